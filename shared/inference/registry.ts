@@ -1,0 +1,167 @@
+import * as v from 'valibot';
+import { LambentError } from '../runtime/errors.ts';
+import { CAPABILITIES, type Capability } from './capabilities.ts';
+
+const milliseconds = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(900_000));
+const tokens = v.pipe(v.number(), v.integer(), v.minValue(1));
+const name = v.pipe(v.string(), v.minLength(1), v.maxLength(200));
+
+/** A key by reference: an environment variable, an SSM parameter or a Secrets Manager secret, never the key itself. */
+const secretReference = v.pipe(
+  v.string(),
+  v.regex(
+    /^(env|ssm|secret):[\w/.:@+=-]+$/,
+    'must be a reference (env:NAME, ssm:NAME or secret:NAME), never a key itself',
+  ),
+);
+
+const httpUrl = v.pipe(
+  v.string(),
+  v.check((text) => {
+    const url = URL.parse(text);
+    return url !== null && ['http:', 'https:'].includes(url.protocol) && url.username === '' && url.password === '';
+  }, 'must be an http or https URL without credentials in it'),
+  v.transform((text) => text.replace(/\/+$/, '')),
+);
+
+const common = {
+  /** The provider's own name of the model. */
+  model: name,
+  /** Share of new conversations, relative to the other targets. 0 takes none but can still be a last resort. */
+  weight: v.optional(v.pipe(v.number(), v.minValue(0)), 1),
+  /** What the target can do; replaces the provider's defaults. */
+  capabilities: v.optional(v.array(v.picklist(CAPABILITIES))),
+};
+
+const bedrockTarget = v.strictObject({
+  ...common,
+  provider: v.literal('bedrock'),
+  /** AWS region to call; the function's own when absent. */
+  region: v.optional(v.pipe(v.string(), v.regex(/^[a-z]{2}(-[a-z]+)+-\d$/, 'must be an AWS region such as eu-west-1'))),
+  guardrail: v.optional(
+    v.strictObject({
+      /** Guardrail id or ARN. */
+      id: name,
+      version: v.pipe(v.string(), v.regex(/^(\d+|DRAFT)$/, 'must be a version number or DRAFT')),
+      trace: v.optional(v.picklist(['disabled', 'enabled', 'enabled_full']), 'disabled'),
+    }),
+  ),
+  /** Marks the end of the system prompt, the tools and the earlier turns as cache points. */
+  promptCache: v.optional(v.union([v.literal(false), v.strictObject({ ttl: v.picklist(['5m', '1h']) })]), false),
+  /** How the model family takes `reasoning_effort`; guessed from the model id when absent. */
+  reasoning: v.optional(
+    v.variant('style', [
+      v.strictObject({
+        style: v.literal('anthropic-budget'),
+        /** Thinking tokens (1024 at least) for each effort. */
+        budgets: v.optional(v.strictObject({ low: tokens, medium: tokens, high: tokens }), {
+          low: 1_024,
+          medium: 4_096,
+          high: 16_384,
+        }),
+      }),
+      v.strictObject({ style: v.literal('anthropic-adaptive') }),
+      v.strictObject({ style: v.literal('openai-effort') }),
+      v.strictObject({ style: v.literal('nova-effort') }),
+    ]),
+  ),
+  serviceTier: v.optional(v.picklist(['default', 'flex', 'priority'])),
+});
+
+const openAICompatibleTarget = v.strictObject({
+  ...common,
+  provider: v.literal('openai-compatible'),
+  /** The API's base, up to and including its version: `https://api.deepseek.com/v1`. */
+  baseUrl: httpUrl,
+  apiKey: v.optional(secretReference),
+  /** Headers for the upstream, by value or by reference; `Authorization` comes from `apiKey`. */
+  headers: v.optional(v.record(v.pipe(v.string(), v.regex(/^[!#$%&'*+.^_`|~\w-]+$/)), v.string())),
+  /** Name of the output limit; dialects differ. */
+  maxTokensParameter: v.optional(v.picklist(['max_tokens', 'max_completion_tokens']), 'max_tokens'),
+});
+
+const target = v.variant('provider', [bedrockTarget, openAICompatibleTarget]);
+
+const alias = v.strictObject({
+  targets: v.pipe(
+    v.array(target),
+    v.minLength(1, 'must name at least one target'),
+    v.check((targets) => targets.some(({ weight }) => weight > 0), 'must have a target whose weight is above 0'),
+  ),
+  /** Aliases to try, in order, when no target of this one could answer. */
+  fallbacks: v.optional(v.array(name), []),
+  /** Milliseconds a streamed call may take to its first token before another target is tried. */
+  firstTokenTimeoutMs: v.optional(milliseconds, 30_000),
+  /** Milliseconds a whole request may take, retries and fallbacks included. */
+  timeoutMs: v.optional(milliseconds, 300_000),
+  maxOutputTokens: v.optional(tokens, 8_192),
+  contextTokens: v.optional(tokens, 128_000),
+  /** US dollars. */
+  price: v.optional(
+    v.strictObject({
+      inputPerMillion: v.pipe(v.number(), v.minValue(0)),
+      outputPerMillion: v.pipe(v.number(), v.minValue(0)),
+    }),
+  ),
+  /** Hands request fields that Lambent doesn't know to the upstream, as they came, instead of a 400. */
+  passUnknown: v.optional(v.boolean(), false),
+  /** Shown by `GET /v1/models`. */
+  ownedBy: v.optional(name, 'lambent'),
+});
+
+const registrySchema = v.pipe(
+  v.strictObject({
+    $schema: v.optional(v.string()),
+    models: v.pipe(
+      v.record(name, alias),
+      v.check((models) => Object.keys(models).length > 0, 'must name at least one model'),
+    ),
+    /** Hosts whose images a caller may name by https URL; the provider fetches them, Lambent never does. */
+    imageHosts: v.optional(
+      v.array(
+        v.pipe(v.string(), v.regex(/^(\*\.)?([a-z0-9-]+\.)+[a-z]{2,}$/, 'must be a host name, or *. and a host name')),
+      ),
+      [],
+    ),
+  }),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    for (const [publicName, { fallbacks }] of Object.entries(dataset.value.models)) {
+      for (const fallback of fallbacks) {
+        if (fallback === publicName)
+          addIssue({ message: `models.${publicName}.fallbacks: ${fallback} cannot fall back to itself` });
+        else if (!Object.hasOwn(dataset.value.models, fallback))
+          addIssue({ message: `models.${publicName}.fallbacks: there is no model ${fallback}` });
+      }
+    }
+  }),
+);
+
+export type Registry = v.InferOutput<typeof registrySchema>;
+export type Alias = Registry['models'][string];
+export type Target = Alias['targets'][number];
+export type BedrockTarget = Extract<Target, { provider: 'bedrock' }>;
+export type OpenAICompatibleTarget = Extract<Target, { provider: 'openai-compatible' }>;
+export type { Capability };
+
+/**
+ * Parses and validates the text of a `models.json`.
+ * @param text the file's content, JSON
+ * @param source the file's name, for the error
+ * @throws LambentError `configuration`, naming every wrong field
+ */
+export function parseRegistry(text: string, source: string): Registry {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new LambentError('configuration', `${source} is not JSON: ${(cause as Error).message}`, { cause });
+  }
+  const result = v.safeParse(registrySchema, json);
+  if (result.success) return result.output;
+  const lines = result.issues.map((issue) => {
+    const path = v.getDotPath(issue);
+    return path ? `${path}: ${issue.message}` : issue.message;
+  });
+  throw new LambentError('configuration', `${source} is not valid:\n  ${lines.join('\n  ')}`);
+}

@@ -1,10 +1,16 @@
-import type { GenerationEvent, GenerationRequest } from './generation.ts';
+import { LambentError, toLambentError } from '../runtime/errors.ts';
+import { Breaker } from './breaker.ts';
+import { type Candidate, candidatesFor } from './candidates.ts';
+import type { Capability } from './capabilities.ts';
+import type { GenerationEvent, GenerationRequest, Usage } from './generation.ts';
+import { type Model, UpstreamError } from './model.ts';
+import type { Registry, Target } from './registry.ts';
 
 /** An answer that has begun: its first event has arrived, so nothing can be retried any more. */
 export interface Generation {
   /**
-   * The whole answer, first event included. Ends after `finish`; throws `UpstreamError` (`upstream_cut`) when the
-   * upstream stops before it.
+   * The whole answer, first event included. Ends after `finish`; throws a LambentError (`upstream_cut`,
+   * `deadline_exceeded`) when it stops before it.
    */
   readonly events: AsyncIterable<GenerationEvent>;
 }
@@ -23,4 +29,234 @@ export interface Router {
    * @throws LambentError what the last target said, or why none could serve it
    */
   generate(request: GenerationRequest, options: GenerateOptions): Promise<Generation>;
+}
+
+export interface RouterOptions {
+  readonly registry: Registry;
+  /** Makes (once per target and environment) the model behind a target; called when the target is first tried. */
+  readonly modelFor: (candidate: Candidate) => Promise<Model>;
+  readonly capabilitiesOf: (target: Target) => ReadonlySet<Capability>;
+  readonly observer?: Observer;
+  /** Epoch milliseconds. */
+  readonly now?: () => number;
+  /** 0 up to 1. */
+  readonly random?: () => number;
+}
+
+/** Hears what happens to attempts, for logs and metrics. Never sees content. */
+export interface Observer {
+  attemptFailed(attempt: { candidate: Candidate; error: LambentError; ms: number }): void;
+  began(attempt: { candidate: Candidate; attempts: number; ms: number }): void;
+  ended(answer: { candidate: Candidate; usage: Usage | undefined; whole: boolean; ms: number }): void;
+}
+
+/** Tries of one target before the next one's turn. */
+const ATTEMPTS_PER_TARGET = 3;
+/** First pause before a target is tried again; doubles each time. */
+const BACKOFF_MS = 200;
+/** A target that asks for a longer pause than this is left for another, if there is one. */
+const PATIENCE_MS = 2_000;
+
+/** Makes the router of one environment: it holds the circuit breakers and the models made so far. */
+export function createRouter(options: RouterOptions): Router {
+  const { registry, capabilitiesOf, observer, now = Date.now, random = Math.random } = options;
+  const breakers = new Map<string, Breaker>();
+  const models = new Map<string, Promise<Model>>();
+
+  const breakerOf = ({ key }: Candidate): Breaker => remembered(breakers, key, () => new Breaker());
+  const modelOf = async (candidate: Candidate): Promise<Model> => {
+    try {
+      return await remembered(models, candidate.key, () => options.modelFor(candidate));
+    } catch (thrown) {
+      // Not remembered: what was missing (a secret, say) may be there the next time.
+      models.delete(candidate.key);
+      throw thrown;
+    }
+  };
+
+  /** One call of one target, up to its first event. */
+  async function attempt(candidate: Candidate, request: GenerationRequest, call: Call): Promise<Begun> {
+    const cancel = new AbortController();
+    const model = await modelOf(candidate);
+    const firstToken = call.streamed
+      ? setTimeout(() => cancel.abort(firstTokenTimeout(candidate)), candidate.alias.firstTokenTimeoutMs)
+      : undefined;
+    const iterator = model
+      .generate(request, { signal: AbortSignal.any([call.signal, cancel.signal]), streamed: call.streamed })
+      [Symbol.asyncIterator]();
+    try {
+      const first = await iterator.next();
+      if (first.done) throw cut();
+      return { first: first.value, iterator };
+    } catch (thrown) {
+      // An abort may surface as the provider's own words for a closed connection: what caused it is the error.
+      throw call.signal.aborted ? call.signal.reason : cancel.signal.aborted ? cancel.signal.reason : thrown;
+    } finally {
+      clearTimeout(firstToken);
+    }
+  }
+
+  /** Tries one target until it begins to answer, or until another one's turn comes. */
+  async function persist(
+    candidate: Candidate,
+    request: GenerationRequest,
+    call: Call,
+    isLast: boolean,
+  ): Promise<Begun> {
+    const breaker = breakerOf(candidate);
+    for (let tries = 1; ; tries += 1) {
+      const startedAt = now();
+      try {
+        const begun = await attempt(candidate, request, call);
+        observer?.began({ candidate, attempts: tries, ms: now() - startedAt });
+        return begun;
+      } catch (thrown) {
+        const error = toLambentError(thrown);
+        if (call.signal.aborted) throw error;
+        observer?.attemptFailed({ candidate, error, ms: now() - startedAt });
+        if (blamesTarget(error)) breaker.failed(now());
+        const again = mayTryAgain(error, tries) && breaker.waitMs(now()) === 0;
+        const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (tries - 1)) + BACKOFF_MS * random();
+        if (!again || now() + pauseMs >= call.deadlineAt || (!isLast && pauseMs > PATIENCE_MS)) throw error;
+        await pause(pauseMs, call.signal);
+      }
+    }
+  }
+
+  return {
+    async generate(request, { signal, deadlineAt, streamed }) {
+      const candidates = candidatesFor(request, registry, capabilitiesOf);
+      const until = Math.min(deadlineAt, now() + (registry.models[request.model]?.timeoutMs ?? 0));
+      const total = new AbortController();
+      const timer = setTimeout(
+        () => total.abort(new LambentError('deadline_exceeded', 'The total deadline has passed')),
+        Math.max(0, until - now()),
+      );
+      const call: Call = { signal: AbortSignal.any([signal, total.signal]), deadlineAt: until, streamed };
+      try {
+        const open = closedBreakersFirst(candidates);
+        let failure: LambentError | undefined;
+        for (const [index, candidate] of open.entries()) {
+          try {
+            const begun = await persist(candidate, request, call, index === open.length - 1);
+            return { events: rest(begun, candidate, call.signal, () => clearTimeout(timer)) };
+          } catch (thrown) {
+            const error = toLambentError(thrown);
+            if (call.signal.aborted || (error instanceof UpstreamError && error.recovery === 'never')) throw error;
+            // What a caller can wait out says more than what only the operator can mend.
+            if (failure === undefined || !failure.retryable) failure = error;
+          }
+        }
+        throw failure ?? new LambentError('internal', 'No candidate was tried');
+      } catch (thrown) {
+        clearTimeout(timer);
+        throw thrown;
+      }
+    },
+  };
+
+  /**
+   * Leaves out targets whose breaker is open.
+   * @throws LambentError `overloaded` when that leaves none, with the time until one may be tried
+   */
+  function closedBreakersFirst(candidates: readonly Candidate[]): Candidate[] {
+    const allowed = candidates.filter((candidate) => breakerOf(candidate).waitMs(now()) === 0);
+    if (allowed.length > 0) return allowed;
+    const retryAfterMs = Math.min(...candidates.map((candidate) => breakerOf(candidate).waitMs(now())));
+    throw new LambentError('overloaded', 'Every target of the model has failed repeatedly and is given a rest', {
+      retryAfterMs,
+    });
+  }
+
+  /** The answer from its first event on, watched to its end. */
+  async function* rest(
+    begun: Begun,
+    candidate: Candidate,
+    signal: AbortSignal,
+    done: () => void,
+  ): AsyncGenerator<GenerationEvent> {
+    const startedAt = now();
+    let usage: Usage | undefined;
+    let whole = false;
+    try {
+      for (let event = begun.first; ; ) {
+        if (event.type === 'finish') {
+          whole = true;
+          usage = event.usage;
+          breakerOf(candidate).succeeded();
+        }
+        yield event;
+        if (whole) return;
+        const next = await begun.iterator.next();
+        if (next.done) throw cut();
+        event = next.value;
+      }
+    } catch (thrown) {
+      if (signal.aborted) throw toLambentError(signal.reason);
+      const error = toLambentError(thrown);
+      breakerOf(candidate).failed(now());
+      observer?.attemptFailed({ candidate, error, ms: now() - startedAt });
+      throw error;
+    } finally {
+      done();
+      await begun.iterator.return?.();
+      observer?.ended({ candidate, usage, whole, ms: now() - startedAt });
+    }
+  }
+}
+
+interface Call {
+  readonly signal: AbortSignal;
+  readonly deadlineAt: number;
+  readonly streamed: boolean;
+}
+
+interface Begun {
+  readonly first: GenerationEvent;
+  readonly iterator: AsyncIterator<GenerationEvent>;
+}
+
+function cut(): UpstreamError {
+  return new UpstreamError('upstream_cut', 'The upstream ended without finishing its answer', { recovery: 'again' });
+}
+
+function firstTokenTimeout({ alias }: Candidate): UpstreamError {
+  return new UpstreamError('upstream_timeout', `No first token within ${alias.firstTokenTimeoutMs} ms`, {
+    recovery: 'elsewhere',
+  });
+}
+
+function mayTryAgain(error: LambentError, tries: number): boolean {
+  if (!(error instanceof UpstreamError)) return false;
+  return (error.recovery === 'again' && tries < ATTEMPTS_PER_TARGET) || (error.recovery === 'once' && tries < 2);
+}
+
+/**
+ * Whether a failure says something about the target's health. A request that is at fault doesn't, nor does a throttle:
+ * that target works, and says itself when to come back.
+ */
+function blamesTarget(error: LambentError): boolean {
+  return !(error instanceof UpstreamError) || (error.recovery !== 'never' && error.code !== 'rate_limit_exceeded');
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', aborted);
+      resolve();
+    }, ms);
+    const aborted = (): void => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    signal.addEventListener('abort', aborted, { once: true });
+  });
+}
+
+function remembered<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  map.set(key, made);
+  return made;
 }

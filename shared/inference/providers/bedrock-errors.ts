@@ -1,0 +1,142 @@
+import type { ErrorCode } from '../../runtime/errors.ts';
+import { type Recovery, UpstreamError } from '../model.ts';
+
+interface Verdict {
+  readonly code: ErrorCode;
+  readonly recovery: Recovery;
+}
+
+const UNAVAILABLE: Verdict = { code: 'upstream_unavailable', recovery: 'again' };
+const MISCONFIGURED: Verdict = { code: 'upstream_misconfigured', recovery: 'elsewhere' };
+const THROTTLED: Verdict = { code: 'rate_limit_exceeded', recovery: 'again' };
+const OUT_OF_QUOTA: Verdict = { code: 'insufficient_quota', recovery: 'elsewhere' };
+const REJECTED: Verdict = { code: 'upstream_rejected', recovery: 'never' };
+const TOO_LONG: Verdict = { code: 'context_length_exceeded', recovery: 'never' };
+const TIMED_OUT: Verdict = { code: 'upstream_timeout', recovery: 'once' };
+const CUT: Verdict = { code: 'upstream_cut', recovery: 'again' };
+
+/** The service's exceptions, and those that AWS's front door and the SDK's credential chain add. */
+const BY_NAME: Readonly<Record<string, Verdict>> = {
+  ThrottlingException: THROTTLED,
+  TooManyRequestsException: THROTTLED,
+  ServiceQuotaExceededException: OUT_OF_QUOTA,
+  ModelNotReadyException: UNAVAILABLE,
+  ServiceUnavailableException: UNAVAILABLE,
+  InternalServerException: UNAVAILABLE,
+  InternalFailure: UNAVAILABLE,
+  ConflictException: UNAVAILABLE,
+  ModelTimeoutException: TIMED_OUT,
+  ModelErrorException: { code: 'upstream_unavailable', recovery: 'once' },
+  ModelStreamErrorException: CUT,
+  ValidationException: REJECTED,
+  AccessDeniedException: MISCONFIGURED,
+  ResourceNotFoundException: MISCONFIGURED,
+  UnrecognizedClientException: MISCONFIGURED,
+  InvalidSignatureException: MISCONFIGURED,
+  IncompleteSignatureException: MISCONFIGURED,
+  MissingAuthenticationTokenException: MISCONFIGURED,
+  ExpiredTokenException: MISCONFIGURED,
+  CredentialsProviderError: MISCONFIGURED,
+  TokenProviderError: MISCONFIGURED,
+  TimeoutError: UNAVAILABLE,
+};
+
+const TOO_LONG_TEXT =
+  /input is too long|prompt is too long|too many (input )?tokens|context (length|window|limit)|maximum context|input tokens? exceed/i;
+/** A validation failure that no caller can mend: the model's id or the account's access is wrong. */
+const WRONG_MODEL_TEXT =
+  /model identifier is invalid|on-demand throughput isn.t supported|operation not allowed|legacy.*model|end of its life/i;
+
+/**
+ * Maps whatever the SDK threw for a Converse call into ours.
+ * @param thrown the SDK's exception, from the call itself or from inside the stream
+ * @param begun whether the upstream had accepted the call and its stream was open
+ */
+export function bedrockError(thrown: unknown, begun: boolean): UpstreamError {
+  if (thrown instanceof UpstreamError) return thrown;
+  const failure = describe(thrown);
+  const { code, recovery } = judge(failure, begun);
+  const retryAfterMs = retryAfter(failure.headers);
+  return new UpstreamError(code, shownText(failure), {
+    recovery,
+    upstream: failure.name,
+    cause: thrown,
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  });
+}
+
+/** A stream that ended, or broke, before the model said that it was done. */
+export function cutError(cause?: unknown): UpstreamError {
+  const { code, recovery } = CUT;
+  const details = cause === undefined ? { recovery } : { recovery, cause };
+  return new UpstreamError(code, 'Bedrock ended its stream before messageStop', details);
+}
+
+function judge(failure: Failure, begun: boolean): Verdict {
+  if (failure.name === 'ValidationException') {
+    if (TOO_LONG_TEXT.test(failure.message)) return TOO_LONG;
+    if (WRONG_MODEL_TEXT.test(failure.message)) return MISCONFIGURED;
+  }
+  // "Too many tokens per day": waiting a moment does not help, the quota has to be raised.
+  if (failure.name === 'ThrottlingException' && /per day/i.test(failure.message)) return OUT_OF_QUOTA;
+  const named = BY_NAME[failure.name];
+  if (named) return named;
+  if (failure.status !== undefined && failure.status >= 400) return byStatus(failure.status);
+  if (begun) return CUT;
+  // Connection refused, reset, unresolved: Node's errors carry a code such as ECONNRESET.
+  return failure.systemCode === undefined ? { code: 'upstream_malformed', recovery: 'once' } : UNAVAILABLE;
+}
+
+function byStatus(status: number): Verdict {
+  if (status >= 500 || status === 424) return UNAVAILABLE;
+  if (status === 429) return THROTTLED;
+  if (status === 408) return TIMED_OUT;
+  if (status === 413) return TOO_LONG;
+  return [401, 403, 404].includes(status) ? MISCONFIGURED : REJECTED;
+}
+
+interface Failure {
+  readonly name: string;
+  readonly message: string;
+  readonly status: number | undefined;
+  readonly systemCode: string | undefined;
+  readonly headers: Readonly<Record<string, unknown>>;
+}
+
+function describe(thrown: unknown): Failure {
+  if (!(thrown instanceof Error)) {
+    return { name: 'Error', message: String(thrown), status: undefined, systemCode: undefined, headers: {} };
+  }
+  const metadata = field(thrown, '$metadata');
+  const status = field(metadata, 'httpStatusCode');
+  const systemCode = field(thrown, 'code');
+  const headers = field(field(thrown, '$response'), 'headers');
+  return {
+    // Exceptions inside a stream that the SDK doesn't model keep the wire's lower-case first letter.
+    name: thrown.name.charAt(0).toUpperCase() + thrown.name.slice(1),
+    message: thrown.message,
+    status: typeof status === 'number' ? status : undefined,
+    systemCode: typeof systemCode === 'string' ? systemCode : undefined,
+    headers: typeof headers === 'object' && headers !== null ? { ...headers } : {},
+  };
+}
+
+function field(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null && name in value ? Reflect.get(value, name) : undefined;
+}
+
+/** The service's text, which names parameters and limits, without the account's ARNs. */
+function shownText(failure: Failure): string {
+  return failure.message.replace(/arn:aws[\w-]*:\S+/g, 'the model') || failure.name;
+}
+
+/** Milliseconds from `retry-after-ms` or `Retry-After` (seconds or a date), undefined when neither says. */
+function retryAfter(headers: Readonly<Record<string, unknown>>): number | undefined {
+  const milliseconds = Number(headers['retry-after-ms'] ?? headers['x-amz-retry-after'] ?? Number.NaN);
+  if (milliseconds >= 0) return milliseconds;
+  const text = headers['retry-after'];
+  if (typeof text !== 'string') return undefined;
+  if (/^\d+(\.\d+)?$/.test(text.trim())) return Number(text) * 1000;
+  const date = Date.parse(text);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+}

@@ -1,0 +1,67 @@
+/** A value that may be logged: an id, a number, a name. Never content, keys or headers. */
+export type LogValue = string | number | boolean | null | undefined;
+export type LogFields = Readonly<Record<string, LogValue>>;
+
+type Level = 'debug' | 'info' | 'warn' | 'error';
+const ORDER: Readonly<Record<Level, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
+
+export interface Logger {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** Adds fields to every line until `reset`. An environment serves one request at a time, so one context is enough. */
+  annotate(fields: LogFields): void;
+  /** Forgets the annotations of the last request. */
+  reset(): void;
+}
+
+export interface LoggerOptions {
+  readonly level: Level;
+  /** Fields on every line, such as the function's name. */
+  readonly fields: LogFields;
+  /** Where a line goes; standard output by default, which Lambda sends to CloudWatch as it is. */
+  readonly write?: (line: string) => void;
+}
+
+/** Makes a logger of one JSON object a line. */
+export function createLogger({ level, fields, write = (line) => process.stdout.write(line) }: LoggerOptions): Logger {
+  let context: LogFields = {};
+  const log = (at: Level, message: string, more: LogFields = {}): void => {
+    if (ORDER[at] < ORDER[level]) return;
+    write(
+      `${JSON.stringify({ time: new Date().toISOString(), level: at, message, ...fields, ...context, ...more })}\n`,
+    );
+  };
+  return {
+    debug: (message, more) => log('debug', message, more),
+    info: (message, more) => log('info', message, more),
+    warn: (message, more) => log('warn', message, more),
+    error: (message, more) => log('error', message, more),
+    annotate: (more) => {
+      context = { ...context, ...more };
+    },
+    reset: () => {
+      context = {};
+    },
+  };
+}
+
+/**
+ * What a log line may say of an error: names, codes and places in our code, never a message, since those of parsers
+ * and upstreams quote what they were given.
+ */
+export function describeError(thrown: unknown): LogFields {
+  if (!(thrown instanceof Error)) return { error: typeof thrown };
+  const code = 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : undefined;
+  const at = thrown.stack?.split('\n').find((line) => line.startsWith('    at '));
+  const cause = thrown.cause instanceof Error ? thrown.cause : undefined;
+  return {
+    error: thrown.name,
+    code,
+    at: at?.trim().slice(3),
+    upstream: 'upstream' in thrown && typeof thrown.upstream === 'string' ? thrown.upstream : undefined,
+    cause: cause?.name,
+    causeCode: cause && 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined,
+  };
+}

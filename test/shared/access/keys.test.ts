@@ -1,0 +1,81 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  bearerKey,
+  fromAuthorizerContext,
+  keyItem,
+  keyPartition,
+  parseKeyItem,
+  toAuthorizerContext,
+} from '../../../shared/access/keys.ts';
+import type { Principal } from '../../../shared/access/principal.ts';
+
+const principal: Principal = { tenant: 'acme', keyId: 'key-1', scopes: ['inference'] };
+
+describe('a key at rest', () => {
+  test('is its hash: no part of the key is in the item', () => {
+    const item = JSON.stringify(keyItem('sk-very-secret', principal));
+    expect(item).not.toContain('secret');
+    // echo -n sk-very-secret | sha256sum
+    expect(keyPartition('sk-very-secret')).toBe('key#e7f15906532b67bd6092bc956bd77b16e621e812dc0ec0479544b370334d6b37');
+  });
+
+  test('reads back as the principal it stands for', () => {
+    expect(parseKeyItem(keyItem('sk-1', principal), 0)).toEqual(principal);
+  });
+
+  test('is refused from the second it expires', () => {
+    const item = keyItem('sk-1', { ...principal, expiresAt: 100 });
+    expect(parseKeyItem(item, 99_999)).toEqual(principal);
+    expect(parseKeyItem(item, 100_000)).toBeUndefined();
+  });
+
+  test('loses scopes that this version does not know, and keeps the others', () => {
+    const item = { ...keyItem('sk-1', principal), scopes: { SS: ['inference', 'from-the-future'] } };
+    expect(parseKeyItem(item, 0)).toEqual(principal);
+  });
+
+  test('is nobody’s when its item is not whole', () => {
+    for (const field of ['tenant', 'keyId', 'scopes']) {
+      const { [field]: _, ...rest } = keyItem('sk-1', principal);
+      expect(parseKeyItem(rest, 0)).toBeUndefined();
+    }
+    fc.assert(
+      fc.property(fc.anything(), (anything) => {
+        expect(parseKeyItem(anything, 0)).toBeUndefined();
+      }),
+    );
+  });
+});
+
+describe('a bearer key', () => {
+  test.each([
+    ['Bearer sk-local', 'sk-local'],
+    ['bearer  sk-local ', 'sk-local'],
+    ['Bearer', undefined],
+    ['Basic c2s6', undefined],
+    ['Bearer two words', undefined],
+    ['Bearer schlüssel', undefined],
+    [`Bearer ${'x'.repeat(257)}`, undefined],
+    ['', undefined],
+    [undefined, undefined],
+  ])('of %j is %j', (header, key) => {
+    expect(bearerKey(header)).toBe(key);
+  });
+});
+
+describe('the authorizer’s context', () => {
+  test('carries a principal through flat strings', () => {
+    const both: Principal = { ...principal, scopes: ['inference', 'models'] };
+    expect(fromAuthorizerContext(toAuthorizerContext(both))).toEqual(both);
+  });
+
+  test('is a principal only when it is whole', () => {
+    fc.assert(
+      fc.property(fc.anything(), (anything) => {
+        expect(fromAuthorizerContext(anything)).toBeUndefined();
+      }),
+    );
+    expect(fromAuthorizerContext({ tenant: 'a/b', keyId: 'k', scopes: '' })).toBeUndefined();
+  });
+});

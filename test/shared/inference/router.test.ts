@@ -1,0 +1,337 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { CAPABILITIES, type Capability } from '../../../shared/inference/capabilities.ts';
+import type { GenerationEvent } from '../../../shared/inference/generation.ts';
+import { type Model, type ModelCall, type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
+import { parseRegistry, type Registry } from '../../../shared/inference/registry.ts';
+import { createRouter, type Router } from '../../../shared/inference/router.ts';
+import { type ErrorCode, LambentError } from '../../../shared/runtime/errors.ts';
+import { anAnswer, aRequest, collect } from './requests.ts';
+
+type Behaviour = (call: ModelCall) => AsyncIterable<GenerationEvent>;
+
+/** A model whose successive calls behave as listed; the last behaviour goes on for ever. */
+class ScriptedModel implements Model {
+  calls = 0;
+  readonly #behaviours: readonly Behaviour[];
+  constructor(...behaviours: Behaviour[]) {
+    this.#behaviours = behaviours;
+  }
+  generate(_request: unknown, call: ModelCall): AsyncIterable<GenerationEvent> {
+    const behaviour = this.#behaviours[Math.min(this.calls, this.#behaviours.length - 1)];
+    this.calls += 1;
+    if (behaviour === undefined) throw new Error('no behaviour');
+    return behaviour(call);
+  }
+}
+
+const answers = (text: string): Behaviour =>
+  async function* () {
+    yield* anAnswer(text);
+  };
+const fails = (code: ErrorCode, recovery: Recovery, retryAfterMs?: number): Behaviour =>
+  // biome-ignore lint/correctness/useYield: it fails before its first event
+  async function* () {
+    throw new UpstreamError(code, `scripted ${code}`, {
+      recovery,
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    });
+  };
+const stalls: Behaviour = async function* ({ signal }) {
+  yield* await new Promise<GenerationEvent[]>((_, reject) =>
+    signal.addEventListener('abort', () => reject(new Error('socket closed'))),
+  );
+};
+
+function registryOf(
+  models: Record<string, { targets: string[]; weights?: number[]; [setting: string]: unknown }>,
+): Registry {
+  const entries = Object.entries(models).map(([name, { targets, weights, ...settings }]) => [
+    name,
+    {
+      ...settings,
+      targets: targets.map((model, index) => ({
+        provider: 'openai-compatible',
+        baseUrl: 'http://127.0.0.1:1/v1',
+        model,
+        weight: weights?.[index] ?? 1,
+      })),
+    },
+  ]);
+  return parseRegistry(JSON.stringify({ models: Object.fromEntries(entries) }), 'test');
+}
+
+interface Setting {
+  registry: Registry;
+  models: Record<string, Model>;
+  capabilities?: Record<string, Capability[]>;
+  now?: () => number;
+}
+
+function routerOf({ registry, models, capabilities = {}, now }: Setting): Router {
+  return createRouter({
+    registry,
+    modelFor: async ({ target }) => {
+      const model = models[target.model];
+      if (model === undefined) throw new LambentError('configuration', `no model ${target.model}`);
+      return model;
+    },
+    capabilitiesOf: ({ model }) => new Set(capabilities[model] ?? CAPABILITIES),
+    random: () => 0,
+    ...(now === undefined ? {} : { now }),
+  });
+}
+
+const options = (changes: { streamed?: boolean; deadlineInMs?: number; signal?: AbortSignal } = {}) => ({
+  signal: changes.signal ?? new AbortController().signal,
+  deadlineAt: Date.now() + (changes.deadlineInMs ?? 5_000),
+  streamed: changes.streamed ?? true,
+});
+
+async function textOf(router: Router, request = aRequest(), how = options()): Promise<string> {
+  const events = await collect((await router.generate(request, how)).events);
+  return events.map((event) => (event.type === 'text' ? event.text : '')).join('');
+}
+
+describe('the router', () => {
+  test('hands on the whole answer, first event included', async () => {
+    const router = routerOf({
+      registry: registryOf({ default: { targets: ['a'] } }),
+      models: { a: new ScriptedModel(answers('hi')) },
+    });
+    const { events } = await router.generate(aRequest(), options());
+    expect(await collect(events)).toEqual(anAnswer('hi'));
+  });
+
+  test('says that an unknown model does not exist, also one named like an object member', async () => {
+    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: {} });
+    for (const model of ['nope', 'constructor', '__proto__']) {
+      await expect(router.generate(aRequest({ model }), options())).rejects.toMatchObject({
+        code: 'model_not_found',
+        param: 'model',
+      });
+    }
+  });
+
+  test('tries a target again that is briefly unavailable, after the pause it asked for', async () => {
+    const model = new ScriptedModel(
+      fails('rate_limit_exceeded', 'again', 60),
+      fails('upstream_unavailable', 'again', 1),
+      answers('third'),
+    );
+    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
+    const startedAt = performance.now();
+    expect(await textOf(router)).toBe('third');
+    expect(performance.now() - startedAt).toBeGreaterThan(55);
+  });
+
+  test('leaves a target that asks for a long pause when there is another', async () => {
+    const router = routerOf({
+      registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
+      models: {
+        a: new ScriptedModel(fails('rate_limit_exceeded', 'again', 3_000)),
+        b: new ScriptedModel(answers('small')),
+      },
+    });
+    expect(await textOf(router)).toBe('small');
+  });
+
+  test('answers with the upstream’s Retry-After when waiting would outlast the deadline', async () => {
+    const model = new ScriptedModel(fails('rate_limit_exceeded', 'again', 60_000));
+    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
+    await expect(router.generate(aRequest(), options())).rejects.toMatchObject({
+      code: 'rate_limit_exceeded',
+      retryAfterMs: 60_000,
+    });
+    expect(model.calls).toBe(1);
+  });
+
+  test('does not try elsewhere when the request itself is at fault', async () => {
+    const other = new ScriptedModel(answers('never'));
+    const router = routerOf({
+      registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
+      models: { a: new ScriptedModel(fails('context_length_exceeded', 'never')), b: other },
+    });
+    await expect(router.generate(aRequest(), options())).rejects.toMatchObject({ code: 'context_length_exceeded' });
+    expect(other.calls).toBe(0);
+  });
+
+  test('tries a model timeout once more, and no more', async () => {
+    const model = new ScriptedModel(fails('upstream_timeout', 'once', 1));
+    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
+    await expect(router.generate(aRequest(), options())).rejects.toMatchObject({ code: 'upstream_timeout' });
+    expect(model.calls).toBe(2);
+  });
+
+  test('moves on when the first token does not come in time', async () => {
+    const router = routerOf({
+      registry: registryOf({
+        default: { targets: ['a'], firstTokenTimeoutMs: 40, fallbacks: ['small'] },
+        small: { targets: ['b'] },
+      }),
+      models: { a: new ScriptedModel(stalls), b: new ScriptedModel(answers('in time')) },
+    });
+    expect(await textOf(router)).toBe('in time');
+  });
+
+  test('stops at the total deadline, before the first token and after it', async () => {
+    const afterOne: Behaviour = async function* (call) {
+      yield { type: 'text', text: 'one' };
+      yield* stalls(call);
+    };
+    for (const behaviour of [stalls, afterOne]) {
+      const router = routerOf({
+        registry: registryOf({ default: { targets: ['a'], timeoutMs: 60 } }),
+        models: { a: new ScriptedModel(behaviour) },
+      });
+      await expect(textOf(router)).rejects.toMatchObject({ code: 'deadline_exceeded' });
+    }
+  });
+
+  test('stops when it is cancelled, with the reason of the cancel', async () => {
+    const cancel = new AbortController();
+    const router = routerOf({
+      registry: registryOf({ default: { targets: ['a'] } }),
+      models: { a: new ScriptedModel(stalls) },
+    });
+    const answer = textOf(router, aRequest(), options({ signal: cancel.signal }));
+    await sleep(10);
+    cancel.abort(new LambentError('internal', 'cancelled by test'));
+    await expect(answer).rejects.toThrow('cancelled by test');
+  });
+
+  test('retries nothing after the first token: a cut stream is said to be cut', async () => {
+    const cutShort: Behaviour = async function* () {
+      yield { type: 'text', text: 'half' };
+    };
+    const model = new ScriptedModel(cutShort);
+    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
+    await expect(textOf(router)).rejects.toMatchObject({ code: 'upstream_cut' });
+    expect(model.calls).toBe(1);
+  });
+
+  test('closes the upstream when the reader stops early', async () => {
+    let closed = false;
+    const endless: Behaviour = async function* () {
+      try {
+        for (;;) yield { type: 'text', text: 'more' };
+      } finally {
+        closed = true;
+      }
+    };
+    const router = routerOf({
+      registry: registryOf({ default: { targets: ['a'] } }),
+      models: { a: new ScriptedModel(endless) },
+    });
+    for await (const _ of (await router.generate(aRequest(), options())).events) break;
+    expect(closed).toBe(true);
+  });
+
+  test('opens the circuit after five failures in a row, says when to come back, and closes it after one success', async () => {
+    let now = 1_000_000;
+    const down = fails('upstream_unavailable', 'elsewhere');
+    const model = new ScriptedModel(down, down, down, down, down, answers('back'));
+    const router = routerOf({
+      registry: registryOf({ default: { targets: ['a'] } }),
+      models: { a: model },
+      now: () => now,
+    });
+    const how = () => ({ ...options(), deadlineAt: now + 60_000 });
+    for (let call = 0; call < 5; call += 1)
+      await expect(router.generate(aRequest(), how())).rejects.toMatchObject({ code: 'upstream_unavailable' });
+    await expect(router.generate(aRequest(), how())).rejects.toMatchObject({
+      code: 'overloaded',
+      retryAfterMs: 10_000,
+    });
+    expect(model.calls).toBe(5);
+    now += 10_001;
+    expect(await textOf(router, aRequest(), how())).toBe('back');
+    expect(await textOf(router, aRequest(), how())).toBe('back');
+  });
+
+  test('offers a request only to targets that can serve it, and names the parameter when none can', async () => {
+    const settings = {
+      registry: registryOf({ default: { targets: ['plain', 'seeded'] } }),
+      models: { plain: new ScriptedModel(answers('plain')), seeded: new ScriptedModel(answers('seeded')) },
+      capabilities: { plain: ['stop'], seeded: ['seed'] } satisfies Record<string, Capability[]>,
+    };
+    const router = routerOf(settings);
+    expect(await textOf(router, aRequest({ seed: 7 }))).toBe('seeded');
+    expect(await textOf(router, aRequest({ stop: ['x'] }))).toBe('plain');
+    await expect(
+      router.generate(aRequest({ topLogprobs: 2, parameterNames: { topLogprobs: 'logprobs' } }), options()),
+    ).rejects.toMatchObject({
+      code: 'unsupported_parameter',
+      param: 'logprobs',
+    });
+  });
+
+  test('does not send what a fallback cannot take: a longer answer than its limit, or fields it does not pass on', async () => {
+    const router = routerOf({
+      registry: registryOf({
+        default: { targets: ['a'], maxOutputTokens: 4_000, passUnknown: true, fallbacks: ['small'] },
+        small: { targets: ['b'], maxOutputTokens: 1_000 },
+      }),
+      models: {
+        a: new ScriptedModel(fails('upstream_unavailable', 'elsewhere')),
+        b: new ScriptedModel(answers('small')),
+      },
+    });
+    for (const request of [aRequest({ maxOutputTokens: 2_000 }), aRequest({ unknown: { top_k: 4 } })]) {
+      await expect(router.generate(request, options())).rejects.toMatchObject({ code: 'upstream_unavailable' });
+    }
+    expect(await textOf(router, aRequest({ maxOutputTokens: 500 }))).toBe('small');
+  });
+
+  test('prefers to report what a caller can wait out over what only the operator can mend', async () => {
+    const router = routerOf({
+      registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['missing'] } }),
+      models: { a: new ScriptedModel(fails('rate_limit_exceeded', 'again', 10_000)) },
+    });
+    await expect(router.generate(aRequest(), options())).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
+  });
+
+  test('ends with fallbacks that name each other', async () => {
+    const down = () => new ScriptedModel(fails('upstream_unavailable', 'elsewhere'));
+    const router = routerOf({
+      registry: registryOf({
+        default: { targets: ['a'], fallbacks: ['other'] },
+        other: { targets: ['b'], fallbacks: ['default'] },
+      }),
+      models: { a: down(), b: down() },
+    });
+    await expect(router.generate(aRequest(), options())).rejects.toMatchObject({ code: 'upstream_unavailable' });
+  });
+});
+
+describe('a weighted choice', () => {
+  const registry = registryOf({ default: { targets: ['heavy', 'light', 'resting'], weights: [9, 1, 0] } });
+  const names = ['heavy', 'light', 'resting'];
+  const models = Object.fromEntries(names.map((name) => [name, new ScriptedModel(answers(name))]));
+
+  test('is the same for one conversation, whoever asks', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.string(), async (conversationKey) => {
+        const [one, other] = [routerOf({ registry, models }), routerOf({ registry, models })];
+        expect(await textOf(one, aRequest({ conversationKey }))).toBe(
+          await textOf(other, aRequest({ conversationKey })),
+        );
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('follows the weights over many conversations, and gives none to weight 0', async () => {
+    const router = routerOf({ registry, models });
+    const counts: Record<string, number> = {};
+    for (let index = 0; index < 2_000; index += 1) {
+      const text = await textOf(router, aRequest({ conversationKey: `conversation ${index}` }));
+      counts[text] = (counts[text] ?? 0) + 1;
+    }
+    // 2,000 draws at 0.1: four standard deviations are ±54.
+    expect(counts['light']).toBeGreaterThan(146);
+    expect(counts['light']).toBeLessThan(254);
+    expect(counts['resting']).toBeUndefined();
+  });
+});

@@ -59,20 +59,14 @@ async function sourcesOfFunctions(): Promise<string[]> {
 async function bundleFunction(source: string, outDir: string, models: string): Promise<Bundle> {
   const name = basename(source, '.ts');
   const folder = join(outDir, name);
-  const { outputFiles, metafile } = await runEsbuild(source, folder);
+  const { outputFiles, metafile } = await runEsbuild(source, name);
   refuseUnbundledImports(name, metafile);
 
   const code = outputFiles.filter(({ path }) => path.endsWith('.mjs'));
   const maps = outputFiles.filter(({ path }) => path.endsWith('.map'));
-  const shipped = code.map(({ path, contents }) => ({ path, contents }));
-  if (readsRegistry(metafile)) {
-    shipped.push({ path: join(folder, 'models.json'), contents: await validatedRegistry(models) });
-  }
-  await replaceFiles(folder, shipped);
-  await replaceFiles(
-    join(outDir, '.maps', name),
-    maps.map(({ path, contents }) => ({ path: join(outDir, '.maps', name, relative(folder, path)), contents })),
-  );
+  const registry = readsRegistry(metafile) ? [{ path: 'models.json', contents: await validatedRegistry(models) }] : [];
+  await replaceFiles(folder, [...code, ...registry]);
+  await replaceFiles(join(outDir, '.maps', name), maps);
   await mkdir(join(outDir, '.meta'), { recursive: true });
   await writeFile(join(outDir, '.meta', `${name}.json`), JSON.stringify(metafile));
 
@@ -86,11 +80,12 @@ async function bundleFunction(source: string, outDir: string, models: string): P
   };
 }
 
-async function runEsbuild(source: string, folder: string) {
+async function runEsbuild(source: string, name: string) {
   try {
     return await build({
       entryPoints: [{ in: source, out: 'index' }],
-      outdir: folder,
+      // Always the same: the source maps' relative paths depend on it, and the chunks' names on the source maps.
+      outdir: join(ROOT, '.build', name),
       absWorkingDir: ROOT,
       bundle: true,
       write: false,
@@ -114,7 +109,9 @@ async function runEsbuild(source: string, folder: string) {
   } catch (failure) {
     const { errors } = failure as BuildFailure;
     if (!Array.isArray(errors)) throw failure;
-    const messages = await formatMessages(errors, { kind: 'error', color: false });
+    // Without esbuild's notes: their advice, to leave the import in, is no way out for a bundle.
+    const causes = errors.map((error) => ({ ...error, notes: [] }));
+    const messages = await formatMessages(causes, { kind: 'error', color: false });
     throw new Error(`${relative(ROOT, source)} can't be bundled:\n${messages.join('')}`, { cause: failure });
   }
 }
@@ -152,13 +149,13 @@ export function eagerOutputs({ outputs }: Metafile): string[] {
 }
 
 /**
- * Makes `folder` hold exactly `files`. Chunks have content-hashed names and the entry point is written last, so that a
+ * Makes `folder` hold exactly `files`, by their base names. Chunks have content-hashed names and the entry point is written last, so that a
  * process that starts meanwhile finds a whole bundle, the old or the new.
  */
 async function replaceFiles(folder: string, files: readonly Pick<OutputFile, 'path' | 'contents'>[]): Promise<void> {
   await mkdir(folder, { recursive: true });
   const entryLast = files.toSorted((a, b) => Number(isEntry(a.path)) - Number(isEntry(b.path)));
-  for (const { path, contents } of entryLast) await writeFile(path, contents);
+  for (const { path, contents } of entryLast) await writeFile(join(folder, basename(path)), contents);
   const wanted = new Set(files.map(({ path }) => basename(path)));
   for (const stale of (await readdir(folder)).filter((file) => !wanted.has(file))) {
     await rm(join(folder, stale), { recursive: true });
@@ -175,7 +172,7 @@ async function main([command, name, place]: readonly string[]): Promise<void> {
   if (command !== 'where' || name === undefined || place === undefined) {
     throw new Error('usage: npm run build [-- where <function> <index.mjs:LINE:COLUMN>]');
   }
-  console.log(relative(ROOT, await sourceOfPlace(join(ROOT, '.build'), name, place)));
+  console.log(await sourceOfPlace(join(ROOT, '.build'), name, place));
 }
 
 if (import.meta.main) {

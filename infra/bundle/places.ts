@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { SourceMap } from 'node:module';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 
 const PLACE = /(?<file>[\w.-]+\.mjs):(?<line>\d+):(?<column>\d+)/;
 
@@ -10,7 +10,7 @@ const PLACE = /(?<file>[\w.-]+\.mjs):(?<line>\d+):(?<column>\d+)/;
  * @param outDir folder of the build that was deployed
  * @param name the function
  * @param place text that holds a place, such as `file:///var/task/index.mjs:1:2345`
- * @returns path, line and column
+ * @returns path from the root of the repository, line and column
  * @throws Error when `place` names none, or no map knows it
  */
 export async function sourceOfPlace(outDir: string, name: string, place: string): Promise<string> {
@@ -19,5 +19,6 @@ export async function sourceOfPlace(outDir: string, name: string, place: string)
   const map = new SourceMap(JSON.parse(await readFile(join(outDir, '.maps', name, `${file}.map`), 'utf8')));
   const origin = map.findOrigin(Number(line), Number(column));
   if (!('fileName' in origin)) throw new Error(`the map of ${file} knows no line ${line}, column ${column}`);
-  return `${resolve(outDir, name, origin.fileName)}:${origin.lineNumber}:${origin.columnNumber}`;
+  // Sources are relative to `.build/<name>`, wherever the bundle was written.
+  return `${join('.build', name, origin.fileName)}:${origin.lineNumber}:${origin.columnNumber}`;
 }

@@ -4,7 +4,7 @@ import { LambentError } from './errors.ts';
 /** Settings that every function has. */
 const common = {
   AWS_LAMBDA_FUNCTION_NAME: v.optional(v.string(), 'local'),
-  LOG_LEVEL: v.optional(v.picklist(['debug', 'info', 'warn', 'error']), 'info'),
+  LOG_LEVEL: v.optional(v.pipe(v.string(), v.toLowerCase(), v.picklist(['debug', 'info', 'warn', 'error'])), 'info'),
 };
 
 type Entries = v.ObjectEntries;

@@ -122,9 +122,10 @@ function other(model: string): BedrockFamily {
   return {
     name: 'other',
     images: /llama3-2-(11|90)b|llama4|pixtral|mistral-large-3|ministral|gemma-3|qwen3-vl|kimi-k2-5/.test(model),
-    tools: /llama3-[123]|llama4|mistral-large|mistral-small|ministral|pixtral|command-r|qwen3|kimi|minimax|glm|deepseek\.v3|nemotron|jamba-1-5|writer\.palmyra/.test(
-      model,
-    ),
+    tools:
+      /llama3-[123]|llama4|mistral-large|mistral-small|ministral|pixtral|command-r|qwen3|kimi|minimax|glm|deepseek\.v3|nemotron|jamba-1-5|writer\.palmyra/.test(
+        model,
+      ),
     forcedTools: false,
     structuredOutput: /qwen3|kimi|minimax|gemma-3|nemotron|deepseek\.v3|ministral|mistral-large-3|glm/.test(model),
     stop: true,

@@ -1,0 +1,87 @@
+import { LambentError } from '../shared/runtime/errors.ts';
+import type { WarmTarget } from '../shared/warmup/warmup.ts';
+import { readPrefix, readSetting, type Variables } from './settings.ts';
+
+/** The alias that osls makes for a function with provisioned concurrency, and for no other. */
+const ALIAS = 'provisioned';
+
+/** The functions that a caller waits for. */
+const INTERACTIVE = [
+  { name: 'authorize', resource: 'Authorize', provisioned: 'authorizeProvisioned', max: 'authorizeProvisionedMax' },
+  { name: 'chat', resource: 'Chat', provisioned: 'chatProvisioned', max: 'chatProvisionedMax' },
+] as const;
+type Interactive = (typeof INTERACTIVE)[number];
+
+const aliasOf = ({ resource }: Interactive) => `${resource}ProvConcLambdaAlias`;
+
+/** Whether a function of this stage has provisioned concurrency, and so an alias. A 0 makes none. */
+async function isProvisioned(variables: Variables, { provisioned }: Interactive): Promise<boolean> {
+  return (await readSetting(variables, provisioned)) > 0;
+}
+
+/**
+ * What scales provisioned concurrency with its use, for each function that has it: from what the setting says up to its
+ * maximum, at the utilization that is aimed at. Nothing for a function without.
+ * @see https://docs.aws.amazon.com/autoscaling/application/userguide/services-that-can-integrate-lambda.html
+ */
+export async function scaling(variables: Variables): Promise<{ Resources: Record<string, object> }> {
+  const prefix = await readPrefix(variables);
+  const utilization = await readSetting(variables, 'provisionedUtilization');
+  const Resources: Record<string, object> = {};
+  for (const interactive of INTERACTIVE) {
+    if (!(await isProvisioned(variables, interactive))) continue;
+    const { name, resource, provisioned, max } = interactive;
+    const MinCapacity = await readSetting(variables, provisioned);
+    const MaxCapacity = await readSetting(variables, max);
+    if (MaxCapacity < MinCapacity) {
+      throw new LambentError('configuration', `The setting ${max} (${MaxCapacity}) is below ${provisioned} (${MinCapacity})`);
+    }
+    Resources[`${resource}ScalableTarget`] = {
+      Type: 'AWS::ApplicationAutoScaling::ScalableTarget',
+      DependsOn: [aliasOf(interactive)],
+      Properties: {
+        ServiceNamespace: 'lambda',
+        ScalableDimension: 'lambda:function:ProvisionedConcurrency',
+        ResourceId: `function:${prefix}-${name}:${ALIAS}`,
+        MinCapacity,
+        MaxCapacity,
+      },
+    };
+    Resources[`${resource}ScalingPolicy`] = {
+      Type: 'AWS::ApplicationAutoScaling::ScalingPolicy',
+      Properties: {
+        PolicyName: `${prefix}-${name}`,
+        PolicyType: 'TargetTrackingScaling',
+        ScalingTargetId: { Ref: `${resource}ScalableTarget` },
+        TargetTrackingScalingPolicyConfiguration: {
+          TargetValue: utilization,
+          PredefinedMetricSpecification: { PredefinedMetricType: 'LambdaProvisionedConcurrencyUtilization' },
+        },
+      },
+    };
+  }
+  return { Resources };
+}
+
+/** `WARM_TARGETS` of warmup: every interactive function, by its alias where it has one. */
+export async function warmTargets(variables: Variables): Promise<string> {
+  const prefix = await readPrefix(variables);
+  const concurrency = await readSetting(variables, 'warmConcurrency');
+  const targets = INTERACTIVE.map(async (interactive): Promise<WarmTarget> => {
+    const functionName = `${prefix}-${interactive.name}`;
+    return (await isProvisioned(variables, interactive))
+      ? { functionName, qualifier: ALIAS, concurrency }
+      : { functionName, concurrency };
+  });
+  return JSON.stringify(await Promise.all(targets));
+}
+
+/** What warmup may invoke: exactly what `warmTargets` names. */
+export async function warmResources(variables: Variables): Promise<object[]> {
+  const resources = INTERACTIVE.map(async (interactive) =>
+    (await isProvisioned(variables, interactive))
+      ? { Ref: aliasOf(interactive) }
+      : { 'Fn::GetAtt': [`${interactive.resource}LambdaFunction`, 'Arn'] },
+  );
+  return Promise.all(resources);
+}

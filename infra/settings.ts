@@ -1,0 +1,51 @@
+import * as v from 'valibot';
+import { LambentError } from '../shared/runtime/errors.ts';
+
+/** What osls hands to a function of `infra/osls.js`. */
+export interface Variables {
+  /** Resolves a variable such as `param:logLevel` or `sls:stage`. Throws when it has no value. */
+  resolveVariable(address: string): Promise<unknown>;
+}
+
+const wholeNumber = v.pipe(v.union([v.number(), v.pipe(v.string(), v.toNumber())]), v.integer(), v.minValue(0));
+const flag = v.pipe(
+  v.union([v.boolean(), v.picklist(['true', 'false'])]),
+  v.transform((value) => value === true || value === 'true'),
+);
+
+/** Settings of `serverless.yml` that the template is computed from, and what each may be. */
+const schemas = {
+  corsOrigin: v.pipe(
+    v.string(),
+    v.regex(/^(\*|https?:\/\/[^\s/'",]+)?$/, 'must be one origin such as https://app.example.com, * or empty'),
+  ),
+  chatProvisioned: wholeNumber,
+  chatProvisionedMax: wholeNumber,
+  authorizeProvisioned: wholeNumber,
+  authorizeProvisionedMax: wholeNumber,
+  provisionedUtilization: v.pipe(
+    v.union([v.number(), v.pipe(v.string(), v.toNumber())]),
+    v.minValue(0.1),
+    v.maxValue(0.9),
+  ),
+  warmEnabled: flag,
+  warmConcurrency: v.pipe(wholeNumber, v.minValue(1), v.maxValue(100)),
+};
+
+export type Setting = keyof typeof schemas;
+export type SettingValue<S extends Setting> = v.InferOutput<(typeof schemas)[S]>;
+
+/**
+ * Reads one setting of the stage that is being packaged.
+ * @throws LambentError `configuration` when its value isn't one that it may have
+ */
+export async function readSetting<S extends Setting>(variables: Variables, name: S): Promise<SettingValue<S>> {
+  const result = v.safeParse(schemas[name], await variables.resolveVariable(`param:${name}`));
+  if (result.success) return result.output as SettingValue<S>;
+  throw new LambentError('configuration', `The setting ${name} is not valid: ${result.issues[0].message}`);
+}
+
+/** What the names of a stage's resources begin with: `lambent-dev`. */
+export async function readPrefix({ resolveVariable }: Variables): Promise<string> {
+  return `${await resolveVariable('self:service')}-${await resolveVariable('sls:stage')}`;
+}

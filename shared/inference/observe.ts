@@ -1,0 +1,28 @@
+import { describeError, type Logger } from '../runtime/logger.ts';
+import type { Metrics } from '../runtime/metrics.ts';
+import type { Candidate } from './candidates.ts';
+import type { Observer } from './router.ts';
+
+/** Writes what happens to attempts into the log and the metrics: names, times and token counts, never content. */
+export function createObserver(logger: Logger, metrics: Metrics): Observer {
+  return {
+    attemptFailed({ candidate, error, ms }) {
+      logger.warn('attempt failed', { ...named(candidate), ms: Math.round(ms), ...describeError(error) });
+    },
+    began({ candidate, attempts, ms }) {
+      logger.annotate({ ...named(candidate), attempts, upstreamMs: Math.round(ms) });
+    },
+    ended({ candidate, usage, whole }) {
+      logger.annotate({ whole, inputTokens: usage?.inputTokens, outputTokens: usage?.outputTokens });
+      if (usage === undefined) return;
+      metrics.publish(
+        { InputTokens: [usage.inputTokens, 'Count'], OutputTokens: [usage.outputTokens, 'Count'] },
+        { Model: candidate.aliasName },
+      );
+    },
+  };
+}
+
+function named({ aliasName, target }: Candidate) {
+  return { model: aliasName, provider: target.provider, upstreamModel: target.model };
+}

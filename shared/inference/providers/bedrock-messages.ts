@@ -1,0 +1,209 @@
+import { createHash } from 'node:crypto';
+import type {
+  ContentBlock,
+  Message as ConverseMessage,
+  ImageBlock,
+  SystemContentBlock,
+  ToolResultContentBlock,
+  ToolUseBlock,
+} from '@aws-sdk/client-bedrock-runtime';
+import type {
+  AssistantMessage,
+  GenerationRequest,
+  ImagePart,
+  Message,
+  TextPart,
+  ToolCallPart,
+  ToolMessage,
+  UserMessage,
+} from '../generation.ts';
+import type { BedrockFamily } from './bedrock-family.ts';
+import { reasoningBlock } from './bedrock-reasoning.ts';
+import { refusalAt } from './bedrock-refusal.ts';
+
+export interface MessageOptions {
+  readonly family: BedrockFamily['name'];
+  /** Whether earlier reasoning goes back to the model: not when it won't think, which Claude refuses. */
+  readonly keepsReasoning: boolean;
+  /** Writes earlier tool calls and results as text, for a call that must declare no tools. */
+  readonly toolsAsText: boolean;
+}
+
+/**
+ * The system prompt: every system and developer message, in order. Converse has one place for them, at the front.
+ */
+export function systemBlocks(messages: readonly Message[]): SystemContentBlock[] {
+  return messages.flatMap((message) => (message.role === 'system' ? textBlocks(message.content) : []));
+}
+
+/**
+ * Translates the conversation into Converse's turns: user and assistant alternate, tool results are part of the user's
+ * turn, and those of parallel calls share one turn, as Converse demands.
+ * @throws UpstreamError `invalid_value`, naming the message, for what Converse can't carry
+ */
+export function converseMessages(request: GenerationRequest, options: MessageOptions): ConverseMessage[] {
+  const names = toolNames(request.messages);
+  const turns: { role: 'user' | 'assistant'; content: ContentBlock[] }[] = [];
+  request.messages.forEach((message, index) => {
+    if (message.role === 'system') return;
+    const param = `${request.parameterNames['messages'] ?? 'messages'}[${index}]`;
+    const content = contentBlocks(message, param, names, options);
+    // Nothing but blank text, which Converse refuses, says nothing: the turn is as good without it.
+    if (content.length === 0) return;
+    const role = message.role === 'assistant' ? 'assistant' : 'user';
+    const last = turns.at(-1);
+    if (last?.role === role) last.content.push(...content);
+    else turns.push({ role, content });
+  });
+  return startedByUser(turns, request);
+}
+
+/**
+ * Converse wants the user to speak first, OpenAI doesn't mind who does: an assistant's greeting, or a system prompt
+ * alone, gets an opening that adds nothing.
+ * @throws UpstreamError `invalid_value` when the caller's last word is blank, because there is nothing to answer
+ */
+function startedByUser(turns: ConverseMessage[], request: GenerationRequest): ConverseMessage[] {
+  const lastIndex = request.messages.length - 1;
+  if (request.messages[lastIndex]?.role === 'user' && turns.at(-1)?.role !== 'user') {
+    const param = `${request.parameterNames['messages'] ?? 'messages'}[${lastIndex}]`;
+    throw refusalAt(param, 'the message is blank, and this model needs text or an image to answer');
+  }
+  if (turns[0]?.role === 'user') return turns;
+  return [{ role: 'user', content: [{ text: '(The conversation begins.)' }] }, ...turns];
+}
+
+/** The name of the tool behind each call id, for results that are written as text. */
+function toolNames(messages: readonly Message[]): ReadonlyMap<string, string> {
+  const calls = messages.flatMap((message) => (message.role === 'assistant' ? message.content : []));
+  return new Map(calls.flatMap((part) => (part.type === 'toolCall' ? [[part.id, part.name]] : [])));
+}
+
+function contentBlocks(
+  message: Exclude<Message, { role: 'system' }>,
+  param: string,
+  names: ReadonlyMap<string, string>,
+  options: MessageOptions,
+): ContentBlock[] {
+  switch (message.role) {
+    case 'user':
+      return userBlocks(message);
+    case 'assistant':
+      return assistantBlocks(message, param, options);
+    case 'tool':
+      return options.toolsAsText ? resultAsText(message, names) : [{ toolResult: resultBlock(message) }];
+  }
+}
+
+function userBlocks(message: UserMessage): ContentBlock[] {
+  return message.content.flatMap((part): ContentBlock[] =>
+    part.type === 'image' ? [{ image: imageBlock(part) }] : textBlocks([part]),
+  );
+}
+
+function assistantBlocks(message: AssistantMessage, param: string, options: MessageOptions): ContentBlock[] {
+  return message.content.flatMap((part) => assistantBlock(part, param, options));
+}
+
+function assistantBlock(
+  part: AssistantMessage['content'][number],
+  param: string,
+  options: MessageOptions,
+): ContentBlock[] {
+  switch (part.type) {
+    case 'text':
+    case 'refusal':
+      return textBlocks([part]);
+    case 'reasoning': {
+      const block = options.keepsReasoning ? reasoningBlock(part, options.family, param) : undefined;
+      return block ? [{ reasoningContent: block }] : [];
+    }
+    case 'toolCall':
+      return options.toolsAsText
+        ? [{ text: `[Called the tool ${part.name} with ${part.arguments || '{}'}]` }]
+        : [{ toolUse: toolUseBlock(part, param) }];
+  }
+}
+
+/** Text without its blank parts: Converse refuses a text block that holds nothing but white space. */
+function textBlocks(parts: readonly { readonly text: string }[]): { text: string }[] {
+  return parts.filter(({ text }) => text.trim() !== '').map(({ text }) => ({ text }));
+}
+
+function toolUseBlock(call: ToolCallPart, param: string): ToolUseBlock {
+  if (!isToolName(call.name)) throw refusalAt(param, `the tool name ${JSON.stringify(call.name)} is not one`);
+  return { toolUseId: toolUseId(call.id), name: call.name, input: parsedArguments(call, param) };
+}
+
+/**
+ * @throws UpstreamError `invalid_value`: Converse takes the arguments as JSON, while OpenAI's API hands on whatever
+ *   text a model wrote
+ */
+function parsedArguments(call: ToolCallPart, param: string): Exclude<ToolUseBlock['input'], undefined> {
+  if (call.arguments.trim() === '') return {};
+  try {
+    const input: unknown = JSON.parse(call.arguments);
+    if (isJsonObject(input)) return input;
+  } catch {
+    // Falls through to the refusal below, which says more than the parser.
+  }
+  throw refusalAt(param, `the arguments of the tool call ${call.id} are not a JSON object`);
+}
+
+function isJsonObject(value: unknown): value is Record<string, NonNullable<ToolUseBlock['input']>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function resultBlock(message: ToolMessage): { toolUseId: string; content: ToolResultContentBlock[] } {
+  const content = message.content.flatMap((part): ToolResultContentBlock[] =>
+    part.type === 'image' ? [{ image: imageBlock(part) }] : textBlocks([part]),
+  );
+  // A tool may well return nothing, but not every model takes an empty result.
+  return {
+    toolUseId: toolUseId(message.toolCallId),
+    content: content.length > 0 ? content : [{ text: '(no output)' }],
+  };
+}
+
+function resultAsText(message: ToolMessage, names: ReadonlyMap<string, string>): ContentBlock[] {
+  const tool = names.get(message.toolCallId) ?? message.toolCallId;
+  const texts = message.content.filter((part): part is TextPart => part.type === 'text');
+  const images = message.content.filter((part): part is ImagePart => part.type === 'image');
+  const output = texts.map(({ text }) => text).join('\n');
+  return [
+    { text: `[The tool ${tool} returned: ${output.trim() === '' ? '(no output)' : output}]` },
+    ...images.map((part) => ({ image: imageBlock(part) })),
+  ];
+}
+
+const IMAGE_FORMATS = { 'image/png': 'png', 'image/jpeg': 'jpeg', 'image/gif': 'gif', 'image/webp': 'webp' } as const;
+
+function imageBlock(part: ImagePart): ImageBlock {
+  if ('url' in part) throw refusalAt(part.param, 'this model takes images as data URLs only');
+  return { format: IMAGE_FORMATS[part.mediaType], source: { bytes: decodedBase64(part.base64, part.param) } };
+}
+
+function decodedBase64(text: string, param: string): Uint8Array {
+  const bytes = Buffer.from(text, 'base64');
+  // Node skips what is not base64, so the only proof that nothing was skipped is the way back.
+  const canonical = (base64: string): string => base64.replace(/=+$/, '');
+  if (bytes.length === 0 || bytes.toString('base64').replace(/=+$/, '') !== canonical(text)) {
+    throw refusalAt(param, 'the image is not valid base64');
+  }
+  return Uint8Array.from(bytes);
+}
+
+const TOOL_NAME = /^[a-zA-Z0-9_-]{1,64}$/;
+
+/** Whether Converse takes `text` as the name of a tool, or as the id of a call. */
+export function isToolName(text: string): boolean {
+  return TOOL_NAME.test(text);
+}
+
+/**
+ * The id under which Converse knows a call. One that it would refuse (other providers' ids hold dots or colons) is
+ * replaced by its hash: call and result still match, and nobody else sees it.
+ */
+function toolUseId(id: string): string {
+  return isToolName(id) ? id : `call_${createHash('sha256').update(id).digest('hex').slice(0, 32)}`;
+}

@@ -1,0 +1,179 @@
+import type { ConverseStreamCommandInput, ReasoningContentBlock } from '@aws-sdk/client-bedrock-runtime';
+import type { Continuation, GenerationRequest, Message, ReasoningEffort, ReasoningPart } from '../generation.ts';
+import type { BedrockTarget } from '../registry.ts';
+import { type BedrockFamily, bedrockFamily, claudeVersion, type ReasoningStyle } from './bedrock-family.ts';
+import { refusal, refusalAt } from './bedrock-refusal.ts';
+
+/** The parts of a Converse call that decide how much the model thinks. */
+export interface ReasoningPlan {
+  /** Whether the model will think: then Claude's sampling is fixed, and earlier thinking is handed back. */
+  readonly on: boolean;
+  /** For `additionalModelRequestFields`. */
+  readonly fields: Readonly<Record<string, Json>>;
+  /** For `outputConfig.effort`. */
+  readonly effort: string | undefined;
+  /** False where the model refuses a limit beside this effort. */
+  readonly sendsMaxTokens: boolean;
+}
+
+type Json = NonNullable<ConverseStreamCommandInput['additionalModelRequestFields']>;
+type Effort = Exclude<ReasoningEffort, 'none'>;
+
+const OFF: ReasoningPlan = { on: false, fields: {}, effort: undefined, sendsMaxTokens: true };
+
+/**
+ * Translates `reasoningEffort` into what the model family calls it.
+ * @param maxTokens what the call will send as its output limit
+ * @param forcesTool whether the call makes the model use a tool
+ * @throws UpstreamError `unsupported_value` when Nova can't keep the caller's own limits at the effort asked for
+ */
+export function planReasoning(
+  request: GenerationRequest,
+  target: BedrockTarget,
+  maxTokens: number,
+  forcesTool: boolean,
+): ReasoningPlan {
+  const family = bedrockFamily(target.model);
+  const style = target.reasoning ?? family.reasoning;
+  const effort = request.reasoningEffort;
+  if (style === undefined) return OFF;
+  // Claude refuses to think when the tool to call is already decided; that call has nothing to think about anyway.
+  if (effort === 'none' || (forcesTool && style.style.startsWith('anthropic'))) {
+    return withoutReasoning(style, target.model);
+  }
+  if (effort === undefined) return { ...OFF, on: thinksByDefault(target.model) };
+  switch (style.style) {
+    case 'anthropic-budget':
+      return budgeted(style, effort, maxTokens, request.messages);
+    case 'anthropic-adaptive':
+      return adaptive(effort, target.model, request.reasoningSummary);
+    case 'openai-effort':
+      return openaiEffort(effort, target.model);
+    case 'nova-effort':
+      return novaEffort(effort, request);
+  }
+}
+
+/** Claude 5 and later, and OpenAI's models, think unless told not to. */
+function thinksByDefault(model: string): boolean {
+  return claudeVersion(model) >= 500 || model.includes('openai.');
+}
+
+function withoutReasoning({ style }: ReasoningStyle, model: string): ReasoningPlan {
+  if (style === 'openai-effort' && !model.includes('gpt-oss')) {
+    return { ...OFF, fields: { reasoning: { effort: 'none' } } };
+  }
+  if (!thinksByDefault(model)) return OFF;
+  // Fable and Mythos always think, as does gpt-oss, and refuse to be told otherwise.
+  if (/fable|mythos|openai\./.test(model)) return { ...OFF, on: true };
+  return { ...OFF, fields: { thinking: { type: 'disabled' } } };
+}
+
+/** The least that Claude takes for `budget_tokens`. */
+const MINIMUM_BUDGET = 1_024;
+
+function budgeted(
+  { budgets }: Extract<ReasoningStyle, { style: 'anthropic-budget' }>,
+  effort: Effort,
+  maxTokens: number,
+  messages: readonly Message[],
+): ReasoningPlan {
+  // Claude insists that a turn which is still going on starts with its signed thinking. A caller that dropped it (chat
+  // completions have no place for it) can only be served without thinking until the next turn.
+  if (continuesWithoutReasoning(messages)) return OFF;
+  const level = effort === 'minimal' || effort === 'low' ? 'low' : effort === 'medium' ? 'medium' : 'high';
+  // The budget counts against the answer's limit, so a quarter is left for the answer itself.
+  const budget = Math.min(budgets[level], Math.floor(maxTokens * 0.75));
+  if (budget < MINIMUM_BUDGET) return OFF;
+  return { ...OFF, on: true, fields: { thinking: { type: 'enabled', budget_tokens: budget } } };
+}
+
+function continuesWithoutReasoning(messages: readonly Message[]): boolean {
+  const last = messages.findLast(({ role }) => role !== 'tool');
+  if (last?.role !== 'assistant' || !last.content.some(({ type }) => type === 'toolCall')) return false;
+  return !last.content.some((part) => part.type === 'reasoning' && reasoningBlock(part, 'claude', 'messages'));
+}
+
+function adaptive(effort: Effort, model: string, summarized: boolean): ReasoningPlan {
+  // From 4.7 on the thinking's text is left out unless it is asked for.
+  const display = summarized && claudeVersion(model) >= 407 ? { display: 'summarized' } : {};
+  const known = effort === 'minimal' ? 'low' : effort === 'xhigh' && claudeVersion(model) < 407 ? 'high' : effort;
+  return { ...OFF, on: true, fields: { thinking: { type: 'adaptive', ...display } }, effort: known };
+}
+
+function openaiEffort(effort: Effort, model: string): ReasoningPlan {
+  // gpt-oss takes chat completions' flat field and three levels; its successors take the responses API's nested one.
+  if (!model.includes('gpt-oss')) {
+    return { ...OFF, on: true, fields: { reasoning: { effort: effort === 'minimal' ? 'low' : effort } } };
+  }
+  return { ...OFF, on: true, fields: { reasoning_effort: threeLevels(effort) } };
+}
+
+function novaEffort(effort: Effort, request: GenerationRequest): ReasoningPlan {
+  const level = threeLevels(effort);
+  // At high effort Nova wants neither a limit nor sampling parameters.
+  const limits = (['maxOutputTokens', 'temperature', 'topP'] as const).find((name) => request[name] !== undefined);
+  if (level === 'high' && limits) {
+    throw refusal(
+      request,
+      'reasoningEffort',
+      `'${effort}' can't be combined with ${named(request, limits)} on this model`,
+    );
+  }
+  return {
+    ...OFF,
+    on: true,
+    fields: { reasoningConfig: { type: 'enabled', maxReasoningEffort: level } },
+    sendsMaxTokens: level !== 'high',
+  };
+}
+
+function named(request: GenerationRequest, internalName: string): string {
+  return request.parameterNames[internalName] ?? internalName;
+}
+
+function threeLevels(effort: Effort): 'low' | 'medium' | 'high' {
+  if (effort === 'minimal' || effort === 'low') return 'low';
+  return effort === 'medium' ? 'medium' : 'high';
+}
+
+/**
+ * Packs a finished block of reasoning for the way through the caller; nothing when the model signed nothing, because
+ * then it wants nothing back.
+ */
+export function packReasoning(
+  family: BedrockFamily['name'],
+  block: { text: string; signature: string; redacted: Uint8Array },
+): Continuation | undefined {
+  if (block.redacted.length > 0) {
+    return { provider: 'bedrock', data: { family, redacted: Buffer.from(block.redacted).toString('base64') } };
+  }
+  if (block.signature === '') return undefined;
+  return { provider: 'bedrock', data: { family, text: block.text, signature: block.signature } };
+}
+
+/**
+ * Unpacks what `packReasoning` packed. Undefined for reasoning of another provider or model family, which is left out.
+ * @throws UpstreamError `invalid_value` when the caller changed it
+ */
+export function reasoningBlock(
+  part: ReasoningPart,
+  family: BedrockFamily['name'],
+  param: string,
+): ReasoningContentBlock | undefined {
+  if (part.continuation?.provider !== 'bedrock') return undefined;
+  const { data } = part.continuation;
+  if (typeof data !== 'object' || data === null) throw tampered(param);
+  if (!('family' in data) || data.family !== family) return undefined;
+  if ('redacted' in data && typeof data.redacted === 'string') {
+    return { redactedContent: Uint8Array.from(Buffer.from(data.redacted, 'base64')) };
+  }
+  if ('signature' in data && 'text' in data && typeof data.signature === 'string' && typeof data.text === 'string') {
+    return { reasoningText: { text: data.text, signature: data.signature } };
+  }
+  throw tampered(param);
+}
+
+function tampered(param: string): Error {
+  return refusalAt(param, 'its reasoning is not what this service handed out');
+}

@@ -1,0 +1,209 @@
+import type { Continuation, FinishReason, GenerationEvent, ServiceTier, TokenLogprob, Usage } from '../generation.ts';
+import { type ReasoningField, reasoningContinuation } from './openai-compatible-messages.ts';
+import { ToolCallAssembler } from './openai-compatible-tool-calls.ts';
+import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './openai-compatible-wire.ts';
+
+/** How an answer ended, in the upstream's terms. */
+export type Ending =
+  | { readonly type: 'none' }
+  | { readonly type: 'finished'; readonly reason: FinishReason }
+  /** The upstream says itself that the answer is not whole. */
+  | { readonly type: 'broken'; readonly reason: string };
+
+/**
+ * Turns what one upstream answers, in stream chunks or as one whole completion, into generation events. A chunk's
+ * `delta` and a completion's `message` have the same fields, so both are read by the same code.
+ */
+export class AnswerReader {
+  readonly #upstream: string;
+  readonly #toolCalls: ToolCallAssembler;
+  #reasoning: ReasoningField | undefined;
+  #ending: Ending = { type: 'none' };
+  #usage: Usage | undefined;
+  #serviceTier: ServiceTier | undefined;
+
+  /**
+   * @param upstream fingerprint of the target, for the continuation of its reasoning
+   * @param newId makes ids for tool calls that have none
+   */
+  constructor(upstream: string, newId: () => string) {
+    this.#upstream = upstream;
+    this.#toolCalls = new ToolCallAssembler(newId);
+  }
+
+  get ending(): Ending {
+    return this.#ending;
+  }
+
+  /** Reads one chunk, or a whole completion, and adds its events to `events`. */
+  read(chunk: WireObject, events: GenerationEvent[]): void {
+    const choice = asObjects(chunk['choices'])[0];
+    // DeepSeek and OpenAI: top level; Groq: x_groq; Moonshot: the choice. Whoever repeats it counts on: the last holds.
+    const usage = chunk['usage'] ?? asObject(chunk['x_groq'])?.['usage'] ?? choice?.['usage'];
+    if (isObject(usage)) this.#usage = readUsage(usage);
+    this.#serviceTier = SERVICE_TIERS.get(chunk['service_tier']) ?? this.#serviceTier;
+    if (choice === undefined) return;
+    const message = asObject(choice['delta']) ?? asObject(choice['message']);
+    if (message) this.#readMessage(message, asObject(choice['logprobs']), events);
+    const reason = asText(choice['finish_reason']);
+    if (reason !== undefined) this.#ending = readEnding(reason);
+  }
+
+  /**
+   * Ends the answer.
+   * @returns the last events, `finish` included; undefined when a tool call has no name, so that it can't be called
+   */
+  finish(): GenerationEvent[] | undefined {
+    const events: GenerationEvent[] = [];
+    this.#endReasoning(events);
+    if (!this.#toolCalls.finish(events)) return undefined;
+    events.push({
+      type: 'finish',
+      reason: this.#finishReason(),
+      usage: this.#usage,
+      ...(this.#serviceTier === undefined ? {} : { serviceTier: this.#serviceTier }),
+    });
+    return events;
+  }
+
+  #finishReason(): FinishReason {
+    const told = this.#ending.type === 'finished' ? this.#ending.reason : 'stop';
+    // Several dialects say "stop" after tool calls; clients look for "tool_calls" before they run them.
+    return told === 'stop' && this.#toolCalls.any ? 'toolCalls' : told;
+  }
+
+  #readMessage(message: WireObject, logprobs: WireObject | undefined, events: GenerationEvent[]): void {
+    this.#readReasoning(message, events);
+    this.#readContent(message['content'], readLogprobs(logprobs?.['content']), events);
+    this.#readRefusal(asText(message['refusal']), readLogprobs(logprobs?.['refusal']), events);
+    const calls = message['tool_calls'];
+    for (const call of isObject(calls) ? [calls] : asObjects(calls)) this.#readToolCall(call, events);
+    // The API of 2023, which some local servers still speak: one call, without an id.
+    const legacy = asObject(message['function_call']);
+    if (legacy) this.#readToolCall({ index: 0, function: legacy }, events);
+  }
+
+  #readReasoning(message: WireObject, events: GenerationEvent[]): void {
+    const content = asText(message['reasoning_content']);
+    const text = content ?? asText(message['reasoning']);
+    if (text !== undefined) this.#reason(text, content === undefined ? 'reasoning' : 'reasoning_content', events);
+  }
+
+  #reason(text: string, field: ReasoningField, events: GenerationEvent[]): void {
+    this.#reasoning = field;
+    events.push({ type: 'reasoning', text });
+  }
+
+  /** A string, or (Mistral) an array of text and thinking parts. */
+  #readContent(content: unknown, logprobs: TokenLogprob[] | undefined, events: GenerationEvent[]): void {
+    if (typeof content === 'string' || !Array.isArray(content)) {
+      this.#say('text', typeof content === 'string' ? content : '', logprobs, events);
+      return;
+    }
+    for (const part of content) {
+      const thinking = isObject(part) && part['type'] === 'thinking' ? plainText(part['thinking']) : '';
+      if (thinking !== '') this.#reason(thinking, 'reasoning_content', events);
+      else this.#say('text', plainText(part), undefined, events);
+    }
+    this.#say('text', '', logprobs, events);
+  }
+
+  #readRefusal(text: string | undefined, logprobs: TokenLogprob[] | undefined, events: GenerationEvent[]): void {
+    this.#say('refusal', text ?? '', logprobs, events);
+  }
+
+  #say(type: 'text' | 'refusal', text: string, logprobs: TokenLogprob[] | undefined, events: GenerationEvent[]): void {
+    if (text === '' && logprobs === undefined) return;
+    this.#endReasoning(events);
+    events.push(logprobs === undefined ? { type, text } : { type, text, logprobs });
+  }
+
+  #readToolCall(call: WireObject, events: GenerationEvent[]): void {
+    this.#endReasoning(events);
+    this.#toolCalls.take(call, events);
+  }
+
+  #endReasoning(events: GenerationEvent[]): void {
+    if (this.#reasoning === undefined) return;
+    const continuation: Continuation = reasoningContinuation(this.#reasoning, this.#upstream);
+    this.#reasoning = undefined;
+    events.push({ type: 'reasoningEnd', continuation });
+  }
+}
+
+/** The text in a content part, in an array of them, or in a bare string. */
+function plainText(value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (Array.isArray(value)) return value.map(plainText).join('');
+  return isObject(value) && typeof value['text'] === 'string' ? value['text'] : '';
+}
+
+const FINISH_REASONS: ReadonlyMap<string, FinishReason> = new Map([
+  ['stop', 'stop'],
+  ['length', 'length'],
+  ['max_tokens', 'length'],
+  ['model_length', 'length'],
+  ['tool_calls', 'toolCalls'],
+  ['tool_use', 'toolCalls'],
+  ['function_call', 'toolCalls'],
+  ['content_filter', 'contentFilter'],
+  ['safety', 'contentFilter'],
+  ['sensitive', 'contentFilter'],
+  ['refusal', 'contentFilter'],
+]);
+
+/** OpenRouter's, DeepSeek's, vLLM's and Zhipu's ways to say that the model was stopped from outside. */
+const BROKEN_REASONS: ReadonlySet<string> = new Set([
+  'error',
+  'insufficient_system_resource',
+  'abort',
+  'cancelled',
+  'network_error',
+]);
+
+function readEnding(text: string): Ending {
+  const reason = text.toLowerCase();
+  if (BROKEN_REASONS.has(reason)) return { type: 'broken', reason };
+  // Whatever else ends an answer (an end-of-sequence token, a stop sequence) is a natural end.
+  return { type: 'finished', reason: FINISH_REASONS.get(reason) ?? 'stop' };
+}
+
+const SERVICE_TIERS: ReadonlyMap<unknown, ServiceTier> = new Map([
+  ['auto', 'auto'],
+  ['default', 'default'],
+  ['flex', 'flex'],
+  ['priority', 'priority'],
+]);
+
+function readUsage(usage: WireObject): Usage {
+  const inputTokens = asCount(usage['prompt_tokens']) ?? 0;
+  const completion = asCount(usage['completion_tokens']) ?? 0;
+  const told = asCount(asObject(usage['completion_tokens_details'])?.['reasoning_tokens']);
+  // Gemini and xAI leave reasoning out of the completion, but not out of the total that they bill.
+  const uncounted = Math.max(0, (asCount(usage['total_tokens']) ?? 0) - inputTokens - completion);
+  return {
+    inputTokens,
+    cachedInputTokens:
+      asCount(asObject(usage['prompt_tokens_details'])?.['cached_tokens']) ??
+      asCount(usage['prompt_cache_hit_tokens']) ??
+      asCount(usage['cached_tokens']) ??
+      0,
+    outputTokens: completion + uncounted,
+    reasoningTokens: told ?? uncounted,
+  };
+}
+
+function readLogprobs(content: unknown): TokenLogprob[] | undefined {
+  const tokens = asObjects(content);
+  if (tokens.length === 0) return undefined;
+  return tokens.map((token) => ({ ...readToken(token), alternatives: asObjects(token['top_logprobs']).map(readToken) }));
+}
+
+function readToken({ token, logprob, bytes }: WireObject) {
+  return {
+    token: typeof token === 'string' ? token : '',
+    // OpenAI's own stand-in for "very unlikely", where an upstream sends none or -Infinity as null.
+    logprob: typeof logprob === 'number' ? logprob : -9999,
+    bytes: Array.isArray(bytes) ? bytes.filter((byte) => typeof byte === 'number') : null,
+  };
+}

@@ -1,0 +1,192 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { ErrorCode } from '../../runtime/errors.ts';
+import { type Recovery, UpstreamError } from '../model.ts';
+import { durationMs, retryAfterMs } from './openai-compatible-retry-after.ts';
+import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './openai-compatible-wire.ts';
+
+/** What an upstream says went wrong, read out of whichever shape it uses. */
+export interface WireError {
+  /** HTTP status: of the answer, or what an error in band says it would have been. */
+  readonly status: number;
+  /** The upstream's text; undefined when the body was no error object (an HTML page, nothing). */
+  readonly message: string | undefined;
+  /** Every code, type and status word that it gave. */
+  readonly codes: readonly string[];
+  readonly param: string | undefined;
+  readonly retryAfterMs: number | undefined;
+}
+
+/**
+ * Reads the body of an answer whose status is not 2xx.
+ * @param now epoch milliseconds
+ */
+export function readErrorAnswer(status: number, headers: IncomingHttpHeaders, body: string, now: number): WireError {
+  const error = describe(parsed(body));
+  return { ...error, status, retryAfterMs: retryAfterMs(headers, now) ?? error.retryAfterMs };
+}
+
+/**
+ * Finds an error inside a stream's chunk, or inside a body that was sent with status 200.
+ * @returns undefined when it is none
+ */
+export function readInBandError(chunk: WireObject, eventName?: string): WireError | undefined {
+  const choices = asObjects(chunk['choices']);
+  const inChoice = asObject(choices[0]?.['error']);
+  const isError =
+    eventName === 'error' ||
+    Boolean(chunk['error']) ||
+    inChoice !== undefined ||
+    chunk['object'] === 'error' ||
+    (choices.length === 0 && (asText(chunk['message']) ?? asText(chunk['detail'])) !== undefined);
+  if (!isError) return undefined;
+  const error = describe(inChoice ?? chunk);
+  return { ...error, status: error.status || statusOf(error.codes) };
+}
+
+/** Maps what an upstream said into ours. `callerParam` names the caller's own parameter for the upstream's. */
+export function upstreamError(error: WireError, callerParam: (param: string) => string): UpstreamError {
+  const verdict = judge(error);
+  const param = error.param !== undefined && verdict.recovery === 'never' ? callerParam(error.param) : undefined;
+  return new UpstreamError(verdict.code, shownMessage(verdict, error), {
+    recovery: verdict.recovery,
+    upstream: [error.status, ...identifiers(error)].join(' '),
+    ...(param === undefined ? {} : { param }),
+    ...(error.retryAfterMs === undefined || verdict.recovery === 'never' ? {} : { retryAfterMs: error.retryAfterMs }),
+  });
+}
+
+interface Verdict {
+  readonly code: ErrorCode;
+  readonly recovery: Recovery;
+}
+
+const REJECTED: Verdict = { code: 'upstream_rejected', recovery: 'never' };
+const TOO_LONG: Verdict = { code: 'context_length_exceeded', recovery: 'never' };
+const FILTERED: Verdict = { code: 'content_filter', recovery: 'never' };
+const TOO_LARGE: Verdict = { code: 'request_too_large', recovery: 'never' };
+const MISCONFIGURED: Verdict = { code: 'upstream_misconfigured', recovery: 'elsewhere' };
+const OUT_OF_QUOTA: Verdict = { code: 'insufficient_quota', recovery: 'elsewhere' };
+const THROTTLED: Verdict = { code: 'rate_limit_exceeded', recovery: 'again' };
+const UNAVAILABLE: Verdict = { code: 'upstream_unavailable', recovery: 'again' };
+const TIMED_OUT: Verdict = { code: 'upstream_timeout', recovery: 'again' };
+
+const QUOTA_CODES =
+  /^(insufficient_quota|billing_hard_limit_reached|billing_not_active|exceeded_current_quota_error|insufficient_balance|arrearage)$/i;
+const THROTTLE_CODES = /rate_limit|ratelimit|throttl|too_many_requests|tokens_per_|requests_per_/i;
+const CONTEXT_CODES = /context_length_exceeded|context_window|exceed_context_size|string_above_max_length/i;
+const CONTEXT_TEXT =
+  /maximum context length|context (length|window|size)|max_model_len|prompt is too long|input (is )?too long|too many (input |prompt )?tokens|input token count.*exceeds|reduce the length of the (messages|prompt|input)/i;
+const FILTER_CODES =
+  /content_?filter|content_?policy|responsibleaipolicy|data_?inspection_?failed|moderation|prohibited_content|^safety$|^1301$/i;
+const FILTER_TEXT = /content (management|policy)|content exists risk|flagged (by|as|for)|moderation/i;
+const KEY_CODES = /invalid_api_key|authentication|unauthenticated|^unauthorized$/i;
+const KEY_TEXT = /(invalid|incorrect|expired|missing) api[ _-]?key|api[ _-]?key (is |was )?(not valid|invalid|expired|missing)/i;
+const MODEL_CODES = /model_not_found|model_not_exist|invalid_model|unknown_model/i;
+const MODEL_TEXT = /model[^.]{0,80}\b(does not exist|not exist|not found|is not (available|supported))|not a valid model/i;
+
+function judge({ status, codes, message }: WireError): Verdict {
+  const said = (pattern: RegExp): boolean => codes.some((code) => pattern.test(code));
+  if (said(QUOTA_CODES)) return OUT_OF_QUOTA;
+  // OpenRouter's 402 with a time to wait is a spending window, not an empty account.
+  if (status === 402) return OUT_OF_QUOTA;
+  if (status === 429) return THROTTLED;
+  if (status === 408 || status === 504 || status === 524) return TIMED_OUT;
+  if (status === 409 || status === 425 || status >= 500) return UNAVAILABLE;
+  if (status < 400) return MISCONFIGURED;
+  if (said(CONTEXT_CODES) || CONTEXT_TEXT.test(message ?? '')) return TOO_LONG;
+  // Groq says 413 for a request above the limit per minute: never servable there, but elsewhere.
+  if (status === 413) return said(THROTTLE_CODES) ? { code: 'rate_limit_exceeded', recovery: 'elsewhere' } : TOO_LARGE;
+  if (said(FILTER_CODES) || FILTER_TEXT.test(message ?? '')) return FILTERED;
+  if ([401, 403, 404, 405, 407].includes(status)) return MISCONFIGURED;
+  // Gemini and xAI answer 400 to a wrong key, DeepSeek and SiliconFlow to a wrong model; a bare page is no API.
+  if (said(KEY_CODES) || said(MODEL_CODES) || message === undefined) return MISCONFIGURED;
+  return KEY_TEXT.test(message) || MODEL_TEXT.test(message) ? MISCONFIGURED : REJECTED;
+}
+
+/** What the caller may see of the upstream's text is what the caller can mend; the log gets no text of a 5xx either. */
+function shownMessage({ code, recovery }: Verdict, error: WireError): string {
+  const words = identifiers(error);
+  const answered = `The upstream answered ${error.status}${words.length > 0 ? ` (${words.join(', ')})` : ''}`;
+  if (recovery === 'never') return clipped(error.message) ?? `The model refused the request. ${answered}.`;
+  if (code === 'rate_limit_exceeded') return 'The model is rate limited at the moment. Try again later.';
+  if (error.status >= 500 || error.message === undefined) return answered;
+  return `${answered}: ${clipped(error.message)}`;
+}
+
+const LONGEST_MESSAGE = 1_000;
+
+function clipped(text: string | undefined): string | undefined {
+  return text !== undefined && text.length > LONGEST_MESSAGE ? `${text.slice(0, LONGEST_MESSAGE)}…` : text;
+}
+
+/** Its codes that look like codes: what else an upstream puts there might be content. */
+function identifiers({ codes }: WireError): string[] {
+  return [...new Set(codes.filter((code) => /^[\w.:-]{1,80}$/.test(code)))];
+}
+
+function parsed(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    // An HTML page of a proxy: the status says all that there is to know.
+    return undefined;
+  }
+}
+
+/** Reads `{error:{…}}`, `{error:"…"}`, `[{error:{…}}]` (Gemini), `{message}`, `{detail}` (FastAPI), `{errors:[…]}`. */
+function describe(body: unknown): WireError {
+  const outer = Array.isArray(body) ? asObject(body[0]) : asObject(body);
+  const nested = outer?.['error'] ?? asObjects(outer?.['errors'])[0];
+  const error = asObject(nested) ?? outer;
+  const message =
+    asText(nested) ?? asText(error?.['message']) ?? detailText(error?.['detail']) ?? asText(outer?.['message']);
+  const inner = asObject(error?.['innererror']);
+  const named = [error?.['code'], error?.['type'], error?.['status'], inner?.['code'], outer?.['code']];
+  const statusCode = error?.['status_code'] ?? error?.['http_code'] ?? error?.['status'] ?? error?.['code'];
+  return {
+    status: httpStatus(statusCode) ?? 0,
+    message,
+    codes: named.flatMap((name) => (typeof name === 'number' ? [String(name)] : (asText(name) ?? []))),
+    param: asText(error?.['param']),
+    retryAfterMs: waitInBody(error, message),
+  };
+}
+
+/** FastAPI's validation errors also quote the input: only the place and the complaint are read. */
+function detailText(detail: unknown): string | undefined {
+  if (!Array.isArray(detail)) return asText(detail);
+  const lines = detail.filter(isObject).map(({ loc, msg }) => {
+    const place = Array.isArray(loc) ? loc.filter((step) => step !== 'body').join('.') : '';
+    return [place, asText(msg)].filter(Boolean).join(': ');
+  });
+  return asText(lines.join('; '));
+}
+
+/** Google's RetryInfo, and OpenAI's "Please try again in 1.2s." */
+function waitInBody(error: WireObject | undefined, message: string | undefined): number | undefined {
+  const retryInfo = asObjects(error?.['details']).find((detail) => asText(detail['retryDelay']));
+  const told = asText(retryInfo?.['retryDelay']) ?? /try again in ((?:\d+(?:\.\d+)?(?:ms|h|m|s))+)/i.exec(message ?? '')?.[1];
+  return told === undefined ? undefined : durationMs(told);
+}
+
+function httpStatus(value: unknown): number | undefined {
+  const status = asCount(value);
+  return status !== undefined && status >= 400 && status < 600 ? status : undefined;
+}
+
+/** The HTTP status that an error in band stands for, by its words; 500 when they say nothing. */
+function statusOf(codes: readonly string[]): number {
+  for (const [status, pattern] of STATUS_WORDS) if (codes.some((code) => pattern.test(code))) return status;
+  return 500;
+}
+
+const STATUS_WORDS: readonly (readonly [number, RegExp])[] = [
+  [429, /rate_?limit|throttl|too_?many_?requests|resource_exhausted|insufficient_quota/i],
+  [401, /authentication|invalid_api_key|unauthenticated|unauthorized/i],
+  [403, /permission/i],
+  [404, /not_?found/i],
+  [413, /too_large/i],
+  [504, /timeout|deadline_exceeded/i],
+  [503, /overloaded|unavailable/i],
+  [400, /invalid|bad_?request|context_length|content_?filter|content_?policy|unsupported/i],
+];

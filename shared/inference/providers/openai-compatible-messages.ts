@@ -1,0 +1,127 @@
+import type { AssistantMessage, Continuation, ImagePart, Message, TextPart, ToolMessage } from '../generation.ts';
+import type { Dialect } from './openai-compatible-dialect.ts';
+import { asText, isObject, type WireObject } from './openai-compatible-wire.ts';
+
+/** The `provider` of every continuation that this provider makes. */
+export const PROVIDER = 'openai-compatible';
+
+/** Field in which an upstream answers its reasoning, and in which it wants it back. */
+export type ReasoningField = 'reasoning_content' | 'reasoning';
+
+/**
+ * The continuation of a block of reasoning: in which field it goes back, and to whom. `upstream` is a fingerprint, so
+ * that another target behind the same alias, which might refuse the field, is not sent it.
+ */
+export function reasoningContinuation(field: ReasoningField, upstream: string): Continuation {
+  return { provider: PROVIDER, data: { field, upstream } };
+}
+
+/**
+ * Translates the conversation. Texts become plain strings, since several dialects refuse an array of text parts.
+ * @param upstream fingerprint of the target, as in `reasoningContinuation`
+ */
+export function wireMessages(messages: readonly Message[], dialect: Dialect, upstream: string): WireObject[] {
+  const wire: WireObject[] = [];
+  let images: ImagePart[] = [];
+  for (const message of messages) {
+    if (message.role !== 'tool' && images.length > 0) {
+      wire.push(toolImages(images));
+      images = [];
+    }
+    if (message.role === 'tool') images.push(...message.content.filter((part) => part.type === 'image'));
+    wire.push(wireMessage(message, dialect, upstream));
+  }
+  if (images.length > 0) wire.push(toolImages(images));
+  return wire;
+}
+
+function wireMessage(message: Message, dialect: Dialect, upstream: string): WireObject {
+  switch (message.role) {
+    case 'system':
+      return { role: 'system', content: textOf(message.content), ...nameOf(message) };
+    case 'user':
+      return { role: 'user', content: userContent(message.content), ...nameOf(message) };
+    case 'assistant':
+      return assistantMessage(message, dialect, upstream);
+    case 'tool':
+      return { role: 'tool', tool_call_id: message.toolCallId, content: toolText(message) };
+  }
+}
+
+function nameOf({ name }: { readonly name?: string }): WireObject {
+  return name === undefined ? {} : { name };
+}
+
+/** Several texts of one message are paragraphs of it; a line break is what vLLM, too, puts between them. */
+function textOf(parts: readonly { readonly text: string }[]): string {
+  return parts.map(({ text }) => text).join('\n');
+}
+
+function userContent(parts: readonly (TextPart | ImagePart)[]): string | WireObject[] {
+  const texts = parts.filter((part) => part.type === 'text');
+  if (texts.length === parts.length) return textOf(texts);
+  return parts.map((part) => (part.type === 'text' ? { type: 'text', text: part.text } : imagePart(part)));
+}
+
+function imagePart(image: ImagePart): WireObject {
+  const url = 'url' in image ? image.url : `data:${image.mediaType};base64,${image.base64}`;
+  return { type: 'image_url', image_url: image.detail === undefined ? { url } : { url, detail: image.detail } };
+}
+
+/** OpenAI's tool messages hold text only: their images follow the last tool message of the turn. */
+function toolText({ content }: ToolMessage): string {
+  const text = textOf(content.filter((part) => part.type === 'text'));
+  const images = content.length - content.filter((part) => part.type === 'text').length;
+  if (images === 0) return text;
+  return `${text}${text === '' ? '' : '\n'}(${images === 1 ? 'An image follows' : `${images} images follow`} in the next user message.)`;
+}
+
+function toolImages(images: readonly ImagePart[]): WireObject {
+  const intro = { type: 'text', text: 'Images from the tool results above:' };
+  return { role: 'user', content: [intro, ...images.map(imagePart)] };
+}
+
+function assistantMessage(message: AssistantMessage, dialect: Dialect, upstream: string): WireObject {
+  const calls = message.content.filter((part) => part.type === 'toolCall');
+  // A refusal is what the assistant said; most dialects know no field of its own for it.
+  const texts = message.content.filter((part) => part.type === 'text' || part.type === 'refusal');
+  const said = { role: 'assistant', ...nameOf(message) };
+  if (calls.length === 0) return { ...said, content: textOf(texts) };
+  return {
+    ...said,
+    content: texts.length > 0 ? textOf(texts) : null,
+    ...reasoningOf(message, dialect, upstream),
+    tool_calls: calls.map((call, index) => ({
+      id: call.id,
+      type: 'function',
+      // Templates parse the arguments of earlier turns: an empty text would fail them.
+      function: { name: call.name, arguments: call.arguments.trim() === '' ? '{}' : call.arguments },
+      ...(index === 0 && dialect.wantsThoughtSignature ? UNSIGNED_CALL : {}),
+    })),
+  };
+}
+
+/** Google's documented stand-in for the signature of a call that went through an API which keeps none. */
+const UNSIGNED_CALL = { extra_content: { google: { thought_signature: 'skip_thought_signature_validator' } } };
+
+/**
+ * Reasoning goes back only on turns with tool calls, and only to who made it or is known to insist: DeepSeek's older
+ * models answered 400 to it elsewhere, newer ones ignore it there, and others know no such field.
+ */
+function reasoningOf(message: AssistantMessage, dialect: Dialect, upstream: string): WireObject {
+  const fields: Record<string, string> = dialect.wantsReasoningBack ? { reasoning_content: '' } : {};
+  for (const part of message.content) {
+    if (part.type !== 'reasoning') continue;
+    const field = part.continuation
+      ? continuationField(part.continuation, upstream)
+      : dialect.wantsReasoningBack && 'reasoning_content';
+    if (field) fields[field] = (fields[field] ?? '') + part.text;
+  }
+  return fields;
+}
+
+function continuationField({ provider, data }: Continuation, upstream: string): string | undefined {
+  if (provider !== PROVIDER || !isObject(data) || data['upstream'] !== upstream) return undefined;
+  const field = asText(data['field']);
+  return field === 'reasoning_content' || field === 'reasoning' ? field : undefined;
+}

@@ -1,0 +1,49 @@
+import type { GenerationEvent } from '../inference/generation.ts';
+import { LambentError } from '../runtime/errors.ts';
+
+/** Writes one API's stream. Each call returns whole server-sent event frames, one after the other, or ''. */
+export interface StreamEncoder {
+  /** What `event` adds to the stream. A `finish` ends it. */
+  encode(event: GenerationEvent): string;
+  /** What a stream says of itself when its answer was cut. */
+  fail(error: LambentError): string;
+}
+
+/** A frame without a name, as chat completions send them. */
+export function dataFrame(json: string): string {
+  return `data: ${json}\n\n`;
+}
+
+/** A frame whose event name is the `type` of its data, as responses send them. */
+export function typedFrame(event: { readonly type: string }): string {
+  return `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+}
+
+/**
+ * The frames of an answer, pulled one by one. Once the first one is out a failure can only be told in band; an answer
+ * without its `finish` is one.
+ * @throws whatever `events` throws before the first frame, and what is not a LambentError after it
+ */
+export async function* framesOf(events: AsyncIterable<GenerationEvent>, encoder: StreamEncoder): AsyncGenerator<string> {
+  let began = false;
+  try {
+    for await (const event of events) {
+      const frames = encoder.encode(event);
+      if (frames !== '') {
+        began = true;
+        yield frames;
+      }
+      if (event.type === 'finish') return;
+    }
+    throw withoutFinish();
+  } catch (thrown) {
+    // The router has told its observer of it; anything else is a bug, which the pipeline logs.
+    if (!began || !(thrown instanceof LambentError)) throw thrown;
+    yield encoder.fail(thrown);
+  }
+}
+
+/** The error for an answer that ended without being whole. */
+export function withoutFinish(): LambentError {
+  return new LambentError('upstream_cut', 'The answer ended before it was whole');
+}

@@ -24,7 +24,7 @@ const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
 const registry = parseRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
 const router = createRouter({
   registry,
-  modelFor: createModelFor({ secret: createSecretResolver() }),
+  modelFor: createModelFor({ secret: createSecretResolver({ environment: process.env }) }),
   capabilitiesOf,
   observer: createObserver(logger, metrics),
 });

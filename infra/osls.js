@@ -1,5 +1,6 @@
 // What serverless.yml computes instead of stating. osls loads JavaScript only, so that this file is the way to the
 // TypeScript beside it; each export answers `${file(infra/osls.js):name}`.
+export { scaling, warmResources, warmTargets } from './concurrency.ts';
+export { conditions } from './conditions.ts';
 export { cors } from './cors.ts';
 export { modelsPolicy } from './models-policy.ts';
-export { scaling, warmResources, warmTargets } from './concurrency.ts';

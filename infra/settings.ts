@@ -7,9 +7,11 @@ export interface Variables {
   resolveVariable(address: string): Promise<unknown>;
 }
 
-const wholeNumber = v.pipe(v.union([v.number(), v.pipe(v.string(), v.toNumber())]), v.integer(), v.minValue(0));
+/** From the file a setting is a number or a truth value, from the command line it is text. */
+const number = v.union([v.number(), v.pipe(v.string(), v.toNumber())], 'must be a number');
+const wholeNumber = v.pipe(number, v.integer('must be a whole number'), v.minValue(0, 'must not be below 0'));
 const flag = v.pipe(
-  v.union([v.boolean(), v.picklist(['true', 'false'])]),
+  v.union([v.boolean(), v.picklist(['true', 'false'])], 'must be true or false'),
   v.transform((value) => value === true || value === 'true'),
 );
 
@@ -28,7 +30,8 @@ const schemas = {
     v.minValue(0.1),
     v.maxValue(0.9),
   ),
-  warmEnabled: flag,
+  accessLog: flag,
+  alarmEmail: v.pipe(v.string(), v.regex(/^(\S+@\S+)?$/, 'must be a mail address or empty')),
   warmConcurrency: v.pipe(wholeNumber, v.minValue(1), v.maxValue(100)),
 };
 

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { FunctionError } from './errors.ts';
 import { type FunctionDefinition, MAX_PAYLOAD_BYTES } from './function.ts';
 import type { Invocation } from './invocation.ts';
+import { forEachLine } from './lines.ts';
 
 /** A line that a function wrote to stdout or stderr. */
 export interface LogLine {
@@ -211,14 +211,14 @@ export class Environment {
     if (this.#invocation !== undefined) {
       const { requestId } = this.#invocation;
       this.#invocation.fail(new FunctionError(failure.errorType, `RequestId: ${requestId} Error: ${failure.message}`));
+      this.#invocation = undefined;
     }
     this.#events.onGone(this, neverReady ? (this.#initFailure ?? failure) : undefined);
   }
 
   #forwardLines(stream: 'stdout' | 'stderr'): void {
-    const input = this.#child[stream];
-    if (input === null) return;
-    createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY }).on('line', (line) => this.#log(stream, line));
+    const output = this.#child[stream];
+    if (output !== null) forEachLine(output, (line) => this.#log(stream, line));
   }
 
   #log(stream: 'stdout' | 'stderr', line: string): void {

@@ -133,17 +133,18 @@ export function byKey<const T extends Readonly<Record<string, Schema>>>(
   options: T,
   unsupported: readonly string[] = [],
 ) {
-  const supported = Object.keys(options);
+  const schemas = new Map<string, T[keyof T]>();
+  for (const kind in options) schemas.set(kind, options[kind]);
+  const supported = [...schemas.keys()];
   const refused = v.pipe(
     v.looseObject({ [key]: v.pipe(string, notSupported(supported)) }),
     v.never('an object of another kind'),
   );
   const wrong = v.pipe(v.object({ [key]: oneOf(supported) }, 'an object'), v.never('an object of another kind'));
-  return v.lazy((input): T[string] | typeof refused | typeof wrong => {
+  return v.lazy((input): T[keyof T] | typeof refused | typeof wrong => {
     const kind = isObject(input) ? input[key] : undefined;
     if (typeof kind !== 'string') return wrong;
-    if (unsupported.includes(kind)) return refused;
-    return (Object.hasOwn(options, kind) ? options[kind] : undefined) ?? wrong;
+    return unsupported.includes(kind) ? refused : (schemas.get(kind) ?? wrong);
   });
 }
 

@@ -1,5 +1,5 @@
-import type { APIGatewayProxyEvent } from 'aws-lambda';
 import { LambentError } from './errors.ts';
+import type { ProxyEvent } from './proxy-event.ts';
 
 /**
  * Nesting that a body may have. Far above any real request or schema, far below what makes a recursive walk (ours,
@@ -13,7 +13,7 @@ const MAX_DEPTH = 256;
  * can't carry), or `invalid_value` for nesting deeper than 256
  */
 export function parseBody(
-  event: Pick<APIGatewayProxyEvent, 'body' | 'isBase64Encoded'>,
+  event: Pick<ProxyEvent, 'body' | 'isBase64Encoded'>,
   contentType: string | undefined,
 ): unknown {
   if (contentType !== undefined && !/[/+]json\b/i.test(contentType)) {

@@ -14,6 +14,7 @@ const REJECTED: Verdict = { code: 'upstream_rejected', recovery: 'never' };
 const TOO_LONG: Verdict = { code: 'context_length_exceeded', recovery: 'never' };
 const TIMED_OUT: Verdict = { code: 'upstream_timeout', recovery: 'once' };
 const CUT: Verdict = { code: 'upstream_cut', recovery: 'again' };
+const MALFORMED: Verdict = { code: 'upstream_malformed', recovery: 'once' };
 
 /** The service's exceptions, and those that AWS's front door and the SDK's credential chain add. */
 const BY_NAME: Readonly<Record<string, Verdict>> = {
@@ -56,6 +57,8 @@ export function bedrockError(thrown: unknown, begun: boolean): UpstreamError {
   if (thrown instanceof UpstreamError) return thrown;
   const failure = describe(thrown);
   const { code, recovery } = judge(failure, begun);
+  // A parser quotes what it could not read, which is the model's answer: neither its text nor its cause may be logged.
+  if (code === 'upstream_malformed') return unreadable(failure.name);
   const retryAfterMs = retryAfter(failure.headers);
   return new UpstreamError(code, shownText(failure), {
     recovery,
@@ -63,6 +66,11 @@ export function bedrockError(thrown: unknown, begun: boolean): UpstreamError {
     cause: thrown,
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
   });
+}
+
+function unreadable(upstream: string): UpstreamError {
+  const { code, recovery } = MALFORMED;
+  return new UpstreamError(code, 'Bedrock answered in a form that could not be read', { recovery, upstream });
 }
 
 /** A stream that ended, or broke, before the model said that it was done. */
@@ -84,7 +92,7 @@ function judge(failure: Failure, begun: boolean): Verdict {
   if (failure.status !== undefined && failure.status >= 400) return byStatus(failure.status);
   if (begun) return CUT;
   // Connection refused, reset, unresolved: Node's errors carry a code such as ECONNRESET.
-  return failure.systemCode === undefined ? { code: 'upstream_malformed', recovery: 'once' } : UNAVAILABLE;
+  return failure.systemCode === undefined ? MALFORMED : UNAVAILABLE;
 }
 
 function byStatus(status: number): Verdict {
@@ -114,11 +122,17 @@ function describe(thrown: unknown): Failure {
   return {
     // Exceptions inside a stream that the SDK doesn't model keep the wire's lower-case first letter.
     name: thrown.name.charAt(0).toUpperCase() + thrown.name.slice(1),
-    message: thrown.message,
+    message: unwrapped(thrown.message),
     status: typeof status === 'number' ? status : undefined,
     systemCode: typeof systemCode === 'string' ? systemCode : undefined,
     headers: typeof headers === 'object' && headers !== null ? { ...headers } : {},
   };
+}
+
+/** The text of an exception that the SDK doesn't model comes as the frame's own JSON. */
+function unwrapped(message: string): string {
+  const text = /^\{\s*"message"\s*:\s*"((?:[^"\\]|\\.)*)"\s*\}$/.exec(message)?.[1];
+  return text ?? message;
 }
 
 function field(value: unknown, name: string): unknown {

@@ -196,7 +196,10 @@ function readUsage(usage: WireObject): Usage {
 function readLogprobs(content: unknown): TokenLogprob[] | undefined {
   const tokens = asObjects(content);
   if (tokens.length === 0) return undefined;
-  return tokens.map((token) => ({ ...readToken(token), alternatives: asObjects(token['top_logprobs']).map(readToken) }));
+  return tokens.map((token) => ({
+    ...readToken(token),
+    alternatives: asObjects(token['top_logprobs']).map(readToken),
+  }));
 }
 
 function readToken({ token, logprob, bytes }: WireObject) {

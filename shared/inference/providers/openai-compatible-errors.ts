@@ -22,7 +22,7 @@ export interface WireError {
  */
 export function readErrorAnswer(status: number, headers: IncomingHttpHeaders, body: string, now: number): WireError {
   const error = describe(parsed(body));
-  return { ...error, status, retryAfterMs: retryAfterMs(headers, now) ?? error.retryAfterMs };
+  return { ...error, status, retryAfterMs: retryAfterMs(status, headers, now) ?? error.retryAfterMs };
 }
 
 /**
@@ -43,15 +43,50 @@ export function readInBandError(chunk: WireObject, eventName?: string): WireErro
   return { ...error, status: error.status || statusOf(error.codes) };
 }
 
-/** Maps what an upstream said into ours. `callerParam` names the caller's own parameter for the upstream's. */
-export function upstreamError(error: WireError, callerParam: (param: string) => string): UpstreamError {
+/** What turns an upstream's words into words for the caller and the log. */
+export interface Wording {
+  /** The caller's own parameter for the upstream's. */
+  readonly callerParam: (param: string) => string;
+  /** Takes our keys out of a text: some upstreams quote them. */
+  readonly redact: (text: string) => string;
+}
+
+/** Maps what an upstream said into ours. */
+export function upstreamError(error: WireError, { callerParam, redact }: Wording): UpstreamError {
   const verdict = judge(error);
   const param = error.param !== undefined && verdict.recovery === 'never' ? callerParam(error.param) : undefined;
-  return new UpstreamError(verdict.code, shownMessage(verdict, error), {
+  return new UpstreamError(verdict.code, redact(shownMessage(verdict, error)), {
     recovery: verdict.recovery,
-    upstream: [error.status, ...identifiers(error)].join(' '),
+    upstream: redact([error.status, ...identifiers(error)].join(' ')),
     ...(param === undefined ? {} : { param }),
     ...(error.retryAfterMs === undefined || verdict.recovery === 'never' ? {} : { retryAfterMs: error.retryAfterMs }),
+  });
+}
+
+/** An answer that is no answer: a page instead of JSON, a garbled event, more bytes than any answer has. */
+export function malformed(message: string, recovery: Recovery, cause?: unknown): UpstreamError {
+  return new UpstreamError('upstream_malformed', message, cause === undefined ? { recovery } : { recovery, cause });
+}
+
+/** An answer that stopped before it was whole. */
+export function cut(message: string, cause?: unknown): UpstreamError {
+  const details = { recovery: 'again' as const };
+  return new UpstreamError('upstream_cut', message, cause === undefined ? details : { ...details, cause });
+}
+
+/**
+ * Maps what Node throws for a connection: refused, reset, unresolved, a TLS failure, or bytes that are no HTTP.
+ * @param stale whether a kept-alive connection was reused and nothing came back: the upstream had closed it meanwhile
+ */
+export function connectionError(thrown: unknown, where: string, stale: boolean): UpstreamError {
+  const code = asText(Reflect.get(Object(thrown), 'code')) ?? 'unknown failure';
+  // Node's HTTP parser: HPE_INVALID_CONSTANT and the like.
+  if (code.startsWith('HPE_')) return malformed(`${where} does not speak HTTP/1.1 (${code})`, 'once', thrown);
+  return new UpstreamError('upstream_unavailable', `The connection to ${where} failed (${code})`, {
+    recovery: 'again',
+    upstream: code,
+    cause: thrown,
+    ...(stale ? { retryAfterMs: 0 } : {}),
   });
 }
 
@@ -73,22 +108,22 @@ const TIMED_OUT: Verdict = { code: 'upstream_timeout', recovery: 'again' };
 const QUOTA_CODES =
   /^(insufficient_quota|billing_hard_limit_reached|billing_not_active|exceeded_current_quota_error|insufficient_balance|arrearage)$/i;
 const THROTTLE_CODES = /rate_limit|ratelimit|throttl|too_many_requests|tokens_per_|requests_per_/i;
-const CONTEXT_CODES = /context_length_exceeded|context_window|exceed_context_size|string_above_max_length/i;
+const CONTEXT_CODES = /context_length_exceeded|context_window|exceed_context_size/i;
 const CONTEXT_TEXT =
   /maximum context length|context (length|window|size)|max_model_len|prompt is too long|input (is )?too long|too many (input |prompt )?tokens|input token count.*exceeds|reduce the length of the (messages|prompt|input)/i;
 const FILTER_CODES =
   /content_?filter|content_?policy|responsibleaipolicy|data_?inspection_?failed|moderation|prohibited_content|^safety$|^1301$/i;
 const FILTER_TEXT = /content (management|policy)|content exists risk|flagged (by|as|for)|moderation/i;
 const KEY_CODES = /invalid_api_key|authentication|unauthenticated|^unauthorized$/i;
-const KEY_TEXT = /(invalid|incorrect|expired|missing) api[ _-]?key|api[ _-]?key (is |was )?(not valid|invalid|expired|missing)/i;
+const KEY_TEXT =
+  /(invalid|incorrect|expired|missing) api[ _-]?key|api[ _-]?key (is |was )?(not valid|invalid|expired|missing)/i;
 const MODEL_CODES = /model_not_found|model_not_exist|invalid_model|unknown_model/i;
-const MODEL_TEXT = /model[^.]{0,80}\b(does not exist|not exist|not found|is not (available|supported))|not a valid model/i;
+const MODEL_TEXT =
+  /model[^.]{0,80}\b(does not exist|not exist|not found|is not (available|supported))|not a valid model/i;
 
 function judge({ status, codes, message }: WireError): Verdict {
   const said = (pattern: RegExp): boolean => codes.some((code) => pattern.test(code));
-  if (said(QUOTA_CODES)) return OUT_OF_QUOTA;
-  // OpenRouter's 402 with a time to wait is a spending window, not an empty account.
-  if (status === 402) return OUT_OF_QUOTA;
+  if (status === 402 || said(QUOTA_CODES)) return OUT_OF_QUOTA;
   if (status === 429) return THROTTLED;
   if (status === 408 || status === 504 || status === 524) return TIMED_OUT;
   if (status === 409 || status === 425 || status >= 500) return UNAVAILABLE;
@@ -109,6 +144,7 @@ function shownMessage({ code, recovery }: Verdict, error: WireError): string {
   const answered = `The upstream answered ${error.status}${words.length > 0 ? ` (${words.join(', ')})` : ''}`;
   if (recovery === 'never') return clipped(error.message) ?? `The model refused the request. ${answered}.`;
   if (code === 'rate_limit_exceeded') return 'The model is rate limited at the moment. Try again later.';
+  if (error.status < 400) return `${answered} with a redirect, which is not followed`;
   if (error.status >= 500 || error.message === undefined) return answered;
   return `${answered}: ${clipped(error.message)}`;
 }
@@ -165,7 +201,8 @@ function detailText(detail: unknown): string | undefined {
 /** Google's RetryInfo, and OpenAI's "Please try again in 1.2s." */
 function waitInBody(error: WireObject | undefined, message: string | undefined): number | undefined {
   const retryInfo = asObjects(error?.['details']).find((detail) => asText(detail['retryDelay']));
-  const told = asText(retryInfo?.['retryDelay']) ?? /try again in ((?:\d+(?:\.\d+)?(?:ms|h|m|s))+)/i.exec(message ?? '')?.[1];
+  const told =
+    asText(retryInfo?.['retryDelay']) ?? /try again in ((?:\d+(?:\.\d+)?(?:ms|h|m|s))+)/i.exec(message ?? '')?.[1];
   return told === undefined ? undefined : durationMs(told);
 }
 

@@ -1,29 +1,85 @@
+import type { Capability } from '../capabilities.ts';
 import type { GenerationRequest, OutputFormat, Tool, ToolChoice } from '../generation.ts';
 import type { OpenAICompatibleTarget } from '../registry.ts';
-import { type Dialect, dialectOf, type Extra, openAICompatibleCapabilities } from './openai-compatible-dialect.ts';
+import { type Dialect, dialectOf, type Extra } from './openai-compatible-dialect.ts';
+import type { WireError } from './openai-compatible-errors.ts';
 import { wireMessages } from './openai-compatible-messages.ts';
 import type { WireObject } from './openai-compatible-wire.ts';
 
 /** What a target has to be asked with; an upstream's refusal may teach otherwise while the function runs. */
 export interface RequestSettings {
-  readonly maxTokensParameter: 'max_tokens' | 'max_completion_tokens';
+  readonly maxTokensParameter: MaxTokensParameter;
+  /** The other name of the output limit, for as long as it has not been tried. */
+  readonly untriedMaxTokensParameter?: MaxTokensParameter;
   /** Whether usage is asked for in streams; upstreams that don't know `stream_options` may refuse it. */
   readonly streamOptions: boolean;
 }
 
+type MaxTokensParameter = OpenAICompatibleTarget['maxTokensParameter'];
+
 /** Settings to begin with. */
 export function initialSettings(target: OpenAICompatibleTarget): RequestSettings {
-  return { maxTokensParameter: dialectOf(target).maxTokensParameter ?? target.maxTokensParameter, streamOptions: true };
+  const maxTokensParameter = dialectOf(target).maxTokensParameter ?? target.maxTokensParameter;
+  const other = maxTokensParameter === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
+  return { maxTokensParameter, untriedMaxTokensParameter: other, streamOptions: true };
 }
 
+const REFUSES_FIELD = /unsupported|not supported|unrecognized|unknown|unexpected|extra|not permitted|not allowed/i;
+
 /**
- * Makes the function that writes requests for one target.
- * @param maxOutputTokens the alias's limit, sent when the caller gives none and never exceeded
- * @param upstream fingerprint of the target, for its own reasoning
+ * Settings that the upstream might take, when it refused a request for a field that another dialect spells otherwise.
+ * @returns undefined when nothing can be changed about the refusal
  */
-export function requestWriter(target: OpenAICompatibleTarget, maxOutputTokens: number, upstream: string) {
+export function adaptedSettings(
+  settings: RequestSettings,
+  { status, param, message }: WireError,
+): RequestSettings | undefined {
+  if (status !== 400 && status !== 422) return undefined;
+  const said = `${param ?? ''} ${message ?? ''}`;
+  const { maxTokensParameter, untriedMaxTokensParameter, streamOptions } = settings;
+  if (streamOptions && /stream_options|include_usage/.test(said)) return { ...settings, streamOptions: false };
+  const refusesLimit = REFUSES_FIELD.test(said) && new RegExp(`\\b${maxTokensParameter}\\b`).test(said);
+  if (untriedMaxTokensParameter === undefined || !refusesLimit) return undefined;
+  return { maxTokensParameter: untriedMaxTokensParameter, streamOptions };
+}
+
+/** Which of the caller's parameters each field of ours comes from, by its internal name. */
+const INTERNAL_NAMES: ReadonlyMap<string, string> = new Map([
+  ['max_tokens', 'maxOutputTokens'],
+  ['max_completion_tokens', 'maxOutputTokens'],
+  ['top_p', 'topP'],
+  ['frequency_penalty', 'frequencyPenalty'],
+  ['presence_penalty', 'presencePenalty'],
+  ['logit_bias', 'logitBias'],
+  ['logprobs', 'topLogprobs'],
+  ['top_logprobs', 'topLogprobs'],
+  ['tool_choice', 'toolChoice'],
+  ['parallel_tool_calls', 'parallelToolCalls'],
+  ['response_format', 'format'],
+  ['reasoning_effort', 'reasoningEffort'],
+  ['service_tier', 'serviceTier'],
+]);
+
+/** The caller's own name for the field that an upstream complains of: `messages.[0].content`, `max_tokens`. */
+export function callerParam(request: GenerationRequest, wireParam: string): string {
+  const root = wireParam.split(/[.[]/, 1)[0] ?? wireParam;
+  const callersName = request.parameterNames[INTERNAL_NAMES.get(root) ?? root] ?? root;
+  return callersName === root ? wireParam : callersName;
+}
+
+export interface WriterOptions {
+  readonly capabilities: ReadonlySet<Capability>;
+  /** The alias's limit: sent when the caller gives none, and never exceeded. */
+  readonly maxOutputTokens: number;
+  /** Fingerprint of the target, to know its own reasoning by. */
+  readonly upstream: string;
+}
+
+/** Makes the function that writes the requests for one target. */
+export function requestWriter(target: OpenAICompatibleTarget, options: WriterOptions) {
+  const { capabilities, maxOutputTokens, upstream } = options;
   const dialect = dialectOf(target);
-  const reasons = openAICompatibleCapabilities(target).has('reasoning');
+  const reasons = capabilities.has('reasoning');
 
   /**
    * Writes the body of `POST /chat/completions`. Settings that are neutral at OpenAI are left out, so that a dialect

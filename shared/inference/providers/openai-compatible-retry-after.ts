@@ -5,16 +5,17 @@ const LONGEST_MS = 86_400_000;
 
 /**
  * How long an upstream asks to wait, from whichever header it uses: `retry-after-ms`; `retry-after` as seconds (with
- * decimals too), as a date (RFC 9110 §10.2.3) or as a duration such as `1m30s`; else the `x-ratelimit-reset…` family.
+ * decimals too), as a date (RFC 9110 §10.2.3) or as a duration such as `1m30s`; for a throttled request also the
+ * `x-ratelimit-reset…` family, which on other answers only describes the limits.
  * @param now epoch milliseconds
  * @returns milliseconds, 0 to a day; undefined when no header says
  */
-export function retryAfterMs(headers: IncomingHttpHeaders, now: number): number | undefined {
+export function retryAfterMs(status: number, headers: IncomingHttpHeaders, now: number): number | undefined {
   const sentAt = Date.parse(headers['date'] ?? '') || now;
   const wait =
     milliseconds(text(headers['retry-after-ms'])) ??
     secondsOrDate(text(headers['retry-after']), sentAt) ??
-    rateLimitReset(headers, sentAt);
+    (status === 429 ? rateLimitReset(headers, sentAt) : undefined);
   return wait === undefined ? undefined : Math.min(Math.max(0, Math.ceil(wait)), LONGEST_MS);
 }
 

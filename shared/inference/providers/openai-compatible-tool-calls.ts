@@ -66,7 +66,11 @@ export class ToolCallAssembler {
   }
 
   /** The call that a fragment goes on with; undefined when it begins one. */
-  #continued(wireIndex: number | undefined, wireId: string | undefined, name: string | undefined): OpenCall | undefined {
+  #continued(
+    wireIndex: number | undefined,
+    wireId: string | undefined,
+    name: string | undefined,
+  ): OpenCall | undefined {
     const sameId = wireId === undefined ? undefined : this.#calls.find((call) => call.wireId === wireId);
     if (sameId) return sameId;
     if (wireIndex === undefined) {
@@ -75,7 +79,8 @@ export class ToolCallAssembler {
     const call = this.#calls.findLast((candidate) => candidate.wireIndex === wireIndex);
     // Some number every call 0: another id with a name of its own is another call. An id alone is not, because others
     // make up a new one for each fragment.
-    const isAnother = name !== undefined && wireId !== undefined && call?.wireId !== undefined && call.name !== undefined;
+    const isAnother =
+      name !== undefined && wireId !== undefined && call?.wireId !== undefined && call.name !== undefined;
     return isAnother ? undefined : call;
   }
 

@@ -1,0 +1,61 @@
+/**
+ * `npm run bench [-- cold|warm|first-token …] [--quick] [--runs N] [--json FILE] [--publish]`: measures, prints each
+ * figure beside its floor or its peer, and keeps everything as JSON. Ends with 1 when a budget is missed.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { benchCold } from './cold.ts';
+import { thisMachine } from './machine.ts';
+import { publish } from './report/page.ts';
+import { isMet, type Record, type Report } from './report/report.ts';
+import { toText } from './report/text.ts';
+
+const PAGES = join(import.meta.dirname, '../docs/benchmarks');
+const RESULTS = join(import.meta.dirname, 'results');
+
+interface Effort {
+  /** Fewer and shorter runs: to see that it works, not for figures to quote. */
+  readonly quick: boolean;
+  readonly runs: number | undefined;
+}
+
+const BENCHMARKS: Readonly<{ [name: string]: (effort: Effort) => Promise<Report> }> = {
+  cold: ({ quick, runs }) => benchCold({ runs: runs ?? (quick ? 5 : 30) }),
+};
+
+async function main(): Promise<void> {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: {
+      quick: { type: 'boolean', default: false },
+      runs: { type: 'string' },
+      json: { type: 'string' },
+      publish: { type: 'boolean', default: false },
+    },
+  });
+  const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
+  const runs = values.runs === undefined ? undefined : Number(values.runs);
+  if (runs !== undefined && !(Number.isInteger(runs) && runs > 0)) throw new Error('--runs wants a number above 0');
+  const records: Record[] = [];
+  for (const name of names) {
+    const benchmark = BENCHMARKS[name];
+    if (benchmark === undefined)
+      throw new Error(`there is no benchmark ${name}: ${Object.keys(BENCHMARKS).join(', ')}`);
+    const report = await benchmark({ quick: values.quick, runs });
+    const record = { date: new Date().toISOString(), machine: thisMachine(), report };
+    records.push(record);
+    console.log(toText(record));
+    if (values.publish) await publish(record, PAGES);
+  }
+  const file = resolve(values.json ?? join(RESULTS, `${new Date().toISOString().replaceAll(':', '-')}.json`));
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, `${JSON.stringify(records, null, 2)}\n`);
+  console.log(`All measured values: ${file}`);
+  if (!records.every(({ report }) => report.budgets.every(isMet))) process.exitCode = 1;
+}
+
+await main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 2;
+});

@@ -1,0 +1,195 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { bundleFunctions } from '../infra/bundle/build.ts';
+import type { FunctionDefinition } from '../local/lambda/function.ts';
+import { startRunner } from '../local/lambda/runner.ts';
+import { startServer } from './processes.ts';
+import { formatNumber, type Report } from './report/report.ts';
+import { startAccessTable } from './sides/access-table.ts';
+import { authorizerEvent, chatBody, chatEvent } from './sides/events.ts';
+import { interleave, median, quantile } from './statistics.ts';
+
+const SIDES = join(import.meta.dirname, 'sides');
+const TABLE = 'access';
+const REGION = 'eu-west-1';
+/** Long enough for the primed process to write its code cache several times over. */
+const CODE_CACHE_MS = 1_000;
+
+export interface ColdOptions {
+  /** Fresh processes of each side. */
+  readonly runs: number;
+}
+
+/** A function, what it is called with, and what its answer must hold to count. */
+interface Side {
+  readonly label: string;
+  readonly definition: FunctionDefinition;
+  readonly payload: string;
+  readonly expected: string;
+}
+
+/** Measures cold starts: from starting a function's process to the first byte of its answer. */
+export async function benchCold({ runs }: ColdOptions): Promise<Report> {
+  const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
+  try {
+    await using upstream = await startServer(join(SIDES, 'upstream.ts'));
+    await using bedrock = await startServer(join(SIDES, 'bedrock.ts'));
+    await using table = await startAccessTable(TABLE);
+    const sides = await prepareSides(folder, upstream.url, bedrock.url, table.url);
+    const cached = await Promise.all(sides.map((side) => withCodeCache(side, folder)));
+    const all = [...sides, ...cached];
+    // The first start of each reads its files from disk and is not counted.
+    for (const side of all) await coldStart(side);
+    const times = await interleave(all, runs, coldStart);
+    return toReport([...times].map(([{ label }, ms]) => ({ label, ms })));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+async function prepareSides(folder: string, upstream: string, bedrock: string, table: string): Promise<Side[]> {
+  const models = join(folder, 'models.json');
+  await writeFile(models, modelsFor(upstream));
+  const [bare, chat, authorize] = await bundleFunctions({
+    outDir: join(folder, 'bundles'),
+    functions: ['bench/sides/bare.ts', 'functions/chat.ts', 'functions/authorize.ts'],
+    models,
+  });
+  if (bare === undefined || chat === undefined || authorize === undefined) throw new Error('a bundle is missing');
+  const endpoints = { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock, AWS_ENDPOINT_URL_DYNAMODB: table };
+  const define = (file: string, environment: Record<string, string> = {}): FunctionDefinition => ({
+    name: 'function',
+    functionName: 'function',
+    taskRoot: dirname(file),
+    handler: 'index.handler',
+    timeoutMs: 30_000,
+    memoryMb: 1_024,
+    environment,
+  });
+  const chatDefinition = define(chat.file, endpoints);
+  const chatPayload = (model: string) => chatEvent(chatBody(model, true));
+  return [
+    { label: BARE, definition: define(bare.file), payload: chatPayload('none'), expected: 'hello' },
+    { label: CHAT, definition: chatDefinition, payload: chatPayload('hosted'), expected: 'token ' },
+    { label: CHAT_BEDROCK, definition: chatDefinition, payload: chatPayload('bedrock'), expected: 'token ' },
+    {
+      label: AUTHORIZE,
+      definition: define(authorize.file, { ...endpoints, ACCESS_TABLE: TABLE }),
+      payload: authorizerEvent(),
+      expected: '"Allow"',
+    },
+  ];
+}
+
+const BARE = 'bare handler';
+const CHAT = 'chat, OpenAI-compatible upstream';
+const CHAT_BEDROCK = 'chat, Bedrock stand-in';
+const AUTHORIZE = 'authorize, one read of DynamoDB';
+const CACHED = ' + V8 code cache';
+
+function modelsFor(upstream: string): string {
+  return JSON.stringify({
+    models: {
+      hosted: { targets: [{ provider: 'openai-compatible', model: 'bench', baseUrl: `${upstream}/v1` }] },
+      bedrock: { targets: [{ provider: 'bedrock', model: 'bench.model' }] },
+    },
+  });
+}
+
+/** The same side with the V8 code cache that one served call leaves behind. */
+async function withCodeCache(side: Side, folder: string): Promise<Side> {
+  const cache = await mkdtemp(join(folder, 'code-cache-'));
+  const withEnvironment = (more: Record<string, string>): Side => ({
+    ...side,
+    label: side.label + CACHED,
+    definition: { ...side.definition, environment: { ...side.definition.environment, ...more } },
+  });
+  const flusher = join(SIDES, 'flush-code-cache.ts');
+  await coldStart(withEnvironment({ NODE_COMPILE_CACHE: cache, NODE_OPTIONS: `--import=${flusher}` }), CODE_CACHE_MS);
+  return withEnvironment({ NODE_COMPILE_CACHE: cache });
+}
+
+/** Eight NUL bytes end the head of a streamed answer; what follows is its body. */
+const HEAD_END = Buffer.alloc(8);
+
+/**
+ * Serves one call with a fresh process.
+ * @param lingerMs how long the process is left to itself afterwards
+ * @returns milliseconds from before the process was started to the first byte of the answer's body
+ * @throws Error when the answer is not the expected one
+ */
+async function coldStart({ label, definition, payload, expected }: Side, lingerMs = 0): Promise<number> {
+  const runner = await startRunner({ functions: [definition], region: REGION });
+  try {
+    const startedAt = performance.now();
+    const { body, streamed } = await runner.invoke(definition.name, payload);
+    let firstByteAt: number | undefined;
+    let answer = Buffer.alloc(0);
+    for await (const chunk of body) {
+      answer = Buffer.concat([answer, chunk]);
+      const bodyStart = streamed ? answer.indexOf(HEAD_END) + HEAD_END.length : 0;
+      if (firstByteAt === undefined && bodyStart !== HEAD_END.length - 1 && answer.length > bodyStart) {
+        firstByteAt = performance.now();
+      }
+    }
+    if (firstByteAt === undefined || !answer.includes(expected)) throw new Error(`${label} answered: ${answer}`);
+    if (lingerMs > 0) await setTimeout(lingerMs);
+    return firstByteAt - startedAt;
+  } finally {
+    await runner.close();
+  }
+}
+
+interface Times {
+  readonly label: string;
+  readonly ms: readonly number[];
+}
+
+function toReport(sides: readonly Times[]): Report {
+  const medianOf = (label: string) => median(sides.find((side) => side.label === label)?.ms ?? []);
+  const floor = medianOf(BARE);
+  const row = ({ label, ms }: Times) => {
+    const middle = median(ms);
+    return [label, ...[middle, quantile(ms, 0.1), quantile(ms, 0.9), middle - floor, middle / floor].map(formatNumber)];
+  };
+  const budget = (label: string) => ({
+    what: 'cold start to first byte',
+    ours: { label, value: medianOf(label), unit: 'ms' },
+    against: { label: BARE, value: floor, unit: 'ms' },
+    limit: 3,
+  });
+  const bars = (cached: boolean) =>
+    sides
+      .filter(({ label }) => label.endsWith(CACHED) === cached)
+      .map(({ label, ms }) => ({ label: label.replace(CACHED, ''), value: median(ms) }));
+  return {
+    name: 'cold',
+    title: 'Cold start: from process start to first byte',
+    method: [
+      'Each run starts a fresh process through the local Lambda runner: Node, the runtime client, the bundle that is packaged for AWS, one invocation. The clock runs from before the process is started until the first byte of the answer’s body is back at the runner. The bare handler is bundled, started and invoked in the same way and writes five bytes, so what the ratio leaves is Lambent’s own. The upstream, the Bedrock stand-in and the table are processes of their own on the same machine and answer at once.',
+      'The chat request is streamed and stateless. The authorizer runs before chat in API Gateway and in an environment of its own, so its line stands beside chat’s, not inside it.',
+      'The budgets are without a V8 code cache, because V8 refuses one that another version or architecture made. The lines with it use Node’s own compile cache (`NODE_COMPILE_CACHE`), written after one served call on this machine: what shipping one could gain at best.',
+    ],
+    tables: [
+      {
+        caption: `Milliseconds, ${sides[0]?.ms.length ?? 0} fresh processes a side, interleaved`,
+        columns: ['side', 'median', 'p10', 'p90', 'over bare', '× bare'],
+        rows: sides.map(row),
+      },
+    ],
+    budgets: [budget(CHAT), budget(CHAT_BEDROCK)],
+    charts: [
+      {
+        title: 'Cold start to first byte, median',
+        unit: 'ms',
+        groups: [
+          { label: 'Without a code cache', bars: bars(false) },
+          { label: 'With a V8 code cache', bars: bars(true) },
+        ],
+      },
+    ],
+    data: sides,
+  };
+}

@@ -1,0 +1,96 @@
+import { runLoad } from './load/load.ts';
+import { formatNumber, type Report } from './report/report.ts';
+import { chatBody } from './sides/events.ts';
+import { PORTKEY_STREAM_PAUSE_MS } from './sides/portkey.ts';
+import { DIRECT, type Side, withSides } from './sides/sides.ts';
+import { interleave, median, quantile } from './statistics.ts';
+
+/** A stream as a fast hosted model paces it: 50 tokens a second. */
+const PACE = { tokens: 20, intervalMs: 20 };
+
+export interface FirstTokenOptions {
+  /** How often each side is measured, in turn with the others. */
+  readonly rounds: number;
+  /** Milliseconds of each measurement that count. */
+  readonly durationMs: number;
+  /** Streams at once. */
+  readonly connections: readonly number[];
+}
+
+interface Result {
+  readonly side: string;
+  readonly connections: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly streams: number;
+}
+
+/** Measures how long the first token of a stream travels from the upstream's hand to the client's. */
+export async function benchFirstToken({ rounds, durationMs, connections }: FirstTokenOptions): Promise<Report> {
+  const results = await withSides(PACE, async (sides) => {
+    const all: Result[] = [];
+    for (const count of connections) {
+      const travels = await interleave(sides, rounds, (side) => measure(side, count, durationMs));
+      for (const [{ label }, measured] of travels) all.push(summarize(label, count, measured));
+    }
+    return all;
+  });
+  return toReport(results, connections, rounds);
+}
+
+async function measure({ url, headers, model }: Side, connections: number, durationMs: number): Promise<number[]> {
+  const { firstTokenTravelMs } = await runLoad({
+    url: `${url}/v1/chat/completions`,
+    headers,
+    body: chatBody(model, true),
+    streamed: true,
+    connections,
+    warmUpMs: 1_000,
+    durationMs,
+  });
+  return [...firstTokenTravelMs];
+}
+
+function summarize(side: string, connections: number, rounds: readonly (readonly number[])[]): Result {
+  return {
+    side,
+    connections,
+    p50: median(rounds.map((travels) => quantile(travels, 0.5))),
+    p99: median(rounds.map((travels) => quantile(travels, 0.99))),
+    streams: rounds.flat().length,
+  };
+}
+
+function toReport(results: readonly Result[], connections: readonly number[], rounds: number): Report {
+  const direct = (count: number) => results.find((result) => result.side === DIRECT && result.connections === count);
+  return {
+    name: 'first-token',
+    title: 'First token: from the upstream’s hand to the client’s',
+    method: [
+      `The upstream’s first token is the time at which it was written, on a clock that all processes of the machine share; the client subtracts it from the time at which it can read the token. Streams are paced (${PACE.tokens} tokens, ${PACE.intervalMs} ms apart), so that the machine is not saturated and the figure is a delay, not a queue.`,
+      `Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it hands on the first event. The sides are those of the warm benchmark.`,
+    ],
+    tables: connections.map((count) => ({
+      caption: `${count} stream${count === 1 ? '' : 's'} at once: milliseconds, median of ${rounds} interleaved rounds`,
+      columns: ['side', 'p50', 'p99', '× direct, p50', 'streams'],
+      rows: results
+        .filter((result) => result.connections === count)
+        .map(({ side, p50, p99, streams }) => [
+          side,
+          ...[p50, p99, p50 / (direct(count)?.p50 ?? Number.NaN), streams].map(formatNumber),
+        ]),
+    })),
+    budgets: [],
+    charts: (['p50', 'p99'] as const).map((percentile) => ({
+      title: `Travel of the first token, ${percentile}`,
+      unit: 'ms',
+      groups: connections.map((count) => ({
+        label: `${count} stream${count === 1 ? '' : 's'} at once`,
+        bars: results
+          .filter((result) => result.connections === count)
+          .map((result) => ({ label: result.side, value: result[percentile] })),
+      })),
+    })),
+    data: results,
+  };
+}

@@ -1,0 +1,72 @@
+/** The load generator, as a process: `node client.ts <Load as JSON>` prints a LoadResult as JSON. */
+import { Agent, request as httpRequest } from 'node:http';
+import { travelMs } from '../sides/tokens.ts';
+import type { Load, LoadResult } from './load.ts';
+
+const load = JSON.parse(process.argv[2] ?? '') as Load;
+const agent = new Agent({ keepAlive: true, maxSockets: load.connections });
+const target = new URL(load.url);
+const headers = {
+  'content-type': 'application/json',
+  'content-length': String(Buffer.byteLength(load.body)),
+  ...load.headers,
+};
+
+interface Answer {
+  readonly startedAt: number;
+  readonly firstByteAt: number;
+  readonly endedAt: number;
+  readonly firstTokenTravelMs: number | undefined;
+}
+
+/** Sends one request and reads its answer to the end. */
+function ask(): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const startedAt = performance.now();
+    const request = httpRequest(target, { method: 'POST', headers, agent }, (response) => {
+      let firstByteAt = 0;
+      let firstTokenTravelMs: number | undefined;
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        if (text === '') firstByteAt = performance.now();
+        text += chunk;
+        if (load.streamed) firstTokenTravelMs ??= travelMs(text);
+      });
+      response.on('error', reject);
+      response.on('end', () => {
+        const endedAt = performance.now();
+        if (response.statusCode === 200 && isWhole(text))
+          resolve({ startedAt, firstByteAt, endedAt, firstTokenTravelMs });
+        else reject(new Error(`status ${response.statusCode}: ${text.slice(0, 500)}`));
+      });
+    });
+    request.on('error', reject);
+    request.end(load.body);
+  });
+}
+
+function isWhole(text: string): boolean {
+  return load.streamed ? text.trimEnd().endsWith('data: [DONE]') : text.includes('token token');
+}
+
+/** Keeps one connection busy until the end. */
+async function keepAsking(from: number, until: number): Promise<Answer[]> {
+  const counted: Answer[] = [];
+  while (performance.now() < until) {
+    const answer = await ask();
+    if (answer.startedAt >= from && answer.endedAt <= until) counted.push(answer);
+  }
+  return counted;
+}
+
+const from = performance.now() + load.warmUpMs;
+const until = from + load.durationMs;
+const answers = (await Promise.all(Array.from({ length: load.connections }, () => keepAsking(from, until)))).flat();
+const result: LoadResult = {
+  requestsPerSecond: (answers.length * 1000) / load.durationMs,
+  wholeMs: answers.map(({ startedAt, endedAt }) => endedAt - startedAt),
+  firstByteMs: answers.map(({ startedAt, firstByteAt }) => firstByteAt - startedAt),
+  firstTokenTravelMs: answers.flatMap(({ firstTokenTravelMs }) => firstTokenTravelMs ?? []),
+};
+process.stdout.write(JSON.stringify(result), () => process.exit(0));

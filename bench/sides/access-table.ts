@@ -1,0 +1,33 @@
+import { createRequire } from 'node:module';
+import { CreateTableCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { keyItem } from '../../shared/access/keys.ts';
+import { type ServerProcess, startServerOnPort } from '../processes.ts';
+
+const DYNALITE = createRequire(import.meta.url).resolve('dynalite/cli.js');
+
+/** What the benchmarks' requests come with. */
+export const KEY = 'sk-bench';
+/** Whom it stands for. */
+export const PRINCIPAL = { tenant: 'bench', keyId: 'bench', scopes: ['inference', 'models'] } as const;
+
+/** Starts dynalite, as a process, with an access table that knows `KEY`. */
+export async function startAccessTable(tableName: string): Promise<ServerProcess> {
+  const server = await startServerOnPort(DYNALITE, (port) => ['--port', `${port}`, '--createTableMs', '0']);
+  const client = new DynamoDBClient({
+    endpoint: server.url,
+    region: 'eu-west-1',
+    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+  });
+  await client.send(
+    new CreateTableCommand({
+      TableName: tableName,
+      BillingMode: 'PAY_PER_REQUEST',
+      AttributeDefinitions: [{ AttributeName: 'pk', AttributeType: 'S' }],
+      KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
+    }),
+  );
+  const item = new PutItemCommand({ TableName: tableName, Item: keyItem(KEY, PRINCIPAL) });
+  await client.send(item);
+  client.destroy();
+  return server;
+}

@@ -1,0 +1,48 @@
+import { join } from 'node:path';
+import { startServer } from '../processes.ts';
+import { KEY } from './access-table.ts';
+import { startOurs } from './ours.ts';
+import { portkeyHeaders, startPortkey } from './portkey.ts';
+
+export const DIRECT = 'direct';
+export const PROXY = 'bare node:http proxy';
+export const PORTKEY = 'Portkey’s gateway';
+export const FUNCTION = 'Lambent, function alone';
+export const CLOUD = 'Lambent, whole local cloud';
+
+/** Where the load goes, and what it must carry there. */
+export interface Side {
+  readonly label: string;
+  /** What `/v1/chat/completions` is appended to. */
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly model: string;
+}
+
+/** How the upstream streams. */
+export interface Pace {
+  readonly tokens: number;
+  /** 0 for as fast as they can be written one by one. */
+  readonly intervalMs: number;
+}
+
+/** Starts an upstream and everything that is measured in front of it, runs `measure`, and ends them all. */
+export async function withSides<Result>(
+  { tokens, intervalMs }: Pace,
+  measure: (sides: readonly Side[]) => Promise<Result>,
+): Promise<Result> {
+  await using upstream = await startServer(file('upstream.ts'), [`${tokens}`, `${intervalMs}`]);
+  await using proxy = await startServer(file('proxy.ts'), [upstream.url]);
+  await using portkey = await startPortkey();
+  await using ours = await startOurs(upstream.url);
+  const bearer = { authorization: `Bearer ${KEY}` };
+  return measure([
+    { label: DIRECT, url: upstream.url, headers: bearer, model: 'bench' },
+    { label: PROXY, url: proxy.url, headers: bearer, model: 'bench' },
+    { label: FUNCTION, url: ours.functionUrl, headers: bearer, model: 'hosted' },
+    { label: CLOUD, url: ours.cloudUrl, headers: bearer, model: 'hosted' },
+    { label: PORTKEY, url: portkey.url, headers: portkeyHeaders(upstream.url), model: 'bench' },
+  ]);
+}
+
+const file = (name: string) => join(import.meta.dirname, name);

@@ -1,0 +1,40 @@
+/**
+ * An OpenAI-compatible model that answers at once, as a process.
+ *
+ * `node upstream.ts <tokens> <interval-ms>`: how many tokens a stream has, and how far apart they are.
+ */
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { stampedTokens } from './tokens.ts';
+
+const [count = 16, intervalMs = 0] = process.argv.slice(2).map(Number);
+const COMPLETION = { id: 'chatcmpl-1', created: 1_700_000_000, model: 'bench' };
+const USAGE = { prompt_tokens: 12, completion_tokens: count, total_tokens: 12 + count };
+
+const server = createServer(async (request, response) => {
+  const asked = await text(request);
+  if (asked.includes('"stream":true')) await stream(response);
+  else complete(response);
+});
+// Longer than any side keeps an idle connection: one that the server closes first costs that side a failed request.
+server.keepAliveTimeout = 60_000;
+server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`));
+
+function complete(response: ServerResponse): void {
+  const message = { role: 'assistant', content: 'token '.repeat(count) };
+  const choices = [{ index: 0, message, finish_reason: 'stop' }];
+  const body = JSON.stringify({ ...COMPLETION, object: 'chat.completion', choices, usage: USAGE });
+  response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }).end(body);
+}
+
+async function stream(response: ServerResponse): Promise<void> {
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  const send = (delta: object, finish_reason: string | null = null) => {
+    const chunk = { ...COMPLETION, object: 'chat.completion.chunk', choices: [{ index: 0, delta, finish_reason }] };
+    response.write(`data: ${JSON.stringify(chunk)}\n\n`);
+  };
+  for await (const content of stampedTokens(count, intervalMs)) send({ role: 'assistant', content });
+  send({}, 'stop');
+  response.end('data: [DONE]\n\n');
+}

@@ -1,0 +1,157 @@
+import { formatNumber, type Budget, type Chart, type Report, type Table } from './report/report.ts';
+import { runLoad } from './load/load.ts';
+import { chatBody } from './sides/events.ts';
+import { CLOUD, DIRECT, FUNCTION, PORTKEY, PROXY, type Side, withSides } from './sides/sides.ts';
+import { PORTKEY_STREAM_PAUSE_MS } from './sides/portkey.ts';
+import { interleave, median, quantile } from './statistics.ts';
+
+/** Added latency may be at most this share of Portkey's. */
+const SHARE_OF_PORTKEY = 1 / 3;
+
+export interface WarmOptions {
+  /** How often each side is measured, in turn with the others. */
+  readonly rounds: number;
+  /** Milliseconds of each measurement that count. */
+  readonly durationMs: number;
+  /** Connections that each ask one request after another. */
+  readonly connections: readonly number[];
+}
+
+interface Setting {
+  readonly streamed: boolean;
+  readonly connections: number;
+}
+
+/** Milliseconds of a side in one round: a buffered request's whole time, or a stream's time to its first byte. */
+interface Round {
+  readonly requestsPerSecond: number;
+  readonly p50: number;
+  readonly p99: number;
+}
+
+interface Result extends Round {
+  readonly side: string;
+  /** Milliseconds over going direct in the same round, the median of all rounds. */
+  readonly addedP50: number;
+  readonly addedP99: number;
+}
+
+/** Measures what stands between a client and the upstream adds to a warm request. */
+export async function benchWarm({ rounds, durationMs, connections }: WarmOptions): Promise<Report> {
+  const settings = [false, true].flatMap((streamed) => connections.map((count) => ({ streamed, connections: count })));
+  const measured = await withSides({ tokens: 16, intervalMs: 0 }, async (sides) => {
+    const results: { setting: Setting; results: Result[] }[] = [];
+    for (const setting of settings) {
+      const all = await interleave(sides, rounds, (side) => measure(side, setting, durationMs));
+      results.push({ setting, results: compare(all) });
+    }
+    return results;
+  });
+  return toReport(measured, rounds, durationMs);
+}
+
+async function measure(side: Side, { streamed, connections }: Setting, durationMs: number): Promise<Round> {
+  const { requestsPerSecond, wholeMs, firstByteMs } = await runLoad({
+    url: `${side.url}/v1/chat/completions`,
+    headers: side.headers,
+    body: chatBody(side.model, streamed),
+    streamed,
+    connections,
+    warmUpMs: Math.max(500, durationMs / 4),
+    durationMs,
+  });
+  const ms = streamed ? firstByteMs : wholeMs;
+  return { requestsPerSecond, p50: quantile(ms, 0.5), p99: quantile(ms, 0.99) };
+}
+
+/** What each side adds to going direct, round by round, so that a slower moment of the machine cancels out. */
+function compare(all: Map<Side, Round[]>): Result[] {
+  const direct = [...all].find(([{ label }]) => label === DIRECT)?.[1] ?? [];
+  return [...all].map(([{ label }, rounds]) => {
+    const middle = (value: (round: Round, index: number) => number) => median(rounds.map(value));
+    return {
+      side: label,
+      requestsPerSecond: middle((round) => round.requestsPerSecond),
+      p50: middle(({ p50 }) => p50),
+      p99: middle(({ p99 }) => p99),
+      addedP50: middle(({ p50 }, index) => p50 - (direct[index]?.p50 ?? Number.NaN)),
+      addedP99: middle(({ p99 }, index) => p99 - (direct[index]?.p99 ?? Number.NaN)),
+    };
+  });
+}
+
+type Measured = readonly { readonly setting: Setting; readonly results: readonly Result[] }[];
+
+function toReport(measured: Measured, rounds: number, durationMs: number): Report {
+  return {
+    name: 'warm',
+    title: 'Warm overhead: what a gateway adds to a request',
+    method: [
+      'The same client, a process of its own, sends the same request to every side, each connection one request after another: directly to the upstream, through a bare `node:http` proxy that looks at nothing, through Portkey’s gateway (`@portkey-ai/gateway` 1.15.2, `@hono/node-server` 1.14.1), and through Lambent. The upstream answers at once. “Added” is over going direct in the same round.',
+      `“${FUNCTION}” is the chat function behind a front of a few lines: the Lambda runner, the Runtime API and one process for each request at a time. “${CLOUD}” adds the front that stands for API Gateway and the authorizer: everything that \`npm start\` puts between a client and the upstream. In AWS, API Gateway’s and Lambda’s own times take the place of the front’s and the runner’s, which these figures can’t show.`,
+      `With a stream, times are to the first byte of the body. Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it hands on the first event, which dominates its figures there; the last column takes that pause off.`,
+      'At 10 and 50 connections the machine’s cores, shared by the client, the upstream and the side, are busy throughout: times there are mostly waiting, and requests/s is the better comparison. Lambent uses a process for each request at a time, as Lambda does; on a laptop with few cores they share what one event loop of another gateway would have to itself.',
+    ],
+    tables: measured.map((entry) => toTable(entry, rounds, durationMs)),
+    budgets: measured.flatMap(toBudgets),
+    charts: [false, true].map((streamed) => toChart(measured, streamed)),
+    data: measured,
+  };
+}
+
+const titleOf = ({ streamed, connections }: Setting) =>
+  `${streamed ? 'Streamed' : 'Buffered'}, ${connections} connection${connections === 1 ? '' : 's'}`;
+
+function toTable({ setting, results }: Measured[number], rounds: number, durationMs: number): Table {
+  const portkey = find(results, PORTKEY);
+  const direct = find(results, DIRECT);
+  const pause = setting.streamed ? PORTKEY_STREAM_PAUSE_MS : 0;
+  const row = ({ side, requestsPerSecond, p50, p99, addedP50, addedP99 }: Result) => [
+    side,
+    formatNumber(requestsPerSecond),
+    formatNumber(requestsPerSecond / direct.requestsPerSecond),
+    ...[p50, p99].map(formatNumber),
+    ...(side === DIRECT ? ['', '', ''] : [addedP50, addedP99, addedP50 / portkey.addedP50].map(formatNumber)),
+    ...(!setting.streamed ? [] : [side === DIRECT ? '' : formatNumber(addedP50 / (portkey.addedP50 - pause))]),
+  ];
+  return {
+    caption: `${titleOf(setting)}: milliseconds, median of ${rounds} interleaved rounds of ${durationMs / 1000} s`,
+    columns: [
+      ...['side', 'requests/s', '× direct', 'p50', 'p99', 'added p50', 'added p99', '÷ Portkey'],
+      ...(setting.streamed ? ['÷ Portkey less its pause'] : []),
+    ],
+    rows: results.map(row),
+  };
+}
+
+function toBudgets({ setting, results }: Measured[number]): Budget[] {
+  const added = (label: string) => ({ label: `${label} adds`, value: find(results, label).addedP50, unit: 'ms' });
+  return [CLOUD, FUNCTION].map((label) => ({
+    what: `${titleOf(setting)}, p50`,
+    ours: added(label),
+    against: added(PORTKEY),
+    limit: SHARE_OF_PORTKEY,
+  }));
+}
+
+function toChart(measured: Measured, streamed: boolean): Chart {
+  return {
+    title: `${streamed ? 'Added to the first byte of a stream' : 'Added to a buffered request'}, p50`,
+    unit: 'ms',
+    groups: measured
+      .filter(({ setting }) => setting.streamed === streamed)
+      .map(({ setting, results }) => ({
+        label: titleOf(setting),
+        bars: [PROXY, FUNCTION, CLOUD, PORTKEY].map((label) => ({
+          label,
+          value: Math.max(0, find(results, label).addedP50),
+        })),
+      })),
+  };
+}
+
+function find(results: readonly Result[], label: string): Result {
+  const result = results.find(({ side }) => side === label);
+  if (result === undefined) throw new Error(`${label} was not measured`);
+  return result;
+}

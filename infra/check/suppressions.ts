@@ -1,0 +1,109 @@
+import type { Finding } from './findings.ts';
+
+/** A finding that is as it should be. In `rule` and `resource`, `…` stands for any text. */
+export interface Suppression {
+  readonly rule: string;
+  readonly resource: string;
+  readonly reason: string;
+}
+
+/** Every suppression there is. One that matches nothing fails the check. */
+export const SUPPRESSIONS: readonly Suppression[] = [
+  {
+    rule: 'AwsSolutions-APIG2',
+    resource: 'ApiGatewayRestApi',
+    reason: "Chat validates bodies against the API's own schemas, and answers faults in OpenAI's words.",
+  },
+  {
+    rule: 'AwsSolutions-COG4',
+    resource: 'ApiGatewayMethodV1…',
+    reason: 'Callers are programs with API keys, which our own authorizer knows; there are no users to sign in.',
+  },
+  {
+    rule: 'AwsSolutions-APIG4',
+    resource: 'ApiGatewayMethodV1…Options',
+    reason: 'A preflight comes without the key by the CORS standard, and is answered without any function.',
+  },
+  {
+    rule: 'AwsSolutions-APIG1',
+    resource: 'ApiGatewayStage',
+    reason: 'Off by default: it needs a role of the account (infra/account.yml), which a first deployment may lack.',
+  },
+  {
+    rule: 'AwsSolutions-APIG3',
+    resource: 'ApiGatewayStage',
+    reason: 'A firewall costs money when idle; the stage is throttled, and every route asks for a key.',
+  },
+  {
+    rule: 'AwsSolutions-APIG6',
+    resource: 'ApiGatewayStage',
+    reason: 'Execution logs quote headers and bodies: prompts and keys must never reach a log.',
+  },
+  {
+    rule: 'api_gw_v1_execution_logging_enabled_check',
+    resource: 'ApiGatewayStage',
+    reason: 'Execution logs quote headers and bodies: prompts and keys must never reach a log.',
+  },
+  {
+    rule: 'api_gw_xray_enabled_check',
+    resource: 'ApiGatewayStage',
+    reason: 'Functions measure themselves; the X-Ray client alone would add a third to a cold start.',
+  },
+  {
+    rule: 'AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:bedrock:*::foundation-model/…]',
+    resource: 'ChatRole',
+    reason: "A profile's regions are AWS's to choose; a condition ties the grant to the profile (infra/models-policy.ts).",
+  },
+  {
+    rule: 'cloudwatch_log_group_retention_period_check',
+    resource: '…LogGroup',
+    reason: 'Logs hold ids and durations for finding faults, and are no archive: 30 days.',
+  },
+  {
+    rule: 'cloudwatch_log_group_encrypted_check',
+    resource: '…LogGroup',
+    reason: 'No content reaches a log; CloudWatch encrypts what does with a key of its own.',
+  },
+  {
+    rule: 'lambda_function_public_access_prohibited_check',
+    resource: '…PermissionApiGateway',
+    reason: 'SourceArn names this API alone; the rule reads only literal ARNs.',
+  },
+  {
+    rule: 'lambda_inside_vpc_check',
+    resource: '…LambdaFunction',
+    reason: 'Nothing they call is in a VPC, and a VPC would cost a NAT gateway when idle.',
+  },
+  {
+    rule: 's3_bucket_policy_ssl_requests_only_check',
+    resource: 'ServerlessDeploymentBucketPolicy',
+    reason: 'The policy refuses requests without TLS; the rule reads only literal ARNs.',
+  },
+  {
+    rule: 'AwsSolutions-S1',
+    resource: 'ServerlessDeploymentBucket',
+    reason: "Holds bundles and templates, which any build makes anew; nothing of a caller's.",
+  },
+  ...['default_encryption_kms', 'versioning_enabled', 'logging_enabled', 'object_lock_enabled'].map((rule) => ({
+    rule: `s3_bucket_${rule}_check`,
+    resource: 'ServerlessDeploymentBucket',
+    reason: "Holds bundles and templates, which any build makes anew; nothing of a caller's.",
+  })),
+  ...['event_notifications_enabled', 'lifecycle_policy'].map((rule) => ({
+    rule: `s3_${rule}_check`,
+    resource: 'ServerlessDeploymentBucket',
+    reason: 'osls removes what is older than the last five deployments.',
+  })),
+];
+
+/** Whether `suppression` is about `finding`. */
+export function suppresses({ rule, resource }: Suppression, finding: Finding): boolean {
+  return matches(rule, finding.rule) && matches(resource, finding.resource);
+}
+
+function matches(pattern: string, text: string): boolean {
+  const [start = '', ...rest] = pattern.split('…');
+  const end = rest.at(-1);
+  if (end === undefined) return pattern === text;
+  return text.length >= start.length + end.length && text.startsWith(start) && text.endsWith(end);
+}

@@ -1,0 +1,22 @@
+/**
+ * Runs every validator on one template, in a process of its own, since the CDK prints its report as it goes.
+ * Arguments: the template's file, and a folder that gets `validation-report.json`.
+ */
+import { CfnGuardValidator } from '@cdklabs/cdk-validator-cfnguard';
+import { App, Stack, Validations } from 'aws-cdk-lib';
+import { CfnInclude } from 'aws-cdk-lib/cloudformation-include';
+import { AwsSolutionsChecks } from 'cdk-nag';
+
+const [templateFile, outdir] = process.argv.slice(2);
+if (templateFile === undefined || outdir === undefined) throw new Error('synth.ts needs a template and a folder');
+
+const app = new App({
+  outdir,
+  analyticsReporting: false,
+  // AWS's own rules: types and properties that exist, values that they may have, references that lead somewhere.
+  context: { '@aws-cdk/core:validateAgainstDefaultRules': true },
+});
+const stack = new Stack(app, 'Lambent');
+new CfnInclude(stack, 'Template', { templateFile });
+Validations.of(app).addPlugins(new AwsSolutionsChecks(app), new CfnGuardValidator());
+app.synth();

@@ -1,0 +1,51 @@
+import { readSetting, type Variables } from './settings.ts';
+import type { Template, TemplateResource } from './template.ts';
+
+/** On what resources of the template exist, by the settings of the stage that is being packaged. */
+export async function conditions(variables: Variables): Promise<{ Conditions: Readonly<Record<string, unknown>> }> {
+  return {
+    Conditions: {
+      AccessLog: constant(await readSetting(variables, 'accessLog')),
+      AlarmEmail: constant((await readSetting(variables, 'alarmEmail')) !== ''),
+      AuthorizeProvisioned: constant((await readSetting(variables, 'authorizeProvisioned')) > 0),
+      ChatProvisioned: constant((await readSetting(variables, 'chatProvisioned')) > 0),
+    },
+  };
+}
+
+/** CloudFormation compares text. */
+const constant = (holds: boolean) => ({ 'Fn::Equals': [String(holds), 'true'] });
+
+/**
+ * The same template without its conditions, all of which are settled when it is packaged: what one of them leaves out is
+ * gone, so that what is deployed is what there is to read.
+ * @throws Error when a resource or a value names a condition that isn't there
+ */
+export function settleConditions<T extends Template>({ Conditions = {}, ...template }: T): Omit<T, 'Conditions'> {
+  const holds = (name: string): boolean => {
+    const { 'Fn::Equals': sides } = Object(Conditions[name]) as { 'Fn::Equals'?: readonly unknown[] };
+    if (sides === undefined) throw new Error(`The template has no condition ${name}`);
+    return sides[0] === sides[1];
+  };
+  const kept = Object.entries(template.Resources)
+    .filter(([, { Condition }]) => Condition === undefined || holds(Condition))
+    .map(([id, { Condition: _, ...resource }]): [string, TemplateResource] => [id, resource]);
+  return settleValues({ ...template, Resources: Object.fromEntries(kept) }, holds) as Omit<T, 'Conditions'>;
+}
+
+const NOTHING = Symbol('AWS::NoValue');
+
+/** Replaces each `Fn::If` by the side that holds, and leaves `AWS::NoValue` out. */
+function settleValues(value: unknown, holds: (name: string) => boolean): unknown {
+  if (Array.isArray(value)) {
+    return value.map((item) => settleValues(item, holds)).filter((item) => item !== NOTHING);
+  }
+  if (typeof value !== 'object' || value === null) return value;
+  if ('Ref' in value && value.Ref === 'AWS::NoValue') return NOTHING;
+  if ('Fn::If' in value && Array.isArray(value['Fn::If'])) {
+    const [name, then, otherwise] = value['Fn::If'];
+    return settleValues(holds(String(name)) ? then : otherwise, holds);
+  }
+  const entries = Object.entries(value).map(([key, item]) => [key, settleValues(item, holds)] as const);
+  return Object.fromEntries(entries.filter(([, item]) => item !== NOTHING));
+}

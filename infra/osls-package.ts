@@ -1,0 +1,71 @@
+import { spawn } from 'node:child_process';
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
+import type { Template } from './template.ts';
+
+const ROOT = resolve(import.meta.dirname, '..');
+const OSLS = createRequire(import.meta.url).resolve('osls/bin/serverless.js');
+
+export interface PackageOptions {
+  /** Folder that gets the template and the zips. */
+  readonly outDir: string;
+  /** Folder of the `serverless.yml`; the repository's when absent. */
+  readonly serviceDir?: string;
+  /** osls's own arguments: `--stage prod --param 'chatProvisioned=2'`. */
+  readonly args?: readonly string[];
+}
+
+/**
+ * Packages the service with osls, which needs neither credentials nor network for it.
+ * @returns what osls printed
+ * @throws Error with osls's own message when it refuses
+ */
+export async function oslsPackage({ outDir, serviceDir = ROOT, args = [] }: PackageOptions): Promise<string> {
+  const osls = spawn(process.execPath, [OSLS, 'package', '--package', resolve(outDir), ...args], {
+    cwd: serviceDir,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // osls asks `npm` and `node` of the path for nothing here, but plugins and TypeScript need this very Node.
+    env: { ...process.env, SLS_DEPRECATION_NOTIFICATION_MODE: 'error' },
+  });
+  const texts: string[] = [];
+  for (const stream of [osls.stdout, osls.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => texts.push(text));
+  }
+  const code = await new Promise<number | null>((settle, fail) => osls.on('error', fail).on('close', settle));
+  const text = withoutStacks(texts.join(''));
+  if (code !== 0) throw new Error(`osls could not package the service.\n${text}`);
+  return text;
+}
+
+/** osls repeats a fault for each place that it is met at, with the stack of each. */
+function withoutStacks(text: string): string {
+  const lines = text.split('\n').filter((line) => !/^ {4}at /.test(line) && line.trim() !== '');
+  const faults = lines.flatMap((line) => /LambentError: (.*)$/.exec(line)?.[1] ?? []);
+  return faults.length > 0 ? [...new Set(faults)].join('\n') : lines.join('\n');
+}
+
+/** The template that `oslsPackage` left in `outDir`. */
+export async function readTemplate(outDir: string): Promise<Template> {
+  const file = join(outDir, 'cloudformation-template-update-stack.json');
+  return JSON.parse(await readFile(file, 'utf8')) as Template;
+}
+
+/**
+ * Packages into `folder` what the template depends on, with empty functions: nothing has to be bundled, and nobody
+ * else's bundles are touched.
+ * @param folder an empty folder of the caller's
+ * @returns the template
+ */
+export async function packageTemplate(folder: string, args: readonly string[] = []): Promise<Template> {
+  const definition = await readFile(join(ROOT, 'serverless.yml'), 'utf8');
+  await writeFile(join(folder, 'serverless.yml'), definition);
+  await symlink(join(ROOT, 'infra'), join(folder, 'infra'));
+  for (const [, name = ''] of definition.matchAll(/handler: \.build\/([\w-]+)\/index\.handler/g)) {
+    await mkdir(join(folder, '.build', name), { recursive: true });
+    await writeFile(join(folder, '.build', name, 'index.mjs'), 'export const handler = async () => {};\n');
+  }
+  const outDir = join(folder, '.serverless');
+  await oslsPackage({ outDir, serviceDir: folder, args });
+  return readTemplate(outDir);
+}

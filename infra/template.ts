@@ -1,0 +1,16 @@
+/** A CloudFormation template, as far as anybody here looks into it. */
+export interface Template {
+  readonly Resources: Resources;
+  readonly Conditions?: Readonly<Record<string, unknown>>;
+  readonly Outputs?: Readonly<Record<string, unknown>>;
+}
+
+export type Resources = Readonly<Record<string, TemplateResource>>;
+
+export interface TemplateResource {
+  readonly Type: string;
+  readonly Condition?: string;
+  readonly DependsOn?: string | readonly string[];
+  readonly DeletionPolicy?: string;
+  readonly Properties?: Readonly<Record<string, unknown>>;
+}

@@ -1,0 +1,188 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer as createHttpServer, type IncomingMessage, ServerResponse } from 'node:http';
+import { createServer as createHttp2Server, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
+import { bufferedAnswer } from './buffered.ts';
+import {
+  type ConverseCall,
+  type ErrorFrame,
+  encodeEvent,
+  encodeException,
+  type Responder,
+  wireJson,
+} from './frames.ts';
+import { type ConverseBody, validated } from './request.ts';
+
+export interface BedrockStandIn {
+  /** For `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`. */
+  readonly url: string;
+  /** Ends every connection, answers in progress included. */
+  close(): Promise<void>;
+}
+
+export interface BedrockOptions {
+  readonly respond: Responder;
+  /** 0, the default, takes any free port. */
+  readonly port?: number;
+}
+
+type Request = IncomingMessage | Http2ServerRequest;
+type Response = ServerResponse | Http2ServerResponse;
+
+/**
+ * Starts a stand-in for Bedrock Runtime's Converse and ConverseStream on 127.0.0.1, which speaks the service's own wire
+ * protocol: event stream frames, error shapes, and both HTTP/1.1 and HTTP/2 without TLS on one port, since the AWS SDK
+ * uses the latter unless it is told otherwise.
+ * @throws Error when the port is taken
+ */
+export async function startBedrock({ respond, port = 0 }: BedrockOptions): Promise<BedrockStandIn> {
+  const handle = (request: Request, response: Response): void => {
+    answer(request, response, respond).catch(() => cut(response));
+  };
+  const http1 = createHttpServer(handle);
+  const http2 = createHttp2Server(handle);
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    // A client that resets its connection is no fault of the server's.
+    socket.on('error', () => socket.destroy());
+    socket.once('readable', () => {
+      const start: unknown = socket.read();
+      if (!(start instanceof Buffer)) return;
+      socket.unshift(start);
+      (start.toString('latin1', 0, 3) === 'PRI' ? http2 : http1).emit('connection', socket);
+    });
+  });
+  server.listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      if (server.listening) await once(server, 'close');
+    },
+  };
+}
+
+const PATH = /^\/model\/([^/]+)\/(converse|converse-stream)$/;
+
+async function answer(request: Request, response: Response, respond: Responder): Promise<void> {
+  const gone = new AbortController();
+  response.on('close', () => gone.abort());
+  const [, modelId, operation] = PATH.exec(request.url?.split('?')[0] ?? '') ?? [];
+  if (request.method !== 'POST' || modelId === undefined) {
+    sendError(response, { type: 'error', status: 404, name: 'UnknownOperationException', message: '' });
+    return;
+  }
+  const body = parse(await text(request));
+  if (typeof body === 'string') {
+    sendError(response, { type: 'error', status: 400, name: 'ValidationException', message: body });
+    return;
+  }
+  const streamed = operation === 'converse-stream';
+  const call = { modelId: decodeURIComponent(modelId), streamed, body, signal: gone.signal };
+  await (streamed ? sendStream : sendBuffered)(response, call, respond);
+}
+
+async function text(request: Request): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function parse(json: string): ConverseBody | string {
+  try {
+    return validated(JSON.parse(json));
+  } catch {
+    return 'The request body is not valid JSON.';
+  }
+}
+
+async function sendStream(response: Response, call: ConverseCall, respond: Responder): Promise<void> {
+  for await (const frame of respond(call)) {
+    if (call.signal.aborted) return;
+    if (frame.type === 'pause') {
+      await sleep(frame.ms, undefined, { signal: call.signal }).catch(() => undefined);
+      continue;
+    }
+    if (frame.type === 'error') return sendError(response, frame);
+    begin(response, 200, { 'content-type': 'application/vnd.amazon.eventstream' });
+    // An empty write sends the head on its way, so that a cut comes after it.
+    if (frame.type === 'cut') return write(response, new Uint8Array()).then(() => cut(response));
+    if (frame.type === 'event') await write(response, encodeEvent(frame.event));
+    if (frame.type === 'exception') await write(response, encodeException(frame.name, frame.message));
+    if (frame.type === 'bytes') await write(response, frame.bytes);
+  }
+  begin(response, 200, { 'content-type': 'application/vnd.amazon.eventstream' });
+  response.end();
+}
+
+async function sendBuffered(response: Response, call: ConverseCall, respond: Responder): Promise<void> {
+  const events: ConverseStreamOutput[] = [];
+  for await (const frame of respond(call)) {
+    if (call.signal.aborted) return;
+    // Nobody reads along, so there is no need to take one's time; a test that wants silence asks for more.
+    if (frame.type === 'pause' && frame.ms >= NOTICEABLE_MS) {
+      await sleep(frame.ms, undefined, { signal: call.signal }).catch(() => undefined);
+    }
+    if (frame.type === 'error') return sendError(response, frame);
+    if (frame.type === 'exception') return sendError(response, errorOf(frame.name, frame.message));
+    if (frame.type === 'cut') return cut(response);
+    if (frame.type === 'event') events.push(frame.event);
+    if (frame.type === 'bytes') return send(response, 200, {}, frame.bytes);
+  }
+  send(response, 200, {}, wireJson(bufferedAnswer(events)));
+}
+
+const NOTICEABLE_MS = 100;
+
+const STATUS: Readonly<Record<string, number>> = {
+  ThrottlingException: 429,
+  ValidationException: 400,
+  ModelStreamErrorException: 424,
+  ModelTimeoutException: 408,
+  ServiceUnavailableException: 503,
+};
+
+/** The error that a buffered call gets for what would be an exception inside a stream. */
+function errorOf(wireName: string, message: string): ErrorFrame {
+  const name = wireName.charAt(0).toUpperCase() + wireName.slice(1);
+  return { type: 'error', status: STATUS[name] ?? 500, name, message };
+}
+
+function sendError(response: Response, { status, name, message, headers }: ErrorFrame): void {
+  const type = `${name}:http://internal.amazon.com/coral/com.amazon.bedrock/`;
+  send(response, status, { 'x-amzn-errortype': type, ...headers }, JSON.stringify({ message }));
+}
+
+function send(response: Response, status: number, headers: Record<string, string>, body: string | Uint8Array): void {
+  begin(response, status, { 'content-type': 'application/json', ...headers });
+  response.end(body);
+}
+
+function begin(response: Response, status: number, headers: Readonly<Record<string, string>>): void {
+  if (response.headersSent) return;
+  response.statusCode = status;
+  const all = { 'x-amzn-requestid': randomUUID(), ...headers };
+  for (const [name, value] of Object.entries(all)) response.setHeader(name, value);
+}
+
+/** Resolves when the bytes are with the system, or the client is gone. */
+function write(response: Response, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => resolve();
+    // Asked apart because the two declare `write` with different overloads.
+    if (response instanceof ServerResponse) response.write(bytes, done);
+    else response.write(bytes, done);
+  });
+}
+
+function cut(response: Response): void {
+  if (response instanceof ServerResponse) response.socket?.destroy();
+  else response.stream.session?.destroy();
+}

@@ -1,0 +1,122 @@
+import { text } from 'node:stream/consumers';
+import * as v from 'valibot';
+import { FunctionError } from '../lambda/errors.ts';
+import type { Runner } from '../lambda/runner.ts';
+import { authorizerEvent, type RequestDescription } from './event.ts';
+import type { GatewayResponseType } from './gateway-responses.ts';
+import type { AuthorizerDefinition } from './routes.ts';
+
+export type Authorization =
+  /** `context` goes into the function's event as `requestContext.authorizer`. */
+  | { readonly allowed: true; readonly context: Readonly<Record<string, unknown>> }
+  | { readonly allowed: false; readonly response: GatewayResponseType };
+
+export interface Authorizer {
+  /**
+   * Asks the authorizer whether a request may pass, or uses its cached answer.
+   * @param methodArn ARN of the method and path that are called
+   */
+  authorize(description: RequestDescription, methodArn: string): Promise<Authorization>;
+}
+
+const statement = v.object({
+  Effect: v.picklist(['Allow', 'Deny']),
+  Action: v.union([v.string(), v.array(v.string())]),
+  Resource: v.union([v.string(), v.array(v.string())]),
+});
+
+/** https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html */
+const answerSchema = v.object({
+  principalId: v.string(),
+  policyDocument: v.object({ Statement: v.union([v.array(statement), statement]) }),
+  context: v.optional(v.record(v.string(), v.union([v.string(), v.number(), v.boolean()]))),
+});
+
+type Answer = v.InferOutput<typeof answerSchema>;
+
+/** Enough for any laptop; the oldest answer goes first. */
+const MAX_CACHED = 10_000;
+
+/** Prepares a Lambda authorizer of type REQUEST. Its cached answer serves all methods and paths, as in AWS. */
+export function createAuthorizer(definition: AuthorizerDefinition, runner: Pick<Runner, 'invoke'>): Authorizer {
+  const cache = new Map<string, { answer: Answer; expiresAt: number }>();
+
+  function cached(key: string): Answer | undefined {
+    const entry = cache.get(key);
+    if (entry === undefined) return undefined;
+    if (entry.expiresAt > Date.now()) return entry.answer;
+    cache.delete(key);
+    return undefined;
+  }
+
+  function keep(key: string, answer: Answer): void {
+    if (definition.ttlMs === 0) return;
+    cache.delete(key);
+    cache.set(key, { answer, expiresAt: Date.now() + definition.ttlMs });
+    const [oldest] = cache.keys();
+    if (cache.size > MAX_CACHED && oldest !== undefined) cache.delete(oldest);
+  }
+
+  return {
+    async authorize(description, methodArn) {
+      const key = identityOf(description, definition.identityHeaders);
+      if (key === undefined) return { allowed: false, response: 'UNAUTHORIZED' };
+      const known = cached(key);
+      if (known !== undefined) return decide(known, methodArn, 0);
+      const startedAt = performance.now();
+      const answer = await ask(definition.function, runner, JSON.stringify(authorizerEvent(description, methodArn)));
+      if (typeof answer === 'string') return { allowed: false, response: answer };
+      keep(key, answer);
+      return decide(answer, methodArn, Math.round(performance.now() - startedAt));
+    },
+  };
+}
+
+/** The identity headers' values as one key; undefined when one of them is missing or empty. */
+function identityOf({ headers }: RequestDescription, identityHeaders: readonly string[]): string | undefined {
+  const values: string[] = [];
+  for (const wanted of identityHeaders) {
+    const name = Object.keys(headers).find((candidate) => candidate.toLowerCase() === wanted);
+    const value = name === undefined ? undefined : headers[name];
+    if (value === undefined || value === '') return undefined;
+    values.push(value);
+  }
+  return values.join('\n');
+}
+
+async function ask(name: string, runner: Pick<Runner, 'invoke'>, event: string): Promise<Answer | GatewayResponseType> {
+  let json: string;
+  try {
+    const { body } = await runner.invoke(name, event);
+    json = await text(body);
+  } catch (error) {
+    // The one error with a meaning of its own: an authorizer that throws this text answers 401.
+    return error instanceof FunctionError && error.message === 'Unauthorized' ? 'UNAUTHORIZED' : 'AUTHORIZER_FAILURE';
+  }
+  const answer = v.safeParse(v.pipe(v.string(), v.parseJson(), answerSchema), json);
+  return answer.success ? answer.output : 'AUTHORIZER_CONFIGURATION_ERROR';
+}
+
+function decide(answer: Answer, methodArn: string, integrationLatency: number): Authorization {
+  if (!isAllowed(answer.policyDocument.Statement, methodArn)) return { allowed: false, response: 'ACCESS_DENIED' };
+  const context: Record<string, unknown> = { principalId: answer.principalId, integrationLatency };
+  for (const [name, value] of Object.entries(answer.context ?? {})) context[name] = String(value);
+  return { allowed: true, context };
+}
+
+type Statements = Answer['policyDocument']['Statement'];
+
+/** Denies unless a statement allows and none denies. */
+function isAllowed(statements: Statements, methodArn: string): boolean {
+  const applying = [statements]
+    .flat()
+    .filter(({ Action, Resource }) => matchesAny(Action, 'execute-api:Invoke') && matchesAny(Resource, methodArn));
+  return applying.length > 0 && applying.every(({ Effect }) => Effect === 'Allow');
+}
+
+function matchesAny(patterns: string | string[], value: string): boolean {
+  return [patterns].flat().some((pattern) => {
+    const source = pattern.replace(/[\\^$+.()|[\]{}]/g, '\\$&').replaceAll('*', '.*').replaceAll('?', '.');
+    return new RegExp(`^${source}$`, 'is').test(value);
+  });
+}

@@ -1,0 +1,125 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { buffer } from 'node:stream/consumers';
+import { type Listening, listen } from '../listen.ts';
+import { readBody } from '../read-body.ts';
+import { FunctionError, LambdaServiceError } from './errors.ts';
+import { MAX_PAYLOAD_BYTES } from './function.ts';
+import type { Runner } from './runner.ts';
+
+/**
+ * Speaks Lambda's Invoke API, so that `@aws-sdk/client-lambda` reaches the runner through `AWS_ENDPOINT_URL_LAMBDA`:
+ * `POST /2015-03-31/functions/{name}/invocations`, synchronous, asynchronous and dry.
+ * https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+ */
+export async function startInvokeApi(runner: Runner, { port = 0 } = {}): Promise<{ url: string } & Listening> {
+  const server = createServer((request, response) => {
+    handle(runner, request, response).catch((error: unknown) => refuse(response, error));
+  });
+  const listening = await listen(server, { port });
+  return { url: `http://127.0.0.1:${listening.port}`, ...listening };
+}
+
+async function handle(runner: Runner, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://localhost');
+  const encodedName = /^\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(url.pathname)?.[1];
+  if (request.method !== 'POST' || encodedName === undefined) {
+    throw new LambdaServiceError('ResourceNotFoundException', 'The laptop cloud knows no operation but Invoke.');
+  }
+  const { name, qualifier } = splitName(decodeURIComponent(encodedName), url.searchParams.get('Qualifier'));
+  const payload = await readPayload(request);
+  const clientContext = header(request, 'x-amz-client-context');
+  const options = {
+    ...(qualifier === undefined ? {} : { qualifier }),
+    ...(clientContext === undefined ? {} : { clientContext: Buffer.from(clientContext, 'base64').toString('utf8') }),
+  };
+  switch (header(request, 'x-amz-invocation-type') ?? 'RequestResponse') {
+    case 'DryRun':
+      response.writeHead(204).end();
+      return;
+    case 'Event':
+      void invokeAndForget(runner, name, payload, options);
+      response.writeHead(202, { 'Content-Length': 0 }).end();
+      return;
+    default:
+      await invokeAndAnswer(runner, name, payload, options, response);
+  }
+}
+
+type Options = Parameters<Runner['invoke']>[2];
+
+/** An asynchronous call: nobody hears of its failure but the function's own log. */
+async function invokeAndForget(runner: Runner, name: string, payload: Uint8Array, options: Options): Promise<void> {
+  try {
+    const { body } = await runner.invoke(name, payload, options);
+    body.on('error', () => undefined).resume();
+  } catch {
+    // Lambda retries it twice, minutes later, then drops it. Here it is dropped at once.
+  }
+}
+
+async function invokeAndAnswer(
+  runner: Runner,
+  name: string,
+  payload: Uint8Array,
+  options: Options,
+  response: ServerResponse,
+): Promise<void> {
+  const headers = { 'Content-Type': 'application/json', 'X-Amz-Executed-Version': '$LATEST' };
+  try {
+    const { body, failure } = await runner.invoke(name, payload, options);
+    const answer = await buffer(body).catch(() => {
+      throw new FunctionError('Runtime.ExitError', 'The function ended before its answer was whole.');
+    });
+    const failed = failure();
+    if (failed !== undefined) throw failed;
+    response.writeHead(200, { ...headers, 'Content-Length': answer.length }).end(answer);
+  } catch (error) {
+    if (!(error instanceof FunctionError)) throw error;
+    response.writeHead(200, {
+      ...headers,
+      'X-Amz-Function-Error': 'Unhandled',
+      'Content-Length': Buffer.byteLength(error.payload),
+    });
+    response.end(error.payload);
+  }
+}
+
+/** `name:alias` and ARNs carry their qualifier; a query parameter may, too. */
+function splitName(name: string, qualifier: string | null): { name: string; qualifier?: string } {
+  const [, unqualified, suffix] = /^(.*?function:[^:]+|[^:]+)(?::([^:]+))?$/.exec(name) ?? [];
+  const chosen = qualifier ?? suffix;
+  return { name: unqualified ?? name, ...(chosen === undefined ? {} : { qualifier: chosen }) };
+}
+
+async function readPayload(request: IncomingMessage): Promise<Uint8Array> {
+  const payload = await readBody(request, MAX_PAYLOAD_BYTES);
+  if (payload === undefined) {
+    const message = `Request must be smaller than ${MAX_PAYLOAD_BYTES} bytes for the InvokeFunction operation`;
+    throw new LambdaServiceError('RequestTooLargeException', message);
+  }
+  if (payload.length === 0) return Buffer.from('{}');
+  try {
+    JSON.parse(payload.toString('utf8'));
+  } catch {
+    throw new LambdaServiceError('InvalidRequestContentException', 'Could not parse request body into json');
+  }
+  return payload;
+}
+
+function refuse(response: ServerResponse, error: unknown): void {
+  if (response.headersSent) return void response.destroy();
+  const { type, status, message, reason } =
+    error instanceof LambdaServiceError ? error : new LambdaServiceError('ServiceException', String(error));
+  const body = JSON.stringify({ Type: status < 500 ? 'User' : 'Service', message, ...(reason && { Reason: reason }) });
+  response.writeHead(status, {
+    'Content-Type': 'application/json',
+    'Content-Length': Buffer.byteLength(body),
+    'x-amzn-errortype': type,
+  });
+  response.end(body);
+}
+
+function header(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+}

@@ -1,0 +1,47 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { listen } from '../listen.ts';
+import type { Environment } from './environment.ts';
+
+export interface RuntimeApi {
+  /** `127.0.0.1:port`. */
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Serves the Lambda Runtime API to all environments. A path begins with the environment's id, which nobody else knows:
+ * `/{environment}/2018-06-01/runtime/invocation/next`.
+ * @param find the environment with an id
+ */
+export async function startRuntimeApi(find: (environmentId: string) => Environment | undefined): Promise<RuntimeApi> {
+  // A runtime may wait for work, or stream, for as long as it likes.
+  const server = createServer({ keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 }, (request, response) => {
+    response.sendDate = false;
+    const [, environmentId = '', , , ...call] = (request.url ?? '').split('/');
+    const environment = find(environmentId);
+    if (environment === undefined) return acknowledge(response, 403);
+    serve(environment, call, request, response);
+  });
+  const { port, close } = await listen(server, { port: 0 });
+  return { address: `127.0.0.1:${port}`, close };
+}
+
+function serve(environment: Environment, call: string[], request: IncomingMessage, response: ServerResponse): void {
+  const [kind, id = '', action] = call;
+  const done = (status: number): void => acknowledge(response, status);
+  if (request.method === 'GET' && kind === 'invocation' && id === 'next') return environment.onNext(response);
+  if (request.method !== 'POST') return done(404);
+  if (kind === 'invocation' && action === 'response') return environment.onResponse(id, request, done);
+  if (kind === 'invocation' && action === 'error') return settle(environment.onError(id, request, done));
+  if (kind === 'init' && id === 'error') return settle(environment.onInitError(request, done));
+  done(404);
+}
+
+function acknowledge(response: ServerResponse, status: number): void {
+  if (!response.destroyed) response.writeHead(status, { 'Content-Length': 0 }).end();
+}
+
+/** A report that breaks off is the end of its process, which the environment sees by itself. */
+function settle(report: Promise<void>): void {
+  report.catch(() => undefined);
+}

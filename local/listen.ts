@@ -1,0 +1,36 @@
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+export interface Listening {
+  readonly port: number;
+  /** Stops listening, cuts what is open, and resolves when all is closed. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes `server` listen on 127.0.0.1, and nowhere else.
+ * @param port 0 for any free one
+ * @throws the system's error (`EADDRINUSE`…) when it can't
+ */
+export async function listen(server: Server, { port }: { port: number }): Promise<Listening> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  return {
+    port: portOf(server.address()),
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function portOf(address: string | AddressInfo | null): number {
+  if (address === null || typeof address === 'string') throw new Error('The server has no port');
+  return address.port;
+}

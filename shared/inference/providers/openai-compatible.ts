@@ -1,0 +1,159 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { LambentError } from '../../runtime/errors.ts';
+import { isSecretReference } from '../../runtime/secrets.ts';
+import type { GenerationEvent, GenerationRequest } from '../generation.ts';
+import { type Model, type ModelCall, UpstreamError } from '../model.ts';
+import type { OpenAICompatibleTarget } from '../registry.ts';
+import { AnswerReader } from './openai-compatible-answer.ts';
+import { readAnswer, readErrorBody } from './openai-compatible-body.ts';
+import { openAICompatibleCapabilities } from './openai-compatible-dialect.ts';
+import { cut, readErrorAnswer, upstreamError, type Wording } from './openai-compatible-errors.ts';
+import { adaptedSettings, callerParam, initialSettings, requestWriter } from './openai-compatible-request.ts';
+import { createTransport, type UpstreamResponse } from './openai-compatible-transport.ts';
+
+export interface OpenAICompatibleOptions {
+  /** The alias's limit: sent when a caller gives none, and never exceeded. */
+  readonly maxOutputTokens: number;
+  /** Resolves `env:…`, `ssm:…` and `secret:…`; asked at each call, so it should remember. */
+  readonly secret: (reference: string) => Promise<string>;
+  /** Makes an id for a tool call that the upstream gave none. */
+  readonly newToolCallId?: () => string;
+  /** Epoch milliseconds. */
+  readonly now?: () => number;
+}
+
+/**
+ * The model behind any endpoint that speaks OpenAI's chat completions: OpenAI itself, DeepSeek, vLLM, Ollama,
+ * OpenRouter and so on. Strict about what it asks, lenient about how it is answered.
+ */
+export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, options: OpenAICompatibleOptions): Model {
+  const { maxOutputTokens, secret, newToolCallId = randomToolCallId, now = Date.now } = options;
+  const transport = createTransport(endpointOf(target));
+  const upstream = fingerprintOf(target);
+  const write = requestWriter(target, {
+    capabilities: openAICompatibleCapabilities(target),
+    maxOutputTokens,
+    upstream,
+  });
+  let settings = initialSettings(target);
+
+  /** Sends the request, once more for each thing that the upstream teaches about its dialect, until it is accepted. */
+  async function ask(
+    request: GenerationRequest,
+    call: ModelCall,
+    access: Access,
+    wording: Wording,
+  ): Promise<UpstreamResponse> {
+    const headers = {
+      ...access.headers,
+      accept: call.streamed ? 'text/event-stream, application/json' : 'application/json',
+    };
+    for (let used = settings; ; settings = used) {
+      const body = JSON.stringify(write(request, call.streamed, used));
+      const response = await transport.post(headers, body, call.signal);
+      if (response.status >= 200 && response.status < 300) return response;
+      const error = readErrorAnswer(response.status, response.headers, await readErrorBody(response), now());
+      const adapted = adaptedSettings(used, error);
+      if (adapted === undefined) throw upstreamError(error, wording);
+      used = adapted;
+    }
+  }
+
+  async function* generate(request: GenerationRequest, call: ModelCall): AsyncGenerator<GenerationEvent> {
+    let response: UpstreamResponse | undefined;
+    let begun = false;
+    try {
+      call.signal.throwIfAborted();
+      const access = await accessTo(target, secret);
+      const wording = { callerParam: (param: string) => callerParam(request, param), redact: access.redact };
+      response = await ask(request, call, access, wording);
+      const answer = new AnswerReader(upstream, newToolCallId);
+      const pieces = readAnswer(response, call.streamed, answer, (error) => upstreamError(error, wording));
+      for await (const events of call.streamed ? pieces : atOnce(pieces)) {
+        for (const event of events) {
+          begun = true;
+          yield event;
+        }
+      }
+    } catch (thrown) {
+      call.signal.throwIfAborted();
+      throw begun ? asCut(thrown) : thrown;
+    } finally {
+      response?.close();
+    }
+  }
+
+  return { generate };
+}
+
+/** Holds back all events until the answer is known to be whole. */
+async function* atOnce(pieces: AsyncIterable<GenerationEvent[]>): AsyncGenerator<GenerationEvent[]> {
+  const all: GenerationEvent[][] = [];
+  for await (const events of pieces) all.push(events);
+  yield all.flat();
+}
+
+/** After the first event nothing can be retried: whatever went wrong, the answer was cut. */
+function asCut(thrown: unknown): unknown {
+  if (!(thrown instanceof UpstreamError) || thrown.code === 'upstream_cut') return thrown;
+  return cut(`The upstream failed in the middle of its answer: ${thrown.message}`, thrown);
+}
+
+/** The headers of a request, and how to keep what is secret in them out of texts. */
+interface Access {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly redact: (text: string) => string;
+}
+
+/** Shorter values are no secrets, and replacing them would garble texts. */
+const SHORTEST_SECRET = 8;
+
+async function accessTo(
+  target: OpenAICompatibleTarget,
+  secret: (reference: string) => Promise<string>,
+): Promise<Access> {
+  const secrets: string[] = [];
+  const resolved = async (reference: string): Promise<string> => {
+    const value = await resolvedSecret(reference, secret);
+    if (value.length >= SHORTEST_SECRET) secrets.push(value);
+    return value;
+  };
+  const headers: Record<string, string> = {
+    'content-type': 'application/json',
+    'accept-encoding': 'identity',
+    'user-agent': 'lambent',
+  };
+  for (const [name, value] of Object.entries(target.headers ?? {})) {
+    headers[name.toLowerCase()] = isSecretReference(value) ? await resolved(value) : value;
+  }
+  if (target.apiKey !== undefined) headers['authorization'] = `Bearer ${await resolved(target.apiKey)}`;
+  return { headers, redact: (text) => secrets.reduce((clean, value) => clean.replaceAll(value, '[redacted]'), text) };
+}
+
+async function resolvedSecret(reference: string, secret: (reference: string) => Promise<string>): Promise<string> {
+  try {
+    return await secret(reference);
+  } catch (cause) {
+    // Another target, with another key, may work.
+    const transient = cause instanceof LambentError && cause.retryable;
+    const message = cause instanceof LambentError ? cause.message : `${reference} could not be resolved`;
+    if (transient) throw new UpstreamError('upstream_unavailable', message, { recovery: 'again', cause });
+    throw new UpstreamError('upstream_misconfigured', message, { recovery: 'elsewhere', cause });
+  }
+}
+
+/** `/chat/completions` under the base, before a query such as Azure's `?api-version=…`. */
+function endpointOf({ baseUrl }: OpenAICompatibleTarget): URL {
+  const url = new URL(baseUrl);
+  url.pathname = `${url.pathname.replace(/\/+$/, '')}/chat/completions`;
+  return url;
+}
+
+/** Tells targets apart without telling which provider they are: it leaves the service inside of continuations. */
+function fingerprintOf({ baseUrl, model }: OpenAICompatibleTarget): string {
+  return createHash('sha256').update(`${baseUrl}\n${model}`).digest('base64url').slice(0, 16);
+}
+
+function randomToolCallId(): string {
+  return `call_${randomUUID().replaceAll('-', '').slice(0, 24)}`;
+}

@@ -1,0 +1,64 @@
+import type { ImagePart, InlineImage } from '../inference/generation.ts';
+import type { Registry } from '../inference/registry.ts';
+import { invalidValue } from './validation.ts';
+
+export type Detail = 'auto' | 'low' | 'high' | 'original';
+
+/**
+ * Reads the URL of an image part. Base64 data is kept as it came; a remote URL is only ever handed on.
+ * @param param the URL's own path in the request
+ * @throws LambentError `invalid_value` for anything but a data URL of a known type, or an https URL of an allowed host
+ */
+export function imagePart(
+  url: string,
+  detail: Detail | null | undefined,
+  param: string,
+  { imageHosts }: Registry,
+): ImagePart {
+  // "original" is "high" without a limit that only OpenAI has.
+  const rest = { param, ...(detail && { detail: detail === 'original' ? 'high' : detail }) } as const;
+  if (url.startsWith('data:')) return { type: 'image', ...inlineImage(url, param), ...rest };
+  if (!isAllowed(url, imageHosts)) {
+    throw invalidValue(
+      param,
+      `Invalid '${param}': this service fetches no images. Send the image itself, as a data URL (data:image/png;base64,…)${
+        imageHosts.length === 0 ? '' : `, or an https URL of one of these hosts: ${imageHosts.join(', ')}`
+      }.`,
+    );
+  }
+  return { type: 'image', url, ...rest };
+}
+
+function inlineImage(url: string, param: string): Pick<InlineImage, 'mediaType' | 'base64'> {
+  const head = /^data:(image\/[a-z]+)(?:;[\w=-]+)*;base64,/i.exec(url);
+  const mediaType = head?.[1] === undefined ? undefined : MEDIA_TYPES.get(head[1].toLowerCase());
+  if (head === null || mediaType === undefined) {
+    throw invalidValue(
+      param,
+      `Invalid '${param}': unsupported image. Expected a base64 data URL of image/png, image/jpeg, image/gif, or image/webp.`,
+    );
+  }
+  const base64 = url.slice(head[0].length);
+  if (base64 === '' || base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) {
+    throw invalidValue(param, `Invalid '${param}': the image data is not valid base64.`);
+  }
+  return { mediaType, base64 };
+}
+
+const MEDIA_TYPES: ReadonlyMap<string, InlineImage['mediaType']> = new Map([
+  ['image/png', 'image/png'],
+  ['image/jpeg', 'image/jpeg'],
+  // Not a registered type, but what many programs write.
+  ['image/jpg', 'image/jpeg'],
+  ['image/gif', 'image/gif'],
+  ['image/webp', 'image/webp'],
+]);
+
+/** Whether a provider may be asked to fetch `url`: https, its usual port, no credentials, and a host on the list. */
+function isAllowed(url: string, hosts: readonly string[]): boolean {
+  const parsed = URL.parse(url);
+  if (parsed?.protocol !== 'https:' || parsed.port !== '' || parsed.username !== '' || parsed.password !== '') return false;
+  return hosts.some((host) =>
+    host.startsWith('*.') ? parsed.hostname.endsWith(host.slice(1)) : parsed.hostname === host,
+  );
+}

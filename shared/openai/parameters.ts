@@ -1,0 +1,143 @@
+import * as v from 'valibot';
+import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
+import type { Alias, Registry } from '../inference/registry.ts';
+import { LambentError } from '../runtime/errors.ts';
+import { boolean, decimal, hint, integer, isObject, object, oneOf, onlyIf, recordOf, string, text } from './schema.ts';
+import { invalidValue, kindOf, missing } from './validation.ts';
+
+/** What parsing a request takes besides its body. */
+export interface RequestContext {
+  readonly registry: Registry;
+  readonly tenant: string;
+}
+
+/** An optional field. OpenAI takes null for "not given", so everybody's clients send it. */
+export const optional = v.nullish;
+
+export const temperature = optional(decimal(0, 2));
+export const topP = optional(decimal(0, 1));
+export const topLogprobs = optional(integer(0, 20));
+export const maxTokens = optional(integer(1, Number.MAX_SAFE_INTEGER));
+export const stream = optional(boolean);
+export const verbosity = optional(oneOf(['low', 'medium', 'high']));
+
+const EFFORTS = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'] as const satisfies ReasoningEffort[];
+export const reasoningEffort = optional(oneOf(EFFORTS));
+
+const TIERS = ['auto', 'default', 'flex', 'priority'] as const satisfies ServiceTier[];
+
+/** @param unsupported the API's further tiers, which only OpenAI itself sells */
+export function serviceTier(unsupported: readonly string[]) {
+  return optional(
+    v.pipe(
+      oneOf([...TIERS, ...unsupported]),
+      onlyIf(isTier, `supports only ${TIERS.map((tier) => `'${tier}'`).join(', ')}.`),
+      v.transform((tier) => (isTier(tier) ? tier : undefined)),
+    ),
+  );
+}
+
+function isTier(text: string): text is ServiceTier {
+  return TIERS.some((tier) => tier === text);
+}
+
+/** Up to 16 pairs; keys of 64 characters at most, values of 512. */
+export const metadata = optional(
+  recordOf<string>(16, (key, value) => {
+    if (key.length > 64) return `key too long. Expected a key with maximum length 64, but got one with length ${key.length}.`;
+    if (typeof value !== 'string') return `expected a string, but got ${kindOf(value)} instead.`;
+    if (value.length <= 512) return undefined;
+    return `string too long. Expected a string with maximum length 512, but got a string with length ${value.length} instead.`;
+  }),
+);
+
+/** What changes no answer, and both APIs take. */
+export const hints = {
+  metadata,
+  prompt_cache_key: optional(string),
+  prompt_cache_options: optional(
+    object({
+      mode: hint,
+      ttl: hint,
+      comparison_response_id: hint,
+      prewarm: optional(v.pipe(boolean, onlyIf((prewarm) => !prewarm, 'supports only false: a request is always answered.'))),
+    }),
+  ),
+  prompt_cache_retention: hint,
+  safety_identifier: optional(text({ max: 64 })),
+  user: optional(string),
+};
+
+type HintFields = v.InferOutput<v.ObjectSchema<typeof hints, undefined>>;
+
+/** The hints of a request in Lambent's own names. */
+export function hintsOf(body: HintFields): Hints {
+  return present({
+    user: body.user,
+    safetyIdentifier: body.safety_identifier,
+    promptCacheKey: body.prompt_cache_key,
+    metadata: body.metadata,
+  });
+}
+
+/**
+ * Takes a body apart: the alias that it names, the fields that the API has, and those that only its upstream knows.
+ * @param fields the API's own parameters
+ * @throws LambentError when there is no object, no model, or no such model. Unknown fields of an alias without
+ * `passUnknown` stay in `known`, where the schema refuses them
+ */
+export function opened(body: unknown, fields: object, registry: Registry): OpenedBody {
+  if (!isObject(body)) {
+    const message = `Invalid type for the request body: expected an object, but got ${body === undefined ? 'nothing' : kindOf(body)} instead.`;
+    throw new LambentError('invalid_type', message);
+  }
+  const model = body['model'];
+  if (model === undefined || model === null) throw missing('model');
+  if (typeof model !== 'string') {
+    const message = `Invalid type for 'model': expected a string, but got ${kindOf(model)} instead.`;
+    throw new LambentError('invalid_type', message, { param: 'model' });
+  }
+  const alias = findAlias(model, registry);
+  if (!alias.passUnknown) return { alias, known: body, unknown: {} };
+  const entries = Object.entries(body);
+  return {
+    alias,
+    known: Object.fromEntries(entries.filter(([name]) => Object.hasOwn(fields, name))),
+    unknown: Object.fromEntries(entries.filter(([name]) => !Object.hasOwn(fields, name))),
+  };
+}
+
+export interface OpenedBody {
+  readonly alias: Alias;
+  readonly known: Readonly<Record<string, unknown>>;
+  readonly unknown: Readonly<Record<string, unknown>>;
+}
+
+/** @throws LambentError `model_not_found` */
+export function findAlias(model: string, { models }: Registry): Alias {
+  const alias = Object.hasOwn(models, model) ? models[model] : undefined;
+  if (alias !== undefined) return alias;
+  const message = `The model \`${model.slice(0, 200).toWellFormed()}\` does not exist or you do not have access to it.`;
+  throw new LambentError('model_not_found', message, { param: 'model' });
+}
+
+/** @throws LambentError `invalid_value` for stream options of an answer that is not streamed */
+export function checkStreamOptions(options: object | null | undefined, streamed: boolean): void {
+  if (streamed || options === null || options === undefined) return;
+  throw invalidValue('stream_options', "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
+}
+
+/** @throws LambentError `invalid_value` when `tokens` is more than the alias allows; `param` is the caller's name for it */
+export function checkMaxTokens(tokens: number | undefined, alias: Alias, param: string): void {
+  if (tokens === undefined || tokens <= alias.maxOutputTokens) return;
+  throw invalidValue(
+    param,
+    `${param} is too large: ${tokens}. This model supports at most ${alias.maxOutputTokens} completion tokens, whereas you provided ${tokens}.`,
+  );
+}
+
+/** `fields` without those that are null or undefined. */
+export function present<T extends object>(fields: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  const entries = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null);
+  return Object.fromEntries(entries) as { [K in keyof T]?: NonNullable<T[K]> };
+}

@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: 'test/bundles.ts',
     // Tests start processes of their own and drive them over the network; a busy machine makes that slow, not wrong.
     testTimeout: 30_000,
     hookTimeout: 60_000,

@@ -6,10 +6,12 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { benchCold } from './cold.ts';
+import { benchFirstToken } from './first-token.ts';
 import { thisMachine } from './machine.ts';
 import { publish } from './report/page.ts';
 import { isMet, type Record, type Report } from './report/report.ts';
 import { toText } from './report/text.ts';
+import { benchWarm } from './warm.ts';
 
 const PAGES = join(import.meta.dirname, '../docs/benchmarks');
 const RESULTS = join(import.meta.dirname, 'results');
@@ -22,6 +24,10 @@ interface Effort {
 
 const BENCHMARKS: Readonly<{ [name: string]: (effort: Effort) => Promise<Report> }> = {
   cold: ({ quick, runs }) => benchCold({ runs: runs ?? (quick ? 5 : 30) }),
+  warm: ({ quick, runs }) =>
+    benchWarm({ rounds: runs ?? (quick ? 1 : 5), durationMs: quick ? 1_000 : 3_000, connections: [1, 10, 50] }),
+  'first-token': ({ quick, runs }) =>
+    benchFirstToken({ rounds: runs ?? (quick ? 1 : 5), durationMs: quick ? 2_000 : 5_000, connections: [1, 10, 50] }),
 };
 
 async function main(): Promise<void> {

@@ -1,19 +1,19 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
-import { bundleFunctions } from '../infra/bundle/build.ts';
 import type { FunctionDefinition } from '../local/lambda/function.ts';
 import { startRunner } from '../local/lambda/runner.ts';
 import { startServer } from './processes.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { startAccessTable } from './sides/access-table.ts';
 import { authorizerEvent, chatBody, chatEvent } from './sides/events.ts';
+import { ACCESS_TABLE, bundled, MODEL, REGION, writeBedrockModels, writeHostedModels } from './sides/functions.ts';
+import { splitHead } from './sides/head.ts';
 import { interleave, median, quantile } from './statistics.ts';
 
 const SIDES = join(import.meta.dirname, 'sides');
-const TABLE = 'access';
-const REGION = 'eu-west-1';
 /** Long enough for the primed process to write its code cache several times over. */
 const CODE_CACHE_MS = 1_000;
 
@@ -36,7 +36,7 @@ export async function benchCold({ runs }: ColdOptions): Promise<Report> {
   try {
     await using upstream = await startServer(join(SIDES, 'upstream.ts'));
     await using bedrock = await startServer(join(SIDES, 'bedrock.ts'));
-    await using table = await startAccessTable(TABLE);
+    await using table = await startAccessTable(ACCESS_TABLE);
     const sides = await prepareSides(folder, upstream.url, bedrock.url, table.url);
     const cached = await Promise.all(sides.map((side) => withCodeCache(side, folder)));
     const all = [...sides, ...cached];
@@ -50,36 +50,17 @@ export async function benchCold({ runs }: ColdOptions): Promise<Report> {
 }
 
 async function prepareSides(folder: string, upstream: string, bedrock: string, table: string): Promise<Side[]> {
-  const models = join(folder, 'models.json');
-  await writeFile(models, modelsFor(upstream));
-  const [bare, chat, authorize] = await bundleFunctions({
-    outDir: join(folder, 'bundles'),
-    functions: ['bench/sides/bare.ts', 'functions/chat.ts', 'functions/authorize.ts'],
-    models,
-  });
-  if (bare === undefined || chat === undefined || authorize === undefined) throw new Error('a bundle is missing');
-  const endpoints = { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock, AWS_ENDPOINT_URL_DYNAMODB: table };
-  const define = (file: string, environment: Record<string, string> = {}): FunctionDefinition => ({
-    name: 'function',
-    functionName: 'function',
-    taskRoot: dirname(file),
-    handler: 'index.handler',
-    timeoutMs: 30_000,
-    memoryMb: 1_024,
-    environment,
-  });
-  const chatDefinition = define(chat.file, endpoints);
-  const chatPayload = (model: string) => chatEvent(chatBody(model, true));
+  const [hostedModels, bedrockModels] = [await writeHostedModels(folder, upstream), await writeBedrockModels(folder)];
+  const bare = await bundled('bench/sides/bare.ts', folder);
+  const chat = await bundled('functions/chat.ts', folder, { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock });
+  const authorize = await bundled('functions/authorize.ts', folder, { AWS_ENDPOINT_URL_DYNAMODB: table, ACCESS_TABLE });
+  const payload = chatEvent(chatBody(MODEL, true));
+  const chatWith = (models: string) => ({ ...chat, environment: { ...chat.environment, MODELS_FILE: models } });
   return [
-    { label: BARE, definition: define(bare.file), payload: chatPayload('none'), expected: 'hello' },
-    { label: CHAT, definition: chatDefinition, payload: chatPayload('hosted'), expected: 'token ' },
-    { label: CHAT_BEDROCK, definition: chatDefinition, payload: chatPayload('bedrock'), expected: 'token ' },
-    {
-      label: AUTHORIZE,
-      definition: define(authorize.file, { ...endpoints, ACCESS_TABLE: TABLE }),
-      payload: authorizerEvent(),
-      expected: '"Allow"',
-    },
+    { label: BARE, definition: bare, payload, expected: 'hello' },
+    { label: CHAT, definition: chatWith(hostedModels), payload, expected: 'token ' },
+    { label: CHAT_BEDROCK, definition: chatWith(bedrockModels), payload, expected: 'token ' },
+    { label: AUTHORIZE, definition: authorize, payload: authorizerEvent(), expected: '"Allow"' },
   ];
 }
 
@@ -88,15 +69,6 @@ const CHAT = 'chat, OpenAI-compatible upstream';
 const CHAT_BEDROCK = 'chat, Bedrock stand-in';
 const AUTHORIZE = 'authorize, one read of DynamoDB';
 const CACHED = ' + V8 code cache';
-
-function modelsFor(upstream: string): string {
-  return JSON.stringify({
-    models: {
-      hosted: { targets: [{ provider: 'openai-compatible', model: 'bench', baseUrl: `${upstream}/v1` }] },
-      bedrock: { targets: [{ provider: 'bedrock', model: 'bench.model' }] },
-    },
-  });
-}
 
 /** The same side with the V8 code cache that one served call leaves behind. */
 async function withCodeCache(side: Side, folder: string): Promise<Side> {
@@ -111,9 +83,6 @@ async function withCodeCache(side: Side, folder: string): Promise<Side> {
   return withEnvironment({ NODE_COMPILE_CACHE: cache });
 }
 
-/** Eight NUL bytes end the head of a streamed answer; what follows is its body. */
-const HEAD_END = Buffer.alloc(8);
-
 /**
  * Serves one call with a fresh process.
  * @param lingerMs how long the process is left to itself afterwards
@@ -126,13 +95,10 @@ async function coldStart({ label, definition, payload, expected }: Side, lingerM
     const startedAt = performance.now();
     const { body, streamed } = await runner.invoke(definition.name, payload);
     let firstByteAt: number | undefined;
-    let answer = Buffer.alloc(0);
-    for await (const chunk of body) {
-      answer = Buffer.concat([answer, chunk]);
-      const bodyStart = streamed ? answer.indexOf(HEAD_END) + HEAD_END.length : 0;
-      if (firstByteAt === undefined && bodyStart !== HEAD_END.length - 1 && answer.length > bodyStart) {
-        firstByteAt = performance.now();
-      }
+    let answer = '';
+    for await (const { bytes } of streamed ? splitHead(body) : inOnePiece(body)) {
+      if (bytes.length > 0) firstByteAt ??= performance.now();
+      answer += bytes.toString('utf8');
     }
     if (firstByteAt === undefined || !answer.includes(expected)) throw new Error(`${label} answered: ${answer}`);
     if (lingerMs > 0) await setTimeout(lingerMs);
@@ -140,6 +106,10 @@ async function coldStart({ label, definition, payload, expected }: Side, lingerM
   } finally {
     await runner.close();
   }
+}
+
+async function* inOnePiece(body: Readable): AsyncGenerator<{ bytes: Buffer }> {
+  for await (const bytes of body as AsyncIterable<Buffer>) yield { bytes };
 }
 
 interface Times {

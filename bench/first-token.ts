@@ -1,6 +1,7 @@
 import { runLoad } from './load/load.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { chatBody } from './sides/events.ts';
+import { MODEL } from './sides/functions.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './sides/portkey.ts';
 import { DIRECT, type Side, withSides } from './sides/sides.ts';
 import { interleave, median, quantile } from './statistics.ts';
@@ -38,14 +39,14 @@ export async function benchFirstToken({ rounds, durationMs, connections }: First
   return toReport(results, connections, rounds);
 }
 
-async function measure({ url, headers, model }: Side, connections: number, durationMs: number): Promise<number[]> {
+async function measure({ url, headers }: Side, connections: number, durationMs: number): Promise<number[]> {
   const { firstTokenTravelMs } = await runLoad({
     url: `${url}/v1/chat/completions`,
     headers,
-    body: chatBody(model, true),
+    body: chatBody(MODEL, true),
     streamed: true,
     connections,
-    warmUpMs: 1_000,
+    warmUpAnswers: 5,
     durationMs,
   });
   return [...firstTokenTravelMs];

@@ -51,9 +51,14 @@ async function whenReady(file: string, child: ChildProcess, ready: () => Promise
     child.kill('SIGKILL');
     throw new Error(`${file} did not start: ${complaints}`);
   }
+  let wanted = true;
+  void ended.then(() => {
+    if (wanted) console.error(`${file} ended while it was needed: ${complaints}`);
+  });
   return {
     url,
     async [Symbol.asyncDispose]() {
+      wanted = false;
       child.kill('SIGTERM');
       await ended;
     },

@@ -1,8 +1,9 @@
-import { formatNumber, type Budget, type Chart, type Report, type Table } from './report/report.ts';
 import { runLoad } from './load/load.ts';
+import { type Budget, type Chart, formatNumber, type Report, type Table } from './report/report.ts';
 import { chatBody } from './sides/events.ts';
-import { CLOUD, DIRECT, FUNCTION, PORTKEY, PROXY, type Side, withSides } from './sides/sides.ts';
+import { MODEL } from './sides/functions.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './sides/portkey.ts';
+import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, type Side, withSides } from './sides/sides.ts';
 import { interleave, median, quantile } from './statistics.ts';
 
 /** Added latency may be at most this share of Portkey's. */
@@ -54,10 +55,10 @@ async function measure(side: Side, { streamed, connections }: Setting, durationM
   const { requestsPerSecond, wholeMs, firstByteMs } = await runLoad({
     url: `${side.url}/v1/chat/completions`,
     headers: side.headers,
-    body: chatBody(side.model, streamed),
+    body: chatBody(MODEL, streamed),
     streamed,
     connections,
-    warmUpMs: Math.max(500, durationMs / 4),
+    warmUpAnswers: 50,
     durationMs,
   });
   const ms = streamed ? firstByteMs : wholeMs;
@@ -88,7 +89,7 @@ function toReport(measured: Measured, rounds: number, durationMs: number): Repor
     title: 'Warm overhead: what a gateway adds to a request',
     method: [
       'The same client, a process of its own, sends the same request to every side, each connection one request after another: directly to the upstream, through a bare `node:http` proxy that looks at nothing, through Portkey’s gateway (`@portkey-ai/gateway` 1.15.2, `@hono/node-server` 1.14.1), and through Lambent. The upstream answers at once. “Added” is over going direct in the same round.',
-      `“${FUNCTION}” is the chat function behind a front of a few lines: the Lambda runner, the Runtime API and one process for each request at a time. “${CLOUD}” adds the front that stands for API Gateway and the authorizer: everything that \`npm start\` puts between a client and the upstream. In AWS, API Gateway’s and Lambda’s own times take the place of the front’s and the runner’s, which these figures can’t show.`,
+      `“${HANDLER}” is the chat function’s bundle in one process behind \`node:http\`, the shape that the proxy and Portkey’s gateway have: what Lambent’s own code adds. “${RUNNER}” puts the local Lambda runner and its Runtime API between the two, with one process for each request at a time. “${CLOUD}” adds the front that stands for API Gateway and the authorizer: everything that \`npm start\` puts between a client and the upstream. In AWS, API Gateway’s and Lambda’s own times take the place of the front’s and the runner’s, which these figures can’t show.`,
       `With a stream, times are to the first byte of the body. Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it hands on the first event, which dominates its figures there; the last column takes that pause off.`,
       'At 10 and 50 connections the machine’s cores, shared by the client, the upstream and the side, are busy throughout: times there are mostly waiting, and requests/s is the better comparison. Lambent uses a process for each request at a time, as Lambda does; on a laptop with few cores they share what one event loop of another gateway would have to itself.',
     ],
@@ -126,7 +127,7 @@ function toTable({ setting, results }: Measured[number], rounds: number, duratio
 
 function toBudgets({ setting, results }: Measured[number]): Budget[] {
   const added = (label: string) => ({ label: `${label} adds`, value: find(results, label).addedP50, unit: 'ms' });
-  return [CLOUD, FUNCTION].map((label) => ({
+  return [HANDLER, CLOUD].map((label) => ({
     what: `${titleOf(setting)}, p50`,
     ours: added(label),
     against: added(PORTKEY),
@@ -142,7 +143,7 @@ function toChart(measured: Measured, streamed: boolean): Chart {
       .filter(({ setting }) => setting.streamed === streamed)
       .map(({ setting, results }) => ({
         label: titleOf(setting),
-        bars: [PROXY, FUNCTION, CLOUD, PORTKEY].map((label) => ({
+        bars: [PROXY, HANDLER, RUNNER, CLOUD, PORTKEY].map((label) => ({
           label,
           value: Math.max(0, find(results, label).addedP50),
         })),

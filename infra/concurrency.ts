@@ -34,7 +34,10 @@ export async function scaling(variables: Variables): Promise<{ Resources: Record
     const MinCapacity = await readSetting(variables, provisioned);
     const MaxCapacity = await readSetting(variables, max);
     if (MaxCapacity < MinCapacity) {
-      throw new LambentError('configuration', `The setting ${max} (${MaxCapacity}) is below ${provisioned} (${MinCapacity})`);
+      throw new LambentError(
+        'configuration',
+        `The setting ${max} (${MaxCapacity}) is below ${provisioned} (${MinCapacity})`,
+      );
     }
     Resources[`${resource}ScalableTarget`] = {
       Type: 'AWS::ApplicationAutoScaling::ScalableTarget',

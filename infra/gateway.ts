@@ -19,21 +19,29 @@ export function completeGateway(resources: Resources, corsOrigin: string): Resou
   );
   const [deploymentId, deployment] = find(withCors, 'AWS::ApiGateway::Deployment');
   const [, stage] = find(withCors, 'AWS::ApiGateway::Stage');
-  const shown = withCors.filter(([id, { Type }]) => Type.startsWith('AWS::ApiGateway::') && ![deploymentId, STAGE].includes(id));
+  const shown = withCors.filter(
+    ([id, { Type }]) => Type.startsWith('AWS::ApiGateway::') && ![deploymentId, STAGE].includes(id),
+  );
   const newId = `ApiGatewayDeployment${hash(shown)}`;
   const { StageName: _, ...properties } = deployment.Properties ?? {};
   return {
     ...Object.fromEntries(withCors.filter(([id]) => id !== deploymentId)),
     [newId]: {
       ...deployment,
-      DependsOn: shown.filter(([, resource]) => isMethod(resource) || isAnswer(resource)).map(([id]) => id).sort(),
+      DependsOn: shown
+        .filter(([, resource]) => isMethod(resource) || isAnswer(resource))
+        .map(([id]) => id)
+        .sort(),
       Properties: properties,
     },
     [STAGE]: { ...stage, Properties: { ...stage.Properties, DeploymentId: { Ref: newId } } },
   };
 }
 
-function find(resources: readonly (readonly [string, TemplateResource])[], type: string): readonly [string, TemplateResource] {
+function find(
+  resources: readonly (readonly [string, TemplateResource])[],
+  type: string,
+): readonly [string, TemplateResource] {
   const found = resources.find(([, { Type }]) => Type === type);
   if (found === undefined) throw new Error(`The template has no ${type}`);
   return found;
@@ -54,4 +62,3 @@ function hash(shown: readonly (readonly [string, TemplateResource])[]): string {
   const sorted = shown.toSorted(([a], [b]) => (a < b ? -1 : 1));
   return createHash('sha256').update(JSON.stringify(sorted)).digest('hex').slice(0, 16);
 }
-

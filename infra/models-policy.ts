@@ -22,6 +22,12 @@ export interface InlinePolicy {
   readonly PolicyDocument: { readonly Version: '2012-10-17'; readonly Statement: readonly Statement[] };
 }
 
+/** CloudFormation puts in what the stack is deployed to. */
+const PARTITION = `\${AWS::Partition}`;
+const REGION = `\${AWS::Region}`;
+const ACCOUNT = `\${AWS::AccountId}`;
+const DATA_KEY = `\${DataKey.Arn}`;
+
 const INVOKE = ['bedrock:InvokeModel', 'bedrock:InvokeModelWithResponseStream'];
 
 /** What chat may do for the models of the registry that is being packaged: `MODELS_FILE`, else `models.json`. */
@@ -57,17 +63,17 @@ interface ModelAccess {
 
 function modelAccess({ model, region }: BedrockTarget): ModelAccess {
   const name = plainName(model);
-  const at = region ?? '${AWS::Region}';
+  const at = region ?? REGION;
   if (name.startsWith('arn:')) {
     const arn = sub(name);
     if (/:(application-)?inference-profile\//.test(name)) return { profile: behindProfile(arn, name) };
     return { direct: arn };
   }
   if (isProfileId(name)) {
-    const arn = sub(`arn:\${AWS::Partition}:bedrock:${at}:\${AWS::AccountId}:inference-profile/${name}`);
+    const arn = sub(`arn:${PARTITION}:bedrock:${at}:${ACCOUNT}:inference-profile/${name}`);
     return { profile: behindProfile(arn, name) };
   }
-  return { direct: sub(`arn:\${AWS::Partition}:bedrock:${at}::foundation-model/${name}`) };
+  return { direct: sub(`arn:${PARTITION}:bedrock:${at}::foundation-model/${name}`) };
 }
 
 /** System-defined profiles are named for a geography: `eu.`, `us.`, `apac.`, `us-gov.`, `global.`… */
@@ -85,7 +91,7 @@ function behindProfile(arn: Arn, name: string): NonNullable<ModelAccess['profile
   // An application's profile says nothing in its name about its model.
   const model = isProfileId(id) ? id.slice(id.indexOf('.') + 1) : undefined;
   const regions = id.startsWith('global.') ? ['*', ''] : ['*'];
-  const models = regions.map((region) => sub(`arn:\${AWS::Partition}:bedrock:${region}::foundation-model/${model ?? '*'}`));
+  const models = regions.map((region) => sub(`arn:${PARTITION}:bedrock:${region}::foundation-model/${model ?? '*'}`));
   return { arn, models, anyModel: model === undefined };
 }
 
@@ -94,8 +100,16 @@ function modelStatements(accesses: readonly ModelAccess[]): Statement[] {
   const named = profiles.filter(({ anyModel }) => !anyModel);
   const applications = profiles.filter(({ anyModel }) => anyModel);
   return [
-    ...statement('Models', INVOKE, accesses.flatMap(({ direct }) => direct ?? [])),
-    ...statement('Profiles', INVOKE, profiles.map(({ arn }) => arn)),
+    ...statement(
+      'Models',
+      INVOKE,
+      accesses.flatMap(({ direct }) => direct ?? []),
+    ),
+    ...statement(
+      'Profiles',
+      INVOKE,
+      profiles.map(({ arn }) => arn),
+    ),
     ...behindStatement('ModelsBehindProfiles', named),
     ...behindStatement('ModelsBehindApplicationProfiles', applications),
   ];
@@ -111,7 +125,7 @@ function guardrailOf({ guardrail, region }: BedrockTarget): Arn[] {
   if (guardrail === undefined) return [];
   const id = plainName(guardrail.id);
   if (id.startsWith('arn:')) return [sub(id)];
-  return [sub(`arn:\${AWS::Partition}:bedrock:${region ?? '${AWS::Region}'}:\${AWS::AccountId}:guardrail/${id}`)];
+  return [sub(`arn:${PARTITION}:bedrock:${region ?? REGION}:${ACCOUNT}:guardrail/${id}`)];
 }
 
 function secretStatements(references: readonly string[]): Statement[] {
@@ -122,8 +136,8 @@ function secretStatements(references: readonly string[]): Statement[] {
     ...statement('Parameters', ['ssm:GetParameter'], parameters.map(parameterArn)),
     ...statement('Secrets', ['secretsmanager:GetSecretValue'], secrets.map(secretArn)),
     // Those encrypted with this stack's key; AWS's own keys for the two services need no grant.
-    ...statement('DecryptSecrets', ['kms:Decrypt'], stored ? [sub('${DataKey.Arn}')] : [], {
-      'kms:ViaService': [sub('ssm.${AWS::Region}.amazonaws.com'), sub('secretsmanager.${AWS::Region}.amazonaws.com')],
+    ...statement('DecryptSecrets', ['kms:Decrypt'], stored ? [sub(DATA_KEY)] : [], {
+      'kms:ViaService': [sub(`ssm.${REGION}.amazonaws.com`), sub(`secretsmanager.${REGION}.amazonaws.com`)],
     }),
   ];
 }
@@ -140,18 +154,21 @@ function nameAfter(scheme: 'ssm:' | 'secret:', reference: string): string[] {
 
 function parameterArn(name: string): Arn {
   if (name.startsWith('arn:')) return sub(name);
-  return sub(`arn:\${AWS::Partition}:ssm:\${AWS::Region}:\${AWS::AccountId}:parameter/${name.replace(/^\//, '')}`);
+  return sub(`arn:${PARTITION}:ssm:${REGION}:${ACCOUNT}:parameter/${name.replace(/^\//, '')}`);
 }
 
 /** Secrets Manager adds a hyphen and six characters of its own to a secret's name. */
 function secretArn(name: string): Arn {
   if (name.startsWith('arn:')) return sub(name);
-  return sub(`arn:\${AWS::Partition}:secretsmanager:\${AWS::Region}:\${AWS::AccountId}:secret:${name}-??????`);
+  return sub(`arn:${PARTITION}:secretsmanager:${REGION}:${ACCOUNT}:secret:${name}-??????`);
 }
 
 function plainName(name: string): string {
   if (/^[\w.:/@+=-]+$/.test(name)) return name;
-  throw new LambentError('configuration', `${JSON.stringify(name)} can't be used in a permission: it is not a plain name`);
+  throw new LambentError(
+    'configuration',
+    `${JSON.stringify(name)} can't be used in a permission: it is not a plain name`,
+  );
 }
 
 const sub = (text: string): Arn => ({ 'Fn::Sub': text });

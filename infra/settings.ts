@@ -25,14 +25,10 @@ const schemas = {
   chatProvisionedMax: wholeNumber,
   authorizeProvisioned: wholeNumber,
   authorizeProvisionedMax: wholeNumber,
-  provisionedUtilization: v.pipe(
-    v.union([v.number(), v.pipe(v.string(), v.toNumber())]),
-    v.minValue(0.1),
-    v.maxValue(0.9),
-  ),
+  provisionedUtilization: v.pipe(number, v.minValue(0.1, 'must be 0.1 to 0.9'), v.maxValue(0.9, 'must be 0.1 to 0.9')),
   accessLog: flag,
   alarmEmail: v.pipe(v.string(), v.regex(/^(\S+@\S+)?$/, 'must be a mail address or empty')),
-  warmConcurrency: v.pipe(wholeNumber, v.minValue(1), v.maxValue(100)),
+  warmConcurrency: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 100'), v.maxValue(100, 'must be 1 to 100')),
 };
 
 export type Setting = keyof typeof schemas;

@@ -50,19 +50,24 @@ function isWhole(text: string): boolean {
   return load.streamed ? text.trimEnd().endsWith('data: [DONE]') : text.includes('token token');
 }
 
-/** Keeps one connection busy until the end. */
-async function keepAsking(from: number, until: number): Promise<Answer[]> {
+async function warmUp(): Promise<void> {
+  for (let count = 0; count < load.warmUpAnswers; count++) await ask();
+}
+
+/** Keeps one connection busy; counts what began and ended before `until`. */
+async function keepAsking(until: number): Promise<Answer[]> {
   const counted: Answer[] = [];
-  while (performance.now() < until) {
-    const answer = await ask();
-    if (answer.startedAt >= from && answer.endedAt <= until) counted.push(answer);
-  }
+  for (let answer = await ask(); answer.endedAt <= until; answer = await ask()) counted.push(answer);
   return counted;
 }
 
-const from = performance.now() + load.warmUpMs;
-const until = from + load.durationMs;
-const answers = (await Promise.all(Array.from({ length: load.connections }, () => keepAsking(from, until)))).flat();
+function onEachConnection<Result>(work: () => Promise<Result>): Promise<Result[]> {
+  return Promise.all(Array.from({ length: load.connections }, work));
+}
+
+await onEachConnection(warmUp);
+const until = performance.now() + load.durationMs;
+const answers = (await onEachConnection(() => keepAsking(until))).flat();
 const result: LoadResult = {
   requestsPerSecond: (answers.length * 1000) / load.durationMs,
   wholeMs: answers.map(({ startedAt, endedAt }) => endedAt - startedAt),

@@ -9,8 +9,8 @@ export interface Load {
   readonly body: string;
   readonly streamed: boolean;
   readonly connections: number;
-  /** Milliseconds that are not counted: connections, compilers and process pools warm up. */
-  readonly warmUpMs: number;
+  /** Answers that each connection must have had before anything counts: connections, compilers and pools warm up. */
+  readonly warmUpAnswers: number;
   readonly durationMs: number;
 }
 

@@ -7,7 +7,8 @@ import { portkeyHeaders, startPortkey } from './portkey.ts';
 export const DIRECT = 'direct';
 export const PROXY = 'bare node:http proxy';
 export const PORTKEY = 'Portkey’s gateway';
-export const FUNCTION = 'Lambent, function alone';
+export const HANDLER = 'Lambent, function alone';
+export const RUNNER = 'Lambent, function under the Lambda runner';
 export const CLOUD = 'Lambent, whole local cloud';
 
 /** Where the load goes, and what it must carry there. */
@@ -16,7 +17,6 @@ export interface Side {
   /** What `/v1/chat/completions` is appended to. */
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly model: string;
 }
 
 /** How the upstream streams. */
@@ -36,12 +36,14 @@ export async function withSides<Result>(
   await using portkey = await startPortkey();
   await using ours = await startOurs(upstream.url);
   const bearer = { authorization: `Bearer ${KEY}` };
-  return measure([
-    { label: DIRECT, url: upstream.url, headers: bearer, model: 'bench' },
-    { label: PROXY, url: proxy.url, headers: bearer, model: 'bench' },
-    { label: FUNCTION, url: ours.functionUrl, headers: bearer, model: 'hosted' },
-    { label: CLOUD, url: ours.cloudUrl, headers: bearer, model: 'hosted' },
-    { label: PORTKEY, url: portkey.url, headers: portkeyHeaders(upstream.url), model: 'bench' },
+  // Awaited here: what is in use must not be ended as soon as the promise is made.
+  return await measure([
+    { label: DIRECT, url: upstream.url, headers: bearer },
+    { label: PROXY, url: proxy.url, headers: bearer },
+    { label: HANDLER, url: ours.handlerUrl, headers: bearer },
+    { label: RUNNER, url: ours.runnerUrl, headers: bearer },
+    { label: CLOUD, url: ours.cloudUrl, headers: bearer },
+    { label: PORTKEY, url: portkey.url, headers: portkeyHeaders(upstream.url) },
   ]);
 }
 

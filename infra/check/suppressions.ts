@@ -52,7 +52,8 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   {
     rule: 'AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:bedrock:*::foundation-model/…]',
     resource: 'ChatRole',
-    reason: "A profile's regions are AWS's to choose; a condition ties the grant to the profile (infra/models-policy.ts).",
+    reason:
+      "A profile's regions are AWS's to choose; a condition ties the grant to the profile (infra/models-policy.ts).",
   },
   {
     rule: 'cloudwatch_log_group_retention_period_check',
@@ -92,7 +93,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   ...['event_notifications_enabled', 'lifecycle_policy'].map((rule) => ({
     rule: `s3_${rule}_check`,
     resource: 'ServerlessDeploymentBucket',
-    reason: 'osls removes what is older than the last five deployments.',
+    reason: 'What is older than the last five deployments is removed by osls itself.',
   })),
 ];
 

@@ -60,7 +60,9 @@ function encode(headers: Readonly<Record<string, string>>, payload: unknown): Ui
 
 /** JSON as AWS writes it: bytes are base64 text. */
 export function wireJson(value: unknown): string {
-  return JSON.stringify(value, (_key, member: unknown) =>
-    member instanceof Uint8Array ? Buffer.from(member).toString('base64') : member,
-  );
+  // Read from its holder, because a Buffer has turned itself into something else by the time it comes as `member`.
+  return JSON.stringify(value, function (this: Readonly<Record<string, unknown>>, key: string, member: unknown) {
+    const original = this[key];
+    return original instanceof Uint8Array ? Buffer.from(original).toString('base64') : member;
+  });
 }

@@ -60,13 +60,19 @@ export async function startBedrock({ respond, port = 0 }: BedrockOptions): Promi
   server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${portOf(server.address())}`,
     async close() {
+      const closed = once(server, 'close');
       server.close();
       for (const socket of sockets) socket.destroy();
-      if (server.listening) await once(server, 'close');
+      await closed;
     },
   };
+}
+
+function portOf(address: AddressInfo | string | null): number {
+  if (address === null || typeof address === 'string') throw new Error('The server has no port');
+  return address.port;
 }
 
 const PATH = /^\/model\/([^/]+)\/(converse|converse-stream)$/;

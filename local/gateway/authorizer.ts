@@ -32,27 +32,31 @@ const answerSchema = v.object({
   context: v.optional(v.record(v.string(), v.union([v.string(), v.number(), v.boolean()]))),
 });
 
-type Answer = v.InferOutput<typeof answerSchema>;
+/** An authorizer's answer, ready to decide. */
+interface Verdict {
+  readonly context: Readonly<Record<string, string>>;
+  allows(methodArn: string): boolean;
+}
 
 /** Enough for any laptop; the oldest answer goes first. */
 const MAX_CACHED = 10_000;
 
 /** Prepares a Lambda authorizer of type REQUEST. Its cached answer serves all methods and paths, as in AWS. */
 export function createAuthorizer(definition: AuthorizerDefinition, runner: Pick<Runner, 'invoke'>): Authorizer {
-  const cache = new Map<string, { answer: Answer; expiresAt: number }>();
+  const cache = new Map<string, { verdict: Verdict; expiresAt: number }>();
 
-  function cached(key: string): Answer | undefined {
+  function cached(key: string): Verdict | undefined {
     const entry = cache.get(key);
     if (entry === undefined) return undefined;
-    if (entry.expiresAt > Date.now()) return entry.answer;
+    if (entry.expiresAt > Date.now()) return entry.verdict;
     cache.delete(key);
     return undefined;
   }
 
-  function keep(key: string, answer: Answer): void {
+  function keep(key: string, verdict: Verdict): void {
     if (definition.ttlMs === 0) return;
     cache.delete(key);
-    cache.set(key, { answer, expiresAt: Date.now() + definition.ttlMs });
+    cache.set(key, { verdict, expiresAt: Date.now() + definition.ttlMs });
     const [oldest] = cache.keys();
     if (cache.size > MAX_CACHED && oldest !== undefined) cache.delete(oldest);
   }
@@ -64,10 +68,10 @@ export function createAuthorizer(definition: AuthorizerDefinition, runner: Pick<
       const known = cached(key);
       if (known !== undefined) return decide(known, methodArn, 0);
       const startedAt = performance.now();
-      const answer = await ask(definition.function, runner, JSON.stringify(authorizerEvent(description, methodArn)));
-      if (typeof answer === 'string') return { allowed: false, response: answer };
-      keep(key, answer);
-      return decide(answer, methodArn, Math.round(performance.now() - startedAt));
+      const verdict = await ask(definition.function, runner, JSON.stringify(authorizerEvent(description, methodArn)));
+      if (typeof verdict === 'string') return { allowed: false, response: verdict };
+      keep(key, verdict);
+      return decide(verdict, methodArn, Math.round(performance.now() - startedAt));
     },
   };
 }
@@ -84,7 +88,11 @@ function identityOf({ headers }: RequestDescription, identityHeaders: readonly s
   return values.join('\n');
 }
 
-async function ask(name: string, runner: Pick<Runner, 'invoke'>, event: string): Promise<Answer | GatewayResponseType> {
+async function ask(
+  name: string,
+  runner: Pick<Runner, 'invoke'>,
+  event: string,
+): Promise<Verdict | GatewayResponseType> {
   let json: string;
   try {
     const { body } = await runner.invoke(name, event);
@@ -94,29 +102,43 @@ async function ask(name: string, runner: Pick<Runner, 'invoke'>, event: string):
     return error instanceof FunctionError && error.message === 'Unauthorized' ? 'UNAUTHORIZED' : 'AUTHORIZER_FAILURE';
   }
   const answer = v.safeParse(v.pipe(v.string(), v.parseJson(), answerSchema), json);
-  return answer.success ? answer.output : 'AUTHORIZER_CONFIGURATION_ERROR';
+  return answer.success ? verdictOf(answer.output) : 'AUTHORIZER_CONFIGURATION_ERROR';
 }
 
-function decide(answer: Answer, methodArn: string, integrationLatency: number): Authorization {
-  if (!isAllowed(answer.policyDocument.Statement, methodArn)) return { allowed: false, response: 'ACCESS_DENIED' };
-  const context: Record<string, unknown> = { principalId: answer.principalId, integrationLatency };
-  for (const [name, value] of Object.entries(answer.context ?? {})) context[name] = String(value);
-  return { allowed: true, context };
+function decide({ context, allows }: Verdict, methodArn: string, integrationLatency: number): Authorization {
+  if (!allows(methodArn)) return { allowed: false, response: 'ACCESS_DENIED' };
+  return { allowed: true, context: { ...context, integrationLatency } };
 }
 
-type Statements = Answer['policyDocument']['Statement'];
-
-/** Denies unless a statement allows and none denies. */
-function isAllowed(statements: Statements, methodArn: string): boolean {
-  const applying = [statements]
-    .flat()
-    .filter(({ Action, Resource }) => matchesAny(Action, 'execute-api:Invoke') && matchesAny(Resource, methodArn));
-  return applying.length > 0 && applying.every(({ Effect }) => Effect === 'Allow');
+function verdictOf({ principalId, policyDocument, context = {} }: v.InferOutput<typeof answerSchema>): Verdict {
+  const statements = [policyDocument.Statement].flat().map(({ Effect, Action, Resource }) => ({
+    effect: Effect,
+    actions: [Action].flat().map(wildcard),
+    resources: [Resource].flat().map(wildcard),
+  }));
+  return {
+    // Functions get every value as a string, whatever it was.
+    context: { ...mapValues(context, String), principalId },
+    allows(methodArn) {
+      const applying = statements.filter(
+        ({ actions, resources }) =>
+          actions.some((action) => action.test('execute-api:Invoke')) &&
+          resources.some((resource) => resource.test(methodArn)),
+      );
+      return applying.length > 0 && applying.every(({ effect }) => effect === 'Allow');
+    },
+  };
 }
 
-function matchesAny(patterns: string | string[], value: string): boolean {
-  return [patterns].flat().some((pattern) => {
-    const source = pattern.replace(/[\\^$+.()|[\]{}]/g, '\\$&').replaceAll('*', '.*').replaceAll('?', '.');
-    return new RegExp(`^${source}$`, 'is').test(value);
-  });
+function mapValues<From, To>(record: Record<string, From>, change: (value: From) => To): Record<string, To> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(value)]));
+}
+
+/** A policy's pattern: `*` is any text, `?` any one character. */
+function wildcard(pattern: string): RegExp {
+  const source = pattern
+    .replace(/[\\^$+.()|[\]{}]/g, '\\$&')
+    .replaceAll('*', '.*')
+    .replaceAll('?', '.');
+  return new RegExp(`^${source}$`, 'is');
 }

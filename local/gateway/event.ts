@@ -13,9 +13,11 @@ export interface ApiIdentity {
   readonly binaryMediaTypes: readonly string[];
 }
 
-type EventRequestContext = APIGatewayProxyEvent['requestContext'];
 /** A request's context before the authorizer has spoken. */
-export type RequestContext = Omit<EventRequestContext, 'authorizer'>;
+export interface RequestContext extends Omit<APIGatewayProxyEvent['requestContext'], 'authorizer'> {
+  readonly extendedRequestId: string;
+  readonly deploymentId: string;
+}
 
 /** A request as API Gateway describes it to an authorizer and to a function, without the body. */
 export interface RequestDescription {
@@ -134,9 +136,11 @@ function headersOf({ rawHeaders }: IncomingMessage, context: RequestContext): Re
     const lowerName = name.toLowerCase();
     if (HOP_BY_HOP.has(lowerName) || lowerName === 'x-forwarded-port' || lowerName === 'x-forwarded-proto') continue;
     if (lowerName === 'x-forwarded-for') forwardedFor.push(value);
-    else (headers[name] ??= []).push(value);
+    else append(headers, name, value);
   }
-  headers['X-Amzn-Trace-Id'] ??= [`Root=1-${hex(context.requestTimeEpoch)}-${context.requestId.replaceAll('-', '').slice(0, 24)}`];
+  headers['X-Amzn-Trace-Id'] ??= [
+    `Root=1-${hex(context.requestTimeEpoch)}-${context.requestId.replaceAll('-', '').slice(0, 24)}`,
+  ];
   headers['X-Forwarded-For'] = [[...forwardedFor, context.identity.sourceIp].join(', ')];
   headers['X-Forwarded-Port'] = ['443'];
   headers['X-Forwarded-Proto'] = ['https'];
@@ -151,8 +155,14 @@ function queryOf(url: string): Record<string, string[]> | null {
   const start = url.indexOf('?');
   if (start === -1 || start === url.length - 1) return null;
   const query: Record<string, string[]> = Object.create(null);
-  for (const [name, value] of new URLSearchParams(url.slice(start))) (query[name] ??= []).push(value);
+  for (const [name, value] of new URLSearchParams(url.slice(start))) append(query, name, value);
   return query;
+}
+
+function append(values: Record<string, string[]>, name: string, value: string): void {
+  const known = values[name];
+  if (known === undefined) values[name] = [value];
+  else known.push(value);
 }
 
 function lastOfEach(values: Record<string, string[]>): Record<string, string> {

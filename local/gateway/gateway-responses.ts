@@ -1,4 +1,12 @@
-import type { GatewayResponseDefinition } from '../service/resources.ts';
+/** An `AWS::ApiGateway::GatewayResponse` resource. */
+export interface GatewayResponseDefinition {
+  readonly responseType: string;
+  readonly statusCode: number | undefined;
+  /** Content type to body template. */
+  readonly templates: Readonly<Record<string, string>>;
+  /** `gatewayresponse.header.Name` to `'text'` or a path into the context. */
+  readonly parameters: Readonly<Record<string, string>>;
+}
 
 /** API Gateway's own answers, as it names them. */
 export type GatewayResponseType =
@@ -26,11 +34,19 @@ const DEFAULTS: Readonly<Record<GatewayResponseType, Default>> = {
     message: 'User is not authorized to access this resource with an explicit deny',
     errorType: 'AccessDeniedException',
   },
-  AUTHORIZER_CONFIGURATION_ERROR: { status: 500, message: 'Internal server error', errorType: 'AuthorizerConfigurationException' },
+  AUTHORIZER_CONFIGURATION_ERROR: {
+    status: 500,
+    message: 'Internal server error',
+    errorType: 'AuthorizerConfigurationException',
+  },
   AUTHORIZER_FAILURE: { status: 500, message: 'Internal server error', errorType: 'AuthorizerFailureException' },
   BAD_REQUEST_PARAMETERS: { status: 400, message: 'Bad Request', errorType: 'BadRequestException' },
   INTEGRATION_FAILURE: { status: 502, message: 'Internal server error', errorType: 'InternalServerErrorException' },
-  INTEGRATION_TIMEOUT: { status: 504, message: 'Endpoint request timed out', errorType: 'InternalServerErrorException' },
+  INTEGRATION_TIMEOUT: {
+    status: 504,
+    message: 'Endpoint request timed out',
+    errorType: 'InternalServerErrorException',
+  },
   MISSING_AUTHENTICATION_TOKEN: {
     status: 403,
     message: 'Missing Authentication Token',
@@ -101,7 +117,8 @@ function headersFrom(definition: GatewayResponseDefinition | undefined, scope: o
 function lookUp(scope: object, path: string): string {
   let value: unknown = scope;
   for (const name of path.split('.')) {
-    value = typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? Reflect.get(value, name) : undefined;
+    value =
+      typeof value === 'object' && value !== null && Object.hasOwn(value, name) ? Reflect.get(value, name) : undefined;
   }
   return value === undefined || value === null ? '' : String(value);
 }

@@ -1,9 +1,22 @@
 /** One method of one resource of the API. */
-export interface Route {
+export type Route = FunctionRoute | PreflightRoute;
+
+interface Place {
   /** Upper case, or `ANY`. */
   readonly method: string;
   /** `/v1/models/{id}`; a last `{name+}` takes the whole rest of the path. */
   readonly resource: string;
+}
+
+/** A route that API Gateway answers by itself: the question of a browser whether it may call. */
+export interface PreflightRoute extends Place {
+  readonly kind: 'preflight';
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** A route that a function answers. */
+export interface FunctionRoute extends Place {
+  readonly kind: 'function';
   /** The function's short name. */
   readonly function: string;
   /** Whether the function's answer is handed on as it comes. */
@@ -23,8 +36,8 @@ export interface AuthorizerDefinition {
   readonly ttlMs: number;
 }
 
-export interface RouteMatch {
-  readonly route: Route;
+export interface RouteMatch<R extends Route = Route> {
+  readonly route: R;
   /** As they stand in the path: API Gateway doesn't decode them. */
   readonly pathParameters: Readonly<Record<string, string>> | null;
 }
@@ -40,7 +53,9 @@ interface Pattern {
  * @returns finds the route of a request by its method and raw path
  */
 export function createRouter(routes: readonly Route[]): (method: string, path: string) => RouteMatch | undefined {
-  const patterns = routes.map((route): Pattern => ({ route, segments: segmentsOf(route.resource) })).sort(moreLiteralFirst);
+  const patterns = routes
+    .map((route): Pattern => ({ route, segments: segmentsOf(route.resource) }))
+    .sort(moreLiteralFirst);
   return (method, path) => {
     const segments = segmentsOf(path);
     for (const { route, segments: pattern } of patterns) {

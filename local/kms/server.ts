@@ -1,6 +1,5 @@
-import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { listen } from '../listen.ts';
 import { KmsFault } from './fault.ts';
 import { Keyring } from './keyring.ts';
 import { type Operation, operations } from './operations.ts';
@@ -30,17 +29,8 @@ export async function startKms({ stateFile, port = 0, now = Date.now }: KmsOptio
   const server = createServer((request, response) => {
     answer(request, response, known).catch(() => response.destroy());
   });
-  server.listen(port, '127.0.0.1');
-  await once(server, 'listening');
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    async close() {
-      const closed = once(server, 'close');
-      server.close();
-      server.closeAllConnections();
-      await closed;
-    },
-  };
+  const listening = await listen(server, { port });
+  return { url: `http://127.0.0.1:${listening.port}`, close: listening.close };
 }
 
 async function answer(
@@ -56,8 +46,9 @@ async function answer(
     if (!run) throw new KmsFault('UnknownOperationException', `This stand-in has no ${name || 'such operation'}`);
     send(response, 200, run(parsed(Buffer.concat(chunks).toString('utf8'))) ?? {});
   } catch (thrown) {
-    if (!(thrown instanceof KmsFault)) throw thrown;
-    send(response, 400, { __type: thrown.name, message: thrown.message });
+    if (thrown instanceof KmsFault) send(response, 400, { __type: thrown.name, message: thrown.message });
+    // The state file could not be written: nothing was kept, and the caller may try again.
+    else send(response, 500, { __type: 'KMSInternalException', message: String(thrown) });
   }
 }
 

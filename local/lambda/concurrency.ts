@@ -21,7 +21,8 @@ export class Concurrency {
    * @throws LambdaServiceError `TooManyRequestsException` when none is free
    */
   acquire(): () => void {
-    if (this.#inUse >= this.limit) throw new LambdaServiceError('TooManyRequestsException', 'Rate Exceeded.', this.#reason);
+    if (this.#inUse >= this.limit)
+      throw new LambdaServiceError('TooManyRequestsException', 'Rate Exceeded.', this.#reason);
     this.#inUse += 1;
     let held = true;
     return () => {

@@ -136,23 +136,21 @@ export class Environment {
   /** Runtime API: the runtime begins to answer. */
   onResponse(requestId: string, request: IncomingMessage, acknowledge: (status: number) => void): void {
     const invocation = this.#invocation;
-    if (invocation === undefined || invocation.requestId !== requestId || invocation.answered) return acknowledge(400);
-    if (Number(request.headers['content-length'] ?? 0) > MAX_PAYLOAD_BYTES) {
-      invocation.fail(
-        new FunctionError(
-          'Function.ResponseSizeTooLarge',
-          `Response payload size exceeded maximum allowed payload size (${MAX_PAYLOAD_BYTES} bytes).`,
-        ),
-      );
+    if (invocation === undefined || invocation.requestId !== requestId || invocation.answered) {
+      acknowledge(400);
+    } else if (Number(request.headers['content-length'] ?? 0) > MAX_PAYLOAD_BYTES) {
+      const message = `Response payload size exceeded maximum allowed payload size (${MAX_PAYLOAD_BYTES} bytes).`;
+      invocation.fail(new FunctionError('Function.ResponseSizeTooLarge', message));
       acknowledge(413);
-      return this.#complete(invocation);
-    }
-    request.once('close', () => this.#complete(invocation));
-    request.once('end', () => {
       this.#complete(invocation);
-      acknowledge(202);
-    });
-    invocation.answer(request);
+    } else {
+      request.once('close', () => this.#complete(invocation));
+      request.once('end', () => {
+        this.#complete(invocation);
+        acknowledge(202);
+      });
+      invocation.answer(request);
+    }
   }
 
   /** Runtime API: the handler failed before it answered. */

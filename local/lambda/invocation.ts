@@ -40,7 +40,12 @@ export class Invocation {
   #answered = false;
 
   /** @param release called once, when the invocation no longer counts against concurrency */
-  constructor(payload: Uint8Array | string, functionArn: string, clientContext: string | undefined, release: () => void) {
+  constructor(
+    payload: Uint8Array | string,
+    functionArn: string,
+    clientContext: string | undefined,
+    release: () => void,
+  ) {
     this.payload = payload;
     this.functionArn = functionArn;
     this.clientContext = clientContext;

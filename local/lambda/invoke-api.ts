@@ -4,14 +4,17 @@ import { type Listening, listen } from '../listen.ts';
 import { readBody } from '../read-body.ts';
 import { FunctionError, LambdaServiceError } from './errors.ts';
 import { MAX_PAYLOAD_BYTES } from './function.ts';
+import type { InvokeOptions } from './invocation.ts';
 import type { Runner } from './runner.ts';
+
+type Invoker = Pick<Runner, 'invoke'>;
 
 /**
  * Speaks Lambda's Invoke API, so that `@aws-sdk/client-lambda` reaches the runner through `AWS_ENDPOINT_URL_LAMBDA`:
  * `POST /2015-03-31/functions/{name}/invocations`, synchronous, asynchronous and dry.
  * https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
  */
-export async function startInvokeApi(runner: Runner, { port = 0 } = {}): Promise<{ url: string } & Listening> {
+export async function startInvokeApi(runner: Invoker, { port = 0 } = {}): Promise<{ url: string } & Listening> {
   const server = createServer((request, response) => {
     handle(runner, request, response).catch((error: unknown) => refuse(response, error));
   });
@@ -19,7 +22,7 @@ export async function startInvokeApi(runner: Runner, { port = 0 } = {}): Promise
   return { url: `http://127.0.0.1:${listening.port}`, ...listening };
 }
 
-async function handle(runner: Runner, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function handle(runner: Invoker, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const url = new URL(request.url ?? '/', 'http://localhost');
   const encodedName = /^\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(url.pathname)?.[1];
   if (request.method !== 'POST' || encodedName === undefined) {
@@ -45,10 +48,10 @@ async function handle(runner: Runner, request: IncomingMessage, response: Server
   }
 }
 
-type Options = Parameters<Runner['invoke']>[2];
+type Options = InvokeOptions | undefined;
 
 /** An asynchronous call: nobody hears of its failure but the function's own log. */
-async function invokeAndForget(runner: Runner, name: string, payload: Uint8Array, options: Options): Promise<void> {
+async function invokeAndForget(runner: Invoker, name: string, payload: Uint8Array, options: Options): Promise<void> {
   try {
     const { body } = await runner.invoke(name, payload, options);
     body.on('error', () => undefined).resume();
@@ -58,7 +61,7 @@ async function invokeAndForget(runner: Runner, name: string, payload: Uint8Array
 }
 
 async function invokeAndAnswer(
-  runner: Runner,
+  runner: Invoker,
   name: string,
   payload: Uint8Array,
   options: Options,

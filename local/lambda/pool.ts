@@ -37,9 +37,10 @@ export class Pool implements EnvironmentEvents {
   /** Serves `invocation` with an idle environment, or with the next that becomes idle. */
   run(invocation: Invocation): void {
     const environment = this.#takeIdle();
-    if (environment !== undefined) return environment.run(invocation);
-    this.#waiting.push({ invocation, since: performance.now() });
-    this.#grow();
+    if (environment === undefined) {
+      this.#waiting.push({ invocation, since: performance.now() });
+      this.#grow();
+    } else environment.run(invocation);
   }
 
   find(environmentId: string): Environment | undefined {

@@ -6,8 +6,8 @@ import { LambdaServiceError } from './errors.ts';
 import { type FunctionDefinition, functionArn, MAX_PAYLOAD_BYTES } from './function.ts';
 import { type FunctionResponse, Invocation, type InvokeOptions } from './invocation.ts';
 import { Pool } from './pool.ts';
-import { compileRuntimeClient } from './runtime-bundle.ts';
 import { startRuntimeApi } from './runtime-api.ts';
+import { compileRuntimeClient } from './runtime-bundle.ts';
 
 export interface RunnerOptions {
   readonly functions: readonly FunctionDefinition[];

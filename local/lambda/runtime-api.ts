@@ -19,8 +19,8 @@ export async function startRuntimeApi(find: (environmentId: string) => Environme
     response.sendDate = false;
     const [, environmentId = '', , , ...call] = (request.url ?? '').split('/');
     const environment = find(environmentId);
-    if (environment === undefined) return acknowledge(response, 403);
-    serve(environment, call, request, response);
+    if (environment === undefined) acknowledge(response, 403);
+    else serve(environment, call, request, response);
   });
   const { port, close } = await listen(server, { port: 0 });
   return { address: `127.0.0.1:${port}`, close };
@@ -29,12 +29,12 @@ export async function startRuntimeApi(find: (environmentId: string) => Environme
 function serve(environment: Environment, call: string[], request: IncomingMessage, response: ServerResponse): void {
   const [kind, id = '', action] = call;
   const done = (status: number): void => acknowledge(response, status);
-  if (request.method === 'GET' && kind === 'invocation' && id === 'next') return environment.onNext(response);
-  if (request.method !== 'POST') return done(404);
-  if (kind === 'invocation' && action === 'response') return environment.onResponse(id, request, done);
-  if (kind === 'invocation' && action === 'error') return settle(environment.onError(id, request, done));
-  if (kind === 'init' && id === 'error') return settle(environment.onInitError(request, done));
-  done(404);
+  const operation = `${request.method} ${kind}/${action ?? id}`;
+  if (operation === 'GET invocation/next') environment.onNext(response);
+  else if (operation === 'POST invocation/response') environment.onResponse(id, request, done);
+  else if (operation === 'POST invocation/error') settle(environment.onError(id, request, done));
+  else if (operation === 'POST init/error') settle(environment.onInitError(request, done));
+  else done(404);
 }
 
 function acknowledge(response: ServerResponse, status: number): void {

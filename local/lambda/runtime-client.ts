@@ -226,7 +226,8 @@ function facadeOf(request: ResponseRequest): object {
   const target: Record<string, unknown> = request as unknown as Record<string, unknown>;
   for (const name of STREAM_METHODS) {
     const method = target[name];
-    if (typeof method === 'function') Object.defineProperty(facade, name, { value: method.bind(request), writable: true });
+    if (typeof method === 'function')
+      Object.defineProperty(facade, name, { value: method.bind(request), writable: true });
   }
   for (const name of STREAM_PROPERTIES) {
     Object.defineProperty(facade, name, {

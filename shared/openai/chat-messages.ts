@@ -21,7 +21,11 @@ function translate(message: ChatMessage, index: number, registry: Registry): Mes
     case 'developer':
       return { role: 'system', content: textParts(message.content), ...named(message.name) };
     case 'user':
-      return { role: 'user', content: userParts(message.content, `messages[${index}].content`, registry), ...named(message.name) };
+      return {
+        role: 'user',
+        content: userParts(message.content, `messages[${index}].content`, registry),
+        ...named(message.name),
+      };
     case 'assistant':
       return { role: 'assistant', content: assistantParts(message, index), ...named(message.name) };
     case 'tool':

@@ -86,7 +86,10 @@ function outputLimit(chat: ChatBody): { tokens: number | undefined; param: strin
   const older = chat.max_tokens ?? undefined;
   const newer = chat.max_completion_tokens ?? undefined;
   if (older !== undefined && newer !== undefined && older !== newer) {
-    throw invalidValue('max_tokens', "Setting 'max_tokens' and 'max_completion_tokens' to different values is not supported.");
+    throw invalidValue(
+      'max_tokens',
+      "Setting 'max_tokens' and 'max_completion_tokens' to different values is not supported.",
+    );
   }
   return newer === undefined && older !== undefined
     ? { tokens: older, param: 'max_tokens' }

@@ -56,7 +56,11 @@ const toolCall = object({
   }),
 });
 
-const instructions = object({ role: v.picklist(['system', 'developer']), content: textOr(textParts), name: optional(string) });
+const instructions = object({
+  role: v.picklist(['system', 'developer']),
+  content: textOr(textParts),
+  name: optional(string),
+});
 
 const message = byKey(
   'role',
@@ -69,9 +73,7 @@ const message = byKey(
       content: optional(textOr(assistantParts)),
       refusal: optional(string),
       name: optional(string),
-      tool_calls: optional(
-        arrayOf(byKey('type', { function: toolCall }, ['custom']), 'objects', { max: 128 }),
-      ),
+      tool_calls: optional(arrayOf(byKey('type', { function: toolCall }, ['custom']), 'objects', { max: 128 })),
       audio: refused('is not supported: answers have no audio.'),
       function_call: refused("is not supported. Use 'tool_calls' instead."),
       /** Our own answers have it (as DeepSeek's and vLLM's do), and callers send answers back. */
@@ -163,7 +165,12 @@ export const chatParameters = {
     ),
   ),
   moderation: refused('is not supported.'),
-  n: optional(v.pipe(integer(1, 128), onlyIf((n) => n === 1, 'supports only 1: send the request once for each answer.'))),
+  n: optional(
+    v.pipe(
+      integer(1, 128),
+      onlyIf((n) => n === 1, 'supports only 1: send the request once for each answer.'),
+    ),
+  ),
   parallel_tool_calls: optional(boolean),
   prediction: hint,
   presence_penalty: optional(decimal(-2, 2)),
@@ -171,8 +178,15 @@ export const chatParameters = {
   response_format: optional(responseFormat),
   seed: optional(integer(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)),
   service_tier: serviceTier(['scale', 'fast']),
-  stop: optional(v.lazy((input) => (typeof input === 'string' ? stopSequence : Array.isArray(input) ? stopSequences : noStop))),
-  store: optional(v.pipe(boolean, onlyIf((store) => !store, 'supports only false: chat completions are not stored.'))),
+  stop: optional(
+    v.lazy((input) => (typeof input === 'string' ? stopSequence : Array.isArray(input) ? stopSequences : noStop)),
+  ),
+  store: optional(
+    v.pipe(
+      boolean,
+      onlyIf((store) => !store, 'supports only false: chat completions are not stored.'),
+    ),
+  ),
   stream,
   stream_options: optional(object({ include_usage: optional(boolean), include_obfuscation: hint })),
   temperature,

@@ -57,7 +57,8 @@ const MEDIA_TYPES: ReadonlyMap<string, InlineImage['mediaType']> = new Map([
 /** Whether a provider may be asked to fetch `url`: https, its usual port, no credentials, and a host on the list. */
 function isAllowed(url: string, hosts: readonly string[]): boolean {
   const parsed = URL.parse(url);
-  if (parsed?.protocol !== 'https:' || parsed.port !== '' || parsed.username !== '' || parsed.password !== '') return false;
+  if (parsed?.protocol !== 'https:' || parsed.port !== '' || parsed.username !== '' || parsed.password !== '')
+    return false;
   return hosts.some((host) =>
     host.startsWith('*.') ? parsed.hostname.endsWith(host.slice(1)) : parsed.hostname === host,
   );

@@ -44,7 +44,8 @@ function isTier(text: string): text is ServiceTier {
 /** Up to 16 pairs; keys of 64 characters at most, values of 512. */
 export const metadata = optional(
   recordOf<string>(16, (key, value) => {
-    if (key.length > 64) return `key too long. Expected a key with maximum length 64, but got one with length ${key.length}.`;
+    if (key.length > 64)
+      return `key too long. Expected a key with maximum length 64, but got one with length ${key.length}.`;
     if (typeof value !== 'string') return `expected a string, but got ${kindOf(value)} instead.`;
     if (value.length <= 512) return undefined;
     return `string too long. Expected a string with maximum length 512, but got a string with length ${value.length} instead.`;
@@ -60,7 +61,12 @@ export const hints = {
       mode: hint,
       ttl: hint,
       comparison_response_id: hint,
-      prewarm: optional(v.pipe(boolean, onlyIf((prewarm) => !prewarm, 'supports only false: a request is always answered.'))),
+      prewarm: optional(
+        v.pipe(
+          boolean,
+          onlyIf((prewarm) => !prewarm, 'supports only false: a request is always answered.'),
+        ),
+      ),
     }),
   ),
   prompt_cache_retention: hint,

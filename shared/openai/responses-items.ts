@@ -40,7 +40,9 @@ const NO_MEDIA = ['input_file', 'input_audio'];
 const userParts = arrayOf(byKey('type', { input_text: inputText, input_image: inputImage }, NO_MEDIA), 'objects', {
   min: 1,
 });
-const systemParts = arrayOf(byKey('type', { input_text: inputText }, ['input_image', ...NO_MEDIA]), 'objects', { min: 1 });
+const systemParts = arrayOf(byKey('type', { input_text: inputText }, ['input_image', ...NO_MEDIA]), 'objects', {
+  min: 1,
+});
 const assistantParts = arrayOf(byKey('type', { output_text: outputText, refusal }), 'objects');
 
 const envelope = { type: optional(v.literal('message')), id: hint, status, phase: hint };
@@ -89,35 +91,39 @@ const reasoning = object({
   status,
 });
 
-const typedItem = byKey('type', { message, function_call: functionCall, function_call_output: functionCallOutput, reasoning }, [
-  'item_reference',
-  'additional_tools',
-  'apply_patch_call',
-  'apply_patch_call_output',
-  'code_interpreter_call',
-  'compaction',
-  'compaction_trigger',
-  'computer_call',
-  'computer_call_output',
-  'configuration_update',
-  'custom_tool_call',
-  'custom_tool_call_output',
-  'file_search_call',
-  'image_generation_call',
-  'local_shell_call',
-  'local_shell_call_output',
-  'mcp_approval_request',
-  'mcp_approval_response',
-  'mcp_call',
-  'mcp_list_tools',
-  'program',
-  'program_output',
-  'shell_call',
-  'shell_call_output',
-  'tool_search_call',
-  'tool_search_output',
-  'web_search_call',
-]);
+const typedItem = byKey(
+  'type',
+  { message, function_call: functionCall, function_call_output: functionCallOutput, reasoning },
+  [
+    'item_reference',
+    'additional_tools',
+    'apply_patch_call',
+    'apply_patch_call_output',
+    'code_interpreter_call',
+    'compaction',
+    'compaction_trigger',
+    'computer_call',
+    'computer_call_output',
+    'configuration_update',
+    'custom_tool_call',
+    'custom_tool_call_output',
+    'file_search_call',
+    'image_generation_call',
+    'local_shell_call',
+    'local_shell_call_output',
+    'mcp_approval_request',
+    'mcp_approval_response',
+    'mcp_call',
+    'mcp_list_tools',
+    'program',
+    'program_output',
+    'shell_call',
+    'shell_call_output',
+    'tool_search_call',
+    'tool_search_output',
+    'web_search_call',
+  ],
+);
 
 /** One item of a request's input. A message may leave its type out. */
 export const inputItem = v.lazy((input) => {

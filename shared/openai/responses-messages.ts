@@ -32,7 +32,8 @@ export function responsesMessages(
     for (const part of turn) {
       if (part.type !== 'toolCall') continue;
       const output = outputs.get(part.id)?.shift();
-      if (output === undefined) throw invalidValue('input', `No tool output found for function call ${quoted(part.id)}.`);
+      if (output === undefined)
+        throw invalidValue('input', `No tool output found for function call ${quoted(part.id)}.`);
       messages.push({ role: 'tool', toolCallId: part.id, content: output.content });
     }
     turn = [];
@@ -121,7 +122,9 @@ function userParts(content: ItemOf<'function_call_output'>['output'], param: str
 
 function assistantParts(content: AssistantItem['content']): AssistantPart[] {
   if (typeof content === 'string') return [textPart(content)];
-  return content.map((part) => (part.type === 'output_text' ? textPart(part.text) : { type: 'refusal', text: part.refusal }));
+  return content.map((part) =>
+    part.type === 'output_text' ? textPart(part.text) : { type: 'refusal', text: part.refusal },
+  );
 }
 
 /** What can be told of earlier reasoning: our own record of it, or else its text; nothing of what others encrypted. */

@@ -1,29 +1,21 @@
-import type {
-  ResponseFunctionToolCallItem,
-  ResponseOutputItem,
-  ResponseOutputMessage,
-  ResponseOutputRefusal,
-  ResponseOutputText,
-  ResponseReasoningItem,
-  ResponseStreamEvent,
-} from 'openai/resources/responses/responses';
-import type { Continuation, GenerationEvent, TokenLogprob } from '../inference/generation.ts';
-import { sealReasoning } from './continuation.ts';
-import { WholeCharacters } from './whole-characters.ts';
+import type { ResponseOutputItem } from 'openai/resources/responses/responses';
+import type { GenerationEvent } from '../inference/generation.ts';
+import {
+  type Emit,
+  type EndStatus,
+  OpenCall,
+  OpenMessage,
+  OpenReasoning,
+  type Place,
+  type ReasoningOptions,
+} from './responses-open-items.ts';
 
-/** One of the API's typed events, before it gets its number. */
-export type OutputEvent = WithoutNumber<ResponseStreamEvent>;
-type WithoutNumber<T> = T extends unknown ? Omit<T, 'sequence_number'> : never;
-
-export interface OutputOptions {
+export interface OutputOptions extends ReasoningOptions {
+  /** Makes the variable part of an item's id. */
   readonly ids: () => string;
+  /** Whether log probabilities were asked for. */
   readonly logprobs: boolean;
-  /** Whether the text of the model's reasoning is shown as its summary. */
-  readonly reasoningSummary: boolean;
-  /** Whether reasoning items carry what the caller has to bring back. */
-  readonly continuations: boolean;
-  /** Hears of every change of the items, in order. */
-  readonly emit: (event: OutputEvent) => void;
+  readonly emit: Emit;
 }
 
 type Piece = Exclude<GenerationEvent, { type: 'finish' }>;
@@ -36,8 +28,9 @@ export class ResponseOutput {
   readonly items: ResponseOutputItem[] = [];
   readonly #options: OutputOptions;
   readonly #calls: OpenCall[] = [];
-  /** The message or reasoning that further pieces go to. */
-  #current: OpenMessage | OpenReasoning | undefined;
+  /** The message or the reasoning that further pieces go to. */
+  #message: OpenMessage | undefined;
+  #reasoning: OpenReasoning | undefined;
 
   constructor(options: OutputOptions) {
     this.#options = options;
@@ -45,16 +38,22 @@ export class ResponseOutput {
 
   add(event: Piece): void {
     switch (event.type) {
-      case 'text':
-        return this.#message().text(event.text, this.#options.logprobs ? event.logprobs : undefined);
+      case 'text': {
+        const logprobs = this.#options.logprobs ? (event.logprobs ?? []) : [];
+        if (event.text !== '' || logprobs.length > 0) this.#openMessage().text(event.text, logprobs);
+        return;
+      }
       case 'refusal':
-        return this.#message().refusal(event.text);
+        if (event.text !== '') this.#openMessage().refusal(event.text);
+        return;
       case 'reasoning':
-        return this.#reasoning().text(event.text);
+        if (event.text !== '') this.#openReasoning().text(event.text);
+        return;
       case 'reasoningEnd':
         // Reasoning that is all redacted has a continuation and no text.
-        if (event.continuation || this.#current instanceof OpenReasoning) this.#reasoning().end(event.continuation);
-        this.#current = undefined;
+        if (event.continuation) this.#openReasoning();
+        this.#reasoning?.end(event.continuation);
+        this.#reasoning = undefined;
         return;
       case 'toolCall':
         this.#closeCurrent('completed');
@@ -66,33 +65,32 @@ export class ResponseOutput {
     }
   }
 
-  /** Closes what is open. Where the answer was `incomplete`, its last item is. */
-  end(status: 'completed' | 'incomplete'): void {
+  /** Closes what is open. Where the whole is `incomplete`, so is its last item. */
+  end(status: EndStatus): void {
     const last = this.items.at(-1);
-    this.#closeCurrent(this.#current?.item === last ? status : 'completed');
+    this.#closeCurrent(this.#message?.item === last ? status : 'completed');
     for (const call of this.#calls) call.end(call.item === last ? status : 'completed');
   }
 
-  #message(): OpenMessage {
-    if (this.#current instanceof OpenMessage) return this.#current;
+  #openMessage(): OpenMessage {
+    if (this.#message) return this.#message;
     this.#closeCurrent('completed');
-    const message = this.#open((at) => new OpenMessage(at));
-    this.#current = message;
-    return message;
+    this.#message = this.#open((at) => new OpenMessage(at));
+    return this.#message;
   }
 
-  #reasoning(): OpenReasoning {
-    if (this.#current instanceof OpenReasoning) return this.#current;
+  #openReasoning(): OpenReasoning {
+    if (this.#reasoning) return this.#reasoning;
     this.#closeCurrent('completed');
-    const reasoning = this.#open((at) => new OpenReasoning(at, this.#options));
-    this.#current = reasoning;
-    return reasoning;
+    this.#reasoning = this.#open((at) => new OpenReasoning(at, this.#options));
+    return this.#reasoning;
   }
 
-  #closeCurrent(status: 'completed' | 'incomplete'): void {
-    if (this.#current instanceof OpenMessage) this.#current.end(status);
-    else this.#current?.end(undefined);
-    this.#current = undefined;
+  #closeCurrent(status: EndStatus): void {
+    this.#message?.end(status);
+    this.#message = undefined;
+    this.#reasoning?.end(undefined);
+    this.#reasoning = undefined;
   }
 
   #open<T extends { readonly item: ResponseOutputItem }>(make: (at: Place) => T): T {
@@ -100,218 +98,7 @@ export class ResponseOutput {
     const output_index = this.items.length;
     const opened = make({ id: ids(), output_index, emit });
     this.items.push(opened.item);
-    emit({ type: 'response.output_item.added', output_index, item: structuredClone(opened.item) });
+    emit({ type: 'response.output_item.added', output_index, item: opened.item });
     return opened;
   }
-}
-
-/** Where an item stands, and who hears of it. */
-interface Place {
-  readonly id: string;
-  readonly output_index: number;
-  readonly emit: (event: OutputEvent) => void;
-}
-
-class OpenMessage {
-  readonly item: ResponseOutputMessage;
-  readonly #at: Place;
-  #part: OpenPart | undefined;
-
-  constructor(at: Place) {
-    this.#at = at;
-    this.item = { id: `msg_${at.id}`, type: 'message', status: 'in_progress', role: 'assistant', content: [] };
-  }
-
-  text(text: string, logprobs: readonly TokenLogprob[] | undefined): void {
-    const part =
-      this.#part?.type === 'output_text'
-        ? this.#part
-        : this.#open(new OpenText(this.#place(), { type: 'output_text', annotations: [], logprobs: [], text: '' }));
-    part.add(text, logprobs);
-  }
-
-  refusal(text: string): void {
-    const part =
-      this.#part?.type === 'refusal' ? this.#part : this.#open(new OpenRefusal(this.#place(), { type: 'refusal', refusal: '' }));
-    part.add(text);
-  }
-
-  end(status: 'completed' | 'incomplete'): void {
-    this.#closePart();
-    this.item.status = status;
-    this.#at.emit({ type: 'response.output_item.done', output_index: this.#at.output_index, item: this.item });
-  }
-
-  #place(): PartPlace {
-    const { output_index, emit } = this.#at;
-    this.#closePart();
-    return { fields: { item_id: this.item.id, output_index, content_index: this.item.content.length }, emit };
-  }
-
-  #open<T extends OpenPart>(opened: T): T {
-    this.#part = opened;
-    this.item.content.push(opened.part);
-    opened.at.emit({ type: 'response.content_part.added', ...opened.at.fields, part: structuredClone(opened.part) });
-    return opened;
-  }
-
-  #closePart(): void {
-    if (this.#part === undefined) return;
-    const { at, part } = this.#part;
-    this.#part.end();
-    at.emit({ type: 'response.content_part.done', ...at.fields, part });
-    this.#part = undefined;
-  }
-}
-
-type OpenPart = OpenText | OpenRefusal;
-
-interface PartPlace {
-  readonly fields: { readonly item_id: string; readonly output_index: number; readonly content_index: number };
-  readonly emit: (event: OutputEvent) => void;
-}
-
-class OpenText {
-  readonly type = 'output_text';
-  readonly at: PartPlace;
-  readonly part: ResponseOutputText;
-  readonly #logprobs: ResponseOutputText.Logprob[] = [];
-  readonly #characters = new WholeCharacters();
-
-  constructor(at: PartPlace, part: ResponseOutputText) {
-    this.at = at;
-    this.part = part;
-  }
-
-  add(text: string, logprobs: readonly TokenLogprob[] | undefined): void {
-    this.#append(this.#characters.push(text), (logprobs ?? []).map(outputLogprob));
-  }
-
-  end(): void {
-    this.#append(this.#characters.rest(), []);
-    this.part.logprobs = this.#logprobs;
-    this.at.emit({ type: 'response.output_text.done', ...this.at.fields, text: this.part.text, logprobs: this.#logprobs });
-  }
-
-  #append(delta: string, logprobs: ResponseOutputText.Logprob[]): void {
-    if (delta === '' && logprobs.length === 0) return;
-    this.part.text += delta;
-    this.#logprobs.push(...logprobs);
-    this.at.emit({ type: 'response.output_text.delta', ...this.at.fields, delta, logprobs });
-  }
-}
-
-class OpenRefusal {
-  readonly type = 'refusal';
-  readonly at: PartPlace;
-  readonly part: ResponseOutputRefusal;
-  readonly #characters = new WholeCharacters();
-
-  constructor(at: PartPlace, part: ResponseOutputRefusal) {
-    this.at = at;
-    this.part = part;
-  }
-
-  add(text: string): void {
-    this.#append(this.#characters.push(text));
-  }
-
-  end(): void {
-    this.#append(this.#characters.rest());
-    this.at.emit({ type: 'response.refusal.done', ...this.at.fields, refusal: this.part.refusal });
-  }
-
-  #append(delta: string): void {
-    if (delta === '') return;
-    this.part.refusal += delta;
-    this.at.emit({ type: 'response.refusal.delta', ...this.at.fields, delta });
-  }
-}
-
-class OpenReasoning {
-  readonly item: ResponseReasoningItem;
-  readonly #at: Place;
-  readonly #options: OutputOptions;
-  readonly #characters = new WholeCharacters();
-  /** What the provider said, to the letter: its signature is over that. */
-  #said = '';
-  #shown: { type: 'summary_text'; text: string } | undefined;
-
-  constructor(at: Place, options: OutputOptions) {
-    this.#at = at;
-    this.#options = options;
-    this.item = { id: `rs_${at.id}`, type: 'reasoning', summary: [] };
-  }
-
-  text(text: string): void {
-    this.#said += text;
-    if (this.#options.reasoningSummary) this.#show(this.#characters.push(text));
-  }
-
-  end(continuation: Continuation | undefined): void {
-    this.#show(this.#characters.rest());
-    if (this.#shown) {
-      this.#at.emit({ type: 'response.reasoning_summary_text.done', ...this.#fields(), text: this.#shown.text });
-      this.#at.emit({ type: 'response.reasoning_summary_part.done', ...this.#fields(), part: this.#shown });
-    }
-    if (this.#options.continuations) {
-      this.item.encrypted_content = (continuation && sealReasoning(this.#said, continuation)) ?? null;
-    }
-    this.#at.emit({ type: 'response.output_item.done', output_index: this.#at.output_index, item: this.item });
-  }
-
-  #show(delta: string): void {
-    if (delta === '') return;
-    if (this.#shown === undefined) {
-      this.#shown = { type: 'summary_text', text: '' };
-      this.item.summary.push(this.#shown);
-      this.#at.emit({ type: 'response.reasoning_summary_part.added', ...this.#fields(), part: { ...this.#shown } });
-    }
-    this.#shown.text += delta;
-    this.#at.emit({ type: 'response.reasoning_summary_text.delta', ...this.#fields(), delta });
-  }
-
-  #fields() {
-    return { item_id: this.item.id, output_index: this.#at.output_index, summary_index: 0 };
-  }
-}
-
-class OpenCall {
-  readonly item: ResponseFunctionToolCallItem;
-  readonly #at: Place;
-  readonly #characters = new WholeCharacters();
-
-  constructor(at: Place, callId: string, name: string) {
-    this.#at = at;
-    this.item = { id: `fc_${at.id}`, type: 'function_call', status: 'in_progress', call_id: callId, name, arguments: '' };
-  }
-
-  add(fragment: string): void {
-    this.#append(this.#characters.push(fragment));
-  }
-
-  end(status: 'completed' | 'incomplete'): void {
-    this.#append(this.#characters.rest());
-    this.item.status = status;
-    const { output_index, emit } = this.#at;
-    const fields = { item_id: this.item.id, output_index, name: this.item.name, arguments: this.item.arguments };
-    emit({ type: 'response.function_call_arguments.done', ...fields });
-    emit({ type: 'response.output_item.done', output_index, item: this.item });
-  }
-
-  #append(delta: string): void {
-    if (delta === '') return;
-    this.item.arguments += delta;
-    const { output_index, emit } = this.#at;
-    emit({ type: 'response.function_call_arguments.delta', item_id: this.item.id, output_index, delta });
-  }
-}
-
-function outputLogprob({ token, logprob, bytes, alternatives }: TokenLogprob): ResponseOutputText.Logprob {
-  return {
-    token,
-    logprob,
-    bytes: [...(bytes ?? [])],
-    top_logprobs: alternatives.map((alternative) => ({ ...alternative, bytes: [...(alternative.bytes ?? [])] })),
-  };
 }

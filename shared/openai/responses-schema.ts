@@ -42,8 +42,18 @@ const tool = byKey(
           onlyIf((callers) => callers.includes('direct'), "supports only ['direct']."),
         ),
       ),
-      async: optional(v.pipe(boolean, onlyIf((asynchronous) => !asynchronous, 'supports only false.'))),
-      defer_loading: optional(v.pipe(boolean, onlyIf((deferred) => !deferred, 'supports only false.'))),
+      async: optional(
+        v.pipe(
+          boolean,
+          onlyIf((asynchronous) => !asynchronous, 'supports only false.'),
+        ),
+      ),
+      defer_loading: optional(
+        v.pipe(
+          boolean,
+          onlyIf((deferred) => !deferred, 'supports only false.'),
+        ),
+      ),
       output_schema: hint,
     }),
   },
@@ -76,7 +86,9 @@ const toolChoiceObject = byKey(
     allowed_tools: object({
       type: v.literal('allowed_tools'),
       mode: oneOf(['auto', 'required']),
-      tools: arrayOf(byKey('type', { function: namedFunction }, ['custom', 'mcp', 'image_generation']), 'objects', { min: 1 }),
+      tools: arrayOf(byKey('type', { function: namedFunction }, ['custom', 'mcp', 'image_generation']), 'objects', {
+        min: 1,
+      }),
     }),
   },
   [
@@ -139,13 +151,21 @@ export const responsesParameters = {
   model: string,
   input: v.lazy((input) => (typeof input === 'string' ? string : Array.isArray(input) ? inputItems : noInput)),
   access_programs: refused('is not supported.'),
-  background: optional(v.pipe(boolean, onlyIf((background) => !background, 'supports only false: background responses are not available yet.'))),
+  background: optional(
+    v.pipe(
+      boolean,
+      onlyIf((background) => !background, 'supports only false: background responses are not available yet.'),
+    ),
+  ),
   context_management: refused('is not supported.'),
   conversation: refused('is not available yet: send the whole conversation as input.'),
   image: optional(
     object({
       context_compression: optional(
-        v.pipe(oneOf(['auto', 'enabled', 'disabled']), onlyIf((value) => value !== 'enabled', "supports only 'auto' and 'disabled'.")),
+        v.pipe(
+          oneOf(['auto', 'enabled', 'disabled']),
+          onlyIf((value) => value !== 'enabled', "supports only 'auto' and 'disabled'."),
+        ),
       ),
     }),
   ),
@@ -164,13 +184,26 @@ export const responsesParameters = {
       summary,
       generate_summary: summary,
       context: optional(
-        v.pipe(oneOf(['auto', 'current_turn', 'all_turns']), onlyIf((value) => value === 'auto', "supports only 'auto'.")),
+        v.pipe(
+          oneOf(['auto', 'current_turn', 'all_turns']),
+          onlyIf((value) => value === 'auto', "supports only 'auto'."),
+        ),
       ),
-      mode: optional(v.pipe(string, onlyIf((mode) => mode === 'standard', "supports only 'standard'."))),
+      mode: optional(
+        v.pipe(
+          string,
+          onlyIf((mode) => mode === 'standard', "supports only 'standard'."),
+        ),
+      ),
     }),
   ),
   service_tier: serviceTier(['scale', 'fast', 'ultrafast']),
-  store: optional(v.pipe(boolean, onlyIf((store) => !store, 'supports only false: responses can not be stored yet.'))),
+  store: optional(
+    v.pipe(
+      boolean,
+      onlyIf((store) => !store, 'supports only false: responses can not be stored yet.'),
+    ),
+  ),
   stream,
   stream_options: optional(object({ include_obfuscation: hint })),
   temperature,
@@ -180,7 +213,10 @@ export const responsesParameters = {
   top_logprobs: topLogprobs,
   top_p: topP,
   truncation: optional(
-    v.pipe(oneOf(['disabled', 'auto']), onlyIf((value) => value === 'disabled', "supports only 'disabled': input is never cut short.")),
+    v.pipe(
+      oneOf(['disabled', 'auto']),
+      onlyIf((value) => value === 'disabled', "supports only 'disabled': input is never cut short."),
+    ),
   ),
   ...hints,
 };

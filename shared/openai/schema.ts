@@ -45,8 +45,14 @@ export const functionName = text({ min: 1, max: 64, pattern: /^[a-zA-Z0-9_-]+$/ 
 export function integer(min: number, max: number) {
   return v.pipe(
     v.custom<number>((input) => Number.isInteger(input), 'an integer'),
-    v.minValue(min, ({ input }) => `integer below minimum value. Expected a value >= ${min}, but got ${input} instead.`),
-    v.maxValue(max, ({ input }) => `integer above maximum value. Expected a value <= ${max}, but got ${input} instead.`),
+    v.minValue(
+      min,
+      ({ input }) => `integer below minimum value. Expected a value >= ${min}, but got ${input} instead.`,
+    ),
+    v.maxValue(
+      max,
+      ({ input }) => `integer above maximum value. Expected a value <= ${max}, but got ${input} instead.`,
+    ),
   );
 }
 
@@ -54,8 +60,14 @@ export function integer(min: number, max: number) {
 export function decimal(min: number, max: number) {
   return v.pipe(
     v.number('a decimal'),
-    v.minValue(min, ({ input }) => `decimal below minimum value. Expected a value >= ${min}, but got ${input} instead.`),
-    v.maxValue(max, ({ input }) => `decimal above maximum value. Expected a value <= ${max}, but got ${input} instead.`),
+    v.minValue(
+      min,
+      ({ input }) => `decimal below minimum value. Expected a value >= ${min}, but got ${input} instead.`,
+    ),
+    v.maxValue(
+      max,
+      ({ input }) => `decimal above maximum value. Expected a value <= ${max}, but got ${input} instead.`,
+    ),
   );
 }
 
@@ -141,8 +153,9 @@ export function byKey<const T extends Readonly<Record<string, Schema>>>(
     v.never('an object of another kind'),
   );
   const wrong = v.pipe(v.object({ [key]: oneOf(supported) }, 'an object'), v.never('an object of another kind'));
-  return v.lazy((input): T[keyof T] | typeof refused | typeof wrong => {
-    const kind = isObject(input) ? input[key] : undefined;
+  return v.lazy((input): T[keyof T] | typeof refused | typeof wrong | typeof notAnObject => {
+    if (!isObject(input)) return notAnObject;
+    const kind = input[key];
     if (typeof kind !== 'string') return wrong;
     return unsupported.includes(kind) ? refused : (schemas.get(kind) ?? wrong);
   });

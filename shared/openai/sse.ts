@@ -15,7 +15,7 @@ export function dataFrame(json: string): string {
 }
 
 /** A frame whose event name is the `type` of its data, as responses send them. */
-export function typedFrame(event: { readonly type: string }): string {
+export function typedFrame<T extends { readonly type: string }>(event: T): string {
   return `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
 }
 
@@ -24,7 +24,10 @@ export function typedFrame(event: { readonly type: string }): string {
  * without its `finish` is one.
  * @throws whatever `events` throws before the first frame, and what is not a LambentError after it
  */
-export async function* framesOf(events: AsyncIterable<GenerationEvent>, encoder: StreamEncoder): AsyncGenerator<string> {
+export async function* framesOf(
+  events: AsyncIterable<GenerationEvent>,
+  encoder: StreamEncoder,
+): AsyncGenerator<string> {
   let began = false;
   try {
     for await (const event of events) {

@@ -21,18 +21,25 @@ export interface OfferedTools {
 export function offeredTools(tools: readonly Tool[], choice: RequestedChoice): OfferedTools {
   const names = new Set<string>();
   for (const [index, { name }] of tools.entries()) {
-    if (names.has(name)) throw invalidValue(`tools[${index}]`, `Invalid 'tools[${index}]': there is already a function named '${name}'.`);
+    if (names.has(name))
+      throw invalidValue(`tools[${index}]`, `Invalid 'tools[${index}]': there is already a function named '${name}'.`);
     names.add(name);
   }
   if (choice === 'auto' || choice === 'none') return { tools, toolChoice: choice };
   if (tools.length === 0) {
-    throw invalidValue('tool_choice', "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.");
+    throw invalidValue(
+      'tool_choice',
+      "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.",
+    );
   }
   if (choice === 'required') return { tools, toolChoice: choice };
   const chosen = 'name' in choice ? [choice.name] : choice.allowed;
   for (const name of chosen) {
     if (!names.has(name)) {
-      throw invalidValue('tool_choice', `Invalid value for 'tool_choice': no function named '${name}' was specified in the 'tools' parameter.`);
+      throw invalidValue(
+        'tool_choice',
+        `Invalid value for 'tool_choice': no function named '${name}' was specified in the 'tools' parameter.`,
+      );
     }
   }
   if ('name' in choice) return { tools, toolChoice: choice };

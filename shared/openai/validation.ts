@@ -28,12 +28,16 @@ function faultOf(issue: v.BaseIssue<unknown>): LambentError {
       : fault('invalid_value', `Invalid '${param}': ${issue.message}`);
   }
   if (issue.input === undefined) return missing(param);
-  if (issue.type === 'never') return fault('unsupported_parameter', `Unsupported parameter: '${param}' ${issue.message}`);
+  if (issue.type === 'never')
+    return fault('unsupported_parameter', `Unsupported parameter: '${param}' ${issue.message}`);
   if (issue.type === 'picklist' && typeof issue.input === 'string') {
     return fault('invalid_value', `Invalid value: '${short(issue.input)}'. Supported values are: ${issue.message}.`);
   }
   const expected = issue.type === 'picklist' ? 'a string' : issue.message;
-  return fault('invalid_type', `Invalid type for '${param}': expected ${expected}, but got ${kindOf(issue.input)} instead.`);
+  return fault(
+    'invalid_type',
+    `Invalid type for '${param}': expected ${expected}, but got ${kindOf(issue.input)} instead.`,
+  );
 }
 
 /** The error for a required field that is not there. */

@@ -79,6 +79,9 @@ function present(reference: string, value: string | undefined): string {
   return trimmed;
 }
 
+/** Milliseconds: a call waits for the key, and the models that need none should not be all that answers. */
+const TIMEOUTS = { connectionTimeout: 2_000, requestTimeout: 3_000, throwOnRequestTimeout: true };
+
 // The clients are loaded when a reference first needs one: most deployments name their keys by environment variable,
 // and a cold start should not pay for what it doesn't use.
 let parameters: Promise<(name: string) => Promise<string | undefined>> | undefined;
@@ -86,7 +89,7 @@ let secrets: Promise<(id: string) => Promise<string | undefined>> | undefined;
 
 async function readParameter(name: string): Promise<string | undefined> {
   parameters ??= import('@aws-sdk/client-ssm').then(({ SSMClient, GetParameterCommand }) => {
-    const client = new SSMClient();
+    const client = new SSMClient({ requestHandler: TIMEOUTS });
     return async (parameter) => {
       const { Parameter } = await client.send(new GetParameterCommand({ Name: parameter, WithDecryption: true }));
       return Parameter?.Value;
@@ -97,7 +100,7 @@ async function readParameter(name: string): Promise<string | undefined> {
 
 async function readSecret(id: string): Promise<string | undefined> {
   secrets ??= import('@aws-sdk/client-secrets-manager').then(({ SecretsManagerClient, GetSecretValueCommand }) => {
-    const client = new SecretsManagerClient();
+    const client = new SecretsManagerClient({ requestHandler: TIMEOUTS });
     return async (secret) => (await client.send(new GetSecretValueCommand({ SecretId: secret }))).SecretString;
   });
   return (await secrets)(id);

@@ -169,5 +169,5 @@ function fieldsOf(value: unknown): Fields | undefined {
 }
 
 function listOf(value: unknown): readonly Fields[] {
-  return Array.isArray(value) ? value.flatMap((item) => fieldsOf(item) ?? []) : [];
+  return Array.isArray(value) ? value.map(fieldsOf).filter((item) => item !== undefined) : [];
 }

@@ -100,10 +100,21 @@ async function answer(outgoing: ServerResponse, { status = 200, headers = {}, bo
       return;
     }
     if ('waitMs' in step) await sleep(step.waitMs);
-    else if (!outgoing.write(step.send)) await Promise.race([once(outgoing, 'drain'), once(outgoing, 'close')]);
+    else if (!outgoing.write(step.send)) await drained(outgoing);
     else await new Promise(setImmediate);
   }
   outgoing.end();
+}
+
+/** Waits until the client has read, or has gone. */
+function drained(outgoing: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      outgoing.off('drain', done).off('close', done);
+      resolve();
+    };
+    outgoing.on('drain', done).on('close', done);
+  });
 }
 
 async function readText(incoming: IncomingMessage): Promise<string> {

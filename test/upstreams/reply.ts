@@ -15,7 +15,8 @@ export interface Reply {
   readonly headers?: Readonly<Record<string, string>>;
   /** JSON unless it is text or bytes. */
   readonly body?: unknown;
-  readonly steps?: readonly Step[];
+  /** Taken one by one, as fast as the client reads. */
+  readonly steps?: Iterable<Step>;
 }
 
 /** A streamed answer of the given pieces, each a packet of its own. */

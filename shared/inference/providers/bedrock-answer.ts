@@ -152,13 +152,26 @@ export function* streamEvents(answer: ConverseCommandOutput): Generator<Converse
     if (block.toolUse) {
       const { toolUseId, name, type, input } = block.toolUse;
       yield { contentBlockStart: { contentBlockIndex, start: { toolUse: { toolUseId, name, type } } } };
-      yield { contentBlockDelta: { contentBlockIndex, delta: { toolUse: { input: JSON.stringify(input ?? {}) } } } };
+      yield { contentBlockDelta: { contentBlockIndex, delta: { toolUse: { input: documentJson(input ?? {}) } } } };
     }
     for (const delta of wholeDeltas(block)) yield { contentBlockDelta: { contentBlockIndex, delta } };
     yield { contentBlockStop: { contentBlockIndex } };
   }
   yield { messageStop: { stopReason: answer.stopReason } };
   yield { metadata: { usage: answer.usage, metrics: undefined, serviceTier: answer.serviceTier } };
+}
+
+/**
+ * The JSON that the SDK read a document from. It keeps numbers that JavaScript would round as bigints, or as objects of
+ * its own whose text is the number; nothing else in a document is an object with a class.
+ */
+function documentJson(value: unknown): string {
+  if (typeof value === 'bigint') return String(value);
+  if (Array.isArray(value)) return `[${value.map(documentJson).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value ?? null);
+  if (Object.getPrototypeOf(value) !== Object.prototype) return String(value);
+  const members = Object.entries(value).map(([name, member]) => `${JSON.stringify(name)}:${documentJson(member)}`);
+  return `{${members.join(',')}}`;
 }
 
 type ContentBlock = NonNullable<

@@ -73,6 +73,11 @@ function unreadable(upstream: string): UpstreamError {
   return new UpstreamError(code, 'Bedrock answered in a form that could not be read', { recovery, upstream });
 }
 
+/** Whether the service had accepted the call when `thrown` came: the SDK waits for a stream's first frame too. */
+export function wasAccepted(thrown: unknown): boolean {
+  return field(field(thrown, '$metadata'), 'httpStatusCode') === 200;
+}
+
 /** A stream that ended, or broke, before the model said that it was done. */
 export function cutError(cause?: unknown): UpstreamError {
   const { code, recovery } = CUT;
@@ -122,12 +127,15 @@ function describe(thrown: unknown): Failure {
   return {
     // Exceptions inside a stream that the SDK doesn't model keep the wire's lower-case first letter.
     name: thrown.name.charAt(0).toUpperCase() + thrown.name.slice(1),
-    message: unwrapped(thrown.message),
+    message: unwrapped(thrown.message.replace(SDK_HINT, '')),
     status: typeof status === 'number' ? status : undefined,
     systemCode: typeof systemCode === 'string' ? systemCode : undefined,
     headers: typeof headers === 'object' && headers !== null ? { ...headers } : {},
   };
 }
+
+/** What the SDK appends for whoever debugs it. */
+const SDK_HINT = /\n\s*Deserialization error: to see the raw response.*$/s;
 
 /** The text of an exception that the SDK doesn't model comes as the frame's own JSON. */
 function unwrapped(message: string): string {

@@ -142,12 +142,19 @@ function toolUseBlock(call: ToolCallPart, param: string): ToolUseBlock {
 function parsedArguments(call: ToolCallPart, param: string): Exclude<ToolUseBlock['input'], undefined> {
   if (call.arguments.trim() === '') return {};
   try {
-    const input: unknown = JSON.parse(call.arguments);
+    const input: unknown = JSON.parse(call.arguments, exactInteger);
     if (isJsonObject(input)) return input;
   } catch {
     // Falls through to the refusal below, which says more than the parser.
   }
   throw refusalAt(param, `the arguments of the tool call ${call.id} are not a JSON object`);
+}
+
+/** Keeps an integer that JavaScript would round: long ids are common, and another id is another thing. */
+function exactInteger(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
+  const source = context?.source ?? '';
+  const rounded = typeof value === 'number' && !Number.isSafeInteger(value) && /^-?\d+$/.test(source);
+  return rounded ? BigInt(source) : value;
 }
 
 function isJsonObject(value: unknown): value is Record<string, NonNullable<ToolUseBlock['input']>> {

@@ -4,7 +4,7 @@ import type { GenerationEvent } from '../generation.ts';
 import type { Model } from '../model.ts';
 import type { BedrockTarget } from '../registry.ts';
 import { BedrockAnswer, streamEvents } from './bedrock-answer.ts';
-import { bedrockError, cutError } from './bedrock-errors.ts';
+import { bedrockError, cutError, wasAccepted } from './bedrock-errors.ts';
 import { bedrockFamily } from './bedrock-family.ts';
 import { type ConverseCall, converseCall } from './bedrock-request.ts';
 
@@ -63,7 +63,7 @@ async function* stream(
   abortSignal: AbortSignal,
 ): AsyncGenerator<GenerationEvent> {
   const output = await client.send(new ConverseStreamCommand(input), { abortSignal }).catch((thrown: unknown) => {
-    throw bedrockError(thrown, false);
+    throw bedrockError(thrown, wasAccepted(thrown));
   });
   if (!output.stream) throw cutError();
   const events = output.stream[Symbol.asyncIterator]();

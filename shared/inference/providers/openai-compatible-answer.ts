@@ -1,4 +1,4 @@
-import type { Continuation, FinishReason, GenerationEvent, ServiceTier, TokenLogprob, Usage } from '../generation.ts';
+import type { FinishReason, GenerationEvent, ServiceTier, TokenLogprob, Usage } from '../generation.ts';
 import { type ReasoningField, reasoningContinuation } from './openai-compatible-messages.ts';
 import { ToolCallAssembler } from './openai-compatible-tool-calls.ts';
 import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './openai-compatible-wire.ts';
@@ -17,7 +17,7 @@ export type Ending =
 export class AnswerReader {
   readonly #upstream: string;
   readonly #toolCalls: ToolCallAssembler;
-  #reasoning: ReasoningField | undefined;
+  #reasoning: ReasoningField | 'content' | undefined;
   #ending: Ending = { type: 'none' };
   #usage: Usage | undefined;
   #serviceTier: ServiceTier | undefined;
@@ -89,7 +89,7 @@ export class AnswerReader {
     if (text !== undefined) this.#reason(text, content === undefined ? 'reasoning' : 'reasoning_content', events);
   }
 
-  #reason(text: string, field: ReasoningField, events: GenerationEvent[]): void {
+  #reason(text: string, field: ReasoningField | 'content', events: GenerationEvent[]): void {
     this.#reasoning = field;
     events.push({ type: 'reasoning', text });
   }
@@ -102,7 +102,7 @@ export class AnswerReader {
     }
     for (const part of content) {
       const thinking = isObject(part) && part['type'] === 'thinking' ? plainText(part['thinking']) : '';
-      if (thinking !== '') this.#reason(thinking, 'reasoning_content', events);
+      if (thinking !== '') this.#reason(thinking, 'content', events);
       else this.#say('text', plainText(part), undefined, events);
     }
     this.#say('text', '', logprobs, events);
@@ -125,9 +125,11 @@ export class AnswerReader {
 
   #endReasoning(events: GenerationEvent[]): void {
     if (this.#reasoning === undefined) return;
-    const continuation: Continuation = reasoningContinuation(this.#reasoning, this.#upstream);
+    const field = this.#reasoning;
     this.#reasoning = undefined;
-    events.push({ type: 'reasoningEnd', continuation });
+    // Mistral's thinking came as a part of the content, and is not wanted back.
+    if (field === 'content') events.push({ type: 'reasoningEnd' });
+    else events.push({ type: 'reasoningEnd', continuation: reasoningContinuation(field, this.#upstream) });
   }
 }
 

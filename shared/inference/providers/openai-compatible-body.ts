@@ -10,6 +10,8 @@ import { isObject, type WireObject } from './openai-compatible-wire.ts';
 const MAX_EVENT_SIZE = 8 * 1024 * 1024;
 /** Characters of a buffered answer. */
 const MAX_BODY_SIZE = 64 * 1024 * 1024;
+/** How long an upstream may keep us waiting, once its answer is finished, for usage and the end of the stream. */
+const USAGE_GRACE_MS = 3_000;
 /** Characters of an error's body that are read. */
 const MAX_ERROR_SIZE = 64 * 1024;
 
@@ -92,14 +94,18 @@ async function* readStream(
 ): AsyncGenerator<GenerationEvent[]> {
   const stream = new EventStream(answer, fail);
   let broken: unknown;
+  let grace: NodeJS.Timeout | undefined;
   try {
     for await (const piece of response.body) {
       const events = stream.feed(piece);
       if (events.length > 0) yield events;
       if (stream.done || stream.failure) break;
+      if (answer.ending.type === 'finished') grace ??= setTimeout(() => response.close(), USAGE_GRACE_MS);
     }
   } catch (cause) {
     broken = cause;
+  } finally {
+    clearTimeout(grace);
   }
   const last = stream.end();
   if (last.length > 0) yield last;

@@ -64,12 +64,14 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
     let begun = false;
     try {
       call.signal.throwIfAborted();
-      const access = await accessTo(target, secret);
+      const access = await orAbort(accessTo(target, secret), call.signal);
       const wording = { callerParam: (param: string) => callerParam(request, param), redact: access.redact };
       response = await ask(request, call, access, wording);
       const answer = new AnswerReader(upstream, newToolCallId);
       const pieces = readAnswer(response, call.streamed, answer, (error) => upstreamError(error, wording));
       for await (const events of call.streamed ? pieces : atOnce(pieces)) {
+        // An abort breaks the connection, which after the finish_reason looks like a whole answer.
+        call.signal.throwIfAborted();
         for (const event of events) {
           begun = true;
           yield event;
@@ -140,6 +142,15 @@ async function resolvedSecret(reference: string, secret: (reference: string) => 
     if (transient) throw new UpstreamError('upstream_unavailable', message, { recovery: 'again', cause });
     throw new UpstreamError('upstream_misconfigured', message, { recovery: 'elsewhere', cause });
   }
+}
+
+/** Stops waiting for `work` when the signal aborts; a look-up of a key that hangs must not hold the call. */
+function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
 }
 
 /** `/chat/completions` under the base, before a query such as Azure's `?api-version=…`. */

@@ -1,0 +1,45 @@
+import { writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { bundleFunctions } from '../../infra/bundle/build.ts';
+import type { FunctionDefinition } from '../../local/lambda/function.ts';
+
+export const REGION = 'eu-west-1';
+export const ACCESS_TABLE = 'access';
+
+/** The one public model name of the registries here. */
+export const MODEL = 'bench';
+
+/** Writes a registry whose one model is OpenAI-compatible, at `upstream`; returns its path. */
+export function writeHostedModels(folder: string, upstream: string): Promise<string> {
+  const target = { provider: 'openai-compatible', model: 'bench', baseUrl: `${upstream}/v1` };
+  return writeModels(join(folder, 'hosted.json'), target);
+}
+
+/** Writes a registry whose one model is Bedrock's; returns its path. */
+export function writeBedrockModels(folder: string): Promise<string> {
+  return writeModels(join(folder, 'bedrock.json'), { provider: 'bedrock', model: 'bench.model' });
+}
+
+async function writeModels(file: string, target: object): Promise<string> {
+  await writeFile(file, JSON.stringify({ models: { [MODEL]: { targets: [target] } } }));
+  return file;
+}
+
+/** Bundles a function into `folder` as it is packaged for AWS, and defines it for the local runner. */
+export async function bundled(
+  source: string,
+  folder: string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<FunctionDefinition> {
+  const [bundle] = await bundleFunctions({ outDir: folder, functions: [source] });
+  if (bundle === undefined) throw new Error(`${source} gave no bundle`);
+  return {
+    name: bundle.name,
+    functionName: bundle.name,
+    taskRoot: dirname(bundle.file),
+    handler: 'index.handler',
+    timeoutMs: 60_000,
+    memoryMb: 1_024,
+    environment,
+  };
+}

@@ -1,0 +1,38 @@
+/**
+ * The chat function's code alone, as a process like any gateway's: an HTTP server that hands each request to the bundle's
+ * handler as an event, and whose response is the handler's stream. No Lambda stands around it, so that requests run side
+ * by side in it.
+ *
+ * `node handler.ts <a list of the function's definition, as JSON>`
+ */
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import type { FunctionDefinition } from '../../local/lambda/function.ts';
+import { chatEvent } from './events.ts';
+
+type Handler = (event: unknown, stream: ServerResponse, context: object) => Promise<unknown>;
+
+Object.assign(globalThis, {
+  awslambda: {
+    streamifyResponse: (handler: Handler) => handler,
+    HttpResponseStream: {
+      from: (stream: ServerResponse, head: { statusCode: number; headers: Record<string, string> }) =>
+        stream.writeHead(head.statusCode, head.headers),
+    },
+  },
+});
+
+const [definition] = JSON.parse(process.argv[2] ?? '') as FunctionDefinition[];
+if (definition === undefined) throw new Error('no function was given');
+Object.assign(process.env, definition.environment);
+const { handler } = (await import(join(definition.taskRoot, 'index.mjs'))) as { handler: Handler };
+const context = { awsRequestId: 'bench', getRemainingTimeInMillis: () => definition.timeoutMs };
+
+const server = createServer(async (request, response) => {
+  await handler(JSON.parse(chatEvent(await text(request))), response, context);
+});
+server.keepAliveTimeout = 60_000;
+// What the function logs goes to standard output: the address is there first.
+server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`));

@@ -1,0 +1,44 @@
+/**
+ * Makes `.serverless`, ready to deploy: bundles the functions, then packages them with the template. Needs neither
+ * credentials nor network. Arguments are osls's own: `npm run package -- --stage prod --param 'chatProvisioned=2'`.
+ */
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import { parseRegistry } from '../shared/inference/registry.ts';
+import { bundleFunctions } from './bundle/build.ts';
+import { printSizes } from './bundle/sizes.ts';
+import { referencesOf } from './models-policy.ts';
+import { oslsPackage } from './osls-package.ts';
+
+const OUT_DIR = resolve(import.meta.dirname, '../.serverless');
+
+try {
+  printSizes(await bundleFunctions());
+  console.log((await oslsPackage({ outDir: OUT_DIR, args: process.argv.slice(2) })).trim());
+  for (const artefact of await artefacts()) console.log(artefact);
+  await warnOfEnvironmentReferences();
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}
+
+async function artefacts(): Promise<string[]> {
+  const files = (await readdir(OUT_DIR)).filter((file) => file.endsWith('.zip') || file.endsWith('update-stack.json'));
+  return Promise.all(
+    files.sort().map(async (file) => {
+      const { size } = await stat(join(OUT_DIR, file));
+      return `  ${relative(process.cwd(), join(OUT_DIR, file))}  ${(size / 1000).toFixed(1)} KB`;
+    }),
+  );
+}
+
+/** A key in a function's environment could be read by everybody who may look at the function, so none is put there. */
+async function warnOfEnvironmentReferences(): Promise<void> {
+  const { models } = parseRegistry(await readFile(join(OUT_DIR, '../.build/chat/models.json'), 'utf8'), 'models.json');
+  const references = Object.values(models).flatMap(({ targets }) => targets.flatMap(referencesOf));
+  for (const reference of new Set(references.filter((text) => text.startsWith('env:')))) {
+    console.warn(
+      `Warning: models.json refers to ${reference}, which no deployed function has. Use ssm: or secret: there.`,
+    );
+  }
+}

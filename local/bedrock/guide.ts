@@ -1,0 +1,192 @@
+import { resolve } from 'node:path';
+import type { Responder } from './frames.ts';
+import { type Hit, type Library, readLibrary, type Section, wordsOf } from './library.ts';
+import type { ConverseBody } from './request.ts';
+import { say } from './speech.ts';
+
+/** The model id under which the stand-in serves the guide. */
+export const GUIDE_MODEL = 'lambent.guide-v1:0';
+
+export interface GuideOptions {
+  /** The project whose documents it knows; this one when absent. */
+  readonly root?: string;
+  /** Milliseconds between words, about the pace of a fast model when absent. */
+  readonly wordMs?: number;
+}
+
+/**
+ * Makes the built-in guide: it answers questions about Lambent with passages of the project's own documents, and says
+ * that it is a search, not a language model.
+ */
+export function createGuide({
+  root = resolve(import.meta.dirname, '../..'),
+  wordMs = 8,
+}: GuideOptions = {}): Responder {
+  const library = readLibrary(root);
+  return (call) => say(reply(library, call.body), call, { wordMs });
+}
+
+/** The guide's whole answer to a conversation, as Markdown. */
+export function reply(library: Library, body: ConverseBody): string {
+  const questions = body.messages.filter(({ role }) => role === 'user').map(textOf);
+  const question = questions.at(-1) ?? '';
+  const begins = !body.messages.some(({ role }) => role === 'assistant');
+  const asides = asidesFor(body);
+  if (isGreeting(question)) return [...asides, greeting(library)].join('\n\n');
+  if (isThanks(question)) return [...asides, 'You are welcome. Ask on, if there is more.'].join('\n\n');
+  const hits = find(library, questions);
+  if (hits.length === 0) return [...asides, nothingFound(library, question)].join('\n\n');
+  return [...asides, ...(begins ? [INTRODUCTION] : []), ...passages(hits)].join('\n\n');
+}
+
+const INTRODUCTION = '*From the documentation: I am a search over it, not a language model.*';
+
+function textOf({ content }: ConverseBody['messages'][number]): string {
+  return content.flatMap(({ text }) => text ?? []).join('\n');
+}
+
+/** What the caller sent that the guide can't use, said rather than passed over. */
+function asidesFor({ messages, toolConfig }: ConverseBody): string[] {
+  const last = messages.at(-1)?.content ?? [];
+  return [
+    ...(last.some(({ image }) => image) ? ["I can't see images; I can only look up what you write."] : []),
+    ...(toolConfig ? ["I don't call tools; I only look things up in Lambent's documentation."] : []),
+  ];
+}
+
+const GREETING =
+  /^(hi|hello|hey|hallo|hola|bonjour|ciao|good (morning|day|afternoon|evening)|help|test|ping|who are you|what are you|what can you do|what do you do|how are you)\b[^\p{L}]*(there|you|guide|lambent|everyone)?[^\p{L}]*$/iu;
+
+function isGreeting(question: string): boolean {
+  return !/\p{L}/u.test(question) || GREETING.test(question.trim());
+}
+
+function isThanks(question: string): boolean {
+  return /^(thanks?|thank you|thx|danke|merci|gracias|great|perfect|ok(ay)?|cool|nice)\b[^?]{0,30}$/i.test(
+    question.trim(),
+  );
+}
+
+function greeting(library: Library): string {
+  return [
+    "Hello! I am Lambent's built-in guide. I am not a language model: I search this project's documentation and show you what it says.",
+    `Ask me something, for example:\n\n${suggestions(library)}`,
+    'For a real model set `OPENAI_API_KEY`, sign in to AWS, start Ollama, or set `MODELS_FILE`, and start again.',
+  ].join('\n\n');
+}
+
+const EXAMPLES = [
+  'What is Lambent?',
+  'How do I add a model?',
+  'How do I call it with the OpenAI client?',
+  'What of the API is supported?',
+  'How is it deployed?',
+];
+
+/** Only what the documents, as they are, have an answer to. */
+function suggestions(library: Library): string {
+  const answered = EXAMPLES.filter((example) => find(library, [example]).length > 0);
+  const titles = library.sections.slice(0, 5).map(({ title }) => title);
+  return (answered.length > 0 ? answered : titles).map((line) => `- ${line}`).join('\n');
+}
+
+/** Courtesies in scripts that the documents aren't written in. */
+const OTHER_SCRIPTS: readonly (readonly [RegExp, string])[] = [
+  [/[\p{Script=Hiragana}\p{Script=Katakana}]/u, 'ドキュメントは英語のみです。英語で質問してください。'],
+  [/\p{Script=Han}/u, '文档只有英文,请用英文提问。'],
+  [/\p{Script=Hangul}/u, '문서는 영어로만 되어 있습니다. 영어로 질문해 주세요.'],
+  [/\p{Script=Cyrillic}/u, 'Документация есть только на английском, пожалуйста, спрашивайте по-английски.'],
+];
+
+function nothingFound(library: Library, question: string): string {
+  const courtesy = OTHER_SCRIPTS.find(([script]) => script.test(question))?.[1];
+  return [
+    ...(courtesy ? [courtesy] : []),
+    "I found nothing about that. I am not a language model: I can only show what Lambent's documentation says, which is in English.",
+    `What I can answer, for example:\n\n${suggestions(library)}`,
+    'For a real model set `OPENAI_API_KEY`, sign in to AWS, start Ollama, or set `MODELS_FILE`, and start again.',
+  ].join('\n\n');
+}
+
+/** More of a question's words than this have to be in a section for it to be an answer, unless there is only one. */
+const ENOUGH = 0.5;
+
+/**
+ * Looks the last question up; one that says too little by itself ("and how?", "why is that?") is looked up together
+ * with the one before it.
+ */
+function find(library: Library, questions: readonly string[]): Hit[] {
+  const question = questions.at(-1) ?? '';
+  const earlier = questions.slice(0, -1).findLast((text) => wordsOf(text).length > 0);
+  const alone = wordsOf(question).length;
+  if (earlier !== undefined && (alone === 0 || (alone < 3 && FOLLOWS_UP.test(question)))) {
+    return library.search(question, earlier);
+  }
+  if (alone === 0) return /\blambent\b/i.test(question) ? overview(library) : [];
+  return library.search(question).filter(({ coverage }) => alone === 1 || coverage > ENOUGH);
+}
+
+/** Begins as one begins to go on, or speaks of something that was named before. */
+const FOLLOWS_UP = /^\W*(and|but|so|why|how about|what about|then|also|ok)\b|\b(it|that|this|them|those|these)\b/i;
+
+/** "What is Lambent?" has no word that tells one section from another: the first one of the README says it. */
+function overview(library: Library): Hit[] {
+  const [section] = library.sections;
+  return section ? [{ section, score: 1, coverage: 1, words: [] }] : [];
+}
+
+/** Characters of one answer's main passage; about a screen. */
+const ROOM = 1_600;
+/** A second section is shown when it is nearly as good as the first. */
+const NEARLY = 0.7;
+
+function passages(hits: readonly Hit[]): string[] {
+  const [best, second] = hits;
+  if (!best) return [];
+  const lines = [passage(best, ROOM), source(best.section)];
+  if (second && second.score >= best.score * NEARLY) {
+    lines.push(`**${second.section.title}**`, passage(second, ROOM / 3), source(second.section));
+  }
+  const others = hits.slice(second && lines.length > 2 ? 2 : 1, 5).map(({ section }) => named(section));
+  if (others.length > 0) lines.push(`See also: ${[...new Set(others)].slice(0, 3).join('; ')}.`);
+  return lines;
+}
+
+/** The blocks of a section that speak of what was asked, in their order, with the code that belongs to them. */
+function passage({ section, words }: Hit, room: number): string {
+  const { blocks } = section;
+  const whole = blocks.join('\n\n');
+  if (whole.length <= room) return whole;
+  const scores = blocks.map((block, index) => {
+    const found = new Set(wordsOf(block));
+    // The opening explains the rest, so it starts a little ahead.
+    return words.filter((word) => found.has(word)).length + (index === 0 ? 0.5 : 0);
+  });
+  const chosen = new Set<number>();
+  let left = room;
+  const byScore = blocks.map((_, index) => index).sort((a, b) => (scores[b] ?? 0) - (scores[a] ?? 0) || a - b);
+  for (const index of byScore) {
+    const length = blocks[index]?.length ?? 0;
+    if (chosen.size > 0 && length > left) continue;
+    chosen.add(index);
+    left -= length;
+  }
+  return blocks.flatMap((block, index) => (chosen.has(index) ? [shortened(block, words, room)] : [])).join('\n\n');
+}
+
+/** A list or table that is longer than its room keeps the rows that speak of what was asked. */
+function shortened(block: string, words: readonly string[], room: number): string {
+  const rows = block.split('\n');
+  if (block.length <= room || !/^\s*([|*-]|\d+\.)/.test(block)) return block;
+  const head = rows[0]?.startsWith('|') ? 2 : 0;
+  const kept = rows.filter((row, index) => index < head || wordsOf(row).some((word) => words.includes(word)));
+  return kept.length > head ? kept.join('\n') : block;
+}
+
+function source(section: Section): string {
+  return `— ${named(section)}`;
+}
+
+function named({ document, title, trail }: Section): string {
+  return trail.length === 0 && title === document ? document : `${document}, “${title}”`;
+}

@@ -1,0 +1,222 @@
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import MiniSearch from 'minisearch';
+
+/** A heading of a document with what stands under it, up to the next heading. */
+export interface Section {
+  readonly id: number;
+  /** Path from the project's root: `docs/models.md`. */
+  readonly document: string;
+  readonly title: string;
+  /** The headings above it, outermost first. */
+  readonly trail: readonly string[];
+  /** Paragraphs, lists, tables and code blocks, as they were written. */
+  readonly blocks: readonly string[];
+}
+
+export interface Hit {
+  readonly section: Section;
+  readonly score: number;
+  /** Share of the question's words that the section has, 0 to 1. */
+  readonly coverage: number;
+  /** The section's words that matched, for choosing among its blocks. */
+  readonly words: readonly string[];
+}
+
+/** The project's own documents, ready to be searched. */
+export class Library {
+  readonly sections: readonly Section[];
+  readonly #index: MiniSearch;
+
+  constructor(sections: readonly Section[]) {
+    this.sections = sections;
+    this.#index = new MiniSearch({
+      fields: ['title', 'trail', 'body'],
+      processTerm: word,
+      tokenize,
+      searchOptions: {
+        boost: { title: 4, trail: 1.5 },
+        boostDocument: (id) => importance(sections[id]?.document ?? ''),
+        prefix: (term) => term.length > 3,
+        fuzzy: fuzziness,
+      },
+    });
+    this.#index.addAll(
+      sections.filter(saysSomething).map(({ id, title, trail, document, blocks }) => ({
+        id,
+        title,
+        trail: [...trail, document].join(' '),
+        body: blocks.join('\n'),
+      })),
+    );
+  }
+
+  /**
+   * The sections that say most about `question`, best first; none when they have no word of it (BM25+).
+   * @param context what was talked of before, which counts less
+   */
+  search(question: string, context = ''): Hit[] {
+    const asked = wordsOf(question);
+    const related = [...wordsOf(context), ...asked.flatMap((term) => RELATED[term] ?? [])];
+    const terms = [...new Set([...asked, ...related])];
+    if (terms.length === 0) return [];
+    const counted = asked.length > 0 ? asked : terms;
+    const found = this.#index.search(terms.join(' '), {
+      boostTerm: (_term, index) => (index < asked.length ? 1 : ASIDE),
+    });
+    const hits = found.flatMap(({ id, score, queryTerms, terms: words }): Hit[] => {
+      const section = this.sections[id];
+      const coverage = covered(counted, new Set(queryTerms)) / counted.length;
+      return section ? [{ section, score: score * coverage ** 2, coverage, words }] : [];
+    });
+    return hits.sort((a, b) => b.score - a.score);
+  }
+}
+
+/** How many of the words were found, counting half for one that only related words stand for. */
+function covered(words: readonly string[], found: ReadonlySet<string>): number {
+  const share = (term: string): number => {
+    if (found.has(term)) return 1;
+    return RELATED[term]?.some((other) => found.has(other)) ? 0.5 : 0;
+  };
+  return words.reduce((sum, term) => sum + share(term), 0);
+}
+
+/** How much a word counts that was not asked, but belongs to what was. */
+const ASIDE = 0.15;
+
+/** Other words under which the documents may speak of what a newcomer asks for, as the index writes them. */
+const RELATED: Readonly<Record<string, readonly string[]>> = {
+  start: ['try', 'npm', 'command'],
+  run: ['try', 'npm', 'start'],
+  install: ['try', 'npm', 'start'],
+  begin: ['try', 'npm', 'start'],
+  key: ['api', 'bearer'],
+  deploy: ['operation', 'package', 'aws'],
+  cost: ['price', 'provision'],
+  fail: ['error', 'retry', 'fallback'],
+  broken: ['error', 'log'],
+  debug: ['log', 'error'],
+  gpt: ['openai'],
+  claude: ['bedrock'],
+  llama: ['ollama', 'vllm'],
+  python: ['client', 'openai'],
+  javascript: ['client', 'openai'],
+};
+
+/** What users read first counts most; what only contributors read counts least. */
+function importance(document: string): number {
+  if (document === 'README.md') return 1.2;
+  return document.startsWith('docs/') && !document.startsWith('docs/decisions/') ? 1.2 : 0.7;
+}
+
+/** A list of links finds everything and says nothing. */
+function saysSomething({ blocks }: Section): boolean {
+  const text = blocks.join('\n');
+  const links = text.match(/\[[^\]]*\]\([^)]*\)/g) ?? [];
+  return links.length < 4 || links.join('').length < text.length / 2;
+}
+
+/** Reads README.md, CHANGELOG.md, CONTRIBUTING.md and everything under `docs/` of the project at `root`. */
+export function readLibrary(root: string): Library {
+  const documents = [
+    ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md'].flatMap((name) => globSync(name, { cwd: root })),
+    ...globSync('docs/**/*.md', { cwd: root }).sort(),
+  ];
+  const sections = documents.flatMap((document) => split(document, readFileSync(join(root, document), 'utf8')));
+  return new Library(sections.map((section, id) => ({ ...section, id })));
+}
+
+function split(document: string, markdown: string): Omit<Section, 'id'>[] {
+  const sections: Omit<Section, 'id'>[] = [];
+  const trail: string[] = [];
+  let title = document;
+  let blocks: string[] = [];
+  const close = (): void => {
+    if (blocks.length > 0) sections.push({ document, title, trail: trail.slice(0, -1), blocks });
+    blocks = [];
+  };
+  for (const block of blocksOf(markdown)) {
+    const heading = /^(#{1,6}) +(.+?) *#*$/.exec(block);
+    if (!heading?.[1] || !heading[2]) {
+      blocks.push(block);
+      continue;
+    }
+    close();
+    title = heading[2].replace(/[`*]/g, '');
+    trail.length = Math.min(trail.length, heading[1].length - 1);
+    trail.push(title);
+  }
+  close();
+  return sections;
+}
+
+/** Paragraphs, lists, tables and headings, each a block; a fenced code block is one, whatever is in it. */
+function blocksOf(markdown: string): string[] {
+  const blocks: string[] = [];
+  let lines: string[] = [];
+  let fence: string | undefined;
+  const close = (): void => {
+    if (lines.length > 0) blocks.push(lines.join('\n'));
+    lines = [];
+  };
+  for (const line of markdown.split(/\r?\n/)) {
+    const mark = /^ {0,3}(```+|~~~+)/.exec(line)?.[1];
+    if (fence !== undefined) {
+      lines.push(line);
+      if (mark?.startsWith(fence)) {
+        fence = undefined;
+        close();
+      }
+    } else if (mark !== undefined) {
+      close();
+      fence = mark;
+      lines.push(line);
+    } else if (/^#{1,6} /.test(line)) {
+      close();
+      blocks.push(line);
+    } else if (line.trim() === '') close();
+    else lines.push(line);
+  }
+  close();
+  return blocks;
+}
+
+/** Words that say nothing about what is asked, as the index would write them. */
+const STOP = new Set(
+  `a about actually all also am an and any are as at be been but by can could did do doe does explain for from get give
+  had has have he hello hey hi how i if in into is it its just know lambent let like make may me more much my need no
+  not of on one or our out please say should show so some tell than thank that the their them then there these they
+  thi this to us use using very want was way we were what when where which who why will with work would you your`.split(
+    /\s+/,
+  ),
+);
+
+function tokenize(text: string): string[] {
+  // `MODELS_FILE`, `x-request-id` and `/v1/models` are words of their own, and so are their parts.
+  return text.split(/[^\p{L}\p{N}_./-]+/u).flatMap((token) => {
+    const whole = token.replace(/^[./-]+|[./-]+$/g, '');
+    const parts = whole.split(/[_./-]+/);
+    return parts.length > 1 ? [whole, ...parts] : parts;
+  });
+}
+
+/** A word as the index knows it: lower case, without the commonest English endings. */
+function word(term: string): string | null {
+  const lower = term.toLowerCase();
+  if (lower.length < 2 || STOP.has(lower)) return null;
+  if (lower.length > 5 && lower.endsWith('ing')) return lower.slice(0, -3).replace(/([^aeiouls])\1$/, '$1');
+  if (lower.length > 4 && lower.endsWith('ies')) return `${lower.slice(0, -3)}y`;
+  if (lower.length > 4 && lower.endsWith('ed')) return lower.slice(0, -2).replace(/([^aeiouls])\1$/, '$1');
+  return lower.length > 3 && /[^su]s$/.test(lower) ? lower.slice(0, -1) : lower;
+}
+
+/** Typing errors are forgiven in words that are long enough to be told apart. */
+function fuzziness(term: string): number | false {
+  return term.length > 5 ? 0.2 : false;
+}
+
+/** The words of `text` that mean something, each once. */
+export function wordsOf(text: string): string[] {
+  return [...new Set(tokenize(text).flatMap((token) => word(token) ?? []))];
+}

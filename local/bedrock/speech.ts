@@ -1,0 +1,47 @@
+import type { StopReason } from '@aws-sdk/client-bedrock-runtime';
+import type { ConverseCall, Frame } from './frames.ts';
+
+export interface Pace {
+  /** Milliseconds between words; 0 for none. */
+  readonly wordMs: number;
+}
+
+/** Says `text` as a model would: in words, at a reader's pace, within the caller's token limit and stop sequences. */
+export async function* say(text: string, { body }: ConverseCall, { wordMs }: Pace): AsyncGenerator<Frame> {
+  const { said, stopReason } = limited(text, body.inferenceConfig ?? {});
+  yield event({ messageStart: { role: 'assistant' } });
+  for (const [index, chunk] of (said.match(/\s*\S+\s*/g) ?? []).entries()) {
+    // The first word comes at once: what a reader waits for is the beginning.
+    if (index > 0 && wordMs > 0) yield { type: 'pause', ms: wordMs };
+    yield event({ contentBlockDelta: { contentBlockIndex: 0, delta: { text: chunk } } });
+  }
+  yield event({ contentBlockStop: { contentBlockIndex: 0 } });
+  yield event({ messageStop: { stopReason } });
+  const texts = [...(body.system ?? []), ...body.messages.flatMap(({ content }) => content)];
+  const inputTokens = texts.reduce((sum, block) => sum + tokensOf(block.text ?? ''), 0);
+  const outputTokens = tokensOf(said);
+  const usage = { inputTokens, outputTokens, totalTokens: inputTokens + outputTokens };
+  yield event({ metadata: { usage, metrics: { latencyMs: 1 } } });
+}
+
+function limited(
+  text: string,
+  { maxTokens, stopSequences = [] }: NonNullable<ConverseCall['body']['inferenceConfig']>,
+): { said: string; stopReason: StopReason } {
+  const stops = stopSequences.map((sequence) => text.indexOf(sequence)).filter((at) => at >= 0);
+  const stopAt = Math.min(text.length, ...stops);
+  const limit = (maxTokens ?? Number.POSITIVE_INFINITY) * CHARACTERS_PER_TOKEN;
+  if (stopAt > limit) return { said: text.slice(0, limit), stopReason: 'max_tokens' };
+  return { said: text.slice(0, stopAt), stopReason: stops.length > 0 ? 'stop_sequence' : 'end_turn' };
+}
+
+/** What English text has on average; there is no tokenizer here, so usage is an estimate. */
+const CHARACTERS_PER_TOKEN = 4;
+
+function tokensOf(text: string): number {
+  return Math.ceil(text.length / CHARACTERS_PER_TOKEN);
+}
+
+function event(content: Extract<Frame, { type: 'event' }>['event']): Frame {
+  return { type: 'event', event: content };
+}

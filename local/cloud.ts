@@ -1,0 +1,215 @@
+import { rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { Responder } from './bedrock/frames.ts';
+import { startBedrock } from './bedrock/server.ts';
+import { dummyCredentials, userCredentials } from './credentials.ts';
+import { startGateway } from './gateway/gateway.ts';
+import { startKms } from './kms/server.ts';
+import type { LogLine } from './lambda/environment.ts';
+import { startInvokeApi } from './lambda/invoke-api.ts';
+import { type FunctionProcess, type Runner, startRunner } from './lambda/runner.ts';
+import { openLogs } from './logs.ts';
+import { startQueues } from './queues.ts';
+import { startSchedules } from './schedules.ts';
+import { seedAccess } from './seed.ts';
+import { createReferences, type References } from './service/references.ts';
+import { loadService, type Service } from './service/service.ts';
+import { holdState } from './state.ts';
+import { createTables, startTables } from './tables.ts';
+
+export interface CloudOptions {
+  /** Folder that keeps tables, keys, logs and `env`; one cloud at a time. */
+  readonly stateDir: string;
+  /** Who answers as Bedrock: a stand-in's responder, or AWS itself with the user's own credentials. */
+  readonly bedrock: Responder | 'aws';
+  /** Port of the API; any free one when absent. */
+  readonly port?: number;
+  /** Folder of `serverless.yml`; the project's own when absent. */
+  readonly root?: string;
+  /** Folder of the bundles; `.build` of the root when absent. */
+  readonly bundlesDir?: string;
+  /** Variables for all functions, before those of `serverless.yml`. */
+  readonly environment?: Readonly<Record<string, string>>;
+  /** AWS region; that of `serverless.yml` when absent. */
+  readonly region?: string;
+  readonly onLog?: (line: LogLine) => void;
+  /** Milliseconds without work after which a function's process ends. */
+  readonly idleMs?: number;
+  /** Invocations at once that functions without a reservation share. */
+  readonly concurrency?: number;
+  /** Whether functions run on their schedules; true when absent. */
+  readonly schedules?: boolean;
+}
+
+export interface Cloud {
+  /** Base URL for OpenAI clients: `http://127.0.0.1:3000/v1`. */
+  readonly url: string;
+  /** What functions find each AWS service by: `AWS_ENDPOINT_URL_DYNAMODB`… */
+  readonly endpoints: Readonly<Record<string, string>>;
+  /** Names of tables and URLs of queues, by the variables that `env` has them under: `ACCESS_TABLE`. */
+  readonly resources: Readonly<Record<string, string>>;
+  /** Invokes a function directly. */
+  readonly invoke: Runner['invoke'];
+  /** The processes that functions have at this moment. */
+  processes(): FunctionProcess[];
+  /** What the cloud leaves out of the service, for a person. */
+  readonly notices: readonly string[];
+  /** Ends all of it, processes included. */
+  close(): Promise<void>;
+}
+
+/** The stage whose settings apply on a laptop. */
+const STAGE = 'local';
+
+/**
+ * Starts the whole service on this machine: stand-ins for AWS's services, the functions' bundles in processes of their
+ * own, and the HTTP front. All of it listens on 127.0.0.1 only.
+ * @throws LambentError `configuration` when the service or the state can't be used; the system's error for a taken port
+ */
+export async function startCloud(options: CloudOptions): Promise<Cloud> {
+  const open = new AsyncDisposableStack();
+  try {
+    return await compose(options, open);
+  } catch (error) {
+    await open.disposeAsync();
+    throw error;
+  }
+}
+
+async function compose(options: CloudOptions, open: AsyncDisposableStack): Promise<Cloud> {
+  const stateDir = resolve(options.stateDir);
+  const keep = <T extends { close(): void | Promise<void> }>(part: T): T => open.adopt(part, (each) => each.close());
+
+  open.defer(await holdState(stateDir));
+  const service = await loadServiceOf(options);
+  const { region } = service;
+  const [tables, queues, kms, bedrock, logs] = await Promise.all([
+    startTables({ path: join(stateDir, 'tables') }).then(keep),
+    startQueues({ region }).then(keep),
+    startKms({ stateFile: join(stateDir, 'kms.json') }).then(keep),
+    options.bedrock === 'aws' ? undefined : startBedrock({ respond: options.bedrock }).then(keep),
+    openLogs(join(stateDir, 'logs')).then(keep),
+  ]);
+  const references = createReferences(service, queues.url);
+  const [tableNames, queueUrls] = await Promise.all([
+    prepareTables(tables.url, service, references),
+    queues.create(service, references),
+  ]);
+
+  // Lambda's own endpoint is a variable of the functions that it runs, so it is known before it can serve.
+  let runner: Runner | undefined;
+  const invoke: Runner['invoke'] = async (...call) => {
+    if (runner === undefined) throw new Error('The runner has not started');
+    return runner.invoke(...call);
+  };
+  const invokeApi = keep(await startInvokeApi({ invoke }));
+  const endpoints: Record<string, string> = {
+    AWS_ENDPOINT_URL_DYNAMODB: tables.url,
+    AWS_ENDPOINT_URL_SQS: queues.url,
+    AWS_ENDPOINT_URL_S3: queues.url,
+    AWS_ENDPOINT_URL_KMS: kms.url,
+    AWS_ENDPOINT_URL_LAMBDA: invokeApi.url,
+    ...(bedrock === undefined ? {} : { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock.url }),
+  };
+  runner = keep(
+    await startRunner({
+      functions: resolveFunctions(service, references, { ...endpoints, ...options.environment }),
+      region,
+      credentials: options.bedrock === 'aws' ? await userCredentials() : dummyCredentials,
+      onLog: (line) => {
+        logs.write(line);
+        options.onLog?.(line);
+      },
+      ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }),
+      ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
+    }),
+  );
+  const due = options.schedules === false ? [] : service.schedules;
+  const { unsupported } = keep(startSchedules({ schedules: due, region, runner }));
+  const gateway = keep(
+    await startGateway({
+      port: options.port ?? 0,
+      api: { apiId: 'local', stage: service.stage, region, binaryMediaTypes: service.binaryMediaTypes },
+      routes: service.routes,
+      responses: service.gatewayResponses,
+      runner,
+    }),
+  );
+
+  const url = `${gateway.url}/v1`;
+  const resources = { ...variables(tableNames, ''), ...variables(queueUrls, '_URL') };
+  const environmentFile = join(stateDir, 'env');
+  await writeFile(environmentFile, environmentScript(url, region, { ...endpoints, ...resources }));
+  open.defer(() => rm(environmentFile, { force: true }));
+  return {
+    url,
+    endpoints,
+    resources,
+    invoke,
+    processes: runner.processes,
+    notices: unsupported.map(
+      ({ function: name, expression }) => `${name} does not run on its schedule here: ${expression}`,
+    ),
+    close: () => open.disposeAsync(),
+  };
+}
+
+async function loadServiceOf({ root, bundlesDir, region }: CloudOptions): Promise<Service> {
+  const service = await loadService({
+    root: root === undefined ? resolve(import.meta.dirname, '..') : resolve(root),
+    stage: STAGE,
+    ...(bundlesDir === undefined ? {} : { bundlesDir: resolve(bundlesDir) }),
+  });
+  return region === undefined ? service : { ...service, region };
+}
+
+async function prepareTables(
+  endpoint: string,
+  service: Service,
+  references: References,
+): Promise<Record<string, string>> {
+  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
+  const client = new DynamoDBClient({ endpoint, region: service.region, credentials });
+  try {
+    const names = await createTables(client, service, references);
+    if (names['AccessTable'] !== undefined) await seedAccess(client, names['AccessTable']);
+    return names;
+  } finally {
+    client.destroy();
+  }
+}
+
+/** The functions with their environments whole. A variable that is given needs no meaning in `serverless.yml`. */
+function resolveFunctions(service: Service, references: References, given: Readonly<Record<string, string>>) {
+  return service.functions.map((definition) => {
+    const own = Object.entries(definition.environment)
+      .filter(([name]) => !Object.hasOwn(given, name))
+      .map(([name, value]) => [
+        name,
+        String(references.resolve(value, `functions.${definition.name}.environment.${name}`)),
+      ]);
+    return { ...definition, environment: { ...Object.fromEntries(own), ...given } };
+  });
+}
+
+/** `AccessTable` is the variable `ACCESS_TABLE`. */
+function variables(byLogicalId: Readonly<Record<string, string>>, suffix: string): Record<string, string> {
+  const upper = (logicalId: string) => logicalId.replace(/(?<=[a-z0-9])(?=[A-Z])/g, '_').toUpperCase();
+  return Object.fromEntries(
+    Object.entries(byLogicalId).map(([logicalId, value]) => [`${upper(logicalId)}${suffix}`, value]),
+  );
+}
+
+/** A shell script after which the AWS CLI, and any program with an AWS SDK, finds this cloud. */
+function environmentScript(url: string, region: string, values: Readonly<Record<string, string>>): string {
+  const lines = Object.entries({
+    LAMBENT_URL: url,
+    AWS_REGION: region,
+    AWS_DEFAULT_REGION: region,
+    AWS_ACCESS_KEY_ID: 'local',
+    AWS_SECRET_ACCESS_KEY: 'local',
+    ...values,
+  });
+  return `# source this file to reach the laptop cloud with AWS tools\n${lines.map(([name, value]) => `export ${name}=${value}\n`).join('')}`;
+}

@@ -1,0 +1,72 @@
+import { randomUUID } from 'node:crypto';
+import { ACCOUNT_ID } from './lambda/function.ts';
+import type { Runner } from './lambda/runner.ts';
+import type { Schedule } from './service/service.ts';
+
+export interface ScheduleOptions {
+  readonly schedules: readonly Schedule[];
+  readonly region: string;
+  readonly runner: Pick<Runner, 'invoke'>;
+}
+
+export interface Schedules {
+  /** Expressions that don't run here: anything but `rate(…)`. */
+  readonly unsupported: readonly Schedule[];
+  close(): void;
+}
+
+const UNIT_MS: Readonly<Record<string, number>> = { minute: 60_000, hour: 3_600_000, day: 86_400_000 };
+
+/** Invokes functions at the rates of their schedules, with EventBridge's event. A failure is in the function's log. */
+export function startSchedules({ schedules, region, runner }: ScheduleOptions): Schedules {
+  const unsupported: Schedule[] = [];
+  const timers: NodeJS.Timeout[] = [];
+  for (const schedule of schedules) {
+    const periodMs = rateMs(schedule.expression);
+    if (periodMs === undefined) unsupported.push(schedule);
+    else timers.push(setInterval(() => void tick(schedule, region, runner), periodMs).unref());
+  }
+  return {
+    unsupported,
+    close() {
+      for (const timer of timers) clearInterval(timer);
+    },
+  };
+}
+
+/**
+ * Milliseconds of a `rate(5 minutes)`.
+ * @returns undefined for any other expression
+ */
+export function rateMs(expression: string): number | undefined {
+  const [, count, unit = ''] = /^rate\((\d+) (minute|hour|day)s?\)$/.exec(expression.trim()) ?? [];
+  return count === undefined ? undefined : Number(count) * (UNIT_MS[unit] ?? 0);
+}
+
+async function tick(
+  { function: name, input }: Schedule,
+  region: string,
+  runner: Pick<Runner, 'invoke'>,
+): Promise<void> {
+  try {
+    const { body } = await runner.invoke(name, JSON.stringify(input ?? scheduledEvent(name, region)));
+    body.on('error', () => undefined).resume();
+  } catch {
+    // EventBridge would retry. The next tick comes soon enough.
+  }
+}
+
+/** https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html */
+function scheduledEvent(name: string, region: string): object {
+  return {
+    version: '0',
+    id: randomUUID(),
+    'detail-type': 'Scheduled Event',
+    source: 'aws.events',
+    account: ACCOUNT_ID,
+    time: `${new Date().toISOString().slice(0, 19)}Z`,
+    region,
+    resources: [`arn:aws:events:${region}:${ACCOUNT_ID}:rule/${name}`],
+    detail: {},
+  };
+}

@@ -1,0 +1,99 @@
+import * as v from 'valibot';
+
+/**
+ * The part of a resolved `serverless.yml` that the laptop cloud runs. What it would have to know, and doesn't, is an
+ * error (`strictObject`); what matters only in AWS is left out.
+ */
+
+const environment = v.optional(v.record(v.string(), v.unknown()), {});
+const httpMethod = v.pipe(
+  v.string(),
+  v.transform((method) => method.toUpperCase()),
+  v.picklist(['ANY', 'GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS']),
+);
+
+const cors = v.strictObject({
+  origin: v.string(),
+  headers: v.array(v.string()),
+  maxAge: v.optional(v.number()),
+  allowCredentials: v.optional(v.boolean(), false),
+});
+
+const authorizer = v.strictObject({
+  name: v.string(),
+  type: v.literal('request'),
+  identitySource: v.pipe(
+    v.string(),
+    v.regex(/^method\.request\.header\.[\w-]+(\s*,\s*method\.request\.header\.[\w-]+)*$/, 'must name headers only'),
+  ),
+  resultTtlInSeconds: v.optional(v.number(), 300),
+});
+
+const httpEvent = v.strictObject({
+  path: v.string(),
+  method: httpMethod,
+  cors: v.optional(v.union([cors, v.literal(false)]), false),
+  authorizer: v.optional(authorizer),
+  timeoutInMillis: v.optional(v.number()),
+  response: v.optional(v.strictObject({ transferMode: v.picklist(['STREAM', 'BUFFERED']) })),
+});
+
+const schedule = v.object({
+  rate: v.pipe(
+    v.union([v.string(), v.array(v.string())]),
+    v.transform((rate) => [rate].flat()),
+  ),
+  enabled: v.optional(v.boolean(), true),
+  input: v.optional(v.unknown()),
+});
+
+const event = v.union([
+  v.strictObject({ http: httpEvent }),
+  v.strictObject({
+    schedule: v.union([
+      v.pipe(
+        v.string(),
+        v.transform((rate) => ({ rate: [rate], enabled: true, input: undefined })),
+      ),
+      schedule,
+    ]),
+  }),
+  v.strictObject({ sqs: v.unknown() }),
+]);
+
+const functionSchema = v.object({
+  name: v.string(),
+  handler: v.string(),
+  memorySize: v.optional(v.number()),
+  timeout: v.optional(v.number()),
+  reservedConcurrency: v.optional(v.number()),
+  provisionedConcurrency: v.optional(v.number(), 0),
+  environment,
+  events: v.optional(v.array(event), []),
+});
+
+const resource = v.object({
+  Type: v.string(),
+  Properties: v.optional(v.record(v.string(), v.unknown()), {}),
+});
+
+export const serviceSchema = v.object({
+  service: v.string(),
+  provider: v.object({
+    region: v.string(),
+    stage: v.string(),
+    memorySize: v.optional(v.number(), 1024),
+    timeout: v.optional(v.number(), 6),
+    environment,
+    apiGateway: v.optional(
+      v.object({ timeoutInMillis: v.optional(v.number()), binaryMediaTypes: v.optional(v.array(v.string()), []) }),
+      {},
+    ),
+  }),
+  functions: v.record(v.string(), functionSchema),
+  resources: v.optional(v.object({ Resources: v.optional(v.record(v.string(), resource), {}) }), {}),
+});
+
+export type ServiceDefinition = v.InferOutput<typeof serviceSchema>;
+export type HttpEvent = v.InferOutput<typeof httpEvent>;
+export type ResourceDefinition = v.InferOutput<typeof resource>;

@@ -1,0 +1,169 @@
+import { basename, dirname, join } from 'node:path';
+import * as v from 'valibot';
+import { LambentError } from '../../shared/runtime/errors.ts';
+import type { GatewayResponseDefinition } from '../gateway/gateway-responses.ts';
+import type { FunctionRoute, Route } from '../gateway/routes.ts';
+import type { FunctionDefinition } from '../lambda/function.ts';
+import { type HttpEvent, type ResourceDefinition, type ServiceDefinition, serviceSchema } from './definition.ts';
+import { type PrintOptions, printService } from './print.ts';
+
+/** A function whose environment may still refer to resources. */
+export interface UnresolvedFunction extends Omit<FunctionDefinition, 'environment'> {
+  readonly environment: Readonly<Record<string, unknown>>;
+}
+
+/** A schedule of a function, as `rate(…)` or `cron(…)`. */
+export interface Schedule {
+  readonly function: string;
+  readonly expression: string;
+  /** The event; EventBridge's own when undefined. */
+  readonly input: unknown;
+}
+
+/** What `serverless.yml` says, in the terms of the laptop cloud. */
+export interface Service {
+  readonly name: string;
+  readonly stage: string;
+  readonly region: string;
+  readonly functions: readonly UnresolvedFunction[];
+  readonly routes: readonly Route[];
+  readonly schedules: readonly Schedule[];
+  readonly gatewayResponses: readonly GatewayResponseDefinition[];
+  readonly binaryMediaTypes: readonly string[];
+  /** CloudFormation resources by logical id. */
+  readonly resources: Readonly<Record<string, ResourceDefinition>>;
+}
+
+export interface ServiceOptions extends PrintOptions {
+  /** Absolute folder that holds a folder for each bundle; `.build` of the root when absent. */
+  readonly bundlesDir?: string;
+}
+
+/**
+ * Loads the service that `serverless.yml` defines.
+ * @throws LambentError `configuration`, naming what can't be resolved, or has no meaning on a laptop
+ */
+export async function loadService(options: ServiceOptions): Promise<Service> {
+  const result = v.safeParse(serviceSchema, await printService(options));
+  if (!result.success) {
+    const faults = result.issues.map((issue) => `  ${v.getDotPath(issue)}: ${issue.message}`);
+    throw new LambentError('configuration', `serverless.yml has something that can't run here:\n${faults.join('\n')}`);
+  }
+  return toService(result.output, options.bundlesDir ?? join(options.root, '.build'));
+}
+
+function toService(definition: ServiceDefinition, bundlesDir: string): Service {
+  const { provider, resources } = definition;
+  const events = Object.entries(definition.functions).flatMap(([name, { events }]) =>
+    events.map((event) => ({ function: name, event })),
+  );
+  const https = events.flatMap(({ function: name, event }) =>
+    'http' in event ? [{ function: name, http: event.http }] : [],
+  );
+  const { Resources = {} } = resources;
+  return {
+    name: definition.service,
+    stage: provider.stage,
+    region: provider.region,
+    functions: Object.entries(definition.functions).map(([name, each]) => ({
+      name,
+      functionName: each.name,
+      ...locateHandler(each.handler, bundlesDir),
+      timeoutMs: (each.timeout ?? provider.timeout) * 1000,
+      memoryMb: each.memorySize ?? provider.memorySize,
+      ...(each.reservedConcurrency === undefined ? {} : { reservedConcurrency: each.reservedConcurrency }),
+      environment: { ...provider.environment, ...each.environment },
+    })),
+    routes: [
+      ...https.map(({ function: name, http }) => functionRoute(name, http, provider.apiGateway.timeoutInMillis)),
+      ...preflightRoutes(https.map(({ http }) => http)),
+    ],
+    schedules: events.flatMap(({ function: name, event }) => {
+      if (!('schedule' in event) || !event.schedule.enabled) return [];
+      const { rate, input } = event.schedule;
+      return rate.map((expression) => ({ function: name, expression, input }));
+    }),
+    gatewayResponses: gatewayResponses(Resources, corsOrigin(https.map(({ http }) => http))),
+    binaryMediaTypes: provider.apiGateway.binaryMediaTypes ?? [],
+    resources: Resources,
+  };
+}
+
+/** `.build/chat/index.handler` is `index.handler` in the bundle `chat`. */
+function locateHandler(handler: string, bundlesDir: string): { taskRoot: string; handler: string } {
+  return { taskRoot: join(bundlesDir, basename(dirname(handler))), handler: basename(handler) };
+}
+
+/** API Gateway's own default. */
+const DEFAULT_INTEGRATION_TIMEOUT_MS = 29_000;
+
+function functionRoute(name: string, http: HttpEvent, commonTimeoutMs: number | undefined): FunctionRoute {
+  const { authorizer } = http;
+  return {
+    kind: 'function',
+    method: http.method,
+    resource: resourceOf(http),
+    function: name,
+    streamed: http.response?.transferMode === 'STREAM',
+    timeoutMs: http.timeoutInMillis ?? commonTimeoutMs ?? DEFAULT_INTEGRATION_TIMEOUT_MS,
+    authorizer: authorizer && {
+      function: authorizer.name,
+      identityHeaders: authorizer.identitySource
+        .split(',')
+        .map((source) => source.trim().slice('method.request.header.'.length).toLowerCase()),
+      ttlMs: authorizer.resultTtlInSeconds * 1000,
+    },
+  };
+}
+
+/** What osls makes of `cors`: an OPTIONS method on each such resource. */
+function preflightRoutes(https: readonly HttpEvent[]): Route[] {
+  const byResource = Map.groupBy(https, resourceOf);
+  return [...byResource].flatMap(([resource, events]): Route[] => {
+    const cors = events.map((event) => event.cors).find((each) => each !== false);
+    if (cors === undefined) return [];
+    const headers = {
+      'Access-Control-Allow-Origin': cors.origin,
+      'Access-Control-Allow-Headers': cors.headers.join(','),
+      'Access-Control-Allow-Methods': ['OPTIONS', ...events.map(({ method }) => method)].join(','),
+      ...(cors.allowCredentials ? { 'Access-Control-Allow-Credentials': 'true' } : {}),
+      ...(cors.maxAge === undefined ? {} : { 'Access-Control-Max-Age': String(cors.maxAge) }),
+    };
+    return [{ kind: 'preflight', method: 'OPTIONS', resource, headers }];
+  });
+}
+
+function resourceOf({ path }: HttpEvent): string {
+  return `/${path.replace(/^\//, '')}`;
+}
+
+function corsOrigin(https: readonly HttpEvent[]): string | undefined {
+  return https.flatMap(({ cors }) => (cors === false ? [] : [cors.origin]))[0];
+}
+
+const gatewayResponse = v.object({
+  ResponseType: v.string(),
+  StatusCode: v.optional(v.pipe(v.union([v.string(), v.number()]), v.transform(Number))),
+  ResponseTemplates: v.optional(v.record(v.string(), v.string()), {}),
+  ResponseParameters: v.optional(v.record(v.string(), v.string()), {}),
+});
+
+/** API Gateway's own answers. As in the packaged template, they carry the CORS header when there is an origin. */
+function gatewayResponses(
+  resources: Readonly<Record<string, ResourceDefinition>>,
+  origin: string | undefined,
+): GatewayResponseDefinition[] {
+  const cors: Record<string, string> =
+    origin === undefined ? {} : { 'gatewayresponse.header.access-control-allow-origin': `'${origin}'` };
+  return Object.values(resources)
+    .filter(({ Type }) => Type === 'AWS::ApiGateway::GatewayResponse')
+    .map(({ Properties }) => {
+      const { ResponseType, StatusCode, ResponseTemplates, ResponseParameters } = v.parse(gatewayResponse, Properties);
+      return {
+        responseType: ResponseType,
+        statusCode: StatusCode,
+        templates: ResponseTemplates,
+        parameters: { ...ResponseParameters, ...cors },
+      };
+    });
+}

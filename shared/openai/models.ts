@@ -1,0 +1,18 @@
+import type { Model } from 'openai/resources/models';
+import type { Registry } from '../inference/registry.ts';
+import { findAlias } from './parameters.ts';
+
+/** Every model that may be named in a request, in the registry's order. */
+export function listedModels({ models }: Registry): { object: 'list'; data: Model[] } {
+  return { object: 'list', data: Object.entries(models).map(([id, { ownedBy }]) => modelObject(id, ownedBy)) };
+}
+
+/** @throws LambentError `model_not_found` */
+export function retrievedModel(id: string, registry: Registry): Model {
+  return modelObject(id, findAlias(id, registry).ownedBy);
+}
+
+function modelObject(id: string, ownedBy: string): Model {
+  // An alias has no birthday, and clients insist on a number.
+  return { id, object: 'model', created: 0, owned_by: ownedBy };
+}

@@ -1,0 +1,218 @@
+import { request } from 'node:http';
+import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Service, startService } from './service.ts';
+
+let service: Service;
+beforeAll(async () => {
+  service = await startService();
+});
+afterAll(() => service[Symbol.asyncDispose]());
+
+interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly text: string;
+}
+
+/** Sends raw bytes, with headers that `fetch` would not let through. */
+function send(
+  path: string,
+  body: string | Uint8Array,
+  headers: Record<string, string | string[]> = {},
+  method = 'POST',
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const url = new URL(`${service.cloud.url}${path}`);
+    const outgoing = request(
+      url,
+      {
+        method,
+        headers: { authorization: 'Bearer sk-local', 'content-type': 'application/json', ...headers },
+        timeout: 20_000,
+      },
+      (incoming) => {
+        const chunks: Buffer[] = [];
+        incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
+        incoming.on('error', reject);
+        incoming.on('end', () =>
+          resolve({
+            status: incoming.statusCode ?? 0,
+            headers: incoming.headers,
+            text: Buffer.concat(chunks).toString(),
+          }),
+        );
+      },
+    );
+    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer within 20 s')));
+    outgoing.on('error', reject);
+    outgoing.end(body);
+  });
+}
+
+/** A 4xx in OpenAI's own shape, with an id to find it by. */
+function expectClientError({ status, headers, text }: Answer): void {
+  expect(status).toBeGreaterThanOrEqual(400);
+  expect(status).toBeLessThan(500);
+  const { error } = JSON.parse(text);
+  expect(Object.keys(error).sort()).toEqual(['code', 'message', 'param', 'type']);
+  expect(error.message).not.toBe('');
+  expect(headers['x-request-id']).toMatch(/./);
+}
+
+const paths = fc.constantFrom('/chat/completions', '/responses');
+const minimal = (path: string) =>
+  path === '/responses'
+    ? { model: 'compatible', input: 'x' }
+    : { model: 'compatible', messages: [{ role: 'user', content: 'x' }] };
+
+describe('whatever a client sends', () => {
+  test('any bytes as a body get an error in OpenAI’s shape', async () => {
+    await fc.assert(
+      fc.asyncProperty(paths, fc.uint8Array({ maxLength: 200 }), async (path, bytes) => {
+        expectClientError(await send(path, bytes));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('any JSON as a body gets an error in OpenAI’s shape', async () => {
+    await fc.assert(
+      fc.asyncProperty(paths, fc.json(), async (path, body) => {
+        expectClientError(await send(path, body));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('any JSON in the place of any field gets an answer or an error that names a parameter', async () => {
+    const fields = [
+      'model',
+      'messages',
+      'input',
+      'tools',
+      'tool_choice',
+      'response_format',
+      'text',
+      'stop',
+      'stream',
+      'metadata',
+      'temperature',
+      'stream_options',
+    ];
+    await fc.assert(
+      fc.asyncProperty(paths, fc.constantFrom(...fields), fc.jsonValue(), async (path, field, value) => {
+        const answer = await send(path, JSON.stringify({ ...minimal(path), [field]: value }));
+        if (answer.status === 200) return;
+        expectClientError(answer);
+        expect(JSON.parse(answer.text).error.param).toEqual(expect.any(String));
+      }),
+      { numRuns: 120 },
+    );
+  });
+
+  test.each([
+    ['malformed UTF-8', Buffer.from([0x7b, 0x22, 0xff, 0xfe, 0x22, 0x3a, 0x31, 0x7d])],
+    ['a lone surrogate', '{"model":"compatible","messages":[{"role":"user","content":"\\ud800"}]}'],
+    ['deep nesting', `{"model":"compatible","messages":${'['.repeat(100_000)}${']'.repeat(100_000)}}`],
+    [
+      'deep nesting in a schema',
+      JSON.stringify({
+        ...minimal(''),
+        tools: [{ type: 'function', function: { name: 'f', parameters: {} } }],
+      }).replace('{}', `${'{"a":'.repeat(5_000)}1${'}'.repeat(5_000)}`),
+    ],
+    ['a prototype', '{"model":"compatible","__proto__":{"messages":[]}}'],
+    ['nothing', ''],
+  ])('%s is refused', async (_, body) => {
+    expectClientError(await send('/chat/completions', body));
+  });
+
+  test('a body of 7 MB is too large: 413', async () => {
+    const answer = await send('/chat/completions', JSON.stringify({ ...minimal(''), user: 'x'.repeat(7_000_000) }));
+    expectClientError(answer);
+    expect(answer.status).toBe(413);
+  });
+
+  test('a body just below the limit of 6 MB is served', async () => {
+    const content = 'x'.repeat(5_500_000);
+    const answer = await send(
+      '/chat/completions',
+      JSON.stringify({ model: 'compatible', max_tokens: 5, messages: [{ role: 'user', content }] }),
+    );
+    expect(answer.status).toBe(200);
+  });
+
+  test('thousands of messages are served', async () => {
+    const messages = Array.from({ length: 5_000 }, (_, index) => ({
+      role: index % 2 ? 'assistant' : 'user',
+      content: `${index}`,
+    }));
+    messages.push({ role: 'user', content: 'last' });
+    const answer = await send('/chat/completions', JSON.stringify({ model: 'compatible', messages }));
+    expect(JSON.parse(answer.text).choices[0].message.content).toBe('You said: last');
+  });
+
+  test.each([
+    ['no key', { authorization: '' }],
+    ['a key of another scheme', { authorization: 'Basic c2stbG9jYWw=' }],
+    ['a key that is too long', { authorization: `Bearer ${'x'.repeat(2_000)}` }],
+    ['two keys', { authorization: ['Bearer sk-local', 'Bearer sk-other'] }],
+  ])('%s is unauthorized: 401', async (_, headers) => {
+    const answer = await send('/models', '', headers, 'GET');
+    expectClientError(answer);
+    expect(answer.status).toBe(401);
+    expect(JSON.parse(answer.text).error.code).toBe('invalid_api_key');
+  });
+
+  test('another media type is refused: 415', async () => {
+    const answer = await send('/chat/completions', JSON.stringify(minimal('')), { 'content-type': 'text/xml' });
+    expect(answer.status).toBe(415);
+    expectClientError(answer);
+  });
+
+  test('many and strange headers change nothing', async () => {
+    const strange = Object.fromEntries(
+      Array.from({ length: 60 }, (_, index) => [`x-strange-${index}`, `ü${index}`.replace('ü', '\xfc')]),
+    );
+    const answer = await send('/chat/completions', JSON.stringify(minimal('')), {
+      ...strange,
+      constructor: 'x',
+      'x-forwarded-for': '1.2.3.4, evil',
+    });
+    expect(answer.status).toBe(200);
+  });
+
+  test.each(['PUT', 'DELETE', 'PATCH'])('%s on a route that has none is an unknown URL', async (method) => {
+    expectClientError(await send('/chat/completions', '', {}, method));
+  });
+
+  test('a path with broken percent-encoding is refused', async () => {
+    expectClientError(await send('/models/%E0%A4%A', '', {}, 'GET'));
+  });
+});
+
+describe('whatever event invokes chat', () => {
+  test('is answered in OpenAI’s shape', async () => {
+    const lambda = new LambdaClient({
+      endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_LAMBDA'] ?? '',
+      region: 'us-east-1',
+      credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    });
+    const FunctionName = 'chat';
+    await fc.assert(
+      fc.asyncProperty(fc.jsonValue(), async (event) => {
+        const { FunctionError, Payload } = await lambda.send(
+          new InvokeCommand({ FunctionName, Payload: JSON.stringify(event) }),
+        );
+        expect(FunctionError).toBeUndefined();
+        const text = Buffer.from(Payload ?? []).toString();
+        const [head = '', body = ''] = text.split('\0'.repeat(8));
+        expect(JSON.parse(head)).toMatchObject({ statusCode: 400 });
+        expect(JSON.parse(body)).toMatchObject({ error: { type: 'invalid_request_error' } });
+      }),
+      { numRuns: 60 },
+    );
+  });
+});

@@ -1,0 +1,69 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import OpenAI from 'openai';
+import type { Responder } from '../../local/bedrock/frames.ts';
+import { createGuide } from '../../local/bedrock/guide.ts';
+import { type Cloud, startCloud } from '../../local/cloud.ts';
+import { type Script, startUpstream, type Upstream } from '../upstreams/openai-upstream.ts';
+
+/** The running service, whole: packaged bundles in processes of their own, and upstreams on the wire. */
+export interface Service extends AsyncDisposable {
+  readonly cloud: Cloud;
+  /** What answers the models `compatible` and `flaky`. */
+  readonly upstream: Upstream;
+  /** The official client, without retries of its own, so that a test sees each answer. */
+  readonly client: OpenAI;
+  /** Every line that any function has logged. */
+  readonly logs: readonly string[];
+}
+
+export interface ServiceOptions {
+  /** Answers the model `compatible`; a small chat model when absent. */
+  readonly script?: Script;
+  /** Answers the model `bedrock`; the built-in guide when absent. */
+  readonly respond?: Responder;
+  /** More fields of the model `compatible`. */
+  readonly alias?: Readonly<Record<string, unknown>>;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+const GUIDE = 'lambent.guide';
+
+/** Starts a service with the models `default` (the guide), `bedrock` and `compatible`. */
+export async function startService({ script, respond, alias, environment }: ServiceOptions = {}): Promise<Service> {
+  const stateDir = await mkdtemp(join(tmpdir(), 'lambent-test-'));
+  const upstream = await startUpstream(script);
+  const guide = createGuide();
+  const models = {
+    default: { targets: [{ provider: 'bedrock', model: GUIDE }] },
+    bedrock: { targets: [{ provider: 'bedrock', model: 'anthropic.claude-sonnet-4-5-20250929-v1:0' }] },
+    compatible: {
+      targets: [{ provider: 'openai-compatible', model: 'upstream-model', baseUrl: upstream.baseUrl }],
+      ...alias,
+    },
+  };
+  await writeFile(join(stateDir, 'test-models.json'), JSON.stringify({ models, imageHosts: ['images.example.com'] }));
+  const logs: string[] = [];
+  const cloud = await startCloud({
+    stateDir,
+    bedrock: (call) => (call.modelId === GUIDE || respond === undefined ? guide : respond)(call),
+    schedules: false,
+    environment: {
+      MODELS_FILE: join(stateDir, 'test-models.json'),
+      ...environment,
+    },
+    onLog: ({ text }) => logs.push(text),
+  });
+  return {
+    cloud,
+    upstream,
+    logs,
+    client: new OpenAI({ baseURL: cloud.url, apiKey: 'sk-local', maxRetries: 0 }),
+    async [Symbol.asyncDispose]() {
+      await cloud.close();
+      await upstream.close();
+      await rm(stateDir, { recursive: true, force: true });
+    },
+  };
+}

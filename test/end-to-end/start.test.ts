@@ -1,0 +1,110 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import OpenAI from 'openai';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+let stateDir: string;
+let started: ChildProcess[];
+beforeEach(async () => {
+  stateDir = await mkdtemp(join(tmpdir(), 'lambent-start-'));
+  started = [];
+});
+afterEach(async () => {
+  for (const child of started) child.kill('SIGKILL');
+  await rm(stateDir, { recursive: true, force: true });
+});
+
+/** Runs what `npm start` runs, without anything in the environment that would choose a model. */
+function start(environment: Record<string, string> = {}) {
+  const child = spawn(process.execPath, ['local/start.ts'], {
+    cwd: ROOT,
+    env: { PATH: process.env['PATH'], HOME: stateDir, STATE_DIR: stateDir, PORT: '0', ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  started.push(child);
+  let output = '';
+  const ready = new Promise<string>((resolveReady, reject) => {
+    const read = (chunk: Buffer) => {
+      output += chunk.toString();
+      const url = /^ready (\S+)$/m.exec(output)?.[1];
+      if (url !== undefined) resolveReady(url);
+    };
+    child.stdout.on('data', read);
+    child.stderr.on('data', read);
+    child.on('exit', (code) => reject(new Error(`exited with ${code}: ${output}`)));
+  });
+  return { child, ready, output: () => output };
+}
+
+async function lambdaProcesses(url: string): Promise<string[]> {
+  const list = spawn('ps', ['-eo', 'pid,ppid,args']);
+  let text = '';
+  list.stdout.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  await once(list, 'close');
+  void url;
+  return text.split('\n').filter((line) => /lambda:(chat|authorize)/.test(line));
+}
+
+describe('npm start', () => {
+  test('brings the guide up, and Ctrl-C ends every process it started', async () => {
+    const { child, ready, output } = start();
+    const client = new OpenAI({ baseURL: await ready, apiKey: 'sk-local', maxRetries: 0 });
+    const answer = await client.chat.completions.create({
+      model: 'default',
+      messages: [{ role: 'user', content: 'What is Lambent?' }],
+    });
+    expect(answer.choices[0]?.message.content).toMatch(/Lambent/);
+    expect(output()).toMatch(/guide/);
+    const mine = (await lambdaProcesses('')).filter((line) => Number(line.trim().split(/\s+/)[1]) === child.pid);
+    expect(mine.length).toBeGreaterThan(0);
+    child.kill('SIGINT');
+    const [code] = await once(child, 'exit');
+    expect(code).toBe(0);
+    const pids = mine.map((line) => Number(line.trim().split(/\s+/)[0]));
+    for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow();
+  });
+
+  test('finds its state again', async () => {
+    const first = start();
+    await first.ready;
+    first.child.kill('SIGINT');
+    await once(first.child, 'exit');
+    const second = start();
+    const client = new OpenAI({ baseURL: await second.ready, apiKey: 'sk-local', maxRetries: 0 });
+    expect((await client.models.list()).data.map(({ id }) => id)).toEqual(['default']);
+    expect(await readFile(join(stateDir, 'env'), 'utf8')).toMatch(/^export AWS_ENDPOINT_URL_DYNAMODB=http/m);
+  });
+
+  test.each([['99999'], ['web']])('says that the port %s is none', async (PORT) => {
+    const { child, ready, output } = start({ PORT });
+    await expect(ready).rejects.toThrow();
+    expect(child.exitCode).toBe(1);
+    expect(output()).toMatch(/PORT/);
+  });
+
+  test('says in one line that a port is taken', async () => {
+    const squatter = createServer().listen(0, '127.0.0.1');
+    await once(squatter, 'listening');
+    const address = squatter.address();
+    const port = typeof address === 'object' ? String(address?.port) : '';
+    const { child, ready, output } = start({ PORT: port });
+    await expect(ready).rejects.toThrow();
+    expect(child.exitCode).toBe(1);
+    expect(output()).toMatch(new RegExp(`port ${port}`, 'i'));
+    expect(output()).not.toMatch(/ at .*\.ts:/);
+    squatter.close();
+  });
+
+  test('names what is wrong in a models file', async () => {
+    const { ready, output } = start({ MODELS_FILE: join(ROOT, 'package.json') });
+    await expect(ready).rejects.toThrow();
+    expect(output()).toMatch(/package\.json/);
+  });
+});

@@ -1,0 +1,51 @@
+import { describe, expect, test } from 'vitest';
+import { conditions, settleConditions } from '../../infra/conditions.ts';
+import type { Setting } from '../../infra/settings.ts';
+
+const Conditions = { On: { 'Fn::Equals': ['true', 'true'] }, Off: { 'Fn::Equals': ['false', 'true'] } };
+const resource = (more: object) => ({ Type: 'AWS::SNS::Topic', ...more });
+
+describe('settling conditions', () => {
+  test('drops what a condition leaves out, and the conditions themselves', () => {
+    const Resources = { A: resource({ Condition: 'On' }), B: resource({ Condition: 'Off' }), C: resource({}) };
+    expect(settleConditions({ Conditions, Resources })).toEqual({ Resources: { A: resource({}), C: resource({}) } });
+  });
+
+  test('takes the side of an Fn::If that holds, and leaves out a property without a value', () => {
+    const choose = (name: string) => ({ 'Fn::If': [name, { Ref: 'A' }, { Ref: 'AWS::NoValue' }] });
+    const Properties = { Kept: choose('On'), Dropped: choose('Off'), List: [choose('Off'), choose('On'), 'plain'] };
+    expect(settleConditions({ Conditions, Resources: { A: resource({ Properties }) } })).toEqual({
+      Resources: { A: resource({ Properties: { Kept: { Ref: 'A' }, List: [{ Ref: 'A' }, 'plain'] } }) },
+    });
+  });
+
+  test('leaves everything else as it was', () => {
+    const template = {
+      Description: 'text',
+      Resources: { A: resource({ Properties: { N: 1, B: false, S: '', L: [] } }) },
+    };
+    expect(settleConditions({ ...template, Conditions })).toEqual(template);
+  });
+
+  test('refuses a condition that is not there', () => {
+    expect(() => settleConditions({ Conditions, Resources: { A: resource({ Condition: 'Of' }) } })).toThrow(
+      /no condition Of/,
+    );
+  });
+});
+
+test.each([
+  ['accessLog', 'false', 'AccessLog', false],
+  ['accessLog', true, 'AccessLog', true],
+  ['alarmEmail', 'ops@example.com', 'AlarmEmail', true],
+  ['chatProvisioned', '0', 'ChatProvisioned', false],
+  ['chatProvisioned', '2', 'ChatProvisioned', true],
+  ['authorizeProvisioned', 1, 'AuthorizeProvisioned', true],
+] as const)('the setting %s=%s makes the condition %s %s', async (setting: Setting, value, condition, holds) => {
+  const defaults = { accessLog: false, alarmEmail: '', chatProvisioned: 0, authorizeProvisioned: 0 };
+  const values = new Map<string, unknown>(Object.entries({ ...defaults, [setting]: value }));
+  const { Conditions } = await conditions({
+    resolveVariable: async (address) => values.get(address.replace('param:', '')),
+  });
+  expect(Conditions[condition]).toEqual({ 'Fn::Equals': [String(holds), 'true'] });
+});

@@ -1,0 +1,50 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { packageTemplate } from '../../infra/osls-package.ts';
+import type { Template } from '../../infra/template.ts';
+
+const templates = new Map<string, Promise<Template>>();
+
+/** The template that the given osls arguments make; made once for each set of arguments. */
+export function packaged(...args: string[]): Promise<Template> {
+  const key = args.join(' ');
+  const template = templates.get(key) ?? packageAnew(args);
+  templates.set(key, template);
+  return template;
+}
+
+async function packageAnew(args: readonly string[]): Promise<Template> {
+  const folder = await mkdtemp(join(tmpdir(), 'lambent-infra-'));
+  try {
+    return await packageTemplate(folder, args);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** Every setting that adds something to the template. */
+export const EVERYTHING = [
+  '--stage',
+  'prod',
+  ...['corsOrigin=https://app.example.com', 'alarmEmail=ops@example.com'].flatMap((setting) => ['--param', setting]),
+];
+
+export interface Found {
+  readonly id: string;
+  readonly properties: Readonly<Record<string, unknown>>;
+}
+
+/** The resources of a type. */
+export function ofType({ Resources }: Template, type: string): Found[] {
+  return Object.entries(Resources)
+    .filter(([, { Type }]) => Type === type)
+    .map(([id, { Properties = {} }]) => ({ id, properties: Properties }));
+}
+
+/** Everything below `value` that is an object, itself included. */
+export function* objectsIn(value: unknown): Generator<Readonly<Record<string, unknown>>> {
+  if (typeof value !== 'object' || value === null) return;
+  if (!Array.isArray(value)) yield value as Readonly<Record<string, unknown>>;
+  for (const item of Object.values(value)) yield* objectsIn(item);
+}

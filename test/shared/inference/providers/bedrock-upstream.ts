@@ -1,0 +1,93 @@
+import type { BedrockRuntimeClient, ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
+import type { ConverseCall, Frame, Responder } from '../../../../local/bedrock/frames.ts';
+import { startBedrock } from '../../../../local/bedrock/server.ts';
+import type { GenerationEvent, GenerationRequest } from '../../../../shared/inference/generation.ts';
+import { UpstreamError } from '../../../../shared/inference/model.ts';
+import { createBedrockClient, createBedrockModel } from '../../../../shared/inference/providers/bedrock.ts';
+import { type BedrockTarget, parseRegistry } from '../../../../shared/inference/registry.ts';
+import { aRequest, collect } from '../requests.ts';
+
+export const CLAUDE = 'eu.anthropic.claude-sonnet-4-5-20250929-v1:0';
+
+/** A target as `models.json` would have it, its defaults filled in. */
+export function aTarget(fields: Record<string, unknown> = {}): BedrockTarget {
+  const text = JSON.stringify({ models: { m: { targets: [{ provider: 'bedrock', model: CLAUDE, ...fields }] } } });
+  const [target] = parseRegistry(text, 'test').models['m']?.targets ?? [];
+  if (target?.provider !== 'bedrock') throw new Error('not a Bedrock target');
+  return target;
+}
+
+export const event = (content: ConverseStreamOutput): Frame => ({ type: 'event', event: content });
+export const text = (words: string, contentBlockIndex = 0): Frame =>
+  event({ contentBlockDelta: { contentBlockIndex, delta: { text: words } } });
+export const start = event({ messageStart: { role: 'assistant' } });
+export const blockStop = (contentBlockIndex = 0): Frame => event({ contentBlockStop: { contentBlockIndex } });
+export const stop = (stopReason: string): Frame =>
+  // A stop reason that this SDK doesn't know yet is among the cases.
+  event({ messageStop: { stopReason: stopReason as 'end_turn' } });
+export const usage = event({
+  metadata: { usage: { inputTokens: 7, outputTokens: 5, totalTokens: 12 }, metrics: { latencyMs: 3 } },
+});
+export const wholeAnswer: readonly Frame[] = [start, text('Hello'), blockStop(), stop('end_turn'), usage];
+
+export function script(...frames: readonly Frame[]): Responder {
+  return async function* () {
+    yield* frames;
+  };
+}
+
+/** The stand-in with the real SDK client before it, both ended together. */
+export class Upstream implements AsyncDisposable {
+  readonly calls: ConverseCall[] = [];
+  readonly client: BedrockRuntimeClient;
+  readonly #close: () => Promise<void>;
+
+  private constructor(client: BedrockRuntimeClient, close: () => Promise<void>, calls: ConverseCall[]) {
+    this.client = client;
+    this.#close = close;
+    this.calls = calls;
+  }
+
+  static async start(respond: Responder): Promise<Upstream> {
+    // The SDK signs whatever it sends; the stand-in doesn't look.
+    process.env['AWS_ACCESS_KEY_ID'] = 'test';
+    process.env['AWS_SECRET_ACCESS_KEY'] = 'test';
+    const calls: ConverseCall[] = [];
+    const server = await startBedrock({
+      respond: (call) => {
+        calls.push(call);
+        return respond(call);
+      },
+    });
+    return new Upstream(createBedrockClient({ region: 'eu-west-1', endpoint: server.url }), server.close, calls);
+  }
+
+  /** All events of the answer, or what it throws. */
+  ask(
+    changes: Partial<GenerationRequest> = {},
+    {
+      target = aTarget(),
+      streamed = true,
+      signal = new AbortController().signal,
+      maxOutputTokens = 4_096,
+    }: { target?: BedrockTarget; streamed?: boolean; signal?: AbortSignal; maxOutputTokens?: number } = {},
+  ): Promise<GenerationEvent[]> {
+    const model = createBedrockModel(target, this.client, { maxOutputTokens });
+    return collect(model.generate(aRequest(changes), { signal, streamed }));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.client.destroy();
+    await this.#close();
+  }
+}
+
+/** What `work` throws, as the provider's one kind of error. */
+export async function failureOf(work: Promise<unknown>): Promise<UpstreamError> {
+  const thrown = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  if (!(thrown instanceof UpstreamError)) throw new Error('expected an UpstreamError', { cause: thrown });
+  return thrown;
+}

@@ -1,0 +1,432 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { Frame } from '../../../../local/bedrock/frames.ts';
+import type { GenerationEvent } from '../../../../shared/inference/generation.ts';
+import { createBedrockModel } from '../../../../shared/inference/providers/bedrock.ts';
+import { aRequest, collect } from '../requests.ts';
+import {
+  aTarget,
+  blockStop,
+  event,
+  failureOf,
+  script,
+  start,
+  stop,
+  text,
+  Upstream,
+  usage,
+  wholeAnswer,
+} from './bedrock-upstream.ts';
+
+const USAGE = { inputTokens: 7, cachedInputTokens: 0, outputTokens: 5, reasoningTokens: 0 };
+
+const toolStart = (contentBlockIndex: number, toolUseId: string, name: string): Frame =>
+  event({ contentBlockStart: { contentBlockIndex, start: { toolUse: { toolUseId, name } } } });
+const toolInput = (contentBlockIndex: number, input: string): Frame =>
+  event({ contentBlockDelta: { contentBlockIndex, delta: { toolUse: { input } } } });
+
+describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $streamed)', ({ streamed }) => {
+  const answer = async (...frames: readonly Frame[]): Promise<GenerationEvent[]> => {
+    await using upstream = await Upstream.start(script(...frames));
+    return await upstream.ask({}, { streamed });
+  };
+
+  test('is text and its usage', async () => {
+    expect(await answer(...wholeAnswer)).toEqual([
+      { type: 'text', text: 'Hello' },
+      { type: 'finish', reason: 'stop', usage: USAGE },
+    ]);
+  });
+
+  test('numbers parallel tool calls, and gives one without arguments an empty object', async () => {
+    const events = await answer(
+      start,
+      text('Let me look.'),
+      blockStop(0),
+      toolStart(1, 'tooluse_a', 'weather'),
+      toolInput(1, '{"city":"Rome"}'),
+      blockStop(1),
+      toolStart(2, 'tooluse_b', 'now'),
+      blockStop(2),
+      stop('tool_use'),
+      usage,
+    );
+    expect(events).toEqual([
+      { type: 'text', text: 'Let me look.' },
+      { type: 'toolCall', index: 0, id: 'tooluse_a', name: 'weather' },
+      { type: 'toolArguments', index: 0, fragment: '{"city":"Rome"}' },
+      { type: 'toolCall', index: 1, id: 'tooluse_b', name: 'now' },
+      { type: 'toolArguments', index: 1, fragment: '{}' },
+      { type: 'finish', reason: 'toolCalls', usage: USAGE },
+    ]);
+  });
+
+  test('says that tools were called even if the model says end_turn', async () => {
+    const events = await answer(start, toolStart(0, 'a', 'now'), blockStop(0), stop('end_turn'), usage);
+    expect(events.at(-1)).toMatchObject({ type: 'finish', reason: 'toolCalls' });
+  });
+
+  test('carries signed reasoning, with what the model wants back', async () => {
+    const delta = (reasoningContent: object): Frame =>
+      event({ contentBlockDelta: { contentBlockIndex: 0, delta: { reasoningContent } as never } });
+    const events = await answer(
+      start,
+      delta({ text: 'Hmm. ' }),
+      delta({ signature: 'c2ln' }),
+      blockStop(0),
+      text('Yes', 1),
+      blockStop(1),
+      stop('end_turn'),
+      usage,
+    );
+    expect(events.slice(0, 3)).toEqual([
+      { type: 'reasoning', text: 'Hmm. ' },
+      {
+        type: 'reasoningEnd',
+        continuation: { provider: 'bedrock', data: { family: 'claude', text: 'Hmm. ', signature: 'c2ln' } },
+      },
+      { type: 'text', text: 'Yes' },
+    ]);
+  });
+
+  test('carries redacted reasoning byte for byte', async () => {
+    const redactedContent = Uint8Array.of(0, 255, 128, 1);
+    const events = await answer(
+      start,
+      event({ contentBlockDelta: { contentBlockIndex: 0, delta: { reasoningContent: { redactedContent } } } }),
+      blockStop(0),
+      stop('end_turn'),
+      usage,
+    );
+    const redacted = Buffer.from(redactedContent).toString('base64');
+    expect(events[0]).toEqual({
+      type: 'reasoningEnd',
+      continuation: { provider: 'bedrock', data: { family: 'claude', redacted } },
+    });
+  });
+
+  test('counts cached input as input', async () => {
+    const counted = { inputTokens: 10, outputTokens: 2, totalTokens: 142, cacheReadInputTokens: 100 };
+    const metadata = { usage: { ...counted, cacheWriteInputTokens: 30 }, metrics: { latencyMs: 1 } };
+    const events = await answer(start, text('x'), stop('end_turn'), event({ metadata }));
+    expect(events.at(-1)).toMatchObject({
+      usage: { inputTokens: 140, cachedInputTokens: 100, outputTokens: 2, reasoningTokens: 0 },
+    });
+  });
+
+  test('names the tier that served it', async () => {
+    const metadata = {
+      usage: { inputTokens: 1, outputTokens: 1, totalTokens: 2 },
+      metrics: { latencyMs: 1 },
+      serviceTier: { type: 'flex' as const },
+    };
+    const events = await answer(start, text('x'), stop('end_turn'), event({ metadata }));
+    expect(events.at(-1)).toMatchObject({ serviceTier: 'flex' });
+  });
+
+  test.each([
+    ['end_turn', 'stop'],
+    ['stop_sequence', 'stop'],
+    ['max_tokens', 'length'],
+    ['model_context_window_exceeded', 'length'],
+    ['guardrail_intervened', 'contentFilter'],
+    ['content_filtered', 'contentFilter'],
+    ['refusal', 'contentFilter'],
+    ['something_new', 'stop'],
+  ])('that stopped for %s finishes with %s', async (stopReason, reason) => {
+    const events = await answer(start, text('x'), blockStop(), stop(stopReason), usage);
+    expect(events.at(-1)).toMatchObject({ type: 'finish', reason });
+  });
+
+  test.each(['malformed_model_output', 'malformed_tool_use'])(
+    'that stopped for %s is no answer',
+    async (stopReason) => {
+      const error = await failureOf(answer(start, text('x'), blockStop(), stop(stopReason), usage));
+      expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'once', upstream: stopReason });
+    },
+  );
+});
+
+describe('an answer whose JSON was asked for as a tool', () => {
+  test.each([true, false])('is text again (streamed: %s)', async (streamed) => {
+    await using upstream = await Upstream.start(
+      script(start, toolStart(0, 'a', 'json_answer'), toolInput(0, '{"a":1}'), blockStop(0), stop('tool_use'), usage),
+    );
+    const events = await upstream.ask({ format: { type: 'json' } }, { streamed });
+    expect(events).toEqual([
+      { type: 'text', text: '{"a":1}' },
+      { type: 'finish', reason: 'stop', usage: USAGE },
+    ]);
+  });
+});
+
+const EXCEPTIONS = [
+  ['ThrottlingException', 429, 'Too many requests', 'rate_limit_exceeded', 'again'],
+  ['ThrottlingException', 429, 'Too many tokens per day, please wait', 'insufficient_quota', 'elsewhere'],
+  ['ServiceQuotaExceededException', 400, 'quota', 'insufficient_quota', 'elsewhere'],
+  ['ModelNotReadyException', 429, 'warming', 'upstream_unavailable', 'again'],
+  ['ServiceUnavailableException', 503, 'down', 'upstream_unavailable', 'again'],
+  ['InternalServerException', 500, 'oops', 'upstream_unavailable', 'again'],
+  ['ConflictException', 409, 'conflict', 'upstream_unavailable', 'again'],
+  ['ModelTimeoutException', 408, 'slow', 'upstream_timeout', 'once'],
+  ['ModelErrorException', 424, 'broke', 'upstream_unavailable', 'once'],
+  ['AccessDeniedException', 403, 'no', 'upstream_misconfigured', 'elsewhere'],
+  ['UnrecognizedClientException', 403, 'bad token', 'upstream_misconfigured', 'elsewhere'],
+  ['ExpiredTokenException', 403, 'expired', 'upstream_misconfigured', 'elsewhere'],
+  ['ResourceNotFoundException', 404, 'no model', 'upstream_misconfigured', 'elsewhere'],
+  ['ValidationException', 400, 'temperature: wrong', 'upstream_rejected', 'never'],
+  ['ValidationException', 400, 'Input is too long for requested model.', 'context_length_exceeded', 'never'],
+  ['ValidationException', 400, 'prompt is too long: 9 tokens > 8 maximum', 'context_length_exceeded', 'never'],
+  ['ValidationException', 400, 'The provided model identifier is invalid.', 'upstream_misconfigured', 'elsewhere'],
+  ['SomethingNewException', 500, 'new', 'upstream_unavailable', 'again'],
+  ['SomethingNewException', 429, 'new', 'rate_limit_exceeded', 'again'],
+  ['SomethingNewException', 400, 'new', 'upstream_rejected', 'never'],
+] as const;
+
+describe('an exception', () => {
+  test.each(EXCEPTIONS)('%s (%i, "%s") before the answer is %s, to be tried %s', async (...row) => {
+    const [name, status, message, code, recovery] = row;
+    for (const streamed of [true, false]) {
+      await using upstream = await Upstream.start(script({ type: 'error', status, name, message }));
+      const error = await failureOf(upstream.ask({}, { streamed }));
+      expect(error).toMatchObject({ code, recovery, upstream: name, message });
+    }
+  });
+
+  test.each([
+    ['throttlingException', 'rate_limit_exceeded', 'again'],
+    ['serviceUnavailableException', 'upstream_unavailable', 'again'],
+    ['internalServerException', 'upstream_unavailable', 'again'],
+    ['modelStreamErrorException', 'upstream_cut', 'again'],
+    ['validationException', 'upstream_rejected', 'never'],
+    ['modelTimeoutException', 'upstream_timeout', 'once'],
+    ['somethingNewException', 'upstream_cut', 'again'],
+  ])('%s inside the stream is %s, to be tried %s', async (name, code, recovery) => {
+    for (const before of [[], [start], [start, text('Hel')]]) {
+      await using upstream = await Upstream.start(script(...before, { type: 'exception', name, message: 'because' }));
+      expect(await failureOf(upstream.ask())).toMatchObject({ code, recovery, message: 'because' });
+    }
+  });
+
+  test.each([
+    [{ 'retry-after': '3' }, 3_000],
+    [{ 'retry-after-ms': '250' }, 250],
+    [{ 'x-amz-retry-after': '1500' }, 1_500],
+    [{ 'retry-after': 'soon' }, undefined],
+    [{}, undefined],
+  ])('with the headers %o asks for a pause of %s ms', async (headers, retryAfterMs) => {
+    const error = { type: 'error', status: 429, name: 'ThrottlingException', message: 'slow', headers } as const;
+    await using upstream = await Upstream.start(script(error));
+    expect((await failureOf(upstream.ask())).retryAfterMs).toBe(retryAfterMs);
+  });
+
+  test('shows no account id to the caller', async () => {
+    const message = 'model arn:aws:bedrock:eu-west-1:123456789012:inference-profile/x takes no images';
+    await using upstream = await Upstream.start(
+      script({ type: 'error', status: 400, name: 'ValidationException', message }),
+    );
+    expect((await failureOf(upstream.ask())).message).toBe('model the model takes no images');
+  });
+
+  test('is not retried by the SDK: the router decides that', async () => {
+    await using upstream = await Upstream.start(
+      script({ type: 'error', status: 503, name: 'ServiceUnavailableException', message: 'down' }),
+    );
+    await failureOf(upstream.ask());
+    expect(upstream.calls).toHaveLength(1);
+  });
+});
+
+describe('a connection', () => {
+  const everyPoint = wholeAnswer.slice(0, -1).map((_, count) => count);
+
+  test.each(everyPoint)('cut after %i frames is a cut answer', async (count) => {
+    await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, count), { type: 'cut' }));
+    const error = await failureOf(upstream.ask());
+    expect(error).toMatchObject({ code: 'upstream_cut', recovery: 'again' });
+  });
+
+  test.each(everyPoint)('ended regularly after %i frames, before messageStop, is a cut answer', async (count) => {
+    await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, count)));
+    expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_cut', recovery: 'again' });
+  });
+
+  test('cut after messageStop loses the usage, not the answer', async () => {
+    await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, -1), { type: 'cut' }));
+    expect(await upstream.ask()).toEqual([
+      { type: 'text', text: 'Hello' },
+      { type: 'finish', reason: 'stop', usage: undefined },
+    ]);
+  });
+
+  test('cut before a buffered answer is an unavailable upstream', async () => {
+    await using upstream = await Upstream.start(script({ type: 'cut' }));
+    const error = await failureOf(upstream.ask({}, { streamed: false }));
+    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+  });
+
+  test('that nobody accepts is an unavailable upstream', async () => {
+    const upstream = await Upstream.start(script());
+    await upstream[Symbol.asyncDispose]();
+    expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+  });
+
+  test('with bytes that are no event stream is a cut answer', async () => {
+    await using upstream = await Upstream.start(script(start, { type: 'bytes', bytes: Buffer.from('x'.repeat(400)) }));
+    expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_cut' });
+  });
+
+  test('with a body that is no JSON is malformed, and the error quotes none of it', async () => {
+    await using upstream = await Upstream.start(script({ type: 'bytes', bytes: Buffer.from('secret answer') }));
+    const error = await failureOf(upstream.ask({}, { streamed: false }));
+    expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'once' });
+    expect(error.cause).toBeUndefined();
+    expect(error.message).not.toContain('secret');
+  });
+
+  test('is used again for the next call', async () => {
+    await using upstream = await Upstream.start(script(...wholeAnswer));
+    const opened = await connectionsOf(upstream, async () => {
+      for (let call = 0; call < 5; call++) await upstream.ask();
+    });
+    expect(opened).toBe(1);
+  });
+});
+
+/** How many TCP connections `work` opens. */
+async function connectionsOf(upstream: Upstream, work: () => Promise<void>): Promise<number> {
+  const { default: diagnostics } = await import('node:diagnostics_channel');
+  let opened = 0;
+  const count = (): void => void opened++;
+  diagnostics.subscribe('net.client.socket', count);
+  try {
+    await work();
+  } finally {
+    diagnostics.unsubscribe('net.client.socket', count);
+  }
+  expect(upstream.calls.length).toBeGreaterThan(0);
+  return opened;
+}
+
+describe('an abort', () => {
+  const stalls: readonly [string, readonly Frame[]][] = [
+    ['before the response', [{ type: 'pause', ms: 60_000 }]],
+    ['before the first token', [start, { type: 'pause', ms: 60_000 }]],
+    ['in the middle', [start, text('Hel'), { type: 'pause', ms: 60_000 }]],
+    ['before the usage', [...wholeAnswer.slice(0, -1), { type: 'pause', ms: 60_000 }]],
+  ];
+
+  test.each(stalls)('%s closes the upstream within a second and throws its reason', async (_when, frames) => {
+    await using upstream = await Upstream.start(script(...frames));
+    const cancel = new AbortController();
+    const asked = upstream.ask({}, { signal: cancel.signal }).catch((reason: unknown) => reason);
+    await until(() => upstream.calls.length === 1);
+    await sleep(50);
+    const reason = new Error('the caller gave up');
+    cancel.abort(reason);
+    expect(await asked).toBe(reason);
+    await until(() => upstream.calls[0]?.signal.aborted === true, 1_000);
+  });
+
+  test('of a buffered call does so too', async () => {
+    await using upstream = await Upstream.start(script({ type: 'pause', ms: 60_000 }));
+    const cancel = new AbortController();
+    const asked = upstream.ask({}, { streamed: false, signal: cancel.signal }).catch((reason: unknown) => reason);
+    await until(() => upstream.calls.length === 1);
+    cancel.abort(new Error('gone'));
+    expect(await asked).toMatchObject({ message: 'gone' });
+    await until(() => upstream.calls[0]?.signal.aborted === true, 1_000);
+  });
+
+  test('before the call sends nothing', async () => {
+    await using upstream = await Upstream.start(script(...wholeAnswer));
+    await expect(upstream.ask({}, { signal: AbortSignal.abort(new Error('early')) })).rejects.toThrow('early');
+    expect(upstream.calls).toHaveLength(0);
+  });
+
+  test('is not needed by a reader who stops reading: that closes the upstream as well', async () => {
+    await using upstream = await Upstream.start(script(start, text('Hel'), { type: 'pause', ms: 60_000 }));
+    const model = createBedrockModel(aTarget(), upstream.client, { maxOutputTokens: 10 });
+    const { signal } = new AbortController();
+    for await (const _event of model.generate(aRequest(), { signal, streamed: true })) break;
+    await until(() => upstream.calls[0]?.signal.aborted === true, 1_000);
+  });
+});
+
+async function until(condition: () => boolean, withinMs = 5_000): Promise<void> {
+  const deadline = Date.now() + withinMs;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error(`not so within ${withinMs} ms`);
+    await sleep(5);
+  }
+}
+
+test('nothing is sent before the first event is asked for', async () => {
+  await using upstream = await Upstream.start(script(...wholeAnswer));
+  const model = createBedrockModel(aTarget(), upstream.client, { maxOutputTokens: 10 });
+  const events = model.generate(aRequest(), { signal: new AbortController().signal, streamed: true });
+  await sleep(50);
+  expect(upstream.calls).toHaveLength(0);
+  await collect(events);
+  expect(upstream.calls).toHaveLength(1);
+});
+
+type ScriptedBlock = { text: string } | { tool: string; args: unknown };
+
+const blocks: fc.Arbitrary<ScriptedBlock[]> = fc.array(
+  fc.oneof(
+    fc.record({ text: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }) }),
+    fc.record({
+      tool: fc.stringMatching(/^[a-z]{1,8}$/),
+      args: fc.dictionary(fc.string({ maxLength: 5 }), fc.jsonValue({ maxDepth: 2 }), { maxKeys: 4 }),
+    }),
+  ),
+  { maxLength: 5 },
+);
+
+/** Cuts `whole` into pieces whose lengths follow `sizes`, over and over. */
+function pieces(whole: string, sizes: readonly number[]): string[] {
+  const cut: string[] = [];
+  for (let at = 0, turn = 0; at < whole.length; turn++) {
+    const size = sizes[turn % sizes.length] ?? 1;
+    cut.push(whole.slice(at, at + size));
+    at += size;
+  }
+  return cut;
+}
+
+test('whatever the fragments, the same text and the same tool arguments come out, streamed or not', async () => {
+  let frames: Frame[] = [];
+  await using upstream = await Upstream.start(async function* () {
+    yield* frames;
+  });
+  await fc.assert(
+    fc.asyncProperty(blocks, fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 }), async (answer, sizes) => {
+      frames = [start];
+      for (const [index, block] of answer.entries()) {
+        if ('text' in block) frames.push(...pieces(block.text, sizes).map((piece) => text(piece, index)));
+        else {
+          frames.push(toolStart(index, `tooluse_${index}`, block.tool));
+          frames.push(...pieces(JSON.stringify(block.args), sizes).map((piece) => toolInput(index, piece)));
+        }
+        frames.push(blockStop(index));
+      }
+      frames.push(stop('end_turn'), usage);
+      for (const streamed of [true, false]) {
+        const events = await upstream.ask({}, { streamed });
+        const said = events.flatMap((one) => (one.type === 'text' ? one.text : [])).join('');
+        expect(said).toBe(answer.flatMap((block) => ('text' in block ? block.text : [])).join(''));
+        const tools = answer.flatMap((block) => ('tool' in block ? [block] : []));
+        for (const [index, { tool, args }] of tools.entries()) {
+          const fragments = events.filter((one) => one.type === 'toolArguments' && one.index === index);
+          const written = fragments.map((one) => (one.type === 'toolArguments' ? one.fragment : '')).join('');
+          expect(JSON.parse(written)).toEqual(JSON.parse(JSON.stringify(args)));
+          expect(events).toContainEqual(expect.objectContaining({ type: 'toolCall', index, name: tool }));
+        }
+        expect(events.at(-1)).toMatchObject({ reason: tools.length > 0 ? 'toolCalls' : 'stop' });
+      }
+    }),
+    { numRuns: 60 },
+  );
+});

@@ -1,0 +1,407 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createOpenAICompatibleModel } from '../../../../shared/inference/providers/openai-compatible.ts';
+import { durationMs, retryAfterMs } from '../../../../shared/inference/providers/openai-compatible-retry-after.ts';
+import { errorBody } from '../../../../shared/openai/errors.ts';
+import { LambentError } from '../../../../shared/runtime/errors.ts';
+import { startUpstream, type Upstream } from '../../../upstreams/openai-upstream.ts';
+import type { Reply } from '../../../upstreams/reply.ts';
+import { aRequest } from '../requests.ts';
+import { aTarget, call, KEY, outcomeOf, upstreamErrorOf } from './openai-compatible-calls.ts';
+
+let upstream: Upstream;
+let reply: Reply;
+
+beforeAll(async () => {
+  upstream = await startUpstream(() => reply);
+});
+afterAll(() => upstream.close());
+
+async function errorOf(answer: Reply, request = {}) {
+  reply = answer;
+  return upstreamErrorOf(await call(upstream.baseUrl, { request }));
+}
+
+const openai = (message: string, rest: object = {}) => ({
+  error: { message, type: 'invalid_request_error', param: null, code: null, ...rest },
+});
+
+describe('a status', () => {
+  test.each([
+    [400, 'upstream_rejected', 'never'],
+    [401, 'upstream_misconfigured', 'elsewhere'],
+    [402, 'insufficient_quota', 'elsewhere'],
+    [403, 'upstream_misconfigured', 'elsewhere'],
+    [404, 'upstream_misconfigured', 'elsewhere'],
+    [405, 'upstream_misconfigured', 'elsewhere'],
+    [408, 'upstream_timeout', 'again'],
+    [409, 'upstream_unavailable', 'again'],
+    [413, 'request_too_large', 'never'],
+    [422, 'upstream_rejected', 'never'],
+    [425, 'upstream_unavailable', 'again'],
+    [429, 'rate_limit_exceeded', 'again'],
+    [500, 'upstream_unavailable', 'again'],
+    [502, 'upstream_unavailable', 'again'],
+    [503, 'upstream_unavailable', 'again'],
+    [504, 'upstream_timeout', 'again'],
+    [529, 'upstream_unavailable', 'again'],
+  ])('%i is %s, to be tried %s', async (status, code, recovery) => {
+    const error = await errorOf({ status, body: openai('It is what it is') });
+    expect(error).toMatchObject({ code, recovery, upstream: `${status} invalid_request_error` });
+  });
+
+  test.each([301, 302, 307, 308])('%i is a misconfiguration: redirects are not followed', async (status) => {
+    const seen = upstream.requests.length;
+    const error = await errorOf({ status, headers: { location: `${upstream.baseUrl}/elsewhere` }, body: '' });
+    expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere' });
+    expect(upstream.requests.length).toBe(seen + 1);
+  });
+
+  test.each([400, 404, 502])(
+    '%i with a page instead of an error object is never the caller’s fault',
+    async (status) => {
+      const error = await errorOf({ status, headers: { 'content-type': 'text/html' }, body: '<h1>nginx</h1>' });
+      expect(error.recovery).not.toBe('never');
+      expect(error.message).not.toContain('nginx');
+    },
+  );
+
+  test('counts even when the body is cut off', async () => {
+    const error = await errorOf({ status: 429, headers: { 'retry-after': '3' }, steps: [{ send: '{"err' }, 'cut'] });
+    expect(error).toMatchObject({ code: 'rate_limit_exceeded', retryAfterMs: 3_000 });
+  });
+});
+
+describe('what is said', () => {
+  test.each([
+    ['OpenAI', 400, openai('too many', { code: 'context_length_exceeded', param: 'messages' })],
+    [
+      'vLLM',
+      400,
+      {
+        object: 'error',
+        message: "This model's maximum context length is 4096 tokens. However, you requested 5000.",
+        type: 'BadRequestError',
+        code: 400,
+      },
+    ],
+    [
+      'llama.cpp',
+      400,
+      {
+        error: {
+          code: 400,
+          message: 'the request exceeds the available context size',
+          type: 'exceed_context_size_error',
+        },
+      },
+    ],
+    [
+      'Gemini',
+      400,
+      [
+        {
+          error: {
+            code: 400,
+            message: 'The input token count (2000000) exceeds the maximum number of tokens allowed',
+            status: 'INVALID_ARGUMENT',
+          },
+        },
+      ],
+    ],
+    ['a proxy of Anthropic’s', 400, openai('prompt is too long: 210000 tokens > 200000 maximum')],
+    [
+      'Groq',
+      400,
+      openai('Please reduce the length of the messages or completion.', { code: 'context_length_exceeded' }),
+    ],
+    ['a strict server', 413, openai('maximum context length is 8192')],
+  ])('by %s about the context is context_length_exceeded', async (_, status, body) => {
+    expect(await errorOf({ status, body })).toMatchObject({ code: 'context_length_exceeded', recovery: 'never' });
+  });
+
+  test.each([
+    ['OpenAI', 400, openai('flagged', { code: 'content_policy_violation' })],
+    [
+      'Azure',
+      400,
+      {
+        error: {
+          message: 'The response was filtered',
+          code: 'content_filter',
+          param: 'prompt',
+          innererror: { code: 'ResponsibleAIPolicyViolation' },
+        },
+      },
+    ],
+    [
+      'DeepSeek',
+      400,
+      { error: { message: 'Content Exists Risk', type: 'invalid_request_error', code: 'invalid_request_error' } },
+    ],
+    [
+      'Alibaba',
+      400,
+      { error: { code: 'data_inspection_failed', message: 'Input data may contain inappropriate content.' } },
+    ],
+    [
+      'OpenRouter',
+      403,
+      { error: { code: 403, message: 'Your input was flagged by moderation', metadata: { reasons: ['x'] } } },
+    ],
+  ])('by %s about the content is content_filter', async (_, status, body) => {
+    expect(await errorOf({ status, body })).toMatchObject({ code: 'content_filter', recovery: 'never' });
+  });
+
+  test.each([
+    [
+      'OpenAI',
+      429,
+      openai('You exceeded your current quota', { type: 'insufficient_quota', code: 'insufficient_quota' }),
+    ],
+    ['Moonshot', 429, { error: { message: 'Your account is suspended', type: 'exceeded_current_quota_error' } }],
+    [
+      'DeepSeek',
+      402,
+      { error: { message: 'Insufficient Balance', type: 'unknown_error', code: 'invalid_request_error' } },
+    ],
+    ['Alibaba', 400, { error: { code: 'Arrearage', message: 'Access denied' } }],
+  ])('by %s about money is insufficient_quota, not a throttle', async (_, status, body) => {
+    expect(await errorOf({ status, body })).toMatchObject({ code: 'insufficient_quota', recovery: 'elsewhere' });
+  });
+
+  test.each([
+    [
+      'Gemini’s key',
+      400,
+      [
+        {
+          error: { code: 400, message: 'API key not valid. Please pass a valid API key.', status: 'INVALID_ARGUMENT' },
+        },
+      ],
+    ],
+    ['xAI’s key', 400, { code: 'Client specified an invalid argument', error: 'Incorrect API key provided: xa***' }],
+    ['DeepSeek’s model', 400, { error: { message: 'Model Not Exist', type: 'invalid_request_error' } }],
+    [
+      'SiliconFlow’s model',
+      400,
+      { code: 20012, message: 'Model does not exist. Please check it carefully.', data: null },
+    ],
+    ['OpenRouter’s model', 400, { error: { code: 400, message: 'foo/bar is not a valid model ID' } }],
+    ['Ollama’s model', 404, { error: { message: 'model "x" not found, try pulling it first', type: 'api_error' } }],
+  ])('about %s is the operator’s to mend', async (_, status, body) => {
+    expect(await errorOf({ status, body })).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere' });
+  });
+
+  test('about a size per minute, by Groq, may be served elsewhere', async () => {
+    const body = openai('Request too large for model on tokens per minute (TPM)', {
+      type: 'tokens',
+      code: 'rate_limit_exceeded',
+    });
+    expect(await errorOf({ status: 413, body })).toMatchObject({ code: 'rate_limit_exceeded', recovery: 'elsewhere' });
+  });
+});
+
+describe('what the caller sees', () => {
+  test('of a rejection is the upstream’s message, and the caller’s own parameter', async () => {
+    const body = openai("Invalid 'max_tokens'", { param: 'max_tokens' });
+    const request = { parameterNames: { maxOutputTokens: 'max_output_tokens' } };
+    expect(await errorOf({ status: 400, body }, request)).toMatchObject({
+      message: "Invalid 'max_tokens'",
+      param: 'max_output_tokens',
+    });
+  });
+
+  test('keeps a path where the names are the same, and only the name where they are not', async () => {
+    const body = openai('Bad', { param: 'messages.[2].content' });
+    expect(await errorOf({ status: 400, body })).toMatchObject({ param: 'messages.[2].content' });
+    expect(await errorOf({ status: 400, body }, { parameterNames: { messages: 'input' } })).toMatchObject({
+      param: 'input',
+    });
+  });
+
+  test('of FastAPI’s validation is the place and the complaint, never the input', async () => {
+    const body = {
+      detail: [{ type: 'x', loc: ['body', 'temperature'], msg: 'Input should be less than 2', input: 'CANARY' }],
+    };
+    const error = await errorOf({ status: 422, body });
+    expect(error.message).toBe('temperature: Input should be less than 2');
+  });
+
+  test('is bounded', async () => {
+    const error = await errorOf({ status: 400, body: openai('x'.repeat(50_000)) });
+    expect(error.message.length).toBeLessThan(2_000);
+  });
+
+  test.each([500, 503, 429, 404, 401])('of a %i has nothing of the upstream’s', async (status) => {
+    const error = await errorOf({ status, body: openai('stack trace of host 10.1.2.3') });
+    expect(JSON.stringify(errorBody(error))).not.toContain('10.1.2.3');
+  });
+
+  test.each([400, 401, 403, 429, 500])('of a %i, and the log, never has the key', async (status) => {
+    const body = openai(`Incorrect value ${KEY} given`, { code: KEY, param: 'x' });
+    const error = await errorOf({ status, body });
+    expect(`${error.message} ${error.stack} ${error.upstream} ${JSON.stringify(error)}`).not.toContain(KEY);
+  });
+});
+
+describe('how long to wait', () => {
+  const now = Date.parse('2026-11-21T10:00:00Z');
+  const date = 'Sat, 21 Nov 2026 10:00:00 GMT';
+
+  test.each([
+    [{ 'retry-after-ms': '250' }, 250],
+    [{ 'retry-after-ms': '1500.5', 'retry-after': '9' }, 1_501],
+    [{ 'retry-after': '2' }, 2_000],
+    [{ 'retry-after': '0' }, 0],
+    [{ 'retry-after': '0.35' }, 350],
+    [{ 'retry-after': ' 7 ' }, 7_000],
+    [{ 'retry-after': '1m30s' }, 90_000],
+    [{ 'retry-after': 'Sat, 21 Nov 2026 10:00:05 GMT' }, 5_000],
+    [{ 'retry-after': 'Saturday, 21-Nov-26 10:00:05 GMT' }, 5_000],
+    [{ 'retry-after': 'Sat, 21 Nov 2026 09:00:00 GMT' }, 0],
+    [{ 'x-ratelimit-reset-requests': '1s' }, 1_000],
+    [{ 'x-ratelimit-reset-tokens': '6m0s' }, 360_000],
+    [{ 'x-ratelimit-reset-requests': '20ms', 'x-ratelimit-reset-tokens': '7.66s' }, 20],
+    [
+      {
+        ...{ 'x-ratelimit-reset-requests': '20ms', 'x-ratelimit-remaining-requests': '10' },
+        ...{ 'x-ratelimit-reset-tokens': '7.66s', 'x-ratelimit-remaining-tokens': '0' },
+      },
+      7_660,
+    ],
+    [{ 'x-ratelimit-reset': String(Date.parse('2026-11-21T10:00:03Z')) }, 3_000],
+    [{ 'x-ratelimit-reset': String(Date.parse('2026-11-21T10:00:03Z') / 1000) }, 3_000],
+    [{ 'x-ratelimit-reset': '12' }, 12_000],
+    [{ 'x-ratelimit-reset-requests': '2026-11-21T10:00:04Z' }, 4_000],
+    [{ 'retry-after': '999999999' }, 86_400_000],
+    [{ 'retry-after': 'soon' }, undefined],
+    [{ 'retry-after': '-5' }, undefined],
+    [{}, undefined],
+  ])('is read from %j', async (headers, expected) => {
+    expect(retryAfterMs(429, { date, ...headers }, now)).toBe(expected);
+    const error = await errorOf({ status: 429, headers: { date, ...headers }, body: openai('slow down') });
+    expect(error.retryAfterMs).toBe(expected);
+  });
+
+  test('is reckoned by the upstream’s own clock', () => {
+    const headers = { date: 'Sat, 21 Nov 2026 08:00:00 GMT', 'retry-after': 'Sat, 21 Nov 2026 08:00:05 GMT' };
+    expect(retryAfterMs(503, headers, now)).toBe(5_000);
+  });
+
+  test('is not read from the state of limits on an answer that is no throttle', () => {
+    expect(retryAfterMs(500, { 'x-ratelimit-reset-tokens': '6m0s' }, now)).toBeUndefined();
+  });
+
+  test.each([
+    [openai('Rate limit reached. Please try again in 1.2s. Visit …'), 1_200],
+    [openai('Please try again in 20ms.'), 20],
+    [
+      [
+        {
+          error: {
+            code: 429,
+            message: 'Quota',
+            status: 'RESOURCE_EXHAUSTED',
+            details: [{ '@type': 'a' }, { '@type': 'type.googleapis.com/google.rpc.RetryInfo', retryDelay: '34s' }],
+          },
+        },
+      ],
+      34_000,
+    ],
+  ])('is read from the body %j when no header says', async (body, expected) => {
+    expect(await errorOf({ status: 429, body })).toMatchObject({ code: 'rate_limit_exceeded', retryAfterMs: expected });
+  });
+
+  test('of any duration is the sum of its parts', () => {
+    fc.assert(
+      fc.property(fc.nat(99), fc.nat(59), fc.nat(59), fc.nat(999), (h, m, s, ms) => {
+        expect(durationMs(`${h}h${m}m${s}s${ms}ms`)).toBe(((h * 60 + m) * 60 + s) * 1_000 + ms);
+      }),
+    );
+  });
+
+  test('of anything is undefined or within a day', () => {
+    fc.assert(
+      fc.property(
+        fc.dictionary(fc.constantFrom('retry-after', 'retry-after-ms', 'x-ratelimit-reset', 'date'), fc.string()),
+        (headers) => {
+          const wait = retryAfterMs(429, headers, now);
+          expect(wait === undefined || (wait >= 0 && wait <= 86_400_000)).toBe(true);
+        },
+      ),
+    );
+  });
+});
+
+describe('a connection', () => {
+  test('refused is upstream_unavailable, to be tried again', async () => {
+    const gone = await startUpstream();
+    await gone.close();
+    expect(upstreamErrorOf(await call(gone.baseUrl))).toMatchObject({
+      code: 'upstream_unavailable',
+      recovery: 'again',
+      upstream: 'ECONNREFUSED',
+    });
+  });
+
+  test('to a name that does not exist is upstream_unavailable', async () => {
+    const error = upstreamErrorOf(await call('http://no-such-host.invalid/v1'));
+    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+  });
+
+  test('without TLS on the other side is upstream_unavailable', async () => {
+    const error = upstreamErrorOf(await call(upstream.baseUrl.replace('http:', 'https:')));
+    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+  });
+
+  test('closed before the answer is upstream_unavailable', async () => {
+    await using cutting = await startUpstream(() => 'cut');
+    expect(upstreamErrorOf(await call(cutting.baseUrl))).toMatchObject({
+      code: 'upstream_unavailable',
+      recovery: 'again',
+      retryAfterMs: undefined,
+    });
+  });
+
+  test('to what doesn’t speak HTTP is upstream_malformed', async () => {
+    const server = createServer((socket) => socket.end('SSH-2.0-OpenSSH_9.6\r\n'));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    const port = typeof address === 'object' ? address?.port : undefined;
+    expect(upstreamErrorOf(await call(`http://127.0.0.1:${port}/v1`)).code).toBe('upstream_malformed');
+    server.close();
+  });
+});
+
+describe('a key', () => {
+  const outcomeWith = (secret: () => Promise<string>) =>
+    outcomeOf(
+      createOpenAICompatibleModel(aTarget(upstream.baseUrl), { maxOutputTokens: 10, secret }).generate(aRequest(), {
+        signal: new AbortController().signal,
+        streamed: true,
+      }),
+    );
+
+  test('that is missing is a misconfiguration of this target, and another may serve', async () => {
+    const missing = new LambentError('configuration', 'env:KEY is missing or empty');
+    const error = upstreamErrorOf(await outcomeWith(() => Promise.reject(missing)));
+    expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere', message: missing.message });
+  });
+
+  test('that can’t be looked up for the moment may be there again soon', async () => {
+    const error = upstreamErrorOf(
+      await outcomeWith(() => Promise.reject(new LambentError('upstream_unavailable', 'ssm:k'))),
+    );
+    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+  });
+
+  test('that can’t be a header is a misconfiguration, and is not shown', async () => {
+    const error = upstreamErrorOf(await outcomeWith(async () => 'broken\nsecret'));
+    expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere' });
+    expect(`${error.message} ${error.cause}`).not.toContain('secret');
+  });
+});

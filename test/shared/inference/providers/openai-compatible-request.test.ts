@@ -1,0 +1,393 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CAPABILITIES } from '../../../../shared/inference/capabilities.ts';
+import type { GenerationRequest, Message } from '../../../../shared/inference/generation.ts';
+import {
+  dialectOf,
+  openAICompatibleCapabilities,
+} from '../../../../shared/inference/providers/openai-compatible-dialect.ts';
+import { requestWriter } from '../../../../shared/inference/providers/openai-compatible-request.ts';
+import type { OpenAICompatibleTarget } from '../../../../shared/inference/registry.ts';
+import { type SeenRequest, startUpstream, type Upstream } from '../../../upstreams/openai-upstream.ts';
+import { EVENT_STREAM, type Reply } from '../../../upstreams/reply.ts';
+import { aRequest } from '../requests.ts';
+import { aModel, aTarget, call, KEY, outcomeOf, recording, upstreamErrorOf } from './openai-compatible-calls.ts';
+
+let upstream: Upstream;
+let answer: (body: Record<string, unknown>) => Reply;
+
+beforeAll(async () => {
+  upstream = await startUpstream(({ body }) => answer(Object(body)));
+});
+afterAll(() => upstream.close());
+
+const OK: Reply = { body: { choices: [{ message: { content: 'ok' }, finish_reason: 'stop' }] } };
+
+/** What the upstream gets to see of a call. */
+async function seen(
+  request: Partial<GenerationRequest> = {},
+  target: Partial<OpenAICompatibleTarget> = {},
+): Promise<SeenRequest> {
+  answer = () => OK;
+  const { error } = await call(upstream.baseUrl, { request, target, streamed: false });
+  if (error !== undefined) throw error;
+  const last = upstream.requests.at(-1);
+  if (last === undefined) throw new Error('The upstream saw nothing');
+  return last;
+}
+
+/** The body as a target elsewhere would get it, without a call to it. */
+function bodyFor(baseUrl: string, request: Partial<GenerationRequest>, changes: Partial<OpenAICompatibleTarget> = {}) {
+  const target = aTarget(baseUrl, changes);
+  const capabilities = openAICompatibleCapabilities(target);
+  const write = requestWriter(target, { capabilities, maxOutputTokens: 1_000, upstream: 'this-one' });
+  return write(aRequest(request), false, { maxTokensParameter: 'max_tokens', streamOptions: true });
+}
+
+describe('the body', () => {
+  test('of a plain request has nothing that a dialect could refuse', async () => {
+    expect((await seen()).body).toEqual({
+      model: 'upstream-model',
+      messages: [{ role: 'user', content: 'Hello' }],
+      max_tokens: 1_000,
+    });
+  });
+
+  test('of a stream asks for usage', async () => {
+    answer = () => ({ headers: EVENT_STREAM, body: recording('openai-text') });
+    await call(upstream.baseUrl);
+    expect(upstream.requests.at(-1)?.body).toMatchObject({ stream: true, stream_options: { include_usage: true } });
+  });
+
+  test('has every setting that was asked for', async () => {
+    const { body } = await seen({
+      temperature: 0,
+      topP: 0.9,
+      stop: ['END'],
+      seed: 7,
+      frequencyPenalty: 0.5,
+      presencePenalty: -1,
+      logitBias: { '50256': -100 },
+      topLogprobs: 3,
+      reasoningEffort: 'high',
+      verbosity: 'low',
+      maxOutputTokens: 50,
+    });
+    expect(body).toEqual({
+      model: 'upstream-model',
+      messages: [{ role: 'user', content: 'Hello' }],
+      temperature: 0,
+      top_p: 0.9,
+      stop: ['END'],
+      seed: 7,
+      frequency_penalty: 0.5,
+      presence_penalty: -1,
+      logit_bias: { '50256': -100 },
+      logprobs: true,
+      top_logprobs: 3,
+      reasoning_effort: 'high',
+      verbosity: 'low',
+      max_tokens: 50,
+    });
+  });
+
+  test('leaves out what is neutral', async () => {
+    const { body } = await seen({
+      frequencyPenalty: 0,
+      presencePenalty: 0,
+      logitBias: {},
+      verbosity: 'medium',
+      serviceTier: 'auto',
+      toolChoice: 'none',
+      topLogprobs: 0,
+    });
+    expect(Object.keys(Object(body)).sort()).toEqual(['logprobs', 'max_tokens', 'messages', 'model']);
+  });
+
+  test('never asks for more tokens than the alias allows', async () => {
+    expect((await seen({ maxOutputTokens: 5_000 })).body).toMatchObject({ max_tokens: 1_000 });
+  });
+
+  test('hands on unknown fields as they came, and never instead of our own', async () => {
+    const { body } = await seen({ unknown: { top_k: 40, chat_template_kwargs: { a: [1] }, model: 'other' } });
+    expect(body).toMatchObject({ top_k: 40, chat_template_kwargs: { a: [1] }, model: 'upstream-model' });
+  });
+
+  test('has tools, the choice among them, and strictness', async () => {
+    const parameters = { type: 'object', properties: { city: { type: 'string' } } };
+    const { body } = await seen({
+      tools: [
+        { name: 'weather', description: 'Tells it', parameters, strict: true },
+        { name: 'time', parameters: {}, strict: false },
+      ],
+      toolChoice: { name: 'weather' },
+      parallelToolCalls: false,
+    });
+    expect(body).toMatchObject({
+      tools: [
+        { type: 'function', function: { name: 'weather', description: 'Tells it', parameters, strict: true } },
+        { type: 'function', function: { name: 'time', parameters: {} } },
+      ],
+      tool_choice: { type: 'function', function: { name: 'weather' } },
+      parallel_tool_calls: false,
+    });
+    const required = await seen({ tools: [{ name: 't', parameters: {}, strict: false }], toolChoice: 'required' });
+    expect(required.body).toMatchObject({ tool_choice: 'required' });
+  });
+
+  test('has the format', async () => {
+    expect((await seen({ format: { type: 'json' } })).body).toMatchObject({ response_format: { type: 'json_object' } });
+    const schema = { type: 'object', properties: {}, additionalProperties: false };
+    expect((await seen({ format: { type: 'jsonSchema', name: 'n', schema, strict: true } })).body).toMatchObject({
+      response_format: { type: 'json_schema', json_schema: { name: 'n', schema, strict: true } },
+    });
+  });
+
+  test('keeps text as it is, lone surrogates and all', async () => {
+    const text = 'a\u0000b\ud800c 👩‍👩‍👧 "quoted"\n';
+    const { body } = await seen({ messages: [{ role: 'user', content: [{ type: 'text', text }] }] });
+    expect(body).toMatchObject({ messages: [{ role: 'user', content: text }] });
+  });
+});
+
+describe('messages', () => {
+  const messagesOf = async (messages: readonly Message[]) =>
+    Object(Object((await seen({ messages })).body))['messages'];
+  const text = (content: string) => ({ type: 'text', text: content }) as const;
+
+  test('of every role are translated, names included', async () => {
+    const messages = await messagesOf([
+      { role: 'system', content: [text('Be brief.'), text('Be kind.')], name: 'rules' },
+      { role: 'user', content: [text('Weather?')], name: 'ann' },
+      {
+        role: 'assistant',
+        content: [text('Let me see.'), { type: 'toolCall', id: 'c1', name: 'weather', arguments: '{"city": "Rome"}' }],
+      },
+      { role: 'tool', toolCallId: 'c1', content: [text('Sunny')] },
+      { role: 'assistant', content: [{ type: 'refusal', text: 'No.' }], name: 'bot' },
+    ]);
+    expect(messages).toEqual([
+      { role: 'system', content: 'Be brief.\nBe kind.', name: 'rules' },
+      { role: 'user', content: 'Weather?', name: 'ann' },
+      {
+        role: 'assistant',
+        content: 'Let me see.',
+        tool_calls: [{ id: 'c1', type: 'function', function: { name: 'weather', arguments: '{"city": "Rome"}' } }],
+      },
+      { role: 'tool', tool_call_id: 'c1', content: 'Sunny' },
+      { role: 'assistant', content: 'No.', name: 'bot' },
+    ]);
+  });
+
+  test('with tool calls alone have null for content, and valid JSON for arguments', async () => {
+    const [message] = await messagesOf([
+      { role: 'assistant', content: [{ type: 'toolCall', id: 'c', name: 'now', arguments: '' }] },
+    ]);
+    expect(message).toEqual({
+      role: 'assistant',
+      content: null,
+      tool_calls: [{ id: 'c', type: 'function', function: { name: 'now', arguments: '{}' } }],
+    });
+  });
+
+  test('hold images in their place: bytes as a data URL, remote ones as their URL', async () => {
+    const [message] = await messagesOf([
+      {
+        role: 'user',
+        content: [
+          { type: 'image', mediaType: 'image/png', base64: 'iVBORw0=', detail: 'high', param: 'p' },
+          text('Compare with'),
+          { type: 'image', url: 'https://images.example.com/a.jpg', param: 'p' },
+        ],
+      },
+    ]);
+    expect(message).toEqual({
+      role: 'user',
+      content: [
+        { type: 'image_url', image_url: { url: 'data:image/png;base64,iVBORw0=', detail: 'high' } },
+        { type: 'text', text: 'Compare with' },
+        { type: 'image_url', image_url: { url: 'https://images.example.com/a.jpg' } },
+      ],
+    });
+  });
+
+  test('of tools have their images after the last tool message of the turn', async () => {
+    const image = { type: 'image', mediaType: 'image/png', base64: 'AA==', param: 'p' } as const;
+    const messages = await messagesOf([
+      {
+        role: 'assistant',
+        content: ['a', 'b'].map((id) => ({ type: 'toolCall', id, name: 'shot', arguments: '{}' }) as const),
+      },
+      { role: 'tool', toolCallId: 'a', content: [text('one'), image] },
+      { role: 'tool', toolCallId: 'b', content: [image] },
+      { role: 'user', content: [text('Well?')] },
+    ]);
+    expect(messages.map(({ role }: { role: string }) => role)).toEqual(['assistant', 'tool', 'tool', 'user', 'user']);
+    expect(messages[3].content.filter(({ type }: { type: string }) => type === 'image_url')).toHaveLength(2);
+    expect(messages[4]).toEqual({ role: 'user', content: 'Well?' });
+  });
+});
+
+describe('reasoning of earlier turns', () => {
+  const turn = (upstreamName?: string, withCall = true): Message => ({
+    role: 'assistant',
+    content: [
+      {
+        type: 'reasoning',
+        text: 'Hm.',
+        ...(upstreamName && {
+          continuation: { provider: 'openai-compatible', data: { field: 'reasoning', upstream: upstreamName } },
+        }),
+      },
+      { type: 'text', text: 'So' },
+      ...(withCall ? [{ type: 'toolCall', id: 'c', name: 'f', arguments: '{}' } as const] : []),
+    ],
+  });
+  const first = (baseUrl: string, message: Message) => Object(bodyFor(baseUrl, { messages: [message] })['messages'])[0];
+
+  test('goes back, on turns with tool calls, to the upstream that made it', () => {
+    expect(first('http://gpu.internal/v1', turn('this-one'))).toMatchObject({ reasoning: 'Hm.' });
+    expect(first('http://gpu.internal/v1', turn('this-one', false))).toEqual({ role: 'assistant', content: 'So' });
+  });
+
+  test('goes to no other upstream', () => {
+    for (const message of [turn(), turn('another-one')]) {
+      expect(Object.keys(first('https://api.openai.com/v1', message))).toEqual(['role', 'content', 'tool_calls']);
+    }
+  });
+
+  test('survives a real round trip', async () => {
+    answer = () => ({ headers: EVENT_STREAM, body: recording('deepseek-tools') });
+    const model = aModel(upstream.baseUrl);
+    const signal = new AbortController().signal;
+    const { events } = await outcomeOf(model.generate(aRequest(), { signal, streamed: true }));
+    const end = events.find((event) => event.type === 'reasoningEnd');
+    if (end?.continuation === undefined) throw new Error('No continuation');
+    const content = [
+      { type: 'reasoning', text: 'I need the date.', continuation: end.continuation },
+      { type: 'toolCall', id: 'c', name: 'get_date', arguments: '{}' },
+    ] as const;
+    await outcomeOf(
+      model.generate(aRequest({ messages: [{ role: 'assistant', content }] }), { signal, streamed: true }),
+    );
+    expect(upstream.requests.at(-1)?.body).toMatchObject({ messages: [{ reasoning_content: 'I need the date.' }] });
+  });
+
+  test('is always there for DeepSeek, which refuses a tool turn without it', () => {
+    expect(first('https://api.deepseek.com/v1', turn())).toMatchObject({ reasoning_content: 'Hm.' });
+    const bare: Message = { role: 'assistant', content: [{ type: 'toolCall', id: 'c', name: 'f', arguments: '{}' }] };
+    expect(first('https://api.deepseek.com', bare)).toMatchObject({ reasoning_content: '' });
+  });
+});
+
+describe('a dialect', () => {
+  const hints = { user: 'u', safetyIdentifier: 's', promptCacheKey: 'p', metadata: { a: 'b' } };
+
+  test('is sent hints only where they are known', () => {
+    const body = bodyFor('https://api.openai.com/v1', { hints, serviceTier: 'flex' });
+    expect(body).toMatchObject({ user: 'u', safety_identifier: 's', prompt_cache_key: 'p', service_tier: 'flex' });
+    expect(body).not.toHaveProperty('metadata');
+    expect(bodyFor('https://api.mistral.ai/v1', { hints, serviceTier: 'flex' })).toEqual(
+      bodyFor('https://api.mistral.ai/v1', {}),
+    );
+  });
+
+  test('is known by host, not by what merely contains it', () => {
+    expect(dialectOf(aTarget('https://api.deepseek.com')).wantsReasoningBack).toBe(true);
+    expect(dialectOf(aTarget('https://deepseek.com.example.org/v1')).wantsReasoningBack).toBeUndefined();
+    expect(dialectOf(aTarget('https://notdeepseek.com/v1')).wantsReasoningBack).toBeUndefined();
+  });
+
+  test('turns reasoning off in its own way, and is not told where it has none', () => {
+    const off = { reasoningEffort: 'none' } as const;
+    expect(bodyFor('https://api.openai.com/v1', off)).toMatchObject({ reasoning_effort: 'none' });
+    expect(bodyFor('https://api.deepseek.com', off)).toMatchObject({ thinking: { type: 'disabled' } });
+    expect(bodyFor('http://gpu.internal/v1', off, { capabilities: ['tools'] })).not.toHaveProperty('reasoning_effort');
+  });
+
+  test('of Gemini gets a signature stand-in on the first call of each turn', () => {
+    const calls = ['a', 'b'].map((id) => ({ type: 'toolCall', id, name: 'f', arguments: '{}' }) as const);
+    const body = bodyFor('https://generativelanguage.googleapis.com/v1beta/openai', {
+      messages: [{ role: 'assistant', content: calls }],
+    });
+    const [one, two] = Object(body['messages'])[0].tool_calls;
+    expect(one).toHaveProperty('extra_content.google.thought_signature');
+    expect(two).not.toHaveProperty('extra_content');
+  });
+
+  test('has the capabilities that it declares, else those that its host is not known to lack', () => {
+    expect(openAICompatibleCapabilities(aTarget('http://x/v1', { capabilities: ['tools', 'json'] }))).toEqual(
+      new Set(['tools', 'json']),
+    );
+    expect(openAICompatibleCapabilities(aTarget('http://x/v1'))).toEqual(new Set(CAPABILITIES));
+    expect(openAICompatibleCapabilities(aTarget('https://api.deepseek.com')).has('strictJsonSchema')).toBe(false);
+  });
+
+  test('that refuses stream_options is asked without, at once and from then on', async () => {
+    answer = (body) =>
+      body['stream_options'] === undefined
+        ? { headers: EVENT_STREAM, body: recording('openai-text') }
+        : {
+            status: 422,
+            body: { detail: [{ loc: ['body', 'stream_options'], msg: 'Extra inputs are not permitted' }] },
+          };
+    const model = aModel(upstream.baseUrl);
+    const before = upstream.requests.length;
+    for (let round = 0; round < 2; round += 1) {
+      const outcome = await outcomeOf(
+        model.generate(aRequest(), { signal: new AbortController().signal, streamed: true }),
+      );
+      expect(outcome.error).toBeUndefined();
+    }
+    const asked = upstream.requests.slice(before).map(({ body }) => 'stream_options' in Object(body));
+    expect(asked).toEqual([true, false, false]);
+  });
+
+  test('that refuses one name of the output limit is asked with the other', async () => {
+    const message =
+      "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+    answer = (body) =>
+      body['max_tokens'] === undefined ? OK : { status: 400, body: { error: { message, param: 'max_tokens' } } };
+    expect((await call(upstream.baseUrl, { streamed: false })).error).toBeUndefined();
+    expect(upstream.requests.at(-1)?.body).toMatchObject({ max_completion_tokens: 1_000 });
+  });
+
+  test('that refuses both names is believed after the second', async () => {
+    answer = () => ({
+      status: 400,
+      body: { error: { message: 'max_tokens and max_completion_tokens are not supported' } },
+    });
+    const before = upstream.requests.length;
+    expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_rejected');
+    expect(upstream.requests.length - before).toBe(2);
+  });
+});
+
+describe('the way to the upstream', () => {
+  test('is /chat/completions under the base, before its query', async () => {
+    expect((await seen()).path).toBe('/v1/chat/completions');
+    const azure = await seen({}, { baseUrl: `${upstream.baseUrl}/openai/deployments/d?api-version=2024-10-21` });
+    expect(azure.path).toBe('/v1/openai/deployments/d/chat/completions?api-version=2024-10-21');
+  });
+
+  test('carries the key as a bearer token, and the target’s own headers by value or by reference', async () => {
+    const { headers } = await seen({}, { headers: { 'HTTP-Referer': 'https://example.com', 'api-key': 'env:OTHER' } });
+    expect(headers).toMatchObject({
+      authorization: `Bearer ${KEY}`,
+      'http-referer': 'https://example.com',
+      'api-key': KEY,
+      'content-type': 'application/json',
+    });
+  });
+
+  test('needs no key', async () => {
+    answer = () => OK;
+    const { apiKey: _, ...open } = aTarget(upstream.baseUrl);
+    const { createOpenAICompatibleModel } = await import('../../../../shared/inference/providers/openai-compatible.ts');
+    const model = createOpenAICompatibleModel(open, {
+      maxOutputTokens: 10,
+      secret: () => Promise.reject(new Error('asked')),
+    });
+    await outcomeOf(model.generate(aRequest(), { signal: new AbortController().signal, streamed: false }));
+    expect(upstream.requests.at(-1)?.headers).not.toHaveProperty('authorization');
+  });
+});

@@ -1,0 +1,284 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
+import { describe, expect, test } from 'vitest';
+import { type Script, startUpstream } from '../../../upstreams/openai-upstream.ts';
+import { EVENT_STREAM, eventOf, eventsOf, type Reply, type Step, streamOf } from '../../../upstreams/reply.ts';
+import { aRequest, collect } from '../requests.ts';
+import { aModel, call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './openai-compatible-calls.ts';
+
+const said = (content: string) => ({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
+const WHOLE: Reply = { headers: EVENT_STREAM, body: recording('openai-text') };
+const never = new AbortController().signal;
+const REASON = new Error('cancelled by the caller');
+
+/** Milliseconds from `start` until the upstream sees its client go. */
+async function goneAfter(closedEarly: Promise<boolean> | undefined, start: number): Promise<number> {
+  expect(await closedEarly).toBe(true);
+  return performance.now() - start;
+}
+
+describe('an abort', () => {
+  const moments: [string, Script, boolean][] = [
+    ['while the upstream says nothing', () => new Promise(() => {}), true],
+    ['before the first token', () => ({ headers: EVENT_STREAM, steps: ['stall'] }), true],
+    ['in the middle of a stream', () => eventsOf([said('a'), said('b')], 'stall'), true],
+    ['in the middle of an event', () => streamOf(['data: {"choices":[{"delta"'], 'stall'), true],
+    ['in the middle of a buffered body', () => ({ steps: [{ send: '{"choices":[' }, 'stall'] }), false],
+    ['in the middle of an error', () => ({ status: 500, steps: [{ send: '{"error":' }, 'stall'] }), false],
+    [
+      'after the finish_reason, while usage is awaited',
+      () => eventsOf([{ choices: [{ delta: {}, finish_reason: 'stop' }] }], 'stall'),
+      true,
+    ],
+  ];
+
+  test.each(moments)(
+    '%s closes the connection within a second, and is what the call throws',
+    async (_, script, streamed) => {
+      await using upstream = await startUpstream(script);
+      const controller = new AbortController();
+      const outcome = call(upstream.baseUrl, { streamed, signal: controller.signal });
+      await sleep(100);
+      const start = performance.now();
+      controller.abort(REASON);
+      expect((await outcome).error).toBe(REASON);
+      expect(performance.now() - start).toBeLessThan(500);
+      expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
+    },
+  );
+
+  test('reaches the upstream while nobody reads the answer', async () => {
+    await using upstream = await startUpstream(() => eventsOf([said('a'), said('b')], 'stall'));
+    const controller = new AbortController();
+    const answer = aModel(upstream.baseUrl).generate(aRequest(), { signal: controller.signal, streamed: true });
+    const iterator = answer[Symbol.asyncIterator]();
+    await iterator.next();
+    const start = performance.now();
+    controller.abort(REASON);
+    expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
+  });
+
+  test('before the call sends nothing', async () => {
+    await using upstream = await startUpstream(() => WHOLE);
+    expect((await call(upstream.baseUrl, { signal: AbortSignal.abort(REASON) })).error).toBe(REASON);
+    expect(upstream.requests).toHaveLength(0);
+  });
+
+  test('by a timeout throws that timeout', async () => {
+    await using upstream = await startUpstream(() => ({ headers: EVENT_STREAM, steps: ['stall'] }));
+    const { error } = await call(upstream.baseUrl, { signal: AbortSignal.timeout(50) });
+    expect(error).toMatchObject({ name: 'TimeoutError' });
+  });
+
+  test('leaves the next call alone', async () => {
+    await using upstream = await startUpstream((_, nth) => (nth === 0 ? eventsOf([said('a')], 'stall') : WHOLE));
+    expect((await call(upstream.baseUrl, { signal: AbortSignal.timeout(50) })).error).toBeDefined();
+    expect((await call(upstream.baseUrl)).error).toBeUndefined();
+  });
+});
+
+test('nothing is sent before the first event is asked for', async () => {
+  await using upstream = await startUpstream(() => WHOLE);
+  const answer = aModel(upstream.baseUrl).generate(aRequest(), { signal: never, streamed: true });
+  await sleep(50);
+  expect(upstream.requests).toHaveLength(0);
+  await collect(answer);
+  expect(upstream.requests).toHaveLength(1);
+});
+
+test('leaving an answer early closes the connection', async () => {
+  await using upstream = await startUpstream(() => eventsOf([said('a'), said('b')], 'stall'));
+  const start = performance.now();
+  for await (const _ of aModel(upstream.baseUrl).generate(aRequest(), { signal: never, streamed: true })) break;
+  expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
+});
+
+test('each token is handed on when it arrives, not when the next one does', async () => {
+  const steps: Step[] = ['a', 'b', 'c'].flatMap((token) => [{ send: eventOf(said(token)) }, { waitMs: 150 }]);
+  await using upstream = await startUpstream(() => ({
+    headers: EVENT_STREAM,
+    steps: [...steps, { send: eventOf('[DONE]') }],
+  }));
+  const arrivals: number[] = [];
+  for await (const event of aModel(upstream.baseUrl).generate(aRequest(), { signal: never, streamed: true })) {
+    if (event.type === 'text') arrivals.push(performance.now());
+  }
+  const gaps = arrivals.slice(1).map((at, index) => at - (arrivals[index] ?? 0));
+  expect(gaps).toHaveLength(2);
+  for (const gap of gaps) expect(gap).toBeGreaterThan(100);
+});
+
+describe('a connection', () => {
+  test('is used again after a whole answer, streamed, buffered or refused', async () => {
+    const replies: Reply[] = [
+      WHOLE,
+      { body: { choices: [{ message: { content: 'x' } }] } },
+      { status: 400, body: { error: { message: 'no' } } },
+      eventsOf([said('a'), '[DONE]']),
+      WHOLE,
+    ];
+    await using upstream = await startUpstream((_, nth) => replies[nth] ?? WHOLE);
+    const model = aModel(upstream.baseUrl);
+    for (const streamed of [true, false, false, true, true]) {
+      await outcomeOf(model.generate(aRequest(), { signal: never, streamed }));
+      await sleep(20);
+    }
+    expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(1);
+  });
+
+  test('is used again when the reader stops at the finish', async () => {
+    await using upstream = await startUpstream(() => eventsOf([said('a'), '[DONE]']));
+    const model = aModel(upstream.baseUrl);
+    for (let round = 0; round < 3; round += 1) {
+      for await (const event of model.generate(aRequest(), { signal: never, streamed: true })) {
+        if (event.type === 'finish') break;
+      }
+      await sleep(20);
+    }
+    expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(1);
+  });
+
+  test('that the upstream holds open after [DONE] delays nothing and is closed soon', async () => {
+    await using upstream = await startUpstream(() => eventsOf([said('a'), '[DONE]'], 'stall'));
+    const start = performance.now();
+    const { events, error } = await call(upstream.baseUrl);
+    expect(error).toBeUndefined();
+    expect(summaryOf(events)).toMatchObject({ text: 'a', reason: 'stop' });
+    expect(performance.now() - start).toBeLessThan(500);
+    expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(2_000);
+  });
+
+  test('that the upstream holds open after the finish_reason ends in a whole answer all the same', async () => {
+    const finished = { choices: [{ delta: { content: 'a' }, finish_reason: 'stop' }] };
+    await using upstream = await startUpstream(() => eventsOf([finished], 'stall'));
+    const { events, error } = await call(upstream.baseUrl);
+    expect(error).toBeUndefined();
+    expect(summaryOf(events)).toEqual({ text: 'a', reason: 'stop', usage: undefined });
+    expect(await upstream.requests[0]?.closedEarly).toBe(true);
+  });
+
+  test('that had gone stale is worth another try at once', async () => {
+    await using upstream = await startUpstream((_, nth) => (nth === 1 ? 'cut' : WHOLE));
+    const model = aModel(upstream.baseUrl);
+    await collect(model.generate(aRequest(), { signal: never, streamed: true }));
+    await sleep(20);
+    const stale = await outcomeOf(model.generate(aRequest(), { signal: never, streamed: true }));
+    expect(upstreamErrorOf(stale)).toMatchObject({ code: 'upstream_unavailable', recovery: 'again', retryAfterMs: 0 });
+    const [first, second] = upstream.requests;
+    expect(second?.connection).toBe(first?.connection);
+    expect((await outcomeOf(model.generate(aRequest(), { signal: never, streamed: true }))).error).toBeUndefined();
+  });
+
+  test('that the upstream closed between two calls is not used again', async () => {
+    await using upstream = await startUpstream(() => WHOLE);
+    const model = aModel(upstream.baseUrl);
+    for (let round = 0; round < 3; round += 1) {
+      expect((await outcomeOf(model.generate(aRequest(), { signal: never, streamed: true }))).error).toBeUndefined();
+      await sleep(20);
+      upstream.closeIdle();
+      await sleep(20);
+    }
+    expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(3);
+  });
+
+  test('serves many calls at once', async () => {
+    await using upstream = await startUpstream();
+    const model = aModel(upstream.baseUrl);
+    const outcomes = await Promise.all(
+      Array.from({ length: 50 }, (_, index) => {
+        const content = [{ type: 'text', text: `number ${index}` }] as const;
+        const request = aRequest({ messages: [{ role: 'user', content }] });
+        return outcomeOf(model.generate(request, { signal: never, streamed: index % 2 === 0 }));
+      }),
+    );
+    expect(outcomes.map(({ events }) => summaryOf(events))).toEqual(
+      outcomes.map((_, index) => expect.objectContaining({ text: `You said: number ${index}`, reason: 'stop' })),
+    );
+  });
+});
+
+describe('a compressed answer, which was not asked for,', () => {
+  test.each([
+    ['gzip', gzipSync],
+    ['deflate', deflateSync],
+    ['br', brotliCompressSync],
+  ])('is understood in %s, streamed and buffered', async (encoding, compress) => {
+    const body = compress(recording('openai-text'));
+    const pieces = [...body].map((byte) => Uint8Array.of(byte));
+    await using upstream = await startUpstream(() => ({
+      ...streamOf(pieces),
+      headers: { ...EVENT_STREAM, 'content-encoding': encoding },
+    }));
+    for (const streamed of [true, false]) {
+      const { events, error } = await call(upstream.baseUrl, { streamed });
+      expect(error).toBeUndefined();
+      expect(summaryOf(events)).toMatchObject({ text: 'Grüße 👋🏽!\n' });
+    }
+    expect(upstream.requests[0]?.headers['accept-encoding']).toBe('identity');
+  });
+
+  test('is refused in any other, or when it is garbled', async () => {
+    const encodings = ['zstd-of-tomorrow', 'gzip'];
+    await using upstream = await startUpstream((_, nth) => ({
+      headers: { ...EVENT_STREAM, 'content-encoding': encodings[nth] ?? '' },
+      body: 'data: plain\n\n',
+    }));
+    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
+    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_cut');
+  });
+});
+
+describe('an answer without bounds', () => {
+  const MEGABYTE = 'x'.repeat(1024 * 1024);
+
+  test('in one event is malformed, and the connection closed', async () => {
+    function* endless(): Generator<Step> {
+      yield { send: 'data: ' };
+      for (let megabytes = 0; megabytes < 100; megabytes += 1) yield { send: MEGABYTE };
+    }
+    await using upstream = await startUpstream(() => ({ headers: EVENT_STREAM, steps: endless() }));
+    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
+    expect(await upstream.requests[0]?.closedEarly).toBe(true);
+  });
+
+  test('in a buffered body is malformed, and the connection closed', async () => {
+    function* endless(): Generator<Step> {
+      for (let megabytes = 0; megabytes < 200; megabytes += 1) yield { send: MEGABYTE };
+    }
+    await using upstream = await startUpstream(() => ({
+      headers: { 'content-type': 'application/json' },
+      steps: endless(),
+    }));
+    expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_malformed');
+    expect(await upstream.requests[0]?.closedEarly).toBe(true);
+  });
+
+  test('in an error is read as far as an error goes', async () => {
+    function* endless(): Generator<Step> {
+      for (let megabytes = 0; megabytes < 100; megabytes += 1) yield { send: MEGABYTE };
+    }
+    await using upstream = await startUpstream(() => ({ status: 503, steps: endless() }));
+    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_unavailable');
+    expect(await upstream.requests[0]?.closedEarly).toBe(true);
+  });
+
+  test('is read no faster than it is used', async () => {
+    let sentMegabytes = 0;
+    function* plenty(): Generator<Step> {
+      for (; sentMegabytes < 64; sentMegabytes += 1) yield { send: eventOf(said(MEGABYTE)) };
+      yield { send: eventOf('[DONE]') };
+    }
+    await using upstream = await startUpstream(() => ({ headers: EVENT_STREAM, steps: plenty() }));
+    let texts = 0;
+    for await (const event of aModel(upstream.baseUrl).generate(aRequest(), { signal: never, streamed: true })) {
+      if (event.type !== 'text') continue;
+      texts += 1;
+      if (texts === 1) {
+        await sleep(300);
+        // What the kernel's socket buffers hold, and no more.
+        expect(sentMegabytes).toBeLessThan(24);
+      }
+    }
+    expect(texts).toBe(64);
+  });
+});

@@ -1,0 +1,493 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { GenerationEvent } from '../../../../shared/inference/generation.ts';
+import { AnswerReader } from '../../../../shared/inference/providers/openai-compatible-answer.ts';
+import { readAnswer } from '../../../../shared/inference/providers/openai-compatible-body.ts';
+import { upstreamError } from '../../../../shared/inference/providers/openai-compatible-errors.ts';
+import { startUpstream, type Upstream } from '../../../upstreams/openai-upstream.ts';
+import { EVENT_STREAM, eventsOf, type Reply, streamOf } from '../../../upstreams/reply.ts';
+import { call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './openai-compatible-calls.ts';
+
+let upstream: Upstream;
+let reply: Reply;
+
+beforeAll(async () => {
+  upstream = await startUpstream(() => reply);
+});
+afterAll(() => upstream.close());
+
+const usage = (inputTokens: number, cachedInputTokens: number, outputTokens: number, reasoningTokens: number) => ({
+  inputTokens,
+  cachedInputTokens,
+  outputTokens,
+  reasoningTokens,
+});
+
+/** What each recorded stream says, by file name. */
+const RECORDINGS = {
+  'openai-text': { text: 'Grüße 👋🏽!\n', reason: 'stop', usage: usage(19, 8, 5, 0) },
+  'openai-parallel-tools': {
+    calls: [
+      { id: 'call_DdmO9pD3xa9XTPNJ32zg2hcA', name: 'get_weather', arguments: '{"city":"Zürich"}' },
+      { id: 'call_aBcD1234efGH5678ijKL9012', name: 'get_time', arguments: '{}' },
+    ],
+    reason: 'toolCalls',
+    usage: usage(82, 0, 34, 0),
+  },
+  'openai-refusal': { refusal: "I'm sorry, I can't help with that.", reason: 'stop', usage: undefined },
+  'azure-content-filter': { text: 'The first step', reason: 'contentFilter', usage: undefined },
+  'deepseek-reasoner': {
+    reasoning: '9.11 is 9.11, 9.8 is 9.80…',
+    text: '9.8 is greater.',
+    reason: 'stop',
+    usage: usage(15, 0, 40, 31),
+  },
+  'deepseek-tools': {
+    reasoning: 'I need the date.',
+    calls: [{ id: 'call_00_xYz', name: 'get_date', arguments: '{}' }],
+    reason: 'toolCalls',
+    usage: usage(300, 256, 20, 0),
+  },
+  'siliconflow-reasoning': { reasoning: '好的，', text: '\n\n你好！', reason: 'stop', usage: usage(9, 0, 7, 3) },
+  'vllm-reasoning-tools': {
+    reasoning: 'The user wants a sum.',
+    calls: [{ id: 'chatcmpl-tool-1f', name: 'add', arguments: '{"a": 1, "b": 2}' }],
+    reason: 'toolCalls',
+    usage: usage(150, 0, 40, 0),
+  },
+  'ollama-tools': {
+    reasoning: 'Weather, then.',
+    calls: [{ id: 'call_2qk1', name: 'get_weather', arguments: '{"city":"Oslo"}' }],
+    reason: 'toolCalls',
+    usage: usage(26, 0, 12, 0),
+  },
+  'openrouter-reasoning': { reasoning: 'Short thought.', text: 'Done.', reason: 'stop', usage: usage(11, 3, 9, 5) },
+  'mistral-thinking-tools': {
+    reasoning: 'Let me look.',
+    text: 'Voilà : ',
+    calls: [
+      { id: 'D681PevKs', name: 'search', arguments: '{"q": "café"}' },
+      { id: 'x7Yt2KqLm', name: 'search', arguments: '{"q": "thé"}' },
+    ],
+    reason: 'toolCalls',
+    usage: usage(61, 0, 39, 0),
+  },
+  'groq-usage': { text: 'Fast.', reason: 'stop', usage: usage(36, 0, 2, 0) },
+  'gemini-tools': {
+    calls: [
+      { id: 'function-call-1', name: 'get_weather', arguments: '{"city":"Rome"}' },
+      { id: 'function-call-2', name: 'get_weather', arguments: '{"city":"Bari"}' },
+    ],
+    reason: 'toolCalls',
+    // The total holds 75 tokens of thinking that the completion leaves out.
+    usage: usage(60, 0, 105, 75),
+  },
+  'gemini-tools-without-ids': {
+    text: 'Looking. ',
+    calls: [
+      { id: 'id-0', name: 'get_weather', arguments: '{"city":"Rome"}' },
+      { id: 'id-1', name: 'get_weather', arguments: '{"city":"Bari"}' },
+    ],
+    reason: 'toolCalls',
+    usage: undefined,
+  },
+  'local-odd-tools': {
+    calls: [
+      { id: 'a1', name: 'first', arguments: '{"x":1}' },
+      { id: 'a2', name: 'second', arguments: '{}' },
+    ],
+    reason: 'toolCalls',
+    usage: undefined,
+  },
+  'legacy-function-call': {
+    calls: [{ id: 'id-0', name: 'lookup', arguments: '{"id":7}' }],
+    reason: 'toolCalls',
+    usage: undefined,
+  },
+  'xai-reasoning-usage': { text: 'Ja', reason: 'length', usage: usage(32, 6, 103, 94) },
+  'moonshot-usage-in-choice': { text: 'Kimi', reason: 'stop', usage: usage(8, 4, 1, 0) },
+} as const;
+
+const NAMES = Object.keys(RECORDINGS) as (keyof typeof RECORDINGS)[];
+
+describe('a stream in the dialect of', () => {
+  test.each(NAMES)('%s is understood', async (name) => {
+    reply = { headers: EVENT_STREAM, body: recording(name) };
+    const { events, error } = await call(upstream.baseUrl);
+    expect(error).toBeUndefined();
+    expect(summaryOf(events)).toEqual(RECORDINGS[name]);
+    expect(events.filter(({ type }) => type === 'finish')).toHaveLength(1);
+    expect(events.at(-1)?.type).toBe('finish');
+  });
+
+  test.each(NAMES)('%s says the same to a caller who wants it buffered', async (name) => {
+    reply = { headers: EVENT_STREAM, body: recording(name) };
+    const { events, error } = await call(upstream.baseUrl, { streamed: false });
+    expect(error).toBeUndefined();
+    expect(summaryOf(events)).toEqual(RECORDINGS[name]);
+  });
+});
+
+describe('where the network cuts a stream', () => {
+  test.each(NAMES)('makes no difference to %s, at every single byte', async (name) => {
+    const bytes = recording(name);
+    const whole = await eventsIn([bytes]);
+    for (let at = 1; at < bytes.length; at += 1) {
+      expect(await eventsIn([bytes.subarray(0, at), bytes.subarray(at)]), `cut at ${at}`).toEqual(whole);
+    }
+  });
+
+  test('makes no difference in any number of pieces, with any line ends, with a byte order mark or without', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...NAMES),
+        fc.constantFrom('\n', '\r\n', '\r'),
+        fc.constantFrom('', '\uFEFF'),
+        fc.array(fc.nat(3_000), { maxLength: 40 }),
+        async (name, lineEnd, mark, cuts) => {
+          const bytes = Buffer.from(mark + recording(name).toString('utf8').replaceAll('\n', lineEnd));
+          expect(summaryOf(await eventsIn(cutInto(bytes, cuts)))).toEqual(RECORDINGS[name]);
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  test('makes no difference over a real connection', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...NAMES), fc.array(fc.nat(3_000), { maxLength: 12 }), async (name, cuts) => {
+        reply = streamOf(cutInto(recording(name), cuts));
+        const { events, error } = await call(upstream.baseUrl);
+        expect(error).toBeUndefined();
+        expect(summaryOf(events)).toEqual(RECORDINGS[name]);
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
+
+describe('an answer that streams', () => {
+  const said = (content: string) => ({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
+  const finished = { choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] };
+
+  test('hands on log probabilities, alternatives included', async () => {
+    reply = { headers: EVENT_STREAM, body: recording('openai-text') };
+    const { events } = await call(upstream.baseUrl, { request: { topLogprobs: 2 } });
+    const tokens = events.flatMap((event) => (event.type === 'text' ? (event.logprobs ?? []) : []));
+    expect(tokens.map(({ token }) => token)).toEqual(['Grüße', ' 👋🏽', '!\n']);
+    expect(tokens[0]).toEqual({
+      token: 'Grüße',
+      logprob: -0.0031,
+      bytes: [...Buffer.from('Grüße')],
+      alternatives: [
+        { token: 'Grüße', logprob: -0.0031, bytes: [...Buffer.from('Grüße')] },
+        { token: 'Hallo', logprob: -5.8, bytes: [...Buffer.from('Hallo')] },
+      ],
+    });
+  });
+
+  test('ends its reasoning before it speaks or calls, with what is wanted back', async () => {
+    reply = { headers: EVENT_STREAM, body: recording('deepseek-tools') };
+    const { events } = await call(upstream.baseUrl);
+    expect(events.map(({ type }) => type)).toEqual([
+      'reasoning',
+      'reasoningEnd',
+      'toolCall',
+      'toolArguments',
+      'toolArguments',
+      'finish',
+    ]);
+    expect(events[1]).toMatchObject({
+      continuation: { provider: 'openai-compatible', data: { field: 'reasoning_content' } },
+    });
+  });
+
+  test('names the tier that served it when that is one of ours', async () => {
+    reply = { headers: EVENT_STREAM, body: recording('openai-text') };
+    expect((await call(upstream.baseUrl)).events.at(-1)).toMatchObject({ serviceTier: 'default' });
+    reply = { headers: EVENT_STREAM, body: recording('groq-usage') };
+    expect((await call(upstream.baseUrl)).events.at(-1)).not.toHaveProperty('serviceTier');
+  });
+
+  test.each([
+    ['[DONE] without a finish_reason', [said('a'), '[DONE]']],
+    ['a finish_reason without [DONE]', [said('a'), finished]],
+  ])('is whole with %s', async (_, chunks) => {
+    reply = eventsOf(chunks);
+    const { events, error } = await call(upstream.baseUrl);
+    expect(error).toBeUndefined();
+    expect(summaryOf(events)).toMatchObject({ text: 'a', reason: 'stop' });
+  });
+
+  test('is whole when the connection breaks after the finish_reason', async () => {
+    reply = eventsOf([said('a'), finished], 'cut');
+    const { events, error } = await call(upstream.baseUrl);
+    expect(error).toBeUndefined();
+    expect(events.at(-1)).toEqual({ type: 'finish', reason: 'stop', usage: undefined });
+  });
+
+  test('is whole when only the blank line after its last event is missing', async () => {
+    reply = streamOf([`data: ${JSON.stringify(said('a'))}\n\ndata: ${JSON.stringify(finished)}`]);
+    expect((await call(upstream.baseUrl)).error).toBeUndefined();
+  });
+
+  test('ignores what comes after [DONE]', async () => {
+    reply = eventsOf([said('a'), finished, '[DONE]', said('b'), { error: { message: 'too late' } }, 'garbage']);
+    const { events, error } = await call(upstream.baseUrl);
+    expect(error).toBeUndefined();
+    expect(summaryOf(events)).toMatchObject({ text: 'a' });
+  });
+
+  test.each([
+    ['ends', undefined],
+    ['breaks', 'cut'],
+  ] as const)('is cut when it %s before either', async (_, ending) => {
+    reply = eventsOf([said('a'), said('b')], ending);
+    for (const streamed of [true, false]) {
+      const outcome = await call(upstream.baseUrl, { streamed });
+      expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'again' });
+      expect(outcome.events.map(({ type }) => type)).toEqual(streamed ? ['text', 'text'] : []);
+    }
+  });
+
+  test.each([
+    ['an empty body', []],
+    ['comments only', [': hello\n\n', ': world\n\n']],
+    ['half an event', ['data: {"choices":[{"delta":{"content":"lost']],
+  ])('is cut when it is %s', async (_, pieces) => {
+    reply = streamOf(pieces);
+    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_cut');
+  });
+
+  test.each(['error', 'abort', 'insufficient_system_resource'])('is cut when it finishes by %s', async (reason) => {
+    reply = eventsOf([said('a'), { choices: [{ delta: {}, finish_reason: reason }] }, '[DONE]']);
+    const outcome = await call(upstream.baseUrl);
+    expect(upstreamErrorOf(outcome).code).toBe('upstream_cut');
+    expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
+  });
+
+  test('is malformed when an event is no JSON, and cut when that comes after the first token', async () => {
+    reply = eventsOf(['<oops>', '[DONE]']);
+    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
+    reply = eventsOf([said('a'), '<oops>', '[DONE]']);
+    const outcome = await call(upstream.baseUrl);
+    expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', cause: { code: 'upstream_malformed' } });
+    expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
+  });
+
+  test('is malformed when a tool call has no name', async () => {
+    reply = eventsOf([{ choices: [{ delta: { tool_calls: [{ index: 0, id: 'x' }] } }] }, '[DONE]']);
+    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
+  });
+
+  test('numbers tool calls 0, 1, 2 whatever the upstream counts, however fragments are interleaved', async () => {
+    const fragment = (index: unknown, text: string, name?: string) => ({
+      choices: [{ delta: { tool_calls: [{ index, ...(name && { id: name }), function: { name, arguments: text } }] } }],
+    });
+    const chunks = [fragment(3, '[', 'a'), fragment('7', '{', 'b'), fragment(3, ']'), fragment('7', '}'), '[DONE]'];
+    reply = eventsOf(chunks);
+    const { events } = await call(upstream.baseUrl);
+    expect(events.flatMap((event) => (event.type === 'toolCall' ? [event.index] : []))).toEqual([0, 1]);
+    expect(summaryOf(events).calls?.map((made) => made.arguments)).toEqual(['[]', '{}']);
+  });
+
+  test('keeps one call together when each fragment has another id, or repeats the name', async () => {
+    const fragment = (call: object) => ({ choices: [{ delta: { tool_calls: [call] } }] });
+    reply = eventsOf([
+      fragment({ index: 0, id: 'one', function: { name: 'f', arguments: '{"a"' } }),
+      fragment({ index: 0, id: 'other', function: { arguments: ':' } }),
+      fragment({ index: 0, id: 'one', function: { name: 'f', arguments: '1}' } }),
+      '[DONE]',
+    ]);
+    const { events } = await call(upstream.baseUrl);
+    expect(summaryOf(events).calls).toEqual([{ id: 'one', name: 'f', arguments: '{"a":1}' }]);
+  });
+});
+
+describe('an error in band', () => {
+  const chunk = { choices: [{ index: 0, delta: { role: 'assistant', content: '' }, finish_reason: null }] };
+
+  test.each([
+    [{ error: { message: 'slow down', type: 'rate_limit_error', code: null } }, 'rate_limit_exceeded', 'again'],
+    [{ error: { message: 'bad', code: 400 } }, 'upstream_rejected', 'never'],
+    [{ error: { message: 'no key', code: 401 } }, 'upstream_misconfigured', 'elsewhere'],
+    [{ error: { message: 'pay', code: 402 } }, 'insufficient_quota', 'elsewhere'],
+    [{ error: 'something broke' }, 'upstream_unavailable', 'again'],
+    [{ object: 'error', message: 'too long', type: 'BadRequestError', code: 400 }, 'upstream_rejected', 'never'],
+    [{ error: { message: 'x', type: 'overloaded_error' } }, 'upstream_unavailable', 'again'],
+    [
+      { error: { message: "This model's maximum context length is 8192 tokens.", code: 'context_length_exceeded' } },
+      'context_length_exceeded',
+      'never',
+    ],
+  ])('before the first token is that error: %j', async (body, code, recovery) => {
+    reply = eventsOf([chunk, body]);
+    expect(upstreamErrorOf(await call(upstream.baseUrl))).toMatchObject({ code, recovery });
+    reply = { body };
+    expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false }))).toMatchObject({ code, recovery });
+  });
+
+  test('may come under the event name "error"', async () => {
+    reply = streamOf(['event: error\ndata: {"message":"slow down","code":"429"}\n\n']);
+    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('rate_limit_exceeded');
+  });
+
+  test('after the first token cuts the answer, with the error as the cause', async () => {
+    reply = { headers: EVENT_STREAM, body: recording('openrouter-error-in-band') };
+    const outcome = await call(upstream.baseUrl);
+    expect(outcome.events).toEqual([{ type: 'text', text: 'Half an' }]);
+    expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', cause: { code: 'upstream_unavailable' } });
+  });
+});
+
+describe('a buffered answer', () => {
+  const completion = (message: object, rest: object = {}) => ({
+    choices: [{ index: 0, message: { role: 'assistant', ...message }, finish_reason: 'stop', ...rest }],
+    usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
+  });
+
+  test('has everything that a stream has', async () => {
+    reply = {
+      body: completion({
+        content: 'Hi',
+        reasoning_content: 'Hm.',
+        tool_calls: [{ id: 'c', type: 'function', function: { name: 'f', arguments: '{"a":1}' } }],
+      }),
+    };
+    const { events } = await call(upstream.baseUrl, { streamed: false });
+    expect(summaryOf(events)).toEqual({
+      reasoning: 'Hm.',
+      text: 'Hi',
+      calls: [{ id: 'c', name: 'f', arguments: '{"a":1}' }],
+      reason: 'toolCalls',
+      usage: usage(3, 0, 2, 0),
+    });
+  });
+
+  test('is taken where a stream was asked for', async () => {
+    reply = { body: completion({ content: 'Hi' }) };
+    expect(summaryOf((await call(upstream.baseUrl)).events)).toMatchObject({ text: 'Hi', reason: 'stop' });
+  });
+
+  test.each([
+    ['a page', { headers: { 'content-type': 'text/html' }, body: '<html>Sign in</html>' }],
+    ['no JSON', { headers: { 'content-type': 'application/json' }, body: 'OK' }],
+    ['half of its JSON', { headers: { 'content-type': 'application/json' }, body: '{"choices":[{"mess' }],
+    ['JSON of another kind', { body: ['a'] }],
+    ['without choices', { body: { id: 'x' } }],
+  ])('is malformed when it is %s', async (_, answer) => {
+    reply = answer;
+    expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_malformed');
+  });
+
+  test('that is a page is malformed for a stream, too', async () => {
+    reply = { headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<html>Sign in</html>' };
+    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
+  });
+
+  test('is cut when the connection breaks in the middle', async () => {
+    reply = {
+      headers: { 'content-type': 'application/json', 'content-length': '500' },
+      steps: [{ send: '{"choices":[' }, 'cut'],
+    };
+    const outcome = await call(upstream.baseUrl, { streamed: false });
+    expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'again' });
+  });
+});
+
+test('whatever JSON an upstream answers, the call ends in a finish or in an UpstreamError', async () => {
+  const word = fc.constantFrom(
+    ...[
+      'choices',
+      'delta',
+      'message',
+      'content',
+      'tool_calls',
+      'function',
+      'arguments',
+      'name',
+      'id',
+      'index',
+      'error',
+    ],
+    ...[
+      'finish_reason',
+      'usage',
+      'prompt_tokens',
+      'logprobs',
+      'reasoning',
+      'refusal',
+      'type',
+      'text',
+      'thinking',
+      'code',
+    ],
+  );
+  const { value } = fc.letrec<{ value: unknown }>((tie) => ({
+    value: fc.oneof(
+      { depthSize: 'medium', withCrossShrink: true },
+      fc.oneof(fc.string(), fc.integer(), fc.constantFrom(null, true, 0.5, 'stop', 'thinking')),
+      fc.array(tie('value'), { maxLength: 3 }),
+      fc.dictionary(word, tie('value'), { maxKeys: 6 }),
+    ),
+  }));
+  const chunk = fc.oneof(
+    value,
+    fc.record({
+      choices: fc.array(fc.record({ delta: value, message: value, finish_reason: value, logprobs: value }), {
+        maxLength: 2,
+      }),
+    }),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(chunk, { maxLength: 5 }), fc.boolean(), async (chunks, done) => {
+      const text = [...chunks, ...(done ? ['[DONE]'] : [])].map((data) => `data: ${JSON.stringify(data)}\n\n`).join('');
+      const outcome = await outcomeOf(answerOf([Buffer.from(text)]));
+      if (outcome.error === undefined) expect(outcome.events.at(-1)?.type).toBe('finish');
+      else upstreamErrorOf(outcome);
+      expectOrder(outcome.events);
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+/** The order that `GenerationEvent` promises: calls numbered in turn, and announced before their arguments. */
+function expectOrder(events: readonly GenerationEvent[]): void {
+  let announced = 0;
+  for (const event of events) {
+    if (event.type === 'toolCall') expect(event.index).toBe(announced++);
+    if (event.type === 'toolArguments') expect(event.index).toBeLessThan(announced);
+  }
+}
+
+/** Reads a stream that arrives in exactly these pieces, decoded as the transport does. */
+async function* answerOf(pieces: readonly Uint8Array[]): AsyncGenerator<GenerationEvent> {
+  let ids = 0;
+  const response = {
+    status: 200,
+    headers: EVENT_STREAM,
+    body: decodedPieces(pieces),
+    release() {},
+    close() {},
+  };
+  const reader = new AnswerReader('upstream', () => `id-${ids++}`);
+  const wording = { callerParam: (param: string) => param, redact: (text: string) => text };
+  for await (const events of readAnswer(response, true, reader, (error) => upstreamError(error, wording)))
+    yield* events;
+}
+
+async function* decodedPieces(pieces: readonly Uint8Array[]): AsyncGenerator<string> {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  for (const piece of pieces) yield decoder.decode(piece, { stream: true });
+}
+
+async function eventsIn(pieces: readonly Uint8Array[]): Promise<GenerationEvent[]> {
+  const { events, error } = await outcomeOf(answerOf(pieces));
+  if (error !== undefined) throw error;
+  return [...events];
+}
+
+function cutInto(bytes: Buffer, cuts: readonly number[]): Buffer[] {
+  const places = [...new Set(cuts.filter((at) => at < bytes.length))].sort((a, b) => a - b);
+  return [0, ...places].map((from, index) => bytes.subarray(from, places[index])).filter(({ length }) => length > 0);
+}

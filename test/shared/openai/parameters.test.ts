@@ -1,0 +1,82 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import * as v from 'valibot';
+import { describe, expect, it } from 'vitest';
+import { chatParameters, chatParts } from '../../../shared/openai/chat-schema.ts';
+import { inputParts } from '../../../shared/openai/responses-items.ts';
+import { responsesParameters, responsesParts } from '../../../shared/openai/responses-schema.ts';
+
+const client = dirname(createRequire(import.meta.url).resolve('openai'));
+const sources = {
+  chat: readFileSync(join(client, 'resources/chat/completions/completions.d.ts'), 'utf8'),
+  responses: readFileSync(join(client, 'resources/responses/responses.d.ts'), 'utf8'),
+};
+
+/** Names of the fields of an interface of the official client, as it declares them. */
+function fieldsOf(source: keyof typeof sources, name: string): string[] {
+  const declaration = new RegExp(`\\n( *)(?:export )?interface ${name} \\{\\n([\\s\\S]*?)\\n\\1\\}`).exec(
+    sources[source],
+  );
+  if (declaration === null) throw new Error(`The client has no ${name}`);
+  const [, indent = '', body = ''] = declaration;
+  const fields = [...body.matchAll(new RegExp(`^${indent}    (\\w+)\\??:`, 'gm'))].map(([, field = '']) => field);
+  if (fields.length === 0) throw new Error(`${name} has no fields`);
+  return fields.sort();
+}
+
+/** Whether a schema has an opinion on the field: anything but "unknown parameter". */
+function knows(schema: v.GenericSchema, kind: Record<string, unknown>, field: string): boolean {
+  const result = v.safeParse(schema, { ...kind, [field]: 0 });
+  return !result.issues?.some(
+    (issue) => issue.expected === 'never' && issue.type === 'strict_object' && issue.path?.length === 1,
+  );
+}
+
+describe('every parameter that the official client knows is decided on', () => {
+  it('for chat completions, and no other', () => {
+    expect(Object.keys(chatParameters).sort()).toEqual(fieldsOf('chat', 'ChatCompletionCreateParamsBase'));
+  });
+
+  it('for responses, and no other', () => {
+    expect(Object.keys(responsesParameters).sort()).toEqual(fieldsOf('responses', 'ResponseCreateParamsBase'));
+  });
+
+  const parts: [source: keyof typeof sources, name: string, schema: v.GenericSchema, kind: Record<string, unknown>][] =
+    [
+      ['chat', 'ChatCompletionSystemMessageParam', chatParts.message, { role: 'system' }],
+      ['chat', 'ChatCompletionDeveloperMessageParam', chatParts.message, { role: 'developer' }],
+      ['chat', 'ChatCompletionUserMessageParam', chatParts.message, { role: 'user' }],
+      ['chat', 'ChatCompletionAssistantMessageParam', chatParts.message, { role: 'assistant' }],
+      ['chat', 'ChatCompletionMessage', chatParts.message, { role: 'assistant' }],
+      ['chat', 'ChatCompletionToolMessageParam', chatParts.message, { role: 'tool' }],
+      ['chat', 'ChatCompletionContentPartText', chatParts.textPart, {}],
+      ['chat', 'ChatCompletionContentPartImage', chatParts.imagePart, {}],
+      ['chat', 'ChatCompletionContentPartRefusal', chatParts.refusalPart, {}],
+      ['chat', 'ChatCompletionMessageFunctionToolCall', chatParts.toolCall, {}],
+      ['chat', 'ChatCompletionFunctionTool', chatParts.tool, { type: 'function' }],
+      ['chat', 'ChatCompletionStreamOptions', chatParameters.stream_options, {}],
+      ['chat', 'PromptCacheOptions', chatParameters.prompt_cache_options, {}],
+      ['responses', 'EasyInputMessage', inputParts.typedItem, { type: 'message', role: 'user' }],
+      ['responses', 'ResponseOutputMessage', inputParts.typedItem, { type: 'message', role: 'assistant' }],
+      ['responses', 'ResponseInputText', inputParts.inputText, {}],
+      ['responses', 'ResponseInputImage', inputParts.inputImage, {}],
+      ['responses', 'ResponseOutputText', inputParts.outputText, {}],
+      ['responses', 'ResponseOutputRefusal', inputParts.refusal, {}],
+      ['responses', 'ResponseFunctionToolCall', inputParts.functionCall, {}],
+      ['responses', 'FunctionCallOutput', inputParts.functionCallOutput, {}],
+      ['responses', 'ResponseReasoningItem', inputParts.reasoning, {}],
+      ['responses', 'FunctionTool', responsesParts.tool, { type: 'function' }],
+      ['responses', 'ResponseTextConfig', responsesParameters.text, {}],
+      ['responses', 'StreamOptions', responsesParameters.stream_options, {}],
+      ['responses', 'PromptCacheOptions', responsesParameters.prompt_cache_options, {}],
+    ];
+  it.each(parts)('in the %s API, in %s', (source, name, schema, kind) => {
+    const undecided = fieldsOf(source, name).filter((field) => !(field in kind) && !knows(schema, kind, field));
+    expect(undecided).toEqual([]);
+  });
+
+  it('and a field that it does not know is noticed', () => {
+    for (const [, , schema, kind] of parts) expect(knows(schema, kind, 'surprise')).toBe(false);
+  });
+});

@@ -53,7 +53,8 @@ class ResponsesEncoder implements StreamEncoder {
     const number = this.#sequenceNumber;
     // Nobody is told that an item is done: a function call may look so, and be called.
     this.#output.end('incomplete');
-    
+    this.#taken();
+    this.#sequenceNumber = number;
     const { error: body } = errorBody(error);
     this.#write(failureEvent(body));
     this.#writeLifecycle('response.failed', {

@@ -79,7 +79,7 @@ function present(reference: string, value: string | undefined): string {
   return trimmed;
 }
 
-/** Milliseconds: a call waits for the key, and the models that need none should not be all that answers. */
+/** Milliseconds: a look-up that hangs has to fail while the call that waits for it can still go elsewhere. */
 const TIMEOUTS = { connectionTimeout: 2_000, requestTimeout: 3_000, throwOnRequestTimeout: true };
 
 // The clients are loaded when a reference first needs one: most deployments name their keys by environment variable,

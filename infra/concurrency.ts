@@ -22,24 +22,26 @@ async function isProvisioned(variables: Variables, { provisioned }: Interactive)
 /**
  * What scales provisioned concurrency with its use, for each function that has it: from what the setting says up to its
  * maximum, at the utilization that is aimed at. Nothing for a function without.
+ * @throws LambentError `configuration` for a maximum below the setting
  * @see https://docs.aws.amazon.com/autoscaling/application/userguide/services-that-can-integrate-lambda.html
  */
-export async function scaling(variables: Variables): Promise<{ Resources: Record<string, object> }> {
+export async function scaling(variables: Variables): Promise<{ Resources: Readonly<Record<string, object>> }> {
+  const resources = await Promise.all(INTERACTIVE.map((interactive) => scalingOf(variables, interactive)));
+  return { Resources: Object.assign({}, ...resources) };
+}
+
+async function scalingOf(variables: Variables, interactive: Interactive): Promise<Record<string, object>> {
+  if (!(await isProvisioned(variables, interactive))) return {};
+  const { name, resource, provisioned, max } = interactive;
   const prefix = await readPrefix(variables);
-  const utilization = await readSetting(variables, 'provisionedUtilization');
-  const Resources: Record<string, object> = {};
-  for (const interactive of INTERACTIVE) {
-    if (!(await isProvisioned(variables, interactive))) continue;
-    const { name, resource, provisioned, max } = interactive;
-    const MinCapacity = await readSetting(variables, provisioned);
-    const MaxCapacity = await readSetting(variables, max);
-    if (MaxCapacity < MinCapacity) {
-      throw new LambentError(
-        'configuration',
-        `The setting ${max} (${MaxCapacity}) is below ${provisioned} (${MinCapacity})`,
-      );
-    }
-    Resources[`${resource}ScalableTarget`] = {
+  const MinCapacity = await readSetting(variables, provisioned);
+  const MaxCapacity = await readSetting(variables, max);
+  if (MaxCapacity < MinCapacity) {
+    const message = `The setting ${max} (${MaxCapacity}) is below ${provisioned} (${MinCapacity})`;
+    throw new LambentError('configuration', message);
+  }
+  return {
+    [`${resource}ScalableTarget`]: {
       Type: 'AWS::ApplicationAutoScaling::ScalableTarget',
       DependsOn: [aliasOf(interactive)],
       Properties: {
@@ -49,21 +51,20 @@ export async function scaling(variables: Variables): Promise<{ Resources: Record
         MinCapacity,
         MaxCapacity,
       },
-    };
-    Resources[`${resource}ScalingPolicy`] = {
+    },
+    [`${resource}ScalingPolicy`]: {
       Type: 'AWS::ApplicationAutoScaling::ScalingPolicy',
       Properties: {
         PolicyName: `${prefix}-${name}`,
         PolicyType: 'TargetTrackingScaling',
         ScalingTargetId: { Ref: `${resource}ScalableTarget` },
         TargetTrackingScalingPolicyConfiguration: {
-          TargetValue: utilization,
+          TargetValue: await readSetting(variables, 'provisionedUtilization'),
           PredefinedMetricSpecification: { PredefinedMetricType: 'LambdaProvisionedConcurrencyUtilization' },
         },
       },
-    };
-  }
-  return { Resources };
+    },
+  };
 }
 
 /** `WARM_TARGETS` of warmup: every interactive function, by its alias where it has one. */

@@ -1,9 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Resources, TemplateResource } from './template.ts';
 
-/** The stage of `infra/stage.yml`. */
-const STAGE = 'ApiGatewayStage';
-
 /**
  * The same resources with a whole REST API, which osls leaves unfinished:
  * - the deployment waits for the GatewayResponses (it would show an API without them) and is named for what it deploys,
@@ -14,51 +11,43 @@ const STAGE = 'ApiGatewayStage';
  * @throws Error when the template has no deployment or no stage
  */
 export function completeGateway(resources: Resources, corsOrigin: string): Resources {
-  const withCors = Object.entries(resources).map(
-    ([id, resource]) => [id, isAnswer(resource) ? allowOrigin(resource, corsOrigin) : resource] as const,
-  );
-  const [deploymentId, deployment] = find(withCors, 'AWS::ApiGateway::Deployment');
-  const [, stage] = find(withCors, 'AWS::ApiGateway::Stage');
-  const shown = withCors.filter(
-    ([id, { Type }]) => Type.startsWith('AWS::ApiGateway::') && ![deploymentId, STAGE].includes(id),
-  );
+  const all = Object.entries(resources).map(([id, resource]): Entry => [id, allowOrigin(resource, corsOrigin)]);
+  const [deploymentId, deployment] = find(all, 'AWS::ApiGateway::Deployment');
+  const [stageId, stage] = find(all, 'AWS::ApiGateway::Stage');
+  const others = all.filter(([id]) => id !== deploymentId && id !== stageId);
+  const shown = others.filter(([, { Type }]) => Type.startsWith('AWS::ApiGateway::'));
   const newId = `ApiGatewayDeployment${hash(shown)}`;
-  const { StageName: _, ...properties } = deployment.Properties ?? {};
-  return {
-    ...Object.fromEntries(withCors.filter(([id]) => id !== deploymentId)),
-    [newId]: {
-      ...deployment,
-      DependsOn: shown
-        .filter(([, resource]) => isMethod(resource) || isAnswer(resource))
-        .map(([id]) => id)
-        .sort(),
-      Properties: properties,
-    },
-    [STAGE]: { ...stage, Properties: { ...stage.Properties, DeploymentId: { Ref: newId } } },
-  };
+  return Object.fromEntries([
+    ...others,
+    [newId, { ...deployment, ...deploymentOf(shown) }],
+    [stageId, { ...stage, Properties: { ...stage.Properties, DeploymentId: { Ref: newId } } }],
+  ]);
 }
 
-function find(
-  resources: readonly (readonly [string, TemplateResource])[],
-  type: string,
-): readonly [string, TemplateResource] {
-  const found = resources.find(([, { Type }]) => Type === type);
+type Entry = readonly [id: string, resource: TemplateResource];
+
+function find(entries: readonly Entry[], type: string): Entry {
+  const found = entries.find(([, { Type }]) => Type === type);
   if (found === undefined) throw new Error(`The template has no ${type}`);
   return found;
 }
 
-const isMethod = ({ Type }: TemplateResource) => Type === 'AWS::ApiGateway::Method';
-const isAnswer = ({ Type }: TemplateResource) => Type === 'AWS::ApiGateway::GatewayResponse';
-
-function allowOrigin(answer: TemplateResource, origin: string): TemplateResource {
-  if (origin === '') return answer;
+function allowOrigin(resource: TemplateResource, origin: string): TemplateResource {
+  if (resource.Type !== 'AWS::ApiGateway::GatewayResponse' || origin === '') return resource;
   const header = { 'gatewayresponse.header.access-control-allow-origin': `'${origin}'` };
-  const parameters = { ...Object(answer.Properties?.['ResponseParameters']), ...header };
-  return { ...answer, Properties: { ...answer.Properties, ResponseParameters: parameters } };
+  const parameters = { ...Object(resource.Properties?.['ResponseParameters']), ...header };
+  return { ...resource, Properties: { ...resource.Properties, ResponseParameters: parameters } };
 }
 
-/** CloudFormation makes a deployment, a snapshot of the API, only under a new name. */
-function hash(shown: readonly (readonly [string, TemplateResource])[]): string {
+/** A snapshot of the API once all that it shows is there, without the stage that osls would have it make. */
+function deploymentOf(shown: readonly Entry[]): Pick<TemplateResource, 'DependsOn' | 'Properties'> {
+  const types = ['AWS::ApiGateway::Method', 'AWS::ApiGateway::GatewayResponse'];
+  const ids = shown.filter(([, { Type }]) => types.includes(Type)).map(([id]) => id);
+  return { DependsOn: ids.sort(), Properties: { RestApiId: { Ref: 'ApiGatewayRestApi' } } };
+}
+
+/** CloudFormation takes a new snapshot only under a new name. */
+function hash(shown: readonly Entry[]): string {
   const sorted = shown.toSorted(([a], [b]) => (a < b ? -1 : 1));
   return createHash('sha256').update(JSON.stringify(sorted)).digest('hex').slice(0, 16);
 }

@@ -17,7 +17,7 @@ export interface Statement {
 }
 
 /** An inline policy of a role, absent when there is nothing to allow. */
-export interface InlinePolicy {
+interface InlinePolicy {
   readonly PolicyName: string;
   readonly PolicyDocument: { readonly Version: '2012-10-17'; readonly Statement: readonly Statement[] };
 }

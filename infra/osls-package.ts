@@ -25,8 +25,6 @@ export async function oslsPackage({ outDir, serviceDir = ROOT, args = [] }: Pack
   const osls = spawn(process.execPath, [OSLS, 'package', '--package', resolve(outDir), ...args], {
     cwd: serviceDir,
     stdio: ['ignore', 'pipe', 'pipe'],
-    // osls asks `npm` and `node` of the path for nothing here, but plugins and TypeScript need this very Node.
-    env: { ...process.env, SLS_DEPRECATION_NOTIFICATION_MODE: 'error' },
   });
   const texts: string[] = [];
   for (const stream of [osls.stdout, osls.stderr]) {
@@ -46,7 +44,7 @@ function withoutStacks(text: string): string {
 }
 
 /** The template that `oslsPackage` left in `outDir`. */
-export async function readTemplate(outDir: string): Promise<Template> {
+async function readTemplate(outDir: string): Promise<Template> {
   const file = join(outDir, 'cloudformation-template-update-stack.json');
   return JSON.parse(await readFile(file, 'utf8')) as Template;
 }

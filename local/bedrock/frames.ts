@@ -7,6 +7,8 @@ export interface ConverseCall {
   readonly modelId: string;
   readonly streamed: boolean;
   readonly body: ConverseBody;
+  /** The body's JSON, as it came. */
+  readonly json: string;
   /** Aborts when the client goes away. */
   readonly signal: AbortSignal;
 }

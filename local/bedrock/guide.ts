@@ -108,7 +108,10 @@ function nothingFound(library: Library, question: string): string {
   ].join('\n\n');
 }
 
-/** More of a question's words than this have to be in a section for it to be an answer, unless there is only one. */
+/**
+ * More of a question's words than this have to be in a section for it to be an answer, unless there is only one, or they
+ * name the section.
+ */
 const ENOUGH = 0.5;
 
 /**
@@ -123,7 +126,7 @@ function find(library: Library, questions: readonly string[]): Hit[] {
     return library.search(question, earlier);
   }
   if (alone === 0) return /\blambent\b/i.test(question) ? overview(library) : [];
-  return library.search(question).filter(({ coverage }) => alone === 1 || coverage > ENOUGH);
+  return library.search(question).filter(({ coverage, titled }) => alone === 1 || titled || coverage > ENOUGH);
 }
 
 /** Begins as one begins to go on, or speaks of something that was named before. */
@@ -132,7 +135,7 @@ const FOLLOWS_UP = /^\W*(and|but|so|why|how about|what about|then|also|ok)\b|\b(
 /** "What is Lambent?" has no word that tells one section from another: the first one of the README says it. */
 function overview(library: Library): Hit[] {
   const [section] = library.sections;
-  return section ? [{ section, score: 1, coverage: 1, words: [] }] : [];
+  return section ? [{ section, score: 1, coverage: 1, titled: true, words: [] }] : [];
 }
 
 /** Characters of one answer's main passage; about a screen. */

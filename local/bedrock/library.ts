@@ -19,6 +19,8 @@ export interface Hit {
   readonly score: number;
   /** Share of the question's words that the section has, 0 to 1. */
   readonly coverage: number;
+  /** Whether the question has all words of the section's title. */
+  readonly titled: boolean;
   /** The section's words that matched, for choosing among its blocks. */
   readonly words: readonly string[];
 }
@@ -67,7 +69,10 @@ export class Library {
     const hits = found.flatMap(({ id, score, queryTerms, terms: words }): Hit[] => {
       const section = this.sections[id];
       const coverage = covered(counted, new Set(queryTerms)) / counted.length;
-      return section ? [{ section, score: score * coverage ** 2, coverage, words }] : [];
+      if (!section) return [];
+      const title = wordsOf(section.title);
+      const titled = title.length > 0 && title.every((term) => asked.includes(term));
+      return [{ section, score: score * coverage ** 2, coverage, titled, words }];
     });
     return hits.sort((a, b) => b.score - a.score);
   }
@@ -204,7 +209,8 @@ function tokenize(text: string): string[] {
 /** A word as the index knows it: lower case, without the commonest English endings. */
 function word(term: string): string | null {
   const lower = term.toLowerCase();
-  if (lower.length < 2 || STOP.has(lower)) return null;
+  // The documents are English: a word in another script can't be in them, and would count as one that is missing.
+  if (lower.length < 2 || STOP.has(lower) || !/[\p{Script=Latin}\d]/u.test(lower)) return null;
   if (lower.length > 5 && lower.endsWith('ing')) return lower.slice(0, -3).replace(/([^aeiouls])\1$/, '$1');
   if (lower.length > 4 && lower.endsWith('ies')) return `${lower.slice(0, -3)}y`;
   if (lower.length > 4 && lower.endsWith('ed')) return lower.slice(0, -2).replace(/([^aeiouls])\1$/, '$1');

@@ -85,13 +85,14 @@ async function answer(request: Request, response: Response, respond: Responder):
     sendError(response, { type: 'error', status: 404, name: 'UnknownOperationException', message: '' });
     return;
   }
-  const body = parse(await text(request));
+  const json = await text(request);
+  const body = parse(json);
   if (typeof body === 'string') {
     sendError(response, { type: 'error', status: 400, name: 'ValidationException', message: body });
     return;
   }
   const streamed = operation === 'converse-stream';
-  const call = { modelId: decodeURIComponent(modelId), streamed, body, signal: gone.signal };
+  const call = { modelId: decodeURIComponent(modelId), streamed, body, json, signal: gone.signal };
   await (streamed ? sendStream : sendBuffered)(response, call, respond);
 }
 

@@ -51,10 +51,10 @@ export type Phase = 'starting' | 'idle' | 'busy' | 'finishing' | 'gone';
 /** One execution environment: a process that serves one invocation at a time. */
 export class Environment {
   readonly id: string = randomUUID();
-  readonly expiresAt: number;
   /** Epoch ms since when it has been idle. */
   idleSince = 0;
   readonly exited: Promise<void>;
+  readonly #expiresAt: number;
   readonly #definition: FunctionDefinition;
   readonly #events: EnvironmentEvents;
   readonly #child: ChildProcess;
@@ -64,12 +64,13 @@ export class Environment {
   #poll: ServerResponse | undefined;
   #invocation: Invocation | undefined;
   #initFailure: FunctionError | undefined;
+  #served = false;
 
   constructor(options: EnvironmentOptions, events: EnvironmentEvents) {
     const { definition, runtimeClient, variables, runtimeApi, initTimeoutMs, expiresAt } = options;
     this.#definition = definition;
     this.#events = events;
-    this.expiresAt = expiresAt;
+    this.#expiresAt = expiresAt;
     this.#child = spawn(process.execPath, [runtimeClient], {
       argv0: `lambda:${definition.name}`,
       cwd: definition.taskRoot,
@@ -101,11 +102,17 @@ export class Environment {
     return this.#phase;
   }
 
+  /** Whether its credentials are no use any more. A new one serves at least once, whatever it was given. */
+  get expired(): boolean {
+    return this.#served && this.#expiresAt <= Date.now();
+  }
+
   /** Hands `invocation` to the process, which must be idle. */
   run(invocation: Invocation): void {
     const poll = this.#poll;
     if (this.#phase !== 'idle' || poll === undefined) throw new Error(`Environment ${this.id} is ${this.#phase}`);
     this.#phase = 'busy';
+    this.#served = true;
     this.#poll = undefined;
     this.#invocation = invocation;
     const { timeoutMs } = this.#definition;

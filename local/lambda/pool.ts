@@ -71,6 +71,11 @@ export class Pool implements EnvironmentEvents {
   }
 
   onIdle(environment: Environment): void {
+    if (environment.expired) {
+      environment.kill();
+      this.#grow();
+      return;
+    }
     const next = this.#waiting.shift();
     if (next === undefined) this.#idle.push(environment);
     else environment.run(next.invocation);
@@ -91,7 +96,7 @@ export class Pool implements EnvironmentEvents {
 
   #takeIdle(): Environment | undefined {
     for (let environment = this.#idle.pop(); environment !== undefined; environment = this.#idle.pop()) {
-      if (environment.expiresAt > Date.now()) return environment;
+      if (!environment.expired) return environment;
       environment.kill();
     }
     return undefined;

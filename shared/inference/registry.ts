@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { LambentError } from '../runtime/errors.ts';
-import { CAPABILITIES, type Capability } from './capabilities.ts';
+import { CAPABILITIES } from './capabilities.ts';
 
 const milliseconds = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(900_000));
 const tokens = v.pipe(v.number(), v.integer(), v.minValue(1));
@@ -142,7 +142,6 @@ export type Alias = Registry['models'][string];
 export type Target = Alias['targets'][number];
 export type BedrockTarget = Extract<Target, { provider: 'bedrock' }>;
 export type OpenAICompatibleTarget = Extract<Target, { provider: 'openai-compatible' }>;
-export type { Capability };
 
 /**
  * Parses and validates the text of a `models.json`.

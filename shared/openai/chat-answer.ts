@@ -1,14 +1,14 @@
 import type {
   ChatCompletion,
-  ChatCompletionMessageFunctionToolCall,
   ChatCompletionTokenLogprob,
+  ChatCompletionMessageFunctionToolCall as ChatToolCall,
 } from 'openai/resources/chat/completions';
 import type { CompletionUsage } from 'openai/resources/completions';
 import type { FinishReason, GenerationEvent, TokenLogprob, Usage } from '../inference/generation.ts';
 import { withoutFinish } from './sse.ts';
 
 /** What every chunk of an answer, and the answer as a whole, says of itself. */
-export interface ChatHead {
+interface ChatHead {
   readonly id: string;
   /** Epoch seconds. */
   readonly created: number;
@@ -36,72 +36,90 @@ export async function chatAnswer(
   events: AsyncIterable<GenerationEvent>,
   { head, logprobs }: ChatAnswerOptions,
 ): Promise<ChatAnswer> {
-  let content = '';
-  let refusal = '';
-  let reasoning = '';
-  const contentLogprobs: ChatCompletionTokenLogprob[] = [];
-  const refusalLogprobs: ChatCompletionTokenLogprob[] = [];
-  const calls: ChatCompletionMessageFunctionToolCall[] = [];
+  const gathered = new Gathered();
   for await (const event of events) {
-    switch (event.type) {
-      case 'text':
-        content += event.text;
-        contentLogprobs.push(...(event.logprobs ?? []).map(chatLogprob));
-        break;
-      case 'refusal':
-        refusal += event.text;
-        refusalLogprobs.push(...(event.logprobs ?? []).map(chatLogprob));
-        break;
-      case 'reasoning':
-        reasoning += event.text;
-        break;
-      case 'reasoningEnd':
-        break;
-      case 'toolCall':
-        calls[event.index] = { id: event.id, type: 'function', function: { name: event.name, arguments: '' } };
-        break;
-      case 'toolArguments': {
-        const call = calls[event.index];
-        if (call) call.function.arguments += event.fragment;
-        break;
-      }
-      case 'finish': {
-        const toolCalls = calls.map((call) => ({
-          ...call,
-          function: { ...call.function, arguments: call.function.arguments.toWellFormed() },
-        }));
-        return {
-          ...head,
-          object: 'chat.completion',
-          choices: [
-            {
-              index: 0,
-              message: {
-                role: 'assistant',
-                // Null where something else was said instead; a model that said nothing at all said ''.
-                content: content === '' && (refusal !== '' || calls.length > 0) ? null : content.toWellFormed(),
-                refusal: refusal === '' ? null : refusal.toWellFormed(),
-                ...(reasoning === '' ? {} : { reasoning_content: reasoning.toWellFormed() }),
-                ...(toolCalls.length === 0 ? {} : { tool_calls: toolCalls }),
-              },
-              logprobs: logprobs ? logprobsOf(contentLogprobs, refusalLogprobs) : null,
-              finish_reason: FINISH_REASONS[event.reason],
-            },
-          ],
-          ...(event.usage === undefined ? {} : { usage: chatUsage(event.usage) }),
-          ...(event.serviceTier === undefined ? {} : { service_tier: event.serviceTier }),
-        };
-      }
+    if (event.type !== 'finish') {
+      gathered.add(event);
+      continue;
     }
+    return {
+      ...head,
+      object: 'chat.completion',
+      choices: [
+        {
+          index: 0,
+          message: gathered.message(),
+          logprobs: logprobs ? gathered.logprobs() : null,
+          finish_reason: FINISH_REASONS[event.reason],
+        },
+      ],
+      ...(event.usage === undefined ? {} : { usage: chatUsage(event.usage) }),
+      ...(event.serviceTier === undefined ? {} : { service_tier: event.serviceTier }),
+    };
   }
   throw withoutFinish();
 }
 
-function logprobsOf(content: ChatCompletionTokenLogprob[], refusal: ChatCompletionTokenLogprob[]) {
-  if (content.length === 0 && refusal.length === 0) return null;
-  return { content: content.length === 0 ? null : content, refusal: refusal.length === 0 ? null : refusal };
+/** What an answer has said so far. */
+class Gathered {
+  #content = '';
+  #refusal = '';
+  #reasoning = '';
+  readonly #contentTokens: TokenLogprob[] = [];
+  readonly #refusalTokens: TokenLogprob[] = [];
+  readonly #calls: { id: string; name: string; arguments: string }[] = [];
+
+  add(event: Exclude<GenerationEvent, { type: 'finish' }>): void {
+    switch (event.type) {
+      case 'text':
+        this.#content += event.text;
+        this.#contentTokens.push(...(event.logprobs ?? []));
+        return;
+      case 'refusal':
+        this.#refusal += event.text;
+        this.#refusalTokens.push(...(event.logprobs ?? []));
+        return;
+      case 'reasoning':
+        this.#reasoning += event.text;
+        return;
+      case 'reasoningEnd':
+        return;
+      case 'toolCall':
+        this.#calls[event.index] = { id: event.id, name: event.name, arguments: '' };
+        return;
+      case 'toolArguments': {
+        const call = this.#calls[event.index];
+        if (call) call.arguments += event.fragment;
+        return;
+      }
+    }
+  }
+
+  message(): ChatAnswer['choices'][number]['message'] {
+    const saidOtherwise = this.#refusal !== '' || this.#calls.length > 0;
+    return {
+      role: 'assistant',
+      // A model that said nothing at all said ''.
+      content: this.#content === '' && saidOtherwise ? null : this.#content.toWellFormed(),
+      refusal: this.#refusal === '' ? null : this.#refusal.toWellFormed(),
+      ...(this.#reasoning === '' ? {} : { reasoning_content: this.#reasoning.toWellFormed() }),
+      ...(this.#calls.length === 0 ? {} : { tool_calls: this.#calls.map(toolCall) }),
+    };
+  }
+
+  logprobs(): ChatCompletion.Choice['logprobs'] {
+    const content = this.#contentTokens.map(chatLogprob);
+    const refusal = this.#refusalTokens.map(chatLogprob);
+    if (content.length === 0 && refusal.length === 0) return null;
+    return { content: content.length === 0 ? null : content, refusal: refusal.length === 0 ? null : refusal };
+  }
 }
 
+function toolCall({ id, name, arguments: text }: { id: string; name: string; arguments: string }): ChatToolCall {
+  return { id, type: 'function', function: { name, arguments: text.toWellFormed() } };
+}
+
+/** Why an answer ended, in OpenAI's words. */
 export const FINISH_REASONS = {
   stop: 'stop',
   length: 'length',
@@ -109,6 +127,7 @@ export const FINISH_REASONS = {
   contentFilter: 'content_filter',
 } as const satisfies Record<FinishReason, string>;
 
+/** One token's log probability as OpenAI's object. */
 export function chatLogprob({ token, logprob, bytes, alternatives }: TokenLogprob): ChatCompletionTokenLogprob {
   return {
     token,
@@ -121,6 +140,7 @@ export function chatLogprob({ token, logprob, bytes, alternatives }: TokenLogpro
   };
 }
 
+/** What an answer used as OpenAI's object; audio and predictions are never part of it. */
 export function chatUsage({ inputTokens, cachedInputTokens, outputTokens, reasoningTokens }: Usage): CompletionUsage {
   return {
     prompt_tokens: inputTokens,

@@ -182,7 +182,7 @@ export function refused(why: string) {
 export const hint = v.nullish(v.unknown());
 
 /** Enumerates as OpenAI does: 'a', 'b', and 'c'. */
-export function listed(values: readonly string[]): string {
+function listed(values: readonly string[]): string {
   const quoted = values.map((value) => `'${value}'`);
   const last = quoted.pop() ?? '';
   if (quoted.length === 0) return last;

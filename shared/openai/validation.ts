@@ -50,11 +50,6 @@ export function invalidValue(param: string, message: string): LambentError {
   return new LambentError('invalid_value', message, { param });
 }
 
-/** The error for a value that OpenAI takes and Lambent refuses; `why` follows the field's name. */
-export function unsupportedValue(param: string, why: string): LambentError {
-  return new LambentError('unsupported_value', `Unsupported value: '${param}' ${why}`, { param });
-}
-
 /** What JSON value it is, in OpenAI's words. */
 export function kindOf(input: unknown): string {
   if (input === null) return 'null';

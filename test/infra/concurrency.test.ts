@@ -111,12 +111,12 @@ test('warmup runs by schedule, is not tried twice, and stops by setting', () => 
   expect(on.Resources['WarmupEventsRuleSchedule1']?.Properties?.['State']).toBe('DISABLED');
 });
 
-/** The settings' defaults, and one that is given on the command line. */
+/** Settings with provisioned concurrency, and one that is given on the command line. */
 function variables(name: string, value: string): Variables {
   const values = new Map<string, unknown>([
     ['self:service', 'lambent'],
     ['sls:stage', 'dev'],
-    ...(['chatProvisioned', 'authorizeProvisioned'] as const).map((key): [string, unknown] => [`param:${key}`, 0]),
+    ...(['chatProvisioned', 'authorizeProvisioned'] as const).map((key): [string, unknown] => [`param:${key}`, 1]),
     ...(['chatProvisionedMax', 'authorizeProvisionedMax'] as const).map((key): [string, unknown] => [
       `param:${key}`,
       10,

@@ -205,7 +205,7 @@ describe('a deployment of the API', () => {
     ApiGatewayDeployment1700000000000: {
       Type: 'AWS::ApiGateway::Deployment',
       DependsOn: ['Method'],
-      Properties: { RestApiId: 'api', StageName: 'dev' },
+      Properties: { RestApiId: { Ref: 'ApiGatewayRestApi' }, StageName: 'dev' },
     },
     ApiGatewayStage: { Type: 'AWS::ApiGateway::Stage', Properties: { ThrottlingRateLimit: rate } },
   });
@@ -219,7 +219,7 @@ describe('a deployment of the API', () => {
   test('makes no stage of its own, but is what the stage shows', () => {
     const completed = completeGateway(resources('a', 1), '');
     const [id, deployment] = deploymentOf(completed) ?? [];
-    expect(deployment?.Properties).toEqual({ RestApiId: 'api' });
+    expect(deployment?.Properties).toEqual({ RestApiId: { Ref: 'ApiGatewayRestApi' } });
     expect(completed['ApiGatewayStage']?.Properties).toEqual({ ThrottlingRateLimit: 1, DeploymentId: { Ref: id } });
   });
 

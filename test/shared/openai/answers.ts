@@ -1,6 +1,6 @@
 import type { GenerationEvent, TokenLogprob, Usage } from '../../../shared/inference/generation.ts';
 
-export const USAGE: Usage = { inputTokens: 11, cachedInputTokens: 3, outputTokens: 7, reasoningTokens: 2 };
+const USAGE: Usage = { inputTokens: 11, cachedInputTokens: 3, outputTokens: 7, reasoningTokens: 2 };
 
 export function text(...pieces: string[]): GenerationEvent[] {
   return pieces.map((piece) => ({ type: 'text', text: piece }));

@@ -10,7 +10,7 @@ import { responsesRequest } from '../../../shared/openai/responses-schema.ts';
 import { responsesFrames } from '../../../shared/openai/responses-stream.ts';
 import { validated } from '../../../shared/openai/validation.ts';
 import { LambentError } from '../../../shared/runtime/errors.ts';
-import { logprob, streamOf, text } from './answers.ts';
+import { finish, logprob, streamOf, text } from './answers.ts';
 
 /** Text that was cut anywhere, in the middle of a character too. */
 const piece = fc.oneof(
@@ -216,6 +216,18 @@ describe('any answer', () => {
         ).toBe(all.length);
       }),
       { numRuns: 300 },
+    );
+  });
+
+  it('that is all text comes out of both APIs to the letter, half characters excepted', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(piece), async (pieces) => {
+        const events = [...text(...pieces), finish()];
+        const all = pieces.join('').toWellFormed();
+        const response = await responsesAnswer(streamOf(events), responsesOptions());
+        expect(texts(response).join('')).toBe(all);
+        expect((await chatAnswer(streamOf(events), chatOptions)).choices[0]?.message.content).toBe(all);
+      }),
     );
   });
 

@@ -246,6 +246,24 @@ describe('a response, as the official client accumulates it,', () => {
     });
   }
 
+  it('carries reasoning that is all redacted, for those who ask', async () => {
+    const redacted: Script = [
+      { type: 'reasoningEnd', continuation: { provider: 'bedrock', data: { redacted: 'eA==' } } },
+      { type: 'reasoningEnd' },
+      ...text('So.'),
+      finish(),
+    ];
+    await using service = await aService([redacted, redacted]);
+    const include = ['reasoning.encrypted_content' as const];
+    const { output } = await service.client.responses.create({ ...QUESTION, include });
+    expect(output).toMatchObject([
+      { type: 'reasoning', summary: [], encrypted_content: expect.stringMatching(/^lambent1\./) },
+      { type: 'message' },
+    ]);
+    const unasked = await service.client.responses.create(QUESTION);
+    expect(unasked.output[0]).not.toHaveProperty('encrypted_content');
+  });
+
   it('throws at the client when the upstream is cut, and is never completed', async () => {
     const script: Script = [...text('Half of it'), ...call(0, 'weather', '{"ci'), CUT];
     await using service = await aService([script, script, script, script]);

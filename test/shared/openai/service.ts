@@ -87,7 +87,7 @@ export async function aService(scripts: readonly Script[], registry = aRegistry(
 }
 
 /** A request as the pipeline hands it to a route. */
-export function aHttpRequest(body: unknown): HttpRequest {
+function aHttpRequest(body: unknown): HttpRequest {
   return {
     requestId: 'request',
     pathParameters: {},

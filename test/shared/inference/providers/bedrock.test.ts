@@ -161,6 +161,15 @@ describe('an answer whose JSON was asked for as a tool', () => {
   });
 });
 
+test('a buffered answer keeps numbers that JavaScript would round', async () => {
+  const input = '{"id":9007199254740993,"price":0.12345678901234567890123,"list":[1,null,{"a":true}]}';
+  const toolUse = `{"toolUse":{"toolUseId":"a","name":"buy","input":${input}}}`;
+  const body = `{"output":{"message":{"role":"assistant","content":[${toolUse}]}},"stopReason":"tool_use"}`;
+  await using upstream = await Upstream.start(script({ type: 'bytes', bytes: Buffer.from(body) }));
+  const events = await upstream.ask({}, { streamed: false });
+  expect(events[1]).toEqual({ type: 'toolArguments', index: 0, fragment: input });
+});
+
 const EXCEPTIONS = [
   ['ThrottlingException', 429, 'Too many requests', 'rate_limit_exceeded', 'again'],
   ['ThrottlingException', 429, 'Too many tokens per day, please wait', 'insufficient_quota', 'elsewhere'],

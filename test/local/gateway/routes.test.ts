@@ -1,0 +1,31 @@
+import { describe, expect, it } from 'vitest';
+import { createRouter } from '../../../local/gateway/routes.ts';
+import { routeOf } from './gateways.ts';
+
+const resources = ['/v1/models/{id+}', '/v1/models', '/v1/{any}/special', '/v1/models/special', '/v1/{any}/{id}'];
+
+function found(method: string, path: string) {
+  const route = createRouter([...resources.map((resource) => routeOf('GET', resource)), routeOf('ANY', '/v1/models')]);
+  const match = route(method, path);
+  return match && [match.route.method, match.route.resource, match.pathParameters];
+}
+
+describe('a route', () => {
+  it.each([
+    { path: '/v1/models', expected: ['GET', '/v1/models', null] },
+    { path: '/v1/models/', expected: ['GET', '/v1/models', null] },
+    { path: '/v1/models/special', expected: ['GET', '/v1/models/special', null] },
+    { path: '/v1/models/a/b%2Fc', expected: ['GET', '/v1/models/{id+}', { id: 'a/b%2Fc' }] },
+    { path: '/v1/other/special', expected: ['GET', '/v1/{any}/special', { any: 'other' }] },
+    { path: '/v1/other/thing', expected: ['GET', '/v1/{any}/{id}', { any: 'other', id: 'thing' }] },
+    { path: '/v1/other/thing/more', expected: undefined },
+    { path: '/v2/models', expected: undefined },
+    { path: '/', expected: undefined },
+  ])('of GET $path is found', ({ path, expected }) => {
+    expect(found('GET', path)).toEqual(expected);
+  });
+
+  it('for any method comes after one of its own', () => {
+    expect(found('PATCH', '/v1/models')).toEqual(['ANY', '/v1/models', null]);
+  });
+});

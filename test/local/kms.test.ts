@@ -1,0 +1,287 @@
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  CreateAliasCommand,
+  CreateKeyCommand,
+  DecryptCommand,
+  DescribeKeyCommand,
+  DisableKeyCommand,
+  EnableKeyCommand,
+  EncryptCommand,
+  GenerateDataKeyCommand,
+  GenerateDataKeyWithoutPlaintextCommand,
+  GetKeyRotationStatusCommand,
+  KMSClient,
+  ListAliasesCommand,
+  ReEncryptCommand,
+  ScheduleKeyDeletionCommand,
+} from '@aws-sdk/client-kms';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type KmsStandIn, startKms } from '../../local/kms/server.ts';
+
+const TENANT = { tenant: 'acme', purpose: 'content' };
+
+let folder: string;
+let stateFile: string;
+let server: KmsStandIn;
+let kms: KMSClient;
+let nowMs = Date.parse('2026-11-01T00:00:00Z');
+
+async function start(): Promise<void> {
+  server = await startKms({ stateFile, now: () => nowMs });
+  kms = new KMSClient({
+    endpoint: server.url,
+    region: 'eu-west-1',
+    maxAttempts: 1,
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+  });
+}
+
+async function stop(): Promise<void> {
+  kms.destroy();
+  await server.close();
+}
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'lambent-kms-'));
+  stateFile = join(folder, 'state', 'kms.json');
+  await start();
+});
+
+afterEach(async () => {
+  await stop();
+  await rm(folder, { recursive: true });
+});
+
+async function newKey(): Promise<string> {
+  const { KeyMetadata } = await kms.send(new CreateKeyCommand({ Description: 'for tests' }));
+  return KeyMetadata?.KeyId ?? '';
+}
+
+const bytes = (text: string): Uint8Array => Buffer.from(text, 'utf8');
+
+/** The name of the exception that `work` ends in. */
+async function exceptionOf(work: Promise<unknown>): Promise<string> {
+  const thrown = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  return thrown instanceof Error ? thrown.name : 'none';
+}
+
+describe('what was encrypted', () => {
+  test('opens with its blob and its context, whatever both are', async () => {
+    const KeyId = await newKey();
+    const context = fc.dictionary(fc.string({ unit: 'grapheme', minLength: 1 }), fc.string({ unit: 'grapheme' }), {
+      maxKeys: 4,
+      noNullPrototype: true,
+    });
+    const content = fc.uint8Array({ minLength: 1, maxLength: 300 });
+    await fc.assert(
+      fc.asyncProperty(content, context, async (Plaintext, EncryptionContext) => {
+        const sealed = await kms.send(new EncryptCommand({ KeyId, Plaintext, EncryptionContext }));
+        const opened = await kms.send(new DecryptCommand({ CiphertextBlob: sealed.CiphertextBlob, EncryptionContext }));
+        expect(Buffer.from(opened.Plaintext ?? [])).toEqual(Buffer.from(Plaintext));
+        expect(opened.KeyId).toBe(sealed.KeyId);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  test('opens with its context in another order', async () => {
+    const KeyId = await newKey();
+    const { CiphertextBlob } = await kms.send(
+      new EncryptCommand({ KeyId, Plaintext: bytes('x'), EncryptionContext: { a: '1', b: '2' } }),
+    );
+    const opened = await kms.send(new DecryptCommand({ CiphertextBlob, EncryptionContext: { b: '2', a: '1' } }));
+    expect(opened.Plaintext).toEqual(Uint8Array.from(bytes('x')));
+  });
+
+  test.each([
+    ['none', undefined],
+    ['less', { tenant: 'acme' }],
+    ['more', { ...TENANT, extra: '1' }],
+    ["another tenant's", { ...TENANT, tenant: 'evil' }],
+    ['the same letters, shifted', { tenan: 'tacme', purpose: 'content' }],
+  ])('does not open with another context: %s', async (_case, EncryptionContext) => {
+    const KeyId = await newKey();
+    const { CiphertextBlob } = await kms.send(
+      new EncryptCommand({ KeyId, Plaintext: bytes('secret'), EncryptionContext: TENANT }),
+    );
+    const work = kms.send(new DecryptCommand({ CiphertextBlob, EncryptionContext }));
+    expect(await exceptionOf(work)).toBe('InvalidCiphertextException');
+  });
+
+  test('does not open once a bit of it is changed, wherever that is', async () => {
+    const KeyId = await newKey();
+    const { CiphertextBlob = new Uint8Array() } = await kms.send(
+      new EncryptCommand({ KeyId, Plaintext: bytes('secret') }),
+    );
+    for (let at = 0; at < CiphertextBlob.length; at += 3) {
+      const changed = Uint8Array.from(CiphertextBlob);
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      const name = await exceptionOf(kms.send(new DecryptCommand({ CiphertextBlob: changed })));
+      // A change of the key's id names a key that isn't there.
+      expect(['InvalidCiphertextException', 'NotFoundException']).toContain(name);
+    }
+    const short = kms.send(new DecryptCommand({ CiphertextBlob: bytes('short') }));
+    expect(await exceptionOf(short)).toBe('InvalidCiphertextException');
+  });
+
+  test('does not open for who expects another key', async () => {
+    const [KeyId, other] = [await newKey(), await newKey()];
+    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
+    expect(await exceptionOf(kms.send(new DecryptCommand({ CiphertextBlob, KeyId: other })))).toBe(
+      'IncorrectKeyException',
+    );
+    await kms.send(new DecryptCommand({ CiphertextBlob, KeyId }));
+  });
+
+  test('can be moved to another key and context', async () => {
+    const [KeyId, DestinationKeyId] = [await newKey(), await newKey()];
+    const { CiphertextBlob } = await kms.send(
+      new EncryptCommand({ KeyId, Plaintext: bytes('x'), EncryptionContext: TENANT }),
+    );
+    const moved = await kms.send(
+      new ReEncryptCommand({
+        CiphertextBlob,
+        SourceEncryptionContext: TENANT,
+        DestinationKeyId,
+        DestinationEncryptionContext: { a: 'b' },
+      }),
+    );
+    const opened = await kms.send(
+      new DecryptCommand({
+        CiphertextBlob: moved.CiphertextBlob,
+        EncryptionContext: { a: 'b' },
+        KeyId: DestinationKeyId,
+      }),
+    );
+    expect(opened.Plaintext).toEqual(Uint8Array.from(bytes('x')));
+  });
+
+  test('opens after a restart', async () => {
+    const KeyId = await newKey();
+    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
+    await stop();
+    await start();
+    expect((await kms.send(new DecryptCommand({ CiphertextBlob }))).Plaintext).toEqual(Uint8Array.from(bytes('x')));
+  });
+});
+
+describe('a data key', () => {
+  test('is 32 fresh bytes, and the same when its blob is opened', async () => {
+    const KeyId = await newKey();
+    const generate = () =>
+      kms.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_256', EncryptionContext: TENANT }));
+    const [one, two] = [await generate(), await generate()];
+    expect(one.Plaintext).toHaveLength(32);
+    expect(one.Plaintext).not.toEqual(two.Plaintext);
+    const opened = await kms.send(
+      new DecryptCommand({ CiphertextBlob: one.CiphertextBlob, EncryptionContext: TENANT }),
+    );
+    expect(opened.Plaintext).toEqual(one.Plaintext);
+  });
+
+  test('has the size that was asked for', async () => {
+    const KeyId = await newKey();
+    const sized = await kms.send(new GenerateDataKeyCommand({ KeyId, NumberOfBytes: 64 }));
+    const small = await kms.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_128' }));
+    expect([sized.Plaintext?.length, small.Plaintext?.length]).toEqual([64, 16]);
+    expect(await exceptionOf(kms.send(new GenerateDataKeyCommand({ KeyId })))).toBe('ValidationException');
+  });
+
+  test('stays out of the answer where it is not wanted', async () => {
+    const KeyId = await newKey();
+    const answer = await kms.send(new GenerateDataKeyWithoutPlaintextCommand({ KeyId, KeySpec: 'AES_256' }));
+    expect(answer).not.toHaveProperty('Plaintext');
+    const opened = await kms.send(new DecryptCommand({ CiphertextBlob: answer.CiphertextBlob }));
+    expect(opened.Plaintext).toHaveLength(32);
+  });
+});
+
+describe('a key', () => {
+  test('is found by its id, its ARN, its alias and the ARN of that', async () => {
+    const KeyId = await newKey();
+    await kms.send(new CreateAliasCommand({ AliasName: 'alias/lambent', TargetKeyId: KeyId }));
+    const { Aliases = [] } = await kms.send(new ListAliasesCommand({}));
+    expect(Aliases.map(({ AliasName, TargetKeyId }) => [AliasName, TargetKeyId])).toEqual([['alias/lambent', KeyId]]);
+    const described = await kms.send(new DescribeKeyCommand({ KeyId }));
+    const names = [described.KeyMetadata?.Arn, 'alias/lambent', Aliases[0]?.AliasArn];
+    for (const name of names) {
+      const { KeyMetadata } = await kms.send(new DescribeKeyCommand({ KeyId: name }));
+      expect(KeyMetadata).toMatchObject({ KeyId, KeyState: 'Enabled', Enabled: true, Description: 'for tests' });
+    }
+    const { KeyRotationEnabled } = await kms.send(new GetKeyRotationStatusCommand({ KeyId }));
+    expect(KeyRotationEnabled).toBe(false);
+  });
+
+  test.each(['nothing', 'alias/nothing', 'alias/../x'])('that is not there is not found: %s', async (KeyId) => {
+    expect(await exceptionOf(kms.send(new DescribeKeyCommand({ KeyId })))).toBe('NotFoundException');
+    expect(await exceptionOf(kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') })))).toBe('NotFoundException');
+  });
+
+  test('gives its alias to no other key, and takes no name that AWS keeps for itself', async () => {
+    const TargetKeyId = await newKey();
+    const alias = (AliasName: string) => exceptionOf(kms.send(new CreateAliasCommand({ AliasName, TargetKeyId })));
+    expect(await alias('alias/a')).toBe('none');
+    expect(await alias('alias/a')).toBe('AlreadyExistsException');
+    expect(await alias('alias/aws/s3')).toBe('InvalidAliasNameException');
+    expect(await alias('a')).toBe('InvalidAliasNameException');
+  });
+
+  test('that is disabled serves nothing until it is enabled again', async () => {
+    const KeyId = await newKey();
+    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
+    await kms.send(new DisableKeyCommand({ KeyId }));
+    expect(await exceptionOf(kms.send(new DecryptCommand({ CiphertextBlob })))).toBe('DisabledException');
+    expect(await exceptionOf(kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') })))).toBe('DisabledException');
+    await kms.send(new EnableKeyCommand({ KeyId }));
+    await kms.send(new DecryptCommand({ CiphertextBlob }));
+  });
+
+  test('that is to be deleted serves nothing, and is gone when its time is over', async () => {
+    const KeyId = await newKey();
+    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
+    const { DeletionDate } = await kms.send(new ScheduleKeyDeletionCommand({ KeyId, PendingWindowInDays: 7 }));
+    expect(DeletionDate?.getTime()).toBe(nowMs + 7 * 86_400_000);
+    const decrypt = () => exceptionOf(kms.send(new DecryptCommand({ CiphertextBlob })));
+    expect(await decrypt()).toBe('KMSInvalidStateException');
+    expect(await exceptionOf(kms.send(new EnableKeyCommand({ KeyId })))).toBe('KMSInvalidStateException');
+    nowMs += 8 * 86_400_000;
+    expect(await decrypt()).toBe('NotFoundException');
+  });
+});
+
+test('plaintext has 1 to 4096 bytes', async () => {
+  const KeyId = await newKey();
+  const encrypt = (size: number) =>
+    exceptionOf(kms.send(new EncryptCommand({ KeyId, Plaintext: new Uint8Array(size) })));
+  expect([await encrypt(0), await encrypt(1), await encrypt(4_096), await encrypt(4_097)]).toEqual([
+    'ValidationException',
+    'none',
+    'none',
+    'ValidationException',
+  ]);
+});
+
+test('the state file is for its owner alone, and holds no plaintext', async () => {
+  const KeyId = await newKey();
+  await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('canary') }));
+  expect((await stat(stateFile)).mode & 0o777).toBe(0o600);
+  expect(await readFile(stateFile, 'utf8')).not.toContain('canary');
+});
+
+test("an operation that is not there, and a body that is no JSON, are errors in KMS's own shape", async () => {
+  const call = async (target: string, body: string): Promise<unknown> => {
+    const headers = { 'x-amz-target': `TrentService.${target}`, 'content-type': 'application/x-amz-json-1.1' };
+    const response = await fetch(server.url, { method: 'POST', headers, body });
+    return { status: response.status, type: ((await response.json()) as { __type: string }).__type };
+  };
+  expect(await call('ImportKeyMaterial', '{}')).toEqual({ status: 400, type: 'UnknownOperationException' });
+  expect(await call('toString', '{}')).toEqual({ status: 400, type: 'UnknownOperationException' });
+  expect(await call('CreateKey', '{')).toEqual({ status: 400, type: 'ValidationException' });
+  expect(await call('Encrypt', '{"KeyId":"x","Plaintext":"%%"}')).toEqual({ status: 400, type: 'ValidationException' });
+});

@@ -1,0 +1,69 @@
+import { describe, expect, test } from 'vitest';
+import {
+  bedrockCapabilities,
+  bedrockFamily,
+  claudeVersion,
+} from '../../../../shared/inference/providers/bedrock-family.ts';
+import { aTarget } from './bedrock-upstream.ts';
+
+test.each([
+  ['anthropic.claude-v2:1', 0],
+  ['anthropic.claude-3-haiku-20240307-v1:0', 300],
+  ['us.anthropic.claude-3-5-sonnet-20241022-v2:0', 305],
+  ['us.anthropic.claude-3-7-sonnet-20250219-v1:0', 307],
+  ['anthropic.claude-opus-4-20250514-v1:0', 400],
+  ['anthropic.claude-opus-4-1-20250805-v1:0', 401],
+  ['eu.anthropic.claude-sonnet-4-5-20250929-v1:0', 405],
+  ['anthropic.claude-opus-4-6-v1', 406],
+  ['arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.anthropic.claude-opus-4-7', 407],
+  ['anthropic.claude-fable-5-1', 501],
+  ['anthropic.claude-mythos-preview', 407],
+])('the version of %s is %i', (model, version) => {
+  expect(claudeVersion(model)).toBe(version);
+});
+
+test.each([
+  ['anthropic.claude-3-5-sonnet-20241022-v2:0', undefined],
+  ['anthropic.claude-opus-4-20250514-v1:0', 'anthropic-budget'],
+  ['anthropic.claude-sonnet-4-6', 'anthropic-adaptive'],
+  ['amazon.nova-pro-v1:0', undefined],
+  ['amazon.nova-2-lite-v1:0', 'nova-effort'],
+  ['openai.gpt-oss-20b-1:0', 'openai-effort'],
+  ['meta.llama3-1-8b-instruct-v1:0', undefined],
+])('%s takes its reasoning effort as %s', (model, style) => {
+  expect(bedrockFamily(model).reasoning?.style).toBe(style);
+});
+
+describe('the capabilities of', () => {
+  const can = (model: string, fields: Record<string, unknown> = {}): ReadonlySet<string> =>
+    bedrockCapabilities(aTarget({ model, ...fields }));
+
+  test('a recent Claude are all that Converse can say', () => {
+    expect([...can('eu.anthropic.claude-sonnet-4-5-20250929-v1:0')].sort()).toEqual([
+      'images',
+      'json',
+      'jsonSchema',
+      'reasoning',
+      'singleToolCall',
+      'stop',
+      'strictJsonSchema',
+      'strictTools',
+      'tools',
+    ]);
+  });
+
+  test('an older Claude leave out what is not enforced', () => {
+    expect(can('anthropic.claude-3-5-sonnet-20241022-v2:0')).not.toContain('strictJsonSchema');
+    expect(can('anthropic.claude-3-5-sonnet-20241022-v2:0')).toContain('jsonSchema');
+  });
+
+  test('gpt-oss leave out the stop sequences that it refuses', () => {
+    expect(can('openai.gpt-oss-120b-1:0')).not.toContain('stop');
+  });
+
+  test('an application inference profile are few, until the registry names them', () => {
+    const profile = 'arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123';
+    expect([...can(profile)]).toEqual(['stop']);
+    expect([...can(profile, { capabilities: ['tools', 'seed'] })]).toEqual(['tools', 'seed']);
+  });
+});

@@ -1,6 +1,6 @@
 /** `npm start`: the whole service on this machine. */
 import { readFile } from 'node:fs/promises';
-import { relative, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import * as v from 'valibot';
 import { bundleFunctions } from '../infra/bundle/build.ts';
 import { LambentError } from '../shared/runtime/errors.ts';
@@ -10,20 +10,25 @@ import type { LogLine } from './lambda/environment.ts';
 import { discoverModels } from './models.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
-const STATE_DIR = resolve(ROOT, '.local');
 
 /** What `npm start` can be told by environment variables. */
 const settingsSchema = v.object({
   /** Port of the API on 127.0.0.1. */
-  PORT: v.optional(port(), '3000'),
-  /** Shows what functions log; it is kept in `.local/logs` in any case. */
+  PORT: v.optional(wholeNumber(0, 65_535, 'must be a port number, from 1 to 65535, or 0 for any free one'), '3000'),
+  /** Folder of tables, keys and logs, from the project's folder. */
+  STATE_DIR: v.optional(v.string(), '.local'),
+  /** Shows what functions log; the state folder keeps it in any case. */
   LOG: v.optional(v.string(), ''),
   LOG_LEVEL: v.optional(v.picklist(['debug', 'info', 'warn', 'error'])),
+  /** Invocations at once that functions without a reservation share; an account's limit. */
+  CONCURRENCY: v.optional(wholeNumber(1, 10_000, 'must be a number from 1 to 10000')),
+  /** Seconds without work after which a function's process ends. */
+  IDLE_SECONDS: v.optional(wholeNumber(1, 86_400, 'must be a number of seconds from 1 to 86400')),
 });
 
-function port() {
-  const message = 'must be a port number from 1 to 65535, or 0 for any free one';
-  return v.pipe(v.string(), v.regex(/^\d{1,5}$/, message), v.transform(Number), v.maxValue(65_535, message));
+function wholeNumber(least: number, most: number, message: string) {
+  const range = [v.minValue(least, message), v.maxValue(most, message)] as const;
+  return v.pipe(v.string(), v.regex(/^\d{1,5}$/, message), v.transform(Number), ...range);
 }
 
 async function main(): Promise<void> {
@@ -35,14 +40,15 @@ async function main(): Promise<void> {
 
 async function start(): Promise<Cloud> {
   const settings = readSettings();
+  const stateDir = resolve(ROOT, settings.STATE_DIR);
   const [models] = await Promise.all([
-    discoverModels({ env: process.env, stateDir: STATE_DIR }),
+    discoverModels({ env: process.env, stateDir }),
     bundleFunctions({ outDir: resolve(ROOT, '.build') }),
   ]);
   console.log(models.description);
   const cloud = await startCloud({
     port: settings.PORT,
-    stateDir: STATE_DIR,
+    stateDir,
     bedrock: models.bedrock === 'aws' ? 'aws' : createGuide(),
     environment: {
       MODELS_FILE: models.file,
@@ -51,6 +57,8 @@ async function start(): Promise<Cloud> {
     },
     ...(models.bedrock === 'aws' ? userRegion() : {}),
     ...(settings.LOG === '' ? {} : { onLog: show }),
+    ...(settings.CONCURRENCY === undefined ? {} : { concurrency: settings.CONCURRENCY }),
+    ...(settings.IDLE_SECONDS === undefined ? {} : { idleMs: settings.IDLE_SECONDS * 1000 }),
   });
   for (const notice of cloud.notices) console.log(notice);
   return cloud;
@@ -103,6 +111,6 @@ function explain(error: unknown): string {
 }
 
 main().catch((error: unknown) => {
-  console.error(explain(error).replaceAll(STATE_DIR, relative(process.cwd(), STATE_DIR)));
+  console.error(explain(error));
   process.exit(1);
 });

@@ -96,6 +96,7 @@ const RELATED: Readonly<Record<string, readonly string[]>> = {
   run: ['try', 'npm', 'start'],
   install: ['try', 'npm', 'start'],
   begin: ['try', 'npm', 'start'],
+  call: ['try', 'curl'],
   key: ['api', 'bearer'],
   deploy: ['operation', 'package', 'aws'],
   cost: ['price', 'provision'],

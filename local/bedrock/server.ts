@@ -45,7 +45,8 @@ export async function startBedrock({ respond, port = 0 }: BedrockOptions): Promi
   const http1 = createHttpServer(handle);
   const http2 = createHttp2Server(handle);
   const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
+  // As Node's HTTP servers do: Nagle's algorithm would hold each small frame back for 40 ms.
+  const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     // A client that resets its connection is no fault of the server's.

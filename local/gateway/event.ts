@@ -112,12 +112,12 @@ export function proxyEvent(
   authorizer: Readonly<Record<string, unknown>> | undefined,
   body: Buffer,
   { binaryMediaTypes }: ApiIdentity,
-): Buffer {
+): string {
   const requestContext = authorizer ? { ...description.requestContext, authorizer } : description.requestContext;
   const binary = body.length > 0 && isBinary(lastHeader(description.headers, 'content-type'), binaryMediaTypes);
   // Bytes that are no UTF-8 become U+FFFD, in AWS as well: only a binary media type passes them unharmed.
   const text = body.length === 0 ? null : body.toString(binary ? 'base64' : 'utf8');
-  return Buffer.from(JSON.stringify({ ...description, requestContext, body: text, isBase64Encoded: binary }));
+  return JSON.stringify({ ...description, requestContext, body: text, isBase64Encoded: binary });
 }
 
 /** Headers of one connection only; API Gateway ends it, so they mean nothing behind it. */

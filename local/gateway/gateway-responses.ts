@@ -95,11 +95,14 @@ export function createGatewayResponses(definitions: readonly GatewayResponseDefi
           'x-amzn-ErrorType': base.errorType,
           ...headersFrom(definition, scope),
         },
-        body: template.replace(/\$\{?(context(?:\.\w+)+)\}?/g, (_, path: string) => lookUp(scope, path)),
+        body: template.replace(VARIABLE, (_, braced?: string, bare?: string) => lookUp(scope, braced ?? bare ?? '')),
       };
     },
   };
 }
+
+/** `$context.requestId`, or the same in braces. */
+const VARIABLE = /\$(?:\{(context(?:\.\w+)+)\}|(context(?:\.\w+)+))/g;
 
 /** `gatewayresponse.header.X: "'text'"` is a text; anything else names a part of the context. */
 function headersFrom(definition: GatewayResponseDefinition | undefined, scope: object): Record<string, string> {

@@ -75,7 +75,7 @@ export async function startGateway({ port, api, routes, responses, runner }: Gat
   /** Invokes the function and relays its answer, within the time that the route allows. The function itself isn't stopped. */
   async function integrate(
     route: FunctionRoute,
-    event: Buffer,
+    event: string,
     context: RequestContext,
     client: ServerResponse,
   ): Promise<void> {
@@ -114,7 +114,11 @@ export async function startGateway({ port, api, routes, responses, runner }: Gat
     // A missing Host would be refused in Node's own words.
     { maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: KEEP_ALIVE_MS, requireHostHeader: false },
     (request, client) => {
-      serve(request, client).catch(() => client.destroy());
+      serve(request, client).catch((error: unknown) => {
+        // A sender that left midway needs no answer; anything else is a fault of this front.
+        if (request.complete) console.error('The gateway failed:', error);
+        client.destroy();
+      });
     },
   );
   server.setTimeout(IDLE_TIMEOUT_MS);

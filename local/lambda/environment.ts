@@ -85,7 +85,9 @@ export class Environment {
         resolve();
       });
       this.#child.once('error', (error) => {
-        this.#gone(new FunctionError('Runtime.StartError', `The process could not start: ${error.message}`));
+        this.#gone(
+          new FunctionError('Runtime.StartError', `No process could start in ${definition.taskRoot}: ${error.message}`),
+        );
         resolve();
       });
     });
@@ -223,7 +225,7 @@ export class Environment {
 
   #forwardLines(stream: 'stdout' | 'stderr'): void {
     const output = this.#child[stream];
-    if (output !== null) forEachLine(output, (line) => this.#log(stream, line));
+    if (output) forEachLine(output, (line) => this.#log(stream, line));
   }
 
   #log(stream: 'stdout' | 'stderr', line: string): void {

@@ -9,6 +9,8 @@ import type { Invocation } from './invocation.ts';
  */
 const FINISHING_GRACE_MS = 20;
 
+const CLOSED = 'The runner has been closed';
+
 export interface PoolOptions {
   readonly concurrency: Concurrency;
   /** Milliseconds without work after which an environment ends. */
@@ -36,6 +38,10 @@ export class Pool implements EnvironmentEvents {
 
   /** Serves `invocation` with an idle environment, or with the next that becomes idle. */
   run(invocation: Invocation): void {
+    if (this.#closed) {
+      invocation.fail(new Error(CLOSED));
+      return;
+    }
     const environment = this.#takeIdle();
     if (environment === undefined) {
       this.#waiting.push({ invocation, since: performance.now() });
@@ -65,6 +71,7 @@ export class Pool implements EnvironmentEvents {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#recheck);
+    for (const { invocation } of this.#waiting.splice(0)) invocation.fail(new Error(CLOSED));
     const environments = this.environments();
     for (const environment of environments) environment.kill();
     await Promise.all(environments.map(({ exited }) => exited));

@@ -38,28 +38,25 @@ const httpEvent = v.strictObject({
   response: v.optional(v.strictObject({ transferMode: v.picklist(['STREAM', 'BUFFERED']) })),
 });
 
-const schedule = v.object({
-  rate: v.pipe(
-    v.union([v.string(), v.array(v.string())]),
-    v.transform((rate) => [rate].flat()),
-  ),
-  enabled: v.optional(v.boolean(), true),
-  input: v.optional(v.unknown()),
-});
-
-const event = v.union([
-  v.strictObject({ http: httpEvent }),
-  v.strictObject({
-    schedule: v.union([
-      v.pipe(
-        v.string(),
-        v.transform((rate) => ({ rate: [rate], enabled: true, input: undefined })),
-      ),
-      schedule,
-    ]),
+const schedule = v.pipe(
+  v.union([v.string(), v.looseObject({})]),
+  v.transform((written) => (typeof written === 'string' ? { rate: written } : written)),
+  v.object({
+    rate: v.pipe(
+      v.union([v.string(), v.array(v.string())]),
+      v.transform((rate) => [rate].flat()),
+    ),
+    enabled: v.optional(v.boolean(), true),
+    input: v.optional(v.unknown()),
   }),
-  v.strictObject({ sqs: v.unknown() }),
-]);
+);
+
+/** One of these, by its only key. */
+const event = v.strictObject({
+  http: v.optional(httpEvent),
+  schedule: v.optional(schedule),
+  sqs: v.optional(v.unknown()),
+});
 
 const functionSchema = v.object({
   name: v.string(),

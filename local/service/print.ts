@@ -47,8 +47,11 @@ async function runOsls(root: string, stage: string): Promise<string> {
     );
     return stdout;
   } catch (cause) {
-    const output = cause instanceof Error && 'stderr' in cause ? String(cause.stderr) : String(cause);
-    throw new LambentError('configuration', `serverless.yml can't be resolved:\n${output.trim()}`, { cause });
+    // osls writes its errors to either.
+    const { stdout = '', stderr = String(cause) } = Object(cause) as { stdout?: string; stderr?: string };
+    throw new LambentError('configuration', `serverless.yml can't be resolved:\n${`${stdout}${stderr}`.trim()}`, {
+      cause,
+    });
   }
 }
 

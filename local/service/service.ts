@@ -58,7 +58,7 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
     events.map((event) => ({ function: name, event })),
   );
   const https = events.flatMap(({ function: name, event }) =>
-    'http' in event ? [{ function: name, http: event.http }] : [],
+    event.http === undefined ? [] : [{ function: name, http: event.http }],
   );
   const { Resources = {} } = resources;
   return {
@@ -79,7 +79,7 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
       ...preflightRoutes(https.map(({ http }) => http)),
     ],
     schedules: events.flatMap(({ function: name, event }) => {
-      if (!('schedule' in event) || !event.schedule.enabled) return [];
+      if (event.schedule?.enabled !== true) return [];
       const { rate, input } = event.schedule;
       return rate.map((expression) => ({ function: name, expression, input }));
     }),

@@ -4,8 +4,10 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { keyItem } from '../../shared/access/keys.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 let stateDir: string;
@@ -41,14 +43,19 @@ function start(environment: Record<string, string> = {}) {
   return { child, ready, output: () => output };
 }
 
-async function lambdaProcesses(url: string): Promise<string[]> {
+/** What `.local/env` tells other programs. */
+async function environmentFile(): Promise<Record<string, string>> {
+  const text = await readFile(join(stateDir, 'env'), 'utf8');
+  return Object.fromEntries([...text.matchAll(/^export (\w+)=(.*)$/gm)].map(([, name, value]) => [name, value]));
+}
+
+async function lambdaProcesses(): Promise<string[]> {
   const list = spawn('ps', ['-eo', 'pid,ppid,args']);
   let text = '';
   list.stdout.on('data', (chunk: Buffer) => {
     text += chunk.toString();
   });
   await once(list, 'close');
-  void url;
   return text.split('\n').filter((line) => /lambda:(chat|authorize)/.test(line));
 }
 
@@ -62,7 +69,7 @@ describe('npm start', () => {
     });
     expect(answer.choices[0]?.message.content).toMatch(/Lambent/);
     expect(output()).toMatch(/guide/);
-    const mine = (await lambdaProcesses('')).filter((line) => Number(line.trim().split(/\s+/)[1]) === child.pid);
+    const mine = (await lambdaProcesses()).filter((line) => Number(line.trim().split(/\s+/)[1]) === child.pid);
     expect(mine.length).toBeGreaterThan(0);
     child.kill('SIGINT');
     const [code] = await once(child, 'exit');
@@ -71,15 +78,21 @@ describe('npm start', () => {
     for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow();
   });
 
-  test('finds its state again', async () => {
+  test('finds its state again: a key that was added works after a restart', async () => {
     const first = start();
     await first.ready;
+    const variables = await environmentFile();
+    const tables = new DynamoDBClient({
+      endpoint: variables['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
+      region: variables['AWS_REGION'] ?? '',
+      credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    });
+    const Item = keyItem('sk-mine', { tenant: 'mine', keyId: 'mine-1', scopes: ['models'] });
+    await tables.send(new PutItemCommand({ TableName: variables['ACCESS_TABLE'], Item }));
     first.child.kill('SIGINT');
     await once(first.child, 'exit');
-    const second = start();
-    const client = new OpenAI({ baseURL: await second.ready, apiKey: 'sk-local', maxRetries: 0 });
-    expect((await client.models.list()).data.map(({ id }) => id)).toEqual(['default']);
-    expect(await readFile(join(stateDir, 'env'), 'utf8')).toMatch(/^export AWS_ENDPOINT_URL_DYNAMODB=http/m);
+    const client = new OpenAI({ baseURL: await start().ready, apiKey: 'sk-mine', maxRetries: 0 });
+    expect((await client.models.list()).data.map(({ id }) => id)).toContain('default');
   });
 
   test.each([['99999'], ['web']])('says that the port %s is none', async (PORT) => {

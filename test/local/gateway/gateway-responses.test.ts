@@ -18,8 +18,8 @@ describe("API Gateway's own answers", () => {
         responseType: 'ACCESS_DENIED',
         statusCode: 401,
         templates: {
-          'application/json':
-            '{"id":"$context.requestId","m":$context.error.messageString,"t":"${context.error.responseType}","ip":"$context.identity.sourceIp","none":"$context.no.such","price":"$5"}',
+          'application/json': `{"id":"$context.requestId","m":$context.error.messageString,"t":"$${'{context.error.responseType}'}",
+            "ip":"$context.identity.sourceIp","none":"$context.no.such","price":"$5"}`,
         },
         parameters: {
           'gatewayresponse.header.x-request-id': 'context.requestId',

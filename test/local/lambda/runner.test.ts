@@ -1,5 +1,4 @@
-import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
@@ -14,7 +13,7 @@ describe('a function', () => {
     const runner = await testRunner();
     const { pid } = Object(await runner.call('echo', { a: 1 }));
     expect(pid).not.toBe(process.pid);
-    expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toContain('lambda:echo');
+    expect(execFileSync('ps', ['-o', 'args=', '-p', String(pid)], { encoding: 'utf8' })).toContain('lambda:echo');
     await until(() => runner.processes().every(({ busy }) => !busy));
     expect(runner.processes()).toEqual([{ pid, function: 'echo', busy: false }]);
   });
@@ -187,6 +186,11 @@ describe('a failure', () => {
     await expect(runner.call('echo', {})).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
   });
 
+  it('to find the bundle names the folder', async () => {
+    const runner = await testRunner({ functions: [functionOf('nowhere')] });
+    await expect(runner.call('nowhere', {})).rejects.toThrow('bundles/nowhere');
+  });
+
   it('to find the handler is named', async () => {
     const runner = await testRunner({ functions: [functionOf('echo', { handler: 'index.nothing' })] });
     await expect(runner.call('echo', {})).rejects.toMatchObject({ errorType: 'Runtime.HandlerNotFound' });
@@ -298,6 +302,14 @@ describe('an end', () => {
     await runner.close();
     expect(pids.filter(lives)).toEqual([]);
     expect(await busy).toMatchObject({ errorType: 'Runtime.ExitError' });
+  });
+
+  it('of the runner fails what is still waiting, and what comes after', async () => {
+    const runner = await testRunner({ functions: [functionOf('echo', { reservedConcurrency: 5 })] });
+    const waiting = [1, 2, 3].map(() => runner.call('echo', {}).catch(String));
+    await runner.close();
+    expect(await Promise.all(waiting)).toEqual(Array.from({ length: 3 }, () => 'Error: The runner has been closed'));
+    await expect(runner.call('echo', {})).rejects.toThrow('The runner has been closed');
   });
 
   it('of the parent, however sudden, ends its processes', async () => {

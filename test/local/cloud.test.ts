@@ -1,0 +1,199 @@
+import { readFileSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { DescribeTableCommand, DynamoDBClient, GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { type Cloud, type CloudOptions, startCloud } from '../../local/cloud.ts';
+import { BUNDLES, closeAfterwards, lives, until, useCleanup } from './runners.ts';
+
+useCleanup();
+afterEach(() => void vi.unstubAllEnvs());
+
+async function stateDir(): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'lambent-'));
+  closeAfterwards({ close: () => rm(dir, { recursive: true, force: true }) });
+  return dir;
+}
+
+/** A cloud of the fixture service. */
+async function cloudIn(dir: string, options: Partial<CloudOptions> = {}): Promise<Cloud> {
+  const root = resolve(import.meta.dirname, 'fixtures/service');
+  const common = { stateDir: dir, root, bundlesDir: BUNDLES, bedrock: async function* () {}, schedules: false };
+  const cloud = await startCloud({ ...common, ...options });
+  let closed: Promise<void> | undefined;
+  const once = { ...cloud, close: () => (closed ??= cloud.close()) };
+  return closeAfterwards(once);
+}
+
+function tablesOf({ endpoints }: Cloud): DynamoDBClient {
+  const client = new DynamoDBClient({
+    endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
+    region: 'eu-central-1',
+    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+  });
+  return closeAfterwards(Object.assign(client, { close: () => client.destroy() }));
+}
+
+const origin = ({ url }: Cloud) => new URL(url).origin;
+
+describe('the cloud', () => {
+  it('serves the routes of the service through the authorizer', async () => {
+    const cloud = await cloudIn(await stateDir());
+    const headers = { authorization: 'Bearer good' };
+    const answer = await fetch(`${origin(cloud)}/items/7`, { headers });
+    expect(await answer.json()).toMatchObject({ pathParameters: { id: '7' }, requestContext: { stage: 'local' } });
+    const streamed = await fetch(`${origin(cloud)}/stream`, { method: 'POST', headers, body: '{}' });
+    expect(await streamed.text()).toBe('onetwo');
+    const refused = await fetch(`${origin(cloud)}/items/7`);
+    expect([refused.status, await refused.json()]).toEqual([401, { error: 'who are you?' }]);
+    expect(refused.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
+  });
+
+  it('gives functions the endpoints, their own variables, and what the caller adds', async () => {
+    const cloud = await cloudIn(await stateDir(), { environment: { MODELS_FILE: '/models.json', COLOR: 'green' } });
+    const { body } = await cloud.invoke('echo', '{"env":true}');
+    expect(JSON.parse(await text(body))).toMatchObject({
+      ...cloud.endpoints,
+      TABLE: 'fixture-local-items',
+      QUEUE: `${cloud.endpoints['AWS_ENDPOINT_URL_SQS']}/000000000000/fixture-work`,
+      COUNT: '7',
+      COLOR: 'green',
+      MODELS_FILE: '/models.json',
+    });
+    expect(Object.keys(cloud.endpoints).sort()).toEqual([
+      'AWS_ENDPOINT_URL_BEDROCK_RUNTIME',
+      'AWS_ENDPOINT_URL_DYNAMODB',
+      'AWS_ENDPOINT_URL_KMS',
+      'AWS_ENDPOINT_URL_LAMBDA',
+      'AWS_ENDPOINT_URL_S3',
+      'AWS_ENDPOINT_URL_SQS',
+    ]);
+  });
+
+  it("calls Bedrock at AWS with the user's credentials, and all else here", async () => {
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'AKIAUSER');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'secret');
+    const cloud = await cloudIn(await stateDir(), { bedrock: 'aws', region: 'us-west-2' });
+    const { body } = await cloud.invoke('echo', '{"env":true}');
+    const env = JSON.parse(await text(body));
+    expect(env).toMatchObject({ AWS_ACCESS_KEY_ID: 'AKIAUSER', AWS_REGION: 'us-west-2', ...cloud.endpoints });
+    expect(env).not.toHaveProperty('AWS_ENDPOINT_URL_BEDROCK_RUNTIME');
+    expect(cloud.endpoints).toHaveProperty('AWS_ENDPOINT_URL_DYNAMODB');
+  });
+
+  it.runIf(process.platform === 'linux')('listens on 127.0.0.1 only', async () => {
+    const cloud = await cloudIn(await stateDir());
+    const listening = readFileSync(`/proc/${process.pid}/net/tcp`, 'utf8').split('\n');
+    for (const url of [cloud.url, ...Object.values(cloud.endpoints)]) {
+      const port = Number(new URL(url).port).toString(16).toUpperCase().padStart(4, '0');
+      const addresses = listening
+        .filter((line) => line.includes(`:${port} 00000000:0000 0A`))
+        .map((line) => line.trim().split(/[ :]+/)[1]);
+      expect(addresses).toEqual(['0100007F']);
+    }
+  });
+
+  it('has the tables that the service defines, indexes included', async () => {
+    const cloud = await cloudIn(await stateDir());
+    const { Table } = await tablesOf(cloud).send(new DescribeTableCommand({ TableName: 'fixture-local-items' }));
+    expect(Table).toMatchObject({ TableStatus: 'ACTIVE', GlobalSecondaryIndexes: [{ IndexName: 'due' }] });
+  });
+
+  it('has the queues that the service defines, with their attributes', async () => {
+    const cloud = await cloudIn(await stateDir());
+    const url = cloud.resources['WORK_QUEUE_URL'] ?? '';
+    const answer = await fetch(cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '', {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-amz-json-1.0', 'x-amz-target': 'AmazonSQS.GetQueueAttributes' },
+      body: JSON.stringify({ QueueUrl: url, AttributeNames: ['All'] }),
+    });
+    expect(Object(await answer.json()).Attributes).toMatchObject({
+      VisibilityTimeout: '60',
+      RedrivePolicy: expect.stringContaining('fixture-local-DeadQueue'),
+    });
+  });
+
+  it('keeps its tables over a restart', async () => {
+    const dir = await stateDir();
+    const first = await cloudIn(dir);
+    const item = { pk: { S: 'a' }, due: { N: '1' } };
+    await tablesOf(first).send(new PutItemCommand({ TableName: 'fixture-local-items', Item: item }));
+    await first.close();
+    const second = await cloudIn(dir);
+    const get = new GetItemCommand({ TableName: 'fixture-local-items', Key: { pk: item.pk } });
+    expect((await tablesOf(second).send(get)).Item).toEqual(item);
+  });
+
+  it('says where everything is in a file for the shell, while it runs', async () => {
+    const dir = await stateDir();
+    const cloud = await cloudIn(dir);
+    const script = await readFile(join(dir, 'env'), 'utf8');
+    for (const [name, value] of Object.entries({
+      ...cloud.endpoints,
+      AWS_REGION: 'eu-central-1',
+      ITEMS_TABLE: 'fixture-local-items',
+    })) {
+      expect(script).toContain(`export ${name}=${value}\n`);
+    }
+    await cloud.close();
+    await expect(readFile(join(dir, 'env'))).rejects.toThrow('ENOENT');
+  });
+
+  it('keeps what functions log, in files and for whoever listens', async () => {
+    const dir = await stateDir();
+    const lines: string[] = [];
+    const cloud = await cloudIn(dir, { onLog: (line) => lines.push(line.text) });
+    (await cloud.invoke('echo', '{"log":"hello"}')).body.resume();
+    await until(() => lines.includes('hello'));
+    await cloud.close();
+    expect(await readFile(join(dir, 'logs', 'echo.log'), 'utf8')).toBe('hello\n');
+  });
+
+  it('may be one of several, each with its own state', async () => {
+    const clouds = await Promise.all([cloudIn(await stateDir()), cloudIn(await stateDir())]);
+    const answers = await Promise.all(
+      clouds.map((cloud) =>
+        fetch(`${origin(cloud)}/items`, { method: 'POST', body: '{}' }).then(({ status }) => status),
+      ),
+    );
+    expect(answers).toEqual([200, 200]);
+  });
+
+  it('ends every process with it', async () => {
+    const cloud = await cloudIn(await stateDir());
+    await Promise.all([1, 2].map(() => fetch(`${origin(cloud)}/items`, { method: 'POST', body: '{"sleepMs":300}' })));
+    const pids = cloud.processes().map(({ pid }) => pid);
+    expect(pids).toHaveLength(2);
+    await cloud.close();
+    expect(pids.filter(lives)).toEqual([]);
+    await expect(fetch(cloud.url)).rejects.toThrow('fetch failed');
+  });
+});
+
+describe('a state folder', () => {
+  it('serves one cloud at a time', async () => {
+    const dir = await stateDir();
+    const first = await cloudIn(dir);
+    await expect(cloudIn(dir)).rejects.toThrow(`${dir} is in use by another instance (process ${process.pid})`);
+    await first.close();
+    await (await cloudIn(dir)).close();
+  });
+
+  it.each(['{"pid":999999,"startedAt":"1"}', `{"pid":${process.ppid},"startedAt":"1"}`, 'half a fi'])(
+    'that a killed process left behind is taken over: %s',
+    async (lock) => {
+      const dir = await stateDir();
+      await writeFile(join(dir, 'lock.json'), lock);
+      expect((await cloudIn(dir)).url).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/v1$/);
+    },
+  );
+
+  it('is free again after a start that failed', async () => {
+    const dir = await stateDir();
+    const taken = Number(new URL((await cloudIn(await stateDir())).url).port);
+    await expect(cloudIn(dir, { port: taken })).rejects.toMatchObject({ code: 'EADDRINUSE' });
+    await cloudIn(dir);
+  });
+});

@@ -1,0 +1,67 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { dummyCredentials, userCredentials } from '../../local/credentials.ts';
+import { closeAfterwards, testRunner, useCleanup } from './runners.ts';
+
+useCleanup();
+afterEach(() => void vi.unstubAllEnvs());
+
+/** Makes the AWS SDK see one profile, whose keys a program prints, and nothing else of this machine. */
+async function profile(expiresInMs: number): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'lambent-'));
+  closeAfterwards({ close: () => rm(dir, { recursive: true }) });
+  const expiration = new Date(Date.now() + expiresInMs).toISOString();
+  const keys = {
+    Version: 1,
+    AccessKeyId: 'AKIAUSER',
+    SecretAccessKey: 'secret',
+    SessionToken: 'token',
+    Expiration: expiration,
+  };
+  await writeFile(join(dir, 'keys.json'), JSON.stringify(keys));
+  await writeFile(join(dir, 'config'), `[profile work]\ncredential_process = cat ${join(dir, 'keys.json')}\n`);
+  vi.stubEnv('AWS_CONFIG_FILE', join(dir, 'config'));
+  vi.stubEnv('AWS_SHARED_CREDENTIALS_FILE', join(dir, 'none'));
+  vi.stubEnv('AWS_PROFILE', 'work');
+  vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+  return expiration;
+}
+
+describe("the user's credentials", () => {
+  it('come from the chain of the AWS SDK, and are no use shortly before they expire', async () => {
+    const expiration = await profile(3_600_000);
+    const { variables, expiresAt } = await (await userCredentials())();
+    expect(variables).toEqual({
+      AWS_ACCESS_KEY_ID: 'AKIAUSER',
+      AWS_SECRET_ACCESS_KEY: 'secret',
+      AWS_SESSION_TOKEN: 'token',
+    });
+    expect(expiresAt).toBe(Date.parse(expiration) - 60_000);
+  });
+
+  it('reach functions, instead of the dummy ones', async () => {
+    await profile(3_600_000);
+    const runner = await testRunner({ credentials: await userCredentials() });
+    expect(await runner.call('echo', { env: true })).toMatchObject({
+      AWS_ACCESS_KEY_ID: 'AKIAUSER',
+      AWS_SESSION_TOKEN: 'token',
+    });
+  });
+
+  it('that are missing fail the call, and not the runner', async () => {
+    const runner = await testRunner({ credentials: () => Promise.reject(new Error('the session has expired')) });
+    await expect(runner.call('echo', {})).rejects.toThrow('the session has expired');
+    await expect(runner.call('echo', {})).rejects.toThrow('the session has expired');
+  });
+});
+
+describe('the dummy credentials', () => {
+  it('are nobody and last', async () => {
+    expect(await dummyCredentials()).toEqual({
+      variables: { AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' },
+      expiresAt: Number.POSITIVE_INFINITY,
+    });
+  });
+});

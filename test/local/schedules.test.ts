@@ -1,0 +1,73 @@
+import { Readable } from 'node:stream';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Runner } from '../../local/lambda/runner.ts';
+import { rateMs, startSchedules } from '../../local/schedules.ts';
+import { closeAfterwards, useCleanup } from './runners.ts';
+
+useCleanup();
+
+describe('a rate', () => {
+  it.each([
+    { expression: 'rate(1 minute)', expected: 60_000 },
+    { expression: 'rate(5 minutes)', expected: 300_000 },
+    { expression: 'rate(2 hours)', expected: 7_200_000 },
+    { expression: 'rate(1 day)', expected: 86_400_000 },
+    { expression: 'cron(0 12 * * ? *)', expected: undefined },
+    { expression: 'rate(1 week)', expected: undefined },
+  ])('$expression is $expected ms', ({ expression, expected }) => {
+    expect(rateMs(expression)).toBe(expected);
+  });
+});
+
+describe('a schedule', () => {
+  beforeEach(() => void vi.useFakeTimers());
+  afterEach(() => void vi.useRealTimers());
+
+  /** Functions that answer nothing, and remember what they were called with. */
+  function recorder() {
+    const calls: { name: string; event: unknown }[] = [];
+    const invoke: Runner['invoke'] = async (name, payload) => {
+      calls.push({ name, event: JSON.parse(String(payload)) });
+      if (name === 'broken') throw new Error('no luck');
+      return {
+        requestId: 'r',
+        streamed: false,
+        contentType: undefined,
+        body: Readable.from([]),
+        failure: () => undefined,
+      };
+    };
+    return { calls, runner: { invoke } };
+  }
+
+  it("invokes its function at its rate, with EventBridge's event or its own input", async () => {
+    const { calls, runner } = recorder();
+    const schedules = [
+      { function: 'warmup', expression: 'rate(5 minutes)', input: undefined },
+      { function: 'sweep', expression: 'rate(1 minute)', input: { all: true } },
+      { function: 'broken', expression: 'rate(5 minutes)', input: {} },
+      { function: 'nightly', expression: 'cron(0 3 * * ? *)', input: undefined },
+    ];
+    const { unsupported } = closeAfterwards(startSchedules({ schedules, region: 'eu-west-1', runner }));
+    expect(unsupported.map((each) => each.function)).toEqual(['nightly']);
+    expect(calls).toEqual([]);
+    await vi.advanceTimersByTimeAsync(10 * 60_000);
+    const countOf = (name: string) => calls.filter((call) => call.name === name).length;
+    expect([countOf('warmup'), countOf('sweep'), countOf('broken'), countOf('nightly')]).toEqual([2, 10, 2, 0]);
+    expect(calls.find(({ name }) => name === 'sweep')?.event).toEqual({ all: true });
+    expect(calls.find(({ name }) => name === 'warmup')?.event).toMatchObject({
+      'detail-type': 'Scheduled Event',
+      source: 'aws.events',
+      region: 'eu-west-1',
+      detail: {},
+    });
+  });
+
+  it('ends when it is closed', async () => {
+    const { calls, runner } = recorder();
+    const schedules = [{ function: 'warmup', expression: 'rate(1 minute)', input: undefined }];
+    startSchedules({ schedules, region: 'eu-west-1', runner }).close();
+    await vi.advanceTimersByTimeAsync(10 * 60_000);
+    expect(calls).toEqual([]);
+  });
+});

@@ -1,0 +1,154 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { createReferences } from '../../../local/service/references.ts';
+import { loadService } from '../../../local/service/service.ts';
+import { BUNDLES, closeAfterwards, useCleanup } from '../runners.ts';
+
+useCleanup();
+
+const ROOT = resolve(import.meta.dirname, '../fixtures/service');
+const load = (root = ROOT) => loadService({ root, stage: 'local', bundlesDir: BUNDLES });
+
+/** A copy of the fixture in which `from` is `to`. */
+async function changed(from: string, to: string): Promise<string> {
+  const root = await mkdtemp(join(tmpdir(), 'lambent-'));
+  closeAfterwards({ close: () => rm(root, { recursive: true }) });
+  await cp(join(ROOT, 'serverless.yml'), join(root, 'serverless.yml'));
+  await change(root, from, to);
+  return root;
+}
+
+async function change(root: string, from: string, to: string): Promise<void> {
+  const yaml = await readFile(join(root, 'serverless.yml'), 'utf8');
+  expect(yaml).toContain(from);
+  await writeFile(join(root, 'serverless.yml'), yaml.replace(from, to));
+}
+
+describe('a service', () => {
+  it('is what serverless.yml says, with the settings of the stage', async () => {
+    const service = await load();
+    expect(service).toMatchObject({ name: 'fixture', stage: 'local', region: 'eu-central-1' });
+    const [authorizer, echo] = service.functions;
+    expect(authorizer).toEqual({
+      name: 'authorizer',
+      functionName: 'fixture-local-authorizer',
+      taskRoot: join(BUNDLES, 'authorizer'),
+      handler: 'index.handler',
+      timeoutMs: 20_000,
+      memoryMb: 256,
+      environment: { COLOR: 'red' },
+    });
+    expect(echo).toMatchObject({ timeoutMs: 10_000, memoryMb: 1024, reservedConcurrency: 3 });
+    expect(service.schedules).toEqual([{ function: 'echo', expression: 'rate(2 hours)', input: undefined }]);
+  });
+
+  it('has its routes, their authorizer and their preflight', async () => {
+    const { routes } = await load();
+    const authorizer = { function: 'authorizer', identityHeaders: ['authorization'], ttlMs: 30_000 };
+    expect(routes).toEqual([
+      {
+        kind: 'function',
+        method: 'GET',
+        resource: '/items/{id}',
+        function: 'echo',
+        streamed: false,
+        timeoutMs: 29_000,
+        authorizer,
+      },
+      { kind: 'function', method: 'ANY', resource: '/items', function: 'echo', streamed: false, timeoutMs: 5_000 },
+      {
+        kind: 'function',
+        method: 'POST',
+        resource: '/stream',
+        function: 'stream',
+        streamed: true,
+        timeoutMs: 29_000,
+        authorizer,
+      },
+      {
+        kind: 'preflight',
+        method: 'OPTIONS',
+        resource: '/items/{id}',
+        headers: {
+          'Access-Control-Allow-Origin': 'https://app.test',
+          'Access-Control-Allow-Headers': 'authorization',
+          'Access-Control-Allow-Methods': 'OPTIONS,GET',
+          'Access-Control-Max-Age': '60',
+        },
+      },
+    ]);
+  });
+
+  it("has API Gateway's own answers, with the origin that browsers need to see", async () => {
+    expect((await load()).gatewayResponses).toEqual([
+      {
+        responseType: 'UNAUTHORIZED',
+        statusCode: 401,
+        templates: { 'application/json': '{"error":"who are you?"}' },
+        parameters: {
+          'gatewayresponse.header.x-request-id': 'context.requestId',
+          'gatewayresponse.header.access-control-allow-origin': "'https://app.test'",
+        },
+      },
+    ]);
+  });
+
+  it('is read again when it changes', async () => {
+    const root = await changed('timeout: 10', 'timeout: 11');
+    expect((await load(root)).functions[1]?.timeoutMs).toBe(11_000);
+    await change(root, 'timeout: 11', 'timeout: 120');
+    expect((await load(root)).functions[1]?.timeoutMs).toBe(120_000);
+  });
+
+  it.each([
+    { what: 'a variable that is none', from: 'param:color', to: 'param:colour', says: 'provider.environment.COLOR' },
+    { what: 'another type of authorizer', from: 'type: request', to: 'type: token', says: 'authorizer' },
+    {
+      what: 'an identity that is no header',
+      from: 'method.request.header.Authorization',
+      to: 'method.request.querystring.key',
+      says: 'must name headers only',
+    },
+    {
+      what: 'a setting of a route that means nothing here',
+      from: 'timeoutInMillis: 5000',
+      to: 'private: true',
+      says: 'private',
+    },
+  ])('with $what is refused by name', async ({ from, to, says }) => {
+    const root = await changed(from, to);
+    await expect(load(root)).rejects.toMatchObject({ code: 'configuration', message: expect.stringContaining(says) });
+  });
+});
+
+describe('a reference', () => {
+  it('is what the resource is on the laptop', async () => {
+    const service = await load();
+    const references = createReferences(service, 'http://127.0.0.1:9');
+    const environment = service.functions[1]?.environment;
+    expect(references.resolve(environment, 'functions.echo.environment')).toEqual({
+      COLOR: 'red',
+      TABLE: 'fixture-local-items',
+      TABLE_ARN: 'arn:aws:dynamodb:eu-central-1:000000000000:table/fixture-local-items',
+      QUEUE: 'http://127.0.0.1:9/000000000000/fixture-work',
+      NAMED: 'eu-central-1/fixture-work',
+      JOINED: '000000000000-fixture-local-echo',
+      COUNT: '7',
+    });
+    expect(references.nameOf('DeadQueue')).toBe('fixture-local-DeadQueue');
+  });
+
+  it.each([
+    { value: { Ref: 'Nobody' }, says: 'Nobody' },
+    { value: { 'Fn::GetAtt': ['ItemsTable', 'StreamArn'] }, says: 'ItemsTable.StreamArn' },
+    { value: { 'Fn::ImportValue': 'x' }, says: 'Fn::ImportValue' },
+    { value: { 'Fn::Sub': `a $${'{Unauthorized}'}` }, says: 'Unauthorized' },
+  ])('that means nothing on the laptop is an error that names it: $says', async ({ value, says }) => {
+    const references = createReferences(await load(), 'http://127.0.0.1:9');
+    expect(() => references.resolve({ TABLE: value }, 'functions.echo.environment')).toThrow(
+      `functions.echo.environment: the laptop cloud doesn't know what ${says} is here`,
+    );
+  });
+});

@@ -46,7 +46,7 @@ async function measure({ url, headers }: Side, connections: number, durationMs: 
     body: chatBody(MODEL, true),
     streamed: true,
     connections,
-    warmUpAnswers: 5,
+    warmUpAnswers: 15,
     durationMs,
   });
   return [...firstTokenTravelMs];

@@ -90,7 +90,7 @@ function toReport(measured: Measured, rounds: number, durationMs: number): Repor
     method: [
       'The same client, a process of its own, sends the same request to every side, each connection one request after another: directly to the upstream, through a bare `node:http` proxy that looks at nothing, through Portkey’s gateway (`@portkey-ai/gateway` 1.15.2, `@hono/node-server` 1.14.1), and through Lambent. The upstream answers at once. “Added” is over going direct in the same round.',
       `“${HANDLER}” is the chat function’s bundle in one process behind \`node:http\`, the shape that the proxy and Portkey’s gateway have: what Lambent’s own code adds. “${RUNNER}” puts the local Lambda runner and its Runtime API between the two, with one process for each request at a time. “${CLOUD}” adds the front that stands for API Gateway and the authorizer: everything that \`npm start\` puts between a client and the upstream. In AWS, API Gateway’s and Lambda’s own times take the place of the front’s and the runner’s, which these figures can’t show.`,
-      `With a stream, times are to the first byte of the body. Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it hands on the first event, which dominates its figures there; the last column takes that pause off.`,
+      `With a stream, times are to the first byte of the body. Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it hands on the first event, which dominates its figures there; the last column takes that pause off. With buffered requests the last column compares what is left above the bare proxy, which no gateway on \`node:http\` can go below.`,
       'At 10 and 50 connections the machine’s cores, shared by the client, the upstream and the side, are busy throughout: times there are mostly waiting, and requests/s is the better comparison. Lambent uses a process for each request at a time, as Lambda does; on a laptop with few cores they share what one event loop of another gateway would have to itself.',
     ],
     tables: measured.map((entry) => toTable(entry, rounds, durationMs)),
@@ -103,25 +103,36 @@ function toReport(measured: Measured, rounds: number, durationMs: number): Repor
 const titleOf = ({ streamed, connections }: Setting) =>
   `${streamed ? 'Streamed' : 'Buffered'}, ${connections} connection${connections === 1 ? '' : 's'}`;
 
-function toTable({ setting, results }: Measured[number], rounds: number, durationMs: number): Table {
-  const portkey = find(results, PORTKEY);
-  const direct = find(results, DIRECT);
-  const pause = setting.streamed ? PORTKEY_STREAM_PAUSE_MS : 0;
-  const row = ({ side, requestsPerSecond, p50, p99, addedP50, addedP99 }: Result) => [
-    side,
-    formatNumber(requestsPerSecond),
-    formatNumber(requestsPerSecond / direct.requestsPerSecond),
-    ...[p50, p99].map(formatNumber),
-    ...(side === DIRECT ? ['', '', ''] : [addedP50, addedP99, addedP50 / portkey.addedP50].map(formatNumber)),
-    ...(!setting.streamed ? [] : [side === DIRECT ? '' : formatNumber(addedP50 / (portkey.addedP50 - pause))]),
-  ];
+/** The figures of a table, by heading; one that says nothing of a side is left out there. */
+function columnsOf({ setting, results }: Measured[number]): Record<string, (result: Result) => number | undefined> {
+  const [direct, proxy, portkey] = [find(results, DIRECT), find(results, PROXY), find(results, PORTKEY)];
+  const behind = (value: (result: Result) => number) => (result: Result) =>
+    result === direct ? undefined : value(result);
   return {
-    caption: `${titleOf(setting)}: milliseconds, median of ${rounds} interleaved rounds of ${durationMs / 1000} s`,
-    columns: [
-      ...['side', 'requests/s', '× direct', 'p50', 'p99', 'added p50', 'added p99', '÷ Portkey'],
-      ...(setting.streamed ? ['÷ Portkey less its pause'] : []),
-    ],
-    rows: results.map(row),
+    'requests/s': ({ requestsPerSecond }) => requestsPerSecond,
+    '× direct': ({ requestsPerSecond }) => requestsPerSecond / direct.requestsPerSecond,
+    p50: ({ p50 }) => p50,
+    p99: ({ p99 }) => p99,
+    'added p50': behind(({ addedP50 }) => addedP50),
+    'added p99': behind(({ addedP99 }) => addedP99),
+    '÷ Portkey': behind(({ addedP50 }) => addedP50 / portkey.addedP50),
+    ...(setting.streamed
+      ? { '÷ Portkey less pause': behind(({ addedP50 }) => addedP50 / (portkey.addedP50 - PORTKEY_STREAM_PAUSE_MS)) }
+      : {
+          'over proxy ÷ Portkey': behind(
+            ({ addedP50 }) => (addedP50 - proxy.addedP50) / (portkey.addedP50 - proxy.addedP50),
+          ),
+        }),
+  };
+}
+
+function toTable(entry: Measured[number], rounds: number, durationMs: number): Table {
+  const columns = Object.entries(columnsOf(entry));
+  const cell = (value: number | undefined) => (value === undefined ? '' : formatNumber(value));
+  return {
+    caption: `${titleOf(entry.setting)}: milliseconds, median of ${rounds} interleaved rounds of ${durationMs / 1000} s`,
+    columns: ['side', ...columns.map(([heading]) => heading)],
+    rows: entry.results.map((result) => [result.side, ...columns.map(([, value]) => cell(value(result)))]),
   };
 }
 

@@ -27,8 +27,13 @@ const settingsSchema = v.object({
 });
 
 function wholeNumber(least: number, most: number, message: string) {
-  const range = [v.minValue(least, message), v.maxValue(most, message)] as const;
-  return v.pipe(v.string(), v.regex(/^\d{1,5}$/, message), v.transform(Number), ...range);
+  return v.pipe(
+    v.string(),
+    v.regex(/^\d{1,5}$/, message),
+    v.transform(Number),
+    v.minValue(least, message),
+    v.maxValue(most, message),
+  );
 }
 
 async function main(): Promise<void> {

@@ -1,32 +1,18 @@
 /**
- * The local cloud around the chat function, as a process: the front that stands for API Gateway, the Lambda runner, and
- * the processes of the functions `chat` and `authorize`.
+ * The whole local cloud, as a process: what `npm start` starts, with a model registry of our own and no schedules.
  *
- * `node cloud.ts <function definitions as JSON>`
+ * `node cloud.ts <folder for its state> <folder of the bundles> <model registry>`
  */
-import { startGateway } from '../../local/gateway/gateway.ts';
-import type { FunctionDefinition } from '../../local/lambda/function.ts';
-import { startRunner } from '../../local/lambda/runner.ts';
-import { REGION } from './functions.ts';
+import { startCloud } from '../../local/cloud.ts';
 
-const functions = JSON.parse(process.argv[2] ?? '') as FunctionDefinition[];
-const runner = await startRunner({ functions, region: REGION });
-const { url } = await startGateway({
-  port: 0,
-  api: { apiId: 'bench', stage: 'bench', region: REGION, binaryMediaTypes: [] },
-  routes: [
-    {
-      kind: 'function',
-      method: 'POST',
-      resource: '/v1/chat/completions',
-      function: 'chat',
-      streamed: true,
-      timeoutMs: 60_000,
-      authorizer: { function: 'authorize', identityHeaders: ['authorization'], ttlMs: 30_000 },
-    },
-  ],
-  responses: [],
-  runner,
+const [stateDir = '', bundlesDir = '', models = ''] = process.argv.slice(2);
+
+const cloud = await startCloud({
+  stateDir,
+  bundlesDir,
+  bedrock: async function* silent() {},
+  environment: { MODELS_FILE: models },
+  schedules: false,
 });
-process.once('SIGTERM', () => void runner.close().then(() => process.exit(0)));
-console.log(url);
+process.once('SIGTERM', () => void cloud.close().then(() => process.exit(0)));
+console.log(cloud.url.replace(/\/v1$/, ''));

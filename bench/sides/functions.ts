@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { bundleFunctions } from '../../infra/bundle/build.ts';
+import { type Bundle, bundleFunctions } from '../../infra/bundle/build.ts';
 import type { FunctionDefinition } from '../../local/lambda/function.ts';
 
 export const REGION = 'eu-west-1';
@@ -33,10 +33,18 @@ export async function bundled(
 ): Promise<FunctionDefinition> {
   const [bundle] = await bundleFunctions({ outDir: folder, functions: [source] });
   if (bundle === undefined) throw new Error(`${source} gave no bundle`);
+  return defineFunction(bundle, environment);
+}
+
+/** Defines a bundle for the local runner. */
+export function defineFunction(
+  { name, file }: Bundle,
+  environment: Readonly<Record<string, string>>,
+): FunctionDefinition {
   return {
-    name: bundle.name,
-    functionName: bundle.name,
-    taskRoot: dirname(bundle.file),
+    name,
+    functionName: name,
+    taskRoot: dirname(file),
     handler: 'index.handler',
     timeoutMs: 60_000,
     memoryMb: 1_024,

@@ -3,7 +3,7 @@
  * handler as an event, and whose response is the handler's stream. No Lambda stands around it, so that requests run side
  * by side in it.
  *
- * `node handler.ts <a list of the function's definition, as JSON>`
+ * `node handler.ts <the function's definition as JSON>`
  */
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -24,8 +24,7 @@ Object.assign(globalThis, {
   },
 });
 
-const [definition] = JSON.parse(process.argv[2] ?? '') as FunctionDefinition[];
-if (definition === undefined) throw new Error('no function was given');
+const definition = JSON.parse(process.argv[2] ?? '') as FunctionDefinition;
 Object.assign(process.env, definition.environment);
 const { handler } = (await import(join(definition.taskRoot, 'index.mjs'))) as { handler: Handler };
 const context = { awsRequestId: 'bench', getRemainingTimeInMillis: () => definition.timeoutMs };

@@ -1,9 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { startServer } from '../processes.ts';
-import { startAccessTable } from './access-table.ts';
-import { ACCESS_TABLE, bundled, writeHostedModels } from './functions.ts';
+import { defineFunction, writeHostedModels } from './functions.ts';
 
 /** Lambent, as it is measured from outside. */
 export interface Ours extends AsyncDisposable {
@@ -11,7 +11,7 @@ export interface Ours extends AsyncDisposable {
   readonly handlerUrl: string;
   /** The chat function under the Lambda runner, behind the least of a front. */
   readonly runnerUrl: string;
-  /** The front that stands for API Gateway, the authorizer and the chat function. */
+  /** Everything that `npm start` puts between a client and the upstream. */
   readonly cloudUrl: string;
 }
 
@@ -21,15 +21,15 @@ export async function startOurs(upstream: string): Promise<Ours> {
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
   started.defer(() => rm(folder, { recursive: true }));
   const models = await writeHostedModels(folder, upstream);
-  const table = started.use(await startAccessTable(ACCESS_TABLE));
-  const environment = { AWS_ENDPOINT_URL_DYNAMODB: table.url, ACCESS_TABLE };
-  const chat = await bundled('functions/chat.ts', folder, { MODELS_FILE: models });
-  const authorize = await bundled('functions/authorize.ts', folder, environment);
-  const start = async (file: string, definitions: readonly object[]) =>
-    started.use(await startServer(join(import.meta.dirname, file), [JSON.stringify(definitions)]));
-  const handler = await start('handler.ts', [chat]);
-  const runner = await start('runner.ts', [chat]);
-  const cloud = await start('cloud.ts', [chat, authorize]);
+  const bundles = await bundleFunctions({ outDir: join(folder, 'bundles'), models });
+  const chat = bundles.find(({ name }) => name === 'chat');
+  if (chat === undefined) throw new Error('there is no function chat');
+  const definition = JSON.stringify(defineFunction(chat, { MODELS_FILE: models }));
+  const start = async (file: string, args: readonly string[]) =>
+    started.use(await startServer(join(import.meta.dirname, file), args));
+  const handler = await start('handler.ts', [definition]);
+  const runner = await start('runner.ts', [definition]);
+  const cloud = await start('cloud.ts', [join(folder, 'state'), join(folder, 'bundles'), models]);
   const running = started.move();
   return {
     handlerUrl: handler.url,

@@ -2,7 +2,7 @@
  * The chat function under the Lambda runner, as a process: a front of a few lines, the runner, and the function's own
  * processes behind the Runtime API.
  *
- * `node runner.ts <a list of its definition, as JSON>`
+ * `node runner.ts <its definition as JSON>`
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -13,8 +13,8 @@ import { chatEvent } from './events.ts';
 import { REGION } from './functions.ts';
 import { splitHead } from './head.ts';
 
-const functions = JSON.parse(process.argv[2] ?? '') as FunctionDefinition[];
-const runner = await startRunner({ functions, region: REGION });
+const definition = JSON.parse(process.argv[2] ?? '') as FunctionDefinition;
+const runner = await startRunner({ functions: [definition], region: REGION });
 process.once('SIGTERM', () => void runner.close().then(() => process.exit(0)));
 
 const server = createServer((request, response) => {
@@ -24,7 +24,7 @@ server.keepAliveTimeout = 60_000;
 server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`));
 
 async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { body } = await runner.invoke('chat', chatEvent(await text(request)));
+  const { body } = await runner.invoke(definition.name, chatEvent(await text(request)));
   for await (const { head, bytes } of splitHead(body)) {
     if (head !== undefined) response.writeHead(head.statusCode, head.headers);
     if (bytes.length > 0) response.write(bytes);

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
+import { LOCAL_API_KEY } from '../../local/seed.ts';
 import { startServer } from '../processes.ts';
-import { KEY } from './access-table.ts';
 import { startOurs } from './ours.ts';
 import { portkeyHeaders, startPortkey } from './portkey.ts';
 
@@ -35,7 +35,7 @@ export async function withSides<Result>(
   await using proxy = await startServer(file('proxy.ts'), [upstream.url]);
   await using portkey = await startPortkey();
   await using ours = await startOurs(upstream.url);
-  const bearer = { authorization: `Bearer ${KEY}` };
+  const bearer = { authorization: `Bearer ${LOCAL_API_KEY}` };
   // Awaited here: what is in use must not be ended as soon as the promise is made.
   return await measure([
     { label: DIRECT, url: upstream.url, headers: bearer },

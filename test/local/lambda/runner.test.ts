@@ -295,7 +295,9 @@ describe('a streamed answer', () => {
 describe('an end', () => {
   it('of the runner ends every process, busy ones too', async () => {
     const runner = await testRunner();
-    await runner.call('stream', {}).catch(() => undefined);
+    (await runner.invoke('stream', '{}')).body.resume();
+    await runner.call('echo', {});
+    await until(() => runner.processes().every(({ busy }) => !busy));
     const busy = runner.call('echo', { sleepMs: 60_000 }).catch((error: unknown) => error);
     await until(() => runner.processes().filter(({ busy }) => busy).length === 1);
     const pids = runner.processes().map(({ pid }) => pid);

@@ -57,7 +57,7 @@ export function createTransport(url: URL): Transport {
           (incoming ?? outgoing).destroy();
           reject(signal.reason);
         };
-        
+        signal.addEventListener('abort', abort, { once: true });
         outgoing.once('close', () => signal.removeEventListener('abort', abort));
         outgoing.on('error', (thrown) => reject(connectionError(thrown, url.host, isStale(outgoing, thrown))));
         outgoing.once('response', (response) => {

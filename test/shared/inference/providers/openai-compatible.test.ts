@@ -5,7 +5,7 @@ import { AnswerReader } from '../../../../shared/inference/providers/openai-comp
 import { readAnswer } from '../../../../shared/inference/providers/openai-compatible-body.ts';
 import { upstreamError } from '../../../../shared/inference/providers/openai-compatible-errors.ts';
 import { startUpstream, type Upstream } from '../../../upstreams/openai-upstream.ts';
-import { EVENT_STREAM, eventsOf, type Reply, streamOf } from '../../../upstreams/reply.ts';
+import { EVENT_STREAM, eventOf, eventsOf, type Reply, streamOf } from '../../../upstreams/reply.ts';
 import { call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './openai-compatible-calls.ts';
 
 let upstream: Upstream;
@@ -231,11 +231,26 @@ describe('an answer that streams', () => {
     expect((await call(upstream.baseUrl)).error).toBeUndefined();
   });
 
-  test('ignores what comes after [DONE]', async () => {
-    reply = eventsOf([said('a'), finished, '[DONE]', said('b'), { error: { message: 'too late' } }, 'garbage']);
-    const { events, error } = await call(upstream.baseUrl);
-    expect(error).toBeUndefined();
-    expect(summaryOf(events)).toMatchObject({ text: 'a' });
+  test('ignores what comes after [DONE], in the same packet or in another', async () => {
+    const events = [said('a'), finished, '[DONE]', said('b'), { error: { message: 'too late' } }, 'garbage'].map(
+      eventOf,
+    );
+    for (const pieces of [events, [events.join('')]]) {
+      reply = streamOf(pieces);
+      const outcome = await call(upstream.baseUrl);
+      expect(outcome.error).toBeUndefined();
+      expect(summaryOf(outcome.events)).toMatchObject({ text: 'a' });
+    }
+  });
+
+  test('hands on nothing that comes after an error, in the same packet or in another', async () => {
+    const events = [said('a'), { error: { message: 'broken' } }, said('b'), '[DONE]'].map(eventOf);
+    for (const pieces of [events, [events.join('')]]) {
+      reply = streamOf(pieces);
+      const outcome = await call(upstream.baseUrl);
+      expect(upstreamErrorOf(outcome).code).toBe('upstream_cut');
+      expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
+    }
   });
 
   test.each([

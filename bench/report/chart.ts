@@ -1,7 +1,8 @@
 import { type Chart, formatNumber } from './report.ts';
 
 const WIDTH = 760;
-const LABEL_WIDTH = 250;
+/** Of a character of a label, on average, with room for wide ones. */
+const CHARACTER_WIDTH = 7.2;
 const VALUE_WIDTH = 90;
 const BAR_HEIGHT = 18;
 const BAR_GAP = 5;
@@ -11,25 +12,26 @@ const TOP = 44;
 const COLOURS = ['#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#999999'];
 
 /**
- * Draws a chart as an SVG document: horizontal bars in labelled groups, the value written at each bar's end, the same
- * side in the same colour in every group.
+ * Draws a chart as an SVG document: horizontal bars in labelled groups, each group on a scale of its own, the value written
+ * at each bar's end, the same side in the same colour in every group.
  */
 export function toSvg({ title, unit, groups }: Chart): string {
-  const longest = Math.max(...groups.flatMap(({ bars }) => bars.map(({ value }) => value)), Number.MIN_VALUE);
   const labels = [...new Set(groups.flatMap(({ bars }) => bars.map(({ label }) => label)))];
-  const scale = (WIDTH - LABEL_WIDTH - VALUE_WIDTH) / longest;
+  const labelWidth = Math.max(0, ...labels.map(({ length }) => length)) * CHARACTER_WIDTH + 8;
   const shapes: string[] = [];
   let y = TOP;
   for (const { label, bars } of groups) {
     shapes.push(text(0, y + 13, label, 'font-weight="bold"'));
     y += 22;
+    const longest = Math.max(...bars.map(({ value }) => value), Number.MIN_VALUE);
+    const scale = (WIDTH - labelWidth - VALUE_WIDTH) / longest;
     for (const bar of bars) {
       const width = Math.max(1, bar.value * scale);
       const colour = COLOURS[labels.indexOf(bar.label) % COLOURS.length];
       shapes.push(
-        text(LABEL_WIDTH - 8, y + 13, bar.label, 'text-anchor="end"'),
-        `<rect x="${LABEL_WIDTH}" y="${y}" width="${width.toFixed(1)}" height="${BAR_HEIGHT}" fill="${colour}"/>`,
-        text(LABEL_WIDTH + width + 6, y + 13, `${formatNumber(bar.value)} ${unit}`),
+        text(labelWidth - 8, y + 13, bar.label, 'text-anchor="end"'),
+        `<rect x="${labelWidth}" y="${y}" width="${width.toFixed(1)}" height="${BAR_HEIGHT}" fill="${colour}"/>`,
+        text(labelWidth + width + 6, y + 13, `${formatNumber(bar.value)} ${unit}`),
       );
       y += BAR_HEIGHT + BAR_GAP;
     }

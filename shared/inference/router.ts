@@ -59,10 +59,13 @@ const PATIENCE_MS = 2_000;
 
 /** Makes the router of one environment: it holds the circuit breakers and the models made so far. */
 export function createRouter(options: RouterOptions): Router {
-  const { registry, capabilitiesOf, observer, now = Date.now, random = Math.random } = options;
+  const { registry, observer, now = Date.now, random = Math.random } = options;
   const breakers = new Map<string, Breaker>();
   const models = new Map<string, Promise<Model>>();
+  const capabilities = new Map<Target, ReadonlySet<Capability>>();
 
+  const capabilitiesOf = (target: Target): ReadonlySet<Capability> =>
+    remembered(capabilities, target, () => options.capabilitiesOf(target));
   const breakerOf = ({ key }: Candidate): Breaker => remembered(breakers, key, () => new Breaker());
   const modelOf = async (candidate: Candidate): Promise<Model> => {
     try {

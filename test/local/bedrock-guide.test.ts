@@ -7,7 +7,7 @@ import type { Frame } from '../../local/bedrock/frames.ts';
 import { createGuide, GUIDE_MODEL, reply } from '../../local/bedrock/guide.ts';
 import { type Library, readLibrary } from '../../local/bedrock/library.ts';
 import type { ConverseBody } from '../../local/bedrock/request.ts';
-import { Upstream } from '../shared/inference/providers/bedrock-upstream.ts';
+import { Upstream } from '../shared/inference/providers/bedrock/upstream.ts';
 
 const README = `# Lambent
 

@@ -2,8 +2,8 @@ import type { Candidate } from '../candidates.ts';
 import type { Capability } from '../capabilities.ts';
 import type { Model } from '../model.ts';
 import type { Target } from '../registry.ts';
-import { bedrockCapabilities } from './bedrock-family.ts';
-import { openAICompatibleCapabilities } from './openai-compatible-dialect.ts';
+import { bedrockCapabilities } from './bedrock/family.ts';
+import { openAICompatibleCapabilities } from './openai-compatible/dialect.ts';
 
 export interface ProviderOptions {
   /** Resolves a reference of `models.json` to a key. */
@@ -18,11 +18,11 @@ export function createModelFor({ secret }: ProviderOptions): (candidate: Candida
   return async ({ target, alias: { maxOutputTokens } }) => {
     switch (target.provider) {
       case 'bedrock': {
-        const { createBedrockModel, bedrockClientFor } = await import('./bedrock.ts');
+        const { createBedrockModel, bedrockClientFor } = await import('./bedrock/bedrock.ts');
         return createBedrockModel(target, bedrockClientFor(target.region), { maxOutputTokens });
       }
       case 'openai-compatible': {
-        const { createOpenAICompatibleModel } = await import('./openai-compatible.ts');
+        const { createOpenAICompatibleModel } = await import('./openai-compatible/openai-compatible.ts');
         return createOpenAICompatibleModel(target, { maxOutputTokens, secret });
       }
     }

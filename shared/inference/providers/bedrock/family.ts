@@ -1,5 +1,5 @@
-import type { Capability } from '../capabilities.ts';
-import type { BedrockTarget } from '../registry.ts';
+import type { Capability } from '../../capabilities.ts';
+import type { BedrockTarget } from '../../registry.ts';
 
 /** What of Converse a family of models understands, as far as its model id tells. */
 export interface BedrockFamily {

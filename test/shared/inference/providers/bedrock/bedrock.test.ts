@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Frame } from '../../../../local/bedrock/frames.ts';
-import type { GenerationEvent } from '../../../../shared/inference/generation.ts';
-import { createBedrockModel } from '../../../../shared/inference/providers/bedrock.ts';
-import { aRequest, collect } from '../requests.ts';
+import type { Frame } from '../../../../../local/bedrock/frames.ts';
+import type { GenerationEvent } from '../../../../../shared/inference/generation.ts';
+import { createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
+import { aRequest, collect } from '../../requests.ts';
 import {
   aTarget,
   blockStop,
@@ -17,7 +17,7 @@ import {
   Upstream,
   usage,
   wholeAnswer,
-} from './bedrock-upstream.ts';
+} from './upstream.ts';
 
 const USAGE = { inputTokens: 7, cachedInputTokens: 0, outputTokens: 5, reasoningTokens: 0 };
 

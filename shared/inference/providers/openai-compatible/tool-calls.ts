@@ -1,5 +1,5 @@
-import type { GenerationEvent } from '../generation.ts';
-import { asCount, asObject, asText, type WireObject } from './openai-compatible-wire.ts';
+import type { GenerationEvent } from '../../generation.ts';
+import { asCount, asObject, asText, type WireObject } from './wire.ts';
 
 /** One call as it is put together from its fragments. */
 interface OpenCall {

@@ -1,5 +1,5 @@
-import type { GenerationRequest } from '../generation.ts';
-import { UpstreamError } from '../model.ts';
+import type { GenerationRequest } from '../../generation.ts';
+import { UpstreamError } from '../../model.ts';
 
 /**
  * A value that Converse, or this model, can't take. Another target may, so the router goes on looking.

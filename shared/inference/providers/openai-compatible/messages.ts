@@ -1,6 +1,6 @@
-import type { AssistantMessage, Continuation, ImagePart, Message, TextPart, ToolMessage } from '../generation.ts';
-import type { Dialect } from './openai-compatible-dialect.ts';
-import { asText, isObject, type WireObject } from './openai-compatible-wire.ts';
+import type { AssistantMessage, Continuation, ImagePart, Message, TextPart, ToolMessage } from '../../generation.ts';
+import type { Dialect } from './dialect.ts';
+import { asText, isObject, type WireObject } from './wire.ts';
 
 /** The `provider` of every continuation that this provider makes. */
 export const PROVIDER = 'openai-compatible';

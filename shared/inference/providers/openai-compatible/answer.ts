@@ -1,7 +1,7 @@
-import type { FinishReason, GenerationEvent, ServiceTier, TokenLogprob, Usage } from '../generation.ts';
-import { type ReasoningField, reasoningContinuation } from './openai-compatible-messages.ts';
-import { ToolCallAssembler } from './openai-compatible-tool-calls.ts';
-import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './openai-compatible-wire.ts';
+import type { FinishReason, GenerationEvent, ServiceTier, TokenLogprob, Usage } from '../../generation.ts';
+import { type ReasoningField, reasoningContinuation } from './messages.ts';
+import { ToolCallAssembler } from './tool-calls.ts';
+import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './wire.ts';
 
 /** How an answer ended, in the upstream's terms. */
 export type Ending =

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { GenerationEvent } from '../../../../shared/inference/generation.ts';
-import { AnswerReader } from '../../../../shared/inference/providers/openai-compatible-answer.ts';
-import { readAnswer } from '../../../../shared/inference/providers/openai-compatible-body.ts';
-import { upstreamError } from '../../../../shared/inference/providers/openai-compatible-errors.ts';
-import { startUpstream, type Upstream } from '../../../upstreams/openai-upstream.ts';
-import { EVENT_STREAM, eventOf, eventsOf, type Reply, streamOf } from '../../../upstreams/reply.ts';
-import { call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './openai-compatible-calls.ts';
+import type { GenerationEvent } from '../../../../../shared/inference/generation.ts';
+import { AnswerReader } from '../../../../../shared/inference/providers/openai-compatible/answer.ts';
+import { readAnswer } from '../../../../../shared/inference/providers/openai-compatible/body.ts';
+import { upstreamError } from '../../../../../shared/inference/providers/openai-compatible/errors.ts';
+import { startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
+import { EVENT_STREAM, eventOf, eventsOf, type Reply, streamOf } from '../../../../upstreams/reply.ts';
+import { call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './calls.ts';
 
 let upstream: Upstream;
 let reply: Reply;

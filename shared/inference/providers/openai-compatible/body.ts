@@ -1,10 +1,10 @@
 import { createParser } from 'eventsource-parser';
-import type { GenerationEvent } from '../generation.ts';
-import type { UpstreamError } from '../model.ts';
-import type { AnswerReader } from './openai-compatible-answer.ts';
-import { cut, malformed, readInBandError, type WireError } from './openai-compatible-errors.ts';
-import type { UpstreamResponse } from './openai-compatible-transport.ts';
-import { isObject, type WireObject } from './openai-compatible-wire.ts';
+import type { GenerationEvent } from '../../generation.ts';
+import type { UpstreamError } from '../../model.ts';
+import type { AnswerReader } from './answer.ts';
+import { cut, malformed, readInBandError, type WireError } from './errors.ts';
+import type { UpstreamResponse } from './transport.ts';
+import { isObject, type WireObject } from './wire.ts';
 
 /** Characters of one event: far above any real one (a whole tool call in one chunk), far below what hurts. */
 const MAX_EVENT_SIZE = 8 * 1024 * 1024;

@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { ErrorCode } from '../../runtime/errors.ts';
-import { type Recovery, UpstreamError } from '../model.ts';
-import { durationMs, retryAfterMs } from './openai-compatible-retry-after.ts';
-import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './openai-compatible-wire.ts';
+import type { ErrorCode } from '../../../runtime/errors.ts';
+import { type Recovery, UpstreamError } from '../../model.ts';
+import { durationMs, retryAfterMs } from './retry-after.ts';
+import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './wire.ts';
 
 /** What an upstream says went wrong, read out of whichever shape it uses. */
 export interface WireError {

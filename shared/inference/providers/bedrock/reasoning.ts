@@ -1,8 +1,8 @@
 import type { ConverseStreamCommandInput, ReasoningContentBlock } from '@aws-sdk/client-bedrock-runtime';
-import type { Continuation, GenerationRequest, Message, ReasoningEffort, ReasoningPart } from '../generation.ts';
-import type { BedrockTarget } from '../registry.ts';
-import { type BedrockFamily, bedrockFamily, claudeVersion, type ReasoningStyle } from './bedrock-family.ts';
-import { refusal, refusalAt } from './bedrock-refusal.ts';
+import type { Continuation, GenerationRequest, Message, ReasoningEffort, ReasoningPart } from '../../generation.ts';
+import type { BedrockTarget } from '../../registry.ts';
+import { type BedrockFamily, bedrockFamily, claudeVersion, type ReasoningStyle } from './family.ts';
+import { refusal, refusalAt } from './refusal.ts';
 
 /** The parts of a Converse call that decide how much the model thinks. */
 export interface ReasoningPlan {

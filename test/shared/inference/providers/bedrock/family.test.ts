@@ -3,8 +3,8 @@ import {
   bedrockCapabilities,
   bedrockFamily,
   claudeVersion,
-} from '../../../../shared/inference/providers/bedrock-family.ts';
-import { aTarget } from './bedrock-upstream.ts';
+} from '../../../../../shared/inference/providers/bedrock/family.ts';
+import { aTarget } from './upstream.ts';
 
 test.each([
   ['anthropic.claude-v2:1', 0],

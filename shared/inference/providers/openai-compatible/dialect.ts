@@ -1,5 +1,5 @@
-import { CAPABILITIES, type Capability } from '../capabilities.ts';
-import type { OpenAICompatibleTarget } from '../registry.ts';
+import { CAPABILITIES, type Capability } from '../../capabilities.ts';
+import type { OpenAICompatibleTarget } from '../../registry.ts';
 
 /** Where an upstream departs from OpenAI's own API, as far as its host gives that away. */
 export interface Dialect {

@@ -1,16 +1,16 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CAPABILITIES } from '../../../../shared/inference/capabilities.ts';
-import type { GenerationRequest, Message } from '../../../../shared/inference/generation.ts';
+import { CAPABILITIES } from '../../../../../shared/inference/capabilities.ts';
+import type { GenerationRequest, Message } from '../../../../../shared/inference/generation.ts';
 import {
   dialectOf,
   openAICompatibleCapabilities,
-} from '../../../../shared/inference/providers/openai-compatible-dialect.ts';
-import { requestWriter } from '../../../../shared/inference/providers/openai-compatible-request.ts';
-import type { OpenAICompatibleTarget } from '../../../../shared/inference/registry.ts';
-import { type SeenRequest, startUpstream, type Upstream } from '../../../upstreams/openai-upstream.ts';
-import { EVENT_STREAM, type Reply } from '../../../upstreams/reply.ts';
-import { aRequest } from '../requests.ts';
-import { aModel, aTarget, call, KEY, outcomeOf, recording, upstreamErrorOf } from './openai-compatible-calls.ts';
+} from '../../../../../shared/inference/providers/openai-compatible/dialect.ts';
+import { requestWriter } from '../../../../../shared/inference/providers/openai-compatible/request.ts';
+import type { OpenAICompatibleTarget } from '../../../../../shared/inference/registry.ts';
+import { type SeenRequest, startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
+import { EVENT_STREAM, type Reply } from '../../../../upstreams/reply.ts';
+import { aRequest } from '../../requests.ts';
+import { aModel, aTarget, call, KEY, outcomeOf, recording, upstreamErrorOf } from './calls.ts';
 
 let upstream: Upstream;
 let answer: (body: Record<string, unknown>) => Reply;
@@ -382,7 +382,9 @@ describe('the way to the upstream', () => {
   test('needs no key', async () => {
     answer = () => OK;
     const { apiKey: _, ...open } = aTarget(upstream.baseUrl);
-    const { createOpenAICompatibleModel } = await import('../../../../shared/inference/providers/openai-compatible.ts');
+    const { createOpenAICompatibleModel } = await import(
+      '../../../../../shared/inference/providers/openai-compatible/openai-compatible.ts'
+    );
     const model = createOpenAICompatibleModel(open, {
       maxOutputTokens: 10,
       secret: () => Promise.reject(new Error('asked')),

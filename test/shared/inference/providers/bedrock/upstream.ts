@@ -1,11 +1,11 @@
 import type { BedrockRuntimeClient, ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
-import type { ConverseCall, Frame, Responder } from '../../../../local/bedrock/frames.ts';
-import { startBedrock } from '../../../../local/bedrock/server.ts';
-import type { GenerationEvent, GenerationRequest } from '../../../../shared/inference/generation.ts';
-import { UpstreamError } from '../../../../shared/inference/model.ts';
-import { createBedrockClient, createBedrockModel } from '../../../../shared/inference/providers/bedrock.ts';
-import { type BedrockTarget, parseRegistry } from '../../../../shared/inference/registry.ts';
-import { aRequest, collect } from '../requests.ts';
+import type { ConverseCall, Frame, Responder } from '../../../../../local/bedrock/frames.ts';
+import { startBedrock } from '../../../../../local/bedrock/server.ts';
+import type { GenerationEvent, GenerationRequest } from '../../../../../shared/inference/generation.ts';
+import { UpstreamError } from '../../../../../shared/inference/model.ts';
+import { createBedrockClient, createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
+import { type BedrockTarget, parseRegistry } from '../../../../../shared/inference/registry.ts';
+import { aRequest, collect } from '../../requests.ts';
 
 export const CLAUDE = 'eu.anthropic.claude-sonnet-4-5-20250929-v1:0';
 

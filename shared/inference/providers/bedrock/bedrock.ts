@@ -1,12 +1,12 @@
 import { BedrockRuntimeClient, ConverseCommand, ConverseStreamCommand } from '@aws-sdk/client-bedrock-runtime';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
-import type { GenerationEvent } from '../generation.ts';
-import type { Model } from '../model.ts';
-import type { BedrockTarget } from '../registry.ts';
-import { BedrockAnswer, streamEvents } from './bedrock-answer.ts';
-import { bedrockError, cutError, wasAccepted } from './bedrock-errors.ts';
-import { bedrockFamily } from './bedrock-family.ts';
-import { type ConverseCall, converseCall } from './bedrock-request.ts';
+import type { GenerationEvent } from '../../generation.ts';
+import type { Model } from '../../model.ts';
+import type { BedrockTarget } from '../../registry.ts';
+import { BedrockAnswer, streamEvents } from './answer.ts';
+import { bedrockError, cutError, wasAccepted } from './errors.ts';
+import { bedrockFamily } from './family.ts';
+import { type ConverseCall, converseCall } from './request.ts';
 
 /**
  * A model behind Amazon Bedrock's Converse API.

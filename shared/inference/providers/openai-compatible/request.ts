@@ -1,10 +1,10 @@
-import type { Capability } from '../capabilities.ts';
-import type { GenerationRequest, OutputFormat, Tool, ToolChoice } from '../generation.ts';
-import type { OpenAICompatibleTarget } from '../registry.ts';
-import { type Dialect, dialectOf, type Extra } from './openai-compatible-dialect.ts';
-import type { WireError } from './openai-compatible-errors.ts';
-import { wireMessages } from './openai-compatible-messages.ts';
-import type { WireObject } from './openai-compatible-wire.ts';
+import type { Capability } from '../../capabilities.ts';
+import type { GenerationRequest, OutputFormat, Tool, ToolChoice } from '../../generation.ts';
+import type { OpenAICompatibleTarget } from '../../registry.ts';
+import { type Dialect, dialectOf, type Extra } from './dialect.ts';
+import type { WireError } from './errors.ts';
+import { wireMessages } from './messages.ts';
+import type { WireObject } from './wire.ts';
 
 /** What a target has to be asked with; an upstream's refusal may teach otherwise while the function runs. */
 export interface RequestSettings {

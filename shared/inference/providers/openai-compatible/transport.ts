@@ -1,7 +1,7 @@
 import { Agent, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
 import type { Readable } from 'node:stream';
-import { UpstreamError } from '../model.ts';
-import { connectionError, malformed } from './openai-compatible-errors.ts';
+import { UpstreamError } from '../../model.ts';
+import { connectionError, malformed } from './errors.ts';
 
 /** Why not `fetch`: its first call costs 20 ms of a cold start, and it can't tell a stale connection from a lost one. */
 export interface Transport {

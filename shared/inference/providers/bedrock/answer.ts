@@ -5,11 +5,11 @@ import type {
   ReasoningContentBlockDelta,
   TokenUsage,
 } from '@aws-sdk/client-bedrock-runtime';
-import type { FinishReason, GenerationEvent, ServiceTier, Usage } from '../generation.ts';
-import { UpstreamError } from '../model.ts';
-import { cutError } from './bedrock-errors.ts';
-import type { BedrockFamily } from './bedrock-family.ts';
-import { packReasoning } from './bedrock-reasoning.ts';
+import type { FinishReason, GenerationEvent, ServiceTier, Usage } from '../../generation.ts';
+import { UpstreamError } from '../../model.ts';
+import { cutError } from './errors.ts';
+import type { BedrockFamily } from './family.ts';
+import { packReasoning } from './reasoning.ts';
 
 interface AnswerOptions {
   readonly family: BedrockFamily['name'];

@@ -16,10 +16,10 @@ import type {
   ToolCallPart,
   ToolMessage,
   UserMessage,
-} from '../generation.ts';
-import type { BedrockFamily } from './bedrock-family.ts';
-import { reasoningBlock } from './bedrock-reasoning.ts';
-import { refusalAt } from './bedrock-refusal.ts';
+} from '../../generation.ts';
+import type { BedrockFamily } from './family.ts';
+import { reasoningBlock } from './reasoning.ts';
+import { refusalAt } from './refusal.ts';
 
 export interface MessageOptions {
   readonly family: BedrockFamily['name'];

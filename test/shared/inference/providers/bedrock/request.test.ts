@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { ConverseBody } from '../../../../local/bedrock/request.ts';
-import type { GenerationRequest, Message, Tool, ToolCallPart } from '../../../../shared/inference/generation.ts';
-import { aTarget, CLAUDE, failureOf, script, Upstream, wholeAnswer } from './bedrock-upstream.ts';
+import type { ConverseBody } from '../../../../../local/bedrock/request.ts';
+import type { GenerationRequest, Message, Tool, ToolCallPart } from '../../../../../shared/inference/generation.ts';
+import { aTarget, CLAUDE, failureOf, script, Upstream, wholeAnswer } from './upstream.ts';
 
 const OPUS_4_7 = 'eu.anthropic.claude-opus-4-7';
 const OPUS_5 = 'global.anthropic.claude-opus-5';

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { type Script, startUpstream } from '../../../upstreams/openai-upstream.ts';
-import { EVENT_STREAM, eventOf, eventsOf, type Reply, type Step, streamOf } from '../../../upstreams/reply.ts';
-import { aRequest, collect } from '../requests.ts';
-import { aModel, call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './openai-compatible-calls.ts';
+import { type Script, startUpstream } from '../../../../upstreams/openai-upstream.ts';
+import { EVENT_STREAM, eventOf, eventsOf, type Reply, type Step, streamOf } from '../../../../upstreams/reply.ts';
+import { aRequest, collect } from '../../requests.ts';
+import { aModel, call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './calls.ts';
 
 const said = (content: string) => ({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
 const WHOLE: Reply = { headers: EVENT_STREAM, body: recording('openai-text') };

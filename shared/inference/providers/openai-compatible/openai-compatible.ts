@@ -1,15 +1,15 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { LambentError } from '../../runtime/errors.ts';
-import { isSecretReference } from '../../runtime/secrets.ts';
-import type { GenerationEvent, GenerationRequest } from '../generation.ts';
-import { type Model, type ModelCall, UpstreamError } from '../model.ts';
-import type { OpenAICompatibleTarget } from '../registry.ts';
-import { AnswerReader } from './openai-compatible-answer.ts';
-import { readAnswer, readErrorBody } from './openai-compatible-body.ts';
-import { openAICompatibleCapabilities } from './openai-compatible-dialect.ts';
-import { cut, readErrorAnswer, upstreamError, type Wording } from './openai-compatible-errors.ts';
-import { adaptedSettings, callerParam, initialSettings, requestWriter } from './openai-compatible-request.ts';
-import { createTransport, type UpstreamResponse } from './openai-compatible-transport.ts';
+import { LambentError } from '../../../runtime/errors.ts';
+import { isSecretReference } from '../../../runtime/secrets.ts';
+import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
+import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
+import type { OpenAICompatibleTarget } from '../../registry.ts';
+import { AnswerReader } from './answer.ts';
+import { readAnswer, readErrorBody } from './body.ts';
+import { openAICompatibleCapabilities } from './dialect.ts';
+import { cut, readErrorAnswer, upstreamError, type Wording } from './errors.ts';
+import { adaptedSettings, callerParam, initialSettings, requestWriter } from './request.ts';
+import { createTransport, type UpstreamResponse } from './transport.ts';
 
 export interface OpenAICompatibleOptions {
   /** The alias's limit: sent when a caller gives none, and never exceeded. */

@@ -1,5 +1,5 @@
-import type { ErrorCode } from '../../runtime/errors.ts';
-import { type Recovery, UpstreamError } from '../model.ts';
+import type { ErrorCode } from '../../../runtime/errors.ts';
+import { type Recovery, UpstreamError } from '../../model.ts';
 
 interface Verdict {
   readonly code: ErrorCode;

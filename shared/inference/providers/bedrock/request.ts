@@ -7,12 +7,12 @@ import type {
   Tool,
   ToolChoice,
 } from '@aws-sdk/client-bedrock-runtime';
-import type { GenerationRequest, Tool as RequestTool } from '../generation.ts';
-import type { BedrockTarget } from '../registry.ts';
-import { type BedrockFamily, bedrockFamily } from './bedrock-family.ts';
-import { converseMessages, isToolName, systemBlocks } from './bedrock-messages.ts';
-import { planReasoning, type ReasoningPlan } from './bedrock-reasoning.ts';
-import { refusal, refusalAt } from './bedrock-refusal.ts';
+import type { GenerationRequest, Tool as RequestTool } from '../../generation.ts';
+import type { BedrockTarget } from '../../registry.ts';
+import { type BedrockFamily, bedrockFamily } from './family.ts';
+import { converseMessages, isToolName, systemBlocks } from './messages.ts';
+import { planReasoning, type ReasoningPlan } from './reasoning.ts';
+import { refusal, refusalAt } from './refusal.ts';
 
 export interface ConverseCall {
   readonly input: ConverseStreamCommandInput;

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
-import type { GenerationEvent, GenerationRequest } from '../../../../shared/inference/generation.ts';
-import { UpstreamError } from '../../../../shared/inference/model.ts';
-import { createOpenAICompatibleModel } from '../../../../shared/inference/providers/openai-compatible.ts';
-import type { OpenAICompatibleTarget } from '../../../../shared/inference/registry.ts';
-import { aRequest } from '../requests.ts';
+import type { GenerationEvent, GenerationRequest } from '../../../../../shared/inference/generation.ts';
+import { UpstreamError } from '../../../../../shared/inference/model.ts';
+import { createOpenAICompatibleModel } from '../../../../../shared/inference/providers/openai-compatible/openai-compatible.ts';
+import type { OpenAICompatibleTarget } from '../../../../../shared/inference/registry.ts';
+import { aRequest } from '../../requests.ts';
 
 /** The key that every test's target sends; it must never be seen in an error. */
 export const KEY = 'sk-test-0123456789abcdef';
@@ -97,5 +97,5 @@ function present(name: string, text: string): Record<string, string> {
 
 /** The bytes of a recording in `test/upstreams/recordings`. */
 export function recording(name: string): Buffer {
-  return readFileSync(new URL(`../../../upstreams/recordings/${name}.sse`, import.meta.url));
+  return readFileSync(new URL(`../../../../upstreams/recordings/${name}.sse`, import.meta.url));
 }

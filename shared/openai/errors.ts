@@ -41,10 +41,18 @@ const SHAPES: Readonly<Record<ErrorCode, Shape>> = {
   invalid_api_key: { status: 401, type: 'authentication_error' },
   insufficient_permissions: { status: 403, type: 'permission_error' },
   model_not_found: invalid(404),
+  not_found: invalid(404),
+  previous_response_not_found: invalid(),
+  conversation_locked: invalid(409),
+  idempotency_key_reused: invalid(422),
+  idempotency_key_in_use: invalid(409),
+  // The first answer is gone by its caller's own wish: no retry brings it back.
+  idempotent_answer_not_kept: { ...invalid(409), shouldRetry: false },
   unknown_url: invalid(404),
   method_not_allowed: invalid(405),
   request_too_large: invalid(413),
   unsupported_media_type: invalid(415),
+  tenant_deleted: { status: 403, type: 'permission_error' },
   rate_limit_exceeded: { status: 429, type: 'rate_limit_error' },
   insufficient_quota: {
     status: 429,
@@ -68,6 +76,11 @@ const SHAPES: Readonly<Record<ErrorCode, Shape>> = {
     type: 'server_error',
     generic: 'The request took longer than it may and was stopped.',
   },
+  vault_unavailable: {
+    status: 503,
+    type: 'server_error',
+    generic: "What is stored can't be reached at the moment. Try again soon.",
+  },
   upstream_misconfigured: {
     status: 500,
     type: 'server_error',
@@ -83,6 +96,12 @@ const SHAPES: Readonly<Record<ErrorCode, Shape>> = {
     status: 502,
     type: 'server_error',
     generic: 'The model answered in a form that could not be understood.',
+  },
+  record_unreadable: {
+    status: 500,
+    type: 'server_error',
+    generic: 'What was stored under this id can no longer be read. The cause is in the log under this request id.',
+    shouldRetry: false,
   },
   configuration: {
     status: 500,
@@ -104,11 +123,11 @@ export function errorStatus(error: LambentError): number {
   return SHAPES[error.code].status;
 }
 
-/** `Retry-After` (whole seconds) with `retry-after-ms` on 429 and 503, `x-should-retry: false` where a retry can't help. */
+/** `Retry-After` (whole seconds) with `retry-after-ms` on 409, 429 and 503, `x-should-retry: false` where a retry can't help. */
 export function errorHeaders(error: LambentError): Record<string, string> {
   const { status, shouldRetry } = SHAPES[error.code];
   if (shouldRetry === false) return { 'x-should-retry': 'false' };
-  if (status !== 429 && status !== 503) return {};
+  if (status !== 409 && status !== 429 && status !== 503) return {};
   const retryAfterMs = Math.max(0, Math.ceil(error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS));
   return { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))), 'retry-after-ms': String(retryAfterMs) };
 }

@@ -2,38 +2,54 @@
  * Every way in which Lambent refuses or fails, as a stable code. What HTTP status and OpenAI error type a code becomes
  * is decided in one place, `shared/openai/errors.ts`.
  */
-export type ErrorCode =
+export const ERROR_CODES = [
   // The caller's to mend
-  | 'invalid_json'
-  | 'invalid_type'
-  | 'invalid_value'
-  | 'missing_required_parameter'
-  | 'unknown_parameter'
-  | 'unsupported_parameter'
-  | 'unsupported_value'
-  | 'context_length_exceeded'
-  | 'content_filter'
-  | 'upstream_rejected'
-  | 'invalid_api_key'
-  | 'insufficient_permissions'
-  | 'model_not_found'
-  | 'unknown_url'
-  | 'method_not_allowed'
-  | 'request_too_large'
-  | 'unsupported_media_type'
+  'invalid_json',
+  'invalid_type',
+  'invalid_value',
+  'missing_required_parameter',
+  'unknown_parameter',
+  'unsupported_parameter',
+  'unsupported_value',
+  'context_length_exceeded',
+  'content_filter',
+  'upstream_rejected',
+  'invalid_api_key',
+  'insufficient_permissions',
+  'model_not_found',
+  'not_found',
+  'previous_response_not_found',
+  'conversation_locked',
+  'idempotency_key_reused',
+  'idempotency_key_in_use',
+  'idempotent_answer_not_kept',
+  'unknown_url',
+  'method_not_allowed',
+  'request_too_large',
+  'unsupported_media_type',
+  'tenant_deleted',
   // Worth trying again
-  | 'rate_limit_exceeded'
-  | 'overloaded'
-  | 'upstream_unavailable'
-  | 'upstream_timeout'
-  | 'deadline_exceeded'
+  'rate_limit_exceeded',
+  'overloaded',
+  'upstream_unavailable',
+  'upstream_timeout',
+  'deadline_exceeded',
+  'vault_unavailable',
   // Ours, or our upstream's, to mend
-  | 'insufficient_quota'
-  | 'upstream_misconfigured'
-  | 'upstream_cut'
-  | 'upstream_malformed'
-  | 'configuration'
-  | 'internal';
+  'insufficient_quota',
+  'upstream_misconfigured',
+  'upstream_cut',
+  'upstream_malformed',
+  'record_unreadable',
+  'configuration',
+  'internal',
+] as const;
+export type ErrorCode = (typeof ERROR_CODES)[number];
+
+/** Whether `text` is a code that this version knows. */
+export function isErrorCode(text: string | undefined): text is ErrorCode {
+  return ERROR_CODES.some((code) => code === text);
+}
 
 export interface ErrorDetails {
   /** The request parameter at fault, as a path: `messages[0].content`. */
@@ -74,6 +90,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
   'upstream_cut',
   'upstream_malformed',
   'deadline_exceeded',
+  'vault_unavailable',
   'internal',
 ]);
 

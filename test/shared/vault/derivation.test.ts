@@ -1,0 +1,42 @@
+import { createSecretKey, hkdfSync, randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { TenantSecret } from '../../../shared/vault/derivation.ts';
+
+const bytes32 = fc.uint8Array({ minLength: 32, maxLength: 32 });
+const info = (salt: Uint8Array) => Buffer.concat([Buffer.from('lambent sealed record 1'), salt]);
+
+test("secrets are HKDF-SHA256's, for any key and any salts one after another", () => {
+  fc.assert(
+    fc.property(bytes32, fc.array(bytes32, { minLength: 1, maxLength: 5 }), (tenantKey, salts) => {
+      const secret = new TenantSecret(tenantKey);
+      for (const salt of salts) {
+        const expected = Buffer.from(hkdfSync('sha256', tenantKey, new Uint8Array(), info(salt), 64));
+        const { key, commitment } = secret.derive(salt);
+        expect(key.export()).toEqual(expected.subarray(0, 32));
+        expect(Buffer.from(commitment)).toEqual(expected.subarray(32));
+      }
+    }),
+  );
+});
+
+test('a wiped key derives nothing more, while what it derived before stays whole', () => {
+  const tenantKey = randomBytes(32);
+  const secret = new TenantSecret(tenantKey);
+  const salt = randomBytes(32);
+  const { key } = secret.derive(salt);
+  const before = key.export();
+  secret.wipe();
+  expect(secret.wiped).toBe(true);
+  expect(() => secret.derive(salt)).toThrow('wiped');
+  expect(key.equals(createSecretKey(before))).toBe(true);
+});
+
+test('the tenant key itself is not needed any more once the secret is made', () => {
+  const tenantKey = randomBytes(32);
+  const kept = new TenantSecret(Buffer.from(tenantKey));
+  const wiped = new TenantSecret(tenantKey);
+  tenantKey.fill(0);
+  const salt = randomBytes(32);
+  expect(wiped.derive(salt).key.export()).toEqual(kept.derive(salt).key.export());
+});

@@ -1,0 +1,146 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
+import { startKms } from '../../../local/kms/server.ts';
+import { listen } from '../../../local/listen.ts';
+import { startTables } from '../../../local/tables.ts';
+import { createVault, type TenantVault, type VaultOptions } from '../../../shared/vault/create-vault.ts';
+import { createTenantKeyTable, type TenantKeyTable } from '../../../shared/vault/key-table.ts';
+import { createKeyGenerator, createKeyUnwrapper, type KmsCall } from '../../../shared/vault/kms-keys.ts';
+
+/** What the services do instead of answering, for one request; undefined lets it through. */
+export type Disturbance = (operation: string) => { status: number; type: string } | 'cut' | undefined;
+
+/** The keys table and KMS, as real clients see them over the wire. */
+export interface Services extends AsyncDisposable {
+  readonly dynamodb: DynamoDBClient;
+  readonly kms: KMSClient;
+  readonly keyId: string;
+  /** Epoch milliseconds, for whoever asks for the time. */
+  clock: { now: number };
+  /** Set to disturb what is asked from now on. */
+  disturb: { dynamodb: Disturbance; kms: Disturbance };
+  /** Operations that reached KMS, since the test last emptied it. */
+  readonly kmsOperations: string[];
+  /** A keys table that nobody has used yet, and its name. */
+  newTable(): Promise<TenantKeyTable & { readonly name: string }>;
+}
+
+/** Starts DynamoDB's and KMS's stand-ins, each behind a proxy that can disturb it. */
+export async function startServices(): Promise<Services> {
+  const clock = { now: Date.parse('2026-11-01T00:00:00Z') };
+  const disturb: Services['disturb'] = { dynamodb: () => undefined, kms: () => undefined };
+  const kmsOperations: string[] = [];
+  const folder = await mkdtemp(join(tmpdir(), 'lambent-vault-'));
+  const tables = await startTables({});
+  const realKms = await startKms({ stateFile: join(folder, 'kms.json') });
+  const dynamodbProxy = await startProxy(tables.url, (operation) => disturb.dynamodb(operation));
+  const kmsProxy = await startProxy(realKms.url, (operation) => {
+    kmsOperations.push(operation);
+    return disturb.kms(operation);
+  });
+  const client = { region: 'eu-west-1', credentials: { accessKeyId: 'test', secretAccessKey: 'test' }, maxAttempts: 1 };
+  const dynamodb = new DynamoDBClient({ ...client, endpoint: dynamodbProxy.url });
+  const kms = new KMSClient({ ...client, endpoint: kmsProxy.url });
+  const keyId = (await kms.send(new CreateKeyCommand({}))).KeyMetadata?.KeyId ?? '';
+  let created = 0;
+  return {
+    dynamodb,
+    kms,
+    keyId,
+    clock,
+    disturb,
+    kmsOperations,
+    async newTable() {
+      const TableName = `keys-${created++}`;
+      await dynamodb.send(
+        new CreateTableCommand({
+          TableName,
+          BillingMode: 'PAY_PER_REQUEST',
+          AttributeDefinitions: [
+            { AttributeName: 'pk', AttributeType: 'S' },
+            { AttributeName: 'sk', AttributeType: 'S' },
+          ],
+          KeySchema: [
+            { AttributeName: 'pk', KeyType: 'HASH' },
+            { AttributeName: 'sk', KeyType: 'RANGE' },
+          ],
+        }),
+      );
+      return { ...createTenantKeyTable(dynamodb, TableName), name: TableName };
+    },
+    async [Symbol.asyncDispose]() {
+      kms.destroy();
+      dynamodb.destroy();
+      await Promise.all([kmsProxy, dynamodbProxy, realKms, tables].map((server) => server.close()));
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+/** A function environment's vault, with what it asked of KMS. */
+export interface Environment extends TenantVault {
+  readonly calls: KmsCall[];
+}
+
+/**
+ * Starts an environment of a function on these services.
+ * @param mayCreate whether its role may create tenant keys
+ */
+export function startEnvironment(
+  { kms, keyId, clock }: Pick<Services, 'kms' | 'keyId' | 'clock'>,
+  table: TenantKeyTable,
+  { mayCreate = true, ...options }: Partial<VaultOptions> & { mayCreate?: boolean } = {},
+): Environment {
+  const calls: KmsCall[] = [];
+  const onCall = (call: KmsCall) => void calls.push(call);
+  const vault = createVault({
+    table,
+    unwrap: createKeyUnwrapper(kms, keyId, onCall),
+    generate: mayCreate ? createKeyGenerator(kms, keyId, onCall) : undefined,
+    now: () => clock.now,
+    ...options,
+  });
+  return { ...vault, calls };
+}
+
+/** The code of the error that `work` ends in. */
+export async function codeOf(work: Promise<unknown>): Promise<unknown> {
+  const error = await work.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  return Reflect.get(Object(error), 'code');
+}
+
+async function startProxy(target: string, disturb: Disturbance): Promise<{ url: string; close(): Promise<void> }> {
+  const server = createServer((request, response) => {
+    forward(request, response, target, disturb).catch(() => response.destroy());
+  });
+  const { port, close } = await listen(server, { port: 0 });
+  return { url: `http://127.0.0.1:${port}`, close };
+}
+
+async function forward(
+  request: IncomingMessage,
+  response: ServerResponse,
+  target: string,
+  disturb: Disturbance,
+): Promise<void> {
+  const body = await buffer(request);
+  const operation = String(request.headers['x-amz-target']).replace(/^.*\./, '');
+  const disturbance = disturb(operation);
+  if (disturbance === 'cut') return void response.destroy();
+  if (disturbance !== undefined) {
+    response.writeHead(disturbance.status, { 'content-type': 'application/x-amz-json-1.0' });
+    return void response.end(JSON.stringify({ __type: disturbance.type, message: 'as the test wants it' }));
+  }
+  const { host: _, connection: __, ...headers } = request.headers;
+  const answer = await fetch(target, { method: 'POST', headers: headers as Record<string, string>, body });
+  response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' });
+  response.end(Buffer.from(await answer.arrayBuffer()));
+}

@@ -1,0 +1,235 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { replayTombstones, type TenantKeyTable } from '../../../shared/vault/key-table.ts';
+import { codeOf, type Services, startEnvironment, startServices } from './environments.ts';
+import { forge, NAME } from './records.ts';
+
+const MINUTE = 60_000;
+const DAY = 86_400_000;
+const text = (words: string) => Buffer.from(words, 'utf8');
+const THROTTLED = { status: 400, type: 'ThrottlingException' };
+
+let services: Services;
+let table: Awaited<ReturnType<Services['newTable']>>;
+
+beforeAll(async () => {
+  services = await startServices();
+});
+afterAll(() => services[Symbol.asyncDispose]());
+beforeEach(async () => {
+  services.disturb.dynamodb = services.disturb.kms = () => undefined;
+  services.clock.now = Date.parse('2026-11-01T00:00:00Z');
+  table = await services.newTable();
+  services.kmsOperations.length = 0;
+});
+
+const start = (options: Parameters<typeof startEnvironment>[2] = {}) => startEnvironment(services, table, options);
+const versions = async (tenant = NAME.tenant) => {
+  const history = await table.read(tenant);
+  return history?.state === 'active' ? [...history.versions.keys()].sort((a, b) => a - b) : history?.state;
+};
+
+describe('rotation', () => {
+  test('comes after 90 days: new records take the new key, old ones still open', async () => {
+    const environment = start();
+    const old = await environment.seal(NAME, text('old'));
+    services.clock.now += 90 * DAY - 6 * MINUTE;
+    await environment.seal(NAME, text('still'));
+    expect(await versions()).toEqual([1]);
+    services.clock.now += 6 * MINUTE;
+    const young = await environment.seal(NAME, text('young'));
+    expect(await versions()).toEqual([1, 2]);
+    expect([old[4], young[4]]).toEqual([1, 2]);
+    for (const reader of [environment, start({ mayCreate: false })]) {
+      expect(await reader.open(NAME, old)).toEqual(text('old'));
+      expect(await reader.open(NAME, young)).toEqual(text('young'));
+    }
+  });
+
+  test('happens once, however many environments come to it at the same time', async () => {
+    await start().seal(NAME, text('old'));
+    services.clock.now += 91 * DAY;
+    const environments = Array.from({ length: 12 }, () => start());
+    const sealed = await Promise.all(environments.map((each) => each.seal(NAME, text('young'))));
+    expect(await versions()).toEqual([1, 2]);
+    for (const record of sealed) {
+      expect(record[4]).toBe(2);
+      expect(await start().open(NAME, record)).toEqual(text('young'));
+    }
+  });
+
+  test('is seen by an environment that held the old key, by the record that names the new one', async () => {
+    const behind = start({ mayCreate: false });
+    await start().seal(NAME, text('old'));
+    services.clock.now += 91 * DAY;
+    await behind.seal(NAME, text('old'));
+    const young = await start().seal(NAME, text('young'));
+    expect(young[4]).toBe(2);
+    expect(await behind.open(NAME, young)).toEqual(text('young'));
+  });
+
+  test('waits while KMS or the table can not do it, and does not stop the work', async () => {
+    await start().seal(NAME, text('old'));
+    services.clock.now += 91 * DAY;
+    services.disturb.kms = (operation) => (operation === 'GenerateDataKey' ? THROTTLED : undefined);
+    expect((await start().seal(NAME, text('x')))[4]).toBe(1);
+    services.disturb.kms = () => undefined;
+    services.disturb.dynamodb = (operation) => (operation === 'UpdateItem' ? THROTTLED : undefined);
+    expect((await start().seal(NAME, text('x')))[4]).toBe(1);
+    services.disturb.dynamodb = () => undefined;
+    expect((await start().seal(NAME, text('x')))[4]).toBe(2);
+  });
+
+  test('is not for who may not create keys', async () => {
+    await start().seal(NAME, text('old'));
+    services.clock.now += 365 * DAY;
+    expect((await start({ mayCreate: false }).seal(NAME, text('x')))[4]).toBe(1);
+    expect(await versions()).toEqual([1]);
+  });
+});
+
+describe('an answer of the table that comes late', () => {
+  /** The table, whose reads see it as it is when they ask, and are answered when the test says so. */
+  function late() {
+    const answers: (() => void)[] = [];
+    const slow: TenantKeyTable = {
+      ...table,
+      async read(tenant) {
+        const history = await table.read(tenant);
+        await new Promise<void>((resolve) => answers.push(resolve));
+        return history;
+      },
+    };
+    return {
+      slow,
+      /** Resolves when so many reads have seen the table. */
+      asked: (count: number) => vi.waitFor(() => expect(answers).toHaveLength(count), { interval: 1 }),
+      answer: (read: number) => answers[read - 1]?.(),
+    };
+  }
+
+  test('does not hide the key version of a record that came meanwhile', async () => {
+    const { slow, asked, answer } = late();
+    const old = await start().seal(NAME, text('old'));
+    const reader = startEnvironment(services, slow, { mayCreate: false });
+    const openingOld = reader.open(NAME, old);
+    await asked(1);
+    services.clock.now += 91 * DAY;
+    const young = await start().seal(NAME, text('young'));
+    expect(young[4]).toBe(2);
+    const openingYoung = reader.open(NAME, young);
+    answer(1);
+    await asked(2);
+    answer(2);
+    expect(await Promise.all([openingOld, openingYoung])).toEqual([text('old'), text('young')]);
+  });
+
+  test('does not hide the key of whoever was first', async () => {
+    const { slow, asked, answer } = late();
+    const loser = startEnvironment(services, {
+      ...slow,
+      async add(tenant, version, key) {
+        // Something else in this environment reads before the winner has written.
+        const elsewhere = forge({ tenantKey: randomBytes(32), keyVersion: 1, segments: [text('x')] });
+        void loser.open(NAME, elsewhere).catch(() => {});
+        await asked(2);
+        await start().seal(NAME, text('first'));
+        return table.add(tenant, version, key);
+      },
+    });
+    const sealing = loser.seal(NAME, text('second'));
+    await asked(1);
+    answer(1);
+    await asked(3);
+    answer(3);
+    expect(await start().open(NAME, await sealing)).toEqual(text('second'));
+  });
+});
+
+describe('a deleted tenant', () => {
+  test('has no key any more, gets none again, and none of its records opens', async () => {
+    const environment = start();
+    const sealed = await environment.seal(NAME, text('x'));
+    await environment.deleteTenant(NAME.tenant);
+    for (const each of [environment, start(), start({ mayCreate: false })]) {
+      expect(await codeOf(each.open(NAME, sealed))).toBe('tenant_deleted');
+      expect(await codeOf(each.seal(NAME, text('x')))).toBe('tenant_deleted');
+    }
+    expect(await versions()).toBe('deleted');
+  });
+
+  test('stays deleted, and since when, if it is deleted again', async () => {
+    const environment = start();
+    await environment.deleteTenant(NAME.tenant);
+    const deletedAt = services.clock.now;
+    services.clock.now += DAY;
+    await environment.deleteTenant(NAME.tenant);
+    expect(await table.read(NAME.tenant)).toEqual({ state: 'deleted', deletedAt });
+    expect(await codeOf(environment.seal(NAME, text('x')))).toBe('tenant_deleted');
+  });
+
+  test('lives on for five minutes where its key is held, and no longer', async () => {
+    const [environment, remover] = [start(), start()];
+    const sealed = await environment.seal(NAME, text('x'));
+    services.clock.now += MINUTE;
+    await remover.deleteTenant(NAME.tenant);
+    services.clock.now += 4 * MINUTE - 1;
+    expect(await environment.open(NAME, sealed)).toEqual(text('x'));
+    services.clock.now += 1;
+    expect(await codeOf(environment.open(NAME, sealed))).toBe('tenant_deleted');
+  });
+
+  test('takes the keys of its old versions along from an environment that learns of it', async () => {
+    const environment = start();
+    const old = await environment.seal(NAME, text('old'));
+    services.clock.now += 91 * DAY;
+    const young = await environment.seal(NAME, text('young'));
+    services.clock.now += 4 * MINUTE;
+    await environment.open(NAME, old);
+    await start().deleteTenant(NAME.tenant);
+    services.clock.now += MINUTE;
+    expect(await codeOf(environment.open(NAME, young))).toBe('tenant_deleted');
+    expect(await codeOf(environment.open(NAME, old))).toBe('tenant_deleted');
+  });
+
+  test('leaves its neighbours alone', async () => {
+    const environment = start();
+    const neighbour = { ...NAME, tenant: 'acme2' };
+    const sealed = await environment.seal(neighbour, text('x'));
+    await environment.seal(NAME, text('x'));
+    await environment.deleteTenant(NAME.tenant);
+    expect(await start().open(neighbour, sealed)).toEqual(text('x'));
+  });
+
+  test('is buried again in a keys table that was restored from before', async () => {
+    const environment = start();
+    const neighbour = { ...NAME, tenant: 'acme2' };
+    const [sealed, other] = [await environment.seal(NAME, text('x')), await environment.seal(neighbour, text('y'))];
+    const restored = await services.newTable();
+    for (const tenant of [NAME.tenant, neighbour.tenant]) {
+      const history = await table.read(tenant);
+      const key = history?.state === 'active' ? history.versions.get(1) : undefined;
+      if (key !== undefined) await restored.add(tenant, 1, key);
+    }
+    await environment.deleteTenant(NAME.tenant);
+    await environment.deleteTenant('never seen before');
+    expect(await startEnvironment(services, restored).open(NAME, sealed)).toEqual(text('x'));
+
+    expect(await replayTombstones(table, restored)).toBe(2);
+    const after = startEnvironment(services, restored);
+    expect(await codeOf(after.open(NAME, sealed))).toBe('tenant_deleted');
+    expect(await codeOf(after.seal({ ...NAME, tenant: 'never seen before' }, text('x')))).toBe('tenant_deleted');
+    expect(await after.open(neighbour, other)).toEqual(text('y'));
+  });
+});
+
+describe('a copy of the records without the keys table', () => {
+  test('opens nothing, whoever has it and whatever keys are made there', async () => {
+    const sealed = await start().seal(NAME, text('x'));
+    const elsewhere = await services.newTable();
+    const thief = startEnvironment(services, elsewhere);
+    expect(await codeOf(thief.open(NAME, sealed))).toBe('record_unreadable');
+    await thief.seal(NAME, text('a key of its own'));
+    expect(await codeOf(thief.open(NAME, sealed))).toBe('record_unreadable');
+  });
+});

@@ -1,0 +1,166 @@
+/**
+ * Makes the format's test vectors, always the same: `node test/shared/vault/make-vectors.ts` writes `vectors.json` anew. A change of
+ * that file is a change of the format, under which old records don't open.
+ */
+import { createHash, hkdfSync } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { TenantSecret } from '../../../shared/vault/derivation.ts';
+import { HEADER_BYTES, SEALED_SEGMENT_BYTES, sealRecord } from '../../../shared/vault/record.ts';
+import type { RecordName } from '../../../shared/vault/vault.ts';
+import { forge, NAME } from './records.ts';
+
+export const VECTORS_FILE = join(import.meta.dirname, 'vectors.json');
+
+/** What `vectors.json` holds; all bytes in hexadecimal. */
+export interface Vectors {
+  readonly records: readonly RecordVector[];
+  readonly refused: readonly RefusedVector[];
+}
+
+export interface RecordVector {
+  readonly title: string;
+  readonly tenantKey: string;
+  readonly keyVersion: number;
+  readonly name: RecordName;
+  readonly salt: string;
+  readonly recordKey: string;
+  readonly commitment: string;
+  /** The bytes, or how many there are when byte i is i mod 251. */
+  readonly plaintext: string | number;
+  /** Only of small records. */
+  readonly sealed?: string;
+  readonly sealedBytes: number;
+  readonly sealedSha256: string;
+}
+
+export interface RefusedVector {
+  readonly title: string;
+  readonly tenantKey: string;
+  readonly keyVersion: number;
+  readonly name: RecordName;
+  readonly sealed: string;
+}
+
+/** The plaintext of a vector. */
+export function plaintextOf({ plaintext }: Pick<RecordVector, 'plaintext'>): Uint8Array {
+  if (typeof plaintext === 'string') return Buffer.from(plaintext, 'hex');
+  return Uint8Array.from({ length: plaintext }, (_, index) => index % 251);
+}
+
+const JOB: RecordName = { tenant: 'acme', kind: 'job-output', id: 'resp_0123', epoch: 1, field: '' };
+const FOREIGN: RecordName = {
+  tenant: 'Ünïted & Sons ☂',
+  kind: 'conversation-item',
+  id: 'conv_𝒳',
+  epoch: Number.MAX_SAFE_INTEGER,
+  field: 'msg_\u0000',
+};
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+const text = (words: string) => hex(Buffer.from(words, 'utf8'));
+/** 32 bytes that stand for random ones. */
+const bytesFor = (label: string) => createHash('sha256').update(label).digest();
+
+/** All vectors. */
+export function makeVectors(): Vectors {
+  const [hello, empty] = [record('a short text', JOB, 1, text('Hello, record.')), record('nothing', JOB, 1, '')];
+  const records = [
+    hello,
+    empty,
+    record('any text in a name, a large epoch and key version', FOREIGN, 4_294_967_295, text('{"role":"user"}')),
+    record('one byte less than a segment', JOB, 2, 65_535),
+    record('exactly one segment', JOB, 2, 65_536),
+    record('one byte more than a segment', JOB, 2, 65_537),
+    record('exactly two segments', JOB, 2, 131_072),
+    record('four segments', JOB, 2, 200_000),
+  ];
+  return { records, refused: [...refusals(hello), ...refusedSegments(), ...forgeries()] };
+}
+
+function record(title: string, name: RecordName, keyVersion: number, plaintext: string | number): RecordVector {
+  const [tenantKey, salt] = [bytesFor(`tenant key ${keyVersion}`), bytesFor(`salt of ${title}`)];
+  const secret = new TenantSecret(tenantKey);
+  const sealed = sealRecord(plaintextOf({ plaintext }), name, { version: keyVersion, secret }, () => salt);
+  const info = Buffer.concat([Buffer.from('lambent sealed record 1'), salt]);
+  const secrets = Buffer.from(hkdfSync('sha256', tenantKey, Buffer.alloc(0), info, 64));
+  return {
+    title,
+    tenantKey: hex(tenantKey),
+    keyVersion,
+    name,
+    salt: hex(salt),
+    recordKey: hex(secrets.subarray(0, 32)),
+    commitment: hex(secrets.subarray(32)),
+    plaintext,
+    ...(typeof plaintext === 'string' ? { sealed: hex(sealed) } : {}),
+    sealedBytes: sealed.length,
+    sealedSha256: createHash('sha256').update(sealed).digest('hex'),
+  };
+}
+
+/** A short record changed in every way that has a name. */
+function refusals({ tenantKey, keyVersion, name, sealed = '' }: RecordVector): RefusedVector[] {
+  const whole = Buffer.from(sealed, 'hex');
+  const changed = (at: number) => whole.map((byte, index) => (index === at ? byte ^ 1 : byte));
+  const of = (title: string, bytes: Uint8Array, change: Partial<RefusedVector> = {}) => ({
+    title,
+    tenantKey,
+    keyVersion,
+    name,
+    sealed: hex(bytes),
+    ...change,
+  });
+  return [
+    of('another format version', changed(0)),
+    of('another key version', changed(4)),
+    of('another salt', changed(5)),
+    of('another commitment', changed(37)),
+    of('a changed ciphertext', changed(HEADER_BYTES)),
+    of('a changed tag', changed(whole.length - 1)),
+    of('a byte cut off', whole.subarray(0, -1)),
+    of('a byte appended', Buffer.concat([whole, Buffer.of(0)])),
+    of('a header alone', whole.subarray(0, HEADER_BYTES)),
+    of('less than a header', whole.subarray(0, HEADER_BYTES - 1)),
+    of('nothing at all', Buffer.alloc(0)),
+    of('another tenant key', whole, { tenantKey: hex(bytesFor('tenant key 2')) }),
+    of('another tenant', whole, { name: { ...name, tenant: 'acme2' } }),
+    of('another kind', whole, { name: { ...name, kind: 'job-input' } }),
+    of('another id', whole, { name: { ...name, id: 'resp_0124' } }),
+    of('another epoch', whole, { name: { ...name, epoch: 2 } }),
+    of('another field', whole, { name: { ...name, field: '0' } }),
+    of('a letter moved from one part of the name to the next', whole, {
+      name: { ...name, tenant: 'acm', kind: 'ejob-output' },
+    }),
+  ];
+}
+
+/** A record of two segments without its first: the last one is genuine, but not in its place. */
+function refusedSegments(): RefusedVector[] {
+  const { title, tenantKey, keyVersion, name, salt } = record('one byte more than a segment', JOB, 2, 65_537);
+  const secret = new TenantSecret(Buffer.from(tenantKey, 'hex'));
+  const sealed = sealRecord(plaintextOf({ plaintext: 65_537 }), name, { version: keyVersion, secret }, () =>
+    Buffer.from(salt, 'hex'),
+  );
+  const first = HEADER_BYTES + SEALED_SEGMENT_BYTES;
+  const without = Buffer.concat([sealed.subarray(0, HEADER_BYTES), sealed.subarray(first)]);
+  return [{ title: `${title}, its first segment left out`, tenantKey, keyVersion, name, sealed: hex(without) }];
+}
+
+/** Records whose tags are all genuine. */
+function forgeries(): RefusedVector[] {
+  const [tenantKey, keyVersion] = [bytesFor('tenant key 1'), 1];
+  const whole = { tenantKey, keyVersion, segments: [Buffer.from('forged')] };
+  const of = (title: string, sealed: Uint8Array) => ({
+    title,
+    tenantKey: hex(tenantKey),
+    keyVersion,
+    name: NAME,
+    sealed: hex(sealed),
+  });
+  return [
+    of('a commitment to another key, under a genuine tag', forge({ ...whole, commitment: bytesFor('no commitment') })),
+    of('a format that is not known, under a genuine tag', forge({ ...whole, format: 2 })),
+  ];
+}
+
+if (import.meta.main) writeFileSync(VECTORS_FILE, `${JSON.stringify(makeVectors(), null, 2)}\n`);

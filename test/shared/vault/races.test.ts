@@ -1,0 +1,108 @@
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { LambentError } from '../../../shared/runtime/errors.ts';
+import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
+import type { RecordName } from '../../../shared/vault/vault.ts';
+import { type Services, startEnvironment, startServices } from './environments.ts';
+import { inEveryOrder, type Turns } from './interleavings.ts';
+import { NAME } from './records.ts';
+
+/**
+ * Environments create, rotate and delete a tenant's keys at the same time, on the real table and with the real KMS client, in every
+ * order that their requests to the table can have.
+ */
+
+vi.setConfig({ testTimeout: 120_000 });
+
+const DAY = 86_400_000;
+const PLAINTEXT = Buffer.from('Hello');
+
+let services: Services;
+let table: TenantKeyTable;
+
+beforeAll(async () => {
+  services = await startServices();
+  table = await services.newTable();
+});
+afterAll(() => services[Symbol.asyncDispose]());
+
+/** The table as one actor sees it: each of its requests waits for its turn. */
+function seenBy(actor: string, turns: Turns): TenantKeyTable {
+  const inTurn =
+    <Arguments extends unknown[], Result>(request: (...given: Arguments) => Promise<Result>) =>
+    async (...given: Arguments): Promise<Result> => {
+      await turns.gate(actor);
+      return request(...given);
+    };
+  return { ...table, read: inTurn(table.read), add: inTurn(table.add), bury: inTurn(table.bury) };
+}
+
+let tenants = 0;
+
+/** A tenant of its own, with as many key versions as `age`, the last of which is due for rotation. */
+async function newTenant(age: number): Promise<RecordName> {
+  const name = { ...NAME, tenant: `tenant-${tenants++}` };
+  for (let version = 1; version <= age; version++) {
+    await startEnvironment(services, table).seal(name, PLAINTEXT);
+    services.clock.now += 91 * DAY;
+  }
+  return name;
+}
+
+/** The sealed record, or the code of the error that sealing ended in. */
+async function outcomeOf(sealing: Promise<Uint8Array>): Promise<Uint8Array | string> {
+  try {
+    return await sealing;
+  } catch (error) {
+    if (error instanceof LambentError) return error.code;
+    throw error;
+  }
+}
+
+const seal = (actor: string, name: RecordName, turns: Turns) =>
+  turns.run(() => startEnvironment(services, seenBy(actor, turns)).seal(name, PLAINTEXT));
+
+describe.each([
+  { state: 'has no key yet', age: 0 },
+  { state: 'has a key that is due for rotation', age: 1 },
+  { state: 'has two keys, the last due for rotation', age: 2 },
+])('a tenant that $state', ({ age }) => {
+  test('gets one key, in whatever order three environments come to it', async () => {
+    const orders = await inEveryOrder(async (turns) => {
+      const name = await newTenant(age);
+      const records = await Promise.all(['a', 'b', 'c'].map((actor) => seal(actor, name, turns)));
+      const reader = startEnvironment(services, table, { mayCreate: false });
+      for (const record of records) {
+        expect(record[4]).toBe(age + 1);
+        expect(await reader.open(name, record)).toEqual(PLAINTEXT);
+      }
+    });
+    expect(orders).toBeGreaterThan(100);
+  });
+
+  test('stays deleted and without a key, in whatever order two environments seal and one deletes', async () => {
+    const seen = { sealed: 0, refused: 0 };
+    const orders = await inEveryOrder(async (turns) => {
+      const name = await newTenant(age);
+      const remover = startEnvironment(services, seenBy('remover', turns));
+      const [, ...outcomes] = await Promise.all([
+        turns.run(() => remover.deleteTenant(name.tenant)),
+        ...['a', 'b'].map((actor) => outcomeOf(seal(actor, name, turns))),
+      ]);
+      expect(await table.read(name.tenant)).toMatchObject({ state: 'deleted' });
+      const later = startEnvironment(services, table);
+      expect(await outcomeOf(later.seal(name, PLAINTEXT))).toBe('tenant_deleted');
+      for (const outcome of outcomes) {
+        if (typeof outcome === 'string') {
+          seen.refused++;
+          expect(outcome).toBe('tenant_deleted');
+        } else {
+          seen.sealed++;
+          await expect(later.open(name, outcome)).rejects.toMatchObject({ code: 'tenant_deleted' });
+        }
+      }
+    });
+    expect(orders).toBeGreaterThan(20);
+    // Both outcomes came about, or these orders were not every one.
+    expect(Math.min(seen.sealed, seen.refused)).toBeGreaterThan(0);
+  });
+});

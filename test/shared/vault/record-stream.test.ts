@@ -1,0 +1,121 @@
+import { randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { TenantSecret } from '../../../shared/vault/derivation.ts';
+import { openRecord, sealRecord, startOpening, startSealing } from '../../../shared/vault/record.ts';
+import { openPieces, sealPieces } from '../../../shared/vault/record-stream.ts';
+import { NAME, SIZES } from './records.ts';
+
+const secret = new TenantSecret(randomBytes(32));
+const KEY = { version: 1, secret };
+const sealStream = (plaintext: AsyncIterable<Uint8Array>) => sealPieces(async () => startSealing(NAME, KEY), plaintext);
+const openStream = (sealed: AsyncIterable<Uint8Array>) =>
+  openPieces(async (header) => startOpening(header, NAME, secret), sealed);
+
+/** `bytes` in pieces of these sizes, over and over. */
+async function* pieces(bytes: Uint8Array, sizes: readonly number[]): AsyncGenerator<Uint8Array> {
+  let start = 0;
+  for (let index = 0; start < bytes.length; index++) {
+    const end = start + (sizes[index % sizes.length] ?? 1);
+    yield bytes.subarray(start, end);
+    start = end;
+  }
+}
+
+/** All that came, and the error that ended it, if one did. */
+async function collect(stream: AsyncIterable<Uint8Array>): Promise<{ bytes: Buffer; error?: unknown }> {
+  const parts: Uint8Array[] = [];
+  try {
+    for await (const part of stream) parts.push(part);
+  } catch (error) {
+    return { bytes: Buffer.concat(parts), error };
+  }
+  return { bytes: Buffer.concat(parts) };
+}
+
+// Sizes of pieces: a few bytes are as legal as more than a segment, and as none.
+const anySizes = fc
+  .array(fc.oneof(fc.integer({ min: 500, max: 200_000 }), fc.constantFrom(0, 69, 65_536, 65_552)), {
+    minLength: 1,
+    maxLength: 4,
+  })
+  .filter((sizes) => sizes.some((size) => size > 0));
+
+describe('a stream', () => {
+  test.each(SIZES)('of %i bytes is the same record, however it is cut into pieces', async (size) => {
+    const plaintext = randomBytes(size);
+    await fc.assert(
+      fc.asyncProperty(anySizes, anySizes, async (before, after) => {
+        const { bytes: sealed } = await collect(sealStream(pieces(plaintext, before)));
+        expect(Buffer.compare(openRecord(sealed, NAME, secret), plaintext)).toBe(0);
+        const whole = sealRecord(plaintext, NAME, KEY);
+        const { bytes, error } = await collect(openStream(pieces(whole, after)));
+        expect(error).toBeUndefined();
+        expect(Buffer.compare(bytes, plaintext)).toBe(0);
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  test('of single bytes opens too', async () => {
+    const sealed = sealRecord(Buffer.from('one by one'), NAME, KEY);
+    expect((await collect(openStream(pieces(sealed, [1])))).bytes.toString()).toBe('one by one');
+  });
+
+  test('hands nothing on that was changed, and nothing after it', async () => {
+    const plaintext = randomBytes(300_000);
+    const sealed = sealRecord(plaintext, NAME, KEY);
+    await fc.assert(
+      fc.asyncProperty(fc.nat(sealed.length - 1), anySizes, async (at, sizes) => {
+        const changed = Buffer.from(sealed);
+        changed[at] = (changed[at] ?? 0) ^ 1;
+        const { bytes, error } = await collect(openStream(pieces(changed, sizes)));
+        expect(error).toMatchObject({ code: 'record_unreadable' });
+        expect(Buffer.compare(bytes, plaintext.subarray(0, bytes.length))).toBe(0);
+        expect(bytes.length).toBe(65_536 * Math.floor(Math.max(0, at - 69) / 65_552));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test.each([0, 1, 68, 69, 70, 84, 85, 65_620, 65_621, 65_622, 131_172, 131_173, 131_174, -1])(
+    'that is cut after %i bytes does not end well',
+    async (length) => {
+      const sealed = sealRecord(randomBytes(300_000), NAME, KEY);
+      const { error } = await collect(openStream(pieces(sealed.subarray(0, length), [10_000])));
+      expect(error).toMatchObject({ code: 'record_unreadable' });
+    },
+  );
+
+  test.each(SIZES)('of %i bytes that goes on after its end does not end well', async (size) => {
+    const sealed = sealRecord(randomBytes(size), NAME, KEY);
+    const { error } = await collect(openStream(pieces(Buffer.concat([sealed, Buffer.alloc(1)]), [10_000])));
+    expect(error).toMatchObject({ code: 'record_unreadable' });
+  });
+
+  test('asks for no more than it needs, and hands on a segment as soon as it is whole', async () => {
+    let asked = 0;
+    async function* endless(): AsyncGenerator<Uint8Array> {
+      for (;;) yield Buffer.alloc(1_024, asked++);
+    }
+    const stream = sealStream(endless());
+    await stream.next();
+    await stream.next();
+    expect(asked).toBe(65);
+    await stream.return();
+  });
+
+  test('ends with the error of what it reads', async () => {
+    async function* broken(): AsyncGenerator<Uint8Array> {
+      yield randomBytes(100);
+      throw new Error('the connection was lost');
+    }
+    expect((await collect(sealStream(broken()))).error).toEqual(new Error('the connection was lost'));
+    const sealed = sealRecord(randomBytes(100_000), NAME, KEY);
+    async function* lost(): AsyncGenerator<Uint8Array> {
+      yield sealed.subarray(0, 90_000);
+      throw new Error('the connection was lost');
+    }
+    expect((await collect(openStream(lost()))).error).toEqual(new Error('the connection was lost'));
+  });
+});

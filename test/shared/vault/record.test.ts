@@ -1,0 +1,200 @@
+import { randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { LambentError } from '../../../shared/runtime/errors.ts';
+import { TenantSecret } from '../../../shared/vault/derivation.ts';
+import {
+  HEADER_BYTES,
+  keyVersionOf,
+  openRecord,
+  SEALED_SEGMENT_BYTES,
+  SEGMENT_BYTES,
+  sealedBytes,
+  sealRecord,
+} from '../../../shared/vault/record.ts';
+import type { RecordName } from '../../../shared/vault/vault.ts';
+import { anyName, anyPlaintext, NAME, SIZES } from './records.ts';
+
+const secret = new TenantSecret(randomBytes(32));
+const KEY = { version: 3, secret };
+const text = (words: string) => Buffer.from(words, 'utf8');
+const seal = (plaintext: Uint8Array, name = NAME) => Buffer.from(sealRecord(plaintext, name, KEY));
+
+/** The code of the error that opening ends in, or what it yields. */
+function opened(sealed: Uint8Array, name: RecordName = NAME, key = secret): unknown {
+  try {
+    keyVersionOf(sealed);
+    return openRecord(sealed, name, key);
+  } catch (error) {
+    return error instanceof LambentError ? error.code : error;
+  }
+}
+
+describe('a record', () => {
+  test.each(SIZES)('of %i bytes opens as it was sealed, and is as long as the format says', (size) => {
+    const plaintext = randomBytes(size);
+    const sealed = seal(plaintext);
+    expect(sealed.length).toBe(sealedBytes(size));
+    expect(Buffer.compare(Buffer.from(openRecord(sealed, NAME, secret)), plaintext)).toBe(0);
+  });
+
+  test('of any bytes opens under its name, whatever both are', () => {
+    fc.assert(
+      fc.property(anyPlaintext, anyName, (plaintext, name) => {
+        const open = openRecord(sealRecord(plaintext, name, KEY), name, secret);
+        expect(Buffer.compare(open, plaintext)).toBe(0);
+      }),
+    );
+  });
+
+  test('says which key version it needs', () => {
+    for (const version of [1, 2, 4_294_967_295]) {
+      expect(keyVersionOf(sealRecord(text('x'), NAME, { version, secret }))).toBe(version);
+    }
+  });
+
+  test('is another one each time, salt and all', () => {
+    const all = Array.from({ length: 1_000 }, () => seal(text('the same')));
+    expect(new Set(all.map((sealed) => sealed.toString('hex', 5, 37))).size).toBe(all.length);
+    expect(new Set(all.map((sealed) => sealed.toString('hex', HEADER_BYTES))).size).toBe(all.length);
+  });
+
+  test('opens when it is a part of a larger buffer, as an answer of DynamoDB may be', () => {
+    const sealed = seal(text('inside'));
+    const larger = Buffer.concat([randomBytes(7), sealed, randomBytes(7)]);
+    expect(openRecord(larger.subarray(7, -7), NAME, secret)).toEqual(text('inside'));
+  });
+
+  test('does not let its plaintext be seen', () => {
+    expect(seal(text('canary'.repeat(20_000))).includes('canary')).toBe(false);
+  });
+});
+
+describe('nothing opens', () => {
+  test('with any one bit flipped, wherever it is', () => {
+    const sealed = seal(text('every bit of it'));
+    for (let bit = 0; bit < sealed.length * 8; bit++) {
+      const changed = Buffer.from(sealed);
+      changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      // The key version is looked up before; with the right key in hand the record must not open all the same.
+      expect(opened(changed), `bit ${bit}`).toBe('record_unreadable');
+    }
+  });
+
+  test('with any one byte changed in a record of several segments', () => {
+    const sealed = seal(randomBytes(200_000));
+    fc.assert(
+      fc.property(fc.nat(sealed.length - 1), fc.integer({ min: 1, max: 255 }), (at, change) => {
+        const changed = Buffer.from(sealed);
+        changed[at] = (changed[at] ?? 0) ^ change;
+        expect(opened(changed)).toBe('record_unreadable');
+      }),
+    );
+  });
+
+  test('cut anywhere', () => {
+    const small = seal(text('a few words'));
+    for (let length = 0; length < small.length; length++) {
+      expect(opened(small.subarray(0, length)), `${length} bytes`).toBe('record_unreadable');
+    }
+    const large = seal(randomBytes(200_000));
+    fc.assert(
+      fc.property(fc.nat(large.length - 1), (length) => {
+        expect(opened(large.subarray(0, length))).toBe('record_unreadable');
+      }),
+    );
+  });
+
+  test.each(SIZES)('prolonged, when it had %i bytes', (size) => {
+    const sealed = seal(randomBytes(size));
+    for (const more of [1, 15, 16, 17, SEALED_SEGMENT_BYTES]) {
+      expect(opened(Buffer.concat([sealed, randomBytes(more)])), `${more} more bytes`).toBe('record_unreadable');
+      expect(opened(Buffer.concat([sealed, sealed.subarray(-more)])), `${more} of its own`).toBe('record_unreadable');
+    }
+  });
+
+  test('with its segments in any other order, any left out or any repeated', () => {
+    const count = 4;
+    const sealed = seal(randomBytes((count - 1) * SEGMENT_BYTES + 1_000));
+    const segments = Array.from({ length: count }, (_, index) => {
+      const start = HEADER_BYTES + index * SEALED_SEGMENT_BYTES;
+      return sealed.subarray(start, start + SEALED_SEGMENT_BYTES);
+    });
+    const whole = [0, 1, 2, 3];
+    const arrangement = fc.array(fc.nat(count - 1), { maxLength: count + 1 });
+    fc.assert(
+      fc.property(
+        fc.oneof(arrangement, fc.shuffledSubarray(whole)).filter((order) => order.join() !== whole.join()),
+        (order) => {
+          const parts = order.map((index) => segments[index] ?? Buffer.alloc(0));
+          expect(opened(Buffer.concat([sealed.subarray(0, HEADER_BYTES), ...parts]))).toBe('record_unreadable');
+        },
+      ),
+    );
+  });
+
+  test('with full segments, in any other order', () => {
+    const sealed = seal(randomBytes(3 * SEGMENT_BYTES));
+    const segment = (index: number) =>
+      sealed.subarray(HEADER_BYTES + index * SEALED_SEGMENT_BYTES, HEADER_BYTES + (index + 1) * SEALED_SEGMENT_BYTES);
+    for (const order of [[1, 0, 2], [0, 2, 1], [2, 1, 0], [0, 1], [0, 1, 1], [0, 1, 2, 2], [0, 0, 1, 2], [2]]) {
+      const parts = [sealed.subarray(0, HEADER_BYTES), ...order.map(segment)];
+      expect(opened(Buffer.concat(parts)), order.join()).toBe('record_unreadable');
+    }
+  });
+
+  test("with another record's header, segment or tag, though it has the same name and key", () => {
+    const [one, two] = [seal(text('the one record')), seal(text('the two record'))];
+    const splices = [6, 37, HEADER_BYTES, one.length - 16].map((at) =>
+      Buffer.concat([one.subarray(0, at), two.subarray(at)]),
+    );
+    expect(splices.map((sealed) => opened(sealed))).toEqual(splices.map(() => 'record_unreadable'));
+  });
+
+  test('under any other name', () => {
+    const other = fc.tuple(anyName, anyName).filter(([a, b]) => JSON.stringify(a) !== JSON.stringify(b));
+    fc.assert(
+      fc.property(other, ([name, elsewhere]) => {
+        expect(opened(seal(text('mine'), name), elsewhere)).toBe('record_unreadable');
+      }),
+    );
+  });
+
+  test.each<Partial<RecordName>>([
+    { tenant: 'acme2' },
+    { kind: 'job-input' },
+    { id: 'resp_2' },
+    { epoch: 2 },
+    { epoch: 2 ** 32 + 1 },
+    { field: '0' },
+    { tenant: 'acmej', kind: 'ob-output' },
+    { id: '', field: 'resp_1' },
+  ])('under a name that differs by %j', (difference) => {
+    expect(opened(seal(text('mine')), { ...NAME, ...difference })).toBe('record_unreadable');
+  });
+
+  test('with another key, not even one made for the purpose: the commitment is checked first', () => {
+    const sealed = seal(text('mine'));
+    expect(opened(sealed, NAME, new TenantSecret(randomBytes(32)))).toBe('record_unreadable');
+  });
+
+  test('that no vault has sealed', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 500 }), (bytes) => {
+        expect(opened(bytes)).toBe('record_unreadable');
+        expect(opened(Buffer.concat([Buffer.of(1, 0, 0, 0, 3), bytes]))).toBe('record_unreadable');
+      }),
+    );
+  });
+});
+
+test.each([
+  { epoch: -1 },
+  { epoch: 0.5 },
+  { epoch: 2 ** 53 },
+  { epoch: Number.NaN },
+  { id: '\ud800' },
+  { field: 'a\udc00' },
+])('a name that could be mistaken for another is refused: %j', (part) => {
+  expect(() => seal(text('x'), { ...NAME, ...part })).toThrow(RangeError);
+});

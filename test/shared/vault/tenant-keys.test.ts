@@ -1,0 +1,311 @@
+import { randomBytes } from 'node:crypto';
+import { PutItemCommand, ScanCommand } from '@aws-sdk/client-dynamodb';
+import { DisableKeyCommand, EnableKeyCommand } from '@aws-sdk/client-kms';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { TenantSecret } from '../../../shared/vault/derivation.ts';
+import { HeldKeys } from '../../../shared/vault/held-keys.ts';
+import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
+import { createKeyUnwrapper } from '../../../shared/vault/kms-keys.ts';
+import { codeOf, type Environment, type Services, startEnvironment, startServices } from './environments.ts';
+import { NAME } from './records.ts';
+
+const MINUTE = 60_000;
+const DAY = 86_400_000;
+const text = (words: string) => Buffer.from(words, 'utf8');
+const THROTTLED = { status: 400, type: 'ThrottlingException' };
+
+let services: Services;
+let table: Awaited<ReturnType<Services['newTable']>>;
+
+beforeAll(async () => {
+  services = await startServices();
+});
+afterAll(() => services[Symbol.asyncDispose]());
+beforeEach(async () => {
+  services.disturb.dynamodb = services.disturb.kms = () => undefined;
+  services.clock.now = Date.parse('2026-11-01T00:00:00Z');
+  table = await services.newTable();
+  services.kmsOperations.length = 0;
+});
+
+const start = (options: Parameters<typeof startEnvironment>[2] = {}) => startEnvironment(services, table, options);
+const versions = async (tenant = NAME.tenant) => {
+  const history = await table.read(tenant);
+  return history?.state === 'active' ? [...history.versions.keys()].sort((a, b) => a - b) : history?.state;
+};
+const operations = ({ calls }: Environment) => calls.map(({ operation }) => operation);
+
+describe('a tenant key', () => {
+  test('is made for the first record, and opens it in every other environment', async () => {
+    const sealed = await start().seal(NAME, text('Hello'));
+    expect(await start({ mayCreate: false }).open(NAME, sealed)).toEqual(text('Hello'));
+    expect(await versions()).toEqual([1]);
+  });
+
+  test('is kept in its wrapped form alone', async () => {
+    const wrapped = createKeyUnwrapper(services.kms, services.keyId);
+    await start().seal(NAME, text('Hello'));
+    const history = await table.read(NAME.tenant);
+    const kept = history?.state === 'active' ? history.versions.get(1)?.wrapped : undefined;
+    const plain = Buffer.from(await wrapped(NAME.tenant, kept ?? new Uint8Array()));
+    expect(plain).toHaveLength(32);
+    const { Items } = await services.dynamodb.send(new ScanCommand({ TableName: table.name }));
+    expect(Buffer.from(JSON.stringify(Items)).includes(plain.toString('base64'))).toBe(false);
+    expect(Buffer.from(kept ?? []).includes(plain)).toBe(false);
+  });
+
+  test('is one, however many environments make it at the same time', async () => {
+    const environments = Array.from({ length: 12 }, () => start());
+    const sealed = await Promise.all(environments.map((each, index) => each.seal(NAME, text(`from ${index}`))));
+    expect(await versions()).toEqual([1]);
+    for (const [index, record] of sealed.entries()) {
+      const reader = environments[(index + 1) % environments.length];
+      expect(await reader?.open(NAME, record)).toEqual(text(`from ${index}`));
+    }
+    expect(environments.filter((each) => operations(each).includes('Decrypt'))).toHaveLength(11);
+  });
+
+  test("is another one for each tenant, and none opens another's records", async () => {
+    const environment = start();
+    const sealed = await environment.seal(NAME, text('Hello'));
+    const elsewhere = { ...NAME, tenant: 'other' };
+    expect(await codeOf(environment.open(elsewhere, sealed))).toBe('record_unreadable');
+    await environment.seal(elsewhere, text('mine'));
+    expect(await codeOf(environment.open(elsewhere, sealed))).toBe('record_unreadable');
+  });
+
+  test('does not unwrap for another tenant, even by who can write to the table', async () => {
+    const environment = start();
+    await environment.seal(NAME, text('Hello'));
+    const history = await table.read(NAME.tenant);
+    const stolen = history?.state === 'active' ? history.versions.get(1) : undefined;
+    if (stolen === undefined) throw new Error('there is no key');
+    await table.add('thief', 1, stolen);
+    expect(await codeOf(start().seal({ ...NAME, tenant: 'thief' }, text('x')))).toBe('record_unreadable');
+  });
+
+  test('can be made only by who may', async () => {
+    expect(await codeOf(start({ mayCreate: false }).seal(NAME, text('x')))).toBe('configuration');
+    expect(await versions()).toBeUndefined();
+    await start().seal(NAME, text('x'));
+    const reader = start({ mayCreate: false });
+    await reader.open(NAME, await reader.seal(NAME, text('x')));
+    expect(operations(reader)).toEqual(['Decrypt']);
+  });
+});
+
+describe('KMS is asked', () => {
+  test('once in five minutes, whatever is sealed and opened and however many want it at once', async () => {
+    const writer = start();
+    const sealed = await writer.seal(NAME, text('Hello'));
+    const reader = start({ mayCreate: false });
+    for (let minute = 0; minute < 60; minute++) {
+      await Promise.all(
+        Array.from({ length: 20 }, async (_, index) =>
+          index % 2 === 0 ? reader.open(NAME, sealed) : reader.open(NAME, await reader.seal(NAME, text('more'))),
+        ),
+      );
+      services.clock.now += MINUTE;
+    }
+    expect(operations(reader)).toEqual(Array.from({ length: 12 }, () => 'Decrypt'));
+    expect(operations(writer)).toEqual(['GenerateDataKey']);
+  });
+
+  test('once for each key version', async () => {
+    const writer = start();
+    const records = [];
+    for (let version = 1; version <= 3; version++) {
+      records.push(await writer.seal(NAME, text(`under ${version}`)));
+      services.clock.now += 91 * DAY;
+    }
+    const reader = start({ mayCreate: false });
+    for (let minute = 0; minute < 10; minute++) {
+      await Promise.all(records.map((record) => reader.open(NAME, record)));
+      services.clock.now += MINUTE;
+    }
+    expect(operations(reader)).toHaveLength(2 * 3);
+  });
+
+  test('once for each tenant', async () => {
+    const environment = start();
+    const names = Array.from({ length: 5 }, (_, index) => ({ ...NAME, tenant: `tenant-${index}` }));
+    for (let round = 0; round < 3; round++) {
+      await Promise.all(names.map(async (name) => environment.open(name, await environment.seal(name, text('x')))));
+    }
+    expect(operations(environment)).toEqual(names.map(() => 'GenerateDataKey'));
+  });
+
+  test('with nothing but the tenant and the purpose as context', async () => {
+    const sealed = await start().seal(NAME, text('Hello'));
+    expect(services.kmsOperations).toEqual(['GenerateDataKey']);
+    await start().open(NAME, sealed);
+    expect(services.kmsOperations).toEqual(['GenerateDataKey', 'Decrypt']);
+  });
+});
+
+describe('a key in memory', () => {
+  /** An environment whose unwrapped keys the test can see. */
+  function watched(options: Parameters<typeof startEnvironment>[2] = {}) {
+    const plain: Uint8Array[] = [];
+    const unwrap = createKeyUnwrapper(services.kms, services.keyId);
+    const environment = start({
+      unwrap: async (tenant, wrapped) => {
+        const key = await unwrap(tenant, wrapped);
+        plain.push(key);
+        return key;
+      },
+      ...options,
+    });
+    return { environment, plain };
+  }
+
+  test('is overwritten as soon as it came', async () => {
+    const sealed = await start().seal(NAME, text('Hello'));
+    const { environment, plain } = watched();
+    await environment.open(NAME, sealed);
+    expect(plain.map((key) => Buffer.from(key))).toEqual([Buffer.alloc(32)]);
+  });
+
+  test('is asked for anew after five minutes, not before', async () => {
+    const sealed = await start().seal(NAME, text('Hello'));
+    const { environment, plain } = watched();
+    await environment.open(NAME, sealed);
+    services.clock.now += 5 * MINUTE - 1;
+    await environment.open(NAME, sealed);
+    expect(plain).toHaveLength(1);
+    services.clock.now += 1;
+    await environment.open(NAME, sealed);
+    expect(plain).toHaveLength(2);
+  });
+
+  test('is held no longer than five minutes, whatever the setting', async () => {
+    const sealed = await start().seal(NAME, text('Hello'));
+    const { environment, plain } = watched({ holdMs: 60 * MINUTE });
+    await environment.open(NAME, sealed);
+    services.clock.now += 5 * MINUTE;
+    await environment.open(NAME, sealed);
+    expect(plain).toHaveLength(2);
+  });
+
+  test('is asked for anew after its number of uses', async () => {
+    const sealed = await start().seal(NAME, text('Hello'));
+    const { environment, plain } = watched({ maxUses: 3 });
+    for (let use = 0; use < 7; use++) await environment.open(NAME, sealed);
+    expect(plain).toHaveLength(3);
+    await Promise.all(Array.from({ length: 10 }, () => environment.open(NAME, sealed)));
+    expect(plain).toHaveLength(6);
+  });
+
+  test('gives way when too many tenants are held', async () => {
+    const { environment, plain } = watched({ maxTenants: 2 });
+    const names = ['a', 'b', 'c'].map((tenant) => ({ ...NAME, tenant }));
+    const sealed = await Promise.all(names.map((name) => start().seal(name, text(name.tenant))));
+    for (let round = 0; round < 2; round++) {
+      for (const [index, name] of names.entries()) {
+        expect(await environment.open(name, sealed[index] ?? new Uint8Array())).toEqual(text(name.tenant));
+      }
+    }
+    expect(plain).toHaveLength(6);
+  });
+
+  test('does not open anything after a wipe without asking again', async () => {
+    const sealed = await start().seal(NAME, text('Hello'));
+    const { environment, plain } = watched();
+    await environment.open(NAME, sealed);
+    environment.wipe();
+    services.disturb.kms = () => THROTTLED;
+    expect(await codeOf(environment.open(NAME, sealed))).toBe('vault_unavailable');
+    services.disturb.kms = () => undefined;
+    await environment.open(NAME, sealed);
+    expect(plain).toHaveLength(2);
+  });
+
+  test('is wiped by the clock, though nobody asks', () => {
+    vi.useFakeTimers();
+    try {
+      const held = new HeldKeys({ now: Date.now, maxUses: 10, maxTenants: 10 });
+      const secret = new TenantSecret(randomBytes(32));
+      held.hold('acme', { version: 1, secret }, Date.now() + 5 * MINUTE);
+      vi.advanceTimersByTime(5 * MINUTE - 1);
+      expect(secret.wiped).toBe(false);
+      vi.advanceTimersByTime(1);
+      expect(secret.wiped).toBe(true);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
+describe('while a service can not be asked', () => {
+  test.each([
+    ['KMS throttles', 'kms', 'GenerateDataKey', THROTTLED],
+    ['KMS fails', 'kms', 'GenerateDataKey', { status: 500, type: 'KMSInternalException' }],
+    ['KMS refuses', 'kms', 'GenerateDataKey', { status: 400, type: 'AccessDeniedException' }],
+    ['KMS hangs up', 'kms', 'GenerateDataKey', 'cut'],
+    ['the table throttles', 'dynamodb', 'GetItem', { status: 400, type: 'ProvisionedThroughputExceededException' }],
+    ['the table refuses a write', 'dynamodb', 'PutItem', THROTTLED],
+    ['the table hangs up', 'dynamodb', 'GetItem', 'cut'],
+  ] as const)('because %s, sealing says so, and works afterwards', async (_, service, operation, disturbance) => {
+    const environment = start();
+    services.disturb[service] = (name) => (name === operation ? disturbance : undefined);
+    await expect(environment.seal(NAME, text('x'))).rejects.toMatchObject({
+      code: 'vault_unavailable',
+      retryable: true,
+    });
+    services.disturb[service] = () => undefined;
+    expect(await environment.open(NAME, await environment.seal(NAME, text('x')))).toEqual(text('x'));
+  });
+
+  test('a key that is held goes on sealing and opening', async () => {
+    const environment = start();
+    const sealed = await environment.seal(NAME, text('x'));
+    services.disturb.kms = services.disturb.dynamodb = () => 'cut';
+    expect(await environment.open(NAME, sealed)).toEqual(text('x'));
+    expect(await environment.open(NAME, await environment.seal(NAME, text('y')))).toEqual(text('y'));
+    services.clock.now += 5 * MINUTE;
+    expect(await codeOf(environment.open(NAME, sealed))).toBe('vault_unavailable');
+  });
+
+  test('a disabled KMS key closes everything, until it is enabled again', async () => {
+    const sealed = await start().seal(NAME, text('x'));
+    await services.kms.send(new DisableKeyCommand({ KeyId: services.keyId }));
+    expect(await codeOf(start().open(NAME, sealed))).toBe('vault_unavailable');
+    await services.kms.send(new EnableKeyCommand({ KeyId: services.keyId }));
+    expect(await start().open(NAME, sealed)).toEqual(text('x'));
+  });
+
+  test('calls are counted by how they ended', async () => {
+    const environment = start();
+    services.disturb.kms = () => THROTTLED;
+    await codeOf(environment.seal(NAME, text('x')));
+    services.disturb.kms = () => 'cut';
+    await codeOf(environment.seal(NAME, text('x')));
+    services.disturb.kms = () => undefined;
+    await environment.seal(NAME, text('x'));
+    expect(environment.calls.map(({ outcome }) => outcome)).toEqual(['throttled', 'failed', 'ok']);
+  });
+
+  test('a write whose answer is lost leaves one key, which is used', async () => {
+    const environment = start();
+    const lossy: TenantKeyTable = {
+      ...table,
+      async add(tenant, version, key) {
+        await table.add(tenant, version, key);
+        return table.add(tenant, version, key);
+      },
+    };
+    const sealed = await startEnvironment(services, lossy).seal(NAME, text('x'));
+    expect(await versions()).toEqual([1]);
+    expect(await environment.open(NAME, sealed)).toEqual(text('x'));
+  });
+});
+
+test('an item that is none of ours is an error of the set-up, and is not overwritten', async () => {
+  await services.dynamodb.send(
+    new PutItemCommand({
+      TableName: table.name,
+      Item: { pk: { S: `tenant#${NAME.tenant}` }, sk: { S: 'keys' }, other: { S: 'x' } },
+    }),
+  );
+  expect(await codeOf(start().seal(NAME, text('x')))).toBe('configuration');
+});

@@ -1,0 +1,100 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { TenantSecret } from '../../../shared/vault/derivation.ts';
+import { keyVersionOf, openRecord, sealRecord } from '../../../shared/vault/record.ts';
+import { makeVectors, plaintextOf, VECTORS_FILE, type Vectors } from './make-vectors.ts';
+import { anyName, anyPlaintext, type Forgery, forge, NAME } from './records.ts';
+import * as second from './second-implementation.ts';
+
+const { records, refused } = JSON.parse(readFileSync(VECTORS_FILE, 'utf8')) as Vectors;
+const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex, 'hex'));
+const sha256 = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
+
+test('the vectors are those of the format as it is now', () => {
+  expect({ records, refused }).toEqual(makeVectors());
+});
+
+describe.each(records)('$title', (vector) => {
+  const { name, keyVersion } = vector;
+  const [tenantKey, salt] = [bytes(vector.tenantKey), bytes(vector.salt)];
+  const plaintext = plaintextOf(vector);
+  const sealedHere = () =>
+    sealRecord(plaintext, name, { version: keyVersion, secret: new TenantSecret(tenantKey) }, () => salt);
+
+  test('is sealed alike by both implementations', async () => {
+    const sealed = sealedHere();
+    if (vector.sealed !== undefined) expect(Buffer.from(sealed).toString('hex')).toBe(vector.sealed);
+    expect(await second.seal(plaintext, name, tenantKey, keyVersion, salt)).toEqual(Uint8Array.from(sealed));
+    expect([sealed.length, sha256(sealed)]).toEqual([vector.sealedBytes, vector.sealedSha256]);
+  });
+
+  test('is opened by both implementations', async () => {
+    const sealed = vector.sealed === undefined ? sealedHere() : bytes(vector.sealed);
+    expect(sha256(openRecord(sealed, name, new TenantSecret(tenantKey)))).toBe(sha256(plaintext));
+    expect(sha256(await second.open(sealed, name, new Map([[keyVersion, tenantKey]])))).toBe(sha256(plaintext));
+  });
+});
+
+test.each(refused)('both implementations refuse $title', async ({ sealed, name, tenantKey, keyVersion }) => {
+  const record = bytes(sealed);
+  const ours = () => {
+    const version = keyVersionOf(record);
+    if (version !== keyVersion) throw new Error(`There is no key version ${version}`);
+    return openRecord(record, name, new TenantSecret(bytes(tenantKey)));
+  };
+  expect(ours).toThrow();
+  await expect(second.open(record, name, new Map([[keyVersion, bytes(tenantKey)]]))).rejects.toThrow();
+});
+
+describe('with genuine tags all the same, both implementations refuse', () => {
+  const tenantKey = randomBytes(32);
+  const whole = { tenantKey, keyVersion: 1, segments: [Buffer.from('forged')] };
+  const openedByBoth = async (forgery: Forgery) => {
+    const record = Uint8Array.from(forge(forgery));
+    const ours = await Promise.resolve()
+      .then(() => keyVersionOf(record) === 1 && openRecord(record, NAME, new TenantSecret(tenantKey)).length)
+      .catch((error: unknown) => Reflect.get(Object(error), 'code'));
+    const theirs = await second.open(record, NAME, new Map([[1, tenantKey]])).then(
+      (plaintext) => plaintext.length,
+      () => 'record_unreadable',
+    );
+    return [ours, theirs];
+  };
+  const REFUSED = ['record_unreadable', 'record_unreadable'];
+
+  test('a commitment to another key', async () => {
+    expect(await openedByBoth(whole)).toEqual([6, 6]);
+    expect(await openedByBoth({ ...whole, commitment: randomBytes(32) })).toEqual(REFUSED);
+  });
+
+  test('a format that is not known', async () => {
+    for (const format of [0, 2, 255]) expect(await openedByBoth({ ...whole, format })).toEqual(REFUSED);
+  });
+
+  test('a full segment followed by an empty one, which would be a second form of the same record', async () => {
+    const full = Buffer.alloc(65_536);
+    expect(await openedByBoth({ ...whole, segments: [full, Buffer.alloc(1)] })).toEqual([65_537, 65_537]);
+    expect(await openedByBoth({ ...whole, segments: [full, Buffer.alloc(0)] })).toEqual(REFUSED);
+  });
+});
+
+test('each implementation opens what the other seals', async () => {
+  const tenantKey = randomBytes(32);
+  const secret = new TenantSecret(tenantKey);
+  await fc.assert(
+    fc.asyncProperty(
+      anyPlaintext,
+      anyName,
+      fc.integer({ min: 1, max: 2 ** 32 - 1 }),
+      async (plaintext, name, version) => {
+        const ours = sealRecord(plaintext, name, { version, secret });
+        const theirs = await second.seal(plaintext, name, tenantKey, version);
+        expect(sha256(await second.open(ours, name, new Map([[version, tenantKey]])))).toBe(sha256(plaintext));
+        expect(sha256(openRecord(theirs, name, secret))).toBe(sha256(plaintext));
+      },
+    ),
+    { numRuns: 100 },
+  );
+});

@@ -50,7 +50,8 @@ export function parseKeyItem(item: unknown, now: number): Principal | undefined 
   return { tenant: tenant.S, keyId: keyId.S, scopes: scopes.SS.filter(isScope) };
 }
 
-function isScope(name: string): name is Scope {
+/** Whether this version knows a scope of that name. */
+export function isScope(name: string): name is Scope {
   return SCOPES.some((scope) => scope === name);
 }
 

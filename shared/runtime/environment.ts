@@ -3,13 +3,18 @@
  * pipeline asks it, so that a cold start is counted once, whoever came first.
  */
 
-/** Milliseconds from the start of the process to the end of loading this module, the last thing before the first call. */
-const initMs = performance.now();
+let initMs = 0;
 let served = false;
+
+/** Called by a pipeline as it is built, the last thing that a function's module does: what went before is its init. */
+export function endInit(): void {
+  initMs = performance.now();
+}
 
 export interface Start {
   /** Whether this is the environment's first invocation. */
   readonly cold: boolean;
+  /** Milliseconds from the start of the process until its handler was ready. */
   readonly initMs: number;
 }
 

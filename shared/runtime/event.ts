@@ -1,5 +1,5 @@
 import middy, { type MiddyfiedHandler } from '@middy/core';
-import { beginInvocation } from './environment.ts';
+import { beginInvocation, endInit } from './environment.ts';
 import { describeError, type Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 import { warm } from './warm.ts';
@@ -17,6 +17,7 @@ export function eventPipeline<Event, Answer>(
   { logger, metrics }: EventPipeline,
   run: (event: Event) => Promise<Answer>,
 ): MiddyfiedHandler<Event, Answer> {
+  endInit();
   return middy<Event, Answer>({ timeoutEarlyInMillis: 0 })
     .use(warm())
     .handler(async (event, context) => {

@@ -8,10 +8,13 @@ import { describeError, type Logger } from './logger.ts';
 import type { Metrics, Unit } from './metrics.ts';
 import type { ProxyEvent } from './proxy-event.ts';
 
-/** A JSON answer, or a stream of server-sent event frames whose first one is sent with status 200. */
+/**
+ * A JSON answer, or a stream of server-sent event frames whose first one is sent with status 200. A stream whose iterator
+ * returns `true` at its end says that the answer was whole.
+ */
 export type HttpAnswer =
   | { readonly status?: number; readonly headers?: Readonly<Record<string, string>>; readonly json: unknown }
-  | { readonly headers?: Readonly<Record<string, string>>; readonly frames: AsyncIterable<string> };
+  | { readonly headers?: Readonly<Record<string, string>>; readonly frames: AsyncIterable<string, unknown> };
 
 /** What middy's streaming mode writes: the head as the prelude, then the body. */
 export interface StreamedResponse {
@@ -33,7 +36,7 @@ const KEEP_ALIVE_MS = 15_000;
 /** What a browser's script may read besides the body. */
 const EXPOSED_HEADERS = 'x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry';
 
-/** One HTTP request and its answer: its id, its deadline, its one log line and its metrics. */
+/** One HTTP request and its answer: its id, its deadline, and the one log line that holds its metrics. */
 export class Exchange {
   /** API Gateway's id of the request, or Lambda's until that is known. */
   requestId: string;
@@ -136,13 +139,14 @@ export class Exchange {
     clearTimeout(this.#timer);
     const ms = this.#ms;
     const { cold, initMs } = this.#start;
-    this.#options.logger.info('request', { status, ms: Math.round(ms), cold });
-    this.#options.metrics.publish({
+    const { logger, metrics } = this.#options;
+    metrics.gather({
       LatencyMs: [ms, 'Milliseconds'],
       ServerErrors: [status >= 500 ? 1 : 0, 'Count'],
       ColdStart: [cold ? 1 : 0, 'Count'],
       ...(cold ? { InitMs: [initMs, 'Milliseconds'] } : {}),
       ...this.#values,
     });
+    logger.summarize('request', { status, ms: Math.round(ms), cold }, metrics.gathered());
   }
 }

@@ -4,6 +4,7 @@ import type { Context } from 'aws-lambda';
 import { fromAuthorizerContext } from '../access/keys.ts';
 import type { Principal, Scope } from '../access/principal.ts';
 import { parseBody } from './body.ts';
+import { endInit } from './environment.ts';
 import { LambentError } from './errors.ts';
 import { Exchange, type HttpAnswer, type StreamedResponse } from './exchange.ts';
 import type { Logger } from './logger.ts';
@@ -31,6 +32,8 @@ export interface HttpRequest {
 export interface Route {
   /** The scope a key needs for it. */
   readonly scope: Scope;
+  /** Whether a POST may come without a body: it is then undefined. */
+  readonly bodyOptional?: true;
   run(request: HttpRequest): Promise<HttpAnswer>;
 }
 export type { HttpAnswer };
@@ -49,6 +52,7 @@ export interface HttpPipeline {
  * the status goes out with the first byte. Whatever is thrown on the way becomes one of OpenAI's error objects.
  */
 export function httpPipeline(options: HttpPipeline): MiddyfiedHandler<unknown, StreamedResponse | string> {
+  endInit();
   return middy<unknown, StreamedResponse | string>({
     executionMode: executionModeStreamifyResponse,
     timeoutEarlyInMillis: 0,
@@ -71,7 +75,7 @@ async function serve(options: HttpPipeline, thing: unknown, context: Context): P
       pathParameters: decoded(event.pathParameters),
       query: present(event.queryStringParameters),
       headers,
-      body: event.httpMethod === 'POST' ? parseBody(event, headers['content-type']) : undefined,
+      body: hasBody(event, route) ? parseBody(event, headers['content-type']) : undefined,
       principal,
       signal: exchange.signal,
       deadlineAt: exchange.deadlineAt,
@@ -86,6 +90,10 @@ function routeOf({ httpMethod, resource, path }: ProxyEvent, routes: HttpPipelin
   const route = Object.hasOwn(routes, `${httpMethod} ${resource}`) ? routes[`${httpMethod} ${resource}`] : undefined;
   if (route === undefined) throw new LambentError('unknown_url', `Invalid URL (${httpMethod} ${path})`);
   return route;
+}
+
+function hasBody({ httpMethod, body }: ProxyEvent, { bodyOptional }: Route): boolean {
+  return httpMethod === 'POST' && !(bodyOptional && (body ?? '') === '');
 }
 
 function principalOf({ requestContext }: ProxyEvent, { scope }: Route): Principal {

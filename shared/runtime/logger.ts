@@ -1,3 +1,5 @@
+import type { EmbeddedMetrics } from './metrics.ts';
+
 /** A value that may be logged: an id, a number, a name. Never content, keys or headers. */
 export type LogValue = string | number | boolean | null | undefined;
 export type LogFields = Readonly<Record<string, LogValue>>;
@@ -10,6 +12,8 @@ export interface Logger {
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
+  /** Writes the one line that every request leaves, at level `info`; it carries metrics, so no setting keeps it back. */
+  summarize(message: string, fields: LogFields, metrics: EmbeddedMetrics): void;
   /** Adds fields to every line until `reset`. An environment serves one request at a time, so one context is enough. */
   annotate(fields: LogFields): void;
   /** Forgets the annotations of the last request. */
@@ -27,17 +31,20 @@ export interface LoggerOptions {
 /** Makes a logger of one JSON object a line. */
 export function createLogger({ level, fields, write = (line) => process.stdout.write(line) }: LoggerOptions): Logger {
   let context: LogFields = {};
-  const log = (at: Level, message: string, more: LogFields = {}): void => {
-    if (ORDER[at] < ORDER[level]) return;
+  const line = (at: Level, message: string, more: object): void => {
     write(
       `${JSON.stringify({ time: new Date().toISOString(), level: at, message, ...fields, ...context, ...more })}\n`,
     );
+  };
+  const log = (at: Level, message: string, more: LogFields = {}): void => {
+    if (ORDER[at] >= ORDER[level]) line(at, message, more);
   };
   return {
     debug: (message, more) => log('debug', message, more),
     info: (message, more) => log('info', message, more),
     warn: (message, more) => log('warn', message, more),
     error: (message, more) => log('error', message, more),
+    summarize: (message, more, metrics) => line('info', message, { ...more, ...metrics }),
     annotate: (more) => {
       context = { ...context, ...more };
     },

@@ -1,0 +1,27 @@
+import { type DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
+import { parseSenderItem, type Sender, senderPartition } from './senders.ts';
+
+/** Looks senders up in the access table. */
+export interface SenderTable {
+  /** The sender that SQS names, if it is known at `now` (epoch ms). Throws what DynamoDB throws. */
+  find(senderId: string, now: number): Promise<Sender | undefined>;
+}
+
+/** As long as the authorizer's answer is good for a key: a sender that is taken away is out as soon as a key is. */
+const FRESH_MS = 30_000;
+
+/** The access table in DynamoDB: one eventually consistent read a sender, environment and half minute. */
+export function createSenderTable(client: DynamoDBClient, tableName: string): SenderTable {
+  const known = new Map<string, { readonly sender: Sender | undefined; readonly freshUntil: number }>();
+  return {
+    async find(senderId, now) {
+      const pk = senderPartition(senderId);
+      const fresh = known.get(pk);
+      if (fresh !== undefined && now < fresh.freshUntil) return fresh.sender;
+      const { Item } = await client.send(new GetItemCommand({ TableName: tableName, Key: { pk: { S: pk } } }));
+      const sender = parseSenderItem(Item, now);
+      known.set(pk, { sender, freshUntil: now + FRESH_MS });
+      return sender;
+    },
+  };
+}

@@ -1,0 +1,78 @@
+import { LambentError } from '../runtime/errors.ts';
+import { isJobInput, isJobOutput } from './content.ts';
+import { deleteJob } from './control.ts';
+import type { FanIn, Job } from './job.ts';
+import type { Bodies, JobInput, JobOutput, JobStore } from './ports.ts';
+import { told } from './transitions.ts';
+
+/** An ended job with what it was asked and what it answered, for whoever is told of it. */
+export interface EndedJob {
+  readonly job: Job;
+  readonly input: JobInput;
+  /** Absent when it came to no answer. */
+  readonly output: JobOutput | undefined;
+}
+
+/** Hears of an ended job, at least once; the job's id tells a repetition. */
+export type Tell = (ended: EndedJob) => Promise<void>;
+
+/** Who is told of what; a step without anybody to hear of it is passed over. */
+export type Listeners = { readonly [Step in Exclude<FanIn, 'bodies' | 'forget'>]?: Tell };
+
+export interface FanInPorts {
+  readonly jobs: JobStore;
+  readonly bodies: Bodies;
+  readonly listeners: Listeners;
+}
+
+/**
+ * Tells of an ended job whatever remains to be told, and then that all has been. Throws what a listener throws; the
+ * sweep then tries again.
+ * @param known what the caller has at hand of it, so that it isn't read again
+ */
+export async function tellOf(
+  job: Job,
+  { jobs, bodies, listeners }: FanInPorts,
+  known: { readonly input?: JobInput; readonly output?: JobOutput } = {},
+): Promise<void> {
+  if (job.fanIn === undefined) return;
+  const { tenant, id } = job;
+  const listening = job.fanIn.flatMap((step) => {
+    const tell = step === 'bodies' || step === 'forget' ? undefined : listeners[step];
+    return tell === undefined ? [] : [tell];
+  });
+  if (listening.length > 0) {
+    const input = known.input ?? (await readInput(job, bodies));
+    const output = known.output ?? (await readOutput(job, bodies));
+    for (const tell of listening) await tell({ job, input, output });
+  }
+  if (job.fanIn.includes('forget')) {
+    await deleteJob({ jobs, bodies }, tenant, id);
+    return;
+  }
+  // No attempt is numbered -1: without an answer nothing is kept.
+  if (job.fanIn.includes('bodies')) await bodies.sweep(tenant, id, job.output?.epoch ?? -1);
+  const { guard, change } = told();
+  await jobs.update(tenant, id, guard, change);
+}
+
+/**
+ * What a job was asked.
+ * @throws LambentError `record_unreadable`, `vault_unavailable`, `tenant_deleted`
+ */
+export async function readInput({ tenant, id, input }: Job, bodies: Bodies): Promise<JobInput> {
+  const body = await bodies.read({ tenant, id, kind: 'input', epoch: input.epoch }, input);
+  if (isJobInput(body)) return body;
+  throw new LambentError('record_unreadable', `The input of ${id} is not one`);
+}
+
+/**
+ * What a job answered; undefined when it came to no answer.
+ * @throws LambentError as `readInput` does
+ */
+export async function readOutput({ tenant, id, output }: Job, bodies: Bodies): Promise<JobOutput | undefined> {
+  if (output === undefined) return undefined;
+  const body = await bodies.read({ tenant, id, kind: 'output', epoch: output.epoch }, output);
+  if (isJobOutput(body)) return body;
+  throw new LambentError('record_unreadable', `The output of ${id} is not one`);
+}

@@ -1,0 +1,79 @@
+import type { Usage } from '../inference/generation.ts';
+
+/** Where a job stands. The last five are terminal: nothing leaves them. */
+export const STATUSES = ['queued', 'in_progress', 'completed', 'failed', 'incomplete', 'cancelled', 'expired'] as const;
+export type JobStatus = (typeof STATUSES)[number];
+export type TerminalStatus = Exclude<JobStatus, 'queued' | 'in_progress'>;
+
+/** Whether a job has ended. */
+export function isTerminal(status: JobStatus): status is TerminalStatus {
+  return status !== 'queued' && status !== 'in_progress';
+}
+
+export type JobTier = 'interactive' | 'default' | 'flex';
+
+/** Where a body lies. Small ones are items of their own in the job's table, large ones objects in the bucket. */
+export interface BodyRef {
+  readonly place: 'table' | 's3';
+  /** The attempt that wrote it; 0 for what the caller sent. */
+  readonly epoch: number;
+  readonly sizeBytes: number;
+}
+
+/**
+ * A job: the one place where safety lives. Small (under 4 KB), since a heartbeat rewrites it; what was asked and answered
+ * are sealed bodies beside it. All times are epoch milliseconds.
+ */
+export interface Job {
+  readonly tenant: string;
+  /** `resp_…`. */
+  readonly id: string;
+  readonly endpoint: '/v1/responses' | '/v1/chat/completions';
+  readonly model: string;
+  readonly status: JobStatus;
+  /** Rises with every claim; only the holder of the current one may renew, release or commit. */
+  readonly epoch: number;
+  /** Who holds the lease. */
+  readonly owner?: string;
+  readonly leaseExpiresAt?: number;
+  /** Claims that were not released. */
+  readonly attempts: number;
+  /** Claims that were given back; the pause before the next one grows with it. */
+  readonly releases: number;
+  readonly tier: JobTier;
+  /** After it the job expires instead of running. */
+  readonly deadline: number;
+  /** Not to be claimed before. */
+  readonly notBefore?: number;
+  readonly cancelRequested: boolean;
+  readonly background: boolean;
+  /** Whether its events are logged, so that a stream of it can be resumed. */
+  readonly streamed: boolean;
+  /** Whether `GET /v1/responses/{id}` shows it; a job of a program that stores nothing is not shown when it has ended. */
+  readonly stored: boolean;
+  readonly createdAt: number;
+  readonly startedAt?: number;
+  readonly completedAt?: number;
+  readonly input: BodyRef;
+  readonly output?: BodyRef;
+  readonly usage?: Usage;
+  /** Why the last attempt failed, or the job did: a code, never a text. */
+  readonly errorCode?: string;
+  readonly conversation?: string;
+  readonly previousResponse?: string;
+  /** Alias of the queue that gets the answer. */
+  readonly replyTo?: string;
+  /** What remains to be told of a terminal job; absent when all has been. */
+  readonly fanIn?: readonly FanIn[];
+  /** When somebody must look at it if nothing else happens; absent when nobody need. */
+  readonly dueAt?: number;
+  /** Epoch seconds after which it is gone, by DynamoDB's TTL and, before that, for every reader. */
+  readonly expiresAt: number;
+}
+
+/**
+ * What is told of a terminal job, each at least once under the job's id, in this order. Batches and webhooks join here.
+ * `bodies` sweeps away what fenced attempts answered; `forget` deletes the job of a program that stores nothing.
+ */
+export const FAN_INS = ['conversation', 'reply', 'usage', 'bodies', 'forget'] as const;
+export type FanIn = (typeof FAN_INS)[number];

@@ -1,0 +1,81 @@
+import type { Metrics } from '../runtime/metrics.ts';
+import { createConversationTable } from '../sessions/conversation-table.ts';
+import { createConversations } from '../sessions/conversations.ts';
+import { createVault } from '../vault/create-vault.ts';
+import { createTenantKeyTable } from '../vault/key-table.ts';
+import { createKeyGenerator, createKeyUnwrapper } from '../vault/kms-keys.ts';
+import { createBodies } from './bodies.ts';
+import { createConversationListener } from './conversation-listener.ts';
+import { createDynamoDBBlobs } from './dynamodb-blobs.ts';
+import { createDynamoDBStore } from './dynamodb-store.ts';
+import { createEventLog } from './event-log.ts';
+import { createReply } from './reply.ts';
+import { createBucket } from './s3-bucket.ts';
+import type { JobSettings, StoreSettings } from './settings.ts';
+import { createSendText, createSqsQueue } from './sqs-queue.ts';
+
+type Clients = {
+  readonly dynamodb: Parameters<typeof createDynamoDBStore>[0];
+  readonly kms: Parameters<typeof createKeyGenerator>[0];
+  readonly s3: Parameters<typeof createBucket>[0];
+  readonly sqs: Parameters<typeof createSqsQueue>[0];
+};
+
+const DAY_MS = 86_400_000;
+/** What a message may point to: about as much as a Lambda request may bring. */
+const MAX_INBOX_BYTES = 6_000_000;
+
+export interface StoreOptions {
+  /** Whether the function's role may make tenants' keys: those that accept work may, all others only open what is there. */
+  readonly mayCreateKeys: boolean;
+}
+
+/** Where jobs lie in AWS, as one function environment has it. */
+export function createJobStores(
+  clients: Omit<Clients, 'sqs'>,
+  settings: StoreSettings,
+  metrics: Metrics,
+  { mayCreateKeys }: StoreOptions,
+) {
+  const { dynamodb, kms, s3 } = clients;
+  const onCall: Parameters<typeof createKeyUnwrapper>[2] = ({ outcome }) =>
+    metrics.publish({ KmsCalls: [1, 'Count'], KmsErrors: [outcome === 'ok' ? 0 : 1, 'Count'] });
+  const vault = createVault({
+    table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE),
+    unwrap: createKeyUnwrapper(kms, settings.KMS_KEY_ID, onCall),
+    ...(mayCreateKeys ? { generate: createKeyGenerator(kms, settings.KMS_KEY_ID, onCall) } : {}),
+  });
+  const bucket = createBucket(s3, settings.BUCKET);
+  const blobs = createDynamoDBBlobs(dynamodb, { tableName: settings.JOBS_TABLE, bucket });
+  return {
+    vault,
+    bucket,
+    jobs: createDynamoDBStore(dynamodb, { tableName: settings.JOBS_TABLE }),
+    bodies: createBodies(vault, blobs),
+    events: createEventLog(vault, blobs),
+  };
+}
+
+/** Everything that works on jobs in AWS, as one function environment has it. */
+export function createJobRoom(clients: Clients, settings: JobSettings, metrics: Metrics, options: StoreOptions) {
+  const { bucket, ...stores } = createJobStores(clients, settings, metrics, options);
+  const conversations = createConversations({
+    table: createConversationTable(clients.dynamodb, settings.SESSIONS_TABLE),
+    vault: stores.vault,
+    retentionDays: settings.RETENTION_DAYS,
+  });
+  return {
+    ...stores,
+    queue: createSqsQueue(clients.sqs, settings.GENERATION_QUEUE_URL),
+    listeners: {
+      conversation: createConversationListener(conversations),
+      reply: createReply(settings.REPLY_QUEUES, createSendText(clients.sqs)),
+    },
+    inbox: { name: settings.BUCKET, get: (key: string) => bucket.get(key, MAX_INBOX_BYTES) },
+    lifetime: {
+      deadlineMs: settings.JOB_DEADLINE_HOURS * 3_600_000,
+      retentionMs: settings.RETENTION_DAYS * DAY_MS,
+    },
+    now: Date.now,
+  };
+}

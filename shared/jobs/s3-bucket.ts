@@ -1,0 +1,69 @@
+import {
+  DeleteObjectsCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  NoSuchKey,
+  PutObjectCommand,
+  type S3Client,
+  S3ServiceException,
+} from '@aws-sdk/client-s3';
+
+/** S3's limit for one request that deletes. */
+const DELETE_BATCH = 1_000;
+
+/** The bucket's objects as bytes. Throws what S3 throws. */
+export function createBucket(client: S3Client, bucketName: string) {
+  return {
+    /** @returns false when `onlyIfNew` and there is one already */
+    async put(key: string, bytes: Uint8Array, onlyIfNew: boolean): Promise<boolean> {
+      try {
+        await client.send(
+          new PutObjectCommand({
+            Bucket: bucketName,
+            Key: key,
+            Body: bytes,
+            ...(onlyIfNew ? { IfNoneMatch: '*' } : {}),
+          }),
+        );
+        return true;
+      } catch (thrown) {
+        if (thrown instanceof S3ServiceException && thrown.$metadata.httpStatusCode === 412) return false;
+        throw thrown;
+      }
+    },
+    /** @param maxBytes how much is taken; more than that is as if there were nothing */
+    async get(key: string, maxBytes = Number.POSITIVE_INFINITY): Promise<Uint8Array | undefined> {
+      try {
+        const { Body, ContentLength = 0 } = await client.send(new GetObjectCommand({ Bucket: bucketName, Key: key }));
+        if (ContentLength > maxBytes) return undefined;
+        return await Body?.transformToByteArray();
+      } catch (thrown) {
+        if (thrown instanceof NoSuchKey) return undefined;
+        throw thrown;
+      }
+    },
+    /** Keys that begin with `prefix`, all of them. */
+    async list(prefix: string): Promise<string[]> {
+      const keys: string[] = [];
+      let token: string | undefined;
+      do {
+        const { Contents = [], NextContinuationToken } = await client.send(
+          new ListObjectsV2Command({
+            Bucket: bucketName,
+            Prefix: prefix,
+            ...(token === undefined ? {} : { ContinuationToken: token }),
+          }),
+        );
+        keys.push(...Contents.flatMap(({ Key }) => (Key === undefined ? [] : [Key])));
+        token = NextContinuationToken;
+      } while (token !== undefined);
+      return keys;
+    },
+    async remove(keys: readonly string[]): Promise<void> {
+      for (let from = 0; from < keys.length; from += DELETE_BATCH) {
+        const Objects = keys.slice(from, from + DELETE_BATCH).map((Key) => ({ Key }));
+        await client.send(new DeleteObjectsCommand({ Bucket: bucketName, Delete: { Objects, Quiet: true } }));
+      }
+    },
+  };
+}

@@ -1,0 +1,46 @@
+import type { ErrorBody } from '../openai/errors.ts';
+import { errorBody } from '../openai/errors.ts';
+import { begunResponse, failedResponse, type ResponseObject } from '../openai/responses-answer.ts';
+import { type ErrorCode, isErrorCode, LambentError } from '../runtime/errors.ts';
+import { isResponse, isResponsesBody } from './content.ts';
+import type { EndedJob } from './fan-in.ts';
+import type { Job } from './job.ts';
+import type { JobInput, JobOutput } from './ports.ts';
+
+/**
+ * A job as a response, in whatever state it is.
+ * @returns undefined for a job that was asked no response
+ */
+export function responseView(job: Job, input: JobInput, output: JobOutput | undefined): ResponseObject | undefined {
+  if (!isResponsesBody(input.body)) return undefined;
+  if (output !== undefined && isResponse(output.answer)) return output.answer;
+  const createdAt = Math.floor(job.createdAt / 1000);
+  const begun = begunResponse({ body: input.body, id: job.id, createdAt, stored: job.stored });
+  switch (job.status) {
+    case 'failed':
+      return failedResponse(begun, failureOf(job));
+    case 'expired':
+      // OpenAI has no word for it: to its clients a response that was not answered in time has failed.
+      return failedResponse(begun, new LambentError('deadline_exceeded', 'The deadline has passed'));
+    default:
+      return { ...begun, status: job.status };
+  }
+}
+
+/** What is told of an ended job: its answer, or the error that it ended with. */
+export function answerView({ job, input, output }: EndedJob): unknown {
+  const response = responseView(job, input, output);
+  if (response !== undefined) return response;
+  if (output !== undefined) return output.answer;
+  return job.status === 'cancelled' ? cancelledBody : errorBody(failureOf(job));
+}
+
+const cancelledBody: ErrorBody = {
+  error: { message: 'The request was cancelled.', type: 'invalid_request_error', param: null, code: 'cancelled' },
+};
+
+/** A code is all that is kept of a failure: texts may quote what was asked. */
+function failureOf({ errorCode, status }: Job): LambentError {
+  const code: ErrorCode = status === 'expired' ? 'deadline_exceeded' : isErrorCode(errorCode) ? errorCode : 'internal';
+  return new LambentError(code, `The request could not be answered (${code}).`);
+}

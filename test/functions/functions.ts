@@ -1,0 +1,113 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CreateTableCommand } from '@aws-sdk/client-dynamodb';
+import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
+import { startKms } from '../../local/kms/server.ts';
+import { seedAccess } from '../../local/seed.ts';
+import { exists, type Services, startServices } from '../shared/jobs/services.ts';
+import { type Script, startUpstream, type Upstream } from '../upstreams/openai-upstream.ts';
+
+/** What the functions of queued work need around them, on the wire, and their environment variables. */
+export interface Surroundings extends AsyncDisposable {
+  readonly services: Services;
+  readonly upstream: Upstream;
+  readonly jobsTable: string;
+  readonly queueUrl: string;
+  readonly deadLetterUrl: string;
+  readonly replyUrl: string;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** Starts stand-ins for everything, and a model named `default` that answers by `script`. */
+export async function startSurroundings(script?: Script): Promise<Surroundings> {
+  const folder = await mkdtemp(join(tmpdir(), 'lambent-functions-'));
+  const services = await startServices();
+  const kms = await startKms({ stateFile: join(folder, 'kms.json') });
+  const upstream = await startUpstream(script);
+  const kmsClient = new KMSClient({
+    region: 'eu-west-1',
+    endpoint: kms.url,
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+  });
+  const keyId = (await kmsClient.send(new CreateKeyCommand({}))).KeyMetadata?.KeyId ?? '';
+  kmsClient.destroy();
+  const models = {
+    default: { targets: [{ provider: 'openai-compatible', model: 'upstream', baseUrl: upstream.baseUrl }] },
+  };
+  await writeFile(join(folder, 'models.json'), JSON.stringify({ models }));
+  const jobsTable = await services.newTable();
+  const [queueUrl, deadLetterUrl, replyUrl] = await Promise.all([
+    services.newQueue(),
+    services.newQueue(),
+    services.newQueue(),
+  ]);
+  await createTable(services, 'access', ['pk']);
+  await createTable(services, 'keys', ['pk', 'sk']);
+  await createTable(services, 'sessions', ['pk', 'sk']);
+  await seedAccess(services.dynamodb, 'access');
+  return {
+    services,
+    upstream,
+    jobsTable,
+    queueUrl,
+    deadLetterUrl,
+    replyUrl,
+    environment: {
+      AWS_REGION: 'eu-west-1',
+      AWS_ACCESS_KEY_ID: 'test',
+      AWS_SECRET_ACCESS_KEY: 'test',
+      AWS_ENDPOINT_URL_DYNAMODB: services.urls.dynamodb,
+      AWS_ENDPOINT_URL_S3: services.urls.s3,
+      AWS_ENDPOINT_URL_SQS: services.urls.sqs,
+      AWS_ENDPOINT_URL_KMS: kms.url,
+      ACCESS_TABLE: 'access',
+      KEYS_TABLE: 'keys',
+      SESSIONS_TABLE: 'sessions',
+      JOBS_TABLE: jobsTable,
+      BUCKET: services.bucketName,
+      KMS_KEY_ID: keyId,
+      GENERATION_QUEUE_URL: queueUrl,
+      GENERATION_DLQ_URL: deadLetterUrl,
+      REPLY_QUEUES: JSON.stringify({ answers: replyUrl }),
+      MODELS_FILE: join(folder, 'models.json'),
+      LOG_LEVEL: 'error',
+    },
+    async [Symbol.asyncDispose]() {
+      await upstream.close();
+      await kms.close();
+      await services[Symbol.asyncDispose]();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function createTable({ dynamodb }: Services, TableName: string, keys: readonly string[]): Promise<void> {
+  await dynamodb.send(
+    new CreateTableCommand({
+      TableName,
+      BillingMode: 'PAY_PER_REQUEST',
+      AttributeDefinitions: keys.map((AttributeName) => ({ AttributeName, AttributeType: 'S' })),
+      KeySchema: keys.map((AttributeName, index) => ({ AttributeName, KeyType: index === 0 ? 'HASH' : 'RANGE' })),
+    }),
+  );
+  await exists(dynamodb, TableName);
+}
+
+/** An event of SQS's event source mapping, with one message for each body. */
+export function aQueueEvent(...bodies: unknown[]) {
+  return {
+    Records: bodies.map((body, index) => ({
+      messageId: `message-${index}`,
+      receiptHandle: `handle-${index}`,
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+      attributes: { SenderId: '000000000000', ApproximateReceiveCount: '1' },
+      eventSource: 'aws:sqs',
+    })),
+  };
+}
+
+/** What Lambda hands over besides the event. */
+export function aContext(remainingMs = 60_000) {
+  return { awsRequestId: 'request', getRemainingTimeInMillis: () => remainingMs };
+}

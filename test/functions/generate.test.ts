@@ -1,0 +1,171 @@
+import { PutObjectCommand } from '@aws-sdk/client-s3';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
+import { responseIdOf } from '../../shared/jobs/message.ts';
+import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
+
+let surroundings: Surroundings;
+let generate: (event: unknown, context: unknown) => Promise<unknown>;
+let sweep: (event: unknown, context: unknown) => Promise<unknown>;
+
+beforeAll(async () => {
+  surroundings = await startSurroundings();
+  for (const [name, value] of Object.entries(surroundings.environment)) vi.stubEnv(name, value);
+  const functions = await Promise.all([import('../../functions/generate.ts'), import('../../functions/sweep.ts')]);
+  generate = (event, context) => Promise.resolve(Reflect.apply(functions[0].handler, undefined, [event, context]));
+  sweep = (event, context) => Promise.resolve(Reflect.apply(functions[1].handler, undefined, [event, context]));
+}, 60_000);
+afterAll(async () => {
+  vi.unstubAllEnvs();
+  await surroundings[Symbol.asyncDispose]();
+});
+
+let keys = 0;
+function aMessage(changes: object = {}) {
+  keys += 1;
+  return {
+    version: 1,
+    type: 'generate',
+    tenant: 'local',
+    idempotencyKey: `order-${keys}`,
+    endpoint: '/v1/responses',
+    body: { model: 'default', input: 'The canary sings.' },
+    ...changes,
+  };
+}
+const jobs = () => createDynamoDBStore(surroundings.services.dynamodb, { tableName: surroundings.jobsTable });
+const jobOf = ({ idempotencyKey }: { idempotencyKey: string }) =>
+  jobs().read('local', responseIdOf('local', idempotencyKey));
+const dead = () => surroundings.services.messagesOf(surroundings.deadLetterUrl);
+const all = { batchItemFailures: [] };
+
+test("turns a program's message into a job that is completed, and asks the model once however often it comes", async () => {
+  const message = aMessage();
+  const asked = surroundings.upstream.requests.length;
+  expect(await generate(aQueueEvent(message), aContext())).toEqual(all);
+  expect(await generate(aQueueEvent(message, message), aContext())).toEqual(all);
+  expect(await jobOf(message)).toMatchObject({ status: 'completed', epoch: 1, attempts: 1, tenant: 'local' });
+  expect((await jobOf(message))?.dueAt).toBeUndefined();
+  expect(surroundings.upstream.requests.length - asked).toBe(1);
+});
+
+test('sends the answer to the queue that the message names', async () => {
+  const message = aMessage({ replyTo: 'answers' });
+  await generate(aQueueEvent(message), aContext());
+  const [reply] = await surroundings.services.messagesOf(surroundings.replyUrl);
+  expect(JSON.parse(reply?.body ?? '')).toMatchObject({
+    version: 1,
+    type: 'answer',
+    tenant: 'local',
+    id: responseIdOf('local', message.idempotencyKey),
+    idempotencyKey: message.idempotencyKey,
+    status: 'completed',
+    response: { object: 'response', status: 'completed', output: [{ type: 'message' }] },
+  });
+});
+
+test('keeps nothing readable in the table', async () => {
+  await generate(aQueueEvent(aMessage()), aContext());
+  const text = await surroundings.services.textOf(surroundings.jobsTable);
+  expect(text).toContain('completed');
+  expect(text).not.toContain('canary');
+});
+
+test('forgets a job that is not to be stored when its answer is on its way', async () => {
+  const message = aMessage({ replyTo: 'answers', body: { model: 'default', input: 'x', store: false } });
+  await generate(aQueueEvent(message), aContext());
+  expect(await surroundings.services.messagesOf(surroundings.replyUrl)).toHaveLength(1);
+  expect(await jobOf(message)).toBeUndefined();
+  const text = await surroundings.services.textOf(surroundings.jobsTable);
+  const id = responseIdOf('local', message.idempotencyKey);
+  expect(text.split(id)).toHaveLength(2);
+});
+
+test.each([
+  ['no JSON', '{"version":1', 'invalid_json'],
+  ['a newer version', { ...aMessage(), version: 2 }, 'unsupported_value'],
+  ['an unknown type', { ...aMessage(), type: 'dream' }, 'unsupported_value'],
+  ['a misspelt field', { ...aMessage(), reply_to: 'answers' }, 'unknown_parameter'],
+  ['an unknown reply queue', { ...aMessage(), replyTo: 'elsewhere' }, 'invalid_value'],
+  ["another sender's tenant", { ...aMessage(), tenant: 'other' }, 'insufficient_permissions'],
+  [
+    'a body that its API refuses',
+    { ...aMessage(), body: { model: 'default', input: 'x', temperature: 9 } },
+    'invalid_value',
+  ],
+  ['an unknown model', { ...aMessage(), body: { model: 'none', input: 'x' } }, 'model_not_found'],
+  [
+    "another's bucket",
+    { ...aMessage(), body: undefined, bodyPointer: { bucket: 'theirs', key: 'local/inbox/a' } },
+    'invalid_value',
+  ],
+  [
+    "another tenant's object",
+    { ...aMessage(), body: undefined, bodyPointer: { bucket: 'bodies', key: 'other/inbox/a' } },
+    'invalid_value',
+  ],
+  ['a webhook, which is not there yet', { ...aMessage(), webhook: 'https://example.com' }, 'unsupported_parameter'],
+])('puts %s into the dead-letter queue with the reason, and serves its neighbours', async (_name, bad, reason) => {
+  const good = aMessage();
+  expect(await generate(aQueueEvent(bad, good), aContext())).toEqual(all);
+  const [message, ...more] = await dead();
+  expect(message?.attributes['reason']).toBe(reason);
+  expect(message?.body).toBe(typeof bad === 'string' ? bad : JSON.stringify(bad));
+  expect(more).toEqual([]);
+  expect((await jobOf(good))?.status).toBe('completed');
+});
+
+test('refuses a key that comes with another body', async () => {
+  const message = aMessage();
+  await generate(aQueueEvent(message), aContext());
+  await generate(aQueueEvent({ ...message, body: { model: 'default', input: 'other' } }), aContext());
+  expect((await dead())[0]?.attributes['reason']).toBe('idempotency_key_reused');
+});
+
+test("reads a large body from the tenant's inbox, and keeps it in the bucket", async () => {
+  // The model says it all again, and comes to the end of its tokens.
+  const input = 'long '.repeat(100_000);
+  const Key = 'local/inbox/large';
+  const { s3, bucketName } = surroundings.services;
+  await s3.send(new PutObjectCommand({ Bucket: bucketName, Key, Body: JSON.stringify({ model: 'default', input }) }));
+  const message = aMessage({ body: undefined, bodyPointer: { bucket: bucketName, key: Key } });
+  await generate(aQueueEvent(message), aContext());
+  expect(await jobOf(message)).toMatchObject({ status: 'incomplete', input: { place: 's3' } });
+});
+
+test('completes a chat completion', async () => {
+  const message = aMessage({
+    endpoint: '/v1/chat/completions',
+    replyTo: 'answers',
+    body: { model: 'default', messages: [{ role: 'user', content: 'Hello' }] },
+  });
+  await generate(aQueueEvent(message), aContext());
+  const [reply] = await surroundings.services.messagesOf(surroundings.replyUrl);
+  expect(JSON.parse(reply?.body ?? '')).toMatchObject({ status: 'completed', response: { object: 'chat.completion' } });
+});
+
+test('lets a job wait whose function has no time left, and counts no attempt', async () => {
+  const message = aMessage();
+  expect(await generate(aQueueEvent(message), aContext(0))).toEqual(all);
+  expect(await jobOf(message)).toMatchObject({ status: 'queued', attempts: 0, releases: 1 });
+  const [pointer] = await surroundings.services.messagesOf(surroundings.queueUrl);
+  expect(JSON.parse(pointer?.body ?? '')).toEqual({
+    version: 1,
+    type: 'job',
+    tenant: 'local',
+    id: responseIdOf('local', message.idempotencyKey),
+  });
+  await generate(aQueueEvent(pointer?.body ?? ''), aContext());
+  expect((await jobOf(message))?.status).toBe('completed');
+});
+
+test('announces a job again whose message was lost', async () => {
+  const message = aMessage();
+  await generate(aQueueEvent(message), aContext(0));
+  await surroundings.services.messagesOf(surroundings.queueUrl);
+  const { id = '' } = (await jobOf(message)) ?? {};
+  await jobs().update('local', id, [], { set: { dueAt: Date.now() - 1 } });
+  await sweep({}, aContext());
+  const [again] = await surroundings.services.messagesOf(surroundings.queueUrl);
+  expect(JSON.parse(again?.body ?? '')).toMatchObject({ type: 'job', id });
+});

@@ -1,0 +1,140 @@
+import { CreateTableCommand, DynamoDBClient, ScanCommand, waitUntilTableExists } from '@aws-sdk/client-dynamodb';
+import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import { CreateQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { buildApp } from 'fauxqs';
+import { listen } from '../../../local/listen.ts';
+import { startTables } from '../../../local/tables.ts';
+import type { Vault } from '../../../shared/vault/vault.ts';
+
+/** The jobs' table, the bucket and queues, as real clients see them over the wire. */
+export interface Services extends AsyncDisposable {
+  readonly dynamodb: DynamoDBClient;
+  readonly s3: S3Client;
+  readonly sqs: SQSClient;
+  readonly bucketName: string;
+  readonly urls: { readonly dynamodb: string; readonly s3: string; readonly sqs: string };
+  /** A table that nobody has used yet. */
+  newTable(): Promise<string>;
+  /** A queue that nobody has used yet: its URL. */
+  newQueue(): Promise<string>;
+  /** The messages of a queue that are visible now. */
+  messagesOf(queueUrl: string): Promise<{ body: string; attributes: Record<string, string | undefined> }[]>;
+  /** Everything in a table, as text: binary attributes as the bytes they are. */
+  textOf(tableName: string): Promise<string>;
+}
+
+/** Starts DynamoDB's, S3's and SQS's stand-ins. */
+export async function startServices(): Promise<Services> {
+  const tables = await startTables({});
+  const app = buildApp({ logger: false, defaultRegion: 'eu-west-1' });
+  await app.ready();
+  const listening = await listen(app.server, { port: 0 });
+  const url = `http://127.0.0.1:${listening.port}`;
+  const client = { region: 'eu-west-1', credentials: { accessKeyId: 'test', secretAccessKey: 'test' } };
+  const dynamodb = new DynamoDBClient({ ...client, endpoint: tables.url });
+  const s3 = new S3Client({ ...client, endpoint: url, forcePathStyle: true });
+  const sqs = new SQSClient({ ...client, endpoint: url, useQueueUrlAsEndpoint: false });
+  const bucketName = 'bodies';
+  await s3.send(new CreateBucketCommand({ Bucket: bucketName }));
+  let made = 0;
+  return {
+    dynamodb,
+    s3,
+    sqs,
+    bucketName,
+    urls: { dynamodb: tables.url, s3: url, sqs: url },
+    async newTable() {
+      made += 1;
+      const TableName = `jobs-${made}`;
+      await dynamodb.send(
+        new CreateTableCommand({
+          TableName,
+          BillingMode: 'PAY_PER_REQUEST',
+          AttributeDefinitions: [
+            { AttributeName: 'pk', AttributeType: 'S' },
+            { AttributeName: 'sk', AttributeType: 'S' },
+            { AttributeName: 'duePartition', AttributeType: 'S' },
+            { AttributeName: 'dueAt', AttributeType: 'N' },
+          ],
+          KeySchema: [
+            { AttributeName: 'pk', KeyType: 'HASH' },
+            { AttributeName: 'sk', KeyType: 'RANGE' },
+          ],
+          GlobalSecondaryIndexes: [
+            {
+              IndexName: 'due',
+              KeySchema: [
+                { AttributeName: 'duePartition', KeyType: 'HASH' },
+                { AttributeName: 'dueAt', KeyType: 'RANGE' },
+              ],
+              Projection: { ProjectionType: 'KEYS_ONLY' },
+            },
+          ],
+        }),
+      );
+      await exists(dynamodb, TableName);
+      return TableName;
+    },
+    async newQueue() {
+      made += 1;
+      const QueueName = `queue-${made}`;
+      await sqs.send(new CreateQueueCommand({ QueueName }));
+      // Its own host names don't resolve.
+      return `${url}/000000000000/${QueueName}`;
+    },
+    async messagesOf(QueueUrl) {
+      const { Messages = [] } = await sqs.send(
+        new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10, MessageAttributeNames: ['All'] }),
+      );
+      return Messages.map(({ Body = '', MessageAttributes = {} }) => ({
+        body: Body,
+        attributes: Object.fromEntries(
+          Object.entries(MessageAttributes).map(([name, { StringValue }]) => [name, StringValue]),
+        ),
+      }));
+    },
+    async textOf(TableName) {
+      const { Items = [] } = await dynamodb.send(new ScanCommand({ TableName }));
+      return JSON.stringify(Items, (_key, value: unknown) =>
+        value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : value,
+      );
+    },
+    async [Symbol.asyncDispose]() {
+      for (const each of [dynamodb, s3, sqs]) each.destroy();
+      await listening.close();
+      await app.close();
+      await tables.close();
+    },
+  };
+}
+
+/** Waits until a table that was just made can be used. */
+export async function exists(client: DynamoDBClient, TableName: string): Promise<void> {
+  await waitUntilTableExists({ client, maxWaitTime: 10, minDelay: 0.01, maxDelay: 0.1 }, { TableName });
+}
+
+/**
+ * A vault that only tells whether it was used rightly: what it makes is not the text, and opens under its name alone. The
+ * real one has tests of its own.
+ */
+export function aVault(): Vault {
+  const invert = (bytes: Uint8Array) => bytes.map((byte) => byte ^ 0xff);
+  const prefixOf = (name: Parameters<Vault['seal']>[0]) =>
+    Buffer.from(`${JSON.stringify(Object.entries(name).sort())}|`);
+  return {
+    async seal(name, plaintext) {
+      return Buffer.concat([prefixOf(name), invert(plaintext)]);
+    },
+    async open(name, sealed) {
+      const prefix = prefixOf(name);
+      if (!prefix.equals(sealed.subarray(0, prefix.length))) throw new Error('opened under another name');
+      return invert(sealed.subarray(prefix.length));
+    },
+    sealStream: () => {
+      throw new Error('not used by jobs');
+    },
+    openStream: () => {
+      throw new Error('not used by jobs');
+    },
+  };
+}

@@ -1,42 +1,59 @@
-/** Answers chat: chat completions and responses, buffered or streamed, from the models of the registry. */
+/** Answers chat: chat completions and responses, buffered or streamed, from the models of the registry; stores on request. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { idempotent } from '../shared/idempotency/idempotent.ts';
 import { createObserver } from '../shared/inference/observe.ts';
-import { capabilitiesOf, createModelFor } from '../shared/inference/providers/providers.ts';
+import { capabilitiesOf, createModelFor, preloadProviders } from '../shared/inference/providers/providers.ts';
 import { parseRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
+import { retentionSettings, storeSettings } from '../shared/jobs/settings.ts';
 import { chatCompletionsRoute, listModelsRoute, responsesRoute, retrieveModelRoute } from '../shared/openai/routes.ts';
+import { mayBeKept, mayEnd } from '../shared/openai/sse.ts';
 import { readConfig } from '../shared/runtime/config.ts';
 import { httpPipeline } from '../shared/runtime/http.ts';
 import { createLogger } from '../shared/runtime/logger.ts';
 import { createMetrics } from '../shared/runtime/metrics.ts';
+import { once } from '../shared/runtime/once.ts';
 import { createSecretResolver } from '../shared/runtime/secrets.ts';
 
 const config = readConfig({
   /** The registry; the one that was packaged beside the code when absent. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
+  /** `provisioned-concurrency` in an environment that Lambda starts ahead of its first call. */
+  AWS_LAMBDA_INITIALIZATION_TYPE: v.optional(v.string()),
   /** Origin that browsers may call from. */
   CORS_ORIGIN: v.optional(v.string()),
+  ...storeSettings,
+  ...retentionSettings,
+  SESSIONS_TABLE: v.string(),
+  GENERATION_QUEUE_URL: v.string(),
 });
 const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
 const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
 const registry = parseRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+if (config.AWS_LAMBDA_INITIALIZATION_TYPE === 'provisioned-concurrency') await preloadProviders(registry);
 const router = createRouter({
   registry,
   modelFor: createModelFor({ secret: createSecretResolver({ environment: process.env }) }),
   capabilitiesOf,
-  observer: createObserver(logger, metrics),
+  observer: createObserver(logger, metrics.gather),
 });
-const api = { router, registry };
+/** What keeps state is loaded when a request first needs it: a chat that stores nothing reads none of it. */
+const opened = once(async () => {
+  const { openState } = await import('../shared/openai/open-state.ts');
+  return openState(config, { logger, metrics });
+});
+const api = { router, registry, state: async () => (await opened()).state };
+const idempotency = { open: async () => (await opened()).idempotency, mayEnd, keeps: mayBeKept };
 
 export const handler = httpPipeline({
   logger,
   metrics,
   corsOrigin: config.CORS_ORIGIN,
   routes: {
-    'POST /v1/chat/completions': chatCompletionsRoute(api),
-    'POST /v1/responses': responsesRoute(api),
+    'POST /v1/chat/completions': idempotent(chatCompletionsRoute(api), { ...idempotency, name: 'chat.completions' }),
+    'POST /v1/responses': idempotent(responsesRoute(api), { ...idempotency, name: 'responses' }),
     'GET /v1/models': listModelsRoute(api),
     'GET /v1/models/{id+}': retrieveModelRoute(api),
   },

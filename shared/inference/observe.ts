@@ -3,8 +3,11 @@ import type { Metrics } from '../runtime/metrics.ts';
 import type { Candidate } from './candidates.ts';
 import type { Observer } from './router.ts';
 
-/** Writes what happens to attempts into the log and the metrics: names, times and token counts, never content. */
-export function createObserver(logger: Logger, metrics: Metrics): Observer {
+/**
+ * Writes what happens to attempts into the log and the metrics: names, times and token counts, never content.
+ * @param report where token counts go: `gather` where each request has a log line to itself, `publish` elsewhere
+ */
+export function createObserver(logger: Logger, report: Metrics['publish']): Observer {
   return {
     attemptFailed({ candidate, error, ms }) {
       logger.warn('attempt failed', { ...named(candidate), ms: Math.round(ms), ...describeError(error) });
@@ -15,7 +18,7 @@ export function createObserver(logger: Logger, metrics: Metrics): Observer {
     ended({ candidate, usage, whole }) {
       logger.annotate({ whole, inputTokens: usage?.inputTokens, outputTokens: usage?.outputTokens });
       if (usage === undefined) return;
-      metrics.publish(
+      report(
         { InputTokens: [usage.inputTokens, 'Count'], OutputTokens: [usage.outputTokens, 'Count'] },
         { Model: candidate.aliasName },
       );

@@ -42,7 +42,7 @@ function isTier(text: string): text is ServiceTier {
 }
 
 /** Up to 16 pairs; keys of 64 characters at most, values of 512. */
-const metadata = optional(
+export const metadata = optional(
   recordOf<string>(16, (key, value) => {
     if (key.length > 64)
       return `key too long. Expected a key with maximum length 64, but got one with length ${key.length}.`;

@@ -1,5 +1,7 @@
 import type { FunctionTool, Response, ResponseUsage } from 'openai/resources/responses/responses';
 import type { FinishReason, GenerationEvent, Usage } from '../inference/generation.ts';
+import type { LambentError } from '../runtime/errors.ts';
+import { errorBody } from './errors.ts';
 import { ResponseOutput } from './responses-output.ts';
 import type { ResponsesBody } from './responses-schema.ts';
 import { withoutFinish } from './sse.ts';
@@ -7,18 +9,34 @@ import { withoutFinish } from './sse.ts';
 /** OpenAI's object as it is on the wire: `output_text` is the client's own addition. */
 export type ResponseObject = Omit<Response, 'output_text'> & { store: boolean };
 
-export interface ResponsesAnswerOptions {
+export interface BegunOptions {
   /** The request, which the response repeats. */
   readonly body: ResponsesBody;
   readonly id: string;
   /** Epoch seconds. */
   readonly createdAt: number;
+  /** Whether it can be retrieved later. */
+  readonly stored?: boolean;
+}
+
+export interface ResponsesAnswerOptions extends BegunOptions {
   /** Epoch seconds, when it is asked. */
   readonly now: () => number;
   readonly ids: () => string;
   readonly logprobs: boolean;
   readonly reasoningSummary: boolean;
   readonly continuations: boolean;
+  /** Keeps an answer before anybody is told that it is whole; nothing is kept when absent. */
+  readonly commit?: (answered: Answered, usage: Usage | undefined) => Promise<void>;
+  /** Keeps what there is of an answer that broke off after its stream began. Never throws. */
+  readonly commitFailure?: (answered: Answered, error: LambentError) => Promise<void>;
+}
+
+/** An answer as it is stored. */
+export interface Answered {
+  readonly answer: ResponseObject;
+  /** What the model's provider wants back in the next turn, by the id of its reasoning item. */
+  readonly continuations: Readonly<Record<string, string>>;
 }
 
 /**
@@ -29,27 +47,38 @@ export async function responsesAnswer(
   events: AsyncIterable<GenerationEvent>,
   options: ResponsesAnswerOptions,
 ): Promise<ResponseObject> {
-  const output = new ResponseOutput({ ...options, emit: () => {} });
+  const continuations: Record<string, string> = {};
+  const output = new ResponseOutput({ ...options, emit: () => {}, keep: keeperOf(options, continuations) });
   for await (const event of events) {
     if (event.type !== 'finish') {
       output.add(event);
       continue;
     }
     output.end(endStatus(event.reason));
-    return finishedResponse(begunResponse(options), output, event, options.now());
+    const answer = finishedResponse(begunResponse(options), output, event, options.now());
+    await options.commit?.({ answer, continuations }, event.usage);
+    return answer;
   }
   throw withoutFinish();
 }
 
+/** Keeps continuations in `into`, where somebody stores the answer. */
+export function keeperOf({ commit }: ResponsesAnswerOptions, into: Record<string, string>) {
+  if (commit === undefined) return undefined;
+  return (itemId: string, continuation: string): void => {
+    into[itemId] = continuation;
+  };
+}
+
 /** A response that has nothing in it yet. */
-export function begunResponse({ body, id, createdAt }: ResponsesAnswerOptions): ResponseObject {
+export function begunResponse({ body, id, createdAt, stored = false }: BegunOptions): ResponseObject {
   return {
     id,
     object: 'response',
     created_at: createdAt,
     status: 'in_progress',
     access_programs: null,
-    background: false,
+    background: body.background ?? false,
     completed_at: null,
     error: null,
     incomplete_details: null,
@@ -60,7 +89,8 @@ export function begunResponse({ body, id, createdAt }: ResponsesAnswerOptions): 
     model: body.model,
     output: [],
     parallel_tool_calls: body.parallel_tool_calls ?? true,
-    previous_response_id: null,
+    ...(body.conversation == null ? {} : { conversation: { id: conversationOf(body.conversation) } }),
+    previous_response_id: body.previous_response_id ?? null,
     prompt_cache_key: body.prompt_cache_key ?? null,
     reasoning: {
       effort: body.reasoning?.effort ?? null,
@@ -68,16 +98,21 @@ export function begunResponse({ body, id, createdAt }: ResponsesAnswerOptions): 
     },
     safety_identifier: body.safety_identifier ?? null,
     service_tier: body.service_tier ?? 'auto',
-    store: false,
+    store: stored,
     temperature: body.temperature ?? null,
     text: textOf(body.text),
     tool_choice: body.tool_choice ?? 'auto',
     tools: (body.tools ?? []).map(toolOf),
     top_logprobs: body.top_logprobs ?? 0,
     top_p: body.top_p ?? null,
-    truncation: 'disabled',
+    truncation: body.truncation ?? 'disabled',
     ...(body.user == null ? {} : { user: body.user }),
   };
+}
+
+/** Id of the conversation that a request names, either way. */
+export function conversationOf(conversation: NonNullable<ResponsesBody['conversation']>): string {
+  return typeof conversation === 'string' ? conversation : conversation.id;
 }
 
 /** A response whose answer is whole, even if it had to stop early. */
@@ -97,6 +132,12 @@ export function finishedResponse(
     ...(serviceTier === undefined ? {} : { service_tier: serviceTier }),
     ...(usage === undefined ? {} : { usage: responsesUsage(usage) }),
   };
+}
+
+/** A response that came to nothing, as the stream's and the stored object say it. */
+export function failedResponse(begun: ResponseObject, error: LambentError): ResponseObject {
+  const code = error.code === 'rate_limit_exceeded' ? 'rate_limit_exceeded' : 'server_error';
+  return { ...begun, status: 'failed', error: { code, message: errorBody(error).error.message } };
 }
 
 /** Whether an answer that ended for `reason` said all it wanted to. */

@@ -91,11 +91,18 @@ const reasoning = object({
   status,
 });
 
+const itemReference = object({ type: optional(v.literal('item_reference')), id: text({ min: 1, max: 128 }) });
+
 const typedItem = byKey(
   'type',
-  { message, function_call: functionCall, function_call_output: functionCallOutput, reasoning },
+  {
+    message,
+    function_call: functionCall,
+    function_call_output: functionCallOutput,
+    reasoning,
+    item_reference: itemReference,
+  },
   [
-    'item_reference',
     'additional_tools',
     'apply_patch_call',
     'apply_patch_call_output',
@@ -125,13 +132,25 @@ const typedItem = byKey(
   ],
 );
 
-/** One item of a request's input. A message may leave its type out. */
+/** One item of a request's input. A message may leave its type out, and so may a reference. */
 export const inputItem = v.lazy((input) => {
-  const isMessage = isObject(input) && (input['type'] === undefined || input['type'] === null) && 'role' in input;
-  return isMessage ? message : typedItem;
+  const isUntyped = isObject(input) && (input['type'] === undefined || input['type'] === null);
+  if (isUntyped && 'role' in input) return message;
+  return isUntyped && 'id' in input ? itemReference : typedItem;
 });
 
 export type InputItem = v.InferOutput<typeof inputItem>;
+
+/** Names an item that is stored already, instead of sending it again. */
+export type ItemReference = v.InferOutput<typeof itemReference>;
+
+/** An item as it is, with nothing left to look up. */
+export type WholeItem = Exclude<InputItem, ItemReference>;
+
+/** Whether an item only names another. */
+export function isReference(item: InputItem): item is ItemReference {
+  return item.type === 'item_reference' || (item.type == null && !('role' in item));
+}
 
 /** The fields of what is inside an input, for the test that compares them with the official client's types. */
 export const inputParts = {
@@ -142,5 +161,6 @@ export const inputParts = {
   functionCall,
   functionCallOutput,
   reasoning,
+  itemReference,
   typedItem,
 };

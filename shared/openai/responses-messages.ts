@@ -2,29 +2,33 @@ import type { AssistantMessage, ImagePart, Message, ReasoningPart, TextPart } fr
 import type { Registry } from '../inference/registry.ts';
 import { openReasoning } from './continuation.ts';
 import { imagePart } from './images.ts';
-import type { InputItem } from './responses-items.ts';
+import type { WholeItem } from './responses-items.ts';
 import { invalidValue, missing } from './validation.ts';
 
 type UserPart = TextPart | ImagePart;
 type AssistantPart = AssistantMessage['content'][number];
-type ItemOf<T extends InputItem['type']> = Extract<InputItem, { type: T }>;
-type MessageItem = Exclude<InputItem, ItemOf<'function_call' | 'function_call_output' | 'reasoning'>>;
+type ItemOf<T extends WholeItem['type']> = Extract<WholeItem, { type: T }>;
+type MessageItem = Exclude<WholeItem, ItemOf<'function_call' | 'function_call_output' | 'reasoning'>>;
 type AssistantItem = Extract<MessageItem, { role: 'assistant' }>;
 
 /**
  * Translates the input of a response. Items that one turn of a model is made of (its reasoning, its text, its function
  * calls) become one message, followed by the outputs of its calls, wherever in the rest of the input those stand.
+ * @param before stored items that come in front of the caller's own
  * @throws LambentError `invalid_value` for an image that can't be taken, or calls and outputs that don't match
  */
 export function responsesMessages(
   instructions: string | null | undefined,
-  input: string | readonly InputItem[],
+  own: string | readonly WholeItem[],
   registry: Registry,
+  before: readonly WholeItem[] = [],
 ): Message[] {
   const messages: Message[] = instructions == null ? [] : [{ role: 'system', content: [textPart(instructions)] }];
-  if (typeof input === 'string') return [...messages, { role: 'user', content: [textPart(input)] }];
+  const input = [...before, ...(typeof own === 'string' ? [{ role: 'user' as const, content: own }] : own)];
+  /** Where an item stands in the caller's own request, which knows nothing of the stored ones. */
+  const place = (index: number): string => (index < before.length ? 'input' : `input[${index - before.length}]`);
 
-  const outputs = outputsByCall(input, registry);
+  const outputs = outputsByCall(input, place, registry);
   let turn: AssistantPart[] = [];
   const endTurn = (): void => {
     if (turn.length === 0) return;
@@ -43,7 +47,7 @@ export function responsesMessages(
     switch (item.type) {
       case 'function_call':
         if (turn.some((part) => part.type === 'toolCall' && part.id === item.call_id)) {
-          const param = `input[${index}].call_id`;
+          const param = `${place(index)}.call_id`;
           throw invalidValue(param, `Invalid '${param}': another function call of this turn has the same id.`);
         }
         turn.push({ type: 'toolCall', id: item.call_id, name: item.name, arguments: item.arguments });
@@ -59,12 +63,12 @@ export function responsesMessages(
           turn.push(...assistantParts(item.content));
         } else {
           endTurn();
-          messages.push(messageOf(item, `input[${index}].content`, registry));
+          messages.push(messageOf(item, `${place(index)}.content`, registry));
         }
     }
   }
   endTurn();
-  refuseLeftOver(outputs);
+  refuseLeftOver(outputs, place);
   return messages;
 }
 
@@ -74,11 +78,13 @@ interface Output {
   readonly content: UserPart[];
 }
 
-function outputsByCall(input: readonly InputItem[], registry: Registry): Map<string, Output[]> {
+type Place = (index: number) => string;
+
+function outputsByCall(input: readonly WholeItem[], place: Place, registry: Registry): Map<string, Output[]> {
   const outputs = new Map<string, Output[]>();
   for (const [index, item] of input.entries()) {
     if (item.type !== 'function_call_output') continue;
-    const output = { index, content: userParts(item.output, `input[${index}].output`, registry) };
+    const output = { index, content: userParts(item.output, `${place(index)}.output`, registry) };
     const others = outputs.get(item.call_id);
     if (others === undefined) outputs.set(item.call_id, [output]);
     else others.push(output);
@@ -86,11 +92,11 @@ function outputsByCall(input: readonly InputItem[], registry: Registry): Map<str
   return outputs;
 }
 
-function refuseLeftOver(outputs: ReadonlyMap<string, readonly Output[]>): void {
+function refuseLeftOver(outputs: ReadonlyMap<string, readonly Output[]>, place: Place): void {
   for (const [callId, [output]] of outputs) {
     if (output === undefined) continue;
     throw invalidValue(
-      `input[${output.index}].call_id`,
+      `${place(output.index)}.call_id`,
       `No tool call found for function call output with call_id ${quoted(callId)}.`,
     );
   }

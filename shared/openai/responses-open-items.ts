@@ -156,6 +156,8 @@ export interface ReasoningOptions {
   readonly reasoningSummary: boolean;
   /** Whether the item carries what the caller has to bring back. */
   readonly continuations: boolean;
+  /** Hears what has to be brought back, shown or not: who stores an answer keeps it with the item. */
+  readonly keep?: ((itemId: string, continuation: string) => void) | undefined;
 }
 
 /** A block of the model's reasoning that is being written. */
@@ -185,9 +187,10 @@ export class OpenReasoning {
       this.#at.emit({ type: 'response.reasoning_summary_text.done', ...this.#fields(), text: this.#shown.text });
       this.#at.emit({ type: 'response.reasoning_summary_part.done', ...this.#fields(), part: this.#shown });
     }
-    if (this.#options.continuations) {
-      this.item.encrypted_content = (continuation && sealReasoning(this.#said, continuation)) ?? null;
-    }
+    const { continuations, keep } = this.#options;
+    const sealed = continuation && (continuations || keep) ? sealReasoning(this.#said, continuation) : undefined;
+    if (continuations) this.item.encrypted_content = sealed ?? null;
+    if (sealed !== undefined) keep?.(this.item.id, sealed);
     this.#at.emit({ type: 'response.output_item.done', output_index: this.#at.output_index, item: this.item });
   }
 

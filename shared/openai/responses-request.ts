@@ -1,10 +1,22 @@
 import type { GenerationRequest, OutputFormat, Tool } from '../inference/generation.ts';
+import type { Alias } from '../inference/registry.ts';
+import { LambentError } from '../runtime/errors.ts';
 import { conversationKey } from './conversation-key.ts';
 import { checkMaxTokens, checkStreamOptions, hintsOf, opened, present, type RequestContext } from './parameters.ts';
+import { isReference, type WholeItem } from './responses-items.ts';
 import { responsesMessages } from './responses-messages.ts';
 import { type ResponsesBody, responsesParameters, responsesRequest } from './responses-schema.ts';
 import { offeredTools, type RequestedChoice } from './tool-choice.ts';
-import { validated } from './validation.ts';
+import { invalidValue, validated } from './validation.ts';
+
+/** A body that is right by itself; what it names of stored things is still to be looked up. */
+export interface AskedResponse {
+  readonly body: ResponsesBody;
+  readonly alias: Alias;
+  /** Fields for an upstream that passes them on. */
+  readonly unknown: Readonly<Record<string, unknown>>;
+  readonly streamed: boolean;
+}
 
 /** A response that was asked for, and how it is to be written. */
 export interface ResponsesRequest {
@@ -17,45 +29,104 @@ export interface ResponsesRequest {
 }
 
 /**
- * Parses the body of `POST /responses`.
+ * Reads the body of `POST /responses`.
  * @throws LambentError of status 400 or 404, whatever JSON `body` is
  */
-export function parseResponsesRequest(body: unknown, { registry, tenant }: RequestContext): ResponsesRequest {
+export function readResponsesBody(body: unknown, { registry }: Pick<RequestContext, 'registry'>): AskedResponse {
   const { alias, known, unknown } = opened(body, responsesParameters, registry);
   const asked = validated(responsesRequest, known);
-  const messages = responsesMessages(asked.instructions, asked.input, registry);
   const streamed = asked.stream ?? false;
   checkStreamOptions(asked.stream_options, streamed);
   checkMaxTokens(asked.max_output_tokens ?? undefined, alias, 'max_output_tokens');
+  checkState(asked);
+  return { body: asked, alias, unknown, streamed };
+}
+
+/**
+ * What a response asks of a model.
+ * @param before items of earlier turns, which the model reads first
+ * @param input the caller's own, with nothing left to look up
+ * @throws LambentError of status 400 for calls and outputs that don't match, or an image that can't be taken
+ */
+export function responsesGeneration(
+  { body: asked, unknown }: AskedResponse,
+  { registry, tenant }: RequestContext,
+  before: readonly WholeItem[],
+  input: string | readonly WholeItem[],
+): GenerationRequest {
+  const messages = responsesMessages(asked.instructions, input, registry, before);
   const includesLogprobs = asked.include?.includes('message.output_text.logprobs') ?? false;
   const wantsLogprobs = includesLogprobs || (asked.top_logprobs ?? 0) > 0;
   return {
-    body: asked,
-    streamed,
-    includeContinuations: asked.include?.includes('reasoning.encrypted_content') ?? false,
-    generation: {
-      model: asked.model,
-      messages,
-      ...offeredTools((asked.tools ?? []).map(toolOf), choiceOf(asked.tool_choice)),
-      parallelToolCalls: asked.parallel_tool_calls ?? true,
-      format: formatOf(asked.text?.format),
-      stop: [],
-      ...present({
-        maxOutputTokens: asked.max_output_tokens,
-        temperature: asked.temperature,
-        topP: asked.top_p,
-        topLogprobs: wantsLogprobs ? (asked.top_logprobs ?? 0) : undefined,
-        reasoningEffort: asked.reasoning?.effort,
-        verbosity: asked.text?.verbosity,
-        serviceTier: asked.service_tier,
-      }),
-      reasoningSummary: (asked.reasoning?.summary ?? asked.reasoning?.generate_summary) != null,
-      conversationKey: conversationKey(tenant, asked.prompt_cache_key ?? undefined, messages),
-      hints: hintsOf(asked),
-      unknown,
-      parameterNames: includesLogprobs ? { ...NAMES, topLogprobs: 'include' } : NAMES,
-    },
+    model: asked.model,
+    messages,
+    ...offeredTools((asked.tools ?? []).map(toolOf), choiceOf(asked.tool_choice)),
+    parallelToolCalls: asked.parallel_tool_calls ?? true,
+    format: formatOf(asked.text?.format),
+    stop: [],
+    ...present({
+      maxOutputTokens: asked.max_output_tokens,
+      temperature: asked.temperature,
+      topP: asked.top_p,
+      topLogprobs: wantsLogprobs ? (asked.top_logprobs ?? 0) : undefined,
+      reasoningEffort: asked.reasoning?.effort,
+      verbosity: asked.text?.verbosity,
+      serviceTier: asked.service_tier,
+    }),
+    reasoningSummary: (asked.reasoning?.summary ?? asked.reasoning?.generate_summary) != null,
+    conversationKey: conversationKey(tenant, asked.prompt_cache_key ?? undefined, messages),
+    hints: hintsOf(asked),
+    unknown,
+    parameterNames: includesLogprobs ? { ...NAMES, topLogprobs: 'include' } : NAMES,
   };
+}
+
+/**
+ * Parses the body of a `POST /responses` that stands for itself.
+ * @throws LambentError of status 400 or 404, whatever JSON `body` is; 404 also for references to stored items
+ */
+export function parseResponsesRequest(body: unknown, context: RequestContext): ResponsesRequest {
+  const asked = readResponsesBody(body, context);
+  return {
+    body: asked.body,
+    streamed: asked.streamed,
+    includeContinuations: includesContinuations(asked.body),
+    generation: responsesGeneration(asked, context, [], wholeInput(asked.body.input)),
+  };
+}
+
+/** Whether reasoning items are to carry what a stateless caller has to bring back. */
+export function includesContinuations({ include }: ResponsesBody): boolean {
+  return include?.includes('reasoning.encrypted_content') ?? false;
+}
+
+/**
+ * The input of a request that names nothing stored.
+ * @throws LambentError `not_found` for a reference
+ */
+export function wholeInput(input: ResponsesBody['input']): string | readonly WholeItem[] {
+  if (typeof input === 'string') return input;
+  return input.map((item) => {
+    if (isReference(item)) throw itemNotFound(item.id);
+    return item;
+  });
+}
+
+/** The error for a reference to an item that isn't stored, or is another tenant's. */
+export function itemNotFound(id: string): LambentError {
+  return new LambentError('not_found', `Item with id '${id.toWellFormed()}' not found.`, { param: 'input' });
+}
+
+function checkState({ background, store, conversation, previous_response_id }: ResponsesBody): void {
+  if (conversation != null && previous_response_id != null) {
+    throw invalidValue(
+      'previous_response_id',
+      "Mutually exclusive parameters: 'previous_response_id' and 'conversation' can not be used together.",
+    );
+  }
+  if (background && store === false) {
+    throw invalidValue('background', "Background responses have to be stored: 'store' must not be false.");
+  }
 }
 
 const NAMES = {

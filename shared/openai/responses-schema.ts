@@ -25,6 +25,7 @@ import {
   onlyIf,
   refused,
   string,
+  text,
 } from './schema.ts';
 
 const tool = byKey(
@@ -140,6 +141,10 @@ const include = v.pipe(
 
 const summary = optional(oneOf(['auto', 'concise', 'detailed']));
 
+/** An id of ours has about 40 characters; any other text is just not found. */
+const storedId = text({ min: 1, max: 128 });
+const conversationObject = object({ id: storedId });
+
 const inputItems = arrayOf(inputItem, 'objects', { min: 1 });
 const noInput = v.custom<never>(() => false, 'one of a string or array of objects');
 
@@ -151,14 +156,9 @@ export const responsesParameters = {
   model: string,
   input: v.lazy((input) => (typeof input === 'string' ? string : Array.isArray(input) ? inputItems : noInput)),
   access_programs: refused('is not supported.'),
-  background: optional(
-    v.pipe(
-      boolean,
-      onlyIf((background) => !background, 'supports only false: background responses are not available yet.'),
-    ),
-  ),
+  background: optional(boolean),
   context_management: refused('is not supported.'),
-  conversation: refused('is not available yet: send the whole conversation as input.'),
+  conversation: optional(v.lazy((input) => (typeof input === 'string' ? storedId : conversationObject))),
   image: optional(
     object({
       context_compression: optional(
@@ -176,7 +176,7 @@ export const responsesParameters = {
   max_tool_calls: optional(integer(1, Number.MAX_SAFE_INTEGER)),
   moderation: refused('is not supported.'),
   parallel_tool_calls: optional(boolean),
-  previous_response_id: refused('is not available yet: send the whole conversation as input.'),
+  previous_response_id: optional(storedId),
   prompt: refused('is not supported: prompts are not stored here.'),
   reasoning: optional(
     object({
@@ -198,12 +198,7 @@ export const responsesParameters = {
     }),
   ),
   service_tier: serviceTier(['scale', 'fast', 'ultrafast']),
-  store: optional(
-    v.pipe(
-      boolean,
-      onlyIf((store) => !store, 'supports only false: responses can not be stored yet.'),
-    ),
-  ),
+  store: optional(boolean),
   stream,
   stream_options: optional(object({ include_obfuscation: hint })),
   temperature,
@@ -212,12 +207,7 @@ export const responsesParameters = {
   tools: optional(arrayOf(tool, 'objects', { max: 128 })),
   top_logprobs: topLogprobs,
   top_p: topP,
-  truncation: optional(
-    v.pipe(
-      oneOf(['disabled', 'auto']),
-      onlyIf((value) => value === 'disabled', "supports only 'disabled': input is never cut short."),
-    ),
-  ),
+  truncation: optional(oneOf(['disabled', 'auto'])),
   ...hints,
 };
 

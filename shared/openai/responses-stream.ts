@@ -1,27 +1,30 @@
-import type { ResponseError, ResponseErrorEvent } from 'openai/resources/responses/responses';
-import type { GenerationEvent } from '../inference/generation.ts';
+import type { ResponseErrorEvent } from 'openai/resources/responses/responses';
+import type { GenerationEvent, Usage } from '../inference/generation.ts';
 import type { LambentError } from '../runtime/errors.ts';
 import { type ErrorBody, errorBody } from './errors.ts';
 import {
   begunResponse,
   endStatus,
+  failedResponse,
   finishedResponse,
+  keeperOf,
   type ResponseObject,
   type ResponsesAnswerOptions,
 } from './responses-answer.ts';
 import type { OutputEvent } from './responses-open-items.ts';
 import { ResponseOutput } from './responses-output.ts';
-import { framesOf, type StreamEncoder, typedFrame } from './sse.ts';
+import { framesOf, type StreamEncoder, typedFrame, withoutFinish } from './sse.ts';
 
 /**
  * An answer as the frames of a response's stream, ending in `response.completed` or `response.incomplete` if it is
  * whole, and in `error` and `response.failed` if not.
+ * @returns whether it is whole
  * @throws as `framesOf` does
  */
 export function responsesFrames(
   events: AsyncIterable<GenerationEvent>,
   options: ResponsesAnswerOptions,
-): AsyncGenerator<string> {
+): AsyncGenerator<string, boolean> {
   return framesOf(events, new ResponsesEncoder(options));
 }
 
@@ -29,6 +32,9 @@ class ResponsesEncoder implements StreamEncoder {
   readonly #options: ResponsesAnswerOptions;
   readonly #begun: ResponseObject;
   readonly #output: ResponseOutput;
+  readonly #continuations: Record<string, string> = {};
+  /** The whole answer, from its `finish` on. */
+  #finished: { readonly answer: ResponseObject; readonly usage: Usage | undefined } | undefined;
   #sequenceNumber = 0;
   /** What the event at hand has added so far. */
   #frames = '';
@@ -36,7 +42,11 @@ class ResponsesEncoder implements StreamEncoder {
   constructor(options: ResponsesAnswerOptions) {
     this.#options = options;
     this.#begun = begunResponse(options);
-    this.#output = new ResponseOutput({ ...options, emit: (event) => this.#write(event) });
+    this.#output = new ResponseOutput({
+      ...options,
+      emit: (event) => this.#write(event),
+      keep: keeperOf(options, this.#continuations),
+    });
   }
 
   encode(event: GenerationEvent): string {
@@ -49,7 +59,15 @@ class ResponsesEncoder implements StreamEncoder {
     return this.#taken();
   }
 
-  fail(error: LambentError): string {
+  async end(): Promise<string> {
+    if (this.#finished === undefined) throw withoutFinish();
+    const { answer, usage } = this.#finished;
+    await this.#options.commit?.({ answer, continuations: this.#continuations }, usage);
+    this.#writeLifecycle(answer.status === 'incomplete' ? 'response.incomplete' : 'response.completed', answer);
+    return this.#taken();
+  }
+
+  async fail(error: LambentError): Promise<string> {
     const number = this.#sequenceNumber;
     // Nobody is told that an item is done: a function call may look so, and be called.
     this.#output.end('incomplete');
@@ -57,20 +75,16 @@ class ResponsesEncoder implements StreamEncoder {
     this.#sequenceNumber = number;
     const { error: body } = errorBody(error);
     this.#write(failureEvent(body));
-    this.#writeLifecycle('response.failed', {
-      ...this.#begun,
-      status: 'failed',
-      error: { code: failureCode(error), message: body.message },
-      output: this.#output.items,
-    });
+    const answer = { ...failedResponse(this.#begun, error), output: this.#output.items };
+    await this.#options.commitFailure?.({ answer, continuations: {} }, error);
+    this.#writeLifecycle('response.failed', answer);
     return this.#taken();
   }
 
   #finish(event: Extract<GenerationEvent, { type: 'finish' }>): void {
-    const status = endStatus(event.reason);
-    this.#output.end(status);
-    const response = finishedResponse(this.#begun, this.#output, event, this.#options.now());
-    this.#writeLifecycle(`response.${status}`, response);
+    this.#output.end(endStatus(event.reason));
+    const answer = finishedResponse(this.#begun, this.#output, event, this.#options.now());
+    this.#finished = { answer, usage: event.usage };
   }
 
   #writeLifecycle(type: Lifecycle, response: ResponseObject): void {
@@ -103,7 +117,3 @@ type Lifecycle =
   | 'response.completed'
   | 'response.incomplete'
   | 'response.failed';
-
-function failureCode(error: LambentError): ResponseError['code'] {
-  return error.code === 'rate_limit_exceeded' ? 'rate_limit_exceeded' : 'server_error';
-}

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { GenerationRequest } from '../inference/generation.ts';
 import type { Registry } from '../inference/registry.ts';
 import type { Router } from '../inference/router.ts';
 import type { HttpRequest, Route } from '../runtime/http.ts';
@@ -7,9 +8,19 @@ import { parseChatRequest } from './chat-request.ts';
 import { chatFrames } from './chat-stream.ts';
 import { fingerprint } from './fingerprint.ts';
 import { listedModels, retrievedModel } from './models.ts';
+import type { RequestContext } from './parameters.ts';
 import { responsesAnswer } from './responses-answer.ts';
-import { parseResponsesRequest } from './responses-request.ts';
+import { isReference } from './responses-items.ts';
+import {
+  type AskedResponse,
+  includesContinuations,
+  readResponsesBody,
+  responsesGeneration,
+  wholeInput,
+} from './responses-request.ts';
+import type { ResponsesBody } from './responses-schema.ts';
 import { responsesFrames } from './responses-stream.ts';
+import type { ApiState } from './state.ts';
 
 export interface GenerationApi {
   readonly router: Router;
@@ -18,6 +29,8 @@ export interface GenerationApi {
   readonly ids?: () => string;
   /** Epoch milliseconds. */
   readonly now?: () => number;
+  /** Loads what keeps state, when a request first needs it; without it nothing is stored. */
+  readonly state?: () => Promise<ApiState>;
 }
 
 /** `POST /v1/chat/completions`. */
@@ -42,14 +55,20 @@ export function chatCompletionsRoute({ router, registry, ids = newId, now = Date
   };
 }
 
-/** `POST /v1/responses`. */
-export function responsesRoute({ router, registry, ids = newId, now = Date.now }: GenerationApi): Route {
+/** `POST /v1/responses`. What needs no state reads and writes none, nor loads what would. */
+export function responsesRoute({ router, registry, ids = newId, now = Date.now, state }: GenerationApi): Route {
   const seconds = () => Math.floor(now() / 1000);
   return {
     scope: 'inference',
     async run(request) {
-      const asked = parseResponsesRequest(request.body, contextOf(request, registry));
-      const { generation, streamed, body } = asked;
+      const asked = readResponsesBody(request.body, { registry });
+      if (state !== undefined && needsState(asked.body)) {
+        const [{ answerWithState }, opened] = await Promise.all([import('./responses-turn.ts'), state()]);
+        return answerWithState(asked, request, { router, registry, ids, now }, opened);
+      }
+      const { streamed, body } = asked;
+      const { generation, droppedItems } = await standingAlone(asked, contextOf(request, registry));
+      const headers = droppedItems === 0 ? {} : { 'x-lambent-dropped-items': String(droppedItems) };
       const { events } = await router.generate(generation, callOf(request, streamed));
       const options = {
         body,
@@ -59,11 +78,30 @@ export function responsesRoute({ router, registry, ids = newId, now = Date.now }
         ids,
         logprobs: generation.topLogprobs !== undefined,
         reasoningSummary: generation.reasoningSummary,
-        continuations: asked.includeContinuations,
+        continuations: includesContinuations(body),
       };
-      return streamed ? { frames: responsesFrames(events, options) } : { json: await responsesAnswer(events, options) };
+      if (streamed) return { headers, frames: responsesFrames(events, options) };
+      return { headers, json: await responsesAnswer(events, options) };
     },
   };
+}
+
+/** Whether a response is stored, or begins with what is. */
+function needsState({ store, conversation, previous_response_id, input }: ResponsesBody): boolean {
+  if ((store ?? true) || conversation != null || previous_response_id != null) return true;
+  return typeof input !== 'string' && input.some(isReference);
+}
+
+/** What a request asks for that brings all that it is about. */
+async function standingAlone(
+  asked: AskedResponse,
+  context: RequestContext,
+): Promise<{ readonly generation: GenerationRequest; readonly droppedItems: number }> {
+  const generation = responsesGeneration(asked, context, [], wholeInput(asked.body.input));
+  if (asked.body.truncation !== 'auto') return { generation, droppedItems: 0 };
+  const { fitted } = await import('./responses-context.ts');
+  const { request, droppedItems } = fitted(asked, generation, false);
+  return { generation: request, droppedItems };
 }
 
 /** `GET /v1/models`. */

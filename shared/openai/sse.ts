@@ -3,10 +3,12 @@ import { LambentError } from '../runtime/errors.ts';
 
 /** Writes one API's stream. Each call returns whole server-sent event frames, one after the other, or ''. */
 export interface StreamEncoder {
-  /** What `event` adds to the stream. A `finish` ends it. */
+  /** What `event` adds to the stream. */
   encode(event: GenerationEvent): string;
+  /** What is left to say after the `finish`, once whatever has to be kept is kept. Throws when it can't be. */
+  end?(): Promise<string>;
   /** What a stream says of itself when its answer was cut. */
-  fail(error: LambentError): string;
+  fail(error: LambentError): string | Promise<string>;
 }
 
 /** A frame without a name, as chat completions send them. */
@@ -22,12 +24,13 @@ export function typedFrame<T extends { readonly type: string }>(event: T): strin
 /**
  * The frames of an answer, pulled one by one. Once the first one is out a failure can only be told in band; an answer
  * without its `finish` is one.
+ * @returns whether the answer is whole
  * @throws whatever `events` throws before the first frame, and what is not a LambentError after it
  */
 export async function* framesOf(
   events: AsyncIterable<GenerationEvent>,
   encoder: StreamEncoder,
-): AsyncGenerator<string> {
+): AsyncGenerator<string, boolean> {
   let began = false;
   try {
     for await (const event of events) {
@@ -36,14 +39,28 @@ export async function* framesOf(
         began = true;
         yield frames;
       }
-      if (event.type === 'finish') return;
+      if (event.type !== 'finish') continue;
+      const last = await encoder.end?.();
+      if (last !== undefined) yield last;
+      return true;
     }
     throw withoutFinish();
   } catch (thrown) {
     // The router has told its observer of it; anything else is a bug, which the pipeline logs.
     if (!began || !(thrown instanceof LambentError)) throw thrown;
-    yield encoder.fail(thrown);
+    yield await encoder.fail(thrown);
+    return false;
   }
+}
+
+/** Whether a frame looks like the last of its stream. Content can't: a line of it never begins in the clear. */
+export function mayEnd(frame: string): boolean {
+  return /^(data: \[DONE\]|event: response\.(completed|incomplete))$/m.test(frame);
+}
+
+/** Whether the answer to a request may be kept: its caller hasn't said otherwise. */
+export function mayBeKept(body: unknown): boolean {
+  return !(typeof body === 'object' && body !== null && 'store' in body && body.store === false);
 }
 
 /** The error for an answer that ended without being whole. */

@@ -211,16 +211,6 @@ describe('the official client is told', () => {
     expect(error).toMatchObject({ param, type: 'invalid_request_error' });
   });
 
-  test.each([{ store: true }, { conversation: 'conv_1' }, { previous_response_id: 'resp_1' }, { background: true }])(
-    'which state is not kept yet: %j',
-    async (changes) => {
-      await expect(client.responses.create({ model: 'compatible', input: 'hi', ...changes })).rejects.toMatchObject({
-        status: 400,
-        param: Object.keys(changes)[0],
-      });
-    },
-  );
-
   test('what a target cannot do', async () => {
     await expect(ask({ model: 'bedrock', seed: 4 })).rejects.toMatchObject({ status: 400, param: 'seed' });
   });

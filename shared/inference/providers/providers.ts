@@ -1,7 +1,7 @@
 import type { Candidate } from '../candidates.ts';
 import type { Capability } from '../capabilities.ts';
 import type { Model } from '../model.ts';
-import type { Target } from '../registry.ts';
+import type { Registry, Target } from '../registry.ts';
 import { bedrockCapabilities } from './bedrock/family.ts';
 import { openAICompatibleCapabilities } from './openai-compatible/dialect.ts';
 
@@ -27,6 +27,16 @@ export function createModelFor({ secret }: ProviderOptions): (candidate: Candida
       }
     }
   };
+}
+
+/**
+ * Loads every provider that the registry names. Worth its time only where nobody waits: in an environment that is
+ * started ahead of its first call.
+ */
+export async function preloadProviders({ models }: Registry): Promise<void> {
+  const providers = new Set(Object.values(models).flatMap(({ targets }) => targets.map(({ provider }) => provider)));
+  if (providers.has('bedrock')) await import('./bedrock/bedrock.ts');
+  if (providers.has('openai-compatible')) await import('./openai-compatible/openai-compatible.ts');
 }
 
 /** What a target can do: what the registry says of it, or else what is known of its provider and model family. */

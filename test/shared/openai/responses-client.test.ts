@@ -305,17 +305,17 @@ describe('a response, as the official client accumulates it,', () => {
 
   it('names the parameter at fault as OpenAI does', async () => {
     await using service = await aService([]);
-    await expect(service.client.responses.create({ ...QUESTION, store: true })).rejects.toMatchObject({
+    await expect(service.client.responses.create({ ...QUESTION, temperature: 3 })).rejects.toMatchObject({
       status: 400,
-      param: 'store',
-      code: 'unsupported_value',
+      param: 'temperature',
+      code: 'invalid_value',
     });
     await expect(
-      service.client.responses.create({ ...QUESTION, previous_response_id: 'resp_1' }),
+      service.client.responses.create({ ...QUESTION, background: true, store: false }),
     ).rejects.toMatchObject({
       status: 400,
-      param: 'previous_response_id',
-      code: 'unsupported_parameter',
+      param: 'background',
+      code: 'invalid_value',
     });
   });
 });

@@ -1,0 +1,63 @@
+/** Keeps conversations and their items. */
+import * as v from 'valibot';
+import { createClaims } from '../shared/idempotency/claims.ts';
+import { idempotent } from '../shared/idempotency/idempotent.ts';
+import { createJobStores } from '../shared/jobs/room.ts';
+import { retentionSettings, storeSettings } from '../shared/jobs/settings.ts';
+import {
+  createConversationRoute,
+  createItemsRoute,
+  deleteConversationRoute,
+  deleteItemRoute,
+  listItemsRoute,
+  retrieveConversationRoute,
+  retrieveItemRoute,
+  updateConversationRoute,
+} from '../shared/openai/conversations-routes.ts';
+import { createDynamoDBClient } from '../shared/runtime/clients/dynamodb.ts';
+import { createKmsClient } from '../shared/runtime/clients/kms.ts';
+import { createS3Client } from '../shared/runtime/clients/s3.ts';
+import { readConfig } from '../shared/runtime/config.ts';
+import { httpPipeline } from '../shared/runtime/http.ts';
+import { createLogger } from '../shared/runtime/logger.ts';
+import { createMetrics } from '../shared/runtime/metrics.ts';
+import { createConversationTable } from '../shared/sessions/conversation-table.ts';
+import { createConversations } from '../shared/sessions/conversations.ts';
+
+const config = readConfig({
+  /** Origin that browsers may call from. */
+  CORS_ORIGIN: v.optional(v.string()),
+  ...storeSettings,
+  ...retentionSettings,
+  SESSIONS_TABLE: v.string(),
+});
+const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
+const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
+const dynamodb = createDynamoDBClient();
+const { vault, bodies } = createJobStores({ dynamodb, kms: createKmsClient(), s3: createS3Client() }, config, metrics, {
+  mayCreateKeys: true,
+});
+const conversations = createConversations({
+  table: createConversationTable(dynamodb, config.SESSIONS_TABLE),
+  vault,
+  retentionDays: config.RETENTION_DAYS,
+});
+const api = { conversations };
+const idempotency = { claims: createClaims(dynamodb, config.JOBS_TABLE), bodies, vault, logger };
+const open = async () => idempotency;
+
+export const handler = httpPipeline({
+  logger,
+  metrics,
+  corsOrigin: config.CORS_ORIGIN,
+  routes: {
+    'POST /v1/conversations': idempotent(createConversationRoute(api), { open, name: 'conversations' }),
+    'GET /v1/conversations/{id}': retrieveConversationRoute(api),
+    'POST /v1/conversations/{id}': updateConversationRoute(api),
+    'DELETE /v1/conversations/{id}': deleteConversationRoute(api),
+    'GET /v1/conversations/{id}/items': listItemsRoute(api),
+    'POST /v1/conversations/{id}/items': idempotent(createItemsRoute(api), { open, name: 'conversations.items' }),
+    'GET /v1/conversations/{id}/items/{item}': retrieveItemRoute(api),
+    'DELETE /v1/conversations/{id}/items/{item}': deleteItemRoute(api),
+  },
+});

@@ -1,0 +1,150 @@
+import { randomUUID } from 'node:crypto';
+import type { Route } from '../runtime/http.ts';
+import type { Conversation, ConversationItem, Conversations } from '../sessions/conversations.ts';
+import { createConversationBody, createItemsBody, updateConversationBody } from './conversations-schema.ts';
+import { includes, listObject, listQuery } from './lists.ts';
+import { type InputItem, isReference } from './responses-items.ts';
+import { itemNotFound } from './responses-request.ts';
+import { visible } from './responses-routes.ts';
+import { storedItem } from './stored-items.ts';
+import { forModel, type KeptItem, keptItemOf } from './stored-responses.ts';
+import { missing, validated } from './validation.ts';
+
+export interface ConversationsApi {
+  readonly conversations: Conversations;
+  /** Makes the variable part of an id, never twice the same: 24 to 64 hexadecimal digits. */
+  readonly ids?: () => string;
+}
+
+type Query = Readonly<Record<string, string>>;
+
+/** `POST /v1/conversations`. */
+export function createConversationRoute({ conversations, ids = newId }: ConversationsApi): Route {
+  return {
+    scope: 'inference',
+    bodyOptional: true,
+    async run({ body, principal }) {
+      const { items, metadata } = validated(createConversationBody, body ?? {});
+      const key = { tenant: principal.tenant, id: `conv_${ids()}` };
+      return { json: shown(await conversations.create(key, { ...metadata }, itemsOf(items ?? [], ids))) };
+    },
+  };
+}
+
+/** `GET /v1/conversations/{id}`. */
+export function retrieveConversationRoute({ conversations }: ConversationsApi): Route {
+  return {
+    scope: 'inference',
+    run: async (request) => ({ json: shown(await conversations.retrieve(keyOf(request))) }),
+  };
+}
+
+/** `POST /v1/conversations/{id}`. */
+export function updateConversationRoute({ conversations }: ConversationsApi): Route {
+  return {
+    scope: 'inference',
+    async run(request) {
+      const { metadata } = validated(updateConversationBody, request.body);
+      if (metadata === undefined) throw missing('metadata');
+      return { json: shown(await conversations.update(keyOf(request), { ...metadata })) };
+    },
+  };
+}
+
+/** `DELETE /v1/conversations/{id}`. Its items go with it. */
+export function deleteConversationRoute({ conversations }: ConversationsApi): Route {
+  return {
+    scope: 'inference',
+    async run(request) {
+      const key = keyOf(request);
+      await conversations.delete(key);
+      return { json: { id: key.id, object: 'conversation.deleted', deleted: true } };
+    },
+  };
+}
+
+/** `POST /v1/conversations/{id}/items`. */
+export function createItemsRoute({ conversations, ids = newId }: ConversationsApi): Route {
+  return {
+    scope: 'inference',
+    async run(request) {
+      const { items } = validated(createItemsBody, request.body);
+      const turn = await conversations.begin(keyOf(request), `items_${ids()}`);
+      try {
+        const added = itemsOf(items, ids);
+        await turn.commit(added);
+        return {
+          json: listObject(
+            added.map((item) => shownItem(item, request.query)),
+            false,
+          ),
+        };
+      } finally {
+        await turn.release();
+      }
+    },
+  };
+}
+
+/** `GET /v1/conversations/{id}/items`. */
+export function listItemsRoute({ conversations }: ConversationsApi): Route {
+  return {
+    scope: 'inference',
+    async run(request) {
+      const { items, hasMore } = await conversations.list(keyOf(request), listQuery(request.query));
+      return {
+        json: listObject(
+          items.map((item) => shownItem(item, request.query)),
+          hasMore,
+        ),
+      };
+    },
+  };
+}
+
+/** `GET /v1/conversations/{id}/items/{item}`. */
+export function retrieveItemRoute({ conversations }: ConversationsApi): Route {
+  return {
+    scope: 'inference',
+    async run(request) {
+      const item = await conversations.item(keyOf(request), request.pathParameters['item'] ?? '');
+      return { json: shownItem(item, request.query) };
+    },
+  };
+}
+
+/** `DELETE /v1/conversations/{id}/items/{item}`: answers with the conversation. */
+export function deleteItemRoute({ conversations }: ConversationsApi): Route {
+  return {
+    scope: 'inference',
+    async run(request) {
+      const item = request.pathParameters['item'] ?? '';
+      return { json: shown(await conversations.deleteItem(keyOf(request), item)) };
+    },
+  };
+}
+
+function keyOf({ principal, pathParameters }: Parameters<Route['run']>[0]) {
+  return { tenant: principal.tenant, id: pathParameters['id'] ?? '' };
+}
+
+function itemsOf(items: readonly InputItem[], ids: () => string): ConversationItem[] {
+  return items.map((item) => {
+    if (isReference(item)) throw itemNotFound(item.id);
+    const kept: KeptItem = { item: storedItem(item, ids) };
+    return { id: kept.item.id, content: kept };
+  });
+}
+
+function shown({ id, createdAt, metadata }: Conversation) {
+  return { id, object: 'conversation', created_at: Math.floor(createdAt / 1000), metadata };
+}
+
+function shownItem({ content }: ConversationItem, query: Query) {
+  const kept = keptItemOf(content);
+  return includes(query, 'reasoning.encrypted_content') ? forModel(kept) : visible(kept.item, query);
+}
+
+function newId(): string {
+  return randomUUID().replaceAll('-', '');
+}

@@ -1,0 +1,48 @@
+import { isObject } from './schema.ts';
+import { invalidValue } from './validation.ts';
+
+/** What a caller may ask of a list. */
+export interface ListQuery {
+  readonly newestFirst: boolean;
+  /** Id after which the page begins. */
+  readonly after?: string;
+  /** 1 to 100. */
+  readonly limit: number;
+}
+
+/**
+ * Reads `order`, `after` and `limit` as OpenAI defines them: newest first and 20 a page unless told otherwise.
+ * @throws LambentError `invalid_value`
+ */
+export function listQuery({ order = 'desc', after, limit = '20' }: Readonly<Record<string, string>>): ListQuery {
+  if (order !== 'asc' && order !== 'desc') {
+    throw invalidValue('order', "Invalid value for 'order'. Supported values are: 'asc' and 'desc'.");
+  }
+  const count = /^\d{1,4}$/.test(limit) ? Number(limit) : Number.NaN;
+  if (!(count >= 1 && count <= 100)) {
+    throw invalidValue('limit', "Invalid 'limit': Expected an integer from 1 to 100.");
+  }
+  return { newestFirst: order === 'desc', limit: count, ...(after === undefined ? {} : { after }) };
+}
+
+/** Whether a caller's query asks for `value` in `include`, in any of the ways in which clients write lists. */
+export function includes(query: Readonly<Record<string, string>>, value: string): boolean {
+  return Object.entries(query).some(
+    ([name, text]) => /^include(\[\d*\])?$/.test(name) && text.split(',').includes(value),
+  );
+}
+
+/** One page as OpenAI's object. */
+export function listObject(items: readonly unknown[], hasMore: boolean) {
+  return {
+    object: 'list',
+    data: items,
+    first_id: idOf(items[0]),
+    last_id: idOf(items.at(-1)),
+    has_more: hasMore,
+  };
+}
+
+function idOf(item: unknown): string | null {
+  return isObject(item) && typeof item['id'] === 'string' ? item['id'] : null;
+}

@@ -1,0 +1,50 @@
+import { createClaims } from '../idempotency/claims.ts';
+import type { Idempotency } from '../idempotency/idempotent.ts';
+import { createJobStores } from '../jobs/room.ts';
+import type { StoreSettings } from '../jobs/settings.ts';
+import { createSqsQueue } from '../jobs/sqs-queue.ts';
+import { createDynamoDBClient } from '../runtime/clients/dynamodb.ts';
+import { createKmsClient } from '../runtime/clients/kms.ts';
+import { createS3Client } from '../runtime/clients/s3.ts';
+import { createSQSClient } from '../runtime/clients/sqs.ts';
+import type { Logger } from '../runtime/logger.ts';
+import type { Metrics } from '../runtime/metrics.ts';
+import { createConversationTable } from '../sessions/conversation-table.ts';
+import { createConversations } from '../sessions/conversations.ts';
+import type { ApiState } from './state.ts';
+
+export interface StateSettings extends StoreSettings {
+  readonly SESSIONS_TABLE: string;
+  readonly GENERATION_QUEUE_URL: string;
+  readonly RETENTION_DAYS: number;
+}
+
+/**
+ * Everything that keeps state for chat, as one function environment has it. Loaded when a request first needs it: the AWS
+ * clients that come with it are most of what a cold start would read.
+ */
+export function openState(
+  settings: StateSettings,
+  { logger, metrics }: { readonly logger: Logger; readonly metrics: Metrics },
+): { readonly state: ApiState; readonly idempotency: Idempotency } {
+  const dynamodb = createDynamoDBClient();
+  const clients = { dynamodb, kms: createKmsClient(), s3: createS3Client() };
+  const { vault, jobs, bodies, events } = createJobStores(clients, settings, metrics, { mayCreateKeys: true });
+  const retentionDays = settings.RETENTION_DAYS;
+  return {
+    state: {
+      jobs,
+      bodies,
+      events,
+      queue: createSqsQueue(createSQSClient(), settings.GENERATION_QUEUE_URL),
+      conversations: createConversations({
+        table: createConversationTable(dynamodb, settings.SESSIONS_TABLE),
+        vault,
+        retentionDays,
+      }),
+      retentionDays,
+      logger,
+    },
+    idempotency: { claims: createClaims(dynamodb, settings.JOBS_TABLE), bodies, vault, logger },
+  };
+}

@@ -1,0 +1,95 @@
+import { cancelJob, deleteJob } from '../jobs/control.ts';
+import { readInput } from '../jobs/fan-in.ts';
+import type { Route } from '../runtime/http.ts';
+import { includes, listObject, listQuery } from './lists.ts';
+import { follow } from './responses-follow.ts';
+import type { ApiState } from './state.ts';
+import { inputItems, jobOf, responseOf } from './stored-responses.ts';
+import { invalidValue } from './validation.ts';
+
+export interface StoredResponsesApi {
+  readonly state: Pick<ApiState, 'jobs' | 'bodies' | 'events'>;
+  /** Epoch milliseconds. */
+  readonly now?: () => number;
+}
+
+/** `GET /v1/responses/{id}`: the response as it is now, or with `stream=true` its events from `starting_after` on. */
+export function retrieveResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
+  return {
+    scope: 'inference',
+    async run({ pathParameters, query, principal, signal, deadlineAt }) {
+      const job = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
+      if (query['stream'] !== 'true') return { json: await responseOf(job, state) };
+      if (!job.streamed) {
+        throw invalidValue('stream', "Only responses created with 'stream' and 'background' can be streamed again.");
+      }
+      const startingAfter = startOf(query['starting_after']);
+      return {
+        frames: follow(state, { tenant: job.tenant, id: job.id, startingAfter, signal, deadlineAt, now }),
+      };
+    },
+  };
+}
+
+/** `DELETE /v1/responses/{id}`. */
+export function deleteResponseRoute({ state }: StoredResponsesApi): Route {
+  return {
+    scope: 'inference',
+    async run({ pathParameters, principal }) {
+      const { id, tenant } = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
+      await deleteJob(state, tenant, id);
+      return { json: { id, object: 'response', deleted: true } };
+    },
+  };
+}
+
+/** `POST /v1/responses/{id}/cancel`: a waiting response ends at once, a running one when its holder hears of it. */
+export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
+  return {
+    scope: 'inference',
+    bodyOptional: true,
+    async run({ pathParameters, principal }) {
+      const known = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
+      if (!known.background) {
+        throw invalidValue(
+          'response_id',
+          'Cannot cancel a synchronous response: only background ones can be cancelled.',
+        );
+      }
+      const cancelled = await cancelJob({ jobs: state.jobs, now }, known.tenant, known.id);
+      const job = cancelled?.job ?? (await jobOf(state, known.tenant, known.id));
+      return { json: await responseOf(job, state) };
+    },
+  };
+}
+
+/** `GET /v1/responses/{id}/input_items`: what this response's own request brought, not what came before it. */
+export function inputItemsRoute({ state }: StoredResponsesApi): Route {
+  return {
+    scope: 'inference',
+    async run({ pathParameters, query, principal }) {
+      const { newestFirst, after, limit } = listQuery(query);
+      const job = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
+      const items = inputItems(job.id, await readInput(job, state.bodies));
+      if (newestFirst) items.reverse();
+      const start = after === undefined ? 0 : items.findIndex(({ id }) => id === after) + 1;
+      if (after !== undefined && start === 0)
+        throw invalidValue('after', `No item with id '${after.slice(0, 128).toWellFormed()}' found.`);
+      const shown = items.slice(start, start + limit).map((item) => visible(item, query));
+      return { json: listObject(shown, items.length > start + limit) };
+    },
+  };
+}
+
+/** An item without what its caller has to ask for to see. */
+export function visible(item: Readonly<Record<string, unknown>>, query: Readonly<Record<string, string>>) {
+  if (!('encrypted_content' in item) || includes(query, 'reasoning.encrypted_content')) return item;
+  const { encrypted_content: _, ...shown } = item;
+  return shown;
+}
+
+function startOf(text: string | undefined): number {
+  if (text === undefined) return -1;
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw invalidValue('starting_after', "Invalid 'starting_after': expected the sequence number of an event.");
+}

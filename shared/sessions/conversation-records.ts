@@ -1,0 +1,74 @@
+/** Names a conversation: the tenant is part of the key, so that another's is not there rather than refused. */
+export interface ConversationKey {
+  readonly tenant: string;
+  readonly id: string;
+}
+
+/** The conversation's own item. Whoever holds its lock may add items from `nextPosition` on. */
+export interface Head {
+  /** Epoch milliseconds. */
+  readonly createdAt: number;
+  /** Positions below it are part of the conversation; what lies at it or above was never finished. */
+  readonly nextPosition: number;
+  /** Rises with every lock that is taken; an item says under which it was written. */
+  readonly lockEpoch: number;
+  /** Sealed; absent when there is none. */
+  readonly metadata?: Uint8Array;
+}
+
+/** One item of a conversation as it lies in the table. */
+export interface Row {
+  readonly position: number;
+  readonly itemId: string;
+  /** The lock's epoch under which it was written. */
+  readonly epoch: number;
+  /** Whose turn added it: a response's id, or a call's that added items by hand. */
+  readonly turn: string;
+  readonly sealed: Uint8Array;
+}
+
+/** What the lock answers: its holder's view of the conversation, or why there is none. */
+export type Lock = { readonly head: Head } | 'held' | 'absent';
+
+/** The conversations' table: one request a method, unless it says otherwise. Times are epoch milliseconds. */
+export interface ConversationTable {
+  /** False when there is one under this key already. */
+  create(key: ConversationKey, head: Omit<Head, 'lockEpoch'>, expiresAt: number): Promise<boolean>;
+  /** The head, strongly read; undefined when it isn't there or has expired. */
+  head(key: ConversationKey, now: number): Promise<Head | undefined>;
+  /** Replaces the metadata. Undefined when the conversation isn't there. */
+  describe(key: ConversationKey, metadata: Uint8Array | undefined, at: Moment): Promise<Head | undefined>;
+  /** False when it wasn't there. */
+  deleteHead(key: ConversationKey, now: number): Promise<boolean>;
+  /** Removes the items of a conversation whose head is gone: a query and a batch for every 25 of them. */
+  deleteRows(key: ConversationKey): Promise<void>;
+  /** Takes the lock, or takes an expired one over: one request, two when it is refused. */
+  lock(key: ConversationKey, owner: string, until: number, now: number): Promise<Lock>;
+  /** Keeps the lock until `until`; false when it is another's by now. */
+  renew(key: ConversationKey, owner: string, epoch: number, until: number): Promise<boolean>;
+  release(key: ConversationKey, owner: string, epoch: number): Promise<void>;
+  /** Shows the items up to `nextPosition` and gives the lock back; false when the lock is another's by now. */
+  commit(key: ConversationKey, owner: string, epoch: number, nextPosition: number, expiresAt: number): Promise<boolean>;
+  /** Writes an item; false when a later lock's holder has been at its place. */
+  put(key: ConversationKey, row: Row, expiresAt: number): Promise<boolean>;
+  /** Items at positions from `from` up to but without `to`, in either direction; a query for every megabyte. */
+  rows(key: ConversationKey, range: Range, now: number): AsyncIterable<Row>;
+  /** The item with this id at a position below `to`: it is looked for from the newest on. */
+  find(key: ConversationKey, itemId: string, to: number, now: number): Promise<Row | undefined>;
+  /** Takes the content out of an item. Its place stays taken, lest a late writer fill it. */
+  bury(key: ConversationKey, row: Row): Promise<boolean>;
+}
+
+export interface Moment {
+  readonly now: number;
+  /** Epoch seconds. */
+  readonly expiresAt: number;
+}
+
+export interface Range {
+  readonly from: number;
+  readonly to: number;
+  readonly newestFirst: boolean;
+  /** Items that a query reads at once; a megabyte of them when absent. */
+  readonly pageSize?: number;
+}

@@ -1,0 +1,317 @@
+import {
+  type AttributeValue,
+  BatchWriteItemCommand,
+  ConditionalCheckFailedException,
+  DeleteItemCommand,
+  type DynamoDBClient,
+  GetItemCommand,
+  PutItemCommand,
+  QueryCommand,
+  UpdateItemCommand,
+} from '@aws-sdk/client-dynamodb';
+import * as v from 'valibot';
+import type { ConversationKey, ConversationTable, Head, Range, Row } from './conversation-records.ts';
+
+type Item = Record<string, AttributeValue>;
+
+/** The conversations' table in DynamoDB. Throws what DynamoDB throws. */
+export function createConversationTable(client: DynamoDBClient, TableName: string): ConversationTable {
+  /** An update that may be refused; undefined when it was. */
+  async function update(
+    key: ConversationKey,
+    sk: string,
+    UpdateExpression: string,
+    ConditionExpression: string,
+    values: Item,
+  ): Promise<Item | undefined> {
+    return unlessRefused(async () => {
+      const { Attributes } = await client.send(
+        new UpdateItemCommand({
+          TableName,
+          Key: keyOf(key, sk),
+          UpdateExpression,
+          ConditionExpression,
+          ExpressionAttributeValues: values,
+          ReturnValues: 'ALL_NEW',
+        }),
+      );
+      return Attributes ?? {};
+    });
+  }
+
+  async function* pages(
+    key: ConversationKey,
+    { from, to, newestFirst, pageSize }: Range,
+    itemId?: string,
+  ): AsyncGenerator<Item> {
+    if (from >= to) return;
+    let ExclusiveStartKey: Item | undefined;
+    do {
+      const page = await client.send(
+        new QueryCommand({
+          TableName,
+          KeyConditionExpression: 'pk = :pk AND sk BETWEEN :from AND :to',
+          ...(itemId === undefined ? {} : { FilterExpression: 'itemId = :itemId' }),
+          ExpressionAttributeValues: {
+            ':pk': { S: partition(key) },
+            ':from': { S: itemKey(from) },
+            ':to': { S: itemKey(to - 1) },
+            ...(itemId === undefined ? {} : { ':itemId': { S: itemId } }),
+          },
+          ScanIndexForward: !newestFirst,
+          ConsistentRead: true,
+          ...(pageSize === undefined ? {} : { Limit: pageSize }),
+          ...(ExclusiveStartKey === undefined ? {} : { ExclusiveStartKey }),
+        }),
+      );
+      yield* page.Items ?? [];
+      ExclusiveStartKey = page.LastEvaluatedKey;
+    } while (ExclusiveStartKey !== undefined);
+  }
+
+  return {
+    async create(key, head, expiresAt) {
+      const written = await unlessRefused(() =>
+        client.send(
+          new PutItemCommand({
+            TableName,
+            Item: {
+              ...keyOf(key, HEAD),
+              createdAt: number(head.createdAt),
+              nextPosition: number(head.nextPosition),
+              lockEpoch: number(0),
+              expiresAt: number(expiresAt),
+              ...(head.metadata === undefined ? {} : { metadata: { B: head.metadata } }),
+            },
+            ConditionExpression: 'attribute_not_exists(pk)',
+          }),
+        ),
+      );
+      return written !== undefined;
+    },
+
+    async head(key, now) {
+      const { Item } = await client.send(
+        new GetItemCommand({ TableName, Key: keyOf(key, HEAD), ConsistentRead: true }),
+      );
+      return Item === undefined || hasExpired(Item, now) ? undefined : readHead(Item);
+    },
+
+    async describe(key, metadata, { now, expiresAt }) {
+      const change = metadata === undefined ? 'REMOVE metadata' : 'SET metadata = :metadata';
+      const item = await update(
+        key,
+        HEAD,
+        `${change}${metadata === undefined ? ' SET' : ','} expiresAt = :expiresAt`,
+        ALIVE,
+        {
+          ...(metadata === undefined ? {} : { ':metadata': { B: metadata } }),
+          ':expiresAt': number(expiresAt),
+          ':seconds': seconds(now),
+        },
+      );
+      return item && readHead(item);
+    },
+
+    async deleteHead(key, now) {
+      const deleted = await unlessRefused(() =>
+        client.send(
+          new DeleteItemCommand({
+            TableName,
+            Key: keyOf(key, HEAD),
+            ConditionExpression: ALIVE,
+            ExpressionAttributeValues: { ':seconds': seconds(now) },
+          }),
+        ),
+      );
+      return deleted !== undefined;
+    },
+
+    async deleteRows(key) {
+      const keys: Item[] = [];
+      for await (const { pk, sk } of pages(key, { from: 0, to: MAX_POSITION, newestFirst: false })) {
+        if (pk !== undefined && sk !== undefined) keys.push({ pk, sk });
+      }
+      for (let index = 0; index < keys.length; index += BATCH) {
+        let requests = keys.slice(index, index + BATCH).map((Key) => ({ DeleteRequest: { Key } }));
+        while (requests.length > 0) {
+          const { UnprocessedItems } = await client.send(
+            new BatchWriteItemCommand({ RequestItems: { [TableName]: requests } }),
+          );
+          const left = UnprocessedItems?.[TableName] ?? [];
+          requests = left.flatMap(({ DeleteRequest }) =>
+            DeleteRequest?.Key === undefined ? [] : [{ DeleteRequest: { Key: DeleteRequest.Key } }],
+          );
+        }
+      }
+    },
+
+    async lock(key, owner, until, now) {
+      const item = await update(
+        key,
+        HEAD,
+        'SET lockOwner = :owner, lockExpiresAt = :until ADD lockEpoch :one',
+        `${ALIVE} AND (attribute_not_exists(lockOwner) OR lockExpiresAt <= :now)`,
+        {
+          ':owner': { S: owner },
+          ':until': number(until),
+          ':one': number(1),
+          ':now': number(now),
+          ':seconds': seconds(now),
+        },
+      );
+      if (item !== undefined) return { head: readHead(item) };
+      return (await this.head(key, now)) === undefined ? 'absent' : 'held';
+    },
+
+    async renew(key, owner, epoch, until) {
+      const values = { ...mine(owner, epoch), ':until': number(until) };
+      return (await update(key, HEAD, 'SET lockExpiresAt = :until', MINE, values)) !== undefined;
+    },
+
+    async release(key, owner, epoch) {
+      await update(key, HEAD, 'REMOVE lockOwner, lockExpiresAt', MINE, mine(owner, epoch));
+    },
+
+    async commit(key, owner, epoch, nextPosition, expiresAt) {
+      const item = await update(
+        key,
+        HEAD,
+        'SET nextPosition = :next, expiresAt = :expiresAt REMOVE lockOwner, lockExpiresAt',
+        MINE,
+        { ...mine(owner, epoch), ':next': number(nextPosition), ':expiresAt': number(expiresAt) },
+      );
+      return item !== undefined;
+    },
+
+    async put(key, { position, itemId, epoch, turn, sealed }, expiresAt) {
+      const written = await unlessRefused(() =>
+        client.send(
+          new PutItemCommand({
+            TableName,
+            Item: {
+              ...keyOf(key, itemKey(position)),
+              itemId: { S: itemId },
+              epoch: number(epoch),
+              turn: { S: turn },
+              sealed: { B: sealed },
+              expiresAt: number(expiresAt),
+            },
+            ConditionExpression: 'attribute_not_exists(epoch) OR epoch <= :epoch',
+            ExpressionAttributeValues: { ':epoch': number(epoch) },
+          }),
+        ),
+      );
+      return written !== undefined;
+    },
+
+    async *rows(key, range, now) {
+      for await (const item of pages(key, range)) {
+        const row = readRow(item, now);
+        if (row !== undefined) yield row;
+      }
+    },
+
+    async find(key, itemId, to, now) {
+      for await (const item of pages(key, { from: 0, to, newestFirst: true }, itemId)) return readRow(item, now);
+      return undefined;
+    },
+
+    async bury(key, { position, itemId }) {
+      const item = await update(
+        key,
+        itemKey(position),
+        'SET buried = :true REMOVE sealed, itemId',
+        'itemId = :itemId',
+        {
+          ':true': { BOOL: true },
+          ':itemId': { S: itemId },
+        },
+      );
+      return item !== undefined;
+    },
+  };
+}
+
+const HEAD = 'head';
+/** A position has nine digits. */
+const MAX_POSITION = 999_999_999;
+/** What BatchWriteItem takes at most. */
+const BATCH = 25;
+const ALIVE = 'attribute_exists(pk) AND expiresAt > :seconds';
+const MINE = 'lockOwner = :owner AND lockEpoch = :epoch';
+
+function mine(owner: string, epoch: number): Item {
+  return { ':owner': { S: owner }, ':epoch': number(epoch) };
+}
+
+function partition({ tenant, id }: ConversationKey): string {
+  return `${tenant}#${id}`;
+}
+
+function keyOf(key: ConversationKey, sk: string): Item {
+  return { pk: { S: partition(key) }, sk: { S: sk } };
+}
+
+function itemKey(position: number): string {
+  return `item#${String(position).padStart(9, '0')}`;
+}
+
+function number(value: number): AttributeValue {
+  return { N: String(value) };
+}
+
+function seconds(now: number): AttributeValue {
+  return number(Math.floor(now / 1000));
+}
+
+async function unlessRefused<T>(send: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await send();
+  } catch (error) {
+    if (error instanceof ConditionalCheckFailedException) return undefined;
+    throw error;
+  }
+}
+
+const digits = v.pipe(
+  v.object({ N: v.pipe(v.string(), v.regex(/^\d+$/)) }),
+  v.transform(({ N }) => Number(N)),
+);
+const words = v.pipe(
+  v.object({ S: v.string() }),
+  v.transform(({ S }) => S),
+);
+const bytes = v.pipe(
+  v.object({ B: v.instance(Uint8Array) }),
+  v.transform(({ B }) => B),
+);
+
+// A newer version may write more than this one knows: what is not named here is left alone.
+const headSchema = v.object({
+  createdAt: digits,
+  nextPosition: digits,
+  lockEpoch: digits,
+  metadata: v.exactOptional(bytes),
+});
+const rowSchema = v.object({ itemId: words, epoch: digits, turn: words, sealed: bytes });
+const expirySchema = v.object({ expiresAt: digits });
+const sortKeySchema = v.object({ sk: v.pipe(words, v.regex(/^item#\d{9}$/)) });
+
+function readHead(item: Item): Head {
+  return v.parse(headSchema, item);
+}
+
+/** Undefined for an item that was deleted or has expired. */
+function readRow(item: Item, now: number): Row | undefined {
+  if (hasExpired(item, now)) return undefined;
+  const row = v.safeParse(rowSchema, item);
+  if (!row.success) return undefined;
+  return { ...row.output, position: Number(v.parse(sortKeySchema, item).sk.slice('item#'.length)) };
+}
+
+/** DynamoDB removes what has expired within days; until then it is not there for anybody who reads. */
+function hasExpired(item: Item, now: number): boolean {
+  const expiry = v.safeParse(expirySchema, item);
+  return expiry.success && expiry.output.expiresAt * 1000 <= now;
+}

@@ -1,0 +1,176 @@
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { chatModel } from '../upstreams/chat-model.ts';
+import { converse } from './converse.ts';
+import { type Service, startService } from './service.ts';
+
+let service: Service;
+let client: OpenAI;
+beforeAll(async () => {
+  service = await startService({ respond: converse, alias: { contextTokens: 600, maxOutputTokens: 100 } });
+  client = service.client;
+});
+afterAll(() => service[Symbol.asyncDispose]());
+
+const model = 'compatible';
+const refusal = (of: Promise<unknown>) => of.catch((error: unknown) => error);
+const retryAfterOf = (error: unknown) =>
+  error instanceof OpenAI.APIError ? error.headers?.get('retry-after') : undefined;
+const says = (content: string) => ({ role: 'user' as const, content });
+const notFound = { status: 404, code: 'not_found' };
+
+async function texts(id: string, of = client): Promise<string[]> {
+  const found: string[] = [];
+  for await (const item of of.conversations.items.list(id, { order: 'asc' })) {
+    if (item.type === 'message') found.push(item.content.map((part) => ('text' in part ? part.text : '')).join(''));
+  }
+  return found;
+}
+
+function lastAsked(): string[] {
+  const body = service.upstream.requests.at(-1)?.body as { messages: { role: string; content: unknown }[] };
+  return body.messages.map(({ role, content }) => `${role}: ${String(content)}`);
+}
+
+describe('a conversation', () => {
+  test('is created, retrieved, updated and deleted', async () => {
+    const created = await client.conversations.create({ metadata: { topic: 'weather' } });
+    expect(created).toMatchObject({ object: 'conversation', metadata: { topic: 'weather' } });
+    expect(await client.conversations.retrieve(created.id)).toMatchObject({
+      id: created.id,
+      metadata: { topic: 'weather' },
+    });
+    expect(await client.conversations.update(created.id, { metadata: { topic: 'sea' } })).toMatchObject({
+      created_at: created.created_at,
+      metadata: { topic: 'sea' },
+    });
+    expect((await client.conversations.retrieve(created.id)).metadata).toEqual({ topic: 'sea' });
+    expect(await client.conversations.delete(created.id)).toMatchObject({ id: created.id, deleted: true });
+    expect(await refusal(client.conversations.retrieve(created.id))).toMatchObject(notFound);
+    expect(await refusal(client.conversations.delete(created.id))).toMatchObject(notFound);
+    expect(await refusal(client.responses.create({ model, input: 'Hi', conversation: created.id }))).toMatchObject(
+      notFound,
+    );
+  });
+
+  test('needs nothing to begin with', async () => {
+    expect(await client.conversations.create()).toMatchObject({ object: 'conversation', metadata: {} });
+  });
+
+  test('has items that are added, listed in either order and by page, retrieved and deleted', async () => {
+    const { id } = await client.conversations.create({ items: [says('One'), says('Two')] });
+    const added = await client.conversations.items.create(id, { items: [says('Three'), says('Four'), says('Five')] });
+    expect(added.data).toHaveLength(3);
+    expect(await texts(id)).toEqual(['One', 'Two', 'Three', 'Four', 'Five']);
+    const page = await client.conversations.items.list(id, { limit: 2 });
+    expect(page.has_more).toBe(true);
+    expect(page.last_id).toBe(page.data[1]?.id);
+    const next = await client.conversations.items.list(id, { limit: 10, after: page.last_id });
+    expect(next.data).toHaveLength(3);
+    expect(next.has_more).toBe(false);
+    const third = added.data[0]?.id ?? '';
+    expect(await client.conversations.items.retrieve(third, { conversation_id: id })).toEqual(
+      expect.objectContaining({ id: third, type: 'message', role: 'user' }),
+    );
+    expect(await client.conversations.items.delete(third, { conversation_id: id })).toMatchObject({ id });
+    expect(await texts(id)).toEqual(['One', 'Two', 'Four', 'Five']);
+    expect(await refusal(client.conversations.items.retrieve(third, { conversation_id: id }))).toMatchObject(notFound);
+    expect(await refusal(client.conversations.items.delete(third, { conversation_id: id }))).toMatchObject(notFound);
+    await client.conversations.items.create(id, { items: [says('Six')] });
+    expect(await texts(id)).toEqual(['One', 'Two', 'Four', 'Five', 'Six']);
+  });
+
+  test.each([false, true])('is read by a response and gets its turn (streamed: %s)', async (stream) => {
+    const { id } = await client.conversations.create({ items: [{ role: 'system', content: 'Be kind.' }] });
+    for (const input of ['One', 'Two']) {
+      const answer = await client.responses.create({ model, input, conversation: id, stream });
+      if (Symbol.asyncIterator in answer) for await (const _ of answer);
+      else expect(answer.conversation).toEqual({ id });
+    }
+    expect(lastAsked()).toEqual(['system: Be kind.', 'user: One', 'assistant: You said: One', 'user: Two']);
+    expect(await texts(id)).toEqual(['Be kind.', 'One', 'You said: One', 'Two', 'You said: Two']);
+  });
+
+  test('is not changed by a response that failed', async () => {
+    const { id } = await client.conversations.create({ items: [says('One')] });
+    const input: OpenAI.Responses.ResponseInput = [{ type: 'function_call_output', call_id: 'none', output: '' }];
+    expect(await refusal(client.responses.create({ model, input, conversation: id }))).toMatchObject({ status: 400 });
+    expect(await texts(id)).toEqual(['One']);
+    await client.responses.create({ model, input: 'Two', conversation: id });
+    expect(await texts(id)).toHaveLength(3);
+  });
+
+  test('can be had with store: false, where only the conversation is kept', async () => {
+    const { id } = await client.conversations.create();
+    const response = await client.responses.create({ model, input: 'One', conversation: id, store: false });
+    expect(await texts(id)).toEqual(['One', 'You said: One']);
+    expect(await refusal(client.responses.retrieve(response.id))).toMatchObject({ status: 404 });
+  });
+});
+
+describe('two turns at once', () => {
+  test('do not interleave: one follows the other, or is told to come back', async () => {
+    const { id } = await client.conversations.create();
+    const turns = await Promise.allSettled(
+      Array.from({ length: 6 }, (_, index) =>
+        client.responses.create({ model, input: `Turn ${index}`, conversation: id }),
+      ),
+    );
+    const found = await texts(id);
+    expect(found).toHaveLength(2 * turns.filter(({ status }) => status === 'fulfilled').length);
+    for (let index = 0; index < found.length; index += 2) expect(found[index + 1]).toBe(`You said: ${found[index]}`);
+  });
+
+  test('the second is refused with 409 and Retry-After when the first takes long', async () => {
+    await using slow = await startService({ script: ({ body }) => chatModel(body, { pauseMs: 1_500 }) });
+    const { id } = await slow.client.conversations.create();
+    const first = slow.client.responses.create({ model, input: 'one two three', conversation: id, stream: true });
+    const reading = first.then(async (stream) => {
+      for await (const _ of stream);
+    });
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    const second = await refusal(slow.client.responses.create({ model, input: 'four', conversation: id }));
+    expect(second).toMatchObject({ status: 409, code: 'conversation_locked' });
+    expect(retryAfterOf(second)).toMatch(/^\d+$/);
+    await reading;
+    expect(await texts(id, slow.client)).toEqual(['one two three', 'You said: one two three']);
+  }, 30_000);
+});
+
+describe('a conversation longer than its model’s context', () => {
+  const long = (name: string) => `${name} ${'word '.repeat(120)}`;
+
+  async function grown() {
+    const { id } = await client.conversations.create({ items: [{ role: 'developer', content: 'Keep me.' }] });
+    for (const name of ['First', 'Second', 'Third', 'Fourth']) {
+      await client.conversations.items.create(id, {
+        items: [says(long(name)), { role: 'assistant', content: `Heard ${name}.` }],
+      });
+    }
+    return id;
+  }
+
+  test('is cut in the middle with truncation auto, which the answer tells', async () => {
+    const conversation = await grown();
+    const { data, response } = await client.responses
+      .create({ model, input: 'Last', conversation, truncation: 'auto' })
+      .withResponse();
+    expect(data.truncation).toBe('auto');
+    expect(Number(response.headers.get('x-lambent-dropped-items'))).toBeGreaterThan(0);
+    const asked = lastAsked().map((text) => text.slice(0, 13));
+    expect(asked[0]).toBe('system: Keep ');
+    expect(asked[1]).toBe('user: First w');
+    expect(asked.at(-1)).toBe('user: Last');
+    expect(asked).not.toContain('user: Second ');
+  });
+
+  test('is refused before any model is asked otherwise', async () => {
+    const conversation = await grown();
+    const before = service.upstream.requests.length;
+    expect(await refusal(client.responses.create({ model, input: 'Last', conversation }))).toMatchObject({
+      status: 400,
+      code: 'context_length_exceeded',
+    });
+    expect(service.upstream.requests).toHaveLength(before);
+  });
+});

@@ -1,0 +1,139 @@
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { chatModel } from '../upstreams/chat-model.ts';
+import { type Service, startService } from './service.ts';
+
+let service: Service;
+let client: OpenAI;
+let failing = false;
+beforeAll(async () => {
+  service = await startService({
+    script: ({ body }) =>
+      failing
+        ? { status: 400, body: { error: { message: 'no', type: 'invalid_request_error', param: null, code: null } } }
+        : chatModel(body, { pauseMs: JSON.stringify(body).includes('slowly') ? 400 : 0 }),
+  });
+  client = service.client;
+});
+afterAll(() => service[Symbol.asyncDispose]());
+
+const model = 'compatible';
+let keys = 0;
+const withKey = () => {
+  keys += 1;
+  return { idempotencyKey: `key-${keys}`, headers: { 'Idempotency-Key': `key-${keys}` } };
+};
+const refusal = (of: Promise<unknown>) => of.catch((error: unknown) => error);
+const retryAfterOf = (error: unknown) =>
+  error instanceof OpenAI.APIError ? error.headers?.get('retry-after') : undefined;
+const charged = () => service.upstream.requests.length;
+
+/** The bytes of an answer, as they came. */
+async function bytes(path: string, body: unknown, key: string): Promise<string> {
+  const response = await fetch(`${service.cloud.url}${path}`, {
+    method: 'POST',
+    headers: { authorization: 'Bearer sk-local', 'content-type': 'application/json', 'idempotency-key': key },
+    body: JSON.stringify(body),
+  });
+  return response.text();
+}
+
+const chat = { model, messages: [{ role: 'user' as const, content: 'Hello' }] };
+const question = { model, input: 'Hello' };
+
+describe('the same key and body', () => {
+  const calls: readonly [string, (options: object) => Promise<{ id: string }>][] = [
+    ['a chat completion', (options) => client.chat.completions.create(chat, options)],
+    ['a response', (options) => client.responses.create(question, options)],
+    ['a conversation', (options) => client.conversations.create({ metadata: { a: 'b' } }, options)],
+  ];
+
+  test.each(calls)('make %s once', async (_, create) => {
+    const options = withKey();
+    const first = await create(options);
+    const asked = charged();
+    expect((await create(options)).id).toBe(first.id);
+    expect(charged()).toBe(asked);
+    expect((await create(withKey())).id).not.toBe(first.id);
+  });
+
+  test('add items once', async () => {
+    const { id } = await client.conversations.create();
+    const options = withKey();
+    const items = [{ role: 'user' as const, content: 'One' }];
+    const first = await client.conversations.items.create(id, { items }, options);
+    expect((await client.conversations.items.create(id, { items }, options)).data).toEqual(first.data);
+    expect((await client.conversations.items.list(id)).data).toHaveLength(1);
+  });
+
+  test.each([
+    ['/chat/completions', chat, /data: \[DONE\]\n\n$/],
+    ['/responses', question, /event: response\.completed\n.*\n\n$/],
+  ])('replay a stream of %s byte by byte', async (path, body, end) => {
+    const { idempotencyKey } = withKey();
+    const first = await bytes(path, { ...body, stream: true }, idempotencyKey);
+    expect(first).toMatch(end);
+    const asked = charged();
+    expect(await bytes(path, { ...body, stream: true }, idempotencyKey)).toBe(first);
+    expect(charged()).toBe(asked);
+  });
+
+  test('are the same however the body’s fields are ordered', async () => {
+    const { idempotencyKey } = withKey();
+    const first = await bytes('/responses', { model, input: 'Hello' }, idempotencyKey);
+    expect(await bytes('/responses', { input: 'Hello', model }, idempotencyKey)).toBe(first);
+  });
+});
+
+describe('a key', () => {
+  test('is refused with another body', async () => {
+    const options = withKey();
+    await client.chat.completions.create(chat, options);
+    const other = { ...chat, temperature: 1 };
+    expect(await refusal(client.chat.completions.create(other, options))).toMatchObject({
+      status: 422,
+      code: 'idempotency_key_reused',
+    });
+  });
+
+  test('is another one on another route', async () => {
+    const options = withKey();
+    await client.chat.completions.create(chat, options);
+    expect(await client.responses.create(question, options)).toMatchObject({ status: 'completed' });
+  });
+
+  test('is refused with Retry-After while its first call runs', async () => {
+    const options = withKey();
+    const slowly = { model, input: 'Say this slowly' };
+    const stream = await client.responses.create({ ...slowly, stream: true }, options);
+    const second = await refusal(client.responses.create({ ...slowly, stream: true }, options));
+    expect(second).toMatchObject({ status: 409, code: 'idempotency_key_in_use' });
+    expect(retryAfterOf(second)).toMatch(/^\d+$/);
+    for await (const _ of stream);
+  });
+
+  test('is free again after a call that failed', async () => {
+    const options = withKey();
+    failing = true;
+    expect(await refusal(client.responses.create(question, options))).toMatchObject({ status: 400 });
+    failing = false;
+    expect(await client.responses.create(question, options)).toMatchObject({ status: 'completed' });
+  });
+
+  test.each([
+    ['a response', (options: object) => client.responses.create({ ...question, store: false }, options)],
+    ['a chat completion', (options: object) => client.chat.completions.create({ ...chat, store: false }, options)],
+  ])('is refused a second time for %s that was not to be stored', async (_, create) => {
+    const options = withKey();
+    await create(options);
+    const asked = charged();
+    expect(await refusal(create(options))).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+    expect(charged()).toBe(asked);
+  });
+
+  test('has 1 to 255 characters', async () => {
+    expect(JSON.parse(await bytes('/responses', question, 'k'.repeat(256)))).toMatchObject({
+      error: { code: 'invalid_value' },
+    });
+  });
+});

@@ -1,0 +1,151 @@
+import type OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { converse } from './converse.ts';
+import { type Service, startService } from './service.ts';
+
+let service: Service;
+let client: OpenAI;
+beforeAll(async () => {
+  service = await startService({ respond: converse });
+  client = service.client;
+});
+afterAll(() => service[Symbol.asyncDispose]());
+
+const model = 'compatible';
+const refusal = (of: Promise<unknown>) => of.catch((error: unknown) => error);
+const tools: OpenAI.Responses.Tool[] = [
+  {
+    type: 'function',
+    name: 'weather',
+    strict: false,
+    parameters: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+  },
+];
+
+/** Roles and texts of what the model was sent last. */
+function lastAsked(): string[] {
+  const body = service.upstream.requests.at(-1)?.body as { messages: { role: string; content: unknown }[] };
+  return body.messages.map(
+    ({ role, content }) => `${role}: ${typeof content === 'string' ? content : JSON.stringify(content)}`,
+  );
+}
+
+describe('a stored response', () => {
+  test('is stored unless its caller says otherwise, and is retrieved as it was answered', async () => {
+    const response = await client.responses.create({ model, input: 'Hello', metadata: { a: 'b' } });
+    expect(response).toMatchObject({ store: true, background: false });
+    const { _request_id: _, ...answered } = response;
+    expect(await client.responses.retrieve(response.id)).toMatchObject(answered);
+    const unstored = await client.responses.create({ model, input: 'Hello', store: false });
+    expect(unstored).toMatchObject({ store: false });
+    expect(await refusal(client.responses.retrieve(unstored.id))).toMatchObject({ status: 404 });
+  });
+
+  test('is there when its last event is, and equals it', async () => {
+    const stream = await client.responses.create({ model, input: 'Hello', stream: true });
+    for await (const event of stream) {
+      if (event.type !== 'response.completed') continue;
+      expect(event.response.output_text).toBe(undefined);
+      const { output_text: _, ...retrieved } = await client.responses.retrieve(event.response.id);
+      expect(retrieved).toMatchObject({ ...event.response });
+      return;
+    }
+    throw new Error('The stream did not complete');
+  });
+
+  test('is gone when it was deleted, with its items', async () => {
+    const { id } = await client.responses.create({ model, input: 'Hello' });
+    await client.responses.delete(id);
+    expect(await refusal(client.responses.retrieve(id))).toMatchObject({ status: 404, code: 'not_found' });
+    expect(await refusal(client.responses.delete(id))).toMatchObject({ status: 404 });
+    expect(await refusal(client.responses.inputItems.list(id).then((page) => page))).toMatchObject({ status: 404 });
+    expect(await refusal(client.responses.create({ model, input: 'More', previous_response_id: id }))).toMatchObject({
+      status: 400,
+      code: 'previous_response_not_found',
+      param: 'previous_response_id',
+    });
+  });
+
+  test('lists the items it was asked with, page by page', async () => {
+    const input = Array.from({ length: 5 }, (_, index) => ({ role: 'user' as const, content: `Line ${index}` }));
+    const { id } = await client.responses.create({ model, input });
+    const texts: string[] = [];
+    for await (const item of client.responses.inputItems.list(id, { order: 'asc', limit: 2 })) {
+      if (item.type === 'message' && 'content' in item) texts.push(JSON.stringify(item.content));
+    }
+    expect(texts.map((text) => /Line \d/.exec(text)?.[0])).toEqual(['Line 0', 'Line 1', 'Line 2', 'Line 3', 'Line 4']);
+    const newest = await client.responses.inputItems.list(id, { limit: 2 });
+    expect(JSON.stringify(newest.data[0])).toContain('Line 4');
+    expect(newest.has_more).toBe(true);
+  });
+
+  test('is stored as failed when its stream broke off', async () => {
+    await using broken = await startService({
+      script: () => ({
+        headers: { 'content-type': 'text/event-stream' },
+        steps: [{ send: 'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":"Half"}}]}\n\n' }, 'cut'],
+      }),
+    });
+    const stream = await broken.client.responses.create({ model, input: 'Hello', stream: true });
+    let id = '';
+    const reading = (async () => {
+      for await (const event of stream) if (event.type === 'response.created') id = event.response.id;
+    })();
+    await refusal(reading);
+    expect(await broken.client.responses.retrieve(id)).toMatchObject({
+      status: 'failed',
+      error: { code: 'server_error' },
+    });
+  });
+});
+
+describe('a chain of responses', () => {
+  test('brings all that was said before, in order', async () => {
+    const first = await client.responses.create({ model, input: 'One', instructions: 'Be brief.' });
+    const second = await client.responses.create({ model, input: 'Two', previous_response_id: first.id });
+    await client.responses.create({ model, input: 'Three', previous_response_id: second.id, store: false });
+    expect(lastAsked()).toEqual([
+      'user: One',
+      'assistant: You said: One',
+      'user: Two',
+      'assistant: You said: Two',
+      'user: Three',
+    ]);
+    expect(second.previous_response_id).toBe(first.id);
+  });
+
+  test('carries a tool call to its output', async () => {
+    const call = await client.responses.create({ model, input: 'How is the weather?', tools });
+    const { call_id } = call.output.find((item) => item.type === 'function_call') ?? { call_id: '' };
+    const answer = await client.responses.create({
+      model,
+      tools,
+      previous_response_id: call.id,
+      input: [{ type: 'function_call_output', call_id, output: 'sunny' }],
+    });
+    expect(answer.output_text).toBe('The tool said: sunny');
+  });
+
+  test('takes references in place of stored items', async () => {
+    const call = await client.responses.create({ model, input: 'How is the weather?', tools });
+    const item = call.output.find((each) => each.type === 'function_call');
+    const answer = await client.responses.create({
+      model,
+      tools,
+      input: [
+        { role: 'user', content: 'How is the weather?' },
+        { type: 'item_reference', id: item?.id ?? '' },
+        { type: 'function_call_output', call_id: item?.call_id ?? '', output: 'rainy' },
+      ],
+    });
+    expect(answer.output_text).toBe('The tool said: rainy');
+    const nothing = [{ type: 'item_reference' as const, id: 'msg_nothing' }];
+    expect(await refusal(client.responses.create({ model, input: nothing }))).toMatchObject({ status: 404 });
+  });
+
+  test('goes on from nothing that is unknown', async () => {
+    expect(
+      await refusal(client.responses.create({ model, input: 'Hi', previous_response_id: 'resp_none' })),
+    ).toMatchObject({ status: 400, code: 'previous_response_not_found' });
+  });
+});

@@ -1,0 +1,131 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
+import { createEventLog } from '../../../shared/jobs/event-log.ts';
+import type { Job } from '../../../shared/jobs/job.ts';
+import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
+import { claim, commit } from '../../../shared/jobs/transitions.ts';
+import { follow } from '../../../shared/openai/responses-follow.ts';
+import { type Stores, startStores } from '../sessions/services.ts';
+
+let stores: Stores;
+beforeAll(async () => {
+  stores = await startStores();
+});
+afterAll(() => stores[Symbol.asyncDispose]());
+
+const TENANT = 'acme';
+const clock = { now: Date.now() };
+let count = 0;
+
+/** A streamed background job whose log a test writes, as two workers would one after the other. */
+async function aJob() {
+  count += 1;
+  const id = `resp_${count}`;
+  const bucket = { put: async () => false, get: async () => undefined, list: async () => [], remove: async () => {} };
+  const blobs = createDynamoDBBlobs(stores.client, { tableName: stores.tableName, bucket });
+  const state = {
+    jobs: createMemoryStore(() => clock.now),
+    bodies: createBodies(stores.vault, blobs),
+    events: createEventLog(stores.vault, blobs),
+  };
+  const expiresAt = Math.floor(clock.now / 1000) + 1_000;
+  const job: Job = {
+    tenant: TENANT,
+    id,
+    endpoint: '/v1/responses',
+    model: 'default',
+    status: 'queued',
+    epoch: 0,
+    attempts: 0,
+    releases: 0,
+    tier: 'default',
+    deadline: clock.now + 600_000,
+    cancelRequested: false,
+    background: true,
+    streamed: true,
+    stored: true,
+    createdAt: clock.now,
+    input: { place: 'table', epoch: 0, sizeBytes: 1 },
+    expiresAt,
+  };
+  await state.jobs.create(job);
+  const append = (epoch: number, firstSequence: number, ...types: string[]) =>
+    state.events.append({
+      tenant: TENANT,
+      id,
+      epoch,
+      firstSequence,
+      events: types.map((type, index) => ({ type, sequence_number: firstSequence + index })),
+      expiresAt,
+    });
+  const take = async () => {
+    const { guard, change } = claim('worker', clock.now);
+    const taken = await state.jobs.update(TENANT, id, guard, change);
+    if (taken === undefined) throw new Error('The job could not be claimed');
+    return taken;
+  };
+  const complete = async (held: Job) => {
+    const name = { tenant: TENANT, id, kind: 'output', epoch: held.epoch, expiresAt } as const;
+    const output = await state.bodies.write(name, { answer: { object: 'response', id, status: 'completed' } });
+    const { guard, change } = commit(held, { status: 'completed', output }, clock.now);
+    await state.jobs.update(TENANT, id, guard, change);
+  };
+  const read = async (startingAfter: number, deadlineAt = Date.now() + 20_000) => {
+    const { signal } = new AbortController();
+    const events: { type: string; sequence_number: number }[] = [];
+    const frames = follow(state, { tenant: TENANT, id, startingAfter, deadlineAt, signal, now: Date.now });
+    for await (const frame of frames) events.push(JSON.parse(frame.slice(frame.indexOf('data: ') + 6)));
+    return events;
+  };
+  return { state, append, take, complete, read };
+}
+
+describe('following a background response', () => {
+  test('goes over from one worker to the next, with numbers that rise', async () => {
+    const { append, take, complete, read } = await aJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    await take();
+    await append(1, 2, 'response.in_progress', 'response.output_text.delta');
+    const reading = read(-1);
+    clock.now += 50_000;
+    const second = await take();
+    await append(2, 1_000_000, 'response.in_progress', 'response.output_text.delta');
+    // The fenced one writes for another heartbeat: nobody who has gone on hears of it.
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await append(1, 4, 'response.output_text.delta');
+    await append(2, 1_000_002, 'response.output_text.done');
+    await complete(second);
+    expect((await reading).map(({ type, sequence_number }) => `${sequence_number} ${type}`)).toEqual([
+      '0 response.created',
+      '1 response.queued',
+      '2 response.in_progress',
+      '3 response.output_text.delta',
+      '1000000 response.in_progress',
+      '1000001 response.output_text.delta',
+      '1000002 response.output_text.done',
+      '1000003 response.completed',
+    ]);
+    expect((await read(3)).map(({ sequence_number }) => sequence_number).at(-1)).toBe(1_000_003);
+    expect(await read(1_000_001)).toHaveLength(2);
+    expect(await read(1_000_003)).toMatchObject([{ type: 'response.completed' }]);
+  }, 30_000);
+
+  test('says that its time is over, and can be gone on with', async () => {
+    const { append, take, complete, read } = await aJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const events = await read(-1, Date.now() + 2_500);
+    expect(events.at(-1)).toMatchObject({ type: 'error', code: 'deadline_exceeded', sequence_number: 1 });
+    await complete(await take());
+    expect(await read(events.at(-1)?.sequence_number ?? -1)).toMatchObject([{ type: 'response.completed' }]);
+  }, 30_000);
+
+  test('ends in an error when the response is deleted', async () => {
+    const { state, append, read } = await aJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const reading = read(-1);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    await state.jobs.delete(TENANT, `resp_${count}`);
+    expect((await reading).at(-1)).toMatchObject({ type: 'error', code: 'not_found' });
+  }, 30_000);
+});

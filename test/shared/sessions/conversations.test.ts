@@ -1,0 +1,208 @@
+import { randomUUID } from 'node:crypto';
+import { ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ConversationTable } from '../../../shared/sessions/conversation-records.ts';
+import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
+import { type Conversations, createConversations } from '../../../shared/sessions/conversations.ts';
+import { type Stores, startStores } from './services.ts';
+
+const TENANT = 'acme';
+const DAY_MS = 86_400_000;
+const clock = { now: Date.parse('2026-11-01T00:00:00Z') };
+
+let stores: Stores;
+let table: ConversationTable;
+let conversations: Conversations;
+beforeAll(async () => {
+  stores = await startStores();
+  table = createConversationTable(stores.client, stores.tableName);
+  conversations = createConversations({ table, vault: stores.vault, retentionDays: 30, now: () => clock.now });
+});
+afterAll(() => stores[Symbol.asyncDispose]());
+
+const named = (...names: string[]) => names.map((name) => ({ id: name, content: { said: name } }));
+
+async function aConversation(...names: string[]) {
+  const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
+  await conversations.create(key, {}, named(...names));
+  return key;
+}
+
+const namesIn = async (key: { tenant: string; id: string }) => (await conversations.items(key)).map(({ id }) => id);
+
+describe('a turn', () => {
+  test('shows its items together when it commits, and none before', async () => {
+    const key = await aConversation('a');
+    const turn = await conversations.begin(key, 'one');
+    expect(turn.items.map(({ id }) => id)).toEqual(['a']);
+    expect(await namesIn(key)).toEqual(['a']);
+    await turn.commit(named('b', 'c'));
+    expect(await namesIn(key)).toEqual(['a', 'b', 'c']);
+  });
+
+  test('of a holder that was taken for dead changes nothing any more', async () => {
+    const key = await aConversation();
+    const dead = await conversations.begin(key, 'dead');
+    clock.now += 61_000;
+    const next = await conversations.begin(key, 'next');
+    await expect(dead.commit(named('late'))).rejects.toMatchObject({ code: 'conversation_locked' });
+    await next.commit(named('b'));
+    await expect(dead.commit(named('later'))).rejects.toMatchObject({ code: 'conversation_locked' });
+    await dead.release();
+    expect(await namesIn(key)).toEqual(['b']);
+  });
+
+  test('that crashed while it wrote leaves nothing that is ever seen', async () => {
+    const key = await aConversation('a');
+    const crashed = await table.lock(key, 'crashed', clock.now + 60_000, clock.now);
+    if (typeof crashed === 'string') throw new Error(crashed);
+    const { lockEpoch: epoch, nextPosition } = crashed.head;
+    for (const offset of [0, 1, 2]) {
+      const place = { position: nextPosition + offset, itemId: `ghost${offset}`, epoch, turn: 'crashed' };
+      await table.put(key, { ...place, sealed: new Uint8Array([1]) }, Math.floor(clock.now / 1000) + 1_000);
+    }
+    expect(await namesIn(key)).toEqual(['a']);
+    clock.now += 61_000;
+    await (await conversations.begin(key, 'next')).commit(named('b'));
+    await (await conversations.begin(key, 'after')).commit(named('c', 'd', 'e'));
+    expect(await namesIn(key)).toEqual(['a', 'b', 'c', 'd', 'e']);
+  });
+
+  test('that is late does not fill the place of an item that was deleted', async () => {
+    const key = await aConversation();
+    const dead = await conversations.begin(key, 'dead');
+    clock.now += 61_000;
+    await (await conversations.begin(key, 'next')).commit(named('b', 'c'));
+    await conversations.deleteItem(key, 'b');
+    await expect(dead.commit(named('late'))).rejects.toMatchObject({ code: 'conversation_locked' });
+    expect(await namesIn(key)).toEqual(['c']);
+  });
+
+  test('waits for another’s end, and is refused when that doesn’t come', async () => {
+    const key = await aConversation();
+    const real = createConversations({ table, vault: stores.vault, retentionDays: 30 });
+    clock.now = Date.now();
+    const first = await real.begin(key, 'first');
+    const second = real.begin(key, 'second');
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await first.commit(named('a'));
+    await (await second).commit(named('b'));
+    const third = await real.begin(key, 'third');
+    await expect(real.begin(key, 'fourth')).rejects.toMatchObject({ code: 'conversation_locked', retryAfterMs: 5_000 });
+    await third.release();
+    expect(await namesIn(key)).toEqual(['a', 'b']);
+  }, 15_000);
+
+  test('that ended elsewhere is added once, however often it is told', async () => {
+    const key = await aConversation('a');
+    await conversations.settle(key, 'resp_1', named('b'));
+    await (await conversations.begin(key, 'other')).commit(named('c'));
+    await conversations.settle(key, 'resp_1', named('b'));
+    expect(await namesIn(key)).toEqual(['a', 'b', 'c']);
+  });
+});
+
+describe('what is stored of a conversation', () => {
+  test('is gone for readers when its days are over, items by item', async () => {
+    const key = await aConversation('old');
+    clock.now += 20 * DAY_MS;
+    await (await conversations.begin(key, 'turn')).commit(named('new'));
+    clock.now += 11 * DAY_MS;
+    expect(await namesIn(key)).toEqual(['new']);
+    clock.now += 20 * DAY_MS;
+    await expect(conversations.retrieve(key)).rejects.toMatchObject({ code: 'not_found' });
+    await expect(conversations.begin(key, 'late')).rejects.toMatchObject({ code: 'not_found' });
+    await expect(conversations.update(key, {})).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  test('is read with fields that a newer version wrote, which stay', async () => {
+    const key = await aConversation('a');
+    for (const sk of ['head', 'item#000000000']) {
+      await stores.client.send(
+        new UpdateItemCommand({
+          TableName: stores.tableName,
+          Key: { pk: { S: `${TENANT}#${key.id}` }, sk: { S: sk } },
+          UpdateExpression: 'SET fromTheFuture = :it',
+          ExpressionAttributeValues: { ':it': { S: 'here' } },
+        }),
+      );
+    }
+    await conversations.update(key, { a: 'b' });
+    await (await conversations.begin(key, 'turn')).commit(named('b'));
+    expect(await namesIn(key)).toEqual(['a', 'b']);
+    const { Items = [] } = await stores.client.send(new ScanCommand({ TableName: stores.tableName }));
+    const own = Items.filter(({ pk }) => pk?.S === `${TENANT}#${key.id}`);
+    expect(own.filter((item) => item['fromTheFuture'] !== undefined)).toHaveLength(2);
+  });
+
+  test('holds no word of what was said or how it was described', async () => {
+    const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
+    await conversations.create(key, { canary: 'canary-metadata' }, [{ id: 'msg_1', content: 'canary-content' }]);
+    const { Items = [] } = await stores.client.send(new ScanCommand({ TableName: stores.tableName }));
+    const stored = JSON.stringify(Items, (_, value: unknown) =>
+      value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : value,
+    );
+    expect(stored).not.toContain('canary');
+    expect(await conversations.retrieve(key)).toMatchObject({ metadata: { canary: 'canary-metadata' } });
+  });
+
+  test('opens at no other place: items that were exchanged are not read', async () => {
+    const key = await aConversation('a', 'b');
+    const rows = [];
+    for await (const row of table.rows(key, { from: 0, to: 2, newestFirst: false }, clock.now)) rows.push(row);
+    for (const row of rows)
+      await table.put(key, { ...row, position: 1 - row.position }, Math.floor(clock.now / 1000) + 99);
+    await expect(conversations.items(key)).rejects.toMatchObject({ code: 'record_unreadable' });
+  });
+
+  test('is gone with all its items when it is deleted', async () => {
+    const key = await aConversation(...Array.from({ length: 30 }, (_, index) => `item${index}`));
+    await conversations.delete(key);
+    const { Items = [] } = await stores.client.send(new ScanCommand({ TableName: stores.tableName }));
+    expect(Items.filter(({ pk }) => pk?.S === `${TENANT}#${key.id}`)).toEqual([]);
+  });
+});
+
+describe('whatever is done to a conversation', () => {
+  test('it lists what a plain list would', async () => {
+    const step = fc.oneof(
+      fc.record({ kind: fc.constant('add' as const), count: fc.integer({ min: 1, max: 4 }) }),
+      fc.record({ kind: fc.constant('delete' as const), at: fc.nat(20) }),
+      fc.record({ kind: fc.constant('abandon' as const), count: fc.integer({ min: 1, max: 3 }) }),
+    );
+    const pages = fc.record({ limit: fc.integer({ min: 1, max: 5 }), newestFirst: fc.boolean() });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 8 }), pages, async (steps, { limit, newestFirst }) => {
+        const key = await aConversation();
+        const expected: string[] = [];
+        let made = 0;
+        for (const each of steps) {
+          if (each.kind === 'delete') {
+            const [gone] = expected.splice(each.at % Math.max(1, expected.length), 1);
+            if (gone !== undefined) await conversations.deleteItem(key, gone);
+            continue;
+          }
+          const turn = await conversations.begin(key, `turn${made}`);
+          const names = Array.from({ length: each.count }, () => `item${made++}`);
+          if (each.kind === 'abandon') await turn.release();
+          else {
+            await turn.commit(named(...names));
+            expected.push(...names);
+          }
+        }
+        if (newestFirst) expected.reverse();
+        const listed: string[] = [];
+        for (let hasMore = true; hasMore; ) {
+          const after = listed.at(-1);
+          const page = await conversations.list(key, { newestFirst, limit, ...(after === undefined ? {} : { after }) });
+          expect(page.items.length).toBeLessThanOrEqual(limit);
+          listed.push(...page.items.map(({ id }) => id));
+          hasMore = page.hasMore;
+        }
+        expect(listed).toEqual(expected);
+      }),
+      { numRuns: 40 },
+    );
+  }, 60_000);
+});

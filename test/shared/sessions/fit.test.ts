@@ -1,0 +1,119 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { GenerationRequest, Message } from '../../../shared/inference/generation.ts';
+import { fitToContext } from '../../../shared/sessions/fit.ts';
+
+const text = (words: string) => [{ type: 'text' as const, text: words }];
+const user = (words: string): Message => ({ role: 'user', content: text(words) });
+const system = (words: string): Message => ({ role: 'system', content: text(words) });
+const assistant = (words: string): Message => ({ role: 'assistant', content: text(words) });
+const call = (id: string): Message => ({
+  role: 'assistant',
+  content: [{ type: 'toolCall', id, name: 'look', arguments: '{}' }],
+});
+const output = (toolCallId: string, words: string): Message => ({ role: 'tool', toolCallId, content: text(words) });
+
+function request(messages: readonly Message[]): GenerationRequest {
+  return {
+    model: 'default',
+    messages,
+    tools: [],
+    toolChoice: 'auto',
+    parallelToolCalls: true,
+    format: { type: 'text' },
+    stop: [],
+    reasoningSummary: false,
+    conversationKey: '',
+    hints: {},
+    unknown: {},
+    parameterNames: { messages: 'input' },
+  };
+}
+
+const long = 'word '.repeat(80);
+const options = { contextTokens: 500, answerTokens: 100, truncation: 'auto' } as const;
+
+describe('a request that is longer than its model’s context', () => {
+  test('loses whole turns from the middle, oldest first', () => {
+    const messages = [
+      system('Rules'),
+      user(`First ${long}`),
+      assistant('1'),
+      user(`Second ${long}`),
+      call('c1'),
+      output('c1', long),
+      assistant('2'),
+      user(`Third ${long}`),
+      assistant('3'),
+      user('Last'),
+    ];
+    const { request: fitted, droppedItems } = fitToContext(request(messages), options);
+    expect(fitted.messages).toEqual([...messages.slice(0, 3), ...messages.slice(7)]);
+    expect(droppedItems).toBe(4);
+  });
+
+  test('is refused with truncation disabled, naming the caller’s own parameter', () => {
+    const messages = [user(long), assistant(long), user(long), assistant(long), user(long)];
+    expect(() => fitToContext(request(messages), { ...options, truncation: 'disabled' })).toThrow(
+      expect.objectContaining({ code: 'context_length_exceeded', param: 'input' }),
+    );
+  });
+
+  test('is refused when what has to stay is too long by itself', () => {
+    expect(() => fitToContext(request([user(long.repeat(10))]), options)).toThrow(
+      expect.objectContaining({ code: 'context_length_exceeded' }),
+    );
+  });
+
+  test('is the same request when it fits', () => {
+    const small = request([system('Rules'), user('Hello')]);
+    expect(fitToContext(small, { ...options, truncation: 'disabled' })).toEqual({ request: small, droppedItems: 0 });
+  });
+});
+
+describe('whatever is dropped', () => {
+  const turn = fc.record({
+    size: fc.integer({ min: 0, max: 60 }),
+    calls: fc.integer({ min: 0, max: 3 }),
+    instruction: fc.boolean(),
+  });
+
+  test('calls keep their outputs, instructions and the first and latest turns stay, and the rest is in order', () => {
+    fc.assert(
+      fc.property(
+        fc.array(turn, { minLength: 1, maxLength: 12 }),
+        fc.integer({ min: 150, max: 900 }),
+        (turns, contextTokens) => {
+          const messages = turns.flatMap(({ size, calls, instruction }, nth) => [
+            ...(instruction ? [system(`Rule ${nth}`)] : []),
+            user(`Turn ${nth} ${'word '.repeat(size)}`),
+            ...Array.from({ length: calls }, (_, index) => [
+              call(`${nth}.${index}`),
+              output(`${nth}.${index}`, 'out'),
+            ]).flat(),
+            assistant(`Answer ${nth}`),
+          ]);
+          let kept: readonly Message[];
+          try {
+            kept = fitToContext(request(messages), { ...options, contextTokens }).request.messages;
+          } catch (error) {
+            expect(error).toMatchObject({ code: 'context_length_exceeded' });
+            return;
+          }
+          expect(messages.filter((message) => kept.includes(message))).toEqual(kept);
+          const first = messages.findIndex(({ role }) => role === 'user');
+          expect(kept).toContain(messages[first]);
+          expect(kept).toContain(messages.at(-1));
+          for (const message of messages) if (message.role === 'system') expect(kept).toContain(message);
+          const called = kept.flatMap((message) =>
+            message.role === 'assistant'
+              ? message.content.flatMap((part) => (part.type === 'toolCall' ? [part.id] : []))
+              : [],
+          );
+          const answered = kept.flatMap((message) => (message.role === 'tool' ? [message.toolCallId] : []));
+          expect(answered).toEqual(called);
+        },
+      ),
+    );
+  });
+});

@@ -15,6 +15,15 @@ const flag = v.pipe(
   v.transform((value) => value === true || value === 'true'),
 );
 
+const queueUrl = v.pipe(
+  v.string(),
+  v.regex(
+    /^https:\/\/sqs\.[a-z0-9-]+\.amazonaws\.com(\.cn)?\/\d{12}\/[\w-]{1,80}$/,
+    'must be the URL of a queue, such as https://sqs.eu-west-1.amazonaws.com/123456789012/answers',
+  ),
+);
+const alias = v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, 'must name queues by letters, digits, ., _ or -'));
+
 /** Settings of `serverless.yml` that the template is computed from, and what each may be. */
 const schemas = {
   corsOrigin: v.pipe(
@@ -28,6 +37,14 @@ const schemas = {
   provisionedUtilization: v.pipe(number, v.minValue(0.1, 'must be 0.1 to 0.9'), v.maxValue(0.9, 'must be 0.1 to 0.9')),
   accessLog: flag,
   alarmEmail: v.pipe(v.string(), v.regex(/^(\S+@\S+)?$/, 'must be a mail address or empty')),
+  replyQueues: v.pipe(
+    v.string(),
+    v.parseJson(undefined, "must be JSON: a queue's URL for each alias"),
+    v.custom((value) => !Array.isArray(value), "must be JSON: a queue's URL for each alias"),
+    v.record(alias, queueUrl, "must be JSON: a queue's URL for each alias"),
+  ),
+  jobDeadlineHours: v.pipe(number, v.minValue(0.01, 'must be 0.01 to 336'), v.maxValue(336, 'must be 0.01 to 336')),
+  retentionDays: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 3650'), v.maxValue(3650, 'must be 1 to 3650')),
   warmConcurrency: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 100'), v.maxValue(100, 'must be 1 to 100')),
 };
 

@@ -1,29 +1,14 @@
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative, resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { type BuildFailure, build, formatMessages, type Metafile, type OutputFile } from 'esbuild';
+import { type BuildFailure, build, formatMessages, type Metafile, type OutputFile, type Plugin } from 'esbuild';
 import { parseRegistry } from '../../shared/inference/registry.ts';
+import type { Bundle } from './bundle.ts';
 import { sourceOfPlace } from './places.ts';
 import { nodeBuiltins, sdkStubs } from './plugins.ts';
 import { printSizes } from './sizes.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-
-/** One function's code, ready to be zipped or run. */
-export interface Bundle {
-  /** The function's name: its file's, without extension. */
-  readonly name: string;
-  /** Absolute path of the module that exports `handler`; what it needs lies in the same folder. */
-  readonly file: string;
-  /** All its code, lazily loaded parts included. */
-  readonly sizeBytes: number;
-  /** The same, compressed file by file, as it is in the zip that AWS keeps. */
-  readonly gzipBytes: number;
-  /** The part of `sizeBytes` that a cold start reads before the first invocation. */
-  readonly eagerBytes: number;
-  /** What esbuild knows of the bundle: which source file takes which share of which output file. */
-  readonly metafile: Metafile;
-}
 
 export interface BundleOptions {
   /** Folder that gets a folder for each function. */
@@ -32,6 +17,8 @@ export interface BundleOptions {
   readonly functions?: readonly string[];
   /** The model registry put beside functions that read it; `MODELS_FILE`, else the repository's, when absent. */
   readonly models?: string;
+  /** Changes the sources on their way, for experiments: nothing that is deployed has any. */
+  readonly plugins?: readonly Plugin[];
 }
 
 /**
@@ -46,7 +33,9 @@ export async function bundleFunctions(options: BundleOptions = {}): Promise<Bund
   const outDir = resolve(ROOT, options.outDir ?? '.build');
   const sources = options.functions ?? (await sourcesOfFunctions());
   const models = resolve(ROOT, options.models ?? process.env['MODELS_FILE'] ?? 'models.json');
-  return Promise.all(sources.map((source) => bundleFunction(resolve(ROOT, source), outDir, models)));
+  return Promise.all(
+    sources.map((source) => bundleFunction(resolve(ROOT, source), outDir, models, options.plugins ?? [])),
+  );
 }
 
 async function sourcesOfFunctions(): Promise<string[]> {
@@ -56,10 +45,15 @@ async function sourcesOfFunctions(): Promise<string[]> {
   return files.map((file) => join(folder, file));
 }
 
-async function bundleFunction(source: string, outDir: string, models: string): Promise<Bundle> {
+async function bundleFunction(
+  source: string,
+  outDir: string,
+  models: string,
+  plugins: readonly Plugin[],
+): Promise<Bundle> {
   const name = basename(source, '.ts');
   const folder = join(outDir, name);
-  const { outputFiles, metafile } = await runEsbuild(source, name);
+  const { outputFiles, metafile } = await runEsbuild(source, name, plugins);
   refuseUnbundledImports(name, metafile);
 
   const code = outputFiles.filter(({ path }) => path.endsWith('.mjs'));
@@ -80,7 +74,7 @@ async function bundleFunction(source: string, outDir: string, models: string): P
   };
 }
 
-async function runEsbuild(source: string, name: string) {
+async function runEsbuild(source: string, name: string, plugins: readonly Plugin[]) {
   try {
     return await build({
       entryPoints: [{ in: source, out: 'index' }],
@@ -99,7 +93,7 @@ async function runEsbuild(source: string, name: string) {
       chunkNames: '[name]-[hash]',
       // The SDK's CommonJS builds can't be tree-shaken; its ES modules can.
       mainFields: ['module', 'main'],
-      plugins: [sdkStubs, nodeBuiltins],
+      plugins: [sdkStubs, nodeBuiltins, ...plugins],
       minify: true,
       sourcemap: 'external',
       sourcesContent: false,
@@ -155,11 +149,18 @@ export function eagerOutputs({ outputs }: Metafile): string[] {
 async function replaceFiles(folder: string, files: readonly Pick<OutputFile, 'path' | 'contents'>[]): Promise<void> {
   await mkdir(folder, { recursive: true });
   const entryLast = files.toSorted((a, b) => Number(isEntry(a.path)) - Number(isEntry(b.path)));
-  for (const { path, contents } of entryLast) await writeFile(join(folder, basename(path)), contents);
+  for (const { path, contents } of entryLast) await replaceFile(folder, basename(path), contents);
   const wanted = new Set(files.map(({ path }) => basename(path)));
   for (const stale of (await readdir(folder)).filter((file) => !wanted.has(file))) {
     await rm(join(folder, stale), { recursive: true });
   }
+}
+
+/** Writes beside the folder and renames, so that nobody reads half a file, nor takes an unfinished one for a stale one. */
+async function replaceFile(folder: string, name: string, contents: Uint8Array): Promise<void> {
+  const unfinished = `${folder}.${name}.${process.pid}`;
+  await writeFile(unfinished, contents);
+  await rename(unfinished, join(folder, name));
 }
 
 const isEntry = (path: string) => basename(path) === 'index.mjs';

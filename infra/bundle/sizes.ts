@@ -1,4 +1,4 @@
-import type { Bundle } from './build.ts';
+import type { Bundle } from './bundle.ts';
 
 /** Prints a table of what each bundle weighs, in KB (1,000 bytes). */
 export function printSizes(bundles: readonly Bundle[]): void {

@@ -51,9 +51,47 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   },
   {
     rule: 'AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:bedrock:*::foundation-model/…]',
-    resource: 'ChatRole',
+    resource: '…Role',
     reason:
       "A profile's regions are AWS's to choose; a condition ties the grant to the profile (infra/models-policy.ts).",
+  },
+  {
+    rule: 'AwsSolutions-IAM5[Resource::<Bucket.Arn>/*]',
+    resource: '…Role',
+    reason:
+      "The bucket holds bodies alone, under their tenants' names; what a function reads there, it can't open for another.",
+  },
+  {
+    rule: 's3_bucket_versioning_enabled_check',
+    resource: 'Bucket',
+    reason: 'What a caller deletes is to be gone; objects are written once under a key that no other attempt has.',
+  },
+  {
+    rule: 's3_bucket_logging_enabled_check',
+    resource: 'Bucket',
+    reason:
+      'Only functions reach it, which log what they do by id; a log of each object would cost more than the objects.',
+  },
+  {
+    rule: 'AwsSolutions-S1',
+    resource: 'Bucket',
+    reason:
+      'Only functions reach it, which log what they do by id; a log of each object would cost more than the objects.',
+  },
+  {
+    rule: 's3_event_notifications_enabled_check',
+    resource: 'Bucket',
+    reason: 'Nothing happens when an object comes: the job beside it says what there is to do.',
+  },
+  {
+    rule: 's3_bucket_object_lock_enabled_check',
+    resource: 'Bucket',
+    reason: 'Bodies expire with their jobs, and go when a caller deletes them.',
+  },
+  {
+    rule: 's3_bucket_policy_ssl_requests_only_check',
+    resource: 'BucketPolicy',
+    reason: 'The policy refuses requests without TLS; the rule reads only literal ARNs.',
   },
   {
     rule: 'cloudwatch_log_group_retention_period_check',

@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { type Bundle, bundleFunctions, eagerOutputs } from '../../infra/bundle/build.ts';
+import { bundleFunctions, eagerOutputs } from '../../infra/bundle/build.ts';
+import type { Bundle } from '../../infra/bundle/bundle.ts';
 import { sourceOfPlace } from '../../infra/bundle/places.ts';
 
 const FIXTURES = join(import.meta.dirname, 'bundle-fixtures');
@@ -63,6 +64,13 @@ describe("the functions' bundles", () => {
     AWS_LAMBDA_FUNCTION_NAME: 'function',
     ACCESS_TABLE: 'access',
     WARM_TARGETS: '[]',
+    KMS_KEY_ID: 'key',
+    KEYS_TABLE: 'keys',
+    JOBS_TABLE: 'jobs',
+    SESSIONS_TABLE: 'sessions',
+    BUCKET: 'bucket',
+    GENERATION_QUEUE_URL: 'http://127.0.0.1/queue',
+    GENERATION_DLQ_URL: 'http://127.0.0.1/dead',
   };
   let bundles: Bundle[];
 
@@ -104,8 +112,12 @@ describe("the functions' bundles", () => {
     }
   });
 
-  test('chat, which stores nothing, carries neither a table nor a key service', () => {
-    expect(matching(sourcesIn(bundleOf('chat')), /client-(dynamodb|kms|lambda|sqs|s3)/)).toEqual([]);
+  test('chat reads what keeps state only when a request stores something', () => {
+    const chat = bundleOf('chat');
+    expect(matching(sourcesIn(chat), /client-(dynamodb|kms|sqs|s3)/)).not.toEqual([]);
+    expect(
+      matching(sourcesIn(chat, eagerOutputs(chat.metafile)), /shared\/(vault|sessions)|jobs\/(?!settings)/),
+    ).toEqual([]);
   });
 
   test('chat reads the Bedrock SDK only when a Bedrock model is asked for', () => {

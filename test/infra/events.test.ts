@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { expect, test } from 'vitest';
 import { bearerKey, fromAuthorizerContext } from '../../shared/access/keys.ts';
+import { parseMessage, responseIdOf } from '../../shared/jobs/message.ts';
 import { parseProxyEvent } from '../../shared/runtime/proxy-event.ts';
+import { parseQueueEvent } from '../../shared/runtime/queue-event.ts';
 import { warmEventSchema } from '../../shared/runtime/warm.ts';
 
 const sample = (name: string) =>
@@ -29,9 +31,22 @@ test('authorize.json asks the authorizer about the same request', () => {
 
 test('warm.json is a warm event, and none of the others is taken for one', () => {
   expect(v.is(warmEventSchema, sample('warm'))).toBe(true);
-  for (const other of ['chat', 'authorize', 'warmup']) expect(v.is(warmEventSchema, sample(other))).toBe(false);
+  for (const other of ['chat', 'authorize', 'warmup', 'generate', 'sweep', 'message'])
+    expect(v.is(warmEventSchema, sample(other))).toBe(false);
 });
 
-test('warmup.json is what a schedule sends', () => {
-  expect(sample('warmup')).toMatchObject({ source: 'aws.events', 'detail-type': 'Scheduled Event' });
+test.each(['warmup', 'sweep'])('%s.json is what a schedule sends', (name) => {
+  expect(sample(name)).toMatchObject({ source: 'aws.events', 'detail-type': 'Scheduled Event' });
+});
+
+test('message.json is a message that a program may send, and what becomes of it is known beforehand', () => {
+  const message = parseMessage(JSON.stringify(sample('message')));
+  expect(message).toMatchObject({ type: 'generate', tenant: 'local', endpoint: '/v1/responses' });
+  expect(responseIdOf('local', 'order-17')).toBe('resp_9be593a9c0c896ba5017ba8623059684042d90f4');
+});
+
+test("generate.json is what an event source mapping hands to generate: a program's message, and a pointer of our own", () => {
+  const records = parseQueueEvent(sample('generate'));
+  expect(records.map(({ body }) => parseMessage(body).type)).toEqual(['generate', 'job']);
+  expect(JSON.parse(records[0]?.body ?? '')).toEqual(sample('message'));
 });

@@ -48,3 +48,27 @@ export function* objectsIn(value: unknown): Generator<Readonly<Record<string, un
   if (!Array.isArray(value)) yield value as Readonly<Record<string, unknown>>;
   for (const item of Object.values(value)) yield* objectsIn(item);
 }
+
+/** The functions, by the short names that they have in `serverless.yml`. */
+export function functionsOf(template: Template): (Found & { readonly name: string })[] {
+  return ofType(template, 'AWS::Lambda::Function').map(({ id, properties }) => ({
+    id,
+    name: String(properties['FunctionName']).replace(/^.*-/, ''),
+    properties,
+  }));
+}
+
+export interface PolicyStatement {
+  /** The resource's logical id and the statement's: `ChatRole/Log`. */
+  readonly where: string;
+  readonly statement: Readonly<Record<string, unknown>>;
+}
+
+/** Every statement of every policy. */
+export function statementsIn({ Resources }: Template): PolicyStatement[] {
+  return Object.entries(Resources).flatMap(([id, resource]) =>
+    [...objectsIn(resource.Properties)]
+      .filter((thing) => 'Effect' in thing)
+      .map((statement) => ({ where: `${id}/${statement['Sid'] ?? ''}`, statement })),
+  );
+}

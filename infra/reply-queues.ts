@@ -1,0 +1,27 @@
+import { readSetting, type Variables } from './settings.ts';
+
+interface ReplyPolicy {
+  readonly PolicyName: 'reply';
+  readonly PolicyDocument: { readonly Version: '2012-10-17'; readonly Statement: readonly object[] };
+}
+
+/** `REPLY_QUEUES` of the functions that answer on a queue: JSON, a queue's URL for each alias. */
+export async function replyQueues(variables: Variables): Promise<string> {
+  return JSON.stringify(await readSetting(variables, 'replyQueues'));
+}
+
+/** Lets a function send to exactly the queues that the setting `replyQueues` names. */
+export async function replyPolicy(variables: Variables): Promise<ReplyPolicy | { readonly Ref: 'AWS::NoValue' }> {
+  const arns = Object.values(await readSetting(variables, 'replyQueues')).map(arnOf);
+  if (arns.length === 0) return { Ref: 'AWS::NoValue' };
+  const statement = { Sid: 'Reply', Effect: 'Allow', Action: ['sqs:SendMessage'], Resource: arns.toSorted() };
+  return { PolicyName: 'reply', PolicyDocument: { Version: '2012-10-17', Statement: [statement] } };
+}
+
+/** `https://sqs.eu-west-1.amazonaws.com/123456789012/answers` is the queue `answers` of that account and region. */
+function arnOf(url: string): string {
+  const { hostname, pathname } = new URL(url);
+  const [, region = ''] = hostname.split('.');
+  const partition = region.startsWith('cn-') ? 'aws-cn' : region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';
+  return `arn:${partition}:sqs:${region}:${pathname.slice(1).replace('/', ':')}`;
+}

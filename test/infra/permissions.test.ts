@@ -1,0 +1,147 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { Template } from '../../infra/template.ts';
+import { EVERYTHING, packaged, statementsIn } from './packaged.ts';
+
+/** Where an asterisk in a policy is right, and why. */
+const WILDCARDS: ReadonlyMap<string, string> = new Map([
+  ...['ChatRole', 'GenerateRole'].map(
+    (role) =>
+      [`${role}/ModelsBehindProfiles`, "a profile's regions are AWS's to choose; the profile is a condition"] as const,
+  ),
+  ...['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'SweepRole'].map(
+    (role) => [`${role}/Objects`, 'the objects of one bucket'] as const,
+  ),
+  ['DataKey/Administration', 'in a key policy, * is the key itself'],
+  ['DataKey/StoredData', 'in a key policy, * is the key itself'],
+  ['DataKey/GrantsToServicesOnly', 'a denial'],
+  ['DataKey/Alarms', 'in a key policy, * is the key itself'],
+  ['VaultKey/Administration', 'in a key policy, * is the key itself'],
+  ['VaultKey/TenantKeys', 'in a key policy, * is the key itself'],
+  ['VaultKey/GrantsToServicesOnly', 'a denial'],
+  ['BucketPolicy/OnlyTls', 'a denial'],
+  ['GenerationQueuePolicy/OnlyTls', 'a denial'],
+  ['GenerationDlqPolicy/OnlyTls', 'a denial'],
+  ['AlarmTopicPolicy/OnlyTls', 'a denial'],
+  ['ServerlessDeploymentBucketPolicy/', 'a denial of requests without TLS, by osls'],
+]);
+
+let minimal: Template;
+let everything: Template;
+beforeAll(async () => {
+  [minimal, everything] = await Promise.all([packaged(), packaged(...EVERYTHING)]);
+});
+
+describe('permissions', () => {
+  const asterisk = ({ Action, Resource, Principal }: Readonly<Record<string, unknown>>) =>
+    JSON.stringify([Action, Resource, Principal]).includes('*');
+
+  test('hold an asterisk only where there is a reason', () => {
+    for (const template of [minimal, everything]) {
+      for (const { where, statement } of statementsIn(template)) {
+        if (asterisk(statement)) expect([...WILDCARDS.keys()]).toContain(where);
+      }
+    }
+  });
+
+  test('have no reason left over', () => {
+    const used = statementsIn(everything).filter(({ statement }) => asterisk(statement));
+    expect(new Set(used.map(({ where }) => where))).toEqual(new Set(WILDCARDS.keys()));
+  });
+
+  test('of an action are always spelled out', () => {
+    for (const { where, statement } of statementsIn(everything)) {
+      if (statement['Effect'] === 'Allow') expect(JSON.stringify(statement['Action']), where).not.toContain('*');
+    }
+  });
+
+  test('of a function are what it does', () => {
+    const models = [
+      ...['bedrock:InvokeModel', 'bedrock:InvokeModelWithResponseStream'],
+      ...['kms:Decrypt', 'secretsmanager:GetSecretValue', 'ssm:GetParameter'],
+    ];
+    const items = (table: string, actions: readonly string[]) => actions.map((action) => `${table} dynamodb:${action}`);
+    const createKeys = items('KeysTable', ['GetItem', 'PutItem', 'UpdateItem']);
+    const work = ['BatchWriteItem', 'GetItem', 'PutItem', 'Query', 'UpdateItem'];
+    const sessions = items('SessionsTable', [...work, 'DeleteItem']);
+    const readKey = ['DataKey kms:Decrypt', 'VaultKey kms:Decrypt'];
+    const storeKey = [...readKey, 'VaultKey kms:GenerateDataKey', 'DataKey kms:GenerateDataKey'];
+    const readObjects = ['Bucket s3:DeleteObject', 'Bucket s3:GetObject', 'Bucket s3:ListBucket'];
+    const objects = [...readObjects, 'Bucket s3:PutObject'];
+    // Whoever answers calls with idempotency keys keeps their records beside the jobs, and frees them.
+    const claims = items('JobsTable', ['DeleteItem']);
+    const worker = [...createKeys, ...items('JobsTable', work), ...sessions, ...storeKey, ...objects];
+    const send = 'GenerationQueue sqs:SendMessage';
+    const receive = ['ChangeMessageVisibility', 'DeleteMessage', 'GetQueueAttributes', 'ReceiveMessage'];
+    const expected: Readonly<Record<string, readonly string[]>> = {
+      AuthorizeRole: ['AccessTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
+      ChatRole: [...worker, ...claims, send],
+      SessionsRole: [...worker, ...claims],
+      ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],
+      GenerateRole: [
+        ...['AccessTable dynamodb:GetItem', 'GenerationDlq sqs:SendMessage', send],
+        ...receive.map((action) => `GenerationQueue sqs:${action}`),
+        ...worker,
+      ],
+      SweepRole: [...worker, send],
+      WarmupRole: ['AuthorizeLambdaFunction lambda:InvokeFunction', 'ChatLambdaFunction lambda:InvokeFunction'],
+    };
+    for (const [role, grants] of Object.entries(expected)) {
+      expect(grantsOf(role), role).toEqual(new Set(grants));
+    }
+    for (const role of ['ChatRole', 'GenerateRole']) {
+      const actions = policyOf(role, 'models').flatMap(({ Action }) => [Action].flat());
+      expect(new Set(actions), role).toEqual(new Set(models));
+    }
+  });
+
+  test('to create tenant keys, and to open them, hold for a named tenant and for sealed records only', () => {
+    const statements = statementsIn(minimal).filter(({ where }) => /^VaultKey\/TenantKeys$|Role\/Vault$/.test(where));
+    const roles = ['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'SweepRole'];
+    const wheres = statements.map(({ where }) => where);
+    expect(new Set(wheres)).toEqual(new Set(['VaultKey/TenantKeys', ...roles.map((role) => `${role}/Vault`)]));
+    for (const { where, statement } of statements) {
+      expect(statement['Condition'], where).toMatchObject({
+        StringEquals: { 'kms:EncryptionContext:purpose': 'sealed-records' },
+        Null: { 'kms:EncryptionContext:tenant': 'false' },
+      });
+    }
+  });
+
+  test("to open tenants' keys are given by the key itself to roles of this stack alone", () => {
+    const statement = statementsIn(minimal).find(({ where }) => where === 'VaultKey/TenantKeys')?.statement;
+    expect(statement?.['Condition']).toMatchObject({
+      ArnLike: { 'aws:PrincipalArn': { 'Fn::Sub': expect.stringMatching(/:role\/\$\{AWS::StackName\}-\*$/) } },
+    });
+  });
+
+  test('to use the key of what is stored are tied to the service that stores it', () => {
+    const direct = statementsIn(minimal).filter(
+      ({ where, statement }) =>
+        /Role\//.test(where) &&
+        JSON.stringify(statement['Resource'] ?? '').includes('DataKey') &&
+        Object(Object(statement['Condition']).StringEquals)['kms:ViaService'] === undefined,
+    );
+    expect(direct).toEqual([]);
+  });
+
+  /** The statements of one of a role's policies. */
+  function policyOf(role: string, name: string): Readonly<Record<string, unknown>>[] {
+    const policies: { PolicyName: string; PolicyDocument: { Statement: Record<string, unknown>[] } }[] = Object(
+      minimal.Resources[role]?.Properties,
+    )['Policies'];
+    return policies.find(({ PolicyName }) => PolicyName === name)?.PolicyDocument.Statement ?? [];
+  }
+
+  /** `JobsTable dynamodb:Query`: what a role's own policy allows, but for its log. */
+  function grantsOf(role: string): Set<string> {
+    const grants = policyOf(role, role.replace('Role', '').toLowerCase()).flatMap(({ Action, Resource }) =>
+      [Resource].flat().flatMap((resource) => [Action].flat().map((action) => `${nameIn(resource)} ${action}`)),
+    );
+    return new Set(grants.filter((grant) => !grant.includes(' logs:')));
+  }
+
+  /** The logical id that an ARN is made of. */
+  function nameIn(resource: unknown): string {
+    return /"(?:\$\{)?(\w+)(?:"|\.Arn)/.exec(JSON.stringify(Object.values(Object(resource))))?.[1] ?? '';
+  }
+});

@@ -1,0 +1,165 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { Template } from '../../infra/template.ts';
+import { functionsOf, ofType, packaged, statementsIn } from './packaged.ts';
+
+let minimal: Template;
+beforeAll(async () => {
+  minimal = await packaged();
+});
+
+function expectTlsOnly(policy: string): void {
+  const [{ statement } = { statement: {} }] = statementsIn(minimal).filter(
+    ({ where }) => where === `${policy}/OnlyTls`,
+  );
+  expect(statement).toMatchObject({
+    Effect: 'Deny',
+    Principal: '*',
+    Condition: { Bool: { 'aws:SecureTransport': false } },
+  });
+}
+
+describe('what is stored', () => {
+  test('is kept when the stack goes, protected, recoverable and encrypted with our key', () => {
+    const tables = ofType(minimal, 'AWS::DynamoDB::Table');
+    expect(tables.map(({ id }) => id)).toEqual(['AccessTable', 'KeysTable', 'JobsTable', 'SessionsTable']);
+    for (const { id, properties } of tables) {
+      expect(minimal.Resources[id]?.DeletionPolicy).toBe('Retain');
+      expect(properties).toMatchObject({
+        BillingMode: 'PAY_PER_REQUEST',
+        DeletionProtectionEnabled: true,
+        PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true },
+        SSESpecification: { SSEEnabled: true, SSEType: 'KMS', KMSMasterKeyId: { 'Fn::GetAtt': ['DataKey', 'Arn'] } },
+        TimeToLiveSpecification: { AttributeName: 'expiresAt', Enabled: true },
+      });
+    }
+  });
+
+  test('is encrypted with a key that turns every 90 days and is read with through its services alone', () => {
+    expect(minimal.Resources['DataKey']).toMatchObject({
+      DeletionPolicy: 'Retain',
+      Properties: { EnableKeyRotation: true, RotationPeriodInDays: 90 },
+    });
+    const reading = statementsIn(minimal).filter(
+      ({ where, statement }) =>
+        where.startsWith('DataKey/') && JSON.stringify(statement['Action']).includes('kms:Decrypt'),
+    );
+    expect(reading.length).toBeGreaterThan(0);
+    for (const { statement } of reading) expect(statement).toHaveProperty('Condition');
+  });
+});
+
+describe('the keys table', () => {
+  test('forgets deleted keys soon, unlike the others', () => {
+    const recovery = ofType(minimal, 'AWS::DynamoDB::Table').map(({ id, properties }) => [
+      id,
+      Object(properties['PointInTimeRecoverySpecification']).RecoveryPeriodInDays,
+    ]);
+    expect(Object.fromEntries(recovery)).toEqual({
+      AccessTable: undefined,
+      KeysTable: 1,
+      JobsTable: undefined,
+      SessionsTable: undefined,
+    });
+  });
+});
+
+describe('the jobs table', () => {
+  test('has a sparse index of keys alone on what is due', () => {
+    expect(minimal.Resources['JobsTable']?.Properties?.['GlobalSecondaryIndexes']).toEqual([
+      {
+        IndexName: 'due',
+        KeySchema: [
+          { AttributeName: 'duePartition', KeyType: 'HASH' },
+          { AttributeName: 'dueAt', KeyType: 'RANGE' },
+        ],
+        Projection: { ProjectionType: 'KEYS_ONLY' },
+      },
+    ]);
+  });
+});
+
+describe('the bucket', () => {
+  test('is private, encrypted with our key, kept when the stack goes, and reached over TLS only', () => {
+    expect(minimal.Resources['Bucket']).toMatchObject({
+      DeletionPolicy: 'Retain',
+      Properties: {
+        PublicAccessBlockConfiguration: {
+          BlockPublicAcls: true,
+          BlockPublicPolicy: true,
+          IgnorePublicAcls: true,
+          RestrictPublicBuckets: true,
+        },
+        OwnershipControls: { Rules: [{ ObjectOwnership: 'BucketOwnerEnforced' }] },
+        BucketEncryption: {
+          ServerSideEncryptionConfiguration: [
+            {
+              ServerSideEncryptionByDefault: {
+                SSEAlgorithm: 'aws:kms',
+                KMSMasterKeyID: { 'Fn::GetAtt': ['DataKey', 'Arn'] },
+              },
+            },
+          ],
+        },
+      },
+    });
+    expect(minimal.Resources['Bucket']?.Properties).not.toHaveProperty('VersioningConfiguration');
+    expectTlsOnly('BucketPolicy');
+  });
+
+  test('removes an object after the last job that may need it', async () => {
+    const days = (template: Template) => {
+      const { Rules } = Object(template.Resources['Bucket']?.Properties?.['LifecycleConfiguration']);
+      return Rules.flatMap(({ ExpirationInDays }: { ExpirationInDays?: number }) => ExpirationInDays ?? []);
+    };
+    expect(days(minimal)).toEqual([32]);
+    expect(days(await packaged('--param', 'retentionDays=7', '--param', 'jobDeadlineHours=48'))).toEqual([10]);
+  });
+});
+
+describe('queues', () => {
+  const queue = (id: string) => minimal.Resources[id]?.Properties ?? {};
+
+  test('are encrypted with our key, keep messages for 14 days, and are reached over TLS only', () => {
+    const ids = ofType(minimal, 'AWS::SQS::Queue').map(({ id }) => id);
+    expect(ids).toEqual(['GenerationQueue', 'GenerationDlq']);
+    for (const id of ids) {
+      expect(queue(id)).toMatchObject({
+        KmsMasterKeyId: { 'Fn::GetAtt': ['DataKey', 'Arn'] },
+        MessageRetentionPeriod: 14 * 86_400,
+      });
+      expectTlsOnly(`${id}Policy`);
+    }
+  });
+
+  test('redrive to their own dead-letter queue alone, which takes from no other', () => {
+    expect(queue('GenerationQueue')).toMatchObject({
+      RedrivePolicy: { deadLetterTargetArn: { 'Fn::GetAtt': ['GenerationDlq', 'Arn'] }, maxReceiveCount: 10 },
+      RedriveAllowPolicy: { redrivePermission: 'denyAll' },
+    });
+    expect(queue('GenerationDlq')).not.toHaveProperty('RedrivePolicy');
+    const { redrivePermission, sourceQueueArns } = Object(queue('GenerationDlq')['RedriveAllowPolicy']);
+    expect(redrivePermission).toBe('byQueue');
+    const [{ 'Fn::Sub': source }] = sourceQueueArns;
+    expect(source.split(':').at(-1)).toBe(queue('GenerationQueue')['QueueName']);
+  });
+
+  test('are mapped to functions with partial failures and a limit, and hide a message for as long as those may run', () => {
+    const [mapping, ...others] = ofType(minimal, 'AWS::Lambda::EventSourceMapping');
+    expect(others).toEqual([]);
+    expect(mapping?.properties).toMatchObject({
+      EventSourceArn: { 'Fn::GetAtt': ['GenerationQueue', 'Arn'] },
+      BatchSize: 10,
+      FunctionResponseTypes: ['ReportBatchItemFailures'],
+      ScalingConfig: { MaximumConcurrency: 5 },
+    });
+    const generate = functionsOf(minimal).find(({ name }) => name === 'generate');
+    expect(Number(queue('GenerationQueue')['VisibilityTimeout'])).toBeGreaterThanOrEqual(
+      Number(generate?.properties['Timeout']),
+    );
+  });
+
+  test('leave half of the 10 executions of a new account to those who wait for an answer', () => {
+    const [mapping] = ofType(minimal, 'AWS::Lambda::EventSourceMapping');
+    expect(Object(mapping?.properties['ScalingConfig']).MaximumConcurrency).toBeLessThanOrEqual(5);
+  });
+});

@@ -4,12 +4,16 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import type { Responder } from './bedrock/frames.ts';
 import { startBedrock } from './bedrock/server.ts';
 import { dummyCredentials, userCredentials } from './credentials.ts';
+import { startEventSources } from './event-sources/event-sources.ts';
+import { type FaultOptions, type Faults, startFaults } from './faults/faults.ts';
 import { startGateway } from './gateway/gateway.ts';
+import { createKeys } from './kms/keys.ts';
 import { startKms } from './kms/server.ts';
 import type { LogLine } from './lambda/environment.ts';
 import { startInvokeApi } from './lambda/invoke-api.ts';
 import { type FunctionProcess, type Runner, startRunner } from './lambda/runner.ts';
 import { openLogs } from './logs.ts';
+import { startObjects } from './objects.ts';
 import { startQueues } from './queues.ts';
 import { startSchedules } from './schedules.ts';
 import { seedAccess } from './seed.ts';
@@ -40,6 +44,10 @@ export interface CloudOptions {
   readonly concurrency?: number;
   /** Whether functions run on their schedules; true when absent. */
   readonly schedules?: boolean;
+  /** Puts faults between functions and DynamoDB, SQS, KMS and S3; none when absent. */
+  readonly faults?: FaultOptions;
+  /** Whether functions get the messages of their queues; true when absent. */
+  readonly eventSources?: boolean;
 }
 
 export interface Cloud {
@@ -47,12 +55,21 @@ export interface Cloud {
   readonly url: string;
   /** What functions find each AWS service by: `AWS_ENDPOINT_URL_DYNAMODB`… */
   readonly endpoints: Readonly<Record<string, string>>;
-  /** Names of tables and URLs of queues, by the variables that `env` has them under: `ACCESS_TABLE`. */
+  /**
+   * Names of tables and buckets, URLs of queues and ARNs of keys, by the variables that `env` has them under:
+   * `ACCESS_TABLE`, `GENERATION_QUEUE_URL`, `BUCKET`, `VAULT_KEY_ID`; and what the functions themselves know them by.
+   */
   readonly resources: Readonly<Record<string, string>>;
   /** Invokes a function directly. */
   readonly invoke: Runner['invoke'];
   /** The processes that functions have at this moment. */
   processes(): FunctionProcess[];
+  /** Messages that functions are at work on. */
+  runningMessages(): number;
+  /** Empties every queue and restarts SQS, which cuts its connections, after `downMs` milliseconds without it. */
+  restartQueues(downMs?: number): Promise<void>;
+  /** The faults that were asked for. */
+  readonly faults: Faults | undefined;
   /** What the cloud leaves out of the service, for a person. */
   readonly notices: readonly string[];
   /** Ends all of it, processes included. */
@@ -84,17 +101,23 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   open.defer(await holdState(stateDir));
   const service = await loadServiceOf(options);
   const { region } = service;
-  const [tables, queues, kms, bedrock, logs] = await Promise.all([
+  const [tables, queues, objects, kms, bedrock, logs] = await Promise.all([
     startTables({ path: join(stateDir, 'tables') }).then(keep),
     startQueues({ region }).then(keep),
+    startObjects({ region, path: join(stateDir, 'objects') }).then(keep),
     startKms({ stateFile: join(stateDir, 'kms.json') }).then(keep),
     options.bedrock === 'aws' ? undefined : startBedrock({ respond: options.bedrock }).then(keep),
     openLogs(join(stateDir, 'logs')).then(keep),
   ]);
-  const references = createReferences(service, queues.url);
-  const [tableNames, queueUrls] = await Promise.all([
+  const standIns = { dynamodb: tables.url, sqs: queues.url, kms: kms.url, s3: objects.url };
+  const faults = options.faults && keep(await startFaults(options.faults, standIns));
+  const reached = faults?.urls ?? standIns;
+  const keyArns = await createKeys(kms.url, service);
+  const references = createReferences(service, reached.sqs, keyArns);
+  const [tableNames, queueUrls, bucketNames] = await Promise.all([
     prepareTables(tables.url, service, references),
     queues.create(service, references),
+    objects.create(service, references),
   ]);
 
   // Lambda's own endpoint is a variable of the functions that it runs, so it is known before it can serve.
@@ -105,16 +128,17 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   };
   const invokeApi = keep(await startInvokeApi({ invoke }));
   const endpoints: Record<string, string> = {
-    AWS_ENDPOINT_URL_DYNAMODB: tables.url,
-    AWS_ENDPOINT_URL_SQS: queues.url,
-    AWS_ENDPOINT_URL_S3: queues.url,
-    AWS_ENDPOINT_URL_KMS: kms.url,
+    AWS_ENDPOINT_URL_DYNAMODB: reached.dynamodb,
+    AWS_ENDPOINT_URL_SQS: reached.sqs,
+    AWS_ENDPOINT_URL_S3: reached.s3,
+    AWS_ENDPOINT_URL_KMS: reached.kms,
     AWS_ENDPOINT_URL_LAMBDA: invokeApi.url,
     ...(bedrock === undefined ? {} : { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock.url }),
   };
+  const functions = resolveFunctions(service, references, { ...endpoints, ...options.environment });
   runner = keep(
     await startRunner({
-      functions: resolveFunctions(service, references, { ...endpoints, ...options.environment }),
+      functions,
       region,
       credentials: options.bedrock === 'aws' ? await userCredentials() : dummyCredentials,
       onLog: (line) => {
@@ -127,6 +151,8 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   );
   const due = options.schedules === false ? [] : service.schedules;
   const { unsupported } = keep(startSchedules({ schedules: due, region, runner }));
+  const mapped = options.eventSources === false ? { ...service, eventSources: [] } : service;
+  const eventSources = keep(startEventSources(mapped, references, reached.sqs, runner));
   const gateway = keep(
     await startGateway({
       port: options.port ?? 0,
@@ -138,7 +164,13 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   );
 
   const url = `${gateway.url}/v1`;
-  const resources = { ...variables(tableNames, ''), ...variables(queueUrls, '_URL') };
+  const resources = {
+    ...variables(tableNames, ''),
+    ...variables(bucketNames, ''),
+    ...variables(queueUrls, '_URL'),
+    ...variables(keyArns, '_ID'),
+    ...keyOfFunctions(functions),
+  };
   const environmentFile = join(stateDir, 'env');
   await writeFile(environmentFile, environmentScript(url, region, { ...endpoints, ...resources }));
   open.defer(() => rm(environmentFile, { force: true }));
@@ -148,6 +180,9 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
     resources,
     invoke,
     processes: runner.processes,
+    runningMessages: eventSources.running,
+    restartQueues: queues.restart,
+    faults,
     notices: unsupported.map(
       ({ function: name, expression }) => `${name} does not run on its schedule here: ${expression}`,
     ),
@@ -191,6 +226,12 @@ function resolveFunctions(service: Service, references: References, given: Reado
       ]);
     return { ...definition, environment: { ...Object.fromEntries(own), ...given } };
   });
+}
+
+/** The key that functions wrap tenants' keys with, under the name that they know it by. */
+function keyOfFunctions(functions: readonly { readonly environment: Readonly<Record<string, string>> }[]) {
+  const [KMS_KEY_ID] = functions.flatMap(({ environment }) => environment['KMS_KEY_ID'] ?? []);
+  return KMS_KEY_ID === undefined ? {} : { KMS_KEY_ID };
 }
 
 /** `AccessTable` is the variable `ACCESS_TABLE`. */

@@ -1,38 +1,48 @@
 import { buildApp } from 'fauxqs';
 import { LambentError } from '../shared/runtime/errors.ts';
-import { listen } from './listen.ts';
+import { type Listening, listen } from './listen.ts';
 import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
 
 export interface Queues {
-  /** Serves SQS and S3. */
+  /** For `AWS_ENDPOINT_URL_SQS`. */
   readonly url: string;
   /**
    * Creates the queues that the service defines.
    * @returns their URLs, by logical id
    */
   create(service: Service, references: References): Promise<Record<string, string>>;
+  /**
+   * Loses everything that is in the queues, cuts who is connected, and comes back at the same address with the same
+   * queues, empty.
+   * @param downMs milliseconds in between, in which nobody answers
+   */
+  restart(downMs?: number): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Starts the stand-in for SQS and S3 on 127.0.0.1 (its own `startFauxqs` would listen on every address). */
-export async function startQueues({ region, port = 0 }: { region: string; port?: number }): Promise<Queues> {
-  const app = buildApp({ logger: false, defaultRegion: region });
-  await app.ready();
-  const listening = await listen(app.server, { port });
+type App = ReturnType<typeof buildApp>;
 
-  async function createQueue(QueueName: string, Attributes: Record<string, string>): Promise<void> {
-    const { statusCode, body } = await app.inject({
-      method: 'POST',
-      url: '/',
-      headers: { 'content-type': 'application/x-amz-json-1.0', 'x-amz-target': 'AmazonSQS.CreateQueue' },
-      payload: JSON.stringify({ QueueName, Attributes }),
-    });
-    if (statusCode !== 200) throw new LambentError('configuration', `The queue ${QueueName} can't be created: ${body}`);
+/** Starts the stand-in for SQS on 127.0.0.1 (its own `startFauxqs` would listen on every address). */
+export async function startQueues({ region, port = 0 }: { region: string; port?: number }): Promise<Queues> {
+  const definitions: { readonly name: string; readonly attributes: Record<string, string> }[] = [];
+  let serving = await serve(port);
+  const { port: ownPort } = serving.listening;
+
+  async function serve(at: number): Promise<{ app: App; listening: Listening }> {
+    const app = buildApp({ logger: false, defaultRegion: region });
+    await app.ready();
+    for (const { name, attributes } of definitions) await createQueue(app, name, attributes);
+    return { app, listening: await listen(app.server, { port: at }) };
+  }
+
+  async function stop(): Promise<void> {
+    await serving.listening.close();
+    await serving.app.close();
   }
 
   return {
-    url: `http://127.0.0.1:${listening.port}`,
+    url: `http://127.0.0.1:${ownPort}`,
     async create({ resources }, references) {
       const urls: Record<string, string> = {};
       for (const [logicalId, { Type, Properties }] of Object.entries(resources)) {
@@ -41,16 +51,30 @@ export async function startQueues({ region, port = 0 }: { region: string; port?:
         const attributes = Object.entries(Properties)
           .filter(([name]) => !['QueueName', 'Tags', 'RedriveAllowPolicy'].includes(name) && !/Kms|Sse/.test(name))
           .map(([name, value]) => [name, asText(references.resolve(value, where))]);
-        await createQueue(references.nameOf(logicalId), Object.fromEntries(attributes));
+        const definition = { name: references.nameOf(logicalId), attributes: Object.fromEntries(attributes) };
+        await createQueue(serving.app, definition.name, definition.attributes);
+        definitions.push(definition);
         urls[logicalId] = String(references.resolve({ Ref: logicalId }, where));
       }
       return urls;
     },
-    async close() {
-      await app.close();
-      await listening.close();
+    async restart(downMs = 0) {
+      await stop();
+      await new Promise((wake) => setTimeout(wake, downMs));
+      serving = await serve(ownPort);
     },
+    close: stop,
   };
+}
+
+async function createQueue(app: App, QueueName: string, Attributes: Record<string, string>): Promise<void> {
+  const { statusCode, body } = await app.inject({
+    method: 'POST',
+    url: '/',
+    headers: { 'content-type': 'application/x-amz-json-1.0', 'x-amz-target': 'AmazonSQS.CreateQueue' },
+    payload: JSON.stringify({ QueueName, Attributes }),
+  });
+  if (statusCode !== 200) throw new LambentError('configuration', `The queue ${QueueName} can't be created: ${body}`);
 }
 
 function asText(value: unknown): string {

@@ -8,6 +8,7 @@ import { createGuide } from './bedrock/guide.ts';
 import { type Cloud, startCloud } from './cloud.ts';
 import type { LogLine } from './lambda/environment.ts';
 import { discoverModels } from './models.ts';
+import { startStatusLine } from './status-line.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 
@@ -41,6 +42,10 @@ async function main(): Promise<void> {
   endOnSignal(starting);
   const cloud = await starting;
   console.log(`ready ${cloud.url}`);
+  if (process.stdout.isTTY) {
+    const line = startStatusLine(cloud, process.stdout, process.stderr.isTTY ? [process.stderr] : []);
+    process.once('exit', () => line.close());
+  }
 }
 
 async function start(): Promise<Cloud> {

@@ -44,6 +44,8 @@ const MAX_CACHED = 10_000;
 /** Prepares a Lambda authorizer of type REQUEST. Its cached answer serves all methods and paths, as in AWS. */
 export function createAuthorizer(definition: AuthorizerDefinition, runner: Pick<Runner, 'invoke'>): Authorizer {
   const cache = new Map<string, { verdict: Verdict; expiresAt: number }>();
+  /** Answers on their way. */
+  const asked = new Map<string, Promise<Verdict | GatewayResponseType>>();
 
   function cached(key: string): Verdict | undefined {
     const entry = cache.get(key);
@@ -61,6 +63,18 @@ export function createAuthorizer(definition: AuthorizerDefinition, runner: Pick<
     if (cache.size > MAX_CACHED && oldest !== undefined) cache.delete(oldest);
   }
 
+  /**
+   * Callers that come at once with one identity wait for one answer: fifty would start fifty processes, which take a
+   * laptop longer than an authorizer may.
+   */
+  function askOnce(key: string, event: string): Promise<Verdict | GatewayResponseType> {
+    const underWay = asked.get(key);
+    if (underWay !== undefined) return underWay;
+    const answer = ask(definition.function, runner, event).finally(() => asked.delete(key));
+    if (definition.ttlMs > 0) asked.set(key, answer);
+    return answer;
+  }
+
   return {
     async authorize(description, methodArn) {
       const key = identityOf(description, definition.identityHeaders);
@@ -68,7 +82,7 @@ export function createAuthorizer(definition: AuthorizerDefinition, runner: Pick<
       const known = cached(key);
       if (known !== undefined) return decide(known, methodArn, 0);
       const startedAt = performance.now();
-      const verdict = await ask(definition.function, runner, JSON.stringify(authorizerEvent(description, methodArn)));
+      const verdict = await askOnce(key, JSON.stringify(authorizerEvent(description, methodArn)));
       if (typeof verdict === 'string') return { allowed: false, response: verdict };
       keep(key, verdict);
       return decide(verdict, methodArn, Math.round(performance.now() - startedAt));

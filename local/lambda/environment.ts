@@ -100,6 +100,11 @@ export class Environment {
     return this.#child.pid ?? 0;
   }
 
+  /** Id of the invocation that it has; undefined when it has none. */
+  get requestId(): string | undefined {
+    return this.#invocation?.requestId;
+  }
+
   get phase(): Phase {
     return this.#phase;
   }

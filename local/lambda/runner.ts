@@ -30,6 +30,8 @@ export interface FunctionProcess {
   readonly function: string;
   /** Whether it is starting or serving. */
   readonly busy: boolean;
+  /** Id of the invocation that it serves; absent when it serves none. */
+  readonly requestId?: string;
 }
 
 export interface Runner {
@@ -117,7 +119,12 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
         pool
           .environments()
           .filter(({ phase }) => phase !== 'gone')
-          .map(({ pid, phase }) => ({ pid, function: name, busy: phase !== 'idle' })),
+          .map(({ pid, phase, requestId }) => ({
+            pid,
+            function: name,
+            busy: phase !== 'idle',
+            ...(requestId === undefined ? {} : { requestId }),
+          })),
       ),
     async close() {
       clearInterval(reaper);

@@ -51,11 +51,38 @@ const schedule = v.pipe(
   }),
 );
 
+const sqsEvent = v.pipe(
+  v.strictObject({
+    /** An ARN, as text or as an intrinsic function. */
+    arn: v.unknown(),
+    enabled: v.optional(v.boolean(), true),
+    batchSize: v.optional(amount(1, 10_000), 10),
+    /** Seconds. */
+    maximumBatchingWindow: v.optional(amount(0, 300), 0),
+    functionResponseType: v.optional(v.literal('ReportBatchItemFailures')),
+    maximumConcurrency: v.optional(amount(2, 1_000)),
+  }),
+  v.check(
+    ({ batchSize, maximumBatchingWindow }) => batchSize <= 10 || maximumBatchingWindow >= 1,
+    'a batch of more than 10 needs a window of at least a second',
+  ),
+);
+
+/** A whole number in AWS's own limits; as text where it comes from the command line. */
+function amount(least: number, most: number) {
+  return v.pipe(
+    v.union([v.number(), v.pipe(v.string(), v.toNumber())]),
+    v.integer(),
+    v.minValue(least),
+    v.maxValue(most),
+  );
+}
+
 /** One of these, by its only key. */
 const event = v.strictObject({
   http: v.optional(httpEvent),
   schedule: v.optional(schedule),
-  sqs: v.optional(v.unknown()),
+  sqs: v.optional(sqsEvent),
 });
 
 const functionSchema = v.object({

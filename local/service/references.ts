@@ -18,15 +18,20 @@ export interface References {
    * @throws LambentError `configuration` for one that has no meaning here
    */
   resolve(value: unknown, where: string): unknown;
-  /** The name of a table or a queue: its own, or one made of its logical id. */
+  /** The name of a table, a queue or a bucket: its own, or one made of its logical id. */
   nameOf(logicalId: string): string;
 }
 
 /**
  * Prepares the references of a service.
  * @param queuesUrl URL of the SQS stand-in, which is part of each queue's own
+ * @param keyArns ARNs of the KMS stand-in's keys, by logical id
  */
-export function createReferences(service: Service, queuesUrl: string): References {
+export function createReferences(
+  service: Service,
+  queuesUrl: string,
+  keyArns: Readonly<Record<string, string>> = {},
+): References {
   const { region, resources, functions } = service;
   const pseudo: Readonly<Record<string, string>> = {
     'AWS::Region': region,
@@ -41,7 +46,9 @@ export function createReferences(service: Service, queuesUrl: string): Reference
     const { TableName, QueueName, BucketName } = resources[logicalId]?.Properties ?? {};
     const name = TableName ?? QueueName ?? BucketName;
     if (name !== undefined) return String(resolve(name, `resources.${logicalId}`));
-    return `${service.name}-${service.stage}-${logicalId}`;
+    const made = `${service.name}-${service.stage}-${logicalId}`;
+    // A bucket's name has no capitals.
+    return resources[logicalId]?.Type === 'AWS::S3::Bucket' ? made.toLowerCase() : made;
   };
 
   function find(logicalId: string): Resource | undefined {
@@ -51,6 +58,8 @@ export function createReferences(service: Service, queuesUrl: string): Reference
     const alias = byFunctionId.get(logicalId.replace(/ProvConcLambdaAlias$/, 'LambdaFunction'));
     if (alias !== undefined) return { ref: functionArn(region, alias, 'provisioned'), attributes: {} };
     if (logicalId === 'ApiGatewayRestApi') return { ref: 'local', attributes: {} };
+    const keyArn = keyArns[logicalId];
+    if (keyArn !== undefined) return keyOf(keyArn);
     const resource = resources[logicalId];
     return resource && standIn(resource, nameOf(logicalId), region, queuesUrl);
   }
@@ -113,13 +122,16 @@ function standIn(
       };
     case 'AWS::S3::Bucket':
       return { ref: name, attributes: { Arn: `arn:aws:s3:::${name}` } };
-    case 'AWS::KMS::Key':
-      return { ref: name, attributes: { Arn: arn('kms', `key/${name}`), KeyId: name } };
     case 'AWS::KMS::Alias':
       return { ref: String(Properties['AliasName']), attributes: {} };
     default:
       return undefined;
   }
+}
+
+function keyOf(arn: string): Resource {
+  const id = arn.slice(arn.lastIndexOf('/') + 1);
+  return { ref: id, attributes: { Arn: arn, KeyId: id } };
 }
 
 function capitalized(name: string): string {

@@ -20,6 +20,18 @@ export interface Schedule {
   readonly input: unknown;
 }
 
+/** A queue whose messages a function gets. */
+export interface EventSource {
+  readonly function: string;
+  /** The queue's ARN, which may still refer to a resource. */
+  readonly arn: unknown;
+  readonly batchSize: number;
+  readonly windowMs: number;
+  readonly partialFailures: boolean;
+  /** Invocations at once; AWS's own limit when undefined. */
+  readonly maximumConcurrency: number | undefined;
+}
+
 /** What `serverless.yml` says, in the terms of the laptop cloud. */
 export interface Service {
   readonly name: string;
@@ -28,6 +40,7 @@ export interface Service {
   readonly functions: readonly UnresolvedFunction[];
   readonly routes: readonly Route[];
   readonly schedules: readonly Schedule[];
+  readonly eventSources: readonly EventSource[];
   readonly gatewayResponses: readonly GatewayResponseDefinition[];
   readonly binaryMediaTypes: readonly string[];
   /** CloudFormation resources by logical id. */
@@ -82,6 +95,20 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
       if (event.schedule?.enabled !== true) return [];
       const { rate, input } = event.schedule;
       return rate.map((expression) => ({ function: name, expression, input }));
+    }),
+    eventSources: events.flatMap(({ function: name, event }): EventSource[] => {
+      if (event.sqs?.enabled !== true) return [];
+      const { arn, batchSize, maximumBatchingWindow, functionResponseType, maximumConcurrency } = event.sqs;
+      return [
+        {
+          function: name,
+          arn,
+          batchSize,
+          windowMs: maximumBatchingWindow * 1000,
+          partialFailures: functionResponseType !== undefined,
+          maximumConcurrency,
+        },
+      ];
     }),
     gatewayResponses: gatewayResponses(Resources, corsOrigin(https.map(({ http }) => http))),
     binaryMediaTypes: provider.apiGateway.binaryMediaTypes ?? [],

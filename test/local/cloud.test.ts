@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { DescribeTableCommand, DynamoDBClient, GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Cloud, type CloudOptions, startCloud } from '../../local/cloud.ts';
 import { BUNDLES, closeAfterwards, lives, until, useCleanup } from './runners.ts';
@@ -34,6 +36,23 @@ function tablesOf({ endpoints }: Cloud): DynamoDBClient {
     credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
   });
   return closeAfterwards(Object.assign(client, { close: () => client.destroy() }));
+}
+
+const options = (endpoint = '') => ({
+  endpoint,
+  region: 'eu-central-1',
+  credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+});
+
+function objectsOf({ endpoints }: Cloud): S3Client {
+  const client = new S3Client(options(endpoints['AWS_ENDPOINT_URL_S3']));
+  return closeAfterwards(Object.assign(client, { close: () => client.destroy() }));
+}
+
+function queueOf({ endpoints, resources }: Cloud): { sqs: SQSClient; QueueUrl: string } {
+  const sqs = new SQSClient(options(endpoints['AWS_ENDPOINT_URL_SQS']));
+  closeAfterwards({ close: () => sqs.destroy() });
+  return { sqs, QueueUrl: resources['WORK_QUEUE_URL'] ?? '' };
 }
 
 const origin = ({ url }: Cloud) => new URL(url).origin;
@@ -113,6 +132,49 @@ describe('the cloud', () => {
       VisibilityTimeout: '60',
       RedrivePolicy: expect.stringContaining('fixture-local-DeadQueue'),
     });
+  });
+
+  it('has the bucket and the key that the service defines, and keeps both over a restart', async () => {
+    const dir = await stateDir();
+    const first = await cloudIn(dir);
+    const { body } = await first.invoke('echo', '{"env":true}');
+    body.resume();
+    const { BODIES_BUCKET: Bucket, SEALING_KEY_ID, KMS_KEY_ID } = first.resources;
+    expect(Bucket).toBe('fixture-local-bodiesbucket');
+    expect(KMS_KEY_ID).toBe(SEALING_KEY_ID);
+    const put = new PutObjectCommand({ Bucket, Key: 'acme/job/1/input', Body: 'sealed' });
+    await objectsOf(first).send(put);
+    await first.close();
+    const second = await cloudIn(dir);
+    expect(second.resources['KMS_KEY_ID']).toBe(KMS_KEY_ID);
+    const { Body } = await objectsOf(second).send(new GetObjectCommand({ Bucket, Key: 'acme/job/1/input' }));
+    expect(await Body?.transformToString()).toBe('sealed');
+  });
+
+  it('brings the messages of a queue to their function, also after SQS was emptied and restarted', async () => {
+    const bodies: string[] = [];
+    const onLog = ({ text: line }: { text: string }) => bodies.push(JSON.parse(line).body);
+    const cloud = await cloudIn(await stateDir(), { onLog });
+    const { QueueUrl, sqs } = queueOf(cloud);
+    await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: '{"n":1}' }));
+    await until(() => bodies.includes('{"n":1}') && cloud.runningMessages() === 0);
+    await cloud.restartQueues(50);
+    await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: '{"n":2}' }));
+    await until(() => bodies.includes('{"n":2}'));
+  });
+
+  it('puts the faults that are asked for between functions and services', async () => {
+    const cloud = await cloudIn(await stateDir(), {
+      faults: { seed: 1, shares: { sqs: { throttled: 1 } } },
+      eventSources: false,
+    });
+    const { QueueUrl, sqs } = queueOf(cloud);
+    expect(new URL(QueueUrl).origin).toBe(cloud.endpoints['AWS_ENDPOINT_URL_SQS']);
+    const send = () => sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: '{}' }));
+    await expect(send()).rejects.toMatchObject({ name: 'RequestThrottled' });
+    cloud.faults?.set('sqs', {});
+    await send();
+    expect(cloud.faults?.counts().sqs).toMatchObject({ throttled: 3, requests: 4 });
   });
 
   it('keeps its tables over a restart', async () => {

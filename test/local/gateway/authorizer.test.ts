@@ -33,6 +33,13 @@ describe('an authorizer', () => {
     expect(calls).toEqual(['1', '1', '2', '1', '2']);
   });
 
+  it('is asked once by callers that come at once', async () => {
+    const { contextOf, runner } = await closed();
+    const contexts = await Promise.all(Array.from({ length: 5 }, () => contextOf('good')));
+    expect(contexts.map(({ calls }) => calls)).toEqual(['1', '1', '1', '1', '1']);
+    expect(runner.processes().filter((each) => each.function === 'authorizer')).toHaveLength(1);
+  });
+
   it('is asked again when its answer is too old', async () => {
     const routes = [routeOf('POST', '/closed', { authorizer: { ...authorizer, ttlMs: 2_000 } })];
     const { contextOf } = await closed({ routes });

@@ -106,7 +106,7 @@ describe('concurrency', () => {
     const runner = await testRunner();
     for (let call = 0; call < 50; call += 1) await runner.call('echo', {});
     expect(runner.processes()).toHaveLength(1);
-    const answers = await Promise.all([1, 2, 3].map(() => runner.call('echo', { sleepMs: 500 })));
+    const answers = await Promise.all([1, 2, 3].map(() => runner.call('echo', { sleepMs: 2_000 })));
     expect(new Set(answers.map((answer) => Object(answer).pid)).size).toBe(3);
     expect(runner.processes()).toHaveLength(3);
   });

@@ -42,6 +42,16 @@ describe('a service', () => {
     });
     expect(echo).toMatchObject({ timeoutMs: 10_000, memoryMb: 1024, reservedConcurrency: 3 });
     expect(service.schedules).toEqual([{ function: 'echo', expression: 'rate(2 hours)', input: undefined }]);
+    expect(service.eventSources).toEqual([
+      {
+        function: 'queue',
+        arn: { 'Fn::GetAtt': ['WorkQueue', 'Arn'] },
+        batchSize: 5,
+        windowMs: 1_000,
+        partialFailures: true,
+        maximumConcurrency: 2,
+      },
+    ]);
   });
 
   it('has its routes, their authorizer and their preflight', async () => {
@@ -112,6 +122,18 @@ describe('a service', () => {
       says: 'must name headers only',
     },
     {
+      what: 'a filter of messages',
+      from: 'enabled: false\n\nresources',
+      to: 'filterPatterns: []\n\nresources',
+      says: 'filterPatterns',
+    },
+    {
+      what: 'a batch that needs a window',
+      from: 'batchSize: 5\n          maximumBatchingWindow: 1',
+      to: 'batchSize: 50',
+      says: 'window',
+    },
+    {
       what: 'a setting of a route that means nothing here',
       from: 'timeoutInMillis: 5000',
       to: 'private: true',
@@ -138,6 +160,7 @@ describe('a reference', () => {
       COUNT: '7',
     });
     expect(references.nameOf('DeadQueue')).toBe('fixture-local-DeadQueue');
+    expect(references.nameOf('BodiesBucket')).toBe('fixture-local-bodiesbucket');
   });
 
   it.each([

@@ -1,0 +1,193 @@
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  DeleteMessageBatchCommand,
+  GetQueueAttributesCommand,
+  type Message,
+  ReceiveMessageCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs';
+import type { SQSRecord } from 'aws-lambda';
+import { LambdaServiceError } from '../lambda/errors.ts';
+import type { Runner } from '../lambda/runner.ts';
+import { eventsOf, failuresIn, recordOf } from './records.ts';
+
+export interface EventSourceOptions {
+  /** The function's short name. */
+  readonly function: string;
+  readonly queueUrl: string;
+  readonly queueArn: string;
+  /** Messages that an invocation gets at most. */
+  readonly batchSize: number;
+  /** Milliseconds for which messages are gathered; 0 to take what is there. */
+  readonly windowMs: number;
+  /** Whether the function answers which messages failed (`ReportBatchItemFailures`). */
+  readonly partialFailures: boolean;
+  /** Invocations at once, at most. */
+  readonly maximumConcurrency: number;
+  readonly client: SQSClient;
+  readonly runner: Pick<Runner, 'invoke'>;
+  /** Milliseconds after which one more poller starts while all are at work. */
+  readonly growEveryMs?: number;
+  /** Seconds that an idle poller waits for messages; after it, all but one end. */
+  readonly waitSeconds?: number;
+}
+
+export interface EventSource {
+  /** Pollers at this moment. */
+  pollers(): number;
+  /** Messages that a function is at work on. */
+  running(): number;
+  /** Asks for no more messages. What functions are at work on is theirs to end. */
+  close(): void;
+}
+
+/** AWS adds 300 a minute. */
+const GROW_EVERY_MS = 200;
+const WAIT_SECONDS = 20;
+/** What SQS hands out at once. */
+const MAX_RECEIVED = 10;
+const RETRY_MS = 500;
+const MAX_BACKOFF_MS = 5_000;
+
+/**
+ * Brings a queue's messages to a function, as Lambda's event source mapping does: pollers receive a batch, invoke the
+ * function with it, delete what succeeded and leave the rest to its visibility timeout. There is one poller while there
+ * is little to do; as long as all are at work another is added, and idle ones end.
+ * @see https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+ */
+export function startEventSource(options: EventSourceOptions): EventSource {
+  const { maximumConcurrency, growEveryMs = GROW_EVERY_MS } = options;
+  const ended = new AbortController();
+  let pollers = 0;
+  let waiting = 0;
+  let running = 0;
+
+  async function poll(): Promise<void> {
+    pollers += 1;
+    try {
+      while (!ended.signal.aborted) {
+        waiting += 1;
+        const messages = await receive(options, ended.signal).finally(() => {
+          waiting -= 1;
+        });
+        if (messages.length === 0) {
+          if (pollers > 1) return;
+          continue;
+        }
+        const records = messages.map((message) => recordOf(message, options.queueArn));
+        for (const event of eventsOf(records)) await serve(event);
+      }
+    } finally {
+      pollers -= 1;
+    }
+  }
+
+  async function serve(records: readonly SQSRecord[]): Promise<void> {
+    running += records.length;
+    try {
+      await deliver(options, records, ended.signal);
+    } finally {
+      running -= records.length;
+    }
+  }
+
+  void poll();
+  const growth = setInterval(() => {
+    if (waiting === 0 && pollers < maximumConcurrency) void poll();
+  }, growEveryMs);
+  growth.unref();
+
+  return {
+    pollers: () => pollers,
+    running: () => running,
+    close() {
+      clearInterval(growth);
+      ended.abort();
+    },
+  };
+}
+
+/** A batch, which may be empty; whatever keeps SQS from answering passes. */
+async function receive(options: EventSourceOptions, signal: AbortSignal): Promise<Message[]> {
+  const { client, queueUrl, batchSize, windowMs, waitSeconds = WAIT_SECONDS } = options;
+  const messages: Message[] = [];
+  // The window begins with the first message.
+  let windowEnds: number | undefined;
+  do {
+    const leftMs = windowEnds === undefined ? waitSeconds * 1000 : windowEnds - Date.now();
+    try {
+      const { Messages = [] } = await client.send(
+        new ReceiveMessageCommand({
+          QueueUrl: queueUrl,
+          MaxNumberOfMessages: Math.min(MAX_RECEIVED, batchSize - messages.length),
+          WaitTimeSeconds: Math.min(waitSeconds, Math.ceil(leftMs / 1000)),
+          MessageSystemAttributeNames: ['All'],
+          MessageAttributeNames: ['All'],
+        }),
+        { abortSignal: signal },
+      );
+      messages.push(...Messages);
+    } catch {
+      if (signal.aborted) break;
+      await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined);
+    }
+    if (messages.length > 0) windowEnds ??= Date.now() + windowMs;
+  } while (!signal.aborted && windowEnds !== undefined && messages.length < batchSize && Date.now() < windowEnds);
+  return signal.aborted ? [] : messages;
+}
+
+async function deliver(options: EventSourceOptions, records: readonly SQSRecord[], signal: AbortSignal): Promise<void> {
+  let failed: ReadonlySet<string>;
+  try {
+    const answer = await invoke(options, records, signal);
+    failed = options.partialFailures ? failuresIn(answer, records) : new Set();
+  } catch {
+    // It threw, ran too long, lost its process, or was never invoked: its log says so, and the batch comes back.
+    return;
+  }
+  const done = records.filter(({ messageId }) => !failed.has(messageId));
+  for (let first = 0; first < done.length; first += MAX_RECEIVED) {
+    await remove(options, done.slice(first, first + MAX_RECEIVED));
+  }
+}
+
+/**
+ * Invokes the function with a batch, again and again while Lambda throttles and the batch is invisible to others.
+ * @throws LambdaServiceError when it was throttled for that long; FunctionError when the function failed
+ */
+async function invoke(
+  { client, queueUrl, function: name, runner }: EventSourceOptions,
+  records: readonly SQSRecord[],
+  signal: AbortSignal,
+): Promise<string> {
+  const receivedAt = Date.now();
+  let visibilityMs: number | undefined;
+  for (let backoffMs = 100; ; backoffMs = Math.min(2 * backoffMs, MAX_BACKOFF_MS)) {
+    try {
+      const { body, failure } = await runner.invoke(name, JSON.stringify({ Records: records }));
+      const answer = await text(body);
+      const error = failure();
+      if (error !== undefined) throw error;
+      return answer;
+    } catch (error) {
+      if (!(error instanceof LambdaServiceError && error.type === 'TooManyRequestsException')) throw error;
+      visibilityMs ??= await visibilityOf(client, queueUrl);
+      if (Date.now() + backoffMs >= receivedAt + visibilityMs) throw error;
+      await sleep(backoffMs * (0.5 + Math.random() / 2), undefined, { signal });
+    }
+  }
+}
+
+async function visibilityOf(client: SQSClient, QueueUrl: string): Promise<number> {
+  const { Attributes } = await client.send(
+    new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['VisibilityTimeout'] }),
+  );
+  return Number(Attributes?.VisibilityTimeout ?? 0) * 1000;
+}
+
+/** A message that can't be deleted comes again, which its function has to expect anyway. */
+async function remove({ client, queueUrl }: EventSourceOptions, records: readonly SQSRecord[]): Promise<void> {
+  const Entries = records.map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle }));
+  await client.send(new DeleteMessageBatchCommand({ QueueUrl: queueUrl, Entries })).catch(() => undefined);
+}

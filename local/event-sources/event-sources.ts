@@ -1,0 +1,38 @@
+import { SQSClient } from '@aws-sdk/client-sqs';
+import { ACCOUNT_ID } from '../lambda/function.ts';
+import type { Runner } from '../lambda/runner.ts';
+import type { References } from '../service/references.ts';
+import type { Service } from '../service/service.ts';
+import { startEventSource } from './event-source.ts';
+
+export interface EventSources {
+  /** Messages that functions are at work on. */
+  running(): number;
+  close(): void;
+}
+
+/** What a mapping that names no maximum may have: more than a laptop can serve at once. */
+const MAXIMUM_CONCURRENCY = 100;
+
+/** Starts the event source mappings that the service defines. Their queues must be there. */
+export function startEventSources(
+  service: Service,
+  references: References,
+  queuesUrl: string,
+  runner: Pick<Runner, 'invoke'>,
+): EventSources {
+  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
+  const client = new SQSClient({ endpoint: queuesUrl, region: service.region, credentials });
+  const sources = service.eventSources.map(({ arn, maximumConcurrency = MAXIMUM_CONCURRENCY, ...source }) => {
+    const queueArn = String(references.resolve(arn, `functions.${source.function}.events.sqs.arn`));
+    const queueUrl = `${queuesUrl}/${ACCOUNT_ID}/${queueArn.slice(queueArn.lastIndexOf(':') + 1)}`;
+    return startEventSource({ ...source, maximumConcurrency, queueArn, queueUrl, client, runner });
+  });
+  return {
+    running: () => sources.reduce((sum, source) => sum + source.running(), 0),
+    close() {
+      for (const source of sources) source.close();
+      client.destroy();
+    },
+  };
+}

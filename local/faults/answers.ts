@@ -1,0 +1,78 @@
+import { randomUUID } from 'node:crypto';
+
+/** A stand-in that faults can be put in front of. */
+export type FaultyService = 'dynamodb' | 'sqs' | 'kms' | 's3';
+
+/** What a service answers when it refuses a request that it has not carried out. */
+export interface FaultAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+interface Wording {
+  readonly status: number;
+  /** As it stands in `__type`, or as S3's `Code`. */
+  readonly type: string;
+  readonly message: string;
+}
+
+const WORDINGS: Readonly<Record<FaultyService, { readonly throttled: Wording; readonly failed: Wording }>> = {
+  dynamodb: {
+    throttled: {
+      status: 400,
+      type: 'com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException',
+      message: 'The level of configured provisioned throughput for the table was exceeded.',
+    },
+    failed: {
+      status: 500,
+      type: 'com.amazonaws.dynamodb.v20120810#InternalServerError',
+      message: 'The request processing has failed because of an unknown error, exception or failure.',
+    },
+  },
+  sqs: {
+    throttled: {
+      status: 400,
+      type: 'com.amazonaws.sqs#RequestThrottled',
+      message: 'The request was denied due to request throttling.',
+    },
+    failed: {
+      status: 503,
+      type: 'com.amazonaws.sqs#ServiceUnavailable',
+      message: 'Service is temporarily unavailable.',
+    },
+  },
+  kms: {
+    throttled: { status: 400, type: 'ThrottlingException', message: 'Rate exceeded' },
+    failed: {
+      status: 500,
+      type: 'KMSInternalException',
+      message: 'The request was rejected because an internal exception occurred.',
+    },
+  },
+  s3: {
+    throttled: { status: 503, type: 'SlowDown', message: 'Please reduce your request rate.' },
+    failed: { status: 500, type: 'InternalError', message: 'We encountered an internal error. Please try again.' },
+  },
+};
+
+const JSON_TYPES: Readonly<Record<Exclude<FaultyService, 's3'>, string>> = {
+  dynamodb: 'application/x-amz-json-1.0',
+  sqs: 'application/x-amz-json-1.0',
+  kms: 'application/x-amz-json-1.1',
+};
+
+/** A refusal in the words and the shape of the service's own protocol. */
+export function faultAnswer(service: FaultyService, kind: 'throttled' | 'failed'): FaultAnswer {
+  const { status, type, message } = WORDINGS[service][kind];
+  const requestId = randomUUID();
+  if (service === 's3') {
+    const body = `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${type}</Code><Message>${message}</Message><RequestId>${requestId}</RequestId></Error>`;
+    return { status, headers: { 'content-type': 'application/xml', 'x-amz-request-id': requestId }, body };
+  }
+  return {
+    status,
+    headers: { 'content-type': JSON_TYPES[service], 'x-amzn-requestid': requestId },
+    body: JSON.stringify({ __type: type, message }),
+  };
+}

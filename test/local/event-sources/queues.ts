@@ -1,0 +1,116 @@
+import { GetQueueAttributesCommand, SendMessageBatchCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import {
+  type EventSource,
+  type EventSourceOptions,
+  startEventSource,
+} from '../../../local/event-sources/event-source.ts';
+import type { RunnerOptions } from '../../../local/lambda/runner.ts';
+import { type Queues, startQueues } from '../../../local/queues.ts';
+import { createReferences } from '../../../local/service/references.ts';
+import type { Service } from '../../../local/service/service.ts';
+import { closeAfterwards, functionOf, testRunner } from '../runners.ts';
+
+const REGION = 'eu-west-1';
+export const QUEUE_ARN = `arn:aws:sqs:${REGION}:000000000000:work`;
+
+/** A record as the function `queue` logged it. */
+export interface LoggedRecord {
+  readonly messageId: string;
+  readonly receiptHandle: string;
+  readonly body: string;
+  readonly attributes: Readonly<Record<string, string>>;
+  /** Of the process that got it. */
+  readonly pid: number;
+  /** How many were in its batch. */
+  readonly of: number;
+}
+
+export interface MappedQueue extends EventSource {
+  readonly client: SQSClient;
+  readonly queueUrl: string;
+  readonly queues: Queues;
+  readonly runner: Awaited<ReturnType<typeof testRunner>>;
+  /** What the function was given so far, in the order of its log. */
+  records(): LoggedRecord[];
+  /** Sends one message for each, in batches. */
+  send(orders: readonly object[]): Promise<void>;
+  /** Messages that wait, and messages that somebody has. */
+  depth(): Promise<{ readonly visible: number; readonly inFlight: number }>;
+}
+
+/** A service that has nothing but a queue. */
+function serviceWith(queue: Readonly<Record<string, unknown>>): Service {
+  return {
+    name: 'test',
+    stage: 'local',
+    region: REGION,
+    functions: [],
+    routes: [],
+    schedules: [],
+    eventSources: [],
+    gatewayResponses: [],
+    binaryMediaTypes: [],
+    resources: { Work: { Type: 'AWS::SQS::Queue', Properties: queue } },
+  };
+}
+
+/** A queue whose messages the function `queue` gets. */
+export async function mappedQueue({
+  visibilitySeconds = 30,
+  runner: runnerOptions = {},
+  ...options
+}: {
+  readonly visibilitySeconds?: number;
+  readonly runner?: Partial<RunnerOptions>;
+} & Partial<Omit<EventSourceOptions, 'runner'>> = {}): Promise<MappedQueue> {
+  const queues = closeAfterwards(await startQueues({ region: REGION }));
+  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
+  const client = new SQSClient({ endpoint: queues.url, region: REGION, credentials });
+  closeAfterwards({ close: () => client.destroy() });
+  const queueUrl = `${queues.url}/000000000000/work`;
+  const service = serviceWith({ QueueName: 'work', VisibilityTimeout: visibilitySeconds });
+  await queues.create(service, createReferences(service, queues.url));
+  const runner = await testRunner({ functions: [functionOf('queue')], ...runnerOptions });
+  const source = startEventSource({
+    function: 'queue',
+    queueUrl,
+    queueArn: QUEUE_ARN,
+    batchSize: 10,
+    windowMs: 0,
+    partialFailures: true,
+    maximumConcurrency: 10,
+    client,
+    runner,
+    growEveryMs: 20,
+    waitSeconds: 1,
+    ...options,
+  });
+  return closeAfterwards({
+    ...source,
+    client,
+    queueUrl,
+    queues,
+    runner,
+    records: () => runner.logs.flatMap(({ text }): LoggedRecord[] => (text.startsWith('{') ? [JSON.parse(text)] : [])),
+    async send(orders) {
+      for (let first = 0; first < orders.length; first += 10) {
+        const Entries = orders
+          .slice(first, first + 10)
+          .map((order, index) => ({ Id: String(index), MessageBody: JSON.stringify(order) }));
+        const [single] = Entries.length === 1 ? Entries : [];
+        await (single === undefined
+          ? client.send(new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries }))
+          : client.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: single.MessageBody })));
+      }
+    },
+    async depth() {
+      const { Attributes: found = {} } = await client.send(
+        new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ['All'] }),
+      );
+      return {
+        visible: Number(found.ApproximateNumberOfMessages),
+        inFlight: Number(found.ApproximateNumberOfMessagesNotVisible),
+      };
+    },
+  });
+}

@@ -1,0 +1,144 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DynamoDBClient, ListTablesCommand } from '@aws-sdk/client-dynamodb';
+import { CreateKeyCommand, KMSClient, ListAliasesCommand } from '@aws-sdk/client-kms';
+import { ListBucketsCommand, S3Client } from '@aws-sdk/client-s3';
+import { CreateQueueCommand, ListQueuesCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { describe, expect, it } from 'vitest';
+import type { FaultyService } from '../../../local/faults/answers.ts';
+import { type StartedFaults, startFaults } from '../../../local/faults/faults.ts';
+import type { Fault } from '../../../local/faults/proxy.ts';
+import { startKms } from '../../../local/kms/server.ts';
+import { startObjects } from '../../../local/objects.ts';
+import { startQueues } from '../../../local/queues.ts';
+import { startTables } from '../../../local/tables.ts';
+import { closeAfterwards, useCleanup } from '../runners.ts';
+
+useCleanup();
+
+const REGION = 'eu-west-1';
+const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
+
+async function faulty(seed = 1): Promise<StartedFaults> {
+  const dir = await mkdtemp(join(tmpdir(), 'lambent-'));
+  closeAfterwards({ close: () => rm(dir, { recursive: true, force: true }) });
+  const [tables, queues, kms, objects] = await Promise.all([
+    startTables({}),
+    startQueues({ region: REGION }),
+    startKms({ stateFile: join(dir, 'kms.json') }),
+    startObjects({ region: REGION }),
+  ]);
+  for (const part of [tables, queues, kms, objects]) closeAfterwards(part);
+  const targets = { dynamodb: tables.url, sqs: queues.url, kms: kms.url, s3: objects.url };
+  return closeAfterwards(await startFaults({ seed }, targets));
+}
+
+/** One request to each service, with a client that tries `maxAttempts` times. */
+function callsThrough({ urls }: StartedFaults, maxAttempts = 1): Record<FaultyService, () => Promise<unknown>> {
+  const options = (service: FaultyService) => ({ endpoint: urls[service], region: REGION, credentials, maxAttempts });
+  const dynamodb = new DynamoDBClient(options('dynamodb'));
+  const sqs = new SQSClient(options('sqs'));
+  const kms = new KMSClient(options('kms'));
+  const s3 = new S3Client(options('s3'));
+  for (const client of [dynamodb, sqs, kms, s3]) closeAfterwards({ close: () => client.destroy() });
+  return {
+    dynamodb: () => dynamodb.send(new ListTablesCommand({})),
+    sqs: () => sqs.send(new ListQueuesCommand({})),
+    kms: () => kms.send(new ListAliasesCommand({})),
+    s3: () => s3.send(new ListBucketsCommand({})),
+  };
+}
+
+const SERVICES: readonly FaultyService[] = ['dynamodb', 'sqs', 'kms', 's3'];
+
+describe('faults', () => {
+  it('are none unless they are asked for', async () => {
+    const faults = await faulty();
+    const calls = callsThrough(faults);
+    for (const service of SERVICES) await calls[service]();
+    expect(faults.counts().sqs).toEqual({ requests: 1, throttled: 0, failed: 0, cutBefore: 0, cutAfter: 0 });
+  });
+
+  it.each([
+    { service: 'dynamodb', fault: 'throttled', name: 'ProvisionedThroughputExceededException', status: 400 },
+    { service: 'dynamodb', fault: 'failed', name: 'InternalServerError', status: 500 },
+    { service: 'sqs', fault: 'throttled', name: 'RequestThrottled', status: 400 },
+    { service: 'sqs', fault: 'failed', name: 'ServiceUnavailable', status: 503 },
+    { service: 'kms', fault: 'throttled', name: 'ThrottlingException', status: 400 },
+    { service: 'kms', fault: 'failed', name: 'KMSInternalException', status: 500 },
+    { service: 's3', fault: 'throttled', name: 'SlowDown', status: 503 },
+    { service: 's3', fault: 'failed', name: 'InternalError', status: 500 },
+  ] as const)("are what AWS's client for $service knows as $name", async ({ service, fault, name, status }) => {
+    const faults = await faulty();
+    faults.set(service, { [fault]: 1 });
+    const failure = callsThrough(faults)[service]();
+    await expect(failure).rejects.toMatchObject({ name, $metadata: { httpStatusCode: status } });
+  });
+
+  it.each(SERVICES)('that cut connections are nothing that %s answered', async (service) => {
+    const faults = await faulty();
+    const call = callsThrough(faults)[service];
+    for (const fault of ['cutBefore', 'cutAfter'] as const) {
+      faults.set(service, { [fault]: 1 });
+      await expect(call()).rejects.toMatchObject({ code: 'ECONNRESET' });
+    }
+  });
+
+  it.each(['throttled', 'failed', 'cutBefore', 'cutAfter'] as const)(
+    'are retried by the client when they are passing: %s',
+    async (fault) => {
+      const faults = await faulty();
+      for (const service of SERVICES) faults.set(service, { [fault]: 0.4 });
+      const calls = callsThrough(faults, 10);
+      for (const service of SERVICES) await calls[service]();
+      for (const service of SERVICES) expect(faults.counts()[service].requests).toBeGreaterThanOrEqual(1);
+    },
+  );
+
+  it.each([
+    { fault: 'throttled', carriedOut: false },
+    { fault: 'failed', carriedOut: false },
+    { fault: 'cutBefore', carriedOut: false },
+    { fault: 'cutAfter', carriedOut: true },
+  ] as const)('leave a request carried out or not as they say: $fault', async ({ fault, carriedOut }) => {
+    const faults = await faulty();
+    const options = { region: REGION, credentials, maxAttempts: 1 };
+    const sqs = new SQSClient({ ...options, endpoint: faults.urls.sqs });
+    const kms = new KMSClient({ ...options, endpoint: faults.urls.kms });
+    faults.set('sqs', { [fault]: 1 });
+    faults.set('kms', { [fault]: 1 });
+    await expect(sqs.send(new CreateQueueCommand({ QueueName: 'made' }))).rejects.toThrow();
+    await expect(kms.send(new CreateKeyCommand({}))).rejects.toThrow();
+    faults.set('sqs', {});
+    const { QueueUrls = [] } = await sqs.send(new ListQueuesCommand({}));
+    expect(QueueUrls).toHaveLength(carriedOut ? 1 : 0);
+    sqs.destroy();
+    kms.destroy();
+  });
+
+  it('meet the share of requests that was asked for, and the same ones for the same seed', async () => {
+    const met = async (seed: number) => {
+      const faults = await faulty(seed);
+      faults.set('kms', { throttled: 0.2, cutBefore: 0.1 });
+      const call = callsThrough(faults).kms;
+      const outcomes: string[] = [];
+      for (let count = 0; count < 200; count += 1) {
+        outcomes.push(
+          await call().then(
+            () => 'ok',
+            (error: Error) => error.name,
+          ),
+        );
+      }
+      return { outcomes, counts: faults.counts().kms };
+    };
+    const [first, again, other] = [await met(7), await met(7), await met(8)];
+    const share = (fault: Fault) => first.counts[fault] / first.counts.requests;
+    expect(share('throttled')).toBeGreaterThan(0.1);
+    expect(share('throttled')).toBeLessThan(0.3);
+    expect(share('cutBefore')).toBeGreaterThan(0.03);
+    expect(again.outcomes).toEqual(first.outcomes);
+    expect(other.outcomes).not.toEqual(first.outcomes);
+  });
+});

@@ -1,16 +1,21 @@
 /**
- * `npm run bench [-- cold|warm|first-token …] [--quick] [--runs N] [--json FILE] [--publish]`: measures, prints each
+ * `npm run bench [-- cold|warm|first-token|seal|jobs|burst|session|cost …] [--quick] [--runs N] [--json FILE] [--publish]`: measures, prints each
  * figure beside its floor or its peer, and keeps everything as JSON. Ends with 1 when a budget is missed.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { benchBurst } from './burst.ts';
 import { benchCold } from './cold.ts';
+import { benchCost } from './cost.ts';
 import { benchFirstToken } from './first-token.ts';
+import { benchJobs } from './jobs.ts';
 import { thisMachine } from './machine.ts';
 import { publish } from './report/page.ts';
 import { isMet, type Record, type Report } from './report/report.ts';
 import { toText } from './report/text.ts';
+import { benchSeal } from './seal.ts';
+import { benchSession } from './session.ts';
 import { benchWarm } from './warm.ts';
 
 const PAGES = join(import.meta.dirname, '../docs/benchmarks');
@@ -27,7 +32,17 @@ const BENCHMARKS: Readonly<{ [name: string]: (effort: Effort) => Promise<Report>
   warm: ({ quick, runs }) =>
     benchWarm({ rounds: runs ?? (quick ? 1 : 5), durationMs: quick ? 1_000 : 3_000, connections: [1, 10, 50] }),
   'first-token': ({ quick, runs }) =>
-    benchFirstToken({ rounds: runs ?? (quick ? 1 : 5), durationMs: quick ? 2_000 : 5_000, connections: [1, 10, 50] }),
+    benchFirstToken({
+      rounds: runs ?? (quick ? 1 : 5),
+      durationMs: quick ? 2_000 : 5_000,
+      streams: quick ? 10 : 120,
+      connections: [1, 10, 50],
+    }),
+  seal: ({ quick, runs }) => benchSeal({ rounds: runs ?? (quick ? 3 : 15), durationMs: quick ? 100 : 500 }),
+  jobs: ({ quick, runs }) => benchJobs({ rounds: runs ?? (quick ? 1 : 5), jobs: quick ? 100 : 1_000 }),
+  burst: ({ quick }) => benchBurst({ perSecond: quick ? 20 : 100, seconds: quick ? 10 : 30 }),
+  session: ({ quick, runs }) => benchSession({ rounds: runs ?? (quick ? 1 : 5), calls: quick ? 10 : 50 }),
+  cost: ({ quick }) => benchCost({ jobs: quick ? 50 : 500 }),
 };
 
 async function main(): Promise<void> {

@@ -45,7 +45,7 @@ export async function benchCold({ runs }: ColdOptions): Promise<Report> {
     const times = await interleave(all, runs, coldStart);
     return toReport([...times].map(([{ label }, ms]) => ({ label, ms })));
   } finally {
-    await rm(folder, { recursive: true });
+    await rm(folder, { recursive: true, force: true });
   }
 }
 

@@ -4,16 +4,20 @@ import { chatBody } from './sides/events.ts';
 import { MODEL } from './sides/functions.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './sides/portkey.ts';
 import { DIRECT, type Side, withSides } from './sides/sides.ts';
-import { interleave, median, quantile } from './statistics.ts';
+import { interleave, quantile } from './statistics.ts';
 
 /** A stream as a fast hosted model paces it: 50 tokens a second. */
 const PACE = { tokens: 20, intervalMs: 20 };
+/** How long such a stream takes, with some room. */
+const STREAM_MS = 1.1 * PACE.tokens * PACE.intervalMs;
 
 export interface FirstTokenOptions {
   /** How often each side is measured, in turn with the others. */
   readonly rounds: number;
-  /** Milliseconds of each measurement that count. */
+  /** Milliseconds of each measurement that count, at least. */
   readonly durationMs: number;
+  /** Streams that a side must have had in all rounds together; a p99 over fewer than a hundred is no p99. */
+  readonly streams: number;
   /** Streams at once. */
   readonly connections: readonly number[];
 }
@@ -27,10 +31,12 @@ interface Result {
 }
 
 /** Measures how long the first token of a stream travels from the upstream's hand to the client's. */
-export async function benchFirstToken({ rounds, durationMs, connections }: FirstTokenOptions): Promise<Report> {
+export async function benchFirstToken(options: FirstTokenOptions): Promise<Report> {
+  const { rounds, connections } = options;
   const results = await withSides(PACE, async (sides) => {
     const all: Result[] = [];
     for (const count of connections) {
+      const durationMs = Math.max(options.durationMs, (options.streams / rounds / count) * STREAM_MS);
       const travels = await interleave(sides, rounds, (side) => measure(side, count, durationMs));
       for (const [{ label }, measured] of travels) all.push(summarize(label, count, measured));
     }
@@ -56,8 +62,8 @@ function summarize(side: string, connections: number, rounds: readonly (readonly
   return {
     side,
     connections,
-    p50: median(rounds.map((travels) => quantile(travels, 0.5))),
-    p99: median(rounds.map((travels) => quantile(travels, 0.99))),
+    p50: quantile(rounds.flat(), 0.5),
+    p99: quantile(rounds.flat(), 0.99),
     streams: rounds.flat().length,
   };
 }
@@ -72,7 +78,7 @@ function toReport(results: readonly Result[], connections: readonly number[], ro
       `Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it hands on the first event. The sides are those of the warm benchmark.`,
     ],
     tables: connections.map((count) => ({
-      caption: `${count} stream${count === 1 ? '' : 's'} at once: milliseconds, median of ${rounds} interleaved rounds`,
+      caption: `${count} stream${count === 1 ? '' : 's'} at once: milliseconds, over the streams of ${rounds} interleaved rounds`,
       columns: ['side', 'p50', 'p99', '× direct, p50', 'streams'],
       rows: results
         .filter((result) => result.connections === count)

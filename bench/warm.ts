@@ -81,6 +81,17 @@ function compare(all: Map<Side, Round[]>): Result[] {
   });
 }
 
+/** Why the budget is missed where it is, and what a laptop's figures leave out. */
+function limitsOf(measured: Measured): string[] {
+  const lone = measured.find(({ setting }) => !setting.streamed && setting.connections === 1)?.results ?? [];
+  const share = lone.length === 0 ? Number.NaN : find(lone, PROXY).addedP50 / find(lone, PORTKEY).addedP50;
+  return [
+    `**Buffered requests.** With one connection, a \`node:http\` proxy that looks at nothing already adds ${formatNumber(share)} of what Portkey’s gateway adds: two more passes of a request and an answer through Node’s HTTP are most of what any gateway on it costs. ${share > SHARE_OF_PORTKEY ? 'That alone is above the budget: here no gateway on `node:http` can keep it, whatever it does or leaves undone. ' : ''}“Over proxy ÷ Portkey” compares what code can change.`,
+    '**The whole local cloud.** As in AWS, each request at a time has a process of the function to itself, and an authorizer in a process of its own. At 10 and 50 connections that is as many processes for a handful of cores to switch between, and every request passes a front, the Runtime API in both directions, and the function. In AWS each of these processes has processor time of its own and the front is API Gateway’s: what a laptop shows at 10 and 50 connections is its cores, shared, and no figure of a deployment.',
+    '**Streams.** A lone stream’s first byte keeps the budget by far, because of Portkey’s pause. With the cores busy, time to the first byte is time in the queue for them.',
+  ];
+}
+
 type Measured = readonly { readonly setting: Setting; readonly results: readonly Result[] }[];
 
 function toReport(measured: Measured, rounds: number, durationMs: number): Report {
@@ -95,6 +106,7 @@ function toReport(measured: Measured, rounds: number, durationMs: number): Repor
     ],
     tables: measured.map((entry) => toTable(entry, rounds, durationMs)),
     budgets: measured.flatMap(toBudgets),
+    limits: limitsOf(measured),
     charts: [false, true].map((streamed) => toChart(measured, streamed)),
     data: measured,
   };

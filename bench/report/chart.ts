@@ -1,6 +1,6 @@
-import { type Chart, formatNumber } from './report.ts';
+import { type BarChart, type Chart, formatNumber, type LineChart } from './report.ts';
+import { COLOURS, document, text, WIDTH } from './svg.ts';
 
-const WIDTH = 760;
 /** Of a character of a label, on average, with room for wide ones. */
 const CHARACTER_WIDTH = 7.2;
 const VALUE_WIDTH = 90;
@@ -8,14 +8,20 @@ const BAR_HEIGHT = 18;
 const BAR_GAP = 5;
 const GROUP_GAP = 20;
 const TOP = 44;
-/** Told apart by people who don't tell red from green, and on light and dark pages (Okabe and Ito's palette). */
-const COLOURS = ['#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#999999'];
+/** Of a line chart's plane, and what is left around it for its numbers. */
+const PLANE_HEIGHT = 240;
+const LEFT = 56;
+const RIGHT = 16;
+
+/** Draws a chart as an SVG document. */
+export function toSvg(chart: Chart): string {
+  return 'series' in chart ? drawLines(chart) : drawBars(chart);
+}
 
 /**
- * Draws a chart as an SVG document: horizontal bars in labelled groups, each group on a scale of its own, the value written
- * at each bar's end, the same side in the same colour in every group.
+ * Horizontal bars in labelled groups, each group on a scale of its own, the value written at each bar's end, the same side in the same colour in every group.
  */
-export function toSvg({ title, unit, groups }: Chart): string {
+function drawBars({ title, unit, groups }: BarChart): string {
   const labels = [...new Set(groups.flatMap(({ bars }) => bars.map(({ label }) => label)))];
   const labelWidth = Math.max(0, ...labels.map(({ length }) => length)) * CHARACTER_WIDTH + 8;
   const shapes: string[] = [];
@@ -37,18 +43,34 @@ export function toSvg({ title, unit, groups }: Chart): string {
     }
     y += GROUP_GAP;
   }
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y}" width="${WIDTH}" height="${y}" role="img" aria-label="${escapeXml(title)}">
-<style>svg { background: #fff } text { font: 13px system-ui, sans-serif; fill: #222 }</style>
-${text(0, 20, title, 'font-weight="bold" font-size="15"')}
-${shapes.join('\n')}
-</svg>
-`;
+  return document(title, y, shapes);
 }
 
-function text(x: number, y: number, content: string, attributes = ''): string {
-  return `<text x="${x.toFixed(1)}" y="${y}" ${attributes}>${escapeXml(content)}</text>`;
-}
-
-function escapeXml(content: string): string {
-  return content.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
+/** A line for each series over seconds, all on one scale. */
+function drawLines({ title, unit, series }: LineChart): string {
+  const points = series.flatMap((each) => each.points);
+  const lastSecond = Math.max(1, ...points.map(({ seconds }) => seconds));
+  const highest = Math.max(1, ...points.map(({ value }) => value));
+  const x = (seconds: number) => LEFT + (seconds / lastSecond) * (WIDTH - LEFT - RIGHT);
+  const y = (value: number) => TOP + PLANE_HEIGHT * (1 - value / highest);
+  const shapes: string[] = [];
+  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+    const [height, time] = [y(highest * share), x(lastSecond * share)];
+    shapes.push(
+      `<line x1="${LEFT}" y1="${height}" x2="${WIDTH - RIGHT}" y2="${height}" stroke="#ddd"/>`,
+      text(LEFT - 6, height + 4, formatNumber(Math.round(highest * share)), 'text-anchor="end"'),
+      text(time, TOP + PLANE_HEIGHT + 20, `${formatNumber(Math.round(lastSecond * share))} s`, 'text-anchor="middle"'),
+    );
+  }
+  series.forEach(({ label, points: line }, index) => {
+    const colour = COLOURS[index % COLOURS.length];
+    const path = line.map(({ seconds, value }) => `${x(seconds).toFixed(1)},${y(value).toFixed(1)}`).join(' ');
+    const legend = TOP + PLANE_HEIGHT + 46 + index * 20;
+    shapes.push(
+      `<polyline points="${path}" fill="none" stroke="${colour}" stroke-width="2"/>`,
+      `<rect x="${LEFT}" y="${legend - 10}" width="12" height="12" fill="${colour}"/>`,
+      text(LEFT + 20, legend, `${label}, ${unit}`),
+    );
+  });
+  return document(title, TOP + PLANE_HEIGHT + 46 + series.length * 20, shapes);
 }

@@ -24,6 +24,7 @@ function toMarkdown({ machine, date, report }: Record, pictures: readonly string
     ...report.tables.map(tableMarkdown),
     ...(report.budgets.length > 0 ? ['## Budgets'] : []),
     report.budgets.map((budget) => `- ${formatBudget(budget)}`).join('\n'),
+    ...(report.limits === undefined ? [] : ['## What limits it', ...report.limits]),
   ];
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
 }

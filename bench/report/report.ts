@@ -25,8 +25,10 @@ export interface Table {
   readonly rows: readonly (readonly string[])[];
 }
 
+export type Chart = BarChart | LineChart;
+
 /** Horizontal bars in groups, all of one unit. */
-export interface Chart {
+export interface BarChart {
   readonly title: string;
   readonly unit: string;
   readonly groups: readonly { readonly label: string; readonly bars: readonly Bar[] }[];
@@ -35,6 +37,19 @@ export interface Chart {
 export interface Bar {
   readonly label: string;
   readonly value: number;
+}
+
+/** Values over time, all of one unit. */
+export interface LineChart {
+  readonly title: string;
+  readonly unit: string;
+  readonly series: readonly Series[];
+}
+
+export interface Series {
+  readonly label: string;
+  /** In order of time. */
+  readonly points: readonly { readonly seconds: number; readonly value: number }[];
 }
 
 /** What a benchmark found. */
@@ -47,6 +62,8 @@ export interface Report {
   readonly tables: readonly Table[];
   readonly budgets: readonly Budget[];
   readonly charts: readonly Chart[];
+  /** Paragraphs below the figures: what keeps them from being better, and what was left as it is and why. */
+  readonly limits?: readonly string[];
   /** Every value that was measured, for whoever wants to look closer. */
   readonly data: unknown;
 }

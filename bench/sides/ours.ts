@@ -19,7 +19,7 @@ export interface Ours extends AsyncDisposable {
 export async function startOurs(upstream: string): Promise<Ours> {
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
-  started.defer(() => rm(folder, { recursive: true }));
+  started.defer(() => rm(folder, { recursive: true, force: true }));
   const models = await writeHostedModels(folder, upstream);
   const bundles = await bundleFunctions({ outDir: join(folder, 'bundles'), models });
   const chat = bundles.find(({ name }) => name === 'chat');

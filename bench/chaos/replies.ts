@@ -1,0 +1,80 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CreateQueueCommand, DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import * as v from 'valibot';
+import { ACCOUNT_ID } from '../../local/lambda/function.ts';
+
+/** What came back on the reply queue. */
+export interface Replies {
+  /** The alias that messages name it by. */
+  readonly alias: string;
+  /** Different answers by id: more than one is a job that was committed twice. */
+  readonly answers: ReadonlyMap<string, ReadonlySet<string>>;
+  /** Answers, repetitions included. */
+  received(): number;
+  /** Creates the queue, also after SQS has forgotten it. */
+  create(): Promise<void>;
+  close(): void;
+}
+
+const NAME = 'chaos-answers';
+
+/** What functions know the reply queue by: only its path matters where an endpoint is set. */
+export const REPLY_QUEUES = JSON.stringify({ chaos: `http://sqs.localhost/${ACCOUNT_ID}/${NAME}` });
+
+const answerSchema = v.object({ id: v.string(), status: v.string(), response: v.unknown() });
+
+/** Reads the reply queue, as a program that waits for its answers does. */
+export function readReplies(endpoint: string): Replies {
+  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
+  const client = new SQSClient({ region: 'eu-west-1', endpoint, credentials });
+  const QueueUrl = `${endpoint}/${ACCOUNT_ID}/${NAME}`;
+  const answers = new Map<string, Set<string>>();
+  const ended = new AbortController();
+  let received = 0;
+
+  async function read(): Promise<void> {
+    while (!ended.signal.aborted) {
+      try {
+        const { Messages = [] } = await client.send(
+          new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 5 }),
+          { abortSignal: ended.signal },
+        );
+        for (const { Body } of Messages) note(Body ?? '');
+        const Entries = Messages.map(({ ReceiptHandle }, index) => ({ Id: String(index), ReceiptHandle }));
+        if (Entries.length > 0) await client.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
+      } catch {
+        await sleep(200);
+      }
+    }
+  }
+
+  function note(body: string): void {
+    const answer = v.safeParse(answerSchema, JSON.parse(body));
+    if (!answer.success) return;
+    received += 1;
+    const { id, status, response } = answer.output;
+    const different = answers.get(id) ?? new Set();
+    answers.set(id, different.add(JSON.stringify([status, response])));
+  }
+
+  let reading = false;
+  return {
+    alias: 'chaos',
+    answers,
+    received: () => received,
+    async create() {
+      for (let created = false; !created && !ended.signal.aborted; ) {
+        created = await client.send(new CreateQueueCommand({ QueueName: NAME })).then(
+          () => true,
+          () => sleep(50, false),
+        );
+      }
+      if (!reading) void read();
+      reading = true;
+    },
+    close() {
+      ended.abort();
+      client.destroy();
+    },
+  };
+}

@@ -1,0 +1,172 @@
+import type { Faults } from '../../local/faults/faults.ts';
+import { quantile } from '../statistics.ts';
+import type { ChaosOptions } from './experiment.ts';
+import type { Entry, Ledger } from './ledger.ts';
+import type { Produced } from './producers.ts';
+import type { Replies } from './replies.ts';
+import type { Shown, TableState } from './state.ts';
+import type { Torments } from './torment.ts';
+import type { ChaosUpstream } from './upstream.ts';
+
+/** All that was seen of an experiment. */
+export interface Evidence {
+  readonly options: ChaosOptions;
+  readonly seconds: number;
+  readonly produced: Produced;
+  readonly ledger: Ledger;
+  readonly torments: Torments;
+  readonly upstream: Pick<ChaosUpstream, 'calls' | 'counts' | 'of'>;
+  readonly replies: Pick<Replies, 'answers' | 'received'>;
+  readonly faults: ReturnType<Faults['counts']> | undefined;
+  readonly table: TableState;
+  readonly shown: Shown;
+}
+
+/** What became of all jobs. */
+export interface Findings {
+  readonly options: Omit<ChaosOptions, 'onProgress'>;
+  readonly seconds: number;
+  readonly jobsPerSecond: number;
+  readonly accepted: { readonly begun: number; readonly total: number; readonly http: number; readonly queue: number };
+  readonly completed: number;
+  /** Ended otherwise, by status and error code. */
+  readonly failed: Readonly<Record<string, number>>;
+  /** Accepted, and neither ended nor there at all. */
+  readonly lost: number;
+  /** Accepted, and still not ended when nothing happened any more. */
+  readonly pending: number;
+  /** More than one terminal write, another state after the end, or two different answers. */
+  readonly committedTwice: number;
+  /** Ended otherwise than completed though fewer than three attempts were killed or cut. */
+  readonly failedByThrottling: number;
+  /** What the ledger saw end and the table says otherwise. */
+  readonly disagreements: number;
+  readonly shown: Shown;
+  /** Ended jobs that somebody is still to be told of. */
+  readonly untold: number;
+  /** Messages that SQS forgot before they were jobs, and that were sent again. */
+  readonly forgottenByQueue: number;
+  /** Jobs of HTTP requests whose caller never heard of them, and asked again. */
+  readonly unclaimedJobs: number;
+  readonly httpRefusals: number;
+  readonly replies: { readonly received: number; readonly jobs: number };
+  readonly modelCalls: { readonly total: number; readonly begun: number; readonly wasted: number };
+  readonly upstream: ReturnType<ChaosUpstream['counts']>;
+  readonly claims: number;
+  readonly releases: number;
+  readonly holdersKilled: number;
+  readonly holdersGone: number;
+  readonly kills: Torments['kills'];
+  readonly queueRestarts: number;
+  readonly recoveryMs: { readonly count: number; readonly p50: number | null; readonly p99: number | null };
+  readonly faults: Evidence['faults'];
+}
+
+/** As many as a job may have; one with fewer must not fail. */
+const MAX_ATTEMPTS = 3;
+
+/** Draws the conclusions. */
+export function judge(evidence: Evidence): Findings {
+  const { options, seconds, produced, ledger, torments, upstream, replies, table, shown, faults } = evidence;
+  const { onProgress: _, ...plainOptions } = options;
+  const entries = [...ledger.entries.values()];
+  const of = (id: string): Entry | undefined => ledger.entries.get(id);
+  const ids = [...produced.accepted.keys()];
+  const statusOf = (id: string) => table.statuses.get(id);
+  const isOpen = (id: string) => ['queued', 'in_progress'].includes(statusOf(id) ?? '');
+  const otherwise = ids.filter((id) => of(id)?.end !== undefined && of(id)?.end?.status !== 'completed');
+  const sum = (field: 'claims' | 'releases' | 'killed' | 'abandoned') =>
+    entries.reduce((total, entry) => total + entry[field], 0);
+  const jobs = new Set(produced.accepted.values());
+  const begun = [...jobs].reduce((total, job) => total + upstream.of(job).begun, 0);
+  const completed = ids.filter((id) => of(id)?.end?.status === 'completed').length;
+  const recoveries = ledger.recoveriesMs;
+  return {
+    options: plainOptions,
+    seconds,
+    jobsPerSecond: completed / seconds,
+    accepted: { begun: produced.begun, total: ids.length, http: produced.http, queue: produced.queue },
+    completed,
+    failed: counted(otherwise.map((id) => `${of(id)?.end?.status} ${of(id)?.end?.errorCode ?? ''}`.trim())),
+    lost: ids.filter((id) => statusOf(id) === undefined).length,
+    pending: ids.filter(isOpen).length,
+    committedTwice:
+      entries.filter(({ ends, changedAfterEnd }) => ends > 1 || changedAfterEnd > 0).length +
+      [...replies.answers.values()].filter(({ size }) => size > 1).length,
+    failedByThrottling: otherwise.filter((id) => {
+      const { cut } = upstream.of(produced.accepted.get(id) ?? -1);
+      return (of(id)?.killed ?? 0) + cut < MAX_ATTEMPTS;
+    }).length,
+    disagreements: entries.filter(({ id, end }) => end !== undefined && end.status !== statusOf(id)).length,
+    shown,
+    untold: table.untold,
+    forgottenByQueue: produced.forgotten,
+    unclaimedJobs: entries.filter(({ id }) => !produced.accepted.has(id)).length,
+    httpRefusals: produced.httpRefusals,
+    replies: { received: replies.received(), jobs: replies.answers.size },
+    modelCalls: { total: upstream.calls(), begun, wasted: begun - completed },
+    upstream: upstream.counts(),
+    claims: sum('claims'),
+    releases: sum('releases'),
+    holdersKilled: sum('killed'),
+    holdersGone: sum('abandoned'),
+    kills: torments.kills,
+    queueRestarts: torments.restarts.length,
+    recoveryMs: {
+      count: recoveries.length,
+      p50: recoveries.length === 0 ? null : Math.round(quantile(recoveries, 0.5)),
+      p99: recoveries.length === 0 ? null : Math.round(quantile(recoveries, 0.99)),
+    },
+    faults,
+  };
+}
+
+/** Whether every promise was kept. */
+export function isClean(findings: Findings): boolean {
+  const { lost, pending, committedTwice, failedByThrottling, disagreements, shown, accepted } = findings;
+  const broken = lost + pending + committedTwice + failedByThrottling + disagreements + shown.wrong;
+  return broken === 0 && accepted.total === accepted.begun;
+}
+
+/** The findings for a person. */
+export function describe(findings: Findings): string {
+  const { accepted, failed, kills, recoveryMs, modelCalls, options, faults } = findings;
+  const list = (counts: Readonly<Record<string, number>>) =>
+    Object.entries(counts)
+      .map(([name, count]) => `${name} ${count}`)
+      .join(', ') || 'none';
+  const seconds = (ms: number | null) => (ms === null ? '–' : `${(ms / 1000).toFixed(1)} s`);
+  const lines: [string, string | number][] = [
+    ['seed', options.seed],
+    ['accepted', `${accepted.total} of ${accepted.begun} (${accepted.http} by HTTP, ${accepted.queue} by the queue)`],
+    ['completed', `${findings.completed} in ${findings.seconds.toFixed(0)} s, ${findings.jobsPerSecond.toFixed(1)}/s`],
+    ['failed', list(failed)],
+    ['lost', findings.lost],
+    ['still pending', findings.pending],
+    ['committed twice', findings.committedTwice],
+    ['failed by throttling alone', findings.failedByThrottling],
+    ['record and table disagree', findings.disagreements],
+    ['shown wrongly', `${findings.shown.wrong} of ${findings.shown.checked} asked for`],
+    ['forgotten by SQS, sent again', findings.forgottenByQueue],
+    ['HTTP requests refused, made again', findings.httpRefusals],
+    ['jobs whose caller never heard', findings.unclaimedJobs],
+    ['answers on the reply queue', `${findings.replies.received} of ${findings.replies.jobs} jobs`],
+    ['still to be told', findings.untold],
+    ['model calls', `${modelCalls.total}, ${modelCalls.begun} begun, ${modelCalls.wasted} wasted`],
+    ['processes killed', list(kills)],
+    ['jobs whose holder was killed', findings.holdersKilled],
+    ['jobs whose holder went otherwise', findings.holdersGone],
+    ['recovery', `p50 ${seconds(recoveryMs.p50)}, p99 ${seconds(recoveryMs.p99)} (${recoveryMs.count})`],
+    ['queues emptied', findings.queueRestarts],
+    ['claims, releases', `${findings.claims}, ${findings.releases}`],
+    ['upstream', list(findings.upstream)],
+    ...Object.entries(faults ?? {}).map(([service, counts]): [string, string] => [service, list(counts)]),
+  ];
+  return lines.map(([name, value]) => `${name.padEnd(34)}${value}`).join('\n');
+}
+
+function counted(names: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
+}

@@ -1,0 +1,183 @@
+import {
+  DYNAMODB_READS_PER_MILLION,
+  DYNAMODB_WRITES_PER_MILLION,
+  KMS_PER_MILLION,
+  LAMBDA_PER_GB_SECOND,
+  LAMBDA_PER_MILLION,
+  SQS_PER_MILLION,
+} from './prices.ts';
+import { formatNumber, type Report } from './report/report.ts';
+import { type JobCloud, startJobCloud } from './sides/job-cloud.ts';
+import { atOnce, BATCH_SIZE, PRODUCERS, post, responseBody, sendJobs, sqsClient } from './sides/producers.ts';
+
+export interface CostOptions {
+  /** Jobs whose requests are counted. */
+  readonly jobs: number;
+}
+
+/** What one job asks for, on average. */
+interface Usage {
+  readonly sqs: number;
+  readonly writeUnits: number;
+  readonly readUnits: number;
+  readonly kms: number;
+  readonly invocations: number;
+}
+
+interface Side {
+  readonly label: string;
+  readonly usage: Usage;
+}
+
+const FLOOR = 'the smallest set that could do it';
+const MESSAGE = 'a program’s message';
+const BACKGROUND = 'a background response';
+const PATIENCE_MS = 180_000;
+
+/**
+ * Write units that the index of what is due takes for a job, which the local stand-in leaves out of its count: an entry
+ * made, moved by the claim (one removed, one put), and removed by the commit.
+ */
+const INDEX_UNITS = 4;
+
+/** What the time of a model costs while a function waits for it: a typical answer, the packaged memory size. */
+const ANSWER_SECONDS = 10;
+const GENERATE_GB = 1;
+
+/**
+ * The least that keeps the promises: a message is sent, received and deleted, ten at a time; one conditional write puts
+ * the answer, of as many units as ours, where no other has been put: at least once run, exactly once committed. It can't
+ * be looked up while it runs, nor cancelled; a crash is noticed when the message comes back; nothing is kept of what
+ * was asked.
+ */
+function floorUsage(outputUnits: number): Usage {
+  return {
+    sqs: 3 / BATCH_SIZE,
+    writeUnits: outputUnits,
+    readUnits: 0,
+    kms: 0,
+    invocations: 1 / BATCH_SIZE,
+  };
+}
+
+/** Counts what queued jobs ask of AWS and says what a million of them cost. */
+export async function benchCost({ jobs }: CostOptions): Promise<Report> {
+  await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
+  const client = sqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  const byMessage = (name: string, count: number) =>
+    sendJobs(client, ours.cloud.resources['GENERATION_QUEUE_URL'] ?? '', name, count);
+  const byApi = async (_name: string, count: number) => {
+    const body = responseBody({ background: true });
+    const made = await atOnce(PRODUCERS, Array.from({ length: count }), () => post(ours.cloud.url, '/responses', body));
+    return made.map(({ id }) => id);
+  };
+  try {
+    const counted = async (make: typeof byMessage): Promise<Counted> => {
+      // Environments that are there hold their tenant's key, as they do for most of a million jobs.
+      await ours.allEnded(await make('warm-up', jobs), PATIENCE_MS);
+      ours.reset();
+      await ours.allEnded(await make('counted', jobs), PATIENCE_MS);
+      return count(ours, jobs);
+    };
+    const message = await counted(byMessage);
+    const background = await counted(byApi);
+    return toReport(
+      [
+        { label: FLOOR, usage: floorUsage(message.outputUnits) },
+        // What a program sends, it sends ten at a time; a background response's own invocation is the chat function's.
+        { label: MESSAGE, usage: { ...message.usage, sqs: message.usage.sqs + 1 / BATCH_SIZE } },
+        { label: BACKGROUND, usage: { ...background.usage, invocations: background.usage.invocations + 1 } },
+      ],
+      jobs,
+    );
+  } finally {
+    client.destroy();
+  }
+}
+
+interface Counted {
+  readonly usage: Usage;
+  /** Write units of one body. */
+  readonly outputUnits: number;
+}
+
+function count(ours: JobCloud, jobs: number): Counted {
+  const { DynamoDB, SQS, KMS } = ours.requests();
+  const sum = (values: Iterable<{ requests: number }>) => [...values].reduce((all, { requests }) => all + requests, 0);
+  const units = (isRead: boolean) =>
+    [...DynamoDB]
+      .filter(([operation]) => /^(Get|Query|BatchGet)/.test(operation) === isRead)
+      .reduce((all, [, count]) => all + count.units, 0);
+  const batches = ours.batches().length;
+  const puts = DynamoDB.get('PutItem');
+  return {
+    usage: {
+      // A receipt and a deletion for each batch, by the mapping.
+      sqs: (sum(SQS.values()) + 2 * batches) / jobs,
+      writeUnits: units(false) / jobs + INDEX_UNITS,
+      readUnits: units(true) / jobs,
+      kms: sum(KMS.values()) / jobs,
+      invocations: batches / jobs,
+    },
+    // Input, job and output are put; the job is one unit, and input and output are alike.
+    outputUnits: Math.max(1, Math.round(((puts?.units ?? jobs) / jobs - 1) / 2)),
+  };
+}
+
+/** US dollars of a million jobs' requests, by service. */
+function dollarsOf({ sqs, writeUnits, readUnits, kms, invocations }: Usage) {
+  return {
+    SQS: sqs * SQS_PER_MILLION,
+    DynamoDB: writeUnits * DYNAMODB_WRITES_PER_MILLION + readUnits * DYNAMODB_READS_PER_MILLION,
+    KMS: kms * KMS_PER_MILLION,
+    'Lambda requests': invocations * LAMBDA_PER_MILLION,
+  };
+}
+
+const total = (usage: Usage) => Object.values(dollarsOf(usage)).reduce((sum, dollars) => sum + dollars, 0);
+
+function toReport(sides: readonly Side[], jobs: number): Report {
+  const floor = total(sides[0]?.usage ?? floorUsage(1));
+  const waiting = (share: number) => formatNumber(ANSWER_SECONDS * GENERATE_GB * share * 1e6 * LAMBDA_PER_GB_SECOND);
+  return {
+    name: 'cost',
+    title: 'Cost: what a million queued jobs ask of AWS',
+    method: [
+      `${jobs} jobs of each kind run in the local cloud, with what they ask counted between the functions and the stand-ins, and multiplied by AWS’s list prices (US East, above the free tier; \`bench/prices.ts\` names each price’s source). The stand-in for DynamoDB says what each request consumes; the index of what is due, which it leaves out, is added as ${INDEX_UNITS} write units a job. Environments are warm: they hold their tenant’s key.`,
+      'The smallest set that could run work at least once and commit it exactly once: a message sent, received and deleted, ten at a time, and one conditional write of the answer. It keeps nothing of what was asked, can’t say how a job stands, can’t cancel it, and knows of a crash only when the message comes back; what the ratio leaves is the price of those.',
+    ],
+    tables: [
+      {
+        caption: 'A job’s requests and units',
+        columns: ['', 'SQS', 'write units', 'read units', 'KMS', 'invocations'],
+        rows: sides.map(({ label, usage }) => [
+          label,
+          ...[usage.sqs, usage.writeUnits, usage.readUnits, usage.kms, usage.invocations].map(formatNumber),
+        ]),
+      },
+      {
+        caption: 'US dollars a million jobs',
+        columns: ['', 'SQS', 'DynamoDB', 'KMS', 'Lambda requests', 'in all', '× smallest'],
+        rows: sides.map(({ label, usage }) => [
+          label,
+          ...Object.values(dollarsOf(usage)).map((dollars) => dollars.toFixed(2)),
+          total(usage).toFixed(2),
+          formatNumber(total(usage) / floor),
+        ]),
+      },
+    ],
+    budgets: [],
+    charts: [
+      {
+        title: 'A million jobs’ requests',
+        unit: 'US dollars',
+        groups: [{ label: '', bars: sides.map(({ label, usage }) => ({ label, value: total(usage) })) }],
+      },
+    ],
+    limits: [
+      `**Not in it: the time that functions wait for models.** With ${ANSWER_SECONDS} s an answer and ${GENERATE_GB} GB, a million jobs cost $${waiting(1 / BATCH_SIZE)} of Lambda’s time when ten share an invocation, and $${waiting(1)} when each has one to itself. It is the same for any design in which a function waits for the model, and the larger batch is worth more than any request saved.`,
+      'Nor are: what models cost, storage, API Gateway’s requests and the authorizer’s, logs, and what a key costs a month. A job that runs longer than 15 s adds three write units and a request to SQS every 15 s.',
+    ],
+    data: sides,
+  };
+}

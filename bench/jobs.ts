@@ -1,0 +1,204 @@
+import {
+  CreateQueueCommand,
+  DeleteMessageBatchCommand,
+  ReceiveMessageCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs';
+import { formatNumber, type Report, type Table } from './report/report.ts';
+import { type JobCloud, SERVICES, startJobCloud } from './sides/job-cloud.ts';
+import {
+  atOnce,
+  BATCH_SIZE,
+  generateMessage,
+  PRODUCERS,
+  post,
+  responseBody,
+  sendAll,
+  sendJobs,
+  sqsClient,
+} from './sides/producers.ts';
+import { interleave, median } from './statistics.ts';
+
+export interface JobsOptions {
+  /** How often each side is measured, in turn with the others. */
+  readonly rounds: number;
+  /** Jobs of each measurement. */
+  readonly jobs: number;
+}
+
+interface Side {
+  readonly label: string;
+  /** Jobs or messages a second. */
+  run(count: number, name: string): Promise<number>;
+}
+
+/** Requests of one job, by service and operation; the average of all jobs that were counted. */
+interface Asked {
+  readonly service: string;
+  readonly operation: string;
+  readonly perJob: number;
+  /** Capacity units, DynamoDB's only. */
+  readonly units: number;
+}
+
+interface Result {
+  readonly side: string;
+  readonly perSecond: number;
+  /** Of the local SQS's own rate in the same round. */
+  readonly ofSqs: number;
+  readonly asked: readonly Asked[];
+}
+
+const SQS = 'local SQS: send, receive, delete';
+const MESSAGES = 'jobs of a program’s messages';
+const BACKGROUND = 'background responses through the API';
+
+/** Long for a machine that has other things to do. */
+const PATIENCE_MS = 180_000;
+
+/** Measures how many queued jobs a second come to their end, and what each asks of AWS. */
+export async function benchJobs({ rounds, jobs }: JobsOptions): Promise<Report> {
+  await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
+  const client = sqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  try {
+    const sides = await prepareSides(ours, client);
+    // Environments start, compilers warm up, and the tenant gets its key.
+    for (const { run } of sides) await run(Math.min(jobs, 200), 'warm-up');
+    const asked = new Map<Side, Asked[]>();
+    const rates = await interleave(sides, rounds, async (side, round) => {
+      ours.reset();
+      const rate = await side.run(jobs, `round-${round}`);
+      asked.set(side, askedPerJob(ours, jobs));
+      return rate;
+    });
+    const floor = [...rates].find(([{ label }]) => label === SQS)?.[1] ?? [];
+    const results = [...rates].map(([side, measured]) => ({
+      side: side.label,
+      perSecond: median(measured),
+      ofSqs: median(measured.map((rate, round) => rate / (floor[round] ?? Number.NaN))),
+      asked: side.label === SQS ? [] : (asked.get(side) ?? []),
+    }));
+    return toReport(results, { rounds, jobs });
+  } finally {
+    client.destroy();
+  }
+}
+
+async function prepareSides(ours: JobCloud, client: SQSClient): Promise<Side[]> {
+  const { url, resources } = ours.cloud;
+  const queueUrl = resources['GENERATION_QUEUE_URL'] ?? '';
+  const { QueueUrl: idle = '' } = await client.send(new CreateQueueCommand({ QueueName: 'bench-idle' }));
+  return [
+    { label: SQS, run: (count) => timed(count, () => sendReceiveDelete(client, idle, count)) },
+    {
+      label: MESSAGES,
+      run: (count, name) =>
+        timed(count, async () => ours.allEnded(await sendJobs(client, queueUrl, `${name}-queue`, count), PATIENCE_MS)),
+    },
+    {
+      label: BACKGROUND,
+      run: (count) =>
+        timed(count, async () => {
+          const body = responseBody({ background: true });
+          const ids = await atOnce(PRODUCERS, Array.from({ length: count }), () => post(url, '/responses', body));
+          await ours.allEnded(
+            ids.map(({ id }) => id),
+            PATIENCE_MS,
+          );
+        }),
+    },
+  ];
+}
+
+async function timed(count: number, work: () => Promise<unknown>): Promise<number> {
+  const startedAt = performance.now();
+  await work();
+  return (count * 1000) / (performance.now() - startedAt);
+}
+
+/** The least that any worker on this queue does: messages of the same size, in batches of the same size. */
+async function sendReceiveDelete(client: SQSClient, QueueUrl: string, count: number): Promise<void> {
+  await sendAll(
+    client,
+    QueueUrl,
+    Array.from({ length: count }, (_, index) => generateMessage(`idle-${index}`)),
+  );
+  let left = count;
+  const consumer = async () => {
+    while (left > 0) {
+      const { Messages = [] } = await client.send(
+        new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: BATCH_SIZE }),
+      );
+      if (Messages.length === 0) continue;
+      left -= Messages.length;
+      const Entries = Messages.map(({ ReceiptHandle }, index) => ({ Id: `${index}`, ReceiptHandle }));
+      await client.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
+    }
+  };
+  await Promise.all(Array.from({ length: PRODUCERS }, consumer));
+}
+
+/** What functions asked, and what their mapping asked for them: a receipt and a deletion for each batch. */
+export function askedPerJob(ours: JobCloud, jobs: number): Asked[] {
+  const requests = ours.requests();
+  const byFunctions = SERVICES.flatMap((service) =>
+    [...requests[service]].map(([operation, { requests: count, units }]) => ({
+      service,
+      operation,
+      perJob: count / jobs,
+      units: units / jobs,
+    })),
+  );
+  const batches = ours.batches().length / jobs;
+  const byMapping = ['ReceiveMessage', 'DeleteMessageBatch'].map((operation) => ({
+    service: 'SQS',
+    operation: `${operation} (the mapping’s)`,
+    perJob: batches,
+    units: 0,
+  }));
+  return [...byFunctions, ...byMapping];
+}
+
+function toReport(results: readonly Result[], { rounds, jobs }: JobsOptions): Report {
+  return {
+    name: 'jobs',
+    title: 'Queued jobs: how many a second, and what each asks of AWS',
+    method: [
+      `The whole local cloud, with an upstream that answers at once. ${jobs} jobs are put on the generation queue as a program does it, ten messages a request, or posted as background responses, and the clock runs until the end of the last one is logged. The floor is the same local SQS in the same process with nothing behind it: ${jobs} messages of the same size sent, received and deleted ten at a time, ${PRODUCERS} requests on their way at once.`,
+      'Here the stand-ins for DynamoDB and SQS, the gateway and the mapping share one process, and all functions the same few cores: the rate says what a laptop does. What a job asks of AWS is counted by a proxy between the functions and the stand-ins, and is the same anywhere; of what the mapping asks, one receipt and one deletion a batch that brought something is counted, since empty receipts depend on how idle a queue is.',
+    ],
+    tables: [
+      {
+        caption: `Rate: median of ${rounds} interleaved rounds of ${jobs}`,
+        columns: ['side', 'a second', '× local SQS'],
+        rows: results.map(({ side, perSecond, ofSqs }) => [side, formatNumber(perSecond), formatNumber(ofSqs)]),
+      },
+      ...results.filter(({ asked }) => asked.length > 0).map(askedTable),
+    ],
+    budgets: [],
+    charts: [
+      {
+        title: 'A second, end to end',
+        unit: '/s',
+        groups: [{ label: '', bars: results.map(({ side, perSecond }) => ({ label: side, value: perSecond })) }],
+      },
+    ],
+    limits: [
+      '**Why each request of a job is there.** `PutItem` of the input, before anything else: what is accepted must outlive the message, which a program may send twice and SQS may lose. `PutItem` of the job, only if there is none: the same key is the same job. `UpdateItem` to claim it: two deliveries, one holder. `GetItem` of the input, for background responses only: their message is a pointer; a program’s message brings its own. `PutItem` of the output under the attempt’s number, then `UpdateItem` to commit it: a job has one result, and what a fenced attempt wrote is never it. `SendMessage`: the pointer of a background response. `ChangeMessageVisibilityBatch`, once a batch: a worker that dies gives its messages back after a minute instead of after the queue’s own quarter of an hour.',
+      'Reads of keys and senders, and KMS’s `Decrypt`, happen once for each environment and few minutes, not for each job; longer jobs add an `UpdateItem` and a `ChangeMessageVisibility` every 15 s. Writing the input and the job in one transaction would save no unit of capacity (a transaction counts double) and one round trip.',
+    ],
+    data: results,
+  };
+}
+
+function askedTable({ side, asked }: Result): Table {
+  return {
+    caption: `Requests of a job: ${side}`,
+    columns: ['request', 'a job', 'capacity units a job'],
+    rows: asked.map(({ service, operation, perJob, units }) => [
+      `${service} ${operation}`,
+      formatNumber(perJob),
+      service === 'DynamoDB' ? formatNumber(units) : '',
+    ]),
+  };
+}

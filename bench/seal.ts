@@ -1,0 +1,187 @@
+import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto';
+import type { RecordName } from '../shared/vault/vault.ts';
+import { type Budget, type Chart, formatNumber, type Report, type Table } from './report/report.ts';
+import { ENCRYPTION_SDK_VERSION, loadEncryptionSdk } from './sides/encryption-sdk.ts';
+import { startVault } from './sides/vault.ts';
+import { interleave, median } from './statistics.ts';
+
+export interface SealOptions {
+  /** How often each side is measured, in turn with the others. */
+  readonly rounds: number;
+  /** Milliseconds of each measurement. */
+  readonly durationMs: number;
+}
+
+interface Side {
+  readonly label: string;
+  /** Seals and opens again, `count` times. */
+  run(plaintext: Uint8Array, count: number): Promise<void>;
+}
+
+interface Result {
+  readonly side: string;
+  /** Microseconds to seal and open a record, the median of all rounds. */
+  readonly us: number;
+  /** Rate over that of raw AES-256-GCM in the same round, the median of all rounds. */
+  readonly ofRaw: number;
+}
+
+type Measured = readonly { readonly size: number; readonly results: readonly Result[] }[];
+
+const KB = 1_024;
+const SIZES = [1 * KB, 4 * KB, 64 * KB];
+/** The size that the budget is about. */
+const BUDGET_SIZE = 4 * KB;
+/** Time may be at most this multiple of raw AES's: half its rate. */
+const LIMIT = 2;
+
+const CIPHER = 'cipher calls alone';
+const RAW = 'raw AES-256-GCM';
+const VAULT = 'Lambent’s vault';
+const SDK = 'AWS Encryption SDK';
+
+const NAME: RecordName = { tenant: 'acme', kind: 'job-output', id: `resp_${'0'.repeat(32)}`, epoch: 1, field: '' };
+
+/** Measures how fast records are sealed and opened, when keys are in memory. */
+export async function benchSeal({ rounds, durationMs }: SealOptions): Promise<Report> {
+  await using ours = await startVault();
+  const sealAndOpen = await loadEncryptionSdk();
+  const sides: Side[] = [
+    { label: CIPHER, run: async (plaintext, count) => repeat(count, () => cipherCalls(plaintext)) },
+    { label: RAW, run: async (plaintext, count) => repeat(count, () => rawRecord(plaintext)) },
+    {
+      label: VAULT,
+      async run(plaintext, count) {
+        for (let done = 0; done < count; done++) {
+          await ours.vault.open(NAME, await ours.vault.seal(NAME, plaintext));
+        }
+      },
+    },
+    {
+      label: SDK,
+      async run(plaintext, count) {
+        for (let done = 0; done < count; done++) await sealAndOpen(plaintext);
+      },
+    },
+  ];
+  const measured = [];
+  for (const size of SIZES) {
+    const plaintext = randomBytes(size);
+    await warmUp(sides, plaintext, durationMs);
+    const all = await interleave(sides, rounds, (side) => measure(side, plaintext, durationMs));
+    measured.push({ size, results: compare(all) });
+  }
+  return toReport(measured, ours.kmsCalls(), { rounds, durationMs });
+}
+
+const KEY = createSecretKey(randomBytes(32));
+const NONCE = randomBytes(12);
+/** As long as a record's associated data is. */
+const ASSOCIATED_DATA = randomBytes(149);
+
+/** What any way to seal and open must call at least. Insecure: the nonce is always the same. */
+function cipherCalls(plaintext: Uint8Array): Uint8Array {
+  const cipher = createCipheriv('aes-256-gcm', KEY, NONCE);
+  cipher.setAAD(ASSOCIATED_DATA);
+  const ciphertext = cipher.update(plaintext);
+  cipher.final();
+  const tag = cipher.getAuthTag();
+  return decipher(NONCE, ciphertext, tag);
+}
+
+/** A record of the plainest sort: one key, a random nonce, and nonce, ciphertext and tag in one buffer to be stored. */
+function rawRecord(plaintext: Uint8Array): Uint8Array {
+  const nonce = randomBytes(12);
+  const cipher = createCipheriv('aes-256-gcm', KEY, nonce);
+  cipher.setAAD(ASSOCIATED_DATA);
+  const record = Buffer.concat([nonce, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
+  return decipher(record.subarray(0, 12), record.subarray(12, -16), record.subarray(-16));
+}
+
+function decipher(nonce: Uint8Array, ciphertext: Uint8Array, tag: Uint8Array): Uint8Array {
+  const opening = createDecipheriv('aes-256-gcm', KEY, nonce, { authTagLength: 16 });
+  opening.setAAD(ASSOCIATED_DATA);
+  opening.setAuthTag(tag);
+  const plaintext = opening.update(ciphertext);
+  opening.final();
+  return plaintext;
+}
+
+function repeat(count: number, work: () => unknown): void {
+  for (let done = 0; done < count; done++) work();
+}
+
+async function warmUp(sides: readonly Side[], plaintext: Uint8Array, durationMs: number): Promise<void> {
+  for (const side of sides) await measure(side, plaintext, durationMs);
+}
+
+/** Microseconds a record. */
+async function measure({ run }: Side, plaintext: Uint8Array, durationMs: number): Promise<number> {
+  const BATCH = 50;
+  const start = performance.now();
+  let [count, elapsedMs] = [0, 0];
+  while (elapsedMs < durationMs) {
+    await run(plaintext, BATCH);
+    count += BATCH;
+    elapsedMs = performance.now() - start;
+  }
+  return (elapsedMs * 1_000) / count;
+}
+
+function compare(all: Map<Side, number[]>): Result[] {
+  const raw = [...all].find(([{ label }]) => label === RAW)?.[1] ?? [];
+  return [...all].map(([{ label }, rounds]) => ({
+    side: label,
+    us: median(rounds),
+    ofRaw: median(rounds.map((us, index) => (raw[index] ?? Number.NaN) / us)),
+  }));
+}
+
+function toReport(measured: Measured, kmsCalls: number, { rounds, durationMs }: SealOptions): Report {
+  return {
+    name: 'seal',
+    title: 'Sealing: what a record costs to seal and to open',
+    method: [
+      'One process seals a record and opens it again, over and over, with keys in memory. A rate is over that of raw AES-256-GCM in the same round.',
+      `“${CIPHER}” is the floor: Node’s cipher and decipher with one key object, one nonce for all, and nothing stored. “${RAW}” is the plainest record that is safe to store for a while: one key, a random nonce, everything in one buffer. “${VAULT}” is all of it: a key of its own for each record, derived with HKDF-SHA256 from a random salt, a key commitment, and the record’s name bound to it.`,
+      `“${SDK}” is \`@aws-crypto/client-node\` ${ENCRYPTION_SDK_VERSION} with its caching materials manager, over a raw AES keyring, so that it never leaves the process; with key commitment, without a signature for each message, and with frames of 64 KB. All records have the same encryption context: to bind a record’s id it would have to be in the context, and each new context misses its cache.`,
+      `KMS was called ${kmsCalls} time${kmsCalls === 1 ? '' : 's'} by the vault in all this.`,
+    ],
+    tables: measured.map((entry) => toTable(entry, rounds, durationMs)),
+    budgets: measured.filter(({ size }) => size === BUDGET_SIZE).map(toBudget),
+    charts: [toChart(measured)],
+    data: measured,
+  };
+}
+
+const sizeOf = (bytes: number) => `${bytes / KB} KB`;
+
+function toTable({ size, results }: Measured[number], rounds: number, durationMs: number): Table {
+  return {
+    caption: `${sizeOf(size)}: median of ${rounds} interleaved rounds of ${durationMs / 1_000} s`,
+    columns: ['side', 'µs to seal and open', 'records/s', 'rate, of raw'],
+    rows: results.map(({ side, us, ofRaw }) => [side, formatNumber(us), formatNumber(1e6 / us), formatNumber(ofRaw)]),
+  };
+}
+
+function toBudget({ size, results }: Measured[number]): Budget {
+  const figure = (label: string) => ({ label, value: find(results, label).us, unit: 'µs' });
+  return { what: `seal and open ${sizeOf(size)}`, ours: figure(VAULT), against: figure(RAW), limit: LIMIT };
+}
+
+function toChart(measured: Measured): Chart {
+  return {
+    title: 'To seal and open a record',
+    unit: 'µs',
+    groups: measured.map(({ size, results }) => ({
+      label: sizeOf(size),
+      bars: results.map(({ side, us }) => ({ label: side, value: us })),
+    })),
+  };
+}
+
+function find(results: readonly Result[], label: string): Result {
+  const result = results.find(({ side }) => side === label);
+  if (result === undefined) throw new Error(`${label} was not measured`);
+  return result;
+}

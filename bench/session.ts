@@ -1,0 +1,136 @@
+import { type Chart, formatNumber, type Report } from './report/report.ts';
+import { type JobCloud, SERVICES, type Service, startJobCloud } from './sides/job-cloud.ts';
+import { post, responseBody } from './sides/producers.ts';
+import { interleave, median, quantile } from './statistics.ts';
+
+export interface SessionOptions {
+  /** How often each side is measured, in turn with the others. */
+  readonly rounds: number;
+  /** Calls of each measurement, one after another. */
+  readonly calls: number;
+}
+
+interface Side {
+  readonly label: string;
+  /** Makes ready what the calls of one measurement share; returns one call. */
+  prepare(): Promise<() => Promise<unknown>>;
+}
+
+interface Round {
+  readonly p50: number;
+  readonly p99: number;
+  /** Requests a call, by service. */
+  readonly requests: Readonly<Record<Service, number>>;
+}
+
+interface Result extends Round {
+  readonly side: string;
+  /** Milliseconds over the stateless call in the same round, the median of all rounds. */
+  readonly addedP50: number;
+}
+
+const STATELESS = 'stateless response';
+const PATIENCE_MS = 60_000;
+
+/** Measures what state and the queue add to a call that has neither. */
+export async function benchSession({ rounds, calls }: SessionOptions): Promise<Report> {
+  await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
+  const sides = sidesOf(ours);
+  for (const side of sides) await measure(ours, side, Math.min(calls, 20));
+  const measured = await interleave(sides, rounds, (side) => measure(ours, side, calls));
+  return toReport(compare(measured), { rounds, calls });
+}
+
+function sidesOf(ours: JobCloud): Side[] {
+  const { url } = ours.cloud;
+  const respond = (more: object) => post(url, '/responses', responseBody(more));
+  return [
+    { label: STATELESS, prepare: async () => () => respond({ store: false }) },
+    { label: 'stored response', prepare: async () => () => respond({}) },
+    {
+      label: 'turn after a stored response',
+      async prepare() {
+        const { id } = await respond({});
+        return () => respond({ previous_response_id: id });
+      },
+    },
+    {
+      label: 'turn of a conversation',
+      async prepare() {
+        const conversation = (await post(url, '/conversations', {})).id;
+        return () => respond({ conversation });
+      },
+    },
+    { label: 'background response, accepted', prepare: async () => () => respond({ background: true }) },
+    {
+      label: 'background response, ended',
+      prepare: async () => async () => ours.allEnded([(await respond({ background: true })).id], PATIENCE_MS),
+    },
+  ];
+}
+
+async function measure(ours: JobCloud, side: Side, calls: number): Promise<Round> {
+  const call = await side.prepare();
+  ours.reset();
+  const ms: number[] = [];
+  for (let index = 0; index < calls; index++) {
+    const startedAt = performance.now();
+    await call();
+    ms.push(performance.now() - startedAt);
+  }
+  const asked = ours.requests();
+  const perCall = (service: Service) =>
+    [...asked[service].values()].reduce((sum, { requests }) => sum + requests, 0) / calls;
+  return {
+    p50: quantile(ms, 0.5),
+    p99: quantile(ms, 0.99),
+    requests: { DynamoDB: perCall('DynamoDB'), SQS: perCall('SQS'), KMS: perCall('KMS'), S3: perCall('S3') },
+  };
+}
+
+function compare(measured: Map<Side, Round[]>): Result[] {
+  const stateless = [...measured].find(([{ label }]) => label === STATELESS)?.[1] ?? [];
+  return [...measured].map(([{ label }, rounds]) => {
+    const middle = (value: (round: Round, index: number) => number) => median(rounds.map(value));
+    const perCall = (service: Service) => middle(({ requests }) => requests[service]);
+    return {
+      side: label,
+      p50: middle(({ p50 }) => p50),
+      p99: middle(({ p99 }) => p99),
+      addedP50: middle(({ p50 }, index) => p50 - (stateless[index]?.p50 ?? Number.NaN)),
+      requests: { DynamoDB: perCall('DynamoDB'), SQS: perCall('SQS'), KMS: perCall('KMS'), S3: perCall('S3') },
+    };
+  });
+}
+
+function toReport(results: readonly Result[], { rounds, calls }: SessionOptions): Report {
+  const chart: Chart = {
+    title: 'A call, p50',
+    unit: 'ms',
+    groups: [{ label: '', bars: results.map(({ side, p50 }) => ({ label: side, value: p50 })) }],
+  };
+  return {
+    name: 'session',
+    title: 'State and the queue: what they add to a call',
+    method: [
+      'One client calls the whole local cloud, one call after another, with an upstream that answers at once: a response that keeps nothing, and the same with what each kind of state adds. Calls of a conversation all go to the same one, which starts empty and grows by two items a call; the median is that of one about half as long as the calls are many.',
+      '“Background response, accepted” is the time until the job is durable and its id known; “ended”, until its end is logged by the worker that committed it: what a queue adds to an answer that nobody waits for. Requests are what functions ask, a call, whoever of them asks; not counted is what the queue’s mapping asks. The authorizer’s answer is cached.',
+    ],
+    tables: [
+      {
+        caption: `Milliseconds and requests, median of ${rounds} interleaved rounds of ${calls} calls`,
+        columns: ['call', 'p50', 'p99', 'added p50', ...SERVICES],
+        rows: results.map(({ side, p50, p99, addedP50, requests }) => [
+          side,
+          formatNumber(p50),
+          formatNumber(p99),
+          side === STATELESS ? '' : formatNumber(addedP50),
+          ...SERVICES.map((service) => formatNumber(requests[service])),
+        ]),
+      },
+    ],
+    budgets: [],
+    charts: [chart],
+    data: results,
+  };
+}

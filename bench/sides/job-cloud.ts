@@ -1,0 +1,127 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { bundleFunctions } from '../../infra/bundle/build.ts';
+import { type Cloud, startCloud } from '../../local/cloud.ts';
+import { startServer } from '../processes.ts';
+import { type Count, type Counter, startCounter } from './counter.ts';
+import { writeHostedModels } from './functions.ts';
+import type { Pace } from './sides.ts';
+
+/** Services that functions ask while they work on jobs and conversations. */
+export const SERVICES = ['DynamoDB', 'SQS', 'KMS', 'S3'] as const;
+export type Service = (typeof SERVICES)[number];
+export type Requests = Readonly<Record<Service, ReadonlyMap<string, Readonly<Count>>>>;
+
+/** A job whose end a function has logged. */
+export interface Ended {
+  readonly status: string;
+  /** `performance.now()` at which the log line came. */
+  readonly at: number;
+}
+
+/** The whole local cloud, with counters between its functions and the stand-ins for AWS. */
+export interface JobCloud extends AsyncDisposable {
+  readonly cloud: Cloud;
+  /** Jobs that ended, by id. */
+  readonly ended: ReadonlyMap<string, Ended>;
+  /** Jobs of which an end was logged more than once. */
+  readonly twice: ReadonlySet<string>;
+  /** What functions have asked since `reset`. */
+  requests(): Requests;
+  /** Sizes of the batches that the generation queue's mapping has handed over since `reset`. */
+  batches(): readonly number[];
+  reset(): void;
+  /**
+   * Waits until all these jobs have ended.
+   * @returns `performance.now()` of the last end
+   * @throws Error naming how many are missing after `timeoutMs`
+   */
+  allEnded(ids: Iterable<string>, timeoutMs: number): Promise<number>;
+}
+
+/** Starts the cloud, from the bundles that are packaged for AWS, in front of an upstream of this pace. */
+export async function startJobCloud({ tokens, intervalMs }: Pace): Promise<JobCloud> {
+  await using started = new AsyncDisposableStack();
+  const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
+  started.defer(() => rm(folder, { recursive: true, force: true }));
+  const upstream = started.use(
+    await startServer(join(import.meta.dirname, 'upstream.ts'), [`${tokens}`, `${intervalMs}`]),
+  );
+  const models = await writeHostedModels(folder, upstream.url);
+  const bundlesDir = join(folder, 'bundles');
+  await bundleFunctions({ outDir: bundlesDir, models });
+  const counters = {
+    DynamoDB: started.use(await startCounter()),
+    SQS: started.use(await startCounter()),
+    KMS: started.use(await startCounter()),
+    S3: started.use(await startCounter()),
+  };
+  const watched = new LogWatch();
+  const cloud = started.adopt(
+    await startCloud({
+      stateDir: join(folder, 'state'),
+      bundlesDir,
+      bedrock: async function* silent() {},
+      environment: { MODELS_FILE: models, ...endpointsOf(counters) },
+      onLog: ({ text }) => watched.read(text),
+    }),
+    (each) => each.close(),
+  );
+  for (const service of SERVICES) counters[service].target = cloud.endpoints[endpointName(service)] ?? '';
+  const running = started.move();
+  return {
+    cloud,
+    ended: watched.ended,
+    twice: watched.twice,
+    requests: () => ({
+      DynamoDB: counters.DynamoDB.counts(),
+      SQS: counters.SQS.counts(),
+      KMS: counters.KMS.counts(),
+      S3: counters.S3.counts(),
+    }),
+    batches: () => watched.batches,
+    reset() {
+      for (const service of SERVICES) counters[service].reset();
+      watched.batches = [];
+    },
+    async allEnded(ids, timeoutMs) {
+      const wanted = [...new Set(ids)];
+      const until = performance.now() + timeoutMs;
+      for (;;) {
+        const missing = wanted.filter((id) => !watched.ended.has(id)).length;
+        if (missing === 0) break;
+        if (performance.now() > until) throw new Error(`${missing} of ${wanted.length} jobs did not end`);
+        await setTimeout(20);
+      }
+      return Math.max(0, ...wanted.map((id) => watched.ended.get(id)?.at ?? 0));
+    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+const endpointName = (service: Service) => `AWS_ENDPOINT_URL_${service.toUpperCase()}`;
+
+function endpointsOf(counters: Readonly<Record<Service, Counter>>): Record<string, string> {
+  return Object.fromEntries(SERVICES.map((service) => [endpointName(service), counters[service].url]));
+}
+
+/** What the functions' own log lines say of jobs: reading it costs the functions nothing. */
+class LogWatch {
+  readonly ended = new Map<string, Ended>();
+  readonly twice = new Set<string>();
+  batches: number[] = [];
+
+  read(line: string): void {
+    if (line.includes('"outcome":"ended"')) {
+      const { jobId, status }: { jobId?: string; status?: string } = JSON.parse(line);
+      if (jobId === undefined || status === undefined) return;
+      if (this.ended.has(jobId)) this.twice.add(jobId);
+      else this.ended.set(jobId, { status, at: performance.now() });
+    } else if (line.includes('"MessagesFailed"')) {
+      const { Messages }: { Messages?: number } = JSON.parse(line);
+      if (Messages !== undefined) this.batches.push(Messages);
+    }
+  }
+}

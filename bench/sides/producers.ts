@@ -1,0 +1,90 @@
+import { SendMessageBatchCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { LOCAL_API_KEY } from '../../local/seed.ts';
+import { responseIdOf } from '../../shared/jobs/message.ts';
+import { MODEL, REGION } from './functions.ts';
+
+const QUESTION = 'Why is the sky blue, and why are sunsets red?';
+/** Whom the local cloud's key and its senders stand for. */
+const TENANT = 'local';
+
+/** SQS's limit for one batch. */
+export const BATCH_SIZE = 10;
+/** Requests that a producer has on their way at once. */
+export const PRODUCERS = 8;
+
+/** Makes an SQS client as any program has it. */
+export function sqsClient(endpoint: string): SQSClient {
+  return new SQSClient({ endpoint, region: REGION, credentials: { accessKeyId: 'bench', secretAccessKey: 'bench' } });
+}
+
+/** Puts `count` messages on the generation queue, ten at once; returns the ids of the responses they become. */
+export async function sendJobs(client: SQSClient, queueUrl: string, name: string, count: number): Promise<string[]> {
+  const keys = Array.from({ length: count }, (_, index) => `${name}-${index}`);
+  await sendAll(client, queueUrl, keys.map(generateMessage));
+  return keys.map((key) => responseIdOf(TENANT, key));
+}
+
+/** A message as a program sends it. */
+export function generateMessage(idempotencyKey: string): string {
+  const body = { model: MODEL, input: QUESTION };
+  return JSON.stringify({
+    version: 1,
+    type: 'generate',
+    tenant: TENANT,
+    idempotencyKey,
+    endpoint: '/v1/responses',
+    body,
+  });
+}
+
+/** Sends messages ten at once, several batches on their way. */
+export async function sendAll(client: SQSClient, QueueUrl: string, bodies: readonly string[]): Promise<void> {
+  const batches = Array.from({ length: Math.ceil(bodies.length / BATCH_SIZE) }, (_, index) =>
+    bodies.slice(index * BATCH_SIZE, (index + 1) * BATCH_SIZE),
+  );
+  await atOnce(PRODUCERS, batches, async (batch) => {
+    const Entries = batch.map((MessageBody, index) => ({ Id: `${index}`, MessageBody }));
+    const { Failed = [] } = await client.send(new SendMessageBatchCommand({ QueueUrl, Entries }));
+    if (Failed.length > 0) throw new Error(`${Failed.length} messages were not sent`);
+  });
+}
+
+/** Works through `things`, `width` at a time. */
+export async function atOnce<Thing, Result>(
+  width: number,
+  things: readonly Thing[],
+  work: (thing: Thing) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  const entries = things.entries();
+  const worker = async () => {
+    for (const [index, thing] of entries) results[index] = await work(thing);
+  };
+  await Promise.all(Array.from({ length: width }, worker));
+  return results;
+}
+
+/**
+ * Asks the API as the local cloud's one key.
+ * @param url the API's base, with `/v1`
+ * @throws Error when the answer is none
+ */
+export async function post(url: string, path: string, body: object): Promise<{ readonly id: string }> {
+  const answer = await fetch(`${url}${path}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${LOCAL_API_KEY}`, 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(`status ${answer.status}: ${text.slice(0, 500)}`);
+  const parsed: unknown = JSON.parse(text);
+  if (typeof parsed === 'object' && parsed !== null && 'id' in parsed && typeof parsed.id === 'string') {
+    return { id: parsed.id };
+  }
+  throw new Error(`an answer without an id: ${text.slice(0, 500)}`);
+}
+
+/** Body of a `POST /responses`. */
+export function responseBody(more: object): object {
+  return { model: MODEL, input: QUESTION, ...more };
+}

@@ -49,7 +49,6 @@ const SHAPES: Readonly<Record<ErrorCode, Shape>> = {
   // The first answer is gone by its caller's own wish: no retry brings it back.
   idempotent_answer_not_kept: { ...invalid(409), shouldRetry: false },
   unknown_url: invalid(404),
-  method_not_allowed: invalid(405),
   request_too_large: invalid(413),
   unsupported_media_type: invalid(415),
   tenant_deleted: { status: 403, type: 'permission_error' },

@@ -24,7 +24,6 @@ export const ERROR_CODES = [
   'idempotency_key_in_use',
   'idempotent_answer_not_kept',
   'unknown_url',
-  'method_not_allowed',
   'request_too_large',
   'unsupported_media_type',
   'tenant_deleted',

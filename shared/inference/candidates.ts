@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { LambentError } from '../runtime/errors.ts';
 import { type Capability, needsOf } from './capabilities.ts';
 import type { GenerationRequest } from './generation.ts';
-import type { Alias, Registry, Target } from './registry.ts';
+import { type Alias, findAlias, type Registry, type Target } from './registry.ts';
 
 /** A target that could serve a request, under the limits of the alias that named it. */
 export interface Candidate {
@@ -51,17 +51,9 @@ function fits(request: GenerationRequest, alias: Alias): boolean {
   return alias.passUnknown || Object.keys(request.unknown).length === 0;
 }
 
-/** The alias and its fallbacks, theirs included, each once, nearest first. */
+/** The alias and its fallbacks, theirs included, each once, nearest first. Throws as `findAlias` does. */
 function aliasesFor(model: string, registry: Registry): string[] {
-  if (!Object.hasOwn(registry.models, model)) {
-    throw new LambentError(
-      'model_not_found',
-      `The model \`${model}\` does not exist or you do not have access to it.`,
-      {
-        param: 'model',
-      },
-    );
-  }
+  findAlias(model, registry);
   const names = [model];
   // Grows while it is walked: breadth first, and a cycle ends because a name is added once.
   for (const name of names) {

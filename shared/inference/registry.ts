@@ -164,3 +164,14 @@ export function parseRegistry(text: string, source: string): Registry {
   });
   throw new LambentError('configuration', `${source} is not valid:\n  ${lines.join('\n  ')}`);
 }
+
+/**
+ * The alias of a public model name.
+ * @throws LambentError `model_not_found`, in OpenAI's words
+ */
+export function findAlias(model: string, { models }: Registry): Alias {
+  const alias = Object.hasOwn(models, model) ? models[model] : undefined;
+  if (alias !== undefined) return alias;
+  const message = `The model \`${model.slice(0, 200).toWellFormed()}\` does not exist or you do not have access to it.`;
+  throw new LambentError('model_not_found', message, { param: 'model' });
+}

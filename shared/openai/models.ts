@@ -1,6 +1,5 @@
 import type { Model } from 'openai/resources/models';
-import type { Registry } from '../inference/registry.ts';
-import { findAlias } from './parameters.ts';
+import { findAlias, type Registry } from '../inference/registry.ts';
 
 /** Every model that may be named in a request, in the registry's order. */
 export function listedModels({ models }: Registry): { object: 'list'; data: Model[] } {

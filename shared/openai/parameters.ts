@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
-import type { Alias, Registry } from '../inference/registry.ts';
+import { type Alias, findAlias, type Registry } from '../inference/registry.ts';
 import { LambentError } from '../runtime/errors.ts';
 import { boolean, decimal, hint, integer, isObject, object, oneOf, onlyIf, recordOf, string, text } from './schema.ts';
 import { invalidValue, kindOf, missing } from './validation.ts';
@@ -117,14 +117,6 @@ export interface OpenedBody {
   readonly alias: Alias;
   readonly known: Readonly<Record<string, unknown>>;
   readonly unknown: Readonly<Record<string, unknown>>;
-}
-
-/** @throws LambentError `model_not_found` */
-export function findAlias(model: string, { models }: Registry): Alias {
-  const alias = Object.hasOwn(models, model) ? models[model] : undefined;
-  if (alias !== undefined) return alias;
-  const message = `The model \`${model.slice(0, 200).toWellFormed()}\` does not exist or you do not have access to it.`;
-  throw new LambentError('model_not_found', message, { param: 'model' });
 }
 
 /** @throws LambentError `invalid_value` for stream options of an answer that is not streamed */

@@ -1,11 +1,14 @@
 import { createHash, randomUUID } from 'node:crypto';
-import * as v from 'valibot';
+import { setTimeout } from 'node:timers/promises';
 import type { Bodies } from '../jobs/ports.ts';
 import { LambentError } from '../runtime/errors.ts';
 import type { HttpAnswer, HttpRequest, Route } from '../runtime/http.ts';
 import { describeError, type Logger } from '../runtime/logger.ts';
 import type { RecordName, Vault } from '../vault/vault.ts';
-import type { ClaimKey, Claims } from './claims.ts';
+import type { ClaimKey, Claims, Taking } from './claims.ts';
+import { fingerprintOf } from './fingerprint.ts';
+import { CLAIM_MS, type HeldKey, holdKey } from './held-key.ts';
+import { type Kept, replayed } from './kept-answer.ts';
 
 /** What keeps the answers of idempotent calls. */
 export interface Idempotency {
@@ -15,6 +18,8 @@ export interface Idempotency {
   readonly logger: Pick<Logger, 'warn'>;
   /** Epoch milliseconds. */
   readonly now?: () => number;
+  /** Resolves after `ms`, or as soon as `signal` aborts. */
+  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
 export interface IdempotentOptions {
@@ -24,6 +29,8 @@ export interface IdempotentOptions {
   readonly open: () => Promise<Idempotency>;
   /** Whether the answer to this body may be kept; a repetition is refused where not. */
   readonly keeps?: (body: unknown) => boolean;
+  /** Whether the route itself finds what an earlier call with this body and its key made: it needn't wait for that one. */
+  readonly findsEarlier?: (body: unknown) => boolean;
   /** Whether a frame of a stream may be its last: it is held back until the answer is kept. */
   readonly mayEnd?: (frame: string) => boolean;
 }
@@ -31,8 +38,6 @@ export interface IdempotentOptions {
 const DAY_SECONDS = 86_400;
 /** A key is a word of the caller's making; a UUID has 36 characters. */
 const MAX_KEY_LENGTH = 255;
-/** After its deadline a function is gone, and with it the attempt. */
-const CLAIM_MARGIN_MS = 5_000;
 /** What the second of two at once is told to wait. */
 const RETRY_AFTER_MS = 2_000;
 /** A longer stream is not kept: its memory is the function's, and its repetition is refused. */
@@ -40,9 +45,10 @@ const MAX_KEPT_CHARACTERS = 16_000_000;
 
 /**
  * Makes a route answer once for each `Idempotency-Key`: the same key and body get the first answer again for 24 hours,
- * and nothing is done a second time. A failed attempt frees its key, and so does one that crashed, when its time is over.
- * Only whole answers are kept. Its `run` throws LambentError `idempotency_key_reused` for another body,
- * `idempotency_key_in_use` while the first attempt runs, `idempotent_answer_not_kept`, and what the route throws.
+ * and nothing is done a second time. A failed attempt frees its key, and so does one that crashed, half a minute after it
+ * was last heard of; one that can't be heard of so long stops. Only whole answers are kept. Its `run` throws LambentError
+ * `idempotency_key_reused` for another body, `idempotency_key_in_use` while the first attempt runs,
+ * `idempotent_answer_not_kept`, and what the route throws.
  */
 export function idempotent(route: Route, options: IdempotentOptions): Route {
   return {
@@ -70,75 +76,90 @@ class Attempt {
     this.#options = options;
     this.#request = request;
     this.#key = key;
-    this.#expiresAt = Math.floor(this.#now / 1000) + DAY_SECONDS;
+    this.#expiresAt = Math.floor(this.#now() / 1000) + DAY_SECONDS;
     this.#keeps = options.keeps?.(request.body) ?? true;
   }
 
   async run(route: Route): Promise<HttpAnswer> {
-    const earlier = await this.#take();
-    if (earlier !== undefined) return earlier;
+    const { taking, until } = await this.#take();
+    if (taking.taken) return this.#first(route, { epoch: taking.epoch, ...this.#hold(until) });
+    const { claim } = taking;
+    if (claim.outcome === undefined) return this.#beside(route);
+    if (claim.outcome.kept === 'nowhere') throw notKept();
+    return replayed(await this.#idempotency.bodies.read(this.#bodyName(claim), { place: claim.outcome.kept }));
+  }
+
+  /** Takes the key, or finds who has it: somebody with the same body. */
+  async #take(): Promise<{ readonly taking: Taking; readonly until: number }> {
+    const { claims, vault } = this.#idempotency;
+    const asked = fingerprintOf(this.#request.body);
+    const fingerprint = await vault.seal(this.#fingerprintName, asked);
+    const now = this.#now();
+    const until = now + CLAIM_MS;
+    const claimant = { owner: this.#owner, until, fingerprint, expiresAt: this.#expiresAt };
+    const taking = await claims.take(this.#key, claimant, now);
+    if (taking.taken) return { taking, until };
+    const first = await vault.open(this.#fingerprintName, taking.claim.fingerprint);
+    if (!asked.equals(first)) throw reused();
+    return { taking, until };
+  }
+
+  #hold(until: number): HeldKey {
+    const { claims, sleep = sleepFor } = this.#idempotency;
+    const renew = (next: number) => claims.renew(this.#key, this.#owner, next);
+    return holdKey(until, { renew, now: () => this.#now(), sleep }, inUse);
+  }
+
+  async #first(route: Route, held: Held): Promise<HttpAnswer> {
     try {
-      const answer = await route.run(this.#request);
-      if ('frames' in answer) return { ...answer, frames: this.#recorded(answer.frames, answer.headers) };
-      await this.#finish(answer);
+      const signal = AbortSignal.any([this.#request.signal, held.lost]);
+      const answer = await route.run({ ...this.#request, signal });
+      if ('frames' in answer) return { ...answer, frames: this.#recorded(answer.frames, answer.headers, held) };
+      await this.#finish(answer, held);
+      await held.letGo();
       return answer;
     } catch (error) {
-      await this.#release();
+      await this.#release(held);
       throw error;
     }
   }
 
-  /** Takes the key, or gives the first attempt's answer. */
-  async #take(): Promise<HttpAnswer | undefined> {
-    const { claims, vault } = this.#idempotency;
-    const fingerprint = fingerprintOf(this.#request.body);
-    const claim = await claims.take(
-      this.#key,
-      {
-        owner: this.#owner,
-        until: this.#request.deadlineAt + CLAIM_MARGIN_MS,
-        fingerprint: await vault.seal(this.#fingerprintName, fingerprint),
-        expiresAt: this.#expiresAt,
-      },
-      this.#now,
-    );
-    if (claim === undefined) return undefined;
-    const first = await vault.open(this.#fingerprintName, claim.fingerprint);
-    if (!fingerprint.equals(first)) throw reused();
-    if (claim.outcome === undefined) throw inUse();
-    if (claim.outcome.kept === 'nowhere') throw notKept();
-    return replayed(await this.#idempotency.bodies.read(this.#bodyName, { place: claim.outcome.kept }));
+  /** Another attempt runs. What it may have made by now can be shown all the same, where it can be found. */
+  #beside(route: Route): Promise<HttpAnswer> {
+    if (this.#options.findsEarlier?.(this.#request.body)) return route.run(this.#request);
+    throw inUse();
   }
 
   /** The frames as they come, gathered on the way; the last ones wait until they are kept. */
   async *#recorded(
     frames: AsyncIterable<string, unknown>,
     headers: HttpAnswer['headers'],
+    held: Held,
   ): AsyncGenerator<string, unknown> {
     const gathered: string[] = [];
     let characters = 0;
-    let held = '';
-    let whole: unknown = false;
+    let last = '';
+    let finished = false;
     const iterator = frames[Symbol.asyncIterator]();
     try {
       for (;;) {
         const next = await iterator.next();
         if (next.done) {
-          whole = next.value;
-          break;
+          const whole = next.value === true;
+          if (whole) await this.#finish({ headers, frames: gathered }, held, characters <= MAX_KEPT_CHARACTERS);
+          finished = whole;
+          if (last !== '') yield last;
+          return next.value;
         }
         characters += next.value.length;
         if (characters <= MAX_KEPT_CHARACTERS) gathered.push(next.value);
-        held += next.value;
+        last += next.value;
         if (this.#options.mayEnd?.(next.value)) continue;
-        yield held;
-        held = '';
+        yield last;
+        last = '';
       }
-      if (whole === true) await this.#finish({ headers, frames: gathered }, characters <= MAX_KEPT_CHARACTERS);
-      if (held !== '') yield held;
-      return whole;
     } finally {
-      if (whole !== true) await this.#release();
+      await (finished ? held.letGo() : this.#release(held));
       await iterator.return?.();
     }
   }
@@ -146,22 +167,27 @@ class Attempt {
   /**
    * Keeps an answer. When that fails the answer is given all the same: it is there and charged, and refusing it would
    * only make its caller ask for another.
+   * @throws LambentError `idempotency_key_in_use` when another has the key by now: the answer will be that one's
    */
-  async #finish(answer: Kept, fits = true): Promise<void> {
+  async #finish(answer: Kept, held: Held, fits = true): Promise<void> {
     const { claims, bodies, logger } = this.#idempotency;
+    held.lost.throwIfAborted();
+    let isOurs = true;
     try {
       const kept =
         this.#keeps && fits
-          ? (await bodies.write({ ...this.#bodyName, expiresAt: this.#expiresAt }, answer)).place
+          ? (await bodies.write({ ...this.#bodyName(held), expiresAt: this.#expiresAt }, answer)).place
           : 'nowhere';
-      await claims.finish(this.#key, this.#owner, { kept });
+      isOurs = await claims.finish(this.#key, this.#owner, { kept });
     } catch (thrown) {
       logger.warn('idempotent answer not kept', describeError(thrown));
     }
+    if (!isOurs) throw inUse();
   }
 
   /** A claim that can't be given back expires. */
-  async #release(): Promise<void> {
+  async #release(held: Held): Promise<void> {
+    await held.letGo();
     try {
       await this.#idempotency.claims.release(this.#key, this.#owner);
     } catch (thrown) {
@@ -169,7 +195,7 @@ class Attempt {
     }
   }
 
-  get #now(): number {
+  #now(): number {
     return (this.#idempotency.now ?? Date.now)();
   }
 
@@ -177,14 +203,20 @@ class Attempt {
     return { tenant: this.#key.tenant, kind: 'idempotent-answer', id: this.#key.id, epoch: 0, field: 'fingerprint' };
   }
 
-  get #bodyName() {
-    return { tenant: this.#key.tenant, id: this.#key.id, kind: 'output', epoch: 0 } as const;
+  /** Each attempt's own, lest one that was taken over write over its successor's answer. */
+  #bodyName({ epoch }: Pick<Held, 'epoch'>) {
+    return { tenant: this.#key.tenant, id: this.#key.id, kind: 'output', epoch } as const;
   }
 }
 
-type Kept =
-  | Extract<HttpAnswer, { json: unknown }>
-  | { readonly headers: HttpAnswer['headers']; readonly frames: readonly string[] };
+/** A key that this attempt has, and its number. */
+interface Held extends HeldKey {
+  readonly epoch: number;
+}
+
+function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
+  return setTimeout(ms, undefined, { signal, ref: false }).catch(() => {});
+}
 
 /** The key in the table: hashed, since a caller's words may say what they are about. */
 function keyOf(name: string, word: string, { principal, pathParameters }: HttpRequest): ClaimKey {
@@ -193,39 +225,6 @@ function keyOf(name: string, word: string, { principal, pathParameters }: HttpRe
   }
   const text = JSON.stringify([name, pathParameters, word]);
   return { tenant: principal.tenant, id: `idem#${createHash('sha256').update(text).digest('hex')}` };
-}
-
-/** What tells one body from another, however its fields are ordered. */
-function fingerprintOf(body: unknown): Buffer {
-  return createHash('sha256')
-    .update(JSON.stringify(body, inOrder) ?? '')
-    .digest();
-}
-
-function inOrder(_: string, value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-const headersSchema = v.optional(v.record(v.string(), v.string()), {});
-const keptSchema = v.union([
-  v.object({ headers: headersSchema, frames: v.array(v.string()) }),
-  v.object({ status: v.optional(v.number(), 200), headers: headersSchema, json: v.unknown() }),
-]);
-
-/** A kept answer, given again. Whoever wonders can tell by its header. */
-function replayed(kept: unknown): HttpAnswer {
-  const result = v.safeParse(keptSchema, kept);
-  if (!result.success) throw new LambentError('record_unreadable', 'An idempotent answer is not one');
-  const answer = result.output;
-  const headers = { ...answer.headers, 'idempotent-replayed': 'true' };
-  if (!('frames' in answer)) return { status: answer.status, headers, json: answer.json };
-  return { headers, frames: again(answer.frames) };
-}
-
-async function* again(frames: readonly string[]): AsyncGenerator<string, true> {
-  yield* frames;
-  return true;
 }
 
 function reused(): LambentError {

@@ -1,3 +1,4 @@
+import { DynamoDBClient, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { chatModel } from '../upstreams/chat-model.ts';
@@ -36,6 +37,44 @@ async function bytes(path: string, body: unknown, key: string): Promise<string> 
     body: JSON.stringify(body),
   });
   return response.text();
+}
+
+/** The last event of a stream, which is read to its end. */
+async function lastOf(stream: AsyncIterable<OpenAI.Responses.ResponseStreamEvent>) {
+  let last: OpenAI.Responses.ResponseStreamEvent | undefined;
+  for await (const event of stream) last = event;
+  return last;
+}
+
+/**
+ * Half a minute passes for whoever holds a key.
+ * @returns for how long the last of them would still have been believed, in milliseconds
+ */
+async function letClaimsRunOut(): Promise<number> {
+  const client = new DynamoDBClient({
+    region: 'eu-west-1',
+    endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
+    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+  });
+  const TableName = service.cloud.resources['JOBS_TABLE'];
+  const { Items = [] } = await client.send(
+    new ScanCommand({ TableName, FilterExpression: 'attribute_exists(claimUntil)' }),
+  );
+  const left = Items.map(({ claimUntil }) => Number(claimUntil?.N) - Date.now());
+  for (const { pk, sk } of Items) {
+    if (pk === undefined || sk === undefined) continue;
+    const now = { ':now': { N: String(Date.now()) } };
+    await client.send(
+      new UpdateItemCommand({
+        TableName,
+        Key: { pk, sk },
+        UpdateExpression: 'SET claimUntil = :now',
+        ExpressionAttributeValues: now,
+      }),
+    );
+  }
+  client.destroy();
+  return Math.max(...left);
 }
 
 const chat = { model, messages: [{ role: 'user' as const, content: 'Hello' }] };
@@ -111,6 +150,33 @@ describe('a key', () => {
     expect(retryAfterOf(second)).toMatch(/^\d+$/);
     for await (const _ of stream);
   });
+
+  test('finds the background response that its first call made, though that call still runs', async () => {
+    const options = withKey();
+    const slowly = { model, input: 'Say this slowly', background: true, stream: true as const };
+    const [first, second] = [
+      await client.responses.create(slowly, options),
+      await client.responses.create(slowly, options),
+    ];
+    const [firstEnd, secondEnd] = await Promise.all([lastOf(first), lastOf(second)]);
+    expect(firstEnd).toMatchObject({ type: 'response.completed', response: { id: expect.any(String) } });
+    expect(secondEnd).toEqual(firstEnd);
+  }, 30_000);
+
+  test('is free again half a minute after its function was killed', async () => {
+    const options = withKey();
+    const slowly = { model, input: 'Say that slowly', stream: true as const };
+    const stream = await client.responses.create(slowly, options);
+    for (const { pid, function: name, busy } of service.cloud.processes()) {
+      if (name === 'chat' && busy) process.kill(pid, 'SIGKILL');
+    }
+    await expect(lastOf(stream)).rejects.toThrow();
+    const second = await refusal(client.responses.create(slowly, options));
+    expect(second).toMatchObject({ status: 409, code: 'idempotency_key_in_use' });
+    expect(retryAfterOf(second)).toMatch(/^\d+$/);
+    expect(await letClaimsRunOut()).toBeLessThanOrEqual(30_000);
+    expect((await lastOf(await client.responses.create(slowly, options)))?.type).toBe('response.completed');
+  }, 30_000);
 
   test('is free again after a call that failed', async () => {
     const options = withKey();

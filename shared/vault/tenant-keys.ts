@@ -1,7 +1,8 @@
 import { LambentError } from '../runtime/errors.ts';
 import { TenantSecret } from './derivation.ts';
 import { HeldKeys } from './held-keys.ts';
-import type { KeyHistory, TenantKeyTable } from './key-table.ts';
+import type { KeyHistory } from './key-item.ts';
+import type { TenantKeyTable } from './key-table.ts';
 import type { GenerateKey, UnwrapKey } from './kms-keys.ts';
 import { type TenantKey, unreadable } from './record.ts';
 

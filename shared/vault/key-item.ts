@@ -1,0 +1,79 @@
+import * as v from 'valibot';
+import { LambentError } from '../runtime/errors.ts';
+
+/** A tenant key as it is kept. */
+export interface WrappedKey {
+  readonly wrapped: Uint8Array;
+  /** Epoch milliseconds. */
+  readonly createdAt: number;
+}
+
+/** All that is kept of a tenant's keys. */
+export type KeyHistory =
+  | {
+      readonly state: 'active';
+      /** The version that seals. */
+      readonly current: number;
+      /** Every version that ever sealed, by its number. */
+      readonly versions: ReadonlyMap<number, WrappedKey>;
+    }
+  | { readonly state: 'deleted'; readonly deletedAt: number };
+
+/** A tenant that must never have keys again. */
+export interface Tombstone {
+  readonly tenant: string;
+  /** Epoch milliseconds. */
+  readonly deletedAt: number;
+}
+
+const PREFIX = 'tenant#';
+const SORT_KEY = 'keys';
+
+/** The key of a tenant's item: it has one. */
+export function keyOf(tenant: string) {
+  return { pk: { S: PREFIX + tenant }, sk: { S: SORT_KEY } };
+}
+
+const number = v.object({ N: v.pipe(v.string(), v.transform(Number), v.safeInteger()) });
+const tombstoneSchema = v.object({ pk: v.object({ S: v.string() }), deletedAt: number });
+const activeSchema = v.object({
+  current: number,
+  versions: v.object({
+    M: v.record(
+      v.string(),
+      v.object({ M: v.object({ wrapped: v.object({ B: v.instance(Uint8Array) }), createdAt: number }) }),
+    ),
+  }),
+});
+
+/**
+ * Reads a tenant's item.
+ * @throws LambentError `configuration` for anything else
+ */
+export function parseHistory(item: unknown): KeyHistory {
+  const tombstone = v.safeParse(tombstoneSchema, item);
+  if (tombstone.success) return { state: 'deleted', deletedAt: tombstone.output.deletedAt.N };
+  const { current, versions } = read(activeSchema, item);
+  const keys = Object.entries(versions.M).map(
+    ([version, { M }]) => [Number(version), { wrapped: M.wrapped.B, createdAt: M.createdAt.N }] as const,
+  );
+  return { state: 'active', current: current.N, versions: new Map(keys) };
+}
+
+/**
+ * Reads the item of a tenant that is deleted.
+ * @throws LambentError `configuration` for anything else
+ */
+export function parseTombstone(item: unknown): Tombstone {
+  const { pk, deletedAt } = read(tombstoneSchema, item);
+  return { tenant: pk.S.slice(PREFIX.length), deletedAt: deletedAt.N };
+}
+
+function read<Schema extends v.GenericSchema>(schema: Schema, item: unknown): v.InferOutput<Schema> {
+  const result = v.safeParse(schema, item);
+  if (result.success) return result.output;
+  throw new LambentError(
+    'configuration',
+    `The keys table holds an item that is none of its own: ${v.getDotPath(result.issues[0])}`,
+  );
+}

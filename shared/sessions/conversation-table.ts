@@ -1,5 +1,4 @@
 import {
-  type AttributeValue,
   BatchWriteItemCommand,
   ConditionalCheckFailedException,
   DeleteItemCommand,
@@ -9,10 +8,20 @@ import {
   QueryCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
-import * as v from 'valibot';
-import type { ConversationKey, ConversationTable, Head, Range, Row } from './conversation-records.ts';
-
-type Item = Record<string, AttributeValue>;
+import {
+  HEAD,
+  hasExpired,
+  type Item,
+  itemKey,
+  keyOf,
+  MAX_POSITION,
+  number,
+  partition,
+  readHead,
+  readRow,
+  seconds,
+} from './conversation-item.ts';
+import type { ConversationKey, ConversationTable, Range } from './conversation-records.ts';
 
 /** The conversations' table in DynamoDB. Throws what DynamoDB throws. */
 export function createConversationTable(client: DynamoDBClient, TableName: string): ConversationTable {
@@ -233,37 +242,10 @@ export function createConversationTable(client: DynamoDBClient, TableName: strin
   };
 }
 
-const HEAD = 'head';
-/** A position has nine digits. */
-const MAX_POSITION = 999_999_999;
 /** What BatchWriteItem takes at most. */
 const BATCH = 25;
 const ALIVE = 'attribute_exists(pk) AND expiresAt > :seconds';
 const MINE = 'lockOwner = :owner AND lockEpoch = :epoch';
-
-function mine(owner: string, epoch: number): Item {
-  return { ':owner': { S: owner }, ':epoch': number(epoch) };
-}
-
-function partition({ tenant, id }: ConversationKey): string {
-  return `${tenant}#${id}`;
-}
-
-function keyOf(key: ConversationKey, sk: string): Item {
-  return { pk: { S: partition(key) }, sk: { S: sk } };
-}
-
-function itemKey(position: number): string {
-  return `item#${String(position).padStart(9, '0')}`;
-}
-
-function number(value: number): AttributeValue {
-  return { N: String(value) };
-}
-
-function seconds(now: number): AttributeValue {
-  return number(Math.floor(now / 1000));
-}
 
 async function unlessRefused<T>(send: () => Promise<T>): Promise<T | undefined> {
   try {
@@ -274,44 +256,6 @@ async function unlessRefused<T>(send: () => Promise<T>): Promise<T | undefined> 
   }
 }
 
-const digits = v.pipe(
-  v.object({ N: v.pipe(v.string(), v.regex(/^\d+$/)) }),
-  v.transform(({ N }) => Number(N)),
-);
-const words = v.pipe(
-  v.object({ S: v.string() }),
-  v.transform(({ S }) => S),
-);
-const bytes = v.pipe(
-  v.object({ B: v.instance(Uint8Array) }),
-  v.transform(({ B }) => B),
-);
-
-// A newer version may write more than this one knows: what is not named here is left alone.
-const headSchema = v.object({
-  createdAt: digits,
-  nextPosition: digits,
-  lockEpoch: digits,
-  metadata: v.exactOptional(bytes),
-});
-const rowSchema = v.object({ itemId: words, epoch: digits, turn: words, sealed: bytes });
-const expirySchema = v.object({ expiresAt: digits });
-const sortKeySchema = v.object({ sk: v.pipe(words, v.regex(/^item#\d{9}$/)) });
-
-function readHead(item: Item): Head {
-  return v.parse(headSchema, item);
-}
-
-/** Undefined for an item that was deleted or has expired. */
-function readRow(item: Item, now: number): Row | undefined {
-  if (hasExpired(item, now)) return undefined;
-  const row = v.safeParse(rowSchema, item);
-  if (!row.success) return undefined;
-  return { ...row.output, position: Number(v.parse(sortKeySchema, item).sk.slice('item#'.length)) };
-}
-
-/** DynamoDB removes what has expired within days; until then it is not there for anybody who reads. */
-function hasExpired(item: Item, now: number): boolean {
-  const expiry = v.safeParse(expirySchema, item);
-  return expiry.success && expiry.output.expiresAt * 1000 <= now;
+function mine(owner: string, epoch: number): Item {
+  return { ':owner': { S: owner }, ':epoch': number(epoch) };
 }

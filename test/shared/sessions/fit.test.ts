@@ -15,6 +15,7 @@ const output = (toolCallId: string, words: string): Message => ({ role: 'tool', 
 
 function request(messages: readonly Message[]): GenerationRequest {
   return {
+    tenant: 'acme',
     model: 'default',
     messages,
     tools: [],

@@ -1,0 +1,79 @@
+import type { AttributeValue } from '@aws-sdk/client-dynamodb';
+import * as v from 'valibot';
+import type { ConversationKey, Head, Row } from './conversation-records.ts';
+
+/** An item of the conversations' table. */
+export type Item = Record<string, AttributeValue>;
+
+/** Sort key of a conversation's own item. */
+export const HEAD = 'head';
+/** A position has nine digits. */
+export const MAX_POSITION = 999_999_999;
+
+/** The partition key of a conversation and all its items. */
+export function partition({ tenant, id }: ConversationKey): string {
+  return `${tenant}#${id}`;
+}
+
+/** The key of an item. */
+export function keyOf(key: ConversationKey, sk: string): Item {
+  return { pk: { S: partition(key) }, sk: { S: sk } };
+}
+
+/** Sort key of the item at a position. */
+export function itemKey(position: number): string {
+  return `item#${String(position).padStart(9, '0')}`;
+}
+
+/** A number as DynamoDB has it. */
+export function number(value: number): AttributeValue {
+  return { N: String(value) };
+}
+
+/** Epoch milliseconds as the epoch seconds that expiry is counted in. */
+export function seconds(now: number): AttributeValue {
+  return number(Math.floor(now / 1000));
+}
+
+const digits = v.pipe(
+  v.object({ N: v.pipe(v.string(), v.regex(/^\d+$/)) }),
+  v.transform(({ N }) => Number(N)),
+);
+const words = v.pipe(
+  v.object({ S: v.string() }),
+  v.transform(({ S }) => S),
+);
+const bytes = v.pipe(
+  v.object({ B: v.instance(Uint8Array) }),
+  v.transform(({ B }) => B),
+);
+
+// A newer version may write more than this one knows: what is not named here is left alone.
+const headSchema = v.object({
+  createdAt: digits,
+  nextPosition: digits,
+  lockEpoch: digits,
+  metadata: v.exactOptional(bytes),
+});
+const rowSchema = v.object({ itemId: words, epoch: digits, turn: words, sealed: bytes });
+const expirySchema = v.object({ expiresAt: digits });
+const sortKeySchema = v.object({ sk: v.pipe(words, v.regex(/^item#\d{9}$/)) });
+
+/** Reads a conversation's own item. Throws for anything else. */
+export function readHead(item: Item): Head {
+  return v.parse(headSchema, item);
+}
+
+/** Reads an item of a conversation; undefined for one that was deleted or has expired. */
+export function readRow(item: Item, now: number): Row | undefined {
+  if (hasExpired(item, now)) return undefined;
+  const row = v.safeParse(rowSchema, item);
+  if (!row.success) return undefined;
+  return { ...row.output, position: Number(v.parse(sortKeySchema, item).sk.slice('item#'.length)) };
+}
+
+/** DynamoDB removes what has expired within days; until then it is not there for anybody who reads. */
+export function hasExpired(item: Item, now: number): boolean {
+  const expiry = v.safeParse(expirySchema, item);
+  return expiry.success && expiry.output.expiresAt * 1000 <= now;
+}

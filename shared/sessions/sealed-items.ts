@@ -1,0 +1,64 @@
+import type { Vault } from '../vault/vault.ts';
+import type { ConversationKey, ConversationTable, Range, Row } from './conversation-records.ts';
+import { bytesOf, itemName, parsed } from './conversation-seal.ts';
+import { conversationLocked } from './refusals.ts';
+
+/** One item: what is in it is its API's business, and sealed. */
+export interface ConversationItem {
+  readonly id: string;
+  readonly content: unknown;
+}
+
+/** Where items of one writer go. */
+export interface Place {
+  /** Position of the first one. */
+  readonly from: number;
+  /** The lock's epoch under which they are written. */
+  readonly epoch: number;
+  readonly turn: string;
+}
+
+/** The items of conversations, sealed on their way into the table and opened on their way out. */
+export interface SealedItems {
+  open(key: ConversationKey, row: Row): Promise<ConversationItem>;
+  /** Items of a range, `limit` of them at most. */
+  read(key: ConversationKey, range: Range, limit?: number): Promise<ConversationItem[]>;
+  /** @throws LambentError `conversation_locked` when a later lock's holder has been there */
+  write(key: ConversationKey, items: readonly ConversationItem[], place: Place, expiresAt: number): Promise<void>;
+}
+
+/** Items written at once. */
+const WRITES_AT_ONCE = 16;
+
+/** Seals and opens items of a table. `now` is epoch milliseconds. */
+export function createSealedItems(table: ConversationTable, vault: Vault, now: () => number): SealedItems {
+  async function open(key: ConversationKey, row: Row): Promise<ConversationItem> {
+    return { id: row.itemId, content: parsed(await vault.open(itemName(key, row), row.sealed)) };
+  }
+
+  return {
+    open,
+
+    async read(key, range, limit = Number.POSITIVE_INFINITY) {
+      const items: Promise<ConversationItem>[] = [];
+      const paged = Number.isFinite(limit) ? { ...range, pageSize: limit } : range;
+      for await (const row of table.rows(key, paged, now())) {
+        items.push(open(key, row));
+        if (items.length >= limit) break;
+      }
+      return Promise.all(items);
+    },
+
+    async write(key, items, { from, epoch, turn }, expiresAt) {
+      const writeOne = async ({ id, content }: ConversationItem, offset: number): Promise<void> => {
+        const place = { position: from + offset, itemId: id, epoch, turn };
+        const sealed = await vault.seal(itemName(key, place), bytesOf(content));
+        if (!(await table.put(key, { ...place, sealed }, expiresAt))) throw conversationLocked();
+      };
+      for (let index = 0; index < items.length; index += WRITES_AT_ONCE) {
+        const some = items.slice(index, index + WRITES_AT_ONCE);
+        await Promise.all(some.map((item, offset) => writeOne(item, index + offset)));
+      }
+    },
+  };
+}

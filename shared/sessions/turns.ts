@@ -1,0 +1,120 @@
+import type { ConversationKey, ConversationTable, Head } from './conversation-records.ts';
+import { conversationLocked, conversationNotFound } from './refusals.ts';
+import type { ConversationItem, SealedItems } from './sealed-items.ts';
+
+/** A turn that goes on: nobody else adds to the conversation before it ends. */
+export interface Turn {
+  /** All items, oldest first. */
+  readonly items: readonly ConversationItem[];
+  /**
+   * Adds the turn's items and ends it. They become visible together, or not at all.
+   * @throws LambentError `conversation_locked` when the turn was taken for dead and another one has begun
+   */
+  commit(items: readonly ConversationItem[]): Promise<void>;
+  /** Ends the turn without a trace. Harmless after `commit`. */
+  release(): Promise<void>;
+}
+
+/** The turns of conversations: one at a time in each. */
+export interface Turns {
+  /**
+   * Begins a turn, after waiting a little for another's to end.
+   * @param owner the response's id, or any other word that nobody else uses
+   * @throws LambentError `conversation_locked` when it goes on
+   */
+  begin(key: ConversationKey, owner: string): Promise<Turn>;
+  /**
+   * Adds the items of a turn that ended elsewhere. Again is no harm: a turn is added once.
+   * @throws LambentError `conversation_locked` when somebody else's turn goes on: try later
+   */
+  settle(key: ConversationKey, owner: string, items: readonly ConversationItem[]): Promise<void>;
+}
+
+export interface TurnsOptions {
+  readonly table: ConversationTable;
+  readonly items: SealedItems;
+  /** Epoch seconds after which what is written now is gone. */
+  readonly expiry: () => number;
+  /** Epoch milliseconds. */
+  readonly now: () => number;
+  /** 0 up to 1. */
+  readonly random: () => number;
+}
+
+/** A holder that was killed is taken over after this time; one that lives renews its lock three times within it. */
+const LOCK_MS = 60_000;
+const RENEW_EVERY_MS = LOCK_MS / 3;
+/** How long a turn waits for another's: long enough for a quick answer's last moments, short enough for a caller. */
+const PATIENCE_MS = 3_000;
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 500;
+
+/** Makes the turns of one environment. */
+export function createTurns({ table, items, expiry, now, random }: TurnsOptions): Turns {
+  /** Takes the lock, or says that it is held; waits for it until `patienceMs` are over. */
+  async function lock(key: ConversationKey, owner: string, patienceMs: number): Promise<Head> {
+    const until = now() + patienceMs;
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
+      const taken = await table.lock(key, owner, now() + LOCK_MS, now());
+      if (taken === 'absent') throw conversationNotFound(key.id);
+      if (taken !== 'held') return taken.head;
+      const jitteredMs = pauseMs * (0.5 + random());
+      if (now() + jitteredMs > until) throw conversationLocked();
+      await new Promise((resolve) => setTimeout(resolve, jitteredMs));
+    }
+  }
+
+  /** A turn whose lock was just taken. */
+  async function held(key: ConversationKey, owner: string, { nextPosition, lockEpoch }: Head): Promise<Turn> {
+    let ended = false;
+    const renewal = setInterval(() => {
+      // A renewal that fails shows when the turn commits: nothing is visible before.
+      table.renew(key, owner, lockEpoch, now() + LOCK_MS).catch(() => undefined);
+    }, RENEW_EVERY_MS);
+    renewal.unref();
+    const release = async (): Promise<void> => {
+      clearInterval(renewal);
+      if (ended) return;
+      ended = true;
+      await table.release(key, owner, lockEpoch);
+    };
+    try {
+      return {
+        items: await items.read(key, { from: 0, to: nextPosition, newestFirst: false }),
+        async commit(added) {
+          await items.write(key, added, { from: nextPosition, epoch: lockEpoch, turn: owner }, expiry());
+          clearInterval(renewal);
+          const committed = await table.commit(key, owner, lockEpoch, nextPosition + added.length, expiry());
+          ended = true;
+          if (!committed) throw conversationLocked();
+        },
+        release,
+      };
+    } catch (error) {
+      await release();
+      throw error;
+    }
+  }
+
+  return {
+    async begin(key, owner) {
+      return held(key, owner, await lock(key, owner, PATIENCE_MS));
+    },
+
+    async settle(key, owner, added) {
+      const head = await lock(key, owner, PATIENCE_MS);
+      const { lockEpoch, nextPosition } = head;
+      try {
+        for await (const row of table.rows(key, { from: 0, to: nextPosition, newestFirst: true }, now())) {
+          if (row.turn === owner) return;
+        }
+        await items.write(key, added, { from: nextPosition, epoch: lockEpoch, turn: owner }, expiry());
+        if (!(await table.commit(key, owner, lockEpoch, nextPosition + added.length, expiry()))) {
+          throw conversationLocked();
+        }
+      } finally {
+        await table.release(key, owner, lockEpoch);
+      }
+    },
+  };
+}

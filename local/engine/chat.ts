@@ -1,0 +1,66 @@
+import { randomUUID } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
+import { closingEvents, completion, openingEvent, tokenEvents } from './chat-answer.ts';
+import { blockNames, type ChatRequest, countTokens, promptText } from './chat-request.ts';
+import type { Engine } from './engine.ts';
+import { Refusal } from './refusal.ts';
+import { replyTo } from './reply.ts';
+
+/** vLLM's own. */
+export const BLOCK_TOKENS = 16;
+
+/**
+ * Answers a chat completion at the engine's pace. When the client goes away first, its place is free at once.
+ * @throws Refusal when the prompt is longer than the context
+ */
+export function answerChat(
+  request: ChatRequest,
+  response: ServerResponse,
+  { engine, contextTokens }: { readonly engine: Engine; readonly contextTokens: number },
+): void {
+  const prompt = promptText(request);
+  const promptTokens = countTokens(prompt);
+  if (promptTokens >= contextTokens) throw tooLong(contextTokens, promptTokens);
+  const reply = replyTo(request, contextTokens - promptTokens);
+  const head = { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000), model: request.model };
+  const usage = () => ({
+    promptTokens,
+    cachedTokens: generation.cachedTokens,
+    completionTokens: reply.tokens.length,
+  });
+  let sent = 0;
+  const stream = (count: number): void => {
+    const opening = sent === 0 ? openingEvent(head) : '';
+    const events = `${opening}${tokenEvents(head, reply.tokens.slice(sent, count))}`;
+    sent = count;
+    const asked = request.stream_options?.include_usage === true;
+    if (count < reply.tokens.length) response.write(events);
+    else response.end(`${events}${closingEvents(head, reply, asked ? usage() : undefined)}`);
+  };
+  const streamed = request.stream === true;
+  const generation = engine.start(
+    {
+      promptTokens,
+      outputTokens: reply.tokens.length,
+      priority: request.priority,
+      blocks: blockNames(prompt, BLOCK_TOKENS, request.model, request.cache_salt ?? ''),
+    },
+    { streamed, onTokens: streamed ? stream : () => sendJson(response, 200, completion(head, reply, usage())) },
+  );
+  response.once('close', () => generation.cancel());
+  if (!streamed) return;
+  // As stock engines do: status 200 says that the request was understood, not that a token has come.
+  response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
+  response.flushHeaders();
+}
+
+function tooLong(contextTokens: number, promptTokens: number): Refusal {
+  const message = `This model's maximum context length is ${contextTokens} tokens. However, your request has ${promptTokens} input tokens.`;
+  return new Refusal(400, 'BadRequestError', message);
+}
+
+/** Sends a whole answer. */
+export function sendJson(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(body));
+}

@@ -1,0 +1,154 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import * as v from 'valibot';
+import { listen } from '../listen.ts';
+import { readBody } from '../read-body.ts';
+import { answerChat, BLOCK_TOKENS, sendJson } from './chat.ts';
+import { type ChatRequest, chatRequestSchema } from './chat-request.ts';
+import { Engine } from './engine.ts';
+import { metricsText } from './engine-metrics.ts';
+import { Refusal } from './refusal.ts';
+import { STEP_MODELS } from './step-model.ts';
+
+export interface EngineServerOptions {
+  /** Name of its model. */
+  readonly model: string;
+  /** GPU whose pace it takes. */
+  readonly gpu: keyof typeof STEP_MODELS;
+  /** How many times faster than that GPU it runs. */
+  readonly speed: number;
+  /** Requests that run at once; more wait. */
+  readonly slots: number;
+  /** Tokens of one request's prompt and answer. */
+  readonly contextTokens: number;
+  /** Key that it asks for under `/v1`; none when absent. */
+  readonly apiKey?: string;
+  /** 0, the default, takes any free port. */
+  readonly port?: number;
+}
+
+export interface EngineServer {
+  readonly port: number;
+  /** The API's base: `http://127.0.0.1:8000/v1`. */
+  readonly url: string;
+  /** Cuts what it is at work on. */
+  close(): Promise<void>;
+}
+
+/** vLLM's own. */
+const STEP_TOKENS = 2_048;
+const MAX_BODY_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Starts a stand-in for an inference engine on 127.0.0.1: vLLM's HTTP server as far as Lambent and OpenAI's clients use it,
+ * over a batch that takes a GPU's time and computes nothing.
+ * @throws the system's error (`EADDRINUSE`…) when it can't listen
+ */
+export async function startEngine(options: EngineServerOptions): Promise<EngineServer> {
+  const { model, gpu, speed, slots, contextTokens } = options;
+  const pace = STEP_MODELS[gpu];
+  const engine = new Engine({
+    // As much memory as its slots fill: a small worker.
+    model: { ...pace, cacheTokens: Math.min(pace.cacheTokens, slots * contextTokens) },
+    maxSequences: slots,
+    stepTokens: Math.max(STEP_TOKENS, 2 * slots),
+    blockTokens: BLOCK_TOKENS,
+    speed,
+  });
+  /** LoRA adapters that are loaded, by name, with their paths. */
+  const adapters = new Map<string, string>();
+
+  function chat(body: ChatRequest, response: ServerResponse): void {
+    if (body.model === model || adapters.has(body.model)) answerChat(body, response, { engine, contextTokens });
+    else throw new Refusal(404, 'NotFoundError', `The model \`${body.model}\` does not exist.`);
+  }
+
+  async function route(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = request.url?.split('?')[0] ?? '';
+    if (path.startsWith('/v1/')) checkKey(request, options.apiKey);
+    switch (`${request.method} ${path}`) {
+      case 'POST /v1/chat/completions':
+        return chat(await readJson(request, chatRequestSchema), response);
+      case 'GET /v1/models':
+        return sendJson(response, 200, modelList(model, contextTokens, adapters));
+      case 'POST /v1/load_lora_adapter':
+        return sendText(response, loadAdapter(await readJson(request, adapterSchema), model, adapters));
+      case 'POST /v1/unload_lora_adapter':
+        return sendText(response, unloadAdapter(await readJson(request, adapterNameSchema), adapters));
+      case 'GET /health':
+        return sendText(response, '');
+      case 'GET /metrics':
+        return sendText(response, metricsText(engine, model));
+      default:
+        throw new Refusal(404, 'NotFoundError', 'Not Found');
+    }
+  }
+
+  const server = createServer((request, response) => {
+    route(request, response).catch((thrown: unknown) => {
+      if (thrown instanceof Refusal) sendJson(response, thrown.status, thrown.body);
+      else response.destroy();
+    });
+  });
+  const listening = await listen(server, { port: options.port ?? 0 });
+  return {
+    port: listening.port,
+    url: `http://127.0.0.1:${listening.port}/v1`,
+    async close() {
+      engine.close();
+      await listening.close();
+    },
+  };
+}
+
+const adapterNameSchema = v.looseObject({ lora_name: v.pipe(v.string(), v.minLength(1)) });
+const adapterSchema = v.looseObject({
+  ...adapterNameSchema.entries,
+  lora_path: v.pipe(v.string(), v.minLength(1)),
+});
+
+/** https://docs.vllm.ai/en/latest/features/lora/#dynamically-serving-lora-adapters */
+function loadAdapter(
+  { lora_name: name, lora_path: path }: v.InferOutput<typeof adapterSchema>,
+  model: string,
+  adapters: Map<string, string>,
+): string {
+  if (name === model || adapters.has(name)) {
+    throw new Refusal(400, 'InvalidUserInput', `The lora adapter '${name}' has already been loaded.`);
+  }
+  adapters.set(name, path);
+  return `Success: LoRA adapter '${name}' added successfully.`;
+}
+
+function unloadAdapter({ lora_name: name }: v.InferOutput<typeof adapterNameSchema>, adapters: Map<string, string>) {
+  if (!adapters.delete(name)) throw new Refusal(404, 'NotFoundError', `The lora adapter '${name}' cannot be found.`);
+  return `Success: LoRA adapter '${name}' removed successfully.`;
+}
+
+function modelList(model: string, contextTokens: number, adapters: ReadonlyMap<string, string>): object {
+  const common = { object: 'model', created: Math.floor(performance.timeOrigin / 1000), owned_by: 'lambent' };
+  const loaded = [...adapters].map(([id, root]) => ({ ...common, id, root, parent: model }));
+  const base = { ...common, id: model, root: model, parent: null, max_model_len: contextTokens };
+  return { object: 'list', data: [base, ...loaded] };
+}
+
+function checkKey({ headers }: IncomingMessage, apiKey: string | undefined): void {
+  if (apiKey === undefined || headers.authorization === `Bearer ${apiKey}`) return;
+  throw new Refusal(401, 'AuthenticationError', 'Unauthorized');
+}
+
+async function readJson<Schema extends v.GenericSchema>(
+  request: IncomingMessage,
+  schema: Schema,
+): Promise<v.InferOutput<Schema>> {
+  const body = await readBody(request, MAX_BODY_BYTES);
+  if (body === undefined) throw new Refusal(413, 'BadRequestError', 'The request is too large.');
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), body.toString('utf8'));
+  if (parsed.success) return parsed.output;
+  const [issue] = parsed.issues;
+  throw new Refusal(400, 'BadRequestError', `${v.getDotPath(issue) ?? 'body'}: ${issue.message}`);
+}
+
+function sendText(response: ServerResponse, text: string): void {
+  response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' });
+  response.end(text);
+}

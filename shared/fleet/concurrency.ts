@@ -1,0 +1,23 @@
+/** Lambda's own limits of a mapping's maximum concurrency. */
+const LEAST = 2;
+const MOST = 1_000;
+/** Lowered only when this much of it would do: a fleet that breathes should not change it every minute. */
+const LOWER_BELOW = 0.8;
+
+/** Batch slots of a fleet's ready workers: what is left beside the reserve for interactive work. */
+export function batchSlots(workers: readonly { readonly slots: number }[], reserve: number): number {
+  return workers.reduce((total, { slots }) => total + Math.floor(slots * (1 - reserve)), 0);
+}
+
+/**
+ * How many dispatchers may run at once, so that they hold about as many jobs as there are slots for them: more would
+ * wait inside functions that are paid for by time.
+ * @param slots batch slots of all fleets
+ * @param batchSize messages that one dispatcher gets at most
+ * @returns undefined when it may stay as it is
+ */
+export function nextConcurrency(current: number | undefined, slots: number, batchSize: number): number | undefined {
+  const wanted = Math.min(Math.max(Math.ceil(slots / batchSize), LEAST), MOST);
+  if (current === undefined || wanted > current) return wanted;
+  return wanted < current * LOWER_BELOW ? wanted : undefined;
+}

@@ -1,0 +1,70 @@
+import {
+  DescribeContainerInstancesCommand,
+  DescribeServicesCommand,
+  DescribeTasksCommand,
+  type ECSClient,
+  paginateListTasks,
+  UpdateServiceCommand,
+} from '@aws-sdk/client-ecs';
+import * as v from 'valibot';
+import type { Ecs } from './ecs.ts';
+import { type Task, taskSchema } from './ecs-task.ts';
+
+/** The most that ECS describes in one request. */
+const PER_REQUEST = 100;
+
+/** ECS through its API. */
+export function createEcs(client: ECSClient): Ecs {
+  const describe = async (cluster: string, tasks: readonly string[]): Promise<Task[]> => {
+    const pages = await Promise.all(
+      inPages(tasks).map((page) => client.send(new DescribeTasksCommand({ cluster, tasks: page }))),
+    );
+    return pages.flatMap((page) => page.tasks ?? []).map((task) => v.parse(taskSchema, task));
+  };
+  return {
+    async tasks({ cluster, service }) {
+      const arns = new Set<string>();
+      // What should stop is listed apart, together with what has stopped within the hour.
+      for (const desiredStatus of ['RUNNING', 'STOPPED'] as const) {
+        const pages = paginateListTasks({ client }, { cluster, serviceName: service, desiredStatus });
+        for await (const { taskArns = [] } of pages) for (const arn of taskArns) arns.add(arn);
+      }
+      const tasks = await describe(cluster, [...arns]);
+      return tasks.filter(({ lastStatus }) => lastStatus !== 'STOPPED');
+    },
+    async task(clusterArn, taskArn) {
+      const [task] = await describe(clusterArn, [taskArn]);
+      return task;
+    },
+    async instances(cluster, containerInstanceArns) {
+      const pages = await Promise.all(
+        inPages([...new Set(containerInstanceArns)]).map((containerInstances) =>
+          client.send(new DescribeContainerInstancesCommand({ cluster, containerInstances })),
+        ),
+      );
+      const described = pages.flatMap((page) => page.containerInstances ?? []);
+      return new Map(
+        described.flatMap(({ containerInstanceArn, ec2InstanceId }) =>
+          containerInstanceArn === undefined || ec2InstanceId === undefined
+            ? []
+            : [[containerInstanceArn, ec2InstanceId] as const],
+        ),
+      );
+    },
+    async counts({ cluster, service }) {
+      const { services = [] } = await client.send(new DescribeServicesCommand({ cluster, services: [service] }));
+      const [found] = services.filter(({ status }) => status === 'ACTIVE');
+      if (found === undefined) return undefined;
+      return { desired: found.desiredCount ?? 0, alive: (found.runningCount ?? 0) + (found.pendingCount ?? 0) };
+    },
+    async scale({ cluster, service }, desiredCount) {
+      await client.send(new UpdateServiceCommand({ cluster, service, desiredCount }));
+    },
+  };
+}
+
+function inPages(arns: readonly string[]): string[][] {
+  const pages: string[][] = [];
+  for (let from = 0; from < arns.length; from += PER_REQUEST) pages.push(arns.slice(from, from + PER_REQUEST));
+  return pages;
+}

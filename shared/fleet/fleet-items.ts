@@ -1,0 +1,142 @@
+import type { AttributeValue } from '@aws-sdk/client-dynamodb';
+import * as v from 'valibot';
+import type { Holder, Lease, Tier, Waiter, Worker } from './worker.ts';
+
+/**
+ * How a fleet stands in its table: workers and waiters under one partition key, so that one query reads them all; each prefix
+ * of the directory under its own. A lease is a list, since its fields' names in each of thousands would be most of what
+ * is read.
+ */
+export type Item = Record<string, AttributeValue>;
+
+export const WORKER = 'worker#';
+export const WAITER = 'waiter#';
+
+export const workerKey = (fleet: string, id: string): Item => ({
+  pk: { S: `fleet#${fleet}` },
+  sk: { S: `${WORKER}${id}` },
+});
+export const waiterKey = (fleet: string, id: string): Item => ({
+  pk: { S: `fleet#${fleet}` },
+  sk: { S: `${WAITER}${id}` },
+});
+export const prefixKey = (fleet: string, hash: string): Item => ({
+  pk: { S: `prefix#${fleet}#${hash}` },
+  sk: { S: 'prefix' },
+});
+
+/** Places in a lease's list. A later version may add to its end. */
+export const LEASE_PENDING = 2;
+export const LEASE_EXPIRES = 4;
+
+const TIERS: Readonly<Record<Tier, string>> = { interactive: 'i', batch: 'b' };
+
+export function leaseValue({ tier, tenant, pendingTokens, weight, expiresAt }: Lease): AttributeValue {
+  return { L: [text(TIERS[tier]), text(tenant), number(pendingTokens), number(weight), number(expiresAt)] };
+}
+
+function parseLease(value: AttributeValue): Lease {
+  const [tier, tenant, pendingTokens, weight, expiresAt] = value.L ?? [];
+  return {
+    tier: tier?.S === TIERS.batch ? 'batch' : 'interactive',
+    tenant: tenant?.S ?? '',
+    pendingTokens: Number(pendingTokens?.N ?? 0),
+    weight: Number(weight?.N ?? 0),
+    expiresAt: Number(expiresAt?.N ?? 0),
+  };
+}
+
+/** What is told of a worker at its registration, besides its state and its leases. */
+export function descriptionOf({ bootId, url, slots, models, source, instance, seenAt }: Omit<Worker, 'leases'>): Item {
+  return {
+    bootId: text(bootId),
+    url: text(url),
+    slots: number(slots),
+    models: { L: models.map(text) },
+    source: text(source),
+    seenAt: number(seenAt),
+    ...(instance === undefined ? {} : { instance: text(instance) }),
+  };
+}
+
+export function stateOf({
+  state,
+  stateReason,
+  stateSince,
+}: Pick<Worker, 'state' | 'stateReason' | 'stateSince'>): Item {
+  return {
+    state: text(state),
+    ...(stateReason === undefined ? {} : { stateReason: text(stateReason) }),
+    ...(stateSince === undefined ? {} : { stateSince: number(stateSince) }),
+  };
+}
+
+export function parseWorker(fleet: string, item: Item): Worker {
+  const { instance, stateReason, stateSince } = item;
+  return {
+    fleet,
+    id: (item['sk']?.S ?? '').slice(WORKER.length),
+    url: item['url']?.S ?? '',
+    bootId: item['bootId']?.S ?? '',
+    state: v.parse(STATE, item['state']?.S),
+    ...(stateReason?.S === undefined ? {} : { stateReason: stateReason.S }),
+    ...(stateSince?.N === undefined ? {} : { stateSince: Number(stateSince.N) }),
+    slots: Number(item['slots']?.N ?? 0),
+    models: (item['models']?.L ?? []).flatMap(({ S }) => (S === undefined ? [] : [S])),
+    source: item['source']?.S === 'ecs' ? 'ecs' : 'static',
+    ...(instance?.S === undefined ? {} : { instance: instance.S }),
+    seenAt: Number(item['seenAt']?.N ?? 0),
+    leases: Object.fromEntries(Object.entries(item['leases']?.M ?? {}).map(([id, lease]) => [id, parseLease(lease)])),
+  };
+}
+
+/** A state that only a later version knows is none to give work to. */
+const STATE = v.fallback(v.picklist(['ready', 'draining', 'suspect']), 'draining');
+
+/** The table removes it by `expiresAt`, in whole seconds; readers go by `until`. */
+export function waiterItem(fleet: string, { id, model, tier, tenant, weight, expiresAt }: Waiter): Item {
+  return {
+    ...waiterKey(fleet, id),
+    model: text(model),
+    tier: text(tier),
+    tenant: text(tenant),
+    weight: number(weight),
+    until: number(expiresAt),
+    expiresAt: number(Math.ceil(expiresAt / 1000)),
+  };
+}
+
+export function parseWaiter(item: Item): Waiter {
+  return {
+    id: (item['sk']?.S ?? '').slice(WAITER.length),
+    model: item['model']?.S ?? '',
+    tier: item['tier']?.S === 'batch' ? 'batch' : 'interactive',
+    tenant: item['tenant']?.S ?? '',
+    weight: Number(item['weight']?.N ?? 0),
+    expiresAt: Number(item['until']?.N ?? 0),
+  };
+}
+
+/** @param expiresAt epoch milliseconds */
+export function prefixItem(fleet: string, prefix: string, holders: readonly Holder[], expiresAt: number): Item {
+  return {
+    ...prefixKey(fleet, prefix),
+    holders: { L: holders.map(({ workerId, bootId }) => ({ L: [text(workerId), text(bootId)] })) },
+    until: number(expiresAt),
+    expiresAt: number(Math.ceil(expiresAt / 1000)),
+  };
+}
+
+export function parseHolders(item: Item): Holder[] {
+  return (item['holders']?.L ?? []).flatMap(({ L: [workerId, bootId] = [] }) =>
+    workerId?.S === undefined || bootId?.S === undefined ? [] : [{ workerId: workerId.S, bootId: bootId.S }],
+  );
+}
+
+export function text(S: string): AttributeValue {
+  return { S };
+}
+
+export function number(value: number): AttributeValue {
+  return { N: String(value) };
+}

@@ -1,0 +1,69 @@
+/** What `models.json` says of a fleet, as far as leasing goes. */
+export interface FleetLimits {
+  /** Share of each worker's slots that batch work leaves to interactive work. */
+  readonly reserve: number;
+  /** Milliseconds that an interactive request waits for a slot. */
+  readonly waitMs: number;
+}
+
+/** By what placement weighs workers. All in tokens of prompt that a worker has yet to compute. */
+export interface PlacementSettings {
+  /**
+   * How much more a token of the request itself counts than one that others wait for: what a worker must compute of a prompt
+   * that another has cached takes the place of something in its own cache, too.
+   */
+  readonly uncachedWeight: number;
+  /** What a sequence that a worker already has costs a new one: it decodes beside it, and slows its prefill. */
+  readonly tokensPerLease: number;
+  /** Scores closer than this are as good as equal: chance decides, so that those who decide at once don't all go one way. */
+  readonly jitterTokens: number;
+  /** Holders of a prefix that the directory names, the latest ones. */
+  readonly maxHolders: number;
+  /** How long the directory names them. Most prefixes that are asked for again are so within the hour. */
+  readonly directoryMs: number;
+}
+
+export const PLACEMENT: PlacementSettings = {
+  uncachedWeight: 1,
+  tokensPerLease: 500,
+  jitterTokens: 64,
+  maxHolders: 3,
+  directoryMs: 3_600_000,
+};
+
+export interface SlotSettings {
+  readonly placement: PlacementSettings;
+  /** By the fleet's name; `models.json`'s `fleets` fits. */
+  readonly fleets: Readonly<Record<string, FleetLimits>>;
+  /** Of a fleet that isn't in `fleets`. */
+  readonly otherFleets: FleetLimits;
+  /** A lease outlives two lost heartbeats, and frees the slot of a dead holder within a minute. */
+  readonly leaseMs: number;
+  readonly heartbeatMs: number;
+  /** Batch work waits no longer than this inside a function that is paid for by time: its queue waits for nothing. */
+  readonly batchWaitMs: number;
+  /** Pauses between looks at a full fleet, each with jitter: the first one, and the longest that it grows to. */
+  readonly pollMs: Readonly<Record<'interactive' | 'batch', { readonly first: number; readonly longest: number }>>;
+  /** Pause after all of the best workers were taken by others at the same moment. */
+  readonly contendedMs: number;
+  /** Workers that are tried before the fleet is read anew. */
+  readonly tries: number;
+  /** A waiter is taken for dead after this time without a word: longer than two of its longest pauses. */
+  readonly waiterMs: number;
+  /** What a refused caller is told to wait, when the fleet is full and when no worker is ready. A GPU takes minutes to start. */
+  readonly retryAfterMs: { readonly full: number; readonly none: number };
+}
+
+export const SLOT_SETTINGS: SlotSettings = {
+  placement: PLACEMENT,
+  fleets: {},
+  otherFleets: { reserve: 0.25, waitMs: 10_000 },
+  leaseMs: 45_000,
+  heartbeatMs: 15_000,
+  batchWaitMs: 2_000,
+  pollMs: { interactive: { first: 50, longest: 500 }, batch: { first: 250, longest: 1_000 } },
+  contendedMs: 20,
+  tries: 3,
+  waiterMs: 3_000,
+  retryAfterMs: { full: 5_000, none: 30_000 },
+};

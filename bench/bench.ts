@@ -40,7 +40,7 @@ const BENCHMARKS: Readonly<{ [name: string]: (effort: Effort) => Promise<Report>
     }),
   seal: ({ quick, runs }) => benchSeal({ rounds: runs ?? (quick ? 3 : 15), durationMs: quick ? 100 : 500 }),
   jobs: ({ quick, runs }) => benchJobs({ rounds: runs ?? (quick ? 1 : 5), jobs: quick ? 100 : 1_000 }),
-  burst: ({ quick }) => benchBurst({ perSecond: quick ? 20 : 100, seconds: quick ? 10 : 30 }),
+  burst: ({ quick }) => benchBurst({ perSecond: quick ? [5, 20] : [25, 100], seconds: quick ? 5 : 30 }),
   session: ({ quick, runs }) => benchSession({ rounds: runs ?? (quick ? 1 : 5), calls: quick ? 10 : 50 }),
   cost: ({ quick }) => benchCost({ jobs: quick ? 50 : 500 }),
 };

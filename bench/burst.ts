@@ -1,158 +1,201 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type Budget, formatNumber, type Report, type Series } from './report/report.ts';
+import { LOCAL_API_KEY } from '../local/seed.ts';
+import { type Posted, runPosts } from './load/posts.ts';
+import { type Budget, formatNumber, type LineChart, type Report, type Series } from './report/report.ts';
 import { type JobCloud, startJobCloud } from './sides/job-cloud.ts';
 import { post, responseBody } from './sides/producers.ts';
 import { quantile } from './statistics.ts';
 
 export interface BurstOptions {
-  /** Background responses posted a second. */
-  readonly perSecond: number;
+  /** Background responses posted a second, one load after another, each on a cloud of its own; the budget is the last one's. */
+  readonly perSecond: readonly number[];
   readonly seconds: number;
 }
 
-/** What was seen of the burst. */
+type Points = Series['points'];
+
+/** What was seen of a burst. */
 interface Measured {
+  readonly perSecond: number;
+  readonly posted: number;
   readonly accepted: number;
-  /** Posts that were not accepted, by what they were answered. */
-  readonly refusals: Readonly<Record<string, number>>;
+  /** Acceptances a second, from the first request's being due to the last acceptance. */
+  readonly reachedPerSecond: number;
   readonly acceptMs: readonly number[];
+  /** Requests that were not accepted, by what they were answered. */
+  readonly refusals: Readonly<Record<string, number>>;
   /** Of jobs that were accepted: how many had which status at the end. */
   readonly statuses: Readonly<Record<string, number>>;
+  /** Accepted, and not ended when patience was. */
   readonly lost: number;
   readonly endedTwice: number;
   /** From the last acceptance to the end of the last job. */
   readonly drainSeconds: number;
-  readonly environments: Series['points'];
-  readonly waiting: Series['points'];
+  /** Environments of the function that are ready: those that still start are not counted. */
+  readonly environments: Points;
+  readonly pollers: Points;
+  /** Jobs accepted and not ended. */
+  readonly waiting: Points;
 }
 
 /** A model that takes its time: 2 s an answer, so that a burst needs many environments. */
 const PACE = { tokens: 20, intervalMs: 100 };
+const FUNCTION = 'generate';
 const SAMPLE_MS = 250;
 /** Environments that a burst must have brought up, and how soon. */
 const ENVIRONMENTS = 20;
 const SCALE_SECONDS = 45;
-/** Until what has not ended counts as lost. */
+/** Until what has not ended counts as lost: longer than a sweep takes to find what nobody came for. */
 const PATIENCE_MS = 240_000;
 
 /** Measures how the queue takes a burst of background work. */
-export async function benchBurst(options: BurstOptions): Promise<Report> {
-  await using ours = await startJobCloud(PACE);
-  // One environment of each function is there, as after any quiet hour's single job.
-  const { id } = await post(ours.cloud.url, '/responses', responseBody({ background: true }));
-  await ours.allEnded([id], PATIENCE_MS);
-  return toReport(await burst(ours, options), options);
+export async function benchBurst({ perSecond, seconds }: BurstOptions): Promise<Report> {
+  const measured: Measured[] = [];
+  for (const each of perSecond) {
+    await using ours = await startJobCloud(PACE, { counted: false });
+    // One environment of each function is there, as after any quiet hour's single job.
+    const { id } = await post(ours.cloud.url, '/responses', responseBody({ background: true }));
+    await ours.allEnded([id], PATIENCE_MS);
+    measured.push(await burst(ours, each, seconds));
+  }
+  return toReport(measured, seconds);
 }
 
-async function burst(ours: JobCloud, { perSecond, seconds }: BurstOptions): Promise<Measured> {
-  const ids: string[] = [];
-  const acceptMs: number[] = [];
-  const refusals: Record<string, number> = {};
-  const endedBefore = ours.ended.size;
-  const startedAt = performance.now();
-  const since = () => (performance.now() - startedAt) / 1000;
-  const environments: { seconds: number; value: number }[] = [];
-  const waiting: { seconds: number; value: number }[] = [];
+async function burst(ours: JobCloud, perSecond: number, seconds: number): Promise<Measured> {
+  const samples: { readonly at: number; readonly environments: number; readonly pollers: number }[] = [];
   const sample = () => {
-    const count = ours.cloud.processes().filter((process) => process.function === 'generate').length;
-    environments.push({ seconds: since(), value: count });
-    waiting.push({ seconds: since(), value: ids.length - (ours.ended.size - endedBefore) });
+    // One that is busy with no invocation has not started yet.
+    const ready = ours.cloud
+      .processes()
+      .filter((process) => process.function === FUNCTION && (!process.busy || process.requestId !== undefined));
+    samples.push({ at: epochOf(performance.now()), environments: ready.length, pollers: ours.cloud.pollers(FUNCTION) });
   };
+  sample();
   const sampling = setInterval(sample, SAMPLE_MS);
   try {
-    const posts = Array.from({ length: perSecond * seconds }, async (_, index) => {
-      // From when it was due, not from when it went: a client that falls behind must not hide the waiting.
-      const dueAt = startedAt + (index * 1000) / perSecond;
-      await sleep(Math.max(0, dueAt - performance.now()));
-      try {
-        const { id } = await post(ours.cloud.url, '/responses', responseBody({ background: true }));
-        ids.push(id);
-        acceptMs.push(performance.now() - dueAt);
-      } catch (thrown) {
-        const [reason = 'no answer'] = thrown instanceof Error ? (/^status \d+/.exec(thrown.message) ?? []) : [];
-        refusals[reason] = (refusals[reason] ?? 0) + 1;
-      }
+    const posted = await runPosts({
+      url: `${ours.cloud.url}/responses`,
+      headers: { authorization: `Bearer ${LOCAL_API_KEY}`, 'content-type': 'application/json' },
+      body: JSON.stringify(responseBody({ background: true })),
+      perSecond,
+      seconds,
     });
-    await Promise.all(posts);
-    const lastAcceptedAt = performance.now();
-    const lastEndedAt = await ours.allEnded(ids, PATIENCE_MS).catch(() => Number.NaN);
+    const accepted = posted.flatMap((each) => (each.id === undefined ? [] : { ...each, id: each.id }));
+    const ids = accepted.map(({ id }) => id);
+    // What is missing then is lost, and counted below.
+    await ours.allEnded(ids, PATIENCE_MS).catch(() => undefined);
     sample();
+    const startedAt = Math.min(...posted.map(({ dueAt }) => dueAt));
+    const lastAcceptedAt = Math.max(startedAt, ...accepted.map(({ answeredAt }) => answeredAt));
+    const endedAt = (id: string) => epochOf(ours.ended.get(id)?.at ?? Number.POSITIVE_INFINITY);
+    const lastEndedAt = Math.max(lastAcceptedAt, ...ids.map(endedAt));
+    const over = (value: (sample: (typeof samples)[number]) => number): Points =>
+      samples.map((each) => ({ seconds: Math.max(0, each.at - startedAt) / 1000, value: value(each) }));
+    const underWay = (at: number) =>
+      accepted.filter(({ id, answeredAt }) => answeredAt <= at && at < endedAt(id)).length;
     return {
+      perSecond,
+      posted: posted.length,
       accepted: ids.length,
-      refusals,
-      acceptMs,
-      ...whatBecame(ids, ours),
-      drainSeconds: Math.max(0, lastEndedAt - lastAcceptedAt) / 1000,
-      environments,
-      waiting,
+      reachedPerSecond: (ids.length * 1000) / Math.max(seconds * 1000, lastAcceptedAt - startedAt),
+      acceptMs: accepted.map(({ dueAt, answeredAt }) => answeredAt - dueAt),
+      refusals: counted(posted.flatMap(({ refusal }: Posted) => refusal ?? [])),
+      statuses: counted(ids.flatMap((id) => ours.ended.get(id)?.status ?? [])),
+      lost: ids.filter((id) => !ours.ended.has(id)).length,
+      endedTwice: ours.twice.size,
+      drainSeconds: (lastEndedAt - lastAcceptedAt) / 1000,
+      environments: over(({ environments }) => environments),
+      pollers: over(({ pollers }) => pollers),
+      waiting: over(({ at }) => underWay(at)),
     };
   } finally {
     clearInterval(sampling);
   }
 }
 
-function whatBecame(ids: readonly string[], { ended, twice }: JobCloud) {
-  const statuses: Record<string, number> = {};
-  let lost = 0;
-  for (const id of ids) {
-    const status = ended.get(id)?.status;
-    if (status === undefined) lost += 1;
-    else statuses[status] = (statuses[status] ?? 0) + 1;
-  }
-  return { statuses, lost, endedTwice: twice.size };
+const epochOf = (at: number) => performance.timeOrigin + at;
+
+function counted(things: readonly string[]): Record<string, number> {
+  return Object.fromEntries([...Map.groupBy(things, (thing) => thing)].map(([thing, all]) => [thing, all.length]));
 }
 
-function toReport(measured: Measured, { perSecond, seconds }: BurstOptions): Report {
-  const { accepted, refusals, acceptMs, statuses, lost, endedTwice, drainSeconds, environments, waiting } = measured;
-  const upAt = environments.find(({ value }) => value >= ENVIRONMENTS)?.seconds ?? Number.POSITIVE_INFINITY;
-  const most = Math.max(...environments.map(({ value }) => value));
-  const budgets: Budget[] = [
-    {
-      what: `from 1 to ${ENVIRONMENTS} environments`,
-      ours: { label: 'the burst’s', value: upAt, unit: 's' },
-      against: { label: 'the time allowed', value: SCALE_SECONDS, unit: 's' },
-      limit: 1,
-    },
-  ];
+/** Seconds until the environments that were wanted were ready. */
+function upAfter({ environments }: Measured): number {
+  return environments.find(({ value }) => value >= ENVIRONMENTS)?.seconds ?? Number.POSITIVE_INFINITY;
+}
+
+function toReport(measured: readonly Measured[], seconds: number): Report {
+  const last = measured.slice(-1);
+  const budgets: Budget[] = last.map((each) => ({
+    what: `from 1 to ${ENVIRONMENTS} environments`,
+    ours: { label: `at ${each.perSecond} a second`, value: upAfter(each), unit: 's' },
+    against: { label: 'the time allowed', value: SCALE_SECONDS, unit: 's' },
+    limit: 1,
+  }));
   return {
     name: 'burst',
     title: 'A burst of background work',
     method: [
-      `${perSecond} background responses a second are posted for ${seconds} s to the whole local cloud, each when it is due whether or not earlier ones have been answered, and the time to accept one counts from when it was due. The model takes ${(PACE.tokens * PACE.intervalMs) / 1000} s an answer. Before it, one job has run: one environment of each function is up.`,
-      `The mapping starts with few invocations at once and adds more while messages wait, as AWS’s does; its pace and its limit are those of \`serverless.yml\` and of AWS’s documentation. What a laptop shows beyond that are its cores, shared by the load, the stand-ins and every environment: accept times above a few milliseconds are theirs.`,
+      `Background responses are posted to the whole local cloud for ${seconds} s by a client in a process of its own, each when it is due, whether or not earlier ones have been answered; the time to accept one counts from when it was due, and a refused one is not tried again. The model takes ${(PACE.tokens * PACE.intervalMs) / 1000} s an answer. Each load has a cloud of its own, in which one job has run: one environment of each function is up.`,
+      'The mapping does as [AWS documents](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html): it begins with five pollers when there are messages, and adds five a second (300 a minute) while all are at work, each with a batch of up to ten, up to the maximum in `serverless.yml` (50 on a laptop). An environment counts once it is ready, not while it starts.',
     ],
     tables: [
       {
         caption: 'What became of it',
-        columns: ['', 'measured'],
-        rows: [
-          ['posted', formatNumber(perSecond * seconds)],
-          ['accepted', formatNumber(accepted)],
-          ...Object.entries(refusals).map(([reason, count]) => [`not accepted: ${reason}`, formatNumber(count)]),
-          ['time to accept, p50, ms', formatNumber(quantile(acceptMs, 0.5))],
-          ['time to accept, p99, ms', formatNumber(quantile(acceptMs, 0.99))],
-          ...Object.entries(statuses).map(([status, count]) => [`ended as ${status}`, formatNumber(count)]),
-          ['lost', formatNumber(lost)],
-          ['ended twice', formatNumber(endedTwice)],
-          ['from the last acceptance to the last end, s', formatNumber(drainSeconds)],
-          ['environments of generate, at most', formatNumber(most)],
-          [`${ENVIRONMENTS} environments after, s`, formatNumber(upAt)],
-        ],
+        columns: ['', ...measured.map(({ perSecond }) => `${perSecond} a second`)],
+        rows: rowsOf(measured),
       },
     ],
     budgets,
     charts: [
-      {
-        title: 'Environments of generate',
-        unit: 'environments',
-        series: [{ label: 'generate', points: environments }],
-      },
+      ...measured.map(scaling),
       {
         title: 'Jobs accepted and not ended',
         unit: 'jobs',
-        series: [{ label: 'waiting or running', points: waiting }],
+        series: measured.map(({ perSecond, waiting }) => ({ label: `${perSecond} a second`, points: waiting })),
       },
     ],
+    limits: [
+      '**The processors.** In AWS every environment has processor time of its own, and so have API Gateway, SQS and DynamoDB. Here the client, the front, all stand-ins (they share one process) and every environment share a few cores, and to start an environment takes a core for about a tenth of a second. Waiting requests call for more environments, whose starting makes them wait longer: what a few cores can’t accept at the rate asked, they accept late or refuse. The first load is one that two cores carry; the last one is the issue of the budget.',
+      '**What a refusal means.** `500 AuthorizerFailureException`: the authorizer took longer than its 5 s. `503 vault_unavailable`: DynamoDB’s or KMS’s stand-in took longer than the second or two that a function allows it, three times. `502 InternalServerErrorException`: 100 invocations were under way, the local account’s limit, or a process could not start within 10 s. Each says to the client that it was not accepted; what was accepted is not lost. A refused request may have become a job all the same (its answer was late); it is not counted as accepted.',
+    ],
     data: measured,
+  };
+}
+
+function rowsOf(measured: readonly Measured[]): string[][] {
+  const row = (label: string, value: (each: Measured) => number) => [
+    label,
+    ...measured.map((each) => formatNumber(value(each))),
+  ];
+  const rowsBy = (label: string, counts: (each: Measured) => Readonly<Record<string, number>>) =>
+    [...new Set(measured.flatMap((each) => Object.keys(counts(each))))].map((key) =>
+      row(`${label} ${key}`, (each) => counts(each)[key] ?? 0),
+    );
+  const acceptance = (p: number) => (each: Measured) =>
+    each.acceptMs.length === 0 ? Number.NaN : quantile(each.acceptMs, p);
+  return [
+    row('posted', ({ posted }) => posted),
+    row('accepted', ({ accepted }) => accepted),
+    row('accepted a second', ({ reachedPerSecond }) => reachedPerSecond),
+    ...rowsBy('refused:', ({ refusals }) => refusals),
+    row('time to accept, p50, ms', acceptance(0.5)),
+    row('time to accept, p99, ms', acceptance(0.99)),
+    ...rowsBy('ended as', ({ statuses }) => statuses),
+    row('lost of the accepted', ({ lost }) => lost),
+    row('ended twice', ({ endedTwice }) => endedTwice),
+    row('from the last acceptance to the last end, s', ({ drainSeconds }) => drainSeconds),
+    row('environments of generate, at most', ({ environments }) => Math.max(...environments.map(({ value }) => value))),
+    row(`${ENVIRONMENTS} environments ready after, s`, upAfter),
+  ];
+}
+
+function scaling({ perSecond, environments, pollers }: Measured): LineChart {
+  return {
+    title: `Scaling up at ${perSecond} a second`,
+    unit: '',
+    series: [
+      { label: 'environments of generate that are ready', points: environments },
+      { label: 'pollers of its mapping', points: pollers },
+    ],
   };
 }

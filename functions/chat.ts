@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
 import { createObserver } from '../shared/inference/observe.ts';
+import { createGpuObserver } from '../shared/inference/providers/gpu/observe.ts';
 import { capabilitiesOf, createModelFor, preloadProviders } from '../shared/inference/providers/providers.ts';
 import { parseRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
-import { retentionSettings, storeSettings } from '../shared/jobs/settings.ts';
+import { queueSettings, retentionSettings, storeSettings } from '../shared/jobs/settings.ts';
 import { chatCompletionsRoute, listModelsRoute, responsesRoute, retrieveModelRoute } from '../shared/openai/routes.ts';
-import { mayBeKept, mayEnd } from '../shared/openai/sse.ts';
+import { makesJob, mayBeKept, mayEnd } from '../shared/openai/sse.ts';
 import { readConfig } from '../shared/runtime/config.ts';
 import { httpPipeline } from '../shared/runtime/http.ts';
 import { createLogger } from '../shared/runtime/logger.ts';
@@ -27,7 +28,8 @@ const config = readConfig({
   ...storeSettings,
   ...retentionSettings,
   SESSIONS_TABLE: v.string(),
-  GENERATION_QUEUE_URL: v.string(),
+  ...queueSettings,
+  FLEET_TABLE: v.string(),
 });
 const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
 const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
@@ -35,7 +37,15 @@ const registry = parseRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.
 if (config.AWS_LAMBDA_INITIALIZATION_TYPE === 'provisioned-concurrency') await preloadProviders(registry);
 const router = createRouter({
   registry,
-  modelFor: createModelFor({ secret: createSecretResolver({ environment: process.env }) }),
+  modelFor: createModelFor({
+    secret: createSecretResolver({ environment: process.env }),
+    gpu: {
+      fleets: registry.fleets,
+      tableName: config.FLEET_TABLE,
+      tier: 'interactive',
+      observer: createGpuObserver(logger, metrics),
+    },
+  }),
   capabilitiesOf,
   observer: createObserver(logger, metrics.gather),
 });
@@ -53,7 +63,11 @@ export const handler = httpPipeline({
   corsOrigin: config.CORS_ORIGIN,
   routes: {
     'POST /v1/chat/completions': idempotent(chatCompletionsRoute(api), { ...idempotency, name: 'chat.completions' }),
-    'POST /v1/responses': idempotent(responsesRoute(api), { ...idempotency, name: 'responses' }),
+    'POST /v1/responses': idempotent(responsesRoute(api), {
+      ...idempotency,
+      name: 'responses',
+      findsEarlier: makesJob,
+    }),
     'GET /v1/models': listModelsRoute(api),
     'GET /v1/models/{id+}': retrieveModelRoute(api),
   },

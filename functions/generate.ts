@@ -1,4 +1,4 @@
-/** Does queued work: messages of programs and pointers to jobs, each run once to a committed result. */
+/** Does queued work: messages of programs and pointers to jobs, each run once to a committed result, or handed to dispatch. */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { createObserver } from '../shared/inference/observe.ts';
 import { capabilitiesOf, createModelFor } from '../shared/inference/providers/providers.ts';
 import { parseRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
+import { laneOf } from '../shared/jobs/lanes.ts';
 import { observeOutcome } from '../shared/jobs/observe.ts';
 import { receive } from '../shared/jobs/receive.ts';
 import { createJobRoom } from '../shared/jobs/room.ts';
@@ -56,6 +57,8 @@ const ports = {
   fingerprint: (model: string) => fingerprint(registry.models[model]),
   ids: () => randomUUID().replaceAll('-', ''),
   random: Math.random,
+  // GPU workers are in reach of dispatch alone.
+  otherLane: (model: string) => laneOf(model, registry),
   sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal, ref: false }).catch(() => {}),
   onError: (what: string, thrown: unknown) => logger.warn(what, describeError(thrown)),
 };

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
 import { type BedrockTarget, parseRegistry, type Registry, type Target } from '../shared/inference/registry.ts';
 import { LambentError } from '../shared/runtime/errors.ts';
+import { modelsFile } from './models-file.ts';
 
 /** An ARN with CloudFormation's own variables in it. */
 interface Arn {
@@ -32,7 +32,7 @@ const INVOKE = ['bedrock:InvokeModel', 'bedrock:InvokeModelWithResponseStream'];
 
 /** What chat may do for the models of the registry that is being packaged: `MODELS_FILE`, else `models.json`. */
 export async function modelsPolicy(): Promise<InlinePolicy | { readonly Ref: 'AWS::NoValue' }> {
-  const file = resolve(import.meta.dirname, '..', process.env['MODELS_FILE'] ?? 'models.json');
+  const file = modelsFile();
   const Statement = statementsFor(parseRegistry(await readFile(file, 'utf8'), file));
   if (Statement.length === 0) return { Ref: 'AWS::NoValue' };
   return { PolicyName: 'models', PolicyDocument: { Version: '2012-10-17', Statement } };
@@ -45,7 +45,7 @@ export async function modelsPolicy(): Promise<InlinePolicy | { readonly Ref: 'AW
 export function statementsFor(registry: Registry): Statement[] {
   const targets = Object.values(registry.models).flatMap((alias) => alias.targets);
   const bedrock = targets.filter((target) => target.provider === 'bedrock');
-  const references = targets.flatMap(referencesOf);
+  const references = referencesIn(registry);
   return [
     ...modelStatements(bedrock.map(modelAccess)),
     ...statement('Guardrails', ['bedrock:ApplyGuardrail'], bedrock.flatMap(guardrailOf)),
@@ -128,7 +128,8 @@ function guardrailOf({ guardrail, region }: BedrockTarget): Arn[] {
   return [sub(`arn:${PARTITION}:bedrock:${region ?? REGION}:${ACCOUNT}:guardrail/${id}`)];
 }
 
-function secretStatements(references: readonly string[]): Statement[] {
+/** Lets a function read exactly these keys, where they are kept in AWS. */
+export function secretStatements(references: readonly string[]): Statement[] {
   const parameters = references.flatMap((reference) => nameAfter('ssm:', reference));
   const secrets = references.flatMap((reference) => nameAfter('secret:', reference));
   const stored = parameters.length + secrets.length > 0;
@@ -142,9 +143,14 @@ function secretStatements(references: readonly string[]): Statement[] {
   ];
 }
 
-/** Every place of a target that may refer to a secret. */
-export function referencesOf(target: Target): string[] {
-  if (target.provider === 'bedrock') return [];
+/** Every place of a registry that may refer to a secret. */
+export function referencesIn({ models, fleets }: Registry): string[] {
+  const targets = Object.values(models).flatMap((alias) => alias.targets);
+  return [...targets.flatMap(referencesOf), ...Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey)];
+}
+
+function referencesOf(target: Target): string[] {
+  if (target.provider !== 'openai-compatible') return [];
   return [...(target.apiKey === undefined ? [] : [target.apiKey]), ...Object.values(target.headers ?? {})];
 }
 

@@ -7,7 +7,7 @@ import { join, relative, resolve } from 'node:path';
 import { parseRegistry } from '../shared/inference/registry.ts';
 import { bundleFunctions } from './bundle/build.ts';
 import { printSizes } from './bundle/sizes.ts';
-import { referencesOf } from './models-policy.ts';
+import { referencesIn } from './models-policy.ts';
 import { oslsPackage } from './osls-package.ts';
 
 const OUT_DIR = resolve(import.meta.dirname, '../.serverless');
@@ -34,9 +34,8 @@ async function artefacts(): Promise<string[]> {
 
 /** A key in a function's environment could be read by everybody who may look at the function, so none is put there. */
 async function warnOfEnvironmentReferences(): Promise<void> {
-  const { models } = parseRegistry(await readFile(join(OUT_DIR, '../.build/chat/models.json'), 'utf8'), 'models.json');
-  const references = Object.values(models).flatMap(({ targets }) => targets.flatMap(referencesOf));
-  for (const reference of new Set(references.filter((text) => text.startsWith('env:')))) {
+  const registry = parseRegistry(await readFile(join(OUT_DIR, '../.build/chat/models.json'), 'utf8'), 'models.json');
+  for (const reference of new Set(referencesIn(registry).filter((text) => text.startsWith('env:')))) {
     console.warn(
       `Warning: models.json refers to ${reference}, which no deployed function has. Use ssm: or secret: there.`,
     );

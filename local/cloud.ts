@@ -1,9 +1,13 @@
-import { rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { parseRegistry } from '../shared/inference/registry.ts';
 import type { Responder } from './bedrock/frames.ts';
 import { startBedrock } from './bedrock/server.ts';
 import { dummyCredentials, userCredentials } from './credentials.ts';
+import type { Workers } from './engine/workers.ts';
 import { startEventSources } from './event-sources/event-sources.ts';
 import { type FaultOptions, type Faults, startFaults } from './faults/faults.ts';
 import { startGateway } from './gateway/gateway.ts';
@@ -15,9 +19,10 @@ import { type FunctionProcess, type Runner, startRunner } from './lambda/runner.
 import { openLogs } from './logs.ts';
 import { startObjects } from './objects.ts';
 import { startQueues } from './queues.ts';
-import { startSchedules } from './schedules.ts';
+import { runSchedule, startSchedules } from './schedules.ts';
 import { seedAccess } from './seed.ts';
 import { createReferences, type References } from './service/references.ts';
+import { withReplyQueues } from './service/reply-queues.ts';
 import { loadService, type Service } from './service/service.ts';
 import { holdState } from './state.ts';
 import { createTables, startTables } from './tables.ts';
@@ -48,6 +53,8 @@ export interface CloudOptions {
   readonly faults?: FaultOptions;
   /** Whether functions get the messages of their queues; true when absent. */
   readonly eventSources?: boolean;
+  /** GPU workers of this machine: they are named in `env`, and end with the cloud. */
+  readonly gpuWorkers?: Workers;
 }
 
 export interface Cloud {
@@ -66,6 +73,8 @@ export interface Cloud {
   processes(): FunctionProcess[];
   /** Messages that functions are at work on. */
   runningMessages(): number;
+  /** Pollers that the mappings of a function's queues have at this moment. */
+  pollers(name: string): number;
   /** Empties every queue and restarts SQS, which cuts its connections, after `downMs` milliseconds without it. */
   restartQueues(downMs?: number): Promise<void>;
   /** The faults that were asked for. */
@@ -78,6 +87,9 @@ export interface Cloud {
 
 /** The stage whose settings apply on a laptop. */
 const STAGE = 'local';
+
+/** Variables of functions that name what a laptop doesn't have. An empty variable is an unset one. */
+const NOT_HERE = { GPU_MAPPING_ID: '' };
 
 /**
  * Starts the whole service on this machine: stand-ins for AWS's services, the functions' bundles in processes of their
@@ -98,6 +110,7 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   const stateDir = resolve(options.stateDir);
   const keep = <T extends { close(): void | Promise<void> }>(part: T): T => open.adopt(part, (each) => each.close());
 
+  if (options.gpuWorkers !== undefined) keep(options.gpuWorkers);
   open.defer(await holdState(stateDir));
   const service = await loadServiceOf(options);
   const { region } = service;
@@ -135,7 +148,7 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
     AWS_ENDPOINT_URL_LAMBDA: invokeApi.url,
     ...(bedrock === undefined ? {} : { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock.url }),
   };
-  const functions = resolveFunctions(service, references, { ...endpoints, ...options.environment });
+  const functions = resolveFunctions(service, references, { ...endpoints, ...NOT_HERE, ...options.environment });
   runner = keep(
     await startRunner({
       functions,
@@ -151,6 +164,7 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   );
   const due = options.schedules === false ? [] : service.schedules;
   const { unsupported } = keep(startSchedules({ schedules: due, region, runner }));
+  if (await namesFleets(options.environment)) await learnOfWorkers(service, runner);
   const mapped = options.eventSources === false ? { ...service, eventSources: [] } : service;
   const eventSources = keep(startEventSources(mapped, references, reached.sqs, runner));
   const gateway = keep(
@@ -170,6 +184,7 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
     ...variables(queueUrls, '_URL'),
     ...variables(keyArns, '_ID'),
     ...keyOfFunctions(functions),
+    ...workerUrls(options.gpuWorkers),
   };
   const environmentFile = join(stateDir, 'env');
   await writeFile(environmentFile, environmentScript(url, region, { ...endpoints, ...resources }));
@@ -181,6 +196,7 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
     invoke,
     processes: runner.processes,
     runningMessages: eventSources.running,
+    pollers: eventSources.pollers,
     restartQueues: queues.restart,
     faults,
     notices: unsupported.map(
@@ -190,12 +206,37 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   };
 }
 
+/** Whether the registry that the functions get has GPU workers. */
+async function namesFleets({ MODELS_FILE }: Readonly<Record<string, string>> = {}): Promise<boolean> {
+  // A file that isn't there is the functions' to complain about.
+  if (MODELS_FILE === undefined || !existsSync(MODELS_FILE)) return false;
+  const { fleets } = parseRegistry(await readFile(MODELS_FILE, 'utf8'), MODELS_FILE);
+  return Object.keys(fleets).length > 0;
+}
+
+/** Milliseconds that workers are waited for. One that isn't well by then is used as soon as it is. */
+const LEARN_MS = 5_000;
+
+/** Has the workers registered at once, so that whoever starts a cloud needn't wait for the schedule to come round. */
+async function learnOfWorkers({ schedules, region }: Service, runner: Runner): Promise<void> {
+  const own = schedules.filter(({ function: name }) => name === 'fleet');
+  const learned = Promise.all(own.map((schedule) => runSchedule(schedule, region, runner)));
+  await Promise.race([learned, sleep(LEARN_MS, undefined, { ref: false })]);
+}
+
+/** `GPU_WORKER_URLS`, with commas between them. */
+function workerUrls({ workers }: Pick<Workers, 'workers'> = { workers: [] }): Record<string, string> {
+  return workers.length === 0 ? {} : { GPU_WORKER_URLS: workers.map(({ url }) => url).join(',') };
+}
+
 async function loadServiceOf({ root, bundlesDir, region }: CloudOptions): Promise<Service> {
-  const service = await loadService({
-    root: root === undefined ? resolve(import.meta.dirname, '..') : resolve(root),
-    stage: STAGE,
-    ...(bundlesDir === undefined ? {} : { bundlesDir: resolve(bundlesDir) }),
-  });
+  const service = withReplyQueues(
+    await loadService({
+      root: root === undefined ? resolve(import.meta.dirname, '..') : resolve(root),
+      stage: STAGE,
+      ...(bundlesDir === undefined ? {} : { bundlesDir: resolve(bundlesDir) }),
+    }),
+  );
   return region === undefined ? service : { ...service, region };
 }
 

@@ -7,6 +7,8 @@ import { type Alias, parseRegistry, type Registry } from '../shared/inference/re
 import { LambentError } from '../shared/runtime/errors.ts';
 import { GUIDE_MODEL } from './bedrock/guide.ts';
 import { userCredentials } from './credentials.ts';
+import { gpuModel } from './engine/gpu-model.ts';
+import type { LocalWorker } from './engine/workers.ts';
 import { getJson } from './get-json.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -23,6 +25,8 @@ export interface DiscoverOptions {
   readonly fetchTimeoutMs?: number;
   /** Finds the user's AWS credentials, or throws; the AWS SDK's own chain when absent. */
   readonly credentials?: () => Promise<unknown>;
+  /** Serve the model `gpu`, beside what is found. */
+  readonly gpuWorkers?: readonly LocalWorker[];
 }
 
 export interface Discovery {
@@ -46,12 +50,13 @@ type Finding =
 /**
  * Finds out what `npm start` can serve: what `MODELS_FILE` says; else an OpenAI-compatible endpoint from
  * `OPENAI_BASE_URL` or `OPENAI_API_KEY`; else Bedrock with the user's AWS credentials; else a running Ollama; else the
- * built-in guide. What is found always has a model `default`, and beside all but AWS the guide is there as `guide`.
+ * built-in guide. What is found always has a model `default`, and beside all but AWS the guide is there as `guide`;
+ * `gpu` is there when there are workers for it.
  * @throws LambentError `configuration` when what the user set is wrong
  */
 export async function discoverModels(options: DiscoverOptions): Promise<Discovery> {
   const { env, stateDir } = options;
-  if (env['MODELS_FILE']) return fromFile(resolve(options.cwd ?? process.cwd(), env['MODELS_FILE']));
+  if (env['MODELS_FILE']) return fromFile(resolve(options.cwd ?? process.cwd(), env['MODELS_FILE']), options);
   const timeoutMs = options.fetchTimeoutMs ?? 2_000;
   const notes: string[] = [];
   for (const look of [
@@ -63,16 +68,18 @@ export async function discoverModels(options: DiscoverOptions): Promise<Discover
     const found = await look();
     if (found && 'note' in found) notes.push(found.note);
     if (!found || !('models' in found)) continue;
-    const file = await writeRegistry(stateDir, found.models);
+    const file = await writeRegistry(stateDir, found.models, options.gpuWorkers ?? []);
     return { file, description: [...notes, found.text].join(' '), bedrock: found.bedrock };
   }
   throw new LambentError('internal', 'There is always the guide');
 }
 
-async function fromFile(file: string): Promise<Discovery> {
+async function fromFile(file: string, { credentials = awsCredentials }: DiscoverOptions): Promise<Discovery> {
   const registry = await readRegistry(file, 'MODELS_FILE');
   const targets = Object.values(registry.models).flatMap((alias) => alias.targets);
   const bedrock = targets.some(({ provider, model }) => provider === 'bedrock' && model !== GUIDE_MODEL);
+  // Else every request would be a 500, whose cause is in no function's log: none can start.
+  if (bedrock) await credentials().catch((cause: unknown) => refuse(file, cause));
   const withoutDefault = Object.hasOwn(registry.models, 'default')
     ? ''
     : ' None is named default: name yours in requests.';
@@ -81,6 +88,12 @@ async function fromFile(file: string): Promise<Discovery> {
     description: `Models: ${list(Object.keys(registry.models))}, as MODELS_FILE says (${file}).${withoutDefault}`,
     bedrock: bedrock ? 'aws' : 'local',
   };
+}
+
+function refuse(file: string, cause: unknown): never {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  const message = `${file} has models on Amazon Bedrock, which need AWS credentials (AWS_PROFILE, for instance): ${why}`;
+  throw new LambentError('configuration', message, { cause });
 }
 
 async function readRegistry(file: string, because: string): Promise<Registry> {
@@ -93,9 +106,14 @@ async function readRegistry(file: string, because: string): Promise<Registry> {
   return parseRegistry(text, file);
 }
 
-async function writeRegistry(stateDir: string, models: WrittenModels): Promise<string> {
+async function writeRegistry(
+  stateDir: string,
+  found: WrittenModels,
+  gpuWorkers: readonly LocalWorker[],
+): Promise<string> {
   const file = join(stateDir, 'models.json');
-  const text = `${JSON.stringify({ models }, null, 2)}\n`;
+  const { models, fleets } = gpuModel(gpuWorkers);
+  const text = `${JSON.stringify({ models: { ...models, ...found }, fleets }, null, 2)}\n`;
   parseRegistry(text, file);
   await mkdir(stateDir, { recursive: true });
   await writeFile(file, text);

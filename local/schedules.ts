@@ -24,7 +24,7 @@ export function startSchedules({ schedules, region, runner }: ScheduleOptions): 
   for (const schedule of schedules) {
     const periodMs = rateMs(schedule.expression);
     if (periodMs === undefined) unsupported.push(schedule);
-    else timers.push(setInterval(() => void tick(schedule, region, runner), periodMs).unref());
+    else timers.push(setInterval(() => void runSchedule(schedule, region, runner), periodMs).unref());
   }
   return {
     unsupported,
@@ -43,7 +43,8 @@ export function rateMs(expression: string): number | undefined {
   return count === undefined ? undefined : Number(count) * (UNIT_MS[unit] ?? 0);
 }
 
-async function tick(
+/** Invokes a schedule's function once, and resolves when it has answered, or failed. */
+export async function runSchedule(
   { function: name, input }: Schedule,
   region: string,
   runner: Pick<Runner, 'invoke'>,

@@ -6,8 +6,9 @@ import { bundleFunctions } from '../infra/bundle/build.ts';
 import { LambentError } from '../shared/runtime/errors.ts';
 import { createGuide } from './bedrock/guide.ts';
 import { type Cloud, startCloud } from './cloud.ts';
+import { startWorkers, type Workers } from './engine/workers.ts';
 import type { LogLine } from './lambda/environment.ts';
-import { discoverModels } from './models.ts';
+import { type Discovery, discoverModels } from './models.ts';
 import { startStatusLine } from './status-line.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
@@ -25,6 +26,8 @@ const settingsSchema = v.object({
   CONCURRENCY: v.optional(wholeNumber(1, 10_000, 'must be a number from 1 to 10000')),
   /** Seconds without work after which a function's process ends. */
   IDLE_SECONDS: v.optional(wholeNumber(1, 86_400, 'must be a number of seconds from 1 to 86400')),
+  /** Stand-ins for GPU workers, each a process of its own, that serve the model `gpu`. */
+  GPU_WORKERS: v.optional(wholeNumber(0, 8, 'must be a number of workers from 0 to 8'), '2'),
 });
 
 function wholeNumber(least: number, most: number, message: string) {
@@ -51,14 +54,16 @@ async function main(): Promise<void> {
 async function start(): Promise<Cloud> {
   const settings = readSettings();
   const stateDir = resolve(ROOT, settings.STATE_DIR);
-  const [models] = await Promise.all([
-    discoverModels({ env: process.env, stateDir }),
+  const [{ models, gpuWorkers }] = await Promise.all([
+    prepareModels(stateDir, settings.GPU_WORKERS),
     bundleFunctions({ outDir: resolve(ROOT, '.build') }),
   ]);
   console.log(models.description);
+  if (gpuWorkers.workers.length > 0) console.log(describeWorkers(gpuWorkers));
   const cloud = await startCloud({
     port: settings.PORT,
     stateDir,
+    gpuWorkers,
     bedrock: models.bedrock === 'aws' ? 'aws' : createGuide(),
     environment: {
       MODELS_FILE: models.file,
@@ -72,6 +77,18 @@ async function start(): Promise<Cloud> {
   });
   for (const notice of cloud.notices) console.log(notice);
   return cloud;
+}
+
+/** Workers come first, because the registry names their addresses. With a registry of the user's own there are none. */
+async function prepareModels(stateDir: string, count: number): Promise<{ models: Discovery; gpuWorkers: Workers }> {
+  const gpuWorkers = await startWorkers({ count: process.env['MODELS_FILE'] ? 0 : count });
+  return { models: await discoverModels({ env: process.env, stateDir, gpuWorkers: gpuWorkers.workers }), gpuWorkers };
+}
+
+function describeWorkers({ workers }: Workers): string {
+  const [who, they] =
+    workers.length === 1 ? ['one worker', 'it computes'] : [`${workers.length} workers`, 'they compute'];
+  return `GPU: gpu is ${who} on this machine, a stand-in: ${they} no model. docs/gpu.md puts real engines there, GPU_WORKERS=0 leaves it out.`;
 }
 
 function readSettings(): v.InferOutput<typeof settingsSchema> {

@@ -38,6 +38,7 @@ function observed() {
     ledger.see({
       service: 'dynamodb',
       target: `DynamoDB_20120810.${operation}`,
+      method: 'POST',
       requestId: clock.caller,
       request: Buffer.from(JSON.stringify({ TableName: TABLE, ...request })),
       status,

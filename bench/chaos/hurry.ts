@@ -9,6 +9,7 @@ const INTERVALS: Readonly<Record<string, readonly string[]>> = {
   'jobs/verdict.ts': ['FIRST_PAUSE_MS', 'LONGEST_PAUSE_MS'],
   'jobs/receive.ts': ['TROUBLE_DELAY_SECONDS'],
   'runtime/queue.ts': ['VISIBILITY_SECONDS'],
+  'fleet/settings.ts': ['leaseMs', 'heartbeatMs'],
 };
 
 /**
@@ -20,7 +21,7 @@ export function hurry(factor: number): Plugin {
   return {
     name: 'hurry',
     setup({ onLoad }) {
-      onLoad({ filter: /\/shared\/(jobs|runtime)\/\w+\.ts$/ }, async ({ path }) => {
+      onLoad({ filter: /\/shared\/(jobs|runtime|fleet)\/\w+\.ts$/ }, async ({ path }) => {
         const names = Object.entries(INTERVALS).find(([file]) => path.endsWith(`/shared/${file}`))?.[1];
         if (names === undefined || factor === 1) return undefined;
         const source = await readFile(path, 'utf8');
@@ -31,9 +32,9 @@ export function hurry(factor: number): Plugin {
 }
 
 function shortened(source: string, name: string, factor: number, path: string): string {
-  const declaration = new RegExp(`^((?:export )?const ${name} = )([\\d_]+);`, 'm');
+  const declaration = new RegExp(`^((?:export )?const ${name} = | *${name}: )([\\d_]+)([;,])`, 'm');
   const found = declaration.exec(source);
   if (found === null) throw new Error(`${basename(path)} has no interval ${name} any more`);
   const value = Number(found[2]?.replaceAll('_', ''));
-  return source.replace(declaration, `$1${Math.ceil(value / factor)};`);
+  return source.replace(declaration, `$1${Math.ceil(value / factor)}$3`);
 }

@@ -1,11 +1,10 @@
-import { Agent, createServer, type IncomingMessage, type ServerResponse, request as send } from 'node:http';
-import { buffer } from 'node:stream/consumers';
-import { listen } from '../../local/listen.ts';
+import type { FaultyService } from '../../local/faults/answers.ts';
+import { type Exchange, startFaultProxy } from '../../local/faults/proxy.ts';
 
 /** How often an operation was asked for, and the capacity units that DynamoDB says it took. */
 export interface Count {
-  requests: number;
-  units: number;
+  readonly requests: number;
+  readonly units: number;
 }
 
 /** Stands before a stand-in for an AWS service and counts what it is asked. */
@@ -14,66 +13,46 @@ export interface Counter extends AsyncDisposable {
   /** Base URL of the stand-in: known only when it has started. */
   target: string;
   /** By operation (`PutItem`), since the last `reset`. */
-  counts(): ReadonlyMap<string, Readonly<Count>>;
+  counts(): ReadonlyMap<string, Count>;
   reset(): void;
 }
 
-/** Starts a counter on 127.0.0.1. DynamoDB is also asked what each request consumes, which nobody else notices. */
-export async function startCounter(): Promise<Counter> {
+/**
+ * Starts a counter on 127.0.0.1: a proxy for faults that makes none. DynamoDB is also asked what each request consumes,
+ * which nobody else notices.
+ */
+export async function startCounter(service: FaultyService): Promise<Counter> {
   const counts = new Map<string, Count>();
-  const agent = new Agent({ keepAlive: true });
   let target = '';
-
-  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const operation = operationOf(request);
-    const count = counts.get(operation) ?? { requests: 0, units: 0 };
-    counts.set(operation, count);
-    count.requests += 1;
-    const asked = await buffer(request);
-    const measured = request.headers['x-amz-target']?.toString().startsWith('DynamoDB') ?? false;
-    const answer = await forward(request, measured ? askingForUnits(asked) : asked);
-    const body = await buffer(answer);
-    if (measured) count.units += unitsOf(body);
-    response.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
-    response.end(body);
-  }
-
-  function forward({ method, url, headers }: IncomingMessage, body: Buffer): Promise<IncomingMessage> {
-    return new Promise((resolve, reject) => {
-      const onward = send(
-        new URL(url ?? '/', target),
-        { agent, method, headers: { ...headers, 'content-length': body.byteLength } },
-        resolve,
-      );
-      onward.on('error', reject);
-      onward.end(body);
-    });
-  }
-
-  const server = createServer((request, response) => {
-    handle(request, response).catch(() => request.socket.destroy());
+  const measured = service === 'dynamodb';
+  const proxy = await startFaultProxy({
+    service,
+    target: () => target,
+    random: () => 0,
+    ...(measured ? { rewrite: askingForUnits } : {}),
+    onCarriedOut(exchange) {
+      const operation = operationOf(exchange);
+      const { requests, units } = counts.get(operation) ?? { requests: 0, units: 0 };
+      counts.set(operation, { requests: requests + 1, units: units + (measured ? unitsOf(exchange.answer) : 0) });
+    },
   });
-  const listening = await listen(server, { port: 0 });
   return {
-    url: `http://127.0.0.1:${listening.port}`,
+    url: proxy.url,
     get target() {
       return target;
     },
     set target(url) {
       target = url;
     },
-    counts: () => new Map([...counts].map(([operation, count]) => [operation, { ...count }])),
+    counts: () => new Map(counts),
     reset: () => counts.clear(),
-    async [Symbol.asyncDispose]() {
-      await listening.close();
-      agent.destroy();
-    },
+    [Symbol.asyncDispose]: () => proxy.close(),
   };
 }
 
 /** `DynamoDB_20120810.PutItem` is `PutItem`; S3 has methods instead. */
-function operationOf({ headers, method }: IncomingMessage): string {
-  return headers['x-amz-target']?.toString().split('.').at(-1) ?? `${method}`;
+function operationOf({ target, method }: Exchange): string {
+  return target === '' ? method : target.slice(target.lastIndexOf('.') + 1);
 }
 
 function askingForUnits(body: Buffer): Buffer {

@@ -45,6 +45,8 @@ const STORES = {
   SESSIONS_TABLE: 'unused',
   BUCKET: 'unused',
   GENERATION_QUEUE_URL: 'unused',
+  GPU_QUEUE_URL: 'unused',
+  FLEET_TABLE: 'unused',
 };
 
 /** Defines a bundle for the local runner. */

@@ -12,7 +12,7 @@ import type { Pace } from './sides.ts';
 /** Services that functions ask while they work on jobs and conversations. */
 export const SERVICES = ['DynamoDB', 'SQS', 'KMS', 'S3'] as const;
 export type Service = (typeof SERVICES)[number];
-export type Requests = Readonly<Record<Service, ReadonlyMap<string, Readonly<Count>>>>;
+export type Requests = Readonly<Record<Service, ReadonlyMap<string, Count>>>;
 
 /** A job whose end a function has logged. */
 export interface Ended {
@@ -28,7 +28,7 @@ export interface JobCloud extends AsyncDisposable {
   readonly ended: ReadonlyMap<string, Ended>;
   /** Jobs of which an end was logged more than once. */
   readonly twice: ReadonlySet<string>;
-  /** What functions have asked since `reset`. */
+  /** What functions have asked since `reset`; nothing when it is not counted. */
   requests(): Requests;
   /** Sizes of the batches that the generation queue's mapping has handed over since `reset`. */
   batches(): readonly number[];
@@ -41,8 +41,16 @@ export interface JobCloud extends AsyncDisposable {
   allEnded(ids: Iterable<string>, timeoutMs: number): Promise<number>;
 }
 
+export interface JobCloudOptions {
+  /** Whether requests are counted, which costs each of them one more pass through a proxy; true when absent. */
+  readonly counted?: boolean;
+}
+
 /** Starts the cloud, from the bundles that are packaged for AWS, in front of an upstream of this pace. */
-export async function startJobCloud({ tokens, intervalMs }: Pace): Promise<JobCloud> {
+export async function startJobCloud(
+  { tokens, intervalMs }: Pace,
+  { counted = true }: JobCloudOptions = {},
+): Promise<JobCloud> {
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
   started.defer(() => rm(folder, { recursive: true, force: true }));
@@ -53,10 +61,10 @@ export async function startJobCloud({ tokens, intervalMs }: Pace): Promise<JobCl
   const bundlesDir = join(folder, 'bundles');
   await bundleFunctions({ outDir: bundlesDir, models });
   const counters = {
-    DynamoDB: started.use(await startCounter()),
-    SQS: started.use(await startCounter()),
-    KMS: started.use(await startCounter()),
-    S3: started.use(await startCounter()),
+    DynamoDB: started.use(await startCounter('dynamodb')),
+    SQS: started.use(await startCounter('sqs')),
+    KMS: started.use(await startCounter('kms')),
+    S3: started.use(await startCounter('s3')),
   };
   const watched = new LogWatch();
   const cloud = started.adopt(
@@ -64,7 +72,7 @@ export async function startJobCloud({ tokens, intervalMs }: Pace): Promise<JobCl
       stateDir: join(folder, 'state'),
       bundlesDir,
       bedrock: async function* silent() {},
-      environment: { MODELS_FILE: models, ...endpointsOf(counters) },
+      environment: { MODELS_FILE: models, ...(counted ? endpointsOf(counters) : {}) },
       onLog: ({ text }) => watched.read(text),
     }),
     (each) => each.close(),

@@ -3,6 +3,7 @@ import { basename, join, relative, resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { type BuildFailure, build, formatMessages, type Metafile, type OutputFile, type Plugin } from 'esbuild';
 import { parseRegistry } from '../../shared/inference/registry.ts';
+import { modelsFile } from '../models-file.ts';
 import type { Bundle } from './bundle.ts';
 import { sourceOfPlace } from './places.ts';
 import { nodeBuiltins, sdkStubs } from './plugins.ts';
@@ -32,7 +33,7 @@ export interface BundleOptions {
 export async function bundleFunctions(options: BundleOptions = {}): Promise<Bundle[]> {
   const outDir = resolve(ROOT, options.outDir ?? '.build');
   const sources = options.functions ?? (await sourcesOfFunctions());
-  const models = resolve(ROOT, options.models ?? process.env['MODELS_FILE'] ?? 'models.json');
+  const models = options.models === undefined ? modelsFile() : resolve(ROOT, options.models);
   return Promise.all(
     sources.map((source) => bundleFunction(resolve(ROOT, source), outDir, models, options.plugins ?? [])),
   );

@@ -56,10 +56,15 @@ export const SUPPRESSIONS: readonly Suppression[] = [
       "A profile's regions are AWS's to choose; a condition ties the grant to the profile (infra/models-policy.ts).",
   },
   {
-    rule: 'AwsSolutions-IAM5[Resource::<Bucket.Arn>/*]',
+    rule: 'AwsSolutions-IAM5[Resource::<Bucket.Arn>/*/job/*]',
     resource: '…Role',
     reason:
       "The bucket holds bodies alone, under their tenants' names; what a function reads there, it can't open for another.",
+  },
+  {
+    rule: 'AwsSolutions-IAM5[Resource::<Bucket.Arn>/*/inbox/*]',
+    resource: 'GenerateRole',
+    reason: "Every tenant has an inbox of its own; a message points into its own tenant's or is refused.",
   },
   {
     rule: 's3_bucket_versioning_enabled_check',

@@ -27,7 +27,7 @@ export interface EventSourceOptions {
   readonly maximumConcurrency: number;
   readonly client: SQSClient;
   readonly runner: Pick<Runner, 'invoke'>;
-  /** Milliseconds after which one more poller starts while all are at work. */
+  /** Milliseconds after which one more poller starts while all are at work; the first five start together. */
   readonly growEveryMs?: number;
   /** Seconds that an idle poller waits for messages; after it, all but one end. */
   readonly waitSeconds?: number;
@@ -42,6 +42,8 @@ export interface EventSource {
   close(): void;
 }
 
+/** Pollers that AWS begins with as soon as there are messages. */
+const FIRST_POLLERS = 5;
 /** AWS adds 300 a minute. */
 const GROW_EVERY_MS = 200;
 const WAIT_SECONDS = 20;
@@ -53,7 +55,7 @@ const MAX_BACKOFF_MS = 5_000;
 /**
  * Brings a queue's messages to a function, as Lambda's event source mapping does: pollers receive a batch, invoke the
  * function with it, delete what succeeded and leave the rest to its visibility timeout. There is one poller while there
- * is little to do; as long as all are at work another is added, and idle ones end.
+ * is nothing to do and five once there is; as long as all are at work another is added, and idle ones end.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
  */
 export function startEventSource(options: EventSourceOptions): EventSource {
@@ -94,7 +96,9 @@ export function startEventSource(options: EventSourceOptions): EventSource {
 
   void poll();
   const growth = setInterval(() => {
-    if (waiting === 0 && pollers < maximumConcurrency) void poll();
+    if (waiting > 0) return;
+    const wanted = Math.min(Math.max(FIRST_POLLERS, pollers + 1), maximumConcurrency);
+    while (pollers < wanted) void poll();
   }, growEveryMs);
   growth.unref();
 

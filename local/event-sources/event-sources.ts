@@ -8,6 +8,8 @@ import { startEventSource } from './event-source.ts';
 export interface EventSources {
   /** Messages that functions are at work on. */
   running(): number;
+  /** Pollers that a function's mappings have at this moment. */
+  pollers(name: string): number;
   close(): void;
 }
 
@@ -26,12 +28,15 @@ export function startEventSources(
   const sources = service.eventSources.map(({ arn, maximumConcurrency = MAXIMUM_CONCURRENCY, ...source }) => {
     const queueArn = String(references.resolve(arn, `functions.${source.function}.events.sqs.arn`));
     const queueUrl = `${queuesUrl}/${ACCOUNT_ID}/${queueArn.slice(queueArn.lastIndexOf(':') + 1)}`;
-    return startEventSource({ ...source, maximumConcurrency, queueArn, queueUrl, client, runner });
+    const options = { ...source, maximumConcurrency, queueArn, queueUrl, client, runner };
+    return { function: source.function, source: startEventSource(options) };
   });
+  const sum = (values: number[]) => values.reduce((all, value) => all + value, 0);
   return {
-    running: () => sources.reduce((sum, source) => sum + source.running(), 0),
+    running: () => sum(sources.map(({ source }) => source.running())),
+    pollers: (name) => sum(sources.map((each) => (each.function === name ? each.source.pollers() : 0))),
     close() {
-      for (const source of sources) source.close();
+      for (const { source } of sources) source.close();
       client.destroy();
     },
   };

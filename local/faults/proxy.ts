@@ -18,6 +18,7 @@ export type FaultShares = Readonly<Partial<Record<Fault, number>>>;
 /** A request that a service carried out, whatever befell its answer. */
 export interface Exchange {
   readonly service: FaultyService;
+  readonly method: string;
   /** The operation's name as its protocol has it, such as `DynamoDB_20120810.UpdateItem`; empty where it has none. */
   readonly target: string;
   /** Id of the invocation in which it was sent, which the SDK says in its trace header; empty for other callers. */
@@ -38,11 +39,13 @@ export interface FaultProxy {
 
 export interface FaultProxyOptions {
   readonly service: FaultyService;
-  /** Base URL of the stand-in behind it. */
-  readonly target: string;
+  /** Base URL of the stand-in behind it; a function, asked at each request, where that starts later. */
+  readonly target: string | (() => string);
   /** 0 up to 1; one number for each request, so that a seed gives the same faults to the same requests. */
   readonly random: () => number;
   readonly shares?: FaultShares;
+  /** What the stand-in gets in place of a request's body. */
+  readonly rewrite?: (body: Buffer) => Buffer;
   /** Sees every request that was carried out, with its answer, before whoever sent it does. */
   readonly onCarriedOut?: (exchange: Exchange) => void;
 }
@@ -53,6 +56,7 @@ export async function startFaultProxy({
   target,
   random,
   shares = {},
+  rewrite,
   onCarriedOut,
 }: FaultProxyOptions): Promise<FaultProxy> {
   let current = shares;
@@ -64,7 +68,7 @@ export async function startFaultProxy({
     cutAfter: 0,
   };
   const agent = new Agent({ keepAlive: true });
-  const { hostname, port } = new URL(target);
+  const targetOf = typeof target === 'string' ? () => target : target;
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const fault = choose(current, random());
@@ -72,13 +76,14 @@ export async function startFaultProxy({
     if (fault !== undefined) counted[fault] += 1;
     if (fault === 'cutBefore') return void request.socket.destroy();
     // The whole of it is read in any case: a refusal that came before its end would look like a cut.
-    const body = await buffer(request);
+    const asked = await buffer(request);
     if (fault === 'throttled' || fault === 'failed') {
       const answer = faultAnswer(service, fault);
       response.writeHead(answer.status, { ...answer.headers, 'content-length': Buffer.byteLength(answer.body) });
       response.end(answer.body);
       return;
     }
+    const body = rewrite?.(asked) ?? asked;
     const answer = await forward(request, body);
     if (onCarriedOut !== undefined) return carriedOut(request, body, answer, response, fault);
     if (fault === 'cutAfter') {
@@ -101,6 +106,7 @@ export async function startFaultProxy({
     const status = answer.statusCode ?? 502;
     onCarriedOut?.({
       service,
+      method: request.method ?? '',
       target: String(request.headers['x-amz-target'] ?? ''),
       requestId: /^Root=1-([^;]+)/.exec(String(request.headers['x-amzn-trace-id'] ?? ''))?.[1] ?? '',
       request: body,
@@ -112,9 +118,12 @@ export async function startFaultProxy({
     response.end(whole);
   }
 
-  function forward({ method, url, rawHeaders }: IncomingMessage, body: Buffer): Promise<IncomingMessage> {
+  function forward(request: IncomingMessage, body: Buffer): Promise<IncomingMessage> {
+    const { method, url: path, rawHeaders } = request;
+    const { hostname: host, port } = new URL(targetOf());
+    const headers = rewrite === undefined ? rawHeaders : { ...request.headers, 'content-length': `${body.byteLength}` };
     return new Promise((resolve, reject) => {
-      const onward = send({ agent, host: hostname, port, method, path: url, headers: rawHeaders }, resolve);
+      const onward = send({ agent, host, port, method, path, headers }, resolve);
       onward.on('error', reject);
       onward.end(body);
     });

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { Concurrency } from './concurrency.ts';
 import { Environment, type EnvironmentEvents, type EnvironmentOptions } from './environment.ts';
 import type { FunctionError } from './errors.ts';
@@ -8,6 +9,12 @@ import type { Invocation } from './invocation.ts';
  * within a fraction of a millisecond, unless its handler goes on after its answer.
  */
 const FINISHING_GRACE_MS = 20;
+
+/**
+ * Environments of a function that start at once. Lambda starts hundreds, each with a processor of its own; on a laptop they
+ * share a few, and a hundred that start together leave none ready for seconds, while one that is ready serves many calls.
+ */
+const STARTING_AT_ONCE = 2 * availableParallelism();
 
 const CLOSED = 'The runner has been closed';
 
@@ -84,8 +91,12 @@ export class Pool implements EnvironmentEvents {
       return;
     }
     const next = this.#waiting.shift();
-    if (next === undefined) this.#idle.push(environment);
-    else environment.run(next.invocation);
+    if (next === undefined) {
+      this.#idle.push(environment);
+      return;
+    }
+    environment.run(next.invocation);
+    this.#grow();
   }
 
   onGone(environment: Environment, failure: FunctionError | undefined): void {
@@ -109,7 +120,7 @@ export class Pool implements EnvironmentEvents {
     return undefined;
   }
 
-  /** Starts environments until there is one to come for each waiting call. */
+  /** Starts environments until there is one to come for each waiting call, or as many start as may at once. */
   #grow(): void {
     if (this.#closed || this.#waiting.length === 0) return;
     const phases = this.environments().map(({ phase }) => phase);
@@ -118,7 +129,8 @@ export class Pool implements EnvironmentEvents {
     const overdue = this.#waiting.filter(({ since }) => performance.now() - since >= FINISHING_GRACE_MS).length;
     const missing = Math.max(this.#waiting.length - starting - finishing, overdue - starting);
     const room = this.#options.concurrency.limit - this.#environments.size - this.#preparing;
-    for (let count = Math.min(missing, room); count > 0; count -= 1) void this.#start();
+    const starts = Math.min(missing, room, STARTING_AT_ONCE - starting);
+    for (let count = starts; count > 0; count -= 1) void this.#start();
     if (finishing > 0) this.#recheck ??= setTimeout(() => this.#growAgain(), FINISHING_GRACE_MS);
   }
 

@@ -83,6 +83,8 @@ const event = v.strictObject({
   http: v.optional(httpEvent),
   schedule: v.optional(schedule),
   sqs: v.optional(sqsEvent),
+  /** What AWS's own services tell of: on a laptop there are none that would. */
+  eventBridge: v.optional(v.unknown()),
 });
 
 const functionSchema = v.object({

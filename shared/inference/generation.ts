@@ -5,6 +5,8 @@
  */
 
 export interface GenerationRequest {
+  /** Whose it is: what is shared by several tenants keeps them apart by it. */
+  readonly tenant: string;
   /** The public model name (an alias of `models.json`), never a provider's. */
   readonly model: string;
   readonly messages: readonly Message[];

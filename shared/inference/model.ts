@@ -4,6 +4,11 @@ import type { GenerationEvent, GenerationRequest } from './generation.ts';
 /** A model behind a provider: the port that every provider implements. */
 export interface Model {
   /**
+   * Whether it leaves out by itself whatever is ill of the many that answer for it. One failure then says nothing about all
+   * of it, and it needs no circuit breaker.
+   */
+  readonly healsItself?: boolean;
+  /**
    * Asks the model and yields its answer. Nothing is sent before the first `next()`. Ends after `finish`; throws an
    * `UpstreamError` for every failure, before the first event or after it, and an abort's reason when
    * `call.signal` aborts. Returning early (a `break`) closes the upstream connection.

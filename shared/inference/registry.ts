@@ -80,7 +80,65 @@ const openAICompatibleTarget = v.strictObject({
   maxTokensParameter: v.optional(v.picklist(['max_tokens', 'max_completion_tokens']), 'max_tokens'),
 });
 
-const target = v.variant('provider', [bedrockTarget, openAICompatibleTarget]);
+const gpuTarget = v.strictObject({
+  ...common,
+  provider: v.literal('gpu'),
+  /** Name under `fleets`. `model` is the engine's name of the model, or of a LoRA adapter. */
+  fleet: name,
+});
+
+const target = v.variant('provider', [bedrockTarget, openAICompatibleTarget, gpuTarget]);
+
+const fleet = v.strictObject({
+  /** What the workers run; it decides how they are asked for what OpenAI's API has no words for. */
+  engine: v.optional(v.picklist(['vllm', 'sglang', 'llama.cpp', 'other']), 'vllm'),
+  /** Machines that are known from here: on premises, or of another cloud. */
+  workers: v.optional(
+    v.array(
+      v.strictObject({
+        id: v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, ., _ or -')),
+        url: httpUrl,
+        slots: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1_024))),
+      }),
+    ),
+    [],
+  ),
+  /** The ECS service whose tasks are workers. */
+  ecs: v.optional(
+    v.strictObject({
+      cluster: name,
+      service: name,
+      port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)), 8_000),
+    }),
+  ),
+  /** Key that the engines ask for. */
+  apiKey: v.optional(secretReference),
+  /** Requests that a worker runs well at once; more would wait inside it, where no one can place them better. */
+  slots: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1_024)), 32),
+  /** Share of each worker's slots that batch work leaves to interactive work. */
+  reserve: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(0.9)), 0.25),
+  /** Milliseconds that an interactive request waits for a slot before it is refused with 503. */
+  waitMs: v.optional(milliseconds, 10_000),
+  /**
+   * Milliseconds without a token after which a worker is taken to hang. Below the `firstTokenTimeoutMs` of the models on it,
+   * so that another worker can still be asked.
+   */
+  stallMs: v.optional(milliseconds, 20_000),
+  /** LoRA adapters by their name as a model, each with the path that the engine loads it from. */
+  lora: v.optional(v.record(name, v.pipe(v.string(), v.minLength(1))), {}),
+  /** By what the number of workers that it needs is told: docs/gpu-fleet.md has the formula. */
+  scaling: v.optional(
+    v.strictObject({
+      /** What one worker does in a second: prompt tokens, and answered tokens twice. */
+      tokensPerSecond: v.optional(v.pipe(v.number(), v.minValue(1)), 2_000),
+      /** Seconds in which what waits should be done. */
+      drainSeconds: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1)), 300),
+      minWorkers: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
+      maxWorkers: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 4),
+    }),
+    {},
+  ),
+});
 
 const alias = v.strictObject({
   targets: v.pipe(
@@ -116,6 +174,11 @@ const registrySchema = v.pipe(
       v.record(name, alias),
       v.check((models) => Object.keys(models).length > 0, 'must name at least one model'),
     ),
+    /** GPU workers, by the name that targets give as their `fleet`. */
+    fleets: v.optional(
+      v.record(v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, ., _ or -')), fleet),
+      {},
+    ),
     /** Hosts whose images a caller may name by https URL; the provider fetches them, Lambent never does. */
     imageHosts: v.optional(
       v.array(
@@ -126,7 +189,12 @@ const registrySchema = v.pipe(
   }),
   v.rawCheck(({ dataset, addIssue }) => {
     if (!dataset.typed) return;
-    for (const [publicName, { fallbacks }] of Object.entries(dataset.value.models)) {
+    const { fleets } = dataset.value;
+    for (const [publicName, { fallbacks, targets }] of Object.entries(dataset.value.models)) {
+      for (const [index, each] of targets.entries()) {
+        if (each.provider === 'gpu' && !Object.hasOwn(fleets, each.fleet))
+          addIssue({ message: `models.${publicName}.targets.${index}.fleet: there is no fleet ${each.fleet}` });
+      }
       for (const fallback of fallbacks) {
         if (fallback === publicName)
           addIssue({ message: `models.${publicName}.fallbacks: ${fallback} cannot fall back to itself` });
@@ -142,6 +210,8 @@ export type Alias = Registry['models'][string];
 export type Target = Alias['targets'][number];
 export type BedrockTarget = Extract<Target, { provider: 'bedrock' }>;
 export type OpenAICompatibleTarget = Extract<Target, { provider: 'openai-compatible' }>;
+export type GpuTarget = Extract<Target, { provider: 'gpu' }>;
+export type Fleet = Registry['fleets'][string];
 
 /**
  * Parses and validates the text of a `models.json`.

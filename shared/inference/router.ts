@@ -78,9 +78,8 @@ export function createRouter(options: RouterOptions): Router {
   };
 
   /** One call of one target, up to its first event. */
-  async function attempt(candidate: Candidate, request: GenerationRequest, call: Call): Promise<Begun> {
+  async function attempt(candidate: Candidate, model: Model, request: GenerationRequest, call: Call): Promise<Begun> {
     const cancel = new AbortController();
-    const model = await modelOf(candidate);
     const firstToken = call.streamed
       ? setTimeout(() => cancel.abort(firstTokenTimeout(candidate)), candidate.alias.firstTokenTimeoutMs)
       : undefined;
@@ -90,7 +89,7 @@ export function createRouter(options: RouterOptions): Router {
     try {
       const first = await iterator.next();
       if (first.done) throw cut();
-      return { first: first.value, iterator };
+      return { first: first.value, iterator, healsItself: model.healsItself ?? false };
     } catch (thrown) {
       // An abort may surface as the provider's own words for a closed connection: what caused it is the error.
       throw call.signal.aborted ? call.signal.reason : cancel.signal.aborted ? cancel.signal.reason : thrown;
@@ -109,15 +108,18 @@ export function createRouter(options: RouterOptions): Router {
     const breaker = breakerOf(candidate);
     for (let tries = 1; ; tries += 1) {
       const startedAt = now();
+      let healsItself = false;
       try {
-        const begun = await attempt(candidate, request, call);
+        const model = await modelOf(candidate);
+        healsItself = model.healsItself ?? false;
+        const begun = await attempt(candidate, model, request, call);
         observer?.began({ candidate, attempts: tries, ms: now() - startedAt });
         return begun;
       } catch (thrown) {
         const error = toLambentError(thrown);
         if (call.signal.aborted) throw error;
         observer?.attemptFailed({ candidate, error, ms: now() - startedAt });
-        if (blamesTarget(error)) breaker.failed(now());
+        if (!healsItself && blamesTarget(error)) breaker.failed(now());
         const again = mayTryAgain(error, tries) && breaker.waitMs(now()) === 0;
         const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (tries - 1)) + BACKOFF_MS * random();
         if (!again || now() + pauseMs >= call.deadlineAt || (!isLast && pauseMs > PATIENCE_MS)) throw error;
@@ -197,7 +199,7 @@ export function createRouter(options: RouterOptions): Router {
     } catch (thrown) {
       if (signal.aborted) throw toLambentError(signal.reason);
       const error = toLambentError(thrown);
-      breakerOf(candidate).failed(now());
+      if (!begun.healsItself) breakerOf(candidate).failed(now());
       observer?.attemptFailed({ candidate, error, ms: now() - startedAt });
       throw error;
     } finally {
@@ -217,6 +219,8 @@ interface Call {
 interface Begun {
   readonly first: GenerationEvent;
   readonly iterator: AsyncIterator<GenerationEvent>;
+  /** As its model says. */
+  readonly healsItself: boolean;
 }
 
 function cut(): UpstreamError {

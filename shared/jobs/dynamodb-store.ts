@@ -31,20 +31,19 @@ export function createDynamoDBStore(
   { tableName, now = Date.now }: DynamoDBStoreOptions,
 ): JobStore {
   const seconds = () => Math.floor(now() / 1000);
-  const isVisible = (item: Record<string, AttributeValue>) =>
-    item['deletedAt'] === undefined && Number(item['expiresAt']?.N) * 1000 > now();
+  const isDeleted = (item: Record<string, AttributeValue>) => item['deletedAt'] !== undefined;
 
-  /** Strongly read: what was written is seen by the next reader, whoever that is. */
+  /** Strongly read: what was written is seen by the next reader, whoever that is. Undefined when it has expired. */
   async function itemOf(tenant: string, id: string): Promise<Record<string, AttributeValue> | undefined> {
     const { Item } = await client.send(
       new GetItemCommand({ TableName: tableName, Key: itemKey(tenant, id), ConsistentRead: true }),
     );
-    return Item;
+    return Item !== undefined && Number(Item['expiresAt']?.N) * 1000 > now() ? Item : undefined;
   }
 
   async function read(tenant: string, id: string): Promise<Job | undefined> {
     const item = await itemOf(tenant, id);
-    return item !== undefined && isVisible(item) ? parseJobItem(item) : undefined;
+    return item === undefined || isDeleted(item) ? undefined : parseJobItem(item);
   }
 
   return {
@@ -100,6 +99,10 @@ export function createDynamoDBStore(
         ),
       );
       return written !== undefined;
+    },
+    async wasDeleted(tenant, id) {
+      const item = await itemOf(tenant, id);
+      return item !== undefined && isDeleted(item);
     },
     async settle(tenant, id) {
       await whenItHolds(

@@ -1,7 +1,7 @@
 import { LambentError } from '../runtime/errors.ts';
 import { isJobInput, isJobOutput } from './content.ts';
 import { deleteJob } from './control.ts';
-import type { FanIn, Job } from './job.ts';
+import { type FanIn, isFanIn, type Job } from './job.ts';
 import type { Bodies, JobInput, JobOutput, JobStore } from './ports.ts';
 import { told } from './transitions.ts';
 
@@ -37,7 +37,8 @@ export async function tellOf(
 ): Promise<void> {
   if (job.fanIn === undefined) return;
   const { tenant, id } = job;
-  const listening = job.fanIn.flatMap((step) => {
+  const steps = job.fanIn.filter(isFanIn);
+  const listening = steps.flatMap((step) => {
     const tell = step === 'bodies' || step === 'forget' ? undefined : listeners[step];
     return tell === undefined ? [] : [tell];
   });
@@ -46,12 +47,14 @@ export async function tellOf(
     const output = known.output ?? (await readOutput(job, bodies));
     for (const tell of listening) await tell({ job, input, output });
   }
-  if (job.fanIn.includes('forget')) {
+  // What is left is a newer version's to tell, whose sweep finds the job due.
+  if (steps.length < job.fanIn.length) return;
+  if (steps.includes('forget')) {
     await deleteJob({ jobs, bodies }, tenant, id);
     return;
   }
   // No attempt is numbered -1: without an answer nothing is kept.
-  if (job.fanIn.includes('bodies')) await bodies.sweep(tenant, id, job.output?.epoch ?? -1);
+  if (steps.includes('bodies')) await bodies.sweep(tenant, id, job.output?.epoch ?? -1);
   const { guard, change } = told();
   await jobs.update(tenant, id, guard, change);
 }

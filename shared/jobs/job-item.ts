@@ -1,7 +1,7 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
 import { LambentError } from '../runtime/errors.ts';
-import { FAN_INS, type Job, STATUSES } from './job.ts';
+import { type Job, STATUSES } from './job.ts';
 import { duePartition, jobKey } from './keys.ts';
 
 type Attributes = Record<string, AttributeValue>;
@@ -66,6 +66,7 @@ const jobSchema = v.object({
   attempts: v.number(),
   releases: v.number(),
   tier: v.picklist(['interactive', 'default', 'flex']),
+  lane: v.exactOptional(v.string()),
   deadline: v.number(),
   notBefore: v.exactOptional(v.number()),
   cancelRequested: v.boolean(),
@@ -89,14 +90,14 @@ const jobSchema = v.object({
   conversation: v.exactOptional(v.string()),
   previousResponse: v.exactOptional(v.string()),
   replyTo: v.exactOptional(v.string()),
-  fanIn: v.exactOptional(v.array(v.picklist(FAN_INS))),
+  fanIn: v.exactOptional(v.array(v.string())),
   dueAt: v.exactOptional(v.number()),
   expiresAt: v.number(),
 });
 
 /**
  * Reads a job's item. Attributes that this version doesn't know are left out; a newer one, side by side with it, may
- * have written them, and an update leaves them as they are.
+ * have written them, and an update leaves them as they are. What it has to tell that this version doesn't know stays.
  * @throws LambentError `record_unreadable` for an item that is no job
  */
 export function parseJobItem(item: Attributes): Job {

@@ -5,10 +5,24 @@ export const STATUSES = ['queued', 'in_progress', 'completed', 'failed', 'incomp
 export type JobStatus = (typeof STATUSES)[number];
 export type TerminalStatus = Exclude<JobStatus, 'queued' | 'in_progress'>;
 
+/**
+ * What a job's caller is told of it. One that was cancelled while it ran is cancelled at once, as at OpenAI, though its
+ * holder has yet to end it: it can't end otherwise any more.
+ */
+export function shownStatus({ status, cancelRequested }: Job): JobStatus {
+  return status === 'in_progress' && cancelRequested ? 'cancelled' : status;
+}
+
 /** Whether a job has ended. */
 export function isTerminal(status: JobStatus): status is TerminalStatus {
   return status !== 'queued' && status !== 'in_progress';
 }
+
+/**
+ * The queue that a job waits on, where that is not the generation queue: work for GPU workers has one of its own, whose
+ * function reaches them. A lane that only a newer version knows, side by side with this one, is the generation queue to it.
+ */
+export type Lane = 'gpu' | (string & {});
 
 export type JobTier = 'interactive' | 'default' | 'flex';
 
@@ -41,6 +55,7 @@ export interface Job {
   /** Claims that were given back; the pause before the next one grows with it. */
   readonly releases: number;
   readonly tier: JobTier;
+  readonly lane?: Lane;
   /** After it the job expires instead of running. */
   readonly deadline: number;
   /** Not to be claimed before. */
@@ -63,8 +78,11 @@ export interface Job {
   readonly previousResponse?: string;
   /** Alias of the queue that gets the answer. */
   readonly replyTo?: string;
-  /** What remains to be told of a terminal job; absent when all has been. */
-  readonly fanIn?: readonly FanIn[];
+  /**
+   * What remains to be told of a terminal job; absent when all has been. A newer version, side by side with this one, may
+   * have steps of its own among them.
+   */
+  readonly fanIn?: readonly (FanIn | UnknownStep)[];
   /** When somebody must look at it if nothing else happens; absent when nobody need. */
   readonly dueAt?: number;
   /** Epoch seconds after which it is gone, by DynamoDB's TTL and, before that, for every reader. */
@@ -77,3 +95,10 @@ export interface Job {
  */
 export const FAN_INS = ['conversation', 'reply', 'usage', 'bodies', 'forget'] as const;
 export type FanIn = (typeof FAN_INS)[number];
+/** A step that this version doesn't know. */
+type UnknownStep = string & {};
+
+/** Whether this version knows a step. */
+export function isFanIn(step: string): step is FanIn {
+  return FAN_INS.some((known) => known === step);
+}

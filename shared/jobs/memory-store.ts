@@ -42,6 +42,9 @@ export function createMemoryStore(now: () => number, entries: Map<string, Entry>
       entries.set(jobKey(tenant, id), { expiresAt: Math.floor((at + TOMBSTONE_MS) / 1000), dueAt: at });
       return true;
     },
+    async wasDeleted(tenant, id) {
+      return entryAt(tenant, id) !== undefined && jobAt(tenant, id) === undefined;
+    },
     async settle(tenant, id) {
       const key = jobKey(tenant, id);
       const entry = entries.get(key);

@@ -67,8 +67,8 @@ export function parseMessage(text: string): GenerateMessage | JobPointer {
 }
 
 /** A pointer to a job, as text. */
-export function pointerMessage(pointer: Pick<JobPointer, 'tenant' | 'id'>): string {
-  const message: JobPointer = { version: 1, type: 'job', ...pointer };
+export function pointerMessage({ tenant, id }: Pick<JobPointer, 'tenant' | 'id'>): string {
+  const message: JobPointer = { version: 1, type: 'job', tenant, id };
   return JSON.stringify(message);
 }
 

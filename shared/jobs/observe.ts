@@ -17,7 +17,7 @@ export function observeOutcome(
   const { tenant, id, status, epoch, attempts, releases, errorCode } = job;
   logger.info('job', { outcome: outcome.kind, tenant, jobId: id, status, epoch, attempts, releases, errorCode });
   if (outcome.kind !== 'ended') {
-    metrics.publish({ [outcome.kind === 'paused' ? 'JobsPaused' : 'JobsFenced']: [1, 'Count'] });
+    metrics.publish({ [UNENDED[outcome.kind]]: [1, 'Count'] });
     return;
   }
   metrics.publish(
@@ -29,3 +29,6 @@ export function observeOutcome(
     { Status: status },
   );
 }
+
+/** The metric of each outcome that is no end. */
+const UNENDED = { paused: 'JobsPaused', fenced: 'JobsFenced', forwarded: 'JobsForwarded' } as const;

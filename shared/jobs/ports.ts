@@ -20,6 +20,8 @@ export interface JobStore {
    * doesn't bring it back. The tombstone is due until `settle`. False when the job wasn't there.
    */
   delete(tenant: string, id: string): Promise<boolean>;
+  /** Whether there is a tombstone under this id: what comes for it comes too late. */
+  wasDeleted(tenant: string, id: string): Promise<boolean>;
   /** Ends what is due of a job that no reader sees any more (deleted, or past its time): its bodies have been swept. */
   settle(tenant: string, id: string): Promise<void>;
   /** Keys of jobs whose `dueAt` is at or before `now`, oldest first, from one of the index's 16 partitions. */
@@ -119,7 +121,7 @@ export interface EventChunk {
   readonly expiresAt: number;
 }
 
-/** Sends a pointer to a job onto its queue. A hint: a lost one is found again by the sweep. */
+/** Sends a pointer to a job onto its lane's queue. A hint: a lost one is found again by the sweep. */
 export interface JobQueue {
-  send(pointer: { readonly tenant: string; readonly id: string }, delaySeconds: number): Promise<void>;
+  send(pointer: Pick<Job, 'tenant' | 'id' | 'lane'>, delaySeconds: number): Promise<void>;
 }

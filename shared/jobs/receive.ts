@@ -7,20 +7,28 @@ import { parseBody } from '../runtime/body.ts';
 import { LambentError } from '../runtime/errors.ts';
 import { type QueueCall, Refused } from '../runtime/queue.ts';
 import type { QueueRecord } from '../runtime/queue-event.ts';
-import type { Job } from './job.ts';
+import type { Job, Lane } from './job.ts';
+import { laneOf } from './lanes.ts';
 import { type GenerateMessage, inboxKey, type JobPointer, parseMessage, responseIdOf } from './message.ts';
-import { type Admitted, submit } from './submit.ts';
+import { type Admitted, announce, type Submitted, submit } from './submit.ts';
 import { type Outcome, runJob, type WorkerPorts } from './worker.ts';
 
 export interface ReceiverPorts extends WorkerPorts {
   readonly senders: SenderTable;
   readonly registry: Registry;
-  /** Reads an object of the bucket; undefined when it isn't there. */
-  readonly inbox: { readonly name: string; readonly get: (key: string) => Promise<Uint8Array | undefined> };
+  readonly inbox: Inbox;
   /** Aliases that `replyTo` may name. */
   readonly replyQueues: Readonly<Record<string, string>>;
   /** Epoch milliseconds after which a job that is made at `now` expires, and is forgotten. */
   readonly lifetime: Lifetime;
+}
+
+/** The bucket that bodies of large messages are left in. */
+export interface Inbox {
+  readonly name: string;
+  /** Undefined when there is no object of this key, or it is too large. */
+  readonly get: (key: string) => Promise<Uint8Array | undefined>;
+  readonly remove: (key: string) => Promise<void>;
 }
 
 export interface Lifetime {
@@ -43,16 +51,39 @@ export async function receive(record: QueueRecord, ports: ReceiverPorts, call: Q
 }
 
 /**
+ * Serves one message of a lane's queue, which holds pointers alone: only Lambent sends there.
+ * @throws Refused for anything else
+ */
+export async function receiveOnLane(
+  lane: Lane,
+  record: QueueRecord,
+  ports: WorkerPorts,
+  call: QueueCall,
+): Promise<Outcome> {
+  const message = refusing(() => parseMessage(record.body));
+  if (message.type === 'job') return receivePointer({ ...message, lane }, ports, call);
+  throw new Refused(
+    new LambentError('unsupported_value', 'Requests go to the generation queue, whatever model they ask for.', {
+      param: 'type',
+    }),
+  );
+}
+
+/**
  * A pointer needs no sender: whoever forges one has a job looked at that would be looked at anyway. Its message is never
  * returned by failure, since the job has its own due time.
  */
-async function receivePointer(pointer: JobPointer, ports: ReceiverPorts, call: QueueCall): Promise<Outcome> {
+async function receivePointer(
+  pointer: JobPointer & Pick<Job, 'lane'>,
+  ports: WorkerPorts,
+  call: QueueCall,
+): Promise<Outcome> {
   try {
     return await run(pointer, ports, call);
   } catch (thrown) {
     ports.onError('a job could not be looked at', thrown);
     await ports.queue
-      .send({ tenant: pointer.tenant, id: pointer.id }, TROUBLE_DELAY_SECONDS)
+      .send(pointer, TROUBLE_DELAY_SECONDS)
       .catch((failure: unknown) => ports.onError('a job could not be announced', failure));
     return { kind: 'refused', status: 'absent' };
   }
@@ -64,22 +95,64 @@ async function receiveRequest(
   ports: ReceiverPorts,
   call: QueueCall,
 ): Promise<Outcome> {
-  const admitted = await admit(message, record, ports);
+  await permit(message, record, ports);
+  const body = await bodyOf(message, ports);
+  if (body === undefined) return receiveBodiless(message, ports, call);
+  const admitted = admit(message, body, ports);
   const submitted = await submit(admitted, ports);
-  switch (submitted.kind) {
-    case 'deleted':
-      return { kind: 'refused', status: 'absent' };
-    case 'conflict':
-      throw new Refused(
-        new LambentError('idempotency_key_reused', 'The idempotency key was used with another body before.', {
-          param: 'idempotencyKey',
-        }),
-      );
-    case 'created':
-      return receiveKnown(submitted.job, ports, call, admitted);
-    case 'known':
-      return receiveKnown(submitted.job, ports, call);
+  if (submitted.kind === 'conflict') {
+    throw new Refused(
+      new LambentError('idempotency_key_reused', 'The idempotency key was used with another body before.', {
+        param: 'idempotencyKey',
+      }),
+    );
   }
+  // Not before: until now it was the only copy.
+  const [outcome] = await Promise.all([receiveSubmitted(submitted, admitted, ports, call), emptyInbox(message, ports)]);
+  return outcome;
+}
+
+async function receiveSubmitted(
+  submitted: Exclude<Submitted, { kind: 'conflict' }>,
+  admitted: Admitted,
+  ports: ReceiverPorts,
+  call: QueueCall,
+): Promise<Outcome> {
+  if (submitted.kind === 'deleted') return TOO_LATE;
+  if (submitted.kind === 'created' && ports.otherLane?.(submitted.job.model) !== undefined) {
+    return forwarded(submitted.job, ports);
+  }
+  return receiveKnown(submitted.job, ports, call, submitted.kind === 'created' ? admitted : undefined);
+}
+
+/** A new job of another lane is only announced there. */
+async function forwarded(job: Job, ports: ReceiverPorts): Promise<Outcome> {
+  await announce(job, ports).catch((thrown: unknown) => ports.onError('a job could not be announced', thrown));
+  return { kind: 'forwarded', job };
+}
+
+const TOO_LATE: Outcome = { kind: 'refused', status: 'absent' };
+
+/** A message whose object is gone comes again when there is, or was, a job made of it; another can't be served. */
+async function receiveBodiless(
+  { tenant, idempotencyKey }: GenerateMessage,
+  ports: ReceiverPorts,
+  call: QueueCall,
+): Promise<Outcome> {
+  const id = responseIdOf(tenant, idempotencyKey);
+  const job = await ports.jobs.read(tenant, id);
+  if (job !== undefined) return receiveKnown(job, ports, call);
+  if (await ports.jobs.wasDeleted(tenant, id)) return TOO_LATE;
+  throw new Refused(
+    new LambentError('not_found', 'There is no object of this key, or it is too large.', { param: 'bodyPointer' }),
+  );
+}
+
+/** Removes the object that a message pointed to. One that stays is removed by the bucket's own rule, some weeks later. */
+async function emptyInbox(message: GenerateMessage, { inbox, onError }: ReceiverPorts): Promise<void> {
+  const key = inboxKey(message, inbox.name);
+  if (key === undefined) return;
+  await inbox.remove(key).catch((thrown: unknown) => onError('an inbox object could not be removed', thrown));
 }
 
 /** From here on it is a job: what fails is not the message. */
@@ -97,15 +170,17 @@ async function receiveKnown(
   }
 }
 
-function run(pointer: Pick<Job, 'tenant' | 'id'>, ports: ReceiverPorts, call: QueueCall, admitted?: Admitted) {
+function run(pointer: Pick<Job, 'tenant' | 'id'>, ports: WorkerPorts, call: QueueCall, admitted?: Admitted) {
   const { signal: shutdown, deadlineAt, extendVisibility } = call;
   return runJob(pointer, ports, { shutdown, deadlineAt, extendVisibility }, admitted?.input);
 }
 
-/** Lets a program's message in: its sender may speak for the tenant, and what it asks for is right. */
-async function admit(message: GenerateMessage, record: QueueRecord, ports: ReceiverPorts): Promise<Admitted> {
-  const { senders, registry, replyQueues, lifetime, now } = ports;
-  const { tenant, endpoint, idempotencyKey, replyTo } = message;
+/** Lets a program's message in: its sender may speak for the tenant, and have the answer sent where it wants it. */
+async function permit(
+  { tenant, replyTo }: GenerateMessage,
+  record: QueueRecord,
+  { senders, replyQueues, now }: ReceiverPorts,
+): Promise<void> {
   const principal = principalFor(await senders.find(record.attributes.SenderId, now()), tenant);
   if (!principal?.scopes.includes('inference')) {
     throw new Refused(
@@ -115,8 +190,16 @@ async function admit(message: GenerateMessage, record: QueueRecord, ports: Recei
   if (replyTo !== undefined && !Object.hasOwn(replyQueues, replyTo)) {
     throw new Refused(new LambentError('invalid_value', 'No such reply queue.', { param: 'replyTo' }));
   }
-  const body = await bodyOf(message, ports);
+}
+
+/** What is asked for becomes a job if it is right. */
+function admit(
+  { tenant, endpoint, idempotencyKey, replyTo }: GenerateMessage,
+  body: unknown,
+  { registry, lifetime, now }: ReceiverPorts,
+): Admitted {
   const asked = refusing(() => understood(endpoint, body, { registry, tenant }));
+  const lane = laneOf(asked.generation.model, registry);
   return {
     tenant,
     id: responseIdOf(tenant, idempotencyKey),
@@ -133,6 +216,7 @@ async function admit(message: GenerateMessage, record: QueueRecord, ports: Recei
       continuations: asked.continuations,
       idempotencyKey,
     },
+    ...(lane === undefined ? {} : { lane }),
     ...(replyTo === undefined ? {} : { replyTo }),
   };
 }
@@ -157,7 +241,7 @@ function understood(endpoint: Job['endpoint'], body: unknown, context: { registr
   };
 }
 
-/** The body, with the message's metadata where it has none of its own. */
+/** The body, with the message's metadata where it has none of its own; undefined when its object isn't there. */
 async function bodyOf(message: GenerateMessage, { inbox }: ReceiverPorts): Promise<unknown> {
   const key = refusing(() => inboxKey(message, inbox.name));
   const body = key === undefined ? message.body : await bodyAt(key, inbox.get);
@@ -165,15 +249,10 @@ async function bodyOf(message: GenerateMessage, { inbox }: ReceiverPorts): Promi
   return metadata === undefined || typeof body !== 'object' || body === null ? body : { metadata, ...body };
 }
 
-async function bodyAt(key: string, get: ReceiverPorts['inbox']['get']): Promise<unknown> {
+async function bodyAt(key: string, get: Inbox['get']): Promise<unknown> {
   const bytes = await get(key);
-  return refusing(() => {
-    if (bytes !== undefined)
-      return parseBody({ body: Buffer.from(bytes).toString('utf8'), isBase64Encoded: false }, undefined);
-    throw new LambentError('not_found', 'There is no object of this key, or it is too large.', {
-      param: 'bodyPointer',
-    });
-  });
+  if (bytes === undefined) return undefined;
+  return refusing(() => parseBody({ body: Buffer.from(bytes).toString('utf8'), isBase64Encoded: false }, undefined));
 }
 
 /** Runs what judges a message: what it can't accept is the message's fault. */

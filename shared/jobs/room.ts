@@ -66,12 +66,16 @@ export function createJobRoom(clients: Clients, settings: JobSettings, metrics: 
   });
   return {
     ...stores,
-    queue: createSqsQueue(clients.sqs, settings.GENERATION_QUEUE_URL),
+    queue: createSqsQueue(clients.sqs, settings),
     listeners: {
       conversation: createConversationListener(conversations),
       reply: createReply(settings.REPLY_QUEUES, createSendText(clients.sqs)),
     },
-    inbox: { name: settings.BUCKET, get: (key: string) => bucket.get(key, MAX_INBOX_BYTES) },
+    inbox: {
+      name: settings.BUCKET,
+      get: (key: string) => bucket.get(key, MAX_INBOX_BYTES),
+      remove: (key: string) => bucket.remove([key]),
+    },
     lifetime: {
       deadlineMs: settings.JOB_DEADLINE_HOURS * 3_600_000,
       retentionMs: settings.RETENTION_DAYS * DAY_MS,

@@ -14,11 +14,17 @@ export const retentionSettings = {
   RETENTION_DAYS: v.optional(v.pipe(v.string(), v.toNumber(), v.minValue(1)), '30'),
 };
 
+/** Settings of every function that announces jobs: the queues of all lanes. */
+export const queueSettings = {
+  GENERATION_QUEUE_URL: v.string(),
+  GPU_QUEUE_URL: v.string(),
+};
+
 /** Settings of every function that works on jobs. */
 export const jobSettings = {
   ...storeSettings,
   SESSIONS_TABLE: v.string(),
-  GENERATION_QUEUE_URL: v.string(),
+  ...queueSettings,
   /** JSON: queue URLs by the alias that a message's `replyTo` names. */
   REPLY_QUEUES: v.optional(v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.string())), '{}'),
   ...retentionSettings,

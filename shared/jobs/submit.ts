@@ -1,7 +1,8 @@
+import { fingerprintOf } from '../idempotency/fingerprint.ts';
 import { begunResponse } from '../openai/responses-answer.ts';
 import { firstSequenceOf } from './blobs.ts';
 import { isJobInput, isResponsesBody } from './content.ts';
-import type { BodyRef, Job } from './job.ts';
+import type { BodyRef, Job, Lane } from './job.ts';
 import type { Bodies, EventLog, JobInput, JobQueue, JobStore } from './ports.ts';
 import { PICKUP_MS } from './transitions.ts';
 
@@ -12,6 +13,7 @@ export interface Admitted
     'tenant' | 'id' | 'endpoint' | 'tier' | 'deadline' | 'background' | 'streamed' | 'stored' | 'expiresAt'
   > {
   readonly input: JobInput;
+  readonly lane?: Lane;
   readonly conversation?: string;
   readonly previousResponse?: string;
   readonly replyTo?: string;
@@ -54,12 +56,13 @@ export async function submit(admitted: Admitted, ports: SubmitPorts): Promise<Su
   return { kind: 'deleted' };
 }
 
-/** Announces a job on its queue, as soon as it may be claimed. */
+/** Announces a job on its lane's queue, as soon as it may be claimed. */
 export async function announce(
-  { tenant, id, notBefore }: Pick<Job, 'tenant' | 'id' | 'notBefore'>,
+  { tenant, id, lane, notBefore }: Pick<Job, 'tenant' | 'id' | 'lane' | 'notBefore'>,
   { queue, now }: { readonly queue: JobQueue; readonly now: () => number },
 ): Promise<void> {
-  await queue.send({ tenant, id }, Math.max(0, Math.ceil(((notBefore ?? 0) - now()) / 1000)));
+  const pointer = { tenant, id, ...(lane === undefined ? {} : { lane }) };
+  await queue.send(pointer, Math.max(0, Math.ceil(((notBefore ?? 0) - now()) / 1000)));
 }
 
 /** The input is there: its sender comes again, or came just now at the same time, or crashed before the job was made. */
@@ -71,7 +74,7 @@ async function sameAgain(admitted: Admitted, ports: SubmitPorts): Promise<Submit
   // Between two looks the job was deleted with its input; or its input lies there alone, and is as good as new.
   if (earlier === undefined || !isJobInput(earlier))
     return known === undefined ? { kind: 'deleted' } : { kind: 'known', job: known };
-  if (JSON.stringify(earlier.body) !== JSON.stringify(admitted.input.body)) return { kind: 'conflict' };
+  if (!fingerprintOf(earlier.body).equals(fingerprintOf(admitted.input.body))) return { kind: 'conflict' };
   if (known !== undefined) return { kind: 'known', job: known };
   const input = await bodies.write(
     { tenant, id, kind: 'input', epoch: 0, expiresAt: admitted.expiresAt },

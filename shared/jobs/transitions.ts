@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../runtime/errors.ts';
-import { type BodyRef, FAN_INS, type FanIn, type Job, STATUSES, type TerminalStatus } from './job.ts';
+import { type BodyRef, FAN_INS, type FanIn, type Job, type Lane, STATUSES, type TerminalStatus } from './job.ts';
 import type { Guard, JobChange } from './ports.ts';
 
 /**
@@ -27,6 +27,8 @@ const TERMINAL = STATUSES.filter((status) => status !== 'queued' && status !== '
 
 const isOpen = { field: 'status', is: 'oneOf', values: OPEN } as const;
 const unheldAt = (now: number) => ({ field: 'leaseExpiresAt', is: 'absentOrAtMost', value: now }) as const;
+/** Once its caller was told that it is cancelled, a job becomes nothing else. */
+const uncancelled = { field: 'cancelRequested', is: 'equal', value: false } as const;
 /** Being the holder: nobody has claimed since, and nothing has ended it. */
 const holding = (epoch: number): Guard => [
   { field: 'epoch', is: 'equal', value: epoch },
@@ -39,7 +41,7 @@ export function claim(owner: string, now: number): Transition {
     guard: [
       isOpen,
       unheldAt(now),
-      { field: 'cancelRequested', is: 'equal', value: false },
+      uncancelled,
       { field: 'deadline', is: 'above', value: now },
       { field: 'notBefore', is: 'absentOrAtMost', value: now },
       { field: 'attempts', is: 'absentOrAtMost', value: MAX_ATTEMPTS - 1 },
@@ -62,6 +64,8 @@ export function renew(epoch: number, now: number): Transition {
 export interface Pause {
   readonly notBefore: number;
   readonly errorCode?: ErrorCode;
+  /** Where it goes on, when that is another lane than its own. */
+  readonly lane?: Lane;
 }
 
 /**
@@ -80,17 +84,18 @@ export function retry({ epoch, deadline }: Job, pause: Pause): Transition {
 function letGo(
   epoch: number,
   deadline: number,
-  { notBefore, errorCode }: Pause,
+  { notBefore, errorCode, lane }: Pause,
   add: JobChange['add'] & {},
 ): Transition {
   return {
-    guard: [...holding(epoch), { field: 'cancelRequested', is: 'equal', value: false }],
+    guard: [...holding(epoch), uncancelled],
     change: {
       set: {
         status: 'queued',
         notBefore,
         dueAt: Math.min(notBefore + PICKUP_MS, deadline),
         ...(errorCode === undefined ? {} : { errorCode }),
+        ...(lane === undefined ? {} : { lane }),
       },
       remove: ['owner', 'leaseExpiresAt'],
       add,
@@ -106,9 +111,13 @@ export interface Ending {
   readonly errorCode?: ErrorCode;
 }
 
-/** Ends a job as its holder. `owner` stays, so that a holder who never heard the answer can tell that it was its own. */
+/**
+ * Ends a job as its holder; once a cancel was asked for, as cancelled alone. `owner` stays, so that a holder who never
+ * heard the answer can tell that it was its own.
+ */
 export function commit(job: Job, ending: Ending, now: number): Transition {
-  return { guard: holding(job.epoch), change: ended(job, ending, now) };
+  const held = holding(job.epoch);
+  return { guard: ending.status === 'cancelled' ? held : [...held, uncancelled], change: ended(job, ending, now) };
 }
 
 /** Ends a job that waits, on its caller's word. */
@@ -119,7 +128,7 @@ export function cancelQueued(job: Job, now: number): Transition {
   };
 }
 
-/** Asks the holder of a running job to end it. */
+/** Asks the holder of a running job to end it. From here on it can only end as cancelled. */
 export function requestCancel(): Transition {
   return {
     guard: [{ field: 'status', is: 'equal', value: 'in_progress' }],
@@ -138,7 +147,7 @@ export function endCancelled(job: Job, now: number): Transition {
 /** Ends a job whose time is over, once nobody holds it. */
 export function expire(job: Job, now: number): Transition {
   return {
-    guard: [isOpen, unheldAt(now), { field: 'deadline', is: 'absentOrAtMost', value: now }],
+    guard: [isOpen, unheldAt(now), uncancelled, { field: 'deadline', is: 'absentOrAtMost', value: now }],
     change: ended(job, { status: 'expired', errorCode: 'deadline_exceeded' }, now),
   };
 }
@@ -146,7 +155,7 @@ export function expire(job: Job, now: number): Transition {
 /** Ends a job that has been tried as often as it may, with what it failed of last; a crash leaves no word of itself. */
 export function giveUp(job: Job, now: number): Transition {
   return {
-    guard: [isOpen, unheldAt(now), { field: 'attempts', is: 'above', value: MAX_ATTEMPTS - 1 }],
+    guard: [isOpen, unheldAt(now), uncancelled, { field: 'attempts', is: 'above', value: MAX_ATTEMPTS - 1 }],
     change: ended(job, { status: 'failed', ...(job.errorCode === undefined ? { errorCode: 'internal' } : {}) }, now),
   };
 }

@@ -4,7 +4,7 @@ import { begunResponse, failedResponse, type ResponseObject } from '../openai/re
 import { type ErrorCode, isErrorCode, LambentError } from '../runtime/errors.ts';
 import { isResponse, isResponsesBody } from './content.ts';
 import type { EndedJob } from './fan-in.ts';
-import type { Job } from './job.ts';
+import { type Job, shownStatus } from './job.ts';
 import type { JobInput, JobOutput } from './ports.ts';
 
 /**
@@ -16,14 +16,15 @@ export function responseView(job: Job, input: JobInput, output: JobOutput | unde
   if (output !== undefined && isResponse(output.answer)) return output.answer;
   const createdAt = Math.floor(job.createdAt / 1000);
   const begun = begunResponse({ body: input.body, id: job.id, createdAt, stored: job.stored });
-  switch (job.status) {
+  const status = shownStatus(job);
+  switch (status) {
     case 'failed':
       return failedResponse(begun, failureOf(job));
     case 'expired':
       // OpenAI has no word for it: to its clients a response that was not answered in time has failed.
       return failedResponse(begun, new LambentError('deadline_exceeded', 'The deadline has passed'));
     default:
-      return { ...begun, status: job.status };
+      return { ...begun, status };
   }
 }
 

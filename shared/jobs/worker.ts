@@ -4,11 +4,11 @@ import { type Answer, answerOf } from './answer.ts';
 import { needOf } from './attention.ts';
 import { EventWriter } from './event-writer.ts';
 import { type Listeners, readInput, tellOf } from './fan-in.ts';
-import { isTerminal, type Job, type JobStatus } from './job.ts';
+import { isTerminal, type Job, type JobStatus, type Lane } from './job.ts';
 import { keep, type Lease, type LeaseOptions, type LeasePorts, Stopped } from './lease.ts';
 import type { Bodies, EventLog, JobInput, JobOutput, JobQueue } from './ports.ts';
 import { announce } from './submit.ts';
-import { claim, commit, type Ending, release, retry } from './transitions.ts';
+import { claim, commit, type Ending, release, retry, type Transition } from './transitions.ts';
 import { isAwsFailure, type Verdict, verdictOn } from './verdict.ts';
 
 export interface WorkerPorts extends LeasePorts {
@@ -23,6 +23,16 @@ export interface WorkerPorts extends LeasePorts {
   readonly ids: () => string;
   /** 0 up to 1. */
   readonly random: () => number;
+  /**
+   * The lane that jobs of a model belong on, when that is not the one that is served here: they are handed over there, and
+   * not run. Absent where all are run.
+   */
+  readonly otherLane?: (model: string) => Lane | undefined;
+  /**
+   * What an attempt may fail of and be followed at once by the next, in the same invocation: where another machine does it,
+   * there is nothing to wait for.
+   */
+  readonly movesOnAfter?: ReadonlySet<ErrorCode>;
   /** Hears what can't be told to anybody else, and is mended later by the sweep. */
   readonly onError: (what: string, thrown: unknown) => void;
 }
@@ -37,6 +47,8 @@ export type Outcome =
   | { readonly kind: 'ended'; readonly job: Job }
   /** Back in the queue, to be tried again. */
   | { readonly kind: 'paused'; readonly job: Job; readonly errorCode: ErrorCode | undefined }
+  /** On its way to the function that runs it. */
+  | { readonly kind: 'forwarded'; readonly job: Job }
   /** Nothing to do here: it has ended, is deleted, isn't due yet, or another holds it. */
   | { readonly kind: 'refused'; readonly status: JobStatus | 'absent' }
   /** Another has it by now, or it was deleted while it ran. */
@@ -54,14 +66,22 @@ export async function runJob(
   call: WorkerCall,
   input?: JobInput,
 ): Promise<Outcome> {
-  const job = await claimed(tenant, id, ports);
-  if (job === undefined) return attended(tenant, id, ports);
-  const lease = keep(job, ports, call);
-  try {
-    return await attempt(job, input, lease, ports, call);
-  } finally {
-    await lease.letGo();
+  for (;;) {
+    const job = await claimed(tenant, id, ports);
+    if (job === undefined) return attended(tenant, id, ports);
+    const lease = keep(job, ports, call);
+    try {
+      const outcome = await attempt(job, input, lease, ports, call);
+      if (outcome.kind !== 'again') return outcome;
+    } finally {
+      await lease.letGo();
+    }
   }
+}
+
+/** The attempt has failed, and the next is to begin at once. */
+interface Again {
+  readonly kind: 'again';
 }
 
 async function claimed(tenant: string, id: string, { jobs, ids, now }: WorkerPorts): Promise<Job | undefined> {
@@ -92,7 +112,9 @@ async function attempt(
   lease: Lease,
   ports: WorkerPorts,
   call: WorkerCall,
-): Promise<Outcome> {
+): Promise<Outcome | Again> {
+  const lane = ports.otherLane?.(job.model);
+  if (lane !== undefined) return handedOver(job, lane, lease, ports);
   const progress = { asked: false };
   let input = given;
   try {
@@ -105,7 +127,7 @@ async function attempt(
     const circumstances = { stop: lease.stop, asked: progress.asked, now: ports.now(), random: ports.random() };
     const verdict = verdictOn(thrown, job, circumstances);
     if (!(thrown instanceof Stopped)) ports.onError('attempt failed', thrown);
-    return carryOut(verdict, job, lease, ports, input);
+    return carryOut(verdict, job, lease, ports, call, input);
   }
 }
 
@@ -120,7 +142,9 @@ async function generated(
   lease.signal.throwIfAborted();
   const log = job.streamed ? new EventWriter(job, ports.events) : undefined;
   progress.asked = true;
-  const { events } = await ports.router.generate(input.generation, {
+  // An input that an earlier version stored doesn't say whose it is.
+  const request = { ...input.generation, tenant: job.tenant };
+  const { events } = await ports.router.generate(request, {
     signal: lease.signal,
     deadlineAt: Math.min(job.deadline, deadlineAt),
     // Streamed even where nobody reads along: an upstream that is cut off then stops to generate.
@@ -165,8 +189,9 @@ async function carryOut(
   job: Job,
   lease: Lease,
   ports: WorkerPorts,
+  call: WorkerCall,
   input: JobInput | undefined,
-): Promise<Outcome> {
+): Promise<Outcome | Again> {
   switch (verdict.kind) {
     case 'none':
       return fenced(job, ports);
@@ -177,7 +202,7 @@ async function carryOut(
     }
     case 'retry':
     case 'release':
-      return paused(verdict, job, lease, ports, input);
+      return paused(verdict, job, lease, ports, call, input);
   }
 }
 
@@ -190,17 +215,25 @@ async function end(
 ): Promise<Outcome> {
   const { guard, change } = commit(job, ending, ports.now());
   const update = () => ports.jobs.update(job.tenant, job.id, guard, change);
-  const ended = (await persistently(update, lease, ports)) ?? (await mineAfterAll(job, ports));
-  if (ended === undefined) return fenced(job, ports);
+  const ended = await persistently(update, lease, ports);
+  if (ended === undefined) return refused(job, lease, ports, known.input);
   await told(ended, ports, known);
   return { kind: 'ended', job: ended };
 }
 
-/** A commit that is refused may have been made by ourselves, in a request whose answer was lost. */
-async function mineAfterAll({ tenant, id, epoch, owner }: Job, { jobs }: WorkerPorts): Promise<Job | undefined> {
-  const found = await jobs.read(tenant, id);
-  const isMine = found !== undefined && isTerminal(found.status) && found.epoch === epoch && found.owner === owner;
-  return isMine ? found : undefined;
+/**
+ * What was refused may have been done by ourselves, in a request whose answer was lost. Or the job was cancelled: then
+ * that is how it ends.
+ */
+async function refused(job: Job, lease: Lease, ports: WorkerPorts, input: JobInput | undefined): Promise<Outcome> {
+  const found = await ports.jobs.read(job.tenant, job.id);
+  if (found?.epoch !== job.epoch || found.owner !== job.owner) return fenced(job, ports);
+  const known = input === undefined ? {} : { input };
+  if (isTerminal(found.status)) {
+    await told(found, ports, known);
+    return { kind: 'ended', job: found };
+  }
+  return found.cancelRequested ? end(job, { status: 'cancelled' }, lease, ports, known) : fenced(job, ports);
 }
 
 async function paused(
@@ -208,21 +241,44 @@ async function paused(
   job: Job,
   lease: Lease,
   ports: WorkerPorts,
+  call: WorkerCall,
   input: JobInput | undefined,
-): Promise<Outcome> {
-  const { errorCode, pauseMs } = verdict;
-  const pause = { notBefore: ports.now() + pauseMs, ...(errorCode === undefined ? {} : { errorCode }) };
-  const { guard, change } = verdict.kind === 'release' ? release(job, pause) : retry(job, pause);
+): Promise<Outcome | Again> {
+  const { errorCode } = verdict;
+  const movesOn = verdict.kind === 'retry' && mayMoveOn(verdict.errorCode, ports, call);
+  const notBefore = ports.now() + (movesOn ? 0 : verdict.pauseMs);
+  const pause = { notBefore, ...(errorCode === undefined ? {} : { errorCode }) };
+  const waiting = await letGo(job, verdict.kind === 'release' ? release(job, pause) : retry(job, pause), lease, ports);
+  if (waiting === undefined) return refused(job, lease, ports, input);
+  if (movesOn) return { kind: 'again' };
+  await announced(waiting, ports);
+  return { kind: 'paused', job: waiting, errorCode };
+}
+
+/** Less of a function's own time is not worth an attempt. */
+const MOVE_ON_MS = 30_000;
+
+function mayMoveOn(errorCode: ErrorCode, { movesOnAfter, now }: WorkerPorts, { deadlineAt }: WorkerCall): boolean {
+  return (movesOnAfter?.has(errorCode) ?? false) && now() + MOVE_ON_MS < deadlineAt;
+}
+
+/** Gives a job that came to the wrong function to the right one. */
+async function handedOver(job: Job, lane: Lane, lease: Lease, ports: WorkerPorts): Promise<Outcome> {
+  const waiting = await letGo(job, release(job, { notBefore: ports.now(), lane }), lease, ports);
+  if (waiting === undefined) return refused(job, lease, ports, undefined);
+  await announced(waiting, ports);
+  return { kind: 'forwarded', job: waiting };
+}
+
+/** Undefined when the job is no longer ours to let go of. */
+function letGo(job: Job, { guard, change }: Transition, lease: Lease, ports: WorkerPorts): Promise<Job | undefined> {
   // An attempt that isn't given back counts: three of them, and throttling would have failed the job.
-  const waiting = await persistently(() => ports.jobs.update(job.tenant, job.id, guard, change), lease, ports);
-  if (waiting !== undefined) {
-    await announce(waiting, ports).catch((thrown: unknown) => ports.onError('a job could not be announced', thrown));
-    return { kind: 'paused', job: waiting, errorCode };
-  }
-  const found = await ports.jobs.read(job.tenant, job.id);
-  const isMine = found?.epoch === job.epoch && found.status === 'in_progress';
-  if (!isMine || !found.cancelRequested) return fenced(job, ports);
-  return end(job, { status: 'cancelled' }, lease, ports, input === undefined ? {} : { input });
+  return persistently(() => ports.jobs.update(job.tenant, job.id, guard, change), lease, ports);
+}
+
+/** A job that can't be announced now is found by the sweep. */
+async function announced(job: Job, ports: WorkerPorts): Promise<void> {
+  await announce(job, ports).catch((thrown: unknown) => ports.onError('a job could not be announced', thrown));
 }
 
 /** Takes away what this attempt may have left beside a job that has ended without it. */

@@ -30,6 +30,7 @@ export function parseChatRequest(body: unknown, { registry, tenant }: RequestCon
     streamed,
     includeUsage: chat.stream_options?.include_usage ?? false,
     generation: {
+      tenant,
       model: chat.model,
       messages,
       ...offeredTools((chat.tools ?? []).map(toolOf), choiceOf(chat.tool_choice)),

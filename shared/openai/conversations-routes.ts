@@ -1,11 +1,15 @@
 import { randomUUID } from 'node:crypto';
+import * as v from 'valibot';
 import type { Route } from '../runtime/http.ts';
 import type { Conversation, ConversationItem, Conversations } from '../sessions/conversations.ts';
+import { conversationNotFound } from '../sessions/refusals.ts';
 import { createConversationBody, createItemsBody, updateConversationBody } from './conversations-schema.ts';
-import { includes, listObject, listQuery } from './lists.ts';
+import { type Included, includedBy } from './includes.ts';
+import { listObject, listQuery } from './lists.ts';
 import { type InputItem, isReference } from './responses-items.ts';
 import { itemNotFound } from './responses-request.ts';
 import { visible } from './responses-routes.ts';
+import { storedId } from './schema.ts';
 import { storedItem } from './stored-items.ts';
 import { forModel, type KeptItem, keptItemOf } from './stored-responses.ts';
 import { missing, validated } from './validation.ts';
@@ -15,8 +19,6 @@ export interface ConversationsApi {
   /** Makes the variable part of an id, never twice the same: 24 to 64 hexadecimal digits. */
   readonly ids?: () => string;
 }
-
-type Query = Readonly<Record<string, string>>;
 
 /** `POST /v1/conversations`. */
 export function createConversationRoute({ conversations, ids = newId }: ConversationsApi): Route {
@@ -69,13 +71,14 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
     scope: 'inference',
     async run(request) {
       const { items } = validated(createItemsBody, request.body);
+      const included = includedBy(request.query);
       const turn = await conversations.begin(keyOf(request), `items_${ids()}`);
       try {
         const added = itemsOf(items, ids);
         await turn.commit(added);
         return {
           json: listObject(
-            added.map((item) => shownItem(item, request.query)),
+            added.map((item) => shownItem(item, included)),
             false,
           ),
         };
@@ -91,10 +94,11 @@ export function listItemsRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
     async run(request) {
+      const included = includedBy(request.query);
       const { items, hasMore } = await conversations.list(keyOf(request), listQuery(request.query));
       return {
         json: listObject(
-          items.map((item) => shownItem(item, request.query)),
+          items.map((item) => shownItem(item, included)),
           hasMore,
         ),
       };
@@ -107,8 +111,9 @@ export function retrieveItemRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
     async run(request) {
+      const included = includedBy(request.query);
       const item = await conversations.item(keyOf(request), request.pathParameters['item'] ?? '');
-      return { json: shownItem(item, request.query) };
+      return { json: shownItem(item, included) };
     },
   };
 }
@@ -125,7 +130,9 @@ export function deleteItemRoute({ conversations }: ConversationsApi): Route {
 }
 
 function keyOf({ principal, pathParameters }: Parameters<Route['run']>[0]) {
-  return { tenant: principal.tenant, id: pathParameters['id'] ?? '' };
+  const id = pathParameters['id'] ?? '';
+  if (!v.is(storedId, id)) throw conversationNotFound(id);
+  return { tenant: principal.tenant, id };
 }
 
 function itemsOf(items: readonly InputItem[], ids: () => string): ConversationItem[] {
@@ -140,9 +147,9 @@ function shown({ id, createdAt, metadata }: Conversation) {
   return { id, object: 'conversation', created_at: Math.floor(createdAt / 1000), metadata };
 }
 
-function shownItem({ content }: ConversationItem, query: Query) {
+function shownItem({ content }: ConversationItem, included: Included) {
   const kept = keptItemOf(content);
-  return includes(query, 'reasoning.encrypted_content') ? forModel(kept) : visible(kept.item, query);
+  return included.has('reasoning.encrypted_content') ? forModel(kept) : visible(kept.item, included);
 }
 
 function newId(): string {

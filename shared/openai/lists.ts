@@ -25,13 +25,6 @@ export function listQuery({ order = 'desc', after, limit = '20' }: Readonly<Reco
   return { newestFirst: order === 'desc', limit: count, ...(after === undefined ? {} : { after }) };
 }
 
-/** Whether a caller's query asks for `value` in `include`, in any of the ways in which clients write lists. */
-export function includes(query: Readonly<Record<string, string>>, value: string): boolean {
-  return Object.entries(query).some(
-    ([name, text]) => /^include(\[\d*\])?$/.test(name) && text.split(',').includes(value),
-  );
-}
-
 /** One page as OpenAI's object. */
 export function listObject(items: readonly unknown[], hasMore: boolean) {
   return {

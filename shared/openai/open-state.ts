@@ -2,7 +2,7 @@ import { createClaims } from '../idempotency/claims.ts';
 import type { Idempotency } from '../idempotency/idempotent.ts';
 import { createJobStores } from '../jobs/room.ts';
 import type { StoreSettings } from '../jobs/settings.ts';
-import { createSqsQueue } from '../jobs/sqs-queue.ts';
+import { createSqsQueue, type QueueSettings } from '../jobs/sqs-queue.ts';
 import { createDynamoDBClient } from '../runtime/clients/dynamodb.ts';
 import { createKmsClient } from '../runtime/clients/kms.ts';
 import { createS3Client } from '../runtime/clients/s3.ts';
@@ -13,9 +13,8 @@ import { createConversationTable } from '../sessions/conversation-table.ts';
 import { createConversations } from '../sessions/conversations.ts';
 import type { ApiState } from './state.ts';
 
-export interface StateSettings extends StoreSettings {
+export interface StateSettings extends StoreSettings, QueueSettings {
   readonly SESSIONS_TABLE: string;
-  readonly GENERATION_QUEUE_URL: string;
   readonly RETENTION_DAYS: number;
 }
 
@@ -36,7 +35,7 @@ export function openState(
       jobs,
       bodies,
       events,
-      queue: createSqsQueue(createSQSClient(), settings.GENERATION_QUEUE_URL),
+      queue: createSqsQueue(createSQSClient(), settings),
       conversations: createConversations({
         table: createConversationTable(dynamodb, settings.SESSIONS_TABLE),
         vault,

@@ -9,6 +9,7 @@ import {
   object,
   oneOf,
   refused,
+  storedId,
   string,
   text,
   textOr,
@@ -91,7 +92,7 @@ const reasoning = object({
   status,
 });
 
-const itemReference = object({ type: optional(v.literal('item_reference')), id: text({ min: 1, max: 128 }) });
+const itemReference = object({ type: optional(v.literal('item_reference')), id: storedId });
 
 const typedItem = byKey(
   'type',

@@ -58,6 +58,7 @@ export function responsesGeneration(
   const includesLogprobs = asked.include?.includes('message.output_text.logprobs') ?? false;
   const wantsLogprobs = includesLogprobs || (asked.top_logprobs ?? 0) > 0;
   return {
+    tenant,
     model: asked.model,
     messages,
     ...offeredTools((asked.tools ?? []).map(toolOf), choiceOf(asked.tool_choice)),

@@ -1,7 +1,8 @@
 import { cancelJob, deleteJob } from '../jobs/control.ts';
 import { readInput } from '../jobs/fan-in.ts';
 import type { Route } from '../runtime/http.ts';
-import { includes, listObject, listQuery } from './lists.ts';
+import { type Included, includedBy } from './includes.ts';
+import { listObject, listQuery } from './lists.ts';
 import { follow } from './responses-follow.ts';
 import type { ApiState } from './state.ts';
 import { inputItems, jobOf, responseOf } from './stored-responses.ts';
@@ -18,8 +19,9 @@ export function retrieveResponseRoute({ state, now = Date.now }: StoredResponses
   return {
     scope: 'inference',
     async run({ pathParameters, query, principal, signal, deadlineAt }) {
+      const included = includedBy(query);
       const job = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
-      if (query['stream'] !== 'true') return { json: await responseOf(job, state) };
+      if (!isStream(query['stream'])) return { json: await responseOf(job, state, included) };
       if (!job.streamed) {
         throw invalidValue('stream', "Only responses created with 'stream' and 'background' can be streamed again.");
       }
@@ -43,7 +45,7 @@ export function deleteResponseRoute({ state }: StoredResponsesApi): Route {
   };
 }
 
-/** `POST /v1/responses/{id}/cancel`: a waiting response ends at once, a running one when its holder hears of it. */
+/** `POST /v1/responses/{id}/cancel`: `cancelled` from now on, though the model goes on until its holder hears of it. */
 export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
   return {
     scope: 'inference',
@@ -69,23 +71,29 @@ export function inputItemsRoute({ state }: StoredResponsesApi): Route {
     scope: 'inference',
     async run({ pathParameters, query, principal }) {
       const { newestFirst, after, limit } = listQuery(query);
+      const included = includedBy(query);
       const job = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
       const items = inputItems(job.id, await readInput(job, state.bodies));
       if (newestFirst) items.reverse();
       const start = after === undefined ? 0 : items.findIndex(({ id }) => id === after) + 1;
       if (after !== undefined && start === 0)
         throw invalidValue('after', `No item with id '${after.slice(0, 128).toWellFormed()}' found.`);
-      const shown = items.slice(start, start + limit).map((item) => visible(item, query));
+      const shown = items.slice(start, start + limit).map((item) => visible(item, included));
       return { json: listObject(shown, items.length > start + limit) };
     },
   };
 }
 
 /** An item without what its caller has to ask for to see. */
-export function visible(item: Readonly<Record<string, unknown>>, query: Readonly<Record<string, string>>) {
-  if (!('encrypted_content' in item) || includes(query, 'reasoning.encrypted_content')) return item;
+export function visible(item: Readonly<Record<string, unknown>>, included: Included) {
+  if (!('encrypted_content' in item) || included.has('reasoning.encrypted_content')) return item;
   const { encrypted_content: _, ...shown } = item;
   return shown;
+}
+
+function isStream(text = 'false'): boolean {
+  if (text === 'true' || text === 'false') return text === 'true';
+  throw invalidValue('stream', "Invalid 'stream': expected 'true' or 'false'.");
 }
 
 function startOf(text: string | undefined): number {

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { INCLUDES, SUPPORTED_INCLUDES } from './includes.ts';
 import {
   hints,
   maxTokens,
@@ -24,8 +25,8 @@ import {
   oneOf,
   onlyIf,
   refused,
+  storedId,
   string,
-  text,
 } from './schema.ts';
 
 const tool = byKey(
@@ -122,17 +123,8 @@ const format = byKey('type', {
   }),
 });
 
-const SUPPORTED_INCLUDES = ['reasoning.encrypted_content', 'message.output_text.logprobs'] as const;
 const include = v.pipe(
-  oneOf([
-    ...SUPPORTED_INCLUDES,
-    'code_interpreter_call.outputs',
-    'computer_call_output.output.image_url',
-    'file_search_call.results',
-    'message.input_image.image_url',
-    'web_search_call.action.sources',
-    'web_search_call.results',
-  ]),
+  oneOf(INCLUDES),
   onlyIf(
     (value) => SUPPORTED_INCLUDES.some((supported) => supported === value),
     `supports only ${SUPPORTED_INCLUDES.map((value) => `'${value}'`).join(' and ')}.`,
@@ -141,8 +133,6 @@ const include = v.pipe(
 
 const summary = optional(oneOf(['auto', 'concise', 'detailed']));
 
-/** An id of ours has about 40 characters; any other text is just not found. */
-const storedId = text({ min: 1, max: 128 });
 const conversationObject = object({ id: storedId });
 
 const inputItems = arrayOf(inputItem, 'objects', { min: 1 });

@@ -1,7 +1,9 @@
-import { createHash } from 'node:crypto';
+import { fingerprintOf } from '../idempotency/fingerprint.ts';
+import { readOutput } from '../jobs/fan-in.ts';
 import type { Job } from '../jobs/job.ts';
+import { laneOf } from '../jobs/lanes.ts';
 import type { JobInput } from '../jobs/ports.ts';
-import { announce, type Submitted, submit } from '../jobs/submit.ts';
+import { announce, submit } from '../jobs/submit.ts';
 import { FAN_IN_MS, told } from '../jobs/transitions.ts';
 import { responseView } from '../jobs/view.ts';
 import { LambentError } from '../runtime/errors.ts';
@@ -16,7 +18,7 @@ import { responsesFrames } from './responses-stream.ts';
 import type { GenerationApi } from './routes.ts';
 import { type ApiState, expiryOf } from './state.ts';
 import { itemIdsOf } from './stored-items.ts';
-import { chainOf, type KeptItem, keptItemOf, responseOf, turnItems } from './stored-responses.ts';
+import { chainOf, type KeptItem, keptItemOf, turnItems } from './stored-responses.ts';
 
 /** Time that a background response has to be answered in, waiting included: a day, as OpenAI's batches. */
 const BACKGROUND_MS = 24 * 3_600_000;
@@ -84,6 +86,7 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
       : keptItems(await state.conversations.items({ tenant, id: conversationId }));
   const context = await contextOf(asked, before, { registry: api.registry, tenant }, state);
   const { body, generation } = context;
+  const lane = laneOf(generation.model, api.registry);
   const submitted = await submit(
     {
       tenant,
@@ -96,6 +99,7 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
       stored: true,
       expiresAt: expiryOf(state, asking.createdAt),
       input: { body, generation, continuations: includesContinuations(body) },
+      ...(lane === undefined ? {} : { lane }),
       ...(conversationId === undefined ? {} : { conversation: conversationId }),
       ...(previousResponse == null ? {} : { previousResponse }),
     },
@@ -104,17 +108,15 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
   if (submitted.kind !== 'created' && submitted.kind !== 'known') throw keyIsSpent();
   if (submitted.kind === 'created') await announced(submitted.job, asking);
   const headers = headersOf(context, state);
-  if (!asked.streamed) return { headers, json: await acceptedOf(submitted, { body, generation }, state) };
+  if (!asked.streamed) return { headers, json: await acceptedOf(submitted.job, { body, generation }, state) };
   const { signal, deadlineAt } = request;
   return { headers, frames: follow(state, { tenant, id, startingAfter: -1, signal, deadlineAt, now: api.now }) };
 }
 
-/** A new job needn't be read to be shown; the one that was known may be anywhere by now. */
-async function acceptedOf({ kind, job }: Accepted, input: JobInput, state: ApiState): Promise<unknown> {
-  return kind === 'created' ? responseView(job, input, undefined) : responseOf(job, state);
+/** What it was asked is at hand, also of a job that was known. That one may have its answer by now. */
+async function acceptedOf(job: Job, input: JobInput, { bodies }: ApiState): Promise<unknown> {
+  return responseView(job, input, await readOutput(job, bodies));
 }
-
-type Accepted = Extract<Submitted, { job: Job }>;
 
 /** A job whose message could not be sent is found by the sweep a little later: no reason to refuse it. */
 async function announced(job: Job, { state, api }: Asking): Promise<void> {
@@ -262,14 +264,13 @@ async function* released(
 }
 
 /**
- * The id of a background response with an idempotency key follows from the key and the body, so that a repetition after
- * a crash finds the job that the first one made.
+ * The id of a background response with an idempotency key follows from the key and the body, so that a repetition finds
+ * the job that the first one made, also after a crash and while the first one still runs.
  */
 function idOf({ body }: AskedResponse, { headers, principal }: HttpRequest, ids: () => string): string {
   const key = headers['idempotency-key'];
   if (key === undefined || !body.background) return `resp_${ids()}`;
-  const text = JSON.stringify([principal.tenant, key, body]);
-  return `resp_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`;
+  return `resp_${fingerprintOf([principal.tenant, key, body]).toString('hex').slice(0, 32)}`;
 }
 
 function keyIsSpent(): LambentError {

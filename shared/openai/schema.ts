@@ -41,6 +41,9 @@ export interface TextLimits {
 /** The names of functions and of output formats. */
 export const functionName = text({ min: 1, max: 64, pattern: /^[a-zA-Z0-9_-]+$/ });
 
+/** The id of something that is stored. Ours have about 40 characters; any other text is just not found. */
+export const storedId = text({ min: 1, max: 128 });
+
 /** A whole number from `min` to `max`, both included. */
 export function integer(min: number, max: number) {
   return v.pipe(

@@ -63,6 +63,11 @@ export function mayBeKept(body: unknown): boolean {
   return !(typeof body === 'object' && body !== null && 'store' in body && body.store === false);
 }
 
+/** Whether a request makes a job, which a repetition with its idempotency key finds by an id that follows from both. */
+export function makesJob(body: unknown): boolean {
+  return typeof body === 'object' && body !== null && 'background' in body && body.background === true;
+}
+
 /** The error for an answer that ended without being whole. */
 export function withoutFinish(): LambentError {
   return new LambentError('upstream_cut', 'The answer ended before it was whole');

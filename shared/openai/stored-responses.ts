@@ -1,10 +1,12 @@
+import * as v from 'valibot';
 import { isResponse, isResponsesBody } from '../jobs/content.ts';
 import { readInput, readOutput } from '../jobs/fan-in.ts';
-import { isTerminal, type Job } from '../jobs/job.ts';
+import { isTerminal, type Job, shownStatus } from '../jobs/job.ts';
 import type { JobInput, JobOutput } from '../jobs/ports.ts';
 import { responseView } from '../jobs/view.ts';
 import { LambentError } from '../runtime/errors.ts';
-import { isObject } from './schema.ts';
+import type { Included } from './includes.ts';
+import { isObject, storedId } from './schema.ts';
 import type { ApiState } from './state.ts';
 import { isStoredItem, itemIdsOf, type StoredItem, storedInput } from './stored-items.ts';
 import { invalidValue } from './validation.ts';
@@ -19,7 +21,7 @@ const MAX_CHAIN = 500;
  * @throws LambentError `not_found` when there is none for this tenant, or it isn't to be shown
  */
 export async function jobOf({ jobs }: Pick<ApiState, 'jobs'>, tenant: string, id: string): Promise<Job> {
-  const job = await jobs.read(tenant, id);
+  const job = v.is(storedId, id) ? await jobs.read(tenant, id) : undefined;
   if (job !== undefined && isShown(job)) return job;
   throw new LambentError('not_found', `Response with id '${shortened(id)}' not found.`);
 }
@@ -30,13 +32,34 @@ function isShown({ stored, status }: Job): boolean {
 }
 
 /** What `GET /v1/responses/{id}` shows of a job, in whatever state it is. */
-export async function responseOf(job: Job, { bodies }: Pick<ApiState, 'bodies'>): Promise<unknown> {
+export async function responseOf(
+  job: Job,
+  { bodies }: Pick<ApiState, 'bodies'>,
+  included?: Included,
+): Promise<unknown> {
   const output = await readOutput(job, bodies);
-  if (output !== undefined) return output.answer;
-  const { id, createdAt, status, model } = job;
+  if (output !== undefined) return included?.has('reasoning.encrypted_content') ? whole(output) : output.answer;
+  const { id, createdAt, model } = job;
   // A chat completion that a program sent by queue has no object of its own before it is there.
-  const bare = { id, object: 'response', created_at: Math.floor(createdAt / 1000), status, model, output: [] };
+  const bare = {
+    id,
+    object: 'response',
+    created_at: Math.floor(createdAt / 1000),
+    status: shownStatus(job),
+    model,
+    output: [],
+  };
   return responseView(job, await readInput(job, bodies), undefined) ?? bare;
+}
+
+/** An answer with what its model's provider wants back, which its caller may not have asked to see at first. */
+function whole({ answer, continuations = {} }: JobOutput): unknown {
+  if (!isResponse(answer)) return answer;
+  const output = answer.output.map((item) => {
+    const encrypted_content = isStoredItem(item) ? continuations[item.id] : undefined;
+    return encrypted_content === undefined ? item : { ...item, encrypted_content };
+  });
+  return { ...answer, output };
 }
 
 /** The items of a response that its caller sent, oldest first. */

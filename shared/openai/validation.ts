@@ -36,7 +36,7 @@ function faultOf(issue: v.BaseIssue<unknown>): LambentError {
   const expected = issue.type === 'picklist' ? 'a string' : issue.message;
   return fault(
     'invalid_type',
-    `Invalid type for '${param}': expected ${expected}, but got ${kindOf(issue.input)} instead.`,
+    `Invalid type for ${param === '' ? 'the body' : `'${param}'`}: expected ${expected}, but got ${kindOf(issue.input)} instead.`,
   );
 }
 

@@ -17,6 +17,7 @@ export interface HttpRequest {
   /** Also the answer's `x-request-id`. */
   readonly requestId: string;
   readonly pathParameters: Readonly<Record<string, string>>;
+  /** The values of a name that comes more than once, as lists do, are joined by commas. */
   readonly query: Readonly<Record<string, string>>;
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>;
@@ -73,7 +74,7 @@ async function serve(options: HttpPipeline, thing: unknown, context: Context): P
     const answer = await route.run({
       requestId: exchange.requestId,
       pathParameters: decoded(event.pathParameters),
-      query: present(event.queryStringParameters),
+      query: queryOf(event),
       headers,
       body: hasBody(event, route) ? parseBody(event, headers['content-type']) : undefined,
       principal,
@@ -112,6 +113,12 @@ function lowerCased(headers: Strings): Record<string, string> {
 function present(strings: Strings): Record<string, string> {
   const entries = Object.entries(strings ?? {});
   return Object.fromEntries(entries.filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
+
+function queryOf({ queryStringParameters, multiValueQueryStringParameters }: ProxyEvent): Record<string, string> {
+  const lists = Object.entries(multiValueQueryStringParameters ?? {});
+  const joined = lists.flatMap(([name, values]) => (values === undefined ? [] : [[name, values.join(',')]]));
+  return { ...present(queryStringParameters), ...Object.fromEntries(joined) };
 }
 
 /** Path parameters come as they were sent, percent-encoded. */

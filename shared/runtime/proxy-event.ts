@@ -12,6 +12,8 @@ const proxyEventSchema = v.object({
   headers: strings,
   pathParameters: strings,
   queryStringParameters: strings,
+  /** As they came, a name that comes more than once included. */
+  multiValueQueryStringParameters: v.optional(v.nullable(v.record(v.string(), v.optional(v.array(v.string())))), null),
   body: v.optional(v.nullable(v.string()), null),
   isBase64Encoded: v.optional(v.boolean(), false),
   requestContext: v.object({

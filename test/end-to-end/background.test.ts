@@ -102,12 +102,19 @@ describe('a background response', () => {
     expect(await ended(id)).toMatchObject({ status: 'completed' });
   }, 30_000);
 
-  test('is cancelled: at once while it waits, and soon while it runs', async () => {
-    const response = await client.responses.create({ model, input: 'Say slowly '.repeat(40), background });
-    await past(response.id, ['queued']);
-    await client.responses.cancel(response.id);
-    expect(await ended(response.id)).toMatchObject({ status: 'cancelled' });
-    expect(await client.responses.cancel(response.id)).toMatchObject({ status: 'cancelled' });
+  test('is cancelled at once, also while it runs, and stays so', async () => {
+    const stream = await client.responses.create({ model, input: 'Say slowly '.repeat(40), background, stream: true });
+    let id = '';
+    for await (const event of stream) {
+      if (event.type === 'response.created') ({ id } = event.response);
+      if (event.type === 'response.output_text.delta') break;
+    }
+    expect(await client.responses.cancel(id)).toMatchObject({ status: 'cancelled', output: [] });
+    expect(await client.responses.retrieve(id)).toMatchObject({ status: 'cancelled' });
+    // The stream goes on until the model has been told.
+    const last = (await read(await client.responses.retrieve(id, { stream: true }))).at(-1);
+    expect(last).toMatchObject({ type: 'response.cancelled', response: { status: 'cancelled' } });
+    expect(await client.responses.cancel(id)).toMatchObject({ status: 'cancelled', output: [] });
   }, 40_000);
 
   test('is the only kind that can be cancelled', async () => {

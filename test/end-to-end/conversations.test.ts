@@ -137,6 +137,37 @@ describe('two turns at once', () => {
   }, 30_000);
 });
 
+describe('the items of a conversation', () => {
+  test('show what a list of `include` asks for, and nothing else', async () => {
+    const { id } = await client.conversations.create({
+      items: [{ type: 'reasoning', id: 'rs_1', summary: [], encrypted_content: 'opaque' }],
+    });
+    expect((await client.conversations.items.list(id)).data[0]).not.toHaveProperty('encrypted_content');
+    const include = ['reasoning.encrypted_content' as const, 'message.output_text.logprobs' as const];
+    expect((await client.conversations.items.list(id, { include })).data[0]).toHaveProperty(
+      'encrypted_content',
+      'opaque',
+    );
+    const unknown = refusal(client.conversations.items.list(id, { include: ['nonsense' as never] }));
+    expect(await unknown).toMatchObject({ status: 400, code: 'invalid_value', param: 'include[0]' });
+  });
+
+  test('are not found under any text in place of an id', async () => {
+    const { id } = await client.conversations.create();
+    for (const odd of ['', ' ', '#', 'x'.repeat(3_000), '\u00e9'.repeat(200)]) {
+      const answers = [
+        client.conversations.retrieve(`conv_${odd}`),
+        client.conversations.update(`conv_${odd}`, { metadata: {} }),
+        client.conversations.delete(`conv_${odd}`),
+        client.conversations.items.retrieve(`msg_${odd}`, { conversation_id: id }),
+        client.conversations.items.list(id, { after: `msg_${odd}` }),
+      ];
+      const refusals = await Promise.all(answers.map((answer) => refusal(Promise.resolve(answer))));
+      expect(refusals).toMatchObject(answers.map(() => ({ status: 404 })));
+    }
+  });
+});
+
 describe('a conversation longer than its model’s context', () => {
   const long = (name: string) => `${name} ${'word '.repeat(120)}`;
 

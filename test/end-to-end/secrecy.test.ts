@@ -1,24 +1,38 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DynamoDBClient, paginateScan } from '@aws-sdk/client-dynamodb';
+import { GetObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
+import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import type OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { eventsOf } from '../upstreams/reply.ts';
+import { responseIdOf } from '../../shared/jobs/message.ts';
+import { eventsOf, type Reply } from '../upstreams/reply.ts';
 import { type Service, startService } from './service.ts';
 
 const CANARY = 'canary-5e1f7a';
+const model = 'compatible';
 
 let service: Service;
 beforeAll(async () => {
   service = await startService({
     environment: { LOG_LEVEL: 'debug', UPSTREAM_KEY: `${CANARY}-upstream-key` },
-    script: ({ text }) => {
+    script: ({ text, body }) => {
       if (text.includes('please fail')) return { status: 400, body: { error: { message: `${CANARY} was refused` } } };
       if (text.includes('please break')) return { status: 500, body: `${CANARY} broke` };
       if (text.includes('please cut')) return eventsOf([{ choices: [{ delta: { content: CANARY } }] }], 'cut');
-      return {
-        body: { choices: [{ message: { role: 'assistant', content: `${CANARY}-answer` }, finish_reason: 'stop' }] },
-      };
+      const answer = text.includes('please be long') ? `${CANARY}-answer `.repeat(25_000) : `${CANARY}-answer`;
+      return says(answer, Object(body).stream === true);
     },
   });
 });
 afterAll(() => service[Symbol.asyncDispose]());
+
+/** A whole answer, as the upstream gives it. */
+function says(content: string, streamed: boolean): Reply {
+  if (streamed)
+    return eventsOf([{ choices: [{ delta: { content } }] }, { choices: [{ finish_reason: 'stop' }] }, '[DONE]']);
+  return { body: { choices: [{ message: { role: 'assistant', content }, finish_reason: 'stop' }] } };
+}
 
 /** Sends a request with the canary wherever content can be, and returns its status and text. */
 async function ask(content: string, more: object = {}, key = 'sk-local'): Promise<string> {
@@ -58,4 +72,110 @@ describe('what is said', () => {
     expect(logged).not.toContain(CANARY);
     expect(logged).not.toContain('sk-local');
   });
+
+  test('is in no table, no object and no file, however it came to be stored', async () => {
+    const { client, cloud } = service;
+    const ids = await everyWayToStore();
+    // It is all there, and opens for its tenant: what is looked through below is what holds it.
+    for (const id of ids) expect(JSON.stringify(await client.responses.retrieve(id))).toContain(`${CANARY}-answer`);
+
+    const tables = await tablesText();
+    for (const id of ids) expect(tables).toContain(id);
+    expect(tables).not.toContain(CANARY);
+    const objects = await objectsText();
+    expect(objects.length).toBeGreaterThan(2 * 300_000);
+    expect(objects).not.toContain(CANARY);
+    const files = await filesText(service.stateDir);
+    expect(files).toContain(cloud.resources['JOBS_TABLE']);
+    expect(files).not.toContain(CANARY);
+    expect(service.logs.join('\n')).not.toContain(CANARY);
+  }, 60_000);
 });
+
+/** Has the canary stored by each path that stores anything, and returns the ids of the responses. */
+async function everyWayToStore(): Promise<string[]> {
+  const { client } = service;
+  const headers = { 'Idempotency-Key': `${CANARY}-key` };
+  const metadata = { [CANARY]: CANARY };
+  const message: OpenAI.Responses.ResponseInputItem = { role: 'user', content: CANARY };
+  const conversation = (await client.conversations.create({ items: [message], metadata }, { headers })).id;
+  await client.conversations.items.create(conversation, { items: [message] }, { headers });
+  await client.chat.completions.create({ model, messages: [{ role: 'user', content: CANARY }] }, { headers });
+  const stored = await client.responses.create({ model, input: CANARY, instructions: CANARY, metadata }, { headers });
+  const chained = await client.responses.create({ model, input: CANARY, previous_response_id: stored.id });
+  const turn = await client.responses.create({ model, input: CANARY, conversation });
+  const long = await client.responses.create({ model, input: `please be long ${CANARY} `.repeat(20_000) });
+  const cut = await client.responses.create({ model, input: `please cut ${CANARY}`, stream: true });
+  await expect(lastOf(cut)).rejects.toThrow();
+  const last = await lastOf(
+    await client.responses.create({ model, input: `please be long ${CANARY}`, stream: true, background: true }),
+  );
+  if (last?.type !== 'response.completed') throw new Error(`The stream ended in ${last?.type}`);
+  const sent = await sendMessage();
+  return [stored.id, chained.id, turn.id, long.id, last.response.id, sent];
+}
+
+/** Reads a stream to its end. */
+async function lastOf(stream: AsyncIterable<OpenAI.Responses.ResponseStreamEvent>) {
+  let last: OpenAI.Responses.ResponseStreamEvent | undefined;
+  for await (const event of stream) last = event;
+  return last;
+}
+
+/** Has a message of a program answered. */
+async function sendMessage(): Promise<string> {
+  const { client, cloud } = service;
+  const sqs = new SQSClient({ ...CLIENT, endpoint: cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '' });
+  const idempotencyKey = `${CANARY}-message`;
+  const body = { model, input: CANARY, metadata: { [CANARY]: CANARY } };
+  const message = { version: 1, type: 'generate', tenant: 'local', idempotencyKey, endpoint: '/v1/responses', body };
+  const QueueUrl = cloud.resources['GENERATION_QUEUE_URL'];
+  await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: JSON.stringify(message) }));
+  sqs.destroy();
+  const id = responseIdOf('local', idempotencyKey);
+  await expect.poll(async () => (await client.responses.retrieve(id)).status, { timeout: 20_000 }).toBe('completed');
+  return id;
+}
+
+const CLIENT = { region: 'eu-west-1', credentials: { accessKeyId: 'local', secretAccessKey: 'local' } };
+
+/** Every attribute of every item of every table, binary ones as the bytes they are. */
+async function tablesText(): Promise<string> {
+  const { endpoints, resources } = service.cloud;
+  const client = new DynamoDBClient({ ...CLIENT, endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '' });
+  const names = ['ACCESS_TABLE', 'KEYS_TABLE', 'JOBS_TABLE', 'SESSIONS_TABLE'];
+  const scans = names.map(async (name) => {
+    const items: unknown[] = [];
+    for await (const { Items = [] } of paginateScan({ client }, { TableName: resources[name] })) items.push(...Items);
+    expect(items.length, name).toBeGreaterThan(0);
+    return JSON.stringify(items, (_key, value: unknown) =>
+      value instanceof Uint8Array ? Buffer.from(value).toString('latin1') : value,
+    );
+  });
+  const text = (await Promise.all(scans)).join('\n');
+  client.destroy();
+  return text;
+}
+
+/** Keys and bytes of all objects in the bucket. */
+async function objectsText(): Promise<string> {
+  const { endpoints, resources } = service.cloud;
+  const client = new S3Client({ ...CLIENT, endpoint: endpoints['AWS_ENDPOINT_URL_S3'] ?? '', forcePathStyle: true });
+  const Bucket = resources['BUCKET'];
+  const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket }));
+  const texts = Contents.map(async ({ Key }) => {
+    const { Body } = await client.send(new GetObjectCommand({ Bucket, Key }));
+    return `${Key}\n${await Body?.transformToString('latin1')}`;
+  });
+  const text = (await Promise.all(texts)).join('\n');
+  client.destroy();
+  return text;
+}
+
+/** Names and bytes of all files in a folder, logs among them. */
+async function filesText(folder: string): Promise<string> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+  const texts = files.map(async (file) => `${file}\n${await readFile(file, 'latin1')}`);
+  return (await Promise.all(texts)).join('\n');
+}

@@ -16,6 +16,8 @@ export interface Service extends AsyncDisposable {
   readonly client: OpenAI;
   /** Every line that any function has logged. */
   readonly logs: readonly string[];
+  /** Folder of all that is kept on disk. */
+  readonly stateDir: string;
 }
 
 export interface ServiceOptions {
@@ -59,6 +61,7 @@ export async function startService({ script, respond, alias, environment }: Serv
     cloud,
     upstream,
     logs,
+    stateDir,
     client: new OpenAI({ baseURL: cloud.url, apiKey: 'sk-local', maxRetries: 0 }),
     async [Symbol.asyncDispose]() {
       await cloud.close();

@@ -21,11 +21,18 @@ afterEach(async () => {
   await rm(stateDir, { recursive: true, force: true });
 });
 
-/** Runs what `npm start` runs, without anything in the environment that would choose a model. */
+/** Runs what `npm start` runs, without GPU workers or anything in the environment that would choose a model. */
 function start(environment: Record<string, string> = {}) {
   const child = spawn(process.execPath, ['local/start.ts'], {
     cwd: ROOT,
-    env: { PATH: process.env['PATH'], HOME: stateDir, STATE_DIR: stateDir, PORT: '0', ...environment },
+    env: {
+      PATH: process.env['PATH'],
+      HOME: stateDir,
+      STATE_DIR: stateDir,
+      PORT: '0',
+      GPU_WORKERS: '0',
+      ...environment,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   started.push(child);
@@ -49,19 +56,20 @@ async function environmentFile(): Promise<Record<string, string>> {
   return Object.fromEntries([...text.matchAll(/^export (\w+)=(.*)$/gm)].map(([, name, value]) => [name, value]));
 }
 
-async function lambdaProcesses(): Promise<string[]> {
+async function ownProcesses(): Promise<string[]> {
   const list = spawn('ps', ['-eo', 'pid,ppid,args']);
   let text = '';
   list.stdout.on('data', (chunk: Buffer) => {
     text += chunk.toString();
   });
   await once(list, 'close');
-  return text.split('\n').filter((line) => /lambda:(chat|authorize)/.test(line));
+  return text.split('\n').filter((line) => /lambda:(chat|authorize)|gpu-worker:/.test(line));
 }
 
 describe('npm start', () => {
   test('brings the guide up, and Ctrl-C ends every process it started', async () => {
-    const { child, ready, output } = start();
+    // As it is when nobody says how many there are to be.
+    const { child, ready, output } = start({ GPU_WORKERS: '' });
     const client = new OpenAI({ baseURL: await ready, apiKey: 'sk-local', maxRetries: 0 });
     const answer = await client.chat.completions.create({
       model: 'default',
@@ -69,8 +77,9 @@ describe('npm start', () => {
     });
     expect(answer.choices[0]?.message.content).toMatch(/Lambent/);
     expect(output()).toMatch(/guide/);
-    const mine = (await lambdaProcesses()).filter((line) => Number(line.trim().split(/\s+/)[1]) === child.pid);
-    expect(mine.length).toBeGreaterThan(0);
+    const mine = (await ownProcesses()).filter((line) => Number(line.trim().split(/\s+/)[1]) === child.pid);
+    expect(mine.filter((line) => line.includes('lambda:')).length).toBeGreaterThan(0);
+    expect(mine.filter((line) => line.includes('gpu-worker:')).length).toBe(2);
     child.kill('SIGINT');
     const [code] = await once(child, 'exit');
     expect(code).toBe(0);
@@ -91,6 +100,7 @@ describe('npm start', () => {
     await tables.send(new PutItemCommand({ TableName: variables['ACCESS_TABLE'], Item }));
     first.child.kill('SIGINT');
     await once(first.child, 'exit');
+    expect(first.output()).not.toMatch(/GPU/);
     const client = new OpenAI({ baseURL: await start().ready, apiKey: 'sk-mine', maxRetries: 0 });
     expect((await client.models.list()).data.map(({ id }) => id)).toContain('default');
   });
@@ -100,6 +110,12 @@ describe('npm start', () => {
     await expect(ready).rejects.toThrow();
     expect(child.exitCode).toBe(1);
     expect(output()).toMatch(/PORT/);
+  });
+
+  test.each([['9'], ['many']])('says that there can not be %s GPU workers', async (GPU_WORKERS) => {
+    const { ready, output } = start({ GPU_WORKERS });
+    await expect(ready).rejects.toThrow();
+    expect(output()).toMatch(/GPU_WORKERS must be/);
   });
 
   test('says in one line that a port is taken', async () => {

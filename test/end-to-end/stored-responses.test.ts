@@ -1,12 +1,13 @@
 import type OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Responder } from '../../local/bedrock/frames.ts';
 import { converse } from './converse.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
 let client: OpenAI;
 beforeAll(async () => {
-  service = await startService({ respond: converse });
+  service = await startService({ respond: (call) => (isAskedToThink(call) ? think(call) : converse(call)) });
   client = service.client;
 });
 afterAll(() => service[Symbol.asyncDispose]());
@@ -29,6 +30,18 @@ function lastAsked(): string[] {
     ({ role, content }) => `${role}: ${typeof content === 'string' ? content : JSON.stringify(content)}`,
   );
 }
+
+const isAskedToThink = ({ body }: Parameters<Responder>[0]) => JSON.stringify(body.messages).includes('Think');
+
+/** A model that reasons, signed, before it speaks. */
+const think: Responder = async function* (call) {
+  const reasoning = [{ text: 'Hm.' }, { signature: 'signed' }];
+  for (const reasoningContent of reasoning) {
+    yield { type: 'event', event: { contentBlockDelta: { contentBlockIndex: 0, delta: { reasoningContent } } } };
+  }
+  yield { type: 'event', event: { contentBlockStop: { contentBlockIndex: 0 } } };
+  yield* converse(call);
+};
 
 describe('a stored response', () => {
   test('is stored unless its caller says otherwise, and is retrieved as it was answered', async () => {
@@ -77,6 +90,37 @@ describe('a stored response', () => {
     const newest = await client.responses.inputItems.list(id, { limit: 2 });
     expect(JSON.stringify(newest.data[0])).toContain('Line 4');
     expect(newest.has_more).toBe(true);
+  });
+
+  test('shows what its provider wants back of its reasoning to whoever asks for it, then or later', async () => {
+    const encrypted = 'reasoning.encrypted_content' as const;
+    const { id, output } = await client.responses.create({ model: 'bedrock', input: 'Think' });
+    expect(output[0]).toMatchObject({ type: 'reasoning' });
+    expect(output[0]).not.toHaveProperty('encrypted_content');
+    expect((await client.responses.retrieve(id)).output).toEqual(output);
+    const [reasoning, ...rest] = (await client.responses.retrieve(id, { include: [encrypted] })).output;
+    expect(reasoning).toEqual({ ...output[0], encrypted_content: expect.any(String) });
+    expect(rest).toEqual(output.slice(1));
+  });
+
+  test.each(['', ' ', '#', 'x'.repeat(3_000), '\u00e9'.repeat(200)])('has no id such as %j', async (odd) => {
+    const id = `resp_${odd}`;
+    const answers = [
+      client.responses.retrieve(id),
+      client.responses.delete(id),
+      client.responses.cancel(id),
+      client.responses.inputItems.list(id),
+    ];
+    const refusals = await Promise.all(answers.map((answer) => refusal(Promise.resolve(answer))));
+    expect(refusals).toMatchObject(answers.map(() => ({ status: 404 })));
+  });
+
+  test('is retrieved by a query that can be understood', async () => {
+    const { id } = await client.responses.create({ model, input: 'Hello' });
+    for (const query of [{ include: ['nonsense'] }, { stream: 'maybe' }]) {
+      const answer = client.get(`/responses/${id}`, { query });
+      expect(await refusal(Promise.resolve(answer))).toMatchObject({ status: 400, code: 'invalid_value' });
+    }
   });
 
   test('is stored as failed when its stream broke off', async () => {

@@ -26,6 +26,8 @@ const model = 'compatible';
 /** What a tenant owns, and a word that nobody else may ever read. */
 interface Belongings {
   readonly response: string;
+  /** A background response whose events are logged. */
+  readonly background: string;
   readonly outputItem: string;
   readonly inputItem: string;
   readonly conversation: string;
@@ -39,10 +41,14 @@ async function belongingsOf(client: OpenAI, word: string): Promise<Belongings> {
     items: [{ role: 'user', content: word }],
     metadata: { word },
   });
+  const stream = await client.responses.create({ model, input: word, background: true, stream: true });
+  let background = '';
+  for await (const event of stream) if (event.type === 'response.completed') background = event.response.id;
   const [inputItem] = (await client.responses.inputItems.list(response.id)).data;
   const [item] = (await client.conversations.items.list(conversation.id)).data;
   return {
     response: response.id,
+    background,
     outputItem: response.output[0]?.id ?? '',
     inputItem: inputItem?.id ?? '',
     conversation: conversation.id,
@@ -60,6 +66,21 @@ const PATHS: Record<string, (client: OpenAI, of: Belongings) => PromiseLike<unkn
   'delete a response': (client, { response }) => client.responses.delete(response),
   'cancel a response': (client, { response }) => client.responses.cancel(response),
   'list input items': (client, { response }) => client.responses.inputItems.list(response),
+  'retrieve a background response': (client, { background }) => client.responses.retrieve(background),
+  'resume a background response': (client, { background }) =>
+    client.responses.retrieve(background, { stream: true, starting_after: 1 }),
+  'delete a background response': (client, { background }) => client.responses.delete(background),
+  'cancel a background response': (client, { background }) => client.responses.cancel(background),
+  'list input items after an item': (client, of) => client.responses.inputItems.list(of.response, { after: of.item }),
+  'go on from a response in the background': (client, of) =>
+    client.responses.create({ model, input: 'Hi', previous_response_id: of.response, background: true }),
+  'refer to an item in the background': (client, { outputItem: id }) =>
+    client.responses.create({ model, input: [{ type: 'item_reference', id }, ...item], background: true }),
+  'refer to an item of a conversation': (client, { item: id }) =>
+    client.responses.create({ model, input: [{ type: 'item_reference', id }, ...item] }),
+  'respond in a conversation by its object': (client, { conversation: id }) =>
+    client.responses.create({ model, input: 'Hi', conversation: { id }, stream: true }),
+  'list items after an item': (client, of) => client.conversations.items.list(of.conversation, { after: of.item }),
   'go on from a response': (client, of) =>
     client.responses.create({ model, input: 'Hi', previous_response_id: of.response }),
   'refer to an output item': (client, { outputItem: id }) =>
@@ -104,6 +125,7 @@ describe('two tenants', () => {
     ] as const;
     const nobodys: Belongings = {
       response: 'resp_00000000000000000000000000000000',
+      background: 'resp_00000000000000000000000000000000',
       outputItem: 'msg_0000000000000000000000000000000000010000',
       inputItem: 'msg_0000000000000000000000000000000000000000',
       conversation: 'conv_00000000000000000000000000000000',
@@ -121,22 +143,38 @@ describe('two tenants', () => {
           const met = await outcome(call(tenants[who], victim), victim);
           expect(met).toEqual(await outcome(call(tenants[who], nobodys), nobodys));
           // OpenAI answers 400 for a chain that can't be gone on with.
-          expect(met).toMatchObject({ status: name === 'go on from a response' ? 400 : 404 });
+          expect(met).toMatchObject({ status: name.startsWith('go on from') ? 400 : 404 });
           expect(JSON.stringify(met)).not.toContain(victim.word);
         },
       ),
       {
-        numRuns: 80,
+        numRuns: 120,
         examples: Object.keys(PATHS).flatMap((name) => [[name, 0] as [string, 0], [name, 1] as [string, 1]]),
       },
     );
     for (const [who, mine] of owned.entries()) {
       const client = who === 0 ? tenants[0] : tenants[1];
       expect((await client.responses.retrieve(mine.response)).output_text).toContain(mine.word);
+      expect((await client.responses.retrieve(mine.background)).output_text).toContain(mine.word);
       expect((await client.conversations.retrieve(mine.conversation)).metadata).toEqual({ word: mine.word });
       expect((await client.conversations.items.list(mine.conversation)).data).toHaveLength(1);
     }
   }, 60_000);
+
+  test('find none of each other’s items in conversations of their own', async () => {
+    const [mine, theirs] = await Promise.all([
+      belongingsOf(tenants[0], 'canary-gamma'),
+      belongingsOf(tenants[1], 'canary-delta'),
+    ]);
+    const { items } = tenants[0].conversations;
+    const calls = [
+      items.retrieve(theirs.item, { conversation_id: mine.conversation }),
+      items.delete(theirs.item, { conversation_id: mine.conversation }),
+      items.list(mine.conversation, { after: theirs.item }),
+    ];
+    const met = await Promise.all(calls.map((call) => outcome(call, theirs)));
+    expect(met).toMatchObject(calls.map(() => ({ status: 404 })));
+  });
 
   test('may use the same idempotency key, each for its own', async () => {
     const options = { headers: { 'Idempotency-Key': 'shared' } };

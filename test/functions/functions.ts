@@ -5,6 +5,7 @@ import { CreateTableCommand } from '@aws-sdk/client-dynamodb';
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 import { startKms } from '../../local/kms/server.ts';
 import { seedAccess } from '../../local/seed.ts';
+import { FLEET, MODEL } from '../shared/fleet/fleets.ts';
 import { exists, type Services, startServices } from '../shared/jobs/services.ts';
 import { type Script, startUpstream, type Upstream } from '../upstreams/openai-upstream.ts';
 
@@ -15,11 +16,16 @@ export interface Surroundings extends AsyncDisposable {
   readonly jobsTable: string;
   readonly queueUrl: string;
   readonly deadLetterUrl: string;
+  readonly gpuQueueUrl: string;
+  readonly gpuDeadLetterUrl: string;
   readonly replyUrl: string;
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** Starts stand-ins for everything, and a model named `default` that answers by `script`. */
+/**
+ * Starts stand-ins for everything, and the models `default`, which answers by `script`, `gpu` on the fleet `tests`, and
+ * `helped`, which is on it too and falls back to `default`. Tests register the fleet's workers.
+ */
 export async function startSurroundings(script?: Script): Promise<Surroundings> {
   const folder = await mkdtemp(join(tmpdir(), 'lambent-functions-'));
   const services = await startServices();
@@ -34,10 +40,15 @@ export async function startSurroundings(script?: Script): Promise<Surroundings> 
   kmsClient.destroy();
   const models = {
     default: { targets: [{ provider: 'openai-compatible', model: 'upstream', baseUrl: upstream.baseUrl }] },
+    gpu: { targets: [{ provider: 'gpu', model: MODEL, fleet: FLEET }] },
+    helped: { targets: [{ provider: 'gpu', model: MODEL, fleet: FLEET }], fallbacks: ['default'] },
   };
-  await writeFile(join(folder, 'models.json'), JSON.stringify({ models }));
+  const fleets = { [FLEET]: { stallMs: 300, waitMs: 300 } };
+  await writeFile(join(folder, 'models.json'), JSON.stringify({ models, fleets }));
   const jobsTable = await services.newTable();
-  const [queueUrl, deadLetterUrl, replyUrl] = await Promise.all([
+  const [queueUrl, deadLetterUrl, replyUrl, gpuQueueUrl, gpuDeadLetterUrl] = await Promise.all([
+    services.newQueue(),
+    services.newQueue(),
     services.newQueue(),
     services.newQueue(),
     services.newQueue(),
@@ -45,6 +56,7 @@ export async function startSurroundings(script?: Script): Promise<Surroundings> 
   await createTable(services, 'access', ['pk']);
   await createTable(services, 'keys', ['pk', 'sk']);
   await createTable(services, 'sessions', ['pk', 'sk']);
+  await createTable(services, 'fleet', ['pk', 'sk']);
   await seedAccess(services.dynamodb, 'access');
   return {
     services,
@@ -52,6 +64,8 @@ export async function startSurroundings(script?: Script): Promise<Surroundings> 
     jobsTable,
     queueUrl,
     deadLetterUrl,
+    gpuQueueUrl,
+    gpuDeadLetterUrl,
     replyUrl,
     environment: {
       AWS_REGION: 'eu-west-1',
@@ -69,6 +83,9 @@ export async function startSurroundings(script?: Script): Promise<Surroundings> 
       KMS_KEY_ID: keyId,
       GENERATION_QUEUE_URL: queueUrl,
       GENERATION_DLQ_URL: deadLetterUrl,
+      GPU_QUEUE_URL: gpuQueueUrl,
+      GPU_DLQ_URL: gpuDeadLetterUrl,
+      FLEET_TABLE: 'fleet',
       REPLY_QUEUES: JSON.stringify({ answers: replyUrl }),
       MODELS_FILE: join(folder, 'models.json'),
       LOG_LEVEL: 'error',

@@ -1,5 +1,5 @@
-import { PutObjectCommand } from '@aws-sdk/client-s3';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import { responseIdOf } from '../../shared/jobs/message.ts';
 import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
@@ -120,6 +120,65 @@ test('refuses a key that comes with another body', async () => {
   await generate(aQueueEvent(message), aContext());
   await generate(aQueueEvent({ ...message, body: { model: 'default', input: 'other' } }), aContext());
   expect((await dead())[0]?.attributes['reason']).toBe('idempotency_key_reused');
+});
+
+describe("a body in the tenant's inbox", () => {
+  async function pointed(body: object = { model: 'default', input: 'x' }, changes: object = {}) {
+    const { s3, bucketName } = surroundings.services;
+    const message = aMessage({ body: undefined, ...changes });
+    const key = `local/inbox/${message.idempotencyKey}`;
+    await s3.send(new PutObjectCommand({ Bucket: bucketName, Key: key, Body: JSON.stringify(body) }));
+    return { message: { ...message, bodyPointer: { bucket: bucketName, key } }, key };
+  }
+  async function inbox(): Promise<string[]> {
+    const { s3, bucketName } = surroundings.services;
+    const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: bucketName, Prefix: 'local/inbox/' }));
+    return Contents.flatMap(({ Key }) => Key ?? []);
+  }
+
+  test('is removed once a job has been made of it, and its message may still come again', async () => {
+    const { message } = await pointed();
+    const asked = surroundings.upstream.requests.length;
+    await generate(aQueueEvent(message), aContext());
+    expect(await inbox()).toEqual([]);
+    expect(await generate(aQueueEvent(message), aContext())).toEqual(all);
+    expect(await dead()).toEqual([]);
+    expect(await jobOf(message)).toMatchObject({ status: 'completed', epoch: 1 });
+    expect(surroundings.upstream.requests.length - asked).toBe(1);
+  });
+
+  test('is removed when its message comes again after a crash that left it there', async () => {
+    const { message, key } = await pointed();
+    await generate(aQueueEvent(message), aContext());
+    const { s3, bucketName } = surroundings.services;
+    const body = JSON.stringify({ model: 'default', input: 'x' });
+    await s3.send(new PutObjectCommand({ Bucket: bucketName, Key: key, Body: body }));
+    await generate(aQueueEvent(message), aContext());
+    expect(await inbox()).toEqual([]);
+  });
+
+  test('need not be there for a message whose job has been deleted', async () => {
+    const { message } = await pointed({ model: 'default', input: 'x', store: false }, { replyTo: 'answers' });
+    await generate(aQueueEvent(message), aContext());
+    expect(await surroundings.services.messagesOf(surroundings.replyUrl)).toHaveLength(1);
+    expect(await jobOf(message)).toBeUndefined();
+    expect(await generate(aQueueEvent(message), aContext())).toEqual(all);
+    expect(await dead()).toEqual([]);
+  });
+
+  test('that was never there puts its message into the dead-letter queue', async () => {
+    const { bucketName } = surroundings.services;
+    const bodyPointer = { bucket: bucketName, key: 'local/inbox/nothing' };
+    await generate(aQueueEvent(aMessage({ body: undefined, bodyPointer })), aContext());
+    expect((await dead())[0]?.attributes['reason']).toBe('not_found');
+  });
+
+  test('stays when its message was refused', async () => {
+    const { message, key } = await pointed({ model: 'default', input: 'x', temperature: 9 });
+    await generate(aQueueEvent(message), aContext());
+    expect(await dead()).toHaveLength(1);
+    expect(await inbox()).toEqual([key]);
+  });
 });
 
 test("reads a large body from the tenant's inbox, and keeps it in the bucket", async () => {

@@ -25,9 +25,11 @@ describe('alarms', () => {
         ...['authorize-errors', 'chat-errors', 'warmup-errors', 'authorize-throttles', 'chat-throttles'],
         ...['authorize-latency', 'chat-latency', 'chat-first-token', 'gateway-5xx'],
         ...['authorize-cold-starts', 'chat-cold-starts'],
-        ...['sessions-errors', 'responses-errors', 'generate-errors', 'sweep-errors'],
+        ...['sessions-errors', 'responses-errors', 'generate-errors', 'dispatch-errors', 'sweep-errors'],
         ...['sessions-throttles', 'responses-throttles'],
+        ...['gpu-queue-age', 'gpu-dlq'],
         ...['generation-queue-age', 'generation-dlq', 'jobs-overdue', 'sweep-stopped', 'kms-errors'],
+        ...['fleet-errors', 'fleet-stranded', 'workers-suspect', 'fleet-stopped'],
       ].sort(),
     );
   });
@@ -43,12 +45,12 @@ describe('alarms', () => {
     });
   });
 
-  test('all tell the topic, stay silent without data but for the one that silence means, and have a line in docs/operations.md that they name', () => {
+  test('all tell the topic, stay silent without data but for those that silence means, and have a line in docs/operations.md that they name', () => {
     for (const alarm of alarmsOf(everything)) {
       const name = shortName(alarm);
       expect(alarm.properties, name).toMatchObject({
         AlarmActions: [{ Ref: 'AlarmTopic' }],
-        TreatMissingData: name === 'sweep-stopped' ? 'breaching' : 'notBreaching',
+        TreatMissingData: ['sweep-stopped', 'fleet-stopped'].includes(name) ? 'breaching' : 'notBreaching',
       });
       expect(alarm.properties['AlarmDescription']).toMatch(new RegExp(`See docs/operations.md, ${name}\\.$`));
       expect(operations).toMatch(new RegExp(`^\\| \`${name}\` \\| .+ \\| .+ \\|$`, 'm'));
@@ -73,6 +75,8 @@ describe('alarms', () => {
         ['ColdStartRate', 'FunctionName', 'Target'],
         ['ColdStartRate', 'FunctionName', 'Target'],
         ['JobsOverdue', 'FunctionName'],
+        ['FleetStranded', 'FunctionName'],
+        ['SuspectWorkers', 'FunctionName'],
       ].toSorted(),
     );
   });

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { bundleFunctions, eagerOutputs } from '../../infra/bundle/build.ts';
 import type { Bundle } from '../../infra/bundle/bundle.ts';
 import { sourceOfPlace } from '../../infra/bundle/places.ts';
@@ -71,6 +71,9 @@ describe("the functions' bundles", () => {
     BUCKET: 'bucket',
     GENERATION_QUEUE_URL: 'http://127.0.0.1/queue',
     GENERATION_DLQ_URL: 'http://127.0.0.1/dead',
+    GPU_QUEUE_URL: 'http://127.0.0.1/gpu',
+    GPU_DLQ_URL: 'http://127.0.0.1/gpu-dead',
+    FLEET_TABLE: 'fleet',
   };
   let bundles: Bundle[];
 
@@ -112,6 +115,12 @@ describe("the functions' bundles", () => {
     }
   });
 
+  test('none carries what operators do', () => {
+    for (const bundle of bundles) {
+      expect(matching(sourcesIn(bundle), /pagination\/Scan|vault\/tombstones|infra\/operate/), bundle.name).toEqual([]);
+    }
+  });
+
   test('chat reads what keeps state only when a request stores something', () => {
     const chat = bundleOf('chat');
     expect(matching(sourcesIn(chat), /client-(dynamodb|kms|sqs|s3)/)).not.toEqual([]);
@@ -138,6 +147,18 @@ describe("the functions' bundles", () => {
 });
 
 describe('bundling', () => {
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  test.each([undefined, ''])('takes the models of the repository when MODELS_FILE is %j', async (value) => {
+    vi.stubEnv('MODELS_FILE', value);
+    const outDir = join(folder, 'unset');
+    await bundleFunctions({ outDir, functions: ['functions/chat.ts'] });
+    const repository = await readFile(join(import.meta.dirname, '../../models.json'), 'utf8');
+    expect(await readFile(join(outDir, 'chat/models.json'), 'utf8')).toBe(repository);
+  });
+
   test('gives the same bytes for the same sources, wherever they are written', async () => {
     const functions = [join(FIXTURES, 'asks-bedrock.ts')];
     const digests = async (outDir: string) => {

@@ -31,11 +31,11 @@ test('authorize.json asks the authorizer about the same request', () => {
 
 test('warm.json is a warm event, and none of the others is taken for one', () => {
   expect(v.is(warmEventSchema, sample('warm'))).toBe(true);
-  for (const other of ['chat', 'authorize', 'warmup', 'generate', 'sweep', 'message'])
+  for (const other of ['chat', 'authorize', 'warmup', 'generate', 'sweep', 'message', 'fleet', 'fleet-drain'])
     expect(v.is(warmEventSchema, sample(other))).toBe(false);
 });
 
-test.each(['warmup', 'sweep'])('%s.json is what a schedule sends', (name) => {
+test.each(['warmup', 'sweep', 'fleet'])('%s.json is what a schedule sends', (name) => {
   expect(sample(name)).toMatchObject({ source: 'aws.events', 'detail-type': 'Scheduled Event' });
 });
 

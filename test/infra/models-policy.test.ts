@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
-import { type Statement, statementsFor } from '../../infra/models-policy.ts';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { modelsFile } from '../../infra/models-file.ts';
+import { modelsPolicy, type Statement, statementsFor } from '../../infra/models-policy.ts';
 import { parseRegistry } from '../../shared/inference/registry.ts';
 
 const PARTITION = `\${AWS::Partition}`;
@@ -16,6 +17,27 @@ function statementsOf(...targets: object[]): Map<string, Statement> {
 const bedrock = (model: string, more: object = {}) => statementsOf({ provider: 'bedrock', model, ...more });
 const resources = (statement: Statement | undefined) => statement?.Resource.map((arn) => arn['Fn::Sub']);
 const upstream = { provider: 'openai-compatible', model: 'm', baseUrl: 'https://api.example.com/v1' };
+
+describe('the registry that is packaged', () => {
+  const repository = join(import.meta.dirname, '../../models.json');
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
+  test.each([{}, { MODELS_FILE: '' }, { MODELS_FILE: 'models.json' }])("is the repository's with %j", (environment) => {
+    expect(modelsFile(environment)).toBe(repository);
+  });
+
+  test('is the one that MODELS_FILE names, wherever that is', () => {
+    expect(modelsFile({ MODELS_FILE: '/elsewhere/models.json' })).toBe('/elsewhere/models.json');
+  });
+
+  test('is read for the permissions also when MODELS_FILE is empty', async () => {
+    vi.stubEnv('MODELS_FILE', '');
+    const expected = statementsFor(parseRegistry(readFileSync(repository, 'utf8'), repository));
+    expect(await modelsPolicy()).toMatchObject({ PolicyDocument: { Statement: expected } });
+  });
+});
 
 describe('models on Bedrock', () => {
   test('a model of its own is invoked by its own ARN in the region that is called, and nothing else is', () => {
@@ -122,6 +144,14 @@ describe('keys of other providers', () => {
       'DecryptSecrets',
     ]);
     expect(statementsOf({ ...upstream, apiKey: 'env:KEY' })).toEqual(new Map());
+  });
+
+  test("a fleet's key counts too", () => {
+    const models = { one: { targets: [{ provider: 'gpu', model: 'm', fleet: 'f' }] } };
+    const registry = parseRegistry(JSON.stringify({ models, fleets: { f: { apiKey: 'ssm:/lambent/f' } } }), 'test');
+    const [parameters] = statementsFor(registry);
+    expect(parameters).toMatchObject({ Sid: 'Parameters' });
+    expect(resources(parameters)?.[0]).toMatch(/parameter\/lambent\/f$/);
   });
 
   test("the stack's key opens them through their services only", () => {

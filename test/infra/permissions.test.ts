@@ -4,13 +4,14 @@ import { EVERYTHING, packaged, statementsIn } from './packaged.ts';
 
 /** Where an asterisk in a policy is right, and why. */
 const WILDCARDS: ReadonlyMap<string, string> = new Map([
-  ...['ChatRole', 'GenerateRole'].map(
+  ...['ChatRole', 'GenerateRole', 'DispatchRole'].map(
     (role) =>
       [`${role}/ModelsBehindProfiles`, "a profile's regions are AWS's to choose; the profile is a condition"] as const,
   ),
-  ...['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'SweepRole'].map(
-    (role) => [`${role}/Objects`, 'the objects of one bucket'] as const,
+  ...['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'DispatchRole', 'SweepRole'].map(
+    (role) => [`${role}/Objects`, "all tenants' bodies in one bucket"] as const,
   ),
+  ['GenerateRole/Inbox', "all tenants' inboxes in one bucket"],
   ['DataKey/Administration', 'in a key policy, * is the key itself'],
   ['DataKey/StoredData', 'in a key policy, * is the key itself'],
   ['DataKey/GrantsToServicesOnly', 'a denial'],
@@ -21,6 +22,8 @@ const WILDCARDS: ReadonlyMap<string, string> = new Map([
   ['BucketPolicy/OnlyTls', 'a denial'],
   ['GenerationQueuePolicy/OnlyTls', 'a denial'],
   ['GenerationDlqPolicy/OnlyTls', 'a denial'],
+  ['GpuQueuePolicy/OnlyTls', 'a denial'],
+  ['GpuDlqPolicy/OnlyTls', 'a denial'],
   ['AlarmTopicPolicy/OnlyTls', 'a denial'],
   ['ServerlessDeploymentBucketPolicy/', 'a denial of requests without TLS, by osls'],
 ]);
@@ -70,33 +73,67 @@ describe('permissions', () => {
     // Whoever answers calls with idempotency keys keeps their records beside the jobs, and frees them.
     const claims = items('JobsTable', ['DeleteItem']);
     const worker = [...createKeys, ...items('JobsTable', work), ...sessions, ...storeKey, ...objects];
-    const send = 'GenerationQueue sqs:SendMessage';
+    const send = ['GenerationQueue sqs:SendMessage', 'GpuQueue sqs:SendMessage'];
+    const slots = items('FleetTable', [
+      'BatchGetItem',
+      'BatchWriteItem',
+      'DeleteItem',
+      'PutItem',
+      'Query',
+      'UpdateItem',
+    ]);
     const receive = ['ChangeMessageVisibility', 'DeleteMessage', 'GetQueueAttributes', 'ReceiveMessage'];
     const expected: Readonly<Record<string, readonly string[]>> = {
       AuthorizeRole: ['AccessTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
-      ChatRole: [...worker, ...claims, send],
+      ChatRole: [...worker, ...claims, ...send, ...slots],
       SessionsRole: [...worker, ...claims],
       ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],
       GenerateRole: [
-        ...['AccessTable dynamodb:GetItem', 'GenerationDlq sqs:SendMessage', send],
+        ...['AccessTable dynamodb:GetItem', 'GenerationDlq sqs:SendMessage', ...send],
         ...receive.map((action) => `GenerationQueue sqs:${action}`),
         ...worker,
       ],
-      SweepRole: [...worker, send],
+      DispatchRole: [
+        ...['GpuDlq sqs:SendMessage', ...send, ...slots],
+        ...receive.map((action) => `GpuQueue sqs:${action}`),
+        ...worker,
+      ],
+      SweepRole: [...worker, ...send],
+      FleetRole: [
+        ...items('FleetTable', ['DeleteItem', 'PutItem', 'Query', 'UpdateItem']),
+        ...['DataKey kms:Decrypt', 'GpuQueue sqs:GetQueueAttributes'],
+        // Of the mapping that brings the GPU queue to dispatch: its ARN is made of several parts.
+        ...[' lambda:GetEventSourceMapping', ' lambda:UpdateEventSourceMapping'],
+      ],
       WarmupRole: ['AuthorizeLambdaFunction lambda:InvokeFunction', 'ChatLambdaFunction lambda:InvokeFunction'],
     };
     for (const [role, grants] of Object.entries(expected)) {
       expect(grantsOf(role), role).toEqual(new Set(grants));
     }
-    for (const role of ['ChatRole', 'GenerateRole']) {
+    for (const role of ['ChatRole', 'GenerateRole', 'DispatchRole']) {
       const actions = policyOf(role, 'models').flatMap(({ Action }) => [Action].flat());
       expect(new Set(actions), role).toEqual(new Set(models));
     }
   });
 
+  test('reach what programs leave in an inbox in generate alone, which can not write there', () => {
+    const grants = statementsIn(minimal).filter(
+      ({ where, statement }) => /Role\//.test(where) && /s3:(?!List)/.test(JSON.stringify(statement['Action'])),
+    );
+    const reach = grants.map(({ where, statement }) => [where, Object(statement['Resource'])['Fn::Sub']]);
+    const roles = ['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'DispatchRole', 'SweepRole'];
+    const under = (folder: string) => `\${Bucket.Arn}/*/${folder}/*`;
+    expect(Object.fromEntries(reach)).toEqual({
+      ...Object.fromEntries(roles.map((role) => [`${role}/Objects`, under('job')])),
+      'GenerateRole/Inbox': under('inbox'),
+    });
+    const inbox = grants.find(({ where }) => where === 'GenerateRole/Inbox')?.statement;
+    expect(inbox?.['Action']).toEqual(['s3:DeleteObject', 's3:GetObject']);
+  });
+
   test('to create tenant keys, and to open them, hold for a named tenant and for sealed records only', () => {
     const statements = statementsIn(minimal).filter(({ where }) => /^VaultKey\/TenantKeys$|Role\/Vault$/.test(where));
-    const roles = ['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'SweepRole'];
+    const roles = ['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'DispatchRole', 'SweepRole'];
     const wheres = statements.map(({ where }) => where);
     expect(new Set(wheres)).toEqual(new Set(['VaultKey/TenantKeys', ...roles.map((role) => `${role}/Vault`)]));
     for (const { where, statement } of statements) {

@@ -21,7 +21,13 @@ function expectTlsOnly(policy: string): void {
 describe('what is stored', () => {
   test('is kept when the stack goes, protected, recoverable and encrypted with our key', () => {
     const tables = ofType(minimal, 'AWS::DynamoDB::Table');
-    expect(tables.map(({ id }) => id)).toEqual(['AccessTable', 'KeysTable', 'JobsTable', 'SessionsTable']);
+    expect(tables.map(({ id }) => id)).toEqual([
+      'AccessTable',
+      'KeysTable',
+      'JobsTable',
+      'SessionsTable',
+      'FleetTable',
+    ]);
     for (const { id, properties } of tables) {
       expect(minimal.Resources[id]?.DeletionPolicy).toBe('Retain');
       expect(properties).toMatchObject({
@@ -59,6 +65,7 @@ describe('the keys table', () => {
       KeysTable: 1,
       JobsTable: undefined,
       SessionsTable: undefined,
+      FleetTable: undefined,
     });
   });
 });
@@ -106,13 +113,26 @@ describe('the bucket', () => {
     expectTlsOnly('BucketPolicy');
   });
 
-  test('removes an object after the last job that may need it', async () => {
+  test('removes an object after the last job or message that may need it, and what was never uploaded whole', async () => {
     const days = (template: Template) => {
       const { Rules } = Object(template.Resources['Bucket']?.Properties?.['LifecycleConfiguration']);
       return Rules.flatMap(({ ExpirationInDays }: { ExpirationInDays?: number }) => ExpirationInDays ?? []);
     };
     expect(days(minimal)).toEqual([32]);
-    expect(days(await packaged('--param', 'retentionDays=7', '--param', 'jobDeadlineHours=48'))).toEqual([10]);
+    expect(days(await packaged('--param', 'retentionDays=20', '--param', 'jobDeadlineHours=48'))).toEqual([23]);
+    const { Rules } = Object(minimal.Resources['Bucket']?.Properties?.['LifecycleConfiguration']);
+    for (const rule of Rules) expect(rule).not.toHaveProperty('Prefix');
+    expect(Rules).toContainEqual(
+      expect.objectContaining({ Status: 'Enabled', AbortIncompleteMultipartUpload: { DaysAfterInitiation: 1 } }),
+    );
+  });
+
+  test('keeps what a message points to for longer than SQS keeps the message', async () => {
+    const short = await packaged('--param', 'retentionDays=1', '--param', 'jobDeadlineHours=1');
+    const retained = Number(short.Resources['GenerationQueue']?.Properties?.['MessageRetentionPeriod']) / 86_400;
+    const { Rules } = Object(short.Resources['Bucket']?.Properties?.['LifecycleConfiguration']);
+    const days = Rules.flatMap(({ ExpirationInDays }: { ExpirationInDays?: number }) => ExpirationInDays ?? []);
+    expect(days[0]).toBeGreaterThan(retained);
   });
 });
 
@@ -121,7 +141,7 @@ describe('queues', () => {
 
   test('are encrypted with our key, keep messages for 14 days, and are reached over TLS only', () => {
     const ids = ofType(minimal, 'AWS::SQS::Queue').map(({ id }) => id);
-    expect(ids).toEqual(['GenerationQueue', 'GenerationDlq']);
+    expect(ids).toEqual(['GenerationQueue', 'GenerationDlq', 'GpuQueue', 'GpuDlq']);
     for (const id of ids) {
       expect(queue(id)).toMatchObject({
         KmsMasterKeyId: { 'Fn::GetAtt': ['DataKey', 'Arn'] },
@@ -131,35 +151,45 @@ describe('queues', () => {
     }
   });
 
-  test('redrive to their own dead-letter queue alone, which takes from no other', () => {
-    expect(queue('GenerationQueue')).toMatchObject({
-      RedrivePolicy: { deadLetterTargetArn: { 'Fn::GetAtt': ['GenerationDlq', 'Arn'] }, maxReceiveCount: 10 },
+  test.each([
+    ['GenerationQueue', 'GenerationDlq'],
+    ['GpuQueue', 'GpuDlq'],
+  ])('redrive to their own dead-letter queue alone, which takes from no other: %s', (id, deadLetterId) => {
+    expect(queue(id)).toMatchObject({
+      RedrivePolicy: { deadLetterTargetArn: { 'Fn::GetAtt': [deadLetterId, 'Arn'] }, maxReceiveCount: 10 },
       RedriveAllowPolicy: { redrivePermission: 'denyAll' },
     });
-    expect(queue('GenerationDlq')).not.toHaveProperty('RedrivePolicy');
-    const { redrivePermission, sourceQueueArns } = Object(queue('GenerationDlq')['RedriveAllowPolicy']);
+    expect(queue(deadLetterId)).not.toHaveProperty('RedrivePolicy');
+    const { redrivePermission, sourceQueueArns } = Object(queue(deadLetterId)['RedriveAllowPolicy']);
     expect(redrivePermission).toBe('byQueue');
     const [{ 'Fn::Sub': source }] = sourceQueueArns;
-    expect(source.split(':').at(-1)).toBe(queue('GenerationQueue')['QueueName']);
+    expect(source.split(':').at(-1)).toBe(queue(id)['QueueName']);
   });
+
+  const mappings = () => ofType(minimal, 'AWS::Lambda::EventSourceMapping').map(({ properties }) => properties);
 
   test('are mapped to functions with partial failures and a limit, and hide a message for as long as those may run', () => {
-    const [mapping, ...others] = ofType(minimal, 'AWS::Lambda::EventSourceMapping');
-    expect(others).toEqual([]);
-    expect(mapping?.properties).toMatchObject({
-      EventSourceArn: { 'Fn::GetAtt': ['GenerationQueue', 'Arn'] },
-      BatchSize: 10,
-      FunctionResponseTypes: ['ReportBatchItemFailures'],
-      ScalingConfig: { MaximumConcurrency: 5 },
-    });
-    const generate = functionsOf(minimal).find(({ name }) => name === 'generate');
-    expect(Number(queue('GenerationQueue')['VisibilityTimeout'])).toBeGreaterThanOrEqual(
-      Number(generate?.properties['Timeout']),
+    const expected = [
+      { id: 'GenerationQueue', name: 'generate', MaximumConcurrency: 5 },
+      { id: 'GpuQueue', name: 'dispatch', MaximumConcurrency: 2 },
+    ];
+    expect(mappings()).toMatchObject(
+      expected.map(({ id, MaximumConcurrency }) => ({
+        EventSourceArn: { 'Fn::GetAtt': [id, 'Arn'] },
+        BatchSize: 10,
+        FunctionResponseTypes: ['ReportBatchItemFailures'],
+        ScalingConfig: { MaximumConcurrency },
+      })),
     );
+    for (const { id, name } of expected) {
+      const { properties } = functionsOf(minimal).find((each) => each.name === name) ?? {};
+      expect(Number(queue(id)['VisibilityTimeout'])).toBeGreaterThanOrEqual(Number(properties?.['Timeout']));
+    }
   });
 
-  test('leave half of the 10 executions of a new account to those who wait for an answer', () => {
-    const [mapping] = ofType(minimal, 'AWS::Lambda::EventSourceMapping');
-    expect(Object(mapping?.properties['ScalingConfig']).MaximumConcurrency).toBeLessThanOrEqual(5);
+  test('leave half of the 10 executions of a new account to those who wait for an answer, and some beside GPU work', () => {
+    const limits = mappings().map(({ ScalingConfig }) => Number(Object(ScalingConfig).MaximumConcurrency));
+    expect(limits[0]).toBeLessThanOrEqual(5);
+    expect(limits.reduce((sum, limit) => sum + limit, 0)).toBeLessThanOrEqual(7);
   });
 });

@@ -5,7 +5,7 @@ import type { Template } from '../../infra/template.ts';
 import { parseRegistry } from '../../shared/inference/registry.ts';
 import { EVERYTHING, functionsOf, ofType, packaged } from './packaged.ts';
 
-const FUNCTIONS = ['authorize', 'chat', 'sessions', 'responses', 'generate', 'sweep', 'warmup'];
+const FUNCTIONS = ['authorize', 'chat', 'sessions', 'responses', 'generate', 'dispatch', 'sweep', 'warmup', 'fleet'];
 
 let minimal: Template;
 let everything: Template;
@@ -67,11 +67,12 @@ describe('functions', () => {
     const sealed = { KMS_KEY_ID: { 'Fn::GetAtt': ['VaultKey', 'Arn'] }, KEYS_TABLE: 'lambent-dev-keys' };
     const sessions = { SESSIONS_TABLE: 'lambent-dev-sessions' };
     const jobs = { ...sealed, JOBS_TABLE: 'lambent-dev-jobs', BUCKET: { Ref: 'Bucket' } };
-    const queue = { GENERATION_QUEUE_URL: { Ref: 'GenerationQueue' } };
+    const queue = { GENERATION_QUEUE_URL: { Ref: 'GenerationQueue' }, GPU_QUEUE_URL: { Ref: 'GpuQueue' } };
+    const fleet = { FLEET_TABLE: 'lambent-dev-fleet' };
     const lifetime = { RETENTION_DAYS: '30', JOB_DEADLINE_HOURS: '24' };
     expect(variables(minimal)).toEqual({
       authorize: { LOG_LEVEL: 'info', ACCESS_TABLE: 'lambent-dev-access' },
-      chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...lifetime },
+      chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...fleet, ...lifetime },
       sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, RETENTION_DAYS: '30' },
       responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs },
       generate: {
@@ -83,6 +84,16 @@ describe('functions', () => {
         GENERATION_DLQ_URL: { Ref: 'GenerationDlq' },
         REPLY_QUEUES: '{}',
         ...lifetime,
+      },
+      dispatch: {
+        LOG_LEVEL: 'info',
+        ...jobs,
+        ...sessions,
+        ...queue,
+        ...fleet,
+        GPU_DLQ_URL: { Ref: 'GpuDlq' },
+        REPLY_QUEUES: '{}',
+        RETENTION_DAYS: '30',
       },
       sweep: { LOG_LEVEL: 'info', ...jobs, ...sessions, ...queue, REPLY_QUEUES: '{}', ...lifetime },
       warmup: { LOG_LEVEL: 'info', WARM_TARGETS: expect.any(String), WARM_HOLD_MS: '100' },

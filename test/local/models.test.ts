@@ -82,6 +82,29 @@ describe('without anything', () => {
   });
 });
 
+describe('GPU workers of this machine', () => {
+  const gpuWorkers = [{ id: 'gpu-1', url: 'http://127.0.0.1:8000/v1', slots: 8 }];
+
+  test('are the model gpu, whatever else is found', async () => {
+    const { registry } = await discover({}, { gpuWorkers });
+    expect(targetOf(registry, 'gpu')).toMatchObject({ provider: 'gpu', fleet: 'local' });
+    expect(registry.fleets['local']?.workers).toEqual(gpuWorkers);
+    expect(targetOf(registry, 'default')).toMatchObject({ model: GUIDE_MODEL });
+  });
+
+  test('are not there when there are none', async () => {
+    const { registry } = await discover();
+    expect(Object.keys(registry.models)).not.toContain('gpu');
+    expect(registry.fleets).toEqual({});
+  });
+
+  test('give way to a model that is found under that name', async () => {
+    const url = await server(() => ({ object: 'list', data: [{ id: 'gpu', object: 'model' }] }));
+    const { registry } = await discover({ OPENAI_BASE_URL: `${url}/v1` }, { gpuWorkers });
+    expect(targetOf(registry, 'gpu')).toMatchObject({ provider: 'openai-compatible' });
+  });
+});
+
 describe('MODELS_FILE', () => {
   const models = (provider: object) => JSON.stringify({ models: { default: { targets: [provider] } } });
 
@@ -98,7 +121,16 @@ describe('MODELS_FILE', () => {
     [GUIDE_MODEL, 'local'],
   ])('with %s asks Bedrock at: %s', async (model, bedrock) => {
     await writeFile(join(folder, 'mine.json'), models({ provider: 'bedrock', model }));
-    expect((await discover({ MODELS_FILE: 'mine.json' })).bedrock).toBe(bedrock);
+    const credentials = async () => undefined;
+    expect((await discover({ MODELS_FILE: 'mine.json' }, { credentials })).bedrock).toBe(bedrock);
+  });
+
+  test('with models on Bedrock is an error where there are no credentials to call them with', async () => {
+    await writeFile(join(folder, 'mine.json'), models({ provider: 'bedrock', model: 'amazon.nova-lite-v1:0' }));
+    await expect(discover({ MODELS_FILE: 'mine.json' })).rejects.toMatchObject({
+      code: 'configuration',
+      message: expect.stringMatching(/mine\.json.*AWS credentials.*no credentials/),
+    });
   });
 
   test('that is not there, or not valid, is an error that names it', async () => {

@@ -1,20 +1,36 @@
+import type { Tier } from '../../fleet/worker.ts';
+import { once } from '../../runtime/once.ts';
 import type { Candidate } from '../candidates.ts';
-import type { Capability } from '../capabilities.ts';
-import type { Model } from '../model.ts';
-import type { Registry, Target } from '../registry.ts';
+import { CAPABILITIES, type Capability } from '../capabilities.ts';
+import { type Model, UpstreamError } from '../model.ts';
+import type { GpuTarget, Registry, Target } from '../registry.ts';
 import { bedrockCapabilities } from './bedrock/family.ts';
+import type { GpuOptions } from './gpu/gpu.ts';
+import type { GpuObserver } from './gpu/observe.ts';
 import { openAICompatibleCapabilities } from './openai-compatible/dialect.ts';
 
 export interface ProviderOptions {
   /** Resolves a reference of `models.json` to a key. */
   readonly secret: (reference: string) => Promise<string>;
+  /** What targets on GPU workers need; absent in a function that reaches none, where others have to answer. */
+  readonly gpu?: GpuProviderOptions;
+}
+
+export interface GpuProviderOptions {
+  readonly fleets: Registry['fleets'];
+  /** Name of the fleets' table. */
+  readonly tableName: string;
+  /** Whose work this function does. */
+  readonly tier: Tier;
+  readonly observer?: GpuObserver;
 }
 
 /**
  * Makes the function that makes models. A provider's code, and the SDK it brings, is loaded when a target of its is
  * first used, so that a cold start pays for the one it needs.
  */
-export function createModelFor({ secret }: ProviderOptions): (candidate: Candidate) => Promise<Model> {
+export function createModelFor({ secret, gpu }: ProviderOptions): (candidate: Candidate) => Promise<Model> {
+  const fleets = gpu === undefined ? undefined : openedOnce(gpu);
   return async ({ target, alias: { maxOutputTokens } }) => {
     switch (target.provider) {
       case 'bedrock': {
@@ -25,8 +41,41 @@ export function createModelFor({ secret }: ProviderOptions): (candidate: Candida
         const { createOpenAICompatibleModel } = await import('./openai-compatible/openai-compatible.ts');
         return createOpenAICompatibleModel(target, { maxOutputTokens, secret });
       }
+      case 'gpu': {
+        if (fleets === undefined) throw unreachable(target);
+        const modelOn = await fleets();
+        return modelOn(target, { maxOutputTokens, secret });
+      }
     }
   };
+}
+
+/** Makes the models on GPU workers: those of one environment lease their slots from one place. */
+function openedOnce({ tableName, fleets, tier, observer }: GpuProviderOptions) {
+  return once(async () => {
+    const [{ createGpuModel }, { openSlots }] = await Promise.all([
+      import('./gpu/gpu.ts'),
+      import('./gpu/open-slots.ts'),
+    ]);
+    const slots = openSlots(tableName, fleets);
+    return (target: GpuTarget, options: Pick<GpuOptions, 'maxOutputTokens' | 'secret'>): Model => {
+      const fleet = fleets[target.fleet];
+      if (fleet === undefined) throw unreachable(target);
+      return createGpuModel(target, {
+        ...options,
+        fleet,
+        tier,
+        slots,
+        ...(observer === undefined ? {} : { observer }),
+      });
+    };
+  });
+}
+
+function unreachable({ fleet }: GpuTarget): UpstreamError {
+  return new UpstreamError('upstream_misconfigured', `No fleet ${fleet} can be reached from here`, {
+    recovery: 'elsewhere',
+  });
 }
 
 /**
@@ -37,6 +86,7 @@ export async function preloadProviders({ models }: Registry): Promise<void> {
   const providers = new Set(Object.values(models).flatMap(({ targets }) => targets.map(({ provider }) => provider)));
   if (providers.has('bedrock')) await import('./bedrock/bedrock.ts');
   if (providers.has('openai-compatible')) await import('./openai-compatible/openai-compatible.ts');
+  if (providers.has('gpu')) await Promise.all([import('./gpu/gpu.ts'), import('./gpu/open-slots.ts')]);
 }
 
 /** What a target can do: what the registry says of it, or else what is known of its provider and model family. */
@@ -46,5 +96,13 @@ export function capabilitiesOf(target: Target): ReadonlySet<Capability> {
       return bedrockCapabilities(target);
     case 'openai-compatible':
       return openAICompatibleCapabilities(target);
+    case 'gpu':
+      return new Set(target.capabilities ?? GPU_CAPABILITIES);
   }
 }
+
+/**
+ * All of OpenAI's API, but for images by URL: an engine that fetches what callers name does so from inside of the network
+ * that it stands in.
+ */
+const GPU_CAPABILITIES = CAPABILITIES.filter((capability) => capability !== 'imageUrls');

@@ -3,6 +3,7 @@ import type { GenerationEvent, GenerationRequest } from '../../../shared/inferen
 /** A plain request of the model `default`, with whatever a test wants otherwise. */
 export function aRequest(changes: Partial<GenerationRequest> = {}): GenerationRequest {
   return {
+    tenant: 'acme',
     model: 'default',
     messages: [{ role: 'user', content: [{ type: 'text', text: 'Hello' }] }],
     tools: [],

@@ -228,6 +228,43 @@ describe('the router', () => {
     expect(closed).toBe(true);
   });
 
+  test('gives no rest to a model that heals itself, however often it fails', async () => {
+    const model = Object.assign(
+      new ScriptedModel(...Array(7).fill(fails('upstream_unavailable', 'elsewhere')), answers('well')),
+      {
+        healsItself: true,
+      },
+    );
+    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
+    for (let call = 1; call <= 7; call += 1) {
+      await expect(textOf(router)).rejects.toMatchObject({ code: 'upstream_unavailable' });
+    }
+    expect(await textOf(router)).toBe('well');
+  });
+
+  test('nor for answers of such a one that are cut', async () => {
+    const cuts: Behaviour = async function* () {
+      yield { type: 'text', text: 'half' };
+      throw new UpstreamError('upstream_cut', 'cut', { recovery: 'again' });
+    };
+    const model = Object.assign(new ScriptedModel(...Array(7).fill(cuts), answers('well')), { healsItself: true });
+    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
+    for (let call = 1; call <= 7; call += 1)
+      await expect(textOf(router)).rejects.toMatchObject({ code: 'upstream_cut' });
+    expect(await textOf(router)).toBe('well');
+  });
+
+  test('leaves a target without room for another at once, and says when to come back if there is none', async () => {
+    const full = new ScriptedModel(fails('overloaded', 'elsewhere', 5_000));
+    const registry = registryOf({ default: { targets: ['full'], fallbacks: ['hosted'] }, hosted: { targets: ['b'] } });
+    const models = { full, b: new ScriptedModel(answers('hosted')) };
+    expect(await textOf(routerOf({ registry, models }))).toBe('hosted');
+    expect(full.calls).toBe(1);
+    const alone = routerOf({ registry: registryOf({ default: { targets: ['full'] } }), models: { full } });
+    await expect(textOf(alone)).rejects.toMatchObject({ code: 'overloaded', retryAfterMs: 5_000 });
+    expect(full.calls).toBe(2);
+  });
+
   test('opens the circuit after five failures in a row, says when to come back, and closes it after one success', async () => {
     let now = 1_000_000;
     const down = fails('upstream_unavailable', 'elsewhere');

@@ -6,7 +6,7 @@ import { isTerminal, type Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore, type Entry } from '../../../shared/jobs/memory-store.ts';
 import type { Bodies, BodyName, Guard, JobStore } from '../../../shared/jobs/ports.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
-import { runJob } from '../../../shared/jobs/worker.ts';
+import { runJob, type WorkerPorts } from '../../../shared/jobs/worker.ts';
 import { anAnswer } from '../inference/requests.ts';
 import type { Program, Reach } from './explorer.ts';
 import { aJob, anInput, START } from './jobs.ts';
@@ -90,6 +90,12 @@ function sweepPorts(reach: Reach) {
   };
 }
 
+/** What sets workers apart, as it sets generate and dispatch apart. Those that a check begins later come first in number. */
+const WAYS: Readonly<Record<string, Pick<WorkerPorts, 'otherLane' | 'movesOnAfter'>>> = {
+  'worker 2': { movesOnAfter: new Set(['upstream_cut']) },
+  'worker 3': { otherLane: () => 'gpu' },
+};
+
 function workerPorts(reach: Reach) {
   let ids = 0;
   return {
@@ -104,6 +110,7 @@ function workerPorts(reach: Reach) {
     ids: () => `${reach.name}/${ids++}`,
     random: () => 0.5,
     sleep: async (ms: number, signal: AbortSignal) => void (await reach.call('sleep', [ms], signal)),
+    ...WAYS[reach.name],
   };
 }
 
@@ -122,6 +129,7 @@ function jobsOf(reach: Reach): JobStore {
     read: (...args) => call('read', args),
     update: (...args) => call('update', args),
     delete: (...args) => call('delete', args),
+    wasDeleted: (...args) => call('wasDeleted', args),
     settle: (...args) => call('settle', args),
     // The job lies in one partition: the others are empty, whenever they are read.
     due: async (partition, ...args) => (partition === PARTITION ? call('due', [partition, ...args]) : []),

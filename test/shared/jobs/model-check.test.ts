@@ -28,11 +28,26 @@ const scenarios: Record<string, Check> = {
     budget: { workers: 2, duplicates: 1, sweeps: 1, cancels: 1, deletes: 1 },
   },
   'a model that throttles or is cut off': { budget: { workers: 2, troubles: 2, ticks: 1 }, tickMs: LONG },
+  'a model that is cut off and asked again at once, a cancel': {
+    budget: { workers: 2, duplicates: 1, cancels: 1, troubles: 2 },
+  },
+  'a worker of another lane, a duplicate': { budget: { workers: 3, duplicates: 1, ticks: 1 }, tickMs: LONG },
+  'a worker of another lane, a cancel, a sweep': { budget: { workers: 3, cancels: 1, sweeps: 1 } },
   'answers of the table that are lost': { budget: { workers: 2, duplicates: 1, losses: 2, ticks: 1 }, tickMs: LONG },
   'a deadline that passes': {
     budget: { workers: 2, sweeps: 1, ticks: 2 },
     tickMs: LONG,
     job: { deadline: START + LONG + 1_000 },
+  },
+  'a cancel as the deadline passes': {
+    budget: { workers: 1, sweeps: 1, cancels: 1, ticks: 2 },
+    tickMs: LONG,
+    job: { deadline: START + LONG + 1_000 },
+  },
+  'a cancel of a last attempt that crashed': {
+    budget: { workers: 1, sweeps: 1, cancels: 1, ticks: 1 },
+    tickMs: LONG,
+    job: { attempts: 2 },
   },
   'a job that is told of and then forgotten': {
     budget: { workers: 2, sweeps: 1, ticks: 1 },
@@ -64,10 +79,16 @@ describe('the check would find', () => {
     ['a claim that ignores a living lease', ['leaseExpiresAt'], { workers: 2, duplicates: 1 }, /held job was claimed/],
     ['a status that guards nothing', ['status'], { workers: 2, duplicates: 1 }, /was completed was claimed|became/],
     [
+      'an answer to what was cancelled',
+      ['cancelRequested'],
+      { workers: 1, cancels: 1 },
+      /cancelled job became completed/,
+    ],
+    [
       'a claim of what was cancelled',
       ['cancelRequested'],
       { workers: 2, duplicates: 1, cancels: 1, ticks: 1 },
-      /after its cancel/,
+      /after its cancel|cancelled job became/,
     ],
     ['attempts that nobody counts', ['attempts'], { workers: 1, ticks: 1 }, /more than three times/],
   ])('%s', { timeout: 60_000 }, async (_name, fields, budget, finding) => {

@@ -176,6 +176,9 @@ function checkStep(before: World, after: World): void {
     if (is.epoch !== was.epoch) throw new Error(`A job that was ${was.status} was claimed`);
     if (is.output?.epoch !== was.output?.epoch) throw new Error('A committed answer was exchanged');
   }
+  if (was.cancelRequested && isTerminal(is.status) && is.status !== 'cancelled') {
+    throw new Error(`A cancelled job became ${is.status}`);
+  }
   if (is.epoch > was.epoch && was.cancelRequested) throw new Error('A job was claimed after its cancel');
   if (is.epoch > was.epoch && (was.leaseExpiresAt ?? 0) > after.now) throw new Error('A held job was claimed');
   if (is.attempts > 3) throw new Error('A job was tried more than three times');

@@ -59,6 +59,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
 
   test('finds no job under another tenant, or another id', async () => {
     const store = await aStoreWith();
+    expect(await store.wasDeleted('acme', 'resp_2')).toBe(false);
     expect(await store.read('other', 'resp_1')).toBeUndefined();
     expect(await store.read('acme', 'resp_2')).toBeUndefined();
     expect(await store.update('other', 'resp_1', [], { set: { model: 'x' } })).toBeUndefined();
@@ -151,7 +152,9 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
 
   test('forgets a deleted job for good: nobody reads, changes or makes it again', async () => {
     const store = await aStoreWith();
+    expect(await store.wasDeleted('acme', 'resp_1')).toBe(false);
     expect(await store.delete('acme', 'resp_1')).toBe(true);
+    expect(await store.wasDeleted('acme', 'resp_1')).toBe(true);
     expect(await store.read('acme', 'resp_1')).toBeUndefined();
     expect(await guarded(store)).toBeUndefined();
     expect(await store.create(aJob())).toEqual({ created: false });
@@ -200,6 +203,7 @@ describe('a job in DynamoDB', () => {
         owner: long,
         conversation: long,
         previousResponse: long,
+        lane: 'gpu',
         replyTo: 'q'.repeat(64),
         errorCode: 'upstream_unavailable',
         leaseExpiresAt: START,
@@ -218,9 +222,9 @@ describe('a job in DynamoDB', () => {
     const tableName = await services.newTable();
     clock.now = START;
     const store = createDynamoDBStore(services.dynamodb, { tableName, now: () => clock.now });
-    const newer = { ...jobItem(aJob()), batch: { S: 'batch_1' } };
+    const newer = { ...jobItem(aJob({ lane: 'tpu' })), batch: { S: 'batch_1' } };
     await services.dynamodb.send(new PutItemCommand({ TableName: tableName, Item: newer }));
-    expect(await store.read('acme', 'resp_1')).toEqual(aJob());
+    expect(await store.read('acme', 'resp_1')).toEqual(aJob({ lane: 'tpu' }));
     await store.update('acme', 'resp_1', [], { set: { status: 'in_progress' } });
     const key = { pk: { S: 'acme#resp_1' }, sk: { S: 'job' } };
     const { Item } = await services.dynamodb.send(new GetItemCommand({ TableName: tableName, Key: key }));

@@ -169,6 +169,34 @@ test('aborts the model within a heartbeat of a cancel, and commits cancelled', a
   expect(await running).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
 });
 
+test('commits no answer once a cancel was asked for, however soon after it the answer is there', async () => {
+  const room = await aRoom({ replyTo: 'answers' });
+  room.behave(async function* () {
+    await cancelJob(room.ports, 'acme', 'resp_1');
+    yield* anAnswer('Hello');
+  });
+  expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
+  expect((await room.job())?.output).toBeUndefined();
+  expect(room.told).toEqual(['cancelled']);
+});
+
+test('forgets what an earlier attempt failed of when the next one begins', async () => {
+  const room = await aRoom();
+  room.behave(fails('upstream_cut', 'again'), hangs);
+  await room.run();
+  expect((await room.job())?.errorCode).toBe('upstream_cut');
+  await room.pass(60_000);
+  const running = room.run();
+  await settled();
+  expect(await room.job()).toMatchObject({ status: 'in_progress', attempts: 2 });
+  expect((await room.job())?.errorCode).toBeUndefined();
+  await cancelJob(room.ports, 'acme', 'resp_1');
+  await room.pass(15_000);
+  await running;
+  expect((await room.job())?.status).toBe('cancelled');
+  expect((await room.job())?.errorCode).toBeUndefined();
+});
+
 test('ends a waiting job at once when it is cancelled, and never runs it', async () => {
   const room = await aRoom();
   expect(await cancelJob(room.ports, 'acme', 'resp_1')).toMatchObject({ ended: true, job: { status: 'cancelled' } });

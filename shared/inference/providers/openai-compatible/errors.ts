@@ -90,6 +90,12 @@ export function connectionError(thrown: unknown, where: string, stale: boolean):
   });
 }
 
+/** Whether `error` came of a connection that could not be made or broke, not of anything that the upstream said. */
+export function isConnectionFailure({ code, cause }: UpstreamError): boolean {
+  const isOfConnections = code === 'upstream_unavailable' || code === 'upstream_cut';
+  return isOfConnections && cause instanceof Error && !(cause instanceof UpstreamError);
+}
+
 interface Verdict {
   readonly code: ErrorCode;
   readonly recovery: Recovery;

@@ -10,6 +10,7 @@ import { openAICompatibleCapabilities } from './dialect.ts';
 import { cut, readErrorAnswer, upstreamError, type Wording } from './errors.ts';
 import { adaptedSettings, callerParam, initialSettings, requestWriter } from './request.ts';
 import { createTransport, type UpstreamResponse } from './transport.ts';
+import type { WireObject } from './wire.ts';
 
 export interface OpenAICompatibleOptions {
   /** The alias's limit: sent when a caller gives none, and never exceeded. */
@@ -18,6 +19,15 @@ export interface OpenAICompatibleOptions {
   readonly secret: (reference: string) => Promise<string>;
   /** Makes an id for a tool call that the upstream gave none. */
   readonly newToolCallId?: () => string;
+  /**
+   * Fields of the body that OpenAI's API doesn't have and this upstream may. One that it refuses is left out from then on,
+   * so they must change no answer.
+   */
+  readonly extraFields?: (request: GenerationRequest) => WireObject;
+  /** Milliseconds in which there has to be a connection; as long as the caller waits when absent. */
+  readonly connectMs?: number;
+  /** What tells this upstream's reasoning from another's: the same for all that stand for one another. */
+  readonly fingerprint?: string;
   /** Epoch milliseconds. */
   readonly now?: () => number;
 }
@@ -27,9 +37,9 @@ export interface OpenAICompatibleOptions {
  * OpenRouter and so on. Strict about what it asks, lenient about how it is answered.
  */
 export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, options: OpenAICompatibleOptions): Model {
-  const { maxOutputTokens, secret, newToolCallId = randomToolCallId, now = Date.now } = options;
-  const transport = createTransport(endpointOf(target));
-  const upstream = fingerprintOf(target);
+  const { maxOutputTokens, secret, newToolCallId = randomToolCallId, extraFields, now = Date.now } = options;
+  const transport = createTransport(endpointOf(target), options.connectMs);
+  const upstream = options.fingerprint ?? fingerprintOf(target);
   const write = requestWriter(target, {
     capabilities: openAICompatibleCapabilities(target),
     maxOutputTokens,
@@ -48,12 +58,18 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
       ...access.headers,
       accept: call.streamed ? 'text/event-stream, application/json' : 'application/json',
     };
+    const all = Object.entries(extraFields?.(request) ?? {});
     for (let used = settings; ; settings = used) {
-      const body = JSON.stringify(write(request, call.streamed, used));
+      const extras = all.filter(([name]) => !used.refusedFields.includes(name));
+      const body = JSON.stringify({ ...write(request, call.streamed, used), ...Object.fromEntries(extras) });
       const response = await transport.post(headers, body, call.signal);
       if (response.status >= 200 && response.status < 300) return response;
       const error = readErrorAnswer(response.status, response.headers, await readErrorBody(response), now());
-      const adapted = adaptedSettings(used, error);
+      const adapted = adaptedSettings(
+        used,
+        error,
+        extras.map(([name]) => name),
+      );
       if (adapted === undefined) throw upstreamError(error, wording);
       used = adapted;
     }

@@ -13,6 +13,8 @@ export interface RequestSettings {
   readonly untriedMaxTokensParameter?: MaxTokensParameter;
   /** Whether usage is asked for in streams; upstreams that don't know `stream_options` may refuse it. */
   readonly streamOptions: boolean;
+  /** Extra fields that the upstream has refused. */
+  readonly refusedFields: readonly string[];
 }
 
 type MaxTokensParameter = OpenAICompatibleTarget['maxTokensParameter'];
@@ -21,26 +23,31 @@ type MaxTokensParameter = OpenAICompatibleTarget['maxTokensParameter'];
 export function initialSettings(target: OpenAICompatibleTarget): RequestSettings {
   const maxTokensParameter = dialectOf(target).maxTokensParameter ?? target.maxTokensParameter;
   const other = maxTokensParameter === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
-  return { maxTokensParameter, untriedMaxTokensParameter: other, streamOptions: true };
+  return { maxTokensParameter, untriedMaxTokensParameter: other, streamOptions: true, refusedFields: [] };
 }
 
 const REFUSES_FIELD = /unsupported|not supported|unrecognized|unknown|unexpected|extra|not permitted|not allowed/i;
 
 /**
- * Settings that the upstream might take, when it refused a request for a field that another dialect spells otherwise.
+ * Settings that the upstream might take, when it refused a request for a field that another dialect spells otherwise, or
+ * for an extra one.
+ * @param extraFields names of the extra fields that it was sent
  * @returns undefined when nothing can be changed about the refusal
  */
 export function adaptedSettings(
   settings: RequestSettings,
   { status, param, message }: WireError,
+  extraFields: readonly string[] = [],
 ): RequestSettings | undefined {
   if (status !== 400 && status !== 422) return undefined;
   const said = `${param ?? ''} ${message ?? ''}`;
-  const { maxTokensParameter, untriedMaxTokensParameter, streamOptions } = settings;
+  const { maxTokensParameter, untriedMaxTokensParameter, streamOptions, refusedFields } = settings;
+  const refused = extraFields.find((field) => new RegExp(`\\b${field}\\b`, 'i').test(said));
+  if (refused !== undefined) return { ...settings, refusedFields: [...refusedFields, refused] };
   if (streamOptions && /stream_options|include_usage/.test(said)) return { ...settings, streamOptions: false };
   const refusesLimit = REFUSES_FIELD.test(said) && new RegExp(`\\b${maxTokensParameter}\\b`).test(said);
   if (untriedMaxTokensParameter === undefined || !refusesLimit) return undefined;
-  return { maxTokensParameter: untriedMaxTokensParameter, streamOptions };
+  return { maxTokensParameter: untriedMaxTokensParameter, streamOptions, refusedFields };
 }
 
 /** Which of the caller's parameters each field of ours comes from, by its internal name. */

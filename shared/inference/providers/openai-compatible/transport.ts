@@ -32,9 +32,10 @@ const DRAIN_MS = 1_000;
 
 /**
  * Makes the transport to one URL. Connections are kept and shared by all transports, as long as the upstream keeps
- * them. There is no timeout of its own: all come through the signal.
+ * them. There is no timeout of its own but for making a connection, if that is given: all others come through the signal.
+ * @param connectMs milliseconds in which there has to be a connection: a machine that is gone answers nothing at all
  */
-export function createTransport(url: URL): Transport {
+export function createTransport(url: URL, connectMs?: number): Transport {
   const { send, agent } = url.protocol === 'https:' ? secure() : plain;
 
   const begin = (headers: Readonly<Record<string, string>>): ClientRequest => {
@@ -59,6 +60,7 @@ export function createTransport(url: URL): Transport {
         };
         signal.addEventListener('abort', abort, { once: true });
         outgoing.once('close', () => signal.removeEventListener('abort', abort));
+        if (connectMs !== undefined) limitConnecting(outgoing, connectMs);
         outgoing.on('error', (thrown) => reject(connectionError(thrown, url.host, isStale(outgoing, thrown))));
         outgoing.once('response', (response) => {
           incoming = response;
@@ -84,6 +86,17 @@ function secure(): typeof plain {
     secured = { send: https.request, agent: new https.Agent({ keepAlive: true }) };
   }
   return secured;
+}
+
+/** Ends a request for which there is no connection in time, in the words of a system that gave up by itself. */
+function limitConnecting(outgoing: ClientRequest, connectMs: number): void {
+  outgoing.once('socket', (socket) => {
+    if (!socket.connecting) return;
+    const giveUp = () => outgoing.destroy(Object.assign(new Error('No connection in time'), { code: 'ETIMEDOUT' }));
+    const timer = setTimeout(giveUp, connectMs);
+    socket.once('connect', () => clearTimeout(timer));
+    outgoing.once('close', () => clearTimeout(timer));
+  });
 }
 
 function isStale(outgoing: ClientRequest, thrown: Error): boolean {

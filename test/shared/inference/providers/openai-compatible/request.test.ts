@@ -40,7 +40,7 @@ function bodyFor(baseUrl: string, request: Partial<GenerationRequest>, changes: 
   const target = aTarget(baseUrl, changes);
   const capabilities = openAICompatibleCapabilities(target);
   const write = requestWriter(target, { capabilities, maxOutputTokens: 1_000, upstream: 'this-one' });
-  return write(aRequest(request), false, { maxTokensParameter: 'max_tokens', streamOptions: true });
+  return write(aRequest(request), false, { maxTokensParameter: 'max_tokens', streamOptions: true, refusedFields: [] });
 }
 
 describe('the body', () => {

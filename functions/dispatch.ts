@@ -1,0 +1,78 @@
+/** Does the queued work of GPU workers: pointers to jobs, each run once to a committed result on whichever worker has room. */
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleepFor } from 'node:timers/promises';
+import * as v from 'valibot';
+import { createObserver } from '../shared/inference/observe.ts';
+import { createGpuObserver } from '../shared/inference/providers/gpu/observe.ts';
+import { capabilitiesOf, createModelFor } from '../shared/inference/providers/providers.ts';
+import { parseRegistry } from '../shared/inference/registry.ts';
+import { createRouter } from '../shared/inference/router.ts';
+import { observeOutcome } from '../shared/jobs/observe.ts';
+import { receiveOnLane } from '../shared/jobs/receive.ts';
+import { createJobRoom } from '../shared/jobs/room.ts';
+import { jobSettings } from '../shared/jobs/settings.ts';
+import { fingerprint } from '../shared/openai/fingerprint.ts';
+import { createDynamoDBClient } from '../shared/runtime/clients/dynamodb.ts';
+import { createKmsClient } from '../shared/runtime/clients/kms.ts';
+import { createQueueControl } from '../shared/runtime/clients/queue-control.ts';
+import { createS3Client } from '../shared/runtime/clients/s3.ts';
+import { createSQSClient } from '../shared/runtime/clients/sqs.ts';
+import { readConfig } from '../shared/runtime/config.ts';
+import type { ErrorCode } from '../shared/runtime/errors.ts';
+import { createLogger, describeError } from '../shared/runtime/logger.ts';
+import { createMetrics } from '../shared/runtime/metrics.ts';
+import { queuePipeline } from '../shared/runtime/queue.ts';
+import { createSecretResolver } from '../shared/runtime/secrets.ts';
+
+const config = readConfig({
+  ...jobSettings,
+  GPU_DLQ_URL: v.string(),
+  FLEET_TABLE: v.string(),
+  /** The registry; the one that was packaged beside the code when absent. */
+  MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
+});
+const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
+const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
+const registry = parseRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+const clients = {
+  dynamodb: createDynamoDBClient(),
+  kms: createKmsClient(),
+  s3: createS3Client(),
+  sqs: createSQSClient(),
+};
+const room = createJobRoom(clients, config, metrics, { mayCreateKeys: true });
+const ports = {
+  ...room,
+  router: createRouter({
+    registry,
+    modelFor: createModelFor({
+      secret: createSecretResolver({ environment: process.env }),
+      gpu: {
+        fleets: registry.fleets,
+        tableName: config.FLEET_TABLE,
+        tier: 'batch',
+        observer: createGpuObserver(logger, metrics),
+      },
+    }),
+    capabilitiesOf,
+    observer: createObserver(logger, metrics.publish),
+  }),
+  fingerprint: (model: string) => fingerprint(registry.models[model]),
+  ids: () => randomUUID().replaceAll('-', ''),
+  random: Math.random,
+  // A worker that stops in the middle costs its attempt; another one is there for the next.
+  movesOnAfter: new Set<ErrorCode>(['upstream_cut']),
+  sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal, ref: false }).catch(() => {}),
+  onError: (what: string, thrown: unknown) => logger.warn(what, describeError(thrown)),
+};
+const queue = createQueueControl(clients.sqs, {
+  queueUrl: config.GPU_QUEUE_URL,
+  deadLetterUrl: config.GPU_DLQ_URL,
+});
+
+export const handler = queuePipeline({ logger, metrics, queue }, async (record, call) => {
+  const startedAt = Date.now();
+  observeOutcome(await receiveOnLane('gpu', record, ports, call), { startedAt, now: Date.now() }, logger, metrics);
+});

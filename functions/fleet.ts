@@ -1,0 +1,86 @@
+/** Keeps the registry of GPU workers, tells what their fleets need, and does what an operator says. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as v from 'valibot';
+import { obey, type WorkerSummary } from '../shared/fleet/drain.ts';
+import { createDynamoDBFleet } from '../shared/fleet/dynamodb-fleet.ts';
+import { createEcs } from '../shared/fleet/ecs-api.ts';
+import { parseFleetEvent } from '../shared/fleet/fleet-event.ts';
+import { followDemand } from '../shared/fleet/follow-demand.ts';
+import { createMapping } from '../shared/fleet/mapping-api.ts';
+import { createObserver } from '../shared/fleet/observe.ts';
+import { createProbes } from '../shared/fleet/probe.ts';
+import { queueDepth } from '../shared/fleet/queue-api.ts';
+import { lookAgain, reconcileAll } from '../shared/fleet/reconcile.ts';
+import { attendToInterruption, attendToTask } from '../shared/fleet/upkeep.ts';
+import { parseRegistry } from '../shared/inference/registry.ts';
+import { createDynamoDBClient } from '../shared/runtime/clients/dynamodb.ts';
+import { createEcsClient } from '../shared/runtime/clients/ecs.ts';
+import { createLambdaClient } from '../shared/runtime/clients/lambda.ts';
+import { createSQSClient } from '../shared/runtime/clients/sqs.ts';
+import { readConfig } from '../shared/runtime/config.ts';
+import { eventPipeline } from '../shared/runtime/event.ts';
+import { createLogger } from '../shared/runtime/logger.ts';
+import { createMetrics } from '../shared/runtime/metrics.ts';
+import { createSecretResolver } from '../shared/runtime/secrets.ts';
+
+/** Until the next run begins to look, as long as this one has something to look for. */
+const RUN_MS = 50_000;
+const LAMBDA_TIMEOUT_MS = 5_000;
+
+const config = readConfig({
+  FLEET_TABLE: v.string(),
+  GPU_QUEUE_URL: v.string(),
+  /** The event source mapping that brings the queue's messages to dispatchers; there is none on a laptop. */
+  GPU_MAPPING_ID: v.optional(v.string()),
+  /** Messages that one dispatcher gets at most. */
+  GPU_BATCH_SIZE: v.optional(v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(1)), '1'),
+  /** The registry; the one that was packaged beside the code when absent. */
+  MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
+});
+const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
+const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
+const { fleets } = parseRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+const sqs = createSQSClient();
+const ports = {
+  ...createObserver(logger, metrics),
+  fleets,
+  store: createDynamoDBFleet(createDynamoDBClient(), { tableName: config.FLEET_TABLE }),
+  ecs: createEcs(createEcsClient()),
+  probeOf: createProbes(fleets, createSecretResolver({ environment: process.env })),
+  queueDepth: () => queueDepth(sqs, config.GPU_QUEUE_URL),
+  dispatch:
+    config.GPU_MAPPING_ID === undefined
+      ? undefined
+      : {
+          mapping: createMapping(createLambdaClient(LAMBDA_TIMEOUT_MS), config.GPU_MAPPING_ID),
+          batchSize: config.GPU_BATCH_SIZE,
+        },
+  now: Date.now,
+  sleep: (ms: number) => sleep(ms),
+};
+
+export const handler = eventPipeline<unknown, readonly WorkerSummary[] | undefined>(
+  { logger, metrics },
+  async (event) => {
+    const told = parseFleetEvent(event);
+    switch (told.kind) {
+      case 'task':
+        await attendToTask(told.task, ports);
+        return undefined;
+      case 'interruption':
+        await attendToInterruption(told.instance, ports);
+        return undefined;
+      case 'command':
+        return obey(told.command, ports);
+      case 'tick': {
+        const until = Date.now() + RUN_MS;
+        const reports = await reconcileAll(ports);
+        await followDemand(reports, ports);
+        await lookAgain(reports, until, ports);
+        return undefined;
+      }
+    }
+  },
+);

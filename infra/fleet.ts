@@ -1,0 +1,106 @@
+import { readFile } from 'node:fs/promises';
+import { type Fleet, parseRegistry } from '../shared/inference/registry.ts';
+import { LambentError } from '../shared/runtime/errors.ts';
+import { modelsFile } from './models-file.ts';
+import { secretStatements } from './models-policy.ts';
+
+type Ecs = NonNullable<Fleet['ecs']>;
+
+interface FleetPolicy {
+  readonly PolicyName: 'fleet-tasks';
+  readonly PolicyDocument: { readonly Version: '2012-10-17'; readonly Statement: readonly object[] };
+}
+
+/** When fleet runs: each minute, and, where the registry that is packaged has fleets of ECS, when ECS and EC2 tell of them. */
+export async function fleetEvents(): Promise<object[]> {
+  return eventsFor(await packagedFleets());
+}
+
+/** What fleet may do for the fleets of the registry that is packaged. */
+export async function fleetPolicy(): Promise<FleetPolicy | { readonly Ref: 'AWS::NoValue' }> {
+  const Statement = statementsFor(await packagedFleets());
+  if (Statement.length === 0) return { Ref: 'AWS::NoValue' };
+  return { PolicyName: 'fleet-tasks', PolicyDocument: { Version: '2012-10-17', Statement } };
+}
+
+async function packagedFleets(): Promise<Fleet[]> {
+  const file = modelsFile();
+  return Object.values(parseRegistry(await readFile(file, 'utf8'), file).fleets);
+}
+
+/**
+ * The events of fleet: its schedule, state changes of its fleets' tasks, and interruptions of any spot instance, since EC2
+ * doesn't say whose it is.
+ */
+export function eventsFor(fleets: readonly Fleet[]): object[] {
+  const schedule = { schedule: 'rate(1 minute)' };
+  const services = ecsOf(fleets);
+  if (services.length === 0) return [schedule];
+  const tasks = {
+    source: ['aws.ecs'],
+    'detail-type': ['ECS Task State Change'],
+    detail: {
+      clusterArn: unique(services.map(({ cluster }) => cluster)).map((cluster) => ({ suffix: `:cluster/${cluster}` })),
+      group: unique(services.map(({ service }) => `service:${service}`)),
+    },
+  };
+  const interruptions = { source: ['aws.ec2'], 'detail-type': ['EC2 Spot Instance Interruption Warning'] };
+  return [schedule, { eventBridge: { pattern: tasks } }, { eventBridge: { pattern: interruptions } }];
+}
+
+/**
+ * IAM statements that let fleet look at exactly the tasks of its fleets, ask for a first one, and show engines their keys.
+ * @throws LambentError `configuration` for a name that IAM or CloudFormation would read as more than a name
+ */
+export function statementsFor(fleets: readonly Fleet[]): object[] {
+  const services = ecsOf(fleets);
+  const clusters = unique(services.map(({ cluster }) => cluster));
+  const keys = secretStatements(fleets.flatMap(({ apiKey = [] }) => apiKey));
+  if (clusters.length === 0) return keys;
+  const allow = (Sid: string, Action: string[], Resource: unknown, more = {}) => ({
+    ...{ Sid, Effect: 'Allow', Action, Resource },
+    ...more,
+  });
+  return [
+    // A list has no resource of its own; the condition keeps it to the cluster.
+    allow('ListTasks', ['ecs:ListTasks'], '*', {
+      Condition: { ArnEquals: { 'ecs:cluster': clusters.map((cluster) => arn(`cluster/${cluster}`)) } },
+    }),
+    allow(
+      'Tasks',
+      ['ecs:DescribeTasks'],
+      clusters.map((cluster) => arn(`task/${cluster}/*`)),
+    ),
+    allow(
+      'Instances',
+      ['ecs:DescribeContainerInstances'],
+      clusters.map((cluster) => arn(`container-instance/${cluster}/*`)),
+    ),
+    allow(
+      'Services',
+      ['ecs:DescribeServices', 'ecs:UpdateService'],
+      services.map(({ cluster, service }) => arn(`service/${cluster}/${service}`)),
+    ),
+    ...keys,
+  ];
+}
+
+/** The services of fleets, by plain names: an ARN's last part. */
+function ecsOf(fleets: readonly Fleet[]): Pick<Ecs, 'cluster' | 'service'>[] {
+  const services = fleets.flatMap(({ ecs = [] }) => ecs);
+  return services.map(({ cluster, service }) => ({ cluster: plainName(cluster), service: plainName(service) }));
+}
+
+function plainName(text: string): string {
+  const name = text.slice(text.lastIndexOf('/') + 1);
+  if (/^[\w-]{1,255}$/.test(name)) return name;
+  throw new LambentError('configuration', `${JSON.stringify(text)} is no name of an ECS cluster or service`);
+}
+
+function arn(resource: string): object {
+  return { 'Fn::Sub': `arn:\${AWS::Partition}:ecs:\${AWS::Region}:\${AWS::AccountId}:${resource}` };
+}
+
+function unique(texts: readonly string[]): string[] {
+  return [...new Set(texts)].toSorted();
+}

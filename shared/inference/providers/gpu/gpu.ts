@@ -1,0 +1,118 @@
+import type { Slot, SlotRequest, Slots } from '../../../fleet/leasing.ts';
+import { promptPrefixes, tenantSalt } from '../../../fleet/prompt.ts';
+import { LambentError } from '../../../runtime/errors.ts';
+import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
+import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
+import type { Fleet, GpuTarget } from '../../registry.ts';
+import { canonicalPrompt } from './canonical-prompt.ts';
+import { createEndpoints, type EndpointOptions } from './endpoints.ts';
+import { WorkerFailure } from './failure.ts';
+import type { GpuObserver } from './observe.ts';
+import { callWorker } from './worker-call.ts';
+
+export interface GpuOptions extends EndpointOptions {
+  readonly fleet: Pick<Fleet, 'engine' | 'apiKey' | 'stallMs'>;
+  readonly slots: Slots;
+  readonly observer?: GpuObserver;
+}
+
+/** Workers that one call tries. What three have failed on is most likely the call's own fault. */
+const MOST_WORKERS = 3;
+/** What answers have in the mean: 343 in Mooncake's conversation trace, 211 in Azure's of 2023. */
+const EXPECTED_OUTPUT_TOKENS = 350;
+
+/**
+ * The model behind a fleet of GPU workers: each call leases a slot of one, asks it, and gives the slot back. A worker that
+ * fails before its first token costs a call nothing but time: another is asked. A call that wants its answer whole may
+ * change workers until the end.
+ */
+export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
+  const { fleet, tier, slots, maxOutputTokens, observer } = options;
+  const endpointAt = createEndpoints(target, options);
+
+  function slotRequestOf(request: GenerationRequest): SlotRequest {
+    const { tenant } = request;
+    const { model } = target;
+    const limit = Math.min(request.maxOutputTokens ?? maxOutputTokens, maxOutputTokens);
+    const prompt = promptPrefixes(canonicalPrompt(request), { tenant, model, salt: tenantSalt(tenant, target.fleet) });
+    const expectedOutputTokens = Math.min(limit, EXPECTED_OUTPUT_TOKENS);
+    return { fleet: target.fleet, model, tier, tenant, prompt, expectedOutputTokens };
+  }
+
+  async function acquire(asked: SlotRequest, signal: AbortSignal, failedOn: ReadonlySet<string>): Promise<Slot> {
+    try {
+      const slot = await slots.acquire(asked, signal, failedOn);
+      observer?.placed(slot);
+      return slot;
+    } catch (thrown) {
+      signal.throwIfAborted();
+      const error = refusal(thrown, target.fleet);
+      if (error.code === 'overloaded') observer?.refused(target.fleet);
+      throw error;
+    }
+  }
+
+  async function* generate(
+    request: GenerationRequest,
+    { signal, streamed }: ModelCall,
+  ): AsyncGenerator<GenerationEvent> {
+    signal.throwIfAborted();
+    const asked = slotRequestOf(request);
+    const onUsage = ({ inputTokens }: { inputTokens: number }) =>
+      slots.learn(asked.model, asked.prompt.bytes, inputTokens);
+    const failedOn = new Set<string>();
+    let failure: UpstreamError | undefined;
+    let suspicious = true;
+    for (;;) {
+      const slot = await acquire(asked, signal, failedOn).catch((thrown: unknown) => {
+        // Why the others failed says more than that there are no more.
+        throw signal.aborted ? thrown : (failure ?? thrown);
+      });
+      const answer = callWorker(slot, endpointAt(slot.worker.url), request, {
+        signal,
+        stallMs: fleet.stallMs,
+        onUsage,
+      });
+      let begun = false;
+      try {
+        if (!streamed) return yield* await whole(answer);
+        for await (const event of answer) {
+          begun = true;
+          yield event;
+        }
+        return;
+      } catch (thrown) {
+        if (!(thrown instanceof WorkerFailure)) throw thrown;
+        const { error, ill, elsewhere } = thrown;
+        // What a second worker does as well is most likely the request's doing.
+        if (ill === 'surely' || (ill === 'perhaps' && suspicious)) {
+          observer?.suspected(slot, error);
+          await slots.suspect(slot.worker, error.upstream ?? error.code);
+        }
+        if (ill === 'perhaps') suspicious = false;
+        failure = error;
+        failedOn.add(slot.worker.id);
+        if (begun || !elsewhere || failedOn.size === MOST_WORKERS) throw error;
+      }
+    }
+  }
+
+  return { healsItself: true, generate };
+}
+
+async function whole(answer: AsyncIterable<GenerationEvent>): Promise<GenerationEvent[]> {
+  const events: GenerationEvent[] = [];
+  for await (const event of answer) events.push(event);
+  return events;
+}
+
+/** Why there is no slot. It was waited for already: what is left is another target. */
+function refusal(thrown: unknown, fleet: string): UpstreamError {
+  if (!(thrown instanceof LambentError)) {
+    const message = `The table of the fleet ${fleet} can't be reached`;
+    return new UpstreamError('upstream_unavailable', message, { recovery: 'again', cause: thrown });
+  }
+  const { code, message, retryAfterMs } = thrown;
+  const details = { recovery: 'elsewhere', cause: thrown } as const;
+  return new UpstreamError(code, message, retryAfterMs === undefined ? details : { ...details, retryAfterMs });
+}

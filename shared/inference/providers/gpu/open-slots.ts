@@ -1,0 +1,24 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleepFor } from 'node:timers/promises';
+import { createDynamoDBFleet } from '../../../fleet/dynamodb-fleet.ts';
+import { createSlots, type Slots } from '../../../fleet/leasing.ts';
+import { SLOT_SETTINGS } from '../../../fleet/settings.ts';
+import { createDynamoDBClient } from '../../../runtime/clients/dynamodb.ts';
+import type { Registry } from '../../registry.ts';
+
+/**
+ * What leases slots, as one function environment has it. Loaded when a target on a GPU worker is first used: the client that
+ * comes with it is what a cold start of chat would not want to read.
+ */
+export function openSlots(tableName: string, fleets: Registry['fleets']): Slots {
+  return createSlots(
+    {
+      store: createDynamoDBFleet(createDynamoDBClient(), { tableName }),
+      now: Date.now,
+      random: Math.random,
+      sleep: (ms, signal) => sleepFor(ms, undefined, { signal, ref: false }).catch(() => {}),
+      newId: () => randomUUID().replaceAll('-', '').slice(0, 12),
+    },
+    { ...SLOT_SETTINGS, fleets },
+  );
+}

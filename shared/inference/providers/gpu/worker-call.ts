@@ -1,0 +1,91 @@
+import type { Slot } from '../../../fleet/leasing.ts';
+import { toLambentError } from '../../../runtime/errors.ts';
+import type { GenerationEvent, GenerationRequest, Usage } from '../../generation.ts';
+import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
+import { isConnectionFailure } from '../openai-compatible/errors.ts';
+import { failureOf, lostLease, silence } from './failure.ts';
+
+export interface WorkerCall {
+  /** The caller's. */
+  readonly signal: AbortSignal;
+  /** Milliseconds without a token after which the worker is taken to hang. */
+  readonly stallMs: number;
+  /** Hears the usage of a whole answer. */
+  readonly onUsage: (usage: Usage) => void;
+}
+
+/** Kept connections that may turn out to be closed, one after the other, before their worker counts as gone. */
+const MOST_STALE = 2;
+
+/**
+ * Asks a leased worker and gives its slot back at the end, whatever that is. Always streamed: closing the connection
+ * stops the engine then, and its first token is seen.
+ * @param endpoint the model at the worker's address
+ * @throws WorkerFailure; the signal's reason
+ */
+export async function* callWorker(
+  slot: Slot,
+  endpoint: Model,
+  request: GenerationRequest,
+  { signal, stallMs, onUsage }: WorkerCall,
+): AsyncGenerator<GenerationEvent> {
+  const stalled = new AbortController();
+  let begun: Promise<void> | undefined;
+  try {
+    const call = { signal: AbortSignal.any([signal, slot.lost, stalled.signal]), streamed: true };
+    for await (const event of watched(answerOf(endpoint, request, call), stallMs, stalled)) {
+      begun ??= slot.begun();
+      if (event.type === 'finish') {
+        // Before it is told: the next request needn't wait until this one has been read to its end.
+        void slot.release();
+        if (event.usage !== undefined) onUsage(event.usage);
+      }
+      yield event;
+    }
+  } catch (thrown) {
+    signal.throwIfAborted();
+    if (slot.lost.aborted) throw lostLease(toLambentError(slot.lost.reason));
+    throw stalled.signal.aborted ? silence(stallMs, begun !== undefined) : failureOf(thrown);
+  } finally {
+    await Promise.all([begun, slot.release()]);
+  }
+}
+
+/** The worker's answer. A connection that was kept and is found closed says nothing of the worker: it is made anew. */
+async function* answerOf(
+  endpoint: Model,
+  request: GenerationRequest,
+  call: ModelCall,
+): AsyncGenerator<GenerationEvent> {
+  for (let stale = 0; ; stale += 1) {
+    try {
+      return yield* endpoint.generate(request, call);
+    } catch (thrown) {
+      if (stale === MOST_STALE || !isStale(thrown)) throw thrown;
+    }
+  }
+}
+
+/** What the transport says of a connection that was used before: nothing has come back, so nothing was generated. */
+function isStale(thrown: unknown): boolean {
+  return thrown instanceof UpstreamError && isConnectionFailure(thrown) && thrown.retryAfterMs === 0;
+}
+
+/** The same events; aborts `stalled` when one is waited for too long. Time that the reader takes doesn't count. */
+async function* watched<T>(events: AsyncIterable<T>, stallMs: number, stalled: AbortController): AsyncGenerator<T> {
+  const iterator = events[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const timer = setTimeout(() => stalled.abort(), stallMs);
+      try {
+        const next = await iterator.next();
+        if (next.done) return;
+        yield next.value;
+      } finally {
+        clearTimeout(timer);
+      }
+    }
+  } finally {
+    await iterator.return?.();
+  }
+}

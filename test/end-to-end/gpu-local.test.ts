@@ -1,0 +1,75 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createGuide } from '../../local/bedrock/guide.ts';
+import { type Cloud, startCloud } from '../../local/cloud.ts';
+import { startWorkers, type Workers } from '../../local/engine/workers.ts';
+import { discoverModels } from '../../local/models.ts';
+
+let stateDir: string;
+let gpuWorkers: Workers;
+let cloud: Cloud;
+let client: OpenAI;
+
+/** As `npm start` does. */
+beforeAll(async () => {
+  stateDir = await mkdtemp(join(tmpdir(), 'lambent-gpu-'));
+  gpuWorkers = await startWorkers({ count: 2 });
+  const env = { HOME: stateDir, OLLAMA_HOST: '127.0.0.1:1' };
+  const { file } = await discoverModels({ env, stateDir, gpuWorkers: gpuWorkers.workers });
+  const environment = { MODELS_FILE: file };
+  cloud = await startCloud({ stateDir, bedrock: createGuide(), environment, schedules: false, gpuWorkers });
+  client = new OpenAI({ baseURL: cloud.url, apiKey: 'sk-local', maxRetries: 0 });
+});
+
+afterAll(async () => {
+  await cloud.close();
+  await rm(stateDir, { recursive: true, force: true });
+});
+
+describe('the model gpu', () => {
+  const messages = [{ role: 'user' as const, content: 'What are you?' }];
+
+  test('answers whole, as soon as the cloud is ready', async () => {
+    const answer = await client.chat.completions.create({ model: 'gpu', messages });
+    expect(answer.choices[0]?.message.content).toMatch(/stand-in.*“What are you\?”$/);
+    expect(answer.usage?.completion_tokens).toBeGreaterThan(10);
+  });
+
+  test('answers as a stream', async () => {
+    const stream = await client.chat.completions.create({ model: 'gpu', messages, stream: true });
+    const texts: string[] = [];
+    for await (const { choices } of stream) texts.push(choices[0]?.delta.content ?? '');
+    expect(texts.join('')).toMatch(/stand-in/);
+    expect(texts.length).toBeGreaterThan(5);
+  });
+
+  test('answers a response', async () => {
+    const { output_text: text } = await client.responses.create({ model: 'gpu', input: 'What are you?' });
+    expect(text).toMatch(/stand-in/);
+  });
+
+  test('answers a response in the background, through the queue', async () => {
+    let response = await client.responses.create({ model: 'gpu', input: 'What are you?', background: true });
+    while (response.status === 'queued' || response.status === 'in_progress') {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      response = await client.responses.retrieve(response.id);
+    }
+    expect(response.status).toBe('completed');
+    expect(response.output_text).toMatch(/stand-in/);
+  });
+
+  test('is listed', async () => {
+    expect((await client.models.list()).data.map(({ id }) => id)).toContain('gpu');
+  });
+
+  test('goes on when a worker is killed', async () => {
+    process.kill(gpuWorkers.pid('gpu-1') ?? 0, 'SIGKILL');
+    const answers = await Promise.all(
+      [1, 2, 3, 4].map(() => client.chat.completions.create({ model: 'gpu', messages })),
+    );
+    for (const { choices } of answers) expect(choices[0]?.message.content).toMatch(/stand-in/);
+  });
+});

@@ -1,0 +1,105 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import OpenAI from 'openai';
+import { hurry } from '../../bench/chaos/hurry.ts';
+import { bundleFunctions } from '../../infra/bundle/build.ts';
+import { type Cloud, startCloud } from '../../local/cloud.ts';
+import type { Exchange } from '../../local/faults/proxy.ts';
+import type { FunctionProcess } from '../../local/lambda/runner.ts';
+import { createDynamoDBFleet } from '../../shared/fleet/dynamodb-fleet.ts';
+import type { Worker } from '../../shared/fleet/worker.ts';
+import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
+import type { Job } from '../../shared/jobs/job.ts';
+import { aWorker, FLEET, MODEL } from '../shared/fleet/fleets.ts';
+import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
+import { startUpstream } from '../upstreams/openai-upstream.ts';
+
+/** How many times as short leases, heartbeats and pauses are in these tests, all together. */
+const HURRY = 6;
+export const LEASE_MS = 45_000 / HURRY;
+export const HEARTBEAT_MS = 15_000 / HURRY;
+
+/** The running service with GPU workers on the wire: whole, but for its haste. */
+export interface GpuService extends AsyncDisposable {
+  readonly cloud: Cloud;
+  readonly client: OpenAI;
+  readonly workers: readonly GpuWorker[];
+  readonly job: (id: string) => Promise<Job | undefined>;
+  /** Workers with those of their leases that have not run out. */
+  fleet(): Promise<Worker[]>;
+  /** Registers all workers anew, with so many slots each. */
+  register(slots: number, size?: number): Promise<void>;
+  /** Processes of a function that are at work. */
+  busy(name: string): FunctionProcess[];
+  /** Hears every request to DynamoDB, SQS, KMS and S3 as it is carried out, before its sender does. */
+  onExchange(listener: ((exchange: Exchange) => void) | undefined): void;
+}
+
+/** Starts a service with the models `gpu`, and `helped`, which falls back to a hosted one. The sweep runs all the time. */
+export async function startGpuService(): Promise<GpuService> {
+  const open = new AsyncDisposableStack();
+  const folder = await mkdtemp(join(tmpdir(), 'lambent-gpu-'));
+  open.defer(() => rm(folder, { recursive: true, force: true }));
+  const upstream = open.use(await startUpstream());
+  const workers = [open.use(await startGpuWorker()), open.use(await startGpuWorker())];
+  const target = { provider: 'gpu', model: MODEL, fleet: FLEET };
+  const models = {
+    gpu: { targets: [target] },
+    helped: { targets: [target], fallbacks: ['hosted'] },
+    hosted: { targets: [{ provider: 'openai-compatible', model: 'hosted', baseUrl: upstream.baseUrl }] },
+  };
+  const file = join(folder, 'models.json');
+  await writeFile(file, JSON.stringify({ models, fleets: { [FLEET]: { stallMs: 2_000, waitMs: 2_000 } } }));
+  const bundlesDir = join(folder, 'bundles');
+  await bundleFunctions({ outDir: bundlesDir, models: file, plugins: [hurry(HURRY)] });
+  let listener: ((exchange: Exchange) => void) | undefined;
+  const cloud = await startCloud({
+    stateDir: join(folder, 'state'),
+    bundlesDir,
+    bedrock: async function* silent() {},
+    environment: { MODELS_FILE: file },
+    schedules: false,
+    faults: { seed: 1, onCarriedOut: (exchange) => listener?.(exchange) },
+  });
+  open.defer(() => cloud.close());
+  const client = new DynamoDBClient({
+    region: 'eu-west-1',
+    endpoint: cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+  });
+  open.defer(() => client.destroy());
+  const table = createDynamoDBFleet(client, { tableName: cloud.resources['FLEET_TABLE'] ?? '' });
+  const jobs = createDynamoDBStore(client, { tableName: cloud.resources['JOBS_TABLE'] ?? '' });
+  const sweeping = setInterval(() => void cloud.invoke('sweep', '{}').catch(() => {}), 1_000);
+  open.defer(() => clearInterval(sweeping));
+  let boots = 0;
+  return {
+    cloud,
+    workers,
+    client: new OpenAI({ baseURL: cloud.url, apiKey: 'sk-local', maxRetries: 0 }),
+    job: (id) => jobs.read('local', id),
+    async fleet() {
+      const view = await table.read(FLEET);
+      return view.workers.map((worker) => ({
+        ...worker,
+        leases: Object.fromEntries(Object.entries(worker.leases).filter(([, lease]) => lease.expiresAt > Date.now())),
+      }));
+    },
+    async register(slots, size = workers.length) {
+      boots += 1;
+      for (const [index, { url }] of workers.entries()) {
+        const id = `w${index + 1}`;
+        const { leases: _, ...worker } = aWorker({ id, url, slots, bootId: `boot-${boots}` });
+        if (index < size) await table.register(worker);
+        else await table.deregister(FLEET, id);
+      }
+    },
+    busy: (name) => cloud.processes().filter((each) => each.function === name && each.busy),
+    onExchange(next) {
+      listener = next;
+    },
+    [Symbol.asyncDispose]: () => open.disposeAsync(),
+  };
+}

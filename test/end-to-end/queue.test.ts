@@ -1,0 +1,71 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { responseIdOf } from '../../shared/jobs/message.ts';
+import { type Service, startService } from './service.ts';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
+
+let service: Service;
+let sqs: SQSClient;
+beforeAll(async () => {
+  service = await startService();
+  sqs = new SQSClient({
+    endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '',
+    region: 'eu-west-1',
+    credentials,
+  });
+});
+afterAll(async () => {
+  sqs.destroy();
+  await service[Symbol.asyncDispose]();
+});
+
+const completed = (id: string) =>
+  expect.poll(async () => (await service.client.responses.retrieve(id)).status, { timeout: 20_000 }).toBe('completed');
+
+describe('a program that only knows SQS', () => {
+  test('gets its answer on the reply queue that the laptop has for it', async () => {
+    const idempotencyKey = 'answer-me';
+    const body = { model: 'compatible', input: 'Hello' };
+    const message = { version: 1, type: 'generate', tenant: 'local', idempotencyKey, endpoint: '/v1/responses', body };
+    const { GENERATION_QUEUE_URL: QueueUrl, ANSWERS_REPLY_QUEUE_URL } = service.cloud.resources;
+    await sqs.send(
+      new SendMessageCommand({ QueueUrl, MessageBody: JSON.stringify({ ...message, replyTo: 'answers' }) }),
+    );
+    const { Messages = [] } = await sqs.send(
+      new ReceiveMessageCommand({ QueueUrl: ANSWERS_REPLY_QUEUE_URL, WaitTimeSeconds: 20 }),
+    );
+    const id = responseIdOf('local', idempotencyKey);
+    expect(JSON.parse(Messages[0]?.Body ?? '')).toMatchObject({ id, idempotencyKey, status: 'completed' });
+    await completed(id);
+  }, 30_000);
+
+  test('is shown how by docs/queue.md, whose sample runs as it is', async () => {
+    const page = await readFile(resolve(ROOT, 'docs/queue.md'), 'utf8');
+    const sample = /```js\n(.*?)```/s.exec(page)?.[1] ?? '';
+    const { endpoints, resources } = service.cloud;
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ['--input-type=module', '--eval', `${sample}\nconsole.log(id);`],
+      {
+        cwd: ROOT,
+        // What `source .local/env` sets.
+        env: {
+          ...endpoints,
+          ...resources,
+          AWS_REGION: 'eu-west-1',
+          AWS_ACCESS_KEY_ID: 'local',
+          AWS_SECRET_ACCESS_KEY: 'local',
+        },
+      },
+    );
+    const id = stdout.trim();
+    expect(id).toBe(responseIdOf('local', 'order-17'));
+    await completed(id);
+  }, 30_000);
+});

@@ -1,0 +1,160 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SendMessageCommand } from '@aws-sdk/client-sqs';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { listen } from '../../local/listen.ts';
+import { readBody } from '../../local/read-body.ts';
+import { createDynamoDBFleet } from '../../shared/fleet/dynamodb-fleet.ts';
+import { type FleetTables, startFleetTables } from '../shared/fleet/fleets.ts';
+import { aTask, type StandInEcs, startStandInEcs } from '../shared/fleet/stand-in-ecs.ts';
+import { type StandInEngine, startStandInEngine } from '../shared/fleet/stand-in-engine.ts';
+import { type Services, startServices } from '../shared/jobs/services.ts';
+import { aContext } from './functions.ts';
+
+const TICK = { source: 'aws.events', 'detail-type': 'Scheduled Event' };
+
+const open = new AsyncDisposableStack();
+let tables: FleetTables;
+let services: Services;
+let ecs: StandInEcs;
+let engine: StandInEngine;
+let tableName: string;
+let queueUrl: string;
+let fleet: (event: unknown) => Promise<unknown>;
+/** Of the GPU queue's event source mapping. */
+let maximumConcurrency = 2;
+const written: string[] = [];
+
+beforeAll(async () => {
+  [tables, services, ecs, engine] = await Promise.all([
+    startFleetTables(),
+    startServices(),
+    startStandInEcs(),
+    startStandInEngine(),
+  ]);
+  for (const part of [tables, services, ecs, engine]) open.use(part);
+  const folder = await mkdtemp(join(tmpdir(), 'lambent-fleet-'));
+  open.defer(() => rm(folder, { recursive: true }));
+  const lambda = await startLambda();
+  open.defer(() => lambda.close());
+  [tableName, queueUrl] = await Promise.all([tables.newTable(), services.newQueue()]);
+  await writeFile(join(folder, 'models.json'), JSON.stringify(registry()));
+  const environment = {
+    AWS_REGION: 'eu-west-1',
+    AWS_ACCESS_KEY_ID: 'test',
+    AWS_SECRET_ACCESS_KEY: 'test',
+    AWS_ENDPOINT_URL_DYNAMODB: tables.url,
+    AWS_ENDPOINT_URL_SQS: services.urls.sqs,
+    AWS_ENDPOINT_URL_ECS: ecs.url,
+    AWS_ENDPOINT_URL_LAMBDA: `http://127.0.0.1:${lambda.port}`,
+    FLEET_TABLE: tableName,
+    GPU_QUEUE_URL: queueUrl,
+    GPU_MAPPING_ID: 'mapping',
+    GPU_BATCH_SIZE: '4',
+    MODELS_FILE: join(folder, 'models.json'),
+    LOG_LEVEL: 'error',
+  };
+  for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+    written.push(String(text));
+    return true;
+  });
+  const { handler } = await import('../../functions/fleet.ts');
+  fleet = (event) => Promise.resolve(Reflect.apply(handler, undefined, [event, aContext()]));
+}, 60_000);
+afterAll(async () => {
+  vi.restoreAllMocks();
+  vi.unstubAllEnvs();
+  await open.disposeAsync();
+});
+beforeEach(() => void written.splice(0));
+
+/** A fleet of listed machines, and one of ECS. */
+function registry(): object {
+  const target = { provider: 'gpu', model: 'Qwen/Qwen3-8B' };
+  return {
+    models: { listed: { targets: [{ ...target, fleet: 'listed' }] }, ecs: { targets: [{ ...target, fleet: 'ecs' }] } },
+    fleets: {
+      listed: { slots: 16, workers: [{ id: 'w1', url: engine.url }] },
+      ecs: { slots: 16, ecs: { cluster: 'gpu', service: 'qwen', port: Number(new URL(engine.url).port) } },
+    },
+  };
+}
+
+/** Lambda's API, as far as it is about the one mapping. */
+async function startLambda() {
+  const server = createServer(async (request, response) => {
+    const body = String(await readBody(request, 10_000));
+    if (request.method === 'PUT') maximumConcurrency = JSON.parse(body).ScalingConfig.MaximumConcurrency;
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ UUID: 'mapping', ScalingConfig: { MaximumConcurrency: maximumConcurrency } }));
+  });
+  return listen(server, { port: 0 });
+}
+
+const store = () => createDynamoDBFleet(tables.client, { tableName });
+const workersOf = async (name: string) => (await store().read(name)).workers;
+
+/** What was published of a fleet, by the metrics' names. */
+function published(name: string): Record<string, unknown> {
+  const lines = written.filter((line) => line.startsWith('{"_aws"')).map((line) => JSON.parse(line));
+  return lines.find((line) => line.Fleet === name) ?? {};
+}
+
+test('registers the workers, says what fleets need, and lets dispatchers have their slots', async () => {
+  await fleet(TICK);
+  expect(await workersOf('listed')).toMatchObject([{ id: 'w1', state: 'ready', slots: 16 }]);
+  expect(published('listed')).toMatchObject({ ReadyWorkers: 1, FreeSlots: 16, NeededWorkers: 0, BacklogTokens: 0 });
+  expect(published('ecs')).toMatchObject({ ReadyWorkers: 0, NeededWorkers: 0 });
+  // Three quarters of 16 slots, four messages each.
+  expect(maximumConcurrency).toBe(3);
+  expect(ecs.service.desiredCount).toBe(0);
+});
+
+test('asks for the first worker of a fleet for which something waits', async () => {
+  await services.sqs.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: '{}' }));
+  await fleet(TICK);
+  expect(published('ecs')).toMatchObject({ WaitingRequests: 1, NeededWorkers: 1 });
+  expect(ecs.service.desiredCount).toBe(1);
+  ecs.service.desiredCount = 1;
+  await fleet(TICK);
+  expect(ecs.asked.filter((operation) => operation === 'UpdateService')).toHaveLength(1);
+  await services.messagesOf(queueUrl);
+});
+
+test('registers a task as soon as ECS tells that it runs, and drains it as soon as EC2 warns', async () => {
+  const task = aTask('t1');
+  ecs.tasks.set(task.taskArn, task);
+  ecs.instances.set(task.containerInstanceArn, 'i-0abc');
+  const startedAt = new Date(task.startedAt * 1_000).toISOString();
+  await fleet({ source: 'aws.ecs', 'detail-type': 'ECS Task State Change', detail: { ...task, startedAt } });
+  expect(await workersOf('ecs')).toMatchObject([{ id: 't1', state: 'ready', instance: 'i-0abc' }]);
+  await fleet({
+    source: 'aws.ec2',
+    'detail-type': 'EC2 Spot Instance Interruption Warning',
+    detail: { 'instance-id': 'i-0abc', 'instance-action': 'terminate' },
+  });
+  expect(await workersOf('ecs')).toMatchObject([{ state: 'draining', stateReason: 'spot interruption' }]);
+});
+
+test("dispatchers' concurrency follows the slots of workers that are ready", async () => {
+  await fleet({ type: 'drain', fleet: 'listed', worker: 'w1' });
+  await fleet(TICK);
+  expect(maximumConcurrency).toBe(2);
+  await fleet({ type: 'undrain', fleet: 'listed', worker: 'w1' });
+  await fleet(TICK);
+  expect(maximumConcurrency).toBe(3);
+});
+
+test('shows an operator its workers', async () => {
+  expect(await fleet({ type: 'show', fleet: 'listed' })).toEqual([
+    { worker: 'w1', state: 'ready', url: engine.url, models: ['Qwen/Qwen3-8B'], slots: 16, leases: 0 },
+  ]);
+  await expect(fleet({ type: 'show', fleet: 'none' })).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('refuses an event of nobody', async () => {
+  await expect(fleet({ hello: 'there' })).rejects.toMatchObject({ code: 'invalid_value' });
+});

@@ -1,0 +1,58 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { promptPrefixes } from '../../../../../shared/fleet/prompt.ts';
+import type { Message } from '../../../../../shared/inference/generation.ts';
+import { canonicalPrompt } from '../../../../../shared/inference/providers/gpu/canonical-prompt.ts';
+import { aRequest } from '../../requests.ts';
+
+const user = (text: string): Message => ({ role: 'user', content: [{ type: 'text', text }] });
+const assistant = (text: string): Message => ({ role: 'assistant', content: [{ type: 'text', text }] });
+const textOf = (changes: Parameters<typeof aRequest>[0]) => [...canonicalPrompt(aRequest(changes))].join('');
+
+const messages = fc.array(
+  fc
+    .record({ role: fc.constantFrom(user, assistant), text: fc.string({ maxLength: 600 }) })
+    .map(({ role, text }) => role(text)),
+  { maxLength: 6 },
+);
+
+test('a conversation that goes on begins as it did before', () => {
+  fc.assert(
+    fc.property(messages, messages, (before, after) => {
+      expect(textOf({ messages: [...before, ...after] }).startsWith(textOf({ messages: before }))).toBe(true);
+    }),
+  );
+});
+
+test('two prompts of the same text are the same only if they are the same', () => {
+  const one = textOf({ messages: [user('a'), assistant('b')] });
+  expect(textOf({ messages: [assistant('a'), user('b')] })).not.toBe(one);
+  expect(textOf({ messages: [user('a'), assistant('c')] })).not.toBe(one);
+  expect(textOf({ messages: [user('a'), assistant('b')], temperature: 1, conversationKey: 'other' })).toBe(one);
+});
+
+test('tools come first, as in templates: another set of them shares nothing', () => {
+  const tool = (name: string) => ({ name, parameters: {}, strict: false });
+  const system: Message = { role: 'system', content: [{ type: 'text', text: 'x'.repeat(2_000) }] };
+  const prefixesOf = (names: string[]) =>
+    promptPrefixes(canonicalPrompt(aRequest({ tools: names.map(tool), messages: [system] })), {
+      tenant: 'acme',
+      model: 'm',
+      salt: 's',
+    }).prefixes;
+  expect(prefixesOf(['a'])).toEqual(prefixesOf(['a']));
+  const [one] = prefixesOf(['a']);
+  const [other] = prefixesOf(['b']);
+  expect(one?.hash).not.toBe(other?.hash);
+});
+
+test('an image counts as its digest, and earlier reasoning not at all', () => {
+  const image = { type: 'image', mediaType: 'image/png', base64: 'A'.repeat(100_000), param: 'messages[0]' } as const;
+  const withImage = textOf({ messages: [{ role: 'user', content: [image] }] });
+  expect(withImage.length).toBeLessThan(200);
+  expect(textOf({ messages: [{ role: 'user', content: [{ ...image, base64: 'B' }] }] })).not.toBe(withImage);
+  const thought = { type: 'reasoning', text: 'hm' } as const;
+  expect(textOf({ messages: [{ role: 'assistant', content: [thought, { type: 'text', text: 'yes' }] }] })).toBe(
+    textOf({ messages: [assistant('yes')] }),
+  );
+});

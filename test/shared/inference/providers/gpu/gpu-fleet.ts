@@ -1,0 +1,109 @@
+import { setTimeout as sleepFor } from 'node:timers/promises';
+import { createDynamoDBFleet } from '../../../../../shared/fleet/dynamodb-fleet.ts';
+import { createSlots } from '../../../../../shared/fleet/leasing.ts';
+import { SLOT_SETTINGS } from '../../../../../shared/fleet/settings.ts';
+import type { Tier, Worker } from '../../../../../shared/fleet/worker.ts';
+import type { GenerationEvent, GenerationRequest } from '../../../../../shared/inference/generation.ts';
+import type { Model } from '../../../../../shared/inference/model.ts';
+import { createGpuModel, type GpuOptions } from '../../../../../shared/inference/providers/gpu/gpu.ts';
+import { type GpuWorker, startGpuWorker } from '../../../../upstreams/gpu-worker.ts';
+import { aWorker, FLEET, type FleetTables, MODEL } from '../../../fleet/fleets.ts';
+import { aRequest } from '../../requests.ts';
+
+/** Milliseconds without a token after which a worker of these tests hangs. */
+export const STALL_MS = 150;
+export const HEARTBEAT_MS = 100;
+export const TARGET = { provider: 'gpu', model: MODEL, fleet: FLEET, weight: 1 } as const;
+
+/** A fleet in a real table, of workers on the wire, `w1`, `w2`… */
+export interface GpuFleet extends AsyncDisposable {
+  readonly workers: readonly GpuWorker[];
+  readonly table: ReturnType<typeof createDynamoDBFleet>;
+  readonly options: GpuOptions;
+  model(tier?: Tier, fleet?: Partial<GpuOptions['fleet']>): Model;
+  worker(id: string): Promise<Worker | undefined>;
+  /** Ids of the workers that hold leases, once for each of them. */
+  leases(): Promise<string[]>;
+  states(): Promise<string[]>;
+  /** Says that a worker has started anew, or is something else now. */
+  register(id: string, changes: Partial<Worker>): Promise<void>;
+}
+
+export async function startGpuFleet(
+  tables: FleetTables,
+  size: number,
+  described: Partial<Worker> = {},
+): Promise<GpuFleet> {
+  const table = createDynamoDBFleet(tables.client, { tableName: await tables.newTable() });
+  const workers = await Promise.all(Array.from({ length: size }, () => startGpuWorker()));
+  const register = async (id: string, changes: Partial<Worker>): Promise<void> => {
+    const url = workers[Number(id.slice(1)) - 1]?.url ?? '';
+    const { leases: _, ...worker } = aWorker({ id, url, ...described, ...changes });
+    await table.register(worker);
+  };
+  for (const index of workers.keys()) await register(`w${index + 1}`, {});
+  const slots = createSlots(
+    {
+      store: table,
+      now: Date.now,
+      // Those that cost the same are taken in their order.
+      random: () => 0.5,
+      sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
+      newId: () => `lease-${Math.random().toString(36).slice(2)}`,
+    },
+    {
+      ...SLOT_SETTINGS,
+      fleets: { [FLEET]: { reserve: 0.25, waitMs: 150 } },
+      heartbeatMs: HEARTBEAT_MS,
+      leaseMs: 4 * HEARTBEAT_MS,
+      batchWaitMs: 100,
+    },
+  );
+  const options: GpuOptions = {
+    fleet: { engine: 'vllm', apiKey: undefined, stallMs: STALL_MS },
+    tier: 'interactive',
+    slots,
+    maxOutputTokens: 1_000,
+    secret: async () => '',
+  };
+  const view = async () => (await table.read(FLEET)).workers;
+  return {
+    workers,
+    table,
+    options,
+    register,
+    model: (tier = 'interactive', fleet = {}) =>
+      createGpuModel(TARGET, { ...options, tier, fleet: { ...options.fleet, ...fleet } }),
+    worker: async (id) => (await view()).find((worker) => worker.id === id),
+    leases: async () => (await view()).flatMap(({ id, leases }) => Object.keys(leases).map(() => id)),
+    states: async () => (await view()).map(({ state }) => state),
+    async [Symbol.asyncDispose]() {
+      for (const worker of workers) await worker[Symbol.asyncDispose]();
+    },
+  };
+}
+
+export interface AskOptions {
+  readonly streamed?: boolean;
+  readonly signal?: AbortSignal;
+  readonly request?: Partial<GenerationRequest>;
+  /** Hears each event. */
+  readonly onEvent?: (event: GenerationEvent, index: number) => unknown;
+}
+
+/** Asks and reads to the end: the text, or what was thrown with the text before it. */
+export async function ask(model: Model, options: AskOptions = {}): Promise<{ text: string; error?: unknown }> {
+  const { streamed = true, signal = new AbortController().signal, request = {}, onEvent } = options;
+  let text = '';
+  let index = 0;
+  try {
+    for await (const event of model.generate(aRequest(request), { signal, streamed })) {
+      if (event.type === 'text') text += event.text;
+      await onEvent?.(event, index);
+      index += 1;
+    }
+    return { text };
+  } catch (error) {
+    return { text, error };
+  }
+}

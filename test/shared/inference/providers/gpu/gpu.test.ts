@@ -1,0 +1,390 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { LambentError } from '../../../../../shared/runtime/errors.ts';
+import type { GpuWorker } from '../../../../upstreams/gpu-worker.ts';
+import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
+import { aLease, anAsk, FLEET, type FleetTables, startFleetTables } from '../../../fleet/fleets.ts';
+import { ask, type GpuFleet, HEARTBEAT_MS, STALL_MS, startGpuFleet } from './gpu-fleet.ts';
+
+const WHOLE = 't0 t1 t2 ';
+
+let tables: FleetTables;
+let fleet: GpuFleet;
+let w1: GpuWorker;
+let w2: GpuWorker;
+let w3: GpuWorker;
+beforeAll(async () => {
+  tables = await startFleetTables();
+});
+afterAll(() => tables[Symbol.asyncDispose]());
+beforeEach(async () => {
+  fleet = await startGpuFleet(tables, 3);
+  [w1, w2, w3] = fleet.workers as [GpuWorker, GpuWorker, GpuWorker];
+});
+afterEach(async () => {
+  expect(await fleet.leases()).toEqual([]);
+  await fleet[Symbol.asyncDispose]();
+});
+
+const asked = () => fleet.workers.map(({ served }) => served.length);
+
+describe('a call', () => {
+  test('holds a slot of one worker while it is answered, whose prompt is pending until the first token', async () => {
+    w1.behave({ tokens: 3, tokenMs: 50 });
+    const pending: number[] = [];
+    const look = async () => {
+      const { leases = {} } = (await fleet.worker('w1')) ?? {};
+      pending.push(...Object.values(leases).map(({ pendingTokens }) => pendingTokens));
+    };
+    const asking = ask(fleet.model(), { onEvent: async (_event, index) => index === 1 && (await look()) });
+    await sleep(30);
+    await look();
+    expect((await asking).text).toBe(WHOLE);
+    expect(pending).toEqual([expect.toSatisfy((tokens: number) => tokens > 0), 0]);
+    expect(asked()).toEqual([1, 0, 0]);
+  });
+
+  test('has given its slot back when its end is told', async () => {
+    const leases: string[][] = [];
+    const look = async ({ type }: { type: string }) => {
+      await sleep(20);
+      if (type === 'finish') leases.push(await fleet.leases());
+    };
+    await ask(fleet.model(), { onEvent: look });
+    expect(leases).toEqual([[]]);
+  });
+
+  test('always streams, so that closing its connection stops the engine', async () => {
+    expect((await ask(fleet.model(), { streamed: false })).text).toBe(WHOLE);
+    expect(w1.served[0]?.body).toMatchObject({ stream: true, model: 'Qwen/Qwen3-8B' });
+  });
+
+  test.each([
+    ['vllm', { priority: 0 }, { priority: 1 }],
+    ['sglang', { priority: 1 }, { priority: 0 }],
+  ] as const)('tells %s whose turn it is and whose cache, without naming the tenant', async (engine, chat, job) => {
+    await ask(fleet.model('interactive', { engine }));
+    await ask(fleet.model('batch', { engine }));
+    await ask(fleet.model('interactive', { engine }), { request: { tenant: 'other' } });
+    const [first, second, third] = fleet.workers.flatMap(({ served }) => served.map(({ body }) => body));
+    expect(first).toMatchObject(chat);
+    expect(second).toMatchObject(job);
+    expect(first?.['cache_salt']).toBe(second?.['cache_salt']);
+    expect(third?.['cache_salt']).toEqual(expect.any(String));
+    expect(third?.['cache_salt']).not.toBe(first?.['cache_salt']);
+    expect(JSON.stringify([first, second])).not.toContain('acme');
+  });
+
+  test('tells a caller who passes fields on nothing of another: ours win', async () => {
+    await ask(fleet.model(), { request: { unknown: { cache_salt: 'theirs', priority: -5, top_k: 3 } } });
+    expect(w1.served[0]?.body).toMatchObject({ priority: 0, top_k: 3 });
+    expect(w1.served[0]?.body['cache_salt']).not.toBe('theirs');
+  });
+
+  test('does without a field that the engine refuses, and remembers it', async () => {
+    w1.behave(({ priority }) =>
+      priority === undefined ? {} : { status: 400, message: 'Got priority 1 but Priority scheduling is not enabled.' },
+    );
+    const model = fleet.model('batch');
+    expect((await ask(model)).text).toBe(WHOLE);
+    expect((await ask(model)).text).toBe(WHOLE);
+    expect(w1.served.map(({ body }) => body['priority'])).toEqual([1, undefined, undefined]);
+    expect(w1.served[2]?.body).toHaveProperty('cache_salt');
+  });
+});
+
+describe('a worker that fails before its first token', () => {
+  test.each([true, false])(
+    'and refuses connections is suspect, and another answers (streamed: %s)',
+    async (streamed) => {
+      await w1.kill();
+      expect((await ask(fleet.model(), { streamed })).text).toBe(WHOLE);
+      expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
+      expect(asked()).toEqual([0, 1, 0]);
+    },
+  );
+
+  test('and is gone with its machine, so that nobody refuses, is suspect within seconds, and another answers', async () => {
+    using silent = await startSilentAddress();
+    await fleet.register('w1', { url: silent.url });
+    const startedAt = performance.now();
+    expect((await ask(fleet.model('interactive', { stallMs: 20_000 }))).text).toBe(WHOLE);
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
+  });
+
+  test('and breaks the connection is suspect, and another answers', async () => {
+    w1.behave({ cutAfter: 0 });
+    expect((await ask(fleet.model())).text).toBe(WHOLE);
+    expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
+  });
+
+  test('and hangs is suspect after a while, and another answers', async () => {
+    w1.behave({ hangAfter: 0 });
+    const startedAt = performance.now();
+    expect((await ask(fleet.model())).text).toBe(WHOLE);
+    expect(performance.now() - startedAt).toBeGreaterThan(STALL_MS * 0.9);
+    expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
+  });
+
+  test('and loads its model is suspect, and another answers', async () => {
+    w1.behave({ status: 503, message: 'Loading model' });
+    expect((await ask(fleet.model())).text).toBe(WHOLE);
+    expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
+  });
+
+  test.each([429, 500, 404])('and answers %i is well, and another answers', async (status) => {
+    w1.behave({ status });
+    expect((await ask(fleet.model())).text).toBe(WHOLE);
+    expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+  });
+
+  test('as a second one did is not suspect: it is the request that does it', async () => {
+    for (const worker of fleet.workers) worker.behave({ hangAfter: 0 });
+    const { error } = await ask(fleet.model());
+    expect(error).toMatchObject({ code: 'upstream_timeout', recovery: 'elsewhere' });
+    expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
+    expect(asked()).toEqual([1, 1, 1]);
+  });
+
+  test('is no reason to try them all', async () => {
+    await using larger = await startGpuFleet(tables, 5);
+    for (const worker of larger.workers) worker.behave({ status: 500 });
+    expect((await ask(larger.model())).error).toMatchObject({ code: 'upstream_unavailable', recovery: 'elsewhere' });
+    expect(larger.workers.map(({ served }) => served.length)).toEqual([1, 1, 1, 0, 0]);
+  });
+
+  test('and is the only one says itself why', async () => {
+    for (const id of ['w2', 'w3']) await fleet.table.deregister(FLEET, id);
+    w1.behave({ status: 500 });
+    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_unavailable', recovery: 'elsewhere' });
+    expect(asked()).toEqual([1, 0, 0]);
+  });
+
+  test('by refusing what it was asked has the last word', async () => {
+    w1.behave({ status: 400, message: 'temperature must be below 2' });
+    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_rejected', recovery: 'never' });
+    expect(asked()).toEqual([1, 0, 0]);
+    expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+  });
+});
+
+describe('a worker that fails in the middle', () => {
+  test.each([
+    ['is killed', { tokens: 100, tokenMs: 20 }, async () => w1.kill()],
+    ['breaks the connection', { cutAfter: 2 }, async () => {}],
+    ['hangs', { hangAfter: 2 }, async () => {}],
+  ])('and %s cuts a stream, and is suspect', async (_name, conduct, harm) => {
+    w1.behave(conduct);
+    const { text, error } = await ask(fleet.model(), { onEvent: (_event, index) => index === 1 && harm() });
+    expect(text).toMatch(/^t0 /);
+    expect(error).toMatchObject({ code: 'upstream_cut' });
+    expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
+    expect(asked()).toEqual([1, 0, 0]);
+  });
+
+  test('costs who waits for a whole answer nothing but time', async () => {
+    w1.behave({ cutAfter: 2 });
+    expect(await ask(fleet.model(), { streamed: false })).toEqual({ text: WHOLE });
+    expect(asked()).toEqual([1, 1, 0]);
+  });
+
+  test('stays alone: the next call goes to another at once', async () => {
+    w1.behave({ cutAfter: 2 });
+    await ask(fleet.model());
+    expect((await ask(fleet.model())).text).toBe(WHOLE);
+    expect(asked()).toEqual([1, 1, 0]);
+  });
+});
+
+describe('a worker that starts anew at the same address', () => {
+  test('between two calls is asked as before: a closed connection that was kept says nothing of it', async () => {
+    const model = fleet.model();
+    await ask(model);
+    await w1.kill();
+    await w1.restart();
+    expect((await ask(model)).text).toBe(WHOLE);
+    expect(asked()).toEqual([2, 0, 0]);
+    expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+  });
+
+  test('ends the calls that it had before: their leases are lost', async () => {
+    w1.behave({ tokens: 1_000, tokenMs: 10 });
+    const startedAt = performance.now();
+    const { error } = await ask(fleet.model(), {
+      onEvent: async (_event, index) => index === 2 && (await fleet.register('w1', { bootId: 'boot-2' })),
+    });
+    expect(error).toMatchObject({ code: 'upstream_cut' });
+    expect(performance.now() - startedAt).toBeLessThan(STALL_MS + 3 * HEARTBEAT_MS);
+    expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+  });
+
+  test('before its first token lets another answer', async () => {
+    w1.behave({ tokens: 1, tokenMs: 5_000 });
+    const asking = ask(fleet.model('interactive', { stallMs: 10_000 }));
+    await sleep(50);
+    await fleet.table.deregister(FLEET, 'w1');
+    expect((await asking).text).toBe(WHOLE);
+    expect(asked()).toEqual([1, 1, 0]);
+  });
+});
+
+describe('a worker that drains', () => {
+  test('ends what it has, and gets nothing new', async () => {
+    w1.behave({ tokens: 20, tokenMs: 10 });
+    const model = fleet.model();
+    const running = ask(model);
+    while (asked()[0] === 0) await sleep(5);
+    await fleet.table.setState(FLEET, 'w1', 'boot-1', { state: 'draining', reason: 'spot', at: Date.now() });
+    expect((await ask(model)).text).toBe(WHOLE);
+    expect((await running).text).toContain('t19');
+    expect(asked()).toEqual([1, 1, 0]);
+  });
+
+  test('and dies goes on to drain', async () => {
+    w1.behave({ tokens: 100, tokenMs: 10 });
+    const running = ask(fleet.model());
+    await sleep(50);
+    await fleet.table.setState(FLEET, 'w1', 'boot-1', { state: 'draining', reason: 'spot', at: Date.now() });
+    await w1.kill();
+    expect((await running).error).toMatchObject({ code: 'upstream_cut' });
+    expect(await fleet.states()).toEqual(['draining', 'ready', 'ready']);
+  });
+});
+
+test('a slow worker is let be, and others are preferred while it works', async () => {
+  w1.behave({ tokens: 5, tokenMs: STALL_MS * 0.6 });
+  const model = fleet.model();
+  const slow = ask(model);
+  await sleep(30);
+  for (let count = 0; count < 4; count += 1) await ask(model, { request: { conversationKey: String(count) } });
+  expect(asked()[0]).toBe(1);
+  expect((await slow).text).toBe('t0 t1 t2 t3 t4 ');
+  expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+});
+
+describe('an abort', () => {
+  test.each([
+    ['a cancel', new LambentError('overloaded', 'cancelled')],
+    ['a deadline', new LambentError('deadline_exceeded', 'too late')],
+  ])('by %s closes the connection at once, and gives the slot back', async (_name, reason) => {
+    w1.behave({ tokens: 1_000, tokenMs: 5 });
+    const abort = new AbortController();
+    let abortedAt = Number.POSITIVE_INFINITY;
+    const { error } = await ask(fleet.model(), {
+      signal: abort.signal,
+      onEvent: (_event, index) => {
+        if (index !== 5) return;
+        abortedAt = performance.now();
+        abort.abort(reason);
+      },
+    });
+    expect(error).toBe(reason);
+    await sleep(100);
+    expect(w1.tokensAfter(abortedAt + 50)).toBe(0);
+    expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+  });
+
+  test('before the first token does too', async () => {
+    w1.behave({ tokens: 1_000, tokenMs: 100 });
+    const abort = new AbortController();
+    const asking = ask(fleet.model(), { signal: abort.signal });
+    await sleep(50);
+    abort.abort(new LambentError('deadline_exceeded', 'too late'));
+    expect((await asking).error).toMatchObject({ code: 'deadline_exceeded' });
+    await sleep(200);
+    expect(w1.tokensAfter(0)).toBe(0);
+    expect(asked()).toEqual([1, 0, 0]);
+  });
+
+  test('while a slot is waited for ends the wait', async () => {
+    for (const id of ['w1', 'w2', 'w3']) await fleet.table.deregister(FLEET, id);
+    const abort = new AbortController();
+    setTimeout(() => abort.abort(new LambentError('deadline_exceeded', 'too late')), 30);
+    const startedAt = performance.now();
+    expect((await ask(fleet.model(), { signal: abort.signal })).error).toMatchObject({ code: 'deadline_exceeded' });
+    expect(performance.now() - startedAt).toBeLessThan(120);
+  });
+
+  test('by a reader who leaves closes the connection and gives the slot back', async () => {
+    w1.behave({ tokens: 1_000, tokenMs: 5 });
+    await expect(
+      (async () => {
+        const { error } = await ask(fleet.model(), {
+          onEvent: (_event, index) => {
+            if (index === 3) throw new Error('gone');
+          },
+        });
+        throw error;
+      })(),
+    ).rejects.toThrow('gone');
+    await sleep(50);
+    const before = w1.tokensAfter(0);
+    await sleep(50);
+    expect(w1.tokensAfter(0)).toBe(before);
+  });
+});
+
+describe('when all slots are taken', () => {
+  const take = (id: string, count: number, expiresInMs: number) =>
+    Promise.all(
+      Array.from({ length: count }, (_, index) =>
+        fleet.table.lease(
+          FLEET,
+          id,
+          anAsk({ id: `${id}-${index}`, lease: aLease({ expiresAt: Date.now() + expiresInMs }), now: Date.now() }),
+        ),
+      ),
+    );
+  const takeAll = async (count: number, expiresInMs = 60_000) => {
+    for (const id of ['w1', 'w2', 'w3']) await take(id, count, expiresInMs);
+  };
+  const freeAll = async () => {
+    for (const [id, { leases = {} } = {}] of await Promise.all(
+      ['w1', 'w2', 'w3'].map(async (id) => [id, await fleet.worker(id)] as const),
+    )) {
+      for (const lease of Object.keys(leases)) await fleet.table.release(FLEET, id, lease);
+    }
+  };
+
+  test('a call is refused after a while, with the time after which to come again', async () => {
+    await takeAll(4);
+    const { error } = await ask(fleet.model());
+    expect(error).toMatchObject({ code: 'overloaded', recovery: 'elsewhere', retryAfterMs: expect.any(Number) });
+    await freeAll();
+  });
+
+  test('batch work leaves the reserve, which interactive work uses', async () => {
+    await takeAll(3);
+    expect((await ask(fleet.model('batch'))).error).toMatchObject({ code: 'overloaded' });
+    expect((await ask(fleet.model('interactive'))).text).toBe(WHOLE);
+    await freeAll();
+  });
+
+  test('a call gets the first that comes free', async () => {
+    await takeAll(4);
+    const asking = ask(fleet.model());
+    await sleep(50);
+    await fleet.table.release(FLEET, 'w2', 'w2-0');
+    expect((await asking).text).toBe(WHOLE);
+    expect(asked()).toEqual([0, 1, 0]);
+    await freeAll();
+  });
+
+  test('those of the dead come back when their leases have run out', async () => {
+    await takeAll(4, 80);
+    expect((await ask(fleet.model())).text).toBe(WHOLE);
+    await freeAll();
+  });
+});
+
+test('a table that can not be reached is an outage, not a fault of the request', async () => {
+  const { slots } = fleet.options;
+  const broken = { ...slots, acquire: () => Promise.reject(new Error('ECONNREFUSED')) };
+  const { createGpuModel } = await import('../../../../../shared/inference/providers/gpu/gpu.ts');
+  const { TARGET } = await import('./gpu-fleet.ts');
+  const model = createGpuModel(TARGET, { ...fleet.options, slots: broken });
+  expect((await ask(model)).error).toMatchObject({ code: 'upstream_unavailable' });
+  expect(w3.served).toEqual([]);
+  expect(w2.served).toEqual([]);
+});

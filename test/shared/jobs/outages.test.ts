@@ -1,0 +1,96 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { FAULTS, type FaultProxy, startFaultProxy } from '../../../local/faults/proxy.ts';
+import { UpstreamError } from '../../../shared/inference/model.ts';
+import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
+import { createEventLog } from '../../../shared/jobs/event-log.ts';
+import { runJob } from '../../../shared/jobs/worker.ts';
+import type { ErrorCode } from '../../../shared/runtime/errors.ts';
+import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
+import { createMemoryBlobs } from './memory-blobs.ts';
+import { aVault, type Services, startServices } from './services.ts';
+
+let services: Services;
+let proxy: FaultProxy;
+let client: DynamoDBClient;
+beforeAll(async () => {
+  services = await startServices();
+  proxy = await startFaultProxy({ service: 'dynamodb', target: services.urls.dynamodb, random: () => 0 });
+  client = new DynamoDBClient({
+    region: 'eu-west-1',
+    endpoint: proxy.url,
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    maxAttempts: 1,
+  });
+});
+afterAll(async () => {
+  client.destroy();
+  await proxy.close();
+  await services[Symbol.asyncDispose]();
+});
+
+/** How long a table that is away makes a worker wait between two tries. */
+const STORE_PAUSE_MS = 2_000;
+
+/** A worker with a job in DynamoDB, which is away from the moment on at which the model fails, for three tries. */
+async function anAttempt(fault: (typeof FAULTS)[number], code: ErrorCode) {
+  const jobs = createDynamoDBStore(client, { tableName: await services.newTable(), now: () => START });
+  const blobs = createMemoryBlobs();
+  const vault = aVault();
+  const bodies = createBodies(vault, blobs);
+  const { tenant, id, expiresAt } = aJob();
+  await jobs.create(aJob({ input: await bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, anInput()) }));
+  const sent: string[] = [];
+  let pauses = 0;
+  const outcome = await runJob(
+    { tenant, id },
+    {
+      jobs,
+      bodies,
+      events: createEventLog(vault, blobs),
+      queue: { send: async (pointer) => void sent.push(pointer.id) },
+      router: {
+        async generate() {
+          proxy.set({ [fault]: 1 });
+          throw new UpstreamError(code, code, { recovery: 'again' });
+        },
+      },
+      listeners: {},
+      fingerprint: () => 'fp',
+      ids: () => 'worker',
+      random: () => 1,
+      onError: () => {},
+      now: () => START,
+      async sleep(ms, signal) {
+        if (ms !== STORE_PAUSE_MS) return new Promise((resolve) => signal.addEventListener('abort', () => resolve()));
+        pauses += 1;
+        if (pauses === 3) proxy.set({});
+      },
+    },
+    { shutdown: new AbortController().signal, deadlineAt: START + HOUR_MS, extendVisibility: async () => {} },
+  );
+  return { outcome, job: await jobs.read(tenant, id), sent, pauses };
+}
+
+describe.each([
+  ['given back', 'rate_limit_exceeded', { attempts: 0, releases: 1 }],
+  ['tried again', 'upstream_cut', { attempts: 1, releases: 0 }],
+] as const)('a job that is to be %s', (_name, code, counts) => {
+  const waiting = { status: 'queued', epoch: 1, errorCode: code, ...counts };
+
+  test.each(FAULTS.filter((fault) => fault !== 'cutAfter'))('is so after requests that were %s', async (fault) => {
+    const { outcome, job, sent, pauses } = await anAttempt(fault, code);
+    expect(outcome).toMatchObject({ kind: 'paused', errorCode: code });
+    expect(job).toMatchObject(waiting);
+    expect(job?.owner).toBeUndefined();
+    expect(sent).toEqual(['resp_1']);
+    expect(pauses).toBe(3);
+  });
+
+  test('is so once when the answer was lost, and left to the sweep', async () => {
+    const { outcome, job } = await anAttempt('cutAfter', code);
+    expect(outcome.kind).toBe('fenced');
+    expect(job).toMatchObject({ ...waiting, dueAt: expect.any(Number) });
+  });
+});

@@ -95,6 +95,13 @@ describe('functions', () => {
         REPLY_QUEUES: '{}',
         RETENTION_DAYS: '30',
       },
+      fleet: {
+        LOG_LEVEL: 'info',
+        ...fleet,
+        GPU_QUEUE_URL: { Ref: 'GpuQueue' },
+        GPU_MAPPING_ID: { Ref: 'DispatchEventSourceMappingSQSGpuQueue' },
+        GPU_BATCH_SIZE: '10',
+      },
       sweep: { LOG_LEVEL: 'info', ...jobs, ...sessions, ...queue, REPLY_QUEUES: '{}', ...lifetime },
       warmup: { LOG_LEVEL: 'info', WARM_TARGETS: expect.any(String), WARM_HOLD_MS: '100' },
     });

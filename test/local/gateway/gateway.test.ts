@@ -253,7 +253,7 @@ describe('a request', () => {
     const { gateway } = await testGateway();
     const answers = await Promise.all(
       Array.from({ length: 8 }, async () => {
-        const answer = await post(`${gateway.url}/stream`, { pauseMs: 200 });
+        const answer = await post(`${gateway.url}/stream`, { pauseMs: 2_000 });
         return [answer.headers.get('x-pid'), await answer.text()] as const;
       }),
     );

@@ -30,15 +30,17 @@ const asked = () => fleet.workers.map(({ served }) => served.length);
 
 describe('a call', () => {
   test('holds a slot of one worker while it is answered, whose prompt is pending until the first token', async () => {
-    w1.behave({ tokens: 3, tokenMs: 50 });
+    w1.behave({ tokens: 3, tokenMs: 120 });
     const pending: number[] = [];
     const look = async () => {
       const { leases = {} } = (await fleet.worker('w1')) ?? {};
       pending.push(...Object.values(leases).map(({ pendingTokens }) => pendingTokens));
     };
     const asking = ask(fleet.model(), { onEvent: async (_event, index) => index === 1 && (await look()) });
-    await sleep(30);
-    await look();
+    while (pending.length === 0) {
+      await sleep(5);
+      await look();
+    }
     expect((await asking).text).toBe(WHOLE);
     expect(pending).toEqual([expect.toSatisfy((tokens: number) => tokens > 0), 0]);
     expect(asked()).toEqual([1, 0, 0]);

@@ -190,13 +190,16 @@ describe('who comes with a better priority', () => {
 
 describe('when memory runs out', () => {
   test('who came last gives theirs, begins anew, and still has its whole answer', () => {
-    const { batch } = observed({ model: { ...h100, cacheTokens: 500 } });
+    const { batch, happened } = observed({ model: { ...h100, cacheTokens: 500 } });
     const sequences = [batch.add(ask(100, 300), 0), batch.add(ask(100, 300), 1)];
     drain(batch);
     expect(batch.totals.preemptions).toBeGreaterThan(0);
     expect(sequences.map((sequence) => batch.generated(sequence))).toEqual([300, 300]);
     expect(sequences.map(({ preemptions }) => preemptions > 0)).toEqual([false, true]);
-    expect(batch.totals.generatedTokens).toBe(600);
+    expect(happened.map(({ what }) => what).sort()).toEqual(['finished', 'finished', 'first', 'first']);
+    // What it had generated is computed anew as well, and is no prompt of anybody's.
+    expect(batch.totals.recomputedTokens).toBeGreaterThan(200 * batch.totals.preemptions);
+    expect(batch.totals).toMatchObject({ generatedTokens: 600, promptTokens: 200 });
   });
 });
 
@@ -215,6 +218,15 @@ describe('cancelling', () => {
     expect(batch.generated(sequence)).toBe(before);
     expect(next.firstTokenAt).toBeLessThan(1_050);
     expect(batch.totals.generatedTokens).toBe(before + 5);
+  });
+
+  test('wastes no token of one that would not have got any', () => {
+    const { batch } = observed({ maxSequences: 1, stepTokens: 64 });
+    const [prefilling, waiting] = [batch.add(ask(4_000, 10), 0), batch.add(ask(100, 5), 1)];
+    batch.cancel(waiting, 2);
+    batch.cancel(prefilling, 3);
+    expect(batch.totals.generatedAfterCancel).toBe(0);
+    expect(batch.memoryUse).toBe(0);
   });
 
   test('does nothing to one that has ended', () => {
@@ -288,6 +300,8 @@ describe('whatever is asked of it', () => {
         const finished = sequences.filter(({ state }) => state === 'finished');
         for (const sequence of finished) expect(batch.generated(sequence)).toBe(sequence.request.outputTokens);
         expect(batch.totals.generatedTokens).toBe(sequences.reduce((sum, each) => sum + batch.generated(each), 0));
+        const begun = happened.filter(({ what }) => what === 'first').map(({ sequence }) => sequence);
+        expect(new Set(begun).size).toBe(begun.length);
         const told = happened.filter(({ what }) => what === 'finished').map(({ sequence }) => sequence);
         expect(new Set(told)).toEqual(new Set(finished));
         expect(told.length).toBe(finished.length);

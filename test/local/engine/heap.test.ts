@@ -1,0 +1,37 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { Heap, type HeapElement } from '../../../local/engine/heap.ts';
+
+interface Numbered extends HeapElement {
+  readonly value: number;
+}
+
+test('the first is always the smallest, whichever are taken out', () => {
+  const operations = fc.array(fc.record({ push: fc.nat(3), number: fc.nat(10_000) }), { size: 'max', maxLength: 300 });
+  fc.assert(
+    fc.property(operations, (all) => {
+      const heap = new Heap<Numbered>((a, b) => a.value < b.value);
+      const held: Numbered[] = [];
+      for (const { push, number } of all) {
+        // More are pushed than taken, so that it grows deep.
+        if (push > 0 || held.length === 0) {
+          const element = { value: number, heapIndex: -1 };
+          held.push(element);
+          heap.push(element);
+        } else {
+          const [taken] = held.splice(number % held.length, 1);
+          if (taken !== undefined) heap.remove(taken);
+        }
+        expect(heap.size).toBe(held.length);
+        expect(new Set(heap.values())).toEqual(new Set(held));
+        expect(heap.first?.value ?? Number.POSITIVE_INFINITY).toBe(Math.min(...held.map(({ value }) => value)));
+      }
+      const drained: number[] = [];
+      for (let next = heap.first; next !== undefined; next = heap.first) {
+        drained.push(next.value);
+        heap.remove(next);
+      }
+      expect(drained).toEqual(held.map(({ value }) => value).sort((a, b) => a - b));
+    }),
+  );
+});

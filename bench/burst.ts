@@ -62,12 +62,13 @@ export async function benchBurst({ perSecond, seconds }: BurstOptions): Promise<
 
 async function burst(ours: JobCloud, perSecond: number, seconds: number): Promise<Measured> {
   const samples: { readonly at: number; readonly environments: number; readonly pollers: number }[] = [];
+  const started = new Set<number>();
   const sample = () => {
-    // One that is busy with no invocation has not started yet.
-    const ready = ours.cloud
-      .processes()
-      .filter((process) => process.function === FUNCTION && (!process.busy || process.requestId !== undefined));
-    samples.push({ at: epochOf(performance.now()), environments: ready.length, pollers: ours.cloud.pollers(FUNCTION) });
+    const processes = ours.cloud.processes().filter((process) => process.function === FUNCTION);
+    // One that starts is busy with no invocation; so is, for a moment, one that has just answered.
+    for (const { pid, busy, requestId } of processes) if (!busy || requestId !== undefined) started.add(pid);
+    const environments = processes.filter(({ pid }) => started.has(pid)).length;
+    samples.push({ at: epochOf(performance.now()), environments, pollers: ours.cloud.pollers(FUNCTION) });
   };
   sample();
   const sampling = setInterval(sample, SAMPLE_MS);
@@ -89,7 +90,9 @@ async function burst(ours: JobCloud, perSecond: number, seconds: number): Promis
     const endedAt = (id: string) => epochOf(ours.ended.get(id)?.at ?? Number.POSITIVE_INFINITY);
     const lastEndedAt = Math.max(lastAcceptedAt, ...ids.map(endedAt));
     const over = (value: (sample: (typeof samples)[number]) => number): Points =>
-      samples.map((each) => ({ seconds: Math.max(0, each.at - startedAt) / 1000, value: value(each) }));
+      samples
+        .filter(({ at }) => at >= startedAt)
+        .map((each) => ({ seconds: (each.at - startedAt) / 1000, value: value(each) }));
     const underWay = (at: number) =>
       accepted.filter(({ id, answeredAt }) => answeredAt <= at && at < endedAt(id)).length;
     return {
@@ -150,13 +153,13 @@ function toReport(measured: readonly Measured[], seconds: number): Report {
       ...measured.map(scaling),
       {
         title: 'Jobs accepted and not ended',
-        unit: 'jobs',
+        unit: '',
         series: measured.map(({ perSecond, waiting }) => ({ label: `${perSecond} a second`, points: waiting })),
       },
     ],
     limits: [
-      '**The processors.** In AWS every environment has processor time of its own, and so have API Gateway, SQS and DynamoDB. Here the client, the front, all stand-ins (they share one process) and every environment share a few cores, and to start an environment takes a core for about a tenth of a second. Waiting requests call for more environments, whose starting makes them wait longer: what a few cores can’t accept at the rate asked, they accept late or refuse. The first load is one that two cores carry; the last one is the issue of the budget.',
-      '**What a refusal means.** `500 AuthorizerFailureException`: the authorizer took longer than its 5 s. `503 vault_unavailable`: DynamoDB’s or KMS’s stand-in took longer than the second or two that a function allows it, three times. `502 InternalServerErrorException`: 100 invocations were under way, the local account’s limit, or a process could not start within 10 s. Each says to the client that it was not accepted; what was accepted is not lost. A refused request may have become a job all the same (its answer was late); it is not counted as accepted.',
+      '**The processors.** In AWS every environment has processor time of its own, and so have API Gateway, SQS and DynamoDB. Here the client, the front, all stand-ins (they share one process) and every environment share a few cores, and to start an environment takes a core for about a tenth of a second. So the local runner starts few of a function at once, and puts functions behind the stand-ins: a rate beyond what the cores can do is accepted late or refused, not begun and left. The lower load is meant for two cores; the budget is that of the higher one.',
+      '**What a refusal means.** `500 AuthorizerFailureException`: the authorizer took longer than its 5 s. `500 InternalServerErrorException`: 100 invocations were under way, the limit of the local account, or a process could not start within 10 s. `503 vault_unavailable` and `500 internal`: DynamoDB’s or KMS’s stand-in took longer than a function allows it (1 and 2 s), three times. A client tries all of these again; this one doesn’t. What was refused because an answer was late may have become a job all the same, and is not counted as accepted.',
     ],
     data: measured,
   };

@@ -4,6 +4,7 @@ import {
   KMS_PER_MILLION,
   LAMBDA_PER_GB_SECOND,
   LAMBDA_PER_MILLION,
+  PRICES_LOOKED_UP,
   SQS_PER_MILLION,
 } from './prices.ts';
 import { formatNumber, type Report } from './report/report.ts';
@@ -143,7 +144,7 @@ function toReport(sides: readonly Side[], jobs: number): Report {
     name: 'cost',
     title: 'Cost: what a million queued jobs ask of AWS',
     method: [
-      `${jobs} jobs of each kind run in the local cloud, with what they ask counted between the functions and the stand-ins, and multiplied by AWS’s list prices (US East, above the free tier; \`bench/prices.ts\` names each price’s source). The stand-in for DynamoDB says what each request consumes; the index of what is due, which it leaves out, is added as ${INDEX_UNITS} write units a job. Environments are warm: they hold their tenant’s key.`,
+      `${jobs} jobs of each kind run in the local cloud, with what they ask counted between the functions and the stand-ins, and multiplied by AWS’s list prices (US East, above the free tier, looked up on ${PRICES_LOOKED_UP}). \`bench/prices.ts\` names the source of each: AWS’s pages, which fill prices in by script, and who quotes them, so that the figures are theirs at second hand. The stand-in for DynamoDB says what each request consumes; the index of what is due, which it leaves out, is added as ${INDEX_UNITS} write units a job. Environments are warm: they hold their tenant’s key.`,
       'The smallest set that could run work at least once and commit it exactly once: a message sent, received and deleted, ten at a time, and one conditional write of the answer. It keeps nothing of what was asked, can’t say how a job stands, can’t cancel it, and knows of a crash only when the message comes back; what the ratio leaves is the price of those.',
     ],
     tables: [
@@ -176,7 +177,7 @@ function toReport(sides: readonly Side[], jobs: number): Report {
     ],
     limits: [
       `**Not in it: the time that functions wait for models.** With ${ANSWER_SECONDS} s an answer and ${GENERATE_GB} GB, a million jobs cost $${waiting(1 / BATCH_SIZE)} of Lambda’s time when ten share an invocation, and $${waiting(1)} when each has one to itself. It is the same for any design in which a function waits for the model, and the larger batch is worth more than any request saved.`,
-      'Nor are: what models cost, storage, API Gateway’s requests and the authorizer’s, logs, and what a key costs a month. A job that runs longer than 15 s adds three write units and a request to SQS every 15 s.',
+      'Nor are: what models cost, storage, API Gateway’s requests and the authorizer’s, receipts that find a queue empty, what SQS and DynamoDB ask of KMS for their own encryption (once in minutes), logs, and what a key costs a month. A job that runs longer than 15 s adds three write units and a request to SQS every 15 s.',
     ],
     data: sides,
   };

@@ -46,21 +46,24 @@ function drawBars({ title, unit, groups }: BarChart): string {
   return document(title, y, shapes);
 }
 
-/** A line for each series over seconds, all on one scale. */
-function drawLines({ title, unit, series }: LineChart): string {
+/** A line for each series over seconds, or what stands for them, all on one scale. */
+function drawLines({ title, unit, along = 's', series }: LineChart): string {
   const points = series.flatMap((each) => each.points);
   const lastSecond = Math.max(1, ...points.map(({ seconds }) => seconds));
-  const highest = Math.max(1, ...points.map(({ value }) => value));
+  const heights = ticks(Math.max(1, ...points.map(({ value }) => value)));
+  const highest = heights.at(-1) ?? 1;
   const x = (seconds: number) => LEFT + (seconds / lastSecond) * (WIDTH - LEFT - RIGHT);
   const y = (value: number) => TOP + PLANE_HEIGHT * (1 - value / highest);
   const shapes: string[] = [];
-  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    const [height, time] = [y(highest * share), x(lastSecond * share)];
+  for (const value of heights) {
+    const height = y(value).toFixed(1);
     shapes.push(
       `<line x1="${LEFT}" y1="${height}" x2="${WIDTH - RIGHT}" y2="${height}" stroke="#ddd"/>`,
-      text(LEFT - 6, height + 4, formatNumber(Math.round(highest * share)), 'text-anchor="end"'),
-      text(time, TOP + PLANE_HEIGHT + 20, `${formatNumber(Math.round(lastSecond * share))} s`, 'text-anchor="middle"'),
+      text(LEFT - 6, y(value) + 4, formatNumber(value), 'text-anchor="end"'),
     );
+  }
+  for (const seconds of ticks(lastSecond).filter((tick) => tick <= lastSecond)) {
+    shapes.push(text(x(seconds), TOP + PLANE_HEIGHT + 20, `${formatNumber(seconds)} ${along}`, 'text-anchor="middle"'));
   }
   series.forEach(({ label, points: line }, index) => {
     const colour = COLOURS[index % COLOURS.length];
@@ -69,8 +72,15 @@ function drawLines({ title, unit, series }: LineChart): string {
     shapes.push(
       `<polyline points="${path}" fill="none" stroke="${colour}" stroke-width="2"/>`,
       `<rect x="${LEFT}" y="${legend - 10}" width="12" height="12" fill="${colour}"/>`,
-      text(LEFT + 20, legend, `${label}, ${unit}`),
+      text(LEFT + 20, legend, [label, unit].filter((part) => part !== '').join(', ')),
     );
   });
   return document(title, TOP + PLANE_HEIGHT + 46 + series.length * 20, shapes);
+}
+
+/** Round numbers from 0 up to the first that is not below `highest`: a dozen steps at most, of 1, 2 or 5 times a power of ten. */
+function ticks(highest: number): number[] {
+  const power = 10 ** Math.floor(Math.log10(highest / 5));
+  const step = Math.max(1, power * ([1, 2, 5].findLast((factor) => factor * power * 5 <= highest) ?? 1));
+  return Array.from({ length: Math.ceil(highest / step) + 1 }, (_, index) => index * step);
 }

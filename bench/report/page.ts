@@ -1,10 +1,10 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeMachine } from '../machine.ts';
 import { toSvg } from './chart.ts';
 import { formatBudget, type Record, type Table } from './report.ts';
 
-/** Writes a report's page and its charts to `folder`, over those of an earlier run. */
+/** Writes a report's page and its charts to `folder`, over those of an earlier run, and links the page in the README there. */
 export async function publish(record: Record, folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const { name, charts } = record.report;
@@ -12,6 +12,9 @@ export async function publish(record: Record, folder: string): Promise<void> {
   await Promise.all(images.map(({ file, chart }) => writeFile(join(folder, file), toSvg(chart))));
   const pictures = images.map(({ file, chart }) => `![${chart.title}](${file})`);
   await writeFile(join(folder, `${name}.md`), toMarkdown(record, pictures));
+  const readme = join(folder, 'README.md');
+  const rows = await readFile(readme, 'utf8');
+  await writeFile(readme, rows.replace(`| ${name} |`, `| [${name}](${name}.md) |`));
 }
 
 function toMarkdown({ machine, date, report }: Record, pictures: readonly string[]): string {

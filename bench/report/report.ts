@@ -1,13 +1,14 @@
 import type { Machine } from '../machine.ts';
 
-/** A figure that a benchmark must not exceed. */
+/** A ratio that a benchmark must not exceed, or must reach. */
 export interface Budget {
   /** What is compared, as a phrase: `chat, cold, against a bare handler`. */
   readonly what: string;
   readonly ours: Figure;
   readonly against: Figure;
-  /** `ours` divided by `against` may be at most this. */
+  /** `ours` divided by `against` may be at most this; must be at least this with `isFloor`. */
   readonly limit: number;
+  readonly isFloor?: boolean;
 }
 
 /** One side of a ratio. */
@@ -39,16 +40,18 @@ export interface Bar {
   readonly value: number;
 }
 
-/** Values over time, all of one unit. */
+/** Values over time or something else, all of one unit. */
 export interface LineChart {
   readonly title: string;
   readonly unit: string;
+  /** What stands for seconds when it isn't time that goes along the chart: its unit, `×`. */
+  readonly along?: string;
   readonly series: readonly Series[];
 }
 
 export interface Series {
   readonly label: string;
-  /** In order of time. */
+  /** In order of time, or of what stands for it. */
   readonly points: readonly { readonly seconds: number; readonly value: number }[];
 }
 
@@ -83,7 +86,7 @@ export function ratio({ ours, against }: Budget): number {
 
 /** Whether the budget is kept. */
 export function isMet(budget: Budget): boolean {
-  return ratio(budget) <= budget.limit;
+  return budget.isFloor === true ? ratio(budget) >= budget.limit : ratio(budget) <= budget.limit;
 }
 
 /** `1,234`, `12.3`, `0.123`: three digits that matter. */
@@ -94,8 +97,8 @@ export function formatNumber(value: number): string {
 
 /** A budget in one line, both sides named: what a reader must see to believe the ratio. */
 export function formatBudget(budget: Budget): string {
-  const { what, ours, against, limit } = budget;
+  const { what, ours, against, limit, isFloor = false } = budget;
   const side = ({ label, value, unit }: Figure) => `${label} ${formatNumber(value)} ${unit}`;
   const verdict = isMet(budget) ? 'kept' : 'MISSED';
-  return `${what}: ${formatNumber(ratio(budget))}× (${side(ours)}, ${side(against)}); budget ≤ ${formatNumber(limit)}×: ${verdict}`;
+  return `${what}: ${formatNumber(ratio(budget))}× (${side(ours)}, ${side(against)}); budget ${isFloor ? '≥' : '≤'} ${formatNumber(limit)}×: ${verdict}`;
 }

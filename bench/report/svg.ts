@@ -6,7 +6,7 @@ export const COLOURS = ['#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '
 /** An SVG document with its title at the top. */
 export function document(title: string, height: number, shapes: readonly string[]): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-label="${escapeXml(title)}">
-<style>svg { background: #fff } text { font: 13px system-ui, sans-serif; fill: #222 }</style>
+<style>svg { background: #fff; font: 13px system-ui, sans-serif; fill: #222 }</style>
 ${text(0, 20, title, 'font-weight="bold" font-size="15"')}
 ${shapes.join('\n')}
 </svg>

@@ -41,6 +41,9 @@ export interface JobCloud extends AsyncDisposable {
   allEnded(ids: Iterable<string>, timeoutMs: number): Promise<number>;
 }
 
+/** A machine that is busy makes functions pause jobs and try again later; who waits for that should know. */
+const REPORT_EVERY_MS = 15_000;
+
 export interface JobCloudOptions {
   /** Whether requests are counted, which costs each of them one more pass through a proxy; true when absent. */
   readonly counted?: boolean;
@@ -96,11 +99,19 @@ export async function startJobCloud(
     },
     async allEnded(ids, timeoutMs) {
       const wanted = [...new Set(ids)];
-      const until = performance.now() + timeoutMs;
+      const startedAt = performance.now();
+      let reportAt = startedAt + REPORT_EVERY_MS;
       for (;;) {
         const missing = wanted.filter((id) => !watched.ended.has(id)).length;
         if (missing === 0) break;
-        if (performance.now() > until) throw new Error(`${missing} of ${wanted.length} jobs did not end`);
+        const now = performance.now();
+        if (now > startedAt + timeoutMs) throw new Error(`${missing} of ${wanted.length} jobs did not end`);
+        if (now > reportAt) {
+          console.error(
+            `${missing} of ${wanted.length} jobs have not ended after ${Math.round((now - startedAt) / 1000)} s`,
+          );
+          reportAt = now + REPORT_EVERY_MS;
+        }
         await setTimeout(20);
       }
       return Math.max(0, ...wanted.map((id) => watched.ended.get(id)?.at ?? 0));

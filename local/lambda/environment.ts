@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { constants, getPriority, setPriority } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { FunctionError } from './errors.ts';
 import { type FunctionDefinition, MAX_PAYLOAD_BYTES } from './function.ts';
@@ -78,6 +79,7 @@ export class Environment {
       env: { ...variables, AWS_LAMBDA_RUNTIME_API: `${runtimeApi}/${this.id}` },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    if (this.#child.pid !== undefined) yieldToCloud(this.#child.pid);
     this.#timer = setTimeout(() => this.#initTimedOut(initTimeoutMs), initTimeoutMs);
     this.exited = new Promise((resolve) => {
       this.#child.once('exit', (code, signal) => {
@@ -235,6 +237,21 @@ export class Environment {
 
   #log(stream: 'stdout' | 'stderr', line: string): void {
     this.#events.onLog({ function: this.#definition.name, pid: this.pid, stream, text: line });
+  }
+}
+
+/** How much a function's process stands back, in steps of `nice`. */
+const STEPS_BACK = 5;
+
+/**
+ * Puts a function's process behind the cloud's own: what stands for AWS's services must answer as promptly when functions
+ * have all processors busy, or functions would find those services out of reach.
+ */
+function yieldToCloud(pid: number): void {
+  try {
+    setPriority(pid, Math.min(constants.priority.PRIORITY_LOW, getPriority() + STEPS_BACK));
+  } catch {
+    // It has ended already, or the system doesn't allow it: then it competes like any other.
   }
 }
 

@@ -11,10 +11,11 @@ import type { Invocation } from './invocation.ts';
 const FINISHING_GRACE_MS = 20;
 
 /**
- * Environments of a function that start at once. Lambda starts hundreds, each with a processor of its own; on a laptop they
- * share a few, and a hundred that start together leave none ready for seconds, while one that is ready serves many calls.
+ * Environments of a function that start at once. Lambda starts hundreds, each with a processor of its own. A laptop has a few
+ * for all, and a start keeps one busy for a tenth of a second: those that start together make callers wait, whose waiting
+ * starts more, while one that is ready could have served them all.
  */
-const STARTING_AT_ONCE = 2 * availableParallelism();
+const STARTING_AT_ONCE = Math.max(1, Math.floor(availableParallelism() / 2));
 
 const CLOSED = 'The runner has been closed';
 

@@ -112,7 +112,7 @@ describe('npm start', () => {
     expect(output()).toMatch(/PORT/);
   });
 
-  test.each([['9'], ['many']])('says that there can not be %s GPU workers', async (GPU_WORKERS) => {
+  test.each([['9'], ['-1']])('says that there can not be %s GPU workers', async (GPU_WORKERS) => {
     const { ready, output } = start({ GPU_WORKERS });
     await expect(ready).rejects.toThrow();
     expect(output()).toMatch(/GPU_WORKERS must be/);

@@ -159,6 +159,17 @@ describe('pollers', () => {
     await until(() => queue.pollers() === 1);
   });
 
+  it('are five as soon as there is something to do, and one more at a time after that', async () => {
+    const queue = await mappedQueue({ batchSize: 1, growEveryMs: 500 });
+    await queue.send(many(20, { sleepMs: 3_000 }));
+    const seen: number[] = [];
+    await until(() => {
+      if (seen.at(-1) !== queue.pollers()) seen.push(queue.pollers());
+      return seen.length === 4;
+    });
+    expect(seen).toEqual([1, 5, 6, 7]);
+  });
+
   it('are one while there is nothing to do', async () => {
     const queue = await mappedQueue({ growEveryMs: 5 });
     await pause(200);

@@ -8,7 +8,7 @@ import { CreateQueueCommand, ListQueuesCommand, SQSClient } from '@aws-sdk/clien
 import { describe, expect, it } from 'vitest';
 import type { FaultyService } from '../../../local/faults/answers.ts';
 import { type StartedFaults, startFaults } from '../../../local/faults/faults.ts';
-import type { Fault } from '../../../local/faults/proxy.ts';
+import { type Exchange, type Fault, startFaultProxy } from '../../../local/faults/proxy.ts';
 import { startKms } from '../../../local/kms/server.ts';
 import { startObjects } from '../../../local/objects.ts';
 import { startQueues } from '../../../local/queues.ts';
@@ -140,5 +140,29 @@ describe('faults', () => {
     expect(share('cutBefore')).toBeGreaterThan(0.03);
     expect(again.outcomes).toEqual(first.outcomes);
     expect(other.outcomes).not.toEqual(first.outcomes);
+  });
+
+  it('let a request be changed on its way, to a stand-in that is known only later', async () => {
+    const seen: Exchange[] = [];
+    let target = '';
+    const proxy = closeAfterwards(
+      await startFaultProxy({
+        service: 'sqs',
+        target: () => target,
+        random: () => 0,
+        rewrite: () => Buffer.from('{"QueueNamePrefix":"b"}'),
+        onCarriedOut: (exchange) => seen.push(exchange),
+      }),
+    );
+    target = closeAfterwards(await startQueues({ region: REGION })).url;
+    const [direct, through] = [target, proxy.url].map(
+      (endpoint) => new SQSClient({ endpoint, region: REGION, credentials }),
+    );
+    for (const QueueName of ['a', 'b']) await direct?.send(new CreateQueueCommand({ QueueName }));
+    const { QueueUrls = [] } = (await through?.send(new ListQueuesCommand({}))) ?? {};
+    expect(QueueUrls.map((url) => url.at(-1))).toEqual(['b']);
+    expect(seen).toMatchObject([{ method: 'POST', target: 'AmazonSQS.ListQueues', status: 200 }]);
+    direct?.destroy();
+    through?.destroy();
   });
 });

@@ -1,4 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
+import { availableParallelism, getPriority } from 'node:os';
 import { resolve } from 'node:path';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
@@ -109,6 +110,26 @@ describe('concurrency', () => {
     const answers = await Promise.all([1, 2, 3].map(() => runner.call('echo', { sleepMs: 2_000 })));
     expect(new Set(answers.map((answer) => Object(answer).pid)).size).toBe(3);
     expect(runner.processes()).toHaveLength(3);
+  });
+
+  it('starts few processes at once, however many calls wait', async () => {
+    const runner = await testRunner();
+    const answers = Promise.all(Array.from({ length: 8 }, () => runner.call('echo', { sleepMs: 500 })));
+    let most = 0;
+    await until(() => {
+      // One that is busy with no call starts.
+      const starting = runner.processes().filter(({ busy, requestId }) => busy && requestId === undefined);
+      most = Math.max(most, starting.length);
+      return runner.processes().some(({ requestId }) => requestId !== undefined);
+    });
+    expect(most).toBe(Math.max(1, Math.floor(availableParallelism() / 2)));
+    await answers;
+  });
+
+  it('leaves the processors to the cloud itself, which stands for what never runs short of them', async () => {
+    const runner = await testRunner();
+    const { pid } = Object(await runner.call('echo', {}));
+    expect(getPriority(pid)).toBe(Math.min(19, getPriority() + 5));
   });
 
   it('throttles beyond a reservation, as Lambda does', async () => {

@@ -1,6 +1,7 @@
 /**
- * `npm run bench [-- cold|warm|first-token|seal|jobs|burst|session|cost …] [--quick] [--runs N] [--json FILE] [--publish]`: measures, prints each
- * figure beside its floor or its peer, and keeps everything as JSON. Ends with 1 when a budget is missed.
+ * `npm run bench [-- cold|warm|first-token|seal|jobs|burst|session|cost|placement …] [--quick] [--runs N] [--json FILE] [--publish]`: measures, prints each
+ * figure beside its floor or its peer, and keeps everything as JSON. Ends with 1 when a budget is missed. `placement` alone has
+ * words of its own behind it (`placement/command.ts`).
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -11,6 +12,8 @@ import { benchCost } from './cost.ts';
 import { benchFirstToken } from './first-token.ts';
 import { benchJobs } from './jobs.ts';
 import { thisMachine } from './machine.ts';
+import { answer, parseCommand } from './placement/command.ts';
+import { benchPlacement } from './placement/placement.ts';
 import { publish } from './report/page.ts';
 import { isMet, type Record, type Report } from './report/report.ts';
 import { toText } from './report/text.ts';
@@ -43,9 +46,12 @@ const BENCHMARKS: Readonly<{ [name: string]: (effort: Effort) => Promise<Report>
   burst: ({ quick }) => benchBurst({ perSecond: quick ? [5, 20] : [25, 100], seconds: quick ? 5 : 30 }),
   session: ({ quick, runs }) => benchSession({ rounds: runs ?? (quick ? 1 : 5), calls: quick ? 10 : 50 }),
   cost: ({ quick }) => benchCost({ jobs: quick ? 50 : 500 }),
+  placement: ({ quick, runs }) => benchPlacement({ traces: [], quick, seeds: runs }),
 };
 
 async function main(): Promise<void> {
+  const [name, ...words] = process.argv.slice(2);
+  if (name === 'placement') return placement(words);
   const { positionals, values } = parseArgs({
     allowPositionals: true,
     options: {
@@ -63,13 +69,27 @@ async function main(): Promise<void> {
     const benchmark = BENCHMARKS[name];
     if (benchmark === undefined)
       throw new Error(`there is no benchmark ${name}: ${Object.keys(BENCHMARKS).join(', ')}`);
-    const report = await benchmark({ quick: values.quick, runs });
-    const record = { date: new Date().toISOString(), machine: thisMachine(), report };
-    records.push(record);
-    console.log(toText(record));
-    if (values.publish) await publish(record, PAGES);
+    records.push(await show(await benchmark({ quick: values.quick, runs }), values.publish));
   }
-  const file = resolve(values.json ?? join(RESULTS, `${new Date().toISOString().replaceAll(':', '-')}.json`));
+  await keep(records, values.json);
+}
+
+/** Answers single simulations line by line; else is like any other benchmark. */
+async function placement(words: readonly string[]): Promise<void> {
+  const command = parseCommand(words);
+  if ('policies' in command) return answer(command, console.log);
+  await keep([await show(await benchPlacement(command), command.publish)]);
+}
+
+async function show(report: Report, isPublished: boolean): Promise<Record> {
+  const record = { date: new Date().toISOString(), machine: thisMachine(), report };
+  console.log(toText(record));
+  if (isPublished) await publish(record, PAGES);
+  return record;
+}
+
+async function keep(records: readonly Record[], path?: string): Promise<void> {
+  const file = resolve(path ?? join(RESULTS, `${new Date().toISOString().replaceAll(':', '-')}.json`));
   await mkdir(dirname(file), { recursive: true });
   await writeFile(file, `${JSON.stringify(records, null, 2)}\n`);
   console.log(`All measured values: ${file}`);

@@ -19,16 +19,16 @@ export interface PlacementSettings {
   readonly jitterTokens: number;
   /** Holders of a prefix that the directory names, the latest ones. */
   readonly maxHolders: number;
-  /** How long the directory names them. Most prefixes that are asked for again are so within the hour. */
+  /** How long the directory names them: about as long as a busy worker's cache keeps what nobody asks for. */
   readonly directoryMs: number;
 }
 
 export const PLACEMENT: PlacementSettings = {
-  uncachedWeight: 1,
+  uncachedWeight: 3,
   tokensPerLease: 500,
   jitterTokens: 64,
   maxHolders: 3,
-  directoryMs: 3_600_000,
+  directoryMs: 180_000,
 };
 
 export interface SlotSettings {

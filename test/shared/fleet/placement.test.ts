@@ -48,7 +48,7 @@ describe('placement', () => {
     ]);
     const loaded = [
       ...workers.slice(0, 2),
-      aWorker({ id: 'all', leases: leases({ pendingTokens: 6_000 }, { pendingTokens: 0 }) }),
+      aWorker({ id: 'all', leases: leases({ pendingTokens: 18_000 }, { pendingTokens: 0 }) }),
     ];
     expect(idsOf(loaded, aRequest({ prompt }), holders)).toEqual(['some', 'none', 'all']);
   });
@@ -69,7 +69,7 @@ describe('placement', () => {
   test('counts leases that have expired for nothing, and names them', () => {
     const leaked = aWorker({ slots: 1, leases: leases({ expiresAt: START, pendingTokens: 9_000 }) });
     const [only] = ranked([leaked]);
-    expect(only).toMatchObject({ expired: ['l0'], score: 1_000 });
+    expect(only).toMatchObject({ expired: ['l0'], score: PLACEMENT.uncachedWeight * 1_000 });
     expect(ranked([aWorker({ slots: 1, leases: leases({ expiresAt: START + 1 }) })])).toEqual([]);
   });
 

@@ -1,0 +1,150 @@
+import { parseArgs } from 'node:util';
+import { STEP_MODELS } from '../../local/engine/step-model.ts';
+import { findCapacity } from './capacity.ts';
+import { type GpuName, type Run, type RunResult, type TraceSource, traceOf } from './run.ts';
+import { POLICIES, type PolicyName } from './simulate.ts';
+import { startThreads } from './threads.ts';
+
+/** What is asked of single simulations, one for each policy. */
+export interface Question {
+  readonly policies: readonly PolicyName[];
+  readonly run: Omit<Run, 'policy'>;
+  /** Ask for the scale at which 95% of answers still are good, instead of what happens at one scale. */
+  readonly capacity: boolean;
+  /** Answer in JSON, an object for each policy. */
+  readonly json: boolean;
+}
+
+/** What is asked of the whole benchmark. */
+export interface Effort {
+  /** Files; the trace is made up when there are none. */
+  readonly traces: readonly string[];
+  readonly quick: boolean;
+  readonly seeds: number | undefined;
+  readonly publish: boolean;
+}
+
+/** A word of the command line that means nothing here. */
+export class UsageError extends Error {}
+
+const USAGE = `npm run bench -- placement [--trace FILE]…
+  the whole benchmark: [--quick] [--runs SEEDS] [--publish]
+  single simulations: [--policy P,P…] [--scale X] [--workers N] [--gpu ${Object.keys(STEP_MODELS).join('|')}] [--seed S] [--no-jitter] [--capacity] [--json]
+  policies: ${POLICIES.join(' ')}`;
+
+/** Options that only single simulations have. */
+const SINGLE = ['policy', 'scale', 'workers', 'gpu', 'seed', 'no-jitter', 'capacity', 'json'] as const;
+
+/**
+ * Understands the words behind `placement`.
+ * @throws UsageError that names what is wrong
+ */
+export function parseCommand(words: readonly string[]): Question | Effort {
+  const values = parseWords(words);
+  const isSingle = SINGLE.some((option) => values[option] !== undefined);
+  const isWhole = values.quick || values.publish || values.runs !== undefined;
+  if (isSingle && isWhole) throw new UsageError('--quick, --runs and --publish are of the whole benchmark alone');
+  const traces = values.trace ?? [];
+  if (!isSingle) {
+    const seeds = values.runs === undefined ? undefined : whole('--runs', values.runs, 1);
+    return { traces, quick: values.quick ?? false, seeds, publish: values.publish ?? false };
+  }
+  const [file, ...more] = traces;
+  if (more.length > 0) throw new UsageError('single simulations take one --trace');
+  const seed = whole('--seed', values.seed ?? '1', 0);
+  const trace: TraceSource = file === undefined ? { synthetic: seed } : { file };
+  return {
+    policies: values.policy === undefined ? POLICIES : values.policy.split(',').map(policyOf),
+    run: {
+      trace,
+      load: { scale: scaleOf(values.scale ?? '1'), jitter: !values['no-jitter'], seed },
+      workers: whole('--workers', values.workers ?? '8', 1),
+      gpu: gpuOf(values.gpu ?? 'h100'),
+    },
+    capacity: values.capacity ?? false,
+    json: values.json ?? false,
+  };
+}
+
+function parseWords(words: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...words],
+      options: {
+        trace: { type: 'string', multiple: true },
+        quick: { type: 'boolean' },
+        runs: { type: 'string' },
+        publish: { type: 'boolean' },
+        policy: { type: 'string' },
+        scale: { type: 'string' },
+        workers: { type: 'string' },
+        gpu: { type: 'string' },
+        seed: { type: 'string' },
+        'no-jitter': { type: 'boolean' },
+        capacity: { type: 'boolean' },
+        json: { type: 'boolean' },
+      },
+    }).values;
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new UsageError(`${message}\n\n${USAGE}`, { cause: error });
+  }
+}
+
+function policyOf(name: string): PolicyName {
+  const known = POLICIES.find((policy) => policy === name);
+  if (known === undefined) throw new UsageError(`there is no policy ${name}: ${POLICIES.join(', ')}`);
+  return known;
+}
+
+function gpuOf(name: string): GpuName {
+  if (name === 'h100' || name === 'a10g') return name;
+  throw new UsageError(`there is no GPU ${name}: ${Object.keys(STEP_MODELS).join(', ')}`);
+}
+
+function whole(option: string, text: string, least: number): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isSafeInteger(value) || value < least)
+    throw new UsageError(`${option} wants a whole number from ${least} on, not ${text}`);
+  return value;
+}
+
+function scaleOf(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && Number.isFinite(value))) throw new UsageError(`--scale wants a number above 0, not ${text}`);
+  return value;
+}
+
+/**
+ * Answers a question, policy by policy, through `print`.
+ * @throws Error that names the file and the line of a trace that can't be understood
+ */
+export async function answer(
+  { policies, run, capacity, json }: Question,
+  print: (line: string) => void,
+): Promise<void> {
+  // Before any thread is told of it: what is wrong with a trace is said once.
+  await traceOf(run.trace);
+  await using threads = startThreads();
+  const asked = policies.map(async (policy) => {
+    const at = (scale: number) => threads.run({ ...run, policy, load: { ...run.load, scale } });
+    if (!capacity) return { policy, simulated: true, ...run, ...(await at(run.load.scale)) };
+    const scale = await findCapacity(async (tried) => (await at(tried)).goodput, run.load.scale);
+    return { policy, simulated: true, ...run, capacity: scale };
+  });
+  for (const { policy, ...rest } of await Promise.all(asked)) {
+    print(json ? JSON.stringify({ policy, ...rest }) : `${policy.padEnd(18)} ${inWords(rest)}`);
+  }
+}
+
+function inWords(found: RunResult | { readonly capacity: number }): string {
+  if ('capacity' in found) return `95% of good answers up to ${found.capacity.toFixed(3)} times the trace’s rate`;
+  const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
+  const { firstTokenMs, perTokenMs } = found;
+  return [
+    `good ${percent(found.goodput)}, length-scaled ${percent(found.scaledGoodput)}`,
+    `first token p50 ${firstTokenMs.p50.toFixed(0)} p99 ${firstTokenMs.p99.toFixed(0)} ms`,
+    `a token p50 ${perTokenMs.p50.toFixed(1)} p99 ${perTokenMs.p99.toFixed(1)} ms`,
+    `cached ${percent(found.prefixHitRate)}, busy ${percent(found.utilisation)}, refused ${found.refused}`,
+  ].join('; ');
+}

@@ -1,0 +1,43 @@
+import type { Report } from '../report/report.ts';
+import type { Effort } from './command.ts';
+import { interfere } from './interference.ts';
+import { FULL, QUICK, REFERENCE, study } from './plan.ts';
+import { toReport } from './report.ts';
+import { type TraceSource, traceOf } from './run.ts';
+import { startThreads } from './threads.ts';
+
+/** Of Lambent's capacity, at which bulk work is added: a fleet that is half in use by day. */
+const INTERFERENCE_SHARE = 0.5;
+/** Requests of it: hundreds of dispatchers that look for slots take longer to simulate than chat does. */
+const INTERFERENCE_REQUESTS = 3_000;
+/** Of the trace that is made up when there is none. */
+const SYNTHETIC_SEED = 1;
+
+/**
+ * Simulates placement policies side by side on traces, or on one that is made up when there are none.
+ * @throws Error that names the file and the line of a trace that can't be understood
+ */
+export async function benchPlacement({ traces, quick, seeds }: Omit<Effort, 'publish'>): Promise<Report> {
+  const usual = quick ? QUICK : FULL;
+  const plan = { ...usual, seeds: seeds ?? usual.seeds };
+  const sources: TraceSource[] = traces.length > 0 ? traces.map((file) => ({ file })) : [{ synthetic: SYNTHETIC_SEED }];
+  const known = await Promise.all(sources.map(async (source) => ({ source, trace: await traceOf(source) })));
+  await using threads = startThreads();
+  const studies = [];
+  for (const [index, { source, trace }] of known.entries()) {
+    // Sizes of the fleet are compared on the first trace.
+    const its = index === 0 ? plan : { ...plan, fleets: [] };
+    studies.push(await study(threads, trace.name, source, trace.tickMs > 0, its));
+  }
+  const [first] = known;
+  const scale = Number((INTERFERENCE_SHARE * (studies[0]?.capacities.get('lambent')?.[0] ?? 1)).toPrecision(2));
+  const beside =
+    first === undefined
+      ? []
+      : await interfere(threads, first.source, {
+          ...REFERENCE,
+          requests: Math.min(plan.requests ?? INTERFERENCE_REQUESTS, INTERFERENCE_REQUESTS),
+          load: { scale, jitter: true, seed: 1 },
+        });
+  return toReport(studies, beside, scale);
+}

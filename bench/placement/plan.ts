@@ -1,0 +1,163 @@
+import { findCapacity } from './capacity.ts';
+import type { Run, RunResult, TraceSource } from './run.ts';
+import { POLICIES, type PolicyName } from './simulate.ts';
+import type { Threads } from './threads.ts';
+
+/** How much is simulated. */
+export interface Plan {
+  readonly seeds: number;
+  /** Of the trace's requests, from its first on; all when absent. */
+  readonly requests?: number;
+  /** Fleets beside the one of eight, with the policies that are compared in them. */
+  readonly fleets: readonly number[];
+  /** Scales of the curve, as shares of Lambent's capacity. */
+  readonly curve: readonly number[];
+}
+
+export const FULL: Plan = {
+  seeds: 3,
+  fleets: [2, 32, 128],
+  curve: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1, 1.05, 1.1],
+};
+export const QUICK: Plan = { seeds: 1, requests: 2_000, fleets: [2], curve: [0.3, 0.6, 0.9, 1, 1.1] };
+
+/** The fleet on which everything is compared. */
+export const REFERENCE = { workers: 8, gpu: 'h100' } as const;
+
+/** Policies in fleets of other sizes. */
+export const FLEET_POLICIES = [
+  'round-robin',
+  'least-connections',
+  'least-tokens',
+  'llm-d',
+  'lambent',
+  'perfect-index',
+] as const satisfies readonly PolicyName[];
+
+/** Policies in the curve: as many as there are colours. */
+export const CURVE_POLICIES = [
+  'round-robin',
+  'two-choices',
+  'bounded-hashing',
+  'least-connections',
+  'least-tokens',
+  'lambent',
+  'perfect-index',
+] as const satisfies readonly PolicyName[];
+
+/** Capacities, seed by seed: scales of the trace's rate. */
+export type Capacities = ReadonlyMap<PolicyName, readonly number[]>;
+
+export interface Curve {
+  readonly policy: PolicyName;
+  readonly points: readonly { readonly scale: number; readonly goodput: number }[];
+}
+
+/** What was found on one trace. */
+export interface Findings {
+  readonly trace: string;
+  readonly capacities: Capacities;
+  /** Under the length-scaled target, of the first seed. */
+  readonly scaledCapacities: Capacities;
+  /** Without jitter, of the first seed; only of traces whose times are rounded. */
+  readonly unjittered: Capacities | undefined;
+  /** Near Lambent's capacity: at which scale, and what each policy showed, seed by seed. */
+  readonly close: { readonly scale: number; readonly results: ReadonlyMap<PolicyName, readonly RunResult[]> };
+  readonly curves: readonly Curve[];
+  readonly fleets: readonly { readonly workers: number; readonly capacities: Capacities }[];
+}
+
+/** Of Lambent's capacity, where policies are looked at closely. */
+const CLOSE_SHARE = 0.9;
+
+/** Where a search begins that knows nothing better: any scale would do. */
+const FIRST_GUESS = 2;
+
+/** Simulates on one trace what a plan says. */
+export async function study(
+  threads: Threads,
+  name: string,
+  trace: TraceSource,
+  hasTicks: boolean,
+  plan: Plan,
+): Promise<Findings> {
+  const base = {
+    trace,
+    ...REFERENCE,
+    ...(plan.requests === undefined ? {} : { requests: plan.requests }),
+    load: { scale: 1, jitter: true, seed: 1 },
+  } satisfies Omit<Run, 'policy'>;
+  const seeds = Array.from({ length: plan.seeds }, (_, index) => index + 1);
+  const capacities = await search(threads, base, POLICIES, seeds, 'goodput', FIRST_GUESS);
+  const mine = capacities.get('lambent')?.[0] ?? FIRST_GUESS;
+  const closeScale = Number((CLOSE_SHARE * mine).toPrecision(2));
+  const [scaledCapacities, unjittered, close, curves] = await Promise.all([
+    search(threads, base, POLICIES, [1], 'scaledGoodput', FIRST_GUESS, capacities),
+    hasTicks
+      ? search(threads, { ...base, load: { ...base.load, jitter: false } }, POLICIES, [1], 'goodput', mine, capacities)
+      : undefined,
+    lookClosely(threads, base, seeds, closeScale),
+    drawCurves(threads, base, plan.curve, mine),
+  ]);
+  const fleets = [];
+  for (const workers of plan.fleets) {
+    // A fleet of fewer has a part of the load of eight; a larger one takes the trace several times at once.
+    const start = mine * Math.min(1, workers / REFERENCE.workers);
+    const found = await search(threads, { ...base, workers }, FLEET_POLICIES, [1], 'goodput', start);
+    fleets.push({ workers, capacities: found });
+  }
+  return {
+    trace: name,
+    capacities,
+    scaledCapacities,
+    unjittered,
+    close: { scale: closeScale, results: close },
+    curves,
+    fleets,
+  };
+}
+
+async function search(
+  threads: Threads,
+  base: Omit<Run, 'policy'>,
+  policies: readonly PolicyName[],
+  seeds: readonly number[],
+  share: 'goodput' | 'scaledGoodput',
+  start: number,
+  near?: Capacities,
+): Promise<Capacities> {
+  const found = policies.map(async (policy) => {
+    const ofSeeds = seeds.map((seed) => {
+      const at = async (scale: number) =>
+        (await threads.run({ ...base, policy, load: { ...base.load, scale, seed } }))[share];
+      return findCapacity(at, near?.get(policy)?.[0] ?? start);
+    });
+    return [policy, await Promise.all(ofSeeds)] as const;
+  });
+  return new Map(await Promise.all(found));
+}
+
+async function lookClosely(threads: Threads, base: Omit<Run, 'policy'>, seeds: readonly number[], scale: number) {
+  const found = POLICIES.map(async (policy) => {
+    const runs = seeds.map((seed) => threads.run({ ...base, policy, load: { ...base.load, scale, seed } }));
+    return [policy, await Promise.all(runs)] as const;
+  });
+  return new Map(await Promise.all(found));
+}
+
+async function drawCurves(
+  threads: Threads,
+  base: Omit<Run, 'policy'>,
+  shares: readonly number[],
+  capacity: number,
+): Promise<Curve[]> {
+  const curves = CURVE_POLICIES.map(async (policy) => {
+    const points = shares.map(async (share) => {
+      const scale = Number((share * capacity).toPrecision(3));
+      const { goodput } = await threads.run({ ...base, policy, load: { ...base.load, scale } });
+      return { scale, goodput };
+    });
+    return { policy, points: await Promise.all(points) };
+  });
+  return Promise.all(curves);
+}

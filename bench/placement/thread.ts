@@ -1,0 +1,11 @@
+/** A thread of `threads.ts`: runs the simulations that it is sent, one after another. */
+import { parentPort } from 'node:worker_threads';
+import { type Run, runSimulation } from './run.ts';
+
+parentPort?.on('message', async (run: Run) => {
+  try {
+    parentPort?.postMessage({ result: await runSimulation(run) });
+  } catch (error) {
+    parentPort?.postMessage({ error });
+  }
+});

@@ -1,0 +1,155 @@
+import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
+
+/** A request of a trace. */
+export interface TraceRequest {
+  /** Milliseconds since the trace's first request. */
+  readonly atMs: number;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  /** Ids of the prompt's whole blocks of 512 tokens; equal ids mean an equal prompt up to the block's end. */
+  readonly blocks: readonly number[];
+}
+
+/** Requests in the order of their time. */
+export interface Trace {
+  readonly name: string;
+  readonly requests: readonly TraceRequest[];
+  /** Blocks have ids below it. */
+  readonly blockCount: number;
+  /** Milliseconds to which its times have been rounded: what came within them was spread over them. */
+  readonly tickMs: number;
+}
+
+/** Tokens of a block in Mooncake's traces. */
+export const BLOCK_TOKENS = 512;
+
+/** On what Mooncake's conversation trace has its times. */
+const MOONCAKE_TICK_MS = 3_000;
+const GZIP_MAGIC = 0x1f8b;
+
+/**
+ * Reads a trace, gzipped or plain: Mooncake's JSON lines or Azure's CSV, whichever it looks like.
+ * @throws Error that names the file, and the line that can't be understood
+ */
+export async function readTrace(file: string): Promise<Trace> {
+  const bytes = await readFile(file).catch((cause: unknown) => {
+    throw new Error(`the trace ${file} can’t be read`, { cause });
+  });
+  const isZipped = bytes.length > 1 && bytes.readUInt16BE(0) === GZIP_MAGIC;
+  const text = (isZipped ? await promisify(gunzip)(bytes) : bytes).toString('utf8');
+  try {
+    return parseTrace(text);
+  } catch (error) {
+    if (!(error instanceof TraceError)) throw error;
+    throw new Error(`${file}: ${error.message}`, { cause: error });
+  }
+}
+
+/** What is wrong with a trace, and in which line. */
+class TraceError extends Error {}
+
+/**
+ * Understands a trace's text.
+ * @throws Error that names the line that can't be understood
+ */
+export function parseTrace(text: string): Trace {
+  const lines = text.split(/\r?\n/);
+  const parse = lines[0]?.startsWith('TIMESTAMP,') ? parseAzure : parseMooncake;
+  const trace = parse(lines);
+  if (trace.requests.length === 0) throw new TraceError('there is no request in it');
+  return trace;
+}
+
+/**
+ * Mooncake's traces: `{"timestamp": ms, "input_length": tokens, "output_length": tokens, "hash_ids": […]}` a line. The last
+ * block of a prompt that is not whole is left out: engines keep whole ones.
+ * @see https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release
+ */
+function parseMooncake(lines: readonly string[]): Trace {
+  let blockCount = 0;
+  const requests = parseLines(lines, 1, (line) => {
+    const { timestamp, input_length, output_length, hash_ids } = parseObject(line);
+    if (!Array.isArray(hash_ids) || !hash_ids.every((id) => isCount(id)))
+      throw new TraceError('hash_ids must be block ids');
+    const inputTokens = count('input_length', input_length);
+    const blocks: number[] = hash_ids.slice(0, Math.floor(inputTokens / BLOCK_TOKENS));
+    for (const block of blocks) blockCount = Math.max(blockCount, block + 1);
+    return {
+      atMs: count('timestamp', timestamp),
+      inputTokens,
+      outputTokens: count('output_length', output_length),
+      blocks,
+    };
+  });
+  return { name: 'conversation', requests: inOrder(requests), blockCount, tickMs: MOONCAKE_TICK_MS };
+}
+
+/**
+ * Azure's LLM inference traces: `TIMESTAMP,ContextTokens,GeneratedTokens`. They say nothing of prefixes: no two prompts
+ * begin alike.
+ * @see https://github.com/Azure/AzurePublicDataset/blob/master/AzureLLMInferenceDataset2023.md
+ */
+function parseAzure(lines: readonly string[]): Trace {
+  let blockCount = 0;
+  const requests = parseLines(lines.slice(1), 2, (line) => {
+    const [timestamp = '', context, generated, ...more] = line.split(',');
+    if (more.length > 0) throw new TraceError('there are more than three columns');
+    // Date.parse knows milliseconds; what is behind them is kept as it stands.
+    const atMs = Date.parse(`${timestamp.slice(0, 23).replace(' ', 'T')}Z`) + Number(`0.${timestamp.slice(23) || '0'}`);
+    if (Number.isNaN(atMs)) throw new TraceError('TIMESTAMP must be a time');
+    const inputTokens = count('ContextTokens', Number(context));
+    const blocks = Array.from({ length: Math.floor(inputTokens / BLOCK_TOKENS) }, () => blockCount++);
+    return { atMs, inputTokens, outputTokens: count('GeneratedTokens', Number(generated)), blocks };
+  });
+  return { name: 'azure', requests: inOrder(requests), blockCount, tickMs: 0 };
+}
+
+function parseLines(
+  lines: readonly string[],
+  firstNumber: number,
+  parse: (line: string) => TraceRequest,
+): TraceRequest[] {
+  return lines.flatMap((line, index) => {
+    if (line.trim() === '') return [];
+    try {
+      return [parse(line)];
+    } catch (error) {
+      if (!(error instanceof TraceError)) throw error;
+      throw new TraceError(`line ${firstNumber + index}: ${error.message}`);
+    }
+  });
+}
+
+function parseObject(line: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (cause) {
+    throw new TraceError('it is not JSON', { cause });
+  }
+  if (typeof value !== 'object' || value === null) throw new TraceError('it is not a JSON object');
+  return { ...value };
+}
+
+function count(name: string, value: unknown): number {
+  if (!isCount(value)) throw new TraceError(`${name} must be a whole number from 0 on`);
+  return value;
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
+
+/** By time, from 0 on. A request has at least one token of each kind, as an engine needs. */
+function inOrder(requests: readonly TraceRequest[]): TraceRequest[] {
+  const sorted = requests.toSorted((a, b) => a.atMs - b.atMs);
+  const start = sorted[0]?.atMs ?? 0;
+  return sorted.map(({ atMs, inputTokens, outputTokens, blocks }) => ({
+    atMs: atMs - start,
+    inputTokens: Math.max(1, inputTokens),
+    outputTokens: Math.max(1, outputTokens),
+    blocks,
+  }));
+}

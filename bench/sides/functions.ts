@@ -61,6 +61,7 @@ export function defineFunction(
     handler: 'index.handler',
     timeoutMs: 60_000,
     memoryMb: 1_024,
+    background: false,
     environment: { ...STORES, ...environment },
   };
 }

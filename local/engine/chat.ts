@@ -5,9 +5,16 @@ import { blockNames, type ChatRequest, countTokens, promptText } from './chat-re
 import type { Engine } from './engine.ts';
 import { Refusal } from './refusal.ts';
 import { replyTo } from './reply.ts';
+import type { Watch } from './watch.ts';
 
 /** vLLM's own. */
 export const BLOCK_TOKENS = 16;
+
+export interface ChatOptions {
+  readonly engine: Engine;
+  readonly contextTokens: number;
+  readonly watch?: Watch | undefined;
+}
 
 /**
  * Answers a chat completion at the engine's pace. When the client goes away first, its place is free at once.
@@ -16,12 +23,13 @@ export const BLOCK_TOKENS = 16;
 export function answerChat(
   request: ChatRequest,
   response: ServerResponse,
-  { engine, contextTokens }: { readonly engine: Engine; readonly contextTokens: number },
+  { engine, contextTokens, watch }: ChatOptions,
 ): void {
   const prompt = promptText(request);
   const promptTokens = countTokens(prompt);
   if (promptTokens >= contextTokens) throw tooLong(contextTokens, promptTokens);
-  const reply = replyTo(request, contextTokens - promptTokens);
+  const watcher = watch?.(request);
+  const reply = replyTo(request, contextTokens - promptTokens, watcher?.signature);
   const head = { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000), model: request.model };
   const usage = () => ({
     promptTokens,
@@ -37,6 +45,11 @@ export function answerChat(
     if (count < reply.tokens.length) response.write(events);
     else response.end(`${events}${closingEvents(head, reply, asked ? usage() : undefined)}`);
   };
+  const send = (count: number): void => {
+    if (streamed) stream(count);
+    else sendJson(response, 200, completion(head, reply, usage()));
+    watcher?.worked(generation.work);
+  };
   const streamed = request.stream === true;
   const generation = engine.start(
     {
@@ -45,9 +58,12 @@ export function answerChat(
       priority: request.priority,
       blocks: blockNames(prompt, BLOCK_TOKENS, request.model, request.cache_salt ?? ''),
     },
-    { streamed, onTokens: streamed ? stream : () => sendJson(response, 200, completion(head, reply, usage())) },
+    { streamed, onTokens: send },
   );
-  response.once('close', () => generation.cancel());
+  response.once('close', () => {
+    generation.cancel();
+    watcher?.ended(generation.work, response.writableEnded);
+  });
   if (!streamed) return;
   // As stock engines do: status 200 says that the request was understood, not that a token has come.
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });

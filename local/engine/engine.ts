@@ -6,10 +6,22 @@ export interface EngineOptions extends Pick<BatchOptions, 'model' | 'maxSequence
   readonly speed: number;
 }
 
+/** What an engine has done for a request, in tokens. */
+export interface Work {
+  readonly promptTokens: number;
+  /** Of the prompt: found in memory. */
+  readonly cachedTokens: number;
+  /** Of the prompt: computed. What was computed again after a preemption counts once. */
+  readonly computedTokens: number;
+  readonly generatedTokens: number;
+}
+
 /** A request that an engine is at work on. */
 export interface Generation {
   /** Prompt tokens that were in memory. Known from the first token on. */
   readonly cachedTokens: number;
+  /** What has been done for it by now. */
+  readonly work: Work;
   /** Frees its place. Does nothing to one that has ended. */
   cancel(): void;
 }
@@ -64,9 +76,13 @@ export class Engine {
     const sequence = this.#batch.add(request, this.#now());
     this.#live.set(sequence, { ...options, told: 0 });
     this.#lookLater();
+    const workOf = () => this.#workOf(sequence);
     return {
       get cachedTokens() {
         return sequence.cachedTokens;
+      },
+      get work() {
+        return workOf();
       },
       cancel: () => {
         this.#batch.cancel(sequence, this.#now());
@@ -81,6 +97,17 @@ export class Engine {
   close(): void {
     clearTimeout(this.#timer);
     this.#live.clear();
+  }
+
+  #workOf(sequence: Sequence): Work {
+    const { request, cachedTokens } = sequence;
+    const { promptTokens } = request;
+    return {
+      promptTokens,
+      cachedTokens,
+      computedTokens: Math.max(0, Math.min(sequence.computedTokens, promptTokens) - cachedTokens),
+      generatedTokens: this.#batch.generated(sequence),
+    };
   }
 
   /** Tells of the tokens that have come. */

@@ -16,12 +16,13 @@ const FILLER = 'And so it goes on, word after word, for as long as was asked. ';
 /**
  * What the stand-in answers: that it is one, and what it was asked. The same request gets the same answer.
  * @param room tokens that are left of the context
+ * @param signature ends its text
  */
-export function replyTo(request: ChatRequest, room: number): Reply {
+export function replyTo(request: ChatRequest, room: number, signature = ''): Reply {
   const limit = Math.min(request.max_completion_tokens ?? request.max_tokens ?? room, room);
   const question = lastQuestion(request).replace(/\s+/g, ' ').trim().toWellFormed();
   const echo = question.length > ECHOED ? `${question.slice(0, ECHOED).toWellFormed()}…` : question;
-  const text = `${INTRODUCTION}“${echo}”`;
+  const text = `${INTRODUCTION}“${echo}”${signature}`;
   if (request.ignore_eos) return { tokens: longTokens(`${text} `, limit), finishReason: 'length' };
   const stops = [request.stop ?? []].flat().map((stop) => (stop === '' ? -1 : text.indexOf(stop)));
   const stopAt = Math.min(text.length, ...stops.filter((at) => at >= 0));

@@ -8,6 +8,7 @@ import { Engine } from './engine.ts';
 import { metricsText } from './engine-metrics.ts';
 import { Refusal } from './refusal.ts';
 import { STEP_MODELS } from './step-model.ts';
+import type { Watch } from './watch.ts';
 
 export interface EngineServerOptions {
   /** Name of its model. */
@@ -24,6 +25,8 @@ export interface EngineServerOptions {
   readonly apiKey?: string;
   /** 0, the default, takes any free port. */
   readonly port?: number;
+  /** Looks on at chat completions. */
+  readonly watch?: Watch;
 }
 
 export interface EngineServer {
@@ -44,7 +47,7 @@ const MAX_BODY_BYTES = 64 * 1024 * 1024;
  * @throws the system's error (`EADDRINUSE`…) when it can't listen
  */
 export async function startEngine(options: EngineServerOptions): Promise<EngineServer> {
-  const { model, gpu, speed, slots, contextTokens } = options;
+  const { model, gpu, speed, slots, contextTokens, watch } = options;
   const pace = STEP_MODELS[gpu];
   const engine = new Engine({
     // As much memory as its slots fill: a small worker.
@@ -58,7 +61,7 @@ export async function startEngine(options: EngineServerOptions): Promise<EngineS
   const adapters = new Map<string, string>();
 
   function chat(body: ChatRequest, response: ServerResponse): void {
-    if (body.model === model || adapters.has(body.model)) answerChat(body, response, { engine, contextTokens });
+    if (body.model === model || adapters.has(body.model)) answerChat(body, response, { engine, contextTokens, watch });
     else throw new Refusal(404, 'NotFoundError', `The model \`${body.model}\` does not exist.`);
   }
 

@@ -10,7 +10,7 @@ export const workerSettingsSchema = v.object({
   contextTokens: v.number(),
   apiKey: v.exactOptional(v.string()),
   port: v.number(),
-}) satisfies v.GenericSchema<EngineServerOptions>;
+}) satisfies v.GenericSchema<Omit<EngineServerOptions, 'watch'>>;
 
 /** What it says when it serves. */
 export const workerReadySchema = v.object({ port: v.number() });

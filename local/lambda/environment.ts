@@ -79,7 +79,7 @@ export class Environment {
       env: { ...variables, AWS_LAMBDA_RUNTIME_API: `${runtimeApi}/${this.id}` },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    if (this.#child.pid !== undefined) yieldToCloud(this.#child.pid);
+    if (this.#child.pid !== undefined) standBack(this.#child.pid, definition);
     this.#timer = setTimeout(() => this.#initTimedOut(initTimeoutMs), initTimeoutMs);
     this.exited = new Promise((resolve) => {
       this.#child.once('exit', (code, signal) => {
@@ -240,16 +240,18 @@ export class Environment {
   }
 }
 
-/** How much a function's process stands back, in steps of `nice`. */
-const STEPS_BACK = 5;
+/** How far a function's process stands back, in steps of `nice`: for who waits for an answer, and for who doesn't. */
+const STEPS_BACK = { interactive: 5, background: 12 };
 
 /**
  * Puts a function's process behind the cloud's own: what stands for AWS's services must answer as promptly when functions
- * have all processors busy, or functions would find those services out of reach.
+ * have all processors busy, or functions would find those services out of reach. And what a queue gives to do waits for
+ * what a caller waits for, which has processors of its own in AWS.
  */
-function yieldToCloud(pid: number): void {
+function standBack(pid: number, { background }: FunctionDefinition): void {
+  const steps = background ? STEPS_BACK.background : STEPS_BACK.interactive;
   try {
-    setPriority(pid, Math.min(constants.priority.PRIORITY_LOW, getPriority() + STEPS_BACK));
+    setPriority(pid, Math.min(constants.priority.PRIORITY_LOW, getPriority() + steps));
   } catch {
     // It has ended already, or the system doesn't allow it: then it competes like any other.
   }

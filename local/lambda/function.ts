@@ -13,6 +13,8 @@ export interface FunctionDefinition {
   readonly memoryMb: number;
   /** Invocations at once that it may have, and that nobody else may use. */
   readonly reservedConcurrency?: number;
+  /** Called by queues and schedules alone: nobody waits for its answer. */
+  readonly background: boolean;
   readonly environment: Readonly<Record<string, string>>;
 }
 

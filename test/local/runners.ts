@@ -32,6 +32,7 @@ export function functionOf(name: string, changes: Partial<FunctionDefinition> = 
     handler: 'index.handler',
     timeoutMs: 20_000,
     memoryMb: 128,
+    background: false,
     environment: {},
     ...changes,
   };

@@ -126,10 +126,12 @@ describe('concurrency', () => {
     await answers;
   });
 
-  it('leaves the processors to the cloud itself, which stands for what never runs short of them', async () => {
-    const runner = await testRunner();
-    const { pid } = Object(await runner.call('echo', {}));
-    expect(getPriority(pid)).toBe(Math.min(19, getPriority() + 5));
+  it('leaves the processors to the cloud itself, and then to functions that a caller waits for', async () => {
+    const runner = await testRunner({
+      functions: [functionOf('echo'), functionOf('echo', { name: 'queued', background: true })],
+    });
+    const niceness = async (name: string) => getPriority(Object(await runner.call(name, {})).pid) - getPriority();
+    expect([await niceness('echo'), await niceness('queued')]).toEqual([5, 12]);
   });
 
   it('throttles beyond a reservation, as Lambda does', async () => {

@@ -38,9 +38,11 @@ describe('a service', () => {
       handler: 'index.handler',
       timeoutMs: 20_000,
       memoryMb: 256,
+      background: false,
       environment: { COLOR: 'red' },
     });
     expect(echo).toMatchObject({ timeoutMs: 10_000, memoryMb: 1024, reservedConcurrency: 3 });
+    expect(service.functions.filter(({ background }) => background).map(({ name }) => name)).toEqual(['queue']);
     expect(service.schedules).toEqual([{ function: 'echo', expression: 'rate(2 hours)', input: undefined }]);
     expect(service.eventSources).toEqual([
       {

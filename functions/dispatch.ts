@@ -13,6 +13,7 @@ import { observeOutcome } from '../shared/jobs/observe.ts';
 import { receiveOnLane } from '../shared/jobs/receive.ts';
 import { createJobRoom } from '../shared/jobs/room.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
+import { createYielding } from '../shared/jobs/yielding.ts';
 import { fingerprint } from '../shared/openai/fingerprint.ts';
 import { createDynamoDBClient } from '../shared/runtime/clients/dynamodb.ts';
 import { createKmsClient } from '../shared/runtime/clients/kms.ts';
@@ -62,6 +63,7 @@ const ports = {
   fingerprint: (model: string) => fingerprint(registry.models[model]),
   ids: () => randomUUID().replaceAll('-', ''),
   random: Math.random,
+  yielding: createYielding(Date.now),
   // A worker that stops in the middle costs its attempt; another one is there for the next.
   movesOnAfter: new Set<ErrorCode>(['upstream_cut']),
   sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal, ref: false }).catch(() => {}),

@@ -9,11 +9,12 @@ import { createObserver } from '../shared/inference/observe.ts';
 import { capabilitiesOf, createModelFor } from '../shared/inference/providers/providers.ts';
 import { parseRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
-import { laneOf } from '../shared/jobs/lanes.ts';
+import { fallbackLaneOf, laneOf } from '../shared/jobs/lanes.ts';
 import { observeOutcome } from '../shared/jobs/observe.ts';
 import { receive } from '../shared/jobs/receive.ts';
 import { createJobRoom } from '../shared/jobs/room.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
+import { createYielding } from '../shared/jobs/yielding.ts';
 import { fingerprint } from '../shared/openai/fingerprint.ts';
 import { createDynamoDBClient } from '../shared/runtime/clients/dynamodb.ts';
 import { createKmsClient } from '../shared/runtime/clients/kms.ts';
@@ -57,8 +58,10 @@ const ports = {
   fingerprint: (model: string) => fingerprint(registry.models[model]),
   ids: () => randomUUID().replaceAll('-', ''),
   random: Math.random,
+  yielding: createYielding(Date.now),
   // GPU workers are in reach of dispatch alone.
   otherLane: (model: string) => laneOf(model, registry),
+  fallbackLane: (model: string, thrown: unknown) => fallbackLaneOf(model, thrown, registry),
   sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal, ref: false }).catch(() => {}),
   onError: (what: string, thrown: unknown) => logger.warn(what, describeError(thrown)),
 };

@@ -5,10 +5,12 @@ import { idempotent } from '../shared/idempotency/idempotent.ts';
 import { createJobStores } from '../shared/jobs/room.ts';
 import { retentionSettings, storeSettings } from '../shared/jobs/settings.ts';
 import {
+  conversationReference,
   createConversationRoute,
   createItemsRoute,
   deleteConversationRoute,
   deleteItemRoute,
+  itemsReference,
   listItemsRoute,
   retrieveConversationRoute,
   retrieveItemRoute,
@@ -34,16 +36,21 @@ const config = readConfig({
 const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
 const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
 const dynamodb = createDynamoDBClient();
-const { vault, bodies } = createJobStores({ dynamodb, kms: createKmsClient(), s3: createS3Client() }, config, metrics, {
-  mayCreateKeys: true,
-});
+const { vault, bodies, jobs } = createJobStores(
+  { dynamodb, kms: createKmsClient(), s3: createS3Client() },
+  config,
+  metrics,
+  {
+    mayCreateKeys: true,
+  },
+);
 const conversations = createConversations({
   table: createConversationTable(dynamodb, config.SESSIONS_TABLE),
   vault,
   retentionDays: config.RETENTION_DAYS,
 });
 const api = { conversations };
-const idempotency = { claims: createClaims(dynamodb, config.JOBS_TABLE), bodies, vault, logger };
+const idempotency = { claims: createClaims(dynamodb, config.JOBS_TABLE), bodies, jobs, vault, logger };
 const open = async () => idempotency;
 
 export const handler = httpPipeline({
@@ -51,12 +58,20 @@ export const handler = httpPipeline({
   metrics,
   corsOrigin: config.CORS_ORIGIN,
   routes: {
-    'POST /v1/conversations': idempotent(createConversationRoute(api), { open, name: 'conversations' }),
+    'POST /v1/conversations': idempotent(createConversationRoute(api), {
+      open,
+      name: 'conversations',
+      reference: conversationReference(api),
+    }),
     'GET /v1/conversations/{id}': retrieveConversationRoute(api),
     'POST /v1/conversations/{id}': updateConversationRoute(api),
     'DELETE /v1/conversations/{id}': deleteConversationRoute(api),
     'GET /v1/conversations/{id}/items': listItemsRoute(api),
-    'POST /v1/conversations/{id}/items': idempotent(createItemsRoute(api), { open, name: 'conversations.items' }),
+    'POST /v1/conversations/{id}/items': idempotent(createItemsRoute(api), {
+      open,
+      name: 'conversations.items',
+      reference: itemsReference(api),
+    }),
     'GET /v1/conversations/{id}/items/{item}': retrieveItemRoute(api),
     'DELETE /v1/conversations/{id}/items/{item}': deleteItemRoute(api),
   },

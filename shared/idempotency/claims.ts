@@ -43,6 +43,8 @@ export type Taking =
 /** How an attempt ended: its answer is kept in one of two places, or nowhere. */
 export interface Outcome {
   readonly kept: 'table' | 's3' | 'nowhere';
+  /** Id of the stored response that it shows: the answer lies with it, and goes with it. */
+  readonly response?: string;
 }
 
 /** The idempotency records, one item each beside the jobs. Every method is one request, or two where it says so. */
@@ -67,7 +69,7 @@ export function createClaims(client: DynamoDBClient, TableName: string): Claims 
             new UpdateItemCommand({
               TableName,
               Key: keyOf(key),
-              UpdateExpression: `SET ${CLAIMED} REMOVE kept`,
+              UpdateExpression: `SET ${CLAIMED} REMOVE kept, keptWith`,
               ConditionExpression:
                 'attribute_not_exists(pk) OR expiresAt <= :seconds OR (attribute_not_exists(kept) AND claimUntil <= :now)',
               ExpressionAttributeValues: {
@@ -110,15 +112,19 @@ export function createClaims(client: DynamoDBClient, TableName: string): Claims 
       return renewed !== undefined;
     },
 
-    async finish(key, owner, { kept }) {
+    async finish(key, owner, { kept, response }) {
       const finished = await unlessRefused(() =>
         client.send(
           new UpdateItemCommand({
             TableName,
             Key: keyOf(key),
-            UpdateExpression: 'SET kept = :kept REMOVE claimUntil',
+            UpdateExpression: `SET kept = :kept${response === undefined ? '' : ', keptWith = :response'} REMOVE claimUntil`,
             ConditionExpression: 'claimOwner = :owner',
-            ExpressionAttributeValues: { ':kept': { S: kept }, ':owner': { S: owner } },
+            ExpressionAttributeValues: {
+              ':kept': { S: kept },
+              ':owner': { S: owner },
+              ...(response === undefined ? {} : { ':response': { S: response } }),
+            },
           }),
         ),
       );
@@ -171,14 +177,17 @@ const claimSchema = v.object({
   fingerprint: v.object({ B: v.instance(Uint8Array) }),
   epoch: v.optional(v.object({ N: v.pipe(v.string(), v.toNumber()) }), { N: '0' }),
   kept: v.exactOptional(v.object({ S: v.picklist(['table', 's3', 'nowhere']) })),
+  keptWith: v.exactOptional(v.object({ S: v.string() })),
 });
 
 function readClaim(item: Record<string, AttributeValue>): Claim & { readonly owner: string } {
-  const { claimOwner, fingerprint, epoch, kept } = v.parse(claimSchema, item);
+  const { claimOwner, fingerprint, epoch, kept, keptWith } = v.parse(claimSchema, item);
   return {
     owner: claimOwner.S,
     fingerprint: fingerprint.B,
     epoch: epoch.N,
-    ...(kept === undefined ? {} : { outcome: { kept: kept.S } }),
+    ...(kept === undefined
+      ? {}
+      : { outcome: { kept: kept.S, ...(keptWith === undefined ? {} : { response: keptWith.S }) } }),
   };
 }

@@ -1,19 +1,21 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
-import type { Bodies } from '../jobs/ports.ts';
+import type { Bodies, BodyName, JobStore } from '../jobs/ports.ts';
 import { LambentError } from '../runtime/errors.ts';
 import type { HttpAnswer, HttpRequest, Route } from '../runtime/http.ts';
 import { describeError, type Logger } from '../runtime/logger.ts';
 import type { RecordName, Vault } from '../vault/vault.ts';
-import type { ClaimKey, Claims, Taking } from './claims.ts';
+import type { ClaimKey, Claims, Outcome, Taking } from './claims.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { CLAIM_MS, type HeldKey, holdKey } from './held-key.ts';
-import { type Kept, replayed } from './kept-answer.ts';
+import { type Kept, type Reference, replayed, shownAgain } from './kept-answer.ts';
 
 /** What keeps the answers of idempotent calls. */
 export interface Idempotency {
   readonly claims: Claims;
   readonly bodies: Bodies;
+  /** What tells whether a stored response is still there. */
+  readonly jobs: Pick<JobStore, 'read'>;
   readonly vault: Vault;
   readonly logger: Pick<Logger, 'warn'>;
   /** Epoch milliseconds. */
@@ -29,6 +31,8 @@ export interface IdempotentOptions {
   readonly open: () => Promise<Idempotency>;
   /** Whether the answer to this body may be kept; a repetition is refused where not. */
   readonly keeps?: (body: unknown) => boolean;
+  /** How the answer is repeated where it is not to be kept itself. */
+  readonly reference?: Reference;
   /** Whether the route itself finds what an earlier call with this body and its key made: it needn't wait for that one. */
   readonly findsEarlier?: (body: unknown) => boolean;
   /** Whether a frame of a stream may be its last: it is held back until the answer is kept. */
@@ -46,8 +50,9 @@ const MAX_KEPT_CHARACTERS = 16_000_000;
 /**
  * Makes a route answer once for each `Idempotency-Key`: the same key and body get the first answer again for 24 hours,
  * and nothing is done a second time. A failed attempt frees its key, and so does one that crashed, half a minute after it
- * was last heard of; one that can't be heard of so long stops. Only whole answers are kept. Its `run` throws LambentError
- * `idempotency_key_reused` for another body, `idempotency_key_in_use` while the first attempt runs,
+ * was last heard of; one that can't be heard of so long stops. Only whole answers are kept, and given again as long as what
+ * they show has not been deleted: it isn't made anew either, since a repetition may be nothing but late. Its `run` throws
+ * LambentError `idempotency_key_reused` for another body, `idempotency_key_in_use` while the first attempt runs,
  * `idempotent_answer_not_kept`, and what the route throws.
  */
 export function idempotent(route: Route, options: IdempotentOptions): Route {
@@ -84,9 +89,22 @@ class Attempt {
     const { taking, until } = await this.#take();
     if (taking.taken) return this.#first(route, { epoch: taking.epoch, ...this.#hold(until) });
     const { claim } = taking;
-    if (claim.outcome === undefined) return this.#beside(route);
-    if (claim.outcome.kept === 'nowhere') throw notKept();
-    return replayed(await this.#idempotency.bodies.read(this.#bodyName(claim), { place: claim.outcome.kept }));
+    return claim.outcome === undefined ? this.#beside(route) : this.#again(claim.epoch, claim.outcome);
+  }
+
+  /** Gives the first answer again, as long as what it shows is there. */
+  async #again(epoch: number, { kept, response }: Outcome): Promise<HttpAnswer> {
+    const { reference } = this.#options;
+    if (kept === 'nowhere') throw response === undefined ? notKept() : deleted();
+    const name = this.#bodyName(epoch, response);
+    if (response === undefined) {
+      const answer = await this.#idempotency.bodies.read(name, { place: kept });
+      return reference === undefined ? replayed(answer) : shownAgain(answer, this.#request, reference).catch(asDeleted);
+    }
+    const answer = await this.#idempotency.bodies.find(name);
+    // In this order: of a response that is there now, the answer was there before.
+    if (!(await this.#isStored(response))) throw deleted();
+    return replayed(answer);
   }
 
   /** Takes the key, or finds who has it: somebody with the same body. */
@@ -114,8 +132,9 @@ class Attempt {
     try {
       const signal = AbortSignal.any([this.#request.signal, held.lost]);
       const answer = await route.run({ ...this.#request, signal });
-      if ('frames' in answer) return { ...answer, frames: this.#recorded(answer.frames, answer.headers, held) };
-      await this.#finish(answer, held);
+      if ('frames' in answer) return { ...answer, frames: this.#recorded(answer, held) };
+      const { stored, ...kept } = answer;
+      await this.#finish(kept, stored, held);
       await held.letGo();
       return answer;
     } catch (error) {
@@ -132,8 +151,7 @@ class Attempt {
 
   /** The frames as they come, gathered on the way; the last ones wait until they are kept. */
   async *#recorded(
-    frames: AsyncIterable<string, unknown>,
-    headers: HttpAnswer['headers'],
+    { frames, headers, stored }: Extract<HttpAnswer, { frames: unknown }>,
     held: Held,
   ): AsyncGenerator<string, unknown> {
     const gathered: string[] = [];
@@ -146,7 +164,8 @@ class Attempt {
         const next = await iterator.next();
         if (next.done) {
           const whole = next.value === true;
-          if (whole) await this.#finish({ headers, frames: gathered }, held, characters <= MAX_KEPT_CHARACTERS);
+          const fits = characters <= MAX_KEPT_CHARACTERS;
+          if (whole) await this.#finish({ headers, frames: gathered }, stored, held, fits);
           finished = whole;
           if (last !== '') yield last;
           return next.value;
@@ -169,20 +188,37 @@ class Attempt {
    * only make its caller ask for another.
    * @throws LambentError `idempotency_key_in_use` when another has the key by now: the answer will be that one's
    */
-  async #finish(answer: Kept, held: Held, fits = true): Promise<void> {
-    const { claims, bodies, logger } = this.#idempotency;
+  async #finish(answer: Kept, stored: string | undefined, held: Held, fits = true): Promise<void> {
+    const { claims, logger } = this.#idempotency;
     held.lost.throwIfAborted();
     let isOurs = true;
     try {
-      const kept =
-        this.#keeps && fits
-          ? (await bodies.write({ ...this.#bodyName(held), expiresAt: this.#expiresAt }, answer)).place
-          : 'nowhere';
-      isOurs = await claims.finish(this.#key, this.#owner, { kept });
+      const outcome = this.#keeps && fits ? await this.#keep(answer, stored, held) : ({ kept: 'nowhere' } as const);
+      isOurs = await claims.finish(this.#key, this.#owner, outcome);
     } catch (thrown) {
       logger.warn('idempotent answer not kept', describeError(thrown));
     }
     if (!isOurs) throw inUse();
+  }
+
+  async #keep(answer: Kept, response: string | undefined, { epoch }: Held): Promise<Outcome> {
+    const { bodies } = this.#idempotency;
+    const name = { ...this.#bodyName(epoch, response), expiresAt: this.#expiresAt };
+    const { place } = await bodies.write(name, this.#reduced(answer));
+    if (response === undefined) return { kept: place };
+    if (await this.#isStored(response)) return { kept: place, response };
+    // Whoever deleted it has removed what was there by then: this came later.
+    await bodies.sweep(this.#key.tenant, response);
+    return { kept: 'nowhere', response };
+  }
+
+  #reduced(answer: Kept): Kept {
+    const { reference } = this.#options;
+    return reference === undefined || 'frames' in answer ? answer : { json: reference.idsOf(answer.json) };
+  }
+
+  async #isStored(response: string): Promise<boolean> {
+    return (await this.#idempotency.jobs.read(this.#key.tenant, response)) !== undefined;
   }
 
   /** A claim that can't be given back expires. */
@@ -203,9 +239,15 @@ class Attempt {
     return { tenant: this.#key.tenant, kind: 'idempotent-answer', id: this.#key.id, epoch: 0, field: 'fingerprint' };
   }
 
-  /** Each attempt's own, lest one that was taken over write over its successor's answer. */
-  #bodyName({ epoch }: Pick<Held, 'epoch'>) {
-    return { tenant: this.#key.tenant, id: this.#key.id, kind: 'output', epoch } as const;
+  /**
+   * Each attempt's own, lest one that was taken over write over its successor's answer; and that of a stored response among
+   * what belongs to the response, so that whoever deletes that deletes it too.
+   */
+  #bodyName(epoch: number, response: string | undefined): Omit<BodyName, 'expiresAt'> {
+    const { tenant, id } = this.#key;
+    return response === undefined
+      ? { tenant, id, kind: 'output', epoch }
+      : { tenant, id: response, kind: 'replay', epoch };
   }
 }
 
@@ -234,6 +276,16 @@ function reused(): LambentError {
 function inUse(): LambentError {
   const message = 'A request with this idempotency key is still running. Try again soon.';
   return new LambentError('idempotency_key_in_use', message, { retryAfterMs: RETRY_AFTER_MS });
+}
+
+/** What a repeated answer shows isn't there: whoever made it has deleted it. */
+function asDeleted(thrown: unknown): never {
+  throw thrown instanceof LambentError && thrown.code === 'not_found' ? deleted() : thrown;
+}
+
+function deleted(): LambentError {
+  const message = 'What was made with this idempotency key has been deleted. Use another key.';
+  return new LambentError('idempotent_answer_not_kept', message);
 }
 
 function notKept(): LambentError {

@@ -29,6 +29,8 @@ export interface Answer {
   readonly status: 'completed' | 'incomplete';
   readonly output: JobOutput;
   readonly usage: Usage | undefined;
+  /** Number of the stream's last event, where there is a stream. */
+  readonly endSequence?: number;
 }
 
 /**

@@ -1,10 +1,10 @@
-import type { BodyRef } from './job.ts';
+import type { BodyRef, Job } from './job.ts';
 
 /** Where sealed bytes of a job lie: `part` names them within their attempt. */
 export interface BlobName {
   readonly tenant: string;
   readonly id: string;
-  readonly part: 'input' | 'output' | 'event';
+  readonly part: 'input' | 'output' | 'replay' | 'event';
   readonly epoch: number;
   /** First sequence number of an event chunk; 0 for bodies. */
   readonly sequence: number;
@@ -50,3 +50,12 @@ export function firstSequenceOf(epoch: number): number {
 
 /** `response.created` and `response.queued`. */
 export const ACCEPTED_EVENTS = 2;
+
+/**
+ * The number of the event that tells how a job ended, the same for every reader. It follows the events of a whole answer. Where
+ * there is none, or whoever ended the job wasn't its holder, it is the last that the attempt could have: above whatever a holder
+ * that is taken for dead may still write.
+ */
+export function endSequenceOf({ epoch, endSequence }: Pick<Job, 'epoch' | 'endSequence'>): number {
+  return endSequence ?? (epoch === 0 ? ACCEPTED_EVENTS : epoch * SEQUENCES_PER_EPOCH - 1);
+}

@@ -169,6 +169,8 @@ function sortKey({ part, epoch, sequence }: BlobName): string {
       return 'input';
     case 'output':
       return outputKey(epoch);
+    case 'replay':
+      return `replay#${epoch}`;
     case 'event':
       return `${eventKey(sequence)}#${digits(epoch, 6)}`;
   }

@@ -24,6 +24,11 @@ export class EventWriter {
     this.#next = firstSequenceOf(job.epoch);
   }
 
+  /** The number that the next event would have. */
+  get next(): number {
+    return this.#next;
+  }
+
   /** Takes an event as it is now; what it holds may go on changing. Throws what an earlier chunk failed of. */
   write(event: { readonly type: string; readonly [field: string]: unknown }): void {
     if (this.#failure !== undefined) throw this.#failure.thrown;

@@ -86,6 +86,7 @@ const jobSchema = v.object({
       reasoningTokens: v.number(),
     }),
   ),
+  endSequence: v.exactOptional(v.number()),
   errorCode: v.exactOptional(v.string()),
   conversation: v.exactOptional(v.string()),
   previousResponse: v.exactOptional(v.string()),

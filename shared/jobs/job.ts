@@ -72,6 +72,8 @@ export interface Job {
   readonly input: BodyRef;
   readonly output?: BodyRef;
   readonly usage?: Usage;
+  /** Number of its stream's last event, where its holder knows it: see `endSequenceOf`. */
+  readonly endSequence?: number;
   /** Why the last attempt failed, or the job did: a code, never a text. */
   readonly errorCode?: string;
   readonly conversation?: string;

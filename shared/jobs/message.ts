@@ -34,6 +34,9 @@ const jobPointer = v.object({
   type: v.literal('job'),
   tenant,
   id: v.pipe(v.string(), v.regex(/^resp_[A-Za-z0-9]{1,64}$/, 'a response id')),
+  tier: v.exactOptional(v.string()),
+  /** Seconds for which SQS was asked to hold it back. */
+  delaySeconds: v.exactOptional(v.number()),
 });
 export type JobPointer = v.InferOutput<typeof jobPointer>;
 
@@ -67,9 +70,24 @@ export function parseMessage(text: string): GenerateMessage | JobPointer {
 }
 
 /** A pointer to a job, as text. */
-export function pointerMessage({ tenant, id }: Pick<JobPointer, 'tenant' | 'id'>): string {
-  const message: JobPointer = { version: 1, type: 'job', tenant, id };
+export function pointerMessage(pointer: Omit<JobPointer, 'version' | 'type'>): string {
+  const { tenant, id, tier, delaySeconds } = pointer;
+  const message: JobPointer = {
+    version: 1,
+    type: 'job',
+    tenant,
+    id,
+    ...(tier === undefined ? {} : { tier }),
+    ...(delaySeconds === undefined ? {} : { delaySeconds }),
+  };
   return JSON.stringify(message);
+}
+
+/** The tier of the job that a message is about; undefined where that isn't said in it. */
+export function tierOf(message: GenerateMessage | JobPointer): string | undefined {
+  if (message.type === 'job') return message.tier;
+  if (message.body === undefined) return undefined;
+  return message.body['service_tier'] === 'flex' ? 'flex' : 'default';
 }
 
 /**

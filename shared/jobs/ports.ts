@@ -94,7 +94,8 @@ export interface Bodies {
 export interface BodyName {
   readonly tenant: string;
   readonly id: string;
-  readonly kind: 'input' | 'output';
+  /** `replay`: the answer to a call with an idempotency key, as it was given; its epoch is the call's attempt. */
+  readonly kind: 'input' | 'output' | 'replay';
   readonly epoch: number;
   /** Epoch seconds, for DynamoDB's TTL and the bucket's. */
   readonly expiresAt: number;
@@ -123,5 +124,9 @@ export interface EventChunk {
 
 /** Sends a pointer to a job onto its lane's queue. A hint: a lost one is found again by the sweep. */
 export interface JobQueue {
-  send(pointer: Pick<Job, 'tenant' | 'id' | 'lane'>, delaySeconds: number): Promise<void>;
+  send(pointer: Pointer, delaySeconds: number): Promise<void>;
+}
+export interface Pointer extends Pick<Job, 'tenant' | 'id' | 'lane'> {
+  /** The job's tier. A newer version may know more of them. */
+  readonly tier?: string;
 }

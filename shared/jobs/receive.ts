@@ -9,7 +9,7 @@ import { type QueueCall, Refused } from '../runtime/queue.ts';
 import type { QueueRecord } from '../runtime/queue-event.ts';
 import type { Job, Lane } from './job.ts';
 import { laneOf } from './lanes.ts';
-import { type GenerateMessage, inboxKey, type JobPointer, parseMessage, responseIdOf } from './message.ts';
+import { type GenerateMessage, inboxKey, type JobPointer, parseMessage, responseIdOf, tierOf } from './message.ts';
 import { type Admitted, announce, type Submitted, submit } from './submit.ts';
 import { type Outcome, runJob, type WorkerPorts } from './worker.ts';
 
@@ -47,6 +47,7 @@ const TROUBLE_DELAY_SECONDS = 30;
  */
 export async function receive(record: QueueRecord, ports: ReceiverPorts, call: QueueCall): Promise<Outcome> {
   const message = refusing(() => parseMessage(record.body));
+  noteWait(message, record, ports);
   return message.type === 'job' ? receivePointer(message, ports, call) : receiveRequest(message, record, ports, call);
 }
 
@@ -61,12 +62,25 @@ export async function receiveOnLane(
   call: QueueCall,
 ): Promise<Outcome> {
   const message = refusing(() => parseMessage(record.body));
+  noteWait(message, record, ports);
   if (message.type === 'job') return receivePointer({ ...message, lane }, ports, call);
   throw new Refused(
     new LambentError('unsupported_value', 'Requests go to the generation queue, whatever model they ask for.', {
       param: 'type',
     }),
   );
+}
+
+/** Tells whoever yields how long a message has waited. One that comes again has not waited for its turn, but been held. */
+function noteWait(
+  message: GenerateMessage | JobPointer,
+  { attributes: { SentTimestamp: sentAt, ApproximateReceiveCount: received } }: QueueRecord,
+  { yielding, now }: WorkerPorts,
+): void {
+  const tier = tierOf(message);
+  if (tier === undefined || sentAt === undefined || received !== '1') return;
+  const delaySeconds = message.type === 'job' ? (message.delaySeconds ?? 0) : 0;
+  yielding?.saw(tier, now() - Number(sentAt) - delaySeconds * 1_000);
 }
 
 /**

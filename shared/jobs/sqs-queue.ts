@@ -11,16 +11,21 @@ export interface QueueSettings {
   readonly GPU_QUEUE_URL: string;
 }
 
-/** The queues of jobs, by lane. A tenant's messages form a group, so that none of them crowds out another's. */
+/**
+ * The queues of jobs, by lane. A tenant's messages form a group, so that none of them crowds out another's; its flex work is a
+ * group of its own, so that it doesn't crowd out the tenant's other work either.
+ */
 export function createSqsQueue(client: SQSClient, settings: QueueSettings): JobQueue {
   return {
-    async send(pointer, delaySeconds) {
+    async send({ tenant, id, lane, tier }, seconds) {
+      const delaySeconds = Math.min(seconds, MAX_DELAY_SECONDS);
+      const delayed = delaySeconds > 0 ? { delaySeconds } : {};
       await client.send(
         new SendMessageCommand({
-          QueueUrl: pointer.lane === 'gpu' ? settings.GPU_QUEUE_URL : settings.GENERATION_QUEUE_URL,
-          MessageBody: pointerMessage(pointer),
-          MessageGroupId: pointer.tenant,
-          ...(delaySeconds > 0 ? { DelaySeconds: Math.min(delaySeconds, MAX_DELAY_SECONDS) } : {}),
+          QueueUrl: lane === 'gpu' ? settings.GPU_QUEUE_URL : settings.GENERATION_QUEUE_URL,
+          MessageBody: pointerMessage({ tenant, id, ...(tier === undefined ? {} : { tier }), ...delayed }),
+          MessageGroupId: tier === 'flex' ? `${tenant}:flex` : tenant,
+          ...(delaySeconds > 0 ? { DelaySeconds: delaySeconds } : {}),
         }),
       );
     },

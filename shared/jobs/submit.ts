@@ -58,10 +58,10 @@ export async function submit(admitted: Admitted, ports: SubmitPorts): Promise<Su
 
 /** Announces a job on its lane's queue, as soon as it may be claimed. */
 export async function announce(
-  { tenant, id, lane, notBefore }: Pick<Job, 'tenant' | 'id' | 'lane' | 'notBefore'>,
+  { tenant, id, lane, tier, notBefore }: Pick<Job, 'tenant' | 'id' | 'lane' | 'tier' | 'notBefore'>,
   { queue, now }: { readonly queue: JobQueue; readonly now: () => number },
 ): Promise<void> {
-  const pointer = { tenant, id, ...(lane === undefined ? {} : { lane }) };
+  const pointer = { tenant, id, tier, ...(lane === undefined ? {} : { lane }) };
   await queue.send(pointer, Math.max(0, Math.ceil(((notBefore ?? 0) - now()) / 1000)));
 }
 

@@ -108,6 +108,7 @@ export interface Ending {
   readonly status: TerminalStatus;
   readonly output?: BodyRef;
   readonly usage?: Job['usage'];
+  readonly endSequence?: number;
   readonly errorCode?: ErrorCode;
 }
 
@@ -160,7 +161,7 @@ export function giveUp(job: Job, now: number): Transition {
   };
 }
 
-function ended(job: Job, { status, output, usage, errorCode }: Ending, now: number): JobChange {
+function ended(job: Job, { status, output, usage, endSequence, errorCode }: Ending, now: number): JobChange {
   const fanIn = fanInOf(job, status, output);
   return {
     set: {
@@ -168,6 +169,7 @@ function ended(job: Job, { status, output, usage, errorCode }: Ending, now: numb
       completedAt: now,
       ...(output === undefined ? {} : { output }),
       ...(usage === undefined ? {} : { usage }),
+      ...(endSequence === undefined ? {} : { endSequence }),
       ...(errorCode === undefined ? {} : { errorCode }),
       ...(fanIn.length === 0 ? {} : { fanIn, dueAt: now + FAN_IN_MS }),
     },

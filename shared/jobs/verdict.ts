@@ -79,6 +79,11 @@ export function isAwsFailure(thrown: unknown): boolean {
   return thrown instanceof Error && '$metadata' in thrown;
 }
 
+/** Milliseconds for which a job that stands back for other work does so: as if it had been throttled. */
+export function standBackMs(job: Job, random: number): number {
+  return pauseOf(job, job.releases, { retryAfterMs: undefined }, random);
+}
+
 function pauseOf(
   job: Job,
   earlier: number,

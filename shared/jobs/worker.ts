@@ -9,7 +9,8 @@ import { keep, type Lease, type LeaseOptions, type LeasePorts, Stopped } from '.
 import type { Bodies, EventLog, JobInput, JobOutput, JobQueue } from './ports.ts';
 import { announce } from './submit.ts';
 import { claim, commit, type Ending, release, retry, type Transition } from './transitions.ts';
-import { isAwsFailure, type Verdict, verdictOn } from './verdict.ts';
+import { isAwsFailure, standBackMs, type Verdict, verdictOn } from './verdict.ts';
+import type { Yielding } from './yielding.ts';
 
 export interface WorkerPorts extends LeasePorts {
   readonly bodies: Bodies;
@@ -28,6 +29,10 @@ export interface WorkerPorts extends LeasePorts {
    * not run. Absent where all are run.
    */
   readonly otherLane?: (model: string) => Lane | undefined;
+  /** The lane on which a job of a model may still be answered after what was thrown here: it goes there with its attempt. */
+  readonly fallbackLane?: (model: string, thrown: unknown) => Lane | undefined;
+  /** What makes flex jobs wait for other work. Absent where they don't. */
+  readonly yielding?: Yielding;
   /**
    * What an attempt may fail of and be followed at once by the next, in the same invocation: where another machine does it,
    * there is nothing to wait for.
@@ -114,19 +119,27 @@ async function attempt(
   call: WorkerCall,
 ): Promise<Outcome | Again> {
   const lane = ports.otherLane?.(job.model);
-  if (lane !== undefined) return handedOver(job, lane, lease, ports);
+  if (lane !== undefined || ports.yielding?.standsBack(job)) return setAside(job, lane, lease, ports);
   const progress = { asked: false };
   let input = given;
   try {
     input ??= await readInput(job, ports.bodies);
     const answer = await generated(job, input, lease, ports, call, progress);
     const output = await persistently(() => writeOutput(job, answer.output, ports), lease, ports);
-    const ending = { status: answer.status, output, ...(answer.usage === undefined ? {} : { usage: answer.usage }) };
+    const { status, usage, endSequence } = answer;
+    const ending = {
+      status,
+      output,
+      ...(usage === undefined ? {} : { usage }),
+      ...(endSequence === undefined ? {} : { endSequence }),
+    };
     return await end(job, ending, lease, ports, { input, output: answer.output });
   } catch (thrown) {
     const circumstances = { stop: lease.stop, asked: progress.asked, now: ports.now(), random: ports.random() };
     const verdict = verdictOn(thrown, job, circumstances);
     if (!(thrown instanceof Stopped)) ports.onError('attempt failed', thrown);
+    const further = lease.stop === undefined ? ports.fallbackLane?.(job.model, thrown) : undefined;
+    if (further !== undefined) return setAside(job, further, lease, ports);
     return carryOut(verdict, job, lease, ports, call, input);
   }
 }
@@ -152,7 +165,8 @@ async function generated(
   });
   const { now, fingerprint } = ports;
   try {
-    return await answerOf(events, { job, input, now, fingerprint, log });
+    const answer = await answerOf(events, { job, input, now, fingerprint, log });
+    return log === undefined ? answer : { ...answer, endSequence: log.next };
   } finally {
     // Before the commit: what a reader finds when the job has ended is all there will be.
     await log?.flush();
@@ -262,12 +276,15 @@ function mayMoveOn(errorCode: ErrorCode, { movesOnAfter, now }: WorkerPorts, { d
   return (movesOnAfter?.has(errorCode) ?? false) && now() + MOVE_ON_MS < deadlineAt;
 }
 
-/** Gives a job that came to the wrong function to the right one. */
-async function handedOver(job: Job, lane: Lane, lease: Lease, ports: WorkerPorts): Promise<Outcome> {
-  const waiting = await letGo(job, release(job, { notBefore: ports.now(), lane }), lease, ports);
+/** Gives a job that came to the wrong function to that of its lane; one that isn't to be run now comes back later. */
+async function setAside(job: Job, lane: Lane | undefined, lease: Lease, ports: WorkerPorts): Promise<Outcome> {
+  const { now, random } = ports;
+  const pause = lane === undefined ? { notBefore: now() + standBackMs(job, random()) } : { notBefore: now(), lane };
+  const waiting = await letGo(job, release(job, pause), lease, ports);
   if (waiting === undefined) return refused(job, lease, ports, undefined);
   await announced(waiting, ports);
-  return { kind: 'forwarded', job: waiting };
+  if (lane !== undefined) return { kind: 'forwarded', job: waiting };
+  return { kind: 'paused', job: waiting, errorCode: undefined };
 }
 
 /** Undefined when the job is no longer ours to let go of. */

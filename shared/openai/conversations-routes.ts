@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import * as v from 'valibot';
+import type { Reference } from '../idempotency/kept-answer.ts';
 import type { Route } from '../runtime/http.ts';
 import type { Conversation, ConversationItem, Conversations } from '../sessions/conversations.ts';
 import { conversationNotFound } from '../sessions/refusals.ts';
@@ -9,7 +10,7 @@ import { listObject, listQuery } from './lists.ts';
 import { type InputItem, isReference } from './responses-items.ts';
 import { itemNotFound } from './responses-request.ts';
 import { visible } from './responses-routes.ts';
-import { storedId } from './schema.ts';
+import { isObject, storedId } from './schema.ts';
 import { storedItem } from './stored-items.ts';
 import { forModel, type KeptItem, keptItemOf } from './stored-responses.ts';
 import { missing, validated } from './validation.ts';
@@ -30,6 +31,14 @@ export function createConversationRoute({ conversations, ids = newId }: Conversa
       const key = { tenant: principal.tenant, id: `conv_${ids()}` };
       return { json: shown(await conversations.create(key, { ...metadata }, itemsOf(items ?? [], ids))) };
     },
+  };
+}
+
+/** How a conversation that was made with an idempotency key is shown again: as it is now. */
+export function conversationReference({ conversations }: ConversationsApi): Reference {
+  return {
+    idsOf: (json) => idsIn([json]),
+    show: async ({ principal }, [id = '']) => shown(await conversations.retrieve({ tenant: principal.tenant, id })),
   };
 }
 
@@ -85,6 +94,21 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
       } finally {
         await turn.release();
       }
+    },
+  };
+}
+
+/** How items that were added with an idempotency key are shown again: if all of them are still there. */
+export function itemsReference({ conversations }: ConversationsApi): Reference {
+  return {
+    idsOf: (json) => idsIn(isObject(json) ? json['data'] : undefined),
+    async show(request, ids) {
+      const included = includedBy(request.query);
+      const items = await Promise.all(ids.map((id) => conversations.item(keyOf(request), id)));
+      return listObject(
+        items.map((item) => shownItem(item, included)),
+        false,
+      );
     },
   };
 }
@@ -150,6 +174,10 @@ function shown({ id, createdAt, metadata }: Conversation) {
 function shownItem({ content }: ConversationItem, included: Included) {
   const kept = keptItemOf(content);
   return included.has('reasoning.encrypted_content') ? forModel(kept) : visible(kept.item, included);
+}
+
+function idsIn(shownOnes: unknown): string[] {
+  return Array.isArray(shownOnes) ? shownOnes.map(({ id }) => String(id)) : [];
 }
 
 function newId(): string {

@@ -44,6 +44,6 @@ export function openState(
       retentionDays,
       logger,
     },
-    idempotency: { claims: createClaims(dynamodb, settings.JOBS_TABLE), bodies, vault, logger },
+    idempotency: { claims: createClaims(dynamodb, settings.JOBS_TABLE), bodies, jobs, vault, logger },
   };
 }

@@ -1,3 +1,4 @@
+import { endSequenceOf } from '../jobs/blobs.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
 import { LambentError } from '../runtime/errors.ts';
 import { errorBody } from './errors.ts';
@@ -26,8 +27,9 @@ const LAST_WORD_MS = 1_500;
 
 /**
  * The stream of a background response, from any of its events on, as its log has it, whoever writes that and however
- * often it changes hands. Ends in the event that says how the response ended, or in an `error` when the time is over
- * or the response was deleted: what follows can then be asked for by the number of the last event.
+ * often it changes hands. Ends in the event that says how the response ended, which has one number however often it is
+ * read; at once when the caller has that event; or in an `error` when the time is over or the response was deleted: what
+ * follows can then be asked for by the number of the last event.
  * @returns whether it came to the response's end
  */
 export async function* follow(
@@ -50,7 +52,9 @@ export async function* follow(
       }
     }
     if (isTerminal(job.status)) {
-      yield typedFrame({ ...(await ending(job, stores)), sequence_number: last + 1 });
+      const sequence_number = endSequenceOf(job);
+      // Whoever has had the last event gets it no second time.
+      if (last < sequence_number) yield typedFrame({ ...(await ending(job, stores)), sequence_number });
       return true;
     }
     pauseMs = last > before ? POLL_MS : Math.min(2 * pauseMs, IDLE_POLL_MS);

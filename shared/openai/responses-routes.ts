@@ -1,6 +1,9 @@
+import { endSequenceOf } from '../jobs/blobs.ts';
 import { cancelJob, deleteJob } from '../jobs/control.ts';
 import { readInput } from '../jobs/fan-in.ts';
+import { isTerminal, type Job } from '../jobs/job.ts';
 import type { Route } from '../runtime/http.ts';
+import { afterNotFound } from '../sessions/refusals.ts';
 import { type Included, includedBy } from './includes.ts';
 import { listObject, listQuery } from './lists.ts';
 import { follow } from './responses-follow.ts';
@@ -25,7 +28,7 @@ export function retrieveResponseRoute({ state, now = Date.now }: StoredResponses
       if (!job.streamed) {
         throw invalidValue('stream', "Only responses created with 'stream' and 'background' can be streamed again.");
       }
-      const startingAfter = startOf(query['starting_after']);
+      const startingAfter = startOf(query['starting_after'], job);
       return {
         frames: follow(state, { tenant: job.tenant, id: job.id, startingAfter, signal, deadlineAt, now }),
       };
@@ -76,8 +79,7 @@ export function inputItemsRoute({ state }: StoredResponsesApi): Route {
       const items = inputItems(job.id, await readInput(job, state.bodies));
       if (newestFirst) items.reverse();
       const start = after === undefined ? 0 : items.findIndex(({ id }) => id === after) + 1;
-      if (after !== undefined && start === 0)
-        throw invalidValue('after', `No item with id '${after.slice(0, 128).toWellFormed()}' found.`);
+      if (after !== undefined && start === 0) throw afterNotFound(after);
       const shown = items.slice(start, start + limit).map((item) => visible(item, included));
       return { json: listObject(shown, items.length > start + limit) };
     },
@@ -96,8 +98,13 @@ function isStream(text = 'false'): boolean {
   throw invalidValue('stream', "Invalid 'stream': expected 'true' or 'false'.");
 }
 
-function startOf(text: string | undefined): number {
+/** Number of the last event that the caller has. What runs may yet get to any number; what has ended has had its last. */
+function startOf(text: string | undefined, job: Job): number {
   if (text === undefined) return -1;
-  if (/^\d{1,15}$/.test(text)) return Number(text);
-  throw invalidValue('starting_after', "Invalid 'starting_after': expected the sequence number of an event.");
+  if (!/^\d{1,15}$/.test(text)) {
+    throw invalidValue('starting_after', "Invalid 'starting_after': expected the sequence number of an event.");
+  }
+  const end = endSequenceOf(job);
+  if (!isTerminal(job.status) || Number(text) <= end) return Number(text);
+  throw invalidValue('starting_after', `Invalid 'starting_after': the stream has ended with event ${end}.`);
 }

@@ -64,10 +64,11 @@ async function inForeground(asking: Asking): Promise<HttpAnswer> {
     const { events } = await api.router.generate(context.generation, { signal, deadlineAt, streamed: asked.streamed });
     const options = answerOptions(asking, context, turn);
     const headers = headersOf(context, state);
-    if (asked.streamed) return { headers, frames: released(responsesFrames(events, options), turn) };
+    const stored = options.stored ? { stored: id } : {};
+    if (asked.streamed) return { headers, ...stored, frames: released(responsesFrames(events, options), turn) };
     const json = await responsesAnswer(events, options);
     await turn?.release();
-    return { headers, json };
+    return { headers, ...stored, json };
   } catch (error) {
     await turn?.release();
     throw error;
@@ -108,9 +109,14 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
   if (submitted.kind !== 'created' && submitted.kind !== 'known') throw keyIsSpent();
   if (submitted.kind === 'created') await announced(submitted.job, asking);
   const headers = headersOf(context, state);
-  if (!asked.streamed) return { headers, json: await acceptedOf(submitted.job, { body, generation }, state) };
+  if (!asked.streamed)
+    return { headers, stored: id, json: await acceptedOf(submitted.job, { body, generation }, state) };
   const { signal, deadlineAt } = request;
-  return { headers, frames: follow(state, { tenant, id, startingAfter: -1, signal, deadlineAt, now: api.now }) };
+  return {
+    headers,
+    stored: id,
+    frames: follow(state, { tenant, id, startingAfter: -1, signal, deadlineAt, now: api.now }),
+  };
 }
 
 /** What it was asked is at hand, also of a job that was known. That one may have its answer by now. */

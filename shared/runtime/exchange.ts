@@ -10,11 +10,13 @@ import type { ProxyEvent } from './proxy-event.ts';
 
 /**
  * A JSON answer, or a stream of server-sent event frames whose first one is sent with status 200. A stream whose iterator
- * returns `true` at its end says that the answer was whole.
+ * returns `true` at its end says that the answer was whole. `stored` is the id of the response that it shows, if that is
+ * stored by its end: the answer isn't to be given again once it has been deleted.
  */
-export type HttpAnswer =
-  | { readonly status?: number; readonly headers?: Readonly<Record<string, string>>; readonly json: unknown }
-  | { readonly headers?: Readonly<Record<string, string>>; readonly frames: AsyncIterable<string, unknown> };
+export type HttpAnswer = {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly stored?: string;
+} & ({ readonly status?: number; readonly json: unknown } | { readonly frames: AsyncIterable<string, unknown> });
 
 /** What middy's streaming mode writes: the head as the prelude, then the body. */
 export interface StreamedResponse {

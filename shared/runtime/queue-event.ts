@@ -5,7 +5,12 @@ const record = v.object({
   messageId: v.string(),
   receiptHandle: v.string(),
   body: v.string(),
-  attributes: v.object({ SenderId: v.string(), ApproximateReceiveCount: v.optional(v.string(), '1') }),
+  attributes: v.object({
+    SenderId: v.string(),
+    ApproximateReceiveCount: v.optional(v.string(), '1'),
+    /** Epoch milliseconds. */
+    SentTimestamp: v.exactOptional(v.string()),
+  }),
 });
 
 const queueEvent = v.object({ Records: v.array(record) });

@@ -2,7 +2,7 @@ import { LambentError } from '../runtime/errors.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ConversationKey, ConversationTable, Head } from './conversation-records.ts';
 import { bytesOf, isStrings, metadataName, parsed } from './conversation-seal.ts';
-import { conversationItemNotFound, conversationNotFound } from './refusals.ts';
+import { afterNotFound, conversationItemNotFound, conversationNotFound } from './refusals.ts';
 import { type ConversationItem, createSealedItems } from './sealed-items.ts';
 import { createTurns, type Turn, type Turns } from './turns.ts';
 
@@ -124,7 +124,7 @@ export function createConversations(options: ConversationsOptions): Conversation
       let to = nextPosition;
       if (after !== undefined) {
         const row = await table.find(key, after, nextPosition, now());
-        if (row === undefined) throw conversationItemNotFound(after);
+        if (row === undefined) throw afterNotFound(after);
         if (newestFirst) to = row.position;
         else from = row.position + 1;
       }

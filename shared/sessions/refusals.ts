@@ -10,7 +10,16 @@ export function conversationNotFound(id: string): LambentError {
 
 /** The error for an item that isn't there, for this tenant. */
 export function conversationItemNotFound(id: string): LambentError {
-  return new LambentError('not_found', `Item with id '${shortened(id)}' not found.`);
+  return new LambentError('not_found', itemNotFound(id));
+}
+
+/** The error for a page that begins after an item that isn't there, whatever list it is of. */
+export function afterNotFound(id: string): LambentError {
+  return new LambentError('not_found', itemNotFound(id), { param: 'after' });
+}
+
+function itemNotFound(id: string): string {
+  return `Item with id '${shortened(id)}' not found.`;
 }
 
 /** The error for a conversation in which another turn goes on. */

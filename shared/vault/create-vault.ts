@@ -10,12 +10,6 @@ export interface VaultOptions extends TenantKeysOptions {
 
 /** The vault of one function environment. */
 export interface TenantVault extends Vault {
-  /**
-   * Deletes the tenant's keys, and with them everything that was ever sealed for it. Its name is spent: no key is ever made
-   * for it again.
-   * @throws LambentError `vault_unavailable`
-   */
-  deleteTenant(tenant: string): Promise<void>;
   /** Wipes the keys that are held, as when the environment shuts down. */
   wipe(): void;
 }
@@ -41,7 +35,6 @@ export function createVault({ random, ...options }: VaultOptions): TenantVault {
       return openPieces(begin, sealed);
     },
 
-    deleteTenant: (tenant) => keys.delete(tenant),
     wipe: () => keys.wipe(),
   };
 }

@@ -18,7 +18,10 @@ export interface TenantKeyTable {
    * @returns false, having changed nothing, when that is no longer so: another was first, or the tenant was deleted
    */
   add(tenant: string, version: number, key: WrappedKey): Promise<boolean>;
-  /** Deletes the tenant's keys, all versions, and leaves a tombstone, in one write. Doing it again changes nothing. */
+  /**
+   * Deletes the tenant's keys, all versions, and leaves a tombstone, in one write. Doing it again changes nothing.
+   * Environments that hold a key go on using it until its time is over.
+   */
   bury(tombstone: Tombstone): Promise<void>;
 }
 

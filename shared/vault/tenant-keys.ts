@@ -80,15 +80,6 @@ export class TenantKeys {
     return key.secret.wiped ? this.withVersion(tenant, version, use) : this.#use(tenant, key, use);
   }
 
-  /**
-   * Deletes all keys of the tenant, for good. Other environments that hold one go on using it until its time is over.
-   * @throws LambentError `vault_unavailable`
-   */
-  async delete(tenant: string): Promise<void> {
-    await this.#table.bury({ tenant, deletedAt: this.#now() });
-    this.#held.forget(tenant);
-  }
-
   /** Wipes every key that is held. */
   wipe(): void {
     this.#held.wipe();

@@ -1,7 +1,7 @@
 /** What a sealed record is, so that it opens nowhere else: every part is bound to it as associated data. */
 export interface RecordName {
   readonly tenant: string;
-  /** The concern's word for it: `job-input`, `job-output`, `job-event`, `conversation`, `conversation-item`, `idempotent-answer`. */
+  /** The concern's word for it: `job-input`, `job-output`, `job-replay`, `job-event`, `conversation`, `conversation-item`, `idempotent-answer`. */
   readonly kind: string;
   /** Id of what it belongs to: a job's, a conversation's. */
   readonly id: string;

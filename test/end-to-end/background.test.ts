@@ -153,6 +153,20 @@ describe('the stream of a background response', () => {
       expect(rest).toEqual(all.slice(index + 1));
     }
     expect(await read(await client.responses.retrieve(last.response.id, { stream: true }))).toEqual(all);
+    expect(numbers).toEqual(all.map((_, index) => index));
+  }, 60_000);
+
+  test('ends at once after its last event, and is refused after one that it never had', async () => {
+    const all = await read(await client.responses.create({ model, input: 'Hello', background, stream: true }));
+    const last = all.at(-1);
+    if (last?.type !== 'response.completed') throw new Error(`ended in ${last?.type}`);
+    const resumed = (starting_after: number) =>
+      client.responses.retrieve(last.response.id, { stream: true, starting_after });
+    expect(await read(await resumed(last.sequence_number - 1))).toEqual([last]);
+    for (const _ of ['once', 'again']) expect(await read(await resumed(last.sequence_number))).toEqual([]);
+    for (const never of [last.sequence_number + 1, 99_999]) {
+      expect(await refusal(resumed(never))).toMatchObject({ status: 400, param: 'starting_after' });
+    }
   }, 60_000);
 
   test('is resumed while it runs, by somebody who had only the beginning', async () => {

@@ -1,6 +1,6 @@
 import { DynamoDBClient, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { chatModel } from '../upstreams/chat-model.ts';
 import { type Service, startService } from './service.ts';
 
@@ -46,17 +46,30 @@ async function lastOf(stream: AsyncIterable<OpenAI.Responses.ResponseStreamEvent
   return last;
 }
 
-/**
- * Half a minute passes for whoever holds a key.
- * @returns for how long the last of them would still have been believed, in milliseconds
- */
-async function letClaimsRunOut(): Promise<number> {
+/** The jobs' table, as it is. */
+function jobsTable() {
   const client = new DynamoDBClient({
     region: 'eu-west-1',
     endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
     credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
   });
-  const TableName = service.cloud.resources['JOBS_TABLE'];
+  return { client, TableName: service.cloud.resources['JOBS_TABLE'] };
+}
+
+/** The sort keys of what the jobs' table holds of a response. */
+async function leftOf(id: string): Promise<(string | undefined)[]> {
+  const { client, TableName } = jobsTable();
+  const { Items = [] } = await client.send(new ScanCommand({ TableName }));
+  client.destroy();
+  return Items.filter(({ pk }) => pk?.S?.endsWith(`#${id}`)).map(({ sk }) => sk?.S);
+}
+
+/**
+ * Half a minute passes for whoever holds a key.
+ * @returns for how long the last of them would still have been believed, in milliseconds
+ */
+async function letClaimsRunOut(): Promise<number> {
+  const { client, TableName } = jobsTable();
   const { Items = [] } = await client.send(
     new ScanCommand({ TableName, FilterExpression: 'attribute_exists(claimUntil)' }),
   );
@@ -195,6 +208,60 @@ describe('a key', () => {
     const asked = charged();
     expect(await refusal(create(options))).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
     expect(charged()).toBe(asked);
+  });
+
+  const responses: readonly [string, (options: object) => Promise<{ id: string }>][] = [
+    ['a response', (options) => client.responses.create(question, options)],
+    [
+      'a streamed response',
+      async (options) => {
+        const last = await lastOf(await client.responses.create({ ...question, stream: true }, options));
+        return { id: last?.type === 'response.completed' ? last.response.id : '' };
+      },
+    ],
+    [
+      'a background response',
+      async (options) => {
+        const { id } = await client.responses.create({ ...question, background: true }, options);
+        const status = async () => (await client.responses.retrieve(id)).status;
+        await vi.waitFor(async () => expect(await status()).toBe('completed'), { timeout: 20_000, interval: 100 });
+        return { id };
+      },
+    ],
+  ];
+
+  test.each(responses)(
+    'gives %s no more once that was deleted, and keeps nothing of it',
+    async (_, create) => {
+      const options = withKey();
+      const { id } = await create(options);
+      expect((await create(options)).id).toBe(id);
+      await client.responses.delete(id);
+      expect(await leftOf(id)).toEqual(['job']);
+      const asked = charged();
+      expect(await refusal(create(options))).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+      expect(charged()).toBe(asked);
+    },
+    60_000,
+  );
+
+  test('shows a conversation and its items as they are now, and neither once they were deleted', async () => {
+    const [made, added] = [withKey(), withKey()];
+    const create = () => client.conversations.create({ metadata: { bird: 'canary' } }, made);
+    const { id } = await create();
+    await client.conversations.update(id, { metadata: { bird: 'wren' } });
+    expect(await create()).toMatchObject({ id, metadata: { bird: 'wren' } });
+    const items = [
+      { role: 'user' as const, content: 'One' },
+      { role: 'user' as const, content: 'Two' },
+    ];
+    const add = () => client.conversations.items.create(id, { items }, added);
+    const first = (await add()).data[0]?.id ?? '';
+    expect((await add()).data).toHaveLength(2);
+    await client.conversations.items.delete(first, { conversation_id: id });
+    expect(await refusal(add())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+    await client.conversations.delete(id);
+    expect(await refusal(create())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
   });
 
   test('has 1 to 255 characters', async () => {

@@ -92,6 +92,26 @@ describe('a stored response', () => {
     expect(newest.has_more).toBe(true);
   });
 
+  test('lists nothing after an item that is not there, in the words of a conversation’s list', async () => {
+    const [{ id }, other, conversation] = await Promise.all([
+      client.responses.create({ model, input: 'Hello' }),
+      client.responses.create({ model, input: 'Hello' }),
+      client.conversations.create({ items: [{ role: 'user', content: 'Hello' }] }),
+    ]);
+    const after = (await client.responses.inputItems.list(other.id)).data[0]?.id ?? '';
+    expect(after).toMatch(/^msg_/);
+    const refusals = await Promise.all([
+      refusal(Promise.resolve(client.responses.inputItems.list(id, { after }))),
+      refusal(Promise.resolve(client.conversations.items.list(conversation.id, { after }))),
+    ]);
+    const unknown = { status: 404, code: 'not_found', param: 'after', type: 'invalid_request_error' };
+    expect(refusals).toMatchObject([unknown, unknown]);
+    expect(refusals.map((each) => Reflect.get(Object(each), 'message'))).toEqual([
+      `404 Item with id '${after}' not found.`,
+      `404 Item with id '${after}' not found.`,
+    ]);
+  });
+
   test('shows what its provider wants back of its reasoning to whoever asks for it, then or later', async () => {
     const encrypted = 'reasoning.encrypted_content' as const;
     const { id, output } = await client.responses.create({ model: 'bedrock', input: 'Think' });

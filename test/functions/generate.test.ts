@@ -64,6 +64,19 @@ test('sends the answer to the queue that the message names', async () => {
   });
 });
 
+test('serves work that has waited before flex work of the same batch', async () => {
+  const flex = aMessage({ body: { model: 'default', input: 'x', service_tier: 'flex' } });
+  const other = aMessage();
+  const { Records } = aQueueEvent(flex, other);
+  const sentAt = String(Date.now() - 10_000);
+  const waiting = Records.map((record) => ({ ...record, attributes: { ...record.attributes, SentTimestamp: sentAt } }));
+  const asked = surroundings.upstream.requests.length;
+  expect(await generate({ Records: waiting }, aContext())).toEqual(all);
+  expect(await jobOf(other)).toMatchObject({ status: 'completed' });
+  expect(await jobOf(flex)).toMatchObject({ status: 'queued', tier: 'flex', attempts: 0, releases: 1 });
+  expect(surroundings.upstream.requests.length - asked).toBe(1);
+});
+
 test('keeps nothing readable in the table', async () => {
   await generate(aQueueEvent(aMessage()), aContext());
   const text = await surroundings.services.textOf(surroundings.jobsTable);
@@ -213,6 +226,7 @@ test('lets a job wait whose function has no time left, and counts no attempt', a
     type: 'job',
     tenant: 'local',
     id: responseIdOf('local', message.idempotencyKey),
+    tier: 'default',
   });
   await generate(aQueueEvent(pointer?.body ?? ''), aContext());
   expect((await jobOf(message))?.status).toBe('completed');

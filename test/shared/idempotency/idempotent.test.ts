@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createClaims } from '../../../shared/idempotency/claims.ts';
 import { type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { HttpAnswer, HttpRequest } from '../../../shared/runtime/http.ts';
 import { START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
@@ -49,6 +50,7 @@ function aWorld(options: Partial<IdempotentOptions> = {}) {
         finish: (...args: Parameters<typeof claims.finish>) => (away ? gone() : claims.finish(...args)),
       },
       bodies,
+      jobs: createMemoryStore(() => clock.now),
       vault: aVault(),
       logger: { warn: () => {} },
       now: () => clock.now,

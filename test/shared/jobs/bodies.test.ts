@@ -89,7 +89,12 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
       await bodies.write({ tenant, id: job, kind: 'input', epoch: 0, expiresAt }, 'asked');
       await events.append(chunk(job, 1, 2, 1));
     }
+    const replay = { tenant, id, kind: 'replay', epoch: 0, expiresAt } as const;
+    await bodies.write(replay, 'given again');
+    await bodies.sweep(tenant, id, 1);
+    expect(await bodies.find(replay)).toBe('given again');
     await bodies.sweep(tenant, id);
+    expect(await bodies.find(replay)).toBeUndefined();
     expect(await bodies.find({ tenant, id, kind: 'input', epoch: 0 })).toBeUndefined();
     expect(await events.read(tenant, id, -1)).toEqual([]);
     expect(await bodies.find({ tenant, id: `${id}0`, kind: 'input', epoch: 0 })).toBe('asked');
@@ -137,10 +142,15 @@ describe('in DynamoDB and S3', () => {
       new ListObjectsV2Command({ Bucket: services.bucketName, Prefix: `${tenant}/job/${id}/` }),
     );
     expect(Contents.map(({ Key }) => Key)).toEqual([`${tenant}/job/${id}/3/output`]);
+    const replay = { tenant, id, kind: 'replay', epoch: 0, expiresAt } as const;
+    expect(await bodies.write(replay, large)).toMatchObject({ place: 's3' });
+    await bodies.sweep(tenant, id, 3);
+    expect(await bodies.find(replay)).toEqual(large);
     await bodies.sweep(tenant, id);
     await expect(bodies.read({ tenant, id, kind: 'output', epoch: 3 }, ref)).rejects.toMatchObject({
       code: 'record_unreadable',
     });
+    expect(await bodies.find(replay)).toBeUndefined();
   });
 
   test('a large chunk of events is found among small ones', async () => {

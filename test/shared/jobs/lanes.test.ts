@@ -1,18 +1,18 @@
 import { describe, expect, test } from 'vitest';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
-import { UpstreamError } from '../../../shared/inference/model.ts';
+import { type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
 import { parseRegistry } from '../../../shared/inference/registry.ts';
 import type { GenerateOptions } from '../../../shared/inference/router.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
-import { laneOf } from '../../../shared/jobs/lanes.ts';
+import { fallbackLaneOf, laneOf } from '../../../shared/jobs/lanes.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { pointerMessage, responseIdOf } from '../../../shared/jobs/message.ts';
 import { receive, receiveOnLane } from '../../../shared/jobs/receive.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
-import type { ErrorCode } from '../../../shared/runtime/errors.ts';
+import { type ErrorCode, LambentError } from '../../../shared/runtime/errors.ts';
 import { anAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
@@ -27,6 +27,9 @@ const registry = parseRegistry(
       gpu: { targets: [gpu], fallbacks: ['hosted'] },
       both: { targets: [hosted, gpu] },
       helped: { targets: [hosted], fallbacks: ['gpu'] },
+      farther: { targets: [hosted], fallbacks: ['hosted', 'helped'] },
+      circular: { targets: [hosted], fallbacks: ['circle'] },
+      circle: { targets: [hosted], fallbacks: ['circular'] },
     },
     fleets: { f: {} },
   }),
@@ -41,6 +44,11 @@ const cuts: Behaviour = async function* () {
   yield { type: 'text', text: 'Hel' };
   throw new UpstreamError('upstream_cut', 'cut', { recovery: 'again' });
 };
+const fails = (code: ErrorCode, recovery: Recovery): Behaviour =>
+  // biome-ignore lint/correctness/useYield: it fails before its first event
+  async function* () {
+    throw new UpstreamError(code, 'told to', { recovery });
+  };
 
 /** Generate and dispatch around one table, with the pointers on each queue. */
 async function aHouse() {
@@ -126,7 +134,15 @@ async function aHouse() {
       }),
     pointer: pointerMessage({ tenant: 'acme', id }),
     generate: (body: string) =>
-      receive(recordOf(body), { ...ports, otherLane: (model) => laneOf(model, registry) }, callFor(HOUR_MS)),
+      receive(
+        recordOf(body),
+        {
+          ...ports,
+          otherLane: (model) => laneOf(model, registry),
+          fallbackLane: (model, thrown) => fallbackLaneOf(model, thrown, registry),
+        },
+        callFor(HOUR_MS),
+      ),
     dispatch: (body: string, timeMs = HOUR_MS) =>
       receiveOnLane(
         'gpu',
@@ -148,7 +164,69 @@ test.each([
   expect(laneOf(model, registry)).toBe(lane);
 });
 
+test.each([
+  ['helped', 'gpu'],
+  ['farther', 'gpu'],
+  ['hosted', undefined],
+  ['circular', undefined],
+  ['constructor', undefined],
+])('a job that asks for %s and got no answer may still get one on the lane %s', (model, lane) => {
+  const full = new UpstreamError('rate_limit_exceeded', 'full', { recovery: 'again' });
+  expect(fallbackLaneOf(model, full, registry)).toBe(lane);
+});
+
+test.each([
+  ['all targets are given a rest', new LambentError('overloaded', 'resting'), 'gpu'],
+  ['a key is missing', new UpstreamError('upstream_misconfigured', 'no key', { recovery: 'elsewhere' }), 'gpu'],
+  [
+    'the request is at fault',
+    new UpstreamError('context_length_exceeded', 'too long', { recovery: 'never' }),
+    undefined,
+  ],
+  ['an answer stopped in the middle', new UpstreamError('upstream_cut', 'cut', { recovery: 'again' }), undefined],
+  ['a table is away', new Error('away'), undefined],
+])('because %s, it goes on on its lane or not', (_, thrown, lane) => {
+  expect(fallbackLaneOf('helped', thrown, registry)).toBe(lane);
+});
+
 describe('generate', () => {
+  test.each<ErrorCode>(['overloaded', 'upstream_misconfigured'])(
+    'hands a job over that failed of %s where a fallback is on GPU workers, with its attempt',
+    async (code) => {
+      const house = await aHouse();
+      await house.put({ model: 'helped' });
+      house.behaviours.push(fails(code, 'elsewhere'));
+      expect(await house.generate(house.pointer)).toMatchObject({ kind: 'forwarded' });
+      expect(await house.job()).toMatchObject({ status: 'queued', lane: 'gpu', attempts: 0 });
+      expect(house.queues).toEqual({ generation: [], gpu: [house.pointer] });
+      expect(await house.dispatch(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
+    },
+  );
+
+  test('keeps a job that was at fault itself, or that has no such fallback', async () => {
+    const house = await aHouse();
+    await house.put({ model: 'helped' });
+    house.behaviours.push(fails('context_length_exceeded', 'never'));
+    expect(await house.generate(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'failed' } });
+    const other = await aHouse();
+    await other.put({ model: 'hosted' });
+    other.behaviours.push(fails('overloaded', 'elsewhere'));
+    expect(await other.generate(other.pointer)).toMatchObject({ kind: 'paused' });
+    expect(other.queues).toEqual({ generation: [other.pointer], gpu: [] });
+  });
+
+  test('does not hand over a job that is cancelled while it fails', async () => {
+    const house = await aHouse();
+    await house.put({ model: 'helped' });
+    // biome-ignore lint/correctness/useYield: it fails before its first event
+    house.behaviours.push(async function* () {
+      await cancelJob(house.ports, 'acme', house.id);
+      throw new UpstreamError('overloaded', 'full', { recovery: 'elsewhere' });
+    });
+    expect(await house.generate(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
+    expect(house.queues.gpu).toEqual([]);
+  });
+
   test("makes a job of a program's message and announces it to dispatch, which runs it", async () => {
     const house = await aHouse();
     expect(await house.generate(house.message('gpu'))).toMatchObject({ kind: 'forwarded' });

@@ -1,11 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
+import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { claim, commit } from '../../../shared/jobs/transitions.ts';
 import { follow } from '../../../shared/openai/responses-follow.ts';
+import { anInput } from '../jobs/jobs.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
 
 let stores: Stores;
@@ -30,6 +33,7 @@ async function aJob() {
     events: createEventLog(stores.vault, blobs),
   };
   const expiresAt = Math.floor(clock.now / 1000) + 1_000;
+  const input = await state.bodies.write({ tenant: TENANT, id, kind: 'input', epoch: 0, expiresAt }, anInput());
   const job: Job = {
     tenant: TENANT,
     id,
@@ -46,7 +50,7 @@ async function aJob() {
     streamed: true,
     stored: true,
     createdAt: clock.now,
-    input: { place: 'table', epoch: 0, sizeBytes: 1 },
+    input,
     expiresAt,
   };
   await state.jobs.create(job);
@@ -65,10 +69,11 @@ async function aJob() {
     if (taken === undefined) throw new Error('The job could not be claimed');
     return taken;
   };
-  const complete = async (held: Job) => {
+  const complete = async (held: Job, endSequence?: number) => {
     const name = { tenant: TENANT, id, kind: 'output', epoch: held.epoch, expiresAt } as const;
     const output = await state.bodies.write(name, { answer: { object: 'response', id, status: 'completed' } });
-    const { guard, change } = commit(held, { status: 'completed', output }, clock.now);
+    const ending = { status: 'completed', output, ...(endSequence === undefined ? {} : { endSequence }) } as const;
+    const { guard, change } = commit(held, ending, clock.now);
     await state.jobs.update(TENANT, id, guard, change);
   };
   const read = async (startingAfter: number, deadlineAt = Date.now() + 20_000) => {
@@ -78,7 +83,19 @@ async function aJob() {
     for await (const frame of frames) events.push(JSON.parse(frame.slice(frame.indexOf('data: ') + 6)));
     return events;
   };
-  return { state, append, take, complete, read };
+  /** Whoever held the job is dead: the sweep ends it. */
+  const sweep = () =>
+    sweepDue(
+      {
+        ...state,
+        queue: { send: async () => {} },
+        listeners: {},
+        now: () => clock.now,
+        onError: (_what, thrown) => expect.unreachable(String(thrown)),
+      },
+      { until: Number.POSITIVE_INFINITY, perPartition: 10 },
+    );
+  return { id, state, append, take, complete, read, sweep };
 }
 
 describe('following a background response', () => {
@@ -95,7 +112,7 @@ describe('following a background response', () => {
     await new Promise((resolve) => setTimeout(resolve, 1_500));
     await append(1, 4, 'response.output_text.delta');
     await append(2, 1_000_002, 'response.output_text.done');
-    await complete(second);
+    await complete(second, 1_000_003);
     expect((await reading).map(({ type, sequence_number }) => `${sequence_number} ${type}`)).toEqual([
       '0 response.created',
       '1 response.queued',
@@ -108,7 +125,8 @@ describe('following a background response', () => {
     ]);
     expect((await read(3)).map(({ sequence_number }) => sequence_number).at(-1)).toBe(1_000_003);
     expect(await read(1_000_001)).toHaveLength(2);
-    expect(await read(1_000_003)).toMatchObject([{ type: 'response.completed' }]);
+    expect(await read(1_000_002)).toMatchObject([{ type: 'response.completed', sequence_number: 1_000_003 }]);
+    expect(await read(1_000_003)).toEqual([]);
   }, 30_000);
 
   test('says that its time is over, and can be gone on with', async () => {
@@ -116,8 +134,49 @@ describe('following a background response', () => {
     await append(0, 0, 'response.created', 'response.queued');
     const events = await read(-1, Date.now() + 2_500);
     expect(events.at(-1)).toMatchObject({ type: 'error', code: 'deadline_exceeded', sequence_number: 1 });
-    await complete(await take());
+    await complete(await take(), 2);
     expect(await read(events.at(-1)?.sequence_number ?? -1)).toMatchObject([{ type: 'response.completed' }]);
+  }, 30_000);
+
+  test('gives the last event one number, also where the process that ran it died before the end', async () => {
+    const { id, state, append, take, read, sweep } = await aJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    await take();
+    await append(1, 2, 'response.in_progress', 'response.output_text.delta');
+    await cancelJob({ jobs: state.jobs, now: () => clock.now }, TENANT, id);
+    clock.now += 50_000;
+    expect(await sweep()).toMatchObject({ ended: 1 });
+    const [last] = await read(3);
+    expect(last).toMatchObject({ type: 'response.cancelled', response: { status: 'cancelled' } });
+    const end = last?.sequence_number ?? 0;
+    // It only seemed to be dead.
+    await append(1, 4, 'response.output_text.delta');
+    expect((await read(-1)).map(({ sequence_number }) => sequence_number)).toEqual([0, 1, 2, 3, 4, end]);
+    expect(await read(4)).toEqual([last]);
+    expect(await read(end - 1)).toEqual([last]);
+    expect(await read(end)).toEqual([]);
+  }, 30_000);
+
+  test('gives the last event the same number whoever waits for it and whoever comes later', async () => {
+    const { state, id, append, read } = await aJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const reading = read(-1);
+    await cancelJob({ jobs: state.jobs, now: () => clock.now }, TENANT, id);
+    const events = await reading;
+    expect(events.map(({ type }) => type)).toEqual(['response.created', 'response.queued', 'response.cancelled']);
+    expect(await read(1)).toEqual(events.slice(2));
+    expect(await read(2)).toEqual([]);
+  }, 30_000);
+
+  test('waits after a number that has not come yet for what comes, and makes nothing up', async () => {
+    const { append, take, complete, read } = await aJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const held = await take();
+    const [near, far] = [read(3), read(99_999)];
+    await append(1, 2, 'response.in_progress', 'response.output_text.delta', 'response.output_text.done');
+    await complete(held, 5);
+    expect((await near).map(({ sequence_number }) => sequence_number)).toEqual([4, 5]);
+    expect(await far).toEqual([]);
   }, 30_000);
 
   test('ends in an error when the response is deleted', async () => {

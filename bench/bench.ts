@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- cold|warm|first-token|seal|jobs|burst|session|cost|placement …] [--quick] [--runs N] [--json FILE] [--publish]`: measures, prints each
+ * `npm run bench [-- cold|warm|first-token|seal|jobs|burst|session|cost|deciding|interference|placement …] [--quick] [--runs N] [--json FILE] [--publish]`: measures, prints each
  * figure beside its floor or its peer, and keeps everything as JSON. Ends with 1 when a budget is missed. `placement` alone has
  * words of its own behind it (`placement/command.ts`).
  */
@@ -9,7 +9,9 @@ import { parseArgs } from 'node:util';
 import { benchBurst } from './burst.ts';
 import { benchCold } from './cold.ts';
 import { benchCost } from './cost.ts';
+import { benchDeciding } from './deciding.ts';
 import { benchFirstToken } from './first-token.ts';
+import { benchInterference } from './interference.ts';
 import { benchJobs } from './jobs.ts';
 import { thisMachine } from './machine.ts';
 import { answer, parseCommand } from './placement/command.ts';
@@ -46,6 +48,8 @@ const BENCHMARKS: Readonly<{ [name: string]: (effort: Effort) => Promise<Report>
   burst: ({ quick }) => benchBurst({ perSecond: quick ? [5, 20] : [25, 100], seconds: quick ? 5 : 30 }),
   session: ({ quick, runs }) => benchSession({ rounds: runs ?? (quick ? 1 : 5), calls: quick ? 10 : 50 }),
   cost: ({ quick }) => benchCost({ jobs: quick ? 50 : 500 }),
+  deciding: ({ quick, runs }) => benchDeciding({ rounds: runs ?? (quick ? 1 : 5), decisions: quick ? 20 : 100 }),
+  interference: ({ quick, runs }) => benchInterference({ rounds: runs ?? (quick ? 1 : 2), seconds: quick ? 20 : 90 }),
   placement: ({ quick, runs }) => benchPlacement({ traces: [], quick, seeds: runs }),
 };
 

@@ -9,8 +9,8 @@ const STRIDE = 1.25;
 const RANGE = { least: 1 / 1_024, most: 1_024 };
 
 /**
- * The largest scale of arrivals at which `goodput` still is 95%, within a percent: doubling and halving the distance between
- * a scale that keeps it and one that doesn't, and a straight line between the last two. Less load is taken to be no worse.
+ * The largest scale of arrivals at which `goodput` still is 95%, within a percent: strides until there is a scale that keeps it
+ * and one that doesn't, halves of what is between them, and a straight line at last. Less load is taken to be no worse.
  * @param start where to look first
  * @throws Error when there is none between a thousandth and a thousand
  */

@@ -130,7 +130,7 @@ export async function answer(
     const at = (scale: number) => threads.run({ ...run, policy, load: { ...run.load, scale } });
     if (!capacity) return { policy, simulated: true, ...run, ...(await at(run.load.scale)) };
     const scale = await findCapacity(async (tried) => (await at(tried)).goodput, run.load.scale);
-    return { policy, simulated: true, ...run, capacity: scale };
+    return { policy, simulated: true, ...run, load: { ...run.load, scale }, capacity: scale };
   });
   for (const { policy, ...rest } of await Promise.all(asked)) {
     print(json ? JSON.stringify({ policy, ...rest }) : `${policy.padEnd(18)} ${inWords(rest)}`);

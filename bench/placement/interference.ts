@@ -1,4 +1,4 @@
-import type { Run, RunResult, TraceSource } from './run.ts';
+import { type Run, type RunResult, slotsFor, type TraceSource, traceOf } from './run.ts';
 import type { Threads } from './threads.ts';
 
 /** One way to run bulk work beside chat. */
@@ -7,11 +7,10 @@ export interface Interference {
   readonly chat: RunResult;
 }
 
-/**
- * Bulk work as it could be: documents to summarise, one after another by more dispatchers than may hold a slot, so
- * that there always is one more.
- */
-const BULK = { dispatchers: 400, inputTokens: 2_000, outputTokens: 300 };
+/** Bulk work as it could be: documents to summarise. */
+const BULK = { inputTokens: 2_000, outputTokens: 300 };
+/** Dispatchers of it for each of the fleet's slots: there always are some more than may hold one. */
+const DISPATCHERS_A_SLOT = 1.1;
 
 /** Runs chat at a part of its capacity alone, and with bulk work in all slots that it may have, and more. */
 export async function interfere(
@@ -19,16 +18,15 @@ export async function interfere(
   trace: TraceSource,
   base: Omit<Run, 'policy' | 'trace' | 'bulk' | 'reserve'>,
 ): Promise<Interference[]> {
+  const slots = base.workers * slotsFor(await traceOf(trace), base.gpu);
+  const beside = (yields: boolean) => ({ ...BULK, dispatchers: Math.ceil(DISPATCHERS_A_SLOT * slots), yields });
   const cases: readonly { readonly label: string; readonly more: Pick<Run, 'bulk' | 'reserve'> }[] = [
     { label: 'chat alone', more: {} },
-    { label: 'a quarter reserved, engines put bulk last', more: { bulk: { ...BULK, yields: true } } },
-    { label: 'a quarter reserved, engines take turns', more: { bulk: { ...BULK, yields: false } } },
-    { label: 'nothing reserved, engines put bulk last', more: { bulk: { ...BULK, yields: true }, reserve: 0 } },
-    { label: 'nothing reserved, engines take turns', more: { bulk: { ...BULK, yields: false }, reserve: 0 } },
-    {
-      label: 'three quarters reserved, engines put bulk last',
-      more: { bulk: { ...BULK, yields: true }, reserve: 0.75 },
-    },
+    { label: 'a quarter reserved, engines put bulk last', more: { bulk: beside(true) } },
+    { label: 'a quarter reserved, engines take turns', more: { bulk: beside(false) } },
+    { label: 'nothing reserved, engines put bulk last', more: { bulk: beside(true), reserve: 0 } },
+    { label: 'nothing reserved, engines take turns', more: { bulk: beside(false), reserve: 0 } },
+    { label: 'three quarters reserved, engines put bulk last', more: { bulk: beside(true), reserve: 0.75 } },
   ];
   return Promise.all(
     cases.map(async ({ label, more }) => ({

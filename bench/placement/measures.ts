@@ -14,7 +14,10 @@ export const TARGETS = {
   scaled: { ms: 1_000, times: 2 },
 } as const;
 
-/** What one run showed. Shares are 0 to 1; refused requests are in all of them, and none of them is good. */
+/**
+ * What one run showed. Shares are 0 to 1. Refused requests are in those of good answers, and none of them is good; percentiles
+ * and the hit rate are of the others.
+ */
 export interface Measures {
   readonly requests: number;
   readonly refused: number;
@@ -69,7 +72,7 @@ export function measure(arrivals: readonly Arrival[], outcome: Outcome, engine: 
     prefixHitRate: cached / Math.max(1, prompts),
     utilisation: outcome.busyMs.reduce((sum, ms) => sum + ms, 0) / (outcome.busyMs.length * outcome.spanMs),
     fairness: jain(outcome.busyMs),
-    bulkTokensPerSecond: (1_000 * outcome.bulkTokens) / (arrivals.at(-1)?.atMs ?? 1),
+    bulkTokensPerSecond: (1_000 * outcome.bulkTokens) / Math.max(1, arrivals.at(-1)?.atMs ?? 0),
     wastedTokens: outcome.recomputedTokens / Math.max(1, tokens),
   };
 }

@@ -21,20 +21,20 @@ export async function benchPlacement({ traces, quick, seeds }: Omit<Effort, 'pub
   const usual = quick ? QUICK : FULL;
   const plan = { ...usual, seeds: seeds ?? usual.seeds };
   const sources: TraceSource[] = traces.length > 0 ? traces.map((file) => ({ file })) : [{ synthetic: SYNTHETIC_SEED }];
-  const known = await Promise.all(sources.map(async (source) => ({ source, trace: await traceOf(source) })));
+  // Before any thread is told of them: what is wrong with a trace is said once.
+  await Promise.all(sources.map(traceOf));
   await using threads = startThreads();
   const studies = [];
-  for (const [index, { source, trace }] of known.entries()) {
+  for (const [index, source] of sources.entries()) {
     // Sizes of the fleet are compared on the first trace.
-    const its = index === 0 ? plan : { ...plan, fleets: [] };
-    studies.push(await study(threads, trace.name, source, trace.tickMs > 0, its));
+    studies.push(await study(threads, source, index === 0 ? plan : { ...plan, fleets: [] }));
   }
-  const [first] = known;
+  const [first] = sources;
   const scale = Number((INTERFERENCE_SHARE * (studies[0]?.capacities.get('lambent')?.[0] ?? 1)).toPrecision(2));
   const beside =
     first === undefined
       ? []
-      : await interfere(threads, first.source, {
+      : await interfere(threads, first, {
           ...REFERENCE,
           requests: Math.min(plan.requests ?? INTERFERENCE_REQUESTS, INTERFERENCE_REQUESTS),
           load: { scale, jitter: true, seed: 1 },

@@ -1,5 +1,5 @@
 import { findCapacity } from './capacity.ts';
-import type { Run, RunResult, TraceSource } from './run.ts';
+import { type Run, type RunResult, slotsFor, type TraceSource, traceOf } from './run.ts';
 import { POLICIES, type PolicyName } from './simulate.ts';
 import type { Threads } from './threads.ts';
 
@@ -56,6 +56,8 @@ export interface Curve {
 /** What was found on one trace. */
 export interface Findings {
   readonly trace: string;
+  /** Of each worker. */
+  readonly slots: number;
   readonly capacities: Capacities;
   /** Under the length-scaled target, of the first seed. */
   readonly scaledCapacities: Capacities;
@@ -74,15 +76,10 @@ const CLOSE_SHARE = 0.9;
 const FIRST_GUESS = 2;
 
 /** Simulates on one trace what a plan says. */
-export async function study(
-  threads: Threads,
-  name: string,
-  trace: TraceSource,
-  hasTicks: boolean,
-  plan: Plan,
-): Promise<Findings> {
+export async function study(threads: Threads, source: TraceSource, plan: Plan): Promise<Findings> {
+  const trace = await traceOf(source);
   const base = {
-    trace,
+    trace: source,
     ...REFERENCE,
     ...(plan.requests === undefined ? {} : { requests: plan.requests }),
     load: { scale: 1, jitter: true, seed: 1 },
@@ -93,7 +90,7 @@ export async function study(
   const closeScale = Number((CLOSE_SHARE * mine).toPrecision(2));
   const [scaledCapacities, unjittered, close, curves] = await Promise.all([
     search(threads, base, POLICIES, [1], 'scaledGoodput', FIRST_GUESS, capacities),
-    hasTicks
+    trace.tickMs > 0
       ? search(threads, { ...base, load: { ...base.load, jitter: false } }, POLICIES, [1], 'goodput', mine, capacities)
       : undefined,
     lookClosely(threads, base, seeds, closeScale),
@@ -107,7 +104,8 @@ export async function study(
     fleets.push({ workers, capacities: found });
   }
   return {
-    trace: name,
+    trace: trace.name,
+    slots: slotsFor(trace, REFERENCE.gpu),
     capacities,
     scaledCapacities,
     unjittered,

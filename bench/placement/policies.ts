@@ -50,13 +50,12 @@ export const roundRobin: PolicyFactory = (workers) => {
 /** Anyone. */
 export const random: PolicyFactory = (workers, random) => () => at(workers, Math.floor(random() * workers.length));
 
-/** Of two taken at random, the one with fewer requests. */
-export const twoChoices: PolicyFactory = (workers, random) => {
-  const any = () => at(workers, Math.floor(random() * workers.length));
-  return () => {
-    const [one, other] = [any(), any()];
-    return other.requests < one.requests ? other : one;
-  };
+/** Of two different ones taken at random, the one with fewer requests. */
+export const twoChoices: PolicyFactory = (workers, random) => () => {
+  const first = Math.floor(random() * workers.length);
+  const further = 1 + Math.floor(random() * (workers.length - 1));
+  const [one, other] = [at(workers, first), at(workers, first + further)];
+  return other.requests < one.requests ? other : one;
 };
 
 /** The fewest requests. */
@@ -81,8 +80,8 @@ export const boundedHashing: PolicyFactory = (workers) => {
   return ({ blocks, promptTokens }) => {
     const requests = workers.reduce((sum, worker) => sum + worker.requests, 1);
     const limit = Math.ceil((requests / workers.length) * HASHING.loadFactor);
-    const depth = Math.min(blocks.length, HASHED_BLOCKS);
-    const key = mix(blocks[depth - 1] ?? -promptTokens, depth);
+    // A prompt that is shorter is hashed to its end, which the trace has no name for; its length must do.
+    const key = mix(blocks[HASHED_BLOCKS - 1] ?? -promptTokens, blocks[0] ?? 0);
     const start = ring.findIndex((point) => point.at >= key);
     for (let offset = 0; offset < ring.length; offset++) {
       const worker = ring[(Math.max(0, start) + offset) % ring.length]?.worker;

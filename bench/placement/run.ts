@@ -32,12 +32,6 @@ export interface RunResult extends Measures {
   readonly tooLong: number;
 }
 
-/**
- * Requests that a worker takes at once: so many of the conversation trace's as fill an H100's memory in a burst, and as many
- * of an A10G's as it has memory for.
- */
-export const SLOTS: Readonly<Record<GpuName, number>> = { h100: 64, a10g: 16 };
-
 /** Tokens of an engine's step, and sequences at once: a step of 2,048 keeps 50 ms on an H100, half of what a token may take. */
 export const ENGINE = { stepTokens: 2_048, maxSequences: 256 };
 
@@ -47,6 +41,16 @@ export const ENGINE = { stepTokens: 2_048, maxSequences: 256 };
  * @see https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Introduction.html
  */
 export const TABLE_LATENCY = { leastMs: 4, mostMs: 8 };
+
+/**
+ * Requests that a worker takes at once: twice as many of the trace's as its memory would have room for, were each alone and
+ * at its end (`docs/gpu.md`), and no more than the engine does.
+ */
+export function slotsFor({ requests }: Trace, gpu: GpuName): number {
+  const tokens = requests.reduce((sum, { inputTokens, outputTokens }) => sum + inputTokens + outputTokens, 0);
+  const fitting = Math.floor((2 * STEP_MODELS[gpu].cacheTokens * requests.length) / tokens);
+  return Math.max(1, Math.min(ENGINE.maxSequences, fitting));
+}
 
 const traces = new Map<string, Promise<Trace>>();
 
@@ -66,7 +70,7 @@ export async function runSimulation(run: Run): Promise<RunResult> {
     engine,
     policy,
     seed: load.seed,
-    slots: SLOTS[gpu],
+    slots: slotsFor(trace, gpu),
     latency: TABLE_LATENCY,
     settings: settingsWith(run.reserve),
     ...(run.bulk === undefined ? {} : { bulk: run.bulk }),

@@ -2,6 +2,7 @@ import { seededRandom } from '../../local/faults/random.ts';
 import type { Slot, Slots } from '../../shared/fleet/leasing.ts';
 import type { SlotSettings } from '../../shared/fleet/settings.ts';
 import type { Tier } from '../../shared/fleet/worker.ts';
+import { EXPECTED_OUTPUT_TOKENS } from '../../shared/inference/providers/gpu/gpu.ts';
 import { LambentError } from '../../shared/runtime/errors.ts';
 import { createFleet, type EngineSettings, type SimulatedWorker, type Work } from './fleet.ts';
 import { FLEET, leaseSlots, MODEL, prefixesOf, type TableLatency, workerIndex } from './leased.ts';
@@ -16,6 +17,7 @@ import {
   roundRobin,
   twoChoices,
 } from './policies.ts';
+import { BLOCK_TOKENS } from './trace.ts';
 import { createVirtualTime, type VirtualTime } from './virtual-time.ts';
 import type { Arrival } from './workload.ts';
 
@@ -105,8 +107,11 @@ interface Scene {
   readonly notes: Notes;
 }
 
+/** Work as it is asked for, before anybody waits for it. */
+type Asked = Omit<Work, 'onFirstToken' | 'onEnd'>;
+
 /** Gives a request that arrives to a worker, at once or later. */
-type Serve = (index: number, arrival: Arrival) => void;
+type Serve = (index: number, arrival: Arrival) => void | Promise<void>;
 
 /** Runs requests through a fleet. The same options give the same outcome. */
 export async function simulate(options: SimulationOptions): Promise<Outcome> {
@@ -173,10 +178,11 @@ async function serveByLeases(
   const slots = await leaseSlots({ workers, time, random, latency, settings, slots: slotsOfEach });
   if (bulk !== undefined) {
     const untilMs = arrivals.at(-1)?.atMs ?? 0;
-    for (let each = 0; each < bulk.dispatchers; each++) time.at(0, () => dispatch(scene, slots, bulk, untilMs, random));
+    const documents = documentsOf(bulk);
+    for (let each = 0; each < bulk.dispatchers; each++)
+      time.at(0, () => dispatch(scene, slots, documents, untilMs, random));
   }
   return async (index, arrival) => {
-    time.settled();
     const { inputTokens: promptTokens, outputTokens, blocks } = arrival;
     const slot = await acquire(slots, 'interactive', { promptTokens, outputTokens, blocks });
     if (slot === undefined) notes.refused += 1;
@@ -184,43 +190,58 @@ async function serveByLeases(
   };
 }
 
+/**
+ * Documents to work on, each unlike any other. They are cached like all prompts, though nobody asks for them again: what chat
+ * would have found again makes room for them.
+ */
+function documentsOf({ inputTokens, outputTokens, yields }: BulkLoad): () => Asked {
+  // Below 0, where traces have no blocks.
+  let block = 0;
+  return () => ({
+    promptTokens: inputTokens,
+    outputTokens,
+    blocks: Array.from({ length: Math.floor(inputTokens / BLOCK_TOKENS) }, () => --block),
+    priority: yields ? 1 : 0,
+  });
+}
+
 /** Does bulk work, one request after another. */
 async function dispatch(
   { time, workers, notes }: Scene,
   slots: Slots,
-  { inputTokens, outputTokens, yields }: BulkLoad,
+  nextDocument: () => Asked,
   untilMs: number,
   random: () => number,
 ): Promise<void> {
-  time.settled();
-  const asked = { promptTokens: inputTokens, outputTokens, blocks: [], priority: yields ? 1 : 0 };
+  let document = nextDocument();
   while (time.now() < untilMs) {
-    const slot = await acquire(slots, 'batch', asked);
+    const slot = await acquire(slots, 'batch', document);
     if (slot === undefined) {
       await time.sleep(RELEASED_MS * (0.5 + random()));
       continue;
     }
-    await new Promise<void>((resolve) => {
-      const onEnd = () => {
-        resolve();
-        time.settled();
-      };
-      workerOf(workers, slot).submit({ ...asked, onFirstToken: () => slot.begun(), onEnd });
-    });
-    if (time.now() <= untilMs) notes.bulkTokens += inputTokens + outputTokens;
+    await done(workerOf(workers, slot), document, slot, time);
+    if (time.now() <= untilMs) notes.bulkTokens += document.promptTokens + document.outputTokens;
     await slot.release();
+    document = nextDocument();
   }
 }
 
-/** A slot; nothing when none came free in time. */
-async function acquire(
-  slots: Slots,
-  tier: Tier,
-  work: Omit<Work, 'onFirstToken' | 'onEnd'>,
-): Promise<Slot | undefined> {
-  const request = { fleet: FLEET, model: MODEL, tier, tenant: tier, prompt: prefixesOf(work) };
+function done(worker: SimulatedWorker, asked: Asked, slot: Slot, time: VirtualTime): Promise<void> {
+  return new Promise((resolve) => {
+    const onEnd = () => {
+      resolve();
+      time.settled();
+    };
+    worker.submit({ ...asked, onFirstToken: () => slot.begun(), onEnd });
+  });
+}
+
+/** A slot; nothing when none came free in time. What the answer's length will be is as little known as it is in earnest. */
+async function acquire(slots: Slots, tier: Tier, asked: Asked): Promise<Slot | undefined> {
+  const request = { fleet: FLEET, model: MODEL, tier, tenant: tier, prompt: prefixesOf(asked) };
   try {
-    return await slots.acquire({ ...request, expectedOutputTokens: work.outputTokens }, NEVER);
+    return await slots.acquire({ ...request, expectedOutputTokens: EXPECTED_OUTPUT_TOKENS }, NEVER);
   } catch (thrown) {
     if (thrown instanceof LambentError && thrown.code === 'overloaded') return undefined;
     throw thrown;

@@ -20,13 +20,15 @@ export const SYNTHETIC = {
   thinkMs: 30_000,
   /** How many times the usual rate conversations begin at within a burst, for how long, and how often one begins. */
   burst: { factor: 4, ms: 20_000, everyMs: 240_000 },
-} as const;
+};
+
+type Shape = Readonly<typeof SYNTHETIC>;
 
 /**
  * A made-up trace: conversations that grow turn by turn, many on the same beginnings, in bursts.
  * @param seed a whole number; the same gives the same trace
  */
-export function syntheticTrace(seed: number, shape = SYNTHETIC): Trace {
+export function syntheticTrace(seed: number, shape: Shape = SYNTHETIC): Trace {
   const random = seededRandom(seed);
   const exponential = (mean: number) => -mean * Math.log(1 - random());
   const lognormal = ({ median, sigma }: { readonly median: number; readonly sigma: number }) => {
@@ -59,7 +61,7 @@ export function syntheticTrace(seed: number, shape = SYNTHETIC): Trace {
 }
 
 /** When conversations begin: evenly spread, several times denser in bursts. */
-function beginnings({ conversations, durationMs, burst }: typeof SYNTHETIC, random: () => number): number[] {
+function beginnings({ conversations, durationMs, burst }: Shape, random: () => number): number[] {
   const times: number[] = [];
   while (times.length < conversations) {
     const atMs = random() * durationMs;

@@ -27,6 +27,7 @@ export const BLOCK_TOKENS = 512;
 
 /** On what Mooncake's conversation trace has its times. */
 const MOONCAKE_TICK_MS = 3_000;
+const AZURE_HEADER = 'TIMESTAMP,ContextTokens,GeneratedTokens';
 const GZIP_MAGIC = 0x1f8b;
 
 /**
@@ -37,14 +38,19 @@ export async function readTrace(file: string): Promise<Trace> {
   const bytes = await readFile(file).catch((cause: unknown) => {
     throw new Error(`the trace ${file} can’t be read`, { cause });
   });
-  const isZipped = bytes.length > 1 && bytes.readUInt16BE(0) === GZIP_MAGIC;
-  const text = (isZipped ? await promisify(gunzip)(bytes) : bytes).toString('utf8');
   try {
-    return parseTrace(text);
+    return parseTrace((await unzipped(bytes)).toString('utf8'));
   } catch (error) {
     if (!(error instanceof TraceError)) throw error;
     throw new Error(`${file}: ${error.message}`, { cause: error });
   }
+}
+
+async function unzipped(bytes: Buffer): Promise<Buffer> {
+  if (bytes.length < 2 || bytes.readUInt16BE(0) !== GZIP_MAGIC) return bytes;
+  return promisify(gunzip)(bytes).catch((cause: unknown) => {
+    throw new TraceError('it can’t be unzipped', { cause });
+  });
 }
 
 /** What is wrong with a trace, and in which line. */
@@ -55,11 +61,15 @@ class TraceError extends Error {}
  * @throws Error that names the line that can't be understood
  */
 export function parseTrace(text: string): Trace {
-  const lines = text.split(/\r?\n/);
-  const parse = lines[0]?.startsWith('TIMESTAMP,') ? parseAzure : parseMooncake;
-  const trace = parse(lines);
+  const trace = parserOf(text)(text.split(/\r?\n/));
   if (trace.requests.length === 0) throw new TraceError('there is no request in it');
   return trace;
+}
+
+function parserOf(text: string): (lines: readonly string[]) => Trace {
+  if (text.startsWith(AZURE_HEADER)) return parseAzure;
+  if (/^\s*(\{|$)/.test(text)) return parseMooncake;
+  throw new TraceError('it is neither Mooncake’s JSON lines nor Azure’s CSV');
 }
 
 /**
@@ -94,16 +104,27 @@ function parseMooncake(lines: readonly string[]): Trace {
 function parseAzure(lines: readonly string[]): Trace {
   let blockCount = 0;
   const requests = parseLines(lines.slice(1), 2, (line) => {
-    const [timestamp = '', context, generated, ...more] = line.split(',');
+    const [timestamp = '', context = '', generated = '', ...more] = line.split(',');
     if (more.length > 0) throw new TraceError('there are more than three columns');
-    // Date.parse knows milliseconds; what is behind them is kept as it stands.
-    const atMs = Date.parse(`${timestamp.slice(0, 23).replace(' ', 'T')}Z`) + Number(`0.${timestamp.slice(23) || '0'}`);
-    if (Number.isNaN(atMs)) throw new TraceError('TIMESTAMP must be a time');
-    const inputTokens = count('ContextTokens', Number(context));
+    const atMs = timeOf(timestamp);
+    const inputTokens = count('ContextTokens', numberOf(context));
     const blocks = Array.from({ length: Math.floor(inputTokens / BLOCK_TOKENS) }, () => blockCount++);
-    return { atMs, inputTokens, outputTokens: count('GeneratedTokens', Number(generated)), blocks };
+    return { atMs, inputTokens, outputTokens: count('GeneratedTokens', numberOf(generated)), blocks };
   });
   return { name: 'azure', requests: inOrder(requests), blockCount, tickMs: 0 };
+}
+
+/** Epoch milliseconds of `2023-11-16 18:15:46.6805900`, which is UTC. */
+function timeOf(timestamp: string): number {
+  const [, date, time, fraction = ''] = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?$/.exec(timestamp) ?? [];
+  const atMs = Date.parse(`${date}T${time}Z`) + 1_000 * Number(`0${fraction}`);
+  if (Number.isNaN(atMs)) throw new TraceError('TIMESTAMP must be a time');
+  return atMs;
+}
+
+/** Not a number unless it is written as a whole one: an empty column is not 0. */
+function numberOf(text: string): number {
+  return /^\d+$/.test(text) ? Number(text) : Number.NaN;
 }
 
 function parseLines(

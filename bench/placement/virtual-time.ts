@@ -3,8 +3,11 @@ interface Moment {
   readonly at: number;
   /** Moments of one time come in the order in which they were asked for. */
   readonly order: number;
-  action: (() => void) | undefined;
+  action: Action | undefined;
 }
+
+/** Something that is done at a time. What it rejects with ends the run. */
+type Action = () => void | Promise<void>;
 
 /**
  * A clock that stands still while code runs and jumps to what comes next when all of it waits. Code that knows nothing of
@@ -14,12 +17,15 @@ export interface VirtualTime {
   /** Milliseconds since the start. */
   now(): number;
   /** Does something at a time, now at the earliest. Returns what takes it off again. */
-  at(ms: number, action: () => void): () => void;
+  at(ms: number, action: Action): () => void;
   /** Resolves after `ms`, or as soon as `signal` aborts. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
   /** Lets promises that have been settled by hand be acted upon before time goes on. */
   settled(): void;
-  /** Runs until nothing is left to come. */
+  /**
+   * Runs until nothing is left to come.
+   * @throws what an action threw or rejected with
+   */
   run(): Promise<void>;
 }
 
@@ -29,8 +35,9 @@ export function createVirtualTime(): VirtualTime {
   let now = 0;
   let asked = 0;
   let isSettling = false;
+  let failure: { readonly thrown: unknown } | undefined;
 
-  const at = (ms: number, action: () => void) => {
+  const at = (ms: number, action: Action) => {
     const moment: Moment = { at: Math.max(now, ms), order: asked++, action };
     push(heap, moment);
     return () => {
@@ -65,11 +72,17 @@ export function createVirtualTime(): VirtualTime {
           isSettling = false;
           await allSettled();
         }
+        if (failure !== undefined) throw failure.thrown;
         const next = pop(heap);
         if (next === undefined) return;
         if (next.action === undefined) continue;
         now = next.at;
-        next.action();
+        const running = next.action();
+        if (!(running instanceof Promise)) continue;
+        isSettling = true;
+        running.catch((thrown: unknown) => {
+          failure ??= { thrown };
+        });
       }
     },
   };

@@ -127,7 +127,7 @@ function endpointsOf(counters: Readonly<Record<Service, Counter>>): Record<strin
 }
 
 /** What the functions' own log lines say of jobs: reading it costs the functions nothing. */
-class LogWatch {
+export class LogWatch {
   readonly ended = new Map<string, Ended>();
   readonly twice = new Set<string>();
   batches: number[] = [];

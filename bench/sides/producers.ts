@@ -17,16 +17,28 @@ export function sqsClient(endpoint: string): SQSClient {
   return new SQSClient({ endpoint, region: REGION, credentials: { accessKeyId: 'bench', secretAccessKey: 'bench' } });
 }
 
-/** Puts `count` messages on the generation queue, ten at once; returns the ids of the responses they become. */
-export async function sendJobs(client: SQSClient, queueUrl: string, name: string, count: number): Promise<string[]> {
+/**
+ * Puts `count` messages on the generation queue, ten at once; returns the ids of the responses they become.
+ * @param bodyOf what each asks, by its idempotency key; a short question to the hosted model when absent
+ */
+export async function sendJobs(
+  client: SQSClient,
+  queueUrl: string,
+  name: string,
+  count: number,
+  bodyOf?: (key: string) => object,
+): Promise<string[]> {
   const keys = Array.from({ length: count }, (_, index) => `${name}-${index}`);
-  await sendAll(client, queueUrl, keys.map(generateMessage));
+  await sendAll(
+    client,
+    queueUrl,
+    keys.map((key) => generateMessage(key, bodyOf?.(key))),
+  );
   return keys.map((key) => responseIdOf(TENANT, key));
 }
 
 /** A message as a program sends it. */
-export function generateMessage(idempotencyKey: string): string {
-  const body = { model: MODEL, input: QUESTION };
+export function generateMessage(idempotencyKey: string, body: object = { model: MODEL, input: QUESTION }): string {
   return JSON.stringify({
     version: 1,
     type: 'generate',

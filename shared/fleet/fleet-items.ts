@@ -86,8 +86,18 @@ export function parseWorker(fleet: string, item: Item): Worker {
     source: item['source']?.S === 'ecs' ? 'ecs' : 'static',
     ...(instance?.S === undefined ? {} : { instance: instance.S }),
     seenAt: Number(item['seenAt']?.N ?? 0),
-    leases: Object.fromEntries(Object.entries(item['leases']?.M ?? {}).map(([id, lease]) => [id, parseLease(lease)])),
+    leases: parseLeases(item['leases']?.M ?? {}),
   };
+}
+
+/** Of each of thousands at each look at a large fleet: without lists in between. */
+function parseLeases(values: Item): Record<string, Lease> {
+  const leases: Record<string, Lease> = {};
+  for (const id in values) {
+    const value = values[id];
+    if (value !== undefined) leases[id] = parseLease(value);
+  }
+  return leases;
 }
 
 /** A state that only a later version knows is none to give work to. */

@@ -199,7 +199,8 @@ describe('a dispatcher that is killed', () => {
     for (const id of ids) {
       const job = await ended(id);
       expect(job).toMatchObject({ status: 'completed', output: { epoch: job.epoch } });
-      expect(job.epoch).toBeLessThanOrEqual(2);
+      // Where no slot came free in time it was let go of, which counts for no attempt.
+      expect(job.attempts).toBeLessThanOrEqual(2);
     }
     await vi.waitUntil(async () => (await leases()).length === 0, { timeout: 2 * LEASE_MS, interval: 200 });
     expect((await client.chat.completions.create(chat)).choices[0]?.message.content).toBe('t0 t1 t2 ');

@@ -73,3 +73,13 @@ describe('tenants that compete', () => {
     expect((await acquire({ tenant: 'acme' })).waitedMs).toBeGreaterThanOrEqual(3_000);
   });
 });
+
+describe('batch work', () => {
+  test.each([['acme'], ['globex']])('leaves a free slot to interactive work of %s that waits', async (tenant) => {
+    const { acquire, table } = await aHouse([aWorker({ models: [MODEL, 'other'] })]);
+    await table.wait(FLEET, aWaiter({ tenant, model: 'other', expiresAt: START + 90_000 }));
+    expect((await acquire({ tenant: 'acme', tier: 'batch' })).waitedMs).toBe(0);
+    await table.wait(FLEET, aWaiter({ id: 'chat', tenant, expiresAt: START + 1_000 }));
+    expect((await acquire({ tenant: 'acme', tier: 'batch' })).waitedMs).toBeGreaterThanOrEqual(1_000);
+  });
+});

@@ -5,7 +5,10 @@ import type { GenerationRequest, Message } from '../../generation.ts';
  * A prompt as text, in the order in which chat templates put it: tools, then the messages, so that two requests whose
  * text begins alike have prompts that begin alike. It is hashed and measured, and never sent. An image counts as its digest.
  */
-export function* canonicalPrompt({ tools, messages }: GenerationRequest): Generator<string> {
+export function* canonicalPrompt({
+  tools,
+  messages,
+}: Pick<GenerationRequest, 'tools' | 'messages'>): Generator<string> {
   for (const { name, description, parameters } of tools) yield line(['tool', name, description ?? '', parameters]);
   for (const message of messages) yield* messageText(message);
 }

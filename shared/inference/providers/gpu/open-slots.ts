@@ -16,7 +16,8 @@ export function openSlots(tableName: string, fleets: Registry['fleets']): Slots 
       store: createDynamoDBFleet(createDynamoDBClient(), { tableName }),
       now: Date.now,
       random: Math.random,
-      sleep: (ms, signal) => sleepFor(ms, undefined, { signal, ref: false }).catch(() => {}),
+      // It keeps the process: while a full fleet is waited for, nothing else may.
+      sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
       newId: () => randomUUID().replaceAll('-', '').slice(0, 12),
     },
     { ...SLOT_SETTINGS, fleets },

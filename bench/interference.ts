@@ -1,0 +1,264 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { SQSClient } from '@aws-sdk/client-sqs';
+import { chunkHalfPairs, STEP_MODELS, stepMs } from '../local/engine/step-model.ts';
+import { WORKER_DEFAULTS } from '../local/engine/workers.ts';
+import { LOCAL_API_KEY } from '../local/seed.ts';
+import { formatNumber, type Report } from './report/report.ts';
+import { type Chatted, runChats } from './sides/chats.ts';
+import { type Engines, type GpuCloud, RESERVING, startGpuCloud, UNRESERVING } from './sides/gpu-cloud.ts';
+import { sendJobs, sqsClient } from './sides/producers.ts';
+import { interleave, median, quantile } from './statistics.ts';
+
+export interface InterferenceOptions {
+  /** How often each case is measured, in turn with the others. */
+  readonly rounds: number;
+  /** Seconds of each measurement that count. */
+  readonly seconds: number;
+}
+
+interface Case {
+  readonly label: string;
+  readonly model: string;
+  readonly chats: boolean;
+  readonly batch: boolean;
+}
+
+/** One case in one round. */
+interface Measured {
+  /** Of chats, from when each was due. */
+  readonly firstTokenMs: readonly number[];
+  /** Of chats, between tokens after the first: the mean of each answer. */
+  readonly perTokenMs: readonly number[];
+  readonly refused: number;
+  /** Tokens a second that were generated for jobs. */
+  readonly batchTokensPerSecond: number;
+  /** Requests that the engines were at work on, in the mean. */
+  readonly running: number;
+}
+
+interface Result {
+  readonly label: string;
+  readonly rounds: readonly Measured[];
+}
+
+const ALONE = 'chat alone';
+const BATCH_ALONE = 'batch alone';
+const CASES: readonly Case[] = [
+  { label: ALONE, model: RESERVING, chats: true, batch: false },
+  { label: 'chat and batch, a quarter reserved', model: RESERVING, chats: true, batch: true },
+  { label: 'chat and batch, nothing reserved', model: UNRESERVING, chats: true, batch: true },
+  { label: BATCH_ALONE, model: RESERVING, chats: false, batch: true },
+];
+
+/** A fifth of a large GPU's pace, so that it is the engine that chat waits for, and not the laptop's processors. */
+const SPEED = 0.2;
+/** About half of what the slots allow. */
+const CHAT = { perSecond: 2, promptTokens: 512 };
+const DOCUMENT_TOKENS = 2_048;
+const BYTES_PER_TOKEN = 4;
+const PROSE = 'What is said first stands first, so that two talks that begin alike have prompts that begin alike. ';
+/** Jobs that wait or run: more than there are slots for. */
+const BACKLOG = 40;
+const FEED_MS = 500;
+const SAMPLE_MS = 250;
+/** Until environments are up and batch work has what it gets. */
+const WARM_UP_SECONDS = 12;
+/** Jobs that found no slot pause longer each time, up to a minute and more. */
+const PATIENCE_MS = 300_000;
+
+/** Measures what batch work on GPU workers does to chat on them, and what is left to it. */
+export async function benchInterference(options: InterferenceOptions): Promise<Report> {
+  const { rounds, seconds } = options;
+  await using ours = await startGpuCloud(SPEED);
+  const client = sqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  try {
+    const measured = await interleave(CASES, rounds, (each, round) => measure(ours, client, each, seconds, round));
+    const results = [...measured].map(([{ label }, all]) => ({ label, rounds: all }));
+    return toReport(results, options);
+  } finally {
+    client.destroy();
+  }
+}
+
+async function measure(
+  ours: GpuCloud,
+  client: SQSClient,
+  { label, model, chats, batch }: Case,
+  seconds: number,
+  round: number,
+): Promise<Measured> {
+  await using feeding = new AsyncDisposableStack();
+  if (batch) feeding.use(feed(ours, client, model, `${label}-${round}`));
+  const startAt = Date.now() + 1_000;
+  const countAt = startAt + WARM_UP_SECONDS * 1000;
+  const [samples, chatted] = await Promise.all([
+    watch(ours, countAt, seconds),
+    chats ? chatWith(ours, model, startAt, WARM_UP_SECONDS + seconds, round) : [],
+  ]);
+  const [first, last] = [samples[0], samples.at(-1)];
+  if (first === undefined || last === undefined) throw new Error('the engines were not seen');
+  const generated = last.generatedTokens - first.generatedTokens - tokensBetween(chatted, first.at, last.at);
+  const counted = chatted.filter(({ dueAt }) => dueAt >= countAt);
+  return {
+    firstTokenMs: counted.flatMap(({ dueAt, firstTokenAt }) =>
+      firstTokenAt === undefined ? [] : firstTokenAt - dueAt,
+    ),
+    perTokenMs: counted.flatMap(perToken),
+    refused: counted.filter(({ refusal }) => refusal !== undefined).length,
+    batchTokensPerSecond: batch ? (generated * 1000) / (last.at - first.at) : 0,
+    running: samples.reduce((sum, { running }) => sum + running, 0) / samples.length,
+  };
+}
+
+/** Keeps the queue full until it is disposed of, and waits then until all is done. */
+function feed(ours: GpuCloud, client: SQSClient, model: string, name: string): AsyncDisposable {
+  const queueUrl = ours.cloud.resources['GENERATION_QUEUE_URL'] ?? '';
+  const bodyOf = (key: string) => {
+    const document = `${key} ${PROSE.repeat(Math.ceil((DOCUMENT_TOKENS * BYTES_PER_TOKEN) / PROSE.length))}`;
+    return { model, input: document.slice(0, DOCUMENT_TOKENS * BYTES_PER_TOKEN) };
+  };
+  const ended = new AbortController();
+  const sent: string[] = [];
+  const missing = () => sent.filter((id) => !ours.ended.has(id)).length;
+  const feeding = (async () => {
+    while (!ended.signal.aborted) {
+      const wanted = BACKLOG - missing();
+      if (wanted > 0) sent.push(...(await sendJobs(client, queueUrl, `${name}-${sent.length}`, wanted, bodyOf)));
+      await sleep(FEED_MS);
+    }
+  })();
+  return {
+    async [Symbol.asyncDispose]() {
+      ended.abort();
+      await feeding;
+      const until = Date.now() + PATIENCE_MS;
+      while (missing() > 0 && Date.now() < until) await sleep(FEED_MS);
+      const failed = sent.filter((id) => ours.ended.get(id)?.status !== 'completed').length;
+      if (failed > 0) throw new Error(`${failed} of ${sent.length} jobs were not completed`);
+    },
+  };
+}
+
+/** Looks at the engines from `startAt` on. */
+async function watch(ours: GpuCloud, startAt: number, seconds: number): Promise<Engines[]> {
+  await sleep(Math.max(0, startAt - Date.now()));
+  const samples: Engines[] = [];
+  while (Date.now() < startAt + seconds * 1000) {
+    samples.push(await ours.engines());
+    await sleep(SAMPLE_MS);
+  }
+  return samples;
+}
+
+function chatWith({ cloud }: GpuCloud, model: string, startAt: number, seconds: number, seed: number) {
+  return runChats({
+    url: `${cloud.url}/chat/completions`,
+    headers: { authorization: `Bearer ${LOCAL_API_KEY}`, 'content-type': 'application/json' },
+    model,
+    ...CHAT,
+    startAt,
+    seconds,
+    seed,
+  });
+}
+
+function perToken({ firstTokenAt, lastTokenAt, tokens = 0 }: Chatted): number[] {
+  if (firstTokenAt === undefined || lastTokenAt === undefined || tokens < 2) return [];
+  return [(lastTokenAt - firstTokenAt) / (tokens - 1)];
+}
+
+/** Tokens of chats that came within a time. */
+function tokensBetween(chatted: readonly Chatted[], from: number, to: number): number {
+  return chatted.reduce((sum, { firstTokenAt = 0, lastTokenAt = 0, tokens = 0 }) => {
+    const whole = Math.max(1, lastTokenAt - firstTokenAt);
+    const within = Math.max(0, Math.min(lastTokenAt, to) - Math.max(firstTokenAt, from));
+    return sum + tokens * (within / whole);
+  }, 0);
+}
+
+function toReport(results: readonly Result[], { rounds, seconds }: InterferenceOptions): Report {
+  const alone = results.find(({ label }) => label === ALONE);
+  const batchAlone = results.find(({ label }) => label === BATCH_ALONE);
+  const chatting = results.filter(({ rounds: all }) => all.some(({ firstTokenMs }) => firstTokenMs.length > 0));
+  const engineMs = (tokens: number) =>
+    stepMs(STEP_MODELS[WORKER_DEFAULTS.gpu], tokens, 0, chunkHalfPairs(tokens, 0)) / SPEED;
+  const { slots } = WORKER_DEFAULTS;
+  return {
+    name: 'interference',
+    title: 'Interference: chat on GPU workers, with and without batch work beside it',
+    method: [
+      `**The engines are stand-ins, and their time is scaled:** two workers of ${slots} slots that schedule as vLLM does (continuous batching, prefill in chunks, priorities) and take the time of Llama 3 8B on an H100, here at ${formatNumber(SPEED)} of its pace, by a model (\`local/engine/step-model.ts\`); nothing is computed. A prompt of ${CHAT.promptTokens} tokens alone takes such an engine ${formatNumber(engineMs(CHAT.promptTokens))} ms, one of ${formatNumber(DOCUMENT_TOKENS)} tokens ${formatNumber(engineMs(DOCUMENT_TOKENS))} ms. Everything else is real and unscaled: the whole local cloud, chat streamed over HTTP, jobs through the generation queue, the GPU queue and \`functions/dispatch\`.`,
+      `Chat is ${CHAT.perSecond} requests a second in the mean, which come by chance, whether or not earlier ones have been answered, from a process of its own; the first token counts from when its request was due. Batch work is documents of ${formatNumber(DOCUMENT_TOKENS)} tokens as a program’s messages, ${BACKLOG} of them waiting or under way at any time; its tokens are the engines’ own count less those that chat received. All answers have about 120 tokens; no two prompts begin alike. The first ${WARM_UP_SECONDS} s of each measurement don’t count.`,
+      'Where a quarter is reserved, batch work gets a slot of a worker only while fewer than six of its eight are leased, by anyone; where nothing is, any slot that is free. Inside an engine chat’s prompts go before those of batch work that wait there, and nothing is interrupted.',
+    ],
+    tables: [
+      {
+        caption: `Milliseconds of chat over all chats, tokens of batch work a second as the median, of ${rounds} interleaved rounds of ${seconds} s`,
+        columns: [
+          '',
+          'first token, p50',
+          'p99',
+          '× alone, p99',
+          'a token, p50',
+          'p99',
+          'chats',
+          'refused',
+          'batch tokens/s',
+          '× alone',
+          'requests in engines',
+        ],
+        rows: results.map((result) => [
+          result.label,
+          ...[
+            of(result, 'firstTokenMs', 0.5),
+            of(result, 'firstTokenMs', 0.99),
+            of(result, 'firstTokenMs', 0.99) / of(alone, 'firstTokenMs', 0.99),
+            of(result, 'perTokenMs', 0.5),
+            of(result, 'perTokenMs', 0.99),
+            all(result, 'firstTokenMs').length,
+            result.rounds.reduce((sum, { refused }) => sum + refused, 0),
+            batchRate(result),
+            batchRate(result) / batchRate(batchAlone),
+            median(result.rounds.map(({ running }) => running)),
+          ].map(formatNumber),
+        ]),
+      },
+    ],
+    budgets: [],
+    charts: [
+      {
+        title: 'First token of chat',
+        unit: 'ms',
+        groups: [0.5, 0.99].map((p) => ({
+          label: `p${100 * p}`,
+          bars: chatting.map((result) => ({ label: result.label, value: of(result, 'firstTokenMs', p) })),
+        })),
+      },
+      {
+        title: 'Batch work',
+        unit: 'tokens/s',
+        groups: [{ label: '', bars: results.map((result) => ({ label: result.label, value: batchRate(result) })) }],
+      },
+    ],
+    limits: [
+      '**The step.** A chat that comes while an engine computes a document’s chunk waits for the end of that step, whatever was reserved. A smaller step (`--max-num-batched-tokens`) costs batch throughput instead.',
+      '**The slot.** What the reserve buys is that there is one. Without it, chat that found all slots taken looks for one that comes free beside the dispatchers that do the same, and has it if it looks first. [Placement](placement.md) has the same question simulated, with more workers and with engines that know no priorities.',
+    ],
+    data: results,
+  };
+}
+
+type Timed = 'firstTokenMs' | 'perTokenMs';
+
+function all(result: Result | undefined, timed: Timed): number[] {
+  return (result?.rounds ?? []).flatMap((round) => round[timed]);
+}
+
+function of(result: Result | undefined, timed: Timed, p: number): number {
+  const values = all(result, timed);
+  return values.length === 0 ? Number.NaN : quantile(values, p);
+}
+
+function batchRate(result: Result | undefined): number {
+  return median((result?.rounds ?? []).map(({ batchTokensPerSecond }) => batchTokensPerSecond));
+}

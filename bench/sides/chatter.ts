@@ -1,0 +1,91 @@
+/** Users who chat, as a process: `node chatter.ts <Chats as JSON>` prints Chatted[] as JSON. */
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createParser } from 'eventsource-parser';
+import { seededRandom } from '../../local/faults/random.ts';
+import type { Chats, Chatted } from './chats.ts';
+
+interface Chunk {
+  readonly choices?: readonly { readonly delta?: { readonly content?: string | null } }[];
+  readonly usage?: { readonly completion_tokens: number } | null;
+}
+
+const { url, headers, model, promptTokens, perSecond, startAt, seconds, seed } = JSON.parse(
+  process.argv[2] ?? '',
+) as Chats;
+const agent = new Agent({ keepAlive: true });
+const PROSE = 'Why is the sky blue, and why are sunsets red? ';
+const BYTES_PER_TOKEN = 4;
+
+function now(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+/** No two begin alike, so that no cache answers for the engine. */
+function bodyOf(dueAt: number): string {
+  const begin = `${seed} ${dueAt} `;
+  const content = begin + PROSE.repeat(Math.ceil((promptTokens * BYTES_PER_TOKEN) / PROSE.length));
+  const messages = [{ role: 'user', content: content.slice(0, promptTokens * BYTES_PER_TOKEN) }];
+  return JSON.stringify({ model, messages, stream: true, stream_options: { include_usage: true } });
+}
+
+/** Sends the request that is due at `dueAt`. */
+async function chat(dueAt: number): Promise<Chatted> {
+  const body = bodyOf(dueAt);
+  await sleep(Math.max(0, dueAt - now()));
+  const answer = await ask(body).catch((error: Error & { code?: string }) => ({ refusal: error.code ?? 'cut' }));
+  return { dueAt, ...answer };
+}
+
+function ask(body: string): Promise<Omit<Chatted, 'dueAt'>> {
+  const length = String(Buffer.byteLength(body));
+  return new Promise((resolve, reject) => {
+    const options = { method: 'POST', agent, headers: { ...headers, 'content-length': length } };
+    const request = httpRequest(new URL(url), options, (response) => {
+      const read = response.statusCode === 200 ? readStream(response) : readRefusal(response);
+      read.then(resolve, reject);
+    });
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+async function readStream(response: IncomingMessage): Promise<Omit<Chatted, 'dueAt'>> {
+  let firstTokenAt: number | undefined;
+  let lastTokenAt = 0;
+  let tokens: number | undefined;
+  const parser = createParser({
+    onEvent({ data }) {
+      if (data === '[DONE]') return;
+      const { choices = [], usage }: Chunk = JSON.parse(data);
+      if (choices.some(({ delta }) => delta?.content)) {
+        lastTokenAt = now();
+        firstTokenAt ??= lastTokenAt;
+      }
+      tokens ??= usage?.completion_tokens;
+    },
+  });
+  response.setEncoding('utf8');
+  for await (const piece of response) parser.feed(String(piece));
+  if (firstTokenAt === undefined || tokens === undefined) return { refusal: 'cut' };
+  return { firstTokenAt, lastTokenAt, tokens };
+}
+
+async function readRefusal(response: IncomingMessage): Promise<Omit<Chatted, 'dueAt'>> {
+  await text(response);
+  return { refusal: String(response.statusCode) };
+}
+
+/** Times of independent arrivals. */
+function* arrivals(): Generator<number> {
+  const random = seededRandom(seed);
+  for (let at = startAt; ; ) {
+    at -= (Math.log(1 - random()) * 1000) / perSecond;
+    if (at >= startAt + seconds * 1000) return;
+    yield at;
+  }
+}
+
+const chatted = await Promise.all(Array.from(arrivals(), chat));
+process.stdout.write(JSON.stringify(chatted), () => process.exit(0));

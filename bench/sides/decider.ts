@@ -1,0 +1,185 @@
+/** A function that places and leases, and does nothing else, as a process: `node decider.ts <Decisions as JSON>` prints Decided[] as JSON. */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleepFor } from 'node:timers/promises';
+import { BatchGetItemCommand, GetItemCommand, QueryCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { createDynamoDBFleet } from '../../shared/fleet/dynamodb-fleet.ts';
+import { leaseValue, number, prefixKey, text, workerKey } from '../../shared/fleet/fleet-items.ts';
+import { createSlots } from '../../shared/fleet/leasing.ts';
+import type { FleetStore } from '../../shared/fleet/ports.ts';
+import type { PromptPrefixes } from '../../shared/fleet/prompt.ts';
+import { SLOT_SETTINGS } from '../../shared/fleet/settings.ts';
+import { createDynamoDBClient } from '../../shared/runtime/clients/dynamodb.ts';
+import type { Cell, Decided, Decisions } from './decisions.ts';
+import { BOOT, FLEET_TABLE, fleetName, PLAIN_KEY, SLOTS, tenantName, workerId } from './fleet-table.ts';
+import { MODEL } from './functions.ts';
+import { nextTurn, prefixesOf, type Talk, talksOf } from './talks.ts';
+
+/** Of one decision, milliseconds. */
+interface Decision {
+  readonly placedMs: number;
+  readonly hashedMs: number;
+  readonly releasedMs: number;
+  readonly prompt: PromptPrefixes;
+}
+
+const EXPECTED_OUTPUT_TOKENS = 350;
+const NEVER = new AbortController().signal;
+
+const { cells, count, warmUp, compared } = JSON.parse(process.argv[2] ?? '') as Decisions;
+/** So that no other process has asked what this one asks. */
+const run = randomUUID();
+const client = createDynamoDBClient();
+const table = createDynamoDBFleet(client, { tableName: FLEET_TABLE });
+let refused = 0;
+let looks = 0;
+/** What was last written into the directory. */
+let written: Promise<void> = Promise.resolve();
+const store: FleetStore = {
+  ...table,
+  read(fleet) {
+    looks += 1;
+    return table.read(fleet);
+  },
+  async lease(...ask) {
+    const granted = await table.lease(...ask);
+    if (!granted) refused += 1;
+    return granted;
+  },
+  remember(...entries) {
+    written = table.remember(...entries);
+    return written;
+  },
+};
+const slots = createSlots(
+  {
+    store,
+    now: Date.now,
+    random: Math.random,
+    sleep: (ms, signal) => sleepFor(ms, undefined, { signal, ref: false }).catch(() => {}),
+    newId: leaseId,
+  },
+  SLOT_SETTINGS,
+);
+
+function leaseId(): string {
+  return randomUUID().replaceAll('-', '').slice(0, 12);
+}
+
+/** Places a turn and takes a slot for it, says that its first token has come, and gives the slot back. */
+async function decide({ fleet: size, holdMs }: Cell, talk: Talk, name: string): Promise<Decision> {
+  const fleet = fleetName(size);
+  const { tenant } = talk;
+  const messages = nextTurn(talk, `${run} ${name}`);
+  const startedAt = performance.now();
+  const prompt = prefixesOf(fleet, tenant, messages);
+  const hashedAt = performance.now();
+  const request = {
+    fleet,
+    model: MODEL,
+    tier: 'interactive' as const,
+    tenant,
+    prompt,
+    expectedOutputTokens: EXPECTED_OUTPUT_TOKENS,
+  };
+  const slot = await slots.acquire(request, NEVER);
+  const placedAt = performance.now();
+  // By the end of a real request it has long been written.
+  await written;
+  await slot.begun();
+  if (holdMs > 0) await sleepFor(holdMs);
+  const endedAt = performance.now();
+  await slot.release();
+  const releasedMs = performance.now() - endedAt;
+  return { placedMs: placedAt - startedAt, hashedMs: hashedAt - startedAt, releasedMs, prompt };
+}
+
+/** The requests that a decision waits for, and nothing else; milliseconds. */
+async function sameRequests({ fleet: size }: Cell, { prefixes }: PromptPrefixes): Promise<number> {
+  const fleet = fleetName(size);
+  const id = leaseId();
+  const expiresAt = Date.now() + SLOT_SETTINGS.leaseMs;
+  const lease = leaseValue({ tier: 'interactive', tenant: tenantName(0), pendingTokens: 0, weight: 0, expiresAt });
+  const Keys = prefixes.map(({ hash }) => prefixKey(fleet, hash));
+  const startedAt = performance.now();
+  await Promise.all([
+    client.send(
+      new QueryCommand({
+        TableName: FLEET_TABLE,
+        KeyConditionExpression: 'pk = :pk',
+        ExpressionAttributeValues: { ':pk': text(`fleet#${fleet}`) },
+        ConsistentRead: true,
+      }),
+    ),
+    client.send(new BatchGetItemCommand({ RequestItems: { [FLEET_TABLE]: { Keys } } })),
+  ]);
+  await client.send(
+    new UpdateItemCommand({
+      TableName: FLEET_TABLE,
+      Key: workerKey(fleet, workerId(0)),
+      UpdateExpression: 'SET leases.#id = :lease',
+      ConditionExpression:
+        'bootId = :bootId AND #state = :ready AND (attribute_exists(leases.#id) OR size(leases) < :limit)',
+      ExpressionAttributeNames: { '#id': id, '#state': 'state' },
+      ExpressionAttributeValues: {
+        ':lease': lease,
+        ':bootId': text(BOOT),
+        ':ready': text('ready'),
+        ':limit': number(SLOTS),
+      },
+    }),
+  );
+  const ms = performance.now() - startedAt;
+  await table.release(fleet, workerId(0), id);
+  return ms;
+}
+
+/** As many round trips, in the same order, that read and write a small item; milliseconds. */
+async function plainRequests(): Promise<number> {
+  const read = () => client.send(new GetItemCommand({ TableName: FLEET_TABLE, Key: PLAIN_KEY, ConsistentRead: true }));
+  const startedAt = performance.now();
+  await Promise.all([read(), read()]);
+  await client.send(
+    new UpdateItemCommand({
+      TableName: FLEET_TABLE,
+      Key: PLAIN_KEY,
+      UpdateExpression: 'SET #count = :count',
+      ExpressionAttributeNames: { '#count': 'count' },
+      ExpressionAttributeValues: { ':count': number(1) },
+    }),
+  );
+  return performance.now() - startedAt;
+}
+
+async function measure(cell: Cell, decisions: number): Promise<Decided> {
+  const talks = talksOf(cell.promptTokens);
+  const seen = timesOf();
+  const turns = Array.from({ length: decisions }, (_, index) => index).values();
+  const decider = async () => {
+    for (const turn of turns) {
+      const talk = talks[turn % talks.length];
+      if (talk === undefined) continue;
+      const { prompt, placedMs, hashedMs, releasedMs } = await decide(cell, talk, String(turn));
+      seen.placedMs.push(placedMs);
+      seen.hashedMs.push(hashedMs);
+      seen.releasedMs.push(releasedMs);
+      if (!compared) continue;
+      seen.sameMs.push(await sameRequests(cell, prompt));
+      seen.plainMs.push(await plainRequests());
+    }
+  };
+  refused = 0;
+  looks = 0;
+  await Promise.all(Array.from({ length: cell.deciders }, decider));
+  return { ...seen, refused, looks };
+}
+
+function timesOf() {
+  const none = (): number[] => [];
+  return { placedMs: none(), hashedMs: none(), releasedMs: none(), sameMs: none(), plainMs: none() };
+}
+
+const [first] = cells;
+if (first !== undefined && warmUp > 0) await measure(first, warmUp);
+const decided: Decided[] = [];
+for (const cell of cells) decided.push(await measure(cell, count));
+process.stdout.write(JSON.stringify(decided), () => process.exit(0));

@@ -1,0 +1,128 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BatchWriteItemCommand, CreateTableCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
+import { seededRandom } from '../../local/faults/random.ts';
+import {
+  descriptionOf,
+  type Item,
+  leaseValue,
+  number,
+  stateOf,
+  text,
+  workerKey,
+} from '../../shared/fleet/fleet-items.ts';
+import { startServer } from '../processes.ts';
+import { MODEL, REGION } from './functions.ts';
+
+/** A fleet whose workers all hold as many leases as each other. */
+export interface FleetSize {
+  readonly workers: number;
+  readonly leases: number;
+}
+
+/** The fleets' table on the laptop cloud's stand-in for DynamoDB, which is a process of its own. */
+export interface FleetTable extends AsyncDisposable {
+  readonly url: string;
+  readonly client: DynamoDBClient;
+}
+
+export const FLEET_TABLE = 'fleets';
+export const TENANTS = 4;
+/** What `models.json` gives a worker that says nothing else. */
+export const SLOTS = 32;
+export const BOOT = 'boot-1';
+/** A small item, for requests that ask next to nothing of the table. */
+export const PLAIN_KEY: Item = { pk: text('plain'), sk: text('plain') };
+
+const CREDENTIALS = { accessKeyId: 'bench', secretAccessKey: 'bench' };
+/** As many as one request puts. */
+const AT_ONCE = 25;
+/** Longer than any run, milliseconds. */
+const LEASE_MS = 86_400_000;
+
+/** The name of a fleet of this size. */
+export const fleetName = ({ workers, leases }: FleetSize) => `${workers}-workers-${leases}-leases`;
+
+export const workerId = (index: number) => `worker-${index}`;
+export const tenantName = (index: number) => `tenant-${index % TENANTS}`;
+
+/** What a function's environment has of AWS in Lambda, for one that reaches DynamoDB at `url`. */
+export function functionEnvironment(url: string): Record<string, string> {
+  return {
+    AWS_ENDPOINT_URL_DYNAMODB: url,
+    AWS_REGION: REGION,
+    AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: CREDENTIALS.secretAccessKey,
+  };
+}
+
+/** Starts the table, with these fleets in it. */
+export async function startFleetTable(fleets: readonly FleetSize[]): Promise<FleetTable> {
+  await using started = new AsyncDisposableStack();
+  const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
+  started.defer(() => rm(folder, { recursive: true, force: true }));
+  const { url } = started.use(await startServer(join(import.meta.dirname, 'tables.ts'), [folder]));
+  const options = { endpoint: url, region: REGION, credentials: CREDENTIALS };
+  const client = started.adopt(new DynamoDBClient(options), (each) => each.destroy());
+  await client.send(new CreateTableCommand(DEFINITION));
+  await client.send(new PutItemCommand({ TableName: FLEET_TABLE, Item: { ...PLAIN_KEY, count: number(0) } }));
+  const random = seededRandom(1);
+  const items = fleets.flatMap((fleet) => workersOf(fleet, random));
+  for (let first = 0; first < items.length; first += AT_ONCE) {
+    const puts = items.slice(first, first + AT_ONCE).map((Item) => ({ PutRequest: { Item } }));
+    await client.send(new BatchWriteItemCommand({ RequestItems: { [FLEET_TABLE]: puts } }));
+  }
+  const running = started.move();
+  return { url, client, [Symbol.asyncDispose]: () => running.disposeAsync() };
+}
+
+const DEFINITION = {
+  TableName: FLEET_TABLE,
+  BillingMode: 'PAY_PER_REQUEST' as const,
+  AttributeDefinitions: [
+    { AttributeName: 'pk', AttributeType: 'S' as const },
+    { AttributeName: 'sk', AttributeType: 'S' as const },
+  ],
+  KeySchema: [
+    { AttributeName: 'pk', KeyType: 'HASH' as const },
+    { AttributeName: 'sk', KeyType: 'RANGE' as const },
+  ],
+};
+
+function workersOf(size: FleetSize, random: () => number): Item[] {
+  const fleet = fleetName(size);
+  return Array.from({ length: size.workers }, (_, index) => {
+    const described = {
+      fleet,
+      id: workerId(index),
+      url: `http://10.0.${index >> 8}.${index & 255}:8000/v1`,
+      bootId: BOOT,
+      state: 'ready' as const,
+      slots: SLOTS,
+      models: [MODEL],
+      source: 'static' as const,
+      seenAt: Date.now(),
+    };
+    const leases = { M: leasesOf(size.leases, random) };
+    return { ...workerKey(fleet, described.id), ...descriptionOf(described), ...stateOf(described), leases };
+  });
+}
+
+/** A third of them wait for their first token. */
+function leasesOf(count: number, random: () => number): Item {
+  const expiresAt = Date.now() + LEASE_MS;
+  const leases = Array.from({ length: count }, (_, index) => {
+    const tokens = Math.ceil(4_000 * random());
+    const pendingTokens = random() < 1 / 3 ? tokens : 0;
+    const tier = index % 2 === 0 ? ('interactive' as const) : ('batch' as const);
+    const id = Math.floor(random() * 16 ** 12)
+      .toString(16)
+      .padStart(12, '0');
+    return [
+      id,
+      leaseValue({ tier, tenant: tenantName(index), pendingTokens, weight: tokens + 700, expiresAt }),
+    ] as const;
+  });
+  return Object.fromEntries(leases);
+}

@@ -1,0 +1,92 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { bundleFunctions } from '../../infra/bundle/build.ts';
+import { type Cloud, startCloud } from '../../local/cloud.ts';
+import { gpuModel } from '../../local/engine/gpu-model.ts';
+import { type LocalWorker, startWorkers, WORKER_DEFAULTS } from '../../local/engine/workers.ts';
+import { type Ended, LogWatch } from './job-cloud.ts';
+
+/** The whole local cloud with GPU workers, as `npm start` brings it. */
+export interface GpuCloud extends AsyncDisposable {
+  readonly cloud: Cloud;
+  /** Jobs that ended, by id. */
+  readonly ended: ReadonlyMap<string, Ended>;
+  /** What the engines say of themselves, all together. */
+  engines(): Promise<Engines>;
+}
+
+export interface Engines {
+  /** Epoch milliseconds. */
+  readonly at: number;
+  /** Tokens since they started, whoever they were for. */
+  readonly generatedTokens: number;
+  /** Requests that they are at work on. */
+  readonly running: number;
+}
+
+/** The model that `npm start` serves, whose fleet keeps the reserve that it has when nothing is said. */
+export const RESERVING = 'gpu';
+/** The same workers as a fleet without a reserve. */
+export const UNRESERVING = 'gpu-unreserved';
+
+/** Starts it with two workers at a share of a large GPU's pace. */
+export async function startGpuCloud(speed: number): Promise<GpuCloud> {
+  await using started = new AsyncDisposableStack();
+  const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
+  started.defer(() => rm(folder, { recursive: true, force: true }));
+  const gpuWorkers = started.adopt(await startWorkers({ count: 2, speed }), (each) => each.close());
+  const models = join(folder, 'models.json');
+  await writeFile(models, JSON.stringify(registryOf(gpuWorkers.workers)));
+  const bundlesDir = join(folder, 'bundles');
+  await bundleFunctions({ outDir: bundlesDir, models });
+  const watched = new LogWatch();
+  const cloud = started.adopt(
+    await startCloud({
+      stateDir: join(folder, 'state'),
+      bundlesDir,
+      gpuWorkers,
+      bedrock: async function* silent() {},
+      environment: { MODELS_FILE: models },
+      onLog: ({ text }) => watched.read(text),
+    }),
+    (each) => each.close(),
+  );
+  const running = started.move();
+  return {
+    cloud,
+    ended: watched.ended,
+    async engines() {
+      const all = await Promise.all(gpuWorkers.workers.map(({ url }) => metricsOf(url)));
+      const sum = (name: string) => all.reduce((total, text) => total + sampleOf(text, name), 0);
+      return {
+        at: Date.now(),
+        generatedTokens: sum('vllm:generation_tokens_total'),
+        running: sum('vllm:num_requests_running'),
+      };
+    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+/** What `npm start` writes, and the same workers once more. A request goes by one of the two; never both at a time. */
+function registryOf(workers: readonly LocalWorker[]): object {
+  const { models, fleets } = gpuModel(workers);
+  const { model, contextTokens } = WORKER_DEFAULTS;
+  const unreserved = { targets: [{ provider: 'gpu', model, fleet: 'unreserved' }], contextTokens };
+  return {
+    models: { ...models, [UNRESERVING]: unreserved },
+    fleets: { ...fleets, unreserved: { workers, reserve: 0 } },
+  };
+}
+
+async function metricsOf(url: string): Promise<string> {
+  const answer = await fetch(new URL('/metrics', url));
+  return answer.text();
+}
+
+/** A sample's value in Prometheus' text format, whatever its labels. */
+function sampleOf(text: string, name: string): number {
+  const line = text.split('\n').find((each) => each.startsWith(`${name}{`));
+  return Number(line?.slice(line.lastIndexOf(' ') + 1) ?? Number.NaN);
+}

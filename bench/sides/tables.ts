@@ -1,0 +1,12 @@
+/**
+ * The laptop cloud's stand-in for DynamoDB, as a process.
+ *
+ * `node tables.ts <folder for its tables>`
+ */
+import { startTables } from '../../local/tables.ts';
+
+const [path = ''] = process.argv.slice(2);
+
+const tables = await startTables({ path });
+process.once('SIGTERM', () => void tables.close().then(() => process.exit(0)));
+console.log(tables.url);

@@ -1,0 +1,65 @@
+import { newlyHeld } from '../../shared/fleet/directory.ts';
+import type { FleetStore } from '../../shared/fleet/ports.ts';
+import { type PromptPrefixes, promptPrefixes, tenantSalt } from '../../shared/fleet/prompt.ts';
+import { PLACEMENT } from '../../shared/fleet/settings.ts';
+import type { Message } from '../../shared/inference/generation.ts';
+import { canonicalPrompt } from '../../shared/inference/providers/gpu/canonical-prompt.ts';
+import { BOOT, type FleetSize, fleetName, tenantName, workerId } from './fleet-table.ts';
+import { MODEL } from './functions.ts';
+
+/** A conversation whose first three quarters some worker has served, and whose next turn is to be placed. */
+export interface Talk {
+  readonly tenant: string;
+  readonly served: readonly Message[];
+  /** What comes after the words that make each next turn another one. */
+  readonly rest: readonly Message[];
+}
+
+const TALKS = 16;
+/** Of a talk: six have been served, two have not. */
+const MESSAGES = 8;
+const BYTES_PER_TOKEN = 4;
+/** Longer than any run, milliseconds. */
+const KNOWN_MS = 86_400_000;
+
+const PROSE =
+  'What the directory knows of a prompt is a hint: if it knows it wrongly, it costs time and nothing else. ';
+
+/** Talks of about so many tokens; the same ones each time. */
+export function talksOf(promptTokens: number): Talk[] {
+  const bytes = (promptTokens * BYTES_PER_TOKEN) / MESSAGES;
+  return Array.from({ length: TALKS }, (_, talk) => {
+    const messages = Array.from({ length: MESSAGES }, (_, index) => {
+      const begin = `Talk ${talk} of ${promptTokens} tokens, message ${index}. `;
+      return said(begin + PROSE.repeat(Math.ceil(bytes / PROSE.length)).slice(0, bytes - begin.length));
+    });
+    const servedCount = (MESSAGES * 3) / 4;
+    return { tenant: tenantName(talk), served: messages.slice(0, servedCount), rest: messages.slice(servedCount) };
+  });
+}
+
+/** The messages of a turn that nobody has asked for before. */
+export function nextTurn({ served, rest }: Talk, name: string): Message[] {
+  return [...served, said(`Question ${name}.`), ...rest];
+}
+
+/** A prompt's prefixes, made as a provider makes them. */
+export function prefixesOf(fleet: string, tenant: string, messages: readonly Message[]): PromptPrefixes {
+  const owner = { tenant, model: MODEL, salt: tenantSalt(tenant, fleet) };
+  return promptPrefixes(canonicalPrompt({ tools: [], messages }), owner);
+}
+
+/** Has the directory know a worker for what has been served of each talk. */
+export async function learnTalks(store: FleetStore, size: FleetSize, promptTokens: number): Promise<void> {
+  const fleet = fleetName(size);
+  for (const [index, { tenant, served }] of talksOf(promptTokens).entries()) {
+    const holder = { workerId: workerId((7 * index) % size.workers), bootId: BOOT };
+    const prompt = prefixesOf(fleet, tenant, served);
+    const entries = newlyHeld(prompt, holder, new Map(), { workers: [] }, PLACEMENT.maxHolders);
+    await store.remember(fleet, entries, Date.now() + KNOWN_MS);
+  }
+}
+
+function said(text: string): Message {
+  return { role: 'user', content: [{ type: 'text', text }] };
+}

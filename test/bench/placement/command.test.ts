@@ -1,0 +1,151 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseCommand, UsageError } from '../../../bench/placement/command.ts';
+import { POLICIES } from '../../../bench/placement/simulate.ts';
+
+const ROOT = resolve(import.meta.dirname, '../../..');
+const parse = (line: string) => parseCommand(line.split(' ').filter((word) => word !== ''));
+
+describe('the words behind placement', () => {
+  test('ask for single simulations', () => {
+    const words = '--trace a.gz --workers 3 --gpu a10g --scale 1.5 --policy lambent,random --seed 7 --no-jitter --json';
+    expect(parse(words)).toEqual({
+      policies: ['lambent', 'random'],
+      run: {
+        trace: { file: 'a.gz' },
+        load: { scale: 1.5, jitter: false, seed: 7 },
+        workers: 3,
+        gpu: 'a10g',
+      },
+      capacity: false,
+      json: true,
+    });
+  });
+
+  test('need say no more than one of them: all policies, on eight H100, on a trace that is made up', () => {
+    expect(parse('--json')).toEqual({
+      policies: POLICIES,
+      run: { trace: { synthetic: 1 }, load: { scale: 1, jitter: true, seed: 1 }, workers: 8, gpu: 'h100' },
+      capacity: false,
+      json: true,
+    });
+    expect(parse('--capacity --seed 3')).toMatchObject({ capacity: true, run: { trace: { synthetic: 3 } } });
+  });
+
+  test('ask for the whole benchmark otherwise', () => {
+    const nothing = { traces: [], quick: false, seeds: undefined, publish: false };
+    expect(parse('')).toEqual(nothing);
+    expect(parse('--trace a --trace b --quick --runs 2 --publish')).toEqual({
+      traces: ['a', 'b'],
+      quick: true,
+      seeds: 2,
+      publish: true,
+    });
+  });
+
+  test.each([
+    ['--policy fastest', 'there is no policy fastest: round-robin'],
+    ['--policy lambent,', 'there is no policy : round-robin'],
+    ['--gpu b200', 'there is no GPU b200: h100, a10g'],
+    ['--workers 0', '--workers wants a whole number from 1 on, not 0'],
+    ['--workers 2.5', '--workers wants a whole number from 1 on, not 2.5'],
+    ['--workers many', '--workers wants a whole number from 1 on, not many'],
+    ['--seed -1', "Option '--seed' argument is ambiguous"],
+    ['--seed=-1', '--seed wants a whole number from 0 on, not -1'],
+    ['--scale 0', '--scale wants a number above 0, not 0'],
+    ['--scale Infinity', '--scale wants a number above 0, not Infinity'],
+    ['--scale fast', '--scale wants a number above 0, not fast'],
+    ['--runs 0', '--runs wants a whole number from 1 on, not 0'],
+    ['--quick --json', '--quick, --runs and --publish are of the whole benchmark alone'],
+    ['--trace a --trace b --json', 'single simulations take one --trace'],
+    ['--polcy lambent', "Unknown option '--polcy'"],
+    ['lambent', "Unexpected argument 'lambent'"],
+    ['--trace', "Option '--trace <value>' argument missing"],
+  ])('%s are refused', (words, why) => {
+    expect(() => parse(words)).toThrow(UsageError);
+    expect(() => parse(words)).toThrow(why);
+  });
+});
+
+describe('npm run bench -- placement', () => {
+  let folder: string;
+  let trace: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'lambent-placement-'));
+    trace = join(folder, 'trace.jsonl');
+    const lines = Array.from({ length: 40 }, (_, index) =>
+      JSON.stringify({
+        timestamp: 3_000 * Math.floor(index / 8),
+        input_length: 2_100,
+        output_length: 20,
+        hash_ids: [0, 1 + (index % 4), 10 + (index % 4), 20 + index, 100 + index],
+      }),
+    );
+    await writeFile(trace, lines.join('\n'));
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  /** Runs what `npm run bench` runs. */
+  async function bench(line: string): Promise<{ code: number; stdout: string; stderr: string }> {
+    const words = ['bench/bench.ts', 'placement', ...line.split(' ')];
+    try {
+      return { code: 0, ...(await promisify(execFile)(process.execPath, words, { cwd: ROOT })) };
+    } catch (thrown) {
+      const { code, stdout, stderr } = Object(thrown);
+      return { code, stdout, stderr };
+    }
+  }
+
+  test('prints one object for each policy', async () => {
+    const words = `--trace ${trace} --workers 2 --gpu h100 --scale 2 --policy round-robin,lambent --seed 5 --json`;
+    const { code, stdout, stderr } = await bench(words);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const objects = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(objects.map(({ policy }) => policy)).toEqual(['round-robin', 'lambent']);
+    for (const found of objects) {
+      expect(found).toMatchObject({
+        simulated: true,
+        trace: { file: trace },
+        load: { scale: 2, jitter: true, seed: 5 },
+        workers: 2,
+        gpu: 'h100',
+        requests: 40,
+        refused: 0,
+        tooLong: 0,
+        goodput: 1,
+      });
+      for (const share of ['prefixHitRate', 'utilisation', 'scaledGoodput', 'fairness']) {
+        expect(found[share]).toBeGreaterThan(0);
+        expect(found[share]).toBeLessThanOrEqual(1);
+      }
+      for (const times of [found.firstTokenMs, found.perTokenMs]) {
+        expect(times.p50).toBeGreaterThan(0);
+        expect(times.p99).toBeGreaterThanOrEqual(times.p50);
+      }
+    }
+  });
+
+  test('says in one line what is wrong, and ends with 2', async () => {
+    const cut = join(folder, 'cut.jsonl');
+    await writeFile(cut, '{"timestamp": 0, "input_length": 10, "output_length": 1, "hash_ids": []}\n{"timest');
+    const [options, nowhere, wrong] = await Promise.all([
+      bench('--policy fastest'),
+      bench(`--trace ${folder}/nowhere --json`),
+      bench(`--trace ${cut} --json`),
+    ]);
+    expect(options).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: `there is no policy fastest: ${POLICIES.join(', ')}\n`,
+    });
+    expect(nowhere).toEqual({ code: 2, stdout: '', stderr: `the trace ${folder}/nowhere can’t be read\n` });
+    expect(wrong).toEqual({ code: 2, stdout: '', stderr: `${cut}: line 2: it is not JSON\n` });
+  });
+});

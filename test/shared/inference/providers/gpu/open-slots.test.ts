@@ -1,0 +1,30 @@
+import { execFile } from 'node:child_process';
+import { resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { FLEET, MODEL, startFleetTables } from '../../../fleet/fleets.ts';
+
+const MODULE = resolve(import.meta.dirname, '../../../../../shared/inference/providers/gpu/open-slots.ts');
+
+/** Asks a fleet without workers for a slot, in a process that has nothing else to do. */
+const PROGRAM = `
+  const { openSlots } = await import(${JSON.stringify(MODULE)});
+  const slots = openSlots(process.env.FLEET_TABLE, { ${FLEET}: { reserve: 0.25, waitMs: 700 } });
+  const request = { fleet: '${FLEET}', model: '${MODEL}', tier: 'interactive', tenant: 'acme', prompt: { bytes: 0, prefixes: [] }, expectedOutputTokens: 1 };
+  await slots.acquire(request, new AbortController().signal).catch(({ code }) => console.log(code));
+`;
+
+test('a wait for a slot keeps its process, though nothing else does', async () => {
+  await using tables = await startFleetTables();
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', PROGRAM], {
+    env: {
+      PATH: process.env['PATH'],
+      FLEET_TABLE: await tables.newTable(),
+      AWS_ENDPOINT_URL_DYNAMODB: tables.url,
+      AWS_REGION: 'eu-west-1',
+      AWS_ACCESS_KEY_ID: 'test',
+      AWS_SECRET_ACCESS_KEY: 'test',
+    },
+  });
+  expect(stdout).toBe('overloaded\n');
+});

@@ -9,6 +9,15 @@ export async function conditions(variables: Variables): Promise<{ Conditions: Re
       AlarmEmail: constant((await readSetting(variables, 'alarmEmail')) !== ''),
       AuthorizeProvisioned: constant((await readSetting(variables, 'authorizeProvisioned')) > 0),
       ChatProvisioned: constant((await readSetting(variables, 'chatProvisioned')) > 0),
+      GpuCanary: constant((await readSetting(variables, 'gpuCanaryImage')) !== ''),
+      GpuEndpoints: constant((await readSetting(variables, 'gpuEgress')) === 'endpoints'),
+      GpuFleet: constant((await readSetting(variables, 'gpuFleet')) !== ''),
+      GpuNat: constant((await readSetting(variables, 'gpuEgress')) === 'nat'),
+      GpuThirdZone: constant((await readSetting(variables, 'gpuZones')) === 3),
+      GpuThirdZoneNat: constant(
+        (await readSetting(variables, 'gpuZones')) === 3 && (await readSetting(variables, 'gpuEgress')) === 'nat',
+      ),
+      GpuWorkingHours: constant((await readSetting(variables, 'gpuWorkingMin')) > 0),
     },
   };
 }

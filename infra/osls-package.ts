@@ -14,6 +14,8 @@ export interface PackageOptions {
   readonly serviceDir?: string;
   /** osls's own arguments: `--stage prod --param 'chatProvisioned=2'`. */
   readonly args?: readonly string[];
+  /** The model registry; `MODELS_FILE`, else the repository's, when absent. */
+  readonly models?: string;
 }
 
 /**
@@ -21,9 +23,10 @@ export interface PackageOptions {
  * @returns what osls printed
  * @throws Error with osls's own message when it refuses
  */
-export async function oslsPackage({ outDir, serviceDir = ROOT, args = [] }: PackageOptions): Promise<string> {
+export async function oslsPackage({ outDir, serviceDir = ROOT, args = [], models }: PackageOptions): Promise<string> {
   const osls = spawn(process.execPath, [OSLS, 'package', '--package', resolve(outDir), ...args], {
     cwd: serviceDir,
+    env: { ...process.env, ...(models === undefined ? {} : { MODELS_FILE: models }) },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const texts: string[] = [];
@@ -44,7 +47,7 @@ function withoutStacks(text: string): string {
 }
 
 /** The template that `oslsPackage` left in `outDir`. */
-async function readTemplate(outDir: string): Promise<Template> {
+export async function readTemplate(outDir: string): Promise<Template> {
   const file = join(outDir, 'cloudformation-template-update-stack.json');
   return JSON.parse(await readFile(file, 'utf8')) as Template;
 }
@@ -53,9 +56,14 @@ async function readTemplate(outDir: string): Promise<Template> {
  * Packages into `folder` what the template depends on, with empty functions: nothing has to be bundled, and nobody
  * else's bundles are touched.
  * @param folder an empty folder of the caller's
+ * @param models the model registry; `MODELS_FILE`, else the repository's, when absent
  * @returns the template
  */
-export async function packageTemplate(folder: string, args: readonly string[] = []): Promise<Template> {
+export async function packageTemplate(
+  folder: string,
+  args: readonly string[] = [],
+  models?: string,
+): Promise<Template> {
   const definition = await readFile(join(ROOT, 'serverless.yml'), 'utf8');
   await writeFile(join(folder, 'serverless.yml'), definition);
   await symlink(join(ROOT, 'infra'), join(folder, 'infra'));
@@ -64,6 +72,6 @@ export async function packageTemplate(folder: string, args: readonly string[] = 
     await writeFile(join(folder, '.build', name, 'index.mjs'), 'export const handler = async () => {};\n');
   }
   const outDir = join(folder, '.serverless');
-  await oslsPackage({ outDir, serviceDir: folder, args });
+  await oslsPackage({ outDir, serviceDir: folder, args, ...(models === undefined ? {} : { models }) });
   return readTemplate(outDir);
 }

@@ -4,6 +4,7 @@ export { scaling, warmResources, warmTargets } from './concurrency.ts';
 export { conditions } from './conditions.ts';
 export { cors } from './cors.ts';
 export { fleetEvents, fleetPolicy } from './fleet.ts';
+export { gpu, gpuFleet, gpuVpc } from './gpu-fleet.ts';
 export { modelsPolicy } from './models-policy.ts';
 export { replyPolicy, replyQueues } from './reply-queues.ts';
 export { bucketDays } from './retention.ts';

@@ -4,11 +4,12 @@
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { parseRegistry } from '../shared/inference/registry.ts';
+import { parseRegistry, type Registry } from '../shared/inference/registry.ts';
 import { bundleFunctions } from './bundle/build.ts';
 import { printSizes } from './bundle/sizes.ts';
+import { unreachableByEndpoints } from './gpu-reach.ts';
 import { referencesIn } from './models-policy.ts';
-import { oslsPackage } from './osls-package.ts';
+import { oslsPackage, readTemplate } from './osls-package.ts';
 
 const OUT_DIR = resolve(import.meta.dirname, '../.serverless');
 
@@ -16,7 +17,9 @@ try {
   printSizes(await bundleFunctions());
   console.log((await oslsPackage({ outDir: OUT_DIR, args: process.argv.slice(2) })).trim());
   for (const artefact of await artefacts()) console.log(artefact);
-  await warnOfEnvironmentReferences();
+  const registry = await packagedRegistry();
+  warnOfEnvironmentReferences(registry);
+  await warnOfUnreachableModels(registry);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;
@@ -32,12 +35,23 @@ async function artefacts(): Promise<string[]> {
   );
 }
 
+async function packagedRegistry(): Promise<Registry> {
+  return parseRegistry(await readFile(join(OUT_DIR, '../.build/chat/models.json'), 'utf8'), 'models.json');
+}
+
 /** A key in a function's environment could be read by everybody who may look at the function, so none is put there. */
-async function warnOfEnvironmentReferences(): Promise<void> {
-  const registry = parseRegistry(await readFile(join(OUT_DIR, '../.build/chat/models.json'), 'utf8'), 'models.json');
+function warnOfEnvironmentReferences(registry: Registry): void {
   for (const reference of new Set(referencesIn(registry).filter((text) => text.startsWith('env:')))) {
     console.warn(
       `Warning: models.json refers to ${reference}, which no deployed function has. Use ssm: or secret: there.`,
     );
   }
+}
+
+/** A call that leads nowhere fails only after its time is over. */
+async function warnOfUnreachableModels(registry: Registry): Promise<void> {
+  const { Resources } = await readTemplate(OUT_DIR);
+  if (!('GpuEndpointsSecurityGroup' in Resources)) return;
+  for (const target of unreachableByEndpoints(registry))
+    console.warn(`Warning: with gpuEgress=endpoints chat can't reach ${target}. Use gpuEgress=nat, or take it out.`);
 }

@@ -22,6 +22,19 @@ const queueUrl = v.pipe(
     'must be the URL of a queue, such as https://sqs.eu-west-1.amazonaws.com/123456789012/answers',
   ),
 );
+/** What an image is named by has to stay the same image; `latest` is another one tomorrow. */
+const pinned = v.check(
+  (image: string) => image === '' || /@sha256:[0-9a-f]{64}$|:(?!latest$)[\w][\w.-]{0,127}$/.test(image),
+  'must name its version or its digest, and not latest',
+);
+const engineImage = v.pipe(
+  v.string(),
+  v.regex(
+    /^(\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?\/[\w./@:-]+)?$/,
+    'must be an image of a private ECR, such as 123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.19.0',
+  ),
+  pinned,
+);
 const alias = v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, 'must name queues by letters, digits, ., _ or -'));
 
 /** Settings of `serverless.yml` that the template is computed from, and what each may be. */
@@ -46,6 +59,39 @@ const schemas = {
   jobDeadlineHours: v.pipe(number, v.minValue(0.01, 'must be 0.01 to 336'), v.maxValue(336, 'must be 0.01 to 336')),
   retentionDays: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 3650'), v.maxValue(3650, 'must be 1 to 3650')),
   warmConcurrency: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 100'), v.maxValue(100, 'must be 1 to 100')),
+  chatTimeoutSeconds: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 900'), v.maxValue(900, 'must be 1 to 900')),
+  gpuFleet: v.pipe(v.string(), v.regex(/^[\w.-]{0,64}$/, 'must name a fleet of models.json, or be empty')),
+  gpuImage: engineImage,
+  gpuCanaryImage: engineImage,
+  gpuWeights: v.pipe(
+    v.string(),
+    v.regex(
+      /^(s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/[\w.+=-]+)+)?$/,
+      'must be a folder of a bucket, such as s3://models/qwen3-8b',
+    ),
+  ),
+  gpuWeightsImage: v.pipe(
+    v.string(),
+    v.regex(
+      /^(public\.ecr\.aws|\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?)\/[\w./@:-]+$/,
+      'must be an image of ECR, public or private',
+    ),
+    pinned,
+  ),
+  gpuInstanceTypes: v.pipe(
+    v.string(),
+    v.regex(/^[a-z0-9-]+\.[a-z0-9]+(,[a-z0-9-]+\.[a-z0-9]+)*$/, 'must be instance types, with commas between them'),
+    v.transform((text) => text.split(',')),
+  ),
+  gpuTensorParallel: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 8'), v.maxValue(8, 'must be 1 to 8')),
+  gpuStepTokens: v.pipe(wholeNumber, v.minValue(256, 'must not be below 256')),
+  gpuEngineFlags: v.pipe(
+    v.string(),
+    v.transform((text) => text.split(/\s+/).filter((flag) => flag !== '')),
+  ),
+  gpuEgress: v.picklist(['nat', 'endpoints'], 'must be nat or endpoints'),
+  gpuZones: v.pipe(wholeNumber, v.minValue(2, 'must be 2 or 3'), v.maxValue(3, 'must be 2 or 3')),
+  gpuWorkingMin: wholeNumber,
 };
 
 export type Setting = keyof typeof schemas;

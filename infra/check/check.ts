@@ -6,10 +6,42 @@ import { packageTemplate } from '../osls-package.ts';
 import { type Finding, findingsOf } from './findings.ts';
 import { SUPPRESSIONS, type Suppression, suppresses } from './suppressions.ts';
 
+interface Variant {
+  readonly settings: readonly string[];
+  readonly stage?: string;
+  /** The model registry; the repository's when absent. */
+  readonly models?: string;
+}
+
+const GPU = {
+  models: 'infra/check/gpu-models.json',
+  settings: [
+    'gpuFleet=qwen',
+    'gpuImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.19.0',
+    'gpuWeights=s3://models/qwen3-8b',
+  ],
+};
+
 /** Settings with which the template has everything that it can have, and those with which it has the least. */
-const VARIANTS: readonly (readonly string[])[] = [
-  [],
-  ['--stage', 'prod', '--param', 'corsOrigin=https://app.example.com', '--param', 'alarmEmail=ops@example.com'],
+const VARIANTS: readonly Variant[] = [
+  { settings: [] },
+  { stage: 'prod', settings: ['corsOrigin=https://app.example.com', 'alarmEmail=ops@example.com'] },
+  {
+    ...GPU,
+    settings: [
+      ...GPU.settings,
+      'gpuCanaryImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.20.0',
+      ...['gpuZones=3', 'gpuWorkingMin=1'],
+    ],
+  },
+  {
+    ...GPU,
+    settings: [
+      ...GPU.settings,
+      'gpuWeightsImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/aws-cli:2.32.9',
+      'gpuEgress=endpoints',
+    ],
+  },
 ];
 
 const findings = (await Promise.all(VARIANTS.map(checkVariant))).flat();
@@ -18,10 +50,11 @@ for (const fault of new Set(faults)) console.error(fault);
 if (faults.length > 0) process.exitCode = 1;
 else console.log(`The template holds: ${SUPPRESSIONS.length} suppressions, each with a reason, cover all findings.`);
 
-async function checkVariant(args: readonly string[]): Promise<Finding[]> {
+async function checkVariant({ settings, stage = 'dev', models }: Variant): Promise<Finding[]> {
+  const args = ['--stage', stage, ...settings.flatMap((setting) => ['--param', setting])];
   const folder = await mkdtemp(join(tmpdir(), 'lambent-check-'));
   try {
-    return await findingsOf(await packageTemplate(folder, args), folder);
+    return await findingsOf(await packageTemplate(folder, args, models), folder);
   } finally {
     await rm(folder, { recursive: true });
   }

@@ -118,6 +118,80 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     resource: '…LambdaFunction',
     reason: 'Nothing they call is in a VPC, and a VPC would cost a NAT gateway when idle.',
   },
+  ...['ChatRole', 'DispatchRole', 'FleetRole'].map((resource) => ({
+    rule: 'AwsSolutions-IAM5[Resource::*]',
+    resource,
+    reason:
+      "Lambda makes a VPC function's interfaces in its name, for which it accepts no narrower resource; the function's own code is denied them.",
+  })),
+  ...['task', 'container-instance'].map((kind) => ({
+    rule: `AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ecs:<AWS::Region>:<AWS::AccountId>:${kind}/…/*]`,
+    resource: 'FleetRole',
+    reason: 'Tasks and machines come and go under names of their own; those of its own clusters alone.',
+  })),
+  {
+    rule: 'lambda_function_public_access_prohibited_check',
+    resource: 'FleetEventBridgeLambdaPermission…',
+    reason: 'SourceArn names its rule alone; the rule reads only literal ARNs.',
+  },
+  {
+    rule: 'AwsSolutions-IAM5[Resource::*]',
+    resource: 'GpuExecutionRole',
+    reason: "ECR's token names no repository; what it opens is granted by repository.",
+  },
+  {
+    rule: 'AwsSolutions-IAM5[Resource::*]',
+    resource: 'GpuInstanceRole',
+    reason:
+      'Finding the agent an endpoint has no resource; publishing metrics has none but its namespace, a condition.',
+  },
+  {
+    rule: 'AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ecs:<AWS::Region>:<AWS::AccountId>:container-instance/<GpuCluster>/*]',
+    resource: 'GpuInstanceRole',
+    reason: 'A machine learns its own name when it joins; those of its cluster alone.',
+  },
+  {
+    rule: 'AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:s3:::…/*]',
+    resource: 'GpuTaskRole',
+    reason: "A model is many files, in a folder of its own; the weights' folder alone, to be read.",
+  },
+  {
+    rule: 'AwsSolutions-EC26',
+    resource: 'GpuInstances',
+    reason: "The launch template's volume is encrypted; the rule can't follow a reference to it.",
+  },
+  {
+    rule: 'AwsSolutions-AS3',
+    resource: 'GpuInstances',
+    reason: "Fleet hears of workers by their tasks' events; machines without tasks concern nobody.",
+  },
+  {
+    rule: 'AwsSolutions-ECS2',
+    resource: 'Gpu…Task',
+    reason:
+      'What stands there is no secret: that nothing is asked of Hugging Face, and the region. The key comes by reference.',
+  },
+  {
+    rule: 'ecs_task_definition_nonroot_user_check',
+    resource: 'Gpu…Task',
+    reason:
+      'Stock images of engines run as root; they are not privileged, and have no credentials but to read weights.',
+  },
+  {
+    rule: 'ecs_containers_readonly_access_check',
+    resource: 'Gpu…Task',
+    reason: 'Engines compile kernels as they start, and their libraries write them to a dozen places of their own.',
+  },
+  {
+    rule: 'autoscaling_multiple_az_check',
+    resource: 'GpuInstances',
+    reason: 'Its subnets are in two or three zones; the rule reads only names of zones.',
+  },
+  ...['instance', 'encryption_in_transit'].map((rule) => ({
+    rule: `autoscaling_group_nitro_${rule}_override_check`,
+    resource: 'GpuInstances',
+    reason: "G6e machines are Nitro ones and encrypt between each other; the rule's list is older than they.",
+  })),
   {
     rule: 's3_bucket_policy_ssl_requests_only_check',
     resource: 'ServerlessDeploymentBucketPolicy',

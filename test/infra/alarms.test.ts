@@ -93,8 +93,9 @@ test('the topic mails by setting only, is encrypted, and takes messages from ala
 
 describe('settings', () => {
   const { params } = parse(readFileSync(join(ROOT, 'serverless.yml'), 'utf8'), { logLevel: 'error' });
+  const gpus = readFileSync(join(ROOT, 'docs/gpu-aws.md'), 'utf8');
   const documented = new Map(
-    [...operations.matchAll(/^\| `(\w+)` \| (?:`(.*?)`|(empty)) \| .+ \|$/gm)].map(([, name, value]) => [
+    [...`${operations}${gpus}`.matchAll(/^\| `(\w+)` \| (?:`(.*?)`|(empty)) \| .+ \|$/gm)].map(([, name, value]) => [
       name,
       value ?? '',
     ]),

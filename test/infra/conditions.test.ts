@@ -41,8 +41,18 @@ test.each([
   ['chatProvisioned', '0', 'ChatProvisioned', false],
   ['chatProvisioned', '2', 'ChatProvisioned', true],
   ['authorizeProvisioned', 1, 'AuthorizeProvisioned', true],
+  ['gpuFleet', '', 'GpuFleet', false],
+  ['gpuFleet', 'qwen', 'GpuFleet', true],
+  ['gpuEgress', 'endpoints', 'GpuNat', false],
+  ['gpuEgress', 'endpoints', 'GpuEndpoints', true],
+  ['gpuZones', '3', 'GpuThirdZone', true],
+  ['gpuZones', 3, 'GpuThirdZoneNat', true],
+  ['gpuWorkingMin', '1', 'GpuWorkingHours', true],
 ] as const)('the setting %s=%s makes the condition %s %s', async (setting: Setting, value, condition, holds) => {
-  const defaults = { accessLog: false, alarmEmail: '', chatProvisioned: 0, authorizeProvisioned: 0 };
+  const defaults = {
+    ...{ accessLog: false, alarmEmail: '', chatProvisioned: 0, authorizeProvisioned: 0 },
+    ...{ gpuFleet: '', gpuCanaryImage: '', gpuEgress: 'nat', gpuZones: 2, gpuWorkingMin: 0 },
+  };
   const values = new Map<string, unknown>(Object.entries({ ...defaults, [setting]: value }));
   const { Conditions } = await conditions({
     resolveVariable: async (address) => values.get(address.replace('param:', '')),

@@ -8,16 +8,39 @@ const templates = new Map<string, Promise<Template>>();
 
 /** The template that the given osls arguments make; made once for each set of arguments. */
 export function packaged(...args: string[]): Promise<Template> {
-  const key = args.join(' ');
-  const template = templates.get(key) ?? packageAnew(args);
+  return packagedOnce(args);
+}
+
+/** The template of a stack that runs a GPU fleet, with more settings: `gpuZones=3`. Made once for each set. */
+export function packagedWithGpus(...settings: string[]): Promise<Template> {
+  const args = [...GPU_SETTINGS, ...settings].flatMap((setting) => ['--param', setting]);
+  return packagedOnce(args, GPU_MODELS);
+}
+
+const GPU_MODELS = join(import.meta.dirname, '../../infra/check/gpu-models.json');
+const GPU_SETTINGS = [
+  'gpuFleet=qwen',
+  'gpuImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.19.0',
+  'gpuWeights=s3://models/qwen3-8b',
+];
+export const GPU_CANARY = 'gpuCanaryImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.20.0';
+/** What it takes to do without NAT gateways. */
+export const GPU_ENDPOINTS = [
+  'gpuEgress=endpoints',
+  'gpuWeightsImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/aws-cli:2.32.9',
+];
+
+function packagedOnce(args: readonly string[], models?: string): Promise<Template> {
+  const key = JSON.stringify([args, models]);
+  const template = templates.get(key) ?? packageAnew(args, models);
   templates.set(key, template);
   return template;
 }
 
-async function packageAnew(args: readonly string[]): Promise<Template> {
+async function packageAnew(args: readonly string[], models?: string): Promise<Template> {
   const folder = await mkdtemp(join(tmpdir(), 'lambent-infra-'));
   try {
-    return await packageTemplate(folder, args);
+    return await packageTemplate(folder, args, models);
   } finally {
     await rm(folder, { recursive: true });
   }

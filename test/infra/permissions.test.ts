@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Template } from '../../infra/template.ts';
-import { EVERYTHING, packaged, statementsIn } from './packaged.ts';
+import { EVERYTHING, packaged, packagedWithGpus, statementsIn } from './packaged.ts';
 
 /** Where an asterisk in a policy is right, and why. */
 const WILDCARDS: ReadonlyMap<string, string> = new Map([
@@ -28,10 +28,32 @@ const WILDCARDS: ReadonlyMap<string, string> = new Map([
   ['ServerlessDeploymentBucketPolicy/', 'a denial of requests without TLS, by osls'],
 ]);
 
+/** The same, of a stack that runs a GPU fleet. */
+const GPU_WILDCARDS: ReadonlyMap<string, string> = new Map([
+  ...['ChatRole', 'DispatchRole', 'FleetRole'].flatMap((role) => [
+    [`${role}/JoinVpc`, 'Lambda accepts no narrower resource for the interfaces that it makes'] as const,
+    [`${role}/OnlyLambda`, 'a denial'] as const,
+  ]),
+  ['FleetRole/ListTasks', 'a list has no resource; the cluster is a condition'],
+  ['FleetRole/Tasks', 'tasks of its cluster'],
+  ['FleetRole/Instances', 'machines of its cluster'],
+  ['DataKey/EngineLogs', 'in a key policy, * is the key itself'],
+  ['GpuS3Endpoint/Bodies', 'an endpoint names places; roles say who'],
+  ['GpuS3Endpoint/Weights', 'an endpoint names places; roles say who'],
+  ['GpuS3Endpoint/LayersAndPackages', 'an endpoint names places; roles say who'],
+  ['GpuDynamoDBEndpoint/Tables', 'an endpoint names places; roles say who'],
+  ['GpuTaskRole/Weights', 'the files of one model'],
+  ['GpuExecutionRole/Registry', "ECR's token names no repository"],
+  ['GpuInstanceRole/FindAgentEndpoint', 'it has no resource'],
+  ['GpuInstanceRole/Work', 'machines of its cluster'],
+  ['GpuInstanceRole/Metrics', 'it has no resource; the namespace is a condition'],
+]);
+
 let minimal: Template;
 let everything: Template;
+let withGpus: Template;
 beforeAll(async () => {
-  [minimal, everything] = await Promise.all([packaged(), packaged(...EVERYTHING)]);
+  [minimal, everything, withGpus] = await Promise.all([packaged(), packaged(...EVERYTHING), packagedWithGpus()]);
 });
 
 describe('permissions', () => {
@@ -51,8 +73,14 @@ describe('permissions', () => {
     expect(new Set(used.map(({ where }) => where))).toEqual(new Set(WILDCARDS.keys()));
   });
 
+  test('of a stack with GPU workers hold an asterisk in a few more places, each with its reason', () => {
+    const used = statementsIn(withGpus).filter(({ statement }) => asterisk(statement));
+    const more = new Set(used.map(({ where }) => where).filter((where) => !WILDCARDS.has(where)));
+    expect(more).toEqual(new Set(GPU_WILDCARDS.keys()));
+  });
+
   test('of an action are always spelled out', () => {
-    for (const { where, statement } of statementsIn(everything)) {
+    for (const { where, statement } of [...statementsIn(everything), ...statementsIn(withGpus)]) {
       if (statement['Effect'] === 'Allow') expect(JSON.stringify(statement['Action']), where).not.toContain('*');
     }
   });

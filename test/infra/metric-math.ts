@@ -1,0 +1,85 @@
+/** A series of one metric, a value for each period; undefined where nothing was published. */
+export type Series = readonly (number | undefined)[];
+
+/**
+ * Evaluates what the template has of CloudWatch's metric math: `FILL`, `SUM` over a list, `+ - * /`, numbers and ids. As
+ * there, a period without data has no result, and neither has a division by 0.
+ * @throws Error for what it doesn't know
+ * @see https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+ */
+export function evaluate(expression: string, metrics: Readonly<Record<string, Series>>): Series {
+  const tokens = expression.match(/[A-Za-z_]\w*|\d+(?:\.\d+)?|[-+*/(),[\]]/g) ?? [];
+  const periods = Math.max(...Object.values(metrics).map((series) => series.length));
+  let at = 0;
+
+  const next = (): string => {
+    const token = tokens[at];
+    if (token === undefined) throw new Error(`${expression} ends too soon`);
+    at += 1;
+    return token;
+  };
+  const take = (wanted: string): void => {
+    const token = next();
+    if (token !== wanted) throw new Error(`${expression} has ${token} where ${wanted} should be`);
+  };
+  const binary = (operand: () => Series, operators: Readonly<Record<string, (a: number, b: number) => number>>) => {
+    let left = operand();
+    for (;;) {
+      const operator = operators[tokens[at] ?? ''];
+      if (operator === undefined) return left;
+      at += 1;
+      const right = operand();
+      left = left.map((value, index) => finite(both(value, right[index], operator)));
+    }
+  };
+  const sum = (): Series => binary(product, { '+': (a, b) => a + b, '-': (a, b) => a - b });
+  const product = (): Series => binary(factor, { '*': (a, b) => a * b, '/': (a, b) => a / b });
+  const factor = (): Series => {
+    const token = next();
+    if (/^\d/.test(token)) return Array.from({ length: periods }, () => Number(token));
+    if (token === 'FILL') return fill();
+    if (token === 'SUM') return sumOf();
+    const series = metrics[token];
+    if (series === undefined) throw new Error(`${expression} names ${token}, which is no metric`);
+    return series;
+  };
+  const fill = (): Series => {
+    take('(');
+    const series = sum();
+    take(',');
+    const by = next();
+    take(')');
+    if (by !== 'REPEAT') return series.map((value) => value ?? Number(by));
+    let last: number | undefined;
+    return series.map((value) => {
+      last = value ?? last;
+      return last;
+    });
+  };
+  const sumOf = (): Series => {
+    take('(');
+    take('[');
+    const all = [sum()];
+    while (tokens[at] === ',') {
+      at += 1;
+      all.push(sum());
+    }
+    take(']');
+    take(')');
+    return Array.from({ length: periods }, (_, index) =>
+      all.map((series) => series[index]).reduce((total, value) => both(total, value, (a, b) => a + b), 0),
+    );
+  };
+
+  const result = sum();
+  if (at < tokens.length) throw new Error(`${expression} goes on after its end`);
+  return result;
+}
+
+function both(a: number | undefined, b: number | undefined, of: (a: number, b: number) => number): number | undefined {
+  return a === undefined || b === undefined ? undefined : of(a, b);
+}
+
+function finite(value: number | undefined): number | undefined {
+  return value === undefined || !Number.isFinite(value) ? undefined : value;
+}

@@ -27,8 +27,10 @@ const settingsSchema = v.object({
   /** Seconds without work after which a function's process ends. */
   IDLE_SECONDS: v.optional(wholeNumber(1, 86_400, 'must be a number of seconds from 1 to 86400')),
   /** Stand-ins for GPU workers, each a process of its own, that serve the model `gpu`. */
-  GPU_WORKERS: v.optional(wholeNumber(0, 8, 'must be a number of workers from 0 to 8'), '2'),
+  GPU_WORKERS: v.optional(wholeNumber(0, 8, 'must be a number of workers from 0 to 8')),
 });
+/** Of them, when nobody says how many. */
+const USUAL_GPU_WORKERS = 2;
 
 function wholeNumber(least: number, most: number, message: string) {
   return v.pipe(
@@ -59,7 +61,8 @@ async function start(): Promise<Cloud> {
     bundleFunctions({ outDir: resolve(ROOT, '.build') }),
   ]);
   console.log(models.description);
-  if (gpuWorkers.workers.length > 0) console.log(describeWorkers(gpuWorkers));
+  const workers = describeWorkers(gpuWorkers, settings.GPU_WORKERS);
+  if (workers !== undefined) console.log(workers);
   const cloud = await startCloud({
     port: settings.PORT,
     stateDir,
@@ -80,12 +83,20 @@ async function start(): Promise<Cloud> {
 }
 
 /** Workers come first, because the registry names their addresses. With a registry of the user's own there are none. */
-async function prepareModels(stateDir: string, count: number): Promise<{ models: Discovery; gpuWorkers: Workers }> {
+async function prepareModels(
+  stateDir: string,
+  count = USUAL_GPU_WORKERS,
+): Promise<{ models: Discovery; gpuWorkers: Workers }> {
   const gpuWorkers = await startWorkers({ count: process.env['MODELS_FILE'] ? 0 : count });
   return { models: await discoverModels({ env: process.env, stateDir, gpuWorkers: gpuWorkers.workers }), gpuWorkers };
 }
 
-function describeWorkers({ workers }: Workers): string {
+function describeWorkers({ workers }: Workers, asked = 0): string | undefined {
+  if (workers.length === 0) {
+    return asked === 0
+      ? undefined
+      : `GPU: GPU_WORKERS=${asked} is passed over, because MODELS_FILE says everything: the fleets in it name their workers. docs/gpu.md says how.`;
+  }
   const [who, they] =
     workers.length === 1 ? ['one worker', 'it computes'] : [`${workers.length} workers`, 'they compute'];
   return `GPU: gpu is ${who} on this machine, a stand-in: ${they} no model. docs/gpu.md puts real engines there, GPU_WORKERS=0 leaves it out.`;

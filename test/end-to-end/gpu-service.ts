@@ -17,7 +17,7 @@ import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
 import { startUpstream } from '../upstreams/openai-upstream.ts';
 
 /** How many times as short leases, heartbeats and pauses are in these tests, all together. */
-const HURRY = 6;
+export const HURRY = 6;
 export const LEASE_MS = 45_000 / HURRY;
 export const HEARTBEAT_MS = 15_000 / HURRY;
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { EVENT_STREAM, eventOf } from '../upstreams/reply.ts';
 import { type Service, startService } from './service.ts';
 
@@ -14,7 +14,7 @@ beforeAll(async () => {
       if (text.includes('slow'))
         return {
           headers: EVENT_STREAM,
-          steps: [{ send: chunk('one ') }, { waitMs: 3_000 }, { send: chunk('two', 'stop') }],
+          steps: [{ send: chunk('one ') }, { waitMs: 4_000 }, { send: chunk('two', 'stop') }],
         };
       return { headers: EVENT_STREAM, steps: [{ send: chunk('whole', 'stop') }, { send: eventOf('[DONE]') }] };
     },
@@ -31,9 +31,23 @@ async function read(content: string): Promise<string> {
   return text;
 }
 
+/** Processes that serve a call, once there is one that isn't among `others`. */
+function serving(others: ReadonlySet<number> = new Set()): Promise<{ readonly pid: number }[]> {
+  const found = () =>
+    service.cloud
+      .processes()
+      .filter(({ function: name, requestId, pid }) => name === 'chat' && requestId !== undefined && !others.has(pid));
+  return vi.waitFor(
+    () => {
+      expect(found()).not.toEqual([]);
+      return found();
+    },
+    { timeout: 20_000, interval: 20 },
+  );
+}
+
 async function killChat(): Promise<void> {
-  const busy = service.cloud.processes().filter((process) => process.function === 'chat' && process.busy);
-  expect(busy.length).toBeGreaterThan(0);
+  const busy = await serving();
   for (const { pid } of busy) process.kill(pid, 'SIGKILL');
 }
 
@@ -64,11 +78,9 @@ describe('a process that is killed while it serves', () => {
 
   test('fails alone: the streams beside it go on', async () => {
     const beside = read('slow beside');
-    await sleep(300);
-    const before = new Set(service.cloud.processes().flatMap(({ pid, busy }) => (busy ? [pid] : [])));
+    const before = new Set((await serving()).map(({ pid }) => pid));
     const stalled = ask('stall').catch((thrown: unknown) => thrown);
-    await sleep(500);
-    for (const { pid, busy } of service.cloud.processes()) if (busy && !before.has(pid)) process.kill(pid, 'SIGKILL');
+    for (const { pid } of await serving(before)) process.kill(pid, 'SIGKILL');
     expect(await stalled).toBeInstanceOf(Error);
     expect(await beside).toBe('one two');
   });

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -116,6 +116,16 @@ describe('npm start', () => {
     const { ready, output } = start({ GPU_WORKERS });
     await expect(ready).rejects.toThrow();
     expect(output()).toMatch(/GPU_WORKERS must be/);
+  });
+
+  test('says that it starts no GPU workers beside a models file', async () => {
+    const models = join(stateDir, 'mine.json');
+    const target = { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1:1/v1' };
+    await writeFile(models, JSON.stringify({ models: { default: { targets: [target] } } }));
+    const asked = start({ MODELS_FILE: models, GPU_WORKERS: '3' });
+    await asked.ready;
+    expect(asked.output()).toMatch(/^GPU: GPU_WORKERS=3 is passed over, because MODELS_FILE says everything/m);
+    expect(await ownProcesses()).not.toContainEqual(expect.stringMatching(`${asked.child.pid} .*gpu-worker:`));
   });
 
   test('says in one line that a port is taken', async () => {

@@ -5,6 +5,8 @@ let service: Service;
 beforeEach(async () => {
   service = await startService({
     environment: {
+      // On a busy machine the last of three processes is ready seconds after the first.
+      WARM_HOLD_MS: '3000',
       WARM_TARGETS: JSON.stringify([
         { functionName: 'lambent-local-chat', concurrency: 3 },
         { functionName: 'lambent-local-authorize', concurrency: 1 },

@@ -89,12 +89,13 @@ describe('least tokens', () => {
 });
 
 describe('consistent hashing with bounded loads', () => {
-  const talk = (id: number, promptTokens = 2_048) => aWork({ promptTokens, blocks: [0, 10 * id, 10 * id + 1] });
+  /** The first two blocks are the same in all of them. */
+  const talk = (id: number) =>
+    aWork({ promptTokens: 3_600, blocks: [0, 1, ...[2, 3, 4, 5, 6].map((at) => 10 * id + at)] });
 
   test('brings prompts with one beginning to one worker, and different ones to all', async () => {
     const workers = await aFleet(IDLE, IDLE, IDLE, IDLE);
     for (const id of [1, 2, 3]) expect(new Set(chosen(boundedHashing, workers, times(20, talk(id)))).size).toBe(1);
-    // The first block is the same in all of them.
     const many = Array.from({ length: 400 }, (_, id) => talk(id + 1));
     const taken = chosen(boundedHashing, workers, many);
     for (const index of [0, 1, 2, 3]) {

@@ -66,7 +66,7 @@ const ports = {
   yielding: createYielding(Date.now),
   // A worker that stops in the middle costs its attempt; another one is there for the next.
   movesOnAfter: new Set<ErrorCode>(['upstream_cut']),
-  sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal, ref: false }).catch(() => {}),
+  sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
   onError: (what: string, thrown: unknown) => logger.warn(what, describeError(thrown)),
 };
 const queue = createQueueControl(clients.sqs, {

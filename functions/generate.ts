@@ -62,7 +62,7 @@ const ports = {
   // GPU workers are in reach of dispatch alone.
   otherLane: (model: string) => laneOf(model, registry),
   fallbackLane: (model: string, thrown: unknown) => fallbackLaneOf(model, thrown, registry),
-  sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal, ref: false }).catch(() => {}),
+  sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
   onError: (what: string, thrown: unknown) => logger.warn(what, describeError(thrown)),
 };
 const queue = createQueueControl(clients.sqs, {

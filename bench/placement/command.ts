@@ -17,7 +17,7 @@ export interface Question {
 
 /** What is asked of the whole benchmark. */
 export interface Effort {
-  /** Files; the trace is made up when there are none. */
+  /** Files; beside them there is a trace that is made up. */
   readonly traces: readonly string[];
   readonly quick: boolean;
   readonly seeds: number | undefined;

@@ -10,17 +10,17 @@ import { startThreads } from './threads.ts';
 const INTERFERENCE_SHARE = 0.5;
 /** Requests of it: hundreds of dispatchers that look for slots take longer to simulate than chat does. */
 const INTERFERENCE_REQUESTS = 3_000;
-/** Of the trace that is made up when there is none. */
+/** Of the trace that is made up. */
 const SYNTHETIC_SEED = 1;
 
 /**
- * Simulates placement policies side by side on traces, or on one that is made up when there are none.
+ * Simulates placement policies side by side on traces, and on one that is made up, on which nothing was tuned.
  * @throws Error that names the file and the line of a trace that can't be understood
  */
 export async function benchPlacement({ traces, quick, seeds }: Omit<Effort, 'publish'>): Promise<Report> {
   const usual = quick ? QUICK : FULL;
   const plan = { ...usual, seeds: seeds ?? usual.seeds };
-  const sources: TraceSource[] = traces.length > 0 ? traces.map((file) => ({ file })) : [{ synthetic: SYNTHETIC_SEED }];
+  const sources: TraceSource[] = [...traces.map((file) => ({ file })), { synthetic: SYNTHETIC_SEED }];
   // Before any thread is told of them: what is wrong with a trace is said once.
   await Promise.all(sources.map(traceOf));
   await using threads = startThreads();

@@ -17,7 +17,7 @@ const HASHING = { points: 256, loadFactor: 1.25 };
  * Blocks that it hashes. The conversation trace's first block is the same in all prompts, and applications share some more; of 2, 3, 4,
  * 6, 8, 12 and 16 blocks, 6 give it the largest capacity.
  */
-const HASHED_BLOCKS = 6;
+export const HASHED_BLOCKS = 6;
 
 /**
  * The weights with which llm-d's router begins when it is told none (`loadDefaultConfig`).

@@ -42,14 +42,17 @@ export const ENGINE = { stepTokens: 2_048, maxSequences: 256 };
  */
 export const TABLE_LATENCY = { leastMs: 4, mostMs: 8 };
 
+/** Slots for each sequence that an engine has at once: it never wants for work while whoever waits outside looks again. */
+const SLOTS_A_SEQUENCE = 1.5;
+
 /**
  * Requests that a worker takes at once: twice as many of the trace's as its memory would have room for, were each alone and
- * at its end (`docs/gpu.md`), and no more than the engine does.
+ * at its end (`docs/gpu.md`), and no more than half as many again as the engine does.
  */
 export function slotsFor({ requests }: Trace, gpu: GpuName): number {
   const tokens = requests.reduce((sum, { inputTokens, outputTokens }) => sum + inputTokens + outputTokens, 0);
   const fitting = Math.floor((2 * STEP_MODELS[gpu].cacheTokens * requests.length) / tokens);
-  return Math.max(1, Math.min(ENGINE.maxSequences, fitting));
+  return Math.max(1, Math.min(SLOTS_A_SEQUENCE * ENGINE.maxSequences, fitting));
 }
 
 const traces = new Map<string, Promise<Trace>>();

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 
@@ -14,6 +15,7 @@ export interface TraceRequest {
 
 /** Requests in the order of their time. */
 export interface Trace {
+  /** Its file, or what it is known as. */
   readonly name: string;
   readonly requests: readonly TraceRequest[];
   /** Blocks have ids below it. */
@@ -27,6 +29,15 @@ export const BLOCK_TOKENS = 512;
 
 /** On what Mooncake's conversation trace has its times. */
 const MOONCAKE_TICK_MS = 3_000;
+/**
+ * Published traces that budgets are set on, by their format and how many requests they have.
+ * @see https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release/traces `conversation_trace.jsonl`
+ * @see https://github.com/Azure/AzurePublicDataset `AzureLLMInferenceTrace_conv.csv` of 2023
+ */
+const PUBLISHED = new Map([
+  ['mooncake 12031', 'conversation'],
+  ['azure 19366', 'azure'],
+]);
 const AZURE_HEADER = 'TIMESTAMP,ContextTokens,GeneratedTokens';
 const GZIP_MAGIC = 0x1f8b;
 
@@ -39,7 +50,8 @@ export async function readTrace(file: string): Promise<Trace> {
     throw new Error(`the trace ${file} can’t be read`, { cause });
   });
   try {
-    return parseTrace((await unzipped(bytes)).toString('utf8'));
+    const trace = parseTrace((await unzipped(bytes)).toString('utf8'));
+    return { ...trace, name: PUBLISHED.get(`${trace.name} ${trace.requests.length}`) ?? basename(file) };
   } catch (error) {
     if (!(error instanceof TraceError)) throw error;
     throw new Error(`${file}: ${error.message}`, { cause: error });
@@ -93,7 +105,7 @@ function parseMooncake(lines: readonly string[]): Trace {
       blocks,
     };
   });
-  return { name: 'conversation', requests: inOrder(requests), blockCount, tickMs: MOONCAKE_TICK_MS };
+  return { name: 'mooncake', requests: inOrder(requests), blockCount, tickMs: MOONCAKE_TICK_MS };
 }
 
 /**

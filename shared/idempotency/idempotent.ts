@@ -257,7 +257,7 @@ interface Held extends HeldKey {
 }
 
 function sleepFor(ms: number, signal: AbortSignal): Promise<void> {
-  return setTimeout(ms, undefined, { signal, ref: false }).catch(() => {});
+  return setTimeout(ms, undefined, { signal }).catch(() => {});
 }
 
 /** The key in the table: hashed, since a caller's words may say what they are about. */

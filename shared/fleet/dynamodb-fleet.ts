@@ -18,6 +18,7 @@ import {
   parseHolders,
   parseWaiter,
   parseWorker,
+  pendingValue,
   prefixItem,
   prefixKey,
   stateOf,
@@ -154,7 +155,9 @@ export function createDynamoDBFleet(
     },
 
     async begun(fleet, workerId, leaseId) {
-      await updateLease(fleet, workerId, leaseId, `SET leases.#id[${LEASE_PENDING}] = :none`, { ':none': number(0) });
+      await updateLease(fleet, workerId, leaseId, `SET leases.#id[${LEASE_PENDING}] = :none`, {
+        ':none': pendingValue(0),
+      });
     },
 
     renew(fleet, workerId, leaseId, expiresAt) {

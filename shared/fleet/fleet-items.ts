@@ -25,23 +25,29 @@ export const prefixKey = (fleet: string, hash: string): Item => ({
   sk: { S: 'prefix' },
 });
 
-/** Places in a lease's list. A later version may add to its end. */
-export const LEASE_PENDING = 2;
-export const LEASE_EXPIRES = 4;
+/** Places in a lease's list: what no later write changes is one text, and numbers that no condition compares are texts. */
+export const LEASE_PENDING = 1;
+export const LEASE_EXPIRES = 2;
 
 const TIERS: Readonly<Record<Tier, string>> = { interactive: 'i', batch: 'b' };
 
+/** `["i 1700 acme", "1000", 1700000000000]`: tier, weight and tenant, then `pendingTokens` and `expiresAt`. */
 export function leaseValue({ tier, tenant, pendingTokens, weight, expiresAt }: Lease): AttributeValue {
-  return { L: [text(TIERS[tier]), text(tenant), number(pendingTokens), number(weight), number(expiresAt)] };
+  return { L: [text(`${TIERS[tier]} ${weight} ${tenant}`), pendingValue(pendingTokens), number(expiresAt)] };
+}
+
+export function pendingValue(pendingTokens: number): AttributeValue {
+  return text(String(pendingTokens));
 }
 
 function parseLease(value: AttributeValue): Lease {
-  const [tier, tenant, pendingTokens, weight, expiresAt] = value.L ?? [];
+  const [terms, pendingTokens, expiresAt] = value.L ?? [];
+  const [tier, weight, ...tenant] = (terms?.S ?? '').split(' ');
   return {
-    tier: tier?.S === TIERS.batch ? 'batch' : 'interactive',
-    tenant: tenant?.S ?? '',
-    pendingTokens: Number(pendingTokens?.N ?? 0),
-    weight: Number(weight?.N ?? 0),
+    tier: tier === TIERS.batch ? 'batch' : 'interactive',
+    tenant: tenant.join(' '),
+    pendingTokens: Number(pendingTokens?.S ?? 0),
+    weight: Number(weight ?? 0),
     expiresAt: Number(expiresAt?.N ?? 0),
   };
 }

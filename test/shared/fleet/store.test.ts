@@ -307,13 +307,7 @@ describe('a fleet in DynamoDB', () => {
     expect(Object.keys(workers[199]?.leases ?? {})).toHaveLength(32);
   });
 
-  const longestLease = () => [
-    { S: 'i' },
-    { S: 'a-tenant-of-a-usual-name' },
-    { N: '131072' },
-    { N: '139264' },
-    { N: String(START) },
-  ];
+  const longestLease = () => [{ S: 'i 139264 a-tenant-of-a-usual-name' }, { S: '131072' }, { N: String(START) }];
 
   test('larger than a page is read whole', async () => {
     const { store } = await aStore();

@@ -1,6 +1,6 @@
 /**
- * `npm run chaos -- --jobs N [--seed S] [--json FILE]`: runs the local cloud under load while accidents befall it, and
- * finds out what became of every job. Ends with 1 when one was lost, committed twice, or failed by throttling alone.
+ * `npm run chaos -- --jobs N [--workers N] [--seed S] [--json FILE]`: runs the local cloud under load while accidents befall
+ * it, and finds out what became of every job. Ends with 1 when one was lost, committed twice, or failed by throttling alone.
  */
 import { randomInt } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
@@ -22,23 +22,38 @@ async function main(): Promise<void> {
       hurry: { type: 'string', default: '5' },
       /** Jobs on their way at once. */
       window: { type: 'string', default: '200' },
-      concurrency: { type: 'string', default: '12' },
+      /** Invocations at once; 12, or 24 with workers, whose dispatchers wait for them. */
+      concurrency: { type: 'string' },
       /** Mean seconds between two kills, and between two losses of the queues; 0 for none. */
       'kill-every': { type: 'string', default: '1.5' },
       'restart-every': { type: 'string', default: '20' },
+      /** GPU workers, which then do the jobs, and may be killed and hang as well; what each takes at once, and its pace. */
+      workers: { type: 'string', default: '0' },
+      slots: { type: 'string', default: '32' },
+      speed: { type: 'string', default: '0.5' },
+      /** Mean seconds between two accidents of workers and of those who ask them; 0 for none. */
+      'accident-every': { type: 'string', default: '3' },
       /** fair, changing or throttling. */
       weather: { type: 'string', default: 'changing' },
     },
   });
+  const workers = wholeNumber('workers', values.workers);
+  const gpu = {
+    workers,
+    slots: wholeNumber('slots', values.slots),
+    speed: Number(values.speed),
+    accidentEverySeconds: Number(values['accident-every']),
+  };
   const findings = await runChaos({
     jobs: wholeNumber('jobs', values.jobs),
     seed: values.seed === undefined ? randomInt(2 ** 31) : wholeNumber('seed', values.seed),
     hurry: wholeNumber('hurry', values.hurry),
     window: wholeNumber('window', values.window),
-    concurrency: wholeNumber('concurrency', values.concurrency),
+    concurrency: wholeNumber('concurrency', values.concurrency ?? (workers === 0 ? '12' : '24')),
     killEverySeconds: Number(values['kill-every']),
     restartEverySeconds: Number(values['restart-every']),
     weather: weatherOf(values.weather),
+    ...(workers === 0 ? {} : { gpu }),
     ...(values.minutes === undefined ? {} : { minutes: Number(values.minutes) }),
     onProgress: (line) => console.error(line),
   });

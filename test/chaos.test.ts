@@ -62,7 +62,13 @@ describe('the record of what became of each job', () => {
     update('in_progress', 1);
     update('completed', 1, { output: { M: { epoch: { N: '1' } } } });
     await ended;
-    expect(ledger.entries.get('resp_1')).toMatchObject({ ends: 1, changedAfterEnd: 0, claims: 1, killed: 0 });
+    expect(ledger.entries.get('resp_1')).toMatchObject({
+      ends: 1,
+      changedAfterEnd: 0,
+      committedByOthers: 0,
+      killed: 0,
+    });
+    expect(ledger.entries.get('resp_1')?.claims).toEqual([{ by: 'first', at: 1_000 }]);
     expect(ledger.entries.get('resp_1')?.end).toMatchObject({ status: 'completed', epoch: 1, outputEpoch: '1' });
   });
 
@@ -88,6 +94,30 @@ describe('the record of what became of each job', () => {
     expect(ledger.entries.get('resp_1')?.changedAfterEnd).toBe(2);
   });
 
+  test('notices an answer that is committed by another than the last holder', () => {
+    const { clock, ledger, create, update } = observed();
+    create();
+    update('in_progress', 1);
+    clock.caller = 'second';
+    update('in_progress', 2);
+    clock.caller = 'first';
+    update('completed', 2, { output: { M: { epoch: { N: '1' } } } });
+    expect(ledger.entries.get('resp_1')).toMatchObject({ ends: 1, committedByOthers: 1 });
+  });
+
+  test('keeps what a committed answer took', () => {
+    const { clock, ledger, create, update } = observed();
+    create();
+    update('in_progress', 1);
+    clock.now = 4_000;
+    const usage = { inputTokens: { N: '50' }, cachedInputTokens: { N: '20' }, outputTokens: { N: '10' } };
+    update('completed', 1, { output: { M: { epoch: { N: '1' } } }, usage: { M: usage } });
+    expect(ledger.entries.get('resp_1')).toMatchObject({
+      endedAt: 4_000,
+      usage: { inputTokens: 50, cachedTokens: 20, outputTokens: 10 },
+    });
+  });
+
   test('takes no write for made that was refused', () => {
     const { ledger, create, update } = observed();
     create();
@@ -106,6 +136,16 @@ describe('the record of what became of each job', () => {
     update('in_progress', 2);
     expect(ledger.recoveriesMs).toEqual([7_500]);
     expect(ledger.entries.get('resp_1')).toMatchObject({ killed: 1, abandoned: 0 });
+  });
+
+  test('tells a holder that was frozen from one that could not let go, and when another takes over from it', async () => {
+    const { ledger, create, update } = observed();
+    create();
+    update('in_progress', 1);
+    const taken = ledger.frozen('first');
+    update('in_progress', 2);
+    await taken;
+    expect(ledger.entries.get('resp_1')).toMatchObject({ killed: 0, frozen: 1, abandoned: 0 });
   });
 
   test('tells a holder that was killed from one that could not let go', () => {
@@ -139,6 +179,15 @@ describe('the findings', () => {
     const findings = judge({ ...evidence(), ledger });
     expect(findings).toMatchObject({ committedTwice: 1 });
     expect(isClean(findings)).toBe(false);
+  });
+
+  test('are not when a fenced attempt committed it', () => {
+    const { clock, ledger, create, update } = observed();
+    create();
+    update('in_progress', 1);
+    clock.caller = 'second';
+    update('completed', 1, { output: { M: { epoch: { N: '1' } } } });
+    expect(isClean(judge({ ...evidence(), ledger }))).toBe(false);
   });
 
   test.each([

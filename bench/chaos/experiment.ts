@@ -7,9 +7,11 @@ import { SetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { seededRandom } from '../../local/faults/random.ts';
+import { type GpuSideOptions, startGpuSide } from './gpu/side.ts';
 import { hurry } from './hurry.ts';
 import { createLedger, type Ledger } from './ledger.ts';
 import { type Produced, startProducers } from './producers.ts';
+import { HOSTED_QUESTIONS } from './questions.ts';
 import { REPLY_QUEUES, readReplies } from './replies.ts';
 import { type Findings, judge } from './report.ts';
 import { checkShown, readTable } from './state.ts';
@@ -28,6 +30,8 @@ export interface ChaosOptions extends Omit<TormentOptions, 'random'> {
   readonly window: number;
   /** Invocations at once, of all functions. */
   readonly concurrency: number;
+  /** GPU workers, which then do the jobs; a scripted upstream does when absent. */
+  readonly gpu?: GpuSideOptions;
   readonly onProgress?: (line: string) => void;
 }
 
@@ -59,9 +63,14 @@ async function experiment(options: ChaosOptions, open: AsyncDisposableStack): Pr
     await startChaosUpstream({ workers: options.window, random: seededRandom(options.seed + 100) }),
     (each) => each.close(),
   );
+  const gpu =
+    options.gpu && open.adopt(await startGpuSide({ ...options.gpu, ...options }, folder), (each) => each.close());
   const models = join(folder, 'models.json');
   const target = { provider: 'openai-compatible', model: 'chaos', baseUrl: upstream.baseUrl };
-  await writeFile(models, JSON.stringify({ models: { default: { targets: [target] } } }));
+  await writeFile(
+    models,
+    JSON.stringify({ models: { default: { targets: [target] }, ...gpu?.models }, fleets: gpu?.fleets ?? {} }),
+  );
   const bundlesDir = join(folder, 'bundles');
   await bundleFunctions({ outDir: bundlesDir, models, plugins: [hurry(options.hurry)] });
 
@@ -99,10 +108,14 @@ async function experiment(options: ChaosOptions, open: AsyncDisposableStack): Pr
     { cloud, upstream, onKill: ledger.killed, onRestart: prepareQueues },
     { ...options, random },
   );
+  const gpuRun = gpu?.begin(cloud, ledger);
+  open.defer(() => gpuRun?.close());
+  const questions = gpu?.questions ?? HOSTED_QUESTIONS;
   const { produced, done } = startProducers({
     ...options,
     cloud,
     ledger,
+    questions,
     run: `chaos-${options.seed}`,
     restarts: () => torment.restarts,
     enough: enough.signal,
@@ -113,12 +126,14 @@ async function experiment(options: ChaosOptions, open: AsyncDisposableStack): Pr
   open.defer(() => reporting.end());
   await allAccepted(options.jobs, enough.signal, produced, isQuiet);
   await torment.end();
+  await gpuRun?.calm();
   await Promise.race([done, quiet(isQuiet)]);
   enough.abort();
   givenUp.abort();
   await done;
   const seconds = (Date.now() - startedAt) / 1000;
   await allTold(ledger, produced, replies.received);
+  const gpuEvidence = await gpuRun?.evidence();
 
   return judge({
     options,
@@ -130,7 +145,8 @@ async function experiment(options: ChaosOptions, open: AsyncDisposableStack): Pr
     replies,
     faults: cloud.faults?.counts(),
     table: await readTable(cloud, table),
-    shown: await checkShown(cloud, produced.accepted, seededRandom(options.seed + 200)),
+    shown: await checkShown(cloud, produced.accepted, questions, seededRandom(options.seed + 200)),
+    gpu: gpuEvidence,
   });
 }
 
@@ -159,12 +175,14 @@ async function shortenVisibility(cloud: Cloud, seconds: number): Promise<void> {
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
   const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '';
   const client = new SQSClient({ region: 'eu-west-1', endpoint, credentials, maxAttempts: 20 });
-  await client.send(
-    new SetQueueAttributesCommand({
-      QueueUrl: cloud.resources['GENERATION_QUEUE_URL'],
-      Attributes: { VisibilityTimeout: String(seconds) },
-    }),
-  );
+  for (const queue of ['GENERATION_QUEUE_URL', 'GPU_QUEUE_URL']) {
+    await client.send(
+      new SetQueueAttributesCommand({
+        QueueUrl: cloud.resources[queue],
+        Attributes: { VisibilityTimeout: String(seconds) },
+      }),
+    );
+  }
   client.destroy();
 }
 

@@ -4,12 +4,15 @@ import type { Plugin } from 'esbuild';
 
 /** The intervals that recovery is made of, by the file that holds them. */
 const INTERVALS: Readonly<Record<string, readonly string[]>> = {
-  'jobs/transitions.ts': ['LEASE_MS', 'PICKUP_MS', 'MAX_PICKUP_MS', 'FAN_IN_MS'],
-  'jobs/lease.ts': ['HEARTBEAT_MS'],
-  'jobs/verdict.ts': ['FIRST_PAUSE_MS', 'LONGEST_PAUSE_MS'],
-  'jobs/receive.ts': ['TROUBLE_DELAY_SECONDS'],
-  'runtime/queue.ts': ['VISIBILITY_SECONDS'],
-  'fleet/settings.ts': ['leaseMs', 'heartbeatMs'],
+  'shared/jobs/transitions.ts': ['LEASE_MS', 'PICKUP_MS', 'MAX_PICKUP_MS', 'FAN_IN_MS'],
+  'shared/jobs/lease.ts': ['HEARTBEAT_MS'],
+  'shared/jobs/verdict.ts': ['FIRST_PAUSE_MS', 'LONGEST_PAUSE_MS'],
+  'shared/jobs/receive.ts': ['TROUBLE_DELAY_SECONDS'],
+  'shared/runtime/queue.ts': ['VISIBILITY_SECONDS'],
+  'shared/fleet/settings.ts': ['leaseMs', 'heartbeatMs', 'full', 'none'],
+  'shared/fleet/probe.ts': ['LIST_MS', 'TOKEN_MS'],
+  'shared/fleet/reconcile.ts': ['GRACE_MS', 'LOOK_AGAIN_MS'],
+  'functions/fleet.ts': ['RUN_MS'],
 };
 
 /**
@@ -21,8 +24,8 @@ export function hurry(factor: number): Plugin {
   return {
     name: 'hurry',
     setup({ onLoad }) {
-      onLoad({ filter: /\/shared\/(jobs|runtime|fleet)\/\w+\.ts$/ }, async ({ path }) => {
-        const names = Object.entries(INTERVALS).find(([file]) => path.endsWith(`/shared/${file}`))?.[1];
+      onLoad({ filter: /\/(shared\/(jobs|runtime|fleet)|functions)\/\w+\.ts$/ }, async ({ path }) => {
+        const names = Object.entries(INTERVALS).find(([file]) => path.endsWith(`/${file}`))?.[1];
         if (names === undefined || factor === 1) return undefined;
         const source = await readFile(path, 'utf8');
         return { contents: names.reduce((text, name) => shortened(text, name, factor, path), source), loader: 'ts' };
@@ -32,7 +35,10 @@ export function hurry(factor: number): Plugin {
 }
 
 function shortened(source: string, name: string, factor: number, path: string): string {
-  const declaration = new RegExp(`^((?:export )?const ${name} = | *${name}: )([\\d_]+)([;,])`, 'm');
+  const declaration = new RegExp(
+    `((?:^(?:export )?const ${name} =|^ *${name}:|[{,] ${name}:) )([\\d_]+)([;,]| })`,
+    'm',
+  );
   const found = declaration.exec(source);
   if (found === null) throw new Error(`${basename(path)} has no interval ${name} any more`);
   const value = Number(found[2]?.replaceAll('_', ''));

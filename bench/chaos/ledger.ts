@@ -9,6 +9,22 @@ export interface End {
   readonly outputEpoch: string | undefined;
 }
 
+/** A claim of a job, by an invocation. */
+export interface Claim {
+  /** Id of the invocation. */
+  readonly by: string;
+  /** Epoch milliseconds. */
+  readonly at: number;
+}
+
+/** Tokens of an answer that was committed. */
+export interface CommittedUsage {
+  readonly inputTokens: number;
+  /** Of `inputTokens`. */
+  readonly cachedTokens: number;
+  readonly outputTokens: number;
+}
+
 /** What was seen of one job. */
 export interface Entry {
   readonly id: string;
@@ -17,11 +33,17 @@ export interface Entry {
   /** Writes after which an ended job was another than before. */
   changedAfterEnd: number;
   end: End | undefined;
-  claims: number;
+  /** Epoch milliseconds. */
+  endedAt: number | undefined;
+  usage: CommittedUsage | undefined;
+  /** Answers that were committed by another invocation than the one that claimed the job last. */
+  committedByOthers: number;
+  readonly claims: Claim[];
   releases: number;
-  /** Holders that were killed. */
+  /** Holders that were killed, and that were frozen for longer than their lease. */
   killed: number;
-  /** Holders that went away unkilled: they could not let go of their job, or were late. */
+  frozen: number;
+  /** Holders that went away by themselves: they could not let go of their job, or were late. */
   abandoned: number;
   /** Id of the invocation that holds the job; undefined while none does. */
   holder: string | undefined;
@@ -36,6 +58,10 @@ export interface Ledger {
   readonly recoveriesMs: readonly number[];
   /** Notes that the process of an invocation was killed now. */
   killed(requestId: string | undefined): void;
+  /** Notes that it was stopped for a while. Resolves when another has claimed a job that it held. */
+  frozen(requestId: string): Promise<void>;
+  /** Epoch milliseconds at which the process of an invocation was killed; undefined when it was not. */
+  killedAt(requestId: string): number | undefined;
   /** Resolves when the job has ended. */
   ended(id: string): Promise<void>;
   /** Jobs that have ended. */
@@ -65,6 +91,8 @@ export function createLedger(tableName: () => string | undefined, now: () => num
   const recoveriesMs: number[] = [];
   /** Epoch milliseconds by the invocation that was killed. */
   const kills = new Map<string, number>();
+  /** What to do when a job passes on from an invocation that was frozen. */
+  const freezes = new Map<string, () => void>();
   let endedCount = 0;
   let lastSeenAt = now();
 
@@ -77,9 +105,13 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       ends: 0,
       changedAfterEnd: 0,
       end: undefined,
-      claims: 0,
+      endedAt: undefined,
+      usage: undefined,
+      committedByOthers: 0,
+      claims: [],
       releases: 0,
       killed: 0,
+      frozen: 0,
       abandoned: 0,
       holder: undefined,
     };
@@ -91,10 +123,16 @@ export function createLedger(tableName: () => string | undefined, now: () => num
   function passedOn(entry: Entry, at: number): void {
     if (entry.holder === undefined) return;
     const kill = kills.get(entry.holder);
-    if (kill === undefined) entry.abandoned += 1;
-    else {
+    if (kill !== undefined) {
       entry.killed += 1;
       recoveriesMs.push(at - kill);
+      return;
+    }
+    const passed = freezes.get(entry.holder);
+    if (passed === undefined) entry.abandoned += 1;
+    else {
+      entry.frozen += 1;
+      passed();
     }
   }
 
@@ -110,17 +148,20 @@ export function createLedger(tableName: () => string | undefined, now: () => num
     if (!setsStatus) return;
     if (status === 'in_progress') {
       passedOn(entry, at);
-      entry.claims += 1;
+      entry.claims.push({ by, at });
       entry.holder = by;
     } else if (status === 'queued') {
       entry.releases += 1;
       entry.holder = undefined;
     } else if (TERMINAL.has(status)) {
       entry.ends += 1;
+      if (end.outputEpoch !== undefined && by !== entry.holder) entry.committedByOthers += 1;
       if (entry.end !== undefined) return;
       // Who gives up on a job is not its holder, who is gone: a crash without a successor.
       if (status === 'failed' && end.outputEpoch === undefined) noteLastCrash(entry);
       entry.end = end;
+      entry.endedAt = at;
+      entry.usage = usageOf(after);
       entry.holder = undefined;
       endedCount += 1;
       waiting.get(entry.id)?.();
@@ -152,6 +193,8 @@ export function createLedger(tableName: () => string | undefined, now: () => num
     killed(requestId) {
       if (requestId !== undefined) kills.set(requestId, now());
     },
+    frozen: (requestId) => new Promise((resolve) => freezes.set(requestId, resolve)),
+    killedAt: (requestId) => kills.get(requestId),
     ended(id) {
       if (entries.get(id)?.end !== undefined) return Promise.resolve();
       return new Promise((resolve) => waiting.set(id, resolve));
@@ -167,5 +210,16 @@ function endOf(item: Item, status: string): End {
     epoch: Number(item['epoch']?.N ?? 0),
     errorCode: item['errorCode']?.S,
     outputEpoch: item['output']?.M?.['epoch']?.N,
+  };
+}
+
+function usageOf(item: Item): CommittedUsage | undefined {
+  const usage = item['usage']?.M;
+  if (usage === undefined) return undefined;
+  const tokens = (name: string) => Number(usage[name]?.N ?? 0);
+  return {
+    inputTokens: tokens('inputTokens'),
+    cachedTokens: tokens('cachedInputTokens'),
+    outputTokens: tokens('outputTokens'),
   };
 }

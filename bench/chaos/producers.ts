@@ -5,7 +5,7 @@ import type { Cloud } from '../../local/cloud.ts';
 import { LOCAL_API_KEY } from '../../local/seed.ts';
 import { responseIdOf } from '../../shared/jobs/message.ts';
 import type { Ledger } from './ledger.ts';
-import { promptOf } from './upstream.ts';
+import type { Questions } from './questions.ts';
 
 /** What the producers of work went through. */
 export interface Produced {
@@ -24,6 +24,7 @@ export interface Produced {
 export interface ProducerOptions {
   readonly cloud: Cloud;
   readonly ledger: Ledger;
+  readonly questions: Questions;
   readonly jobs: number;
   /** Begins no more jobs when it aborts. */
   readonly enough: AbortSignal;
@@ -73,11 +74,12 @@ export function startProducers(options: ProducerOptions): {
 }
 
 async function byHttp(job: number, options: ProducerOptions, produced: Produced, requests: Places): Promise<void> {
-  const { cloud, ledger, run, givenUp } = options;
+  const { cloud, ledger, run, givenUp, questions } = options;
+  const body = { ...questions.body(job), background: true };
   // Every fourth has a key, with which a repetition finds what the first request made.
   const key: Record<string, string> = job % 8 === 0 ? { 'idempotency-key': `${run}-${job}` } : {};
   for (let attempt = 0; !givenUp.aborted; attempt += 1) {
-    const id = await requests.within(() => posted(`${cloud.url}/responses`, job, attempt < 5 ? key : {}));
+    const id = await requests.within(() => posted(`${cloud.url}/responses`, body, attempt < 5 ? key : {}));
     if (id === undefined) {
       produced.httpRefusals += 1;
       await sleep(RETRY_MS);
@@ -91,14 +93,14 @@ async function byHttp(job: number, options: ProducerOptions, produced: Produced,
 
 async function posted(
   url: string,
-  job: number,
+  body: object,
   headers: Readonly<Record<string, string>>,
 ): Promise<string | undefined> {
   try {
     const response = await fetch(url, {
       method: 'POST',
       headers: { ...headers, authorization: `Bearer ${LOCAL_API_KEY}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ model: 'default', input: promptOf(job), background: true }),
+      body: JSON.stringify(body),
     });
     const answer = v.safeParse(acceptedSchema, await response.json());
     return response.status === 200 && answer.success ? answer.output.id : undefined;
@@ -108,7 +110,7 @@ async function posted(
 }
 
 async function byQueue(job: number, options: ProducerOptions, produced: Produced, sqs: SQSClient): Promise<void> {
-  const { ledger, run, givenUp, restarts, replyTo } = options;
+  const { ledger, run, givenUp, restarts, replyTo, questions } = options;
   const idempotencyKey = `${run}-${job}`;
   const id = responseIdOf(TENANT, idempotencyKey);
   const MessageBody = JSON.stringify({
@@ -117,7 +119,7 @@ async function byQueue(job: number, options: ProducerOptions, produced: Produced
     tenant: TENANT,
     idempotencyKey,
     endpoint: '/v1/responses',
-    body: { model: 'default', input: promptOf(job) },
+    body: questions.body(job),
     replyTo,
   });
   await sent(sqs, options, MessageBody);

@@ -1,6 +1,15 @@
 import type { Faults } from '../../local/faults/faults.ts';
 import { quantile } from '../statistics.ts';
 import type { ChaosOptions } from './experiment.ts';
+import { describeGpu } from './gpu/describe.ts';
+import {
+  asUpstream,
+  type GpuEvidence,
+  type GpuFindings,
+  isGpuClean,
+  judgeGpu,
+  spoiledAttempts,
+} from './gpu/findings.ts';
 import type { Entry, Ledger } from './ledger.ts';
 import type { Produced } from './producers.ts';
 import type { Replies } from './replies.ts';
@@ -15,11 +24,13 @@ export interface Evidence {
   readonly produced: Produced;
   readonly ledger: Ledger;
   readonly torments: Torments;
-  readonly upstream: Pick<ChaosUpstream, 'calls' | 'counts' | 'of'>;
+  readonly upstream: Pick<ChaosUpstream, 'calls' | 'of'> & { counts(): Readonly<Record<string, number>> };
   readonly replies: Pick<Replies, 'answers' | 'received'>;
   readonly faults: ReturnType<Faults['counts']> | undefined;
   readonly table: TableState;
   readonly shown: Shown;
+  /** Of a run with workers, which were asked in the upstream's place. */
+  readonly gpu?: GpuEvidence | undefined;
 }
 
 /** What became of all jobs. */
@@ -37,6 +48,8 @@ export interface Findings {
   readonly pending: number;
   /** More than one terminal write, another state after the end, or two different answers. */
   readonly committedTwice: number;
+  /** Answers that were committed by another invocation than the one that had claimed the job last. */
+  readonly committedByOthers: number;
   /** Ended otherwise than completed though fewer than three attempts were killed or cut. */
   readonly failedByThrottling: number;
   /** What the ledger saw end and the table says otherwise. */
@@ -51,15 +64,17 @@ export interface Findings {
   readonly httpRefusals: number;
   readonly replies: { readonly received: number; readonly jobs: number };
   readonly modelCalls: { readonly total: number; readonly begun: number; readonly wasted: number };
-  readonly upstream: ReturnType<ChaosUpstream['counts']>;
+  readonly upstream: Readonly<Record<string, number>>;
   readonly claims: number;
   readonly releases: number;
   readonly holdersKilled: number;
+  readonly holdersFrozen: number;
   readonly holdersGone: number;
   readonly kills: Torments['kills'];
   readonly queueRestarts: number;
   readonly recoveryMs: { readonly count: number; readonly p50: number | null; readonly p99: number | null };
   readonly faults: Evidence['faults'];
+  readonly gpu?: GpuFindings;
 }
 
 /** As many as a job may have; one with fewer must not fail. */
@@ -67,7 +82,9 @@ const MAX_ATTEMPTS = 3;
 
 /** Draws the conclusions. */
 export function judge(evidence: Evidence): Findings {
-  const { options, seconds, produced, ledger, torments, upstream, replies, table, shown, faults } = evidence;
+  const { options, seconds, produced, ledger, torments, replies, table, shown, faults, gpu } = evidence;
+  const upstream = gpu === undefined ? evidence.upstream : asUpstream(gpu.calls);
+  const spoiled = spoils(evidence);
   const { onProgress: _, ...plainOptions } = options;
   const entries = [...ledger.entries.values()];
   const of = (id: string): Entry | undefined => ledger.entries.get(id);
@@ -75,7 +92,7 @@ export function judge(evidence: Evidence): Findings {
   const statusOf = (id: string) => table.statuses.get(id);
   const isOpen = (id: string) => ['queued', 'in_progress'].includes(statusOf(id) ?? '');
   const otherwise = ids.filter((id) => of(id)?.end !== undefined && of(id)?.end?.status !== 'completed');
-  const sum = (field: 'claims' | 'releases' | 'killed' | 'abandoned') =>
+  const sum = (field: 'releases' | 'killed' | 'frozen' | 'abandoned' | 'committedByOthers') =>
     entries.reduce((total, entry) => total + entry[field], 0);
   const jobs = new Set(produced.accepted.values());
   const begun = [...jobs].reduce((total, job) => total + upstream.of(job).begun, 0);
@@ -93,10 +110,8 @@ export function judge(evidence: Evidence): Findings {
     committedTwice:
       entries.filter(({ ends, changedAfterEnd }) => ends > 1 || changedAfterEnd > 0).length +
       [...replies.answers.values()].filter(({ size }) => size > 1).length,
-    failedByThrottling: otherwise.filter((id) => {
-      const { cut } = upstream.of(produced.accepted.get(id) ?? -1);
-      return (of(id)?.killed ?? 0) + cut < MAX_ATTEMPTS;
-    }).length,
+    committedByOthers: sum('committedByOthers'),
+    failedByThrottling: otherwise.filter((id) => spoiled(id) < MAX_ATTEMPTS).length,
     disagreements: entries.filter(({ id, end }) => end !== undefined && end.status !== statusOf(id)).length,
     shown,
     untold: table.untold,
@@ -106,9 +121,10 @@ export function judge(evidence: Evidence): Findings {
     replies: { received: replies.received(), jobs: replies.answers.size },
     modelCalls: { total: upstream.calls(), begun, wasted: begun - completed },
     upstream: upstream.counts(),
-    claims: sum('claims'),
+    claims: entries.reduce((total, { claims }) => total + claims.length, 0),
     releases: sum('releases'),
     holdersKilled: sum('killed'),
+    holdersFrozen: sum('frozen'),
     holdersGone: sum('abandoned'),
     kills: torments.kills,
     queueRestarts: torments.restarts.length,
@@ -118,19 +134,33 @@ export function judge(evidence: Evidence): Findings {
       p99: recoveries.length === 0 ? null : Math.round(quantile(recoveries, 0.99)),
     },
     faults,
+    ...(gpu === undefined ? {} : { gpu: judgeGpu(gpu, ledger, produced.accepted) }),
+  };
+}
+
+/** How many attempts of a job were killed or cut, by the id of the job. */
+function spoils({ produced, ledger, upstream, gpu }: Evidence): (id: string) => number {
+  const jobOf = (id: string) => produced.accepted.get(id) ?? -1;
+  if (gpu === undefined) return (id) => (ledger.entries.get(id)?.killed ?? 0) + upstream.of(jobOf(id)).cut;
+  const calls = Map.groupBy(gpu.calls, ({ job }) => job);
+  return (id) => {
+    const entry = ledger.entries.get(id);
+    return entry === undefined ? 0 : spoiledAttempts(entry, calls.get(jobOf(id)) ?? [], gpu.accidents, ledger);
   };
 }
 
 /** Whether every promise was kept. */
 export function isClean(findings: Findings): boolean {
-  const { lost, pending, committedTwice, failedByThrottling, disagreements, shown, accepted } = findings;
-  const broken = lost + pending + committedTwice + failedByThrottling + disagreements + shown.wrong;
-  return broken === 0 && accepted.total === accepted.begun;
+  const { lost, pending, committedTwice, committedByOthers, failedByThrottling, disagreements, shown } = findings;
+  const { accepted, gpu } = findings;
+  const twice = committedTwice + committedByOthers;
+  const broken = lost + pending + twice + failedByThrottling + disagreements + shown.wrong;
+  return broken === 0 && accepted.total === accepted.begun && (gpu === undefined || isGpuClean(gpu));
 }
 
 /** The findings for a person. */
 export function describe(findings: Findings): string {
-  const { accepted, failed, kills, recoveryMs, modelCalls, options, faults } = findings;
+  const { accepted, failed, kills, recoveryMs, modelCalls, options, faults, gpu } = findings;
   const list = (counts: Readonly<Record<string, number>>) =>
     Object.entries(counts)
       .map(([name, count]) => `${name} ${count}`)
@@ -144,6 +174,7 @@ export function describe(findings: Findings): string {
     ['lost', findings.lost],
     ['still pending', findings.pending],
     ['committed twice', findings.committedTwice],
+    ['committed by a fenced attempt', findings.committedByOthers],
     ['failed by throttling alone', findings.failedByThrottling],
     ['record and table disagree', findings.disagreements],
     ['shown wrongly', `${findings.shown.wrong} of ${findings.shown.checked} asked for`],
@@ -155,11 +186,13 @@ export function describe(findings: Findings): string {
     ['model calls', `${modelCalls.total}, ${modelCalls.begun} begun, ${modelCalls.wasted} wasted`],
     ['processes killed', list(kills)],
     ['jobs whose holder was killed', findings.holdersKilled],
+    ['jobs whose holder was frozen', findings.holdersFrozen],
     ['jobs whose holder went otherwise', findings.holdersGone],
     ['recovery', `p50 ${seconds(recoveryMs.p50)}, p99 ${seconds(recoveryMs.p99)} (${recoveryMs.count})`],
     ['queues emptied', findings.queueRestarts],
     ['claims, releases', `${findings.claims}, ${findings.releases}`],
-    ['upstream', list(findings.upstream)],
+    [gpu === undefined ? 'upstream' : 'calls of workers', list(findings.upstream)],
+    ...(gpu === undefined ? [] : describeGpu(gpu)),
     ...Object.entries(faults ?? {}).map(([service, counts]): [string, string] => [service, list(counts)]),
   ];
   return lines.map(([name, value]) => `${name.padEnd(34)}${value}`).join('\n');

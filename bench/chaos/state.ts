@@ -2,6 +2,7 @@ import { DynamoDBClient, paginateScan } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
 import type { Cloud } from '../../local/cloud.ts';
 import { LOCAL_API_KEY } from '../../local/seed.ts';
+import type { Questions } from './questions.ts';
 
 /** What lies in the jobs' table at the end. */
 export interface TableState {
@@ -59,6 +60,7 @@ const responseSchema = v.object({
 export async function checkShown(
   { url }: Cloud,
   accepted: ReadonlyMap<string, number>,
+  questions: Questions,
   random: () => number,
 ): Promise<Shown> {
   const share = SAMPLE / accepted.size;
@@ -70,7 +72,7 @@ export async function checkShown(
     if (!shown.success) wrong += 1;
     else if (shown.output.status === 'completed') {
       const said = shown.output.output.flatMap(({ content = [] }) => content.map(({ text = '' }) => text)).join('');
-      if (!new RegExp(`^job ${job}, call \\d+$`).test(said)) wrong += 1;
+      if (!questions.answers(job, said)) wrong += 1;
     }
   }
   return { checked: sample.length, wrong };

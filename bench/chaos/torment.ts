@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cloud } from '../../local/cloud.ts';
 import type { FaultyService } from '../../local/faults/answers.ts';
 import type { FaultShares } from '../../local/faults/proxy.ts';
+import { repeatedly } from './repeatedly.ts';
 import { type ChaosUpstream, NO_TROUBLE } from './upstream.ts';
 
 /**
@@ -59,15 +60,6 @@ export function startTorment({ cloud, upstream, onKill, onRestart }: Victims, op
   const kills: Record<string, number> = {};
   const restarts: number[] = [];
 
-  async function every(meanSeconds: number, act: () => void | Promise<void>): Promise<void> {
-    while (meanSeconds > 0 && !ended.signal.aborted) {
-      // Exponential, as independent accidents are.
-      const pauseMs = -Math.log(1 - random()) * meanSeconds * 1000;
-      await sleep(pauseMs, undefined, { signal: ended.signal }).catch(() => {});
-      if (!ended.signal.aborted) await act();
-    }
-  }
-
   function kill(): void {
     const processes = cloud.processes().filter(({ pid }) => pid > 0);
     const victim = processes[Math.floor(random() * processes.length)];
@@ -95,7 +87,11 @@ export function startTorment({ cloud, upstream, onKill, onRestart }: Victims, op
     }
   }
 
-  const running = Promise.all([every(killEverySeconds, kill), every(restartEverySeconds, restart), changeWeather()]);
+  const running = Promise.all([
+    repeatedly(killEverySeconds, kill, random, ended.signal),
+    repeatedly(restartEverySeconds, restart, random, ended.signal),
+    changeWeather(),
+  ]);
   return {
     kills,
     restarts,

@@ -33,7 +33,7 @@ export function answerChat(
   const head = { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000), model: request.model };
   const usage = () => ({
     promptTokens,
-    cachedTokens: generation.cachedTokens,
+    cachedTokens: generation.work.cachedTokens,
     completionTokens: reply.tokens.length,
   });
   let sent = 0;
@@ -46,9 +46,9 @@ export function answerChat(
     else response.end(`${events}${closingEvents(head, reply, asked ? usage() : undefined)}`);
   };
   const send = (count: number): void => {
+    watcher?.worked(generation.work);
     if (streamed) stream(count);
     else sendJson(response, 200, completion(head, reply, usage()));
-    watcher?.worked(generation.work);
   };
   const streamed = request.stream === true;
   const generation = engine.start(

@@ -18,8 +18,6 @@ export interface Work {
 
 /** A request that an engine is at work on. */
 export interface Generation {
-  /** Prompt tokens that were in memory. Known from the first token on. */
-  readonly cachedTokens: number;
   /** What has been done for it by now. */
   readonly work: Work;
   /** Frees its place. Does nothing to one that has ended. */
@@ -78,9 +76,6 @@ export class Engine {
     this.#lookLater();
     const workOf = () => this.#workOf(sequence);
     return {
-      get cachedTokens() {
-        return sequence.cachedTokens;
-      },
       get work() {
         return workOf();
       },

@@ -5,7 +5,7 @@ import type { Work } from './engine.ts';
 export interface RequestWatch {
   /** Ends the answer's text, so that it is known whose answer it is. */
   readonly signature: string;
-  /** Tokens were sent. */
+  /** Tokens are about to be sent. */
   worked(work: Work): void;
   /** The connection is closed. `whole` when the last token was sent before. */
   ended(work: Work, whole: boolean): void;

@@ -1,0 +1,114 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EventSourceParserStream } from 'eventsource-parser/stream';
+import * as v from 'valibot';
+import type { Cloud } from '../../../local/cloud.ts';
+import { LOCAL_API_KEY } from '../../../local/seed.ts';
+import { callNamedIn, MODEL, preambleOf, questionOf } from './questions.ts';
+
+/** What became of interactive requests. */
+export interface ChatCounts {
+  asked: number;
+  /** Answered whole, with the answer to their own question. */
+  answered: number;
+  /** Answered whole, with anything else. */
+  wrong: number;
+  /** Streams that broke off, or told of an error. */
+  cut: number;
+  /** Refused, by status. */
+  readonly refused: Record<string, number>;
+  /** Neither answered nor refused for longer than one may wait. */
+  silent: number;
+  /** Milliseconds to the first token of those that were answered. */
+  readonly firstTokenMs: number[];
+}
+
+export interface Chats {
+  readonly counts: ChatCounts;
+  /** Asks no more, and resolves when the last one is answered. */
+  end(): Promise<void>;
+}
+
+/** Requests at once. */
+const CLIENTS = 2;
+const LONGEST_PAUSE_MS = 1_500;
+/** No request waits that long: its alias gives up before. */
+const SILENT_MS = 120_000;
+
+const chunkSchema = v.object({
+  choices: v.array(v.object({ delta: v.object({ content: v.optional(v.nullable(v.string())) }) })),
+});
+
+/** Begins to chat beside the jobs, until it is ended. Nobody repeats what was refused. */
+export function startChats({ url }: Pick<Cloud, 'url'>, random: () => number): Chats {
+  const ended = new AbortController();
+  const counts: ChatCounts = { asked: 0, answered: 0, wrong: 0, cut: 0, refused: {}, silent: 0, firstTokenMs: [] };
+
+  async function chat(): Promise<void> {
+    while (!ended.signal.aborted) {
+      await sleep(random() * LONGEST_PAUSE_MS, undefined, { signal: ended.signal }).catch(() => {});
+      if (ended.signal.aborted) return;
+      counts.asked += 1;
+      await ask(`${url}/chat/completions`, counts.asked, counts);
+    }
+  }
+
+  const running = Promise.all(Array.from({ length: CLIENTS }, chat));
+  return {
+    counts,
+    async end() {
+      ended.abort();
+      await running;
+    },
+  };
+}
+
+async function ask(url: string, number: number, counts: ChatCounts): Promise<void> {
+  const question = questionOf('chat', number);
+  const signal = AbortSignal.timeout(SILENT_MS);
+  const askedAt = performance.now();
+  try {
+    const response = await fetch(url, {
+      method: 'POST',
+      signal,
+      headers: { authorization: `Bearer ${LOCAL_API_KEY}`, 'content-type': 'application/json' },
+      body: JSON.stringify({
+        model: MODEL,
+        stream: true,
+        messages: [
+          { role: 'system', content: preambleOf(number) },
+          { role: 'user', content: question },
+        ],
+      }),
+    });
+    if (response.status !== 200) {
+      counts.refused[response.status] = (counts.refused[response.status] ?? 0) + 1;
+      return void (await response.arrayBuffer());
+    }
+    const { text, firstTokenAt } = await read(response);
+    if (text === undefined) counts.cut += 1;
+    else if (callNamedIn(text, question) === undefined) counts.wrong += 1;
+    else {
+      counts.answered += 1;
+      counts.firstTokenMs.push(firstTokenAt - askedAt);
+    }
+  } catch {
+    if (signal.aborted) counts.silent += 1;
+    else counts.cut += 1;
+  }
+}
+
+/** The text of a stream; undefined when it did not come to its end. */
+async function read({ body }: Response): Promise<{ readonly text: string | undefined; readonly firstTokenAt: number }> {
+  let text = '';
+  let firstTokenAt = Number.NaN;
+  const events = body?.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
+  for await (const { data } of events ?? []) {
+    if (data === '[DONE]') return { text, firstTokenAt };
+    const chunk = v.safeParse(v.pipe(v.string(), v.parseJson(), chunkSchema), data);
+    if (!chunk.success) return { text: undefined, firstTokenAt };
+    const piece = chunk.output.choices[0]?.delta.content ?? '';
+    if (piece !== '' && text === '') firstTokenAt = performance.now();
+    text += piece;
+  }
+  return { text: undefined, firstTokenAt };
+}

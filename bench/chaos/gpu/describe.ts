@@ -1,0 +1,34 @@
+import type { GpuFindings, Recovery } from './findings.ts';
+
+/** The findings about workers for a person, line by line. */
+export function describeGpu({ workers, calls, tokens, chats, ...findings }: GpuFindings): [string, string | number][] {
+  const refused = Object.entries(chats.refused).map(([status, count]) => `, ${status} ${count}`);
+  const share = (part: number, whole: number) => `${part} of ${whole} (${percent(part / Math.max(1, whole))})`;
+  return [
+    ['workers killed, hung', `${workers.killed} (${workers.moved} came back elsewhere), ${workers.hung}`],
+    ['dispatchers frozen', findings.dispatchersFrozen],
+    [
+      'calls for jobs',
+      `${calls.total}: whole ${calls.whole}, closed ${calls.closed}, died with their worker ${calls.dead}`,
+    ],
+    ['whole answers not committed', findings.uncommittedAnswers],
+    ['tokens generated in vain', share(tokens.generatedInVain, tokens.generated)],
+    ['prompt tokens computed in vain', share(tokens.computedInVain, tokens.computed)],
+    ["worker's death to next claim", recoveryText(findings.workerDeath.claim)],
+    ["worker's death to the job's end", recoveryText(findings.workerDeath.end)],
+    ["holder's death to the job's end", recoveryText(findings.holderDeath.end)],
+    ['slots leaked', findings.leakedLeases],
+    [
+      'chats',
+      `${chats.asked}: answered ${chats.answered}, cut ${chats.cut}, wrong ${chats.wrong}, silent ${chats.silent}${refused.join('')}`,
+    ],
+    ['first token of chats', recoveryText(chats.firstTokenMs)],
+  ];
+}
+
+function recoveryText({ count, p50, p99 }: Recovery): string {
+  const seconds = (ms: number | null) => (ms === null ? '–' : `${(ms / 1000).toFixed(2)} s`);
+  return `p50 ${seconds(p50)}, p99 ${seconds(p99)} (${count})`;
+}
+
+const percent = (share: number) => `${(share * 100).toFixed(1)}%`;

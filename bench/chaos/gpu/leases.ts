@@ -1,0 +1,46 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DynamoDBClient, paginateQuery } from '@aws-sdk/client-dynamodb';
+import type { Cloud } from '../../../local/cloud.ts';
+
+const EVERY_MS = 250;
+
+/**
+ * Waits until no slot of a fleet is leased any more, past all of the service's code.
+ * @param patienceMs for which leases may last that nobody has given back
+ * @returns leases that are still there after that
+ */
+export async function leakedLeases(cloud: Cloud, fleet: string, patienceMs: number): Promise<number> {
+  const client = new DynamoDBClient({
+    region: 'eu-west-1',
+    endpoint: cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
+    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+  });
+  try {
+    const until = Date.now() + patienceMs;
+    let leases = await countLeases(client, cloud.resources['FLEET_TABLE'], fleet);
+    while (leases > 0 && Date.now() < until) {
+      await sleep(EVERY_MS);
+      leases = await countLeases(client, cloud.resources['FLEET_TABLE'], fleet);
+    }
+    return leases;
+  } finally {
+    client.destroy();
+  }
+}
+
+async function countLeases(client: DynamoDBClient, TableName: string | undefined, fleet: string): Promise<number> {
+  let leases = 0;
+  const pages = paginateQuery(
+    { client },
+    {
+      TableName,
+      KeyConditionExpression: 'pk = :fleet',
+      ExpressionAttributeValues: { ':fleet': { S: `fleet#${fleet}` } },
+      ConsistentRead: true,
+    },
+  );
+  for await (const { Items = [] } of pages) {
+    for (const { leases: held } of Items) leases += Object.keys(held?.M ?? {}).length;
+  }
+  return leases;
+}

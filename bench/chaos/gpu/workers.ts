@@ -1,0 +1,236 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { EngineServerOptions } from '../../../local/engine/server.ts';
+import { WORKER_DEFAULTS } from '../../../local/engine/workers.ts';
+import { listen } from '../../../local/listen.ts';
+import { type EngineCall, readJournals } from './journal.ts';
+
+export interface GpuWorkersOptions {
+  /** Processes that serve at once. */
+  readonly count: number;
+  readonly slots: number;
+  /** How many times faster than its GPU each is. */
+  readonly speed: number;
+  /** Folder of their journals. */
+  readonly journals: string;
+  /** 0 up to 1. */
+  readonly random: () => number;
+}
+
+/** Where a worker may serve. There are twice as many as workers, so that one can come back elsewhere. */
+export interface Address {
+  readonly id: string;
+  readonly url: string;
+  readonly slots: number;
+}
+
+/** A process that serves. */
+export interface RunningWorker {
+  /** Its address and which process it is there: `gpu-2.3`. */
+  readonly start: string;
+  readonly pid: number;
+  readonly isStopped: boolean;
+}
+
+/** Engines as processes of their own, which die, come back and hang when they are told to. */
+export interface GpuWorkers {
+  readonly addresses: readonly Address[];
+  running(): RunningWorker[];
+  /** Ends a process at once. Another serves `awayMs` later: at its address, or at one where nobody does. */
+  kill(start: string, awayMs: number, elsewhere: boolean): void;
+  /** Stops a process in the middle of whatever it does, and has it go on `ms` later. */
+  hang(start: string, ms: number): void;
+  /** Has all of them serve again, none stopped. */
+  settle(): Promise<void>;
+  /** All that they were asked, by now. */
+  calls(): Promise<EngineCall[]>;
+  close(): Promise<void>;
+}
+
+/** Below those that systems give to connections of their own accord: an address has to stay free while nobody serves there. */
+const PORTS = { first: 20_000, count: 10_000 };
+const RETRY_MS = 250;
+const SETTLED_EVERY_MS = 50;
+
+/**
+ * Starts workers.
+ * @throws Error when there are no ports for them
+ */
+export async function startGpuWorkers({
+  count,
+  slots,
+  speed,
+  journals,
+  random,
+}: GpuWorkersOptions): Promise<GpuWorkers> {
+  const ports = await freePorts(2 * count, random);
+  const places = ports.map((port, index) => new Place(`gpu-${index + 1}`, port, { slots, speed, journals }));
+  const timers = new Set<NodeJS.Timeout>();
+  let closed = false;
+
+  function later(ms: number, act: () => void | Promise<void>): void {
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      void act();
+    }, ms);
+    timers.add(timer);
+  }
+
+  /** Has one serve at a place, or at any other that is free when there is already. */
+  async function serve(wanted: Place): Promise<void> {
+    while (!closed) {
+      const free = places.filter((place) => !place.isTaken);
+      const place = wanted.isTaken ? free[Math.floor(random() * free.length)] : wanted;
+      if (place !== undefined && (await place.start())) return;
+      await sleep(RETRY_MS);
+    }
+  }
+
+  const placeOf = (start: string): Place | undefined => places.find((place) => place.name === start);
+  const workers: GpuWorkers = {
+    addresses: places.map(({ id, url }) => ({ id, url, slots })),
+    running: () => places.flatMap((place) => place.running ?? []),
+    kill(start, awayMs, elsewhere) {
+      const place = placeOf(start);
+      const exited = place?.kill();
+      if (place === undefined || exited === undefined) return;
+      later(awayMs, async () => {
+        await exited;
+        const others = places.filter((each) => each !== place && !each.isTaken);
+        await serve((elsewhere ? others[Math.floor(random() * others.length)] : undefined) ?? place);
+      });
+    },
+    hang(start, ms) {
+      const place = placeOf(start);
+      if (place?.stop() === true) later(ms, () => place.goOn(start));
+    },
+    async settle() {
+      while (timers.size > 0 || workers.running().length < count) await sleep(SETTLED_EVERY_MS);
+    },
+    calls: () => readJournals(journals),
+    async close() {
+      closed = true;
+      for (const timer of timers) clearTimeout(timer);
+      await Promise.all(places.map((place) => place.close()));
+    },
+  };
+  await Promise.all(places.slice(0, count).map((place) => serve(place)));
+  return workers;
+}
+
+type Shared = Pick<EngineServerOptions, 'slots' | 'speed'> & { readonly journals: string };
+
+/** An address, and whoever serves there. */
+class Place {
+  readonly id: string;
+  readonly #port: number;
+  readonly #shared: Shared;
+  #child: ChildProcess | undefined;
+  #serves = false;
+  #starts = 0;
+  #stopped = false;
+
+  constructor(id: string, port: number, shared: Shared) {
+    this.id = id;
+    this.#port = port;
+    this.#shared = shared;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.#port}/v1`;
+  }
+
+  /** Of the process that serves, or last served, here. */
+  get name(): string {
+    return `${this.id}.${this.#starts}`;
+  }
+
+  get isTaken(): boolean {
+    return this.#child !== undefined;
+  }
+
+  get running(): RunningWorker | undefined {
+    const pid = this.#child?.pid;
+    return pid === undefined || !this.#serves ? undefined : { start: this.name, pid, isStopped: this.#stopped };
+  }
+
+  /** Starts a process. False when it ended before it served. */
+  async start(): Promise<boolean> {
+    this.#starts += 1;
+    const { model, gpu, contextTokens } = WORKER_DEFAULTS;
+    const settings = { model, gpu, contextTokens, port: this.#port, start: this.name, ...this.#shared };
+    const child = spawn(process.execPath, [join(import.meta.dirname, 'process.ts')], {
+      argv0: `gpu-worker:${this.name}`,
+      env: { PATH: process.env['PATH'] ?? '', WORKER_SETTINGS: JSON.stringify(settings) },
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    });
+    this.#child = child;
+    child.once('exit', () => this.#vacated());
+    const ready = once(child, 'message').then(() => true);
+    const ended = once(child, 'exit').then(() => false);
+    this.#serves = await Promise.race([ready, ended]).catch(() => false);
+    if (!this.#serves) this.#vacated();
+    return this.#serves;
+  }
+
+  #vacated(): void {
+    this.#child = undefined;
+    this.#serves = false;
+    this.#stopped = false;
+  }
+
+  /** Resolves when the process is gone; undefined when none serves here. */
+  kill(): Promise<unknown> | undefined {
+    const child = this.#child;
+    if (child === undefined || !this.#serves) return undefined;
+    const exited = once(child, 'exit');
+    child.kill('SIGKILL');
+    this.#serves = false;
+    return exited;
+  }
+
+  stop(): boolean {
+    if (this.running === undefined || this.#stopped) return false;
+    this.#stopped = true;
+    this.#child?.kill('SIGSTOP');
+    return true;
+  }
+
+  /** @param start the process that was stopped: another may serve here by now */
+  goOn(start: string): void {
+    if (this.name !== start || !this.#stopped) return;
+    this.#stopped = false;
+    this.#child?.kill('SIGCONT');
+  }
+
+  async close(): Promise<void> {
+    const child = this.#child;
+    if (child === undefined) return;
+    const exited = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exited;
+  }
+}
+
+/** Ports that nobody listens at. */
+async function freePorts(count: number, random: () => number): Promise<number[]> {
+  const found: number[] = [];
+  for (let tries = 0; found.length < count && tries < 100 * count; tries += 1) {
+    const port = PORTS.first + Math.floor(random() * PORTS.count);
+    if (!found.includes(port) && (await isFree(port))) found.push(port);
+  }
+  if (found.length < count) throw new Error(`There are no ${count} free ports from ${PORTS.first} on`);
+  return found;
+}
+
+async function isFree(port: number): Promise<boolean> {
+  try {
+    await (await listen(createServer(), { port })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}

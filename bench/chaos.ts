@@ -77,6 +77,9 @@ function wholeNumber(name: string, text: string): number {
   throw new Error(`--${name} wants a whole number`);
 }
 
+// So that what is stopped at that moment is ended too.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(2));
+
 await main().catch((error: unknown) => {
   console.error(error instanceof Error ? (error.stack ?? error.message) : error);
   process.exitCode = 2;

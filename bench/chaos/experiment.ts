@@ -81,7 +81,7 @@ async function experiment(options: ChaosOptions, open: AsyncDisposableStack): Pr
       stateDir: join(folder, 'state'),
       bundlesDir,
       bedrock: async function* silent() {},
-      environment: { MODELS_FILE: models, REPLY_QUEUES, LOG_LEVEL: 'error' },
+      environment: { MODELS_FILE: models, REPLY_QUEUES, LOG_LEVEL: 'error', ...gpu?.environment },
       schedules: false,
       concurrency: options.concurrency,
       faults: { seed: options.seed, onCarriedOut: ledger.see },

@@ -125,6 +125,11 @@ export function startGpuTorment({ cloud, workers, onFreeze }: GpuVictims, option
     else freeze();
   }
 
+  const thawAll = (): void => {
+    for (const thaw of frozen.values()) thaw();
+  };
+  // Who is stopped when this process ends would never hear of it.
+  process.once('exit', thawAll);
   const running = repeatedly(everySeconds, befall, random, ended.signal);
   return {
     workers: accidents,
@@ -135,7 +140,8 @@ export function startGpuTorment({ cloud, workers, onFreeze }: GpuVictims, option
     async end() {
       ended.abort();
       await running;
-      for (const thaw of frozen.values()) thaw();
+      thawAll();
+      process.off('exit', thawAll);
     },
   };
 }

@@ -31,6 +31,8 @@ export interface GpuSide {
   /** For `models.json`. */
   readonly models: object;
   readonly fleets: object;
+  /** Variables of functions. */
+  readonly environment: Readonly<Record<string, string>>;
   readonly questions: Questions;
   /** Begins accidents, chats and the upkeep of the registry. */
   begin(cloud: Cloud, ledger: Ledger): GpuRun;
@@ -47,6 +49,7 @@ export interface GpuRun {
 }
 
 const FLEET = 'chaos';
+const KEY_VARIABLE = 'CHAOS_WORKERS_KEY';
 
 /** As they are in AWS, to be hurried. */
 const STALL_MS = 20_000;
@@ -74,7 +77,10 @@ export async function startGpuSide(
   let calls: GpuEvidence['calls'] = [];
   return {
     models: { [MODEL]: { targets: [target], timeoutMs: hurried(TIMEOUT_MS) } },
-    fleets: { [FLEET]: { workers: workers.addresses, stallMs, waitMs: hurried(WAIT_MS) } },
+    fleets: {
+      [FLEET]: { workers: workers.addresses, apiKey: `env:${KEY_VARIABLE}`, stallMs, waitMs: hurried(WAIT_MS) },
+    },
+    environment: { [KEY_VARIABLE]: workers.apiKey },
     questions: gpuQuestions(() => calls),
     begin(cloud, ledger) {
       const upkeep = startUpkeep(cloud, hurried(UPKEEP_EVERY_MS));

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
@@ -38,6 +39,8 @@ export interface RunningWorker {
 /** Engines as processes of their own, which die, come back and hang when they are told to. */
 export interface GpuWorkers {
   readonly addresses: readonly Address[];
+  /** Asked for by all of them, and known to nobody else: another run finds no worker at an address that both have. */
+  readonly apiKey: string;
   running(): RunningWorker[];
   /** Ends a process at once. Another serves `awayMs` later: at its address, or at one where nobody does. */
   kill(start: string, awayMs: number, elsewhere: boolean): void;
@@ -66,8 +69,10 @@ export async function startGpuWorkers({
   journals,
   random,
 }: GpuWorkersOptions): Promise<GpuWorkers> {
-  const ports = await freePorts(2 * count, random);
-  const places = ports.map((port, index) => new Place(`gpu-${index + 1}`, port, { slots, speed, journals }));
+  const apiKey = randomUUID();
+  const shared = { slots, speed, journals, apiKey };
+  const ports = await freePorts(2 * count);
+  const places = ports.map((port, index) => new Place(`gpu-${index + 1}`, port, shared));
   const timers = new Set<NodeJS.Timeout>();
   let closed = false;
 
@@ -79,19 +84,28 @@ export async function startGpuWorkers({
     timers.add(timer);
   }
 
-  /** Has one serve at a place, or at any other that is free when there is already. */
-  async function serve(wanted: Place): Promise<void> {
-    while (!closed) {
-      const free = places.filter((place) => !place.isTaken);
-      const place = wanted.isTaken ? free[Math.floor(random() * free.length)] : wanted;
-      if (place !== undefined && (await place.start())) return;
+  function somePlace(but?: Place): Place | undefined {
+    const free = places.filter((place) => place !== but && !place.isTaken);
+    return free[Math.floor(random() * free.length)];
+  }
+
+  /** Has one serve at a place; at any other when there is one already, or it is taken by somebody else. */
+  async function serve(wanted: Place | undefined): Promise<void> {
+    for (let place = wanted; !closed; place = somePlace()) {
+      if (place !== undefined && !place.isTaken && (await place.start())) return;
       await sleep(RETRY_MS);
     }
   }
 
+  // One that is stopped when this process ends would never hear of it.
+  const endAll = (): void => {
+    for (const place of places) place.kill();
+  };
+  process.once('exit', endAll);
   const placeOf = (start: string): Place | undefined => places.find((place) => place.name === start);
   const workers: GpuWorkers = {
     addresses: places.map(({ id, url }) => ({ id, url, slots })),
+    apiKey,
     running: () => places.flatMap((place) => place.running ?? []),
     kill(start, awayMs, elsewhere) {
       const place = placeOf(start);
@@ -99,8 +113,7 @@ export async function startGpuWorkers({
       if (place === undefined || exited === undefined) return;
       later(awayMs, async () => {
         await exited;
-        const others = places.filter((each) => each !== place && !each.isTaken);
-        await serve((elsewhere ? others[Math.floor(random() * others.length)] : undefined) ?? place);
+        await serve(elsewhere ? somePlace(place) : place);
       });
     },
     hang(start, ms) {
@@ -113,6 +126,7 @@ export async function startGpuWorkers({
     calls: () => readJournals(journals),
     async close() {
       closed = true;
+      process.off('exit', endAll);
       for (const timer of timers) clearTimeout(timer);
       await Promise.all(places.map((place) => place.close()));
     },
@@ -121,7 +135,7 @@ export async function startGpuWorkers({
   return workers;
 }
 
-type Shared = Pick<EngineServerOptions, 'slots' | 'speed'> & { readonly journals: string };
+type Shared = Required<Pick<EngineServerOptions, 'slots' | 'speed' | 'apiKey'>> & { readonly journals: string };
 
 /** An address, and whoever serves there. */
 class Place {
@@ -215,11 +229,11 @@ class Place {
   }
 }
 
-/** Ports that nobody listens at. */
-async function freePorts(count: number, random: () => number): Promise<number[]> {
+/** Ports that nobody listens at, other ones for each run whatever its seed: two may run side by side. */
+async function freePorts(count: number): Promise<number[]> {
   const found: number[] = [];
   for (let tries = 0; found.length < count && tries < 100 * count; tries += 1) {
-    const port = PORTS.first + Math.floor(random() * PORTS.count);
+    const port = PORTS.first + randomInt(PORTS.count);
     if (!found.includes(port) && (await isFree(port))) found.push(port);
   }
   if (found.length < count) throw new Error(`There are no ${count} free ports from ${PORTS.first} on`);

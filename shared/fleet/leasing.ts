@@ -82,6 +82,38 @@ type Look =
   | { readonly outcome: 'full' | 'contended' | 'stoodBack'; readonly view: FleetView };
 type Granted = Extract<Look, { outcome: 'granted' }>;
 
+/** One attempt to lease a slot of a worker that then holds `cap` leases at most. */
+interface Try {
+  readonly candidate: Candidate;
+  readonly cap: number;
+}
+
+/**
+ * Which workers to try, one after another, once they are ranked. The best one, if nobody else has leased it since it was read:
+ * those who decide at the same moment see the same fleet, and all would go to the one that it names best. Whoever is too late
+ * takes one at random of those that are better than to stand behind a request like this one, and else looks anew; who has done
+ * so takes the best one all the same, if it has a slot.
+ */
+function triesOf(ranked: readonly Candidate[], tries: number, isLate: boolean, random: () => number): Try[] {
+  const [best, ...others] = ranked;
+  if (best === undefined) return [];
+  const behind = best.score + best.uncachedTokens;
+  const unchanged = (candidate: Candidate) => ({ candidate, cap: Math.min(candidate.cap, candidate.held + 1) });
+  const asGood = shuffled(
+    others.filter(({ score }) => score <= behind),
+    random,
+  );
+  const first = [best, ...asGood].map(unchanged);
+  return isLate ? [...first.slice(0, tries - 1), { candidate: best, cap: best.cap }] : first.slice(0, tries);
+}
+
+function shuffled<Thing>(things: readonly Thing[], random: () => number): Thing[] {
+  return things
+    .map((thing) => ({ thing, order: random() }))
+    .sort((a, b) => a.order - b.order)
+    .map(({ thing }) => thing);
+}
+
 /**
  * Makes what leases slots. It keeps nothing of the fleet between requests but how large tokens are: whoever asks decides
  * on what the table says at that moment.
@@ -114,20 +146,20 @@ export function createSlots(ports: SlotPorts, settings: SlotSettings): Slots {
   }
 
   /** Reads the fleet and tries to lease the best of its workers. */
-  async function look(asking: Asking): Promise<Look> {
+  async function look(asking: Asking, looks: number): Promise<Look> {
     const { request, placement } = asking;
     const [view, holders] = await Promise.all([store.read(request.fleet), asking.holders]);
     const candidates = rank(view, holders, placement, settings.placement, now(), random);
     if (candidates.length === 0) return { outcome: 'full', view };
     if (standsBack(view, request, now())) return { outcome: 'stoodBack', view };
-    for (const candidate of candidates.slice(0, settings.tries)) {
-      if (await lease(asking, candidate)) return { outcome: 'granted', view, candidate };
+    for (const { candidate, cap } of triesOf(candidates, settings.tries, looks > 0, random)) {
+      if (await lease(asking, candidate, cap)) return { outcome: 'granted', view, candidate };
     }
     return { outcome: 'contended', view };
   }
 
-  function lease({ id, request, weight }: Asking, candidate: Candidate): Promise<boolean> {
-    const { worker, cap, expired, uncachedTokens: pendingTokens } = candidate;
+  function lease({ id, request, weight }: Asking, candidate: Candidate, cap: number): Promise<boolean> {
+    const { worker, expired, uncachedTokens: pendingTokens } = candidate;
     const { fleet, tier, tenant } = request;
     const at = now();
     const taken: Lease = { tier, tenant, pendingTokens, weight, expiresAt: at + settings.leaseMs };
@@ -179,7 +211,7 @@ export function createSlots(ports: SlotPorts, settings: SlotSettings): Slots {
       const waiting = createWaiting(store, fleet, waiter, settings.waiterMs);
       try {
         for (let looks = 0; ; looks += 1) {
-          const seen = await look(asking);
+          const seen = await look(asking, looks);
           if (seen.outcome === 'granted') return slotOf(asking, seen, waiting, startedAt);
           const leftMs = until - now();
           if (leftMs <= 0) throw refusal(seen.view, request);

@@ -20,6 +20,8 @@ export interface Candidate {
   readonly worker: Worker;
   /** Leases that it may hold, this one included. */
   readonly cap: number;
+  /** Leases that it holds. */
+  readonly held: number;
   /** Ids of its leases that have expired, to be removed with the new one's coming. */
   readonly expired: readonly string[];
   /** Prompt tokens (estimated) that it most likely has cached. */
@@ -66,7 +68,7 @@ export function rank(
       settings.uncachedWeight * uncachedTokens +
       settings.tokensPerLease * load.leases +
       settings.jitterTokens * random();
-    candidates.push({ worker, cap, expired: load.expired, cachedTokens, uncachedTokens, score });
+    candidates.push({ worker, cap, held: load.leases, expired: load.expired, cachedTokens, uncachedTokens, score });
   }
   return candidates.sort((a, b) => a.score - b.score);
 }

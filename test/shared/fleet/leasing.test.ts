@@ -77,6 +77,23 @@ describe('a slot', () => {
     expect(slot.waitedMs).toBe(40);
   });
 
+  test.each([
+    { workers: 8, requests: 8, most: 2 },
+    { workers: 8, requests: 24, most: 4 },
+    { workers: 1, requests: 4, most: 4 },
+  ])('of $workers workers is found by each of $requests that decide at the same moment', async (each) => {
+    const workers = Array.from({ length: each.workers }, (_, index) => aWorker({ id: `w${index}`, slots: 32 }));
+    const { acquire, table, view } = await aHouse(workers);
+    // The best of all, for whoever sees the fleet as it was before the others came.
+    await table.remember(FLEET, [{ prefix: 'a', holders: [{ workerId: 'w0', bootId: 'boot-1' }] }], START + 60_000);
+    const asking = Array.from({ length: each.requests }, () => acquire({ prompt: aPrompt(40_000, ['a', 4_096]) }));
+    const slots = await Promise.all(asking);
+    expect(slots).toHaveLength(each.requests);
+    const held = (await view()).workers.map(({ leases }) => Object.keys(leases).length);
+    expect(Math.max(...held)).toBeLessThanOrEqual(each.most);
+    for (const { waitedMs } of slots) expect(waitedMs).toBeLessThan(100);
+  });
+
   test('is kept by a heartbeat for as long as it is held', async () => {
     const { acquire, leases, time } = await aHouse();
     const slot = await acquire();

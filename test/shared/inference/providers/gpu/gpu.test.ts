@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LambentError } from '../../../../../shared/runtime/errors.ts';
 import type { GpuWorker } from '../../../../upstreams/gpu-worker.ts';
 import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
@@ -30,13 +30,15 @@ const asked = () => fleet.workers.map(({ served }) => served.length);
 
 describe('a call', () => {
   test('holds a slot of one worker while it is answered, whose prompt is pending until the first token', async () => {
-    w1.behave({ tokens: 3, tokenMs: 120 });
+    w1.behave({ tokens: 3, tokenMs: 500 });
     const pending: number[] = [];
     const look = async () => {
       const { leases = {} } = (await fleet.worker('w1')) ?? {};
       pending.push(...Object.values(leases).map(({ pendingTokens }) => pendingTokens));
     };
-    const asking = ask(fleet.model(), { onEvent: async (_event, index) => index === 1 && (await look()) });
+    const asking = ask(fleet.model('interactive', { stallMs: 10_000 }), {
+      onEvent: async (_event, index) => index === 1 && (await look()),
+    });
     while (pending.length === 0) {
       await sleep(5);
       await look();
@@ -224,7 +226,7 @@ describe('a worker that starts anew at the same address', () => {
   test('before its first token lets another answer', async () => {
     w1.behave({ tokens: 1, tokenMs: 5_000 });
     const asking = ask(fleet.model('interactive', { stallMs: 10_000 }));
-    await sleep(50);
+    await vi.waitUntil(() => w1.served.length === 1, { timeout: 4_000, interval: 10 });
     await fleet.table.deregister(FLEET, 'w1');
     expect((await asking).text).toBe(WHOLE);
     expect(asked()).toEqual([1, 1, 0]);
@@ -288,10 +290,10 @@ describe('an abort', () => {
   });
 
   test('before the first token does too', async () => {
-    w1.behave({ tokens: 1_000, tokenMs: 100 });
+    w1.behave({ tokens: 1_000, tokenMs: 5_000 });
     const abort = new AbortController();
-    const asking = ask(fleet.model(), { signal: abort.signal });
-    await sleep(50);
+    const asking = ask(fleet.model('interactive', { stallMs: 10_000 }), { signal: abort.signal });
+    await vi.waitUntil(() => w1.served.length === 1, { timeout: 4_000, interval: 10 });
     abort.abort(new LambentError('deadline_exceeded', 'too late'));
     expect((await asking).error).toMatchObject({ code: 'deadline_exceeded' });
     await sleep(200);

@@ -242,7 +242,7 @@ function toReport(results: readonly Result[], { rounds, seconds }: InterferenceO
     ],
     limits: [
       '**The step.** A chat that comes while an engine computes a document’s chunk waits for the end of that step, whatever was reserved. A smaller step (`--max-num-batched-tokens`) costs batch throughput instead.',
-      '**The slot.** What the reserve buys is that there is one. Without it, chat that found all slots taken looks for one that comes free beside the dispatchers that do the same, and has it if it looks first. [Placement](placement.md) has the same question simulated, with more workers and with engines that know no priorities.',
+      '**The slot.** What the reserve buys is that there is one. Without it, chat that finds all slots taken waits until one comes free. Dispatchers then leave that one to it, but nothing that runs is interrupted, and every document in a slot slows its steps. [Placement](placement.md) has the same question simulated, with more workers and with engines that know no priorities.',
     ],
     data: results,
   };

@@ -217,9 +217,9 @@ function capacityChart(studies: readonly Findings[]): Chart {
 
 function curveChart({ trace, curves }: Findings): Chart {
   return {
-    title: `Good answers over the rate of arrivals, ${trace}, 8 H100 (simulated)`,
+    title: `Good answers over the rate of arrivals (× the trace’s), ${trace}, 8 H100 (simulated)`,
     unit: '%',
-    along: '× the trace’s rate',
+    along: '×',
     series: curves.map(({ policy, points }) => ({
       label: NAMES[policy],
       points: points.map(({ scale, goodput }) => ({ seconds: scale, value: 100 * goodput })),

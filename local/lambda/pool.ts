@@ -6,9 +6,10 @@ import type { Invocation } from './invocation.ts';
 
 /**
  * How long a call waits for an environment whose answer is whole, before it starts another: such a one asks for work
- * within a fraction of a millisecond, unless its handler goes on after its answer.
+ * within a fraction of a millisecond, unless its handler goes on after its answer, or the machine is busy and lets its process
+ * wait. To start another one would take as long as this.
  */
-const FINISHING_GRACE_MS = 20;
+const FINISHING_GRACE_MS = 100;
 
 /**
  * Environments of a function that start at once. Lambda starts hundreds, each with a processor of its own. A laptop has a few

@@ -25,7 +25,8 @@ describe('the service under accidents', () => {
 });
 
 const TABLE = 'jobs';
-const key = { pk: { S: 'local#resp_1' }, sk: { S: 'job' } };
+const keyOf = (id: string) => ({ pk: { S: `local#${id}` }, sk: { S: 'job' } });
+const key = keyOf('resp_1');
 
 /** A ledger whose clock is set by hand, and the writes of one job. */
 function observed() {
@@ -51,7 +52,7 @@ function observed() {
       { Attributes: { ...key, status: { S: status }, epoch: { N: String(epoch) }, ...more } },
       code,
     );
-  return { clock, ledger, see, update, create: () => see('PutItem', { Item: key }, {}) };
+  return { clock, ledger, see, update, create: (id = 'resp_1') => see('PutItem', { Item: keyOf(id) }, {}) };
 }
 
 describe('the record of what became of each job', () => {
@@ -169,6 +170,19 @@ describe('the findings', () => {
     ['answered in two ways', { replies: { received: () => 2, answers: new Map([['resp_1', new Set(['a', 'b'])]]) } }],
   ])('are not when it was %s', (_, different) => {
     expect(isClean(judge({ ...evidence(), ...different }))).toBe(false);
+  });
+
+  test.each<[string, [string, string][]]>([
+    ['lost', []],
+    ['left pending', [['resp_2', 'queued']]],
+  ])('are not when a job was %s of which its caller never heard', (_, statuses) => {
+    const { ledger, create, update } = observed();
+    create();
+    update('completed', 1);
+    create('resp_2');
+    const table = { statuses: new Map([['resp_1', 'completed'], ...statuses]), untold: 0 };
+    expect(ledger.openCount()).toBe(1);
+    expect(isClean(judge({ ...evidence(), ledger, table }))).toBe(false);
   });
 
   test('are not when it was committed twice', () => {

@@ -131,6 +131,8 @@ async function experiment(options: ChaosOptions, open: AsyncDisposableStack): Pr
   enough.abort();
   givenUp.abort();
   await done;
+  // Jobs of which their caller never heard are nobody's to wait for, and end as all others do.
+  while (ledger.openCount() > 0 && !isQuiet()) await sleep(100);
   const seconds = (Date.now() - startedAt) / 1000;
   await allTold(ledger, produced, replies.received);
   const gpuEvidence = await gpuRun?.evidence();

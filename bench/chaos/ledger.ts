@@ -66,6 +66,8 @@ export interface Ledger {
   ended(id: string): Promise<void>;
   /** Jobs that have ended. */
   endedCount(): number;
+  /** Jobs that have not, those included of which their caller never heard. */
+  openCount(): number;
   /** Epoch milliseconds of the last thing seen of any job. */
   lastSeenAt(): number;
 }
@@ -200,6 +202,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       return new Promise((resolve) => waiting.set(id, resolve));
     },
     endedCount: () => endedCount,
+    openCount: () => entries.size - endedCount,
     lastSeenAt: () => lastSeenAt,
   };
 }

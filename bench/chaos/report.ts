@@ -42,9 +42,9 @@ export interface Findings {
   readonly completed: number;
   /** Ended otherwise, by status and error code. */
   readonly failed: Readonly<Record<string, number>>;
-  /** Accepted, and neither ended nor there at all. */
+  /** Accepted or seen to be made, and not there at all. */
   readonly lost: number;
-  /** Accepted, and still not ended when nothing happened any more. */
+  /** Accepted or seen to be made, and still not ended when nothing happened any more. */
   readonly pending: number;
   /** More than one terminal write, another state after the end, or two different answers. */
   readonly committedTwice: number;
@@ -91,6 +91,8 @@ export function judge(evidence: Evidence): Findings {
   const ids = [...produced.accepted.keys()];
   const statusOf = (id: string) => table.statuses.get(id);
   const isOpen = (id: string) => ['queued', 'in_progress'].includes(statusOf(id) ?? '');
+  // Also those that were made for a caller who never heard of them.
+  const made = [...new Set([...ids, ...ledger.entries.keys()])];
   const otherwise = ids.filter((id) => of(id)?.end !== undefined && of(id)?.end?.status !== 'completed');
   const sum = (field: 'releases' | 'killed' | 'frozen' | 'abandoned' | 'committedByOthers') =>
     entries.reduce((total, entry) => total + entry[field], 0);
@@ -105,8 +107,8 @@ export function judge(evidence: Evidence): Findings {
     accepted: { begun: produced.begun, total: ids.length, http: produced.http, queue: produced.queue },
     completed,
     failed: counted(otherwise.map((id) => `${of(id)?.end?.status} ${of(id)?.end?.errorCode ?? ''}`.trim())),
-    lost: ids.filter((id) => statusOf(id) === undefined).length,
-    pending: ids.filter(isOpen).length,
+    lost: made.filter((id) => statusOf(id) === undefined).length,
+    pending: made.filter(isOpen).length,
     committedTwice:
       entries.filter(({ ends, changedAfterEnd }) => ends > 1 || changedAfterEnd > 0).length +
       [...replies.answers.values()].filter(({ size }) => size > 1).length,

@@ -98,7 +98,7 @@ function triesOf(ranked: readonly Candidate[], tries: number, isLate: boolean, r
   const [best, ...others] = ranked;
   if (best === undefined) return [];
   const behind = best.score + best.uncachedTokens;
-  const unchanged = (candidate: Candidate) => ({ candidate, cap: Math.min(candidate.cap, candidate.held + 1) });
+  const unchanged = (candidate: Candidate) => ({ candidate, cap: candidate.held + 1 });
   const asGood = shuffled(
     others.filter(({ score }) => score <= behind),
     random,

@@ -8,6 +8,7 @@ import { createKmsClient } from '../../shared/runtime/clients/kms.ts';
 import { createS3Client } from '../../shared/runtime/clients/s3.ts';
 import { createMetrics } from '../../shared/runtime/metrics.ts';
 import { aRequest } from '../shared/inference/requests.ts';
+import { aJob } from '../shared/jobs/jobs.ts';
 import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
 
 /** During a roll-out the next version writes what this one reads, and the other way round. */
@@ -53,27 +54,8 @@ async function jobOfNextVersion(changes: Partial<Job> = {}): Promise<string> {
     fromTheNext: true,
   };
   const input = await stores.bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, asked);
-  const job: Job = {
-    tenant,
-    id,
-    endpoint: '/v1/responses',
-    model: 'default',
-    status: 'queued',
-    epoch: 0,
-    attempts: 0,
-    releases: 0,
-    tier: 'default',
-    deadline: now + DAY_MS,
-    cancelRequested: false,
-    background: true,
-    streamed: true,
-    stored: true,
-    createdAt: now,
-    input,
-    dueAt: now + 60_000,
-    expiresAt,
-    ...changes,
-  };
+  const times = { createdAt: now, dueAt: now + 60_000, deadline: now + DAY_MS, expiresAt };
+  const job = aJob({ tenant, id, streamed: true, input, ...times, ...changes });
   const item = { ...jobItem(job), fromTheNext: { M: { batch: { S: 'batch_1' } } } };
   await surroundings.services.dynamodb.send(new PutItemCommand({ TableName: surroundings.jobsTable, Item: item }));
   return id;

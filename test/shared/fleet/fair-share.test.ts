@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../../../local/faults/random.ts';
 import { createSlots } from '../../../shared/fleet/leasing.ts';
 import { createMemoryFleet } from '../../../shared/fleet/memory-fleet.ts';
 import { SLOT_SETTINGS } from '../../../shared/fleet/settings.ts';
@@ -14,12 +15,7 @@ describe('tenants that compete', () => {
     const { leases: _, ...worker } = aWorker({ slots: slotCount });
     await store.register(worker);
     let made = 0;
-    // Any source that repeats itself will do.
-    let state = 7;
-    const random = () => {
-      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-      return state / 2 ** 32;
-    };
+    const random = seededRandom(7);
     const newId = () => {
       made += 1;
       return `l${made}`;

@@ -3,6 +3,7 @@ import { startTables } from '../../../local/tables.ts';
 import type { LeaseAsk } from '../../../shared/fleet/ports.ts';
 import type { PromptPrefixes } from '../../../shared/fleet/prompt.ts';
 import type { Lease, Waiter, Worker } from '../../../shared/fleet/worker.ts';
+import { keyedTable } from '../../tables.ts';
 import { exists } from '../jobs/services.ts';
 
 /** When the tests' clocks begin: epoch milliseconds. */
@@ -82,20 +83,7 @@ export async function startFleetTables(): Promise<FleetTables> {
     async newTable() {
       made += 1;
       const TableName = `fleet-${made}`;
-      await client.send(
-        new CreateTableCommand({
-          TableName,
-          BillingMode: 'PAY_PER_REQUEST',
-          AttributeDefinitions: [
-            { AttributeName: 'pk', AttributeType: 'S' },
-            { AttributeName: 'sk', AttributeType: 'S' },
-          ],
-          KeySchema: [
-            { AttributeName: 'pk', KeyType: 'HASH' },
-            { AttributeName: 'sk', KeyType: 'RANGE' },
-          ],
-        }),
-      );
+      await client.send(new CreateTableCommand(keyedTable(TableName)));
       await exists(client, TableName);
       return TableName;
     },

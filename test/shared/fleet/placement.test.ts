@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../../../local/faults/random.ts';
 import { newlyHeld } from '../../../shared/fleet/directory.ts';
 import { capOf, type Holders, type PlacementRequest, rank } from '../../../shared/fleet/placement.ts';
 import { PLACEMENT } from '../../../shared/fleet/settings.ts';
@@ -126,12 +127,6 @@ const anyRequest = fc.record({
 });
 
 describe('whatever the fleet and the request', () => {
-  const seeded = (seed: number) => () => {
-    // Linear congruence: any source that repeats itself will do.
-    const next = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
-    return next / 2 ** 32;
-  };
-
   test('only workers may take it that are ready, know the model, and have room for its tier', () => {
     fc.assert(
       fc.property(anyFleet, anyHolders, anyRequest, fc.nat(), (workers, holders, { bytes, ...asked }, seed) => {
@@ -139,8 +134,8 @@ describe('whatever the fleet and the request', () => {
         const request = aRequest({ ...asked, prompt });
         const view = { workers };
         const known = new Map(Object.entries(holders));
-        const found = rank(view, known, request, PLACEMENT, START, seeded(seed));
-        expect(rank(view, known, request, PLACEMENT, START, seeded(seed))).toEqual(found);
+        const found = rank(view, known, request, PLACEMENT, START, seededRandom(seed));
+        expect(rank(view, known, request, PLACEMENT, START, seededRandom(seed))).toEqual(found);
         for (const { worker, cap, expired, cachedTokens, uncachedTokens } of found) {
           const live = Object.values(worker.leases).filter(({ expiresAt }) => expiresAt > START);
           expect(worker.state).toBe('ready');

@@ -16,6 +16,7 @@ import { type ErrorCode, LambentError } from '../../../shared/runtime/errors.ts'
 import { anAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
+import { receivingPorts } from './receiving.ts';
 import { aVault } from './services.ts';
 
 const hosted = { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1/v1' };
@@ -60,8 +61,8 @@ async function aHouse() {
   const delays: number[] = [];
   const behaviours: Behaviour[] = [];
   const requests: GenerationRequest[] = [];
-  let ids = 0;
   const ports = {
+    ...receivingPorts(clock),
     jobs,
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
@@ -77,19 +78,9 @@ async function aHouse() {
         return { events: (behaviours.shift() ?? answers)(options) };
       },
     },
-    listeners: {},
-    fingerprint: () => 'fp',
-    ids: () => `worker${ids++}`,
     random: () => 0.5,
     onError: () => {},
-    now: () => clock.now,
-    sleep: (_ms: number, signal: AbortSignal) =>
-      new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),
-    senders: { find: async () => ({ keyId: 'orders', tenants: ['acme'], scopes: ['inference' as const] }) },
     registry,
-    inbox: { name: 'ours', get: async () => undefined, remove: async () => {} },
-    replyQueues: {},
-    lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
   };
   const recordOf = (body: string) => ({
     messageId: 'm1',

@@ -17,6 +17,7 @@ import { createYielding } from '../../../shared/jobs/yielding.ts';
 import { anAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
+import { receivingPorts } from './receiving.ts';
 import { aVault } from './services.ts';
 
 const target = { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1/v1' };
@@ -33,8 +34,8 @@ function anEnvironment() {
   const jobs = createMemoryStore(() => clock.now);
   const bodies = createBodies(aVault(), blobs);
   const sent: { pointer: Pointer; delaySeconds: number }[] = [];
-  let ids = 0;
   const ports = {
+    ...receivingPorts(clock),
     jobs,
     bodies,
     events: createEventLog(aVault(), blobs),
@@ -42,20 +43,10 @@ function anEnvironment() {
       send: async (pointer: Pointer, delaySeconds: number) => void sent.push({ pointer, delaySeconds }),
     },
     router: { generate: async () => ({ events: events() }) },
-    listeners: {},
-    fingerprint: () => 'fp',
-    ids: () => `worker${ids++}`,
     random: () => 1,
     yielding: createYielding(() => clock.now),
     onError: (_what: string, thrown: unknown) => expect.unreachable(String(thrown)),
-    now: () => clock.now,
-    sleep: (_ms: number, signal: AbortSignal) =>
-      new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),
-    senders: { find: async () => ({ keyId: 'orders', tenants: ['acme'], scopes: ['inference' as const] }) },
     registry,
-    inbox: { name: 'ours', get: async () => undefined, remove: async () => {} },
-    replyQueues: {},
-    lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
   };
   const tierOf = (id: string) => (id.startsWith('resp_flex') ? 'flex' : 'default');
 

@@ -8,7 +8,7 @@ import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { claim, commit } from '../../../shared/jobs/transitions.ts';
 import { follow } from '../../../shared/openai/responses-follow.ts';
-import { anInput } from '../jobs/jobs.ts';
+import { aJob, anInput } from '../jobs/jobs.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
 
 let stores: Stores;
@@ -22,7 +22,7 @@ const clock = { now: Date.now() };
 let count = 0;
 
 /** A streamed background job whose log a test writes, as two workers would one after the other. */
-async function aJob() {
+async function aStreamedJob() {
   count += 1;
   const id = `resp_${count}`;
   const bucket = { put: async () => false, get: async () => undefined, list: async () => [], remove: async () => {} };
@@ -34,25 +34,8 @@ async function aJob() {
   };
   const expiresAt = Math.floor(clock.now / 1000) + 1_000;
   const input = await state.bodies.write({ tenant: TENANT, id, kind: 'input', epoch: 0, expiresAt }, anInput());
-  const job: Job = {
-    tenant: TENANT,
-    id,
-    endpoint: '/v1/responses',
-    model: 'default',
-    status: 'queued',
-    epoch: 0,
-    attempts: 0,
-    releases: 0,
-    tier: 'default',
-    deadline: clock.now + 600_000,
-    cancelRequested: false,
-    background: true,
-    streamed: true,
-    stored: true,
-    createdAt: clock.now,
-    input,
-    expiresAt,
-  };
+  const times = { createdAt: clock.now, deadline: clock.now + 600_000, expiresAt };
+  const job = aJob({ tenant: TENANT, id, streamed: true, input, ...times });
   await state.jobs.create(job);
   const append = (epoch: number, firstSequence: number, ...types: string[]) =>
     state.events.append({
@@ -100,7 +83,7 @@ async function aJob() {
 
 describe('following a background response', () => {
   test('goes over from one worker to the next, with numbers that rise', async () => {
-    const { append, take, complete, read } = await aJob();
+    const { append, take, complete, read } = await aStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     await take();
     await append(1, 2, 'response.in_progress', 'response.output_text.delta');
@@ -130,7 +113,7 @@ describe('following a background response', () => {
   }, 30_000);
 
   test('says that its time is over, and can be gone on with', async () => {
-    const { append, take, complete, read } = await aJob();
+    const { append, take, complete, read } = await aStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const events = await read(-1, Date.now() + 2_500);
     expect(events.at(-1)).toMatchObject({ type: 'error', code: 'deadline_exceeded', sequence_number: 1 });
@@ -139,7 +122,7 @@ describe('following a background response', () => {
   }, 30_000);
 
   test('gives the last event one number, also where the process that ran it died before the end', async () => {
-    const { id, state, append, take, read, sweep } = await aJob();
+    const { id, state, append, take, read, sweep } = await aStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     await take();
     await append(1, 2, 'response.in_progress', 'response.output_text.delta');
@@ -158,7 +141,7 @@ describe('following a background response', () => {
   }, 30_000);
 
   test('gives the last event the same number whoever waits for it and whoever comes later', async () => {
-    const { state, id, append, read } = await aJob();
+    const { state, id, append, read } = await aStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const reading = read(-1);
     await cancelJob({ jobs: state.jobs, now: () => clock.now }, TENANT, id);
@@ -169,7 +152,7 @@ describe('following a background response', () => {
   }, 30_000);
 
   test('waits after a number that has not come yet for what comes, and makes nothing up', async () => {
-    const { append, take, complete, read } = await aJob();
+    const { append, take, complete, read } = await aStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const held = await take();
     const [near, far] = [read(3), read(99_999)];
@@ -180,7 +163,7 @@ describe('following a background response', () => {
   }, 30_000);
 
   test('ends in an error when the response is deleted', async () => {
-    const { state, append, read } = await aJob();
+    const { state, append, read } = await aStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const reading = read(-1);
     await new Promise((resolve) => setTimeout(resolve, 400));

@@ -3,6 +3,7 @@ import { startTables } from '../../../local/tables.ts';
 import { createVault } from '../../../shared/vault/create-vault.ts';
 import { createKeyGenerator, createKeyUnwrapper } from '../../../shared/vault/kms-keys.ts';
 import type { Vault } from '../../../shared/vault/vault.ts';
+import { keyedTable } from '../../tables.ts';
 import { startServices } from '../vault/environments.ts';
 
 /** A table with the two keys that all of the service's tables have, and a vault, over the wire. */
@@ -19,17 +20,7 @@ export async function startStores(): Promise<Stores> {
   const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
   const client = new DynamoDBClient({ region: 'eu-west-1', endpoint: tables.url, credentials });
   const tableName = 'things';
-  await client.send(
-    new CreateTableCommand({
-      TableName: tableName,
-      BillingMode: 'PAY_PER_REQUEST',
-      AttributeDefinitions: ['pk', 'sk'].map((AttributeName) => ({ AttributeName, AttributeType: 'S' })),
-      KeySchema: [
-        { AttributeName: 'pk', KeyType: 'HASH' },
-        { AttributeName: 'sk', KeyType: 'RANGE' },
-      ],
-    }),
-  );
+  await client.send(new CreateTableCommand(keyedTable(tableName)));
   const { kms, keyId } = services;
   const vault = createVault({
     table: await services.newTable(),

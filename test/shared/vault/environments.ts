@@ -11,6 +11,7 @@ import { startTables } from '../../../local/tables.ts';
 import { createVault, type TenantVault, type VaultOptions } from '../../../shared/vault/create-vault.ts';
 import { createTenantKeyTable, type TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { createKeyGenerator, createKeyUnwrapper, type KmsCall } from '../../../shared/vault/kms-keys.ts';
+import { keyedTable } from '../../tables.ts';
 
 /** What the services do instead of answering, for one request; undefined lets it through. */
 export type Disturbance = (operation: string) => { status: number; type: string } | 'cut' | undefined;
@@ -57,20 +58,7 @@ export async function startServices(): Promise<Services> {
     kmsOperations,
     async newTable() {
       const TableName = `keys-${created++}`;
-      await dynamodb.send(
-        new CreateTableCommand({
-          TableName,
-          BillingMode: 'PAY_PER_REQUEST',
-          AttributeDefinitions: [
-            { AttributeName: 'pk', AttributeType: 'S' },
-            { AttributeName: 'sk', AttributeType: 'S' },
-          ],
-          KeySchema: [
-            { AttributeName: 'pk', KeyType: 'HASH' },
-            { AttributeName: 'sk', KeyType: 'RANGE' },
-          ],
-        }),
-      );
+      await dynamodb.send(new CreateTableCommand(keyedTable(TableName)));
       return { ...createTenantKeyTable(dynamodb, TableName), name: TableName };
     },
     async [Symbol.asyncDispose]() {

@@ -49,7 +49,7 @@ const BENCHMARKS: Readonly<{ [name: string]: (effort: Effort) => Promise<Report>
   session: ({ quick, runs }) => benchSession({ rounds: runs ?? (quick ? 1 : 5), calls: quick ? 10 : 50 }),
   cost: ({ quick }) => benchCost({ jobs: quick ? 50 : 500 }),
   deciding: ({ quick, runs }) => benchDeciding({ rounds: runs ?? (quick ? 1 : 5), decisions: quick ? 20 : 100 }),
-  interference: ({ quick, runs }) => benchInterference({ rounds: runs ?? (quick ? 1 : 2), seconds: quick ? 20 : 45 }),
+  interference: ({ quick, runs }) => benchInterference({ rounds: runs ?? (quick ? 1 : 2), seconds: quick ? 20 : 60 }),
   placement: ({ quick, runs }) => benchPlacement({ traces: [], quick, seeds: runs }),
 };
 

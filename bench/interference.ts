@@ -5,7 +5,7 @@ import { WORKER_DEFAULTS } from '../local/engine/workers.ts';
 import { LOCAL_API_KEY } from '../local/seed.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { type Chatted, runChats } from './sides/chats.ts';
-import { type Engines, type GpuCloud, RESERVING, startGpuCloud, UNRESERVING } from './sides/gpu-cloud.ts';
+import { type Engines, type GpuCloud, RESERVING, type ServedModel, startGpuCloud } from './sides/gpu-cloud.ts';
 import { sendJobs, sqsClient } from './sides/producers.ts';
 import { interleave, median, quantile } from './statistics.ts';
 
@@ -18,7 +18,7 @@ export interface InterferenceOptions {
 
 interface Case {
   readonly label: string;
-  readonly model: string;
+  readonly model: ServedModel;
   readonly chats: boolean;
   readonly batch: boolean;
 }
@@ -45,15 +45,16 @@ const ALONE = 'chat alone';
 const BATCH_ALONE = 'batch alone';
 const CASES: readonly Case[] = [
   { label: ALONE, model: RESERVING, chats: true, batch: false },
+  { label: 'chat and batch, half reserved', model: 'gpu-half-reserved', chats: true, batch: true },
   { label: 'chat and batch, a quarter reserved', model: RESERVING, chats: true, batch: true },
-  { label: 'chat and batch, nothing reserved', model: UNRESERVING, chats: true, batch: true },
+  { label: 'chat and batch, nothing reserved', model: 'gpu-unreserved', chats: true, batch: true },
   { label: BATCH_ALONE, model: RESERVING, chats: false, batch: true },
 ];
 
 /** A fifth of a large GPU's pace, so that it is the engine that chat waits for, and not the laptop's processors. */
 const SPEED = 0.2;
-/** About half of what the slots allow. */
-const CHAT = { perSecond: 2, promptTokens: 512 };
+/** About a third of what the slots allow. */
+const CHAT = { perSecond: 1.2, promptTokens: 512 };
 const DOCUMENT_TOKENS = 2_048;
 const BYTES_PER_TOKEN = 4;
 const PROSE = 'What is said first stands first, so that two talks that begin alike have prompts that begin alike. ';
@@ -188,8 +189,8 @@ function toReport(results: readonly Result[], { rounds, seconds }: InterferenceO
     title: 'Interference: chat on GPU workers, with and without batch work beside it',
     method: [
       `**The engines are stand-ins, and their time is scaled:** two workers of ${slots} slots that schedule as vLLM does (continuous batching, prefill in chunks, priorities) and take the time of Llama 3 8B on an H100, here at ${formatNumber(SPEED)} of its pace, by a model (\`local/engine/step-model.ts\`); nothing is computed. A prompt of ${CHAT.promptTokens} tokens alone takes such an engine ${formatNumber(engineMs(CHAT.promptTokens))} ms, one of ${formatNumber(DOCUMENT_TOKENS)} tokens ${formatNumber(engineMs(DOCUMENT_TOKENS))} ms. Everything else is real and unscaled: the whole local cloud, chat streamed over HTTP, jobs through the generation queue, the GPU queue and \`functions/dispatch\`.`,
-      `Chat is ${CHAT.perSecond} requests a second in the mean, which come by chance, whether or not earlier ones have been answered, from a process of its own; the first token counts from when its request was due. Batch work is documents of ${formatNumber(DOCUMENT_TOKENS)} tokens as a program’s messages, ${BACKLOG} of them waiting or under way at any time; its tokens are the engines’ own count less those that chat received. All answers have about 120 tokens; no two prompts begin alike. The first ${WARM_UP_SECONDS} s of each measurement don’t count.`,
-      'Where a quarter is reserved, batch work gets a slot of a worker only while fewer than six of its eight are leased, by anyone; where nothing is, any slot that is free. Inside an engine chat’s prompts go before those of batch work that wait there, and nothing is interrupted.',
+      `Chat is ${CHAT.perSecond} requests a second in the mean, about a third of what the slots allow, which come by chance, whether or not earlier ones have been answered, from a process of its own; the first token counts from when its request was due. Batch work is documents of ${formatNumber(DOCUMENT_TOKENS)} tokens as a program’s messages, ${BACKLOG} of them waiting or under way at any time; its tokens are the engines’ own count less those that chat received. All answers have about 120 tokens; no two prompts begin alike. The first ${WARM_UP_SECONDS} s of each measurement don’t count.`,
+      'Where a quarter is reserved, as it is when nothing is said, batch work gets a slot of a worker only while fewer than six of its eight are leased, by anyone; where half is, fewer than four; where nothing is, any slot that is free. Inside an engine chat’s prompts go before those of batch work that wait there, and nothing is interrupted.',
     ],
     tables: [
       {

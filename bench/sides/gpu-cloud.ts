@@ -27,8 +27,9 @@ export interface Engines {
 
 /** The model that `npm start` serves, whose fleet keeps the reserve that it has when nothing is said. */
 export const RESERVING = 'gpu';
-/** The same workers as a fleet without a reserve. */
-export const UNRESERVING = 'gpu-unreserved';
+/** The same workers as fleets of other reserves: shares of slots, by the name of a model and of its fleet. */
+const OTHER_RESERVES = { 'gpu-half-reserved': 0.5, 'gpu-unreserved': 0 } as const;
+export type ServedModel = typeof RESERVING | keyof typeof OTHER_RESERVES;
 
 /** Starts it with two workers at a share of a large GPU's pace. */
 export async function startGpuCloud(speed: number): Promise<GpuCloud> {
@@ -69,14 +70,19 @@ export async function startGpuCloud(speed: number): Promise<GpuCloud> {
   };
 }
 
-/** What `npm start` writes, and the same workers once more. A request goes by one of the two; never both at a time. */
+/** What `npm start` writes, and the same workers again. A request goes by one of the models; never two at a time. */
 function registryOf(workers: readonly LocalWorker[]): object {
   const { models, fleets } = gpuModel(workers);
   const { model, contextTokens } = WORKER_DEFAULTS;
-  const unreserved = { targets: [{ provider: 'gpu', model, fleet: 'unreserved' }], contextTokens };
+  const others = Object.entries(OTHER_RESERVES);
   return {
-    models: { ...models, [UNRESERVING]: unreserved },
-    fleets: { ...fleets, unreserved: { workers, reserve: 0 } },
+    models: {
+      ...models,
+      ...Object.fromEntries(
+        others.map(([name]) => [name, { targets: [{ provider: 'gpu', model, fleet: name }], contextTokens }]),
+      ),
+    },
+    fleets: { ...fleets, ...Object.fromEntries(others.map(([name, reserve]) => [name, { workers, reserve }])) },
   };
 }
 

@@ -8,7 +8,7 @@ import { createGpuObserver } from '../shared/inference/providers/gpu/observe.ts'
 import { capabilitiesOf, createModelFor, preloadProviders } from '../shared/inference/providers/providers.ts';
 import { parseRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
-import { queueSettings, retentionSettings, storeSettings } from '../shared/jobs/settings.ts';
+import { lifetimeSettings, queueSettings, storeSettings } from '../shared/jobs/settings.ts';
 import { chatCompletionsRoute, listModelsRoute, responsesRoute, retrieveModelRoute } from '../shared/openai/routes.ts';
 import { makesJob, mayBeKept, mayEnd } from '../shared/openai/sse.ts';
 import { readConfig } from '../shared/runtime/config.ts';
@@ -26,7 +26,7 @@ const config = readConfig({
   /** Origin that browsers may call from. */
   CORS_ORIGIN: v.optional(v.string()),
   ...storeSettings,
-  ...retentionSettings,
+  ...lifetimeSettings,
   SESSIONS_TABLE: v.string(),
   ...queueSettings,
   FLEET_TABLE: v.string(),

@@ -36,7 +36,7 @@ const config = readConfig({
 const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
 const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
 const dynamodb = createDynamoDBClient();
-const { vault, bodies, jobs } = createJobStores(
+const { vault, bucket, bodies, jobs } = createJobStores(
   { dynamodb, kms: createKmsClient(), s3: createS3Client() },
   config,
   metrics,
@@ -45,7 +45,7 @@ const { vault, bodies, jobs } = createJobStores(
   },
 );
 const conversations = createConversations({
-  table: createConversationTable(dynamodb, config.SESSIONS_TABLE),
+  table: createConversationTable(dynamodb, config.SESSIONS_TABLE, bucket),
   vault,
   retentionDays: config.RETENTION_DAYS,
 });

@@ -3,12 +3,14 @@ import { principalFor } from '../access/senders.ts';
 import type { Registry } from '../inference/registry.ts';
 import { parseChatRequest } from '../openai/chat-request.ts';
 import { parseResponsesRequest } from '../openai/responses-request.ts';
+import { isObject } from '../openai/schema.ts';
 import { parseBody } from '../runtime/body.ts';
 import { LambentError } from '../runtime/errors.ts';
 import { type QueueCall, Refused } from '../runtime/queue.ts';
 import type { QueueRecord } from '../runtime/queue-event.ts';
 import type { Job, Lane } from './job.ts';
 import { laneOf } from './lanes.ts';
+import { type Lifetime, timesOfQueued } from './lifetime.ts';
 import { type GenerateMessage, inboxKey, type JobPointer, parseMessage, responseIdOf, tierOf } from './message.ts';
 import { type Admitted, announce, type Submitted, submit } from './submit.ts';
 import { type Outcome, runJob, type WorkerPorts } from './worker.ts';
@@ -19,7 +21,6 @@ export interface ReceiverPorts extends WorkerPorts {
   readonly inbox: Inbox;
   /** Aliases that `replyTo` may name. */
   readonly replyQueues: Readonly<Record<string, string>>;
-  /** Epoch milliseconds after which a job that is made at `now` expires, and is forgotten. */
   readonly lifetime: Lifetime;
 }
 
@@ -29,13 +30,6 @@ export interface Inbox {
   /** Undefined when there is no object of this key, or it is too large. */
   readonly get: (key: string) => Promise<Uint8Array | undefined>;
   readonly remove: (key: string) => Promise<void>;
-}
-
-export interface Lifetime {
-  /** Milliseconds in which a job has to be answered. */
-  readonly deadlineMs: number;
-  /** Milliseconds for which it is kept. */
-  readonly retentionMs: number;
 }
 
 /** Seconds after which a job is announced again whose table could not be reached. */
@@ -219,8 +213,7 @@ function admit(
     id: responseIdOf(tenant, idempotencyKey),
     endpoint,
     tier: asked.generation.serviceTier === 'flex' ? 'flex' : 'default',
-    deadline: now() + lifetime.deadlineMs,
-    expiresAt: Math.ceil((now() + lifetime.deadlineMs + lifetime.retentionMs) / 1000),
+    ...timesOfQueued(lifetime, now()),
     background: true,
     streamed: asked.streamed,
     stored: asked.stored,
@@ -238,8 +231,10 @@ function admit(
 function understood(endpoint: Job['endpoint'], body: unknown, context: { registry: Registry; tenant: string }) {
   if (endpoint === '/v1/chat/completions') {
     const { generation } = parseChatRequest(body, context);
-    // A completion has no stream that could be resumed, and nothing but its job to be found by.
-    return { body, generation, streamed: false, stored: true, continuations: false };
+    // Nothing but its job is there to find a completion by: it is kept unless the body says otherwise.
+    const stored = !(isObject(body) && body['store'] === false);
+    // It has no stream that could be resumed.
+    return { body, generation, streamed: false, stored, continuations: false };
   }
   const { generation, streamed, includeContinuations, body: asked } = parseResponsesRequest(body, context);
   for (const param of ['conversation', 'previous_response_id'] as const) {

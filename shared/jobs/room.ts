@@ -9,6 +9,7 @@ import { createConversationListener } from './conversation-listener.ts';
 import { createDynamoDBBlobs } from './dynamodb-blobs.ts';
 import { createDynamoDBStore } from './dynamodb-store.ts';
 import { createEventLog } from './event-log.ts';
+import { createLifetime } from './lifetime.ts';
 import { createReply } from './reply.ts';
 import { createBucket } from './s3-bucket.ts';
 import type { JobSettings, StoreSettings } from './settings.ts';
@@ -21,7 +22,6 @@ type Clients = {
   readonly sqs: Parameters<typeof createSqsQueue>[0];
 };
 
-const DAY_MS = 86_400_000;
 /** What a message may point to: about as much as a Lambda request may bring. */
 const MAX_INBOX_BYTES = 6_000_000;
 
@@ -60,7 +60,7 @@ export function createJobStores(
 export function createJobRoom(clients: Clients, settings: JobSettings, metrics: Metrics, options: StoreOptions) {
   const { bucket, ...stores } = createJobStores(clients, settings, metrics, options);
   const conversations = createConversations({
-    table: createConversationTable(clients.dynamodb, settings.SESSIONS_TABLE),
+    table: createConversationTable(clients.dynamodb, settings.SESSIONS_TABLE, bucket),
     vault: stores.vault,
     retentionDays: settings.RETENTION_DAYS,
   });
@@ -76,10 +76,7 @@ export function createJobRoom(clients: Clients, settings: JobSettings, metrics: 
       get: (key: string) => bucket.get(key, MAX_INBOX_BYTES),
       remove: (key: string) => bucket.remove([key]),
     },
-    lifetime: {
-      deadlineMs: settings.JOB_DEADLINE_HOURS * 3_600_000,
-      retentionMs: settings.RETENTION_DAYS * DAY_MS,
-    },
+    lifetime: createLifetime(settings),
     now: Date.now,
   };
 }

@@ -20,6 +20,14 @@ export const queueSettings = {
   GPU_QUEUE_URL: v.string(),
 };
 
+/** Settings of every function that makes jobs. */
+export const lifetimeSettings = {
+  ...retentionSettings,
+  /** Hours in which queued work has to be answered. */
+  JOB_DEADLINE_HOURS: v.optional(v.pipe(v.string(), v.toNumber(), v.minValue(0.01)), '24'),
+};
+export type LifetimeSettings = v.InferOutput<v.ObjectSchema<typeof lifetimeSettings, undefined>>;
+
 /** Settings of every function that works on jobs. */
 export const jobSettings = {
   ...storeSettings,
@@ -27,8 +35,6 @@ export const jobSettings = {
   ...queueSettings,
   /** JSON: queue URLs by the alias that a message's `replyTo` names. */
   REPLY_QUEUES: v.optional(v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.string())), '{}'),
-  ...retentionSettings,
-  /** Hours in which queued work has to be answered. */
-  JOB_DEADLINE_HOURS: v.optional(v.pipe(v.string(), v.toNumber(), v.minValue(0.01)), '24'),
+  ...lifetimeSettings,
 };
 export type JobSettings = v.InferOutput<v.ObjectSchema<typeof jobSettings, undefined>>;

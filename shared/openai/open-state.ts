@@ -1,7 +1,8 @@
 import { createClaims } from '../idempotency/claims.ts';
 import type { Idempotency } from '../idempotency/idempotent.ts';
+import { createLifetime } from '../jobs/lifetime.ts';
 import { createJobStores } from '../jobs/room.ts';
-import type { StoreSettings } from '../jobs/settings.ts';
+import type { LifetimeSettings, StoreSettings } from '../jobs/settings.ts';
 import { createSqsQueue, type QueueSettings } from '../jobs/sqs-queue.ts';
 import { createDynamoDBClient } from '../runtime/clients/dynamodb.ts';
 import { createKmsClient } from '../runtime/clients/kms.ts';
@@ -13,9 +14,8 @@ import { createConversationTable } from '../sessions/conversation-table.ts';
 import { createConversations } from '../sessions/conversations.ts';
 import type { ApiState } from './state.ts';
 
-export interface StateSettings extends StoreSettings, QueueSettings {
+export interface StateSettings extends StoreSettings, QueueSettings, LifetimeSettings {
   readonly SESSIONS_TABLE: string;
-  readonly RETENTION_DAYS: number;
 }
 
 /**
@@ -28,8 +28,7 @@ export function openState(
 ): { readonly state: ApiState; readonly idempotency: Idempotency } {
   const dynamodb = createDynamoDBClient();
   const clients = { dynamodb, kms: createKmsClient(), s3: createS3Client() };
-  const { vault, jobs, bodies, events } = createJobStores(clients, settings, metrics, { mayCreateKeys: true });
-  const retentionDays = settings.RETENTION_DAYS;
+  const { vault, bucket, jobs, bodies, events } = createJobStores(clients, settings, metrics, { mayCreateKeys: true });
   return {
     state: {
       jobs,
@@ -37,11 +36,11 @@ export function openState(
       events,
       queue: createSqsQueue(createSQSClient(), settings),
       conversations: createConversations({
-        table: createConversationTable(dynamodb, settings.SESSIONS_TABLE),
+        table: createConversationTable(dynamodb, settings.SESSIONS_TABLE, bucket),
         vault,
-        retentionDays,
+        retentionDays: settings.RETENTION_DAYS,
       }),
-      retentionDays,
+      lifetime: createLifetime(settings),
       logger,
     },
     idempotency: { claims: createClaims(dynamodb, settings.JOBS_TABLE), bodies, jobs, vault, logger },

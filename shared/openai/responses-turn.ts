@@ -2,6 +2,7 @@ import { fingerprintOf } from '../idempotency/fingerprint.ts';
 import { readOutput } from '../jobs/fan-in.ts';
 import type { Job } from '../jobs/job.ts';
 import { laneOf } from '../jobs/lanes.ts';
+import { expiryOf, timesOfQueued } from '../jobs/lifetime.ts';
 import type { JobInput } from '../jobs/ports.ts';
 import { announce, submit } from '../jobs/submit.ts';
 import { FAN_IN_MS, told } from '../jobs/transitions.ts';
@@ -16,12 +17,10 @@ import { follow } from './responses-follow.ts';
 import { type AskedResponse, includesContinuations } from './responses-request.ts';
 import { responsesFrames } from './responses-stream.ts';
 import type { GenerationApi } from './routes.ts';
-import { type ApiState, expiryOf } from './state.ts';
+import type { ApiState } from './state.ts';
 import { itemIdsOf } from './stored-items.ts';
 import { chainOf, type KeptItem, keptItemOf, turnItems } from './stored-responses.ts';
 
-/** Time that a background response has to be answered in, waiting included: a day, as OpenAI's batches. */
-const BACKGROUND_MS = 24 * 3_600_000;
 /** The attempt that answers in the foreground: the only one. */
 const EPOCH = 1;
 
@@ -94,11 +93,10 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
       id,
       endpoint: '/v1/responses',
       tier: service_tier === 'flex' ? 'flex' : 'default',
-      deadline: asking.createdAt + BACKGROUND_MS,
       background: true,
       streamed: asked.streamed,
       stored: true,
-      expiresAt: expiryOf(state, asking.createdAt),
+      ...timesOfQueued(state.lifetime, asking.createdAt),
       input: { body, generation, continuations: includesContinuations(body) },
       ...(lane === undefined ? {} : { lane }),
       ...(conversationId === undefined ? {} : { conversation: conversationId }),
@@ -189,7 +187,12 @@ async function keep(
     throw error;
   }
   const { guard, change } = told();
-  await state.jobs.update(tenant, id, guard, change);
+  try {
+    await state.jobs.update(tenant, id, guard, change);
+  } catch (thrown) {
+    // The sweep finds the turn added, and notes it.
+    state.logger.warn('turn not noted', describeError(thrown));
+  }
 }
 
 /** Keeps what there is of a stream that broke off: its caller knows its id, and may ask what became of it. */
@@ -214,7 +217,7 @@ async function store(
 ): Promise<void> {
   const { tenant } = request.principal;
   const { conversation, previous_response_id: previousResponse } = asked.body;
-  const expiresAt = expiryOf(state, api.now());
+  const expiresAt = expiryOf(state.lifetime, api.now());
   const name = { tenant, id, expiresAt };
   const [input, output] = await Promise.all([
     state.bodies.write({ ...name, kind: 'input', epoch: 0 }, inputOf(context)),

@@ -1,3 +1,4 @@
+import type { Lifetime } from '../jobs/lifetime.ts';
 import type { Bodies, EventLog, JobQueue, JobStore } from '../jobs/ports.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Conversations } from '../sessions/conversations.ts';
@@ -9,15 +10,7 @@ export interface ApiState {
   readonly events: EventLog;
   readonly queue: JobQueue;
   readonly conversations: Conversations;
-  /** Days that responses are kept. */
-  readonly retentionDays: number;
+  readonly lifetime: Lifetime;
   /** Told of what went wrong without harm to the caller. */
   readonly logger: Pick<Logger, 'annotate' | 'warn'>;
 }
-
-/** Epoch seconds after which what is written at `now` (epoch milliseconds) is gone. */
-export function expiryOf({ retentionDays }: Pick<ApiState, 'retentionDays'>, now: number): number {
-  return Math.floor(now / 1000) + retentionDays * DAY_SECONDS;
-}
-
-const DAY_SECONDS = 86_400;

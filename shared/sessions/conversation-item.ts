@@ -25,6 +25,11 @@ export function itemKey(position: number): string {
   return `item#${String(position).padStart(9, '0')}`;
 }
 
+/** The bucket's key of an item that is too large for the table: a place and who wrote there name it, as its seal does. */
+export function objectKey({ tenant, id }: ConversationKey, position: number, epoch: number): string {
+  return `${tenant}/conversation/${id}/${position}-${epoch}`;
+}
+
 /** A number as DynamoDB has it. */
 export function number(value: number): AttributeValue {
   return { N: String(value) };
@@ -55,7 +60,8 @@ const headSchema = v.object({
   lockEpoch: digits,
   metadata: v.exactOptional(bytes),
 });
-const rowSchema = v.object({ itemId: words, epoch: digits, turn: words, sealed: bytes });
+const rowSchema = v.object({ itemId: words, epoch: digits, turn: words, sealed: v.exactOptional(bytes) });
+const objectSchema = v.object({ place: v.object({ S: v.literal('s3') }), epoch: digits });
 const expirySchema = v.object({ expiresAt: digits });
 const sortKeySchema = v.object({ sk: v.pipe(words, v.regex(/^item#\d{9}$/)) });
 
@@ -69,7 +75,17 @@ export function readRow(item: Item, now: number): Row | undefined {
   if (hasExpired(item, now)) return undefined;
   const row = v.safeParse(rowSchema, item);
   if (!row.success) return undefined;
-  return { ...row.output, position: Number(v.parse(sortKeySchema, item).sk.slice('item#'.length)) };
+  return { ...row.output, position: positionOf(item) };
+}
+
+/** The bucket's key of an item's content; undefined when that lies in the table. */
+export function objectOf(key: ConversationKey, item: Item): string | undefined {
+  const row = v.safeParse(objectSchema, item);
+  return row.success ? objectKey(key, positionOf(item), row.output.epoch) : undefined;
+}
+
+function positionOf(item: Item): number {
+  return Number(v.parse(sortKeySchema, item).sk.slice('item#'.length));
 }
 
 /** DynamoDB removes what has expired within days; until then it is not there for anybody who reads. */

@@ -24,7 +24,8 @@ export interface Row {
   readonly epoch: number;
   /** Whose turn added it: a response's id, or a call's that added items by hand. */
   readonly turn: string;
-  readonly sealed: Uint8Array;
+  /** Absent when it is too large for a table, and lies in the bucket. */
+  readonly sealed?: Uint8Array;
 }
 
 /** What the lock answers: its holder's view of the conversation, or why there is none. */
@@ -40,17 +41,21 @@ export interface ConversationTable {
   describe(key: ConversationKey, metadata: Uint8Array | undefined, at: Moment): Promise<Head | undefined>;
   /** False when it wasn't there. */
   deleteHead(key: ConversationKey, now: number): Promise<boolean>;
-  /** Removes the items of a conversation whose head is gone: a query and a batch for every 25 of them. */
+  /** Removes the items of a conversation, shown or not: a query, a batch for every 25, a request for those in the bucket. */
   deleteRows(key: ConversationKey): Promise<void>;
-  /** Takes the lock, or takes an expired one over: one request, two when it is refused. */
+  /** Takes the lock, or takes an expired one over: one request, two when it is refused. Again is no harm. */
   lock(key: ConversationKey, owner: string, until: number, now: number): Promise<Lock>;
   /** Keeps the lock until `until`; false when it is another's by now. */
   renew(key: ConversationKey, owner: string, epoch: number, until: number): Promise<boolean>;
   release(key: ConversationKey, owner: string, epoch: number): Promise<void>;
   /** Shows the items up to `nextPosition` and gives the lock back; false when the lock is another's by now. */
   commit(key: ConversationKey, owner: string, epoch: number, nextPosition: number, expiresAt: number): Promise<boolean>;
-  /** Writes an item; false when a later lock's holder has been at its place. */
-  put(key: ConversationKey, row: Row, expiresAt: number): Promise<boolean>;
+  /** Whether the item at a position was written under the lock of `epoch` and is part of the conversation: two requests. */
+  isShown(key: ConversationKey, position: number, epoch: number, now: number): Promise<boolean>;
+  /** Writes an item, of 300 KB or more to the bucket first; false when a later lock's holder has been at its place. */
+  put(key: ConversationKey, row: Row & { readonly sealed: Uint8Array }, expiresAt: number): Promise<boolean>;
+  /** An item's sealed bytes, from the bucket where they lie there; undefined when they are gone. */
+  sealedOf(key: ConversationKey, row: Row): Promise<Uint8Array | undefined>;
   /** Items at positions from `from` up to but without `to`, in either direction; a query for every megabyte. */
   rows(key: ConversationKey, range: Range, now: number): AsyncIterable<Row>;
   /** The item with this id at a position below `to`: it is looked for from the newest on. */

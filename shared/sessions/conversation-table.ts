@@ -16,6 +16,8 @@ import {
   keyOf,
   MAX_POSITION,
   number,
+  objectKey,
+  objectOf,
   partition,
   readHead,
   readRow,
@@ -23,8 +25,19 @@ import {
 } from './conversation-item.ts';
 import type { ConversationKey, ConversationTable, Range } from './conversation-records.ts';
 
-/** The conversations' table in DynamoDB. Throws what DynamoDB throws. */
-export function createConversationTable(client: DynamoDBClient, TableName: string): ConversationTable {
+/** Where items go that are too large for the table. */
+export interface ItemBucket {
+  put(key: string, bytes: Uint8Array, onlyIfNew: boolean): Promise<boolean>;
+  get(key: string): Promise<Uint8Array | undefined>;
+  remove(keys: readonly string[]): Promise<void>;
+}
+
+/** The conversations' table in DynamoDB, and the bucket beside it. Throws what AWS throws. */
+export function createConversationTable(
+  client: DynamoDBClient,
+  TableName: string,
+  bucket: ItemBucket,
+): ConversationTable {
   /** An update that may be refused; undefined when it was. */
   async function update(
     key: ConversationKey,
@@ -138,9 +151,15 @@ export function createConversationTable(client: DynamoDBClient, TableName: strin
 
     async deleteRows(key) {
       const keys: Item[] = [];
-      for await (const { pk, sk } of pages(key, { from: 0, to: MAX_POSITION, newestFirst: false })) {
+      const objects: string[] = [];
+      for await (const item of pages(key, { from: 0, to: MAX_POSITION, newestFirst: false })) {
+        const { pk, sk } = item;
         if (pk !== undefined && sk !== undefined) keys.push({ pk, sk });
+        const object = objectOf(key, item);
+        if (object !== undefined) objects.push(object);
       }
+      // Before the items that name them: what breaks off here is found again.
+      await bucket.remove(objects);
       for (let index = 0; index < keys.length; index += BATCH) {
         let requests = keys.slice(index, index + BATCH).map((Key) => ({ DeleteRequest: { Key } }));
         while (requests.length > 0) {
@@ -160,7 +179,8 @@ export function createConversationTable(client: DynamoDBClient, TableName: strin
         key,
         HEAD,
         'SET lockOwner = :owner, lockExpiresAt = :until ADD lockEpoch :one',
-        `${ALIVE} AND (attribute_not_exists(lockOwner) OR lockExpiresAt <= :now)`,
+        // A lock that is held already by who asks is one whose answer was lost.
+        `${ALIVE} AND (attribute_not_exists(lockOwner) OR lockExpiresAt <= :now OR lockOwner = :owner)`,
         {
           ':owner': { S: owner },
           ':until': number(until),
@@ -193,7 +213,18 @@ export function createConversationTable(client: DynamoDBClient, TableName: strin
       return item !== undefined;
     },
 
+    async isShown(key, position, epoch, now) {
+      const Key = keyOf(key, itemKey(position));
+      const [head, { Item }] = await Promise.all([
+        this.head(key, now),
+        client.send(new GetItemCommand({ TableName, Key, ConsistentRead: true })),
+      ]);
+      return head !== undefined && head.nextPosition > position && Item?.['epoch']?.N === String(epoch);
+    },
+
     async put(key, { position, itemId, epoch, turn, sealed }, expiresAt) {
+      const isLarge = sealed.byteLength >= TABLE_LIMIT_BYTES;
+      if (isLarge) await bucket.put(objectKey(key, position, epoch), sealed, false);
       const written = await unlessRefused(() =>
         client.send(
           new PutItemCommand({
@@ -203,7 +234,7 @@ export function createConversationTable(client: DynamoDBClient, TableName: strin
               itemId: { S: itemId },
               epoch: number(epoch),
               turn: { S: turn },
-              sealed: { B: sealed },
+              ...(isLarge ? { place: { S: 's3' } } : { sealed: { B: sealed } }),
               expiresAt: number(expiresAt),
             },
             ConditionExpression: 'attribute_not_exists(epoch) OR epoch <= :epoch',
@@ -212,6 +243,10 @@ export function createConversationTable(client: DynamoDBClient, TableName: strin
         ),
       );
       return written !== undefined;
+    },
+
+    async sealedOf(key, { position, epoch, sealed }) {
+      return sealed ?? bucket.get(objectKey(key, position, epoch));
     },
 
     async *rows(key, range, now) {
@@ -226,7 +261,7 @@ export function createConversationTable(client: DynamoDBClient, TableName: strin
       return undefined;
     },
 
-    async bury(key, { position, itemId }) {
+    async bury(key, { position, itemId, epoch, sealed }) {
       const item = await update(
         key,
         itemKey(position),
@@ -237,11 +272,15 @@ export function createConversationTable(client: DynamoDBClient, TableName: strin
           ':itemId': { S: itemId },
         },
       );
-      return item !== undefined;
+      if (item === undefined) return false;
+      if (sealed === undefined) await bucket.remove([objectKey(key, position, epoch)]);
+      return true;
     },
   };
 }
 
+/** Sealed bytes from which on an item goes to the bucket: DynamoDB's limit is 400 KB, and above this S3 costs less to write. */
+const TABLE_LIMIT_BYTES = 300_000;
 /** What BatchWriteItem takes at most. */
 const BATCH = 25;
 const ALIVE = 'attribute_exists(pk) AND expiresAt > :seconds';

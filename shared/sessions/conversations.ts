@@ -114,7 +114,10 @@ export function createConversations(options: ConversationsOptions): Conversation
     },
 
     async delete(key) {
-      if (!(await table.deleteHead(key, now()))) throw conversationNotFound(key.id);
+      await headOf(key);
+      // The items first: what breaks off can be found and deleted again. Then those of a turn that wrote meanwhile.
+      await table.deleteRows(key);
+      await table.deleteHead(key, now());
       await table.deleteRows(key);
     },
 

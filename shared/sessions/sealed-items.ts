@@ -1,3 +1,4 @@
+import { LambentError } from '../runtime/errors.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ConversationKey, ConversationTable, Range, Row } from './conversation-records.ts';
 import { bytesOf, itemName, parsed } from './conversation-seal.ts';
@@ -20,6 +21,7 @@ export interface Place {
 
 /** The items of conversations, sealed on their way into the table and opened on their way out. */
 export interface SealedItems {
+  /** @throws LambentError `record_unreadable` */
   open(key: ConversationKey, row: Row): Promise<ConversationItem>;
   /** Items of a range, `limit` of them at most. */
   read(key: ConversationKey, range: Range, limit?: number): Promise<ConversationItem[]>;
@@ -33,7 +35,9 @@ const WRITES_AT_ONCE = 16;
 /** Seals and opens items of a table. `now` is epoch milliseconds. */
 export function createSealedItems(table: ConversationTable, vault: Vault, now: () => number): SealedItems {
   async function open(key: ConversationKey, row: Row): Promise<ConversationItem> {
-    return { id: row.itemId, content: parsed(await vault.open(itemName(key, row), row.sealed)) };
+    const sealed = await table.sealedOf(key, row);
+    if (sealed === undefined) throw new LambentError('record_unreadable', `The content of ${row.itemId} is not there`);
+    return { id: row.itemId, content: parsed(await vault.open(itemName(key, row), sealed)) };
   }
 
   return {

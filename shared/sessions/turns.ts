@@ -8,7 +8,8 @@ export interface Turn {
   readonly items: readonly ConversationItem[];
   /**
    * Adds the turn's items and ends it. They become visible together, or not at all.
-   * @throws LambentError `conversation_locked` when the turn was taken for dead and another one has begun
+   * @throws LambentError `conversation_locked` when the turn was taken for dead and another one has begun, `not_found` when the
+   * conversation has been deleted meanwhile
    */
   commit(items: readonly ConversationItem[]): Promise<void>;
   /** Ends the turn without a trace. Harmless after `commit`. */
@@ -19,15 +20,15 @@ export interface Turn {
 export interface Turns {
   /**
    * Begins a turn, after waiting a little for another's to end.
-   * @param owner the response's id, or any other word that nobody else uses
+   * @param turn the response's id, or any other word that nobody else uses
    * @throws LambentError `conversation_locked` when it goes on
    */
-  begin(key: ConversationKey, owner: string): Promise<Turn>;
+  begin(key: ConversationKey, turn: string): Promise<Turn>;
   /**
    * Adds the items of a turn that ended elsewhere. Again is no harm: a turn is added once.
    * @throws LambentError `conversation_locked` when somebody else's turn goes on: try later
    */
-  settle(key: ConversationKey, owner: string, items: readonly ConversationItem[]): Promise<void>;
+  settle(key: ConversationKey, turn: string, items: readonly ConversationItem[]): Promise<void>;
 }
 
 export interface TurnsOptions {
@@ -49,44 +50,62 @@ const PATIENCE_MS = 3_000;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 500;
 
+/** A lock that was taken: whose turn it is, and what its holder is called, as nobody else is. */
+interface Held extends Head {
+  readonly turn: string;
+  readonly holder: string;
+}
+
 /** Makes the turns of one environment. */
 export function createTurns({ table, items, expiry, now, random }: TurnsOptions): Turns {
-  /** Takes the lock, or says that it is held; waits for it until `patienceMs` are over. */
-  async function lock(key: ConversationKey, owner: string, patienceMs: number): Promise<Head> {
-    const until = now() + patienceMs;
+  /** Takes the lock, or says that it is held; waits for it until `PATIENCE_MS` are over. */
+  async function lock(key: ConversationKey, turn: string): Promise<Held> {
+    const holder = `${turn}#${random()}`;
+    const until = now() + PATIENCE_MS;
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
-      const taken = await table.lock(key, owner, now() + LOCK_MS, now());
+      const taken = await table.lock(key, holder, now() + LOCK_MS, now());
       if (taken === 'absent') throw conversationNotFound(key.id);
-      if (taken !== 'held') return taken.head;
+      if (taken !== 'held') return { ...taken.head, turn, holder };
       const jitteredMs = pauseMs * (0.5 + random());
       if (now() + jitteredMs > until) throw conversationLocked();
       await new Promise((resolve) => setTimeout(resolve, jitteredMs));
     }
   }
 
+  async function write(key: ConversationKey, held: Held, added: readonly ConversationItem[]): Promise<void> {
+    const { nextPosition: from, lockEpoch: epoch, turn, holder } = held;
+    await items.write(key, added, { from, epoch, turn }, expiry());
+    if (await table.commit(key, holder, epoch, from + added.length, expiry())) return;
+    // A refusal may be the answer to a repetition of what was carried out, and whose first answer was lost.
+    if (await table.isShown(key, from, epoch, now())) return;
+    if ((await table.head(key, now())) !== undefined) throw conversationLocked();
+    // Deleted while the turn went on: what it wrote would be left behind.
+    await table.deleteRows(key);
+    throw conversationNotFound(key.id);
+  }
+
   /** A turn whose lock was just taken. */
-  async function held(key: ConversationKey, owner: string, { nextPosition, lockEpoch }: Head): Promise<Turn> {
+  async function begun(key: ConversationKey, held: Held): Promise<Turn> {
+    const { nextPosition, lockEpoch, holder } = held;
     let ended = false;
     const renewal = setInterval(() => {
       // A renewal that fails shows when the turn commits: nothing is visible before.
-      table.renew(key, owner, lockEpoch, now() + LOCK_MS).catch(() => undefined);
+      table.renew(key, holder, lockEpoch, now() + LOCK_MS).catch(() => undefined);
     }, RENEW_EVERY_MS);
     renewal.unref();
     const release = async (): Promise<void> => {
       clearInterval(renewal);
       if (ended) return;
       ended = true;
-      await table.release(key, owner, lockEpoch);
+      await table.release(key, holder, lockEpoch);
     };
     try {
       return {
         items: await items.read(key, { from: 0, to: nextPosition, newestFirst: false }),
         async commit(added) {
-          await items.write(key, added, { from: nextPosition, epoch: lockEpoch, turn: owner }, expiry());
+          await write(key, held, added);
           clearInterval(renewal);
-          const committed = await table.commit(key, owner, lockEpoch, nextPosition + added.length, expiry());
           ended = true;
-          if (!committed) throw conversationLocked();
         },
         release,
       };
@@ -97,23 +116,18 @@ export function createTurns({ table, items, expiry, now, random }: TurnsOptions)
   }
 
   return {
-    async begin(key, owner) {
-      return held(key, owner, await lock(key, owner, PATIENCE_MS));
+    async begin(key, turn) {
+      return begun(key, await lock(key, turn));
     },
 
-    async settle(key, owner, added) {
-      const head = await lock(key, owner, PATIENCE_MS);
-      const { lockEpoch, nextPosition } = head;
+    async settle(key, turn, added) {
+      const held = await lock(key, turn);
       try {
-        for await (const row of table.rows(key, { from: 0, to: nextPosition, newestFirst: true }, now())) {
-          if (row.turn === owner) return;
-        }
-        await items.write(key, added, { from: nextPosition, epoch: lockEpoch, turn: owner }, expiry());
-        if (!(await table.commit(key, owner, lockEpoch, nextPosition + added.length, expiry()))) {
-          throw conversationLocked();
-        }
+        const range = { from: 0, to: held.nextPosition, newestFirst: true };
+        for await (const row of table.rows(key, range, now())) if (row.turn === turn) return;
+        await write(key, held, added);
       } finally {
-        await table.release(key, owner, lockEpoch);
+        await table.release(key, held.holder, held.lockEpoch);
       }
     },
   };

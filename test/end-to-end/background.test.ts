@@ -1,3 +1,4 @@
+import { DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
 import type OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { chatModel } from '../upstreams/chat-model.ts';
@@ -7,7 +8,11 @@ let service: Service;
 let client: OpenAI;
 beforeAll(async () => {
   service = await startService({
-    script: ({ body }) => chatModel(body, { pauseMs: JSON.stringify(body).includes('slowly') ? 600 : 0 }),
+    script: ({ body }) => {
+      const asked = JSON.stringify(body);
+      return chatModel(body, { pauseMs: asked.includes('in a while') ? 3_000 : asked.includes('slowly') ? 600 : 0 });
+    },
+    environment: { JOB_DEADLINE_HOURS: '48', RETENTION_DAYS: '5' },
   });
   client = service.client;
 });
@@ -51,6 +56,22 @@ describe('a background response', () => {
       output_text: 'You said: Hello',
     });
   }, 30_000);
+
+  test('has the time that is set for queued work, and is kept the days that are set from then on', async () => {
+    const { id, created_at } = await client.responses.create({ model, input: 'Hello', background });
+    const table = new DynamoDBClient({
+      region: 'eu-west-1',
+      endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
+      credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+    });
+    const TableName = service.cloud.resources['JOBS_TABLE'];
+    const Key = { pk: { S: `local#${id}` }, sk: { S: 'job' } };
+    const { Item } = await table.send(new GetItemCommand({ TableName, Key, ConsistentRead: true }));
+    table.destroy();
+    const hoursFrom = (seconds: number) => Math.round((seconds - created_at) / 3_600);
+    expect(hoursFrom(Number(Item?.['deadline']?.N) / 1000)).toBe(48);
+    expect(hoursFrom(Number(Item?.['expiresAt']?.N))).toBe(48 + 5 * 24);
+  });
 
   test('has to be stored', async () => {
     expect(await refusal(client.responses.create({ model, input: 'Hello', background, store: false }))).toMatchObject({
@@ -178,6 +199,27 @@ describe('the stream of a background response', () => {
     const rest = await read(await client.responses.retrieve(first.response.id, { stream: true, starting_after }));
     const text = [...begun, ...rest].map((event) => (event.type === 'response.output_text.delta' ? event.delta : ''));
     expect(text.join('')).toBe('You said: Say it slowly to me');
+  }, 60_000);
+
+  test('begins at once when it is resumed before there is more, in a way that the client passes over', async () => {
+    const asked = { model, input: 'Speak in a while', max_output_tokens: 1 };
+    const begun = await client.responses.create({ ...asked, background, stream: true });
+    const events = await read(begun, 2);
+    const [first, last] = [events[0], events.at(-1)];
+    if (first?.type !== 'response.created') throw new Error(`began with ${first?.type}`);
+    const resume = () =>
+      client.responses.retrieve(first.response.id, { stream: true, starting_after: last?.sequence_number ?? 0 });
+    const askedAt = performance.now();
+    const raw = await resume().asResponse();
+    const reader = raw.body?.getReader();
+    const chunk = await reader?.read();
+    expect(performance.now() - askedAt).toBeLessThan(2_500);
+    expect(raw.headers.get('content-type')).toMatch(/^text\/event-stream/);
+    expect(Buffer.from(chunk?.value ?? []).toString()).toBe(': keep-alive\n\n');
+    await reader?.cancel();
+    const rest = await read(await resume());
+    expect(rest[0]?.type).toBe('response.in_progress');
+    expect(rest.at(-1)).toMatchObject({ type: 'response.incomplete', response: { status: 'incomplete' } });
   }, 60_000);
 
   test('is refused for a response that has none', async () => {

@@ -12,6 +12,7 @@ import {
   responsesRoute,
   retrieveModelRoute,
 } from '../../../shared/openai/routes.ts';
+import type { ApiState } from '../../../shared/openai/state.ts';
 import { toLambentError } from '../../../shared/runtime/errors.ts';
 import type { HttpAnswer, HttpRequest } from '../../../shared/runtime/http.ts';
 
@@ -35,9 +36,9 @@ export interface Service extends AsyncDisposable {
 
 /**
  * Serves the routes over HTTP with the real router and a model that says what it is told to. It stands in for the
- * pipeline, with as little as shows what routes answer.
+ * pipeline, with as little as shows what routes answer. Nothing is stored where there is no `state`.
  */
-export async function aService(scripts: readonly Script[], registry = aRegistry()): Promise<Service> {
+export async function aService(scripts: readonly Script[], registry = aRegistry(), state?: ApiState): Promise<Service> {
   const asked: GenerationRequest[] = [];
   const left = [...scripts];
   const router = createRouter({
@@ -54,7 +55,9 @@ export async function aService(scripts: readonly Script[], registry = aRegistry(
     }),
   });
   let count = 0;
-  const api = { router, registry, ids: () => String(++count), now: () => 1_700_000_000_000 };
+  const now = state === undefined ? () => 1_700_000_000_000 : Date.now;
+  const keeping = state === undefined ? {} : { state: async () => state };
+  const api = { router, registry, ids: () => String(++count), now, ...keeping };
   const routes = new Map([
     ['POST /v1/chat/completions', chatCompletionsRoute(api)],
     ['POST /v1/responses', responsesRoute(api)],

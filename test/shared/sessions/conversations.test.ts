@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { DynamoDBClient, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { startFaultProxy } from '../../../local/faults/proxy.ts';
 import type { ConversationTable } from '../../../shared/sessions/conversation-records.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
 import { type Conversations, createConversations } from '../../../shared/sessions/conversations.ts';
@@ -16,7 +17,7 @@ let table: ConversationTable;
 let conversations: Conversations;
 beforeAll(async () => {
   stores = await startStores();
-  table = createConversationTable(stores.client, stores.tableName);
+  table = createConversationTable(stores.client, stores.tableName, stores.bucket);
   conversations = createConversations({ table, vault: stores.vault, retentionDays: 30, now: () => clock.now });
 });
 afterAll(() => stores[Symbol.asyncDispose]());
@@ -27,6 +28,11 @@ async function aConversation(...names: string[]) {
   const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
   await conversations.create(key, {}, named(...names));
   return key;
+}
+
+async function rowsOf(key: { tenant: string; id: string }) {
+  const { Items = [] } = await stores.client.send(new ScanCommand({ TableName: stores.tableName }));
+  return Items.filter(({ pk }) => pk?.S === `${key.tenant}#${key.id}`);
 }
 
 const namesIn = async (key: { tenant: string; id: string }) => (await conversations.items(key)).map(({ id }) => id);
@@ -131,8 +137,7 @@ describe('what is stored of a conversation', () => {
     await conversations.update(key, { a: 'b' });
     await (await conversations.begin(key, 'turn')).commit(named('b'));
     expect(await namesIn(key)).toEqual(['a', 'b']);
-    const { Items = [] } = await stores.client.send(new ScanCommand({ TableName: stores.tableName }));
-    const own = Items.filter(({ pk }) => pk?.S === `${TENANT}#${key.id}`);
+    const own = await rowsOf(key);
     expect(own.filter((item) => item['fromTheFuture'] !== undefined)).toHaveLength(2);
   });
 
@@ -151,16 +156,130 @@ describe('what is stored of a conversation', () => {
     const key = await aConversation('a', 'b');
     const rows = [];
     for await (const row of table.rows(key, { from: 0, to: 2, newestFirst: false }, clock.now)) rows.push(row);
-    for (const row of rows)
-      await table.put(key, { ...row, position: 1 - row.position }, Math.floor(clock.now / 1000) + 99);
+    const expiresAt = Math.floor(clock.now / 1000) + 99;
+    for (const { sealed = new Uint8Array(), ...row } of rows)
+      await table.put(key, { ...row, sealed, position: 1 - row.position }, expiresAt);
     await expect(conversations.items(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
 
   test('is gone with all its items when it is deleted', async () => {
     const key = await aConversation(...Array.from({ length: 30 }, (_, index) => `item${index}`));
     await conversations.delete(key);
-    const { Items = [] } = await stores.client.send(new ScanCommand({ TableName: stores.tableName }));
-    expect(Items.filter(({ pk }) => pk?.S === `${TENANT}#${key.id}`)).toEqual([]);
+    expect(await rowsOf(key)).toEqual([]);
+  });
+
+  test('is gone when its deletion is asked for again after it broke off', async () => {
+    const key = await aConversation('a', 'b');
+    const failing = { ...table, deleteHead: () => Promise.reject(new Error('no answer')) };
+    const broken = createConversations({ table: failing, vault: stores.vault, retentionDays: 30 });
+    await expect(broken.delete(key)).rejects.toThrow('no answer');
+    await conversations.delete(key);
+    expect(await rowsOf(key)).toEqual([]);
+    await expect(conversations.delete(key)).rejects.toMatchObject({ code: 'not_found' });
+  });
+
+  test('is gone though a turn went on when it was deleted', async () => {
+    const key = await aConversation('a');
+    const turn = await conversations.begin(key, 'late');
+    await conversations.delete(key);
+    await expect(turn.commit(named('b'))).rejects.toMatchObject({ code: 'not_found' });
+    expect(await rowsOf(key)).toEqual([]);
+  });
+});
+
+describe('an item that is too large for the table', () => {
+  const large = (id: string) => ({ id, content: { said: `canary ${'x'.repeat(600_000)}` } });
+
+  /** A conversation with one that was there from the start, and one that came with a turn. */
+  async function aLargeConversation() {
+    const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
+    await conversations.create(key, {}, [large('a')]);
+    await (await conversations.begin(key, 'turn')).commit([...named('b'), large('c')]);
+    const objects = () => stores.bucket.list(`${TENANT}/conversation/${key.id}/`);
+    return { key, objects };
+  }
+
+  test('is kept sealed in the bucket, and read as any other', async () => {
+    const { key, objects } = await aLargeConversation();
+    expect(await conversations.items(key)).toEqual([large('a'), ...named('b'), large('c')]);
+    expect(await conversations.item(key, 'c')).toEqual(large('c'));
+    const kept = await Promise.all((await objects()).map((object) => stores.bucket.get(object)));
+    expect(kept).toHaveLength(2);
+    for (const bytes of kept) expect(Buffer.from(bytes ?? []).includes('canary')).toBe(false);
+  });
+
+  test('is gone from there when it is deleted, and when its conversation is', async () => {
+    const { key, objects } = await aLargeConversation();
+    await conversations.deleteItem(key, 'a');
+    expect(await namesIn(key)).toEqual(['b', 'c']);
+    expect(await objects()).toHaveLength(1);
+    await conversations.delete(key);
+    expect(await objects()).toEqual([]);
+  });
+
+  test('is an error, and not an absence, when the bucket has lost it', async () => {
+    const { key, objects } = await aLargeConversation();
+    await stores.bucket.remove(await objects());
+    await expect(conversations.items(key)).rejects.toMatchObject({ code: 'record_unreadable' });
+  });
+});
+
+describe('a turn that was carried out and never answered', () => {
+  /** Conversations whose table cuts the connection after it has carried out the request that comes after `count` others. */
+  async function cutAfter() {
+    let left = Number.POSITIVE_INFINITY;
+    const random = () => (left-- === 0 ? 0 : 1);
+    const proxy = await startFaultProxy({
+      service: 'dynamodb',
+      target: stores.tablesUrl,
+      random,
+      shares: { cutAfter: 1 },
+    });
+    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+    const client = new DynamoDBClient({ region: 'eu-west-1', endpoint: proxy.url, credentials });
+    onTestFinished(async () => {
+      client.destroy();
+      await proxy.close();
+      expect(proxy.counts().cutAfter).toBe(1);
+    });
+    const cut = createConversationTable(client, stores.tableName, stores.bucket);
+    return {
+      conversations: createConversations({ table: cut, vault: stores.vault, retentionDays: 30, now: () => clock.now }),
+      cutAfter(count: number) {
+        left = count;
+      },
+    };
+  }
+
+  test('takes the lock that it has', async () => {
+    const key = await aConversation();
+    const cut = await cutAfter();
+    cut.cutAfter(0);
+    await (await cut.conversations.begin(key, 'turn')).commit(named('a'));
+    await (await conversations.begin(key, 'next')).commit(named('b'));
+    expect(await namesIn(key)).toEqual(['a', 'b']);
+  });
+
+  test('is not refused for its own commit', async () => {
+    const key = await aConversation();
+    const cut = await cutAfter();
+    const turn = await cut.conversations.begin(key, 'turn');
+    cut.cutAfter(1);
+    await turn.commit(named('a'));
+    expect(await namesIn(key)).toEqual(['a']);
+  });
+
+  test('is not refused when another turn has followed meanwhile', async () => {
+    const key = await aConversation();
+    const commit: ConversationTable['commit'] = async (...asked) => {
+      await table.commit(...asked);
+      await (await conversations.begin(key, 'next')).commit(named('b'));
+      return table.commit(...asked);
+    };
+    const repeating = { ...table, commit };
+    const cut = createConversations({ table: repeating, vault: stores.vault, retentionDays: 30, now: () => clock.now });
+    await (await cut.begin(key, 'turn')).commit(named('a'));
+    expect(await namesIn(key)).toEqual(['a', 'b']);
   });
 });
 

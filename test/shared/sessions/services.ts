@@ -1,40 +1,38 @@
-import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { startTables } from '../../../local/tables.ts';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { createBucket } from '../../../shared/jobs/s3-bucket.ts';
 import { createVault } from '../../../shared/vault/create-vault.ts';
 import { createKeyGenerator, createKeyUnwrapper } from '../../../shared/vault/kms-keys.ts';
 import type { Vault } from '../../../shared/vault/vault.ts';
-import { keyedTable } from '../../tables.ts';
-import { startServices } from '../vault/environments.ts';
+import { startServices as startStorage } from '../jobs/services.ts';
+import { startServices as startKeys } from '../vault/environments.ts';
 
-/** A table with the two keys that all of the service's tables have, and a vault, over the wire. */
+/** A table with the two keys that all of the service's tables have, a bucket, and a vault, over the wire. */
 export interface Stores extends AsyncDisposable {
   readonly client: DynamoDBClient;
   readonly tableName: string;
+  /** Base URL of the table's service. */
+  readonly tablesUrl: string;
+  readonly bucket: ReturnType<typeof createBucket>;
   readonly vault: Vault;
 }
 
-/** Starts DynamoDB's and KMS's stand-ins with an empty table. */
+/** Starts the stand-ins of DynamoDB, S3 and KMS with an empty table and an empty bucket. */
 export async function startStores(): Promise<Stores> {
-  const services = await startServices();
-  const tables = await startTables({});
-  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-  const client = new DynamoDBClient({ region: 'eu-west-1', endpoint: tables.url, credentials });
-  const tableName = 'things';
-  await client.send(new CreateTableCommand(keyedTable(tableName)));
-  const { kms, keyId } = services;
+  const [keys, storage] = await Promise.all([startKeys(), startStorage()]);
+  const { kms, keyId } = keys;
   const vault = createVault({
-    table: await services.newTable(),
+    table: await keys.newTable(),
     unwrap: createKeyUnwrapper(kms, keyId),
     generate: createKeyGenerator(kms, keyId),
   });
   return {
-    client,
-    tableName,
+    client: storage.dynamodb,
+    tableName: await storage.newTable(),
+    tablesUrl: storage.urls.dynamodb,
+    bucket: createBucket(storage.s3, storage.bucketName),
     vault,
     async [Symbol.asyncDispose]() {
-      client.destroy();
-      await tables.close();
-      await services[Symbol.asyncDispose]();
+      await Promise.all([keys[Symbol.asyncDispose](), storage[Symbol.asyncDispose]()]);
     },
   };
 }

@@ -22,6 +22,8 @@ export interface Blobs {
   events(tenant: string, id: string, from: number): Promise<readonly Blob[]>;
   /** The first number of the chunk that begins last at or before `sequence`; undefined when none does. */
   chunkBefore(tenant: string, id: string, sequence: number): Promise<number | undefined>;
+  /** Removes what lies under one name, in one place. */
+  removeOne(name: BlobName, place: BodyRef['place']): Promise<void>;
   /** Removes everything of a job, or only the outputs of other attempts than `keepEpoch`. */
   remove(tenant: string, id: string, keepEpoch?: number): Promise<void>;
 }

@@ -38,6 +38,7 @@ export function createBodies(vault: Vault, blobs: Blobs): Bodies {
       const sealed = (await blobs.get(blobOf(name), 'table')) ?? (await blobs.get(blobOf(name), 's3'));
       return sealed === undefined ? undefined : open(name, sealed);
     },
+    remove: (name, { place }) => blobs.removeOne(blobOf(name), place),
     sweep: (tenant, id, keepEpoch) => blobs.remove(tenant, id, keepEpoch),
   };
 }

@@ -10,7 +10,7 @@ import type { Tell } from './fan-in.ts';
 export function createConversationListener(conversations: Pick<Conversations, 'settle'>): Tell {
   return async ({ job, input, output }) => {
     const { tenant, id, conversation } = job;
-    if (conversation === undefined || output === undefined) return;
+    if (conversation === undefined || input === undefined || output === undefined) return;
     const items = turnItems(id, input, output).map((kept) => ({ id: kept.item.id, content: kept }));
     try {
       await conversations.settle({ tenant, id: conversation }, id, items);

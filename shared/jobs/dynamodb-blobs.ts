@@ -130,6 +130,10 @@ export function createDynamoDBBlobs(
       );
       return Items[0] === undefined ? undefined : eventName(tenant, id, Items[0]).sequence;
     },
+    async removeOne(name, place) {
+      if (place === 's3') await bucket.remove([objectKey(name)]);
+      else await removeItems([keyOf(name)]);
+    },
     async remove(tenant, id, keepEpoch) {
       const key = jobKey(tenant, id);
       const kept = keepEpoch === undefined ? undefined : outputKey(keepEpoch);

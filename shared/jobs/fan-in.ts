@@ -1,4 +1,4 @@
-import { LambentError } from '../runtime/errors.ts';
+import { type ErrorCode, LambentError } from '../runtime/errors.ts';
 import { isJobInput, isJobOutput } from './content.ts';
 import { deleteJob } from './control.ts';
 import { type FanIn, isFanIn, type Job } from './job.ts';
@@ -8,8 +8,9 @@ import { told } from './transitions.ts';
 /** An ended job with what it was asked and what it answered, for whoever is told of it. */
 export interface EndedJob {
   readonly job: Job;
-  readonly input: JobInput;
-  /** Absent when it came to no answer. */
+  /** Absent when it can't be opened any more. */
+  readonly input: JobInput | undefined;
+  /** Absent when it came to no answer, or to one that can't be opened any more. */
   readonly output: JobOutput | undefined;
 }
 
@@ -23,16 +24,17 @@ export interface FanInPorts {
   readonly jobs: JobStore;
   readonly bodies: Bodies;
   readonly listeners: Listeners;
+  readonly onError: (what: string, thrown: unknown) => void;
 }
 
 /**
  * Tells of an ended job whatever remains to be told, and then that all has been. Throws what a listener throws; the
- * sweep then tries again.
+ * sweep then tries again. What can't be opened any more stays untold, so that the rest is told.
  * @param known what the caller has at hand of it, so that it isn't read again
  */
 export async function tellOf(
   job: Job,
-  { jobs, bodies, listeners }: FanInPorts,
+  { jobs, bodies, listeners, onError }: FanInPorts,
   known: { readonly input?: JobInput; readonly output?: JobOutput } = {},
 ): Promise<void> {
   if (job.fanIn === undefined) return;
@@ -43,8 +45,9 @@ export async function tellOf(
     return tell === undefined ? [] : [tell];
   });
   if (listening.length > 0) {
-    const input = known.input ?? (await readInput(job, bodies));
-    const output = known.output ?? (await readOutput(job, bodies));
+    const lost = (thrown: unknown) => onError('a record could not be told of', thrown);
+    const input = known.input ?? (await unlessUnreadable(() => readInput(job, bodies), lost));
+    const output = known.output ?? (await unlessUnreadable(() => readOutput(job, bodies), lost));
     for (const tell of listening) await tell({ job, input, output });
   }
   // What is left is a newer version's to tell, whose sweep finds the job due.
@@ -57,6 +60,22 @@ export async function tellOf(
   if (steps.includes('bodies')) await bodies.sweep(tenant, id, job.output?.epoch ?? -1);
   const { guard, change } = told();
   await jobs.update(tenant, id, guard, change);
+}
+
+const UNREADABLE: ReadonlySet<ErrorCode> = new Set(['record_unreadable', 'tenant_deleted']);
+
+/** What `read` returns; undefined, and `onError` is told, for a record that can't be opened at any later time either. */
+export async function unlessUnreadable<T>(
+  read: () => Promise<T>,
+  onError?: (thrown: unknown) => void,
+): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (thrown) {
+    if (!(thrown instanceof LambentError && UNREADABLE.has(thrown.code))) throw thrown;
+    onError?.(thrown);
+    return undefined;
+  }
 }
 
 /**

@@ -85,6 +85,8 @@ export interface Bodies {
   read(name: Omit<BodyName, 'expiresAt'>, ref: Pick<BodyRef, 'place'>): Promise<unknown>;
   /** Reads a body whose reference isn't known: one that `writeNew` found. Undefined when there is none after all. */
   find(name: Omit<BodyName, 'expiresAt'>): Promise<unknown>;
+  /** Removes one body. */
+  remove(name: Omit<BodyName, 'expiresAt'>, ref: Pick<BodyRef, 'place'>): Promise<void>;
   /**
    * Removes what a job has besides its item. With `keepEpoch` only what other attempts answered: the input stays, and
    * so do the events, which a reader may be in the middle of.

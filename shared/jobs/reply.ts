@@ -41,9 +41,17 @@ function answerText(ended: EndedJob): string {
     type: 'answer',
     tenant: job.tenant,
     id: job.id,
-    ...(input.idempotencyKey === undefined ? {} : { idempotencyKey: input.idempotencyKey }),
+    ...(input?.idempotencyKey === undefined ? {} : { idempotencyKey: input.idempotencyKey }),
     status: job.status,
   };
-  const whole = JSON.stringify({ ...head, response: answerView(ended) });
-  return Buffer.byteLength(whole) <= MAX_MESSAGE_BYTES ? whole : JSON.stringify(head);
+  const whole = messageText({ ...head, response: answerView(ended) });
+  return Buffer.byteLength(whole) <= MAX_MESSAGE_BYTES ? whole : messageText(head);
+}
+
+/** JSON in which is escaped what SQS refuses in a message, and what lies beyond U+FFFF, which not all that speaks SQS takes. */
+function messageText(message: AnswerMessage): string {
+  return JSON.stringify(message).replace(
+    /[^\x20-\ud7ff\ue000-\ufffd]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import {
   DeleteObjectsCommand,
   GetObjectCommand,
@@ -35,8 +36,17 @@ export function createBucket(client: S3Client, bucketName: string) {
     async get(key: string, maxBytes = Number.POSITIVE_INFINITY): Promise<Uint8Array | undefined> {
       try {
         const { Body, ContentLength = 0 } = await client.send(new GetObjectCommand({ Bucket: bucketName, Key: key }));
-        if (ContentLength > maxBytes) return undefined;
-        return await Body?.transformToByteArray();
+        if (!(Body instanceof Readable)) return undefined;
+        const body: AsyncIterable<Uint8Array> = Body;
+        const chunks: Uint8Array[] = [];
+        let sizeBytes = 0;
+        // Whoever leaves the loop destroys the body: unread, it would hold a connection of the client's for ever.
+        for await (const chunk of body) {
+          sizeBytes += chunk.byteLength;
+          if (Math.max(sizeBytes, ContentLength) > maxBytes) return undefined;
+          chunks.push(chunk);
+        }
+        return Buffer.concat(chunks);
       } catch (thrown) {
         if (thrown instanceof NoSuchKey) return undefined;
         throw thrown;

@@ -1,9 +1,8 @@
 import { fingerprintOf } from '../idempotency/fingerprint.ts';
-import { begunResponse } from '../openai/responses-answer.ts';
-import { firstSequenceOf } from './blobs.ts';
-import { isJobInput, isResponsesBody } from './content.ts';
+import { isJobInput } from './content.ts';
+import { readInput, unlessUnreadable } from './fan-in.ts';
 import type { BodyRef, Job, Lane } from './job.ts';
-import type { Bodies, EventLog, JobInput, JobQueue, JobStore } from './ports.ts';
+import type { Bodies, JobInput, JobQueue, JobStore } from './ports.ts';
 import { PICKUP_MS } from './transitions.ts';
 
 /** A request that may become a job: whoever calls has been let in, and the body is right. */
@@ -22,7 +21,6 @@ export interface Admitted
 export interface SubmitPorts {
   readonly jobs: JobStore;
   readonly bodies: Bodies;
-  readonly events: EventLog;
   /** Epoch milliseconds. */
   readonly now: () => number;
 }
@@ -38,22 +36,33 @@ export type Submitted =
   | { readonly kind: 'deleted' };
 
 /**
- * Makes a job of a request: its input first, then the events that say that it was accepted, then the job. A crash on the
- * way leaves nothing that runs; after it, the job is due until somebody comes for it, message or no message.
+ * Makes a job of a request: its input first, then the job. A crash between the two leaves nothing that runs; after them,
+ * the job is due until somebody comes for it, message or no message.
  */
-export async function submit(admitted: Admitted, ports: SubmitPorts): Promise<Submitted> {
-  const { tenant, id, expiresAt, streamed } = admitted;
-  const { bodies, jobs } = ports;
+export async function submit(admitted: Admitted, { jobs, bodies, now }: SubmitPorts): Promise<Submitted> {
+  const { tenant, id, expiresAt } = admitted;
   const name = { tenant, id, kind: 'input', epoch: 0, expiresAt } as const;
-  const input = await bodies.writeNew(name, admitted.input);
-  if (input === undefined) return sameAgain(admitted, ports);
-  const job = newJob(admitted, input, ports.now());
-  if (streamed) await ports.events.append(acceptedEvents(job, admitted.input));
+  const written = await bodies.writeNew(name, admitted.input);
+  if (written === undefined) {
+    // Its sender comes again, or came just now at the same time, or crashed before the job was made.
+    const known = await jobs.read(tenant, id);
+    if (known !== undefined) return sameOrAnother(known, admitted.input, bodies);
+    const earlier = await bodies.find(name);
+    // Between two looks the job was deleted with its input; or its input lies there alone, and is as good as new.
+    if (!isJobInput(earlier)) return { kind: 'deleted' };
+    if (!isSame(earlier, admitted.input)) return { kind: 'conflict' };
+  }
+  const input = written ?? (await bodies.write(name, admitted.input));
+  const job = newJob(admitted, input, now());
   const created = await jobs.create(job);
   if (created.created) return { kind: 'created', job };
-  if (created.job !== undefined) return { kind: 'known', job: created.job };
-  await bodies.sweep(tenant, id);
-  return { kind: 'deleted' };
+  if (created.job === undefined) {
+    await bodies.sweep(tenant, id);
+    return { kind: 'deleted' };
+  }
+  // Where an input lies follows from its size: that of the job is in the other place, and this one is nobody's.
+  if (created.job.input.place !== input.place) await bodies.remove(name, input);
+  return sameOrAnother(created.job, admitted.input, bodies);
 }
 
 /** Announces a job on its lane's queue, as soon as it may be claimed. */
@@ -65,26 +74,14 @@ export async function announce(
   await queue.send(pointer, Math.max(0, Math.ceil(((notBefore ?? 0) - now()) / 1000)));
 }
 
-/** The input is there: its sender comes again, or came just now at the same time, or crashed before the job was made. */
-async function sameAgain(admitted: Admitted, ports: SubmitPorts): Promise<Submitted> {
-  const { tenant, id } = admitted;
-  const { jobs, bodies } = ports;
-  const earlier = await bodies.find({ tenant, id, kind: 'input', epoch: 0 });
-  const known = await jobs.read(tenant, id);
-  // Between two looks the job was deleted with its input; or its input lies there alone, and is as good as new.
-  if (earlier === undefined || !isJobInput(earlier))
-    return known === undefined ? { kind: 'deleted' } : { kind: 'known', job: known };
-  if (!fingerprintOf(earlier.body).equals(fingerprintOf(admitted.input.body))) return { kind: 'conflict' };
-  if (known !== undefined) return { kind: 'known', job: known };
-  const input = await bodies.write(
-    { tenant, id, kind: 'input', epoch: 0, expiresAt: admitted.expiresAt },
-    admitted.input,
-  );
-  const job = newJob(admitted, input, ports.now());
-  if (admitted.streamed) await ports.events.append(acceptedEvents(job, admitted.input));
-  const created = await jobs.create(job);
-  if (created.created) return { kind: 'created', job };
-  return created.job === undefined ? { kind: 'deleted' } : { kind: 'known', job: created.job };
+/** Whether a job was made of this request or of another. One whose input can't be opened any more can't be told apart. */
+async function sameOrAnother(job: Job, input: JobInput, bodies: Bodies): Promise<Submitted> {
+  const earlier = await unlessUnreadable(() => readInput(job, bodies));
+  return earlier === undefined || isSame(earlier, input) ? { kind: 'known', job } : { kind: 'conflict' };
+}
+
+function isSame(earlier: JobInput, input: JobInput): boolean {
+  return fingerprintOf(earlier.body).equals(fingerprintOf(input.body));
 }
 
 function newJob(admitted: Admitted, input: BodyRef, now: number): Job {
@@ -100,24 +97,5 @@ function newJob(admitted: Admitted, input: BodyRef, now: number): Job {
     cancelRequested: false,
     createdAt: now,
     dueAt: Math.min(now + PICKUP_MS, admitted.deadline),
-  };
-}
-
-/** What every reader of a stream sees first, before any worker has come. */
-function acceptedEvents(job: Job, { body }: JobInput) {
-  const { tenant, id, expiresAt, createdAt, stored } = job;
-  const response = isResponsesBody(body)
-    ? { ...begunResponse({ body, id, createdAt: Math.floor(createdAt / 1000), stored }), status: 'queued' }
-    : { id };
-  return {
-    tenant,
-    id,
-    epoch: 0,
-    firstSequence: firstSequenceOf(0),
-    events: [
-      { type: 'response.created', sequence_number: 0, response },
-      { type: 'response.queued', sequence_number: 1, response },
-    ],
-    expiresAt,
   };
 }

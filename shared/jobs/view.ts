@@ -28,11 +28,24 @@ export function responseView(job: Job, input: JobInput, output: JobOutput | unde
   }
 }
 
+/**
+ * The first two events of a streamed job, before any worker has come: every reader makes them of the job, so that they are
+ * there as soon as it is.
+ */
+export function acceptedEvents(job: Job, input: JobInput) {
+  const response = responseView({ ...job, status: 'queued' }, input, undefined);
+  return [
+    { type: 'response.created', sequence_number: 0, response },
+    { type: 'response.queued', sequence_number: 1, response },
+  ];
+}
+
 /** What is told of an ended job: its answer, or the error that it ended with. */
 export function answerView({ job, input, output }: EndedJob): unknown {
-  const response = responseView(job, input, output);
-  if (response !== undefined) return response;
   if (output !== undefined) return output.answer;
+  if (job.output !== undefined) return errorBody(failureOf({ ...job, errorCode: 'record_unreadable' }));
+  const response = input === undefined ? undefined : responseView(job, input, undefined);
+  if (response !== undefined) return response;
   return job.status === 'cancelled' ? cancelledBody : errorBody(failureOf(job));
 }
 

@@ -7,7 +7,7 @@ import { conversationNotFound } from '../sessions/refusals.ts';
 import { createConversationBody, createItemsBody, updateConversationBody } from './conversations-schema.ts';
 import { type Included, includedBy } from './includes.ts';
 import { listObject, listQuery } from './lists.ts';
-import { type InputItem, isReference } from './responses-items.ts';
+import { type InputItem, isReference, refuseDuplicates } from './responses-items.ts';
 import { itemNotFound } from './responses-request.ts';
 import { visible } from './responses-routes.ts';
 import { isObject, storedId } from './schema.ts';
@@ -83,7 +83,7 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
       const included = includedBy(request.query);
       const turn = await conversations.begin(keyOf(request), `items_${ids()}`);
       try {
-        const added = itemsOf(items, ids);
+        const added = itemsOf(items, ids, turn.items);
         await turn.commit(added);
         return {
           json: listObject(
@@ -159,7 +159,12 @@ function keyOf({ principal, pathParameters }: Parameters<Route['run']>[0]) {
   return { tenant: principal.tenant, id };
 }
 
-function itemsOf(items: readonly InputItem[], ids: () => string): ConversationItem[] {
+function itemsOf(
+  items: readonly InputItem[],
+  ids: () => string,
+  before: readonly ConversationItem[] = [],
+): ConversationItem[] {
+  refuseDuplicates(items, 'items', before);
   return items.map((item) => {
     if (isReference(item)) throw itemNotFound(item.id);
     const kept: KeptItem = { item: storedItem(item, ids) };

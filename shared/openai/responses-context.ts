@@ -1,10 +1,11 @@
 import type { GenerationRequest } from '../inference/generation.ts';
 import { fitToContext } from '../sessions/fit.ts';
 import type { RequestContext } from './parameters.ts';
-import { isReference, type WholeItem } from './responses-items.ts';
+import { isReference, refuseDuplicates, type WholeItem } from './responses-items.ts';
 import { type AskedResponse, itemNotFound, responsesGeneration } from './responses-request.ts';
 import type { ResponsesBody } from './responses-schema.ts';
 import type { ApiState } from './state.ts';
+import { withoutUnpairedCalls } from './stored-calls.ts';
 import { readStoredItem, responseOfItem } from './stored-items.ts';
 import { forModel, type KeptItem, turnOf } from './stored-responses.ts';
 
@@ -20,8 +21,8 @@ export interface ResponseContext {
 
 /**
  * Puts the earlier items in front of a request, its references' items in their places, and makes it fit.
- * @throws LambentError `not_found` for a reference to nothing, `context_length_exceeded`, and what a request's own
- * items may be refused with
+ * @throws LambentError `not_found` for a reference to nothing, `invalid_value` for an item that is in front already,
+ * `context_length_exceeded`, and what a request's own items may be refused with
  */
 export async function contextOf(
   asked: AskedResponse,
@@ -31,7 +32,9 @@ export async function contextOf(
 ): Promise<ResponseContext> {
   const input = await resolved(asked.body.input, before, context.tenant, stores);
   const body = { ...asked.body, input };
-  const earlier = before.map((kept) => readStoredItem(forModel(kept)));
+  const stored = before.map(({ item }) => item);
+  if (typeof input !== 'string') refuseDuplicates(input, 'input', stored);
+  const earlier = withoutUnpairedCalls(before, input).map((kept) => readStoredItem(forModel(kept)));
   const request = responsesGeneration({ ...asked, body }, context, earlier, input);
   const { request: generation, droppedItems } = fitted(asked, request, before.length > 0);
   return { body, generation, droppedItems };

@@ -1,6 +1,9 @@
-import { endSequenceOf } from '../jobs/blobs.ts';
+import { ACCEPTED_EVENTS, endSequenceOf } from '../jobs/blobs.ts';
+import { readInput } from '../jobs/fan-in.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
+import { acceptedEvents } from '../jobs/view.ts';
 import { LambentError } from '../runtime/errors.ts';
+import { COMMENT } from '../runtime/keep-alive.ts';
 import { errorBody } from './errors.ts';
 import { typedFrame } from './sse.ts';
 import type { ApiState } from './state.ts';
@@ -27,9 +30,10 @@ const LAST_WORD_MS = 1_500;
 
 /**
  * The stream of a background response, from any of its events on, as its log has it, whoever writes that and however
- * often it changes hands. Ends in the event that says how the response ended, which has one number however often it is
- * read; at once when the caller has that event; or in an `error` when the time is over or the response was deleted: what
- * follows can then be asked for by the number of the last event.
+ * often it changes hands. Begins with a comment where the first event is still to come. Ends in the event that says how
+ * the response ended, which has one number however often it is read; at once when the caller has that event; or in an
+ * `error` when the time is over or the response was deleted: what follows can then be asked for by the number of the last
+ * event.
  * @returns whether it came to the response's end
  */
 export async function* follow(
@@ -38,12 +42,15 @@ export async function* follow(
 ): AsyncGenerator<string, boolean> {
   let last = startingAfter;
   let atBoundary = startingAfter === -1;
+  let isFirstLook = true;
   for (let pauseMs = POLL_MS; ; ) {
     // Before its events: when a job has ended, all that it says lies in the log.
     const job = await stores.jobs.read(tenant, id);
     if (job === undefined) return yield* stopped(last, new LambentError('not_found', 'The response was deleted.'));
     const before = last;
-    for (const { events } of await stores.events.read(tenant, id, last, atBoundary)) {
+    const accepted =
+      last + 1 < ACCEPTED_EVENTS ? [{ events: acceptedEvents(job, await readInput(job, stores.bodies)) }] : [];
+    for (const { events } of [...accepted, ...(await stores.events.read(tenant, id, last, atBoundary))]) {
       for (const event of events) {
         if (event.sequence_number <= last) continue;
         last = event.sequence_number;
@@ -57,6 +64,9 @@ export async function* follow(
       if (last < sequence_number) yield typedFrame({ ...(await ending(job, stores)), sequence_number });
       return true;
     }
+    // The status goes out with the first frame, and nothing keeps a connection alive before it.
+    if (isFirstLook && last === before) yield COMMENT;
+    isFirstLook = false;
     pauseMs = last > before ? POLL_MS : Math.min(2 * pauseMs, IDLE_POLL_MS);
     if (signal.aborted || now() + pauseMs + LAST_WORD_MS > deadlineAt) {
       const message = `The connection's time is over. Go on with 'starting_after' ${last}.`;

@@ -14,6 +14,7 @@ import {
   text,
   textOr,
 } from './schema.ts';
+import { invalidValue } from './validation.ts';
 
 /** What the official client's parse helpers add to an answer that callers then send back. */
 const parsed = hint;
@@ -151,6 +152,29 @@ export type WholeItem = Exclude<InputItem, ItemReference>;
 /** Whether an item only names another. */
 export function isReference(item: InputItem): item is ItemReference {
   return item.type === 'item_reference' || (item.type == null && !('role' in item));
+}
+
+/**
+ * Refuses an item that would come twice, as OpenAI does: a list is paged by the ids of its items.
+ * @param param the caller's parameter that holds the items
+ * @param before the items that they come after
+ * @throws LambentError `invalid_value`
+ */
+export function refuseDuplicates(
+  items: readonly InputItem[],
+  param: string,
+  before: readonly { readonly id: string }[] = [],
+): void {
+  const ids = new Set<unknown>(before.map(({ id }) => id));
+  for (const { id } of items) {
+    if (typeof id !== 'string' || id === '') continue;
+    if (ids.has(id)) {
+      const shown = id.slice(0, 128).toWellFormed();
+      const message = `Duplicate item found with id ${shown}. Remove duplicate items from your input and try again.`;
+      throw invalidValue(param, message);
+    }
+    ids.add(id);
+  }
 }
 
 /** The fields of what is inside an input, for the test that compares them with the official client's types. */

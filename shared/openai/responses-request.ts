@@ -3,7 +3,7 @@ import type { Alias } from '../inference/registry.ts';
 import { LambentError } from '../runtime/errors.ts';
 import { conversationKey } from './conversation-key.ts';
 import { checkMaxTokens, checkStreamOptions, hintsOf, opened, present, type RequestContext } from './parameters.ts';
-import { isReference, type WholeItem } from './responses-items.ts';
+import { isReference, refuseDuplicates, type WholeItem } from './responses-items.ts';
 import { responsesMessages } from './responses-messages.ts';
 import { type ResponsesBody, responsesParameters, responsesRequest } from './responses-schema.ts';
 import { offeredTools, type RequestedChoice } from './tool-choice.ts';
@@ -103,10 +103,11 @@ export function includesContinuations({ include }: ResponsesBody): boolean {
 
 /**
  * The input of a request that names nothing stored.
- * @throws LambentError `not_found` for a reference
+ * @throws LambentError `not_found` for a reference, `invalid_value` for an item that comes twice
  */
 export function wholeInput(input: ResponsesBody['input']): string | readonly WholeItem[] {
   if (typeof input === 'string') return input;
+  refuseDuplicates(input, 'input');
   return input.map((item) => {
     if (isReference(item)) throw itemNotFound(item.id);
     return item;

@@ -36,6 +36,11 @@ export function responseOfItem(itemId: string): string | undefined {
   return stem === undefined ? undefined : RESPONSE_PREFIX + stem;
 }
 
+/** What the ids of one request's items, or of one answer's, have in common: the response and the attempt. */
+export function attemptOf(itemId: string): string {
+  return itemId.slice(itemId.indexOf('_') + 1, -DIGITS);
+}
+
 function hex(number: number): string {
   return number.toString(16).padStart(DIGITS, '0');
 }

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 
 /** A comment line of an event stream: every client skips it. */
-const COMMENT = ': keep-alive\n\n';
+export const COMMENT = ': keep-alive\n\n';
 
 /**
  * A byte stream of server-sent event frames that is never silent for long: after `everyMs` without a frame a comment

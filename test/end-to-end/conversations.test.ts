@@ -108,6 +108,94 @@ describe('a conversation', () => {
   });
 });
 
+describe('a call in a conversation, and its output', () => {
+  const tools: OpenAI.Responses.Tool[] = [
+    { type: 'function', name: 'weather', strict: false, parameters: { type: 'object', properties: {} } },
+  ];
+
+  /** A conversation in which the model called a function, was told its output and answered. */
+  async function answered() {
+    const { id: conversation } = await client.conversations.create();
+    const { output } = await client.responses.create({ model, input: 'How is it?', tools, conversation });
+    const call = output.find((item) => item.type === 'function_call');
+    if (call?.id === undefined) throw new Error('The model called nothing');
+    const input = [{ type: 'function_call_output' as const, call_id: call.call_id, output: 'sunny' }];
+    const response = await client.responses.create({ model, input, conversation });
+    expect(response.output_text).toBe('The tool said: sunny');
+    const { data } = await client.responses.inputItems.list(response.id);
+    return { conversation, callId: call.id, outputId: data[0]?.id ?? '', response };
+  }
+
+  test.each(['callId', 'outputId'] as const)('are no longer told when one is deleted (%s)', async (half) => {
+    const { conversation, ...ids } = await answered();
+    await client.conversations.items.delete(ids[half], { conversation_id: conversation });
+    await client.responses.create({ model, input: 'And now?', conversation });
+    expect(lastAsked()).toEqual(['user: How is it?', 'assistant: The tool said: sunny', 'user: And now?']);
+    expect((await client.conversations.items.list(conversation)).data).toHaveLength(5);
+  });
+
+  test('are told up to the caller where the call is the latest answer', async () => {
+    const { id: conversation } = await client.conversations.create();
+    await client.responses.create({ model, input: 'How is it?', tools, conversation });
+    expect(await refusal(client.responses.create({ model, input: 'And now?', conversation }))).toMatchObject({
+      status: 400,
+      message: expect.stringContaining('No tool output found for function call'),
+    });
+  });
+
+  test('are parted by a chain that has only the turn with the output, which is gone on from all the same', async () => {
+    const { response } = await answered();
+    await client.responses.create({ model, input: 'And now?', previous_response_id: response.id });
+    expect(lastAsked()).toEqual(['assistant: The tool said: sunny', 'user: And now?']);
+  });
+});
+
+describe('an item that a conversation has', () => {
+  const duplicate = (id: string | undefined, param: string) => ({
+    status: 400,
+    param,
+    type: 'invalid_request_error',
+    message: `400 Duplicate item found with id ${id}. Remove duplicate items from your input and try again.`,
+  });
+
+  test('comes into it no second time, and its list ends', async () => {
+    const { id: conversation } = await client.conversations.create();
+    const { output } = await client.responses.create({ model, input: 'One', conversation });
+    const again = output.filter((item) => item.type === 'message');
+    const refused = duplicate(again[0]?.id, 'input');
+    const input = [...again, says('Two')];
+    for (const background of [false, true]) {
+      const asked = client.responses.create({ model, input, conversation, background });
+      expect(await refusal(asked)).toMatchObject(refused);
+    }
+    expect(await refusal(client.conversations.items.create(conversation, { items: again }))).toMatchObject({
+      ...refused,
+      param: 'items',
+    });
+    const pages: string[] = [];
+    for await (const { id } of client.conversations.items.list(conversation, { limit: 1 })) pages.push(id ?? '');
+    expect(pages).toHaveLength(2);
+  });
+
+  test('comes into another one, once', async () => {
+    const { output } = await client.responses.create({ model, input: 'One' });
+    const items = output.filter((item) => item.type === 'message');
+    const twice = client.conversations.create({ items: [...items, ...items] });
+    expect(await refusal(twice)).toMatchObject(duplicate(items[0]?.id, 'items'));
+    const { id } = await client.conversations.create({ items });
+    expect((await client.conversations.items.list(id)).data.map((item) => item.id)).toEqual([items[0]?.id]);
+  });
+
+  test('may come again once it was deleted', async () => {
+    const { id: conversation } = await client.conversations.create();
+    const { output } = await client.responses.create({ model, input: 'One', conversation });
+    const items = output.filter((item) => item.type === 'message');
+    await client.conversations.items.delete(items[0]?.id ?? '', { conversation_id: conversation });
+    const added = await client.conversations.items.create(conversation, { items });
+    expect(added.data[0]?.id).toBe(items[0]?.id);
+  });
+});
+
 describe('two turns at once', () => {
   test('do not interleave: one follows the other, or is told to come back', async () => {
     const { id } = await client.conversations.create();

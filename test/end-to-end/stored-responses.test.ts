@@ -207,6 +207,33 @@ describe('a chain of responses', () => {
     expect(await refusal(client.responses.create({ model, input: nothing }))).toMatchObject({ status: 404 });
   });
 
+  test('takes no item that it has, or a second time; a reference to one is not said twice', async () => {
+    const first = await client.responses.create({ model, input: 'One' });
+    const again = first.output.filter((item) => item.type === 'message');
+    const id = again[0]?.id ?? '';
+    const refused = {
+      status: 400,
+      param: 'input',
+      message: `400 Duplicate item found with id ${id}. Remove duplicate items from your input and try again.`,
+    };
+    const reference = { type: 'item_reference' as const, id };
+    const two = { role: 'user' as const, content: 'Two' };
+    const chained = { model, previous_response_id: first.id };
+    expect(await refusal(client.responses.create({ ...chained, input: [...again, two] }))).toMatchObject(refused);
+    for (const twice of [
+      [...again, ...again],
+      [reference, reference],
+      [reference, ...again],
+    ]) {
+      expect(await refusal(client.responses.create({ model, input: [...twice, two] }))).toMatchObject(refused);
+    }
+    await client.responses.create({ ...chained, input: [reference, two, two] });
+    const said = ['assistant: You said: One', 'user: Two'];
+    expect(lastAsked()).toEqual(['user: One', ...said, 'user: Two']);
+    await client.responses.create({ model, input: [...again, two] });
+    expect(lastAsked()).toEqual(said);
+  });
+
   test('goes on from nothing that is unknown', async () => {
     expect(
       await refusal(client.responses.create({ model, input: 'Hi', previous_response_id: 'resp_none' })),

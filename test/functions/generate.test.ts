@@ -1,3 +1,4 @@
+import { DeleteItemCommand } from '@aws-sdk/client-dynamodb';
 import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
@@ -84,8 +85,17 @@ test('keeps nothing readable in the table', async () => {
   expect(text).not.toContain('canary');
 });
 
-test('forgets a job that is not to be stored when its answer is on its way', async () => {
-  const message = aMessage({ replyTo: 'answers', body: { model: 'default', input: 'x', store: false } });
+test.each([
+  ['response', { body: { model: 'default', input: 'x', store: false } }],
+  [
+    'chat completion',
+    {
+      endpoint: '/v1/chat/completions',
+      body: { model: 'default', messages: [{ role: 'user', content: 'x' }], store: false },
+    },
+  ],
+])('forgets a %s that is not to be stored when its answer is on its way', async (_name, changes) => {
+  const message = aMessage({ replyTo: 'answers', ...changes });
   await generate(aQueueEvent(message), aContext());
   expect(await surroundings.services.messagesOf(surroundings.replyUrl)).toHaveLength(1);
   expect(await jobOf(message)).toBeUndefined();
@@ -133,6 +143,42 @@ test('refuses a key that comes with another body', async () => {
   await generate(aQueueEvent(message), aContext());
   await generate(aQueueEvent({ ...message, body: { model: 'default', input: 'other' } }), aContext());
   expect((await dead())[0]?.attributes['reason']).toBe('idempotency_key_reused');
+});
+
+const small = { model: 'default', input: 'x' };
+/** Too large for the table, so that it lies elsewhere than a small one. */
+const large = { model: 'default', input: 'long '.repeat(100_000) };
+
+test.each([
+  ['small, after a large one', large, small],
+  ['large, after a small one', small, large],
+  ['large, after a small one that was streamed', { ...small, stream: true }, large],
+])('refuses a key that comes with another body which is %s', async (_name, first, second) => {
+  const message = aMessage({ body: first });
+  await generate(aQueueEvent(message), aContext());
+  const job = await jobOf(message);
+  for (const _ of [1, 2]) {
+    expect(await generate(aQueueEvent({ ...message, body: second }), aContext())).toEqual(all);
+    expect((await dead())[0]?.attributes['reason']).toBe('idempotency_key_reused');
+  }
+  expect(await generate(aQueueEvent(message), aContext())).toEqual(all);
+  expect(await dead()).toEqual([]);
+  expect(await jobOf(message)).toEqual(job);
+});
+
+test('answers from its item alone a job whose input is gone, and looks at it no more', async () => {
+  const message = aMessage({ replyTo: 'answers' });
+  await generate(aQueueEvent(message), aContext(0));
+  const [pointer] = await surroundings.services.messagesOf(surroundings.queueUrl);
+  const { id = '' } = (await jobOf(message)) ?? {};
+  const Key = { pk: { S: `local#${id}` }, sk: { S: 'input' } };
+  await surroundings.services.dynamodb.send(new DeleteItemCommand({ TableName: surroundings.jobsTable, Key }));
+  await generate(aQueueEvent(pointer?.body ?? ''), aContext());
+  const [reply] = await surroundings.services.messagesOf(surroundings.replyUrl);
+  const { response, ...head } = JSON.parse(reply?.body ?? '');
+  expect(head).toEqual({ version: 1, type: 'answer', tenant: 'local', id, status: 'failed' });
+  expect(response).toMatchObject({ error: { code: 'record_unreadable' } });
+  expect((await jobOf(message))?.dueAt).toBeUndefined();
 });
 
 describe("a body in the tenant's inbox", () => {
@@ -194,6 +240,17 @@ describe("a body in the tenant's inbox", () => {
   });
 });
 
+test("refuses a key that comes with a large body in the tenant's inbox after a small one", async () => {
+  const message = aMessage();
+  await generate(aQueueEvent(message), aContext());
+  const { s3, bucketName } = surroundings.services;
+  const key = 'local/inbox/another';
+  await s3.send(new PutObjectCommand({ Bucket: bucketName, Key: key, Body: JSON.stringify(large) }));
+  const bodyPointer = { bucket: bucketName, key };
+  expect(await generate(aQueueEvent({ ...message, body: undefined, bodyPointer }), aContext())).toEqual(all);
+  expect((await dead())[0]?.attributes['reason']).toBe('idempotency_key_reused');
+});
+
 test("reads a large body from the tenant's inbox, and keeps it in the bucket", async () => {
   // The model says it all again, and comes to the end of its tokens.
   const input = 'long '.repeat(100_000);
@@ -214,6 +271,7 @@ test('completes a chat completion', async () => {
   await generate(aQueueEvent(message), aContext());
   const [reply] = await surroundings.services.messagesOf(surroundings.replyUrl);
   expect(JSON.parse(reply?.body ?? '')).toMatchObject({ status: 'completed', response: { object: 'chat.completion' } });
+  expect(await jobOf(message)).toMatchObject({ status: 'completed', stored: true });
 });
 
 test('lets a job wait whose function has no time left, and counts no attempt', async () => {

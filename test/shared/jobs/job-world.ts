@@ -146,6 +146,7 @@ function bodiesOf(reach: Reach): Bodies {
     writeNew: (...args) => call('writeNew', args),
     read: (...args) => call('read', args),
     find: (...args) => call('find', args),
+    remove: (...args) => call('remove', args),
     sweep: (...args) => call('sweep', args),
   };
 }

@@ -34,6 +34,9 @@ export function createMemoryBlobs(): Blobs & { readonly held: ReadonlyMap<string
     async chunkBefore(tenant, id, sequence) {
       return eventsOf(tenant, id).findLast(({ name }) => name.sequence <= sequence)?.name.sequence;
     },
+    async removeOne(name) {
+      held.delete(keyOf(name));
+    },
     async remove(tenant, id, keepEpoch) {
       for (const key of held.keys()) {
         const [owner, job, part, , epoch] = key.split('#');

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
@@ -8,6 +8,7 @@ import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { claim, commit } from '../../../shared/jobs/transitions.ts';
 import { follow } from '../../../shared/openai/responses-follow.ts';
+import { keptAlive } from '../../../shared/runtime/keep-alive.ts';
 import { aJob, anInput } from '../jobs/jobs.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
 
@@ -63,7 +64,9 @@ async function aStreamedJob() {
     const { signal } = new AbortController();
     const events: { type: string; sequence_number: number }[] = [];
     const frames = follow(state, { tenant: TENANT, id, startingAfter, deadlineAt, signal, now: Date.now });
-    for await (const frame of frames) events.push(JSON.parse(frame.slice(frame.indexOf('data: ') + 6)));
+    for await (const frame of frames) {
+      if (!frame.startsWith(':')) events.push(JSON.parse(frame.slice(frame.indexOf('data: ') + 6)));
+    }
     return events;
   };
   /** Whoever held the job is dead: the sweep ends it. */
@@ -110,6 +113,21 @@ describe('following a background response', () => {
     expect(await read(1_000_001)).toHaveLength(2);
     expect(await read(1_000_002)).toMatchObject([{ type: 'response.completed', sequence_number: 1_000_003 }]);
     expect(await read(1_000_003)).toEqual([]);
+  }, 30_000);
+
+  test('begins with how it was accepted, in the words of the job, also where an earlier version logged it', async () => {
+    const { append, take, complete, read, id } = await aStreamedJob();
+    const response = { id, status: 'queued', model: 'default', output: [] };
+    const accepted = [
+      { type: 'response.created', sequence_number: 0, response },
+      { type: 'response.queued', sequence_number: 1, response },
+    ];
+    await complete(await take(), 2);
+    for (const _ of ['not logged', 'logged']) {
+      expect(await read(-1)).toMatchObject([...accepted, { sequence_number: 2 }]);
+      expect(await read(0)).toMatchObject([accepted[1], { sequence_number: 2 }]);
+      await append(0, 0, 'response.created', 'response.queued');
+    }
   }, 30_000);
 
   test('says that its time is over, and can be gone on with', async () => {
@@ -160,6 +178,38 @@ describe('following a background response', () => {
     await complete(held, 5);
     expect((await near).map(({ sequence_number }) => sequence_number)).toEqual([4, 5]);
     expect(await far).toEqual([]);
+  }, 30_000);
+
+  test('begins at once where nothing has come yet, and is never silent while it waits', async () => {
+    const { id, state, append, take, complete } = await aStreamedJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const { signal } = new AbortController();
+    const options = { tenant: TENANT, id, deadlineAt: Date.now() + 20_000, signal, now: Date.now };
+    const frames = follow(state, { ...options, startingAfter: 1 });
+    expect(await frames.next()).toEqual({ done: false, value: ': keep-alive\n\n' });
+    const resumed = keptAlive(frames, 50);
+    const chunks: string[] = [];
+    const reading = (async () => {
+      for await (const chunk of resumed) chunks.push(String(chunk));
+    })();
+    await vi.waitFor(() => expect(chunks.length).toBeGreaterThan(4), { timeout: 5_000 });
+    expect(new Set(chunks)).toEqual(new Set([': keep-alive\n\n']));
+    await complete(await take(), 2);
+    await reading;
+    expect(chunks.at(-1)).toMatch(/^event: response.completed\n/);
+  }, 30_000);
+
+  test('begins with an event where there is one, and with nothing after the last one', async () => {
+    const { id, state, append, take, complete } = await aStreamedJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const { signal } = new AbortController();
+    const options = { tenant: TENANT, id, deadlineAt: Date.now() + 20_000, signal, now: Date.now };
+    const first = async (startingAfter: number) => (await follow(state, { ...options, startingAfter }).next()).value;
+    expect(await first(-1)).toMatch(/^event: response.created\n/);
+    expect(await first(1)).toBe(': keep-alive\n\n');
+    await complete(await take(), 2);
+    expect(await first(1)).toMatch(/^event: response.completed\n/);
+    expect(await first(2)).toBe(true);
   }, 30_000);
 
   test('ends in an error when the response is deleted', async () => {

@@ -262,6 +262,20 @@ describe('a responses request', () => {
       'input[0].call_id',
       /No tool call found for function call output with call_id c1/,
     ],
+    [
+      'an item that comes twice',
+      {
+        input: [
+          { role: 'user', content: 'Hi', id: 'msg_1' },
+          CALL,
+          OUTPUT,
+          { role: 'user', content: 'Hi', id: 'msg_1' },
+        ],
+      },
+      'invalid_value',
+      'input',
+      /^Duplicate item found with id msg_1. Remove duplicate items from your input and try again.$/,
+    ],
     ['two calls of one id', { input: [CALL, CALL, OUTPUT, OUTPUT] }, 'invalid_value', 'input[1].call_id', /same id/],
     ['too many tokens', { max_output_tokens: 1e6 }, 'invalid_value', 'max_output_tokens', /too large/],
     [

@@ -1,0 +1,121 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
+import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
+import { createEventLog } from '../../../shared/jobs/event-log.ts';
+import { readInput } from '../../../shared/jobs/fan-in.ts';
+import { createBucket } from '../../../shared/jobs/s3-bucket.ts';
+import { type Admitted, submit } from '../../../shared/jobs/submit.ts';
+import { follow } from '../../../shared/openai/responses-follow.ts';
+import { aJob, anInput, START } from './jobs.ts';
+import { aVault, type Services, startServices } from './services.ts';
+
+let services: Services;
+beforeAll(async () => {
+  services = await startServices();
+});
+afterAll(() => services[Symbol.asyncDispose]());
+
+const { tenant, endpoint, tier, deadline, background, stored, expiresAt } = aJob();
+let made = 0;
+
+/** A table and a bucket, and two requests of one id whose inputs lie in different places. */
+async function aRoom() {
+  made += 1;
+  const id = `resp_submitted${made}`;
+  const tableName = await services.newTable();
+  const now = () => START;
+  const bucket = createBucket(services.s3, services.bucketName);
+  const blobs = createDynamoDBBlobs(services.dynamodb, { tableName, bucket, now });
+  const vault = aVault();
+  const ports = {
+    jobs: createDynamoDBStore(services.dynamodb, { tableName, now }),
+    bodies: createBodies(vault, blobs),
+    events: createEventLog(vault, blobs),
+    now,
+  };
+  const asking = (input: string, instructions: string): Admitted => ({
+    ...{ tenant, id, endpoint, tier, deadline, background, stored, expiresAt },
+    streamed: true,
+    input: anInput({ body: { model: 'default', input, instructions } }),
+  });
+  const small = asking('Hello', 'small');
+  const large = asking('x'.repeat(400_000), 'large');
+  const name = { tenant, id, kind: 'input', epoch: 0, expiresAt } as const;
+  return {
+    small,
+    large,
+    ports,
+    submit: (admitted: Admitted) => submit(admitted, ports),
+    /** What a process leaves that dies before it has made the job. */
+    dieOn: ({ input }: Admitted) => ports.bodies.writeNew(name, input),
+    async input() {
+      const job = await ports.jobs.read(tenant, id);
+      return job === undefined ? undefined : readInput(job, ports.bodies);
+    },
+    async places() {
+      const blob = { tenant, id, part: 'input', epoch: 0, sequence: 0 } as const;
+      const found = await Promise.all((['table', 's3'] as const).map((place) => blobs.get(blob, place)));
+      return found.filter((bytes) => bytes !== undefined).length;
+    },
+    async events() {
+      const signal = AbortSignal.abort();
+      const frames: string[] = [];
+      const options = { tenant, id, startingAfter: -1, deadlineAt: START + 60_000, signal, now };
+      for await (const frame of follow(ports, options)) frames.push(frame);
+      return frames
+        .filter((frame) => frame.startsWith('event: '))
+        .map((frame) => JSON.parse(frame.slice(frame.indexOf('data: ') + 6)));
+    },
+  };
+}
+
+describe.each([
+  ['small', 'large'],
+  ['large', 'small'],
+] as const)('a request that is %s', (one, other) => {
+  test(`is known when it comes again, and another of its id that is ${other} is a conflict`, async () => {
+    const { [one]: first, [other]: second, submit, input, places } = await aRoom();
+    expect(await submit(first)).toMatchObject({ kind: 'created' });
+    expect(await submit(second)).toEqual({ kind: 'conflict' });
+    expect(await submit(first)).toMatchObject({ kind: 'known' });
+    expect(await input()).toEqual(first.input);
+    expect(await places()).toBe(1);
+  });
+
+  test(`is told from one that is ${other} whose process died on the way`, async () => {
+    const { [one]: first, [other]: second, submit, dieOn, input } = await aRoom();
+    await submit(first);
+    await dieOn(second);
+    expect(await submit(second)).toEqual({ kind: 'conflict' });
+    expect(await submit(first)).toMatchObject({ kind: 'known' });
+    expect(await input()).toEqual(first.input);
+  });
+
+  test('becomes a job after a crash that left its input alone', async () => {
+    const { [one]: first, [other]: second, submit, dieOn, input } = await aRoom();
+    await dieOn(first);
+    expect(await submit(first)).toMatchObject({ kind: 'created' });
+    expect(await submit(second)).toEqual({ kind: 'conflict' });
+    expect(await input()).toEqual(first.input);
+  });
+
+  test(`keeps its stream's first events when one that is ${other} comes under its id`, async () => {
+    const { [one]: first, [other]: second, submit, events } = await aRoom();
+    await submit(first);
+    await submit(second);
+    expect(await events()).toMatchObject([
+      { type: 'response.created', sequence_number: 0, response: { status: 'queued', instructions: one } },
+      { type: 'response.queued', sequence_number: 1, response: { status: 'queued', instructions: one } },
+      { type: 'error', code: 'deadline_exceeded' },
+    ]);
+  });
+});
+
+test('of two requests of one id that come at once, one becomes the job', async () => {
+  const { small, large, submit, input, places } = await aRoom();
+  const kinds = (await Promise.all([submit(small), submit(large)])).map(({ kind }) => kind);
+  expect([...kinds].sort()).toEqual(['conflict', 'created']);
+  expect(await input()).toEqual((kinds[0] === 'created' ? small : large).input);
+  expect(await places()).toBe(1);
+});

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
+import { LEAST_CONCURRENCY, MOST_CONCURRENCY } from '../shared/fleet/concurrency.ts';
 import { obey, type WorkerSummary } from '../shared/fleet/drain.ts';
 import { createDynamoDBFleet } from '../shared/fleet/dynamodb-fleet.ts';
 import { createEcs } from '../shared/fleet/ecs-api.ts';
@@ -36,6 +37,11 @@ const config = readConfig({
   GPU_MAPPING_ID: v.optional(v.string()),
   /** Messages that one dispatcher gets at most. */
   GPU_BATCH_SIZE: v.optional(v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(1)), '1'),
+  /** Dispatchers that may run at once, however many slots there are. */
+  DISPATCH_CONCURRENCY_MAX: v.optional(
+    v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(LEAST_CONCURRENCY), v.maxValue(MOST_CONCURRENCY)),
+    String(MOST_CONCURRENCY),
+  ),
   /** The registry; the one that was packaged beside the code when absent. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
 });
@@ -56,6 +62,7 @@ const ports = {
       : {
           mapping: createMapping(createLambdaClient(LAMBDA_TIMEOUT_MS), config.GPU_MAPPING_ID),
           batchSize: config.GPU_BATCH_SIZE,
+          most: config.DISPATCH_CONCURRENCY_MAX,
         },
   now: Date.now,
   sleep: (ms: number) => sleep(ms),

@@ -89,3 +89,15 @@ export async function warmResources(variables: Variables): Promise<object[]> {
   );
   return Promise.all(resources);
 }
+
+/**
+ * `DISPATCH_CONCURRENCY_MAX` of fleet: how many dispatchers it lets run at once.
+ * @throws LambentError `configuration` for one below what they begin with
+ */
+export async function dispatchConcurrencyMax(variables: Variables): Promise<number> {
+  const first = await readSetting(variables, 'dispatchConcurrency');
+  const most = await readSetting(variables, 'dispatchConcurrencyMax');
+  if (most >= first) return most;
+  const message = `The setting dispatchConcurrencyMax (${most}) is below dispatchConcurrency (${first})`;
+  throw new LambentError('configuration', message);
+}

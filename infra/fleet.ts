@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { type Fleet, parseRegistry } from '../shared/inference/registry.ts';
+import type { Fleet } from '../shared/inference/registry.ts';
 import { LambentError } from '../shared/runtime/errors.ts';
-import { modelsFile } from './models-file.ts';
+import { packagedRegistry } from './models-file.ts';
 import { secretStatements } from './models-policy.ts';
 
 type Ecs = NonNullable<Fleet['ecs']>;
@@ -24,8 +23,7 @@ export async function fleetPolicy(): Promise<FleetPolicy | { readonly Ref: 'AWS:
 }
 
 async function packagedFleets(): Promise<Fleet[]> {
-  const file = modelsFile();
-  return Object.values(parseRegistry(await readFile(file, 'utf8'), file).fleets);
+  return Object.values((await packagedRegistry()).fleets);
 }
 
 /**

@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
-import { type Fleet, parseRegistry, type Registry } from '../shared/inference/registry.ts';
+import type { Fleet, Registry } from '../shared/inference/registry.ts';
 import { LambentError } from '../shared/runtime/errors.ts';
 import { type EngineModel, engineCommand, type GpuService, serviceOf } from './gpu-engine.ts';
-import { modelsFile } from './models-file.ts';
+import { egressOf } from './gpu-reach.ts';
+import { packagedRegistry } from './models-file.ts';
 import { readSetting, type Variables } from './settings.ts';
 
 /** The parts of a fleet that the stack runs itself, all of them there or none. */
@@ -13,8 +13,10 @@ interface GpuValues extends GpuService {
   readonly fleet: string;
   readonly minWorkers: number;
   readonly maxWorkers: number;
-  /** Workers, and one more: the canary, or the first new one of a roll-out. */
+  /** Workers, one more for the first new one of a roll-out, and the canary while there is one. */
   readonly maxInstances: number;
+  /** What functions in the VPC may leave it by, beside the way to the fleet's own workers. */
+  readonly functionsEgress: readonly object[];
   /** How many GPUs of its instance a worker takes; ECS wants text. */
   readonly gpus: string;
   readonly instanceTypes: readonly { readonly InstanceType: string }[];
@@ -74,13 +76,17 @@ export async function gpu(variables: Variables): Promise<GpuValues> {
   const shutdownSeconds = await readSetting(variables, 'chatTimeoutSeconds');
   const gpus = await readSetting(variables, 'gpuTensorParallel');
   const { minWorkers, maxWorkers } = fleet.scaling;
+  const workingMin = await readSetting(variables, 'gpuWorkingMin');
+  if (workingMin > maxWorkers)
+    throw refused(`gpuWorkingMin (${workingMin}) is above the maxWorkers (${maxWorkers}) of the fleet ${name}`);
   return {
     ...service,
     ...keyOf(fleet),
     fleet: name,
     minWorkers,
     maxWorkers,
-    maxInstances: maxWorkers + 1,
+    maxInstances: maxWorkers + 1 + (canaryImage === '' ? 0 : 1),
+    functionsEgress: egressOf(registry),
     gpus: String(gpus),
     instanceTypes: (await readSetting(variables, 'gpuInstanceTypes')).map((InstanceType) => ({ InstanceType })),
     engineCommand: engineCommand({
@@ -99,12 +105,6 @@ export async function gpu(variables: Variables): Promise<GpuValues> {
     weightsPrefix: `${prefix}/*`,
     imageArns: repositoriesOf([image, canaryImage, weightsImage]),
   };
-}
-
-/** The registry that is packaged. */
-async function packagedRegistry(): Promise<Registry> {
-  const file = modelsFile();
-  return parseRegistry(await readFile(file, 'utf8'), file);
 }
 
 function fleetsOf(name: string, { fleets }: Registry): { readonly fleet: Fleet; readonly canary: Fleet | undefined } {

@@ -2,19 +2,56 @@ import type { Registry } from '../shared/inference/registry.ts';
 
 /** What stays inside a VPC, or is reached through whatever joins it to other networks. */
 const PRIVATE = /^(localhost|127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|\[)|\.(internal|local|lan)$/;
+/** The function's own environment, which no network leads to. */
+const LOOPBACK = /^(localhost|127\..*|\[::1\])$/;
+
+/** A model or a machine that is asked by an address of its own. */
+interface Place {
+  /** The alias or the fleet. */
+  readonly name: string;
+  readonly url: URL;
+}
 
 /**
- * Targets that chat can't reach while it is in a VPC without a way to the internet: other providers, and Bedrock in
- * another region than the endpoint's. One line each: the alias, and where it leads.
+ * What chat can't reach while it is in a VPC without a way to the internet: other providers, Bedrock in another region than
+ * the endpoint's, and listed workers elsewhere. One line each: the alias or the fleet, and where it leads.
  */
-export function unreachableByEndpoints({ models }: Registry): string[] {
-  return Object.entries(models).flatMap(([alias, { targets }]) =>
-    targets.flatMap((target) => {
-      if (target.provider === 'bedrock')
-        return target.region === undefined ? [] : `${alias} (Bedrock in ${target.region})`;
-      if (target.provider !== 'openai-compatible') return [];
-      const { hostname } = new URL(target.baseUrl);
-      return PRIVATE.test(hostname) ? [] : `${alias} (${hostname})`;
-    }),
+export function unreachableByEndpoints(registry: Registry): string[] {
+  const bedrock = Object.entries(registry.models).flatMap(([alias, { targets }]) =>
+    targets.flatMap((target) =>
+      target.provider === 'bedrock' && target.region !== undefined ? `${alias} (Bedrock in ${target.region})` : [],
+    ),
   );
+  const elsewhere = placesIn(registry).filter(({ url }) => !PRIVATE.test(url.hostname));
+  return [...bedrock, ...elsewhere.map(({ name, url }) => `${name} (${url.hostname})`)];
+}
+
+/**
+ * Rules of a security group that let functions out to AWS, and to every port on which the registry has a model or a
+ * machine. Where they may go is left open: a name's addresses change.
+ */
+export function egressOf(registry: Registry): object[] {
+  const named = placesIn(registry)
+    .filter(({ url }) => !LOOPBACK.test(url.hostname))
+    .map(({ url }) => Number(url.port || (url.protocol === 'https:' ? 443 : 80)));
+  const ports = [...new Set([443, ...named])].toSorted((one, other) => one - other);
+  return ports.map((port) => ({
+    Description: port === 443 ? 'AWS, and models elsewhere' : 'Models elsewhere',
+    IpProtocol: 'tcp',
+    FromPort: port,
+    ToPort: port,
+    CidrIp: '0.0.0.0/0',
+  }));
+}
+
+function placesIn({ models, fleets }: Registry): Place[] {
+  const targets = Object.entries(models).flatMap(([name, alias]) =>
+    alias.targets.flatMap((target) =>
+      target.provider === 'openai-compatible' ? { name, url: new URL(target.baseUrl) } : [],
+    ),
+  );
+  const workers = Object.entries(fleets).flatMap(([name, fleet]) =>
+    fleet.workers.map(({ url }) => ({ name, url: new URL(url) })),
+  );
+  return [...targets, ...workers];
 }

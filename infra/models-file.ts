@@ -1,4 +1,6 @@
+import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { parseRegistry, type Registry } from '../shared/inference/registry.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 
@@ -8,4 +10,13 @@ const ROOT = resolve(import.meta.dirname, '..');
  */
 export function modelsFile(environment: Readonly<Record<string, string | undefined>> = process.env): string {
   return resolve(ROOT, environment['MODELS_FILE'] || 'models.json');
+}
+
+/**
+ * The registry that is packaged.
+ * @throws LambentError `configuration` when it isn't valid
+ */
+export async function packagedRegistry(): Promise<Registry> {
+  const file = modelsFile();
+  return parseRegistry(await readFile(file, 'utf8'), file);
 }

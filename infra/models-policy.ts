@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { type BedrockTarget, parseRegistry, type Registry, type Target } from '../shared/inference/registry.ts';
+import type { BedrockTarget, Registry, Target } from '../shared/inference/registry.ts';
 import { LambentError } from '../shared/runtime/errors.ts';
-import { modelsFile } from './models-file.ts';
+import { packagedRegistry } from './models-file.ts';
 
 /** An ARN with CloudFormation's own variables in it. */
 interface Arn {
@@ -19,8 +18,17 @@ export interface Statement {
 /** An inline policy of a role, absent when there is nothing to allow. */
 interface InlinePolicy {
   readonly PolicyName: string;
-  readonly PolicyDocument: { readonly Version: '2012-10-17'; readonly Statement: readonly Statement[] };
+  readonly PolicyDocument: PolicyDocument;
 }
+
+interface PolicyDocument {
+  readonly Version: '2012-10-17';
+  readonly Statement: readonly Statement[];
+}
+
+/** IAM's limits of a managed policy's size, in characters without whitespace, and of how many a role may have. */
+const MOST_CHARACTERS = 6_144;
+const MOST_POLICIES = 10;
 
 /** CloudFormation puts in what the stack is deployed to. */
 const PARTITION = `\${AWS::Partition}`;
@@ -30,26 +38,84 @@ const DATA_KEY = `\${DataKey.Arn}`;
 
 const INVOKE = ['bedrock:InvokeModel', 'bedrock:InvokeModelWithResponseStream'];
 
-/** What chat may do for the models of the registry that is being packaged: `MODELS_FILE`, else `models.json`. */
-export async function modelsPolicy(): Promise<InlinePolicy | { readonly Ref: 'AWS::NoValue' }> {
-  const file = modelsFile();
-  const Statement = statementsFor(parseRegistry(await readFile(file, 'utf8'), file));
-  if (Statement.length === 0) return { Ref: 'AWS::NoValue' };
-  return { PolicyName: 'models', PolicyDocument: { Version: '2012-10-17', Statement } };
+/**
+ * Managed policies that let functions use the models of the registry that is being packaged: `MODELS_FILE`, else
+ * `models.json`. Managed, and not a part of each role: all inline policies of a role together may have 10,240 characters.
+ */
+export async function modelsPolicies(): Promise<{ readonly Resources: Readonly<Record<string, object>> }> {
+  const documents = documentsFor(await packagedRegistry());
+  const policies = documents.map((PolicyDocument, index) => [
+    policyId(index),
+    {
+      Type: 'AWS::IAM::ManagedPolicy',
+      Properties: { Description: 'Use of exactly the models that the registry names', PolicyDocument },
+    },
+  ]);
+  return { Resources: Object.fromEntries(policies) };
+}
+
+/** `ManagedPolicyArns` of a role that may use the models. */
+export async function modelsPolicyArns(): Promise<object[]> {
+  return documentsFor(await packagedRegistry()).map((_, index) => ({ Ref: policyId(index) }));
+}
+
+const policyId = (index: number): string => `ModelsPolicy${index + 1}`;
+
+/** Lets a function that talks to GPU workers read the keys of their engines, and no other. */
+export async function engineKeysPolicy(): Promise<InlinePolicy | { readonly Ref: 'AWS::NoValue' }> {
+  const { fleets } = await packagedRegistry();
+  const statements = secretStatements(Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey));
+  return statements.length === 0
+    ? { Ref: 'AWS::NoValue' }
+    : { PolicyName: 'engine-keys', PolicyDocument: documentOf(statements) };
 }
 
 /**
- * IAM statements that let a function use exactly the models, guardrails and keys that `registry` names.
+ * The targets' policies, as few as IAM's limit of their size allows. A target is never divided, so that a model stays
+ * with the profile that is its condition.
+ * @throws LambentError `configuration` when a role could not have so many
+ */
+export function documentsFor({ models }: Registry): PolicyDocument[] {
+  const targets = Object.values(models).flatMap((alias) => alias.targets);
+  const different = new Map(targets.map((target) => [JSON.stringify(statementsFor([target])), target]));
+  const parts: Target[][] = [];
+  for (const target of different.values()) {
+    const last = parts.at(-1);
+    if (last !== undefined && charactersOf(documentOf(statementsFor([...last, target]))) <= MOST_CHARACTERS)
+      last.push(target);
+    else parts.push([target]);
+  }
+  const documents = parts.map((part) => documentOf(statementsFor(part))).filter((each) => each.Statement.length > 0);
+  if (documents.length <= MOST_POLICIES) return documents;
+  const characters = documents.reduce((sum, each) => sum + charactersOf(each), 0);
+  throw new LambentError(
+    'configuration',
+    `The models file needs ${characters} characters of permissions, and a role may have ${MOST_POLICIES} policies of ${MOST_CHARACTERS} each: name fewer models`,
+  );
+}
+
+const documentOf = (Statement: readonly Statement[]): PolicyDocument => ({ Version: '2012-10-17', Statement });
+
+/** How long a document is at most when CloudFormation has put in what it is deployed to: long names of each kind. */
+function charactersOf(document: PolicyDocument): number {
+  return JSON.stringify(document)
+    .replaceAll(/\{"Fn::Sub":("[^"]*")\}/g, '$1')
+    .replaceAll(DATA_KEY, `arn:${PARTITION}:kms:${REGION}:${ACCOUNT}:key/${'-'.repeat(36)}`)
+    .replaceAll(PARTITION, 'aws-us-gov')
+    .replaceAll(REGION, 'ap-northeast-1')
+    .replaceAll(ACCOUNT, '123456789012').length;
+}
+
+/**
+ * IAM statements that let a function use exactly the models, guardrails and keys that `targets` name.
  * @throws LambentError `configuration` for a name that IAM or CloudFormation would read as more than a name
  */
-export function statementsFor(registry: Registry): Statement[] {
-  const targets = Object.values(registry.models).flatMap((alias) => alias.targets);
+function statementsFor(targets: readonly Target[]): Statement[] {
   const bedrock = targets.filter((target) => target.provider === 'bedrock');
-  const references = referencesIn(registry);
   return [
     ...modelStatements(bedrock.map(modelAccess)),
     ...statement('Guardrails', ['bedrock:ApplyGuardrail'], bedrock.flatMap(guardrailOf)),
-    ...secretStatements(references),
+    ...secretStatements(targets.flatMap(referencesOf)),
   ];
 }
 

@@ -10,6 +10,12 @@ export interface Variables {
 /** From the file a setting is a number or a truth value, from the command line it is text. */
 const number = v.union([v.number(), v.pipe(v.string(), v.toNumber())], 'must be a number');
 const wholeNumber = v.pipe(number, v.integer('must be a whole number'), v.minValue(0, 'must not be below 0'));
+/** Lambda's own limits of an event source mapping. */
+const mappingConcurrency = v.pipe(
+  wholeNumber,
+  v.minValue(2, 'must be 2 to 1000'),
+  v.maxValue(1_000, 'must be 2 to 1000'),
+);
 const flag = v.pipe(
   v.union([v.boolean(), v.picklist(['true', 'false'])], 'must be true or false'),
   v.transform((value) => value === true || value === 'true'),
@@ -43,6 +49,8 @@ const schemas = {
     v.string(),
     v.regex(/^(\*|https?:\/\/[^\s/'",]+)?$/, 'must be one origin such as https://app.example.com, * or empty'),
   ),
+  dispatchConcurrency: mappingConcurrency,
+  dispatchConcurrencyMax: mappingConcurrency,
   chatProvisioned: wholeNumber,
   chatProvisionedMax: wholeNumber,
   authorizeProvisioned: wholeNumber,

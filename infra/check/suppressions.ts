@@ -51,16 +51,16 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   },
   {
     rule: 'AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:bedrock:*::foundation-model/…]',
-    resource: '…Role',
+    resource: 'ModelsPolicy…',
     reason:
       "A profile's regions are AWS's to choose; a condition ties the grant to the profile (infra/models-policy.ts).",
   },
-  {
-    rule: 'AwsSolutions-IAM5[Resource::<Bucket.Arn>/*/job/*]',
+  ...['job', 'conversation'].map((folder) => ({
+    rule: `AwsSolutions-IAM5[Resource::<Bucket.Arn>/*/${folder}/*]`,
     resource: '…Role',
     reason:
-      "The bucket holds bodies alone, under their tenants' names; what a function reads there, it can't open for another.",
-  },
+      "The bucket holds sealed bytes, under their tenants' names; what a function reads there, it can't open for another.",
+  })),
   {
     rule: 'AwsSolutions-IAM5[Resource::<Bucket.Arn>/*/inbox/*]',
     resource: 'GenerateRole',

@@ -1,6 +1,6 @@
 /** Lambda's own limits of a mapping's maximum concurrency. */
-const LEAST = 2;
-const MOST = 1_000;
+export const LEAST_CONCURRENCY = 2;
+export const MOST_CONCURRENCY = 1_000;
 /** Lowered only when this much of it would do: a fleet that breathes should not change it every minute. */
 const LOWER_BELOW = 0.8;
 
@@ -14,10 +14,16 @@ export function batchSlots(workers: readonly { readonly slots: number }[], reser
  * wait inside functions that are paid for by time.
  * @param slots batch slots of all fleets
  * @param batchSize messages that one dispatcher gets at most
+ * @param most what the account has for them, 2 to 1000, however many slots there are
  * @returns undefined when it may stay as it is
  */
-export function nextConcurrency(current: number | undefined, slots: number, batchSize: number): number | undefined {
-  const wanted = Math.min(Math.max(Math.ceil(slots / batchSize), LEAST), MOST);
-  if (current === undefined || wanted > current) return wanted;
+export function nextConcurrency(
+  current: number | undefined,
+  slots: number,
+  batchSize: number,
+  most: number,
+): number | undefined {
+  const wanted = Math.min(Math.max(Math.ceil(slots / batchSize), LEAST_CONCURRENCY), most);
+  if (current === undefined || current > most || wanted > current) return wanted;
   return wanted < current * LOWER_BELOW ? wanted : undefined;
 }

@@ -10,8 +10,8 @@ export interface DemandPorts {
   readonly ecs: Ecs;
   /** Jobs that wait in the GPU queue. */
   readonly queueDepth: () => Promise<number>;
-  /** What limits dispatchers, and the messages that each gets at most; undefined where nothing does. */
-  readonly dispatch: { readonly mapping: Mapping; readonly batchSize: number } | undefined;
+  /** What limits dispatchers, the messages that each gets at most, and how many there may be; undefined where nothing does. */
+  readonly dispatch: { readonly mapping: Mapping; readonly batchSize: number; readonly most: number } | undefined;
   /** Epoch milliseconds. */
   readonly now: () => number;
   readonly onNeed: (report: FleetReport, need: FleetNeed) => void;
@@ -63,8 +63,8 @@ async function kick(fleet: string, definition: FleetDefinition, need: FleetNeed,
 
 async function limitDispatch(slots: number, { dispatch, onScaled }: DemandPorts): Promise<void> {
   if (dispatch === undefined) return;
-  const { mapping, batchSize } = dispatch;
-  const next = nextConcurrency(await mapping.maximumConcurrency(), slots, batchSize);
+  const { mapping, batchSize, most } = dispatch;
+  const next = nextConcurrency(await mapping.maximumConcurrency(), slots, batchSize, most);
   if (next === undefined) return;
   await mapping.limit(next);
   onScaled('dispatchers', '', next);

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { scaling, warmTargets } from '../../infra/concurrency.ts';
+import { dispatchConcurrencyMax, scaling, warmTargets } from '../../infra/concurrency.ts';
 import type { Variables } from '../../infra/settings.ts';
 import type { Template } from '../../infra/template.ts';
 import { warmTargetsSchema } from '../../shared/warmup/warmup.ts';
@@ -126,6 +126,8 @@ function variables(name: string, value: string): Variables {
     ]),
     ['param:provisionedUtilization', 0.7],
     ['param:warmConcurrency', 1],
+    ['param:dispatchConcurrency', 2],
+    ['param:dispatchConcurrencyMax', 10],
     [`param:${name}`, value],
   ]);
   return { resolveVariable: async (address) => values.get(address) };
@@ -141,6 +143,24 @@ test.each([
 ])('refuses %s=%s', async (name, value, message) => {
   const compute = name === 'warmConcurrency' ? warmTargets : scaling;
   await expect(compute(variables(name, value))).rejects.toThrow(message);
+});
+
+test.each([
+  ['dispatchConcurrency', '11', /dispatchConcurrencyMax \(10\) is below dispatchConcurrency \(11\)/],
+  ['dispatchConcurrencyMax', '1', /dispatchConcurrencyMax is not valid: must be 2 to 1000/],
+  ['dispatchConcurrencyMax', '1001', /dispatchConcurrencyMax is not valid: must be 2 to 1000/],
+])('refuses %s=%s', async (name, value, message) => {
+  await expect(dispatchConcurrencyMax(variables(name, value))).rejects.toThrow(message);
+});
+
+test("fleet may raise dispatchers no further than a new account's 10 executions allow, beside all other work", () => {
+  const environment = Object(off.Resources['FleetLambdaFunction']?.Properties?.['Environment']).Variables;
+  const most = ofType(off, 'AWS::Lambda::EventSourceMapping').map(({ id, properties }) =>
+    id.startsWith('Dispatch')
+      ? Number(environment.DISPATCH_CONCURRENCY_MAX)
+      : Number(Object(properties['ScalingConfig']).MaximumConcurrency),
+  );
+  expect(most.reduce((sum, each) => sum + each, 0)).toBeLessThanOrEqual(7);
 });
 
 test('says what is wrong with a setting, without a stack trace', async () => {

@@ -2,10 +2,10 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { ENGINE } from '../../bench/placement/run.ts';
 import { engineCommand } from '../../infra/gpu-engine.ts';
 import { gpu } from '../../infra/gpu-fleet.ts';
-import { unreachableByEndpoints } from '../../infra/gpu-reach.ts';
+import { egressOf, unreachableByEndpoints } from '../../infra/gpu-reach.ts';
 import type { Variables } from '../../infra/settings.ts';
 import type { Template } from '../../infra/template.ts';
-import { parseRegistry } from '../../shared/inference/registry.ts';
+import { parseRegistry, type Registry } from '../../shared/inference/registry.ts';
 import { functionsOf, GPU_CANARY, GPU_ENDPOINTS, objectsIn, ofType, packaged, packagedWithGpus } from './packaged.ts';
 
 let off: Template;
@@ -63,7 +63,7 @@ describe('with one, a stack', () => {
 
   test('leaves everything else as it was', () => {
     const same = Object.keys(off.Resources).filter(
-      (id) => !/^(Chat|Dispatch|Fleet|Generate|ApiGateway|DataKey)/.test(id),
+      (id) => !/^(Chat|Dispatch|Fleet|Generate|ModelsPolicy|ApiGateway|DataKey)/.test(id),
     );
     for (const id of same) {
       const code = /"S3Key":"[^"]+"/g;
@@ -128,8 +128,9 @@ describe('with one, a stack', () => {
     }
   });
 
-  test('has one more machine than workers at most, for a roll-out or the canary', () => {
-    expect(Number(properties(on, 'GpuInstances').MaxSize)).toBe(5);
+  test('has one more machine than workers at most, for a roll-out, and another one while there is a canary', () => {
+    expect(Number(properties(on, 'GpuInstances').MaxSize)).toBe(4 + 1);
+    expect(Number(properties(canary, 'GpuInstances').MaxSize)).toBe(4 + 1 + 1);
   });
 
   test('replaces workers new before old, and goes back when they are found ill', () => {
@@ -231,6 +232,7 @@ function settingsWith(name: string, value: string): Variables {
     ['gpuInstanceTypes', 'g6e.xlarge'],
     ['gpuStepTokens', 2048],
     ['gpuEngineFlags', ''],
+    ['gpuWorkingMin', 0],
     [name, value],
   ]);
   return { resolveVariable: async (address) => settings.get(address.replace('param:', '')) };
@@ -255,6 +257,7 @@ describe('a fleet is refused', () => {
     ['gpuEgress', 'endpoints', /gpuWeightsImage has to be in a private ECR/],
     ['gpuInstanceTypes', 'g6e', /gpuInstanceTypes is not valid: must be instance types/],
     ['gpuEngineFlags', '--api-key k', /gpuEngineFlags may not have --api-key/],
+    ['gpuWorkingMin', '5', /gpuWorkingMin \(5\) is above the maxWorkers \(4\) of the fleet qwen/],
   ])('for %s=%s', async (name, value, message) => {
     await expect(gpu(settingsWith(name, value))).rejects.toThrow(message);
   });
@@ -266,18 +269,35 @@ describe('a fleet is refused', () => {
   });
 });
 
-test('models that no endpoint leads to are named', () => {
-  const targets = (...all: object[]) => ({ targets: all });
+describe('models and machines elsewhere', () => {
+  const target = (provider: string, more: object) => ({ targets: [{ provider, model: 'm', ...more }] });
+  const hosted = (baseUrl: string) => target('openai-compatible', { baseUrl });
   const registry = parseRegistry(
     JSON.stringify({
       models: {
-        here: targets({ provider: 'bedrock', model: 'm' }),
-        there: targets({ provider: 'bedrock', model: 'm', region: 'us-west-2' }),
-        out: targets({ provider: 'openai-compatible', model: 'm', baseUrl: 'https://api.openai.com/v1' }),
-        rack: targets({ provider: 'openai-compatible', model: 'm', baseUrl: 'http://10.0.0.7:8000/v1' }),
+        here: target('bedrock', {}),
+        there: target('bedrock', { region: 'us-west-2' }),
+        out: hosted('https://api.openai.com/v1'),
+        rack: hosted('http://10.0.0.7:8000/v1'),
+        plain: hosted('http://plain.internal/v1'),
+        laptop: hosted('http://127.0.0.1:11434/v1'),
       },
+      fleets: { rented: { workers: [{ id: 'w1', url: 'https://gpu.example.com:8443/v1' }] } },
     }),
     'models.json',
   );
-  expect(unreachableByEndpoints(registry)).toEqual(['there (Bedrock in us-west-2)', 'out (api.openai.com)']);
+
+  test('are named when no endpoint leads to them', () => {
+    expect(unreachableByEndpoints(registry)).toEqual([
+      'there (Bedrock in us-west-2)',
+      'out (api.openai.com)',
+      'rented (gpu.example.com)',
+    ]);
+  });
+
+  test('are let out to by their ports, and by no other than these and 443', () => {
+    const ports = (given: Registry) => egressOf(given).map((rule) => [Object(rule).FromPort, Object(rule).ToPort]);
+    expect(ports(registry)).toEqual([80, 443, 8000, 8443].map((port) => [port, port]));
+    expect(ports({ ...registry, models: {}, fleets: {} })).toEqual([[443, 443]]);
+  });
 });

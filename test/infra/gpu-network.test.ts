@@ -1,12 +1,29 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Template } from '../../infra/template.ts';
-import { GPU_ENDPOINTS, objectsIn, ofType, packagedWithGpus } from './packaged.ts';
+import {
+  GPU_ENDPOINTS,
+  GPU_MODELS,
+  GPU_SETTINGS,
+  objectsIn,
+  ofType,
+  packagedOf,
+  packagedWithGpus,
+} from './packaged.ts';
 
 let nat: Template;
 let endpoints: Template;
+let folder: string;
 beforeAll(async () => {
-  [nat, endpoints] = await Promise.all([packagedWithGpus('gpuZones=3'), packagedWithGpus(...GPU_ENDPOINTS)]);
+  [nat, endpoints, folder] = await Promise.all([
+    packagedWithGpus('gpuZones=3'),
+    packagedWithGpus(...GPU_ENDPOINTS),
+    mkdtemp(join(tmpdir(), 'lambent-network-')),
+  ]);
 });
+afterAll(() => rm(folder, { recursive: true }));
 
 interface Way {
   readonly from: string;
@@ -78,6 +95,23 @@ test('everything leaves by HTTPS, but for requests to engines', () => {
       if (!nowhere) expect([left[0]?.['FromPort'], left[0]?.['ToPort']], id).toEqual([443, 443]);
     }
   }
+});
+
+test('functions leave by the ports, too, of models and machines elsewhere that the registry names', async () => {
+  const registry = JSON.parse(await readFile(GPU_MODELS, 'utf8'));
+  const hosted = { provider: 'openai-compatible', model: 'm', baseUrl: 'https://models.example.com:8443/v1' };
+  const models = { ...registry.models, hosted: { targets: [hosted] } };
+  const fleets = { ...registry.fleets, rack: { workers: [{ id: 'w1', url: 'http://10.0.0.7:9000/v1' }] } };
+  const file = join(folder, 'models.json');
+  await writeFile(file, JSON.stringify({ models, fleets }));
+  const template = await packagedOf(file, ...GPU_SETTINGS);
+  const left = (id: string) =>
+    rules(template.Resources[id]?.Properties?.['SecurityGroupEgress']).map(({ FromPort, ToPort }) => [
+      FromPort,
+      ToPort,
+    ]);
+  expect(left('GpuFunctionsSecurityGroup')).toEqual([443, 8443, 9000].map((port) => [port, port]));
+  expect(left('GpuWorkersSecurityGroup')).toEqual([[443, 443]]);
 });
 
 describe('private subnets', () => {

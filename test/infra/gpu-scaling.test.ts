@@ -99,7 +99,7 @@ describe('the scaling of a fleet', () => {
     );
     const nothing = { readyWorkers: 0, suspectWorkers: 0, drainingWorkers: 0, slots: 0, freeSlots: 0, waiting: 0 };
     observer.onNeed(
-      { fleet: 'qwen', members: [], view: { workers: [], waiters: [] }, starting: 0 },
+      { fleet: 'qwen', members: [], view: { workers: [], waiters: [], unmet: [] }, starting: 0 },
       { ...nothing, backlogTokens: 0, neededWorkers: 0 },
     );
     const published = lines.flatMap((line) =>

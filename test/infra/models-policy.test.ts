@@ -1,29 +1,33 @@
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { modelsFile } from '../../infra/models-file.ts';
-import { modelsPolicy, type Statement, statementsFor } from '../../infra/models-policy.ts';
+import { documentsFor, engineKeysPolicy, modelsPolicies, type Statement } from '../../infra/models-policy.ts';
 import { parseRegistry } from '../../shared/inference/registry.ts';
+import { ofType, packagedOf } from './packaged.ts';
 
 const PARTITION = `\${AWS::Partition}`;
 const REGION = `\${AWS::Region}`;
 const ACCOUNT = `\${AWS::AccountId}`;
 const DATA_KEY = `\${DataKey.Arn}`;
 
+const registryOf = (...targets: object[]) => parseRegistry(JSON.stringify({ models: { one: { targets } } }), 'test');
 function statementsOf(...targets: object[]): Map<string, Statement> {
-  const registry = parseRegistry(JSON.stringify({ models: { one: { targets } } }), 'test');
-  return new Map(statementsFor(registry).map((statement) => [statement.Sid, statement]));
+  const [{ Statement } = { Statement: [] }] = documentsFor(registryOf(...targets));
+  return new Map(Statement.map((statement) => [statement.Sid, statement]));
 }
 const bedrock = (model: string, more: object = {}) => statementsOf({ provider: 'bedrock', model, ...more });
 const resources = (statement: Statement | undefined) => statement?.Resource.map((arn) => arn['Fn::Sub']);
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
 const upstream = { provider: 'openai-compatible', model: 'm', baseUrl: 'https://api.example.com/v1' };
 
 describe('the registry that is packaged', () => {
   const repository = join(import.meta.dirname, '../../models.json');
-  afterEach(() => {
-    vi.unstubAllEnvs();
-  });
-
   test.each([{}, { MODELS_FILE: '' }, { MODELS_FILE: 'models.json' }])("is the repository's with %j", (environment) => {
     expect(modelsFile(environment)).toBe(repository);
   });
@@ -34,8 +38,11 @@ describe('the registry that is packaged', () => {
 
   test('is read for the permissions also when MODELS_FILE is empty', async () => {
     vi.stubEnv('MODELS_FILE', '');
-    const expected = statementsFor(parseRegistry(readFileSync(repository, 'utf8'), repository));
-    expect(await modelsPolicy()).toMatchObject({ PolicyDocument: { Statement: expected } });
+    const [PolicyDocument] = documentsFor(parseRegistry(readFileSync(repository, 'utf8'), repository));
+    const { Resources } = await modelsPolicies();
+    expect(Resources).toMatchObject({
+      ModelsPolicy1: { Type: 'AWS::IAM::ManagedPolicy', Properties: { PolicyDocument } },
+    });
   });
 });
 
@@ -146,12 +153,16 @@ describe('keys of other providers', () => {
     expect(statementsOf({ ...upstream, apiKey: 'env:KEY' })).toEqual(new Map());
   });
 
-  test("a fleet's key counts too", () => {
-    const models = { one: { targets: [{ provider: 'gpu', model: 'm', fleet: 'f' }] } };
-    const registry = parseRegistry(JSON.stringify({ models, fleets: { f: { apiKey: 'ssm:/lambent/f' } } }), 'test');
-    const [parameters] = statementsFor(registry);
-    expect(parameters).toMatchObject({ Sid: 'Parameters' });
-    expect(resources(parameters)?.[0]).toMatch(/parameter\/lambent\/f$/);
+  test("a fleet's key is for those alone who talk to its engines", async () => {
+    vi.stubEnv('MODELS_FILE', 'infra/check/gpu-models.json');
+    const key = [{ 'Fn::Sub': expect.stringMatching(/:parameter\/lambent\/gpu-key$/) }];
+    expect(await engineKeysPolicy()).toMatchObject({
+      PolicyName: 'engine-keys',
+      PolicyDocument: { Statement: [{ Sid: 'Parameters', Resource: key }, { Sid: 'DecryptSecrets' }] },
+    });
+    expect(JSON.stringify(await modelsPolicies())).not.toContain('gpu-key');
+    vi.stubEnv('MODELS_FILE', '');
+    expect(await engineKeysPolicy()).toEqual({ Ref: 'AWS::NoValue' });
   });
 
   test("the stack's key opens them through their services only", () => {
@@ -165,9 +176,72 @@ describe('keys of other providers', () => {
   });
 });
 
-test('the models.json of the repository is valid and every policy it makes fits into a role (10,240 characters)', () => {
+describe('many models', () => {
+  const profiles = (count: number) =>
+    Array.from({ length: count }, (_, index) => ({
+      provider: 'bedrock',
+      model: `global.anthropic.claude-sonnet-4-5-20250929-v${index}:0`,
+    }));
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'lambent-models-'));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  test('are divided among policies, each of a size that IAM takes, that together allow all of them', () => {
+    const documents = documentsFor(registryOf(...profiles(60), { ...upstream, apiKey: 'ssm:a' }));
+    const statements = documents.flatMap(({ Statement }) => Statement);
+    expect(documents.length).toBeGreaterThan(1);
+    for (const document of documents) expect(deployedLength(document)).toBeLessThanOrEqual(6_144);
+    const allowed = statements.filter(({ Sid }) => Sid === 'Profiles').flatMap(resources);
+    expect(allowed.map((arn) => arn?.replace(/^.*\//, ''))).toEqual(
+      expect.arrayContaining(profiles(60).map(({ model }) => model)),
+    );
+    expect(statements.map(({ Sid }) => Sid)).toContain('Parameters');
+    for (const { Sid, Resource, Condition } of statements) {
+      if (Sid !== 'ModelsBehindProfiles') continue;
+      // Each in a region and in none.
+      expect(Condition?.StringEquals['bedrock:InferenceProfileArn']).toHaveLength(Resource.length / 2);
+    }
+  });
+
+  test('take room once, however many aliases have them', () => {
+    const once = documentsFor(registryOf(...profiles(30)));
+    expect(documentsFor(registryOf(...profiles(30), ...profiles(30), ...profiles(30)))).toEqual(once);
+  });
+
+  test('fit into roles, whose inline policies may have 10,240 characters together', async () => {
+    const file = join(folder, 'models.json');
+    await writeFile(file, JSON.stringify({ models: { many: { targets: profiles(60) } } }));
+    const template = await packagedOf(file);
+    const policies = ofType(template, 'AWS::IAM::ManagedPolicy').map(({ id }) => ({ Ref: id }));
+    for (const { id, properties } of ofType(template, 'AWS::IAM::Role')) {
+      expect(deployedLength(properties['Policies']), id).toBeLessThan(10_240);
+      const uses = ['ChatRole', 'GenerateRole', 'DispatchRole'].includes(id);
+      expect(properties['ManagedPolicyArns'], id).toEqual(uses ? policies : undefined);
+    }
+  });
+
+  test('are refused when a role could not have all their policies, with the sum and the limit', () => {
+    expect(() => documentsFor(registryOf(...profiles(300)))).toThrow(
+      /needs \d{5,} characters of permissions, and a role may have 10 policies of 6144 each/,
+    );
+  });
+
+  /** Of what is left when CloudFormation has put in where it is deployed to. */
+  function deployedLength(value: unknown): number {
+    return JSON.stringify(value)
+      .replaceAll(/\{"Fn::(?:Sub|GetAtt)":("[^"]*"|\["\w+","Arn"\])\}/g, '$1')
+      .replaceAll(DATA_KEY, `arn:aws:kms:ap-southeast-2:123456789012:key/${randomUUID()}`)
+      .replaceAll(PARTITION, 'aws')
+      .replaceAll(REGION, 'ap-southeast-2')
+      .replaceAll(ACCOUNT, '123456789012').length;
+  }
+});
+
+test('the models.json of the repository is valid, and one policy is enough for it', () => {
   const file = join(import.meta.dirname, '../../models.json');
   const registry = parseRegistry(readFileSync(file, 'utf8'), file);
-  expect(JSON.stringify(statementsFor(registry)).length).toBeLessThan(10_240);
+  expect(documentsFor(registry)).toHaveLength(1);
   expect(registry.models['default']?.targets[0]?.provider).toBe('bedrock');
 });

@@ -13,12 +13,19 @@ export function packaged(...args: string[]): Promise<Template> {
 
 /** The template of a stack that runs a GPU fleet, with more settings: `gpuZones=3`. Made once for each set. */
 export function packagedWithGpus(...settings: string[]): Promise<Template> {
-  const args = [...GPU_SETTINGS, ...settings].flatMap((setting) => ['--param', setting]);
-  return packagedOnce(args, GPU_MODELS);
+  return packagedOf(GPU_MODELS, ...GPU_SETTINGS, ...settings);
 }
 
-const GPU_MODELS = join(import.meta.dirname, '../../infra/check/gpu-models.json');
-const GPU_SETTINGS = [
+/** The template that a models file of the caller's and settings make. Made once for each set. */
+export function packagedOf(models: string, ...settings: string[]): Promise<Template> {
+  return packagedOnce(
+    settings.flatMap((setting) => ['--param', setting]),
+    models,
+  );
+}
+
+export const GPU_MODELS = join(import.meta.dirname, '../../infra/check/gpu-models.json');
+export const GPU_SETTINGS = [
   'gpuFleet=qwen',
   'gpuImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.19.0',
   'gpuWeights=s3://models/qwen3-8b',

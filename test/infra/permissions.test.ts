@@ -1,16 +1,14 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Template } from '../../infra/template.ts';
-import { EVERYTHING, packaged, packagedWithGpus, statementsIn } from './packaged.ts';
+import { EVERYTHING, objectsIn, ofType, packaged, packagedWithGpus, statementsIn } from './packaged.ts';
 
 /** Where an asterisk in a policy is right, and why. */
 const WILDCARDS: ReadonlyMap<string, string> = new Map([
-  ...['ChatRole', 'GenerateRole', 'DispatchRole'].map(
-    (role) =>
-      [`${role}/ModelsBehindProfiles`, "a profile's regions are AWS's to choose; the profile is a condition"] as const,
-  ),
+  ['ModelsPolicy1/ModelsBehindProfiles', "a profile's regions are AWS's to choose; the profile is a condition"],
   ...['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'DispatchRole', 'SweepRole'].map(
     (role) => [`${role}/Objects`, "all tenants' bodies in one bucket"] as const,
   ),
+  ['SweepRole/ConversationItems', "all tenants' items in one bucket"],
   ['GenerateRole/Inbox', "all tenants' inboxes in one bucket"],
   ['DataKey/Administration', 'in a key policy, * is the key itself'],
   ['DataKey/StoredData', 'in a key policy, * is the key itself'],
@@ -126,7 +124,11 @@ describe('permissions', () => {
         ...receive.map((action) => `GpuQueue sqs:${action}`),
         ...worker,
       ],
-      SweepRole: [...worker, ...send],
+      // It answers for what others accepted: what it seals, it seals with a key that is there.
+      SweepRole: [
+        ...[...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...sessions],
+        ...[...readKey, 'DataKey kms:GenerateDataKey', ...objects, ...send],
+      ],
       FleetRole: [
         ...items('FleetTable', ['DeleteItem', 'PutItem', 'Query', 'UpdateItem']),
         ...['DataKey kms:Decrypt', 'GpuQueue sqs:GetQueueAttributes'],
@@ -138,23 +140,45 @@ describe('permissions', () => {
     for (const [role, grants] of Object.entries(expected)) {
       expect(grantsOf(role), role).toEqual(new Set(grants));
     }
-    for (const role of ['ChatRole', 'GenerateRole', 'DispatchRole']) {
-      const actions = policyOf(role, 'models').flatMap(({ Action }) => [Action].flat());
-      expect(new Set(actions), role).toEqual(new Set(models));
-    }
+    const { PolicyDocument } = Object(minimal.Resources['ModelsPolicy1']?.Properties);
+    const actions = [...objectsIn(PolicyDocument)].flatMap(({ Action = [] }) => [Action].flat());
+    expect(new Set(actions)).toEqual(new Set(models));
+    const users = ofType(minimal, 'AWS::IAM::Role').filter(
+      ({ properties: { ManagedPolicyArns } }) => ManagedPolicyArns,
+    );
+    expect(users.map(({ id }) => id)).toEqual(['ChatRole', 'GenerateRole', 'DispatchRole']);
+    for (const { id, properties } of users)
+      expect(properties['ManagedPolicyArns'], id).toEqual([{ Ref: 'ModelsPolicy1' }]);
+  });
+
+  test("read engines' keys in functions that talk to engines, and in no other", () => {
+    const readers = ofType(withGpus, 'AWS::IAM::Role').filter(({ properties }) =>
+      JSON.stringify(properties).includes('parameter/lambent/gpu-key'),
+    );
+    expect(readers.map(({ id }) => id)).toEqual(['ChatRole', 'DispatchRole', 'FleetRole', 'GpuExecutionRole']);
+    expect(JSON.stringify(ofType(withGpus, 'AWS::IAM::ManagedPolicy'))).not.toContain('gpu-key');
   });
 
   test('reach what programs leave in an inbox in generate alone, which can not write there', () => {
     const grants = statementsIn(minimal).filter(
       ({ where, statement }) => /Role\//.test(where) && /s3:(?!List)/.test(JSON.stringify(statement['Action'])),
     );
-    const reach = grants.map(({ where, statement }) => [where, Object(statement['Resource'])['Fn::Sub']]);
-    const roles = ['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'DispatchRole', 'SweepRole'];
-    const under = (folder: string) => `\${Bucket.Arn}/*/${folder}/*`;
+    const reach = grants.map(({ where, statement }) => [
+      where,
+      [statement['Resource']].flat().map((resource) => Object(resource)['Fn::Sub']),
+    ]);
+    const under = (...folders: string[]) => folders.map((folder) => `\${Bucket.Arn}/*/${folder}/*`);
+    const talkers = ['ChatRole', 'SessionsRole', 'GenerateRole', 'DispatchRole'];
     expect(Object.fromEntries(reach)).toEqual({
-      ...Object.fromEntries(roles.map((role) => [`${role}/Objects`, under('job')])),
+      ...Object.fromEntries(talkers.map((role) => [`${role}/Objects`, under('job', 'conversation')])),
+      'ResponsesRole/Objects': under('job'),
+      'SweepRole/Objects': under('job'),
+      'SweepRole/ConversationItems': under('conversation'),
       'GenerateRole/Inbox': under('inbox'),
     });
+    const actionsOf = (where: string) => grants.find((grant) => grant.where === where)?.statement['Action'];
+    expect(actionsOf('SweepRole/Objects')).toEqual(['s3:DeleteObject', 's3:GetObject']);
+    expect(actionsOf('SweepRole/ConversationItems')).toEqual(['s3:DeleteObject', 's3:PutObject']);
     const inbox = grants.find(({ where }) => where === 'GenerateRole/Inbox')?.statement;
     expect(inbox?.['Action']).toEqual(['s3:DeleteObject', 's3:GetObject']);
   });

@@ -18,6 +18,9 @@ function expectTlsOnly(policy: string): void {
   });
 }
 
+/** Kept when the stack goes or something else takes its place, but not when its own creation is rolled back. */
+const KEPT = { DeletionPolicy: 'RetainExceptOnCreate', UpdateReplacePolicy: 'Retain' };
+
 describe('what is stored', () => {
   test('is kept when the stack goes, protected, recoverable and encrypted with our key', () => {
     const tables = ofType(minimal, 'AWS::DynamoDB::Table');
@@ -29,7 +32,7 @@ describe('what is stored', () => {
       'FleetTable',
     ]);
     for (const { id, properties } of tables) {
-      expect(minimal.Resources[id]?.DeletionPolicy).toBe('Retain');
+      expect(minimal.Resources[id], id).toMatchObject(KEPT);
       expect(properties).toMatchObject({
         BillingMode: 'PAY_PER_REQUEST',
         DeletionProtectionEnabled: true,
@@ -42,7 +45,7 @@ describe('what is stored', () => {
 
   test('is encrypted with a key that turns every 90 days and is read with through its services alone', () => {
     expect(minimal.Resources['DataKey']).toMatchObject({
-      DeletionPolicy: 'Retain',
+      ...KEPT,
       Properties: { EnableKeyRotation: true, RotationPeriodInDays: 90 },
     });
     const reading = statementsIn(minimal).filter(
@@ -52,6 +55,16 @@ describe('what is stored', () => {
     expect(reading.length).toBeGreaterThan(0);
     for (const { statement } of reading) expect(statement).toHaveProperty('Condition');
   });
+});
+
+test('nothing that a failed first deployment made is kept by the stack itself, or it would block the next one', () => {
+  const kept = Object.entries(minimal.Resources).filter(
+    ([, { DeletionPolicy = 'Delete' }]) => DeletionPolicy !== 'Delete',
+  );
+  expect(kept.map(([id]) => id)).toEqual(
+    expect.arrayContaining(['AccessTable', 'KeysTable', 'Bucket', 'DataKey', 'VaultKey']),
+  );
+  for (const [id, resource] of kept) expect(resource, id).toMatchObject(KEPT);
 });
 
 describe('the keys table', () => {
@@ -88,7 +101,7 @@ describe('the jobs table', () => {
 describe('the bucket', () => {
   test('is private, encrypted with our key, kept when the stack goes, and reached over TLS only', () => {
     expect(minimal.Resources['Bucket']).toMatchObject({
-      DeletionPolicy: 'Retain',
+      ...KEPT,
       Properties: {
         PublicAccessBlockConfiguration: {
           BlockPublicAcls: true,

@@ -101,6 +101,7 @@ describe('functions', () => {
         GPU_QUEUE_URL: { Ref: 'GpuQueue' },
         GPU_MAPPING_ID: { Ref: 'DispatchEventSourceMappingSQSGpuQueue' },
         GPU_BATCH_SIZE: '10',
+        DISPATCH_CONCURRENCY_MAX: '2',
       },
       sweep: { LOG_LEVEL: 'info', ...jobs, ...sessions, ...queue, REPLY_QUEUES: '{}', ...lifetime },
       warmup: { LOG_LEVEL: 'info', WARM_TARGETS: expect.any(String), WARM_HOLD_MS: '100' },

@@ -97,6 +97,7 @@ function slowed(store: FleetStore, time: VirtualTime, random: () => number, late
     release: (...ask) => slowly(() => store.release(...ask)),
     wait: (...ask) => slowly(() => store.wait(...ask)),
     unwait: (...ask) => slowly(() => store.unwait(...ask)),
+    noteUnmet: (...ask) => slowly(() => store.noteUnmet(...ask)),
     register: (...ask) => slowly(() => store.register(...ask)),
     setState: (...ask) => slowly(() => store.setState(...ask)),
     deregister: (...ask) => slowly(() => store.deregister(...ask)),

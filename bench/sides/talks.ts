@@ -55,8 +55,8 @@ export async function learnTalks(store: FleetStore, size: FleetSize, promptToken
   for (const [index, { tenant, served }] of talksOf(promptTokens).entries()) {
     const holder = { workerId: workerId((7 * index) % size.workers), bootId: BOOT };
     const prompt = prefixesOf(fleet, tenant, served);
-    const entries = newlyHeld(prompt, holder, new Map(), { workers: [] }, PLACEMENT.maxHolders);
-    await store.remember(fleet, entries, Date.now() + KNOWN_MS);
+    const known = { ...PLACEMENT, directoryMs: KNOWN_MS };
+    await store.remember(fleet, newlyHeld(prompt, holder, new Map(), { workers: [] }, known, Date.now()));
   }
 }
 

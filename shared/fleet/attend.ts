@@ -5,7 +5,8 @@ import type { Worker, WorkerState } from './worker.ts';
 
 export interface AttendPorts {
   readonly store: FleetStore;
-  readonly probe: Probe;
+  /** Rejects when the key of the fleet's engines can't be had. */
+  readonly probe: () => Promise<Probe>;
   /** Epoch milliseconds. */
   readonly now: () => number;
   /** A worker's state changed, or it could not be had. */
@@ -89,7 +90,8 @@ async function takeOut(worker: Worker | undefined, reason: string, ports: Attend
 }
 
 /** A worker in service is asked for its models only; one that is new, suspect or started anew has to generate a token. */
-async function find(member: Member, url: string, worker: Worker | undefined, { probe }: AttendPorts): Promise<Finding> {
+async function find(member: Member, url: string, worker: Worker | undefined, ports: AttendPorts): Promise<Finding> {
+  const probe = await ports.probe();
   const trusted = worker?.state === 'ready' && (member.bootId ?? worker.bootId) === worker.bootId;
   const first = await probe.look(url);
   // One look that fails may be a full event loop's; two in a row are not.
@@ -111,7 +113,7 @@ async function keep(
 ): Promise<Standing> {
   const { store, now, onChange } = ports;
   const { id, slots, source, instance } = member;
-  const bootId = member.bootId ?? start ?? unlessSuspect(worker) ?? `seen-${now()}`;
+  const bootId = member.bootId ?? start ?? knownStart(worker) ?? `${MADE_UP}${now()}`;
   await store.register({
     fleet,
     id,
@@ -135,7 +137,15 @@ async function keep(
   return 'ready';
 }
 
-/** The start that is known of an engine that doesn't tell: after any time out of service it may be another. */
-function unlessSuspect(worker: Worker | undefined): string | undefined {
-  return worker?.state === 'ready' ? worker.bootId : undefined;
+/** How a boot id begins that no engine told. */
+const MADE_UP = 'seen-';
+
+/**
+ * The start that is known of an engine that doesn't tell it now. One that never did may be another after any time out of
+ * service. One that told it once could not be asked: under a made-up start, all that it has would be cut off, and again as soon
+ * as it tells the real one.
+ */
+function knownStart(worker: Worker | undefined): string | undefined {
+  if (worker === undefined) return undefined;
+  return worker.state === 'ready' || !worker.bootId.startsWith(MADE_UP) ? worker.bootId : undefined;
 }

@@ -1,5 +1,6 @@
 import type { Holders } from './placement.ts';
 import type { PromptPrefixes } from './prompt.ts';
+import type { PlacementSettings } from './settings.ts';
 import type { FleetView, Holder } from './worker.ts';
 
 export interface DirectoryEntry {
@@ -10,23 +11,25 @@ export interface DirectoryEntry {
 
 /**
  * What the directory doesn't say yet once a worker has been given a prompt: entries of those prefixes that it isn't known to
- * hold. Holders that have started anew or are gone are left out.
- * @param maxHolders of each prefix
+ * hold, or not for more than half of the time that it is named. Holders that have started anew or are gone are left out.
+ * @param now epoch milliseconds
  */
 export function newlyHeld(
   { prefixes }: PromptPrefixes,
-  holder: Holder,
+  { workerId, bootId }: Omit<Holder, 'until'>,
   known: Holders,
   { workers }: Pick<FleetView, 'workers'>,
-  maxHolders: number,
+  { maxHolders, directoryMs }: Pick<PlacementSettings, 'maxHolders' | 'directoryMs'>,
+  now: number,
 ): DirectoryEntry[] {
-  const boots = new Map(workers.map(({ id, bootId }) => [id, bootId]));
+  const boots = new Map(workers.map((worker) => [worker.id, worker.bootId]));
+  const latest = { workerId, bootId, until: now + directoryMs };
   return prefixes.flatMap(({ hash }) => {
     const holders = known.get(hash) ?? [];
-    if (holders.some(({ workerId, bootId }) => workerId === holder.workerId && bootId === holder.bootId)) return [];
-    const others = holders.filter(
-      ({ workerId, bootId }) => workerId !== holder.workerId && boots.get(workerId) === bootId,
-    );
-    return [{ prefix: hash, holders: [holder, ...others].slice(0, maxHolders) }];
+    const isKnown = (each: Holder): boolean =>
+      each.workerId === workerId && each.bootId === bootId && each.until > now + directoryMs / 2;
+    if (holders.some(isKnown)) return [];
+    const others = holders.filter((each) => each.workerId !== workerId && boots.get(each.workerId) === each.bootId);
+    return [{ prefix: hash, holders: [latest, ...others].slice(0, maxHolders) }];
   });
 }

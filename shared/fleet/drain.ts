@@ -49,7 +49,7 @@ async function undrain(worker: Worker, ports: UpkeepPorts): Promise<void> {
   const member = members.find((each) => each.id === id);
   if (member === undefined) return;
   const probed = { ...worker, state: change.state, stateReason: change.reason, stateSince: change.at };
-  await attend(fleet, member, probed, await attendPorts(fleet, ports));
+  await attend(fleet, member, probed, attendPorts(fleet, ports));
 }
 
 function summarize(worker: Worker, now: number): WorkerSummary {

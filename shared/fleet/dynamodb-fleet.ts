@@ -16,6 +16,7 @@ import {
   leaseValue,
   number,
   parseHolders,
+  parseUnmet,
   parseWaiter,
   parseWorker,
   pendingValue,
@@ -23,6 +24,8 @@ import {
   prefixKey,
   stateOf,
   text,
+  UNMET,
+  unmetItem,
   WAITER,
   WORKER,
   waiterItem,
@@ -103,6 +106,7 @@ export function createDynamoDBFleet(
       return {
         workers: begins(WORKER).map((item) => parseWorker(fleet, item)),
         waiters: begins(WAITER).map(parseWaiter),
+        unmet: begins(UNMET).map(parseUnmet),
       };
     },
 
@@ -113,16 +117,17 @@ export function createDynamoDBFleet(
       const { Responses } = await client.send(new BatchGetItemCommand({ RequestItems: { [TableName]: { Keys } } }));
       const begin = `prefix#${fleet}#`.length;
       return new Map(
-        (Responses?.[TableName] ?? [])
-          .filter(({ until }) => Number(until?.N) > now())
-          .map((item) => [(item['pk']?.S ?? '').slice(begin), parseHolders(item)]),
+        (Responses?.[TableName] ?? []).flatMap((item) => {
+          const holders = parseHolders(item).filter(({ until }) => until > now());
+          return holders.length > 0 ? [[(item['pk']?.S ?? '').slice(begin), holders] as const] : [];
+        }),
       );
     },
 
-    async remember(fleet, entries, expiresAt) {
+    async remember(fleet, entries) {
       if (entries.length === 0) return;
       const puts = entries.map(({ prefix, holders }) => ({
-        PutRequest: { Item: prefixItem(fleet, prefix, holders, expiresAt) },
+        PutRequest: { Item: prefixItem(fleet, prefix, holders) },
       }));
       await client.send(new BatchWriteItemCommand({ RequestItems: { [TableName]: puts } }));
     },
@@ -176,6 +181,10 @@ export function createDynamoDBFleet(
 
     async unwait(fleet, waiterId) {
       await client.send(new DeleteItemCommand({ TableName, Key: waiterKey(fleet, waiterId) }));
+    },
+
+    async noteUnmet(fleet, demand) {
+      await client.send(new PutItemCommand({ TableName, Item: unmetItem(fleet, demand) }));
     },
 
     async register(worker) {

@@ -41,6 +41,8 @@ async function llamaStart(call: EngineCall): Promise<string | undefined> {
   const metrics = await call.get('metrics', QUICK_MS);
   const start = metrics.status === 200 ? metrics.headers.get('process-start-time-unix') : null;
   if (start !== null) return start;
+  // 501 without `--metrics`. What fails otherwise has told its start by then, and the marker would look like another one.
+  if (metrics.status >= 500 && metrics.status !== 501) return undefined;
   const props = await call.get('props', QUICK_MS);
   return props.status === 200 ? readJson(markerSchema, props.text)?.media_marker : undefined;
 }

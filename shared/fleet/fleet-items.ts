@@ -1,16 +1,17 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
-import type { Holder, Lease, Tier, Waiter, Worker } from './worker.ts';
+import type { Holder, Lease, Tier, UnmetDemand, Waiter, Worker } from './worker.ts';
 
 /**
- * How a fleet stands in its table: workers and waiters under one partition key, so that one query reads them all; each prefix
- * of the directory under its own. A lease is a list, since its fields' names in each of thousands would be most of what
- * is read.
+ * How a fleet stands in its table: workers, waiters and unmet demand under one partition key, so that one query reads them all;
+ * each prefix of the directory under its own. A lease is a list, since its fields' names in each of thousands would be most of
+ * what is read.
  */
 export type Item = Record<string, AttributeValue>;
 
 export const WORKER = 'worker#';
 export const WAITER = 'waiter#';
+export const UNMET = 'unmet#';
 
 export const workerKey = (fleet: string, id: string): Item => ({
   pk: { S: `fleet#${fleet}` },
@@ -133,19 +134,45 @@ export function parseWaiter(item: Item): Waiter {
   };
 }
 
-/** @param expiresAt epoch milliseconds */
-export function prefixItem(fleet: string, prefix: string, holders: readonly Holder[], expiresAt: number): Item {
+export function unmetItem(fleet: string, { model, tier, weight, expiresAt }: UnmetDemand): Item {
   return {
-    ...prefixKey(fleet, prefix),
-    holders: { L: holders.map(({ workerId, bootId }) => ({ L: [text(workerId), text(bootId)] })) },
+    pk: text(`fleet#${fleet}`),
+    sk: text(`${UNMET}${model}`),
+    tier: text(tier),
+    weight: number(weight),
     until: number(expiresAt),
     expiresAt: number(Math.ceil(expiresAt / 1000)),
   };
 }
 
+export function parseUnmet(item: Item): UnmetDemand {
+  return {
+    model: (item['sk']?.S ?? '').slice(UNMET.length),
+    tier: item['tier']?.S === 'batch' ? 'batch' : 'interactive',
+    weight: Number(item['weight']?.N ?? 0),
+    expiresAt: Number(item['until']?.N ?? 0),
+  };
+}
+
+/** The item is there for as long as one of its holders lasts; the version before goes by its `until` for all of them. */
+export function prefixItem(fleet: string, prefix: string, holders: readonly Holder[]): Item {
+  const until = Math.max(0, ...holders.map((holder) => holder.until));
+  return {
+    ...prefixKey(fleet, prefix),
+    holders: {
+      L: holders.map(({ workerId, bootId, until }) => ({ L: [text(workerId), text(bootId), number(until)] })),
+    },
+    until: number(until),
+    expiresAt: number(Math.ceil(until / 1000)),
+  };
+}
+
+/** Holders that the version before has written last as long as their item. */
 export function parseHolders(item: Item): Holder[] {
-  return (item['holders']?.L ?? []).flatMap(({ L: [workerId, bootId] = [] }) =>
-    workerId?.S === undefined || bootId?.S === undefined ? [] : [{ workerId: workerId.S, bootId: bootId.S }],
+  return (item['holders']?.L ?? []).flatMap(({ L: [workerId, bootId, until] = [] }) =>
+    workerId?.S === undefined || bootId?.S === undefined
+      ? []
+      : [{ workerId: workerId.S, bootId: bootId.S, until: Number(until?.N ?? item['until']?.N ?? 0) }],
   );
 }
 

@@ -28,6 +28,8 @@ export interface Slot {
   readonly leaseId: string;
   /** Prompt tokens (estimated) that the worker most likely has cached. */
   readonly cachedTokens: number;
+  /** Prompt tokens (estimated) that the worker computes before this request's first token: its own, and those of others. */
+  readonly aheadTokens: number;
   /** Milliseconds that were waited for it. */
   readonly waitedMs: number;
   /** Says that the first token has come. Never throws: it is a hint. */
@@ -43,7 +45,8 @@ export interface Slots {
   /**
    * Places a request and takes a slot, waiting for one if it must; keeps it by a heartbeat until it is released.
    * @param not ids of workers that this request has failed on
-   * @throws LambentError `overloaded` with `retryAfterMs` when there was none in time; the signal's reason
+   * @throws LambentError `overloaded` with `retryAfterMs` when there was none in time, or there can be none because the request
+   * has failed on all; the signal's reason
    */
   acquire(request: SlotRequest, signal: AbortSignal, not?: ReadonlySet<string>): Promise<Slot>;
   /** Says that a worker did not answer, or stopped to: it gets no work until a probe finds it well. Never throws. */
@@ -168,18 +171,19 @@ export function createSlots(ports: SlotPorts, settings: SlotSettings): Slots {
 
   /** Writes down what the worker is about to have cached. A hint too. */
   async function remember({ request, holders }: Asking, { candidate, view }: Granted): Promise<void> {
-    const { maxHolders, directoryMs } = settings.placement;
     const holder = { workerId: candidate.worker.id, bootId: candidate.worker.bootId };
-    const entries = newlyHeld(request.prompt, holder, await holders, view, maxHolders);
-    if (entries.length > 0) await store.remember(request.fleet, entries, now() + directoryMs).catch(() => {});
+    const entries = newlyHeld(request.prompt, holder, await holders, view, settings.placement, now());
+    if (entries.length > 0) await store.remember(request.fleet, entries).catch(() => {});
   }
 
   function slotOf(asking: Asking, granted: Granted, waiting: Waiting, startedAt: number): Slot {
     const { fleet, id, url, bootId } = granted.candidate.worker;
+    const { cachedTokens, uncachedTokens, pendingTokens } = granted.candidate;
     const taken = {
       worker: { fleet, id, url, bootId },
       leaseId: asking.id,
-      cachedTokens: granted.candidate.cachedTokens,
+      cachedTokens,
+      aheadTokens: uncachedTokens + pendingTokens,
       waitedMs: now() - startedAt,
       alongside: Promise.all([remember(asking, granted), waiting.end()]),
     };
@@ -192,11 +196,23 @@ export function createSlots(ports: SlotPorts, settings: SlotSettings): Slots {
     return ms * (0.5 + random());
   }
 
-  function refusal({ workers }: FleetView, { fleet, model }: SlotRequest): LambentError {
+  function isServed({ workers }: FleetView, { model }: SlotRequest, not?: ReadonlySet<string>): boolean {
+    return workers.some(({ id, state, models }) => state === 'ready' && models.includes(model) && !not?.has(id));
+  }
+
+  /** Whoever waits for a worker that won't be asked waits for nothing, and others stand back for them. */
+  function hasFailedOnAll(view: FleetView, request: SlotRequest, not: ReadonlySet<string> = new Set()): boolean {
+    return not.size > 0 && !isServed(view, request, not);
+  }
+
+  /** Says in the table that no worker was ready, as the request won't be waiting when somebody looks for what to start one. */
+  async function refusal(view: FleetView, { request, weight }: Asking): Promise<LambentError> {
     const { full, none } = settings.retryAfterMs;
-    return workers.some(({ state, models }) => state === 'ready' && models.includes(model))
-      ? new LambentError('overloaded', `No slot of the fleet ${fleet} came free in time`, { retryAfterMs: full })
-      : new LambentError('overloaded', `No worker of the fleet ${fleet} is ready`, { retryAfterMs: none });
+    const { fleet, model, tier } = request;
+    if (isServed(view, request))
+      return new LambentError('overloaded', `No slot of the fleet ${fleet} came free in time`, { retryAfterMs: full });
+    await store.noteUnmet(fleet, { model, tier, weight, expiresAt: now() + settings.unmetMs }).catch(() => {});
+    return new LambentError('overloaded', `No worker of the fleet ${fleet} is ready`, { retryAfterMs: none });
   }
 
   return {
@@ -214,7 +230,7 @@ export function createSlots(ports: SlotPorts, settings: SlotSettings): Slots {
           const seen = await look(asking, looks);
           if (seen.outcome === 'granted') return slotOf(asking, seen, waiting, startedAt);
           const leftMs = until - now();
-          if (leftMs <= 0) throw refusal(seen.view, request);
+          if (leftMs <= 0 || hasFailedOnAll(seen.view, request, not)) throw await refusal(seen.view, asking);
           if (seen.outcome === 'full') waiting.goOn(now());
           await sleep(Math.min(leftMs, pauseMs(seen.outcome, tier, looks)), signal);
           signal.throwIfAborted();

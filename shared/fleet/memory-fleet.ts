@@ -1,12 +1,14 @@
 import type { FleetStore, LeaseAsk } from './ports.ts';
-import type { Holder, Lease, Waiter, Worker } from './worker.ts';
+import type { Holder, Lease, UnmetDemand, Waiter, Worker } from './worker.ts';
 
 /** A fleet as it is kept in memory. */
 export interface FleetEntries {
   /** By id, in the order of ids, as DynamoDB reads them. What stands here is replaced, never changed. */
   workers: Map<string, Worker>;
   readonly waiters: Map<string, Waiter>;
-  readonly prefixes: Map<string, { readonly holders: readonly Holder[]; readonly expiresAt: number }>;
+  /** By model. */
+  readonly unmet: Map<string, UnmetDemand>;
+  readonly prefixes: Map<string, readonly Holder[]>;
 }
 
 /**
@@ -18,7 +20,7 @@ export function createMemoryFleet(now: () => number, fleets: Map<string, FleetEn
   const fleetOf = (name: string): FleetEntries => {
     const known = fleets.get(name);
     if (known !== undefined) return known;
-    const made: FleetEntries = { workers: new Map(), waiters: new Map(), prefixes: new Map() };
+    const made: FleetEntries = { workers: new Map(), waiters: new Map(), unmet: new Map(), prefixes: new Map() };
     fleets.set(name, made);
     return made;
   };
@@ -39,20 +41,20 @@ export function createMemoryFleet(now: () => number, fleets: Map<string, FleetEn
 
   return {
     async read(fleet) {
-      const { workers, waiters } = fleetOf(fleet);
-      return { workers: [...workers.values()], waiters: [...waiters.values()] };
+      const { workers, waiters, unmet } = fleetOf(fleet);
+      return { workers: [...workers.values()], waiters: [...waiters.values()], unmet: [...unmet.values()] };
     },
     async holders(fleet, prefixes) {
       const known = fleetOf(fleet).prefixes;
       return new Map(
         prefixes.flatMap((prefix) => {
-          const entry = known.get(prefix);
-          return entry !== undefined && entry.expiresAt > now() ? [[prefix, entry.holders] as const] : [];
+          const holders = (known.get(prefix) ?? []).filter(({ until }) => until > now());
+          return holders.length > 0 ? [[prefix, holders] as const] : [];
         }),
       );
     },
-    async remember(fleet, entries, expiresAt) {
-      for (const { prefix, holders } of entries) fleetOf(fleet).prefixes.set(prefix, { holders, expiresAt });
+    async remember(fleet, entries) {
+      for (const { prefix, holders } of entries) fleetOf(fleet).prefixes.set(prefix, holders);
     },
     async lease(fleet, workerId, ask) {
       return changeWorker(fleet, workerId, (worker) => (mayLease(worker, ask) ? leased(worker, ask) : undefined));
@@ -71,6 +73,9 @@ export function createMemoryFleet(now: () => number, fleets: Map<string, FleetEn
     },
     async unwait(fleet, waiterId) {
       fleetOf(fleet).waiters.delete(waiterId);
+    },
+    async noteUnmet(fleet, demand) {
+      fleetOf(fleet).unmet.set(demand.model, demand);
     },
     async register(worker) {
       const fleet = fleetOf(worker.fleet);

@@ -28,6 +28,8 @@ export interface Candidate {
   readonly cachedTokens: number;
   /** Prompt tokens (estimated) that it would have to compute. */
   readonly uncachedTokens: number;
+  /** Prompt tokens (estimated) that it has yet to compute for others. */
+  readonly pendingTokens: number;
   /** The smaller, the better: in tokens, as `PlacementSettings` says. */
   readonly score: number;
 }
@@ -63,12 +65,14 @@ export function rank(
     if (load.leases >= cap) continue;
     const cachedTokens = Math.floor((cached.get(holderKey(worker.id, worker.bootId)) ?? 0) / bytesPerToken);
     const uncachedTokens = Math.ceil(prompt.bytes / bytesPerToken) - cachedTokens;
+    const { pendingTokens } = load;
     const score =
-      load.pendingTokens +
+      pendingTokens +
       settings.uncachedWeight * uncachedTokens +
       settings.tokensPerLease * load.leases +
       settings.jitterTokens * random();
-    candidates.push({ worker, cap, held: load.leases, expired: load.expired, cachedTokens, uncachedTokens, score });
+    const { leases: held, expired } = load;
+    candidates.push({ worker, cap, held, expired, cachedTokens, uncachedTokens, pendingTokens, score });
   }
   return candidates.sort((a, b) => a.score - b.score);
 }

@@ -1,4 +1,5 @@
-import type { FleetView, Holder, Lease, Waiter, Worker, WorkerState } from './worker.ts';
+import type { DirectoryEntry } from './directory.ts';
+import type { FleetView, Holder, Lease, UnmetDemand, Waiter, Worker, WorkerState } from './worker.ts';
 
 /**
  * The fleets' table. Two real implementations: DynamoDB, and the one in memory that the simulator runs placement on. One
@@ -6,23 +7,21 @@ import type { FleetView, Holder, Lease, Waiter, Worker, WorkerState } from './wo
  * large the fleet and however long the prompt.
  */
 export interface FleetStore {
-  /** All workers of a fleet with their leases, and who waits for a slot. Strongly read; expired entries may be in it. */
+  /**
+   * All workers of a fleet with their leases, who waits for a slot, and who was refused lately. Strongly read; expired entries
+   * may be in it.
+   */
   read(fleet: string): Promise<FleetView>;
   /**
-   * Who holds each of these prefixes, latest first; those that nobody holds are left out.
+   * Who holds each of these prefixes, latest first, as long as they last; those that nobody holds are left out.
    * @param prefixes at most 100
    */
   holders(fleet: string, prefixes: readonly string[]): Promise<ReadonlyMap<string, readonly Holder[]>>;
   /**
    * Notes who holds prefixes now.
    * @param entries at most 25, the most that DynamoDB writes in one request
-   * @param expiresAt after which the cache that it tells of has most likely lost them
    */
-  remember(
-    fleet: string,
-    entries: readonly { readonly prefix: string; readonly holders: readonly Holder[] }[],
-    expiresAt: number,
-  ): Promise<void>;
+  remember(fleet: string, entries: readonly DirectoryEntry[]): Promise<void>;
   /**
    * Takes a slot if the worker is ready, has this `bootId`, and holds fewer leases than `cap`, not counting `expired`
    * ones, which are removed with it and must be there to be. False when it isn't so at that moment. A lease that it holds
@@ -40,6 +39,8 @@ export interface FleetStore {
   wait(fleet: string, waiter: Waiter): Promise<void>;
   /** Says that they wait no more. */
   unwait(fleet: string, waiterId: string): Promise<void>;
+  /** Says that a request was refused since no worker was ready. The last one of each model is kept. */
+  noteUnmet(fleet: string, demand: UnmetDemand): Promise<void>;
 
   /**
    * Registers a worker, or brings what is known of it up to date. Under another `bootId` it begins without leases and in the

@@ -9,7 +9,7 @@ export interface FoundWell {
   readonly well: true;
   /** Names that it answers to. */
   readonly models: readonly string[];
-  /** What differs after each of its starts; undefined when it doesn't tell. */
+  /** What differs after each of its starts; undefined when it doesn't tell, or could not be asked this time. */
   readonly start: string | undefined;
   /** Adapters that it should have and could not load. */
   readonly missing: readonly string[];

@@ -72,7 +72,7 @@ function isWorthIt({ view, starting }: FleetReport, now: number): boolean {
 async function attendToOpen({ fleet, members }: FleetReport, ports: UpkeepPorts): Promise<FleetReport> {
   const known = workersById(await ports.store.read(fleet));
   const open = members.filter(({ id, phase }) => phase === 'running' && known.get(id)?.state !== 'ready');
-  const shared = await attendPorts(fleet, ports);
+  const shared = attendPorts(fleet, ports);
   const standings = await inParallel(open, WIDTH, (member) => attend(fleet, member, known.get(member.id), shared));
   return { fleet, members, view: await ports.store.read(fleet), starting: soonWorkers(open, standings, ports.now()) };
 }
@@ -92,7 +92,7 @@ async function reconcile(fleet: string, ports: UpkeepPorts): Promise<FleetReport
   const known = workersById(before);
   const named = new Set(members.map(({ id }) => id));
   const gone = before.workers.filter(({ id, source }) => !named.has(id) && (complete || source === 'static'));
-  const shared = await attendPorts(fleet, ports);
+  const shared = attendPorts(fleet, ports);
   await inParallel(gone, WIDTH, (worker) => forget(worker, shared));
   const standings = await inParallel(members, WIDTH, (member) => attend(fleet, member, known.get(member.id), shared));
   await removeLeaked(fleet, before, ports);

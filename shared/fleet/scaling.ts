@@ -1,5 +1,5 @@
 import type { FleetDefinition } from './definition.ts';
-import type { FleetView, Lease, Waiter } from './worker.ts';
+import type { FleetView, Lease, UnmetDemand, Waiter } from './worker.ts';
 
 /** What a queued job is taken to cost while none runs: the mean of Azure's conversations of 2023, 1,155 + 2 × 211 tokens. */
 const TYPICAL_JOB_TOKENS = 1_600;
@@ -13,7 +13,7 @@ export interface FleetNeed {
   readonly drainingWorkers: number;
   readonly slots: number;
   readonly freeSlots: number;
-  /** Requests that wait for a slot, and queued jobs that are the fleet's. */
+  /** Requests that wait for a slot or found no worker ready lately, and queued jobs that are the fleet's. */
   readonly waiting: number;
   /** Prompt tokens, and expected answer tokens twice, of all that runs and waits. */
   readonly backlogTokens: number;
@@ -24,10 +24,11 @@ export interface FleetNeed {
  * Tells what a fleet needs. docs/gpu-fleet.md has the formula.
  * @param queued jobs in the queue that are taken to be the fleet's
  */
-export function needOf({ workers, waiters }: FleetView, queued: number, fleet: Sized, now: number): FleetNeed {
+export function needOf(view: FleetView, queued: number, fleet: Sized, now: number): FleetNeed {
+  const { workers } = view;
   const ready = workers.filter(({ state }) => state === 'ready');
   const running = workers.flatMap(({ leases }) => Object.values(leases).filter(alive(now)));
-  const waiting = waiters.filter(alive(now));
+  const waiting = waitingFor(view, now);
   const slots = sum(ready.map((worker) => worker.slots));
   const taken = sum(ready.map(({ leases }) => Object.values(leases).filter(alive(now)).length));
   const held = [...running, ...waiting];
@@ -47,6 +48,13 @@ export function needOf({ workers, waiters }: FleetView, queued: number, fleet: S
     backlogTokens,
     neededWorkers: Math.min(Math.max(needed, minWorkers), maxWorkers),
   };
+}
+
+/** Who waits for a model now is most likely who was refused before, and counts once. */
+function waitingFor({ waiters, unmet }: FleetView, now: number): (Waiter | UnmetDemand)[] {
+  const waiting = waiters.filter(alive(now));
+  const models = new Set(waiting.map(({ model }) => model));
+  return [...waiting, ...unmet.filter(alive(now)).filter(({ model }) => !models.has(model))];
 }
 
 type Sized = Pick<FleetDefinition, 'slots' | 'scaling'>;
@@ -71,7 +79,7 @@ export function needsKick(
   return desired === 0 && present === 0 && readyWorkers === 0 && waiting > 0 && neededWorkers > 0;
 }
 
-function meanJobTokens(held: readonly (Lease | Waiter)[]): number {
+function meanJobTokens(held: readonly Pick<Lease, 'tier' | 'weight'>[]): number {
   const jobs = held.filter(({ tier }) => tier === 'batch');
   return jobs.length === 0 ? TYPICAL_JOB_TOKENS : sum(jobs.map(({ weight }) => weight)) / jobs.length;
 }

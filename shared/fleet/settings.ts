@@ -19,7 +19,10 @@ export interface PlacementSettings {
   readonly jitterTokens: number;
   /** Holders of a prefix that the directory names, the latest ones. */
   readonly maxHolders: number;
-  /** How long the directory names them: about as long as a busy worker's cache keeps what nobody asks for. */
+  /**
+   * How long the directory names them after they have served it: about as long as a busy worker's cache keeps what nobody asks
+   * for. Written anew once half of it has passed.
+   */
   readonly directoryMs: number;
 }
 
@@ -50,6 +53,8 @@ export interface SlotSettings {
   readonly tries: number;
   /** A waiter is taken for dead after this time without a word: longer than two of its longest pauses. */
   readonly waiterMs: number;
+  /** How long a request that found no worker ready counts as demand: two runs of the fleet's upkeep see it. */
+  readonly unmetMs: number;
   /** What a refused caller is told to wait, when the fleet is full and when no worker is ready. A GPU takes minutes to start. */
   readonly retryAfterMs: { readonly full: number; readonly none: number };
 }
@@ -65,5 +70,6 @@ export const SLOT_SETTINGS: SlotSettings = {
   contendedMs: 20,
   tries: 3,
   waiterMs: 3_000,
+  unmetMs: 120_000,
   retryAfterMs: { full: 5_000, none: 30_000 },
 };

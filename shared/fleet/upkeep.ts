@@ -38,9 +38,14 @@ async function membersOfTasks(tasks: readonly Task[], definition: FleetDefinitio
   );
 }
 
-/** What attending to a fleet's members takes. */
-export async function attendPorts(fleet: string, { store, probeOf, now, onChange }: UpkeepPorts): Promise<AttendPorts> {
-  return { store, probe: await probeOf(fleet), now, onChange };
+/** What attending to a fleet's members takes. The engines' key is asked for when the first is looked at, and once. */
+export function attendPorts(fleet: string, { store, probeOf, now, onChange }: UpkeepPorts): AttendPorts {
+  let made: Promise<Probe> | undefined;
+  const probe = (): Promise<Probe> => {
+    made ??= probeOf(fleet);
+    return made;
+  };
+  return { store, probe, now, onChange };
 }
 
 /**
@@ -61,7 +66,7 @@ export async function attendToTask(told: Task, ports: UpkeepPorts): Promise<Stan
   if (member === undefined) return undefined;
   const { workers } = await store.read(fleet);
   const worker = workers.find(({ id }) => id === member.id);
-  return attend(fleet, member, worker, await attendPorts(fleet, ports));
+  return attend(fleet, member, worker, attendPorts(fleet, ports));
 }
 
 /** Drains every worker on an instance that EC2 takes back. Returns how many there were. */

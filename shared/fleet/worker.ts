@@ -60,14 +60,25 @@ export interface Waiter {
   readonly expiresAt: number;
 }
 
+/**
+ * The last request for a model that was refused since no worker was ready: it waits no more when the fleet's size is looked at,
+ * and most likely comes again. Nobody stands back for it.
+ */
+export interface UnmetDemand extends Pick<Waiter, 'model' | 'tier' | 'weight'> {
+  readonly expiresAt: number;
+}
+
 /** What one query brings: all that placement decides on, besides the prefix directory. */
 export interface FleetView {
   readonly workers: readonly Worker[];
   readonly waiters: readonly Waiter[];
+  readonly unmet: readonly UnmetDemand[];
 }
 
 /** Who served a prefix lately, and so has it in its cache. Means nothing once the worker has another `bootId`. */
 export interface Holder {
   readonly workerId: string;
   readonly bootId: string;
+  /** Epoch milliseconds after which its cache has most likely lost it. */
+  readonly until: number;
 }

@@ -190,6 +190,16 @@ const registrySchema = v.pipe(
   v.rawCheck(({ dataset, addIssue }) => {
     if (!dataset.typed) return;
     const { fleets } = dataset.value;
+    for (const [fleetName, { workers }] of Object.entries(fleets)) {
+      for (const [index, { id, url }] of workers.entries()) {
+        const earlier = workers.slice(0, index);
+        const place = `fleets.${fleetName}.workers.${index}`;
+        if (earlier.some((worker) => worker.id === id))
+          addIssue({ message: `${place}.id: there is a worker ${id} already` });
+        if (earlier.some((worker) => new URL(worker.url).href === new URL(url).href))
+          addIssue({ message: `${place}.url: another worker has this address, and ${id} would lease its slots again` });
+      }
+    }
     for (const [publicName, { fallbacks, targets }] of Object.entries(dataset.value.models)) {
       for (const [index, each] of targets.entries()) {
         if (each.provider === 'gpu' && !Object.hasOwn(fleets, each.fleet))

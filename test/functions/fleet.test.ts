@@ -2,12 +2,16 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { listen } from '../../local/listen.ts';
 import { readBody } from '../../local/read-body.ts';
 import { createDynamoDBFleet } from '../../shared/fleet/dynamodb-fleet.ts';
+import { createSlots } from '../../shared/fleet/leasing.ts';
+import { SLOT_SETTINGS } from '../../shared/fleet/settings.ts';
 import { type FleetTables, startFleetTables } from '../shared/fleet/fleets.ts';
+import { aRequest, ON, refusal } from '../shared/fleet/house.ts';
 import { aTask, type StandInEcs, startStandInEcs } from '../shared/fleet/stand-in-ecs.ts';
 import { type StandInEngine, startStandInEngine } from '../shared/fleet/stand-in-engine.ts';
 import { type Services, startServices } from '../shared/jobs/services.ts';
@@ -52,7 +56,8 @@ beforeAll(async () => {
     FLEET_TABLE: tableName,
     GPU_QUEUE_URL: queueUrl,
     GPU_MAPPING_ID: 'mapping',
-    GPU_BATCH_SIZE: '4',
+    GPU_BATCH_SIZE: '2',
+    DISPATCH_CONCURRENCY_MAX: '5',
     MODELS_FILE: join(folder, 'models.json'),
     LOG_LEVEL: 'error',
   };
@@ -108,8 +113,8 @@ test('registers the workers, says what fleets need, and lets dispatchers have th
   expect(await workersOf('listed')).toMatchObject([{ id: 'w1', state: 'ready', slots: 16 }]);
   expect(published('listed')).toMatchObject({ ReadyWorkers: 1, FreeSlots: 16, NeededWorkers: 0, BacklogTokens: 0 });
   expect(published('ecs')).toMatchObject({ ReadyWorkers: 0, NeededWorkers: 0 });
-  // Three quarters of 16 slots, four messages each.
-  expect(maximumConcurrency).toBe(3);
+  // Three quarters of 16 slots, two messages each, would be 6: the account has room for 5.
+  expect(maximumConcurrency).toBe(5);
   expect(ecs.service.desiredCount).toBe(0);
 });
 
@@ -122,6 +127,33 @@ test('asks for the first worker of a fleet for which something waits', async () 
   await fleet(TICK);
   expect(ecs.asked.filter((operation) => operation === 'UpdateService')).toHaveLength(1);
   await services.messagesOf(queueUrl);
+});
+
+/** A chat that waits for a slot of the fleet of ECS, which has no worker, and is refused; `ago` is in milliseconds. */
+async function refuse(ago: number): Promise<void> {
+  const ports = {
+    store: store(),
+    now: () => Date.now() - ago,
+    random: Math.random,
+    sleep: (ms: number) => sleep(ms),
+    newId: () => 'chat',
+  };
+  const slots = createSlots(ports, { ...SLOT_SETTINGS, otherFleets: { reserve: 0.25, waitMs: 100 } });
+  await refusal(slots.acquire(aRequest({ fleet: 'ecs' }), ON));
+}
+
+test('asks for the first worker of a fleet for whose lack a chat was refused, for two minutes', async () => {
+  ecs.service.desiredCount = 0;
+  await refuse(121_000);
+  await fleet(TICK);
+  expect(published('ecs')).toMatchObject({ WaitingRequests: 0, NeededWorkers: 0 });
+  expect(ecs.service.desiredCount).toBe(0);
+  written.splice(0);
+  await refuse(60_000);
+  expect((await store().read('ecs')).waiters).toEqual([]);
+  await fleet(TICK);
+  expect(published('ecs')).toMatchObject({ WaitingRequests: 1, NeededWorkers: 1 });
+  expect(ecs.service.desiredCount).toBe(1);
 });
 
 test('registers a task as soon as ECS tells that it runs, and drains it as soon as EC2 warns', async () => {
@@ -145,7 +177,7 @@ test("dispatchers' concurrency follows the slots of workers that are ready", asy
   expect(maximumConcurrency).toBe(2);
   await fleet({ type: 'undrain', fleet: 'listed', worker: 'w1' });
   await fleet(TICK);
-  expect(maximumConcurrency).toBe(3);
+  expect(maximumConcurrency).toBe(5);
 });
 
 test('shows an operator its workers', async () => {

@@ -16,6 +16,8 @@ export interface Conduct {
   readonly tokenMs?: number;
   /** Falls silent after so many tokens, with the connection open. */
   readonly hangAfter?: number;
+  /** Breaks the connection before it says anything. */
+  readonly resets?: boolean;
   /** Breaks the connection after so many tokens. */
   readonly cutAfter?: number;
 }
@@ -56,9 +58,18 @@ export async function startGpuWorker(first: Conduct = {}): Promise<GpuWorker> {
 
   async function serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const body: Served['body'] = Object(JSON.parse(await textOf(incoming)));
-    const { status, message, tokens = WELL.tokens, tokenMs = WELL.tokenMs, hangAfter, cutAfter } = conductOf(body);
+    const {
+      status,
+      message,
+      resets,
+      tokens = WELL.tokens,
+      tokenMs = WELL.tokenMs,
+      hangAfter,
+      cutAfter,
+    } = conductOf(body);
     const mine = { body, tokensAt: [] as number[] };
     served.push(mine);
+    if (resets) return void incoming.socket.resetAndDestroy();
     if (status !== undefined) {
       outgoing.writeHead(status, { 'content-type': 'application/json' });
       outgoing.end(JSON.stringify({ error: { message: message ?? 'told to', code: status } }));

@@ -2,7 +2,7 @@ import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { startTables } from '../../../local/tables.ts';
 import type { LeaseAsk } from '../../../shared/fleet/ports.ts';
 import type { PromptPrefixes } from '../../../shared/fleet/prompt.ts';
-import type { Lease, Waiter, Worker } from '../../../shared/fleet/worker.ts';
+import type { Lease, UnmetDemand, Waiter, Worker } from '../../../shared/fleet/worker.ts';
 import { keyedTable } from '../../tables.ts';
 import { exists } from '../jobs/services.ts';
 
@@ -55,6 +55,10 @@ export function aWaiter(changes: Partial<Waiter> = {}): Waiter {
     expiresAt: START + 3_000,
     ...changes,
   };
+}
+
+export function anUnmet(changes: Partial<UnmetDemand> = {}): UnmetDemand {
+  return { model: MODEL, tier: 'interactive', weight: 300, expiresAt: START + 120_000, ...changes };
 }
 
 export function aPrompt(bytes: number, ...prefixes: readonly [hash: string, bytes: number][]): PromptPrefixes {

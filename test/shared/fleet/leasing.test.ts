@@ -39,6 +39,35 @@ describe('a slot', () => {
     expect(calls).not.toContain('remember');
   });
 
+  test('is found by a prompt for as long as it keeps coming, and the directory is told once in 90 s', async () => {
+    const { acquire, calls, table, time } = await aHouse(['w1', 'w2', 'w3'].map((id) => aWorker({ id })));
+    const prompt = aPrompt(40_000, ['a', 32_768]);
+    const first = await acquire({ prompt }, new Set(['w1', 'w3']));
+    await first.release();
+    const other = await acquire({ prompt }, new Set(['w1', 'w2']));
+    await other.release();
+    for (let turn = 0; turn < 10; turn += 1) {
+      await time.pass(60_000);
+      const again = await acquire({ prompt }, new Set(['w3']));
+      expect(again).toMatchObject({ worker: { id: 'w2' }, cachedTokens: 8_192 });
+      await again.release();
+    }
+    expect(calls.filter((call) => call === 'remember')).toHaveLength(2 + 5);
+    // What the other has served once is forgotten in its own time.
+    expect((await table.holders(FLEET, ['a'])).get('a')?.map(({ workerId }) => workerId)).toEqual(['w2']);
+  });
+
+  test('names the workers of a prompt in the order in which they served it', async () => {
+    const { acquire, table, time } = await aHouse(['w1', 'w2'].map((id) => aWorker({ id })));
+    const prompt = aPrompt(40_000, ['a', 32_768]);
+    const holders = async () => (await table.holders(FLEET, ['a'])).get('a')?.map(({ workerId }) => workerId);
+    for (const not of ['w2', 'w1']) await (await acquire({ prompt }, new Set([not]))).release();
+    expect(await holders()).toEqual(['w2', 'w1']);
+    await time.pass(91_000);
+    await (await acquire({ prompt }, new Set(['w2']))).release();
+    expect(await holders()).toEqual(['w1', 'w2']);
+  });
+
   test('is taken though the directory neither answers nor learns', async () => {
     const down = async () => {
       throw new Error('throttled');
@@ -85,7 +114,9 @@ describe('a slot', () => {
     const workers = Array.from({ length: each.workers }, (_, index) => aWorker({ id: `w${index}`, slots: 32 }));
     const { acquire, table, view } = await aHouse(workers);
     // The best of all, for whoever sees the fleet as it was before the others came.
-    await table.remember(FLEET, [{ prefix: 'a', holders: [{ workerId: 'w0', bootId: 'boot-1' }] }], START + 60_000);
+    await table.remember(FLEET, [
+      { prefix: 'a', holders: [{ workerId: 'w0', bootId: 'boot-1', until: START + 60_000 }] },
+    ]);
     const asking = Array.from({ length: each.requests }, () => acquire({ prompt: aPrompt(40_000, ['a', 4_096]) }));
     const slots = await Promise.all(asking);
     expect(slots).toHaveLength(each.requests);
@@ -188,6 +219,30 @@ describe('a full fleet', () => {
     expect(await refusal(acquire())).toMatchObject({ code: 'overloaded', retryAfterMs: 30_000 });
   });
 
+  test('leaves word of a request that no worker was ready for, for which nobody stands back', async () => {
+    const { acquire, table, time, view } = await aHouse([aWorker({ state: 'suspect' })]);
+    await refusal(acquire());
+    expect(await view()).toMatchObject({
+      waiters: [],
+      unmet: [{ model: MODEL, tier: 'interactive', weight: 1_200, expiresAt: time.now() + SLOT_SETTINGS.unmetMs }],
+    });
+    await table.setState(FLEET, 'w1', 'boot-1', { state: 'ready', reason: '', at: START });
+    expect((await acquire({ tier: 'batch' })).waitedMs).toBe(0);
+  });
+
+  test('leaves no such word when workers are ready and full, and refuses the request though it cannot be left', async () => {
+    const { acquire, view } = await full();
+    await acquire();
+    await refusal(acquire());
+    expect((await view()).unmet).toEqual([]);
+    const none = await aHouse([], {
+      noteUnmet: async () => {
+        throw new Error('throttled');
+      },
+    });
+    expect(await refusal(none.acquire())).toMatchObject({ retryAfterMs: 30_000 });
+  });
+
   test('gives up waiting when the request is cancelled', async () => {
     const { acquire, slots, time, view } = await full();
     await acquire();
@@ -215,7 +270,13 @@ describe('a full fleet', () => {
   test('never gives a worker that the request has failed on', async () => {
     const { acquire } = await aHouse([aWorker(), aWorker({ id: 'w2' })]);
     expect((await acquire({}, new Set(['w1']))).worker.id).toBe('w2');
-    await refusal(acquire({}, new Set(['w1', 'w2'])));
+  });
+
+  test('is not waited for by a request that has failed on all, for which nobody else is to stand back', async () => {
+    const { acquire, time, calls } = await aHouse([aWorker(), aWorker({ id: 'w2' })]);
+    expect(await refusal(acquire({}, new Set(['w1', 'w2'])))).toMatchObject({ code: 'overloaded' });
+    expect(time.now()).toBe(START);
+    expect(calls).not.toContain('wait');
   });
 });
 

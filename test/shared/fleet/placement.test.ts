@@ -34,11 +34,11 @@ describe('placement', () => {
       [
         'short',
         [
-          { workerId: 'some', bootId: 'boot-1' },
-          { workerId: 'all', bootId: 'boot-1' },
+          { workerId: 'some', bootId: 'boot-1', until: START + 1 },
+          { workerId: 'all', bootId: 'boot-1', until: START + 1 },
         ],
       ],
-      ['long', [{ workerId: 'all', bootId: 'boot-1' }]],
+      ['long', [{ workerId: 'all', bootId: 'boot-1', until: START + 1 }]],
     ]);
     const workers = ['none', 'some', 'all'].map((id) => aWorker({ id }));
     const found = ranked(workers, aRequest({ prompt }), holders);
@@ -56,13 +56,13 @@ describe('placement', () => {
 
   test('believes nothing that was said of an earlier start', () => {
     const prompt = aPrompt(4_000, ['a', 2_048]);
-    const holders: Holders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-0' }]]]);
+    const holders: Holders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-0', until: START + 1 }]]]);
     expect(ranked([aWorker()], aRequest({ prompt }), holders)[0]?.cachedTokens).toBe(0);
   });
 
   test('goes by what a token has been learnt to have', () => {
     const prompt = aPrompt(4_000, ['a', 2_048]);
-    const holders: Holders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-1' }]]]);
+    const holders: Holders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-1', until: START + 1 }]]]);
     const [only] = ranked([aWorker()], aRequest({ prompt, bytesPerToken: 2 }), holders);
     expect(only).toMatchObject({ cachedTokens: 1_024, uncachedTokens: 976 });
   });
@@ -113,7 +113,11 @@ const anyFleet = fc
 const anyHolders = fc.dictionary(
   fc.constantFrom('a', 'b', 'c'),
   fc.array(
-    fc.record({ workerId: fc.constantFrom('w0', 'w1', 'w2'), bootId: fc.constantFrom('boot-1', 'boot-2', 'boot-3') }),
+    fc.record({
+      workerId: fc.constantFrom('w0', 'w1', 'w2'),
+      bootId: fc.constantFrom('boot-1', 'boot-2', 'boot-3'),
+      until: fc.integer({ min: START + 1, max: START + PLACEMENT.directoryMs }),
+    }),
     { maxLength: 3 },
   ),
 );
@@ -151,7 +155,7 @@ describe('whatever the fleet and the request', () => {
           expect(uncachedTokens).toBeGreaterThan(0);
           if (cachedTokens > 0) {
             const said = Object.values(holders).flat();
-            expect(said).toContainEqual({ workerId: worker.id, bootId: worker.bootId });
+            expect(said).toContainEqual(expect.objectContaining({ workerId: worker.id, bootId: worker.bootId }));
           }
         }
         const scores = found.map(({ score }) => score);
@@ -169,24 +173,30 @@ describe('whatever the fleet and the request', () => {
 
   test('the directory learns what a worker now holds, and nothing it knows already', () => {
     fc.assert(
-      fc.property(anyFleet, anyHolders, fc.integer({ min: 1, max: 3 }), (workers, holders, most) => {
+      fc.property(anyFleet, anyHolders, fc.integer({ min: 1, max: 3 }), (workers, holders, maxHolders) => {
         const [worker] = workers;
         if (worker === undefined) return;
         const prompt = aPrompt(9_000, ['a', 256], ['b', 1_024], ['c', 2_048]);
         const holder = { workerId: worker.id, bootId: worker.bootId };
+        const settings = { maxHolders, directoryMs: PLACEMENT.directoryMs };
         const before = new Map(Object.entries(holders));
-        const learnt = newlyHeld(prompt, holder, before, { workers }, most);
+        const learnt = newlyHeld(prompt, holder, before, { workers }, settings, START);
         const after = new Map([...before, ...learnt.map((entry) => [entry.prefix, entry.holders] as const)]);
-        for (const { hash } of prompt.prefixes) expect(after.get(hash)).toContainEqual(holder);
+        for (const { hash } of prompt.prefixes) {
+          const untils = (after.get(hash) ?? [])
+            .filter(({ workerId, bootId }) => workerId === holder.workerId && bootId === holder.bootId)
+            .map(({ until }) => until);
+          expect(Math.max(...untils)).toBeGreaterThan(START + PLACEMENT.directoryMs / 2);
+        }
         for (const entry of learnt) {
-          expect(entry.holders[0]).toEqual(holder);
-          expect(entry.holders.length).toBeLessThanOrEqual(most);
+          expect(entry.holders[0]).toEqual({ ...holder, until: START + PLACEMENT.directoryMs });
+          expect(entry.holders.length).toBeLessThanOrEqual(maxHolders);
           expect(new Set(entry.holders.map(({ workerId }) => workerId)).size).toBeLessThanOrEqual(entry.holders.length);
           for (const { workerId, bootId } of entry.holders) {
             expect(workers.find(({ id }) => id === workerId)?.bootId).toBe(bootId);
           }
         }
-        expect(newlyHeld(prompt, holder, after, { workers }, most)).toEqual([]);
+        expect(newlyHeld(prompt, holder, after, { workers }, settings, START)).toEqual([]);
       }),
     );
   });

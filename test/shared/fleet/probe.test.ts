@@ -39,6 +39,11 @@ describe('a look', () => {
     });
   });
 
+  test("takes no other sign of llama.cpp's start for the one that it could not be asked for", async () => {
+    const { url } = await start({ kind: 'llama.cpp', start: '48151623', failsAt: 'GET /metrics' });
+    expect(await probe({ engine: 'llama.cpp' }).look(url)).toMatchObject({ well: true, start: undefined });
+  });
+
   test.each([
     ['no connection', nobody, 'ECONNREFUSED'],
     ['no model', async () => (await start({ models: [] })).url, 'lists no model'],

@@ -133,6 +133,18 @@ describe('a listed machine', () => {
     expect(bootId).not.toBe(first?.bootId);
   });
 
+  test('that cannot be asked for its start when it is back keeps the one it told, and its leases', async () => {
+    const world = await openListed();
+    await world.reconcile();
+    await world.lease('mine');
+    await world.ports.store.setState(FLEET, 'w1', '1.8e+09', { state: 'suspect', reason: 'stalled', at: START });
+    for (const failsAt of ['GET /metrics', undefined]) {
+      engine.state.failsAt = failsAt;
+      await world.reconcile();
+      expect(await world.worker()).toMatchObject({ bootId: '1.8e+09', state: 'ready', leases: { mine: {} } });
+    }
+  });
+
   test('that is on the list no more is forgotten', async () => {
     const world = await openListed();
     await world.reconcile();
@@ -273,6 +285,21 @@ describe('a task of ECS', () => {
     await attendToTask(events[2] ?? expect.fail(), world.ports);
     await attendToTask(events[1] ?? expect.fail(), world.ports);
     expect((await world.worker())?.state).toBe('draining');
+  });
+
+  test('that is to stop drains though the key of the engines cannot be had', async () => {
+    const definition = ecsDefinition(portOf(engine), { apiKey: 'ssm:/key' });
+    const world = await UpkeepWorld.open(tables, ecs, definition);
+    const [heard, unheard, stays] = [aTask('t1'), aTask('t2'), aTask('t3')];
+    for (const task of [heard, unheard, stays]) ecs.tasks.set(task.taskArn, task);
+    await world.reconcile();
+    world.keyIsOut = true;
+    for (const task of [heard, unheard]) Object.assign(task, { desiredStatus: 'STOPPED', version: 5 });
+    expect(await attendToTask(told(heard), world.ports)).toBe('draining');
+    expect((await world.workers()).map(({ state }) => state)).toEqual(['draining', 'ready', 'ready']);
+    await world.reconcile();
+    expect((await world.workers()).map(({ state }) => state)).toEqual(['draining', 'draining', 'ready']);
+    expect(world.errors).toEqual(['a fleet could not be reconciled']);
   });
 
   test('that ECS finds unhealthy gets no work', async () => {

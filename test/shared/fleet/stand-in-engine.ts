@@ -13,6 +13,8 @@ export interface EngineState {
   generates: boolean;
   /** Requests that it fails before it answers again. */
   failures: number;
+  /** What it fails at, as `asked` names it. */
+  failsAt: string | undefined;
   /** Adapters that it has loaded. */
   adapters: string[];
   /** Whether it lists adapters among its models. */
@@ -41,6 +43,7 @@ export async function startStandInEngine(changes: Partial<EngineState> = {}): Pr
     start: '1.8e+09',
     generates: true,
     failures: 0,
+    failsAt: undefined,
     adapters: [],
     listsAdapters: true,
     redirect: undefined,
@@ -58,6 +61,7 @@ export async function startStandInEngine(changes: Partial<EngineState> = {}): Pr
           state.failures -= 1;
           return response.writeHead(500).end();
         }
+        if (state.failsAt === path) return response.writeHead(500).end();
         const key = request.headers.authorization;
         if (state.apiKey !== undefined && key !== `Bearer ${state.apiKey}`) return response.writeHead(401).end();
         const answer = await answerTo(path, request, state);

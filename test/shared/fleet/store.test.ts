@@ -4,7 +4,17 @@ import { createDynamoDBFleet } from '../../../shared/fleet/dynamodb-fleet.ts';
 import { createMemoryFleet } from '../../../shared/fleet/memory-fleet.ts';
 import type { FleetStore, LeaseAsk } from '../../../shared/fleet/ports.ts';
 import type { Worker } from '../../../shared/fleet/worker.ts';
-import { aLease, anAsk, aWaiter, aWorker, FLEET, type FleetTables, START, startFleetTables } from './fleets.ts';
+import {
+  aLease,
+  anAsk,
+  anUnmet,
+  aWaiter,
+  aWorker,
+  FLEET,
+  type FleetTables,
+  START,
+  startFleetTables,
+} from './fleets.ts';
 
 let tables: FleetTables;
 beforeAll(async () => {
@@ -39,8 +49,8 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
       const one = aWorker({ id: 'w1', instance: 'i-1', source: 'ecs', models: ['a', 'b/lora'] });
       const two = aWorker({ id: 'w2', state: 'suspect', stateReason: 'new', stateSince: START });
       const store = await aStore(two, one, aWorker({ id: 'w3', fleet: 'other' }));
-      expect(await store.read(FLEET)).toEqual({ workers: [one, two], waiters: [] });
-      expect(await store.read('nobody')).toEqual({ workers: [], waiters: [] });
+      expect(await store.read(FLEET)).toEqual({ workers: [one, two], waiters: [], unmet: [] });
+      expect(await store.read('nobody')).toEqual({ workers: [], waiters: [], unmet: [] });
     });
 
     test('keep leases and state when they are registered again', async () => {
@@ -203,19 +213,15 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
   });
 
   describe('the directory', () => {
-    const one = { workerId: 'w1', bootId: 'boot-1' };
-    const two = { workerId: 'w2', bootId: 'boot-7' };
+    const one = { workerId: 'w1', bootId: 'boot-1', until: START + 1_000 };
+    const two = { workerId: 'w2', bootId: 'boot-7', until: START + 2_000 };
 
     test('tells who holds a prefix, in the order given, each fleet by itself', async () => {
       const store = await aStore();
-      await store.remember(
-        FLEET,
-        [
-          { prefix: 'a', holders: [two, one] },
-          { prefix: 'b', holders: [one] },
-        ],
-        START + 1_000,
-      );
+      await store.remember(FLEET, [
+        { prefix: 'a', holders: [two, one] },
+        { prefix: 'b', holders: [one] },
+      ]);
       expect(await store.holders(FLEET, ['a', 'b', 'c', 'a'])).toEqual(
         new Map([
           ['a', [two, one]],
@@ -228,27 +234,26 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
 
     test('takes the latest word', async () => {
       const store = await aStore();
-      await store.remember(FLEET, [{ prefix: 'a', holders: [one] }], START + 1_000);
-      await store.remember(FLEET, [{ prefix: 'a', holders: [two, one] }], START + 1_000);
+      await store.remember(FLEET, [{ prefix: 'a', holders: [one] }]);
+      await store.remember(FLEET, [{ prefix: 'a', holders: [two, one] }]);
       expect(await store.holders(FLEET, ['a'])).toEqual(new Map([['a', [two, one]]]));
-      await store.remember(FLEET, [], START);
+      await store.remember(FLEET, []);
     });
 
-    test('forgets in time', async () => {
+    test('forgets each holder in its time', async () => {
       const store = await aStore();
-      await store.remember(FLEET, [{ prefix: 'a', holders: [one] }], START + 1_000);
+      await store.remember(FLEET, [{ prefix: 'a', holders: [one, two] }]);
       clock.now = START + 1_000;
+      expect(await store.holders(FLEET, ['a'])).toEqual(new Map([['a', [two]]]));
+      clock.now = START + 2_000;
       expect(await store.holders(FLEET, ['a'])).toEqual(new Map());
     });
 
     test('takes 25 prefixes and is asked for 100 at once', async () => {
       const store = await aStore();
       const prefixes = Array.from({ length: 100 }, (_, index) => `prefix-${index}`);
-      await store.remember(
-        FLEET,
-        prefixes.slice(0, 25).map((prefix) => ({ prefix, holders: [one] })),
-        START + 1_000,
-      );
+      const entries = prefixes.slice(0, 25).map((prefix) => ({ prefix, holders: [one] }));
+      await store.remember(FLEET, entries);
       expect([...(await store.holders(FLEET, prefixes)).keys()].sort()).toEqual(prefixes.slice(0, 25).sort());
     });
   });
@@ -261,10 +266,20 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
     expect(await store.read(FLEET)).toEqual({
       workers: [aWorker()],
       waiters: [aWaiter({ expiresAt: START + 5_500 }), aWaiter({ id: 'waiter-2', tier: 'batch', tenant: 'globex' })],
+      unmet: [],
     });
     await store.unwait(FLEET, 'waiter-1');
     await store.unwait(FLEET, 'waiter-1');
     expect((await store.read(FLEET)).waiters).toHaveLength(1);
+  });
+
+  test('the last request of each model that no worker was ready for is seen, and nobody waits', async () => {
+    const store = await aStore();
+    const last = anUnmet({ weight: 900, expiresAt: START + 130_000 });
+    const other = anUnmet({ model: 'base#x:sql', tier: 'batch' });
+    for (const demand of [anUnmet(), last, other]) await store.noteUnmet(FLEET, demand);
+    await store.noteUnmet('other', anUnmet());
+    expect(await store.read(FLEET)).toEqual({ workers: [], waiters: [], unmet: [last, other] });
   });
 });
 
@@ -350,16 +365,46 @@ describe('a fleet in DynamoDB', () => {
     expect(await store.read(FLEET)).toEqual({
       workers: [aWorker({ state: 'draining', leases: { newer: lease } })],
       waiters: [],
+      unmet: [],
     });
     expect(await store.renew(FLEET, 'w1', 'newer', START + 1)).toBe(true);
   });
 
-  test('lets the table remove waiters and prefixes by whole seconds, never early', async () => {
+  test('tells holders that the version before has written, and writes such as it can read', async () => {
     const { tableName, store } = await aStore();
+    const key = { pk: { S: `prefix#${FLEET}#a` }, sk: { S: 'prefix' } };
+    const before = {
+      ...key,
+      holders: { L: [{ L: [{ S: 'w1' }, { S: 'boot-1' }] }] },
+      until: { N: String(START + 1_000) },
+      expiresAt: { N: String(START / 1000 + 1) },
+    };
+    await tables.client.send(new PutItemCommand({ TableName: tableName, Item: before }));
+    const one = { workerId: 'w1', bootId: 'boot-1', until: START + 1_000 };
+    expect(await store.holders(FLEET, ['a'])).toEqual(new Map([['a', [one]]]));
+    const two = { workerId: 'w2', bootId: 'boot-7', until: START + 2_000 };
+    await store.remember(FLEET, [{ prefix: 'a', holders: [two, one] }]);
+    const { Items: [item] = [] } = await tables.client.send(new ScanCommand({ TableName: tableName }));
+    expect(item?.['until']?.N).toBe(String(START + 2_000));
+    const named = item?.['holders']?.L?.map(({ L: [workerId, bootId] = [] }) => [workerId?.S, bootId?.S]);
+    expect(named).toEqual([
+      ['w2', 'boot-7'],
+      ['w1', 'boot-1'],
+    ]);
+  });
+
+  test('lets the table remove waiters, unmet demand and prefixes by whole seconds, never early', async () => {
+    const { tableName, store } = await aStore();
+    await store.noteUnmet('other', anUnmet({ expiresAt: START + 3_500 }));
     await store.wait(FLEET, aWaiter({ expiresAt: START + 1_500 }));
-    await store.remember(FLEET, [{ prefix: 'a', holders: [] }], START + 2_500);
+    const holders = [2_500, 2_000].map((ms) => ({ workerId: `w${ms}`, bootId: 'boot-1', until: START + ms }));
+    await store.remember(FLEET, [{ prefix: 'a', holders }]);
     const { Items = [] } = await tables.client.send(new ScanCommand({ TableName: tableName }));
     const ttl = Object.fromEntries(Items.map(({ pk, expiresAt }) => [pk?.S, Number(expiresAt?.N)]));
-    expect(ttl).toEqual({ [`fleet#${FLEET}`]: START / 1000 + 2, [`prefix#${FLEET}#a`]: START / 1000 + 3 });
+    expect(ttl).toEqual({
+      [`fleet#${FLEET}`]: START / 1000 + 2,
+      [`prefix#${FLEET}#a`]: START / 1000 + 3,
+      'fleet#other': START / 1000 + 4,
+    });
   });
 });

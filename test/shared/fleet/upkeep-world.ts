@@ -37,6 +37,8 @@ export class UpkeepWorld {
   /** What happens while the upkeep sleeps. */
   meanwhile: () => Promise<void> = async () => undefined;
   clock = START;
+  /** Whether the engines' key can't be had. */
+  keyIsOut = false;
 
   static async open(tables: FleetTables, ecs: StandInEcs, definition: FleetDefinition): Promise<UpkeepWorld> {
     return new UpkeepWorld(tables, await tables.newTable(), ecs, definition);
@@ -55,7 +57,10 @@ export class UpkeepWorld {
           maxAttempts: 1,
         }),
       ),
-      probeOf: createProbes(fleets, async (reference) => `key of ${reference}`),
+      probeOf: createProbes(fleets, async (reference) => {
+        if (this.keyIsOut) throw new Error('The store of secrets is down');
+        return `key of ${reference}`;
+      }),
       now: () => this.clock,
       sleep: async (ms) => {
         this.clock += ms;

@@ -3,7 +3,8 @@ import type { Tier } from '../../../fleet/worker.ts';
 import type { Model } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';
 import { createOpenAICompatibleModel } from '../openai-compatible/openai-compatible.ts';
-import { engineFields } from './engine-fields.ts';
+import { ENGINE_REFUSALS, engineFields } from './engine-fields.ts';
+import type { GpuObserver } from './observe.ts';
 
 export interface EndpointOptions {
   readonly fleet: Pick<Fleet, 'engine' | 'apiKey'>;
@@ -12,6 +13,7 @@ export interface EndpointOptions {
   readonly maxOutputTokens: number;
   /** Resolves `env:…`, `ssm:…` and `secret:…`; asked at each call, so it should remember. */
   readonly secret: (reference: string) => Promise<string>;
+  readonly observer?: GpuObserver;
 }
 
 /** More than a fleet has at a time; what it had before is forgotten. */
@@ -22,7 +24,7 @@ const CONNECT_MS = 2_000;
 
 /** Makes the function that makes the models at workers' addresses, each once: it remembers what its engine refuses. */
 export function createEndpoints(target: GpuTarget, options: EndpointOptions): (url: string) => Model {
-  const { fleet, tier, maxOutputTokens, secret } = options;
+  const { fleet, tier, maxOutputTokens, secret, observer } = options;
   const endpoints = new Map<string, Model>();
 
   const endpointAt = (baseUrl: string): Model =>
@@ -43,6 +45,8 @@ export function createEndpoints(target: GpuTarget, options: EndpointOptions): (u
         // Any worker of the fleet may go on with what another has begun to reason.
         fingerprint: `${target.fleet}/${target.model}`,
         extraFields: ({ tenant }) => engineFields(fleet.engine, { tier, cacheSalt: tenantSalt(tenant, target.fleet) }),
+        refusals: ENGINE_REFUSALS,
+        onRefused: (field) => observer?.fieldRefused({ fleet: target.fleet, url: baseUrl }, field),
       },
     );
 

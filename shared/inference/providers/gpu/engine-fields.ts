@@ -1,5 +1,6 @@
 import type { Tier } from '../../../fleet/worker.ts';
 import type { Fleet } from '../../registry.ts';
+import type { FieldRefusal } from '../openai-compatible/refusals.ts';
 
 /** What a request tells its engine beyond OpenAI's API: whose turn it is, and whose cache. */
 export interface EngineFields {
@@ -30,3 +31,23 @@ export function engineFields(engine: Fleet['engine'], { tier, cacheSalt }: Engin
       return {};
   }
 }
+
+/**
+ * What vLLM says when it takes one of them not: its engine V0, which 0.11 no longer has, of a priority without
+ * `--scheduling-policy priority` and of the salt (in a list of what it found invalid); its engine V1 of a priority at first. Current
+ * versions ignore a priority, as SGLang does. Without the salt tenants could learn of each other, so that such an engine is asked
+ * nothing.
+ * @see https://github.com/vllm-project/vllm/blob/v0.8.5/vllm/engine/async_llm_engine.py
+ */
+export const ENGINE_REFUSALS: readonly FieldRefusal[] = [
+  {
+    field: 'priority',
+    says: /^(Got priority -?\d+ but Priority scheduling is not enabled|V1 does not support priority)/,
+    isNeeded: false,
+  },
+  {
+    field: 'cache_salt',
+    says: /^(\[\{'type': 'value_error', 'loc': \('body',\), 'msg': "Value error, )?Parameter 'cache_salt' is not supported/,
+    isNeeded: true,
+  },
+];

@@ -4,9 +4,9 @@ import { cut, isConnectionFailure } from '../openai-compatible/errors.ts';
 
 /**
  * How sure a failure makes that its worker is ill: `surely` (nobody answers at its address), `perhaps` (it is silent, or says
- * so itself: that may as well be the request's doing), or not at all.
+ * so itself: that may as well be the request's doing), `alone` (if another worker answers what it has tripped over), or not at all.
  */
-export type Illness = 'surely' | 'perhaps' | 'no';
+export type Illness = 'surely' | 'perhaps' | 'alone' | 'no';
 
 /** What a call of one worker failed of. */
 export class WorkerFailure extends Error {
@@ -25,9 +25,9 @@ export class WorkerFailure extends Error {
   }
 }
 
-/** The worker said nothing for as long as one may. */
-export function silence(stallMs: number, begun: boolean): WorkerFailure {
-  const message = `The worker sent no token for ${stallMs} ms`;
+/** The worker said nothing for as long as one may: milliseconds. */
+export function silence(allowedMs: number, begun: boolean): WorkerFailure {
+  const message = `The worker sent no token for ${allowedMs} ms`;
   const error = begun ? cut(message) : new UpstreamError('upstream_timeout', message, { recovery: 'elsewhere' });
   return new WorkerFailure(error, 'perhaps');
 }
@@ -38,16 +38,32 @@ export function lostLease(reason: LambentError): WorkerFailure {
 }
 
 /**
- * Judges what a worker's endpoint failed of. Only what a dead or a starting engine does makes it suspect: an engine answers
- * 500 to a request that it trips over too, and no caller is to take out a fleet, a worker with each call.
+ * Judges what a worker's endpoint failed of. Only what a dead or a starting engine does makes it suspect by itself: an engine
+ * answers 500 to a request that it trips over too, and no caller is to take out a fleet, a worker with each call.
  * @throws what is no upstream's failure
  */
 export function failureOf(thrown: unknown): WorkerFailure {
   if (!(thrown instanceof UpstreamError)) throw thrown;
   if (thrown.recovery === 'never') return new WorkerFailure(thrown, 'no', false);
-  if (isConnectionFailure(thrown)) return new WorkerFailure(settled(thrown), 'surely');
+  if (isConnectionFailure(thrown))
+    return new WorkerFailure(settled(hasBroken(thrown) ? brokenOff(thrown) : thrown), 'surely');
   const status = Number.parseInt(thrown.upstream ?? '', 10);
-  return new WorkerFailure(settled(thrown), STARTING_OR_DYING.has(status) ? 'perhaps' : 'no');
+  return new WorkerFailure(settled(thrown), STARTING_OR_DYING.has(status) ? 'perhaps' : status >= 500 ? 'alone' : 'no');
+}
+
+/** Whether a connection that was made for a request broke under it; one that had been kept may have been closed before. */
+function hasBroken({ upstream, retryAfterMs }: UpstreamError): boolean {
+  return (upstream === 'ECONNRESET' || upstream === 'EPIPE') && retryAfterMs !== 0;
+}
+
+/** It may be the request that kills whoever takes it: told apart from an address where nobody was, it costs a job an attempt. */
+function brokenOff(error: UpstreamError): UpstreamError {
+  const { recovery, upstream = '' } = error;
+  return new UpstreamError('upstream_cut', 'The worker broke off before its first token', {
+    recovery,
+    upstream,
+    cause: error,
+  });
 }
 
 /** llama.cpp and SGLang answer 503 while they load; a proxy in front of an engine answers all three for a dead one. */

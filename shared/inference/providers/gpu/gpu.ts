@@ -61,8 +61,13 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
     const onUsage = ({ inputTokens }: { inputTokens: number }) =>
       slots.learn(asked.model, asked.prompt.bytes, inputTokens);
     const failedOn = new Set<string>();
+    const tripped: { readonly slot: Slot; readonly error: UpstreamError }[] = [];
     let failure: UpstreamError | undefined;
     let suspicious = true;
+    const suspect = async (slot: Slot, error: UpstreamError): Promise<void> => {
+      observer?.suspected(slot, error);
+      await slots.suspect(slot.worker, error.upstream ?? error.code);
+    };
     for (;;) {
       const slot = await acquire(asked, signal, failedOn).catch((thrown: unknown) => {
         // Why the others failed says more than that there are no more.
@@ -75,8 +80,9 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
       });
       let begun = false;
       try {
-        if (!streamed) return yield* await whole(answer);
-        for await (const event of answer) {
+        for await (const event of streamed ? answer : wholeOf(answer)) {
+          // What another can answer was not the request's doing.
+          if (!begun) for (const { slot, error } of tripped) await suspect(slot, error);
           begun = true;
           yield event;
         }
@@ -85,14 +91,14 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
         if (!(thrown instanceof WorkerFailure)) throw thrown;
         const { error, ill, elsewhere } = thrown;
         // What a second worker does as well is most likely the request's doing.
-        if (ill === 'surely' || (ill === 'perhaps' && suspicious)) {
-          observer?.suspected(slot, error);
-          await slots.suspect(slot.worker, error.upstream ?? error.code);
-        }
+        if (ill === 'surely' || (ill === 'perhaps' && suspicious)) await suspect(slot, error);
         if (ill === 'perhaps') suspicious = false;
-        failure = error;
+        if (ill === 'alone') tripped.push({ slot, error });
+        // That a worker broke under the request is not to be lost behind one that was away.
+        if (failure?.code !== 'upstream_cut') failure = error;
         failedOn.add(slot.worker.id);
-        if (begun || !elsewhere || failedOn.size === MOST_WORKERS) throw error;
+        if (begun || !elsewhere) throw error;
+        if (failedOn.size === MOST_WORKERS) throw failure;
       }
     }
   }
@@ -100,10 +106,11 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
   return { healsItself: true, generate };
 }
 
-async function whole(answer: AsyncIterable<GenerationEvent>): Promise<GenerationEvent[]> {
+/** The same events, once all are there. */
+async function* wholeOf(answer: AsyncIterable<GenerationEvent>): AsyncGenerator<GenerationEvent> {
   const events: GenerationEvent[] = [];
   for await (const event of answer) events.push(event);
-  return events;
+  yield* events;
 }
 
 /** Why there is no slot. It was waited for already: what is left is another target. */

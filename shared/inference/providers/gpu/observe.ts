@@ -1,4 +1,5 @@
 import type { Slot } from '../../../fleet/leasing.ts';
+import type { Worker } from '../../../fleet/worker.ts';
 import type { LambentError } from '../../../runtime/errors.ts';
 import { describeError, type Logger } from '../../../runtime/logger.ts';
 import type { Metrics } from '../../../runtime/metrics.ts';
@@ -9,6 +10,8 @@ export interface GpuObserver {
   /** There was no slot in time. */
   refused(fleet: string): void;
   suspected(slot: Pick<Slot, 'worker'>, error: LambentError): void;
+  /** A worker's engine refuses a field that tells it whose turn it is, or whose cache. */
+  fieldRefused(worker: Pick<Worker, 'fleet' | 'url'>, field: string): void;
 }
 
 /** Writes where calls go into the log and the metrics. */
@@ -24,6 +27,9 @@ export function createGpuObserver(logger: Logger, { publish }: Pick<Metrics, 'pu
     suspected({ worker }, error) {
       logger.warn('worker suspected', { fleet: worker.fleet, worker: worker.id, ...describeError(error) });
       publish({ WorkersSuspected: [1, 'Count'] }, { Fleet: worker.fleet });
+    },
+    fieldRefused({ fleet, url }, field) {
+      logger.warn('engine refuses a field', { fleet, url, field });
     },
   };
 }

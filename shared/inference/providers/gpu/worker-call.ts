@@ -8,11 +8,19 @@ import { failureOf, lostLease, silence } from './failure.ts';
 export interface WorkerCall {
   /** The caller's. */
   readonly signal: AbortSignal;
-  /** Milliseconds without a token after which the worker is taken to hang. */
+  /** Milliseconds without a token after which the worker is taken to hang, beside what it has to compute before the first. */
   readonly stallMs: number;
   /** Hears the usage of a whole answer. */
   readonly onUsage: (usage: Usage) => void;
 }
+
+/**
+ * Milliseconds of prefill a prompt token, as the slowest worker takes them that is worth having: three times what an A10G takes for
+ * a model of eight billion parameters (`docs/gpu.md`), which leaves room for the attention of long prompts.
+ */
+const PREFILL_MS_PER_TOKEN = 1;
+/** Engines hold a tool call back until its parser has understood it: this many times as long may nothing be heard of one. */
+const TOOL_PATIENCE = 3;
 
 /** Kept connections that may turn out to be closed, one after the other, before their worker counts as gone. */
 const MOST_STALE = 2;
@@ -30,10 +38,12 @@ export async function* callWorker(
   { signal, stallMs, onUsage }: WorkerCall,
 ): AsyncGenerator<GenerationEvent> {
   const stalled = new AbortController();
+  const patienceMs = stallMs * (request.tools.length > 0 ? TOOL_PATIENCE : 1);
+  const firstMs = patienceMs + Math.ceil(slot.aheadTokens * PREFILL_MS_PER_TOKEN);
   let begun: Promise<void> | undefined;
   try {
     const call = { signal: AbortSignal.any([signal, slot.lost, stalled.signal]), streamed: true };
-    for await (const event of watched(answerOf(endpoint, request, call), stallMs, stalled)) {
+    for await (const event of watched(answerOf(endpoint, request, call), { firstMs, patienceMs }, stalled)) {
       begun ??= slot.begun();
       if (event.type === 'finish') {
         // Before it is told: the next request needn't wait until this one has been read to its end.
@@ -45,7 +55,8 @@ export async function* callWorker(
   } catch (thrown) {
     signal.throwIfAborted();
     if (slot.lost.aborted) throw lostLease(toLambentError(slot.lost.reason));
-    throw stalled.signal.aborted ? silence(stallMs, begun !== undefined) : failureOf(thrown);
+    if (!stalled.signal.aborted) throw failureOf(thrown);
+    throw begun === undefined ? silence(firstMs, false) : silence(patienceMs, true);
   } finally {
     await Promise.all([begun, slot.release()]);
   }
@@ -72,11 +83,15 @@ function isStale(thrown: unknown): boolean {
 }
 
 /** The same events; aborts `stalled` when one is waited for too long. Time that the reader takes doesn't count. */
-async function* watched<T>(events: AsyncIterable<T>, stallMs: number, stalled: AbortController): AsyncGenerator<T> {
+async function* watched<T>(
+  events: AsyncIterable<T>,
+  { firstMs, patienceMs }: { readonly firstMs: number; readonly patienceMs: number },
+  stalled: AbortController,
+): AsyncGenerator<T> {
   const iterator = events[Symbol.asyncIterator]();
   try {
-    for (;;) {
-      const timer = setTimeout(() => stalled.abort(), stallMs);
+    for (let allowedMs = firstMs; ; allowedMs = patienceMs) {
+      const timer = setTimeout(() => stalled.abort(), allowedMs);
       try {
         const next = await iterator.next();
         if (next.done) return;

@@ -63,6 +63,14 @@ export function upstreamError(error: WireError, { callerParam, redact }: Wording
   });
 }
 
+/** The upstream refuses a field of ours that it is never asked without. */
+export function refusesNeeded(field: string, error: WireError, { redact }: Wording): UpstreamError {
+  return new UpstreamError('upstream_misconfigured', `The upstream refuses ${field}, without which it isn't asked`, {
+    recovery: 'elsewhere',
+    upstream: redact([error.status, ...identifiers(error)].join(' ')),
+  });
+}
+
 /** An answer that is no answer: a page instead of JSON, a garbled event, more bytes than any answer has. */
 export function malformed(message: string, recovery: Recovery, cause?: unknown): UpstreamError {
   return new UpstreamError('upstream_malformed', message, cause === undefined ? { recovery } : { recovery, cause });
@@ -189,7 +197,7 @@ function describe(body: unknown): WireError {
     status: httpStatus(statusCode) ?? 0,
     message,
     codes: named.flatMap((name) => (typeof name === 'number' ? [String(name)] : (asText(name) ?? []))),
-    param: asText(error?.['param']),
+    param: asText(error?.['param']) ?? detailField(error?.['detail']),
     retryAfterMs: waitInBody(error, message),
   };
 }
@@ -202,6 +210,13 @@ function detailText(detail: unknown): string | undefined {
     return [place, asText(msg)].filter(Boolean).join(': ');
   });
   return asText(lines.join('; '));
+}
+
+/** The field of the body that FastAPI complains of first, if it is one of its own and not inside of another. */
+function detailField(detail: unknown): string | undefined {
+  const [{ loc } = {}] = asObjects(detail);
+  const place = Array.isArray(loc) ? loc.filter((step) => step !== 'body') : [];
+  return place.length === 1 ? asText(place[0]) : undefined;
 }
 
 /** Google's RetryInfo, and OpenAI's "Please try again in 1.2s." */

@@ -7,8 +7,9 @@ import type { OpenAICompatibleTarget } from '../../registry.ts';
 import { AnswerReader } from './answer.ts';
 import { readAnswer, readErrorBody } from './body.ts';
 import { openAICompatibleCapabilities } from './dialect.ts';
-import { cut, readErrorAnswer, upstreamError, type Wording } from './errors.ts';
-import { adaptedSettings, callerParam, initialSettings, requestWriter } from './request.ts';
+import { cut, readErrorAnswer, refusesNeeded, upstreamError, type Wording } from './errors.ts';
+import { type FieldRefusal, refusalOf } from './refusals.ts';
+import { callerParam, requestWriter } from './request.ts';
 import { createTransport, type UpstreamResponse } from './transport.ts';
 import type { WireObject } from './wire.ts';
 
@@ -19,11 +20,12 @@ export interface OpenAICompatibleOptions {
   readonly secret: (reference: string) => Promise<string>;
   /** Makes an id for a tool call that the upstream gave none. */
   readonly newToolCallId?: () => string;
-  /**
-   * Fields of the body that OpenAI's API doesn't have and this upstream may. One that it refuses is left out from then on,
-   * so they must change no answer.
-   */
+  /** Fields of the body that OpenAI's API doesn't have and this upstream may. */
   readonly extraFields?: (request: GenerationRequest) => WireObject;
+  /** How it refuses them: one that isn't needed is left out from then on. */
+  readonly refusals?: readonly FieldRefusal[];
+  /** Hears once of each field that it is found to refuse. */
+  readonly onRefused?: (field: string) => void;
   /** Milliseconds in which there has to be a connection; as long as the caller waits when absent. */
   readonly connectMs?: number;
   /** What tells this upstream's reasoning from another's: the same for all that stand for one another. */
@@ -37,7 +39,14 @@ export interface OpenAICompatibleOptions {
  * OpenRouter and so on. Strict about what it asks, lenient about how it is answered.
  */
 export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, options: OpenAICompatibleOptions): Model {
-  const { maxOutputTokens, secret, newToolCallId = randomToolCallId, extraFields, now = Date.now } = options;
+  const {
+    maxOutputTokens,
+    secret,
+    newToolCallId = randomToolCallId,
+    extraFields,
+    refusals = [],
+    now = Date.now,
+  } = options;
   const transport = createTransport(endpointOf(target), options.connectMs);
   const upstream = options.fingerprint ?? fingerprintOf(target);
   const write = requestWriter(target, {
@@ -45,7 +54,23 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
     maxOutputTokens,
     upstream,
   });
-  let settings = initialSettings(target);
+  let refused: readonly string[] = [];
+  const told = new Set<string>();
+
+  function tell(field: string): void {
+    if (!told.has(field)) options.onRefused?.(field);
+    told.add(field);
+  }
+
+  /**
+   * Remembers what an accepted request was sent without. Not fields that its caller names too: the error may have quoted them,
+   * and all callers would have to do without.
+   */
+  function learn(without: readonly string[], sent: string): void {
+    const learnt = without.filter((field) => !refused.includes(field) && !sent.includes(field));
+    refused = [...refused, ...learnt];
+    learnt.forEach(tell);
+  }
 
   /** Sends the request, once more for each thing that the upstream teaches about its dialect, until it is accepted. */
   async function ask(
@@ -58,20 +83,25 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
       ...access.headers,
       accept: call.streamed ? 'text/event-stream, application/json' : 'application/json',
     };
-    const all = Object.entries(extraFields?.(request) ?? {});
-    for (let used = settings; ; settings = used) {
-      const extras = all.filter(([name]) => !used.refusedFields.includes(name));
-      const body = JSON.stringify({ ...write(request, call.streamed, used), ...Object.fromEntries(extras) });
-      const response = await transport.post(headers, body, call.signal);
-      if (response.status >= 200 && response.status < 300) return response;
+    const extras = extraFields?.(request) ?? {};
+    const refusable = refusals.filter(({ field }) => field in extras);
+    for (let without = refused; ; ) {
+      const all = { ...write(request, call.streamed, without), ...extras };
+      const body = Object.fromEntries(Object.entries(all).filter(([name]) => !without.includes(name)));
+      const sent = JSON.stringify(body);
+      const response = await transport.post(headers, sent, call.signal);
+      if (response.status >= 200 && response.status < 300) {
+        learn(without, sent);
+        return response;
+      }
       const error = readErrorAnswer(response.status, response.headers, await readErrorBody(response), now());
-      const adapted = adaptedSettings(
-        used,
-        error,
-        extras.map(([name]) => name),
-      );
-      if (adapted === undefined) throw upstreamError(error, wording);
-      used = adapted;
+      const refusal = refusalOf(error, body, without, refusable);
+      if (refusal === undefined) throw upstreamError(error, wording);
+      if (refusal.isNeeded) {
+        tell(refusal.field);
+        throw refusesNeeded(refusal.field, error, wording);
+      }
+      without = [...without, refusal.field];
     }
   }
 

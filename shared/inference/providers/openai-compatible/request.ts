@@ -2,53 +2,8 @@ import type { Capability } from '../../capabilities.ts';
 import type { GenerationRequest, OutputFormat, Tool, ToolChoice } from '../../generation.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
 import { type Dialect, dialectOf, type Extra } from './dialect.ts';
-import type { WireError } from './errors.ts';
 import { wireMessages } from './messages.ts';
 import type { WireObject } from './wire.ts';
-
-/** What a target has to be asked with; an upstream's refusal may teach otherwise while the function runs. */
-export interface RequestSettings {
-  readonly maxTokensParameter: MaxTokensParameter;
-  /** The other name of the output limit, for as long as it has not been tried. */
-  readonly untriedMaxTokensParameter?: MaxTokensParameter;
-  /** Whether usage is asked for in streams; upstreams that don't know `stream_options` may refuse it. */
-  readonly streamOptions: boolean;
-  /** Extra fields that the upstream has refused. */
-  readonly refusedFields: readonly string[];
-}
-
-type MaxTokensParameter = OpenAICompatibleTarget['maxTokensParameter'];
-
-/** Settings to begin with. */
-export function initialSettings(target: OpenAICompatibleTarget): RequestSettings {
-  const maxTokensParameter = dialectOf(target).maxTokensParameter ?? target.maxTokensParameter;
-  const other = maxTokensParameter === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
-  return { maxTokensParameter, untriedMaxTokensParameter: other, streamOptions: true, refusedFields: [] };
-}
-
-const REFUSES_FIELD = /unsupported|not supported|unrecognized|unknown|unexpected|extra|not permitted|not allowed/i;
-
-/**
- * Settings that the upstream might take, when it refused a request for a field that another dialect spells otherwise, or
- * for an extra one.
- * @param extraFields names of the extra fields that it was sent
- * @returns undefined when nothing can be changed about the refusal
- */
-export function adaptedSettings(
-  settings: RequestSettings,
-  { status, param, message }: WireError,
-  extraFields: readonly string[] = [],
-): RequestSettings | undefined {
-  if (status !== 400 && status !== 422) return undefined;
-  const said = `${param ?? ''} ${message ?? ''}`;
-  const { maxTokensParameter, untriedMaxTokensParameter, streamOptions, refusedFields } = settings;
-  const refused = extraFields.find((field) => new RegExp(`\\b${field}\\b`, 'i').test(said));
-  if (refused !== undefined) return { ...settings, refusedFields: [...refusedFields, refused] };
-  if (streamOptions && /stream_options|include_usage/.test(said)) return { ...settings, streamOptions: false };
-  const refusesLimit = REFUSES_FIELD.test(said) && new RegExp(`\\b${maxTokensParameter}\\b`).test(said);
-  if (untriedMaxTokensParameter === undefined || !refusesLimit) return undefined;
-  return { maxTokensParameter: untriedMaxTokensParameter, streamOptions, refusedFields };
-}
 
 /** Which of the caller's parameters each field of ours comes from, by its internal name. */
 const INTERNAL_NAMES: ReadonlyMap<string, string> = new Map([
@@ -87,18 +42,23 @@ export function requestWriter(target: OpenAICompatibleTarget, options: WriterOpt
   const { capabilities, maxOutputTokens, upstream } = options;
   const dialect = dialectOf(target);
   const reasons = capabilities.has('reasoning');
+  const limit = dialect.maxTokensParameter ?? target.maxTokensParameter;
+  const otherLimit = limit === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
 
   /**
    * Writes the body of `POST /chat/completions`. Settings that are neutral at OpenAI are left out, so that a dialect
    * which doesn't know them has nothing to refuse.
+   * @param refused names of fields that the upstream has refused: its output limit goes by the other name then
    */
-  return (request: GenerationRequest, streamed: boolean, settings: RequestSettings): WireObject => ({
+  return (request: GenerationRequest, streamed: boolean, refused: readonly string[]): WireObject => ({
     ...request.unknown,
     model: target.model,
     messages: wireMessages(request.messages, dialect, upstream),
-    ...(streamed ? { stream: true } : {}),
-    ...(streamed && settings.streamOptions ? { stream_options: { include_usage: true } } : {}),
-    [settings.maxTokensParameter]: Math.min(request.maxOutputTokens ?? maxOutputTokens, maxOutputTokens),
+    ...(streamed ? { stream: true, stream_options: { include_usage: true } } : {}),
+    [refused.includes(limit) ? otherLimit : limit]: Math.min(
+      request.maxOutputTokens ?? maxOutputTokens,
+      maxOutputTokens,
+    ),
     ...defined({
       temperature: request.temperature,
       top_p: request.topP,

@@ -53,7 +53,7 @@ export async function startGpuFleet(
     },
     {
       ...SLOT_SETTINGS,
-      fleets: { [FLEET]: { reserve: 0.25, waitMs: 150 } },
+      fleets: { [FLEET]: { reserve: 0.25, waitMs: 2_000 } },
       heartbeatMs: HEARTBEAT_MS,
       leaseMs: 4 * HEARTBEAT_MS,
       batchWaitMs: 100,

@@ -1,10 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { createGpuModel } from '../../../../../shared/inference/providers/gpu/gpu.ts';
+import { createGpuObserver } from '../../../../../shared/inference/providers/gpu/observe.ts';
 import { LambentError } from '../../../../../shared/runtime/errors.ts';
+import { createLogger } from '../../../../../shared/runtime/logger.ts';
 import type { GpuWorker } from '../../../../upstreams/gpu-worker.ts';
 import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
 import { aLease, anAsk, FLEET, type FleetTables, startFleetTables } from '../../../fleet/fleets.ts';
-import { ask, type GpuFleet, HEARTBEAT_MS, STALL_MS, startGpuFleet } from './gpu-fleet.ts';
+import { ask, type GpuFleet, HEARTBEAT_MS, STALL_MS, startGpuFleet, TARGET } from './gpu-fleet.ts';
 
 const WHOLE = 't0 t1 t2 ';
 
@@ -85,6 +88,51 @@ describe('a call', () => {
     expect(w1.served[0]?.body['cache_salt']).not.toBe('theirs');
   });
 
+  test.each([
+    // As vLLM says of a schema that refers to what isn't there.
+    'Failed to transform json schema into a grammar: Cannot find field cache_salt in #/$defs/cache_salt',
+    "Failed to transform json schema into a grammar: Cannot find field Parameter 'cache_salt' is not supported in #/",
+    'Failed to transform json schema into a grammar: Cannot find field priority in #/$defs/priority',
+    'Failed to transform json schema into a grammar: Got priority 1 but Priority scheduling is not enabled.',
+  ])('goes with its salt and its priority, whatever is quoted of another: %s', async (message) => {
+    w1.behave(({ response_format }) => (response_format === undefined ? {} : { status: 400, message }));
+    const schema = { $ref: '#/$defs/cache_salt' };
+    const model = fleet.model('batch');
+    const refused = await ask(model, { request: { format: { type: 'jsonSchema', name: 'n', schema, strict: true } } });
+    expect(refused.error).toMatchObject({ code: 'upstream_rejected', message });
+    expect((await ask(model, { request: { tenant: 'other' } })).text).toBe(WHOLE);
+    expect(w1.served).toHaveLength(2);
+    for (const { body } of w1.served) expect(body).toMatchObject({ priority: 1, cache_salt: expect.any(String) });
+  });
+
+  test.each([
+    "Parameter 'cache_salt' is not supported with this instance of vLLM, which uses engine V0.",
+    `[{'type': 'value_error', 'loc': ('body',), 'msg': "Value error, Parameter 'cache_salt' is not supported with this instance of vLLM, which uses engine V0.", 'input': {'model': 'm'}}]`,
+  ])('is not made without its salt, and the log says why: %s', async (message) => {
+    for (const worker of fleet.workers) {
+      worker.behave(({ cache_salt }) => (cache_salt === undefined ? {} : { status: 400, message }));
+    }
+    const lines: unknown[] = [];
+    const logger = createLogger({ level: 'warn', fields: {}, write: (line) => lines.push(JSON.parse(line)) });
+    const observer = createGpuObserver(logger, { publish: () => {} });
+    const model = createGpuModel(TARGET, { ...fleet.options, observer });
+    for (let round = 0; round < 2; round += 1) {
+      expect((await ask(model)).error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere' });
+    }
+    expect(asked()).toEqual([2, 2, 2]);
+    expect(lines).toHaveLength(3);
+    expect(lines[0]).toMatchObject({ level: 'warn', fleet: FLEET, url: w1.url, field: 'cache_salt' });
+    expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+  });
+
+  test('is the caller’s to mend where a field was theirs that the engine refuses', async () => {
+    const message = "Parameter 'cache_salt' is not supported";
+    w1.behave(({ cache_salt }) => (cache_salt === undefined ? {} : { status: 400, message }));
+    const model = fleet.model('interactive', { engine: 'other' });
+    const { error } = await ask(model, { request: { unknown: { cache_salt: 'theirs' } } });
+    expect(error).toMatchObject({ code: 'upstream_rejected', message });
+  });
+
   test('does without a field that the engine refuses, and remembers it', async () => {
     w1.behave(({ priority }) =>
       priority === undefined ? {} : { status: 400, message: 'Got priority 1 but Priority scheduling is not enabled.' },
@@ -94,6 +142,19 @@ describe('a call', () => {
     expect((await ask(model)).text).toBe(WHOLE);
     expect(w1.served.map(({ body }) => body['priority'])).toEqual([1, undefined, undefined]);
     expect(w1.served[2]?.body).toHaveProperty('cache_salt');
+  });
+
+  test('goes on with a field that it was refused without as well', async () => {
+    w1.behave(({ priority }) => ({
+      status: 400,
+      message:
+        priority === undefined ? 'top_p must be in (0, 1]' : 'Got priority 1 but Priority scheduling is not enabled.',
+    }));
+    const model = fleet.model('batch');
+    expect((await ask(model)).error).toMatchObject({ code: 'upstream_rejected' });
+    w1.behave({});
+    expect((await ask(model)).text).toBe(WHOLE);
+    expect(w1.served.map(({ body }) => body['priority'])).toEqual([1, undefined, 1]);
   });
 });
 
@@ -137,10 +198,39 @@ describe('a worker that fails before its first token', () => {
     expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
   });
 
-  test.each([429, 500, 404])('and answers %i is well, and another answers', async (status) => {
+  test.each([429, 404])('and answers %i is well, and another answers', async (status) => {
     w1.behave({ status });
     expect((await ask(fleet.model())).text).toBe(WHOLE);
     expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+  });
+
+  test.each([true, false])(
+    'and answers 500 is suspect as soon as another has answered the same (streamed: %s)',
+    async (streamed) => {
+      w1.behave({ status: 500 });
+      expect((await ask(fleet.model(), { streamed })).text).toBe(WHOLE);
+      expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
+    },
+  );
+
+  test('and answers 500 is well when all others do as much', async () => {
+    for (const worker of fleet.workers) worker.behave({ status: 500 });
+    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_unavailable' });
+    expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+  });
+
+  test('and has a long prompt to compute is waited for longer', async () => {
+    w1.behave({ tokens: 1, tokenMs: 2 * STALL_MS });
+    const content = [{ type: 'text' as const, text: 'word '.repeat(800) }];
+    expect((await ask(fleet.model(), { request: { messages: [{ role: 'user', content }] } })).text).toBe('t0 ');
+    expect(asked()).toEqual([1, 0, 0]);
+  });
+
+  test('and may be at a tool call, which engines hold back until they understand it, is waited for longer', async () => {
+    w1.behave({ tokens: 2, tokenMs: 2 * STALL_MS });
+    const tools = [{ name: 'look', parameters: {}, strict: false }];
+    expect((await ask(fleet.model(), { request: { tools } })).text).toBe('t0 t1 ');
+    expect(asked()).toEqual([1, 0, 0]);
   });
 
   test('as a second one did is not suspect: it is the request that does it', async () => {
@@ -161,8 +251,19 @@ describe('a worker that fails before its first token', () => {
   test('and is the only one says itself why', async () => {
     for (const id of ['w2', 'w3']) await fleet.table.deregister(FLEET, id);
     w1.behave({ status: 500 });
+    const startedAt = performance.now();
     expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_unavailable', recovery: 'elsewhere' });
     expect(asked()).toEqual([1, 0, 0]);
+    // A slot of another is not waited for: there is none.
+    expect(performance.now() - startedAt).toBeLessThan(1_500);
+  });
+
+  test('by dying of what it was asked is not taken for one that was away', async () => {
+    w1.behave({ resets: true });
+    await Promise.all([w2.kill(), w3.kill()]);
+    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_cut', recovery: 'elsewhere' });
+    expect(asked()).toEqual([1, 0, 0]);
+    expect(await fleet.states()).toEqual(['suspect', 'suspect', 'suspect']);
   });
 
   test('by refusing what it was asked has the last word', async () => {
@@ -385,8 +486,6 @@ describe('when all slots are taken', () => {
 test('a table that can not be reached is an outage, not a fault of the request', async () => {
   const { slots } = fleet.options;
   const broken = { ...slots, acquire: () => Promise.reject(new Error('ECONNREFUSED')) };
-  const { createGpuModel } = await import('../../../../../shared/inference/providers/gpu/gpu.ts');
-  const { TARGET } = await import('./gpu-fleet.ts');
   const model = createGpuModel(TARGET, { ...fleet.options, slots: broken });
   expect((await ask(model)).error).toMatchObject({ code: 'upstream_unavailable' });
   expect(w3.served).toEqual([]);

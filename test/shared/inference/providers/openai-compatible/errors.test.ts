@@ -228,6 +228,7 @@ describe('what the caller sees', () => {
     };
     const error = await errorOf({ status: 422, body });
     expect(error.message).toBe('temperature: Input should be less than 2');
+    expect(error.param).toBe('temperature');
   });
 
   test('is bounded', async () => {

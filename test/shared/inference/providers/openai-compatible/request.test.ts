@@ -40,7 +40,7 @@ function bodyFor(baseUrl: string, request: Partial<GenerationRequest>, changes: 
   const target = aTarget(baseUrl, changes);
   const capabilities = openAICompatibleCapabilities(target);
   const write = requestWriter(target, { capabilities, maxOutputTokens: 1_000, upstream: 'this-one' });
-  return write(aRequest(request), false, { maxTokensParameter: 'max_tokens', streamOptions: true, refusedFields: [] });
+  return write(aRequest(request), false, []);
 }
 
 describe('the body', () => {
@@ -340,6 +340,37 @@ describe('a dialect', () => {
     }
     const asked = upstream.requests.slice(before).map(({ body }) => 'stream_options' in Object(body));
     expect(asked).toEqual([true, false, false]);
+  });
+
+  test.each([
+    ['stream_options', 'Cannot find field stream_options in #/$defs'],
+    ['max_tokens', 'unknown keyword in #/$defs/max_tokens'],
+  ])('is asked for all of it again after an error that may have quoted %s', async (field, message) => {
+    // It trips over the first request only, so that one without the field is accepted.
+    let tripped = false;
+    answer = () => {
+      if (tripped) return { headers: EVENT_STREAM, body: recording('openai-text') };
+      tripped = true;
+      return { status: 400, body: { error: { message } } };
+    };
+    const model = aModel(upstream.baseUrl);
+    const signal = new AbortController().signal;
+    const schema = { $ref: `#/$defs/${field}` };
+    const format = { type: 'jsonSchema', name: 'n', schema, strict: true } as const;
+    const outcome = await outcomeOf(model.generate(aRequest({ format }), { signal, streamed: true }));
+    expect(outcome.error).toBeUndefined();
+    await outcomeOf(model.generate(aRequest(), { signal, streamed: true }));
+    expect(upstream.requests.at(-1)?.body).toMatchObject({ stream_options: {}, max_tokens: 1_000 });
+  });
+
+  test('that refuses a request with and without a field is asked with it again', async () => {
+    answer = () => ({ status: 400, body: { error: { message: 'stream_options: unknown field' } } });
+    const model = aModel(upstream.baseUrl);
+    const signal = new AbortController().signal;
+    await outcomeOf(model.generate(aRequest(), { signal, streamed: true }));
+    answer = () => ({ headers: EVENT_STREAM, body: recording('openai-text') });
+    await outcomeOf(model.generate(aRequest(), { signal, streamed: true }));
+    expect(upstream.requests.at(-1)?.body).toMatchObject({ stream_options: { include_usage: true } });
   });
 
   test('that refuses one name of the output limit is asked with the other', async () => {

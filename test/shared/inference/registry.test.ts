@@ -1,0 +1,31 @@
+import { describe, expect, test } from 'vitest';
+import { parseRegistry } from '../../../shared/inference/registry.ts';
+
+function registryOf(fleets: Record<string, { workers: readonly { id: string; url: string }[] }>) {
+  const models = { gpu: { targets: [{ provider: 'gpu', model: 'm', fleet: 'qwen' }] } };
+  return parseRegistry(JSON.stringify({ models, fleets }), 'models.json');
+}
+
+const W1 = { id: 'w1', url: 'http://w1:8000/v1' };
+
+describe('workers of a fleet', () => {
+  test('may be called and reached as those of another', () => {
+    const { fleets } = registryOf({
+      qwen: { workers: [W1, { id: 'w2', url: 'http://w2:8000/v1' }] },
+      llama: { workers: [W1] },
+    });
+    expect(fleets['qwen']?.workers).toHaveLength(2);
+  });
+
+  test('have an id each', () => {
+    const workers = [W1, { id: 'w2', url: 'http://w2:8000/v1' }, { id: 'w1', url: 'http://w3:8000/v1' }];
+    expect(() => registryOf({ qwen: { workers } })).toThrow(
+      /^models\.json is not valid:\n {2}fleets\.qwen\.workers\.2\.id: there is a worker w1 already$/,
+    );
+  });
+
+  test('have an address each, however it is written', () => {
+    const workers = [W1, { id: 'w2', url: 'HTTP://W1:8000/v1/' }];
+    expect(() => registryOf({ qwen: { workers } })).toThrow(/fleets\.qwen\.workers\.1\.url: .*\bw2\b/);
+  });
+});

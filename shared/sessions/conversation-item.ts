@@ -25,9 +25,14 @@ export function itemKey(position: number): string {
   return `item#${String(position).padStart(9, '0')}`;
 }
 
+/** What the bucket's keys of a conversation's items begin with. */
+export function objectsOf({ tenant, id }: ConversationKey): string {
+  return `${tenant}/conversation/${id}/`;
+}
+
 /** The bucket's key of an item that is too large for the table: a place and who wrote there name it, as its seal does. */
-export function objectKey({ tenant, id }: ConversationKey, position: number, epoch: number): string {
-  return `${tenant}/conversation/${id}/${position}-${epoch}`;
+export function objectKey(key: ConversationKey, position: number, epoch: number): string {
+  return `${objectsOf(key)}${position}-${epoch}`;
 }
 
 /** A number as DynamoDB has it. */
@@ -61,7 +66,6 @@ const headSchema = v.object({
   metadata: v.exactOptional(bytes),
 });
 const rowSchema = v.object({ itemId: words, epoch: digits, turn: words, sealed: v.exactOptional(bytes) });
-const objectSchema = v.object({ place: v.object({ S: v.literal('s3') }), epoch: digits });
 const expirySchema = v.object({ expiresAt: digits });
 const sortKeySchema = v.object({ sk: v.pipe(words, v.regex(/^item#\d{9}$/)) });
 
@@ -76,12 +80,6 @@ export function readRow(item: Item, now: number): Row | undefined {
   const row = v.safeParse(rowSchema, item);
   if (!row.success) return undefined;
   return { ...row.output, position: positionOf(item) };
-}
-
-/** The bucket's key of an item's content; undefined when that lies in the table. */
-export function objectOf(key: ConversationKey, item: Item): string | undefined {
-  const row = v.safeParse(objectSchema, item);
-  return row.success ? objectKey(key, positionOf(item), row.output.epoch) : undefined;
 }
 
 function positionOf(item: Item): number {

@@ -41,7 +41,7 @@ export interface ConversationTable {
   describe(key: ConversationKey, metadata: Uint8Array | undefined, at: Moment): Promise<Head | undefined>;
   /** False when it wasn't there. */
   deleteHead(key: ConversationKey, now: number): Promise<boolean>;
-  /** Removes the items of a conversation, shown or not: a query, a batch for every 25, a request for those in the bucket. */
+  /** Removes the items of a conversation, shown or not: a listing of the bucket, a query, and a batch for every 25. */
   deleteRows(key: ConversationKey): Promise<void>;
   /** Takes the lock, or takes an expired one over: one request, two when it is refused. Again is no harm. */
   lock(key: ConversationKey, owner: string, until: number, now: number): Promise<Lock>;

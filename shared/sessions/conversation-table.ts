@@ -17,7 +17,7 @@ import {
   MAX_POSITION,
   number,
   objectKey,
-  objectOf,
+  objectsOf,
   partition,
   readHead,
   readRow,
@@ -29,6 +29,7 @@ import type { ConversationKey, ConversationTable, Range } from './conversation-r
 export interface ItemBucket {
   put(key: string, bytes: Uint8Array, onlyIfNew: boolean): Promise<boolean>;
   get(key: string): Promise<Uint8Array | undefined>;
+  list(prefix: string): Promise<string[]>;
   remove(keys: readonly string[]): Promise<void>;
 }
 
@@ -150,16 +151,12 @@ export function createConversationTable(
     },
 
     async deleteRows(key) {
+      // All of them: a writer that crashed or was too late may have left some that no item names.
+      await bucket.remove(await bucket.list(objectsOf(key)));
       const keys: Item[] = [];
-      const objects: string[] = [];
-      for await (const item of pages(key, { from: 0, to: MAX_POSITION, newestFirst: false })) {
-        const { pk, sk } = item;
+      for await (const { pk, sk } of pages(key, { from: 0, to: MAX_POSITION, newestFirst: false })) {
         if (pk !== undefined && sk !== undefined) keys.push({ pk, sk });
-        const object = objectOf(key, item);
-        if (object !== undefined) objects.push(object);
       }
-      // Before the items that name them: what breaks off here is found again.
-      await bucket.remove(objects);
       for (let index = 0; index < keys.length; index += BATCH) {
         let requests = keys.slice(index, index + BATCH).map((Key) => ({ DeleteRequest: { Key } }));
         while (requests.length > 0) {
@@ -234,7 +231,7 @@ export function createConversationTable(
               itemId: { S: itemId },
               epoch: number(epoch),
               turn: { S: turn },
-              ...(isLarge ? { place: { S: 's3' } } : { sealed: { B: sealed } }),
+              ...(isLarge ? {} : { sealed: { B: sealed } }),
               expiresAt: number(expiresAt),
             },
             ConditionExpression: 'attribute_not_exists(epoch) OR epoch <= :epoch',
@@ -242,6 +239,7 @@ export function createConversationTable(
           }),
         ),
       );
+      if (written === undefined && isLarge) await bucket.remove([objectKey(key, position, epoch)]);
       return written !== undefined;
     },
 

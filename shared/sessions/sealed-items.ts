@@ -1,4 +1,5 @@
 import { LambentError } from '../runtime/errors.ts';
+import { inParallel } from '../runtime/in-parallel.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ConversationKey, ConversationTable, Range, Row } from './conversation-records.ts';
 import { bytesOf, itemName, parsed } from './conversation-seal.ts';
@@ -29,8 +30,8 @@ export interface SealedItems {
   write(key: ConversationKey, items: readonly ConversationItem[], place: Place, expiresAt: number): Promise<void>;
 }
 
-/** Items written at once. */
-const WRITES_AT_ONCE = 16;
+/** Items that are opened or written at once. */
+const AT_ONCE = 16;
 
 /** Seals and opens items of a table. `now` is epoch milliseconds. */
 export function createSealedItems(table: ConversationTable, vault: Vault, now: () => number): SealedItems {
@@ -44,25 +45,21 @@ export function createSealedItems(table: ConversationTable, vault: Vault, now: (
     open,
 
     async read(key, range, limit = Number.POSITIVE_INFINITY) {
-      const items: Promise<ConversationItem>[] = [];
+      const rows: Row[] = [];
       const paged = Number.isFinite(limit) ? { ...range, pageSize: limit } : range;
       for await (const row of table.rows(key, paged, now())) {
-        items.push(open(key, row));
-        if (items.length >= limit) break;
+        rows.push(row);
+        if (rows.length >= limit) break;
       }
-      return Promise.all(items);
+      return inParallel(rows, AT_ONCE, (row) => open(key, row));
     },
 
     async write(key, items, { from, epoch, turn }, expiresAt) {
-      const writeOne = async ({ id, content }: ConversationItem, offset: number): Promise<void> => {
+      await inParallel([...items.entries()], AT_ONCE, async ([offset, { id, content }]) => {
         const place = { position: from + offset, itemId: id, epoch, turn };
         const sealed = await vault.seal(itemName(key, place), bytesOf(content));
         if (!(await table.put(key, { ...place, sealed }, expiresAt))) throw conversationLocked();
-      };
-      for (let index = 0; index < items.length; index += WRITES_AT_ONCE) {
-        const some = items.slice(index, index + WRITES_AT_ONCE);
-        await Promise.all(some.map((item, offset) => writeOne(item, index + offset)));
-      }
+      });
     },
   };
 }

@@ -217,8 +217,27 @@ describe('an item that is too large for the table', () => {
     expect(await objects()).toEqual([]);
   });
 
-  test('is an error, and not an absence, when the bucket has lost it', async () => {
+  test('is gone from there with its conversation though a writer who crashed left no item that names it', async () => {
     const { key, objects } = await aLargeConversation();
+    await stores.bucket.put(`${TENANT}/conversation/${key.id}/7-1`, new Uint8Array([1]), false);
+    await conversations.delete(key);
+    expect(await objects()).toEqual([]);
+  });
+
+  test('is not left behind by a writer who was too late', async () => {
+    const key = await aConversation();
+    const dead = await conversations.begin(key, 'dead');
+    clock.now += 61_000;
+    await (await conversations.begin(key, 'next')).commit(named('b'));
+    await expect(dead.commit([large('late')])).rejects.toMatchObject({ code: 'conversation_locked' });
+    expect(await stores.bucket.list(`${TENANT}/conversation/${key.id}/`)).toEqual([]);
+  });
+
+  test('is an error, and not an absence, when the bucket has lost it, on whichever page it is', async () => {
+    const { key, objects } = await aLargeConversation();
+    // More than a query's megabyte: what is wrong with the first page is known before the second is there.
+    const halves = Array.from({ length: 6 }, (_, index) => ({ id: `half${index}`, content: 'y'.repeat(220_000) }));
+    await (await conversations.begin(key, 'more')).commit(halves);
     await stores.bucket.remove(await objects());
     await expect(conversations.items(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });

@@ -89,7 +89,7 @@ const SHAPES: Readonly<Record<ErrorCode, Shape>> = {
   upstream_cut: {
     status: 502,
     type: 'server_error',
-    generic: 'The model stopped before its answer was whole. What arrived is incomplete.',
+    generic: 'The model stopped before its answer was whole. What arrived, if anything, is incomplete.',
   },
   upstream_malformed: {
     status: 502,

@@ -16,7 +16,7 @@ export interface Conduct {
   readonly tokenMs?: number;
   /** Falls silent after so many tokens, with the connection open. */
   readonly hangAfter?: number;
-  /** Breaks the connection before it says anything. */
+  /** Breaks the connection before it says anything, after `tokenMs`. */
   readonly resets?: boolean;
   /** Breaks the connection after so many tokens. */
   readonly cutAfter?: number;
@@ -69,7 +69,10 @@ export async function startGpuWorker(first: Conduct = {}): Promise<GpuWorker> {
     } = conductOf(body);
     const mine = { body, tokensAt: [] as number[] };
     served.push(mine);
-    if (resets) return void incoming.socket.resetAndDestroy();
+    if (resets) {
+      await sleep(tokenMs);
+      return void incoming.socket.resetAndDestroy();
+    }
     if (status !== undefined) {
       outgoing.writeHead(status, { 'content-type': 'application/json' });
       outgoing.end(JSON.stringify({ error: { message: message ?? 'told to', code: status } }));

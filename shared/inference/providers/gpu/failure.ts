@@ -32,6 +32,15 @@ export function silence(allowedMs: number, begun: boolean): WorkerFailure {
   return new WorkerFailure(error, 'perhaps');
 }
 
+/**
+ * What the caller gave up on before the first token: the same error, and the worker under suspicion if it was silent for as long
+ * as one may be and the reason was just that. A prompt that takes longer is told from a hung worker by the probe that follows.
+ */
+export function givenUp(reason: unknown, silentMs: number, stallMs: number): unknown {
+  const isSilence = reason instanceof UpstreamError && reason.code === 'upstream_timeout';
+  return isSilence && silentMs >= stallMs ? new WorkerFailure(reason, 'perhaps', false) : reason;
+}
+
 /** The lease is lost: the worker has started anew or was deregistered, or another has the slot by now. */
 export function lostLease(reason: LambentError): WorkerFailure {
   return new WorkerFailure(cut(reason.message, reason), 'no');
@@ -51,19 +60,15 @@ export function failureOf(thrown: unknown): WorkerFailure {
   return new WorkerFailure(settled(thrown), STARTING_OR_DYING.has(status) ? 'perhaps' : status >= 500 ? 'alone' : 'no');
 }
 
-/** Whether a connection that was made for a request broke under it; one that had been kept may have been closed before. */
-function hasBroken({ upstream, retryAfterMs }: UpstreamError): boolean {
-  return (upstream === 'ECONNRESET' || upstream === 'EPIPE') && retryAfterMs !== 0;
+/** Whether a connection broke that had been made for the request. */
+function hasBroken({ code, upstream }: UpstreamError): boolean {
+  return code === 'upstream_unavailable' && (upstream === 'ECONNRESET' || upstream === 'EPIPE');
 }
 
 /** It may be the request that kills whoever takes it: told apart from an address where nobody was, it costs a job an attempt. */
-function brokenOff(error: UpstreamError): UpstreamError {
-  const { recovery, upstream = '' } = error;
-  return new UpstreamError('upstream_cut', 'The worker broke off before its first token', {
-    recovery,
-    upstream,
-    cause: error,
-  });
+export function brokenOff({ upstream = '', cause }: UpstreamError): UpstreamError {
+  const message = 'The worker broke off before its first token';
+  return new UpstreamError('upstream_cut', message, { recovery: 'again', upstream, cause });
 }
 
 /** llama.cpp and SGLang answer 503 while they load; a proxy in front of an engine answers all three for a dead one. */

@@ -3,7 +3,7 @@ import { toLambentError } from '../../../runtime/errors.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import { isConnectionFailure } from '../openai-compatible/errors.ts';
-import { failureOf, lostLease, silence } from './failure.ts';
+import { brokenOff, failureOf, givenUp, lostLease, silence } from './failure.ts';
 
 export interface WorkerCall {
   /** The caller's. */
@@ -19,11 +19,13 @@ export interface WorkerCall {
  * a model of eight billion parameters (`docs/gpu.md`), which leaves room for the attention of long prompts.
  */
 const PREFILL_MS_PER_TOKEN = 1;
-/** Engines hold a tool call back until its parser has understood it: this many times as long may nothing be heard of one. */
+/** Engines hold a tool call back until its parser has understood it: this many times as long may an answer fall silent for one. */
 const TOOL_PATIENCE = 3;
 
 /** Kept connections that may turn out to be closed, one after the other, before their worker counts as gone. */
 const MOST_STALE = 2;
+/** A kept connection that was closed says so at once. One that breaks later does so under the request. */
+const STALE_MS = 1_000;
 
 /**
  * Asks a leased worker and gives its slot back at the end, whatever that is. Always streamed: closing the connection
@@ -38,8 +40,9 @@ export async function* callWorker(
   { signal, stallMs, onUsage }: WorkerCall,
 ): AsyncGenerator<GenerationEvent> {
   const stalled = new AbortController();
+  const firstMs = stallMs + Math.ceil(slot.aheadTokens * PREFILL_MS_PER_TOKEN);
   const patienceMs = stallMs * (request.tools.length > 0 ? TOOL_PATIENCE : 1);
-  const firstMs = patienceMs + Math.ceil(slot.aheadTokens * PREFILL_MS_PER_TOKEN);
+  const startedAt = performance.now();
   let begun: Promise<void> | undefined;
   try {
     const call = { signal: AbortSignal.any([signal, slot.lost, stalled.signal]), streamed: true };
@@ -53,7 +56,8 @@ export async function* callWorker(
       yield event;
     }
   } catch (thrown) {
-    signal.throwIfAborted();
+    if (signal.aborted)
+      throw begun === undefined ? givenUp(signal.reason, performance.now() - startedAt, stallMs) : signal.reason;
     if (slot.lost.aborted) throw lostLease(toLambentError(slot.lost.reason));
     if (!stalled.signal.aborted) throw failureOf(thrown);
     throw begun === undefined ? silence(firstMs, false) : silence(patienceMs, true);
@@ -69,17 +73,22 @@ async function* answerOf(
   call: ModelCall,
 ): AsyncGenerator<GenerationEvent> {
   for (let stale = 0; ; stale += 1) {
+    const startedAt = performance.now();
     try {
       return yield* endpoint.generate(request, call);
     } catch (thrown) {
-      if (stale === MOST_STALE || !isStale(thrown)) throw thrown;
+      if (!(thrown instanceof UpstreamError && isConnectionFailure(thrown))) throw thrown;
+      const isLate = performance.now() - startedAt > STALE_MS;
+      if (isStale(thrown) && !isLate && stale < MOST_STALE) continue;
+      // Whoever died so soon that it seemed a closed connection, or only after a while, died under the request.
+      throw stale > 0 || isStale(thrown) ? brokenOff(thrown) : thrown;
     }
   }
 }
 
 /** What the transport says of a connection that was used before: nothing has come back, so nothing was generated. */
-function isStale(thrown: unknown): boolean {
-  return thrown instanceof UpstreamError && isConnectionFailure(thrown) && thrown.retryAfterMs === 0;
+function isStale({ retryAfterMs }: UpstreamError): boolean {
+  return retryAfterMs === 0;
 }
 
 /** The same events; aborts `stalled` when one is waited for too long. Time that the reader takes doesn't count. */

@@ -1,12 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { CAPABILITIES } from '../../../../../shared/inference/capabilities.ts';
 import { createGpuModel } from '../../../../../shared/inference/providers/gpu/gpu.ts';
 import { createGpuObserver } from '../../../../../shared/inference/providers/gpu/observe.ts';
+import { createRouter } from '../../../../../shared/inference/router.ts';
 import { LambentError } from '../../../../../shared/runtime/errors.ts';
 import { createLogger } from '../../../../../shared/runtime/logger.ts';
 import type { GpuWorker } from '../../../../upstreams/gpu-worker.ts';
 import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
 import { aLease, anAsk, FLEET, type FleetTables, startFleetTables } from '../../../fleet/fleets.ts';
+import { aRegistry } from '../../../openai/service.ts';
+import { aRequest } from '../../requests.ts';
 import { ask, type GpuFleet, HEARTBEAT_MS, STALL_MS, startGpuFleet, TARGET } from './gpu-fleet.ts';
 
 const WHOLE = 't0 t1 t2 ';
@@ -226,11 +230,20 @@ describe('a worker that fails before its first token', () => {
     expect(asked()).toEqual([1, 0, 0]);
   });
 
-  test('and may be at a tool call, which engines hold back until they understand it, is waited for longer', async () => {
-    w1.behave({ tokens: 2, tokenMs: 2 * STALL_MS });
-    const tools = [{ name: 'look', parameters: {}, strict: false }];
-    expect((await ask(fleet.model(), { request: { tools } })).text).toBe('t0 t1 ');
+  test('and is given up by the router, which waits no longer for a first token, is suspect all the same', async () => {
+    w1.behave({ hangAfter: 0 });
+    const registry = aRegistry({ firstTokenTimeoutMs: 2 * STALL_MS });
+    const router = createRouter({
+      registry,
+      modelFor: async () => fleet.model(),
+      capabilitiesOf: () => new Set(CAPABILITIES),
+    });
+    const content = [{ type: 'text' as const, text: 'word '.repeat(4_000) }];
+    const request = aRequest({ messages: [{ role: 'user', content }] });
+    const call = { signal: new AbortController().signal, deadlineAt: Date.now() + 60_000, streamed: true };
+    await expect(router.generate(request, call)).rejects.toMatchObject({ code: 'upstream_timeout' });
     expect(asked()).toEqual([1, 0, 0]);
+    expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
   });
 
   test('as a second one did is not suspect: it is the request that does it', async () => {
@@ -258,13 +271,23 @@ describe('a worker that fails before its first token', () => {
     expect(performance.now() - startedAt).toBeLessThan(1_500);
   });
 
-  test('by dying of what it was asked is not taken for one that was away', async () => {
-    w1.behave({ resets: true });
-    await Promise.all([w2.kill(), w3.kill()]);
-    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_cut', recovery: 'elsewhere' });
-    expect(asked()).toEqual([1, 0, 0]);
-    expect(await fleet.states()).toEqual(['suspect', 'suspect', 'suspect']);
-  });
+  test.each([
+    ['at once', 'a new', 1],
+    ['at once', 'a kept', 1],
+    ['after a while', 'a kept', 1_200],
+  ])(
+    'by dying %s of what it was asked on %s connection is not taken for one that was away',
+    async (_, connection, tokenMs) => {
+      const model = fleet.model('interactive', { stallMs: 5_000 });
+      if (connection === 'a kept') await ask(model);
+      const before = asked()[0] ?? 0;
+      w1.behave({ resets: true, tokenMs });
+      await Promise.all([w2.kill(), w3.kill()]);
+      expect((await ask(model)).error).toMatchObject({ code: 'upstream_cut', recovery: 'elsewhere' });
+      expect((asked()[0] ?? 0) - before).toBe(connection === 'a kept' && tokenMs < 1_000 ? 2 : 1);
+      expect(await fleet.states()).toEqual(['suspect', 'suspect', 'suspect']);
+    },
+  );
 
   test('by refusing what it was asked has the last word', async () => {
     w1.behave({ status: 400, message: 'temperature must be below 2' });
@@ -301,6 +324,17 @@ describe('a worker that fails in the middle', () => {
     expect(asked()).toEqual([1, 1, 0]);
   });
 });
+
+test('a worker may fall silent in the middle of a tool call, which engines hold back until they understand it', async () => {
+  w1.behave({ tokens: 2, tokenMs: 1_500 });
+  const tools = [{ name: 'look', parameters: {}, strict: false }];
+  const model = fleet.model('interactive', { stallMs: 1_000 });
+  // The first token is late as well, and is given its time here by the prompt.
+  const content = [{ type: 'text' as const, text: 'word '.repeat(8_000) }];
+  const messages = [{ role: 'user' as const, content }];
+  expect((await ask(model, { request: { tools, messages } })).text).toBe('t0 t1 ');
+  expect(asked()).toEqual([1, 0, 0]);
+}, 20_000);
 
 describe('a worker that starts anew at the same address', () => {
   test('between two calls is asked as before: a closed connection that was kept says nothing of it', async () => {

@@ -11,6 +11,16 @@ const DUMMY: Credentials = {
   expiresAt: Number.POSITIVE_INFINITY,
 };
 
+/**
+ * Takes out of an environment what `.local/env` of an earlier run put there: credentials that only stand-ins accept are not the
+ * user's, and the endpoints beside them are gone.
+ */
+export function forgetStandIns(env: NodeJS.ProcessEnv): void {
+  if (env['AWS_ACCESS_KEY_ID'] !== DUMMY.variables['AWS_ACCESS_KEY_ID']) return;
+  const names = Object.keys(env).filter((name) => name in DUMMY.variables || name.startsWith('AWS_ENDPOINT_URL'));
+  for (const name of names) delete env[name];
+}
+
 /** Credentials for the stand-ins alone. */
 export function dummyCredentials(): Promise<Credentials> {
   return Promise.resolve(DUMMY);

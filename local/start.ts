@@ -6,6 +6,7 @@ import { bundleFunctions } from '../infra/bundle/build.ts';
 import { LambentError } from '../shared/runtime/errors.ts';
 import { createGuide } from './bedrock/guide.ts';
 import { type Cloud, startCloud } from './cloud.ts';
+import { forgetStandIns } from './credentials.ts';
 import { startWorkers, type Workers } from './engine/workers.ts';
 import type { LogLine } from './lambda/environment.ts';
 import { type Discovery, discoverModels } from './models.ts';
@@ -54,6 +55,7 @@ async function main(): Promise<void> {
 }
 
 async function start(): Promise<Cloud> {
+  forgetStandIns(process.env);
   const settings = readSettings();
   const stateDir = resolve(ROOT, settings.STATE_DIR);
   const [{ models, gpuWorkers }] = await Promise.all([

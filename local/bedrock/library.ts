@@ -58,9 +58,9 @@ export class Library {
    * @param context what was talked of before, which counts less
    */
   search(question: string, context = ''): Hit[] {
-    const asked = wordsOf(question);
+    const asked = wordsOf(question).slice(0, MOST_WORDS);
     const related = [...wordsOf(context), ...asked.flatMap((term) => RELATED[term] ?? [])];
-    const terms = [...new Set([...asked, ...related])];
+    const terms = [...new Set([...asked, ...related])].slice(0, MOST_WORDS);
     if (terms.length === 0) return [];
     const counted = asked.length > 0 ? asked : terms;
     const found = this.#index.search(terms.join(' '), {
@@ -87,6 +87,9 @@ function covered(words: readonly string[], found: ReadonlySet<string>): number {
   return words.reduce((sum, term) => sum + share(term), 0);
 }
 
+/** Words of a question that are looked for. */
+const MOST_WORDS = 300;
+
 /** How much a word counts that was not asked, but belongs to what was. */
 const ASIDE = 0.15;
 
@@ -110,9 +113,10 @@ const RELATED: Readonly<Record<string, readonly string[]>> = {
   javascript: ['client', 'openai'],
 };
 
-/** What users read first counts most; what only contributors read counts least. */
+/** What users read first counts most, what only contributors read less; pages of figures explain least. */
 function importance(document: string): number {
   if (document === 'README.md') return 1.2;
+  if (document.startsWith('docs/benchmarks/')) return 0.5;
   return document.startsWith('docs/') && !document.startsWith('docs/decisions/') ? 1.2 : 0.7;
 }
 
@@ -163,7 +167,9 @@ function blocksOf(markdown: string): string[] {
   let lines: string[] = [];
   let fence: string | undefined;
   const close = (): void => {
-    if (lines.length > 0) blocks.push(lines.join('\n'));
+    const block = lines.join('\n');
+    // Comments are for who edits the page.
+    if (block !== '' && !/^<!--.*-->$/s.test(block)) blocks.push(block);
     lines = [];
   };
   for (const line of markdown.split(/\r?\n/)) {
@@ -207,11 +213,15 @@ function tokenize(text: string): string[] {
   });
 }
 
+/** Nothing in the documents is longer: what is, is no word, and to look for the like of it takes seconds. */
+const LONGEST_WORD = 32;
+
 /** A word as the index knows it: lower case, without the commonest English endings. */
 function word(term: string): string | null {
   const lower = term.toLowerCase();
   // The documents are English: a word in another script can't be in them, and would count as one that is missing.
-  if (lower.length < 2 || STOP.has(lower) || !/[\p{Script=Latin}\d]/u.test(lower)) return null;
+  if (lower.length < 2 || lower.length > LONGEST_WORD || STOP.has(lower) || !/[\p{Script=Latin}\d]/u.test(lower))
+    return null;
   if (lower.length > 5 && lower.endsWith('ing')) return lower.slice(0, -3).replace(/([^aeiouls])\1$/, '$1');
   if (lower.length > 4 && lower.endsWith('ies')) return `${lower.slice(0, -3)}y`;
   if (lower.length > 4 && lower.endsWith('ed')) return lower.slice(0, -2).replace(/([^aeiouls])\1$/, '$1');

@@ -105,6 +105,18 @@ describe('npm start', () => {
     expect((await client.models.list()).data.map(({ id }) => id)).toContain('default');
   });
 
+  test('is not misled by what its own .local/env has put into a terminal', async () => {
+    const first = start();
+    await first.ready;
+    const variables = await environmentFile();
+    first.child.kill('SIGINT');
+    await once(first.child, 'exit');
+    const again = start(variables);
+    await again.ready;
+    expect(again.output()).toMatch(/guide/);
+    expect(again.output()).not.toMatch(/AWS credentials/);
+  });
+
   test.each([['99999'], ['web']])('says that the port %s is none', async (PORT) => {
     const { child, ready, output } = start({ PORT });
     await expect(ready).rejects.toThrow();

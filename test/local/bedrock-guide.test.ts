@@ -28,6 +28,8 @@ npm ci && npm start
 `;
 const MODELS = `# Models
 
+<!-- Written by a program. -->
+
 \`models.json\` says which models there are. Add a model by giving it a name and a target.
 
 ## Fallbacks
@@ -89,6 +91,19 @@ describe('a question', () => {
   test('that goes on from another is answered together with it', () => {
     expect(ask('Tell me about timeouts', 'and how?')).toContain('“Timeouts”');
     expect(ask('How do I add a model?', 'and the fallbacks?')).toContain('“Fallbacks”');
+  });
+
+  test('is not answered with what only who edits a page should read', () => {
+    expect(ask('How do I add a model?')).toContain('by giving it a name');
+    expect(ask('Written by a program?')).not.toContain('<!--');
+  });
+
+  test('of any length is answered soon, whatever its words are', () => {
+    const startedAt = performance.now();
+    for (const text of ['x'.repeat(500_000), Array.from({ length: 50_000 }, (_, index) => `word${index}`).join(' ')]) {
+      expect(ask(`${text} fallbacks`)).toContain('not a language model');
+    }
+    expect(performance.now() - startedAt).toBeLessThan(20_000);
   });
 
   test('about something else is not answered, and it says why', () => {

@@ -43,7 +43,7 @@ const clients = {
   s3: createS3Client(),
   sqs: createSQSClient(),
 };
-const room = createJobRoom(clients, config, metrics, { mayCreateKeys: true });
+const room = createJobRoom(clients, config, metrics, { mayCreateKeys: false });
 const ports = {
   ...room,
   router: createRouter({

@@ -28,7 +28,7 @@ import { holdState } from './state.ts';
 import { createTables, startTables } from './tables.ts';
 
 export interface CloudOptions {
-  /** Folder that keeps tables, keys, logs and `env`; one cloud at a time. */
+  /** Folder that keeps tables, objects, messages, keys, logs and `env`; one cloud at a time. */
   readonly stateDir: string;
   /** Who answers as Bedrock: a stand-in's responder, or AWS itself with the user's own credentials. */
   readonly bedrock: Responder | 'aws';
@@ -116,7 +116,7 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   const { region } = service;
   const [tables, queues, objects, kms, bedrock, logs] = await Promise.all([
     startTables({ path: join(stateDir, 'tables') }).then(keep),
-    startQueues({ region }).then(keep),
+    startQueues({ region, path: join(stateDir, 'queues') }).then(keep),
     startObjects({ region, path: join(stateDir, 'objects') }).then(keep),
     startKms({ stateFile: join(stateDir, 'kms.json') }).then(keep),
     options.bedrock === 'aws' ? undefined : startBedrock({ respond: options.bedrock }).then(keep),
@@ -164,7 +164,7 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   );
   const due = options.schedules === false ? [] : service.schedules;
   const { unsupported } = keep(startSchedules({ schedules: due, region, runner }));
-  if (await namesFleets(options.environment)) await learnOfWorkers(service, runner);
+  if (await namesFleets(options.environment)) await learnOfWorkers(service, runner, options.gpuWorkers);
   const mapped = options.eventSources === false ? { ...service, eventSources: [] } : service;
   const eventSources = keep(startEventSources(mapped, references, reached.sqs, runner));
   const gateway = keep(
@@ -217,11 +217,22 @@ async function namesFleets({ MODELS_FILE }: Readonly<Record<string, string>> = {
 /** Milliseconds that workers are waited for. One that isn't well by then is used as soon as it is. */
 const LEARN_MS = 5_000;
 
-/** Has the workers registered at once, so that whoever starts a cloud needn't wait for the schedule to come round. */
-async function learnOfWorkers({ schedules, region }: Service, runner: Runner): Promise<void> {
+/**
+ * Has the workers registered at once, so that whoever starts a cloud needn't wait for the schedule to come round, and those of
+ * this machine again when they have started anew, which in AWS an event of ECS tells.
+ */
+async function learnOfWorkers({ schedules, region }: Service, runner: Runner, workers?: Workers): Promise<void> {
   const own = schedules.filter(({ function: name }) => name === 'fleet');
-  const learned = Promise.all(own.map((schedule) => runSchedule(schedule, region, runner)));
-  await Promise.race([learned, sleep(LEARN_MS, undefined, { ref: false })]);
+  let looking = false;
+  const look = async (): Promise<void> => {
+    // A run goes on looking at what is out of service. One for each start of a worker that keeps ending would leave no room for others.
+    if (looking) return;
+    looking = true;
+    await Promise.all(own.map((schedule) => runSchedule(schedule, region, runner)));
+    looking = false;
+  };
+  workers?.onRestart(() => void look());
+  await Promise.race([look(), sleep(LEARN_MS, undefined, { ref: false })]);
 }
 
 /** `GPU_WORKER_URLS`, with commas between them. */

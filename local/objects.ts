@@ -1,5 +1,6 @@
 import { buildApp } from 'fauxqs';
 import { LambentError } from '../shared/runtime/errors.ts';
+import { insideFauxqs, newStores, type Stores } from './fauxqs.ts';
 import { listen } from './listen.ts';
 import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
@@ -54,21 +55,13 @@ export async function startObjects({
   };
 }
 
-type Stores = NonNullable<NonNullable<Parameters<typeof buildApp>[0]>['stores']>;
-
-/**
- * Stores that keep objects in a folder. fauxqs exports them only as a part of its own server, which would listen on
- * every address of the machine.
- */
+/** Stores that keep objects in a folder. */
 async function storesIn(folder: string): Promise<Stores> {
-  const inside = async (file: string) => import(new URL(file, import.meta.resolve('fauxqs')).href);
-  const [{ SqsStore }, { SnsStore }, { S3Store }, { FileS3Persistence }] = await Promise.all(
-    ['sqs/sqsStore.js', 'sns/snsStore.js', 's3/s3Store.js', 's3/fileS3Persistence.js'].map(inside),
-  );
-  const s3Store = new S3Store();
+  const stores = await newStores();
+  const { FileS3Persistence } = await insideFauxqs('s3/fileS3Persistence.js');
   const kept = new FileS3Persistence(folder);
   // Before it is told to keep what it gets: it would keep everything anew.
-  kept.loadS3(s3Store);
-  s3Store.persistence = kept;
-  return { sqsStore: new SqsStore(), snsStore: new SnsStore(), s3Store };
+  kept.loadS3(stores.s3Store);
+  stores.s3Store.persistence = kept;
+  return stores;
 }

@@ -1,5 +1,7 @@
 import { buildApp } from 'fauxqs';
 import { LambentError } from '../shared/runtime/errors.ts';
+import { insideFauxqs, newStores } from './fauxqs.ts';
+import { keepMessages } from './kept-messages.ts';
 import { type Listening, listen } from './listen.ts';
 import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
@@ -8,7 +10,7 @@ export interface Queues {
   /** For `AWS_ENDPOINT_URL_SQS`. */
   readonly url: string;
   /**
-   * Creates the queues that the service defines.
+   * Creates the queues that the service defines, with the messages that they had at an earlier start.
    * @returns their URLs, by logical id
    */
   create(service: Service, references: References): Promise<Record<string, string>>;
@@ -23,14 +25,29 @@ export interface Queues {
 
 type App = ReturnType<typeof buildApp>;
 
-/** Starts the stand-in for SQS on 127.0.0.1 (its own `startFauxqs` would listen on every address). */
-export async function startQueues({ region, port = 0 }: { region: string; port?: number }): Promise<Queues> {
+/**
+ * Starts the stand-in for SQS on 127.0.0.1 (its own `startFauxqs` would listen on every address).
+ * @param path folder that keeps the messages; they are forgotten with the process when absent
+ */
+export async function startQueues({
+  region,
+  path,
+  port = 0,
+}: {
+  region: string;
+  path?: string;
+  port?: number;
+}): Promise<Queues> {
+  await takeAllCharacters();
   const definitions: { readonly name: string; readonly attributes: Record<string, string> }[] = [];
+  const kept = path === undefined ? undefined : await keepMessages(path);
   let serving = await serve(port);
   const { port: ownPort } = serving.listening;
 
   async function serve(at: number): Promise<{ app: App; listening: Listening }> {
-    const app = buildApp({ logger: false, defaultRegion: region });
+    const stores = await newStores();
+    if (kept !== undefined) stores.sqsStore.persistence = kept;
+    const app = buildApp({ logger: false, defaultRegion: region, stores });
     await app.ready();
     for (const { name, attributes } of definitions) await createQueue(app, name, attributes);
     return { app, listening: await listen(app.server, { port: at }) };
@@ -60,11 +77,22 @@ export async function startQueues({ region, port = 0 }: { region: string; port?:
     },
     async restart(downMs = 0) {
       await stop();
+      kept?.deleteAllMessages();
       await new Promise((wake) => setTimeout(wake, downMs));
       serving = await serve(ownPort);
     },
-    close: stop,
+    async close() {
+      await stop();
+      kept?.close();
+    },
   };
+}
+
+/** SQS takes characters beyond U+FFFF in a message too, which fauxqs refuses. */
+async function takeAllCharacters(): Promise<void> {
+  const { INVALID_MESSAGE_BODY_CHAR } = await insideFauxqs('sqs/sqsTypes.js');
+  INVALID_MESSAGE_BODY_CHAR.test = (body: string) =>
+    /[^\t\n\r\x20-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]/u.test(body);
 }
 
 async function createQueue(app: App, QueueName: string, Attributes: Record<string, string>): Promise<void> {

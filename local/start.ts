@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import * as v from 'valibot';
 import { bundleFunctions } from '../infra/bundle/build.ts';
+import { parseRegistry } from '../shared/inference/registry.ts';
 import { LambentError } from '../shared/runtime/errors.ts';
 import { createGuide } from './bedrock/guide.ts';
 import { type Cloud, startCloud } from './cloud.ts';
@@ -10,6 +11,7 @@ import { forgetStandIns } from './credentials.ts';
 import { startWorkers, type Workers } from './engine/workers.ts';
 import type { LogLine } from './lambda/environment.ts';
 import { type Discovery, discoverModels } from './models.ts';
+import { describeMissing, keysIn, namedKeys } from './named-keys.ts';
 import { startStatusLine } from './status-line.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
@@ -65,6 +67,8 @@ async function start(): Promise<Cloud> {
   console.log(models.description);
   const workers = describeWorkers(gpuWorkers, settings.GPU_WORKERS);
   if (workers !== undefined) console.log(workers);
+  const keys = namedKeys(parseRegistry(await readFile(models.file, 'utf8'), models.file));
+  for (const line of describeMissing(process.env, keys)) console.log(line);
   const cloud = await startCloud({
     port: settings.PORT,
     stateDir,
@@ -72,7 +76,7 @@ async function start(): Promise<Cloud> {
     bedrock: models.bedrock === 'aws' ? 'aws' : createGuide(),
     environment: {
       MODELS_FILE: models.file,
-      ...(await keysNamedIn(models.file)),
+      ...keysIn(process.env, keys),
       ...(settings.LOG_LEVEL === undefined ? {} : { LOG_LEVEL: settings.LOG_LEVEL }),
     },
     ...(models.bedrock === 'aws' ? userRegion() : {}),
@@ -110,13 +114,6 @@ function readSettings(): v.InferOutput<typeof settingsSchema> {
   if (result.success) return result.output;
   const faults = result.issues.map((issue) => `${v.getDotPath(issue)} ${issue.message}`);
   throw new LambentError('configuration', faults.join('\n'));
-}
-
-/** The keys that the models are reached with: a function gets no more of the user's environment than its registry names. */
-async function keysNamedIn(modelsFile: string): Promise<Record<string, string>> {
-  const text = await readFile(modelsFile, 'utf8');
-  const names = [...text.matchAll(/"env:(\w+)"/g)].flatMap(([, name]) => name ?? []);
-  return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
 }
 
 function userRegion(): { region?: string } {

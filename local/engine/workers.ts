@@ -23,6 +23,8 @@ export interface Workers {
   readonly workers: readonly LocalWorker[];
   /** Process id of a worker; undefined while it has none. */
   pid(id: string): number | undefined;
+  /** Has a listener hear each time that a worker which had ended serves again. */
+  onRestart(listener: () => void): void;
   /** Ends them for good. */
   close(): Promise<void>;
 }
@@ -42,7 +44,9 @@ const MAX_RESTART_MS = 5_000;
 export async function startWorkers({ count, ...options }: WorkersOptions): Promise<Workers> {
   const ids = Array.from({ length: count }, (_, index) => `gpu-${index + 1}`);
   const settings = { ...WORKER_DEFAULTS, ...options };
-  const started = await Promise.allSettled(ids.map((id) => SupervisedWorker.start(id, settings)));
+  const listeners: (() => void)[] = [];
+  const restarted = () => listeners.forEach((listener) => void listener());
+  const started = await Promise.allSettled(ids.map((id) => SupervisedWorker.start(id, settings, restarted)));
   const supervised = started.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   const close = async () => void (await Promise.all(supervised.map((worker) => worker.close())));
   const failed = started.find((result) => result.status === 'rejected');
@@ -53,6 +57,7 @@ export async function startWorkers({ count, ...options }: WorkersOptions): Promi
   return {
     workers: supervised.map(({ id, url }) => ({ id, url, slots: settings.slots })),
     pid: (id) => supervised.find((worker) => worker.id === id)?.pid,
+    onRestart: (listener) => void listeners.push(listener),
     close,
   };
 }
@@ -63,21 +68,23 @@ type Settings = Omit<EngineServerOptions, 'port'>;
 class SupervisedWorker {
   readonly id: string;
   readonly #settings: Settings;
+  readonly #restarted: () => void;
   #port = 0;
   #child: ChildProcess | undefined;
   #restart: NodeJS.Timeout | undefined;
   #restartMs = RESTART_MS;
   #closed = false;
 
-  static async start(id: string, settings: Settings): Promise<SupervisedWorker> {
-    const worker = new SupervisedWorker(id, settings);
+  static async start(id: string, settings: Settings, restarted: () => void): Promise<SupervisedWorker> {
+    const worker = new SupervisedWorker(id, settings, restarted);
     await worker.#run();
     return worker;
   }
 
-  private constructor(id: string, settings: Settings) {
+  private constructor(id: string, settings: Settings, restarted: () => void) {
     this.id = id;
     this.#settings = settings;
+    this.#restarted = restarted;
   }
 
   get url(): string {
@@ -127,7 +134,8 @@ class SupervisedWorker {
   #runAgain(): void {
     this.#child = undefined;
     if (this.#closed) return;
-    this.#restart = setTimeout(() => void this.#run().catch(() => this.#runAgain()), this.#restartMs);
+    const restart = () => this.#run().then(this.#restarted, () => this.#runAgain());
+    this.#restart = setTimeout(() => void restart(), this.#restartMs);
     this.#restartMs = Math.min(2 * this.#restartMs, MAX_RESTART_MS);
   }
 }

@@ -1,5 +1,5 @@
-import { attend, forget, type Standing } from './attend.ts';
 import { inParallel } from '../runtime/in-parallel.ts';
+import { attend, forget, type Standing } from './attend.ts';
 import { listedMembers, type Member } from './member.ts';
 import { attendPorts, membersOf, type UpkeepPorts } from './upkeep.ts';
 import type { FleetView } from './worker.ts';

@@ -48,10 +48,7 @@ function answerText(ended: EndedJob): string {
   return Buffer.byteLength(whole) <= MAX_MESSAGE_BYTES ? whole : messageText(head);
 }
 
-/** JSON in which is escaped what SQS refuses in a message, and what lies beyond U+FFFF, which not all that speaks SQS takes. */
+/** JSON in which the two characters are escaped that SQS refuses in a message and JSON leaves as they are. */
 function messageText(message: AnswerMessage): string {
-  return JSON.stringify(message).replace(
-    /[^\x20-\ud7ff\ue000-\ufffd]/g,
-    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+  return JSON.stringify(message).replace(/[\ufffe\uffff]/g, (refused) => `\\u${refused.charCodeAt(0).toString(16)}`);
 }

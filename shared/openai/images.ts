@@ -5,7 +5,8 @@ import { invalidValue } from './validation.ts';
 export type Detail = 'auto' | 'low' | 'high' | 'original';
 
 /**
- * Reads the URL of an image part. Base64 data is kept as it came; a remote URL is only ever handed on.
+ * Reads the URL of an image part. Base64 data is kept as it came; a remote URL is only ever handed on, as it was understood
+ * here: whoever fetches it may see another host in what the caller wrote.
  * @param param the URL's own path in the request
  * @throws LambentError `invalid_value` for anything but a data URL of a known type, or an https URL of an allowed host
  */
@@ -18,7 +19,8 @@ export function imagePart(
   // "original" is "high" without a limit that only OpenAI has.
   const rest = { param, ...(detail && { detail: detail === 'original' ? 'high' : detail }) } as const;
   if (url.startsWith('data:')) return { type: 'image', ...inlineImage(url, param), ...rest };
-  if (!isAllowed(url, imageHosts)) {
+  const allowed = allowedUrl(url, imageHosts);
+  if (allowed === undefined) {
     throw invalidValue(
       param,
       `Invalid '${param}': this service fetches no images. Send the image itself, as a data URL (data:image/png;base64,…)${
@@ -26,7 +28,7 @@ export function imagePart(
       }.`,
     );
   }
-  return { type: 'image', url, ...rest };
+  return { type: 'image', url: allowed, ...rest };
 }
 
 function inlineImage(url: string, param: string): Pick<InlineImage, 'mediaType' | 'base64'> {
@@ -54,12 +56,15 @@ const MEDIA_TYPES: ReadonlyMap<string, InlineImage['mediaType']> = new Map([
   ['image/webp', 'image/webp'],
 ]);
 
-/** Whether a provider may be asked to fetch `url`: https, its usual port, no credentials, and a host on the list. */
-function isAllowed(url: string, hosts: readonly string[]): boolean {
-  const parsed = URL.parse(url);
-  if (parsed?.protocol !== 'https:' || parsed.port !== '' || parsed.username !== '' || parsed.password !== '')
-    return false;
-  return hosts.some((host) =>
+/** No backslash, white space or control character: WHATWG's parser mends or drops them, others read another host. */
+const PLAIN_HTTPS = /^https:\/\/[^\\\s\p{Cc}]+$/u;
+
+/** `url` as a provider may be asked to fetch it: https, its usual port, no credentials, and a host on the list. */
+function allowedUrl(url: string, hosts: readonly string[]): string | undefined {
+  const parsed = PLAIN_HTTPS.test(url) ? URL.parse(url) : null;
+  if (parsed === null || parsed.port !== '' || parsed.username !== '' || parsed.password !== '') return undefined;
+  const isListed = hosts.some((host) =>
     host.startsWith('*.') ? parsed.hostname.endsWith(host.slice(1)) : parsed.hostname === host,
   );
+  return isListed ? parsed.href : undefined;
 }

@@ -1,3 +1,4 @@
+import { LambentError } from './errors.ts';
 import type { EmbeddedMetrics } from './metrics.ts';
 
 /** A value that may be logged: an id, a number, a name. Never content, keys or headers. */
@@ -55,20 +56,36 @@ export function createLogger({ level, fields, write = (line) => process.stdout.w
 }
 
 /**
- * What a log line may say of an error: names, codes and places in our code, never a message, since those of parsers
- * and upstreams quote what they were given.
+ * What a log line may say of an error: names, codes and places in our code. No message but one of `configuration`, which is
+ * what the operator has to mend: those of parsers and upstreams quote what they were given.
  */
 export function describeError(thrown: unknown): LogFields {
   if (!(thrown instanceof Error)) return { error: typeof thrown };
   const code = 'code' in thrown && typeof thrown.code === 'string' ? thrown.code : undefined;
-  const at = thrown.stack?.split('\n').find((line) => line.startsWith('    at '));
   const cause = thrown.cause instanceof Error ? thrown.cause : undefined;
   return {
     error: thrown.name,
     code,
-    at: at?.trim().slice(3),
+    reason: misconfiguration(thrown) ?? misconfiguration(cause),
+    at: placeOf(thrown),
     upstream: 'upstream' in thrown && typeof thrown.upstream === 'string' ? thrown.upstream : undefined,
     cause: cause?.name,
     causeCode: cause && 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined,
   };
+}
+
+/** What is wrong with the configuration. Whoever finds that says it in names and references, never in values. */
+function misconfiguration(error: Error | undefined): string | undefined {
+  return error instanceof LambentError && error.code === 'configuration' ? error.message : undefined;
+}
+
+/** A frame of a stack: `at run (file:///var/task/chat.mjs:1:2)`, `at /var/task/chat.mjs:1:2`, `at node:fs:1:2`. */
+const FRAME = /^ {4}at ((?:async )?(?:[^()]+ \()?(?:file:\/\/|node:|\/)[^()]+:\d+:\d+\)?)$/;
+
+/** Where an error was made. A stack begins with the message, and a line of that may look like a frame. */
+function placeOf({ stack = '', message }: Error): string | undefined {
+  const from = stack.indexOf(`${message}\n    at `);
+  if (from === -1) return undefined;
+  const lines = stack.slice(from + message.length).split('\n');
+  return lines.map((line) => FRAME.exec(line)?.[1]).find((place) => place !== undefined);
 }

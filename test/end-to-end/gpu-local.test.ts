@@ -72,4 +72,12 @@ describe('the model gpu', () => {
     );
     for (const { choices } of answers) expect(choices[0]?.message.content).toMatch(/stand-in/);
   });
+
+  test('answers again within seconds of all workers having started anew, on no schedule', async () => {
+    for (const { id } of gpuWorkers.workers) process.kill(gpuWorkers.pid(id) ?? 0, 'SIGKILL');
+    // It finds nobody there, and takes them out of service.
+    await client.chat.completions.create({ model: 'gpu', messages }).catch(() => undefined);
+    const answer = await client.chat.completions.create({ model: 'gpu', messages });
+    expect(answer.choices[0]?.message.content).toMatch(/stand-in/);
+  });
 });

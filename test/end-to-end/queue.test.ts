@@ -2,7 +2,8 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { GetQueueAttributesCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { responseIdOf } from '../../shared/jobs/message.ts';
 import { type Service, startService } from './service.ts';
@@ -65,7 +66,39 @@ describe('a program that only knows SQS', () => {
       },
     );
     const id = stdout.trim();
-    expect(id).toBe(responseIdOf('local', 'order-17'));
+    expect(id).toBe(responseIdOf('local', 'order-19'));
     await completed(id);
   }, 30_000);
+
+  test('may send all that docs/queue.md and events/message.json show, one after the other', async () => {
+    const page = await readFile(resolve(ROOT, 'docs/queue.md'), 'utf8');
+    const { endpoints, resources } = service.cloud;
+    const { GENERATION_QUEUE_URL: QueueUrl, GENERATION_DLQ_URL, BUCKET = '' } = resources;
+    const shown = [...page.matchAll(/--message-body '(\{.*?\})'\n/gs)].map(([, text = '']) => text);
+    const messages = [await readFile(resolve(ROOT, 'events/message.json'), 'utf8'), ...shown].map((text) =>
+      text.replaceAll(`'"$BUCKET"'`, BUCKET),
+    );
+    const sent = messages.map((text) => JSON.parse(text));
+    await upload(endpoints['AWS_ENDPOINT_URL_S3'] ?? '', sent.find(({ bodyPointer }) => bodyPointer)?.bodyPointer);
+    for (const MessageBody of messages) await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }));
+    const keys: string[] = sent.map(({ idempotencyKey }) => idempotencyKey);
+    expect(keys.toSorted()).toEqual(['order-17', 'order-18', 'order-20']);
+    for (const key of keys) await completed(responseIdOf('local', key));
+    const { Attributes } = await sqs.send(
+      new GetQueueAttributesCommand({ QueueUrl: GENERATION_DLQ_URL, AttributeNames: ['ApproximateNumberOfMessages'] }),
+    );
+    expect(Attributes?.['ApproximateNumberOfMessages']).toBe('0');
+    // The answer that the page goes on to read, by the id that its shell computes.
+    expect(sent.filter(({ replyTo }) => replyTo === 'answers').map(({ idempotencyKey }) => idempotencyKey)).toEqual([
+      /printf '5:local8:([\w-]+)'/.exec(page)?.[1],
+    ]);
+  }, 30_000);
 });
+
+/** What the page has the CLI do with a large body. */
+async function upload(endpoint: string, { bucket, key }: { bucket: string; key: string }): Promise<void> {
+  const s3 = new S3Client({ endpoint, region: 'eu-west-1', credentials, forcePathStyle: true });
+  const Body = JSON.stringify({ model: 'default', input: 'What is Lambent?' });
+  await s3.send(new PutObjectCommand({ Bucket: bucket, Key: key, Body }));
+  s3.destroy();
+}

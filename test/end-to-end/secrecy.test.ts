@@ -10,6 +10,8 @@ import { eventsOf, type Reply } from '../upstreams/reply.ts';
 import { type Service, startService } from './service.ts';
 
 const CANARY = 'canary-5e1f7a';
+/** What looks like a place in code, on a line of its own. */
+const FRAME = `'a\n    at ${CANARY} (file:///var/task/${CANARY}.mjs:3:1)\n'`;
 const model = 'compatible';
 
 let service: Service;
@@ -17,6 +19,7 @@ beforeAll(async () => {
   service = await startService({
     environment: { LOG_LEVEL: 'debug', UPSTREAM_KEY: `${CANARY}-upstream-key` },
     script: ({ text, body }) => {
+      if (text.includes('please quote')) return { status: 400, body: { error: { message: `Invalid: ${FRAME}` } } };
       if (text.includes('please fail')) return { status: 400, body: { error: { message: `${CANARY} was refused` } } };
       if (text.includes('please break')) return { status: 500, body: `${CANARY} broke` };
       if (text.includes('please cut')) return eventsOf([{ choices: [{ delta: { content: CANARY } }] }], 'cut');
@@ -59,6 +62,8 @@ describe('what is said', () => {
     expect(await ask('please break')).toContain('503');
     expect(await ask('please cut', { stream: true })).toContain('"error"');
     expect(await ask('unknown field', { [CANARY]: CANARY })).toContain('400');
+    expect(await ask(`please quote ${FRAME}`)).toContain('400');
+    expect(await ask('unknown field that looks like a place', { [FRAME]: true })).toContain('400');
     expect(await ask('unknown model', { model: CANARY })).toContain('404');
     expect(await ask('wrong key', {}, `sk-${CANARY}`)).toContain('401');
     await fetch(`${service.cloud.url}/chat/completions`, {
@@ -68,7 +73,7 @@ describe('what is said', () => {
     });
     const logged = service.logs.join('\n');
     // The lines are there: every request above has left one.
-    expect(logged.match(/"message":"request"/g)?.length).toBeGreaterThanOrEqual(7);
+    expect(logged.match(/"message":"request"/g)?.length).toBeGreaterThanOrEqual(9);
     expect(logged).not.toContain(CANARY);
     expect(logged).not.toContain('sk-local');
   });
@@ -78,6 +83,7 @@ describe('what is said', () => {
     const ids = await everyWayToStore();
     // It is all there, and opens for its tenant: what is looked through below is what holds it.
     for (const id of ids) expect(JSON.stringify(await client.responses.retrieve(id))).toContain(`${CANARY}-answer`);
+    const waiting = await leaveMessage();
 
     const tables = await tablesText();
     for (const id of ids) expect(tables).toContain(id);
@@ -87,6 +93,7 @@ describe('what is said', () => {
     expect(objects).not.toContain(CANARY);
     const files = await filesText(service.stateDir);
     expect(files).toContain(cloud.resources['JOBS_TABLE']);
+    expect(files).toContain(waiting);
     expect(files).not.toContain(CANARY);
     expect(service.logs.join('\n')).not.toContain(CANARY);
   }, 60_000);
@@ -124,17 +131,31 @@ async function lastOf(stream: AsyncIterable<OpenAI.Responses.ResponseStreamEvent
 
 /** Has a message of a program answered. */
 async function sendMessage(): Promise<string> {
-  const { client, cloud } = service;
-  const sqs = new SQSClient({ ...CLIENT, endpoint: cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '' });
   const idempotencyKey = `${CANARY}-message`;
+  await send(idempotencyKey);
+  const id = responseIdOf('local', idempotencyKey);
+  const status = async () => (await service.client.responses.retrieve(id)).status;
+  await expect.poll(status, { timeout: 20_000 }).toBe('completed');
+  return id;
+}
+
+/** Puts a message of a program on the queue that is no job yet when all is looked through, and returns its id in SQS. */
+async function leaveMessage(): Promise<string> {
+  const { MessageId = '' } = await send(`${CANARY}-delayed`, { DelaySeconds: 900 });
+  return MessageId;
+}
+
+async function send(idempotencyKey: string, more: { DelaySeconds?: number } = {}) {
+  const { cloud } = service;
+  const sqs = new SQSClient({ ...CLIENT, endpoint: cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '' });
   const body = { model, input: CANARY, metadata: { [CANARY]: CANARY } };
   const message = { version: 1, type: 'generate', tenant: 'local', idempotencyKey, endpoint: '/v1/responses', body };
   const QueueUrl = cloud.resources['GENERATION_QUEUE_URL'];
-  await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: JSON.stringify(message) }));
+  const MessageAttributes = { [CANARY]: { DataType: 'String', StringValue: CANARY } };
+  const MessageBody = JSON.stringify(message);
+  const sent = await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody, MessageAttributes, ...more }));
   sqs.destroy();
-  const id = responseIdOf('local', idempotencyKey);
-  await expect.poll(async () => (await client.responses.retrieve(id)).status, { timeout: 20_000 }).toBe('completed');
-  return id;
+  return sent;
 }
 
 const CLIENT = { region: 'eu-west-1', credentials: { accessKeyId: 'local', secretAccessKey: 'local' } };

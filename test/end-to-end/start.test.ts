@@ -140,6 +140,35 @@ describe('npm start', () => {
     expect(await ownProcesses()).not.toContainEqual(expect.stringMatching(`${asked.child.pid} .*gpu-worker:`));
   });
 
+  test('says which keys that a models file names are not set, and so does the log of who needs one', async () => {
+    const models = join(stateDir, 'mine.json');
+    const targets = [
+      { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1:1/v1', apiKey: 'env:NO_KEY' },
+    ];
+    const workers = [{ id: 'w1', url: 'http://127.0.0.1:1/v1' }];
+    const registry = {
+      models: { default: { targets }, gpu: { targets: [{ provider: 'gpu', model: 'm', fleet: 'rack' }] } },
+      fleets: { rack: { apiKey: 'env:NO_FLEET_KEY', workers } },
+    };
+    await writeFile(models, JSON.stringify(registry));
+    const { ready, output } = start({ MODELS_FILE: models, LOG: '1' });
+    const client = new OpenAI({ baseURL: await ready, apiKey: 'sk-local', maxRetries: 0 });
+    expect(output()).toMatch(/^Keys: NO_KEY is not set\. models\.default can't/m);
+    expect(output()).toMatch(/^Keys: NO_FLEET_KEY is not set\. fleets\.rack can't/m);
+    for (const [model, key] of [
+      ['default', 'env:NO_KEY'],
+      ['gpu', 'env:NO_FLEET_KEY'],
+    ] as const) {
+      const asked = client.chat.completions.create({ model, messages: [{ role: 'user', content: 'Hello' }] });
+      const error = await asked.catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ status: 500, code: 'upstream_misconfigured' });
+      expect(JSON.stringify(error)).not.toContain(key);
+      const line = new RegExp(`^chat \\|.*"message":"request failed".*"reason":"${key} is missing or empty"`, 'm');
+      await expect.poll(output).toMatch(line);
+    }
+    expect(output()).toMatch(/^fleet \|.*"fleet":"rack".*"reason":"env:NO_FLEET_KEY is missing or empty"/m);
+  });
+
   test('says in one line that a port is taken', async () => {
     const squatter = createServer().listen(0, '127.0.0.1');
     await once(squatter, 'listening');

@@ -1,3 +1,4 @@
+import { GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { createDynamoDBFleet } from '../../shared/fleet/dynamodb-fleet.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
@@ -163,6 +164,27 @@ test('closes the connection to the engine within a heartbeat of a cancel', { tim
   expect(await jobOf(message)).toMatchObject({ status: 'cancelled' });
   await new Promise((wake) => setTimeout(wake, 100));
   expect(w1.tokensAfter(endedAt) + w2.tokensAfter(endedAt)).toBe(0);
+});
+
+test('seals with the key that is there, and leaves one that is due to whoever accepts work', async () => {
+  const message = aMessage();
+  const pointer = await accepted(message);
+  const item = { TableName: 'keys', Key: { pk: { S: 'tenant#local' }, sk: { S: 'keys' } } };
+  await surroundings.services.dynamodb.send(
+    new UpdateItemCommand({
+      ...item,
+      UpdateExpression: 'SET versions.#current.createdAt = :long_ago',
+      ExpressionAttributeNames: { '#current': '1' },
+      ExpressionAttributeValues: { ':long_ago': { N: '0' } },
+    }),
+  );
+  // One that holds no key yet.
+  vi.resetModules();
+  const { handler } = await import('../../functions/dispatch.ts');
+  expect(await Reflect.apply(handler as Handler, undefined, [aQueueEvent(pointer), aContext()])).toEqual(all);
+  expect((await jobOf(message))?.status).toBe('completed');
+  const { Item } = await surroundings.services.dynamodb.send(new GetItemCommand({ ...item, ConsistentRead: true }));
+  expect(Item?.['current']).toEqual({ N: '1' });
 });
 
 test('puts whatever is no pointer into its dead-letter queue, with the reason', async () => {

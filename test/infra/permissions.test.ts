@@ -99,6 +99,11 @@ describe('permissions', () => {
     // Whoever answers calls with idempotency keys keeps their records beside the jobs, and frees them.
     const claims = items('JobsTable', ['DeleteItem']);
     const worker = [...createKeys, ...items('JobsTable', work), ...sessions, ...storeKey, ...objects];
+    // Whoever answers for what others accepted seals with a key that is there.
+    const answerer = [
+      ...[...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...sessions],
+      ...[...readKey, 'DataKey kms:GenerateDataKey', ...objects],
+    ];
     const send = ['GenerationQueue sqs:SendMessage', 'GpuQueue sqs:SendMessage'];
     const slots = items('FleetTable', [
       'BatchGetItem',
@@ -122,13 +127,9 @@ describe('permissions', () => {
       DispatchRole: [
         ...['GpuDlq sqs:SendMessage', ...send, ...slots],
         ...receive.map((action) => `GpuQueue sqs:${action}`),
-        ...worker,
+        ...answerer,
       ],
-      // It answers for what others accepted: what it seals, it seals with a key that is there.
-      SweepRole: [
-        ...[...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...sessions],
-        ...[...readKey, 'DataKey kms:GenerateDataKey', ...objects, ...send],
-      ],
+      SweepRole: [...answerer, ...send],
       FleetRole: [
         ...items('FleetTable', ['DeleteItem', 'PutItem', 'Query', 'UpdateItem']),
         ...['DataKey kms:Decrypt', 'GpuQueue sqs:GetQueueAttributes'],

@@ -1,4 +1,9 @@
-import { ChangeMessageVisibilityBatchCommand, SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
+import {
+  ChangeMessageVisibilityBatchCommand,
+  type MessageAttributeValue,
+  SendMessageCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs';
 import type { QueueControl } from '../queue.ts';
 
 export interface QueueControlOptions {
@@ -8,7 +13,9 @@ export interface QueueControlOptions {
 
 /** SQS's limit for one batch. */
 const BATCH_SIZE = 10;
-/** As much as a person needs; with the message's own body it has to stay below SQS's limit. */
+/** SQS's limit for a body and its attributes together. */
+const MAX_MESSAGE_BYTES = 1_048_576;
+/** As much as a person needs. */
 const MAX_DETAIL_CHARACTERS = 256;
 
 /** What can be done to the messages of a queue in SQS. Throws what SQS throws. */
@@ -26,25 +33,38 @@ export function createQueueControl(client: SQSClient, { queueUrl, deadLetterUrl 
     },
     async refuse({ body, messageId, attributes }, { code, param, message }) {
       const attribute = (StringValue: string) => ({ DataType: 'String', StringValue });
+      const named = {
+        reason: attribute(code),
+        messageId: attribute(messageId),
+        senderId: attribute(attributes.SenderId),
+      };
+      const withParam = { ...named, ...(param === undefined ? {} : { param: attribute(printable(param)) }) };
+      const whole = { ...withParam, detail: attribute(printable(message)) };
+      // A body may take up all the room by itself; its sender has it, and without a reason it would help nobody.
+      const fitting = [whole, withParam, named].find((each) => sizeBytes(body, each) <= MAX_MESSAGE_BYTES);
       await client.send(
         new SendMessageCommand({
           QueueUrl: deadLetterUrl,
-          MessageBody: body,
-          MessageAttributes: {
-            reason: attribute(code),
-            detail: attribute(printable(message)),
-            ...(param === undefined ? {} : { param: attribute(printable(param)) }),
-            messageId: attribute(messageId),
-            senderId: attribute(attributes.SenderId),
-          },
+          MessageBody: fitting ? body : JSON.stringify({ messageId, leftOutBytes: Buffer.byteLength(body) }),
+          MessageAttributes: fitting ?? whole,
         }),
       );
     },
   };
 }
 
+/** What SQS counts: the body, and each attribute's name, type and value. */
+function sizeBytes(body: string, attributes: Readonly<Record<string, MessageAttributeValue>>): number {
+  const counted = Object.entries(attributes).flatMap(([name, { DataType = '', StringValue = '' }]) => [
+    name,
+    DataType,
+    StringValue,
+  ]);
+  return [body, ...counted].reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+}
+
 /** SQS takes no control characters, and no empty text. */
 function printable(text: string): string {
-  const clean = text.replace(/[^\t\n\r\x20-\ud7ff\ue000-\ufffd]/g, ' ');
-  return clean.slice(0, MAX_DETAIL_CHARACTERS) || '-';
+  const some = text.slice(0, MAX_DETAIL_CHARACTERS);
+  return some.replace(/[^\t\n\r\x20-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, ' ') || '-';
 }

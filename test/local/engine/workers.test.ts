@@ -49,8 +49,10 @@ describe('GPU workers of this machine', () => {
   });
 
   test('start again at the same address when they are killed, and tell of a later start', async () => {
-    const { workers, pid } = await start(1);
+    const { workers, pid, onRestart } = await start(1);
     const [{ id, url } = { id: '', url: '' }] = workers;
+    const restarts: (number | undefined)[] = [];
+    onRestart(() => restarts.push(pid(id)));
     const [before, process1] = [await startedAt(url), pid(id)];
     process.kill(process1 ?? 0, 'SIGKILL');
     let after: number | undefined;
@@ -60,6 +62,7 @@ describe('GPU workers of this machine', () => {
     }
     expect(after).toBeGreaterThan(before ?? 0);
     expect(pid(id)).not.toBe(process1);
+    await expect.poll(() => restarts).toEqual([pid(id)]);
   });
 
   test('end for good when they are closed', async () => {

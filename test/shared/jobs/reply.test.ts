@@ -82,6 +82,12 @@ test.each([
   expect((await job())?.fanIn).toBeUndefined();
 });
 
+test('an answer is whole as long as its bytes are within the limit of SQS, whatever its characters', async () => {
+  const { answer, sweep, answers } = await anEndedJob({ text: '🌍'.repeat(250_000) });
+  await sweep();
+  expect(await answers()).toMatchObject([{ response: answer }]);
+});
+
 describe.each(['record_unreadable', 'tenant_deleted'] as const)('a job of which something fails with %s', (code) => {
   test('is told of without its input, by its answer', async () => {
     const { answer, turns, errors, job, failing, sweep, answers } = await anEndedJob();

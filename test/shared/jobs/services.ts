@@ -1,8 +1,8 @@
 import { CreateTableCommand, DynamoDBClient, ScanCommand, waitUntilTableExists } from '@aws-sdk/client-dynamodb';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import { CreateQueueCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { buildApp } from 'fauxqs';
-import { listen } from '../../../local/listen.ts';
+import { startObjects } from '../../../local/objects.ts';
+import { startQueues } from '../../../local/queues.ts';
 import { startTables } from '../../../local/tables.ts';
 import type { Vault } from '../../../shared/vault/vault.ts';
 
@@ -25,15 +25,16 @@ export interface Services extends AsyncDisposable {
 
 /** Starts DynamoDB's, S3's and SQS's stand-ins. */
 export async function startServices(): Promise<Services> {
-  const tables = await startTables({});
-  const app = buildApp({ logger: false, defaultRegion: 'eu-west-1' });
-  await app.ready();
-  const listening = await listen(app.server, { port: 0 });
-  const url = `http://127.0.0.1:${listening.port}`;
-  const client = { region: 'eu-west-1', credentials: { accessKeyId: 'test', secretAccessKey: 'test' } };
+  const region = 'eu-west-1';
+  const [tables, objects, queues] = await Promise.all([
+    startTables({}),
+    startObjects({ region }),
+    startQueues({ region }),
+  ]);
+  const client = { region, credentials: { accessKeyId: 'test', secretAccessKey: 'test' } };
   const dynamodb = new DynamoDBClient({ ...client, endpoint: tables.url });
-  const s3 = new S3Client({ ...client, endpoint: url, forcePathStyle: true });
-  const sqs = new SQSClient({ ...client, endpoint: url, useQueueUrlAsEndpoint: false });
+  const s3 = new S3Client({ ...client, endpoint: objects.url, forcePathStyle: true });
+  const sqs = new SQSClient({ ...client, endpoint: queues.url, useQueueUrlAsEndpoint: false });
   const bucketName = 'bodies';
   await s3.send(new CreateBucketCommand({ Bucket: bucketName }));
   let made = 0;
@@ -42,7 +43,7 @@ export async function startServices(): Promise<Services> {
     s3,
     sqs,
     bucketName,
-    urls: { dynamodb: tables.url, s3: url, sqs: url },
+    urls: { dynamodb: tables.url, s3: objects.url, sqs: queues.url },
     async newTable() {
       made += 1;
       const TableName = `jobs-${made}`;
@@ -80,7 +81,7 @@ export async function startServices(): Promise<Services> {
       const QueueName = `queue-${made}`;
       await sqs.send(new CreateQueueCommand({ QueueName }));
       // Its own host names don't resolve.
-      return `${url}/000000000000/${QueueName}`;
+      return `${queues.url}/000000000000/${QueueName}`;
     },
     async messagesOf(QueueUrl) {
       const { Messages = [] } = await sqs.send(
@@ -101,9 +102,7 @@ export async function startServices(): Promise<Services> {
     },
     async [Symbol.asyncDispose]() {
       for (const each of [dynamodb, s3, sqs]) each.destroy();
-      await listening.close();
-      await app.close();
-      await tables.close();
+      await Promise.all([tables, objects, queues].map((each) => each.close()));
     },
   };
 }

@@ -228,6 +228,14 @@ describe('a chat request', () => {
       'https://user:pass@cdn.example.com/a.png',
       'https://cdn.example.com:8443/a.png',
       'https://evil.net\\@cdn.example.com/',
+      'https://cdn.example.com\\@169.254.169.254/a.png',
+      'https://cdn.example.com\\a.png',
+      'https:cdn.example.com/a.png',
+      'https:\\\\cdn.example.com/a.png',
+      'ht\ttps://cdn.example.com/a.png',
+      ' https://cdn.example.com/a.png',
+      'https://cdn.example.com/a.png\n',
+      'https://cdn.example.com/a\u0000.png',
       'file:///etc/passwd',
       'ftp://cdn.example.com/a.png',
       'https://169.254.169.254/latest/meta-data',
@@ -238,6 +246,19 @@ describe('a chat request', () => {
         code: 'invalid_value',
         param: 'messages[0].content[0].image_url.url',
       });
+    }
+  });
+
+  it('hands on the URL that was checked, not what another parser might read otherwise', () => {
+    const registry = aRegistry({}, { imageHosts: ['cdn.example.com'] });
+    for (const [url, handedOn] of [
+      ['https://CDN.example.com:443/a/../b.png', 'https://cdn.example.com/b.png'],
+      ['https:///cdn.example.com/a.png', 'https://cdn.example.com/a.png'],
+      ['https://@cdn.example.com/a.png', 'https://cdn.example.com/a.png'],
+      ['https://\uff43dn.example.com/\u00e4.png', 'https://cdn.example.com/%C3%A4.png'],
+    ] as const) {
+      const [part] = parseChatRequest(remote(url), { registry, tenant: TENANT }).generation.messages[0]?.content ?? [];
+      expect(part, url).toMatchObject({ url: handedOn });
     }
   });
 

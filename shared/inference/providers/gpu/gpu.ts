@@ -4,6 +4,7 @@ import { LambentError } from '../../../runtime/errors.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';
+import { orAbort, resolvedSecret } from '../openai-compatible/openai-compatible.ts';
 import { canonicalPrompt } from './canonical-prompt.ts';
 import { createEndpoints, type EndpointOptions } from './endpoints.ts';
 import { WorkerFailure } from './failure.ts';
@@ -27,7 +28,7 @@ export const EXPECTED_OUTPUT_TOKENS = 350;
  * change workers until the end.
  */
 export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
-  const { fleet, tier, slots, maxOutputTokens, observer } = options;
+  const { fleet, tier, slots, maxOutputTokens, secret, observer } = options;
   const endpointAt = createEndpoints(target, options);
 
   function slotRequestOf(request: GenerationRequest): SlotRequest {
@@ -57,6 +58,8 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
     { signal, streamed }: ModelCall,
   ): AsyncGenerator<GenerationEvent> {
     signal.throwIfAborted();
+    // Before a slot is waited for: without the key no worker can be asked, and none becomes one.
+    if (fleet.apiKey !== undefined) await orAbort(resolvedSecret(fleet.apiKey, secret), signal);
     const asked = slotRequestOf(request);
     const onUsage = ({ inputTokens }: { inputTokens: number }) =>
       slots.learn(asked.model, asked.prompt.bytes, inputTokens);

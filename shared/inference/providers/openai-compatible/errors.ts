@@ -47,13 +47,15 @@ export function readInBandError(chunk: WireObject, eventName?: string): WireErro
 export interface Wording {
   /** The caller's own parameter for the upstream's. */
   readonly callerParam: (param: string) => string;
+  /** Whether the caller sent these words: upstreams quote what they were sent. */
+  readonly isQuoted: (words: string) => boolean;
   /** Takes our keys out of a text: some upstreams quote them. */
   readonly redact: (text: string) => string;
 }
 
 /** Maps what an upstream said into ours. */
-export function upstreamError(error: WireError, { callerParam, redact }: Wording): UpstreamError {
-  const verdict = judge(error);
+export function upstreamError(error: WireError, { callerParam, isQuoted, redact }: Wording): UpstreamError {
+  const verdict = judge(error, isQuoted);
   const param = error.param !== undefined && verdict.recovery === 'never' ? callerParam(error.param) : undefined;
   return new UpstreamError(verdict.code, redact(shownMessage(verdict, error)), {
     recovery: verdict.recovery,
@@ -132,10 +134,11 @@ const KEY_CODES = /invalid_api_key|authentication|unauthenticated|^unauthorized$
 const KEY_TEXT =
   /(invalid|incorrect|expired|missing) api[ _-]?key|api[ _-]?key (is |was )?(not valid|invalid|expired|missing)/i;
 const MODEL_CODES = /model_not_found|model_not_exist|invalid_model|unknown_model/i;
+/** With the word before it: in a prompt "file does not exist" is no quote of "Model does not exist". */
 const MODEL_TEXT =
-  /model[^.]{0,80}\b(does not exist|not exist|not found|is not (available|supported))|not a valid model/i;
+  /\w{0,40} ?\b(?:(does not exist|not exist|not found|is not (?:available|supported))(?<=model[^.]{0,80}\1)|not a valid model)/i;
 
-function judge({ status, codes, message }: WireError): Verdict {
+function judge({ status, codes, message }: WireError, isQuoted: Wording['isQuoted']): Verdict {
   const said = (pattern: RegExp): boolean => codes.some((code) => pattern.test(code));
   if (status === 402 || said(QUOTA_CODES)) return OUT_OF_QUOTA;
   if (status === 429) return THROTTLED;
@@ -149,7 +152,9 @@ function judge({ status, codes, message }: WireError): Verdict {
   if ([401, 403, 404, 405, 407].includes(status)) return MISCONFIGURED;
   // Gemini and xAI answer 400 to a wrong key, DeepSeek and SiliconFlow to a wrong model; a bare page is no API.
   if (said(KEY_CODES) || said(MODEL_CODES) || message === undefined) return MISCONFIGURED;
-  return KEY_TEXT.test(message) || MODEL_TEXT.test(message) ? MISCONFIGURED : REJECTED;
+  // With no code these words are all there is: where they may be the caller's, they blame no one else.
+  const words = (KEY_TEXT.exec(message) ?? MODEL_TEXT.exec(message))?.[0];
+  return words === undefined || isQuoted(words) ? REJECTED : MISCONFIGURED;
 }
 
 /** What the caller may see of the upstream's text is what the caller can mend; the log gets no text of a 5xx either. */

@@ -111,7 +111,11 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
     try {
       call.signal.throwIfAborted();
       const access = await orAbort(accessTo(target, secret), call.signal);
-      const wording = { callerParam: (param: string) => callerParam(request, param), redact: access.redact };
+      const wording = {
+        callerParam: (param: string) => callerParam(request, param),
+        isQuoted: (words: string) => JSON.stringify(request).includes(words),
+        redact: access.redact,
+      };
       response = await ask(request, call, access, wording);
       const answer = new AnswerReader(upstream, newToolCallId);
       const pieces = readAnswer(response, call.streamed, answer, (error) => upstreamError(error, wording));
@@ -178,7 +182,14 @@ async function accessTo(
   return { headers, redact: (text) => secrets.reduce((clean, value) => clean.replaceAll(value, '[redacted]'), text) };
 }
 
-async function resolvedSecret(reference: string, secret: (reference: string) => Promise<string>): Promise<string> {
+/**
+ * What a reference to a key or a header stands for.
+ * @throws UpstreamError `upstream_misconfigured` where the operator has to mend it, `upstream_unavailable` where waiting helps
+ */
+export async function resolvedSecret(
+  reference: string,
+  secret: (reference: string) => Promise<string>,
+): Promise<string> {
   try {
     return await secret(reference);
   } catch (cause) {
@@ -191,7 +202,7 @@ async function resolvedSecret(reference: string, secret: (reference: string) => 
 }
 
 /** Stops waiting for `work` when the signal aborts; a look-up of a key that hangs must not hold the call. */
-function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+export function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = (): void => reject(signal.reason);
     signal.addEventListener('abort', abort, { once: true });

@@ -65,6 +65,28 @@ describe('a call', () => {
     expect(leases).toEqual([[]]);
   });
 
+  test('whose key cannot be had is refused at once, whether there are workers or not', async () => {
+    const fault = new LambentError('configuration', 'env:NO_KEY is missing or empty');
+    const secret = () => Promise.reject(fault);
+    await using empty = await startGpuFleet(tables, 0);
+    for (const { options } of [fleet, empty]) {
+      const keyed = { ...options, fleet: { ...options.fleet, apiKey: 'env:NO_KEY' }, secret };
+      const startedAt = performance.now();
+      const { error } = await ask(createGpuModel(TARGET, keyed));
+      expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere', cause: fault });
+      expect(performance.now() - startedAt).toBeLessThan(1_000);
+    }
+    expect(asked()).toEqual([0, 0, 0]);
+  });
+
+  test('whose key cannot be looked up just now says nothing of the workers', async () => {
+    const secret = () => Promise.reject(new LambentError('upstream_unavailable', 'ssm:/key could not be read'));
+    const keyed = { ...fleet.options, fleet: { ...fleet.options.fleet, apiKey: 'ssm:/key' }, secret };
+    const { error } = await ask(createGpuModel(TARGET, keyed));
+    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+    expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
+  });
+
   test('always streams, so that closing its connection stops the engine', async () => {
     expect((await ask(fleet.model(), { streamed: false })).text).toBe(WHOLE);
     expect(w1.served[0]?.body).toMatchObject({ stream: true, model: 'Qwen/Qwen3-8B' });

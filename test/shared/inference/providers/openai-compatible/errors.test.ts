@@ -195,6 +195,46 @@ describe('what is said', () => {
     expect(await errorOf({ status, body })).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere' });
   });
 
+  test.each([
+    ['a key', 'invalid api key', "Invalid schema for function 'x': 'invalid api key' is not valid"],
+    ['a key, in capitals', 'API key not valid', "messages.0.content: unexpected 'API key not valid'"],
+    ['a model', 'model x does not exist', "Invalid 'tool_choice': 'model x does not exist'"],
+    ['a model, in part', 'x not found', "Input is no object [type=model_type, input_value='x not found']"],
+    ['a model, in part of a line', 'a\nx not found', "[type=model_type, input_value='a\nx not found']"],
+    ['an id', 'not a valid model', "Invalid enum: 'not a valid model'"],
+  ])('about %s is the caller’s where it quotes the caller', async (_, words, message) => {
+    for (const request of [
+      { messages: [{ role: 'user', content: [{ type: 'text', text: `Why "${words}"?` }] }] },
+      { tools: [{ name: 'x', parameters: { type: words }, strict: false }] },
+      { unknown: { [words]: true } },
+    ]) {
+      expect(await errorOf({ status: 400, body: openai(message) }, request)).toMatchObject({
+        code: 'upstream_rejected',
+        recovery: 'never',
+      });
+    }
+    const inBand = { status: 200, body: openai(message, { code: 400 }) };
+    const rejected = { code: 'upstream_rejected', recovery: 'never' };
+    expect(await errorOf(inBand, { unknown: { words } })).toMatchObject(rejected);
+  });
+
+  test.each([
+    ['API key not valid. Please pass a valid API key.', 'The API key is not in the file'],
+    ['Incorrect API key provided: xa***', 'My API key: is it incorrect?'],
+    ['Model does not exist. Please check it carefully.', 'The file does not exist'],
+    ['foo/bar is not a valid model ID', 'This is not a valid modem'],
+  ])('as "%s" is the operator’s where the caller only comes close to it', async (message, text) => {
+    const request = { messages: [{ role: 'user', content: [{ type: 'text', text }] }] };
+    expect((await errorOf({ status: 400, body: openai(message) }, request)).code).toBe('upstream_misconfigured');
+  });
+
+  test('is judged in no time, however long the words are that are quoted', async () => {
+    const startedAt = performance.now();
+    for (const part of ['x', 'model ', 'not found', 'model_does not exist ', 'modelx'])
+      await errorOf({ status: 400, body: openai(part.repeat(64_000 / part.length)) });
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+  });
+
   test('about a size per minute, by Groq, may be served elsewhere', async () => {
     const body = openai('Request too large for model on tokens per minute (TPM)', {
       type: 'tokens',

@@ -486,7 +486,7 @@ async function* answerOf(pieces: readonly Uint8Array[]): AsyncGenerator<Generati
     close() {},
   };
   const reader = new AnswerReader('upstream', () => `id-${ids++}`);
-  const wording = { callerParam: (param: string) => param, redact: (text: string) => text };
+  const wording = { callerParam: (param: string) => param, isQuoted: () => false, redact: (text: string) => text };
   for await (const events of readAnswer(response, true, reader, (error) => upstreamError(error, wording)))
     yield* events;
 }

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LambentError } from '../shared/runtime/errors.ts';
 import { insideFauxqs, type Stores } from './fauxqs.ts';
@@ -57,7 +57,12 @@ export async function keepMessages(folder: string): Promise<KeptMessages> {
 function keyIn(folder: string): Buffer {
   const file = join(folder, 'key');
   mkdirSync(folder, { recursive: true });
-  if (!existsSync(file)) writeFileSync(file, randomBytes(32), { mode: 0o600, flush: true });
+  if (!existsSync(file)) {
+    // Whole or not at all: half a key would open nothing, and nothing could be sent.
+    const draft = `${file}.draft`;
+    writeFileSync(draft, randomBytes(32), { mode: 0o600, flush: true });
+    renameSync(draft, file);
+  }
   return readFileSync(file);
 }
 

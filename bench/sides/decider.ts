@@ -178,6 +178,8 @@ function timesOf() {
   return { placedMs: none(), hashedMs: none(), releasedMs: none(), sameMs: none(), plainMs: none() };
 }
 
+// No pause of a decider keeps the process, nor does a connection that waits: without this it could end between two looks.
+setInterval(() => {}, 60_000);
 const [first] = cells;
 if (first !== undefined && warmUp > 0) await measure(first, warmUp);
 const decided: Decided[] = [];

@@ -21,6 +21,8 @@ export interface ModelCall {
   readonly signal: AbortSignal;
   /** Whether to use the upstream's streaming call. Without it all events come at once when the answer is whole. */
   readonly streamed: boolean;
+  /** Called when the first piece of a streamed answer arrives, whether or not an event is in it. Providers may pass it over. */
+  readonly onFirstPiece?: () => void;
 }
 
 /**

@@ -72,7 +72,10 @@ export function createBucket(client: S3Client, bucketName: string) {
     async remove(keys: readonly string[]): Promise<void> {
       for (let from = 0; from < keys.length; from += DELETE_BATCH) {
         const Objects = keys.slice(from, from + DELETE_BATCH).map((Key) => ({ Key }));
-        await client.send(new DeleteObjectsCommand({ Bucket: bucketName, Delete: { Objects, Quiet: true } }));
+        const Delete = { Objects, Quiet: true };
+        const { Errors = [] } = await client.send(new DeleteObjectsCommand({ Bucket: bucketName, Delete }));
+        // The answer is 200 all the same. What was to be gone is not to be taken for gone.
+        if (Errors.length > 0) throw new Error(`${Errors.length} objects were not deleted (${Errors[0]?.Code})`);
       }
     },
   };

@@ -164,9 +164,10 @@ describe('npm start', () => {
       expect(error).toMatchObject({ status: 500, code: 'upstream_misconfigured' });
       expect(JSON.stringify(error)).not.toContain(key);
       const line = new RegExp(`^chat \\|.*"message":"request failed".*"reason":"${key} is missing or empty"`, 'm');
-      await expect.poll(output).toMatch(line);
+      await expect.poll(output, { timeout: 10_000 }).toMatch(line);
     }
-    expect(output()).toMatch(/^fleet \|.*"fleet":"rack".*"reason":"env:NO_FLEET_KEY is missing or empty"/m);
+    const line = /^fleet \|.*"fleet":"rack".*"reason":"env:NO_FLEET_KEY is missing or empty"/m;
+    await expect.poll(output, { timeout: 10_000 }).toMatch(line);
   });
 
   test('says in one line that a port is taken', async () => {

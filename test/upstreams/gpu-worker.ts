@@ -10,6 +10,8 @@ export interface Conduct {
   readonly status?: number;
   /** Text of that answer's error. */
   readonly message?: string;
+  /** Says at once whose turn it is, as engines do with their first token, before it says anything in it. */
+  readonly role?: boolean;
   /** Tokens of a whole answer. */
   readonly tokens?: number;
   /** Milliseconds that each takes. */
@@ -62,6 +64,7 @@ export async function startGpuWorker(first: Conduct = {}): Promise<GpuWorker> {
       status,
       message,
       resets,
+      role,
       tokens = WELL.tokens,
       tokenMs = WELL.tokenMs,
       hangAfter,
@@ -80,6 +83,7 @@ export async function startGpuWorker(first: Conduct = {}): Promise<GpuWorker> {
     }
     outgoing.writeHead(200, EVENT_STREAM);
     outgoing.flushHeaders();
+    if (role) outgoing.write(eventOf({ choices: [{ index: 0, delta: { role: 'assistant', content: '' } }] }));
     for (let index = 0; index < tokens; index += 1) {
       if (index === hangAfter) return;
       if (index === cutAfter) return void outgoing.destroy();

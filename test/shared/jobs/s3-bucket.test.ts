@@ -13,6 +13,11 @@ let client: S3Client;
 beforeEach(async () => {
   server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '', 'http://localhost');
+    if (request.method === 'POST') {
+      const error = '<Error><Key>stuck</Key><Code>SlowDown</Code><Message>Please reduce your rate</Message></Error>';
+      response.setHeader('content-type', 'application/xml');
+      return void response.end(`<?xml version="1.0"?><DeleteResult>${error}</DeleteResult>`);
+    }
     if (pathname.endsWith('/small')) return void response.end('small');
     // What follows never comes: whoever waits for the end of it waits for ever.
     response.writeHead(200, pathname.endsWith('/sized') ? { 'content-length': 50 * MEGABYTE.byteLength } : {});
@@ -45,3 +50,7 @@ test.each([
   },
   10_000,
 );
+
+test('an object that S3 would not delete just now is not taken for deleted', async () => {
+  await expect(createBucket(client, 'bodies').remove(['gone', 'stuck'])).rejects.toThrow('SlowDown');
+});

@@ -4,9 +4,10 @@ import { cut, isConnectionFailure } from '../openai-compatible/errors.ts';
 
 /**
  * How sure a failure makes that its worker is ill: `surely` (nobody answers at its address), `perhaps` (it is silent, or says
- * so itself: that may as well be the request's doing), `alone` (if another worker answers what it has tripped over), or not at all.
+ * so itself: that may as well be the request's doing), `alone` (if another worker answers what it has tripped over), `repeated` (if
+ * it comes to nothing twice in a row), or not at all.
  */
-export type Illness = 'surely' | 'perhaps' | 'alone' | 'no';
+export type Illness = 'surely' | 'perhaps' | 'alone' | 'repeated' | 'no';
 
 /** What a call of one worker failed of. */
 export class WorkerFailure extends Error {
@@ -33,12 +34,12 @@ export function silence(allowedMs: number, begun: boolean): WorkerFailure {
 }
 
 /**
- * What the caller gave up on before the first token: the same error, and the worker under suspicion if it was silent for as long
- * as one may be and the reason was just that. A prompt that takes longer is told from a hung worker by the probe that follows.
+ * What the caller gave up on before the first token: the same error, and a doubt about the worker if it was silent for as long
+ * as one may be that has nothing to compute before, and the reason was just that.
  */
 export function givenUp(reason: unknown, silentMs: number, stallMs: number): unknown {
   const isSilence = reason instanceof UpstreamError && reason.code === 'upstream_timeout';
-  return isSilence && silentMs >= stallMs ? new WorkerFailure(reason, 'perhaps', false) : reason;
+  return isSilence && silentMs >= stallMs ? new WorkerFailure(reason, 'repeated', false) : reason;
 }
 
 /** The lease is lost: the worker has started anew or was deregistered, or another has the slot by now. */

@@ -30,6 +30,8 @@ export const EXPECTED_OUTPUT_TOKENS = 350;
 export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
   const { fleet, tier, slots, maxOutputTokens, secret, observer } = options;
   const endpointAt = createEndpoints(target, options);
+  /** Starts of workers of which this environment has heard nothing since a call of them was given up. */
+  const silent = new Set<string>();
 
   function slotRequestOf(request: GenerationRequest): SlotRequest {
     const { tenant } = request;
@@ -59,7 +61,11 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
   ): AsyncGenerator<GenerationEvent> {
     signal.throwIfAborted();
     // Before a slot is waited for: without the key no worker can be asked, and none becomes one.
-    if (fleet.apiKey !== undefined) await orAbort(resolvedSecret(fleet.apiKey, secret), signal);
+    if (fleet.apiKey !== undefined) {
+      await orAbort(resolvedSecret(fleet.apiKey, secret), signal).catch((thrown: unknown) => {
+        throw tier === 'batch' ? waiting(thrown, target.fleet) : thrown;
+      });
+    }
     const asked = slotRequestOf(request);
     const onUsage = ({ inputTokens }: { inputTokens: number }) =>
       slots.learn(asked.model, asked.prompt.bytes, inputTokens);
@@ -86,6 +92,7 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
         for await (const event of streamed ? answer : wholeOf(answer)) {
           // What another can answer was not the request's doing.
           if (!begun) for (const { slot, error } of tripped) await suspect(slot, error);
+          if (!begun) silent.delete(startOf(slot));
           begun = true;
           yield event;
         }
@@ -94,7 +101,9 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
         if (!(thrown instanceof WorkerFailure)) throw thrown;
         const { error, ill, elsewhere } = thrown;
         // What a second worker does as well is most likely the request's doing.
-        if (ill === 'surely' || (ill === 'perhaps' && suspicious)) await suspect(slot, error);
+        const isRepeated = ill === 'repeated' && silent.has(startOf(slot));
+        if (ill === 'surely' || isRepeated || (ill === 'perhaps' && suspicious)) await suspect(slot, error);
+        if (ill === 'repeated') silent.add(startOf(slot));
         if (ill === 'perhaps') suspicious = false;
         if (ill === 'alone') tripped.push({ slot, error });
         // That a worker broke under the request is not to be lost behind one that was away.
@@ -114,6 +123,20 @@ async function* wholeOf(answer: AsyncIterable<GenerationEvent>): AsyncGenerator<
   const events: GenerationEvent[] = [];
   for await (const event of answer) events.push(event);
   yield* events;
+}
+
+function startOf({ worker }: Slot): string {
+  return `${worker.id} ${worker.bootId}`;
+}
+
+/** Queued work waits until its fleet's key is there, as it does for a fleet that has no worker. */
+function waiting(thrown: unknown, fleet: string): unknown {
+  if (!(thrown instanceof UpstreamError && thrown.code === 'upstream_misconfigured')) return thrown;
+  const { cause } = thrown;
+  return new UpstreamError('overloaded', `The key of the fleet ${fleet} is not there`, {
+    recovery: 'elsewhere',
+    cause,
+  });
 }
 
 /** Why there is no slot. It was waited for already: what is left is another target. */

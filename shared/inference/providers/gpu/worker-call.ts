@@ -15,10 +15,10 @@ export interface WorkerCall {
 }
 
 /**
- * Milliseconds of prefill a prompt token, as the slowest worker takes them that is worth having: three times what an A10G takes for
- * a model of eight billion parameters (`docs/gpu.md`), which leaves room for the attention of long prompts.
+ * Milliseconds of prefill a prompt token that are waited for beside `stallMs`: what an A10G takes for a model of eight billion
+ * parameters (`docs/gpu.md`), about the slowest worker worth having.
  */
-const PREFILL_MS_PER_TOKEN = 1;
+const PREFILL_MS_PER_TOKEN = 1 / 3;
 /** Engines hold a tool call back until its parser has understood it: this many times as long may an answer fall silent for one. */
 const TOOL_PATIENCE = 3;
 
@@ -39,14 +39,19 @@ export async function* callWorker(
   request: GenerationRequest,
   { signal, stallMs, onUsage }: WorkerCall,
 ): AsyncGenerator<GenerationEvent> {
-  const stalled = new AbortController();
   const firstMs = stallMs + Math.ceil(slot.aheadTokens * PREFILL_MS_PER_TOKEN);
   const patienceMs = stallMs * (request.tools.length > 0 ? TOOL_PATIENCE : 1);
+  const watch = createWatch(firstMs);
   const startedAt = performance.now();
   let begun: Promise<void> | undefined;
   try {
-    const call = { signal: AbortSignal.any([signal, slot.lost, stalled.signal]), streamed: true };
-    for await (const event of watched(answerOf(endpoint, request, call), { firstMs, patienceMs }, stalled)) {
+    const call = {
+      signal: AbortSignal.any([signal, slot.lost, watch.stalled]),
+      streamed: true,
+      // The role comes first, with the first token, and has no event.
+      onFirstPiece: () => watch.allow(patienceMs),
+    };
+    for await (const event of watched(answerOf(endpoint, request, call), watch)) {
       begun ??= slot.begun();
       if (event.type === 'finish') {
         // Before it is told: the next request needn't wait until this one has been read to its end.
@@ -59,8 +64,7 @@ export async function* callWorker(
     if (signal.aborted)
       throw begun === undefined ? givenUp(signal.reason, performance.now() - startedAt, stallMs) : signal.reason;
     if (slot.lost.aborted) throw lostLease(toLambentError(slot.lost.reason));
-    if (!stalled.signal.aborted) throw failureOf(thrown);
-    throw begun === undefined ? silence(firstMs, false) : silence(patienceMs, true);
+    throw watch.stalled.aborted ? silence(watch.allowedMs(), begun !== undefined) : failureOf(thrown);
   } finally {
     await Promise.all([begun, slot.release()]);
   }
@@ -91,23 +95,51 @@ function isStale({ retryAfterMs }: UpstreamError): boolean {
   return retryAfterMs === 0;
 }
 
-/** The same events; aborts `stalled` when one is waited for too long. Time that the reader takes doesn't count. */
-async function* watched<T>(
-  events: AsyncIterable<T>,
-  { firstMs, patienceMs }: { readonly firstMs: number; readonly patienceMs: number },
-  stalled: AbortController,
-): AsyncGenerator<T> {
+/** Watches over silence while an event is waited for. */
+interface Watch {
+  /** Aborts when one has been waited for too long. */
+  readonly stalled: AbortSignal;
+  /** Milliseconds that one may be waited for. */
+  allowedMs(): number;
+  /** Waits from now on for `ms` at most. */
+  allow(ms: number): void;
+  begin(): void;
+  end(): void;
+}
+
+function createWatch(firstMs: number): Watch {
+  const stalled = new AbortController();
+  let allowedMs = firstMs;
+  let timer: NodeJS.Timeout | undefined;
+  const end = (): void => {
+    clearTimeout(timer);
+    timer = undefined;
+  };
+  const begin = (): void => {
+    end();
+    timer = setTimeout(() => stalled.abort(), allowedMs);
+  };
+  return {
+    stalled: stalled.signal,
+    allowedMs: () => allowedMs,
+    allow(ms) {
+      allowedMs = ms;
+      if (timer !== undefined) begin();
+    },
+    begin,
+    end,
+  };
+}
+
+/** The same events, watched. Time that the reader takes doesn't count. */
+async function* watched<T>(events: AsyncIterable<T>, watch: Watch): AsyncGenerator<T> {
   const iterator = events[Symbol.asyncIterator]();
   try {
-    for (let allowedMs = firstMs; ; allowedMs = patienceMs) {
-      const timer = setTimeout(() => stalled.abort(), allowedMs);
-      try {
-        const next = await iterator.next();
-        if (next.done) return;
-        yield next.value;
-      } finally {
-        clearTimeout(timer);
-      }
+    for (;;) {
+      watch.begin();
+      const next = await iterator.next().finally(() => watch.end());
+      if (next.done) return;
+      yield next.value;
     }
   } finally {
     await iterator.return?.();

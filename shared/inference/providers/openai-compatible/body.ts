@@ -20,7 +20,7 @@ const MAX_ERROR_SIZE = 64 * 1024;
  * asked for.
  * @param streamed whether a stream was asked for
  * @param fail maps an error that the upstream reports in the body
- * @returns the events of each piece that arrived, as it arrives
+ * @returns the events of each piece that arrived, as it arrives: none, where it has only the beginning of one
  * @throws UpstreamError `upstream_cut` or `upstream_malformed`, or what `fail` makes
  */
 export async function* readAnswer(
@@ -97,8 +97,7 @@ async function* readStream(
   let grace: NodeJS.Timeout | undefined;
   try {
     for await (const piece of response.body) {
-      const events = stream.feed(piece);
-      if (events.length > 0) yield events;
+      yield stream.feed(piece);
       if (stream.done || stream.failure) break;
       if (answer.ending.type === 'finished') grace ??= setTimeout(() => response.close(), USAGE_GRACE_MS);
     }

@@ -119,7 +119,10 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
       response = await ask(request, call, access, wording);
       const answer = new AnswerReader(upstream, newToolCallId);
       const pieces = readAnswer(response, call.streamed, answer, (error) => upstreamError(error, wording));
+      let arrived = false;
       for await (const events of call.streamed ? pieces : atOnce(pieces)) {
+        if (!arrived) call.onFirstPiece?.();
+        arrived = true;
         // An abort breaks the connection, which after the finish_reason looks like a whole answer.
         call.signal.throwIfAborted();
         for (const event of events) {

@@ -79,6 +79,18 @@ describe('a call', () => {
     expect(asked()).toEqual([0, 0, 0]);
   });
 
+  test('whose key cannot be had waits, when it is a job’s: somebody will mend it', async () => {
+    const fault = new LambentError('configuration', 'env:NO_KEY is missing or empty');
+    const secret = () => Promise.reject(fault);
+    const keyed = {
+      ...fleet.options,
+      tier: 'batch' as const,
+      fleet: { ...fleet.options.fleet, apiKey: 'env:NO_KEY' },
+      secret,
+    };
+    expect((await ask(createGpuModel(TARGET, keyed))).error).toMatchObject({ code: 'overloaded', cause: fault });
+  });
+
   test('whose key cannot be looked up just now says nothing of the workers', async () => {
     const secret = () => Promise.reject(new LambentError('upstream_unavailable', 'ssm:/key could not be read'));
     const keyed = { ...fleet.options, fleet: { ...fleet.options.fleet, apiKey: 'ssm:/key' }, secret };
@@ -247,26 +259,46 @@ describe('a worker that fails before its first token', () => {
 
   test('and has a long prompt to compute is waited for longer', async () => {
     w1.behave({ tokens: 1, tokenMs: 2 * STALL_MS });
-    const content = [{ type: 'text' as const, text: 'word '.repeat(800) }];
+    const content = [{ type: 'text' as const, text: 'word '.repeat(8_000) }];
     expect((await ask(fleet.model(), { request: { messages: [{ role: 'user', content }] } })).text).toBe('t0 ');
     expect(asked()).toEqual([1, 0, 0]);
   });
 
-  test('and is given up by the router, which waits no longer for a first token, is suspect all the same', async () => {
+  test('and is given up by the router, which waits no longer for a first token, is suspect when that happens again', async () => {
     w1.behave({ hangAfter: 0 });
-    const registry = aRegistry({ firstTokenTimeoutMs: 2 * STALL_MS });
+    const gpu = fleet.model();
     const router = createRouter({
-      registry,
-      modelFor: async () => fleet.model(),
+      registry: aRegistry({ firstTokenTimeoutMs: 2_000 }),
+      modelFor: async () => gpu,
       capabilitiesOf: () => new Set(CAPABILITIES),
     });
-    const content = [{ type: 'text' as const, text: 'word '.repeat(4_000) }];
+    // It may take its time over a prompt that is so long, and others before it.
+    const content = [{ type: 'text' as const, text: 'word '.repeat(12_000) }];
     const request = aRequest({ messages: [{ role: 'user', content }] });
-    const call = { signal: new AbortController().signal, deadlineAt: Date.now() + 60_000, streamed: true };
-    await expect(router.generate(request, call)).rejects.toMatchObject({ code: 'upstream_timeout' });
-    expect(asked()).toEqual([1, 0, 0]);
-    expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
-  });
+    const give = () => {
+      const call = { signal: new AbortController().signal, deadlineAt: Date.now() + 60_000, streamed: true };
+      return expect(router.generate(request, call)).rejects.toMatchObject({ code: 'upstream_timeout' });
+    };
+    await fleet.table.deregister(FLEET, 'w2');
+    await fleet.table.deregister(FLEET, 'w3');
+    await give();
+    expect(await fleet.states()).toEqual(['ready']);
+    await give();
+    expect(asked()).toEqual([2, 0, 0]);
+    expect(await fleet.states()).toEqual(['suspect']);
+  }, 20_000);
+
+  test.each([true, false])(
+    'and holds a tool call back until it understands it is waited for, once it has said whose turn it is (streamed: %s)',
+    async (streamed) => {
+      w1.behave({ role: true, tokens: 1, tokenMs: 1_500 });
+      const model = fleet.model('interactive', { stallMs: 1_000 });
+      const tools = [{ name: 'look', parameters: {}, strict: false }];
+      expect((await ask(model, { streamed, request: { tools } })).text).toBe('t0 ');
+      expect(asked()).toEqual([1, 0, 0]);
+    },
+    20_000,
+  );
 
   test('as a second one did is not suspect: it is the request that does it', async () => {
     for (const worker of fleet.workers) worker.behave({ hangAfter: 0 });
@@ -348,13 +380,10 @@ describe('a worker that fails in the middle', () => {
 });
 
 test('a worker may fall silent in the middle of a tool call, which engines hold back until they understand it', async () => {
-  w1.behave({ tokens: 2, tokenMs: 1_500 });
+  w1.behave({ role: true, tokens: 2, tokenMs: 1_500 });
   const tools = [{ name: 'look', parameters: {}, strict: false }];
   const model = fleet.model('interactive', { stallMs: 1_000 });
-  // The first token is late as well, and is given its time here by the prompt.
-  const content = [{ type: 'text' as const, text: 'word '.repeat(8_000) }];
-  const messages = [{ role: 'user' as const, content }];
-  expect((await ask(model, { request: { tools, messages } })).text).toBe('t0 t1 ');
+  expect((await ask(model, { request: { tools } })).text).toBe('t0 t1 ');
   expect(asked()).toEqual([1, 0, 0]);
 }, 20_000);
 

@@ -3,7 +3,8 @@ import type { Slot, SlotPorts } from './leasing.ts';
 import type { SlotSettings } from './settings.ts';
 
 /** A lease that was just taken. */
-export interface Taken extends Pick<Slot, 'worker' | 'leaseId' | 'cachedTokens' | 'aheadTokens' | 'waitedMs'> {
+export interface Taken
+  extends Pick<Slot, 'worker' | 'leaseId' | 'cachedTokens' | 'aheadTokens' | 'others' | 'waitedMs'> {
   /** What else is to be written on its account, begun already; done before `release` has ended. Never rejects. */
   readonly alongside: Promise<unknown>;
 }

@@ -30,6 +30,8 @@ export interface Slot {
   readonly cachedTokens: number;
   /** Prompt tokens (estimated) that the worker computes before this request's first token: its own, and those of others. */
   readonly aheadTokens: number;
+  /** Other workers of the fleet that know its model, in whatever state they are. */
+  readonly others: number;
   /** Milliseconds that were waited for it. */
   readonly waitedMs: number;
   /** Says that the first token has come. Never throws: it is a hint. */
@@ -179,11 +181,13 @@ export function createSlots(ports: SlotPorts, settings: SlotSettings): Slots {
   function slotOf(asking: Asking, granted: Granted, waiting: Waiting, startedAt: number): Slot {
     const { fleet, id, url, bootId } = granted.candidate.worker;
     const { cachedTokens, uncachedTokens, pendingTokens } = granted.candidate;
+    const known = granted.view.workers.filter(({ models }) => models.includes(asking.request.model));
     const taken = {
       worker: { fleet, id, url, bootId },
       leaseId: asking.id,
       cachedTokens,
       aheadTokens: uncachedTokens + pendingTokens,
+      others: known.length - 1,
       waitedMs: now() - startedAt,
       alongside: Promise.all([remember(asking, granted), waiting.end()]),
     };

@@ -66,7 +66,7 @@ function hasBroken({ code, upstream }: UpstreamError): boolean {
   return code === 'upstream_unavailable' && (upstream === 'ECONNRESET' || upstream === 'EPIPE');
 }
 
-/** It may be the request that kills whoever takes it: told apart from an address where nobody was, it costs a job an attempt. */
+/** Told apart from an address where nobody was: it may be the request that kills whoever takes it. */
 export function brokenOff({ upstream = '', cause }: UpstreamError): UpstreamError {
   const message = 'The worker broke off before its first token';
   return new UpstreamError('upstream_cut', message, { recovery: 'again', upstream, cause });

@@ -72,6 +72,7 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
     const failedOn = new Set<string>();
     const tripped: { readonly slot: Slot; readonly error: UpstreamError }[] = [];
     let failure: UpstreamError | undefined;
+    let broken = 0;
     let suspicious = true;
     const suspect = async (slot: Slot, error: UpstreamError): Promise<void> => {
       observer?.suspected(slot, error);
@@ -106,10 +107,11 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
         if (ill === 'repeated') silent.add(startOf(slot));
         if (ill === 'perhaps') suspicious = false;
         if (ill === 'alone') tripped.push({ slot, error });
-        // That a worker broke under the request is not to be lost behind one that was away.
-        if (failure?.code !== 'upstream_cut') failure = error;
-        failedOn.add(slot.worker.id);
         if (begun || !elsewhere) throw error;
+        if (error.code === 'upstream_cut') broken += 1;
+        // That workers broke under the request is not to be lost behind one that was away.
+        if (failure?.code !== 'upstream_cut') failure = broken === 1 && slot.others > 0 ? passing(error) : error;
+        failedOn.add(slot.worker.id);
         if (failedOn.size === MOST_WORKERS) throw failure;
       }
     }
@@ -123,6 +125,17 @@ async function* wholeOf(answer: AsyncIterable<GenerationEvent>): AsyncGenerator<
   const events: GenerationEvent[] = [];
   for await (const event of answer) events.push(event);
   yield* events;
+}
+
+/**
+ * A worker may break under a request by chance, all the more the more workers there are: it costs a job nothing but time. Where a
+ * second one does as well, or there is no other, it may be the request that kills them, and costs it an attempt.
+ */
+function passing(error: UpstreamError): UpstreamError {
+  if (error.code !== 'upstream_cut') return error;
+  const { message, recovery, upstream, cause } = error;
+  const details = { recovery, cause, ...(upstream === undefined ? {} : { upstream }) };
+  return new UpstreamError('upstream_unavailable', message, details);
 }
 
 function startOf({ worker }: Slot): string {

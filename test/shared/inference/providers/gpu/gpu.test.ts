@@ -330,18 +330,27 @@ describe('a worker that fails before its first token', () => {
     ['at once', 'a kept', 1],
     ['after a while', 'a kept', 1_200],
   ])(
-    'by dying %s of what it was asked on %s connection is not taken for one that was away',
+    'by dying %s of what it was asked on %s connection, the only one, is not taken for one that was away',
     async (_, connection, tokenMs) => {
+      for (const id of ['w2', 'w3']) await fleet.table.deregister(FLEET, id);
       const model = fleet.model('interactive', { stallMs: 5_000 });
       if (connection === 'a kept') await ask(model);
       const before = asked()[0] ?? 0;
       w1.behave({ resets: true, tokenMs });
-      await Promise.all([w2.kill(), w3.kill()]);
       expect((await ask(model)).error).toMatchObject({ code: 'upstream_cut', recovery: 'elsewhere' });
       expect((asked()[0] ?? 0) - before).toBe(connection === 'a kept' && tokenMs < 1_000 ? 2 : 1);
-      expect(await fleet.states()).toEqual(['suspect', 'suspect', 'suspect']);
+      expect(await fleet.states()).toEqual(['suspect']);
     },
   );
+
+  test('by dying as another did is most likely the request’s doing, and alone is not', async () => {
+    for (const worker of [w1, w2]) worker.behave({ resets: true });
+    await w3.kill();
+    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_cut', recovery: 'elsewhere' });
+    for (const id of ['w1', 'w2', 'w3']) await fleet.register(id, { bootId: 'boot-2' });
+    await w2.kill();
+    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_unavailable', recovery: 'elsewhere' });
+  });
 
   test('by refusing what it was asked has the last word', async () => {
     w1.behave({ status: 400, message: 'temperature must be below 2' });

@@ -22,7 +22,7 @@ describe('what a log says of an error', () => {
 
   test.each([
     ['after something that has no place', 'fn (file:///var/task/chat.mjs:1:2)', 'JSON.parse (<anonymous>)'],
-    ['in an asynchronous function', 'async run (/work/chat.ts:10:20)', 'async Promise.all (index 0)'],
+    ['in an asynchronous function', 'async run (/var/task/chat.ts:10:20)', 'async Promise.all (index 0)'],
     ['at the top of a module', 'async file:///var/task/chat.mjs:1:2', 'new Promise (<anonymous>)'],
     ['in Node', 'Socket.emit [as x] (node:events:5:6)', 'y (<anonymous>)'],
   ])('is a place, %s', (_, place, before) => {

@@ -2,6 +2,15 @@ import type { buildApp } from 'fauxqs';
 
 export type Stores = NonNullable<NonNullable<Parameters<typeof buildApp>[0]>['stores']>;
 
+/** What a stand-in is started with. */
+export interface StandInOptions {
+  readonly region: string;
+  /** Folder that keeps what it holds; it is forgotten with the process when absent. */
+  readonly path?: string;
+  /** 0, the default, takes any free port. */
+  readonly port?: number;
+}
+
 /**
  * Imports one of fauxqs' own files. It exports what keeps its state only as a part of its own server, which would listen on
  * every address of the machine.

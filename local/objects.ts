@@ -1,6 +1,6 @@
 import { buildApp } from 'fauxqs';
 import { LambentError } from '../shared/runtime/errors.ts';
-import { insideFauxqs, newStores, type Stores } from './fauxqs.ts';
+import { insideFauxqs, newStores, type StandInOptions, type Stores } from './fauxqs.ts';
 import { listen } from './listen.ts';
 import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
@@ -16,19 +16,8 @@ export interface Objects {
   close(): Promise<void>;
 }
 
-/**
- * Starts the stand-in for S3 on 127.0.0.1. It is apart from that for SQS, which may be emptied at any time.
- * @param path folder that keeps the objects; they are forgotten with the process when absent
- */
-export async function startObjects({
-  region,
-  path,
-  port = 0,
-}: {
-  region: string;
-  path?: string;
-  port?: number;
-}): Promise<Objects> {
+/** Starts the stand-in for S3 on 127.0.0.1. It is apart from that for SQS, which may be emptied at any time. */
+export async function startObjects({ region, path, port = 0 }: StandInOptions): Promise<Objects> {
   const stores = path === undefined ? undefined : await storesIn(path);
   const app = buildApp({ logger: false, defaultRegion: region, ...(stores && { stores }) });
   await app.ready();

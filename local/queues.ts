@@ -1,6 +1,6 @@
 import { buildApp } from 'fauxqs';
 import { LambentError } from '../shared/runtime/errors.ts';
-import { insideFauxqs, newStores } from './fauxqs.ts';
+import { insideFauxqs, newStores, type StandInOptions } from './fauxqs.ts';
 import { keepMessages } from './kept-messages.ts';
 import { type Listening, listen } from './listen.ts';
 import type { References } from './service/references.ts';
@@ -25,19 +25,8 @@ export interface Queues {
 
 type App = ReturnType<typeof buildApp>;
 
-/**
- * Starts the stand-in for SQS on 127.0.0.1 (its own `startFauxqs` would listen on every address).
- * @param path folder that keeps the messages; they are forgotten with the process when absent
- */
-export async function startQueues({
-  region,
-  path,
-  port = 0,
-}: {
-  region: string;
-  path?: string;
-  port?: number;
-}): Promise<Queues> {
+/** Starts the stand-in for SQS on 127.0.0.1 (its own `startFauxqs` would listen on every address). */
+export async function startQueues({ region, path, port = 0 }: StandInOptions): Promise<Queues> {
   await takeAllCharacters();
   const definitions: { readonly name: string; readonly attributes: Record<string, string> }[] = [];
   const kept = path === undefined ? undefined : await keepMessages(path);

@@ -34,12 +34,6 @@ export interface Blob {
 }
 
 /**
- * What sealed bytes may have to go into the table: with its keys such an item is well under DynamoDB's 400 KB, and
- * above it S3 costs less to write.
- */
-export const TABLE_LIMIT_BYTES = 300_000;
-
-/**
  * Sequence numbers of one attempt. The next attempt begins above all of them, so that a fenced one, which may write for
  * another heartbeat, shares no number with its successor.
  */

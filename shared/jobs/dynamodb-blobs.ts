@@ -8,7 +8,8 @@ import {
   QueryCommand,
   type WriteRequest,
 } from '@aws-sdk/client-dynamodb';
-import { type BlobName, type Blobs, TABLE_LIMIT_BYTES } from './blobs.ts';
+import { TABLE_LIMIT_BYTES } from '../runtime/clients/dynamodb.ts';
+import type { BlobName, Blobs } from './blobs.ts';
 import { jobKey } from './keys.ts';
 import type { createBucket } from './s3-bucket.ts';
 

@@ -1,3 +1,4 @@
+import { MAX_MESSAGE_BYTES } from '../runtime/clients/sqs.ts';
 import type { EndedJob, Tell } from './fan-in.ts';
 import type { JobStatus } from './job.ts';
 import { answerView } from './view.ts';
@@ -13,9 +14,6 @@ export interface AnswerMessage {
   /** The answer's object; absent when it is too large for a message: `GET /v1/responses/{id}` has it. */
   readonly response?: unknown;
 }
-
-/** SQS's limit for a message, with all its attributes. */
-const MAX_MESSAGE_BYTES = 1_048_576;
 
 /**
  * Puts answers on the queues that their programs have named.

@@ -8,6 +8,7 @@ import {
   QueryCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
+import { TABLE_LIMIT_BYTES } from '../runtime/clients/dynamodb.ts';
 import {
   HEAD,
   hasExpired,
@@ -277,8 +278,6 @@ export function createConversationTable(
   };
 }
 
-/** Sealed bytes from which on an item goes to the bucket: DynamoDB's limit is 400 KB, and above this S3 costs less to write. */
-const TABLE_LIMIT_BYTES = 300_000;
 /** What BatchWriteItem takes at most. */
 const BATCH = 25;
 const ALIVE = 'attribute_exists(pk) AND expiresAt > :seconds';

@@ -14,7 +14,7 @@ import {
 import { describe, expect, it } from 'vitest';
 import { type Queues, startQueues } from '../../local/queues.ts';
 import { createReferences } from '../../local/service/references.ts';
-import type { Service } from '../../local/service/service.ts';
+import { serviceWith } from './event-sources/queues.ts';
 import { closeAfterwards, useCleanup } from './runners.ts';
 
 useCleanup();
@@ -49,21 +49,11 @@ async function start({
 }): Promise<Started> {
   const redrive = { deadLetterTargetArn: { 'Fn::GetAtt': ['Dead', 'Arn'] }, maxReceiveCount: 2 };
   const work = { QueueName: 'work', VisibilityTimeout: visibilitySeconds, RedrivePolicy: redrive };
-  const service: Service = {
-    name: 'test',
-    stage: 'local',
-    region,
-    functions: [],
-    routes: [],
-    schedules: [],
-    eventSources: [],
-    gatewayResponses: [],
-    binaryMediaTypes: [],
-    resources: {
-      Work: { Type: 'AWS::SQS::Queue', Properties: work },
-      Dead: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'dead' } },
-    },
+  const resources = {
+    Work: { Type: 'AWS::SQS::Queue', Properties: work },
+    Dead: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'dead' } },
   };
+  const service = serviceWith(resources, region);
   const queues = await startQueues({ region, ...(path === undefined ? {} : { path }) });
   let closed: Promise<void> | undefined;
   const close = () => (closed ??= queues.close());

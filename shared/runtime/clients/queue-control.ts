@@ -5,6 +5,7 @@ import {
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import type { QueueControl } from '../queue.ts';
+import { MAX_MESSAGE_BYTES } from './sqs.ts';
 
 export interface QueueControlOptions {
   readonly queueUrl: string;
@@ -13,8 +14,6 @@ export interface QueueControlOptions {
 
 /** SQS's limit for one batch. */
 const BATCH_SIZE = 10;
-/** SQS's limit for a body and its attributes together. */
-const MAX_MESSAGE_BYTES = 1_048_576;
 /** As much as a person needs. */
 const MAX_DETAIL_CHARACTERS = 256;
 

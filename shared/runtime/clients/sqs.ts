@@ -1,6 +1,9 @@
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 
+/** SQS's limit for a body and its attributes together. */
+export const MAX_MESSAGE_BYTES = 1_048_576;
+
 /**
  * Makes the SQS client of a function: region, credentials and endpoint come from Lambda's environment variables. SQS
  * answers in milliseconds; what takes longer than 3 s is tried anew by the SDK (3 attempts).

@@ -38,19 +38,19 @@ export interface MappedQueue extends EventSource {
   depth(): Promise<{ readonly visible: number; readonly inFlight: number }>;
 }
 
-/** A service that has nothing but a queue. */
-function serviceWith(queue: Readonly<Record<string, unknown>>): Service {
+/** A service that has nothing but some resources. */
+export function serviceWith(resources: Service['resources'], region = REGION): Service {
   return {
     name: 'test',
     stage: 'local',
-    region: REGION,
+    region,
     functions: [],
     routes: [],
     schedules: [],
     eventSources: [],
     gatewayResponses: [],
     binaryMediaTypes: [],
-    resources: { Work: { Type: 'AWS::SQS::Queue', Properties: queue } },
+    resources,
   };
 }
 
@@ -68,7 +68,9 @@ export async function mappedQueue({
   const client = new SQSClient({ endpoint: queues.url, region: REGION, credentials });
   closeAfterwards({ close: () => client.destroy() });
   const queueUrl = `${queues.url}/000000000000/work`;
-  const service = serviceWith({ QueueName: 'work', VisibilityTimeout: visibilitySeconds });
+  const service = serviceWith({
+    Work: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'work', VisibilityTimeout: visibilitySeconds } },
+  });
   await queues.create(service, createReferences(service, queues.url));
   const runner = await testRunner({ functions: [functionOf('queue')], ...runnerOptions });
   const source = startEventSource({

@@ -91,9 +91,11 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
       let begun = false;
       try {
         for await (const event of streamed ? answer : wholeOf(answer)) {
-          // What another can answer was not the request's doing.
-          if (!begun) for (const { slot, error } of tripped) await suspect(slot, error);
-          if (!begun) silent.delete(startOf(slot));
+          if (!begun) {
+            silent.delete(startOf(slot));
+            // What another can answer was not the request's doing.
+            for (const each of tripped) await suspect(each.slot, each.error);
+          }
           begun = true;
           yield event;
         }

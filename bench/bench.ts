@@ -6,6 +6,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { thisMachine } from '../test/measure/machine.ts';
 import { benchBurst } from './burst.ts';
 import { benchCold } from './cold.ts';
 import { benchCost } from './cost.ts';
@@ -13,7 +14,6 @@ import { benchDeciding } from './deciding.ts';
 import { benchFirstToken } from './first-token.ts';
 import { benchInterference } from './interference.ts';
 import { benchJobs } from './jobs.ts';
-import { thisMachine } from './machine.ts';
 import { answer, parseCommand } from './placement/command.ts';
 import { benchPlacement } from './placement/placement.ts';
 import { publish } from './report/page.ts';

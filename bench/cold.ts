@@ -5,13 +5,13 @@ import type { Readable } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
 import type { FunctionDefinition } from '../local/lambda/function.ts';
 import { startRunner } from '../local/lambda/runner.ts';
+import { interleave, median, quantile } from '../test/measure/statistics.ts';
 import { startServer } from './processes.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { startAccessTable } from './sides/access-table.ts';
 import { authorizerEvent, chatBody, chatEvent } from './sides/events.ts';
 import { ACCESS_TABLE, bundled, MODEL, REGION, writeBedrockModels, writeHostedModels } from './sides/functions.ts';
 import { splitHead } from './sides/head.ts';
-import { interleave, median, quantile } from './statistics.ts';
 
 const SIDES = join(import.meta.dirname, 'sides');
 /** Long enough for the primed process to write its code cache several times over. */

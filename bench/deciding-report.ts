@@ -1,3 +1,4 @@
+import { quantile } from '../test/measure/statistics.ts';
 import {
   BUDGET_FLEET,
   CROWD_PROMPT,
@@ -12,7 +13,6 @@ import { type Budget, formatNumber, type LineChart, type Report, type Table } fr
 import type { Count } from './sides/counter.ts';
 import type { Decided } from './sides/decisions.ts';
 import { SLOTS } from './sides/fleet-table.ts';
-import { quantile } from './statistics.ts';
 
 /** Milliseconds in which 99 of 100 requests have to be placed. */
 const LIMIT_MS = 20;
@@ -180,7 +180,7 @@ function limitsOf(placed: readonly Placed[]): string[] {
   return [
     `**The fleet.** What is read grows with it: ${formatNumber(askedOf(small, 'Query').units)} read units for ${few} workers, ${formatNumber(askedOf(large, 'Query').units)} for ${many}, in one request. The stand-in reads, checks and writes that as JSON in one thread, and the AWS client parses it: a decision took ${ratio(small)}× the same requests at ${few} workers and ${ratio(large)}× at ${many}, so that most of the time is theirs.`,
     `**The prompt.** It is hashed once, ${formatNumber(at(long, 'hashedMs', 0.5))} ms for ${formatNumber(longest)} tokens; its names are ${formatNumber(askedOf(long, 'BatchGetItem').units)} read units in one request.`,
-    '**The client.** The AWS client writes a log of its own, for which it copies each answer even if nobody wants it; ours has none (`shared/runtime/clients/dynamodb.ts`). With it the processor time to read 32 workers was 1.6 times as long, and twice as long for 200.',
+    '**The client.** The AWS client writes a log of its own, for which it copies each answer even if nobody wants it; ours has none (`shared/aws/dynamodb.ts`). With it the processor time to read 32 workers was 1.6 times as long, and twice as long for 200.',
     'A deployed table is another thing: its requests take a few milliseconds each, of which there are two one after the other here, whatever its neighbours do; and a read of a large fleet takes its units, and the client’s time to parse it, there too.',
   ];
 }

@@ -1,4 +1,4 @@
-import { createDynamoDBFleet } from '../shared/fleet/dynamodb-fleet.ts';
+import { createDynamoDBFleet } from '../shared/gpu/registry/dynamodb-fleet.ts';
 import {
   ALMOST_FULL,
   BUDGET_FLEET,

@@ -3,11 +3,11 @@ import type { SQSClient } from '@aws-sdk/client-sqs';
 import { chunkHalfPairs, STEP_MODELS, stepMs } from '../local/engine/step-model.ts';
 import { WORKER_DEFAULTS } from '../local/engine/workers.ts';
 import { LOCAL_API_KEY } from '../local/seed.ts';
+import { interleave, median, quantile } from '../test/measure/statistics.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { type Chatted, runChats } from './sides/chats.ts';
 import { type Engines, type GpuCloud, RESERVING, type ServedModel, startGpuCloud } from './sides/gpu-cloud.ts';
 import { sendJobs, sqsClient } from './sides/producers.ts';
-import { interleave, median, quantile } from './statistics.ts';
 
 export interface InterferenceOptions {
   /** How often each case is measured, in turn with the others. */

@@ -4,6 +4,7 @@ import {
   ReceiveMessageCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
+import { interleave, median } from '../test/measure/statistics.ts';
 import { type Budget, formatNumber, type Report, type Table } from './report/report.ts';
 import { type JobCloud, SERVICES, startJobCloud } from './sides/job-cloud.ts';
 import {
@@ -17,7 +18,6 @@ import {
   sendJobs,
   sqsClient,
 } from './sides/producers.ts';
-import { interleave, median } from './statistics.ts';
 
 export interface JobsOptions {
   /** How often each side is measured, in turn with the others. */

@@ -1,9 +1,9 @@
 import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto';
 import type { RecordName } from '../shared/vault/vault.ts';
+import { interleave, median } from '../test/measure/statistics.ts';
 import { type Budget, type Chart, formatNumber, type Report, type Table } from './report/report.ts';
 import { ENCRYPTION_SDK_VERSION, loadEncryptionSdk } from './sides/encryption-sdk.ts';
 import { startVault } from './sides/vault.ts';
-import { interleave, median } from './statistics.ts';
 
 export interface SealOptions {
   /** How often each side is measured, in turn with the others. */

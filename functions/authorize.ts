@@ -4,11 +4,11 @@ import * as v from 'valibot';
 import { createKeyTable } from '../shared/access/key-table.ts';
 import { bearerKey, toAuthorizerContext } from '../shared/access/keys.ts';
 import { allow, deny } from '../shared/access/policy.ts';
-import { createDynamoDBClient } from '../shared/runtime/clients/dynamodb.ts';
-import { readConfig } from '../shared/runtime/config.ts';
-import { eventPipeline } from '../shared/runtime/event.ts';
-import { createLogger } from '../shared/runtime/logger.ts';
-import { createMetrics } from '../shared/runtime/metrics.ts';
+import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
+import { readConfig } from '../shared/core/config.ts';
+import { createLogger } from '../shared/core/logger.ts';
+import { createMetrics } from '../shared/core/metrics.ts';
+import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
 
 const config = readConfig({ ACCESS_TABLE: v.string() });
 const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });

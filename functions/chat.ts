@@ -2,6 +2,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
+import {
+  chatCompletionsRoute,
+  listModelsRoute,
+  responsesRoute,
+  retrieveModelRoute,
+} from '../shared/api/generation-routes.ts';
+import { readConfig } from '../shared/core/config.ts';
+import { createLogger } from '../shared/core/logger.ts';
+import { createMetrics } from '../shared/core/metrics.ts';
+import { once } from '../shared/core/once.ts';
+import { createSecretResolver } from '../shared/core/secrets.ts';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
 import { createObserver } from '../shared/inference/observe.ts';
 import { createGpuObserver } from '../shared/inference/providers/gpu/observe.ts';
@@ -9,14 +20,8 @@ import { capabilitiesOf, createModelFor, preloadProviders } from '../shared/infe
 import { parseRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
 import { lifetimeSettings, queueSettings, storeSettings } from '../shared/jobs/settings.ts';
-import { chatCompletionsRoute, listModelsRoute, responsesRoute, retrieveModelRoute } from '../shared/openai/routes.ts';
+import { httpPipeline } from '../shared/lambda/http-pipeline.ts';
 import { makesJob, mayBeKept, mayEnd } from '../shared/openai/sse.ts';
-import { readConfig } from '../shared/runtime/config.ts';
-import { httpPipeline } from '../shared/runtime/http.ts';
-import { createLogger } from '../shared/runtime/logger.ts';
-import { createMetrics } from '../shared/runtime/metrics.ts';
-import { once } from '../shared/runtime/once.ts';
-import { createSecretResolver } from '../shared/runtime/secrets.ts';
 
 const config = readConfig({
   /** The registry; the one that was packaged beside the code when absent. */
@@ -51,7 +56,7 @@ const router = createRouter({
 });
 /** What keeps state is loaded when a request first needs it: a chat that stores nothing reads none of it. */
 const opened = once(async () => {
-  const { openState } = await import('../shared/openai/open-state.ts');
+  const { openState } = await import('../shared/api/open-api-state.ts');
   return openState(config, { logger, metrics });
 });
 const api = { router, registry, state: async () => (await opened()).state };

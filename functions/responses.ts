@@ -1,20 +1,20 @@
 /** Shows, resumes, cancels and deletes stored responses. */
 import * as v from 'valibot';
-import { createJobStores } from '../shared/jobs/room.ts';
-import { storeSettings } from '../shared/jobs/settings.ts';
+import { createJobStores } from '../shared/api/job-dependencies.ts';
 import {
   cancelResponseRoute,
   deleteResponseRoute,
   inputItemsRoute,
   retrieveResponseRoute,
-} from '../shared/openai/responses-routes.ts';
-import { createDynamoDBClient } from '../shared/runtime/clients/dynamodb.ts';
-import { createKmsClient } from '../shared/runtime/clients/kms.ts';
-import { createS3Client } from '../shared/runtime/clients/s3.ts';
-import { readConfig } from '../shared/runtime/config.ts';
-import { httpPipeline } from '../shared/runtime/http.ts';
-import { createLogger } from '../shared/runtime/logger.ts';
-import { createMetrics } from '../shared/runtime/metrics.ts';
+} from '../shared/api/stored-response-routes.ts';
+import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
+import { createKmsClient } from '../shared/aws/kms.ts';
+import { createS3Client } from '../shared/aws/s3.ts';
+import { readConfig } from '../shared/core/config.ts';
+import { createLogger } from '../shared/core/logger.ts';
+import { createMetrics } from '../shared/core/metrics.ts';
+import { storeSettings } from '../shared/jobs/settings.ts';
+import { httpPipeline } from '../shared/lambda/http-pipeline.ts';
 
 const config = readConfig({
   /** Origin that browsers may call from. */

@@ -1,9 +1,5 @@
 /** Keeps conversations and their items. */
 import * as v from 'valibot';
-import { createClaims } from '../shared/idempotency/claims.ts';
-import { idempotent } from '../shared/idempotency/idempotent.ts';
-import { createJobStores } from '../shared/jobs/room.ts';
-import { retentionSettings, storeSettings } from '../shared/jobs/settings.ts';
 import {
   conversationReference,
   createConversationRoute,
@@ -15,14 +11,18 @@ import {
   retrieveConversationRoute,
   retrieveItemRoute,
   updateConversationRoute,
-} from '../shared/openai/conversations-routes.ts';
-import { createDynamoDBClient } from '../shared/runtime/clients/dynamodb.ts';
-import { createKmsClient } from '../shared/runtime/clients/kms.ts';
-import { createS3Client } from '../shared/runtime/clients/s3.ts';
-import { readConfig } from '../shared/runtime/config.ts';
-import { httpPipeline } from '../shared/runtime/http.ts';
-import { createLogger } from '../shared/runtime/logger.ts';
-import { createMetrics } from '../shared/runtime/metrics.ts';
+} from '../shared/api/conversation-routes.ts';
+import { createJobStores } from '../shared/api/job-dependencies.ts';
+import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
+import { createKmsClient } from '../shared/aws/kms.ts';
+import { createS3Client } from '../shared/aws/s3.ts';
+import { readConfig } from '../shared/core/config.ts';
+import { createLogger } from '../shared/core/logger.ts';
+import { createMetrics } from '../shared/core/metrics.ts';
+import { createClaims } from '../shared/idempotency/idempotency-records.ts';
+import { idempotent } from '../shared/idempotency/idempotent.ts';
+import { retentionSettings, storeSettings } from '../shared/jobs/settings.ts';
+import { httpPipeline } from '../shared/lambda/http-pipeline.ts';
 import { createConversationTable } from '../shared/sessions/conversation-table.ts';
 import { createConversations } from '../shared/sessions/conversations.ts';
 

@@ -1,16 +1,16 @@
 /** Looks after jobs that are due and that nobody came for: announces them again, ends them, tells of their end. */
 import type { ScheduledEvent } from 'aws-lambda';
-import { createJobRoom } from '../shared/jobs/room.ts';
+import { createJobRoom } from '../shared/api/job-dependencies.ts';
+import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
+import { createKmsClient } from '../shared/aws/kms.ts';
+import { createS3Client } from '../shared/aws/s3.ts';
+import { createSQSClient } from '../shared/aws/sqs.ts';
+import { readConfig } from '../shared/core/config.ts';
+import { createLogger, describeError } from '../shared/core/logger.ts';
+import { createMetrics } from '../shared/core/metrics.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
 import { sweepDue } from '../shared/jobs/sweep.ts';
-import { createDynamoDBClient } from '../shared/runtime/clients/dynamodb.ts';
-import { createKmsClient } from '../shared/runtime/clients/kms.ts';
-import { createS3Client } from '../shared/runtime/clients/s3.ts';
-import { createSQSClient } from '../shared/runtime/clients/sqs.ts';
-import { readConfig } from '../shared/runtime/config.ts';
-import { eventPipeline } from '../shared/runtime/event.ts';
-import { createLogger, describeError } from '../shared/runtime/logger.ts';
-import { createMetrics } from '../shared/runtime/metrics.ts';
+import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
 
 /** Below the function's own time and the minute until the next run: what is left is that one's. */
 const RUN_MS = 45_000;

@@ -1,12 +1,12 @@
 /** Keeps functions warm: calls each one's environments at once, on a schedule, and publishes how many were cold. */
 import * as v from 'valibot';
-import { createLambdaClient } from '../shared/runtime/clients/lambda.ts';
-import { readConfig } from '../shared/runtime/config.ts';
-import { eventPipeline } from '../shared/runtime/event.ts';
-import { createLogger } from '../shared/runtime/logger.ts';
-import { createMetrics } from '../shared/runtime/metrics.ts';
-import { createCallWarm } from '../shared/warmup/lambda-call.ts';
-import { warmAll, warmTargetsSchema } from '../shared/warmup/warmup.ts';
+import { createLambdaClient } from '../shared/aws/lambda.ts';
+import { readConfig } from '../shared/core/config.ts';
+import { createLogger } from '../shared/core/logger.ts';
+import { createMetrics } from '../shared/core/metrics.ts';
+import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
+import { createCallWarm } from '../shared/lambda/warm-call.ts';
+import { warmAll, warmTargetsSchema } from '../shared/lambda/warmup.ts';
 
 /** Longer than the slowest cold start in practice; the schedule comes again anyway. */
 const CALL_TIMEOUT_MS = 20_000;

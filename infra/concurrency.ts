@@ -1,5 +1,5 @@
-import { LambentError } from '../shared/runtime/errors.ts';
-import type { WarmTarget } from '../shared/warmup/warmup.ts';
+import { LambentError } from '../shared/core/errors.ts';
+import type { WarmTarget } from '../shared/lambda/warmup.ts';
 import { readPrefix, readSetting, type Variables } from './settings.ts';
 
 /** The alias that osls makes for a function with provisioned concurrency, and for no other. */

@@ -1,5 +1,5 @@
+import { LambentError } from '../shared/core/errors.ts';
 import type { Fleet } from '../shared/inference/registry.ts';
-import { LambentError } from '../shared/runtime/errors.ts';
 import { packagedRegistry } from './models-file.ts';
 import { secretStatements } from './models-policy.ts';
 

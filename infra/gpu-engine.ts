@@ -1,5 +1,5 @@
+import { LambentError } from '../shared/core/errors.ts';
 import type { Fleet } from '../shared/inference/registry.ts';
-import { LambentError } from '../shared/runtime/errors.ts';
 
 /** The ECS service of a fleet, by the names that `models.json` gives it. */
 export interface GpuService {

@@ -1,5 +1,5 @@
+import { LambentError } from '../shared/core/errors.ts';
 import type { Fleet, Registry } from '../shared/inference/registry.ts';
-import { LambentError } from '../shared/runtime/errors.ts';
 import { type EngineModel, engineCommand, type GpuService, serviceOf } from './gpu-engine.ts';
 import { egressOf } from './gpu-reach.ts';
 import { packagedRegistry } from './models-file.ts';

@@ -1,5 +1,5 @@
+import { LambentError } from '../shared/core/errors.ts';
 import type { BedrockTarget, Registry, Target } from '../shared/inference/registry.ts';
-import { LambentError } from '../shared/runtime/errors.ts';
 import { packagedRegistry } from './models-file.ts';
 
 /** An ARN with CloudFormation's own variables in it. */

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { LambentError } from '../shared/runtime/errors.ts';
+import { LambentError } from '../shared/core/errors.ts';
 
 /** What osls hands to a function of `infra/osls.js`. */
 export interface Variables {

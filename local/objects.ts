@@ -1,5 +1,5 @@
 import { buildApp } from 'fauxqs';
-import { LambentError } from '../shared/runtime/errors.ts';
+import { LambentError } from '../shared/core/errors.ts';
 import { insideFauxqs, newStores, type StandInOptions, type Stores } from './fauxqs.ts';
 import { listen } from './listen.ts';
 import type { References } from './service/references.ts';

@@ -1,5 +1,5 @@
 import { buildApp } from 'fauxqs';
-import { LambentError } from '../shared/runtime/errors.ts';
+import { LambentError } from '../shared/core/errors.ts';
 import { insideFauxqs, newStores, type StandInOptions } from './fauxqs.ts';
 import { keepMessages } from './kept-messages.ts';
 import { type Listening, listen } from './listen.ts';

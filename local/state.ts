@@ -1,7 +1,7 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { LambentError } from '../shared/runtime/errors.ts';
+import { LambentError } from '../shared/core/errors.ts';
 
 /** Folders that a cloud of this very process holds: its own process id tells them from those of a former process. */
 const heldHere = new Set<string>();

@@ -7,7 +7,7 @@ import {
   waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb';
 import dynalite from 'dynalite';
-import { LambentError } from '../shared/runtime/errors.ts';
+import { LambentError } from '../shared/core/errors.ts';
 import { type Listening, listen } from './listen.ts';
 import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';

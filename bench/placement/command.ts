@@ -1,9 +1,15 @@
 import { parseArgs } from 'node:util';
 import { STEP_MODELS } from '../../local/engine/step-model.ts';
-import { findCapacity } from './capacity.ts';
-import { type GpuName, type Run, type RunResult, type TraceSource, traceOf } from './run.ts';
-import { POLICIES, type PolicyName } from './simulate.ts';
-import { startThreads } from './threads.ts';
+import { findCapacity } from '../../test/simulation/placement/capacity.ts';
+import {
+  type GpuName,
+  type Run,
+  type RunResult,
+  type TraceSource,
+  traceOf,
+} from '../../test/simulation/placement/run.ts';
+import { POLICIES, type PolicyName } from '../../test/simulation/placement/simulate.ts';
+import { startThreads } from '../../test/simulation/placement/threads.ts';
 
 /** What is asked of single simulations, one for each policy. */
 export interface Question {

@@ -1,5 +1,5 @@
-import { type Run, type RunResult, slotsFor, type TraceSource, traceOf } from './run.ts';
-import type { Threads } from './threads.ts';
+import { type Run, type RunResult, slotsFor, type TraceSource, traceOf } from '../../test/simulation/placement/run.ts';
+import type { Threads } from '../../test/simulation/placement/threads.ts';
 
 /** One way to run bulk work beside chat. */
 export interface Interference {

@@ -1,10 +1,10 @@
+import { FULL, QUICK, REFERENCE, study } from '../../test/simulation/placement/plan.ts';
+import { type TraceSource, traceOf } from '../../test/simulation/placement/run.ts';
+import { startThreads } from '../../test/simulation/placement/threads.ts';
 import type { Report } from '../report/report.ts';
 import type { Effort } from './command.ts';
 import { interfere } from './interference.ts';
-import { FULL, QUICK, REFERENCE, study } from './plan.ts';
 import { toReport } from './report.ts';
-import { type TraceSource, traceOf } from './run.ts';
-import { startThreads } from './threads.ts';
 
 /** Of Lambent's capacity, at which bulk work is added: a fleet that is half in use by day. */
 const INTERFERENCE_SHARE = 0.5;

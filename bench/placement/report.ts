@@ -1,14 +1,14 @@
 import { STEP_MODELS } from '../../local/engine/step-model.ts';
-import { PLACEMENT } from '../../shared/fleet/settings.ts';
+import { PLACEMENT } from '../../shared/gpu/registry/settings.ts';
+import { GOOD_SHARE } from '../../test/simulation/placement/capacity.ts';
+import { TARGETS } from '../../test/simulation/placement/measures.ts';
+import type { Capacities, Findings } from '../../test/simulation/placement/plan.ts';
+import { HASHED_BLOCKS } from '../../test/simulation/placement/policies.ts';
+import { ENGINE, type RunResult, TABLE_LATENCY } from '../../test/simulation/placement/run.ts';
+import { POLICIES, type PolicyName } from '../../test/simulation/placement/simulate.ts';
+import { BLOCK_TOKENS } from '../../test/simulation/placement/trace.ts';
 import { type Budget, type Chart, formatNumber, type Report, type Table } from '../report/report.ts';
-import { GOOD_SHARE } from './capacity.ts';
 import type { Interference } from './interference.ts';
-import { TARGETS } from './measures.ts';
-import type { Capacities, Findings } from './plan.ts';
-import { HASHED_BLOCKS } from './policies.ts';
-import { ENGINE, type RunResult, TABLE_LATENCY } from './run.ts';
-import { POLICIES, type PolicyName } from './simulate.ts';
-import { BLOCK_TOKENS } from './trace.ts';
 
 /** What the budgets are: on which trace, against whom, and how many times theirs Lambent's capacity must be. */
 const BUDGETS: readonly { readonly trace: string; readonly against: PolicyName; readonly limit: number }[] = [

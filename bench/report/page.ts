@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describeMachine } from '../machine.ts';
+import { describeMachine } from '../../test/measure/machine.ts';
 import { toSvg } from './chart.ts';
 import { formatBudget, type Record, type Table } from './report.ts';
 

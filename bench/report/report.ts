@@ -1,4 +1,4 @@
-import type { Machine } from '../machine.ts';
+import type { Machine } from '../../test/measure/machine.ts';
 
 /** A ratio that a benchmark must not exceed, or must reach. */
 export interface Budget {

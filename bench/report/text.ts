@@ -1,4 +1,4 @@
-import { describeMachine } from '../machine.ts';
+import { describeMachine } from '../../test/measure/machine.ts';
 import { formatBudget, type Record, type Table } from './report.ts';
 
 /** A report as plain text for a terminal. */

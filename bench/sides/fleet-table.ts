@@ -11,7 +11,7 @@ import {
   stateOf,
   text,
   workerKey,
-} from '../../shared/fleet/fleet-items.ts';
+} from '../../shared/gpu/registry/fleet-items.ts';
 import { startServer } from '../processes.ts';
 import { MODEL, REGION } from './functions.ts';
 

@@ -1,6 +1,6 @@
 import { SendMessageBatchCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { LOCAL_API_KEY } from '../../local/seed.ts';
-import { responseIdOf } from '../../shared/jobs/message.ts';
+import { responseIdOf } from '../../shared/api/queue-message.ts';
 import { MODEL, REGION } from './functions.ts';
 
 const QUESTION = 'Why is the sky blue, and why are sunsets red?';

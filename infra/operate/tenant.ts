@@ -4,7 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { toLambentError } from '../../shared/runtime/errors.ts';
+import { toLambentError } from '../../shared/core/errors.ts';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { tombstonesIn } from '../../shared/vault/tombstones.ts';
 import { grantsOf, revoke } from './access.ts';

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { glob, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { LambentError } from '../../shared/runtime/errors.ts';
+import { LambentError } from '../../shared/core/errors.ts';
 
 export interface PrintOptions {
   /** Folder that holds `serverless.yml`. */

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { LambentError } from '../../shared/runtime/errors.ts';
+import { LambentError } from '../../shared/core/errors.ts';
 import { ACCOUNT_ID, functionArn } from '../lambda/function.ts';
 import type { ResourceDefinition } from './definition.ts';
 import type { Service } from './service.ts';

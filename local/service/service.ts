@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path';
 import * as v from 'valibot';
-import { LambentError } from '../../shared/runtime/errors.ts';
+import { LambentError } from '../../shared/core/errors.ts';
 import type { GatewayResponseDefinition } from '../gateway/gateway-responses.ts';
 import type { FunctionRoute, Route } from '../gateway/routes.ts';
 import type { FunctionDefinition } from '../lambda/function.ts';

@@ -1,14 +1,14 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
+import { LambentError } from '../core/errors.ts';
+import { fingerprintOf } from '../core/fingerprint.ts';
+import { describeError, type Logger } from '../core/logger.ts';
 import type { Bodies, BodyName, JobStore } from '../jobs/ports.ts';
-import { LambentError } from '../runtime/errors.ts';
-import type { HttpAnswer, HttpRequest, Route } from '../runtime/http.ts';
-import { describeError, type Logger } from '../runtime/logger.ts';
+import type { HttpAnswer, HttpRequest, Route } from '../lambda/http-pipeline.ts';
 import type { RecordName, Vault } from '../vault/vault.ts';
-import type { ClaimKey, Claims, Outcome, Taking } from './claims.ts';
-import { fingerprintOf } from './fingerprint.ts';
-import { CLAIM_MS, type HeldKey, holdKey } from './held-key.ts';
-import { type Kept, type Reference, replayed, shownAgain } from './kept-answer.ts';
+import type { ClaimKey, Claims, Outcome, Taking } from './idempotency-records.ts';
+import { CLAIM_MS, type HeldKey, holdKey } from './record-lease.ts';
+import { type Kept, type Reference, replayed, shownAgain } from './replay.ts';
 
 /** What keeps the answers of idempotent calls. */
 export interface Idempotency {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { LambentError } from '../runtime/errors.ts';
+import { LambentError } from '../core/errors.ts';
 import { type Capability, needsOf } from './capabilities.ts';
 import type { GenerationRequest } from './generation.ts';
 import { type Alias, findAlias, type Registry, type Target } from './registry.ts';

@@ -1,4 +1,4 @@
-import { type ErrorCode, type ErrorDetails, LambentError } from '../runtime/errors.ts';
+import { type ErrorCode, type ErrorDetails, LambentError } from '../core/errors.ts';
 import type { GenerationEvent, GenerationRequest } from './generation.ts';
 
 /** A model behind a provider: the port that every provider implements. */

@@ -1,5 +1,5 @@
-import { describeError, type Logger } from '../runtime/logger.ts';
-import type { Metrics } from '../runtime/metrics.ts';
+import { describeError, type Logger } from '../core/logger.ts';
+import type { Metrics } from '../core/metrics.ts';
 import type { Candidate } from './candidates.ts';
 import type { Observer } from './router.ts';
 

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { LambentError } from '../runtime/errors.ts';
+import { LambentError } from '../core/errors.ts';
 import { CAPABILITIES } from './capabilities.ts';
 
 const milliseconds = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(900_000));

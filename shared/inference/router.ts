@@ -1,4 +1,4 @@
-import { LambentError, toLambentError } from '../runtime/errors.ts';
+import { LambentError, toLambentError } from '../core/errors.ts';
 import { Breaker } from './breaker.ts';
 import { type Candidate, candidatesFor } from './candidates.ts';
 import type { Capability } from './capabilities.ts';

@@ -1,4 +1,4 @@
-import { LambentError } from '../runtime/errors.ts';
+import { LambentError } from '../core/errors.ts';
 import type { RecordName, Vault } from '../vault/vault.ts';
 import type { BlobName, Blobs } from './blobs.ts';
 import type { BodyRef } from './job.ts';

@@ -1,5 +1,5 @@
-import type { ResponseObject } from '../openai/responses-answer.ts';
-import type { ResponsesBody } from '../openai/responses-schema.ts';
+import type { ResponseObject } from '../openai/responses/answer.ts';
+import type { ResponsesBody } from '../openai/responses/schema.ts';
 import type { JobInput, JobOutput } from './ports.ts';
 
 // What a record holds was written by this service and opened by the vault: it is told apart here, not validated again.

@@ -8,10 +8,10 @@ import {
   QueryCommand,
   type WriteRequest,
 } from '@aws-sdk/client-dynamodb';
-import { TABLE_LIMIT_BYTES } from '../runtime/clients/dynamodb.ts';
+import type { createBucket } from '../aws/bucket.ts';
+import { TABLE_LIMIT_BYTES } from '../aws/dynamodb.ts';
 import type { BlobName, Blobs } from './blobs.ts';
 import { jobKey } from './keys.ts';
-import type { createBucket } from './s3-bucket.ts';
 
 export interface DynamoDBBlobsOptions {
   readonly tableName: string;

@@ -1,4 +1,4 @@
-import { type ErrorCode, LambentError } from '../runtime/errors.ts';
+import { type ErrorCode, LambentError } from '../core/errors.ts';
 import { isJobInput, isJobOutput } from './content.ts';
 import { deleteJob } from './control.ts';
 import { type FanIn, isFanIn, type Job } from './job.ts';

@@ -1,6 +1,6 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
-import { LambentError } from '../runtime/errors.ts';
+import { LambentError } from '../core/errors.ts';
 import { type Job, STATUSES } from './job.ts';
 import { duePartition, jobKey } from './keys.ts';
 

@@ -1,5 +1,5 @@
-import type { Logger } from '../runtime/logger.ts';
-import type { Metrics } from '../runtime/metrics.ts';
+import type { Logger } from '../core/logger.ts';
+import type { Metrics } from '../core/metrics.ts';
 import type { Outcome } from './worker.ts';
 
 /** Writes what became of a message about a job into the log and the metrics: ids, names and times, never content. */

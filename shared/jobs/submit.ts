@@ -1,4 +1,4 @@
-import { fingerprintOf } from '../idempotency/fingerprint.ts';
+import { fingerprintOf } from '../core/fingerprint.ts';
 import { isJobInput } from './content.ts';
 import { readInput, unlessUnreadable } from './fan-in.ts';
 import type { BodyRef, Job, Lane } from './job.ts';

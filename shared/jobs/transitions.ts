@@ -1,4 +1,4 @@
-import type { ErrorCode } from '../runtime/errors.ts';
+import type { ErrorCode } from '../core/errors.ts';
 import { type BodyRef, FAN_INS, type FanIn, type Job, type Lane, STATUSES, type TerminalStatus } from './job.ts';
 import type { Guard, JobChange } from './ports.ts';
 

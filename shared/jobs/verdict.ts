@@ -1,4 +1,4 @@
-import { type ErrorCode, type LambentError, toLambentError } from '../runtime/errors.ts';
+import { type ErrorCode, type LambentError, toLambentError } from '../core/errors.ts';
 import type { Job, TerminalStatus } from './job.ts';
 import type { Stop } from './lease.ts';
 import { MAX_ATTEMPTS } from './transitions.ts';

@@ -1,6 +1,6 @@
+import { type Answer, answerOf } from '../api/job-answer.ts';
+import type { ErrorCode } from '../core/errors.ts';
 import type { Router } from '../inference/router.ts';
-import type { ErrorCode } from '../runtime/errors.ts';
-import { type Answer, answerOf } from './answer.ts';
 import { needOf } from './attention.ts';
 import { EventWriter } from './event-writer.ts';
 import { type Listeners, readInput, tellOf } from './fan-in.ts';

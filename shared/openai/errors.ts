@@ -1,4 +1,4 @@
-import type { ErrorCode, LambentError } from '../runtime/errors.ts';
+import type { ErrorCode, LambentError } from '../core/errors.ts';
 
 /** OpenAI's error object, the body of every error answer and of every in-band error. */
 export interface ErrorBody {

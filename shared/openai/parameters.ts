@@ -1,7 +1,7 @@
 import * as v from 'valibot';
+import { LambentError } from '../core/errors.ts';
 import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
 import { type Alias, findAlias, type Registry } from '../inference/registry.ts';
-import { LambentError } from '../runtime/errors.ts';
 import { boolean, decimal, hint, integer, isObject, object, oneOf, onlyIf, recordOf, string, text } from './schema.ts';
 import { invalidValue, kindOf, missing } from './validation.ts';
 

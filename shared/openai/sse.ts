@@ -1,5 +1,5 @@
+import { LambentError } from '../core/errors.ts';
 import type { GenerationEvent } from '../inference/generation.ts';
-import { LambentError } from '../runtime/errors.ts';
 
 /** Writes one API's stream. Each call returns whole server-sent event frames, one after the other, or ''. */
 export interface StreamEncoder {

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { LambentError } from '../runtime/errors.ts';
+import { LambentError } from '../core/errors.ts';
 
 /**
  * Validates `input` and says what is wrong with it in OpenAI's words. Only the first fault is told: in the order of

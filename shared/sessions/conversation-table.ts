@@ -8,7 +8,7 @@ import {
   QueryCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
-import { TABLE_LIMIT_BYTES } from '../runtime/clients/dynamodb.ts';
+import { TABLE_LIMIT_BYTES } from '../aws/dynamodb.ts';
 import {
   HEAD,
   hasExpired,

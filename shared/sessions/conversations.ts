@@ -1,9 +1,9 @@
-import { LambentError } from '../runtime/errors.ts';
+import { LambentError } from '../core/errors.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ConversationKey, ConversationTable, Head } from './conversation-records.ts';
 import { bytesOf, isStrings, metadataName, parsed } from './conversation-seal.ts';
-import { afterNotFound, conversationItemNotFound, conversationNotFound } from './refusals.ts';
 import { type ConversationItem, createSealedItems } from './sealed-items.ts';
+import { afterNotFound, conversationItemNotFound, conversationNotFound } from './session-errors.ts';
 import { createTurns, type Turn, type Turns } from './turns.ts';
 
 export type { ConversationItem, Turn };

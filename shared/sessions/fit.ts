@@ -1,5 +1,5 @@
+import { LambentError } from '../core/errors.ts';
 import type { GenerationRequest, Message } from '../inference/generation.ts';
-import { LambentError } from '../runtime/errors.ts';
 
 export interface FitOptions {
   /** Tokens that the model takes, its answer included. */

@@ -1,9 +1,9 @@
-import { LambentError } from '../runtime/errors.ts';
-import { inParallel } from '../runtime/in-parallel.ts';
+import { LambentError } from '../core/errors.ts';
+import { inParallel } from '../core/in-parallel.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ConversationKey, ConversationTable, Range, Row } from './conversation-records.ts';
 import { bytesOf, itemName, parsed } from './conversation-seal.ts';
-import { conversationLocked } from './refusals.ts';
+import { conversationLocked } from './session-errors.ts';
 
 /** One item: what is in it is its API's business, and sealed. */
 export interface ConversationItem {

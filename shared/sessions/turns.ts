@@ -1,6 +1,6 @@
 import type { ConversationKey, ConversationTable, Head } from './conversation-records.ts';
-import { conversationLocked, conversationNotFound } from './refusals.ts';
 import type { ConversationItem, SealedItems } from './sealed-items.ts';
+import { conversationLocked, conversationNotFound } from './session-errors.ts';
 
 /** A turn that goes on: nobody else adds to the conversation before it ends. */
 export interface Turn {

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { LambentError } from '../runtime/errors.ts';
+import { LambentError } from '../core/errors.ts';
 
 /** A tenant key as it is kept. */
 export interface WrappedKey {

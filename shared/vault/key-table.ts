@@ -5,7 +5,7 @@ import {
   PutItemCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
-import { LambentError } from '../runtime/errors.ts';
+import { LambentError } from '../core/errors.ts';
 import { type KeyHistory, keyOf, parseHistory, type Tombstone, type WrappedKey } from './key-item.ts';
 
 /** The keys table. All of it throws LambentError `vault_unavailable` when the table can't be asked now. */

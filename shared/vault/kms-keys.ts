@@ -1,5 +1,5 @@
 import { DecryptCommand, GenerateDataKeyCommand, type KMSClient } from '@aws-sdk/client-kms';
-import { LambentError } from '../runtime/errors.ts';
+import { LambentError } from '../core/errors.ts';
 import { unreadable } from './record.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, type KeyObject, randomFillSync, timingSafeEqual } from 'node:crypto';
-import { LambentError } from '../runtime/errors.ts';
+import { LambentError } from '../core/errors.ts';
 import { COMMITMENT_BYTES, SALT_BYTES, type TenantSecret } from './derivation.ts';
 import type { RecordName } from './vault.ts';
 

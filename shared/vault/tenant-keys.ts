@@ -1,10 +1,10 @@
-import { LambentError } from '../runtime/errors.ts';
+import { LambentError } from '../core/errors.ts';
 import { TenantSecret } from './derivation.ts';
-import { HeldKeys } from './held-keys.ts';
 import type { KeyHistory } from './key-item.ts';
 import type { TenantKeyTable } from './key-table.ts';
 import type { GenerateKey, UnwrapKey } from './kms-keys.ts';
 import { type TenantKey, unreadable } from './record.ts';
+import { HeldKeys } from './tenant-key-cache.ts';
 
 export interface TenantKeysOptions {
   readonly table: TenantKeyTable;

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { hurry } from '../../bench/chaos/hurry.ts';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { startCloud } from '../../local/cloud.ts';
 import { startWorkers, WORKER_DEFAULTS } from '../../local/engine/workers.ts';
+import { hurry } from '../chaos/hurry.ts';
 import { HEARTBEAT_MS, HURRY } from './gpu-service.ts';
 
 /** A token every third of a second, so that a busy machine changes little in their number. */

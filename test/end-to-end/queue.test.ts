@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { GetQueueAttributesCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { responseIdOf } from '../../shared/jobs/message.ts';
+import { responseIdOf } from '../../shared/api/queue-message.ts';
 import { type Service, startService } from './service.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');

@@ -5,7 +5,7 @@ import { GetObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/clien
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import type OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { responseIdOf } from '../../shared/jobs/message.ts';
+import { responseIdOf } from '../../shared/api/queue-message.ts';
 import { eventsOf, type Reply } from '../upstreams/reply.ts';
 import { type Service, startService } from './service.ts';
 

@@ -1,9 +1,9 @@
 import { GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { createDynamoDBFleet } from '../../shared/fleet/dynamodb-fleet.ts';
+import { responseIdOf } from '../../shared/api/queue-message.ts';
+import { createDynamoDBFleet } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
-import { responseIdOf } from '../../shared/jobs/message.ts';
-import { aWorker, FLEET } from '../shared/fleet/fleets.ts';
+import { aWorker, FLEET } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
 import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
 

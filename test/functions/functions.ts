@@ -5,7 +5,7 @@ import { CreateTableCommand } from '@aws-sdk/client-dynamodb';
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 import { startKms } from '../../local/kms/server.ts';
 import { seedAccess } from '../../local/seed.ts';
-import { FLEET, MODEL } from '../shared/fleet/fleets.ts';
+import { FLEET, MODEL } from '../shared/gpu/fleets.ts';
 import { exists, type Services, startServices } from '../shared/jobs/services.ts';
 import { type Script, startUpstream, type Upstream } from '../upstreams/openai-upstream.ts';
 

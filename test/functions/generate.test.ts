@@ -1,8 +1,8 @@
 import { DeleteItemCommand } from '@aws-sdk/client-dynamodb';
 import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { responseIdOf } from '../../shared/api/queue-message.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
-import { responseIdOf } from '../../shared/jobs/message.ts';
 import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
 
 let surroundings: Surroundings;

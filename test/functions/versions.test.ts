@@ -1,12 +1,12 @@
 import { GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { createJobStores } from '../../shared/api/job-dependencies.ts';
+import { createDynamoDBClient } from '../../shared/aws/dynamodb.ts';
+import { createKmsClient } from '../../shared/aws/kms.ts';
+import { createS3Client } from '../../shared/aws/s3.ts';
+import { createMetrics } from '../../shared/core/metrics.ts';
 import type { Job } from '../../shared/jobs/job.ts';
 import { itemKey, jobItem } from '../../shared/jobs/job-item.ts';
-import { createJobStores } from '../../shared/jobs/room.ts';
-import { createDynamoDBClient } from '../../shared/runtime/clients/dynamodb.ts';
-import { createKmsClient } from '../../shared/runtime/clients/kms.ts';
-import { createS3Client } from '../../shared/runtime/clients/s3.ts';
-import { createMetrics } from '../../shared/runtime/metrics.ts';
 import { aRequest } from '../shared/inference/requests.ts';
 import { aJob } from '../shared/jobs/jobs.ts';
 import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';

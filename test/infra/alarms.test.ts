@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import type { Template } from '../../infra/template.ts';
-import { NAMESPACE } from '../../shared/runtime/metrics.ts';
+import { NAMESPACE } from '../../shared/core/metrics.ts';
 import { EVERYTHING, type Found, ofType, packaged } from './packaged.ts';
 
 const ROOT = join(import.meta.dirname, '../..');

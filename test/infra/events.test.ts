@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { expect, test } from 'vitest';
 import { bearerKey, fromAuthorizerContext } from '../../shared/access/keys.ts';
-import { parseMessage, responseIdOf } from '../../shared/jobs/message.ts';
-import { parseProxyEvent } from '../../shared/runtime/proxy-event.ts';
-import { parseQueueEvent } from '../../shared/runtime/queue-event.ts';
-import { warmEventSchema } from '../../shared/runtime/warm.ts';
+import { parseMessage, responseIdOf } from '../../shared/api/queue-message.ts';
+import { parseProxyEvent } from '../../shared/lambda/proxy-event.ts';
+import { parseQueueEvent } from '../../shared/lambda/queue-event.ts';
+import { warmEventSchema } from '../../shared/lambda/warm-event.ts';
 
 const sample = (name: string) =>
   JSON.parse(readFileSync(join(import.meta.dirname, '../../events', `${name}.json`), 'utf8'));

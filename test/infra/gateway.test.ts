@@ -2,8 +2,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { cors } from '../../infra/cors.ts';
 import { completeGateway } from '../../infra/gateway.ts';
 import type { Resources, Template } from '../../infra/template.ts';
+import { type ErrorCode, LambentError } from '../../shared/core/errors.ts';
 import { errorBody, errorHeaders, errorStatus } from '../../shared/openai/errors.ts';
-import { type ErrorCode, LambentError } from '../../shared/runtime/errors.ts';
 import { EVERYTHING, ofType, packaged } from './packaged.ts';
 
 /** https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html */

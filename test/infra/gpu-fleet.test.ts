@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { ENGINE } from '../../bench/placement/run.ts';
 import { engineCommand } from '../../infra/gpu-engine.ts';
 import { gpu } from '../../infra/gpu-fleet.ts';
 import { egressOf, unreachableByEndpoints } from '../../infra/gpu-reach.ts';
 import type { Variables } from '../../infra/settings.ts';
 import type { Template } from '../../infra/template.ts';
 import { parseRegistry, type Registry } from '../../shared/inference/registry.ts';
+import { ENGINE } from '../simulation/placement/run.ts';
 import { functionsOf, GPU_CANARY, GPU_ENDPOINTS, objectsIn, ofType, packaged, packagedWithGpus } from './packaged.ts';
 
 let off: Template;

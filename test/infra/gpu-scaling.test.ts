@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Template } from '../../infra/template.ts';
-import { createObserver } from '../../shared/fleet/observe.ts';
-import { createLogger } from '../../shared/runtime/logger.ts';
-import { createMetrics } from '../../shared/runtime/metrics.ts';
+import { createLogger } from '../../shared/core/logger.ts';
+import { createMetrics } from '../../shared/core/metrics.ts';
+import { createObserver } from '../../shared/gpu/upkeep/observe.ts';
 import { evaluate, type Series } from './metric-math.ts';
 import { type Found, objectsIn, ofType, packaged, packagedWithGpus } from './packaged.ts';
 

@@ -1,5 +1,5 @@
-import type { Tier } from '../../fleet/worker.ts';
-import { once } from '../../runtime/once.ts';
+import { once } from '../../core/once.ts';
+import type { Tier } from '../../gpu/registry/worker.ts';
 import type { Candidate } from '../candidates.ts';
 import { CAPABILITIES, type Capability } from '../capabilities.ts';
 import { type Model, UpstreamError } from '../model.ts';

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseCommand, UsageError } from '../../../bench/placement/command.ts';
-import { POLICIES } from '../../../bench/placement/simulate.ts';
+import { POLICIES } from '../../simulation/placement/simulate.ts';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
 const parse = (line: string) => parseCommand(line.split(' ').filter((word) => word !== ''));

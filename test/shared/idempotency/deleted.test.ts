@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createClaims } from '../../../shared/idempotency/claims.ts';
+import { LambentError } from '../../../shared/core/errors.ts';
+import { createClaims } from '../../../shared/idempotency/idempotency-records.ts';
 import { idempotent } from '../../../shared/idempotency/idempotent.ts';
-import type { Reference } from '../../../shared/idempotency/kept-answer.ts';
+import type { Reference } from '../../../shared/idempotency/replay.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { deleteJob } from '../../../shared/jobs/control.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
-import { LambentError } from '../../../shared/runtime/errors.ts';
-import type { HttpAnswer, HttpRequest } from '../../../shared/runtime/http.ts';
+import type { HttpAnswer, HttpRequest } from '../../../shared/lambda/http-pipeline.ts';
 import { aJob, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { aVault, type Services, startServices } from '../jobs/services.ts';

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { createClaims } from '../../../shared/idempotency/claims.ts';
+import { createClaims } from '../../../shared/idempotency/idempotency-records.ts';
 import { type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
-import type { HttpAnswer, HttpRequest } from '../../../shared/runtime/http.ts';
+import type { HttpAnswer, HttpRequest } from '../../../shared/lambda/http-pipeline.ts';
 import { START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { aVault, type Services, startServices } from '../jobs/services.ts';

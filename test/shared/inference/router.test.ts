@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
 import { CAPABILITIES, type Capability } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent } from '../../../shared/inference/generation.ts';
 import { type Model, type ModelCall, type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
 import { parseRegistry, type Registry } from '../../../shared/inference/registry.ts';
 import { createRouter, type Router } from '../../../shared/inference/router.ts';
-import { type ErrorCode, LambentError } from '../../../shared/runtime/errors.ts';
 import { anAnswer, aRequest, collect } from './requests.ts';
 
 type Behaviour = (call: ModelCall) => AsyncIterable<GenerationEvent>;

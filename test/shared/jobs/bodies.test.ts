@@ -1,10 +1,10 @@
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createBucket } from '../../../shared/aws/bucket.ts';
 import type { Blobs } from '../../../shared/jobs/blobs.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
-import { createBucket } from '../../../shared/jobs/s3-bucket.ts';
 import { aJob, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
 import { aVault, type Services, startServices } from './services.ts';

@@ -1,12 +1,12 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FAULTS, type FaultProxy, startFaultProxy } from '../../../local/faults/proxy.ts';
+import type { ErrorCode } from '../../../shared/core/errors.ts';
 import { UpstreamError } from '../../../shared/inference/model.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { runJob } from '../../../shared/jobs/worker.ts';
-import type { ErrorCode } from '../../../shared/runtime/errors.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
 import { aVault, type Services, startServices } from './services.ts';

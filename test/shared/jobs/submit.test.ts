@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { follow } from '../../../shared/api/resume-stream.ts';
+import { createBucket } from '../../../shared/aws/bucket.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { readInput } from '../../../shared/jobs/fan-in.ts';
-import { createBucket } from '../../../shared/jobs/s3-bucket.ts';
 import { type Admitted, submit } from '../../../shared/jobs/submit.ts';
-import { follow } from '../../../shared/openai/responses-follow.ts';
 import { aJob, anInput, START } from './jobs.ts';
 import { aVault, type Services, startServices } from './services.ts';
 

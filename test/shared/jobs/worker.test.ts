@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { ErrorCode } from '../../../shared/core/errors.ts';
 import type { GenerationEvent } from '../../../shared/inference/generation.ts';
 import { type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
 import type { GenerateOptions } from '../../../shared/inference/router.ts';
@@ -9,7 +10,6 @@ import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { runJob } from '../../../shared/jobs/worker.ts';
-import type { ErrorCode } from '../../../shared/runtime/errors.ts';
 import { anAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';

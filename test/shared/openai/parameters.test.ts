@@ -3,9 +3,9 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
-import { chatParameters, chatParts } from '../../../shared/openai/chat-schema.ts';
-import { inputParts } from '../../../shared/openai/responses-items.ts';
-import { responsesParameters, responsesParts } from '../../../shared/openai/responses-schema.ts';
+import { chatParameters, chatParts } from '../../../shared/openai/chat/schema.ts';
+import { inputParts } from '../../../shared/openai/responses/items.ts';
+import { responsesParameters, responsesParts } from '../../../shared/openai/responses/schema.ts';
 
 const client = dirname(createRequire(import.meta.url).resolve('openai'));
 const sources = {

@@ -1,5 +1,5 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { createBucket } from '../../../shared/jobs/s3-bucket.ts';
+import { createBucket } from '../../../shared/aws/bucket.ts';
 import { createVault } from '../../../shared/vault/create-vault.ts';
 import { createKeyGenerator, createKeyUnwrapper } from '../../../shared/vault/kms-keys.ts';
 import type { Vault } from '../../../shared/vault/vault.ts';

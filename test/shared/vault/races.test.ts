@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { LambentError } from '../../../shared/runtime/errors.ts';
+import { LambentError } from '../../../shared/core/errors.ts';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import type { RecordName } from '../../../shared/vault/vault.ts';
 import { type Services, startEnvironment, startServices } from './environments.ts';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { LambentError } from '../../../shared/runtime/errors.ts';
+import { LambentError } from '../../../shared/core/errors.ts';
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
 import {
   HEADER_BYTES,

@@ -3,9 +3,9 @@ import { PutItemCommand, ScanCommand } from '@aws-sdk/client-dynamodb';
 import { DisableKeyCommand, EnableKeyCommand } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
-import { HeldKeys } from '../../../shared/vault/held-keys.ts';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { createKeyUnwrapper } from '../../../shared/vault/kms-keys.ts';
+import { HeldKeys } from '../../../shared/vault/tenant-key-cache.ts';
 import { codeOf, type Environment, type Services, startEnvironment, startServices } from './environments.ts';
 import { NAME } from './records.ts';
 

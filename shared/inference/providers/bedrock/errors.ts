@@ -1,4 +1,4 @@
-import type { ErrorCode } from '../../../runtime/errors.ts';
+import type { ErrorCode } from '../../../core/errors.ts';
 import { type Recovery, UpstreamError } from '../../model.ts';
 
 interface Verdict {

@@ -1,5 +1,5 @@
-import { tenantSalt } from '../../../fleet/prompt.ts';
-import type { Tier } from '../../../fleet/worker.ts';
+import { tenantSalt } from '../../../gpu/placement/prompt.ts';
+import type { Tier } from '../../../gpu/registry/worker.ts';
 import type { Model } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';
 import { createOpenAICompatibleModel } from '../openai-compatible/openai-compatible.ts';

@@ -1,4 +1,4 @@
-import type { Tier } from '../../../fleet/worker.ts';
+import type { Tier } from '../../../gpu/registry/worker.ts';
 import type { Fleet } from '../../registry.ts';
 import type { FieldRefusal } from '../openai-compatible/refusals.ts';
 

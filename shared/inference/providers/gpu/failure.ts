@@ -1,4 +1,4 @@
-import type { LambentError } from '../../../runtime/errors.ts';
+import type { LambentError } from '../../../core/errors.ts';
 import { UpstreamError } from '../../model.ts';
 import { cut, isConnectionFailure } from '../openai-compatible/errors.ts';
 

@@ -1,6 +1,6 @@
-import type { Slot, SlotRequest, Slots } from '../../../fleet/leasing.ts';
-import { promptPrefixes, tenantSalt } from '../../../fleet/prompt.ts';
-import { LambentError } from '../../../runtime/errors.ts';
+import { LambentError } from '../../../core/errors.ts';
+import type { Slot, SlotRequest, Slots } from '../../../gpu/placement/leasing.ts';
+import { promptPrefixes, tenantSalt } from '../../../gpu/placement/prompt.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';

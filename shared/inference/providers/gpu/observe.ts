@@ -1,8 +1,8 @@
-import type { Slot } from '../../../fleet/leasing.ts';
-import type { Worker } from '../../../fleet/worker.ts';
-import type { LambentError } from '../../../runtime/errors.ts';
-import { describeError, type Logger } from '../../../runtime/logger.ts';
-import type { Metrics } from '../../../runtime/metrics.ts';
+import type { LambentError } from '../../../core/errors.ts';
+import { describeError, type Logger } from '../../../core/logger.ts';
+import type { Metrics } from '../../../core/metrics.ts';
+import type { Slot } from '../../../gpu/placement/leasing.ts';
+import type { Worker } from '../../../gpu/registry/worker.ts';
 
 /** Hears where calls go, for logs and metrics. Never sees content. */
 export interface GpuObserver {

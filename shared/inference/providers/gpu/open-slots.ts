@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleepFor } from 'node:timers/promises';
-import { createDynamoDBFleet } from '../../../fleet/dynamodb-fleet.ts';
-import { createSlots, type Slots } from '../../../fleet/leasing.ts';
-import { SLOT_SETTINGS } from '../../../fleet/settings.ts';
-import { createDynamoDBClient } from '../../../runtime/clients/dynamodb.ts';
+import { createDynamoDBClient } from '../../../aws/dynamodb.ts';
+import { createSlots, type Slots } from '../../../gpu/placement/leasing.ts';
+import { createDynamoDBFleet } from '../../../gpu/registry/dynamodb-fleet.ts';
+import { SLOT_SETTINGS } from '../../../gpu/registry/settings.ts';
 import type { Registry } from '../../registry.ts';
 
 /**

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { ErrorCode } from '../../../runtime/errors.ts';
+import type { ErrorCode } from '../../../core/errors.ts';
 import { type Recovery, UpstreamError } from '../../model.ts';
 import { durationMs, retryAfterMs } from './retry-after.ts';
 import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './wire.ts';

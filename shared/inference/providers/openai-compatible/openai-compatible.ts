@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { LambentError } from '../../../runtime/errors.ts';
-import { isSecretReference } from '../../../runtime/secrets.ts';
+import { LambentError } from '../../../core/errors.ts';
+import { isSecretReference } from '../../../core/secrets.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { promptPrefixes } from '../../../../../shared/fleet/prompt.ts';
+import { promptPrefixes } from '../../../../../shared/gpu/placement/prompt.ts';
 import type { Message } from '../../../../../shared/inference/generation.ts';
 import { canonicalPrompt } from '../../../../../shared/inference/providers/gpu/canonical-prompt.ts';
 import { aRequest } from '../../requests.ts';

@@ -1,13 +1,13 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
-import { createDynamoDBFleet } from '../../../../../shared/fleet/dynamodb-fleet.ts';
-import { createSlots } from '../../../../../shared/fleet/leasing.ts';
-import { SLOT_SETTINGS } from '../../../../../shared/fleet/settings.ts';
-import type { Tier, Worker } from '../../../../../shared/fleet/worker.ts';
+import { createSlots } from '../../../../../shared/gpu/placement/leasing.ts';
+import { createDynamoDBFleet } from '../../../../../shared/gpu/registry/dynamodb-fleet.ts';
+import { SLOT_SETTINGS } from '../../../../../shared/gpu/registry/settings.ts';
+import type { Tier, Worker } from '../../../../../shared/gpu/registry/worker.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../../../shared/inference/generation.ts';
 import type { Model } from '../../../../../shared/inference/model.ts';
 import { createGpuModel, type GpuOptions } from '../../../../../shared/inference/providers/gpu/gpu.ts';
 import { type GpuWorker, startGpuWorker } from '../../../../upstreams/gpu-worker.ts';
-import { aWorker, FLEET, type FleetTables, MODEL } from '../../../fleet/fleets.ts';
+import { aWorker, FLEET, type FleetTables, MODEL } from '../../../gpu/fleets.ts';
 import { aRequest } from '../../requests.ts';
 
 /** Milliseconds without a token after which a worker of these tests hangs. */

@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { LambentError } from '../../../../../shared/core/errors.ts';
+import { createLogger } from '../../../../../shared/core/logger.ts';
 import { CAPABILITIES } from '../../../../../shared/inference/capabilities.ts';
 import { createGpuModel } from '../../../../../shared/inference/providers/gpu/gpu.ts';
 import { createGpuObserver } from '../../../../../shared/inference/providers/gpu/observe.ts';
 import { createRouter } from '../../../../../shared/inference/router.ts';
-import { LambentError } from '../../../../../shared/runtime/errors.ts';
-import { createLogger } from '../../../../../shared/runtime/logger.ts';
 import type { GpuWorker } from '../../../../upstreams/gpu-worker.ts';
 import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
-import { aLease, anAsk, FLEET, type FleetTables, startFleetTables } from '../../../fleet/fleets.ts';
-import { aRegistry } from '../../../openai/service.ts';
+import { aRegistry } from '../../../api/service.ts';
+import { aLease, anAsk, FLEET, type FleetTables, startFleetTables } from '../../../gpu/fleets.ts';
 import { aRequest } from '../../requests.ts';
 import { ask, type GpuFleet, HEARTBEAT_MS, STALL_MS, startGpuFleet, TARGET } from './gpu-fleet.ts';
 

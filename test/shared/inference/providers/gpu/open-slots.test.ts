@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { FLEET, MODEL, startFleetTables } from '../../../fleet/fleets.ts';
+import { FLEET, MODEL, startFleetTables } from '../../../gpu/fleets.ts';
 
 const MODULE = resolve(import.meta.dirname, '../../../../../shared/inference/providers/gpu/open-slots.ts');
 

@@ -1,0 +1,16 @@
+import type { Logger } from '../core/logger.ts';
+import type { Lifetime } from '../jobs/lifetime.ts';
+import type { Bodies, EventLog, JobQueue, JobStore } from '../jobs/ports.ts';
+import type { Conversations } from '../sessions/conversations.ts';
+
+/** Where the API keeps what callers come back for. */
+export interface ApiState {
+  readonly jobs: JobStore;
+  readonly bodies: Bodies;
+  readonly events: EventLog;
+  readonly queue: JobQueue;
+  readonly conversations: Conversations;
+  readonly lifetime: Lifetime;
+  /** Told of what went wrong without harm to the caller. */
+  readonly logger: Pick<Logger, 'annotate' | 'warn'>;
+}

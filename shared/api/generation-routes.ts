@@ -1,0 +1,130 @@
+import { randomUUID } from 'node:crypto';
+import type { GenerationRequest } from '../inference/generation.ts';
+import type { Registry } from '../inference/registry.ts';
+import type { Router } from '../inference/router.ts';
+import type { HttpRequest, Route } from '../lambda/http-pipeline.ts';
+import { chatAnswer } from '../openai/chat/answer.ts';
+import { parseChatRequest } from '../openai/chat/request.ts';
+import { chatFrames } from '../openai/chat/stream.ts';
+import { fingerprint } from '../openai/fingerprint.ts';
+import { listedModels, retrievedModel } from '../openai/models.ts';
+import type { RequestContext } from '../openai/parameters.ts';
+import { responsesAnswer } from '../openai/responses/answer.ts';
+import { isReference } from '../openai/responses/items.ts';
+import {
+  type AskedResponse,
+  includesContinuations,
+  readResponsesBody,
+  responsesGeneration,
+  wholeInput,
+} from '../openai/responses/request.ts';
+import type { ResponsesBody } from '../openai/responses/schema.ts';
+import { responsesFrames } from '../openai/responses/stream.ts';
+import type { ApiState } from './api-state.ts';
+
+export interface GenerationApi {
+  readonly router: Router;
+  readonly registry: Registry;
+  /** Makes the variable part of an id, never twice the same. */
+  readonly ids?: () => string;
+  /** Epoch milliseconds. */
+  readonly now?: () => number;
+  /** Loads what keeps state, when a request first needs it; without it nothing is stored. */
+  readonly state?: () => Promise<ApiState>;
+}
+
+/** `POST /v1/chat/completions`. */
+export function chatCompletionsRoute({ router, registry, ids = newId, now = Date.now }: GenerationApi): Route {
+  return {
+    scope: 'inference',
+    async run(request) {
+      const { generation, streamed, includeUsage } = parseChatRequest(request.body, contextOf(request, registry));
+      const { events } = await router.generate(generation, callOf(request, streamed));
+      const options = {
+        head: {
+          id: `chatcmpl-${ids()}`,
+          created: Math.floor(now() / 1000),
+          model: generation.model,
+          system_fingerprint: fingerprint(registry.models[generation.model]),
+        },
+        logprobs: generation.topLogprobs !== undefined,
+        includeUsage,
+      };
+      return streamed ? { frames: chatFrames(events, options) } : { json: await chatAnswer(events, options) };
+    },
+  };
+}
+
+/** `POST /v1/responses`. What needs no state reads and writes none, nor loads what would. */
+export function responsesRoute({ router, registry, ids = newId, now = Date.now, state }: GenerationApi): Route {
+  const seconds = () => Math.floor(now() / 1000);
+  return {
+    scope: 'inference',
+    async run(request) {
+      const asked = readResponsesBody(request.body, { registry });
+      if (state !== undefined && needsState(asked.body)) {
+        const [{ answerWithState }, opened] = await Promise.all([import('./stateful-response.ts'), state()]);
+        return answerWithState(asked, request, { router, registry, ids, now }, opened);
+      }
+      const { streamed, body } = asked;
+      const { generation, droppedItems } = await standingAlone(asked, contextOf(request, registry));
+      const headers = droppedItems === 0 ? {} : { 'x-lambent-dropped-items': String(droppedItems) };
+      const { events } = await router.generate(generation, callOf(request, streamed));
+      const options = {
+        body,
+        id: `resp_${ids()}`,
+        createdAt: seconds(),
+        now: seconds,
+        ids,
+        logprobs: generation.topLogprobs !== undefined,
+        reasoningSummary: generation.reasoningSummary,
+        continuations: includesContinuations(body),
+      };
+      if (streamed) return { headers, frames: responsesFrames(events, options) };
+      return { headers, json: await responsesAnswer(events, options) };
+    },
+  };
+}
+
+/** Whether a response is stored, or begins with what is. */
+function needsState({ store, conversation, previous_response_id, input }: ResponsesBody): boolean {
+  if ((store ?? true) || conversation != null || previous_response_id != null) return true;
+  return typeof input !== 'string' && input.some(isReference);
+}
+
+/** What a request asks for that brings all that it is about. */
+async function standingAlone(
+  asked: AskedResponse,
+  context: RequestContext,
+): Promise<{ readonly generation: GenerationRequest; readonly droppedItems: number }> {
+  const generation = responsesGeneration(asked, context, [], wholeInput(asked.body.input));
+  if (asked.body.truncation !== 'auto') return { generation, droppedItems: 0 };
+  const { fitted } = await import('./response-context.ts');
+  const { request, droppedItems } = fitted(asked, generation, false);
+  return { generation: request, droppedItems };
+}
+
+/** `GET /v1/models`. */
+export function listModelsRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
+  return { scope: 'models', run: async () => ({ json: listedModels(registry) }) };
+}
+
+/** `GET /v1/models/{id}`; the id may have slashes in it. */
+export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
+  return {
+    scope: 'models',
+    run: async ({ pathParameters }) => ({ json: retrievedModel(pathParameters['id'] ?? '', registry) }),
+  };
+}
+
+function contextOf({ principal }: HttpRequest, registry: Registry) {
+  return { registry, tenant: principal.tenant };
+}
+
+function callOf({ signal, deadlineAt }: HttpRequest, streamed: boolean) {
+  return { signal, deadlineAt, streamed };
+}
+
+function newId(): string {
+  return randomUUID().replaceAll('-', '');
+}

@@ -1,0 +1,82 @@
+import { createBucket } from '../aws/bucket.ts';
+import type { Metrics } from '../core/metrics.ts';
+import { createBodies } from '../jobs/bodies.ts';
+import { createDynamoDBBlobs } from '../jobs/dynamodb-blobs.ts';
+import { createDynamoDBStore } from '../jobs/dynamodb-store.ts';
+import { createEventLog } from '../jobs/event-log.ts';
+import { createLifetime } from '../jobs/lifetime.ts';
+import type { JobSettings, StoreSettings } from '../jobs/settings.ts';
+import { createSendText, createSqsQueue } from '../jobs/sqs-queue.ts';
+import { createConversationTable } from '../sessions/conversation-table.ts';
+import { createConversations } from '../sessions/conversations.ts';
+import { createVault } from '../vault/create-vault.ts';
+import { createTenantKeyTable } from '../vault/key-table.ts';
+import { createKeyGenerator, createKeyUnwrapper } from '../vault/kms-keys.ts';
+import { createConversationListener } from './conversation-step.ts';
+import { createReply } from './reply-queue.ts';
+
+type Clients = {
+  readonly dynamodb: Parameters<typeof createDynamoDBStore>[0];
+  readonly kms: Parameters<typeof createKeyGenerator>[0];
+  readonly s3: Parameters<typeof createBucket>[0];
+  readonly sqs: Parameters<typeof createSqsQueue>[0];
+};
+
+/** What a message may point to: about as much as a Lambda request may bring. */
+const MAX_INBOX_BYTES = 6_000_000;
+
+export interface StoreOptions {
+  /** Whether the function's role may make tenants' keys: those that accept work may, all others only open what is there. */
+  readonly mayCreateKeys: boolean;
+}
+
+/** Where jobs lie in AWS, as one function environment has it. */
+export function createJobStores(
+  clients: Omit<Clients, 'sqs'>,
+  settings: StoreSettings,
+  metrics: Metrics,
+  { mayCreateKeys }: StoreOptions,
+) {
+  const { dynamodb, kms, s3 } = clients;
+  const onCall: Parameters<typeof createKeyUnwrapper>[2] = ({ outcome }) =>
+    metrics.publish({ KmsCalls: [1, 'Count'], KmsErrors: [outcome === 'ok' ? 0 : 1, 'Count'] });
+  const vault = createVault({
+    table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE),
+    unwrap: createKeyUnwrapper(kms, settings.KMS_KEY_ID, onCall),
+    ...(mayCreateKeys ? { generate: createKeyGenerator(kms, settings.KMS_KEY_ID, onCall) } : {}),
+  });
+  const bucket = createBucket(s3, settings.BUCKET);
+  const blobs = createDynamoDBBlobs(dynamodb, { tableName: settings.JOBS_TABLE, bucket });
+  return {
+    vault,
+    bucket,
+    jobs: createDynamoDBStore(dynamodb, { tableName: settings.JOBS_TABLE }),
+    bodies: createBodies(vault, blobs),
+    events: createEventLog(vault, blobs),
+  };
+}
+
+/** Everything that works on jobs in AWS, as one function environment has it. */
+export function createJobRoom(clients: Clients, settings: JobSettings, metrics: Metrics, options: StoreOptions) {
+  const { bucket, ...stores } = createJobStores(clients, settings, metrics, options);
+  const conversations = createConversations({
+    table: createConversationTable(clients.dynamodb, settings.SESSIONS_TABLE, bucket),
+    vault: stores.vault,
+    retentionDays: settings.RETENTION_DAYS,
+  });
+  return {
+    ...stores,
+    queue: createSqsQueue(clients.sqs, settings),
+    listeners: {
+      conversation: createConversationListener(conversations),
+      reply: createReply(settings.REPLY_QUEUES, createSendText(clients.sqs)),
+    },
+    inbox: {
+      name: settings.BUCKET,
+      get: (key: string) => bucket.get(key, MAX_INBOX_BYTES),
+      remove: (key: string) => bucket.remove([key]),
+    },
+    lifetime: createLifetime(settings),
+    now: Date.now,
+  };
+}

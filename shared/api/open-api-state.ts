@@ -1,0 +1,48 @@
+import { createDynamoDBClient } from '../aws/dynamodb.ts';
+import { createKmsClient } from '../aws/kms.ts';
+import { createS3Client } from '../aws/s3.ts';
+import { createSQSClient } from '../aws/sqs.ts';
+import type { Logger } from '../core/logger.ts';
+import type { Metrics } from '../core/metrics.ts';
+import { createClaims } from '../idempotency/idempotency-records.ts';
+import type { Idempotency } from '../idempotency/idempotent.ts';
+import { createLifetime } from '../jobs/lifetime.ts';
+import type { LifetimeSettings, StoreSettings } from '../jobs/settings.ts';
+import { createSqsQueue, type QueueSettings } from '../jobs/sqs-queue.ts';
+import { createConversationTable } from '../sessions/conversation-table.ts';
+import { createConversations } from '../sessions/conversations.ts';
+import type { ApiState } from './api-state.ts';
+import { createJobStores } from './job-dependencies.ts';
+
+export interface StateSettings extends StoreSettings, QueueSettings, LifetimeSettings {
+  readonly SESSIONS_TABLE: string;
+}
+
+/**
+ * Everything that keeps state for chat, as one function environment has it. Loaded when a request first needs it: the AWS
+ * clients that come with it are most of what a cold start would read.
+ */
+export function openState(
+  settings: StateSettings,
+  { logger, metrics }: { readonly logger: Logger; readonly metrics: Metrics },
+): { readonly state: ApiState; readonly idempotency: Idempotency } {
+  const dynamodb = createDynamoDBClient();
+  const clients = { dynamodb, kms: createKmsClient(), s3: createS3Client() };
+  const { vault, bucket, jobs, bodies, events } = createJobStores(clients, settings, metrics, { mayCreateKeys: true });
+  return {
+    state: {
+      jobs,
+      bodies,
+      events,
+      queue: createSqsQueue(createSQSClient(), settings),
+      conversations: createConversations({
+        table: createConversationTable(dynamodb, settings.SESSIONS_TABLE, bucket),
+        vault,
+        retentionDays: settings.RETENTION_DAYS,
+      }),
+      lifetime: createLifetime(settings),
+      logger,
+    },
+    idempotency: { claims: createClaims(dynamodb, settings.JOBS_TABLE), bodies, jobs, vault, logger },
+  };
+}

@@ -1,0 +1,110 @@
+import { endSequenceOf } from '../jobs/blobs.ts';
+import { cancelJob, deleteJob } from '../jobs/control.ts';
+import { readInput } from '../jobs/fan-in.ts';
+import { isTerminal, type Job } from '../jobs/job.ts';
+import type { Route } from '../lambda/http-pipeline.ts';
+import { listObject, listQuery } from '../openai/lists.ts';
+import { type Included, includedBy } from '../openai/responses/includes.ts';
+import { invalidValue } from '../openai/validation.ts';
+import { afterNotFound } from '../sessions/session-errors.ts';
+import type { ApiState } from './api-state.ts';
+import { inputItems, jobOf, responseOf } from './response-chain.ts';
+import { follow } from './resume-stream.ts';
+
+export interface StoredResponsesApi {
+  readonly state: Pick<ApiState, 'jobs' | 'bodies' | 'events'>;
+  /** Epoch milliseconds. */
+  readonly now?: () => number;
+}
+
+/** `GET /v1/responses/{id}`: the response as it is now, or with `stream=true` its events from `starting_after` on. */
+export function retrieveResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
+  return {
+    scope: 'inference',
+    async run({ pathParameters, query, principal, signal, deadlineAt }) {
+      const included = includedBy(query);
+      const job = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
+      if (!isStream(query['stream'])) return { json: await responseOf(job, state, included) };
+      if (!job.streamed) {
+        throw invalidValue('stream', "Only responses created with 'stream' and 'background' can be streamed again.");
+      }
+      const startingAfter = startOf(query['starting_after'], job);
+      return {
+        frames: follow(state, { tenant: job.tenant, id: job.id, startingAfter, signal, deadlineAt, now }),
+      };
+    },
+  };
+}
+
+/** `DELETE /v1/responses/{id}`. */
+export function deleteResponseRoute({ state }: StoredResponsesApi): Route {
+  return {
+    scope: 'inference',
+    async run({ pathParameters, principal }) {
+      const { id, tenant } = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
+      await deleteJob(state, tenant, id);
+      return { json: { id, object: 'response', deleted: true } };
+    },
+  };
+}
+
+/** `POST /v1/responses/{id}/cancel`: `cancelled` from now on, though the model goes on until its holder hears of it. */
+export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
+  return {
+    scope: 'inference',
+    bodyOptional: true,
+    async run({ pathParameters, principal }) {
+      const known = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
+      if (!known.background) {
+        throw invalidValue(
+          'response_id',
+          'Cannot cancel a synchronous response: only background ones can be cancelled.',
+        );
+      }
+      const cancelled = await cancelJob({ jobs: state.jobs, now }, known.tenant, known.id);
+      const job = cancelled?.job ?? (await jobOf(state, known.tenant, known.id));
+      return { json: await responseOf(job, state) };
+    },
+  };
+}
+
+/** `GET /v1/responses/{id}/input_items`: what this response's own request brought, not what came before it. */
+export function inputItemsRoute({ state }: StoredResponsesApi): Route {
+  return {
+    scope: 'inference',
+    async run({ pathParameters, query, principal }) {
+      const { newestFirst, after, limit } = listQuery(query);
+      const included = includedBy(query);
+      const job = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
+      const items = inputItems(job.id, await readInput(job, state.bodies));
+      if (newestFirst) items.reverse();
+      const start = after === undefined ? 0 : items.findIndex(({ id }) => id === after) + 1;
+      if (after !== undefined && start === 0) throw afterNotFound(after);
+      const shown = items.slice(start, start + limit).map((item) => visible(item, included));
+      return { json: listObject(shown, items.length > start + limit) };
+    },
+  };
+}
+
+/** An item without what its caller has to ask for to see. */
+export function visible(item: Readonly<Record<string, unknown>>, included: Included) {
+  if (!('encrypted_content' in item) || included.has('reasoning.encrypted_content')) return item;
+  const { encrypted_content: _, ...shown } = item;
+  return shown;
+}
+
+function isStream(text = 'false'): boolean {
+  if (text === 'true' || text === 'false') return text === 'true';
+  throw invalidValue('stream', "Invalid 'stream': expected 'true' or 'false'.");
+}
+
+/** Number of the last event that the caller has. What runs may yet get to any number; what has ended has had its last. */
+function startOf(text: string | undefined, job: Job): number {
+  if (text === undefined) return -1;
+  if (!/^\d{1,15}$/.test(text)) {
+    throw invalidValue('starting_after', "Invalid 'starting_after': expected the sequence number of an event.");
+  }
+  const end = endSequenceOf(job);
+  if (!isTerminal(job.status) || Number(text) <= end) return Number(text);
+  throw invalidValue('starting_after', `Invalid 'starting_after': the stream has ended with event ${end}.`);
+}

@@ -1,0 +1,118 @@
+import * as v from 'valibot';
+import type { FleetDefinition } from '../registry/definition.ts';
+import { ENGINES } from '../registry/engines.ts';
+import { createEngineCall, type EngineCall, readJson } from './engine-http.ts';
+
+/** What a look at a worker found. */
+export type Finding = FoundWell | FoundIll;
+export interface FoundWell {
+  readonly well: true;
+  /** Names that it answers to. */
+  readonly models: readonly string[];
+  /** What differs after each of its starts; undefined when it doesn't tell, or could not be asked this time. */
+  readonly start: string | undefined;
+  /** Adapters that it should have and could not load. */
+  readonly missing: readonly string[];
+}
+export interface FoundIll {
+  readonly well: false;
+  readonly reason: string;
+}
+
+/** Looks at workers. Never throws: whatever goes wrong is what was found. */
+export interface Probe {
+  /** Asks for its models, which it lists once they are loaded, and loads the adapters that it should have. */
+  look(url: string): Promise<Finding>;
+  /**
+   * Whether it generates a token: nothing less shows that an engine works, as most answer for their HTTP server alone.
+   * @returns what keeps it from that; undefined when it does
+   */
+  generates(url: string, model: string): Promise<FoundIll | undefined>;
+}
+
+const LIST_MS = 5_000;
+/** A suspect gets no new work, so that a token comes soon unless it hangs; a first one may compile kernels. */
+const TOKEN_MS = 15_000;
+/** Weights of some hundred megabytes, from a disk or a bucket. */
+const LOAD_MS = 30_000;
+
+const modelsSchema = v.object({ data: v.array(v.object({ id: v.string() })) });
+
+/** Of a fleet: what its probe needs to know. */
+export type Probed = Pick<FleetDefinition, 'engine' | 'apiKey' | 'lora'>;
+
+/**
+ * Makes the probes of fleets, by name.
+ * @param secret what a key's reference stands for
+ */
+export function createProbes(
+  fleets: Readonly<Record<string, Probed>>,
+  secret: (reference: string) => Promise<string>,
+): (fleet: string) => Promise<Probe> {
+  return async (name) => {
+    const { engine, apiKey, lora } = fleets[name] ?? NOTHING_KNOWN;
+    return createProbe({ engine, lora, apiKey: apiKey === undefined ? undefined : await secret(apiKey) });
+  };
+}
+
+const NOTHING_KNOWN: Probed = { engine: 'other', lora: {} };
+
+/**
+ * Makes the probe of one fleet's workers.
+ * @param fleet with its key itself, not its reference
+ */
+export function createProbe({ engine, apiKey, lora }: Probed): Probe {
+  const { startOf, adapters } = ENGINES[engine];
+  const wanted = adapters === undefined ? [] : Object.keys(lora);
+
+  /** Whether the engine has an adapter now: it had it, or has loaded it. */
+  async function load(call: EngineCall, path: string, name: string): Promise<boolean> {
+    const ask = { lora_name: name, lora_path: lora[name] };
+    const answer = await call.post(path, ask, LOAD_MS).catch(() => undefined);
+    // Another probe may have loaded it meanwhile; and not every version lists what it has.
+    return answer?.status === 200 || (answer?.status === 400 && /already/i.test(answer.text));
+  }
+
+  return {
+    async look(url) {
+      const call = createEngineCall(url, apiKey);
+      try {
+        const { status, text } = await call.get('v1/models', LIST_MS);
+        if (status !== 200) return { well: false, reason: `status ${status}` };
+        const listed = readJson(modelsSchema, text)?.data.map(({ id }) => id) ?? [];
+        const bases = listed.filter((id) => !wanted.includes(id));
+        const [base] = bases;
+        if (base === undefined) return { well: false, reason: 'lists no model' };
+        const [start, ...loaded] = await Promise.all([
+          startOf(call).catch(() => undefined),
+          ...wanted.map((name) => listed.includes(name) || load(call, adapters?.path ?? '', name)),
+        ]);
+        const has = wanted.filter((_, index) => loaded[index]);
+        return {
+          well: true,
+          models: [...bases, ...has.map((name) => adapters?.nameOf(name, base) ?? name)],
+          start,
+          missing: wanted.filter((name) => !has.includes(name)),
+        };
+      } catch (thrown) {
+        return { well: false, reason: nameFailure(thrown) };
+      }
+    },
+    async generates(url, model) {
+      const ask = { model, messages: [{ role: 'user', content: 'Hi' }], max_tokens: 1 };
+      try {
+        const { status } = await createEngineCall(url, apiKey).post('v1/chat/completions', ask, TOKEN_MS);
+        return status === 200 ? undefined : { well: false, reason: `status ${status} for a token` };
+      } catch (thrown) {
+        return { well: false, reason: nameFailure(thrown) };
+      }
+    },
+  };
+}
+
+/** `ECONNREFUSED`, `TimeoutError`… What an error says may quote what was answered, so only its name is kept. */
+function nameFailure(thrown: unknown): string {
+  const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
+  if (!(cause instanceof Error)) return 'failed';
+  return 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.name;
+}

@@ -1,0 +1,29 @@
+import * as v from 'valibot';
+import { LambentError } from '../core/errors.ts';
+
+const record = v.object({
+  messageId: v.string(),
+  receiptHandle: v.string(),
+  body: v.string(),
+  attributes: v.object({
+    SenderId: v.string(),
+    ApproximateReceiveCount: v.optional(v.string(), '1'),
+    /** Epoch milliseconds. */
+    SentTimestamp: v.exactOptional(v.string()),
+  }),
+});
+
+const queueEvent = v.object({ Records: v.array(record) });
+
+/** A message as SQS's event source mapping hands it over: the part that is read. */
+export type QueueRecord = v.InferOutput<typeof record>;
+
+/**
+ * Reads an event as a batch of messages.
+ * @throws LambentError `invalid_value` for anything else, which only a direct invocation can bring
+ */
+export function parseQueueEvent(event: unknown): readonly QueueRecord[] {
+  const result = v.safeParse(queueEvent, event);
+  if (result.success) return result.output.Records;
+  throw new LambentError('invalid_value', 'The event is not a batch of messages from SQS.');
+}

@@ -1,0 +1,134 @@
+import type { GenerationRequest, OutputFormat, Tool } from '../../inference/generation.ts';
+import { conversationKey } from '../conversation-key.ts';
+import { checkMaxTokens, checkStreamOptions, hintsOf, opened, present, type RequestContext } from '../parameters.ts';
+import { offeredTools, type RequestedChoice } from '../tool-choice.ts';
+import { invalidValue, validated } from '../validation.ts';
+import { chatMessages } from './messages.ts';
+import { type ChatBody, chatParameters, chatRequest } from './schema.ts';
+
+/** A chat completion that was asked for, and how its answer is to be written. */
+export interface ChatRequest {
+  readonly generation: GenerationRequest;
+  readonly streamed: boolean;
+  /** Whether a stream ends with a chunk of usage. */
+  readonly includeUsage: boolean;
+}
+
+/**
+ * Parses the body of `POST /chat/completions`.
+ * @throws LambentError of status 400 or 404, whatever JSON `body` is
+ */
+export function parseChatRequest(body: unknown, { registry, tenant }: RequestContext): ChatRequest {
+  const { alias, known, unknown } = opened(body, chatParameters, registry);
+  const chat = validated(chatRequest, known);
+  const messages = chatMessages(chat.messages, registry);
+  const streamed = chat.stream ?? false;
+  checkStreamOptions(chat.stream_options, streamed);
+  const { tokens, param } = outputLimit(chat);
+  checkMaxTokens(tokens, alias, param);
+  return {
+    streamed,
+    includeUsage: chat.stream_options?.include_usage ?? false,
+    generation: {
+      tenant,
+      model: chat.model,
+      messages,
+      ...offeredTools((chat.tools ?? []).map(toolOf), choiceOf(chat.tool_choice)),
+      parallelToolCalls: chat.parallel_tool_calls ?? true,
+      format: formatOf(chat.response_format),
+      stop: typeof chat.stop === 'string' ? [chat.stop] : (chat.stop ?? []),
+      ...present({
+        maxOutputTokens: tokens,
+        temperature: chat.temperature,
+        topP: chat.top_p,
+        seed: chat.seed,
+        frequencyPenalty: chat.frequency_penalty,
+        presencePenalty: chat.presence_penalty,
+        logitBias: chat.logit_bias,
+        topLogprobs: topLogprobsOf(chat),
+        reasoningEffort: chat.reasoning_effort,
+        verbosity: chat.verbosity,
+        serviceTier: chat.service_tier,
+      }),
+      // There is no parameter for it here: what a model tells of its reasoning is passed on as `reasoning_content`.
+      reasoningSummary: true,
+      conversationKey: conversationKey(tenant, chat.prompt_cache_key ?? undefined, messages),
+      hints: hintsOf(chat),
+      unknown,
+      parameterNames: param === 'max_tokens' ? NAMES_WITH_MAX_TOKENS : NAMES,
+    },
+  };
+}
+
+const NAMES = {
+  messages: 'messages',
+  tools: 'tools',
+  toolChoice: 'tool_choice',
+  parallelToolCalls: 'parallel_tool_calls',
+  format: 'response_format',
+  maxOutputTokens: 'max_completion_tokens',
+  temperature: 'temperature',
+  topP: 'top_p',
+  stop: 'stop',
+  seed: 'seed',
+  frequencyPenalty: 'frequency_penalty',
+  presencePenalty: 'presence_penalty',
+  logitBias: 'logit_bias',
+  topLogprobs: 'logprobs',
+  reasoningEffort: 'reasoning_effort',
+  verbosity: 'verbosity',
+  serviceTier: 'service_tier',
+} as const;
+
+const NAMES_WITH_MAX_TOKENS = { ...NAMES, maxOutputTokens: 'max_tokens' } as const;
+
+/** The older name is as good as the newer one, but not with another value. */
+function outputLimit(chat: ChatBody): { tokens: number | undefined; param: string } {
+  const older = chat.max_tokens ?? undefined;
+  const newer = chat.max_completion_tokens ?? undefined;
+  if (older !== undefined && newer !== undefined && older !== newer) {
+    throw invalidValue(
+      'max_tokens',
+      "Setting 'max_tokens' and 'max_completion_tokens' to different values is not supported.",
+    );
+  }
+  return newer === undefined && older !== undefined
+    ? { tokens: older, param: 'max_tokens' }
+    : { tokens: newer, param: 'max_completion_tokens' };
+}
+
+function topLogprobsOf({ logprobs, top_logprobs }: ChatBody): number | undefined {
+  if (logprobs) return top_logprobs ?? 0;
+  if (top_logprobs == null) return undefined;
+  throw invalidValue('top_logprobs', "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.");
+}
+
+function toolOf({ function: { name, description, parameters, strict } }: NonNullable<ChatBody['tools']>[number]): Tool {
+  return {
+    name,
+    ...present({ description }),
+    parameters: parameters ?? { type: 'object', properties: {} },
+    strict: strict ?? false,
+  };
+}
+
+function choiceOf(choice: ChatBody['tool_choice']): RequestedChoice {
+  if (choice === undefined || choice === null) return 'auto';
+  if (typeof choice === 'string') return choice;
+  if (choice.type === 'function') return { name: choice.function.name };
+  const { mode, tools } = choice.allowed_tools;
+  return { mode, allowed: tools.map((tool) => tool.function.name) };
+}
+
+function formatOf(format: ChatBody['response_format']): OutputFormat {
+  switch (format?.type) {
+    case 'json_object':
+      return { type: 'json' };
+    case 'json_schema': {
+      const { name, description, schema, strict } = format.json_schema;
+      return { type: 'jsonSchema', name, ...present({ description }), schema, strict: strict ?? false };
+    }
+    default:
+      return { type: 'text' };
+  }
+}

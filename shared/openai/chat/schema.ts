@@ -1,0 +1,209 @@
+import * as v from 'valibot';
+import {
+  hints,
+  maxTokens,
+  optional,
+  reasoningEffort,
+  serviceTier,
+  stream,
+  temperature,
+  topLogprobs,
+  topP,
+  verbosity,
+} from '../parameters.ts';
+import {
+  arrayOf,
+  boolean,
+  byKey,
+  decimal,
+  functionName,
+  hint,
+  integer,
+  jsonObject,
+  object,
+  oneOf,
+  onlyIf,
+  recordOf,
+  refused,
+  string,
+  text,
+  textOr,
+} from '../schema.ts';
+import { kindOf } from '../validation.ts';
+
+const textPart = object({ type: v.literal('text'), text: string, prompt_cache_breakpoint: hint });
+const imagePart = object({
+  type: v.literal('image_url'),
+  image_url: object({ url: string, detail: optional(oneOf(['auto', 'low', 'high', 'original'])) }),
+  prompt_cache_breakpoint: hint,
+});
+const refusalPart = object({ type: v.literal('refusal'), refusal: string });
+
+const textParts = arrayOf(byKey('type', { text: textPart }), 'objects', { min: 1 });
+const userParts = arrayOf(byKey('type', { text: textPart, image_url: imagePart }, ['input_audio', 'file']), 'objects', {
+  min: 1,
+});
+const assistantParts = arrayOf(byKey('type', { text: textPart, refusal: refusalPart }), 'objects');
+
+const toolCall = object({
+  id: text({ min: 1 }),
+  type: v.literal('function'),
+  function: object({
+    name: functionName,
+    arguments: string,
+    // What the official client's parse helpers add to a message that callers then send back.
+    parsed_arguments: hint,
+  }),
+});
+
+const instructions = object({
+  role: v.picklist(['system', 'developer']),
+  content: textOr(textParts),
+  name: optional(string),
+});
+
+const message = byKey(
+  'role',
+  {
+    system: instructions,
+    developer: instructions,
+    user: object({ role: v.literal('user'), content: textOr(userParts), name: optional(string) }),
+    assistant: object({
+      role: v.literal('assistant'),
+      content: optional(textOr(assistantParts)),
+      refusal: optional(string),
+      name: optional(string),
+      tool_calls: optional(arrayOf(byKey('type', { function: toolCall }, ['custom']), 'objects', { max: 128 })),
+      audio: refused('is not supported: answers have no audio.'),
+      function_call: refused("is not supported. Use 'tool_calls' instead."),
+      /** Our own answers have it (as DeepSeek's and vLLM's do), and callers send answers back. */
+      reasoning_content: optional(string),
+      annotations: hint,
+      parsed: hint,
+    }),
+    // LangChain names the tool here, which OpenAI ignores.
+    tool: object({ role: v.literal('tool'), content: textOr(textParts), tool_call_id: string, name: hint }),
+  },
+  ['function'],
+);
+
+const tool = byKey(
+  'type',
+  {
+    function: object({
+      type: v.literal('function'),
+      function: object({
+        name: functionName,
+        description: optional(string),
+        parameters: optional(jsonObject),
+        strict: optional(boolean),
+      }),
+    }),
+  },
+  ['custom'],
+);
+
+const namedFunction = object({ type: v.literal('function'), function: object({ name: string }) });
+const toolChoiceObject = byKey(
+  'type',
+  {
+    function: namedFunction,
+    allowed_tools: object({
+      type: v.literal('allowed_tools'),
+      allowed_tools: object({
+        mode: oneOf(['auto', 'required']),
+        tools: arrayOf(byKey('type', { function: namedFunction }, ['custom']), 'objects', { min: 1 }),
+      }),
+    }),
+  },
+  ['custom'],
+);
+const toolChoiceWord = oneOf(['none', 'auto', 'required']);
+
+const responseFormat = byKey('type', {
+  text: object({ type: v.literal('text') }),
+  json_object: object({ type: v.literal('json_object') }),
+  json_schema: object({
+    type: v.literal('json_schema'),
+    json_schema: object({
+      name: functionName,
+      description: optional(string),
+      schema: jsonObject,
+      strict: optional(boolean),
+    }),
+  }),
+});
+
+const stopSequence = text({ min: 1 });
+const stopSequences = arrayOf(stopSequence, 'strings', { max: 4 });
+
+/**
+ * Every parameter of `POST /chat/completions` that the official client knows, and what Lambent makes of it: a schema
+ * for what it does, `hint` for what changes no answer, `refused` or `onlyIf` for what it can't.
+ */
+export const chatParameters = {
+  model: string,
+  messages: arrayOf(message, 'objects', { min: 1 }),
+  audio: refused('is not supported: answers have no audio.'),
+  frequency_penalty: optional(decimal(-2, 2)),
+  function_call: refused("is not supported. Use 'tool_choice' instead."),
+  functions: refused("is not supported. Use 'tools' instead."),
+  logit_bias: optional(
+    recordOf<number>(1_024, (key, value) => {
+      if (!/^\d+$/.test(key)) return 'invalid token id. Expected a non-negative integer.';
+      if (typeof value !== 'number') return `expected a decimal, but got ${kindOf(value)} instead.`;
+      return value >= -100 && value <= 100 ? undefined : `expected a value from -100 to 100, but got ${value} instead.`;
+    }),
+  ),
+  logprobs: optional(boolean),
+  max_completion_tokens: maxTokens,
+  max_tokens: maxTokens,
+  modalities: optional(
+    v.pipe(
+      arrayOf(oneOf(['text', 'audio']), 'strings', { min: 1 }),
+      onlyIf((modalities) => !modalities.includes('audio'), "supports only ['text']."),
+    ),
+  ),
+  moderation: refused('is not supported.'),
+  n: optional(
+    v.pipe(
+      integer(1, 128),
+      onlyIf((n) => n === 1, 'supports only 1: send the request once for each answer.'),
+    ),
+  ),
+  parallel_tool_calls: optional(boolean),
+  prediction: hint,
+  presence_penalty: optional(decimal(-2, 2)),
+  reasoning_effort: reasoningEffort,
+  response_format: optional(responseFormat),
+  seed: optional(integer(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)),
+  service_tier: serviceTier(['scale', 'fast']),
+  stop: optional(
+    v.lazy((input) => (typeof input === 'string' ? stopSequence : Array.isArray(input) ? stopSequences : noStop)),
+  ),
+  store: optional(
+    v.pipe(
+      boolean,
+      onlyIf((store) => !store, 'supports only false: chat completions are not stored.'),
+    ),
+  ),
+  stream,
+  stream_options: optional(object({ include_usage: optional(boolean), include_obfuscation: hint })),
+  temperature,
+  tool_choice: optional(v.lazy((input) => (typeof input === 'string' ? toolChoiceWord : toolChoiceObject))),
+  tools: optional(arrayOf(tool, 'objects', { max: 128 })),
+  top_logprobs: topLogprobs,
+  top_p: topP,
+  verbosity,
+  web_search_options: refused('is not supported.'),
+  ...hints,
+};
+
+const noStop = v.custom<never>(() => false, 'one of a string or array of strings');
+
+export const chatRequest = v.strictObject(chatParameters, 'an object');
+export type ChatBody = v.InferOutput<typeof chatRequest>;
+export type ChatMessage = v.InferOutput<typeof message>;
+
+/** The fields of what is inside a body, for the test that compares them with the official client's types. */
+export const chatParts = { textPart, imagePart, refusalPart, toolCall, message, tool };

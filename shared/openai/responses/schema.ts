@@ -1,0 +1,208 @@
+import * as v from 'valibot';
+import {
+  hints,
+  maxTokens,
+  optional,
+  reasoningEffort,
+  serviceTier,
+  stream,
+  temperature,
+  topLogprobs,
+  topP,
+  verbosity,
+} from '../parameters.ts';
+import {
+  arrayOf,
+  boolean,
+  byKey,
+  functionName,
+  hint,
+  integer,
+  jsonObject,
+  object,
+  oneOf,
+  onlyIf,
+  refused,
+  storedId,
+  string,
+} from '../schema.ts';
+import { INCLUDES, SUPPORTED_INCLUDES } from './includes.ts';
+import { inputItem } from './items.ts';
+
+const tool = byKey(
+  'type',
+  {
+    function: object({
+      type: v.literal('function'),
+      name: functionName,
+      description: optional(string),
+      parameters: optional(jsonObject),
+      strict: optional(boolean),
+      allowed_callers: optional(
+        v.pipe(
+          arrayOf(oneOf(['direct', 'programmatic']), 'strings'),
+          onlyIf((callers) => callers.includes('direct'), "supports only ['direct']."),
+        ),
+      ),
+      async: optional(
+        v.pipe(
+          boolean,
+          onlyIf((asynchronous) => !asynchronous, 'supports only false.'),
+        ),
+      ),
+      defer_loading: optional(
+        v.pipe(
+          boolean,
+          onlyIf((deferred) => !deferred, 'supports only false.'),
+        ),
+      ),
+      output_schema: hint,
+    }),
+  },
+  [
+    'apply_patch',
+    'code_interpreter',
+    'computer',
+    'computer_use_preview',
+    'custom',
+    'file_search',
+    'image_generation',
+    'local_shell',
+    'mcp',
+    'namespace',
+    'programmatic_tool_calling',
+    'shell',
+    'tool_search',
+    'web_search',
+    'web_search_2025_08_26',
+    'web_search_preview',
+    'web_search_preview_2025_03_11',
+  ],
+);
+
+const namedFunction = object({ type: v.literal('function'), name: string });
+const toolChoiceObject = byKey(
+  'type',
+  {
+    function: namedFunction,
+    allowed_tools: object({
+      type: v.literal('allowed_tools'),
+      mode: oneOf(['auto', 'required']),
+      tools: arrayOf(byKey('type', { function: namedFunction }, ['custom', 'mcp', 'image_generation']), 'objects', {
+        min: 1,
+      }),
+    }),
+  },
+  [
+    'apply_patch',
+    'code_interpreter',
+    'computer',
+    'computer_use',
+    'computer_use_preview',
+    'custom',
+    'file_search',
+    'image_generation',
+    'mcp',
+    'programmatic_tool_calling',
+    'shell',
+    'web_search_preview',
+    'web_search_preview_2025_03_11',
+  ],
+);
+const toolChoiceWord = oneOf(['none', 'auto', 'required']);
+
+const format = byKey('type', {
+  text: object({ type: v.literal('text') }),
+  json_object: object({ type: v.literal('json_object') }),
+  json_schema: object({
+    type: v.literal('json_schema'),
+    name: functionName,
+    description: optional(string),
+    schema: jsonObject,
+    strict: optional(boolean),
+  }),
+});
+
+const include = v.pipe(
+  oneOf(INCLUDES),
+  onlyIf(
+    (value) => SUPPORTED_INCLUDES.some((supported) => supported === value),
+    `supports only ${SUPPORTED_INCLUDES.map((value) => `'${value}'`).join(' and ')}.`,
+  ),
+);
+
+const summary = optional(oneOf(['auto', 'concise', 'detailed']));
+
+const conversationObject = object({ id: storedId });
+
+const inputItems = arrayOf(inputItem, 'objects', { min: 1 });
+const noInput = v.custom<never>(() => false, 'one of a string or array of objects');
+
+/**
+ * Every parameter of `POST /responses` that the official client knows, and what Lambent makes of it: a schema for
+ * what it does, `hint` for what changes no answer, `refused` or `onlyIf` for what it can't.
+ */
+export const responsesParameters = {
+  model: string,
+  input: v.lazy((input) => (typeof input === 'string' ? string : Array.isArray(input) ? inputItems : noInput)),
+  access_programs: refused('is not supported.'),
+  background: optional(boolean),
+  context_management: refused('is not supported.'),
+  conversation: optional(v.lazy((input) => (typeof input === 'string' ? storedId : conversationObject))),
+  image: optional(
+    object({
+      context_compression: optional(
+        v.pipe(
+          oneOf(['auto', 'enabled', 'disabled']),
+          onlyIf((value) => value !== 'enabled', "supports only 'auto' and 'disabled'."),
+        ),
+      ),
+    }),
+  ),
+  include: optional(arrayOf(include, 'strings')),
+  instructions: optional(string),
+  max_output_tokens: maxTokens,
+  // Counts calls of built-in tools, of which there are none.
+  max_tool_calls: optional(integer(1, Number.MAX_SAFE_INTEGER)),
+  moderation: refused('is not supported.'),
+  parallel_tool_calls: optional(boolean),
+  previous_response_id: optional(storedId),
+  prompt: refused('is not supported: prompts are not stored here.'),
+  reasoning: optional(
+    object({
+      effort: reasoningEffort,
+      summary,
+      generate_summary: summary,
+      context: optional(
+        v.pipe(
+          oneOf(['auto', 'current_turn', 'all_turns']),
+          onlyIf((value) => value === 'auto', "supports only 'auto'."),
+        ),
+      ),
+      mode: optional(
+        v.pipe(
+          string,
+          onlyIf((mode) => mode === 'standard', "supports only 'standard'."),
+        ),
+      ),
+    }),
+  ),
+  service_tier: serviceTier(['scale', 'fast', 'ultrafast']),
+  store: optional(boolean),
+  stream,
+  stream_options: optional(object({ include_obfuscation: hint })),
+  temperature,
+  text: optional(object({ format: optional(format), verbosity })),
+  tool_choice: optional(v.lazy((input) => (typeof input === 'string' ? toolChoiceWord : toolChoiceObject))),
+  tools: optional(arrayOf(tool, 'objects', { max: 128 })),
+  top_logprobs: topLogprobs,
+  top_p: topP,
+  truncation: optional(oneOf(['disabled', 'auto'])),
+  ...hints,
+};
+
+export const responsesRequest = v.strictObject(responsesParameters, 'an object');
+export type ResponsesBody = v.InferOutput<typeof responsesRequest>;
+
+/** The fields of what is inside a body, for the test that compares them with the official client's types. */
+export const responsesParts = { tool };

@@ -1,0 +1,292 @@
+import fc from 'fast-check';
+import type { ChatCompletionChunk } from 'openai/resources/chat/completions';
+import type { ResponseStreamEvent } from 'openai/resources/responses/responses';
+import { describe, expect, it } from 'vitest';
+import { LambentError } from '../../../shared/core/errors.ts';
+import type { GenerationEvent, TokenLogprob } from '../../../shared/inference/generation.ts';
+import { chatAnswer } from '../../../shared/openai/chat/answer.ts';
+import { chatFrames } from '../../../shared/openai/chat/stream.ts';
+import { type ResponseObject, responsesAnswer } from '../../../shared/openai/responses/answer.ts';
+import { responsesRequest } from '../../../shared/openai/responses/schema.ts';
+import { responsesFrames } from '../../../shared/openai/responses/stream.ts';
+import { validated } from '../../../shared/openai/validation.ts';
+import { finish, logprob, streamOf, text } from '../openai/answers.ts';
+
+/** Text that was cut anywhere, in the middle of a character too. */
+const piece = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.string(),
+  fc.constantFrom('', '\ud83d', '\ude00', 'a\ud83d', '\ude00b', '"\\\n\u2028'),
+);
+const logprobs = fc.option(fc.array(fc.constantFrom('a', 'é', '').map(logprob), { minLength: 1, maxLength: 2 }), {
+  nil: undefined,
+});
+
+/** Any answer that keeps the contract: calls are numbered, and come before their arguments; one finish ends it. */
+const answer: fc.Arbitrary<GenerationEvent[]> = fc
+  .tuple(
+    fc.array(
+      fc.oneof(
+        { weight: 4, arbitrary: fc.tuple(piece, logprobs).map(([value, tokens]) => said('text', value, tokens)) },
+        { weight: 1, arbitrary: fc.tuple(piece, logprobs).map(([value, tokens]) => said('refusal', value, tokens)) },
+        { weight: 2, arbitrary: piece.map((value): GenerationEvent => ({ type: 'reasoning', text: value })) },
+        {
+          weight: 1,
+          arbitrary: fc.constantFrom<GenerationEvent>(
+            { type: 'reasoningEnd' },
+            { type: 'reasoningEnd', continuation: { provider: 'p', data: [1] } },
+          ),
+        },
+        { weight: 1, arbitrary: fc.constant<GenerationEvent>({ type: 'toolCall', index: 0, id: '', name: 'f' }) },
+        {
+          weight: 4,
+          arbitrary: fc
+            .tuple(fc.nat({ max: 5 }), piece)
+            .map(([index, fragment]): GenerationEvent => ({ type: 'toolArguments', index, fragment })),
+        },
+      ),
+      { maxLength: 25 },
+    ),
+    fc.constantFrom('stop', 'length', 'toolCalls', 'contentFilter'),
+    fc.option(fc.constant({ inputTokens: 4, cachedInputTokens: 1, outputTokens: 2, reasoningTokens: 1 }), {
+      nil: undefined,
+    }),
+    fc.option(fc.constantFrom('default', 'flex'), { nil: undefined }),
+  )
+  .map(([pieces, reason, usage, serviceTier]) => {
+    let calls = 0;
+    const events = pieces.flatMap((event): GenerationEvent[] => {
+      if (event.type === 'toolCall') {
+        const index = calls++;
+        return [{ ...event, index, id: `call_${index}` }];
+      }
+      if (event.type !== 'toolArguments') return [event];
+      return calls === 0 ? [] : [{ ...event, index: event.index % calls }];
+    });
+    return [...events, { type: 'finish', reason, usage, ...(serviceTier && { serviceTier }) }];
+  });
+
+function said(type: 'text' | 'refusal', value: string, tokens: TokenLogprob[] | undefined): GenerationEvent {
+  return { type, text: value, ...(tokens && value !== '' && { logprobs: tokens }) };
+}
+
+const chatOptions = {
+  head: { id: 'chatcmpl-1', created: 1, model: 'default', system_fingerprint: 'fp_1' },
+  logprobs: true,
+  includeUsage: true,
+};
+
+function responsesOptions(more: object = {}) {
+  let count = 0;
+  return {
+    body: validated(responsesRequest, { model: 'default', input: 'Hi' }),
+    id: 'resp_1',
+    createdAt: 1,
+    now: () => 2,
+    ids: () => String(++count),
+    logprobs: true,
+    reasoningSummary: true,
+    continuations: true,
+    ...more,
+  };
+}
+
+async function framesOf(stream: AsyncIterable<string>): Promise<string[]> {
+  const frames: string[] = [];
+  for await (const some of stream) {
+    expect(some.endsWith('\n\n')).toBe(true);
+    frames.push(...some.split('\n\n').slice(0, -1));
+  }
+  return frames;
+}
+
+function dataOf(frame: string): string {
+  const line = frame.split('\n').at(-1) ?? '';
+  expect(line.startsWith('data: ')).toBe(true);
+  return line.slice('data: '.length);
+}
+
+type Delta = ChatCompletionChunk.Choice.Delta & { reasoning_content?: string };
+
+/** What a client makes of a chat stream that only joins deltas. */
+async function chatJoined(events: GenerationEvent[]) {
+  const frames = (await framesOf(chatFrames(streamOf(events), chatOptions))).map(dataOf);
+  expect(frames.pop()).toBe('[DONE]');
+  const joined = {
+    content: '',
+    refusal: '',
+    reasoning: '',
+    calls: [] as { id: string; name: string; arguments: string }[],
+    tokens: 0,
+    finish: '',
+  };
+  for (const frame of frames) {
+    const chunk: ChatCompletionChunk = JSON.parse(frame);
+    const choice = chunk.choices[0];
+    if (!choice) continue;
+    const delta: Delta = choice.delta;
+    for (const words of [delta.content, delta.refusal, delta.reasoning_content])
+      expect(words?.isWellFormed()).not.toBe(false);
+    joined.content += delta.content ?? '';
+    joined.refusal += delta.refusal ?? '';
+    joined.reasoning += delta.reasoning_content ?? '';
+    joined.finish += choice.finish_reason ?? '';
+    joined.tokens += (choice.logprobs?.content?.length ?? 0) + (choice.logprobs?.refusal?.length ?? 0);
+    for (const { index, id, function: called } of delta.tool_calls ?? []) {
+      const call = joined.calls[index] ?? { id: id ?? '', name: called?.name ?? '', arguments: '' };
+      call.arguments += called?.arguments ?? '';
+      joined.calls[index] = call;
+    }
+  }
+  return joined;
+}
+
+/** What a client makes of a response's stream that only joins deltas. */
+function responseJoined(events: readonly ResponseStreamEvent[]): string[] {
+  const items: string[] = [];
+  for (const event of events) {
+    if (event.type === 'response.output_item.added') items[event.output_index] = '';
+    if (!('delta' in event) || !('output_index' in event) || typeof event.delta !== 'string') continue;
+    expect(event.delta.isWellFormed()).toBe(true);
+    items[event.output_index] += event.delta;
+  }
+  return items;
+}
+
+function texts({ output }: ResponseObject): string[] {
+  return output.map((item) => {
+    if (item.type === 'message')
+      return item.content.map((part) => (part.type === 'refusal' ? part.refusal : part.text)).join('');
+    if (item.type === 'function_call') return item.arguments;
+    if (item.type === 'reasoning') return item.summary.map((part) => part.text).join('');
+    throw new Error(`There is no ${item.type} here`);
+  });
+}
+
+describe('any answer', () => {
+  it('is the same joined from a chat stream as at once, and loses no text', async () => {
+    await fc.assert(
+      fc.asyncProperty(answer, async (events) => {
+        const joined = await chatJoined(events);
+        const whole = await chatAnswer(streamOf(events), chatOptions);
+        const choice = whole.choices[0];
+        const message = choice?.message;
+        expect(joined).toEqual({
+          content: message?.content ?? '',
+          refusal: message?.refusal ?? '',
+          reasoning: message?.reasoning_content ?? '',
+          calls: (message?.tool_calls ?? []).map((call) =>
+            call.type === 'function'
+              ? { id: call.id, name: call.function.name, arguments: call.function.arguments }
+              : null,
+          ),
+          tokens: (choice?.logprobs?.content?.length ?? 0) + (choice?.logprobs?.refusal?.length ?? 0),
+          finish: choice?.finish_reason,
+        });
+        const all = events.map((event) => (event.type === 'text' ? event.text : '')).join('');
+        expect(joined.content).toBe(all.toWellFormed());
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('is the same joined from a response stream as at once, item by item', async () => {
+    await fc.assert(
+      fc.asyncProperty(answer, async (events) => {
+        const frames = await framesOf(responsesFrames(streamOf(events), responsesOptions()));
+        const streamed: ResponseStreamEvent[] = frames.map((frame) => {
+          const event: ResponseStreamEvent = JSON.parse(dataOf(frame));
+          expect(frame.startsWith(`event: ${event.type}\n`)).toBe(true);
+          return event;
+        });
+        const whole = await responsesAnswer(streamOf(events), responsesOptions());
+        const last = streamed.at(-1);
+        expect(last && 'response' in last ? last.response : undefined).toEqual(JSON.parse(JSON.stringify(whole)));
+        expect(responseJoined(streamed)).toEqual(texts(whole));
+        const done = streamed.flatMap((event) => (event.type === 'response.output_item.done' ? [event] : []));
+        expect(done.sort((a, b) => a.output_index - b.output_index).map(({ item }) => item)).toEqual(
+          JSON.parse(JSON.stringify(whole.output)),
+        );
+        const all = events
+          .map((event) => (event.type === 'text' || event.type === 'refusal' ? event.text : ''))
+          .join('');
+        expect(
+          whole.output.flatMap((item) => (item.type === 'message' ? texts({ ...whole, output: [item] }) : [])).join('')
+            .length,
+        ).toBe(all.length);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('that is all text comes out of both APIs to the letter, half characters excepted', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(piece), async (pieces) => {
+        const events = [...text(...pieces), finish()];
+        const all = pieces.join('').toWellFormed();
+        const response = await responsesAnswer(streamOf(events), responsesOptions());
+        expect(texts(response).join('')).toBe(all);
+        expect((await chatAnswer(streamOf(events), chatOptions)).choices[0]?.message.content).toBe(all);
+      }),
+    );
+  });
+
+  it('that is cut ends in an error and never looks whole', async () => {
+    const cut = new LambentError('upstream_cut', 'secret');
+    await fc.assert(
+      fc.asyncProperty(answer, fc.boolean(), async (events, thrown) => {
+        const begun = [...text('Hi'), ...events.slice(0, -1)];
+        const stream = () => streamOf(begun, thrown ? cut : undefined);
+        const chat = await framesOf(chatFrames(stream(), chatOptions));
+        expect(JSON.parse(dataOf(chat.at(-1) ?? ''))).toMatchObject({ error: { code: 'upstream_cut' } });
+        expect(chat.join('\n')).not.toMatch(/\[DONE\]|"finish_reason":"|secret/);
+        const response = await framesOf(responsesFrames(stream(), responsesOptions()));
+        expect(response.at(-2)).toMatch(/^event: error\n/);
+        expect(response.at(-1)).toMatch(/^event: response\.failed\n/);
+        expect(response.join('\n')).not.toMatch(/event: response\.(completed|incomplete)|secret/);
+        const numbers = response.map((frame) => JSON.parse(dataOf(frame)).sequence_number);
+        expect(numbers).toEqual([...numbers.keys()]);
+        await expect(chatAnswer(stream(), chatOptions)).rejects.toMatchObject({ code: 'upstream_cut' });
+        await expect(responsesAnswer(stream(), responsesOptions())).rejects.toMatchObject({ code: 'upstream_cut' });
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe('a stream', () => {
+  const encoders = {
+    chat: (events: AsyncIterable<GenerationEvent>) => chatFrames(events, chatOptions),
+    responses: (events: AsyncIterable<GenerationEvent>) => responsesFrames(events, responsesOptions()),
+  };
+  it.each(Object.entries(encoders))('of the %s API asks for no event before its frame is wanted', async (_, encode) => {
+    let made = 0;
+    let closed = false;
+    const endless = async function* (): AsyncGenerator<GenerationEvent> {
+      try {
+        for (;;) yield { type: 'text', text: `piece ${++made}` };
+      } finally {
+        closed = true;
+      }
+    };
+    const frames = encode(endless());
+    for (let taken = 1; taken <= 3; taken += 1) {
+      await frames.next();
+      expect(made).toBe(taken);
+    }
+    await frames.return(undefined);
+    expect(closed).toBe(true);
+  });
+
+  it.each(Object.entries(encoders))('of the %s API that fails before its first event throws', async (_, encode) => {
+    const failure = new LambentError('overloaded', 'Too much');
+    await expect(encode(streamOf([], failure)).next()).rejects.toBe(failure);
+  });
+
+  it.each(Object.entries(encoders))('of the %s API tells in band that its time is up', async (_, encode) => {
+    const frames = await framesOf(
+      encode(streamOf(text('Hi'), new LambentError('deadline_exceeded', 'The total deadline has passed'))),
+    );
+    expect(frames.join('\n')).toMatch(/"code":"deadline_exceeded"/);
+  });
+});

@@ -1,0 +1,105 @@
+import { expect, test } from 'vitest';
+import { responseIdOf } from '../../../shared/api/queue-message.ts';
+import { receive } from '../../../shared/api/receive.ts';
+import { parseRegistry } from '../../../shared/inference/registry.ts';
+import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { createEventLog } from '../../../shared/jobs/event-log.ts';
+import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
+import type { JobStore } from '../../../shared/jobs/ports.ts';
+import { anAnswer } from '../inference/requests.ts';
+import { HOUR_MS, START } from '../jobs/jobs.ts';
+import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
+import { aVault } from '../jobs/services.ts';
+
+const KEY = 'acme/inbox/order-1';
+const body = JSON.stringify({ model: 'default', input: 'Hello' });
+const models = {
+  default: { targets: [{ provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1/v1' }] },
+};
+
+async function* events() {
+  yield* anAnswer('Hello');
+}
+
+/** A receiver with one object in an inbox, and the message that points to it. */
+function aReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () => Promise<void> } = {}) {
+  const objects = new Map([[KEY, Buffer.from(body)]]);
+  const vault = aVault();
+  const blobs = createMemoryBlobs();
+  const store = createMemoryStore(() => START);
+  const away = async () => {
+    throw Object.assign(new Error('away'), { $metadata: {} });
+  };
+  const jobs = failing === undefined ? store : { ...store, [failing]: away };
+  const errors: string[] = [];
+  const ports = {
+    jobs,
+    bodies: createBodies(vault, blobs),
+    events: createEventLog(vault, blobs),
+    queue: { send: async () => {} },
+    router: { generate: async () => ({ events: events() }) },
+    listeners: {},
+    fingerprint: () => 'fp',
+    ids: () => 'worker',
+    random: () => 0.5,
+    onError: (what: string) => void errors.push(what),
+    now: () => START,
+    sleep: (_ms: number, signal: AbortSignal) =>
+      new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),
+    senders: { find: async () => ({ keyId: 'orders', tenants: ['acme'], scopes: ['inference' as const] }) },
+    registry: parseRegistry(JSON.stringify({ models }), 'models.json'),
+    inbox: {
+      name: 'ours',
+      get: async (key: string) => objects.get(key),
+      remove: remove ?? (async (key: string) => void objects.delete(key)),
+    },
+    replyQueues: {},
+    lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
+  };
+  const message = {
+    version: 1,
+    type: 'generate',
+    tenant: 'acme',
+    idempotencyKey: 'order-1',
+    endpoint: '/v1/responses',
+    bodyPointer: { bucket: 'ours', key: KEY },
+  };
+  const record = {
+    messageId: 'm1',
+    receiptHandle: 'r1',
+    body: JSON.stringify(message),
+    attributes: { SenderId: 'AROA', ApproximateReceiveCount: '1' },
+  };
+  const call = { signal: new AbortController().signal, deadlineAt: START + HOUR_MS, extendVisibility: async () => {} };
+  return {
+    objects,
+    errors,
+    job: () => store.read('acme', responseIdOf('acme', 'order-1')),
+    receive: () => receive(record, ports, call),
+    /** The table is back. */
+    mend: () => Object.assign(jobs, store),
+  };
+}
+
+test('leaves an object in the inbox until its job is there', async () => {
+  const receiver = aReceiver({ failing: 'create' });
+  await expect(receiver.receive()).rejects.toThrow('away');
+  expect(receiver.objects.has(KEY)).toBe(true);
+  receiver.mend();
+  expect(await receiver.receive()).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
+  expect(receiver.objects.has(KEY)).toBe(false);
+});
+
+test('removes an object whatever becomes of its job', async () => {
+  const receiver = aReceiver({ failing: 'update' });
+  expect(await receiver.receive()).toMatchObject({ kind: 'refused' });
+  expect(await receiver.job()).toMatchObject({ status: 'queued' });
+  expect(receiver.objects.has(KEY)).toBe(false);
+});
+
+test('fails no job for an object that can not be removed', async () => {
+  const receiver = aReceiver({ remove: () => Promise.reject(new Error('denied')) });
+  expect(await receiver.receive()).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
+  expect(receiver.errors).toEqual(['an inbox object could not be removed']);
+  expect(await receiver.receive()).toEqual({ kind: 'refused', status: 'completed' });
+});

@@ -1,0 +1,123 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createConversationListener } from '../../../shared/api/conversation-step.ts';
+import { createReply } from '../../../shared/api/reply-queue.ts';
+import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
+import { createBodies } from '../../../shared/jobs/bodies.ts';
+import type { Job } from '../../../shared/jobs/job.ts';
+import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
+import type { Bodies } from '../../../shared/jobs/ports.ts';
+import { createSendText } from '../../../shared/jobs/sqs-queue.ts';
+import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { aJob, anInput, START } from '../jobs/jobs.ts';
+import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
+import { aVault, type Services, startServices } from '../jobs/services.ts';
+
+let services: Services;
+beforeAll(async () => {
+  services = await startServices();
+});
+afterAll(() => services[Symbol.asyncDispose]());
+
+const { tenant, id, expiresAt } = aJob();
+
+/** A job that has ended, with an answer or the failure `errorCode`, and whose end is still to be told, on a real queue. */
+async function anEndedJob({ text = 'Hello', errorCode }: { text?: string; errorCode?: ErrorCode } = {}) {
+  const queueUrl = await services.newQueue();
+  const bodies = createBodies(aVault(), createMemoryBlobs());
+  const jobs = createMemoryStore(() => START);
+  const input = await bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, anInput());
+  const answer = { object: 'response', id, output: [{ type: 'message', content: [{ type: 'output_text', text }] }] };
+  const output = await bodies.write({ tenant, id, kind: 'output', epoch: 1, expiresAt }, { answer });
+  const fanIn = ['conversation', 'reply'] as const;
+  const ended: Partial<Job> =
+    errorCode === undefined ? { status: 'completed', output } : { status: 'failed', errorCode };
+  const untold = { epoch: 1, attempts: 1, completedAt: START, dueAt: START, fanIn };
+  await jobs.create(aJob({ input, replyTo: 'answers', conversation: 'conv_1', ...ended, ...untold }));
+  const turns: string[] = [];
+  const errors: unknown[] = [];
+  const listeners = {
+    conversation: createConversationListener({
+      settle: async (_conversation: unknown, turn: string) => void turns.push(turn),
+    }),
+    reply: createReply({ answers: queueUrl }, createSendText(services.sqs)),
+  };
+  const onError = (_what: string, thrown: unknown) => void errors.push(thrown);
+  return {
+    answer,
+    turns,
+    errors,
+    job: () => jobs.read(tenant, id),
+    /** Sweeps once, with these bodies in front of those that are there. */
+    sweep: (front: Partial<Bodies> = {}) =>
+      sweepDue(
+        {
+          ...{ jobs, bodies: { ...bodies, ...front }, listeners, onError },
+          queue: { send: async () => {} },
+          now: () => START,
+        },
+        { until: Number.POSITIVE_INFINITY, perPartition: 10 },
+      ),
+    async answers() {
+      return (await services.messagesOf(queueUrl)).map(({ body }) => JSON.parse(body));
+    },
+    /** `read` as of a job of which these bodies can't be opened. */
+    failing: (code: ErrorCode, ...kinds: string[]): Pick<Bodies, 'read'> => ({
+      read: async (name, ref) => {
+        if (kinds.includes(name.kind)) throw new LambentError(code, name.kind);
+        return bodies.read(name, ref);
+      },
+    }),
+  };
+}
+
+test.each([
+  ['characters that are none in XML', 'a\ufffe b\uffff'],
+  ['control characters', 'a\u0000 \u001b[1m b\u007f \u0085'],
+  ['characters beyond the first 65,536', 'Grüße 🌍 𝄞'],
+  ['halves of characters', 'a\ud83c b\udf0d'],
+])('an answer with %s arrives as it is', async (_name, text) => {
+  const { answer, job, sweep, answers } = await anEndedJob({ text });
+  expect(await sweep()).toMatchObject({ told: 1, failed: 0 });
+  expect(await answers()).toMatchObject([{ status: 'completed', response: answer }]);
+  expect((await job())?.fanIn).toBeUndefined();
+});
+
+test('an answer is whole as long as its bytes are within the limit of SQS, whatever its characters', async () => {
+  const { answer, sweep, answers } = await anEndedJob({ text: '🌍'.repeat(250_000) });
+  await sweep();
+  expect(await answers()).toMatchObject([{ response: answer }]);
+});
+
+describe.each(['record_unreadable', 'tenant_deleted'] as const)('a job of which something fails with %s', (code) => {
+  test('is told of without its input, by its answer', async () => {
+    const { answer, turns, errors, job, failing, sweep, answers } = await anEndedJob();
+    expect(await sweep(failing(code, 'input'))).toMatchObject({ told: 1, failed: 0 });
+    expect(await answers()).toMatchObject([{ id, status: 'completed', response: answer }]);
+    expect(turns).toEqual([]);
+    expect(errors).toMatchObject([{ code }]);
+    expect(await job()).toMatchObject({ status: 'completed' });
+    expect((await job())?.dueAt).toBeUndefined();
+  });
+
+  test('is told of without its answer, which is not said to be empty', async () => {
+    const { turns, job, failing, sweep, answers } = await anEndedJob();
+    expect(await sweep(failing(code, 'output'))).toMatchObject({ told: 1, failed: 0 });
+    const error = { code: 'record_unreadable' };
+    expect(await answers()).toMatchObject([{ id, status: 'completed', response: { error } }]);
+    expect(turns).toEqual([]);
+    expect((await job())?.dueAt).toBeUndefined();
+  });
+
+  test('is told of by its item alone where it came to no answer', async () => {
+    const { failing, sweep, answers } = await anEndedJob({ errorCode: code });
+    expect(await sweep(failing(code, 'input'))).toMatchObject({ told: 1, failed: 0 });
+    expect(await answers()).toMatchObject([{ id, status: 'failed', response: { error: { code } } }]);
+  });
+});
+
+test('a job whose bodies are out of reach for a moment is told of later', async () => {
+  const { job, failing, sweep, answers } = await anEndedJob();
+  expect(await sweep(failing('vault_unavailable', 'input'))).toMatchObject({ told: 0, failed: 1 });
+  expect(await answers()).toEqual([]);
+  expect(await job()).toMatchObject({ fanIn: ['conversation', 'reply'], dueAt: START + 60_000 });
+});

@@ -1,0 +1,321 @@
+import { zodTextFormat } from 'openai/helpers/zod';
+import type { Response, ResponseInputItem, ResponseStreamEvent } from 'openai/resources/responses/responses';
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { UpstreamError } from '../../../shared/inference/model.ts';
+import { call, finish, logprob, text } from '../openai/answers.ts';
+import { aService, type Script } from './service.ts';
+
+const QUESTION = { model: 'default', input: 'Say it' };
+const CUT = new UpstreamError('upstream_cut', 'The connection broke', { recovery: 'never' });
+const THOUGHT: Script = [
+  { type: 'reasoning', text: 'First, ' },
+  { type: 'reasoning', text: 'then.' },
+  { type: 'reasoningEnd', continuation: { provider: 'bedrock', data: { signature: 'c2ln' } } },
+];
+const WEATHER = {
+  type: 'function' as const,
+  name: 'weather',
+  description: 'Tells the weather.',
+  parameters: { type: 'object', properties: { city: { type: 'string' } } },
+  strict: false,
+};
+
+/** Asks for the same answer at once and as a stream, and returns what the official client makes of each. */
+async function bothWays(script: Script, more: object = {}) {
+  await using service = await aService([script, script, script]);
+  const whole = await service.client.responses.create({ ...QUESTION, ...more });
+  const streamed = await service.client.responses.stream({ ...QUESTION, ...more }).finalResponse();
+  const events: ResponseStreamEvent[] = [];
+  for await (const event of await service.client.responses.create({ ...QUESTION, ...more, stream: true })) {
+    events.push(event);
+  }
+  return { whole, streamed, events };
+}
+
+/** Without ids, and without what the client's parser adds. */
+function bare(value: unknown): unknown {
+  return JSON.parse(
+    JSON.stringify(value, (key, inner) =>
+      ['id', 'parsed', 'parsed_arguments', 'output_parsed'].includes(key) ? undefined : inner,
+    ),
+  );
+}
+
+/** What a client gathers that looks at the deltas alone. */
+function gathered(events: readonly ResponseStreamEvent[]): string[] {
+  const items: string[] = [];
+  for (const event of events) {
+    if (event.type === 'response.output_item.added') items[event.output_index] = '';
+    if ('delta' in event && 'output_index' in event) items[event.output_index] += String(event.delta);
+  }
+  return items;
+}
+
+function told(response: Response): string[] {
+  return response.output.map((item) => {
+    switch (item.type) {
+      case 'message':
+        return item.content.map((part) => (part.type === 'refusal' ? part.refusal : part.text)).join('');
+      case 'function_call':
+        return item.arguments;
+      case 'reasoning':
+        return item.summary.map((part) => part.text).join('');
+      default:
+        throw new Error(`There is no ${item.type} here`);
+    }
+  });
+}
+
+describe('a response, as the official client accumulates it,', () => {
+  const answers: Record<string, { script: Script; more?: object }> = {
+    text: { script: [...text('Hel', 'lo, ', 'world'), finish()] },
+    'nothing at all': { script: [finish()] },
+    'a refusal': { script: [{ type: 'refusal', text: "I can't" }, { type: 'refusal', text: ' do that' }, finish()] },
+    'text and then a refusal': { script: [...text('Well, '), { type: 'refusal', text: 'no' }, finish()] },
+    'a summary of reasoning': {
+      script: [...THOUGHT, ...text('So.'), finish()],
+      more: { reasoning: { summary: 'auto' } },
+    },
+    'reasoning that is not shown': { script: [...THOUGHT, ...text('So.'), finish()] },
+    'parallel function calls': {
+      script: [
+        ...text('Let me see.'),
+        ...call(0, 'weather', '{"city":', '"Rome"}'),
+        ...call(1, 'time', '{', '}'),
+        finish('toolCalls'),
+      ],
+    },
+    'interleaved function calls': {
+      script: [
+        ...call(0, 'weather', '{"a'),
+        ...call(1, 'time', '{"c'),
+        { type: 'toolArguments', index: 0, fragment: 'b":1}' },
+        { type: 'toolArguments', index: 1, fragment: 'd":2}' },
+        ...text('Done.'),
+        finish('toolCalls'),
+      ],
+    },
+    'log probabilities': {
+      script: [{ type: 'text', text: 'Hi', logprobs: [logprob('H'), logprob('i')] }, finish()],
+      more: { include: ['message.output_text.logprobs'], top_logprobs: 1 },
+    },
+    'the length limit': { script: [...text('Once upon'), finish('length')] },
+    'a function call at the length limit': { script: [...call(0, 'weather', '{"ci'), finish('length')] },
+    'a content filter': { script: [...text('Well'), finish('contentFilter')] },
+    'a character in halves': { script: [...text('smile \ud83d', '\ude00!'), finish()] },
+  };
+  for (const [name, { script, more }] of Object.entries(answers)) {
+    it(`is the same streamed as at once: ${name}`, async () => {
+      const { whole, streamed, events } = await bothWays(script, more);
+      expect(bare(streamed)).toEqual(bare(whole));
+      expect(gathered(events)).toEqual(told(whole));
+      expect(events.map((event) => ('sequence_number' in event ? event.sequence_number : -1))).toEqual([
+        ...events.keys(),
+      ]);
+    });
+  }
+
+  it('repeats what was asked, and says what it used', async () => {
+    const { whole } = await bothWays([...text('Hello'), finish()], {
+      instructions: 'Be brief.',
+      temperature: 0.5,
+      max_output_tokens: 100,
+      metadata: { order: '17' },
+      tools: [WEATHER],
+      tool_choice: 'auto',
+      text: { format: { type: 'json_object' }, verbosity: 'low' },
+      reasoning: { effort: 'low' },
+      user: 'u1',
+    });
+    expect(whole).toMatchObject({
+      object: 'response',
+      status: 'completed',
+      created_at: 1_700_000_000,
+      completed_at: 1_700_000_000,
+      error: null,
+      incomplete_details: null,
+      instructions: 'Be brief.',
+      temperature: 0.5,
+      top_p: null,
+      max_output_tokens: 100,
+      metadata: { order: '17' },
+      tools: [WEATHER],
+      tool_choice: 'auto',
+      parallel_tool_calls: true,
+      text: { format: { type: 'json_object' }, verbosity: 'low' },
+      reasoning: { effort: 'low', summary: null },
+      truncation: 'disabled',
+      store: false,
+      background: false,
+      previous_response_id: null,
+      user: 'u1',
+      output_text: 'Hello',
+      usage: {
+        input_tokens: 11,
+        input_tokens_details: { cached_tokens: 3 },
+        output_tokens: 7,
+        output_tokens_details: { reasoning_tokens: 2 },
+        total_tokens: 18,
+      },
+    });
+  });
+
+  it('comes as the typed events of the reference', async () => {
+    const { events } = await bothWays([...THOUGHT, ...text('So.'), ...call(0, 'weather', '{}'), finish('toolCalls')], {
+      reasoning: { summary: 'auto' },
+    });
+    expect(events.map(({ type }) => type)).toEqual([
+      'response.created',
+      'response.in_progress',
+      'response.output_item.added',
+      'response.reasoning_summary_part.added',
+      'response.reasoning_summary_text.delta',
+      'response.reasoning_summary_text.delta',
+      'response.reasoning_summary_text.done',
+      'response.reasoning_summary_part.done',
+      'response.output_item.done',
+      'response.output_item.added',
+      'response.content_part.added',
+      'response.output_text.delta',
+      'response.output_text.done',
+      'response.content_part.done',
+      'response.output_item.done',
+      'response.output_item.added',
+      'response.function_call_arguments.delta',
+      'response.function_call_arguments.done',
+      'response.output_item.done',
+      'response.completed',
+    ]);
+    const ids = events.flatMap((event) => (event.type === 'response.output_item.added' ? [event.item.id] : []));
+    expect(ids.map((id) => id?.split('_')[0])).toEqual(['rs', 'msg', 'fc']);
+  });
+
+  it('says why it is incomplete', async () => {
+    const length = await bothWays([...text('Once upon'), finish('length')]);
+    expect(length.whole).toMatchObject({ status: 'incomplete', incomplete_details: { reason: 'max_output_tokens' } });
+    expect(length.whole.output).toMatchObject([{ type: 'message', status: 'incomplete' }]);
+    expect(length.events.at(-1)?.type).toBe('response.incomplete');
+    const filter = await bothWays([...text('Well'), finish('contentFilter')]);
+    expect(filter.whole).toMatchObject({ status: 'incomplete', incomplete_details: { reason: 'content_filter' } });
+  });
+
+  it('parses structured output', async () => {
+    const script: Script = [...text('{"city":"Ro', 'me"}'), finish()];
+    await using service = await aService([script, script]);
+    const more = { text: { format: zodTextFormat(z.object({ city: z.string() }), 'place') } };
+    expect((await service.client.responses.parse({ ...QUESTION, ...more })).output_parsed).toEqual({ city: 'Rome' });
+    const streamed = await service.client.responses.stream({ ...QUESTION, ...more }).finalResponse();
+    expect(streamed.output_parsed).toEqual({ city: 'Rome' });
+    expect(service.asked[0]?.format).toMatchObject({ type: 'jsonSchema', name: 'place', strict: true });
+  });
+
+  for (const way of ['create', 'stream'] as const) {
+    it(`can be sent back whole, with the outputs of its calls (${way})`, async () => {
+      await using service = await aService([
+        [...THOUGHT, ...text('Let me see.'), ...call(0, 'weather', '{"city":"Rome"}'), finish('toolCalls')],
+        [...text('Warm.'), finish()],
+      ]);
+      const asked = { ...QUESTION, tools: [WEATHER], include: ['reasoning.encrypted_content' as const] };
+      const first =
+        way === 'create'
+          ? await service.client.responses.create(asked)
+          : await service.client.responses.stream(asked).finalResponse();
+      const input: ResponseInputItem[] = [
+        { role: 'user', content: 'Say it' },
+        ...(first.output as ResponseInputItem[]),
+        { type: 'function_call_output', call_id: 'call_0', output: '21 degrees' },
+      ];
+      await service.client.responses.create({ ...asked, input });
+      expect(service.asked[1]?.messages).toEqual([
+        { role: 'user', content: [{ type: 'text', text: 'Say it' }] },
+        {
+          role: 'assistant',
+          content: [
+            {
+              type: 'reasoning',
+              text: 'First, then.',
+              continuation: { provider: 'bedrock', data: { signature: 'c2ln' } },
+            },
+            { type: 'text', text: 'Let me see.' },
+            { type: 'toolCall', id: 'call_0', name: 'weather', arguments: '{"city":"Rome"}' },
+          ],
+        },
+        { role: 'tool', toolCallId: 'call_0', content: [{ type: 'text', text: '21 degrees' }] },
+      ]);
+    });
+  }
+
+  it('carries reasoning that is all redacted, for those who ask', async () => {
+    const redacted: Script = [
+      { type: 'reasoningEnd', continuation: { provider: 'bedrock', data: { redacted: 'eA==' } } },
+      { type: 'reasoningEnd' },
+      ...text('So.'),
+      finish(),
+    ];
+    await using service = await aService([redacted, redacted]);
+    const include = ['reasoning.encrypted_content' as const];
+    const { output } = await service.client.responses.create({ ...QUESTION, include });
+    expect(output).toMatchObject([
+      { type: 'reasoning', summary: [], encrypted_content: expect.stringMatching(/^lambent1\./) },
+      { type: 'message' },
+    ]);
+    const unasked = await service.client.responses.create(QUESTION);
+    expect(unasked.output[0]).not.toHaveProperty('encrypted_content');
+  });
+
+  it('throws at the client when the upstream is cut, and is never completed', async () => {
+    const script: Script = [...text('Half of it'), ...call(0, 'weather', '{"ci'), CUT];
+    await using service = await aService([script, script, script, script]);
+    await expect(service.client.responses.create(QUESTION)).rejects.toMatchObject({
+      status: 502,
+      code: 'upstream_cut',
+    });
+
+    const events: ResponseStreamEvent[] = [];
+    const stream = await service.client.responses.create({ ...QUESTION, stream: true });
+    const reading = async () => {
+      for await (const event of stream) events.push(event);
+    };
+    await expect(reading()).rejects.toMatchObject({ code: 'upstream_cut', type: 'server_error' });
+    expect(events.some(({ type }) => type === 'response.output_item.done')).toBe(true);
+    expect(
+      events.filter((event) => event.type === 'response.output_item.done' && event.item.type === 'function_call'),
+    ).toEqual([]);
+    await expect(service.client.responses.stream(QUESTION).finalResponse()).rejects.toThrow(/stopped before/);
+
+    const raw = await fetch(`${service.url}/v1/responses`, {
+      method: 'POST',
+      body: JSON.stringify({ ...QUESTION, stream: true }),
+    });
+    const frames = (await raw.text()).trim().split('\n\n').slice(-2);
+    expect(frames[0]).toMatch(/^event: error\ndata: /);
+    expect(frames[1]).toMatch(/^event: response\.failed\ndata: /);
+    expect(JSON.parse(frames[1]?.split('data: ')[1] ?? '')).toMatchObject({
+      response: {
+        status: 'failed',
+        error: { code: 'server_error' },
+        output: [
+          { type: 'message', content: [{ text: 'Half of it' }] },
+          { type: 'function_call', status: 'incomplete', arguments: '{"ci' },
+        ],
+      },
+    });
+  });
+
+  it('names the parameter at fault as OpenAI does', async () => {
+    await using service = await aService([]);
+    await expect(service.client.responses.create({ ...QUESTION, temperature: 3 })).rejects.toMatchObject({
+      status: 400,
+      param: 'temperature',
+      code: 'invalid_value',
+    });
+    await expect(
+      service.client.responses.create({ ...QUESTION, background: true, store: false }),
+    ).rejects.toMatchObject({
+      status: 400,
+      param: 'background',
+      code: 'invalid_value',
+    });
+  });
+});

@@ -1,0 +1,223 @@
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { follow } from '../../../shared/api/resume-stream.ts';
+import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { cancelJob } from '../../../shared/jobs/control.ts';
+import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
+import { createEventLog } from '../../../shared/jobs/event-log.ts';
+import type { Job } from '../../../shared/jobs/job.ts';
+import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
+import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { claim, commit } from '../../../shared/jobs/transitions.ts';
+import { keptAlive } from '../../../shared/lambda/keep-alive.ts';
+import { aJob, anInput } from '../jobs/jobs.ts';
+import { type Stores, startStores } from '../sessions/services.ts';
+
+let stores: Stores;
+beforeAll(async () => {
+  stores = await startStores();
+});
+afterAll(() => stores[Symbol.asyncDispose]());
+
+const TENANT = 'acme';
+const clock = { now: Date.now() };
+let count = 0;
+
+/** A streamed background job whose log a test writes, as two workers would one after the other. */
+async function aStreamedJob() {
+  count += 1;
+  const id = `resp_${count}`;
+  const bucket = { put: async () => false, get: async () => undefined, list: async () => [], remove: async () => {} };
+  const blobs = createDynamoDBBlobs(stores.client, { tableName: stores.tableName, bucket });
+  const state = {
+    jobs: createMemoryStore(() => clock.now),
+    bodies: createBodies(stores.vault, blobs),
+    events: createEventLog(stores.vault, blobs),
+  };
+  const expiresAt = Math.floor(clock.now / 1000) + 1_000;
+  const input = await state.bodies.write({ tenant: TENANT, id, kind: 'input', epoch: 0, expiresAt }, anInput());
+  const times = { createdAt: clock.now, deadline: clock.now + 600_000, expiresAt };
+  const job = aJob({ tenant: TENANT, id, streamed: true, input, ...times });
+  await state.jobs.create(job);
+  const append = (epoch: number, firstSequence: number, ...types: string[]) =>
+    state.events.append({
+      tenant: TENANT,
+      id,
+      epoch,
+      firstSequence,
+      events: types.map((type, index) => ({ type, sequence_number: firstSequence + index })),
+      expiresAt,
+    });
+  const take = async () => {
+    const { guard, change } = claim('worker', clock.now);
+    const taken = await state.jobs.update(TENANT, id, guard, change);
+    if (taken === undefined) throw new Error('The job could not be claimed');
+    return taken;
+  };
+  const complete = async (held: Job, endSequence?: number) => {
+    const name = { tenant: TENANT, id, kind: 'output', epoch: held.epoch, expiresAt } as const;
+    const output = await state.bodies.write(name, { answer: { object: 'response', id, status: 'completed' } });
+    const ending = { status: 'completed', output, ...(endSequence === undefined ? {} : { endSequence }) } as const;
+    const { guard, change } = commit(held, ending, clock.now);
+    await state.jobs.update(TENANT, id, guard, change);
+  };
+  const read = async (startingAfter: number, deadlineAt = Date.now() + 20_000) => {
+    const { signal } = new AbortController();
+    const events: { type: string; sequence_number: number }[] = [];
+    const frames = follow(state, { tenant: TENANT, id, startingAfter, deadlineAt, signal, now: Date.now });
+    for await (const frame of frames) {
+      if (!frame.startsWith(':')) events.push(JSON.parse(frame.slice(frame.indexOf('data: ') + 6)));
+    }
+    return events;
+  };
+  /** Whoever held the job is dead: the sweep ends it. */
+  const sweep = () =>
+    sweepDue(
+      {
+        ...state,
+        queue: { send: async () => {} },
+        listeners: {},
+        now: () => clock.now,
+        onError: (_what, thrown) => expect.unreachable(String(thrown)),
+      },
+      { until: Number.POSITIVE_INFINITY, perPartition: 10 },
+    );
+  return { id, state, append, take, complete, read, sweep };
+}
+
+describe('following a background response', () => {
+  test('goes over from one worker to the next, with numbers that rise', async () => {
+    const { append, take, complete, read } = await aStreamedJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    await take();
+    await append(1, 2, 'response.in_progress', 'response.output_text.delta');
+    const reading = read(-1);
+    clock.now += 50_000;
+    const second = await take();
+    await append(2, 1_000_000, 'response.in_progress', 'response.output_text.delta');
+    // The fenced one writes for another heartbeat: nobody who has gone on hears of it.
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await append(1, 4, 'response.output_text.delta');
+    await append(2, 1_000_002, 'response.output_text.done');
+    await complete(second, 1_000_003);
+    expect((await reading).map(({ type, sequence_number }) => `${sequence_number} ${type}`)).toEqual([
+      '0 response.created',
+      '1 response.queued',
+      '2 response.in_progress',
+      '3 response.output_text.delta',
+      '1000000 response.in_progress',
+      '1000001 response.output_text.delta',
+      '1000002 response.output_text.done',
+      '1000003 response.completed',
+    ]);
+    expect((await read(3)).map(({ sequence_number }) => sequence_number).at(-1)).toBe(1_000_003);
+    expect(await read(1_000_001)).toHaveLength(2);
+    expect(await read(1_000_002)).toMatchObject([{ type: 'response.completed', sequence_number: 1_000_003 }]);
+    expect(await read(1_000_003)).toEqual([]);
+  }, 30_000);
+
+  test('begins with how it was accepted, in the words of the job, also where an earlier version logged it', async () => {
+    const { append, take, complete, read, id } = await aStreamedJob();
+    const response = { id, status: 'queued', model: 'default', output: [] };
+    const accepted = [
+      { type: 'response.created', sequence_number: 0, response },
+      { type: 'response.queued', sequence_number: 1, response },
+    ];
+    await complete(await take(), 2);
+    for (const _ of ['not logged', 'logged']) {
+      expect(await read(-1)).toMatchObject([...accepted, { sequence_number: 2 }]);
+      expect(await read(0)).toMatchObject([accepted[1], { sequence_number: 2 }]);
+      await append(0, 0, 'response.created', 'response.queued');
+    }
+  }, 30_000);
+
+  test('says that its time is over, and can be gone on with', async () => {
+    const { append, take, complete, read } = await aStreamedJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const events = await read(-1, Date.now() + 2_500);
+    expect(events.at(-1)).toMatchObject({ type: 'error', code: 'deadline_exceeded', sequence_number: 1 });
+    await complete(await take(), 2);
+    expect(await read(events.at(-1)?.sequence_number ?? -1)).toMatchObject([{ type: 'response.completed' }]);
+  }, 30_000);
+
+  test('gives the last event one number, also where the process that ran it died before the end', async () => {
+    const { id, state, append, take, read, sweep } = await aStreamedJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    await take();
+    await append(1, 2, 'response.in_progress', 'response.output_text.delta');
+    await cancelJob({ jobs: state.jobs, now: () => clock.now }, TENANT, id);
+    clock.now += 50_000;
+    expect(await sweep()).toMatchObject({ ended: 1 });
+    const [last] = await read(3);
+    expect(last).toMatchObject({ type: 'response.cancelled', response: { status: 'cancelled' } });
+    const end = last?.sequence_number ?? 0;
+    // It only seemed to be dead.
+    await append(1, 4, 'response.output_text.delta');
+    expect((await read(-1)).map(({ sequence_number }) => sequence_number)).toEqual([0, 1, 2, 3, 4, end]);
+    expect(await read(4)).toEqual([last]);
+    expect(await read(end - 1)).toEqual([last]);
+    expect(await read(end)).toEqual([]);
+  }, 30_000);
+
+  test('gives the last event the same number whoever waits for it and whoever comes later', async () => {
+    const { state, id, append, read } = await aStreamedJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const reading = read(-1);
+    await cancelJob({ jobs: state.jobs, now: () => clock.now }, TENANT, id);
+    const events = await reading;
+    expect(events.map(({ type }) => type)).toEqual(['response.created', 'response.queued', 'response.cancelled']);
+    expect(await read(1)).toEqual(events.slice(2));
+    expect(await read(2)).toEqual([]);
+  }, 30_000);
+
+  test('waits after a number that has not come yet for what comes, and makes nothing up', async () => {
+    const { append, take, complete, read } = await aStreamedJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const held = await take();
+    const [near, far] = [read(3), read(99_999)];
+    await append(1, 2, 'response.in_progress', 'response.output_text.delta', 'response.output_text.done');
+    await complete(held, 5);
+    expect((await near).map(({ sequence_number }) => sequence_number)).toEqual([4, 5]);
+    expect(await far).toEqual([]);
+  }, 30_000);
+
+  test('begins at once where nothing has come yet, and is never silent while it waits', async () => {
+    const { id, state, append, take, complete } = await aStreamedJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const { signal } = new AbortController();
+    const options = { tenant: TENANT, id, deadlineAt: Date.now() + 20_000, signal, now: Date.now };
+    const frames = follow(state, { ...options, startingAfter: 1 });
+    expect(await frames.next()).toEqual({ done: false, value: ': keep-alive\n\n' });
+    const resumed = keptAlive(frames, 50);
+    const chunks: string[] = [];
+    const reading = (async () => {
+      for await (const chunk of resumed) chunks.push(String(chunk));
+    })();
+    await vi.waitFor(() => expect(chunks.length).toBeGreaterThan(4), { timeout: 5_000 });
+    expect(new Set(chunks)).toEqual(new Set([': keep-alive\n\n']));
+    await complete(await take(), 2);
+    await reading;
+    expect(chunks.at(-1)).toMatch(/^event: response.completed\n/);
+  }, 30_000);
+
+  test('begins with an event where there is one, and with nothing after the last one', async () => {
+    const { id, state, append, take, complete } = await aStreamedJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const { signal } = new AbortController();
+    const options = { tenant: TENANT, id, deadlineAt: Date.now() + 20_000, signal, now: Date.now };
+    const first = async (startingAfter: number) => (await follow(state, { ...options, startingAfter }).next()).value;
+    expect(await first(-1)).toMatch(/^event: response.created\n/);
+    expect(await first(1)).toBe(': keep-alive\n\n');
+    await complete(await take(), 2);
+    expect(await first(1)).toMatch(/^event: response.completed\n/);
+    expect(await first(2)).toBe(true);
+  }, 30_000);
+
+  test('ends in an error when the response is deleted', async () => {
+    const { state, append, read } = await aStreamedJob();
+    await append(0, 0, 'response.created', 'response.queued');
+    const reading = read(-1);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    await state.jobs.delete(TENANT, `resp_${count}`);
+    expect((await reading).at(-1)).toMatchObject({ type: 'error', code: 'not_found' });
+  }, 30_000);
+});

@@ -1,0 +1,130 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import OpenAI from 'openai';
+import type { ApiState } from '../../../shared/api/api-state.ts';
+import {
+  chatCompletionsRoute,
+  listModelsRoute,
+  responsesRoute,
+  retrieveModelRoute,
+} from '../../../shared/api/generation-routes.ts';
+import { toLambentError } from '../../../shared/core/errors.ts';
+import { CAPABILITIES } from '../../../shared/inference/capabilities.ts';
+import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
+import { parseRegistry, type Registry } from '../../../shared/inference/registry.ts';
+import { createRouter } from '../../../shared/inference/router.ts';
+import type { HttpAnswer, HttpRequest } from '../../../shared/lambda/http-pipeline.ts';
+import { errorBody, errorHeaders, errorStatus } from '../../../shared/openai/errors.ts';
+
+export const TENANT = 'acme';
+
+/** A registry whose alias `default` has one target, with whatever a test wants otherwise. */
+export function aRegistry(changes: Record<string, unknown> = {}, top: Record<string, unknown> = {}): Registry {
+  const alias = { targets: [{ provider: 'bedrock', model: 'some.model' }], maxOutputTokens: 4_096, ...changes };
+  return parseRegistry(JSON.stringify({ models: { default: alias }, ...top }), 'models.json');
+}
+
+/** What the model says next: events, or an error to throw; one script for each call. */
+export type Script = readonly (GenerationEvent | Error)[];
+
+export interface Service extends AsyncDisposable {
+  readonly client: OpenAI;
+  readonly url: string;
+  /** What the model was asked, in order. */
+  readonly asked: GenerationRequest[];
+}
+
+/**
+ * Serves the routes over HTTP with the real router and a model that says what it is told to. It stands in for the
+ * pipeline, with as little as shows what routes answer. Nothing is stored where there is no `state`.
+ */
+export async function aService(scripts: readonly Script[], registry = aRegistry(), state?: ApiState): Promise<Service> {
+  const asked: GenerationRequest[] = [];
+  const left = [...scripts];
+  const router = createRouter({
+    registry,
+    capabilitiesOf: () => new Set(CAPABILITIES),
+    modelFor: async () => ({
+      async *generate(request) {
+        asked.push(request);
+        for (const step of left.shift() ?? []) {
+          if (step instanceof Error) throw step;
+          yield step;
+        }
+      },
+    }),
+  });
+  let count = 0;
+  const now = state === undefined ? () => 1_700_000_000_000 : Date.now;
+  const keeping = state === undefined ? {} : { state: async () => state };
+  const api = { router, registry, ids: () => String(++count), now, ...keeping };
+  const routes = new Map([
+    ['POST /v1/chat/completions', chatCompletionsRoute(api)],
+    ['POST /v1/responses', responsesRoute(api)],
+    ['GET /v1/models', listModelsRoute(api)],
+  ]);
+  const server = createServer((request, response) => {
+    const url = request.url ?? '';
+    const id = /^\/v1\/models\/(.+)$/.exec(url)?.[1];
+    const route = id === undefined ? routes.get(`${request.method} ${url}`) : retrieveModelRoute(api);
+    const pathParameters = id === undefined ? {} : { id: decodeURIComponent(id) };
+    read(request)
+      .then((body) => route?.run({ ...aHttpRequest(body), pathParameters }))
+      .then((answer) => write(answer, response))
+      .catch((thrown: unknown) => {
+        const error = toLambentError(thrown);
+        response.writeHead(errorStatus(error), { 'content-type': 'application/json', ...errorHeaders(error) });
+        response.end(JSON.stringify(errorBody(error)));
+      });
+  });
+  const url = await listening(server);
+  return {
+    asked,
+    url,
+    client: new OpenAI({ baseURL: `${url}/v1`, apiKey: 'sk-test', maxRetries: 0 }),
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** A request as the pipeline hands it to a route. */
+function aHttpRequest(body: unknown): HttpRequest {
+  return {
+    requestId: 'request',
+    pathParameters: {},
+    query: {},
+    headers: {},
+    body,
+    principal: { tenant: TENANT, keyId: 'key', scopes: ['inference', 'models'] },
+    signal: new AbortController().signal,
+    deadlineAt: Date.now() + 60_000,
+  };
+}
+
+async function listening(server: Server): Promise<string> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('The server has no port');
+  return `http://127.0.0.1:${address.port}`;
+}
+
+async function read(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk);
+  return chunks.length === 0 ? undefined : JSON.parse(Buffer.concat(chunks).toString('utf8'));
+}
+
+async function write(answer: HttpAnswer | undefined, response: ServerResponse): Promise<void> {
+  if (answer === undefined) throw new Error('There is no such route');
+  if ('json' in answer) {
+    response.writeHead(answer.status ?? 200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(answer.json));
+    return;
+  }
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  for await (const frame of answer.frames) response.write(frame);
+  response.end();
+}

@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ApiState } from '../../../shared/api/api-state.ts';
+import { createConversationListener } from '../../../shared/api/conversation-step.ts';
+import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { createEventLog } from '../../../shared/jobs/event-log.ts';
+import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
+import type { JobStore } from '../../../shared/jobs/ports.ts';
+import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { FAN_IN_MS } from '../../../shared/jobs/transitions.ts';
+import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
+import { createConversations } from '../../../shared/sessions/conversations.ts';
+import { anAnswer } from '../inference/requests.ts';
+import { HOUR_MS } from '../jobs/jobs.ts';
+import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
+import { type Stores, startStores } from '../sessions/services.ts';
+import { aService, TENANT } from './service.ts';
+
+let stores: Stores;
+beforeAll(async () => {
+  stores = await startStores();
+});
+afterAll(() => stores[Symbol.asyncDispose]());
+
+/** What the API keeps, with a conversation in it. `faults` stand before the jobs' own store. */
+async function aState(faults: (jobs: JobStore) => Partial<JobStore>) {
+  const clock = { now: Date.now() };
+  const jobs = createMemoryStore(() => clock.now);
+  const blobs = createMemoryBlobs();
+  const conversations = createConversations({
+    table: createConversationTable(stores.client, stores.tableName, stores.bucket),
+    vault: stores.vault,
+    retentionDays: 30,
+  });
+  const warnings: string[] = [];
+  const queue = { send: async () => {} };
+  const bodies = createBodies(stores.vault, blobs);
+  const state: ApiState = {
+    jobs: { ...jobs, ...faults(jobs) },
+    bodies,
+    events: createEventLog(stores.vault, blobs),
+    queue,
+    conversations,
+    lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
+    logger: { annotate: () => {}, warn: (what) => void warnings.push(what) },
+  };
+  const key = { tenant: TENANT, id: 'conv_1' };
+  await conversations.create(key, {}, []);
+  return {
+    state,
+    warnings,
+    said: async () => (await conversations.items(key)).length,
+    async sweep() {
+      clock.now = Math.max(clock.now, Date.now()) + FAN_IN_MS;
+      const listeners = { conversation: createConversationListener(conversations) };
+      const ports = { jobs, bodies, queue, listeners, now: () => clock.now, onError: () => {} };
+      return sweepDue(ports, { until: Number.POSITIVE_INFINITY, perPartition: 10 });
+    },
+  };
+}
+
+describe('a turn in a conversation', () => {
+  test('that was added is answered though its job could not be told so, and is not added again', async () => {
+    const { state, said, sweep, warnings } = await aState(() => ({
+      update: () => Promise.reject(new Error('throttled')),
+    }));
+    await using service = await aService([anAnswer('Hello')], undefined, state);
+    const response = await service.client.responses.create({ model: 'default', input: 'Hi', conversation: 'conv_1' });
+    expect(response.output_text).toBe('Hello');
+    expect(warnings).toEqual(['turn not noted']);
+    expect(await said()).toBe(2);
+    expect(await sweep()).toMatchObject({ told: 1, failed: 0 });
+    expect(await said()).toBe(2);
+    expect(await sweep()).toMatchObject({ due: 0 });
+  });
+});

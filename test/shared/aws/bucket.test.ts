@@ -1,0 +1,56 @@
+import { createServer, type Server } from 'node:http';
+import { S3Client } from '@aws-sdk/client-s3';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { listen } from '../../../local/listen.ts';
+import { createBucket } from '../../../shared/aws/bucket.ts';
+
+const MAX_BYTES = 100_000;
+const MEGABYTE = Buffer.alloc(1_000_000, 'x');
+
+let server: Server;
+let listening: Awaited<ReturnType<typeof listen>>;
+let client: S3Client;
+beforeEach(async () => {
+  server = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? '', 'http://localhost');
+    if (request.method === 'POST') {
+      const error = '<Error><Key>stuck</Key><Code>SlowDown</Code><Message>Please reduce your rate</Message></Error>';
+      response.setHeader('content-type', 'application/xml');
+      return void response.end(`<?xml version="1.0"?><DeleteResult>${error}</DeleteResult>`);
+    }
+    if (pathname.endsWith('/small')) return void response.end('small');
+    // What follows never comes: whoever waits for the end of it waits for ever.
+    response.writeHead(200, pathname.endsWith('/sized') ? { 'content-length': 50 * MEGABYTE.byteLength } : {});
+    response.write(MEGABYTE);
+  });
+  listening = await listen(server, { port: 0 });
+  client = new S3Client({
+    region: 'eu-west-1',
+    endpoint: `http://127.0.0.1:${listening.port}`,
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    forcePathStyle: true,
+    requestHandler: { httpAgent: { maxSockets: 1 } },
+  });
+});
+afterEach(async () => {
+  client.destroy();
+  server.closeAllConnections();
+  await listening.close();
+});
+
+test.each([
+  ['says its size', 'sized'],
+  ['says no size', 'unsized'],
+])(
+  'an object that is too large and %s is none, and takes no connection from the next',
+  async (_name, key) => {
+    const bucket = createBucket(client, 'bodies');
+    expect(await bucket.get(key, MAX_BYTES)).toBeUndefined();
+    expect(Buffer.from((await bucket.get('small', MAX_BYTES)) ?? '').toString()).toBe('small');
+  },
+  10_000,
+);
+
+test('an object that S3 would not delete just now is not taken for deleted', async () => {
+  await expect(createBucket(client, 'bodies').remove(['gone', 'stuck'])).rejects.toThrow('SlowDown');
+});

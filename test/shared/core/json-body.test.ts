@@ -1,0 +1,62 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { LambentError } from '../../../shared/core/errors.ts';
+import { parseBody } from '../../../shared/core/json-body.ts';
+
+const parse = (body: string | null, contentType: string | undefined = 'application/json') =>
+  parseBody({ body, isBase64Encoded: false }, contentType);
+
+function codeOf(run: () => unknown): string {
+  try {
+    run();
+  } catch (thrown) {
+    if (thrown instanceof LambentError) return thrown.code;
+    throw thrown;
+  }
+  return 'none';
+}
+
+describe('a body', () => {
+  test('is any JSON that fits, as it came', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 8 }), (value) => {
+        expect(parse(JSON.stringify(value))).toEqual(JSON.parse(JSON.stringify(value)));
+      }),
+    );
+  });
+
+  test('is parsed from base64 too', () => {
+    expect(parseBody({ body: Buffer.from('{"a":"ü"}').toString('base64'), isBase64Encoded: true }, undefined)).toEqual({
+      a: 'ü',
+    });
+  });
+
+  test.each([
+    ['', 'invalid_json'],
+    [null, 'invalid_json'],
+    ['{"a":', 'invalid_json'],
+    ['{"a":"\\ud800"}', 'invalid_json'],
+    ['{"\\udfff":1}', 'invalid_json'],
+    ['{"a":"\\ud83d\\ude00"}', 'none'],
+    [`${'['.repeat(300)}${']'.repeat(300)}`, 'invalid_value'],
+    [`${'{"a":'.repeat(100_000)}`, 'invalid_value'],
+    [`{"a":"${'['.repeat(300)}"}`, 'none'],
+    [`{"a":"\\\\\\"${'['.repeat(300)}"}`, 'none'],
+    ['"\\', 'invalid_json'],
+  ])('%.40j gives %s', (body, code) => {
+    expect(codeOf(() => parse(body))).toBe(code);
+  });
+
+  test('of another media type is refused, and none is needed', () => {
+    expect(codeOf(() => parse('{}', 'application/x-www-form-urlencoded'))).toBe('unsupported_media_type');
+    expect(parse('{}', 'application/json; charset=utf-8')).toEqual({});
+    expect(parse('{}', 'application/vnd.api+json')).toEqual({});
+    expect(parseBody({ body: '{}', isBase64Encoded: false }, undefined)).toEqual({});
+  });
+
+  test('of any text at all is parsed or refused with a code', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.string({ unit: 'binary' })), (text) => void codeOf(() => parse(text))),
+    );
+  });
+});

@@ -1,0 +1,99 @@
+import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { startTables } from '../../../local/tables.ts';
+import type { PromptPrefixes } from '../../../shared/gpu/placement/prompt.ts';
+import type { LeaseAsk } from '../../../shared/gpu/registry/ports.ts';
+import type { Lease, UnmetDemand, Waiter, Worker } from '../../../shared/gpu/registry/worker.ts';
+import { keyedTable } from '../../tables.ts';
+import { exists } from '../jobs/services.ts';
+
+/** When the tests' clocks begin: epoch milliseconds. */
+export const START = 1_800_000_000_000;
+
+export const FLEET = 'qwen';
+export const MODEL = 'Qwen/Qwen3-8B';
+
+export function aWorker(changes: Partial<Worker> = {}): Worker {
+  const id = changes.id ?? 'w1';
+  return {
+    fleet: FLEET,
+    id,
+    url: `http://${id}:8000/v1`,
+    bootId: 'boot-1',
+    state: 'ready',
+    slots: 4,
+    models: [MODEL],
+    source: 'static',
+    seenAt: START,
+    leases: {},
+    ...changes,
+  };
+}
+
+export function aLease(changes: Partial<Lease> = {}): Lease {
+  return {
+    tier: 'interactive',
+    tenant: 'acme',
+    pendingTokens: 100,
+    weight: 300,
+    expiresAt: START + 45_000,
+    ...changes,
+  };
+}
+
+/** Asks for a slot of `aWorker()`, with whatever a test wants otherwise. */
+export function anAsk(changes: Partial<LeaseAsk> = {}): LeaseAsk {
+  return { id: 'lease-1', lease: aLease(), bootId: 'boot-1', cap: 4, expired: [], now: START, ...changes };
+}
+
+export function aWaiter(changes: Partial<Waiter> = {}): Waiter {
+  return {
+    id: 'waiter-1',
+    model: MODEL,
+    tier: 'interactive',
+    tenant: 'acme',
+    weight: 300,
+    expiresAt: START + 3_000,
+    ...changes,
+  };
+}
+
+export function anUnmet(changes: Partial<UnmetDemand> = {}): UnmetDemand {
+  return { model: MODEL, tier: 'interactive', weight: 300, expiresAt: START + 120_000, ...changes };
+}
+
+export function aPrompt(bytes: number, ...prefixes: readonly [hash: string, bytes: number][]): PromptPrefixes {
+  return { bytes, prefixes: prefixes.map(([hash, length]) => ({ hash, bytes: length })) };
+}
+
+/** The fleets' table as a real client sees it over the wire. */
+export interface FleetTables extends AsyncDisposable {
+  readonly client: DynamoDBClient;
+  readonly url: string;
+  /** A table that nobody has used yet. */
+  newTable(): Promise<string>;
+}
+
+export async function startFleetTables(): Promise<FleetTables> {
+  const tables = await startTables({});
+  const client = new DynamoDBClient({
+    region: 'eu-west-1',
+    credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
+    endpoint: tables.url,
+  });
+  let made = 0;
+  return {
+    client,
+    url: tables.url,
+    async newTable() {
+      made += 1;
+      const TableName = `fleet-${made}`;
+      await client.send(new CreateTableCommand(keyedTable(TableName)));
+      await exists(client, TableName);
+      return TableName;
+    },
+    async [Symbol.asyncDispose]() {
+      client.destroy();
+      await tables.close();
+    },
+  };
+}

@@ -1,0 +1,203 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../../../../local/faults/random.ts';
+import { newlyHeld } from '../../../../shared/gpu/placement/directory.ts';
+import { capOf, type Holders, type PlacementRequest, rank } from '../../../../shared/gpu/placement/placement.ts';
+import { PLACEMENT } from '../../../../shared/gpu/registry/settings.ts';
+import type { Lease, Worker } from '../../../../shared/gpu/registry/worker.ts';
+import { aLease, aPrompt, aWorker, MODEL, START } from '../fleets.ts';
+
+const NOBODY: Holders = new Map();
+const never = () => 0;
+
+function aRequest(changes: Partial<PlacementRequest> = {}): PlacementRequest {
+  return { model: MODEL, tier: 'interactive', prompt: aPrompt(4_000), bytesPerToken: 4, reserve: 0.25, ...changes };
+}
+
+function ranked(workers: readonly Worker[], request = aRequest(), holders = NOBODY, random = never) {
+  return rank({ workers }, holders, request, PLACEMENT, START, random);
+}
+const idsOf = (...args: Parameters<typeof ranked>) => ranked(...args).map(({ worker }) => worker.id);
+const leases = (...each: readonly Partial<Lease>[]) =>
+  Object.fromEntries(each.map((changes, index) => [`l${index}`, aLease(changes)]));
+
+describe('placement', () => {
+  test('prefers the worker with the least to compute', () => {
+    const busy = aWorker({ id: 'busy', leases: leases({ pendingTokens: 5_000 }) });
+    const free = aWorker({ id: 'free', leases: leases({ pendingTokens: 0 }) });
+    expect(idsOf([busy, free])).toEqual(['free', 'busy']);
+  });
+
+  test('prefers the worker that has most of the prompt cached, as long as it is not too busy', () => {
+    const prompt = aPrompt(40_000, ['short', 256], ['long', 24_576]);
+    const holders: Holders = new Map([
+      [
+        'short',
+        [
+          { workerId: 'some', bootId: 'boot-1', until: START + 1 },
+          { workerId: 'all', bootId: 'boot-1', until: START + 1 },
+        ],
+      ],
+      ['long', [{ workerId: 'all', bootId: 'boot-1', until: START + 1 }]],
+    ]);
+    const workers = ['none', 'some', 'all'].map((id) => aWorker({ id }));
+    const found = ranked(workers, aRequest({ prompt }), holders);
+    expect(found.map(({ worker, cachedTokens, uncachedTokens }) => [worker.id, cachedTokens, uncachedTokens])).toEqual([
+      ['all', 6_144, 3_856],
+      ['some', 64, 9_936],
+      ['none', 0, 10_000],
+    ]);
+    const loaded = [
+      ...workers.slice(0, 2),
+      aWorker({ id: 'all', leases: leases({ pendingTokens: 18_000 }, { pendingTokens: 0 }) }),
+    ];
+    expect(idsOf(loaded, aRequest({ prompt }), holders)).toEqual(['some', 'none', 'all']);
+  });
+
+  test('believes nothing that was said of an earlier start', () => {
+    const prompt = aPrompt(4_000, ['a', 2_048]);
+    const holders: Holders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-0', until: START + 1 }]]]);
+    expect(ranked([aWorker()], aRequest({ prompt }), holders)[0]?.cachedTokens).toBe(0);
+  });
+
+  test('goes by what a token has been learnt to have', () => {
+    const prompt = aPrompt(4_000, ['a', 2_048]);
+    const holders: Holders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-1', until: START + 1 }]]]);
+    const [only] = ranked([aWorker()], aRequest({ prompt, bytesPerToken: 2 }), holders);
+    expect(only).toMatchObject({ cachedTokens: 1_024, uncachedTokens: 976 });
+  });
+
+  test('counts leases that have expired for nothing, and names them', () => {
+    const leaked = aWorker({ slots: 1, leases: leases({ expiresAt: START, pendingTokens: 9_000 }) });
+    const [only] = ranked([leaked]);
+    expect(only).toMatchObject({ expired: ['l0'], score: PLACEMENT.uncachedWeight * 1_000 });
+    expect(ranked([aWorker({ slots: 1, leases: leases({ expiresAt: START + 1 }) })])).toEqual([]);
+  });
+
+  test('names no more expired leases than one request may', () => {
+    const many = leases(...Array.from({ length: 150 }, () => ({ expiresAt: START })));
+    const [only] = ranked([aWorker({ slots: 200, leases: many })]);
+    expect(only?.expired).toHaveLength(100);
+    expect(ranked([aWorker({ slots: 50, leases: many })])).toEqual([]);
+  });
+
+  test('sends those who decide at once different ways', () => {
+    const workers = ['w1', 'w2', 'w3', 'w4'].map((id) => aWorker({ id }));
+    const firsts = Array.from({ length: 200 }, () => idsOf(workers, aRequest(), NOBODY, Math.random)[0]);
+    for (const { id } of workers) expect(firsts.filter((first) => first === id).length).toBeGreaterThan(20);
+  });
+
+  test('leaves a worker that is too small for a reserve to batch work too', () => {
+    expect([1, 2, 4, 32].map((slots) => capOf(slots, 'batch', 0.25))).toEqual([1, 1, 3, 24]);
+    expect([1, 2, 4, 32].map((slots) => capOf(slots, 'interactive', 0.25))).toEqual([1, 2, 4, 32]);
+  });
+});
+
+const anyLease = fc.record({
+  tier: fc.constantFrom('interactive' as const, 'batch' as const),
+  tenant: fc.constantFrom('acme', 'globex'),
+  pendingTokens: fc.nat(100_000),
+  weight: fc.nat(100_000),
+  expiresAt: fc.integer({ min: START - 10, max: START + 10 }),
+});
+const anyWorker = fc.record({
+  bootId: fc.constantFrom('boot-1', 'boot-2'),
+  state: fc.constantFrom('ready' as const, 'draining' as const, 'suspect' as const),
+  slots: fc.integer({ min: 1, max: 8 }),
+  models: fc.subarray([MODEL, 'adapter']),
+  leases: fc.dictionary(fc.stringMatching(/^[a-z]{1,3}$/), anyLease, { maxKeys: 10 }),
+});
+const anyFleet = fc
+  .array(anyWorker, { maxLength: 6 })
+  .map((workers) => workers.map((worker, index) => aWorker({ ...worker, id: `w${index}` })));
+const anyHolders = fc.dictionary(
+  fc.constantFrom('a', 'b', 'c'),
+  fc.array(
+    fc.record({
+      workerId: fc.constantFrom('w0', 'w1', 'w2'),
+      bootId: fc.constantFrom('boot-1', 'boot-2', 'boot-3'),
+      until: fc.integer({ min: START + 1, max: START + PLACEMENT.directoryMs }),
+    }),
+    { maxLength: 3 },
+  ),
+);
+const anyRequest = fc.record({
+  model: fc.constantFrom(MODEL, 'adapter'),
+  tier: fc.constantFrom('interactive' as const, 'batch' as const),
+  reserve: fc.double({ min: 0, max: 0.9, noNaN: true }),
+  not: fc.subarray(['w0', 'w1', 'w2']).map((ids) => new Set(ids)),
+  bytesPerToken: fc.double({ min: 1, max: 10, noNaN: true }),
+  bytes: fc.integer({ min: 3_000, max: 500_000 }),
+});
+
+describe('whatever the fleet and the request', () => {
+  test('only workers may take it that are ready, know the model, and have room for its tier', () => {
+    fc.assert(
+      fc.property(anyFleet, anyHolders, anyRequest, fc.nat(), (workers, holders, { bytes, ...asked }, seed) => {
+        const prompt = aPrompt(bytes, ['a', 256], ['b', 1_024], ['c', 2_048]);
+        const request = aRequest({ ...asked, prompt });
+        const view = { workers };
+        const known = new Map(Object.entries(holders));
+        const found = rank(view, known, request, PLACEMENT, START, seededRandom(seed));
+        expect(rank(view, known, request, PLACEMENT, START, seededRandom(seed))).toEqual(found);
+        for (const { worker, cap, expired, cachedTokens, uncachedTokens } of found) {
+          const live = Object.values(worker.leases).filter(({ expiresAt }) => expiresAt > START);
+          expect(worker.state).toBe('ready');
+          expect(worker.models).toContain(request.model);
+          expect(request.not?.has(worker.id)).toBe(false);
+          expect(cap).toBeLessThanOrEqual(worker.slots);
+          expect(live.length + 1).toBeLessThanOrEqual(cap);
+          if (request.tier === 'batch' && worker.slots > 1) {
+            expect(cap).toBeLessThanOrEqual(Math.max(1, worker.slots * (1 - request.reserve)));
+          }
+          expect(expired.every((id) => (worker.leases[id]?.expiresAt ?? 0) <= START)).toBe(true);
+          expect(cachedTokens).toBeGreaterThanOrEqual(0);
+          expect(uncachedTokens).toBeGreaterThan(0);
+          if (cachedTokens > 0) {
+            const said = Object.values(holders).flat();
+            expect(said).toContainEqual(expect.objectContaining({ workerId: worker.id, bootId: worker.bootId }));
+          }
+        }
+        const scores = found.map(({ score }) => score);
+        expect(scores).toEqual(scores.toSorted((a, b) => a - b));
+        const others = workers.filter((worker) => !found.some((each) => each.worker === worker));
+        for (const { id, state, models, leases: held, slots } of others) {
+          const live = Object.values(held).filter(({ expiresAt }) => expiresAt > START).length;
+          const full = live >= capOf(slots, request.tier, request.reserve);
+          expect(state !== 'ready' || !models.includes(request.model) || request.not?.has(id) || full).toBe(true);
+        }
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('the directory learns what a worker now holds, and nothing it knows already', () => {
+    fc.assert(
+      fc.property(anyFleet, anyHolders, fc.integer({ min: 1, max: 3 }), (workers, holders, maxHolders) => {
+        const [worker] = workers;
+        if (worker === undefined) return;
+        const prompt = aPrompt(9_000, ['a', 256], ['b', 1_024], ['c', 2_048]);
+        const holder = { workerId: worker.id, bootId: worker.bootId };
+        const settings = { maxHolders, directoryMs: PLACEMENT.directoryMs };
+        const before = new Map(Object.entries(holders));
+        const learnt = newlyHeld(prompt, holder, before, { workers }, settings, START);
+        const after = new Map([...before, ...learnt.map((entry) => [entry.prefix, entry.holders] as const)]);
+        for (const { hash } of prompt.prefixes) {
+          const untils = (after.get(hash) ?? [])
+            .filter(({ workerId, bootId }) => workerId === holder.workerId && bootId === holder.bootId)
+            .map(({ until }) => until);
+          expect(Math.max(...untils)).toBeGreaterThan(START + PLACEMENT.directoryMs / 2);
+        }
+        for (const entry of learnt) {
+          expect(entry.holders[0]).toEqual({ ...holder, until: START + PLACEMENT.directoryMs });
+          expect(entry.holders.length).toBeLessThanOrEqual(maxHolders);
+          expect(new Set(entry.holders.map(({ workerId }) => workerId)).size).toBeLessThanOrEqual(entry.holders.length);
+          for (const { workerId, bootId } of entry.holders) {
+            expect(workers.find(({ id }) => id === workerId)?.bootId).toBe(bootId);
+          }
+        }
+        expect(newlyHeld(prompt, holder, after, { workers }, settings, START)).toEqual([]);
+      }),
+    );
+  });
+});

@@ -1,0 +1,620 @@
+import { describe, expect, it } from 'vitest';
+import { LambentError } from '../../../../shared/core/errors.ts';
+import { parseChatRequest } from '../../../../shared/openai/chat/request.ts';
+import { aRegistry, TENANT } from '../../api/service.ts';
+
+const USER = { role: 'user', content: 'Hello' };
+const TOOL = { type: 'function', function: { name: 'weather', parameters: { type: 'object' } } };
+const CALL = { id: 'c1', type: 'function', function: { name: 'weather', arguments: '{}' } };
+const PNG = 'iVBORw0KGgo=';
+
+function parse(changes: object, registry = aRegistry()) {
+  return parseChatRequest({ model: 'default', messages: [USER], ...changes }, { registry, tenant: TENANT });
+}
+
+function fault(body: unknown, registry = aRegistry()): LambentError {
+  try {
+    parseChatRequest(body, { registry, tenant: TENANT });
+  } catch (thrown) {
+    if (thrown instanceof LambentError) return thrown;
+    throw thrown;
+  }
+  throw new Error('Nothing was thrown');
+}
+
+describe('a chat request', () => {
+  it('needs no more than a model and a message', () => {
+    const { generation, streamed, includeUsage } = parse({});
+    expect({ streamed, includeUsage }).toEqual({ streamed: false, includeUsage: false });
+    expect(generation).toMatchObject({
+      model: 'default',
+      messages: [{ role: 'user', content: [{ type: 'text', text: 'Hello' }] }],
+      tools: [],
+      toolChoice: 'auto',
+      parallelToolCalls: true,
+      format: { type: 'text' },
+      stop: [],
+      hints: {},
+      unknown: {},
+    });
+    for (const absent of ['maxOutputTokens', 'temperature', 'topLogprobs', 'seed'])
+      expect(generation).not.toHaveProperty(absent);
+  });
+
+  it('takes null for what is not given', () => {
+    const everything = Object.fromEntries(
+      [
+        'temperature',
+        'top_p',
+        'n',
+        'stop',
+        'tools',
+        'tool_choice',
+        'store',
+        'stream',
+        'stream_options',
+        'metadata',
+        'user',
+        'audio',
+        'functions',
+        'web_search_options',
+        'response_format',
+        'seed',
+        'max_tokens',
+        'logit_bias',
+        'service_tier',
+        'reasoning_effort',
+        'modalities',
+      ].map((name) => [name, null]),
+    );
+    expect(parse(everything).generation).toEqual(parse({}).generation);
+  });
+
+  it('is translated whole', () => {
+    const { generation } = parse({
+      messages: [
+        { role: 'developer', content: [{ type: 'text', text: 'Be brief.' }], name: 'boss' },
+        {
+          role: 'user',
+          content: [
+            { type: 'text', text: 'What is it?' },
+            { type: 'image_url', image_url: { url: `data:image/png;base64,${PNG}`, detail: 'low' } },
+          ],
+        },
+        { role: 'assistant', content: null, tool_calls: [CALL], reasoning_content: 'Hm.' },
+        { role: 'tool', tool_call_id: 'c1', content: '21', name: 'weather' },
+        { role: 'assistant', content: [{ type: 'refusal', refusal: 'No.' }] },
+        USER,
+      ],
+      tools: [{ type: 'function', function: { name: 'weather', description: 'Tells it.', strict: true } }],
+      tool_choice: { type: 'function', function: { name: 'weather' } },
+      parallel_tool_calls: false,
+      response_format: { type: 'json_schema', json_schema: { name: 'out', schema: { type: 'object' }, strict: true } },
+      max_completion_tokens: 100,
+      temperature: 0,
+      top_p: 0.9,
+      stop: 'END',
+      seed: 7,
+      frequency_penalty: -1,
+      presence_penalty: 1,
+      logit_bias: { '50256': -100 },
+      logprobs: true,
+      top_logprobs: 3,
+      reasoning_effort: 'high',
+      verbosity: 'low',
+      service_tier: 'flex',
+      user: 'u',
+      safety_identifier: 's',
+      prompt_cache_key: 'k',
+      metadata: { constructor: 'kept' },
+      prediction: { type: 'content', content: 'x' },
+      store: false,
+      n: 1,
+      modalities: ['text'],
+    });
+    expect(generation).toMatchObject({
+      messages: [
+        { role: 'system', content: [{ type: 'text', text: 'Be brief.' }], name: 'boss' },
+        {
+          role: 'user',
+          content: [
+            { type: 'text', text: 'What is it?' },
+            {
+              type: 'image',
+              mediaType: 'image/png',
+              base64: PNG,
+              detail: 'low',
+              param: 'messages[1].content[1].image_url.url',
+            },
+          ],
+        },
+        {
+          role: 'assistant',
+          content: [
+            { type: 'reasoning', text: 'Hm.' },
+            { type: 'toolCall', id: 'c1', name: 'weather', arguments: '{}' },
+          ],
+        },
+        { role: 'tool', toolCallId: 'c1', content: [{ type: 'text', text: '21' }] },
+        { role: 'assistant', content: [{ type: 'refusal', text: 'No.' }] },
+        { role: 'user' },
+      ],
+      tools: [
+        { name: 'weather', description: 'Tells it.', parameters: { type: 'object', properties: {} }, strict: true },
+      ],
+      toolChoice: { name: 'weather' },
+      parallelToolCalls: false,
+      format: { type: 'jsonSchema', name: 'out', schema: { type: 'object' }, strict: true },
+      maxOutputTokens: 100,
+      temperature: 0,
+      topP: 0.9,
+      stop: ['END'],
+      seed: 7,
+      frequencyPenalty: -1,
+      presencePenalty: 1,
+      logitBias: { '50256': -100 },
+      topLogprobs: 3,
+      reasoningEffort: 'high',
+      verbosity: 'low',
+      serviceTier: 'flex',
+      hints: { user: 'u', safetyIdentifier: 's', promptCacheKey: 'k', metadata: { constructor: 'kept' } },
+    });
+  });
+
+  it('offers only the tools that are allowed', () => {
+    const other = { type: 'function', function: { name: 'time' } };
+    const { generation } = parse({
+      tools: [TOOL, other],
+      tool_choice: {
+        type: 'allowed_tools',
+        allowed_tools: { mode: 'required', tools: [{ type: 'function', function: { name: 'time' } }] },
+      },
+    });
+    expect(generation.tools.map(({ name }) => name)).toEqual(['time']);
+    expect(generation.toolChoice).toBe('required');
+  });
+
+  it('names the limit as its caller did', () => {
+    expect(parse({ max_tokens: 5 }).generation).toMatchObject({
+      maxOutputTokens: 5,
+      parameterNames: { maxOutputTokens: 'max_tokens' },
+    });
+    expect(parse({ max_tokens: 5, max_completion_tokens: 5 }).generation.parameterNames).toMatchObject({
+      maxOutputTokens: 'max_completion_tokens',
+    });
+  });
+
+  it('keeps unknown fields, outermost ones only, for an alias that passes them on', () => {
+    const registry = aRegistry({ passUnknown: true });
+    expect(parse({ top_k: 40, __proto__x: 1 }, registry).generation.unknown).toEqual({ top_k: 40, __proto__x: 1 });
+    expect(fault({ model: 'default', messages: [{ ...USER, mood: 'good' }] }, registry)).toMatchObject({
+      code: 'unknown_parameter',
+      param: 'messages[0].mood',
+    });
+    expect(fault({ model: 'default', messages: [USER], functions: [] }, registry)).toMatchObject({
+      code: 'unsupported_parameter',
+    });
+  });
+
+  it('has one key for the whole of a conversation, and another for other tenants and conversations', () => {
+    const key = (messages: object[], more: object = {}, tenant = TENANT) =>
+      parseChatRequest({ model: 'default', messages, ...more }, { registry: aRegistry(), tenant }).generation
+        .conversationKey;
+    const start = [{ role: 'system', content: 'S' }, USER];
+    const later = [...start, { role: 'assistant', content: 'Hi' }, { role: 'user', content: 'More' }];
+    expect(key(later)).toBe(key(start));
+    expect(key([USER])).not.toBe(key(start));
+    expect(key(start, {}, 'other')).not.toBe(key(start));
+    expect(key(start, { prompt_cache_key: 'k' })).toBe(key([USER], { prompt_cache_key: 'k' }));
+    expect(key([{ role: 'user', content: 'x'.repeat(5_000_000) }]).length).toBeLessThan(3_000);
+  });
+
+  const remote = (url: string) => ({
+    model: 'default',
+    messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url } }] }],
+  });
+  it('takes images by URL only from hosts that the operator allows', () => {
+    const registry = aRegistry({}, { imageHosts: ['cdn.example.com', '*.example.org'] });
+    for (const url of ['https://cdn.example.com/a.png', 'https://a.b.example.org/a.png']) {
+      expect(parseChatRequest(remote(url), { registry, tenant: TENANT }).generation.messages[0]?.content).toEqual([
+        { type: 'image', url, param: 'messages[0].content[0].image_url.url' },
+      ]);
+    }
+    for (const url of [
+      'http://cdn.example.com/a.png',
+      'https://example.org/a.png',
+      'https://cdn.example.com.evil.net/a.png',
+      'https://evil.net/?cdn.example.com',
+      'https://user:pass@cdn.example.com/a.png',
+      'https://cdn.example.com:8443/a.png',
+      'https://evil.net\\@cdn.example.com/',
+      'https://cdn.example.com\\@169.254.169.254/a.png',
+      'https://cdn.example.com\\a.png',
+      'https:cdn.example.com/a.png',
+      'https:\\\\cdn.example.com/a.png',
+      'ht\ttps://cdn.example.com/a.png',
+      ' https://cdn.example.com/a.png',
+      'https://cdn.example.com/a.png\n',
+      'https://cdn.example.com/a\u0000.png',
+      'file:///etc/passwd',
+      'ftp://cdn.example.com/a.png',
+      'https://169.254.169.254/latest/meta-data',
+      'nonsense',
+      '',
+    ]) {
+      expect(fault(remote(url), registry), url).toMatchObject({
+        code: 'invalid_value',
+        param: 'messages[0].content[0].image_url.url',
+      });
+    }
+  });
+
+  it('hands on the URL that was checked, not what another parser might read otherwise', () => {
+    const registry = aRegistry({}, { imageHosts: ['cdn.example.com'] });
+    for (const [url, handedOn] of [
+      ['https://CDN.example.com:443/a/../b.png', 'https://cdn.example.com/b.png'],
+      ['https:///cdn.example.com/a.png', 'https://cdn.example.com/a.png'],
+      ['https://@cdn.example.com/a.png', 'https://cdn.example.com/a.png'],
+      ['https://\uff43dn.example.com/\u00e4.png', 'https://cdn.example.com/%C3%A4.png'],
+    ] as const) {
+      const [part] = parseChatRequest(remote(url), { registry, tenant: TENANT }).generation.messages[0]?.content ?? [];
+      expect(part, url).toMatchObject({ url: handedOn });
+    }
+  });
+
+  it('takes images as data URLs of the types that models know', () => {
+    const image = (url: string) => parse(remote(url)).generation.messages[0]?.content[0];
+    expect(image(`data:image/jpg;base64,${PNG}`)).toMatchObject({ mediaType: 'image/jpeg' });
+    expect(image(`data:image/webp;base64,${PNG}`)).toMatchObject({ mediaType: 'image/webp', base64: PNG });
+    for (const url of [
+      `data:image/svg+xml;base64,${PNG}`,
+      'data:image/png;base64,',
+      'data:image/png;base64,not base64',
+      'data:image/png;base64,AAA',
+      'data:image/png,AAAA',
+      'data:text/html;base64,AAAA',
+    ]) {
+      expect(fault(remote(url)), url).toMatchObject({
+        code: 'invalid_value',
+        param: 'messages[0].content[0].image_url.url',
+      });
+    }
+  });
+
+  const user = (content: unknown) => ({ messages: [{ role: 'user', content }] });
+  const faults: [what: string, changes: object, code: string, param: string | undefined, message: string | RegExp][] = [
+    [
+      'no messages',
+      { messages: undefined },
+      'missing_required_parameter',
+      'messages',
+      "Missing required parameter: 'messages'.",
+    ],
+    [
+      'null for messages',
+      { messages: null },
+      'invalid_type',
+      'messages',
+      "Invalid type for 'messages': expected an array of objects, but got null instead.",
+    ],
+    ['an empty conversation', { messages: [] }, 'invalid_value', 'messages', /empty array/],
+    [
+      'a number for content',
+      user(7),
+      'invalid_type',
+      'messages[0].content',
+      "Invalid type for 'messages[0].content': expected one of a string or array of objects, but got an integer instead.",
+    ],
+    [
+      'a message that is a string',
+      { messages: ['Hello'] },
+      'invalid_type',
+      'messages[0]',
+      "Invalid type for 'messages[0]': expected an object, but got a string instead.",
+    ],
+    [
+      'a message that is an array',
+      { messages: [[]] },
+      'invalid_type',
+      'messages[0]',
+      "Invalid type for 'messages[0]': expected an object, but got an array instead.",
+    ],
+    [
+      'no role',
+      { messages: [{ content: 'x' }] },
+      'missing_required_parameter',
+      'messages[0].role',
+      "Missing required parameter: 'messages[0].role'.",
+    ],
+    [
+      'an unknown role',
+      { messages: [{ role: 'robot' }] },
+      'invalid_value',
+      'messages[0].role',
+      "Invalid value: 'robot'. Supported values are: 'system', 'developer', 'user', 'assistant', and 'tool'.",
+    ],
+    [
+      'the role of old functions',
+      { messages: [{ role: 'function', content: 'x', name: 'y' }] },
+      'unsupported_value',
+      'messages[0].role',
+      /does not support 'function' here/,
+    ],
+    ['no content', { messages: [{ role: 'user' }] }, 'missing_required_parameter', 'messages[0].content', /Missing/],
+    [
+      'audio',
+      user([{ type: 'input_audio', input_audio: { data: '', format: 'wav' } }]),
+      'unsupported_value',
+      'messages[0].content[0].type',
+      "Unsupported value: 'messages[0].content[0].type' does not support 'input_audio' here. Supported values are: 'text' and 'image_url'.",
+    ],
+    [
+      'an unknown part',
+      user([{ type: 'hologram' }]),
+      'invalid_value',
+      'messages[0].content[0].type',
+      /Invalid value: 'hologram'/,
+    ],
+    [
+      'an image as instructions',
+      { messages: [{ role: 'system', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] },
+      'invalid_value',
+      'messages[0].content[0].type',
+      /Supported values are: 'text'\./,
+    ],
+    ['an unknown parameter', { top_k: 4 }, 'unknown_parameter', 'top_k', "Unknown parameter: 'top_k'."],
+    [
+      'an unknown parameter inside',
+      { stream: true, stream_options: { include_all: true } },
+      'unknown_parameter',
+      'stream_options.include_all',
+      "Unknown parameter: 'stream_options.include_all'.",
+    ],
+    [
+      'a text for a number',
+      { temperature: 'warm' },
+      'invalid_type',
+      'temperature',
+      "Invalid type for 'temperature': expected a decimal, but got a string instead.",
+    ],
+    [
+      'too hot',
+      { temperature: 2.1 },
+      'invalid_value',
+      'temperature',
+      "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.1 instead.",
+    ],
+    [
+      'a fraction of a seed',
+      { seed: 1.5 },
+      'invalid_type',
+      'seed',
+      "Invalid type for 'seed': expected an integer, but got a decimal instead.",
+    ],
+    ['a seed that JSON rounds', { seed: 2 ** 60 }, 'invalid_value', 'seed', /integer above maximum value/],
+    ['no tokens', { max_tokens: 0 }, 'invalid_value', 'max_tokens', /integer below minimum value/],
+    [
+      'too many tokens',
+      { max_tokens: 5_000 },
+      'invalid_value',
+      'max_tokens',
+      'max_tokens is too large: 5000. This model supports at most 4096 completion tokens, whereas you provided 5000.',
+    ],
+    ['two limits', { max_tokens: 5, max_completion_tokens: 6 }, 'invalid_value', 'max_tokens', /different values/],
+    [
+      'an unknown effort',
+      { reasoning_effort: 'heroic' },
+      'invalid_value',
+      'reasoning_effort',
+      /^Invalid value: 'heroic'. Supported values are: 'none', 'minimal', /,
+    ],
+    [
+      'a number for an effort',
+      { reasoning_effort: 3 },
+      'invalid_type',
+      'reasoning_effort',
+      /expected a string, but got an integer/,
+    ],
+    [
+      'five stop sequences',
+      { stop: ['a', 'b', 'c', 'd', 'e'] },
+      'invalid_value',
+      'stop',
+      "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5 instead.",
+    ],
+    ['an empty stop sequence', { stop: [''] }, 'invalid_value', 'stop[0]', /empty string/],
+    [
+      'an object to stop at',
+      { stop: {} },
+      'invalid_type',
+      'stop',
+      /expected one of a string or array of strings, but got an object/,
+    ],
+    ['two answers', { n: 2 }, 'unsupported_value', 'n', /supports only 1/],
+    [
+      'spoken answers',
+      { modalities: ['text', 'audio'] },
+      'unsupported_value',
+      'modalities',
+      /supports only \['text'\]/,
+    ],
+    [
+      'a voice',
+      { audio: { voice: 'alloy', format: 'mp3' } },
+      'unsupported_parameter',
+      'audio',
+      /answers have no audio/,
+    ],
+    [
+      'old functions',
+      { functions: [] },
+      'unsupported_parameter',
+      'functions',
+      "Unsupported parameter: 'functions' is not supported. Use 'tools' instead.",
+    ],
+    [
+      'an old function call',
+      { function_call: 'auto' },
+      'unsupported_parameter',
+      'function_call',
+      /Use 'tool_choice' instead/,
+    ],
+    ['a web search', { web_search_options: {} }, 'unsupported_parameter', 'web_search_options', /not supported/],
+    ['to be stored', { store: true }, 'unsupported_value', 'store', /not stored/],
+    ['a tier of OpenAI', { service_tier: 'scale' }, 'unsupported_value', 'service_tier', /supports only 'auto'/],
+    [
+      'alternatives without log probabilities',
+      { top_logprobs: 2 },
+      'invalid_value',
+      'top_logprobs',
+      /only allowed when 'logprobs' is enabled/,
+    ],
+    [
+      'stream options without a stream',
+      { stream_options: {} },
+      'invalid_value',
+      'stream_options',
+      /only allowed when 'stream' is enabled/,
+    ],
+    [
+      '17 pairs',
+      { metadata: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`k${i}`, ''])) },
+      'invalid_value',
+      'metadata',
+      /at most 16 properties/,
+    ],
+    ['a long value', { metadata: { k: 'x'.repeat(513) } }, 'invalid_value', 'metadata.k', /maximum length 512/],
+    ['a bias that is none', { logit_bias: { '1': 101 } }, 'invalid_value', 'logit_bias.1', /-100 to 100/],
+    [
+      'a custom tool',
+      { tools: [{ type: 'custom', custom: { name: 'x' } }] },
+      'unsupported_value',
+      'tools[0].type',
+      /does not support 'custom' here/,
+    ],
+    [
+      'a name with a space',
+      { tools: [{ type: 'function', function: { name: 'a b' } }] },
+      'invalid_value',
+      'tools[0].function.name',
+      "Invalid 'tools[0].function.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
+    ],
+    [
+      'two tools of one name',
+      { tools: [TOOL, TOOL] },
+      'invalid_value',
+      'tools[1]',
+      /already a function named 'weather'/,
+    ],
+    ['129 tools', { tools: Array.from({ length: 129 }, () => TOOL) }, 'invalid_value', 'tools', /maximum length 128/],
+    [
+      'a choice without tools',
+      { tool_choice: 'required' },
+      'invalid_value',
+      'tool_choice',
+      /only allowed when 'tools' are specified/,
+    ],
+    [
+      'a choice that is not there',
+      { tools: [TOOL], tool_choice: { type: 'function', function: { name: 'time' } } },
+      'invalid_value',
+      'tool_choice',
+      /no function named 'time'/,
+    ],
+    [
+      'a schema that is a list',
+      { tools: [{ type: 'function', function: { name: 'a', parameters: [] } }] },
+      'invalid_type',
+      'tools[0].function.parameters',
+      /expected an object, but got an array/,
+    ],
+    [
+      'a format without a schema',
+      { response_format: { type: 'json_schema', json_schema: { name: 'x' } } },
+      'missing_required_parameter',
+      'response_format.json_schema.schema',
+      /Missing/,
+    ],
+    [
+      'an assistant that said nothing',
+      { messages: [USER, { role: 'assistant', content: null }] },
+      'invalid_value',
+      'messages[1].content',
+      /needs content, a refusal or tool calls/,
+    ],
+    [
+      'a tool that nobody asked',
+      { messages: [{ role: 'tool', tool_call_id: 'c1', content: '' }] },
+      'invalid_value',
+      'messages[0].role',
+      /must be a response to a preceding message with 'tool_calls'/,
+    ],
+    [
+      'a call that nobody answered',
+      { messages: [{ role: 'assistant', tool_calls: [CALL] }, USER] },
+      'invalid_value',
+      'messages[0]',
+      "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: c1",
+    ],
+    [
+      'a call at the end',
+      { messages: [USER, { role: 'assistant', tool_calls: [CALL] }] },
+      'invalid_value',
+      'messages[1]',
+      /did not have response messages: c1/,
+    ],
+    [
+      'two calls of one id',
+      { messages: [{ role: 'assistant', tool_calls: [CALL, CALL] }] },
+      'invalid_value',
+      'messages[0].tool_calls[1].id',
+      /same id/,
+    ],
+    [
+      'two answers to one call',
+      {
+        messages: [
+          { role: 'assistant', tool_calls: [CALL] },
+          { role: 'tool', tool_call_id: 'c1', content: '' },
+          { role: 'tool', tool_call_id: 'c1', content: '' },
+        ],
+      },
+      'invalid_value',
+      'messages[2].role',
+      /preceding message/,
+    ],
+  ];
+  it.each(faults)('is refused with %s', (_, changes, code, param, message) => {
+    const error = fault({ model: 'default', messages: [USER], ...changes });
+    expect({ code: error.code, param: error.param }).toEqual({ code, param });
+    if (typeof message === 'string') expect(error.message).toBe(message);
+    else expect(error.message).toMatch(message);
+  });
+
+  it('is refused without a body or a known model', () => {
+    expect(fault(undefined)).toMatchObject({
+      code: 'invalid_type',
+      message: 'Invalid type for the request body: expected an object, but got nothing instead.',
+    });
+    expect(fault([])).toMatchObject({ code: 'invalid_type', param: undefined });
+    expect(fault({})).toMatchObject({ code: 'missing_required_parameter', param: 'model' });
+    expect(fault({ model: 4 })).toMatchObject({ code: 'invalid_type', param: 'model' });
+    for (const model of ['nobody', 'constructor', '__proto__', 'x'.repeat(100_000)]) {
+      const error = fault({ model });
+      expect(error).toMatchObject({ code: 'model_not_found', param: 'model' });
+      expect(error.message.length).toBeLessThan(300);
+    }
+  });
+
+  it('quotes its caller only so far', () => {
+    const long = 'x'.repeat(1_000_000);
+    for (const body of [
+      { [long]: 1 },
+      { reasoning_effort: long },
+      { messages: [{ role: long }] },
+      { tool_choice: long },
+    ]) {
+      expect(fault({ model: 'default', messages: [USER], ...body }).message.length).toBeLessThan(600);
+    }
+  });
+});

@@ -1,0 +1,309 @@
+import { describe, expect, it } from 'vitest';
+import { LambentError } from '../../../../shared/core/errors.ts';
+import { sealReasoning } from '../../../../shared/openai/continuation.ts';
+import { parseResponsesRequest } from '../../../../shared/openai/responses/request.ts';
+import { aRegistry, TENANT } from '../../api/service.ts';
+
+const PNG = 'iVBORw0KGgo=';
+const IMAGE = { type: 'input_image', image_url: `data:image/png;base64,${PNG}`, detail: 'auto' };
+const CALL = { type: 'function_call', call_id: 'c1', name: 'weather', arguments: '{}' };
+const OUTPUT = { type: 'function_call_output', call_id: 'c1', output: '21' };
+const TOOL = { type: 'function', name: 'weather', parameters: { type: 'object' }, strict: null };
+
+function parse(changes: object) {
+  return parseResponsesRequest(
+    { model: 'default', input: 'Hello', ...changes },
+    { registry: aRegistry(), tenant: TENANT },
+  );
+}
+
+function messages(...input: unknown[]) {
+  return parse({ input }).generation.messages;
+}
+
+function fault(changes: object): LambentError {
+  try {
+    parse(changes);
+  } catch (thrown) {
+    if (thrown instanceof LambentError) return thrown;
+    throw thrown;
+  }
+  throw new Error('Nothing was thrown');
+}
+
+describe('a responses request', () => {
+  it('needs no more than a model and a text', () => {
+    const { generation, streamed, includeContinuations } = parse({ store: false });
+    expect({ streamed, includeContinuations }).toEqual({ streamed: false, includeContinuations: false });
+    expect(generation).toMatchObject({
+      messages: [{ role: 'user', content: [{ type: 'text', text: 'Hello' }] }],
+      reasoningSummary: false,
+    });
+  });
+
+  it('is translated whole', () => {
+    const { generation } = parse({
+      instructions: 'Be brief.',
+      tools: [TOOL],
+      tool_choice: { type: 'function', name: 'weather' },
+      parallel_tool_calls: false,
+      text: {
+        format: { type: 'json_schema', name: 'out', schema: { type: 'object' }, strict: true },
+        verbosity: 'high',
+      },
+      reasoning: { effort: 'low', generate_summary: 'auto' },
+      max_output_tokens: 50,
+      temperature: 1,
+      top_p: 1,
+      top_logprobs: 2,
+      include: ['message.output_text.logprobs', 'reasoning.encrypted_content'],
+      truncation: 'disabled',
+      max_tool_calls: 3,
+      service_tier: 'auto',
+      metadata: { a: 'b' },
+    });
+    expect(generation).toMatchObject({
+      messages: [{ role: 'system', content: [{ type: 'text', text: 'Be brief.' }] }, { role: 'user' }],
+      tools: [{ name: 'weather', parameters: { type: 'object' }, strict: false }],
+      toolChoice: { name: 'weather' },
+      parallelToolCalls: false,
+      format: { type: 'jsonSchema', name: 'out', strict: true },
+      verbosity: 'high',
+      reasoningEffort: 'low',
+      reasoningSummary: true,
+      maxOutputTokens: 50,
+      topLogprobs: 2,
+      parameterNames: {
+        messages: 'input',
+        format: 'text.format',
+        topLogprobs: 'include',
+        reasoningEffort: 'reasoning.effort',
+      },
+    });
+  });
+
+  it('makes one message of a turn, followed by the outputs of its calls', () => {
+    expect(
+      messages(
+        { role: 'user', content: [{ type: 'input_text', text: 'Look' }, IMAGE] },
+        { type: 'reasoning', id: 'rs_1', summary: [{ type: 'summary_text', text: 'Hm.' }] },
+        {
+          type: 'message',
+          role: 'assistant',
+          id: 'msg_1',
+          status: 'completed',
+          phase: 'commentary',
+          content: [{ type: 'output_text', text: 'Let me see.', annotations: [], logprobs: [] }],
+        },
+        CALL,
+        { ...CALL, call_id: 'c2' },
+        { ...OUTPUT, call_id: 'c2', output: [{ type: 'input_text', text: 'see' }, IMAGE] },
+        { type: 'message', role: 'developer', content: 'Hurry.' },
+        OUTPUT,
+        { type: 'message', role: 'assistant', content: [{ type: 'refusal', refusal: 'No.' }] },
+      ),
+    ).toEqual([
+      {
+        role: 'user',
+        content: [
+          { type: 'text', text: 'Look' },
+          {
+            type: 'image',
+            mediaType: 'image/png',
+            base64: PNG,
+            detail: 'auto',
+            param: 'input[0].content[1].image_url',
+          },
+        ],
+      },
+      {
+        role: 'assistant',
+        content: [
+          { type: 'reasoning', text: 'Hm.' },
+          { type: 'text', text: 'Let me see.' },
+          { type: 'toolCall', id: 'c1', name: 'weather', arguments: '{}' },
+          { type: 'toolCall', id: 'c2', name: 'weather', arguments: '{}' },
+        ],
+      },
+      { role: 'tool', toolCallId: 'c1', content: [{ type: 'text', text: '21' }] },
+      {
+        role: 'tool',
+        toolCallId: 'c2',
+        content: [
+          { type: 'text', text: 'see' },
+          { type: 'image', mediaType: 'image/png', base64: PNG, detail: 'auto', param: 'input[5].output[1].image_url' },
+        ],
+      },
+      { role: 'system', content: [{ type: 'text', text: 'Hurry.' }] },
+      { role: 'assistant', content: [{ type: 'refusal', text: 'No.' }] },
+    ]);
+  });
+
+  it('makes a turn of each call that was answered before the next one', () => {
+    const roles = messages(CALL, OUTPUT, { ...CALL, call_id: 'c2' }, { ...OUTPUT, call_id: 'c2' }).map(
+      ({ role }) => role,
+    );
+    expect(roles).toEqual(['assistant', 'tool', 'assistant', 'tool']);
+  });
+
+  it('brings our own record of reasoning back, and leaves out what others encrypted', () => {
+    const own = sealReasoning('All of it.', { provider: 'bedrock', data: { signature: 's' } });
+    const reasoning = { type: 'reasoning', id: 'rs_1', summary: [{ type: 'summary_text', text: 'A bit.' }] };
+    const part = (encrypted_content: string | null | undefined) =>
+      messages({ ...reasoning, encrypted_content }, CALL, OUTPUT)[0]?.content[0];
+    expect(part(own)).toEqual({
+      type: 'reasoning',
+      text: 'All of it.',
+      continuation: { provider: 'bedrock', data: { signature: 's' } },
+    });
+    expect(part('gAAAAABother')).toEqual({ type: 'reasoning', text: 'A bit.' });
+    expect(part(null)).toEqual({ type: 'reasoning', text: 'A bit.' });
+    expect(
+      messages({ type: 'reasoning', id: 'rs_1', summary: [], encrypted_content: 'gAAAAABother' }, CALL, OUTPUT)[0]
+        ?.content,
+    ).toHaveLength(1);
+  });
+
+  const faults: [what: string, changes: object, code: string, param: string | undefined, message: RegExp][] = [
+    ['no input', { input: undefined }, 'missing_required_parameter', 'input', /Missing/],
+    [
+      'a number for input',
+      { input: 4 },
+      'invalid_type',
+      'input',
+      /expected one of a string or array of objects, but got an integer/,
+    ],
+    ['an empty input', { input: [] }, 'invalid_value', 'input', /empty array/],
+    ['a conversation that is none', { conversation: 4 }, 'invalid_type', 'conversation', /expected an object/],
+    [
+      'a conversation and an earlier response',
+      { conversation: 'conv_1', previous_response_id: 'resp_1' },
+      'invalid_value',
+      'previous_response_id',
+      /Mutually exclusive/,
+    ],
+    [
+      'the background for what is not stored',
+      { background: true, store: false },
+      'invalid_value',
+      'background',
+      /have to be stored/,
+    ],
+    ['a prompt', { prompt: { id: 'pmpt_1' } }, 'unsupported_parameter', 'prompt', /not stored/],
+    ['a truncation that is none', { truncation: 'first' }, 'invalid_value', 'truncation', /Supported values/],
+    [
+      'a web search',
+      { tools: [{ type: 'web_search' }] },
+      'unsupported_value',
+      'tools[0].type',
+      /does not support 'web_search' here. Supported values are: 'function'/,
+    ],
+    ['an unknown tool', { tools: [{ type: 'magic' }] }, 'invalid_value', 'tools[0].type', /Invalid value: 'magic'/],
+    [
+      'sources of a web search',
+      { include: ['web_search_call.action.sources'] },
+      'unsupported_value',
+      'include[0]',
+      /supports only 'reasoning.encrypted_content'/,
+    ],
+    [
+      'a reference to nothing',
+      { input: [{ type: 'item_reference', id: 'msg_1' }] },
+      'not_found',
+      'input',
+      /Item with id 'msg_1' not found/,
+    ],
+    [
+      'an item without type or role',
+      { input: [{ content: 'Hello' }] },
+      'missing_required_parameter',
+      'input[0].type',
+      /Missing/,
+    ],
+    [
+      'an image by id',
+      { input: [{ role: 'user', content: [{ type: 'input_image', file_id: 'file_1', detail: 'auto' }] }] },
+      'unsupported_parameter',
+      'input[0].content[0].file_id',
+      /Use 'image_url'/,
+    ],
+    [
+      'an image that is not there',
+      { input: [{ role: 'user', content: [{ type: 'input_image', detail: 'auto' }] }] },
+      'missing_required_parameter',
+      'input[0].content[0].image_url',
+      /Missing/,
+    ],
+    [
+      'a file',
+      { input: [{ role: 'user', content: [{ type: 'input_file' }] }] },
+      'unsupported_value',
+      'input[0].content[0].type',
+      /does not support 'input_file'/,
+    ],
+    [
+      'input text from the assistant',
+      { input: [{ role: 'assistant', content: [{ type: 'input_text', text: 'x' }] }] },
+      'invalid_value',
+      'input[0].content[0].type',
+      /Supported values are: 'output_text' and 'refusal'/,
+    ],
+    [
+      'a call without its output',
+      { input: [CALL] },
+      'invalid_value',
+      'input',
+      /No tool output found for function call c1/,
+    ],
+    [
+      'an output without its call',
+      { input: [OUTPUT] },
+      'invalid_value',
+      'input[0].call_id',
+      /No tool call found for function call output with call_id c1/,
+    ],
+    [
+      'an item that comes twice',
+      {
+        input: [
+          { role: 'user', content: 'Hi', id: 'msg_1' },
+          CALL,
+          OUTPUT,
+          { role: 'user', content: 'Hi', id: 'msg_1' },
+        ],
+      },
+      'invalid_value',
+      'input',
+      /^Duplicate item found with id msg_1. Remove duplicate items from your input and try again.$/,
+    ],
+    ['two calls of one id', { input: [CALL, CALL, OUTPUT, OUTPUT] }, 'invalid_value', 'input[1].call_id', /same id/],
+    ['too many tokens', { max_output_tokens: 1e6 }, 'invalid_value', 'max_output_tokens', /too large/],
+    [
+      'a deferred tool',
+      { tools: [{ ...TOOL, defer_loading: true }] },
+      'unsupported_value',
+      'tools[0].defer_loading',
+      /supports only false/,
+    ],
+    [
+      'pro reasoning',
+      { reasoning: { mode: 'pro' } },
+      'unsupported_value',
+      'reasoning.mode',
+      /supports only 'standard'/,
+    ],
+    [
+      'an unknown parameter inside',
+      { text: { colour: 'red' } },
+      'unknown_parameter',
+      'text.colour',
+      /Unknown parameter/,
+    ],
+    ['a parameter of the other API', { messages: [] }, 'unknown_parameter', 'messages', /Unknown parameter/],
+  ];
+  it.each(faults)('is refused with %s', (_, changes, code, param, message) => {
+    const error = fault(changes);
+    expect({ code: error.code, param: error.param }).toEqual({ code, param });
+    expect(error.message).toMatch(message);
+  });
+});

@@ -1,0 +1,109 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../../../local/faults/random.ts';
+import { prefixDepths } from '../../../shared/gpu/placement/prompt.ts';
+import { SLOT_SETTINGS } from '../../../shared/gpu/registry/settings.ts';
+import type { Tier } from '../../../shared/gpu/registry/worker.ts';
+import { createFleet } from './fleet.ts';
+import { FLEET, leaseSlots, MODEL, prefixesOf, workerIndex } from './leased.ts';
+import { createVirtualTime } from './virtual-time.ts';
+import { ENGINE } from './world.ts';
+
+const NEVER = new AbortController().signal;
+
+/** Two workers of three slots, on virtual time and a table that takes 10 ms to answer. */
+async function aHouse() {
+  const time = createVirtualTime();
+  const workers = createFleet(2, time, ENGINE);
+  const latency = { leastMs: 10, mostMs: 10 };
+  const random = seededRandom(1);
+  const slots = await leaseSlots({ workers, time, random, latency, settings: SLOT_SETTINGS, slots: 3 });
+  const held = [0, 0];
+  const most = [0, 0];
+  const outcomes: string[] = [];
+  /** Holds a slot for so long, from so late. */
+  const hold = (atMs: number, ms: number, tier: Tier = 'interactive') =>
+    time.at(atMs, async () => {
+      const prompt = { bytes: 4_000, prefixes: [] };
+      const request = { fleet: FLEET, model: MODEL, tier, tenant: tier, prompt, expectedOutputTokens: 10 };
+      const slot = await slots.acquire(request, NEVER).catch((error: Error) => {
+        outcomes.push(error.message);
+      });
+      if (!slot) return;
+      const index = workerIndex(slot.worker.id);
+      outcomes.push(`after ${slot.waitedMs} ms`);
+      held[index] = (held[index] ?? 0) + 1;
+      most[index] = Math.max(most[index] ?? 0, held[index]);
+      await time.sleep(ms);
+      held[index] -= 1;
+      await slot.release();
+    });
+  return { time, hold, held, most, outcomes };
+}
+
+describe('the leases', () => {
+  test('never are more than there are slots, whoever asks at once', async () => {
+    const { time, hold, held, most, outcomes } = await aHouse();
+    for (let index = 0; index < 40; index += 1) hold(10 * (index % 4), 1_000);
+    await time.run();
+    expect(most).toEqual([3, 3]);
+    expect(held).toEqual([0, 0]);
+    expect(outcomes.filter((outcome) => outcome.startsWith('after'))).toHaveLength(40);
+  });
+
+  test('cost two answers of the table in a row: who is where, and the slot', async () => {
+    const { time, hold, outcomes } = await aHouse();
+    hold(0, 10);
+    await time.run();
+    expect(outcomes).toEqual(['after 20 ms']);
+  });
+
+  test('are kept for longer than one lasts', async () => {
+    const { time, hold, most, outcomes } = await aHouse();
+    for (let index = 0; index < 6; index += 1) hold(0, 300_000);
+    for (let index = 0; index < 6; index += 1) hold(100_000, 10);
+    await time.run();
+    expect(most).toEqual([3, 3]);
+    expect(outcomes.filter((outcome) => outcome === `No slot of the fleet ${FLEET} came free in time`)).toHaveLength(6);
+  });
+
+  test('leave a quarter of each worker’s slots to interactive work', async () => {
+    const { time, hold, most } = await aHouse();
+    for (let index = 0; index < 10; index += 1) hold(0, 10_000, 'batch');
+    await time.run();
+    expect(most).toEqual([2, 2]);
+  });
+});
+
+describe('a prompt’s prefixes', () => {
+  test('are named where the directory has a depth and a trace’s block ends', () => {
+    const blocks = Array.from({ length: 12 }, (_, depth) => 100 + depth);
+    expect(prefixesOf({ blocks, promptTokens: 6_200 })).toEqual({
+      bytes: 24_800,
+      prefixes: [
+        { bytes: 2_048, hash: '100' },
+        { bytes: 4_096, hash: '101' },
+        { bytes: 6_144, hash: '102' },
+        { bytes: 8_192, hash: '103' },
+        { bytes: 12_288, hash: '105' },
+        { bytes: 16_384, hash: '107' },
+        { bytes: 24_576, hash: '111' },
+      ],
+    });
+  });
+
+  test('are no more than the directory would name, and none reaches beyond the prompt', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 130_000 }), (promptTokens) => {
+        const blocks = Array.from({ length: Math.floor(promptTokens / 512) }, (_, depth) => depth);
+        const { bytes, prefixes } = prefixesOf({ blocks, promptTokens });
+        const depths = new Set(prefixDepths(Math.floor(bytes / 256)));
+        for (const prefix of prefixes) {
+          expect(depths).toContain(prefix.bytes / 256);
+          expect(prefix.bytes).toBeLessThanOrEqual(bytes);
+          expect(prefix.hash).toBe(String(prefix.bytes / 2_048 - 1));
+        }
+      }),
+    );
+  });
+});

@@ -1,0 +1,255 @@
+import { seededRandom } from '../../../local/faults/random.ts';
+import { LambentError } from '../../../shared/core/errors.ts';
+import type { Slot, Slots } from '../../../shared/gpu/placement/leasing.ts';
+import type { SlotSettings } from '../../../shared/gpu/registry/settings.ts';
+import type { Tier } from '../../../shared/gpu/registry/worker.ts';
+import { EXPECTED_OUTPUT_TOKENS } from '../../../shared/inference/providers/gpu/gpu.ts';
+import { createFleet, type EngineSettings, type SimulatedWorker, type Work } from './fleet.ts';
+import { FLEET, leaseSlots, MODEL, prefixesOf, type TableLatency, workerIndex } from './leased.ts';
+import {
+  boundedHashing,
+  leastConnections,
+  leastTokens,
+  llmD,
+  type PolicyFactory,
+  perfectIndex,
+  random,
+  roundRobin,
+  twoChoices,
+} from './policies.ts';
+import { BLOCK_TOKENS } from './trace.ts';
+import { createVirtualTime, type VirtualTime } from './virtual-time.ts';
+import type { Arrival } from './workload.ts';
+
+/** Policies that know everything at once. */
+const OMNISCIENT = {
+  'round-robin': roundRobin,
+  random,
+  'two-choices': twoChoices,
+  'least-connections': leastConnections,
+  'least-tokens': leastTokens,
+  'bounded-hashing': boundedHashing,
+  'llm-d': llmD,
+  'perfect-index': perfectIndex,
+} as const satisfies Readonly<Record<string, PolicyFactory>>;
+
+/** How long a job waits in its queue after it found no slot. */
+const RELEASED_MS = 2_000;
+
+/** Nobody goes away before the answer. */
+const NEVER = new AbortController().signal;
+
+export type PolicyName = keyof typeof OMNISCIENT | 'lambent';
+export const POLICIES: readonly PolicyName[] = [
+  'round-robin',
+  'random',
+  'two-choices',
+  'least-connections',
+  'least-tokens',
+  'bounded-hashing',
+  'llm-d',
+  'lambent',
+  'perfect-index',
+];
+
+/** Work in bulk, as jobs are: always more of it than there are slots for. */
+export interface BulkLoad {
+  /** How many are asked for at once. */
+  readonly dispatchers: number;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  /** Whether engines are told to take it up after everything else. */
+  readonly yields: boolean;
+}
+
+export interface SimulationOptions {
+  /** In the order of their time; each must fit an engine. */
+  readonly arrivals: readonly Arrival[];
+  readonly workers: number;
+  readonly engine: EngineSettings;
+  readonly policy: PolicyName;
+  readonly seed: number;
+  /** What follows is Lambent's alone: slots of each worker, a request's way to the table, what leasing is set to. */
+  readonly slots: number;
+  readonly latency: TableLatency;
+  readonly settings: SlotSettings;
+  /** Until the last arrival. */
+  readonly bulk?: BulkLoad;
+}
+
+/** What became of each request, by its place among the arrivals. Not a number where it was refused. */
+export interface Outcome {
+  /** Milliseconds from arrival to the first token. */
+  readonly firstTokenMs: Float64Array;
+  /** Milliseconds from arrival to the last. */
+  readonly endMs: Float64Array;
+  /** Prompt tokens that were found in a cache. */
+  readonly cachedTokens: Float64Array;
+  readonly refused: number;
+  /** Milliseconds that each worker computed, and all of them had. */
+  readonly busyMs: readonly number[];
+  readonly spanMs: number;
+  /** Tokens that were computed once more because an engine's memory had run out. */
+  readonly recomputedTokens: number;
+  /** Tokens of bulk work that was done, prompts and answers. */
+  readonly bulkTokens: number;
+}
+
+/** What became of requests so far, as `Outcome` has it. */
+interface Notes extends Pick<Outcome, 'firstTokenMs' | 'endMs' | 'cachedTokens'> {
+  refused: number;
+  bulkTokens: number;
+}
+
+interface Scene {
+  readonly time: VirtualTime;
+  readonly workers: readonly SimulatedWorker[];
+  readonly notes: Notes;
+}
+
+/** Work as it is asked for, before anybody waits for it. */
+type Asked = Omit<Work, 'onFirstToken' | 'onEnd'>;
+
+/** Gives a request that arrives to a worker, at once or later. */
+type Serve = (index: number, arrival: Arrival) => void | Promise<void>;
+
+/** Runs requests through a fleet. The same options give the same outcome. */
+export async function simulate(options: SimulationOptions): Promise<Outcome> {
+  const { arrivals, policy } = options;
+  const time = createVirtualTime();
+  const workers = createFleet(options.workers, time, options.engine);
+  const unknown = () => new Float64Array(arrivals.length).fill(Number.NaN);
+  const notes: Notes = {
+    firstTokenMs: unknown(),
+    endMs: unknown(),
+    cachedTokens: unknown(),
+    refused: 0,
+    bulkTokens: 0,
+  };
+  const scene = { time, workers, notes };
+  const serve =
+    policy === 'lambent' ? await serveByLeases(scene, options) : serveAtOnce(scene, OMNISCIENT[policy], options.seed);
+  for (const [index, arrival] of arrivals.entries()) time.at(arrival.atMs, () => serve(index, arrival));
+  await time.run();
+  return {
+    ...notes,
+    busyMs: workers.map(({ totals }) => totals.busyMs),
+    spanMs: time.now(),
+    recomputedTokens: workers.reduce((sum, { totals }) => sum + totals.recomputedTokens, 0),
+  };
+}
+
+/** Work whose times are noted; a slot is told of them, too. */
+function noted({ time, notes }: Scene, index: number, arrival: Arrival, slot?: Slot): Work {
+  const { atMs, inputTokens, outputTokens, blocks } = arrival;
+  return {
+    promptTokens: inputTokens,
+    outputTokens,
+    blocks,
+    onFirstToken(cached) {
+      notes.firstTokenMs[index] = time.now() - atMs;
+      notes.cachedTokens[index] = cached;
+      slot?.begun();
+    },
+    onEnd() {
+      notes.endMs[index] = time.now() - atMs;
+      slot?.release();
+      time.settled();
+    },
+  };
+}
+
+/** Where a policy that knows everything says. */
+function serveAtOnce(scene: Scene, factory: PolicyFactory, seed: number): Serve {
+  const policy = factory(scene.workers, seededRandom(seed));
+  return (index, arrival) => {
+    const work = noted(scene, index, arrival);
+    policy(work).submit(work);
+  };
+}
+
+/** By Lambent's leases. */
+async function serveByLeases(
+  scene: Scene,
+  { arrivals, seed, slots: slotsOfEach, latency, settings, bulk }: SimulationOptions,
+): Promise<Serve> {
+  const { time, workers, notes } = scene;
+  const random = seededRandom(seed);
+  const slots = await leaseSlots({ workers, time, random, latency, settings, slots: slotsOfEach });
+  if (bulk !== undefined) {
+    const untilMs = arrivals.at(-1)?.atMs ?? 0;
+    const documents = documentsOf(bulk);
+    for (let each = 0; each < bulk.dispatchers; each++)
+      time.at(0, () => dispatch(scene, slots, documents, untilMs, random));
+  }
+  return async (index, arrival) => {
+    const { inputTokens: promptTokens, outputTokens, blocks } = arrival;
+    const slot = await acquire(slots, 'interactive', { promptTokens, outputTokens, blocks });
+    if (slot === undefined) notes.refused += 1;
+    else workerOf(workers, slot).submit(noted(scene, index, arrival, slot));
+  };
+}
+
+/**
+ * Documents to work on, each unlike any other. They are cached like all prompts, though nobody asks for them again: what chat
+ * would have found again makes room for them.
+ */
+function documentsOf({ inputTokens, outputTokens, yields }: BulkLoad): () => Asked {
+  // Below 0, where traces have no blocks.
+  let block = 0;
+  return () => ({
+    promptTokens: inputTokens,
+    outputTokens,
+    blocks: Array.from({ length: Math.floor(inputTokens / BLOCK_TOKENS) }, () => --block),
+    priority: yields ? 1 : 0,
+  });
+}
+
+/** Does bulk work, one request after another. */
+async function dispatch(
+  { time, workers, notes }: Scene,
+  slots: Slots,
+  nextDocument: () => Asked,
+  untilMs: number,
+  random: () => number,
+): Promise<void> {
+  let document = nextDocument();
+  while (time.now() < untilMs) {
+    const slot = await acquire(slots, 'batch', document);
+    if (slot === undefined) {
+      await time.sleep(RELEASED_MS * (0.5 + random()));
+      continue;
+    }
+    await done(workerOf(workers, slot), document, slot, time);
+    if (time.now() <= untilMs) notes.bulkTokens += document.promptTokens + document.outputTokens;
+    await slot.release();
+    document = nextDocument();
+  }
+}
+
+function done(worker: SimulatedWorker, asked: Asked, slot: Slot, time: VirtualTime): Promise<void> {
+  return new Promise((resolve) => {
+    const onEnd = () => {
+      resolve();
+      time.settled();
+    };
+    worker.submit({ ...asked, onFirstToken: () => slot.begun(), onEnd });
+  });
+}
+
+/** A slot; nothing when none came free in time. What the answer's length will be is as little known as it is in earnest. */
+async function acquire(slots: Slots, tier: Tier, asked: Asked): Promise<Slot | undefined> {
+  const request = { fleet: FLEET, model: MODEL, tier, tenant: tier, prompt: prefixesOf(asked) };
+  try {
+    return await slots.acquire({ ...request, expectedOutputTokens: EXPECTED_OUTPUT_TOKENS }, NEVER);
+  } catch (thrown) {
+    if (thrown instanceof LambentError && thrown.code === 'overloaded') return undefined;
+    throw thrown;
+  }
+}
+
+function workerOf(workers: readonly SimulatedWorker[], { worker: { id } }: Slot): SimulatedWorker {
+  const worker = workers[workerIndex(id)];
+  if (worker === undefined) throw new RangeError(`there is no worker ${id}`);
+  return worker;
+}

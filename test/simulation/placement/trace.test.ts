@@ -1,0 +1,140 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseTrace, readTrace } from './trace.ts';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'lambent-traces-'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function fileOf(name: string, content: string | Buffer): Promise<string> {
+  const file = join(folder, name);
+  await writeFile(file, content);
+  return file;
+}
+
+const asked = (timestamp: number, input_length: number, hash_ids: readonly number[], output_length = 10) =>
+  JSON.stringify({ timestamp, input_length, output_length, hash_ids });
+const MOONCAKE = [asked(0, 1_100, [0, 1, 2]), asked(3_000, 1_024, [0, 7])].join('\n');
+const AZURE = [
+  'TIMESTAMP,ContextTokens,GeneratedTokens',
+  '2023-11-16 18:15:46.6805900,1100,44',
+  '2023-11-16 18:15:50.9951690,396,109',
+].join('\n');
+
+describe('a trace of Mooncake’s', () => {
+  test('is read with its whole blocks, and knows that its times are rounded', async () => {
+    expect(await readTrace(await fileOf('plain.jsonl', MOONCAKE))).toEqual({
+      name: 'plain.jsonl',
+      requests: [
+        // The third block isn't whole.
+        { atMs: 0, inputTokens: 1_100, outputTokens: 10, blocks: [0, 1] },
+        { atMs: 3_000, inputTokens: 1_024, outputTokens: 10, blocks: [0, 7] },
+      ],
+      blockCount: 8,
+      tickMs: 3_000,
+    });
+  });
+
+  test('is read in the order of its times, the first of which is 0', () => {
+    const lines = [asked(9_000, 1, []), asked(6_000, 2, []), asked(9_000, 3, []), asked(7_500, 4, [])];
+    expect(parseTrace(lines.join('\n')).requests.map(({ atMs, inputTokens }) => [atMs, inputTokens])).toEqual([
+      [0, 2],
+      [1_500, 4],
+      [3_000, 1],
+      [3_000, 3],
+    ]);
+  });
+
+  test('may have Windows’ line ends and empty lines', () => {
+    expect(parseTrace(`${MOONCAKE.replaceAll('\n', '\r\n\r\n')}\r\n`)).toEqual(parseTrace(MOONCAKE));
+  });
+
+  test('has a token at least of each kind in each request, as an engine needs', () => {
+    expect(parseTrace(asked(0, 0, [], 0)).requests).toEqual([{ atMs: 0, inputTokens: 1, outputTokens: 1, blocks: [] }]);
+  });
+
+  test.each([
+    ['{"timestamp": 1,', 'it is not JSON'],
+    ['[1, 2]', 'hash_ids must be block ids'],
+    ['null', 'it is not a JSON object'],
+    [asked(0, 10, [1.5]), 'hash_ids must be block ids'],
+    [asked(0, 10, [-1]), 'hash_ids must be block ids'],
+    [asked(-1, 10, []), 'timestamp must be a whole number from 0 on'],
+    [asked(0, 10.5, []), 'input_length must be a whole number from 0 on'],
+    [JSON.stringify({ timestamp: 0, input_length: 1, hash_ids: [] }), 'output_length must be a whole number from 0 on'],
+  ])('with the line %s is refused by the file’s name and the line’s number', async (line, why) => {
+    const file = await fileOf('bad.jsonl', `${MOONCAKE}\n\n${line}\n${MOONCAKE}`);
+    await expect(readTrace(file)).rejects.toThrow(`${file}: line 4: ${why}`);
+  });
+});
+
+describe('a trace of Azure’s', () => {
+  test('is read to the tenth of a microsecond, and no two of its prompts begin alike', async () => {
+    const { requests, ...rest } = await readTrace(await fileOf('plain.csv', AZURE));
+    expect(rest).toEqual({ name: 'plain.csv', blockCount: 2, tickMs: 0 });
+    expect(requests).toEqual([
+      { atMs: 0, inputTokens: 1_100, outputTokens: 44, blocks: [0, 1] },
+      { atMs: expect.closeTo(4_314.579, 3), inputTokens: 396, outputTokens: 109, blocks: [] },
+    ]);
+    const twice = parseTrace(`${AZURE}\n2023-11-16 18:15:51,1024,1`);
+    expect(new Set(twice.requests.flatMap(({ blocks }) => blocks)).size).toBe(4);
+  });
+
+  test.each([
+    ['2023-11-16 18:15:46.68,,44', 'ContextTokens must be a whole number from 0 on'],
+    ['2023-11-16 18:15:46.68,10', 'GeneratedTokens must be a whole number from 0 on'],
+    ['2023-11-16 18:15:46.68,10,1e3', 'GeneratedTokens must be a whole number from 0 on'],
+    ['2023-11-16 18:15:46.68,10,1,1', 'there are more than three columns'],
+    ['16/11/2023,10,1', 'TIMESTAMP must be a time'],
+    ['2023-13-16 18:15:46,10,1', 'TIMESTAMP must be a time'],
+    ['1,10,1', 'TIMESTAMP must be a time'],
+  ])('with the line %s is refused by the file’s name and the line’s number', async (line, why) => {
+    const file = await fileOf('bad.csv', `${AZURE}\n${line}\n`);
+    await expect(readTrace(file)).rejects.toThrow(`${file}: line 4: ${why}`);
+  });
+});
+
+describe('a file', () => {
+  test.each([
+    ['Mooncake’s', MOONCAKE],
+    ['Azure’s', AZURE],
+  ])('of %s may be gzipped, whatever its name', async (_, text) => {
+    expect(await readTrace(await fileOf('zipped', gzipSync(text)))).toEqual({ ...parseTrace(text), name: 'zipped' });
+  });
+
+  test.each([
+    ['nothing', ''],
+    ['empty lines', '\n\n'],
+    ['a header alone', 'TIMESTAMP,ContextTokens,GeneratedTokens\n'],
+    ['nothing, gzipped', gzipSync('')],
+  ])('with %s in it is refused', async (_, content) => {
+    const file = await fileOf('empty', content);
+    await expect(readTrace(file)).rejects.toThrow(`${file}: there is no request in it`);
+  });
+
+  test.each([
+    ['a page', '<!doctype html>'],
+    ['another table', 'time,tokens\n1,2'],
+    ['a list', '[{"timestamp": 0}]'],
+    ['a picture', Buffer.from('89504e470d0a1a0a', 'hex')],
+  ])('that is %s is said to be neither', async (_, content) => {
+    const file = await fileOf('neither', content);
+    await expect(readTrace(file)).rejects.toThrow(`${file}: it is neither Mooncake’s JSON lines nor Azure’s CSV`);
+  });
+
+  test('that was cut off while it was zipped is named', async () => {
+    const file = await fileOf('cut.gz', gzipSync(MOONCAKE).subarray(0, -12));
+    await expect(readTrace(file)).rejects.toThrow(`${file}: it can’t be unzipped`);
+  });
+
+  test('that isn’t there is named', async () => {
+    const file = join(folder, 'nowhere.jsonl');
+    await expect(readTrace(file)).rejects.toThrow(`the trace ${file} can’t be read`);
+    await expect(readTrace(folder)).rejects.toThrow(`the trace ${folder} can’t be read`);
+  });
+});

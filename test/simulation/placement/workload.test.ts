@@ -1,0 +1,85 @@
+import { describe, expect, test } from 'vitest';
+import { syntheticTrace } from './synthetic.ts';
+import type { Trace } from './trace.ts';
+import { arrivals, copiesFor, type Load } from './workload.ts';
+
+const TICK = 3_000;
+/** Eight requests on four ticks, each with a block of its own behind the one that all share. */
+const TRACE: Trace = {
+  name: 'small',
+  requests: Array.from({ length: 8 }, (_, index) => ({
+    atMs: TICK * Math.floor(index / 2),
+    inputTokens: 1_024 + index,
+    outputTokens: 10,
+    blocks: [0, index + 1],
+  })),
+  blockCount: 9,
+  tickMs: TICK,
+};
+
+function load(changes: Partial<Load> = {}, trace = TRACE) {
+  return arrivals(trace, { scale: 1, jitter: false, copies: 1, seed: 1, ...changes });
+}
+
+describe('the load', () => {
+  test('is the trace, at its own times', () => {
+    expect(load()).toEqual(TRACE.requests);
+  });
+
+  test('comes as many times faster as it is scaled', () => {
+    expect(load({ scale: 4 }).map(({ atMs }) => atMs)).toEqual(TRACE.requests.map(({ atMs }) => atMs / 4));
+  });
+
+  test('is spread within its ticks by jitter, and nothing leaves its tick', () => {
+    const spread = load({ jitter: true });
+    expect(spread).toHaveLength(TRACE.requests.length);
+    expect(new Set(spread.map(({ atMs }) => atMs)).size).toBe(TRACE.requests.length);
+    for (const { inputTokens, atMs } of spread) {
+      const tick = TRACE.requests[inputTokens - 1_024]?.atMs ?? 0;
+      expect(atMs).toBeGreaterThanOrEqual(tick);
+      expect(atMs).toBeLessThan(tick + TICK);
+    }
+    const times = spread.map(({ atMs }) => atMs);
+    expect(times).toEqual(times.toSorted((a, b) => a - b));
+  });
+
+  test('is the same for the same seed, and another for another', () => {
+    expect(load({ jitter: true })).toEqual(load({ jitter: true }));
+    expect(load({ jitter: true, seed: 2 })).not.toEqual(load({ jitter: true }));
+  });
+
+  test('is not spread where times are not rounded', () => {
+    const exact = { ...TRACE, tickMs: 0 };
+    expect(load({ jitter: true }, exact)).toEqual(TRACE.requests);
+  });
+});
+
+describe('copies of a trace', () => {
+  test('are as many as keep a large fleet as busy as one of eight', () => {
+    expect([1, 2, 8, 9, 32, 128].map(copiesFor)).toEqual([1, 1, 1, 2, 4, 16]);
+  });
+
+  test('begin at another place each, share no blocks, and come at once', () => {
+    const both = load({ copies: 2 });
+    const [one, other] = [both.filter(({ blocks }) => blocks[0] === 0), both.filter(({ blocks }) => blocks[0] !== 0)];
+    expect(one).toEqual(TRACE.requests);
+    expect(other.map(({ inputTokens }) => inputTokens - 1_024)).toEqual([4, 5, 6, 7, 0, 1, 2, 3]);
+    // From the trace's end it goes on with its beginning, a tick later.
+    expect(other.map(({ atMs }) => atMs / TICK)).toEqual([0, 0, 1, 1, 2, 2, 3, 3]);
+    const mine = new Set(one.flatMap(({ blocks }) => blocks));
+    expect(other.flatMap(({ blocks }) => blocks).filter((block) => mine.has(block))).toEqual([]);
+    for (const { inputTokens, blocks } of other) expect(blocks).toEqual([9, 9 + inputTokens - 1_023]);
+  });
+
+  test('have no more than twice the trace’s requests together, at the rate of as many traces', () => {
+    const trace = syntheticTrace(1);
+    const whole = arrivals(trace, { scale: 1, jitter: false, copies: 1, seed: 1 });
+    const large = arrivals(trace, { scale: 1, jitter: false, copies: 8, seed: 1 });
+    // Each copy has a whole number of them.
+    expect(large.length).toBeGreaterThanOrEqual(2 * whole.length);
+    expect(large.length).toBeLessThan(2 * whole.length + 8);
+    const perSecond = (made: typeof whole) => made.length / (made.at(-1)?.atMs ?? 0);
+    expect(perSecond(large) / perSecond(whole)).toBeGreaterThan(5);
+    expect(perSecond(large) / perSecond(whole)).toBeLessThan(11);
+  });
+});

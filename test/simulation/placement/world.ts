@@ -1,0 +1,61 @@
+import { STEP_MODELS } from '../../../local/engine/step-model.ts';
+import { SLOT_SETTINGS } from '../../../shared/gpu/registry/settings.ts';
+import { createFleet, type EngineSettings, type SimulatedWorker, type Work } from './fleet.ts';
+import type { Outcome, SimulationOptions } from './simulate.ts';
+import { createVirtualTime } from './virtual-time.ts';
+import type { Arrival } from './workload.ts';
+
+export const ENGINE: EngineSettings = { model: STEP_MODELS.h100, stepTokens: 2_048, maxSequences: 256 };
+
+/** Work that nobody waits for. */
+export function aWork(changes: Partial<Work> = {}): Work {
+  return { promptTokens: 1_024, outputTokens: 10, blocks: [], onFirstToken() {}, onEnd() {}, ...changes };
+}
+
+/** A request whose prompt is exactly its blocks, unless it says otherwise. */
+export function anArrival(atMs: number, changes: Partial<Arrival> = {}): Arrival {
+  const { blocks = [] } = changes;
+  return { atMs, inputTokens: 512 * blocks.length + 100, outputTokens: 20, blocks, ...changes };
+}
+
+/** Workers on virtual time, each after it has done, and left to do, what it is given. */
+export async function aFleet(
+  ...each: readonly { readonly did?: readonly Work[]; readonly has?: readonly Work[] }[]
+): Promise<SimulatedWorker[]> {
+  const time = createVirtualTime();
+  const workers = createFleet(each.length, time, ENGINE);
+  for (const [index, { did = [] }] of each.entries()) for (const work of did) workers[index]?.submit(work);
+  await time.run();
+  for (const [index, { has = [] }] of each.entries()) for (const work of has) workers[index]?.submit(work);
+  return workers;
+}
+
+/** Eight requests a second for half a minute on two H100, unless it says otherwise. */
+export function options(changes: Partial<SimulationOptions> = {}): SimulationOptions {
+  return {
+    arrivals: conversations(240, 125),
+    workers: 2,
+    engine: ENGINE,
+    policy: 'lambent',
+    seed: 1,
+    slots: 64,
+    latency: { leastMs: 4, mostMs: 8 },
+    settings: SLOT_SETTINGS,
+    ...changes,
+  };
+}
+
+/** Requests of twenty conversations in turn, each of which goes on from what it had, one request every so many milliseconds. */
+export function conversations(count: number, everyMs: number): Arrival[] {
+  return Array.from({ length: count }, (_, index) => {
+    const [talk, turn] = [index % 20, Math.floor(index / 20)];
+    const blocks = Array.from({ length: 6 + 2 * turn }, (_, depth) => 1_000 * talk + depth);
+    return anArrival(index * everyMs, { blocks });
+  });
+}
+
+/** Share of all prompts' tokens that were found in a cache. */
+export function hitRate(arrivals: readonly Arrival[], { cachedTokens }: Outcome): number {
+  const prompts = arrivals.reduce((sum, { inputTokens }) => sum + inputTokens, 0);
+  return cachedTokens.reduce((sum, tokens) => sum + (Number.isNaN(tokens) ? 0 : tokens), 0) / prompts;
+}

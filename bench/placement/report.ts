@@ -1,5 +1,5 @@
 import { STEP_MODELS } from '../../local/engine/step-model.ts';
-import { PLACEMENT } from '../../shared/gpu/registry/settings.ts';
+import { PLACEMENT } from '../../shared/gpu/placement/settings.ts';
 import { GOOD_SHARE } from '../../test/simulation/placement/capacity.ts';
 import { TARGETS } from '../../test/simulation/placement/measures.ts';
 import type { Capacities, Findings } from '../../test/simulation/placement/plan.ts';

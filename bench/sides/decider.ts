@@ -5,10 +5,10 @@ import { BatchGetItemCommand, GetItemCommand, QueryCommand, UpdateItemCommand } 
 import { createDynamoDBClient } from '../../shared/aws/dynamodb.ts';
 import { createSlots } from '../../shared/gpu/placement/leasing.ts';
 import type { PromptPrefixes } from '../../shared/gpu/placement/prompt.ts';
+import { SLOT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
 import { createDynamoDBFleet } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { leaseValue, number, prefixKey, text, workerKey } from '../../shared/gpu/registry/fleet-items.ts';
-import type { FleetStore } from '../../shared/gpu/registry/ports.ts';
-import { SLOT_SETTINGS } from '../../shared/gpu/registry/settings.ts';
+import type { FleetStore } from '../../shared/gpu/registry/fleet-store.ts';
 import type { Cell, Decided, Decisions } from './decisions.ts';
 import { BOOT, FLEET_TABLE, fleetName, PLAIN_KEY, SLOTS, tenantName, workerId } from './fleet-table.ts';
 import { MODEL } from './functions.ts';

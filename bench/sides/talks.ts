@@ -1,7 +1,7 @@
-import { newlyHeld } from '../../shared/gpu/placement/directory.ts';
+import { newlyHeld } from '../../shared/gpu/placement/prefix-directory.ts';
 import { type PromptPrefixes, promptPrefixes, tenantSalt } from '../../shared/gpu/placement/prompt.ts';
-import type { FleetStore } from '../../shared/gpu/registry/ports.ts';
-import { PLACEMENT } from '../../shared/gpu/registry/settings.ts';
+import { PLACEMENT } from '../../shared/gpu/placement/settings.ts';
+import type { FleetStore } from '../../shared/gpu/registry/fleet-store.ts';
 import type { Message } from '../../shared/inference/generation.ts';
 import { canonicalPrompt } from '../../shared/inference/providers/gpu/canonical-prompt.ts';
 import { BOOT, type FleetSize, fleetName, tenantName, workerId } from './fleet-table.ts';

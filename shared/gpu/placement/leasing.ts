@@ -1,11 +1,11 @@
 import { LambentError } from '../../core/errors.ts';
-import type { FleetStore } from '../registry/ports.ts';
-import type { FleetLimits, SlotSettings } from '../registry/settings.ts';
+import type { FleetStore } from '../registry/fleet-store.ts';
 import type { FleetView, Lease, Tier, Worker } from '../registry/worker.ts';
-import { newlyHeld } from './directory.ts';
 import { standsBack } from './fair-share.ts';
 import { type Candidate, type Holders, type PlacementRequest, rank } from './placement.ts';
+import { newlyHeld } from './prefix-directory.ts';
 import type { PromptPrefixes } from './prompt.ts';
+import type { FleetLimits, SlotSettings } from './settings.ts';
 import { holdSlot } from './slot-lease.ts';
 import { createTokenEstimate } from './token-estimate.ts';
 import { createWaiting, type Waiting } from './wait-queue.ts';

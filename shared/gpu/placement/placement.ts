@@ -1,6 +1,6 @@
-import type { PlacementSettings } from '../registry/settings.ts';
 import type { FleetView, Holder, Lease, Tier, Worker } from '../registry/worker.ts';
 import type { PromptPrefixes } from './prompt.ts';
+import type { PlacementSettings } from './settings.ts';
 
 /** What is placed. */
 export interface PlacementRequest {

@@ -1,6 +1,6 @@
 import { LambentError } from '../../core/errors.ts';
-import type { SlotSettings } from '../registry/settings.ts';
 import type { Slot, SlotPorts } from './leasing.ts';
+import type { SlotSettings } from './settings.ts';
 
 /** A lease that was just taken. */
 export interface Taken

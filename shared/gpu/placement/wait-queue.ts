@@ -1,4 +1,4 @@
-import type { FleetStore } from '../registry/ports.ts';
+import type { FleetStore } from '../registry/fleet-store.ts';
 import type { Waiter } from '../registry/worker.ts';
 
 /** Says in the table that somebody waits, as long as they do. It is a hint: what fails of it is nobody's. */

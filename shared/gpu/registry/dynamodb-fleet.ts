@@ -32,7 +32,7 @@ import {
   waiterKey,
   workerKey,
 } from './fleet-items.ts';
-import type { FleetStore } from './ports.ts';
+import type { FleetStore } from './fleet-store.ts';
 
 export interface DynamoDBFleetOptions {
   readonly tableName: string;

@@ -1,4 +1,4 @@
-import type { FleetStore, LeaseAsk } from './ports.ts';
+import type { FleetStore, LeaseAsk } from './fleet-store.ts';
 import type { Holder, Lease, UnmetDemand, Waiter, Worker } from './worker.ts';
 
 /** A fleet as it is kept in memory. */

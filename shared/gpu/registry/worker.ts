@@ -82,3 +82,10 @@ export interface Holder {
   /** Epoch milliseconds after which its cache has most likely lost it. */
   readonly until: number;
 }
+
+/** An entry of the prefix directory: the workers that most likely have a prefix cached. */
+export interface DirectoryEntry {
+  readonly prefix: string;
+  /** Latest first. */
+  readonly holders: readonly Holder[];
+}

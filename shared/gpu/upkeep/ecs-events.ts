@@ -1,8 +1,8 @@
-import type { FleetDefinition } from '../registry/definition.ts';
-import { listedMembers, type Member } from '../registry/member.ts';
-import type { FleetStore } from '../registry/ports.ts';
+import type { FleetStore } from '../registry/fleet-store.ts';
 import type { Ecs } from './ecs.ts';
 import { isOf, later, memberOfTask, type Task } from './ecs-task.ts';
+import type { FleetDefinition } from './fleet-definition.ts';
+import { listedMembers, type Member } from './member.ts';
 import type { Probe } from './probe.ts';
 import { type AttendPorts, attend, mark, type Standing, type WorkerChange } from './reconcile-worker.ts';
 

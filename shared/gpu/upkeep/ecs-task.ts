@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
-import type { Member } from '../registry/member.ts';
+import type { Member } from './member.ts';
 
 /** An RFC 3339 time in an event, a `Date` from the API: epoch milliseconds. */
 const time = v.pipe(

@@ -1,5 +1,5 @@
-import type { EcsService } from '../registry/definition.ts';
 import type { Task } from './ecs-task.ts';
+import type { EcsService } from './fleet-definition.ts';
 
 /** What the fleet's upkeep asks of ECS. Throws what ECS throws. */
 export interface Ecs {

@@ -1,7 +1,7 @@
-import type { FleetDefinition } from '../registry/definition.ts';
-import { batchSlots, nextConcurrency } from './concurrency.ts';
+import { batchSlots, nextConcurrency } from './dispatch-concurrency.ts';
 import type { Ecs } from './ecs.ts';
-import type { Mapping } from './mapping-api.ts';
+import type { Mapping } from './event-source-mapping.ts';
+import type { FleetDefinition } from './fleet-definition.ts';
 import type { FleetReport } from './reconcile-fleet.ts';
 import { type FleetNeed, needOf, needsKick, shareQueue } from './scaling.ts';
 

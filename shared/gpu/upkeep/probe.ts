@@ -1,7 +1,7 @@
 import * as v from 'valibot';
-import type { FleetDefinition } from '../registry/definition.ts';
-import { ENGINES } from '../registry/engines.ts';
 import { createEngineCall, type EngineCall, readJson } from './engine-http.ts';
+import { ENGINES } from './engines.ts';
+import type { FleetDefinition } from './fleet-definition.ts';
 
 /** What a look at a worker found. */
 export type Finding = FoundWell | FoundIll;

@@ -1,7 +1,7 @@
 import { inParallel } from '../../core/in-parallel.ts';
-import { listedMembers, type Member } from '../registry/member.ts';
 import type { FleetView } from '../registry/worker.ts';
 import { attendPorts, membersOf, type UpkeepPorts } from './ecs-events.ts';
+import { listedMembers, type Member } from './member.ts';
 import { attend, forget, type Standing } from './reconcile-worker.ts';
 
 /** What a run found of a fleet and left behind. */

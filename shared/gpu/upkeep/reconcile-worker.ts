@@ -1,6 +1,6 @@
-import type { Member } from '../registry/member.ts';
-import type { FleetStore } from '../registry/ports.ts';
+import type { FleetStore } from '../registry/fleet-store.ts';
 import type { Worker, WorkerState } from '../registry/worker.ts';
+import type { Member } from './member.ts';
 import type { Finding, FoundWell, Probe } from './probe.ts';
 
 export interface AttendPorts {

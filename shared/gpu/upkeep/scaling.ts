@@ -1,5 +1,5 @@
-import type { FleetDefinition } from '../registry/definition.ts';
 import type { FleetView, Lease, UnmetDemand, Waiter } from '../registry/worker.ts';
+import type { FleetDefinition } from './fleet-definition.ts';
 
 /** What a queued job is taken to cost while none runs: the mean of Azure's conversations of 2023, 1,155 + 2 × 211 tokens. */
 const TYPICAL_JOB_TOKENS = 1_600;

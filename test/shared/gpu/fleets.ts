@@ -1,7 +1,7 @@
 import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { startTables } from '../../../local/tables.ts';
 import type { PromptPrefixes } from '../../../shared/gpu/placement/prompt.ts';
-import type { LeaseAsk } from '../../../shared/gpu/registry/ports.ts';
+import type { LeaseAsk } from '../../../shared/gpu/registry/fleet-store.ts';
 import type { Lease, UnmetDemand, Waiter, Worker } from '../../../shared/gpu/registry/worker.ts';
 import { keyedTable } from '../../tables.ts';
 import { exists } from '../jobs/services.ts';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../local/faults/random.ts';
 import { prefixDepths } from '../../../shared/gpu/placement/prompt.ts';
-import { SLOT_SETTINGS } from '../../../shared/gpu/registry/settings.ts';
+import { SLOT_SETTINGS } from '../../../shared/gpu/placement/settings.ts';
 import type { Tier } from '../../../shared/gpu/registry/worker.ts';
 import { createFleet } from './fleet.ts';
 import { FLEET, leaseSlots, MODEL, prefixesOf, workerIndex } from './leased.ts';

@@ -1,8 +1,8 @@
 import { createSlots, type Slots } from '../../../shared/gpu/placement/leasing.ts';
 import { BLOCK_BYTES, type PromptPrefixes, prefixDepths } from '../../../shared/gpu/placement/prompt.ts';
+import type { SlotSettings } from '../../../shared/gpu/placement/settings.ts';
+import type { FleetStore } from '../../../shared/gpu/registry/fleet-store.ts';
 import { createMemoryFleet } from '../../../shared/gpu/registry/memory-fleet.ts';
-import type { FleetStore } from '../../../shared/gpu/registry/ports.ts';
-import type { SlotSettings } from '../../../shared/gpu/registry/settings.ts';
 import type { SimulatedWorker, Work } from './fleet.ts';
 import { BLOCK_TOKENS } from './trace.ts';
 import type { VirtualTime } from './virtual-time.ts';

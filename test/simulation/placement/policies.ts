@@ -1,4 +1,4 @@
-import { PLACEMENT } from '../../../shared/gpu/registry/settings.ts';
+import { PLACEMENT } from '../../../shared/gpu/placement/settings.ts';
 import type { SimulatedWorker, Work } from './fleet.ts';
 
 /** Chooses a worker, with knowledge of the fleet that is exact at that moment and took no time to come by. */

@@ -1,5 +1,5 @@
 import { STEP_MODELS } from '../../../local/engine/step-model.ts';
-import { SLOT_SETTINGS, type SlotSettings } from '../../../shared/gpu/registry/settings.ts';
+import { SLOT_SETTINGS, type SlotSettings } from '../../../shared/gpu/placement/settings.ts';
 import type { EngineSettings } from './fleet.ts';
 import { type Measures, measure } from './measures.ts';
 import { type BulkLoad, type PolicyName, simulate } from './simulate.ts';

@@ -1,5 +1,5 @@
 import { STEP_MODELS } from '../../../local/engine/step-model.ts';
-import { SLOT_SETTINGS } from '../../../shared/gpu/registry/settings.ts';
+import { SLOT_SETTINGS } from '../../../shared/gpu/placement/settings.ts';
 import { createFleet, type EngineSettings, type SimulatedWorker, type Work } from './fleet.ts';
 import type { Outcome, SimulationOptions } from './simulate.ts';
 import { createVirtualTime } from './virtual-time.ts';

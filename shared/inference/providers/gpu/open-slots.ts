@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { createDynamoDBClient } from '../../../aws/dynamodb.ts';
 import { createSlots, type Slots } from '../../../gpu/placement/leasing.ts';
+import { SLOT_SETTINGS } from '../../../gpu/placement/settings.ts';
 import { createDynamoDBFleet } from '../../../gpu/registry/dynamodb-fleet.ts';
-import { SLOT_SETTINGS } from '../../../gpu/registry/settings.ts';
 import type { Registry } from '../../registry.ts';
 
 /**

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../../local/faults/random.ts';
 import { createSlots } from '../../../../shared/gpu/placement/leasing.ts';
+import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
 import { createMemoryFleet } from '../../../../shared/gpu/registry/memory-fleet.ts';
-import { SLOT_SETTINGS } from '../../../../shared/gpu/registry/settings.ts';
 import { aWaiter, aWorker, FLEET, MODEL, START } from '../fleets.ts';
-import { aHouse, aRequest } from '../upkeep/house.ts';
 import { virtualTime } from '../virtual-time.ts';
+import { aHouse, aRequest } from './slot-fixture.ts';
 
 describe('tenants that compete', () => {
   /** Each has so many requests under way or waiting at any time; what each was served in a while. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { SLOT_SETTINGS } from '../../../../shared/gpu/registry/settings.ts';
+import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
 import { aLease, anAsk, aPrompt, aWorker, FLEET, MODEL, START } from '../fleets.ts';
-import { aHouse, aRequest, ON, refusal } from '../upkeep/house.ts';
+import { aHouse, aRequest, ON, refusal } from './slot-fixture.ts';
 
 describe('a slot', () => {
   test('is taken with two reads and a write, begun with one more, and given back', async () => {

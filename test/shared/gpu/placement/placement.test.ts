@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../../local/faults/random.ts';
-import { newlyHeld } from '../../../../shared/gpu/placement/directory.ts';
 import { capOf, type Holders, type PlacementRequest, rank } from '../../../../shared/gpu/placement/placement.ts';
-import { PLACEMENT } from '../../../../shared/gpu/registry/settings.ts';
+import { newlyHeld } from '../../../../shared/gpu/placement/prefix-directory.ts';
+import { PLACEMENT } from '../../../../shared/gpu/placement/settings.ts';
 import type { Lease, Worker } from '../../../../shared/gpu/registry/worker.ts';
 import { aLease, aPrompt, aWorker, MODEL, START } from '../fleets.ts';
 

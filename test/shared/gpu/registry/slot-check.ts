@@ -1,8 +1,8 @@
 import { LambentError } from '../../../../shared/core/errors.ts';
 import { createSlots } from '../../../../shared/gpu/placement/leasing.ts';
+import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
+import type { FleetStore } from '../../../../shared/gpu/registry/fleet-store.ts';
 import { createMemoryFleet, type FleetEntries } from '../../../../shared/gpu/registry/memory-fleet.ts';
-import type { FleetStore } from '../../../../shared/gpu/registry/ports.ts';
-import { SLOT_SETTINGS } from '../../../../shared/gpu/registry/settings.ts';
 import type { Lease, Waiter } from '../../../../shared/gpu/registry/worker.ts';
 import { type Answer, explore, Histories, type Program, type Reach, type Step } from '../../jobs/explorer.ts';
 import { aPrompt, aWorker, FLEET, MODEL, START } from '../fleets.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { batchSlots, nextConcurrency } from '../../../../shared/gpu/upkeep/concurrency.ts';
+import { batchSlots, nextConcurrency } from '../../../../shared/gpu/upkeep/dispatch-concurrency.ts';
 import { needOf, needsKick, shareQueue } from '../../../../shared/gpu/upkeep/scaling.ts';
 import { aLease, anUnmet, aWaiter, aWorker, START } from '../fleets.ts';
 import { aDefinition } from './upkeep-world.ts';

@@ -1,11 +1,11 @@
 import { ECSClient } from '@aws-sdk/client-ecs';
 import * as v from 'valibot';
-import type { FleetDefinition } from '../../../../shared/gpu/registry/definition.ts';
 import { createDynamoDBFleet } from '../../../../shared/gpu/registry/dynamodb-fleet.ts';
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';
 import { createEcs } from '../../../../shared/gpu/upkeep/ecs-api.ts';
 import type { UpkeepPorts } from '../../../../shared/gpu/upkeep/ecs-events.ts';
 import { type Task, taskSchema } from '../../../../shared/gpu/upkeep/ecs-task.ts';
+import type { FleetDefinition } from '../../../../shared/gpu/upkeep/fleet-definition.ts';
 import { createProbes } from '../../../../shared/gpu/upkeep/probe.ts';
 import { type FleetReport, lookAgain, reconcileAll } from '../../../../shared/gpu/upkeep/reconcile-fleet.ts';
 import type { WorkerChange } from '../../../../shared/gpu/upkeep/reconcile-worker.ts';

@@ -1,7 +1,7 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { createSlots } from '../../../../../shared/gpu/placement/leasing.ts';
+import { SLOT_SETTINGS } from '../../../../../shared/gpu/placement/settings.ts';
 import { createDynamoDBFleet } from '../../../../../shared/gpu/registry/dynamodb-fleet.ts';
-import { SLOT_SETTINGS } from '../../../../../shared/gpu/registry/settings.ts';
 import type { Tier, Worker } from '../../../../../shared/gpu/registry/worker.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../../../shared/inference/generation.ts';
 import type { Model } from '../../../../../shared/inference/model.ts';

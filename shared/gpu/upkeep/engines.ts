@@ -1,6 +1,6 @@
 import * as v from 'valibot';
-import { type EngineCall, readJson } from '../upkeep/engine-http.ts';
-import type { Engine } from './definition.ts';
+import { type EngineCall, readJson } from './engine-http.ts';
+import type { Engine } from './fleet-definition.ts';
 
 /** What the kinds of engine do each in their own way. docs/gpu-fleet.md says which flags each needs for it. */
 interface EngineWays {

@@ -1,8 +1,8 @@
 import { LambentError } from '../../../../shared/core/errors.ts';
 import { createSlots, type SlotPorts, type SlotRequest } from '../../../../shared/gpu/placement/leasing.ts';
+import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
+import type { FleetStore } from '../../../../shared/gpu/registry/fleet-store.ts';
 import { createMemoryFleet } from '../../../../shared/gpu/registry/memory-fleet.ts';
-import type { FleetStore } from '../../../../shared/gpu/registry/ports.ts';
-import { SLOT_SETTINGS } from '../../../../shared/gpu/registry/settings.ts';
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';
 import { aPrompt, aWorker, FLEET, MODEL, START } from '../fleets.ts';
 import { virtualTime } from '../virtual-time.ts';

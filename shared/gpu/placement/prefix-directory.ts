@@ -1,13 +1,7 @@
-import type { PlacementSettings } from '../registry/settings.ts';
-import type { FleetView, Holder } from '../registry/worker.ts';
+import type { DirectoryEntry, FleetView, Holder } from '../registry/worker.ts';
 import type { Holders } from './placement.ts';
 import type { PromptPrefixes } from './prompt.ts';
-
-export interface DirectoryEntry {
-  readonly prefix: string;
-  /** Latest first. */
-  readonly holders: readonly Holder[];
-}
+import type { PlacementSettings } from './settings.ts';
 
 /**
  * What the directory doesn't say yet once a worker has been given a prompt: entries of those prefixes that it isn't known to

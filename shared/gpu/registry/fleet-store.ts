@@ -1,5 +1,4 @@
-import type { DirectoryEntry } from '../placement/directory.ts';
-import type { FleetView, Holder, Lease, UnmetDemand, Waiter, Worker, WorkerState } from './worker.ts';
+import type { DirectoryEntry, FleetView, Holder, Lease, UnmetDemand, Waiter, Worker, WorkerState } from './worker.ts';
 
 /**
  * The fleets' table. Two real implementations: DynamoDB, and the one in memory that the simulator runs placement on. One

@@ -1,5 +1,5 @@
-import type { FleetDefinition } from './definition.ts';
-import type { Worker } from './worker.ts';
+import type { Worker } from '../registry/worker.ts';
+import type { FleetDefinition } from './fleet-definition.ts';
 
 /** A machine that should be a worker, as ECS or the list of machines elsewhere tells. */
 export interface Member {

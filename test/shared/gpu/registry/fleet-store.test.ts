@@ -1,8 +1,8 @@
 import { PutItemCommand, QueryCommand, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createDynamoDBFleet } from '../../../../shared/gpu/registry/dynamodb-fleet.ts';
+import type { FleetStore, LeaseAsk } from '../../../../shared/gpu/registry/fleet-store.ts';
 import { createMemoryFleet } from '../../../../shared/gpu/registry/memory-fleet.ts';
-import type { FleetStore, LeaseAsk } from '../../../../shared/gpu/registry/ports.ts';
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';
 import {
   aLease,

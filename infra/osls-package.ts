@@ -53,9 +53,9 @@ export async function readTemplate(outDir: string): Promise<Template> {
 }
 
 /**
- * Packages into `folder` what the template depends on, with empty functions: nothing has to be bundled, and nobody
- * else's bundles are touched.
- * @param folder an empty folder of the caller's
+ * Packages the service into `folder` with empty functions: enough for the template, without bundling, and without
+ * touching the repository's `.build`.
+ * @param folder an empty folder
  * @param models the model registry; `MODELS_FILE`, else the repository's, when absent
  * @returns the template
  */
@@ -64,9 +64,7 @@ export async function packageTemplate(
   args: readonly string[] = [],
   models?: string,
 ): Promise<Template> {
-  const definition = await readFile(join(ROOT, 'serverless.yml'), 'utf8');
-  await writeFile(join(folder, 'serverless.yml'), definition);
-  await symlink(join(ROOT, 'infra'), join(folder, 'infra'));
+  const definition = await linkService(folder);
   for (const [, name = ''] of definition.matchAll(/handler: \.build\/([\w-]+)\/index\.handler/g)) {
     await mkdir(join(folder, '.build', name), { recursive: true });
     await writeFile(join(folder, '.build', name, 'index.mjs'), 'export const handler = async () => {};\n');
@@ -74,4 +72,15 @@ export async function packageTemplate(
   const outDir = join(folder, '.serverless');
   await oslsPackage({ outDir, serviceDir: folder, args, ...(models === undefined ? {} : { models }) });
   return readTemplate(outDir);
+}
+
+/**
+ * Makes `folder` a service that osls can package once `.build` is in it: copies `serverless.yml`, links `infra/`.
+ * @returns the text of `serverless.yml`
+ */
+export async function linkService(folder: string): Promise<string> {
+  const definition = await readFile(join(ROOT, 'serverless.yml'), 'utf8');
+  await writeFile(join(folder, 'serverless.yml'), definition);
+  await symlink(join(ROOT, 'infra'), join(folder, 'infra'));
+  return definition;
 }

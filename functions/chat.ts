@@ -14,10 +14,10 @@ import { createMetrics } from '../shared/core/metrics.ts';
 import { once } from '../shared/core/once.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
-import { createObserver } from '../shared/inference/observe.ts';
+import { createRouterObserver } from '../shared/inference/observe.ts';
 import { createGpuObserver } from '../shared/inference/providers/gpu/observe.ts';
-import { capabilitiesOf, createModelFor, preloadProviders } from '../shared/inference/providers/providers.ts';
-import { parseRegistry } from '../shared/inference/registry.ts';
+import { createModelFactory, getCapabilities, preloadProviders } from '../shared/inference/providers/providers.ts';
+import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
 import { lifetimeSettings, queueSettings, storeSettings } from '../shared/jobs/settings.ts';
 import { httpPipeline } from '../shared/lambda/http-pipeline.ts';
@@ -38,11 +38,11 @@ const config = readConfig({
 });
 const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
 const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
-const registry = parseRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+const registry = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
 if (config.AWS_LAMBDA_INITIALIZATION_TYPE === 'provisioned-concurrency') await preloadProviders(registry);
 const router = createRouter({
   registry,
-  modelFor: createModelFor({
+  createModel: createModelFactory({
     secret: createSecretResolver({ environment: process.env }),
     gpu: {
       fleets: registry.fleets,
@@ -51,8 +51,8 @@ const router = createRouter({
       observer: createGpuObserver(logger, metrics),
     },
   }),
-  capabilitiesOf,
-  observer: createObserver(logger, metrics.gather),
+  getCapabilities,
+  observer: createRouterObserver(logger, metrics.gather),
 });
 /** What keeps state is loaded when a request first needs it: a chat that stores nothing reads none of it. */
 const opened = once(async () => {

@@ -16,10 +16,10 @@ import type { ErrorCode } from '../shared/core/errors.ts';
 import { createLogger, describeError } from '../shared/core/logger.ts';
 import { createMetrics } from '../shared/core/metrics.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
-import { createObserver } from '../shared/inference/observe.ts';
+import { createRouterObserver } from '../shared/inference/observe.ts';
 import { createGpuObserver } from '../shared/inference/providers/gpu/observe.ts';
-import { capabilitiesOf, createModelFor } from '../shared/inference/providers/providers.ts';
-import { parseRegistry } from '../shared/inference/registry.ts';
+import { createModelFactory, getCapabilities } from '../shared/inference/providers/providers.ts';
+import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
 import { observeOutcome } from '../shared/jobs/observe.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
@@ -36,7 +36,7 @@ const config = readConfig({
 });
 const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
 const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
-const registry = parseRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+const registry = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
 const clients = {
   dynamodb: createDynamoDBClient(),
   kms: createKmsClient(),
@@ -48,7 +48,7 @@ const ports = {
   ...room,
   router: createRouter({
     registry,
-    modelFor: createModelFor({
+    createModel: createModelFactory({
       secret: createSecretResolver({ environment: process.env }),
       gpu: {
         fleets: registry.fleets,
@@ -57,8 +57,8 @@ const ports = {
         observer: createGpuObserver(logger, metrics),
       },
     }),
-    capabilitiesOf,
-    observer: createObserver(logger, metrics.publish),
+    getCapabilities,
+    observer: createRouterObserver(logger, metrics.publish),
   }),
   fingerprint: (model: string) => fingerprint(registry.models[model]),
   ids: () => randomUUID().replaceAll('-', ''),

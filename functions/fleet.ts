@@ -23,7 +23,7 @@ import { createObserver } from '../shared/gpu/upkeep/observe.ts';
 import { createProbes } from '../shared/gpu/upkeep/probe.ts';
 import { queueDepth } from '../shared/gpu/upkeep/queue-depth.ts';
 import { lookAgain, reconcileAll } from '../shared/gpu/upkeep/reconcile-fleet.ts';
-import { parseRegistry } from '../shared/inference/registry.ts';
+import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
 
 /** Until the next run begins to look, as long as this one has something to look for. */
@@ -47,7 +47,7 @@ const config = readConfig({
 });
 const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
 const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
-const { fleets } = parseRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+const { fleets } = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
 const sqs = createSQSClient();
 const ports = {
   ...createObserver(logger, metrics),

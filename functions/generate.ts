@@ -16,9 +16,9 @@ import { readConfig } from '../shared/core/config.ts';
 import { createLogger, describeError } from '../shared/core/logger.ts';
 import { createMetrics } from '../shared/core/metrics.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
-import { createObserver } from '../shared/inference/observe.ts';
-import { capabilitiesOf, createModelFor } from '../shared/inference/providers/providers.ts';
-import { parseRegistry } from '../shared/inference/registry.ts';
+import { createRouterObserver } from '../shared/inference/observe.ts';
+import { createModelFactory, getCapabilities } from '../shared/inference/providers/providers.ts';
+import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
 import { observeOutcome } from '../shared/jobs/observe.ts';
 import { fallbackLaneOf, laneOf } from '../shared/jobs/queue-routing.ts';
@@ -36,7 +36,7 @@ const config = readConfig({
 });
 const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
 const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
-const registry = parseRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+const registry = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
 const clients = {
   dynamodb: createDynamoDBClient(),
   kms: createKmsClient(),
@@ -48,9 +48,9 @@ const ports = {
   ...room,
   router: createRouter({
     registry,
-    modelFor: createModelFor({ secret: createSecretResolver({ environment: process.env }) }),
-    capabilitiesOf,
-    observer: createObserver(logger, metrics.publish),
+    createModel: createModelFactory({ secret: createSecretResolver({ environment: process.env }) }),
+    getCapabilities,
+    observer: createRouterObserver(logger, metrics.publish),
   }),
   registry,
   senders: createSenderTable(clients.dynamodb, config.ACCESS_TABLE),

@@ -1,5 +1,5 @@
 import { LambentError } from '../shared/core/errors.ts';
-import type { Fleet, Registry } from '../shared/inference/registry.ts';
+import type { Fleet, ModelRegistry } from '../shared/inference/registry.ts';
 import { type EngineModel, engineCommand, type GpuService, serviceOf } from './gpu-engine.ts';
 import { egressOf } from './gpu-reach.ts';
 import { packagedRegistry } from './models-file.ts';
@@ -107,14 +107,17 @@ export async function gpu(variables: Variables): Promise<GpuValues> {
   };
 }
 
-function fleetsOf(name: string, { fleets }: Registry): { readonly fleet: Fleet; readonly canary: Fleet | undefined } {
+function fleetsOf(
+  name: string,
+  { fleets }: ModelRegistry,
+): { readonly fleet: Fleet; readonly canary: Fleet | undefined } {
   const fleet = Object.hasOwn(fleets, name) ? fleets[name] : undefined;
   if (fleet === undefined) throw refused(`gpuFleet names ${name}, and the registry has no such fleet`);
   return { fleet, canary: Object.hasOwn(fleets, `${name}-canary`) ? fleets[`${name}-canary`] : undefined };
 }
 
 /** The one model that a fleet's engines load, by what its aliases call it. */
-function modelOf(name: string, { models, fleets }: Registry): EngineModel {
+function modelOf(name: string, { models, fleets }: ModelRegistry): EngineModel {
   const adapters = Object.keys(fleets[name]?.lora ?? {});
   const served = Object.values(models).flatMap(({ targets, contextTokens }) =>
     targets.flatMap((target) =>

@@ -1,4 +1,4 @@
-import type { Registry } from '../shared/inference/registry.ts';
+import type { ModelRegistry } from '../shared/inference/registry.ts';
 
 /** What stays inside a VPC, or is reached through whatever joins it to other networks. */
 const PRIVATE = /^(localhost|127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|\[)|\.(internal|local|lan)$/;
@@ -16,7 +16,7 @@ interface Place {
  * What chat can't reach while it is in a VPC without a way to the internet: other providers, Bedrock in another region than
  * the endpoint's, and listed workers elsewhere. One line each: the alias or the fleet, and where it leads.
  */
-export function unreachableByEndpoints(registry: Registry): string[] {
+export function unreachableByEndpoints(registry: ModelRegistry): string[] {
   const bedrock = Object.entries(registry.models).flatMap(([alias, { targets }]) =>
     targets.flatMap((target) =>
       target.provider === 'bedrock' && target.region !== undefined ? `${alias} (Bedrock in ${target.region})` : [],
@@ -30,7 +30,7 @@ export function unreachableByEndpoints(registry: Registry): string[] {
  * Rules of a security group that let functions out to AWS, and to every port on which the registry has a model or a
  * machine. Where they may go is left open: a name's addresses change.
  */
-export function egressOf(registry: Registry): object[] {
+export function egressOf(registry: ModelRegistry): object[] {
   const named = placesIn(registry)
     .filter(({ url }) => !LOOPBACK.test(url.hostname))
     .map(({ url }) => Number(url.port || (url.protocol === 'https:' ? 443 : 80)));
@@ -44,7 +44,7 @@ export function egressOf(registry: Registry): object[] {
   }));
 }
 
-function placesIn({ models, fleets }: Registry): Place[] {
+function placesIn({ models, fleets }: ModelRegistry): Place[] {
   const targets = Object.entries(models).flatMap(([name, alias]) =>
     alias.targets.flatMap((target) =>
       target.provider === 'openai-compatible' ? { name, url: new URL(target.baseUrl) } : [],

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { parseRegistry, type Registry } from '../shared/inference/registry.ts';
+import { type ModelRegistry, parseModelRegistry } from '../shared/inference/registry.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 
@@ -16,7 +16,7 @@ export function modelsFile(environment: Readonly<Record<string, string | undefin
  * The registry that is packaged.
  * @throws LambentError `configuration` when it isn't valid
  */
-export async function packagedRegistry(): Promise<Registry> {
+export async function packagedRegistry(): Promise<ModelRegistry> {
   const file = modelsFile();
-  return parseRegistry(await readFile(file, 'utf8'), file);
+  return parseModelRegistry(await readFile(file, 'utf8'), file);
 }

@@ -1,5 +1,5 @@
 import { LambentError } from '../shared/core/errors.ts';
-import type { BedrockTarget, Registry, Target } from '../shared/inference/registry.ts';
+import type { BedrockTarget, ModelRegistry, Target } from '../shared/inference/registry.ts';
 import { packagedRegistry } from './models-file.ts';
 
 /** An ARN with CloudFormation's own variables in it. */
@@ -75,7 +75,7 @@ export async function engineKeysPolicy(): Promise<InlinePolicy | { readonly Ref:
  * with the profile that is its condition.
  * @throws LambentError `configuration` when a role could not have so many
  */
-export function documentsFor({ models }: Registry): PolicyDocument[] {
+export function documentsFor({ models }: ModelRegistry): PolicyDocument[] {
   const targets = Object.values(models).flatMap((alias) => alias.targets);
   const different = new Map(targets.map((target) => [JSON.stringify(statementsFor([target])), target]));
   const parts: Target[][] = [];
@@ -210,7 +210,7 @@ export function secretStatements(references: readonly string[]): Statement[] {
 }
 
 /** Every place of a registry that may refer to a secret. */
-export function referencesIn({ models, fleets }: Registry): string[] {
+export function referencesIn({ models, fleets }: ModelRegistry): string[] {
   const targets = Object.values(models).flatMap((alias) => alias.targets);
   return [...targets.flatMap(referencesOf), ...Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey)];
 }

@@ -4,7 +4,7 @@
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { parseRegistry, type Registry } from '../shared/inference/registry.ts';
+import { type ModelRegistry, parseModelRegistry } from '../shared/inference/registry.ts';
 import { bundleFunctions } from './bundle/build.ts';
 import { printSizes } from './bundle/sizes.ts';
 import { unreachableByEndpoints } from './gpu-reach.ts';
@@ -35,12 +35,12 @@ async function artefacts(): Promise<string[]> {
   );
 }
 
-async function packagedRegistry(): Promise<Registry> {
-  return parseRegistry(await readFile(join(OUT_DIR, '../.build/chat/models.json'), 'utf8'), 'models.json');
+async function packagedRegistry(): Promise<ModelRegistry> {
+  return parseModelRegistry(await readFile(join(OUT_DIR, '../.build/chat/models.json'), 'utf8'), 'models.json');
 }
 
 /** A key in a function's environment could be read by everybody who may look at the function, so none is put there. */
-function warnOfEnvironmentReferences(registry: Registry): void {
+function warnOfEnvironmentReferences(registry: ModelRegistry): void {
   for (const reference of new Set(referencesIn(registry).filter((text) => text.startsWith('env:')))) {
     console.warn(
       `Warning: models.json refers to ${reference}, which no deployed function has. Use ssm: or secret: there.`,
@@ -49,7 +49,7 @@ function warnOfEnvironmentReferences(registry: Registry): void {
 }
 
 /** A call that leads nowhere fails only after its time is over. */
-async function warnOfUnreachableModels(registry: Registry): Promise<void> {
+async function warnOfUnreachableModels(registry: ModelRegistry): Promise<void> {
   const { Resources } = await readTemplate(OUT_DIR);
   if (!('GpuEndpointsSecurityGroup' in Resources)) return;
   for (const target of unreachableByEndpoints(registry))

@@ -3,7 +3,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { parseRegistry } from '../shared/inference/registry.ts';
+import { parseModelRegistry } from '../shared/inference/registry.ts';
 import type { Responder } from './bedrock/frames.ts';
 import { startBedrock } from './bedrock/server.ts';
 import { dummyCredentials, userCredentials } from './credentials.ts';
@@ -210,7 +210,7 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
 async function namesFleets({ MODELS_FILE }: Readonly<Record<string, string>> = {}): Promise<boolean> {
   // A file that isn't there is the functions' to complain about.
   if (MODELS_FILE === undefined || !existsSync(MODELS_FILE)) return false;
-  const { fleets } = parseRegistry(await readFile(MODELS_FILE, 'utf8'), MODELS_FILE);
+  const { fleets } = parseModelRegistry(await readFile(MODELS_FILE, 'utf8'), MODELS_FILE);
   return Object.keys(fleets).length > 0;
 }
 

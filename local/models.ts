@@ -4,7 +4,7 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { LambentError } from '../shared/core/errors.ts';
-import { type Alias, parseRegistry, type Registry } from '../shared/inference/registry.ts';
+import { type Alias, type ModelRegistry, parseModelRegistry } from '../shared/inference/registry.ts';
 import { GUIDE_MODEL } from './bedrock/guide.ts';
 import { userCredentials } from './credentials.ts';
 import { gpuModel } from './engine/gpu-model.ts';
@@ -96,14 +96,14 @@ function refuse(file: string, cause: unknown): never {
   throw new LambentError('configuration', message, { cause });
 }
 
-async function readRegistry(file: string, because: string): Promise<Registry> {
+async function readRegistry(file: string, because: string): Promise<ModelRegistry> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');
   } catch (cause) {
     throw new LambentError('configuration', `${because} names ${file}, which can't be read`, { cause });
   }
-  return parseRegistry(text, file);
+  return parseModelRegistry(text, file);
 }
 
 async function writeRegistry(
@@ -114,7 +114,7 @@ async function writeRegistry(
   const file = join(stateDir, 'models.json');
   const { models, fleets } = gpuModel(gpuWorkers);
   const text = `${JSON.stringify({ models: { ...models, ...found }, fleets }, null, 2)}\n`;
-  parseRegistry(text, file);
+  parseModelRegistry(text, file);
   await mkdir(stateDir, { recursive: true });
   await writeFile(file, text);
   return file;

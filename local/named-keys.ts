@@ -1,4 +1,4 @@
-import type { Registry } from '../shared/inference/registry.ts';
+import type { ModelRegistry } from '../shared/inference/registry.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -6,7 +6,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export type NamedKeys = ReadonlyMap<string, ReadonlySet<string>>;
 
 /** Finds every `env:NAME` of a registry. */
-export function namedKeys({ models, fleets }: Registry): NamedKeys {
+export function namedKeys({ models, fleets }: ModelRegistry): NamedKeys {
   const named = new Map<string, Set<string>>();
   const note = (by: string, reference = ''): void => {
     const [, variable] = /^env:(.+)$/.exec(reference) ?? [];

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import * as v from 'valibot';
 import { bundleFunctions } from '../infra/bundle/build.ts';
 import { LambentError } from '../shared/core/errors.ts';
-import { parseRegistry } from '../shared/inference/registry.ts';
+import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { createGuide } from './bedrock/guide.ts';
 import { type Cloud, startCloud } from './cloud.ts';
 import { forgetStandIns } from './credentials.ts';
@@ -67,7 +67,7 @@ async function start(): Promise<Cloud> {
   console.log(models.description);
   const workers = describeWorkers(gpuWorkers, settings.GPU_WORKERS);
   if (workers !== undefined) console.log(workers);
-  const keys = namedKeys(parseRegistry(await readFile(models.file, 'utf8'), models.file));
+  const keys = namedKeys(parseModelRegistry(await readFile(models.file, 'utf8'), models.file));
   for (const line of describeMissing(process.env, keys)) console.log(line);
   const cloud = await startCloud({
     port: settings.PORT,

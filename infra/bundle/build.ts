@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { basename, join, relative, resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { type BuildFailure, build, formatMessages, type Metafile, type OutputFile, type Plugin } from 'esbuild';
-import { parseRegistry } from '../../shared/inference/registry.ts';
+import { parseModelRegistry } from '../../shared/inference/registry.ts';
 import { modelsFile } from '../models-file.ts';
 import type { Bundle } from './bundle.ts';
 import { sourceOfPlace } from './places.ts';
@@ -127,7 +127,7 @@ async function validatedRegistry(file: string): Promise<Buffer> {
   const contents = await readFile(file).catch((cause: unknown) => {
     throw new Error(`the model registry ${file} can't be read`, { cause });
   });
-  parseRegistry(contents.toString('utf8'), file);
+  parseModelRegistry(contents.toString('utf8'), file);
   return contents;
 }
 

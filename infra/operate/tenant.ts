@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { toLambentError } from '../../shared/core/errors.ts';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
-import { tombstonesIn } from '../../shared/vault/tombstones.ts';
+import { scanTombstones } from '../../shared/vault/tombstones.ts';
 import { grantsOf, revoke } from './access.ts';
 
 const USAGE = `usage:
@@ -121,7 +121,7 @@ async function erase(
   if (!yes) return print('Nothing was changed. --yes does it, for good.');
 
   for (const grant of grants) await asking(tables.access, revoke(client, tables.access, tenant, grant));
-  await asking(tables.keys, keys.bury({ tenant, deletedAt: now() }));
+  await asking(tables.keys, keys.markErased({ tenant, deletedAt: now() }));
   print('Done. Functions that hold one of its keys go on for five minutes at most; a backup of the keys table for as');
   print('long as it is kept.');
 }
@@ -136,7 +136,7 @@ async function replay(
   await asking(to, restored.read('-'));
   let found = 0;
   let buried = 0;
-  for await (const tombstone of explained(from, tombstonesIn(client, from))) {
+  for await (const tombstone of explained(from, scanTombstones(client, from))) {
     const { tenant, deletedAt } = tombstone;
     found += 1;
     const history = await asking(to, restored.read(tenant));
@@ -144,7 +144,7 @@ async function replay(
     buried += 1;
     const keys = history === undefined ? 'has no keys' : `has keys of ${counted(history.versions.size, 'version')}`;
     print(`  ${tenant}, deleted ${at(deletedAt)}, ${keys} in ${to}`);
-    if (yes) await asking(to, restored.bury(tombstone));
+    if (yes) await asking(to, restored.markErased(tombstone));
   }
   print(
     `${counted(found, 'tombstone')} in ${from}: ${found - buried} were in ${to}, ${buried} ${yes ? 'are now' : 'would come'}.`,

@@ -11,7 +11,7 @@ import { storedItem } from '../openai/responses/stored-items.ts';
 import { isObject, storedId } from '../openai/schema.ts';
 import { missing, validated } from '../openai/validation.ts';
 import type { Conversation, ConversationItem, Conversations } from '../sessions/conversations.ts';
-import { conversationNotFound } from '../sessions/session-errors.ts';
+import { conversationNotFoundError } from '../sessions/session-errors.ts';
 import { forModel, type KeptItem, keptItemOf } from './response-chain.ts';
 import { visible } from './stored-response-routes.ts';
 
@@ -81,7 +81,7 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
     async run(request) {
       const { items } = validated(createItemsBody, request.body);
       const included = includedBy(request.query);
-      const turn = await conversations.begin(keyOf(request), `items_${ids()}`);
+      const turn = await conversations.beginTurn(keyOf(request), `items_${ids()}`);
       try {
         const added = itemsOf(items, ids, turn.items);
         await turn.commit(added);
@@ -155,7 +155,7 @@ export function deleteItemRoute({ conversations }: ConversationsApi): Route {
 
 function keyOf({ principal, pathParameters }: Parameters<Route['run']>[0]) {
   const id = pathParameters['id'] ?? '';
-  if (!v.is(storedId, id)) throw conversationNotFound(id);
+  if (!v.is(storedId, id)) throw conversationNotFoundError(id);
   return { tenant: principal.tenant, id };
 }
 

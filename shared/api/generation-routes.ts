@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { GenerationRequest } from '../inference/generation.ts';
-import type { Registry } from '../inference/registry.ts';
+import type { ModelRegistry } from '../inference/registry.ts';
 import type { Router } from '../inference/router.ts';
 import type { HttpRequest, Route } from '../lambda/http-pipeline.ts';
 import { chatAnswer } from '../openai/chat/answer.ts';
@@ -24,7 +24,7 @@ import type { ApiState } from './api-state.ts';
 
 export interface GenerationApi {
   readonly router: Router;
-  readonly registry: Registry;
+  readonly registry: ModelRegistry;
   /** Makes the variable part of an id, never twice the same. */
   readonly ids?: () => string;
   /** Epoch milliseconds. */
@@ -117,7 +117,7 @@ export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>
   };
 }
 
-function contextOf({ principal }: HttpRequest, registry: Registry) {
+function contextOf({ principal }: HttpRequest, registry: ModelRegistry) {
   return { registry, tenant: principal.tenant };
 }
 

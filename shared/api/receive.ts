@@ -2,7 +2,7 @@ import type { SenderTable } from '../access/sender-table.ts';
 import { principalFor } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
 import { parseBody } from '../core/json-body.ts';
-import type { Registry } from '../inference/registry.ts';
+import type { ModelRegistry } from '../inference/registry.ts';
 import type { Job, Lane } from '../jobs/job.ts';
 import { type Lifetime, timesOfQueued } from '../jobs/lifetime.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
@@ -24,7 +24,7 @@ import {
 
 export interface ReceiverPorts extends WorkerPorts {
   readonly senders: SenderTable;
-  readonly registry: Registry;
+  readonly registry: ModelRegistry;
   readonly inbox: Inbox;
   /** Aliases that `replyTo` may name. */
   readonly replyQueues: Readonly<Record<string, string>>;
@@ -235,7 +235,7 @@ function admit(
   };
 }
 
-function understood(endpoint: Job['endpoint'], body: unknown, context: { registry: Registry; tenant: string }) {
+function understood(endpoint: Job['endpoint'], body: unknown, context: { registry: ModelRegistry; tenant: string }) {
   if (endpoint === '/v1/chat/completions') {
     const { generation } = parseChatRequest(body, context);
     // Nothing but its job is there to find a completion by: it is kept unless the body says otherwise.

@@ -60,7 +60,7 @@ async function inForeground(asking: Asking): Promise<HttpAnswer> {
   const turn =
     conversation == null
       ? undefined
-      : await state.conversations.begin({ tenant, id: conversationOf(conversation) }, id);
+      : await state.conversations.beginTurn({ tenant, id: conversationOf(conversation) }, id);
   try {
     const before = turn === undefined ? await chainBefore(asking) : keptItems(turn.items);
     const context = await contextOf(asked, before, { registry: api.registry, tenant }, state);

@@ -6,7 +6,7 @@ import type { Route } from '../lambda/http-pipeline.ts';
 import { listObject, listQuery } from '../openai/lists.ts';
 import { type Included, includedBy } from '../openai/responses/includes.ts';
 import { invalidValue } from '../openai/validation.ts';
-import { afterNotFound } from '../sessions/session-errors.ts';
+import { afterNotFoundError } from '../sessions/session-errors.ts';
 import type { ApiState } from './api-state.ts';
 import { inputItems, jobOf, responseOf } from './response-chain.ts';
 import { follow } from './resume-stream.ts';
@@ -79,7 +79,7 @@ export function inputItemsRoute({ state }: StoredResponsesApi): Route {
       const items = inputItems(job.id, await readInput(job, state.bodies));
       if (newestFirst) items.reverse();
       const start = after === undefined ? 0 : items.findIndex(({ id }) => id === after) + 1;
-      if (after !== undefined && start === 0) throw afterNotFound(after);
+      if (after !== undefined && start === 0) throw afterNotFoundError(after);
       const shown = items.slice(start, start + limit).map((item) => visible(item, included));
       return { json: listObject(shown, items.length > start + limit) };
     },

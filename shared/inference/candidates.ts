@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { LambentError } from '../core/errors.ts';
-import { type Capability, needsOf } from './capabilities.ts';
+import { type Capability, listRequirements } from './capabilities.ts';
 import type { GenerationRequest } from './generation.ts';
-import { type Alias, findAlias, type Registry, type Target } from './registry.ts';
+import { type Alias, findAlias, type ModelRegistry, type Target } from './registry.ts';
 
 /** A target that could serve a request, under the limits of the alias that named it. */
 export interface Candidate {
@@ -18,16 +18,16 @@ export interface Candidate {
  * conversation's hash gives them, then those of the fallbacks.
  * @throws LambentError `model_not_found`, or `unsupported_parameter` naming what no target can do
  */
-export function candidatesFor(
+export function findCandidates(
   request: GenerationRequest,
-  registry: Registry,
+  registry: ModelRegistry,
   capabilitiesOf: (target: Target) => ReadonlySet<Capability>,
 ): Candidate[] {
   const all = aliasesFor(request.model, registry).flatMap((aliasName) => {
     const alias = registry.models[aliasName];
     return alias === undefined ? [] : ordered(aliasName, alias, request.conversationKey);
   });
-  const needs = needsOf(request);
+  const needs = listRequirements(request);
   const able = all.filter(({ target }) => {
     const has = capabilitiesOf(target);
     return needs.every(({ capability }) => has.has(capability));
@@ -52,7 +52,7 @@ function fits(request: GenerationRequest, alias: Alias): boolean {
 }
 
 /** The alias and its fallbacks, theirs included, each once, nearest first. Throws as `findAlias` does. */
-function aliasesFor(model: string, registry: Registry): string[] {
+function aliasesFor(model: string, registry: ModelRegistry): string[] {
   findAlias(model, registry);
   const names = [model];
   // Grows while it is walked: breadth first, and a cycle ends because a name is added once.

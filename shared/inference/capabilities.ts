@@ -23,14 +23,14 @@ export const CAPABILITIES = [
 export type Capability = (typeof CAPABILITIES)[number];
 
 /** One thing a request needs, and the caller's parameter that asks for it. */
-export interface Need {
+export interface Requirement {
   readonly capability: Capability;
   readonly param: string;
 }
 
 /** Lists what `request` needs of a target, in the order in which a caller would like to hear of it. */
-export function needsOf(request: GenerationRequest): Need[] {
-  const needs: Need[] = [];
+export function listRequirements(request: GenerationRequest): Requirement[] {
+  const needs: Requirement[] = [];
   const need = (capability: Capability, internalName: string): void => {
     needs.push({ capability, param: request.parameterNames[internalName] ?? internalName });
   };

@@ -7,7 +7,7 @@ export interface Model {
    * Whether it leaves out by itself whatever is ill of the many that answer for it. One failure then says nothing about all
    * of it, and it needs no circuit breaker.
    */
-  readonly healsItself?: boolean;
+  readonly managesOwnHealth?: boolean;
   /**
    * Asks the model and yields its answer. Nothing is sent before the first `next()`. Ends after `finish`; throws an
    * `UpstreamError` for every failure, before the first event or after it, and an abort's reason when
@@ -22,7 +22,7 @@ export interface ModelCall {
   /** Whether to use the upstream's streaming call. Without it all events come at once when the answer is whole. */
   readonly streamed: boolean;
   /** Called when the first piece of a streamed answer arrives, whether or not an event is in it. Providers may pass it over. */
-  readonly onFirstPiece?: () => void;
+  readonly onFirstChunk?: () => void;
 }
 
 /**

@@ -1,21 +1,21 @@
 import { describeError, type Logger } from '../core/logger.ts';
 import type { Metrics } from '../core/metrics.ts';
 import type { Candidate } from './candidates.ts';
-import type { Observer } from './router.ts';
+import type { RouterObserver } from './router.ts';
 
 /**
  * Writes what happens to attempts into the log and the metrics: names, times and token counts, never content.
  * @param report where token counts go: `gather` where each request has a log line to itself, `publish` elsewhere
  */
-export function createObserver(logger: Logger, report: Metrics['publish']): Observer {
+export function createRouterObserver(logger: Logger, report: Metrics['publish']): RouterObserver {
   return {
-    attemptFailed({ candidate, error, ms }) {
+    onAttemptFailed({ candidate, error, ms }) {
       logger.warn('attempt failed', { ...named(candidate), ms: Math.round(ms), ...describeError(error) });
     },
-    began({ candidate, attempts, ms }) {
+    onAnswerStarted({ candidate, attempts, ms }) {
       logger.annotate({ ...named(candidate), attempts, upstreamMs: Math.round(ms) });
     },
-    ended({ candidate, usage, whole }) {
+    onAnswerEnded({ candidate, usage, whole }) {
       logger.annotate({ whole, inputTokens: usage?.inputTokens, outputTokens: usage?.outputTokens });
       if (usage === undefined) return;
       report(

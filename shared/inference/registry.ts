@@ -215,13 +215,13 @@ const registrySchema = v.pipe(
   }),
 );
 
-export type Registry = v.InferOutput<typeof registrySchema>;
-export type Alias = Registry['models'][string];
+export type ModelRegistry = v.InferOutput<typeof registrySchema>;
+export type Alias = ModelRegistry['models'][string];
 export type Target = Alias['targets'][number];
 export type BedrockTarget = Extract<Target, { provider: 'bedrock' }>;
 export type OpenAICompatibleTarget = Extract<Target, { provider: 'openai-compatible' }>;
 export type GpuTarget = Extract<Target, { provider: 'gpu' }>;
-export type Fleet = Registry['fleets'][string];
+export type Fleet = ModelRegistry['fleets'][string];
 
 /**
  * Parses and validates the text of a `models.json`.
@@ -229,7 +229,7 @@ export type Fleet = Registry['fleets'][string];
  * @param source the file's name, for the error
  * @throws LambentError `configuration`, naming every wrong field
  */
-export function parseRegistry(text: string, source: string): Registry {
+export function parseModelRegistry(text: string, source: string): ModelRegistry {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -249,7 +249,7 @@ export function parseRegistry(text: string, source: string): Registry {
  * The alias of a public model name.
  * @throws LambentError `model_not_found`, in OpenAI's words
  */
-export function findAlias(model: string, { models }: Registry): Alias {
+export function findAlias(model: string, { models }: ModelRegistry): Alias {
   const alias = Object.hasOwn(models, model) ? models[model] : undefined;
   if (alias !== undefined) return alias;
   const message = `The model \`${model.slice(0, 200).toWellFormed()}\` does not exist or you do not have access to it.`;

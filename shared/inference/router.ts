@@ -1,10 +1,10 @@
 import { LambentError, toLambentError } from '../core/errors.ts';
-import { Breaker } from './breaker.ts';
-import { type Candidate, candidatesFor } from './candidates.ts';
+import { CircuitBreaker } from './breaker.ts';
+import { type Candidate, findCandidates } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from './generation.ts';
 import { type Model, UpstreamError } from './model.ts';
-import type { Registry, Target } from './registry.ts';
+import type { ModelRegistry, Target } from './registry.ts';
 
 /** An answer that has begun: its first event has arrived, so nothing can be retried any more. */
 export interface Generation {
@@ -32,11 +32,11 @@ export interface Router {
 }
 
 export interface RouterOptions {
-  readonly registry: Registry;
+  readonly registry: ModelRegistry;
   /** Makes (once per target and environment) the model behind a target; called when the target is first tried. */
-  readonly modelFor: (candidate: Candidate) => Promise<Model>;
-  readonly capabilitiesOf: (target: Target) => ReadonlySet<Capability>;
-  readonly observer?: Observer;
+  readonly createModel: (candidate: Candidate) => Promise<Model>;
+  readonly getCapabilities: (target: Target) => ReadonlySet<Capability>;
+  readonly observer?: RouterObserver;
   /** Epoch milliseconds. */
   readonly now?: () => number;
   /** 0 up to 1. */
@@ -44,10 +44,10 @@ export interface RouterOptions {
 }
 
 /** Hears what happens to attempts, for logs and metrics. Never sees content. */
-export interface Observer {
-  attemptFailed(attempt: { candidate: Candidate; error: LambentError; ms: number }): void;
-  began(attempt: { candidate: Candidate; attempts: number; ms: number }): void;
-  ended(answer: { candidate: Candidate; usage: Usage | undefined; whole: boolean; ms: number }): void;
+export interface RouterObserver {
+  onAttemptFailed(attempt: { candidate: Candidate; error: LambentError; ms: number }): void;
+  onAnswerStarted(attempt: { candidate: Candidate; attempts: number; ms: number }): void;
+  onAnswerEnded(answer: { candidate: Candidate; usage: Usage | undefined; whole: boolean; ms: number }): void;
 }
 
 /** Tries of one target before the next one's turn. */
@@ -60,16 +60,16 @@ const PATIENCE_MS = 2_000;
 /** Makes the router of one environment: it holds the circuit breakers and the models made so far. */
 export function createRouter(options: RouterOptions): Router {
   const { registry, observer, now = Date.now, random = Math.random } = options;
-  const breakers = new Map<string, Breaker>();
+  const breakers = new Map<string, CircuitBreaker>();
   const models = new Map<string, Promise<Model>>();
   const capabilities = new Map<Target, ReadonlySet<Capability>>();
 
   const capabilitiesOf = (target: Target): ReadonlySet<Capability> =>
-    remembered(capabilities, target, () => options.capabilitiesOf(target));
-  const breakerOf = ({ key }: Candidate): Breaker => remembered(breakers, key, () => new Breaker());
+    remembered(capabilities, target, () => options.getCapabilities(target));
+  const breakerOf = ({ key }: Candidate): CircuitBreaker => remembered(breakers, key, () => new CircuitBreaker());
   const modelOf = async (candidate: Candidate): Promise<Model> => {
     try {
-      return await remembered(models, candidate.key, () => options.modelFor(candidate));
+      return await remembered(models, candidate.key, () => options.createModel(candidate));
     } catch (thrown) {
       // Not remembered: what was missing (a secret, say) may be there the next time.
       models.delete(candidate.key);
@@ -89,7 +89,7 @@ export function createRouter(options: RouterOptions): Router {
     try {
       const first = await iterator.next();
       if (first.done) throw cut();
-      return { first: first.value, iterator, healsItself: model.healsItself ?? false };
+      return { first: first.value, iterator, healsItself: model.managesOwnHealth ?? false };
     } catch (thrown) {
       // An abort may surface as the provider's own words for a closed connection: what caused it is the error.
       throw call.signal.aborted ? call.signal.reason : cancel.signal.aborted ? cancel.signal.reason : thrown;
@@ -111,16 +111,16 @@ export function createRouter(options: RouterOptions): Router {
       let healsItself = false;
       try {
         const model = await modelOf(candidate);
-        healsItself = model.healsItself ?? false;
+        healsItself = model.managesOwnHealth ?? false;
         const begun = await attempt(candidate, model, request, call);
-        observer?.began({ candidate, attempts: tries, ms: now() - startedAt });
+        observer?.onAnswerStarted({ candidate, attempts: tries, ms: now() - startedAt });
         return begun;
       } catch (thrown) {
         const error = toLambentError(thrown);
         if (call.signal.aborted) throw error;
-        observer?.attemptFailed({ candidate, error, ms: now() - startedAt });
-        if (!healsItself && blamesTarget(error)) breaker.failed(now());
-        const again = mayTryAgain(error, tries) && breaker.waitMs(now()) === 0;
+        observer?.onAttemptFailed({ candidate, error, ms: now() - startedAt });
+        if (!healsItself && blamesTarget(error)) breaker.recordFailure(now());
+        const again = mayTryAgain(error, tries) && breaker.getWaitMs(now()) === 0;
         const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (tries - 1)) + BACKOFF_MS * random();
         if (!again || now() + pauseMs >= call.deadlineAt || (!isLast && pauseMs > PATIENCE_MS)) throw error;
         await pause(pauseMs, call.signal);
@@ -130,7 +130,7 @@ export function createRouter(options: RouterOptions): Router {
 
   return {
     async generate(request, { signal, deadlineAt, streamed }) {
-      const candidates = candidatesFor(request, registry, capabilitiesOf);
+      const candidates = findCandidates(request, registry, capabilitiesOf);
       const until = Math.min(deadlineAt, now() + (registry.models[request.model]?.timeoutMs ?? 0));
       const total = new AbortController();
       const timer = setTimeout(
@@ -165,9 +165,9 @@ export function createRouter(options: RouterOptions): Router {
    * @throws LambentError `overloaded` when that leaves none, with the time until one may be tried
    */
   function closedBreakersFirst(candidates: readonly Candidate[]): Candidate[] {
-    const allowed = candidates.filter((candidate) => breakerOf(candidate).waitMs(now()) === 0);
+    const allowed = candidates.filter((candidate) => breakerOf(candidate).getWaitMs(now()) === 0);
     if (allowed.length > 0) return allowed;
-    const retryAfterMs = Math.min(...candidates.map((candidate) => breakerOf(candidate).waitMs(now())));
+    const retryAfterMs = Math.min(...candidates.map((candidate) => breakerOf(candidate).getWaitMs(now())));
     throw new LambentError('overloaded', 'Every target of the model has failed repeatedly and is given a rest', {
       retryAfterMs,
     });
@@ -188,7 +188,7 @@ export function createRouter(options: RouterOptions): Router {
         if (event.type === 'finish') {
           whole = true;
           usage = event.usage;
-          breakerOf(candidate).succeeded();
+          breakerOf(candidate).recordSuccess();
         }
         yield event;
         if (whole) return;
@@ -199,13 +199,13 @@ export function createRouter(options: RouterOptions): Router {
     } catch (thrown) {
       if (signal.aborted) throw toLambentError(signal.reason);
       const error = toLambentError(thrown);
-      if (!begun.healsItself) breakerOf(candidate).failed(now());
-      observer?.attemptFailed({ candidate, error, ms: now() - startedAt });
+      if (!begun.healsItself) breakerOf(candidate).recordFailure(now());
+      observer?.onAttemptFailed({ candidate, error, ms: now() - startedAt });
       throw error;
     } finally {
       done();
       await begun.iterator.return?.();
-      observer?.ended({ candidate, usage, whole, ms: now() - startedAt });
+      observer?.onAnswerEnded({ candidate, usage, whole, ms: now() - startedAt });
     }
   }
 }

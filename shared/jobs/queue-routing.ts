@@ -1,9 +1,9 @@
 import { LambentError } from '../core/errors.ts';
 import { UpstreamError } from '../inference/model.ts';
-import type { Registry } from '../inference/registry.ts';
+import type { ModelRegistry } from '../inference/registry.ts';
 import type { Lane } from './job.ts';
 
-type Models = Pick<Registry, 'models'>;
+type Models = Pick<ModelRegistry, 'models'>;
 
 /**
  * The lane of jobs that ask for `model`: that of GPU workers when one of the model's own targets is on them. A model that only
@@ -39,6 +39,6 @@ function isOnGpus(model: string, registry: Models): boolean {
   return aliasOf(model, registry)?.targets.some(({ provider }) => provider === 'gpu') ?? false;
 }
 
-function aliasOf(model: string, { models }: Models): Registry['models'][string] | undefined {
+function aliasOf(model: string, { models }: Models): ModelRegistry['models'][string] | undefined {
   return Object.hasOwn(models, model) ? models[model] : undefined;
 }

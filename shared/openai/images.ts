@@ -1,5 +1,5 @@
 import type { ImagePart, InlineImage } from '../inference/generation.ts';
-import type { Registry } from '../inference/registry.ts';
+import type { ModelRegistry } from '../inference/registry.ts';
 import { invalidValue } from './validation.ts';
 
 export type Detail = 'auto' | 'low' | 'high' | 'original';
@@ -14,7 +14,7 @@ export function imagePart(
   url: string,
   detail: Detail | null | undefined,
   param: string,
-  { imageHosts }: Registry,
+  { imageHosts }: ModelRegistry,
 ): ImagePart {
   // "original" is "high" without a limit that only OpenAI has.
   const rest = { param, ...(detail && { detail: detail === 'original' ? 'high' : detail }) } as const;

@@ -1,13 +1,13 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
-import { type Alias, findAlias, type Registry } from '../inference/registry.ts';
+import { type Alias, findAlias, type ModelRegistry } from '../inference/registry.ts';
 import { boolean, decimal, hint, integer, isObject, object, oneOf, onlyIf, recordOf, string, text } from './schema.ts';
 import { invalidValue, kindOf, missing } from './validation.ts';
 
 /** What parsing a request takes besides its body. */
 export interface RequestContext {
-  readonly registry: Registry;
+  readonly registry: ModelRegistry;
   readonly tenant: string;
 }
 
@@ -92,7 +92,7 @@ export function hintsOf(body: HintFields): Hints {
  * @throws LambentError when there is no object, no model, or no such model. Unknown fields of an alias without
  * `passUnknown` stay in `known`, where the schema refuses them
  */
-export function opened(body: unknown, fields: object, registry: Registry): OpenedBody {
+export function opened(body: unknown, fields: object, registry: ModelRegistry): OpenedBody {
   if (!isObject(body)) {
     const message = `Invalid type for the request body: expected an object, but got ${body === undefined ? 'nothing' : kindOf(body)} instead.`;
     throw new LambentError('invalid_type', message);

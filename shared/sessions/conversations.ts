@@ -3,8 +3,8 @@ import type { Vault } from '../vault/vault.ts';
 import type { ConversationKey, ConversationTable, Head } from './conversation-records.ts';
 import { bytesOf, isStrings, metadataName, parsed } from './conversation-seal.ts';
 import { type ConversationItem, createSealedItems } from './sealed-items.ts';
-import { afterNotFound, conversationItemNotFound, conversationNotFound } from './session-errors.ts';
-import { createTurns, type Turn, type Turns } from './turns.ts';
+import { afterNotFoundError, conversationItemNotFoundError, conversationNotFoundError } from './session-errors.ts';
+import { type ConversationTurns, createTurns, type Turn } from './turns.ts';
 
 export type { ConversationItem, Turn };
 
@@ -33,7 +33,7 @@ export interface Page {
  * The conversations of all tenants. Every method that names one throws LambentError `not_found` when it isn't there,
  * has expired, or is another tenant's: nobody can tell which.
  */
-export interface Conversations extends Turns {
+export interface Conversations extends ConversationTurns {
   create(
     key: ConversationKey,
     metadata: Conversation['metadata'],
@@ -81,7 +81,7 @@ export function createConversations(options: ConversationsOptions): Conversation
 
   async function headOf(key: ConversationKey): Promise<Head> {
     const head = await table.head(key, now());
-    if (head === undefined) throw conversationNotFound(key.id);
+    if (head === undefined) throw conversationNotFoundError(key.id);
     return head;
   }
 
@@ -109,7 +109,7 @@ export function createConversations(options: ConversationsOptions): Conversation
     async update(key, metadata) {
       const sealed = await sealedMetadata(key, metadata);
       const head = await table.describe(key, sealed, { now: now(), expiresAt: expiry() });
-      if (head === undefined) throw conversationNotFound(key.id);
+      if (head === undefined) throw conversationNotFoundError(key.id);
       return { id: key.id, createdAt: head.createdAt, metadata };
     },
 
@@ -127,7 +127,7 @@ export function createConversations(options: ConversationsOptions): Conversation
       let to = nextPosition;
       if (after !== undefined) {
         const row = await table.find(key, after, nextPosition, now());
-        if (row === undefined) throw afterNotFound(after);
+        if (row === undefined) throw afterNotFoundError(after);
         if (newestFirst) to = row.position;
         else from = row.position + 1;
       }
@@ -138,14 +138,14 @@ export function createConversations(options: ConversationsOptions): Conversation
     async item(key, itemId) {
       const { nextPosition } = await headOf(key);
       const row = await table.find(key, itemId, nextPosition, now());
-      if (row === undefined) throw conversationItemNotFound(itemId);
+      if (row === undefined) throw conversationItemNotFoundError(itemId);
       return sealedItems.open(key, row);
     },
 
     async deleteItem(key, itemId) {
       const head = await headOf(key);
       const row = await table.find(key, itemId, head.nextPosition, now());
-      if (row === undefined || !(await table.bury(key, row))) throw conversationItemNotFound(itemId);
+      if (row === undefined || !(await table.bury(key, row))) throw conversationItemNotFoundError(itemId);
       return shown(key, head);
     },
 

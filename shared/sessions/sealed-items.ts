@@ -3,7 +3,7 @@ import { inParallel } from '../core/in-parallel.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ConversationKey, ConversationTable, Range, Row } from './conversation-records.ts';
 import { bytesOf, itemName, parsed } from './conversation-seal.ts';
-import { conversationLocked } from './session-errors.ts';
+import { conversationLockedError } from './session-errors.ts';
 
 /** One item: what is in it is its API's business, and sealed. */
 export interface ConversationItem {
@@ -58,7 +58,7 @@ export function createSealedItems(table: ConversationTable, vault: Vault, now: (
       await inParallel([...items.entries()], AT_ONCE, async ([offset, { id, content }]) => {
         const place = { position: from + offset, itemId: id, epoch, turn };
         const sealed = await vault.seal(itemName(key, place), bytesOf(content));
-        if (!(await table.put(key, { ...place, sealed }, expiresAt))) throw conversationLocked();
+        if (!(await table.put(key, { ...place, sealed }, expiresAt))) throw conversationLockedError();
       });
     },
   };

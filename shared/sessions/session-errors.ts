@@ -4,17 +4,17 @@ import { LambentError } from '../core/errors.ts';
 const RETRY_AFTER_MS = 5_000;
 
 /** The error for a conversation that isn't there, for this tenant. */
-export function conversationNotFound(id: string): LambentError {
+export function conversationNotFoundError(id: string): LambentError {
   return new LambentError('not_found', `Conversation with id '${shortened(id)}' not found.`);
 }
 
 /** The error for an item that isn't there, for this tenant. */
-export function conversationItemNotFound(id: string): LambentError {
+export function conversationItemNotFoundError(id: string): LambentError {
   return new LambentError('not_found', itemNotFound(id));
 }
 
 /** The error for a page that begins after an item that isn't there, whatever list it is of. */
-export function afterNotFound(id: string): LambentError {
+export function afterNotFoundError(id: string): LambentError {
   return new LambentError('not_found', itemNotFound(id), { param: 'after' });
 }
 
@@ -23,7 +23,7 @@ function itemNotFound(id: string): string {
 }
 
 /** The error for a conversation in which another turn goes on. */
-export function conversationLocked(): LambentError {
+export function conversationLockedError(): LambentError {
   const message = 'Another process is currently operating on this conversation. Please retry in a few seconds.';
   return new LambentError('conversation_locked', message, { retryAfterMs: RETRY_AFTER_MS });
 }

@@ -1,6 +1,6 @@
 import type { ConversationKey, ConversationTable, Head } from './conversation-records.ts';
 import type { ConversationItem, SealedItems } from './sealed-items.ts';
-import { conversationLocked, conversationNotFound } from './session-errors.ts';
+import { conversationLockedError, conversationNotFoundError } from './session-errors.ts';
 
 /** A turn that goes on: nobody else adds to the conversation before it ends. */
 export interface Turn {
@@ -17,18 +17,18 @@ export interface Turn {
 }
 
 /** The turns of conversations: one at a time in each. */
-export interface Turns {
+export interface ConversationTurns {
   /**
    * Begins a turn, after waiting a little for another's to end.
    * @param turn the response's id, or any other word that nobody else uses
    * @throws LambentError `conversation_locked` when it goes on
    */
-  begin(key: ConversationKey, turn: string): Promise<Turn>;
+  beginTurn(key: ConversationKey, turn: string): Promise<Turn>;
   /**
    * Adds the items of a turn that ended elsewhere. Again is no harm: a turn is added once.
    * @throws LambentError `conversation_locked` when somebody else's turn goes on: try later
    */
-  settle(key: ConversationKey, turn: string, items: readonly ConversationItem[]): Promise<void>;
+  appendFinishedTurn(key: ConversationKey, turn: string, items: readonly ConversationItem[]): Promise<void>;
 }
 
 export interface TurnsOptions {
@@ -57,17 +57,17 @@ interface Held extends Head {
 }
 
 /** Makes the turns of one environment. */
-export function createTurns({ table, items, expiry, now, random }: TurnsOptions): Turns {
+export function createTurns({ table, items, expiry, now, random }: TurnsOptions): ConversationTurns {
   /** Takes the lock, or says that it is held; waits for it until `PATIENCE_MS` are over. */
   async function lock(key: ConversationKey, turn: string): Promise<Held> {
     const holder = `${turn}#${random()}`;
     const until = now() + PATIENCE_MS;
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
       const taken = await table.lock(key, holder, now() + LOCK_MS, now());
-      if (taken === 'absent') throw conversationNotFound(key.id);
+      if (taken === 'absent') throw conversationNotFoundError(key.id);
       if (taken !== 'held') return { ...taken.head, turn, holder };
       const jitteredMs = pauseMs * (0.5 + random());
-      if (now() + jitteredMs > until) throw conversationLocked();
+      if (now() + jitteredMs > until) throw conversationLockedError();
       await new Promise((resolve) => setTimeout(resolve, jitteredMs));
     }
   }
@@ -78,10 +78,10 @@ export function createTurns({ table, items, expiry, now, random }: TurnsOptions)
     if (await table.commit(key, holder, epoch, from + added.length, expiry())) return;
     // A refusal may be the answer to a repetition of what was carried out, and whose first answer was lost.
     if (await table.isShown(key, from, epoch, now())) return;
-    if ((await table.head(key, now())) !== undefined) throw conversationLocked();
+    if ((await table.head(key, now())) !== undefined) throw conversationLockedError();
     // Deleted while the turn went on: what it wrote would be left behind.
     await table.deleteRows(key);
-    throw conversationNotFound(key.id);
+    throw conversationNotFoundError(key.id);
   }
 
   /** A turn whose lock was just taken. */
@@ -116,11 +116,11 @@ export function createTurns({ table, items, expiry, now, random }: TurnsOptions)
   }
 
   return {
-    async begin(key, turn) {
+    async beginTurn(key, turn) {
       return begun(key, await lock(key, turn));
     },
 
-    async settle(key, turn, added) {
+    async appendFinishedTurn(key, turn, added) {
       const held = await lock(key, turn);
       try {
         const range = { from: 0, to: held.nextPosition, newestFirst: true };

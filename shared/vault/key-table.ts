@@ -22,7 +22,7 @@ export interface TenantKeyTable {
    * Deletes the tenant's keys, all versions, and leaves a tombstone, in one write. Doing it again changes nothing.
    * Environments that hold a key go on using it until its time is over.
    */
-  bury(tombstone: Tombstone): Promise<void>;
+  markErased(tombstone: Tombstone): Promise<void>;
 }
 
 /**
@@ -63,7 +63,7 @@ export function createTenantKeyTable(client: DynamoDBClient, tableName: string):
       return accepted(write);
     },
 
-    async bury({ tenant, deletedAt }) {
+    async markErased({ tenant, deletedAt }) {
       const command = new PutItemCommand({
         TableName: tableName,
         Item: { ...keyOf(tenant), deletedAt: { N: String(deletedAt) } },

@@ -1,6 +1,6 @@
 import { DecryptCommand, GenerateDataKeyCommand, type KMSClient } from '@aws-sdk/client-kms';
 import { LambentError } from '../core/errors.ts';
-import { unreadable } from './record.ts';
+import { unreadableRecordError } from './record.ts';
 
 /**
  * The plain form, 32 bytes, of a tenant key; the caller wipes it.
@@ -82,7 +82,7 @@ async function observed<Output>(
  */
 function kmsError(name: string, cause: unknown): LambentError {
   if (name === 'InvalidCiphertextException' || name === 'IncorrectKeyException') {
-    return unreadable("its tenant's wrapped key is damaged or not this tenant's", cause);
+    return unreadableRecordError("its tenant's wrapped key is damaged or not this tenant's", cause);
   }
   return new LambentError('vault_unavailable', `KMS could not be asked (${name})`, { cause });
 }

@@ -5,7 +5,7 @@ import {
   SEALED_SEGMENT_BYTES,
   SEGMENT_BYTES,
   sealSegment,
-  unreadable,
+  unreadableRecordError,
 } from './record.ts';
 
 /**
@@ -47,7 +47,7 @@ export async function* openPieces(
       yield openSegment(cipher, index++, false, pending.take(SEALED_SEGMENT_BYTES));
     }
   }
-  if (cipher === undefined) throw unreadable('it is too short');
+  if (cipher === undefined) throw unreadableRecordError('it is too short');
   yield openSegment(cipher, index, true, pending.take(pending.size));
 }
 

@@ -105,8 +105,8 @@ export function startSealing(
  * @throws LambentError `record_unreadable` for what is no record of this format
  */
 export function keyVersionOf(sealed: Uint8Array): number {
-  if (sealed.length < HEADER_BYTES) throw unreadable('it is too short');
-  if (sealed[0] !== FORMAT) throw unreadable('its format is unknown');
+  if (sealed.length < HEADER_BYTES) throw unreadableRecordError('it is too short');
+  if (sealed[0] !== FORMAT) throw unreadableRecordError('its format is unknown');
   return Buffer.from(sealed.buffer, sealed.byteOffset, HEADER_BYTES).readUInt32BE(1);
 }
 
@@ -118,7 +118,8 @@ export function keyVersionOf(sealed: Uint8Array): number {
 export function startOpening(sealed: Uint8Array, name: RecordName, secret: TenantSecret): RecordCipher {
   const header = sealed.subarray(0, HEADER_BYTES);
   const { key, commitment } = secret.derive(header.subarray(SALT, COMMITMENT));
-  if (!timingSafeEqual(commitment, header.subarray(COMMITMENT))) throw unreadable('it was sealed with another key');
+  if (!timingSafeEqual(commitment, header.subarray(COMMITMENT)))
+    throw unreadableRecordError('it was sealed with another key');
   return { key, associatedData: associatedData(header, name) };
 }
 
@@ -154,7 +155,7 @@ export function openSegment(
 ): Uint8Array {
   const tagStart = sealed.length - TAG_BYTES;
   // Of the records that hold the same, one alone is well formed: only an empty record has an empty segment.
-  if (tagStart < (index === 0 ? 0 : 1)) throw unreadable('it is cut');
+  if (tagStart < (index === 0 ? 0 : 1)) throw unreadableRecordError('it is cut');
   const decipher = createDecipheriv(ALGORITHM, key, nonceOf(index, final), { authTagLength: TAG_BYTES });
   decipher.setAAD(associatedData);
   decipher.setAuthTag(sealed.subarray(tagStart));
@@ -163,7 +164,7 @@ export function openSegment(
     decipher.final();
   } catch (cause) {
     plaintext.fill(0);
-    throw unreadable('it was changed, cut, or moved from elsewhere', cause);
+    throw unreadableRecordError('it was changed, cut, or moved from elsewhere', cause);
   }
   return plaintext;
 }
@@ -220,6 +221,6 @@ function writeText(data: Buffer, start: number, text: string): number {
 }
 
 /** The one error of everything that does not open. Its reason goes to the log; callers see a generic text. */
-export function unreadable(reason: string, cause?: unknown): LambentError {
+export function unreadableRecordError(reason: string, cause?: unknown): LambentError {
   return new LambentError('record_unreadable', `A sealed record can't be opened: ${reason}`, { cause });
 }

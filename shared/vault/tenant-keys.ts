@@ -3,7 +3,7 @@ import { TenantSecret } from './derivation.ts';
 import type { KeyHistory } from './key-item.ts';
 import type { TenantKeyTable } from './key-table.ts';
 import type { GenerateKey, UnwrapKey } from './kms-keys.ts';
-import { type TenantKey, unreadable } from './record.ts';
+import { type TenantKey, unreadableRecordError } from './record.ts';
 import { HeldKeys } from './tenant-key-cache.ts';
 
 export interface TenantKeysOptions {
@@ -145,7 +145,7 @@ export class TenantKeys {
   /** Unwraps a version; whoever wants the same one meanwhile waits for it. */
   async #fetch(tenant: string, version: number, { history, expiresAt }: Reading): Promise<TenantKey> {
     const wrapped = history?.versions.get(version)?.wrapped;
-    if (wrapped === undefined) throw unreadable('its tenant has no key of its version');
+    if (wrapped === undefined) throw unreadableRecordError('its tenant has no key of its version');
     return this.#unwrapping.run(`${version} ${tenant}`, async () => {
       const held = this.#held.find(tenant, version);
       if (held !== undefined) return held;

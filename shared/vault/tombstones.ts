@@ -6,7 +6,7 @@ import { available, type TenantKeyTable } from './key-table.ts';
  * Every tombstone of a keys table, in no order. Reads the whole table: for operators, no function's bundle has it.
  * @throws LambentError `vault_unavailable` when the table can't be asked now, `configuration` when it is no keys table
  */
-export async function* tombstonesIn(client: DynamoDBClient, tableName: string): AsyncGenerator<Tombstone> {
+export async function* scanTombstones(client: DynamoDBClient, tableName: string): AsyncGenerator<Tombstone> {
   const pages = paginateScan(
     { client },
     {
@@ -34,7 +34,7 @@ export async function replayTombstones(
 ): Promise<number> {
   let count = 0;
   for await (const tombstone of tombstones) {
-    await restored.bury(tombstone);
+    await restored.markErased(tombstone);
     count++;
   }
   return count;

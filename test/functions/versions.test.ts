@@ -7,7 +7,7 @@ import { createS3Client } from '../../shared/aws/s3.ts';
 import { createMetrics } from '../../shared/core/metrics.ts';
 import type { Job } from '../../shared/jobs/job.ts';
 import { itemKey, jobItem } from '../../shared/jobs/job-item.ts';
-import { aRequest } from '../shared/inference/requests.ts';
+import { makeRequest } from '../shared/inference/requests.ts';
 import { aJob } from '../shared/jobs/jobs.ts';
 import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
 
@@ -50,7 +50,7 @@ async function jobOfNextVersion(changes: Partial<Job> = {}): Promise<string> {
   const expiresAt = Math.floor((now + DAY_MS) / 1000);
   const asked = {
     body: { model: 'default', input: 'Hello', fromTheNext: true },
-    generation: { ...aRequest({ model: 'default' }), fromTheNext: true },
+    generation: { ...makeRequest({ model: 'default' }), fromTheNext: true },
     fromTheNext: true,
   };
   const input = await stores.bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, asked);

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { eventsFor, statementsFor } from '../../infra/fleet.ts';
-import { type Fleet, parseRegistry } from '../../shared/inference/registry.ts';
+import { type Fleet, parseModelRegistry } from '../../shared/inference/registry.ts';
 import { packaged } from './packaged.ts';
 
 function fleets(...given: object[]): Fleet[] {
   const named = Object.fromEntries(given.map((fleet, index) => [`fleet-${index}`, fleet]));
   const models = { gpu: { targets: [{ provider: 'gpu', model: 'm', fleet: 'fleet-0' }] } };
-  return Object.values(parseRegistry(JSON.stringify({ models, fleets: named }), 'models.json').fleets);
+  return Object.values(parseModelRegistry(JSON.stringify({ models, fleets: named }), 'models.json').fleets);
 }
 const ofEcs = fleets(
   { ecs: { cluster: 'gpu', service: 'qwen' }, apiKey: 'ssm:/lambent/gpu-key' },

@@ -4,7 +4,7 @@ import { gpu } from '../../infra/gpu-fleet.ts';
 import { egressOf, unreachableByEndpoints } from '../../infra/gpu-reach.ts';
 import type { Variables } from '../../infra/settings.ts';
 import type { Template } from '../../infra/template.ts';
-import { parseRegistry, type Registry } from '../../shared/inference/registry.ts';
+import { type ModelRegistry, parseModelRegistry } from '../../shared/inference/registry.ts';
 import { ENGINE } from '../simulation/placement/run.ts';
 import { functionsOf, GPU_CANARY, GPU_ENDPOINTS, objectsIn, ofType, packaged, packagedWithGpus } from './packaged.ts';
 
@@ -272,7 +272,7 @@ describe('a fleet is refused', () => {
 describe('models and machines elsewhere', () => {
   const target = (provider: string, more: object) => ({ targets: [{ provider, model: 'm', ...more }] });
   const hosted = (baseUrl: string) => target('openai-compatible', { baseUrl });
-  const registry = parseRegistry(
+  const registry = parseModelRegistry(
     JSON.stringify({
       models: {
         here: target('bedrock', {}),
@@ -296,7 +296,7 @@ describe('models and machines elsewhere', () => {
   });
 
   test('are let out to by their ports, and by no other than these and 443', () => {
-    const ports = (given: Registry) => egressOf(given).map((rule) => [Object(rule).FromPort, Object(rule).ToPort]);
+    const ports = (given: ModelRegistry) => egressOf(given).map((rule) => [Object(rule).FromPort, Object(rule).ToPort]);
     expect(ports(registry)).toEqual([80, 443, 8000, 8443].map((port) => [port, port]));
     expect(ports({ ...registry, models: {}, fleets: {} })).toEqual([[443, 443]]);
   });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { modelsFile } from '../../infra/models-file.ts';
 import { documentsFor, engineKeysPolicy, modelsPolicies, type Statement } from '../../infra/models-policy.ts';
-import { parseRegistry } from '../../shared/inference/registry.ts';
+import { parseModelRegistry } from '../../shared/inference/registry.ts';
 import { ofType, packagedOf } from './packaged.ts';
 
 const PARTITION = `\${AWS::Partition}`;
@@ -14,7 +14,8 @@ const REGION = `\${AWS::Region}`;
 const ACCOUNT = `\${AWS::AccountId}`;
 const DATA_KEY = `\${DataKey.Arn}`;
 
-const registryOf = (...targets: object[]) => parseRegistry(JSON.stringify({ models: { one: { targets } } }), 'test');
+const registryOf = (...targets: object[]) =>
+  parseModelRegistry(JSON.stringify({ models: { one: { targets } } }), 'test');
 function statementsOf(...targets: object[]): Map<string, Statement> {
   const [{ Statement } = { Statement: [] }] = documentsFor(registryOf(...targets));
   return new Map(Statement.map((statement) => [statement.Sid, statement]));
@@ -38,7 +39,7 @@ describe('the registry that is packaged', () => {
 
   test('is read for the permissions also when MODELS_FILE is empty', async () => {
     vi.stubEnv('MODELS_FILE', '');
-    const [PolicyDocument] = documentsFor(parseRegistry(readFileSync(repository, 'utf8'), repository));
+    const [PolicyDocument] = documentsFor(parseModelRegistry(readFileSync(repository, 'utf8'), repository));
     const { Resources } = await modelsPolicies();
     expect(Resources).toMatchObject({
       ModelsPolicy1: { Type: 'AWS::IAM::ManagedPolicy', Properties: { PolicyDocument } },
@@ -241,7 +242,7 @@ describe('many models', () => {
 
 test('the models.json of the repository is valid, and one policy is enough for it', () => {
   const file = join(import.meta.dirname, '../../models.json');
-  const registry = parseRegistry(readFileSync(file, 'utf8'), file);
+  const registry = parseModelRegistry(readFileSync(file, 'utf8'), file);
   expect(documentsFor(registry)).toHaveLength(1);
   expect(registry.models['default']?.targets[0]?.provider).toBe('bedrock');
 });

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Template } from '../../infra/template.ts';
-import { parseRegistry } from '../../shared/inference/registry.ts';
+import { parseModelRegistry } from '../../shared/inference/registry.ts';
 import { EVERYTHING, functionsOf, ofType, packaged } from './packaged.ts';
 
 const FUNCTIONS = ['authorize', 'chat', 'sessions', 'responses', 'generate', 'dispatch', 'sweep', 'warmup', 'fleet'];
@@ -52,7 +52,7 @@ describe('functions', () => {
 
   test('chat has time for the longest request that the registry allows, and to answer after it', () => {
     const file = join(import.meta.dirname, '../../models.json');
-    const { models } = parseRegistry(readFileSync(file, 'utf8'), file);
+    const { models } = parseModelRegistry(readFileSync(file, 'utf8'), file);
     const longestMs = Math.max(...Object.values(models).map(({ timeoutMs }) => timeoutMs));
     const chat = functionsOf(minimal).find(({ name }) => name === 'chat');
     expect(Number(chat?.properties['Timeout']) * 1000).toBeGreaterThanOrEqual(longestMs + 10_000);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { GUIDE_MODEL } from '../../local/bedrock/guide.ts';
 import { type Discovery, discoverModels } from '../../local/models.ts';
-import { parseRegistry, type Registry } from '../../shared/inference/registry.ts';
+import { type ModelRegistry, parseModelRegistry } from '../../shared/inference/registry.ts';
 
 let folder: string;
 let servers: { close(): void }[];
@@ -50,7 +50,7 @@ async function server(answer: (request: IncomingMessage) => object | number | 'n
 async function discover(
   env: Record<string, string> = {},
   options: Partial<Parameters<typeof discoverModels>[0]> = {},
-): Promise<Discovery & { registry: Registry }> {
+): Promise<Discovery & { registry: ModelRegistry }> {
   const found = await discoverModels({
     env: { HOME: folder, OLLAMA_HOST: nobody, ...env },
     stateDir: join(folder, 'state'),
@@ -59,11 +59,11 @@ async function discover(
     credentials: () => Promise.reject(new Error('no credentials')),
     ...options,
   });
-  return { ...found, registry: parseRegistry(await readFile(found.file, 'utf8'), found.file) };
+  return { ...found, registry: parseModelRegistry(await readFile(found.file, 'utf8'), found.file) };
 }
 
 /** What an alias's first target is, in short. */
-const targetOf = ({ models }: Registry, alias: string) => models[alias]?.targets[0];
+const targetOf = ({ models }: ModelRegistry, alias: string) => models[alias]?.targets[0];
 
 describe('without anything', () => {
   test('the guide is the default, and the line says how to get a real model', async () => {

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { describeMissing, keysIn, namedKeys } from '../../local/named-keys.ts';
-import { parseRegistry } from '../../shared/inference/registry.ts';
+import { parseModelRegistry } from '../../shared/inference/registry.ts';
 
 const upstream = { provider: 'openai-compatible', model: 'm', baseUrl: 'https://api.example.com/v1' };
 const registry = {
@@ -14,7 +14,7 @@ const registry = {
   },
   fleets: { rack: { apiKey: 'env:SHARED_KEY' }, cellar: {} },
 };
-const named = namedKeys(parseRegistry(JSON.stringify(registry), 'models.json'));
+const named = namedKeys(parseModelRegistry(JSON.stringify(registry), 'models.json'));
 
 it('hands over the variables that models and fleets name, and no others', () => {
   const env = { SHARED_KEY: 'sk-1', ORG: 'acme', HOME: '/root' };

@@ -3,7 +3,7 @@ import type { Tier } from '../../gpu/registry/worker.ts';
 import type { Candidate } from '../candidates.ts';
 import { CAPABILITIES, type Capability } from '../capabilities.ts';
 import { type Model, UpstreamError } from '../model.ts';
-import type { GpuTarget, Registry, Target } from '../registry.ts';
+import type { GpuTarget, ModelRegistry, Target } from '../registry.ts';
 import { bedrockCapabilities } from './bedrock/family.ts';
 import type { GpuOptions } from './gpu/gpu.ts';
 import type { GpuObserver } from './gpu/observe.ts';
@@ -17,7 +17,7 @@ export interface ProviderOptions {
 }
 
 export interface GpuProviderOptions {
-  readonly fleets: Registry['fleets'];
+  readonly fleets: ModelRegistry['fleets'];
   /** Name of the fleets' table. */
   readonly tableName: string;
   /** Whose work this function does. */
@@ -29,7 +29,7 @@ export interface GpuProviderOptions {
  * Makes the function that makes models. A provider's code, and the SDK it brings, is loaded when a target of its is
  * first used, so that a cold start pays for the one it needs.
  */
-export function createModelFor({ secret, gpu }: ProviderOptions): (candidate: Candidate) => Promise<Model> {
+export function createModelFactory({ secret, gpu }: ProviderOptions): (candidate: Candidate) => Promise<Model> {
   const fleets = gpu === undefined ? undefined : openedOnce(gpu);
   return async ({ target, alias: { maxOutputTokens } }) => {
     switch (target.provider) {
@@ -82,7 +82,7 @@ function unreachable({ fleet }: GpuTarget): UpstreamError {
  * Loads every provider that the registry names. Worth its time only where nobody waits: in an environment that is
  * started ahead of its first call.
  */
-export async function preloadProviders({ models }: Registry): Promise<void> {
+export async function preloadProviders({ models }: ModelRegistry): Promise<void> {
   const providers = new Set(Object.values(models).flatMap(({ targets }) => targets.map(({ provider }) => provider)));
   if (providers.has('bedrock')) await import('./bedrock/bedrock.ts');
   if (providers.has('openai-compatible')) await import('./openai-compatible/openai-compatible.ts');
@@ -90,7 +90,7 @@ export async function preloadProviders({ models }: Registry): Promise<void> {
 }
 
 /** What a target can do: what the registry says of it, or else what is known of its provider and model family. */
-export function capabilitiesOf(target: Target): ReadonlySet<Capability> {
+export function getCapabilities(target: Target): ReadonlySet<Capability> {
   switch (target.provider) {
     case 'bedrock':
       return bedrockCapabilities(target);

@@ -1,5 +1,5 @@
 import type { AssistantMessage, ImagePart, Message, TextPart, ToolCallPart } from '../../inference/generation.ts';
-import type { Registry } from '../../inference/registry.ts';
+import type { ModelRegistry } from '../../inference/registry.ts';
 import { imagePart } from '../images.ts';
 import { invalidValue } from '../validation.ts';
 import type { ChatMessage } from './schema.ts';
@@ -9,13 +9,13 @@ import type { ChatMessage } from './schema.ts';
  * @throws LambentError `invalid_value` for an image that can't be taken, an assistant's message with nothing in it, or
  * tool calls and their answers that don't match
  */
-export function chatMessages(messages: readonly ChatMessage[], registry: Registry): Message[] {
+export function chatMessages(messages: readonly ChatMessage[], registry: ModelRegistry): Message[] {
   const translated = messages.map((message, index) => translate(message, index, registry));
   checkToolAnswers(translated);
   return translated;
 }
 
-function translate(message: ChatMessage, index: number, registry: Registry): Message {
+function translate(message: ChatMessage, index: number, registry: ModelRegistry): Message {
   switch (message.role) {
     case 'system':
     case 'developer':
@@ -44,7 +44,7 @@ function textParts(content: string | readonly { text: string }[]): TextPart[] {
 
 type UserContent = Extract<ChatMessage, { role: 'user' }>['content'];
 
-function userParts(content: UserContent, param: string, registry: Registry): (TextPart | ImagePart)[] {
+function userParts(content: UserContent, param: string, registry: ModelRegistry): (TextPart | ImagePart)[] {
   if (typeof content === 'string') return textParts(content);
   return content.map((part, index) => {
     if (part.type === 'text') return { type: 'text', text: part.text };

@@ -1,5 +1,5 @@
 import type { AssistantMessage, ImagePart, Message, ReasoningPart, TextPart } from '../../inference/generation.ts';
-import type { Registry } from '../../inference/registry.ts';
+import type { ModelRegistry } from '../../inference/registry.ts';
 import { openReasoning } from '../continuation.ts';
 import { imagePart } from '../images.ts';
 import { invalidValue, missing } from '../validation.ts';
@@ -20,7 +20,7 @@ type AssistantItem = Extract<MessageItem, { role: 'assistant' }>;
 export function responsesMessages(
   instructions: string | null | undefined,
   own: string | readonly WholeItem[],
-  registry: Registry,
+  registry: ModelRegistry,
   before: readonly WholeItem[] = [],
 ): Message[] {
   const messages: Message[] = instructions == null ? [] : [{ role: 'system', content: [textPart(instructions)] }];
@@ -80,7 +80,7 @@ interface Output {
 
 type Place = (index: number) => string;
 
-function outputsByCall(input: readonly WholeItem[], place: Place, registry: Registry): Map<string, Output[]> {
+function outputsByCall(input: readonly WholeItem[], place: Place, registry: ModelRegistry): Map<string, Output[]> {
   const outputs = new Map<string, Output[]>();
   for (const [index, item] of input.entries()) {
     if (item.type !== 'function_call_output') continue;
@@ -106,7 +106,7 @@ function quoted(id: string): string {
   return id.slice(0, 100).toWellFormed();
 }
 
-function messageOf(item: Exclude<MessageItem, AssistantItem>, param: string, registry: Registry): Message {
+function messageOf(item: Exclude<MessageItem, AssistantItem>, param: string, registry: ModelRegistry): Message {
   if (item.role === 'user') return { role: 'user', content: userParts(item.content, param, registry) };
   if (typeof item.content === 'string') return { role: 'system', content: [textPart(item.content)] };
   return { role: 'system', content: item.content.map(({ text }) => textPart(text)) };
@@ -116,7 +116,11 @@ function textPart(text: string): TextPart {
   return { type: 'text', text };
 }
 
-function userParts(content: ItemOf<'function_call_output'>['output'], param: string, registry: Registry): UserPart[] {
+function userParts(
+  content: ItemOf<'function_call_output'>['output'],
+  param: string,
+  registry: ModelRegistry,
+): UserPart[] {
   if (typeof content === 'string') return [textPart(content)];
   return content.map((part, index) => {
     if (part.type === 'input_text') return textPart(part.text);

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
 import { responseIdOf } from '../../../shared/api/queue-message.ts';
 import { receive } from '../../../shared/api/receive.ts';
-import { parseRegistry } from '../../../shared/inference/registry.ts';
+import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
-import { anAnswer } from '../inference/requests.ts';
+import { makeAnswer } from '../inference/requests.ts';
 import { HOUR_MS, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { aVault } from '../jobs/services.ts';
@@ -18,7 +18,7 @@ const models = {
 };
 
 async function* events() {
-  yield* anAnswer('Hello');
+  yield* makeAnswer('Hello');
 }
 
 /** A receiver with one object in an inbox, and the message that points to it. */
@@ -47,7 +47,7 @@ function aReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () 
     sleep: (_ms: number, signal: AbortSignal) =>
       new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),
     senders: { find: async () => ({ keyId: 'orders', tenants: ['acme'], scopes: ['inference' as const] }) },
-    registry: parseRegistry(JSON.stringify({ models }), 'models.json'),
+    registry: parseModelRegistry(JSON.stringify({ models }), 'models.json'),
     inbox: {
       name: 'ours',
       get: async (key: string) => objects.get(key),

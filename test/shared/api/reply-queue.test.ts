@@ -37,7 +37,7 @@ async function anEndedJob({ text = 'Hello', errorCode }: { text?: string; errorC
   const errors: unknown[] = [];
   const listeners = {
     conversation: createConversationListener({
-      settle: async (_conversation: unknown, turn: string) => void turns.push(turn),
+      appendFinishedTurn: async (_conversation: unknown, turn: string) => void turns.push(turn),
     }),
     reply: createReply({ answers: queueUrl }, createSendText(services.sqs)),
   };

@@ -11,7 +11,7 @@ import {
 import { toLambentError } from '../../../shared/core/errors.ts';
 import { CAPABILITIES } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
-import { parseRegistry, type Registry } from '../../../shared/inference/registry.ts';
+import { type ModelRegistry, parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter } from '../../../shared/inference/router.ts';
 import type { HttpAnswer, HttpRequest } from '../../../shared/lambda/http-pipeline.ts';
 import { errorBody, errorHeaders, errorStatus } from '../../../shared/openai/errors.ts';
@@ -19,9 +19,9 @@ import { errorBody, errorHeaders, errorStatus } from '../../../shared/openai/err
 export const TENANT = 'acme';
 
 /** A registry whose alias `default` has one target, with whatever a test wants otherwise. */
-export function aRegistry(changes: Record<string, unknown> = {}, top: Record<string, unknown> = {}): Registry {
+export function aRegistry(changes: Record<string, unknown> = {}, top: Record<string, unknown> = {}): ModelRegistry {
   const alias = { targets: [{ provider: 'bedrock', model: 'some.model' }], maxOutputTokens: 4_096, ...changes };
-  return parseRegistry(JSON.stringify({ models: { default: alias }, ...top }), 'models.json');
+  return parseModelRegistry(JSON.stringify({ models: { default: alias }, ...top }), 'models.json');
 }
 
 /** What the model says next: events, or an error to throw; one script for each call. */
@@ -43,8 +43,8 @@ export async function aService(scripts: readonly Script[], registry = aRegistry(
   const left = [...scripts];
   const router = createRouter({
     registry,
-    capabilitiesOf: () => new Set(CAPABILITIES),
-    modelFor: async () => ({
+    getCapabilities: () => new Set(CAPABILITIES),
+    createModel: async () => ({
       async *generate(request) {
         asked.push(request);
         for (const step of left.shift() ?? []) {

@@ -9,7 +9,7 @@ import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { FAN_IN_MS } from '../../../shared/jobs/transitions.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
 import { createConversations } from '../../../shared/sessions/conversations.ts';
-import { anAnswer } from '../inference/requests.ts';
+import { makeAnswer } from '../inference/requests.ts';
 import { HOUR_MS } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
@@ -63,7 +63,7 @@ describe('a turn in a conversation', () => {
     const { state, said, sweep, warnings } = await aState(() => ({
       update: () => Promise.reject(new Error('throttled')),
     }));
-    await using service = await aService([anAnswer('Hello')], undefined, state);
+    await using service = await aService([makeAnswer('Hello')], undefined, state);
     const response = await service.client.responses.create({ model: 'default', input: 'Hi', conversation: 'conv_1' });
     expect(response.output_text).toBe('Hello');
     expect(warnings).toEqual(['turn not noted']);

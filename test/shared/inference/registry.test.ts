@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { parseRegistry } from '../../../shared/inference/registry.ts';
+import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 
 function registryOf(fleets: Record<string, { workers: readonly { id: string; url: string }[] }>) {
   const models = { gpu: { targets: [{ provider: 'gpu', model: 'm', fleet: 'qwen' }] } };
-  return parseRegistry(JSON.stringify({ models, fleets }), 'models.json');
+  return parseModelRegistry(JSON.stringify({ models, fleets }), 'models.json');
 }
 
 const W1 = { id: 'w1', url: 'http://w1:8000/v1' };

@@ -1,7 +1,7 @@
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 
 /** A plain request of the model `default`, with whatever a test wants otherwise. */
-export function aRequest(changes: Partial<GenerationRequest> = {}): GenerationRequest {
+export function makeRequest(changes: Partial<GenerationRequest> = {}): GenerationRequest {
   return {
     tenant: 'acme',
     model: 'default',
@@ -21,7 +21,7 @@ export function aRequest(changes: Partial<GenerationRequest> = {}): GenerationRe
 }
 
 /** A whole answer of one piece of text. */
-export function anAnswer(text: string): GenerationEvent[] {
+export function makeAnswer(text: string): GenerationEvent[] {
   return [
     { type: 'text', text },
     {

@@ -5,9 +5,9 @@ import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
 import { CAPABILITIES, type Capability } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent } from '../../../shared/inference/generation.ts';
 import { type Model, type ModelCall, type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
-import { parseRegistry, type Registry } from '../../../shared/inference/registry.ts';
+import { type ModelRegistry, parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter, type Router } from '../../../shared/inference/router.ts';
-import { anAnswer, aRequest, collect } from './requests.ts';
+import { collect, makeAnswer, makeRequest } from './requests.ts';
 
 type Behaviour = (call: ModelCall) => AsyncIterable<GenerationEvent>;
 
@@ -28,7 +28,7 @@ class ScriptedModel implements Model {
 
 const answers = (text: string): Behaviour =>
   async function* () {
-    yield* anAnswer(text);
+    yield* makeAnswer(text);
   };
 const fails = (code: ErrorCode, recovery: Recovery, retryAfterMs?: number): Behaviour =>
   // biome-ignore lint/correctness/useYield: it fails before its first event
@@ -46,7 +46,7 @@ const stalls: Behaviour = async function* ({ signal }) {
 
 function registryOf(
   models: Record<string, { targets: string[]; weights?: number[]; [setting: string]: unknown }>,
-): Registry {
+): ModelRegistry {
   const entries = Object.entries(models).map(([name, { targets, weights, ...settings }]) => [
     name,
     {
@@ -59,11 +59,11 @@ function registryOf(
       })),
     },
   ]);
-  return parseRegistry(JSON.stringify({ models: Object.fromEntries(entries) }), 'test');
+  return parseModelRegistry(JSON.stringify({ models: Object.fromEntries(entries) }), 'test');
 }
 
 interface Setting {
-  registry: Registry;
+  registry: ModelRegistry;
   models: Record<string, Model>;
   capabilities?: Record<string, Capability[]>;
   now?: () => number;
@@ -72,12 +72,12 @@ interface Setting {
 function routerOf({ registry, models, capabilities = {}, now }: Setting): Router {
   return createRouter({
     registry,
-    modelFor: async ({ target }) => {
+    createModel: async ({ target }) => {
       const model = models[target.model];
       if (model === undefined) throw new LambentError('configuration', `no model ${target.model}`);
       return model;
     },
-    capabilitiesOf: ({ model }) => new Set(capabilities[model] ?? CAPABILITIES),
+    getCapabilities: ({ model }) => new Set(capabilities[model] ?? CAPABILITIES),
     random: () => 0,
     ...(now === undefined ? {} : { now }),
   });
@@ -89,7 +89,7 @@ const options = (changes: { streamed?: boolean; deadlineInMs?: number; signal?: 
   streamed: changes.streamed ?? true,
 });
 
-async function textOf(router: Router, request = aRequest(), how = options()): Promise<string> {
+async function textOf(router: Router, request = makeRequest(), how = options()): Promise<string> {
   const events = await collect((await router.generate(request, how)).events);
   return events.map((event) => (event.type === 'text' ? event.text : '')).join('');
 }
@@ -100,14 +100,14 @@ describe('the router', () => {
       registry: registryOf({ default: { targets: ['a'] } }),
       models: { a: new ScriptedModel(answers('hi')) },
     });
-    const { events } = await router.generate(aRequest(), options());
-    expect(await collect(events)).toEqual(anAnswer('hi'));
+    const { events } = await router.generate(makeRequest(), options());
+    expect(await collect(events)).toEqual(makeAnswer('hi'));
   });
 
   test('says that an unknown model does not exist, also one named like an object member', async () => {
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: {} });
     for (const model of ['nope', 'constructor', '__proto__']) {
-      await expect(router.generate(aRequest({ model }), options())).rejects.toMatchObject({
+      await expect(router.generate(makeRequest({ model }), options())).rejects.toMatchObject({
         code: 'model_not_found',
         param: 'model',
       });
@@ -140,7 +140,7 @@ describe('the router', () => {
   test('answers with the upstream’s Retry-After when waiting would outlast the deadline', async () => {
     const model = new ScriptedModel(fails('rate_limit_exceeded', 'again', 60_000));
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
-    await expect(router.generate(aRequest(), options())).rejects.toMatchObject({
+    await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({
       code: 'rate_limit_exceeded',
       retryAfterMs: 60_000,
     });
@@ -153,14 +153,14 @@ describe('the router', () => {
       registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
       models: { a: new ScriptedModel(fails('context_length_exceeded', 'never')), b: other },
     });
-    await expect(router.generate(aRequest(), options())).rejects.toMatchObject({ code: 'context_length_exceeded' });
+    await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'context_length_exceeded' });
     expect(other.calls).toBe(0);
   });
 
   test('tries a model timeout once more, and no more', async () => {
     const model = new ScriptedModel(fails('upstream_timeout', 'once', 1));
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
-    await expect(router.generate(aRequest(), options())).rejects.toMatchObject({ code: 'upstream_timeout' });
+    await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'upstream_timeout' });
     expect(model.calls).toBe(2);
   });
 
@@ -195,7 +195,7 @@ describe('the router', () => {
       registry: registryOf({ default: { targets: ['a'] } }),
       models: { a: new ScriptedModel(stalls) },
     });
-    const answer = textOf(router, aRequest(), options({ signal: cancel.signal }));
+    const answer = textOf(router, makeRequest(), options({ signal: cancel.signal }));
     await sleep(10);
     cancel.abort(new LambentError('internal', 'cancelled by test'));
     await expect(answer).rejects.toThrow('cancelled by test');
@@ -224,7 +224,7 @@ describe('the router', () => {
       registry: registryOf({ default: { targets: ['a'] } }),
       models: { a: new ScriptedModel(endless) },
     });
-    for await (const _ of (await router.generate(aRequest(), options())).events) break;
+    for await (const _ of (await router.generate(makeRequest(), options())).events) break;
     expect(closed).toBe(true);
   });
 
@@ -276,15 +276,15 @@ describe('the router', () => {
     });
     const how = () => ({ ...options(), deadlineAt: now + 60_000 });
     for (let call = 0; call < 5; call += 1)
-      await expect(router.generate(aRequest(), how())).rejects.toMatchObject({ code: 'upstream_unavailable' });
-    await expect(router.generate(aRequest(), how())).rejects.toMatchObject({
+      await expect(router.generate(makeRequest(), how())).rejects.toMatchObject({ code: 'upstream_unavailable' });
+    await expect(router.generate(makeRequest(), how())).rejects.toMatchObject({
       code: 'overloaded',
       retryAfterMs: 10_000,
     });
     expect(model.calls).toBe(5);
     now += 10_001;
-    expect(await textOf(router, aRequest(), how())).toBe('back');
-    expect(await textOf(router, aRequest(), how())).toBe('back');
+    expect(await textOf(router, makeRequest(), how())).toBe('back');
+    expect(await textOf(router, makeRequest(), how())).toBe('back');
   });
 
   test('offers a request only to targets that can serve it, and names the parameter when none can', async () => {
@@ -294,10 +294,10 @@ describe('the router', () => {
       capabilities: { plain: ['stop'], seeded: ['seed'] } satisfies Record<string, Capability[]>,
     };
     const router = routerOf(settings);
-    expect(await textOf(router, aRequest({ seed: 7 }))).toBe('seeded');
-    expect(await textOf(router, aRequest({ stop: ['x'] }))).toBe('plain');
+    expect(await textOf(router, makeRequest({ seed: 7 }))).toBe('seeded');
+    expect(await textOf(router, makeRequest({ stop: ['x'] }))).toBe('plain');
     await expect(
-      router.generate(aRequest({ topLogprobs: 2, parameterNames: { topLogprobs: 'logprobs' } }), options()),
+      router.generate(makeRequest({ topLogprobs: 2, parameterNames: { topLogprobs: 'logprobs' } }), options()),
     ).rejects.toMatchObject({
       code: 'unsupported_parameter',
       param: 'logprobs',
@@ -315,10 +315,10 @@ describe('the router', () => {
         b: new ScriptedModel(answers('small')),
       },
     });
-    for (const request of [aRequest({ maxOutputTokens: 2_000 }), aRequest({ unknown: { top_k: 4 } })]) {
+    for (const request of [makeRequest({ maxOutputTokens: 2_000 }), makeRequest({ unknown: { top_k: 4 } })]) {
       await expect(router.generate(request, options())).rejects.toMatchObject({ code: 'upstream_unavailable' });
     }
-    expect(await textOf(router, aRequest({ maxOutputTokens: 500 }))).toBe('small');
+    expect(await textOf(router, makeRequest({ maxOutputTokens: 500 }))).toBe('small');
   });
 
   test('prefers to report what a caller can wait out over what only the operator can mend', async () => {
@@ -326,7 +326,7 @@ describe('the router', () => {
       registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['missing'] } }),
       models: { a: new ScriptedModel(fails('rate_limit_exceeded', 'again', 10_000)) },
     });
-    await expect(router.generate(aRequest(), options())).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
+    await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
   });
 
   test('ends with fallbacks that name each other', async () => {
@@ -338,7 +338,7 @@ describe('the router', () => {
       }),
       models: { a: down(), b: down() },
     });
-    await expect(router.generate(aRequest(), options())).rejects.toMatchObject({ code: 'upstream_unavailable' });
+    await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'upstream_unavailable' });
   });
 });
 
@@ -351,8 +351,8 @@ describe('a weighted choice', () => {
     await fc.assert(
       fc.asyncProperty(fc.string(), async (conversationKey) => {
         const [one, other] = [routerOf({ registry, models }), routerOf({ registry, models })];
-        expect(await textOf(one, aRequest({ conversationKey }))).toBe(
-          await textOf(other, aRequest({ conversationKey })),
+        expect(await textOf(one, makeRequest({ conversationKey }))).toBe(
+          await textOf(other, makeRequest({ conversationKey })),
         );
       }),
       { numRuns: 50 },
@@ -363,7 +363,7 @@ describe('a weighted choice', () => {
     const router = routerOf({ registry, models });
     const counts: Record<string, number> = {};
     for (let index = 0; index < 2_000; index += 1) {
-      const text = await textOf(router, aRequest({ conversationKey: `conversation ${index}` }));
+      const text = await textOf(router, makeRequest({ conversationKey: `conversation ${index}` }));
       counts[text] = (counts[text] ?? 0) + 1;
     }
     // 2,000 draws at 0.1: four standard deviations are ±54.

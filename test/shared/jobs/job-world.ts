@@ -7,7 +7,7 @@ import { createMemoryStore, type Entry } from '../../../shared/jobs/memory-store
 import type { Bodies, BodyName, Guard, JobStore } from '../../../shared/jobs/ports.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { runJob, type WorkerPorts } from '../../../shared/jobs/worker.ts';
-import { anAnswer } from '../inference/requests.ts';
+import { makeAnswer } from '../inference/requests.ts';
 import type { Program, Reach } from './explorer.ts';
 import { aJob, anInput, START } from './jobs.ts';
 
@@ -117,7 +117,7 @@ function workerPorts(reach: Reach) {
 async function* answerNamed(outcome: unknown): AsyncGenerator<GenerationEvent> {
   if (outcome === 'throttled') throw new UpstreamError('rate_limit_exceeded', 'throttled', { recovery: 'again' });
   if (outcome === 'cut') throw new UpstreamError('upstream_cut', 'cut', { recovery: 'again' });
-  yield* anAnswer('Hi');
+  yield* makeAnswer('Hi');
 }
 
 /** What the world answers to a call is what its own implementation answered there: `perform` below. */

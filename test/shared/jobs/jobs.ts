@@ -1,6 +1,6 @@
 import type { Job } from '../../../shared/jobs/job.ts';
 import type { JobInput } from '../../../shared/jobs/ports.ts';
-import { aRequest } from '../inference/requests.ts';
+import { makeRequest } from '../inference/requests.ts';
 
 /** When the tests' clocks begin: epoch milliseconds. */
 export const START = 1_800_000_000_000;
@@ -33,5 +33,5 @@ export function aJob(changes: Partial<Job> = {}): Job {
 
 /** What a job is asked. */
 export function anInput(changes: Partial<JobInput> = {}): JobInput {
-  return { body: { model: 'default', input: 'Hello' }, generation: aRequest(), ...changes };
+  return { body: { model: 'default', input: 'Hello' }, generation: makeRequest(), ...changes };
 }

@@ -4,7 +4,7 @@ import { receive, receiveOnLane } from '../../../shared/api/receive.ts';
 import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 import { type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
-import { parseRegistry } from '../../../shared/inference/registry.ts';
+import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import type { GenerateOptions } from '../../../shared/inference/router.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { cancelJob } from '../../../shared/jobs/control.ts';
@@ -14,14 +14,14 @@ import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { fallbackLaneOf, laneOf } from '../../../shared/jobs/queue-routing.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { receivingPorts } from '../api/receiving.ts';
-import { anAnswer } from '../inference/requests.ts';
+import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
 import { aVault } from './services.ts';
 
 const hosted = { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1/v1' };
 const gpu = { provider: 'gpu', model: 'm', fleet: 'f' };
-const registry = parseRegistry(
+const registry = parseModelRegistry(
   JSON.stringify({
     models: {
       hosted: { targets: [hosted] },
@@ -39,7 +39,7 @@ const registry = parseRegistry(
 
 type Behaviour = (options: GenerateOptions) => AsyncGenerator<GenerationEvent>;
 const answers: Behaviour = async function* () {
-  yield* anAnswer('Hello');
+  yield* makeAnswer('Hello');
 };
 const cuts: Behaviour = async function* () {
   yield { type: 'text', text: 'Hel' };

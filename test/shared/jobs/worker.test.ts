@@ -10,7 +10,7 @@ import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { runJob } from '../../../shared/jobs/worker.ts';
-import { anAnswer } from '../inference/requests.ts';
+import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
 import { aVault } from './services.ts';
@@ -18,7 +18,7 @@ import { aVault } from './services.ts';
 type Behaviour = (options: GenerateOptions) => AsyncGenerator<GenerationEvent>;
 
 const answers: Behaviour = async function* () {
-  yield* anAnswer('Hello');
+  yield* makeAnswer('Hello');
 };
 const fails = (code: ErrorCode, recovery: Recovery, retryAfterMs?: number): Behaviour =>
   // biome-ignore lint/correctness/useYield: it fails before its first event
@@ -173,7 +173,7 @@ test('commits no answer once a cancel was asked for, however soon after it the a
   const room = await aRoom({ replyTo: 'answers' });
   room.behave(async function* () {
     await cancelJob(room.ports, 'acme', 'resp_1');
-    yield* anAnswer('Hello');
+    yield* makeAnswer('Hello');
   });
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
   expect((await room.job())?.output).toBeUndefined();

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { listen } from '../../../local/listen.ts';
 import { pointerMessage } from '../../../shared/api/queue-message.ts';
 import { receive, receiveOnLane } from '../../../shared/api/receive.ts';
-import { parseRegistry } from '../../../shared/inference/registry.ts';
+import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
@@ -15,16 +15,16 @@ import type { Pointer } from '../../../shared/jobs/ports.ts';
 import { createSqsQueue } from '../../../shared/jobs/sqs-queue.ts';
 import { createYielding } from '../../../shared/jobs/yielding.ts';
 import { receivingPorts } from '../api/receiving.ts';
-import { anAnswer } from '../inference/requests.ts';
+import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
 import { aVault } from './services.ts';
 
 const target = { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1/v1' };
-const registry = parseRegistry(JSON.stringify({ models: { default: { targets: [target] } } }), 'models.json');
+const registry = parseModelRegistry(JSON.stringify({ models: { default: { targets: [target] } } }), 'models.json');
 
 async function* events() {
-  yield* anAnswer('Hello');
+  yield* makeAnswer('Hello');
 }
 
 /** One function environment, and jobs by their ids, `flex…` in the flex tier. */

@@ -40,7 +40,7 @@ const namesIn = async (key: { tenant: string; id: string }) => (await conversati
 describe('a turn', () => {
   test('shows its items together when it commits, and none before', async () => {
     const key = await aConversation('a');
-    const turn = await conversations.begin(key, 'one');
+    const turn = await conversations.beginTurn(key, 'one');
     expect(turn.items.map(({ id }) => id)).toEqual(['a']);
     expect(await namesIn(key)).toEqual(['a']);
     await turn.commit(named('b', 'c'));
@@ -49,9 +49,9 @@ describe('a turn', () => {
 
   test('of a holder that was taken for dead changes nothing any more', async () => {
     const key = await aConversation();
-    const dead = await conversations.begin(key, 'dead');
+    const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
-    const next = await conversations.begin(key, 'next');
+    const next = await conversations.beginTurn(key, 'next');
     await expect(dead.commit(named('late'))).rejects.toMatchObject({ code: 'conversation_locked' });
     await next.commit(named('b'));
     await expect(dead.commit(named('later'))).rejects.toMatchObject({ code: 'conversation_locked' });
@@ -70,16 +70,16 @@ describe('a turn', () => {
     }
     expect(await namesIn(key)).toEqual(['a']);
     clock.now += 61_000;
-    await (await conversations.begin(key, 'next')).commit(named('b'));
-    await (await conversations.begin(key, 'after')).commit(named('c', 'd', 'e'));
+    await (await conversations.beginTurn(key, 'next')).commit(named('b'));
+    await (await conversations.beginTurn(key, 'after')).commit(named('c', 'd', 'e'));
     expect(await namesIn(key)).toEqual(['a', 'b', 'c', 'd', 'e']);
   });
 
   test('that is late does not fill the place of an item that was deleted', async () => {
     const key = await aConversation();
-    const dead = await conversations.begin(key, 'dead');
+    const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
-    await (await conversations.begin(key, 'next')).commit(named('b', 'c'));
+    await (await conversations.beginTurn(key, 'next')).commit(named('b', 'c'));
     await conversations.deleteItem(key, 'b');
     await expect(dead.commit(named('late'))).rejects.toMatchObject({ code: 'conversation_locked' });
     expect(await namesIn(key)).toEqual(['c']);
@@ -89,22 +89,25 @@ describe('a turn', () => {
     const key = await aConversation();
     const real = createConversations({ table, vault: stores.vault, retentionDays: 30 });
     clock.now = Date.now();
-    const first = await real.begin(key, 'first');
-    const second = real.begin(key, 'second');
+    const first = await real.beginTurn(key, 'first');
+    const second = real.beginTurn(key, 'second');
     await new Promise((resolve) => setTimeout(resolve, 200));
     await first.commit(named('a'));
     await (await second).commit(named('b'));
-    const third = await real.begin(key, 'third');
-    await expect(real.begin(key, 'fourth')).rejects.toMatchObject({ code: 'conversation_locked', retryAfterMs: 5_000 });
+    const third = await real.beginTurn(key, 'third');
+    await expect(real.beginTurn(key, 'fourth')).rejects.toMatchObject({
+      code: 'conversation_locked',
+      retryAfterMs: 5_000,
+    });
     await third.release();
     expect(await namesIn(key)).toEqual(['a', 'b']);
   }, 15_000);
 
   test('that ended elsewhere is added once, however often it is told', async () => {
     const key = await aConversation('a');
-    await conversations.settle(key, 'resp_1', named('b'));
-    await (await conversations.begin(key, 'other')).commit(named('c'));
-    await conversations.settle(key, 'resp_1', named('b'));
+    await conversations.appendFinishedTurn(key, 'resp_1', named('b'));
+    await (await conversations.beginTurn(key, 'other')).commit(named('c'));
+    await conversations.appendFinishedTurn(key, 'resp_1', named('b'));
     expect(await namesIn(key)).toEqual(['a', 'b', 'c']);
   });
 });
@@ -113,12 +116,12 @@ describe('what is stored of a conversation', () => {
   test('is gone for readers when its days are over, items by item', async () => {
     const key = await aConversation('old');
     clock.now += 20 * DAY_MS;
-    await (await conversations.begin(key, 'turn')).commit(named('new'));
+    await (await conversations.beginTurn(key, 'turn')).commit(named('new'));
     clock.now += 11 * DAY_MS;
     expect(await namesIn(key)).toEqual(['new']);
     clock.now += 20 * DAY_MS;
     await expect(conversations.retrieve(key)).rejects.toMatchObject({ code: 'not_found' });
-    await expect(conversations.begin(key, 'late')).rejects.toMatchObject({ code: 'not_found' });
+    await expect(conversations.beginTurn(key, 'late')).rejects.toMatchObject({ code: 'not_found' });
     await expect(conversations.update(key, {})).rejects.toMatchObject({ code: 'not_found' });
   });
 
@@ -135,7 +138,7 @@ describe('what is stored of a conversation', () => {
       );
     }
     await conversations.update(key, { a: 'b' });
-    await (await conversations.begin(key, 'turn')).commit(named('b'));
+    await (await conversations.beginTurn(key, 'turn')).commit(named('b'));
     expect(await namesIn(key)).toEqual(['a', 'b']);
     const own = await rowsOf(key);
     expect(own.filter((item) => item['fromTheFuture'] !== undefined)).toHaveLength(2);
@@ -180,7 +183,7 @@ describe('what is stored of a conversation', () => {
 
   test('is gone though a turn went on when it was deleted', async () => {
     const key = await aConversation('a');
-    const turn = await conversations.begin(key, 'late');
+    const turn = await conversations.beginTurn(key, 'late');
     await conversations.delete(key);
     await expect(turn.commit(named('b'))).rejects.toMatchObject({ code: 'not_found' });
     expect(await rowsOf(key)).toEqual([]);
@@ -194,7 +197,7 @@ describe('an item that is too large for the table', () => {
   async function aLargeConversation() {
     const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
     await conversations.create(key, {}, [large('a')]);
-    await (await conversations.begin(key, 'turn')).commit([...named('b'), large('c')]);
+    await (await conversations.beginTurn(key, 'turn')).commit([...named('b'), large('c')]);
     const objects = () => stores.bucket.list(`${TENANT}/conversation/${key.id}/`);
     return { key, objects };
   }
@@ -226,9 +229,9 @@ describe('an item that is too large for the table', () => {
 
   test('is not left behind by a writer who was too late', async () => {
     const key = await aConversation();
-    const dead = await conversations.begin(key, 'dead');
+    const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
-    await (await conversations.begin(key, 'next')).commit(named('b'));
+    await (await conversations.beginTurn(key, 'next')).commit(named('b'));
     await expect(dead.commit([large('late')])).rejects.toMatchObject({ code: 'conversation_locked' });
     expect(await stores.bucket.list(`${TENANT}/conversation/${key.id}/`)).toEqual([]);
   });
@@ -237,7 +240,7 @@ describe('an item that is too large for the table', () => {
     const { key, objects } = await aLargeConversation();
     // More than a query's megabyte: what is wrong with the first page is known before the second is there.
     const halves = Array.from({ length: 6 }, (_, index) => ({ id: `half${index}`, content: 'y'.repeat(220_000) }));
-    await (await conversations.begin(key, 'more')).commit(halves);
+    await (await conversations.beginTurn(key, 'more')).commit(halves);
     await stores.bucket.remove(await objects());
     await expect(conversations.items(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
@@ -274,15 +277,15 @@ describe('a turn that was carried out and never answered', () => {
     const key = await aConversation();
     const cut = await cutAfter();
     cut.cutAfter(0);
-    await (await cut.conversations.begin(key, 'turn')).commit(named('a'));
-    await (await conversations.begin(key, 'next')).commit(named('b'));
+    await (await cut.conversations.beginTurn(key, 'turn')).commit(named('a'));
+    await (await conversations.beginTurn(key, 'next')).commit(named('b'));
     expect(await namesIn(key)).toEqual(['a', 'b']);
   });
 
   test('is not refused for its own commit', async () => {
     const key = await aConversation();
     const cut = await cutAfter();
-    const turn = await cut.conversations.begin(key, 'turn');
+    const turn = await cut.conversations.beginTurn(key, 'turn');
     cut.cutAfter(1);
     await turn.commit(named('a'));
     expect(await namesIn(key)).toEqual(['a']);
@@ -292,12 +295,12 @@ describe('a turn that was carried out and never answered', () => {
     const key = await aConversation();
     const commit: ConversationTable['commit'] = async (...asked) => {
       await table.commit(...asked);
-      await (await conversations.begin(key, 'next')).commit(named('b'));
+      await (await conversations.beginTurn(key, 'next')).commit(named('b'));
       return table.commit(...asked);
     };
     const repeating = { ...table, commit };
     const cut = createConversations({ table: repeating, vault: stores.vault, retentionDays: 30, now: () => clock.now });
-    await (await cut.begin(key, 'turn')).commit(named('a'));
+    await (await cut.beginTurn(key, 'turn')).commit(named('a'));
     expect(await namesIn(key)).toEqual(['a', 'b']);
   });
 });
@@ -321,7 +324,7 @@ describe('whatever is done to a conversation', () => {
             if (gone !== undefined) await conversations.deleteItem(key, gone);
             continue;
           }
-          const turn = await conversations.begin(key, `turn${made}`);
+          const turn = await conversations.beginTurn(key, `turn${made}`);
           const names = Array.from({ length: each.count }, () => `item${made++}`);
           if (each.kind === 'abandon') await turn.release();
           else {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
-import { replayTombstones, tombstonesIn } from '../../../shared/vault/tombstones.ts';
+import { replayTombstones, scanTombstones } from '../../../shared/vault/tombstones.ts';
 import { codeOf, type Services, startEnvironment, startServices } from './environments.ts';
 import { forge, NAME } from './records.ts';
 
@@ -26,7 +26,7 @@ beforeEach(async () => {
 
 const start = (options: Parameters<typeof startEnvironment>[2] = {}) => startEnvironment(services, table, options);
 /** Deletes a tenant as an operator does: in the table alone. */
-const erase = (tenant = NAME.tenant) => table.bury({ tenant, deletedAt: services.clock.now });
+const erase = (tenant = NAME.tenant) => table.markErased({ tenant, deletedAt: services.clock.now });
 const versions = async (tenant = NAME.tenant) => {
   const history = await table.read(tenant);
   return history?.state === 'active' ? [...history.versions.keys()].sort((a, b) => a - b) : history?.state;
@@ -218,7 +218,7 @@ describe('a deleted tenant', () => {
 
     const { dynamodb } = services;
     for (const _ of ['once', 'again']) {
-      expect(await replayTombstones(tombstonesIn(dynamodb, table.name), restored)).toBe(2);
+      expect(await replayTombstones(scanTombstones(dynamodb, table.name), restored)).toBe(2);
     }
     const after = startEnvironment(services, restored);
     expect(await codeOf(after.open(NAME, sealed))).toBe('tenant_deleted');

@@ -33,7 +33,7 @@ function seenBy(actor: string, turns: Turns): TenantKeyTable {
       await turns.gate(actor);
       return request(...given);
     };
-  return { ...table, read: inTurn(table.read), add: inTurn(table.add), bury: inTurn(table.bury) };
+  return { ...table, read: inTurn(table.read), add: inTurn(table.add), markErased: inTurn(table.markErased) };
 }
 
 let tenants = 0;
@@ -85,7 +85,7 @@ describe.each([
       const name = await newTenant(age);
       const remover = seenBy('remover', turns);
       const [, ...outcomes] = await Promise.all([
-        turns.run(() => remover.bury({ tenant: name.tenant, deletedAt: services.clock.now })),
+        turns.run(() => remover.markErased({ tenant: name.tenant, deletedAt: services.clock.now })),
         ...['a', 'b'].map((actor) => outcomeOf(seal(actor, name, turns))),
       ]);
       expect(await table.read(name.tenant)).toMatchObject({ state: 'deleted' });

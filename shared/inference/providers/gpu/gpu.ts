@@ -119,7 +119,7 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
     }
   }
 
-  return { healsItself: true, generate };
+  return { managesOwnHealth: true, generate };
 }
 
 /** The same events, once all are there. */

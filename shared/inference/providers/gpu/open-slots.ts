@@ -4,13 +4,13 @@ import { createDynamoDBClient } from '../../../aws/dynamodb.ts';
 import { createSlots, type Slots } from '../../../gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../gpu/placement/settings.ts';
 import { createDynamoDBFleet } from '../../../gpu/registry/dynamodb-fleet.ts';
-import type { Registry } from '../../registry.ts';
+import type { ModelRegistry } from '../../registry.ts';
 
 /**
  * What leases slots, as one function environment has it. Loaded when a target on a GPU worker is first used: the client that
  * comes with it is what a cold start of chat would not want to read.
  */
-export function openSlots(tableName: string, fleets: Registry['fleets']): Slots {
+export function openSlots(tableName: string, fleets: ModelRegistry['fleets']): Slots {
   return createSlots(
     {
       store: createDynamoDBFleet(createDynamoDBClient(), { tableName }),

@@ -121,7 +121,7 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
       const pieces = readAnswer(response, call.streamed, answer, (error) => upstreamError(error, wording));
       let arrived = false;
       for await (const events of call.streamed ? pieces : atOnce(pieces)) {
-        if (!arrived) call.onFirstPiece?.();
+        if (!arrived) call.onFirstChunk?.();
         arrived = true;
         // An abort breaks the connection, which after the finish_reason looks like a whole answer.
         call.signal.throwIfAborted();

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { Frame } from '../../../../../local/bedrock/frames.ts';
 import type { GenerationEvent } from '../../../../../shared/inference/generation.ts';
 import { createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
-import { aRequest, collect } from '../../requests.ts';
+import { collect, makeRequest } from '../../requests.ts';
 import {
   aTarget,
   blockStop,
@@ -358,7 +358,7 @@ describe('an abort', () => {
     await using upstream = await Upstream.start(script(start, text('Hel'), { type: 'pause', ms: 60_000 }));
     const model = createBedrockModel(aTarget(), upstream.client, { maxOutputTokens: 10 });
     const { signal } = new AbortController();
-    for await (const _event of model.generate(aRequest(), { signal, streamed: true })) break;
+    for await (const _event of model.generate(makeRequest(), { signal, streamed: true })) break;
     await until(() => upstream.calls[0]?.signal.aborted === true, 1_000);
   });
 });
@@ -374,7 +374,7 @@ async function until(condition: () => boolean, withinMs = 5_000): Promise<void> 
 test('nothing is sent before the first event is asked for', async () => {
   await using upstream = await Upstream.start(script(...wholeAnswer));
   const model = createBedrockModel(aTarget(), upstream.client, { maxOutputTokens: 10 });
-  const events = model.generate(aRequest(), { signal: new AbortController().signal, streamed: true });
+  const events = model.generate(makeRequest(), { signal: new AbortController().signal, streamed: true });
   await sleep(50);
   expect(upstream.calls).toHaveLength(0);
   await collect(events);

@@ -4,15 +4,15 @@ import { startBedrock } from '../../../../../local/bedrock/server.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../../../shared/inference/generation.ts';
 import { UpstreamError } from '../../../../../shared/inference/model.ts';
 import { createBedrockClient, createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
-import { type BedrockTarget, parseRegistry } from '../../../../../shared/inference/registry.ts';
-import { aRequest, collect } from '../../requests.ts';
+import { type BedrockTarget, parseModelRegistry } from '../../../../../shared/inference/registry.ts';
+import { collect, makeRequest } from '../../requests.ts';
 
 export const CLAUDE = 'eu.anthropic.claude-sonnet-4-5-20250929-v1:0';
 
 /** A target as `models.json` would have it, its defaults filled in. */
 export function aTarget(fields: Record<string, unknown> = {}): BedrockTarget {
   const text = JSON.stringify({ models: { m: { targets: [{ provider: 'bedrock', model: CLAUDE, ...fields }] } } });
-  const [target] = parseRegistry(text, 'test').models['m']?.targets ?? [];
+  const [target] = parseModelRegistry(text, 'test').models['m']?.targets ?? [];
   if (target?.provider !== 'bedrock') throw new Error('not a Bedrock target');
   return target;
 }
@@ -73,7 +73,7 @@ export class Upstream implements AsyncDisposable {
     }: { target?: BedrockTarget; streamed?: boolean; signal?: AbortSignal; maxOutputTokens?: number } = {},
   ): Promise<GenerationEvent[]> {
     const model = createBedrockModel(target, this.client, { maxOutputTokens });
-    return collect(model.generate(aRequest(changes), { signal, streamed }));
+    return collect(model.generate(makeRequest(changes), { signal, streamed }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

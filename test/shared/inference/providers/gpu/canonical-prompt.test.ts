@@ -3,11 +3,11 @@ import { expect, test } from 'vitest';
 import { promptPrefixes } from '../../../../../shared/gpu/placement/prompt.ts';
 import type { Message } from '../../../../../shared/inference/generation.ts';
 import { canonicalPrompt } from '../../../../../shared/inference/providers/gpu/canonical-prompt.ts';
-import { aRequest } from '../../requests.ts';
+import { makeRequest } from '../../requests.ts';
 
 const user = (text: string): Message => ({ role: 'user', content: [{ type: 'text', text }] });
 const assistant = (text: string): Message => ({ role: 'assistant', content: [{ type: 'text', text }] });
-const textOf = (changes: Parameters<typeof aRequest>[0]) => [...canonicalPrompt(aRequest(changes))].join('');
+const textOf = (changes: Parameters<typeof makeRequest>[0]) => [...canonicalPrompt(makeRequest(changes))].join('');
 
 const messages = fc.array(
   fc
@@ -35,7 +35,7 @@ test('tools come first, as in templates: another set of them shares nothing', ()
   const tool = (name: string) => ({ name, parameters: {}, strict: false });
   const system: Message = { role: 'system', content: [{ type: 'text', text: 'x'.repeat(2_000) }] };
   const prefixesOf = (names: string[]) =>
-    promptPrefixes(canonicalPrompt(aRequest({ tools: names.map(tool), messages: [system] })), {
+    promptPrefixes(canonicalPrompt(makeRequest({ tools: names.map(tool), messages: [system] })), {
       tenant: 'acme',
       model: 'm',
       salt: 's',

@@ -8,7 +8,7 @@ import type { Model } from '../../../../../shared/inference/model.ts';
 import { createGpuModel, type GpuOptions } from '../../../../../shared/inference/providers/gpu/gpu.ts';
 import { type GpuWorker, startGpuWorker } from '../../../../upstreams/gpu-worker.ts';
 import { aWorker, FLEET, type FleetTables, MODEL } from '../../../gpu/fleets.ts';
-import { aRequest } from '../../requests.ts';
+import { makeRequest } from '../../requests.ts';
 
 /** Milliseconds without a token after which a worker of these tests hangs. */
 export const STALL_MS = 150;
@@ -97,7 +97,7 @@ export async function ask(model: Model, options: AskOptions = {}): Promise<{ tex
   let text = '';
   let index = 0;
   try {
-    for await (const event of model.generate(aRequest(request), { signal, streamed })) {
+    for await (const event of model.generate(makeRequest(request), { signal, streamed })) {
       if (event.type === 'text') text += event.text;
       await onEvent?.(event, index);
       index += 1;

@@ -10,7 +10,7 @@ import type { GpuWorker } from '../../../../upstreams/gpu-worker.ts';
 import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
 import { aRegistry } from '../../../api/service.ts';
 import { aLease, anAsk, FLEET, type FleetTables, startFleetTables } from '../../../gpu/fleets.ts';
-import { aRequest } from '../../requests.ts';
+import { makeRequest } from '../../requests.ts';
 import { ask, type GpuFleet, HEARTBEAT_MS, STALL_MS, startGpuFleet, TARGET } from './gpu-fleet.ts';
 
 const WHOLE = 't0 t1 t2 ';
@@ -269,12 +269,12 @@ describe('a worker that fails before its first token', () => {
     const gpu = fleet.model();
     const router = createRouter({
       registry: aRegistry({ firstTokenTimeoutMs: 2_000 }),
-      modelFor: async () => gpu,
-      capabilitiesOf: () => new Set(CAPABILITIES),
+      createModel: async () => gpu,
+      getCapabilities: () => new Set(CAPABILITIES),
     });
     // It may take its time over a prompt that is so long, and others before it.
     const content = [{ type: 'text' as const, text: 'word '.repeat(12_000) }];
-    const request = aRequest({ messages: [{ role: 'user', content }] });
+    const request = makeRequest({ messages: [{ role: 'user', content }] });
     const give = () => {
       const call = { signal: new AbortController().signal, deadlineAt: Date.now() + 60_000, streamed: true };
       return expect(router.generate(request, call)).rejects.toMatchObject({ code: 'upstream_timeout' });

@@ -3,7 +3,7 @@ import type { GenerationEvent, GenerationRequest } from '../../../../../shared/i
 import { UpstreamError } from '../../../../../shared/inference/model.ts';
 import { createOpenAICompatibleModel } from '../../../../../shared/inference/providers/openai-compatible/openai-compatible.ts';
 import type { OpenAICompatibleTarget } from '../../../../../shared/inference/registry.ts';
-import { aRequest } from '../../requests.ts';
+import { makeRequest } from '../../requests.ts';
 
 /** The key that every test's target sends; it must never be seen in an error. */
 export const KEY = 'sk-test-0123456789abcdef';
@@ -46,7 +46,7 @@ export interface Outcome {
 /** Calls a new model once. */
 export async function call(baseUrl: string, options: CallOptions = {}): Promise<Outcome> {
   const { request, target, streamed = true, signal = new AbortController().signal } = options;
-  return outcomeOf(aModel(baseUrl, target).generate(aRequest(request), { signal, streamed }));
+  return outcomeOf(aModel(baseUrl, target).generate(makeRequest(request), { signal, streamed }));
 }
 
 export async function outcomeOf(answer: AsyncIterable<GenerationEvent>): Promise<Outcome> {

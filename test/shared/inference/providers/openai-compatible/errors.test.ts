@@ -8,7 +8,7 @@ import { durationMs, retryAfterMs } from '../../../../../shared/inference/provid
 import { errorBody } from '../../../../../shared/openai/errors.ts';
 import { startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import type { Reply } from '../../../../upstreams/reply.ts';
-import { aRequest } from '../../requests.ts';
+import { makeRequest } from '../../requests.ts';
 import { aTarget, call, KEY, outcomeOf, upstreamErrorOf } from './calls.ts';
 
 let upstream: Upstream;
@@ -421,7 +421,7 @@ describe('a connection', () => {
 describe('a key', () => {
   const outcomeWith = (secret: () => Promise<string>) =>
     outcomeOf(
-      createOpenAICompatibleModel(aTarget(upstream.baseUrl), { maxOutputTokens: 10, secret }).generate(aRequest(), {
+      createOpenAICompatibleModel(aTarget(upstream.baseUrl), { maxOutputTokens: 10, secret }).generate(makeRequest(), {
         signal: new AbortController().signal,
         streamed: true,
       }),

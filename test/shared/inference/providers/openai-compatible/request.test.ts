@@ -9,7 +9,7 @@ import { requestWriter } from '../../../../../shared/inference/providers/openai-
 import type { OpenAICompatibleTarget } from '../../../../../shared/inference/registry.ts';
 import { type SeenRequest, startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import { EVENT_STREAM, type Reply } from '../../../../upstreams/reply.ts';
-import { aRequest } from '../../requests.ts';
+import { makeRequest } from '../../requests.ts';
 import { aModel, aTarget, call, KEY, outcomeOf, recording, upstreamErrorOf } from './calls.ts';
 
 let upstream: Upstream;
@@ -40,7 +40,7 @@ function bodyFor(baseUrl: string, request: Partial<GenerationRequest>, changes: 
   const target = aTarget(baseUrl, changes);
   const capabilities = openAICompatibleCapabilities(target);
   const write = requestWriter(target, { capabilities, maxOutputTokens: 1_000, upstream: 'this-one' });
-  return write(aRequest(request), false, []);
+  return write(makeRequest(request), false, []);
 }
 
 describe('the body', () => {
@@ -259,7 +259,7 @@ describe('reasoning of earlier turns', () => {
     answer = () => ({ headers: EVENT_STREAM, body: recording('deepseek-tools') });
     const model = aModel(upstream.baseUrl);
     const signal = new AbortController().signal;
-    const { events } = await outcomeOf(model.generate(aRequest(), { signal, streamed: true }));
+    const { events } = await outcomeOf(model.generate(makeRequest(), { signal, streamed: true }));
     const end = events.find((event) => event.type === 'reasoningEnd');
     if (end?.continuation === undefined) throw new Error('No continuation');
     const content = [
@@ -267,7 +267,7 @@ describe('reasoning of earlier turns', () => {
       { type: 'toolCall', id: 'c', name: 'get_date', arguments: '{}' },
     ] as const;
     await outcomeOf(
-      model.generate(aRequest({ messages: [{ role: 'assistant', content }] }), { signal, streamed: true }),
+      model.generate(makeRequest({ messages: [{ role: 'assistant', content }] }), { signal, streamed: true }),
     );
     expect(upstream.requests.at(-1)?.body).toMatchObject({ messages: [{ reasoning_content: 'I need the date.' }] });
   });
@@ -334,7 +334,7 @@ describe('a dialect', () => {
     const before = upstream.requests.length;
     for (let round = 0; round < 2; round += 1) {
       const outcome = await outcomeOf(
-        model.generate(aRequest(), { signal: new AbortController().signal, streamed: true }),
+        model.generate(makeRequest(), { signal: new AbortController().signal, streamed: true }),
       );
       expect(outcome.error).toBeUndefined();
     }
@@ -357,9 +357,9 @@ describe('a dialect', () => {
     const signal = new AbortController().signal;
     const schema = { $ref: `#/$defs/${field}` };
     const format = { type: 'jsonSchema', name: 'n', schema, strict: true } as const;
-    const outcome = await outcomeOf(model.generate(aRequest({ format }), { signal, streamed: true }));
+    const outcome = await outcomeOf(model.generate(makeRequest({ format }), { signal, streamed: true }));
     expect(outcome.error).toBeUndefined();
-    await outcomeOf(model.generate(aRequest(), { signal, streamed: true }));
+    await outcomeOf(model.generate(makeRequest(), { signal, streamed: true }));
     expect(upstream.requests.at(-1)?.body).toMatchObject({ stream_options: {}, max_tokens: 1_000 });
   });
 
@@ -367,9 +367,9 @@ describe('a dialect', () => {
     answer = () => ({ status: 400, body: { error: { message: 'stream_options: unknown field' } } });
     const model = aModel(upstream.baseUrl);
     const signal = new AbortController().signal;
-    await outcomeOf(model.generate(aRequest(), { signal, streamed: true }));
+    await outcomeOf(model.generate(makeRequest(), { signal, streamed: true }));
     answer = () => ({ headers: EVENT_STREAM, body: recording('openai-text') });
-    await outcomeOf(model.generate(aRequest(), { signal, streamed: true }));
+    await outcomeOf(model.generate(makeRequest(), { signal, streamed: true }));
     expect(upstream.requests.at(-1)?.body).toMatchObject({ stream_options: { include_usage: true } });
   });
 
@@ -420,7 +420,7 @@ describe('the way to the upstream', () => {
       maxOutputTokens: 10,
       secret: () => Promise.reject(new Error('asked')),
     });
-    await outcomeOf(model.generate(aRequest(), { signal: new AbortController().signal, streamed: false }));
+    await outcomeOf(model.generate(makeRequest(), { signal: new AbortController().signal, streamed: false }));
     expect(upstream.requests.at(-1)?.headers).not.toHaveProperty('authorization');
   });
 });

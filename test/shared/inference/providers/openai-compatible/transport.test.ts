@@ -3,7 +3,7 @@ import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { type Script, startUpstream } from '../../../../upstreams/openai-upstream.ts';
 import { EVENT_STREAM, eventOf, eventsOf, type Reply, type Step, streamOf } from '../../../../upstreams/reply.ts';
-import { aRequest, collect } from '../../requests.ts';
+import { collect, makeRequest } from '../../requests.ts';
 import { aModel, call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './calls.ts';
 
 const said = (content: string) => ({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
@@ -50,7 +50,7 @@ describe('an abort', () => {
   test('reaches the upstream while nobody reads the answer', async () => {
     await using upstream = await startUpstream(() => eventsOf([said('a'), said('b')], 'stall'));
     const controller = new AbortController();
-    const answer = aModel(upstream.baseUrl).generate(aRequest(), { signal: controller.signal, streamed: true });
+    const answer = aModel(upstream.baseUrl).generate(makeRequest(), { signal: controller.signal, streamed: true });
     const iterator = answer[Symbol.asyncIterator]();
     await iterator.next();
     const start = performance.now();
@@ -79,7 +79,7 @@ describe('an abort', () => {
 
 test('nothing is sent before the first event is asked for', async () => {
   await using upstream = await startUpstream(() => WHOLE);
-  const answer = aModel(upstream.baseUrl).generate(aRequest(), { signal: never, streamed: true });
+  const answer = aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true });
   await sleep(50);
   expect(upstream.requests).toHaveLength(0);
   await collect(answer);
@@ -89,7 +89,7 @@ test('nothing is sent before the first event is asked for', async () => {
 test('leaving an answer early closes the connection', async () => {
   await using upstream = await startUpstream(() => eventsOf([said('a'), said('b')], 'stall'));
   const start = performance.now();
-  for await (const _ of aModel(upstream.baseUrl).generate(aRequest(), { signal: never, streamed: true })) break;
+  for await (const _ of aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true })) break;
   expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
 });
 
@@ -100,7 +100,7 @@ test('each token is handed on when it arrives, not when the next one does', asyn
     steps: [...steps, { send: eventOf('[DONE]') }],
   }));
   const arrivals: number[] = [];
-  for await (const event of aModel(upstream.baseUrl).generate(aRequest(), { signal: never, streamed: true })) {
+  for await (const event of aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true })) {
     if (event.type === 'text') arrivals.push(performance.now());
   }
   const gaps = arrivals.slice(1).map((at, index) => at - (arrivals[index] ?? 0));
@@ -120,7 +120,7 @@ describe('a connection', () => {
     await using upstream = await startUpstream((_, nth) => replies[nth] ?? WHOLE);
     const model = aModel(upstream.baseUrl);
     for (const streamed of [true, false, false, true, true]) {
-      await outcomeOf(model.generate(aRequest(), { signal: never, streamed }));
+      await outcomeOf(model.generate(makeRequest(), { signal: never, streamed }));
       await sleep(20);
     }
     expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(1);
@@ -130,7 +130,7 @@ describe('a connection', () => {
     await using upstream = await startUpstream(() => eventsOf([said('a'), '[DONE]']));
     const model = aModel(upstream.baseUrl);
     for (let round = 0; round < 3; round += 1) {
-      for await (const event of model.generate(aRequest(), { signal: never, streamed: true })) {
+      for await (const event of model.generate(makeRequest(), { signal: never, streamed: true })) {
         if (event.type === 'finish') break;
       }
       await sleep(20);
@@ -160,20 +160,20 @@ describe('a connection', () => {
   test('that had gone stale is worth another try at once', async () => {
     await using upstream = await startUpstream((_, nth) => (nth === 1 ? 'cut' : WHOLE));
     const model = aModel(upstream.baseUrl);
-    await collect(model.generate(aRequest(), { signal: never, streamed: true }));
+    await collect(model.generate(makeRequest(), { signal: never, streamed: true }));
     await sleep(20);
-    const stale = await outcomeOf(model.generate(aRequest(), { signal: never, streamed: true }));
+    const stale = await outcomeOf(model.generate(makeRequest(), { signal: never, streamed: true }));
     expect(upstreamErrorOf(stale)).toMatchObject({ code: 'upstream_unavailable', recovery: 'again', retryAfterMs: 0 });
     const [first, second] = upstream.requests;
     expect(second?.connection).toBe(first?.connection);
-    expect((await outcomeOf(model.generate(aRequest(), { signal: never, streamed: true }))).error).toBeUndefined();
+    expect((await outcomeOf(model.generate(makeRequest(), { signal: never, streamed: true }))).error).toBeUndefined();
   });
 
   test('that the upstream closed between two calls is not used again', async () => {
     await using upstream = await startUpstream(() => WHOLE);
     const model = aModel(upstream.baseUrl);
     for (let round = 0; round < 3; round += 1) {
-      expect((await outcomeOf(model.generate(aRequest(), { signal: never, streamed: true }))).error).toBeUndefined();
+      expect((await outcomeOf(model.generate(makeRequest(), { signal: never, streamed: true }))).error).toBeUndefined();
       await sleep(20);
       upstream.closeIdle();
       await sleep(20);
@@ -187,7 +187,7 @@ describe('a connection', () => {
     const outcomes = await Promise.all(
       Array.from({ length: 50 }, (_, index) => {
         const content = [{ type: 'text', text: `number ${index}` }] as const;
-        const request = aRequest({ messages: [{ role: 'user', content }] });
+        const request = makeRequest({ messages: [{ role: 'user', content }] });
         return outcomeOf(model.generate(request, { signal: never, streamed: index % 2 === 0 }));
       }),
     );
@@ -270,7 +270,7 @@ describe('an answer without bounds', () => {
     }
     await using upstream = await startUpstream(() => ({ headers: EVENT_STREAM, steps: plenty() }));
     let texts = 0;
-    for await (const event of aModel(upstream.baseUrl).generate(aRequest(), { signal: never, streamed: true })) {
+    for await (const event of aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true })) {
       if (event.type !== 'text') continue;
       texts += 1;
       if (texts === 1) {

@@ -1,0 +1,81 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cp, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+
+const ROOT = join(import.meta.dirname, '..');
+
+/** The parts of a lockfile that say whether a tree was installed from it. npm writes the same format to both files. */
+interface Lockfile {
+  readonly packages: Readonly<Record<string, LockedPackage>>;
+}
+
+interface LockedPackage {
+  readonly version?: string;
+  readonly integrity?: string;
+  /** Left out by npm where the operating system or processor doesn't match. */
+  readonly optional?: boolean;
+}
+
+/**
+ * Installs the dependencies of a folder that has a `package.json` and a lockfile apart from the repository's, unless
+ * `node_modules` there already matches the lockfile. Install scripts don't run. Safe to call from several processes at once:
+ * each installs into a temporary folder and moves the finished tree into place.
+ * @param folder absolute path
+ * @throws Error when npm fails (there is no network, say)
+ */
+export async function installDependencies(folder: string): Promise<void> {
+  if (await isInstalled(folder)) return;
+  console.error(`Installing the dependencies of ${relative(ROOT, folder)}`);
+  await mkdir(join(folder, '.build'), { recursive: true });
+  const staging = await mkdtemp(join(folder, '.build/install-'));
+  try {
+    for (const file of ['package.json', 'package-lock.json', '.npmrc'])
+      await cp(join(folder, file), join(staging, file));
+    const install = spawn('npm', ['ci', '--ignore-scripts'], { cwd: staging, stdio: ['ignore', 2, 2] });
+    const [code] = await once(install, 'exit');
+    if (code !== 0) throw new Error(`npm ci failed for the dependencies of ${relative(ROOT, folder)}`);
+    await moveIntoPlace(staging, folder);
+  } finally {
+    await rm(staging, { recursive: true, force: true });
+  }
+}
+
+async function moveIntoPlace(staging: string, folder: string): Promise<void> {
+  const installed = join(folder, 'node_modules');
+  // Another process may have been faster. Its tree is as good, and may already be in use.
+  if (await isInstalled(folder)) return;
+  await rename(installed, join(staging, 'replaced')).catch(ignoreMissing);
+  await rename(join(staging, 'node_modules'), installed);
+}
+
+/** True if `node_modules` holds the versions that the lockfile names, and no others. */
+async function isInstalled(folder: string): Promise<boolean> {
+  const [locked, installed] = await Promise.all([
+    readLockfile(join(folder, 'package-lock.json')),
+    readLockfile(join(folder, 'node_modules/.package-lock.json')).catch(ignoreMissing),
+  ]);
+  if (installed === undefined) return false;
+  const missing = Object.entries(locked.packages).some(
+    ([path, entry]) => path !== '' && !isSame(entry, installed.packages[path]),
+  );
+  return !missing && Object.keys(installed.packages).every((path) => path in locked.packages);
+}
+
+function isSame(locked: LockedPackage, installed: LockedPackage | undefined): boolean {
+  if (installed === undefined) return locked.optional === true;
+  return locked.version === installed.version && locked.integrity === installed.integrity;
+}
+
+async function readLockfile(file: string): Promise<Lockfile> {
+  return JSON.parse(await readFile(file, 'utf8'));
+}
+
+function ignoreMissing(error: unknown): undefined {
+  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+  throw error;
+}
+
+if (import.meta.main) {
+  for (const folder of process.argv.slice(2)) await installDependencies(join(process.cwd(), folder));
+}

@@ -13,6 +13,7 @@ import { createLogger } from '../shared/core/logger.ts';
 import { createMetrics } from '../shared/core/metrics.ts';
 import { once } from '../shared/core/once.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
+import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
 import { createRouterObserver } from '../shared/inference/observe.ts';
 import { createGpuObserver } from '../shared/inference/providers/gpu/observe.ts';
@@ -48,6 +49,7 @@ const router = createRouter({
       fleets: registry.fleets,
       tableName: config.FLEET_TABLE,
       tier: 'interactive',
+      timings: FLEET_TIMINGS.slots,
       observer: createGpuObserver(logger, metrics),
     },
   }),

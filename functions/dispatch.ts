@@ -16,6 +16,7 @@ import type { ErrorCode } from '../shared/core/errors.ts';
 import { createLogger, describeError } from '../shared/core/logger.ts';
 import { createMetrics } from '../shared/core/metrics.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
+import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { createRouterObserver } from '../shared/inference/observe.ts';
 import { createGpuObserver } from '../shared/inference/providers/gpu/observe.ts';
 import { createModelFactory, getCapabilities } from '../shared/inference/providers/providers.ts';
@@ -54,6 +55,7 @@ const ports = {
         fleets: registry.fleets,
         tableName: config.FLEET_TABLE,
         tier: 'batch',
+        timings: FLEET_TIMINGS.slots,
         observer: createGpuObserver(logger, metrics),
       },
     }),

@@ -11,6 +11,7 @@ import { readConfig } from '../shared/core/config.ts';
 import { createLogger } from '../shared/core/logger.ts';
 import { createMetrics } from '../shared/core/metrics.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
+import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { createDynamoDBFleet } from '../shared/gpu/registry/dynamodb-fleet.ts';
 import { obey, type WorkerSummary } from '../shared/gpu/upkeep/commands.ts';
 import { LEAST_CONCURRENCY, MOST_CONCURRENCY } from '../shared/gpu/upkeep/dispatch-concurrency.ts';
@@ -26,8 +27,6 @@ import { lookAgain, reconcileAll } from '../shared/gpu/upkeep/reconcile-fleet.ts
 import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
 
-/** Until the next run begins to look, as long as this one has something to look for. */
-const RUN_MS = 50_000;
 const LAMBDA_TIMEOUT_MS = 5_000;
 
 const config = readConfig({
@@ -48,13 +47,14 @@ const config = readConfig({
 const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
 const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
 const { fleets } = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+const timings = FLEET_TIMINGS.upkeep;
 const sqs = createSQSClient();
 const ports = {
   ...createObserver(logger, metrics),
   fleets,
   store: createDynamoDBFleet(createDynamoDBClient(), { tableName: config.FLEET_TABLE }),
   ecs: createEcs(createEcsClient()),
-  probeOf: createProbes(fleets, createSecretResolver({ environment: process.env })),
+  probeOf: createProbes(fleets, createSecretResolver({ environment: process.env }), timings),
   queueDepth: () => queueDepth(sqs, config.GPU_QUEUE_URL),
   dispatch:
     config.GPU_MAPPING_ID === undefined
@@ -66,6 +66,7 @@ const ports = {
         },
   now: Date.now,
   sleep: (ms: number) => sleep(ms),
+  timings,
 };
 
 export const handler = eventPipeline<unknown, readonly WorkerSummary[] | undefined>(
@@ -82,7 +83,7 @@ export const handler = eventPipeline<unknown, readonly WorkerSummary[] | undefin
       case 'command':
         return obey(told.command, ports);
       case 'tick': {
-        const until = Date.now() + RUN_MS;
+        const until = Date.now() + timings.runMs;
         const reports = await reconcileAll(ports);
         await followDemand(reports, ports);
         await lookAgain(reports, until, ports);

@@ -9,10 +9,6 @@ const INTERVALS: Readonly<Record<string, readonly string[]>> = {
   'shared/jobs/verdict.ts': ['FIRST_PAUSE_MS', 'LONGEST_PAUSE_MS'],
   'shared/api/receive.ts': ['TROUBLE_DELAY_SECONDS'],
   'shared/lambda/queue-pipeline.ts': ['VISIBILITY_SECONDS'],
-  'shared/gpu/placement/settings.ts': ['leaseMs', 'heartbeatMs', 'full', 'none'],
-  'shared/gpu/upkeep/probe.ts': ['LIST_MS', 'TOKEN_MS'],
-  'shared/gpu/upkeep/reconcile-fleet.ts': ['GRACE_MS', 'LOOK_AGAIN_MS'],
-  'functions/fleet.ts': ['RUN_MS'],
 };
 
 /**

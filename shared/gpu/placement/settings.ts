@@ -1,3 +1,5 @@
+import { FLEET_TIMINGS, type SlotTimings } from '../fleet-timings.ts';
+
 /** What `models.json` says of a fleet, as far as leasing goes. */
 export interface FleetLimits {
   /** Share of each worker's slots that batch work leaves to interactive work. */
@@ -34,15 +36,12 @@ export const PLACEMENT: PlacementSettings = {
   directoryMs: 180_000,
 };
 
-export interface SlotSettings {
+export interface SlotSettings extends SlotTimings {
   readonly placement: PlacementSettings;
   /** By the fleet's name; `models.json`'s `fleets` fits. */
   readonly fleets: Readonly<Record<string, FleetLimits>>;
   /** Of a fleet that isn't in `fleets`. */
   readonly otherFleets: FleetLimits;
-  /** A lease outlives two lost heartbeats, and frees the slot of a dead holder within a minute. */
-  readonly leaseMs: number;
-  readonly heartbeatMs: number;
   /** Batch work waits no longer than this inside a function that is paid for by time: its queue waits for nothing. */
   readonly batchWaitMs: number;
   /** Pauses between looks at a full fleet, each with jitter: the first one, and the longest that it grows to. */
@@ -55,21 +54,17 @@ export interface SlotSettings {
   readonly waiterMs: number;
   /** How long a request that found no worker ready counts as demand: two runs of the fleet's upkeep see it. */
   readonly unmetMs: number;
-  /** What a refused caller is told to wait, when the fleet is full and when no worker is ready. A GPU takes minutes to start. */
-  readonly retryAfterMs: { readonly full: number; readonly none: number };
 }
 
 export const SLOT_SETTINGS: SlotSettings = {
+  ...FLEET_TIMINGS.slots,
   placement: PLACEMENT,
   fleets: {},
   otherFleets: { reserve: 0.25, waitMs: 10_000 },
-  leaseMs: 45_000,
-  heartbeatMs: 15_000,
   batchWaitMs: 2_000,
   pollMs: { interactive: { first: 50, longest: 500 }, batch: { first: 250, longest: 1_000 } },
   contendedMs: 20,
   tries: 3,
   waiterMs: 3_000,
   unmetMs: 120_000,
-  retryAfterMs: { full: 5_000, none: 30_000 },
 };

@@ -1,3 +1,4 @@
+import type { UpkeepTimings } from '../fleet-timings.ts';
 import type { FleetStore } from '../registry/fleet-store.ts';
 import type { Ecs } from './ecs.ts';
 import { isOf, later, memberOfTask, type Task } from './ecs-task.ts';
@@ -16,6 +17,7 @@ export interface UpkeepPorts {
   /** Epoch milliseconds. */
   readonly now: () => number;
   readonly sleep: (ms: number) => Promise<void>;
+  readonly timings: UpkeepTimings;
   readonly onChange: (change: WorkerChange) => void;
   readonly onError: (what: string, fleet: string, thrown: unknown) => void;
 }

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import type { UpkeepTimings } from '../fleet-timings.ts';
 import { createEngineCall, type EngineCall, readJson } from './engine-http.ts';
 import { ENGINES } from './engines.ts';
 import type { FleetDefinition } from './fleet-definition.ts';
@@ -30,13 +31,9 @@ export interface Probe {
   generates(url: string, model: string): Promise<FoundIll | undefined>;
 }
 
-const LIST_MS = 5_000;
-/** A suspect gets no new work, so that a token comes soon unless it hangs; a first one may compile kernels. */
-const TOKEN_MS = 15_000;
-/** Weights of some hundred megabytes, from a disk or a bucket. */
-const LOAD_MS = 30_000;
-
 const modelsSchema = v.object({ data: v.array(v.object({ id: v.string() })) });
+
+export type ProbeTimings = Pick<UpkeepTimings, 'listModelsMs' | 'generateTokenMs' | 'loadAdapterMs'>;
 
 /** Of a fleet: what its probe needs to know. */
 export type Probed = Pick<FleetDefinition, 'engine' | 'apiKey' | 'lora'>;
@@ -48,10 +45,11 @@ export type Probed = Pick<FleetDefinition, 'engine' | 'apiKey' | 'lora'>;
 export function createProbes(
   fleets: Readonly<Record<string, Probed>>,
   secret: (reference: string) => Promise<string>,
+  timings: ProbeTimings,
 ): (fleet: string) => Promise<Probe> {
   return async (name) => {
     const { engine, apiKey, lora } = fleets[name] ?? NOTHING_KNOWN;
-    return createProbe({ engine, lora, apiKey: apiKey === undefined ? undefined : await secret(apiKey) });
+    return createProbe({ engine, lora, apiKey: apiKey === undefined ? undefined : await secret(apiKey) }, timings);
   };
 }
 
@@ -61,14 +59,14 @@ const NOTHING_KNOWN: Probed = { engine: 'other', lora: {} };
  * Makes the probe of one fleet's workers.
  * @param fleet with its key itself, not its reference
  */
-export function createProbe({ engine, apiKey, lora }: Probed): Probe {
+export function createProbe({ engine, apiKey, lora }: Probed, timings: ProbeTimings): Probe {
   const { startOf, adapters } = ENGINES[engine];
   const wanted = adapters === undefined ? [] : Object.keys(lora);
 
   /** Whether the engine has an adapter now: it had it, or has loaded it. */
   async function load(call: EngineCall, path: string, name: string): Promise<boolean> {
     const ask = { lora_name: name, lora_path: lora[name] };
-    const answer = await call.post(path, ask, LOAD_MS).catch(() => undefined);
+    const answer = await call.post(path, ask, timings.loadAdapterMs).catch(() => undefined);
     // Another probe may have loaded it meanwhile; and not every version lists what it has.
     return answer?.status === 200 || (answer?.status === 400 && /already/i.test(answer.text));
   }
@@ -77,7 +75,7 @@ export function createProbe({ engine, apiKey, lora }: Probed): Probe {
     async look(url) {
       const call = createEngineCall(url, apiKey);
       try {
-        const { status, text } = await call.get('v1/models', LIST_MS);
+        const { status, text } = await call.get('v1/models', timings.listModelsMs);
         if (status !== 200) return { well: false, reason: `status ${status}` };
         const listed = readJson(modelsSchema, text)?.data.map(({ id }) => id) ?? [];
         const bases = listed.filter((id) => !wanted.includes(id));
@@ -101,7 +99,11 @@ export function createProbe({ engine, apiKey, lora }: Probed): Probe {
     async generates(url, model) {
       const ask = { model, messages: [{ role: 'user', content: 'Hi' }], max_tokens: 1 };
       try {
-        const { status } = await createEngineCall(url, apiKey).post('v1/chat/completions', ask, TOKEN_MS);
+        const { status } = await createEngineCall(url, apiKey).post(
+          'v1/chat/completions',
+          ask,
+          timings.generateTokenMs,
+        );
         return status === 200 ? undefined : { well: false, reason: `status ${status} for a token` };
       } catch (thrown) {
         return { well: false, reason: nameFailure(thrown) };

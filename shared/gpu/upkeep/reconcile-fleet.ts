@@ -16,12 +16,6 @@ export interface FleetReport {
 
 /** Workers that are asked at the same time. */
 const WIDTH = 16;
-/** Who holds a lease renews it long before: what expired so long ago is nobody's. */
-const GRACE_MS = 60_000;
-/** Pause between looks at those that are out of service. */
-const LOOK_AGAIN_MS = 5_000;
-/** What has not come back by then is looked at once a minute, as everything is. */
-const RECENT_MS = 15 * 60_000;
 
 /**
  * Brings every fleet's registry up to date with ECS and with the list of machines elsewhere. One fleet's failure keeps
@@ -50,10 +44,10 @@ export async function lookAgain(reports: readonly FleetReport[], until: number, 
 }
 
 async function watch(first: FleetReport, until: number, ports: UpkeepPorts): Promise<void> {
-  const { now, sleep, onError } = ports;
+  const { now, sleep, timings, onError } = ports;
   let report = first;
-  while (isWorthIt(report, now()) && now() + LOOK_AGAIN_MS < until) {
-    await sleep(LOOK_AGAIN_MS);
+  while (isWorthIt(report, ports) && now() + timings.reprobeMs < until) {
+    await sleep(timings.reprobeMs);
     try {
       report = await attendToOpen(report, ports);
     } catch (thrown) {
@@ -63,10 +57,13 @@ async function watch(first: FleetReport, until: number, ports: UpkeepPorts): Pro
 }
 
 /** While a fleet is at work, any of its workers may be found wanting by those who use it. */
-function isWorthIt({ view, starting }: FleetReport, now: number): boolean {
+function isWorthIt({ view, starting }: FleetReport, { now, timings }: UpkeepPorts): boolean {
+  const at = now();
   const held = [...view.workers.flatMap(({ leases }) => Object.values(leases)), ...view.waiters];
-  if (starting > 0 || held.some(({ expiresAt }) => expiresAt > now)) return true;
-  return view.workers.some(({ state, stateSince = 0 }) => state === 'suspect' && stateSince > now - RECENT_MS);
+  if (starting > 0 || held.some(({ expiresAt }) => expiresAt > at)) return true;
+  return view.workers.some(
+    ({ state, stateSince = 0 }) => state === 'suspect' && stateSince > at - timings.reprobeForMs,
+  );
 }
 
 async function attendToOpen({ fleet, members }: FleetReport, ports: UpkeepPorts): Promise<FleetReport> {
@@ -74,11 +71,11 @@ async function attendToOpen({ fleet, members }: FleetReport, ports: UpkeepPorts)
   const open = members.filter(({ id, phase }) => phase === 'running' && known.get(id)?.state !== 'ready');
   const shared = attendPorts(fleet, ports);
   const standings = await inParallel(open, WIDTH, (member) => attend(fleet, member, known.get(member.id), shared));
-  return { fleet, members, view: await ports.store.read(fleet), starting: soonWorkers(open, standings, ports.now()) };
+  return { fleet, members, view: await ports.store.read(fleet), starting: soonWorkers(open, standings, ports) };
 }
 
 async function reconcile(fleet: string, ports: UpkeepPorts): Promise<FleetReport[]> {
-  const { fleets, store, ecs, now, onError } = ports;
+  const { fleets, store, ecs, onError } = ports;
   const definition = fleets[fleet];
   if (definition === undefined) return [];
   // Without ECS's word none of its tasks is forgotten, and those of the list are looked at all the same.
@@ -96,16 +93,16 @@ async function reconcile(fleet: string, ports: UpkeepPorts): Promise<FleetReport
   await inParallel(gone, WIDTH, (worker) => forget(worker, shared));
   const standings = await inParallel(members, WIDTH, (member) => attend(fleet, member, known.get(member.id), shared));
   await removeLeaked(fleet, before, ports);
-  return [{ fleet, members, view: await store.read(fleet), starting: soonWorkers(members, standings, now()) }];
+  return [{ fleet, members, view: await store.read(fleet), starting: soonWorkers(members, standings, ports) }];
 }
 
 /** Whoever takes a slot removes expired leases of that worker; these are of workers that nobody comes to. */
 async function removeLeaked(
   fleet: string,
   { workers, waiters }: FleetView,
-  { store, now }: UpkeepPorts,
+  { store, now, timings }: UpkeepPorts,
 ): Promise<void> {
-  const stale = now() - GRACE_MS;
+  const stale = now() - timings.leakedAfterMs;
   const leases = workers.flatMap((worker) =>
     Object.entries(worker.leases).map(([id, { expiresAt }]) => ({ worker: worker.id, id, expiresAt })),
   );
@@ -120,9 +117,14 @@ function workersById({ workers }: FleetView) {
 }
 
 /** Tasks only: a listed machine that doesn't answer is most likely off. */
-function soonWorkers(members: readonly Member[], standings: readonly Standing[], now: number): number {
+function soonWorkers(
+  members: readonly Member[],
+  standings: readonly Standing[],
+  { now, timings }: UpkeepPorts,
+): number {
+  const at = now();
   return members.filter(
-    ({ source, startedAt = now }, index) =>
-      source === 'ecs' && standings[index] === 'starting' && startedAt > now - RECENT_MS,
+    ({ source, startedAt = at }, index) =>
+      source === 'ecs' && standings[index] === 'starting' && startedAt > at - timings.reprobeForMs,
   ).length;
 }

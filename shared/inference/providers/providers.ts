@@ -1,4 +1,5 @@
 import { once } from '../../core/once.ts';
+import type { SlotTimings } from '../../gpu/fleet-timings.ts';
 import type { Tier } from '../../gpu/registry/worker.ts';
 import type { Candidate } from '../candidates.ts';
 import { CAPABILITIES, type Capability } from '../capabilities.ts';
@@ -22,6 +23,7 @@ export interface GpuProviderOptions {
   readonly tableName: string;
   /** Whose work this function does. */
   readonly tier: Tier;
+  readonly timings: SlotTimings;
   readonly observer?: GpuObserver;
 }
 
@@ -51,13 +53,13 @@ export function createModelFactory({ secret, gpu }: ProviderOptions): (candidate
 }
 
 /** Makes the models on GPU workers: those of one environment lease their slots from one place. */
-function openedOnce({ tableName, fleets, tier, observer }: GpuProviderOptions) {
+function openedOnce({ tableName, fleets, tier, timings, observer }: GpuProviderOptions) {
   return once(async () => {
     const [{ createGpuModel }, { openSlots }] = await Promise.all([
       import('./gpu/gpu.ts'),
       import('./gpu/open-slots.ts'),
     ]);
-    const slots = openSlots(tableName, fleets);
+    const slots = openSlots(tableName, fleets, timings);
     return (target: GpuTarget, options: Pick<GpuOptions, 'maxOutputTokens' | 'secret'>): Model => {
       const fleet = fleets[target.fleet];
       if (fleet === undefined) throw unreachable(target);

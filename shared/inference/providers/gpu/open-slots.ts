@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { createDynamoDBClient } from '../../../aws/dynamodb.ts';
+import type { SlotTimings } from '../../../gpu/fleet-timings.ts';
 import { createSlots, type Slots } from '../../../gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../gpu/placement/settings.ts';
 import { createDynamoDBFleet } from '../../../gpu/registry/dynamodb-fleet.ts';
@@ -10,7 +11,7 @@ import type { ModelRegistry } from '../../registry.ts';
  * What leases slots, as one function environment has it. Loaded when a target on a GPU worker is first used: the client that
  * comes with it is what a cold start of chat would not want to read.
  */
-export function openSlots(tableName: string, fleets: ModelRegistry['fleets']): Slots {
+export function openSlots(tableName: string, fleets: ModelRegistry['fleets'], timings: SlotTimings): Slots {
   return createSlots(
     {
       store: createDynamoDBFleet(createDynamoDBClient(), { tableName }),
@@ -20,6 +21,6 @@ export function openSlots(tableName: string, fleets: ModelRegistry['fleets']): S
       sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
       newId: () => randomUUID().replaceAll('-', '').slice(0, 12),
     },
-    { ...SLOT_SETTINGS, fleets },
+    { ...SLOT_SETTINGS, ...timings, fleets },
   );
 }

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
+import { FLEET_TIMINGS } from '../../../../shared/gpu/fleet-timings.ts';
 import { createProbe, createProbes, type Probed } from '../../../../shared/gpu/upkeep/probe.ts';
 import { type EngineState, type StandInEngine, startStandInEngine } from './stand-in-engine.ts';
 
@@ -17,7 +18,7 @@ async function nobody(): Promise<string> {
   await stop();
   return url;
 }
-const probe = (changes: Partial<Probed>) => createProbe({ engine: 'vllm', lora: {}, ...changes });
+const probe = (changes: Partial<Probed>) => createProbe({ engine: 'vllm', lora: {}, ...changes }, FLEET_TIMINGS.upkeep);
 
 describe('a look', () => {
   test.each<[engine: Probed['engine'], state: Partial<EngineState>, start: string | undefined]>([
@@ -57,6 +58,7 @@ describe('a look', () => {
     const probeOf = createProbes(
       { qwen: { engine: 'vllm', lora: {}, apiKey: 'env:GPU_KEY' } },
       async (reference) => `the key of ${reference}`,
+      FLEET_TIMINGS.upkeep,
     );
     expect(await (await probeOf('qwen')).look(url)).toMatchObject({ well: true });
   });

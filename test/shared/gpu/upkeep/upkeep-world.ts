@@ -1,5 +1,6 @@
 import { ECSClient } from '@aws-sdk/client-ecs';
 import * as v from 'valibot';
+import { FLEET_TIMINGS } from '../../../../shared/gpu/fleet-timings.ts';
 import { createDynamoDBFleet } from '../../../../shared/gpu/registry/dynamodb-fleet.ts';
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';
 import { createEcs } from '../../../../shared/gpu/upkeep/ecs-api.ts';
@@ -57,10 +58,15 @@ export class UpkeepWorld {
           maxAttempts: 1,
         }),
       ),
-      probeOf: createProbes(fleets, async (reference) => {
-        if (this.keyIsOut) throw new Error('The store of secrets is down');
-        return `key of ${reference}`;
-      }),
+      probeOf: createProbes(
+        fleets,
+        async (reference) => {
+          if (this.keyIsOut) throw new Error('The store of secrets is down');
+          return `key of ${reference}`;
+        },
+        FLEET_TIMINGS.upkeep,
+      ),
+      timings: FLEET_TIMINGS.upkeep,
       now: () => this.clock,
       sleep: async (ms) => {
         this.clock += ms;
@@ -77,7 +83,7 @@ export class UpkeepWorld {
 
   /** A minute of the schedule, as the function spends it. */
   async minute(): Promise<void> {
-    const until = this.clock + 50_000;
+    const until = this.clock + FLEET_TIMINGS.upkeep.runMs;
     await lookAgain(await this.reconcile(), until, this.ports);
     this.clock = until + 10_000;
   }

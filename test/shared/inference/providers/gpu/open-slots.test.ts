@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
+import { FLEET_TIMINGS } from '../../../../../shared/gpu/fleet-timings.ts';
 import { FLEET, MODEL, startFleetTables } from '../../../gpu/fleets.ts';
 
 const MODULE = resolve(import.meta.dirname, '../../../../../shared/inference/providers/gpu/open-slots.ts');
@@ -9,7 +10,7 @@ const MODULE = resolve(import.meta.dirname, '../../../../../shared/inference/pro
 /** Asks a fleet without workers for a slot, in a process that has nothing else to do. */
 const PROGRAM = `
   const { openSlots } = await import(${JSON.stringify(MODULE)});
-  const slots = openSlots(process.env.FLEET_TABLE, { ${FLEET}: { reserve: 0.25, waitMs: 700 } });
+  const slots = openSlots(process.env.FLEET_TABLE, { ${FLEET}: { reserve: 0.25, waitMs: 700 } }, ${JSON.stringify(FLEET_TIMINGS.slots)});
   const request = { fleet: '${FLEET}', model: '${MODEL}', tier: 'interactive', tenant: 'acme', prompt: { bytes: 0, prefixes: [] }, expectedOutputTokens: 1 };
   await slots.acquire(request, new AbortController().signal).catch(({ code }) => console.log(code));
 `;

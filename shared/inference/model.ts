@@ -1,46 +1,48 @@
 import { type ErrorCode, type ErrorDetails, LambentError } from '../core/errors.ts';
 import type { GenerationEvent, GenerationRequest } from './generation.ts';
 
-/** A model behind a provider: the port that every provider implements. */
+/** The interface that every provider implements for one model. */
 export interface Model {
   /**
-   * Whether it leaves out by itself whatever is ill of the many that answer for it. One failure then says nothing about all
-   * of it, and it needs no circuit breaker.
+   * True if the provider balances over several workers and excludes unhealthy ones itself. The router then skips its
+   * circuit breaker, because one worker's failure says nothing about the others.
    */
   readonly managesOwnHealth?: boolean;
   /**
-   * Asks the model and yields its answer. Nothing is sent before the first `next()`. Ends after `finish`; throws an
-   * `UpstreamError` for every failure, before the first event or after it, and an abort's reason when
-   * `call.signal` aborts. Returning early (a `break`) closes the upstream connection.
+   * Sends the request and yields the answer's events. Nothing is sent before the first `next()`. The last event is
+   * `finish`. Returning early (a `break`) closes the upstream connection.
+   * @throws UpstreamError for every failure, before or after the first event; the abort reason if `call.signal` aborts
    */
   generate(request: GenerationRequest, call: ModelCall): AsyncIterable<GenerationEvent>;
 }
 
 export interface ModelCall {
-  /** Cancels: the caller's cancel, the first-token timeout or the deadline. Reaches the upstream within a second. */
+  /** Aborts on the caller's cancel, the first-token timeout or the deadline. Must reach the upstream within a second. */
   readonly signal: AbortSignal;
-  /** Whether to use the upstream's streaming call. Without it all events come at once when the answer is whole. */
+  /** True for the upstream's streaming call. If false, all events are yielded when the answer is complete. */
   readonly streamed: boolean;
-  /** Called when the first piece of a streamed answer arrives, whether or not an event is in it. Providers may pass it over. */
+  /**
+   * Called when the first chunk of a streamed answer arrives, even if it holds no event. Providers need not support it.
+   */
   readonly onFirstChunk?: () => void;
 }
 
 /**
  * What the router may do after a failed attempt:
- * - `again`: the same target may work in a moment (throttled, briefly unavailable);
- * - `once`: the same target may be tried one more time, no more (Bedrock's ModelTimeoutException);
- * - `elsewhere`: this target will not work for this request, another may (bad credentials, first-token timeout);
- * - `never`: no target will (the request itself is at fault).
+ * - `retry`: try the same target again after a pause (throttled, briefly unavailable);
+ * - `retryOnce`: try the same target one more time, no more (Bedrock's ModelTimeoutException);
+ * - `nextTarget`: try another target; this one can't serve the request (bad credentials, first-token timeout);
+ * - `fail`: give up, because the request itself is invalid and every target would refuse it.
  */
-export type Recovery = 'again' | 'once' | 'elsewhere' | 'never';
+export type Recovery = 'retry' | 'retryOnce' | 'nextTarget' | 'fail';
 
 export interface UpstreamErrorDetails extends ErrorDetails {
   readonly recovery: Recovery;
-  /** The upstream's own HTTP status or exception name, for the log. */
+  /** The upstream's HTTP status or exception name, for the log. */
   readonly upstream?: string;
 }
 
-/** A provider's failure, mapped once, by the provider, into Lambent's codes. */
+/** A provider's failure. The provider maps it to one of Lambent's error codes. */
 export class UpstreamError extends LambentError {
   override readonly name = 'UpstreamError';
   readonly recovery: Recovery;

@@ -147,7 +147,7 @@ export function createRouter(options: RouterOptions): Router {
             return { events: rest(begun, candidate, call.signal, () => clearTimeout(timer)) };
           } catch (thrown) {
             const error = toLambentError(thrown);
-            if (call.signal.aborted || (error instanceof UpstreamError && error.recovery === 'never')) throw error;
+            if (call.signal.aborted || (error instanceof UpstreamError && error.recovery === 'fail')) throw error;
             // What a caller can wait out says more than what only the operator can mend.
             if (failure === undefined || !failure.retryable) failure = error;
           }
@@ -224,18 +224,18 @@ interface Begun {
 }
 
 function cut(): UpstreamError {
-  return new UpstreamError('upstream_cut', 'The upstream ended without finishing its answer', { recovery: 'again' });
+  return new UpstreamError('upstream_cut', 'The upstream ended without finishing its answer', { recovery: 'retry' });
 }
 
 function firstTokenTimeout({ alias }: Candidate): UpstreamError {
   return new UpstreamError('upstream_timeout', `No first token within ${alias.firstTokenTimeoutMs} ms`, {
-    recovery: 'elsewhere',
+    recovery: 'nextTarget',
   });
 }
 
 function mayTryAgain(error: LambentError, tries: number): boolean {
   if (!(error instanceof UpstreamError)) return false;
-  return (error.recovery === 'again' && tries < ATTEMPTS_PER_TARGET) || (error.recovery === 'once' && tries < 2);
+  return (error.recovery === 'retry' && tries < ATTEMPTS_PER_TARGET) || (error.recovery === 'retryOnce' && tries < 2);
 }
 
 /**
@@ -243,7 +243,7 @@ function mayTryAgain(error: LambentError, tries: number): boolean {
  * that target works, and says itself when to come back.
  */
 function blamesTarget(error: LambentError): boolean {
-  return !(error instanceof UpstreamError) || (error.recovery !== 'never' && error.code !== 'rate_limit_exceeded');
+  return !(error instanceof UpstreamError) || (error.recovery !== 'fail' && error.code !== 'rate_limit_exceeded');
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -30,7 +30,7 @@ export function fallbackLaneOf(model: string, thrown: unknown, registry: Models)
 }
 
 function mayAnswerElsewhere(thrown: unknown): boolean {
-  if (thrown instanceof UpstreamError) return thrown.recovery !== 'never' && thrown.code !== 'upstream_cut';
+  if (thrown instanceof UpstreamError) return thrown.recovery !== 'fail' && thrown.code !== 'upstream_cut';
   // All targets within reach are given a rest.
   return thrown instanceof LambentError && thrown.code === 'overloaded';
 }

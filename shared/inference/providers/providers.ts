@@ -76,7 +76,7 @@ function openedOnce({ tableName, fleets, tier, timings, observer }: GpuProviderO
 
 function unreachable({ fleet }: GpuTarget): UpstreamError {
   return new UpstreamError('upstream_misconfigured', `No fleet ${fleet} can be reached from here`, {
-    recovery: 'elsewhere',
+    recovery: 'nextTarget',
   });
 }
 

@@ -6,7 +6,7 @@ import { call, finish, logprob, text } from '../openai/answers.ts';
 import { aService, type Script } from './service.ts';
 
 const QUESTION = { model: 'default', messages: [{ role: 'user' as const, content: 'Say it' }] };
-const CUT = new UpstreamError('upstream_cut', 'The connection broke', { recovery: 'never' });
+const CUT = new UpstreamError('upstream_cut', 'The connection broke', { recovery: 'fail' });
 
 /** Asks for the same answer at once and as a stream, and returns what the official client makes of each. */
 async function bothWays(script: Script, more: object = {}) {
@@ -193,7 +193,7 @@ describe('a chat completion, as the official client accumulates it,', () => {
   });
 
   it('is a real HTTP error when nothing has come yet', async () => {
-    const failure = new UpstreamError('rate_limit_exceeded', 'Slow down', { recovery: 'never', retryAfterMs: 1_500 });
+    const failure = new UpstreamError('rate_limit_exceeded', 'Slow down', { recovery: 'fail', retryAfterMs: 1_500 });
     await using service = await aService([[failure]]);
     await expect(service.client.chat.completions.create({ ...QUESTION, stream: true })).rejects.toMatchObject({
       status: 429,

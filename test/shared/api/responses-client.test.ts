@@ -7,7 +7,7 @@ import { call, finish, logprob, text } from '../openai/answers.ts';
 import { aService, type Script } from './service.ts';
 
 const QUESTION = { model: 'default', input: 'Say it' };
-const CUT = new UpstreamError('upstream_cut', 'The connection broke', { recovery: 'never' });
+const CUT = new UpstreamError('upstream_cut', 'The connection broke', { recovery: 'fail' });
 const THOUGHT: Script = [
   { type: 'reasoning', text: 'First, ' },
   { type: 'reasoning', text: 'then.' },

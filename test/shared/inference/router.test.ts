@@ -116,8 +116,8 @@ describe('the router', () => {
 
   test('tries a target again that is briefly unavailable, after the pause it asked for', async () => {
     const model = new ScriptedModel(
-      fails('rate_limit_exceeded', 'again', 60),
-      fails('upstream_unavailable', 'again', 1),
+      fails('rate_limit_exceeded', 'retry', 60),
+      fails('upstream_unavailable', 'retry', 1),
       answers('third'),
     );
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
@@ -130,7 +130,7 @@ describe('the router', () => {
     const router = routerOf({
       registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
       models: {
-        a: new ScriptedModel(fails('rate_limit_exceeded', 'again', 3_000)),
+        a: new ScriptedModel(fails('rate_limit_exceeded', 'retry', 3_000)),
         b: new ScriptedModel(answers('small')),
       },
     });
@@ -138,7 +138,7 @@ describe('the router', () => {
   });
 
   test('answers with the upstream’s Retry-After when waiting would outlast the deadline', async () => {
-    const model = new ScriptedModel(fails('rate_limit_exceeded', 'again', 60_000));
+    const model = new ScriptedModel(fails('rate_limit_exceeded', 'retry', 60_000));
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
     await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({
       code: 'rate_limit_exceeded',
@@ -151,14 +151,14 @@ describe('the router', () => {
     const other = new ScriptedModel(answers('never'));
     const router = routerOf({
       registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
-      models: { a: new ScriptedModel(fails('context_length_exceeded', 'never')), b: other },
+      models: { a: new ScriptedModel(fails('context_length_exceeded', 'fail')), b: other },
     });
     await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'context_length_exceeded' });
     expect(other.calls).toBe(0);
   });
 
   test('tries a model timeout once more, and no more', async () => {
-    const model = new ScriptedModel(fails('upstream_timeout', 'once', 1));
+    const model = new ScriptedModel(fails('upstream_timeout', 'retryOnce', 1));
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
     await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'upstream_timeout' });
     expect(model.calls).toBe(2);
@@ -230,7 +230,7 @@ describe('the router', () => {
 
   test('gives no rest to a model that heals itself, however often it fails', async () => {
     const model = Object.assign(
-      new ScriptedModel(...Array(7).fill(fails('upstream_unavailable', 'elsewhere')), answers('well')),
+      new ScriptedModel(...Array(7).fill(fails('upstream_unavailable', 'nextTarget')), answers('well')),
       {
         healsItself: true,
       },
@@ -245,7 +245,7 @@ describe('the router', () => {
   test('nor for answers of such a one that are cut', async () => {
     const cuts: Behaviour = async function* () {
       yield { type: 'text', text: 'half' };
-      throw new UpstreamError('upstream_cut', 'cut', { recovery: 'again' });
+      throw new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' });
     };
     const model = Object.assign(new ScriptedModel(...Array(7).fill(cuts), answers('well')), { healsItself: true });
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
@@ -255,7 +255,7 @@ describe('the router', () => {
   });
 
   test('leaves a target without room for another at once, and says when to come back if there is none', async () => {
-    const full = new ScriptedModel(fails('overloaded', 'elsewhere', 5_000));
+    const full = new ScriptedModel(fails('overloaded', 'nextTarget', 5_000));
     const registry = registryOf({ default: { targets: ['full'], fallbacks: ['hosted'] }, hosted: { targets: ['b'] } });
     const models = { full, b: new ScriptedModel(answers('hosted')) };
     expect(await textOf(routerOf({ registry, models }))).toBe('hosted');
@@ -267,7 +267,7 @@ describe('the router', () => {
 
   test('opens the circuit after five failures in a row, says when to come back, and closes it after one success', async () => {
     let now = 1_000_000;
-    const down = fails('upstream_unavailable', 'elsewhere');
+    const down = fails('upstream_unavailable', 'nextTarget');
     const model = new ScriptedModel(down, down, down, down, down, answers('back'));
     const router = routerOf({
       registry: registryOf({ default: { targets: ['a'] } }),
@@ -311,7 +311,7 @@ describe('the router', () => {
         small: { targets: ['b'], maxOutputTokens: 1_000 },
       }),
       models: {
-        a: new ScriptedModel(fails('upstream_unavailable', 'elsewhere')),
+        a: new ScriptedModel(fails('upstream_unavailable', 'nextTarget')),
         b: new ScriptedModel(answers('small')),
       },
     });
@@ -324,13 +324,13 @@ describe('the router', () => {
   test('prefers to report what a caller can wait out over what only the operator can mend', async () => {
     const router = routerOf({
       registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['missing'] } }),
-      models: { a: new ScriptedModel(fails('rate_limit_exceeded', 'again', 10_000)) },
+      models: { a: new ScriptedModel(fails('rate_limit_exceeded', 'retry', 10_000)) },
     });
     await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
   });
 
   test('ends with fallbacks that name each other', async () => {
-    const down = () => new ScriptedModel(fails('upstream_unavailable', 'elsewhere'));
+    const down = () => new ScriptedModel(fails('upstream_unavailable', 'nextTarget'));
     const router = routerOf({
       registry: registryOf({
         default: { targets: ['a'], fallbacks: ['other'] },

@@ -115,8 +115,8 @@ function workerPorts(reach: Reach) {
 }
 
 async function* answerNamed(outcome: unknown): AsyncGenerator<GenerationEvent> {
-  if (outcome === 'throttled') throw new UpstreamError('rate_limit_exceeded', 'throttled', { recovery: 'again' });
-  if (outcome === 'cut') throw new UpstreamError('upstream_cut', 'cut', { recovery: 'again' });
+  if (outcome === 'throttled') throw new UpstreamError('rate_limit_exceeded', 'throttled', { recovery: 'retry' });
+  if (outcome === 'cut') throw new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' });
   yield* makeAnswer('Hi');
 }
 

@@ -53,7 +53,7 @@ async function anAttempt(fault: (typeof FAULTS)[number], code: ErrorCode) {
       router: {
         async generate() {
           proxy.set({ [fault]: 1 });
-          throw new UpstreamError(code, code, { recovery: 'again' });
+          throw new UpstreamError(code, code, { recovery: 'retry' });
         },
       },
       listeners: {},

@@ -43,7 +43,7 @@ const answers: Behaviour = async function* () {
 };
 const cuts: Behaviour = async function* () {
   yield { type: 'text', text: 'Hel' };
-  throw new UpstreamError('upstream_cut', 'cut', { recovery: 'again' });
+  throw new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' });
 };
 const fails = (code: ErrorCode, recovery: Recovery): Behaviour =>
   // biome-ignore lint/correctness/useYield: it fails before its first event
@@ -162,19 +162,19 @@ test.each([
   ['circular', undefined],
   ['constructor', undefined],
 ])('a job that asks for %s and got no answer may still get one on the lane %s', (model, lane) => {
-  const full = new UpstreamError('rate_limit_exceeded', 'full', { recovery: 'again' });
+  const full = new UpstreamError('rate_limit_exceeded', 'full', { recovery: 'retry' });
   expect(fallbackLaneOf(model, full, registry)).toBe(lane);
 });
 
 test.each([
   ['all targets are given a rest', new LambentError('overloaded', 'resting'), 'gpu'],
-  ['a key is missing', new UpstreamError('upstream_misconfigured', 'no key', { recovery: 'elsewhere' }), 'gpu'],
+  ['a key is missing', new UpstreamError('upstream_misconfigured', 'no key', { recovery: 'nextTarget' }), 'gpu'],
   [
     'the request is at fault',
-    new UpstreamError('context_length_exceeded', 'too long', { recovery: 'never' }),
+    new UpstreamError('context_length_exceeded', 'too long', { recovery: 'fail' }),
     undefined,
   ],
-  ['an answer stopped in the middle', new UpstreamError('upstream_cut', 'cut', { recovery: 'again' }), undefined],
+  ['an answer stopped in the middle', new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' }), undefined],
   ['a table is away', new Error('away'), undefined],
 ])('because %s, it goes on on its lane or not', (_, thrown, lane) => {
   expect(fallbackLaneOf('helped', thrown, registry)).toBe(lane);
@@ -186,7 +186,7 @@ describe('generate', () => {
     async (code) => {
       const house = await aHouse();
       await house.put({ model: 'helped' });
-      house.behaviours.push(fails(code, 'elsewhere'));
+      house.behaviours.push(fails(code, 'nextTarget'));
       expect(await house.generate(house.pointer)).toMatchObject({ kind: 'forwarded' });
       expect(await house.job()).toMatchObject({ status: 'queued', lane: 'gpu', attempts: 0 });
       expect(house.queues).toEqual({ generation: [], gpu: [house.pointer] });
@@ -197,11 +197,11 @@ describe('generate', () => {
   test('keeps a job that was at fault itself, or that has no such fallback', async () => {
     const house = await aHouse();
     await house.put({ model: 'helped' });
-    house.behaviours.push(fails('context_length_exceeded', 'never'));
+    house.behaviours.push(fails('context_length_exceeded', 'fail'));
     expect(await house.generate(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'failed' } });
     const other = await aHouse();
     await other.put({ model: 'hosted' });
-    other.behaviours.push(fails('overloaded', 'elsewhere'));
+    other.behaviours.push(fails('overloaded', 'nextTarget'));
     expect(await other.generate(other.pointer)).toMatchObject({ kind: 'paused' });
     expect(other.queues).toEqual({ generation: [other.pointer], gpu: [] });
   });
@@ -212,7 +212,7 @@ describe('generate', () => {
     // biome-ignore lint/correctness/useYield: it fails before its first event
     house.behaviours.push(async function* () {
       await cancelJob(house.ports, 'acme', house.id);
-      throw new UpstreamError('overloaded', 'full', { recovery: 'elsewhere' });
+      throw new UpstreamError('overloaded', 'full', { recovery: 'nextTarget' });
     });
     expect(await house.generate(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
     expect(house.queues.gpu).toEqual([]);
@@ -315,7 +315,7 @@ describe('dispatch', () => {
     await house.put({ model: 'gpu', lane: 'gpu' });
     // biome-ignore lint/correctness/useYield: it fails before its first event
     house.behaviours.push(async function* () {
-      throw new UpstreamError('overloaded', 'full', { recovery: 'elsewhere', retryAfterMs: 5_000 });
+      throw new UpstreamError('overloaded', 'full', { recovery: 'nextTarget', retryAfterMs: 5_000 });
     });
     expect(await house.dispatch(house.pointer)).toMatchObject({ kind: 'paused', errorCode: 'overloaded' });
     expect(await house.job()).toMatchObject({ attempts: 0, releases: 1 });

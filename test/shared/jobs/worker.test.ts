@@ -113,7 +113,7 @@ test('answers a job and commits it', async () => {
 
 test('never counts throttling as an attempt, however long it lasts, and waits longer each time', async () => {
   const room = await aRoom();
-  room.behave(fails('rate_limit_exceeded', 'again'));
+  room.behave(fails('rate_limit_exceeded', 'retry'));
   const delays: number[] = [];
   for (let round = 0; round < 12; round += 1) {
     expect(await room.run()).toMatchObject({ kind: 'paused', errorCode: 'rate_limit_exceeded' });
@@ -130,21 +130,21 @@ test('never counts throttling as an attempt, however long it lasts, and waits lo
 
 test('waits as long as the upstream asks for', async () => {
   const room = await aRoom();
-  room.behave(fails('rate_limit_exceeded', 'again', 30_000));
+  room.behave(fails('rate_limit_exceeded', 'retry', 30_000));
   await room.run();
   expect(room.sent[0]?.delaySeconds).toBe(32);
 });
 
 test('lets flex work wait four times as long as other work', async () => {
   const room = await aRoom({ tier: 'flex' });
-  room.behave(fails('overloaded', 'again'));
+  room.behave(fails('overloaded', 'retry'));
   await room.run();
   expect(room.sent[0]?.delaySeconds).toBe(8);
 });
 
 test('fails a job at its third attempt, with the last error', async () => {
   const room = await aRoom({ replyTo: 'answers' });
-  room.behave(fails('upstream_cut', 'again'), fails('upstream_cut', 'again'), fails('upstream_malformed', 'again'));
+  room.behave(fails('upstream_cut', 'retry'), fails('upstream_cut', 'retry'), fails('upstream_malformed', 'retry'));
   for (const _ of [1, 2]) {
     expect(await room.run()).toMatchObject({ kind: 'paused' });
     await room.pass(60_000);
@@ -155,7 +155,7 @@ test('fails a job at its third attempt, with the last error', async () => {
 
 test('fails a job at once where a repetition can not help', async () => {
   const room = await aRoom();
-  room.behave(fails('content_filter', 'never'));
+  room.behave(fails('content_filter', 'fail'));
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'failed', attempts: 1 } });
 });
 
@@ -182,7 +182,7 @@ test('commits no answer once a cancel was asked for, however soon after it the a
 
 test('forgets what an earlier attempt failed of when the next one begins', async () => {
   const room = await aRoom();
-  room.behave(fails('upstream_cut', 'again'), hangs);
+  room.behave(fails('upstream_cut', 'retry'), hangs);
   await room.run();
   expect((await room.job())?.errorCode).toBe('upstream_cut');
   await room.pass(60_000);

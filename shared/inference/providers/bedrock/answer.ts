@@ -212,7 +212,7 @@ function finishReason(stopReason: string): FinishReason {
 function refuseMalformed(stopReason: string): void {
   if (stopReason !== 'malformed_model_output' && stopReason !== 'malformed_tool_use') return;
   throw new UpstreamError('upstream_malformed', `Bedrock could not read the model's output (${stopReason})`, {
-    recovery: 'once',
+    recovery: 'retryOnce',
     upstream: stopReason,
   });
 }

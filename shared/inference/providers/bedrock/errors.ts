@@ -6,15 +6,15 @@ interface Verdict {
   readonly recovery: Recovery;
 }
 
-const UNAVAILABLE: Verdict = { code: 'upstream_unavailable', recovery: 'again' };
-const MISCONFIGURED: Verdict = { code: 'upstream_misconfigured', recovery: 'elsewhere' };
-const THROTTLED: Verdict = { code: 'rate_limit_exceeded', recovery: 'again' };
-const OUT_OF_QUOTA: Verdict = { code: 'insufficient_quota', recovery: 'elsewhere' };
-const REJECTED: Verdict = { code: 'upstream_rejected', recovery: 'never' };
-const TOO_LONG: Verdict = { code: 'context_length_exceeded', recovery: 'never' };
-const TIMED_OUT: Verdict = { code: 'upstream_timeout', recovery: 'once' };
-const CUT: Verdict = { code: 'upstream_cut', recovery: 'again' };
-const MALFORMED: Verdict = { code: 'upstream_malformed', recovery: 'once' };
+const UNAVAILABLE: Verdict = { code: 'upstream_unavailable', recovery: 'retry' };
+const MISCONFIGURED: Verdict = { code: 'upstream_misconfigured', recovery: 'nextTarget' };
+const THROTTLED: Verdict = { code: 'rate_limit_exceeded', recovery: 'retry' };
+const OUT_OF_QUOTA: Verdict = { code: 'insufficient_quota', recovery: 'nextTarget' };
+const REJECTED: Verdict = { code: 'upstream_rejected', recovery: 'fail' };
+const TOO_LONG: Verdict = { code: 'context_length_exceeded', recovery: 'fail' };
+const TIMED_OUT: Verdict = { code: 'upstream_timeout', recovery: 'retryOnce' };
+const CUT: Verdict = { code: 'upstream_cut', recovery: 'retry' };
+const MALFORMED: Verdict = { code: 'upstream_malformed', recovery: 'retryOnce' };
 
 /** The service's exceptions, and those that AWS's front door and the SDK's credential chain add. */
 const BY_NAME: Readonly<Record<string, Verdict>> = {
@@ -27,7 +27,7 @@ const BY_NAME: Readonly<Record<string, Verdict>> = {
   InternalFailure: UNAVAILABLE,
   ConflictException: UNAVAILABLE,
   ModelTimeoutException: TIMED_OUT,
-  ModelErrorException: { code: 'upstream_unavailable', recovery: 'once' },
+  ModelErrorException: { code: 'upstream_unavailable', recovery: 'retryOnce' },
   ModelStreamErrorException: CUT,
   ValidationException: REJECTED,
   AccessDeniedException: MISCONFIGURED,

@@ -9,11 +9,11 @@ export function refusal(request: GenerationRequest, internalName: string, reason
   const param = request.parameterNames[internalName] ?? internalName;
   return new UpstreamError('unsupported_value', `Unsupported value: '${param}': ${reason}.`, {
     param,
-    recovery: 'elsewhere',
+    recovery: 'nextTarget',
   });
 }
 
 /** Content that Converse can't take, at a path such as `messages[3]`. */
 export function refusalAt(param: string, reason: string): UpstreamError {
-  return new UpstreamError('invalid_value', `Invalid value: '${param}': ${reason}.`, { param, recovery: 'elsewhere' });
+  return new UpstreamError('invalid_value', `Invalid value: '${param}': ${reason}.`, { param, recovery: 'nextTarget' });
 }

@@ -29,7 +29,7 @@ export class WorkerFailure extends Error {
 /** The worker said nothing for as long as one may: milliseconds. */
 export function silence(allowedMs: number, begun: boolean): WorkerFailure {
   const message = `The worker sent no token for ${allowedMs} ms`;
-  const error = begun ? cut(message) : new UpstreamError('upstream_timeout', message, { recovery: 'elsewhere' });
+  const error = begun ? cut(message) : new UpstreamError('upstream_timeout', message, { recovery: 'nextTarget' });
   return new WorkerFailure(error, 'perhaps');
 }
 
@@ -54,7 +54,7 @@ export function lostLease(reason: LambentError): WorkerFailure {
  */
 export function failureOf(thrown: unknown): WorkerFailure {
   if (!(thrown instanceof UpstreamError)) throw thrown;
-  if (thrown.recovery === 'never') return new WorkerFailure(thrown, 'no', false);
+  if (thrown.recovery === 'fail') return new WorkerFailure(thrown, 'no', false);
   if (isConnectionFailure(thrown))
     return new WorkerFailure(settled(hasBroken(thrown) ? brokenOff(thrown) : thrown), 'surely');
   const status = Number.parseInt(thrown.upstream ?? '', 10);
@@ -69,7 +69,7 @@ function hasBroken({ code, upstream }: UpstreamError): boolean {
 /** Told apart from an address where nobody was: it may be the request that kills whoever takes it. */
 export function brokenOff({ upstream = '', cause }: UpstreamError): UpstreamError {
   const message = 'The worker broke off before its first token';
-  return new UpstreamError('upstream_cut', message, { recovery: 'again', upstream, cause });
+  return new UpstreamError('upstream_cut', message, { recovery: 'retry', upstream, cause });
 }
 
 /** llama.cpp and SGLang answer 503 while they load; a proxy in front of an engine answers all three for a dead one. */
@@ -77,10 +77,10 @@ const STARTING_OR_DYING: ReadonlySet<number> = new Set([502, 503, 504]);
 
 /** By the time that a caller hears of it other workers have been tried: the same target has no more to offer. */
 function settled(error: UpstreamError): UpstreamError {
-  if (error.recovery === 'elsewhere') return error;
+  if (error.recovery === 'nextTarget') return error;
   const { code, message, upstream, retryAfterMs } = error;
   return new UpstreamError(code, message, {
-    recovery: 'elsewhere',
+    recovery: 'nextTarget',
     cause: error,
     ...(upstream === undefined ? {} : { upstream }),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),

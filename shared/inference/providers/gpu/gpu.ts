@@ -149,7 +149,7 @@ function waiting(thrown: unknown, fleet: string): unknown {
   if (!(thrown instanceof UpstreamError && thrown.code === 'upstream_misconfigured')) return thrown;
   const { cause } = thrown;
   return new UpstreamError('overloaded', `The key of the fleet ${fleet} is not there`, {
-    recovery: 'elsewhere',
+    recovery: 'nextTarget',
     cause,
   });
 }
@@ -158,9 +158,9 @@ function waiting(thrown: unknown, fleet: string): unknown {
 function refusal(thrown: unknown, fleet: string): UpstreamError {
   if (!(thrown instanceof LambentError)) {
     const message = `The table of the fleet ${fleet} can't be reached`;
-    return new UpstreamError('upstream_unavailable', message, { recovery: 'again', cause: thrown });
+    return new UpstreamError('upstream_unavailable', message, { recovery: 'retry', cause: thrown });
   }
   const { code, message, retryAfterMs } = thrown;
-  const details = { recovery: 'elsewhere', cause: thrown } as const;
+  const details = { recovery: 'nextTarget', cause: thrown } as const;
   return new UpstreamError(code, message, retryAfterMs === undefined ? details : { ...details, retryAfterMs });
 }

@@ -30,7 +30,7 @@ export async function* readAnswer(
   fail: (error: WireError) => UpstreamError,
 ): AsyncGenerator<GenerationEvent[]> {
   const contentType = response.headers['content-type']?.toLowerCase() ?? '';
-  if (contentType.includes('html')) throw malformed('The upstream answered an HTML page', 'elsewhere');
+  if (contentType.includes('html')) throw malformed('The upstream answered an HTML page', 'nextTarget');
   const isStream = contentType.includes('event-stream') || (streamed && !contentType.includes('json'));
   if (isStream) yield* readStream(response, answer, fail);
   else yield await readWhole(response, answer, fail);
@@ -59,7 +59,7 @@ async function readWhole(
   const completion = parseCompletion(await readText(response));
   const error = readInBandError(completion);
   if (error) throw fail(error);
-  if (!Array.isArray(completion['choices'])) throw malformed('The upstream answered without choices', 'elsewhere');
+  if (!Array.isArray(completion['choices'])) throw malformed('The upstream answered without choices', 'nextTarget');
   const events: GenerationEvent[] = [];
   answer.read(completion, events);
   return events.concat(conclude(answer));
@@ -77,13 +77,14 @@ async function readText({ body }: UpstreamResponse): Promise<string> {
   } catch (cause) {
     throw cut('The connection broke in the middle of the answer', cause);
   }
-  if (size > MAX_BODY_SIZE) throw malformed(`The upstream answered more than ${MAX_BODY_SIZE} characters`, 'elsewhere');
+  if (size > MAX_BODY_SIZE)
+    throw malformed(`The upstream answered more than ${MAX_BODY_SIZE} characters`, 'nextTarget');
   return pieces.join('');
 }
 
 function parseCompletion(text: string): WireObject {
   const completion = parseJson(text.replace(/^\uFEFF/, ''));
-  if (!isObject(completion)) throw malformed('The upstream answered something else than a JSON object', 'elsewhere');
+  if (!isObject(completion)) throw malformed('The upstream answered something else than a JSON object', 'nextTarget');
   return completion;
 }
 
@@ -117,7 +118,7 @@ async function* readStream(
 function conclude(answer: AnswerReader): GenerationEvent[] {
   if (answer.ending.type === 'broken') throw cut(`The upstream gave up its answer (${answer.ending.reason})`);
   const events = answer.finish();
-  if (events === undefined) throw malformed('The upstream called a tool without naming it', 'once');
+  if (events === undefined) throw malformed('The upstream called a tool without naming it', 'retryOnce');
   return events;
 }
 
@@ -137,7 +138,7 @@ class EventStream {
     onEvent: ({ data, event }) => this.#take(data, event),
     onError: ({ type }) => {
       // Unknown fields are not worth a failure; the specification says to ignore them.
-      if (type === 'max-buffer-size-exceeded') this.failure ??= malformed('An event was too large', 'elsewhere');
+      if (type === 'max-buffer-size-exceeded') this.failure ??= malformed('An event was too large', 'nextTarget');
     },
   });
 
@@ -170,7 +171,7 @@ class EventStream {
     const chunk = parseJson(data);
     if (isObject(chunk)) this.#takeChunk(chunk, name);
     // Half an event at the end is the mark of a cut, which is found out anyway.
-    else if (!this.#ending) this.failure = malformed('An event was not a JSON object', 'once');
+    else if (!this.#ending) this.failure = malformed('An event was not a JSON object', 'retryOnce');
   }
 
   #takeChunk(chunk: WireObject, name: string | undefined): void {

@@ -56,19 +56,19 @@ export interface Wording {
 /** Maps what an upstream said into ours. */
 export function upstreamError(error: WireError, { callerParam, isQuoted, redact }: Wording): UpstreamError {
   const verdict = judge(error, isQuoted);
-  const param = error.param !== undefined && verdict.recovery === 'never' ? callerParam(error.param) : undefined;
+  const param = error.param !== undefined && verdict.recovery === 'fail' ? callerParam(error.param) : undefined;
   return new UpstreamError(verdict.code, redact(shownMessage(verdict, error)), {
     recovery: verdict.recovery,
     upstream: redact([error.status, ...identifiers(error)].join(' ')),
     ...(param === undefined ? {} : { param }),
-    ...(error.retryAfterMs === undefined || verdict.recovery === 'never' ? {} : { retryAfterMs: error.retryAfterMs }),
+    ...(error.retryAfterMs === undefined || verdict.recovery === 'fail' ? {} : { retryAfterMs: error.retryAfterMs }),
   });
 }
 
 /** The upstream refuses a field of ours that it is never asked without. */
 export function refusesNeeded(field: string, error: WireError, { redact }: Wording): UpstreamError {
   return new UpstreamError('upstream_misconfigured', `The upstream refuses ${field}, without which it isn't asked`, {
-    recovery: 'elsewhere',
+    recovery: 'nextTarget',
     upstream: redact([error.status, ...identifiers(error)].join(' ')),
   });
 }
@@ -80,7 +80,7 @@ export function malformed(message: string, recovery: Recovery, cause?: unknown):
 
 /** An answer that stopped before it was whole. */
 export function cut(message: string, cause?: unknown): UpstreamError {
-  const details = { recovery: 'again' as const };
+  const details = { recovery: 'retry' as const };
   return new UpstreamError('upstream_cut', message, cause === undefined ? details : { ...details, cause });
 }
 
@@ -91,9 +91,9 @@ export function cut(message: string, cause?: unknown): UpstreamError {
 export function connectionError(thrown: unknown, where: string, stale: boolean): UpstreamError {
   const code = asText(Reflect.get(Object(thrown), 'code')) ?? 'unknown failure';
   // Node's HTTP parser: HPE_INVALID_CONSTANT and the like.
-  if (code.startsWith('HPE_')) return malformed(`${where} does not speak HTTP/1.1 (${code})`, 'once', thrown);
+  if (code.startsWith('HPE_')) return malformed(`${where} does not speak HTTP/1.1 (${code})`, 'retryOnce', thrown);
   return new UpstreamError('upstream_unavailable', `The connection to ${where} failed (${code})`, {
-    recovery: 'again',
+    recovery: 'retry',
     upstream: code,
     cause: thrown,
     ...(stale ? { retryAfterMs: 0 } : {}),
@@ -111,15 +111,15 @@ interface Verdict {
   readonly recovery: Recovery;
 }
 
-const REJECTED: Verdict = { code: 'upstream_rejected', recovery: 'never' };
-const TOO_LONG: Verdict = { code: 'context_length_exceeded', recovery: 'never' };
-const FILTERED: Verdict = { code: 'content_filter', recovery: 'never' };
-const TOO_LARGE: Verdict = { code: 'request_too_large', recovery: 'never' };
-const MISCONFIGURED: Verdict = { code: 'upstream_misconfigured', recovery: 'elsewhere' };
-const OUT_OF_QUOTA: Verdict = { code: 'insufficient_quota', recovery: 'elsewhere' };
-const THROTTLED: Verdict = { code: 'rate_limit_exceeded', recovery: 'again' };
-const UNAVAILABLE: Verdict = { code: 'upstream_unavailable', recovery: 'again' };
-const TIMED_OUT: Verdict = { code: 'upstream_timeout', recovery: 'again' };
+const REJECTED: Verdict = { code: 'upstream_rejected', recovery: 'fail' };
+const TOO_LONG: Verdict = { code: 'context_length_exceeded', recovery: 'fail' };
+const FILTERED: Verdict = { code: 'content_filter', recovery: 'fail' };
+const TOO_LARGE: Verdict = { code: 'request_too_large', recovery: 'fail' };
+const MISCONFIGURED: Verdict = { code: 'upstream_misconfigured', recovery: 'nextTarget' };
+const OUT_OF_QUOTA: Verdict = { code: 'insufficient_quota', recovery: 'nextTarget' };
+const THROTTLED: Verdict = { code: 'rate_limit_exceeded', recovery: 'retry' };
+const UNAVAILABLE: Verdict = { code: 'upstream_unavailable', recovery: 'retry' };
+const TIMED_OUT: Verdict = { code: 'upstream_timeout', recovery: 'retry' };
 
 const QUOTA_CODES =
   /^(insufficient_quota|billing_hard_limit_reached|billing_not_active|exceeded_current_quota_error|insufficient_balance|arrearage)$/i;
@@ -147,7 +147,7 @@ function judge({ status, codes, message }: WireError, isQuoted: Wording['isQuote
   if (status < 400) return MISCONFIGURED;
   if (said(CONTEXT_CODES) || CONTEXT_TEXT.test(message ?? '')) return TOO_LONG;
   // Groq says 413 for a request above the limit per minute: never servable there, but elsewhere.
-  if (status === 413) return said(THROTTLE_CODES) ? { code: 'rate_limit_exceeded', recovery: 'elsewhere' } : TOO_LARGE;
+  if (status === 413) return said(THROTTLE_CODES) ? { code: 'rate_limit_exceeded', recovery: 'nextTarget' } : TOO_LARGE;
   if (said(FILTER_CODES) || FILTER_TEXT.test(message ?? '')) return FILTERED;
   if ([401, 403, 404, 405, 407].includes(status)) return MISCONFIGURED;
   // Gemini and xAI answer 400 to a wrong key, DeepSeek and SiliconFlow to a wrong model; a bare page is no API.
@@ -161,7 +161,7 @@ function judge({ status, codes, message }: WireError, isQuoted: Wording['isQuote
 function shownMessage({ code, recovery }: Verdict, error: WireError): string {
   const words = identifiers(error);
   const answered = `The upstream answered ${error.status}${words.length > 0 ? ` (${words.join(', ')})` : ''}`;
-  if (recovery === 'never') return clipped(error.message) ?? `The model refused the request. ${answered}.`;
+  if (recovery === 'fail') return clipped(error.message) ?? `The model refused the request. ${answered}.`;
   if (code === 'rate_limit_exceeded') return 'The model is rate limited at the moment. Try again later.';
   if (error.status < 400) return `${answered} with a redirect, which is not followed`;
   if (error.status >= 500 || error.message === undefined) return answered;

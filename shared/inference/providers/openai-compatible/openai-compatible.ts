@@ -199,8 +199,8 @@ export async function resolvedSecret(
     // Another target, with another key, may work.
     const transient = cause instanceof LambentError && cause.retryable;
     const message = cause instanceof LambentError ? cause.message : `${reference} could not be resolved`;
-    if (transient) throw new UpstreamError('upstream_unavailable', message, { recovery: 'again', cause });
-    throw new UpstreamError('upstream_misconfigured', message, { recovery: 'elsewhere', cause });
+    if (transient) throw new UpstreamError('upstream_unavailable', message, { recovery: 'retry', cause });
+    throw new UpstreamError('upstream_misconfigured', message, { recovery: 'nextTarget', cause });
   }
 }
 

@@ -43,7 +43,7 @@ export function createTransport(url: URL, connectMs?: number): Transport {
       return send(url, { method: 'POST', agent, headers });
     } catch (cause) {
       // Node checks the headers: a line break in a key, say. Its message names the header, not the value.
-      const recovery = 'elsewhere';
+      const recovery = 'nextTarget';
       throw new UpstreamError('upstream_misconfigured', `A header for ${url.host} cannot be sent`, { recovery, cause });
     }
   };
@@ -145,6 +145,6 @@ function decompressed(incoming: IncomingMessage): Readable {
       return pipeline(incoming, zlib.createBrotliDecompress(), ignore);
     default:
       incoming.destroy();
-      throw malformed('The upstream answered in a compression that was not asked for', 'elsewhere');
+      throw malformed('The upstream answered in a compression that was not asked for', 'nextTarget');
   }
 }

@@ -143,7 +143,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     'that stopped for %s is no answer',
     async (stopReason) => {
       const error = await failureOf(answer(start, text('x'), blockStop(), stop(stopReason), usage));
-      expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'once', upstream: stopReason });
+      expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'retryOnce', upstream: stopReason });
     },
   );
 });
@@ -171,26 +171,26 @@ test('a buffered answer keeps numbers that JavaScript would round', async () => 
 });
 
 const EXCEPTIONS = [
-  ['ThrottlingException', 429, 'Too many requests', 'rate_limit_exceeded', 'again'],
-  ['ThrottlingException', 429, 'Too many tokens per day, please wait', 'insufficient_quota', 'elsewhere'],
-  ['ServiceQuotaExceededException', 400, 'quota', 'insufficient_quota', 'elsewhere'],
-  ['ModelNotReadyException', 429, 'warming', 'upstream_unavailable', 'again'],
-  ['ServiceUnavailableException', 503, 'down', 'upstream_unavailable', 'again'],
-  ['InternalServerException', 500, 'oops', 'upstream_unavailable', 'again'],
-  ['ConflictException', 409, 'conflict', 'upstream_unavailable', 'again'],
-  ['ModelTimeoutException', 408, 'slow', 'upstream_timeout', 'once'],
-  ['ModelErrorException', 424, 'broke', 'upstream_unavailable', 'once'],
-  ['AccessDeniedException', 403, 'no', 'upstream_misconfigured', 'elsewhere'],
-  ['UnrecognizedClientException', 403, 'bad token', 'upstream_misconfigured', 'elsewhere'],
-  ['ExpiredTokenException', 403, 'expired', 'upstream_misconfigured', 'elsewhere'],
-  ['ResourceNotFoundException', 404, 'no model', 'upstream_misconfigured', 'elsewhere'],
-  ['ValidationException', 400, 'temperature: wrong', 'upstream_rejected', 'never'],
-  ['ValidationException', 400, 'Input is too long for requested model.', 'context_length_exceeded', 'never'],
-  ['ValidationException', 400, 'prompt is too long: 9 tokens > 8 maximum', 'context_length_exceeded', 'never'],
-  ['ValidationException', 400, 'The provided model identifier is invalid.', 'upstream_misconfigured', 'elsewhere'],
-  ['SomethingNewException', 500, 'new', 'upstream_unavailable', 'again'],
-  ['SomethingNewException', 429, 'new', 'rate_limit_exceeded', 'again'],
-  ['SomethingNewException', 400, 'new', 'upstream_rejected', 'never'],
+  ['ThrottlingException', 429, 'Too many requests', 'rate_limit_exceeded', 'retry'],
+  ['ThrottlingException', 429, 'Too many tokens per day, please wait', 'insufficient_quota', 'nextTarget'],
+  ['ServiceQuotaExceededException', 400, 'quota', 'insufficient_quota', 'nextTarget'],
+  ['ModelNotReadyException', 429, 'warming', 'upstream_unavailable', 'retry'],
+  ['ServiceUnavailableException', 503, 'down', 'upstream_unavailable', 'retry'],
+  ['InternalServerException', 500, 'oops', 'upstream_unavailable', 'retry'],
+  ['ConflictException', 409, 'conflict', 'upstream_unavailable', 'retry'],
+  ['ModelTimeoutException', 408, 'slow', 'upstream_timeout', 'retryOnce'],
+  ['ModelErrorException', 424, 'broke', 'upstream_unavailable', 'retryOnce'],
+  ['AccessDeniedException', 403, 'no', 'upstream_misconfigured', 'nextTarget'],
+  ['UnrecognizedClientException', 403, 'bad token', 'upstream_misconfigured', 'nextTarget'],
+  ['ExpiredTokenException', 403, 'expired', 'upstream_misconfigured', 'nextTarget'],
+  ['ResourceNotFoundException', 404, 'no model', 'upstream_misconfigured', 'nextTarget'],
+  ['ValidationException', 400, 'temperature: wrong', 'upstream_rejected', 'fail'],
+  ['ValidationException', 400, 'Input is too long for requested model.', 'context_length_exceeded', 'fail'],
+  ['ValidationException', 400, 'prompt is too long: 9 tokens > 8 maximum', 'context_length_exceeded', 'fail'],
+  ['ValidationException', 400, 'The provided model identifier is invalid.', 'upstream_misconfigured', 'nextTarget'],
+  ['SomethingNewException', 500, 'new', 'upstream_unavailable', 'retry'],
+  ['SomethingNewException', 429, 'new', 'rate_limit_exceeded', 'retry'],
+  ['SomethingNewException', 400, 'new', 'upstream_rejected', 'fail'],
 ] as const;
 
 describe('an exception', () => {
@@ -204,13 +204,13 @@ describe('an exception', () => {
   });
 
   test.each([
-    ['throttlingException', 'rate_limit_exceeded', 'again'],
-    ['serviceUnavailableException', 'upstream_unavailable', 'again'],
-    ['internalServerException', 'upstream_unavailable', 'again'],
-    ['modelStreamErrorException', 'upstream_cut', 'again'],
-    ['validationException', 'upstream_rejected', 'never'],
-    ['modelTimeoutException', 'upstream_timeout', 'once'],
-    ['somethingNewException', 'upstream_cut', 'again'],
+    ['throttlingException', 'rate_limit_exceeded', 'retry'],
+    ['serviceUnavailableException', 'upstream_unavailable', 'retry'],
+    ['internalServerException', 'upstream_unavailable', 'retry'],
+    ['modelStreamErrorException', 'upstream_cut', 'retry'],
+    ['validationException', 'upstream_rejected', 'fail'],
+    ['modelTimeoutException', 'upstream_timeout', 'retryOnce'],
+    ['somethingNewException', 'upstream_cut', 'retry'],
   ])('%s inside the stream is %s, to be tried %s', async (name, code, recovery) => {
     for (const before of [[], [start], [start, text('Hel')]]) {
       await using upstream = await Upstream.start(script(...before, { type: 'exception', name, message: 'because' }));
@@ -253,12 +253,12 @@ describe('a connection', () => {
   test.each(everyPoint)('cut after %i frames is a cut answer', async (count) => {
     await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, count), { type: 'cut' }));
     const error = await failureOf(upstream.ask());
-    expect(error).toMatchObject({ code: 'upstream_cut', recovery: 'again' });
+    expect(error).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
   });
 
   test.each(everyPoint)('ended regularly after %i frames, before messageStop, is a cut answer', async (count) => {
     await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, count)));
-    expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_cut', recovery: 'again' });
+    expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
   });
 
   test('cut after messageStop loses the usage, not the answer', async () => {
@@ -272,13 +272,13 @@ describe('a connection', () => {
   test('cut before a buffered answer is an unavailable upstream', async () => {
     await using upstream = await Upstream.start(script({ type: 'cut' }));
     const error = await failureOf(upstream.ask({}, { streamed: false }));
-    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
   test('that nobody accepts is an unavailable upstream', async () => {
     const upstream = await Upstream.start(script());
     await upstream[Symbol.asyncDispose]();
-    expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+    expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
   test('with bytes that are no event stream is a cut answer', async () => {
@@ -289,7 +289,7 @@ describe('a connection', () => {
   test('with a body that is no JSON is malformed, and the error quotes none of it', async () => {
     await using upstream = await Upstream.start(script({ type: 'bytes', bytes: Buffer.from('secret answer') }));
     const error = await failureOf(upstream.ask({}, { streamed: false }));
-    expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'once' });
+    expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'retryOnce' });
     expect(error.cause).toBeUndefined();
     expect(error.message).not.toContain('secret');
   });

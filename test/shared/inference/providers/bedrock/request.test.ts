@@ -142,7 +142,7 @@ describe('messages', () => {
       messages: [says('user', 'Hi'), says('assistant', 'Hello'), says('user', ' ')],
       parameterNames: { messages: 'input' },
     });
-    expect(error).toMatchObject({ code: 'invalid_value', param: 'input[2]', recovery: 'elsewhere' });
+    expect(error).toMatchObject({ code: 'invalid_value', param: 'input[2]', recovery: 'nextTarget' });
     expect(upstream.calls).toHaveLength(0);
   });
 
@@ -180,7 +180,7 @@ describe('an earlier tool call', () => {
       tools: [weather],
       messages: [says('user', 'Hi'), calls({ arguments: text }), result('call_1', 'x')],
     });
-    expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[1]', recovery: 'elsewhere' });
+    expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[1]', recovery: 'nextTarget' });
   });
 
   test('without arguments has an empty object', async () => {
@@ -286,7 +286,7 @@ describe('limits and sampling', () => {
 
   test("refuse a temperature above 1 by the caller's name, leaving it to another target", async () => {
     const error = await refused({ temperature: 1.5, parameterNames: { temperature: 'temperature' } });
-    expect(error).toMatchObject({ code: 'unsupported_value', param: 'temperature', recovery: 'elsewhere' });
+    expect(error).toMatchObject({ code: 'unsupported_value', param: 'temperature', recovery: 'nextTarget' });
   });
 
   test('leave out the default, and refuse all else, where the model fixes its sampling', async () => {
@@ -379,7 +379,7 @@ describe('JSON output', () => {
       { format: strict, tools: [weather], parameterNames: { format: 'response_format' } },
       { model: NOVA_2 },
     );
-    expect(error).toMatchObject({ code: 'unsupported_value', param: 'response_format', recovery: 'elsewhere' });
+    expect(error).toMatchObject({ code: 'unsupported_value', param: 'response_format', recovery: 'nextTarget' });
   });
 });
 

@@ -73,7 +73,7 @@ describe('a call', () => {
       const keyed = { ...options, fleet: { ...options.fleet, apiKey: 'env:NO_KEY' }, secret };
       const startedAt = performance.now();
       const { error } = await ask(createGpuModel(TARGET, keyed));
-      expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere', cause: fault });
+      expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget', cause: fault });
       expect(performance.now() - startedAt).toBeLessThan(1_000);
     }
     expect(asked()).toEqual([0, 0, 0]);
@@ -95,7 +95,7 @@ describe('a call', () => {
     const secret = () => Promise.reject(new LambentError('upstream_unavailable', 'ssm:/key could not be read'));
     const keyed = { ...fleet.options, fleet: { ...fleet.options.fleet, apiKey: 'ssm:/key' }, secret };
     const { error } = await ask(createGpuModel(TARGET, keyed));
-    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
     expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
   });
 
@@ -155,7 +155,7 @@ describe('a call', () => {
     const observer = createGpuObserver(logger, { publish: () => {} });
     const model = createGpuModel(TARGET, { ...fleet.options, observer });
     for (let round = 0; round < 2; round += 1) {
-      expect((await ask(model)).error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere' });
+      expect((await ask(model)).error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
     }
     expect(asked()).toEqual([2, 2, 2]);
     expect(lines).toHaveLength(3);
@@ -303,7 +303,7 @@ describe('a worker that fails before its first token', () => {
   test('as a second one did is not suspect: it is the request that does it', async () => {
     for (const worker of fleet.workers) worker.behave({ hangAfter: 0 });
     const { error } = await ask(fleet.model());
-    expect(error).toMatchObject({ code: 'upstream_timeout', recovery: 'elsewhere' });
+    expect(error).toMatchObject({ code: 'upstream_timeout', recovery: 'nextTarget' });
     expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
     expect(asked()).toEqual([1, 1, 1]);
   });
@@ -311,7 +311,7 @@ describe('a worker that fails before its first token', () => {
   test('is no reason to try them all', async () => {
     await using larger = await startGpuFleet(tables, 5);
     for (const worker of larger.workers) worker.behave({ status: 500 });
-    expect((await ask(larger.model())).error).toMatchObject({ code: 'upstream_unavailable', recovery: 'elsewhere' });
+    expect((await ask(larger.model())).error).toMatchObject({ code: 'upstream_unavailable', recovery: 'nextTarget' });
     expect(larger.workers.map(({ served }) => served.length)).toEqual([1, 1, 1, 0, 0]);
   });
 
@@ -319,7 +319,7 @@ describe('a worker that fails before its first token', () => {
     for (const id of ['w2', 'w3']) await fleet.table.deregister(FLEET, id);
     w1.behave({ status: 500 });
     const startedAt = performance.now();
-    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_unavailable', recovery: 'elsewhere' });
+    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_unavailable', recovery: 'nextTarget' });
     expect(asked()).toEqual([1, 0, 0]);
     // A slot of another is not waited for: there is none.
     expect(performance.now() - startedAt).toBeLessThan(1_500);
@@ -337,7 +337,7 @@ describe('a worker that fails before its first token', () => {
       if (connection === 'a kept') await ask(model);
       const before = asked()[0] ?? 0;
       w1.behave({ resets: true, tokenMs });
-      expect((await ask(model)).error).toMatchObject({ code: 'upstream_cut', recovery: 'elsewhere' });
+      expect((await ask(model)).error).toMatchObject({ code: 'upstream_cut', recovery: 'nextTarget' });
       expect((asked()[0] ?? 0) - before).toBe(connection === 'a kept' && tokenMs < 1_000 ? 2 : 1);
       expect(await fleet.states()).toEqual(['suspect']);
     },
@@ -346,15 +346,15 @@ describe('a worker that fails before its first token', () => {
   test('by dying as another did is most likely the request’s doing, and alone is not', async () => {
     for (const worker of [w1, w2]) worker.behave({ resets: true });
     await w3.kill();
-    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_cut', recovery: 'elsewhere' });
+    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_cut', recovery: 'nextTarget' });
     for (const id of ['w1', 'w2', 'w3']) await fleet.register(id, { bootId: 'boot-2' });
     await w2.kill();
-    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_unavailable', recovery: 'elsewhere' });
+    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_unavailable', recovery: 'nextTarget' });
   });
 
   test('by refusing what it was asked has the last word', async () => {
     w1.behave({ status: 400, message: 'temperature must be below 2' });
-    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_rejected', recovery: 'never' });
+    expect((await ask(fleet.model())).error).toMatchObject({ code: 'upstream_rejected', recovery: 'fail' });
     expect(asked()).toEqual([1, 0, 0]);
     expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
   });
@@ -549,7 +549,7 @@ describe('when all slots are taken', () => {
   test('a call is refused after a while, with the time after which to come again', async () => {
     await takeAll(4);
     const { error } = await ask(fleet.model());
-    expect(error).toMatchObject({ code: 'overloaded', recovery: 'elsewhere', retryAfterMs: expect.any(Number) });
+    expect(error).toMatchObject({ code: 'overloaded', recovery: 'nextTarget', retryAfterMs: expect.any(Number) });
     await freeAll();
   });
 

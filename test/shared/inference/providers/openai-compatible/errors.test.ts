@@ -30,23 +30,23 @@ const openai = (message: string, rest: object = {}) => ({
 
 describe('a status', () => {
   test.each([
-    [400, 'upstream_rejected', 'never'],
-    [401, 'upstream_misconfigured', 'elsewhere'],
-    [402, 'insufficient_quota', 'elsewhere'],
-    [403, 'upstream_misconfigured', 'elsewhere'],
-    [404, 'upstream_misconfigured', 'elsewhere'],
-    [405, 'upstream_misconfigured', 'elsewhere'],
-    [408, 'upstream_timeout', 'again'],
-    [409, 'upstream_unavailable', 'again'],
-    [413, 'request_too_large', 'never'],
-    [422, 'upstream_rejected', 'never'],
-    [425, 'upstream_unavailable', 'again'],
-    [429, 'rate_limit_exceeded', 'again'],
-    [500, 'upstream_unavailable', 'again'],
-    [502, 'upstream_unavailable', 'again'],
-    [503, 'upstream_unavailable', 'again'],
-    [504, 'upstream_timeout', 'again'],
-    [529, 'upstream_unavailable', 'again'],
+    [400, 'upstream_rejected', 'fail'],
+    [401, 'upstream_misconfigured', 'nextTarget'],
+    [402, 'insufficient_quota', 'nextTarget'],
+    [403, 'upstream_misconfigured', 'nextTarget'],
+    [404, 'upstream_misconfigured', 'nextTarget'],
+    [405, 'upstream_misconfigured', 'nextTarget'],
+    [408, 'upstream_timeout', 'retry'],
+    [409, 'upstream_unavailable', 'retry'],
+    [413, 'request_too_large', 'fail'],
+    [422, 'upstream_rejected', 'fail'],
+    [425, 'upstream_unavailable', 'retry'],
+    [429, 'rate_limit_exceeded', 'retry'],
+    [500, 'upstream_unavailable', 'retry'],
+    [502, 'upstream_unavailable', 'retry'],
+    [503, 'upstream_unavailable', 'retry'],
+    [504, 'upstream_timeout', 'retry'],
+    [529, 'upstream_unavailable', 'retry'],
   ])('%i is %s, to be tried %s', async (status, code, recovery) => {
     const error = await errorOf({ status, body: openai('It is what it is') });
     expect(error).toMatchObject({ code, recovery, upstream: `${status} invalid_request_error` });
@@ -55,7 +55,7 @@ describe('a status', () => {
   test.each([301, 302, 307, 308])('%i is a misconfiguration: redirects are not followed', async (status) => {
     const seen = upstream.requests.length;
     const error = await errorOf({ status, headers: { location: `${upstream.baseUrl}/elsewhere` }, body: '' });
-    expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere' });
+    expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
     expect(upstream.requests.length).toBe(seen + 1);
   });
 
@@ -63,7 +63,7 @@ describe('a status', () => {
     '%i with a page instead of an error object is never the caller’s fault',
     async (status) => {
       const error = await errorOf({ status, headers: { 'content-type': 'text/html' }, body: '<h1>nginx</h1>' });
-      expect(error.recovery).not.toBe('never');
+      expect(error.recovery).not.toBe('fail');
       expect(error.message).not.toContain('nginx');
     },
   );
@@ -119,7 +119,7 @@ describe('what is said', () => {
     ],
     ['a strict server', 413, openai('maximum context length is 8192')],
   ])('by %s about the context is context_length_exceeded', async (_, status, body) => {
-    expect(await errorOf({ status, body })).toMatchObject({ code: 'context_length_exceeded', recovery: 'never' });
+    expect(await errorOf({ status, body })).toMatchObject({ code: 'context_length_exceeded', recovery: 'fail' });
   });
 
   test.each([
@@ -152,7 +152,7 @@ describe('what is said', () => {
       { error: { code: 403, message: 'Your input was flagged by moderation', metadata: { reasons: ['x'] } } },
     ],
   ])('by %s about the content is content_filter', async (_, status, body) => {
-    expect(await errorOf({ status, body })).toMatchObject({ code: 'content_filter', recovery: 'never' });
+    expect(await errorOf({ status, body })).toMatchObject({ code: 'content_filter', recovery: 'fail' });
   });
 
   test.each([
@@ -169,7 +169,7 @@ describe('what is said', () => {
     ],
     ['Alibaba', 400, { error: { code: 'Arrearage', message: 'Access denied' } }],
   ])('by %s about money is insufficient_quota, not a throttle', async (_, status, body) => {
-    expect(await errorOf({ status, body })).toMatchObject({ code: 'insufficient_quota', recovery: 'elsewhere' });
+    expect(await errorOf({ status, body })).toMatchObject({ code: 'insufficient_quota', recovery: 'nextTarget' });
   });
 
   test.each([
@@ -192,7 +192,7 @@ describe('what is said', () => {
     ['OpenRouter’s model', 400, { error: { code: 400, message: 'foo/bar is not a valid model ID' } }],
     ['Ollama’s model', 404, { error: { message: 'model "x" not found, try pulling it first', type: 'api_error' } }],
   ])('about %s is the operator’s to mend', async (_, status, body) => {
-    expect(await errorOf({ status, body })).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere' });
+    expect(await errorOf({ status, body })).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
   });
 
   test.each([
@@ -210,11 +210,11 @@ describe('what is said', () => {
     ]) {
       expect(await errorOf({ status: 400, body: openai(message) }, request)).toMatchObject({
         code: 'upstream_rejected',
-        recovery: 'never',
+        recovery: 'fail',
       });
     }
     const inBand = { status: 200, body: openai(message, { code: 400 }) };
-    const rejected = { code: 'upstream_rejected', recovery: 'never' };
+    const rejected = { code: 'upstream_rejected', recovery: 'fail' };
     expect(await errorOf(inBand, { unknown: { words } })).toMatchObject(rejected);
   });
 
@@ -240,7 +240,7 @@ describe('what is said', () => {
       type: 'tokens',
       code: 'rate_limit_exceeded',
     });
-    expect(await errorOf({ status: 413, body })).toMatchObject({ code: 'rate_limit_exceeded', recovery: 'elsewhere' });
+    expect(await errorOf({ status: 413, body })).toMatchObject({ code: 'rate_limit_exceeded', recovery: 'nextTarget' });
   });
 });
 
@@ -383,26 +383,26 @@ describe('a connection', () => {
     await gone.close();
     expect(upstreamErrorOf(await call(gone.baseUrl))).toMatchObject({
       code: 'upstream_unavailable',
-      recovery: 'again',
+      recovery: 'retry',
       upstream: 'ECONNREFUSED',
     });
   });
 
   test('to a name that does not exist is upstream_unavailable', async () => {
     const error = upstreamErrorOf(await call('http://no-such-host.invalid/v1'));
-    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
   test('without TLS on the other side is upstream_unavailable', async () => {
     const error = upstreamErrorOf(await call(upstream.baseUrl.replace('http:', 'https:')));
-    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
   test('closed before the answer is upstream_unavailable', async () => {
     await using cutting = await startUpstream(() => 'cut');
     expect(upstreamErrorOf(await call(cutting.baseUrl))).toMatchObject({
       code: 'upstream_unavailable',
-      recovery: 'again',
+      recovery: 'retry',
       retryAfterMs: undefined,
     });
   });
@@ -430,19 +430,19 @@ describe('a key', () => {
   test('that is missing is a misconfiguration of this target, and another may serve', async () => {
     const missing = new LambentError('configuration', 'env:KEY is missing or empty');
     const error = upstreamErrorOf(await outcomeWith(() => Promise.reject(missing)));
-    expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere', message: missing.message });
+    expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget', message: missing.message });
   });
 
   test('that can’t be looked up for the moment may be there again soon', async () => {
     const error = upstreamErrorOf(
       await outcomeWith(() => Promise.reject(new LambentError('upstream_unavailable', 'ssm:k'))),
     );
-    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'again' });
+    expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
   test('that can’t be a header is a misconfiguration, and is not shown', async () => {
     const error = upstreamErrorOf(await outcomeWith(async () => 'broken\nsecret'));
-    expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'elsewhere' });
+    expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
     expect(`${error.message} ${error.cause}`).not.toContain('secret');
   });
 });

@@ -260,7 +260,7 @@ describe('an answer that streams', () => {
     reply = eventsOf([said('a'), said('b')], ending);
     for (const streamed of [true, false]) {
       const outcome = await call(upstream.baseUrl, { streamed });
-      expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'again' });
+      expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
       expect(outcome.events.map(({ type }) => type)).toEqual(streamed ? ['text', 'text'] : []);
     }
   });
@@ -323,17 +323,17 @@ describe('an error in band', () => {
   const chunk = { choices: [{ index: 0, delta: { role: 'assistant', content: '' }, finish_reason: null }] };
 
   test.each([
-    [{ error: { message: 'slow down', type: 'rate_limit_error', code: null } }, 'rate_limit_exceeded', 'again'],
-    [{ error: { message: 'bad', code: 400 } }, 'upstream_rejected', 'never'],
-    [{ error: { message: 'no key', code: 401 } }, 'upstream_misconfigured', 'elsewhere'],
-    [{ error: { message: 'pay', code: 402 } }, 'insufficient_quota', 'elsewhere'],
-    [{ error: 'something broke' }, 'upstream_unavailable', 'again'],
-    [{ object: 'error', message: 'too long', type: 'BadRequestError', code: 400 }, 'upstream_rejected', 'never'],
-    [{ error: { message: 'x', type: 'overloaded_error' } }, 'upstream_unavailable', 'again'],
+    [{ error: { message: 'slow down', type: 'rate_limit_error', code: null } }, 'rate_limit_exceeded', 'retry'],
+    [{ error: { message: 'bad', code: 400 } }, 'upstream_rejected', 'fail'],
+    [{ error: { message: 'no key', code: 401 } }, 'upstream_misconfigured', 'nextTarget'],
+    [{ error: { message: 'pay', code: 402 } }, 'insufficient_quota', 'nextTarget'],
+    [{ error: 'something broke' }, 'upstream_unavailable', 'retry'],
+    [{ object: 'error', message: 'too long', type: 'BadRequestError', code: 400 }, 'upstream_rejected', 'fail'],
+    [{ error: { message: 'x', type: 'overloaded_error' } }, 'upstream_unavailable', 'retry'],
     [
       { error: { message: "This model's maximum context length is 8192 tokens.", code: 'context_length_exceeded' } },
       'context_length_exceeded',
-      'never',
+      'fail',
     ],
   ])('before the first token is that error: %j', async (body, code, recovery) => {
     reply = eventsOf([chunk, body]);
@@ -406,7 +406,7 @@ describe('a buffered answer', () => {
       steps: [{ send: '{"choices":[' }, 'cut'],
     };
     const outcome = await call(upstream.baseUrl, { streamed: false });
-    expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'again' });
+    expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
   });
 });
 

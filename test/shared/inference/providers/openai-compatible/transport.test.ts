@@ -163,7 +163,7 @@ describe('a connection', () => {
     await collect(model.generate(makeRequest(), { signal: never, streamed: true }));
     await sleep(20);
     const stale = await outcomeOf(model.generate(makeRequest(), { signal: never, streamed: true }));
-    expect(upstreamErrorOf(stale)).toMatchObject({ code: 'upstream_unavailable', recovery: 'again', retryAfterMs: 0 });
+    expect(upstreamErrorOf(stale)).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry', retryAfterMs: 0 });
     const [first, second] = upstream.requests;
     expect(second?.connection).toBe(first?.connection);
     expect((await outcomeOf(model.generate(makeRequest(), { signal: never, streamed: true }))).error).toBeUndefined();

@@ -13,6 +13,7 @@ import { createLogger } from '../shared/core/logger.ts';
 import { createMetrics } from '../shared/core/metrics.ts';
 import { once } from '../shared/core/once.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
+import { divideTimings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
 import { createRouterObserver } from '../shared/inference/observe.ts';
@@ -49,7 +50,7 @@ const router = createRouter({
       fleets: registry.fleets,
       tableName: config.FLEET_TABLE,
       tier: 'interactive',
-      timings: FLEET_TIMINGS.slots,
+      timings: divideTimings(FLEET_TIMINGS.slots, config.TIMINGS_DIVISOR),
       observer: createGpuObserver(logger, metrics),
     },
   }),

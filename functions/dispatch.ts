@@ -16,6 +16,7 @@ import type { ErrorCode } from '../shared/core/errors.ts';
 import { createLogger, describeError } from '../shared/core/logger.ts';
 import { createMetrics } from '../shared/core/metrics.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
+import { divideTimings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { createRouterObserver } from '../shared/inference/observe.ts';
 import { createGpuObserver } from '../shared/inference/providers/gpu/observe.ts';
@@ -25,7 +26,7 @@ import { createRouter } from '../shared/inference/router.ts';
 import { observeOutcome } from '../shared/jobs/observe.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
 import { createYielding } from '../shared/jobs/yielding.ts';
-import { queuePipeline } from '../shared/lambda/queue-pipeline.ts';
+import { queuePipeline, VISIBILITY_SECONDS } from '../shared/lambda/queue-pipeline.ts';
 import { fingerprint } from '../shared/openai/fingerprint.ts';
 
 const config = readConfig({
@@ -55,7 +56,7 @@ const ports = {
         fleets: registry.fleets,
         tableName: config.FLEET_TABLE,
         tier: 'batch',
-        timings: FLEET_TIMINGS.slots,
+        timings: divideTimings(FLEET_TIMINGS.slots, config.TIMINGS_DIVISOR),
         observer: createGpuObserver(logger, metrics),
       },
     }),
@@ -75,8 +76,9 @@ const queue = createQueueControl(clients.sqs, {
   queueUrl: config.GPU_QUEUE_URL,
   deadLetterUrl: config.GPU_DLQ_URL,
 });
+const visibilitySeconds = Math.ceil(VISIBILITY_SECONDS / config.TIMINGS_DIVISOR);
 
-export const handler = queuePipeline({ logger, metrics, queue }, async (record, call) => {
+export const handler = queuePipeline({ logger, metrics, queue, visibilitySeconds }, async (record, call) => {
   const startedAt = Date.now();
   observeOutcome(await receiveOnLane('gpu', record, ports, call), { startedAt, now: Date.now() }, logger, metrics);
 });

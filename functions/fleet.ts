@@ -11,6 +11,7 @@ import { readConfig } from '../shared/core/config.ts';
 import { createLogger } from '../shared/core/logger.ts';
 import { createMetrics } from '../shared/core/metrics.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
+import { divideTimings, timingsSettings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { createDynamoDBFleet } from '../shared/gpu/registry/dynamodb-fleet.ts';
 import { obey, type WorkerSummary } from '../shared/gpu/upkeep/commands.ts';
@@ -43,11 +44,12 @@ const config = readConfig({
   ),
   /** The registry; the one that was packaged beside the code when absent. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
+  ...timingsSettings,
 });
 const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
 const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
 const { fleets } = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
-const timings = FLEET_TIMINGS.upkeep;
+const timings = divideTimings(FLEET_TIMINGS.upkeep, config.TIMINGS_DIVISOR);
 const sqs = createSQSClient();
 const ports = {
   ...createObserver(logger, metrics),

@@ -24,7 +24,7 @@ import { observeOutcome } from '../shared/jobs/observe.ts';
 import { fallbackLaneOf, laneOf } from '../shared/jobs/queue-routing.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
 import { createYielding } from '../shared/jobs/yielding.ts';
-import { queuePipeline } from '../shared/lambda/queue-pipeline.ts';
+import { queuePipeline, VISIBILITY_SECONDS } from '../shared/lambda/queue-pipeline.ts';
 import { fingerprint } from '../shared/openai/fingerprint.ts';
 
 const config = readConfig({
@@ -69,8 +69,9 @@ const queue = createQueueControl(clients.sqs, {
   queueUrl: config.GENERATION_QUEUE_URL,
   deadLetterUrl: config.GENERATION_DLQ_URL,
 });
+const visibilitySeconds = Math.ceil(VISIBILITY_SECONDS / config.TIMINGS_DIVISOR);
 
-export const handler = queuePipeline({ logger, metrics, queue }, async (record, call) => {
+export const handler = queuePipeline({ logger, metrics, queue, visibilitySeconds }, async (record, call) => {
   const startedAt = Date.now();
   observeOutcome(await receive(record, ports, call), { startedAt, now: Date.now() }, logger, metrics);
 });

@@ -19,8 +19,10 @@ import { createS3Client } from '../shared/aws/s3.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createLogger } from '../shared/core/logger.ts';
 import { createMetrics } from '../shared/core/metrics.ts';
+import { divideTimings } from '../shared/core/timings.ts';
 import { createClaims } from '../shared/idempotency/idempotency-records.ts';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
+import { CLAIM_TIMINGS } from '../shared/idempotency/record-lease.ts';
 import { retentionSettings, storeSettings } from '../shared/jobs/settings.ts';
 import { httpPipeline } from '../shared/lambda/http-pipeline.ts';
 import { createConversationTable } from '../shared/sessions/conversation-table.ts';
@@ -50,7 +52,14 @@ const conversations = createConversations({
   retentionDays: config.RETENTION_DAYS,
 });
 const api = { conversations };
-const idempotency = { claims: createClaims(dynamodb, config.JOBS_TABLE), bodies, jobs, vault, logger };
+const idempotency = {
+  claims: createClaims(dynamodb, config.JOBS_TABLE),
+  bodies,
+  jobs,
+  vault,
+  logger,
+  timings: divideTimings(CLAIM_TIMINGS, config.TIMINGS_DIVISOR),
+};
 const open = async () => idempotency;
 
 export const handler = httpPipeline({

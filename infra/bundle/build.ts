@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative, resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { type BuildFailure, build, formatMessages, type Metafile, type OutputFile, type Plugin } from 'esbuild';
+import { type BuildFailure, build, formatMessages, type Metafile, type OutputFile } from 'esbuild';
 import { parseModelRegistry } from '../../shared/inference/registry.ts';
 import { modelsFile } from '../models-file.ts';
 import type { Bundle } from './bundle.ts';
@@ -18,8 +18,6 @@ export interface BundleOptions {
   readonly functions?: readonly string[];
   /** The model registry put beside functions that read it; `MODELS_FILE`, else the repository's, when absent. */
   readonly models?: string;
-  /** Changes the sources on their way, for experiments: nothing that is deployed has any. */
-  readonly plugins?: readonly Plugin[];
 }
 
 /**
@@ -34,9 +32,7 @@ export async function bundleFunctions(options: BundleOptions = {}): Promise<Bund
   const outDir = resolve(ROOT, options.outDir ?? '.build');
   const sources = options.functions ?? (await sourcesOfFunctions());
   const models = options.models === undefined ? modelsFile() : resolve(ROOT, options.models);
-  return Promise.all(
-    sources.map((source) => bundleFunction(resolve(ROOT, source), outDir, models, options.plugins ?? [])),
-  );
+  return Promise.all(sources.map((source) => bundleFunction(resolve(ROOT, source), outDir, models)));
 }
 
 async function sourcesOfFunctions(): Promise<string[]> {
@@ -46,15 +42,10 @@ async function sourcesOfFunctions(): Promise<string[]> {
   return files.map((file) => join(folder, file));
 }
 
-async function bundleFunction(
-  source: string,
-  outDir: string,
-  models: string,
-  plugins: readonly Plugin[],
-): Promise<Bundle> {
+async function bundleFunction(source: string, outDir: string, models: string): Promise<Bundle> {
   const name = basename(source, '.ts');
   const folder = join(outDir, name);
-  const { outputFiles, metafile } = await runEsbuild(source, name, plugins);
+  const { outputFiles, metafile } = await runEsbuild(source, name);
   refuseUnbundledImports(name, metafile);
 
   const code = outputFiles.filter(({ path }) => path.endsWith('.mjs'));
@@ -75,7 +66,7 @@ async function bundleFunction(
   };
 }
 
-async function runEsbuild(source: string, name: string, plugins: readonly Plugin[]) {
+async function runEsbuild(source: string, name: string) {
   try {
     return await build({
       entryPoints: [{ in: source, out: 'index' }],
@@ -94,7 +85,7 @@ async function runEsbuild(source: string, name: string, plugins: readonly Plugin
       chunkNames: '[name]-[hash]',
       // The SDK's CommonJS builds can't be tree-shaken; its ES modules can.
       mainFields: ['module', 'main'],
-      plugins: [sdkStubs, nodeBuiltins, ...plugins],
+      plugins: [sdkStubs, nodeBuiltins],
       minify: true,
       sourcemap: 'external',
       sourcesContent: false,

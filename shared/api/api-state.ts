@@ -1,6 +1,7 @@
 import type { Logger } from '../core/logger.ts';
 import type { Lifetime } from '../jobs/lifetime.ts';
 import type { Bodies, EventLog, JobQueue, JobStore } from '../jobs/ports.ts';
+import type { JobTimings } from '../jobs/timings.ts';
 import type { Conversations } from '../sessions/conversations.ts';
 
 /** Where the API keeps what callers come back for. */
@@ -11,6 +12,7 @@ export interface ApiState {
   readonly queue: JobQueue;
   readonly conversations: Conversations;
   readonly lifetime: Lifetime;
+  readonly timings: JobTimings;
   /** Told of what went wrong without harm to the caller. */
   readonly logger: Pick<Logger, 'annotate' | 'warn'>;
 }

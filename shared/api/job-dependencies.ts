@@ -1,5 +1,6 @@
 import { createBucket } from '../aws/bucket.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { divideTimings } from '../core/timings.ts';
 import { createBodies } from '../jobs/bodies.ts';
 import { createDynamoDBBlobs } from '../jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../jobs/dynamodb-store.ts';
@@ -7,6 +8,7 @@ import { createEventLog } from '../jobs/event-log.ts';
 import { createLifetime } from '../jobs/lifetime.ts';
 import type { JobSettings, StoreSettings } from '../jobs/settings.ts';
 import { createSendText, createSqsQueue } from '../jobs/sqs-queue.ts';
+import { JOB_TIMINGS } from '../jobs/timings.ts';
 import { createConversationTable } from '../sessions/conversation-table.ts';
 import { createConversations } from '../sessions/conversations.ts';
 import { createVault } from '../vault/create-vault.ts';
@@ -53,6 +55,7 @@ export function createJobStores(
     jobs: createDynamoDBStore(dynamodb, { tableName: settings.JOBS_TABLE }),
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
+    timings: divideTimings(JOB_TIMINGS, settings.TIMINGS_DIVISOR),
   };
 }
 

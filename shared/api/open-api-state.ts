@@ -4,8 +4,10 @@ import { createS3Client } from '../aws/s3.ts';
 import { createSQSClient } from '../aws/sqs.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { divideTimings } from '../core/timings.ts';
 import { createClaims } from '../idempotency/idempotency-records.ts';
 import type { Idempotency } from '../idempotency/idempotent.ts';
+import { CLAIM_TIMINGS } from '../idempotency/record-lease.ts';
 import { createLifetime } from '../jobs/lifetime.ts';
 import type { LifetimeSettings, StoreSettings } from '../jobs/settings.ts';
 import { createSqsQueue, type QueueSettings } from '../jobs/sqs-queue.ts';
@@ -28,7 +30,9 @@ export function openState(
 ): { readonly state: ApiState; readonly idempotency: Idempotency } {
   const dynamodb = createDynamoDBClient();
   const clients = { dynamodb, kms: createKmsClient(), s3: createS3Client() };
-  const { vault, bucket, jobs, bodies, events } = createJobStores(clients, settings, metrics, { mayCreateKeys: true });
+  const { vault, bucket, jobs, bodies, events, timings } = createJobStores(clients, settings, metrics, {
+    mayCreateKeys: true,
+  });
   return {
     state: {
       jobs,
@@ -41,8 +45,16 @@ export function openState(
         retentionDays: settings.RETENTION_DAYS,
       }),
       lifetime: createLifetime(settings),
+      timings,
       logger,
     },
-    idempotency: { claims: createClaims(dynamodb, settings.JOBS_TABLE), bodies, jobs, vault, logger },
+    idempotency: {
+      claims: createClaims(dynamodb, settings.JOBS_TABLE),
+      bodies,
+      jobs,
+      vault,
+      logger,
+      timings: divideTimings(CLAIM_TIMINGS, settings.TIMINGS_DIVISOR),
+    },
   };
 }

@@ -39,9 +39,6 @@ export interface Inbox {
   readonly remove: (key: string) => Promise<void>;
 }
 
-/** Seconds after which a job is announced again whose table could not be reached. */
-const TROUBLE_DELAY_SECONDS = 30;
-
 /**
  * Serves one message of the generation queue: a pointer runs its job; a program's message becomes a job, once, and runs.
  * @throws Refused for a message that can't be understood or admitted; what AWS throws while it is no job yet
@@ -98,7 +95,7 @@ async function receivePointer(
   } catch (thrown) {
     ports.onError('a job could not be looked at', thrown);
     await ports.queue
-      .send(pointer, TROUBLE_DELAY_SECONDS)
+      .send(pointer, Math.ceil(ports.timings.unreachableMs / 1000))
       .catch((failure: unknown) => ports.onError('a job could not be announced', failure));
     return { kind: 'refused', status: 'absent' };
   }

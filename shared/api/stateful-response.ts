@@ -7,7 +7,7 @@ import { expiryOf, timesOfQueued } from '../jobs/lifetime.ts';
 import type { JobInput } from '../jobs/ports.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
 import { announce, submit } from '../jobs/submit.ts';
-import { FAN_IN_MS, told } from '../jobs/transitions.ts';
+import { told } from '../jobs/transitions.ts';
 import type { HttpAnswer, HttpRequest } from '../lambda/http-pipeline.ts';
 import {
   type Answered,
@@ -182,7 +182,8 @@ async function keep(
   const items = turnItems(id, inputOf(context), answered).map((kept) => ({ id: kept.item.id, content: kept }));
   if (!stored) return turn?.commit(items);
   const status = answered.answer.status === 'incomplete' ? 'incomplete' : 'completed';
-  const untold = turn === undefined ? {} : { fanIn: ['conversation'] as const, dueAt: api.now() + FAN_IN_MS };
+  const untold =
+    turn === undefined ? {} : { fanIn: ['conversation'] as const, dueAt: api.now() + state.timings.completionMs };
   await store(asking, context, answered, { status, ...(usage === undefined ? {} : { usage }), ...untold });
   if (turn === undefined) return;
   try {

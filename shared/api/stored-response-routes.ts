@@ -12,7 +12,7 @@ import { inputItems, jobOf, responseOf } from './response-chain.ts';
 import { follow } from './resume-stream.ts';
 
 export interface StoredResponsesApi {
-  readonly state: Pick<ApiState, 'jobs' | 'bodies' | 'events'>;
+  readonly state: Pick<ApiState, 'jobs' | 'bodies' | 'events' | 'timings'>;
   /** Epoch milliseconds. */
   readonly now?: () => number;
 }
@@ -61,7 +61,7 @@ export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesAp
           'Cannot cancel a synchronous response: only background ones can be cancelled.',
         );
       }
-      const cancelled = await cancelJob({ jobs: state.jobs, now }, known.tenant, known.id);
+      const cancelled = await cancelJob({ jobs: state.jobs, timings: state.timings, now }, known.tenant, known.id);
       const job = cancelled?.job ?? (await jobOf(state, known.tenant, known.id));
       return { json: await responseOf(job, state) };
     },

@@ -7,7 +7,7 @@ import type { Bodies, BodyName, JobStore } from '../jobs/ports.ts';
 import type { HttpAnswer, HttpRequest, Route } from '../lambda/http-pipeline.ts';
 import type { RecordName, Vault } from '../vault/vault.ts';
 import type { ClaimKey, Claims, Outcome, Taking } from './idempotency-records.ts';
-import { CLAIM_MS, type HeldKey, holdKey } from './record-lease.ts';
+import { type ClaimTimings, type HeldKey, holdKey } from './record-lease.ts';
 import { type Kept, type Reference, replayed, shownAgain } from './replay.ts';
 
 /** What keeps the answers of idempotent calls. */
@@ -18,6 +18,7 @@ export interface Idempotency {
   readonly jobs: Pick<JobStore, 'read'>;
   readonly vault: Vault;
   readonly logger: Pick<Logger, 'warn'>;
+  readonly timings: ClaimTimings;
   /** Epoch milliseconds. */
   readonly now?: () => number;
   /** Resolves after `ms`, or as soon as `signal` aborts. */
@@ -113,7 +114,7 @@ class Attempt {
     const asked = fingerprintOf(this.#request.body);
     const fingerprint = await vault.seal(this.#fingerprintName, asked);
     const now = this.#now();
-    const until = now + CLAIM_MS;
+    const until = now + this.#idempotency.timings.claimMs;
     const claimant = { owner: this.#owner, until, fingerprint, expiresAt: this.#expiresAt };
     const taking = await claims.take(this.#key, claimant, now);
     if (taking.taken) return { taking, until };
@@ -123,9 +124,9 @@ class Attempt {
   }
 
   #hold(until: number): HeldKey {
-    const { claims, sleep = sleepFor } = this.#idempotency;
+    const { claims, timings, sleep = sleepFor } = this.#idempotency;
     const renew = (next: number) => claims.renew(this.#key, this.#owner, next);
-    return holdKey(until, { renew, now: () => this.#now(), sleep }, inUse);
+    return holdKey(until, { renew, timings, now: () => this.#now(), sleep }, inUse);
   }
 
   async #first(route: Route, held: Held): Promise<HttpAnswer> {

@@ -1,13 +1,20 @@
-/** A key is free again so long after its holder was last heard of: what a caller waits for one that was killed. */
-export const CLAIM_MS = 30_000;
-/** Two renewals may be lost. A call that ends sooner makes none. */
-export const RENEW_MS = 10_000;
-/** Between two tries of a renewal that can't be made. */
-const RETRY_MS = 2_000;
+/** Intervals of a call's hold on its idempotency key, in milliseconds. */
+export interface ClaimTimings {
+  /** The key is free again so long after its last renewal: a repetition waits that long for a call that was killed. */
+  readonly claimMs: number;
+  /** Between two renewals; two of them may be lost. A call that ends sooner makes none. */
+  readonly renewMs: number;
+  /** Between two tries of a renewal that failed. */
+  readonly retryMs: number;
+}
+
+/** What runs in AWS. */
+export const CLAIM_TIMINGS: ClaimTimings = { claimMs: 30_000, renewMs: 10_000, retryMs: 2_000 };
 
 export interface HeldKeyPorts {
   /** Keeps the key until then (epoch milliseconds); false when it is another's by now. */
   readonly renew: (until: number) => Promise<boolean>;
+  readonly timings: ClaimTimings;
   /** Epoch milliseconds. */
   readonly now: () => number;
   /** Resolves after `ms`, or as soon as `signal` aborts. */
@@ -26,25 +33,26 @@ export interface HeldKey {
  * Keeps a key that was taken until `until` (epoch milliseconds).
  * @param reason what `lost` aborts with
  */
-export function holdKey(until: number, { renew, now, sleep }: HeldKeyPorts, reason: () => Error): HeldKey {
+export function holdKey(until: number, { renew, timings, now, sleep }: HeldKeyPorts, reason: () => Error): HeldKey {
+  const { claimMs, renewMs, retryMs } = timings;
   const lost = new AbortController();
   const ended = new AbortController();
   let heldUntil = until;
 
   /** The pause until the next renewal; undefined when the key is lost. */
   async function beat(): Promise<number | undefined> {
-    const next = now() + CLAIM_MS;
+    const next = now() + claimMs;
     try {
       if (!(await renew(next))) return undefined;
       heldUntil = next;
-      return RENEW_MS;
+      return renewMs;
     } catch {
-      return now() + RETRY_MS < heldUntil ? RETRY_MS : undefined;
+      return now() + retryMs < heldUntil ? retryMs : undefined;
     }
   }
 
   async function beats(): Promise<void> {
-    let pauseMs: number | undefined = RENEW_MS;
+    let pauseMs: number | undefined = renewMs;
     while (pauseMs !== undefined) {
       await sleep(pauseMs, ended.signal);
       if (ended.signal.aborted) return;

@@ -1,5 +1,6 @@
 import type { Job } from './job.ts';
 import type { Bodies, JobStore } from './ports.ts';
+import type { JobTimings } from './timings.ts';
 import { cancelQueued, requestCancel } from './transitions.ts';
 
 /** How often a job may change hands while a cancel looks for the right way to say it. */
@@ -10,7 +11,7 @@ const CANCEL_TRIES = 5;
  * @returns the job afterwards; `ended` when this very call ended it, so that it is the caller's to tell of
  */
 export async function cancelJob(
-  { jobs, now }: { readonly jobs: JobStore; readonly now: () => number },
+  { jobs, timings, now }: { readonly jobs: JobStore; readonly timings: JobTimings; readonly now: () => number },
   tenant: string,
   id: string,
 ): Promise<{ readonly job: Job; readonly ended: boolean } | undefined> {
@@ -18,7 +19,7 @@ export async function cancelJob(
   for (let tries = 0; tries < CANCEL_TRIES; tries += 1) {
     if (job === undefined) return undefined;
     if (job.status !== 'queued' && job.status !== 'in_progress') break;
-    const { guard, change } = job.status === 'queued' ? cancelQueued(job, now()) : requestCancel();
+    const { guard, change } = job.status === 'queued' ? cancelQueued(job, now(), timings) : requestCancel();
     const changed = await jobs.update(tenant, id, guard, change);
     if (changed !== undefined) return { job: changed, ended: changed.status === 'cancelled' };
     job = await jobs.read(tenant, id);

@@ -1,9 +1,7 @@
 import type { Job } from './job.ts';
 import type { JobStore } from './ports.ts';
+import type { JobTimings } from './timings.ts';
 import { renew } from './transitions.ts';
-
-/** Three heartbeats fit into a lease: one may be lost, and its repetition too. */
-export const HEARTBEAT_MS = 15_000;
 
 /** Why an attempt stops before its answer is whole. */
 export type Stop =
@@ -28,6 +26,7 @@ export class Stopped extends Error {
 
 export interface LeasePorts {
   readonly jobs: JobStore;
+  readonly timings: JobTimings;
   /** Epoch milliseconds. */
   readonly now: () => number;
   /** Resolves after `ms`, or as soon as `signal` aborts. */
@@ -55,7 +54,7 @@ export interface Lease {
  * Keeps a claimed job. A renewal that is refused aborts the attempt, and so does one that can't be made until the lease
  * runs out: a worker that can't reach the table stops working before another begins.
  */
-export function keep(job: Job, { jobs, now, sleep }: LeasePorts, options: LeaseOptions): Lease {
+export function keep(job: Job, { jobs, timings, now, sleep }: LeasePorts, options: LeaseOptions): Lease {
   const attempt = new AbortController();
   const ended = new AbortController();
   let leaseExpiresAt = job.leaseExpiresAt ?? 0;
@@ -66,12 +65,12 @@ export function keep(job: Job, { jobs, now, sleep }: LeasePorts, options: LeaseO
 
   async function beat(): Promise<void> {
     if (now() >= job.deadline) return stop('overdue');
-    const { guard, change } = renew(job.epoch, now());
+    const { guard, change } = renew(job.epoch, now(), timings);
     let renewed: Job | undefined;
     try {
       renewed = await jobs.update(job.tenant, job.id, guard, change);
     } catch {
-      if (now() + HEARTBEAT_MS >= leaseExpiresAt) stop('fenced');
+      if (now() + timings.heartbeatMs >= leaseExpiresAt) stop('fenced');
       return;
     }
     if (renewed === undefined) return stop('fenced');
@@ -83,7 +82,7 @@ export function keep(job: Job, { jobs, now, sleep }: LeasePorts, options: LeaseO
   async function beats(): Promise<void> {
     while (!ended.signal.aborted) {
       const untilDeadline = Math.max(0, job.deadline - now());
-      await sleep(Math.min(HEARTBEAT_MS, untilDeadline), ended.signal);
+      await sleep(Math.min(timings.heartbeatMs, untilDeadline), ended.signal);
       if (!ended.signal.aborted) await beat();
       if (attempt.signal.aborted) return;
     }

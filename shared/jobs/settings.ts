@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { timingsSettings } from '../core/timings.ts';
 
 /** Settings of every function that reads or writes what is stored of jobs. */
 export const storeSettings = {
@@ -6,6 +7,7 @@ export const storeSettings = {
   KEYS_TABLE: v.string(),
   JOBS_TABLE: v.string(),
   BUCKET: v.string(),
+  ...timingsSettings,
 };
 export type StoreSettings = v.InferOutput<v.ObjectSchema<typeof storeSettings, undefined>>;
 

@@ -3,7 +3,7 @@ import { isJobInput } from './content.ts';
 import { readInput, unlessUnreadable } from './fan-in.ts';
 import type { BodyRef, Job, Lane } from './job.ts';
 import type { Bodies, JobInput, JobQueue, JobStore } from './ports.ts';
-import { PICKUP_MS } from './transitions.ts';
+import type { JobTimings } from './timings.ts';
 
 /** A request that may become a job: whoever calls has been let in, and the body is right. */
 export interface Admitted
@@ -21,6 +21,7 @@ export interface Admitted
 export interface SubmitPorts {
   readonly jobs: JobStore;
   readonly bodies: Bodies;
+  readonly timings: JobTimings;
   /** Epoch milliseconds. */
   readonly now: () => number;
 }
@@ -39,7 +40,7 @@ export type Submitted =
  * Makes a job of a request: its input first, then the job. A crash between the two leaves nothing that runs; after them,
  * the job is due until somebody comes for it, message or no message.
  */
-export async function submit(admitted: Admitted, { jobs, bodies, now }: SubmitPorts): Promise<Submitted> {
+export async function submit(admitted: Admitted, { jobs, bodies, timings, now }: SubmitPorts): Promise<Submitted> {
   const { tenant, id, expiresAt } = admitted;
   const name = { tenant, id, kind: 'input', epoch: 0, expiresAt } as const;
   const written = await bodies.writeNew(name, admitted.input);
@@ -53,7 +54,7 @@ export async function submit(admitted: Admitted, { jobs, bodies, now }: SubmitPo
     if (!isSame(earlier, admitted.input)) return { kind: 'conflict' };
   }
   const input = written ?? (await bodies.write(name, admitted.input));
-  const job = newJob(admitted, input, now());
+  const job = newJob(admitted, input, now(), timings);
   const created = await jobs.create(job);
   if (created.created) return { kind: 'created', job };
   if (created.job === undefined) {
@@ -84,7 +85,7 @@ function isSame(earlier: JobInput, input: JobInput): boolean {
   return fingerprintOf(earlier.body).equals(fingerprintOf(input.body));
 }
 
-function newJob(admitted: Admitted, input: BodyRef, now: number): Job {
+function newJob(admitted: Admitted, input: BodyRef, now: number, { pickupMs }: JobTimings): Job {
   const { input: asked, ...rest } = admitted;
   return {
     ...rest,
@@ -96,6 +97,6 @@ function newJob(admitted: Admitted, input: BodyRef, now: number): Job {
     releases: 0,
     cancelRequested: false,
     createdAt: now,
-    dueAt: Math.min(now + PICKUP_MS, admitted.deadline),
+    dueAt: Math.min(now + pickupMs, admitted.deadline),
   };
 }

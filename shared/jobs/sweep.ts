@@ -3,10 +3,12 @@ import { type Listeners, tellOf } from './fan-in.ts';
 import { DUE_PARTITIONS } from './keys.ts';
 import type { Bodies, JobQueue, JobStore } from './ports.ts';
 import { announce } from './submit.ts';
+import type { JobTimings } from './timings.ts';
 
 export interface SweepPorts {
   readonly jobs: JobStore;
   readonly bodies: Bodies;
+  readonly timings: JobTimings;
   readonly queue: JobQueue;
   readonly listeners: Listeners;
   /** Epoch milliseconds. */
@@ -81,14 +83,14 @@ async function attendTo(
   id: string,
   ports: SweepPorts,
 ): Promise<Exclude<keyof Swept, 'failed' | 'due' | 'left'> | undefined> {
-  const { jobs, bodies, now } = ports;
+  const { jobs, bodies, timings, now } = ports;
   const job = await jobs.read(tenant, id);
   if (job === undefined) {
     await bodies.sweep(tenant, id);
     await jobs.settle(tenant, id);
     return 'removed';
   }
-  const need = needOf(job, now());
+  const need = needOf(job, now(), timings);
   if (need.kind === 'nothing') return undefined;
   const after = await jobs.update(tenant, id, need.by.guard, need.by.change);
   if (after === undefined) return undefined;

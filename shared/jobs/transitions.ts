@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../core/errors.ts';
 import { type BodyRef, FAN_INS, type FanIn, type Job, type Lane, STATUSES, type TerminalStatus } from './job.ts';
 import type { Guard, JobChange } from './ports.ts';
+import type { JobTimings } from './timings.ts';
 
 /**
  * Every way in which a job changes, as data: what must hold, and what then changes. Nothing else writes to a job that
@@ -11,16 +12,8 @@ export interface Transition {
   readonly change: JobChange;
 }
 
-/** A lease survives two missed heartbeats, and is out when the message of a dead holder (60 s) comes back. */
-export const LEASE_MS = 45_000;
 /** Claims without a release after which a job fails with the last error. */
 export const MAX_ATTEMPTS = 3;
-/** A job that nobody has come for by then is announced again. Twice what a cold start and a poll take at worst. */
-export const PICKUP_MS = 60_000;
-/** Between two announcements of a job that waits long: its message is most likely just behind many others. */
-export const MAX_PICKUP_MS = 900_000;
-/** What is to be told of an ended job is told by whoever ended it within this time, or else by the sweep. */
-export const FAN_IN_MS = 60_000;
 
 const OPEN = ['queued', 'in_progress'] as const;
 const TERMINAL = STATUSES.filter((status) => status !== 'queued' && status !== 'in_progress');
@@ -36,7 +29,7 @@ const holding = (epoch: number): Guard => [
 ];
 
 /** Takes a job that nobody holds. */
-export function claim(owner: string, now: number): Transition {
+export function claim(owner: string, now: number, { leaseMs }: JobTimings): Transition {
   return {
     guard: [
       isOpen,
@@ -47,7 +40,7 @@ export function claim(owner: string, now: number): Transition {
       { field: 'attempts', is: 'absentOrAtMost', value: MAX_ATTEMPTS - 1 },
     ],
     change: {
-      set: { status: 'in_progress', owner, leaseExpiresAt: now + LEASE_MS, startedAt: now, dueAt: now + LEASE_MS },
+      set: { status: 'in_progress', owner, leaseExpiresAt: now + leaseMs, startedAt: now, dueAt: now + leaseMs },
       // What earlier attempts failed of is no word on this one, which may end without leaving any.
       remove: ['notBefore', 'errorCode'],
       add: { epoch: 1, attempts: 1 },
@@ -56,8 +49,8 @@ export function claim(owner: string, now: number): Transition {
 }
 
 /** Keeps a job for another lease. */
-export function renew(epoch: number, now: number): Transition {
-  return { guard: holding(epoch), change: { set: { leaseExpiresAt: now + LEASE_MS, dueAt: now + LEASE_MS } } };
+export function renew(epoch: number, now: number, { leaseMs }: JobTimings): Transition {
+  return { guard: holding(epoch), change: { set: { leaseExpiresAt: now + leaseMs, dueAt: now + leaseMs } } };
 }
 
 /** Why and until when a holder lets go of a job that hasn't ended. */
@@ -72,19 +65,20 @@ export interface Pause {
  * Gives a job back with its attempt: it could not be tried at all. Refused once a cancel was asked for, which only its
  * holder can answer.
  */
-export function release({ epoch, deadline }: Job, pause: Pause): Transition {
-  return letGo(epoch, deadline, pause, { attempts: -1, releases: 1 });
+export function release({ epoch, deadline }: Job, pause: Pause, timings: JobTimings): Transition {
+  return letGo(epoch, deadline, pause, timings, { attempts: -1, releases: 1 });
 }
 
 /** Gives a job back after an attempt that failed, to be tried again. Refused as `release` is. */
-export function retry({ epoch, deadline }: Job, pause: Pause): Transition {
-  return letGo(epoch, deadline, pause, {});
+export function retry({ epoch, deadline }: Job, pause: Pause, timings: JobTimings): Transition {
+  return letGo(epoch, deadline, pause, timings, {});
 }
 
 function letGo(
   epoch: number,
   deadline: number,
   { notBefore, errorCode, lane }: Pause,
+  { pickupMs }: JobTimings,
   add: JobChange['add'] & {},
 ): Transition {
   return {
@@ -93,7 +87,7 @@ function letGo(
       set: {
         status: 'queued',
         notBefore,
-        dueAt: Math.min(notBefore + PICKUP_MS, deadline),
+        dueAt: Math.min(notBefore + pickupMs, deadline),
         ...(errorCode === undefined ? {} : { errorCode }),
         ...(lane === undefined ? {} : { lane }),
       },
@@ -116,16 +110,19 @@ export interface Ending {
  * Ends a job as its holder; once a cancel was asked for, as cancelled alone. `owner` stays, so that a holder who never
  * heard the answer can tell that it was its own.
  */
-export function commit(job: Job, ending: Ending, now: number): Transition {
+export function commit(job: Job, ending: Ending, now: number, timings: JobTimings): Transition {
   const held = holding(job.epoch);
-  return { guard: ending.status === 'cancelled' ? held : [...held, uncancelled], change: ended(job, ending, now) };
+  return {
+    guard: ending.status === 'cancelled' ? held : [...held, uncancelled],
+    change: ended(job, ending, now, timings),
+  };
 }
 
 /** Ends a job that waits, on its caller's word. */
-export function cancelQueued(job: Job, now: number): Transition {
+export function cancelQueued(job: Job, now: number, timings: JobTimings): Transition {
   return {
     guard: [{ field: 'status', is: 'equal', value: 'queued' }],
-    change: ended(job, { status: 'cancelled' }, now),
+    change: ended(job, { status: 'cancelled' }, now, timings),
   };
 }
 
@@ -138,30 +135,40 @@ export function requestCancel(): Transition {
 }
 
 /** Ends a job whose cancel its dead holder can't answer. */
-export function endCancelled(job: Job, now: number): Transition {
+export function endCancelled(job: Job, now: number, timings: JobTimings): Transition {
   return {
     guard: [isOpen, unheldAt(now), { field: 'cancelRequested', is: 'equal', value: true }],
-    change: ended(job, { status: 'cancelled' }, now),
+    change: ended(job, { status: 'cancelled' }, now, timings),
   };
 }
 
 /** Ends a job whose time is over, once nobody holds it. */
-export function expire(job: Job, now: number): Transition {
+export function expire(job: Job, now: number, timings: JobTimings): Transition {
   return {
     guard: [isOpen, unheldAt(now), uncancelled, { field: 'deadline', is: 'absentOrAtMost', value: now }],
-    change: ended(job, { status: 'expired', errorCode: 'deadline_exceeded' }, now),
+    change: ended(job, { status: 'expired', errorCode: 'deadline_exceeded' }, now, timings),
   };
 }
 
 /** Ends a job that has been tried as often as it may, with what it failed of last; a crash leaves no word of itself. */
-export function giveUp(job: Job, now: number): Transition {
+export function giveUp(job: Job, now: number, timings: JobTimings): Transition {
   return {
     guard: [isOpen, unheldAt(now), uncancelled, { field: 'attempts', is: 'above', value: MAX_ATTEMPTS - 1 }],
-    change: ended(job, { status: 'failed', ...(job.errorCode === undefined ? { errorCode: 'internal' } : {}) }, now),
+    change: ended(
+      job,
+      { status: 'failed', ...(job.errorCode === undefined ? { errorCode: 'internal' } : {}) },
+      now,
+      timings,
+    ),
   };
 }
 
-function ended(job: Job, { status, output, usage, endSequence, errorCode }: Ending, now: number): JobChange {
+function ended(
+  job: Job,
+  { status, output, usage, endSequence, errorCode }: Ending,
+  now: number,
+  { completionMs }: JobTimings,
+): JobChange {
   const fanIn = fanInOf(job, status, output);
   return {
     set: {
@@ -171,7 +178,7 @@ function ended(job: Job, { status, output, usage, endSequence, errorCode }: Endi
       ...(usage === undefined ? {} : { usage }),
       ...(endSequence === undefined ? {} : { endSequence }),
       ...(errorCode === undefined ? {} : { errorCode }),
-      ...(fanIn.length === 0 ? {} : { fanIn, dueAt: now + FAN_IN_MS }),
+      ...(fanIn.length === 0 ? {} : { fanIn, dueAt: now + completionMs }),
     },
     remove: [
       'leaseExpiresAt',

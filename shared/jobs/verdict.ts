@@ -1,6 +1,7 @@
 import { type ErrorCode, type LambentError, toLambentError } from '../core/errors.ts';
 import type { Job, TerminalStatus } from './job.ts';
 import type { Stop } from './lease.ts';
+import type { JobTimings } from './timings.ts';
 import { MAX_ATTEMPTS } from './transitions.ts';
 
 /** What follows from an attempt that came to no answer. */
@@ -24,8 +25,6 @@ const MOMENTARY: ReadonlySet<ErrorCode> = new Set([
   'vault_unavailable',
 ]);
 
-const FIRST_PAUSE_MS = 2_000;
-const LONGEST_PAUSE_MS = 60_000;
 /** SQS delays a message no longer than that. */
 const LONGEST_ASKED_PAUSE_MS = 900_000;
 /** Flex work waits this many times as long as other work, which then finds the room. */
@@ -40,10 +39,12 @@ export interface Circumstances {
   readonly now: number;
   /** 0 up to 1, to spread those who come back. */
   readonly random: number;
+  readonly timings: JobTimings;
 }
 
 /** Judges what an attempt threw. */
-export function verdictOn(thrown: unknown, job: Job, { stop, asked, now, random }: Circumstances): Verdict {
+export function verdictOn(thrown: unknown, job: Job, circumstances: Circumstances): Verdict {
+  const { stop, asked, now } = circumstances;
   if (stop === 'fenced') return { kind: 'none' };
   if (stop === 'cancelled') return { kind: 'end', status: 'cancelled' };
   if (stop === 'overdue' || now >= job.deadline) {
@@ -52,10 +53,10 @@ export function verdictOn(thrown: unknown, job: Job, { stop, asked, now, random 
   if (stop === 'shutdown') return shutDown(job, asked);
   const error = failureOf(thrown);
   if (MOMENTARY.has(error.code)) {
-    return { kind: 'release', pauseMs: pauseOf(job, job.releases, error, random), errorCode: error.code };
+    return { kind: 'release', pauseMs: pauseOf(job, job.releases, error, circumstances), errorCode: error.code };
   }
   if (!error.retryable || job.attempts >= MAX_ATTEMPTS) return { kind: 'end', status: 'failed', errorCode: error.code };
-  return { kind: 'retry', pauseMs: pauseOf(job, job.attempts - 1, error, random), errorCode: error.code };
+  return { kind: 'retry', pauseMs: pauseOf(job, job.attempts - 1, error, circumstances), errorCode: error.code };
 }
 
 /**
@@ -80,18 +81,18 @@ export function isAwsFailure(thrown: unknown): boolean {
 }
 
 /** Milliseconds for which a job that stands back for other work does so: as if it had been throttled. */
-export function standBackMs(job: Job, random: number): number {
-  return pauseOf(job, job.releases, { retryAfterMs: undefined }, random);
+export function standBackMs(job: Job, chance: Pick<Circumstances, 'random' | 'timings'>): number {
+  return pauseOf(job, job.releases, { retryAfterMs: undefined }, chance);
 }
 
 function pauseOf(
   job: Job,
   earlier: number,
   { retryAfterMs }: { retryAfterMs: number | undefined },
-  random: number,
+  { random, timings }: Pick<Circumstances, 'random' | 'timings'>,
 ): number {
   const patience = job.tier === 'flex' ? FLEX_PATIENCE : 1;
-  const grown = Math.min(FIRST_PAUSE_MS * 2 ** earlier, LONGEST_PAUSE_MS) * patience;
+  const grown = Math.min(timings.firstPauseMs * 2 ** earlier, timings.longestPauseMs) * patience;
   const asked = Math.min(retryAfterMs ?? 0, LONGEST_ASKED_PAUSE_MS / 2);
   // At least half of it, so that it is a pause; the rest by chance, so that those who left together don't return so.
   return Math.round(asked + grown * (0.5 + random / 2));

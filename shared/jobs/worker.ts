@@ -89,9 +89,9 @@ interface Again {
   readonly kind: 'again';
 }
 
-async function claimed(tenant: string, id: string, { jobs, ids, now }: WorkerPorts): Promise<Job | undefined> {
+async function claimed(tenant: string, id: string, { jobs, timings, ids, now }: WorkerPorts): Promise<Job | undefined> {
   const owner = ids();
-  const { guard, change } = claim(owner, now());
+  const { guard, change } = claim(owner, now(), timings);
   const job = await jobs.update(tenant, id, guard, change);
   if (job !== undefined) return job;
   // A request whose answer was lost is sent again by the SDK, and refused: by ourselves, then.
@@ -103,7 +103,7 @@ async function claimed(tenant: string, id: string, { jobs, ids, now }: WorkerPor
 async function attended(tenant: string, id: string, ports: WorkerPorts): Promise<Outcome> {
   const job = await ports.jobs.read(tenant, id);
   if (job === undefined) return { kind: 'refused', status: 'absent' };
-  const need = needOf(job, ports.now());
+  const need = needOf(job, ports.now(), ports.timings);
   if (need.kind !== 'end') return { kind: 'refused', status: job.status };
   const ended = await ports.jobs.update(tenant, id, need.by.guard, need.by.change);
   if (ended === undefined) return { kind: 'refused', status: job.status };
@@ -135,7 +135,14 @@ async function attempt(
     };
     return await end(job, ending, lease, ports, { input, output: answer.output });
   } catch (thrown) {
-    const circumstances = { stop: lease.stop, asked: progress.asked, now: ports.now(), random: ports.random() };
+    const { timings } = ports;
+    const circumstances = {
+      stop: lease.stop,
+      asked: progress.asked,
+      now: ports.now(),
+      random: ports.random(),
+      timings,
+    };
     const verdict = verdictOn(thrown, job, circumstances);
     if (!(thrown instanceof Stopped)) ports.onError('attempt failed', thrown);
     const further = lease.stop === undefined ? ports.fallbackLane?.(job.model, thrown) : undefined;
@@ -227,7 +234,7 @@ async function end(
   ports: WorkerPorts,
   known: { readonly input?: JobInput; readonly output?: JobOutput },
 ): Promise<Outcome> {
-  const { guard, change } = commit(job, ending, ports.now());
+  const { guard, change } = commit(job, ending, ports.now(), ports.timings);
   const update = () => ports.jobs.update(job.tenant, job.id, guard, change);
   const ended = await persistently(update, lease, ports);
   if (ended === undefined) return refused(job, lease, ports, known.input);
@@ -262,7 +269,12 @@ async function paused(
   const movesOn = verdict.kind === 'retry' && mayMoveOn(verdict.errorCode, ports, call);
   const notBefore = ports.now() + (movesOn ? 0 : verdict.pauseMs);
   const pause = { notBefore, ...(errorCode === undefined ? {} : { errorCode }) };
-  const waiting = await letGo(job, verdict.kind === 'release' ? release(job, pause) : retry(job, pause), lease, ports);
+  const waiting = await letGo(
+    job,
+    (verdict.kind === 'release' ? release : retry)(job, pause, ports.timings),
+    lease,
+    ports,
+  );
   if (waiting === undefined) return refused(job, lease, ports, input);
   if (movesOn) return { kind: 'again' };
   await announced(waiting, ports);
@@ -278,9 +290,12 @@ function mayMoveOn(errorCode: ErrorCode, { movesOnAfter, now }: WorkerPorts, { d
 
 /** Gives a job that came to the wrong function to that of its lane; one that isn't to be run now comes back later. */
 async function setAside(job: Job, lane: Lane | undefined, lease: Lease, ports: WorkerPorts): Promise<Outcome> {
-  const { now, random } = ports;
-  const pause = lane === undefined ? { notBefore: now() + standBackMs(job, random()) } : { notBefore: now(), lane };
-  const waiting = await letGo(job, release(job, pause), lease, ports);
+  const { now, random, timings } = ports;
+  const pause =
+    lane === undefined
+      ? { notBefore: now() + standBackMs(job, { random: random(), timings }) }
+      : { notBefore: now(), lane };
+  const waiting = await letGo(job, release(job, pause, timings), lease, ports);
   if (waiting === undefined) return refused(job, lease, ports, undefined);
   await announced(waiting, ports);
   if (lane !== undefined) return { kind: 'forwarded', job: waiting };

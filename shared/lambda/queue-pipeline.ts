@@ -29,6 +29,8 @@ export interface QueuePipeline {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly queue: QueueControl;
+  /** Seconds for which a message stays hidden after each sign of life. */
+  readonly visibilitySeconds: number;
 }
 
 /** The reason why a message will never be served: it goes to the dead-letter queue at once, and alone. */
@@ -69,7 +71,7 @@ export function queuePipeline(
 }
 
 async function serve(
-  { logger, metrics, queue }: QueuePipeline,
+  { logger, metrics, queue, visibilitySeconds }: QueuePipeline,
   run: (record: QueueRecord, call: QueueCall) => Promise<void>,
   event: unknown,
   context: Context,
@@ -86,7 +88,7 @@ async function serve(
   const hide = async (handles: readonly string[]): Promise<void> => {
     // A hint: who is late finds the job held by another.
     await queue
-      .hide(handles, VISIBILITY_SECONDS)
+      .hide(handles, visibilitySeconds)
       .catch((thrown: unknown) => logger.warn('visibility not extended', describeError(thrown)));
   };
   try {

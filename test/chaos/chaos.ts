@@ -5,6 +5,7 @@
 import { randomInt } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
+import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { describeMachine, thisMachine } from '../measure/machine.ts';
 import { runChaos } from './experiment.ts';
 import { describe, isClean } from './report.ts';
@@ -44,6 +45,7 @@ async function main(): Promise<void> {
     speed: Number(values.speed),
     accidentEverySeconds: Number(values['accident-every']),
   };
+  await bundleFunctions();
   const findings = await runChaos({
     jobs: wholeNumber('jobs', values.jobs),
     seed: values.seed === undefined ? randomInt(2 ** 31) : wholeNumber('seed', values.seed),

@@ -4,11 +4,9 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { seededRandom } from '../../local/faults/random.ts';
 import { type GpuSideOptions, startGpuSide } from './gpu/side.ts';
-import { hurry } from './hurry.ts';
 import { createLedger, type Ledger } from './ledger.ts';
 import { type Produced, startProducers } from './producers.ts';
 import { HOSTED_QUESTIONS } from './questions.ts';
@@ -71,17 +69,20 @@ async function experiment(options: ChaosOptions, open: AsyncDisposableStack): Pr
     models,
     JSON.stringify({ models: { default: { targets: [target] }, ...gpu?.models }, fleets: gpu?.fleets ?? {} }),
   );
-  const bundlesDir = join(folder, 'bundles');
-  await bundleFunctions({ outDir: bundlesDir, models, plugins: [hurry(options.hurry)] });
 
   let table: string | undefined;
   const ledger = createLedger(() => table);
   const cloud = open.adopt(
     await startCloud({
       stateDir: join(folder, 'state'),
-      bundlesDir,
       bedrock: async function* silent() {},
-      environment: { MODELS_FILE: models, REPLY_QUEUES, LOG_LEVEL: 'error', ...gpu?.environment },
+      environment: {
+        MODELS_FILE: models,
+        REPLY_QUEUES,
+        LOG_LEVEL: 'error',
+        TIMINGS_DIVISOR: String(options.hurry),
+        ...gpu?.environment,
+      },
       schedules: false,
       concurrency: options.concurrency,
       faults: { seed: options.seed, onCarriedOut: ledger.see },

@@ -4,10 +4,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { startCloud } from '../../local/cloud.ts';
 import { startWorkers, WORKER_DEFAULTS } from '../../local/engine/workers.ts';
-import { hurry } from '../chaos/hurry.ts';
 import { HEARTBEAT_MS, HURRY } from './gpu-service.ts';
 
 /** A token every third of a second, so that a busy machine changes little in their number. */
@@ -30,13 +28,10 @@ beforeAll(async () => {
   const models = { patient: { targets }, hasty: { targets, timeoutMs: 3_000 } };
   const file = join(folder, 'models.json');
   await writeFile(file, JSON.stringify({ models, fleets: { local: { workers: gpuWorkers.workers } } }));
-  const bundlesDir = join(folder, 'bundles');
-  await bundleFunctions({ outDir: bundlesDir, models: file, plugins: [hurry(HURRY)] });
   const cloud = await startCloud({
     stateDir: join(folder, 'state'),
-    bundlesDir,
     bedrock: async function* silent() {},
-    environment: { MODELS_FILE: file },
+    environment: { MODELS_FILE: file, TIMINGS_DIVISOR: String(HURRY) },
     schedules: false,
     gpuWorkers,
   });

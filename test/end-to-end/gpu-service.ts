@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
-import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import type { Exchange } from '../../local/faults/proxy.ts';
 import type { FunctionProcess } from '../../local/lambda/runner.ts';
@@ -11,7 +10,6 @@ import { createDynamoDBFleet } from '../../shared/gpu/registry/dynamodb-fleet.ts
 import type { Worker } from '../../shared/gpu/registry/worker.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import type { Job } from '../../shared/jobs/job.ts';
-import { hurry } from '../chaos/hurry.ts';
 import { aWorker, FLEET, MODEL } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
 import { startUpstream } from '../upstreams/openai-upstream.ts';
@@ -52,14 +50,11 @@ export async function startGpuService(): Promise<GpuService> {
   };
   const file = join(folder, 'models.json');
   await writeFile(file, JSON.stringify({ models, fleets: { [FLEET]: { stallMs: 2_000, waitMs: 2_000 } } }));
-  const bundlesDir = join(folder, 'bundles');
-  await bundleFunctions({ outDir: bundlesDir, models: file, plugins: [hurry(HURRY)] });
   let listener: ((exchange: Exchange) => void) | undefined;
   const cloud = await startCloud({
     stateDir: join(folder, 'state'),
-    bundlesDir,
     bedrock: async function* silent() {},
-    environment: { MODELS_FILE: file },
+    environment: { MODELS_FILE: file, TIMINGS_DIVISOR: String(HURRY) },
     schedules: false,
     faults: { seed: 1, onCarriedOut: (exchange) => listener?.(exchange) },
   });

@@ -22,7 +22,7 @@ beforeAll(async () => {
   for (const [name, value] of Object.entries(surroundings.environment)) vi.stubEnv(name, value);
   const { KMS_KEY_ID = '', KEYS_TABLE = '', JOBS_TABLE = '', BUCKET = '' } = surroundings.environment;
   const clients = { dynamodb: createDynamoDBClient(), kms: createKmsClient(), s3: createS3Client() };
-  const settings = { KMS_KEY_ID, KEYS_TABLE, JOBS_TABLE, BUCKET };
+  const settings = { KMS_KEY_ID, KEYS_TABLE, JOBS_TABLE, BUCKET, TIMINGS_DIVISOR: 1 };
   stores = createJobStores(
     clients,
     settings,

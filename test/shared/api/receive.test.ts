@@ -6,6 +6,7 @@ import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
+import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { HOUR_MS, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
@@ -39,6 +40,7 @@ function aReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () 
     queue: { send: async () => {} },
     router: { generate: async () => ({ events: events() }) },
     listeners: {},
+    timings: JOB_TIMINGS,
     fingerprint: () => 'fp',
     ids: () => 'worker',
     random: () => 0.5,

@@ -1,3 +1,4 @@
+import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { HOUR_MS } from '../jobs/jobs.ts';
 
 /**
@@ -8,6 +9,7 @@ export function receivingPorts(clock: { readonly now: number }) {
   let ids = 0;
   return {
     listeners: {},
+    timings: JOB_TIMINGS,
     fingerprint: () => 'fp',
     ids: () => `worker${ids++}`,
     now: () => clock.now,

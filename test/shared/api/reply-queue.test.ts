@@ -8,6 +8,7 @@ import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { Bodies } from '../../../shared/jobs/ports.ts';
 import { createSendText } from '../../../shared/jobs/sqs-queue.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { aJob, anInput, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { aVault, type Services, startServices } from '../jobs/services.ts';
@@ -53,6 +54,7 @@ async function anEndedJob({ text = 'Hello', errorCode }: { text?: string; errorC
         {
           ...{ jobs, bodies: { ...bodies, ...front }, listeners, onError },
           queue: { send: async () => {} },
+          timings: JOB_TIMINGS,
           now: () => START,
         },
         { until: Number.POSITIVE_INFINITY, perPartition: 10 },

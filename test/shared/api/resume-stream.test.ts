@@ -7,6 +7,7 @@ import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { claim, commit } from '../../../shared/jobs/transitions.ts';
 import { keptAlive } from '../../../shared/lambda/keep-alive.ts';
 import { aJob, anInput } from '../jobs/jobs.ts';
@@ -32,6 +33,7 @@ async function aStreamedJob() {
     jobs: createMemoryStore(() => clock.now),
     bodies: createBodies(stores.vault, blobs),
     events: createEventLog(stores.vault, blobs),
+    timings: JOB_TIMINGS,
   };
   const expiresAt = Math.floor(clock.now / 1000) + 1_000;
   const input = await state.bodies.write({ tenant: TENANT, id, kind: 'input', epoch: 0, expiresAt }, anInput());
@@ -48,7 +50,7 @@ async function aStreamedJob() {
       expiresAt,
     });
   const take = async () => {
-    const { guard, change } = claim('worker', clock.now);
+    const { guard, change } = claim('worker', clock.now, JOB_TIMINGS);
     const taken = await state.jobs.update(TENANT, id, guard, change);
     if (taken === undefined) throw new Error('The job could not be claimed');
     return taken;
@@ -57,7 +59,7 @@ async function aStreamedJob() {
     const name = { tenant: TENANT, id, kind: 'output', epoch: held.epoch, expiresAt } as const;
     const output = await state.bodies.write(name, { answer: { object: 'response', id, status: 'completed' } });
     const ending = { status: 'completed', output, ...(endSequence === undefined ? {} : { endSequence }) } as const;
-    const { guard, change } = commit(held, ending, clock.now);
+    const { guard, change } = commit(held, ending, clock.now, JOB_TIMINGS);
     await state.jobs.update(TENANT, id, guard, change);
   };
   const read = async (startingAfter: number, deadlineAt = Date.now() + 20_000) => {
@@ -144,7 +146,7 @@ describe('following a background response', () => {
     await append(0, 0, 'response.created', 'response.queued');
     await take();
     await append(1, 2, 'response.in_progress', 'response.output_text.delta');
-    await cancelJob({ jobs: state.jobs, now: () => clock.now }, TENANT, id);
+    await cancelJob({ jobs: state.jobs, timings: JOB_TIMINGS, now: () => clock.now }, TENANT, id);
     clock.now += 50_000;
     expect(await sweep()).toMatchObject({ ended: 1 });
     const [last] = await read(3);
@@ -162,7 +164,7 @@ describe('following a background response', () => {
     const { state, id, append, read } = await aStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const reading = read(-1);
-    await cancelJob({ jobs: state.jobs, now: () => clock.now }, TENANT, id);
+    await cancelJob({ jobs: state.jobs, timings: JOB_TIMINGS, now: () => clock.now }, TENANT, id);
     const events = await reading;
     expect(events.map(({ type }) => type)).toEqual(['response.created', 'response.queued', 'response.cancelled']);
     expect(await read(1)).toEqual(events.slice(2));

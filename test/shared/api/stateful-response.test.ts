@@ -6,7 +6,7 @@ import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
-import { FAN_IN_MS } from '../../../shared/jobs/transitions.ts';
+import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
 import { createConversations } from '../../../shared/sessions/conversations.ts';
 import { makeAnswer } from '../inference/requests.ts';
@@ -41,6 +41,7 @@ async function aState(faults: (jobs: JobStore) => Partial<JobStore>) {
     queue,
     conversations,
     lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
+    timings: JOB_TIMINGS,
     logger: { annotate: () => {}, warn: (what) => void warnings.push(what) },
   };
   const key = { tenant: TENANT, id: 'conv_1' };
@@ -50,9 +51,9 @@ async function aState(faults: (jobs: JobStore) => Partial<JobStore>) {
     warnings,
     said: async () => (await conversations.items(key)).length,
     async sweep() {
-      clock.now = Math.max(clock.now, Date.now()) + FAN_IN_MS;
+      clock.now = Math.max(clock.now, Date.now()) + JOB_TIMINGS.completionMs;
       const listeners = { conversation: createConversationListener(conversations) };
-      const ports = { jobs, bodies, queue, listeners, now: () => clock.now, onError: () => {} };
+      const ports = { jobs, bodies, queue, listeners, timings: JOB_TIMINGS, now: () => clock.now, onError: () => {} };
       return sweepDue(ports, { until: Number.POSITIVE_INFINITY, perPartition: 10 });
     },
   };

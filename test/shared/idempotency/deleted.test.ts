@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { createClaims } from '../../../shared/idempotency/idempotency-records.ts';
 import { idempotent } from '../../../shared/idempotency/idempotent.ts';
+import { CLAIM_TIMINGS } from '../../../shared/idempotency/record-lease.ts';
 import type { Reference } from '../../../shared/idempotency/replay.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { deleteJob } from '../../../shared/jobs/control.ts';
@@ -45,6 +46,7 @@ function aWorld({ deletedAt, reference }: { deletedAt?: Step; reference?: Refere
     if (step === deletedAt) await remove();
   };
   const idempotency = {
+    timings: CLAIM_TIMINGS,
     claims: {
       ...claims,
       async finish(...args: Parameters<typeof claims.finish>) {

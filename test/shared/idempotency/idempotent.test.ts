@@ -3,6 +3,7 @@ import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createClaims } from '../../../shared/idempotency/idempotency-records.ts';
 import { type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
+import { CLAIM_TIMINGS } from '../../../shared/idempotency/record-lease.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { HttpAnswer, HttpRequest } from '../../../shared/lambda/http-pipeline.ts';
@@ -53,6 +54,7 @@ function aWorld(options: Partial<IdempotentOptions> = {}) {
       jobs: createMemoryStore(() => clock.now),
       vault: aVault(),
       logger: { warn: () => {} },
+      timings: CLAIM_TIMINGS,
       now: () => clock.now,
       sleep: (ms: number, signal: AbortSignal) =>
         new Promise<void>((resolve) => {

@@ -6,6 +6,7 @@ import { isTerminal, type Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore, type Entry } from '../../../shared/jobs/memory-store.ts';
 import type { Bodies, BodyName, Guard, JobStore } from '../../../shared/jobs/ports.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { runJob, type WorkerPorts } from '../../../shared/jobs/worker.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import type { Program, Reach } from './explorer.ts';
@@ -63,7 +64,7 @@ export function programOf(name: string): Program {
     case 'sweep':
       return (reach) => sweepDue(sweepPorts(reach), { until: Number.POSITIVE_INFINITY, perPartition: 10 });
     case 'cancel':
-      return (reach) => cancelJob({ jobs: jobsOf(reach), now: reach.now }, 'acme', 'resp_1');
+      return (reach) => cancelJob({ jobs: jobsOf(reach), timings: JOB_TIMINGS, now: reach.now }, 'acme', 'resp_1');
     case 'delete':
       return (reach) => deleteJob({ jobs: jobsOf(reach), bodies: bodiesOf(reach) }, 'acme', 'resp_1');
     default:
@@ -85,6 +86,7 @@ function sweepPorts(reach: Reach) {
     bodies: bodiesOf(reach),
     queue: { send: async () => void (await reach.call('send', [])) },
     listeners: { reply: async () => void (await reach.call('tell', [])) },
+    timings: JOB_TIMINGS,
     now: reach.now,
     onError: () => {},
   };

@@ -6,6 +6,7 @@ import { UpstreamError } from '../../../shared/inference/model.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
+import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { runJob } from '../../../shared/jobs/worker.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
@@ -48,6 +49,7 @@ async function anAttempt(fault: (typeof FAULTS)[number], code: ErrorCode) {
     {
       jobs,
       bodies,
+      timings: JOB_TIMINGS,
       events: createEventLog(vault, blobs),
       queue: { send: async (pointer) => void sent.push(pointer.id) },
       router: {

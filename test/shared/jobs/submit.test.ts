@@ -7,6 +7,7 @@ import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { readInput } from '../../../shared/jobs/fan-in.ts';
 import { type Admitted, submit } from '../../../shared/jobs/submit.ts';
+import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { aJob, anInput, START } from './jobs.ts';
 import { aVault, type Services, startServices } from './services.ts';
 
@@ -32,6 +33,7 @@ async function aRoom() {
     jobs: createDynamoDBStore(services.dynamodb, { tableName, now }),
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
+    timings: JOB_TIMINGS,
     now,
   };
   const asking = (input: string, instructions: string): Admitted => ({

@@ -9,6 +9,7 @@ import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { runJob } from '../../../shared/jobs/worker.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
@@ -50,6 +51,7 @@ async function aRoom(changes: Partial<Job> = {}) {
   const ports = {
     jobs,
     bodies,
+    timings: JOB_TIMINGS,
     events: createEventLog(vault, blobs),
     queue: {
       send: async (pointer: { id: string }, delaySeconds: number) => void sent.push({ id: pointer.id, delaySeconds }),

@@ -66,7 +66,7 @@ async function burst(ours: JobCloud, perSecond: number, seconds: number): Promis
   const sample = () => {
     const processes = ours.cloud.processes().filter((process) => process.function === FUNCTION);
     // One that starts is busy with no invocation; so is, for a moment, one that has just answered.
-    for (const { pid, busy, requestId } of processes) if (!busy || requestId !== undefined) started.add(pid);
+    for (const { pid, busy, requestIds } of processes) if (!busy || requestIds.length > 0) started.add(pid);
     const environments = processes.filter(({ pid }) => started.has(pid)).length;
     samples.push({ at: epochOf(performance.now()), environments, pollers: ours.cloud.pollers(FUNCTION) });
   };

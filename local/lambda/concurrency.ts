@@ -3,31 +3,31 @@ import { LambdaServiceError } from './errors.ts';
 /** Lambda's reasons for a throttle. */
 type Reason = 'ReservedFunctionConcurrentInvocationLimitExceeded' | 'ConcurrentInvocationLimitExceeded';
 
-/** Counts invocations against a limit: a function's own reservation, or what all others share. */
+/** Counts concurrent invocations against a limit: a function's own, or the one that all other functions share. */
 export class Concurrency {
   readonly limit: number;
   readonly #reason: Reason;
   #inUse = 0;
 
-  /** @param limit invocations at once; 0 refuses all, as a reservation of 0 does in AWS */
+  /** @param limit concurrent invocations; 0 refuses all, as a reservation of 0 does in AWS */
   constructor(limit: number, reason: Reason) {
     this.limit = limit;
     this.#reason = reason;
   }
 
   /**
-   * Takes one place.
-   * @returns gives it back; more than once has no further effect
-   * @throws LambdaServiceError `TooManyRequestsException` when none is free
+   * Counts one more invocation.
+   * @returns a function that ends the count for it; calling it again has no effect
+   * @throws LambdaServiceError `TooManyRequestsException` at the limit
    */
   acquire(): () => void {
     if (this.#inUse >= this.limit)
       throw new LambdaServiceError('TooManyRequestsException', 'Rate Exceeded.', this.#reason);
     this.#inUse += 1;
-    let held = true;
+    let counted = true;
     return () => {
-      if (held) this.#inUse -= 1;
-      held = false;
+      if (counted) this.#inUse -= 1;
+      counted = false;
     };
   }
 }

@@ -17,53 +17,69 @@ export interface LogLine {
   readonly text: string;
 }
 
-/** What an environment tells its pool. */
+/** Events that an environment reports to its pool. */
 export interface EnvironmentEvents {
-  /** It waits for work. */
-  onIdle(environment: Environment): void;
-  /** Its process has ended; `failure` says why when it never got as far as waiting for work. */
+  /** The environment has asked for an invocation: `run` hands it one. */
+  onPoll(environment: Environment): void;
+  /** The process has ended. `failure` is the reason if it never polled. */
   onGone(environment: Environment, failure: FunctionError | undefined): void;
   onLog(line: LogLine): void;
 }
 
 export interface EnvironmentOptions {
   readonly definition: FunctionDefinition;
-  /** Path of the compiled runtime client. */
+  /** Path of the bundled runtime client. */
   readonly runtimeClient: string;
-  /** The process's whole environment; `AWS_LAMBDA_RUNTIME_API` comes from `runtimeApi`. */
+  /** The process's whole environment, but for `AWS_LAMBDA_RUNTIME_API`, which comes from `runtimeApi`. */
   readonly variables: Readonly<Record<string, string>>;
   /** `127.0.0.1:port` of the Runtime API. */
   readonly runtimeApi: string;
-  /** Milliseconds until it must wait for work. */
+  /** Milliseconds until its first poll. */
   readonly initTimeoutMs: number;
-  /** Epoch ms after which its credentials are no use. */
+  /** Epoch ms at which its credentials expire. */
   readonly expiresAt: number;
 }
 
 /**
  * - `starting`: loads the handler;
- * - `idle`: waits for work;
- * - `busy`: has an invocation whose answer is not whole;
- * - `finishing`: its answer is whole, but it has not asked for work again;
- * - `gone`: the process has ended, or is being ended.
+ * - `ready`: polls for an invocation, whether or not it works on others;
+ * - `busy`: works on as many invocations as it may;
+ * - `finishing`: may work on more, but has not polled yet: a moment after a response, or after it was handed an invocation;
+ * - `retiring`: finishes its invocations and gets no more;
+ * - `gone`: the process has ended.
  */
-export type Phase = 'starting' | 'idle' | 'busy' | 'finishing' | 'gone';
+export type Phase = 'starting' | 'ready' | 'busy' | 'finishing' | 'retiring' | 'gone';
 
-/** One execution environment: a process that serves one invocation at a time. */
+interface Running {
+  readonly invocation: Invocation;
+  readonly timer: NodeJS.Timeout;
+}
+
+/**
+ * Milliseconds in which a process whose invocation timed out must poll again when it is asked to. One that doesn't has a
+ * blocked event loop. Generous, because a laptop's processors may be busy with other processes.
+ */
+const PROBE_MS = 5_000;
+
+/** One execution environment: a process that serves one invocation at a time, or up to `maxConcurrency` at once. */
 export class Environment {
   readonly id: string = randomUUID();
-  /** Epoch ms since when it has been idle. */
+  /** Epoch ms since when it has worked on nothing. */
   idleSince = 0;
   readonly exited: Promise<void>;
   readonly #expiresAt: number;
   readonly #definition: FunctionDefinition;
   readonly #events: EnvironmentEvents;
   readonly #child: ChildProcess;
-  #phase: Phase = 'starting';
-  #timer: NodeJS.Timeout;
-  /** The runtime's pending request for work. */
-  #poll: ServerResponse | undefined;
-  #invocation: Invocation | undefined;
+  /** The runtime's polls that wait for an invocation. */
+  readonly #polls: ServerResponse[] = [];
+  /** Invocations that it works on, by request id. */
+  readonly #running = new Map<string, Running>();
+  readonly #initTimer: NodeJS.Timeout;
+  #probeTimer: NodeJS.Timeout | undefined;
+  #polled = false;
+  #retiring = false;
+  #gone = false;
   #initFailure: FunctionError | undefined;
   #served = false;
 
@@ -75,19 +91,19 @@ export class Environment {
     this.#child = spawn(process.execPath, [runtimeClient], {
       argv0: `lambda:${definition.name}`,
       cwd: definition.taskRoot,
-      // The path names the environment, so that one server can serve them all.
+      // The path names the environment, so that one server can serve all of them.
       env: { ...variables, AWS_LAMBDA_RUNTIME_API: `${runtimeApi}/${this.id}` },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    if (this.#child.pid !== undefined) standBack(this.#child.pid, definition);
-    this.#timer = setTimeout(() => this.#initTimedOut(initTimeoutMs), initTimeoutMs);
+    if (this.#child.pid !== undefined) lowerPriority(this.#child.pid, definition);
+    this.#initTimer = setTimeout(() => this.#onInitTimeout(initTimeoutMs), initTimeoutMs);
     this.exited = new Promise((resolve) => {
       this.#child.once('exit', (code, signal) => {
-        this.#gone(new FunctionError('Runtime.ExitError', exitMessage(code, signal)));
+        this.#onExit(new FunctionError('Runtime.ExitError', exitMessage(code, signal)));
         resolve();
       });
       this.#child.once('error', (error) => {
-        this.#gone(
+        this.#onExit(
           new FunctionError('Runtime.StartError', `No process could start in ${definition.taskRoot}: ${error.message}`),
         );
         resolve();
@@ -97,62 +113,86 @@ export class Environment {
     this.#forwardLines('stderr');
   }
 
-  /** Process id; 0 when it could not start. */
+  /** Process id; 0 if the process could not start. */
   get pid(): number {
     return this.#child.pid ?? 0;
   }
 
-  /** Id of the invocation that it has; undefined when it has none. */
-  get requestId(): string | undefined {
-    return this.#invocation?.requestId;
+  /** Ids of the invocations that it works on. */
+  get requestIds(): string[] {
+    return [...this.#running.keys()];
+  }
+
+  /** How many invocations it works on. */
+  get load(): number {
+    return this.#running.size;
+  }
+
+  /** How many more invocations it may work on. */
+  get room(): number {
+    return this.#maxConcurrency - this.#running.size;
   }
 
   get phase(): Phase {
-    return this.#phase;
+    if (this.#gone) return 'gone';
+    if (this.#retiring) return 'retiring';
+    if (!this.#polled) return 'starting';
+    if (this.room <= 0) return 'busy';
+    return this.#polls.length > 0 ? 'ready' : 'finishing';
   }
 
-  /** Whether its credentials are no use any more. A new one serves at least once, whatever it was given. */
+  /** True if its credentials have expired. A new environment serves at least once, whatever credentials it got. */
   get expired(): boolean {
     return this.#served && this.#expiresAt <= Date.now();
   }
 
-  /** Hands `invocation` to the process, which must be idle. */
+  /** Hands `invocation` to the process, which must be `ready`. */
   run(invocation: Invocation): void {
-    const poll = this.#poll;
-    if (this.#phase !== 'idle' || poll === undefined) throw new Error(`Environment ${this.id} is ${this.#phase}`);
-    this.#phase = 'busy';
-    this.#served = true;
-    this.#poll = undefined;
-    this.#invocation = invocation;
+    const poll = this.#polls.pop();
+    if (poll === undefined) throw new Error(`Environment ${this.id} is ${this.phase}`);
     const { timeoutMs } = this.#definition;
-    this.#timer = setTimeout(() => this.#timedOut(invocation), timeoutMs);
+    const { requestId, payload } = invocation;
+    this.#served = true;
+    const timer = setTimeout(() => this.#onTimeout(invocation), timeoutMs);
+    this.#running.set(requestId, { invocation, timer });
     poll.writeHead(200, {
       'Content-Type': 'application/json',
-      'Content-Length': Buffer.byteLength(invocation.payload),
-      'Lambda-Runtime-Aws-Request-Id': invocation.requestId,
+      'Content-Length': Buffer.byteLength(payload),
+      'Lambda-Runtime-Aws-Request-Id': requestId,
       'Lambda-Runtime-Deadline-Ms': Date.now() + timeoutMs,
       'Lambda-Runtime-Invoked-Function-Arn': invocation.functionArn,
-      'Lambda-Runtime-Trace-Id': `Root=1-${invocation.requestId}`,
+      'Lambda-Runtime-Trace-Id': `Root=1-${requestId}`,
       ...(invocation.clientContext === undefined ? {} : { 'Lambda-Runtime-Client-Context': invocation.clientContext }),
     });
-    poll.end(invocation.payload);
+    poll.end(payload);
   }
 
-  /** Ends the process at once. What it was serving fails. */
+  /** Ends the process at once. All invocations that it works on fail. */
   kill(): void {
     this.#child.kill('SIGKILL');
   }
 
-  /** Runtime API: the runtime asks for work. */
-  onNext(response: ServerResponse): void {
-    this.#poll = response;
-    if (this.#phase === 'starting' || this.#phase === 'finishing') this.#becomeIdle();
+  /** Ends the process when it has finished its invocations. It gets no more. */
+  retire(): void {
+    this.#retiring = true;
+    if (this.#running.size === 0) this.kill();
+  }
+
+  /** Runtime API: the runtime asks for an invocation. */
+  onPoll(response: ServerResponse): void {
+    clearTimeout(this.#initTimer);
+    clearTimeout(this.#probeTimer);
+    this.#probeTimer = undefined;
+    this.#polls.push(response);
+    this.#polled = true;
+    if (this.#running.size === 0) this.idleSince = Date.now();
+    if (this.phase === 'ready') this.#events.onPoll(this);
   }
 
   /** Runtime API: the runtime begins to answer. */
   onResponse(requestId: string, request: IncomingMessage, acknowledge: (status: number) => void): void {
-    const invocation = this.#invocation;
-    if (invocation === undefined || invocation.requestId !== requestId || invocation.answered) {
+    const invocation = this.#running.get(requestId)?.invocation;
+    if (invocation === undefined || invocation.answered) {
       acknowledge(400);
     } else if (Number(request.headers['content-length'] ?? 0) > MAX_PAYLOAD_BYTES) {
       const message = `Response payload size exceeded maximum allowed payload size (${MAX_PAYLOAD_BYTES} bytes).`;
@@ -171,9 +211,9 @@ export class Environment {
 
   /** Runtime API: the handler failed before it answered. */
   async onError(requestId: string, request: IncomingMessage, acknowledge: (status: number) => void): Promise<void> {
-    const invocation = this.#invocation;
     const report = await text(request);
-    if (invocation !== undefined && invocation.requestId === requestId) {
+    const invocation = this.#running.get(requestId)?.invocation;
+    if (invocation !== undefined) {
       invocation.fail(FunctionError.fromReport(report));
       this.#complete(invocation);
     }
@@ -186,48 +226,67 @@ export class Environment {
     acknowledge(202);
   }
 
+  get #maxConcurrency(): number {
+    return this.#definition.managedInstances?.maxConcurrency ?? 1;
+  }
+
   #complete(invocation: Invocation): void {
-    if (this.#invocation !== invocation) return;
-    clearTimeout(this.#timer);
-    this.#invocation = undefined;
+    const running = this.#running.get(invocation.requestId);
+    if (running === undefined) return;
+    clearTimeout(running.timer);
+    this.#running.delete(invocation.requestId);
+    if (this.#running.size === 0) this.idleSince = Date.now();
     invocation.end();
-    if (this.#phase !== 'busy') return;
-    this.#phase = 'finishing';
-    if (this.#poll !== undefined) this.#becomeIdle();
+    if (this.#retiring) this.retire();
+    // The runtime may have polled before its answer was whole.
+    else if (this.phase === 'ready') this.#events.onPoll(this);
   }
 
-  #becomeIdle(): void {
-    clearTimeout(this.#timer);
-    this.#phase = 'idle';
-    this.idleSince = Date.now();
-    this.#events.onIdle(this);
-  }
-
-  #timedOut(invocation: Invocation): void {
+  /**
+   * Fails an invocation that took too long. Standard Lambda ends its environment. Lambda Managed Instances let the code
+   * run on, so that other invocations are not interrupted, and end an environment only if it is unhealthy.
+   * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-execution-environment.html
+   */
+  #onTimeout(invocation: Invocation): void {
     const seconds = (this.#definition.timeoutMs / 1000).toFixed(2);
     const message = `RequestId: ${invocation.requestId} Error: Task timed out after ${seconds} seconds`;
     this.#log('stderr', message);
     invocation.fail(new FunctionError('Sandbox.Timedout', message));
-    this.kill();
+    if (this.#definition.managedInstances === undefined) {
+      this.kill();
+    } else {
+      invocation.cut();
+      this.#complete(invocation);
+      this.#probe();
+    }
   }
 
-  #initTimedOut(initTimeoutMs: number): void {
+  /** Asks the runtime to poll again, and ends the process if it doesn't: its event loop is blocked. */
+  #probe(): void {
+    if (this.#probeTimer !== undefined) return;
+    const poll = this.#polls.pop();
+    if (poll === undefined) return;
+    this.#probeTimer = setTimeout(() => this.kill(), PROBE_MS);
+    poll.writeHead(204).end();
+  }
+
+  #onInitTimeout(initTimeoutMs: number): void {
     const message = `The function did not start within ${(initTimeoutMs / 1000).toFixed(2)} seconds`;
     this.#initFailure = new FunctionError('Sandbox.Timedout', message);
     this.kill();
   }
 
-  #gone(failure: FunctionError): void {
-    if (this.#phase === 'gone') return;
-    clearTimeout(this.#timer);
-    const neverReady = this.#phase === 'starting';
-    this.#phase = 'gone';
-    if (this.#invocation !== undefined) {
-      const { requestId } = this.#invocation;
-      this.#invocation.fail(new FunctionError(failure.errorType, `RequestId: ${requestId} Error: ${failure.message}`));
-      this.#invocation = undefined;
+  #onExit(failure: FunctionError): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    clearTimeout(this.#initTimer);
+    clearTimeout(this.#probeTimer);
+    for (const [requestId, { invocation, timer }] of this.#running) {
+      clearTimeout(timer);
+      invocation.fail(new FunctionError(failure.errorType, `RequestId: ${requestId} Error: ${failure.message}`));
     }
-    this.#events.onGone(this, neverReady ? (this.#initFailure ?? failure) : undefined);
+    this.#running.clear();
+    this.#events.onGone(this, this.#polled ? undefined : (this.#initFailure ?? failure));
   }
 
   #forwardLines(stream: 'stdout' | 'stderr'): void {
@@ -240,20 +299,20 @@ export class Environment {
   }
 }
 
-/** How far a function's process stands back, in steps of `nice`: for who waits for an answer, and for who doesn't. */
-const STEPS_BACK = { interactive: 5, background: 12 };
+/** Steps of `nice` by which a function's process has a lower priority than the local cloud itself. */
+const NICE_STEPS = { interactive: 5, background: 12 };
 
 /**
- * Puts a function's process behind the cloud's own: what stands for AWS's services must answer as promptly when functions
- * have all processors busy, or functions would find those services out of reach. And what a queue gives to do waits for
- * what a caller waits for, which has processors of its own in AWS.
+ * Gives a function's process a lower priority than the local cloud. The stand-ins for AWS's services must answer promptly even
+ * when functions keep all processors busy, or functions would find these services out of reach. Functions that serve
+ * queues come after functions that a caller waits for, which in AWS have processors of their own.
  */
-function standBack(pid: number, { background }: FunctionDefinition): void {
-  const steps = background ? STEPS_BACK.background : STEPS_BACK.interactive;
+function lowerPriority(pid: number, { background }: FunctionDefinition): void {
+  const steps = background ? NICE_STEPS.background : NICE_STEPS.interactive;
   try {
     setPriority(pid, Math.min(constants.priority.PRIORITY_LOW, getPriority() + steps));
   } catch {
-    // It has ended already, or the system doesn't allow it: then it competes like any other.
+    // The process has ended already, or the system doesn't allow it. It then competes like any other process.
   }
 }
 

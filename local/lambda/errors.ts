@@ -1,4 +1,4 @@
-/** Lambda's own refusals, as its Invoke API names them. */
+/** Errors of Lambda itself, as its Invoke API names them. */
 export type LambdaServiceErrorType =
   | 'TooManyRequestsException'
   | 'ResourceNotFoundException'
@@ -14,11 +14,11 @@ const STATUS: Readonly<Record<LambdaServiceErrorType, number>> = {
   ServiceException: 500,
 };
 
-/** Lambda refused to invoke a function; the function never saw the call. */
+/** Lambda refused to invoke a function: the function did not run. */
 export class LambdaServiceError extends Error {
   override readonly name = 'LambdaServiceError';
   readonly type: LambdaServiceErrorType;
-  /** Why it throttled, in Lambda's words. */
+  /** The reason for a throttle, in Lambda's words. */
   readonly reason: string | undefined;
 
   constructor(type: LambdaServiceErrorType, message: string, reason?: string) {
@@ -27,18 +27,18 @@ export class LambdaServiceError extends Error {
     this.reason = reason;
   }
 
-  /** HTTP status of the Invoke API for it. */
+  /** The Invoke API's HTTP status for this error. */
   get status(): number {
     return STATUS[this.type];
   }
 }
 
-/** A function was invoked and failed: it threw, ran too long, or its process ended. */
+/** A function ran and failed: it threw, exceeded its timeout, or its process ended. */
 export class FunctionError extends Error {
   override readonly name = 'FunctionError';
-  /** Lambda's name for it: the thrown error's own, or `Sandbox.Timedout`, `Runtime.ExitError`… */
+  /** The name of the thrown error, or Lambda's own: `Sandbox.Timedout`, `Runtime.ExitError`… */
   readonly errorType: string;
-  /** What the Invoke API answers: JSON with `errorType`, `errorMessage` and perhaps `trace`. */
+  /** The Invoke API's response body: JSON with `errorType`, `errorMessage` and, if the handler threw, `trace`. */
   readonly payload: string;
 
   constructor(errorType: string, message: string, payload?: string) {
@@ -47,7 +47,7 @@ export class FunctionError extends Error {
     this.payload = payload ?? JSON.stringify({ errorType, errorMessage: message });
   }
 
-  /** Reads a failure as the runtime in the function's process reports it: Lambda's JSON of an error. */
+  /** Makes an error from the JSON report that the runtime in the function's process posted. */
   static fromReport(payload: string): FunctionError {
     const { errorType, errorMessage } = parseReport(payload);
     return new FunctionError(errorType, errorMessage, payload);
@@ -61,7 +61,7 @@ function parseReport(payload: string): { errorType: string; errorMessage: string
       return { errorType: String(report.errorType), errorMessage: String(report.errorMessage) };
     }
   } catch {
-    // A runtime that ends while it reports leaves half a report, which says no more than that.
+    // A runtime that ends while it reports leaves half a report.
   }
-  return { errorType: 'Runtime.Unknown', errorMessage: 'The function failed and did not say why.' };
+  return { errorType: 'Runtime.Unknown', errorMessage: 'The function failed without reporting an error.' };
 }

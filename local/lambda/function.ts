@@ -1,30 +1,49 @@
-/** One function as the runner needs to know it. */
+/** One function, as the runner needs to know it. */
 export interface FunctionDefinition {
   /** Its key in `serverless.yml`: `chat`. Process titles and log files bear it. */
   readonly name: string;
   /** Its name in AWS: `lambent-local-chat`. */
   readonly functionName: string;
-  /** Absolute folder that stands for `/var/task`. */
+  /** Absolute path of the folder that stands for `/var/task`. */
   readonly taskRoot: string;
   /** File (without extension) and export below the task root: `index.handler`. */
   readonly handler: string;
-  /** Milliseconds one invocation may take. */
+  /** Milliseconds that one invocation may take. */
   readonly timeoutMs: number;
   readonly memoryMb: number;
-  /** Invocations at once that it may have, and that nobody else may use. */
+  /** Concurrent invocations that are reserved for this function, and its maximum. It then takes none from the account. */
   readonly reservedConcurrency?: number;
-  /** Called by queues and schedules alone: nobody waits for its answer. */
+  /** Runs as on Lambda Managed Instances: a process serves many invocations at once. Standard Lambda when absent. */
+  readonly managedInstances?: ManagedInstances;
+  /** True if only queues and schedules invoke the function, so that no caller waits for its answer. */
   readonly background: boolean;
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** The account of the laptop cloud: what the SQS and DynamoDB stand-ins use as well. */
+/**
+ * How a function runs on Lambda Managed Instances.
+ * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-nodejs-runtime.html
+ */
+export interface ManagedInstances {
+  /** Invocations that one process serves at once at most: `PerExecutionEnvironmentMaxConcurrency`. */
+  readonly maxConcurrency: number;
+  /** Processes at most: `MaxExecutionEnvironments`. */
+  readonly maxEnvironments: number;
+}
+
+/**
+ * 64 concurrent requests per vCPU are AWS's default for Node.js, and a process with one worker uses one vCPU. A few processes
+ * are more than a laptop can serve at once.
+ */
+export const DEFAULT_MANAGED_INSTANCES: ManagedInstances = { maxConcurrency: 64, maxEnvironments: 4 };
+
+/** Id of the local cloud's account, which the SQS and DynamoDB stand-ins use as well. */
 export const ACCOUNT_ID = '000000000000';
 
-/** Lambda's limit of a request, and of an answer that isn't streamed: 6 MB and its envelope. */
+/** Lambda's limit for a request, and for a response that is not streamed: 6 MB and its envelope. */
 export const MAX_PAYLOAD_BYTES = 6_291_556;
 
-/** ARN of a function, or of its alias. */
+/** Returns the ARN of a function, or of its alias. */
 export function functionArn(region: string, functionName: string, qualifier?: string): string {
   const arn = `arn:aws:lambda:${region}:${ACCOUNT_ID}:function:${functionName}`;
   return qualifier === undefined ? arn : `${arn}:${qualifier}`;

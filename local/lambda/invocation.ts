@@ -3,41 +3,42 @@ import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { FunctionError } from './errors.ts';
 
-/** What a function answers, from its first byte on. */
+/** A function's response, from its first byte on. */
 export interface FunctionResponse {
   readonly requestId: string;
-  /** Whether the function streams, or answers in one piece. */
+  /** True if the function streams; false if it answers in one piece. */
   readonly streamed: boolean;
   /** As the function's runtime declares it: `application/vnd.awslambda.http-integration-response` for a prelude. */
   readonly contentType: string | undefined;
   /**
-   * The bytes, as they come. They must be read to their end, or the function can't go on; destroying the stream cuts
-   * the function's connection. An `error`, or a `close` without `end`, means that the function stopped midway.
+   * The bytes, as they arrive. Read them to their end, or the function can't go on; destroying the stream cuts the function's
+   * connection. An `error`, or a `close` without `end`, means that the function stopped midway.
    */
   readonly body: Readable;
-  /** After `end`: the failure that the function reported behind what it had already sent. */
+  /** Returns, after `end`, the error that the function reported behind what it had already sent. */
   failure(): FunctionError | undefined;
 }
 
 export interface InvokeOptions {
   /** Alias or version. */
   readonly qualifier?: string;
-  /** Client context, JSON: what only a direct invocation can carry. */
+  /** Client context as JSON, which only a direct invocation can carry. */
   readonly clientContext?: string;
 }
 
-/** One call of a function, from its arrival until the last byte of its answer. */
+/** One call of a function, from its arrival until the last byte of its response. */
 export class Invocation {
   readonly requestId: string = randomUUID();
   readonly payload: Uint8Array | string;
   readonly functionArn: string;
   readonly clientContext: string | undefined;
-  /** Settles at the first byte of the answer, or at the failure before it. */
+  /** Resolves at the first byte of the response; rejects when the invocation fails before it. */
   readonly response: Promise<FunctionResponse>;
   #resolve: (response: FunctionResponse) => void = noop;
   #reject: (error: Error) => void = noop;
   #release: () => void;
   #answered = false;
+  #body: IncomingMessage | undefined;
 
   /** @param release called once, when the invocation no longer counts against concurrency */
   constructor(
@@ -56,14 +57,15 @@ export class Invocation {
     });
   }
 
-  /** Whether the answer has begun, or the invocation has failed. */
+  /** True if the response has begun, or the invocation has failed. */
   get answered(): boolean {
     return this.#answered;
   }
 
-  /** Begins the answer: `message` is the runtime's request that carries it. */
+  /** Begins the response: `message` is the runtime's request that carries it. */
   answer(message: IncomingMessage): void {
     this.#answered = true;
+    this.#body = message;
     this.#resolve({
       requestId: this.requestId,
       streamed: message.headers['lambda-runtime-function-response-mode'] === 'streaming',
@@ -73,14 +75,19 @@ export class Invocation {
     });
   }
 
-  /** Fails it, unless its answer has begun: then only its end can tell. */
+  /** Fails the invocation. If its response has begun, only the end of that can show the failure. */
   fail(error: Error): void {
     if (!this.#answered) this.#reject(error);
     this.#answered = true;
     this.end();
   }
 
-  /** Ends it: concurrency is free again. */
+  /** Cuts a response that has begun and is not whole. */
+  cut(): void {
+    if (this.#body?.complete === false) this.#body.destroy(new Error('aborted'));
+  }
+
+  /** Stops counting the invocation against concurrency. */
   end(): void {
     this.#release();
     this.#release = noop;

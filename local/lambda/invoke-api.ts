@@ -10,13 +10,13 @@ import type { Runner } from './runner.ts';
 type Invoker = Pick<Runner, 'invoke'>;
 
 /**
- * Speaks Lambda's Invoke API, so that `@aws-sdk/client-lambda` reaches the runner through `AWS_ENDPOINT_URL_LAMBDA`:
- * `POST /2015-03-31/functions/{name}/invocations`, synchronous, asynchronous and dry.
- * https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+ * Serves Lambda's Invoke API, through which `@aws-sdk/client-lambda` reaches the runner by `AWS_ENDPOINT_URL_LAMBDA`:
+ * `POST /2015-03-31/functions/{name}/invocations`, synchronous, asynchronous and as a dry run.
+ * @see https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
  */
 export async function startInvokeApi(runner: Invoker, { port = 0 } = {}): Promise<{ url: string } & Listening> {
   const server = createServer((request, response) => {
-    handle(runner, request, response).catch((error: unknown) => refuse(response, error));
+    handle(runner, request, response).catch((error: unknown) => sendError(response, error));
   });
   const listening = await listen(server, { port });
   return { url: `http://127.0.0.1:${listening.port}`, ...listening };
@@ -26,7 +26,7 @@ async function handle(runner: Invoker, request: IncomingMessage, response: Serve
   const url = new URL(request.url ?? '/', 'http://localhost');
   const encodedName = /^\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(url.pathname)?.[1];
   if (request.method !== 'POST' || encodedName === undefined) {
-    throw new LambdaServiceError('ResourceNotFoundException', 'The laptop cloud knows no operation but Invoke.');
+    throw new LambdaServiceError('ResourceNotFoundException', 'The local cloud has no operation but Invoke.');
   }
   const { name, qualifier } = splitName(decodeURIComponent(encodedName), url.searchParams.get('Qualifier'));
   const payload = await readPayload(request);
@@ -40,27 +40,32 @@ async function handle(runner: Invoker, request: IncomingMessage, response: Serve
       response.writeHead(204).end();
       return;
     case 'Event':
-      void invokeAndForget(runner, name, payload, options);
+      void invokeWithoutResponse(runner, name, payload, options);
       response.writeHead(202, { 'Content-Length': 0 }).end();
       return;
     default:
-      await invokeAndAnswer(runner, name, payload, options, response);
+      await invokeAndRespond(runner, name, payload, options, response);
   }
 }
 
 type Options = InvokeOptions | undefined;
 
-/** An asynchronous call: nobody hears of its failure but the function's own log. */
-async function invokeAndForget(runner: Invoker, name: string, payload: Uint8Array, options: Options): Promise<void> {
+/** Invokes asynchronously: only the function's own log shows a failure. */
+async function invokeWithoutResponse(
+  runner: Invoker,
+  name: string,
+  payload: Uint8Array,
+  options: Options,
+): Promise<void> {
   try {
     const { body } = await runner.invoke(name, payload, options);
     body.on('error', () => undefined).resume();
   } catch {
-    // Lambda retries it twice, minutes later, then drops it. Here it is dropped at once.
+    // Lambda would retry the event twice, minutes later, and then drop it. Here it is dropped at once.
   }
 }
 
-async function invokeAndAnswer(
+async function invokeAndRespond(
   runner: Invoker,
   name: string,
   payload: Uint8Array,
@@ -71,7 +76,7 @@ async function invokeAndAnswer(
   try {
     const { body, failure } = await runner.invoke(name, payload, options);
     const answer = await buffer(body).catch(() => {
-      throw new FunctionError('Runtime.ExitError', 'The function ended before its answer was whole.');
+      throw new FunctionError('Runtime.ExitError', 'The function ended before its response was complete.');
     });
     const failed = failure();
     if (failed !== undefined) throw failed;
@@ -87,7 +92,7 @@ async function invokeAndAnswer(
   }
 }
 
-/** `name:alias` and ARNs carry their qualifier; a query parameter may, too. */
+/** Splits a name from its qualifier, which stands behind the name or ARN, or in a query parameter. */
 function splitName(name: string, qualifier: string | null): { name: string; qualifier?: string } {
   const [, unqualified, suffix] = /^(.*?function:[^:]+|[^:]+)(?::([^:]+))?$/.exec(name) ?? [];
   const chosen = qualifier ?? suffix;
@@ -109,7 +114,7 @@ async function readPayload(request: IncomingMessage): Promise<Uint8Array> {
   return payload;
 }
 
-function refuse(response: ServerResponse, error: unknown): void {
+function sendError(response: ServerResponse, error: unknown): void {
   if (response.headersSent) return void response.destroy();
   const { type, status, message, reason } =
     error instanceof LambdaServiceError ? error : new LambdaServiceError('ServiceException', String(error));

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 
-/** Calls `onLine` for each line of `output`, without its line break; the last one may lack it. */
+/** Calls `onLine` for each line of `output`, without its line break. The last line may lack one. */
 export function forEachLine(output: Readable, onLine: (line: string) => void): void {
   let rest = '';
   output.setEncoding('utf8');

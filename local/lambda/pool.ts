@@ -1,42 +1,42 @@
 import { availableParallelism } from 'node:os';
-import type { Concurrency } from './concurrency.ts';
 import { Environment, type EnvironmentEvents, type EnvironmentOptions } from './environment.ts';
 import type { FunctionError } from './errors.ts';
 import type { Invocation } from './invocation.ts';
 
 /**
- * How long a call waits for an environment whose answer is whole, before it starts another: such a one asks for work
- * within a fraction of a millisecond, unless its handler goes on after its answer, or the machine is busy and lets its process
- * wait. To start another one would take as long as this.
+ * Milliseconds that an invocation waits for an environment that is about to poll, before another environment starts. The poll
+ * comes within a fraction of a millisecond, unless the handler goes on after its response, or a busy machine lets the process
+ * wait. To start another environment would take as long as this.
  */
-const FINISHING_GRACE_MS = 100;
+const POLL_GRACE_MS = 100;
 
 /**
- * Environments of a function that start at once. Lambda starts hundreds, each with a processor of its own. A laptop has a few
- * for all, and a start keeps one busy for a tenth of a second: those that start together make callers wait, whose waiting
- * starts more, while one that is ready could have served them all.
+ * Environments of a function that start at the same time. Lambda starts hundreds, each with a processor of its own. A laptop
+ * has a few for all, and a start keeps one busy for a tenth of a second: starting many together would make callers wait,
+ * and their waiting would start more, while one environment that is ready could have served them all.
  */
 const STARTING_AT_ONCE = Math.max(1, Math.floor(availableParallelism() / 2));
 
 const CLOSED = 'The runner has been closed';
 
 export interface PoolOptions {
-  readonly concurrency: Concurrency;
+  /** Environments at most. */
+  readonly maxEnvironments: number;
+  /** Invocations that an environment works on at once at most. */
+  readonly maxConcurrency: number;
   /** Milliseconds without work after which an environment ends. */
   readonly idleMs: number;
-  /** Makes the options of a new environment; may have to fetch credentials. */
+  /** Makes the options of a new environment, for which it may have to fetch credentials. */
   prepare(): Promise<EnvironmentOptions>;
   onLog: EnvironmentEvents['onLog'];
 }
 
-/** The environments of one function. Calls wait in order; an idle environment takes the first. */
+/** The environments of one function. Invocations wait in order for an environment that polls. */
 export class Pool implements EnvironmentEvents {
   readonly #options: PoolOptions;
   readonly #environments = new Map<string, Environment>();
-  /** The one that became idle last is used first, so that the surplus goes cold and ends. */
-  readonly #idle: Environment[] = [];
   readonly #waiting: { readonly invocation: Invocation; readonly since: number }[] = [];
-  /** Environments that are being prepared and don't exist yet. */
+  /** Environments whose options are being made. */
   #preparing = 0;
   #recheck: NodeJS.Timeout | undefined;
   #closed = false;
@@ -45,13 +45,13 @@ export class Pool implements EnvironmentEvents {
     this.#options = options;
   }
 
-  /** Serves `invocation` with an idle environment, or with the next that becomes idle. */
+  /** Hands `invocation` to an environment that polls, or to the next one that does. */
   run(invocation: Invocation): void {
     if (this.#closed) {
       invocation.fail(new Error(CLOSED));
       return;
     }
-    const environment = this.#takeIdle();
+    const environment = this.#findReady();
     if (environment === undefined) {
       this.#waiting.push({ invocation, since: performance.now() });
       this.#grow();
@@ -68,12 +68,10 @@ export class Pool implements EnvironmentEvents {
 
   /** Ends environments that have been idle for too long. */
   reap(now: number): void {
-    const kept = this.#idle.filter((environment) => {
-      const stays = now - environment.idleSince < this.#options.idleMs;
-      if (!stays) environment.kill();
-      return stays;
-    });
-    this.#idle.splice(0, this.#idle.length, ...kept);
+    for (const environment of this.#environments.values()) {
+      const { phase, load, idleSince } = environment;
+      if (phase === 'ready' && load === 0 && now - idleSince >= this.#options.idleMs) environment.retire();
+    }
   }
 
   /** Ends every environment, and waits until their processes are gone. */
@@ -86,27 +84,22 @@ export class Pool implements EnvironmentEvents {
     await Promise.all(environments.map(({ exited }) => exited));
   }
 
-  onIdle(environment: Environment): void {
+  onPoll(environment: Environment): void {
     if (environment.expired) {
-      environment.kill();
+      environment.retire();
       this.#grow();
       return;
     }
     const next = this.#waiting.shift();
-    if (next === undefined) {
-      this.#idle.push(environment);
-      return;
-    }
+    if (next === undefined) return;
     environment.run(next.invocation);
     this.#grow();
   }
 
   onGone(environment: Environment, failure: FunctionError | undefined): void {
     this.#environments.delete(environment.id);
-    const index = this.#idle.indexOf(environment);
-    if (index !== -1) this.#idle.splice(index, 1);
-    // Nobody can tell which call a start that failed was meant for: the one that has waited longest.
-    if (failure !== undefined) this.#waiting.shift()?.invocation.fail(failure);
+    // A failed start fails as many invocations as it was to serve: those that have waited longest.
+    if (failure !== undefined) this.#failWaiting(failure);
     this.#grow();
   }
 
@@ -114,26 +107,39 @@ export class Pool implements EnvironmentEvents {
     this.#options.onLog(line);
   }
 
-  #takeIdle(): Environment | undefined {
-    for (let environment = this.#idle.pop(); environment !== undefined; environment = this.#idle.pop()) {
-      if (!environment.expired) return environment;
-      environment.kill();
+  /**
+   * Returns the environment with the fewest invocations; among equals the one that was idle last, so that the surplus stays
+   * idle and ends.
+   */
+  #findReady(): Environment | undefined {
+    let found: Environment | undefined;
+    for (const environment of this.#environments.values()) {
+      if (environment.phase !== 'ready') continue;
+      if (environment.expired) environment.retire();
+      else if (found === undefined || isPreferred(environment, found)) found = environment;
     }
-    return undefined;
+    return found;
   }
 
-  /** Starts environments until there is one to come for each waiting call, or as many start as may at once. */
+  #failWaiting(failure: Error): void {
+    const failed = this.#waiting.splice(0, this.#options.maxConcurrency);
+    for (const { invocation } of failed) invocation.fail(failure);
+  }
+
+  /** Starts environments until every waiting invocation has one that will serve it, or as many start as may at once. */
   #grow(): void {
     if (this.#closed || this.#waiting.length === 0) return;
-    const phases = this.environments().map(({ phase }) => phase);
-    const starting = this.#preparing + phases.filter((phase) => phase === 'starting').length;
-    const finishing = phases.filter((phase) => phase === 'finishing').length;
-    const overdue = this.#waiting.filter(({ since }) => performance.now() - since >= FINISHING_GRACE_MS).length;
-    const missing = Math.max(this.#waiting.length - starting - finishing, overdue - starting);
-    const room = this.#options.concurrency.limit - this.#environments.size - this.#preparing;
-    const starts = Math.min(missing, room, STARTING_AT_ONCE - starting);
+    const { maxConcurrency, maxEnvironments } = this.#options;
+    const environments = this.environments().filter(({ phase }) => phase !== 'retiring');
+    const starting = this.#preparing + environments.filter(({ phase }) => phase === 'starting').length;
+    const finishing = environments.filter(({ phase }) => phase === 'finishing');
+    const expectedPolls = finishing.reduce((sum, { room }) => sum + room, 0);
+    const overdue = this.#waiting.filter(({ since }) => performance.now() - since >= POLL_GRACE_MS).length;
+    const unserved = Math.max(this.#waiting.length - expectedPolls, overdue) - starting * maxConcurrency;
+    const room = maxEnvironments - environments.length - this.#preparing;
+    const starts = Math.min(Math.ceil(unserved / maxConcurrency), room, STARTING_AT_ONCE - starting);
     for (let count = starts; count > 0; count -= 1) void this.#start();
-    if (finishing > 0) this.#recheck ??= setTimeout(() => this.#growAgain(), FINISHING_GRACE_MS);
+    if (finishing.length > 0) this.#recheck ??= setTimeout(() => this.#growAgain(), POLL_GRACE_MS);
   }
 
   #growAgain(): void {
@@ -149,9 +155,14 @@ export class Pool implements EnvironmentEvents {
       const environment = new Environment(options, this);
       this.#environments.set(environment.id, environment);
     } catch (error) {
-      this.#waiting.shift()?.invocation.fail(error instanceof Error ? error : new Error(String(error)));
+      this.#failWaiting(error instanceof Error ? error : new Error(String(error)));
     } finally {
       this.#preparing -= 1;
     }
   }
+}
+
+function isPreferred(candidate: Environment, other: Environment): boolean {
+  if (candidate.load !== other.load) return candidate.load < other.load;
+  return candidate.load === 0 && candidate.idleSince > other.idleSince;
 }

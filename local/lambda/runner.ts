@@ -7,31 +7,31 @@ import { type FunctionDefinition, functionArn, MAX_PAYLOAD_BYTES } from './funct
 import { type FunctionResponse, Invocation, type InvokeOptions } from './invocation.ts';
 import { Pool } from './pool.ts';
 import { startRuntimeApi } from './runtime-api.ts';
-import { compileRuntimeClient } from './runtime-bundle.ts';
+import { bundleRuntime } from './runtime-bundle.ts';
 
 export interface RunnerOptions {
   readonly functions: readonly FunctionDefinition[];
   readonly region: string;
-  /** Invocations at once that all functions without a reservation of their own share. */
+  /** Concurrent invocations that all standard functions without a reservation share. */
   readonly concurrency?: number;
   /** Milliseconds without work after which a process ends. */
   readonly idleMs?: number;
-  /** Milliseconds a process may take to load its handler. */
+  /** Milliseconds that a process may take to load its handler. */
   readonly initTimeoutMs?: number;
-  /** Asked at the start of each process. */
+  /** Returns the credentials of a process that is about to start. */
   readonly credentials?: () => Promise<Credentials>;
   readonly onLog?: (line: LogLine) => void;
 }
 
-/** A process that a function has. */
+/** A process that serves a function. */
 export interface FunctionProcess {
   readonly pid: number;
   /** The function's short name. */
   readonly function: string;
-  /** Whether it is starting or serving. */
+  /** False if it is idle: ready, and working on nothing. */
   readonly busy: boolean;
-  /** Id of the invocation that it serves; absent when it serves none. */
-  readonly requestId?: string;
+  /** Ids of the invocations that it works on. */
+  readonly requestIds: readonly string[];
 }
 
 export interface Runner {
@@ -39,28 +39,29 @@ export interface Runner {
    * Invokes a function.
    * @param name its short name, its AWS name, or its ARN
    * @param payload JSON
-   * @returns its answer, as soon as its first byte is there; the body must be read to its end
-   * @throws LambdaServiceError when Lambda refuses; FunctionError when the function fails before it answers
+   * @returns the response, as soon as its first byte has arrived; read its body to the end
+   * @throws LambdaServiceError when Lambda refuses; FunctionError when the function fails before its first byte
    */
   invoke(name: string, payload: Uint8Array | string, options?: InvokeOptions): Promise<FunctionResponse>;
+  /** Returns the processes of all functions at this moment. */
   processes(): FunctionProcess[];
   /** Ends every process. */
   close(): Promise<void>;
 }
 
-/** More than a laptop can serve at once, and still no fork bomb. */
+/** More than a laptop can serve at once, and few enough that processes can't exhaust it. */
 const DEFAULT_CONCURRENCY = 100;
 const DEFAULT_IDLE_MS = 5 * 60_000;
 /** AWS's own limit. */
 const DEFAULT_INIT_TIMEOUT_MS = 10_000;
 
-/** Starts the Lambda runner. No process is started before the first call. */
+/** Starts the Lambda runner. A function's first process starts with its first invocation. */
 export async function startRunner(options: RunnerOptions): Promise<Runner> {
   const { functions, region, idleMs = DEFAULT_IDLE_MS, initTimeoutMs = DEFAULT_INIT_TIMEOUT_MS } = options;
   const { credentials = dummyCredentials, onLog = () => undefined } = options;
-  const shared = new Concurrency(options.concurrency ?? DEFAULT_CONCURRENCY, 'ConcurrentInvocationLimitExceeded');
+  const account = new Concurrency(options.concurrency ?? DEFAULT_CONCURRENCY, 'ConcurrentInvocationLimitExceeded');
   const pools = new Map<string, { definition: FunctionDefinition; concurrency: Concurrency; pool: Pool }>();
-  const runtimeClient = await compileRuntimeClient();
+  const runtimeClient = await bundleRuntime();
   const runtimeApi = await startRuntimeApi((environmentId) => {
     for (const { pool } of pools.values()) {
       const environment = pool.find(environmentId);
@@ -70,11 +71,11 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
   });
 
   for (const definition of functions) {
-    const { reservedConcurrency } = definition;
-    const concurrency =
-      reservedConcurrency === undefined
-        ? shared
-        : new Concurrency(reservedConcurrency, 'ReservedFunctionConcurrentInvocationLimitExceeded');
+    const concurrency = concurrencyOf(definition, account);
+    const { maxConcurrency, maxEnvironments } = definition.managedInstances ?? {
+      maxConcurrency: 1,
+      maxEnvironments: concurrency.limit,
+    };
     const prepare = async (): Promise<EnvironmentOptions> => {
       const { variables, expiresAt } = await credentials();
       return {
@@ -86,7 +87,7 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
         expiresAt,
       };
     };
-    const pool = new Pool({ concurrency, idleMs, prepare, onLog });
+    const pool = new Pool({ maxConcurrency, maxEnvironments, idleMs, prepare, onLog });
     pools.set(definition.name, { definition, concurrency, pool });
   }
   const reaper = setInterval(
@@ -119,11 +120,11 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
         pool
           .environments()
           .filter(({ phase }) => phase !== 'gone')
-          .map(({ pid, phase, requestId }) => ({
+          .map(({ pid, phase, load, requestIds }) => ({
             pid,
             function: name,
-            busy: phase !== 'idle',
-            ...(requestId === undefined ? {} : { requestId }),
+            busy: phase !== 'ready' || load > 0,
+            requestIds,
           })),
       ),
     async close() {
@@ -134,15 +135,31 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
   };
 }
 
-/** The short name behind an AWS name, `account:function:name` or an ARN. */
+/**
+ * Returns what limits a function's concurrent invocations. Quotas of Lambda Managed Instances are separate from the account's
+ * concurrency: such a function is limited by its environments.
+ * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-quotas.html
+ */
+function concurrencyOf(
+  { reservedConcurrency, managedInstances }: FunctionDefinition,
+  account: Concurrency,
+): Concurrency {
+  if (reservedConcurrency !== undefined)
+    return new Concurrency(reservedConcurrency, 'ReservedFunctionConcurrentInvocationLimitExceeded');
+  if (managedInstances === undefined) return account;
+  const { maxConcurrency, maxEnvironments } = managedInstances;
+  return new Concurrency(maxConcurrency * maxEnvironments, 'ConcurrentInvocationLimitExceeded');
+}
+
+/** Returns the short name behind an AWS name, `account:function:name` or an ARN. */
 function shortName(functions: readonly FunctionDefinition[], name: string): string {
   const awsName = name.includes(':') ? name.slice(name.lastIndexOf('function:') + 'function:'.length) : name;
   return functions.find(({ functionName }) => functionName === awsName)?.name ?? '';
 }
 
-/** The environment of a process: the function's own variables, and those that Lambda sets. Nothing of ours leaks in. */
+/** Returns the environment of a process: the function's own variables and Lambda's, none of the local cloud's. */
 function variablesFor(definition: FunctionDefinition, region: string): Record<string, string> {
-  const { name, functionName, taskRoot, handler, memoryMb, environment } = definition;
+  const { name, functionName, taskRoot, handler, memoryMb, environment, managedInstances } = definition;
   return {
     PATH: '/usr/local/bin:/usr/bin:/bin:/opt/bin',
     LANG: 'en_US.UTF-8',
@@ -156,8 +173,15 @@ function variablesFor(definition: FunctionDefinition, region: string): Record<st
     AWS_LAMBDA_FUNCTION_NAME: functionName,
     AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
     AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(memoryMb),
-    AWS_LAMBDA_INITIALIZATION_TYPE: 'on-demand',
     AWS_LAMBDA_LOG_GROUP_NAME: `/aws/lambda/${functionName}`,
     AWS_LAMBDA_LOG_STREAM_NAME: `${name}/[$LATEST]${randomUUID()}`,
+    ...(managedInstances === undefined
+      ? { AWS_LAMBDA_INITIALIZATION_TYPE: 'on-demand' }
+      : {
+          AWS_LAMBDA_INITIALIZATION_TYPE: 'lambda-managed-instances',
+          AWS_LAMBDA_LOG_FORMAT: 'JSON',
+          AWS_LAMBDA_MAX_CONCURRENCY: String(managedInstances.maxConcurrency),
+          AWS_LAMBDA_NODEJS_WORKER_COUNT: '1',
+        }),
   };
 }

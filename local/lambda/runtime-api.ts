@@ -9,12 +9,13 @@ export interface RuntimeApi {
 }
 
 /**
- * Serves the Lambda Runtime API to all environments. A path begins with the environment's id, which nobody else knows:
+ * Serves the Lambda Runtime API to all environments. A path begins with the environment's id, which serves as its secret:
  * `/{environment}/2018-06-01/runtime/invocation/next`.
- * @param find the environment with an id
+ * @param find returns the environment with an id
+ * @see https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
  */
 export async function startRuntimeApi(find: (environmentId: string) => Environment | undefined): Promise<RuntimeApi> {
-  // A runtime may wait for work, or stream, for as long as it likes.
+  // A runtime may wait for an invocation, or stream, for as long as it likes.
   const server = createServer({ keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 }, (request, response) => {
     response.sendDate = false;
     const [, environmentId = '', , , ...call] = (request.url ?? '').split('/');
@@ -30,10 +31,10 @@ function serve(environment: Environment, call: string[], request: IncomingMessag
   const [kind, id = '', action] = call;
   const done = (status: number): void => acknowledge(response, status);
   const operation = `${request.method} ${kind}/${action ?? id}`;
-  if (operation === 'GET invocation/next') environment.onNext(response);
+  if (operation === 'GET invocation/next') environment.onPoll(response);
   else if (operation === 'POST invocation/response') environment.onResponse(id, request, done);
-  else if (operation === 'POST invocation/error') settle(environment.onError(id, request, done));
-  else if (operation === 'POST init/error') settle(environment.onInitError(request, done));
+  else if (operation === 'POST invocation/error') ignoreFailure(environment.onError(id, request, done));
+  else if (operation === 'POST init/error') ignoreFailure(environment.onInitError(request, done));
   else done(404);
 }
 
@@ -41,7 +42,7 @@ function acknowledge(response: ServerResponse, status: number): void {
   if (!response.destroyed) response.writeHead(status, { 'Content-Length': 0 }).end();
 }
 
-/** A report that breaks off is the end of its process, which the environment sees by itself. */
-function settle(report: Promise<void>): void {
+/** A report breaks off only when its process ends, which the environment notices itself. */
+function ignoreFailure(report: Promise<void>): void {
   report.catch(() => undefined);
 }

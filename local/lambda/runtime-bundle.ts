@@ -1,28 +1,35 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { transform } from 'esbuild';
+import { build } from 'esbuild';
 
-const SOURCE = join(import.meta.dirname, 'runtime-client.ts');
+const SOURCE_DIR = join(import.meta.dirname, 'runtime');
 const OUTPUT_DIR = join(import.meta.dirname, '..', '..', '.build', 'local');
 
 /**
- * Compiles the runtime client to CommonJS, once for each version of it: stripping its types in every process would
- * cost each cold start tens of milliseconds that no Lambda has.
+ * Bundles the runtime client into one CommonJS file, once for each version of its sources. If every process stripped
+ * types and resolved modules itself, each cold start would take tens of milliseconds longer than in Lambda.
  * @returns path of the file to run
  */
-export async function compileRuntimeClient(): Promise<string> {
-  const source = await readFile(SOURCE, 'utf8');
-  const hash = createHash('sha256').update(source).digest('hex').slice(0, 16);
-  const output = join(OUTPUT_DIR, `runtime-client.${hash}.cjs`);
+export async function bundleRuntime(): Promise<string> {
+  const output = join(OUTPUT_DIR, `runtime.${await hashSources()}.cjs`);
   if (await exists(output)) return output;
-  const { code } = await transform(source, { loader: 'ts', format: 'cjs', target: 'node24', sourcefile: SOURCE });
-  await mkdir(OUTPUT_DIR, { recursive: true });
-  // Renamed into place: another cloud may be reading it.
+  // Renamed into place, because another local cloud may be reading it.
   const draft = `${output}.${process.pid}`;
-  await writeFile(draft, code);
+  const options = { bundle: true, platform: 'node', format: 'cjs', target: 'node24', write: false } as const;
+  const { outputFiles } = await build({ entryPoints: [join(SOURCE_DIR, 'main.ts')], ...options });
+  await mkdir(OUTPUT_DIR, { recursive: true });
+  await writeFile(draft, outputFiles[0]?.contents ?? '');
   await rename(draft, output);
   return output;
+}
+
+async function hashSources(): Promise<string> {
+  const names = (await readdir(SOURCE_DIR)).sort();
+  const sources = await Promise.all(names.map((name) => readFile(join(SOURCE_DIR, name), 'utf8')));
+  const hash = createHash('sha256');
+  for (const source of sources) hash.update(source);
+  return hash.digest('hex').slice(0, 16);
 }
 
 async function exists(path: string): Promise<boolean> {

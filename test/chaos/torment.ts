@@ -41,8 +41,8 @@ export interface Torment extends Torments {
 export interface Victims {
   readonly cloud: Cloud;
   readonly upstream: ChaosUpstream;
-  /** Called just before a process is killed, with the id of the invocation that it serves. */
-  readonly onKill: (requestId: string | undefined) => void;
+  /** Called just before a process is killed, with the id of each invocation that it works on. */
+  readonly onKill: (requestId: string) => void;
   /** Called when the queues are back, empty. */
   readonly onRestart: () => Promise<void>;
 }
@@ -64,7 +64,7 @@ export function startTorment({ cloud, upstream, onKill, onRestart }: Victims, op
     const processes = cloud.processes().filter(({ pid }) => pid > 0);
     const victim = processes[Math.floor(random() * processes.length)];
     if (victim === undefined) return;
-    onKill(victim.requestId);
+    for (const requestId of victim.requestIds) onKill(requestId);
     kills[victim.function] = (kills[victim.function] ?? 0) + 1;
     try {
       process.kill(victim.pid, 'SIGKILL');

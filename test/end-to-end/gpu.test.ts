@@ -166,7 +166,7 @@ describe('a dispatcher that is killed', () => {
     return new Promise((resolve) => {
       let victim: string | undefined;
       service.onExchange(({ requestId }) => {
-        const running = service.busy('dispatch').find((each) => each.requestId === requestId);
+        const running = service.busy('dispatch').find((each) => each.requestIds.includes(requestId));
         if (running === undefined || killed.has(requestId) || (victim ?? requestId) !== requestId) return;
         victim = requestId;
         made += 1;
@@ -178,9 +178,13 @@ describe('a dispatcher that is killed', () => {
         }
       });
       void vi
-        .waitUntil(() => victim !== undefined && !service.busy('dispatch').some((each) => each.requestId === victim), {
-          timeout: 30_000,
-        })
+        .waitUntil(
+          () =>
+            victim !== undefined && !service.busy('dispatch').some((each) => each.requestIds.includes(victim ?? '')),
+          {
+            timeout: 30_000,
+          },
+        )
         .then(() => resolve(made));
     });
   }

@@ -36,7 +36,7 @@ function serving(others: ReadonlySet<number> = new Set()): Promise<{ readonly pi
   const found = () =>
     service.cloud
       .processes()
-      .filter(({ function: name, requestId, pid }) => name === 'chat' && requestId !== undefined && !others.has(pid));
+      .filter(({ function: name, requestIds, pid }) => name === 'chat' && requestIds.length > 0 && !others.has(pid));
   return vi.waitFor(
     () => {
       expect(found()).not.toEqual([]);

@@ -101,8 +101,9 @@ export function startGpuTorment({ cloud, workers, onFreeze }: GpuVictims, option
     const busy = cloud.processes().filter((each) => each.function === 'dispatch' && each.busy && !frozen.has(each.pid));
     const victim = busy[Math.floor(random() * busy.length)];
     const [ms, afterMs, waits] = [random() * 2 * leaseMs, random() * LATE_MS, random() < 0.5];
-    if (victim?.requestId === undefined) return;
-    const { pid, requestId } = victim;
+    const [requestId] = victim?.requestIds ?? [];
+    if (victim === undefined || requestId === undefined) return;
+    const { pid } = victim;
     const accident = { requestId, at: Date.now(), until: Number.POSITIVE_INFINITY };
     dispatchers.push(accident);
     const taken = onFreeze(requestId);

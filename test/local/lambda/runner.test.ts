@@ -16,7 +16,7 @@ describe('a function', () => {
     expect(pid).not.toBe(process.pid);
     expect(execFileSync('ps', ['-o', 'args=', '-p', String(pid)], { encoding: 'utf8' })).toContain('lambda:echo');
     await until(() => runner.processes().every(({ busy }) => !busy));
-    expect(runner.processes()).toEqual([{ pid, function: 'echo', busy: false }]);
+    expect(runner.processes()).toEqual([{ pid, function: 'echo', busy: false, requestIds: [] }]);
   });
 
   it('may be an ES module', async () => {
@@ -118,9 +118,9 @@ describe('concurrency', () => {
     let most = 0;
     await until(() => {
       // One that is busy with no call starts.
-      const starting = runner.processes().filter(({ busy, requestId }) => busy && requestId === undefined);
+      const starting = runner.processes().filter(({ busy, requestIds }) => busy && requestIds.length === 0);
       most = Math.max(most, starting.length);
-      return runner.processes().some(({ requestId }) => requestId !== undefined);
+      return runner.processes().some(({ requestIds }) => requestIds.length > 0);
     });
     expect(most).toBe(Math.max(1, Math.floor(availableParallelism() / 2)));
     await answers;

@@ -1,0 +1,90 @@
+import type { ClientRequest } from 'node:http';
+import { openAnswer } from './api-client.ts';
+import type { Handler } from './handler.ts';
+
+const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
+const PRELUDE_CONTENT_TYPE = 'application/vnd.awslambda.http-integration-response';
+const PRELUDE_DELIMITER = new Uint8Array(8);
+
+/** Methods and properties of the request that a handler may use as its response stream; AWS offers the same ones. */
+const STREAM_METHODS = [
+  ...['cork', 'destroy', 'end', 'uncork', 'write', 'addListener', 'on', 'once', 'prependListener', 'setContentType'],
+  ...['prependOnceListener', 'off', 'removeListener', 'removeAllListeners', 'setMaxListeners', 'getMaxListeners'],
+  ...['listeners', 'rawListeners', 'listenerCount', 'eventNames', 'emit'],
+];
+const STREAM_PROPERTIES = [
+  ...['destroyed', '_onBeforeFirstWrite', 'writableFinished', 'writableObjectMode', 'writableEnded', 'writable'],
+  ...['writableNeedDrain', 'writableHighWaterMark', 'writableCorked', 'writableLength'],
+];
+
+interface ResponseRequest extends ClientRequest {
+  setContentType?: (contentType: string) => void;
+  _onBeforeFirstWrite?: (write: (chunk: string | Uint8Array) => void) => void;
+}
+
+/** What `awslambda` offers to every handler in AWS. */
+export const streamingGlobals = {
+  streamifyResponse: (handler: Handler): Handler => Object.assign(handler, { [STREAMING]: 'response' }),
+  HttpResponseStream: {
+    /** Makes `stream` begin with `prelude` (status, headers, cookies) when it is first written to. */
+    from(stream: Pick<ResponseRequest, 'setContentType' | '_onBeforeFirstWrite'>, prelude: unknown): object {
+      stream.setContentType?.(PRELUDE_CONTENT_TYPE);
+      stream._onBeforeFirstWrite = (write) => {
+        write(JSON.stringify(prelude));
+        write(PRELUDE_DELIMITER);
+      };
+      return stream;
+    },
+  },
+};
+
+/** Whether a handler was wrapped by `awslambda.streamifyResponse`. */
+export function isStreaming(handler: Handler): boolean {
+  return STREAMING in handler;
+}
+
+/**
+ * Opens the chunked answer of a streaming handler.
+ * @returns `stream` for the handler, a façade over `request`: given the request itself, `pipeline` would wait for its
+ *   response
+ */
+export function openResponseStream(requestId: string): { request: ClientRequest; stream: object } {
+  const request: ResponseRequest = openAnswer(requestId, {
+    'Content-Type': 'application/octet-stream',
+    'Transfer-Encoding': 'chunked',
+    Trailer: 'Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body',
+    'Lambda-Runtime-Function-Response-Mode': 'streaming',
+  });
+  request.setContentType = (contentType) => {
+    request.setHeader('Content-Type', contentType);
+  };
+  const write = request.write.bind(request) as (...args: unknown[]) => boolean;
+  let written = false;
+  // An empty first write counts as well: it is how a handler sends its status before it has a body.
+  const writeAfterPrelude = (chunk: unknown, ...rest: unknown[]): boolean => {
+    if (!written) request._onBeforeFirstWrite?.((prelude) => void write(prelude));
+    written = true;
+    return write(typeof chunk === 'string' || chunk instanceof Uint8Array ? chunk : JSON.stringify(chunk), ...rest);
+  };
+  Object.assign(request, { write: writeAfterPrelude });
+  return { request, stream: createFacade(request) };
+}
+
+function createFacade(request: ResponseRequest): object {
+  const facade = {};
+  const target: Record<string, unknown> = request as unknown as Record<string, unknown>;
+  for (const name of STREAM_METHODS) {
+    const method = target[name];
+    if (typeof method === 'function')
+      Object.defineProperty(facade, name, { value: method.bind(request), writable: true });
+  }
+  for (const name of STREAM_PROPERTIES) {
+    Object.defineProperty(facade, name, {
+      get: () => target[name],
+      set: (value: unknown) => {
+        target[name] = value;
+      },
+    });
+  }
+  return facade;
+}

@@ -8,21 +8,18 @@ import {
   responsesRoute,
   retrieveModelRoute,
 } from '../shared/api/generation-routes.ts';
+import { createHttpApi } from '../shared/api/http-api.ts';
 import { readConfig } from '../shared/core/config.ts';
-import { createLogger } from '../shared/core/logger.ts';
-import { createMetrics } from '../shared/core/metrics.ts';
 import { once } from '../shared/core/once.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
+import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
-import { createRouterObserver } from '../shared/inference/observe.ts';
-import { createGpuObserver } from '../shared/inference/providers/gpu/observe.ts';
 import { createModelFactory, getCapabilities, preloadProviders } from '../shared/inference/providers/providers.ts';
 import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
 import { lifetimeSettings, queueSettings, storeSettings } from '../shared/jobs/settings.ts';
-import { httpPipeline } from '../shared/lambda/http-pipeline.ts';
 import { makesJob, mayBeKept, mayEnd } from '../shared/openai/sse.ts';
 
 const config = readConfig({
@@ -38,8 +35,7 @@ const config = readConfig({
   ...queueSettings,
   FLEET_TABLE: v.string(),
 });
-const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
-const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
+const telemetry = createTelemetry(config);
 const registry = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
 if (config.AWS_LAMBDA_INITIALIZATION_TYPE === 'provisioned-concurrency') await preloadProviders(registry);
 const router = createRouter({
@@ -51,23 +47,20 @@ const router = createRouter({
       tableName: config.FLEET_TABLE,
       tier: 'interactive',
       timings: divideTimings(FLEET_TIMINGS.slots, config.TIMINGS_DIVISOR),
-      observer: createGpuObserver(logger, metrics),
     },
   }),
   getCapabilities,
-  observer: createRouterObserver(logger, metrics.gather),
 });
 /** What keeps state is loaded when a request first needs it: a chat that stores nothing reads none of it. */
 const opened = once(async () => {
   const { openState } = await import('../shared/api/open-api-state.ts');
-  return openState(config, { logger, metrics });
+  return openState(config, telemetry.metrics);
 });
 const api = { router, registry, state: async () => (await opened()).state };
 const idempotency = { open: async () => (await opened()).idempotency, mayEnd, keeps: mayBeKept };
 
-export const handler = httpPipeline({
-  logger,
-  metrics,
+export const handler = createHttpApi({
+  telemetry,
   corsOrigin: config.CORS_ORIGIN,
   routes: {
     'POST /v1/chat/completions': idempotent(chatCompletionsRoute(api), { ...idempotency, name: 'chat.completions' }),

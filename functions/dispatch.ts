@@ -8,24 +8,22 @@ import { createJobRoom } from '../shared/api/job-dependencies.ts';
 import { receiveOnLane } from '../shared/api/receive.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { createKmsClient } from '../shared/aws/kms.ts';
-import { createQueueControl } from '../shared/aws/queue-control.ts';
 import { createS3Client } from '../shared/aws/s3.ts';
 import { createSQSClient } from '../shared/aws/sqs.ts';
 import { readConfig } from '../shared/core/config.ts';
 import type { ErrorCode } from '../shared/core/errors.ts';
-import { createLogger, describeError } from '../shared/core/logger.ts';
-import { createMetrics } from '../shared/core/metrics.ts';
+import { failureLog } from '../shared/core/logger.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
+import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
-import { createRouterObserver } from '../shared/inference/observe.ts';
-import { createGpuObserver } from '../shared/inference/providers/gpu/observe.ts';
 import { createModelFactory, getCapabilities } from '../shared/inference/providers/providers.ts';
 import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
 import { observeOutcome } from '../shared/jobs/observe.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
 import { createYielding } from '../shared/jobs/yielding.ts';
+import { createQueueControl } from '../shared/lambda/queue-control.ts';
 import { queuePipeline, VISIBILITY_SECONDS } from '../shared/lambda/queue-pipeline.ts';
 import { fingerprint } from '../shared/openai/fingerprint.ts';
 
@@ -36,8 +34,7 @@ const config = readConfig({
   /** The registry; the one that was packaged beside the code when absent. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
 });
-const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
-const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
+const telemetry = createTelemetry(config);
 const registry = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
 const clients = {
   dynamodb: createDynamoDBClient(),
@@ -45,7 +42,7 @@ const clients = {
   s3: createS3Client(),
   sqs: createSQSClient(),
 };
-const room = createJobRoom(clients, config, metrics, { mayCreateKeys: false });
+const room = createJobRoom(clients, config, telemetry.metrics, { mayCreateKeys: false });
 const ports = {
   ...room,
   router: createRouter({
@@ -57,11 +54,9 @@ const ports = {
         tableName: config.FLEET_TABLE,
         tier: 'batch',
         timings: divideTimings(FLEET_TIMINGS.slots, config.TIMINGS_DIVISOR),
-        observer: createGpuObserver(logger, metrics),
       },
     }),
     getCapabilities,
-    observer: createRouterObserver(logger, metrics.publish),
   }),
   fingerprint: (model: string) => fingerprint(registry.models[model]),
   ids: () => randomUUID().replaceAll('-', ''),
@@ -70,7 +65,6 @@ const ports = {
   // A worker that stops in the middle costs its attempt; another one is there for the next.
   movesOnAfter: new Set<ErrorCode>(['upstream_cut']),
   sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
-  onError: (what: string, thrown: unknown) => logger.warn(what, describeError(thrown)),
 };
 const queue = createQueueControl(clients.sqs, {
   queueUrl: config.GPU_QUEUE_URL,
@@ -78,7 +72,8 @@ const queue = createQueueControl(clients.sqs, {
 });
 const visibilitySeconds = Math.ceil(VISIBILITY_SECONDS / config.TIMINGS_DIVISOR);
 
-export const handler = queuePipeline({ logger, metrics, queue, visibilitySeconds }, async (record, call) => {
+export const handler = queuePipeline({ telemetry, queue, visibilitySeconds }, async (record, call) => {
   const startedAt = Date.now();
-  observeOutcome(await receiveOnLane('gpu', record, ports, call), { startedAt, now: Date.now() }, logger, metrics);
+  const outcome = await receiveOnLane('gpu', record, { ...ports, onError: failureLog(call.telemetry.logger) }, call);
+  observeOutcome(outcome, { startedAt, now: Date.now() }, call.telemetry);
 });

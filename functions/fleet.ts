@@ -8,9 +8,8 @@ import { createEcsClient } from '../shared/aws/ecs.ts';
 import { createLambdaClient } from '../shared/aws/lambda.ts';
 import { createSQSClient } from '../shared/aws/sqs.ts';
 import { readConfig } from '../shared/core/config.ts';
-import { createLogger } from '../shared/core/logger.ts';
-import { createMetrics } from '../shared/core/metrics.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
+import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings, timingsSettings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { createDynamoDBFleet } from '../shared/gpu/registry/dynamodb-fleet.ts';
@@ -46,13 +45,11 @@ const config = readConfig({
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
   ...timingsSettings,
 });
-const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
-const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
+const telemetry = createTelemetry(config);
 const { fleets } = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
 const timings = divideTimings(FLEET_TIMINGS.upkeep, config.TIMINGS_DIVISOR);
 const sqs = createSQSClient();
-const ports = {
-  ...createObserver(logger, metrics),
+const environment = {
   fleets,
   store: createDynamoDBFleet(createDynamoDBClient(), { tableName: config.FLEET_TABLE }),
   ecs: createEcs(createEcsClient()),
@@ -72,8 +69,9 @@ const ports = {
 };
 
 export const handler = eventPipeline<unknown, readonly WorkerSummary[] | undefined>(
-  { logger, metrics },
-  async (event) => {
+  telemetry,
+  async (event, context) => {
+    const ports = { ...environment, ...createObserver(context.telemetry) };
     const told = parseFleetEvent(event);
     switch (told.kind) {
       case 'task':

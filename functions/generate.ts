@@ -9,14 +9,12 @@ import { createJobRoom } from '../shared/api/job-dependencies.ts';
 import { receive } from '../shared/api/receive.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { createKmsClient } from '../shared/aws/kms.ts';
-import { createQueueControl } from '../shared/aws/queue-control.ts';
 import { createS3Client } from '../shared/aws/s3.ts';
 import { createSQSClient } from '../shared/aws/sqs.ts';
 import { readConfig } from '../shared/core/config.ts';
-import { createLogger, describeError } from '../shared/core/logger.ts';
-import { createMetrics } from '../shared/core/metrics.ts';
+import { failureLog } from '../shared/core/logger.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
-import { createRouterObserver } from '../shared/inference/observe.ts';
+import { createTelemetry } from '../shared/core/telemetry.ts';
 import { createModelFactory, getCapabilities } from '../shared/inference/providers/providers.ts';
 import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
@@ -24,6 +22,7 @@ import { observeOutcome } from '../shared/jobs/observe.ts';
 import { fallbackLaneOf, laneOf } from '../shared/jobs/queue-routing.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
 import { createYielding } from '../shared/jobs/yielding.ts';
+import { createQueueControl } from '../shared/lambda/queue-control.ts';
 import { queuePipeline, VISIBILITY_SECONDS } from '../shared/lambda/queue-pipeline.ts';
 import { fingerprint } from '../shared/openai/fingerprint.ts';
 
@@ -34,8 +33,7 @@ const config = readConfig({
   /** The registry; the one that was packaged beside the code when absent. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
 });
-const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
-const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
+const telemetry = createTelemetry(config);
 const registry = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
 const clients = {
   dynamodb: createDynamoDBClient(),
@@ -43,14 +41,13 @@ const clients = {
   s3: createS3Client(),
   sqs: createSQSClient(),
 };
-const room = createJobRoom(clients, config, metrics, { mayCreateKeys: true });
+const room = createJobRoom(clients, config, telemetry.metrics, { mayCreateKeys: true });
 const ports = {
   ...room,
   router: createRouter({
     registry,
     createModel: createModelFactory({ secret: createSecretResolver({ environment: process.env }) }),
     getCapabilities,
-    observer: createRouterObserver(logger, metrics.publish),
   }),
   registry,
   senders: createSenderTable(clients.dynamodb, config.ACCESS_TABLE),
@@ -63,7 +60,6 @@ const ports = {
   otherLane: (model: string) => laneOf(model, registry),
   fallbackLane: (model: string, thrown: unknown) => fallbackLaneOf(model, thrown, registry),
   sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
-  onError: (what: string, thrown: unknown) => logger.warn(what, describeError(thrown)),
 };
 const queue = createQueueControl(clients.sqs, {
   queueUrl: config.GENERATION_QUEUE_URL,
@@ -71,7 +67,8 @@ const queue = createQueueControl(clients.sqs, {
 });
 const visibilitySeconds = Math.ceil(VISIBILITY_SECONDS / config.TIMINGS_DIVISOR);
 
-export const handler = queuePipeline({ logger, metrics, queue, visibilitySeconds }, async (record, call) => {
+export const handler = queuePipeline({ telemetry, queue, visibilitySeconds }, async (record, call) => {
   const startedAt = Date.now();
-  observeOutcome(await receive(record, ports, call), { startedAt, now: Date.now() }, logger, metrics);
+  const outcome = await receive(record, { ...ports, onError: failureLog(call.telemetry.logger) }, call);
+  observeOutcome(outcome, { startedAt, now: Date.now() }, call.telemetry);
 });

@@ -1,5 +1,6 @@
 /** Shows, resumes, cancels and deletes stored responses. */
 import * as v from 'valibot';
+import { createHttpApi } from '../shared/api/http-api.ts';
 import { createJobStores } from '../shared/api/job-dependencies.ts';
 import {
   cancelResponseRoute,
@@ -11,24 +12,20 @@ import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { createKmsClient } from '../shared/aws/kms.ts';
 import { createS3Client } from '../shared/aws/s3.ts';
 import { readConfig } from '../shared/core/config.ts';
-import { createLogger } from '../shared/core/logger.ts';
-import { createMetrics } from '../shared/core/metrics.ts';
+import { createTelemetry } from '../shared/core/telemetry.ts';
 import { storeSettings } from '../shared/jobs/settings.ts';
-import { httpPipeline } from '../shared/lambda/http-pipeline.ts';
 
 const config = readConfig({
   /** Origin that browsers may call from. */
   CORS_ORIGIN: v.optional(v.string()),
   ...storeSettings,
 });
-const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
-const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
+const telemetry = createTelemetry(config);
 const clients = { dynamodb: createDynamoDBClient(), kms: createKmsClient(), s3: createS3Client() };
-const api = { state: createJobStores(clients, config, metrics, { mayCreateKeys: false }) };
+const api = { state: createJobStores(clients, config, telemetry.metrics, { mayCreateKeys: false }) };
 
-export const handler = httpPipeline({
-  logger,
-  metrics,
+export const handler = createHttpApi({
+  telemetry,
   corsOrigin: config.CORS_ORIGIN,
   routes: {
     'GET /v1/responses/{id}': retrieveResponseRoute(api),

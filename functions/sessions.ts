@@ -12,19 +12,18 @@ import {
   retrieveItemRoute,
   updateConversationRoute,
 } from '../shared/api/conversation-routes.ts';
+import { createHttpApi } from '../shared/api/http-api.ts';
 import { createJobStores } from '../shared/api/job-dependencies.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { createKmsClient } from '../shared/aws/kms.ts';
 import { createS3Client } from '../shared/aws/s3.ts';
 import { readConfig } from '../shared/core/config.ts';
-import { createLogger } from '../shared/core/logger.ts';
-import { createMetrics } from '../shared/core/metrics.ts';
+import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings } from '../shared/core/timings.ts';
 import { createClaims } from '../shared/idempotency/idempotency-records.ts';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
 import { CLAIM_TIMINGS } from '../shared/idempotency/record-lease.ts';
 import { retentionSettings, storeSettings } from '../shared/jobs/settings.ts';
-import { httpPipeline } from '../shared/lambda/http-pipeline.ts';
 import { createConversationTable } from '../shared/sessions/conversation-table.ts';
 import { createConversations } from '../shared/sessions/conversations.ts';
 
@@ -35,16 +34,13 @@ const config = readConfig({
   ...retentionSettings,
   SESSIONS_TABLE: v.string(),
 });
-const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
-const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
+const telemetry = createTelemetry(config);
 const dynamodb = createDynamoDBClient();
 const { vault, bucket, bodies, jobs } = createJobStores(
   { dynamodb, kms: createKmsClient(), s3: createS3Client() },
   config,
-  metrics,
-  {
-    mayCreateKeys: true,
-  },
+  telemetry.metrics,
+  { mayCreateKeys: true },
 );
 const conversations = createConversations({
   table: createConversationTable(dynamodb, config.SESSIONS_TABLE, bucket),
@@ -57,14 +53,12 @@ const idempotency = {
   bodies,
   jobs,
   vault,
-  logger,
   timings: divideTimings(CLAIM_TIMINGS, config.TIMINGS_DIVISOR),
 };
 const open = async () => idempotency;
 
-export const handler = httpPipeline({
-  logger,
-  metrics,
+export const handler = createHttpApi({
+  telemetry,
   corsOrigin: config.CORS_ORIGIN,
   routes: {
     'POST /v1/conversations': idempotent(createConversationRoute(api), {

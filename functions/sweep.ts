@@ -6,8 +6,8 @@ import { createKmsClient } from '../shared/aws/kms.ts';
 import { createS3Client } from '../shared/aws/s3.ts';
 import { createSQSClient } from '../shared/aws/sqs.ts';
 import { readConfig } from '../shared/core/config.ts';
-import { createLogger, describeError } from '../shared/core/logger.ts';
-import { createMetrics } from '../shared/core/metrics.ts';
+import { failureLog } from '../shared/core/logger.ts';
+import { createTelemetry } from '../shared/core/telemetry.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
 import { sweepDue } from '../shared/jobs/sweep.ts';
 import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
@@ -18,20 +18,18 @@ const RUN_MS = 45_000;
 const PER_PARTITION = 5_000;
 
 const config = readConfig(jobSettings);
-const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
-const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
+const telemetry = createTelemetry(config);
 const clients = {
   dynamodb: createDynamoDBClient(),
   kms: createKmsClient(),
   s3: createS3Client(),
   sqs: createSQSClient(),
 };
-const ports = {
-  ...createJobRoom(clients, config, metrics, { mayCreateKeys: false }),
-  onError: (what: string, thrown: unknown) => logger.warn(what, describeError(thrown)),
-};
+const room = createJobRoom(clients, config, telemetry.metrics, { mayCreateKeys: false });
 
-export const handler = eventPipeline<ScheduledEvent, void>({ logger, metrics }, async () => {
+export const handler = eventPipeline<ScheduledEvent, void>(telemetry, async (_event, context) => {
+  const { logger, metrics } = context.telemetry;
+  const ports = { ...room, onError: failureLog(logger) };
   const swept = await sweepDue(ports, { until: Date.now() + RUN_MS, perPartition: PER_PARTITION });
   logger[swept.failed > 0 ? 'warn' : 'info']('swept', { ...swept });
   metrics.publish({

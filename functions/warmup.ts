@@ -2,8 +2,7 @@
 import * as v from 'valibot';
 import { createLambdaClient } from '../shared/aws/lambda.ts';
 import { readConfig } from '../shared/core/config.ts';
-import { createLogger } from '../shared/core/logger.ts';
-import { createMetrics } from '../shared/core/metrics.ts';
+import { createTelemetry } from '../shared/core/telemetry.ts';
 import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
 import { createCallWarm } from '../shared/lambda/warm-call.ts';
 import { warmAll, warmTargetsSchema } from '../shared/lambda/warmup.ts';
@@ -17,11 +16,11 @@ const config = readConfig({
   /** Milliseconds each environment is held, so that calls made together reach different ones. */
   WARM_HOLD_MS: v.optional(v.pipe(v.string(), v.toNumber(), v.minValue(0), v.maxValue(5_000)), '100'),
 });
-const logger = createLogger({ level: config.LOG_LEVEL, fields: { function: config.AWS_LAMBDA_FUNCTION_NAME } });
-const metrics = createMetrics(config.AWS_LAMBDA_FUNCTION_NAME);
+const telemetry = createTelemetry(config);
 const call = createCallWarm(createLambdaClient(CALL_TIMEOUT_MS), config.WARM_HOLD_MS);
 
-export const handler = eventPipeline<unknown, void>({ logger, metrics }, async () => {
+export const handler = eventPipeline<unknown, void>(telemetry, async (_event, context) => {
+  const { logger, metrics } = context.telemetry;
   for (const { target, answered, failed, cold, initMs } of await warmAll(config.WARM_TARGETS, call)) {
     logger[failed > 0 ? 'warn' : 'info']('warmed', { target: target.functionName, answered, failed, cold });
     metrics.publish(

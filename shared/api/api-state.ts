@@ -1,4 +1,3 @@
-import type { Logger } from '../core/logger.ts';
 import type { Lifetime } from '../jobs/lifetime.ts';
 import type { Bodies, EventLog, JobQueue, JobStore } from '../jobs/ports.ts';
 import type { JobTimings } from '../jobs/timings.ts';
@@ -13,6 +12,4 @@ export interface ApiState {
   readonly conversations: Conversations;
   readonly lifetime: Lifetime;
   readonly timings: JobTimings;
-  /** Told of what went wrong without harm to the caller. */
-  readonly logger: Pick<Logger, 'annotate' | 'warn'>;
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import * as v from 'valibot';
+import type { Route } from '../access/route.ts';
 import type { Reference } from '../idempotency/replay.ts';
-import type { Route } from '../lambda/http-pipeline.ts';
 import { createConversationBody, createItemsBody, updateConversationBody } from '../openai/conversations/schema.ts';
 import { listObject, listQuery } from '../openai/lists.ts';
 import { type Included, includedBy } from '../openai/responses/includes.ts';

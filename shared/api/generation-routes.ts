@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import type { HttpRequest, Route } from '../access/route.ts';
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import type { Router } from '../inference/router.ts';
-import type { HttpRequest, Route } from '../lambda/http-pipeline.ts';
 import { chatAnswer } from '../openai/chat/answer.ts';
 import { parseChatRequest } from '../openai/chat/request.ts';
 import { chatFrames } from '../openai/chat/stream.ts';
@@ -121,8 +121,8 @@ function contextOf({ principal }: HttpRequest, registry: ModelRegistry) {
   return { registry, tenant: principal.tenant };
 }
 
-function callOf({ signal, deadlineAt }: HttpRequest, streamed: boolean) {
-  return { signal, deadlineAt, streamed };
+function callOf({ signal, deadlineAt, telemetry }: HttpRequest, streamed: boolean) {
+  return { signal, deadlineAt, telemetry, streamed };
 }
 
 function newId(): string {

@@ -2,7 +2,6 @@ import { createDynamoDBClient } from '../aws/dynamodb.ts';
 import { createKmsClient } from '../aws/kms.ts';
 import { createS3Client } from '../aws/s3.ts';
 import { createSQSClient } from '../aws/sqs.ts';
-import type { Logger } from '../core/logger.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { divideTimings } from '../core/timings.ts';
 import { createClaims } from '../idempotency/idempotency-records.ts';
@@ -26,7 +25,7 @@ export interface StateSettings extends StoreSettings, QueueSettings, LifetimeSet
  */
 export function openState(
   settings: StateSettings,
-  { logger, metrics }: { readonly logger: Logger; readonly metrics: Metrics },
+  metrics: Metrics,
 ): { readonly state: ApiState; readonly idempotency: Idempotency } {
   const dynamodb = createDynamoDBClient();
   const clients = { dynamodb, kms: createKmsClient(), s3: createS3Client() };
@@ -46,14 +45,12 @@ export function openState(
       }),
       lifetime: createLifetime(settings),
       timings,
-      logger,
     },
     idempotency: {
       claims: createClaims(dynamodb, settings.JOBS_TABLE),
       bodies,
       jobs,
       vault,
-      logger,
       timings: divideTimings(CLAIM_TIMINGS, settings.TIMINGS_DIVISOR),
     },
   };

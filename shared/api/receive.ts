@@ -183,8 +183,8 @@ async function receiveKnown(
 }
 
 function run(pointer: Pick<Job, 'tenant' | 'id'>, ports: WorkerPorts, call: QueueCall, admitted?: Admitted) {
-  const { signal: shutdown, deadlineAt, extendVisibility } = call;
-  return runJob(pointer, ports, { shutdown, deadlineAt, extendVisibility }, admitted?.input);
+  const { signal: shutdown, deadlineAt, extendVisibility, telemetry } = call;
+  return runJob(pointer, ports, { shutdown, deadlineAt, extendVisibility, telemetry }, admitted?.input);
 }
 
 /** Lets a program's message in: its sender may speak for the tenant, and have the answer sent where it wants it. */

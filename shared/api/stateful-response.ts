@@ -1,3 +1,4 @@
+import type { HttpRequest } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
 import { fingerprintOf } from '../core/fingerprint.ts';
 import { describeError } from '../core/logger.ts';
@@ -8,7 +9,7 @@ import type { JobInput } from '../jobs/ports.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
 import { announce, submit } from '../jobs/submit.ts';
 import { told } from '../jobs/transitions.ts';
-import type { HttpAnswer, HttpRequest } from '../lambda/http-pipeline.ts';
+import type { HttpAnswer } from '../lambda/http-responder.ts';
 import {
   type Answered,
   conversationOf,
@@ -64,10 +65,11 @@ async function inForeground(asking: Asking): Promise<HttpAnswer> {
   try {
     const before = turn === undefined ? await chainBefore(asking) : keptItems(turn.items);
     const context = await contextOf(asked, before, { registry: api.registry, tenant }, state);
-    const { signal, deadlineAt } = request;
-    const { events } = await api.router.generate(context.generation, { signal, deadlineAt, streamed: asked.streamed });
+    const { signal, deadlineAt, telemetry } = request;
+    const call = { signal, deadlineAt, telemetry, streamed: asked.streamed };
+    const { events } = await api.router.generate(context.generation, call);
     const options = answerOptions(asking, context, turn);
-    const headers = headersOf(context, state);
+    const headers = headersOf(context, request);
     const stored = options.stored ? { stored: id } : {};
     if (asked.streamed) return { headers, ...stored, frames: released(responsesFrames(events, options), turn) };
     const json = await responsesAnswer(events, options);
@@ -111,7 +113,7 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
   );
   if (submitted.kind !== 'created' && submitted.kind !== 'known') throw keyIsSpent();
   if (submitted.kind === 'created') await announced(submitted.job, asking);
-  const headers = headersOf(context, state);
+  const headers = headersOf(context, request);
   if (!asked.streamed)
     return { headers, stored: id, json: await acceptedOf(submitted.job, { body, generation }, state) };
   const { signal, deadlineAt } = request;
@@ -128,11 +130,11 @@ async function acceptedOf(job: Job, input: JobInput, { bodies }: ApiState): Prom
 }
 
 /** A job whose message could not be sent is found by the sweep a little later: no reason to refuse it. */
-async function announced(job: Job, { state, api }: Asking): Promise<void> {
+async function announced(job: Job, { request, state, api }: Asking): Promise<void> {
   try {
     await announce(job, { queue: state.queue, now: api.now });
   } catch (thrown) {
-    state.logger.warn('job not announced', describeError(thrown));
+    request.telemetry.logger.warn('job not announced', describeError(thrown));
   }
 }
 
@@ -197,7 +199,7 @@ async function keep(
     await state.jobs.update(tenant, id, guard, change);
   } catch (thrown) {
     // The sweep finds the turn added, and notes it.
-    state.logger.warn('turn not noted', describeError(thrown));
+    request.telemetry.logger.warn('turn not noted', describeError(thrown));
   }
 }
 
@@ -211,7 +213,7 @@ async function keepFailure(
   try {
     await store(asking, context, answered, { status: 'failed', errorCode: code });
   } catch (thrown) {
-    asking.state.logger.warn('failed response not stored', describeError(thrown));
+    asking.request.telemetry.logger.warn('failed response not stored', describeError(thrown));
   }
 }
 
@@ -260,9 +262,9 @@ function inputOf({ body, generation }: ResponseContext): JobInput {
   return { body, generation: { ...generation, messages: [] } };
 }
 
-function headersOf({ droppedItems }: ResponseContext, { logger }: ApiState): Record<string, string> {
+function headersOf({ droppedItems }: ResponseContext, { telemetry }: HttpRequest): Record<string, string> {
   if (droppedItems === 0) return {};
-  logger.annotate({ droppedItems });
+  telemetry.logger.annotate({ droppedItems });
   return { 'x-lambent-dropped-items': String(droppedItems) };
 }
 

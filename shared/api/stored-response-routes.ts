@@ -1,8 +1,8 @@
+import type { Route } from '../access/route.ts';
 import { endSequenceOf } from '../jobs/blobs.ts';
 import { cancelJob, deleteJob } from '../jobs/control.ts';
 import { readInput } from '../jobs/fan-in.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
-import type { Route } from '../lambda/http-pipeline.ts';
 import { listObject, listQuery } from '../openai/lists.ts';
 import { type Included, includedBy } from '../openai/responses/includes.ts';
 import { invalidValue } from '../openai/validation.ts';

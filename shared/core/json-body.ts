@@ -1,4 +1,3 @@
-import type { ProxyEvent } from '../lambda/proxy-event.ts';
 import { LambentError } from './errors.ts';
 
 /**
@@ -13,7 +12,7 @@ const MAX_DEPTH = 256;
  * can't carry), or `invalid_value` for nesting deeper than 256
  */
 export function parseBody(
-  event: Pick<ProxyEvent, 'body' | 'isBase64Encoded'>,
+  event: { readonly body: string | null; readonly isBase64Encoded: boolean },
   contentType: string | undefined,
 ): unknown {
   if (contentType !== undefined && !/[/+]json\b/i.test(contentType)) {

@@ -5,54 +5,78 @@ import type { EmbeddedMetrics } from './metrics.ts';
 export type LogValue = string | number | boolean | null | undefined;
 export type LogFields = Readonly<Record<string, LogValue>>;
 
-type Level = 'debug' | 'info' | 'warn' | 'error';
+export type Level = 'debug' | 'info' | 'warn' | 'error';
 const ORDER: Readonly<Record<Level, number>> = { debug: 0, info: 1, warn: 2, error: 3 };
 
+/** Writes log lines: one JSON object each. */
 export interface Logger {
   debug(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
-  /** Writes the one line that every request leaves, at level `info`; it carries metrics, so no setting keeps it back. */
-  summarize(message: string, fields: LogFields, metrics: EmbeddedMetrics): void;
-  /** Adds fields to every line until `reset`. An environment serves one request at a time, so one context is enough. */
+}
+
+/** The logger of one request, message or event. Its annotations appear on its own lines only. */
+export interface RequestLogger extends Logger {
+  /** Adds fields to every later line of this logger. */
   annotate(fields: LogFields): void;
-  /** Forgets the annotations of the last request. */
-  reset(): void;
+  /** Writes the request's summary line at level `info`. `LOG_LEVEL` never suppresses it, because it carries metrics. */
+  summarize(message: string, fields: LogFields, metrics: EmbeddedMetrics): void;
+}
+
+/** The logger of a process. It has no annotations of its own: requests run concurrently and each gets a logger. */
+export interface ProcessLogger extends Logger {
+  /** Returns a logger for one request, whose lines carry `fields`. */
+  forRequest(fields: LogFields): RequestLogger;
 }
 
 export interface LoggerOptions {
   readonly level: Level;
   /** Fields on every line, such as the function's name. */
   readonly fields: LogFields;
-  /** Where a line goes; standard output by default, which Lambda sends to CloudWatch as it is. */
+  /** Writes one line, line break included. Default: standard output, which Lambda sends to CloudWatch unchanged. */
   readonly write?: (line: string) => void;
 }
 
-/** Makes a logger of one JSON object a line. */
-export function createLogger({ level, fields, write = (line) => process.stdout.write(line) }: LoggerOptions): Logger {
-  let context: LogFields = {};
-  const line = (at: Level, message: string, more: object): void => {
-    write(
-      `${JSON.stringify({ time: new Date().toISOString(), level: at, message, ...fields, ...context, ...more })}\n`,
-    );
-  };
-  const log = (at: Level, message: string, more: LogFields = {}): void => {
-    if (ORDER[at] >= ORDER[level]) line(at, message, more);
+/** Creates the logger of a process. */
+export function createLogger({
+  level,
+  fields,
+  write = (line) => process.stdout.write(line),
+}: LoggerOptions): ProcessLogger {
+  const writeLine = (at: Level, message: string, more: object): void => {
+    write(`${JSON.stringify({ time: new Date().toISOString(), level: at, message, ...fields, ...more })}\n`);
   };
   return {
-    debug: (message, more) => log('debug', message, more),
-    info: (message, more) => log('info', message, more),
-    warn: (message, more) => log('warn', message, more),
-    error: (message, more) => log('error', message, more),
-    summarize: (message, more, metrics) => line('info', message, { ...more, ...metrics }),
-    annotate: (more) => {
-      context = { ...context, ...more };
-    },
-    reset: () => {
-      context = {};
+    ...leveledLogger(level, writeLine),
+    forRequest(requestFields) {
+      let annotations = requestFields;
+      const writeAnnotated: WriteLine = (at, message, more) => writeLine(at, message, { ...annotations, ...more });
+      return {
+        ...leveledLogger(level, writeAnnotated),
+        summarize: (message, more, metrics) => writeAnnotated('info', message, { ...more, ...metrics }),
+        annotate: (more) => {
+          annotations = { ...annotations, ...more };
+        },
+      };
     },
   };
+}
+
+type WriteLine = (at: Level, message: string, more: object) => void;
+
+function leveledLogger(level: Level, write: WriteLine): Logger {
+  const at =
+    (own: Level) =>
+    (message: string, more: LogFields = {}): void => {
+      if (ORDER[own] >= ORDER[level]) write(own, message, more);
+    };
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+}
+
+/** Returns a function that logs a failure as a warning, for failures that fail neither the request nor the job. */
+export function failureLog(logger: Logger): (message: string, thrown: unknown) => void {
+  return (message, thrown) => logger.warn(message, describeError(thrown));
 }
 
 /**

@@ -4,16 +4,29 @@ export type Unit = 'Count' | 'Milliseconds' | 'Percent';
 export type MetricValues = Readonly<Record<string, readonly [value: number, unit: Unit]>>;
 export type Dimensions = Readonly<Record<string, string>>;
 
+/** Publishes metrics. */
 export interface Metrics {
-  /** Publishes values under one set of dimensions, on a line of their own. */
+  /** Publishes values under one set of dimensions, on a log line of their own. */
   publish(values: MetricValues, dimensions?: Dimensions): void;
+}
+
+/** The metrics of one request, message or event. */
+export interface RequestMetrics extends Metrics {
   /**
-   * Keeps values for the log line that `gathered` goes into: a line less is a write less for every request. A name may be
-   * gathered once a line.
+   * Keeps values for the request's summary line, which saves a line per request. A line can hold a metric's name only once:
+   * values of a name that is already kept are published at once.
    */
   gather(values: MetricValues, dimensions?: Dimensions): void;
-  /** What was gathered, as fields of one log line; forgets it. */
-  gathered(): EmbeddedMetrics;
+  /** Returns the gathered values as fields of one log line, and forgets them. */
+  takeGathered(): EmbeddedMetrics;
+  /** Publishes the gathered values on a line of their own, if there are any, and forgets them. */
+  flush(): void;
+}
+
+/** The metrics of a process: of what no single request causes, such as calls that requests share. */
+export interface ProcessMetrics extends Metrics {
+  /** Returns the metrics of one request. */
+  forRequest(): RequestMetrics;
 }
 
 /** Fields that make CloudWatch read metrics from a log line, whatever other fields it has. */
@@ -26,28 +39,41 @@ export interface EmbeddedMetrics {
 export const NAMESPACE = 'Lambent';
 
 /**
- * Metrics as CloudWatch's embedded metric format: in a log line, without a call.
- * @param functionName the dimension `FunctionName`, on every metric
+ * Creates the metrics of a process, written in CloudWatch's embedded metric format: log lines that need no API call.
+ * @param functionName value of the dimension `FunctionName`, which every metric has
  * @see https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
  */
 export function createMetrics(
   functionName: string,
   write: (line: string) => void = (line) => process.stdout.write(line),
-): Metrics {
-  let waiting: Entry[] = [];
-  const entryOf = (values: MetricValues, dimensions: Dimensions = {}): Entry => ({
+): ProcessMetrics {
+  const toEntry = (values: MetricValues, dimensions: Dimensions = {}): Entry => ({
     values,
     dimensions: { FunctionName: functionName, ...dimensions },
   });
+  const writeEntries = (entries: readonly Entry[]): void => write(`${JSON.stringify(embed(entries))}\n`);
+  const publish: Metrics['publish'] = (values, dimensions) => writeEntries([toEntry(values, dimensions)]);
   return {
-    publish: (values, dimensions) => write(`${JSON.stringify(embedded([entryOf(values, dimensions)]))}\n`),
-    gather: (values, dimensions) => {
-      waiting.push(entryOf(values, dimensions));
-    },
-    gathered() {
-      const entries = waiting;
-      waiting = [];
-      return embedded(entries);
+    publish,
+    forRequest() {
+      let gathered: Entry[] = [];
+      const isGathered = (name: string): boolean => gathered.some(({ values }) => Object.hasOwn(values, name));
+      const take = (): Entry[] => {
+        const entries = gathered;
+        gathered = [];
+        return entries;
+      };
+      return {
+        publish,
+        gather(values, dimensions) {
+          if (Object.keys(values).some(isGathered)) publish(values, dimensions);
+          else gathered.push(toEntry(values, dimensions));
+        },
+        takeGathered: () => embed(take()),
+        flush() {
+          if (gathered.length > 0) writeEntries(take());
+        },
+      };
     },
   };
 }
@@ -58,7 +84,7 @@ interface Entry {
 }
 
 /** A directive for each set of dimensions, and the values that the directives name, side by side. */
-function embedded(entries: readonly Entry[]): EmbeddedMetrics {
+function embed(entries: readonly Entry[]): EmbeddedMetrics {
   const fields = entries.map(({ values, dimensions }) => ({
     ...dimensions,
     ...Object.fromEntries(Object.entries(values).map(([name, [value]]) => [name, value])),

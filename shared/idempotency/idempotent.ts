@@ -1,10 +1,11 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
+import type { HttpRequest, Route } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
 import { fingerprintOf } from '../core/fingerprint.ts';
-import { describeError, type Logger } from '../core/logger.ts';
+import { describeError } from '../core/logger.ts';
 import type { Bodies, BodyName, JobStore } from '../jobs/ports.ts';
-import type { HttpAnswer, HttpRequest, Route } from '../lambda/http-pipeline.ts';
+import type { HttpAnswer } from '../lambda/http-responder.ts';
 import type { RecordName, Vault } from '../vault/vault.ts';
 import type { ClaimKey, Claims, Outcome, Taking } from './idempotency-records.ts';
 import { type ClaimTimings, type HeldKey, holdKey } from './record-lease.ts';
@@ -17,7 +18,6 @@ export interface Idempotency {
   /** What tells whether a stored response is still there. */
   readonly jobs: Pick<JobStore, 'read'>;
   readonly vault: Vault;
-  readonly logger: Pick<Logger, 'warn'>;
   readonly timings: ClaimTimings;
   /** Epoch milliseconds. */
   readonly now?: () => number;
@@ -190,14 +190,14 @@ class Attempt {
    * @throws LambentError `idempotency_key_in_use` when another has the key by now: the answer will be that one's
    */
   async #finish(answer: Kept, stored: string | undefined, held: Held, fits = true): Promise<void> {
-    const { claims, logger } = this.#idempotency;
+    const { claims } = this.#idempotency;
     held.lost.throwIfAborted();
     let isOurs = true;
     try {
       const outcome = this.#keeps && fits ? await this.#keep(answer, stored, held) : ({ kept: 'nowhere' } as const);
       isOurs = await claims.finish(this.#key, this.#owner, outcome);
     } catch (thrown) {
-      logger.warn('idempotent answer not kept', describeError(thrown));
+      this.#request.telemetry.logger.warn('idempotent answer not kept', describeError(thrown));
     }
     if (!isOurs) throw inUse();
   }
@@ -228,7 +228,7 @@ class Attempt {
     try {
       await this.#idempotency.claims.release(this.#key, this.#owner);
     } catch (thrown) {
-      this.#idempotency.logger.warn('idempotency key not released', describeError(thrown));
+      this.#request.telemetry.logger.warn('idempotency key not released', describeError(thrown));
     }
   }
 

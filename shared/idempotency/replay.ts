@@ -1,6 +1,7 @@
 import * as v from 'valibot';
+import type { HttpRequest } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
-import type { HttpAnswer, HttpRequest } from '../lambda/http-pipeline.ts';
+import type { HttpAnswer } from '../lambda/http-responder.ts';
 
 /** An answer as it is kept: a stream as all of its frames. */
 export type Kept = Omit<Extract<HttpAnswer, { json: unknown }>, 'stored'> | KeptStream;

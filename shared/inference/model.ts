@@ -1,4 +1,5 @@
 import { type ErrorCode, type ErrorDetails, LambentError } from '../core/errors.ts';
+import type { Telemetry } from '../core/telemetry.ts';
 import type { GenerationEvent, GenerationRequest } from './generation.ts';
 
 /** The interface that every provider implements for one model. */
@@ -25,6 +26,8 @@ export interface ModelCall {
    * Called when the first chunk of a streamed answer arrives, even if it holds no event. Providers need not support it.
    */
   readonly onFirstChunk?: () => void;
+  /** The telemetry of the request that makes the call. Providers with nothing to report ignore it. */
+  readonly telemetry?: Telemetry | undefined;
 }
 
 /**

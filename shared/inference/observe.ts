@@ -1,31 +1,44 @@
-import { describeError, type Logger } from '../core/logger.ts';
-import type { Metrics } from '../core/metrics.ts';
+import type { LambentError } from '../core/errors.ts';
+import { describeError } from '../core/logger.ts';
+import type { Telemetry } from '../core/telemetry.ts';
 import type { Candidate } from './candidates.ts';
-import type { RouterObserver } from './router.ts';
+import type { Usage } from './generation.ts';
 
-/**
- * Writes what happens to attempts into the log and the metrics: names, times and token counts, never content.
- * @param report where token counts go: `gather` where each request has a log line to itself, `publish` elsewhere
- */
-export function createRouterObserver(logger: Logger, report: Metrics['publish']): RouterObserver {
-  return {
-    onAttemptFailed({ candidate, error, ms }) {
-      logger.warn('attempt failed', { ...named(candidate), ms: Math.round(ms), ...describeError(error) });
-    },
-    onAnswerStarted({ candidate, attempts, ms }) {
-      logger.annotate({ ...named(candidate), attempts, upstreamMs: Math.round(ms) });
-    },
-    onAnswerEnded({ candidate, usage, whole }) {
-      logger.annotate({ whole, inputTokens: usage?.inputTokens, outputTokens: usage?.outputTokens });
-      if (usage === undefined) return;
-      report(
-        { InputTokens: [usage.inputTokens, 'Count'], OutputTokens: [usage.outputTokens, 'Count'] },
-        { Model: candidate.aliasName },
-      );
-    },
-  };
+// Each function reports to the telemetry of one request, if it has any: names, times and token counts, never content.
+
+/** Logs an attempt that failed before or during its answer. */
+export function reportFailedAttempt(
+  telemetry: Telemetry | undefined,
+  { candidate, error, ms }: { readonly candidate: Candidate; readonly error: LambentError; readonly ms: number },
+): void {
+  telemetry?.logger.warn('attempt failed', { ...namesOf(candidate), ms: Math.round(ms), ...describeError(error) });
 }
 
-function named({ aliasName, target }: Candidate) {
+/** Annotates the request with the target that began to answer it. */
+export function reportFirstEvent(
+  telemetry: Telemetry | undefined,
+  { candidate, attempts, ms }: { readonly candidate: Candidate; readonly attempts: number; readonly ms: number },
+): void {
+  telemetry?.logger.annotate({ ...namesOf(candidate), attempts, upstreamMs: Math.round(ms) });
+}
+
+/** Annotates the request with how its answer ended, and counts its tokens. */
+export function reportEnd(
+  telemetry: Telemetry | undefined,
+  {
+    candidate,
+    usage,
+    whole,
+  }: { readonly candidate: Candidate; readonly usage: Usage | undefined; readonly whole: boolean },
+): void {
+  telemetry?.logger.annotate({ whole, inputTokens: usage?.inputTokens, outputTokens: usage?.outputTokens });
+  if (usage === undefined) return;
+  telemetry?.metrics.gather(
+    { InputTokens: [usage.inputTokens, 'Count'], OutputTokens: [usage.outputTokens, 'Count'] },
+    { Model: candidate.aliasName },
+  );
+}
+
+function namesOf({ aliasName, target }: Candidate) {
   return { model: aliasName, provider: target.provider, upstreamModel: target.model };
 }

@@ -1,9 +1,11 @@
 import { LambentError, toLambentError } from '../core/errors.ts';
+import type { Telemetry } from '../core/telemetry.ts';
 import { CircuitBreaker } from './breaker.ts';
 import { type Candidate, findCandidates } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from './generation.ts';
 import { type Model, UpstreamError } from './model.ts';
+import { reportEnd, reportFailedAttempt, reportFirstEvent } from './observe.ts';
 import type { ModelRegistry, Target } from './registry.ts';
 
 /** An answer that has begun: its first event has arrived, so nothing can be retried any more. */
@@ -21,6 +23,8 @@ export interface GenerateOptions {
   /** Epoch milliseconds by which the function must have answered. */
   readonly deadlineAt: number;
   readonly streamed: boolean;
+  /** The telemetry of the request. Nothing is logged or counted if undefined. */
+  readonly telemetry?: Telemetry | undefined;
 }
 
 export interface Router {
@@ -36,18 +40,10 @@ export interface RouterOptions {
   /** Makes (once per target and environment) the model behind a target; called when the target is first tried. */
   readonly createModel: (candidate: Candidate) => Promise<Model>;
   readonly getCapabilities: (target: Target) => ReadonlySet<Capability>;
-  readonly observer?: RouterObserver;
   /** Epoch milliseconds. */
   readonly now?: () => number;
   /** 0 up to 1. */
   readonly random?: () => number;
-}
-
-/** Hears what happens to attempts, for logs and metrics. Never sees content. */
-export interface RouterObserver {
-  onAttemptFailed(attempt: { candidate: Candidate; error: LambentError; ms: number }): void;
-  onAnswerStarted(attempt: { candidate: Candidate; attempts: number; ms: number }): void;
-  onAnswerEnded(answer: { candidate: Candidate; usage: Usage | undefined; whole: boolean; ms: number }): void;
 }
 
 /** Tries of one target before the next one's turn. */
@@ -59,7 +55,7 @@ const PATIENCE_MS = 2_000;
 
 /** Makes the router of one environment: it holds the circuit breakers and the models made so far. */
 export function createRouter(options: RouterOptions): Router {
-  const { registry, observer, now = Date.now, random = Math.random } = options;
+  const { registry, now = Date.now, random = Math.random } = options;
   const breakers = new Map<string, CircuitBreaker>();
   const models = new Map<string, Promise<Model>>();
   const capabilities = new Map<Target, ReadonlySet<Capability>>();
@@ -83,9 +79,9 @@ export function createRouter(options: RouterOptions): Router {
     const firstToken = call.streamed
       ? setTimeout(() => cancel.abort(firstTokenTimeout(candidate)), candidate.alias.firstTokenTimeoutMs)
       : undefined;
-    const iterator = model
-      .generate(request, { signal: AbortSignal.any([call.signal, cancel.signal]), streamed: call.streamed })
-      [Symbol.asyncIterator]();
+    const signal = AbortSignal.any([call.signal, cancel.signal]);
+    const { streamed, telemetry } = call;
+    const iterator = model.generate(request, { signal, streamed, telemetry })[Symbol.asyncIterator]();
     try {
       const first = await iterator.next();
       if (first.done) throw cut();
@@ -113,12 +109,12 @@ export function createRouter(options: RouterOptions): Router {
         const model = await modelOf(candidate);
         healsItself = model.managesOwnHealth ?? false;
         const begun = await attempt(candidate, model, request, call);
-        observer?.onAnswerStarted({ candidate, attempts: tries, ms: now() - startedAt });
+        reportFirstEvent(call.telemetry, { candidate, attempts: tries, ms: now() - startedAt });
         return begun;
       } catch (thrown) {
         const error = toLambentError(thrown);
         if (call.signal.aborted) throw error;
-        observer?.onAttemptFailed({ candidate, error, ms: now() - startedAt });
+        reportFailedAttempt(call.telemetry, { candidate, error, ms: now() - startedAt });
         if (!healsItself && blamesTarget(error)) breaker.recordFailure(now());
         const again = mayTryAgain(error, tries) && breaker.getWaitMs(now()) === 0;
         const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (tries - 1)) + BACKOFF_MS * random();
@@ -129,7 +125,7 @@ export function createRouter(options: RouterOptions): Router {
   }
 
   return {
-    async generate(request, { signal, deadlineAt, streamed }) {
+    async generate(request, { signal, deadlineAt, streamed, telemetry }) {
       const candidates = findCandidates(request, registry, capabilitiesOf);
       const until = Math.min(deadlineAt, now() + (registry.models[request.model]?.timeoutMs ?? 0));
       const total = new AbortController();
@@ -137,14 +133,14 @@ export function createRouter(options: RouterOptions): Router {
         () => total.abort(new LambentError('deadline_exceeded', 'The total deadline has passed')),
         Math.max(0, until - now()),
       );
-      const call: Call = { signal: AbortSignal.any([signal, total.signal]), deadlineAt: until, streamed };
+      const call: Call = { signal: AbortSignal.any([signal, total.signal]), deadlineAt: until, streamed, telemetry };
       try {
         const open = closedBreakersFirst(candidates);
         let failure: LambentError | undefined;
         for (const [index, candidate] of open.entries()) {
           try {
             const begun = await persist(candidate, request, call, index === open.length - 1);
-            return { events: rest(begun, candidate, call.signal, () => clearTimeout(timer)) };
+            return { events: rest(begun, candidate, call, () => clearTimeout(timer)) };
           } catch (thrown) {
             const error = toLambentError(thrown);
             if (call.signal.aborted || (error instanceof UpstreamError && error.recovery === 'fail')) throw error;
@@ -177,7 +173,7 @@ export function createRouter(options: RouterOptions): Router {
   async function* rest(
     begun: Begun,
     candidate: Candidate,
-    signal: AbortSignal,
+    { signal, telemetry }: Call,
     done: () => void,
   ): AsyncGenerator<GenerationEvent> {
     const startedAt = now();
@@ -200,21 +196,18 @@ export function createRouter(options: RouterOptions): Router {
       if (signal.aborted) throw toLambentError(signal.reason);
       const error = toLambentError(thrown);
       if (!begun.healsItself) breakerOf(candidate).recordFailure(now());
-      observer?.onAttemptFailed({ candidate, error, ms: now() - startedAt });
+      reportFailedAttempt(telemetry, { candidate, error, ms: now() - startedAt });
       throw error;
     } finally {
       done();
       await begun.iterator.return?.();
-      observer?.onAnswerEnded({ candidate, usage, whole, ms: now() - startedAt });
+      reportEnd(telemetry, { candidate, usage, whole });
     }
   }
 }
 
-interface Call {
-  readonly signal: AbortSignal;
-  readonly deadlineAt: number;
-  readonly streamed: boolean;
-}
+/** The caller's options; `signal` and `deadlineAt` include the alias's own timeout. */
+type Call = GenerateOptions;
 
 interface Begun {
   readonly first: GenerationEvent;

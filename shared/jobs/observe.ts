@@ -1,13 +1,11 @@
-import type { Logger } from '../core/logger.ts';
-import type { Metrics } from '../core/metrics.ts';
+import type { Telemetry } from '../core/telemetry.ts';
 import type { Outcome } from './worker.ts';
 
 /** Writes what became of a message about a job into the log and the metrics: ids, names and times, never content. */
 export function observeOutcome(
   outcome: Outcome,
   { startedAt, now }: { readonly startedAt: number; readonly now: number },
-  logger: Logger,
-  metrics: Metrics,
+  { logger, metrics }: Telemetry,
 ): void {
   if (outcome.kind === 'refused') {
     logger.debug('job not run', { status: outcome.status });

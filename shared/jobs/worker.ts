@@ -1,5 +1,6 @@
 import { type Answer, answerOf } from '../api/job-answer.ts';
 import type { ErrorCode } from '../core/errors.ts';
+import type { Telemetry } from '../core/telemetry.ts';
 import type { Router } from '../inference/router.ts';
 import { needOf } from './attention.ts';
 import { EventWriter } from './event-writer.ts';
@@ -45,6 +46,8 @@ export interface WorkerPorts extends LeasePorts {
 export interface WorkerCall extends LeaseOptions {
   /** Epoch milliseconds by which the function must have let go of the job. */
   readonly deadlineAt: number;
+  /** The telemetry of the message. */
+  readonly telemetry?: Telemetry | undefined;
 }
 
 /** What became of a message about a job. */
@@ -156,7 +159,7 @@ async function generated(
   input: JobInput,
   lease: Lease,
   ports: WorkerPorts,
-  { deadlineAt }: WorkerCall,
+  { deadlineAt, telemetry }: WorkerCall,
   progress: { asked: boolean },
 ): Promise<Answer> {
   lease.signal.throwIfAborted();
@@ -169,6 +172,7 @@ async function generated(
     deadlineAt: Math.min(job.deadline, deadlineAt),
     // Streamed even where nobody reads along: an upstream that is cut off then stops to generate.
     streamed: true,
+    telemetry,
   });
   const { now, fingerprint } = ports;
   try {

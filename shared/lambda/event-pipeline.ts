@@ -1,43 +1,33 @@
 import middy, { type MiddyfiedHandler } from '@middy/core';
-import { describeError, type Logger } from '../core/logger.ts';
-import type { Metrics } from '../core/metrics.ts';
-import { beginInvocation, endInit } from './environment.ts';
+import { describeError } from '../core/logger.ts';
+import type { ProcessTelemetry } from '../core/telemetry.ts';
+import { endInit } from './environment.ts';
+import { RequestContext } from './request-context.ts';
 import { warm } from './warm-event.ts';
 
-export interface EventPipeline {
-  readonly logger: Logger;
-  readonly metrics: Metrics;
-}
-
 /**
- * The pipeline for a function that is called with one event and answers it: schedules, the authorizer, direct calls.
- * Logs one line an invocation, and lets a failure through to Lambda, which counts and retries it.
+ * The pipeline of a function that is invoked with one event and returns one result: schedules, the authorizer, direct calls.
+ * Publishes the invocation's metrics. Errors are logged and rethrown, so that Lambda counts and retries them.
  */
-export function eventPipeline<Event, Answer>(
-  { logger, metrics }: EventPipeline,
-  run: (event: Event) => Promise<Answer>,
-): MiddyfiedHandler<Event, Answer> {
+export function eventPipeline<Event, Result>(
+  telemetry: ProcessTelemetry,
+  run: (event: Event, context: RequestContext) => Promise<Result>,
+): MiddyfiedHandler<Event, Result> {
   endInit();
-  return middy<Event, Answer>({ timeoutEarlyInMillis: 0 })
+  return middy<Event, Result>({ timeoutEarlyInMillis: 0 })
     .use(warm())
-    .handler(async (event, context) => {
-      const startedAt = performance.now();
-      const { cold, initMs } = beginInvocation();
-      logger.reset();
-      logger.annotate({ requestId: context.awsRequestId });
-      const values = () => ({
-        LatencyMs: [performance.now() - startedAt, 'Milliseconds'] as const,
-        ColdStart: [cold ? 1 : 0, 'Count'] as const,
-        ...(cold ? { InitMs: [initMs, 'Milliseconds'] as const } : {}),
-      });
+    .handler(async (event, lambdaContext) => {
+      const context = new RequestContext(telemetry, lambdaContext, 0);
+      const { logger, metrics } = context.telemetry;
       try {
-        const answer = await run(event);
-        metrics.publish(values());
-        return answer;
+        return await run(event, context);
       } catch (thrown) {
         logger.error('invocation failed', describeError(thrown));
-        metrics.publish(values());
         throw thrown;
+      } finally {
+        context.end();
+        metrics.gather(context.invocationMetrics());
+        metrics.flush();
       }
     });
 }

@@ -1,58 +1,69 @@
 import middy, { type MiddyfiedHandler } from '@middy/core';
 import { executionModeStreamifyResponse } from '@middy/core/StreamifyResponse';
 import type { Context } from 'aws-lambda';
-import { fromAuthorizerContext } from '../access/keys.ts';
-import type { Principal, Scope } from '../access/principal.ts';
 import { LambentError } from '../core/errors.ts';
 import { parseBody } from '../core/json-body.ts';
-import type { Logger } from '../core/logger.ts';
-import type { Metrics } from '../core/metrics.ts';
+import type { LogFields } from '../core/logger.ts';
+import type { ProcessTelemetry, Telemetry } from '../core/telemetry.ts';
 import { endInit } from './environment.ts';
+import { type HttpAnswer, HttpResponder, type ResponderOptions, type StreamedResponse } from './http-responder.ts';
 import { type ProxyEvent, parseProxyEvent } from './proxy-event.ts';
-import { Exchange, type HttpAnswer, type StreamedResponse } from './request-context.ts';
+import { RequestContext } from './request-context.ts';
 import { warm } from './warm-event.ts';
 
 /** A request as a route sees it: parsed, authorized, and free of API Gateway. */
-export interface HttpRequest {
-  /** Also the answer's `x-request-id`. */
+export interface HttpRequest<Principal> {
+  /** Also the response's `x-request-id`. */
   readonly requestId: string;
   readonly pathParameters: Readonly<Record<string, string>>;
-  /** The values of a name that comes more than once, as lists do, are joined by commas. */
+  /** A parameter that occurs more than once, as lists do, has its values joined by commas. */
   readonly query: Readonly<Record<string, string>>;
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>;
-  /** The parsed JSON body; undefined where the method has none. */
+  /** The parsed JSON body; undefined for methods without one. */
   readonly body: unknown;
   readonly principal: Principal;
   /** Aborts at the deadline. */
   readonly signal: AbortSignal;
-  /** Epoch milliseconds by which the answer must have ended. */
+  /** Epoch milliseconds by which the response must have ended. */
   readonly deadlineAt: number;
+  readonly telemetry: Telemetry;
 }
 
-export interface Route {
-  /** The scope a key needs for it. */
-  readonly scope: Scope;
-  /** Whether a POST may come without a body: it is then undefined. */
+export interface HttpRoute<Principal> {
+  /** True if a POST may have no body; `body` is then undefined. */
   readonly bodyOptional?: true;
-  run(request: HttpRequest): Promise<HttpAnswer>;
+  run(request: HttpRequest<Principal>): Promise<HttpAnswer>;
 }
-export type { HttpAnswer };
 
-export interface HttpPipeline {
+/** Determines who calls and whether the route is allowed. Passed in, so that the pipeline knows no keys or tenants. */
+export interface Authorization<Principal, Route> {
+  /**
+   * Reads the principal that the Lambda authorizer passed on.
+   * @throws LambentError if there is none or it may not call the route
+   */
+  authorize(authorizerContext: unknown, route: Route): Principal;
+  /** Returns the fields that identify a principal in log lines. */
+  logFields(principal: Principal): LogFields;
+}
+
+export interface HttpPipeline<Principal, Route extends HttpRoute<Principal>> extends ResponderOptions {
   /** By method and resource: `GET /v1/models/{id+}`. */
   readonly routes: Readonly<Record<string, Route>>;
-  readonly logger: Logger;
-  readonly metrics: Metrics;
-  /** Value of `access-control-allow-origin`; no CORS headers when absent. */
-  readonly corsOrigin?: string | undefined;
+  readonly authorization: Authorization<Principal, Route>;
+  readonly telemetry: ProcessTelemetry;
 }
 
+/** How long before the function's timeout a request is aborted: enough to send an error and write a log line. */
+const DEADLINE_MARGIN_MS = 1_500;
+
 /**
- * The pipeline of every function behind API Gateway: context, principal, parse, run, answer, log. Answers are streamed:
- * the status goes out with the first byte. Whatever is thrown on the way becomes one of OpenAI's error objects.
+ * The pipeline of every function behind API Gateway: context, principal, parse, run, respond, log. Responses are streamed:
+ * the status is sent with the first byte. Everything thrown on the way becomes an error response of the API.
  */
-export function httpPipeline(options: HttpPipeline): MiddyfiedHandler<unknown, StreamedResponse | string> {
+export function httpPipeline<Principal, Route extends HttpRoute<Principal>>(
+  options: HttpPipeline<Principal, Route>,
+): MiddyfiedHandler<unknown, StreamedResponse | string> {
   endInit();
   return middy<unknown, StreamedResponse | string>({
     executionMode: executionModeStreamifyResponse,
@@ -62,46 +73,46 @@ export function httpPipeline(options: HttpPipeline): MiddyfiedHandler<unknown, S
     .handler((event, context) => serve(options, event, context));
 }
 
-async function serve(options: HttpPipeline, thing: unknown, context: Context): Promise<StreamedResponse> {
-  const exchange = new Exchange(options, context);
+async function serve<Principal, Route extends HttpRoute<Principal>>(
+  options: HttpPipeline<Principal, Route>,
+  thing: unknown,
+  lambdaContext: Context,
+): Promise<StreamedResponse> {
+  const context = new RequestContext(options.telemetry, lambdaContext, DEADLINE_MARGIN_MS);
+  const responder = new HttpResponder(context, options);
   try {
     const event = parseProxyEvent(thing);
-    exchange.begin(event);
-    const route = routeOf(event, options.routes);
-    const principal = principalOf(event, route);
-    options.logger.annotate({ tenant: principal.tenant, keyId: principal.keyId });
+    const { httpMethod, resource, requestContext } = event;
+    context.identify(requestContext.requestId, { route: `${httpMethod} ${resource}` });
+    const route = findRoute(event, options.routes);
+    const principal = options.authorization.authorize(requestContext.authorizer, route);
+    context.telemetry.logger.annotate(options.authorization.logFields(principal));
     const headers = lowerCased(event.headers);
     const answer = await route.run({
-      requestId: exchange.requestId,
+      requestId: context.requestId,
       pathParameters: decoded(event.pathParameters),
       query: queryOf(event),
       headers,
       body: hasBody(event, route) ? parseBody(event, headers['content-type']) : undefined,
       principal,
-      signal: exchange.signal,
-      deadlineAt: exchange.deadlineAt,
+      signal: context.signal,
+      deadlineAt: context.deadlineAt,
+      telemetry: context.telemetry,
     });
-    return await exchange.answer(answer);
+    return await responder.respond(answer);
   } catch (thrown) {
-    return exchange.fail(thrown);
+    return responder.fail(thrown);
   }
 }
 
-function routeOf({ httpMethod, resource, path }: ProxyEvent, routes: HttpPipeline['routes']): Route {
+function findRoute<Route>({ httpMethod, resource, path }: ProxyEvent, routes: Readonly<Record<string, Route>>): Route {
   const route = Object.hasOwn(routes, `${httpMethod} ${resource}`) ? routes[`${httpMethod} ${resource}`] : undefined;
   if (route === undefined) throw new LambentError('unknown_url', `Invalid URL (${httpMethod} ${path})`);
   return route;
 }
 
-function hasBody({ httpMethod, body }: ProxyEvent, { bodyOptional }: Route): boolean {
+function hasBody({ httpMethod, body }: ProxyEvent, { bodyOptional }: { readonly bodyOptional?: true }): boolean {
   return httpMethod === 'POST' && !(bodyOptional && (body ?? '') === '');
-}
-
-function principalOf({ requestContext }: ProxyEvent, { scope }: Route): Principal {
-  const principal = fromAuthorizerContext(requestContext.authorizer);
-  if (principal === undefined) throw new LambentError('invalid_api_key', 'No API key was provided.');
-  if (principal.scopes.includes(scope)) return principal;
-  throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);
 }
 
 type Strings = Readonly<Record<string, string | undefined>> | null;

@@ -2,9 +2,10 @@ import middy, { type MiddyfiedHandler } from '@middy/core';
 import type { Context } from 'aws-lambda';
 import { type LambentError, toLambentError } from '../core/errors.ts';
 import { describeError, type Logger } from '../core/logger.ts';
-import type { Metrics } from '../core/metrics.ts';
-import { beginInvocation, endInit } from './environment.ts';
+import type { ProcessTelemetry, Telemetry } from '../core/telemetry.ts';
+import { endInit } from './environment.ts';
 import { parseQueueEvent, type QueueRecord } from './queue-event.ts';
+import { RequestContext } from './request-context.ts';
 import { warm } from './warm-event.ts';
 
 /** What can be done to the messages of the queue that a function serves. */
@@ -23,11 +24,12 @@ export interface QueueCall {
   readonly deadlineAt: number;
   /** Keeps the message hidden for another minute: to be called at least once in it. */
   readonly extendVisibility: () => Promise<void>;
+  /** The message's own: its annotations appear on no other message's lines. */
+  readonly telemetry: Telemetry;
 }
 
 export interface QueuePipeline {
-  readonly logger: Logger;
-  readonly metrics: Metrics;
+  readonly telemetry: ProcessTelemetry;
   readonly queue: QueueControl;
   /** Seconds for which a message stays hidden after each sign of life. */
   readonly visibilitySeconds: number;
@@ -71,64 +73,72 @@ export function queuePipeline(
 }
 
 async function serve(
-  { logger, metrics, queue, visibilitySeconds }: QueuePipeline,
+  options: QueuePipeline,
   run: (record: QueueRecord, call: QueueCall) => Promise<void>,
   event: unknown,
-  context: Context,
+  lambdaContext: Context,
 ): Promise<BatchAnswer> {
-  const startedAt = performance.now();
-  const { cold, initMs } = beginInvocation();
-  logger.reset();
-  logger.annotate({ requestId: context.awsRequestId });
-  const records = parseQueueEvent(event);
-  const remainingMs = Math.max(0, context.getRemainingTimeInMillis() - SHUTDOWN_MARGIN_MS);
-  const deadlineAt = Date.now() + remainingMs;
-  const shutdown = new AbortController();
-  const timer = setTimeout(() => shutdown.abort(), remainingMs);
-  const hide = async (handles: readonly string[]): Promise<void> => {
+  const context = new RequestContext(options.telemetry, lambdaContext, SHUTDOWN_MARGIN_MS);
+  const { logger, metrics } = context.telemetry;
+  const hide = async (handles: readonly string[], log: Logger): Promise<void> => {
     // A hint: who is late finds the job held by another.
-    await queue
-      .hide(handles, visibilitySeconds)
-      .catch((thrown: unknown) => logger.warn('visibility not extended', describeError(thrown)));
+    await options.queue
+      .hide(handles, options.visibilitySeconds)
+      .catch((thrown: unknown) => log.warn('visibility not extended', describeError(thrown)));
   };
   try {
-    const hidden = hide(records.map(({ receiptHandle }) => receiptHandle));
-    const served = await Promise.all(
-      records.map(async (record) => {
-        const extendVisibility = () => hide([record.receiptHandle]);
-        return outcomeOf(record, { signal: shutdown.signal, deadlineAt, extendVisibility });
+    const records = parseQueueEvent(event);
+    const receiptHandles = records.map(({ receiptHandle }) => receiptHandle);
+    const hidden = hide(receiptHandles, logger);
+    const outcomes = await Promise.all(
+      records.map((record) => {
+        const telemetry = options.telemetry.forRequest({
+          requestId: context.requestId,
+          messageId: record.messageId,
+        });
+        return serveMessage(record, options.queue, run, {
+          signal: context.signal,
+          deadlineAt: context.deadlineAt,
+          extendVisibility: () => hide([record.receiptHandle], telemetry.logger),
+          telemetry,
+        });
       }),
     );
     await hidden;
-    const failed = served.filter(({ outcome }) => outcome === 'failed');
+    const failed = records.filter((_, index) => outcomes[index] === 'failed');
     metrics.publish({
       Messages: [records.length, 'Count'],
       MessagesFailed: [failed.length, 'Count'],
-      MessagesRefused: [served.filter(({ outcome }) => outcome === 'refused').length, 'Count'],
-      LatencyMs: [performance.now() - startedAt, 'Milliseconds'],
-      ColdStart: [cold ? 1 : 0, 'Count'],
-      ...(cold ? { InitMs: [initMs, 'Milliseconds'] } : {}),
+      MessagesRefused: [outcomes.filter((outcome) => outcome === 'refused').length, 'Count'],
+      ...context.invocationMetrics(),
     });
-    return { batchItemFailures: failed.map(({ record }) => ({ itemIdentifier: record.messageId })) };
+    return { batchItemFailures: failed.map(({ messageId }) => ({ itemIdentifier: messageId })) };
   } finally {
-    clearTimeout(timer);
+    context.end();
   }
+}
 
-  async function outcomeOf(record: QueueRecord, call: QueueCall) {
-    const { messageId } = record;
+async function serveMessage(
+  record: QueueRecord,
+  queue: QueueControl,
+  run: (record: QueueRecord, call: QueueCall) => Promise<void>,
+  call: QueueCall,
+): Promise<'served' | 'refused' | 'failed'> {
+  const { logger, metrics } = call.telemetry;
+  try {
+    await run(record, call);
+    return 'served';
+  } catch (thrown) {
     try {
-      await run(record, call);
-      return { record, outcome: 'served' } as const;
-    } catch (thrown) {
-      try {
-        if (!(thrown instanceof Refused)) throw thrown;
-        await queue.refuse(record, thrown.reason);
-        logger.warn('message refused', { messageId, ...describeError(thrown.reason) });
-        return { record, outcome: 'refused' } as const;
-      } catch (failure) {
-        logger.error('message failed', { messageId, ...describeError(toLambentError(failure)) });
-        return { record, outcome: 'failed' } as const;
-      }
+      if (!(thrown instanceof Refused)) throw thrown;
+      await queue.refuse(record, thrown.reason);
+      logger.warn('message refused', describeError(thrown.reason));
+      return 'refused';
+    } catch (failure) {
+      logger.error('message failed', describeError(toLambentError(failure)));
+      return 'failed';
     }
+  } finally {
+    metrics.flush();
   }
 }

@@ -1,66 +1,38 @@
-import type { Readable } from 'node:stream';
 import type { Context } from 'aws-lambda';
-import { LambentError, toLambentError } from '../core/errors.ts';
-import { describeError, type Logger } from '../core/logger.ts';
-import type { Metrics, Unit } from '../core/metrics.ts';
-import { errorBody, errorHeaders, errorStatus } from '../openai/errors.ts';
+import { LambentError } from '../core/errors.ts';
+import type { LogFields } from '../core/logger.ts';
+import type { MetricValues } from '../core/metrics.ts';
+import type { ProcessTelemetry, Telemetry } from '../core/telemetry.ts';
 import { beginInvocation } from './environment.ts';
-import { keptAlive } from './keep-alive.ts';
-import type { ProxyEvent } from './proxy-event.ts';
 
 /**
- * A JSON answer, or a stream of server-sent event frames whose first one is sent with status 200. A stream whose iterator
- * returns `true` at its end says that the answer was whole. `stored` is the id of the response that it shows, if that is
- * stored by its end: the answer isn't to be given again once it has been deleted.
+ * Everything that belongs to one invocation: its id, logger, metrics, deadline and duration. A process may serve many
+ * invocations at once, so none of this is kept at module level.
  */
-export type HttpAnswer = {
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly stored?: string;
-} & ({ readonly status?: number; readonly json: unknown } | { readonly frames: AsyncIterable<string, unknown> });
-
-/** What middy's streaming mode writes: the head as the prelude, then the body. */
-export interface StreamedResponse {
-  readonly statusCode: number;
-  readonly headers: Record<string, string>;
-  readonly body: string | Readable;
-}
-
-export interface ExchangeOptions {
-  readonly logger: Logger;
-  readonly metrics: Metrics;
-  readonly corsOrigin?: string | undefined;
-}
-
-/** Left of the function's own time when the deadline strikes: to send an error and a log line. */
-const DEADLINE_MARGIN_MS = 1_500;
-/** Comment lines keep idle connections open through proxies, which cut them from 30 s on. */
-const KEEP_ALIVE_MS = 15_000;
-/** What a browser's script may read besides the body. */
-const EXPOSED_HEADERS = 'x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry';
-
-/** One HTTP request and its answer: its id, its deadline, and the one log line that holds its metrics. */
-export class Exchange {
-  /** API Gateway's id of the request, or Lambda's until that is known. */
-  requestId: string;
-  /** Epoch milliseconds by which the answer must have ended. */
+export class RequestContext {
+  readonly telemetry: Telemetry;
+  /** Epoch milliseconds at which `signal` aborts. */
   readonly deadlineAt: number;
   readonly #startedAt = performance.now();
   readonly #start = beginInvocation();
   readonly #deadline = new AbortController();
   readonly #timer: NodeJS.Timeout;
-  readonly #values: Record<string, readonly [number, Unit]> = {};
-  readonly #options: ExchangeOptions;
+  #requestId: string;
 
-  constructor(options: ExchangeOptions, context: Context) {
-    this.#options = options;
-    this.requestId = context.awsRequestId;
-    const remainingMs = Math.max(0, context.getRemainingTimeInMillis() - DEADLINE_MARGIN_MS);
+  /** @param marginMs how long before the function's timeout `signal` aborts, in milliseconds */
+  constructor(telemetry: ProcessTelemetry, context: Context, marginMs: number) {
+    this.#requestId = context.awsRequestId;
+    this.telemetry = telemetry.forRequest({ requestId: this.#requestId });
+    const remainingMs = Math.max(0, context.getRemainingTimeInMillis() - marginMs);
     this.deadlineAt = Date.now() + remainingMs;
     this.#timer = setTimeout(() => {
-      this.#deadline.abort(new LambentError('deadline_exceeded', "The function's time is up"));
+      this.#deadline.abort(new LambentError('deadline_exceeded', 'The function is about to time out'));
     }, remainingMs);
-    options.logger.reset();
-    options.logger.annotate({ requestId: this.requestId });
+  }
+
+  /** Lambda's request id, or the one given to `identify`. */
+  get requestId(): string {
+    return this.#requestId;
   }
 
   /** Aborts at the deadline. */
@@ -68,87 +40,33 @@ export class Exchange {
     return this.#deadline.signal;
   }
 
-  begin({ httpMethod, resource, requestContext }: ProxyEvent): void {
-    this.requestId = requestContext.requestId;
-    this.#options.logger.annotate({ requestId: this.requestId, route: `${httpMethod} ${resource}` });
-  }
-
-  /** Encodes an answer; a streamed one only when its first frame is there, so that a failure before it has a status. */
-  async answer(answer: HttpAnswer): Promise<StreamedResponse> {
-    if ('json' in answer) {
-      const statusCode = answer.status ?? 200;
-      const body = JSON.stringify(answer.json);
-      this.#close(statusCode);
-      return { statusCode, headers: this.#headers('application/json', answer.headers), body };
-    }
-    const iterator = answer.frames[Symbol.asyncIterator]();
-    const first = await iterator.next();
-    this.#values['FirstTokenMs'] = [this.#ms, 'Milliseconds'];
-    return {
-      statusCode: 200,
-      headers: this.#headers('text/event-stream; charset=utf-8', { 'cache-control': 'no-cache', ...answer.headers }),
-      body: keptAlive(this.#frames(first, iterator), KEEP_ALIVE_MS),
-    };
-  }
-
-  /** The answer to anything thrown before the first byte. */
-  fail(thrown: unknown): StreamedResponse {
-    const error = toLambentError(thrown);
-    const statusCode = errorStatus(error);
-    this.#options.logger[statusCode >= 500 ? 'error' : 'info']('request failed', describeError(error));
-    this.#close(statusCode);
-    return {
-      statusCode,
-      headers: this.#headers('application/json', errorHeaders(error)),
-      body: JSON.stringify(errorBody(error)),
-    };
-  }
-
-  /** The frames as they come. An encoder says itself when an answer was cut: what it throws is a bug of ours. */
-  async *#frames(first: IteratorResult<string>, iterator: AsyncIterator<string>): AsyncGenerator<string> {
-    let status = 200;
-    try {
-      for (let frame = first; !frame.done; frame = await iterator.next()) yield frame.value;
-    } catch (thrown) {
-      const error = toLambentError(thrown);
-      status = errorStatus(error);
-      this.#options.logger.error('stream failed', describeError(error));
-      yield `data: ${JSON.stringify(errorBody(error))}\n\n`;
-    } finally {
-      this.#close(status);
-      await iterator.return?.();
-    }
-  }
-
-  #headers(contentType: string, more: Readonly<Record<string, string>> | undefined): Record<string, string> {
-    const { corsOrigin } = this.#options;
-    return {
-      'content-type': contentType,
-      'x-request-id': this.requestId,
-      'openai-processing-ms': String(Math.round(this.#ms)),
-      ...(corsOrigin === undefined
-        ? {}
-        : { 'access-control-allow-origin': corsOrigin, 'access-control-expose-headers': EXPOSED_HEADERS }),
-      ...more,
-    };
-  }
-
-  get #ms(): number {
+  get elapsedMs(): number {
     return performance.now() - this.#startedAt;
   }
 
-  #close(status: number): void {
-    clearTimeout(this.#timer);
-    const ms = this.#ms;
+  /** Whether this was the environment's first invocation. */
+  get cold(): boolean {
+    return this.#start.cold;
+  }
+
+  /** Sets the request id that the caller knows, and adds `fields` to every later log line of this request. */
+  identify(requestId: string, fields: LogFields): void {
+    this.#requestId = requestId;
+    this.telemetry.logger.annotate({ requestId, ...fields });
+  }
+
+  /** The metrics that every invocation publishes. */
+  invocationMetrics(): MetricValues {
     const { cold, initMs } = this.#start;
-    const { logger, metrics } = this.#options;
-    metrics.gather({
-      LatencyMs: [ms, 'Milliseconds'],
-      ServerErrors: [status >= 500 ? 1 : 0, 'Count'],
+    return {
+      LatencyMs: [this.elapsedMs, 'Milliseconds'],
       ColdStart: [cold ? 1 : 0, 'Count'],
       ...(cold ? { InitMs: [initMs, 'Milliseconds'] } : {}),
-      ...this.#values,
-    });
-    logger.summarize('request', { status, ms: Math.round(ms), cold }, metrics.gathered());
+    };
+  }
+
+  /** Stops the deadline timer. */
+  end(): void {
+    clearTimeout(this.#timer);
   }
 }

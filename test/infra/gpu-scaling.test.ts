@@ -2,9 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Template } from '../../infra/template.ts';
-import { createLogger } from '../../shared/core/logger.ts';
-import { createMetrics } from '../../shared/core/metrics.ts';
 import { createObserver } from '../../shared/gpu/upkeep/observe.ts';
+import { recordTelemetry } from '../shared/core/recorded-telemetry.ts';
 import { evaluate, type Series } from './metric-math.ts';
 import { type Found, objectsIn, ofType, packaged, packagedWithGpus } from './packaged.ts';
 
@@ -92,18 +91,15 @@ describe('the scaling of a fleet', () => {
   });
 
   test('watches what fleet publishes, under the very same dimensions', () => {
-    const lines: string[] = [];
-    const observer = createObserver(
-      createLogger({ level: 'error', fields: {} }),
-      createMetrics('F', (line) => lines.push(line)),
-    );
+    const telemetry = recordTelemetry();
+    const observer = createObserver(telemetry);
     const nothing = { readyWorkers: 0, suspectWorkers: 0, drainingWorkers: 0, slots: 0, freeSlots: 0, waiting: 0 };
     observer.onNeed(
       { fleet: 'qwen', members: [], view: { workers: [], waiters: [], unmet: [] }, starting: 0 },
       { ...nothing, backlogTokens: 0, neededWorkers: 0 },
     );
-    const published = lines.flatMap((line) =>
-      JSON.parse(line)._aws.CloudWatchMetrics.flatMap((directive: Record<string, never>) =>
+    const published = telemetry.lines.flatMap((line) =>
+      Object(line)._aws.CloudWatchMetrics.flatMap((directive: Record<string, never>) =>
         Object(directive)['Metrics'].map(({ Name }: { Name: string }) => ({
           Namespace: directive['Namespace'],
           MetricName: Name,

@@ -1,5 +1,5 @@
-import { describeError, type Logger } from '../../core/logger.ts';
-import type { Metrics } from '../../core/metrics.ts';
+import { describeError } from '../../core/logger.ts';
+import type { Telemetry } from '../../core/telemetry.ts';
 import type { UpkeepPorts } from './ecs-events.ts';
 import type { DemandPorts } from './follow-demand.ts';
 import type { WorkerChange } from './reconcile-worker.ts';
@@ -8,7 +8,7 @@ import type { WorkerChange } from './reconcile-worker.ts';
 export type FleetObserver = Pick<UpkeepPorts, 'onChange'> & Pick<DemandPorts, 'onNeed' | 'onScaled' | 'onError'>;
 
 /** Writes what becomes of workers and what fleets need into the log and the metrics: names and numbers. */
-export function createObserver(logger: Logger, metrics: Metrics): FleetObserver {
+export function createObserver({ logger, metrics }: Telemetry): FleetObserver {
   return {
     onChange(change: WorkerChange) {
       const unwanted = change.change === 'suspect' || change.change === 'adapters missing';

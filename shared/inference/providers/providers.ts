@@ -7,7 +7,6 @@ import { type Model, UpstreamError } from '../model.ts';
 import type { GpuTarget, ModelRegistry, Target } from '../registry.ts';
 import { bedrockCapabilities } from './bedrock/family.ts';
 import type { GpuOptions } from './gpu/gpu.ts';
-import type { GpuObserver } from './gpu/observe.ts';
 import { openAICompatibleCapabilities } from './openai-compatible/dialect.ts';
 
 export interface ProviderOptions {
@@ -24,7 +23,6 @@ export interface GpuProviderOptions {
   /** Whose work this function does. */
   readonly tier: Tier;
   readonly timings: SlotTimings;
-  readonly observer?: GpuObserver;
 }
 
 /**
@@ -53,7 +51,7 @@ export function createModelFactory({ secret, gpu }: ProviderOptions): (candidate
 }
 
 /** Makes the models on GPU workers: those of one environment lease their slots from one place. */
-function openedOnce({ tableName, fleets, tier, timings, observer }: GpuProviderOptions) {
+function openedOnce({ tableName, fleets, tier, timings }: GpuProviderOptions) {
   return once(async () => {
     const [{ createGpuModel }, { openSlots }] = await Promise.all([
       import('./gpu/gpu.ts'),
@@ -63,13 +61,7 @@ function openedOnce({ tableName, fleets, tier, timings, observer }: GpuProviderO
     return (target: GpuTarget, options: Pick<GpuOptions, 'maxOutputTokens' | 'secret'>): Model => {
       const fleet = fleets[target.fleet];
       if (fleet === undefined) throw unreachable(target);
-      return createGpuModel(target, {
-        ...options,
-        fleet,
-        tier,
-        slots,
-        ...(observer === undefined ? {} : { observer }),
-      });
+      return createGpuModel(target, { ...options, fleet, tier, slots });
     };
   });
 }

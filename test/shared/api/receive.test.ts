@@ -7,6 +7,7 @@ import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
+import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { HOUR_MS, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
@@ -72,7 +73,12 @@ function aReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () 
     body: JSON.stringify(message),
     attributes: { SenderId: 'AROA', ApproximateReceiveCount: '1' },
   };
-  const call = { signal: new AbortController().signal, deadlineAt: START + HOUR_MS, extendVisibility: async () => {} };
+  const call = {
+    signal: new AbortController().signal,
+    deadlineAt: START + HOUR_MS,
+    extendVisibility: async () => {},
+    telemetry: recordTelemetry(),
+  };
   return {
     objects,
     errors,

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import OpenAI from 'openai';
+import type { HttpRequest } from '../../../shared/access/route.ts';
 import type { ApiState } from '../../../shared/api/api-state.ts';
 import {
   chatCompletionsRoute,
@@ -9,12 +10,14 @@ import {
   retrieveModelRoute,
 } from '../../../shared/api/generation-routes.ts';
 import { toLambentError } from '../../../shared/core/errors.ts';
+import type { Telemetry } from '../../../shared/core/telemetry.ts';
 import { CAPABILITIES } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 import { type ModelRegistry, parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter } from '../../../shared/inference/router.ts';
-import type { HttpAnswer, HttpRequest } from '../../../shared/lambda/http-pipeline.ts';
+import type { HttpAnswer } from '../../../shared/lambda/http-responder.ts';
 import { errorBody, errorHeaders, errorStatus } from '../../../shared/openai/errors.ts';
+import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
 export const TENANT = 'acme';
 
@@ -32,6 +35,8 @@ export interface Service extends AsyncDisposable {
   readonly url: string;
   /** What the model was asked, in order. */
   readonly asked: GenerationRequest[];
+  /** What the requests have logged, parsed. */
+  readonly logLines: readonly object[];
 }
 
 /**
@@ -41,6 +46,7 @@ export interface Service extends AsyncDisposable {
 export async function aService(scripts: readonly Script[], registry = aRegistry(), state?: ApiState): Promise<Service> {
   const asked: GenerationRequest[] = [];
   const left = [...scripts];
+  const telemetry = recordTelemetry();
   const router = createRouter({
     registry,
     getCapabilities: () => new Set(CAPABILITIES),
@@ -69,7 +75,7 @@ export async function aService(scripts: readonly Script[], registry = aRegistry(
     const route = id === undefined ? routes.get(`${request.method} ${url}`) : retrieveModelRoute(api);
     const pathParameters = id === undefined ? {} : { id: decodeURIComponent(id) };
     read(request)
-      .then((body) => route?.run({ ...aHttpRequest(body), pathParameters }))
+      .then((body) => route?.run({ ...aHttpRequest(body, telemetry), pathParameters }))
       .then((answer) => write(answer, response))
       .catch((thrown: unknown) => {
         const error = toLambentError(thrown);
@@ -80,6 +86,7 @@ export async function aService(scripts: readonly Script[], registry = aRegistry(
   const url = await listening(server);
   return {
     asked,
+    logLines: telemetry.lines,
     url,
     client: new OpenAI({ baseURL: `${url}/v1`, apiKey: 'sk-test', maxRetries: 0 }),
     async [Symbol.asyncDispose]() {
@@ -90,7 +97,7 @@ export async function aService(scripts: readonly Script[], registry = aRegistry(
 }
 
 /** A request as the pipeline hands it to a route. */
-function aHttpRequest(body: unknown): HttpRequest {
+function aHttpRequest(body: unknown, telemetry: Telemetry): HttpRequest {
   return {
     requestId: 'request',
     pathParameters: {},
@@ -100,6 +107,7 @@ function aHttpRequest(body: unknown): HttpRequest {
     principal: { tenant: TENANT, keyId: 'key', scopes: ['inference', 'models'] },
     signal: new AbortController().signal,
     deadlineAt: Date.now() + 60_000,
+    telemetry,
   };
 }
 

@@ -31,7 +31,6 @@ async function aState(faults: (jobs: JobStore) => Partial<JobStore>) {
     vault: stores.vault,
     retentionDays: 30,
   });
-  const warnings: string[] = [];
   const queue = { send: async () => {} };
   const bodies = createBodies(stores.vault, blobs);
   const state: ApiState = {
@@ -42,13 +41,11 @@ async function aState(faults: (jobs: JobStore) => Partial<JobStore>) {
     conversations,
     lifetime: { deadlineMs: HOUR_MS, retentionMs: HOUR_MS },
     timings: JOB_TIMINGS,
-    logger: { annotate: () => {}, warn: (what) => void warnings.push(what) },
   };
   const key = { tenant: TENANT, id: 'conv_1' };
   await conversations.create(key, {}, []);
   return {
     state,
-    warnings,
     said: async () => (await conversations.items(key)).length,
     async sweep() {
       clock.now = Math.max(clock.now, Date.now()) + JOB_TIMINGS.completionMs;
@@ -61,13 +58,13 @@ async function aState(faults: (jobs: JobStore) => Partial<JobStore>) {
 
 describe('a turn in a conversation', () => {
   test('that was added is answered though its job could not be told so, and is not added again', async () => {
-    const { state, said, sweep, warnings } = await aState(() => ({
+    const { state, said, sweep } = await aState(() => ({
       update: () => Promise.reject(new Error('throttled')),
     }));
     await using service = await aService([makeAnswer('Hello')], undefined, state);
     const response = await service.client.responses.create({ model: 'default', input: 'Hi', conversation: 'conv_1' });
     expect(response.output_text).toBe('Hello');
-    expect(warnings).toEqual(['turn not noted']);
+    expect(service.logLines).toMatchObject([{ level: 'warn', message: 'turn not noted' }]);
     expect(await said()).toBe(2);
     expect(await sweep()).toMatchObject({ told: 1, failed: 0 });
     expect(await said()).toBe(2);

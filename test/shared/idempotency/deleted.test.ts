@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { HttpRequest } from '../../../shared/access/route.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { createClaims } from '../../../shared/idempotency/idempotency-records.ts';
 import { idempotent } from '../../../shared/idempotency/idempotent.ts';
@@ -7,7 +8,8 @@ import type { Reference } from '../../../shared/idempotency/replay.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { deleteJob } from '../../../shared/jobs/control.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
-import type { HttpAnswer, HttpRequest } from '../../../shared/lambda/http-pipeline.ts';
+import type { HttpAnswer } from '../../../shared/lambda/http-responder.ts';
+import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { aJob, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { aVault, type Services, startServices } from '../jobs/services.ts';
@@ -71,7 +73,6 @@ function aWorld({ deletedAt, reference }: { deletedAt?: Step; reference?: Refere
       },
     },
     vault: aVault(),
-    logger: { warn: (what: string) => expect.unreachable(what) },
     now: () => START,
   };
   let made = 0;
@@ -111,6 +112,7 @@ function aWorld({ deletedAt, reference }: { deletedAt?: Step; reference?: Refere
 }
 
 function aCall(word: string): HttpRequest {
+  const { logger, metrics } = recordTelemetry();
   return {
     requestId: 'request',
     pathParameters: {},
@@ -120,6 +122,7 @@ function aCall(word: string): HttpRequest {
     principal: { tenant, keyId: 'key', scopes: ['inference'] },
     signal: new AbortController().signal,
     deadlineAt: START + 330_000,
+    telemetry: { logger: { ...logger, warn: (message) => expect.unreachable(message) }, metrics },
   };
 }
 

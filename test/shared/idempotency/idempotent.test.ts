@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
 import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { HttpRequest } from '../../../shared/access/route.ts';
 import { createClaims } from '../../../shared/idempotency/idempotency-records.ts';
 import { type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
 import { CLAIM_TIMINGS } from '../../../shared/idempotency/record-lease.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
-import type { HttpAnswer, HttpRequest } from '../../../shared/lambda/http-pipeline.ts';
+import type { HttpAnswer } from '../../../shared/lambda/http-responder.ts';
+import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { aVault, type Services, startServices } from '../jobs/services.ts';
@@ -53,7 +55,6 @@ function aWorld(options: Partial<IdempotentOptions> = {}) {
       bodies,
       jobs: createMemoryStore(() => clock.now),
       vault: aVault(),
-      logger: { warn: () => {} },
       timings: CLAIM_TIMINGS,
       now: () => clock.now,
       sleep: (ms: number, signal: AbortSignal) =>
@@ -117,6 +118,7 @@ function aCall(word: string, body: unknown): HttpRequest {
     principal: { tenant: 'acme', keyId: 'key', scopes: ['inference'] },
     signal: new AbortController().signal,
     deadlineAt: START + 330_000,
+    telemetry: recordTelemetry(),
   };
 }
 

@@ -14,6 +14,7 @@ import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { fallbackLaneOf, laneOf } from '../../../shared/jobs/queue-routing.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { receivingPorts } from '../api/receiving.ts';
+import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
@@ -92,6 +93,7 @@ async function aHouse() {
     signal: new AbortController().signal,
     deadlineAt: clock.now + ms,
     extendVisibility: async () => {},
+    telemetry: recordTelemetry(),
   });
   const id = responseIdOf('acme', 'order-1');
   return {

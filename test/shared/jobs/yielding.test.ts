@@ -15,6 +15,7 @@ import type { Pointer } from '../../../shared/jobs/ports.ts';
 import { createSqsQueue } from '../../../shared/jobs/sqs-queue.ts';
 import { createYielding } from '../../../shared/jobs/yielding.ts';
 import { receivingPorts } from '../api/receiving.ts';
+import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
@@ -72,6 +73,7 @@ function anEnvironment() {
     signal: new AbortController().signal,
     deadlineAt: START + 24 * HOUR_MS,
     extendVisibility: async () => {},
+    telemetry: recordTelemetry(),
   };
   return {
     clock,

@@ -4,7 +4,7 @@ import type { Model } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';
 import { createOpenAICompatibleModel } from '../openai-compatible/openai-compatible.ts';
 import { ENGINE_REFUSALS, engineFields } from './engine-fields.ts';
-import type { GpuObserver } from './observe.ts';
+import { reportRefusedField } from './observe.ts';
 
 export interface EndpointOptions {
   readonly fleet: Pick<Fleet, 'engine' | 'apiKey'>;
@@ -13,7 +13,6 @@ export interface EndpointOptions {
   readonly maxOutputTokens: number;
   /** Resolves `env:…`, `ssm:…` and `secret:…`; asked at each call, so it should remember. */
   readonly secret: (reference: string) => Promise<string>;
-  readonly observer?: GpuObserver;
 }
 
 /** More than a fleet has at a time; what it had before is forgotten. */
@@ -24,7 +23,7 @@ const CONNECT_MS = 2_000;
 
 /** Makes the function that makes the models at workers' addresses, each once: it remembers what its engine refuses. */
 export function createEndpoints(target: GpuTarget, options: EndpointOptions): (url: string) => Model {
-  const { fleet, tier, maxOutputTokens, secret, observer } = options;
+  const { fleet, tier, maxOutputTokens, secret } = options;
   const endpoints = new Map<string, Model>();
 
   const endpointAt = (baseUrl: string): Model =>
@@ -46,7 +45,8 @@ export function createEndpoints(target: GpuTarget, options: EndpointOptions): (u
         fingerprint: `${target.fleet}/${target.model}`,
         extraFields: ({ tenant }) => engineFields(fleet.engine, { tier, cacheSalt: tenantSalt(tenant, target.fleet) }),
         refusals: ENGINE_REFUSALS,
-        onRefused: (field) => observer?.fieldRefused({ fleet: target.fleet, url: baseUrl }, field),
+        onRefused: (field, { telemetry }) =>
+          reportRefusedField(telemetry, { fleet: target.fleet, url: baseUrl }, field),
       },
     );
 

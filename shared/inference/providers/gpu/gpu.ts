@@ -8,13 +8,12 @@ import { orAbort, resolvedSecret } from '../openai-compatible/openai-compatible.
 import { canonicalPrompt } from './canonical-prompt.ts';
 import { createEndpoints, type EndpointOptions } from './endpoints.ts';
 import { WorkerFailure } from './failure.ts';
-import type { GpuObserver } from './observe.ts';
+import { reportRefusedSlot, reportSlot, reportSuspectedWorker } from './observe.ts';
 import { callWorker } from './worker-call.ts';
 
 export interface GpuOptions extends EndpointOptions {
   readonly fleet: Pick<Fleet, 'engine' | 'apiKey' | 'stallMs'>;
   readonly slots: Slots;
-  readonly observer?: GpuObserver;
 }
 
 /** Workers that one call tries. What three have failed on is most likely the call's own fault. */
@@ -28,7 +27,7 @@ export const EXPECTED_OUTPUT_TOKENS = 350;
  * change workers until the end.
  */
 export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
-  const { fleet, tier, slots, maxOutputTokens, secret, observer } = options;
+  const { fleet, tier, slots, maxOutputTokens, secret } = options;
   const endpointAt = createEndpoints(target, options);
   /** Starts of workers of which this environment has heard nothing since a call of them was given up. */
   const silent = new Set<string>();
@@ -42,23 +41,25 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
     return { fleet: target.fleet, model, tier, tenant, prompt, expectedOutputTokens };
   }
 
-  async function acquire(asked: SlotRequest, signal: AbortSignal, failedOn: ReadonlySet<string>): Promise<Slot> {
+  async function acquire(
+    asked: SlotRequest,
+    { signal, telemetry }: ModelCall,
+    failedOn: ReadonlySet<string>,
+  ): Promise<Slot> {
     try {
       const slot = await slots.acquire(asked, signal, failedOn);
-      observer?.placed(slot);
+      reportSlot(telemetry, slot);
       return slot;
     } catch (thrown) {
       signal.throwIfAborted();
       const error = refusal(thrown, target.fleet);
-      if (error.code === 'overloaded') observer?.refused(target.fleet);
+      if (error.code === 'overloaded') reportRefusedSlot(telemetry, target.fleet);
       throw error;
     }
   }
 
-  async function* generate(
-    request: GenerationRequest,
-    { signal, streamed }: ModelCall,
-  ): AsyncGenerator<GenerationEvent> {
+  async function* generate(request: GenerationRequest, call: ModelCall): AsyncGenerator<GenerationEvent> {
+    const { signal, streamed, telemetry } = call;
     signal.throwIfAborted();
     // Before a slot is waited for: without the key no worker can be asked, and none becomes one.
     if (fleet.apiKey !== undefined) {
@@ -75,11 +76,11 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
     let broken = 0;
     let suspicious = true;
     const suspect = async (slot: Slot, error: UpstreamError): Promise<void> => {
-      observer?.suspected(slot, error);
+      reportSuspectedWorker(telemetry, slot.worker, error);
       await slots.suspect(slot.worker, error.upstream ?? error.code);
     };
     for (;;) {
-      const slot = await acquire(asked, signal, failedOn).catch((thrown: unknown) => {
+      const slot = await acquire(asked, call, failedOn).catch((thrown: unknown) => {
         // Why the others failed says more than that there are no more.
         throw signal.aborted ? thrown : (failure ?? thrown);
       });
@@ -87,6 +88,7 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
         signal,
         stallMs: fleet.stallMs,
         onUsage,
+        telemetry,
       });
       let begun = false;
       try {

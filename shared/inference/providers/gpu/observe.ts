@@ -1,35 +1,43 @@
 import type { LambentError } from '../../../core/errors.ts';
-import { describeError, type Logger } from '../../../core/logger.ts';
-import type { Metrics } from '../../../core/metrics.ts';
+import { describeError } from '../../../core/logger.ts';
+import type { Telemetry } from '../../../core/telemetry.ts';
 import type { Slot } from '../../../gpu/placement/leasing.ts';
 import type { Worker } from '../../../gpu/registry/worker.ts';
 
-/** Hears where calls go, for logs and metrics. Never sees content. */
-export interface GpuObserver {
-  placed(slot: Pick<Slot, 'worker' | 'waitedMs' | 'cachedTokens'>): void;
-  /** There was no slot in time. */
-  refused(fleet: string): void;
-  suspected(slot: Pick<Slot, 'worker'>, error: LambentError): void;
-  /** A worker's engine refuses a field that tells it whose turn it is, or whose cache. */
-  fieldRefused(worker: Pick<Worker, 'fleet' | 'url'>, field: string): void;
+// Each function reports to the telemetry of one request, if it has any. Never content.
+
+/** Annotates the request with its worker, and publishes how long it waited for the slot. */
+export function reportSlot(
+  telemetry: Telemetry | undefined,
+  { worker, waitedMs, cachedTokens }: Pick<Slot, 'worker' | 'waitedMs' | 'cachedTokens'>,
+): void {
+  telemetry?.logger.annotate({ worker: worker.id, slotWaitMs: Math.round(waitedMs), cachedTokens });
+  telemetry?.metrics.publish(
+    { SlotWaitMs: [waitedMs, 'Milliseconds'], SlotsRefused: [0, 'Count'] },
+    { Fleet: worker.fleet },
+  );
 }
 
-/** Writes where calls go into the log and the metrics. */
-export function createGpuObserver(logger: Logger, { publish }: Pick<Metrics, 'publish'>): GpuObserver {
-  return {
-    placed({ worker, waitedMs, cachedTokens }) {
-      logger.annotate({ worker: worker.id, slotWaitMs: Math.round(waitedMs), cachedTokens });
-      publish({ SlotWaitMs: [waitedMs, 'Milliseconds'], SlotsRefused: [0, 'Count'] }, { Fleet: worker.fleet });
-    },
-    refused(fleet) {
-      publish({ SlotsRefused: [1, 'Count'] }, { Fleet: fleet });
-    },
-    suspected({ worker }, error) {
-      logger.warn('worker suspected', { fleet: worker.fleet, worker: worker.id, ...describeError(error) });
-      publish({ WorkersSuspected: [1, 'Count'] }, { Fleet: worker.fleet });
-    },
-    fieldRefused({ fleet, url }, field) {
-      logger.warn('engine refuses a field', { fleet, url, field });
-    },
-  };
+/** Counts a request that got no slot in time. */
+export function reportRefusedSlot(telemetry: Telemetry | undefined, fleet: string): void {
+  telemetry?.metrics.publish({ SlotsRefused: [1, 'Count'] }, { Fleet: fleet });
+}
+
+/** Logs and counts a worker that a call reports as suspect. */
+export function reportSuspectedWorker(
+  telemetry: Telemetry | undefined,
+  { fleet, id }: Pick<Worker, 'fleet' | 'id'>,
+  error: LambentError,
+): void {
+  telemetry?.logger.warn('worker suspected', { fleet, worker: id, ...describeError(error) });
+  telemetry?.metrics.publish({ WorkersSuspected: [1, 'Count'] }, { Fleet: fleet });
+}
+
+/** Logs that a worker's engine refuses the field for the request's priority or its cache salt. */
+export function reportRefusedField(
+  telemetry: Telemetry | undefined,
+  { fleet, url }: Pick<Worker, 'fleet' | 'url'>,
+  field: string,
+): void {
+  telemetry?.logger.warn('engine refuses a field', { fleet, url, field });
 }

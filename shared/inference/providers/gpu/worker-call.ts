@@ -12,6 +12,7 @@ export interface WorkerCall {
   readonly stallMs: number;
   /** Hears the usage of a whole answer. */
   readonly onUsage: (usage: Usage) => void;
+  readonly telemetry: ModelCall['telemetry'];
 }
 
 /**
@@ -37,7 +38,7 @@ export async function* callWorker(
   slot: Slot,
   endpoint: Model,
   request: GenerationRequest,
-  { signal, stallMs, onUsage }: WorkerCall,
+  { signal, stallMs, onUsage, telemetry }: WorkerCall,
 ): AsyncGenerator<GenerationEvent> {
   const firstMs = stallMs + Math.ceil(slot.aheadTokens * PREFILL_MS_PER_TOKEN);
   const patienceMs = stallMs * (request.tools.length > 0 ? TOOL_PATIENCE : 1);
@@ -50,6 +51,7 @@ export async function* callWorker(
       streamed: true,
       // The role comes first, with the first token, and has no event.
       onFirstPiece: () => watch.allow(patienceMs),
+      telemetry,
     };
     for await (const event of watched(answerOf(endpoint, request, call), watch)) {
       begun ??= slot.begun();

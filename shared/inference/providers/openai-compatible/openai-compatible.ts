@@ -24,8 +24,8 @@ export interface OpenAICompatibleOptions {
   readonly extraFields?: (request: GenerationRequest) => WireObject;
   /** How it refuses them: one that isn't needed is left out from then on. */
   readonly refusals?: readonly FieldRefusal[];
-  /** Hears once of each field that it is found to refuse. */
-  readonly onRefused?: (field: string) => void;
+  /** Called once for each field that it is found to refuse, with the call that found it. */
+  readonly onRefused?: (field: string, call: ModelCall) => void;
   /** Milliseconds in which there has to be a connection; as long as the caller waits when absent. */
   readonly connectMs?: number;
   /** What tells this upstream's reasoning from another's: the same for all that stand for one another. */
@@ -57,8 +57,8 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
   let refused: readonly string[] = [];
   const told = new Set<string>();
 
-  function tell(field: string): void {
-    if (!told.has(field)) options.onRefused?.(field);
+  function tell(field: string, call: ModelCall): void {
+    if (!told.has(field)) options.onRefused?.(field, call);
     told.add(field);
   }
 
@@ -66,10 +66,10 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
    * Remembers what an accepted request was sent without. Not fields that its caller names too: the error may have quoted them,
    * and all callers would have to do without.
    */
-  function learn(without: readonly string[], sent: string): void {
+  function learn(without: readonly string[], sent: string, call: ModelCall): void {
     const learnt = without.filter((field) => !refused.includes(field) && !sent.includes(field));
     refused = [...refused, ...learnt];
-    learnt.forEach(tell);
+    for (const field of learnt) tell(field, call);
   }
 
   /** Sends the request, once more for each thing that the upstream teaches about its dialect, until it is accepted. */
@@ -91,14 +91,14 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
       const sent = JSON.stringify(body);
       const response = await transport.post(headers, sent, call.signal);
       if (response.status >= 200 && response.status < 300) {
-        learn(without, sent);
+        learn(without, sent, call);
         return response;
       }
       const error = readErrorAnswer(response.status, response.headers, await readErrorBody(response), now());
       const refusal = refusalOf(error, body, without, refusable);
       if (refusal === undefined) throw upstreamError(error, wording);
       if (refusal.isNeeded) {
-        tell(refusal.field);
+        tell(refusal.field, call);
         throw refusesNeeded(refusal.field, error, wording);
       }
       without = [...without, refusal.field];

@@ -1,4 +1,5 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
+import type { Telemetry } from '../../../../../shared/core/telemetry.ts';
 import { createSlots } from '../../../../../shared/gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../../../shared/gpu/placement/settings.ts';
 import { createDynamoDBFleet } from '../../../../../shared/gpu/registry/dynamodb-fleet.ts';
@@ -87,17 +88,18 @@ export interface AskOptions {
   readonly streamed?: boolean;
   readonly signal?: AbortSignal;
   readonly request?: Partial<GenerationRequest>;
+  readonly telemetry?: Telemetry;
   /** Hears each event. */
   readonly onEvent?: (event: GenerationEvent, index: number) => unknown;
 }
 
 /** Asks and reads to the end: the text, or what was thrown with the text before it. */
 export async function ask(model: Model, options: AskOptions = {}): Promise<{ text: string; error?: unknown }> {
-  const { streamed = true, signal = new AbortController().signal, request = {}, onEvent } = options;
+  const { streamed = true, signal = new AbortController().signal, request = {}, onEvent, telemetry } = options;
   let text = '';
   let index = 0;
   try {
-    for await (const event of model.generate(makeRequest(request), { signal, streamed })) {
+    for await (const event of model.generate(makeRequest(request), { signal, streamed, telemetry })) {
       if (event.type === 'text') text += event.text;
       await onEvent?.(event, index);
       index += 1;

@@ -1,14 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { LambentError } from '../../../../../shared/core/errors.ts';
-import { createLogger } from '../../../../../shared/core/logger.ts';
 import { CAPABILITIES } from '../../../../../shared/inference/capabilities.ts';
 import { createGpuModel } from '../../../../../shared/inference/providers/gpu/gpu.ts';
-import { createGpuObserver } from '../../../../../shared/inference/providers/gpu/observe.ts';
 import { createRouter } from '../../../../../shared/inference/router.ts';
 import type { GpuWorker } from '../../../../upstreams/gpu-worker.ts';
 import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
 import { aRegistry } from '../../../api/service.ts';
+import { recordTelemetry } from '../../../core/recorded-telemetry.ts';
 import { aLease, anAsk, FLEET, type FleetTables, startFleetTables } from '../../../gpu/fleets.ts';
 import { makeRequest } from '../../requests.ts';
 import { ask, type GpuFleet, HEARTBEAT_MS, STALL_MS, startGpuFleet, TARGET } from './gpu-fleet.ts';
@@ -150,16 +149,18 @@ describe('a call', () => {
     for (const worker of fleet.workers) {
       worker.behave(({ cache_salt }) => (cache_salt === undefined ? {} : { status: 400, message }));
     }
-    const lines: unknown[] = [];
-    const logger = createLogger({ level: 'warn', fields: {}, write: (line) => lines.push(JSON.parse(line)) });
-    const observer = createGpuObserver(logger, { publish: () => {} });
-    const model = createGpuModel(TARGET, { ...fleet.options, observer });
+    const telemetry = recordTelemetry();
+    const model = createGpuModel(TARGET, fleet.options);
     for (let round = 0; round < 2; round += 1) {
-      expect((await ask(model)).error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
+      expect((await ask(model, { telemetry })).error).toMatchObject({
+        code: 'upstream_misconfigured',
+        recovery: 'nextTarget',
+      });
     }
     expect(asked()).toEqual([2, 2, 2]);
-    expect(lines).toHaveLength(3);
-    expect(lines[0]).toMatchObject({ level: 'warn', fleet: FLEET, url: w1.url, field: 'cache_salt' });
+    const warnings = telemetry.lines.filter(({ level }) => level === 'warn');
+    expect(warnings).toHaveLength(3);
+    expect(warnings[0]).toMatchObject({ level: 'warn', fleet: FLEET, url: w1.url, field: 'cache_salt' });
     expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
   });
 

@@ -4,8 +4,8 @@ import {
   SendMessageCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
-import type { QueueControl } from '../lambda/queue-pipeline.ts';
-import { MAX_MESSAGE_BYTES } from './sqs.ts';
+import { MAX_MESSAGE_BYTES } from '../aws/sqs.ts';
+import type { QueueControl } from './queue-pipeline.ts';
 
 export interface QueueControlOptions {
   readonly queueUrl: string;

@@ -1,7 +1,7 @@
 import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createQueueControl } from '../../../shared/aws/queue-control.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
+import { createQueueControl } from '../../../shared/lambda/queue-control.ts';
 import { type Services, startServices } from '../jobs/services.ts';
 
 const MEBIBYTE = 1_048_576;

@@ -1,0 +1,27 @@
+import { LambentError } from '../core/errors.ts';
+import type { Authorization, HttpRequest as GenericRequest, HttpRoute } from '../lambda/http-pipeline.ts';
+import { fromAuthorizerContext } from './keys.ts';
+import type { Principal, Scope } from './principal.ts';
+
+/** An HTTP request whose caller is a `Principal`. */
+export type HttpRequest = GenericRequest<Principal>;
+
+/** A route that requires a key with a scope. */
+export interface Route extends HttpRoute<Principal> {
+  /** The scope that the key must have. */
+  readonly scope: Scope;
+}
+
+/**
+ * Authorizes requests by the principal that the Lambda authorizer passed on. `authorize` throws LambentError
+ * `invalid_api_key` if there is none, `insufficient_permissions` if it lacks the route's scope.
+ */
+export const principalAuthorization: Authorization<Principal, Route> = {
+  authorize(authorizerContext, { scope }) {
+    const principal = fromAuthorizerContext(authorizerContext);
+    if (principal === undefined) throw new LambentError('invalid_api_key', 'No API key was provided.');
+    if (principal.scopes.includes(scope)) return principal;
+    throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);
+  },
+  logFields: ({ tenant, keyId }) => ({ tenant, keyId }),
+};

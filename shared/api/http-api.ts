@@ -1,0 +1,26 @@
+import type { MiddyfiedHandler } from '@middy/core';
+import { principalAuthorization, type Route } from '../access/route.ts';
+import type { ProcessTelemetry } from '../core/telemetry.ts';
+import { httpPipeline } from '../lambda/http-pipeline.ts';
+import type { ApiFormat, StreamedResponse } from '../lambda/http-responder.ts';
+import { errorBody, errorHeaders, errorStatus } from '../openai/errors.ts';
+
+export interface HttpApi {
+  /** By method and resource: `GET /v1/models/{id+}`. */
+  readonly routes: Readonly<Record<string, Route>>;
+  readonly telemetry: ProcessTelemetry;
+  /** Value of `access-control-allow-origin`. No CORS headers if undefined. */
+  readonly corsOrigin: string | undefined;
+}
+
+/** Returns the handler of a function that serves routes of the OpenAI API. */
+export function createHttpApi(api: HttpApi): MiddyfiedHandler<unknown, StreamedResponse | string> {
+  return httpPipeline({ ...api, authorization: principalAuthorization, format: OPENAI_FORMAT });
+}
+
+const OPENAI_FORMAT: ApiFormat = {
+  errorResponse: (error) => ({ status: errorStatus(error), headers: errorHeaders(error), json: errorBody(error) }),
+  errorFrame: (error) => `data: ${JSON.stringify(errorBody(error))}\n\n`,
+  responseHeaders: (elapsedMs) => ({ 'openai-processing-ms': String(Math.round(elapsedMs)) }),
+  exposedHeaders: 'x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry',
+};

@@ -53,6 +53,7 @@ export async function startService({ script, respond, alias, environment }: Serv
     schedules: false,
     environment: {
       MODELS_FILE: join(stateDir, 'test-models.json'),
+      TIMINGS_DIVISOR: '6',
       ...environment,
     },
     onLog: ({ text }) => logs.push(text),

@@ -1,9 +1,9 @@
-/** Checks what would be deployed, offline: packages the service in each of its shapes and asks every validator. */
+/** Checks the templates that would be deployed, offline: packages the service in several variants and runs every validator. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageTemplate } from '../osls-package.ts';
-import { type Finding, findingsOf } from './findings.ts';
+import { type Finding, findTemplateFaults } from './findings.ts';
 import { SUPPRESSIONS, type Suppression, suppresses } from './suppressions.ts';
 
 interface Variant {
@@ -22,7 +22,7 @@ const GPU = {
   ],
 };
 
-/** Settings with which the template has everything that it can have, and those with which it has the least. */
+/** Together, the settings with the smallest template and those that add every optional resource to it. */
 const VARIANTS: readonly Variant[] = [
   { settings: [] },
   { stage: 'prod', settings: ['corsOrigin=https://app.example.com', 'alarmEmail=ops@example.com'] },
@@ -45,16 +45,16 @@ const VARIANTS: readonly Variant[] = [
 ];
 
 const findings = (await Promise.all(VARIANTS.map(checkVariant))).flat();
-const faults = [...findings.filter(isFault).map(describe), ...SUPPRESSIONS.filter(isIdle).map(describeIdle)];
+const faults = [...findings.filter(isFault).map(describe), ...SUPPRESSIONS.filter(isUnused).map(describeUnused)];
 for (const fault of new Set(faults)) console.error(fault);
 if (faults.length > 0) process.exitCode = 1;
-else console.log(`The template holds: ${SUPPRESSIONS.length} suppressions, each with a reason, cover all findings.`);
+else console.log(`The templates are valid: ${SUPPRESSIONS.length} suppressions cover all findings.`);
 
 async function checkVariant({ settings, stage = 'dev', models }: Variant): Promise<Finding[]> {
   const args = ['--stage', stage, ...settings.flatMap((setting) => ['--param', setting])];
   const folder = await mkdtemp(join(tmpdir(), 'lambent-check-'));
   try {
-    return await findingsOf(await packageTemplate(folder, args, models), folder);
+    return await findTemplateFaults(await packageTemplate(folder, args, models), folder);
   } finally {
     await rm(folder, { recursive: true });
   }
@@ -64,7 +64,7 @@ function isFault(finding: Finding): boolean {
   return !SUPPRESSIONS.some((suppression) => suppresses(suppression, finding));
 }
 
-function isIdle(suppression: Suppression): boolean {
+function isUnused(suppression: Suppression): boolean {
   return !findings.some((finding) => suppresses(suppression, finding));
 }
 
@@ -72,6 +72,6 @@ function describe({ rule, resource, text }: Finding): string {
   return `${resource}: ${text} (${rule})`;
 }
 
-function describeIdle({ rule, resource }: Suppression): string {
-  return `${resource}: the suppression of ${rule} matches nothing any more; remove it`;
+function describeUnused({ rule, resource }: Suppression): string {
+  return `${resource}: the suppression of ${rule} matches no finding; remove it`;
 }

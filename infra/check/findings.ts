@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import type { Template } from '../template.ts';
 
-/** Something that a validator holds against a resource of the template. */
+/** A rule that a resource of the template breaks. */
 export interface Finding {
   readonly rule: string;
-  /** Logical id; the stack's name for what concerns the template as a whole. */
+  /** Logical id; the stack's name if the finding concerns the template as a whole. */
   readonly resource: string;
   readonly text: string;
 }
@@ -27,18 +27,18 @@ const reportSchema = v.object({
 });
 
 /**
- * What CloudFormation's own rules, cdk-nag's AWS Solutions pack and Control Tower's guard rules say of a template,
- * without network.
- * @param folder an empty folder of the caller's
- * @throws Error with the CDK's message when the template can't be read as one
+ * Returns the rules that a template breaks: CloudFormation's own, cdk-nag's AWS Solutions pack and Control Tower's guard
+ * rules. Needs no network, but the dependencies of this folder.
+ * @param folder an empty folder for temporary files
+ * @throws Error with the CDK's message when it can't parse the template
  */
-export async function findingsOf(template: Template, folder: string): Promise<Finding[]> {
+export async function findTemplateFaults(template: Template, folder: string): Promise<Finding[]> {
   const templateFile = join(folder, 'template.json');
   const outDir = join(folder, 'cdk.out');
-  await writeFile(templateFile, JSON.stringify(readable(template)));
-  const printed = await runSynth([join(import.meta.dirname, 'synth.ts'), templateFile, outDir]);
+  await writeFile(templateFile, JSON.stringify(withoutEmptyPolicies(template)));
+  const errorOutput = await runSynth([join(import.meta.dirname, 'synth.ts'), templateFile, outDir]);
   const text = await readFile(join(outDir, 'validation-report.json'), 'utf8').catch((cause: unknown) => {
-    throw new Error(`The template can't be read as one.\n${printed}`, { cause });
+    throw new Error(`The CDK can't parse the template.\n${errorOutput}`, { cause });
   });
   const { pluginReports } = v.parse(reportSchema, JSON.parse(text));
   return pluginReports
@@ -52,8 +52,8 @@ export async function findingsOf(template: Template, folder: string): Promise<Fi
     );
 }
 
-/** osls gives the REST API a policy of no text, which the CDK doesn't take for one. */
-function readable({ Resources, ...template }: Template): Template {
+/** osls gives the REST API an empty string as its policy, which the CDK rejects. */
+function withoutEmptyPolicies({ Resources, ...template }: Template): Template {
   const entries = Object.entries(Resources).map(([id, resource]) => {
     const { Policy, ...properties } = resource.Properties ?? {};
     return [id, Policy === '' ? { ...resource, Properties: properties } : resource] as const;
@@ -61,12 +61,15 @@ function readable({ Resources, ...template }: Template): Template {
   return { ...template, Resources: Object.fromEntries(entries) };
 }
 
-/** Its exit code says that there are findings, which the report says too. */
+/**
+ * Runs `synth.ts`. Its exit code is ignored: it fails whenever there are findings, which the report holds too.
+ * @returns its error output
+ */
 function runSynth(args: readonly string[]): Promise<string> {
-  return new Promise((settle, fail) => {
+  return new Promise((resolve, reject) => {
     const texts: string[] = [];
     const synth = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     synth.stderr.setEncoding('utf8').on('data', (text: string) => texts.push(text));
-    synth.on('error', fail).on('close', () => settle(texts.join('')));
+    synth.on('error', reject).on('close', () => resolve(texts.join('')));
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Runs every validator on one template, in a process of its own, since the CDK prints its report as it goes.
- * Arguments: the template's file, and a folder that gets `validation-report.json`.
+ * Runs every validator on one template. A separate process, because the CDK prints its report as it runs.
+ * Arguments: the template's file and the folder for `validation-report.json`.
  */
 import { CfnGuardValidator } from '@cdklabs/cdk-validator-cfnguard';
 import { App, Stack, Validations } from 'aws-cdk-lib';
@@ -13,7 +13,7 @@ if (templateFile === undefined || outdir === undefined) throw new Error('synth.t
 const app = new App({
   outdir,
   analyticsReporting: false,
-  // AWS's own rules: types and properties that exist, values that they may have, references that lead somewhere.
+  // AWS's own rules: unknown types, properties and values, dangling references.
   context: { '@aws-cdk/core:validateAgainstDefaultRules': true },
 });
 const stack = new Stack(app, 'Lambent');

@@ -1,10 +1,10 @@
 import { HumanMessage, ToolMessage } from '@langchain/core/messages';
 import { tool } from '@langchain/core/tools';
 import { ChatOpenAI } from '@langchain/openai';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { converse } from './converse.ts';
-import { type Service, startService } from './service.ts';
+import { converse } from '../end-to-end/converse.ts';
+import { type Service, startService } from '../end-to-end/service.ts';
 
 let service: Service;
 beforeAll(async () => {
@@ -14,16 +14,16 @@ afterAll(() => service[Symbol.asyncDispose]());
 
 const weather = tool(async () => 'sunny', {
   name: 'weather',
-  description: 'Tells the weather in a city',
+  description: 'Returns the weather in a city',
   schema: z.object({ city: z.string() }),
 });
 
-describe.each(['compatible', 'bedrock'])('LangChain, with a model behind %s', (model) => {
+describe.each(['compatible', 'bedrock'])('LangChain, with the model %s', (modelId) => {
   describe.each([
     ['chat completions', {}],
     ['responses', { useResponsesApi: true, zdrEnabled: true }],
   ])('through %s', (_, api) => {
-    const chat = () =>
+    const createChat = (model = modelId) =>
       new ChatOpenAI({
         model,
         apiKey: 'sk-local',
@@ -32,20 +32,20 @@ describe.each(['compatible', 'bedrock'])('LangChain, with a model behind %s', (m
         ...api,
       });
 
-    test('invokes', async () => {
-      const message = await chat().invoke('Hello');
+    it('gets an answer with its usage', async () => {
+      const message = await createChat().invoke('Hello');
       expect(message.text).toBe('You said: Hello');
       expect(message.usage_metadata).toMatchObject({ total_tokens: expect.any(Number) });
     });
 
-    test('streams', async () => {
+    it('gets a streamed answer in order', async () => {
       let text = '';
-      for await (const chunk of await chat().stream('Hello')) text += chunk.text;
+      for await (const chunk of await createChat().stream('Hello')) text += chunk.text;
       expect(text).toBe('You said: Hello');
     });
 
-    test('makes a round trip through a tool', async () => {
-      const withTools = chat().bindTools([weather]);
+    it('gets an answer that uses the result of a tool call', async () => {
+      const withTools = createChat().bindTools([weather]);
       const question = new HumanMessage('How is the weather?');
       const first = await withTools.invoke([question]);
       const [call] = first.tool_calls ?? [];
@@ -55,23 +55,16 @@ describe.each(['compatible', 'bedrock'])('LangChain, with a model behind %s', (m
       expect(second.text).toContain('sunny');
     });
 
-    test('parses structured output', async () => {
+    it('gets structured output that fits the schema', async () => {
       const person = z.object({ name: z.string(), age: z.number() });
-      const answer = await chat()
+      const answer = await createChat()
         .withStructuredOutput(person, { name: 'person', method: 'jsonSchema', strict: true })
         .invoke('A person');
       expect(answer).toEqual({ name: expect.any(String), age: expect.any(Number) });
     });
 
-    test('is told of errors', async () => {
-      const unknown = new ChatOpenAI({
-        model: 'nope',
-        apiKey: 'sk-local',
-        maxRetries: 0,
-        configuration: { baseURL: service.cloud.url },
-        ...api,
-      });
-      await expect(unknown.invoke('Hello')).rejects.toMatchObject({ status: 404 });
+    it('rejects with status 404 for an unknown model', async () => {
+      await expect(createChat('nope').invoke('Hello')).rejects.toMatchObject({ status: 404 });
     });
   });
 });

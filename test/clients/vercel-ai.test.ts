@@ -1,9 +1,9 @@
 import { createOpenAI, type OpenAIProvider } from '@ai-sdk/openai';
 import { generateText, Output, stepCountIs, streamText, tool } from 'ai';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { converse } from './converse.ts';
-import { type Service, startService } from './service.ts';
+import { converse } from '../end-to-end/converse.ts';
+import { type Service, startService } from '../end-to-end/service.ts';
 
 let service: Service;
 let openai: OpenAIProvider;
@@ -13,25 +13,27 @@ beforeAll(async () => {
 });
 afterAll(() => service[Symbol.asyncDispose]());
 
-describe.each(['compatible', 'bedrock'])('Vercel’s AI SDK, with a model behind %s', (name) => {
+describe.each(['compatible', 'bedrock'])('Vercel’s AI SDK, with the model %s', (modelId) => {
   describe.each(['chat', 'responses'] as const)('through %s', (api) => {
-    const model = () => (api === 'chat' ? openai.chat(name) : openai.responses(name));
-    const settings = () => ({ model: model(), maxRetries: 0 });
+    const settings = (id = modelId) => ({
+      model: api === 'chat' ? openai.chat(id) : openai.responses(id),
+      maxRetries: 0,
+    });
 
-    test('generates text', async () => {
+    it('generates text with its usage', async () => {
       const { text, usage, finishReason } = await generateText({ ...settings(), prompt: 'Hello' });
       expect({ text, finishReason }).toEqual({ text: 'You said: Hello', finishReason: 'stop' });
       expect(usage.totalTokens).toBeGreaterThan(0);
     });
 
-    test('streams text', async () => {
+    it('streams text in order', async () => {
       const { textStream } = streamText({ ...settings(), prompt: 'Hello' });
       let text = '';
       for await (const delta of textStream) text += delta;
       expect(text).toBe('You said: Hello');
     });
 
-    test('makes a round trip through a tool', async () => {
+    it('generates text that uses the result of a tool call', async () => {
       const { text, steps } = await generateText({
         ...settings(),
         prompt: 'How is the weather?',
@@ -44,7 +46,7 @@ describe.each(['compatible', 'bedrock'])('Vercel’s AI SDK, with a model behind
       expect(steps).toHaveLength(2);
     });
 
-    test('generates an object', async () => {
+    it('generates an object that fits the schema', async () => {
       const { output } = await generateText({
         ...settings(),
         prompt: 'A person',
@@ -53,11 +55,8 @@ describe.each(['compatible', 'bedrock'])('Vercel’s AI SDK, with a model behind
       expect(output).toEqual({ name: expect.any(String), age: expect.any(Number) });
     });
 
-    test('is told of errors', async () => {
-      const unknown = api === 'chat' ? openai.chat('nope') : openai.responses('nope');
-      await expect(generateText({ model: unknown, maxRetries: 0, prompt: 'Hello' })).rejects.toMatchObject({
-        statusCode: 404,
-      });
+    it('rejects with status 404 for an unknown model', async () => {
+      await expect(generateText({ ...settings('nope'), prompt: 'Hello' })).rejects.toMatchObject({ statusCode: 404 });
     });
   });
 });

@@ -1,0 +1,33 @@
+import { execFileSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+interface LockedPackage {
+  readonly integrity?: string;
+  readonly resolved?: string;
+  /** Part of another package's archive, whose integrity covers it. */
+  readonly inBundle?: boolean;
+}
+
+const ROOT = join(import.meta.dirname, '../..');
+const lockfiles = execFileSync('git', ['ls-files', '*package-lock.json'], { cwd: ROOT, encoding: 'utf8' });
+
+describe.each(lockfiles.trim().split('\n'))('%s', (file) => {
+  // npm omits the integrity of packages that it finds installed: update a lockfile where there is no node_modules.
+  it('has an integrity for every package', async () => {
+    const packages = await readPackages(file);
+    expect(packages.filter(([, { integrity, inBundle }]) => integrity === undefined && inBundle !== true)).toEqual([]);
+  });
+
+  it('names no registry host, so that npm uses the one that is configured', async () => {
+    expect((await readPackages(file)).filter(([, { resolved }]) => resolved !== undefined)).toEqual([]);
+  });
+});
+
+async function readPackages(file: string): Promise<[path: string, LockedPackage][]> {
+  const { packages } = JSON.parse(await readFile(join(ROOT, file), 'utf8')) as {
+    packages: Record<string, LockedPackage>;
+  };
+  return Object.entries(packages).filter(([path]) => path !== '');
+}

@@ -46,11 +46,11 @@ export async function* callWorker(
   const startedAt = performance.now();
   let begun: Promise<void> | undefined;
   try {
-    const call = {
+    const call: ModelCall = {
       signal: AbortSignal.any([signal, slot.lost, watch.stalled]),
       streamed: true,
       // The role comes first, with the first token, and has no event.
-      onFirstPiece: () => watch.allow(patienceMs),
+      onFirstChunk: () => watch.allow(patienceMs),
       telemetry,
     };
     for await (const event of watched(answerOf(endpoint, request, call), watch)) {

@@ -1,4 +1,4 @@
-import { createDynamoDBFleet } from '../shared/gpu/registry/dynamodb-fleet.ts';
+import { createDynamoDBFleetStore } from '../shared/gpu/registry/dynamodb-fleet.ts';
 import {
   ALMOST_FULL,
   BUDGET_FLEET,
@@ -51,7 +51,7 @@ export async function benchDeciding({ rounds, decisions }: DecidingOptions): Pro
 
 /** Has the directory know all talks, so that no round differs from the others. */
 async function learn({ client }: FleetTable, cells: readonly Cell[]): Promise<void> {
-  const store = createDynamoDBFleet(client, { tableName: FLEET_TABLE });
+  const store = createDynamoDBFleetStore(client, { tableName: FLEET_TABLE });
   const known = new Set<string>();
   for (const { fleet, promptTokens } of cells) {
     const name = `${fleetName(fleet)} ${promptTokens}`;

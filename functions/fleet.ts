@@ -12,18 +12,18 @@ import { createSecretResolver } from '../shared/core/secrets.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings, timingsSettings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
-import { createDynamoDBFleet } from '../shared/gpu/registry/dynamodb-fleet.ts';
-import { obey, type WorkerSummary } from '../shared/gpu/upkeep/commands.ts';
-import { LEAST_CONCURRENCY, MOST_CONCURRENCY } from '../shared/gpu/upkeep/dispatch-concurrency.ts';
+import { createDynamoDBFleetStore } from '../shared/gpu/registry/dynamodb-fleet.ts';
+import { runCommand, type WorkerSummary } from '../shared/gpu/upkeep/commands.ts';
+import { MAX_CONCURRENCY, MIN_CONCURRENCY } from '../shared/gpu/upkeep/dispatch-concurrency.ts';
 import { createEcs } from '../shared/gpu/upkeep/ecs-api.ts';
-import { attendToInterruption, attendToTask } from '../shared/gpu/upkeep/ecs-events.ts';
+import { drainInstance, reconcileTask } from '../shared/gpu/upkeep/ecs-events.ts';
 import { createMapping } from '../shared/gpu/upkeep/event-source-mapping.ts';
 import { parseFleetEvent } from '../shared/gpu/upkeep/fleet-event.ts';
 import { followDemand } from '../shared/gpu/upkeep/follow-demand.ts';
-import { createObserver } from '../shared/gpu/upkeep/observe.ts';
-import { createProbes } from '../shared/gpu/upkeep/probe.ts';
+import { createFleetObserver } from '../shared/gpu/upkeep/observe.ts';
+import { createProbeFactory } from '../shared/gpu/upkeep/probe.ts';
 import { queueDepth } from '../shared/gpu/upkeep/queue-depth.ts';
-import { lookAgain, reconcileAll } from '../shared/gpu/upkeep/reconcile-fleet.ts';
+import { reconcileFleets, reprobeWorkers } from '../shared/gpu/upkeep/reconcile-fleet.ts';
 import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
 
@@ -38,8 +38,8 @@ const config = readConfig({
   GPU_BATCH_SIZE: v.optional(v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(1)), '1'),
   /** Dispatchers that may run at once, however many slots there are. */
   DISPATCH_CONCURRENCY_MAX: v.optional(
-    v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(LEAST_CONCURRENCY), v.maxValue(MOST_CONCURRENCY)),
-    String(MOST_CONCURRENCY),
+    v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(MIN_CONCURRENCY), v.maxValue(MAX_CONCURRENCY)),
+    String(MAX_CONCURRENCY),
   ),
   /** The registry; the one that was packaged beside the code when absent. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
@@ -51,9 +51,9 @@ const timings = divideTimings(FLEET_TIMINGS.upkeep, config.TIMINGS_DIVISOR);
 const sqs = createSQSClient();
 const environment = {
   fleets,
-  store: createDynamoDBFleet(createDynamoDBClient(), { tableName: config.FLEET_TABLE }),
+  store: createDynamoDBFleetStore(createDynamoDBClient(), { tableName: config.FLEET_TABLE }),
   ecs: createEcs(createEcsClient()),
-  probeOf: createProbes(fleets, createSecretResolver({ environment: process.env }), timings),
+  createProbe: createProbeFactory(fleets, createSecretResolver({ environment: process.env }), timings),
   queueDepth: () => queueDepth(sqs, config.GPU_QUEUE_URL),
   dispatch:
     config.GPU_MAPPING_ID === undefined
@@ -71,22 +71,22 @@ const environment = {
 export const handler = eventPipeline<unknown, readonly WorkerSummary[] | undefined>(
   telemetry,
   async (event, context) => {
-    const ports = { ...environment, ...createObserver(context.telemetry) };
+    const ports = { ...environment, ...createFleetObserver(context.telemetry) };
     const told = parseFleetEvent(event);
     switch (told.kind) {
       case 'task':
-        await attendToTask(told.task, ports);
+        await reconcileTask(told.task, ports);
         return undefined;
       case 'interruption':
-        await attendToInterruption(told.instance, ports);
+        await drainInstance(told.instance, ports);
         return undefined;
       case 'command':
-        return obey(told.command, ports);
+        return runCommand(told.command, ports);
       case 'tick': {
         const until = Date.now() + timings.runMs;
-        const reports = await reconcileAll(ports);
+        const reports = await reconcileFleets(ports);
         await followDemand(reports, ports);
-        await lookAgain(reports, until, ports);
+        await reprobeWorkers(reports, until, ports);
         return undefined;
       }
     }

@@ -3,10 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { BatchGetItemCommand, GetItemCommand, QueryCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { createDynamoDBClient } from '../../shared/aws/dynamodb.ts';
-import { createSlots } from '../../shared/gpu/placement/leasing.ts';
+import { createSlotAllocator } from '../../shared/gpu/placement/leasing.ts';
 import type { PromptPrefixes } from '../../shared/gpu/placement/prompt.ts';
 import { SLOT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
-import { createDynamoDBFleet } from '../../shared/gpu/registry/dynamodb-fleet.ts';
+import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { leaseValue, number, prefixKey, text, workerKey } from '../../shared/gpu/registry/fleet-items.ts';
 import type { FleetStore } from '../../shared/gpu/registry/fleet-store.ts';
 import type { Cell, Decided, Decisions } from './decisions.ts';
@@ -29,7 +29,7 @@ const { cells, count, warmUp, compared } = JSON.parse(process.argv[2] ?? '') as 
 /** So that no other process has asked what this one asks. */
 const run = randomUUID();
 const client = createDynamoDBClient();
-const table = createDynamoDBFleet(client, { tableName: FLEET_TABLE });
+const table = createDynamoDBFleetStore(client, { tableName: FLEET_TABLE });
 let refused = 0;
 let looks = 0;
 /** What was last written into the directory. */
@@ -45,12 +45,12 @@ const store: FleetStore = {
     if (!granted) refused += 1;
     return granted;
   },
-  remember(...entries) {
-    written = table.remember(...entries);
+  recordHolders(...entries) {
+    written = table.recordHolders(...entries);
     return written;
   },
 };
-const slots = createSlots(
+const slots = createSlotAllocator(
   {
     store,
     now: Date.now,
@@ -85,7 +85,7 @@ async function decide({ fleet: size, holdMs }: Cell, talk: Talk, name: string): 
   const placedAt = performance.now();
   // By the end of a real request it has long been written.
   await written;
-  await slot.begun();
+  await slot.markFirstToken();
   if (holdMs > 0) await sleepFor(holdMs);
   const endedAt = performance.now();
   await slot.release();

@@ -1,6 +1,6 @@
-import { newlyHeld } from '../../shared/gpu/placement/prefix-directory.ts';
-import { type PromptPrefixes, promptPrefixes, tenantSalt } from '../../shared/gpu/placement/prompt.ts';
-import { PLACEMENT } from '../../shared/gpu/placement/settings.ts';
+import { findChangedEntries } from '../../shared/gpu/placement/prefix-directory.ts';
+import { deriveTenantSalt, hashPrefixes, type PromptPrefixes } from '../../shared/gpu/placement/prompt.ts';
+import { PLACEMENT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
 import type { FleetStore } from '../../shared/gpu/registry/fleet-store.ts';
 import type { Message } from '../../shared/inference/generation.ts';
 import { canonicalPrompt } from '../../shared/inference/providers/gpu/canonical-prompt.ts';
@@ -45,8 +45,8 @@ export function nextTurn({ served, rest }: Talk, name: string): Message[] {
 
 /** A prompt's prefixes, made as a provider makes them. */
 export function prefixesOf(fleet: string, tenant: string, messages: readonly Message[]): PromptPrefixes {
-  const owner = { tenant, model: MODEL, salt: tenantSalt(tenant, fleet) };
-  return promptPrefixes(canonicalPrompt({ tools: [], messages }), owner);
+  const owner = { tenant, model: MODEL, salt: deriveTenantSalt(tenant, fleet) };
+  return hashPrefixes(canonicalPrompt({ tools: [], messages }), owner);
 }
 
 /** Has the directory know a worker for what has been served of each talk. */
@@ -55,8 +55,8 @@ export async function learnTalks(store: FleetStore, size: FleetSize, promptToken
   for (const [index, { tenant, served }] of talksOf(promptTokens).entries()) {
     const holder = { workerId: workerId((7 * index) % size.workers), bootId: BOOT };
     const prompt = prefixesOf(fleet, tenant, served);
-    const known = { ...PLACEMENT, directoryMs: KNOWN_MS };
-    await store.remember(fleet, newlyHeld(prompt, holder, new Map(), { workers: [] }, known, Date.now()));
+    const known = { ...PLACEMENT_SETTINGS, directoryMs: KNOWN_MS };
+    await store.recordHolders(fleet, findChangedEntries(prompt, holder, new Map(), { workers: [] }, known, Date.now()));
   }
 }
 

@@ -6,7 +6,7 @@ import OpenAI from 'openai';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import type { Exchange } from '../../local/faults/proxy.ts';
 import type { FunctionProcess } from '../../local/lambda/runner.ts';
-import { createDynamoDBFleet } from '../../shared/gpu/registry/dynamodb-fleet.ts';
+import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import type { Worker } from '../../shared/gpu/registry/worker.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import type { Job } from '../../shared/jobs/job.ts';
@@ -65,7 +65,7 @@ export async function startGpuService(): Promise<GpuService> {
     credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
   });
   open.defer(() => client.destroy());
-  const table = createDynamoDBFleet(client, { tableName: cloud.resources['FLEET_TABLE'] ?? '' });
+  const table = createDynamoDBFleetStore(client, { tableName: cloud.resources['FLEET_TABLE'] ?? '' });
   const jobs = createDynamoDBStore(client, { tableName: cloud.resources['JOBS_TABLE'] ?? '' });
   const sweeping = setInterval(() => void cloud.invoke('sweep', '{}').catch(() => {}), 1_000);
   open.defer(() => clearInterval(sweeping));

@@ -1,7 +1,7 @@
 import { GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { responseIdOf } from '../../shared/api/queue-message.ts';
-import { createDynamoDBFleet } from '../../shared/gpu/registry/dynamodb-fleet.ts';
+import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import { aWorker, FLEET } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
@@ -47,7 +47,7 @@ afterEach(async () => {
   for (const worker of [w1, w2]) await worker[Symbol.asyncDispose]();
 });
 
-const fleet = () => createDynamoDBFleet(surroundings.services.dynamodb, { tableName: 'fleet' });
+const fleet = () => createDynamoDBFleetStore(surroundings.services.dynamodb, { tableName: 'fleet' });
 const workers = async () => (await fleet().read(FLEET)).workers;
 const leases = async () => (await workers()).flatMap(({ leases: held }) => Object.keys(held));
 let boots = 0;

@@ -7,9 +7,9 @@ import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { listen } from '../../local/listen.ts';
 import { readBody } from '../../local/read-body.ts';
-import { createSlots } from '../../shared/gpu/placement/leasing.ts';
+import { createSlotAllocator } from '../../shared/gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
-import { createDynamoDBFleet } from '../../shared/gpu/registry/dynamodb-fleet.ts';
+import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { type FleetTables, startFleetTables } from '../shared/gpu/fleets.ts';
 import { aRequest, ON, refusal } from '../shared/gpu/placement/slot-fixture.ts';
 import { aTask, type StandInEcs, startStandInEcs } from '../shared/gpu/upkeep/stand-in-ecs.ts';
@@ -99,7 +99,7 @@ async function startLambda() {
   return listen(server, { port: 0 });
 }
 
-const store = () => createDynamoDBFleet(tables.client, { tableName });
+const store = () => createDynamoDBFleetStore(tables.client, { tableName });
 const workersOf = async (name: string) => (await store().read(name)).workers;
 
 /** What was published of a fleet, by the metrics' names. */
@@ -138,7 +138,7 @@ async function refuse(ago: number): Promise<void> {
     sleep: (ms: number) => sleep(ms),
     newId: () => 'chat',
   };
-  const slots = createSlots(ports, { ...SLOT_SETTINGS, otherFleets: { reserve: 0.25, waitMs: 100 } });
+  const slots = createSlotAllocator(ports, { ...SLOT_SETTINGS, defaultLimits: { reserve: 0.25, waitMs: 100 } });
   await refusal(slots.acquire(aRequest({ fleet: 'ecs' }), ON));
 }
 

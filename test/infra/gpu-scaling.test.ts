@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Template } from '../../infra/template.ts';
-import { createObserver } from '../../shared/gpu/upkeep/observe.ts';
+import { createFleetObserver } from '../../shared/gpu/upkeep/observe.ts';
 import { recordTelemetry } from '../shared/core/recorded-telemetry.ts';
 import { evaluate, type Series } from './metric-math.ts';
 import { type Found, objectsIn, ofType, packaged, packagedWithGpus } from './packaged.ts';
@@ -92,7 +92,7 @@ describe('the scaling of a fleet', () => {
 
   test('watches what fleet publishes, under the very same dimensions', () => {
     const telemetry = recordTelemetry();
-    const observer = createObserver(telemetry);
+    const observer = createFleetObserver(telemetry);
     const nothing = { readyWorkers: 0, suspectWorkers: 0, drainingWorkers: 0, slots: 0, freeSlots: 0, waiting: 0 };
     observer.onNeed(
       { fleet: 'qwen', members: [], view: { workers: [], waiters: [], unmet: [] }, starting: 0 },

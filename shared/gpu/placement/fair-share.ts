@@ -14,7 +14,7 @@ export interface Contender {
  * waits who holds less than it. Whoever holds least never stands back, so that a slot is never left empty for longer than a
  * waiter takes to look again; nobody stands back when nobody waits.
  */
-export function standsBack({ workers, waiters }: FleetView, { tenant, tier, model }: Contender, now: number): boolean {
+export function mustYield({ workers, waiters }: FleetView, { tenant, tier, model }: Contender, now: number): boolean {
   const alive = waiters.filter((waiter) => isLive(waiter, now) && waiter.model === model);
   if (tier === 'batch' && alive.some((waiter) => waiter.tier === 'interactive')) return true;
   const waiting = alive.filter((waiter) => waiter.tenant !== tenant && waiter.tier === tier);

@@ -1,14 +1,14 @@
 import { LambentError } from '../../core/errors.ts';
 import type { FleetStore } from '../registry/fleet-store.ts';
 import type { FleetView, Lease, Tier, Worker } from '../registry/worker.ts';
-import { standsBack } from './fair-share.ts';
-import { type Candidate, type Holders, type PlacementRequest, rank } from './placement.ts';
-import { newlyHeld } from './prefix-directory.ts';
+import { mustYield } from './fair-share.ts';
+import { type Candidate, type PlacementRequest, type PrefixHolders, rankWorkers } from './placement.ts';
+import { findChangedEntries } from './prefix-directory.ts';
 import type { PromptPrefixes } from './prompt.ts';
 import type { FleetLimits, SlotSettings } from './settings.ts';
-import { holdSlot } from './slot-lease.ts';
+import { startSlotLease } from './slot-lease.ts';
 import { createTokenEstimate } from './token-estimate.ts';
-import { createWaiting, type Waiting } from './wait-queue.ts';
+import { createWaitQueueEntry, type WaitQueueEntry } from './wait-queue.ts';
 
 /** What is asked of a fleet. */
 export interface SlotRequest {
@@ -29,13 +29,13 @@ export interface Slot {
   /** Prompt tokens (estimated) that the worker most likely has cached. */
   readonly cachedTokens: number;
   /** Prompt tokens (estimated) that the worker computes before this request's first token: its own, and those of others. */
-  readonly aheadTokens: number;
+  readonly prefillTokens: number;
   /** Other workers of the fleet that know its model, in whatever state they are. */
-  readonly others: number;
+  readonly otherWorkers: number;
   /** Milliseconds that were waited for it. */
   readonly waitedMs: number;
   /** Says that the first token has come. Never throws: it is a hint. */
-  begun(): Promise<void>;
+  markFirstToken(): Promise<void>;
   /** Gives the slot back. Never throws: a lease that can't be given back expires. */
   release(): Promise<void>;
   /** Aborts when the lease is lost; the reason is a LambentError `upstream_cut`. */
@@ -43,7 +43,7 @@ export interface Slot {
 }
 
 /** Leases slots of a fleet's workers: what a provider asks. */
-export interface Slots {
+export interface SlotAllocator {
   /**
    * Places a request and takes a slot, waiting for one if it must; keeps it by a heartbeat until it is released.
    * @param not ids of workers that this request has failed on
@@ -54,7 +54,7 @@ export interface Slots {
   /** Says that a worker did not answer, or stopped to: it gets no work until a probe finds it well. Never throws. */
   suspect(worker: Pick<Worker, 'fleet' | 'id' | 'bootId'>, reason: string): Promise<void>;
   /** Learns how many bytes of a prompt a token had, from an answer's usage. */
-  learn(model: string, promptBytes: number, inputTokens: number): void;
+  recordUsage(model: string, promptBytes: number, inputTokens: number): void;
 }
 
 export interface SlotPorts {
@@ -78,7 +78,7 @@ interface Asking {
   /** What it takes of the fleet: prompt tokens, and output tokens twice. */
   readonly weight: number;
   /** Who has served its prefixes. A hint: nobody, when the directory doesn't answer. */
-  readonly holders: Promise<Holders>;
+  readonly holders: Promise<PrefixHolders>;
 }
 
 /** What a look at the fleet brought: a slot, or why there was none. */
@@ -123,41 +123,41 @@ function shuffled<Thing>(things: readonly Thing[], random: () => number): Thing[
  * Makes what leases slots. It keeps nothing of the fleet between requests but how large tokens are: whoever asks decides
  * on what the table says at that moment.
  */
-export function createSlots(ports: SlotPorts, settings: SlotSettings): Slots {
+export function createSlotAllocator(ports: SlotPorts, settings: SlotSettings): SlotAllocator {
   const { store, now, random, sleep, newId } = ports;
   const estimate = createTokenEstimate();
 
-  function askingFor(request: SlotRequest, not: ReadonlySet<string> | undefined): Asking {
+  function askingFor(request: SlotRequest, excluded: ReadonlySet<string> | undefined): Asking {
     const { fleet, model, tier, prompt } = request;
     const { reserve } = limitsOf(fleet);
     const bytesPerToken = estimate.bytesPerToken(model);
     return {
       id: newId(),
       request,
-      placement: { model, tier, prompt, bytesPerToken, reserve, ...(not === undefined ? {} : { not }) },
+      placement: { model, tier, prompt, bytesPerToken, reserve, ...(excluded === undefined ? {} : { excluded }) },
       weight: Math.ceil(prompt.bytes / bytesPerToken) + 2 * request.expectedOutputTokens,
       holders: holdersOf(request),
     };
   }
 
   function limitsOf(fleet: string): FleetLimits {
-    return settings.fleets[fleet] ?? settings.otherFleets;
+    return settings.fleets[fleet] ?? settings.defaultLimits;
   }
 
-  async function holdersOf({ fleet, prompt }: SlotRequest): Promise<Holders> {
+  async function holdersOf({ fleet, prompt }: SlotRequest): Promise<PrefixHolders> {
     if (prompt.prefixes.length === 0) return new Map();
     const hashes = prompt.prefixes.map(({ hash }) => hash);
-    return store.holders(fleet, hashes).catch(() => new Map());
+    return store.findHolders(fleet, hashes).catch(() => new Map());
   }
 
   /** Reads the fleet and tries to lease the best of its workers. */
   async function look(asking: Asking, looks: number): Promise<Look> {
     const { request, placement } = asking;
     const [view, holders] = await Promise.all([store.read(request.fleet), asking.holders]);
-    const candidates = rank(view, holders, placement, settings.placement, now(), random);
+    const candidates = rankWorkers(view, holders, placement, settings.placement, now(), random);
     if (candidates.length === 0) return { outcome: 'full', view };
-    if (standsBack(view, request, now())) return { outcome: 'stoodBack', view };
-    for (const { candidate, cap } of triesOf(candidates, settings.tries, looks > 0, random)) {
+    if (mustYield(view, request, now())) return { outcome: 'stoodBack', view };
+    for (const { candidate, cap } of triesOf(candidates, settings.leaseAttempts, looks > 0, random)) {
       if (await lease(asking, candidate, cap)) return { outcome: 'granted', view, candidate };
     }
     return { outcome: 'contended', view };
@@ -174,11 +174,11 @@ export function createSlots(ports: SlotPorts, settings: SlotSettings): Slots {
   /** Writes down what the worker is about to have cached. A hint too. */
   async function remember({ request, holders }: Asking, { candidate, view }: Granted): Promise<void> {
     const holder = { workerId: candidate.worker.id, bootId: candidate.worker.bootId };
-    const entries = newlyHeld(request.prompt, holder, await holders, view, settings.placement, now());
-    if (entries.length > 0) await store.remember(request.fleet, entries).catch(() => {});
+    const entries = findChangedEntries(request.prompt, holder, await holders, view, settings.placement, now());
+    if (entries.length > 0) await store.recordHolders(request.fleet, entries).catch(() => {});
   }
 
-  function slotOf(asking: Asking, granted: Granted, waiting: Waiting, startedAt: number): Slot {
+  function slotOf(asking: Asking, granted: Granted, waiting: WaitQueueEntry, startedAt: number): Slot {
     const { fleet, id, url, bootId } = granted.candidate.worker;
     const { cachedTokens, uncachedTokens, pendingTokens } = granted.candidate;
     const known = granted.view.workers.filter(({ models }) => models.includes(asking.request.model));
@@ -186,17 +186,17 @@ export function createSlots(ports: SlotPorts, settings: SlotSettings): Slots {
       worker: { fleet, id, url, bootId },
       leaseId: asking.id,
       cachedTokens,
-      aheadTokens: uncachedTokens + pendingTokens,
-      others: known.length - 1,
+      prefillTokens: uncachedTokens + pendingTokens,
+      otherWorkers: known.length - 1,
       waitedMs: now() - startedAt,
-      alongside: Promise.all([remember(asking, granted), waiting.end()]),
+      alongside: Promise.all([remember(asking, granted), waiting.remove()]),
     };
-    return holdSlot(taken, ports, settings);
+    return startSlotLease(taken, ports, settings);
   }
 
   function pauseMs(outcome: Exclude<Look['outcome'], 'granted'>, tier: Tier, looks: number): number {
     const { first, longest } = settings.pollMs[tier];
-    const ms = outcome === 'contended' ? settings.contendedMs : Math.min(longest, first * 2 ** looks);
+    const ms = outcome === 'contended' ? settings.contendedPollMs : Math.min(longest, first * 2 ** looks);
     return ms * (0.5 + random());
   }
 
@@ -215,7 +215,9 @@ export function createSlots(ports: SlotPorts, settings: SlotSettings): Slots {
     const { fleet, model, tier } = request;
     if (isServed(view, request))
       return new LambentError('overloaded', `No slot of the fleet ${fleet} came free in time`, { retryAfterMs: full });
-    await store.noteUnmet(fleet, { model, tier, weight, expiresAt: now() + settings.unmetMs }).catch(() => {});
+    await store
+      .recordUnmetDemand(fleet, { model, tier, weight, expiresAt: now() + settings.unmetTtlMs })
+      .catch(() => {});
     return new LambentError('overloaded', `No worker of the fleet ${fleet} is ready`, { retryAfterMs: none });
   }
 
@@ -228,25 +230,25 @@ export function createSlots(ports: SlotPorts, settings: SlotSettings): Slots {
       const until = startedAt + (tier === 'batch' ? Math.min(waitMs, settings.batchWaitMs) : waitMs);
       const asking = askingFor(request, not);
       const waiter = { id: asking.id, model, tier, tenant, weight: asking.weight };
-      const waiting = createWaiting(store, fleet, waiter, settings.waiterMs);
+      const waiting = createWaitQueueEntry(store, fleet, waiter, settings.waiterTtlMs);
       try {
         for (let looks = 0; ; looks += 1) {
           const seen = await look(asking, looks);
           if (seen.outcome === 'granted') return slotOf(asking, seen, waiting, startedAt);
           const leftMs = until - now();
           if (leftMs <= 0 || hasFailedOnAll(seen.view, request, not)) throw await refusal(seen.view, asking);
-          if (seen.outcome === 'full') waiting.goOn(now());
+          if (seen.outcome === 'full') waiting.refresh(now());
           await sleep(Math.min(leftMs, pauseMs(seen.outcome, tier, looks)), signal);
           signal.throwIfAborted();
         }
       } catch (thrown) {
-        await waiting.end();
+        await waiting.remove();
         throw thrown;
       }
     },
     async suspect({ fleet, id, bootId }, reason) {
       await store.setState(fleet, id, bootId, { state: 'suspect', reason, at: now(), from: 'ready' }).catch(() => {});
     },
-    learn: estimate.learn,
+    recordUsage: estimate.learn,
   };
 }

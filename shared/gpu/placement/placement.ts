@@ -1,4 +1,4 @@
-import type { FleetView, Holder, Lease, Tier, Worker } from '../registry/worker.ts';
+import type { FleetView, Lease, PrefixHolder, Tier, Worker } from '../registry/worker.ts';
 import type { PromptPrefixes } from './prompt.ts';
 import type { PlacementSettings } from './settings.ts';
 
@@ -12,7 +12,7 @@ export interface PlacementRequest {
   /** Share of a worker's slots that batch work leaves free. */
   readonly reserve: number;
   /** Ids of workers that are out of the question. */
-  readonly not?: ReadonlySet<string>;
+  readonly excluded?: ReadonlySet<string>;
 }
 
 /** A worker that may take a request, with what that would cost. */
@@ -35,7 +35,7 @@ export interface Candidate {
 }
 
 /** Who holds which prefix, by its hash. */
-export type Holders = ReadonlyMap<string, readonly Holder[]>;
+export type PrefixHolders = ReadonlyMap<string, readonly PrefixHolder[]>;
 
 /** As many expired leases as one conditional update can name (4 KB of expression). */
 const MAX_EXPIRED = 100;
@@ -47,21 +47,21 @@ const MAX_EXPIRED = 100;
  * @param now epoch milliseconds; leases that have expired by then count for nothing
  * @param random 0 up to 1; called once for each of them, in the view's order
  */
-export function rank(
+export function rankWorkers(
   { workers }: Pick<FleetView, 'workers'>,
-  holders: Holders,
+  holders: PrefixHolders,
   request: PlacementRequest,
   settings: PlacementSettings,
   now: number,
   random: () => number,
 ): Candidate[] {
-  const { model, tier, prompt, bytesPerToken, reserve, not } = request;
+  const { model, tier, prompt, bytesPerToken, reserve, excluded } = request;
   const cached = cachedBytes(prompt, holders);
   const candidates: Candidate[] = [];
   for (const worker of workers) {
-    if (worker.state !== 'ready' || !worker.models.includes(model) || not?.has(worker.id)) continue;
+    if (worker.state !== 'ready' || !worker.models.includes(model) || excluded?.has(worker.id)) continue;
     const load = loadOf(worker, now);
-    const cap = capOf(worker.slots, tier, reserve);
+    const cap = slotCap(worker.slots, tier, reserve);
     if (load.leases >= cap) continue;
     const cachedTokens = Math.floor((cached.get(holderKey(worker.id, worker.bootId)) ?? 0) / bytesPerToken);
     const uncachedTokens = Math.ceil(prompt.bytes / bytesPerToken) - cachedTokens;
@@ -81,7 +81,7 @@ export function rank(
  * Leases that a worker may hold when the last of them is of `tier`, whatever tier the others are of: batch work stops
  * where the reserve begins. A worker too small to keep any serves both, or else batch work would have no place at all.
  */
-export function capOf(slots: number, tier: Tier, reserve: number): number {
+export function slotCap(slots: number, tier: Tier, reserve: number): number {
   return tier === 'interactive' ? slots : Math.max(1, Math.floor(slots * (1 - reserve)));
 }
 
@@ -114,7 +114,7 @@ function loadOf({ leases }: Worker, now: number): Load {
 }
 
 /** Bytes of the longest prefix that each holder has served. */
-function cachedBytes({ prefixes }: PromptPrefixes, holders: Holders): Map<string, number> {
+function cachedBytes({ prefixes }: PromptPrefixes, holders: PrefixHolders): Map<string, number> {
   const longest = new Map<string, number>();
   for (const { hash, bytes } of prefixes) {
     for (const { workerId, bootId } of holders.get(hash) ?? []) longest.set(holderKey(workerId, bootId), bytes);

@@ -1,5 +1,5 @@
-import type { DirectoryEntry, FleetView, Holder } from '../registry/worker.ts';
-import type { Holders } from './placement.ts';
+import type { DirectoryEntry, FleetView, PrefixHolder } from '../registry/worker.ts';
+import type { PrefixHolders } from './placement.ts';
 import type { PromptPrefixes } from './prompt.ts';
 import type { PlacementSettings } from './settings.ts';
 
@@ -8,10 +8,10 @@ import type { PlacementSettings } from './settings.ts';
  * hold, or not for more than half of the time that it is named. Holders that have started anew or are gone are left out.
  * @param now epoch milliseconds
  */
-export function newlyHeld(
+export function findChangedEntries(
   { prefixes }: PromptPrefixes,
-  { workerId, bootId }: Omit<Holder, 'until'>,
-  known: Holders,
+  { workerId, bootId }: Omit<PrefixHolder, 'until'>,
+  known: PrefixHolders,
   { workers }: Pick<FleetView, 'workers'>,
   { maxHolders, directoryMs }: Pick<PlacementSettings, 'maxHolders' | 'directoryMs'>,
   now: number,
@@ -20,7 +20,7 @@ export function newlyHeld(
   const latest = { workerId, bootId, until: now + directoryMs };
   return prefixes.flatMap(({ hash }) => {
     const holders = known.get(hash) ?? [];
-    const isKnown = (each: Holder): boolean =>
+    const isKnown = (each: PrefixHolder): boolean =>
       each.workerId === workerId && each.bootId === bootId && each.until > now + directoryMs / 2;
     if (holders.some(isKnown)) return [];
     const others = holders.filter((each) => each.workerId !== workerId && boots.get(each.workerId) === each.bootId);

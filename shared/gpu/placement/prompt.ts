@@ -33,7 +33,7 @@ const MAX_PREFIXES = 25;
 const HASH_BYTES = 16;
 
 /** Depths at which prefixes of a prompt of `blocks` whole blocks are named: 1, 2, 3, 4, 6, 8, 12, 16, 24… At most 25. */
-export function prefixDepths(blocks: number): number[] {
+export function listPrefixDepths(blocks: number): number[] {
   const depths: number[] = [];
   for (let power = 1; power <= blocks; power *= 2) {
     depths.push(power);
@@ -47,7 +47,7 @@ export function prefixDepths(blocks: number): number[] {
  * (`cache_salt`). It keeps tenants from meeting in a cache, and so from learning by an answer's speed what another has
  * asked. It is derived from names and is no secret: who may read the fleets' table can test a guess of a prompt's beginning.
  */
-export function tenantSalt(tenant: string, fleet: string): string {
+export function deriveTenantSalt(tenant: string, fleet: string): string {
   return createHash('sha256')
     .update(JSON.stringify(['lambent prefix salt 1', fleet, tenant]))
     .digest('base64url');
@@ -58,13 +58,13 @@ export function tenantSalt(tenant: string, fleet: string): string {
  * @param canonical the messages in the order and form in which the engine's template sees them, whole or in parts; where
  * it is cut into parts makes no difference
  */
-export function promptPrefixes(
+export function hashPrefixes(
   canonical: string | Iterable<string>,
   { tenant, model, salt }: PromptOwner,
 ): PromptPrefixes {
   const hash = createHash('sha256').update(JSON.stringify([salt, tenant, model]));
   const prefixes: PromptPrefix[] = [];
-  const depths = prefixDepths(Number.MAX_SAFE_INTEGER);
+  const depths = listPrefixDepths(Number.MAX_SAFE_INTEGER);
   let bytes = 0;
   for (const part of typeof canonical === 'string' ? [canonical] : canonical) {
     let rest = Buffer.from(part);

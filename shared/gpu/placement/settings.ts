@@ -28,7 +28,7 @@ export interface PlacementSettings {
   readonly directoryMs: number;
 }
 
-export const PLACEMENT: PlacementSettings = {
+export const PLACEMENT_SETTINGS: PlacementSettings = {
   uncachedWeight: 3,
   tokensPerLease: 500,
   jitterTokens: 64,
@@ -41,30 +41,30 @@ export interface SlotSettings extends SlotTimings {
   /** By the fleet's name; `models.json`'s `fleets` fits. */
   readonly fleets: Readonly<Record<string, FleetLimits>>;
   /** Of a fleet that isn't in `fleets`. */
-  readonly otherFleets: FleetLimits;
+  readonly defaultLimits: FleetLimits;
   /** Batch work waits no longer than this inside a function that is paid for by time: its queue waits for nothing. */
   readonly batchWaitMs: number;
   /** Pauses between looks at a full fleet, each with jitter: the first one, and the longest that it grows to. */
   readonly pollMs: Readonly<Record<'interactive' | 'batch', { readonly first: number; readonly longest: number }>>;
   /** Pause after all of the best workers were taken by others at the same moment. */
-  readonly contendedMs: number;
+  readonly contendedPollMs: number;
   /** Workers that are tried before the fleet is read anew. */
-  readonly tries: number;
+  readonly leaseAttempts: number;
   /** A waiter is taken for dead after this time without a word: longer than two of its longest pauses. */
-  readonly waiterMs: number;
+  readonly waiterTtlMs: number;
   /** How long a request that found no worker ready counts as demand: two runs of the fleet's upkeep see it. */
-  readonly unmetMs: number;
+  readonly unmetTtlMs: number;
 }
 
 export const SLOT_SETTINGS: SlotSettings = {
   ...FLEET_TIMINGS.slots,
-  placement: PLACEMENT,
+  placement: PLACEMENT_SETTINGS,
   fleets: {},
-  otherFleets: { reserve: 0.25, waitMs: 10_000 },
+  defaultLimits: { reserve: 0.25, waitMs: 10_000 },
   batchWaitMs: 2_000,
   pollMs: { interactive: { first: 50, longest: 500 }, batch: { first: 250, longest: 1_000 } },
-  contendedMs: 20,
-  tries: 3,
-  waiterMs: 3_000,
-  unmetMs: 120_000,
+  contendedPollMs: 20,
+  leaseAttempts: 3,
+  waiterTtlMs: 3_000,
+  unmetTtlMs: 120_000,
 };

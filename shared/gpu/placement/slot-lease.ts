@@ -3,15 +3,15 @@ import type { Slot, SlotPorts } from './leasing.ts';
 import type { SlotSettings } from './settings.ts';
 
 /** A lease that was just taken. */
-export interface Taken
-  extends Pick<Slot, 'worker' | 'leaseId' | 'cachedTokens' | 'aheadTokens' | 'others' | 'waitedMs'> {
+export interface GrantedLease
+  extends Pick<Slot, 'worker' | 'leaseId' | 'cachedTokens' | 'prefillTokens' | 'otherWorkers' | 'waitedMs'> {
   /** What else is to be written on its account, begun already; done before `release` has ended. Never rejects. */
   readonly alongside: Promise<unknown>;
 }
 
 /** Keeps a lease by its heartbeat until it is released. */
-export function holdSlot(
-  { alongside, ...taken }: Taken,
+export function startSlotLease(
+  { alongside, ...taken }: GrantedLease,
   { store, now, sleep }: SlotPorts,
   { heartbeatMs, leaseMs }: SlotSettings,
 ): Slot {
@@ -54,10 +54,10 @@ export function holdSlot(
   return {
     ...taken,
     lost: lost.signal,
-    async begun() {
+    async markFirstToken() {
       if (hasBegun) return;
       hasBegun = true;
-      await store.begun(fleet, id, leaseId).catch(() => {});
+      await store.markFirstToken(fleet, id, leaseId).catch(() => {});
     },
     release() {
       released ??= giveBack();

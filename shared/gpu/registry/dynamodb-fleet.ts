@@ -49,7 +49,7 @@ interface Update {
 }
 
 /** Fleets in DynamoDB. Throws what DynamoDB throws; the items' form is `fleet-items.ts`'s. */
-export function createDynamoDBFleet(
+export function createDynamoDBFleetStore(
   client: DynamoDBClient,
   { tableName: TableName, now = Date.now }: DynamoDBFleetOptions,
 ): FleetStore {
@@ -110,7 +110,7 @@ export function createDynamoDBFleet(
       };
     },
 
-    async holders(fleet, prefixes) {
+    async findHolders(fleet, prefixes) {
       const Keys = [...new Set(prefixes)].map((prefix) => prefixKey(fleet, prefix));
       if (Keys.length === 0) return new Map();
       // What a busy table leaves out (`UnprocessedKeys`) is taken as held by nobody: an answer now is worth more.
@@ -124,7 +124,7 @@ export function createDynamoDBFleet(
       );
     },
 
-    async remember(fleet, entries) {
+    async recordHolders(fleet, entries) {
       if (entries.length === 0) return;
       const puts = entries.map(({ prefix, holders }) => ({
         PutRequest: { Item: prefixItem(fleet, prefix, holders) },
@@ -159,7 +159,7 @@ export function createDynamoDBFleet(
       });
     },
 
-    async begun(fleet, workerId, leaseId) {
+    async markFirstToken(fleet, workerId, leaseId) {
       await updateLease(fleet, workerId, leaseId, `SET leases.#id[${LEASE_PENDING}] = :none`, {
         ':none': pendingValue(0),
       });
@@ -175,15 +175,15 @@ export function createDynamoDBFleet(
       await updateLease(fleet, workerId, leaseId, 'REMOVE leases.#id');
     },
 
-    async wait(fleet, waiter) {
+    async putWaiter(fleet, waiter) {
       await client.send(new PutItemCommand({ TableName, Item: waiterItem(fleet, waiter) }));
     },
 
-    async unwait(fleet, waiterId) {
+    async removeWaiter(fleet, waiterId) {
       await client.send(new DeleteItemCommand({ TableName, Key: waiterKey(fleet, waiterId) }));
     },
 
-    async noteUnmet(fleet, demand) {
+    async recordUnmetDemand(fleet, demand) {
       await client.send(new PutItemCommand({ TableName, Item: unmetItem(fleet, demand) }));
     },
 

@@ -1,6 +1,6 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
-import type { Holder, Lease, Tier, UnmetDemand, Waiter, Worker } from './worker.ts';
+import type { Lease, PrefixHolder, Tier, UnmetDemand, Waiter, Worker } from './worker.ts';
 
 /**
  * How a fleet stands in its table: workers, waiters and unmet demand under one partition key, so that one query reads them all;
@@ -155,7 +155,7 @@ export function parseUnmet(item: Item): UnmetDemand {
 }
 
 /** The item is there for as long as one of its holders lasts; the version before goes by its `until` for all of them. */
-export function prefixItem(fleet: string, prefix: string, holders: readonly Holder[]): Item {
+export function prefixItem(fleet: string, prefix: string, holders: readonly PrefixHolder[]): Item {
   const until = Math.max(0, ...holders.map((holder) => holder.until));
   return {
     ...prefixKey(fleet, prefix),
@@ -168,7 +168,7 @@ export function prefixItem(fleet: string, prefix: string, holders: readonly Hold
 }
 
 /** Holders that the version before has written last as long as their item. */
-export function parseHolders(item: Item): Holder[] {
+export function parseHolders(item: Item): PrefixHolder[] {
   return (item['holders']?.L ?? []).flatMap(({ L: [workerId, bootId, until] = [] }) =>
     workerId?.S === undefined || bootId?.S === undefined
       ? []

@@ -1,4 +1,13 @@
-import type { DirectoryEntry, FleetView, Holder, Lease, UnmetDemand, Waiter, Worker, WorkerState } from './worker.ts';
+import type {
+  DirectoryEntry,
+  FleetView,
+  Lease,
+  PrefixHolder,
+  UnmetDemand,
+  Waiter,
+  Worker,
+  WorkerState,
+} from './worker.ts';
 
 /**
  * The fleets' table. Two real implementations: DynamoDB, and the one in memory that the simulator runs placement on. One
@@ -15,31 +24,31 @@ export interface FleetStore {
    * Who holds each of these prefixes, latest first, as long as they last; those that nobody holds are left out.
    * @param prefixes at most 100
    */
-  holders(fleet: string, prefixes: readonly string[]): Promise<ReadonlyMap<string, readonly Holder[]>>;
+  findHolders(fleet: string, prefixes: readonly string[]): Promise<ReadonlyMap<string, readonly PrefixHolder[]>>;
   /**
    * Notes who holds prefixes now.
    * @param entries at most 25, the most that DynamoDB writes in one request
    */
-  remember(fleet: string, entries: readonly DirectoryEntry[]): Promise<void>;
+  recordHolders(fleet: string, entries: readonly DirectoryEntry[]): Promise<void>;
   /**
    * Takes a slot if the worker is ready, has this `bootId`, and holds fewer leases than `cap`, not counting `expired`
    * ones, which are removed with it and must be there to be. False when it isn't so at that moment. A lease that it holds
    * already is granted again: the first answer was lost.
    */
-  lease(fleet: string, workerId: string, ask: LeaseAsk): Promise<boolean>;
+  lease(fleet: string, workerId: string, ask: LeaseRequest): Promise<boolean>;
   /** The first token has come: nothing of the prompt is pending any more. Does nothing to a lease that is gone. */
-  begun(fleet: string, workerId: string, leaseId: string): Promise<void>;
+  markFirstToken(fleet: string, workerId: string, leaseId: string): Promise<void>;
   /** Keeps a lease. False when it is gone: it expired and was removed, or the worker has started anew or was deregistered. */
   renew(fleet: string, workerId: string, leaseId: string, expiresAt: number): Promise<boolean>;
   /** Gives a slot back; one that is gone is given back already. */
   release(fleet: string, workerId: string, leaseId: string): Promise<void>;
 
   /** Says that somebody waits, or still waits. */
-  wait(fleet: string, waiter: Waiter): Promise<void>;
+  putWaiter(fleet: string, waiter: Waiter): Promise<void>;
   /** Says that they wait no more. */
-  unwait(fleet: string, waiterId: string): Promise<void>;
+  removeWaiter(fleet: string, waiterId: string): Promise<void>;
   /** Says that a request was refused since no worker was ready. The last one of each model is kept. */
-  noteUnmet(fleet: string, demand: UnmetDemand): Promise<void>;
+  recordUnmetDemand(fleet: string, demand: UnmetDemand): Promise<void>;
 
   /**
    * Registers a worker, or brings what is known of it up to date. Under another `bootId` it begins without leases and in the
@@ -56,7 +65,7 @@ export interface FleetStore {
   deregister(fleet: string, workerId: string): Promise<void>;
 }
 
-export interface LeaseAsk {
+export interface LeaseRequest {
   readonly id: string;
   readonly lease: Lease;
   readonly bootId: string;

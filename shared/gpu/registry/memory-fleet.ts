@@ -1,5 +1,5 @@
-import type { FleetStore, LeaseAsk } from './fleet-store.ts';
-import type { Holder, Lease, UnmetDemand, Waiter, Worker } from './worker.ts';
+import type { FleetStore, LeaseRequest } from './fleet-store.ts';
+import type { Lease, PrefixHolder, UnmetDemand, Waiter, Worker } from './worker.ts';
 
 /** A fleet as it is kept in memory. */
 export interface FleetEntries {
@@ -8,7 +8,7 @@ export interface FleetEntries {
   readonly waiters: Map<string, Waiter>;
   /** By model. */
   readonly unmet: Map<string, UnmetDemand>;
-  readonly prefixes: Map<string, readonly Holder[]>;
+  readonly prefixes: Map<string, readonly PrefixHolder[]>;
 }
 
 /**
@@ -16,7 +16,7 @@ export interface FleetEntries {
  * which looks into `fleets` and copies it.
  * @param now epoch milliseconds, by which what is said of prefixes expires
  */
-export function createMemoryFleet(now: () => number, fleets: Map<string, FleetEntries> = new Map()): FleetStore {
+export function createMemoryFleetStore(now: () => number, fleets: Map<string, FleetEntries> = new Map()): FleetStore {
   const fleetOf = (name: string): FleetEntries => {
     const known = fleets.get(name);
     if (known !== undefined) return known;
@@ -44,7 +44,7 @@ export function createMemoryFleet(now: () => number, fleets: Map<string, FleetEn
       const { workers, waiters, unmet } = fleetOf(fleet);
       return { workers: [...workers.values()], waiters: [...waiters.values()], unmet: [...unmet.values()] };
     },
-    async holders(fleet, prefixes) {
+    async findHolders(fleet, prefixes) {
       const known = fleetOf(fleet).prefixes;
       return new Map(
         prefixes.flatMap((prefix) => {
@@ -53,13 +53,13 @@ export function createMemoryFleet(now: () => number, fleets: Map<string, FleetEn
         }),
       );
     },
-    async remember(fleet, entries) {
+    async recordHolders(fleet, entries) {
       for (const { prefix, holders } of entries) fleetOf(fleet).prefixes.set(prefix, holders);
     },
     async lease(fleet, workerId, ask) {
       return changeWorker(fleet, workerId, (worker) => (mayLease(worker, ask) ? leased(worker, ask) : undefined));
     },
-    async begun(fleet, workerId, leaseId) {
+    async markFirstToken(fleet, workerId, leaseId) {
       changeLease(fleet, workerId, leaseId, { pendingTokens: 0 });
     },
     async renew(fleet, workerId, leaseId, expiresAt) {
@@ -68,13 +68,13 @@ export function createMemoryFleet(now: () => number, fleets: Map<string, FleetEn
     async release(fleet, workerId, leaseId) {
       changeWorker(fleet, workerId, (worker) => ({ ...worker, leases: without(worker.leases, [leaseId]) }));
     },
-    async wait(fleet, waiter) {
+    async putWaiter(fleet, waiter) {
       fleetOf(fleet).waiters.set(waiter.id, waiter);
     },
-    async unwait(fleet, waiterId) {
+    async removeWaiter(fleet, waiterId) {
       fleetOf(fleet).waiters.delete(waiterId);
     },
-    async noteUnmet(fleet, demand) {
+    async recordUnmetDemand(fleet, demand) {
       fleetOf(fleet).unmet.set(demand.model, demand);
     },
     async register(worker) {
@@ -102,14 +102,14 @@ export function createMemoryFleet(now: () => number, fleets: Map<string, FleetEn
 }
 
 /** A lease that the worker has already is no other one: what was asked twice is granted once. */
-function mayLease(worker: Worker, { id, bootId, cap, expired, now }: LeaseAsk): boolean {
+function mayLease(worker: Worker, { id, bootId, cap, expired, now }: LeaseRequest): boolean {
   if (worker.state !== 'ready' || worker.bootId !== bootId) return false;
   if (worker.leases[id] !== undefined) return true;
   const held = Object.keys(worker.leases).length - expired.length;
   return held < cap && expired.every((each) => (worker.leases[each]?.expiresAt ?? Number.POSITIVE_INFINITY) <= now);
 }
 
-function leased(worker: Worker, { id, lease, expired }: LeaseAsk): Worker {
+function leased(worker: Worker, { id, lease, expired }: LeaseRequest): Worker {
   return { ...worker, leases: { ...without(worker.leases, expired), [id]: lease } };
 }
 

@@ -76,7 +76,7 @@ export interface FleetView {
 }
 
 /** Who served a prefix lately, and so has it in its cache. Means nothing once the worker has another `bootId`. */
-export interface Holder {
+export interface PrefixHolder {
   readonly workerId: string;
   readonly bootId: string;
   /** Epoch milliseconds after which its cache has most likely lost it. */
@@ -87,5 +87,5 @@ export interface Holder {
 export interface DirectoryEntry {
   readonly prefix: string;
   /** Latest first. */
-  readonly holders: readonly Holder[];
+  readonly holders: readonly PrefixHolder[];
 }

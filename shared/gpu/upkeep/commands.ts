@@ -1,8 +1,8 @@
 import { LambentError } from '../../core/errors.ts';
 import type { Worker, WorkerState } from '../registry/worker.ts';
-import { attendPorts, membersOf, type UpkeepPorts } from './ecs-events.ts';
+import { listMembers, reconcilePorts, type UpkeepPorts } from './ecs-events.ts';
 import type { Command } from './fleet-event.ts';
-import { attend, mark } from './reconcile-worker.ts';
+import { reconcileWorker, takeOutOfService } from './reconcile-worker.ts';
 
 /** What an operator is shown of a worker. */
 export interface WorkerSummary {
@@ -23,7 +23,7 @@ export interface WorkerSummary {
  * @returns the fleet's workers after it
  * @throws LambentError `not_found` for a fleet or a worker that isn't there
  */
-export async function obey(command: Command, ports: UpkeepPorts): Promise<WorkerSummary[]> {
+export async function runCommand(command: Command, ports: UpkeepPorts): Promise<WorkerSummary[]> {
   const { fleet } = command;
   const definition = Object.hasOwn(ports.fleets, fleet) ? ports.fleets[fleet] : undefined;
   if (definition === undefined) throw new LambentError('not_found', `There is no fleet ${fleet}`);
@@ -31,7 +31,7 @@ export async function obey(command: Command, ports: UpkeepPorts): Promise<Worker
     const { workers } = await ports.store.read(fleet);
     const worker = workers.find(({ id }) => id === command.worker);
     if (worker === undefined) throw new LambentError('not_found', `${fleet} has no worker ${command.worker}`);
-    if (command.type === 'drain') await mark(worker, 'draining', 'operator', ports);
+    if (command.type === 'drain') await takeOutOfService(worker, 'draining', 'operator', ports);
     else await undrain(worker, ports);
   }
   const { workers } = await ports.store.read(fleet);
@@ -45,11 +45,11 @@ async function undrain(worker: Worker, ports: UpkeepPorts): Promise<void> {
   const definition = fleets[fleet];
   const change = { state: 'suspect', reason: 'undrained', at: now(), from: 'draining' } as const;
   if (definition === undefined || !(await store.setState(fleet, id, bootId, change))) return;
-  const members = await membersOf(definition, ecs);
+  const members = await listMembers(definition, ecs);
   const member = members.find((each) => each.id === id);
   if (member === undefined) return;
   const probed = { ...worker, state: change.state, stateReason: change.reason, stateSince: change.at };
-  await attend(fleet, member, probed, attendPorts(fleet, ports));
+  await reconcileWorker(fleet, member, probed, reconcilePorts(fleet, ports));
 }
 
 function summarize(worker: Worker, now: number): WorkerSummary {

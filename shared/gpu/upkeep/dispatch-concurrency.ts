@@ -1,11 +1,11 @@
 /** Lambda's own limits of a mapping's maximum concurrency. */
-export const LEAST_CONCURRENCY = 2;
-export const MOST_CONCURRENCY = 1_000;
+export const MIN_CONCURRENCY = 2;
+export const MAX_CONCURRENCY = 1_000;
 /** Lowered only when this much of it would do: a fleet that breathes should not change it every minute. */
 const LOWER_BELOW = 0.8;
 
 /** Batch slots of a fleet's ready workers: what is left beside the reserve for interactive work. */
-export function batchSlots(workers: readonly { readonly slots: number }[], reserve: number): number {
+export function countBatchSlots(workers: readonly { readonly slots: number }[], reserve: number): number {
   return workers.reduce((total, { slots }) => total + Math.floor(slots * (1 - reserve)), 0);
 }
 
@@ -17,13 +17,13 @@ export function batchSlots(workers: readonly { readonly slots: number }[], reser
  * @param most what the account has for them, 2 to 1000, however many slots there are
  * @returns undefined when it may stay as it is
  */
-export function nextConcurrency(
+export function decideConcurrency(
   current: number | undefined,
   slots: number,
   batchSize: number,
   most: number,
 ): number | undefined {
-  const wanted = Math.min(Math.max(Math.ceil(slots / batchSize), LEAST_CONCURRENCY), most);
+  const wanted = Math.min(Math.max(Math.ceil(slots / batchSize), MIN_CONCURRENCY), most);
   if (current === undefined || current > most || wanted > current) return wanted;
   return wanted < current * LOWER_BELOW ? wanted : undefined;
 }

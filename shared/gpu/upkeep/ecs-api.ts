@@ -22,7 +22,7 @@ export function createEcs(client: ECSClient): Ecs {
     return pages.flatMap((page) => page.tasks ?? []).map((task) => v.parse(taskSchema, task));
   };
   return {
-    async tasks({ cluster, service }) {
+    async listTasks({ cluster, service }) {
       const arns = new Set<string>();
       // What should stop is listed apart, together with what has stopped within the hour.
       for (const desiredStatus of ['RUNNING', 'STOPPED'] as const) {
@@ -32,11 +32,11 @@ export function createEcs(client: ECSClient): Ecs {
       const tasks = await describe(cluster, [...arns]);
       return tasks.filter(({ lastStatus }) => lastStatus !== 'STOPPED');
     },
-    async task(clusterArn, taskArn) {
+    async describeTask(clusterArn, taskArn) {
       const [task] = await describe(clusterArn, [taskArn]);
       return task;
     },
-    async instances(cluster, containerInstanceArns) {
+    async findInstances(cluster, containerInstanceArns) {
       const pages = await Promise.all(
         inPages([...new Set(containerInstanceArns)]).map((containerInstances) =>
           client.send(new DescribeContainerInstancesCommand({ cluster, containerInstances })),
@@ -51,13 +51,13 @@ export function createEcs(client: ECSClient): Ecs {
         ),
       );
     },
-    async counts({ cluster, service }) {
+    async countTasks({ cluster, service }) {
       const { services = [] } = await client.send(new DescribeServicesCommand({ cluster, services: [service] }));
       const [found] = services.filter(({ status }) => status === 'ACTIVE');
       if (found === undefined) return undefined;
       return { desired: found.desiredCount ?? 0, alive: (found.runningCount ?? 0) + (found.pendingCount ?? 0) };
     },
-    async scale({ cluster, service }, desiredCount) {
+    async setDesiredCount({ cluster, service }, desiredCount) {
       await client.send(new UpdateServiceCommand({ cluster, service, desiredCount }));
     },
   };

@@ -41,12 +41,12 @@ export type Task = v.InferOutput<typeof taskSchema>;
 const LEAVING = new Set(['DEACTIVATING', 'STOPPING', 'DEPROVISIONING']);
 
 /** The later of two descriptions of one task. */
-export function later(a: Task, b: Task | undefined): Task {
+export function pickLatest(a: Task, b: Task | undefined): Task {
   return b !== undefined && b.version >= a.version ? b : a;
 }
 
 /** Whether a task belongs to a service. A cluster goes by its name or by its ARN. */
-export function isOf(
+export function belongsToService(
   { clusterArn, group }: Task,
   { cluster, service }: { readonly cluster: string; readonly service: string },
 ): boolean {
@@ -57,7 +57,7 @@ export function isOf(
  * A task as a member of its fleet. Its network mode has to be `awsvpc`: a task has an address of its own then.
  * @param instance the EC2 instance under it, if that is known
  */
-export function memberOfTask(
+export function toMember(
   task: Task,
   { port, slots }: { readonly port: number; readonly slots: number },
   instance: string | undefined,

@@ -1,9 +1,9 @@
-import { batchSlots, nextConcurrency } from './dispatch-concurrency.ts';
+import { countBatchSlots, decideConcurrency } from './dispatch-concurrency.ts';
 import type { Ecs } from './ecs.ts';
 import type { Mapping } from './event-source-mapping.ts';
 import type { FleetDefinition } from './fleet-definition.ts';
 import type { FleetReport } from './reconcile-fleet.ts';
-import { type FleetNeed, needOf, needsKick, shareQueue } from './scaling.ts';
+import { computeNeed, type FleetNeed, needsFirstWorker, shareQueue } from './scaling.ts';
 
 export interface DemandPorts {
   readonly fleets: Readonly<Record<string, FleetDefinition>>;
@@ -37,9 +37,9 @@ export async function followDemand(reports: readonly FleetReport[], ports: Deman
   for (const [index, report] of reports.entries()) {
     const definition = fleets[report.fleet];
     if (definition === undefined) continue;
-    const need = needOf(report.view, shares[index] ?? 0, definition, at);
+    const need = computeNeed(report.view, shares[index] ?? 0, definition, at);
     ports.onNeed(report, need);
-    slots += batchSlots(
+    slots += countBatchSlots(
       report.view.workers.filter(({ state }) => state === 'ready'),
       definition.reserve,
     );
@@ -54,17 +54,17 @@ export async function followDemand(reports: readonly FleetReport[], ports: Deman
 
 async function kick(fleet: string, definition: FleetDefinition, need: FleetNeed, ports: DemandPorts): Promise<void> {
   // ECS is asked only when it may come to that.
-  if (definition.ecs === undefined || !needsKick(need, { desired: 0, alive: 0 })) return;
-  const counts = await ports.ecs.counts(definition.ecs);
-  if (counts === undefined || !needsKick(need, counts)) return;
-  await ports.ecs.scale(definition.ecs, 1);
+  if (definition.ecs === undefined || !needsFirstWorker(need, { desired: 0, alive: 0 })) return;
+  const counts = await ports.ecs.countTasks(definition.ecs);
+  if (counts === undefined || !needsFirstWorker(need, counts)) return;
+  await ports.ecs.setDesiredCount(definition.ecs, 1);
   ports.onScaled('first worker', fleet, 1);
 }
 
 async function limitDispatch(slots: number, { dispatch, onScaled }: DemandPorts): Promise<void> {
   if (dispatch === undefined) return;
   const { mapping, batchSize, most } = dispatch;
-  const next = nextConcurrency(await mapping.maximumConcurrency(), slots, batchSize, most);
+  const next = decideConcurrency(await mapping.maximumConcurrency(), slots, batchSize, most);
   if (next === undefined) return;
   await mapping.limit(next);
   onScaled('dispatchers', '', next);

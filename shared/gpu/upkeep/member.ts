@@ -20,7 +20,7 @@ export interface Member {
 }
 
 /** The machines that `models.json` lists for a fleet. */
-export function listedMembers({ workers, slots }: FleetDefinition): Member[] {
+export function listStaticMembers({ workers, slots }: FleetDefinition): Member[] {
   return workers.map((worker) => ({
     id: worker.id,
     url: worker.url,

@@ -8,7 +8,7 @@ import type { WorkerChange } from './reconcile-worker.ts';
 export type FleetObserver = Pick<UpkeepPorts, 'onChange'> & Pick<DemandPorts, 'onNeed' | 'onScaled' | 'onError'>;
 
 /** Writes what becomes of workers and what fleets need into the log and the metrics: names and numbers. */
-export function createObserver({ logger, metrics }: Telemetry): FleetObserver {
+export function createFleetObserver({ logger, metrics }: Telemetry): FleetObserver {
   return {
     onChange(change: WorkerChange) {
       const unwanted = change.change === 'suspect' || change.change === 'adapters missing';

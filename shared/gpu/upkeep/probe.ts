@@ -1,34 +1,34 @@
 import * as v from 'valibot';
 import type { UpkeepTimings } from '../fleet-timings.ts';
-import { createEngineCall, type EngineCall, readJson } from './engine-http.ts';
+import { createEngineClient, type EngineClient, parseJson } from './engine-http.ts';
 import { ENGINES } from './engines.ts';
 import type { FleetDefinition } from './fleet-definition.ts';
 
 /** What a look at a worker found. */
-export type Finding = FoundWell | FoundIll;
-export interface FoundWell {
-  readonly well: true;
+export type ProbeResult = HealthyResult | UnhealthyResult;
+export interface HealthyResult {
+  readonly healthy: true;
   /** Names that it answers to. */
   readonly models: readonly string[];
   /** What differs after each of its starts; undefined when it doesn't tell, or could not be asked this time. */
   readonly start: string | undefined;
   /** Adapters that it should have and could not load. */
-  readonly missing: readonly string[];
+  readonly missingAdapters: readonly string[];
 }
-export interface FoundIll {
-  readonly well: false;
+export interface UnhealthyResult {
+  readonly healthy: false;
   readonly reason: string;
 }
 
 /** Looks at workers. Never throws: whatever goes wrong is what was found. */
 export interface Probe {
   /** Asks for its models, which it lists once they are loaded, and loads the adapters that it should have. */
-  look(url: string): Promise<Finding>;
+  checkModels(url: string): Promise<ProbeResult>;
   /**
    * Whether it generates a token: nothing less shows that an engine works, as most answer for their HTTP server alone.
    * @returns what keeps it from that; undefined when it does
    */
-  generates(url: string, model: string): Promise<FoundIll | undefined>;
+  checkGeneration(url: string, model: string): Promise<UnhealthyResult | undefined>;
 }
 
 const modelsSchema = v.object({ data: v.array(v.object({ id: v.string() })) });
@@ -36,14 +36,14 @@ const modelsSchema = v.object({ data: v.array(v.object({ id: v.string() })) });
 export type ProbeTimings = Pick<UpkeepTimings, 'listModelsMs' | 'generateTokenMs' | 'loadAdapterMs'>;
 
 /** Of a fleet: what its probe needs to know. */
-export type Probed = Pick<FleetDefinition, 'engine' | 'apiKey' | 'lora'>;
+export type ProbedFleet = Pick<FleetDefinition, 'engine' | 'apiKey' | 'lora'>;
 
 /**
  * Makes the probes of fleets, by name.
  * @param secret what a key's reference stands for
  */
-export function createProbes(
-  fleets: Readonly<Record<string, Probed>>,
+export function createProbeFactory(
+  fleets: Readonly<Record<string, ProbedFleet>>,
   secret: (reference: string) => Promise<string>,
   timings: ProbeTimings,
 ): (fleet: string) => Promise<Probe> {
@@ -53,18 +53,18 @@ export function createProbes(
   };
 }
 
-const NOTHING_KNOWN: Probed = { engine: 'other', lora: {} };
+const NOTHING_KNOWN: ProbedFleet = { engine: 'other', lora: {} };
 
 /**
  * Makes the probe of one fleet's workers.
  * @param fleet with its key itself, not its reference
  */
-export function createProbe({ engine, apiKey, lora }: Probed, timings: ProbeTimings): Probe {
-  const { startOf, adapters } = ENGINES[engine];
+export function createProbe({ engine, apiKey, lora }: ProbedFleet, timings: ProbeTimings): Probe {
+  const { readStart, adapters } = ENGINES[engine];
   const wanted = adapters === undefined ? [] : Object.keys(lora);
 
   /** Whether the engine has an adapter now: it had it, or has loaded it. */
-  async function load(call: EngineCall, path: string, name: string): Promise<boolean> {
+  async function load(call: EngineClient, path: string, name: string): Promise<boolean> {
     const ask = { lora_name: name, lora_path: lora[name] };
     const answer = await call.post(path, ask, timings.loadAdapterMs).catch(() => undefined);
     // Another probe may have loaded it meanwhile; and not every version lists what it has.
@@ -72,41 +72,41 @@ export function createProbe({ engine, apiKey, lora }: Probed, timings: ProbeTimi
   }
 
   return {
-    async look(url) {
-      const call = createEngineCall(url, apiKey);
+    async checkModels(url) {
+      const call = createEngineClient(url, apiKey);
       try {
         const { status, text } = await call.get('v1/models', timings.listModelsMs);
-        if (status !== 200) return { well: false, reason: `status ${status}` };
-        const listed = readJson(modelsSchema, text)?.data.map(({ id }) => id) ?? [];
+        if (status !== 200) return { healthy: false, reason: `status ${status}` };
+        const listed = parseJson(modelsSchema, text)?.data.map(({ id }) => id) ?? [];
         const bases = listed.filter((id) => !wanted.includes(id));
         const [base] = bases;
-        if (base === undefined) return { well: false, reason: 'lists no model' };
+        if (base === undefined) return { healthy: false, reason: 'lists no model' };
         const [start, ...loaded] = await Promise.all([
-          startOf(call).catch(() => undefined),
+          readStart(call).catch(() => undefined),
           ...wanted.map((name) => listed.includes(name) || load(call, adapters?.path ?? '', name)),
         ]);
         const has = wanted.filter((_, index) => loaded[index]);
         return {
-          well: true,
+          healthy: true,
           models: [...bases, ...has.map((name) => adapters?.nameOf(name, base) ?? name)],
           start,
-          missing: wanted.filter((name) => !has.includes(name)),
+          missingAdapters: wanted.filter((name) => !has.includes(name)),
         };
       } catch (thrown) {
-        return { well: false, reason: nameFailure(thrown) };
+        return { healthy: false, reason: nameFailure(thrown) };
       }
     },
-    async generates(url, model) {
+    async checkGeneration(url, model) {
       const ask = { model, messages: [{ role: 'user', content: 'Hi' }], max_tokens: 1 };
       try {
-        const { status } = await createEngineCall(url, apiKey).post(
+        const { status } = await createEngineClient(url, apiKey).post(
           'v1/chat/completions',
           ask,
           timings.generateTokenMs,
         );
-        return status === 200 ? undefined : { well: false, reason: `status ${status} for a token` };
+        return status === 200 ? undefined : { healthy: false, reason: `status ${status} for a token` };
       } catch (thrown) {
-        return { well: false, reason: nameFailure(thrown) };
+        return { healthy: false, reason: nameFailure(thrown) };
       }
     },
   };

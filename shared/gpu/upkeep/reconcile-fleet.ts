@@ -1,8 +1,8 @@
 import { inParallel } from '../../core/in-parallel.ts';
 import type { FleetView } from '../registry/worker.ts';
-import { attendPorts, membersOf, type UpkeepPorts } from './ecs-events.ts';
-import { listedMembers, type Member } from './member.ts';
-import { attend, forget, type Standing } from './reconcile-worker.ts';
+import { listMembers, reconcilePorts, type UpkeepPorts } from './ecs-events.ts';
+import { listStaticMembers, type Member } from './member.ts';
+import { deregisterWorker, reconcileWorker, type WorkerStatus } from './reconcile-worker.ts';
 
 /** What a run found of a fleet and left behind. */
 export interface FleetReport {
@@ -21,7 +21,7 @@ const WIDTH = 16;
  * Brings every fleet's registry up to date with ECS and with the list of machines elsewhere. One fleet's failure keeps
  * nothing from the others, and leaves its report out.
  */
-export async function reconcileAll(ports: UpkeepPorts): Promise<FleetReport[]> {
+export async function reconcileFleets(ports: UpkeepPorts): Promise<FleetReport[]> {
   const reports = await Promise.all(
     Object.keys(ports.fleets).map(async (fleet) => {
       try {
@@ -39,7 +39,11 @@ export async function reconcileAll(ports: UpkeepPorts): Promise<FleetReport[]> {
  * Goes on looking at workers that are out of service, so that they are used again seconds after they are well, and not a
  * minute. Ends for a fleet that has none and does nothing, and for all at `until` (epoch milliseconds).
  */
-export async function lookAgain(reports: readonly FleetReport[], until: number, ports: UpkeepPorts): Promise<void> {
+export async function reprobeWorkers(
+  reports: readonly FleetReport[],
+  until: number,
+  ports: UpkeepPorts,
+): Promise<void> {
   await Promise.all(reports.map((report) => watch(report, until, ports)));
 }
 
@@ -69,8 +73,10 @@ function isWorthIt({ view, starting }: FleetReport, { now, timings }: UpkeepPort
 async function attendToOpen({ fleet, members }: FleetReport, ports: UpkeepPorts): Promise<FleetReport> {
   const known = workersById(await ports.store.read(fleet));
   const open = members.filter(({ id, phase }) => phase === 'running' && known.get(id)?.state !== 'ready');
-  const shared = attendPorts(fleet, ports);
-  const standings = await inParallel(open, WIDTH, (member) => attend(fleet, member, known.get(member.id), shared));
+  const shared = reconcilePorts(fleet, ports);
+  const standings = await inParallel(open, WIDTH, (member) =>
+    reconcileWorker(fleet, member, known.get(member.id), shared),
+  );
   return { fleet, members, view: await ports.store.read(fleet), starting: soonWorkers(open, standings, ports) };
 }
 
@@ -80,18 +86,20 @@ async function reconcile(fleet: string, ports: UpkeepPorts): Promise<FleetReport
   if (definition === undefined) return [];
   // Without ECS's word none of its tasks is forgotten, and those of the list are looked at all the same.
   let complete = true;
-  const members = await membersOf(definition, ecs).catch((thrown: unknown) => {
+  const members = await listMembers(definition, ecs).catch((thrown: unknown) => {
     onError("a fleet's tasks could not be listed", fleet, thrown);
     complete = false;
-    return listedMembers(definition);
+    return listStaticMembers(definition);
   });
   const before = await store.read(fleet);
   const known = workersById(before);
   const named = new Set(members.map(({ id }) => id));
   const gone = before.workers.filter(({ id, source }) => !named.has(id) && (complete || source === 'static'));
-  const shared = attendPorts(fleet, ports);
-  await inParallel(gone, WIDTH, (worker) => forget(worker, shared));
-  const standings = await inParallel(members, WIDTH, (member) => attend(fleet, member, known.get(member.id), shared));
+  const shared = reconcilePorts(fleet, ports);
+  await inParallel(gone, WIDTH, (worker) => deregisterWorker(worker, shared));
+  const standings = await inParallel(members, WIDTH, (member) =>
+    reconcileWorker(fleet, member, known.get(member.id), shared),
+  );
   await removeLeaked(fleet, before, ports);
   return [{ fleet, members, view: await store.read(fleet), starting: soonWorkers(members, standings, ports) }];
 }
@@ -109,7 +117,7 @@ async function removeLeaked(
   const leaked = leases.filter(({ expiresAt }) => expiresAt < stale);
   const dead = waiters.filter(({ expiresAt }) => expiresAt < stale);
   await inParallel(leaked, WIDTH, ({ worker, id }) => store.release(fleet, worker, id));
-  await inParallel(dead, WIDTH, ({ id }) => store.unwait(fleet, id));
+  await inParallel(dead, WIDTH, ({ id }) => store.removeWaiter(fleet, id));
 }
 
 function workersById({ workers }: FleetView) {
@@ -119,7 +127,7 @@ function workersById({ workers }: FleetView) {
 /** Tasks only: a listed machine that doesn't answer is most likely off. */
 function soonWorkers(
   members: readonly Member[],
-  standings: readonly Standing[],
+  standings: readonly WorkerStatus[],
   { now, timings }: UpkeepPorts,
 ): number {
   const at = now();

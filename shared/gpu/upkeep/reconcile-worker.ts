@@ -1,9 +1,9 @@
 import type { FleetStore } from '../registry/fleet-store.ts';
 import type { Worker, WorkerState } from '../registry/worker.ts';
 import type { Member } from './member.ts';
-import type { Finding, FoundWell, Probe } from './probe.ts';
+import type { HealthyResult, Probe, ProbeResult } from './probe.ts';
 
-export interface AttendPorts {
+export interface ReconcilePorts {
   readonly store: FleetStore;
   /** Rejects when the key of the fleet's engines can't be had. */
   readonly probe: () => Promise<Probe>;
@@ -21,25 +21,25 @@ export interface WorkerChange {
 }
 
 /** Where a member stands after it was attended to. `starting`: it is no worker yet. */
-export type Standing = WorkerState | 'starting' | 'gone';
+export type WorkerStatus = WorkerState | 'starting' | 'gone';
 
 /**
  * Brings what the registry says of one member up to date: registers it once it works, marks it when it doesn't, drains it
  * when it is to leave, forgets it when it is gone. Every step may be repeated, and taken by several at once.
  * @param worker what the registry says of it now
  */
-export async function attend(
+export async function reconcileWorker(
   fleet: string,
   member: Member,
   worker: Worker | undefined,
-  ports: AttendPorts,
-): Promise<Standing> {
+  ports: ReconcilePorts,
+): Promise<WorkerStatus> {
   switch (member.phase) {
     case 'gone':
-      if (worker !== undefined) await forget(worker, ports);
+      if (worker !== undefined) await deregisterWorker(worker, ports);
       return 'gone';
     case 'leaving':
-      if (worker !== undefined) await mark(worker, 'draining', 'stopping', ports);
+      if (worker !== undefined) await takeOutOfService(worker, 'draining', 'stopping', ports);
       return 'draining';
     case 'starting':
       return worker === undefined ? 'starting' : look(fleet, member, worker, ports);
@@ -49,20 +49,20 @@ export async function attend(
 }
 
 /** Removes a worker from the registry, and so every lease of it. */
-export async function forget(
+export async function deregisterWorker(
   { fleet, id }: Pick<Worker, 'fleet' | 'id'>,
-  { store, onChange }: Pick<AttendPorts, 'store' | 'onChange'>,
+  { store, onChange }: Pick<ReconcilePorts, 'store' | 'onChange'>,
 ): Promise<void> {
   await store.deregister(fleet, id);
   onChange({ fleet, worker: id, change: 'deregistered' });
 }
 
 /** Takes a worker out of service: as `draining` from any state, as `suspect` unless it is to leave anyway. */
-export async function mark(
+export async function takeOutOfService(
   { fleet, id, bootId, state }: Worker,
   to: 'draining' | 'suspect',
   reason: string,
-  { store, now, onChange }: Pick<AttendPorts, 'store' | 'now' | 'onChange'>,
+  { store, now, onChange }: Pick<ReconcilePorts, 'store' | 'now' | 'onChange'>,
 ): Promise<void> {
   if (state === to) return;
   const from = to === 'suspect' ? { from: 'ready' as const } : {};
@@ -70,37 +70,47 @@ export async function mark(
     onChange({ fleet, worker: id, change: to, reason });
 }
 
-async function look(fleet: string, member: Member, worker: Worker | undefined, ports: AttendPorts): Promise<Standing> {
+async function look(
+  fleet: string,
+  member: Member,
+  worker: Worker | undefined,
+  ports: ReconcilePorts,
+): Promise<WorkerStatus> {
   // Whoever drains it says when that is over, and a machine that is worked on may come and go meanwhile.
   if (worker?.state === 'draining') return 'draining';
   if (member.url === undefined || member.phase === 'starting' || member.unhealthy) {
     return takeOut(worker, member.unhealthy ? 'unhealthy' : 'starting anew', ports);
   }
   const finding = await find(member, member.url, worker, ports);
-  if (!finding.well) return takeOut(worker, finding.reason, ports);
-  for (const name of finding.missing)
+  if (!finding.healthy) return takeOut(worker, finding.reason, ports);
+  for (const name of finding.missingAdapters)
     ports.onChange({ fleet, worker: member.id, change: 'adapters missing', reason: name });
   return keep(fleet, member, member.url, worker, finding, ports);
 }
 
-async function takeOut(worker: Worker | undefined, reason: string, ports: AttendPorts): Promise<Standing> {
+async function takeOut(worker: Worker | undefined, reason: string, ports: ReconcilePorts): Promise<WorkerStatus> {
   if (worker === undefined) return 'starting';
-  await mark(worker, 'suspect', reason, ports);
+  await takeOutOfService(worker, 'suspect', reason, ports);
   return 'suspect';
 }
 
 /** A worker in service is asked for its models only; one that is new, suspect or started anew has to generate a token. */
-async function find(member: Member, url: string, worker: Worker | undefined, ports: AttendPorts): Promise<Finding> {
+async function find(
+  member: Member,
+  url: string,
+  worker: Worker | undefined,
+  ports: ReconcilePorts,
+): Promise<ProbeResult> {
   const probe = await ports.probe();
   const trusted = worker?.state === 'ready' && (member.bootId ?? worker.bootId) === worker.bootId;
-  const first = await probe.look(url);
+  const first = await probe.checkModels(url);
   // One look that fails may be a full event loop's; two in a row are not.
-  const finding = first.well || !trusted ? first : await probe.look(url);
-  if (!finding.well) return finding;
+  const finding = first.healthy || !trusted ? first : await probe.checkModels(url);
+  if (!finding.healthy) return finding;
   const start = member.bootId ?? finding.start;
   if (trusted && (start === undefined || start === worker.bootId)) return finding;
   const [model] = finding.models;
-  return (model === undefined ? undefined : await probe.generates(url, model)) ?? finding;
+  return (model === undefined ? undefined : await probe.checkGeneration(url, model)) ?? finding;
 }
 
 async function keep(
@@ -108,9 +118,9 @@ async function keep(
   member: Member,
   url: string,
   worker: Worker | undefined,
-  { models, start }: FoundWell,
-  ports: AttendPorts,
-): Promise<Standing> {
+  { models, start }: HealthyResult,
+  ports: ReconcilePorts,
+): Promise<WorkerStatus> {
   const { store, now, onChange } = ports;
   const { id, slots, source, instance } = member;
   const bootId = member.bootId ?? start ?? knownStart(worker) ?? `${MADE_UP}${now()}`;

@@ -24,7 +24,7 @@ export interface FleetNeed {
  * Tells what a fleet needs. docs/gpu-fleet.md has the formula.
  * @param queued jobs in the queue that are taken to be the fleet's
  */
-export function needOf(view: FleetView, queued: number, fleet: Sized, now: number): FleetNeed {
+export function computeNeed(view: FleetView, queued: number, fleet: Sized, now: number): FleetNeed {
   const { workers } = view;
   const ready = workers.filter(({ state }) => state === 'ready');
   const running = workers.flatMap(({ leases }) => Object.values(leases).filter(alive(now)));
@@ -72,7 +72,7 @@ export function shareQueue(depth: number, views: readonly FleetView[], now: numb
 }
 
 /** Whether to ask for a first worker: none is there or on its way, and something waits that the fleet may serve. */
-export function needsKick(
+export function needsFirstWorker(
   { neededWorkers, waiting, readyWorkers }: FleetNeed,
   { desired, alive: present }: { readonly desired: number; readonly alive: number },
 ): boolean {

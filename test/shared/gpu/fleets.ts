@@ -1,7 +1,7 @@
 import { CreateTableCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { startTables } from '../../../local/tables.ts';
 import type { PromptPrefixes } from '../../../shared/gpu/placement/prompt.ts';
-import type { LeaseAsk } from '../../../shared/gpu/registry/fleet-store.ts';
+import type { LeaseRequest } from '../../../shared/gpu/registry/fleet-store.ts';
 import type { Lease, UnmetDemand, Waiter, Worker } from '../../../shared/gpu/registry/worker.ts';
 import { keyedTable } from '../../tables.ts';
 import { exists } from '../jobs/services.ts';
@@ -41,7 +41,7 @@ export function aLease(changes: Partial<Lease> = {}): Lease {
 }
 
 /** Asks for a slot of `aWorker()`, with whatever a test wants otherwise. */
-export function anAsk(changes: Partial<LeaseAsk> = {}): LeaseAsk {
+export function anAsk(changes: Partial<LeaseRequest> = {}): LeaseRequest {
   return { id: 'lease-1', lease: aLease(), bootId: 'boot-1', cap: 4, expired: [], now: START, ...changes };
 }
 

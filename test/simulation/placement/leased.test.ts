@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../local/faults/random.ts';
-import { prefixDepths } from '../../../shared/gpu/placement/prompt.ts';
+import { listPrefixDepths } from '../../../shared/gpu/placement/prompt.ts';
 import { SLOT_SETTINGS } from '../../../shared/gpu/placement/settings.ts';
 import type { Tier } from '../../../shared/gpu/registry/worker.ts';
 import { createFleet } from './fleet.ts';
@@ -97,7 +97,7 @@ describe('a prompt’s prefixes', () => {
       fc.property(fc.integer({ min: 1, max: 130_000 }), (promptTokens) => {
         const blocks = Array.from({ length: Math.floor(promptTokens / 512) }, (_, depth) => depth);
         const { bytes, prefixes } = prefixesOf({ blocks, promptTokens });
-        const depths = new Set(prefixDepths(Math.floor(bytes / 256)));
+        const depths = new Set(listPrefixDepths(Math.floor(bytes / 256)));
         for (const prefix of prefixes) {
           expect(depths).toContain(prefix.bytes / 256);
           expect(prefix.bytes).toBeLessThanOrEqual(bytes);

@@ -1,8 +1,8 @@
-import { createSlots, type Slots } from '../../../shared/gpu/placement/leasing.ts';
-import { BLOCK_BYTES, type PromptPrefixes, prefixDepths } from '../../../shared/gpu/placement/prompt.ts';
+import { createSlotAllocator, type SlotAllocator } from '../../../shared/gpu/placement/leasing.ts';
+import { BLOCK_BYTES, listPrefixDepths, type PromptPrefixes } from '../../../shared/gpu/placement/prompt.ts';
 import type { SlotSettings } from '../../../shared/gpu/placement/settings.ts';
 import type { FleetStore } from '../../../shared/gpu/registry/fleet-store.ts';
-import { createMemoryFleet } from '../../../shared/gpu/registry/memory-fleet.ts';
+import { createMemoryFleetStore } from '../../../shared/gpu/registry/memory-fleet.ts';
 import type { SimulatedWorker, Work } from './fleet.ts';
 import { BLOCK_TOKENS } from './trace.ts';
 import type { VirtualTime } from './virtual-time.ts';
@@ -33,8 +33,15 @@ export interface LeasedOptions {
 }
 
 /** Lambent's own leasing and placement, on virtual time and a table in memory that takes its time to answer. */
-export async function leaseSlots({ workers, time, random, latency, settings, slots }: LeasedOptions): Promise<Slots> {
-  const store = createMemoryFleet(time.now);
+export async function leaseSlots({
+  workers,
+  time,
+  random,
+  latency,
+  settings,
+  slots,
+}: LeasedOptions): Promise<SlotAllocator> {
+  const store = createMemoryFleetStore(time.now);
   for (const { index } of workers) {
     await store.register({
       fleet: FLEET,
@@ -49,7 +56,7 @@ export async function leaseSlots({ workers, time, random, latency, settings, slo
     });
   }
   let ids = 0;
-  return createSlots(
+  return createSlotAllocator(
     {
       store: slowed(store, time, random, latency),
       now: time.now,
@@ -72,7 +79,7 @@ export function workerIndex(id: string): number {
 
 /** A prompt's prefixes, as far as a trace's blocks tell them. */
 export function prefixesOf({ blocks, promptTokens }: Pick<Work, 'blocks' | 'promptTokens'>): PromptPrefixes {
-  const prefixes = prefixDepths(blocks.length * BLOCKS_PER_TRACE_BLOCK).flatMap((depth) => {
+  const prefixes = listPrefixDepths(blocks.length * BLOCKS_PER_TRACE_BLOCK).flatMap((depth) => {
     const hash = blocks[depth / BLOCKS_PER_TRACE_BLOCK - 1];
     return hash === undefined ? [] : [{ bytes: depth * BLOCK_BYTES, hash: String(hash) }];
   });
@@ -89,15 +96,15 @@ function slowed(store: FleetStore, time: VirtualTime, random: () => number, late
   }
   return {
     read: (...ask) => slowly(() => store.read(...ask)),
-    holders: (...ask) => slowly(() => store.holders(...ask)),
-    remember: (...ask) => slowly(() => store.remember(...ask)),
+    findHolders: (...ask) => slowly(() => store.findHolders(...ask)),
+    recordHolders: (...ask) => slowly(() => store.recordHolders(...ask)),
     lease: (...ask) => slowly(() => store.lease(...ask)),
-    begun: (...ask) => slowly(() => store.begun(...ask)),
+    markFirstToken: (...ask) => slowly(() => store.markFirstToken(...ask)),
     renew: (...ask) => slowly(() => store.renew(...ask)),
     release: (...ask) => slowly(() => store.release(...ask)),
-    wait: (...ask) => slowly(() => store.wait(...ask)),
-    unwait: (...ask) => slowly(() => store.unwait(...ask)),
-    noteUnmet: (...ask) => slowly(() => store.noteUnmet(...ask)),
+    putWaiter: (...ask) => slowly(() => store.putWaiter(...ask)),
+    removeWaiter: (...ask) => slowly(() => store.removeWaiter(...ask)),
+    recordUnmetDemand: (...ask) => slowly(() => store.recordUnmetDemand(...ask)),
     register: (...ask) => slowly(() => store.register(...ask)),
     setState: (...ask) => slowly(() => store.setState(...ask)),
     deregister: (...ask) => slowly(() => store.deregister(...ask)),

@@ -1,4 +1,4 @@
-import { PLACEMENT } from '../../../shared/gpu/placement/settings.ts';
+import { PLACEMENT_SETTINGS } from '../../../shared/gpu/placement/settings.ts';
 import type { SimulatedWorker, Work } from './fleet.ts';
 
 /** Chooses a worker, with knowledge of the fleet that is exact at that moment and took no time to come by. */
@@ -118,8 +118,8 @@ export const perfectIndex: PolicyFactory = (workers, random) => (work) =>
     random,
     (worker) =>
       worker.uncomputedTokens +
-      PLACEMENT.uncachedWeight * (work.promptTokens - worker.cachedTokens(work)) +
-      PLACEMENT.tokensPerLease * worker.requests,
+      PLACEMENT_SETTINGS.uncachedWeight * (work.promptTokens - worker.cachedTokens(work)) +
+      PLACEMENT_SETTINGS.tokensPerLease * worker.requests,
   );
 
 function at(workers: readonly SimulatedWorker[], index: number): SimulatedWorker {

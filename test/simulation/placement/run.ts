@@ -83,7 +83,7 @@ export async function runSimulation(run: Run): Promise<RunResult> {
 
 function settingsWith(reserve: number | undefined): SlotSettings {
   if (reserve === undefined) return SLOT_SETTINGS;
-  return { ...SLOT_SETTINGS, otherFleets: { ...SLOT_SETTINGS.otherFleets, reserve } };
+  return { ...SLOT_SETTINGS, defaultLimits: { ...SLOT_SETTINGS.defaultLimits, reserve } };
 }
 
 /** The trace of a source. */

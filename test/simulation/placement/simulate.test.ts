@@ -131,7 +131,7 @@ describe('bulk work', () => {
 
   test('leaves the reserve free', async () => {
     const withReserve = (reserve: number) =>
-      options({ ...beside, bulk, settings: { ...options().settings, otherFleets: { reserve, waitMs: 10_000 } } });
+      options({ ...beside, bulk, settings: { ...options().settings, defaultLimits: { reserve, waitMs: 10_000 } } });
     const [much, little] = [await simulate(withReserve(0)), await simulate(withReserve(0.75))];
     // Two of eight at once instead of as many as memory has room for.
     expect(much.bulkTokens / little.bulkTokens).toBeGreaterThan(2);

@@ -1,6 +1,6 @@
 import { seededRandom } from '../../../local/faults/random.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
-import type { Slot, Slots } from '../../../shared/gpu/placement/leasing.ts';
+import type { Slot, SlotAllocator } from '../../../shared/gpu/placement/leasing.ts';
 import type { SlotSettings } from '../../../shared/gpu/placement/settings.ts';
 import type { Tier } from '../../../shared/gpu/registry/worker.ts';
 import { EXPECTED_OUTPUT_TOKENS } from '../../../shared/inference/providers/gpu/gpu.ts';
@@ -149,7 +149,7 @@ function noted({ time, notes }: Scene, index: number, arrival: Arrival, slot?: S
     onFirstToken(cached) {
       notes.firstTokenMs[index] = time.now() - atMs;
       notes.cachedTokens[index] = cached;
-      slot?.begun();
+      slot?.markFirstToken();
     },
     onEnd() {
       notes.endMs[index] = time.now() - atMs;
@@ -208,7 +208,7 @@ function documentsOf({ inputTokens, outputTokens, yields }: BulkLoad): () => Ask
 /** Does bulk work, one request after another. */
 async function dispatch(
   { time, workers, notes }: Scene,
-  slots: Slots,
+  slots: SlotAllocator,
   nextDocument: () => Asked,
   untilMs: number,
   random: () => number,
@@ -233,12 +233,12 @@ function done(worker: SimulatedWorker, asked: Asked, slot: Slot, time: VirtualTi
       resolve();
       time.settled();
     };
-    worker.submit({ ...asked, onFirstToken: () => slot.begun(), onEnd });
+    worker.submit({ ...asked, onFirstToken: () => slot.markFirstToken(), onEnd });
   });
 }
 
 /** A slot; nothing when none came free in time. What the answer's length will be is as little known as it is in earnest. */
-async function acquire(slots: Slots, tier: Tier, asked: Asked): Promise<Slot | undefined> {
+async function acquire(slots: SlotAllocator, tier: Tier, asked: Asked): Promise<Slot | undefined> {
   const request = { fleet: FLEET, model: MODEL, tier, tenant: tier, prompt: prefixesOf(asked) };
   try {
     return await slots.acquire({ ...request, expectedOutputTokens: EXPECTED_OUTPUT_TOKENS }, NEVER);

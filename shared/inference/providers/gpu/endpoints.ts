@@ -1,4 +1,4 @@
-import { tenantSalt } from '../../../gpu/placement/prompt.ts';
+import { deriveTenantSalt } from '../../../gpu/placement/prompt.ts';
 import type { Tier } from '../../../gpu/registry/worker.ts';
 import type { Model } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';
@@ -43,7 +43,8 @@ export function createEndpoints(target: GpuTarget, options: EndpointOptions): (u
         connectMs: CONNECT_MS,
         // Any worker of the fleet may go on with what another has begun to reason.
         fingerprint: `${target.fleet}/${target.model}`,
-        extraFields: ({ tenant }) => engineFields(fleet.engine, { tier, cacheSalt: tenantSalt(tenant, target.fleet) }),
+        extraFields: ({ tenant }) =>
+          engineFields(fleet.engine, { tier, cacheSalt: deriveTenantSalt(tenant, target.fleet) }),
         refusals: ENGINE_REFUSALS,
         onRefused: (field, { telemetry }) =>
           reportRefusedField(telemetry, { fleet: target.fleet, url: baseUrl }, field),

@@ -1,6 +1,6 @@
 import { LambentError } from '../../../core/errors.ts';
-import type { Slot, SlotRequest, Slots } from '../../../gpu/placement/leasing.ts';
-import { promptPrefixes, tenantSalt } from '../../../gpu/placement/prompt.ts';
+import type { Slot, SlotAllocator, SlotRequest } from '../../../gpu/placement/leasing.ts';
+import { deriveTenantSalt, hashPrefixes } from '../../../gpu/placement/prompt.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';
@@ -13,7 +13,7 @@ import { callWorker } from './worker-call.ts';
 
 export interface GpuOptions extends EndpointOptions {
   readonly fleet: Pick<Fleet, 'engine' | 'apiKey' | 'stallMs'>;
-  readonly slots: Slots;
+  readonly slots: SlotAllocator;
 }
 
 /** Workers that one call tries. What three have failed on is most likely the call's own fault. */
@@ -36,7 +36,11 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
     const { tenant } = request;
     const { model } = target;
     const limit = Math.min(request.maxOutputTokens ?? maxOutputTokens, maxOutputTokens);
-    const prompt = promptPrefixes(canonicalPrompt(request), { tenant, model, salt: tenantSalt(tenant, target.fleet) });
+    const prompt = hashPrefixes(canonicalPrompt(request), {
+      tenant,
+      model,
+      salt: deriveTenantSalt(tenant, target.fleet),
+    });
     const expectedOutputTokens = Math.min(limit, EXPECTED_OUTPUT_TOKENS);
     return { fleet: target.fleet, model, tier, tenant, prompt, expectedOutputTokens };
   }
@@ -69,7 +73,7 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
     }
     const asked = slotRequestOf(request);
     const onUsage = ({ inputTokens }: { inputTokens: number }) =>
-      slots.learn(asked.model, asked.prompt.bytes, inputTokens);
+      slots.recordUsage(asked.model, asked.prompt.bytes, inputTokens);
     const failedOn = new Set<string>();
     const tripped: { readonly slot: Slot; readonly error: UpstreamError }[] = [];
     let failure: UpstreamError | undefined;
@@ -114,7 +118,7 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
         if (begun || !elsewhere) throw error;
         if (error.code === 'upstream_cut') broken += 1;
         // That workers broke under the request is not to be lost behind one that was away.
-        if (failure?.code !== 'upstream_cut') failure = broken === 1 && slot.others > 0 ? passing(error) : error;
+        if (failure?.code !== 'upstream_cut') failure = broken === 1 && slot.otherWorkers > 0 ? passing(error) : error;
         failedOn.add(slot.worker.id);
         if (failedOn.size === MOST_WORKERS) throw failure;
       }

@@ -40,7 +40,7 @@ export async function* callWorker(
   request: GenerationRequest,
   { signal, stallMs, onUsage, telemetry }: WorkerCall,
 ): AsyncGenerator<GenerationEvent> {
-  const firstMs = stallMs + Math.ceil(slot.aheadTokens * PREFILL_MS_PER_TOKEN);
+  const firstMs = stallMs + Math.ceil(slot.prefillTokens * PREFILL_MS_PER_TOKEN);
   const patienceMs = stallMs * (request.tools.length > 0 ? TOOL_PATIENCE : 1);
   const watch = createWatch(firstMs);
   const startedAt = performance.now();
@@ -54,7 +54,7 @@ export async function* callWorker(
       telemetry,
     };
     for await (const event of watched(answerOf(endpoint, request, call), watch)) {
-      begun ??= slot.begun();
+      begun ??= slot.markFirstToken();
       if (event.type === 'finish') {
         // Before it is told: the next request needn't wait until this one has been read to its end.
         void slot.release();

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../../local/faults/random.ts';
-import { createSlots } from '../../../../shared/gpu/placement/leasing.ts';
+import { createSlotAllocator } from '../../../../shared/gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
-import { createMemoryFleet } from '../../../../shared/gpu/registry/memory-fleet.ts';
+import { createMemoryFleetStore } from '../../../../shared/gpu/registry/memory-fleet.ts';
 import { aWaiter, aWorker, FLEET, MODEL, START } from '../fleets.ts';
 import { virtualTime } from '../virtual-time.ts';
 import { aHouse, aRequest } from './slot-fixture.ts';
@@ -11,7 +11,7 @@ describe('tenants that compete', () => {
   /** Each has so many requests under way or waiting at any time; what each was served in a while. */
   async function served(demand: Readonly<Record<string, number>>, slotCount: number, waitMs = 10_000) {
     const time = virtualTime(START);
-    const store = createMemoryFleet(time.now);
+    const store = createMemoryFleetStore(time.now);
     const { leases: _, ...worker } = aWorker({ slots: slotCount });
     await store.register(worker);
     let made = 0;
@@ -20,9 +20,9 @@ describe('tenants that compete', () => {
       made += 1;
       return `l${made}`;
     };
-    const slots = createSlots(
+    const slots = createSlotAllocator(
       { store, now: time.now, sleep: time.sleep, random, newId },
-      { ...SLOT_SETTINGS, otherFleets: { reserve: 0.25, waitMs } },
+      { ...SLOT_SETTINGS, defaultLimits: { reserve: 0.25, waitMs } },
     );
     const counts: Record<string, number> = {};
     const ended = new AbortController();
@@ -59,12 +59,12 @@ describe('tenants that compete', () => {
   test('do so only for those who wait for the same model, are of their tier or above, and hold less', async () => {
     const { acquire, table } = await aHouse([aWorker({ models: [MODEL, 'other'] })]);
     await acquire({ tenant: 'acme' });
-    await table.wait(FLEET, aWaiter({ id: 'batch', tenant: 'globex', tier: 'batch', expiresAt: START + 90_000 }));
-    await table.wait(FLEET, aWaiter({ id: 'model', tenant: 'globex', model: 'other', expiresAt: START + 90_000 }));
-    await table.wait(FLEET, aWaiter({ id: 'mine', tenant: 'acme', expiresAt: START + 90_000 }));
-    await table.wait(FLEET, aWaiter({ id: 'dead', tenant: 'globex', expiresAt: START }));
+    await table.putWaiter(FLEET, aWaiter({ id: 'batch', tenant: 'globex', tier: 'batch', expiresAt: START + 90_000 }));
+    await table.putWaiter(FLEET, aWaiter({ id: 'model', tenant: 'globex', model: 'other', expiresAt: START + 90_000 }));
+    await table.putWaiter(FLEET, aWaiter({ id: 'mine', tenant: 'acme', expiresAt: START + 90_000 }));
+    await table.putWaiter(FLEET, aWaiter({ id: 'dead', tenant: 'globex', expiresAt: START }));
     expect((await acquire({ tenant: 'acme' })).waitedMs).toBe(0);
-    await table.wait(FLEET, aWaiter({ id: 'true', tenant: 'globex', expiresAt: START + 3_000 }));
+    await table.putWaiter(FLEET, aWaiter({ id: 'true', tenant: 'globex', expiresAt: START + 3_000 }));
     expect((await acquire({ tenant: 'initech' })).waitedMs).toBe(0);
     expect((await acquire({ tenant: 'acme' })).waitedMs).toBeGreaterThanOrEqual(3_000);
   });
@@ -73,9 +73,9 @@ describe('tenants that compete', () => {
 describe('batch work', () => {
   test.each([['acme'], ['globex']])('leaves a free slot to interactive work of %s that waits', async (tenant) => {
     const { acquire, table } = await aHouse([aWorker({ models: [MODEL, 'other'] })]);
-    await table.wait(FLEET, aWaiter({ tenant, model: 'other', expiresAt: START + 90_000 }));
+    await table.putWaiter(FLEET, aWaiter({ tenant, model: 'other', expiresAt: START + 90_000 }));
     expect((await acquire({ tenant: 'acme', tier: 'batch' })).waitedMs).toBe(0);
-    await table.wait(FLEET, aWaiter({ id: 'chat', tenant, expiresAt: START + 1_000 }));
+    await table.putWaiter(FLEET, aWaiter({ id: 'chat', tenant, expiresAt: START + 1_000 }));
     expect((await acquire({ tenant: 'acme', tier: 'batch' })).waitedMs).toBeGreaterThanOrEqual(1_000);
   });
 });

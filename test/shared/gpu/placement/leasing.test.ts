@@ -16,12 +16,12 @@ describe('a slot', () => {
     expect(await leases()).toEqual({
       'lease-1': { tier: 'batch', tenant: 'globex', pendingTokens: 1_000, weight: 1_200, expiresAt: START + 45_000 },
     });
-    await slot.begun();
-    await slot.begun();
+    await slot.markFirstToken();
+    await slot.markFirstToken();
     expect((await leases())?.['lease-1']?.pendingTokens).toBe(0);
     await Promise.all([slot.release(), slot.release()]);
     expect(await leases()).toEqual({});
-    expect(calls.sort()).toEqual(['begun', 'holders', 'lease', 'read', 'release', 'remember']);
+    expect(calls.sort()).toEqual(['findHolders', 'lease', 'markFirstToken', 'read', 'recordHolders', 'release']);
   });
 
   test('brings a prompt back to where its beginning was computed, and writes only what is new', async () => {
@@ -36,7 +36,7 @@ describe('a slot', () => {
     const same = await acquire({ prompt: aPrompt(60_000, ['a', 8_192], ['b', 16_384], ['c', 32_768]) });
     expect(same.cachedTokens).toBe(8_192);
     await same.release();
-    expect(calls).not.toContain('remember');
+    expect(calls).not.toContain('recordHolders');
   });
 
   test('is found by a prompt for as long as it keeps coming, and the directory is told once in 90 s', async () => {
@@ -52,15 +52,15 @@ describe('a slot', () => {
       expect(again).toMatchObject({ worker: { id: 'w2' }, cachedTokens: 8_192 });
       await again.release();
     }
-    expect(calls.filter((call) => call === 'remember')).toHaveLength(2 + 5);
+    expect(calls.filter((call) => call === 'recordHolders')).toHaveLength(2 + 5);
     // What the other has served once is forgotten in its own time.
-    expect((await table.holders(FLEET, ['a'])).get('a')?.map(({ workerId }) => workerId)).toEqual(['w2']);
+    expect((await table.findHolders(FLEET, ['a'])).get('a')?.map(({ workerId }) => workerId)).toEqual(['w2']);
   });
 
   test('names the workers of a prompt in the order in which they served it', async () => {
     const { acquire, table, time } = await aHouse(['w1', 'w2'].map((id) => aWorker({ id })));
     const prompt = aPrompt(40_000, ['a', 32_768]);
-    const holders = async () => (await table.holders(FLEET, ['a'])).get('a')?.map(({ workerId }) => workerId);
+    const holders = async () => (await table.findHolders(FLEET, ['a'])).get('a')?.map(({ workerId }) => workerId);
     for (const not of ['w2', 'w1']) await (await acquire({ prompt }, new Set([not]))).release();
     expect(await holders()).toEqual(['w2', 'w1']);
     await time.pass(91_000);
@@ -72,7 +72,7 @@ describe('a slot', () => {
     const down = async () => {
       throw new Error('throttled');
     };
-    const { acquire, leases } = await aHouse([aWorker()], { holders: down, remember: down });
+    const { acquire, leases } = await aHouse([aWorker()], { findHolders: down, recordHolders: down });
     const slot = await acquire({ prompt: aPrompt(4_000, ['a', 2_048]) });
     await slot.release();
     expect(await leases()).toEqual({});
@@ -114,7 +114,7 @@ describe('a slot', () => {
     const workers = Array.from({ length: each.workers }, (_, index) => aWorker({ id: `w${index}`, slots: 32 }));
     const { acquire, table, view } = await aHouse(workers);
     // The best of all, for whoever sees the fleet as it was before the others came.
-    await table.remember(FLEET, [
+    await table.recordHolders(FLEET, [
       { prefix: 'a', holders: [{ workerId: 'w0', bootId: 'boot-1', until: START + 60_000 }] },
     ]);
     const asking = Array.from({ length: each.requests }, () => acquire({ prompt: aPrompt(40_000, ['a', 4_096]) }));
@@ -162,9 +162,9 @@ describe('a slot', () => {
     const down = async () => {
       throw new Error('unavailable');
     };
-    const { acquire, slots } = await aHouse([aWorker()], { begun: down, release: down, setState: down });
+    const { acquire, slots } = await aHouse([aWorker()], { markFirstToken: down, release: down, setState: down });
     const slot = await acquire();
-    await slot.begun();
+    await slot.markFirstToken();
     await slot.release();
     await slots.suspect(slot.worker, 'refused');
   });
@@ -203,7 +203,7 @@ describe('a full fleet', () => {
     await acquire();
     const error = await refusal(acquire());
     expect(error).toMatchObject({ code: 'overloaded', retryable: true, retryAfterMs: 5_000 });
-    expect(time.now() - START).toBe(SLOT_SETTINGS.otherFleets.waitMs);
+    expect(time.now() - START).toBe(SLOT_SETTINGS.defaultLimits.waitMs);
     expect((await view()).waiters).toEqual([]);
   });
 
@@ -224,7 +224,7 @@ describe('a full fleet', () => {
     await refusal(acquire());
     expect(await view()).toMatchObject({
       waiters: [],
-      unmet: [{ model: MODEL, tier: 'interactive', weight: 1_200, expiresAt: time.now() + SLOT_SETTINGS.unmetMs }],
+      unmet: [{ model: MODEL, tier: 'interactive', weight: 1_200, expiresAt: time.now() + SLOT_SETTINGS.unmetTtlMs }],
     });
     await table.setState(FLEET, 'w1', 'boot-1', { state: 'ready', reason: '', at: START });
     expect((await acquire({ tier: 'batch' })).waitedMs).toBe(0);
@@ -236,7 +236,7 @@ describe('a full fleet', () => {
     await refusal(acquire());
     expect((await view()).unmet).toEqual([]);
     const none = await aHouse([], {
-      noteUnmet: async () => {
+      recordUnmetDemand: async () => {
         throw new Error('throttled');
       },
     });
@@ -276,7 +276,7 @@ describe('a full fleet', () => {
     const { acquire, time, calls } = await aHouse([aWorker(), aWorker({ id: 'w2' })]);
     expect(await refusal(acquire({}, new Set(['w1', 'w2'])))).toMatchObject({ code: 'overloaded' });
     expect(time.now()).toBe(START);
-    expect(calls).not.toContain('wait');
+    expect(calls).not.toContain('putWaiter');
   });
 });
 
@@ -300,22 +300,22 @@ describe('a suspect', () => {
 describe('the size of tokens', () => {
   test('is learnt from answers, for each model by itself', async () => {
     const { acquire, slots, leases } = await aHouse();
-    slots.learn(MODEL, 4_000, 2_000);
-    slots.learn('other', 4_000, 500);
+    slots.recordUsage(MODEL, 4_000, 2_000);
+    slots.recordUsage('other', 4_000, 500);
     await acquire();
     expect((await leases())?.['lease-1']).toMatchObject({ pendingTokens: 2_000, weight: 2_200 });
   });
 
   test('follows what is seen slowly, and believes nothing absurd', async () => {
     const { acquire, slots, leases } = await aHouse();
-    slots.learn(MODEL, 4_000, 1_000);
-    slots.learn(MODEL, 4_000, 2_000);
-    slots.learn(MODEL, 10, 3);
-    slots.learn(MODEL, 0, 1_000);
-    slots.learn(MODEL, 1_000, Number.NaN);
+    slots.recordUsage(MODEL, 4_000, 1_000);
+    slots.recordUsage(MODEL, 4_000, 2_000);
+    slots.recordUsage(MODEL, 10, 3);
+    slots.recordUsage(MODEL, 0, 1_000);
+    slots.recordUsage(MODEL, 1_000, Number.NaN);
     await acquire();
     expect((await leases())?.['lease-1']?.pendingTokens).toBe(Math.ceil(4_000 / 3.8));
-    for (let answers = 0; answers < 200; answers += 1) slots.learn(MODEL, 5_000_000, 1_000);
+    for (let answers = 0; answers < 200; answers += 1) slots.recordUsage(MODEL, 5_000_000, 1_000);
     await acquire();
     expect((await leases())?.['lease-2']?.pendingTokens).toBe(401);
   });

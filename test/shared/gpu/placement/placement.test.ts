@@ -1,13 +1,18 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../../local/faults/random.ts';
-import { capOf, type Holders, type PlacementRequest, rank } from '../../../../shared/gpu/placement/placement.ts';
-import { newlyHeld } from '../../../../shared/gpu/placement/prefix-directory.ts';
-import { PLACEMENT } from '../../../../shared/gpu/placement/settings.ts';
+import {
+  type PlacementRequest,
+  type PrefixHolders,
+  rankWorkers,
+  slotCap,
+} from '../../../../shared/gpu/placement/placement.ts';
+import { findChangedEntries } from '../../../../shared/gpu/placement/prefix-directory.ts';
+import { PLACEMENT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
 import type { Lease, Worker } from '../../../../shared/gpu/registry/worker.ts';
 import { aLease, aPrompt, aWorker, MODEL, START } from '../fleets.ts';
 
-const NOBODY: Holders = new Map();
+const NOBODY: PrefixHolders = new Map();
 const never = () => 0;
 
 function aRequest(changes: Partial<PlacementRequest> = {}): PlacementRequest {
@@ -15,7 +20,7 @@ function aRequest(changes: Partial<PlacementRequest> = {}): PlacementRequest {
 }
 
 function ranked(workers: readonly Worker[], request = aRequest(), holders = NOBODY, random = never) {
-  return rank({ workers }, holders, request, PLACEMENT, START, random);
+  return rankWorkers({ workers }, holders, request, PLACEMENT_SETTINGS, START, random);
 }
 const idsOf = (...args: Parameters<typeof ranked>) => ranked(...args).map(({ worker }) => worker.id);
 const leases = (...each: readonly Partial<Lease>[]) =>
@@ -30,7 +35,7 @@ describe('placement', () => {
 
   test('prefers the worker that has most of the prompt cached, as long as it is not too busy', () => {
     const prompt = aPrompt(40_000, ['short', 256], ['long', 24_576]);
-    const holders: Holders = new Map([
+    const holders: PrefixHolders = new Map([
       [
         'short',
         [
@@ -56,13 +61,13 @@ describe('placement', () => {
 
   test('believes nothing that was said of an earlier start', () => {
     const prompt = aPrompt(4_000, ['a', 2_048]);
-    const holders: Holders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-0', until: START + 1 }]]]);
+    const holders: PrefixHolders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-0', until: START + 1 }]]]);
     expect(ranked([aWorker()], aRequest({ prompt }), holders)[0]?.cachedTokens).toBe(0);
   });
 
   test('goes by what a token has been learnt to have', () => {
     const prompt = aPrompt(4_000, ['a', 2_048]);
-    const holders: Holders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-1', until: START + 1 }]]]);
+    const holders: PrefixHolders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-1', until: START + 1 }]]]);
     const [only] = ranked([aWorker()], aRequest({ prompt, bytesPerToken: 2 }), holders);
     expect(only).toMatchObject({ cachedTokens: 1_024, uncachedTokens: 976 });
   });
@@ -70,7 +75,7 @@ describe('placement', () => {
   test('counts leases that have expired for nothing, and names them', () => {
     const leaked = aWorker({ slots: 1, leases: leases({ expiresAt: START, pendingTokens: 9_000 }) });
     const [only] = ranked([leaked]);
-    expect(only).toMatchObject({ expired: ['l0'], score: PLACEMENT.uncachedWeight * 1_000 });
+    expect(only).toMatchObject({ expired: ['l0'], score: PLACEMENT_SETTINGS.uncachedWeight * 1_000 });
     expect(ranked([aWorker({ slots: 1, leases: leases({ expiresAt: START + 1 }) })])).toEqual([]);
   });
 
@@ -88,8 +93,8 @@ describe('placement', () => {
   });
 
   test('leaves a worker that is too small for a reserve to batch work too', () => {
-    expect([1, 2, 4, 32].map((slots) => capOf(slots, 'batch', 0.25))).toEqual([1, 1, 3, 24]);
-    expect([1, 2, 4, 32].map((slots) => capOf(slots, 'interactive', 0.25))).toEqual([1, 2, 4, 32]);
+    expect([1, 2, 4, 32].map((slots) => slotCap(slots, 'batch', 0.25))).toEqual([1, 1, 3, 24]);
+    expect([1, 2, 4, 32].map((slots) => slotCap(slots, 'interactive', 0.25))).toEqual([1, 2, 4, 32]);
   });
 });
 
@@ -116,7 +121,7 @@ const anyHolders = fc.dictionary(
     fc.record({
       workerId: fc.constantFrom('w0', 'w1', 'w2'),
       bootId: fc.constantFrom('boot-1', 'boot-2', 'boot-3'),
-      until: fc.integer({ min: START + 1, max: START + PLACEMENT.directoryMs }),
+      until: fc.integer({ min: START + 1, max: START + PLACEMENT_SETTINGS.directoryMs }),
     }),
     { maxLength: 3 },
   ),
@@ -125,7 +130,7 @@ const anyRequest = fc.record({
   model: fc.constantFrom(MODEL, 'adapter'),
   tier: fc.constantFrom('interactive' as const, 'batch' as const),
   reserve: fc.double({ min: 0, max: 0.9, noNaN: true }),
-  not: fc.subarray(['w0', 'w1', 'w2']).map((ids) => new Set(ids)),
+  excluded: fc.subarray(['w0', 'w1', 'w2']).map((ids) => new Set(ids)),
   bytesPerToken: fc.double({ min: 1, max: 10, noNaN: true }),
   bytes: fc.integer({ min: 3_000, max: 500_000 }),
 });
@@ -138,13 +143,13 @@ describe('whatever the fleet and the request', () => {
         const request = aRequest({ ...asked, prompt });
         const view = { workers };
         const known = new Map(Object.entries(holders));
-        const found = rank(view, known, request, PLACEMENT, START, seededRandom(seed));
-        expect(rank(view, known, request, PLACEMENT, START, seededRandom(seed))).toEqual(found);
+        const found = rankWorkers(view, known, request, PLACEMENT_SETTINGS, START, seededRandom(seed));
+        expect(rankWorkers(view, known, request, PLACEMENT_SETTINGS, START, seededRandom(seed))).toEqual(found);
         for (const { worker, cap, expired, cachedTokens, uncachedTokens } of found) {
           const live = Object.values(worker.leases).filter(({ expiresAt }) => expiresAt > START);
           expect(worker.state).toBe('ready');
           expect(worker.models).toContain(request.model);
-          expect(request.not?.has(worker.id)).toBe(false);
+          expect(request.excluded?.has(worker.id)).toBe(false);
           expect(cap).toBeLessThanOrEqual(worker.slots);
           expect(live.length + 1).toBeLessThanOrEqual(cap);
           if (request.tier === 'batch' && worker.slots > 1) {
@@ -163,8 +168,8 @@ describe('whatever the fleet and the request', () => {
         const others = workers.filter((worker) => !found.some((each) => each.worker === worker));
         for (const { id, state, models, leases: held, slots } of others) {
           const live = Object.values(held).filter(({ expiresAt }) => expiresAt > START).length;
-          const full = live >= capOf(slots, request.tier, request.reserve);
-          expect(state !== 'ready' || !models.includes(request.model) || request.not?.has(id) || full).toBe(true);
+          const full = live >= slotCap(slots, request.tier, request.reserve);
+          expect(state !== 'ready' || !models.includes(request.model) || request.excluded?.has(id) || full).toBe(true);
         }
       }),
       { numRuns: 1_000 },
@@ -178,25 +183,25 @@ describe('whatever the fleet and the request', () => {
         if (worker === undefined) return;
         const prompt = aPrompt(9_000, ['a', 256], ['b', 1_024], ['c', 2_048]);
         const holder = { workerId: worker.id, bootId: worker.bootId };
-        const settings = { maxHolders, directoryMs: PLACEMENT.directoryMs };
+        const settings = { maxHolders, directoryMs: PLACEMENT_SETTINGS.directoryMs };
         const before = new Map(Object.entries(holders));
-        const learnt = newlyHeld(prompt, holder, before, { workers }, settings, START);
+        const learnt = findChangedEntries(prompt, holder, before, { workers }, settings, START);
         const after = new Map([...before, ...learnt.map((entry) => [entry.prefix, entry.holders] as const)]);
         for (const { hash } of prompt.prefixes) {
           const untils = (after.get(hash) ?? [])
             .filter(({ workerId, bootId }) => workerId === holder.workerId && bootId === holder.bootId)
             .map(({ until }) => until);
-          expect(Math.max(...untils)).toBeGreaterThan(START + PLACEMENT.directoryMs / 2);
+          expect(Math.max(...untils)).toBeGreaterThan(START + PLACEMENT_SETTINGS.directoryMs / 2);
         }
         for (const entry of learnt) {
-          expect(entry.holders[0]).toEqual({ ...holder, until: START + PLACEMENT.directoryMs });
+          expect(entry.holders[0]).toEqual({ ...holder, until: START + PLACEMENT_SETTINGS.directoryMs });
           expect(entry.holders.length).toBeLessThanOrEqual(maxHolders);
           expect(new Set(entry.holders.map(({ workerId }) => workerId)).size).toBeLessThanOrEqual(entry.holders.length);
           for (const { workerId, bootId } of entry.holders) {
             expect(workers.find(({ id }) => id === workerId)?.bootId).toBe(bootId);
           }
         }
-        expect(newlyHeld(prompt, holder, after, { workers }, settings, START)).toEqual([]);
+        expect(findChangedEntries(prompt, holder, after, { workers }, settings, START)).toEqual([]);
       }),
     );
   });

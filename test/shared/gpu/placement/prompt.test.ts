@@ -1,33 +1,38 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { BLOCK_BYTES, prefixDepths, promptPrefixes, tenantSalt } from '../../../../shared/gpu/placement/prompt.ts';
+import {
+  BLOCK_BYTES,
+  deriveTenantSalt,
+  hashPrefixes,
+  listPrefixDepths,
+} from '../../../../shared/gpu/placement/prompt.ts';
 
-const owner = { tenant: 'acme', model: 'qwen', salt: tenantSalt('acme', 'qwen') };
+const owner = { tenant: 'acme', model: 'qwen', salt: deriveTenantSalt('acme', 'qwen') };
 const hashesOf = (text: string, changes: Partial<typeof owner> = {}) =>
-  promptPrefixes(text, { ...owner, ...changes }).prefixes.map(({ hash }) => hash);
+  hashPrefixes(text, { ...owner, ...changes }).prefixes.map(({ hash }) => hash);
 
 describe('a prompt', () => {
   test('has names at geometric depths, so that its length hardly matters', () => {
-    expect(prefixDepths(50)).toEqual([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]);
-    expect(prefixDepths(0)).toEqual([]);
-    const { bytes, prefixes } = promptPrefixes('x'.repeat(524_288), owner);
+    expect(listPrefixDepths(50)).toEqual([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]);
+    expect(listPrefixDepths(0)).toEqual([]);
+    const { bytes, prefixes } = hashPrefixes('x'.repeat(524_288), owner);
     expect(bytes).toBe(524_288);
     expect(prefixes).toHaveLength(22);
     expect(prefixes.at(-1)?.bytes).toBe(524_288);
-    expect(promptPrefixes('x'.repeat(6_000_000), owner).prefixes).toHaveLength(25);
+    expect(hashPrefixes('x'.repeat(6_000_000), owner).prefixes).toHaveLength(25);
   });
 
   test('that is shorter than a block has a length and no names', () => {
-    expect(promptPrefixes('é'.repeat(127), owner)).toEqual({ bytes: 254, prefixes: [] });
-    expect(promptPrefixes([], owner)).toEqual({ bytes: 0, prefixes: [] });
+    expect(hashPrefixes('é'.repeat(127), owner)).toEqual({ bytes: 254, prefixes: [] });
+    expect(hashPrefixes([], owner)).toEqual({ bytes: 0, prefixes: [] });
   });
 
   test('shares names with another exactly as far as both begin alike', () => {
     const text = fc.string({ minLength: 1, maxLength: 4_000 });
     fc.assert(
       fc.property(text, text, text, (common, one, other) => {
-        const a = promptPrefixes(common + one, owner).prefixes;
-        const b = promptPrefixes(common + other, owner).prefixes;
+        const a = hashPrefixes(common + one, owner).prefixes;
+        const b = hashPrefixes(common + other, owner).prefixes;
         const bytesA = Buffer.from(common + one);
         const bytesB = Buffer.from(common + other);
         for (const [index, { bytes, hash }] of a.entries()) {
@@ -43,7 +48,7 @@ describe('a prompt', () => {
     const parts = fc.array(fc.string({ unit: 'grapheme', maxLength: 700 }), { maxLength: 12 });
     fc.assert(
       fc.property(parts, (cut) => {
-        expect(promptPrefixes(cut, owner)).toEqual(promptPrefixes(cut.join(''), owner));
+        expect(hashPrefixes(cut, owner)).toEqual(hashPrefixes(cut.join(''), owner));
       }),
     );
   });
@@ -53,7 +58,7 @@ describe('a prompt', () => {
     fc.assert(
       fc.property(fc.string({ minLength: 300 }), name, name, (text, one, other) => {
         fc.pre(one !== other);
-        const of = (tenant: string) => hashesOf(text, { tenant, salt: tenantSalt(tenant, 'qwen') });
+        const of = (tenant: string) => hashesOf(text, { tenant, salt: deriveTenantSalt(tenant, 'qwen') });
         const names = new Set(of(one));
         expect(of(other).some((hash) => names.has(hash))).toBe(false);
       }),
@@ -62,11 +67,11 @@ describe('a prompt', () => {
     const all = [
       ...hashesOf(text),
       ...hashesOf(text, { model: 'adapter' }),
-      ...hashesOf(text, { salt: tenantSalt('acme', 'other') }),
+      ...hashesOf(text, { salt: deriveTenantSalt('acme', 'other') }),
       ...hashesOf(text, { tenant: 'acm', model: 'eqwen' }),
     ];
     expect(new Set(all).size).toBe(all.length);
-    expect(tenantSalt('a', 'b')).not.toBe(tenantSalt('ab', ''));
+    expect(deriveTenantSalt('a', 'b')).not.toBe(deriveTenantSalt('ab', ''));
   });
 
   test('has names that show nothing of it or its tenant', () => {

@@ -1,8 +1,8 @@
 import { LambentError } from '../../../../shared/core/errors.ts';
-import { createSlots, type SlotPorts, type SlotRequest } from '../../../../shared/gpu/placement/leasing.ts';
+import { createSlotAllocator, type SlotPorts, type SlotRequest } from '../../../../shared/gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
 import type { FleetStore } from '../../../../shared/gpu/registry/fleet-store.ts';
-import { createMemoryFleet } from '../../../../shared/gpu/registry/memory-fleet.ts';
+import { createMemoryFleetStore } from '../../../../shared/gpu/registry/memory-fleet.ts';
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';
 import { aPrompt, aWorker, FLEET, MODEL, START } from '../fleets.ts';
 import { virtualTime } from '../virtual-time.ts';
@@ -26,7 +26,7 @@ export function aRequest(changes: Partial<SlotRequest> = {}): SlotRequest {
 /** A fleet with those who lease its slots. `faults` stand before the store's own methods. */
 export async function aHouse(workers: readonly Worker[] = [aWorker()], faults: Partial<FleetStore> = {}) {
   const time = virtualTime(START);
-  const table = createMemoryFleet(time.now);
+  const table = createMemoryFleetStore(time.now);
   for (const { leases: _, ...worker } of workers) await table.register(worker);
   const calls: string[] = [];
   const store = new Proxy(
@@ -51,7 +51,7 @@ export async function aHouse(workers: readonly Worker[] = [aWorker()], faults: P
       return `lease-${made}`;
     },
   };
-  const slots = createSlots(ports, SLOT_SETTINGS);
+  const slots = createSlotAllocator(ports, SLOT_SETTINGS);
   return {
     time,
     table,

@@ -1,8 +1,8 @@
 import { PutItemCommand, QueryCommand, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createDynamoDBFleet } from '../../../../shared/gpu/registry/dynamodb-fleet.ts';
-import type { FleetStore, LeaseAsk } from '../../../../shared/gpu/registry/fleet-store.ts';
-import { createMemoryFleet } from '../../../../shared/gpu/registry/memory-fleet.ts';
+import { createDynamoDBFleetStore } from '../../../../shared/gpu/registry/dynamodb-fleet.ts';
+import type { FleetStore, LeaseRequest } from '../../../../shared/gpu/registry/fleet-store.ts';
+import { createMemoryFleetStore } from '../../../../shared/gpu/registry/memory-fleet.ts';
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';
 import {
   aLease,
@@ -25,9 +25,9 @@ afterAll(() => tables[Symbol.asyncDispose]());
 const clock = { now: START };
 
 const implementations: Record<string, () => Promise<FleetStore>> = {
-  memory: async () => createMemoryFleet(() => clock.now),
+  memory: async () => createMemoryFleetStore(() => clock.now),
   DynamoDB: async () =>
-    createDynamoDBFleet(tables.client, { tableName: await tables.newTable(), now: () => clock.now }),
+    createDynamoDBFleetStore(tables.client, { tableName: await tables.newTable(), now: () => clock.now }),
 };
 
 describe.each(Object.keys(implementations))('fleets in %s', (name) => {
@@ -42,7 +42,7 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
   const workersOf = async (store: FleetStore) => (await store.read(FLEET)).workers;
   const leasesOf = async (store: FleetStore, id = 'w1') =>
     (await workersOf(store)).find((worker) => worker.id === id)?.leases;
-  const lease = (store: FleetStore, changes: Partial<LeaseAsk> = {}) => store.lease(FLEET, 'w1', anAsk(changes));
+  const lease = (store: FleetStore, changes: Partial<LeaseRequest> = {}) => store.lease(FLEET, 'w1', anAsk(changes));
 
   describe('workers', () => {
     test('are read as they were registered, in the order of their ids, each fleet by itself', async () => {
@@ -124,7 +124,7 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
       const store = await aStore(aWorker());
       expect(await lease(store)).toBe(true);
       expect(await leasesOf(store)).toEqual({ 'lease-1': aLease() });
-      await store.begun(FLEET, 'w1', 'lease-1');
+      await store.markFirstToken(FLEET, 'w1', 'lease-1');
       expect(await leasesOf(store)).toEqual({ 'lease-1': aLease({ pendingTokens: 0 }) });
       expect(await store.renew(FLEET, 'w1', 'lease-1', START + 60_000)).toBe(true);
       expect(await leasesOf(store)).toEqual({ 'lease-1': aLease({ pendingTokens: 0, expiresAt: START + 60_000 }) });
@@ -201,12 +201,12 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
     test('once gone is not renewed, begun or given back', async () => {
       const store = await aStore(aWorker());
       expect(await store.renew(FLEET, 'w1', 'gone', START)).toBe(false);
-      await store.begun(FLEET, 'w1', 'gone');
+      await store.markFirstToken(FLEET, 'w1', 'gone');
       await store.release(FLEET, 'w1', 'gone');
       expect(await leasesOf(store)).toEqual({});
       await store.deregister(FLEET, 'w1');
       expect(await store.renew(FLEET, 'w1', 'gone', START)).toBe(false);
-      await store.begun(FLEET, 'w1', 'gone');
+      await store.markFirstToken(FLEET, 'w1', 'gone');
       await store.release(FLEET, 'w1', 'gone');
       expect(await workersOf(store)).toEqual([]);
     });
@@ -218,58 +218,58 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
 
     test('tells who holds a prefix, in the order given, each fleet by itself', async () => {
       const store = await aStore();
-      await store.remember(FLEET, [
+      await store.recordHolders(FLEET, [
         { prefix: 'a', holders: [two, one] },
         { prefix: 'b', holders: [one] },
       ]);
-      expect(await store.holders(FLEET, ['a', 'b', 'c', 'a'])).toEqual(
+      expect(await store.findHolders(FLEET, ['a', 'b', 'c', 'a'])).toEqual(
         new Map([
           ['a', [two, one]],
           ['b', [one]],
         ]),
       );
-      expect(await store.holders('other', ['a'])).toEqual(new Map());
-      expect(await store.holders(FLEET, [])).toEqual(new Map());
+      expect(await store.findHolders('other', ['a'])).toEqual(new Map());
+      expect(await store.findHolders(FLEET, [])).toEqual(new Map());
     });
 
     test('takes the latest word', async () => {
       const store = await aStore();
-      await store.remember(FLEET, [{ prefix: 'a', holders: [one] }]);
-      await store.remember(FLEET, [{ prefix: 'a', holders: [two, one] }]);
-      expect(await store.holders(FLEET, ['a'])).toEqual(new Map([['a', [two, one]]]));
-      await store.remember(FLEET, []);
+      await store.recordHolders(FLEET, [{ prefix: 'a', holders: [one] }]);
+      await store.recordHolders(FLEET, [{ prefix: 'a', holders: [two, one] }]);
+      expect(await store.findHolders(FLEET, ['a'])).toEqual(new Map([['a', [two, one]]]));
+      await store.recordHolders(FLEET, []);
     });
 
     test('forgets each holder in its time', async () => {
       const store = await aStore();
-      await store.remember(FLEET, [{ prefix: 'a', holders: [one, two] }]);
+      await store.recordHolders(FLEET, [{ prefix: 'a', holders: [one, two] }]);
       clock.now = START + 1_000;
-      expect(await store.holders(FLEET, ['a'])).toEqual(new Map([['a', [two]]]));
+      expect(await store.findHolders(FLEET, ['a'])).toEqual(new Map([['a', [two]]]));
       clock.now = START + 2_000;
-      expect(await store.holders(FLEET, ['a'])).toEqual(new Map());
+      expect(await store.findHolders(FLEET, ['a'])).toEqual(new Map());
     });
 
     test('takes 25 prefixes and is asked for 100 at once', async () => {
       const store = await aStore();
       const prefixes = Array.from({ length: 100 }, (_, index) => `prefix-${index}`);
       const entries = prefixes.slice(0, 25).map((prefix) => ({ prefix, holders: [one] }));
-      await store.remember(FLEET, entries);
-      expect([...(await store.holders(FLEET, prefixes)).keys()].sort()).toEqual(prefixes.slice(0, 25).sort());
+      await store.recordHolders(FLEET, entries);
+      expect([...(await store.findHolders(FLEET, prefixes)).keys()].sort()).toEqual(prefixes.slice(0, 25).sort());
     });
   });
 
   test('those who wait are seen until they wait no more', async () => {
     const store = await aStore(aWorker());
-    await store.wait(FLEET, aWaiter());
-    await store.wait(FLEET, aWaiter({ id: 'waiter-2', tier: 'batch', tenant: 'globex' }));
-    await store.wait(FLEET, aWaiter({ expiresAt: START + 5_500 }));
+    await store.putWaiter(FLEET, aWaiter());
+    await store.putWaiter(FLEET, aWaiter({ id: 'waiter-2', tier: 'batch', tenant: 'globex' }));
+    await store.putWaiter(FLEET, aWaiter({ expiresAt: START + 5_500 }));
     expect(await store.read(FLEET)).toEqual({
       workers: [aWorker()],
       waiters: [aWaiter({ expiresAt: START + 5_500 }), aWaiter({ id: 'waiter-2', tier: 'batch', tenant: 'globex' })],
       unmet: [],
     });
-    await store.unwait(FLEET, 'waiter-1');
-    await store.unwait(FLEET, 'waiter-1');
+    await store.removeWaiter(FLEET, 'waiter-1');
+    await store.removeWaiter(FLEET, 'waiter-1');
     expect((await store.read(FLEET)).waiters).toHaveLength(1);
   });
 
@@ -277,8 +277,8 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
     const store = await aStore();
     const last = anUnmet({ weight: 900, expiresAt: START + 130_000 });
     const other = anUnmet({ model: 'base#x:sql', tier: 'batch' });
-    for (const demand of [anUnmet(), last, other]) await store.noteUnmet(FLEET, demand);
-    await store.noteUnmet('other', anUnmet());
+    for (const demand of [anUnmet(), last, other]) await store.recordUnmetDemand(FLEET, demand);
+    await store.recordUnmetDemand('other', anUnmet());
     expect(await store.read(FLEET)).toEqual({ workers: [], waiters: [], unmet: [last, other] });
   });
 });
@@ -286,7 +286,7 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
 describe('a fleet in DynamoDB', () => {
   async function aStore() {
     const tableName = await tables.newTable();
-    return { tableName, store: createDynamoDBFleet(tables.client, { tableName, now: () => START }) };
+    return { tableName, store: createDynamoDBFleetStore(tables.client, { tableName, now: () => START }) };
   }
 
   test('of 200 workers with 32 leases each is read in one page', async () => {
@@ -381,9 +381,9 @@ describe('a fleet in DynamoDB', () => {
     };
     await tables.client.send(new PutItemCommand({ TableName: tableName, Item: before }));
     const one = { workerId: 'w1', bootId: 'boot-1', until: START + 1_000 };
-    expect(await store.holders(FLEET, ['a'])).toEqual(new Map([['a', [one]]]));
+    expect(await store.findHolders(FLEET, ['a'])).toEqual(new Map([['a', [one]]]));
     const two = { workerId: 'w2', bootId: 'boot-7', until: START + 2_000 };
-    await store.remember(FLEET, [{ prefix: 'a', holders: [two, one] }]);
+    await store.recordHolders(FLEET, [{ prefix: 'a', holders: [two, one] }]);
     const { Items: [item] = [] } = await tables.client.send(new ScanCommand({ TableName: tableName }));
     expect(item?.['until']?.N).toBe(String(START + 2_000));
     const named = item?.['holders']?.L?.map(({ L: [workerId, bootId] = [] }) => [workerId?.S, bootId?.S]);
@@ -395,10 +395,10 @@ describe('a fleet in DynamoDB', () => {
 
   test('lets the table remove waiters, unmet demand and prefixes by whole seconds, never early', async () => {
     const { tableName, store } = await aStore();
-    await store.noteUnmet('other', anUnmet({ expiresAt: START + 3_500 }));
-    await store.wait(FLEET, aWaiter({ expiresAt: START + 1_500 }));
+    await store.recordUnmetDemand('other', anUnmet({ expiresAt: START + 3_500 }));
+    await store.putWaiter(FLEET, aWaiter({ expiresAt: START + 1_500 }));
     const holders = [2_500, 2_000].map((ms) => ({ workerId: `w${ms}`, bootId: 'boot-1', until: START + ms }));
-    await store.remember(FLEET, [{ prefix: 'a', holders }]);
+    await store.recordHolders(FLEET, [{ prefix: 'a', holders }]);
     const { Items = [] } = await tables.client.send(new ScanCommand({ TableName: tableName }));
     const ttl = Object.fromEntries(Items.map(({ pk, expiresAt }) => [pk?.S, Number(expiresAt?.N)]));
     expect(ttl).toEqual({

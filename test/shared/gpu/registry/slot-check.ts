@@ -1,8 +1,8 @@
 import { LambentError } from '../../../../shared/core/errors.ts';
-import { createSlots } from '../../../../shared/gpu/placement/leasing.ts';
+import { createSlotAllocator } from '../../../../shared/gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
 import type { FleetStore } from '../../../../shared/gpu/registry/fleet-store.ts';
-import { createMemoryFleet, type FleetEntries } from '../../../../shared/gpu/registry/memory-fleet.ts';
+import { createMemoryFleetStore, type FleetEntries } from '../../../../shared/gpu/registry/memory-fleet.ts';
 import type { Lease, Waiter } from '../../../../shared/gpu/registry/worker.ts';
 import { type Answer, explore, Histories, type Program, type Reach, type Step } from '../../jobs/explorer.ts';
 import { aPrompt, aWorker, FLEET, MODEL, START } from '../fleets.ts';
@@ -46,11 +46,11 @@ interface State {
 }
 
 const NOTHING: SlotBudget = { ticks: 0, repeats: 0, losses: 0, restarts: 0 };
-const METHODS = ['read', 'lease', 'begun', 'renew', 'release', 'wait', 'unwait'] as const;
+const METHODS = ['read', 'lease', 'markFirstToken', 'renew', 'release', 'putWaiter', 'removeWaiter'] as const;
 /** Answered as soon as they are made: nobody else can tell when they were. */
 const AT_ONCE = /^(sleep|holds|letsGo)$/;
 /** Hints, which commute with what others do; they are answered at once too, unless they may go wrong. */
-const HINTS = /^(begun|wait|unwait)$/;
+const HINTS = /^(markFirstToken|putWaiter|removeWaiter)$/;
 
 /**
  * Walks all interleavings of contenders that lease slots of one worker, by the code that runs, and checks at each step what must
@@ -67,7 +67,7 @@ export async function checkSlots(check: SlotCheck) {
     const fleets = structuredClone(world.fleets);
     if (method === 'holds') return { world: { ...world, holding: [...world.holding, String(args[0])] } };
     if (method === 'letsGo') return { world: { ...world, holding: world.holding.filter((name) => name !== args[0]) } };
-    const store = mutation(createMemoryFleet(() => world.now, fleets));
+    const store = mutation(createMemoryFleetStore(() => world.now, fleets));
     const known = METHODS.find((name) => name === method);
     const value: unknown = known === undefined ? undefined : await Reflect.apply(store[known], store, args);
     return { world: { ...world, fleets }, value };
@@ -76,7 +76,7 @@ export async function checkSlots(check: SlotCheck) {
   async function restarted(world: World): Promise<World> {
     const fleets = structuredClone(world.fleets);
     const { leases: _, ...worker } = aWorker({ slots, bootId: `boot-at-${world.now}` });
-    await createMemoryFleet(() => world.now, fleets).register(worker);
+    await createMemoryFleetStore(() => world.now, fleets).register(worker);
     return { ...world, fleets };
   }
 
@@ -188,7 +188,7 @@ const contender =
   (answerMs: number) =>
   (name: string): Program => {
     return async (reach) => {
-      const slots = createSlots(
+      const slots = createSlotAllocator(
         {
           store: storeBehind(reach),
           now: () => reach.now(),
@@ -214,7 +214,7 @@ const contender =
       });
       if (slot === undefined) return;
       await reach.call('holds', [name]);
-      await slot.begun();
+      await slot.markFirstToken();
       // Until the slot is lost, at the longest.
       await reach.call('sleep', [answerMs], slot.lost);
       await reach.call('letsGo', [name]);
@@ -224,7 +224,7 @@ const contender =
 
 function storeBehind(reach: Reach): FleetStore {
   const fake = Object.fromEntries(METHODS.map((method) => [method, (...args: unknown[]) => reach.call(method, args)]));
-  return { ...createMemoryFleet(() => reach.now()), ...fake };
+  return { ...createMemoryFleetStore(() => reach.now()), ...fake };
 }
 
 function leasesIn({ fleets }: World): Readonly<Record<string, Lease>> {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
-import { isOf, later, memberOfTask, taskSchema } from '../../../../shared/gpu/upkeep/ecs-task.ts';
+import { belongsToService, pickLatest, taskSchema, toMember } from '../../../../shared/gpu/upkeep/ecs-task.ts';
 import { parseFleetEvent } from '../../../../shared/gpu/upkeep/fleet-event.ts';
 import { aTask, CLUSTER } from './stand-in-ecs.ts';
 import { told } from './upkeep-world.ts';
@@ -10,13 +10,12 @@ import { told } from './upkeep-world.ts';
 const sample = (name: string) =>
   JSON.parse(readFileSync(join(import.meta.dirname, '../../../../events', `${name}.json`), 'utf8'));
 const settings = { port: 8_000, slots: 32 };
-const memberOf = (changes: Parameters<typeof aTask>[1]) =>
-  memberOfTask(told(aTask('t1', changes)), settings, undefined);
+const memberOf = (changes: Parameters<typeof aTask>[1]) => toMember(told(aTask('t1', changes)), settings, undefined);
 
 describe('a task', () => {
   test('of an event is a member with an address, a start and an instance', () => {
     const { detail } = sample('fleet-task-running');
-    expect(memberOfTask(v.parse(taskSchema, detail), settings, 'i-0123456789abcdef0')).toEqual({
+    expect(toMember(v.parse(taskSchema, detail), settings, 'i-0123456789abcdef0')).toEqual({
       id: '9f3c2b7a8d6e4f10b5a49c8e7d6f5a43',
       url: 'http://10.0.3.7:8000/v1',
       phase: 'running',
@@ -59,17 +58,19 @@ describe('a task', () => {
 
   test('belongs to its service, whose cluster goes by its name or its ARN', () => {
     const task = told(aTask('t1'));
-    expect(isOf(task, { cluster: 'gpu', service: 'qwen' })).toBe(true);
-    expect(isOf(task, { cluster: CLUSTER, service: 'arn:aws:ecs:eu-west-1:123456789012:service/gpu/qwen' })).toBe(true);
-    expect(isOf(task, { cluster: 'gpu', service: 'qwen2' })).toBe(false);
-    expect(isOf(task, { cluster: 'cpu', service: 'qwen' })).toBe(false);
+    expect(belongsToService(task, { cluster: 'gpu', service: 'qwen' })).toBe(true);
+    expect(
+      belongsToService(task, { cluster: CLUSTER, service: 'arn:aws:ecs:eu-west-1:123456789012:service/gpu/qwen' }),
+    ).toBe(true);
+    expect(belongsToService(task, { cluster: 'gpu', service: 'qwen2' })).toBe(false);
+    expect(belongsToService(task, { cluster: 'cpu', service: 'qwen' })).toBe(false);
   });
 
   test('is what the higher version says', () => {
     const [old, young] = [told(aTask('t1', { version: 3 })), told(aTask('t1', { version: 4 }))];
-    expect(later(old, young)).toBe(young);
-    expect(later(young, old)).toBe(young);
-    expect(later(old, undefined)).toBe(old);
+    expect(pickLatest(old, young)).toBe(young);
+    expect(pickLatest(young, old)).toBe(young);
+    expect(pickLatest(old, undefined)).toBe(old);
   });
 });
 

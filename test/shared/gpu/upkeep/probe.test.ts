@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { FLEET_TIMINGS } from '../../../../shared/gpu/fleet-timings.ts';
-import { createProbe, createProbes, type Probed } from '../../../../shared/gpu/upkeep/probe.ts';
+import { createProbe, createProbeFactory, type ProbedFleet } from '../../../../shared/gpu/upkeep/probe.ts';
 import { type EngineState, type StandInEngine, startStandInEngine } from './stand-in-engine.ts';
 
 const open = new Set<StandInEngine>();
@@ -18,10 +18,11 @@ async function nobody(): Promise<string> {
   await stop();
   return url;
 }
-const probe = (changes: Partial<Probed>) => createProbe({ engine: 'vllm', lora: {}, ...changes }, FLEET_TIMINGS.upkeep);
+const probe = (changes: Partial<ProbedFleet>) =>
+  createProbe({ engine: 'vllm', lora: {}, ...changes }, FLEET_TIMINGS.upkeep);
 
 describe('a look', () => {
-  test.each<[engine: Probed['engine'], state: Partial<EngineState>, start: string | undefined]>([
+  test.each<[engine: ProbedFleet['engine'], state: Partial<EngineState>, start: string | undefined]>([
     ['vllm', { kind: 'vllm', start: '1.76384342e+09' }, '1.76384342e+09'],
     ['vllm', { kind: 'vllm', start: '' }, undefined],
     ['other', { kind: 'vllm', start: '1.76384342e+09' }, '1.76384342e+09'],
@@ -32,17 +33,17 @@ describe('a look', () => {
     ['llama.cpp', { kind: 'llama.cpp', start: '' }, '<__media_YoNhud46VdDq__>'],
   ])('tells the start of %s %o: %s', async (engine, state, expected) => {
     const { url } = await start(state);
-    expect(await probe({ engine }).look(url)).toEqual({
-      well: true,
+    expect(await probe({ engine }).checkModels(url)).toEqual({
+      healthy: true,
       models: ['Qwen/Qwen3-8B'],
       start: expected,
-      missing: [],
+      missingAdapters: [],
     });
   });
 
   test("takes no other sign of llama.cpp's start for the one that it could not be asked for", async () => {
     const { url } = await start({ kind: 'llama.cpp', start: '48151623', failsAt: 'GET /metrics' });
-    expect(await probe({ engine: 'llama.cpp' }).look(url)).toMatchObject({ well: true, start: undefined });
+    expect(await probe({ engine: 'llama.cpp' }).checkModels(url)).toMatchObject({ healthy: true, start: undefined });
   });
 
   test.each([
@@ -50,29 +51,29 @@ describe('a look', () => {
     ['no model', async () => (await start({ models: [] })).url, 'lists no model'],
     ['no key', async () => (await start({ apiKey: 'theirs' })).url, 'status 401'],
   ])('finds %s', async (_, urlOf, reason) => {
-    expect(await probe({}).look(await urlOf())).toEqual({ well: false, reason });
+    expect(await probe({}).checkModels(await urlOf())).toEqual({ healthy: false, reason });
   });
 
   test("shows the engine its fleet's key", async () => {
     const { url } = await start({ apiKey: 'the key of env:GPU_KEY' });
-    const probeOf = createProbes(
+    const probeOf = createProbeFactory(
       { qwen: { engine: 'vllm', lora: {}, apiKey: 'env:GPU_KEY' } },
       async (reference) => `the key of ${reference}`,
       FLEET_TIMINGS.upkeep,
     );
-    expect(await (await probeOf('qwen')).look(url)).toMatchObject({ well: true });
+    expect(await (await probeOf('qwen')).checkModels(url)).toMatchObject({ healthy: true });
   });
 });
 
 describe('adapters', () => {
-  test.each<[engine: Probed['engine'], kind: EngineState['kind'], names: string[]]>([
+  test.each<[engine: ProbedFleet['engine'], kind: EngineState['kind'], names: string[]]>([
     ['vllm', 'vllm', ['Qwen/Qwen3-8B', 'sql']],
     ['sglang', 'sglang', ['Qwen/Qwen3-8B', 'Qwen/Qwen3-8B:sql']],
   ])('are loaded by the API of %s, once, and are names of its models', async (engine, kind, names) => {
     const { url, state, asked } = await start({ kind });
     const lora = { sql: '/adapters/sql' };
     for (let times = 0; times < 2; times += 1) {
-      expect(await probe({ engine, lora }).look(url)).toMatchObject({ models: names, missing: [] });
+      expect(await probe({ engine, lora }).checkModels(url)).toMatchObject({ models: names, missingAdapters: [] });
     }
     expect(state.adapters).toEqual(['sql']);
     expect(asked.filter((path) => path.endsWith('load_lora_adapter'))).toHaveLength(1);
@@ -80,20 +81,20 @@ describe('adapters', () => {
 
   test('that are loaded and not listed are known by the refusal to load them twice', async () => {
     const { url } = await start({ kind: 'sglang', listsAdapters: false, adapters: ['sql'] });
-    const found = await probe({ engine: 'sglang', lora: { sql: '/adapters/sql' } }).look(url);
-    expect(found).toMatchObject({ models: ['Qwen/Qwen3-8B', 'Qwen/Qwen3-8B:sql'], missing: [] });
+    const found = await probe({ engine: 'sglang', lora: { sql: '/adapters/sql' } }).checkModels(url);
+    expect(found).toMatchObject({ models: ['Qwen/Qwen3-8B', 'Qwen/Qwen3-8B:sql'], missingAdapters: [] });
   });
 
   test('that cannot be loaded are missing, and the worker serves the rest', async () => {
     const { url } = await start({});
-    const found = await probe({ lora: { sql: '/nowhere', chat: '/adapters/chat' } }).look(url);
-    expect(found).toMatchObject({ well: true, models: ['Qwen/Qwen3-8B', 'chat'], missing: ['sql'] });
+    const found = await probe({ lora: { sql: '/nowhere', chat: '/adapters/chat' } }).checkModels(url);
+    expect(found).toMatchObject({ healthy: true, models: ['Qwen/Qwen3-8B', 'chat'], missingAdapters: ['sql'] });
   });
 
   test('are not asked of llama.cpp, which has its own from its start', async () => {
     const { url, asked } = await start({ kind: 'llama.cpp' });
-    const found = await probe({ engine: 'llama.cpp', lora: { sql: '/adapters/sql' } }).look(url);
-    expect(found).toMatchObject({ models: ['Qwen/Qwen3-8B'], missing: [] });
+    const found = await probe({ engine: 'llama.cpp', lora: { sql: '/adapters/sql' } }).checkModels(url);
+    expect(found).toMatchObject({ models: ['Qwen/Qwen3-8B'], missingAdapters: [] });
     expect(asked.some((path) => path.startsWith('POST'))).toBe(false);
   });
 });
@@ -101,12 +102,12 @@ describe('adapters', () => {
 describe('a token', () => {
   test('shows that an engine works', async () => {
     const { url } = await start({});
-    expect(await probe({}).generates(url, 'Qwen/Qwen3-8B')).toBeUndefined();
+    expect(await probe({}).checkGeneration(url, 'Qwen/Qwen3-8B')).toBeUndefined();
   });
 
   test('that does not come shows that it does not', async () => {
-    expect(await probe({}).generates(await nobody(), 'x')).toEqual({ well: false, reason: 'ECONNREFUSED' });
+    expect(await probe({}).checkGeneration(await nobody(), 'x')).toEqual({ healthy: false, reason: 'ECONNREFUSED' });
     const { url } = await start({ apiKey: 'theirs' });
-    expect(await probe({}).generates(url, 'x')).toEqual({ well: false, reason: 'status 401 for a token' });
+    expect(await probe({}).checkGeneration(url, 'x')).toEqual({ healthy: false, reason: 'status 401 for a token' });
   });
 });

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { obey } from '../../../../shared/gpu/upkeep/commands.ts';
-import { attendToInterruption, attendToTask } from '../../../../shared/gpu/upkeep/ecs-events.ts';
-import { mark } from '../../../../shared/gpu/upkeep/reconcile-worker.ts';
+import { runCommand } from '../../../../shared/gpu/upkeep/commands.ts';
+import { drainInstance, reconcileTask } from '../../../../shared/gpu/upkeep/ecs-events.ts';
+import { takeOutOfService } from '../../../../shared/gpu/upkeep/reconcile-worker.ts';
 import { aWaiter, FLEET, type FleetTables, START, startFleetTables } from '../fleets.ts';
 import { aTask, type StandInEcs, startStandInEcs } from './stand-in-ecs.ts';
 import { type StandInEngine, startStandInEngine } from './stand-in-engine.ts';
@@ -173,23 +173,23 @@ describe('a drained worker', () => {
     const world = await openListed();
     await world.reconcile();
     await world.lease('mine');
-    const [shown] = await obey({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
+    const [shown] = await runCommand({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
     expect(shown).toMatchObject({ worker: 'w1', state: 'draining', reason: 'operator', leases: 1 });
     await world.reconcile();
     expect(await world.lease('other')).toBe(false);
     expect(await world.worker()).toMatchObject({ state: 'draining', leases: { mine: {} } });
-    const [back] = await obey({ type: 'undrain', fleet: FLEET, worker: 'w1' }, world.ports);
+    const [back] = await runCommand({ type: 'undrain', fleet: FLEET, worker: 'w1' }, world.ports);
     expect(back).toMatchObject({ state: 'ready', leases: 1 });
   });
 
   test('may be restarted meanwhile, and is registered anew when it is undrained', async () => {
     const world = await openListed();
     await world.reconcile();
-    await obey({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
+    await runCommand({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
     await engine.restart({ start: '1.80001e+09' });
     await world.reconcile();
     expect(await world.worker()).toMatchObject({ state: 'draining', bootId: '1.8e+09' });
-    await obey({ type: 'undrain', fleet: FLEET, worker: 'w1' }, world.ports);
+    await runCommand({ type: 'undrain', fleet: FLEET, worker: 'w1' }, world.ports);
     expect(await world.worker()).toMatchObject({ state: 'ready', bootId: '1.80001e+09' });
   });
 
@@ -197,17 +197,17 @@ describe('a drained worker', () => {
     const world = await openListed();
     await world.reconcile();
     const before = (await world.worker()) ?? expect.fail();
-    await obey({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
-    await mark(before, 'suspect', 'ECONNREFUSED', world.ports);
+    await runCommand({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
+    await takeOutOfService(before, 'suspect', 'ECONNREFUSED', world.ports);
     expect(await world.worker()).toMatchObject({ state: 'draining', stateReason: 'operator' });
   });
 
   test('that is not well stays out when it is undrained', async () => {
     const world = await openListed();
     await world.reconcile();
-    await obey({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
+    await runCommand({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
     await engine.stop();
-    const [shown] = await obey({ type: 'undrain', fleet: FLEET, worker: 'w1' }, world.ports);
+    const [shown] = await runCommand({ type: 'undrain', fleet: FLEET, worker: 'w1' }, world.ports);
     expect(shown).toMatchObject({ state: 'suspect', reason: 'undrained' });
   });
 
@@ -216,7 +216,7 @@ describe('a drained worker', () => {
     ['worker', { type: 'drain', fleet: FLEET, worker: 'none' } as const],
   ])('has to exist: an unknown %s is refused', async (_, command) => {
     const world = await openListed();
-    await expect(obey(command, world.ports)).rejects.toMatchObject({ code: 'not_found' });
+    await expect(runCommand(command, world.ports)).rejects.toMatchObject({ code: 'not_found' });
   });
 });
 
@@ -230,7 +230,7 @@ describe('a task of ECS', () => {
 
   test('is registered when it runs and works, with its address and its instance', async () => {
     const world = await openEcs();
-    expect(await attendToTask(put(), world.ports)).toBe('ready');
+    expect(await reconcileTask(put(), world.ports)).toBe('ready');
     expect(await world.worker()).toMatchObject({ id: 't1', url: engine.url, source: 'ecs', instance: 'i-0abc' });
   });
 
@@ -248,13 +248,13 @@ describe('a task of ECS', () => {
 
   test('drains when it is to stop, and is forgotten when it has stopped', async () => {
     const world = await openEcs();
-    await attendToTask(put(), world.ports);
+    await reconcileTask(put(), world.ports);
     await world.lease('mine');
-    await attendToTask(put({ desiredStatus: 'STOPPED', version: 5 }), world.ports);
+    await reconcileTask(put({ desiredStatus: 'STOPPED', version: 5 }), world.ports);
     expect(await world.worker()).toMatchObject({ state: 'draining', stateReason: 'stopping', leases: { mine: {} } });
-    await attendToTask(put({ desiredStatus: 'STOPPED', lastStatus: 'DEACTIVATING', version: 6 }), world.ports);
+    await reconcileTask(put({ desiredStatus: 'STOPPED', lastStatus: 'DEACTIVATING', version: 6 }), world.ports);
     expect((await world.worker())?.state).toBe('draining');
-    await attendToTask(put({ desiredStatus: 'STOPPED', lastStatus: 'STOPPED', version: 7 }), world.ports);
+    await reconcileTask(put({ desiredStatus: 'STOPPED', lastStatus: 'STOPPED', version: 7 }), world.ports);
     expect(await world.workers()).toEqual([]);
   });
 
@@ -276,14 +276,14 @@ describe('a task of ECS', () => {
       const world = await openEcs();
       // ECS's API is never behind the latest event by much; once it is behind, the event counts.
       put(versions[3]);
-      for (const index of order) await attendToTask(events[index] ?? expect.fail(), world.ports);
+      for (const index of order) await reconcileTask(events[index] ?? expect.fail(), world.ports);
       expect(await world.workers(), order.join()).toEqual([]);
     }
     const world = await openEcs();
     put(versions[1]);
-    await attendToTask(events[1] ?? expect.fail(), world.ports);
-    await attendToTask(events[2] ?? expect.fail(), world.ports);
-    await attendToTask(events[1] ?? expect.fail(), world.ports);
+    await reconcileTask(events[1] ?? expect.fail(), world.ports);
+    await reconcileTask(events[2] ?? expect.fail(), world.ports);
+    await reconcileTask(events[1] ?? expect.fail(), world.ports);
     expect((await world.worker())?.state).toBe('draining');
   });
 
@@ -295,7 +295,7 @@ describe('a task of ECS', () => {
     await world.reconcile();
     world.keyIsOut = true;
     for (const task of [heard, unheard]) Object.assign(task, { desiredStatus: 'STOPPED', version: 5 });
-    expect(await attendToTask(told(heard), world.ports)).toBe('draining');
+    expect(await reconcileTask(told(heard), world.ports)).toBe('draining');
     expect((await world.workers()).map(({ state }) => state)).toEqual(['draining', 'ready', 'ready']);
     await world.reconcile();
     expect((await world.workers()).map(({ state }) => state)).toEqual(['draining', 'draining', 'ready']);
@@ -304,16 +304,16 @@ describe('a task of ECS', () => {
 
   test('that ECS finds unhealthy gets no work', async () => {
     const world = await openEcs();
-    await attendToTask(put(), world.ports);
-    await attendToTask(put({ healthStatus: 'UNHEALTHY', version: 5 }), world.ports);
+    await reconcileTask(put(), world.ports);
+    await reconcileTask(put({ healthStatus: 'UNHEALTHY', version: 5 }), world.ports);
     expect(await world.worker()).toMatchObject({ state: 'suspect', stateReason: 'unhealthy' });
-    await attendToTask(put({ healthStatus: 'HEALTHY', version: 6 }), world.ports);
+    await reconcileTask(put({ healthStatus: 'HEALTHY', version: 6 }), world.ports);
     expect((await world.worker())?.state).toBe('ready');
   });
 
   test('whose container was started anew has another boot id', async () => {
     const world = await openEcs();
-    await attendToTask(put(), world.ports);
+    await reconcileTask(put(), world.ports);
     const before = await world.worker();
     await world.lease('mine');
     put({ containers: [{ name: 'engine', runtimeId: 't1-2', lastStatus: 'RUNNING' }], version: 5 });
@@ -325,18 +325,18 @@ describe('a task of ECS', () => {
 
   test('of another service is nothing to the fleet', async () => {
     const world = await openEcs();
-    expect(await attendToTask(put({ group: 'service:other' }), world.ports)).toBeUndefined();
-    expect(await attendToTask(put({ clusterArn: `${put().clusterArn}-other` }), world.ports)).toBeUndefined();
+    expect(await reconcileTask(put({ group: 'service:other' }), world.ports)).toBeUndefined();
+    expect(await reconcileTask(put({ clusterArn: `${put().clusterArn}-other` }), world.ports)).toBeUndefined();
     expect(await world.workers()).toEqual([]);
     expect(engine.asked).toEqual([]);
   });
 
   test('drains when EC2 takes its instance back', async () => {
     const world = await openEcs();
-    await attendToTask(put(), world.ports);
-    expect(await attendToInterruption('i-0other', world.ports)).toBe(0);
+    await reconcileTask(put(), world.ports);
+    expect(await drainInstance('i-0other', world.ports)).toBe(0);
     expect((await world.worker())?.state).toBe('ready');
-    expect(await attendToInterruption('i-0abc', world.ports)).toBe(1);
+    expect(await drainInstance('i-0abc', world.ports)).toBe(1);
     expect(await world.worker()).toMatchObject({ state: 'draining', stateReason: 'spot interruption' });
     await world.reconcile();
     expect((await world.worker())?.state).toBe('draining');
@@ -382,10 +382,10 @@ describe('the reconciliation', () => {
     const world = await openListed();
     await world.reconcile();
     await world.lease('dead');
-    await world.ports.store.wait(FLEET, aWaiter({ id: 'dead' }));
+    await world.ports.store.putWaiter(FLEET, aWaiter({ id: 'dead' }));
     world.clock += 100_000;
     await world.lease('alive');
-    await world.ports.store.wait(FLEET, aWaiter({ id: 'alive', expiresAt: world.clock + 3_000 }));
+    await world.ports.store.putWaiter(FLEET, aWaiter({ id: 'alive', expiresAt: world.clock + 3_000 }));
     await world.reconcile();
     world.clock += 10_000;
     await world.reconcile();

@@ -1,14 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { batchSlots, nextConcurrency } from '../../../../shared/gpu/upkeep/dispatch-concurrency.ts';
-import { needOf, needsKick, shareQueue } from '../../../../shared/gpu/upkeep/scaling.ts';
+import { countBatchSlots, decideConcurrency } from '../../../../shared/gpu/upkeep/dispatch-concurrency.ts';
+import { computeNeed, needsFirstWorker, shareQueue } from '../../../../shared/gpu/upkeep/scaling.ts';
 import { aLease, anUnmet, aWaiter, aWorker, START } from '../fleets.ts';
 import { aDefinition } from './upkeep-world.ts';
 
 const NONE = { workers: [], waiters: [], unmet: [] };
 /** 60,000 tokens a minute each. */
 const definition = aDefinition({ slots: 4 });
-const need = (view: Parameters<typeof needOf>[0], queued = 0, fleet = definition) => needOf(view, queued, fleet, START);
+const need = (view: Parameters<typeof computeNeed>[0], queued = 0, fleet = definition) =>
+  computeNeed(view, queued, fleet, START);
 const batch = (weight: number) => aLease({ tier: 'batch', weight });
 
 describe('what a fleet needs', () => {
@@ -92,9 +93,9 @@ describe("the one queue's jobs", () => {
 describe('a first worker', () => {
   const nobody = { desired: 0, alive: 0 };
   test('is asked for when something waits and none is there or on its way', () => {
-    expect(needsKick(need(NONE, 1), nobody)).toBe(true);
-    expect(needsKick(need({ ...NONE, waiters: [aWaiter()] }), nobody)).toBe(true);
-    expect(needsKick(need({ ...NONE, unmet: [anUnmet()] }), nobody)).toBe(true);
+    expect(needsFirstWorker(need(NONE, 1), nobody)).toBe(true);
+    expect(needsFirstWorker(need({ ...NONE, waiters: [aWaiter()] }), nobody)).toBe(true);
+    expect(needsFirstWorker(need({ ...NONE, unmet: [anUnmet()] }), nobody)).toBe(true);
   });
 
   test.each([
@@ -104,15 +105,15 @@ describe('a first worker', () => {
     ['another machine is ready', need({ workers: [aWorker()], waiters: [], unmet: [] }, 1), nobody],
     ['it may have none', need(NONE, 1, { ...definition, scaling: { ...definition.scaling, maxWorkers: 0 } }), nobody],
   ])('is not when %s', (_, what, counts) => {
-    expect(needsKick(what, counts)).toBe(false);
+    expect(needsFirstWorker(what, counts)).toBe(false);
   });
 });
 
 describe("dispatchers' concurrency", () => {
   test('is as many as hold a job for each batch slot', () => {
-    expect(batchSlots([{ slots: 32 }, { slots: 5 }], 0.25)).toBe(24 + 3);
-    expect(nextConcurrency(2, 27, 1, 1_000)).toBe(27);
-    expect(nextConcurrency(2, 27, 10, 1_000)).toBe(3);
+    expect(countBatchSlots([{ slots: 32 }, { slots: 5 }], 0.25)).toBe(24 + 3);
+    expect(decideConcurrency(2, 27, 1, 1_000)).toBe(27);
+    expect(decideConcurrency(2, 27, 10, 1_000)).toBe(3);
   });
 
   test.each([
@@ -126,6 +127,6 @@ describe("dispatchers' concurrency", () => {
     ['stays at the least', 2, 0, undefined],
     ['is set where there was none', undefined, 8, 8],
   ])('%s', (_, current, slots, expected) => {
-    expect(nextConcurrency(current, slots, 1, 100)).toBe(expected);
+    expect(decideConcurrency(current, slots, 1, 100)).toBe(expected);
   });
 });

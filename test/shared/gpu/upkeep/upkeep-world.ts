@@ -1,14 +1,14 @@
 import { ECSClient } from '@aws-sdk/client-ecs';
 import * as v from 'valibot';
 import { FLEET_TIMINGS } from '../../../../shared/gpu/fleet-timings.ts';
-import { createDynamoDBFleet } from '../../../../shared/gpu/registry/dynamodb-fleet.ts';
+import { createDynamoDBFleetStore } from '../../../../shared/gpu/registry/dynamodb-fleet.ts';
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';
 import { createEcs } from '../../../../shared/gpu/upkeep/ecs-api.ts';
 import type { UpkeepPorts } from '../../../../shared/gpu/upkeep/ecs-events.ts';
 import { type Task, taskSchema } from '../../../../shared/gpu/upkeep/ecs-task.ts';
 import type { FleetDefinition } from '../../../../shared/gpu/upkeep/fleet-definition.ts';
-import { createProbes } from '../../../../shared/gpu/upkeep/probe.ts';
-import { type FleetReport, lookAgain, reconcileAll } from '../../../../shared/gpu/upkeep/reconcile-fleet.ts';
+import { createProbeFactory } from '../../../../shared/gpu/upkeep/probe.ts';
+import { type FleetReport, reconcileFleets, reprobeWorkers } from '../../../../shared/gpu/upkeep/reconcile-fleet.ts';
 import type { WorkerChange } from '../../../../shared/gpu/upkeep/reconcile-worker.ts';
 import { aLease, anAsk, FLEET, type FleetTables, START } from '../fleets.ts';
 import { CLUSTER, type StandInEcs, type StandInTask } from './stand-in-ecs.ts';
@@ -49,7 +49,7 @@ export class UpkeepWorld {
     const fleets = { [FLEET]: definition };
     this.ports = {
       fleets,
-      store: createDynamoDBFleet(tables.client, { tableName, now: () => this.clock }),
+      store: createDynamoDBFleetStore(tables.client, { tableName, now: () => this.clock }),
       ecs: createEcs(
         new ECSClient({
           region: 'eu-west-1',
@@ -58,7 +58,7 @@ export class UpkeepWorld {
           maxAttempts: 1,
         }),
       ),
-      probeOf: createProbes(
+      createProbe: createProbeFactory(
         fleets,
         async (reference) => {
           if (this.keyIsOut) throw new Error('The store of secrets is down');
@@ -78,13 +78,13 @@ export class UpkeepWorld {
   }
 
   reconcile(): Promise<FleetReport[]> {
-    return reconcileAll(this.ports);
+    return reconcileFleets(this.ports);
   }
 
   /** A minute of the schedule, as the function spends it. */
   async minute(): Promise<void> {
     const until = this.clock + FLEET_TIMINGS.upkeep.runMs;
-    await lookAgain(await this.reconcile(), until, this.ports);
+    await reprobeWorkers(await this.reconcile(), until, this.ports);
     this.clock = until + 10_000;
   }
 

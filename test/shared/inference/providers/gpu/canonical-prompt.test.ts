@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { promptPrefixes } from '../../../../../shared/gpu/placement/prompt.ts';
+import { hashPrefixes } from '../../../../../shared/gpu/placement/prompt.ts';
 import type { Message } from '../../../../../shared/inference/generation.ts';
 import { canonicalPrompt } from '../../../../../shared/inference/providers/gpu/canonical-prompt.ts';
 import { makeRequest } from '../../requests.ts';
@@ -35,7 +35,7 @@ test('tools come first, as in templates: another set of them shares nothing', ()
   const tool = (name: string) => ({ name, parameters: {}, strict: false });
   const system: Message = { role: 'system', content: [{ type: 'text', text: 'x'.repeat(2_000) }] };
   const prefixesOf = (names: string[]) =>
-    promptPrefixes(canonicalPrompt(makeRequest({ tools: names.map(tool), messages: [system] })), {
+    hashPrefixes(canonicalPrompt(makeRequest({ tools: names.map(tool), messages: [system] })), {
       tenant: 'acme',
       model: 'm',
       salt: 's',

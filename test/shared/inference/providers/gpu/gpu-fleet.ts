@@ -1,8 +1,8 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import type { Telemetry } from '../../../../../shared/core/telemetry.ts';
-import { createSlots } from '../../../../../shared/gpu/placement/leasing.ts';
+import { createSlotAllocator } from '../../../../../shared/gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../../../shared/gpu/placement/settings.ts';
-import { createDynamoDBFleet } from '../../../../../shared/gpu/registry/dynamodb-fleet.ts';
+import { createDynamoDBFleetStore } from '../../../../../shared/gpu/registry/dynamodb-fleet.ts';
 import type { Tier, Worker } from '../../../../../shared/gpu/registry/worker.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../../../shared/inference/generation.ts';
 import type { Model } from '../../../../../shared/inference/model.ts';
@@ -19,7 +19,7 @@ export const TARGET = { provider: 'gpu', model: MODEL, fleet: FLEET, weight: 1 }
 /** A fleet in a real table, of workers on the wire, `w1`, `w2`… */
 export interface GpuFleet extends AsyncDisposable {
   readonly workers: readonly GpuWorker[];
-  readonly table: ReturnType<typeof createDynamoDBFleet>;
+  readonly table: ReturnType<typeof createDynamoDBFleetStore>;
   readonly options: GpuOptions;
   model(tier?: Tier, fleet?: Partial<GpuOptions['fleet']>): Model;
   worker(id: string): Promise<Worker | undefined>;
@@ -35,7 +35,7 @@ export async function startGpuFleet(
   size: number,
   described: Partial<Worker> = {},
 ): Promise<GpuFleet> {
-  const table = createDynamoDBFleet(tables.client, { tableName: await tables.newTable() });
+  const table = createDynamoDBFleetStore(tables.client, { tableName: await tables.newTable() });
   const workers = await Promise.all(Array.from({ length: size }, () => startGpuWorker()));
   const register = async (id: string, changes: Partial<Worker>): Promise<void> => {
     const url = workers[Number(id.slice(1)) - 1]?.url ?? '';
@@ -43,7 +43,7 @@ export async function startGpuFleet(
     await table.register(worker);
   };
   for (const index of workers.keys()) await register(`w${index + 1}`, {});
-  const slots = createSlots(
+  const slots = createSlotAllocator(
     {
       store: table,
       now: Date.now,

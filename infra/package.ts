@@ -14,7 +14,7 @@ import { oslsPackage, readTemplate } from './osls-package.ts';
 const OUT_DIR = resolve(import.meta.dirname, '../.serverless');
 
 try {
-  printSizes(await bundleFunctions());
+  await printSizes(await bundleFunctions());
   console.log((await oslsPackage({ outDir: OUT_DIR, args: process.argv.slice(2) })).trim());
   for (const artefact of await artefacts()) console.log(artefact);
   const registry = await packagedRegistry();

@@ -1,15 +1,17 @@
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { basename, join, relative, resolve } from 'node:path';
-import { gzipSync } from 'node:zlib';
-import { type BuildFailure, build, formatMessages, type Metafile, type OutputFile } from 'esbuild';
+import { isDeepStrictEqual } from 'node:util';
+import type { Metafile } from 'esbuild';
 import { parseModelRegistry } from '../../shared/inference/registry.ts';
 import { modelsFile } from '../models-file.ts';
+import { type BuildRecord, digestFile, InputDigests, readBuildRecord } from './build-record.ts';
 import type { Bundle } from './bundle.ts';
+import { type BundleFile, ENTRY_POINT, replaceFile, replaceFolder } from './files.ts';
 import { sourceOfPlace } from './places.ts';
-import { nodeBuiltins, sdkStubs } from './plugins.ts';
 import { printSizes } from './sizes.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
+const MODELS = 'models.json';
 
 export interface BundleOptions {
   /** Folder that gets a folder for each function. */
@@ -21,143 +23,120 @@ export interface BundleOptions {
 }
 
 /**
- * Bundles each function for a fast cold start, as `<outDir>/<function>/index.mjs`: tree-shaken ES modules in which
- * whatever is imported dynamically stays in a file of its own, unread until it is asked for. Functions that read the
- * model registry get it beside their code as `models.json`. Source maps and esbuild's metafiles go to `<outDir>/.maps`
- * and `<outDir>/.meta`, outside of what is shipped. The same sources give the same bytes.
- * @throws Error naming file, line and cause of what can't be bundled
- * @throws LambentError `configuration` when the model registry is not valid
+ * Bundles each function for a fast cold start, as `<outDir>/<function>/index.mjs`: tree-shaken ES modules. Modules that are
+ * imported dynamically stay in files of their own, which a process reads when it needs them. Functions that read the model
+ * registry get it beside their code as `models.json`. Source maps and esbuild's metafiles go to `<outDir>/.maps` and
+ * `<outDir>/.meta`, which are not deployed. The same sources give the same bytes; a function whose inputs and outputs are those
+ * of its last build is not built again.
+ * @throws Error with file, line and cause if a function can't be bundled
+ * @throws LambentError `configuration` if the model registry is not valid
  */
 export async function bundleFunctions(options: BundleOptions = {}): Promise<Bundle[]> {
   const outDir = resolve(ROOT, options.outDir ?? '.build');
-  const sources = options.functions ?? (await sourcesOfFunctions());
+  const sources = options.functions ?? (await listFunctions());
   const models = options.models === undefined ? modelsFile() : resolve(ROOT, options.models);
-  return Promise.all(sources.map((source) => bundleFunction(resolve(ROOT, source), outDir, models)));
+  const digests = new InputDigests();
+  return Promise.all(sources.map((source) => bundleFunction(resolve(ROOT, source), outDir, models, digests)));
 }
 
-async function sourcesOfFunctions(): Promise<string[]> {
+/**
+ * Lists the source files of the functions.
+ * @throws Error if there are none
+ */
+export async function listFunctions(): Promise<string[]> {
   const folder = join(ROOT, 'functions');
   const files = (await readdir(folder)).filter((file) => file.endsWith('.ts')).sort();
-  if (files.length === 0) throw new Error(`${folder} holds no function`);
+  if (files.length === 0) throw new Error(`${folder} has no functions`);
   return files.map((file) => join(folder, file));
 }
 
-async function bundleFunction(source: string, outDir: string, models: string): Promise<Bundle> {
+/** Where a function's bundle lies. */
+interface BundlePaths {
+  readonly outDir: string;
+  readonly code: string;
+  readonly maps: string;
+  readonly metafile: string;
+  readonly record: string;
+}
+
+async function bundleFunction(source: string, outDir: string, models: string, digests: InputDigests): Promise<Bundle> {
   const name = basename(source, '.ts');
-  const folder = join(outDir, name);
-  const { outputFiles, metafile } = await runEsbuild(source, name);
-  refuseUnbundledImports(name, metafile);
-
-  const code = outputFiles.filter(({ path }) => path.endsWith('.mjs'));
-  const maps = outputFiles.filter(({ path }) => path.endsWith('.map'));
-  const registry = readsRegistry(metafile) ? [{ path: 'models.json', contents: await validatedRegistry(models) }] : [];
-  await replaceFiles(folder, [...code, ...registry]);
-  await replaceFiles(join(outDir, '.maps', name), maps);
-  await mkdir(join(outDir, '.meta'), { recursive: true });
-  await writeFile(join(outDir, '.meta', `${name}.json`), JSON.stringify(metafile));
-
-  return {
-    name,
-    file: join(folder, 'index.mjs'),
-    sizeBytes: sum(code.map(({ contents }) => contents.byteLength)),
-    gzipBytes: sum(code.map(({ contents }) => gzipSync(contents, { level: 9 }).byteLength)),
-    eagerBytes: sum(eagerOutputs(metafile).map((path) => metafile.outputs[path]?.bytes ?? 0)),
-    metafile,
+  const paths: BundlePaths = {
+    outDir,
+    code: join(outDir, name),
+    maps: join(outDir, '.maps', name),
+    metafile: join(outDir, '.meta', `${name}.json`),
+    record: join(outDir, '.meta', `${name}.record.json`),
   };
-}
-
-async function runEsbuild(source: string, name: string) {
-  try {
-    return await build({
-      entryPoints: [{ in: source, out: 'index' }],
-      // Always the same: the source maps' relative paths depend on it, and the chunks' names on the source maps.
-      outdir: join(ROOT, '.build', name),
-      absWorkingDir: ROOT,
-      bundle: true,
-      write: false,
-      metafile: true,
-      platform: 'node',
-      target: 'node24',
-      // Split ES modules beat one CommonJS file, whose lazily loaded parts V8 has to scan at every start.
-      format: 'esm',
-      splitting: true,
-      outExtension: { '.js': '.mjs' },
-      chunkNames: '[name]-[hash]',
-      // The SDK's CommonJS builds can't be tree-shaken; its ES modules can.
-      mainFields: ['module', 'main'],
-      plugins: [sdkStubs, nodeBuiltins],
-      minify: true,
-      sourcemap: 'external',
-      sourcesContent: false,
-      legalComments: 'none',
-      logLevel: 'silent',
-    });
-  } catch (failure) {
-    const { errors } = failure as BuildFailure;
-    if (!Array.isArray(errors)) throw failure;
-    // Without esbuild's notes: their advice, to leave the import in, is no way out for a bundle.
-    const causes = errors.map((error) => ({ ...error, notes: [] }));
-    const messages = await formatMessages(causes, { kind: 'error', color: false });
-    throw new Error(`${relative(ROOT, source)} can't be bundled:\n${messages.join('')}`, { cause: failure });
+  const record = readBuildRecord(paths.record);
+  if (record !== undefined && (await isUpToDate(record, paths, digests))) {
+    if (record.readsRegistry) await updateRegistry(join(paths.code, MODELS), await readValidRegistry(models));
+  } else {
+    await buildFunction(source, name, models, paths);
   }
+  return { name, file: join(paths.code, ENTRY_POINT), metafile: paths.metafile };
 }
 
-/** A bundle has no `node_modules` beside it: what esbuild left as an import would fail in the first cold start. */
-function refuseUnbundledImports(name: string, { outputs }: Metafile): void {
-  const left = Object.values(outputs).flatMap(({ imports }) => imports.filter(({ external }) => external));
-  if (left.length === 0) return;
-  const paths = [...new Set(left.map(({ path }) => path))].join(', ');
-  throw new Error(`${name} imports what is neither bundled nor a builtin of Node: ${paths}`);
+async function isUpToDate(record: BuildRecord, paths: BundlePaths, digests: InputDigests): Promise<boolean> {
+  if (record.fingerprint !== digests.fingerprint(record.inputs)) return false;
+  return isDeepStrictEqual(await digestOutputs(paths, record.readsRegistry), record.outputs);
 }
 
-function readsRegistry({ inputs }: Metafile): boolean {
-  return 'shared/inference/registry.ts' in inputs;
+async function buildFunction(source: string, name: string, models: string, paths: BundlePaths): Promise<void> {
+  const startedAt = Date.now();
+  // Loaded only now, since most starts build nothing.
+  const { runEsbuild } = await import('./esbuild.ts');
+  const { outputFiles, metafile } = await runEsbuild(source, name);
+  const readsRegistry = 'shared/inference/registry.ts' in metafile.inputs;
+  const registry: BundleFile[] = readsRegistry ? [{ name: MODELS, contents: await readValidRegistry(models) }] : [];
+  const outputs = (extension: string): BundleFile[] =>
+    outputFiles
+      .filter(({ path }) => path.endsWith(extension))
+      .map(({ path, contents }) => ({ name: basename(path), contents }));
+  await replaceFolder(paths.code, [...registry, ...outputs('.mjs')]);
+  await replaceFolder(paths.maps, outputs('.map'));
+  await replaceFile(paths.metafile, JSON.stringify(metafile));
+  await recordBuild(metafile, readsRegistry, paths, startedAt);
 }
 
-async function validatedRegistry(file: string): Promise<Buffer> {
+/** Records a build, unless an input changed while esbuild ran: it may have read the earlier contents. */
+async function recordBuild(
+  metafile: Metafile,
+  readsRegistry: boolean,
+  paths: BundlePaths,
+  startedAt: number,
+): Promise<void> {
+  const digests = new InputDigests();
+  // Node's builtins are listed too, as `node-builtin:node:fs`.
+  const inputs = Object.keys(metafile.inputs).filter((input) => !input.startsWith('node-builtin:'));
+  const fingerprint = digests.fingerprint(inputs);
+  if (!digests.isUnchangedSince(startedAt)) return;
+  const outputs = await digestOutputs(paths, readsRegistry);
+  const record: BuildRecord = { inputs, fingerprint, outputs, readsRegistry };
+  await replaceFile(paths.record, JSON.stringify(record));
+}
+
+/** Digests of a bundle's files. The model registry is not one of them if the function reads it: it is not a build's output. */
+async function digestOutputs({ outDir, code, maps, metafile }: BundlePaths, readsRegistry: boolean) {
+  const filesIn = async (folder: string): Promise<string[]> =>
+    (await readdir(folder).catch((): string[] => [])).map((name) => join(folder, name));
+  const files = [...(await filesIn(code)), ...(await filesIn(maps)), metafile];
+  const outputs = files.filter((file) => !(readsRegistry && file === join(code, MODELS)));
+  return Object.fromEntries(outputs.map((file) => [relative(outDir, file), digestFile(file)]));
+}
+
+async function updateRegistry(file: string, contents: Buffer): Promise<void> {
+  const present = await readFile(file).catch(() => undefined);
+  if (present === undefined || !present.equals(contents)) await replaceFile(file, contents);
+}
+
+async function readValidRegistry(file: string): Promise<Buffer> {
   const contents = await readFile(file).catch((cause: unknown) => {
     throw new Error(`the model registry ${file} can't be read`, { cause });
   });
   parseModelRegistry(contents.toString('utf8'), file);
   return contents;
 }
-
-/** Paths of the outputs that importing the entry point loads at once: itself and its static imports, transitively. */
-export function eagerOutputs({ outputs }: Metafile): string[] {
-  const entry = Object.keys(outputs).find((path) => basename(path) === 'index.mjs');
-  const eager = new Set(entry === undefined ? [] : [entry]);
-  for (const path of eager) {
-    for (const imported of outputs[path]?.imports ?? []) {
-      if (imported.kind === 'import-statement') eager.add(imported.path);
-    }
-  }
-  return [...eager];
-}
-
-/**
- * Makes `folder` hold exactly `files`, by their base names. Chunks have content-hashed names and the entry point is written last, so that a
- * process that starts meanwhile finds a whole bundle, the old or the new.
- */
-async function replaceFiles(folder: string, files: readonly Pick<OutputFile, 'path' | 'contents'>[]): Promise<void> {
-  await mkdir(folder, { recursive: true });
-  const entryLast = files.toSorted((a, b) => Number(isEntry(a.path)) - Number(isEntry(b.path)));
-  for (const { path, contents } of entryLast) await replaceFile(folder, basename(path), contents);
-  const wanted = new Set(files.map(({ path }) => basename(path)));
-  for (const stale of (await readdir(folder)).filter((file) => !wanted.has(file))) {
-    await rm(join(folder, stale), { recursive: true });
-  }
-}
-
-/** Writes beside the folder and renames, so that nobody reads half a file, nor takes an unfinished one for a stale one. */
-async function replaceFile(folder: string, name: string, contents: Uint8Array): Promise<void> {
-  const unfinished = `${folder}.${name}.${process.pid}`;
-  await writeFile(unfinished, contents);
-  await rename(unfinished, join(folder, name));
-}
-
-const isEntry = (path: string) => basename(path) === 'index.mjs';
-
-const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
 
 /** `build.ts` bundles all functions; `build.ts where <function> <place>` finds a place of a stack trace in the source. */
 async function main([command, name, place]: readonly string[]): Promise<void> {

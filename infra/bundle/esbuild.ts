@@ -1,0 +1,61 @@
+import { join, relative, resolve } from 'node:path';
+import { type BuildFailure, build, formatMessages, type Metafile, type OutputFile } from 'esbuild';
+import { nodeBuiltins, sdkStubs } from './plugins.ts';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+
+export interface EsbuildResult {
+  readonly outputFiles: readonly OutputFile[];
+  readonly metafile: Metafile;
+}
+
+/**
+ * Runs esbuild on a function's source. Nothing is written to disk.
+ * @param name the function's name, part of the paths in its source maps
+ * @throws Error with file, line and cause if the source can't be bundled, or if the bundle imports a package at run time
+ */
+export async function runEsbuild(source: string, name: string): Promise<EsbuildResult> {
+  try {
+    const result = await build({
+      entryPoints: [{ in: source, out: 'index' }],
+      // The same for every output folder: paths in the source maps depend on it, and chunk names on the source maps.
+      outdir: join(ROOT, '.build', name),
+      absWorkingDir: ROOT,
+      bundle: true,
+      write: false,
+      metafile: true,
+      platform: 'node',
+      target: 'node24',
+      // V8 scans all of a CommonJS file at every start, lazily loaded parts included; split ES modules avoid that.
+      format: 'esm',
+      splitting: true,
+      outExtension: { '.js': '.mjs' },
+      chunkNames: '[name]-[hash]',
+      // The SDK's CommonJS builds can't be tree-shaken; its ES modules can.
+      mainFields: ['module', 'main'],
+      plugins: [sdkStubs, nodeBuiltins],
+      minify: true,
+      sourcemap: 'external',
+      sourcesContent: false,
+      legalComments: 'none',
+      logLevel: 'silent',
+    });
+    refuseExternalImports(name, result.metafile);
+    return result;
+  } catch (failure) {
+    const { errors } = failure as BuildFailure;
+    if (!Array.isArray(errors)) throw failure;
+    // esbuild's notes advise to mark the import as external, which a bundle can't have.
+    const causes = errors.map((error) => ({ ...error, notes: [] }));
+    const messages = await formatMessages(causes, { kind: 'error', color: false });
+    throw new Error(`${relative(ROOT, source)} can't be bundled:\n${messages.join('')}`, { cause: failure });
+  }
+}
+
+/** A bundle has no `node_modules` beside it, so an external import would fail in the first cold start. */
+function refuseExternalImports(name: string, { outputs }: Metafile): void {
+  const imports = Object.values(outputs).flatMap((output) => output.imports.filter(({ external }) => external));
+  if (imports.length === 0) return;
+  const paths = [...new Set(imports.map(({ path }) => path))].join(', ');
+  throw new Error(`${name} imports modules that are neither bundled nor builtins of Node: ${paths}`);
+}

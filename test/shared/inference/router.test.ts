@@ -232,7 +232,7 @@ describe('the router', () => {
     const model = Object.assign(
       new ScriptedModel(...Array(7).fill(fails('upstream_unavailable', 'nextTarget')), answers('well')),
       {
-        healsItself: true,
+        managesOwnHealth: true,
       },
     );
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
@@ -247,7 +247,7 @@ describe('the router', () => {
       yield { type: 'text', text: 'half' };
       throw new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' });
     };
-    const model = Object.assign(new ScriptedModel(...Array(7).fill(cuts), answers('well')), { healsItself: true });
+    const model = Object.assign(new ScriptedModel(...Array(7).fill(cuts), answers('well')), { managesOwnHealth: true });
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
     for (let call = 1; call <= 7; call += 1)
       await expect(textOf(router)).rejects.toMatchObject({ code: 'upstream_cut' });

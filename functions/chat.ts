@@ -20,7 +20,7 @@ import { createModelFactory, getCapabilities, preloadProviders } from '../shared
 import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
 import { lifetimeSettings, queueSettings, storeSettings } from '../shared/jobs/settings.ts';
-import { makesJob, mayBeKept, mayEnd } from '../shared/openai/sse.ts';
+import { allowsStorage, isFinalFrame, runsInBackground } from '../shared/openai/sse.ts';
 
 const config = readConfig({
   /** The registry; the one that was packaged beside the code when absent. */
@@ -57,7 +57,7 @@ const opened = once(async () => {
   return openState(config, telemetry.metrics);
 });
 const api = { router, registry, state: async () => (await opened()).state };
-const idempotency = { open: async () => (await opened()).idempotency, mayEnd, keeps: mayBeKept };
+const idempotency = { open: async () => (await opened()).idempotency, mayEnd: isFinalFrame, keeps: allowsStorage };
 
 export const handler = createHttpApi({
   telemetry,
@@ -67,7 +67,7 @@ export const handler = createHttpApi({
     'POST /v1/responses': idempotent(responsesRoute(api), {
       ...idempotency,
       name: 'responses',
-      findsEarlier: makesJob,
+      findsEarlier: runsInBackground,
     }),
     'GET /v1/models': listModelsRoute(api),
     'GET /v1/models/{id+}': retrieveModelRoute(api),

@@ -25,7 +25,7 @@ import { jobSettings } from '../shared/jobs/settings.ts';
 import { createYielding } from '../shared/jobs/yielding.ts';
 import { createQueueControl } from '../shared/lambda/queue-control.ts';
 import { queuePipeline, VISIBILITY_SECONDS } from '../shared/lambda/queue-pipeline.ts';
-import { fingerprint } from '../shared/openai/fingerprint.ts';
+import { computeSystemFingerprint } from '../shared/openai/fingerprint.ts';
 
 const config = readConfig({
   ...jobSettings,
@@ -58,7 +58,7 @@ const ports = {
     }),
     getCapabilities,
   }),
-  fingerprint: (model: string) => fingerprint(registry.models[model]),
+  fingerprint: (model: string) => computeSystemFingerprint(registry.models[model]),
   ids: () => randomUUID().replaceAll('-', ''),
   random: Math.random,
   yielding: createYielding(Date.now),

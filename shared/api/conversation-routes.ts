@@ -3,13 +3,13 @@ import * as v from 'valibot';
 import type { Route } from '../access/route.ts';
 import type { Reference } from '../idempotency/replay.ts';
 import { createConversationBody, createItemsBody, updateConversationBody } from '../openai/conversations/schema.ts';
-import { listObject, listQuery } from '../openai/lists.ts';
-import { type Included, includedBy } from '../openai/responses/includes.ts';
-import { type InputItem, isReference, refuseDuplicates } from '../openai/responses/items.ts';
-import { itemNotFound } from '../openai/responses/request.ts';
-import { storedItem } from '../openai/responses/stored-items.ts';
+import { encodeList, parseListQuery } from '../openai/lists.ts';
+import { type Includes, parseIncludes } from '../openai/responses/includes.ts';
+import { type InputItem, isItemReference, rejectDuplicates } from '../openai/responses/items.ts';
+import { itemNotFoundError } from '../openai/responses/request.ts';
+import { toStoredItem } from '../openai/responses/stored-items.ts';
 import { isObject, storedId } from '../openai/schema.ts';
-import { missing, validated } from '../openai/validation.ts';
+import { missingParameterError, validate } from '../openai/validation.ts';
 import type { Conversation, ConversationItem, Conversations } from '../sessions/conversations.ts';
 import { conversationNotFoundError } from '../sessions/session-errors.ts';
 import { forModel, type KeptItem, keptItemOf } from './response-chain.ts';
@@ -27,7 +27,7 @@ export function createConversationRoute({ conversations, ids = newId }: Conversa
     scope: 'inference',
     bodyOptional: true,
     async run({ body, principal }) {
-      const { items, metadata } = validated(createConversationBody, body ?? {});
+      const { items, metadata } = validate(createConversationBody, body ?? {});
       const key = { tenant: principal.tenant, id: `conv_${ids()}` };
       return { json: shown(await conversations.create(key, { ...metadata }, itemsOf(items ?? [], ids))) };
     },
@@ -55,8 +55,8 @@ export function updateConversationRoute({ conversations }: ConversationsApi): Ro
   return {
     scope: 'inference',
     async run(request) {
-      const { metadata } = validated(updateConversationBody, request.body);
-      if (metadata === undefined) throw missing('metadata');
+      const { metadata } = validate(updateConversationBody, request.body);
+      if (metadata === undefined) throw missingParameterError('metadata');
       return { json: shown(await conversations.update(keyOf(request), { ...metadata })) };
     },
   };
@@ -79,14 +79,14 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
   return {
     scope: 'inference',
     async run(request) {
-      const { items } = validated(createItemsBody, request.body);
-      const included = includedBy(request.query);
+      const { items } = validate(createItemsBody, request.body);
+      const included = parseIncludes(request.query);
       const turn = await conversations.beginTurn(keyOf(request), `items_${ids()}`);
       try {
         const added = itemsOf(items, ids, turn.items);
         await turn.commit(added);
         return {
-          json: listObject(
+          json: encodeList(
             added.map((item) => shownItem(item, included)),
             false,
           ),
@@ -103,9 +103,9 @@ export function itemsReference({ conversations }: ConversationsApi): Reference {
   return {
     idsOf: (json) => idsIn(isObject(json) ? json['data'] : undefined),
     async show(request, ids) {
-      const included = includedBy(request.query);
+      const included = parseIncludes(request.query);
       const items = await Promise.all(ids.map((id) => conversations.item(keyOf(request), id)));
-      return listObject(
+      return encodeList(
         items.map((item) => shownItem(item, included)),
         false,
       );
@@ -118,10 +118,10 @@ export function listItemsRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
     async run(request) {
-      const included = includedBy(request.query);
-      const { items, hasMore } = await conversations.list(keyOf(request), listQuery(request.query));
+      const included = parseIncludes(request.query);
+      const { items, hasMore } = await conversations.list(keyOf(request), parseListQuery(request.query));
       return {
-        json: listObject(
+        json: encodeList(
           items.map((item) => shownItem(item, included)),
           hasMore,
         ),
@@ -135,7 +135,7 @@ export function retrieveItemRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
     async run(request) {
-      const included = includedBy(request.query);
+      const included = parseIncludes(request.query);
       const item = await conversations.item(keyOf(request), request.pathParameters['item'] ?? '');
       return { json: shownItem(item, included) };
     },
@@ -164,10 +164,10 @@ function itemsOf(
   ids: () => string,
   before: readonly ConversationItem[] = [],
 ): ConversationItem[] {
-  refuseDuplicates(items, 'items', before);
+  rejectDuplicates(items, 'items', before);
   return items.map((item) => {
-    if (isReference(item)) throw itemNotFound(item.id);
-    const kept: KeptItem = { item: storedItem(item, ids) };
+    if (isItemReference(item)) throw itemNotFoundError(item.id);
+    const kept: KeptItem = { item: toStoredItem(item, ids) };
     return { id: kept.item.id, content: kept };
   });
 }
@@ -176,7 +176,7 @@ function shown({ id, createdAt, metadata }: Conversation) {
   return { id, object: 'conversation', created_at: Math.floor(createdAt / 1000), metadata };
 }
 
-function shownItem({ content }: ConversationItem, included: Included) {
+function shownItem({ content }: ConversationItem, included: Includes) {
   const kept = keptItemOf(content);
   return included.has('reasoning.encrypted_content') ? forModel(kept) : visible(kept.item, included);
 }

@@ -3,23 +3,23 @@ import type { HttpRequest, Route } from '../access/route.ts';
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import type { Router } from '../inference/router.ts';
-import { chatAnswer } from '../openai/chat/answer.ts';
+import { encodeChatCompletion } from '../openai/chat/completion.ts';
 import { parseChatRequest } from '../openai/chat/request.ts';
-import { chatFrames } from '../openai/chat/stream.ts';
-import { fingerprint } from '../openai/fingerprint.ts';
-import { listedModels, retrievedModel } from '../openai/models.ts';
-import type { RequestContext } from '../openai/parameters.ts';
-import { responsesAnswer } from '../openai/responses/answer.ts';
-import { isReference } from '../openai/responses/items.ts';
+import { encodeChatStream } from '../openai/chat/stream.ts';
+import { computeSystemFingerprint } from '../openai/fingerprint.ts';
+import { listModels, retrieveModel } from '../openai/models.ts';
+import type { ParseContext } from '../openai/parameters.ts';
+import { isItemReference } from '../openai/responses/items.ts';
 import {
-  type AskedResponse,
-  includesContinuations,
-  readResponsesBody,
-  responsesGeneration,
-  wholeInput,
+  includesEncryptedReasoning,
+  type ParsedResponsesBody,
+  parseResponsesBody,
+  requireResolvedInput,
+  toGenerationRequest,
 } from '../openai/responses/request.ts';
+import { encodeResponse } from '../openai/responses/response.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
-import { responsesFrames } from '../openai/responses/stream.ts';
+import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { ApiState } from './api-state.ts';
 
 export interface GenerationApi {
@@ -45,12 +45,14 @@ export function chatCompletionsRoute({ router, registry, ids = newId, now = Date
           id: `chatcmpl-${ids()}`,
           created: Math.floor(now() / 1000),
           model: generation.model,
-          system_fingerprint: fingerprint(registry.models[generation.model]),
+          system_fingerprint: computeSystemFingerprint(registry.models[generation.model]),
         },
         logprobs: generation.topLogprobs !== undefined,
         includeUsage,
       };
-      return streamed ? { frames: chatFrames(events, options) } : { json: await chatAnswer(events, options) };
+      return streamed
+        ? { frames: encodeChatStream(events, options) }
+        : { json: await encodeChatCompletion(events, options) };
     },
   };
 }
@@ -61,7 +63,7 @@ export function responsesRoute({ router, registry, ids = newId, now = Date.now, 
   return {
     scope: 'inference',
     async run(request) {
-      const asked = readResponsesBody(request.body, { registry });
+      const asked = parseResponsesBody(request.body, { registry });
       if (state !== undefined && needsState(asked.body)) {
         const [{ answerWithState }, opened] = await Promise.all([import('./stateful-response.ts'), state()]);
         return answerWithState(asked, request, { router, registry, ids, now }, opened);
@@ -78,10 +80,10 @@ export function responsesRoute({ router, registry, ids = newId, now = Date.now, 
         ids,
         logprobs: generation.topLogprobs !== undefined,
         reasoningSummary: generation.reasoningSummary,
-        continuations: includesContinuations(body),
+        continuations: includesEncryptedReasoning(body),
       };
-      if (streamed) return { headers, frames: responsesFrames(events, options) };
-      return { headers, json: await responsesAnswer(events, options) };
+      if (streamed) return { headers, frames: encodeResponseStream(events, options) };
+      return { headers, json: await encodeResponse(events, options) };
     },
   };
 }
@@ -89,15 +91,15 @@ export function responsesRoute({ router, registry, ids = newId, now = Date.now, 
 /** Whether a response is stored, or begins with what is. */
 function needsState({ store, conversation, previous_response_id, input }: ResponsesBody): boolean {
   if ((store ?? true) || conversation != null || previous_response_id != null) return true;
-  return typeof input !== 'string' && input.some(isReference);
+  return typeof input !== 'string' && input.some(isItemReference);
 }
 
 /** What a request asks for that brings all that it is about. */
 async function standingAlone(
-  asked: AskedResponse,
-  context: RequestContext,
+  asked: ParsedResponsesBody,
+  context: ParseContext,
 ): Promise<{ readonly generation: GenerationRequest; readonly droppedItems: number }> {
-  const generation = responsesGeneration(asked, context, [], wholeInput(asked.body.input));
+  const generation = toGenerationRequest(asked, context, [], requireResolvedInput(asked.body.input));
   if (asked.body.truncation !== 'auto') return { generation, droppedItems: 0 };
   const { fitted } = await import('./response-context.ts');
   const { request, droppedItems } = fitted(asked, generation, false);
@@ -106,14 +108,14 @@ async function standingAlone(
 
 /** `GET /v1/models`. */
 export function listModelsRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
-  return { scope: 'models', run: async () => ({ json: listedModels(registry) }) };
+  return { scope: 'models', run: async () => ({ json: listModels(registry) }) };
 }
 
 /** `GET /v1/models/{id}`; the id may have slashes in it. */
 export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
   return {
     scope: 'models',
-    run: async ({ pathParameters }) => ({ json: retrievedModel(pathParameters['id'] ?? '', registry) }),
+    run: async ({ pathParameters }) => ({ json: retrieveModel(pathParameters['id'] ?? '', registry) }),
   };
 }
 

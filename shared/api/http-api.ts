@@ -3,7 +3,7 @@ import { principalAuthorization, type Route } from '../access/route.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { httpPipeline } from '../lambda/http-pipeline.ts';
 import type { ApiFormat, StreamedResponse } from '../lambda/http-responder.ts';
-import { errorBody, errorHeaders, errorStatus } from '../openai/errors.ts';
+import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../openai/errors.ts';
 
 export interface HttpApi {
   /** By method and resource: `GET /v1/models/{id+}`. */
@@ -19,8 +19,12 @@ export function createHttpApi(api: HttpApi): MiddyfiedHandler<unknown, StreamedR
 }
 
 const OPENAI_FORMAT: ApiFormat = {
-  errorResponse: (error) => ({ status: errorStatus(error), headers: errorHeaders(error), json: errorBody(error) }),
-  errorFrame: (error) => `data: ${JSON.stringify(errorBody(error))}\n\n`,
+  errorResponse: (error) => ({
+    status: httpStatusFor(error),
+    headers: errorHeadersFor(error),
+    json: encodeErrorBody(error),
+  }),
+  errorFrame: (error) => `data: ${JSON.stringify(encodeErrorBody(error))}\n\n`,
   responseHeaders: (elapsedMs) => ({ 'openai-processing-ms': String(Math.round(elapsedMs)) }),
   exposedHeaders: 'x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry',
 };

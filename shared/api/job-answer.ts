@@ -5,11 +5,16 @@ import { isResponsesBody } from '../jobs/content.ts';
 import type { EventWriter } from '../jobs/event-writer.ts';
 import type { Job } from '../jobs/job.ts';
 import type { JobInput, JobOutput } from '../jobs/ports.ts';
-import { chatAnswer } from '../openai/chat/answer.ts';
-import { begunResponse, endStatus, finishedResponse, type ResponsesAnswerOptions } from '../openai/responses/answer.ts';
+import { encodeChatCompletion } from '../openai/chat/completion.ts';
 import { ResponseOutput } from '../openai/responses/output.ts';
-import { itemIdsOf } from '../openai/responses/stored-items.ts';
-import { withoutFinish } from '../openai/sse.ts';
+import {
+  type EncodeResponseOptions,
+  endStatusFor,
+  finishedResponse,
+  inProgressResponse,
+} from '../openai/responses/response.ts';
+import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
+import { missingFinishError } from '../openai/sse.ts';
 
 export type Generated = Awaited<ReturnType<Router['generate']>>['events'];
 
@@ -46,18 +51,18 @@ async function responseOf(events: Generated, { job, input, now, log }: AnswerOpt
   if (!isResponsesBody(input.body)) throw new LambentError('record_unreadable', `${job.id} was asked no response`);
   const seconds = () => Math.floor(now() / 1000);
   const continuations: Record<string, string> = {};
-  const options: ResponsesAnswerOptions = {
+  const options: EncodeResponseOptions = {
     body: input.body,
     id: job.id,
     createdAt: Math.floor(job.createdAt / 1000),
     stored: job.stored,
     now: seconds,
-    ids: itemIdsOf(job.id, job.epoch),
+    ids: createItemIdGenerator(job.id, job.epoch),
     logprobs: input.generation.topLogprobs !== undefined,
     reasoningSummary: input.generation.reasoningSummary,
     continuations: input.continuations ?? false,
   };
-  const begun = begunResponse(options);
+  const begun = inProgressResponse(options);
   const output = new ResponseOutput({
     ...options,
     emit: (event) => log?.write({ ...event }),
@@ -71,12 +76,12 @@ async function responseOf(events: Generated, { job, input, now, log }: AnswerOpt
       output.add(event);
       continue;
     }
-    const status = endStatus(event.reason);
+    const status = endStatusFor(event.reason);
     output.end(status);
     const answer = finishedResponse(begun, output, event, seconds());
     return { status, output: { answer, continuations }, usage: event.usage };
   }
-  throw withoutFinish();
+  throw missingFinishError();
 }
 
 async function completionOf(events: Generated, { job, input, fingerprint }: AnswerOptions): Promise<Answer> {
@@ -87,7 +92,7 @@ async function completionOf(events: Generated, { job, input, fingerprint }: Answ
       yield event;
     }
   }
-  const answer = await chatAnswer(watched(), {
+  const answer = await encodeChatCompletion(watched(), {
     head: {
       id: `chatcmpl-${job.id.replace(/^resp_/, '')}`,
       created: Math.floor(job.createdAt / 1000),

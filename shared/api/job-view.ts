@@ -4,8 +4,8 @@ import type { EndedJob } from '../jobs/fan-in.ts';
 import { type Job, shownStatus } from '../jobs/job.ts';
 import type { JobInput, JobOutput } from '../jobs/ports.ts';
 import type { ErrorBody } from '../openai/errors.ts';
-import { errorBody } from '../openai/errors.ts';
-import { begunResponse, failedResponse, type ResponseObject } from '../openai/responses/answer.ts';
+import { encodeErrorBody } from '../openai/errors.ts';
+import { failedResponse, inProgressResponse, type ResponseObject } from '../openai/responses/response.ts';
 
 /**
  * A job as a response, in whatever state it is.
@@ -15,7 +15,7 @@ export function responseView(job: Job, input: JobInput, output: JobOutput | unde
   if (!isResponsesBody(input.body)) return undefined;
   if (output !== undefined && isResponse(output.answer)) return output.answer;
   const createdAt = Math.floor(job.createdAt / 1000);
-  const begun = begunResponse({ body: input.body, id: job.id, createdAt, stored: job.stored });
+  const begun = inProgressResponse({ body: input.body, id: job.id, createdAt, stored: job.stored });
   const status = shownStatus(job);
   switch (status) {
     case 'failed':
@@ -43,10 +43,10 @@ export function acceptedEvents(job: Job, input: JobInput) {
 /** What is told of an ended job: its answer, or the error that it ended with. */
 export function answerView({ job, input, output }: EndedJob): unknown {
   if (output !== undefined) return output.answer;
-  if (job.output !== undefined) return errorBody(failureOf({ ...job, errorCode: 'record_unreadable' }));
+  if (job.output !== undefined) return encodeErrorBody(failureOf({ ...job, errorCode: 'record_unreadable' }));
   const response = input === undefined ? undefined : responseView(job, input, undefined);
   if (response !== undefined) return response;
-  return job.status === 'cancelled' ? cancelledBody : errorBody(failureOf(job));
+  return job.status === 'cancelled' ? cancelledBody : encodeErrorBody(failureOf(job));
 }
 
 const cancelledBody: ErrorBody = {

@@ -4,10 +4,15 @@ import { isResponse, isResponsesBody } from '../jobs/content.ts';
 import { readInput, readOutput } from '../jobs/fan-in.ts';
 import { isTerminal, type Job, shownStatus } from '../jobs/job.ts';
 import type { JobInput, JobOutput } from '../jobs/ports.ts';
-import type { Included } from '../openai/responses/includes.ts';
-import { isStoredItem, itemIdsOf, type StoredItem, storedInput } from '../openai/responses/stored-items.ts';
+import type { Includes } from '../openai/responses/includes.ts';
+import {
+  createItemIdGenerator,
+  isStoredItem,
+  type StoredItem,
+  toStoredInput,
+} from '../openai/responses/stored-items.ts';
 import { isObject, storedId } from '../openai/schema.ts';
-import { invalidValue } from '../openai/validation.ts';
+import { invalidValueError } from '../openai/validation.ts';
 import type { ApiState } from './api-state.ts';
 import { responseView } from './job-view.ts';
 
@@ -35,7 +40,7 @@ function isShown({ stored, status }: Job): boolean {
 export async function responseOf(
   job: Job,
   { bodies }: Pick<ApiState, 'bodies'>,
-  included?: Included,
+  included?: Includes,
 ): Promise<unknown> {
   const output = await readOutput(job, bodies);
   if (output !== undefined) return included?.has('reasoning.encrypted_content') ? whole(output) : output.answer;
@@ -64,7 +69,7 @@ function whole({ answer, continuations = {} }: JobOutput): unknown {
 
 /** The items of a response that its caller sent, oldest first. */
 export function inputItems(id: string, { body }: JobInput): StoredItem[] {
-  return isResponsesBody(body) ? storedInput(body.input, itemIdsOf(id, 0)) : [];
+  return isResponsesBody(body) ? toStoredInput(body.input, createItemIdGenerator(id, 0)) : [];
 }
 
 /** An item with what its model's provider wants back, which its caller may not have asked to see. */
@@ -137,14 +142,14 @@ function previousNotFound(id: string): LambentError {
 }
 
 function notContinuable({ id, status }: Job): LambentError {
-  return invalidValue(
+  return invalidValueError(
     'previous_response_id',
     `Response '${id}' can not be continued: its status is '${status}', and only completed or incomplete ones can.`,
   );
 }
 
 function tooLong(): LambentError {
-  return invalidValue(
+  return invalidValueError(
     'previous_response_id',
     `The chain has more than ${MAX_CHAIN} responses. Go on with a conversation, or a new chain.`,
   );

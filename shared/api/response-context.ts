@@ -1,9 +1,9 @@
 import type { GenerationRequest } from '../inference/generation.ts';
-import type { RequestContext } from '../openai/parameters.ts';
-import { isReference, refuseDuplicates, type WholeItem } from '../openai/responses/items.ts';
-import { type AskedResponse, itemNotFound, responsesGeneration } from '../openai/responses/request.ts';
+import type { ParseContext } from '../openai/parameters.ts';
+import { isItemReference, type ResolvedItem, rejectDuplicates } from '../openai/responses/items.ts';
+import { itemNotFoundError, type ParsedResponsesBody, toGenerationRequest } from '../openai/responses/request.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
-import { readStoredItem, responseOfItem } from '../openai/responses/stored-items.ts';
+import { parseStoredItem, responseIdFor } from '../openai/responses/stored-items.ts';
 import { fitToContext } from '../sessions/fit.ts';
 import type { ApiState } from './api-state.ts';
 import { forModel, type KeptItem, turnOf } from './response-chain.ts';
@@ -25,17 +25,17 @@ export interface ResponseContext {
  * `context_length_exceeded`, and what a request's own items may be refused with
  */
 export async function contextOf(
-  asked: AskedResponse,
+  asked: ParsedResponsesBody,
   before: readonly KeptItem[],
-  context: RequestContext,
+  context: ParseContext,
   stores: Pick<ApiState, 'jobs' | 'bodies'>,
 ): Promise<ResponseContext> {
   const input = await resolved(asked.body.input, before, context.tenant, stores);
   const body = { ...asked.body, input };
   const stored = before.map(({ item }) => item);
-  if (typeof input !== 'string') refuseDuplicates(input, 'input', stored);
-  const earlier = withoutUnpairedCalls(before, input).map((kept) => readStoredItem(forModel(kept)));
-  const request = responsesGeneration({ ...asked, body }, context, earlier, input);
+  if (typeof input !== 'string') rejectDuplicates(input, 'input', stored);
+  const earlier = withoutUnpairedCalls(before, input).map((kept) => parseStoredItem(forModel(kept)));
+  const request = toGenerationRequest({ ...asked, body }, context, earlier, input);
   const { request: generation, droppedItems } = fitted(asked, request, before.length > 0);
   return { body, generation, droppedItems };
 }
@@ -44,7 +44,7 @@ export async function contextOf(
  * Fits a request that asks for it, or that stored items made longer than its caller can see. Any other is left to its
  * model, which counts better.
  */
-export function fitted({ body, alias }: AskedResponse, request: GenerationRequest, grown: boolean) {
+export function fitted({ body, alias }: ParsedResponsesBody, request: GenerationRequest, grown: boolean) {
   if (!grown && body.truncation !== 'auto') return { request, droppedItems: 0 };
   const { contextTokens, maxOutputTokens } = alias;
   // An alias may allow answers as long as its context; one that long is not expected of every request.
@@ -57,21 +57,21 @@ async function resolved(
   before: readonly KeptItem[],
   tenant: string,
   stores: Pick<ApiState, 'jobs' | 'bodies'>,
-): Promise<string | WholeItem[]> {
+): Promise<string | ResolvedItem[]> {
   if (typeof input === 'string') return input;
   const inFront = new Set(before.map(({ item }) => item.id));
   const turns = new Map<string, Promise<KeptItem[]>>();
-  const find = async (itemId: string): Promise<WholeItem> => {
-    const responseId = responseOfItem(itemId);
-    if (responseId === undefined) throw itemNotFound(itemId);
+  const find = async (itemId: string): Promise<ResolvedItem> => {
+    const responseId = responseIdFor(itemId);
+    if (responseId === undefined) throw itemNotFoundError(itemId);
     const known = turns.get(responseId) ?? storedTurn(responseId, tenant, stores);
     turns.set(responseId, known);
     const kept = (await known).find(({ item }) => item.id === itemId);
-    if (kept === undefined) throw itemNotFound(itemId);
-    return readStoredItem(forModel(kept));
+    if (kept === undefined) throw itemNotFoundError(itemId);
+    return parseStoredItem(forModel(kept));
   };
-  const items = input.map((item): Promise<WholeItem>[] | WholeItem[] => {
-    if (!isReference(item)) return [item];
+  const items = input.map((item): Promise<ResolvedItem>[] | ResolvedItem[] => {
+    if (!isItemReference(item)) return [item];
     // What the model reads anyway needn't be said twice.
     return inFront.has(item.id) ? [] : [find(item.id)];
   });

@@ -3,8 +3,8 @@ import { ACCEPTED_EVENTS, endSequenceOf } from '../jobs/blobs.ts';
 import { readInput } from '../jobs/fan-in.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
 import { COMMENT } from '../lambda/keep-alive.ts';
-import { errorBody } from '../openai/errors.ts';
-import { typedFrame } from '../openai/sse.ts';
+import { encodeErrorBody } from '../openai/errors.ts';
+import { encodeTypedFrame } from '../openai/sse.ts';
 import type { ApiState } from './api-state.ts';
 import { acceptedEvents } from './job-view.ts';
 import { responseOf } from './response-chain.ts';
@@ -55,13 +55,13 @@ export async function* follow(
         if (event.sequence_number <= last) continue;
         last = event.sequence_number;
         atBoundary = true;
-        yield typedFrame(event);
+        yield encodeTypedFrame(event);
       }
     }
     if (isTerminal(job.status)) {
       const sequence_number = endSequenceOf(job);
       // Whoever has had the last event gets it no second time.
-      if (last < sequence_number) yield typedFrame({ ...(await ending(job, stores)), sequence_number });
+      if (last < sequence_number) yield encodeTypedFrame({ ...(await ending(job, stores)), sequence_number });
       return true;
     }
     // The status goes out with the first frame, and nothing keeps a connection alive before it.
@@ -84,8 +84,8 @@ async function ending(job: Job, { bodies }: Pick<ApiState, 'bodies'>) {
 
 /** An error carries the number of the last event, so that whoever resumes after it misses nothing. */
 async function* stopped(last: number, error: LambentError): AsyncGenerator<string, false> {
-  const { error: body } = errorBody(error);
+  const { error: body } = encodeErrorBody(error);
   const { code, message, param } = body;
-  yield typedFrame({ type: 'error', code, message, param, error: body, sequence_number: Math.max(0, last) });
+  yield encodeTypedFrame({ type: 'error', code, message, param, error: body, sequence_number: Math.max(0, last) });
   return false;
 }

@@ -10,15 +10,15 @@ import { laneOf } from '../jobs/queue-routing.ts';
 import { announce, submit } from '../jobs/submit.ts';
 import { told } from '../jobs/transitions.ts';
 import type { HttpAnswer } from '../lambda/http-responder.ts';
+import { includesEncryptedReasoning, type ParsedResponsesBody } from '../openai/responses/request.ts';
 import {
-  type Answered,
-  conversationOf,
-  type ResponsesAnswerOptions,
-  responsesAnswer,
-} from '../openai/responses/answer.ts';
-import { type AskedResponse, includesContinuations } from '../openai/responses/request.ts';
-import { itemIdsOf } from '../openai/responses/stored-items.ts';
-import { responsesFrames } from '../openai/responses/stream.ts';
+  conversationIdOf,
+  type EncodeResponseOptions,
+  encodeResponse,
+  type StoredAnswer,
+} from '../openai/responses/response.ts';
+import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
+import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
 import type { ApiState } from './api-state.ts';
 import type { GenerationApi } from './generation-routes.ts';
@@ -34,7 +34,7 @@ const EPOCH = 1;
 interface Asking {
   readonly id: string;
   readonly createdAt: number;
-  readonly asked: AskedResponse;
+  readonly asked: ParsedResponsesBody;
   readonly request: HttpRequest;
   readonly api: Required<Pick<GenerationApi, 'router' | 'registry' | 'ids' | 'now'>>;
   readonly state: ApiState;
@@ -45,7 +45,7 @@ interface Asking {
  * @throws LambentError as stateless requests do, and for what is named and isn't there
  */
 export async function answerWithState(
-  asked: AskedResponse,
+  asked: ParsedResponsesBody,
   request: HttpRequest,
   api: Asking['api'],
   state: ApiState,
@@ -61,7 +61,7 @@ async function inForeground(asking: Asking): Promise<HttpAnswer> {
   const turn =
     conversation == null
       ? undefined
-      : await state.conversations.beginTurn({ tenant, id: conversationOf(conversation) }, id);
+      : await state.conversations.beginTurn({ tenant, id: conversationIdOf(conversation) }, id);
   try {
     const before = turn === undefined ? await chainBefore(asking) : keptItems(turn.items);
     const context = await contextOf(asked, before, { registry: api.registry, tenant }, state);
@@ -71,8 +71,8 @@ async function inForeground(asking: Asking): Promise<HttpAnswer> {
     const options = answerOptions(asking, context, turn);
     const headers = headersOf(context, request);
     const stored = options.stored ? { stored: id } : {};
-    if (asked.streamed) return { headers, ...stored, frames: released(responsesFrames(events, options), turn) };
-    const json = await responsesAnswer(events, options);
+    if (asked.streamed) return { headers, ...stored, frames: released(encodeResponseStream(events, options), turn) };
+    const json = await encodeResponse(events, options);
     await turn?.release();
     return { headers, ...stored, json };
   } catch (error) {
@@ -86,7 +86,7 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
   const { id, asked, request, api, state } = asking;
   const { tenant } = request.principal;
   const { conversation, previous_response_id: previousResponse, service_tier } = asked.body;
-  const conversationId = conversation == null ? undefined : conversationOf(conversation);
+  const conversationId = conversation == null ? undefined : conversationIdOf(conversation);
   const before =
     conversationId === undefined
       ? await chainBefore(asking)
@@ -104,7 +104,7 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
       streamed: asked.streamed,
       stored: true,
       ...timesOfQueued(state.lifetime, asking.createdAt),
-      input: { body, generation, continuations: includesContinuations(body) },
+      input: { body, generation, continuations: includesEncryptedReasoning(body) },
       ...(lane === undefined ? {} : { lane }),
       ...(conversationId === undefined ? {} : { conversation: conversationId }),
       ...(previousResponse == null ? {} : { previousResponse }),
@@ -148,7 +148,7 @@ function keptItems(items: Turn['items']): KeptItem[] {
   return items.map(({ content }) => keptItemOf(content));
 }
 
-function answerOptions(asking: Asking, context: ResponseContext, turn: Turn | undefined): ResponsesAnswerOptions {
+function answerOptions(asking: Asking, context: ResponseContext, turn: Turn | undefined): EncodeResponseOptions {
   const { id, createdAt, asked, api } = asking;
   const { generation, body } = context;
   const stored = body.store ?? true;
@@ -158,10 +158,10 @@ function answerOptions(asking: Asking, context: ResponseContext, turn: Turn | un
     createdAt: Math.floor(createdAt / 1000),
     stored,
     now: () => Math.floor(api.now() / 1000),
-    ids: itemIdsOf(id, EPOCH),
+    ids: createItemIdGenerator(id, EPOCH),
     logprobs: generation.topLogprobs !== undefined,
     reasoningSummary: generation.reasoningSummary,
-    continuations: includesContinuations(asked.body),
+    continuations: includesEncryptedReasoning(asked.body),
     commit: (answered, usage) => keep(asking, context, turn, answered, usage),
     ...(stored ? { commitFailure: (answered, error) => keepFailure(asking, context, answered, error) } : {}),
   };
@@ -175,7 +175,7 @@ async function keep(
   asking: Asking,
   context: ResponseContext,
   turn: Turn | undefined,
-  answered: Answered,
+  answered: StoredAnswer,
   usage: Job['usage'],
 ): Promise<void> {
   const { id, request, state, api } = asking;
@@ -207,7 +207,7 @@ async function keep(
 async function keepFailure(
   asking: Asking,
   context: ResponseContext,
-  answered: Answered,
+  answered: StoredAnswer,
   { code }: LambentError,
 ): Promise<void> {
   try {
@@ -220,7 +220,7 @@ async function keepFailure(
 async function store(
   { id, createdAt, asked, request, state, api }: Asking,
   context: ResponseContext,
-  answered: Answered,
+  answered: StoredAnswer,
   ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn' | 'dueAt'>,
 ): Promise<void> {
   const { tenant } = request.principal;
@@ -251,7 +251,7 @@ async function store(
     input,
     output,
     expiresAt,
-    ...(conversation == null ? {} : { conversation: conversationOf(conversation) }),
+    ...(conversation == null ? {} : { conversation: conversationIdOf(conversation) }),
     ...(previousResponse == null ? {} : { previousResponse }),
     ...ending,
   });
@@ -284,7 +284,7 @@ async function* released(
  * The id of a background response with an idempotency key follows from the key and the body, so that a repetition finds
  * the job that the first one made, also after a crash and while the first one still runs.
  */
-function idOf({ body }: AskedResponse, { headers, principal }: HttpRequest, ids: () => string): string {
+function idOf({ body }: ParsedResponsesBody, { headers, principal }: HttpRequest, ids: () => string): string {
   const key = headers['idempotency-key'];
   if (key === undefined || !body.background) return `resp_${ids()}`;
   return `resp_${fingerprintOf([principal.tenant, key, body]).toString('hex').slice(0, 32)}`;

@@ -3,9 +3,9 @@ import { endSequenceOf } from '../jobs/blobs.ts';
 import { cancelJob, deleteJob } from '../jobs/control.ts';
 import { readInput } from '../jobs/fan-in.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
-import { listObject, listQuery } from '../openai/lists.ts';
-import { type Included, includedBy } from '../openai/responses/includes.ts';
-import { invalidValue } from '../openai/validation.ts';
+import { encodeList, parseListQuery } from '../openai/lists.ts';
+import { type Includes, parseIncludes } from '../openai/responses/includes.ts';
+import { invalidValueError } from '../openai/validation.ts';
 import { afterNotFoundError } from '../sessions/session-errors.ts';
 import type { ApiState } from './api-state.ts';
 import { inputItems, jobOf, responseOf } from './response-chain.ts';
@@ -22,11 +22,14 @@ export function retrieveResponseRoute({ state, now = Date.now }: StoredResponses
   return {
     scope: 'inference',
     async run({ pathParameters, query, principal, signal, deadlineAt }) {
-      const included = includedBy(query);
+      const included = parseIncludes(query);
       const job = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
       if (!isStream(query['stream'])) return { json: await responseOf(job, state, included) };
       if (!job.streamed) {
-        throw invalidValue('stream', "Only responses created with 'stream' and 'background' can be streamed again.");
+        throw invalidValueError(
+          'stream',
+          "Only responses created with 'stream' and 'background' can be streamed again.",
+        );
       }
       const startingAfter = startOf(query['starting_after'], job);
       return {
@@ -56,7 +59,7 @@ export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesAp
     async run({ pathParameters, principal }) {
       const known = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
       if (!known.background) {
-        throw invalidValue(
+        throw invalidValueError(
           'response_id',
           'Cannot cancel a synchronous response: only background ones can be cancelled.',
         );
@@ -73,21 +76,21 @@ export function inputItemsRoute({ state }: StoredResponsesApi): Route {
   return {
     scope: 'inference',
     async run({ pathParameters, query, principal }) {
-      const { newestFirst, after, limit } = listQuery(query);
-      const included = includedBy(query);
+      const { newestFirst, after, limit } = parseListQuery(query);
+      const included = parseIncludes(query);
       const job = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
       const items = inputItems(job.id, await readInput(job, state.bodies));
       if (newestFirst) items.reverse();
       const start = after === undefined ? 0 : items.findIndex(({ id }) => id === after) + 1;
       if (after !== undefined && start === 0) throw afterNotFoundError(after);
       const shown = items.slice(start, start + limit).map((item) => visible(item, included));
-      return { json: listObject(shown, items.length > start + limit) };
+      return { json: encodeList(shown, items.length > start + limit) };
     },
   };
 }
 
 /** An item without what its caller has to ask for to see. */
-export function visible(item: Readonly<Record<string, unknown>>, included: Included) {
+export function visible(item: Readonly<Record<string, unknown>>, included: Includes) {
   if (!('encrypted_content' in item) || included.has('reasoning.encrypted_content')) return item;
   const { encrypted_content: _, ...shown } = item;
   return shown;
@@ -95,16 +98,16 @@ export function visible(item: Readonly<Record<string, unknown>>, included: Inclu
 
 function isStream(text = 'false'): boolean {
   if (text === 'true' || text === 'false') return text === 'true';
-  throw invalidValue('stream', "Invalid 'stream': expected 'true' or 'false'.");
+  throw invalidValueError('stream', "Invalid 'stream': expected 'true' or 'false'.");
 }
 
 /** Number of the last event that the caller has. What runs may yet get to any number; what has ended has had its last. */
 function startOf(text: string | undefined, job: Job): number {
   if (text === undefined) return -1;
   if (!/^\d{1,15}$/.test(text)) {
-    throw invalidValue('starting_after', "Invalid 'starting_after': expected the sequence number of an event.");
+    throw invalidValueError('starting_after', "Invalid 'starting_after': expected the sequence number of an event.");
   }
   const end = endSequenceOf(job);
   if (!isTerminal(job.status) || Number(text) <= end) return Number(text);
-  throw invalidValue('starting_after', `Invalid 'starting_after': the stream has ended with event ${end}.`);
+  throw invalidValueError('starting_after', `Invalid 'starting_after': the stream has ended with event ${end}.`);
 }

@@ -1,5 +1,5 @@
-import type { WholeItem } from '../openai/responses/items.ts';
-import { attemptOf, type StoredItem } from '../openai/responses/stored-items.ts';
+import type { ResolvedItem } from '../openai/responses/items.ts';
+import { attemptIdFor, type StoredItem } from '../openai/responses/stored-items.ts';
 import type { KeptItem } from './response-chain.ts';
 
 /**
@@ -9,7 +9,7 @@ import type { KeptItem } from './response-chain.ts';
  * @param stored oldest first
  * @param own what the caller sends now, which may answer a stored call
  */
-export function withoutUnpairedCalls(stored: readonly KeptItem[], own: string | readonly WholeItem[]): KeptItem[] {
+export function withoutUnpairedCalls(stored: readonly KeptItem[], own: string | readonly ResolvedItem[]): KeptItem[] {
   const unpaired = unpairedAmong(
     stored.map(({ item }) => item),
     typeof own === 'string' ? [] : own,
@@ -27,7 +27,7 @@ type Item = Readonly<Record<string, unknown>>;
 
 function unpairedAmong(stored: readonly StoredItem[], own: readonly Item[]): Set<Item> {
   const latest = stored.findLast(isAnswer);
-  const isDue = ({ id }: StoredItem) => latest !== undefined && attemptOf(id) === attemptOf(latest.id);
+  const isDue = ({ id }: StoredItem) => latest !== undefined && attemptIdFor(id) === attemptIdFor(latest.id);
   const unpaired = new Set<Item>(stored.filter((item) => isOutput(item) || (isCall(item) && !isDue(item))));
   // Some models count their calls anew in each turn, so that an id comes again: an output is of the last call before it.
   const waiting = new Map<unknown, Item>();

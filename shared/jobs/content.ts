@@ -1,4 +1,4 @@
-import type { ResponseObject } from '../openai/responses/answer.ts';
+import type { ResponseObject } from '../openai/responses/response.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import type { JobInput, JobOutput } from './ports.ts';
 

@@ -6,14 +6,14 @@ import { isObject } from './schema.ts';
  * bring back with the next request. It is opaque and versioned, not secret: it holds nothing that its caller may not
  * read. Nor is it trusted: what a caller changes in it, the provider finds out by its own signature.
  */
-export function sealReasoning(text: string, continuation: Continuation): string | undefined {
+export function encodeReasoning(text: string, continuation: Continuation): string | undefined {
   const json = JSON.stringify({ text, provider: continuation.provider, data: continuation.data });
   const sealed = PREFIX + Buffer.from(json, 'utf8').toString('base64url');
   return sealed.length <= MAX_LENGTH ? sealed : undefined;
 }
 
 /** Opens what `sealReasoning` made; undefined for anything else, such as what another service encrypted. */
-export function openReasoning(sealed: string): ReasoningPart | undefined {
+export function decodeReasoning(sealed: string): ReasoningPart | undefined {
   if (!sealed.startsWith(PREFIX) || sealed.length > MAX_LENGTH) return undefined;
   const json = parsed(Buffer.from(sealed.slice(PREFIX.length), 'base64url').toString('utf8'));
   if (!isObject(json) || typeof json['text'] !== 'string' || typeof json['provider'] !== 'string') return undefined;

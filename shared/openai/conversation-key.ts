@@ -5,7 +5,7 @@ import type { Message } from '../inference/generation.ts';
  * which stays the same while it grows. Of each beginning only the two ends and the length are taken, so that a
  * megabyte of prompt costs no more than a line.
  */
-export function conversationKey(
+export function deriveConversationKey(
   tenant: string,
   promptCacheKey: string | undefined,
   messages: readonly Message[],

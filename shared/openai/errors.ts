@@ -112,18 +112,18 @@ const SHAPES: Readonly<Record<ErrorCode, Shape>> = {
 };
 
 /** OpenAI's error object for `error`. Never holds a cause, a stack or an upstream's text of a 5xx. */
-export function errorBody(error: LambentError): ErrorBody {
+export function encodeErrorBody(error: LambentError): ErrorBody {
   const { type, generic } = SHAPES[error.code];
   return { error: { message: generic ?? error.message, type, param: error.param ?? null, code: error.code } };
 }
 
 /** HTTP status for `error`. */
-export function errorStatus(error: LambentError): number {
+export function httpStatusFor(error: LambentError): number {
   return SHAPES[error.code].status;
 }
 
 /** `Retry-After` (whole seconds) with `retry-after-ms` on 409, 429 and 503, `x-should-retry: false` where a retry can't help. */
-export function errorHeaders(error: LambentError): Record<string, string> {
+export function errorHeadersFor(error: LambentError): Record<string, string> {
   const { status, shouldRetry } = SHAPES[error.code];
   if (shouldRetry === false) return { 'x-should-retry': 'false' };
   if (status !== 409 && status !== 429 && status !== 503) return {};

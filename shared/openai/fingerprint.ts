@@ -1,7 +1,7 @@
 import type { Alias } from '../inference/registry.ts';
 
 /** `system_fingerprint`: another one when the operator changed what stands behind the model's name. */
-export function fingerprint(alias: Alias | undefined): string {
+export function computeSystemFingerprint(alias: Alias | undefined): string {
   if (alias === undefined) return 'fp_00000000';
   const known = FINGERPRINTS.get(alias);
   if (known !== undefined) return known;

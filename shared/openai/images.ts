@@ -1,8 +1,8 @@
 import type { ImagePart, InlineImage } from '../inference/generation.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
-import { invalidValue } from './validation.ts';
+import { invalidValueError } from './validation.ts';
 
-export type Detail = 'auto' | 'low' | 'high' | 'original';
+export type ImageDetail = 'auto' | 'low' | 'high' | 'original';
 
 /**
  * Reads the URL of an image part. Base64 data is kept as it came; a remote URL is only ever handed on, as it was understood
@@ -10,9 +10,9 @@ export type Detail = 'auto' | 'low' | 'high' | 'original';
  * @param param the URL's own path in the request
  * @throws LambentError `invalid_value` for anything but a data URL of a known type, or an https URL of an allowed host
  */
-export function imagePart(
+export function parseImageUrl(
   url: string,
-  detail: Detail | null | undefined,
+  detail: ImageDetail | null | undefined,
   param: string,
   { imageHosts }: ModelRegistry,
 ): ImagePart {
@@ -21,7 +21,7 @@ export function imagePart(
   if (url.startsWith('data:')) return { type: 'image', ...inlineImage(url, param), ...rest };
   const allowed = allowedUrl(url, imageHosts);
   if (allowed === undefined) {
-    throw invalidValue(
+    throw invalidValueError(
       param,
       `Invalid '${param}': this service fetches no images. Send the image itself, as a data URL (data:image/png;base64,…)${
         imageHosts.length === 0 ? '' : `, or an https URL of one of these hosts: ${imageHosts.join(', ')}`
@@ -35,14 +35,14 @@ function inlineImage(url: string, param: string): Pick<InlineImage, 'mediaType' 
   const head = /^data:(image\/[a-z]+)(?:;[\w=-]+)*;base64,/i.exec(url);
   const mediaType = head?.[1] === undefined ? undefined : MEDIA_TYPES.get(head[1].toLowerCase());
   if (head === null || mediaType === undefined) {
-    throw invalidValue(
+    throw invalidValueError(
       param,
       `Invalid '${param}': unsupported image. Expected a base64 data URL of image/png, image/jpeg, image/gif, or image/webp.`,
     );
   }
   const base64 = url.slice(head[0].length);
   if (base64 === '' || base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) {
-    throw invalidValue(param, `Invalid '${param}': the image data is not valid base64.`);
+    throw invalidValueError(param, `Invalid '${param}': the image data is not valid base64.`);
   }
   return { mediaType, base64 };
 }

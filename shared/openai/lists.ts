@@ -1,5 +1,5 @@
 import { isObject } from './schema.ts';
-import { invalidValue } from './validation.ts';
+import { invalidValueError } from './validation.ts';
 
 /** What a caller may ask of a list. */
 export interface ListQuery {
@@ -14,19 +14,19 @@ export interface ListQuery {
  * Reads `order`, `after` and `limit` as OpenAI defines them: newest first and 20 a page unless told otherwise.
  * @throws LambentError `invalid_value`
  */
-export function listQuery({ order = 'desc', after, limit = '20' }: Readonly<Record<string, string>>): ListQuery {
+export function parseListQuery({ order = 'desc', after, limit = '20' }: Readonly<Record<string, string>>): ListQuery {
   if (order !== 'asc' && order !== 'desc') {
-    throw invalidValue('order', "Invalid value for 'order'. Supported values are: 'asc' and 'desc'.");
+    throw invalidValueError('order', "Invalid value for 'order'. Supported values are: 'asc' and 'desc'.");
   }
   const count = /^\d{1,4}$/.test(limit) ? Number(limit) : Number.NaN;
   if (!(count >= 1 && count <= 100)) {
-    throw invalidValue('limit', "Invalid 'limit': Expected an integer from 1 to 100.");
+    throw invalidValueError('limit', "Invalid 'limit': Expected an integer from 1 to 100.");
   }
   return { newestFirst: order === 'desc', limit: count, ...(after === undefined ? {} : { after }) };
 }
 
 /** One page as OpenAI's object. */
-export function listObject(items: readonly unknown[], hasMore: boolean) {
+export function encodeList(items: readonly unknown[], hasMore: boolean) {
   return {
     object: 'list',
     data: items,

@@ -132,7 +132,7 @@ export function recordOf<T>(max: number, check: (key: string, value: unknown) =>
 }
 
 /** Text, or an array of parts. */
-export function textOr<T extends Schema>(parts: T) {
+export function textOrParts<T extends Schema>(parts: T) {
   return v.lazy((input) => (typeof input === 'string' ? string : Array.isArray(input) ? parts : neither));
 }
 
@@ -143,7 +143,7 @@ const neither = v.custom<never>(() => false, 'one of a string or array of object
  * @param options a schema for each value of the field
  * @param unsupported further values that OpenAI knows and Lambent refuses
  */
-export function byKey<const T extends Readonly<Record<string, Schema>>>(
+export function variant<const T extends Readonly<Record<string, Schema>>>(
   key: string,
   options: T,
   unsupported: readonly string[] = [],
@@ -151,16 +151,16 @@ export function byKey<const T extends Readonly<Record<string, Schema>>>(
   const schemas = new Map<string, T[keyof T]>();
   for (const kind in options) schemas.set(kind, options[kind]);
   const supported = [...schemas.keys()];
-  const refused = v.pipe(
+  const X_unused = v.pipe(
     v.looseObject({ [key]: v.pipe(string, notSupported(supported)) }),
     v.never('an object of another kind'),
   );
-  const wrong = v.pipe(v.object({ [key]: oneOf(supported) }, 'an object'), v.never('an object of another kind'));
-  return v.lazy((input): T[keyof T] | typeof refused | typeof wrong | typeof notAnObject => {
+  const unknownKind = v.pipe(v.object({ [key]: oneOf(supported) }, 'an object'), v.never('an object of another kind'));
+  return v.lazy((input): T[keyof T] | typeof X_unused | typeof unknownKind | typeof notAnObject => {
     if (!isObject(input)) return notAnObject;
     const kind = input[key];
-    if (typeof kind !== 'string') return wrong;
-    return unsupported.includes(kind) ? refused : (schemas.get(kind) ?? wrong);
+    if (typeof kind !== 'string') return unknownKind;
+    return unsupported.includes(kind) ? X_unused : (schemas.get(kind) ?? unknownKind);
   });
 }
 
@@ -172,17 +172,17 @@ function notSupported(supported: readonly string[]) {
 }
 
 /** A value that OpenAI takes and Lambent refuses, unless `accept` says otherwise; `why` follows the field's name. */
-export function onlyIf<T>(accept: (value: T) => boolean, why: string) {
+export function supportedIf<T>(accept: (value: T) => boolean, why: string) {
   return v.check<T, string>(accept, why);
 }
 
 /** A field that Lambent refuses, whatever is in it; `why` follows its name. */
-export function refused(why: string) {
+export function unsupported(why: string) {
   return v.nullish(v.never(why));
 }
 
 /** A field that may be there, and changes nothing. */
-export const hint = v.nullish(v.unknown());
+export const ignored = v.nullish(v.unknown());
 
 /** Enumerates as OpenAI does: 'a', 'b', and 'c'. */
 function listed(values: readonly string[]): string {

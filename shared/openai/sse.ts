@@ -12,12 +12,12 @@ export interface StreamEncoder {
 }
 
 /** A frame without a name, as chat completions send them. */
-export function dataFrame(json: string): string {
+export function encodeDataFrame(json: string): string {
   return `data: ${json}\n\n`;
 }
 
 /** A frame whose event name is the `type` of its data, as responses send them. */
-export function typedFrame<T extends { readonly type: string }>(event: T): string {
+export function encodeTypedFrame<T extends { readonly type: string }>(event: T): string {
   return `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
 }
 
@@ -27,7 +27,7 @@ export function typedFrame<T extends { readonly type: string }>(event: T): strin
  * @returns whether the answer is whole
  * @throws whatever `events` throws before the first frame, and what is not a LambentError after it
  */
-export async function* framesOf(
+export async function* encodeStream(
   events: AsyncIterable<GenerationEvent>,
   encoder: StreamEncoder,
 ): AsyncGenerator<string, boolean> {
@@ -44,7 +44,7 @@ export async function* framesOf(
       if (last !== undefined) yield last;
       return true;
     }
-    throw withoutFinish();
+    throw missingFinishError();
   } catch (thrown) {
     // The router has told its observer of it; anything else is a bug, which the pipeline logs.
     if (!began || !(thrown instanceof LambentError)) throw thrown;
@@ -54,21 +54,21 @@ export async function* framesOf(
 }
 
 /** Whether a frame looks like the last of its stream. Content can't: a line of it never begins in the clear. */
-export function mayEnd(frame: string): boolean {
+export function isFinalFrame(frame: string): boolean {
   return /^(data: \[DONE\]|event: response\.(completed|incomplete))$/m.test(frame);
 }
 
 /** Whether the answer to a request may be kept: its caller hasn't said otherwise. */
-export function mayBeKept(body: unknown): boolean {
+export function allowsStorage(body: unknown): boolean {
   return !(typeof body === 'object' && body !== null && 'store' in body && body.store === false);
 }
 
 /** Whether a request makes a job, which a repetition with its idempotency key finds by an id that follows from both. */
-export function makesJob(body: unknown): boolean {
+export function runsInBackground(body: unknown): boolean {
   return typeof body === 'object' && body !== null && 'background' in body && body.background === true;
 }
 
 /** The error for an answer that ended without being whole. */
-export function withoutFinish(): LambentError {
+export function missingFinishError(): LambentError {
   return new LambentError('upstream_cut', 'The answer ended before it was whole');
 }

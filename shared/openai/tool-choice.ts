@@ -1,5 +1,5 @@
 import type { Tool, ToolChoice } from '../inference/generation.ts';
-import { invalidValue } from './validation.ts';
+import { invalidValueError } from './validation.ts';
 
 /** A tool choice of either API: OpenAI's words, one function, or the functions that may be used at all. */
 export type RequestedChoice =
@@ -9,7 +9,7 @@ export type RequestedChoice =
   | { readonly name: string }
   | { readonly mode: 'auto' | 'required'; readonly allowed: readonly string[] };
 
-export interface OfferedTools {
+export interface ResolvedTools {
   readonly tools: readonly Tool[];
   readonly toolChoice: ToolChoice;
 }
@@ -18,16 +18,19 @@ export interface OfferedTools {
  * Settles what tools a model is offered. A list of allowed tools leaves only those.
  * @throws LambentError `invalid_value` when the choice and the tools don't go together, or two tools share a name
  */
-export function offeredTools(tools: readonly Tool[], choice: RequestedChoice): OfferedTools {
+export function resolveTools(tools: readonly Tool[], choice: RequestedChoice): ResolvedTools {
   const names = new Set<string>();
   for (const [index, { name }] of tools.entries()) {
     if (names.has(name))
-      throw invalidValue(`tools[${index}]`, `Invalid 'tools[${index}]': there is already a function named '${name}'.`);
+      throw invalidValueError(
+        `tools[${index}]`,
+        `Invalid 'tools[${index}]': there is already a function named '${name}'.`,
+      );
     names.add(name);
   }
   if (choice === 'auto' || choice === 'none') return { tools, toolChoice: choice };
   if (tools.length === 0) {
-    throw invalidValue(
+    throw invalidValueError(
       'tool_choice',
       "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.",
     );
@@ -36,7 +39,7 @@ export function offeredTools(tools: readonly Tool[], choice: RequestedChoice): O
   const chosen = 'name' in choice ? [choice.name] : choice.allowed;
   for (const name of chosen) {
     if (!names.has(name)) {
-      throw invalidValue(
+      throw invalidValueError(
         'tool_choice',
         `Invalid value for 'tool_choice': no function named '${name}' was specified in the 'tools' parameter.`,
       );

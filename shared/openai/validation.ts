@@ -7,7 +7,7 @@ import { LambentError } from '../core/errors.ts';
  * @throws LambentError `invalid_type`, `invalid_value`, `missing_required_parameter`, `unknown_parameter`,
  * `unsupported_parameter` or `unsupported_value`, with the field's path as its `param`
  */
-export function validated<T extends v.GenericSchema>(schema: T, input: unknown): v.InferOutput<T> {
+export function validate<T extends v.GenericSchema>(schema: T, input: unknown): v.InferOutput<T> {
   const result = v.safeParse(schema, input, { abortEarly: true });
   if (result.success) return result.output;
   throw faultOf(result.issues[0]);
@@ -20,14 +20,14 @@ function faultOf(issue: v.BaseIssue<unknown>): LambentError {
 
   if (issue.type === 'strict_object' && issue.path?.at(-1)?.origin === 'key') {
     if (issue.expected === 'never') return fault('unknown_parameter', `Unknown parameter: '${param}'.`);
-    return missing(param);
+    return missingParameterError(param);
   }
   if (issue.kind === 'validation') {
     return issue.type === 'check'
       ? fault('unsupported_value', `Unsupported value: '${param}' ${issue.message}`)
       : fault('invalid_value', `Invalid '${param}': ${issue.message}`);
   }
-  if (issue.input === undefined) return missing(param);
+  if (issue.input === undefined) return missingParameterError(param);
   if (issue.type === 'never')
     return fault('unsupported_parameter', `Unsupported parameter: '${param}' ${issue.message}`);
   if (issue.type === 'picklist' && typeof issue.input === 'string') {
@@ -36,22 +36,22 @@ function faultOf(issue: v.BaseIssue<unknown>): LambentError {
   const expected = issue.type === 'picklist' ? 'a string' : issue.message;
   return fault(
     'invalid_type',
-    `Invalid type for ${param === '' ? 'the body' : `'${param}'`}: expected ${expected}, but got ${kindOf(issue.input)} instead.`,
+    `Invalid type for ${param === '' ? 'the body' : `'${param}'`}: expected ${expected}, but got ${describeJsonType(issue.input)} instead.`,
   );
 }
 
 /** The error for a required field that is not there. */
-export function missing(param: string): LambentError {
+export function missingParameterError(param: string): LambentError {
   return new LambentError('missing_required_parameter', `Missing required parameter: '${param}'.`, { param });
 }
 
 /** The error for a value that no schema could refuse by itself. */
-export function invalidValue(param: string, message: string): LambentError {
+export function invalidValueError(param: string, message: string): LambentError {
   return new LambentError('invalid_value', message, { param });
 }
 
 /** What JSON value it is, in OpenAI's words. */
-export function kindOf(input: unknown): string {
+export function describeJsonType(input: unknown): string {
   if (input === null) return 'null';
   if (Array.isArray(input)) return 'an array';
   switch (typeof input) {

@@ -3,7 +3,7 @@ import { cors } from '../../infra/cors.ts';
 import { completeGateway } from '../../infra/gateway.ts';
 import type { Resources, Template } from '../../infra/template.ts';
 import { type ErrorCode, LambentError } from '../../shared/core/errors.ts';
-import { errorBody, errorHeaders, errorStatus } from '../../shared/openai/errors.ts';
+import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../../shared/openai/errors.ts';
 import { EVERYTHING, ofType, packaged } from './packaged.ts';
 
 /** https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html */
@@ -158,9 +158,9 @@ describe('what API Gateway answers by itself', () => {
       return;
     }
     const error = new LambentError(code as ErrorCode, message);
-    expect(answer?.body).toEqual(errorBody(error));
-    expect(headers).toEqual(errorHeaders(error));
-    expect(answer?.status ?? errorStatus(error)).toBe(errorStatus(error));
+    expect(answer?.body).toEqual(encodeErrorBody(error));
+    expect(headers).toEqual(errorHeadersFor(error));
+    expect(answer?.status ?? httpStatusFor(error)).toBe(httpStatusFor(error));
   });
 
   test.each(Object.entries(STATUSES))('%s is %d', (type, status) => {

@@ -1,7 +1,7 @@
 import type { AssistantMessage, ImagePart, Message, TextPart, ToolCallPart } from '../../inference/generation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
-import { imagePart } from '../images.ts';
-import { invalidValue } from '../validation.ts';
+import { parseImageUrl } from '../images.ts';
+import { invalidValueError } from '../validation.ts';
 import type { ChatMessage } from './schema.ts';
 
 /**
@@ -9,7 +9,7 @@ import type { ChatMessage } from './schema.ts';
  * @throws LambentError `invalid_value` for an image that can't be taken, an assistant's message with nothing in it, or
  * tool calls and their answers that don't match
  */
-export function chatMessages(messages: readonly ChatMessage[], registry: ModelRegistry): Message[] {
+export function translateChatMessages(messages: readonly ChatMessage[], registry: ModelRegistry): Message[] {
   const translated = messages.map((message, index) => translate(message, index, registry));
   checkToolAnswers(translated);
   return translated;
@@ -48,7 +48,7 @@ function userParts(content: UserContent, param: string, registry: ModelRegistry)
   if (typeof content === 'string') return textParts(content);
   return content.map((part, index) => {
     if (part.type === 'text') return { type: 'text', text: part.text };
-    return imagePart(part.image_url.url, part.image_url.detail, `${param}[${index}].image_url.url`, registry);
+    return parseImageUrl(part.image_url.url, part.image_url.detail, `${param}[${index}].image_url.url`, registry);
   });
 }
 
@@ -72,7 +72,7 @@ function assistantParts(message: AssistantFields, index: number): AssistantMessa
   if (parts.length > 0) return parts;
   if (content !== null && content !== undefined) return [{ type: 'text', text: '' }];
   const param = `messages[${index}].content`;
-  throw invalidValue(
+  throw invalidValueError(
     param,
     `Invalid value for '${param}': expected a string, but got null instead. An assistant message needs content, a refusal or tool calls.`,
   );
@@ -84,7 +84,7 @@ function checkToolAnswers(messages: readonly Message[]): void {
   let asked = -1;
   const close = (): void => {
     if (open.size === 0) return;
-    throw invalidValue(
+    throw invalidValueError(
       `messages[${asked}]`,
       `An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: ${[...open].slice(0, 10).join(', ').slice(0, 500).toWellFormed()}`,
     );
@@ -108,7 +108,7 @@ function callIds({ content }: AssistantMessage, index: number): Set<string> {
   for (const [position, { id }] of calls.entries()) {
     if (ids.has(id)) {
       const param = `messages[${index}].tool_calls[${position}].id`;
-      throw invalidValue(param, `Invalid '${param}': another tool call of this message has the same id.`);
+      throw invalidValueError(param, `Invalid '${param}': another tool call of this message has the same id.`);
     }
     ids.add(id);
   }
@@ -116,7 +116,7 @@ function callIds({ content }: AssistantMessage, index: number): Set<string> {
 }
 
 function unasked(index: number) {
-  return invalidValue(
+  return invalidValueError(
     `messages[${index}].role`,
     "Invalid parameter: messages with role 'tool' must be a response to a preceding message with 'tool_calls'.",
   );

@@ -1,10 +1,17 @@
 import type { GenerationRequest, OutputFormat, Tool } from '../../inference/generation.ts';
-import { conversationKey } from '../conversation-key.ts';
-import { checkMaxTokens, checkStreamOptions, hintsOf, opened, present, type RequestContext } from '../parameters.ts';
-import { offeredTools, type RequestedChoice } from '../tool-choice.ts';
-import { invalidValue, validated } from '../validation.ts';
-import { chatMessages } from './messages.ts';
-import { type ChatBody, chatParameters, chatRequest } from './schema.ts';
+import { deriveConversationKey } from '../conversation-key.ts';
+import {
+  checkMaxTokens,
+  checkStreamOptions,
+  omitNullish,
+  type ParseContext,
+  splitBody,
+  toHints,
+} from '../parameters.ts';
+import { type RequestedChoice, resolveTools } from '../tool-choice.ts';
+import { invalidValueError, validate } from '../validation.ts';
+import { translateChatMessages } from './messages.ts';
+import { type ChatBody, chatParameters, chatRequestSchema } from './schema.ts';
 
 /** A chat completion that was asked for, and how its answer is to be written. */
 export interface ChatRequest {
@@ -18,10 +25,10 @@ export interface ChatRequest {
  * Parses the body of `POST /chat/completions`.
  * @throws LambentError of status 400 or 404, whatever JSON `body` is
  */
-export function parseChatRequest(body: unknown, { registry, tenant }: RequestContext): ChatRequest {
-  const { alias, known, unknown } = opened(body, chatParameters, registry);
-  const chat = validated(chatRequest, known);
-  const messages = chatMessages(chat.messages, registry);
+export function parseChatRequest(body: unknown, { registry, tenant }: ParseContext): ChatRequest {
+  const { alias, known, unknown } = splitBody(body, chatParameters, registry);
+  const chat = validate(chatRequestSchema, known);
+  const messages = translateChatMessages(chat.messages, registry);
   const streamed = chat.stream ?? false;
   checkStreamOptions(chat.stream_options, streamed);
   const { tokens, param } = outputLimit(chat);
@@ -33,11 +40,11 @@ export function parseChatRequest(body: unknown, { registry, tenant }: RequestCon
       tenant,
       model: chat.model,
       messages,
-      ...offeredTools((chat.tools ?? []).map(toolOf), choiceOf(chat.tool_choice)),
+      ...resolveTools((chat.tools ?? []).map(toolOf), choiceOf(chat.tool_choice)),
       parallelToolCalls: chat.parallel_tool_calls ?? true,
       format: formatOf(chat.response_format),
       stop: typeof chat.stop === 'string' ? [chat.stop] : (chat.stop ?? []),
-      ...present({
+      ...omitNullish({
         maxOutputTokens: tokens,
         temperature: chat.temperature,
         topP: chat.top_p,
@@ -52,8 +59,8 @@ export function parseChatRequest(body: unknown, { registry, tenant }: RequestCon
       }),
       // There is no parameter for it here: what a model tells of its reasoning is passed on as `reasoning_content`.
       reasoningSummary: true,
-      conversationKey: conversationKey(tenant, chat.prompt_cache_key ?? undefined, messages),
-      hints: hintsOf(chat),
+      conversationKey: deriveConversationKey(tenant, chat.prompt_cache_key ?? undefined, messages),
+      hints: toHints(chat),
       unknown,
       parameterNames: param === 'max_tokens' ? NAMES_WITH_MAX_TOKENS : NAMES,
     },
@@ -87,7 +94,7 @@ function outputLimit(chat: ChatBody): { tokens: number | undefined; param: strin
   const older = chat.max_tokens ?? undefined;
   const newer = chat.max_completion_tokens ?? undefined;
   if (older !== undefined && newer !== undefined && older !== newer) {
-    throw invalidValue(
+    throw invalidValueError(
       'max_tokens',
       "Setting 'max_tokens' and 'max_completion_tokens' to different values is not supported.",
     );
@@ -100,13 +107,13 @@ function outputLimit(chat: ChatBody): { tokens: number | undefined; param: strin
 function topLogprobsOf({ logprobs, top_logprobs }: ChatBody): number | undefined {
   if (logprobs) return top_logprobs ?? 0;
   if (top_logprobs == null) return undefined;
-  throw invalidValue('top_logprobs', "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.");
+  throw invalidValueError('top_logprobs', "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.");
 }
 
 function toolOf({ function: { name, description, parameters, strict } }: NonNullable<ChatBody['tools']>[number]): Tool {
   return {
     name,
-    ...present({ description }),
+    ...omitNullish({ description }),
     parameters: parameters ?? { type: 'object', properties: {} },
     strict: strict ?? false,
   };
@@ -126,7 +133,7 @@ function formatOf(format: ChatBody['response_format']): OutputFormat {
       return { type: 'json' };
     case 'json_schema': {
       const { name, description, schema, strict } = format.json_schema;
-      return { type: 'jsonSchema', name, ...present({ description }), schema, strict: strict ?? false };
+      return { type: 'jsonSchema', name, ...omitNullish({ description }), schema, strict: strict ?? false };
     }
     default:
       return { type: 'text' };

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import {
-  hints,
+  hintParameters,
   maxTokens,
   optional,
   reasoningEffort,
@@ -14,36 +14,40 @@ import {
 import {
   arrayOf,
   boolean,
-  byKey,
   decimal,
   functionName,
-  hint,
+  ignored,
   integer,
   jsonObject,
   object,
   oneOf,
-  onlyIf,
   recordOf,
-  refused,
   string,
+  supportedIf,
   text,
-  textOr,
+  textOrParts,
+  unsupported,
+  variant,
 } from '../schema.ts';
-import { kindOf } from '../validation.ts';
+import { describeJsonType } from '../validation.ts';
 
-const textPart = object({ type: v.literal('text'), text: string, prompt_cache_breakpoint: hint });
+const textPart = object({ type: v.literal('text'), text: string, prompt_cache_breakpoint: ignored });
 const imagePart = object({
   type: v.literal('image_url'),
   image_url: object({ url: string, detail: optional(oneOf(['auto', 'low', 'high', 'original'])) }),
-  prompt_cache_breakpoint: hint,
+  prompt_cache_breakpoint: ignored,
 });
 const refusalPart = object({ type: v.literal('refusal'), refusal: string });
 
-const textParts = arrayOf(byKey('type', { text: textPart }), 'objects', { min: 1 });
-const userParts = arrayOf(byKey('type', { text: textPart, image_url: imagePart }, ['input_audio', 'file']), 'objects', {
-  min: 1,
-});
-const assistantParts = arrayOf(byKey('type', { text: textPart, refusal: refusalPart }), 'objects');
+const textParts = arrayOf(variant('type', { text: textPart }), 'objects', { min: 1 });
+const userParts = arrayOf(
+  variant('type', { text: textPart, image_url: imagePart }, ['input_audio', 'file']),
+  'objects',
+  {
+    min: 1,
+  },
+);
+const assistantParts = arrayOf(variant('type', { text: textPart, refusal: refusalPart }), 'objects');
 
 const toolCall = object({
   id: text({ min: 1 }),
@@ -52,42 +56,42 @@ const toolCall = object({
     name: functionName,
     arguments: string,
     // What the official client's parse helpers add to a message that callers then send back.
-    parsed_arguments: hint,
+    parsed_arguments: ignored,
   }),
 });
 
 const instructions = object({
   role: v.picklist(['system', 'developer']),
-  content: textOr(textParts),
+  content: textOrParts(textParts),
   name: optional(string),
 });
 
-const message = byKey(
+const message = variant(
   'role',
   {
     system: instructions,
     developer: instructions,
-    user: object({ role: v.literal('user'), content: textOr(userParts), name: optional(string) }),
+    user: object({ role: v.literal('user'), content: textOrParts(userParts), name: optional(string) }),
     assistant: object({
       role: v.literal('assistant'),
-      content: optional(textOr(assistantParts)),
+      content: optional(textOrParts(assistantParts)),
       refusal: optional(string),
       name: optional(string),
-      tool_calls: optional(arrayOf(byKey('type', { function: toolCall }, ['custom']), 'objects', { max: 128 })),
-      audio: refused('is not supported: answers have no audio.'),
-      function_call: refused("is not supported. Use 'tool_calls' instead."),
+      tool_calls: optional(arrayOf(variant('type', { function: toolCall }, ['custom']), 'objects', { max: 128 })),
+      audio: unsupported('is not supported: answers have no audio.'),
+      function_call: unsupported("is not supported. Use 'tool_calls' instead."),
       /** Our own answers have it (as DeepSeek's and vLLM's do), and callers send answers back. */
       reasoning_content: optional(string),
-      annotations: hint,
-      parsed: hint,
+      annotations: ignored,
+      parsed: ignored,
     }),
     // LangChain names the tool here, which OpenAI ignores.
-    tool: object({ role: v.literal('tool'), content: textOr(textParts), tool_call_id: string, name: hint }),
+    tool: object({ role: v.literal('tool'), content: textOrParts(textParts), tool_call_id: string, name: ignored }),
   },
   ['function'],
 );
 
-const tool = byKey(
+const tool = variant(
   'type',
   {
     function: object({
@@ -104,7 +108,7 @@ const tool = byKey(
 );
 
 const namedFunction = object({ type: v.literal('function'), function: object({ name: string }) });
-const toolChoiceObject = byKey(
+const toolChoiceObject = variant(
   'type',
   {
     function: namedFunction,
@@ -112,7 +116,7 @@ const toolChoiceObject = byKey(
       type: v.literal('allowed_tools'),
       allowed_tools: object({
         mode: oneOf(['auto', 'required']),
-        tools: arrayOf(byKey('type', { function: namedFunction }, ['custom']), 'objects', { min: 1 }),
+        tools: arrayOf(variant('type', { function: namedFunction }, ['custom']), 'objects', { min: 1 }),
       }),
     }),
   },
@@ -120,7 +124,7 @@ const toolChoiceObject = byKey(
 );
 const toolChoiceWord = oneOf(['none', 'auto', 'required']);
 
-const responseFormat = byKey('type', {
+const responseFormat = variant('type', {
   text: object({ type: v.literal('text') }),
   json_object: object({ type: v.literal('json_object') }),
   json_schema: object({
@@ -144,14 +148,14 @@ const stopSequences = arrayOf(stopSequence, 'strings', { max: 4 });
 export const chatParameters = {
   model: string,
   messages: arrayOf(message, 'objects', { min: 1 }),
-  audio: refused('is not supported: answers have no audio.'),
+  audio: unsupported('is not supported: answers have no audio.'),
   frequency_penalty: optional(decimal(-2, 2)),
-  function_call: refused("is not supported. Use 'tool_choice' instead."),
-  functions: refused("is not supported. Use 'tools' instead."),
+  function_call: unsupported("is not supported. Use 'tool_choice' instead."),
+  functions: unsupported("is not supported. Use 'tools' instead."),
   logit_bias: optional(
     recordOf<number>(1_024, (key, value) => {
       if (!/^\d+$/.test(key)) return 'invalid token id. Expected a non-negative integer.';
-      if (typeof value !== 'number') return `expected a decimal, but got ${kindOf(value)} instead.`;
+      if (typeof value !== 'number') return `expected a decimal, but got ${describeJsonType(value)} instead.`;
       return value >= -100 && value <= 100 ? undefined : `expected a value from -100 to 100, but got ${value} instead.`;
     }),
   ),
@@ -161,18 +165,18 @@ export const chatParameters = {
   modalities: optional(
     v.pipe(
       arrayOf(oneOf(['text', 'audio']), 'strings', { min: 1 }),
-      onlyIf((modalities) => !modalities.includes('audio'), "supports only ['text']."),
+      supportedIf((modalities) => !modalities.includes('audio'), "supports only ['text']."),
     ),
   ),
-  moderation: refused('is not supported.'),
+  moderation: unsupported('is not supported.'),
   n: optional(
     v.pipe(
       integer(1, 128),
-      onlyIf((n) => n === 1, 'supports only 1: send the request once for each answer.'),
+      supportedIf((n) => n === 1, 'supports only 1: send the request once for each answer.'),
     ),
   ),
   parallel_tool_calls: optional(boolean),
-  prediction: hint,
+  prediction: ignored,
   presence_penalty: optional(decimal(-2, 2)),
   reasoning_effort: reasoningEffort,
   response_format: optional(responseFormat),
@@ -184,25 +188,25 @@ export const chatParameters = {
   store: optional(
     v.pipe(
       boolean,
-      onlyIf((store) => !store, 'supports only false: chat completions are not stored.'),
+      supportedIf((store) => !store, 'supports only false: chat completions are not stored.'),
     ),
   ),
   stream,
-  stream_options: optional(object({ include_usage: optional(boolean), include_obfuscation: hint })),
+  stream_options: optional(object({ include_usage: optional(boolean), include_obfuscation: ignored })),
   temperature,
   tool_choice: optional(v.lazy((input) => (typeof input === 'string' ? toolChoiceWord : toolChoiceObject))),
   tools: optional(arrayOf(tool, 'objects', { max: 128 })),
   top_logprobs: topLogprobs,
   top_p: topP,
   verbosity,
-  web_search_options: refused('is not supported.'),
-  ...hints,
+  web_search_options: unsupported('is not supported.'),
+  ...hintParameters,
 };
 
 const noStop = v.custom<never>(() => false, 'one of a string or array of strings');
 
-export const chatRequest = v.strictObject(chatParameters, 'an object');
-export type ChatBody = v.InferOutput<typeof chatRequest>;
+export const chatRequestSchema = v.strictObject(chatParameters, 'an object');
+export type ChatBody = v.InferOutput<typeof chatRequestSchema>;
 export type ChatMessage = v.InferOutput<typeof message>;
 
 /** The fields of what is inside a body, for the test that compares them with the official client's types. */

@@ -1,11 +1,11 @@
 import type { LambentError } from '../../core/errors.ts';
 import type { GenerationEvent, TokenLogprob } from '../../inference/generation.ts';
-import { errorBody } from '../errors.ts';
-import { dataFrame, framesOf, type StreamEncoder } from '../sse.ts';
-import { WholeCharacters } from '../whole-characters.ts';
-import { type ChatAnswerOptions, chatLogprob, chatUsage, FINISH_REASONS } from './answer.ts';
+import { encodeErrorBody } from '../errors.ts';
+import { encodeDataFrame, encodeStream, type StreamEncoder } from '../sse.ts';
+import { SurrogatePairBuffer } from '../surrogate-pair-buffer.ts';
+import { type ChatCompletionOptions, encodeChatLogprob, encodeChatUsage, FINISH_REASONS } from './completion.ts';
 
-export interface ChatStreamOptions extends ChatAnswerOptions {
+export interface ChatStreamOptions extends ChatCompletionOptions {
   readonly includeUsage: boolean;
 }
 
@@ -13,8 +13,11 @@ export interface ChatStreamOptions extends ChatAnswerOptions {
  * An answer as the frames of a chat completion's stream, ending in `[DONE]` if it is whole.
  * @throws as `framesOf` does
  */
-export function chatFrames(events: AsyncIterable<GenerationEvent>, options: ChatStreamOptions): AsyncGenerator<string> {
-  return framesOf(events, new ChatEncoder(options));
+export function encodeChatStream(
+  events: AsyncIterable<GenerationEvent>,
+  options: ChatStreamOptions,
+): AsyncGenerator<string> {
+  return encodeStream(events, new ChatEncoder(options));
 }
 
 /** Writes chunks around JSON that is the same in all of them, since there is one for each token. */
@@ -22,10 +25,10 @@ class ChatEncoder implements StreamEncoder {
   readonly #head: string;
   readonly #tail: string;
   readonly #options: ChatStreamOptions;
-  readonly #text = new WholeCharacters();
-  readonly #refusal = new WholeCharacters();
-  readonly #reasoning = new WholeCharacters();
-  readonly #arguments: WholeCharacters[] = [];
+  readonly #text = new SurrogatePairBuffer();
+  readonly #refusal = new SurrogatePairBuffer();
+  readonly #reasoning = new SurrogatePairBuffer();
+  readonly #arguments: SurrogatePairBuffer[] = [];
   #began = false;
   /** Whether the answer has content, a refusal or tool calls. */
   #spoke = false;
@@ -57,11 +60,11 @@ class ChatEncoder implements StreamEncoder {
   }
 
   fail(error: LambentError): string {
-    return dataFrame(JSON.stringify(errorBody(error)));
+    return encodeDataFrame(JSON.stringify(encodeErrorBody(error)));
   }
 
   #said(field: 'content' | 'refusal', text: string, logprobs: readonly TokenLogprob[] | undefined): string {
-    const tokens = this.#options.logprobs ? (logprobs ?? []).map(chatLogprob) : [];
+    const tokens = this.#options.logprobs ? (logprobs ?? []).map(encodeChatLogprob) : [];
     if (text === '' && tokens.length === 0) return '';
     this.#spoke ||= text !== '';
     const delta = `{"${field}":${JSON.stringify(text)}}`;
@@ -78,7 +81,7 @@ class ChatEncoder implements StreamEncoder {
 
   #called(index: number, id: string, name: string): string {
     this.#spoke = true;
-    this.#arguments[index] = new WholeCharacters();
+    this.#arguments[index] = new SurrogatePairBuffer();
     const call = { index, id, type: 'function', function: { name, arguments: '' } };
     return this.#role('null') + this.#chunk(`{"tool_calls":[${JSON.stringify(call)}]}`);
   }
@@ -89,19 +92,19 @@ class ChatEncoder implements StreamEncoder {
   }
 
   #finished(event: Extract<GenerationEvent, { type: 'finish' }>): string {
-    let frames = this.#said('content', this.#text.rest(), undefined);
-    frames += this.#said('refusal', this.#refusal.rest(), undefined);
-    frames += this.#thought(this.#reasoning.rest());
-    for (const [index, characters] of this.#arguments.entries()) frames += this.#argued(index, characters.rest());
+    let frames = this.#said('content', this.#text.flush(), undefined);
+    frames += this.#said('refusal', this.#refusal.flush(), undefined);
+    frames += this.#thought(this.#reasoning.flush());
+    for (const [index, characters] of this.#arguments.entries()) frames += this.#argued(index, characters.flush());
     frames += this.#role('""');
     const tier = event.serviceTier === undefined ? '' : `,"service_tier":"${event.serviceTier}"`;
     const delta = this.#spoke ? '{}' : '{"content":""}';
     const choice = `{"index":0,"delta":${delta},"logprobs":null,"finish_reason":"${FINISH_REASONS[event.reason]}"}]`;
     frames += `${this.#head}${choice}${tier}${this.#tail}`;
     if (this.#options.includeUsage && event.usage !== undefined) {
-      frames += `${this.#head}]${tier},"usage":${JSON.stringify(chatUsage(event.usage))}}\n\n`;
+      frames += `${this.#head}]${tier},"usage":${JSON.stringify(encodeChatUsage(event.usage))}}\n\n`;
     }
-    return frames + dataFrame('[DONE]');
+    return frames + encodeDataFrame('[DONE]');
   }
 
   /** The first chunk, once: whose turn it is. */

@@ -1,5 +1,5 @@
 import { arrayOf, object, oneOf } from '../schema.ts';
-import { validated } from '../validation.ts';
+import { validate } from '../validation.ts';
 
 /** What a request's `include` may ask for. */
 export const SUPPORTED_INCLUDES = ['reasoning.encrypted_content', 'message.output_text.logprobs'] as const;
@@ -16,7 +16,7 @@ export const INCLUDES = [
 ] as const;
 
 /** What a caller asks to see of what is stored. */
-export type Included = ReadonlySet<(typeof INCLUDES)[number]>;
+export type Includes = ReadonlySet<(typeof INCLUDES)[number]>;
 
 const asked = object({ include: arrayOf(oneOf(INCLUDES), 'strings') });
 
@@ -24,9 +24,9 @@ const asked = object({ include: arrayOf(oneOf(INCLUDES), 'strings') });
  * Reads `include` of a query, in any of the ways in which clients write lists.
  * @throws LambentError `invalid_value` for what no version of the API knows
  */
-export function includedBy(query: Readonly<Record<string, string>>): Included {
+export function parseIncludes(query: Readonly<Record<string, string>>): Includes {
   const include = Object.entries(query).flatMap(([name, text]) =>
     /^include(\[\d*\])?$/.test(name) && text !== '' ? text.split(',') : [],
   );
-  return new Set(validated(asked, { include }).include);
+  return new Set(validate(asked, { include }).include);
 }

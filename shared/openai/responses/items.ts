@@ -2,100 +2,100 @@ import * as v from 'valibot';
 import { optional } from '../parameters.ts';
 import {
   arrayOf,
-  byKey,
   functionName,
-  hint,
+  ignored,
   isObject,
   object,
   oneOf,
-  refused,
   storedId,
   string,
   text,
-  textOr,
+  textOrParts,
+  unsupported,
+  variant,
 } from '../schema.ts';
-import { invalidValue } from '../validation.ts';
+import { invalidValueError } from '../validation.ts';
 
 /** What the official client's parse helpers add to an answer that callers then send back. */
-const parsed = hint;
+const parsed = ignored;
 /** What an answer's items say of themselves, and a request's needn't. */
-const status = hint;
+const status = ignored;
 
-const inputText = object({ type: v.literal('input_text'), text: string, prompt_cache_breakpoint: hint });
+const inputText = object({ type: v.literal('input_text'), text: string, prompt_cache_breakpoint: ignored });
 const inputImage = object({
   type: v.literal('input_image'),
   image_url: optional(string),
-  file_id: refused("is not supported. Use 'image_url' instead."),
+  file_id: unsupported("is not supported. Use 'image_url' instead."),
   detail: optional(oneOf(['auto', 'low', 'high', 'original'])),
-  prompt_cache_breakpoint: hint,
+  prompt_cache_breakpoint: ignored,
 });
 const outputText = object({
   type: v.literal('output_text'),
   text: string,
-  annotations: hint,
-  logprobs: hint,
+  annotations: ignored,
+  logprobs: ignored,
   parsed,
 });
 const refusal = object({ type: v.literal('refusal'), refusal: string, parsed });
 
 const NO_MEDIA = ['input_file', 'input_audio'];
-const userParts = arrayOf(byKey('type', { input_text: inputText, input_image: inputImage }, NO_MEDIA), 'objects', {
+const userParts = arrayOf(variant('type', { input_text: inputText, input_image: inputImage }, NO_MEDIA), 'objects', {
   min: 1,
 });
-const systemParts = arrayOf(byKey('type', { input_text: inputText }, ['input_image', ...NO_MEDIA]), 'objects', {
+const systemParts = arrayOf(variant('type', { input_text: inputText }, ['input_image', ...NO_MEDIA]), 'objects', {
   min: 1,
 });
-const assistantParts = arrayOf(byKey('type', { output_text: outputText, refusal }), 'objects');
+const assistantParts = arrayOf(variant('type', { output_text: outputText, refusal }), 'objects');
 
-const envelope = { type: optional(v.literal('message')), id: hint, status, phase: hint };
+const envelope = { type: optional(v.literal('message')), id: ignored, status, phase: ignored };
 const instructions = object({
   ...envelope,
   role: v.picklist(['system', 'developer']),
-  content: textOr(systemParts),
+  content: textOrParts(systemParts),
 });
-const message = byKey('role', {
+const message = variant('role', {
   system: instructions,
   developer: instructions,
-  user: object({ ...envelope, role: v.literal('user'), content: textOr(userParts) }),
-  assistant: object({ ...envelope, role: v.literal('assistant'), content: textOr(assistantParts) }),
+  user: object({ ...envelope, role: v.literal('user'), content: textOrParts(userParts) }),
+  assistant: object({ ...envelope, role: v.literal('assistant'), content: textOrParts(assistantParts) }),
 });
 
 const functionCall = object({
   type: v.literal('function_call'),
-  id: hint,
+  id: ignored,
   call_id: text({ min: 1 }),
   name: functionName,
   arguments: string,
   status,
   parsed_arguments: parsed,
-  async: hint,
-  caller: hint,
-  namespace: refused('is not supported: functions have no namespaces here.'),
+  async: ignored,
+  caller: ignored,
+  namespace: unsupported('is not supported: functions have no namespaces here.'),
 });
 
 const functionCallOutput = object({
   type: v.literal('function_call_output'),
-  id: hint,
+  id: ignored,
   call_id: text({ min: 1 }),
-  output: textOr(userParts),
+  output: textOrParts(userParts),
   status,
-  name: hint,
-  caller: hint,
-  namespace: refused('is not supported: functions have no namespaces here.'),
+  name: ignored,
+  caller: ignored,
+  namespace: unsupported('is not supported: functions have no namespaces here.'),
 });
 
 const reasoning = object({
   type: v.literal('reasoning'),
-  id: hint,
-  summary: optional(arrayOf(byKey('type', { summary_text: object({ type: string, text: string }) }), 'objects')),
-  content: optional(arrayOf(byKey('type', { reasoning_text: object({ type: string, text: string }) }), 'objects')),
+  id: ignored,
+  summary: optional(arrayOf(variant('type', { summary_text: object({ type: string, text: string }) }), 'objects')),
+  content: optional(arrayOf(variant('type', { reasoning_text: object({ type: string, text: string }) }), 'objects')),
   encrypted_content: optional(string),
   status,
 });
 
 const itemReference = object({ type: optional(v.literal('item_reference')), id: storedId });
 
-const typedItem = byKey(
+const typedItem = variant(
   'type',
   {
     message,
@@ -147,10 +147,10 @@ export type InputItem = v.InferOutput<typeof inputItem>;
 export type ItemReference = v.InferOutput<typeof itemReference>;
 
 /** An item as it is, with nothing left to look up. */
-export type WholeItem = Exclude<InputItem, ItemReference>;
+export type ResolvedItem = Exclude<InputItem, ItemReference>;
 
 /** Whether an item only names another. */
-export function isReference(item: InputItem): item is ItemReference {
+export function isItemReference(item: InputItem): item is ItemReference {
   return item.type === 'item_reference' || (item.type == null && !('role' in item));
 }
 
@@ -160,7 +160,7 @@ export function isReference(item: InputItem): item is ItemReference {
  * @param before the items that they come after
  * @throws LambentError `invalid_value`
  */
-export function refuseDuplicates(
+export function rejectDuplicates(
   items: readonly InputItem[],
   param: string,
   before: readonly { readonly id: string }[] = [],
@@ -171,7 +171,7 @@ export function refuseDuplicates(
     if (ids.has(id)) {
       const shown = id.slice(0, 128).toWellFormed();
       const message = `Duplicate item found with id ${shown}. Remove duplicate items from your input and try again.`;
-      throw invalidValue(param, message);
+      throw invalidValueError(param, message);
     }
     ids.add(id);
   }

@@ -1,14 +1,14 @@
 import type { AssistantMessage, ImagePart, Message, ReasoningPart, TextPart } from '../../inference/generation.ts';
 import type { ModelRegistry } from '../../inference/registry.ts';
-import { openReasoning } from '../continuation.ts';
-import { imagePart } from '../images.ts';
-import { invalidValue, missing } from '../validation.ts';
-import type { WholeItem } from './items.ts';
+import { decodeReasoning } from '../continuation.ts';
+import { parseImageUrl } from '../images.ts';
+import { invalidValueError, missingParameterError } from '../validation.ts';
+import type { ResolvedItem } from './items.ts';
 
 type UserPart = TextPart | ImagePart;
 type AssistantPart = AssistantMessage['content'][number];
-type ItemOf<T extends WholeItem['type']> = Extract<WholeItem, { type: T }>;
-type MessageItem = Exclude<WholeItem, ItemOf<'function_call' | 'function_call_output' | 'reasoning'>>;
+type ItemOf<T extends ResolvedItem['type']> = Extract<ResolvedItem, { type: T }>;
+type MessageItem = Exclude<ResolvedItem, ItemOf<'function_call' | 'function_call_output' | 'reasoning'>>;
 type AssistantItem = Extract<MessageItem, { role: 'assistant' }>;
 
 /**
@@ -17,11 +17,11 @@ type AssistantItem = Extract<MessageItem, { role: 'assistant' }>;
  * @param before stored items that come in front of the caller's own
  * @throws LambentError `invalid_value` for an image that can't be taken, or calls and outputs that don't match
  */
-export function responsesMessages(
+export function translateInputItems(
   instructions: string | null | undefined,
-  own: string | readonly WholeItem[],
+  own: string | readonly ResolvedItem[],
   registry: ModelRegistry,
-  before: readonly WholeItem[] = [],
+  before: readonly ResolvedItem[] = [],
 ): Message[] {
   const messages: Message[] = instructions == null ? [] : [{ role: 'system', content: [textPart(instructions)] }];
   const input = [...before, ...(typeof own === 'string' ? [{ role: 'user' as const, content: own }] : own)];
@@ -37,7 +37,7 @@ export function responsesMessages(
       if (part.type !== 'toolCall') continue;
       const output = outputs.get(part.id)?.shift();
       if (output === undefined)
-        throw invalidValue('input', `No tool output found for function call ${quoted(part.id)}.`);
+        throw invalidValueError('input', `No tool output found for function call ${quoted(part.id)}.`);
       messages.push({ role: 'tool', toolCallId: part.id, content: output.content });
     }
     turn = [];
@@ -48,7 +48,7 @@ export function responsesMessages(
       case 'function_call':
         if (turn.some((part) => part.type === 'toolCall' && part.id === item.call_id)) {
           const param = `${place(index)}.call_id`;
-          throw invalidValue(param, `Invalid '${param}': another function call of this turn has the same id.`);
+          throw invalidValueError(param, `Invalid '${param}': another function call of this turn has the same id.`);
         }
         turn.push({ type: 'toolCall', id: item.call_id, name: item.name, arguments: item.arguments });
         break;
@@ -80,7 +80,7 @@ interface Output {
 
 type Place = (index: number) => string;
 
-function outputsByCall(input: readonly WholeItem[], place: Place, registry: ModelRegistry): Map<string, Output[]> {
+function outputsByCall(input: readonly ResolvedItem[], place: Place, registry: ModelRegistry): Map<string, Output[]> {
   const outputs = new Map<string, Output[]>();
   for (const [index, item] of input.entries()) {
     if (item.type !== 'function_call_output') continue;
@@ -95,7 +95,7 @@ function outputsByCall(input: readonly WholeItem[], place: Place, registry: Mode
 function refuseLeftOver(outputs: ReadonlyMap<string, readonly Output[]>, place: Place): void {
   for (const [callId, [output]] of outputs) {
     if (output === undefined) continue;
-    throw invalidValue(
+    throw invalidValueError(
       `${place(output.index)}.call_id`,
       `No tool call found for function call output with call_id ${quoted(callId)}.`,
     );
@@ -125,8 +125,8 @@ function userParts(
   return content.map((part, index) => {
     if (part.type === 'input_text') return textPart(part.text);
     const urlParam = `${param}[${index}].image_url`;
-    if (part.image_url == null) throw missing(urlParam);
-    return imagePart(part.image_url, part.detail, urlParam, registry);
+    if (part.image_url == null) throw missingParameterError(urlParam);
+    return parseImageUrl(part.image_url, part.detail, urlParam, registry);
   });
 }
 
@@ -139,7 +139,7 @@ function assistantParts(content: AssistantItem['content']): AssistantPart[] {
 
 /** What can be told of earlier reasoning: our own record of it, or else its text; nothing of what others encrypted. */
 function reasoningParts({ summary, content, encrypted_content }: ItemOf<'reasoning'>): ReasoningPart[] {
-  const own = encrypted_content == null ? undefined : openReasoning(encrypted_content);
+  const own = encrypted_content == null ? undefined : decodeReasoning(encrypted_content);
   if (own !== undefined) return [own];
   const texts = summary != null && summary.length > 0 ? summary : (content ?? []);
   const text = texts.map((part) => part.text).join('\n\n');

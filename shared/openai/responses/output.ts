@@ -1,21 +1,21 @@
 import type { ResponseOutputItem } from 'openai/resources/responses/responses';
 import type { GenerationEvent } from '../../inference/generation.ts';
 import {
-  type Emit,
+  type EmitEvent,
   type EndStatus,
-  OpenCall,
-  OpenMessage,
-  OpenReasoning,
-  type Place,
+  FunctionCallBuilder,
+  type ItemPosition,
+  MessageBuilder,
+  ReasoningBuilder,
   type ReasoningOptions,
-} from './open-items.ts';
+} from './item-builders.ts';
 
 export interface OutputOptions extends ReasoningOptions {
   /** Makes the variable part of an item's id. */
   readonly ids: () => string;
   /** Whether log probabilities were asked for. */
   readonly logprobs: boolean;
-  readonly emit: Emit;
+  readonly emit: EmitEvent;
 }
 
 type Piece = Exclude<GenerationEvent, { type: 'finish' }>;
@@ -27,10 +27,10 @@ type Piece = Exclude<GenerationEvent, { type: 'finish' }>;
 export class ResponseOutput {
   readonly items: ResponseOutputItem[] = [];
   readonly #options: OutputOptions;
-  readonly #calls: OpenCall[] = [];
+  readonly #calls: FunctionCallBuilder[] = [];
   /** The message or the reasoning that further pieces go to. */
-  #message: OpenMessage | undefined;
-  #reasoning: OpenReasoning | undefined;
+  #message: MessageBuilder | undefined;
+  #reasoning: ReasoningBuilder | undefined;
 
   constructor(options: OutputOptions) {
     this.#options = options;
@@ -57,7 +57,7 @@ export class ResponseOutput {
         return;
       case 'toolCall':
         this.#closeCurrent('completed');
-        this.#calls[event.index] = this.#open((at) => new OpenCall(at, event.id, event.name));
+        this.#calls[event.index] = this.#open((at) => new FunctionCallBuilder(at, event.id, event.name));
         return;
       case 'toolArguments':
         this.#calls[event.index]?.add(event.fragment);
@@ -72,17 +72,17 @@ export class ResponseOutput {
     for (const call of this.#calls) call.end(call.item === last ? status : 'completed');
   }
 
-  #openMessage(): OpenMessage {
+  #openMessage(): MessageBuilder {
     if (this.#message) return this.#message;
     this.#closeCurrent('completed');
-    this.#message = this.#open((at) => new OpenMessage(at));
+    this.#message = this.#open((at) => new MessageBuilder(at));
     return this.#message;
   }
 
-  #openReasoning(): OpenReasoning {
+  #openReasoning(): ReasoningBuilder {
     if (this.#reasoning) return this.#reasoning;
     this.#closeCurrent('completed');
-    this.#reasoning = this.#open((at) => new OpenReasoning(at, this.#options));
+    this.#reasoning = this.#open((at) => new ReasoningBuilder(at, this.#options));
     return this.#reasoning;
   }
 
@@ -93,7 +93,7 @@ export class ResponseOutput {
     this.#reasoning = undefined;
   }
 
-  #open<T extends { readonly item: ResponseOutputItem }>(make: (at: Place) => T): T {
+  #open<T extends { readonly item: ResponseOutputItem }>(make: (at: ItemPosition) => T): T {
     const { ids, emit } = this.#options;
     const output_index = this.items.length;
     const opened = make({ id: ids(), output_index, emit });

@@ -1,16 +1,23 @@
 import { LambentError } from '../../core/errors.ts';
 import type { GenerationRequest, OutputFormat, Tool } from '../../inference/generation.ts';
 import type { Alias } from '../../inference/registry.ts';
-import { conversationKey } from '../conversation-key.ts';
-import { checkMaxTokens, checkStreamOptions, hintsOf, opened, present, type RequestContext } from '../parameters.ts';
-import { offeredTools, type RequestedChoice } from '../tool-choice.ts';
-import { invalidValue, validated } from '../validation.ts';
-import { isReference, refuseDuplicates, type WholeItem } from './items.ts';
-import { responsesMessages } from './messages.ts';
-import { type ResponsesBody, responsesParameters, responsesRequest } from './schema.ts';
+import { deriveConversationKey } from '../conversation-key.ts';
+import {
+  checkMaxTokens,
+  checkStreamOptions,
+  omitNullish,
+  type ParseContext,
+  splitBody,
+  toHints,
+} from '../parameters.ts';
+import { type RequestedChoice, resolveTools } from '../tool-choice.ts';
+import { invalidValueError, validate } from '../validation.ts';
+import { isItemReference, type ResolvedItem, rejectDuplicates } from './items.ts';
+import { translateInputItems } from './messages.ts';
+import { type ResponsesBody, responsesParameters, responsesRequestSchema } from './schema.ts';
 
 /** A body that is right by itself; what it names of stored things is still to be looked up. */
-export interface AskedResponse {
+export interface ParsedResponsesBody {
   readonly body: ResponsesBody;
   readonly alias: Alias;
   /** Fields for an upstream that passes them on. */
@@ -32,9 +39,9 @@ export interface ResponsesRequest {
  * Reads the body of `POST /responses`.
  * @throws LambentError of status 400 or 404, whatever JSON `body` is
  */
-export function readResponsesBody(body: unknown, { registry }: Pick<RequestContext, 'registry'>): AskedResponse {
-  const { alias, known, unknown } = opened(body, responsesParameters, registry);
-  const asked = validated(responsesRequest, known);
+export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
+  const { alias, known, unknown } = splitBody(body, responsesParameters, registry);
+  const asked = validate(responsesRequestSchema, known);
   const streamed = asked.stream ?? false;
   checkStreamOptions(asked.stream_options, streamed);
   checkMaxTokens(asked.max_output_tokens ?? undefined, alias, 'max_output_tokens');
@@ -48,24 +55,24 @@ export function readResponsesBody(body: unknown, { registry }: Pick<RequestConte
  * @param input the caller's own, with nothing left to look up
  * @throws LambentError of status 400 for calls and outputs that don't match, or an image that can't be taken
  */
-export function responsesGeneration(
-  { body: asked, unknown }: AskedResponse,
-  { registry, tenant }: RequestContext,
-  before: readonly WholeItem[],
-  input: string | readonly WholeItem[],
+export function toGenerationRequest(
+  { body: asked, unknown }: ParsedResponsesBody,
+  { registry, tenant }: ParseContext,
+  before: readonly ResolvedItem[],
+  input: string | readonly ResolvedItem[],
 ): GenerationRequest {
-  const messages = responsesMessages(asked.instructions, input, registry, before);
+  const messages = translateInputItems(asked.instructions, input, registry, before);
   const includesLogprobs = asked.include?.includes('message.output_text.logprobs') ?? false;
   const wantsLogprobs = includesLogprobs || (asked.top_logprobs ?? 0) > 0;
   return {
     tenant,
     model: asked.model,
     messages,
-    ...offeredTools((asked.tools ?? []).map(toolOf), choiceOf(asked.tool_choice)),
+    ...resolveTools((asked.tools ?? []).map(toolOf), choiceOf(asked.tool_choice)),
     parallelToolCalls: asked.parallel_tool_calls ?? true,
     format: formatOf(asked.text?.format),
     stop: [],
-    ...present({
+    ...omitNullish({
       maxOutputTokens: asked.max_output_tokens,
       temperature: asked.temperature,
       topP: asked.top_p,
@@ -75,8 +82,8 @@ export function responsesGeneration(
       serviceTier: asked.service_tier,
     }),
     reasoningSummary: (asked.reasoning?.summary ?? asked.reasoning?.generate_summary) != null,
-    conversationKey: conversationKey(tenant, asked.prompt_cache_key ?? undefined, messages),
-    hints: hintsOf(asked),
+    conversationKey: deriveConversationKey(tenant, asked.prompt_cache_key ?? undefined, messages),
+    hints: toHints(asked),
     unknown,
     parameterNames: includesLogprobs ? { ...NAMES, topLogprobs: 'include' } : NAMES,
   };
@@ -86,18 +93,18 @@ export function responsesGeneration(
  * Parses the body of a `POST /responses` that stands for itself.
  * @throws LambentError of status 400 or 404, whatever JSON `body` is; 404 also for references to stored items
  */
-export function parseResponsesRequest(body: unknown, context: RequestContext): ResponsesRequest {
-  const asked = readResponsesBody(body, context);
+export function parseResponsesRequest(body: unknown, context: ParseContext): ResponsesRequest {
+  const asked = parseResponsesBody(body, context);
   return {
     body: asked.body,
     streamed: asked.streamed,
-    includeContinuations: includesContinuations(asked.body),
-    generation: responsesGeneration(asked, context, [], wholeInput(asked.body.input)),
+    includeContinuations: includesEncryptedReasoning(asked.body),
+    generation: toGenerationRequest(asked, context, [], requireResolvedInput(asked.body.input)),
   };
 }
 
 /** Whether reasoning items are to carry what a stateless caller has to bring back. */
-export function includesContinuations({ include }: ResponsesBody): boolean {
+export function includesEncryptedReasoning({ include }: ResponsesBody): boolean {
   return include?.includes('reasoning.encrypted_content') ?? false;
 }
 
@@ -105,29 +112,29 @@ export function includesContinuations({ include }: ResponsesBody): boolean {
  * The input of a request that names nothing stored.
  * @throws LambentError `not_found` for a reference, `invalid_value` for an item that comes twice
  */
-export function wholeInput(input: ResponsesBody['input']): string | readonly WholeItem[] {
+export function requireResolvedInput(input: ResponsesBody['input']): string | readonly ResolvedItem[] {
   if (typeof input === 'string') return input;
-  refuseDuplicates(input, 'input');
+  rejectDuplicates(input, 'input');
   return input.map((item) => {
-    if (isReference(item)) throw itemNotFound(item.id);
+    if (isItemReference(item)) throw itemNotFoundError(item.id);
     return item;
   });
 }
 
 /** The error for a reference to an item that isn't stored, or is another tenant's. */
-export function itemNotFound(id: string): LambentError {
+export function itemNotFoundError(id: string): LambentError {
   return new LambentError('not_found', `Item with id '${id.toWellFormed()}' not found.`, { param: 'input' });
 }
 
 function checkState({ background, store, conversation, previous_response_id }: ResponsesBody): void {
   if (conversation != null && previous_response_id != null) {
-    throw invalidValue(
+    throw invalidValueError(
       'previous_response_id',
       "Mutually exclusive parameters: 'previous_response_id' and 'conversation' can not be used together.",
     );
   }
   if (background && store === false) {
-    throw invalidValue('background', "Background responses have to be stored: 'store' must not be false.");
+    throw invalidValueError('background', "Background responses have to be stored: 'store' must not be false.");
   }
 }
 
@@ -153,7 +160,7 @@ const NAMES = {
 function toolOf({ name, description, parameters, strict }: NonNullable<ResponsesBody['tools']>[number]): Tool {
   return {
     name,
-    ...present({ description }),
+    ...omitNullish({ description }),
     parameters: parameters ?? { type: 'object', properties: {} },
     strict: strict ?? false,
   };
@@ -172,7 +179,7 @@ function formatOf(format: NonNullable<ResponsesBody['text']>['format']): OutputF
       return { type: 'json' };
     case 'json_schema': {
       const { name, description, schema, strict } = format;
-      return { type: 'jsonSchema', name, ...present({ description }), schema, strict: strict ?? false };
+      return { type: 'jsonSchema', name, ...omitNullish({ description }), schema, strict: strict ?? false };
     }
     default:
       return { type: 'text' };

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import {
-  hints,
+  hintParameters,
   maxTokens,
   optional,
   reasoningEffort,
@@ -14,22 +14,22 @@ import {
 import {
   arrayOf,
   boolean,
-  byKey,
   functionName,
-  hint,
+  ignored,
   integer,
   jsonObject,
   object,
   oneOf,
-  onlyIf,
-  refused,
   storedId,
   string,
+  supportedIf,
+  unsupported,
+  variant,
 } from '../schema.ts';
 import { INCLUDES, SUPPORTED_INCLUDES } from './includes.ts';
 import { inputItem } from './items.ts';
 
-const tool = byKey(
+const tool = variant(
   'type',
   {
     function: object({
@@ -41,22 +41,22 @@ const tool = byKey(
       allowed_callers: optional(
         v.pipe(
           arrayOf(oneOf(['direct', 'programmatic']), 'strings'),
-          onlyIf((callers) => callers.includes('direct'), "supports only ['direct']."),
+          supportedIf((callers) => callers.includes('direct'), "supports only ['direct']."),
         ),
       ),
       async: optional(
         v.pipe(
           boolean,
-          onlyIf((asynchronous) => !asynchronous, 'supports only false.'),
+          supportedIf((asynchronous) => !asynchronous, 'supports only false.'),
         ),
       ),
       defer_loading: optional(
         v.pipe(
           boolean,
-          onlyIf((deferred) => !deferred, 'supports only false.'),
+          supportedIf((deferred) => !deferred, 'supports only false.'),
         ),
       ),
-      output_schema: hint,
+      output_schema: ignored,
     }),
   },
   [
@@ -81,14 +81,14 @@ const tool = byKey(
 );
 
 const namedFunction = object({ type: v.literal('function'), name: string });
-const toolChoiceObject = byKey(
+const toolChoiceObject = variant(
   'type',
   {
     function: namedFunction,
     allowed_tools: object({
       type: v.literal('allowed_tools'),
       mode: oneOf(['auto', 'required']),
-      tools: arrayOf(byKey('type', { function: namedFunction }, ['custom', 'mcp', 'image_generation']), 'objects', {
+      tools: arrayOf(variant('type', { function: namedFunction }, ['custom', 'mcp', 'image_generation']), 'objects', {
         min: 1,
       }),
     }),
@@ -111,7 +111,7 @@ const toolChoiceObject = byKey(
 );
 const toolChoiceWord = oneOf(['none', 'auto', 'required']);
 
-const format = byKey('type', {
+const format = variant('type', {
   text: object({ type: v.literal('text') }),
   json_object: object({ type: v.literal('json_object') }),
   json_schema: object({
@@ -125,7 +125,7 @@ const format = byKey('type', {
 
 const include = v.pipe(
   oneOf(INCLUDES),
-  onlyIf(
+  supportedIf(
     (value) => SUPPORTED_INCLUDES.some((supported) => supported === value),
     `supports only ${SUPPORTED_INCLUDES.map((value) => `'${value}'`).join(' and ')}.`,
   ),
@@ -145,16 +145,16 @@ const noInput = v.custom<never>(() => false, 'one of a string or array of object
 export const responsesParameters = {
   model: string,
   input: v.lazy((input) => (typeof input === 'string' ? string : Array.isArray(input) ? inputItems : noInput)),
-  access_programs: refused('is not supported.'),
+  access_programs: unsupported('is not supported.'),
   background: optional(boolean),
-  context_management: refused('is not supported.'),
+  context_management: unsupported('is not supported.'),
   conversation: optional(v.lazy((input) => (typeof input === 'string' ? storedId : conversationObject))),
   image: optional(
     object({
       context_compression: optional(
         v.pipe(
           oneOf(['auto', 'enabled', 'disabled']),
-          onlyIf((value) => value !== 'enabled', "supports only 'auto' and 'disabled'."),
+          supportedIf((value) => value !== 'enabled', "supports only 'auto' and 'disabled'."),
         ),
       ),
     }),
@@ -164,10 +164,10 @@ export const responsesParameters = {
   max_output_tokens: maxTokens,
   // Counts calls of built-in tools, of which there are none.
   max_tool_calls: optional(integer(1, Number.MAX_SAFE_INTEGER)),
-  moderation: refused('is not supported.'),
+  moderation: unsupported('is not supported.'),
   parallel_tool_calls: optional(boolean),
   previous_response_id: optional(storedId),
-  prompt: refused('is not supported: prompts are not stored here.'),
+  prompt: unsupported('is not supported: prompts are not stored here.'),
   reasoning: optional(
     object({
       effort: reasoningEffort,
@@ -176,13 +176,13 @@ export const responsesParameters = {
       context: optional(
         v.pipe(
           oneOf(['auto', 'current_turn', 'all_turns']),
-          onlyIf((value) => value === 'auto', "supports only 'auto'."),
+          supportedIf((value) => value === 'auto', "supports only 'auto'."),
         ),
       ),
       mode: optional(
         v.pipe(
           string,
-          onlyIf((mode) => mode === 'standard', "supports only 'standard'."),
+          supportedIf((mode) => mode === 'standard', "supports only 'standard'."),
         ),
       ),
     }),
@@ -190,7 +190,7 @@ export const responsesParameters = {
   service_tier: serviceTier(['scale', 'fast', 'ultrafast']),
   store: optional(boolean),
   stream,
-  stream_options: optional(object({ include_obfuscation: hint })),
+  stream_options: optional(object({ include_obfuscation: ignored })),
   temperature,
   text: optional(object({ format: optional(format), verbosity })),
   tool_choice: optional(v.lazy((input) => (typeof input === 'string' ? toolChoiceWord : toolChoiceObject))),
@@ -198,11 +198,11 @@ export const responsesParameters = {
   top_logprobs: topLogprobs,
   top_p: topP,
   truncation: optional(oneOf(['disabled', 'auto'])),
-  ...hints,
+  ...hintParameters,
 };
 
-export const responsesRequest = v.strictObject(responsesParameters, 'an object');
-export type ResponsesBody = v.InferOutput<typeof responsesRequest>;
+export const responsesRequestSchema = v.strictObject(responsesParameters, 'an object');
+export type ResponsesBody = v.InferOutput<typeof responsesRequestSchema>;
 
 /** The fields of what is inside a body, for the test that compares them with the official client's types. */
 export const responsesParts = { tool };

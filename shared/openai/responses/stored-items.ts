@@ -1,15 +1,15 @@
 import * as v from 'valibot';
 import { LambentError } from '../../core/errors.ts';
 import { isObject } from '../schema.ts';
-import { inputItem, isReference, type WholeItem } from './items.ts';
-import { itemNotFound } from './request.ts';
+import { inputItem, isItemReference, type ResolvedItem } from './items.ts';
+import { itemNotFoundError } from './request.ts';
 import type { ResponsesBody } from './schema.ts';
 
 /** An item as the API shows it and as it is stored: whole, with an id. Fields that this version doesn't know stay in it. */
 export type StoredItem = Readonly<Record<string, unknown>> & { readonly id: string; readonly type: string };
 
 /** Hands out the variable parts of item ids, one after the other. */
-export type ItemIds = () => string;
+export type ItemIdGenerator = () => string;
 
 const RESPONSE_PREFIX = 'resp_';
 /** Hexadecimal digits of the attempt, and as many of the item within it. */
@@ -21,7 +21,7 @@ const OWN_ID = /^[a-z]+_([0-9A-Za-z]{16,64})[0-9a-f]{8}$/;
  * same, so that nothing but the request has to be kept to know those of its input.
  * @param epoch the attempt that answers, or 0 for what the caller sent
  */
-export function itemIdsOf(responseId: string, epoch: number): ItemIds {
+export function createItemIdGenerator(responseId: string, epoch: number): ItemIdGenerator {
   const stem = responseId.replace(RESPONSE_PREFIX, '') + hex(epoch);
   let index = 0;
   return () => {
@@ -31,13 +31,13 @@ export function itemIdsOf(responseId: string, epoch: number): ItemIds {
 }
 
 /** Id of the response that an item may belong to; undefined for an id of another make. */
-export function responseOfItem(itemId: string): string | undefined {
+export function responseIdFor(itemId: string): string | undefined {
   const stem = OWN_ID.exec(itemId)?.[1];
   return stem === undefined ? undefined : RESPONSE_PREFIX + stem;
 }
 
 /** What the ids of one request's items, or of one answer's, have in common: the response and the attempt. */
-export function attemptOf(itemId: string): string {
+export function attemptIdFor(itemId: string): string {
   return itemId.slice(itemId.indexOf('_') + 1, -DIGITS);
 }
 
@@ -49,16 +49,16 @@ function hex(number: number): string {
  * The input of a request as items that can be stored, shown and read by a model again.
  * @throws LambentError `not_found` for a reference that nobody has resolved
  */
-export function storedInput(input: ResponsesBody['input'], ids: ItemIds): StoredItem[] {
-  if (typeof input === 'string') return [storedItem({ role: 'user', content: input }, ids)];
+export function toStoredInput(input: ResponsesBody['input'], ids: ItemIdGenerator): StoredItem[] {
+  if (typeof input === 'string') return [toStoredItem({ role: 'user', content: input }, ids)];
   return input.map((item) => {
-    if (isReference(item)) throw itemNotFound(item.id);
-    return storedItem(item, ids);
+    if (isItemReference(item)) throw itemNotFoundError(item.id);
+    return toStoredItem(item, ids);
   });
 }
 
 /** An item as it is stored. One that comes back keeps the id that it had from here; any other gets one. */
-export function storedItem(item: WholeItem, ids: ItemIds): StoredItem {
+export function toStoredItem(item: ResolvedItem, ids: ItemIdGenerator): StoredItem {
   const next = ids();
   const idOf = (prefix: string): string =>
     typeof item.id === 'string' && OWN_ID.test(item.id) ? item.id : `${prefix}_${next}`;
@@ -84,7 +84,7 @@ export function storedItem(item: WholeItem, ids: ItemIds): StoredItem {
   }
 }
 
-type MessageItem = Extract<WholeItem, { role: unknown }>;
+type MessageItem = Extract<ResolvedItem, { role: unknown }>;
 
 function partsOf({ role, content }: MessageItem): readonly unknown[] {
   if (typeof content === 'string') {
@@ -122,12 +122,12 @@ export function isStoredItem(input: unknown): input is StoredItem {
  * with it, may have written them.
  * @throws LambentError `record_unreadable` for an item of a kind that this version doesn't know
  */
-export function readStoredItem(item: StoredItem): WholeItem {
+export function parseStoredItem(item: StoredItem): ResolvedItem {
   const known = structuredClone(item);
   for (let attempts = 0; attempts < MAX_UNKNOWN_FIELDS; attempts += 1) {
     const result = v.safeParse(inputItem, known, { abortEarly: true });
     if (result.success) {
-      if (isReference(result.output)) break;
+      if (isItemReference(result.output)) break;
       return result.output;
     }
     if (!removeUnknown(known, result.issues[0].path)) break;

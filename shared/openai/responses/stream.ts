@@ -1,19 +1,19 @@
 import type { ResponseErrorEvent } from 'openai/resources/responses/responses';
 import type { LambentError } from '../../core/errors.ts';
 import type { GenerationEvent, Usage } from '../../inference/generation.ts';
-import { type ErrorBody, errorBody } from '../errors.ts';
-import { framesOf, type StreamEncoder, typedFrame, withoutFinish } from '../sse.ts';
+import { type ErrorBody, encodeErrorBody } from '../errors.ts';
+import { encodeStream, encodeTypedFrame, missingFinishError, type StreamEncoder } from '../sse.ts';
+import type { OutputEvent } from './item-builders.ts';
+import { ResponseOutput } from './output.ts';
 import {
-  begunResponse,
-  endStatus,
+  continuationRecorder,
+  type EncodeResponseOptions,
+  endStatusFor,
   failedResponse,
   finishedResponse,
-  keeperOf,
+  inProgressResponse,
   type ResponseObject,
-  type ResponsesAnswerOptions,
-} from './answer.ts';
-import type { OutputEvent } from './open-items.ts';
-import { ResponseOutput } from './output.ts';
+} from './response.ts';
 
 /**
  * An answer as the frames of a response's stream, ending in `response.completed` or `response.incomplete` if it is
@@ -21,15 +21,15 @@ import { ResponseOutput } from './output.ts';
  * @returns whether it is whole
  * @throws as `framesOf` does
  */
-export function responsesFrames(
+export function encodeResponseStream(
   events: AsyncIterable<GenerationEvent>,
-  options: ResponsesAnswerOptions,
+  options: EncodeResponseOptions,
 ): AsyncGenerator<string, boolean> {
-  return framesOf(events, new ResponsesEncoder(options));
+  return encodeStream(events, new ResponsesEncoder(options));
 }
 
 class ResponsesEncoder implements StreamEncoder {
-  readonly #options: ResponsesAnswerOptions;
+  readonly #options: EncodeResponseOptions;
   readonly #begun: ResponseObject;
   readonly #output: ResponseOutput;
   readonly #continuations: Record<string, string> = {};
@@ -39,13 +39,13 @@ class ResponsesEncoder implements StreamEncoder {
   /** What the event at hand has added so far. */
   #frames = '';
 
-  constructor(options: ResponsesAnswerOptions) {
+  constructor(options: EncodeResponseOptions) {
     this.#options = options;
-    this.#begun = begunResponse(options);
+    this.#begun = inProgressResponse(options);
     this.#output = new ResponseOutput({
       ...options,
       emit: (event) => this.#write(event),
-      keep: keeperOf(options, this.#continuations),
+      keep: continuationRecorder(options, this.#continuations),
     });
   }
 
@@ -60,7 +60,7 @@ class ResponsesEncoder implements StreamEncoder {
   }
 
   async end(): Promise<string> {
-    if (this.#finished === undefined) throw withoutFinish();
+    if (this.#finished === undefined) throw missingFinishError();
     const { answer, usage } = this.#finished;
     await this.#options.commit?.({ answer, continuations: this.#continuations }, usage);
     this.#writeLifecycle(answer.status === 'incomplete' ? 'response.incomplete' : 'response.completed', answer);
@@ -73,7 +73,7 @@ class ResponsesEncoder implements StreamEncoder {
     this.#output.end('incomplete');
     this.#taken();
     this.#sequenceNumber = number;
-    const { error: body } = errorBody(error);
+    const { error: body } = encodeErrorBody(error);
     this.#write(failureEvent(body));
     const answer = { ...failedResponse(this.#begun, error), output: this.#output.items };
     await this.#options.commitFailure?.({ answer, continuations: {} }, error);
@@ -82,18 +82,18 @@ class ResponsesEncoder implements StreamEncoder {
   }
 
   #finish(event: Extract<GenerationEvent, { type: 'finish' }>): void {
-    this.#output.end(endStatus(event.reason));
+    this.#output.end(endStatusFor(event.reason));
     const answer = finishedResponse(this.#begun, this.#output, event, this.#options.now());
     this.#finished = { answer, usage: event.usage };
   }
 
   #writeLifecycle(type: Lifecycle, response: ResponseObject): void {
-    this.#frames += typedFrame({ type, sequence_number: this.#sequenceNumber, response });
+    this.#frames += encodeTypedFrame({ type, sequence_number: this.#sequenceNumber, response });
     this.#sequenceNumber += 1;
   }
 
   #write(event: OutputEvent | FailureEvent): void {
-    this.#frames += typedFrame({ ...event, sequence_number: this.#sequenceNumber });
+    this.#frames += encodeTypedFrame({ ...event, sequence_number: this.#sequenceNumber });
     this.#sequenceNumber += 1;
   }
 

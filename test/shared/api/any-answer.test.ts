@@ -4,12 +4,12 @@ import type { ResponseStreamEvent } from 'openai/resources/responses/responses';
 import { describe, expect, it } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
 import type { GenerationEvent, TokenLogprob } from '../../../shared/inference/generation.ts';
-import { chatAnswer } from '../../../shared/openai/chat/answer.ts';
-import { chatFrames } from '../../../shared/openai/chat/stream.ts';
-import { type ResponseObject, responsesAnswer } from '../../../shared/openai/responses/answer.ts';
-import { responsesRequest } from '../../../shared/openai/responses/schema.ts';
-import { responsesFrames } from '../../../shared/openai/responses/stream.ts';
-import { validated } from '../../../shared/openai/validation.ts';
+import { encodeChatCompletion } from '../../../shared/openai/chat/completion.ts';
+import { encodeChatStream } from '../../../shared/openai/chat/stream.ts';
+import { encodeResponse, type ResponseObject } from '../../../shared/openai/responses/response.ts';
+import { responsesRequestSchema } from '../../../shared/openai/responses/schema.ts';
+import { encodeResponseStream } from '../../../shared/openai/responses/stream.ts';
+import { validate } from '../../../shared/openai/validation.ts';
 import { finish, logprob, streamOf, text } from '../openai/answers.ts';
 
 /** Text that was cut anywhere, in the middle of a character too. */
@@ -79,7 +79,7 @@ const chatOptions = {
 function responsesOptions(more: object = {}) {
   let count = 0;
   return {
-    body: validated(responsesRequest, { model: 'default', input: 'Hi' }),
+    body: validate(responsesRequestSchema, { model: 'default', input: 'Hi' }),
     id: 'resp_1',
     createdAt: 1,
     now: () => 2,
@@ -110,7 +110,7 @@ type Delta = ChatCompletionChunk.Choice.Delta & { reasoning_content?: string };
 
 /** What a client makes of a chat stream that only joins deltas. */
 async function chatJoined(events: GenerationEvent[]) {
-  const frames = (await framesOf(chatFrames(streamOf(events), chatOptions))).map(dataOf);
+  const frames = (await framesOf(encodeChatStream(streamOf(events), chatOptions))).map(dataOf);
   expect(frames.pop()).toBe('[DONE]');
   const joined = {
     content: '',
@@ -168,7 +168,7 @@ describe('any answer', () => {
     await fc.assert(
       fc.asyncProperty(answer, async (events) => {
         const joined = await chatJoined(events);
-        const whole = await chatAnswer(streamOf(events), chatOptions);
+        const whole = await encodeChatCompletion(streamOf(events), chatOptions);
         const choice = whole.choices[0];
         const message = choice?.message;
         expect(joined).toEqual({
@@ -193,13 +193,13 @@ describe('any answer', () => {
   it('is the same joined from a response stream as at once, item by item', async () => {
     await fc.assert(
       fc.asyncProperty(answer, async (events) => {
-        const frames = await framesOf(responsesFrames(streamOf(events), responsesOptions()));
+        const frames = await framesOf(encodeResponseStream(streamOf(events), responsesOptions()));
         const streamed: ResponseStreamEvent[] = frames.map((frame) => {
           const event: ResponseStreamEvent = JSON.parse(dataOf(frame));
           expect(frame.startsWith(`event: ${event.type}\n`)).toBe(true);
           return event;
         });
-        const whole = await responsesAnswer(streamOf(events), responsesOptions());
+        const whole = await encodeResponse(streamOf(events), responsesOptions());
         const last = streamed.at(-1);
         expect(last && 'response' in last ? last.response : undefined).toEqual(JSON.parse(JSON.stringify(whole)));
         expect(responseJoined(streamed)).toEqual(texts(whole));
@@ -224,9 +224,9 @@ describe('any answer', () => {
       fc.asyncProperty(fc.array(piece), async (pieces) => {
         const events = [...text(...pieces), finish()];
         const all = pieces.join('').toWellFormed();
-        const response = await responsesAnswer(streamOf(events), responsesOptions());
+        const response = await encodeResponse(streamOf(events), responsesOptions());
         expect(texts(response).join('')).toBe(all);
-        expect((await chatAnswer(streamOf(events), chatOptions)).choices[0]?.message.content).toBe(all);
+        expect((await encodeChatCompletion(streamOf(events), chatOptions)).choices[0]?.message.content).toBe(all);
       }),
     );
   });
@@ -237,17 +237,17 @@ describe('any answer', () => {
       fc.asyncProperty(answer, fc.boolean(), async (events, thrown) => {
         const begun = [...text('Hi'), ...events.slice(0, -1)];
         const stream = () => streamOf(begun, thrown ? cut : undefined);
-        const chat = await framesOf(chatFrames(stream(), chatOptions));
+        const chat = await framesOf(encodeChatStream(stream(), chatOptions));
         expect(JSON.parse(dataOf(chat.at(-1) ?? ''))).toMatchObject({ error: { code: 'upstream_cut' } });
         expect(chat.join('\n')).not.toMatch(/\[DONE\]|"finish_reason":"|secret/);
-        const response = await framesOf(responsesFrames(stream(), responsesOptions()));
+        const response = await framesOf(encodeResponseStream(stream(), responsesOptions()));
         expect(response.at(-2)).toMatch(/^event: error\n/);
         expect(response.at(-1)).toMatch(/^event: response\.failed\n/);
         expect(response.join('\n')).not.toMatch(/event: response\.(completed|incomplete)|secret/);
         const numbers = response.map((frame) => JSON.parse(dataOf(frame)).sequence_number);
         expect(numbers).toEqual([...numbers.keys()]);
-        await expect(chatAnswer(stream(), chatOptions)).rejects.toMatchObject({ code: 'upstream_cut' });
-        await expect(responsesAnswer(stream(), responsesOptions())).rejects.toMatchObject({ code: 'upstream_cut' });
+        await expect(encodeChatCompletion(stream(), chatOptions)).rejects.toMatchObject({ code: 'upstream_cut' });
+        await expect(encodeResponse(stream(), responsesOptions())).rejects.toMatchObject({ code: 'upstream_cut' });
       }),
       { numRuns: 100 },
     );
@@ -256,8 +256,8 @@ describe('any answer', () => {
 
 describe('a stream', () => {
   const encoders = {
-    chat: (events: AsyncIterable<GenerationEvent>) => chatFrames(events, chatOptions),
-    responses: (events: AsyncIterable<GenerationEvent>) => responsesFrames(events, responsesOptions()),
+    chat: (events: AsyncIterable<GenerationEvent>) => encodeChatStream(events, chatOptions),
+    responses: (events: AsyncIterable<GenerationEvent>) => encodeResponseStream(events, responsesOptions()),
   };
   it.each(Object.entries(encoders))('of the %s API asks for no event before its frame is wanted', async (_, encode) => {
     let made = 0;

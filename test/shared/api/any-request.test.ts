@@ -4,7 +4,7 @@ import { LambentError } from '../../../shared/core/errors.ts';
 import type { GenerationRequest } from '../../../shared/inference/generation.ts';
 import { parseChatRequest } from '../../../shared/openai/chat/request.ts';
 import { chatParameters } from '../../../shared/openai/chat/schema.ts';
-import { errorBody, errorStatus } from '../../../shared/openai/errors.ts';
+import { encodeErrorBody, httpStatusFor } from '../../../shared/openai/errors.ts';
 import { parseResponsesRequest } from '../../../shared/openai/responses/request.ts';
 import { responsesParameters } from '../../../shared/openai/responses/schema.ts';
 import { aRegistry, TENANT } from './service.ts';
@@ -92,9 +92,9 @@ function check(parse: (body: unknown) => GenerationRequest, body: unknown): void
   } catch (thrown) {
     expect(thrown).toBeInstanceOf(LambentError);
     if (!(thrown instanceof LambentError)) return;
-    expect(errorStatus(thrown)).toBeGreaterThanOrEqual(400);
-    expect(errorStatus(thrown)).toBeLessThan(500);
-    expect(errorBody(thrown).error.message).toMatch(/\S/);
+    expect(httpStatusFor(thrown)).toBeGreaterThanOrEqual(400);
+    expect(httpStatusFor(thrown)).toBeLessThan(500);
+    expect(encodeErrorBody(thrown).error.message).toMatch(/\S/);
     expect(thrown.message.length).toBeLessThan(2_000);
   }
   expect(performance.now() - startedAt).toBeLessThan(2_000);

@@ -16,7 +16,7 @@ import type { GenerationEvent, GenerationRequest } from '../../../shared/inferen
 import { type ModelRegistry, parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter } from '../../../shared/inference/router.ts';
 import type { HttpAnswer } from '../../../shared/lambda/http-responder.ts';
-import { errorBody, errorHeaders, errorStatus } from '../../../shared/openai/errors.ts';
+import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../../../shared/openai/errors.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
 export const TENANT = 'acme';
@@ -79,8 +79,8 @@ export async function aService(scripts: readonly Script[], registry = aRegistry(
       .then((answer) => write(answer, response))
       .catch((thrown: unknown) => {
         const error = toLambentError(thrown);
-        response.writeHead(errorStatus(error), { 'content-type': 'application/json', ...errorHeaders(error) });
-        response.end(JSON.stringify(errorBody(error)));
+        response.writeHead(httpStatusFor(error), { 'content-type': 'application/json', ...errorHeadersFor(error) });
+        response.end(JSON.stringify(encodeErrorBody(error)));
       });
   });
   const url = await listening(server);

@@ -1,24 +1,24 @@
 import { describe, expect, test } from 'vitest';
 import { withoutUnpairedCalls } from '../../../shared/api/unpaired-calls.ts';
-import type { WholeItem } from '../../../shared/openai/responses/items.ts';
-import { type StoredItem, storedItem } from '../../../shared/openai/responses/stored-items.ts';
+import type { ResolvedItem } from '../../../shared/openai/responses/items.ts';
+import { type StoredItem, toStoredItem } from '../../../shared/openai/responses/stored-items.ts';
 
-const says = (role: 'user' | 'assistant', content: string): WholeItem => ({ role, content });
-const call = (call_id = 'c1'): WholeItem => ({ type: 'function_call', call_id, name: 'look', arguments: '{}' });
-const output = (call_id = 'c1'): WholeItem => ({ type: 'function_call_output', call_id, output: 'seen' });
-const reasoning: WholeItem = { type: 'reasoning', summary: [] };
+const says = (role: 'user' | 'assistant', content: string): ResolvedItem => ({ role, content });
+const call = (call_id = 'c1'): ResolvedItem => ({ type: 'function_call', call_id, name: 'look', arguments: '{}' });
+const output = (call_id = 'c1'): ResolvedItem => ({ type: 'function_call_output', call_id, output: 'seen' });
+const reasoning: ResolvedItem = { type: 'reasoning', summary: [] };
 
 /** Items as several requests and answers left them behind: each list is one of these. */
-function stored(...attempts: readonly (readonly WholeItem[])[]): StoredItem[] {
+function stored(...attempts: readonly (readonly ResolvedItem[])[]): StoredItem[] {
   return attempts.flatMap((items, attempt) => {
     let index = 0;
     const ids = () => `${String(attempt).padStart(36, '0')}${String(index++).padStart(4, '0')}`;
-    return items.map((item) => storedItem(item, ids));
+    return items.map((item) => toStoredItem(item, ids));
   });
 }
 
 /** What is left for a model, named by what stands in it. */
-function left(items: readonly StoredItem[], own: string | readonly WholeItem[] = 'Go on'): string[] {
+function left(items: readonly StoredItem[], own: string | readonly ResolvedItem[] = 'Go on'): string[] {
   const kept = withoutUnpairedCalls(
     items.map((item) => ({ item })),
     own,

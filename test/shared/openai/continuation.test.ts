@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { openReasoning, sealReasoning } from '../../../shared/openai/continuation.ts';
+import { decodeReasoning, encodeReasoning } from '../../../shared/openai/continuation.ts';
 
 function made(value: unknown): string {
   return `lambent1.${Buffer.from(JSON.stringify(value)).toString('base64url')}`;
@@ -12,9 +12,9 @@ describe('the record of reasoning that a caller brings back', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme' }), fc.string(), data, (text, provider, record) => {
         const plain = JSON.parse(JSON.stringify(record));
-        const sealed = sealReasoning(text, { provider, data: plain });
+        const sealed = encodeReasoning(text, { provider, data: plain });
         expect(sealed).toMatch(/^[\w.-]+$/);
-        expect(openReasoning(sealed ?? '')).toEqual({
+        expect(decodeReasoning(sealed ?? '')).toEqual({
           type: 'reasoning',
           text,
           continuation: { provider, data: plain },
@@ -24,7 +24,7 @@ describe('the record of reasoning that a caller brings back', () => {
   });
 
   it('is left out when it is larger than a caller could bring back', () => {
-    expect(sealReasoning('x'.repeat(1_000_000), { provider: 'p', data: null })).toBeUndefined();
+    expect(encodeReasoning('x'.repeat(1_000_000), { provider: 'p', data: null })).toBeUndefined();
   });
 
   it('is nothing when somebody else made it, or made it up', () => {
@@ -43,11 +43,11 @@ describe('the record of reasoning that a caller brings back', () => {
       made({ text: 'x', provider: 'p', data: deep }),
       made({ text: 'x'.repeat(2_000_000), provider: 'p', data: 1 }),
     ]) {
-      expect(openReasoning(sealed), sealed.slice(0, 40)).toBeUndefined();
+      expect(decodeReasoning(sealed), sealed.slice(0, 40)).toBeUndefined();
     }
   });
 
   it('is nothing rather than an error, whatever it is', () => {
-    fc.assert(fc.property(fc.string(), (text) => void openReasoning(`lambent1.${text}`)));
+    fc.assert(fc.property(fc.string(), (text) => void decodeReasoning(`lambent1.${text}`)));
   });
 });

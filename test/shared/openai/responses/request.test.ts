@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { LambentError } from '../../../../shared/core/errors.ts';
-import { sealReasoning } from '../../../../shared/openai/continuation.ts';
+import { encodeReasoning } from '../../../../shared/openai/continuation.ts';
 import { parseResponsesRequest } from '../../../../shared/openai/responses/request.ts';
 import { aRegistry, TENANT } from '../../api/service.ts';
 
@@ -147,7 +147,7 @@ describe('a responses request', () => {
   });
 
   it('brings our own record of reasoning back, and leaves out what others encrypted', () => {
-    const own = sealReasoning('All of it.', { provider: 'bedrock', data: { signature: 's' } });
+    const own = encodeReasoning('All of it.', { provider: 'bedrock', data: { signature: 's' } });
     const reasoning = { type: 'reasoning', id: 'rs_1', summary: [{ type: 'summary_text', text: 'A bit.' }] };
     const part = (encrypted_content: string | null | undefined) =>
       messages({ ...reasoning, encrypted_content }, CALL, OUTPUT)[0]?.content[0];

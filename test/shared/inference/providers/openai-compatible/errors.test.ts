@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LambentError } from '../../../../../shared/core/errors.ts';
 import { createOpenAICompatibleModel } from '../../../../../shared/inference/providers/openai-compatible/openai-compatible.ts';
 import { durationMs, retryAfterMs } from '../../../../../shared/inference/providers/openai-compatible/retry-after.ts';
-import { errorBody } from '../../../../../shared/openai/errors.ts';
+import { encodeErrorBody } from '../../../../../shared/openai/errors.ts';
 import { startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import type { Reply } from '../../../../upstreams/reply.ts';
 import { makeRequest } from '../../requests.ts';
@@ -278,7 +278,7 @@ describe('what the caller sees', () => {
 
   test.each([500, 503, 429, 404, 401])('of a %i has nothing of the upstream’s', async (status) => {
     const error = await errorOf({ status, body: openai('stack trace of host 10.1.2.3') });
-    expect(JSON.stringify(errorBody(error))).not.toContain('10.1.2.3');
+    expect(JSON.stringify(encodeErrorBody(error))).not.toContain('10.1.2.3');
   });
 
   test.each([400, 401, 403, 429, 500])('of a %i, and the log, never has the key', async (status) => {

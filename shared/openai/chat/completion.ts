@@ -5,7 +5,7 @@ import type {
 } from 'openai/resources/chat/completions';
 import type { CompletionUsage } from 'openai/resources/completions';
 import type { FinishReason, GenerationEvent, TokenLogprob, Usage } from '../../inference/generation.ts';
-import { withoutFinish } from '../sse.ts';
+import { missingFinishError } from '../sse.ts';
 
 /** What every chunk of an answer, and the answer as a whole, says of itself. */
 interface ChatHead {
@@ -17,14 +17,14 @@ interface ChatHead {
   readonly system_fingerprint: string;
 }
 
-export interface ChatAnswerOptions {
+export interface ChatCompletionOptions {
   readonly head: ChatHead;
   /** Whether log probabilities were asked for. */
   readonly logprobs: boolean;
 }
 
 /** OpenAI's object, with the reasoning's text under the name that DeepSeek and vLLM gave it. */
-export type ChatAnswer = ChatCompletion & {
+export type ChatCompletionObject = ChatCompletion & {
   choices: { message: { reasoning_content?: string } }[];
 };
 
@@ -32,10 +32,10 @@ export type ChatAnswer = ChatCompletion & {
  * Waits for an answer and writes it as one object.
  * @throws LambentError `upstream_cut` when it ends before it is whole, and whatever `events` throws
  */
-export async function chatAnswer(
+export async function encodeChatCompletion(
   events: AsyncIterable<GenerationEvent>,
-  { head, logprobs }: ChatAnswerOptions,
-): Promise<ChatAnswer> {
+  { head, logprobs }: ChatCompletionOptions,
+): Promise<ChatCompletionObject> {
   const gathered = new Gathered();
   for await (const event of events) {
     if (event.type !== 'finish') {
@@ -53,11 +53,11 @@ export async function chatAnswer(
           finish_reason: FINISH_REASONS[event.reason],
         },
       ],
-      ...(event.usage === undefined ? {} : { usage: chatUsage(event.usage) }),
+      ...(event.usage === undefined ? {} : { usage: encodeChatUsage(event.usage) }),
       ...(event.serviceTier === undefined ? {} : { service_tier: event.serviceTier }),
     };
   }
-  throw withoutFinish();
+  throw missingFinishError();
 }
 
 /** What an answer has said so far. */
@@ -95,7 +95,7 @@ class Gathered {
     }
   }
 
-  message(): ChatAnswer['choices'][number]['message'] {
+  message(): ChatCompletionObject['choices'][number]['message'] {
     const saidOtherwise = this.#refusal !== '' || this.#calls.length > 0;
     return {
       role: 'assistant',
@@ -108,8 +108,8 @@ class Gathered {
   }
 
   logprobs(): ChatCompletion.Choice['logprobs'] {
-    const content = this.#contentTokens.map(chatLogprob);
-    const refusal = this.#refusalTokens.map(chatLogprob);
+    const content = this.#contentTokens.map(encodeChatLogprob);
+    const refusal = this.#refusalTokens.map(encodeChatLogprob);
     if (content.length === 0 && refusal.length === 0) return null;
     return { content: content.length === 0 ? null : content, refusal: refusal.length === 0 ? null : refusal };
   }
@@ -128,7 +128,7 @@ export const FINISH_REASONS = {
 } as const satisfies Record<FinishReason, string>;
 
 /** One token's log probability as OpenAI's object. */
-export function chatLogprob({ token, logprob, bytes, alternatives }: TokenLogprob): ChatCompletionTokenLogprob {
+export function encodeChatLogprob({ token, logprob, bytes, alternatives }: TokenLogprob): ChatCompletionTokenLogprob {
   return {
     token,
     logprob,
@@ -141,7 +141,12 @@ export function chatLogprob({ token, logprob, bytes, alternatives }: TokenLogpro
 }
 
 /** What an answer used as OpenAI's object; audio and predictions are never part of it. */
-export function chatUsage({ inputTokens, cachedInputTokens, outputTokens, reasoningTokens }: Usage): CompletionUsage {
+export function encodeChatUsage({
+  inputTokens,
+  cachedInputTokens,
+  outputTokens,
+  reasoningTokens,
+}: Usage): CompletionUsage {
   return {
     prompt_tokens: inputTokens,
     completion_tokens: outputTokens,

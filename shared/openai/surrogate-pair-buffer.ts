@@ -3,7 +3,7 @@
  * half is kept until the other half comes, since a client that decodes each frame by itself would lose both. What
  * never becomes a pair is replaced by U+FFFD: joined, the pieces are `toWellFormed()` of the whole text.
  */
-export class WholeCharacters {
+export class SurrogatePairBuffer {
   #half = '';
 
   /** What can be sent now that `piece` has come; may be empty. */
@@ -18,7 +18,7 @@ export class WholeCharacters {
   }
 
   /** What is left when no more pieces come. */
-  rest(): string {
+  flush(): string {
     const half = this.#half;
     this.#half = '';
     return half.toWellFormed();

@@ -7,33 +7,33 @@ import type {
   ResponseStreamEvent,
 } from 'openai/resources/responses/responses';
 import type { Continuation, TokenLogprob } from '../../inference/generation.ts';
-import { sealReasoning } from '../continuation.ts';
-import { WholeCharacters } from '../whole-characters.ts';
+import { encodeReasoning } from '../continuation.ts';
+import { SurrogatePairBuffer } from '../surrogate-pair-buffer.ts';
 
 /** One of the API's typed events, before it gets its number. */
 export type OutputEvent = WithoutNumber<ResponseStreamEvent>;
 type WithoutNumber<T> = T extends unknown ? Omit<T, 'sequence_number'> : never;
 
 /** Hears of every change, in order. What an event holds goes on changing: it is to be written down at once. */
-export type Emit = (event: OutputEvent) => void;
+export type EmitEvent = (event: OutputEvent) => void;
 
 /** How an item ended. */
 export type EndStatus = 'completed' | 'incomplete';
 
 /** Where an item stands, and who hears of it. */
-export interface Place {
+export interface ItemPosition {
   readonly id: string;
   readonly output_index: number;
-  readonly emit: Emit;
+  readonly emit: EmitEvent;
 }
 
 /** A message that is being written: text and refusals, each a part of its own. */
-export class OpenMessage {
+export class MessageBuilder {
   readonly item: ResponseOutputMessage;
-  readonly #at: Place;
-  #part: OpenPart | undefined;
+  readonly #at: ItemPosition;
+  #part: PartBuilder | undefined;
 
-  constructor(at: Place) {
+  constructor(at: ItemPosition) {
     this.#at = at;
     this.item = { id: `msg_${at.id}`, type: 'message', status: 'in_progress', role: 'assistant', content: [] };
   }
@@ -42,7 +42,9 @@ export class OpenMessage {
     const part =
       this.#part?.type === 'output_text'
         ? this.#part
-        : this.#open(new OpenText(this.#place(), { type: 'output_text', annotations: [], logprobs: [], text: '' }));
+        : this.#open(
+            new TextPartBuilder(this.#place(), { type: 'output_text', annotations: [], logprobs: [], text: '' }),
+          );
     part.add(text, logprobs);
   }
 
@@ -50,7 +52,7 @@ export class OpenMessage {
     const part =
       this.#part?.type === 'refusal'
         ? this.#part
-        : this.#open(new OpenRefusal(this.#place(), { type: 'refusal', refusal: '' }));
+        : this.#open(new RefusalPartBuilder(this.#place(), { type: 'refusal', refusal: '' }));
     part.add(text);
   }
 
@@ -60,13 +62,13 @@ export class OpenMessage {
     this.#at.emit({ type: 'response.output_item.done', output_index: this.#at.output_index, item: this.item });
   }
 
-  #place(): PartPlace {
+  #place(): PartPosition {
     const { output_index, emit } = this.#at;
     this.#closePart();
     return { fields: { item_id: this.item.id, output_index, content_index: this.item.content.length }, emit };
   }
 
-  #open<T extends OpenPart>(opened: T): T {
+  #open<T extends PartBuilder>(opened: T): T {
     this.#part = opened;
     this.item.content.push(opened.part);
     opened.at.emit({ type: 'response.content_part.added', ...opened.at.fields, part: opened.part });
@@ -82,21 +84,21 @@ export class OpenMessage {
   }
 }
 
-type OpenPart = OpenText | OpenRefusal;
+type PartBuilder = TextPartBuilder | RefusalPartBuilder;
 
-interface PartPlace {
+interface PartPosition {
   readonly fields: { readonly item_id: string; readonly output_index: number; readonly content_index: number };
-  readonly emit: Emit;
+  readonly emit: EmitEvent;
 }
 
-class OpenText {
+class TextPartBuilder {
   readonly type = 'output_text';
-  readonly at: PartPlace;
+  readonly at: PartPosition;
   readonly part: ResponseOutputText;
   readonly #logprobs: ResponseOutputText.Logprob[] = [];
-  readonly #characters = new WholeCharacters();
+  readonly #characters = new SurrogatePairBuffer();
 
-  constructor(at: PartPlace, part: ResponseOutputText) {
+  constructor(at: PartPosition, part: ResponseOutputText) {
     this.at = at;
     this.part = part;
   }
@@ -106,7 +108,7 @@ class OpenText {
   }
 
   end(): void {
-    this.#append(this.#characters.rest(), []);
+    this.#append(this.#characters.flush(), []);
     this.part.logprobs = this.#logprobs;
     this.at.emit({
       type: 'response.output_text.done',
@@ -124,13 +126,13 @@ class OpenText {
   }
 }
 
-class OpenRefusal {
+class RefusalPartBuilder {
   readonly type = 'refusal';
-  readonly at: PartPlace;
+  readonly at: PartPosition;
   readonly part: ResponseOutputRefusal;
-  readonly #characters = new WholeCharacters();
+  readonly #characters = new SurrogatePairBuffer();
 
-  constructor(at: PartPlace, part: ResponseOutputRefusal) {
+  constructor(at: PartPosition, part: ResponseOutputRefusal) {
     this.at = at;
     this.part = part;
   }
@@ -140,7 +142,7 @@ class OpenRefusal {
   }
 
   end(): void {
-    this.#append(this.#characters.rest());
+    this.#append(this.#characters.flush());
     this.at.emit({ type: 'response.refusal.done', ...this.at.fields, refusal: this.part.refusal });
   }
 
@@ -161,16 +163,16 @@ export interface ReasoningOptions {
 }
 
 /** A block of the model's reasoning that is being written. */
-export class OpenReasoning {
+export class ReasoningBuilder {
   readonly item: ResponseReasoningItem;
-  readonly #at: Place;
+  readonly #at: ItemPosition;
   readonly #options: ReasoningOptions;
-  readonly #characters = new WholeCharacters();
+  readonly #characters = new SurrogatePairBuffer();
   /** What the provider said, to the letter: its signature is over that. */
   #said = '';
   #shown: { type: 'summary_text'; text: string } | undefined;
 
-  constructor(at: Place, options: ReasoningOptions) {
+  constructor(at: ItemPosition, options: ReasoningOptions) {
     this.#at = at;
     this.#options = options;
     this.item = { id: `rs_${at.id}`, type: 'reasoning', summary: [] };
@@ -182,13 +184,13 @@ export class OpenReasoning {
   }
 
   end(continuation: Continuation | undefined): void {
-    this.#show(this.#characters.rest());
+    this.#show(this.#characters.flush());
     if (this.#shown) {
       this.#at.emit({ type: 'response.reasoning_summary_text.done', ...this.#fields(), text: this.#shown.text });
       this.#at.emit({ type: 'response.reasoning_summary_part.done', ...this.#fields(), part: this.#shown });
     }
     const { continuations, keep } = this.#options;
-    const sealed = continuation && (continuations || keep) ? sealReasoning(this.#said, continuation) : undefined;
+    const sealed = continuation && (continuations || keep) ? encodeReasoning(this.#said, continuation) : undefined;
     if (continuations) this.item.encrypted_content = sealed ?? null;
     if (sealed !== undefined) keep?.(this.item.id, sealed);
     this.#at.emit({ type: 'response.output_item.done', output_index: this.#at.output_index, item: this.item });
@@ -211,12 +213,12 @@ export class OpenReasoning {
 }
 
 /** A function call whose arguments are being written. */
-export class OpenCall {
+export class FunctionCallBuilder {
   readonly item: ResponseFunctionToolCallItem;
-  readonly #at: Place;
-  readonly #characters = new WholeCharacters();
+  readonly #at: ItemPosition;
+  readonly #characters = new SurrogatePairBuffer();
 
-  constructor(at: Place, callId: string, name: string) {
+  constructor(at: ItemPosition, callId: string, name: string) {
     this.#at = at;
     this.item = {
       id: `fc_${at.id}`,
@@ -233,7 +235,7 @@ export class OpenCall {
   }
 
   end(status: EndStatus): void {
-    this.#append(this.#characters.rest());
+    this.#append(this.#characters.flush());
     this.item.status = status;
     const { output_index, emit } = this.#at;
     const fields = { item_id: this.item.id, output_index, name: this.item.name, arguments: this.item.arguments };

@@ -1,15 +1,15 @@
 import type { FunctionTool, Response, ResponseUsage } from 'openai/resources/responses/responses';
 import type { LambentError } from '../../core/errors.ts';
 import type { FinishReason, GenerationEvent, Usage } from '../../inference/generation.ts';
-import { errorBody } from '../errors.ts';
-import { withoutFinish } from '../sse.ts';
+import { encodeErrorBody } from '../errors.ts';
+import { missingFinishError } from '../sse.ts';
 import { ResponseOutput } from './output.ts';
 import type { ResponsesBody } from './schema.ts';
 
 /** OpenAI's object as it is on the wire: `output_text` is the client's own addition. */
 export type ResponseObject = Omit<Response, 'output_text'> & { store: boolean };
 
-export interface BegunOptions {
+export interface InProgressOptions {
   /** The request, which the response repeats. */
   readonly body: ResponsesBody;
   readonly id: string;
@@ -19,7 +19,7 @@ export interface BegunOptions {
   readonly stored?: boolean;
 }
 
-export interface ResponsesAnswerOptions extends BegunOptions {
+export interface EncodeResponseOptions extends InProgressOptions {
   /** Epoch seconds, when it is asked. */
   readonly now: () => number;
   readonly ids: () => string;
@@ -27,13 +27,13 @@ export interface ResponsesAnswerOptions extends BegunOptions {
   readonly reasoningSummary: boolean;
   readonly continuations: boolean;
   /** Keeps an answer before anybody is told that it is whole; nothing is kept when absent. */
-  readonly commit?: (answered: Answered, usage: Usage | undefined) => Promise<void>;
+  readonly commit?: (answered: StoredAnswer, usage: Usage | undefined) => Promise<void>;
   /** Keeps what there is of an answer that broke off after its stream began. Never throws. */
-  readonly commitFailure?: (answered: Answered, error: LambentError) => Promise<void>;
+  readonly commitFailure?: (answered: StoredAnswer, error: LambentError) => Promise<void>;
 }
 
 /** An answer as it is stored. */
-export interface Answered {
+export interface StoredAnswer {
   readonly answer: ResponseObject;
   /** What the model's provider wants back in the next turn, by the id of its reasoning item. */
   readonly continuations: Readonly<Record<string, string>>;
@@ -43,27 +43,27 @@ export interface Answered {
  * Waits for an answer and writes it as one object.
  * @throws LambentError `upstream_cut` when it ends before it is whole, and whatever `events` throws
  */
-export async function responsesAnswer(
+export async function encodeResponse(
   events: AsyncIterable<GenerationEvent>,
-  options: ResponsesAnswerOptions,
+  options: EncodeResponseOptions,
 ): Promise<ResponseObject> {
   const continuations: Record<string, string> = {};
-  const output = new ResponseOutput({ ...options, emit: () => {}, keep: keeperOf(options, continuations) });
+  const output = new ResponseOutput({ ...options, emit: () => {}, keep: continuationRecorder(options, continuations) });
   for await (const event of events) {
     if (event.type !== 'finish') {
       output.add(event);
       continue;
     }
-    output.end(endStatus(event.reason));
-    const answer = finishedResponse(begunResponse(options), output, event, options.now());
+    output.end(endStatusFor(event.reason));
+    const answer = finishedResponse(inProgressResponse(options), output, event, options.now());
     await options.commit?.({ answer, continuations }, event.usage);
     return answer;
   }
-  throw withoutFinish();
+  throw missingFinishError();
 }
 
 /** Keeps continuations in `into`, where somebody stores the answer. */
-export function keeperOf({ commit }: ResponsesAnswerOptions, into: Record<string, string>) {
+export function continuationRecorder({ commit }: EncodeResponseOptions, into: Record<string, string>) {
   if (commit === undefined) return undefined;
   return (itemId: string, continuation: string): void => {
     into[itemId] = continuation;
@@ -71,7 +71,7 @@ export function keeperOf({ commit }: ResponsesAnswerOptions, into: Record<string
 }
 
 /** A response that has nothing in it yet. */
-export function begunResponse({ body, id, createdAt, stored = false }: BegunOptions): ResponseObject {
+export function inProgressResponse({ body, id, createdAt, stored = false }: InProgressOptions): ResponseObject {
   return {
     id,
     object: 'response',
@@ -89,7 +89,7 @@ export function begunResponse({ body, id, createdAt, stored = false }: BegunOpti
     model: body.model,
     output: [],
     parallel_tool_calls: body.parallel_tool_calls ?? true,
-    ...(body.conversation == null ? {} : { conversation: { id: conversationOf(body.conversation) } }),
+    ...(body.conversation == null ? {} : { conversation: { id: conversationIdOf(body.conversation) } }),
     previous_response_id: body.previous_response_id ?? null,
     prompt_cache_key: body.prompt_cache_key ?? null,
     reasoning: {
@@ -111,7 +111,7 @@ export function begunResponse({ body, id, createdAt, stored = false }: BegunOpti
 }
 
 /** Id of the conversation that a request names, either way. */
-export function conversationOf(conversation: NonNullable<ResponsesBody['conversation']>): string {
+export function conversationIdOf(conversation: NonNullable<ResponsesBody['conversation']>): string {
   return typeof conversation === 'string' ? conversation : conversation.id;
 }
 
@@ -125,7 +125,7 @@ export function finishedResponse(
   const incomplete = INCOMPLETE_REASONS[reason];
   return {
     ...begun,
-    status: endStatus(reason),
+    status: endStatusFor(reason),
     completed_at: incomplete === undefined ? completedAt : null,
     incomplete_details: incomplete === undefined ? null : { reason: incomplete },
     output: items,
@@ -137,11 +137,11 @@ export function finishedResponse(
 /** A response that came to nothing, as the stream's and the stored object say it. */
 export function failedResponse(begun: ResponseObject, error: LambentError): ResponseObject {
   const code = error.code === 'rate_limit_exceeded' ? 'rate_limit_exceeded' : 'server_error';
-  return { ...begun, status: 'failed', error: { code, message: errorBody(error).error.message } };
+  return { ...begun, status: 'failed', error: { code, message: encodeErrorBody(error).error.message } };
 }
 
 /** Whether an answer that ended for `reason` said all it wanted to. */
-export function endStatus(reason: FinishReason): 'completed' | 'incomplete' {
+export function endStatusFor(reason: FinishReason): 'completed' | 'incomplete' {
   return INCOMPLETE_REASONS[reason] === undefined ? 'completed' : 'incomplete';
 }
 

@@ -3,7 +3,7 @@ import { deriveTenantSalt, hashPrefixes, type PromptPrefixes } from '../../share
 import { PLACEMENT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
 import type { FleetStore } from '../../shared/gpu/registry/fleet-store.ts';
 import type { Message } from '../../shared/inference/generation.ts';
-import { canonicalPrompt } from '../../shared/inference/providers/gpu/canonical-prompt.ts';
+import { canonicalizePrompt } from '../../shared/inference/providers/gpu/canonical-prompt.ts';
 import { BOOT, type FleetSize, fleetName, tenantName, workerId } from './fleet-table.ts';
 import { MODEL } from './functions.ts';
 
@@ -46,7 +46,7 @@ export function nextTurn({ served, rest }: Talk, name: string): Message[] {
 /** A prompt's prefixes, made as a provider makes them. */
 export function prefixesOf(fleet: string, tenant: string, messages: readonly Message[]): PromptPrefixes {
   const owner = { tenant, model: MODEL, salt: deriveTenantSalt(tenant, fleet) };
-  return hashPrefixes(canonicalPrompt({ tools: [], messages }), owner);
+  return hashPrefixes(canonicalizePrompt({ tools: [], messages }), owner);
 }
 
 /** Has the directory know a worker for what has been served of each talk. */

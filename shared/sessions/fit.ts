@@ -1,4 +1,5 @@
 import { LambentError } from '../core/errors.ts';
+import { estimateTokens } from '../core/token-estimate.ts';
 import type { GenerationRequest, Message } from '../inference/generation.ts';
 
 export interface FitOptions {
@@ -27,7 +28,7 @@ export function fitToContext(
   { contextTokens, answerTokens, truncation }: FitOptions,
 ): Fitted {
   const turns = turnsOf(request.messages);
-  const fixed = tokensOfText(JSON.stringify([request.tools, request.format]));
+  const fixed = estimateTokens(JSON.stringify([request.tools, request.format]));
   let tokens = turns.reduce((sum, turn) => sum + turn.tokens, fixed);
   const limit = contextTokens - answerTokens;
   if (tokens <= limit) return { request, droppedItems: 0 };
@@ -47,15 +48,6 @@ export function fitToContext(
   };
 }
 
-/**
- * Tokens of text, estimated from its bytes: about four of English or code make one. Other scripts take more bytes for
- * a character and about as many tokens.
- */
-export function tokensOfText(text: string): number {
-  return Math.ceil(Buffer.byteLength(text, 'utf8') / BYTES_PER_TOKEN);
-}
-
-const BYTES_PER_TOKEN = 4;
 /** What the hosted models count for a picture of usual size; its bytes say nothing about it. */
 const TOKENS_PER_IMAGE = 1_600;
 /** Role and separators around every message. */
@@ -96,8 +88,8 @@ function tokensOf(message: Message): number {
   let tokens = TOKENS_PER_MESSAGE;
   for (const part of message.content) {
     if (part.type === 'image') tokens += TOKENS_PER_IMAGE;
-    else if (part.type === 'toolCall') tokens += tokensOfText(part.name) + tokensOfText(part.arguments);
-    else tokens += tokensOfText(part.text);
+    else if (part.type === 'toolCall') tokens += estimateTokens(part.name) + estimateTokens(part.arguments);
+    else tokens += estimateTokens(part.text);
   }
   return tokens;
 }

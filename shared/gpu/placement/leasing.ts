@@ -1,4 +1,5 @@
 import { LambentError } from '../../core/errors.ts';
+import { createTokenEstimator } from '../../core/token-estimate.ts';
 import type { FleetStore } from '../registry/fleet-store.ts';
 import type { FleetView, Lease, Tier, Worker } from '../registry/worker.ts';
 import { mustYield } from './fair-share.ts';
@@ -7,7 +8,6 @@ import { findChangedEntries } from './prefix-directory.ts';
 import type { PromptPrefixes } from './prompt.ts';
 import type { FleetLimits, SlotSettings } from './settings.ts';
 import { startSlotLease } from './slot-lease.ts';
-import { createTokenEstimate } from './token-estimate.ts';
 import { createWaitQueueEntry, type WaitQueueEntry } from './wait-queue.ts';
 
 /** What is asked of a fleet. */
@@ -125,7 +125,7 @@ function shuffled<Thing>(things: readonly Thing[], random: () => number): Thing[
  */
 export function createSlotAllocator(ports: SlotPorts, settings: SlotSettings): SlotAllocator {
   const { store, now, random, sleep, newId } = ports;
-  const estimate = createTokenEstimate();
+  const estimate = createTokenEstimator();
 
   function askingFor(request: SlotRequest, excluded: ReadonlySet<string> | undefined): Asking {
     const { fleet, model, tier, prompt } = request;
@@ -249,6 +249,6 @@ export function createSlotAllocator(ports: SlotPorts, settings: SlotSettings): S
     async suspect({ fleet, id, bootId }, reason) {
       await store.setState(fleet, id, bootId, { state: 'suspect', reason, at: now(), from: 'ready' }).catch(() => {});
     },
-    recordUsage: estimate.learn,
+    recordUsage: estimate.recordUsage,
   };
 }

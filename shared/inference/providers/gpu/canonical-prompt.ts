@@ -2,19 +2,20 @@ import { createHash } from 'node:crypto';
 import type { GenerationRequest, Message } from '../../generation.ts';
 
 /**
- * A prompt as text, in the order in which chat templates put it: tools, then the messages, so that two requests whose
- * text begins alike have prompts that begin alike. It is hashed and measured, and never sent. An image counts as its digest.
+ * Yields a prompt as text in the order of chat templates: tools, then messages. Two prompts that an engine tokenizes to a
+ * common prefix have texts with a common prefix. The text is only hashed and measured, never sent. An image is replaced by
+ * its digest.
  */
-export function* canonicalPrompt({
+export function* canonicalizePrompt({
   tools,
   messages,
 }: Pick<GenerationRequest, 'tools' | 'messages'>): Generator<string> {
-  for (const { name, description, parameters } of tools) yield line(['tool', name, description ?? '', parameters]);
-  for (const message of messages) yield* messageText(message);
+  for (const { name, description, parameters } of tools) yield toLine(['tool', name, description ?? '', parameters]);
+  for (const message of messages) yield* canonicalizeMessage(message);
 }
 
-function* messageText(message: Message): Generator<string> {
-  yield line([message.role, 'name' in message ? (message.name ?? '') : '']);
+function* canonicalizeMessage(message: Message): Generator<string> {
+  yield toLine([message.role, 'name' in message ? (message.name ?? '') : '']);
   for (const part of message.content) {
     switch (part.type) {
       case 'text':
@@ -22,19 +23,19 @@ function* messageText(message: Message): Generator<string> {
         yield `${part.text}\n`;
         break;
       case 'image':
-        yield line(['image', digest('url' in part ? part.url : part.base64)]);
+        yield toLine(['image', digest('url' in part ? part.url : part.base64)]);
         break;
       case 'toolCall':
-        yield line(['call', part.name, part.arguments]);
+        yield toLine(['call', part.name, part.arguments]);
         break;
       case 'reasoning':
-        // Templates leave earlier turns' reasoning out.
+        // Chat templates omit the reasoning of earlier turns.
         break;
     }
   }
 }
 
-function line(values: readonly unknown[]): string {
+function toLine(values: readonly unknown[]): string {
   return `${JSON.stringify(values)}\n`;
 }
 

@@ -1,32 +1,36 @@
+import { BoundedMap } from '../../../core/bounded-map.ts';
 import { deriveTenantSalt } from '../../../gpu/placement/prompt.ts';
 import type { Tier } from '../../../gpu/registry/worker.ts';
 import type { Model } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';
 import { createOpenAICompatibleModel } from '../openai-compatible/openai-compatible.ts';
-import { ENGINE_REFUSALS, engineFields } from './engine-fields.ts';
+import { ENGINE_REFUSALS, toEngineFields } from './engine-fields.ts';
 import { reportRefusedField } from './observe.ts';
 
 export interface EndpointOptions {
   readonly fleet: Pick<Fleet, 'engine' | 'apiKey'>;
   readonly tier: Tier;
-  /** The alias's limit: sent when a caller gives none, and never exceeded. */
+  /** The alias's output limit: sent if the caller gives none, and never exceeded. */
   readonly maxOutputTokens: number;
-  /** Resolves `env:…`, `ssm:…` and `secret:…`; asked at each call, so it should remember. */
+  /** Resolves `env:…`, `ssm:…` and `secret:…` references. Called for each request, so it should cache. */
   readonly secret: (reference: string) => Promise<string>;
 }
 
-/** More than a fleet has at a time; what it had before is forgotten. */
-const MOST_ENDPOINTS = 256;
+/** More endpoints than a fleet has at a time; those of replaced workers are evicted. */
+const MAX_ENDPOINTS = 256;
 
-/** A handshake within a network takes milliseconds: a machine that needs longer is gone, and nobody is left to refuse. */
+/** A handshake within a network takes milliseconds. If it takes longer, the machine is gone and can't refuse the connection. */
 const CONNECT_MS = 2_000;
 
-/** Makes the function that makes the models at workers' addresses, each once: it remembers what its engine refuses. */
+/**
+ * Creates a function that returns the model at a worker's address. It returns the same model for the same address, because a
+ * model remembers which fields its engine refuses.
+ */
 export function createEndpoints(target: GpuTarget, options: EndpointOptions): (url: string) => Model {
   const { fleet, tier, maxOutputTokens, secret } = options;
-  const endpoints = new Map<string, Model>();
+  const endpoints = new BoundedMap<string, Model>(MAX_ENDPOINTS);
 
-  const endpointAt = (baseUrl: string): Model =>
+  const createEndpoint = (baseUrl: string): Model =>
     createOpenAICompatibleModel(
       {
         provider: 'openai-compatible',
@@ -41,10 +45,10 @@ export function createEndpoints(target: GpuTarget, options: EndpointOptions): (u
         maxOutputTokens,
         secret,
         connectMs: CONNECT_MS,
-        // Any worker of the fleet may go on with what another has begun to reason.
+        // Any worker of the fleet can continue from another worker's reasoning.
         fingerprint: `${target.fleet}/${target.model}`,
         extraFields: ({ tenant }) =>
-          engineFields(fleet.engine, { tier, cacheSalt: deriveTenantSalt(tenant, target.fleet) }),
+          toEngineFields(fleet.engine, { tier, cacheSalt: deriveTenantSalt(tenant, target.fleet) }),
         refusals: ENGINE_REFUSALS,
         onRefused: (field, { telemetry }) =>
           reportRefusedField(telemetry, { fleet: target.fleet, url: baseUrl }, field),
@@ -52,12 +56,10 @@ export function createEndpoints(target: GpuTarget, options: EndpointOptions): (u
     );
 
   return (url) => {
-    const known = endpoints.get(url);
-    if (known !== undefined) return known;
-    const [oldest] = endpoints.keys();
-    if (endpoints.size >= MOST_ENDPOINTS && oldest !== undefined) endpoints.delete(oldest);
-    const made = endpointAt(url);
-    endpoints.set(url, made);
-    return made;
+    const existing = endpoints.get(url);
+    if (existing !== undefined) return existing;
+    const created = createEndpoint(url);
+    endpoints.set(url, created);
+    return created;
   };
 }

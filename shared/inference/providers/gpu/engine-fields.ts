@@ -2,23 +2,26 @@ import type { Tier } from '../../../gpu/registry/worker.ts';
 import type { Fleet } from '../../registry.ts';
 import type { FieldRefusal } from '../openai-compatible/refusals.ts';
 
-/** What a request tells its engine beyond OpenAI's API: whose turn it is, and whose cache. */
-export interface EngineFields {
+/** The scheduling values that an engine gets with a request. OpenAI's API has no fields for them. */
+export interface EngineFieldValues {
   readonly tier: Tier;
-  /** Keeps a tenant's prompts apart from others' in the engine's prefix cache. */
+  /** Separates a tenant's prompts from other tenants' prompts in the engine's prefix cache. */
   readonly cacheSalt: string;
 }
 
 /**
- * The fields in the words of each engine. vLLM runs lower priorities first and refuses any but 0 without
- * `--scheduling-policy priority`; SGLang runs higher ones first, by `--enable-priority-scheduling`, and lets one preempt
- * another from a difference of 10 on, which is not wanted: what has a slot may finish. llama.cpp has neither; it keeps a
- * slot's last prompt if asked to.
+ * Returns the extra request fields for an engine. vLLM runs lower priorities first and refuses any priority other than 0
+ * without `--scheduling-policy priority`. SGLang runs higher priorities first with `--enable-priority-scheduling`, and
+ * preempts a running request from a difference of 10 on. The priorities here differ by 1, so that a request with a slot may
+ * finish. llama.cpp has neither field; on request it keeps a slot's last prompt in its cache.
  * @see https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
  * @see https://docs.sglang.ai/advanced_features/server_arguments.html
  * @see https://github.com/ggml-org/llama.cpp/tree/master/tools/server
  */
-export function engineFields(engine: Fleet['engine'], { tier, cacheSalt }: EngineFields): Record<string, unknown> {
+export function toEngineFields(
+  engine: Fleet['engine'],
+  { tier, cacheSalt }: EngineFieldValues,
+): Record<string, unknown> {
   const isInteractive = tier === 'interactive';
   switch (engine) {
     case 'vllm':
@@ -33,10 +36,10 @@ export function engineFields(engine: Fleet['engine'], { tier, cacheSalt }: Engin
 }
 
 /**
- * What vLLM says when it takes one of them not: its engine V0, which 0.11 no longer has, of a priority without
- * `--scheduling-policy priority` and of the salt (in a list of what it found invalid); its engine V1 of a priority at first. Current
- * versions ignore a priority, as SGLang does. Without the salt tenants could learn of each other, so that such an engine is asked
- * nothing.
+ * The errors by which vLLM refuses these fields. Its engine V0 (removed in 0.11) refuses a priority without
+ * `--scheduling-policy priority`, and the salt within a list of validation errors; the first versions of engine V1 refuse a
+ * priority. Current versions of vLLM and SGLang ignore a priority that they can't use. Without the salt, tenants could learn
+ * about each other from the cache, so an engine that refuses it gets no requests.
  * @see https://github.com/vllm-project/vllm/blob/v0.8.5/vllm/engine/async_llm_engine.py
  */
 export const ENGINE_REFUSALS: readonly FieldRefusal[] = [

@@ -3,80 +3,93 @@ import { UpstreamError } from '../../model.ts';
 import { cut, isConnectionFailure } from '../openai-compatible/errors.ts';
 
 /**
- * How sure a failure makes that its worker is ill: `surely` (nobody answers at its address), `perhaps` (it is silent, or says
- * so itself: that may as well be the request's doing), `alone` (if another worker answers what it has tripped over), `repeated` (if
- * it comes to nothing twice in a row), or not at all.
+ * When a failure counts against its worker, so that the worker becomes suspect and gets no work until a probe succeeds:
+ * - `always`: nothing answers at the worker's address;
+ * - `oncePerCall`: the worker is silent or reports that it is loading or shutting down. The request may be the cause if
+ *   several workers do this, so only the call's first such failure counts;
+ * - `ifAnotherAnswers`: the worker failed on a request that another worker then answers;
+ * - `ifRepeated`: the caller gave up before the first token, for the second time in a row on this worker;
+ * - `never`: the worker is healthy.
  */
-export type Illness = 'surely' | 'perhaps' | 'alone' | 'repeated' | 'no';
+export type Blame = 'always' | 'oncePerCall' | 'ifAnotherAnswers' | 'ifRepeated' | 'never';
 
-/** What a call of one worker failed of. */
+/** A failed call of one worker. */
 export class WorkerFailure extends Error {
   override readonly name = 'WorkerFailure';
-  /** What the caller hears if no other worker does better. */
+  /** The error to report if no other worker answers. */
   readonly error: UpstreamError;
-  readonly ill: Illness;
-  /** Whether another worker may do better. */
-  readonly elsewhere: boolean;
+  readonly blame: Blame;
+  /** False if every worker would fail the same way. */
+  readonly canRetryElsewhere: boolean;
 
-  constructor(error: UpstreamError, ill: Illness, elsewhere = true) {
+  constructor(error: UpstreamError, blame: Blame, canRetryElsewhere = true) {
     super(error.message, { cause: error });
     this.error = error;
-    this.ill = ill;
-    this.elsewhere = elsewhere;
+    this.blame = blame;
+    this.canRetryElsewhere = canRetryElsewhere;
   }
 }
 
-/** The worker said nothing for as long as one may: milliseconds. */
-export function silence(allowedMs: number, begun: boolean): WorkerFailure {
+/**
+ * The failure of a worker that sent nothing for too long.
+ * @param allowedMs milliseconds of silence that were allowed
+ * @param hasStarted true if the worker has sent a token before
+ */
+export function stalledFailure(allowedMs: number, hasStarted: boolean): WorkerFailure {
   const message = `The worker sent no token for ${allowedMs} ms`;
-  const error = begun ? cut(message) : new UpstreamError('upstream_timeout', message, { recovery: 'nextTarget' });
-  return new WorkerFailure(error, 'perhaps');
+  const error = hasStarted ? cut(message) : new UpstreamError('upstream_timeout', message, { recovery: 'nextTarget' });
+  return new WorkerFailure(error, 'oncePerCall');
 }
 
 /**
- * What the caller gave up on before the first token: the same error, and a doubt about the worker if it was silent for as long
- * as one may be that has nothing to compute before, and the reason was just that.
+ * What to throw when the caller aborts before the first token: the abort's reason itself. If the reason is the first-token
+ * timeout and the worker was silent for as long as a worker with an empty queue may be, the reason is wrapped in a failure
+ * that counts if it is repeated.
+ * @param silentMs milliseconds since the call began
  */
-export function givenUp(reason: unknown, silentMs: number, stallMs: number): unknown {
-  const isSilence = reason instanceof UpstreamError && reason.code === 'upstream_timeout';
-  return isSilence && silentMs >= stallMs ? new WorkerFailure(reason, 'repeated', false) : reason;
+export function abortedBeforeFirstToken(reason: unknown, silentMs: number, stallMs: number): unknown {
+  const isTimeout = reason instanceof UpstreamError && reason.code === 'upstream_timeout';
+  return isTimeout && silentMs >= stallMs ? new WorkerFailure(reason, 'ifRepeated', false) : reason;
 }
 
-/** The lease is lost: the worker has started anew or was deregistered, or another has the slot by now. */
-export function lostLease(reason: LambentError): WorkerFailure {
-  return new WorkerFailure(cut(reason.message, reason), 'no');
+/** The failure of a call whose lease is lost: the worker was restarted or deregistered, or its slot was given away. */
+export function lostLeaseFailure(reason: LambentError): WorkerFailure {
+  return new WorkerFailure(cut(reason.message, reason), 'never');
 }
 
 /**
- * Judges what a worker's endpoint failed of. Only what a dead or a starting engine does makes it suspect by itself: an engine
- * answers 500 to a request that it trips over too, and no caller is to take out a fleet, a worker with each call.
- * @throws what is no upstream's failure
+ * Classifies an error of a worker's endpoint. Only the errors of a dead or starting engine count at once. A 500 may be the
+ * request's fault, and no caller may take workers out of service one call at a time.
+ * @throws `thrown` itself if it is no `UpstreamError`
  */
-export function failureOf(thrown: unknown): WorkerFailure {
+export function classifyFailure(thrown: unknown): WorkerFailure {
   if (!(thrown instanceof UpstreamError)) throw thrown;
-  if (thrown.recovery === 'fail') return new WorkerFailure(thrown, 'no', false);
-  if (isConnectionFailure(thrown))
-    return new WorkerFailure(settled(hasBroken(thrown) ? brokenOff(thrown) : thrown), 'surely');
+  if (thrown.recovery === 'fail') return new WorkerFailure(thrown, 'never', false);
+  if (isConnectionFailure(thrown)) {
+    const error = isBrokenConnection(thrown) ? brokenConnectionError(thrown) : thrown;
+    return new WorkerFailure(withoutRetry(error), 'always');
+  }
   const status = Number.parseInt(thrown.upstream ?? '', 10);
-  return new WorkerFailure(settled(thrown), STARTING_OR_DYING.has(status) ? 'perhaps' : status >= 500 ? 'alone' : 'no');
+  if (STARTING_OR_DYING.has(status)) return new WorkerFailure(withoutRetry(thrown), 'oncePerCall');
+  return new WorkerFailure(withoutRetry(thrown), status >= 500 ? 'ifAnotherAnswers' : 'never');
 }
 
-/** Whether a connection broke that had been made for the request. */
-function hasBroken({ code, upstream }: UpstreamError): boolean {
+/** llama.cpp and SGLang answer 503 while they load; a proxy in front of a dead engine answers any of the three. */
+const STARTING_OR_DYING: ReadonlySet<number> = new Set([502, 503, 504]);
+
+/** True for an established connection that broke; false for a connection that could not be made. */
+function isBrokenConnection({ code, upstream }: UpstreamError): boolean {
   return code === 'upstream_unavailable' && (upstream === 'ECONNRESET' || upstream === 'EPIPE');
 }
 
-/** Told apart from an address where nobody was: it may be the request that kills whoever takes it. */
-export function brokenOff({ upstream = '', cause }: UpstreamError): UpstreamError {
-  const message = 'The worker broke off before its first token';
+/** The error of a connection that broke before the first token. Its code differs because the request may have killed the worker. */
+export function brokenConnectionError({ upstream = '', cause }: UpstreamError): UpstreamError {
+  const message = 'The worker closed the connection before its first token';
   return new UpstreamError('upstream_cut', message, { recovery: 'retry', upstream, cause });
 }
 
-/** llama.cpp and SGLang answer 503 while they load; a proxy in front of an engine answers all three for a dead one. */
-const STARTING_OR_DYING: ReadonlySet<number> = new Set([502, 503, 504]);
-
-/** By the time that a caller hears of it other workers have been tried: the same target has no more to offer. */
-function settled(error: UpstreamError): UpstreamError {
+/** The same error, with the recovery `nextTarget`: when it is reported, this target's other workers were tried already. */
+function withoutRetry(error: UpstreamError): UpstreamError {
   if (error.recovery === 'nextTarget') return error;
   const { code, message, upstream, retryAfterMs } = error;
   return new UpstreamError(code, message, {

@@ -5,122 +5,96 @@ import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';
 import { orAbort, resolvedSecret } from '../openai-compatible/openai-compatible.ts';
-import { canonicalPrompt } from './canonical-prompt.ts';
+import { canonicalizePrompt } from './canonical-prompt.ts';
 import { createEndpoints, type EndpointOptions } from './endpoints.ts';
 import { WorkerFailure } from './failure.ts';
 import { reportRefusedSlot, reportSlot, reportSuspectedWorker } from './observe.ts';
 import { callWorker } from './worker-call.ts';
+import { createTimedOutWorkers, WorkerFailureTracker } from './worker-failure-tracker.ts';
 
 export interface GpuOptions extends EndpointOptions {
   readonly fleet: Pick<Fleet, 'engine' | 'apiKey' | 'stallMs'>;
   readonly slots: SlotAllocator;
 }
 
-/** Workers that one call tries. What three have failed on is most likely the call's own fault. */
-const MOST_WORKERS = 3;
-/** What answers have in the mean: 343 in Mooncake's conversation trace, 211 in Azure's of 2023. */
+/** Mean length of an answer: 343 tokens in Mooncake's conversation trace, 211 in Azure's of 2023. */
 export const EXPECTED_OUTPUT_TOKENS = 350;
 
 /**
- * The model behind a fleet of GPU workers: each call leases a slot of one, asks it, and gives the slot back. A worker that
- * fails before its first token costs a call nothing but time: another is asked. A call that wants its answer whole may
- * change workers until the end.
+ * Creates the model behind a fleet of GPU workers. Each call leases a slot of a worker, sends the request to it and releases
+ * the slot. If the worker fails before its first token, the call tries another one. A call that is not streamed can change
+ * workers until its answer is complete.
  */
 export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
   const { fleet, tier, slots, maxOutputTokens, secret } = options;
   const endpointAt = createEndpoints(target, options);
-  /** Starts of workers of which this environment has heard nothing since a call of them was given up. */
-  const silent = new Set<string>();
+  const timedOutWorkers = createTimedOutWorkers();
 
-  function slotRequestOf(request: GenerationRequest): SlotRequest {
+  /** Fails before a slot is waited for: without the fleet's key no worker can be called or registered. */
+  async function requireKey(signal: AbortSignal): Promise<void> {
+    if (fleet.apiKey === undefined) return;
+    await orAbort(resolvedSecret(fleet.apiKey, secret), signal).catch((thrown: unknown) => {
+      throw tier === 'batch' ? retryableKeyError(thrown, target.fleet) : thrown;
+    });
+  }
+
+  function toSlotRequest(request: GenerationRequest): SlotRequest {
     const { tenant } = request;
     const { model } = target;
     const limit = Math.min(request.maxOutputTokens ?? maxOutputTokens, maxOutputTokens);
-    const prompt = hashPrefixes(canonicalPrompt(request), {
-      tenant,
-      model,
-      salt: deriveTenantSalt(tenant, target.fleet),
-    });
+    const salt = deriveTenantSalt(tenant, target.fleet);
+    const prompt = hashPrefixes(canonicalizePrompt(request), { tenant, model, salt });
     const expectedOutputTokens = Math.min(limit, EXPECTED_OUTPUT_TOKENS);
     return { fleet: target.fleet, model, tier, tenant, prompt, expectedOutputTokens };
   }
 
-  async function acquire(
-    asked: SlotRequest,
+  async function acquireSlot(
+    request: SlotRequest,
     { signal, telemetry }: ModelCall,
-    failedOn: ReadonlySet<string>,
+    failures: WorkerFailureTracker,
   ): Promise<Slot> {
     try {
-      const slot = await slots.acquire(asked, signal, failedOn);
+      const slot = await slots.acquire(request, signal, failures.failedWorkers);
       reportSlot(telemetry, slot);
       return slot;
     } catch (thrown) {
       signal.throwIfAborted();
-      const error = refusal(thrown, target.fleet);
+      const error = noSlotError(thrown, target.fleet);
       if (error.code === 'overloaded') reportRefusedSlot(telemetry, target.fleet);
-      throw error;
+      // The failure of the workers that were tried says more than that no other one is free.
+      throw failures.error ?? error;
     }
   }
 
   async function* generate(request: GenerationRequest, call: ModelCall): AsyncGenerator<GenerationEvent> {
     const { signal, streamed, telemetry } = call;
     signal.throwIfAborted();
-    // Before a slot is waited for: without the key no worker can be asked, and none becomes one.
-    if (fleet.apiKey !== undefined) {
-      await orAbort(resolvedSecret(fleet.apiKey, secret), signal).catch((thrown: unknown) => {
-        throw tier === 'batch' ? waiting(thrown, target.fleet) : thrown;
-      });
-    }
-    const asked = slotRequestOf(request);
-    const onUsage = ({ inputTokens }: { inputTokens: number }) =>
-      slots.recordUsage(asked.model, asked.prompt.bytes, inputTokens);
-    const failedOn = new Set<string>();
-    const tripped: { readonly slot: Slot; readonly error: UpstreamError }[] = [];
-    let failure: UpstreamError | undefined;
-    let broken = 0;
-    let suspicious = true;
-    const suspect = async (slot: Slot, error: UpstreamError): Promise<void> => {
-      reportSuspectedWorker(telemetry, slot.worker, error);
-      await slots.suspect(slot.worker, error.upstream ?? error.code);
+    await requireKey(signal);
+    const slotRequest = toSlotRequest(request);
+    const workerCall = {
+      signal,
+      stallMs: fleet.stallMs,
+      telemetry,
+      onUsage: ({ inputTokens }: { inputTokens: number }) =>
+        slots.recordUsage(target.model, slotRequest.prompt.bytes, inputTokens),
     };
+    const failures = new WorkerFailureTracker(timedOutWorkers, async ({ worker }, error) => {
+      reportSuspectedWorker(telemetry, worker, error);
+      await slots.suspect(worker, error.upstream ?? error.code);
+    });
     for (;;) {
-      const slot = await acquire(asked, call, failedOn).catch((thrown: unknown) => {
-        // Why the others failed says more than that there are no more.
-        throw signal.aborted ? thrown : (failure ?? thrown);
-      });
-      const answer = callWorker(slot, endpointAt(slot.worker.url), request, {
-        signal,
-        stallMs: fleet.stallMs,
-        onUsage,
-        telemetry,
-      });
-      let begun = false;
+      const slot = await acquireSlot(slotRequest, call, failures);
+      const answer = callWorker(slot, endpointAt(slot.worker.url), request, workerCall);
       try {
-        for await (const event of streamed ? answer : wholeOf(answer)) {
-          if (!begun) {
-            silent.delete(startOf(slot));
-            // What another can answer was not the request's doing.
-            for (const each of tripped) await suspect(each.slot, each.error);
-          }
-          begun = true;
+        for await (const event of streamed ? answer : collectEvents(answer)) {
+          await failures.recordAnswer(slot);
           yield event;
         }
         return;
       } catch (thrown) {
         if (!(thrown instanceof WorkerFailure)) throw thrown;
-        const { error, ill, elsewhere } = thrown;
-        // What a second worker does as well is most likely the request's doing.
-        const isRepeated = ill === 'repeated' && silent.has(startOf(slot));
-        if (ill === 'surely' || isRepeated || (ill === 'perhaps' && suspicious)) await suspect(slot, error);
-        if (ill === 'repeated') silent.add(startOf(slot));
-        if (ill === 'perhaps') suspicious = false;
-        if (ill === 'alone') tripped.push({ slot, error });
-        if (begun || !elsewhere) throw error;
-        if (error.code === 'upstream_cut') broken += 1;
-        // That workers broke under the request is not to be lost behind one that was away.
-        if (failure?.code !== 'upstream_cut') failure = broken === 1 && slot.otherWorkers > 0 ? passing(error) : error;
-        failedOn.add(slot.worker.id);
-        if (failedOn.size === MOST_WORKERS) throw failure;
+        const error = await failures.recordFailure(slot, thrown);
+        if (error !== undefined) throw error;
       }
     }
   }
@@ -128,42 +102,26 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
   return { managesOwnHealth: true, generate };
 }
 
-/** The same events, once all are there. */
-async function* wholeOf(answer: AsyncIterable<GenerationEvent>): AsyncGenerator<GenerationEvent> {
+/** Yields the same events once all of them have arrived. */
+async function* collectEvents(answer: AsyncIterable<GenerationEvent>): AsyncGenerator<GenerationEvent> {
   const events: GenerationEvent[] = [];
   for await (const event of answer) events.push(event);
   yield* events;
 }
 
-/**
- * A worker may break under a request by chance, all the more the more workers there are: it costs a job nothing but time. Where a
- * second one does as well, or there is no other, it may be the request that kills them, and costs it an attempt.
- */
-function passing(error: UpstreamError): UpstreamError {
-  if (error.code !== 'upstream_cut') return error;
-  const { message, recovery, upstream, cause } = error;
-  const details = { recovery, cause, ...(upstream === undefined ? {} : { upstream }) };
-  return new UpstreamError('upstream_unavailable', message, details);
-}
-
-function startOf({ worker }: Slot): string {
-  return `${worker.id} ${worker.bootId}`;
-}
-
-/** Queued work waits until its fleet's key is there, as it does for a fleet that has no worker. */
-function waiting(thrown: unknown, fleet: string): unknown {
+/** Maps a missing key to `overloaded`: a queued job waits for the key, as it waits for a fleet without workers. */
+function retryableKeyError(thrown: unknown, fleet: string): unknown {
   if (!(thrown instanceof UpstreamError && thrown.code === 'upstream_misconfigured')) return thrown;
-  const { cause } = thrown;
-  return new UpstreamError('overloaded', `The key of the fleet ${fleet} is not there`, {
+  return new UpstreamError('overloaded', `The key of the fleet ${fleet} is missing`, {
     recovery: 'nextTarget',
-    cause,
+    cause: thrown.cause,
   });
 }
 
-/** Why there is no slot. It was waited for already: what is left is another target. */
-function refusal(thrown: unknown, fleet: string): UpstreamError {
+/** Maps a failure to get a slot. The call has waited for a slot already, so the router goes on to the next target. */
+function noSlotError(thrown: unknown, fleet: string): UpstreamError {
   if (!(thrown instanceof LambentError)) {
-    const message = `The table of the fleet ${fleet} can't be reached`;
+    const message = `The fleet table could not be reached to lease a slot of the fleet ${fleet}`;
     return new UpstreamError('upstream_unavailable', message, { recovery: 'retry', cause: thrown });
   }
   const { code, message, retryAfterMs } = thrown;

@@ -8,8 +8,8 @@ import { createDynamoDBFleetStore } from '../../../gpu/registry/dynamodb-fleet.t
 import type { ModelRegistry } from '../../registry.ts';
 
 /**
- * What leases slots, as one function environment has it. Loaded when a target on a GPU worker is first used: the client that
- * comes with it is what a cold start of chat would not want to read.
+ * Creates the slot allocator of a function environment. This module is imported when a GPU target is first used, so that a
+ * cold start of `chat` does not load the DynamoDB client that comes with it.
  */
 export function openSlots(tableName: string, fleets: ModelRegistry['fleets'], timings: SlotTimings): SlotAllocator {
   return createSlotAllocator(
@@ -17,7 +17,7 @@ export function openSlots(tableName: string, fleets: ModelRegistry['fleets'], ti
       store: createDynamoDBFleetStore(createDynamoDBClient(), { tableName }),
       now: Date.now,
       random: Math.random,
-      // It keeps the process: while a full fleet is waited for, nothing else may.
+      // The timer keeps the process alive: while a request waits for a slot, nothing else may.
       sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
       newId: () => randomUUID().replaceAll('-', '').slice(0, 12),
     },

@@ -3,36 +3,43 @@ import type { Slot } from '../../../gpu/placement/leasing.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import { isConnectionFailure } from '../openai-compatible/errors.ts';
-import { brokenOff, failureOf, givenUp, lostLease, silence } from './failure.ts';
+import {
+  abortedBeforeFirstToken,
+  brokenConnectionError,
+  classifyFailure,
+  lostLeaseFailure,
+  stalledFailure,
+} from './failure.ts';
+import { StallTimer } from './stall-timer.ts';
 
 export interface WorkerCall {
-  /** The caller's. */
+  /** The caller's signal. */
   readonly signal: AbortSignal;
-  /** Milliseconds without a token after which the worker is taken to hang, beside what it has to compute before the first. */
+  /** Milliseconds without a token after which the worker counts as hung. Before the first token, time for the prompt is added. */
   readonly stallMs: number;
-  /** Hears the usage of a whole answer. */
+  /** Called with the usage of a complete answer. */
   readonly onUsage: (usage: Usage) => void;
   readonly telemetry: ModelCall['telemetry'];
 }
 
 /**
- * Milliseconds of prefill a prompt token that are waited for beside `stallMs`: what an A10G takes for a model of eight billion
- * parameters (`docs/gpu.md`), about the slowest worker worth having.
+ * Milliseconds per prompt token that a first token may take in addition to `stallMs`: the prefill of an 8B model on an A10G
+ * (`docs/gpu.md`), about the slowest worker that is worth its price.
  */
 const PREFILL_MS_PER_TOKEN = 1 / 3;
-/** Engines hold a tool call back until its parser has understood it: this many times as long may an answer fall silent for one. */
-const TOOL_PATIENCE = 3;
+/** Factor for the allowed silence of a request with tools: engines send a tool call only once it is parsed. */
+const TOOL_CALL_STALL_FACTOR = 3;
 
-/** Kept connections that may turn out to be closed, one after the other, before their worker counts as gone. */
-const MOST_STALE = 2;
-/** A kept connection that was closed says so at once. One that breaks later does so under the request. */
-const STALE_MS = 1_000;
+/** Kept-alive connections in a row that may turn out to be closed before the worker counts as unreachable. */
+const MAX_STALE_CONNECTIONS = 2;
+/** A request on a closed connection fails at once. A connection that breaks later broke because of the request. */
+const STALE_WITHIN_MS = 1_000;
 
 /**
- * Asks a leased worker and gives its slot back at the end, whatever that is. Always streamed: closing the connection
- * stops the engine then, and its first token is seen.
+ * Calls a leased worker and yields its answer. Releases the slot at the end of the answer, on failure and on abort. The
+ * request is always streamed: closing the connection stops the engine only then, and the first token is noticed.
  * @param endpoint the model at the worker's address
- * @throws WorkerFailure; the signal's reason
+ * @throws WorkerFailure; or the signal's reason
  */
 export async function* callWorker(
   slot: Slot,
@@ -40,110 +47,64 @@ export async function* callWorker(
   request: GenerationRequest,
   { signal, stallMs, onUsage, telemetry }: WorkerCall,
 ): AsyncGenerator<GenerationEvent> {
-  const firstMs = stallMs + Math.ceil(slot.prefillTokens * PREFILL_MS_PER_TOKEN);
-  const patienceMs = stallMs * (request.tools.length > 0 ? TOOL_PATIENCE : 1);
-  const watch = createWatch(firstMs);
+  const timer = new StallTimer(stallMs + Math.ceil(slot.prefillTokens * PREFILL_MS_PER_TOKEN));
+  const laterStallMs = stallMs * (request.tools.length > 0 ? TOOL_CALL_STALL_FACTOR : 1);
   const startedAt = performance.now();
-  let begun: Promise<void> | undefined;
+  let firstTokenMarked: Promise<void> | undefined;
   try {
     const call: ModelCall = {
-      signal: AbortSignal.any([signal, slot.lost, watch.stalled]),
+      signal: AbortSignal.any([signal, slot.lost, timer.stalled]),
       streamed: true,
-      // The role comes first, with the first token, and has no event.
-      onFirstChunk: () => watch.allow(patienceMs),
+      // The first token's chunk may hold the role alone, which is no event.
+      onFirstChunk: () => timer.allow(laterStallMs),
       telemetry,
     };
-    for await (const event of watched(answerOf(endpoint, request, call), watch)) {
-      begun ??= slot.markFirstToken();
+    for await (const event of timer.watch(generateWithReconnect(endpoint, request, call))) {
+      firstTokenMarked ??= slot.markFirstToken();
       if (event.type === 'finish') {
-        // Before it is told: the next request needn't wait until this one has been read to its end.
+        // Released before the event is read, so that the next request does not wait for this one's reader.
         void slot.release();
         if (event.usage !== undefined) onUsage(event.usage);
       }
       yield event;
     }
   } catch (thrown) {
-    if (signal.aborted)
-      throw begun === undefined ? givenUp(signal.reason, performance.now() - startedAt, stallMs) : signal.reason;
-    if (slot.lost.aborted) throw lostLease(toLambentError(slot.lost.reason));
-    throw watch.stalled.aborted ? silence(watch.allowedMs(), begun !== undefined) : failureOf(thrown);
+    const hasStarted = firstTokenMarked !== undefined;
+    if (signal.aborted) {
+      const silentMs = performance.now() - startedAt;
+      throw hasStarted ? signal.reason : abortedBeforeFirstToken(signal.reason, silentMs, stallMs);
+    }
+    if (slot.lost.aborted) throw lostLeaseFailure(toLambentError(slot.lost.reason));
+    throw timer.stalled.aborted ? stalledFailure(timer.allowedMs, hasStarted) : classifyFailure(thrown);
   } finally {
-    await Promise.all([begun, slot.release()]);
+    await Promise.all([firstTokenMarked, slot.release()]);
   }
 }
 
-/** The worker's answer. A connection that was kept and is found closed says nothing of the worker: it is made anew. */
-async function* answerOf(
+/**
+ * Yields the endpoint's answer. Sends the request again if a kept-alive connection turns out to be closed, which says nothing
+ * about the worker.
+ */
+async function* generateWithReconnect(
   endpoint: Model,
   request: GenerationRequest,
   call: ModelCall,
 ): AsyncGenerator<GenerationEvent> {
-  for (let stale = 0; ; stale += 1) {
+  for (let reconnects = 0; ; reconnects += 1) {
     const startedAt = performance.now();
     try {
       return yield* endpoint.generate(request, call);
     } catch (thrown) {
       if (!(thrown instanceof UpstreamError && isConnectionFailure(thrown))) throw thrown;
-      const isLate = performance.now() - startedAt > STALE_MS;
-      if (isStale(thrown) && !isLate && stale < MOST_STALE) continue;
-      // Whoever died so soon that it seemed a closed connection, or only after a while, died under the request.
-      throw stale > 0 || isStale(thrown) ? brokenOff(thrown) : thrown;
+      const failedAtOnce = performance.now() - startedAt <= STALE_WITHIN_MS;
+      if (isStaleConnection(thrown) && failedAtOnce && reconnects < MAX_STALE_CONNECTIONS) continue;
+      // A worker that dies of each request looks like a stale connection, or like one that broke after a while.
+      throw reconnects > 0 || isStaleConnection(thrown) ? brokenConnectionError(thrown) : thrown;
     }
   }
 }
 
-/** What the transport says of a connection that was used before: nothing has come back, so nothing was generated. */
-function isStale({ retryAfterMs }: UpstreamError): boolean {
+/** True if a reused connection broke before the upstream sent anything: nothing was generated. */
+function isStaleConnection({ retryAfterMs }: UpstreamError): boolean {
   return retryAfterMs === 0;
-}
-
-/** Watches over silence while an event is waited for. */
-interface Watch {
-  /** Aborts when one has been waited for too long. */
-  readonly stalled: AbortSignal;
-  /** Milliseconds that one may be waited for. */
-  allowedMs(): number;
-  /** Waits from now on for `ms` at most. */
-  allow(ms: number): void;
-  begin(): void;
-  end(): void;
-}
-
-function createWatch(firstMs: number): Watch {
-  const stalled = new AbortController();
-  let allowedMs = firstMs;
-  let timer: NodeJS.Timeout | undefined;
-  const end = (): void => {
-    clearTimeout(timer);
-    timer = undefined;
-  };
-  const begin = (): void => {
-    end();
-    timer = setTimeout(() => stalled.abort(), allowedMs);
-  };
-  return {
-    stalled: stalled.signal,
-    allowedMs: () => allowedMs,
-    allow(ms) {
-      allowedMs = ms;
-      if (timer !== undefined) begin();
-    },
-    begin,
-    end,
-  };
-}
-
-/** The same events, watched. Time that the reader takes doesn't count. */
-async function* watched<T>(events: AsyncIterable<T>, watch: Watch): AsyncGenerator<T> {
-  const iterator = events[Symbol.asyncIterator]();
-  try {
-    for (;;) {
-      watch.begin();
-      const next = await iterator.next().finally(() => watch.end());
-      if (next.done) return;
-      yield next.value;
-    }
-  } finally {
-    await iterator.return?.();
-  }
 }

@@ -2,12 +2,12 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { hashPrefixes } from '../../../../../shared/gpu/placement/prompt.ts';
 import type { Message } from '../../../../../shared/inference/generation.ts';
-import { canonicalPrompt } from '../../../../../shared/inference/providers/gpu/canonical-prompt.ts';
+import { canonicalizePrompt } from '../../../../../shared/inference/providers/gpu/canonical-prompt.ts';
 import { makeRequest } from '../../requests.ts';
 
 const user = (text: string): Message => ({ role: 'user', content: [{ type: 'text', text }] });
 const assistant = (text: string): Message => ({ role: 'assistant', content: [{ type: 'text', text }] });
-const textOf = (changes: Parameters<typeof makeRequest>[0]) => [...canonicalPrompt(makeRequest(changes))].join('');
+const textOf = (changes: Parameters<typeof makeRequest>[0]) => [...canonicalizePrompt(makeRequest(changes))].join('');
 
 const messages = fc.array(
   fc
@@ -35,7 +35,7 @@ test('tools come first, as in templates: another set of them shares nothing', ()
   const tool = (name: string) => ({ name, parameters: {}, strict: false });
   const system: Message = { role: 'system', content: [{ type: 'text', text: 'x'.repeat(2_000) }] };
   const prefixesOf = (names: string[]) =>
-    hashPrefixes(canonicalPrompt(makeRequest({ tools: names.map(tool), messages: [system] })), {
+    hashPrefixes(canonicalizePrompt(makeRequest({ tools: names.map(tool), messages: [system] })), {
       tenant: 'acme',
       model: 'm',
       salt: 's',

@@ -6,9 +6,9 @@ export default defineConfig({
     // These need dependencies that `npm ci` doesn't install: `npm run clients` and `npm run check` run them.
     exclude: ['test/clients/**', 'test/infra/check/**'],
     globalSetup: 'test/bundles.ts',
-    // Tests start processes of their own and drive them over the network; a busy machine makes that slow, not wrong.
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Only for what hangs: tests start processes and drive them over the network, which a busy machine makes slow, not wrong.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     maxWorkers: 2,
   },
 });

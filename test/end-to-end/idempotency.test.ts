@@ -1,22 +1,29 @@
 import { DynamoDBClient, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { chatModel } from '../upstreams/chat-model.ts';
+import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
 let client: OpenAI;
 let failing = false;
+/** A model that is asked to speak slowly stops after its first token until this settles. */
+let gate = Promise.withResolvers<void>();
 beforeAll(async () => {
   service = await startService({
     script: ({ body }) =>
       failing
         ? { status: 400, body: { error: { message: 'no', type: 'invalid_request_error', param: null, code: null } } }
-        : chatModel(body, { pauseMs: JSON.stringify(body).includes('slowly') ? 400 : 0 }),
+        : chatModel(body, { gate: JSON.stringify(body).includes('slowly') ? gate.promise : undefined }),
   });
   client = service.client;
 });
 afterAll(() => service[Symbol.asyncDispose]());
+afterEach(() => {
+  gate.resolve();
+  gate = Promise.withResolvers<void>();
+});
 
 const model = 'compatible';
 let keys = 0;
@@ -24,13 +31,13 @@ const withKey = () => {
   keys += 1;
   return { idempotencyKey: `key-${keys}`, headers: { 'Idempotency-Key': `key-${keys}` } };
 };
-const refusal = (of: Promise<unknown>) => of.catch((error: unknown) => error);
+const rejection = (call: Promise<unknown>) => call.catch((error: unknown) => error);
 const retryAfterOf = (error: unknown) =>
   error instanceof OpenAI.APIError ? error.headers?.get('retry-after') : undefined;
-const charged = () => service.upstream.requests.length;
+const modelCalls = () => service.upstream.requests.length;
 
-/** The bytes of an answer, as they came. */
-async function bytes(path: string, body: unknown, key: string): Promise<string> {
+/** Posts `body` and returns the unparsed answer. */
+async function post(path: string, body: unknown, key: string): Promise<string> {
   const response = await fetch(`${service.cloud.url}${path}`, {
     method: 'POST',
     headers: { authorization: 'Bearer sk-local', 'content-type': 'application/json', 'idempotency-key': key },
@@ -39,14 +46,14 @@ async function bytes(path: string, body: unknown, key: string): Promise<string> 
   return response.text();
 }
 
-/** The last event of a stream, which is read to its end. */
-async function lastOf(stream: AsyncIterable<OpenAI.Responses.ResponseStreamEvent>) {
+/** Reads a stream to its end and returns its last event. */
+async function readLast(stream: AsyncIterable<OpenAI.Responses.ResponseStreamEvent>) {
   let last: OpenAI.Responses.ResponseStreamEvent | undefined;
   for await (const event of stream) last = event;
   return last;
 }
 
-/** The jobs' table, as it is. */
+/** A client for the jobs' table, and the table's name. */
 function jobsTable() {
   const client = new DynamoDBClient({
     region: 'eu-west-1',
@@ -56,8 +63,8 @@ function jobsTable() {
   return { client, TableName: service.cloud.resources['JOBS_TABLE'] };
 }
 
-/** The sort keys of what the jobs' table holds of a response. */
-async function leftOf(id: string): Promise<(string | undefined)[]> {
+/** Returns the sort keys of a response's items in the jobs' table. */
+async function sortKeysOf(id: string): Promise<(string | undefined)[]> {
   const { client, TableName } = jobsTable();
   const { Items = [] } = await client.send(new ScanCommand({ TableName }));
   client.destroy();
@@ -65,10 +72,10 @@ async function leftOf(id: string): Promise<(string | undefined)[]> {
 }
 
 /**
- * Half a minute passes for whoever holds a key.
- * @returns for how long the last of them would still have been believed, in milliseconds
+ * Expires the lease of every held idempotency key, as time would.
+ * @returns the longest time that any of them still had, in milliseconds
  */
-async function letClaimsRunOut(): Promise<number> {
+async function expireKeyLeases(): Promise<number> {
   const { client, TableName } = jobsTable();
   const { Items = [] } = await client.send(
     new ScanCommand({ TableName, FilterExpression: 'attribute_exists(claimUntil)' }),
@@ -93,23 +100,23 @@ async function letClaimsRunOut(): Promise<number> {
 const chat = { model, messages: [{ role: 'user' as const, content: 'Hello' }] };
 const question = { model, input: 'Hello' };
 
-describe('the same key and body', () => {
+describe('a repeated call with the same idempotency key and body', () => {
   const calls: readonly [string, (options: object) => Promise<{ id: string }>][] = [
     ['a chat completion', (options) => client.chat.completions.create(chat, options)],
     ['a response', (options) => client.responses.create(question, options)],
     ['a conversation', (options) => client.conversations.create({ metadata: { a: 'b' } }, options)],
   ];
 
-  test.each(calls)('make %s once', async (_, create) => {
+  it.each(calls)('creates %s once', async (_, create) => {
     const options = withKey();
     const first = await create(options);
-    const asked = charged();
+    const before = modelCalls();
     expect((await create(options)).id).toBe(first.id);
-    expect(charged()).toBe(asked);
+    expect(modelCalls()).toBe(before);
     expect((await create(withKey())).id).not.toBe(first.id);
   });
 
-  test('add items once', async () => {
+  it('adds items once', async () => {
     const { id } = await client.conversations.create();
     const options = withKey();
     const items = [{ role: 'user' as const, content: 'One' }];
@@ -118,96 +125,99 @@ describe('the same key and body', () => {
     expect((await client.conversations.items.list(id)).data).toHaveLength(1);
   });
 
-  test.each([
+  it.each([
     ['/chat/completions', chat, /data: \[DONE\]\n\n$/],
     ['/responses', question, /event: response\.completed\n.*\n\n$/],
-  ])('replay a stream of %s byte by byte', async (path, body, end) => {
+  ])('replays a stream of %s byte by byte', async (path, body, end) => {
     const { idempotencyKey } = withKey();
-    const first = await bytes(path, { ...body, stream: true }, idempotencyKey);
+    const first = await post(path, { ...body, stream: true }, idempotencyKey);
     expect(first).toMatch(end);
-    const asked = charged();
-    expect(await bytes(path, { ...body, stream: true }, idempotencyKey)).toBe(first);
-    expect(charged()).toBe(asked);
+    const before = modelCalls();
+    expect(await post(path, { ...body, stream: true }, idempotencyKey)).toBe(first);
+    expect(modelCalls()).toBe(before);
   });
 
-  test('are the same however the body’s fields are ordered', async () => {
+  it('is recognised whatever the order of the body’s fields', async () => {
     const { idempotencyKey } = withKey();
-    const first = await bytes('/responses', { model, input: 'Hello' }, idempotencyKey);
-    expect(await bytes('/responses', { input: 'Hello', model }, idempotencyKey)).toBe(first);
+    const first = await post('/responses', { model, input: 'Hello' }, idempotencyKey);
+    expect(await post('/responses', { input: 'Hello', model }, idempotencyKey)).toBe(first);
   });
 });
 
-describe('a key', () => {
-  test('is refused with another body', async () => {
+describe('an idempotency key', () => {
+  it('is refused with another body', async () => {
     const options = withKey();
     await client.chat.completions.create(chat, options);
     const other = { ...chat, temperature: 1 };
-    expect(await refusal(client.chat.completions.create(other, options))).toMatchObject({
+    expect(await rejection(client.chat.completions.create(other, options))).toMatchObject({
       status: 422,
       code: 'idempotency_key_reused',
     });
   });
 
-  test('is another one on another route', async () => {
+  it('does not collide with the same key on another route', async () => {
     const options = withKey();
     await client.chat.completions.create(chat, options);
     expect(await client.responses.create(question, options)).toMatchObject({ status: 'completed' });
   });
 
-  test('is refused with Retry-After while its first call runs', async () => {
+  it('is refused with Retry-After while its first call runs', async () => {
     const options = withKey();
     const slowly = { model, input: 'Say this slowly' };
     const stream = await client.responses.create({ ...slowly, stream: true }, options);
-    const second = await refusal(client.responses.create({ ...slowly, stream: true }, options));
+    const second = await rejection(client.responses.create({ ...slowly, stream: true }, options));
     expect(second).toMatchObject({ status: 409, code: 'idempotency_key_in_use' });
     expect(retryAfterOf(second)).toMatch(/^\d+$/);
+    gate.resolve();
     for await (const _ of stream);
   });
 
-  test('finds the background response that its first call made, though that call still runs', async () => {
+  it('returns the background response of its first call while that call still streams', async () => {
     const options = withKey();
     const slowly = { model, input: 'Say this slowly', background: true, stream: true as const };
     const [first, second] = [
       await client.responses.create(slowly, options),
       await client.responses.create(slowly, options),
     ];
-    const [firstEnd, secondEnd] = await Promise.all([lastOf(first), lastOf(second)]);
+    gate.resolve();
+    const [firstEnd, secondEnd] = await Promise.all([readLast(first), readLast(second)]);
     expect(firstEnd).toMatchObject({ type: 'response.completed', response: { id: expect.any(String) } });
     expect(secondEnd).toEqual(firstEnd);
-  }, 30_000);
+  });
 
-  test('is free again half a minute after its function was killed', async () => {
+  it('can be used again once the lease of a killed function has expired', async () => {
     const options = withKey();
     const slowly = { model, input: 'Say that slowly', stream: true as const };
     const stream = await client.responses.create(slowly, options);
     for (const { pid, function: name, busy } of service.cloud.processes()) {
       if (name === 'chat' && busy) process.kill(pid, 'SIGKILL');
     }
-    await expect(lastOf(stream)).rejects.toThrow();
-    const second = await refusal(client.responses.create(slowly, options));
+    await expect(readLast(stream)).rejects.toThrow();
+    const second = await rejection(client.responses.create(slowly, options));
     expect(second).toMatchObject({ status: 409, code: 'idempotency_key_in_use' });
     expect(retryAfterOf(second)).toMatch(/^\d+$/);
-    expect(await letClaimsRunOut()).toBeLessThanOrEqual(30_000);
-    expect((await lastOf(await client.responses.create(slowly, options)))?.type).toBe('response.completed');
-  }, 30_000);
+    gate.resolve();
+    expect(await expireKeyLeases()).toBeLessThanOrEqual(30_000);
+    expect((await readLast(await client.responses.create(slowly, options)))?.type).toBe('response.completed');
+  });
 
-  test('is free again after a call that failed', async () => {
+  it('can be used again after a failed call', async () => {
     const options = withKey();
     failing = true;
-    expect(await refusal(client.responses.create(question, options))).toMatchObject({ status: 400 });
+    expect(await rejection(client.responses.create(question, options))).toMatchObject({ status: 400 });
     failing = false;
     expect(await client.responses.create(question, options)).toMatchObject({ status: 'completed' });
   });
 
-  test.each([
+  it.each([
     ['a response', (options: object) => client.responses.create({ ...question, store: false }, options)],
     ['a chat completion', (options: object) => client.chat.completions.create({ ...chat, store: false }, options)],
-  ])('is refused a second time for %s that was not to be stored', async (_, create) => {
+  ])('is refused the second time for %s with store: false', async (_, create) => {
     const options = withKey();
     await create(options);
-    const asked = charged();
-    expect(await refusal(create(options))).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
-    expect(charged()).toBe(asked);
+    const before = modelCalls();
+    expect(await rejection(create(options))).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+    expect(modelCalls()).toBe(before);
   });
 
   const responses: readonly [string, (options: object) => Promise<{ id: string }>][] = [
@@ -215,7 +225,7 @@ describe('a key', () => {
     [
       'a streamed response',
       async (options) => {
-        const last = await lastOf(await client.responses.create({ ...question, stream: true }, options));
+        const last = await readLast(await client.responses.create({ ...question, stream: true }, options));
         return { id: last?.type === 'response.completed' ? last.response.id : '' };
       },
     ],
@@ -224,28 +234,24 @@ describe('a key', () => {
       async (options) => {
         const { id } = await client.responses.create({ ...question, background: true }, options);
         const status = async () => (await client.responses.retrieve(id)).status;
-        await vi.waitFor(async () => expect(await status()).toBe('completed'), { timeout: 20_000, interval: 100 });
+        await waitUntil(`${id} is completed`, async () => (await status()) === 'completed');
         return { id };
       },
     ],
   ];
 
-  test.each(responses)(
-    'gives %s no more once that was deleted, and keeps nothing of it',
-    async (_, create) => {
-      const options = withKey();
-      const { id } = await create(options);
-      expect((await create(options)).id).toBe(id);
-      await client.responses.delete(id);
-      expect(await leftOf(id)).toEqual(['job']);
-      const asked = charged();
-      expect(await refusal(create(options))).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
-      expect(charged()).toBe(asked);
-    },
-    60_000,
-  );
+  it.each(responses)('does not replay %s after its deletion, and nothing of it remains stored', async (_, create) => {
+    const options = withKey();
+    const { id } = await create(options);
+    expect((await create(options)).id).toBe(id);
+    await client.responses.delete(id);
+    expect(await sortKeysOf(id)).toEqual(['job']);
+    const before = modelCalls();
+    expect(await rejection(create(options))).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+    expect(modelCalls()).toBe(before);
+  });
 
-  test('shows a conversation and its items as they are now, and neither once they were deleted', async () => {
+  it('replays a conversation and its items in their current state, and not after their deletion', async () => {
     const [made, added] = [withKey(), withKey()];
     const create = () => client.conversations.create({ metadata: { bird: 'canary' } }, made);
     const { id } = await create();
@@ -259,13 +265,13 @@ describe('a key', () => {
     const first = (await add()).data[0]?.id ?? '';
     expect((await add()).data).toHaveLength(2);
     await client.conversations.items.delete(first, { conversation_id: id });
-    expect(await refusal(add())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+    expect(await rejection(add())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
     await client.conversations.delete(id);
-    expect(await refusal(create())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+    expect(await rejection(create())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
   });
 
-  test('has 1 to 255 characters', async () => {
-    expect(JSON.parse(await bytes('/responses', question, 'k'.repeat(256)))).toMatchObject({
+  it('is refused when longer than 255 characters', async () => {
+    expect(JSON.parse(await post('/responses', question, 'k'.repeat(256)))).toMatchObject({
       error: { code: 'invalid_value' },
     });
   });

@@ -2,8 +2,8 @@ import { EVENT_STREAM, eventOf, type Reply, type Step } from './reply.ts';
 import { minimalInstance } from './schema-instance.ts';
 
 export interface ChatModelOptions {
-  /** Milliseconds before each streamed token; 0 when absent. */
-  readonly pauseMs?: number;
+  /** A stream stops after its first token until this promise settles. Absent: it does not stop. */
+  readonly gate?: Promise<unknown> | undefined;
 }
 
 /**
@@ -134,7 +134,7 @@ function buffered(request: ChatRequest, answer: Answer): Reply {
   };
 }
 
-function streamed(request: ChatRequest, answer: Answer, { pauseMs = 0 }: ChatModelOptions): Reply {
+function streamed(request: ChatRequest, answer: Answer, { gate }: ChatModelOptions): Reply {
   const { call, words, finishReason } = answer;
   const head = { ...common(request.model), object: 'chat.completion.chunk' };
   const chunk = (delta: Fields, reason: string | null = null): string =>
@@ -143,7 +143,10 @@ function streamed(request: ChatRequest, answer: Answer, { pauseMs = 0 }: ChatMod
   const tokens = call ? callDeltas(call) : words.map((content) => ({ content }));
   const steps: Step[] = [
     { send: chunk(role) },
-    ...tokens.flatMap((delta): Step[] => [...(pauseMs > 0 ? [{ waitMs: pauseMs }] : []), { send: chunk(delta) }]),
+    ...tokens.flatMap((delta, index): Step[] => [
+      ...(index === 1 && gate !== undefined ? [{ until: gate }] : []),
+      { send: chunk(delta) },
+    ]),
     { send: chunk({}, finishReason) },
   ];
   if (request.includeUsage) steps.push({ send: eventOf({ ...head, choices: [], usage: usageOf(request, answer) }) });

@@ -100,6 +100,7 @@ async function answer(outgoing: ServerResponse, { status = 200, headers = {}, bo
       return;
     }
     if ('waitMs' in step) await sleep(step.waitMs);
+    else if ('until' in step) await step.until;
     else if (!outgoing.write(step.send)) await drained(outgoing);
     else await new Promise(setImmediate);
   }

@@ -3,6 +3,8 @@ export type Step =
   /** Sends bytes in a packet of their own. */
   | { readonly send: string | Uint8Array }
   | { readonly waitMs: number }
+  /** Waits until the promise settles. */
+  | { readonly until: Promise<unknown> }
   /** Sends nothing more and keeps the connection open until the client closes it. */
   | 'stall'
   /** Breaks the connection. */

@@ -1,5 +1,5 @@
 import OpenAI from 'openai';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chatModel } from '../upstreams/chat-model.ts';
 import { converse } from './converse.ts';
 import { type Service, startService } from './service.ts';
@@ -13,27 +13,29 @@ beforeAll(async () => {
 afterAll(() => service[Symbol.asyncDispose]());
 
 const model = 'compatible';
-const refusal = (of: Promise<unknown>) => of.catch((error: unknown) => error);
+const rejection = (call: Promise<unknown>) => call.catch((error: unknown) => error);
 const retryAfterOf = (error: unknown) =>
   error instanceof OpenAI.APIError ? error.headers?.get('retry-after') : undefined;
 const says = (content: string) => ({ role: 'user' as const, content });
 const notFound = { status: 404, code: 'not_found' };
 
-async function texts(id: string, of = client): Promise<string[]> {
+/** Returns the texts of a conversation's messages, oldest first. */
+async function texts(id: string, through = client): Promise<string[]> {
   const found: string[] = [];
-  for await (const item of of.conversations.items.list(id, { order: 'asc' })) {
+  for await (const item of through.conversations.items.list(id, { order: 'asc' })) {
     if (item.type === 'message') found.push(item.content.map((part) => ('text' in part ? part.text : '')).join(''));
   }
   return found;
 }
 
-function lastAsked(): string[] {
+/** Returns the messages of the last request to the model, each as `role: content`. */
+function lastMessages(): string[] {
   const body = service.upstream.requests.at(-1)?.body as { messages: { role: string; content: unknown }[] };
   return body.messages.map(({ role, content }) => `${role}: ${String(content)}`);
 }
 
 describe('a conversation', () => {
-  test('is created, retrieved, updated and deleted', async () => {
+  it('is created, retrieved, updated and deleted', async () => {
     const created = await client.conversations.create({ metadata: { topic: 'weather' } });
     expect(created).toMatchObject({ object: 'conversation', metadata: { topic: 'weather' } });
     expect(await client.conversations.retrieve(created.id)).toMatchObject({
@@ -46,18 +48,18 @@ describe('a conversation', () => {
     });
     expect((await client.conversations.retrieve(created.id)).metadata).toEqual({ topic: 'sea' });
     expect(await client.conversations.delete(created.id)).toMatchObject({ id: created.id, deleted: true });
-    expect(await refusal(client.conversations.retrieve(created.id))).toMatchObject(notFound);
-    expect(await refusal(client.conversations.delete(created.id))).toMatchObject(notFound);
-    expect(await refusal(client.responses.create({ model, input: 'Hi', conversation: created.id }))).toMatchObject(
+    expect(await rejection(client.conversations.retrieve(created.id))).toMatchObject(notFound);
+    expect(await rejection(client.conversations.delete(created.id))).toMatchObject(notFound);
+    expect(await rejection(client.responses.create({ model, input: 'Hi', conversation: created.id }))).toMatchObject(
       notFound,
     );
   });
 
-  test('needs nothing to begin with', async () => {
+  it('can be created without any field', async () => {
     expect(await client.conversations.create()).toMatchObject({ object: 'conversation', metadata: {} });
   });
 
-  test('has items that are added, listed in either order and by page, retrieved and deleted', async () => {
+  it('has items that are added, listed in either order and by page, retrieved and deleted', async () => {
     const { id } = await client.conversations.create({ items: [says('One'), says('Two')] });
     const added = await client.conversations.items.create(id, { items: [says('Three'), says('Four'), says('Five')] });
     expect(added.data).toHaveLength(3);
@@ -74,51 +76,53 @@ describe('a conversation', () => {
     );
     expect(await client.conversations.items.delete(third, { conversation_id: id })).toMatchObject({ id });
     expect(await texts(id)).toEqual(['One', 'Two', 'Four', 'Five']);
-    expect(await refusal(client.conversations.items.retrieve(third, { conversation_id: id }))).toMatchObject(notFound);
-    expect(await refusal(client.conversations.items.delete(third, { conversation_id: id }))).toMatchObject(notFound);
+    expect(await rejection(client.conversations.items.retrieve(third, { conversation_id: id }))).toMatchObject(
+      notFound,
+    );
+    expect(await rejection(client.conversations.items.delete(third, { conversation_id: id }))).toMatchObject(notFound);
     await client.conversations.items.create(id, { items: [says('Six')] });
     expect(await texts(id)).toEqual(['One', 'Two', 'Four', 'Five', 'Six']);
   });
 
-  test.each([false, true])('is read by a response and gets its turn (streamed: %s)', async (stream) => {
+  it.each([false, true])('is the context of a response, which adds its turn to it (streamed: %s)', async (stream) => {
     const { id } = await client.conversations.create({ items: [{ role: 'system', content: 'Be kind.' }] });
     for (const input of ['One', 'Two']) {
       const answer = await client.responses.create({ model, input, conversation: id, stream });
       if (Symbol.asyncIterator in answer) for await (const _ of answer);
       else expect(answer.conversation).toEqual({ id });
     }
-    expect(lastAsked()).toEqual(['system: Be kind.', 'user: One', 'assistant: You said: One', 'user: Two']);
+    expect(lastMessages()).toEqual(['system: Be kind.', 'user: One', 'assistant: You said: One', 'user: Two']);
     expect(await texts(id)).toEqual(['Be kind.', 'One', 'You said: One', 'Two', 'You said: Two']);
   });
 
-  test('is not changed by a response that failed', async () => {
+  it('does not change when a response fails', async () => {
     const { id } = await client.conversations.create({ items: [says('One')] });
     const input: OpenAI.Responses.ResponseInput = [{ type: 'function_call_output', call_id: 'none', output: '' }];
-    expect(await refusal(client.responses.create({ model, input, conversation: id }))).toMatchObject({ status: 400 });
+    expect(await rejection(client.responses.create({ model, input, conversation: id }))).toMatchObject({ status: 400 });
     expect(await texts(id)).toEqual(['One']);
     await client.responses.create({ model, input: 'Two', conversation: id });
     expect(await texts(id)).toHaveLength(3);
   });
 
-  test('can be had with store: false, where only the conversation is kept', async () => {
+  it('keeps the turn of a response with store: false, which is itself not stored', async () => {
     const { id } = await client.conversations.create();
     const response = await client.responses.create({ model, input: 'One', conversation: id, store: false });
     expect(await texts(id)).toEqual(['One', 'You said: One']);
-    expect(await refusal(client.responses.retrieve(response.id))).toMatchObject({ status: 404 });
+    expect(await rejection(client.responses.retrieve(response.id))).toMatchObject({ status: 404 });
   });
 });
 
-describe('a call in a conversation, and its output', () => {
+describe('a function call and its output in a conversation', () => {
   const tools: OpenAI.Responses.Tool[] = [
     { type: 'function', name: 'weather', strict: false, parameters: { type: 'object', properties: {} } },
   ];
 
-  /** A conversation in which the model called a function, was told its output and answered. */
-  async function answered() {
+  /** Creates a conversation in which the model called a function, received its output and answered. */
+  async function createAnsweredCall() {
     const { id: conversation } = await client.conversations.create();
     const { output } = await client.responses.create({ model, input: 'How is it?', tools, conversation });
     const call = output.find((item) => item.type === 'function_call');
-    if (call?.id === undefined) throw new Error('The model called nothing');
+    if (call?.id === undefined) throw new Error('The model called no function');
     const input = [{ type: 'function_call_output' as const, call_id: call.call_id, output: 'sunny' }];
     const response = await client.responses.create({ model, input, conversation });
     expect(response.output_text).toBe('The tool said: sunny');
@@ -126,31 +130,34 @@ describe('a call in a conversation, and its output', () => {
     return { conversation, callId: call.id, outputId: data[0]?.id ?? '', response };
   }
 
-  test.each(['callId', 'outputId'] as const)('are no longer told when one is deleted (%s)', async (half) => {
-    const { conversation, ...ids } = await answered();
-    await client.conversations.items.delete(ids[half], { conversation_id: conversation });
-    await client.responses.create({ model, input: 'And now?', conversation });
-    expect(lastAsked()).toEqual(['user: How is it?', 'assistant: The tool said: sunny', 'user: And now?']);
-    expect((await client.conversations.items.list(conversation)).data).toHaveLength(5);
-  });
+  it.each(['callId', 'outputId'] as const)(
+    'are both left out of the context when one of them is deleted (%s)',
+    async (half) => {
+      const { conversation, ...ids } = await createAnsweredCall();
+      await client.conversations.items.delete(ids[half], { conversation_id: conversation });
+      await client.responses.create({ model, input: 'And now?', conversation });
+      expect(lastMessages()).toEqual(['user: How is it?', 'assistant: The tool said: sunny', 'user: And now?']);
+      expect((await client.conversations.items.list(conversation)).data).toHaveLength(5);
+    },
+  );
 
-  test('are told up to the caller where the call is the latest answer', async () => {
+  it('make the next request fail when the latest answer is a call without an output', async () => {
     const { id: conversation } = await client.conversations.create();
     await client.responses.create({ model, input: 'How is it?', tools, conversation });
-    expect(await refusal(client.responses.create({ model, input: 'And now?', conversation }))).toMatchObject({
+    expect(await rejection(client.responses.create({ model, input: 'And now?', conversation }))).toMatchObject({
       status: 400,
       message: expect.stringContaining('No tool output found for function call'),
     });
   });
 
-  test('are parted by a chain that has only the turn with the output, which is gone on from all the same', async () => {
-    const { response } = await answered();
+  it('may be split: a chain that holds only the turn with the output can be continued', async () => {
+    const { response } = await createAnsweredCall();
     await client.responses.create({ model, input: 'And now?', previous_response_id: response.id });
-    expect(lastAsked()).toEqual(['assistant: The tool said: sunny', 'user: And now?']);
+    expect(lastMessages()).toEqual(['assistant: The tool said: sunny', 'user: And now?']);
   });
 });
 
-describe('an item that a conversation has', () => {
+describe('an item of a conversation', () => {
   const duplicate = (id: string | undefined, param: string) => ({
     status: 400,
     param,
@@ -158,17 +165,17 @@ describe('an item that a conversation has', () => {
     message: `400 Duplicate item found with id ${id}. Remove duplicate items from your input and try again.`,
   });
 
-  test('comes into it no second time, and its list ends', async () => {
+  it('cannot be added a second time, and listing still ends', async () => {
     const { id: conversation } = await client.conversations.create();
     const { output } = await client.responses.create({ model, input: 'One', conversation });
     const again = output.filter((item) => item.type === 'message');
     const refused = duplicate(again[0]?.id, 'input');
     const input = [...again, says('Two')];
     for (const background of [false, true]) {
-      const asked = client.responses.create({ model, input, conversation, background });
-      expect(await refusal(asked)).toMatchObject(refused);
+      const call = client.responses.create({ model, input, conversation, background });
+      expect(await rejection(call)).toMatchObject(refused);
     }
-    expect(await refusal(client.conversations.items.create(conversation, { items: again }))).toMatchObject({
+    expect(await rejection(client.conversations.items.create(conversation, { items: again }))).toMatchObject({
       ...refused,
       param: 'items',
     });
@@ -177,16 +184,16 @@ describe('an item that a conversation has', () => {
     expect(pages).toHaveLength(2);
   });
 
-  test('comes into another one, once', async () => {
+  it('can be added to another conversation, once', async () => {
     const { output } = await client.responses.create({ model, input: 'One' });
     const items = output.filter((item) => item.type === 'message');
     const twice = client.conversations.create({ items: [...items, ...items] });
-    expect(await refusal(twice)).toMatchObject(duplicate(items[0]?.id, 'items'));
+    expect(await rejection(twice)).toMatchObject(duplicate(items[0]?.id, 'items'));
     const { id } = await client.conversations.create({ items });
     expect((await client.conversations.items.list(id)).data.map((item) => item.id)).toEqual([items[0]?.id]);
   });
 
-  test('may come again once it was deleted', async () => {
+  it('can be added again after its deletion', async () => {
     const { id: conversation } = await client.conversations.create();
     const { output } = await client.responses.create({ model, input: 'One', conversation });
     const items = output.filter((item) => item.type === 'message');
@@ -196,8 +203,8 @@ describe('an item that a conversation has', () => {
   });
 });
 
-describe('two turns at once', () => {
-  test('do not interleave: one follows the other, or is told to come back', async () => {
+describe('concurrent turns of a conversation', () => {
+  it('do not interleave: each follows another or is refused', async () => {
     const { id } = await client.conversations.create();
     const turns = await Promise.allSettled(
       Array.from({ length: 6 }, (_, index) =>
@@ -209,24 +216,22 @@ describe('two turns at once', () => {
     for (let index = 0; index < found.length; index += 2) expect(found[index + 1]).toBe(`You said: ${found[index]}`);
   });
 
-  test('the second is refused with 409 and Retry-After when the first takes long', async () => {
-    await using slow = await startService({ script: ({ body }) => chatModel(body, { pauseMs: 1_500 }) });
+  it('are refused with 409 and Retry-After while the first one takes long', async () => {
+    const gate = Promise.withResolvers<void>();
+    await using slow = await startService({ script: ({ body }) => chatModel(body, { gate: gate.promise }) });
     const { id } = await slow.client.conversations.create();
-    const first = slow.client.responses.create({ model, input: 'one two three', conversation: id, stream: true });
-    const reading = first.then(async (stream) => {
-      for await (const _ of stream);
-    });
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
-    const second = await refusal(slow.client.responses.create({ model, input: 'four', conversation: id }));
+    const first = await slow.client.responses.create({ model, input: 'one two three', conversation: id, stream: true });
+    const second = await rejection(slow.client.responses.create({ model, input: 'four', conversation: id }));
     expect(second).toMatchObject({ status: 409, code: 'conversation_locked' });
     expect(retryAfterOf(second)).toMatch(/^\d+$/);
-    await reading;
+    gate.resolve();
+    for await (const _ of first);
     expect(await texts(id, slow.client)).toEqual(['one two three', 'You said: one two three']);
-  }, 30_000);
+  });
 });
 
-describe('the items of a conversation', () => {
-  test('show what a list of `include` asks for, and nothing else', async () => {
+describe('the items of a conversation, when listed or retrieved', () => {
+  it('have the fields that `include` names, and no other optional ones', async () => {
     const { id } = await client.conversations.create({
       items: [{ type: 'reasoning', id: 'rs_1', summary: [], encrypted_content: 'opaque' }],
     });
@@ -236,22 +241,22 @@ describe('the items of a conversation', () => {
       'encrypted_content',
       'opaque',
     );
-    const unknown = refusal(client.conversations.items.list(id, { include: ['nonsense' as never] }));
+    const unknown = rejection(client.conversations.items.list(id, { include: ['nonsense' as never] }));
     expect(await unknown).toMatchObject({ status: 400, code: 'invalid_value', param: 'include[0]' });
   });
 
-  test('are not found under any text in place of an id', async () => {
+  it('are not found under malformed ids', async () => {
     const { id } = await client.conversations.create();
     for (const odd of ['', ' ', '#', 'x'.repeat(3_000), '\u00e9'.repeat(200)]) {
-      const answers = [
+      const calls = [
         client.conversations.retrieve(`conv_${odd}`),
         client.conversations.update(`conv_${odd}`, { metadata: {} }),
         client.conversations.delete(`conv_${odd}`),
         client.conversations.items.retrieve(`msg_${odd}`, { conversation_id: id }),
         client.conversations.items.list(id, { after: `msg_${odd}` }),
       ];
-      const refusals = await Promise.all(answers.map((answer) => refusal(Promise.resolve(answer))));
-      expect(refusals).toMatchObject(answers.map(() => ({ status: 404 })));
+      const rejections = await Promise.all(calls.map((call) => rejection(Promise.resolve(call))));
+      expect(rejections).toMatchObject(calls.map(() => ({ status: 404 })));
     }
   });
 });
@@ -259,7 +264,7 @@ describe('the items of a conversation', () => {
 describe('a conversation longer than its model’s context', () => {
   const long = (name: string) => `${name} ${'word '.repeat(120)}`;
 
-  async function grown() {
+  async function createLongConversation() {
     const { id } = await client.conversations.create({ items: [{ role: 'developer', content: 'Keep me.' }] });
     for (const name of ['First', 'Second', 'Third', 'Fourth']) {
       await client.conversations.items.create(id, {
@@ -269,24 +274,24 @@ describe('a conversation longer than its model’s context', () => {
     return id;
   }
 
-  test('is cut in the middle with truncation auto, which the answer tells', async () => {
-    const conversation = await grown();
+  it('loses its middle with truncation: auto, and a response header counts the dropped items', async () => {
+    const conversation = await createLongConversation();
     const { data, response } = await client.responses
       .create({ model, input: 'Last', conversation, truncation: 'auto' })
       .withResponse();
     expect(data.truncation).toBe('auto');
     expect(Number(response.headers.get('x-lambent-dropped-items'))).toBeGreaterThan(0);
-    const asked = lastAsked().map((text) => text.slice(0, 13));
-    expect(asked[0]).toBe('system: Keep ');
-    expect(asked[1]).toBe('user: First w');
-    expect(asked.at(-1)).toBe('user: Last');
-    expect(asked).not.toContain('user: Second ');
+    const messages = lastMessages().map((text) => text.slice(0, 13));
+    expect(messages[0]).toBe('system: Keep ');
+    expect(messages[1]).toBe('user: First w');
+    expect(messages.at(-1)).toBe('user: Last');
+    expect(messages).not.toContain('user: Second ');
   });
 
-  test('is refused before any model is asked otherwise', async () => {
-    const conversation = await grown();
+  it('is refused without truncation: auto, before any model call', async () => {
+    const conversation = await createLongConversation();
     const before = service.upstream.requests.length;
-    expect(await refusal(client.responses.create({ model, input: 'Last', conversation }))).toMatchObject({
+    expect(await rejection(client.responses.create({ model, input: 'Last', conversation }))).toMatchObject({
       status: 400,
       code: 'context_length_exceeded',
     });

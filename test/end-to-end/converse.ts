@@ -7,8 +7,8 @@ const structured = v.object({
 });
 
 /**
- * A small deterministic model in Bedrock's language, which answers as the OpenAI-compatible stand-in does: echoes,
- * calls the first tool, reads a tool's result, fills a schema, counts images.
+ * A small deterministic model behind Bedrock's Converse API. Like the OpenAI-compatible stand-in it echoes the last message,
+ * calls the first tool, quotes a tool's result, fills a schema or names an image's format.
  */
 export const converse: Responder = async function* ({ body }) {
   const last = body.messages?.at(-1)?.content ?? [];

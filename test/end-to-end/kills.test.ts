@@ -1,11 +1,13 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EVENT_STREAM, eventOf } from '../upstreams/reply.ts';
+import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
 const chunk = (content: string, finish_reason: string | null = null) =>
   eventOf({ choices: [{ index: 0, delta: { content }, finish_reason }] });
 
+/** The slow answer stops after its first token until this settles. */
+const gate = Promise.withResolvers<void>();
 let service: Service;
 beforeAll(async () => {
   service = await startService({
@@ -14,7 +16,7 @@ beforeAll(async () => {
       if (text.includes('slow'))
         return {
           headers: EVENT_STREAM,
-          steps: [{ send: chunk('one ') }, { waitMs: 4_000 }, { send: chunk('two', 'stop') }],
+          steps: [{ send: chunk('one ') }, { until: gate.promise }, { send: chunk('two', 'stop') }],
         };
       return { headers: EVENT_STREAM, steps: [{ send: chunk('whole', 'stop') }, { send: eventOf('[DONE]') }] };
     },
@@ -31,39 +33,36 @@ async function read(content: string): Promise<string> {
   return text;
 }
 
-/** Processes that serve a call, once there is one that isn't among `others`. */
-function serving(others: ReadonlySet<number> = new Set()): Promise<{ readonly pid: number }[]> {
-  const found = () =>
-    service.cloud
+/** Waits until processes other than `others` serve a chat, and returns their ids. */
+function waitForBusy(others: readonly number[] = []): Promise<number[]> {
+  return waitUntil('a chat process is busy', () => {
+    const busy = service.cloud
       .processes()
-      .filter(({ function: name, requestIds, pid }) => name === 'chat' && requestIds.length > 0 && !others.has(pid));
-  return vi.waitFor(
-    () => {
-      expect(found()).not.toEqual([]);
-      return found();
-    },
-    { timeout: 20_000, interval: 20 },
-  );
+      .filter(
+        ({ function: name, requestIds, pid }) => name === 'chat' && requestIds.length > 0 && !others.includes(pid),
+      )
+      .map(({ pid }) => pid);
+    return busy.length > 0 && busy;
+  });
 }
 
 async function killChat(): Promise<void> {
-  const busy = await serving();
-  for (const { pid } of busy) process.kill(pid, 'SIGKILL');
+  for (const pid of await waitForBusy()) process.kill(pid, 'SIGKILL');
 }
 
-describe('a process that is killed while it serves', () => {
-  test('before the first byte: the request fails with an error, and the next one works', async () => {
+describe('a function process that is killed while it serves a chat', () => {
+  it('before the first byte: the request fails with a 5xx, and the next request succeeds', async () => {
     const stalled = ask('stall').then(
       () => undefined,
       (thrown: unknown) => thrown,
     );
-    await sleep(500);
+    await waitUntil('the model is called', () => service.upstream.requests.length > 0);
     await killChat();
     expect(await stalled).toMatchObject({ status: expect.toSatisfy((status: number) => status >= 500) });
     expect(await read('hello')).toBe('whole');
   });
 
-  test('in the middle of a stream: the client sees that it broke, and the next one works', async () => {
+  it('during a stream: the client gets an error, and the next request succeeds', async () => {
     let text = '';
     const broken = (async () => {
       for await (const { choices } of await ask('slow')) {
@@ -76,12 +75,13 @@ describe('a process that is killed while it serves', () => {
     expect(await read('hello')).toBe('whole');
   });
 
-  test('fails alone: the streams beside it go on', async () => {
+  it('does not affect the streams of other processes', async () => {
     const beside = read('slow beside');
-    const before = new Set((await serving()).map(({ pid }) => pid));
+    const before = await waitForBusy();
     const stalled = ask('stall').catch((thrown: unknown) => thrown);
-    for (const { pid } of await serving(before)) process.kill(pid, 'SIGKILL');
+    for (const pid of await waitForBusy(before)) process.kill(pid, 'SIGKILL');
     expect(await stalled).toBeInstanceOf(Error);
+    gate.resolve();
     expect(await beside).toBe('one two');
   });
 });

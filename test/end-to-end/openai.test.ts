@@ -1,6 +1,6 @@
 import OpenAI from 'openai';
 import { zodResponseFormat, zodTextFormat } from 'openai/helpers/zod';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { converse } from './converse.ts';
 import { type Service, startService } from './service.ts';
@@ -28,7 +28,7 @@ beforeAll(async () => {
 afterAll(() => service[Symbol.asyncDispose]());
 
 describe.each(['compatible', 'bedrock'])('the official client, with a model behind %s', (model) => {
-  test('gets a chat completion', async () => {
+  it('creates a chat completion', async () => {
     const completion = await client.chat.completions.create({ model, messages: [{ role: 'user', content: 'Hello' }] });
     expect(completion).toMatchObject({ object: 'chat.completion', model });
     expect(completion.choices[0]).toMatchObject({ finish_reason: 'stop', message: { content: 'You said: Hello' } });
@@ -36,7 +36,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(completion._request_id).toMatch(/./);
   });
 
-  test('streams a chat completion, with usage where it asks for it', async () => {
+  it('streams a chat completion, with usage if it requests it', async () => {
     const stream = await client.chat.completions.create({
       model,
       messages: [{ role: 'user', content: 'Hello, stream' }],
@@ -53,13 +53,13 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(usage?.total_tokens).toBeGreaterThan(0);
   });
 
-  test('gets a response, and its text', async () => {
+  it('creates a response', async () => {
     const response = await client.responses.create({ model, input: 'Hello', instructions: 'Be brief.' });
     expect(response).toMatchObject({ status: 'completed', model, output_text: 'You said: Hello' });
     expect(response.usage?.total_tokens).toBeGreaterThan(0);
   });
 
-  test('accumulates a streamed response to the same as its final event', async () => {
+  it('accumulates a streamed response that equals its final event', async () => {
     const stream = client.responses.stream({ model, input: 'Hello' });
     let text = '';
     const sequence: number[] = [];
@@ -73,7 +73,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(sequence).toEqual(sequence.map((_, index) => index));
   });
 
-  test('has a tool called and hands its result back: runTools', async () => {
+  it('runs a tool call and returns its result with runTools', async () => {
     const cities: unknown[] = [];
     const runner = client.chat.completions.runTools({
       model,
@@ -96,14 +96,14 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(cities).toEqual([expect.any(String)]);
   });
 
-  test('makes the same round trip with responses', async () => {
+  it('runs a tool call and returns its result with responses', async () => {
     const tools = [{ type: 'function' as const, strict: false, ...weather }];
     const input: OpenAI.Responses.ResponseInput = [{ role: 'user', content: 'How is the weather?' }];
     const first = await client.responses.create({ model, input, tools, store: false });
     const call = first.output.find((item) => item.type === 'function_call');
     expect(call).toMatchObject({ name: 'weather', status: 'completed' });
     expect(JSON.parse(call?.arguments ?? '')).toHaveProperty('city');
-    // What the SDK types as output it does not type as input; its own guides push it all the same.
+    // The SDK does not type output items as input items, but its guides push them like this.
     input.push(...(first.output as OpenAI.Responses.ResponseInput), {
       type: 'function_call_output',
       call_id: call?.call_id ?? '',
@@ -113,7 +113,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(second.output_text).toBe('The tool said: rainy');
   });
 
-  test('parses structured output with its own helpers', async () => {
+  it('parses structured output with its helpers', async () => {
     const shape = z.object({ name: z.string(), tags: z.array(z.string()) });
     const chat = await client.chat.completions.parse({
       model,
@@ -129,7 +129,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(shape.safeParse(response.output_parsed).success).toBe(true);
   });
 
-  test('shows an image', async () => {
+  it('sends an image', async () => {
     const completion = await client.chat.completions.create({
       model,
       messages: [
@@ -145,7 +145,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(completion.choices[0]?.message.content).toMatch(/png/i);
   });
 
-  test('gets an answer cut at its token limit, and is told so', async () => {
+  it('sees that an answer was cut at its token limit', async () => {
     const completion = await client.chat.completions.create({
       model,
       max_completion_tokens: 1,
@@ -158,7 +158,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
 });
 
 describe('the models', () => {
-  test('are listed and found', async () => {
+  it('are listed and retrieved', async () => {
     const ids = (await client.models.list()).data.map(({ id }) => id);
     expect(ids.sort()).toEqual(['bedrock', 'compatible', 'default']);
     expect(await client.models.retrieve('default')).toMatchObject({ id: 'default', object: 'model' });
@@ -166,7 +166,7 @@ describe('the models', () => {
   });
 });
 
-describe('the official client is told', () => {
+describe('the official client gets an error', () => {
   const ask = (changes: object) =>
     client.chat.completions.create({
       model: 'compatible',
@@ -174,7 +174,7 @@ describe('the official client is told', () => {
       ...changes,
     } as OpenAI.ChatCompletionCreateParamsNonStreaming);
 
-  test('that a key is wrong: 401', async () => {
+  it('for a wrong key: 401', async () => {
     const stranger = new OpenAI({ baseURL: service.cloud.url, apiKey: 'sk-wrong', maxRetries: 0 });
     const error = await stranger.models.list().then(
       () => undefined,
@@ -184,12 +184,12 @@ describe('the official client is told', () => {
     expect(error).toMatchObject({ status: 401, code: 'invalid_api_key' });
   });
 
-  test('that a model is unknown: 404', async () => {
+  it('for an unknown model: 404', async () => {
     await expect(ask({ model: 'nope' })).rejects.toBeInstanceOf(OpenAI.NotFoundError);
     await expect(ask({ model: 'nope' })).rejects.toMatchObject({ code: 'model_not_found', param: 'model' });
   });
 
-  test.each([
+  it.each([
     [{ messages: 'hello' }, 'messages'],
     [{ temperature: 9 }, 'temperature'],
     [{ nonsense: 1 }, 'nonsense'],
@@ -202,7 +202,7 @@ describe('the official client is told', () => {
       },
       'messages[0].content[0].image_url.url',
     ],
-  ])('which parameter is at fault: %j', async (changes, param) => {
+  ])('that names the wrong parameter of %j', async (changes, param) => {
     const error = await ask(changes).then(
       () => undefined,
       (thrown: unknown) => thrown,
@@ -211,11 +211,11 @@ describe('the official client is told', () => {
     expect(error).toMatchObject({ param, type: 'invalid_request_error' });
   });
 
-  test('what a target cannot do', async () => {
+  it('that names a parameter which the target does not support', async () => {
     await expect(ask({ model: 'bedrock', seed: 4 })).rejects.toMatchObject({ status: 400, param: 'seed' });
   });
 
-  test('of a route that does not exist, in OpenAI’s shape', async () => {
+  it('for an unknown route, in OpenAI’s shape', async () => {
     const answer = await fetch(`${service.cloud.url}/nope`, { headers: { authorization: 'Bearer sk-local' } });
     expect(answer.status).toBe(404);
     expect(await answer.json()).toMatchObject({ error: { type: 'invalid_request_error', code: 'unknown_url' } });

@@ -4,8 +4,9 @@ import { resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { GetQueueAttributesCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { responseIdOf } from '../../shared/api/queue-message.ts';
+import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -26,11 +27,15 @@ afterAll(async () => {
   await service[Symbol.asyncDispose]();
 });
 
-const completed = (id: string) =>
-  expect.poll(async () => (await service.client.responses.retrieve(id)).status, { timeout: 20_000 }).toBe('completed');
+const waitUntilCompleted = (id: string) =>
+  waitUntil(`${id} is completed`, async () => {
+    // Not found until its message has become a job.
+    const response = await service.client.responses.retrieve(id).catch(() => undefined);
+    return response?.status === 'completed';
+  });
 
-describe('a program that only knows SQS', () => {
-  test('gets its answer on the reply queue that the laptop has for it', async () => {
+describe('a program that uses SQS alone', () => {
+  it('receives its answer on the local reply queue', async () => {
     const idempotencyKey = 'answer-me';
     const body = { model: 'compatible', input: 'Hello' };
     const message = { version: 1, type: 'generate', tenant: 'local', idempotencyKey, endpoint: '/v1/responses', body };
@@ -38,15 +43,18 @@ describe('a program that only knows SQS', () => {
     await sqs.send(
       new SendMessageCommand({ QueueUrl, MessageBody: JSON.stringify({ ...message, replyTo: 'answers' }) }),
     );
-    const { Messages = [] } = await sqs.send(
-      new ReceiveMessageCommand({ QueueUrl: ANSWERS_REPLY_QUEUE_URL, WaitTimeSeconds: 20 }),
-    );
+    const [answer] = await waitUntil('an answer arrives', async () => {
+      const { Messages } = await sqs.send(
+        new ReceiveMessageCommand({ QueueUrl: ANSWERS_REPLY_QUEUE_URL, WaitTimeSeconds: 20 }),
+      );
+      return Messages;
+    });
     const id = responseIdOf('local', idempotencyKey);
-    expect(JSON.parse(Messages[0]?.Body ?? '')).toMatchObject({ id, idempotencyKey, status: 'completed' });
-    await completed(id);
-  }, 30_000);
+    expect(JSON.parse(answer?.Body ?? '')).toMatchObject({ id, idempotencyKey, status: 'completed' });
+    await waitUntilCompleted(id);
+  });
 
-  test('is shown how by docs/queue.md, whose sample runs as it is', async () => {
+  it('can be the sample program of docs/queue.md, unchanged', async () => {
     const page = await readFile(resolve(ROOT, 'docs/queue.md'), 'utf8');
     const sample = /```js\n(.*?)```/s.exec(page)?.[1] ?? '';
     const { endpoints, resources } = service.cloud;
@@ -55,7 +63,7 @@ describe('a program that only knows SQS', () => {
       ['--input-type=module', '--eval', `${sample}\nconsole.log(id);`],
       {
         cwd: ROOT,
-        // What `source .local/env` sets.
+        // The variables that `source .local/env` sets.
         env: {
           ...endpoints,
           ...resources,
@@ -67,15 +75,15 @@ describe('a program that only knows SQS', () => {
     );
     const id = stdout.trim();
     expect(id).toBe(responseIdOf('local', 'order-19'));
-    await completed(id);
-  }, 30_000);
+    await waitUntilCompleted(id);
+  });
 
-  test('may send all that docs/queue.md and events/message.json show, one after the other', async () => {
+  it('can send every message that docs/queue.md and events/message.json show', async () => {
     const page = await readFile(resolve(ROOT, 'docs/queue.md'), 'utf8');
     const { endpoints, resources } = service.cloud;
     const { GENERATION_QUEUE_URL: QueueUrl, GENERATION_DLQ_URL, BUCKET = '' } = resources;
-    const shown = [...page.matchAll(/--message-body '(\{.*?\})'\n/gs)].map(([, text = '']) => text);
-    const messages = [await readFile(resolve(ROOT, 'events/message.json'), 'utf8'), ...shown].map((text) =>
+    const samples = [...page.matchAll(/--message-body '(\{.*?\})'\n/gs)].map(([, text = '']) => text);
+    const messages = [await readFile(resolve(ROOT, 'events/message.json'), 'utf8'), ...samples].map((text) =>
       text.replaceAll(`'"$BUCKET"'`, BUCKET),
     );
     const sent = messages.map((text) => JSON.parse(text));
@@ -83,19 +91,19 @@ describe('a program that only knows SQS', () => {
     for (const MessageBody of messages) await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }));
     const keys: string[] = sent.map(({ idempotencyKey }) => idempotencyKey);
     expect(keys.toSorted()).toEqual(['order-17', 'order-18', 'order-20']);
-    for (const key of keys) await completed(responseIdOf('local', key));
+    for (const key of keys) await waitUntilCompleted(responseIdOf('local', key));
     const { Attributes } = await sqs.send(
       new GetQueueAttributesCommand({ QueueUrl: GENERATION_DLQ_URL, AttributeNames: ['ApproximateNumberOfMessages'] }),
     );
     expect(Attributes?.['ApproximateNumberOfMessages']).toBe('0');
-    // The answer that the page goes on to read, by the id that its shell computes.
+    // The page reads this message's answer, under the id that its shell command computes.
     expect(sent.filter(({ replyTo }) => replyTo === 'answers').map(({ idempotencyKey }) => idempotencyKey)).toEqual([
       /printf '5:local8:([\w-]+)'/.exec(page)?.[1],
     ]);
-  }, 30_000);
+  });
 });
 
-/** What the page has the CLI do with a large body. */
+/** Uploads a large body, as the page does with the AWS CLI. */
 async function upload(endpoint: string, { bucket, key }: { bucket: string; key: string }): Promise<void> {
   const s3 = new S3Client({ endpoint, region: 'eu-west-1', credentials, forcePathStyle: true });
   const Body = JSON.stringify({ model: 'default', input: 'What is Lambent?' });

@@ -4,13 +4,14 @@ import { DynamoDBClient, paginateScan } from '@aws-sdk/client-dynamodb';
 import { GetObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import type OpenAI from 'openai';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { responseIdOf } from '../../shared/api/queue-message.ts';
 import { eventsOf, type Reply } from '../upstreams/reply.ts';
+import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
 const CANARY = 'canary-5e1f7a';
-/** What looks like a place in code, on a line of its own. */
+/** Text that looks like a stack frame, on its own line. */
 const FRAME = `'a\n    at ${CANARY} (file:///var/task/${CANARY}.mjs:3:1)\n'`;
 const model = 'compatible';
 
@@ -24,14 +25,14 @@ beforeAll(async () => {
       if (text.includes('please break')) return { status: 500, body: `${CANARY} broke` };
       if (text.includes('please cut')) return eventsOf([{ choices: [{ delta: { content: CANARY } }] }], 'cut');
       const answer = text.includes('please be long') ? `${CANARY}-answer `.repeat(25_000) : `${CANARY}-answer`;
-      return says(answer, Object(body).stream === true);
+      return reply(answer, Object(body).stream === true);
     },
   });
 });
 afterAll(() => service[Symbol.asyncDispose]());
 
-/** A whole answer, as the upstream gives it. */
-function says(content: string, streamed: boolean): Reply {
+/** Makes the upstream's complete answer. */
+function reply(content: string, streamed: boolean): Reply {
   if (streamed)
     return eventsOf([{ choices: [{ delta: { content } }] }, { choices: [{ finish_reason: 'stop' }] }, '[DONE]']);
   return { body: { choices: [{ message: { role: 'assistant', content }, finish_reason: 'stop' }] } };
@@ -55,15 +56,15 @@ async function ask(content: string, more: object = {}, key = 'sk-local'): Promis
   return `${answer.status} ${await answer.text()}`;
 }
 
-describe('what is said', () => {
-  test('is in no log: not in prompts, answers, errors, keys or headers', async () => {
+describe('content', () => {
+  it('of prompts, answers, errors, keys and headers appears in no log', async () => {
     expect(await ask('answer me')).toContain(`${CANARY}-answer`);
     expect(await ask('please fail')).toContain('400');
     expect(await ask('please break')).toContain('503');
     expect(await ask('please cut', { stream: true })).toContain('"error"');
     expect(await ask('unknown field', { [CANARY]: CANARY })).toContain('400');
     expect(await ask(`please quote ${FRAME}`)).toContain('400');
-    expect(await ask('unknown field that looks like a place', { [FRAME]: true })).toContain('400');
+    expect(await ask('unknown field that looks like a stack frame', { [FRAME]: true })).toContain('400');
     expect(await ask('unknown model', { model: CANARY })).toContain('404');
     expect(await ask('wrong key', {}, `sk-${CANARY}`)).toContain('401');
     await fetch(`${service.cloud.url}/chat/completions`, {
@@ -72,16 +73,16 @@ describe('what is said', () => {
       body: `{"${CANARY}": ${CANARY}`,
     });
     const logged = service.logs.join('\n');
-    // The lines are there: every request above has left one.
+    // Every request above has left a line.
     expect(logged.match(/"message":"request"/g)?.length).toBeGreaterThanOrEqual(9);
     expect(logged).not.toContain(CANARY);
     expect(logged).not.toContain('sk-local');
   });
 
-  test('is in no table, no object and no file, however it came to be stored', async () => {
+  it('appears unencrypted in no table, object or file, whichever request stored it', async () => {
     const { client, cloud } = service;
-    const ids = await everyWayToStore();
-    // It is all there, and opens for its tenant: what is looked through below is what holds it.
+    const ids = await storeInEveryWay();
+    // All of it is stored and can be read by its tenant, so the searches below cover it.
     for (const id of ids) expect(JSON.stringify(await client.responses.retrieve(id))).toContain(`${CANARY}-answer`);
     const waiting = await leaveMessage();
 
@@ -96,11 +97,11 @@ describe('what is said', () => {
     expect(files).toContain(waiting);
     expect(files).not.toContain(CANARY);
     expect(service.logs.join('\n')).not.toContain(CANARY);
-  }, 60_000);
+  });
 });
 
-/** Has the canary stored by each path that stores anything, and returns the ids of the responses. */
-async function everyWayToStore(): Promise<string[]> {
+/** Stores the canary through every operation that stores content, and returns the ids of the responses. */
+async function storeInEveryWay(): Promise<string[]> {
   const { client } = service;
   const headers = { 'Idempotency-Key': `${CANARY}-key` };
   const metadata = { [CANARY]: CANARY };
@@ -113,8 +114,8 @@ async function everyWayToStore(): Promise<string[]> {
   const turn = await client.responses.create({ model, input: CANARY, conversation });
   const long = await client.responses.create({ model, input: `please be long ${CANARY} `.repeat(20_000) });
   const cut = await client.responses.create({ model, input: `please cut ${CANARY}`, stream: true });
-  await expect(lastOf(cut)).rejects.toThrow();
-  const last = await lastOf(
+  await expect(readLast(cut)).rejects.toThrow();
+  const last = await readLast(
     await client.responses.create({ model, input: `please be long ${CANARY}`, stream: true, background: true }),
   );
   if (last?.type !== 'response.completed') throw new Error(`The stream ended in ${last?.type}`);
@@ -122,24 +123,26 @@ async function everyWayToStore(): Promise<string[]> {
   return [stored.id, chained.id, turn.id, long.id, last.response.id, sent];
 }
 
-/** Reads a stream to its end. */
-async function lastOf(stream: AsyncIterable<OpenAI.Responses.ResponseStreamEvent>) {
+/** Reads a stream to its end and returns its last event. */
+async function readLast(stream: AsyncIterable<OpenAI.Responses.ResponseStreamEvent>) {
   let last: OpenAI.Responses.ResponseStreamEvent | undefined;
   for await (const event of stream) last = event;
   return last;
 }
 
-/** Has a message of a program answered. */
+/** Sends a program's message and waits for its response. Returns the response's id. */
 async function sendMessage(): Promise<string> {
   const idempotencyKey = `${CANARY}-message`;
   await send(idempotencyKey);
   const id = responseIdOf('local', idempotencyKey);
-  const status = async () => (await service.client.responses.retrieve(id)).status;
-  await expect.poll(status, { timeout: 20_000 }).toBe('completed');
+  await waitUntil(`${id} is completed`, async () => {
+    const response = await service.client.responses.retrieve(id).catch(() => undefined);
+    return response?.status === 'completed';
+  });
   return id;
 }
 
-/** Puts a message of a program on the queue that is no job yet when all is looked through, and returns its id in SQS. */
+/** Sends a delayed message, which is still on the queue during the searches. Returns its SQS message id. */
 async function leaveMessage(): Promise<string> {
   const { MessageId = '' } = await send(`${CANARY}-delayed`, { DelaySeconds: 900 });
   return MessageId;
@@ -160,7 +163,7 @@ async function send(idempotencyKey: string, more: { DelaySeconds?: number } = {}
 
 const CLIENT = { region: 'eu-west-1', credentials: { accessKeyId: 'local', secretAccessKey: 'local' } };
 
-/** Every attribute of every item of every table, binary ones as the bytes they are. */
+/** Returns every attribute of every item of every table; binary ones as their bytes. */
 async function tablesText(): Promise<string> {
   const { endpoints, resources } = service.cloud;
   const client = new DynamoDBClient({ ...CLIENT, endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '' });
@@ -178,7 +181,7 @@ async function tablesText(): Promise<string> {
   return text;
 }
 
-/** Keys and bytes of all objects in the bucket. */
+/** Returns the keys and bytes of all objects in the bucket. */
 async function objectsText(): Promise<string> {
   const { endpoints, resources } = service.cloud;
   const client = new S3Client({ ...CLIENT, endpoint: endpoints['AWS_ENDPOINT_URL_S3'] ?? '', forcePathStyle: true });
@@ -193,7 +196,7 @@ async function objectsText(): Promise<string> {
   return text;
 }
 
-/** Names and bytes of all files in a folder, logs among them. */
+/** Returns the names and bytes of all files in a folder, logs included. */
 async function filesText(folder: string): Promise<string> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));

@@ -7,16 +7,16 @@ import { createGuide } from '../../local/bedrock/guide.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { type Script, startUpstream, type Upstream } from '../upstreams/openai-upstream.ts';
 
-/** The running service, whole: packaged bundles in processes of their own, and upstreams on the wire. */
+/** The whole running service: the packaged bundles in function processes, and upstreams that speak HTTP. */
 export interface Service extends AsyncDisposable {
   readonly cloud: Cloud;
-  /** What answers the models `compatible` and `flaky`. */
+  /** Answers the model `compatible`. */
   readonly upstream: Upstream;
-  /** The official client, without retries of its own, so that a test sees each answer. */
+  /** The official client without retries, so that a test sees every answer. */
   readonly client: OpenAI;
   /** Every line that any function has logged. */
   readonly logs: readonly string[];
-  /** Folder of all that is kept on disk. */
+  /** Folder of everything stored on disk. */
   readonly stateDir: string;
 }
 
@@ -25,7 +25,7 @@ export interface ServiceOptions {
   readonly script?: Script;
   /** Answers the model `bedrock`; the built-in guide when absent. */
   readonly respond?: Responder;
-  /** More fields of the model `compatible`. */
+  /** Additional fields of the model `compatible`. */
   readonly alias?: Readonly<Record<string, unknown>>;
   readonly environment?: Readonly<Record<string, string>>;
 }

@@ -1,7 +1,7 @@
 import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import fc from 'fast-check';
 import OpenAI from 'openai';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { keyItem } from '../../shared/access/keys.ts';
 import { type Service, startService } from './service.ts';
 
@@ -23,7 +23,7 @@ afterAll(() => service[Symbol.asyncDispose]());
 
 const model = 'compatible';
 
-/** What a tenant owns, and a word that nobody else may ever read. */
+/** Ids of everything that a tenant owns, and a word that no other tenant may read. */
 interface Belongings {
   readonly response: string;
   /** A background response whose events are logged. */
@@ -35,7 +35,7 @@ interface Belongings {
   readonly word: string;
 }
 
-async function belongingsOf(client: OpenAI, word: string): Promise<Belongings> {
+async function createBelongings(client: OpenAI, word: string): Promise<Belongings> {
   const response = await client.responses.create({ model, input: word });
   const conversation = await client.conversations.create({
     items: [{ role: 'user', content: word }],
@@ -59,8 +59,8 @@ async function belongingsOf(client: OpenAI, word: string): Promise<Belongings> {
 
 const item = [{ role: 'user' as const, content: 'Mine' }];
 
-/** Every path that takes an id, as a call with somebody's. */
-const PATHS: Record<string, (client: OpenAI, of: Belongings) => PromiseLike<unknown>> = {
+/** Every operation that takes an id. */
+const OPERATIONS: Record<string, (client: OpenAI, owner: Belongings) => PromiseLike<unknown>> = {
   'retrieve a response': (client, { response }) => client.responses.retrieve(response),
   'stream a response': (client, { response }) => client.responses.retrieve(response, { stream: true }),
   'delete a response': (client, { response }) => client.responses.delete(response),
@@ -72,7 +72,7 @@ const PATHS: Record<string, (client: OpenAI, of: Belongings) => PromiseLike<unkn
   'delete a background response': (client, { background }) => client.responses.delete(background),
   'cancel a background response': (client, { background }) => client.responses.cancel(background),
   'list input items after an item': (client, of) => client.responses.inputItems.list(of.response, { after: of.item }),
-  'go on from a response in the background': (client, of) =>
+  'continue a response in the background': (client, of) =>
     client.responses.create({ model, input: 'Hi', previous_response_id: of.response, background: true }),
   'refer to an item in the background': (client, { outputItem: id }) =>
     client.responses.create({ model, input: [{ type: 'item_reference', id }, ...item], background: true }),
@@ -81,7 +81,7 @@ const PATHS: Record<string, (client: OpenAI, of: Belongings) => PromiseLike<unkn
   'respond in a conversation by its object': (client, { conversation: id }) =>
     client.responses.create({ model, input: 'Hi', conversation: { id }, stream: true }),
   'list items after an item': (client, of) => client.conversations.items.list(of.conversation, { after: of.item }),
-  'go on from a response': (client, of) =>
+  'continue a response': (client, of) =>
     client.responses.create({ model, input: 'Hi', previous_response_id: of.response }),
   'refer to an output item': (client, { outputItem: id }) =>
     client.responses.create({ model, input: [{ type: 'item_reference', id }, ...item] }),
@@ -101,29 +101,29 @@ const PATHS: Record<string, (client: OpenAI, of: Belongings) => PromiseLike<unkn
   'delete an item': (client, of) => client.conversations.items.delete(of.item, { conversation_id: of.conversation }),
 };
 
-/** An error without the ids that its caller put into it. */
-function anonymous(error: unknown, of: Belongings): unknown {
-  if (!(error instanceof OpenAI.APIError)) return { answered: error };
+/** Removes the ids of the request from an error, so that two errors can be compared. */
+function anonymize(error: unknown, owner: Belongings): unknown {
+  if (!(error instanceof OpenAI.APIError)) return { answer: error };
   const { status, code, param, type } = error;
-  const message = Object.values(of).reduce((text: string, id: string) => text.replaceAll(id, '…'), error.message);
+  const message = Object.values(owner).reduce((text: string, id: string) => text.replaceAll(id, '…'), error.message);
   return { status, code, param, type, message };
 }
 
-const outcome = async (call: PromiseLike<unknown>, of: Belongings) => {
+const outcomeOf = async (call: PromiseLike<unknown>, owner: Belongings) => {
   try {
-    return anonymous(await call, of);
+    return anonymize(await call, owner);
   } catch (error) {
-    return anonymous(error, of);
+    return anonymize(error, owner);
   }
 };
 
 describe('two tenants', () => {
-  test('never meet: to each the other’s ids are like ids that nobody has', async () => {
+  it('get the same errors for each other’s ids as for ids that do not exist', async () => {
     const owned = [
-      await belongingsOf(tenants[0], 'canary-alpha'),
-      await belongingsOf(tenants[1], 'canary-beta'),
+      await createBelongings(tenants[0], 'canary-alpha'),
+      await createBelongings(tenants[1], 'canary-beta'),
     ] as const;
-    const nobodys: Belongings = {
+    const nonexistent: Belongings = {
       response: 'resp_00000000000000000000000000000000',
       background: 'resp_00000000000000000000000000000000',
       outputItem: 'msg_0000000000000000000000000000000000010000',
@@ -134,22 +134,22 @@ describe('two tenants', () => {
     };
     await fc.assert(
       fc.asyncProperty(
-        fc.constantFrom(...Object.keys(PATHS)),
+        fc.constantFrom(...Object.keys(OPERATIONS)),
         fc.constantFrom(0 as const, 1 as const),
         async (name, who) => {
-          const call = PATHS[name];
+          const call = OPERATIONS[name];
           const victim = owned[who === 0 ? 1 : 0];
-          if (call === undefined) throw new Error(`No path ${name}`);
-          const met = await outcome(call(tenants[who], victim), victim);
-          expect(met).toEqual(await outcome(call(tenants[who], nobodys), nobodys));
-          // OpenAI answers 400 for a chain that can't be gone on with.
-          expect(met).toMatchObject({ status: name.startsWith('go on from') ? 400 : 404 });
-          expect(JSON.stringify(met)).not.toContain(victim.word);
+          if (call === undefined) throw new Error(`There is no operation ${name}`);
+          const outcome = await outcomeOf(call(tenants[who], victim), victim);
+          expect(outcome).toEqual(await outcomeOf(call(tenants[who], nonexistent), nonexistent));
+          // OpenAI answers 400 for a chain that cannot be continued.
+          expect(outcome).toMatchObject({ status: name.startsWith('continue') ? 400 : 404 });
+          expect(JSON.stringify(outcome)).not.toContain(victim.word);
         },
       ),
       {
         numRuns: 120,
-        examples: Object.keys(PATHS).flatMap((name) => [[name, 0] as [string, 0], [name, 1] as [string, 1]]),
+        examples: Object.keys(OPERATIONS).flatMap((name) => [[name, 0] as [string, 0], [name, 1] as [string, 1]]),
       },
     );
     for (const [who, mine] of owned.entries()) {
@@ -159,12 +159,12 @@ describe('two tenants', () => {
       expect((await client.conversations.retrieve(mine.conversation)).metadata).toEqual({ word: mine.word });
       expect((await client.conversations.items.list(mine.conversation)).data).toHaveLength(1);
     }
-  }, 60_000);
+  });
 
-  test('find none of each other’s items in conversations of their own', async () => {
+  it('cannot reach each other’s items through their own conversations', async () => {
     const [mine, theirs] = await Promise.all([
-      belongingsOf(tenants[0], 'canary-gamma'),
-      belongingsOf(tenants[1], 'canary-delta'),
+      createBelongings(tenants[0], 'canary-gamma'),
+      createBelongings(tenants[1], 'canary-delta'),
     ]);
     const { items } = tenants[0].conversations;
     const calls = [
@@ -172,11 +172,11 @@ describe('two tenants', () => {
       items.delete(theirs.item, { conversation_id: mine.conversation }),
       items.list(mine.conversation, { after: theirs.item }),
     ];
-    const met = await Promise.all(calls.map((call) => outcome(call, theirs)));
-    expect(met).toMatchObject(calls.map(() => ({ status: 404 })));
+    const outcomes = await Promise.all(calls.map((call) => outcomeOf(call, theirs)));
+    expect(outcomes).toMatchObject(calls.map(() => ({ status: 404 })));
   });
 
-  test('may use the same idempotency key, each for its own', async () => {
+  it('can use the same idempotency key without seeing each other’s answers', async () => {
     const options = { headers: { 'Idempotency-Key': 'shared' } };
     const [first, second] = await Promise.all(
       tenants.map((client) => client.responses.create({ model, input: 'Hello' }, options)),

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -23,7 +23,7 @@ async function warm(): Promise<void> {
 
 const countOf = (name: string) => service.cloud.processes().filter((process) => process.function === name).length;
 
-/** What warmup has published of a metric, in order, by target. */
+/** Returns the values that the warm-up has published of a target's metric, in order. */
 function published(metric: string, target: string): unknown[] {
   return service.logs
     .filter((line) => line.includes('"_aws"'))
@@ -33,7 +33,7 @@ function published(metric: string, target: string): unknown[] {
 }
 
 describe('the warm-up', () => {
-  test('starts as many environments as it is told, finds them warm the next time, and publishes both', async () => {
+  it('starts the configured number of environments, finds them warm the next time, and publishes both', async () => {
     await warm();
     expect([countOf('chat'), countOf('authorize')]).toEqual([3, 1]);
     await warm();
@@ -43,13 +43,13 @@ describe('the warm-up', () => {
     expect(published('WarmFailures', 'lambent-local-authorize')).toEqual([0, 0]);
   });
 
-  test('leaves environments that serve real requests as fast as they were, and costs them nothing', async () => {
+  it('leaves environments that serve requests', async () => {
     await warm();
     expect((await service.client.models.list()).data.length).toBe(3);
     expect(countOf('chat')).toBe(3);
   });
 
-  test('cannot be faked by a caller: its event in a body is a body', async () => {
+  it('cannot be triggered by an HTTP request whose body is a warm event', async () => {
     const answer = await fetch(`${service.cloud.url}/chat/completions`, {
       method: 'POST',
       headers: { authorization: 'Bearer sk-local', 'content-type': 'application/json' },

@@ -55,6 +55,9 @@ interface Running {
   readonly timer: NodeJS.Timeout;
 }
 
+/** Errors that the runtime reports when it is about to end its process. */
+const CRASHES: ReadonlySet<string> = new Set(['Runtime.UncaughtException', 'Runtime.UnhandledPromiseRejection']);
+
 /**
  * Milliseconds in which a process whose invocation timed out must poll again when it is asked to. One that doesn't has a
  * blocked event loop. Generous, because a laptop's processors may be busy with other processes.
@@ -78,6 +81,8 @@ export class Environment {
   readonly #initTimer: NodeJS.Timeout;
   #probeTimer: NodeJS.Timeout | undefined;
   #polled = false;
+  /** `performance.now()` of the last request to the Runtime API. */
+  #heardAt = 0;
   #retiring = false;
   #gone = false;
   #initFailure: FunctionError | undefined;
@@ -153,7 +158,8 @@ export class Environment {
     const { timeoutMs } = this.#definition;
     const { requestId, payload } = invocation;
     this.#served = true;
-    const timer = setTimeout(() => this.#onTimeout(invocation), timeoutMs);
+    const startedAt = performance.now();
+    const timer = setTimeout(() => this.#onTimeout(invocation, startedAt), timeoutMs);
     this.#running.set(requestId, { invocation, timer });
     poll.writeHead(200, {
       'Content-Type': 'application/json',
@@ -180,6 +186,7 @@ export class Environment {
 
   /** Runtime API: the runtime asks for an invocation. */
   onPoll(response: ServerResponse): void {
+    this.#heardAt = performance.now();
     clearTimeout(this.#initTimer);
     clearTimeout(this.#probeTimer);
     this.#probeTimer = undefined;
@@ -191,6 +198,7 @@ export class Environment {
 
   /** Runtime API: the runtime begins to answer. */
   onResponse(requestId: string, request: IncomingMessage, acknowledge: (status: number) => void): void {
+    this.#heardAt = performance.now();
     const invocation = this.#running.get(requestId)?.invocation;
     if (invocation === undefined || invocation.answered) {
       acknowledge(400);
@@ -211,12 +219,13 @@ export class Environment {
 
   /** Runtime API: the handler failed before it answered. */
   async onError(requestId: string, request: IncomingMessage, acknowledge: (status: number) => void): Promise<void> {
-    const report = await text(request);
+    this.#heardAt = performance.now();
+    const error = FunctionError.fromReport(await text(request));
     const invocation = this.#running.get(requestId)?.invocation;
-    if (invocation !== undefined) {
-      invocation.fail(FunctionError.fromReport(report));
-      this.#complete(invocation);
-    }
+    invocation?.fail(error);
+    // It may still poll, but an invocation would be lost on it.
+    if (CRASHES.has(error.errorType)) this.#retiring = true;
+    if (invocation !== undefined) this.#complete(invocation);
     acknowledge(202);
   }
 
@@ -247,7 +256,7 @@ export class Environment {
    * run on, so that other invocations are not interrupted, and end an environment only if it is unhealthy.
    * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-execution-environment.html
    */
-  #onTimeout(invocation: Invocation): void {
+  #onTimeout(invocation: Invocation, startedAt: number): void {
     const seconds = (this.#definition.timeoutMs / 1000).toFixed(2);
     const message = `RequestId: ${invocation.requestId} Error: Task timed out after ${seconds} seconds`;
     this.#log('stderr', message);
@@ -257,15 +266,21 @@ export class Environment {
     } else {
       invocation.cut();
       this.#complete(invocation);
-      this.#probe();
+      this.#probe(startedAt);
     }
   }
 
-  /** Asks the runtime to poll again, and ends the process if it doesn't: its event loop is blocked. */
-  #probe(): void {
+  /**
+   * Ends the process if its event loop is blocked: if it has no poll left and has not been heard from since `startedAt`, or
+   * does not poll again when it is asked to.
+   */
+  #probe(startedAt: number): void {
     if (this.#probeTimer !== undefined) return;
     const poll = this.#polls.pop();
-    if (poll === undefined) return;
+    if (poll === undefined) {
+      if (this.#heardAt < startedAt) this.kill();
+      return;
+    }
     this.#probeTimer = setTimeout(() => this.kill(), PROBE_MS);
     poll.writeHead(204).end();
   }

@@ -8,7 +8,7 @@ import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Cloud, type CloudOptions, startCloud } from '../../local/cloud.ts';
-import { BUNDLES, closeAfterwards, lives, until, useCleanup } from './runners.ts';
+import { BUNDLES, closeAfterwards, isAlive, until, useCleanup } from './runners.ts';
 
 useCleanup();
 afterEach(() => void vi.unstubAllEnvs());
@@ -240,7 +240,7 @@ describe('the cloud', () => {
     const pids = cloud.processes().map(({ pid }) => pid);
     expect(pids).toHaveLength(2);
     await cloud.close();
-    expect(pids.filter(lives)).toEqual([]);
+    expect(pids.filter(isAlive)).toEqual([]);
     await expect(fetch(cloud.url)).rejects.toThrow('fetch failed');
   });
 });

@@ -2,11 +2,17 @@ import { resolve } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterEach } from 'vitest';
 import type { LogLine } from '../../local/lambda/environment.ts';
-import type { FunctionDefinition } from '../../local/lambda/function.ts';
+import type { FunctionDefinition, ManagedInstances } from '../../local/lambda/function.ts';
 import { type Runner, type RunnerOptions, startRunner } from '../../local/lambda/runner.ts';
 
-/** Handlers of the tests, as bundles. */
+/** Folder of the test handlers, as bundles. */
 export const BUNDLES = resolve(import.meta.dirname, 'fixtures/bundles');
+
+/** How the runner runs functions: a process for each concurrent invocation, or many invocations in one process. */
+export type Mode = 'standard' | 'managed';
+export const MODES: readonly Mode[] = ['standard', 'managed'];
+
+export const MANAGED_INSTANCES: ManagedInstances = { maxConcurrency: 10, maxEnvironments: 3 };
 
 const open: { close(): unknown }[] = [];
 
@@ -16,14 +22,14 @@ export function closeAfterwards<T extends { close(): unknown }>(part: T): T {
   return part;
 }
 
-/** Ends after each test what it opened, latest first. */
+/** Closes after each test what it opened, latest first. */
 export function useCleanup(): void {
   afterEach(async () => {
     for (const part of open.splice(0).reverse()) await part.close();
   });
 }
 
-/** The function of a bundle. */
+/** Defines the function of a bundle. */
 export function functionOf(name: string, changes: Partial<FunctionDefinition> = {}): FunctionDefinition {
   return {
     name,
@@ -40,14 +46,20 @@ export function functionOf(name: string, changes: Partial<FunctionDefinition> = 
 
 export interface TestRunner extends Runner {
   readonly logs: readonly LogLine[];
-  /** Invokes and reads the whole answer as JSON. */
+  /** Invokes a function and returns its whole response, parsed as JSON. */
   call(name: string, event: unknown): Promise<unknown>;
 }
 
-export async function testRunner(options: Partial<RunnerOptions> = {}): Promise<TestRunner> {
+/** Starts a runner, in standard mode unless `mode` or a function says otherwise. */
+export async function testRunner({
+  mode = 'standard',
+  functions = [functionOf('echo'), functionOf('stream'), functionOf('authorizer')],
+  ...options
+}: Partial<RunnerOptions> & { readonly mode?: Mode } = {}): Promise<TestRunner> {
   const logs: LogLine[] = [];
   const runner = await startRunner({
-    functions: [functionOf('echo'), functionOf('stream'), functionOf('authorizer')],
+    functions:
+      mode === 'standard' ? functions : functions.map((each) => ({ managedInstances: MANAGED_INSTANCES, ...each })),
     region: 'eu-west-1',
     onLog: (line) => logs.push(line),
     ...options,
@@ -62,17 +74,17 @@ export async function testRunner(options: Partial<RunnerOptions> = {}): Promise<
   });
 }
 
-/** Waits until `condition` holds, looking every few milliseconds, for 15 seconds at most. */
+/** Waits for at most 15 seconds until `condition` holds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 15_000;
   while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error('It did not come to pass in 15 seconds');
+    if (performance.now() > deadline) throw new Error('The condition did not hold within 15 seconds');
     await new Promise((wake) => setTimeout(wake, 5));
   }
 }
 
-/** Whether a process is there. */
-export function lives(pid: number): boolean {
+/** True if a process exists. */
+export function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch {

@@ -3,15 +3,27 @@ import { availableParallelism, getPriority } from 'node:os';
 import { resolve } from 'node:path';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
-import { closeAfterwards, functionOf, lives, testRunner, until, useCleanup } from '../runners.ts';
+import {
+  closeAfterwards,
+  functionOf,
+  isAlive,
+  MANAGED_INSTANCES,
+  MODES,
+  type TestRunner,
+  testRunner,
+  until,
+  useCleanup,
+} from '../runners.ts';
 
 useCleanup();
 
 const json = JSON.stringify;
+/** Numbers from 0 up to `count`. */
+const range = (count: number) => Array.from({ length: count }, (_, index) => index);
 
-describe('a function', () => {
-  it('answers from a process of its own that bears its name', async () => {
-    const runner = await testRunner();
+describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
+  it('runs a function in a process that bears its name', async () => {
+    const runner = await testRunner({ mode });
     const { pid } = Object(await runner.call('echo', { a: 1 }));
     expect(pid).not.toBe(process.pid);
     expect(execFileSync('ps', ['-o', 'args=', '-p', String(pid)], { encoding: 'utf8' })).toContain('lambda:echo');
@@ -19,19 +31,19 @@ describe('a function', () => {
     expect(runner.processes()).toEqual([{ pid, function: 'echo', busy: false, requestIds: [] }]);
   });
 
-  it('may be an ES module', async () => {
-    const runner = await testRunner({ functions: [functionOf('esm')] });
+  it('loads a function that is an ES module', async () => {
+    const runner = await testRunner({ mode, functions: [functionOf('esm')] });
     expect(await runner.call('esm', { a: 1 })).toEqual({ esm: true, event: { a: 1 } });
   });
 
-  it('gets the context that Lambda gives', async () => {
-    const runner = await testRunner();
-    const { body } = await runner.invoke('echo', json({ context: true }), {
+  it('gives a function the context that Lambda gives', async () => {
+    const runner = await testRunner({ mode });
+    const { requestId, body } = await runner.invoke('echo', json({ context: true }), {
       qualifier: 'provisioned',
       clientContext: '{"custom":1}',
     });
     expect(JSON.parse(await text(body))).toEqual({
-      awsRequestId: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      awsRequestId: requestId,
       invokedFunctionArn: 'arn:aws:lambda:eu-west-1:000000000000:function:lambent-test-echo:provisioned',
       functionName: 'lambent-test-echo',
       functionVersion: '$LATEST',
@@ -42,12 +54,13 @@ describe('a function', () => {
       callbackWaitsForEmptyEventLoop: true,
       remainingMs: expect.toSatisfy((ms: number) => ms > 10_000 && ms <= 20_000),
       title: 'lambda:echo',
+      ...(mode === 'managed' ? { xRayTraceId: `Root=1-${requestId}`, storedTraceId: `Root=1-${requestId}` } : {}),
     });
   });
 
-  it('gets its own variables and those that Lambda sets, and none of ours', async () => {
+  it("gives a function its own variables and Lambda's, and none of the runner's", async () => {
     process.env['SECRET_OF_THE_RUNNER'] = 'leaked';
-    const runner = await testRunner({ functions: [functionOf('echo', { environment: { TABLE: 'access' } })] });
+    const runner = await testRunner({ mode, functions: [functionOf('echo', { environment: { TABLE: 'access' } })] });
     const env = Object(await runner.call('echo', { env: true }));
     delete process.env['SECRET_OF_THE_RUNNER'];
     expect(env).toMatchObject({
@@ -57,85 +70,53 @@ describe('a function', () => {
       AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '128',
       AWS_ACCESS_KEY_ID: 'local',
       _HANDLER: 'index.handler',
+      ...(mode === 'managed'
+        ? { AWS_LAMBDA_MAX_CONCURRENCY: '10', AWS_LAMBDA_NODEJS_WORKER_COUNT: '1', AWS_LAMBDA_LOG_FORMAT: 'JSON' }
+        : { _X_AMZN_TRACE_ID: expect.stringMatching(/^Root=1-[0-9a-f-]{36}$/) }),
     });
     expect(env).not.toHaveProperty('SECRET_OF_THE_RUNNER');
     expect(env).not.toHaveProperty('HOME');
+    if (mode === 'managed') expect(env).not.toHaveProperty('_X_AMZN_TRACE_ID');
+    else expect(env).not.toHaveProperty('AWS_LAMBDA_MAX_CONCURRENCY');
   });
 
-  it('logs lines to whoever listens', async () => {
-    const runner = await testRunner();
-    await runner.call('echo', { log: 'hello\nworld' });
-    await until(() => runner.logs.length === 2);
-    expect(runner.logs.map(({ function: name, stream, text }) => [name, stream, text])).toEqual([
-      ['echo', 'stdout', 'hello'],
-      ['echo', 'stdout', 'world'],
-    ]);
-  });
-
-  it('answers several megabytes unharmed', async () => {
-    const runner = await testRunner();
+  it('returns a response of several megabytes unchanged', async () => {
+    const runner = await testRunner({ mode });
     const answer = Object(await runner.call('echo', { bytes: 5_000_000 }));
     expect(answer).toHaveLength(5_000_000);
   });
 
-  it('may not answer more than 6 MB in one piece', async () => {
-    const runner = await testRunner();
+  it('refuses a response of more than 6 MB, and the function serves on', async () => {
+    const runner = await testRunner({ mode });
     await expect(runner.call('echo', { bytes: 6_300_000 })).rejects.toMatchObject({
       errorType: 'Function.ResponseSizeTooLarge',
     });
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
   });
 
-  it('may not be asked with more than 6 MB', async () => {
-    const runner = await testRunner();
+  it('refuses a request of more than 6 MB', async () => {
+    const runner = await testRunner({ mode });
     await expect(runner.call('echo', { text: 'x'.repeat(6_300_000) })).rejects.toMatchObject({
       type: 'RequestTooLargeException',
       status: 413,
     });
   });
 
-  it('is found by its AWS name and its ARN, and by no other', async () => {
-    const runner = await testRunner();
+  it('finds a function by its short name, its AWS name and its ARN only', async () => {
+    const runner = await testRunner({ mode });
     await runner.call('lambent-test-echo', {});
     await runner.call('arn:aws:lambda:eu-west-1:000000000000:function:lambent-test-echo', {});
-    await expect(runner.call('nobody', {})).rejects.toMatchObject({ type: 'ResourceNotFoundException' });
+    await expect(runner.call('unknown', {})).rejects.toMatchObject({ type: 'ResourceNotFoundException' });
   });
-});
 
-describe('concurrency', () => {
-  it('adds a process for each call at once, and none for calls in turn', async () => {
-    const runner = await testRunner();
+  it('starts one process for invocations that follow one another', async () => {
+    const runner = await testRunner({ mode });
     for (let call = 0; call < 50; call += 1) await runner.call('echo', {});
     expect(runner.processes()).toHaveLength(1);
-    const answers = await Promise.all([1, 2, 3].map(() => runner.call('echo', { sleepMs: 2_000 })));
-    expect(new Set(answers.map((answer) => Object(answer).pid)).size).toBe(3);
-    expect(runner.processes()).toHaveLength(3);
   });
 
-  it('starts few processes at once, however many calls wait', async () => {
-    const runner = await testRunner();
-    const answers = Promise.all(Array.from({ length: 8 }, () => runner.call('echo', { sleepMs: 500 })));
-    let most = 0;
-    await until(() => {
-      // One that is busy with no call starts.
-      const starting = runner.processes().filter(({ busy, requestIds }) => busy && requestIds.length === 0);
-      most = Math.max(most, starting.length);
-      return runner.processes().some(({ requestIds }) => requestIds.length > 0);
-    });
-    expect(most).toBe(Math.max(1, Math.floor(availableParallelism() / 2)));
-    await answers;
-  });
-
-  it('leaves the processors to the cloud itself, and then to functions that a caller waits for', async () => {
-    const runner = await testRunner({
-      functions: [functionOf('echo'), functionOf('echo', { name: 'queued', background: true })],
-    });
-    const niceness = async (name: string) => getPriority(Object(await runner.call(name, {})).pid) - getPriority();
-    expect([await niceness('echo'), await niceness('queued')]).toEqual([5, 12]);
-  });
-
-  it('throttles beyond a reservation, as Lambda does', async () => {
-    const runner = await testRunner({ functions: [functionOf('echo', { reservedConcurrency: 2 })] });
+  it('throttles invocations beyond a reservation, as Lambda does', async () => {
+    const runner = await testRunner({ mode, functions: [functionOf('echo', { reservedConcurrency: 2 })] });
     const two = [runner.call('echo', { sleepMs: 300 }), runner.call('echo', { sleepMs: 300 })];
     await expect(runner.call('echo', {})).rejects.toMatchObject({
       type: 'TooManyRequestsException',
@@ -146,28 +127,18 @@ describe('concurrency', () => {
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
   });
 
-  it('throttles what shares the account, and leaves reservations alone', async () => {
-    const runner = await testRunner({
-      functions: [functionOf('echo'), functionOf('stream'), functionOf('esm', { reservedConcurrency: 1 })],
-      concurrency: 1,
-    });
-    const one = runner.call('echo', { sleepMs: 300 });
-    await expect(runner.invoke('stream', '{}')).rejects.toMatchObject({ reason: 'ConcurrentInvocationLimitExceeded' });
-    expect(await runner.call('esm', {})).toMatchObject({ esm: true });
-    await one;
-  });
-
-  it('ends processes that nobody has needed for a while', async () => {
-    const runner = await testRunner({ idleMs: 200 });
+  it('ends processes that have been idle for a while', async () => {
+    const runner = await testRunner({ mode, idleMs: 200 });
     const { pid } = Object(await runner.call('echo', {}));
     await until(() => runner.processes().length === 0);
-    expect(lives(pid)).toBe(false);
+    expect(isAlive(pid)).toBe(false);
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
   });
 
   it('replaces a process whose credentials have expired', async () => {
     let expiresAt = 0;
     const runner = await testRunner({
+      mode,
       credentials: async () => ({ variables: { AWS_ACCESS_KEY_ID: `key-${expiresAt}` }, expiresAt }),
     });
     const first = Object(await runner.call('echo', { env: true }));
@@ -181,170 +152,377 @@ describe('concurrency', () => {
     ]);
     await until(() => runner.processes().length === 1);
   });
+
+  describe('when a function fails', () => {
+    it('reports the error as Lambda does, and the process serves on', async () => {
+      const runner = await testRunner({ mode });
+      await expect(runner.call('echo', { throw: 'no luck', name: 'LuckError' })).rejects.toMatchObject({
+        errorType: 'LuckError',
+        message: 'no luck',
+      });
+      expect(await runner.call('echo', {})).toMatchObject({ pid: runner.processes()[0]?.pid });
+    });
+
+    it('fails each invocation with the error that the handler threw while it loaded', async () => {
+      const runner = await testRunner({ mode, functions: [functionOf('broken')] });
+      for (let attempt = 0; attempt < 2; attempt += 1) {
+        await expect(runner.call('broken', {})).rejects.toMatchObject({
+          errorType: 'ConfigurationError',
+          message: 'no table',
+        });
+      }
+      expect(runner.logs.some(({ text }) => text.includes('ConfigurationError'))).toBe(true);
+    });
+
+    it('fails an invocation whose process does not start in time', async () => {
+      const runner = await testRunner({ mode, initTimeoutMs: 1 });
+      await expect(runner.call('echo', {})).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
+    });
+
+    it('names the folder in which it finds no bundle', async () => {
+      const runner = await testRunner({ mode, functions: [functionOf('nowhere')] });
+      await expect(runner.call('nowhere', {})).rejects.toThrow('bundles/nowhere');
+    });
+
+    it('reports a handler that the bundle does not export', async () => {
+      const runner = await testRunner({ mode, functions: [functionOf('echo', { handler: 'index.nothing' })] });
+      await expect(runner.call('echo', {})).rejects.toMatchObject({ errorType: 'Runtime.HandlerNotFound' });
+    });
+
+    it('ends a process with a rejection that nothing handles, and fails its invocation with it', async () => {
+      const runner = await testRunner({ mode });
+      await expect(runner.call('echo', { reject: 'forgotten' })).rejects.toMatchObject({
+        errorType: 'Runtime.UnhandledPromiseRejection',
+        message: 'forgotten',
+      });
+      expect(await runner.call('echo', {})).toMatchObject({ event: {} });
+    });
+
+    it.each([
+      { how: 'exits', event: { exit: 3 }, message: 'exit status 3' },
+      { how: 'is killed', event: { kill: true }, message: 'signal: SIGKILL' },
+    ])('fails the invocation of a process that $how, and the next invocation works', async ({ event, message }) => {
+      const runner = await testRunner({ mode });
+      await expect(runner.call('echo', event)).rejects.toMatchObject({
+        errorType: 'Runtime.ExitError',
+        message: expect.stringContaining(message),
+      });
+      expect(await runner.call('echo', {})).toMatchObject({ event: {} });
+    });
+
+    it('replaces a process that is killed while it is idle', async () => {
+      const runner = await testRunner({ mode });
+      const { pid } = Object(await runner.call('echo', {}));
+      process.kill(pid, 'SIGKILL');
+      await until(() => runner.processes().length === 0);
+      expect(await runner.call('echo', {})).toMatchObject({ event: {} });
+    });
+
+    it.each([{ sleepMs: 60_000 }, { spin: true }])(
+      'fails an invocation that exceeds its timeout: %j',
+      async (event) => {
+        const runner = await testRunner({ mode, functions: [functionOf('echo', { timeoutMs: 600 })] });
+        await expect(runner.call('echo', event)).rejects.toMatchObject({
+          errorType: 'Sandbox.Timedout',
+          message: expect.stringMatching(/^RequestId: [0-9a-f-]{36} Error: Task timed out after 0\.60 seconds$/),
+        });
+      },
+    );
+  });
+
+  describe('when a function streams', () => {
+    it('returns the prelude first and each chunk as the handler writes it', async () => {
+      const runner = await testRunner({ mode });
+      const response = await runner.invoke('stream', json({ chunks: ['one', 'two'], pauseMs: 400, status: 201 }));
+      expect(response.streamed).toBe(true);
+      expect(response.contentType).toBe('application/vnd.awslambda.http-integration-response');
+      const arrivals: { text: string; at: number }[] = [];
+      for await (const chunk of response.body) arrivals.push({ text: String(chunk), at: performance.now() });
+      const [prelude = '', body] = arrivals
+        .map((arrival) => arrival.text)
+        .join('')
+        .split('\0'.repeat(8));
+      expect(JSON.parse(prelude)).toMatchObject({ statusCode: 201 });
+      expect(body).toBe('onetwo');
+      const at = (wanted: string) => arrivals.find(({ text }) => text.endsWith(wanted))?.at ?? Number.NaN;
+      expect(at('two') - at('one')).toBeGreaterThan(200);
+    });
+
+    it('sets no limit of 6 MB, and makes the function wait for a slow reader', async () => {
+      const runner = await testRunner({ mode });
+      const { body, requestId } = await runner.invoke('stream', json({ bytes: 20_000_000 }));
+      await new Promise((wake) => setTimeout(wake, 300));
+      expect(runner.processes()).toMatchObject([{ busy: true, requestIds: [requestId] }]);
+      expect((await buffer(body)).length).toBeGreaterThan(20_000_000);
+    });
+
+    it('rejects an invocation that fails before its first byte', async () => {
+      const runner = await testRunner({ mode });
+      await expect(runner.invoke('stream', json({ throwBefore: 'no model' }))).rejects.toMatchObject({
+        message: 'no model',
+      });
+      await expect(runner.invoke('stream', json({ killBefore: true }))).rejects.toMatchObject({
+        errorType: 'Runtime.ExitError',
+      });
+    });
+
+    it('reports an error behind the first byte at the end of the stream', async () => {
+      const runner = await testRunner({ mode });
+      const response = await runner.invoke('stream', json({ throwAfter: 'too late' }));
+      expect(await text(response.body)).toMatch(/onetwo$/);
+      expect(response.failure()).toMatchObject({ errorType: 'Error', message: 'too late' });
+    });
+
+    it('cuts the stream of a process that is killed', async () => {
+      const runner = await testRunner({ mode });
+      const response = await runner.invoke('stream', json({ killAfter: true }));
+      await expect(text(response.body)).rejects.toThrow('aborted');
+      await until(() => runner.processes().length === 0);
+    });
+
+    it('cuts a stream that exceeds the timeout', async () => {
+      const runner = await testRunner({ mode, functions: [functionOf('stream', { timeoutMs: 600 })] });
+      const response = await runner.invoke('stream', json({ chunks: ['one', 'two'], pauseMs: 60_000 }));
+      await expect(text(response.body)).rejects.toThrow('aborted');
+    });
+  });
+
+  describe('when it ends', () => {
+    it('ends every process, busy processes too', async () => {
+      const runner = await testRunner({ mode });
+      (await runner.invoke('stream', '{}')).body.resume();
+      await runner.call('echo', {});
+      await until(() => runner.processes().every(({ busy }) => !busy));
+      const busy = runner.call('echo', { sleepMs: 60_000 }).catch((error: unknown) => error);
+      await until(() => runner.processes().filter(({ busy }) => busy).length === 1);
+      const pids = runner.processes().map(({ pid }) => pid);
+      await runner.close();
+      expect(pids.filter(isAlive)).toEqual([]);
+      expect(await busy).toMatchObject({ errorType: 'Runtime.ExitError' });
+    });
+
+    it('fails invocations that wait, and those that come later', async () => {
+      const runner = await testRunner({ mode, functions: [functionOf('echo', { reservedConcurrency: 5 })] });
+      const waiting = [1, 2, 3].map(() => runner.call('echo', {}).catch(String));
+      await runner.close();
+      expect(await Promise.all(waiting)).toEqual(Array.from({ length: 3 }, () => 'Error: The runner has been closed'));
+      await expect(runner.call('echo', {})).rejects.toThrow('The runner has been closed');
+    });
+
+    it('leaves no process behind, however suddenly its own process ends', async () => {
+      const parent = spawn(process.execPath, [resolve(import.meta.dirname, '../fixtures/parent.ts'), mode]);
+      closeAfterwards({ close: () => parent.kill('SIGKILL') });
+      const pids = await new Promise<number[]>((done) =>
+        parent.stdout.once('data', (line) => done(JSON.parse(String(line)))),
+      );
+      expect(pids.filter(isAlive)).toHaveLength(2);
+      parent.kill('SIGKILL');
+      await until(() => !pids.some(isAlive));
+    });
+  });
 });
 
-describe('a failure', () => {
-  it('is reported as Lambda reports it, and the process serves on', async () => {
+describe('a function in standard mode', () => {
+  it('has a process for each concurrent invocation', async () => {
     const runner = await testRunner();
-    await expect(runner.call('echo', { throw: 'no luck', name: 'LuckError' })).rejects.toMatchObject({
-      errorType: 'LuckError',
-      message: 'no luck',
-    });
-    expect(await runner.call('echo', {})).toMatchObject({ pid: runner.processes()[0]?.pid });
+    const answers = await Promise.all([1, 2, 3].map(() => runner.call('echo', { sleepMs: 2_000 })));
+    expect(new Set(answers.map((answer) => Object(answer).pid)).size).toBe(3);
+    expect(runner.processes()).toHaveLength(3);
   });
 
-  it('at the start fails each call with the cause', async () => {
-    const runner = await testRunner({ functions: [functionOf('broken')] });
-    for (let attempt = 0; attempt < 2; attempt += 1) {
-      await expect(runner.call('broken', {})).rejects.toMatchObject({
-        errorType: 'ConfigurationError',
-        message: 'no table',
-      });
+  it('starts few processes at the same time, however many invocations wait', async () => {
+    const runner = await testRunner();
+    const answers = Promise.all(range(8).map(() => runner.call('echo', { sleepMs: 500 })));
+    let most = 0;
+    await until(() => {
+      // A process that is busy without an invocation is starting.
+      const starting = runner.processes().filter(({ busy, requestIds }) => busy && requestIds.length === 0);
+      most = Math.max(most, starting.length);
+      return runner.processes().some(({ requestIds }) => requestIds.length > 0);
+    });
+    expect(most).toBe(Math.max(1, Math.floor(availableParallelism() / 2)));
+    await answers;
+  });
+
+  it('has a lower priority than the local cloud, and a background function a still lower one', async () => {
+    const runner = await testRunner({
+      functions: [functionOf('echo'), functionOf('echo', { name: 'queued', background: true })],
+    });
+    const niceness = async (name: string) => getPriority(Object(await runner.call(name, {})).pid) - getPriority();
+    expect([await niceness('echo'), await niceness('queued')]).toEqual([5, 12]);
+  });
+
+  it('shares the concurrency of the account, but for a function with a reservation', async () => {
+    const runner = await testRunner({
+      functions: [functionOf('echo'), functionOf('stream'), functionOf('esm', { reservedConcurrency: 1 })],
+      concurrency: 1,
+    });
+    const one = runner.call('echo', { sleepMs: 300 });
+    await expect(runner.invoke('stream', '{}')).rejects.toMatchObject({ reason: 'ConcurrentInvocationLimitExceeded' });
+    expect(await runner.call('esm', {})).toMatchObject({ esm: true });
+    await one;
+  });
+
+  it('has its console lines passed on as they are', async () => {
+    const runner = await testRunner();
+    await runner.call('echo', { log: 'hello\nworld' });
+    await until(() => runner.logs.length === 2);
+    expect(runner.logs.map(({ function: name, stream, text }) => [name, stream, text])).toEqual([
+      ['echo', 'stdout', 'hello'],
+      ['echo', 'stdout', 'world'],
+    ]);
+  });
+
+  it.each([{ sleepMs: 60_000 }, { spin: true }])('loses its process when it exceeds its timeout: %j', async (event) => {
+    const runner = await testRunner({ functions: [functionOf('echo', { timeoutMs: 600 })] });
+    await expect(runner.call('echo', event)).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
+    await until(() => runner.processes().length === 0);
+  });
+});
+
+describe('a function in managed mode', () => {
+  const mode = 'managed';
+  const { maxConcurrency, maxEnvironments } = MANAGED_INSTANCES;
+
+  /** Invokes `echo` with each of the orders, and returns the responses and errors in the same order. */
+  const callAll = (runner: TestRunner, orders: readonly object[]) =>
+    Promise.all(orders.map((order) => runner.call('echo', order).catch((error: unknown) => error)));
+
+  it('serves concurrent invocations in one process', async () => {
+    const runner = await testRunner({ mode });
+    const answers = await callAll(
+      runner,
+      range(maxConcurrency).map((a) => ({ a, sleepMs: 300 })),
+    );
+    expect(answers.map((answer) => Object(answer).event.a)).toEqual(range(maxConcurrency));
+    expect(new Set(answers.map((answer) => Object(answer).pid)).size).toBe(1);
+    expect(runner.processes()).toHaveLength(1);
+  });
+
+  it('has a second process for invocations beyond its maximum concurrency', async () => {
+    const runner = await testRunner({ mode });
+    const answers = await callAll(
+      runner,
+      range(maxConcurrency + 1).map(() => ({ sleepMs: 2_000 })),
+    );
+    expect(new Set(answers.map((answer) => Object(answer).pid)).size).toBe(2);
+  });
+
+  it('is throttled when all processes that it may have are at their maximum', async () => {
+    const runner = await testRunner({ mode });
+    const most = callAll(
+      runner,
+      range(maxConcurrency * maxEnvironments).map(() => ({ sleepMs: 1_000 })),
+    );
+    await expect(runner.call('echo', {})).rejects.toMatchObject({
+      type: 'TooManyRequestsException',
+      reason: 'ConcurrentInvocationLimitExceeded',
+    });
+    const pids = (await most).map((answer) => Object(answer).pid);
+    expect(new Set(pids).size).toBe(maxEnvironments);
+  });
+
+  it('takes no concurrency from the account', async () => {
+    const runner = await testRunner({
+      functions: [functionOf('echo', { managedInstances: MANAGED_INSTANCES }), functionOf('esm')],
+      concurrency: 1,
+    });
+    const several = callAll(
+      runner,
+      range(3).map(() => ({ sleepMs: 300 })),
+    );
+    expect(await runner.call('esm', {})).toMatchObject({ esm: true });
+    await several;
+  });
+
+  it('gives each of many interleaved invocations its own context, deadline and trace id', async () => {
+    const runner = await testRunner({ mode });
+    const contexts = await Promise.all(
+      range(maxConcurrency).map(async (index) => {
+        await new Promise((wake) => setTimeout(wake, 20 * index));
+        const { requestId, body } = await runner.invoke('echo', json({ context: true, sleepMs: 400 - 30 * index }));
+        return [requestId, JSON.parse(await text(body))] as const;
+      }),
+    );
+    expect(new Set(contexts.map(([requestId]) => requestId)).size).toBe(maxConcurrency);
+    for (const [index, [requestId, context]] of contexts.entries()) {
+      const [xRayTraceId, storedTraceId] = [`Root=1-${requestId}`, `Root=1-${requestId}`];
+      expect(context).toMatchObject({ awsRequestId: requestId, xRayTraceId, storedTraceId });
+      expect(context.remainingMs).toBeLessThanOrEqual(20_000 - (400 - 30 * index) + 5);
     }
-    expect(runner.logs.some(({ text }) => text.includes('Init Error'))).toBe(true);
   });
 
-  it('to start within its time fails the call', async () => {
-    const runner = await testRunner({ initTimeoutMs: 1 });
-    await expect(runner.call('echo', {})).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
-  });
-
-  it('to find the bundle names the folder', async () => {
-    const runner = await testRunner({ functions: [functionOf('nowhere')] });
-    await expect(runner.call('nowhere', {})).rejects.toThrow('bundles/nowhere');
-  });
-
-  it('to find the handler is named', async () => {
-    const runner = await testRunner({ functions: [functionOf('echo', { handler: 'index.nothing' })] });
-    await expect(runner.call('echo', {})).rejects.toMatchObject({ errorType: 'Runtime.HandlerNotFound' });
-  });
-
-  it('that nobody catches ends the process, and is the answer', async () => {
-    const runner = await testRunner();
-    await expect(runner.call('echo', { reject: 'forgotten' })).rejects.toMatchObject({
-      errorType: 'Runtime.UnhandledPromiseRejection',
-      message: 'forgotten',
-    });
-    expect(await runner.call('echo', {})).toMatchObject({ event: {} });
+  it('has each console line tagged with the request id of the invocation that wrote it', async () => {
+    const runner = await testRunner({ mode });
+    const requestIds = await Promise.all(
+      range(maxConcurrency).map(async (index) => {
+        const { requestId, body } = await runner.invoke('echo', json({ log: `line\n${index}`, sleepMs: 200 - index }));
+        body.resume();
+        return requestId;
+      }),
+    );
+    await until(() => runner.logs.length === maxConcurrency);
+    const lines = runner.logs.map(({ text }) => JSON.parse(text));
+    expect(lines).toEqual(
+      expect.arrayContaining(
+        requestIds.map((requestId, index) => ({
+          timestamp: expect.stringMatching(/^\d{4}-.*Z$/),
+          level: 'INFO',
+          requestId,
+          message: `line\n${index}`,
+        })),
+      ),
+    );
   });
 
   it.each([
-    { how: 'an exit', event: { exit: 3 }, message: 'exit status 3' },
-    { how: 'a kill', event: { kill: true }, message: 'signal: SIGKILL' },
-  ])('by $how fails the call that was served, and the next one works', async ({ event, message }) => {
-    const runner = await testRunner();
-    await expect(runner.call('echo', event)).rejects.toMatchObject({
-      errorType: 'Runtime.ExitError',
-      message: expect.stringContaining(message),
-    });
-    expect(await runner.call('echo', {})).toMatchObject({ event: {} });
-  });
-
-  it('to be idle in peace is survived: a process killed while idle is replaced', async () => {
-    const runner = await testRunner();
-    const { pid } = Object(await runner.call('echo', {}));
-    process.kill(pid, 'SIGKILL');
-    await until(() => runner.processes().length === 0);
-    expect(await runner.call('echo', {})).toMatchObject({ event: {} });
-  });
-
-  it.each([{ sleepMs: 60_000 }, { spin: true }])('to end in time is killed: %j', async (event) => {
-    const runner = await testRunner({ functions: [functionOf('echo', { timeoutMs: 600 })] });
-    await expect(runner.call('echo', event)).rejects.toMatchObject({
-      errorType: 'Sandbox.Timedout',
-      message: expect.stringMatching(/^RequestId: [0-9a-f-]{36} Error: Task timed out after 0\.60 seconds$/),
-    });
-    await until(() => runner.processes().length === 0);
-  });
-});
-
-describe('a streamed answer', () => {
-  it('begins with the prelude, is flushed by an empty write, and arrives before the handler ends', async () => {
-    const runner = await testRunner();
-    const response = await runner.invoke('stream', json({ chunks: ['one', 'two'], pauseMs: 400, status: 201 }));
-    expect(response.streamed).toBe(true);
-    expect(response.contentType).toBe('application/vnd.awslambda.http-integration-response');
-    const arrivals: { text: string; at: number }[] = [];
-    for await (const chunk of response.body) arrivals.push({ text: String(chunk), at: performance.now() });
-    const [prelude = '', body] = arrivals
-      .map((arrival) => arrival.text)
-      .join('')
-      .split('\0'.repeat(8));
-    expect(JSON.parse(prelude)).toMatchObject({ statusCode: 201 });
-    expect(body).toBe('onetwo');
-    const at = (wanted: string) => arrivals.find(({ text }) => text.endsWith(wanted))?.at ?? Number.NaN;
-    expect(at('two') - at('one')).toBeGreaterThan(200);
-  });
-
-  it('has no size limit of 6 MB, and waits for a slow reader', async () => {
-    const runner = await testRunner();
-    const { body } = await runner.invoke('stream', json({ bytes: 20_000_000 }));
-    await new Promise((wake) => setTimeout(wake, 300));
-    expect(runner.processes()).toMatchObject([{ busy: true }]);
-    expect((await buffer(body)).length).toBeGreaterThan(20_000_000);
-  });
-
-  it('that fails before its first byte is an error', async () => {
-    const runner = await testRunner();
-    await expect(runner.invoke('stream', json({ throwBefore: 'no model' }))).rejects.toMatchObject({
-      message: 'no model',
-    });
-    await expect(runner.invoke('stream', json({ killBefore: true }))).rejects.toMatchObject({
-      errorType: 'Runtime.ExitError',
-    });
-  });
-
-  it('that fails behind its first byte says so at its end', async () => {
-    const runner = await testRunner();
-    const response = await runner.invoke('stream', json({ throwAfter: 'too late' }));
-    expect(await text(response.body)).toMatch(/onetwo$/);
-    expect(response.failure()).toMatchObject({ errorType: 'Error', message: 'too late' });
-  });
-
-  it('whose process is killed breaks off', async () => {
-    const runner = await testRunner();
-    const response = await runner.invoke('stream', json({ killAfter: true }));
-    await expect(text(response.body)).rejects.toThrow('aborted');
-    await until(() => runner.processes().length === 0);
-  });
-
-  it('that takes too long is cut', async () => {
-    const runner = await testRunner({ functions: [functionOf('stream', { timeoutMs: 600 })] });
-    const response = await runner.invoke('stream', json({ chunks: ['one', 'two'], pauseMs: 60_000 }));
-    await expect(text(response.body)).rejects.toThrow('aborted');
-  });
-});
-
-describe('an end', () => {
-  it('of the runner ends every process, busy ones too', async () => {
-    const runner = await testRunner();
-    (await runner.invoke('stream', '{}')).body.resume();
+    { how: 'exits', event: { exit: 3 }, errorType: 'Runtime.ExitError' },
+    { how: 'is killed', event: { kill: true }, errorType: 'Runtime.ExitError' },
+    { how: 'crashes', event: { reject: 'forgotten' }, errorType: 'Runtime.UnhandledPromiseRejection' },
+  ])('loses all invocations of a process that $how', async ({ event, errorType }) => {
+    const runner = await testRunner({ mode });
     await runner.call('echo', {});
-    await until(() => runner.processes().every(({ busy }) => !busy));
-    const busy = runner.call('echo', { sleepMs: 60_000 }).catch((error: unknown) => error);
-    await until(() => runner.processes().filter(({ busy }) => busy).length === 1);
-    const pids = runner.processes().map(({ pid }) => pid);
-    await runner.close();
-    expect(pids.filter(lives)).toEqual([]);
-    expect(await busy).toMatchObject({ errorType: 'Runtime.ExitError' });
-  });
-
-  it('of the runner fails what is still waiting, and what comes after', async () => {
-    const runner = await testRunner({ functions: [functionOf('echo', { reservedConcurrency: 5 })] });
-    const waiting = [1, 2, 3].map(() => runner.call('echo', {}).catch(String));
-    await runner.close();
-    expect(await Promise.all(waiting)).toEqual(Array.from({ length: 3 }, () => 'Error: The runner has been closed'));
-    await expect(runner.call('echo', {})).rejects.toThrow('The runner has been closed');
-  });
-
-  it('of the parent, however sudden, ends its processes', async () => {
-    const parent = spawn(process.execPath, [resolve(import.meta.dirname, '../fixtures/parent.ts')], { stdio: 'pipe' });
-    closeAfterwards({ close: () => parent.kill('SIGKILL') });
-    const pids = await new Promise<number[]>((done) =>
-      parent.stdout.once('data', (line) => done(JSON.parse(String(line)))),
+    const others = callAll(
+      runner,
+      range(3).map(() => ({ sleepMs: 60_000 })),
     );
-    expect(pids.filter(lives)).toHaveLength(2);
-    parent.kill('SIGKILL');
-    await until(() => !pids.some(lives));
+    await until(() => runner.processes()[0]?.requestIds.length === 3);
+    await expect(runner.call('echo', event)).rejects.toMatchObject({ errorType });
+    expect(await others).toMatchObject(range(3).map(() => ({ errorType })));
+    expect(await runner.call('echo', {})).toMatchObject({ event: {} });
+  });
+
+  it('goes on after a timeout, and so do the other invocations of its process', async () => {
+    const runner = await testRunner({ mode, functions: [functionOf('echo', { timeoutMs: 1_000 })] });
+    const { pid } = Object(await runner.call('echo', {}));
+    const slow = runner.call('echo', { sleepMs: 1_500, log: 'ran on' });
+    slow.catch(() => undefined);
+    await new Promise((wake) => setTimeout(wake, 600));
+    const neighbour = runner.call('echo', { sleepMs: 800 });
+    await expect(slow).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
+    expect(await neighbour).toMatchObject({ pid });
+    await until(() => runner.logs.some((line) => line.text.includes('ran on')));
+    expect(await runner.call('echo', {})).toMatchObject({ pid });
+  });
+
+  it('loses a process whose event loop is blocked, once an invocation has timed out', async () => {
+    const runner = await testRunner({ mode, functions: [functionOf('echo', { timeoutMs: 300 })] });
+    await expect(runner.call('echo', { spin: true })).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
+    await until(() => runner.processes().length === 0);
+    expect(await runner.call('echo', {})).toMatchObject({ event: {} });
+  });
+
+  it('lets a process whose credentials have expired finish its invocations', async () => {
+    let expiresAt = Number.POSITIVE_INFINITY;
+    const runner = await testRunner({ mode, credentials: async () => ({ variables: {}, expiresAt }) });
+    expiresAt = Date.now() + 500;
+    const first = runner.call('echo', { sleepMs: 1_500 });
+    await until(() => runner.processes().some(({ requestIds }) => requestIds.length === 1));
+    await until(() => Date.now() > expiresAt);
+    expiresAt = Number.POSITIVE_INFINITY;
+    const { pid } = Object(await runner.call('echo', {}));
+    expect(Object(await first).pid).not.toBe(pid);
+    await until(() => runner.processes().length === 1);
+    expect(runner.processes()).toMatchObject([{ pid }]);
   });
 });

@@ -1,10 +1,7 @@
 /** Looks after jobs that are due and that nobody came for: announces them again, ends them, tells of their end. */
 import type { ScheduledEvent } from 'aws-lambda';
-import { createJobRoom } from '../shared/api/job-dependencies.ts';
-import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
-import { createKmsClient } from '../shared/aws/kms.ts';
-import { createS3Client } from '../shared/aws/s3.ts';
-import { createSQSClient } from '../shared/aws/sqs.ts';
+import { createJobClients } from '../shared/api/job-clients.ts';
+import { createJobDependencies } from '../shared/api/job-dependencies.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { failureLog } from '../shared/core/logger.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
@@ -19,17 +16,11 @@ const PER_PARTITION = 5_000;
 
 const config = readConfig(jobSettings);
 const telemetry = createTelemetry(config);
-const clients = {
-  dynamodb: createDynamoDBClient(),
-  kms: createKmsClient(),
-  s3: createS3Client(),
-  sqs: createSQSClient(),
-};
-const room = createJobRoom(clients, config, telemetry.metrics, { mayCreateKeys: false });
+const dependencies = createJobDependencies(createJobClients(), config, telemetry.metrics, { mayCreateKeys: false });
 
 export const handler = eventPipeline<ScheduledEvent, void>(telemetry, async (_event, context) => {
   const { logger, metrics } = context.telemetry;
-  const ports = { ...room, onError: failureLog(logger) };
+  const ports = { ...dependencies, onError: failureLog(logger) };
   const swept = await sweepDue(ports, { until: Date.now() + RUN_MS, perPartition: PER_PARTITION });
   logger[swept.failed > 0 ? 'warn' : 'info']('swept', { ...swept });
   metrics.publish({

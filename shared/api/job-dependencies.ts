@@ -59,8 +59,13 @@ export function createJobStores(
   };
 }
 
-/** Everything that works on jobs in AWS, as one function environment has it. */
-export function createJobRoom(clients: Clients, settings: JobSettings, metrics: Metrics, options: StoreOptions) {
+/** Makes everything that ends and delivers jobs in AWS, once for each environment of a function. */
+export function createJobDependencies(
+  clients: Clients,
+  settings: JobSettings,
+  metrics: Metrics,
+  options: StoreOptions,
+) {
   const { bucket, ...stores } = createJobStores(clients, settings, metrics, options);
   const conversations = createConversations({
     table: createConversationTable(clients.dynamodb, settings.SESSIONS_TABLE, bucket),

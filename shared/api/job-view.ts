@@ -1,31 +1,22 @@
-import { type ErrorCode, isErrorCode, LambentError } from '../core/errors.ts';
-import { isResponse, isResponsesBody } from '../jobs/content.ts';
 import type { EndedJob } from '../jobs/fan-in.ts';
-import { type Job, shownStatus } from '../jobs/job.ts';
+import type { Job } from '../jobs/job.ts';
 import type { JobInput, JobOutput } from '../jobs/ports.ts';
 import type { ErrorBody } from '../openai/errors.ts';
 import { encodeErrorBody } from '../openai/errors.ts';
-import { failedResponse, inProgressResponse, type ResponseObject } from '../openai/responses/response.ts';
+import { type Endpoint, isEndpoint, type ViewJob } from './endpoints.ts';
+import { jobError } from './job-error.ts';
+import { viewResponse } from './response-view.ts';
 
-/**
- * A job as a response, in whatever state it is.
- * @returns undefined for a job that was asked no response
- */
-export function responseView(job: Job, input: JobInput, output: JobOutput | undefined): ResponseObject | undefined {
-  if (!isResponsesBody(input.body)) return undefined;
-  if (output !== undefined && isResponse(output.answer)) return output.answer;
-  const createdAt = Math.floor(job.createdAt / 1000);
-  const begun = inProgressResponse({ body: input.body, id: job.id, createdAt, stored: job.stored });
-  const status = shownStatus(job);
-  switch (status) {
-    case 'failed':
-      return failedResponse(begun, failureOf(job));
-    case 'expired':
-      // OpenAI has no word for it: to its clients a response that was not answered in time has failed.
-      return failedResponse(begun, new LambentError('deadline_exceeded', 'The deadline has passed'));
-    default:
-      return { ...begun, status };
-  }
+const VIEWS: Readonly<Record<Endpoint, ViewJob>> = {
+  '/v1/responses': viewResponse,
+  // A completion that is still to come has no object.
+  '/v1/chat/completions': () => undefined,
+};
+
+/** Shows a job as its API does, with its answer if it has one; undefined where the API has no object for its state. */
+export function viewJob(job: Job, input: JobInput, output: JobOutput | undefined): unknown {
+  if (output !== undefined) return output.answer;
+  return isEndpoint(job.endpoint) ? VIEWS[job.endpoint](job, input) : undefined;
 }
 
 /**
@@ -33,7 +24,7 @@ export function responseView(job: Job, input: JobInput, output: JobOutput | unde
  * there as soon as it is.
  */
 export function acceptedEvents(job: Job, input: JobInput) {
-  const response = responseView({ ...job, status: 'queued' }, input, undefined);
+  const response = viewJob({ ...job, status: 'queued' }, input, undefined);
   return [
     { type: 'response.created', sequence_number: 0, response },
     { type: 'response.queued', sequence_number: 1, response },
@@ -43,18 +34,12 @@ export function acceptedEvents(job: Job, input: JobInput) {
 /** What is told of an ended job: its answer, or the error that it ended with. */
 export function answerView({ job, input, output }: EndedJob): unknown {
   if (output !== undefined) return output.answer;
-  if (job.output !== undefined) return encodeErrorBody(failureOf({ ...job, errorCode: 'record_unreadable' }));
-  const response = input === undefined ? undefined : responseView(job, input, undefined);
-  if (response !== undefined) return response;
-  return job.status === 'cancelled' ? cancelledBody : encodeErrorBody(failureOf(job));
+  if (job.output !== undefined) return encodeErrorBody(jobError({ ...job, errorCode: 'record_unreadable' }));
+  const view = input === undefined ? undefined : viewJob(job, input, undefined);
+  if (view !== undefined) return view;
+  return job.status === 'cancelled' ? cancelledBody : encodeErrorBody(jobError(job));
 }
 
 const cancelledBody: ErrorBody = {
   error: { message: 'The request was cancelled.', type: 'invalid_request_error', param: null, code: 'cancelled' },
 };
-
-/** A code is all that is kept of a failure: texts may quote what was asked. */
-function failureOf({ errorCode, status }: Job): LambentError {
-  const code: ErrorCode = status === 'expired' ? 'deadline_exceeded' : isErrorCode(errorCode) ? errorCode : 'internal';
-  return new LambentError(code, `The request could not be answered (${code}).`);
-}

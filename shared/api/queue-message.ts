@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 import { parseBody } from '../core/json-body.ts';
-
-const tenant = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'a tenant'));
+import { type JobPointer, pointerSchema } from '../jobs/pointer-message.ts';
+import { ENDPOINTS } from './endpoints.ts';
 
 /** Where a body that is too large for a message lies: in Lambent's own bucket, under its tenant's `inbox/`. */
 const bodyPointer = v.strictObject({
@@ -15,10 +15,10 @@ const bodyPointer = v.strictObject({
 const generateMessage = v.strictObject({
   version: v.literal(1),
   type: v.literal('generate'),
-  tenant,
+  tenant: pointerSchema.entries.tenant,
   /** The same key is the same job: a message may come as often as it likes. */
   idempotencyKey: v.pipe(v.string(), v.minLength(1), v.maxLength(255)),
-  endpoint: v.picklist(['/v1/responses', '/v1/chat/completions']),
+  endpoint: v.picklist(ENDPOINTS),
   body: v.optional(v.record(v.string(), v.unknown())),
   bodyPointer: v.optional(bodyPointer),
   /** Goes into the body, where it has none of its own. */
@@ -27,18 +27,6 @@ const generateMessage = v.strictObject({
   replyTo: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(64))),
 });
 export type GenerateMessage = v.InferOutput<typeof generateMessage>;
-
-/** What Lambent sends itself. Unknown fields are let pass: a newer version of it, side by side, may have more to say. */
-const jobPointer = v.object({
-  version: v.literal(1),
-  type: v.literal('job'),
-  tenant,
-  id: v.pipe(v.string(), v.regex(/^resp_[A-Za-z0-9]{1,64}$/, 'a response id')),
-  tier: v.exactOptional(v.string()),
-  /** Seconds for which SQS was asked to hold it back. */
-  delaySeconds: v.exactOptional(v.number()),
-});
-export type JobPointer = v.InferOutput<typeof jobPointer>;
 
 const kinds = v.looseObject({ version: v.number(), type: v.string() });
 
@@ -53,7 +41,7 @@ export function parseMessage(text: string): GenerateMessage | JobPointer {
   if (!kind.success) throw refusalOf(kind.issues[0]);
   const { version, type } = kind.output;
   if (version !== 1) throw new LambentError('unsupported_value', `Unknown version ${version}.`, { param: 'version' });
-  if (type === 'job') return parsed(jobPointer, json);
+  if (type === 'job') return parsed(pointerSchema, json);
   if (type !== 'generate') {
     throw new LambentError('unsupported_value', "Unknown type: expected 'generate'.", { param: 'type' });
   }
@@ -67,20 +55,6 @@ export function parseMessage(text: string): GenerateMessage | JobPointer {
     });
   }
   return message;
-}
-
-/** A pointer to a job, as text. */
-export function pointerMessage(pointer: Omit<JobPointer, 'version' | 'type'>): string {
-  const { tenant, id, tier, delaySeconds } = pointer;
-  const message: JobPointer = {
-    version: 1,
-    type: 'job',
-    tenant,
-    id,
-    ...(tier === undefined ? {} : { tier }),
-    ...(delaySeconds === undefined ? {} : { delaySeconds }),
-  };
-  return JSON.stringify(message);
 }
 
 /** The tier of the job that a message is about; undefined where that isn't said in it. */

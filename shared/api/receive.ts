@@ -5,22 +5,14 @@ import { parseBody } from '../core/json-body.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import type { Job, Lane } from '../jobs/job.ts';
 import { type Lifetime, timesOfQueued } from '../jobs/lifetime.ts';
+import type { JobPointer } from '../jobs/pointer-message.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
 import { type Admitted, announce, type Submitted, submit } from '../jobs/submit.ts';
 import { type Outcome, runJob, type WorkerPorts } from '../jobs/worker.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { type QueueCall, Refused } from '../lambda/queue-pipeline.ts';
-import { parseChatRequest } from '../openai/chat/request.ts';
-import { parseResponsesRequest } from '../openai/responses/request.ts';
-import { isObject } from '../openai/schema.ts';
-import {
-  type GenerateMessage,
-  inboxKey,
-  type JobPointer,
-  parseMessage,
-  responseIdOf,
-  tierOf,
-} from './queue-message.ts';
+import { type GenerateMessage, inboxKey, parseMessage, responseIdOf, tierOf } from './queue-message.ts';
+import { parseQueuedRequest } from './queued-request.ts';
 
 export interface ReceiverPorts extends WorkerPorts {
   readonly senders: SenderTable;
@@ -210,7 +202,7 @@ function admit(
   body: unknown,
   { registry, lifetime, now }: ReceiverPorts,
 ): Admitted {
-  const asked = refusing(() => understood(endpoint, body, { registry, tenant }));
+  const asked = refusing(() => parseQueuedRequest(endpoint, body, { registry, tenant }));
   const lane = laneOf(asked.generation.model, registry);
   return {
     tenant,
@@ -229,28 +221,6 @@ function admit(
     },
     ...(lane === undefined ? {} : { lane }),
     ...(replyTo === undefined ? {} : { replyTo }),
-  };
-}
-
-function understood(endpoint: Job['endpoint'], body: unknown, context: { registry: ModelRegistry; tenant: string }) {
-  if (endpoint === '/v1/chat/completions') {
-    const { generation } = parseChatRequest(body, context);
-    // Nothing but its job is there to find a completion by: it is kept unless the body says otherwise.
-    const stored = !(isObject(body) && body['store'] === false);
-    // It has no stream that could be resumed.
-    return { body, generation, streamed: false, stored, continuations: false };
-  }
-  const { generation, streamed, includeContinuations, body: asked } = parseResponsesRequest(body, context);
-  for (const param of ['conversation', 'previous_response_id'] as const) {
-    if (asked[param] == null) continue;
-    throw new LambentError('unsupported_parameter', `'${param}' is not supported in messages.`, { param });
-  }
-  return {
-    body: asked,
-    generation,
-    streamed,
-    stored: asked.store ?? true,
-    continuations: includeContinuations,
   };
 }
 

@@ -1,6 +1,5 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
-import { isResponse, isResponsesBody } from '../jobs/content.ts';
 import { readInput, readOutput } from '../jobs/fan-in.ts';
 import { isTerminal, type Job, shownStatus } from '../jobs/job.ts';
 import type { JobInput, JobOutput } from '../jobs/ports.ts';
@@ -14,7 +13,8 @@ import {
 import { isObject, storedId } from '../openai/schema.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import type { ApiState } from './api-state.ts';
-import { responseView } from './job-view.ts';
+import { isResponse, isResponsesBody } from './job-content.ts';
+import { viewJob } from './job-view.ts';
 
 type Stores = Pick<ApiState, 'jobs' | 'bodies'>;
 
@@ -54,7 +54,7 @@ export async function responseOf(
     model,
     output: [],
   };
-  return responseView(job, await readInput(job, bodies), undefined) ?? bare;
+  return viewJob(job, await readInput(job, bodies), undefined) ?? bare;
 }
 
 /** An answer with what its model's provider wants back, which its caller may not have asked to see at first. */

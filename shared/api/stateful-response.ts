@@ -22,7 +22,7 @@ import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
 import type { ApiState } from './api-state.ts';
 import type { GenerationApi } from './generation-routes.ts';
-import { responseView } from './job-view.ts';
+import { viewJob } from './job-view.ts';
 import { chainOf, type KeptItem, keptItemOf, turnItems } from './response-chain.ts';
 import { contextOf, type ResponseContext } from './response-context.ts';
 import { follow } from './resume-stream.ts';
@@ -126,7 +126,7 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
 
 /** What it was asked is at hand, also of a job that was known. That one may have its answer by now. */
 async function acceptedOf(job: Job, input: JobInput, { bodies }: ApiState): Promise<unknown> {
-  return responseView(job, input, await readOutput(job, bodies));
+  return viewJob(job, input, await readOutput(job, bodies));
 }
 
 /** A job whose message could not be sent is found by the sweep a little later: no reason to refuse it. */

@@ -57,7 +57,7 @@ const bodyRef = v.object({ place: v.picklist(['table', 's3']), epoch: v.number()
 const jobSchema = v.object({
   tenant: v.string(),
   id: v.string(),
-  endpoint: v.picklist(['/v1/responses', '/v1/chat/completions']),
+  endpoint: v.string(),
   model: v.string(),
   status: v.picklist(STATUSES),
   epoch: v.number(),

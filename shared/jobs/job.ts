@@ -42,7 +42,8 @@ export interface Job {
   readonly tenant: string;
   /** `resp_…`. */
   readonly id: string;
-  readonly endpoint: '/v1/responses' | '/v1/chat/completions';
+  /** The path of the API's endpoint that the request was made for, such as `/v1/responses`. The engine doesn't interpret it. */
+  readonly endpoint: string;
   readonly model: string;
   readonly status: JobStatus;
   /** Rises with every claim; only the holder of the current one may renew, release or commit. */

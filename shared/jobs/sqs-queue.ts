@@ -1,5 +1,5 @@
 import { SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
-import { pointerMessage } from '../api/queue-message.ts';
+import { pointerMessage } from './pointer-message.ts';
 import type { JobQueue } from './ports.ts';
 
 /** SQS delays a message no longer than 15 minutes; a job that comes too early is put off again. */

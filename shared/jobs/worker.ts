@@ -1,7 +1,6 @@
-import { type Answer, answerOf } from '../api/job-answer.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import type { Telemetry } from '../core/telemetry.ts';
-import type { Router } from '../inference/router.ts';
+import type { AnswerJob, JobAnswer } from './answer-job.ts';
 import { needOf } from './attention.ts';
 import { EventWriter } from './event-writer.ts';
 import { type Listeners, readInput, tellOf } from './fan-in.ts';
@@ -17,10 +16,8 @@ export interface WorkerPorts extends LeasePorts {
   readonly bodies: Bodies;
   readonly events: EventLog;
   readonly queue: JobQueue;
-  readonly router: Router;
+  readonly answerJob: AnswerJob;
   readonly listeners: Listeners;
-  /** `system_fingerprint` of a model's name. */
-  readonly fingerprint: (model: string) => string;
   /** Makes ids, never twice the same. */
   readonly ids: () => string;
   /** 0 up to 1. */
@@ -161,22 +158,13 @@ async function generated(
   ports: WorkerPorts,
   { deadlineAt, telemetry }: WorkerCall,
   progress: { asked: boolean },
-): Promise<Answer> {
+): Promise<JobAnswer & { readonly endSequence?: number }> {
   lease.signal.throwIfAborted();
   const log = job.streamed ? new EventWriter(job, ports.events) : undefined;
   progress.asked = true;
-  // An input that an earlier version stored doesn't say whose it is.
-  const request = { ...input.generation, tenant: job.tenant };
-  const { events } = await ports.router.generate(request, {
-    signal: lease.signal,
-    deadlineAt: Math.min(job.deadline, deadlineAt),
-    // Streamed even where nobody reads along: an upstream that is cut off then stops to generate.
-    streamed: true,
-    telemetry,
-  });
-  const { now, fingerprint } = ports;
   try {
-    const answer = await answerOf(events, { job, input, now, fingerprint, log });
+    const until = Math.min(job.deadline, deadlineAt);
+    const answer = await ports.answerJob(job, input, { signal: lease.signal, deadlineAt: until, telemetry, log });
     return log === undefined ? answer : { ...answer, endSequence: log.next };
   } finally {
     // Before the commit: what a reader finds when the job has ended is all there will be.

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { inboxKey, parseMessage, pointerMessage, responseIdOf } from '../../../shared/api/queue-message.ts';
+import { inboxKey, parseMessage, responseIdOf } from '../../../shared/api/queue-message.ts';
+import { pointerMessage } from '../../../shared/jobs/pointer-message.ts';
 
 const message = {
   version: 1,

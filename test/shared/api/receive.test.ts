@@ -12,6 +12,7 @@ import { makeAnswer } from '../inference/requests.ts';
 import { HOUR_MS, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { aVault } from '../jobs/services.ts';
+import { answerWith } from './answer-with.ts';
 
 const KEY = 'acme/inbox/order-1';
 const body = JSON.stringify({ model: 'default', input: 'Hello' });
@@ -39,10 +40,12 @@ function aReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () 
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
     queue: { send: async () => {} },
-    router: { generate: async () => ({ events: events() }) },
+    answerJob: answerWith(
+      async () => ({ events: events() }),
+      () => START,
+    ),
     listeners: {},
     timings: JOB_TIMINGS,
-    fingerprint: () => 'fp',
     ids: () => 'worker',
     random: () => 0.5,
     onError: (what: string) => void errors.push(what),

@@ -10,7 +10,6 @@ export function receivingPorts(clock: { readonly now: number }) {
   return {
     listeners: {},
     timings: JOB_TIMINGS,
-    fingerprint: () => 'fp',
     ids: () => `worker${ids++}`,
     now: () => clock.now,
     sleep: (_ms: number, signal: AbortSignal) =>

@@ -8,6 +8,7 @@ import type { Bodies, BodyName, Guard, JobStore } from '../../../shared/jobs/por
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { runJob, type WorkerPorts } from '../../../shared/jobs/worker.ts';
+import { answerWith } from '../api/answer-with.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import type { Program, Reach } from './explorer.ts';
 import { aJob, anInput, START } from './jobs.ts';
@@ -103,12 +104,10 @@ function workerPorts(reach: Reach) {
   return {
     ...sweepPorts(reach),
     events: { append: async () => {}, read: async () => [] },
-    router: {
-      async generate(_request: unknown, { signal }: { readonly signal: AbortSignal }) {
-        return { events: answerNamed(await reach.call('generate', [], signal)) };
-      },
-    },
-    fingerprint: () => 'fp',
+    answerJob: answerWith(
+      async (_request, { signal }) => ({ events: answerNamed(await reach.call('generate', [], signal)) }),
+      reach.now,
+    ),
     ids: () => `${reach.name}/${ids++}`,
     random: () => 0.5,
     sleep: async (ms: number, signal: AbortSignal) => void (await reach.call('sleep', [ms], signal)),

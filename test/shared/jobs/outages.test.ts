@@ -52,14 +52,11 @@ async function anAttempt(fault: (typeof FAULTS)[number], code: ErrorCode) {
       timings: JOB_TIMINGS,
       events: createEventLog(vault, blobs),
       queue: { send: async (pointer) => void sent.push(pointer.id) },
-      router: {
-        async generate() {
-          proxy.set({ [fault]: 1 });
-          throw new UpstreamError(code, code, { recovery: 'retry' });
-        },
+      answerJob: async () => {
+        proxy.set({ [fault]: 1 });
+        throw new UpstreamError(code, code, { recovery: 'retry' });
       },
       listeners: {},
-      fingerprint: () => 'fp',
       ids: () => 'worker',
       random: () => 1,
       onError: () => {},

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { pointerMessage, responseIdOf } from '../../../shared/api/queue-message.ts';
+import { responseIdOf } from '../../../shared/api/queue-message.ts';
 import { receive, receiveOnLane } from '../../../shared/api/receive.ts';
 import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
@@ -11,8 +11,10 @@ import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
+import { pointerMessage } from '../../../shared/jobs/pointer-message.ts';
 import { fallbackLaneOf, laneOf } from '../../../shared/jobs/queue-routing.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
+import { answerWith } from '../api/answer-with.ts';
 import { receivingPorts } from '../api/receiving.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { makeAnswer } from '../inference/requests.ts';
@@ -73,12 +75,13 @@ async function aHouse() {
         delays.push(delaySeconds);
       },
     },
-    router: {
-      async generate(request: GenerationRequest, options: GenerateOptions) {
+    answerJob: answerWith(
+      async (request, options) => {
         requests.push(request);
         return { events: (behaviours.shift() ?? answers)(options) };
       },
-    },
+      () => clock.now,
+    ),
     random: () => 0.5,
     onError: () => {},
     registry,

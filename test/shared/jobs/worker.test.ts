@@ -11,6 +11,7 @@ import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { runJob } from '../../../shared/jobs/worker.ts';
+import { answerWith } from '../api/answer-with.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
@@ -56,15 +57,15 @@ async function aRoom(changes: Partial<Job> = {}) {
     queue: {
       send: async (pointer: { id: string }, delaySeconds: number) => void sent.push({ id: pointer.id, delaySeconds }),
     },
-    router: {
-      async generate(_request: unknown, options: GenerateOptions) {
+    answerJob: answerWith(
+      async (_request, options) => {
         const behaviour = behaviours[Math.min(asked, behaviours.length - 1)] ?? answers;
         asked += 1;
         return { events: behaviour(options) };
       },
-    },
+      () => clock.now,
+    ),
     listeners: { reply: async ({ job }: { job: Job }) => void told.push(job.status) },
-    fingerprint: () => 'fp',
     ids: () => `id${ids++}`,
     random: () => 1,
     onError: () => {},

@@ -4,16 +4,17 @@ import { text } from 'node:stream/consumers';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { describe, expect, test } from 'vitest';
 import { listen } from '../../../local/listen.ts';
-import { pointerMessage } from '../../../shared/api/queue-message.ts';
 import { receive, receiveOnLane } from '../../../shared/api/receive.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
+import { pointerMessage } from '../../../shared/jobs/pointer-message.ts';
 import type { Pointer } from '../../../shared/jobs/ports.ts';
 import { createSqsQueue } from '../../../shared/jobs/sqs-queue.ts';
 import { createYielding } from '../../../shared/jobs/yielding.ts';
+import { answerWith } from '../api/answer-with.ts';
 import { receivingPorts } from '../api/receiving.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { makeAnswer } from '../inference/requests.ts';
@@ -43,7 +44,10 @@ function anEnvironment() {
     queue: {
       send: async (pointer: Pointer, delaySeconds: number) => void sent.push({ pointer, delaySeconds }),
     },
-    router: { generate: async () => ({ events: events() }) },
+    answerJob: answerWith(
+      async () => ({ events: events() }),
+      () => clock.now,
+    ),
     random: () => 1,
     yielding: createYielding(() => clock.now),
     onError: (_what: string, thrown: unknown) => expect.unreachable(String(thrown)),

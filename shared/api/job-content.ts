@@ -1,0 +1,15 @@
+import { isObject } from '../core/objects.ts';
+import type { ResponseObject } from '../openai/responses/response.ts';
+import type { ResponsesBody } from '../openai/responses/schema.ts';
+
+// Jobs hold bodies that this service has validated and sealed itself: it is enough to recognise them.
+
+/** True if the body of a job's request is one of `POST /v1/responses`. */
+export function isResponsesBody(body: unknown): body is ResponsesBody {
+  return isObject(body) && typeof body['model'] === 'string' && 'input' in body;
+}
+
+/** True if a job's answer is a response. */
+export function isResponse(answer: unknown): answer is ResponseObject {
+  return isObject(answer) && answer['object'] === 'response';
+}

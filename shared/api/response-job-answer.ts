@@ -1,0 +1,52 @@
+import { LambentError } from '../core/errors.ts';
+import { ResponseOutput } from '../openai/responses/output.ts';
+import {
+  type EncodeResponseOptions,
+  endStatusFor,
+  finishedResponse,
+  inProgressResponse,
+} from '../openai/responses/response.ts';
+import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
+import { missingFinishError } from '../openai/sse.ts';
+import type { EncodeAnswer } from './endpoints.ts';
+import { isResponsesBody } from './job-content.ts';
+
+/** Encodes the answer to a job of `/v1/responses`, and logs the events of its stream. */
+export const answerResponse: EncodeAnswer = async (events, { job, input, now, log }) => {
+  if (!isResponsesBody(input.body)) {
+    throw new LambentError('record_unreadable', `The input of ${job.id} is not a body of ${job.endpoint}`);
+  }
+  const seconds = () => Math.floor(now() / 1000);
+  const continuations: Record<string, string> = {};
+  const options: EncodeResponseOptions = {
+    body: input.body,
+    id: job.id,
+    createdAt: Math.floor(job.createdAt / 1000),
+    stored: job.stored,
+    now: seconds,
+    ids: createItemIdGenerator(job.id, job.epoch),
+    logprobs: input.generation.topLogprobs !== undefined,
+    reasoningSummary: input.generation.reasoningSummary,
+    continuations: input.continuations ?? false,
+  };
+  const inProgress = inProgressResponse(options);
+  const output = new ResponseOutput({
+    ...options,
+    emit: (event) => log?.write({ ...event }),
+    keep: (itemId, continuation) => {
+      continuations[itemId] = continuation;
+    },
+  });
+  log?.write({ type: 'response.in_progress', response: inProgress });
+  for await (const event of events) {
+    if (event.type !== 'finish') {
+      output.add(event);
+      continue;
+    }
+    const status = endStatusFor(event.reason);
+    output.end(status);
+    const answer = finishedResponse(inProgress, output, event, seconds());
+    return { status, output: { answer, continuations }, usage: event.usage };
+  }
+  throw missingFinishError();
+};

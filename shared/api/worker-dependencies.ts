@@ -1,0 +1,37 @@
+import { setTimeout as sleepFor } from 'node:timers/promises';
+import { newId } from '../core/ids.ts';
+import type { Metrics } from '../core/metrics.ts';
+import { getCapabilities } from '../inference/providers/providers.ts';
+import type { ModelRegistry } from '../inference/registry.ts';
+import { createRouter, type RouterOptions } from '../inference/router.ts';
+import type { JobSettings } from '../jobs/settings.ts';
+import { createYielding } from '../jobs/yielding.ts';
+import { computeSystemFingerprint } from '../openai/fingerprint.ts';
+import { createAnswerJob } from './job-answer.ts';
+import type { createJobClients } from './job-clients.ts';
+import { createJobDependencies, type StoreOptions } from './job-dependencies.ts';
+
+export interface WorkerOptions extends StoreOptions, Pick<RouterOptions, 'createModel'> {
+  readonly registry: ModelRegistry;
+}
+
+/** Makes everything that runs jobs in AWS, once for each environment of a function. */
+export function createWorkerDependencies(
+  clients: ReturnType<typeof createJobClients>,
+  settings: JobSettings,
+  metrics: Metrics,
+  { registry, createModel, mayCreateKeys }: WorkerOptions,
+) {
+  return {
+    ...createJobDependencies(clients, settings, metrics, { mayCreateKeys }),
+    answerJob: createAnswerJob({
+      router: createRouter({ registry, createModel, getCapabilities }),
+      fingerprint: (model) => computeSystemFingerprint(registry.models[model]),
+      now: Date.now,
+    }),
+    ids: newId,
+    random: Math.random,
+    yielding: createYielding(Date.now),
+    sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
+  };
+}

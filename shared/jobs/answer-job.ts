@@ -1,0 +1,30 @@
+import type { Telemetry } from '../core/telemetry.ts';
+import type { Usage } from '../inference/generation.ts';
+import type { EventWriter } from './event-writer.ts';
+import type { Job } from './job.ts';
+import type { JobInput, JobOutput } from './ports.ts';
+
+/**
+ * Answers a job: asks its model, and encodes the answer as the job's API does. Handed to the engine, which knows no API.
+ * The last event of a stream is left to its readers: it says how the job ended, which only the job itself can say.
+ * Throws LambentError `upstream_cut` when the model's answer ends early, and what the model and the event log throw.
+ */
+export type AnswerJob = (job: Job, input: JobInput, call: AnswerCall) => Promise<JobAnswer>;
+
+export interface AnswerCall {
+  /** Aborts when the attempt has to end. */
+  readonly signal: AbortSignal;
+  /** Epoch milliseconds by which the answer must be complete. */
+  readonly deadlineAt: number;
+  /** The telemetry of the message that brought the job. */
+  readonly telemetry: Telemetry | undefined;
+  /** Takes the events of a streamed job; absent for any other. */
+  readonly log: EventWriter | undefined;
+}
+
+/** A complete answer, encoded. */
+export interface JobAnswer {
+  readonly status: 'completed' | 'incomplete';
+  readonly output: JobOutput;
+  readonly usage: Usage | undefined;
+}

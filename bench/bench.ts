@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- cold|warm|first-token|seal|jobs|burst|session|cost|deciding|interference|placement …] [--quick] [--runs N] [--json FILE] [--publish]`: measures, prints each
+ * `npm run bench [-- cold|warm|first-token|seal|jobs|burst|session|cost|deciding|interference|placement …] [--quick] [--mode managed|standard] [--runs N] [--json FILE] [--publish]`: measures, prints each
  * figure beside its floor or its peer, and keeps everything as JSON. Ends with 1 when a budget is missed. `placement` alone has
  * words of its own behind it (`placement/command.ts`).
  */
@@ -21,6 +21,7 @@ import { isMet, type Record, type Report } from './report/report.ts';
 import { toText } from './report/text.ts';
 import { benchSeal } from './seal.ts';
 import { benchSession } from './session.ts';
+import type { LambdaMode } from './sides/ours.ts';
 import { benchWarm } from './warm.ts';
 
 const PAGES = join(import.meta.dirname, '../docs/benchmarks');
@@ -30,22 +31,25 @@ interface Effort {
   /** Fewer and shorter runs: to see that it works, not for figures to quote. */
   readonly quick: boolean;
   readonly runs: number | undefined;
+  /** How the local cloud runs HTTP functions: `managed` as `npm start` does, or `standard`. */
+  readonly mode: LambdaMode;
 }
 
 const BENCHMARKS: Readonly<{ [name: string]: (effort: Effort) => Promise<Report> }> = {
   cold: ({ quick, runs }) => benchCold({ runs: runs ?? (quick ? 5 : 30) }),
-  warm: ({ quick, runs }) =>
-    benchWarm({ rounds: runs ?? (quick ? 1 : 5), durationMs: quick ? 1_000 : 3_000, connections: [1, 10, 50] }),
-  'first-token': ({ quick, runs }) =>
+  warm: ({ quick, runs, mode }) =>
+    benchWarm({ rounds: runs ?? (quick ? 1 : 5), durationMs: quick ? 1_000 : 3_000, connections: [1, 10, 50], mode }),
+  'first-token': ({ quick, runs, mode }) =>
     benchFirstToken({
       rounds: runs ?? (quick ? 1 : 5),
       durationMs: quick ? 2_000 : 5_000,
       streams: quick ? 10 : 120,
       connections: [1, 10, 50],
+      mode,
     }),
   seal: ({ quick, runs }) => benchSeal({ rounds: runs ?? (quick ? 3 : 15), durationMs: quick ? 100 : 500 }),
   jobs: ({ quick, runs }) => benchJobs({ rounds: runs ?? (quick ? 1 : 5), jobs: quick ? 100 : 1_000 }),
-  burst: ({ quick }) => benchBurst({ perSecond: quick ? [5, 20] : [25, 100], seconds: quick ? 5 : 30 }),
+  burst: ({ quick, mode }) => benchBurst({ perSecond: quick ? [5, 20] : [25, 100], seconds: quick ? 5 : 30, mode }),
   session: ({ quick, runs }) => benchSession({ rounds: runs ?? (quick ? 1 : 5), calls: quick ? 10 : 50 }),
   cost: ({ quick }) => benchCost({ jobs: quick ? 50 : 500 }),
   deciding: ({ quick, runs }) => benchDeciding({ rounds: runs ?? (quick ? 1 : 5), decisions: quick ? 20 : 100 }),
@@ -62,18 +66,20 @@ async function main(): Promise<void> {
       quick: { type: 'boolean', default: false },
       runs: { type: 'string' },
       json: { type: 'string' },
+      mode: { type: 'string', default: 'managed' },
       publish: { type: 'boolean', default: false },
     },
   });
   const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
   const runs = values.runs === undefined ? undefined : Number(values.runs);
   if (runs !== undefined && !(Number.isInteger(runs) && runs > 0)) throw new Error('--runs wants a number above 0');
+  if (values.mode !== 'managed' && values.mode !== 'standard') throw new Error('--mode wants managed or standard');
   const records: Record[] = [];
   for (const name of names) {
     const benchmark = BENCHMARKS[name];
     if (benchmark === undefined)
       throw new Error(`there is no benchmark ${name}: ${Object.keys(BENCHMARKS).join(', ')}`);
-    records.push(await show(await benchmark({ quick: values.quick, runs }), values.publish));
+    records.push(await show(await benchmark({ quick: values.quick, runs, mode: values.mode }), values.publish));
   }
   await keep(records, values.json);
 }

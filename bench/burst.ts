@@ -3,12 +3,14 @@ import { quantile } from '../test/measure/statistics.ts';
 import { type Posted, runPosts } from './load/posts.ts';
 import { type Budget, formatNumber, type LineChart, type Report, type Series } from './report/report.ts';
 import { type JobCloud, startJobCloud } from './sides/job-cloud.ts';
+import type { LambdaMode } from './sides/ours.ts';
 import { post, responseBody } from './sides/producers.ts';
 
 export interface BurstOptions {
   /** Background responses posted a second, one load after another, each on a cloud of its own; the budget is the last one's. */
   readonly perSecond: readonly number[];
   readonly seconds: number;
+  readonly mode: LambdaMode;
 }
 
 type Points = Series['points'];
@@ -48,10 +50,10 @@ const SCALE_SECONDS = 45;
 const PATIENCE_MS = 240_000;
 
 /** Measures how the queue takes a burst of background work. */
-export async function benchBurst({ perSecond, seconds }: BurstOptions): Promise<Report> {
+export async function benchBurst({ perSecond, seconds, mode }: BurstOptions): Promise<Report> {
   const measured: Measured[] = [];
   for (const each of perSecond) {
-    await using ours = await startJobCloud(PACE, { counted: false });
+    await using ours = await startJobCloud(PACE, { counted: false, mode });
     // One environment of each function is there, as after any quiet hour's single job.
     const { id } = await post(ours.cloud.url, '/responses', responseBody({ background: true }));
     await ours.allEnded([id], PATIENCE_MS);

@@ -3,6 +3,7 @@ import { runLoad } from './load/load.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { chatBody } from './sides/events.ts';
 import { MODEL } from './sides/functions.ts';
+import type { LambdaMode } from './sides/ours.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './sides/portkey.ts';
 import { DIRECT, type Side, withSides } from './sides/sides.ts';
 
@@ -20,6 +21,7 @@ export interface FirstTokenOptions {
   readonly streams: number;
   /** Streams at once. */
   readonly connections: readonly number[];
+  readonly mode: LambdaMode;
 }
 
 interface Result {
@@ -32,8 +34,8 @@ interface Result {
 
 /** Measures how long the first token of a stream travels from the upstream's hand to the client's. */
 export async function benchFirstToken(options: FirstTokenOptions): Promise<Report> {
-  const { rounds, connections } = options;
-  const results = await withSides(PACE, async (sides) => {
+  const { rounds, connections, mode } = options;
+  const results = await withSides(PACE, mode, async (sides) => {
     const all: Result[] = [];
     for (const count of connections) {
       const durationMs = Math.max(options.durationMs, (options.streams / rounds / count) * STREAM_MS);

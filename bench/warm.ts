@@ -3,6 +3,7 @@ import { runLoad } from './load/load.ts';
 import { type Budget, type Chart, formatNumber, type Report, type Table } from './report/report.ts';
 import { chatBody } from './sides/events.ts';
 import { MODEL } from './sides/functions.ts';
+import type { LambdaMode } from './sides/ours.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './sides/portkey.ts';
 import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, type Side, withSides } from './sides/sides.ts';
 
@@ -16,6 +17,7 @@ export interface WarmOptions {
   readonly durationMs: number;
   /** Connections that each ask one request after another. */
   readonly connections: readonly number[];
+  readonly mode: LambdaMode;
 }
 
 interface Setting {
@@ -38,9 +40,9 @@ interface Result extends Round {
 }
 
 /** Measures what stands between a client and the upstream adds to a warm request. */
-export async function benchWarm({ rounds, durationMs, connections }: WarmOptions): Promise<Report> {
+export async function benchWarm({ rounds, durationMs, connections, mode }: WarmOptions): Promise<Report> {
   const settings = [false, true].flatMap((streamed) => connections.map((count) => ({ streamed, connections: count })));
-  const measured = await withSides({ tokens: 16, intervalMs: 0 }, async (sides) => {
+  const measured = await withSides({ tokens: 16, intervalMs: 0 }, mode, async (sides) => {
     const results: { setting: Setting; results: Result[] }[] = [];
     for (const setting of settings) {
       const all = await interleave(sides, rounds, (side) => measure(side, setting, durationMs));

@@ -14,6 +14,7 @@ import { startGateway } from './gateway/gateway.ts';
 import { createKeys } from './kms/keys.ts';
 import { startKms } from './kms/server.ts';
 import type { LogLine } from './lambda/environment.ts';
+import { type ManagedFunctions, selectMode } from './lambda/function.ts';
 import { startInvokeApi } from './lambda/invoke-api.ts';
 import { type FunctionProcess, type Runner, startRunner } from './lambda/runner.ts';
 import { openLogs } from './logs.ts';
@@ -47,6 +48,8 @@ export interface CloudOptions {
   readonly idleMs?: number;
   /** Invocations at once that functions without a reservation share. */
   readonly concurrency?: number;
+  /** Functions that serve many invocations in one process, as on Lambda Managed Instances; none when absent. */
+  readonly managedFunctions?: ManagedFunctions;
   /** Whether functions run on their schedules; true when absent. */
   readonly schedules?: boolean;
   /** Puts faults between functions and DynamoDB, SQS, KMS and S3; none when absent. */
@@ -151,7 +154,7 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   const functions = resolveFunctions(service, references, { ...endpoints, ...NOT_HERE, ...options.environment });
   runner = keep(
     await startRunner({
-      functions,
+      functions: functions.map((definition) => selectMode(definition, options.managedFunctions ?? [])),
       region,
       credentials: options.bedrock === 'aws' ? await userCredentials() : dummyCredentials,
       onLog: (line) => {

@@ -27,6 +27,8 @@ const settingsSchema = v.object({
   LOG_LEVEL: v.optional(v.picklist(['debug', 'info', 'warn', 'error'])),
   /** Invocations at once that functions without a reservation share; an account's limit. */
   CONCURRENCY: v.optional(wholeNumber(1, 10_000, 'must be a number from 1 to 10000')),
+  /** `managed` serves many invocations of an HTTP function in one process; `standard` starts a process for each. */
+  LAMBDA_MODE: v.optional(v.picklist(['managed', 'standard']), 'managed'),
   /** Seconds without work after which a function's process ends. */
   IDLE_SECONDS: v.optional(wholeNumber(1, 86_400, 'must be a number of seconds from 1 to 86400')),
   /** Stand-ins for GPU workers, each a process of its own, that serve the model `gpu`. */
@@ -80,6 +82,7 @@ async function start(): Promise<Cloud> {
       ...(settings.LOG_LEVEL === undefined ? {} : { LOG_LEVEL: settings.LOG_LEVEL }),
     },
     ...(models.bedrock === 'aws' ? userRegion() : {}),
+    managedFunctions: settings.LAMBDA_MODE === 'managed' ? 'interactive' : [],
     ...(settings.LOG === '' ? {} : { onLog: show }),
     ...(settings.CONCURRENCY === undefined ? {} : { concurrency: settings.CONCURRENCY }),
     ...(settings.IDLE_SECONDS === undefined ? {} : { idleMs: settings.IDLE_SECONDS * 1000 }),

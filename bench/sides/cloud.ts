@@ -1,11 +1,11 @@
 /**
  * The whole local cloud, as a process: what `npm start` starts, with a model registry of our own and no schedules.
  *
- * `node cloud.ts <folder for its state> <folder of the bundles> <model registry>`
+ * `node cloud.ts <folder for its state> <folder of the bundles> <model registry> <managed or standard>`
  */
 import { startCloud } from '../../local/cloud.ts';
 
-const [stateDir = '', bundlesDir = '', models = ''] = process.argv.slice(2);
+const [stateDir = '', bundlesDir = '', models = '', mode] = process.argv.slice(2);
 
 const cloud = await startCloud({
   stateDir,
@@ -13,6 +13,7 @@ const cloud = await startCloud({
   bedrock: async function* silent() {},
   environment: { MODELS_FILE: models },
   schedules: false,
+  managedFunctions: mode === 'managed' ? 'interactive' : [],
 });
 process.once('SIGTERM', () => void cloud.close().then(() => process.exit(0)));
 console.log(cloud.url.replace(/\/v1$/, ''));

@@ -7,6 +7,7 @@ import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { startServer } from '../processes.ts';
 import { type Count, type Counter, startCounter } from './counter.ts';
 import { writeHostedModels } from './functions.ts';
+import type { LambdaMode } from './ours.ts';
 import type { Pace } from './sides.ts';
 
 /** Services that functions ask while they work on jobs and conversations. */
@@ -47,12 +48,14 @@ const REPORT_EVERY_MS = 15_000;
 export interface JobCloudOptions {
   /** Whether requests are counted, which costs each of them one more pass through a proxy; true when absent. */
   readonly counted?: boolean;
+  /** Whether one process of an HTTP function serves many requests; `standard` when absent. */
+  readonly mode?: LambdaMode;
 }
 
 /** Starts the cloud, from the bundles that are packaged for AWS, in front of an upstream of this pace. */
 export async function startJobCloud(
   { tokens, intervalMs }: Pace,
-  { counted = true }: JobCloudOptions = {},
+  { counted = true, mode = 'standard' }: JobCloudOptions = {},
 ): Promise<JobCloud> {
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
@@ -75,6 +78,7 @@ export async function startJobCloud(
       stateDir: join(folder, 'state'),
       bundlesDir,
       bedrock: async function* silent() {},
+      managedFunctions: mode === 'managed' ? 'interactive' : [],
       environment: { MODELS_FILE: models, ...(counted ? endpointsOf(counters) : {}) },
       onLog: ({ text }) => watched.read(text),
     }),

@@ -2,8 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
+import { selectMode } from '../../local/lambda/function.ts';
 import { startServer } from '../processes.ts';
 import { defineFunction, writeHostedModels } from './functions.ts';
+
+/** Whether one process of an HTTP function serves many requests, as `npm start` has it, or one at a time. */
+export type LambdaMode = 'managed' | 'standard';
 
 /** Lambent, as it is measured from outside. */
 export interface Ours extends AsyncDisposable {
@@ -16,7 +20,7 @@ export interface Ours extends AsyncDisposable {
 }
 
 /** Starts Lambent thrice in front of `upstream`, from the bundles that are packaged for AWS. */
-export async function startOurs(upstream: string): Promise<Ours> {
+export async function startOurs(upstream: string, mode: LambdaMode): Promise<Ours> {
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
   started.defer(() => rm(folder, { recursive: true, force: true }));
@@ -24,12 +28,13 @@ export async function startOurs(upstream: string): Promise<Ours> {
   const bundles = await bundleFunctions({ outDir: join(folder, 'bundles'), models });
   const chat = bundles.find(({ name }) => name === 'chat');
   if (chat === undefined) throw new Error('there is no function chat');
-  const definition = JSON.stringify(defineFunction(chat, { MODELS_FILE: models }));
+  const definition = defineFunction(chat, { MODELS_FILE: models });
+  const managed = mode === 'managed' ? 'interactive' : [];
   const start = async (file: string, args: readonly string[]) =>
     started.use(await startServer(join(import.meta.dirname, file), args));
-  const handler = await start('handler.ts', [definition]);
-  const runner = await start('runner.ts', [definition]);
-  const cloud = await start('cloud.ts', [join(folder, 'state'), join(folder, 'bundles'), models]);
+  const handler = await start('handler.ts', [JSON.stringify(definition)]);
+  const runner = await start('runner.ts', [JSON.stringify(selectMode(definition, managed))]);
+  const cloud = await start('cloud.ts', [join(folder, 'state'), join(folder, 'bundles'), models, mode]);
   const running = started.move();
   return {
     handlerUrl: handler.url,

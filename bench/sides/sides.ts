@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { LOCAL_API_KEY } from '../../local/seed.ts';
 import { startServer } from '../processes.ts';
-import { startOurs } from './ours.ts';
+import { type LambdaMode, startOurs } from './ours.ts';
 import { portkeyHeaders, startPortkey } from './portkey.ts';
 
 export const DIRECT = 'direct';
@@ -29,12 +29,13 @@ export interface Pace {
 /** Starts an upstream and everything that is measured in front of it, runs `measure`, and ends them all. */
 export async function withSides<Result>(
   { tokens, intervalMs }: Pace,
+  mode: LambdaMode,
   measure: (sides: readonly Side[]) => Promise<Result>,
 ): Promise<Result> {
   await using upstream = await startServer(file('upstream.ts'), [`${tokens}`, `${intervalMs}`]);
   await using proxy = await startServer(file('proxy.ts'), [upstream.url]);
   await using portkey = await startPortkey();
-  await using ours = await startOurs(upstream.url);
+  await using ours = await startOurs(upstream.url, mode);
   const bearer = { authorization: `Bearer ${LOCAL_API_KEY}` };
   // Awaited here: what is in use must not be ended as soon as the promise is made.
   return await measure([

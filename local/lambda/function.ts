@@ -37,6 +37,19 @@ export interface ManagedInstances {
  */
 export const DEFAULT_MANAGED_INSTANCES: ManagedInstances = { maxConcurrency: 64, maxEnvironments: 4 };
 
+/** Functions that run as on Lambda Managed Instances: those that callers wait for, all, or those with these names. */
+export type ManagedFunctions = 'interactive' | 'all' | readonly string[];
+
+/** Returns a function's definition, which runs as on Lambda Managed Instances if `managed` selects it. */
+export function selectMode<Definition extends Pick<FunctionDefinition, 'name' | 'background'>>(
+  definition: Definition,
+  managed: ManagedFunctions,
+): Definition & Pick<FunctionDefinition, 'managedInstances'> {
+  const { name, background } = definition;
+  const isManaged = managed === 'all' || (managed === 'interactive' ? !background : managed.includes(name));
+  return isManaged ? { ...definition, managedInstances: DEFAULT_MANAGED_INSTANCES } : definition;
+}
+
 /** Id of the local cloud's account, which the SQS and DynamoDB stand-ins use as well. */
 export const ACCOUNT_ID = '000000000000';
 

@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- --jobs N [--workers N] [--seed S] [--json FILE]`: runs the local cloud under load while accidents befall
+ * `npm run chaos -- --jobs N [--workers N] [--mode standard|managed] [--seed S] [--json FILE]`: runs the local cloud under load while accidents befall
  * it, and finds out what became of every job. Ends with 1 when one was lost, committed twice, or failed by throttling alone.
  */
 import { randomInt } from 'node:crypto';
@@ -7,7 +7,7 @@ import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { describeMachine, thisMachine } from '../measure/machine.ts';
-import { runChaos } from './experiment.ts';
+import { type LambdaMode, runChaos } from './experiment.ts';
 import { describe, isClean } from './report.ts';
 import { WEATHERS, type Weather } from './torment.ts';
 
@@ -34,6 +34,8 @@ async function main(): Promise<void> {
       speed: { type: 'string', default: '0.5' },
       /** Mean seconds between two accidents of workers and of those who ask them; 0 for none. */
       'accident-every': { type: 'string', default: '3' },
+      /** managed serves many invocations in one process, of every function; standard starts a process for each. */
+      mode: { type: 'string', default: 'standard' },
       /** fair, changing or throttling. */
       weather: { type: 'string', default: 'changing' },
     },
@@ -52,6 +54,7 @@ async function main(): Promise<void> {
     hurry: wholeNumber('hurry', values.hurry),
     window: wholeNumber('window', values.window),
     concurrency: wholeNumber('concurrency', values.concurrency ?? (workers === 0 ? '12' : '24')),
+    mode: modeOf(values.mode),
     killEverySeconds: Number(values['kill-every']),
     restartEverySeconds: Number(values['restart-every']),
     weather: weatherOf(values.weather),
@@ -71,6 +74,11 @@ function weatherOf(text: string): Weather {
   const weather = WEATHERS.find((each) => each === text);
   if (weather !== undefined) return weather;
   throw new Error(`--weather wants one of ${WEATHERS.join(', ')}`);
+}
+
+function modeOf(text: string): LambdaMode {
+  if (text === 'standard' || text === 'managed') return text;
+  throw new Error('--mode wants standard or managed');
 }
 
 function wholeNumber(name: string, text: string): number {

@@ -16,6 +16,8 @@ import { checkShown, readTable } from './state.ts';
 import { startTorment, type TormentOptions } from './torment.ts';
 import { startChaosUpstream } from './upstream.ts';
 
+export type LambdaMode = 'standard' | 'managed';
+
 export interface ChaosOptions extends Omit<TormentOptions, 'random'> {
   readonly jobs: number;
   /** Minutes after which no more jobs are begun, however many are left. */
@@ -26,8 +28,10 @@ export interface ChaosOptions extends Omit<TormentOptions, 'random'> {
   readonly hurry: number;
   /** Jobs on their way at once. */
   readonly window: number;
-  /** Invocations at once, of all functions. */
+  /** Invocations at once, of all functions in standard mode. */
   readonly concurrency: number;
+  /** In managed mode, one process of a function serves many invocations at once; standard when absent. */
+  readonly mode?: LambdaMode;
   /** GPU workers, which then do the jobs; a scripted upstream does when absent. */
   readonly gpu?: GpuSideOptions;
   readonly onProgress?: (line: string) => void;
@@ -85,6 +89,7 @@ async function experiment(options: ChaosOptions, open: AsyncDisposableStack): Pr
       },
       schedules: false,
       concurrency: options.concurrency,
+      managedFunctions: options.mode === 'managed' ? 'all' : [],
       faults: { seed: options.seed, onCarriedOut: ledger.see },
     }),
     (each) => each.close(),

@@ -10,6 +10,7 @@ import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fle
 import type { Worker } from '../../shared/gpu/registry/worker.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import type { Job } from '../../shared/jobs/job.ts';
+import { managedFunctions } from '../lambda-mode.ts';
 import { aWorker, FLEET, MODEL } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
 import { startUpstream } from '../upstreams/openai-upstream.ts';
@@ -56,6 +57,7 @@ export async function startGpuService(): Promise<GpuService> {
     bedrock: async function* silent() {},
     environment: { MODELS_FILE: file, TIMINGS_DIVISOR: String(HURRY) },
     schedules: false,
+    managedFunctions: managedFunctions(),
     faults: { seed: 1, onCarriedOut: (exchange) => listener?.(exchange) },
   });
   open.defer(() => cloud.close());

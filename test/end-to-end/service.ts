@@ -5,6 +5,7 @@ import OpenAI from 'openai';
 import type { Responder } from '../../local/bedrock/frames.ts';
 import { createGuide } from '../../local/bedrock/guide.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
+import { managedFunctions } from '../lambda-mode.ts';
 import { type Script, startUpstream, type Upstream } from '../upstreams/openai-upstream.ts';
 
 /** The whole running service: the packaged bundles in function processes, and upstreams that speak HTTP. */
@@ -51,6 +52,7 @@ export async function startService({ script, respond, alias, environment }: Serv
     stateDir,
     bedrock: (call) => (call.modelId === GUIDE || respond === undefined ? guide : respond)(call),
     schedules: false,
+    managedFunctions: managedFunctions(),
     environment: {
       MODELS_FILE: join(stateDir, 'test-models.json'),
       TIMINGS_DIVISOR: '6',

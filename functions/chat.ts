@@ -20,7 +20,8 @@ import { createModelFactory, getCapabilities, preloadProviders } from '../shared
 import { parseModelRegistry } from '../shared/inference/registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
 import { lifetimeSettings, queueSettings, storeSettings } from '../shared/jobs/settings.ts';
-import { allowsStorage, isFinalFrame, runsInBackground } from '../shared/openai/sse.ts';
+import { allowsStorage, runsInBackground } from '../shared/openai/request-flags.ts';
+import { isFinalFrame } from '../shared/openai/sse.ts';
 
 const config = readConfig({
   /** The registry; the one that was packaged beside the code when absent. */

@@ -1,30 +1,30 @@
 import type { Message } from '../inference/generation.ts';
 
 /**
- * What the requests of one conversation share: the caller's `prompt_cache_key`, or else how the conversation begins,
- * which stays the same while it grows. Of each beginning only the two ends and the length are taken, so that a
- * megabyte of prompt costs no more than a line.
+ * Returns a key that all requests of one conversation share: the caller's `prompt_cache_key`, or else the first system
+ * and user messages, which stay the same while the conversation grows. Of each text only both ends and the length are
+ * used, so the key of a prompt of 1 MB is as cheap as that of a short one.
  */
 export function deriveConversationKey(
   tenant: string,
   promptCacheKey: string | undefined,
   messages: readonly Message[],
 ): string {
-  if (promptCacheKey !== undefined) return [tenant, 'key', ends(promptCacheKey)].join(SEPARATOR);
-  const first = (role: Message['role']) => ends(beginning(messages.find((message) => message.role === role)));
-  return [tenant, 'talk', first('system'), first('user')].join(SEPARATOR);
+  if (promptCacheKey !== undefined) return [tenant, 'key', abbreviate(promptCacheKey)].join(SEPARATOR);
+  const firstOf = (role: Message['role']) => abbreviate(firstText(messages.find((message) => message.role === role)));
+  return [tenant, 'talk', firstOf('system'), firstOf('user')].join(SEPARATOR);
 }
 
-function beginning(message: Message | undefined): string {
+function firstText(message: Message | undefined): string {
   const part = message?.content[0];
   if (part === undefined) return '';
   if (part.type === 'image') return 'url' in part ? part.url : part.base64;
   return 'text' in part ? part.text : '';
 }
 
-function ends(text: string): string {
-  return text.length <= 2 * END ? text : `${text.slice(0, END)}${text.slice(-END)}${text.length}`;
+function abbreviate(text: string): string {
+  return text.length <= 2 * END_LENGTH ? text : `${text.slice(0, END_LENGTH)}${text.slice(-END_LENGTH)}${text.length}`;
 }
 
 const SEPARATOR = '\0';
-const END = 512;
+const END_LENGTH = 512;

@@ -1,6 +1,6 @@
 import type { ErrorCode, LambentError } from '../core/errors.ts';
 
-/** OpenAI's error object, the body of every error answer and of every in-band error. */
+/** OpenAI's error object: the body of every error response and of every error event in a stream. */
 export interface ErrorBody {
   readonly error: {
     readonly message: string;
@@ -10,7 +10,7 @@ export interface ErrorBody {
   };
 }
 
-interface Shape {
+interface ErrorFormat {
   readonly status: number;
   readonly type:
     | 'invalid_request_error'
@@ -18,16 +18,16 @@ interface Shape {
     | 'permission_error'
     | 'rate_limit_error'
     | 'server_error';
-  /** Shown instead of the error's own message, which then only the log sees. */
-  readonly generic?: string;
-  /** False sets `x-should-retry: false`: clients retry 409, 429 and 5xx by themselves otherwise. */
+  /** Replaces the error's own message, which then goes to the log only. */
+  readonly publicMessage?: string;
+  /** False sets `x-should-retry: false`. Without it the official clients retry 409, 429 and 5xx. */
   readonly shouldRetry?: false;
 }
 
-const invalid = (status = 400): Shape => ({ status, type: 'invalid_request_error' });
+const invalid = (status = 400): ErrorFormat => ({ status, type: 'invalid_request_error' });
 
-/** The one map from an error's code to what the caller sees. */
-const SHAPES: Readonly<Record<ErrorCode, Shape>> = {
+/** Maps every error code to its HTTP status, its OpenAI error type and the message that callers see. */
+const FORMATS: Readonly<Record<ErrorCode, ErrorFormat>> = {
   invalid_json: invalid(),
   invalid_type: invalid(),
   invalid_value: invalid(),
@@ -46,7 +46,7 @@ const SHAPES: Readonly<Record<ErrorCode, Shape>> = {
   conversation_locked: invalid(409),
   idempotency_key_reused: invalid(422),
   idempotency_key_in_use: invalid(409),
-  // The first answer is gone by its caller's own wish: no retry brings it back.
+  // The first response was deleted or never stored, so no retry can return it.
   idempotent_answer_not_kept: { ...invalid(409), shouldRetry: false },
   unknown_url: invalid(404),
   request_too_large: invalid(413),
@@ -56,80 +56,92 @@ const SHAPES: Readonly<Record<ErrorCode, Shape>> = {
   insufficient_quota: {
     status: 429,
     type: 'rate_limit_error',
-    generic: "The model's quota is used up. The operator of this service has to raise it.",
+    publicMessage: 'The quota for this model is exhausted. Contact the operator of this service.',
     shouldRetry: false,
   },
-  overloaded: { status: 503, type: 'server_error', generic: 'The service is overloaded. Try again in a moment.' },
+  overloaded: {
+    status: 503,
+    type: 'server_error',
+    publicMessage: 'The service is currently overloaded. Please try again later.',
+  },
   upstream_unavailable: {
     status: 503,
     type: 'server_error',
-    generic: 'The model is not available at the moment. Try again soon.',
+    publicMessage: 'The model is temporarily unavailable. Please try again later.',
   },
   upstream_timeout: {
     status: 504,
     type: 'server_error',
-    generic: 'The model did not begin to answer in time. Try again.',
+    publicMessage: 'The model did not start its response in time. Please try again.',
   },
   deadline_exceeded: {
     status: 504,
     type: 'server_error',
-    generic: 'The request took longer than it may and was stopped.',
+    publicMessage: 'The request exceeded its time limit and was stopped.',
   },
   vault_unavailable: {
     status: 503,
     type: 'server_error',
-    generic: "What is stored can't be reached at the moment. Try again soon.",
+    publicMessage: 'Stored data is temporarily unavailable. Please try again later.',
   },
   upstream_misconfigured: {
     status: 500,
     type: 'server_error',
-    generic: 'The model behind this name is not set up correctly. The cause is in the log under this request id.',
+    publicMessage: 'The model is not configured correctly. The cause is in the server log under this request id.',
     shouldRetry: false,
   },
   upstream_cut: {
     status: 502,
     type: 'server_error',
-    generic: 'The model stopped before its answer was whole. What arrived, if anything, is incomplete.',
+    publicMessage: 'The model stopped before its response was complete. Any output received so far is incomplete.',
   },
   upstream_malformed: {
     status: 502,
     type: 'server_error',
-    generic: 'The model answered in a form that could not be understood.',
+    publicMessage: 'The model returned a response that could not be parsed.',
   },
   record_unreadable: {
     status: 500,
     type: 'server_error',
-    generic: 'What was stored under this id can no longer be read. The cause is in the log under this request id.',
+    publicMessage:
+      'The data stored under this id cannot be read. The cause is in the server log under this request id.',
     shouldRetry: false,
   },
   configuration: {
     status: 500,
     type: 'server_error',
-    generic: 'The service is not set up correctly. The cause is in the log under this request id.',
+    publicMessage: 'The service is not configured correctly. The cause is in the server log under this request id.',
     shouldRetry: false,
   },
-  internal: { status: 500, type: 'server_error', generic: 'The server had an error while processing your request.' },
+  internal: {
+    status: 500,
+    type: 'server_error',
+    publicMessage: 'The server had an error while processing your request.',
+  },
 };
 
-/** OpenAI's error object for `error`. Never holds a cause, a stack or an upstream's text of a 5xx. */
+/** Encodes `error` as OpenAI's error object. It never holds a cause, a stack or the text of an upstream's 5xx. */
 export function encodeErrorBody(error: LambentError): ErrorBody {
-  const { type, generic } = SHAPES[error.code];
-  return { error: { message: generic ?? error.message, type, param: error.param ?? null, code: error.code } };
+  const { type, publicMessage } = FORMATS[error.code];
+  return { error: { message: publicMessage ?? error.message, type, param: error.param ?? null, code: error.code } };
 }
 
-/** HTTP status for `error`. */
+/** Returns the HTTP status for `error`. */
 export function httpStatusFor(error: LambentError): number {
-  return SHAPES[error.code].status;
+  return FORMATS[error.code].status;
 }
 
-/** `Retry-After` (whole seconds) with `retry-after-ms` on 409, 429 and 503, `x-should-retry: false` where a retry can't help. */
+/**
+ * Returns the retry headers for `error`: `retry-after` (whole seconds) and `retry-after-ms` with status 409, 429 or 503,
+ * or else `x-should-retry: false` if a retry can't succeed.
+ */
 export function errorHeadersFor(error: LambentError): Record<string, string> {
-  const { status, shouldRetry } = SHAPES[error.code];
+  const { status, shouldRetry } = FORMATS[error.code];
   if (shouldRetry === false) return { 'x-should-retry': 'false' };
   if (status !== 409 && status !== 429 && status !== 503) return {};
   const retryAfterMs = Math.max(0, Math.ceil(error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS));
   return { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))), 'retry-after-ms': String(retryAfterMs) };
 }
 
-/** A second: enough for a circuit or a token bucket to move, short enough for a person who waits. */
+/** 1 s: long enough for a circuit breaker to close or a token bucket to refill, short enough for a waiting person. */
 const DEFAULT_RETRY_AFTER_MS = 1_000;

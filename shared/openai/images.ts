@@ -5,10 +5,10 @@ import { invalidValueError } from './validation.ts';
 export type ImageDetail = 'auto' | 'low' | 'high' | 'original';
 
 /**
- * Reads the URL of an image part. Base64 data is kept as it came; a remote URL is only ever handed on, as it was understood
- * here: whoever fetches it may see another host in what the caller wrote.
- * @param param the URL's own path in the request
- * @throws LambentError `invalid_value` for anything but a data URL of a known type, or an https URL of an allowed host
+ * Parses the URL of an image part. Base64 data is kept unchanged. A remote URL is never fetched here but passed on to the
+ * provider in its normalized form, because the provider's own parser could read another host from the original text.
+ * @param param the path of the URL in the request
+ * @throws LambentError `invalid_value` for anything but a data URL of a supported type or an https URL of an allowed host
  */
 export function parseImageUrl(
   url: string,
@@ -16,22 +16,22 @@ export function parseImageUrl(
   param: string,
   { imageHosts }: ModelRegistry,
 ): ImagePart {
-  // "original" is "high" without a limit that only OpenAI has.
+  // "original" is "high" without the size limit that only OpenAI applies.
   const rest = { param, ...(detail && { detail: detail === 'original' ? 'high' : detail }) } as const;
-  if (url.startsWith('data:')) return { type: 'image', ...inlineImage(url, param), ...rest };
-  const allowed = allowedUrl(url, imageHosts);
-  if (allowed === undefined) {
+  if (url.startsWith('data:')) return { type: 'image', ...parseDataUrl(url, param), ...rest };
+  const normalizedUrl = normalizeAllowedUrl(url, imageHosts);
+  if (normalizedUrl === undefined) {
     throw invalidValueError(
       param,
-      `Invalid '${param}': this service fetches no images. Send the image itself, as a data URL (data:image/png;base64,…)${
-        imageHosts.length === 0 ? '' : `, or an https URL of one of these hosts: ${imageHosts.join(', ')}`
+      `Invalid '${param}': this service does not download images. Send the image as a data URL (data:image/png;base64,…)${
+        imageHosts.length === 0 ? '' : ` or as an https URL of one of these hosts: ${imageHosts.join(', ')}`
       }.`,
     );
   }
-  return { type: 'image', url: allowed, ...rest };
+  return { type: 'image', url: normalizedUrl, ...rest };
 }
 
-function inlineImage(url: string, param: string): Pick<InlineImage, 'mediaType' | 'base64'> {
+function parseDataUrl(url: string, param: string): Pick<InlineImage, 'mediaType' | 'base64'> {
   const head = /^data:(image\/[a-z]+)(?:;[\w=-]+)*;base64,/i.exec(url);
   const mediaType = head?.[1] === undefined ? undefined : MEDIA_TYPES.get(head[1].toLowerCase());
   if (head === null || mediaType === undefined) {
@@ -50,17 +50,18 @@ function inlineImage(url: string, param: string): Pick<InlineImage, 'mediaType' 
 const MEDIA_TYPES: ReadonlyMap<string, InlineImage['mediaType']> = new Map([
   ['image/png', 'image/png'],
   ['image/jpeg', 'image/jpeg'],
-  // Not a registered type, but what many programs write.
+  // Not a registered type, but many programs send it.
   ['image/jpg', 'image/jpeg'],
   ['image/gif', 'image/gif'],
   ['image/webp', 'image/webp'],
 ]);
 
-/** No backslash, white space or control character: WHATWG's parser mends or drops them, others read another host. */
+/** Excludes backslashes, white space and control characters: the WHATWG parser replaces or removes them, while other
+ * parsers read another host. */
 const PLAIN_HTTPS = /^https:\/\/[^\\\s\p{Cc}]+$/u;
 
-/** `url` as a provider may be asked to fetch it: https, its usual port, no credentials, and a host on the list. */
-function allowedUrl(url: string, hosts: readonly string[]): string | undefined {
+/** Returns `url` normalized if a provider may fetch it: https, default port, no credentials and a listed host. */
+function normalizeAllowedUrl(url: string, hosts: readonly string[]): string | undefined {
   const parsed = PLAIN_HTTPS.test(url) ? URL.parse(url) : null;
   if (parsed === null || parsed.port !== '' || parsed.username !== '' || parsed.password !== '') return undefined;
   const isListed = hosts.some((host) =>

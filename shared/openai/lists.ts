@@ -1,17 +1,17 @@
 import { isObject } from './schema.ts';
 import { invalidValueError } from './validation.ts';
 
-/** What a caller may ask of a list. */
+/** Paging parameters of a list request. */
 export interface ListQuery {
   readonly newestFirst: boolean;
-  /** Id after which the page begins. */
+  /** Id of the item before the page's first. */
   readonly after?: string;
   /** 1 to 100. */
   readonly limit: number;
 }
 
 /**
- * Reads `order`, `after` and `limit` as OpenAI defines them: newest first and 20 a page unless told otherwise.
+ * Parses `order`, `after` and `limit` as OpenAI defines them. The defaults are newest first and 20 items a page.
  * @throws LambentError `invalid_value`
  */
 export function parseListQuery({ order = 'desc', after, limit = '20' }: Readonly<Record<string, string>>): ListQuery {
@@ -25,7 +25,7 @@ export function parseListQuery({ order = 'desc', after, limit = '20' }: Readonly
   return { newestFirst: order === 'desc', limit: count, ...(after === undefined ? {} : { after }) };
 }
 
-/** One page as OpenAI's object. */
+/** Encodes one page of items as OpenAI's list object. */
 export function encodeList(items: readonly unknown[], hasMore: boolean) {
   return {
     object: 'list',

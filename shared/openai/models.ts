@@ -1,17 +1,20 @@
 import type { Model } from 'openai/resources/models';
 import { findAlias, type ModelRegistry } from '../inference/registry.ts';
 
-/** Every model that may be named in a request, in the registry's order. */
+/** Returns the list object of every model that a request may name, in the registry's order. */
 export function listModels({ models }: ModelRegistry): { object: 'list'; data: Model[] } {
-  return { object: 'list', data: Object.entries(models).map(([id, { ownedBy }]) => modelObject(id, ownedBy)) };
+  return { object: 'list', data: Object.entries(models).map(([id, { ownedBy }]) => encodeModel(id, ownedBy)) };
 }
 
-/** @throws LambentError `model_not_found` */
+/**
+ * Returns the model object of an alias.
+ * @throws LambentError `model_not_found`
+ */
 export function retrieveModel(id: string, registry: ModelRegistry): Model {
-  return modelObject(id, findAlias(id, registry).ownedBy);
+  return encodeModel(id, findAlias(id, registry).ownedBy);
 }
 
-function modelObject(id: string, ownedBy: string): Model {
-  // An alias has no birthday, and clients insist on a number.
+function encodeModel(id: string, ownedBy: string): Model {
+  // An alias has no creation date, but clients require a number.
   return { id, object: 'model', created: 0, owned_by: ownedBy };
 }

@@ -17,13 +17,13 @@ import {
 } from './schema.ts';
 import { describeJsonType, invalidValueError, missingParameterError } from './validation.ts';
 
-/** What parsing a request takes besides its body. */
+/** What the parser of a request needs besides the body. */
 export interface ParseContext {
   readonly registry: ModelRegistry;
   readonly tenant: string;
 }
 
-/** An optional field. OpenAI takes null for "not given", so everybody's clients send it. */
+/** Makes a field optional. As in OpenAI's API, null means absent; many clients send it. */
 export const optional = v.nullish;
 
 export const temperature = optional(decimal(0, 2));
@@ -38,7 +38,10 @@ export const reasoningEffort = optional(oneOf(EFFORTS));
 
 const TIERS = ['auto', 'default', 'flex', 'priority'] as const satisfies ServiceTier[];
 
-/** @param unsupported the API's further tiers, which only OpenAI itself sells */
+/**
+ * Returns the schema of `service_tier`.
+ * @param unsupported the API's other tiers, which only OpenAI itself sells
+ */
 export function serviceTier(unsupported: readonly string[]) {
   return optional(
     v.pipe(
@@ -53,7 +56,7 @@ function isTier(text: string): text is ServiceTier {
   return TIERS.some((tier) => tier === text);
 }
 
-/** Up to 16 pairs; keys of 64 characters at most, values of 512. */
+/** At most 16 pairs, with keys of up to 64 characters and values of up to 512. */
 export const metadata = optional(
   recordOf<string>(16, (key, value) => {
     if (key.length > 64)
@@ -64,7 +67,7 @@ export const metadata = optional(
   }),
 );
 
-/** What changes no answer, and both APIs take. */
+/** Parameters of both APIs that do not change the response. */
 export const hintParameters = {
   metadata,
   prompt_cache_key: optional(string),
@@ -76,7 +79,7 @@ export const hintParameters = {
       prewarm: optional(
         v.pipe(
           boolean,
-          supportedIf((prewarm) => !prewarm, 'supports only false: a request is always answered.'),
+          supportedIf((prewarm) => !prewarm, 'supports only false: cache prewarming is not available.'),
         ),
       ),
     }),
@@ -88,7 +91,7 @@ export const hintParameters = {
 
 type HintFields = v.InferOutput<v.ObjectSchema<typeof hintParameters, undefined>>;
 
-/** The hints of a request in Lambent's own names. */
+/** Translates the hint parameters of a request into the internal form. */
 export function toHints(body: HintFields): Hints {
   return omitNullish({
     user: body.user,
@@ -99,10 +102,10 @@ export function toHints(body: HintFields): Hints {
 }
 
 /**
- * Takes a body apart: the alias that it names, the fields that the API has, and those that only its upstream knows.
- * @param fields the API's own parameters
- * @throws LambentError when there is no object, no model, or no such model. Unknown fields of an alias without
- * `passUnknown` stay in `known`, where the schema refuses them
+ * Splits a request body into the alias that it names, the API's own fields and the fields for the upstream. Without
+ * `passUnknown` in the alias, unknown fields stay in `known`, where the schema rejects them.
+ * @param fields the API's own parameters, by name
+ * @throws LambentError if `body` is not an object, names no model, or names a model that doesn't exist
  */
 export function splitBody(body: unknown, fields: object, registry: ModelRegistry): SplitBody {
   if (!isObject(body)) {
@@ -131,13 +134,20 @@ export interface SplitBody {
   readonly unknown: Readonly<Record<string, unknown>>;
 }
 
-/** @throws LambentError `invalid_value` for stream options of an answer that is not streamed */
+/**
+ * Checks that stream options come with streamed requests only.
+ * @throws LambentError `invalid_value`
+ */
 export function checkStreamOptions(options: object | null | undefined, streamed: boolean): void {
   if (streamed || options === null || options === undefined) return;
   throw invalidValueError('stream_options', "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
 }
 
-/** @throws LambentError `invalid_value` when `tokens` is more than the alias allows; `param` is the caller's name for it */
+/**
+ * Checks `tokens` against the alias's output limit.
+ * @param param the caller's name of the parameter
+ * @throws LambentError `invalid_value`
+ */
 export function checkMaxTokens(tokens: number | undefined, alias: Alias, param: string): void {
   if (tokens === undefined || tokens <= alias.maxOutputTokens) return;
   throw invalidValueError(
@@ -146,7 +156,7 @@ export function checkMaxTokens(tokens: number | undefined, alias: Alias, param: 
   );
 }
 
-/** `fields` without those that are null or undefined. */
+/** Returns a copy of `fields` without the ones that are null or undefined. */
 export function omitNullish<T extends object>(fields: T): { [K in keyof T]?: NonNullable<T[K]> } {
   const entries = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null);
   return Object.fromEntries(entries) as { [K in keyof T]?: NonNullable<T[K]> };

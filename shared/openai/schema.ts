@@ -1,8 +1,8 @@
 import * as v from 'valibot';
 
 /**
- * The words that request schemas are written in. A message in a schema is not a sentence but a piece of one, which
- * `validation.ts` puts in place: for a type it is what was expected ("an integer"), for a check what is wrong.
+ * Schema helpers for request bodies. A schema's message is part of a sentence that `validation.ts` completes: for a type
+ * the expected type ("an integer"), for a check the fault.
  */
 
 type Schema = v.GenericSchema<unknown, unknown>;
@@ -10,7 +10,7 @@ type Schema = v.GenericSchema<unknown, unknown>;
 export const string = v.string('a string');
 export const boolean = v.boolean('a boolean');
 
-/** A string with `min` to `max` UTF-16 units, and of `pattern` if one is given. */
+/** A string of `min` to `max` UTF-16 code units that matches `pattern`. */
 export function text({ min = 0, max = Number.POSITIVE_INFINITY, pattern = /(?:)/ }: TextLimits) {
   return v.pipe(
     string,
@@ -41,7 +41,7 @@ export interface TextLimits {
 /** The names of functions and of output formats. */
 export const functionName = text({ min: 1, max: 64, pattern: /^[a-zA-Z0-9_-]+$/ });
 
-/** The id of something that is stored. Ours have about 40 characters; any other text is just not found. */
+/** The id of a stored object. Ours have about 40 characters; any other text leads to a not-found error. */
 export const storedId = text({ min: 1, max: 128 });
 
 /** A whole number from `min` to `max`, both included. */
@@ -76,13 +76,16 @@ export function decimal(min: number, max: number) {
 
 /** One of the strings in `values`. */
 export function oneOf<const T extends readonly string[]>(values: T) {
-  return v.picklist(values, listed(values));
+  return v.picklist(values, formatList(values));
 }
 
-/** An array of `min` to `max` times `item`; `phrase` says in the plural what they are ("objects"). */
-export function arrayOf<T extends Schema>(item: T, phrase: string, { min = 0, max = Number.POSITIVE_INFINITY } = {}) {
+/**
+ * An array of `min` to `max` items.
+ * @param plural the items' type for error messages ("objects")
+ */
+export function arrayOf<T extends Schema>(item: T, plural: string, { min = 0, max = Number.POSITIVE_INFINITY } = {}) {
   return v.pipe(
-    v.array(item, `an array of ${phrase}`),
+    v.array(item, `an array of ${plural}`),
     v.minLength(
       min,
       ({ requirement }) =>
@@ -99,16 +102,16 @@ export function arrayOf<T extends Schema>(item: T, phrase: string, { min = 0, ma
 /** An object with these fields and no others. */
 export function object<const T extends v.ObjectEntries>(entries: T) {
   const fields = v.strictObject(entries, 'an object');
-  // valibot takes an array for an object.
+  // valibot accepts an array as an object.
   return v.lazy((input) => (Array.isArray(input) ? notAnObject : fields));
 }
 
 const notAnObject = v.custom<never>(() => false, 'an object');
 
-/** Any JSON object, as it came: a JSON schema, say. */
+/** Any JSON object, kept unchanged. Used for JSON schemas, for example. */
 export const jsonObject = v.custom<Readonly<Record<string, unknown>>>(isObject, 'an object');
 
-/** A JSON object of at most `max` fields, each looked at by `check`, which says what is wrong with it, if anything. */
+/** A JSON object of at most `max` fields. `check` returns the fault of a field, or undefined if it is valid. */
 export function recordOf<T>(max: number, check: (key: string, value: unknown) => string | undefined) {
   return v.pipe(
     v.custom<Readonly<Record<string, T>>>(isObject, 'an object'),
@@ -131,17 +134,17 @@ export function recordOf<T>(max: number, check: (key: string, value: unknown) =>
   );
 }
 
-/** Text, or an array of parts. */
+/** A string or an array of parts. */
 export function textOrParts<T extends Schema>(parts: T) {
-  return v.lazy((input) => (typeof input === 'string' ? string : Array.isArray(input) ? parts : neither));
+  return v.lazy((input) => (typeof input === 'string' ? string : Array.isArray(input) ? parts : notStringOrArray));
 }
 
-const neither = v.custom<never>(() => false, 'one of a string or array of objects');
+const notStringOrArray = v.custom<never>(() => false, 'one of a string or array of objects');
 
 /**
- * Objects told apart by the string in their field `key`.
- * @param options a schema for each value of the field
- * @param unsupported further values that OpenAI knows and Lambent refuses
+ * An object whose field `key` selects its schema.
+ * @param options a schema for each supported value of the field
+ * @param unsupported the other values of OpenAI's API, which Lambent rejects
  */
 export function variant<const T extends Readonly<Record<string, Schema>>>(
   key: string,
@@ -151,48 +154,48 @@ export function variant<const T extends Readonly<Record<string, Schema>>>(
   const schemas = new Map<string, T[keyof T]>();
   for (const kind in options) schemas.set(kind, options[kind]);
   const supported = [...schemas.keys()];
-  const X_unused = v.pipe(
+  const refusedKind = v.pipe(
     v.looseObject({ [key]: v.pipe(string, notSupported(supported)) }),
     v.never('an object of another kind'),
   );
   const unknownKind = v.pipe(v.object({ [key]: oneOf(supported) }, 'an object'), v.never('an object of another kind'));
-  return v.lazy((input): T[keyof T] | typeof X_unused | typeof unknownKind | typeof notAnObject => {
+  return v.lazy((input): T[keyof T] | typeof refusedKind | typeof unknownKind | typeof notAnObject => {
     if (!isObject(input)) return notAnObject;
     const kind = input[key];
     if (typeof kind !== 'string') return unknownKind;
-    return unsupported.includes(kind) ? X_unused : (schemas.get(kind) ?? unknownKind);
+    return unsupported.includes(kind) ? refusedKind : (schemas.get(kind) ?? unknownKind);
   });
 }
 
 function notSupported(supported: readonly string[]) {
   return v.check<string, v.ErrorMessage<v.CheckIssue<string>>>(
     () => false,
-    ({ input }) => `does not support '${input}' here. Supported values are: ${listed(supported)}.`,
+    ({ input }) => `does not support '${input}' here. Supported values are: ${formatList(supported)}.`,
   );
 }
 
-/** A value that OpenAI takes and Lambent refuses, unless `accept` says otherwise; `why` follows the field's name. */
-export function supportedIf<T>(accept: (value: T) => boolean, why: string) {
-  return v.check<T, string>(accept, why);
+/** Rejects values of OpenAI's API that Lambent doesn't support. In the message, `reason` follows the field's name. */
+export function supportedIf<T>(isSupported: (value: T) => boolean, reason: string) {
+  return v.check<T, string>(isSupported, reason);
 }
 
-/** A field that Lambent refuses, whatever is in it; `why` follows its name. */
-export function unsupported(why: string) {
-  return v.nullish(v.never(why));
+/** A field of OpenAI's API that Lambent rejects with any value but null. In the message, `reason` follows its name. */
+export function unsupported(reason: string) {
+  return v.nullish(v.never(reason));
 }
 
-/** A field that may be there, and changes nothing. */
+/** A field that is accepted with any value and ignored. */
 export const ignored = v.nullish(v.unknown());
 
-/** Enumerates as OpenAI does: 'a', 'b', and 'c'. */
-function listed(values: readonly string[]): string {
+/** Formats a list as OpenAI does: 'a', 'b', and 'c'. */
+function formatList(values: readonly string[]): string {
   const quoted = values.map((value) => `'${value}'`);
   const last = quoted.pop() ?? '';
   if (quoted.length === 0) return last;
   return quoted.length === 1 ? `${quoted[0]} and ${last}` : `${quoted.join(', ')}, and ${last}`;
 }
 
-/** Whether `input` is an object of JSON, so neither null nor an array. */
+/** Returns whether `input` is a JSON object: neither null nor an array. */
 export function isObject(input: unknown): input is Record<string, unknown> {
   return typeof input === 'object' && input !== null && !Array.isArray(input);
 }

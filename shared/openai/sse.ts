@@ -1,42 +1,42 @@
 import { LambentError } from '../core/errors.ts';
 import type { GenerationEvent } from '../inference/generation.ts';
 
-/** Writes one API's stream. Each call returns whole server-sent event frames, one after the other, or ''. */
+/** Encodes the stream of one API. Each method returns complete server-sent event frames, concatenated, or ''. */
 export interface StreamEncoder {
-  /** What `event` adds to the stream. */
+  /** Encodes one event. */
   encode(event: GenerationEvent): string;
-  /** What is left to say after the `finish`, once whatever has to be kept is kept. Throws when it can't be. */
+  /** Stores the response, if required, and encodes the frames that follow the `finish` event. Throws if storing fails. */
   end?(): Promise<string>;
-  /** What a stream says of itself when its answer was cut. */
+  /** Encodes the end of a stream that failed. */
   fail(error: LambentError): string | Promise<string>;
 }
 
-/** A frame without a name, as chat completions send them. */
+/** Encodes a frame without an event name, as chat completions use. */
 export function encodeDataFrame(json: string): string {
   return `data: ${json}\n\n`;
 }
 
-/** A frame whose event name is the `type` of its data, as responses send them. */
+/** Encodes a frame whose event name is the `type` of its data, as the Responses API uses. */
 export function encodeTypedFrame<T extends { readonly type: string }>(event: T): string {
   return `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
 }
 
 /**
- * The frames of an answer, pulled one by one. Once the first one is out a failure can only be told in band; an answer
- * without its `finish` is one.
- * @returns whether the answer is whole
- * @throws whatever `events` throws before the first frame, and what is not a LambentError after it
+ * Encodes a model's events as frames, one event at a time. After the first frame a failure is encoded into the stream,
+ * since the status has been sent. Events that end without `finish` are such a failure.
+ * @returns whether the response is complete
+ * @throws every error before the first frame, and errors other than LambentError after it
  */
 export async function* encodeStream(
   events: AsyncIterable<GenerationEvent>,
   encoder: StreamEncoder,
 ): AsyncGenerator<string, boolean> {
-  let began = false;
+  let hasStarted = false;
   try {
     for await (const event of events) {
       const frames = encoder.encode(event);
       if (frames !== '') {
-        began = true;
+        hasStarted = true;
         yield frames;
       }
       if (event.type !== 'finish') continue;
@@ -46,29 +46,22 @@ export async function* encodeStream(
     }
     throw missingFinishError();
   } catch (thrown) {
-    // The router has told its observer of it; anything else is a bug, which the pipeline logs.
-    if (!began || !(thrown instanceof LambentError)) throw thrown;
+    // The router's observer has recorded a LambentError. Any other error is a bug, which the pipeline logs.
+    if (!hasStarted || !(thrown instanceof LambentError)) throw thrown;
     yield await encoder.fail(thrown);
     return false;
   }
 }
 
-/** Whether a frame looks like the last of its stream. Content can't: a line of it never begins in the clear. */
+/**
+ * Returns whether `frame` looks like the last one of a complete stream. Content never matches: it is JSON, so it can't
+ * begin a line.
+ */
 export function isFinalFrame(frame: string): boolean {
   return /^(data: \[DONE\]|event: response\.(completed|incomplete))$/m.test(frame);
 }
 
-/** Whether the answer to a request may be kept: its caller hasn't said otherwise. */
-export function allowsStorage(body: unknown): boolean {
-  return !(typeof body === 'object' && body !== null && 'store' in body && body.store === false);
-}
-
-/** Whether a request makes a job, which a repetition with its idempotency key finds by an id that follows from both. */
-export function runsInBackground(body: unknown): boolean {
-  return typeof body === 'object' && body !== null && 'background' in body && body.background === true;
-}
-
-/** The error for an answer that ended without being whole. */
+/** Returns the error for a model's response that ended without a `finish` event. */
 export function missingFinishError(): LambentError {
-  return new LambentError('upstream_cut', 'The answer ended before it was whole');
+  return new LambentError('upstream_cut', 'The response ended without a finish event');
 }

@@ -1,27 +1,27 @@
 /**
- * Makes text that comes in pieces safe to send piece by piece. A piece may end in the middle of a surrogate pair; its
- * half is kept until the other half comes, since a client that decodes each frame by itself would lose both. What
- * never becomes a pair is replaced by U+FFFD: joined, the pieces are `toWellFormed()` of the whole text.
+ * Splits streamed text at character boundaries. A chunk may end in the middle of a surrogate pair. Its high surrogate is
+ * held until the next chunk, because a client that decodes each frame separately would lose both halves. Unpaired
+ * surrogates become U+FFFD: the joined results equal `toWellFormed()` of the whole text.
  */
 export class SurrogatePairBuffer {
-  #half = '';
+  #highSurrogate = '';
 
-  /** What can be sent now that `piece` has come; may be empty. */
-  push(piece: string): string {
-    const text = this.#half === '' ? piece : this.#half + piece;
+  /** Adds a chunk and returns the text that can be sent, which may be empty. */
+  push(chunk: string): string {
+    const text = this.#highSurrogate === '' ? chunk : this.#highSurrogate + chunk;
     if (isHighSurrogate(text.charCodeAt(text.length - 1))) {
-      this.#half = text.slice(-1);
+      this.#highSurrogate = text.slice(-1);
       return text.slice(0, -1).toWellFormed();
     }
-    this.#half = '';
+    this.#highSurrogate = '';
     return text.toWellFormed();
   }
 
-  /** What is left when no more pieces come. */
+  /** Returns the remaining text after the last chunk. */
   flush(): string {
-    const half = this.#half;
-    this.#half = '';
-    return half.toWellFormed();
+    const highSurrogate = this.#highSurrogate;
+    this.#highSurrogate = '';
+    return highSurrogate.toWellFormed();
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Tool, ToolChoice } from '../inference/generation.ts';
 import { invalidValueError } from './validation.ts';
 
-/** A tool choice of either API: OpenAI's words, one function, or the functions that may be used at all. */
+/** A parsed tool choice of either API: a mode, one named function, or a list of allowed functions. */
 export type RequestedChoice =
   | 'auto'
   | 'none'
@@ -15,8 +15,8 @@ export interface ResolvedTools {
 }
 
 /**
- * Settles what tools a model is offered. A list of allowed tools leaves only those.
- * @throws LambentError `invalid_value` when the choice and the tools don't go together, or two tools share a name
+ * Returns the tools and the tool choice to send to a model. A list of allowed functions removes all other tools.
+ * @throws LambentError `invalid_value` if the choice names a missing tool, needs tools and has none, or two tools share a name
  */
 export function resolveTools(tools: readonly Tool[], choice: RequestedChoice): ResolvedTools {
   const names = new Set<string>();
@@ -24,7 +24,7 @@ export function resolveTools(tools: readonly Tool[], choice: RequestedChoice): R
     if (names.has(name))
       throw invalidValueError(
         `tools[${index}]`,
-        `Invalid 'tools[${index}]': there is already a function named '${name}'.`,
+        `Invalid 'tools[${index}]': another function is already named '${name}'.`,
       );
     names.add(name);
   }

@@ -504,7 +504,7 @@ describe('a chat request', () => {
       { tools: [TOOL, TOOL] },
       'invalid_value',
       'tools[1]',
-      /already a function named 'weather'/,
+      /another function is already named 'weather'/,
     ],
     ['129 tools', { tools: Array.from({ length: 129 }, () => TOOL) }, 'invalid_value', 'tools', /maximum length 128/],
     [

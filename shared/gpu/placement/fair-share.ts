@@ -1,7 +1,6 @@
-import type { FleetView, Tier } from '../registry/worker.ts';
-import { isLive } from './placement.ts';
+import { type FleetView, isLive, type Tier } from '../registry/worker.ts';
 
-/** Whose turn it may not be. */
+/** The request that is asking for a slot. */
 export interface Contender {
   readonly tenant: string;
   readonly tier: Tier;
@@ -9,15 +8,15 @@ export interface Contender {
 }
 
 /**
- * Whether a request leaves a free slot to others. Batch work does when interactive work waits for the model, whoever's it is.
- * Else a tenant does that holds more than the mean of those who compete for the model's workers, when somebody of its tier
- * waits who holds less than it. Whoever holds least never stands back, so that a slot is never left empty for longer than a
- * waiter takes to look again; nobody stands back when nobody waits.
+ * Returns true if a request must leave a free slot to others. Batch work yields when any interactive work waits for the
+ * model. Otherwise a tenant yields if it holds more than the mean of the tenants that compete for the model's workers, and a
+ * waiter of its tier holds less. The tenant that holds least never yields, so a slot stays empty no longer than a waiter's
+ * poll interval. Without waiters no request yields.
  */
 export function mustYield({ workers, waiters }: FleetView, { tenant, tier, model }: Contender, now: number): boolean {
-  const alive = waiters.filter((waiter) => isLive(waiter, now) && waiter.model === model);
-  if (tier === 'batch' && alive.some((waiter) => waiter.tier === 'interactive')) return true;
-  const waiting = alive.filter((waiter) => waiter.tenant !== tenant && waiter.tier === tier);
+  const competing = waiters.filter((waiter) => isLive(waiter, now) && waiter.model === model);
+  if (tier === 'batch' && competing.some((waiter) => waiter.tier === 'interactive')) return true;
+  const waiting = competing.filter((waiter) => waiter.tenant !== tenant && waiter.tier === tier);
   if (waiting.length === 0) return false;
   const held = new Map<string, number>([[tenant, 0], ...waiting.map((waiter) => [waiter.tenant, 0] as const)]);
   for (const worker of workers) {
@@ -26,7 +25,7 @@ export function mustYield({ workers, waiters }: FleetView, { tenant, tier, model
       if (isLive(lease, now)) held.set(lease.tenant, (held.get(lease.tenant) ?? 0) + lease.weight);
     }
   }
-  const mine = held.get(tenant) ?? 0;
+  const own = held.get(tenant) ?? 0;
   const mean = [...held.values()].reduce((sum, weight) => sum + weight, 0) / held.size;
-  return mine > mean && waiting.some((waiter) => (held.get(waiter.tenant) ?? 0) < mine);
+  return own > mean && waiting.some((waiter) => (held.get(waiter.tenant) ?? 0) < own);
 }

@@ -1,38 +1,38 @@
 import { createHash } from 'node:crypto';
 
-/** A prompt as placement sees it: its length, and names for its beginnings. Holds no content. */
+/** A prompt for placement: its length, and hashes of its prefixes. Holds no content. */
 export interface PromptPrefixes {
   /** Bytes of the canonical messages. */
   readonly bytes: number;
-  /** Shortest first, at geometric depths of 256-byte blocks, so that a longer prompt has hardly more of them. */
+  /** Shortest first, at geometric depths in blocks of 256 bytes: a longer prompt has hardly more prefixes. */
   readonly prefixes: readonly PromptPrefix[];
 }
 
 export interface PromptPrefix {
-  /** Its length in bytes. */
+  /** The prefix's length in bytes. */
   readonly bytes: number;
-  /** Keyed hash of it under the tenant's salt, for one model: equal prefixes of two tenants have different ones. */
+  /** Hash of the prefix, keyed by tenant, salt and model: equal prefixes of two tenants have different hashes. */
   readonly hash: string;
 }
 
 export interface PromptOwner {
   readonly tenant: string;
-  /** The engine's name of the model or adapter: caches of two models share nothing. */
+  /** The engine's name of the model or adapter. The caches of two models share nothing. */
   readonly model: string;
-  /** From `tenantSalt`. */
+  /** From `deriveTenantSalt`. */
   readonly salt: string;
 }
 
 /** About 64 tokens: four of the blocks in which vLLM caches a prompt. */
 export const BLOCK_BYTES = 256;
 
-/** The most that one request to the directory writes; enough for a prompt of 1.5 MB. */
+/** The most items that one request writes into the directory. Enough for a prompt of 1.5 MB. */
 const MAX_PREFIXES = 25;
 
-/** Half of SHA-256: no two prefixes meet by chance, and what is cut off keeps a hash from being carried on. */
+/** Half of SHA-256. Collisions are still negligible, and a hash cannot be extended without the discarded half. */
 const HASH_BYTES = 16;
 
-/** Depths at which prefixes of a prompt of `blocks` whole blocks are named: 1, 2, 3, 4, 6, 8, 12, 16, 24… At most 25. */
+/** Returns the depths at which the prefixes of a prompt of `blocks` whole blocks are hashed: 1, 2, 3, 4, 6, 8, 12, 16, 24… */
 export function listPrefixDepths(blocks: number): number[] {
   const depths: number[] = [];
   for (let power = 1; power <= blocks; power *= 2) {
@@ -43,9 +43,9 @@ export function listPrefixDepths(blocks: number): number[] {
 }
 
 /**
- * The salt of one tenant's prefixes in one fleet. It also is what an engine is given to keep its own cache apart
- * (`cache_salt`). It keeps tenants from meeting in a cache, and so from learning by an answer's speed what another has
- * asked. It is derived from names and is no secret: who may read the fleets' table can test a guess of a prompt's beginning.
+ * Returns the salt of a tenant's prefixes in a fleet. The engine gets it as `cache_salt`, so that tenants share no cache and
+ * cannot learn each other's prompts from response times. It is derived from names and is not secret: with read access to the
+ * fleet table, a guess of a prompt's beginning can be tested.
  */
 export function deriveTenantSalt(tenant: string, fleet: string): string {
   return createHash('sha256')
@@ -54,9 +54,8 @@ export function deriveTenantSalt(tenant: string, fleet: string): string {
 }
 
 /**
- * Names a prompt's beginnings. The text is hashed once, whatever its length; a digest is taken at each depth.
- * @param canonical the messages in the order and form in which the engine's template sees them, whole or in parts; where
- * it is cut into parts makes no difference
+ * Hashes a prompt's prefixes. The text is read once; a digest is taken at each depth.
+ * @param canonical the messages in the order and form of the engine's chat template; it may be split into parts anywhere
  */
 export function hashPrefixes(
   canonical: string | Iterable<string>,

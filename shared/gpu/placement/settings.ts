@@ -1,29 +1,29 @@
 import { FLEET_TIMINGS, type SlotTimings } from '../fleet-timings.ts';
 
-/** What `models.json` says of a fleet, as far as leasing goes. */
+/** The limits of a fleet that `models.json` sets for leasing. */
 export interface FleetLimits {
-  /** Share of each worker's slots that batch work leaves to interactive work. */
+  /** Share of each worker's slots that batch work leaves free for interactive work. */
   readonly reserve: number;
   /** Milliseconds that an interactive request waits for a slot. */
   readonly waitMs: number;
 }
 
-/** By what placement weighs workers. All in tokens of prompt that a worker has yet to compute. */
+/** Weights of the placement score, in prompt tokens that a worker has yet to compute. */
 export interface PlacementSettings {
   /**
-   * How much more a token of the request itself counts than one that others wait for: what a worker must compute of a prompt
-   * that another has cached takes the place of something in its own cache, too.
+   * Weight of a token of the request itself, relative to a token of the requests that already wait. It is higher because
+   * computing a prefix that another worker has cached also evicts something from this worker's cache.
    */
   readonly uncachedWeight: number;
-  /** What a sequence that a worker already has costs a new one: it decodes beside it, and slows its prefill. */
+  /** Cost of each sequence that a worker already runs: it decodes beside the new one and slows down its prefill. */
   readonly tokensPerLease: number;
-  /** Scores closer than this are as good as equal: chance decides, so that those who decide at once don't all go one way. */
+  /** Scores that differ by less than this are ordered at random, so that simultaneous requests spread over workers. */
   readonly jitterTokens: number;
-  /** Holders of a prefix that the directory names, the latest ones. */
+  /** Holders of a prefix that the directory names: the latest ones. */
   readonly maxHolders: number;
   /**
-   * How long the directory names them after they have served it: about as long as a busy worker's cache keeps what nobody asks
-   * for. Written anew once half of it has passed.
+   * Milliseconds for which the directory names a holder after it served the prefix: about as long as a busy worker's cache
+   * keeps an unused prefix. The entry is renewed once half of it has passed.
    */
   readonly directoryMs: number;
 }
@@ -38,21 +38,21 @@ export const PLACEMENT_SETTINGS: PlacementSettings = {
 
 export interface SlotSettings extends SlotTimings {
   readonly placement: PlacementSettings;
-  /** By the fleet's name; `models.json`'s `fleets` fits. */
+  /** By the fleet's name. The `fleets` of `models.json` fit. */
   readonly fleets: Readonly<Record<string, FleetLimits>>;
-  /** Of a fleet that isn't in `fleets`. */
+  /** For fleets that are not in `fleets`. */
   readonly defaultLimits: FleetLimits;
-  /** Batch work waits no longer than this inside a function that is paid for by time: its queue waits for nothing. */
+  /** Milliseconds that batch work waits for a slot at most. It waits in a function that is billed by time; its queue is free. */
   readonly batchWaitMs: number;
-  /** Pauses between looks at a full fleet, each with jitter: the first one, and the longest that it grows to. */
+  /** Milliseconds between reads of a full fleet, before jitter: the first pause doubles up to the longest. */
   readonly pollMs: Readonly<Record<'interactive' | 'batch', { readonly first: number; readonly longest: number }>>;
-  /** Pause after all of the best workers were taken by others at the same moment. */
+  /** Pause after other requests took the slots of all the best workers at the same moment. */
   readonly contendedPollMs: number;
-  /** Workers that are tried before the fleet is read anew. */
+  /** Workers to try before the fleet is read again. */
   readonly leaseAttempts: number;
-  /** A waiter is taken for dead after this time without a word: longer than two of its longest pauses. */
+  /** Milliseconds until a waiter that is not refreshed counts as dead: more than two of its longest pauses. */
   readonly waiterTtlMs: number;
-  /** How long a request that found no worker ready counts as demand: two runs of the fleet's upkeep see it. */
+  /** Milliseconds for which a request that found no worker ready counts as demand: two runs of the fleet's upkeep see it. */
   readonly unmetTtlMs: number;
 }
 

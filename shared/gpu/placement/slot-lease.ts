@@ -1,67 +1,66 @@
 import { LambentError } from '../../core/errors.ts';
-import type { Slot, SlotPorts } from './leasing.ts';
 import type { SlotSettings } from './settings.ts';
+import type { Slot, SlotPorts } from './slot.ts';
 
-/** A lease that was just taken. */
+/** A lease that was just granted. */
 export interface GrantedLease
   extends Pick<Slot, 'worker' | 'leaseId' | 'cachedTokens' | 'prefillTokens' | 'otherWorkers' | 'waitedMs'> {
-  /** What else is to be written on its account, begun already; done before `release` has ended. Never rejects. */
-  readonly alongside: Promise<unknown>;
+  /** Other writes for this lease that are under way. `release` waits for them. Never rejects. */
+  readonly pendingWrites: Promise<unknown>;
 }
 
-/** Keeps a lease by its heartbeat until it is released. */
+/** Renews a lease by heartbeats until it is released or lost. */
 export function startSlotLease(
-  { alongside, ...taken }: GrantedLease,
+  { pendingWrites, ...granted }: GrantedLease,
   { store, now, sleep }: SlotPorts,
   { heartbeatMs, leaseMs }: SlotSettings,
 ): Slot {
-  const { fleet, id } = taken.worker;
-  const { leaseId } = taken;
-  const ended = new AbortController();
+  const { fleet, id } = granted.worker;
+  const { leaseId } = granted;
+  const released = new AbortController();
   const lost = new AbortController();
-  let hasBegun = false;
-  let released: Promise<void> | undefined;
+  let hasFirstToken = false;
+  let releasing: Promise<void> | undefined;
 
   /**
-   * A table that doesn't answer loses no slot: at worst the worker has one request too many for a while, and to cut the answer
-   * would cost all that was computed for it.
+   * Returns false only if the table refuses the renewal. An error is no loss: at worst the worker runs one request too many
+   * for a while, whereas cutting the answer would waste all that was computed for it.
    */
-  async function isRefused(): Promise<boolean> {
-    const renewed = await store.renew(fleet, id, leaseId, now() + leaseMs).catch(() => true);
-    return !renewed;
+  async function renew(): Promise<boolean> {
+    return store.renew(fleet, id, leaseId, now() + leaseMs).catch(() => true);
   }
 
-  async function beat(): Promise<void> {
+  async function sendHeartbeats(): Promise<void> {
     for (;;) {
-      await sleep(heartbeatMs, ended.signal);
-      if (ended.signal.aborted) return;
-      if (await isRefused()) {
+      await sleep(heartbeatMs, released.signal);
+      if (released.signal.aborted) return;
+      if (!(await renew())) {
         lost.abort(new LambentError('upstream_cut', `The lease of a slot of ${fleet}/${id} is lost`));
         return;
       }
     }
   }
-  const beating = beat().catch(() => {});
+  const heartbeats = sendHeartbeats().catch(() => {});
 
-  async function giveBack(): Promise<void> {
-    // A reason of its own: making the usual one, with its stack, costs more than all else here.
-    ended.abort('released');
-    // A renewal on its way is waited for: one that came after the release would do no harm, but nobody would see it fail.
-    await Promise.all([beating, alongside]);
+  async function release(): Promise<void> {
+    // A string as the reason: the default DOMException records a stack, which costs more than the rest of the release.
+    released.abort('released');
+    // Also waits for a renewal under way. It could do no harm after the release, but its failure would go unhandled.
+    await Promise.all([heartbeats, pendingWrites]);
     await store.release(fleet, id, leaseId).catch(() => {});
   }
 
   return {
-    ...taken,
+    ...granted,
     lost: lost.signal,
     async markFirstToken() {
-      if (hasBegun) return;
-      hasBegun = true;
+      if (hasFirstToken) return;
+      hasFirstToken = true;
       await store.markFirstToken(fleet, id, leaseId).catch(() => {});
     },
     release() {
-      released ??= giveBack();
-      return released;
+      releasing ??= release();
+      return releasing;
     },
   };
 }

@@ -1,34 +1,34 @@
 import type { FleetStore } from '../registry/fleet-store.ts';
 import type { Waiter } from '../registry/worker.ts';
 
-/** Says in the table that somebody waits, as long as they do. It is a hint: what fails of it is nobody's. */
+/** A request's entry among the fleet's waiters. The entry is a hint for other requests, so failed writes are ignored. */
 export interface WaitQueueEntry {
-  /** Says so, or says it again before it is forgotten. Doesn't wait for the table. */
+  /** Adds the entry, or renews it before it expires. Does not wait for the write. */
   refresh(now: number): void;
-  /** Says that it is over, if anything was said. Never rejects. */
+  /** Removes the entry if it was added. Never rejects. */
   remove(): Promise<void>;
 }
 
-/** @param lastsMs after which a waiter without another word is taken for dead */
+/** @param ttlMs milliseconds until an entry that is not refreshed expires */
 export function createWaitQueueEntry(
   store: FleetStore,
   fleet: string,
   waiter: Omit<Waiter, 'expiresAt'>,
-  lastsMs: number,
+  ttlMs: number,
 ): WaitQueueEntry {
   let expiresAt: number | undefined;
-  let said: Promise<void> = Promise.resolve();
+  let written: Promise<void> = Promise.resolve();
   return {
     refresh(now) {
-      if (expiresAt !== undefined && now < expiresAt - lastsMs / 2) return;
-      expiresAt = now + lastsMs;
-      const word = { ...waiter, expiresAt };
-      said = said.then(() => store.putWaiter(fleet, word)).catch(() => {});
+      if (expiresAt !== undefined && now < expiresAt - ttlMs / 2) return;
+      expiresAt = now + ttlMs;
+      const entry = { ...waiter, expiresAt };
+      written = written.then(() => store.putWaiter(fleet, entry)).catch(() => {});
     },
     async remove() {
       if (expiresAt === undefined) return;
       expiresAt = undefined;
-      await said;
+      await written;
       await store.removeWaiter(fleet, waiter.id).catch(() => {});
     },
   };

@@ -2,7 +2,7 @@ import type {
   DirectoryEntry,
   FleetView,
   Lease,
-  PrefixHolder,
+  PrefixHolders,
   UnmetDemand,
   Waiter,
   Worker,
@@ -10,58 +10,61 @@ import type {
 } from './worker.ts';
 
 /**
- * The fleets' table. Two real implementations: DynamoDB, and the one in memory that the simulator runs placement on. One
- * contract suite holds both to the same answers. Times are epoch milliseconds. Every method is one request, however
- * large the fleet and however long the prompt.
+ * The fleet table. There are two implementations, DynamoDB and memory (used by the placement simulator), and one contract
+ * test suite for both. Times are epoch milliseconds. Every method makes one request, however large the fleet and however
+ * long the prompt, unless it says otherwise.
  */
 export interface FleetStore {
   /**
-   * All workers of a fleet with their leases, who waits for a slot, and who was refused lately. Strongly read; expired entries
-   * may be in it.
+   * Returns a fleet's workers with their leases, its waiters and its unmet demand, with a strongly consistent read. Expired
+   * entries may be included.
    */
   read(fleet: string): Promise<FleetView>;
   /**
-   * Who holds each of these prefixes, latest first, as long as they last; those that nobody holds are left out.
-   * @param prefixes at most 100
+   * Returns the live holders of prefixes, latest first. Prefixes without a holder are omitted.
+   * @param prefixes hashes, at most 100
    */
-  findHolders(fleet: string, prefixes: readonly string[]): Promise<ReadonlyMap<string, readonly PrefixHolder[]>>;
+  findHolders(fleet: string, prefixes: readonly string[]): Promise<PrefixHolders>;
   /**
-   * Notes who holds prefixes now.
+   * Replaces directory entries.
    * @param entries at most 25, the most that DynamoDB writes in one request
    */
   recordHolders(fleet: string, entries: readonly DirectoryEntry[]): Promise<void>;
   /**
-   * Takes a slot if the worker is ready, has this `bootId`, and holds fewer leases than `cap`, not counting `expired`
-   * ones, which are removed with it and must be there to be. False when it isn't so at that moment. A lease that it holds
-   * already is granted again: the first answer was lost.
+   * Adds a lease if the worker is ready, has the given `bootId` and holds fewer than `cap` leases. `expired` leases do not
+   * count, and are removed by the same write; each of them must exist and be expired. A lease that the worker already
+   * holds is granted again: the response to the first request was lost.
+   * @returns false if one of the conditions does not hold
    */
-  lease(fleet: string, workerId: string, ask: LeaseRequest): Promise<boolean>;
-  /** The first token has come: nothing of the prompt is pending any more. Does nothing to a lease that is gone. */
+  lease(fleet: string, workerId: string, request: LeaseRequest): Promise<boolean>;
+  /** Records that the first token has arrived, so that no prompt tokens are pending. Does nothing if the lease is gone. */
   markFirstToken(fleet: string, workerId: string, leaseId: string): Promise<void>;
-  /** Keeps a lease. False when it is gone: it expired and was removed, or the worker has started anew or was deregistered. */
+  /**
+   * Extends a lease.
+   * @returns false if the lease is gone: it expired and was removed, or the worker was restarted or deregistered
+   */
   renew(fleet: string, workerId: string, leaseId: string, expiresAt: number): Promise<boolean>;
-  /** Gives a slot back; one that is gone is given back already. */
+  /** Removes a lease. Does nothing if it is gone. */
   release(fleet: string, workerId: string, leaseId: string): Promise<void>;
 
-  /** Says that somebody waits, or still waits. */
+  /** Adds or renews a waiter. */
   putWaiter(fleet: string, waiter: Waiter): Promise<void>;
-  /** Says that they wait no more. */
   removeWaiter(fleet: string, waiterId: string): Promise<void>;
-  /** Says that a request was refused since no worker was ready. The last one of each model is kept. */
+  /** Records a request that was refused because no worker was ready. Only the latest one of each model is kept. */
   recordUnmetDemand(fleet: string, demand: UnmetDemand): Promise<void>;
 
   /**
-   * Registers a worker, or brings what is known of it up to date. Under another `bootId` it begins without leases and in the
-   * state given; under the same one it keeps its leases and its state, which `setState` alone changes from then on. Two
-   * requests at a worker's start, else one.
+   * Registers a worker or updates its description. If its `bootId` changes, it starts without leases in the given state. If not,
+   * it keeps its leases and its state, which only `setState` changes. Makes two requests at a worker's start, and one
+   * afterwards.
    */
   register(worker: Omit<Worker, 'leases'>): Promise<void>;
   /**
-   * Changes a worker's state, as long as it is the same start of it.
-   * @returns false when it has started anew meanwhile, or isn't registered
+   * Changes the state of a worker.
+   * @returns false if the worker was restarted since (has another `bootId`), is not registered, or is not in the state `from`
    */
   setState(fleet: string, workerId: string, bootId: string, change: StateChange): Promise<boolean>;
-  /** Forgets a worker. Leases of it are refused their renewal from then on. */
+  /** Removes a worker and its leases. Renewals of these leases are refused from then on. */
   deregister(fleet: string, workerId: string): Promise<void>;
 }
 
@@ -69,7 +72,7 @@ export interface LeaseRequest {
   readonly id: string;
   readonly lease: Lease;
   readonly bootId: string;
-  /** Leases that the worker may hold, this one included. */
+  /** Leases that the worker may hold, including this one. */
   readonly cap: number;
   /** Ids of leases that have expired by `now`; at most 100. */
   readonly expired: readonly string[];
@@ -80,6 +83,6 @@ export interface StateChange {
   readonly state: WorkerState;
   readonly reason: string;
   readonly at: number;
-  /** Only from this state; from any when absent. */
+  /** The state that the worker must be in; any state if absent. */
   readonly from?: WorkerState;
 }

@@ -1,9 +1,9 @@
 import type { FleetStore, LeaseRequest } from './fleet-store.ts';
 import type { Lease, PrefixHolder, UnmetDemand, Waiter, Worker } from './worker.ts';
 
-/** A fleet as it is kept in memory. */
+/** One fleet's entries. */
 export interface FleetEntries {
-  /** By id, in the order of ids, as DynamoDB reads them. What stands here is replaced, never changed. */
+  /** By id, in the order of ids, as DynamoDB returns them. Workers are replaced, never mutated. */
   workers: Map<string, Worker>;
   readonly waiters: Map<string, Waiter>;
   /** By model. */
@@ -12,21 +12,21 @@ export interface FleetEntries {
 }
 
 /**
- * Fleets in memory: for tests, for the simulator, which runs placement and leasing on it, and for the check of interleavings,
- * which looks into `fleets` and copies it.
- * @param now epoch milliseconds, by which what is said of prefixes expires
+ * Creates a fleet store in memory, for tests and for the placement simulator.
+ * @param now epoch milliseconds, by which directory entries expire
+ * @param fleets by name; the model check of leases passes it in to inspect and copy it
  */
 export function createMemoryFleetStore(now: () => number, fleets: Map<string, FleetEntries> = new Map()): FleetStore {
-  const fleetOf = (name: string): FleetEntries => {
-    const known = fleets.get(name);
-    if (known !== undefined) return known;
-    const made: FleetEntries = { workers: new Map(), waiters: new Map(), unmet: new Map(), prefixes: new Map() };
-    fleets.set(name, made);
-    return made;
+  const getFleet = (name: string): FleetEntries => {
+    const existing = fleets.get(name);
+    if (existing !== undefined) return existing;
+    const created: FleetEntries = { workers: new Map(), waiters: new Map(), unmet: new Map(), prefixes: new Map() };
+    fleets.set(name, created);
+    return created;
   };
-  /** Changes a worker if it is there and `change` has something to say. */
+  /** Replaces a worker, if it exists, by what `change` returns. Returns false if that is undefined. */
   const changeWorker = (fleet: string, id: string, change: (worker: Worker) => Worker | undefined): boolean => {
-    const { workers } = fleetOf(fleet);
+    const { workers } = getFleet(fleet);
     const worker = workers.get(id);
     const changed = worker === undefined ? undefined : change(worker);
     if (changed !== undefined) workers.set(id, changed);
@@ -41,23 +41,25 @@ export function createMemoryFleetStore(now: () => number, fleets: Map<string, Fl
 
   return {
     async read(fleet) {
-      const { workers, waiters, unmet } = fleetOf(fleet);
+      const { workers, waiters, unmet } = getFleet(fleet);
       return { workers: [...workers.values()], waiters: [...waiters.values()], unmet: [...unmet.values()] };
     },
     async findHolders(fleet, prefixes) {
-      const known = fleetOf(fleet).prefixes;
+      const entries = getFleet(fleet).prefixes;
       return new Map(
         prefixes.flatMap((prefix) => {
-          const holders = (known.get(prefix) ?? []).filter(({ until }) => until > now());
+          const holders = (entries.get(prefix) ?? []).filter(({ until }) => until > now());
           return holders.length > 0 ? [[prefix, holders] as const] : [];
         }),
       );
     },
     async recordHolders(fleet, entries) {
-      for (const { prefix, holders } of entries) fleetOf(fleet).prefixes.set(prefix, holders);
+      for (const { prefix, holders } of entries) getFleet(fleet).prefixes.set(prefix, holders);
     },
-    async lease(fleet, workerId, ask) {
-      return changeWorker(fleet, workerId, (worker) => (mayLease(worker, ask) ? leased(worker, ask) : undefined));
+    async lease(fleet, workerId, request) {
+      return changeWorker(fleet, workerId, (worker) =>
+        canLease(worker, request) ? addLease(worker, request) : undefined,
+      );
     },
     async markFirstToken(fleet, workerId, leaseId) {
       changeLease(fleet, workerId, leaseId, { pendingTokens: 0 });
@@ -69,20 +71,20 @@ export function createMemoryFleetStore(now: () => number, fleets: Map<string, Fl
       changeWorker(fleet, workerId, (worker) => ({ ...worker, leases: without(worker.leases, [leaseId]) }));
     },
     async putWaiter(fleet, waiter) {
-      fleetOf(fleet).waiters.set(waiter.id, waiter);
+      getFleet(fleet).waiters.set(waiter.id, waiter);
     },
     async removeWaiter(fleet, waiterId) {
-      fleetOf(fleet).waiters.delete(waiterId);
+      getFleet(fleet).waiters.delete(waiterId);
     },
     async recordUnmetDemand(fleet, demand) {
-      fleetOf(fleet).unmet.set(demand.model, demand);
+      getFleet(fleet).unmet.set(demand.model, demand);
     },
     async register(worker) {
-      const fleet = fleetOf(worker.fleet);
+      const fleet = getFleet(worker.fleet);
       const known = fleet.workers.get(worker.id);
       if (known?.bootId === worker.bootId) {
-        const { state: _, stateReason: __, stateSince: ___, ...described } = worker;
-        fleet.workers.set(worker.id, { ...described, ...stateOf(known), leases: known.leases });
+        const { state: _, stateReason: __, stateSince: ___, ...description } = worker;
+        fleet.workers.set(worker.id, { ...description, ...pickState(known), leases: known.leases });
         return;
       }
       fleet.workers.set(worker.id, { ...worker, leases: {} });
@@ -96,20 +98,20 @@ export function createMemoryFleetStore(now: () => number, fleets: Map<string, Fl
       });
     },
     async deregister(fleet, workerId) {
-      fleetOf(fleet).workers.delete(workerId);
+      getFleet(fleet).workers.delete(workerId);
     },
   };
 }
 
-/** A lease that the worker has already is no other one: what was asked twice is granted once. */
-function mayLease(worker: Worker, { id, bootId, cap, expired, now }: LeaseRequest): boolean {
+/** A request for a lease that the worker already holds is a repetition, and is granted. */
+function canLease(worker: Worker, { id, bootId, cap, expired, now }: LeaseRequest): boolean {
   if (worker.state !== 'ready' || worker.bootId !== bootId) return false;
   if (worker.leases[id] !== undefined) return true;
   const held = Object.keys(worker.leases).length - expired.length;
   return held < cap && expired.every((each) => (worker.leases[each]?.expiresAt ?? Number.POSITIVE_INFINITY) <= now);
 }
 
-function leased(worker: Worker, { id, lease, expired }: LeaseRequest): Worker {
+function addLease(worker: Worker, { id, lease, expired }: LeaseRequest): Worker {
   return { ...worker, leases: { ...without(worker.leases, expired), [id]: lease } };
 }
 
@@ -118,7 +120,7 @@ function without(leases: Worker['leases'], ids: readonly string[]): Worker['leas
   return Object.fromEntries(Object.entries(leases).filter(([id]) => !ids.includes(id)));
 }
 
-function stateOf({ state, stateReason, stateSince }: Worker): Pick<Worker, 'state' | 'stateReason' | 'stateSince'> {
+function pickState({ state, stateReason, stateSince }: Worker): Pick<Worker, 'state' | 'stateReason' | 'stateSince'> {
   return {
     state,
     ...(stateReason === undefined ? {} : { stateReason }),

@@ -1,91 +1,101 @@
-/** Where a worker stands: `draining` and `suspect` ones get no new work; what they do, they may finish. */
+/** A worker's state. Workers that are `draining` or `suspect` get no new work, and may finish what they have. */
 export type WorkerState = 'ready' | 'draining' | 'suspect';
 
-/** Interactive work goes first: batch work leaves a part of every worker's slots free for it. */
+/** Interactive work has precedence: batch work leaves a share of every worker's slots free for it. */
 export type Tier = 'interactive' | 'batch';
 
 /**
- * A GPU worker: one process of a stock inference engine with OpenAI's API. None of our code runs on it. All times are
- * epoch milliseconds.
+ * A GPU worker: one process of a stock inference engine with OpenAI's API. None of our code runs on it. All times are epoch
+ * milliseconds.
  */
 export interface Worker {
   readonly fleet: string;
-  /** Stays the same over restarts: a task's id, or the name that a static list gives. */
+  /** Stays the same over restarts: an ECS task's id, or the name in `models.json`. */
   readonly id: string;
   /** The API's base, up to and including its version: `http://10.0.3.7:8000/v1`. */
   readonly url: string;
-  /** Another one after each start of the engine: what a lease or a prefix says of an earlier start means nothing. */
+  /** Changes at each start of the engine. Leases and prefixes of an earlier start are void. */
   readonly bootId: string;
   readonly state: WorkerState;
-  /** Why and since when it is not ready. */
+  /** Why the worker is not ready, and since when. */
   readonly stateReason?: string;
   readonly stateSince?: number;
-  /** Requests that it runs well at once. */
+  /** Requests that the worker runs well at once. */
   readonly slots: number;
-  /** Names that the engine knows: its model, and the LoRA adapters that are loaded. */
+  /** The names that the engine serves: its model and the loaded LoRA adapters. */
   readonly models: readonly string[];
-  /** Where it is known from: an ECS task, or a list for machines elsewhere. */
+  /** `ecs` for a task of an ECS service, `static` for a machine that `models.json` lists. */
   readonly source: 'ecs' | 'static';
-  /** The EC2 instance under it, by which a spot interruption names it. */
+  /** Id of the EC2 instance that the worker runs on. A spot interruption names the instance only. */
   readonly instance?: string;
-  /** When it last answered a probe, or ECS last said that it runs. */
+  /** When the worker last answered a probe, or ECS last reported it as running. */
   readonly seenAt: number;
+  /** By id. */
   readonly leases: Readonly<Record<string, Lease>>;
 }
 
 /**
- * A slot of a worker, for one request. The map of them is the one truth about its load: the tokens that wait are their
- * sum, never a counter, since a counter that is changed twice by a repeated request stays wrong.
+ * The lease of one of a worker's slots, for one request. A worker's load is always derived from its leases. It is never kept in a
+ * counter, because a repeated request would change the counter twice and leave it wrong for good.
  */
 export interface Lease {
   readonly tier: Tier;
   readonly tenant: string;
   /** Prompt tokens (estimated) that the worker has yet to compute; 0 from the first token on. */
   readonly pendingTokens: number;
-  /** What the request takes of the fleet: prompt tokens and twice the expected output tokens. */
+  /** The request's cost: prompt tokens, and twice the expected output tokens. */
   readonly weight: number;
-  /** Leaked leases end by themselves, and are removed by whoever comes by. */
+  /** An expired lease counts no more. The next request that leases the worker removes it, or else the fleet's upkeep. */
   readonly expiresAt: number;
 }
 
-/** Somebody who found no slot and waits for one: by it, those who hold more than their share know to stand back. */
+/** A request that waits for a slot. Tenants that hold more than their share yield to it. */
 export interface Waiter {
   readonly id: string;
-  /** What it waits for; workers that don't know the model are none of its concern. */
+  /** The model that the request waits for. Only workers that serve it matter. */
   readonly model: string;
   readonly tier: Tier;
   readonly tenant: string;
   readonly weight: number;
-  /** Soon, unless it says that it still waits: nobody stands back for the dead. */
+  /** A few seconds ahead, renewed while the request waits, so that no request yields to a dead one for long. */
   readonly expiresAt: number;
 }
 
 /**
- * The last request for a model that was refused since no worker was ready: it waits no more when the fleet's size is looked at,
- * and most likely comes again. Nobody stands back for it.
+ * The last request for a model that was refused because no worker was ready. It no longer waits when the fleet's size is
+ * decided, but most likely comes again. No request yields to it.
  */
 export interface UnmetDemand extends Pick<Waiter, 'model' | 'tier' | 'weight'> {
   readonly expiresAt: number;
 }
 
-/** What one query brings: all that placement decides on, besides the prefix directory. */
+/** A fleet as one query reads it: all input of placement except the prefix directory. */
 export interface FleetView {
   readonly workers: readonly Worker[];
   readonly waiters: readonly Waiter[];
   readonly unmet: readonly UnmetDemand[];
 }
 
-/** Who served a prefix lately, and so has it in its cache. Means nothing once the worker has another `bootId`. */
+/** A worker that served a prefix lately and so has it cached. Void once the worker has another `bootId`. */
 export interface PrefixHolder {
   readonly workerId: string;
   readonly bootId: string;
-  /** Epoch milliseconds after which its cache has most likely lost it. */
+  /** Epoch milliseconds after which the worker's cache has most likely evicted the prefix. */
   readonly until: number;
 }
 
-/** An entry of the prefix directory: the workers that most likely have a prefix cached. */
+/** The holders of prefixes, by the prefix's hash. */
+export type PrefixHolders = ReadonlyMap<string, readonly PrefixHolder[]>;
+
+/** An entry of the prefix directory. */
 export interface DirectoryEntry {
+  /** The prefix's hash. */
   readonly prefix: string;
   /** Latest first. */
   readonly holders: readonly PrefixHolder[];
+}
+
+/** Returns true if a lease, a waiter or unmet demand has not expired. */
+export function isLive({ expiresAt }: { readonly expiresAt: number }, now: number): boolean {
+  return expiresAt > now;
 }

@@ -1,6 +1,6 @@
-import { createSlotAllocator, type SlotAllocator } from '../../../shared/gpu/placement/leasing.ts';
 import { BLOCK_BYTES, listPrefixDepths, type PromptPrefixes } from '../../../shared/gpu/placement/prompt.ts';
 import type { SlotSettings } from '../../../shared/gpu/placement/settings.ts';
+import { createSlotAllocator, type SlotAllocator } from '../../../shared/gpu/placement/slot-allocator.ts';
 import type { FleetStore } from '../../../shared/gpu/registry/fleet-store.ts';
 import { createMemoryFleetStore } from '../../../shared/gpu/registry/memory-fleet.ts';
 import type { SimulatedWorker, Work } from './fleet.ts';

@@ -1,7 +1,8 @@
 import { seededRandom } from '../../../local/faults/random.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
-import type { Slot, SlotAllocator } from '../../../shared/gpu/placement/leasing.ts';
 import type { SlotSettings } from '../../../shared/gpu/placement/settings.ts';
+import type { Slot } from '../../../shared/gpu/placement/slot.ts';
+import type { SlotAllocator } from '../../../shared/gpu/placement/slot-allocator.ts';
 import type { Tier } from '../../../shared/gpu/registry/worker.ts';
 import { EXPECTED_OUTPUT_TOKENS } from '../../../shared/inference/providers/gpu/gpu.ts';
 import { createFleet, type EngineSettings, type SimulatedWorker, type Work } from './fleet.ts';

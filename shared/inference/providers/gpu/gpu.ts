@@ -1,6 +1,7 @@
 import { LambentError } from '../../../core/errors.ts';
-import type { Slot, SlotAllocator, SlotRequest } from '../../../gpu/placement/leasing.ts';
 import { deriveTenantSalt, hashPrefixes } from '../../../gpu/placement/prompt.ts';
+import type { Slot, SlotRequest } from '../../../gpu/placement/slot.ts';
+import type { SlotAllocator } from '../../../gpu/placement/slot-allocator.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';

@@ -1,7 +1,7 @@
 import type { LambentError } from '../../../core/errors.ts';
 import { describeError } from '../../../core/logger.ts';
 import type { Telemetry } from '../../../core/telemetry.ts';
-import type { Slot } from '../../../gpu/placement/leasing.ts';
+import type { Slot } from '../../../gpu/placement/slot.ts';
 import type { Worker } from '../../../gpu/registry/worker.ts';
 
 // Each function reports to the telemetry of one request, if it has any. Never content.

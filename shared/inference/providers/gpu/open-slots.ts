@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { createDynamoDBClient } from '../../../aws/dynamodb.ts';
 import type { SlotTimings } from '../../../gpu/fleet-timings.ts';
-import { createSlotAllocator, type SlotAllocator } from '../../../gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../gpu/placement/settings.ts';
+import { createSlotAllocator, type SlotAllocator } from '../../../gpu/placement/slot-allocator.ts';
 import { createDynamoDBFleetStore } from '../../../gpu/registry/dynamodb-fleet.ts';
 import type { ModelRegistry } from '../../registry.ts';
 

@@ -1,5 +1,5 @@
 import { toLambentError } from '../../../core/errors.ts';
-import type { Slot } from '../../../gpu/placement/leasing.ts';
+import type { Slot } from '../../../gpu/placement/slot.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import { isConnectionFailure } from '../openai-compatible/errors.ts';

@@ -1,5 +1,5 @@
 import { BoundedMap } from '../../../core/bounded-map.ts';
-import type { Slot } from '../../../gpu/placement/leasing.ts';
+import type { Slot } from '../../../gpu/placement/slot.ts';
 import { UpstreamError } from '../../model.ts';
 import type { Blame, WorkerFailure } from './failure.ts';
 

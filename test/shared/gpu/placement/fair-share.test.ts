@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../../local/faults/random.ts';
-import { createSlotAllocator } from '../../../../shared/gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
+import { createSlotAllocator } from '../../../../shared/gpu/placement/slot-allocator.ts';
 import { createMemoryFleetStore } from '../../../../shared/gpu/registry/memory-fleet.ts';
 import { aWaiter, aWorker, FLEET, MODEL, START } from '../fleets.ts';
 import { virtualTime } from '../virtual-time.ts';

@@ -1,15 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../../local/faults/random.ts';
-import {
-  type PlacementRequest,
-  type PrefixHolders,
-  rankWorkers,
-  slotCap,
-} from '../../../../shared/gpu/placement/placement.ts';
+import { type PlacementRequest, rankWorkers, slotCap } from '../../../../shared/gpu/placement/placement.ts';
 import { findChangedEntries } from '../../../../shared/gpu/placement/prefix-directory.ts';
 import { PLACEMENT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
-import type { Lease, Worker } from '../../../../shared/gpu/registry/worker.ts';
+import type { Lease, PrefixHolders, Worker } from '../../../../shared/gpu/registry/worker.ts';
 import { aLease, aPrompt, aWorker, MODEL, START } from '../fleets.ts';
 
 const NOBODY: PrefixHolders = new Map();

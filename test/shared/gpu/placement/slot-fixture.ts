@@ -1,6 +1,7 @@
 import { LambentError } from '../../../../shared/core/errors.ts';
-import { createSlotAllocator, type SlotPorts, type SlotRequest } from '../../../../shared/gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
+import type { SlotPorts, SlotRequest } from '../../../../shared/gpu/placement/slot.ts';
+import { createSlotAllocator } from '../../../../shared/gpu/placement/slot-allocator.ts';
 import type { FleetStore } from '../../../../shared/gpu/registry/fleet-store.ts';
 import { createMemoryFleetStore } from '../../../../shared/gpu/registry/memory-fleet.ts';
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';

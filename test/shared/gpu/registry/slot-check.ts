@@ -1,6 +1,6 @@
 import { LambentError } from '../../../../shared/core/errors.ts';
-import { createSlotAllocator } from '../../../../shared/gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
+import { createSlotAllocator } from '../../../../shared/gpu/placement/slot-allocator.ts';
 import type { FleetStore } from '../../../../shared/gpu/registry/fleet-store.ts';
 import { createMemoryFleetStore, type FleetEntries } from '../../../../shared/gpu/registry/memory-fleet.ts';
 import type { Lease, Waiter } from '../../../../shared/gpu/registry/worker.ts';

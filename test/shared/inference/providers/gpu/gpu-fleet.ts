@@ -1,7 +1,7 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import type { Telemetry } from '../../../../../shared/core/telemetry.ts';
-import { createSlotAllocator } from '../../../../../shared/gpu/placement/leasing.ts';
 import { SLOT_SETTINGS } from '../../../../../shared/gpu/placement/settings.ts';
+import { createSlotAllocator } from '../../../../../shared/gpu/placement/slot-allocator.ts';
 import { createDynamoDBFleetStore } from '../../../../../shared/gpu/registry/dynamodb-fleet.ts';
 import type { Tier, Worker } from '../../../../../shared/gpu/registry/worker.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../../../shared/inference/generation.ts';

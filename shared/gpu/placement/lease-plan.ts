@@ -1,0 +1,40 @@
+import type { Candidate } from './placement.ts';
+
+/** An attempt to lease a slot of a worker, which succeeds if the worker then holds at most `cap` leases. */
+export interface LeaseAttempt {
+  readonly candidate: Candidate;
+  readonly cap: number;
+}
+
+/**
+ * Returns the lease attempts to make, in order. Simultaneous requests read the same fleet and would all choose the same best
+ * worker. So the first attempt takes the best worker only if it was not leased since the fleet was read. The next attempts
+ * take, in random order and on the same condition, workers that are better than queueing behind one request like this on the
+ * best worker. A request that has read the fleet before ends with the best worker even if it was leased meanwhile.
+ * @param ranked best first
+ * @param maxAttempts 1 or more
+ * @param isRetry true if the request has read the fleet before
+ * @param random returns 0 up to 1
+ */
+export function planLeaseAttempts(
+  ranked: readonly Candidate[],
+  maxAttempts: number,
+  isRetry: boolean,
+  random: () => number,
+): LeaseAttempt[] {
+  const [best, ...others] = ranked;
+  if (best === undefined) return [];
+  const scoreOfQueueing = best.score + best.uncachedTokens;
+  const goodEnough = others.filter(({ score }) => score <= scoreOfQueueing);
+  const ifUnchanged = (candidate: Candidate): LeaseAttempt => ({ candidate, cap: candidate.held + 1 });
+  const attempts = [best, ...shuffle(goodEnough, random)].map(ifUnchanged);
+  if (!isRetry) return attempts.slice(0, maxAttempts);
+  return [...attempts.slice(0, maxAttempts - 1), { candidate: best, cap: best.cap }];
+}
+
+function shuffle<Item>(items: readonly Item[], random: () => number): Item[] {
+  return items
+    .map((item) => ({ item, order: random() }))
+    .sort((a, b) => a.order - b.order)
+    .map(({ item }) => item);
+}

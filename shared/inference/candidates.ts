@@ -23,9 +23,9 @@ export function findCandidates(
   registry: ModelRegistry,
   capabilitiesOf: (target: Target) => ReadonlySet<Capability>,
 ): Candidate[] {
-  const all = aliasesFor(request.model, registry).flatMap((aliasName) => {
+  const all = expandFallbacks(request.model, registry).flatMap((aliasName) => {
     const alias = registry.models[aliasName];
-    return alias === undefined ? [] : ordered(aliasName, alias, request.conversationKey);
+    return alias === undefined ? [] : rankTargets(aliasName, alias, request.conversationKey);
   });
   const needs = listRequirements(request);
   const able = all.filter(({ target }) => {
@@ -42,17 +42,17 @@ export function findCandidates(
       { param },
     );
   }
-  return able.filter(({ aliasName, alias }) => aliasName === request.model || fits(request, alias));
+  return able.filter(({ aliasName, alias }) => aliasName === request.model || canSubstitute(request, alias));
 }
 
 /** Whether a fallback may stand in: with a smaller limit, or without the fields it was sent, the answer would differ. */
-function fits(request: GenerationRequest, alias: Alias): boolean {
+function canSubstitute(request: GenerationRequest, alias: Alias): boolean {
   if ((request.maxOutputTokens ?? 0) > alias.maxOutputTokens) return false;
   return alias.passUnknown || Object.keys(request.unknown).length === 0;
 }
 
 /** The alias and its fallbacks, theirs included, each once, nearest first. Throws as `findAlias` does. */
-function aliasesFor(model: string, registry: ModelRegistry): string[] {
+function expandFallbacks(model: string, registry: ModelRegistry): string[] {
   findAlias(model, registry);
   const names = [model];
   // Grows while it is walked: breadth first, and a cycle ends because a name is added once.
@@ -68,11 +68,11 @@ function aliasesFor(model: string, registry: ModelRegistry): string[] {
  * the conversations that it must.
  * @see Schindelhauer and Schomaker, Weighted Distributed Hash Tables (2005)
  */
-function ordered(aliasName: string, alias: Alias, conversationKey: string): Candidate[] {
+function rankTargets(aliasName: string, alias: Alias, conversationKey: string): Candidate[] {
   const candidates = alias.targets.map((target, index) => ({ aliasName, alias, target, key: `${aliasName}/${index}` }));
   if (candidates.length === 1) return candidates;
   const score = ({ target, key }: Candidate): number =>
-    -target.weight / Math.log(uniform(`${key}\0${conversationKey}`));
+    -target.weight / Math.log(hashToUnit(`${key}\0${conversationKey}`));
   return candidates
     .map((candidate) => ({ candidate, score: score(candidate) }))
     .sort((a, b) => b.score - a.score)
@@ -80,6 +80,6 @@ function ordered(aliasName: string, alias: Alias, conversationKey: string): Cand
 }
 
 /** A number strictly between 0 and 1, the same for the same text. */
-function uniform(text: string): number {
+function hashToUnit(text: string): number {
   return (createHash('sha256').update(text).digest().readUIntBE(0, 6) + 0.5) / 2 ** 48;
 }

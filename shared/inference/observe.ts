@@ -11,7 +11,7 @@ export function reportFailedAttempt(
   telemetry: Telemetry | undefined,
   { candidate, error, ms }: { readonly candidate: Candidate; readonly error: LambentError; readonly ms: number },
 ): void {
-  telemetry?.logger.warn('attempt failed', { ...namesOf(candidate), ms: Math.round(ms), ...describeError(error) });
+  telemetry?.logger.warn('attempt failed', { ...toLogFields(candidate), ms: Math.round(ms), ...describeError(error) });
 }
 
 /** Annotates the request with the target that began to answer it. */
@@ -19,7 +19,7 @@ export function reportFirstEvent(
   telemetry: Telemetry | undefined,
   { candidate, attempts, ms }: { readonly candidate: Candidate; readonly attempts: number; readonly ms: number },
 ): void {
-  telemetry?.logger.annotate({ ...namesOf(candidate), attempts, upstreamMs: Math.round(ms) });
+  telemetry?.logger.annotate({ ...toLogFields(candidate), attempts, upstreamMs: Math.round(ms) });
 }
 
 /** Annotates the request with how its answer ended, and counts its tokens. */
@@ -39,6 +39,6 @@ export function reportEnd(
   );
 }
 
-function namesOf({ aliasName, target }: Candidate) {
+function toLogFields({ aliasName, target }: Candidate) {
   return { model: aliasName, provider: target.provider, upstreamModel: target.model };
 }

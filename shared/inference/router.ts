@@ -61,11 +61,11 @@ export function createRouter(options: RouterOptions): Router {
   const capabilities = new Map<Target, ReadonlySet<Capability>>();
 
   const capabilitiesOf = (target: Target): ReadonlySet<Capability> =>
-    remembered(capabilities, target, () => options.getCapabilities(target));
-  const breakerOf = ({ key }: Candidate): CircuitBreaker => remembered(breakers, key, () => new CircuitBreaker());
+    getOrCreate(capabilities, target, () => options.getCapabilities(target));
+  const breakerOf = ({ key }: Candidate): CircuitBreaker => getOrCreate(breakers, key, () => new CircuitBreaker());
   const modelOf = async (candidate: Candidate): Promise<Model> => {
     try {
-      return await remembered(models, candidate.key, () => options.createModel(candidate));
+      return await getOrCreate(models, candidate.key, () => options.createModel(candidate));
     } catch (thrown) {
       // Not remembered: what was missing (a secret, say) may be there the next time.
       models.delete(candidate.key);
@@ -74,17 +74,22 @@ export function createRouter(options: RouterOptions): Router {
   };
 
   /** One call of one target, up to its first event. */
-  async function attempt(candidate: Candidate, model: Model, request: GenerationRequest, call: Call): Promise<Begun> {
+  async function attempt(
+    candidate: Candidate,
+    model: Model,
+    request: GenerationRequest,
+    call: Call,
+  ): Promise<StartedAnswer> {
     const cancel = new AbortController();
     const firstToken = call.streamed
-      ? setTimeout(() => cancel.abort(firstTokenTimeout(candidate)), candidate.alias.firstTokenTimeoutMs)
+      ? setTimeout(() => cancel.abort(firstTokenTimeoutError(candidate)), candidate.alias.firstTokenTimeoutMs)
       : undefined;
     const signal = AbortSignal.any([call.signal, cancel.signal]);
     const { streamed, telemetry } = call;
     const iterator = model.generate(request, { signal, streamed, telemetry })[Symbol.asyncIterator]();
     try {
       const first = await iterator.next();
-      if (first.done) throw cut();
+      if (first.done) throw missingFinishError();
       return { first: first.value, iterator, healsItself: model.managesOwnHealth ?? false };
     } catch (thrown) {
       // An abort may surface as the provider's own words for a closed connection: what caused it is the error.
@@ -100,7 +105,7 @@ export function createRouter(options: RouterOptions): Router {
     request: GenerationRequest,
     call: Call,
     isLast: boolean,
-  ): Promise<Begun> {
+  ): Promise<StartedAnswer> {
     const breaker = breakerOf(candidate);
     for (let tries = 1; ; tries += 1) {
       const startedAt = now();
@@ -115,8 +120,8 @@ export function createRouter(options: RouterOptions): Router {
         const error = toLambentError(thrown);
         if (call.signal.aborted) throw error;
         reportFailedAttempt(call.telemetry, { candidate, error, ms: now() - startedAt });
-        if (!healsItself && blamesTarget(error)) breaker.recordFailure(now());
-        const again = mayTryAgain(error, tries) && breaker.getWaitMs(now()) === 0;
+        if (!healsItself && countsAgainstTarget(error)) breaker.recordFailure(now());
+        const again = mayRetry(error, tries) && breaker.getWaitMs(now()) === 0;
         const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (tries - 1)) + BACKOFF_MS * random();
         if (!again || now() + pauseMs >= call.deadlineAt || (!isLast && pauseMs > PATIENCE_MS)) throw error;
         await pause(pauseMs, call.signal);
@@ -171,7 +176,7 @@ export function createRouter(options: RouterOptions): Router {
 
   /** The answer from its first event on, watched to its end. */
   async function* rest(
-    begun: Begun,
+    begun: StartedAnswer,
     candidate: Candidate,
     { signal, telemetry }: Call,
     done: () => void,
@@ -189,7 +194,7 @@ export function createRouter(options: RouterOptions): Router {
         yield event;
         if (whole) return;
         const next = await begun.iterator.next();
-        if (next.done) throw cut();
+        if (next.done) throw missingFinishError();
         event = next.value;
       }
     } catch (thrown) {
@@ -209,24 +214,24 @@ export function createRouter(options: RouterOptions): Router {
 /** The caller's options; `signal` and `deadlineAt` include the alias's own timeout. */
 type Call = GenerateOptions;
 
-interface Begun {
+interface StartedAnswer {
   readonly first: GenerationEvent;
   readonly iterator: AsyncIterator<GenerationEvent>;
   /** As its model says. */
   readonly healsItself: boolean;
 }
 
-function cut(): UpstreamError {
+function missingFinishError(): UpstreamError {
   return new UpstreamError('upstream_cut', 'The upstream ended without finishing its answer', { recovery: 'retry' });
 }
 
-function firstTokenTimeout({ alias }: Candidate): UpstreamError {
+function firstTokenTimeoutError({ alias }: Candidate): UpstreamError {
   return new UpstreamError('upstream_timeout', `No first token within ${alias.firstTokenTimeoutMs} ms`, {
     recovery: 'nextTarget',
   });
 }
 
-function mayTryAgain(error: LambentError, tries: number): boolean {
+function mayRetry(error: LambentError, tries: number): boolean {
   if (!(error instanceof UpstreamError)) return false;
   return (error.recovery === 'retry' && tries < ATTEMPTS_PER_TARGET) || (error.recovery === 'retryOnce' && tries < 2);
 }
@@ -235,7 +240,7 @@ function mayTryAgain(error: LambentError, tries: number): boolean {
  * Whether a failure says something about the target's health. A request that is at fault doesn't, nor does a throttle:
  * that target works, and says itself when to come back.
  */
-function blamesTarget(error: LambentError): boolean {
+function countsAgainstTarget(error: LambentError): boolean {
   return !(error instanceof UpstreamError) || (error.recovery !== 'fail' && error.code !== 'rate_limit_exceeded');
 }
 
@@ -253,7 +258,7 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-function remembered<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+function getOrCreate<K, V>(map: Map<K, V>, key: K, make: () => V): V {
   const known = map.get(key);
   if (known !== undefined) return known;
   const made = make();

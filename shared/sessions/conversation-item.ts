@@ -1,6 +1,6 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
-import type { ConversationKey, Head, Row } from './conversation-records.ts';
+import type { ConversationHead, ConversationKey, ItemRow } from './conversation-records.ts';
 
 /** An item of the conversations' table. */
 export type Item = Record<string, AttributeValue>;
@@ -11,38 +11,38 @@ export const HEAD = 'head';
 export const MAX_POSITION = 999_999_999;
 
 /** The partition key of a conversation and all its items. */
-export function partition({ tenant, id }: ConversationKey): string {
+export function toPartitionKey({ tenant, id }: ConversationKey): string {
   return `${tenant}#${id}`;
 }
 
 /** The key of an item. */
-export function keyOf(key: ConversationKey, sk: string): Item {
-  return { pk: { S: partition(key) }, sk: { S: sk } };
+export function toTableKey(key: ConversationKey, sk: string): Item {
+  return { pk: { S: toPartitionKey(key) }, sk: { S: sk } };
 }
 
 /** Sort key of the item at a position. */
-export function itemKey(position: number): string {
+export function toItemSortKey(position: number): string {
   return `item#${String(position).padStart(9, '0')}`;
 }
 
 /** What the bucket's keys of a conversation's items begin with. */
-export function objectsOf({ tenant, id }: ConversationKey): string {
+export function toObjectPrefix({ tenant, id }: ConversationKey): string {
   return `${tenant}/conversation/${id}/`;
 }
 
 /** The bucket's key of an item that is too large for the table: a place and who wrote there name it, as its seal does. */
-export function objectKey(key: ConversationKey, position: number, epoch: number): string {
-  return `${objectsOf(key)}${position}-${epoch}`;
+export function toObjectKey(key: ConversationKey, position: number, epoch: number): string {
+  return `${toObjectPrefix(key)}${position}-${epoch}`;
 }
 
 /** A number as DynamoDB has it. */
-export function number(value: number): AttributeValue {
+export function toNumberAttribute(value: number): AttributeValue {
   return { N: String(value) };
 }
 
 /** Epoch milliseconds as the epoch seconds that expiry is counted in. */
-export function seconds(now: number): AttributeValue {
-  return number(Math.floor(now / 1000));
+export function toSecondsAttribute(now: number): AttributeValue {
+  return toNumberAttribute(Math.floor(now / 1000));
 }
 
 const digits = v.pipe(
@@ -70,12 +70,12 @@ const expirySchema = v.object({ expiresAt: digits });
 const sortKeySchema = v.object({ sk: v.pipe(words, v.regex(/^item#\d{9}$/)) });
 
 /** Reads a conversation's own item. Throws for anything else. */
-export function readHead(item: Item): Head {
+export function parseHead(item: Item): ConversationHead {
   return v.parse(headSchema, item);
 }
 
 /** Reads an item of a conversation; undefined for one that was deleted or has expired. */
-export function readRow(item: Item, now: number): Row | undefined {
+export function parseRow(item: Item, now: number): ItemRow | undefined {
   if (hasExpired(item, now)) return undefined;
   const row = v.safeParse(rowSchema, item);
   if (!row.success) return undefined;

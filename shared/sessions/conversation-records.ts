@@ -5,7 +5,7 @@ export interface ConversationKey {
 }
 
 /** The conversation's own item. Whoever holds its lock may add items from `nextPosition` on. */
-export interface Head {
+export interface ConversationHead {
   /** Epoch milliseconds. */
   readonly createdAt: number;
   /** Positions below it are part of the conversation; what lies at it or above was never finished. */
@@ -17,7 +17,7 @@ export interface Head {
 }
 
 /** One item of a conversation as it lies in the table. */
-export interface Row {
+export interface ItemRow {
   readonly position: number;
   readonly itemId: string;
   /** The lock's epoch under which it was written. */
@@ -29,48 +29,58 @@ export interface Row {
 }
 
 /** What the lock answers: its holder's view of the conversation, or why there is none. */
-export type Lock = { readonly head: Head } | 'held' | 'absent';
+export type LockResult = { readonly head: ConversationHead } | 'held' | 'absent';
 
 /** The conversations' table: one request a method, unless it says otherwise. Times are epoch milliseconds. */
 export interface ConversationTable {
   /** False when there is one under this key already. */
-  create(key: ConversationKey, head: Omit<Head, 'lockEpoch'>, expiresAt: number): Promise<boolean>;
+  create(key: ConversationKey, head: Omit<ConversationHead, 'lockEpoch'>, expiresAt: number): Promise<boolean>;
   /** The head, strongly read; undefined when it isn't there or has expired. */
-  head(key: ConversationKey, now: number): Promise<Head | undefined>;
+  readHead(key: ConversationKey, now: number): Promise<ConversationHead | undefined>;
   /** Replaces the metadata. Undefined when the conversation isn't there. */
-  describe(key: ConversationKey, metadata: Uint8Array | undefined, at: Moment): Promise<Head | undefined>;
+  updateMetadata(
+    key: ConversationKey,
+    metadata: Uint8Array | undefined,
+    at: WriteTimes,
+  ): Promise<ConversationHead | undefined>;
   /** False when it wasn't there. */
   deleteHead(key: ConversationKey, now: number): Promise<boolean>;
   /** Removes the items of a conversation, shown or not: a listing of the bucket, a query, and a batch for every 25. */
-  deleteRows(key: ConversationKey): Promise<void>;
+  deleteItems(key: ConversationKey): Promise<void>;
   /** Takes the lock, or takes an expired one over: one request, two when it is refused. Again is no harm. */
-  lock(key: ConversationKey, owner: string, until: number, now: number): Promise<Lock>;
+  acquireLock(key: ConversationKey, owner: string, until: number, now: number): Promise<LockResult>;
   /** Keeps the lock until `until`; false when it is another's by now. */
-  renew(key: ConversationKey, owner: string, epoch: number, until: number): Promise<boolean>;
-  release(key: ConversationKey, owner: string, epoch: number): Promise<void>;
+  renewLock(key: ConversationKey, owner: string, epoch: number, until: number): Promise<boolean>;
+  releaseLock(key: ConversationKey, owner: string, epoch: number): Promise<void>;
   /** Shows the items up to `nextPosition` and gives the lock back; false when the lock is another's by now. */
-  commit(key: ConversationKey, owner: string, epoch: number, nextPosition: number, expiresAt: number): Promise<boolean>;
+  commitTurn(
+    key: ConversationKey,
+    owner: string,
+    epoch: number,
+    nextPosition: number,
+    expiresAt: number,
+  ): Promise<boolean>;
   /** Whether the item at a position was written under the lock of `epoch` and is part of the conversation: two requests. */
-  isShown(key: ConversationKey, position: number, epoch: number, now: number): Promise<boolean>;
+  isCommitted(key: ConversationKey, position: number, epoch: number, now: number): Promise<boolean>;
   /** Writes an item, of 300 KB or more to the bucket first; false when a later lock's holder has been at its place. */
-  put(key: ConversationKey, row: Row & { readonly sealed: Uint8Array }, expiresAt: number): Promise<boolean>;
+  putItem(key: ConversationKey, row: ItemRow & { readonly sealed: Uint8Array }, expiresAt: number): Promise<boolean>;
   /** An item's sealed bytes, from the bucket where they lie there; undefined when they are gone. */
-  sealedOf(key: ConversationKey, row: Row): Promise<Uint8Array | undefined>;
+  readSealed(key: ConversationKey, row: ItemRow): Promise<Uint8Array | undefined>;
   /** Items at positions from `from` up to but without `to`, in either direction; a query for every megabyte. */
-  rows(key: ConversationKey, range: Range, now: number): AsyncIterable<Row>;
+  queryItems(key: ConversationKey, range: PositionRange, now: number): AsyncIterable<ItemRow>;
   /** The item with this id at a position below `to`: it is looked for from the newest on. */
-  find(key: ConversationKey, itemId: string, to: number, now: number): Promise<Row | undefined>;
+  findItem(key: ConversationKey, itemId: string, to: number, now: number): Promise<ItemRow | undefined>;
   /** Takes the content out of an item. Its place stays taken, lest a late writer fill it. */
-  bury(key: ConversationKey, row: Row): Promise<boolean>;
+  markItemDeleted(key: ConversationKey, row: ItemRow): Promise<boolean>;
 }
 
-export interface Moment {
+export interface WriteTimes {
   readonly now: number;
   /** Epoch seconds. */
   readonly expiresAt: number;
 }
 
-export interface Range {
+export interface PositionRange {
   readonly from: number;
   readonly to: number;
   readonly newestFirst: boolean;

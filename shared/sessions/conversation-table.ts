@@ -13,18 +13,18 @@ import {
   HEAD,
   hasExpired,
   type Item,
-  itemKey,
-  keyOf,
   MAX_POSITION,
-  number,
-  objectKey,
-  objectsOf,
-  partition,
-  readHead,
-  readRow,
-  seconds,
+  parseHead,
+  parseRow,
+  toItemSortKey,
+  toNumberAttribute,
+  toObjectKey,
+  toObjectPrefix,
+  toPartitionKey,
+  toSecondsAttribute,
+  toTableKey,
 } from './conversation-item.ts';
-import type { ConversationKey, ConversationTable, Range } from './conversation-records.ts';
+import type { ConversationKey, ConversationTable, PositionRange } from './conversation-records.ts';
 
 /** Where items go that are too large for the table. */
 export interface ItemBucket {
@@ -52,7 +52,7 @@ export function createConversationTable(
       const { Attributes } = await client.send(
         new UpdateItemCommand({
           TableName,
-          Key: keyOf(key, sk),
+          Key: toTableKey(key, sk),
           UpdateExpression,
           ConditionExpression,
           ExpressionAttributeValues: values,
@@ -65,7 +65,7 @@ export function createConversationTable(
 
   async function* pages(
     key: ConversationKey,
-    { from, to, newestFirst, pageSize }: Range,
+    { from, to, newestFirst, pageSize }: PositionRange,
     itemId?: string,
   ): AsyncGenerator<Item> {
     if (from >= to) return;
@@ -77,9 +77,9 @@ export function createConversationTable(
           KeyConditionExpression: 'pk = :pk AND sk BETWEEN :from AND :to',
           ...(itemId === undefined ? {} : { FilterExpression: 'itemId = :itemId' }),
           ExpressionAttributeValues: {
-            ':pk': { S: partition(key) },
-            ':from': { S: itemKey(from) },
-            ':to': { S: itemKey(to - 1) },
+            ':pk': { S: toPartitionKey(key) },
+            ':from': { S: toItemSortKey(from) },
+            ':to': { S: toItemSortKey(to - 1) },
             ...(itemId === undefined ? {} : { ':itemId': { S: itemId } }),
           },
           ScanIndexForward: !newestFirst,
@@ -100,11 +100,11 @@ export function createConversationTable(
           new PutItemCommand({
             TableName,
             Item: {
-              ...keyOf(key, HEAD),
-              createdAt: number(head.createdAt),
-              nextPosition: number(head.nextPosition),
-              lockEpoch: number(0),
-              expiresAt: number(expiresAt),
+              ...toTableKey(key, HEAD),
+              createdAt: toNumberAttribute(head.createdAt),
+              nextPosition: toNumberAttribute(head.nextPosition),
+              lockEpoch: toNumberAttribute(0),
+              expiresAt: toNumberAttribute(expiresAt),
               ...(head.metadata === undefined ? {} : { metadata: { B: head.metadata } }),
             },
             ConditionExpression: 'attribute_not_exists(pk)',
@@ -114,14 +114,14 @@ export function createConversationTable(
       return written !== undefined;
     },
 
-    async head(key, now) {
+    async readHead(key, now) {
       const { Item } = await client.send(
-        new GetItemCommand({ TableName, Key: keyOf(key, HEAD), ConsistentRead: true }),
+        new GetItemCommand({ TableName, Key: toTableKey(key, HEAD), ConsistentRead: true }),
       );
-      return Item === undefined || hasExpired(Item, now) ? undefined : readHead(Item);
+      return Item === undefined || hasExpired(Item, now) ? undefined : parseHead(Item);
     },
 
-    async describe(key, metadata, { now, expiresAt }) {
+    async updateMetadata(key, metadata, { now, expiresAt }) {
       const change = metadata === undefined ? 'REMOVE metadata' : 'SET metadata = :metadata';
       const item = await update(
         key,
@@ -130,11 +130,11 @@ export function createConversationTable(
         ALIVE,
         {
           ...(metadata === undefined ? {} : { ':metadata': { B: metadata } }),
-          ':expiresAt': number(expiresAt),
-          ':seconds': seconds(now),
+          ':expiresAt': toNumberAttribute(expiresAt),
+          ':seconds': toSecondsAttribute(now),
         },
       );
-      return item && readHead(item);
+      return item && parseHead(item);
     },
 
     async deleteHead(key, now) {
@@ -142,18 +142,18 @@ export function createConversationTable(
         client.send(
           new DeleteItemCommand({
             TableName,
-            Key: keyOf(key, HEAD),
+            Key: toTableKey(key, HEAD),
             ConditionExpression: ALIVE,
-            ExpressionAttributeValues: { ':seconds': seconds(now) },
+            ExpressionAttributeValues: { ':seconds': toSecondsAttribute(now) },
           }),
         ),
       );
       return deleted !== undefined;
     },
 
-    async deleteRows(key) {
+    async deleteItems(key) {
       // All of them: a writer that crashed or was too late may have left some that no item names.
-      await bucket.remove(await bucket.list(objectsOf(key)));
+      await bucket.remove(await bucket.list(toObjectPrefix(key)));
       const keys: Item[] = [];
       for await (const { pk, sk } of pages(key, { from: 0, to: MAX_POSITION, newestFirst: false })) {
         if (pk !== undefined && sk !== undefined) keys.push({ pk, sk });
@@ -172,7 +172,7 @@ export function createConversationTable(
       }
     },
 
-    async lock(key, owner, until, now) {
+    async acquireLock(key, owner, until, now) {
       const item = await update(
         key,
         HEAD,
@@ -181,89 +181,89 @@ export function createConversationTable(
         `${ALIVE} AND (attribute_not_exists(lockOwner) OR lockExpiresAt <= :now OR lockOwner = :owner)`,
         {
           ':owner': { S: owner },
-          ':until': number(until),
-          ':one': number(1),
-          ':now': number(now),
-          ':seconds': seconds(now),
+          ':until': toNumberAttribute(until),
+          ':one': toNumberAttribute(1),
+          ':now': toNumberAttribute(now),
+          ':seconds': toSecondsAttribute(now),
         },
       );
-      if (item !== undefined) return { head: readHead(item) };
-      return (await this.head(key, now)) === undefined ? 'absent' : 'held';
+      if (item !== undefined) return { head: parseHead(item) };
+      return (await this.readHead(key, now)) === undefined ? 'absent' : 'held';
     },
 
-    async renew(key, owner, epoch, until) {
-      const values = { ...mine(owner, epoch), ':until': number(until) };
+    async renewLock(key, owner, epoch, until) {
+      const values = { ...mine(owner, epoch), ':until': toNumberAttribute(until) };
       return (await update(key, HEAD, 'SET lockExpiresAt = :until', MINE, values)) !== undefined;
     },
 
-    async release(key, owner, epoch) {
+    async releaseLock(key, owner, epoch) {
       await update(key, HEAD, 'REMOVE lockOwner, lockExpiresAt', MINE, mine(owner, epoch));
     },
 
-    async commit(key, owner, epoch, nextPosition, expiresAt) {
+    async commitTurn(key, owner, epoch, nextPosition, expiresAt) {
       const item = await update(
         key,
         HEAD,
         'SET nextPosition = :next, expiresAt = :expiresAt REMOVE lockOwner, lockExpiresAt',
         MINE,
-        { ...mine(owner, epoch), ':next': number(nextPosition), ':expiresAt': number(expiresAt) },
+        { ...mine(owner, epoch), ':next': toNumberAttribute(nextPosition), ':expiresAt': toNumberAttribute(expiresAt) },
       );
       return item !== undefined;
     },
 
-    async isShown(key, position, epoch, now) {
-      const Key = keyOf(key, itemKey(position));
+    async isCommitted(key, position, epoch, now) {
+      const Key = toTableKey(key, toItemSortKey(position));
       const [head, { Item }] = await Promise.all([
-        this.head(key, now),
+        this.readHead(key, now),
         client.send(new GetItemCommand({ TableName, Key, ConsistentRead: true })),
       ]);
       return head !== undefined && head.nextPosition > position && Item?.['epoch']?.N === String(epoch);
     },
 
-    async put(key, { position, itemId, epoch, turn, sealed }, expiresAt) {
+    async putItem(key, { position, itemId, epoch, turn, sealed }, expiresAt) {
       const isLarge = sealed.byteLength >= TABLE_LIMIT_BYTES;
-      if (isLarge) await bucket.put(objectKey(key, position, epoch), sealed, false);
+      if (isLarge) await bucket.put(toObjectKey(key, position, epoch), sealed, false);
       const written = await unlessRefused(() =>
         client.send(
           new PutItemCommand({
             TableName,
             Item: {
-              ...keyOf(key, itemKey(position)),
+              ...toTableKey(key, toItemSortKey(position)),
               itemId: { S: itemId },
-              epoch: number(epoch),
+              epoch: toNumberAttribute(epoch),
               turn: { S: turn },
               ...(isLarge ? {} : { sealed: { B: sealed } }),
-              expiresAt: number(expiresAt),
+              expiresAt: toNumberAttribute(expiresAt),
             },
             ConditionExpression: 'attribute_not_exists(epoch) OR epoch <= :epoch',
-            ExpressionAttributeValues: { ':epoch': number(epoch) },
+            ExpressionAttributeValues: { ':epoch': toNumberAttribute(epoch) },
           }),
         ),
       );
-      if (written === undefined && isLarge) await bucket.remove([objectKey(key, position, epoch)]);
+      if (written === undefined && isLarge) await bucket.remove([toObjectKey(key, position, epoch)]);
       return written !== undefined;
     },
 
-    async sealedOf(key, { position, epoch, sealed }) {
-      return sealed ?? bucket.get(objectKey(key, position, epoch));
+    async readSealed(key, { position, epoch, sealed }) {
+      return sealed ?? bucket.get(toObjectKey(key, position, epoch));
     },
 
-    async *rows(key, range, now) {
+    async *queryItems(key, range, now) {
       for await (const item of pages(key, range)) {
-        const row = readRow(item, now);
+        const row = parseRow(item, now);
         if (row !== undefined) yield row;
       }
     },
 
-    async find(key, itemId, to, now) {
-      for await (const item of pages(key, { from: 0, to, newestFirst: true }, itemId)) return readRow(item, now);
+    async findItem(key, itemId, to, now) {
+      for await (const item of pages(key, { from: 0, to, newestFirst: true }, itemId)) return parseRow(item, now);
       return undefined;
     },
 
-    async bury(key, { position, itemId, epoch, sealed }) {
+    async markItemDeleted(key, { position, itemId, epoch, sealed }) {
       const item = await update(
         key,
-        itemKey(position),
+        toItemSortKey(position),
         'SET buried = :true REMOVE sealed, itemId',
         'itemId = :itemId',
         {
@@ -272,7 +272,7 @@ export function createConversationTable(
         },
       );
       if (item === undefined) return false;
-      if (sealed === undefined) await bucket.remove([objectKey(key, position, epoch)]);
+      if (sealed === undefined) await bucket.remove([toObjectKey(key, position, epoch)]);
       return true;
     },
   };
@@ -293,5 +293,5 @@ async function unlessRefused<T>(send: () => Promise<T>): Promise<T | undefined> 
 }
 
 function mine(owner: string, epoch: number): Item {
-  return { ':owner': { S: owner }, ':epoch': number(epoch) };
+  return { ':owner': { S: owner }, ':epoch': toNumberAttribute(epoch) };
 }

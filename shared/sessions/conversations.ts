@@ -1,7 +1,7 @@
 import { LambentError } from '../core/errors.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { ConversationKey, ConversationTable, Head } from './conversation-records.ts';
-import { bytesOf, isStrings, metadataName, parsed } from './conversation-seal.ts';
+import type { ConversationHead, ConversationKey, ConversationTable } from './conversation-records.ts';
+import { decodeJson, encodeJson, isStringRecord, toMetadataRecordName } from './conversation-seal.ts';
 import { type ConversationItem, createSealedItems } from './sealed-items.ts';
 import { afterNotFoundError, conversationItemNotFoundError, conversationNotFoundError } from './session-errors.ts';
 import { type ConversationTurns, createTurns, type Turn } from './turns.ts';
@@ -17,14 +17,14 @@ export interface Conversation {
 }
 
 /** What may be asked of a list of items. */
-export interface Listing {
+export interface ListOptions {
   readonly newestFirst: boolean;
   /** Id of the item after which the page begins. */
   readonly after?: string;
   readonly limit: number;
 }
 
-export interface Page {
+export interface ItemPage {
   readonly items: readonly ConversationItem[];
   readonly hasMore: boolean;
 }
@@ -42,7 +42,7 @@ export interface Conversations extends ConversationTurns {
   retrieve(key: ConversationKey): Promise<Conversation>;
   update(key: ConversationKey, metadata: Conversation['metadata']): Promise<Conversation>;
   delete(key: ConversationKey): Promise<void>;
-  list(key: ConversationKey, listing: Listing): Promise<Page>;
+  list(key: ConversationKey, listing: ListOptions): Promise<ItemPage>;
   item(key: ConversationKey, itemId: string): Promise<ConversationItem>;
   deleteItem(key: ConversationKey, itemId: string): Promise<Conversation>;
   /** All items, oldest first, without taking a turn. */
@@ -67,20 +67,20 @@ export function createConversations(options: ConversationsOptions): Conversation
   const expiry = (): number => Math.floor(now() / 1000) + retentionDays * DAY_SECONDS;
   const sealedItems = createSealedItems(table, vault, now);
 
-  async function shown(key: ConversationKey, { createdAt, metadata }: Head): Promise<Conversation> {
-    const opened = metadata === undefined ? {} : parsed(await vault.open(metadataName(key), metadata));
-    return { id: key.id, createdAt, metadata: isStrings(opened) ? opened : {} };
+  async function shown(key: ConversationKey, { createdAt, metadata }: ConversationHead): Promise<Conversation> {
+    const opened = metadata === undefined ? {} : decodeJson(await vault.open(toMetadataRecordName(key), metadata));
+    return { id: key.id, createdAt, metadata: isStringRecord(opened) ? opened : {} };
   }
 
   async function sealedMetadata(
     key: ConversationKey,
     metadata: Conversation['metadata'],
   ): Promise<Uint8Array | undefined> {
-    return Object.keys(metadata).length === 0 ? undefined : vault.seal(metadataName(key), bytesOf(metadata));
+    return Object.keys(metadata).length === 0 ? undefined : vault.seal(toMetadataRecordName(key), encodeJson(metadata));
   }
 
-  async function headOf(key: ConversationKey): Promise<Head> {
-    const head = await table.head(key, now());
+  async function headOf(key: ConversationKey): Promise<ConversationHead> {
+    const head = await table.readHead(key, now());
     if (head === undefined) throw conversationNotFoundError(key.id);
     return head;
   }
@@ -108,7 +108,7 @@ export function createConversations(options: ConversationsOptions): Conversation
 
     async update(key, metadata) {
       const sealed = await sealedMetadata(key, metadata);
-      const head = await table.describe(key, sealed, { now: now(), expiresAt: expiry() });
+      const head = await table.updateMetadata(key, sealed, { now: now(), expiresAt: expiry() });
       if (head === undefined) throw conversationNotFoundError(key.id);
       return { id: key.id, createdAt: head.createdAt, metadata };
     },
@@ -116,9 +116,9 @@ export function createConversations(options: ConversationsOptions): Conversation
     async delete(key) {
       await headOf(key);
       // The items first: what breaks off can be found and deleted again. Then those of a turn that wrote meanwhile.
-      await table.deleteRows(key);
+      await table.deleteItems(key);
       await table.deleteHead(key, now());
-      await table.deleteRows(key);
+      await table.deleteItems(key);
     },
 
     async list(key, { newestFirst, after, limit }) {
@@ -126,7 +126,7 @@ export function createConversations(options: ConversationsOptions): Conversation
       let from = 0;
       let to = nextPosition;
       if (after !== undefined) {
-        const row = await table.find(key, after, nextPosition, now());
+        const row = await table.findItem(key, after, nextPosition, now());
         if (row === undefined) throw afterNotFoundError(after);
         if (newestFirst) to = row.position;
         else from = row.position + 1;
@@ -137,15 +137,15 @@ export function createConversations(options: ConversationsOptions): Conversation
 
     async item(key, itemId) {
       const { nextPosition } = await headOf(key);
-      const row = await table.find(key, itemId, nextPosition, now());
+      const row = await table.findItem(key, itemId, nextPosition, now());
       if (row === undefined) throw conversationItemNotFoundError(itemId);
       return sealedItems.open(key, row);
     },
 
     async deleteItem(key, itemId) {
       const head = await headOf(key);
-      const row = await table.find(key, itemId, head.nextPosition, now());
-      if (row === undefined || !(await table.bury(key, row))) throw conversationItemNotFoundError(itemId);
+      const row = await table.findItem(key, itemId, head.nextPosition, now());
+      if (row === undefined || !(await table.markItemDeleted(key, row))) throw conversationItemNotFoundError(itemId);
       return shown(key, head);
     },
 

@@ -12,7 +12,7 @@ export interface FitOptions {
 }
 
 /** A request that fits, and how many items were left out of it. */
-export interface Fitted {
+export interface FittedRequest {
   readonly request: GenerationRequest;
   readonly droppedItems: number;
 }
@@ -26,7 +26,7 @@ export interface Fitted {
 export function fitToContext(
   request: GenerationRequest,
   { contextTokens, answerTokens, truncation }: FitOptions,
-): Fitted {
+): FittedRequest {
   const turns = turnsOf(request.messages);
   const fixed = estimateTokens(JSON.stringify([request.tools, request.format]));
   let tokens = turns.reduce((sum, turn) => sum + turn.tokens, fixed);

@@ -1,4 +1,4 @@
-import type { ConversationKey, ConversationTable, Head } from './conversation-records.ts';
+import type { ConversationHead, ConversationKey, ConversationTable } from './conversation-records.ts';
 import type { ConversationItem, SealedItems } from './sealed-items.ts';
 import { conversationLockedError, conversationNotFoundError } from './session-errors.ts';
 
@@ -51,7 +51,7 @@ const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 500;
 
 /** A lock that was taken: whose turn it is, and what its holder is called, as nobody else is. */
-interface Held extends Head {
+interface HeldLock extends ConversationHead {
   readonly turn: string;
   readonly holder: string;
 }
@@ -59,11 +59,11 @@ interface Held extends Head {
 /** Makes the turns of one environment. */
 export function createTurns({ table, items, expiry, now, random }: TurnsOptions): ConversationTurns {
   /** Takes the lock, or says that it is held; waits for it until `PATIENCE_MS` are over. */
-  async function lock(key: ConversationKey, turn: string): Promise<Held> {
+  async function lock(key: ConversationKey, turn: string): Promise<HeldLock> {
     const holder = `${turn}#${random()}`;
     const until = now() + PATIENCE_MS;
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
-      const taken = await table.lock(key, holder, now() + LOCK_MS, now());
+      const taken = await table.acquireLock(key, holder, now() + LOCK_MS, now());
       if (taken === 'absent') throw conversationNotFoundError(key.id);
       if (taken !== 'held') return { ...taken.head, turn, holder };
       const jitteredMs = pauseMs * (0.5 + random());
@@ -72,32 +72,32 @@ export function createTurns({ table, items, expiry, now, random }: TurnsOptions)
     }
   }
 
-  async function write(key: ConversationKey, held: Held, added: readonly ConversationItem[]): Promise<void> {
+  async function write(key: ConversationKey, held: HeldLock, added: readonly ConversationItem[]): Promise<void> {
     const { nextPosition: from, lockEpoch: epoch, turn, holder } = held;
     await items.write(key, added, { from, epoch, turn }, expiry());
-    if (await table.commit(key, holder, epoch, from + added.length, expiry())) return;
+    if (await table.commitTurn(key, holder, epoch, from + added.length, expiry())) return;
     // A refusal may be the answer to a repetition of what was carried out, and whose first answer was lost.
-    if (await table.isShown(key, from, epoch, now())) return;
-    if ((await table.head(key, now())) !== undefined) throw conversationLockedError();
+    if (await table.isCommitted(key, from, epoch, now())) return;
+    if ((await table.readHead(key, now())) !== undefined) throw conversationLockedError();
     // Deleted while the turn went on: what it wrote would be left behind.
-    await table.deleteRows(key);
+    await table.deleteItems(key);
     throw conversationNotFoundError(key.id);
   }
 
   /** A turn whose lock was just taken. */
-  async function begun(key: ConversationKey, held: Held): Promise<Turn> {
+  async function begun(key: ConversationKey, held: HeldLock): Promise<Turn> {
     const { nextPosition, lockEpoch, holder } = held;
     let ended = false;
     const renewal = setInterval(() => {
       // A renewal that fails shows when the turn commits: nothing is visible before.
-      table.renew(key, holder, lockEpoch, now() + LOCK_MS).catch(() => undefined);
+      table.renewLock(key, holder, lockEpoch, now() + LOCK_MS).catch(() => undefined);
     }, RENEW_EVERY_MS);
     renewal.unref();
     const release = async (): Promise<void> => {
       clearInterval(renewal);
       if (ended) return;
       ended = true;
-      await table.release(key, holder, lockEpoch);
+      await table.releaseLock(key, holder, lockEpoch);
     };
     try {
       return {
@@ -124,10 +124,10 @@ export function createTurns({ table, items, expiry, now, random }: TurnsOptions)
       const held = await lock(key, turn);
       try {
         const range = { from: 0, to: held.nextPosition, newestFirst: true };
-        for await (const row of table.rows(key, range, now())) if (row.turn === turn) return;
+        for await (const row of table.queryItems(key, range, now())) if (row.turn === turn) return;
         await write(key, held, added);
       } finally {
-        await table.release(key, held.holder, held.lockEpoch);
+        await table.releaseLock(key, held.holder, held.lockEpoch);
       }
     },
   };

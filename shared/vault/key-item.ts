@@ -30,7 +30,7 @@ const PREFIX = 'tenant#';
 const SORT_KEY = 'keys';
 
 /** The key of a tenant's item: it has one. */
-export function keyOf(tenant: string) {
+export function toTenantItemKey(tenant: string) {
   return { pk: { S: PREFIX + tenant }, sk: { S: SORT_KEY } };
 }
 
@@ -50,10 +50,10 @@ const activeSchema = v.object({
  * Reads a tenant's item.
  * @throws LambentError `configuration` for anything else
  */
-export function parseHistory(item: unknown): KeyHistory {
+export function parseKeyHistory(item: unknown): KeyHistory {
   const tombstone = v.safeParse(tombstoneSchema, item);
   if (tombstone.success) return { state: 'deleted', deletedAt: tombstone.output.deletedAt.N };
-  const { current, versions } = read(activeSchema, item);
+  const { current, versions } = parseItem(activeSchema, item);
   const keys = Object.entries(versions.M).map(
     ([version, { M }]) => [Number(version), { wrapped: M.wrapped.B, createdAt: M.createdAt.N }] as const,
   );
@@ -65,11 +65,11 @@ export function parseHistory(item: unknown): KeyHistory {
  * @throws LambentError `configuration` for anything else
  */
 export function parseTombstone(item: unknown): Tombstone {
-  const { pk, deletedAt } = read(tombstoneSchema, item);
+  const { pk, deletedAt } = parseItem(tombstoneSchema, item);
   return { tenant: pk.S.slice(PREFIX.length), deletedAt: deletedAt.N };
 }
 
-function read<Schema extends v.GenericSchema>(schema: Schema, item: unknown): v.InferOutput<Schema> {
+function parseItem<Schema extends v.GenericSchema>(schema: Schema, item: unknown): v.InferOutput<Schema> {
   const result = v.safeParse(schema, item);
   if (result.success) return result.output;
   throw new LambentError(

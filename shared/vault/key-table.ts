@@ -6,7 +6,7 @@ import {
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
 import { LambentError } from '../core/errors.ts';
-import { type KeyHistory, keyOf, parseHistory, type Tombstone, type WrappedKey } from './key-item.ts';
+import { type KeyHistory, parseKeyHistory, type Tombstone, toTenantItemKey, type WrappedKey } from './key-item.ts';
 
 /** The keys table. All of it throws LambentError `vault_unavailable` when the table can't be asked now. */
 export interface TenantKeyTable {
@@ -17,7 +17,7 @@ export interface TenantKeyTable {
    * @param version 1 for the first; else one more than the version that is current
    * @returns false, having changed nothing, when that is no longer so: another was first, or the tenant was deleted
    */
-  add(tenant: string, version: number, key: WrappedKey): Promise<boolean>;
+  addVersion(tenant: string, version: number, key: WrappedKey): Promise<boolean>;
   /**
    * Deletes the tenant's keys, all versions, and leaves a tombstone, in one write. Doing it again changes nothing.
    * Environments that hold a key go on using it until its time is over.
@@ -32,12 +32,12 @@ export interface TenantKeyTable {
 export function createTenantKeyTable(client: DynamoDBClient, tableName: string): TenantKeyTable {
   return {
     async read(tenant) {
-      const command = new GetItemCommand({ TableName: tableName, Key: keyOf(tenant), ConsistentRead: true });
-      const { Item } = await available(client.send(command));
-      return Item === undefined ? undefined : parseHistory(Item);
+      const command = new GetItemCommand({ TableName: tableName, Key: toTenantItemKey(tenant), ConsistentRead: true });
+      const { Item } = await mapTableErrors(client.send(command));
+      return Item === undefined ? undefined : parseKeyHistory(Item);
     },
 
-    async add(tenant, version, { wrapped, createdAt }) {
+    async addVersion(tenant, version, { wrapped, createdAt }) {
       const key = { M: { wrapped: { B: wrapped }, createdAt: { N: String(createdAt) } } };
       const current = { N: String(version) };
       const write =
@@ -45,14 +45,14 @@ export function createTenantKeyTable(client: DynamoDBClient, tableName: string):
           ? client.send(
               new PutItemCommand({
                 TableName: tableName,
-                Item: { ...keyOf(tenant), current, versions: { M: { [version]: key } } },
+                Item: { ...toTenantItemKey(tenant), current, versions: { M: { [version]: key } } },
                 ConditionExpression: 'attribute_not_exists(pk)',
               }),
             )
           : client.send(
               new UpdateItemCommand({
                 TableName: tableName,
-                Key: keyOf(tenant),
+                Key: toTenantItemKey(tenant),
                 UpdateExpression: 'SET #current = :next, #versions.#next = :key',
                 // A tombstone has no current version, so the condition fails on it.
                 ConditionExpression: '#current = :previous',
@@ -66,7 +66,7 @@ export function createTenantKeyTable(client: DynamoDBClient, tableName: string):
     async markErased({ tenant, deletedAt }) {
       const command = new PutItemCommand({
         TableName: tableName,
-        Item: { ...keyOf(tenant), deletedAt: { N: String(deletedAt) } },
+        Item: { ...toTenantItemKey(tenant), deletedAt: { N: String(deletedAt) } },
         ConditionExpression: 'attribute_not_exists(deletedAt)',
       });
       await accepted(client.send(command));
@@ -85,7 +85,7 @@ async function accepted(write: Promise<unknown>): Promise<boolean> {
 }
 
 /** Waits for an answer of a keys table. Throws LambentError `vault_unavailable` when there is none. */
-export async function available<Output>(answer: Promise<Output>): Promise<Output> {
+export async function mapTableErrors<Output>(answer: Promise<Output>): Promise<Output> {
   try {
     return await answer;
   } catch (error) {

@@ -30,10 +30,10 @@ export function createKeyUnwrapper(client: KMSClient, keyId: string, onCall: OnK
     const command = new DecryptCommand({
       KeyId: keyId,
       CiphertextBlob: wrapped,
-      EncryptionContext: contextOf(tenant),
+      EncryptionContext: toEncryptionContext(tenant),
     });
-    const { Plaintext } = await observed('Decrypt', onCall, () => client.send(command));
-    return present(Plaintext);
+    const { Plaintext } = await observeCall('Decrypt', onCall, () => client.send(command));
+    return requireBytes(Plaintext);
   };
 }
 
@@ -43,24 +43,24 @@ export function createKeyGenerator(client: KMSClient, keyId: string, onCall: OnK
     const command = new GenerateDataKeyCommand({
       KeyId: keyId,
       KeySpec: 'AES_256',
-      EncryptionContext: contextOf(tenant),
+      EncryptionContext: toEncryptionContext(tenant),
     });
-    const { Plaintext, CiphertextBlob } = await observed('GenerateDataKey', onCall, () => client.send(command));
-    return { key: present(Plaintext), wrapped: present(CiphertextBlob) };
+    const { Plaintext, CiphertextBlob } = await observeCall('GenerateDataKey', onCall, () => client.send(command));
+    return { key: requireBytes(Plaintext), wrapped: requireBytes(CiphertextBlob) };
   };
 }
 
 /** KMS opens a wrapped key only under the context it was made with, and logs it in clear: ids, no content. */
-function contextOf(tenant: string): Record<string, string> {
+function toEncryptionContext(tenant: string): Record<string, string> {
   return { tenant, purpose: 'sealed-records' };
 }
 
-function present(bytes: Uint8Array | undefined): Uint8Array {
+function requireBytes(bytes: Uint8Array | undefined): Uint8Array {
   if (bytes === undefined) throw new LambentError('vault_unavailable', 'KMS answered without a key');
   return bytes;
 }
 
-async function observed<Output>(
+async function observeCall<Output>(
   operation: KmsCall['operation'],
   onCall: OnKmsCall,
   send: () => Promise<Output>,

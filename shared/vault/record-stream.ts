@@ -12,13 +12,13 @@ import {
  * Seals a record whose plaintext comes in pieces of any size.
  * @param begin makes the header and the cipher, when the first piece is asked for
  */
-export async function* sealPieces(
+export async function* sealChunks(
   begin: () => Promise<{ readonly header: Uint8Array; readonly cipher: RecordCipher }>,
   plaintext: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void> {
   const { header, cipher } = await begin();
   yield header;
-  const pending = new Pieces();
+  const pending = new ByteQueue();
   let index = 0;
   for await (const piece of plaintext) {
     pending.add(piece);
@@ -33,11 +33,11 @@ export async function* sealPieces(
  * @param begin reads the header
  * @throws LambentError `record_unreadable`
  */
-export async function* openPieces(
+export async function* openChunks(
   begin: (header: Uint8Array) => Promise<RecordCipher>,
   sealed: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void> {
-  const pending = new Pieces();
+  const pending = new ByteQueue();
   let cipher: RecordCipher | undefined;
   let index = 0;
   for await (const piece of sealed) {
@@ -52,7 +52,7 @@ export async function* openPieces(
 }
 
 /** Bytes that came and were not taken yet. */
-class Pieces {
+class ByteQueue {
   #pieces: Uint8Array[] = [];
   #size = 0;
 

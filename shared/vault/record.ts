@@ -16,7 +16,7 @@ export interface TenantKey {
 }
 
 /** Where salts come from: `size` random bytes. */
-export type Random = (size: number) => Uint8Array;
+export type RandomSource = (size: number) => Uint8Array;
 
 const FORMAT = 1;
 const SALT = 5;
@@ -31,7 +31,7 @@ const TAG_BYTES = 16;
 export const SEALED_SEGMENT_BYTES = SEGMENT_BYTES + TAG_BYTES;
 
 /** Bytes that a record of `plaintextBytes` has. */
-export function sealedBytes(plaintextBytes: number): number {
+export function computeSealedBytes(plaintextBytes: number): number {
   return HEADER_BYTES + plaintextBytes + TAG_BYTES * Math.max(1, Math.ceil(plaintextBytes / SEGMENT_BYTES));
 }
 
@@ -41,7 +41,7 @@ const ALGORITHM = 'aes-256-gcm';
  * Seals `plaintext` so that it opens under the same name and key only.
  * @throws RangeError for a name that has no unambiguous encoding: see `associatedData`
  */
-export function sealRecord(plaintext: Uint8Array, name: RecordName, key: TenantKey, random?: Random): Uint8Array {
+export function sealRecord(plaintext: Uint8Array, name: RecordName, key: TenantKey, random?: RandomSource): Uint8Array {
   const { header, cipher } = startSealing(name, key, random);
   const parts = [header];
   let start = 0;
@@ -67,12 +67,12 @@ export function openRecord(sealed: Uint8Array, name: RecordName, secret: TenantS
     const end = start + SEALED_SEGMENT_BYTES;
     const final = end >= sealed.length;
     parts.push(openSegment(cipher, index, final, sealed.subarray(start, end)));
-    if (final) return joined(parts);
+    if (final) return joinParts(parts);
     start = end;
   }
 }
 
-function joined(parts: readonly Uint8Array[]): Uint8Array {
+function joinParts(parts: readonly Uint8Array[]): Uint8Array {
   const [only] = parts;
   return parts.length === 1 && only !== undefined ? only : Buffer.concat(parts);
 }
@@ -87,7 +87,7 @@ export interface RecordCipher {
 export function startSealing(
   name: RecordName,
   { version, secret }: TenantKey,
-  random: Random = pooledRandom,
+  random: RandomSource = drawPooledRandom,
 ): { header: Uint8Array; cipher: RecordCipher } {
   const header = Buffer.allocUnsafe(HEADER_BYTES);
   header.writeUInt8(FORMAT, 0);
@@ -96,7 +96,7 @@ export function startSealing(
   header.set(salt, SALT);
   const { key, commitment } = secret.derive(salt);
   header.set(commitment, COMMITMENT);
-  return { header, cipher: { key, associatedData: associatedData(header, name) } };
+  return { header, cipher: { key, associatedData: buildAssociatedData(header, name) } };
 }
 
 /**
@@ -104,7 +104,7 @@ export function startSealing(
  * @param sealed the record, or its beginning of at least `HEADER_BYTES`
  * @throws LambentError `record_unreadable` for what is no record of this format
  */
-export function keyVersionOf(sealed: Uint8Array): number {
+export function readKeyVersion(sealed: Uint8Array): number {
   if (sealed.length < HEADER_BYTES) throw unreadableRecordError('it is too short');
   if (sealed[0] !== FORMAT) throw unreadableRecordError('its format is unknown');
   return Buffer.from(sealed.buffer, sealed.byteOffset, HEADER_BYTES).readUInt32BE(1);
@@ -120,7 +120,7 @@ export function startOpening(sealed: Uint8Array, name: RecordName, secret: Tenan
   const { key, commitment } = secret.derive(header.subarray(SALT, COMMITMENT));
   if (!timingSafeEqual(commitment, header.subarray(COMMITMENT)))
     throw unreadableRecordError('it was sealed with another key');
-  return { key, associatedData: associatedData(header, name) };
+  return { key, associatedData: buildAssociatedData(header, name) };
 }
 
 /**
@@ -134,7 +134,7 @@ export function sealSegment(
   final: boolean,
   plaintext: Uint8Array,
 ): [ciphertext: Uint8Array, tag: Uint8Array] {
-  const cipher = createCipheriv(ALGORITHM, key, nonceOf(index, final));
+  const cipher = createCipheriv(ALGORITHM, key, buildNonce(index, final));
   cipher.setAAD(associatedData);
   const ciphertext = cipher.update(plaintext);
   // In GCM this yields no bytes; without it there is no tag.
@@ -156,7 +156,7 @@ export function openSegment(
   const tagStart = sealed.length - TAG_BYTES;
   // Of the records that hold the same, one alone is well formed: only an empty record has an empty segment.
   if (tagStart < (index === 0 ? 0 : 1)) throw unreadableRecordError('it is cut');
-  const decipher = createDecipheriv(ALGORITHM, key, nonceOf(index, final), { authTagLength: TAG_BYTES });
+  const decipher = createDecipheriv(ALGORITHM, key, buildNonce(index, final), { authTagLength: TAG_BYTES });
   decipher.setAAD(associatedData);
   decipher.setAuthTag(sealed.subarray(tagStart));
   const plaintext = decipher.update(sealed.subarray(0, tagStart));
@@ -174,7 +174,7 @@ export function openSegment(
  * only, so that nothing else is needed to make it unique.
  * @see https://eprint.iacr.org/2015/189
  */
-function nonceOf(index: number, final: boolean): Uint8Array {
+function buildNonce(index: number, final: boolean): Uint8Array {
   const nonce = Buffer.alloc(12);
   nonce.writeUInt32BE(index, 7);
   nonce.writeUInt8(final ? 1 : 0, 11);
@@ -187,7 +187,7 @@ function nonceOf(index: number, final: boolean): Uint8Array {
  * @throws RangeError for text with half of a surrogate pair, which UTF-8 has no bytes for, and for an epoch that is no
  * safe integer from 0
  */
-function associatedData(header: Uint8Array, { tenant, kind, id, epoch, field }: RecordName): Uint8Array {
+function buildAssociatedData(header: Uint8Array, { tenant, kind, id, epoch, field }: RecordName): Uint8Array {
   if (!Number.isSafeInteger(epoch) || epoch < 0) throw new RangeError(`epoch ${epoch} of a sealed record`);
   const most = 3 * (tenant.length + kind.length + id.length + field.length);
   const data = Buffer.allocUnsafe(header.length + 4 * 4 + 8 + most);
@@ -203,7 +203,7 @@ const pool = Buffer.alloc(128 * SALT_BYTES);
 let pooled = 0;
 
 /** Random bytes, drawn many at a time: asking the system for each salt alone takes a tenth of sealing 4 KB. */
-function pooledRandom(size: number): Uint8Array {
+function drawPooledRandom(size: number): Uint8Array {
   if (pooled < size) {
     randomFillSync(pool);
     pooled = pool.length;

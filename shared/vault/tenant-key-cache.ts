@@ -1,7 +1,7 @@
 import type { TenantSecret } from './derivation.ts';
 import type { TenantKey } from './record.ts';
 
-export interface HeldKeysOptions {
+export interface TenantKeyCacheOptions {
   /** Epoch milliseconds. */
   readonly now: () => number;
   /** Uses after which a key is wiped. */
@@ -10,7 +10,7 @@ export interface HeldKeysOptions {
   readonly maxTenants: number;
 }
 
-interface Held {
+interface CachedKey {
   readonly secret: TenantSecret;
   /** Epoch milliseconds. */
   readonly expiresAt: number;
@@ -18,41 +18,41 @@ interface Held {
   uses: number;
 }
 
-interface Tenant {
+interface TenantEntry {
   /** The version that seals, as far as is known. */
   current: { readonly version: number; readonly expiresAt: number } | undefined;
-  readonly keys: Map<number, Held>;
+  readonly keys: Map<number, CachedKey>;
 }
 
 /**
  * The plain tenant keys of one function environment. Each is wiped when its time is over, also if nobody asks again: by a
  * timer, which a frozen environment runs as soon as it thaws.
  */
-export class HeldKeys {
+export class TenantKeyCache {
   readonly #now: () => number;
   readonly #maxUses: number;
   readonly #maxTenants: number;
-  readonly #tenants = new Map<string, Tenant>();
+  readonly #tenants = new Map<string, TenantEntry>();
 
-  constructor({ now, maxUses, maxTenants }: HeldKeysOptions) {
+  constructor({ now, maxUses, maxTenants }: TenantKeyCacheOptions) {
     this.#now = now;
     this.#maxUses = maxUses;
     this.#maxTenants = maxTenants;
   }
 
   /** The version that seals for this tenant, if that is known and not too long ago. */
-  currentVersion(tenant: string): number | undefined {
+  getCurrentVersion(tenant: string): number | undefined {
     const current = this.#tenants.get(tenant)?.current;
     return current !== undefined && this.#now() < current.expiresAt ? current.version : undefined;
   }
 
   /** Remembers which version seals. */
-  setCurrent(tenant: string, version: number, expiresAt: number): void {
+  setCurrentVersion(tenant: string, version: number, expiresAt: number): void {
     this.#tenant(tenant).current = { version, expiresAt };
   }
 
   /** The key, if it is held. */
-  find(tenant: string, version: number): TenantKey | undefined {
+  get(tenant: string, version: number): TenantKey | undefined {
     const held = this.#tenants.get(tenant)?.keys.get(version);
     if (held === undefined) return undefined;
     if (this.#now() < held.expiresAt) return { version, secret: held.secret };
@@ -61,7 +61,7 @@ export class HeldKeys {
   }
 
   /** Counts a use of a key, the last of which wipes it. */
-  used(tenant: string, version: number): void {
+  recordUse(tenant: string, version: number): void {
     const held = this.#tenants.get(tenant)?.keys.get(version);
     if (held === undefined) return;
     held.uses++;
@@ -69,29 +69,29 @@ export class HeldKeys {
   }
 
   /** Holds a key until `expiresAt`, epoch milliseconds. */
-  hold(tenant: string, { version, secret }: TenantKey, expiresAt: number): void {
+  add(tenant: string, { version, secret }: TenantKey, expiresAt: number): void {
     this.#drop(tenant, version);
     const timer = setTimeout(() => this.#drop(tenant, version), Math.max(0, expiresAt - this.#now())).unref();
     this.#tenant(tenant).keys.set(version, { secret, expiresAt, timer, uses: 0 });
   }
 
   /** Wipes all keys of a tenant. */
-  forget(tenant: string): void {
+  removeTenant(tenant: string): void {
     for (const version of this.#tenants.get(tenant)?.keys.keys() ?? []) this.#drop(tenant, version);
     this.#tenants.delete(tenant);
   }
 
   /** Wipes all keys. */
   wipe(): void {
-    for (const tenant of this.#tenants.keys()) this.forget(tenant);
+    for (const tenant of this.#tenants.keys()) this.removeTenant(tenant);
   }
 
-  #tenant(name: string): Tenant {
+  #tenant(name: string): TenantEntry {
     const known = this.#tenants.get(name);
     if (known !== undefined) return known;
     const [first] = this.#tenants.keys();
-    if (first !== undefined && this.#tenants.size >= this.#maxTenants) this.forget(first);
-    const tenant: Tenant = { current: undefined, keys: new Map() };
+    if (first !== undefined && this.#tenants.size >= this.#maxTenants) this.removeTenant(first);
+    const tenant: TenantEntry = { current: undefined, keys: new Map() };
     this.#tenants.set(name, tenant);
     return tenant;
   }

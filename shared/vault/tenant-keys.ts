@@ -4,7 +4,7 @@ import type { KeyHistory } from './key-item.ts';
 import type { TenantKeyTable } from './key-table.ts';
 import type { GenerateKey, UnwrapKey } from './kms-keys.ts';
 import { type TenantKey, unreadableRecordError } from './record.ts';
-import { HeldKeys } from './tenant-key-cache.ts';
+import { TenantKeyCache } from './tenant-key-cache.ts';
 
 export interface TenantKeysOptions {
   readonly table: TenantKeyTable;
@@ -16,7 +16,7 @@ export interface TenantKeysOptions {
   /** Milliseconds after which a key gets a successor. */
   readonly rotateAfterMs?: number | undefined;
   /** Milliseconds for which a key is held, counted from the read that found its tenant not deleted; at most 300,000. */
-  readonly holdMs?: number | undefined;
+  readonly cacheMs?: number | undefined;
   /** Uses for which a key is held. */
   readonly maxUses?: number | undefined;
   /** Tenants whose keys are held at once. */
@@ -25,7 +25,7 @@ export interface TenantKeysOptions {
 
 const ROTATE_AFTER_MS = 90 * 86_400_000;
 /** The design's bound, and so that of a deleted tenant's key in memory. */
-const HOLD_MS = 300_000;
+const CACHE_MS = 300_000;
 /** Far above what an environment seals and opens in five minutes, so that it costs no call; below it for a runaway. */
 const MAX_USES = 1_000_000;
 /** A few hundred kilobytes of keys. */
@@ -41,11 +41,11 @@ export class TenantKeys {
   readonly #generate: GenerateKey | undefined;
   readonly #now: () => number;
   readonly #rotateAfterMs: number;
-  readonly #holdMs: number;
-  readonly #held: HeldKeys;
-  readonly #reading = new Shared<Reading>();
-  readonly #unwrapping = new Shared<TenantKey>();
-  readonly #choosing = new Shared<TenantKey>();
+  readonly #cacheMs: number;
+  readonly #held: TenantKeyCache;
+  readonly #reading = new SingleFlight<KeyHistoryRead>();
+  readonly #unwrapping = new SingleFlight<TenantKey>();
+  readonly #choosing = new SingleFlight<TenantKey>();
 
   constructor(options: TenantKeysOptions) {
     const { now = Date.now, maxUses = MAX_USES, maxTenants = MAX_TENANTS } = options;
@@ -54,8 +54,8 @@ export class TenantKeys {
     this.#generate = options.generate;
     this.#now = now;
     this.#rotateAfterMs = options.rotateAfterMs ?? ROTATE_AFTER_MS;
-    this.#holdMs = Math.min(options.holdMs ?? HOLD_MS, HOLD_MS);
-    this.#held = new HeldKeys({ now, maxUses, maxTenants });
+    this.#cacheMs = Math.min(options.cacheMs ?? CACHE_MS, CACHE_MS);
+    this.#held = new TenantKeyCache({ now, maxUses, maxTenants });
   }
 
   /**
@@ -64,20 +64,20 @@ export class TenantKeys {
    * @throws LambentError `tenant_deleted`, `vault_unavailable`; `record_unreadable` for a wrapped key that is damaged;
    * `configuration` when the tenant has no key and this function may not create one
    */
-  async withCurrent<Result>(tenant: string, use: (key: TenantKey) => Result): Promise<Result> {
-    const version = this.#held.currentVersion(tenant);
-    const held = version === undefined ? undefined : this.#held.find(tenant, version);
+  async withCurrentKey<Result>(tenant: string, use: (key: TenantKey) => Result): Promise<Result> {
+    const version = this.#held.getCurrentVersion(tenant);
+    const held = version === undefined ? undefined : this.#held.get(tenant, version);
     const key = held ?? (await this.#choosing.run(tenant, () => this.#chooseCurrent(tenant)));
-    return key.secret.wiped ? this.withCurrent(tenant, use) : this.#use(tenant, key, use);
+    return key.secret.wiped ? this.withCurrentKey(tenant, use) : this.#use(tenant, key, use);
   }
 
   /**
    * Runs `use` with the tenant's key of this version.
    * @throws LambentError `record_unreadable` when there is none; as `withCurrent` besides
    */
-  async withVersion<Result>(tenant: string, version: number, use: (key: TenantKey) => Result): Promise<Result> {
-    const key = this.#held.find(tenant, version) ?? (await this.#fetchVersion(tenant, version));
-    return key.secret.wiped ? this.withVersion(tenant, version, use) : this.#use(tenant, key, use);
+  async withKeyVersion<Result>(tenant: string, version: number, use: (key: TenantKey) => Result): Promise<Result> {
+    const key = this.#held.get(tenant, version) ?? (await this.#fetchVersion(tenant, version));
+    return key.secret.wiped ? this.withKeyVersion(tenant, version, use) : this.#use(tenant, key, use);
   }
 
   /** Wipes every key that is held. */
@@ -89,7 +89,7 @@ export class TenantKeys {
     try {
       return use(key);
     } finally {
-      this.#held.used(tenant, key.version);
+      this.#held.recordUse(tenant, key.version);
     }
   }
 
@@ -97,12 +97,12 @@ export class TenantKeys {
   async #chooseCurrent(tenant: string): Promise<TenantKey> {
     const reading = await this.#readShared(tenant);
     const key = (await this.#createIfDue(tenant, reading)) ?? (await this.#fetchCurrent(tenant, reading));
-    this.#held.setCurrent(tenant, key.version, reading.expiresAt);
+    this.#held.setCurrentVersion(tenant, key.version, reading.expiresAt);
     return key;
   }
 
   /** @returns the new key, or undefined when the one that is there is to be used */
-  async #createIfDue(tenant: string, { history, expiresAt }: Reading): Promise<TenantKey | undefined> {
+  async #createIfDue(tenant: string, { history, expiresAt }: KeyHistoryRead): Promise<TenantKey | undefined> {
     if (history === undefined) {
       if (this.#generate !== undefined) return this.#create(this.#generate, tenant, 1, expiresAt);
       throw new LambentError('configuration', 'A tenant without a key came to a function that may not create one');
@@ -121,8 +121,8 @@ export class TenantKeys {
   /** Creates a version; when another was first, takes what is there now. */
   async #create(generate: GenerateKey, tenant: string, version: number, expiresAt: number): Promise<TenantKey> {
     const { key, wrapped } = await generate(tenant);
-    const secret = secretOf(key);
-    if (await this.#table.add(tenant, version, { wrapped, createdAt: this.#now() })) {
+    const secret = toTenantSecret(key);
+    if (await this.#table.addVersion(tenant, version, { wrapped, createdAt: this.#now() })) {
       return this.#hold(tenant, { version, secret }, expiresAt);
     }
     secret.wipe();
@@ -130,7 +130,7 @@ export class TenantKeys {
     return this.#fetchCurrent(tenant, await this.#read(tenant));
   }
 
-  async #fetchCurrent(tenant: string, reading: Reading): Promise<TenantKey> {
+  async #fetchCurrent(tenant: string, reading: KeyHistoryRead): Promise<TenantKey> {
     if (reading.history !== undefined) return this.#fetch(tenant, reading.history.current, reading);
     throw new LambentError('vault_unavailable', 'The keys table refused a key, and has none');
   }
@@ -143,51 +143,51 @@ export class TenantKeys {
   }
 
   /** Unwraps a version; whoever wants the same one meanwhile waits for it. */
-  async #fetch(tenant: string, version: number, { history, expiresAt }: Reading): Promise<TenantKey> {
+  async #fetch(tenant: string, version: number, { history, expiresAt }: KeyHistoryRead): Promise<TenantKey> {
     const wrapped = history?.versions.get(version)?.wrapped;
     if (wrapped === undefined) throw unreadableRecordError('its tenant has no key of its version');
     return this.#unwrapping.run(`${version} ${tenant}`, async () => {
-      const held = this.#held.find(tenant, version);
+      const held = this.#held.get(tenant, version);
       if (held !== undefined) return held;
-      const secret = secretOf(await this.#unwrap(tenant, wrapped));
+      const secret = toTenantSecret(await this.#unwrap(tenant, wrapped));
       return this.#hold(tenant, { version, secret }, expiresAt);
     });
   }
 
   #hold(tenant: string, key: TenantKey, expiresAt: number): TenantKey {
-    this.#held.hold(tenant, key, expiresAt);
+    this.#held.add(tenant, key, expiresAt);
     return key;
   }
 
-  #readShared(tenant: string): Promise<Reading> {
+  #readShared(tenant: string): Promise<KeyHistoryRead> {
     return this.#reading.run(tenant, () => this.#read(tenant));
   }
 
-  async #read(tenant: string): Promise<Reading> {
-    const expiresAt = this.#now() + this.#holdMs;
+  async #read(tenant: string): Promise<KeyHistoryRead> {
+    const expiresAt = this.#now() + this.#cacheMs;
     const history = await this.#table.read(tenant);
     if (history?.state !== 'deleted') return { history, expiresAt };
-    this.#held.forget(tenant);
+    this.#held.removeTenant(tenant);
     throw new LambentError('tenant_deleted', 'This tenant has been deleted');
   }
 }
 
 /** What the keys table said of a tenant that is not deleted. */
-interface Reading {
+interface KeyHistoryRead {
   readonly history: Extract<KeyHistory, { state: 'active' }> | undefined;
   /** Epoch milliseconds until which a key may be held by this reading. */
   readonly expiresAt: number;
 }
 
 /** Wipes the plain key: what seals is derived from it. */
-function secretOf(key: Uint8Array): TenantSecret {
+function toTenantSecret(key: Uint8Array): TenantSecret {
   const secret = new TenantSecret(key);
   key.fill(0);
   return secret;
 }
 
 /** Lets those who want the same thing at the same time share one call. */
-class Shared<Result> {
+class SingleFlight<Result> {
   readonly #running = new Map<string, Promise<Result>>();
 
   run(key: string, work: () => Promise<Result>): Promise<Result> {

@@ -1,6 +1,6 @@
 import { type DynamoDBClient, paginateScan } from '@aws-sdk/client-dynamodb';
 import { parseTombstone, type Tombstone } from './key-item.ts';
-import { available, type TenantKeyTable } from './key-table.ts';
+import { mapTableErrors, type TenantKeyTable } from './key-table.ts';
 
 /**
  * Every tombstone of a keys table, in no order. Reads the whole table: for operators, no function's bundle has it.
@@ -17,7 +17,7 @@ export async function* scanTombstones(client: DynamoDBClient, tableName: string)
     },
   )[Symbol.asyncIterator]();
   for (;;) {
-    const { value, done } = await available(pages.next());
+    const { value, done } = await mapTableErrors(pages.next());
     if (done === true) return;
     for (const item of value.Items ?? []) yield parseTombstone(item);
   }

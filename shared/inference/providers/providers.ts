@@ -5,9 +5,9 @@ import type { Candidate } from '../candidates.ts';
 import { CAPABILITIES, type Capability } from '../capabilities.ts';
 import { type Model, UpstreamError } from '../model.ts';
 import type { GpuTarget, ModelRegistry, Target } from '../registry.ts';
-import { bedrockCapabilities } from './bedrock/family.ts';
+import { getBedrockCapabilities } from './bedrock/family.ts';
 import type { GpuOptions } from './gpu/gpu.ts';
-import { openAICompatibleCapabilities } from './openai-compatible/dialect.ts';
+import { getOpenAICompatibleCapabilities } from './openai-compatible/dialect.ts';
 
 export interface ProviderOptions {
   /** Resolves a reference of `models.json` to a key. */
@@ -30,19 +30,19 @@ export interface GpuProviderOptions {
  * first used, so that a cold start pays for the one it needs.
  */
 export function createModelFactory({ secret, gpu }: ProviderOptions): (candidate: Candidate) => Promise<Model> {
-  const fleets = gpu === undefined ? undefined : openedOnce(gpu);
+  const fleets = gpu === undefined ? undefined : createGpuModelsOnce(gpu);
   return async ({ target, alias: { maxOutputTokens } }) => {
     switch (target.provider) {
       case 'bedrock': {
-        const { createBedrockModel, bedrockClientFor } = await import('./bedrock/bedrock.ts');
-        return createBedrockModel(target, bedrockClientFor(target.region), { maxOutputTokens });
+        const { createBedrockModel, getBedrockClient } = await import('./bedrock/bedrock.ts');
+        return createBedrockModel(target, getBedrockClient(target.region), { maxOutputTokens });
       }
       case 'openai-compatible': {
         const { createOpenAICompatibleModel } = await import('./openai-compatible/openai-compatible.ts');
         return createOpenAICompatibleModel(target, { maxOutputTokens, secret });
       }
       case 'gpu': {
-        if (fleets === undefined) throw unreachable(target);
+        if (fleets === undefined) throw unreachableFleetError(target);
         const modelOn = await fleets();
         return modelOn(target, { maxOutputTokens, secret });
       }
@@ -51,7 +51,7 @@ export function createModelFactory({ secret, gpu }: ProviderOptions): (candidate
 }
 
 /** Makes the models on GPU workers: those of one environment lease their slots from one place. */
-function openedOnce({ tableName, fleets, tier, timings }: GpuProviderOptions) {
+function createGpuModelsOnce({ tableName, fleets, tier, timings }: GpuProviderOptions) {
   return once(async () => {
     const [{ createGpuModel }, { openSlots }] = await Promise.all([
       import('./gpu/gpu.ts'),
@@ -60,13 +60,13 @@ function openedOnce({ tableName, fleets, tier, timings }: GpuProviderOptions) {
     const slots = openSlots(tableName, fleets, timings);
     return (target: GpuTarget, options: Pick<GpuOptions, 'maxOutputTokens' | 'secret'>): Model => {
       const fleet = fleets[target.fleet];
-      if (fleet === undefined) throw unreachable(target);
+      if (fleet === undefined) throw unreachableFleetError(target);
       return createGpuModel(target, { ...options, fleet, tier, slots });
     };
   });
 }
 
-function unreachable({ fleet }: GpuTarget): UpstreamError {
+function unreachableFleetError({ fleet }: GpuTarget): UpstreamError {
   return new UpstreamError('upstream_misconfigured', `No fleet ${fleet} can be reached from here`, {
     recovery: 'nextTarget',
   });
@@ -87,9 +87,9 @@ export async function preloadProviders({ models }: ModelRegistry): Promise<void>
 export function getCapabilities(target: Target): ReadonlySet<Capability> {
   switch (target.provider) {
     case 'bedrock':
-      return bedrockCapabilities(target);
+      return getBedrockCapabilities(target);
     case 'openai-compatible':
-      return openAICompatibleCapabilities(target);
+      return getOpenAICompatibleCapabilities(target);
     case 'gpu':
       return new Set(target.capabilities ?? GPU_CAPABILITIES);
   }

@@ -138,7 +138,7 @@ describe('replaying tombstones', () => {
     for (const tenant of [NAME.tenant, neighbour.tenant]) {
       const history = await table.read(tenant);
       const key = history?.state === 'active' ? history.versions.get(1) : undefined;
-      if (key !== undefined) await restored.add(tenant, 1, key);
+      if (key !== undefined) await restored.addVersion(tenant, 1, key);
     }
     await run('erase', NAME.tenant, '--yes');
     return { sealed, other, restored };

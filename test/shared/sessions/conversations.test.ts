@@ -61,12 +61,12 @@ describe('a turn', () => {
 
   test('that crashed while it wrote leaves nothing that is ever seen', async () => {
     const key = await aConversation('a');
-    const crashed = await table.lock(key, 'crashed', clock.now + 60_000, clock.now);
+    const crashed = await table.acquireLock(key, 'crashed', clock.now + 60_000, clock.now);
     if (typeof crashed === 'string') throw new Error(crashed);
     const { lockEpoch: epoch, nextPosition } = crashed.head;
     for (const offset of [0, 1, 2]) {
       const place = { position: nextPosition + offset, itemId: `ghost${offset}`, epoch, turn: 'crashed' };
-      await table.put(key, { ...place, sealed: new Uint8Array([1]) }, Math.floor(clock.now / 1000) + 1_000);
+      await table.putItem(key, { ...place, sealed: new Uint8Array([1]) }, Math.floor(clock.now / 1000) + 1_000);
     }
     expect(await namesIn(key)).toEqual(['a']);
     clock.now += 61_000;
@@ -158,10 +158,10 @@ describe('what is stored of a conversation', () => {
   test('opens at no other place: items that were exchanged are not read', async () => {
     const key = await aConversation('a', 'b');
     const rows = [];
-    for await (const row of table.rows(key, { from: 0, to: 2, newestFirst: false }, clock.now)) rows.push(row);
+    for await (const row of table.queryItems(key, { from: 0, to: 2, newestFirst: false }, clock.now)) rows.push(row);
     const expiresAt = Math.floor(clock.now / 1000) + 99;
     for (const { sealed = new Uint8Array(), ...row } of rows)
-      await table.put(key, { ...row, sealed, position: 1 - row.position }, expiresAt);
+      await table.putItem(key, { ...row, sealed, position: 1 - row.position }, expiresAt);
     await expect(conversations.items(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
 
@@ -293,10 +293,10 @@ describe('a turn that was carried out and never answered', () => {
 
   test('is not refused when another turn has followed meanwhile', async () => {
     const key = await aConversation();
-    const commit: ConversationTable['commit'] = async (...asked) => {
-      await table.commit(...asked);
+    const commit: ConversationTable['commitTurn'] = async (...asked) => {
+      await table.commitTurn(...asked);
       await (await conversations.beginTurn(key, 'next')).commit(named('b'));
-      return table.commit(...asked);
+      return table.commitTurn(...asked);
     };
     const repeating = { ...table, commit };
     const cut = createConversations({ table: repeating, vault: stores.vault, retentionDays: 30, now: () => clock.now });

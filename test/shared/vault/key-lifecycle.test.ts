@@ -131,13 +131,13 @@ describe('an answer of the table that comes late', () => {
     const { slow, asked, answer } = late();
     const loser = startEnvironment(services, {
       ...slow,
-      async add(tenant, version, key) {
+      async addVersion(tenant, version, key) {
         // Something else in this environment reads before the winner has written.
         const elsewhere = forge({ tenantKey: randomBytes(32), keyVersion: 1, segments: [text('x')] });
         void loser.open(NAME, elsewhere).catch(() => {});
         await asked(2);
         await start().seal(NAME, text('first'));
-        return table.add(tenant, version, key);
+        return table.addVersion(tenant, version, key);
       },
     });
     const sealing = loser.seal(NAME, text('second'));
@@ -210,7 +210,7 @@ describe('a deleted tenant', () => {
     for (const tenant of [NAME.tenant, neighbour.tenant]) {
       const history = await table.read(tenant);
       const key = history?.state === 'active' ? history.versions.get(1) : undefined;
-      if (key !== undefined) await restored.add(tenant, 1, key);
+      if (key !== undefined) await restored.addVersion(tenant, 1, key);
     }
     await erase();
     await erase('never seen before');

@@ -33,7 +33,12 @@ function seenBy(actor: string, turns: Turns): TenantKeyTable {
       await turns.gate(actor);
       return request(...given);
     };
-  return { ...table, read: inTurn(table.read), add: inTurn(table.add), markErased: inTurn(table.markErased) };
+  return {
+    ...table,
+    read: inTurn(table.read),
+    addVersion: inTurn(table.addVersion),
+    markErased: inTurn(table.markErased),
+  };
 }
 
 let tenants = 0;

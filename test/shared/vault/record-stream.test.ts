@@ -3,14 +3,14 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
 import { openRecord, sealRecord, startOpening, startSealing } from '../../../shared/vault/record.ts';
-import { openPieces, sealPieces } from '../../../shared/vault/record-stream.ts';
+import { openChunks, sealChunks } from '../../../shared/vault/record-stream.ts';
 import { NAME, SIZES } from './records.ts';
 
 const secret = new TenantSecret(randomBytes(32));
 const KEY = { version: 1, secret };
-const sealStream = (plaintext: AsyncIterable<Uint8Array>) => sealPieces(async () => startSealing(NAME, KEY), plaintext);
+const sealStream = (plaintext: AsyncIterable<Uint8Array>) => sealChunks(async () => startSealing(NAME, KEY), plaintext);
 const openStream = (sealed: AsyncIterable<Uint8Array>) =>
-  openPieces(async (header) => startOpening(header, NAME, secret), sealed);
+  openChunks(async (header) => startOpening(header, NAME, secret), sealed);
 
 /** `bytes` in pieces of these sizes, over and over. */
 async function* pieces(bytes: Uint8Array, sizes: readonly number[]): AsyncGenerator<Uint8Array> {

@@ -4,12 +4,12 @@ import { describe, expect, test } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
 import {
+  computeSealedBytes,
   HEADER_BYTES,
-  keyVersionOf,
   openRecord,
+  readKeyVersion,
   SEALED_SEGMENT_BYTES,
   SEGMENT_BYTES,
-  sealedBytes,
   sealRecord,
 } from '../../../shared/vault/record.ts';
 import type { RecordName } from '../../../shared/vault/vault.ts';
@@ -23,7 +23,7 @@ const seal = (plaintext: Uint8Array, name = NAME) => Buffer.from(sealRecord(plai
 /** The code of the error that opening ends in, or what it yields. */
 function opened(sealed: Uint8Array, name: RecordName = NAME, key = secret): unknown {
   try {
-    keyVersionOf(sealed);
+    readKeyVersion(sealed);
     return openRecord(sealed, name, key);
   } catch (error) {
     return error instanceof LambentError ? error.code : error;
@@ -34,7 +34,7 @@ describe('a record', () => {
   test.each(SIZES)('of %i bytes opens as it was sealed, and is as long as the format says', (size) => {
     const plaintext = randomBytes(size);
     const sealed = seal(plaintext);
-    expect(sealed.length).toBe(sealedBytes(size));
+    expect(sealed.length).toBe(computeSealedBytes(size));
     expect(Buffer.compare(Buffer.from(openRecord(sealed, NAME, secret)), plaintext)).toBe(0);
   });
 
@@ -49,7 +49,7 @@ describe('a record', () => {
 
   test('says which key version it needs', () => {
     for (const version of [1, 2, 4_294_967_295]) {
-      expect(keyVersionOf(sealRecord(text('x'), NAME, { version, secret }))).toBe(version);
+      expect(readKeyVersion(sealRecord(text('x'), NAME, { version, secret }))).toBe(version);
     }
   });
 

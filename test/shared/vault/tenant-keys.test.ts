@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vit
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { createKeyUnwrapper } from '../../../shared/vault/kms-keys.ts';
-import { HeldKeys } from '../../../shared/vault/tenant-key-cache.ts';
+import { TenantKeyCache } from '../../../shared/vault/tenant-key-cache.ts';
 import { codeOf, type Environment, type Services, startEnvironment, startServices } from './environments.ts';
 import { NAME } from './records.ts';
 
@@ -80,7 +80,7 @@ describe('a tenant key', () => {
     const history = await table.read(NAME.tenant);
     const stolen = history?.state === 'active' ? history.versions.get(1) : undefined;
     if (stolen === undefined) throw new Error('there is no key');
-    await table.add('thief', 1, stolen);
+    await table.addVersion('thief', 1, stolen);
     expect(await codeOf(start().seal({ ...NAME, tenant: 'thief' }, text('x')))).toBe('record_unreadable');
   });
 
@@ -180,7 +180,7 @@ describe('a key in memory', () => {
 
   test('is held no longer than five minutes, whatever the setting', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
-    const { environment, plain } = watched({ holdMs: 60 * MINUTE });
+    const { environment, plain } = watched({ cacheMs: 60 * MINUTE });
     await environment.open(NAME, sealed);
     services.clock.now += 5 * MINUTE;
     await environment.open(NAME, sealed);
@@ -223,9 +223,9 @@ describe('a key in memory', () => {
   test('is wiped by the clock, though nobody asks', () => {
     vi.useFakeTimers();
     try {
-      const held = new HeldKeys({ now: Date.now, maxUses: 10, maxTenants: 10 });
+      const held = new TenantKeyCache({ now: Date.now, maxUses: 10, maxTenants: 10 });
       const secret = new TenantSecret(randomBytes(32));
-      held.hold('acme', { version: 1, secret }, Date.now() + 5 * MINUTE);
+      held.add('acme', { version: 1, secret }, Date.now() + 5 * MINUTE);
       vi.advanceTimersByTime(5 * MINUTE - 1);
       expect(secret.wiped).toBe(false);
       vi.advanceTimersByTime(1);
@@ -289,9 +289,9 @@ describe('while a service can not be asked', () => {
     const environment = start();
     const lossy: TenantKeyTable = {
       ...table,
-      async add(tenant, version, key) {
-        await table.add(tenant, version, key);
-        return table.add(tenant, version, key);
+      async addVersion(tenant, version, key) {
+        await table.addVersion(tenant, version, key);
+        return table.addVersion(tenant, version, key);
       },
     };
     const sealed = await startEnvironment(services, lossy).seal(NAME, text('x'));

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
-import { keyVersionOf, openRecord, sealRecord } from '../../../shared/vault/record.ts';
+import { openRecord, readKeyVersion, sealRecord } from '../../../shared/vault/record.ts';
 import { makeVectors, plaintextOf, VECTORS_FILE, type Vectors } from './make-vectors.ts';
 import { anyName, anyPlaintext, type Forgery, forge, NAME } from './records.ts';
 import * as second from './second-implementation.ts';
@@ -40,7 +40,7 @@ describe.each(records)('$title', (vector) => {
 test.each(refused)('both implementations refuse $title', async ({ sealed, name, tenantKey, keyVersion }) => {
   const record = bytes(sealed);
   const ours = () => {
-    const version = keyVersionOf(record);
+    const version = readKeyVersion(record);
     if (version !== keyVersion) throw new Error(`There is no key version ${version}`);
     return openRecord(record, name, new TenantSecret(bytes(tenantKey)));
   };
@@ -54,7 +54,7 @@ describe('with genuine tags all the same, both implementations refuse', () => {
   const openedByBoth = async (forgery: Forgery) => {
     const record = Uint8Array.from(forge(forgery));
     const ours = await Promise.resolve()
-      .then(() => keyVersionOf(record) === 1 && openRecord(record, NAME, new TenantSecret(tenantKey)).length)
+      .then(() => readKeyVersion(record) === 1 && openRecord(record, NAME, new TenantSecret(tenantKey)).length)
       .catch((error: unknown) => Reflect.get(Object(error), 'code'));
     const theirs = await second.open(record, NAME, new Map([[1, tenantKey]])).then(
       (plaintext) => plaintext.length,

@@ -7,7 +7,7 @@ import type {
 } from '@aws-sdk/client-bedrock-runtime';
 import type { FinishReason, GenerationEvent, ServiceTier, Usage } from '../../generation.ts';
 import { UpstreamError } from '../../model.ts';
-import { cutError } from './errors.ts';
+import { incompleteStreamError } from './errors.ts';
 import type { BedrockFamily } from './family.ts';
 import { packReasoning } from './reasoning.ts';
 
@@ -25,7 +25,7 @@ type Block =
 /**
  * Turns Converse's stream events, one by one, into ours. One instance serves one answer.
  */
-export class BedrockAnswer {
+export class BedrockAnswerReader {
   readonly #options: AnswerOptions;
   readonly #blocks = new Map<number, Block>();
   #toolCalls = 0;
@@ -43,7 +43,7 @@ export class BedrockAnswer {
   }
 
   /** @throws UpstreamError `upstream_malformed` when the model's output made no sense to Bedrock itself */
-  *add(event: ConverseStreamOutput): Generator<GenerationEvent> {
+  *read(event: ConverseStreamOutput): Generator<GenerationEvent> {
     if (event.contentBlockStart) {
       const { contentBlockIndex = 0, start } = event.contentBlockStart;
       if (start?.toolUse) yield* this.#startTool(contentBlockIndex, start.toolUse);
@@ -56,10 +56,10 @@ export class BedrockAnswer {
       // Some models never close their last block.
       for (const index of [...this.#blocks.keys()]) yield* this.#stopBlock(index);
       this.#stopReason = event.messageStop.stopReason ?? 'end_turn';
-      refuseMalformed(this.#stopReason);
+      throwIfMalformed(this.#stopReason);
     } else if (event.metadata) {
-      this.#usage = usageOf(event.metadata.usage);
-      this.#serviceTier = tierOf(event.metadata.serviceTier?.type);
+      this.#usage = toUsage(event.metadata.usage);
+      this.#serviceTier = toServiceTier(event.metadata.serviceTier?.type);
     }
   }
 
@@ -68,7 +68,7 @@ export class BedrockAnswer {
    * @throws UpstreamError `upstream_cut` when the model never said that it was done
    */
   finish(): GenerationEvent {
-    if (this.#stopReason === undefined) throw cutError();
+    if (this.#stopReason === undefined) throw incompleteStreamError();
     return {
       type: 'finish',
       reason: this.#finishReason(this.#stopReason),
@@ -78,7 +78,7 @@ export class BedrockAnswer {
   }
 
   #finishReason(stopReason: string): FinishReason {
-    const reason = finishReason(stopReason);
+    const reason = toFinishReason(stopReason);
     // Some models end with end_turn after calling tools; and JSON asked for as a tool is an answer, not a call.
     if (reason === 'stop' || reason === 'toolCalls') return this.#toolCalls > 0 ? 'toolCalls' : 'stop';
     return reason;
@@ -146,15 +146,15 @@ export class BedrockAnswer {
 }
 
 /** The stream events that would have made a buffered answer, so that one translation serves both. */
-export function* streamEvents(answer: ConverseCommandOutput): Generator<ConverseStreamOutput> {
+export function* toStreamEvents(answer: ConverseCommandOutput): Generator<ConverseStreamOutput> {
   const content = answer.output?.message?.content ?? [];
   for (const [contentBlockIndex, block] of content.entries()) {
     if (block.toolUse) {
       const { toolUseId, name, type, input } = block.toolUse;
       yield { contentBlockStart: { contentBlockIndex, start: { toolUse: { toolUseId, name, type } } } };
-      yield { contentBlockDelta: { contentBlockIndex, delta: { toolUse: { input: documentJson(input ?? {}) } } } };
+      yield { contentBlockDelta: { contentBlockIndex, delta: { toolUse: { input: stringifyDocument(input ?? {}) } } } };
     }
-    for (const delta of wholeDeltas(block)) yield { contentBlockDelta: { contentBlockIndex, delta } };
+    for (const delta of toDeltas(block)) yield { contentBlockDelta: { contentBlockIndex, delta } };
     yield { contentBlockStop: { contentBlockIndex } };
   }
   yield { messageStop: { stopReason: answer.stopReason } };
@@ -165,12 +165,12 @@ export function* streamEvents(answer: ConverseCommandOutput): Generator<Converse
  * The JSON that the SDK read a document from. It keeps numbers that JavaScript would round as bigints, or as objects of
  * its own whose text is the number; nothing else in a document is an object with a class.
  */
-function documentJson(value: unknown): string {
+function stringifyDocument(value: unknown): string {
   if (typeof value === 'bigint') return String(value);
-  if (Array.isArray(value)) return `[${value.map(documentJson).join(',')}]`;
+  if (Array.isArray(value)) return `[${value.map(stringifyDocument).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value ?? null);
   if (Object.getPrototypeOf(value) !== Object.prototype) return String(value);
-  const members = Object.entries(value).map(([name, member]) => `${JSON.stringify(name)}:${documentJson(member)}`);
+  const members = Object.entries(value).map(([name, member]) => `${JSON.stringify(name)}:${stringifyDocument(member)}`);
   return `{${members.join(',')}}`;
 }
 
@@ -178,7 +178,7 @@ type ContentBlock = NonNullable<
   NonNullable<NonNullable<ConverseCommandOutput['output']>['message']>['content']
 >[number];
 
-function wholeDeltas(block: ContentBlock): ContentBlockDelta[] {
+function toDeltas(block: ContentBlock): ContentBlockDelta[] {
   if (block.text) return [{ text: block.text }];
   if (block.citationsContent) {
     return (block.citationsContent.content ?? []).flatMap(({ text }) => (text ? [{ text }] : []));
@@ -190,7 +190,7 @@ function wholeDeltas(block: ContentBlock): ContentBlockDelta[] {
   return [{ reasoningContent: { text } }, ...(signature ? [{ reasoningContent: { signature } }] : [])];
 }
 
-function finishReason(stopReason: string): FinishReason {
+function toFinishReason(stopReason: string): FinishReason {
   switch (stopReason) {
     case 'tool_use':
       return 'toolCalls';
@@ -209,7 +209,7 @@ function finishReason(stopReason: string): FinishReason {
 }
 
 /** The model wrote something that Bedrock could not read: another try may do better, what came is no answer. */
-function refuseMalformed(stopReason: string): void {
+function throwIfMalformed(stopReason: string): void {
   if (stopReason !== 'malformed_model_output' && stopReason !== 'malformed_tool_use') return;
   throw new UpstreamError('upstream_malformed', `Bedrock could not read the model's output (${stopReason})`, {
     recovery: 'retryOnce',
@@ -218,7 +218,7 @@ function refuseMalformed(stopReason: string): void {
 }
 
 /** Converse counts the input that was read from, or written to, the cache apart from the rest; OpenAI counts all. */
-function usageOf(usage: TokenUsage | undefined): Usage | undefined {
+function toUsage(usage: TokenUsage | undefined): Usage | undefined {
   if (usage?.inputTokens === undefined) return undefined;
   const cachedInputTokens = usage.cacheReadInputTokens ?? 0;
   return {
@@ -230,6 +230,6 @@ function usageOf(usage: TokenUsage | undefined): Usage | undefined {
   };
 }
 
-function tierOf(type: string | undefined): ServiceTier | undefined {
+function toServiceTier(type: string | undefined): ServiceTier | undefined {
   return type === 'default' || type === 'flex' || type === 'priority' ? type : undefined;
 }

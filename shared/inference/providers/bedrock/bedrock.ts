@@ -3,10 +3,10 @@ import { NodeHttpHandler } from '@smithy/node-http-handler';
 import type { GenerationEvent } from '../../generation.ts';
 import type { Model } from '../../model.ts';
 import type { BedrockTarget } from '../../registry.ts';
-import { BedrockAnswer, streamEvents } from './answer.ts';
-import { bedrockError, cutError, wasAccepted } from './errors.ts';
-import { bedrockFamily } from './family.ts';
-import { type ConverseCall, converseCall } from './request.ts';
+import { BedrockAnswerReader, toStreamEvents } from './answer.ts';
+import { bedrockError, incompleteStreamError, wasAccepted } from './errors.ts';
+import { detectFamily } from './family.ts';
+import { buildConverseCall, type ConverseCall } from './request.ts';
 
 /**
  * A model behind Amazon Bedrock's Converse API.
@@ -18,12 +18,12 @@ export function createBedrockModel(
   client: BedrockRuntimeClient,
   limits: { readonly maxOutputTokens: number },
 ): Model {
-  const family = bedrockFamily(target.model).name;
+  const family = detectFamily(target.model).name;
   return {
     async *generate(request, { signal, streamed }) {
       signal.throwIfAborted();
-      const call = converseCall(request, target, limits);
-      const answer = new BedrockAnswer({ family, answerTool: call.answerTool });
+      const call = buildConverseCall(request, target, limits);
+      const answer = new BedrockAnswerReader({ family, answerTool: call.answerTool });
       // The SDK leaves a response open when its iteration ends early; only an abort closes the connection.
       const connection = new AbortController();
       const close = (): void => connection.abort();
@@ -44,7 +44,7 @@ export function createBedrockModel(
 async function* buffered(
   client: BedrockRuntimeClient,
   { input: { guardrailConfig, ...input } }: ConverseCall,
-  answer: BedrockAnswer,
+  answer: BedrockAnswerReader,
   abortSignal: AbortSignal,
 ): AsyncGenerator<GenerationEvent> {
   const { streamProcessingMode: _, ...guardrail } = guardrailConfig ?? {};
@@ -52,20 +52,20 @@ async function* buffered(
   const output = await client.send(command, { abortSignal }).catch((thrown: unknown) => {
     throw bedrockError(thrown, false);
   });
-  for (const event of streamEvents(output)) yield* answer.add(event);
+  for (const event of toStreamEvents(output)) yield* answer.read(event);
   yield answer.finish();
 }
 
 async function* stream(
   client: BedrockRuntimeClient,
   { input }: ConverseCall,
-  answer: BedrockAnswer,
+  answer: BedrockAnswerReader,
   abortSignal: AbortSignal,
 ): AsyncGenerator<GenerationEvent> {
   const output = await client.send(new ConverseStreamCommand(input), { abortSignal }).catch((thrown: unknown) => {
     throw bedrockError(thrown, wasAccepted(thrown));
   });
-  if (!output.stream) throw cutError();
+  if (!output.stream) throw incompleteStreamError();
   const events = output.stream[Symbol.asyncIterator]();
   for (;;) {
     const next = await events.next().catch((thrown: unknown) => {
@@ -74,7 +74,7 @@ async function* stream(
       throw bedrockError(thrown, true);
     });
     if (next.done) break;
-    yield* answer.add(next.value);
+    yield* answer.read(next.value);
   }
   yield answer.finish();
 }
@@ -113,7 +113,7 @@ const CONNECTION_TIMEOUT_MS = 3_000;
 const clients = new Map<string | undefined, BedrockRuntimeClient>();
 
 /** The client that all targets of a region share, made when it is first asked for. */
-export function bedrockClientFor(region: string | undefined): BedrockRuntimeClient {
+export function getBedrockClient(region: string | undefined): BedrockRuntimeClient {
   const known = clients.get(region);
   if (known) return known;
   const client = createBedrockClient({ region });

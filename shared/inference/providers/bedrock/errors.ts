@@ -1,23 +1,23 @@
 import type { ErrorCode } from '../../../core/errors.ts';
 import { type Recovery, UpstreamError } from '../../model.ts';
 
-interface Verdict {
+interface FailureClass {
   readonly code: ErrorCode;
   readonly recovery: Recovery;
 }
 
-const UNAVAILABLE: Verdict = { code: 'upstream_unavailable', recovery: 'retry' };
-const MISCONFIGURED: Verdict = { code: 'upstream_misconfigured', recovery: 'nextTarget' };
-const THROTTLED: Verdict = { code: 'rate_limit_exceeded', recovery: 'retry' };
-const OUT_OF_QUOTA: Verdict = { code: 'insufficient_quota', recovery: 'nextTarget' };
-const REJECTED: Verdict = { code: 'upstream_rejected', recovery: 'fail' };
-const TOO_LONG: Verdict = { code: 'context_length_exceeded', recovery: 'fail' };
-const TIMED_OUT: Verdict = { code: 'upstream_timeout', recovery: 'retryOnce' };
-const CUT: Verdict = { code: 'upstream_cut', recovery: 'retry' };
-const MALFORMED: Verdict = { code: 'upstream_malformed', recovery: 'retryOnce' };
+const UNAVAILABLE: FailureClass = { code: 'upstream_unavailable', recovery: 'retry' };
+const MISCONFIGURED: FailureClass = { code: 'upstream_misconfigured', recovery: 'nextTarget' };
+const THROTTLED: FailureClass = { code: 'rate_limit_exceeded', recovery: 'retry' };
+const OUT_OF_QUOTA: FailureClass = { code: 'insufficient_quota', recovery: 'nextTarget' };
+const REJECTED: FailureClass = { code: 'upstream_rejected', recovery: 'fail' };
+const TOO_LONG: FailureClass = { code: 'context_length_exceeded', recovery: 'fail' };
+const TIMED_OUT: FailureClass = { code: 'upstream_timeout', recovery: 'retryOnce' };
+const CUT: FailureClass = { code: 'upstream_cut', recovery: 'retry' };
+const MALFORMED: FailureClass = { code: 'upstream_malformed', recovery: 'retryOnce' };
 
 /** The service's exceptions, and those that AWS's front door and the SDK's credential chain add. */
-const BY_NAME: Readonly<Record<string, Verdict>> = {
+const BY_NAME: Readonly<Record<string, FailureClass>> = {
   ThrottlingException: THROTTLED,
   TooManyRequestsException: THROTTLED,
   ServiceQuotaExceededException: OUT_OF_QUOTA,
@@ -55,12 +55,12 @@ const WRONG_MODEL_TEXT =
  */
 export function bedrockError(thrown: unknown, begun: boolean): UpstreamError {
   if (thrown instanceof UpstreamError) return thrown;
-  const failure = describe(thrown);
-  const { code, recovery } = judge(failure, begun);
+  const failure = parseFailure(thrown);
+  const { code, recovery } = classify(failure, begun);
   // A parser quotes what it could not read, which is the model's answer: neither its text nor its cause may be logged.
-  if (code === 'upstream_malformed') return unreadable(failure.name);
-  const retryAfterMs = retryAfter(failure.headers);
-  return new UpstreamError(code, shownText(failure), {
+  if (code === 'upstream_malformed') return unreadableAnswerError(failure.name);
+  const retryAfterMs = parseRetryAfter(failure.headers);
+  return new UpstreamError(code, toPublicMessage(failure), {
     recovery,
     upstream: failure.name,
     cause: thrown,
@@ -68,24 +68,24 @@ export function bedrockError(thrown: unknown, begun: boolean): UpstreamError {
   });
 }
 
-function unreadable(upstream: string): UpstreamError {
+function unreadableAnswerError(upstream: string): UpstreamError {
   const { code, recovery } = MALFORMED;
   return new UpstreamError(code, 'Bedrock answered in a form that could not be read', { recovery, upstream });
 }
 
 /** Whether the service had accepted the call when `thrown` came: the SDK waits for a stream's first frame too. */
 export function wasAccepted(thrown: unknown): boolean {
-  return field(field(thrown, '$metadata'), 'httpStatusCode') === 200;
+  return getField(getField(thrown, '$metadata'), 'httpStatusCode') === 200;
 }
 
 /** A stream that ended, or broke, before the model said that it was done. */
-export function cutError(cause?: unknown): UpstreamError {
+export function incompleteStreamError(cause?: unknown): UpstreamError {
   const { code, recovery } = CUT;
   const details = cause === undefined ? { recovery } : { recovery, cause };
   return new UpstreamError(code, 'Bedrock ended its stream before messageStop', details);
 }
 
-function judge(failure: Failure, begun: boolean): Verdict {
+function classify(failure: Failure, begun: boolean): FailureClass {
   if (failure.name === 'ValidationException') {
     if (TOO_LONG_TEXT.test(failure.message)) return TOO_LONG;
     if (WRONG_MODEL_TEXT.test(failure.message)) return MISCONFIGURED;
@@ -100,7 +100,7 @@ function judge(failure: Failure, begun: boolean): Verdict {
   return failure.systemCode === undefined ? MALFORMED : UNAVAILABLE;
 }
 
-function byStatus(status: number): Verdict {
+function byStatus(status: number): FailureClass {
   if (status >= 500 || status === 424) return UNAVAILABLE;
   if (status === 429) return THROTTLED;
   if (status === 408) return TIMED_OUT;
@@ -116,18 +116,18 @@ interface Failure {
   readonly headers: Readonly<Record<string, unknown>>;
 }
 
-function describe(thrown: unknown): Failure {
+function parseFailure(thrown: unknown): Failure {
   if (!(thrown instanceof Error)) {
     return { name: 'Error', message: String(thrown), status: undefined, systemCode: undefined, headers: {} };
   }
-  const metadata = field(thrown, '$metadata');
-  const status = field(metadata, 'httpStatusCode');
-  const systemCode = field(thrown, 'code');
-  const headers = field(field(thrown, '$response'), 'headers');
+  const metadata = getField(thrown, '$metadata');
+  const status = getField(metadata, 'httpStatusCode');
+  const systemCode = getField(thrown, 'code');
+  const headers = getField(getField(thrown, '$response'), 'headers');
   return {
     // Exceptions inside a stream that the SDK doesn't model keep the wire's lower-case first letter.
     name: thrown.name.charAt(0).toUpperCase() + thrown.name.slice(1),
-    message: unwrapped(thrown.message.replace(SDK_HINT, '')),
+    message: unwrapMessage(thrown.message.replace(SDK_HINT, '')),
     status: typeof status === 'number' ? status : undefined,
     systemCode: typeof systemCode === 'string' ? systemCode : undefined,
     headers: typeof headers === 'object' && headers !== null ? { ...headers } : {},
@@ -138,22 +138,22 @@ function describe(thrown: unknown): Failure {
 const SDK_HINT = /\n\s*Deserialization error: to see the raw response.*$/s;
 
 /** The text of an exception that the SDK doesn't model comes as the frame's own JSON. */
-function unwrapped(message: string): string {
+function unwrapMessage(message: string): string {
   const text = /^\{\s*"message"\s*:\s*"((?:[^"\\]|\\.)*)"\s*\}$/.exec(message)?.[1];
   return text ?? message;
 }
 
-function field(value: unknown, name: string): unknown {
+function getField(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null && name in value ? Reflect.get(value, name) : undefined;
 }
 
 /** The service's text, which names parameters and limits, without the account's ARNs. */
-function shownText(failure: Failure): string {
+function toPublicMessage(failure: Failure): string {
   return failure.message.replace(/arn:aws[\w-]*:\S+/g, 'the model') || failure.name;
 }
 
 /** Milliseconds from `retry-after-ms` or `Retry-After` (seconds or a date), undefined when neither says. */
-function retryAfter(headers: Readonly<Record<string, unknown>>): number | undefined {
+function parseRetryAfter(headers: Readonly<Record<string, unknown>>): number | undefined {
   const milliseconds = Number(headers['retry-after-ms'] ?? headers['x-amz-retry-after'] ?? Number.NaN);
   if (milliseconds >= 0) return milliseconds;
   const text = headers['retry-after'];

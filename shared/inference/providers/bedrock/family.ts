@@ -30,20 +30,20 @@ const BUDGETS = { low: 1_024, medium: 4_096, high: 16_384 } as const;
  * Source: the "supported models" tables of the Bedrock User Guide (Converse, structured outputs, adaptive thinking,
  * prompt caching), November 2026.
  */
-export function bedrockFamily(model: string): BedrockFamily {
-  if (model.includes('anthropic.claude')) return claude(model);
-  if (model.includes('amazon.nova')) return nova(model);
-  if (model.includes('openai.')) return openai(model);
-  return other(model);
+export function detectFamily(model: string): BedrockFamily {
+  if (model.includes('anthropic.claude')) return describeClaude(model);
+  if (model.includes('amazon.nova')) return describeNova(model);
+  if (model.includes('openai.')) return describeOpenAI(model);
+  return describeOther(model);
 }
 
 /**
  * What a Bedrock target can be asked for when its registry entry doesn't say.
  * @param target its `capabilities`, when present, win
  */
-export function bedrockCapabilities(target: BedrockTarget): ReadonlySet<Capability> {
+export function getBedrockCapabilities(target: BedrockTarget): ReadonlySet<Capability> {
   if (target.capabilities) return new Set(target.capabilities);
-  const family = bedrockFamily(target.model);
+  const family = detectFamily(target.model);
   const can = new Set<Capability>();
   if (family.images) can.add('images');
   if (family.stop) can.add('stop');
@@ -60,7 +60,7 @@ export function bedrockCapabilities(target: BedrockTarget): ReadonlySet<Capabili
 }
 
 /** Claude's version as major × 100 + minor (4.6 is 406), 0 for what came before 3. */
-export function claudeVersion(model: string): number {
+export function parseClaudeVersion(model: string): number {
   if (/claude-(mythos-preview)/.test(model)) return 407;
   // A date follows without a minor version in `claude-opus-4-20250514`: a minor has two digits at most.
   const since4 = /claude-(?:opus|sonnet|haiku|fable|mythos)-(\d{1,2})(?:-(\d{1,2}))?(?!\d)/.exec(model);
@@ -69,8 +69,8 @@ export function claudeVersion(model: string): number {
   return until3 ? 300 + Number(until3[2] ?? 0) : 0;
 }
 
-function claude(model: string): BedrockFamily {
-  const version = claudeVersion(model);
+function describeClaude(model: string): BedrockFamily {
+  const version = parseClaudeVersion(model);
   return {
     name: 'claude',
     images: version >= 300 && !model.includes('claude-3-5-haiku'),
@@ -80,16 +80,16 @@ function claude(model: string): BedrockFamily {
     stop: true,
     fixedSampling: version >= 407,
     cachesTools: true,
-    reasoning: claudeReasoning(version),
+    reasoning: chooseClaudeReasoning(version),
   };
 }
 
-function claudeReasoning(version: number): ReasoningStyle | undefined {
+function chooseClaudeReasoning(version: number): ReasoningStyle | undefined {
   if (version >= 406) return { style: 'anthropic-adaptive' };
   return version >= 307 ? { style: 'anthropic-budget', budgets: { ...BUDGETS } } : undefined;
 }
 
-function nova(model: string): BedrockFamily {
+function describeNova(model: string): BedrockFamily {
   return {
     name: 'nova',
     images: !model.includes('nova-micro'),
@@ -103,7 +103,7 @@ function nova(model: string): BedrockFamily {
   };
 }
 
-function openai(model: string): BedrockFamily {
+function describeOpenAI(model: string): BedrockFamily {
   return {
     name: 'openai',
     images: !model.includes('gpt-oss'),
@@ -118,7 +118,7 @@ function openai(model: string): BedrockFamily {
   };
 }
 
-function other(model: string): BedrockFamily {
+function describeOther(model: string): BedrockFamily {
   return {
     name: 'other',
     images: /llama3-2-(11|90)b|llama4|pixtral|mistral-large-3|ministral|gemma-3|qwen3-vl|kimi-k2-5/.test(model),

@@ -1,8 +1,8 @@
 import type { ConverseStreamCommandInput, ReasoningContentBlock } from '@aws-sdk/client-bedrock-runtime';
 import type { Continuation, GenerationRequest, Message, ReasoningEffort, ReasoningPart } from '../../generation.ts';
 import type { BedrockTarget } from '../../registry.ts';
-import { type BedrockFamily, bedrockFamily, claudeVersion, type ReasoningStyle } from './family.ts';
-import { refusal, refusalAt } from './refusal.ts';
+import { type BedrockFamily, detectFamily, parseClaudeVersion, type ReasoningStyle } from './family.ts';
+import { invalidValueError, unsupportedValueError } from './value-errors.ts';
 
 /** The parts of a Converse call that decide how much the model thinks. */
 export interface ReasoningPlan {
@@ -33,33 +33,33 @@ export function planReasoning(
   maxTokens: number,
   forcesTool: boolean,
 ): ReasoningPlan {
-  const family = bedrockFamily(target.model);
+  const family = detectFamily(target.model);
   const style = target.reasoning ?? family.reasoning;
   const effort = request.reasoningEffort;
   if (style === undefined) return OFF;
   // Claude refuses to think when the tool to call is already decided; that call has nothing to think about anyway.
   if (effort === 'none' || (forcesTool && style.style.startsWith('anthropic'))) {
-    return withoutReasoning(style, target.model);
+    return disableReasoning(style, target.model);
   }
   if (effort === undefined) return { ...OFF, on: thinksByDefault(target.model) };
   switch (style.style) {
     case 'anthropic-budget':
-      return budgeted(style, effort, maxTokens, request.messages);
+      return planBudget(style, effort, maxTokens, request.messages);
     case 'anthropic-adaptive':
-      return adaptive(effort, target.model, request.reasoningSummary);
+      return planAdaptive(effort, target.model, request.reasoningSummary);
     case 'openai-effort':
-      return openaiEffort(effort, target.model);
+      return planOpenAIEffort(effort, target.model);
     case 'nova-effort':
-      return novaEffort(effort, request);
+      return planNovaEffort(effort, request);
   }
 }
 
 /** Claude 5 and later, and OpenAI's models, think unless told not to. */
 function thinksByDefault(model: string): boolean {
-  return claudeVersion(model) >= 500 || model.includes('openai.');
+  return parseClaudeVersion(model) >= 500 || model.includes('openai.');
 }
 
-function withoutReasoning({ style }: ReasoningStyle, model: string): ReasoningPlan {
+function disableReasoning({ style }: ReasoningStyle, model: string): ReasoningPlan {
   if (style === 'openai-effort' && !model.includes('gpt-oss')) {
     return { ...OFF, fields: { reasoning: { effort: 'none' } } };
   }
@@ -72,7 +72,7 @@ function withoutReasoning({ style }: ReasoningStyle, model: string): ReasoningPl
 /** The least that Claude takes for `budget_tokens`. */
 const MINIMUM_BUDGET = 1_024;
 
-function budgeted(
+function planBudget(
   { budgets }: Extract<ReasoningStyle, { style: 'anthropic-budget' }>,
   effort: Effort,
   maxTokens: number,
@@ -80,7 +80,7 @@ function budgeted(
 ): ReasoningPlan {
   // Claude insists that a turn which is still going on starts with its signed thinking. A caller that dropped it (chat
   // completions have no place for it) can only be served without thinking until the next turn.
-  if (continuesWithoutReasoning(messages)) return OFF;
+  if (lacksTurnReasoning(messages)) return OFF;
   const level = effort === 'minimal' || effort === 'low' ? 'low' : effort === 'medium' ? 'medium' : 'high';
   // The budget counts against the answer's limit, so a quarter is left for the answer itself.
   const budget = Math.min(budgets[level], Math.floor(maxTokens * 0.75));
@@ -88,33 +88,33 @@ function budgeted(
   return { ...OFF, on: true, fields: { thinking: { type: 'enabled', budget_tokens: budget } } };
 }
 
-function continuesWithoutReasoning(messages: readonly Message[]): boolean {
+function lacksTurnReasoning(messages: readonly Message[]): boolean {
   const last = messages.findLast(({ role }) => role !== 'tool');
   if (last?.role !== 'assistant' || !last.content.some(({ type }) => type === 'toolCall')) return false;
-  return !last.content.some((part) => part.type === 'reasoning' && reasoningBlock(part, 'claude', 'messages'));
+  return !last.content.some((part) => part.type === 'reasoning' && unpackReasoning(part, 'claude', 'messages'));
 }
 
-function adaptive(effort: Effort, model: string, summarized: boolean): ReasoningPlan {
+function planAdaptive(effort: Effort, model: string, summarized: boolean): ReasoningPlan {
   // From 4.7 on the thinking's text is left out unless it is asked for.
-  const display = summarized && claudeVersion(model) >= 407 ? { display: 'summarized' } : {};
-  const known = effort === 'minimal' ? 'low' : effort === 'xhigh' && claudeVersion(model) < 407 ? 'high' : effort;
+  const display = summarized && parseClaudeVersion(model) >= 407 ? { display: 'summarized' } : {};
+  const known = effort === 'minimal' ? 'low' : effort === 'xhigh' && parseClaudeVersion(model) < 407 ? 'high' : effort;
   return { ...OFF, on: true, fields: { thinking: { type: 'adaptive', ...display } }, effort: known };
 }
 
-function openaiEffort(effort: Effort, model: string): ReasoningPlan {
+function planOpenAIEffort(effort: Effort, model: string): ReasoningPlan {
   // gpt-oss takes chat completions' flat field and three levels; its successors take the responses API's nested one.
   if (!model.includes('gpt-oss')) {
     return { ...OFF, on: true, fields: { reasoning: { effort: effort === 'minimal' ? 'low' : effort } } };
   }
-  return { ...OFF, on: true, fields: { reasoning_effort: threeLevels(effort) } };
+  return { ...OFF, on: true, fields: { reasoning_effort: toThreeLevels(effort) } };
 }
 
-function novaEffort(effort: Effort, request: GenerationRequest): ReasoningPlan {
-  const level = threeLevels(effort);
+function planNovaEffort(effort: Effort, request: GenerationRequest): ReasoningPlan {
+  const level = toThreeLevels(effort);
   // At high effort Nova wants neither a limit nor sampling parameters.
   const limits = (['maxOutputTokens', 'temperature', 'topP'] as const).find((name) => request[name] !== undefined);
   if (level === 'high' && limits) {
-    throw refusal(
+    throw unsupportedValueError(
       request,
       'reasoningEffort',
       `'${effort}' can't be combined with ${named(request, limits)} on this model`,
@@ -132,7 +132,7 @@ function named(request: GenerationRequest, internalName: string): string {
   return request.parameterNames[internalName] ?? internalName;
 }
 
-function threeLevels(effort: Effort): 'low' | 'medium' | 'high' {
+function toThreeLevels(effort: Effort): 'low' | 'medium' | 'high' {
   if (effort === 'minimal' || effort === 'low') return 'low';
   return effort === 'medium' ? 'medium' : 'high';
 }
@@ -156,14 +156,14 @@ export function packReasoning(
  * Unpacks what `packReasoning` packed. Undefined for reasoning of another provider or model family, which is left out.
  * @throws UpstreamError `invalid_value` when the caller changed it
  */
-export function reasoningBlock(
+export function unpackReasoning(
   part: ReasoningPart,
   family: BedrockFamily['name'],
   param: string,
 ): ReasoningContentBlock | undefined {
   if (part.continuation?.provider !== 'bedrock') return undefined;
   const { data } = part.continuation;
-  if (typeof data !== 'object' || data === null) throw tampered(param);
+  if (typeof data !== 'object' || data === null) throw tamperedReasoningError(param);
   if (!('family' in data) || data.family !== family) return undefined;
   if ('redacted' in data && typeof data.redacted === 'string') {
     return { redactedContent: Uint8Array.from(Buffer.from(data.redacted, 'base64')) };
@@ -171,9 +171,9 @@ export function reasoningBlock(
   if ('signature' in data && 'text' in data && typeof data.signature === 'string' && typeof data.text === 'string') {
     return { reasoningText: { text: data.text, signature: data.signature } };
   }
-  throw tampered(param);
+  throw tamperedReasoningError(param);
 }
 
-function tampered(param: string): Error {
-  return refusalAt(param, 'its reasoning is not what this service handed out');
+function tamperedReasoningError(param: string): Error {
+  return invalidValueError(param, 'its reasoning is not what this service handed out');
 }

@@ -9,10 +9,10 @@ import type {
 } from '@aws-sdk/client-bedrock-runtime';
 import type { GenerationRequest, Tool as RequestTool } from '../../generation.ts';
 import type { BedrockTarget } from '../../registry.ts';
-import { type BedrockFamily, bedrockFamily } from './family.ts';
-import { converseMessages, isToolName, systemBlocks } from './messages.ts';
+import { type BedrockFamily, detectFamily } from './family.ts';
+import { isToolName, toConverseMessages, toSystemBlocks } from './messages.ts';
 import { planReasoning, type ReasoningPlan } from './reasoning.ts';
-import { refusal, refusalAt } from './refusal.ts';
+import { invalidValueError, unsupportedValueError } from './value-errors.ts';
 
 export interface ConverseCall {
   readonly input: ConverseStreamCommandInput;
@@ -31,43 +31,43 @@ const ANSWER_TOOL = 'json_answer';
  *   quota by it
  * @throws UpstreamError `unsupported_value` or `invalid_value`, naming the caller's parameter
  */
-export function converseCall(
+export function buildConverseCall(
   request: GenerationRequest,
   target: BedrockTarget,
   limits: { readonly maxOutputTokens: number },
 ): ConverseCall {
-  const family = bedrockFamily(target.model);
+  const family = detectFamily(target.model);
   const maxTokens = Math.min(request.maxOutputTokens ?? limits.maxOutputTokens, limits.maxOutputTokens);
   const answerTool = needsAnswerTool(request, family) ? ANSWER_TOOL : undefined;
   const tools = planTools(request, family, answerTool);
   const reasoning = planReasoning(request, target, maxTokens, tools.forced);
-  const messages = converseMessages(request, {
+  const messages = toConverseMessages(request, {
     family: family.name,
-    keepsReasoning: reasoning.on,
+    sendsReasoning: reasoning.on,
     toolsAsText: tools.list.length === 0,
   });
-  const system = systemBlocks(request.messages);
-  const cache = target.promptCache ? cachePoint(target.promptCache.ttl) : undefined;
+  const system = toSystemBlocks(request.messages);
+  const cache = target.promptCache ? createCachePoint(target.promptCache.ttl) : undefined;
   const toolsCache = family.cachesTools ? cache : undefined;
-  const fields = { ...toJson(request.unknown), ...claimedFields(request), ...tools.fields, ...reasoning.fields };
-  const outputConfig = output(request, reasoning, answerTool);
-  const tier = serviceTier(request, target);
+  const fields = { ...toJson(request.unknown), ...buildOpenAIFields(request), ...tools.fields, ...reasoning.fields };
+  const outputConfig = buildOutputConfig(request, reasoning, answerTool);
+  const tier = chooseServiceTier(request, target);
   return {
     answerTool,
     input: {
       modelId: target.model,
-      messages: cache ? withCachePoint(messages, cache) : messages,
-      ...(system.length > 0 && { system: [...system, ...cachePoints<SystemContentBlock>(cache)] }),
-      inferenceConfig: inference(request, family, reasoning, maxTokens),
+      messages: cache ? addCachePoint(messages, cache) : messages,
+      ...(system.length > 0 && { system: [...system, ...toCachePoints<SystemContentBlock>(cache)] }),
+      inferenceConfig: buildInferenceConfig(request, family, reasoning, maxTokens),
       ...(tools.list.length > 0 && {
         toolConfig: {
-          tools: [...tools.list, ...cachePoints<Tool>(toolsCache)],
+          tools: [...tools.list, ...toCachePoints<Tool>(toolsCache)],
           ...(tools.choice && { toolChoice: tools.choice }),
         },
       }),
       ...(Object.keys(fields).length > 0 && { additionalModelRequestFields: fields }),
       ...(outputConfig && { outputConfig }),
-      ...(target.guardrail && { guardrailConfig: guardrail(target.guardrail) }),
+      ...(target.guardrail && { guardrailConfig: toGuardrailConfig(target.guardrail) }),
       ...(tier && { serviceTier: { type: tier } }),
     },
   };
@@ -84,7 +84,7 @@ function needsAnswerTool(request: GenerationRequest, family: BedrockFamily): boo
   if (enforced && (!family.forcedTools || request.tools.length > 0)) return false;
   if (enforced && format.type === 'jsonSchema' && format.strict) return false;
   if (request.tools.length === 0) return true;
-  throw refusal(request, 'format', "JSON output can't be combined with tools on this model");
+  throw unsupportedValueError(request, 'format', "JSON output can't be combined with tools on this model");
 }
 
 interface ToolPlan {
@@ -101,17 +101,17 @@ function planTools(request: GenerationRequest, family: BedrockFamily, answerTool
   if (answerTool !== undefined) return planAnswerTool(request, answerTool);
   const { toolChoice } = request;
   if (toolChoice === 'none' || request.tools.length === 0) return planNoCalls(request, family);
-  const list = request.tools.map((tool, index) => toolSpec(tool, `${named(request, 'tools')}[${index}]`));
+  const list = request.tools.map((tool, index) => toToolSpec(tool, `${toCallerName(request, 'tools')}[${index}]`));
   const forced = toolChoice !== 'auto';
   if (family.name === 'claude' && !request.parallelToolCalls) {
     // Claude's own field, said in full: with `toolConfig.toolChoice` beside it, the two would conflict.
-    return { list, choice: undefined, fields: { tool_choice: singleToolChoice(toolChoice) }, forced };
+    return { list, choice: undefined, fields: { tool_choice: toSingleToolChoice(toolChoice) }, forced };
   }
-  return { list, choice: converseToolChoice(toolChoice), fields: {}, forced };
+  return { list, choice: toConverseToolChoice(toolChoice), fields: {}, forced };
 }
 
 function planAnswerTool({ format }: GenerationRequest, name: string): ToolPlan {
-  const schema = format.type === 'jsonSchema' ? objectSchema(format.schema) : { type: 'object' };
+  const schema = format.type === 'jsonSchema' ? toObjectSchema(format.schema) : { type: 'object' };
   const description = (format.type === 'jsonSchema' && format.description) || 'Gives the whole answer, as JSON.';
   const spec: Tool = { toolSpec: { name, description, inputSchema: { json: schema } } };
   return { list: [spec], choice: { tool: { name } }, fields: {}, forced: true };
@@ -125,7 +125,7 @@ function planNoCalls(request: GenerationRequest, family: BedrockFamily): ToolPla
   const called = request.messages.flatMap((message) => (message.role === 'assistant' ? message.content : []));
   const names = new Set(called.flatMap((part) => (part.type === 'toolCall' ? [part.name] : [])));
   if (family.name !== 'claude' || names.size === 0) return NO_TOOLS;
-  const declared = request.tools.map((tool, index) => toolSpec(tool, `${named(request, 'tools')}[${index}]`));
+  const declared = request.tools.map((tool, index) => toToolSpec(tool, `${toCallerName(request, 'tools')}[${index}]`));
   for (const { name } of request.tools) names.delete(name);
   const undeclared = [...names].map(
     (name): Tool => ({ toolSpec: { name, inputSchema: { json: { type: 'object' } } } }),
@@ -133,50 +133,52 @@ function planNoCalls(request: GenerationRequest, family: BedrockFamily): ToolPla
   return { ...NO_TOOLS, list: [...declared, ...undeclared], fields: { tool_choice: { type: 'none' } } };
 }
 
-function toolSpec(tool: RequestTool, param: string): Tool {
+function toToolSpec(tool: RequestTool, param: string): Tool {
   if (!isToolName(tool.name)) {
-    throw refusalAt(param, 'the name of a tool is up to 64 letters, digits, underscores and hyphens');
+    throw invalidValueError(param, 'the name of a tool is up to 64 letters, digits, underscores and hyphens');
   }
   return {
     toolSpec: {
       name: tool.name,
       // Converse wants a description to have at least one character.
       ...(tool.description?.trim() && { description: tool.description }),
-      inputSchema: { json: objectSchema(tool.parameters) },
+      inputSchema: { json: toObjectSchema(tool.parameters) },
       ...(tool.strict && { strict: true }),
     },
   };
 }
 
 /** Converse wants `type: object` at the top of a schema, where OpenAI lets it be left out. */
-function objectSchema(schema: Readonly<Record<string, unknown>>): Fields {
+function toObjectSchema(schema: Readonly<Record<string, unknown>>): Fields {
   return { type: 'object', ...toJson(schema) };
 }
 
-function converseToolChoice(choice: Exclude<GenerationRequest['toolChoice'], 'none'>): ToolChoice | undefined {
+function toConverseToolChoice(choice: Exclude<GenerationRequest['toolChoice'], 'none'>): ToolChoice | undefined {
   // Auto is the default, and some models know no other: they refuse the field itself.
   if (choice === 'auto') return undefined;
   return choice === 'required' ? { any: {} } : { tool: { name: choice.name } };
 }
 
-function singleToolChoice(choice: Exclude<GenerationRequest['toolChoice'], 'none'>): Fields {
+function toSingleToolChoice(choice: Exclude<GenerationRequest['toolChoice'], 'none'>): Fields {
   const single = { disable_parallel_tool_use: true };
   if (choice === 'auto') return { type: 'auto', ...single };
   return choice === 'required' ? { type: 'any', ...single } : { type: 'tool', name: choice.name, ...single };
 }
 
-function inference(
+function buildInferenceConfig(
   request: GenerationRequest,
   family: BedrockFamily,
   reasoning: ReasoningPlan,
   maxTokens: number,
 ): NonNullable<ConverseStreamCommandInput['inferenceConfig']> {
   const { temperature, topP, stop } = request;
-  if (temperature !== undefined && temperature > 1) throw refusal(request, 'temperature', 'this model takes 0 to 1');
+  if (temperature !== undefined && temperature > 1)
+    throw unsupportedValueError(request, 'temperature', 'this model takes 0 to 1');
   // Claude fixes its sampling while it thinks, and altogether from 4.7 on. The default asks for nothing.
   const fixed = family.fixedSampling || (reasoning.on && family.name === 'claude');
   for (const name of ['temperature', 'topP'] as const) {
-    if (fixed && (request[name] ?? 1) !== 1) throw refusal(request, name, 'this model takes only the default, 1');
+    if (fixed && (request[name] ?? 1) !== 1)
+      throw unsupportedValueError(request, name, 'this model takes only the default, 1');
   }
   return {
     ...(reasoning.sendsMaxTokens && { maxTokens }),
@@ -186,17 +188,17 @@ function inference(
   };
 }
 
-function output(
+function buildOutputConfig(
   { format }: GenerationRequest,
   { effort }: ReasoningPlan,
   answerTool: string | undefined,
 ): ConverseStreamCommandInput['outputConfig'] {
-  const textFormat = answerTool === undefined && format.type !== 'text' ? jsonFormat(format) : undefined;
+  const textFormat = answerTool === undefined && format.type !== 'text' ? toJsonFormat(format) : undefined;
   if (textFormat === undefined && effort === undefined) return undefined;
   return { ...(textFormat && { textFormat }), ...(effort !== undefined && { effort }) };
 }
 
-function jsonFormat(format: Exclude<GenerationRequest['format'], { type: 'text' }>) {
+function toJsonFormat(format: Exclude<GenerationRequest['format'], { type: 'text' }>) {
   const jsonSchema =
     format.type === 'json'
       ? { schema: '{"type":"object"}' }
@@ -208,7 +210,7 @@ function jsonFormat(format: Exclude<GenerationRequest['format'], { type: 'text' 
   return { type: 'json_schema' as const, structure: { jsonSchema } };
 }
 
-function guardrail({ id, version, trace }: NonNullable<BedrockTarget['guardrail']>) {
+function toGuardrailConfig({ id, version, trace }: NonNullable<BedrockTarget['guardrail']>) {
   // `sync` holds text back until it is checked; `async` is faster but lets blocked text through first.
   return {
     guardrailIdentifier: id,
@@ -218,12 +220,12 @@ function guardrail({ id, version, trace }: NonNullable<BedrockTarget['guardrail'
   } as const;
 }
 
-function serviceTier(request: GenerationRequest, target: BedrockTarget) {
+function chooseServiceTier(request: GenerationRequest, target: BedrockTarget) {
   return request.serviceTier === undefined || request.serviceTier === 'auto' ? target.serviceTier : request.serviceTier;
 }
 
 /** Fields with OpenAI's names, for models that know them; only an operator's `capabilities` let them come this far. */
-function claimedFields(request: GenerationRequest): Fields {
+function buildOpenAIFields(request: GenerationRequest): Fields {
   return {
     ...(request.seed !== undefined && { seed: request.seed }),
     ...(request.frequencyPenalty && { frequency_penalty: request.frequencyPenalty }),
@@ -232,20 +234,20 @@ function claimedFields(request: GenerationRequest): Fields {
   };
 }
 
-function cachePoint(ttl: '5m' | '1h'): CachePointBlock {
+function createCachePoint(ttl: '5m' | '1h'): CachePointBlock {
   // Five minutes is the default, and models that know nothing longer refuse the field.
   return { type: 'default', ...(ttl === '1h' && { ttl }) };
 }
 
-function cachePoints<Block extends SystemContentBlock | Tool>(
+function toCachePoints<Block extends SystemContentBlock | Tool>(
   point: CachePointBlock | undefined,
 ): Extract<Block, { cachePoint: CachePointBlock }>[];
-function cachePoints(point: CachePointBlock | undefined): { cachePoint: CachePointBlock }[] {
+function toCachePoints(point: CachePointBlock | undefined): { cachePoint: CachePointBlock }[] {
   return point ? [{ cachePoint: point }] : [];
 }
 
 /** Ends the turn before the last one in a cache point: all of it comes again with the next request. */
-function withCachePoint(messages: readonly ConverseMessage[], cache: CachePointBlock): ConverseMessage[] {
+function addCachePoint(messages: readonly ConverseMessage[], cache: CachePointBlock): ConverseMessage[] {
   const marked = messages.length - 2;
   const point: ContentBlock = { cachePoint: cache };
   return messages.map((message, index) =>
@@ -253,7 +255,7 @@ function withCachePoint(messages: readonly ConverseMessage[], cache: CachePointB
   );
 }
 
-function named(request: GenerationRequest, internalName: string): string {
+function toCallerName(request: GenerationRequest, internalName: string): string {
   return request.parameterNames[internalName] ?? internalName;
 }
 

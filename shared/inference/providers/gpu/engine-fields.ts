@@ -1,6 +1,6 @@
 import type { Tier } from '../../../gpu/registry/worker.ts';
 import type { Fleet } from '../../registry.ts';
-import type { FieldRefusal } from '../openai-compatible/refusals.ts';
+import type { FieldRefusal } from '../openai-compatible/refused-fields.ts';
 
 /** The scheduling values that an engine gets with a request. OpenAI's API has no fields for them. */
 export interface EngineFieldValues {
@@ -45,12 +45,13 @@ export function toEngineFields(
 export const ENGINE_REFUSALS: readonly FieldRefusal[] = [
   {
     field: 'priority',
-    says: /^(Got priority -?\d+ but Priority scheduling is not enabled|V1 does not support priority)/,
-    isNeeded: false,
+    messagePattern: /^(Got priority -?\d+ but Priority scheduling is not enabled|V1 does not support priority)/,
+    isRequired: false,
   },
   {
     field: 'cache_salt',
-    says: /^(\[\{'type': 'value_error', 'loc': \('body',\), 'msg': "Value error, )?Parameter 'cache_salt' is not supported/,
-    isNeeded: true,
+    messagePattern:
+      /^(\[\{'type': 'value_error', 'loc': \('body',\), 'msg': "Value error, )?Parameter 'cache_salt' is not supported/,
+    isRequired: true,
   },
 ];

@@ -1,6 +1,6 @@
 import type { LambentError } from '../../../core/errors.ts';
 import { UpstreamError } from '../../model.ts';
-import { cut, isConnectionFailure } from '../openai-compatible/errors.ts';
+import { cutAnswerError, isConnectionFailure } from '../openai-compatible/errors.ts';
 
 /**
  * When a failure counts against its worker, so that the worker becomes suspect and gets no work until a probe succeeds:
@@ -37,7 +37,9 @@ export class WorkerFailure extends Error {
  */
 export function stalledFailure(allowedMs: number, hasStarted: boolean): WorkerFailure {
   const message = `The worker sent no token for ${allowedMs} ms`;
-  const error = hasStarted ? cut(message) : new UpstreamError('upstream_timeout', message, { recovery: 'nextTarget' });
+  const error = hasStarted
+    ? cutAnswerError(message)
+    : new UpstreamError('upstream_timeout', message, { recovery: 'nextTarget' });
   return new WorkerFailure(error, 'oncePerCall');
 }
 
@@ -54,7 +56,7 @@ export function abortedBeforeFirstToken(reason: unknown, silentMs: number, stall
 
 /** The failure of a call whose lease is lost: the worker was restarted or deregistered, or its slot was given away. */
 export function lostLeaseFailure(reason: LambentError): WorkerFailure {
-  return new WorkerFailure(cut(reason.message, reason), 'never');
+  return new WorkerFailure(cutAnswerError(reason.message, reason), 'never');
 }
 
 /**

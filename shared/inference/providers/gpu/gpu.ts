@@ -5,7 +5,7 @@ import type { SlotAllocator } from '../../../gpu/placement/slot-allocator.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import type { Fleet, GpuTarget } from '../../registry.ts';
-import { orAbort, resolvedSecret } from '../openai-compatible/openai-compatible.ts';
+import { rejectOnAbort, resolveSecret } from '../openai-compatible/openai-compatible.ts';
 import { canonicalizePrompt } from './canonical-prompt.ts';
 import { createEndpoints, type EndpointOptions } from './endpoints.ts';
 import { WorkerFailure } from './failure.ts';
@@ -34,7 +34,7 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
   /** Fails before a slot is waited for: without the fleet's key no worker can be called or registered. */
   async function requireKey(signal: AbortSignal): Promise<void> {
     if (fleet.apiKey === undefined) return;
-    await orAbort(resolvedSecret(fleet.apiKey, secret), signal).catch((thrown: unknown) => {
+    await rejectOnAbort(resolveSecret(fleet.apiKey, secret), signal).catch((thrown: unknown) => {
       throw tier === 'batch' ? retryableKeyError(thrown, target.fleet) : thrown;
     });
   }

@@ -1,10 +1,10 @@
 import type { FinishReason, GenerationEvent, ServiceTier, TokenLogprob, Usage } from '../../generation.ts';
-import { type ReasoningField, reasoningContinuation } from './messages.ts';
+import { createContinuation, type ReasoningField } from './messages.ts';
 import { ToolCallAssembler } from './tool-calls.ts';
 import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './wire.ts';
 
 /** How an answer ended, in the upstream's terms. */
-export type Ending =
+export type AnswerEnding =
   | { readonly type: 'none' }
   | { readonly type: 'finished'; readonly reason: FinishReason }
   /** The upstream says itself that the answer is not whole. */
@@ -18,7 +18,7 @@ export class AnswerReader {
   readonly #upstream: string;
   readonly #toolCalls: ToolCallAssembler;
   #reasoning: ReasoningField | 'content' | undefined;
-  #ending: Ending = { type: 'none' };
+  #ending: AnswerEnding = { type: 'none' };
   #usage: Usage | undefined;
   #serviceTier: ServiceTier | undefined;
 
@@ -31,7 +31,7 @@ export class AnswerReader {
     this.#toolCalls = new ToolCallAssembler(newId);
   }
 
-  get ending(): Ending {
+  get ending(): AnswerEnding {
     return this.#ending;
   }
 
@@ -69,7 +69,7 @@ export class AnswerReader {
   #finishReason(): FinishReason {
     const told = this.#ending.type === 'finished' ? this.#ending.reason : 'stop';
     // Several dialects say "stop" after tool calls; clients look for "tool_calls" before they run them.
-    return told === 'stop' && this.#toolCalls.any ? 'toolCalls' : told;
+    return told === 'stop' && this.#toolCalls.hasCalls ? 'toolCalls' : told;
   }
 
   #readMessage(message: WireObject, logprobs: WireObject | undefined, events: GenerationEvent[]): void {
@@ -101,9 +101,9 @@ export class AnswerReader {
       return;
     }
     for (const part of content) {
-      const thinking = isObject(part) && part['type'] === 'thinking' ? plainText(part['thinking']) : '';
+      const thinking = isObject(part) && part['type'] === 'thinking' ? extractText(part['thinking']) : '';
       if (thinking !== '') this.#reason(thinking, 'content', events);
-      else this.#say('text', plainText(part), undefined, events);
+      else this.#say('text', extractText(part), undefined, events);
     }
     this.#say('text', '', logprobs, events);
   }
@@ -120,7 +120,7 @@ export class AnswerReader {
 
   #readToolCall(call: WireObject, events: GenerationEvent[]): void {
     this.#endReasoning(events);
-    this.#toolCalls.take(call, events);
+    this.#toolCalls.addFragment(call, events);
   }
 
   #endReasoning(events: GenerationEvent[]): void {
@@ -129,14 +129,14 @@ export class AnswerReader {
     this.#reasoning = undefined;
     // Mistral's thinking came as a part of the content, and is not wanted back.
     if (field === 'content') events.push({ type: 'reasoningEnd' });
-    else events.push({ type: 'reasoningEnd', continuation: reasoningContinuation(field, this.#upstream) });
+    else events.push({ type: 'reasoningEnd', continuation: createContinuation(field, this.#upstream) });
   }
 }
 
 /** The text in a content part, in an array of them, or in a bare string. */
-function plainText(value: unknown): string {
+function extractText(value: unknown): string {
   if (typeof value === 'string') return value;
-  if (Array.isArray(value)) return value.map(plainText).join('');
+  if (Array.isArray(value)) return value.map(extractText).join('');
   return isObject(value) && typeof value['text'] === 'string' ? value['text'] : '';
 }
 
@@ -163,7 +163,7 @@ const BROKEN_REASONS: ReadonlySet<string> = new Set([
   'network_error',
 ]);
 
-function readEnding(text: string): Ending {
+function readEnding(text: string): AnswerEnding {
   const reason = text.toLowerCase();
   if (BROKEN_REASONS.has(reason)) return { type: 'broken', reason };
   // Whatever else ends an answer (an end-of-sequence token, a stop sequence) is a natural end.

@@ -2,7 +2,7 @@ import { createParser } from 'eventsource-parser';
 import type { GenerationEvent } from '../../generation.ts';
 import type { UpstreamError } from '../../model.ts';
 import type { AnswerReader } from './answer.ts';
-import { cut, malformed, readInBandError, type WireError } from './errors.ts';
+import { cutAnswerError, findInBandError, malformedAnswerError, type WireError } from './errors.ts';
 import type { UpstreamResponse } from './transport.ts';
 import { isObject, type WireObject } from './wire.ts';
 
@@ -30,10 +30,10 @@ export async function* readAnswer(
   fail: (error: WireError) => UpstreamError,
 ): AsyncGenerator<GenerationEvent[]> {
   const contentType = response.headers['content-type']?.toLowerCase() ?? '';
-  if (contentType.includes('html')) throw malformed('The upstream answered an HTML page', 'nextTarget');
+  if (contentType.includes('html')) throw malformedAnswerError('The upstream answered an HTML page', 'nextTarget');
   const isStream = contentType.includes('event-stream') || (streamed && !contentType.includes('json'));
   if (isStream) yield* readStream(response, answer, fail);
-  else yield await readWhole(response, answer, fail);
+  else yield await readBuffered(response, answer, fail);
 }
 
 /** Reads the body of an error: as much of it as an error object has. */
@@ -51,18 +51,19 @@ export async function readErrorBody(response: UpstreamResponse): Promise<string>
   return text;
 }
 
-async function readWhole(
+async function readBuffered(
   response: UpstreamResponse,
   answer: AnswerReader,
   fail: (error: WireError) => UpstreamError,
 ): Promise<GenerationEvent[]> {
   const completion = parseCompletion(await readText(response));
-  const error = readInBandError(completion);
+  const error = findInBandError(completion);
   if (error) throw fail(error);
-  if (!Array.isArray(completion['choices'])) throw malformed('The upstream answered without choices', 'nextTarget');
+  if (!Array.isArray(completion['choices']))
+    throw malformedAnswerError('The upstream answered without choices', 'nextTarget');
   const events: GenerationEvent[] = [];
   answer.read(completion, events);
-  return events.concat(conclude(answer));
+  return events.concat(finishAnswer(answer));
 }
 
 async function readText({ body }: UpstreamResponse): Promise<string> {
@@ -75,16 +76,17 @@ async function readText({ body }: UpstreamResponse): Promise<string> {
       if (size > MAX_BODY_SIZE) break;
     }
   } catch (cause) {
-    throw cut('The connection broke in the middle of the answer', cause);
+    throw cutAnswerError('The connection broke in the middle of the answer', cause);
   }
   if (size > MAX_BODY_SIZE)
-    throw malformed(`The upstream answered more than ${MAX_BODY_SIZE} characters`, 'nextTarget');
+    throw malformedAnswerError(`The upstream answered more than ${MAX_BODY_SIZE} characters`, 'nextTarget');
   return pieces.join('');
 }
 
 function parseCompletion(text: string): WireObject {
   const completion = parseJson(text.replace(/^\uFEFF/, ''));
-  if (!isObject(completion)) throw malformed('The upstream answered something else than a JSON object', 'nextTarget');
+  if (!isObject(completion))
+    throw malformedAnswerError('The upstream answered something else than a JSON object', 'nextTarget');
   return completion;
 }
 
@@ -110,15 +112,17 @@ async function* readStream(
   const last = stream.end();
   if (last.length > 0) yield last;
   if (stream.failure) throw stream.failure;
-  if (!stream.done && answer.ending.type === 'none') throw cut('The stream ended before the answer was whole', broken);
+  if (!stream.done && answer.ending.type === 'none')
+    throw cutAnswerError('The stream ended before the answer was whole', broken);
   if (stream.done) response.release();
-  yield conclude(answer);
+  yield finishAnswer(answer);
 }
 
-function conclude(answer: AnswerReader): GenerationEvent[] {
-  if (answer.ending.type === 'broken') throw cut(`The upstream gave up its answer (${answer.ending.reason})`);
+function finishAnswer(answer: AnswerReader): GenerationEvent[] {
+  if (answer.ending.type === 'broken')
+    throw cutAnswerError(`The upstream gave up its answer (${answer.ending.reason})`);
   const events = answer.finish();
-  if (events === undefined) throw malformed('The upstream called a tool without naming it', 'retryOnce');
+  if (events === undefined) throw malformedAnswerError('The upstream called a tool without naming it', 'retryOnce');
   return events;
 }
 
@@ -138,7 +142,8 @@ class EventStream {
     onEvent: ({ data, event }) => this.#take(data, event),
     onError: ({ type }) => {
       // Unknown fields are not worth a failure; the specification says to ignore them.
-      if (type === 'max-buffer-size-exceeded') this.failure ??= malformed('An event was too large', 'nextTarget');
+      if (type === 'max-buffer-size-exceeded')
+        this.failure ??= malformedAnswerError('An event was too large', 'nextTarget');
     },
   });
 
@@ -171,11 +176,11 @@ class EventStream {
     const chunk = parseJson(data);
     if (isObject(chunk)) this.#takeChunk(chunk, name);
     // Half an event at the end is the mark of a cut, which is found out anyway.
-    else if (!this.#ending) this.failure = malformed('An event was not a JSON object', 'retryOnce');
+    else if (!this.#ending) this.failure = malformedAnswerError('An event was not a JSON object', 'retryOnce');
   }
 
   #takeChunk(chunk: WireObject, name: string | undefined): void {
-    const error = readInBandError(chunk, name);
+    const error = findInBandError(chunk, name);
     if (error) this.failure = this.#fail(error);
     else this.#answer.read(chunk, this.#events);
   }

@@ -6,7 +6,7 @@ export interface Dialect {
   /** What it refuses, or ignores in silence; `capabilities` of the target overrule it. */
   readonly lacks: readonly Capability[];
   /** Request fields that change no answer and that it is known to take; elsewhere they may be a 400. */
-  readonly extras: readonly Extra[];
+  readonly extras: readonly OptionalField[];
   /** Name of the output limit where only one works. */
   readonly maxTokensParameter?: 'max_completion_tokens';
   /** Wants `reasoning_content` back on every assistant message with tool calls, and answers 400 without it. */
@@ -17,7 +17,7 @@ export interface Dialect {
   readonly wantsThoughtSignature?: true;
 }
 
-export type Extra = 'user' | 'safety_identifier' | 'prompt_cache_key' | 'service_tier';
+export type OptionalField = 'user' | 'safety_identifier' | 'prompt_cache_key' | 'service_tier';
 
 const PLAIN: Dialect = { lacks: [], extras: [] };
 
@@ -59,7 +59,7 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
 };
 
 /** What is known of the upstream at `target.baseUrl`. */
-export function dialectOf(target: OpenAICompatibleTarget): Dialect {
+export function findDialect(target: OpenAICompatibleTarget): Dialect {
   const labels = new URL(target.baseUrl).hostname.split('.');
   for (let from = 0; from < labels.length; from += 1) {
     const dialect = BY_HOST[labels.slice(from).join('.')];
@@ -69,8 +69,8 @@ export function dialectOf(target: OpenAICompatibleTarget): Dialect {
 }
 
 /** What `target` can be asked for: what it declares, else all of OpenAI's API less what its host is known to lack. */
-export function openAICompatibleCapabilities(target: OpenAICompatibleTarget): ReadonlySet<Capability> {
+export function getOpenAICompatibleCapabilities(target: OpenAICompatibleTarget): ReadonlySet<Capability> {
   if (target.capabilities) return new Set(target.capabilities);
-  const { lacks } = dialectOf(target);
+  const { lacks } = findDialect(target);
   return new Set(CAPABILITIES.filter((capability) => !lacks.includes(capability)));
 }

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ErrorCode } from '../../../core/errors.ts';
 import { type Recovery, UpstreamError } from '../../model.ts';
-import { durationMs, retryAfterMs } from './retry-after.ts';
+import { parseDuration, parseRetryAfter } from './retry-after.ts';
 import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './wire.ts';
 
 /** What an upstream says went wrong, read out of whichever shape it uses. */
@@ -20,16 +20,16 @@ export interface WireError {
  * Reads the body of an answer whose status is not 2xx.
  * @param now epoch milliseconds
  */
-export function readErrorAnswer(status: number, headers: IncomingHttpHeaders, body: string, now: number): WireError {
-  const error = describe(parsed(body));
-  return { ...error, status, retryAfterMs: retryAfterMs(status, headers, now) ?? error.retryAfterMs };
+export function parseErrorResponse(status: number, headers: IncomingHttpHeaders, body: string, now: number): WireError {
+  const error = parseErrorObject(parseJson(body));
+  return { ...error, status, retryAfterMs: parseRetryAfter(status, headers, now) ?? error.retryAfterMs };
 }
 
 /**
  * Finds an error inside a stream's chunk, or inside a body that was sent with status 200.
  * @returns undefined when it is none
  */
-export function readInBandError(chunk: WireObject, eventName?: string): WireError | undefined {
+export function findInBandError(chunk: WireObject, eventName?: string): WireError | undefined {
   const choices = asObjects(chunk['choices']);
   const inChoice = asObject(choices[0]?.['error']);
   const isError =
@@ -39,12 +39,12 @@ export function readInBandError(chunk: WireObject, eventName?: string): WireErro
     chunk['object'] === 'error' ||
     (choices.length === 0 && (asText(chunk['message']) ?? asText(chunk['detail'])) !== undefined);
   if (!isError) return undefined;
-  const error = describe(inChoice ?? chunk);
-  return { ...error, status: error.status || statusOf(error.codes) };
+  const error = parseErrorObject(inChoice ?? chunk);
+  return { ...error, status: error.status || inferStatus(error.codes) };
 }
 
 /** What turns an upstream's words into words for the caller and the log. */
-export interface Wording {
+export interface ErrorContext {
   /** The caller's own parameter for the upstream's. */
   readonly callerParam: (param: string) => string;
   /** Whether the caller sent these words: upstreams quote what they were sent. */
@@ -54,32 +54,32 @@ export interface Wording {
 }
 
 /** Maps what an upstream said into ours. */
-export function upstreamError(error: WireError, { callerParam, isQuoted, redact }: Wording): UpstreamError {
-  const verdict = judge(error, isQuoted);
+export function toUpstreamError(error: WireError, { callerParam, isQuoted, redact }: ErrorContext): UpstreamError {
+  const verdict = classify(error, isQuoted);
   const param = error.param !== undefined && verdict.recovery === 'fail' ? callerParam(error.param) : undefined;
-  return new UpstreamError(verdict.code, redact(shownMessage(verdict, error)), {
+  return new UpstreamError(verdict.code, redact(toPublicMessage(verdict, error)), {
     recovery: verdict.recovery,
-    upstream: redact([error.status, ...identifiers(error)].join(' ')),
+    upstream: redact([error.status, ...listCodes(error)].join(' ')),
     ...(param === undefined ? {} : { param }),
     ...(error.retryAfterMs === undefined || verdict.recovery === 'fail' ? {} : { retryAfterMs: error.retryAfterMs }),
   });
 }
 
 /** The upstream refuses a field of ours that it is never asked without. */
-export function refusesNeeded(field: string, error: WireError, { redact }: Wording): UpstreamError {
+export function requiredFieldRefusedError(field: string, error: WireError, { redact }: ErrorContext): UpstreamError {
   return new UpstreamError('upstream_misconfigured', `The upstream refuses ${field}, without which it isn't asked`, {
     recovery: 'nextTarget',
-    upstream: redact([error.status, ...identifiers(error)].join(' ')),
+    upstream: redact([error.status, ...listCodes(error)].join(' ')),
   });
 }
 
 /** An answer that is no answer: a page instead of JSON, a garbled event, more bytes than any answer has. */
-export function malformed(message: string, recovery: Recovery, cause?: unknown): UpstreamError {
+export function malformedAnswerError(message: string, recovery: Recovery, cause?: unknown): UpstreamError {
   return new UpstreamError('upstream_malformed', message, cause === undefined ? { recovery } : { recovery, cause });
 }
 
 /** An answer that stopped before it was whole. */
-export function cut(message: string, cause?: unknown): UpstreamError {
+export function cutAnswerError(message: string, cause?: unknown): UpstreamError {
   const details = { recovery: 'retry' as const };
   return new UpstreamError('upstream_cut', message, cause === undefined ? details : { ...details, cause });
 }
@@ -91,7 +91,8 @@ export function cut(message: string, cause?: unknown): UpstreamError {
 export function connectionError(thrown: unknown, where: string, stale: boolean): UpstreamError {
   const code = asText(Reflect.get(Object(thrown), 'code')) ?? 'unknown failure';
   // Node's HTTP parser: HPE_INVALID_CONSTANT and the like.
-  if (code.startsWith('HPE_')) return malformed(`${where} does not speak HTTP/1.1 (${code})`, 'retryOnce', thrown);
+  if (code.startsWith('HPE_'))
+    return malformedAnswerError(`${where} does not speak HTTP/1.1 (${code})`, 'retryOnce', thrown);
   return new UpstreamError('upstream_unavailable', `The connection to ${where} failed (${code})`, {
     recovery: 'retry',
     upstream: code,
@@ -106,20 +107,20 @@ export function isConnectionFailure({ code, cause }: UpstreamError): boolean {
   return isOfConnections && cause instanceof Error && !(cause instanceof UpstreamError);
 }
 
-interface Verdict {
+interface FailureClass {
   readonly code: ErrorCode;
   readonly recovery: Recovery;
 }
 
-const REJECTED: Verdict = { code: 'upstream_rejected', recovery: 'fail' };
-const TOO_LONG: Verdict = { code: 'context_length_exceeded', recovery: 'fail' };
-const FILTERED: Verdict = { code: 'content_filter', recovery: 'fail' };
-const TOO_LARGE: Verdict = { code: 'request_too_large', recovery: 'fail' };
-const MISCONFIGURED: Verdict = { code: 'upstream_misconfigured', recovery: 'nextTarget' };
-const OUT_OF_QUOTA: Verdict = { code: 'insufficient_quota', recovery: 'nextTarget' };
-const THROTTLED: Verdict = { code: 'rate_limit_exceeded', recovery: 'retry' };
-const UNAVAILABLE: Verdict = { code: 'upstream_unavailable', recovery: 'retry' };
-const TIMED_OUT: Verdict = { code: 'upstream_timeout', recovery: 'retry' };
+const REJECTED: FailureClass = { code: 'upstream_rejected', recovery: 'fail' };
+const TOO_LONG: FailureClass = { code: 'context_length_exceeded', recovery: 'fail' };
+const FILTERED: FailureClass = { code: 'content_filter', recovery: 'fail' };
+const TOO_LARGE: FailureClass = { code: 'request_too_large', recovery: 'fail' };
+const MISCONFIGURED: FailureClass = { code: 'upstream_misconfigured', recovery: 'nextTarget' };
+const OUT_OF_QUOTA: FailureClass = { code: 'insufficient_quota', recovery: 'nextTarget' };
+const THROTTLED: FailureClass = { code: 'rate_limit_exceeded', recovery: 'retry' };
+const UNAVAILABLE: FailureClass = { code: 'upstream_unavailable', recovery: 'retry' };
+const TIMED_OUT: FailureClass = { code: 'upstream_timeout', recovery: 'retry' };
 
 const QUOTA_CODES =
   /^(insufficient_quota|billing_hard_limit_reached|billing_not_active|exceeded_current_quota_error|insufficient_balance|arrearage)$/i;
@@ -138,7 +139,7 @@ const MODEL_CODES = /model_not_found|model_not_exist|invalid_model|unknown_model
 const MODEL_TEXT =
   /\w{0,40} ?\b(?:(does not exist|not exist|not found|is not (?:available|supported))(?<=model[^.]{0,80}\1)|not a valid model)/i;
 
-function judge({ status, codes, message }: WireError, isQuoted: Wording['isQuoted']): Verdict {
+function classify({ status, codes, message }: WireError, isQuoted: ErrorContext['isQuoted']): FailureClass {
   const said = (pattern: RegExp): boolean => codes.some((code) => pattern.test(code));
   if (status === 402 || said(QUOTA_CODES)) return OUT_OF_QUOTA;
   if (status === 429) return THROTTLED;
@@ -158,28 +159,28 @@ function judge({ status, codes, message }: WireError, isQuoted: Wording['isQuote
 }
 
 /** What the caller may see of the upstream's text is what the caller can mend; the log gets no text of a 5xx either. */
-function shownMessage({ code, recovery }: Verdict, error: WireError): string {
-  const words = identifiers(error);
+function toPublicMessage({ code, recovery }: FailureClass, error: WireError): string {
+  const words = listCodes(error);
   const answered = `The upstream answered ${error.status}${words.length > 0 ? ` (${words.join(', ')})` : ''}`;
-  if (recovery === 'fail') return clipped(error.message) ?? `The model refused the request. ${answered}.`;
+  if (recovery === 'fail') return clip(error.message) ?? `The model refused the request. ${answered}.`;
   if (code === 'rate_limit_exceeded') return 'The model is rate limited at the moment. Try again later.';
   if (error.status < 400) return `${answered} with a redirect, which is not followed`;
   if (error.status >= 500 || error.message === undefined) return answered;
-  return `${answered}: ${clipped(error.message)}`;
+  return `${answered}: ${clip(error.message)}`;
 }
 
 const LONGEST_MESSAGE = 1_000;
 
-function clipped(text: string | undefined): string | undefined {
+function clip(text: string | undefined): string | undefined {
   return text !== undefined && text.length > LONGEST_MESSAGE ? `${text.slice(0, LONGEST_MESSAGE)}…` : text;
 }
 
 /** Its codes that look like codes: what else an upstream puts there might be content. */
-function identifiers({ codes }: WireError): string[] {
+function listCodes({ codes }: WireError): string[] {
   return [...new Set(codes.filter((code) => /^[\w.:-]{1,80}$/.test(code)))];
 }
 
-function parsed(body: string): unknown {
+function parseJson(body: string): unknown {
   try {
     return JSON.parse(body);
   } catch {
@@ -189,26 +190,26 @@ function parsed(body: string): unknown {
 }
 
 /** Reads `{error:{…}}`, `{error:"…"}`, `[{error:{…}}]` (Gemini), `{message}`, `{detail}` (FastAPI), `{errors:[…]}`. */
-function describe(body: unknown): WireError {
+function parseErrorObject(body: unknown): WireError {
   const outer = Array.isArray(body) ? asObject(body[0]) : asObject(body);
   const nested = outer?.['error'] ?? asObjects(outer?.['errors'])[0];
   const error = asObject(nested) ?? outer;
   const message =
-    asText(nested) ?? asText(error?.['message']) ?? detailText(error?.['detail']) ?? asText(outer?.['message']);
+    asText(nested) ?? asText(error?.['message']) ?? toDetailText(error?.['detail']) ?? asText(outer?.['message']);
   const inner = asObject(error?.['innererror']);
   const named = [error?.['code'], error?.['type'], error?.['status'], inner?.['code'], outer?.['code']];
   const statusCode = error?.['status_code'] ?? error?.['http_code'] ?? error?.['status'] ?? error?.['code'];
   return {
-    status: httpStatus(statusCode) ?? 0,
+    status: toHttpStatus(statusCode) ?? 0,
     message,
     codes: named.flatMap((name) => (typeof name === 'number' ? [String(name)] : (asText(name) ?? []))),
-    param: asText(error?.['param']) ?? detailField(error?.['detail']),
-    retryAfterMs: waitInBody(error, message),
+    param: asText(error?.['param']) ?? findDetailField(error?.['detail']),
+    retryAfterMs: parseRetryHint(error, message),
   };
 }
 
 /** FastAPI's validation errors also quote the input: only the place and the complaint are read. */
-function detailText(detail: unknown): string | undefined {
+function toDetailText(detail: unknown): string | undefined {
   if (!Array.isArray(detail)) return asText(detail);
   const lines = detail.filter(isObject).map(({ loc, msg }) => {
     const place = Array.isArray(loc) ? loc.filter((step) => step !== 'body').join('.') : '';
@@ -218,27 +219,27 @@ function detailText(detail: unknown): string | undefined {
 }
 
 /** The field of the body that FastAPI complains of first, if it is one of its own and not inside of another. */
-function detailField(detail: unknown): string | undefined {
+function findDetailField(detail: unknown): string | undefined {
   const [{ loc } = {}] = asObjects(detail);
   const place = Array.isArray(loc) ? loc.filter((step) => step !== 'body') : [];
   return place.length === 1 ? asText(place[0]) : undefined;
 }
 
 /** Google's RetryInfo, and OpenAI's "Please try again in 1.2s." */
-function waitInBody(error: WireObject | undefined, message: string | undefined): number | undefined {
+function parseRetryHint(error: WireObject | undefined, message: string | undefined): number | undefined {
   const retryInfo = asObjects(error?.['details']).find((detail) => asText(detail['retryDelay']));
   const told =
     asText(retryInfo?.['retryDelay']) ?? /try again in ((?:\d+(?:\.\d+)?(?:ms|h|m|s))+)/i.exec(message ?? '')?.[1];
-  return told === undefined ? undefined : durationMs(told);
+  return told === undefined ? undefined : parseDuration(told);
 }
 
-function httpStatus(value: unknown): number | undefined {
+function toHttpStatus(value: unknown): number | undefined {
   const status = asCount(value);
   return status !== undefined && status >= 400 && status < 600 ? status : undefined;
 }
 
 /** The HTTP status that an error in band stands for, by its words; 500 when they say nothing. */
-function statusOf(codes: readonly string[]): number {
+function inferStatus(codes: readonly string[]): number {
   for (const [status, pattern] of STATUS_WORDS) if (codes.some((code) => pattern.test(code))) return status;
   return 500;
 }

@@ -12,7 +12,7 @@ export type ReasoningField = 'reasoning_content' | 'reasoning';
  * The continuation of a block of reasoning: in which field it goes back, and to whom. `upstream` is a fingerprint, so
  * that another target behind the same alias, which might refuse the field, is not sent it.
  */
-export function reasoningContinuation(field: ReasoningField, upstream: string): Continuation {
+export function createContinuation(field: ReasoningField, upstream: string): Continuation {
   return { provider: PROVIDER, data: { field, upstream } };
 }
 
@@ -20,77 +20,77 @@ export function reasoningContinuation(field: ReasoningField, upstream: string): 
  * Translates the conversation. Texts become plain strings, since several dialects refuse an array of text parts.
  * @param upstream fingerprint of the target, as in `reasoningContinuation`
  */
-export function wireMessages(messages: readonly Message[], dialect: Dialect, upstream: string): WireObject[] {
+export function toWireMessages(messages: readonly Message[], dialect: Dialect, upstream: string): WireObject[] {
   const wire: WireObject[] = [];
   let images: ImagePart[] = [];
   for (const message of messages) {
     if (message.role !== 'tool' && images.length > 0) {
-      wire.push(toolImages(images));
+      wire.push(toToolImagesMessage(images));
       images = [];
     }
     if (message.role === 'tool') images.push(...message.content.filter((part) => part.type === 'image'));
-    wire.push(wireMessage(message, dialect, upstream));
+    wire.push(toWireMessage(message, dialect, upstream));
   }
-  if (images.length > 0) wire.push(toolImages(images));
+  if (images.length > 0) wire.push(toToolImagesMessage(images));
   return wire;
 }
 
-function wireMessage(message: Message, dialect: Dialect, upstream: string): WireObject {
+function toWireMessage(message: Message, dialect: Dialect, upstream: string): WireObject {
   switch (message.role) {
     case 'system':
-      return { role: 'system', content: textOf(message.content), ...nameOf(message) };
+      return { role: 'system', content: joinText(message.content), ...toNameField(message) };
     case 'user':
-      return { role: 'user', content: userContent(message.content), ...nameOf(message) };
+      return { role: 'user', content: toUserContent(message.content), ...toNameField(message) };
     case 'assistant':
-      return assistantMessage(message, dialect, upstream);
+      return toAssistantMessage(message, dialect, upstream);
     case 'tool':
-      return { role: 'tool', tool_call_id: message.toolCallId, content: toolText(message) };
+      return { role: 'tool', tool_call_id: message.toolCallId, content: toToolText(message) };
   }
 }
 
-function nameOf({ name }: { readonly name?: string }): WireObject {
+function toNameField({ name }: { readonly name?: string }): WireObject {
   return name === undefined ? {} : { name };
 }
 
 /** Several texts of one message are paragraphs of it; a line break is what vLLM, too, puts between them. */
-function textOf(parts: readonly { readonly text: string }[]): string {
+function joinText(parts: readonly { readonly text: string }[]): string {
   return parts.map(({ text }) => text).join('\n');
 }
 
-function userContent(parts: readonly (TextPart | ImagePart)[]): string | WireObject[] {
+function toUserContent(parts: readonly (TextPart | ImagePart)[]): string | WireObject[] {
   const texts = parts.filter((part) => part.type === 'text');
-  if (texts.length === parts.length) return textOf(texts);
-  return parts.map((part) => (part.type === 'text' ? { type: 'text', text: part.text } : imagePart(part)));
+  if (texts.length === parts.length) return joinText(texts);
+  return parts.map((part) => (part.type === 'text' ? { type: 'text', text: part.text } : toImagePart(part)));
 }
 
-function imagePart(image: ImagePart): WireObject {
+function toImagePart(image: ImagePart): WireObject {
   const url = 'url' in image ? image.url : `data:${image.mediaType};base64,${image.base64}`;
   return { type: 'image_url', image_url: image.detail === undefined ? { url } : { url, detail: image.detail } };
 }
 
 /** OpenAI's tool messages hold text only: their images follow the last tool message of the turn. */
-function toolText({ content }: ToolMessage): string {
-  const text = textOf(content.filter((part) => part.type === 'text'));
+function toToolText({ content }: ToolMessage): string {
+  const text = joinText(content.filter((part) => part.type === 'text'));
   const images = content.length - content.filter((part) => part.type === 'text').length;
   if (images === 0) return text;
   return `${text}${text === '' ? '' : '\n'}(${images === 1 ? 'An image follows' : `${images} images follow`} in the next user message.)`;
 }
 
-function toolImages(images: readonly ImagePart[]): WireObject {
+function toToolImagesMessage(images: readonly ImagePart[]): WireObject {
   const intro = { type: 'text', text: 'Images from the tool results above:' };
-  return { role: 'user', content: [intro, ...images.map(imagePart)] };
+  return { role: 'user', content: [intro, ...images.map(toImagePart)] };
 }
 
-function assistantMessage(message: AssistantMessage, dialect: Dialect, upstream: string): WireObject {
+function toAssistantMessage(message: AssistantMessage, dialect: Dialect, upstream: string): WireObject {
   const calls = message.content.filter((part) => part.type === 'toolCall');
   // A refusal is what the assistant said; most dialects know no field of its own for it.
   const texts = message.content.filter((part) => part.type === 'text' || part.type === 'refusal');
-  const said = { role: 'assistant', ...nameOf(message) };
-  if (calls.length === 0) return { ...said, content: textOf(texts) };
+  const said = { role: 'assistant', ...toNameField(message) };
+  if (calls.length === 0) return { ...said, content: joinText(texts) };
   return {
     ...said,
-    content: texts.length > 0 ? textOf(texts) : null,
-    ...reasoningOf(message, dialect, upstream),
+    content: texts.length > 0 ? joinText(texts) : null,
+    ...toReasoningFields(message, dialect, upstream),
     tool_calls: calls.map((call, index) => ({
       id: call.id,
       type: 'function',
@@ -108,19 +108,19 @@ const UNSIGNED_CALL = { extra_content: { google: { thought_signature: 'skip_thou
  * Reasoning goes back only on turns with tool calls, and only to who made it or is known to insist: DeepSeek's older
  * models answered 400 to it elsewhere, newer ones ignore it there, and others know no such field.
  */
-function reasoningOf(message: AssistantMessage, dialect: Dialect, upstream: string): WireObject {
+function toReasoningFields(message: AssistantMessage, dialect: Dialect, upstream: string): WireObject {
   const fields: Record<string, string> = dialect.wantsReasoningBack ? { reasoning_content: '' } : {};
   for (const part of message.content) {
     if (part.type !== 'reasoning') continue;
     const field = part.continuation
-      ? continuationField(part.continuation, upstream)
+      ? findContinuationField(part.continuation, upstream)
       : dialect.wantsReasoningBack && 'reasoning_content';
     if (field) fields[field] = (fields[field] ?? '') + part.text;
   }
   return fields;
 }
 
-function continuationField({ provider, data }: Continuation, upstream: string): string | undefined {
+function findContinuationField({ provider, data }: Continuation, upstream: string): string | undefined {
   if (provider !== PROVIDER || !isObject(data) || data['upstream'] !== upstream) return undefined;
   const field = asText(data['field']);
   return field === 'reasoning_content' || field === 'reasoning' ? field : undefined;

@@ -6,10 +6,16 @@ import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
 import { AnswerReader } from './answer.ts';
 import { readAnswer, readErrorBody } from './body.ts';
-import { openAICompatibleCapabilities } from './dialect.ts';
-import { cut, readErrorAnswer, refusesNeeded, upstreamError, type Wording } from './errors.ts';
-import { type FieldRefusal, refusalOf } from './refusals.ts';
-import { callerParam, requestWriter } from './request.ts';
+import { getOpenAICompatibleCapabilities } from './dialect.ts';
+import {
+  cutAnswerError,
+  type ErrorContext,
+  parseErrorResponse,
+  requiredFieldRefusedError,
+  toUpstreamError,
+} from './errors.ts';
+import { type FieldRefusal, findRefusedField } from './refused-fields.ts';
+import { createRequestWriter, toCallerParam } from './request.ts';
 import { createTransport, type UpstreamResponse } from './transport.ts';
 import type { WireObject } from './wire.ts';
 
@@ -42,15 +48,15 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
   const {
     maxOutputTokens,
     secret,
-    newToolCallId = randomToolCallId,
+    newToolCallId = createToolCallId,
     extraFields,
     refusals = [],
     now = Date.now,
   } = options;
-  const transport = createTransport(endpointOf(target), options.connectMs);
-  const upstream = options.fingerprint ?? fingerprintOf(target);
-  const write = requestWriter(target, {
-    capabilities: openAICompatibleCapabilities(target),
+  const transport = createTransport(toEndpoint(target), options.connectMs);
+  const upstream = options.fingerprint ?? computeFingerprint(target);
+  const write = createRequestWriter(target, {
+    capabilities: getOpenAICompatibleCapabilities(target),
     maxOutputTokens,
     upstream,
   });
@@ -77,7 +83,7 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
     request: GenerationRequest,
     call: ModelCall,
     access: Access,
-    wording: Wording,
+    wording: ErrorContext,
   ): Promise<UpstreamResponse> {
     const headers = {
       ...access.headers,
@@ -94,12 +100,12 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
         learn(without, sent, call);
         return response;
       }
-      const error = readErrorAnswer(response.status, response.headers, await readErrorBody(response), now());
-      const refusal = refusalOf(error, body, without, refusable);
-      if (refusal === undefined) throw upstreamError(error, wording);
-      if (refusal.isNeeded) {
+      const error = parseErrorResponse(response.status, response.headers, await readErrorBody(response), now());
+      const refusal = findRefusedField(error, body, without, refusable);
+      if (refusal === undefined) throw toUpstreamError(error, wording);
+      if (refusal.isRequired) {
         tell(refusal.field, call);
-        throw refusesNeeded(refusal.field, error, wording);
+        throw requiredFieldRefusedError(refusal.field, error, wording);
       }
       without = [...without, refusal.field];
     }
@@ -110,17 +116,17 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
     let begun = false;
     try {
       call.signal.throwIfAborted();
-      const access = await orAbort(accessTo(target, secret), call.signal);
+      const access = await rejectOnAbort(resolveAccess(target, secret), call.signal);
       const wording = {
-        callerParam: (param: string) => callerParam(request, param),
+        callerParam: (param: string) => toCallerParam(request, param),
         isQuoted: (words: string) => JSON.stringify(request).includes(words),
         redact: access.redact,
       };
       response = await ask(request, call, access, wording);
       const answer = new AnswerReader(upstream, newToolCallId);
-      const pieces = readAnswer(response, call.streamed, answer, (error) => upstreamError(error, wording));
+      const pieces = readAnswer(response, call.streamed, answer, (error) => toUpstreamError(error, wording));
       let arrived = false;
-      for await (const events of call.streamed ? pieces : atOnce(pieces)) {
+      for await (const events of call.streamed ? pieces : bufferEvents(pieces)) {
         if (!arrived) call.onFirstChunk?.();
         arrived = true;
         // An abort breaks the connection, which after the finish_reason looks like a whole answer.
@@ -132,7 +138,7 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
       }
     } catch (thrown) {
       call.signal.throwIfAborted();
-      throw begun ? asCut(thrown) : thrown;
+      throw begun ? toCutError(thrown) : thrown;
     } finally {
       response?.close();
     }
@@ -142,16 +148,16 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
 }
 
 /** Holds back all events until the answer is known to be whole. */
-async function* atOnce(pieces: AsyncIterable<GenerationEvent[]>): AsyncGenerator<GenerationEvent[]> {
+async function* bufferEvents(pieces: AsyncIterable<GenerationEvent[]>): AsyncGenerator<GenerationEvent[]> {
   const all: GenerationEvent[][] = [];
   for await (const events of pieces) all.push(events);
   yield all.flat();
 }
 
 /** After the first event nothing can be retried: whatever went wrong, the answer was cut. */
-function asCut(thrown: unknown): unknown {
+function toCutError(thrown: unknown): unknown {
   if (!(thrown instanceof UpstreamError) || thrown.code === 'upstream_cut') return thrown;
-  return cut(`The upstream failed in the middle of its answer: ${thrown.message}`, thrown);
+  return cutAnswerError(`The upstream failed in the middle of its answer: ${thrown.message}`, thrown);
 }
 
 /** The headers of a request, and how to keep what is secret in them out of texts. */
@@ -163,13 +169,13 @@ interface Access {
 /** Shorter values are no secrets, and replacing them would garble texts. */
 const SHORTEST_SECRET = 8;
 
-async function accessTo(
+async function resolveAccess(
   target: OpenAICompatibleTarget,
   secret: (reference: string) => Promise<string>,
 ): Promise<Access> {
   const secrets: string[] = [];
   const resolved = async (reference: string): Promise<string> => {
-    const value = await resolvedSecret(reference, secret);
+    const value = await resolveSecret(reference, secret);
     if (value.length >= SHORTEST_SECRET) secrets.push(value);
     return value;
   };
@@ -189,7 +195,7 @@ async function accessTo(
  * What a reference to a key or a header stands for.
  * @throws UpstreamError `upstream_misconfigured` where the operator has to mend it, `upstream_unavailable` where waiting helps
  */
-export async function resolvedSecret(
+export async function resolveSecret(
   reference: string,
   secret: (reference: string) => Promise<string>,
 ): Promise<string> {
@@ -205,7 +211,7 @@ export async function resolvedSecret(
 }
 
 /** Stops waiting for `work` when the signal aborts; a look-up of a key that hangs must not hold the call. */
-export function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+export function rejectOnAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = (): void => reject(signal.reason);
     signal.addEventListener('abort', abort, { once: true });
@@ -214,17 +220,17 @@ export function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
 }
 
 /** `/chat/completions` under the base, before a query such as Azure's `?api-version=…`. */
-function endpointOf({ baseUrl }: OpenAICompatibleTarget): URL {
+function toEndpoint({ baseUrl }: OpenAICompatibleTarget): URL {
   const url = new URL(baseUrl);
   url.pathname = `${url.pathname.replace(/\/+$/, '')}/chat/completions`;
   return url;
 }
 
 /** Tells targets apart without telling which provider they are: it leaves the service inside of continuations. */
-function fingerprintOf({ baseUrl, model }: OpenAICompatibleTarget): string {
+function computeFingerprint({ baseUrl, model }: OpenAICompatibleTarget): string {
   return createHash('sha256').update(`${baseUrl}\n${model}`).digest('base64url').slice(0, 16);
 }
 
-function randomToolCallId(): string {
+function createToolCallId(): string {
   return `call_${randomUUID().replaceAll('-', '').slice(0, 24)}`;
 }

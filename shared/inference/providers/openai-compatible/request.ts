@@ -1,8 +1,8 @@
 import type { Capability } from '../../capabilities.ts';
 import type { GenerationRequest, OutputFormat, Tool, ToolChoice } from '../../generation.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
-import { type Dialect, dialectOf, type Extra } from './dialect.ts';
-import { wireMessages } from './messages.ts';
+import { type Dialect, findDialect, type OptionalField } from './dialect.ts';
+import { toWireMessages } from './messages.ts';
 import type { WireObject } from './wire.ts';
 
 /** Which of the caller's parameters each field of ours comes from, by its internal name. */
@@ -23,7 +23,7 @@ const INTERNAL_NAMES: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** The caller's own name for the field that an upstream complains of: `messages.[0].content`, `max_tokens`. */
-export function callerParam(request: GenerationRequest, wireParam: string): string {
+export function toCallerParam(request: GenerationRequest, wireParam: string): string {
   const root = wireParam.split(/[.[]/, 1)[0] ?? wireParam;
   const callersName = request.parameterNames[INTERNAL_NAMES.get(root) ?? root] ?? root;
   return callersName === root ? wireParam : callersName;
@@ -38,9 +38,9 @@ export interface WriterOptions {
 }
 
 /** Makes the function that writes the requests for one target. */
-export function requestWriter(target: OpenAICompatibleTarget, options: WriterOptions) {
+export function createRequestWriter(target: OpenAICompatibleTarget, options: WriterOptions) {
   const { capabilities, maxOutputTokens, upstream } = options;
-  const dialect = dialectOf(target);
+  const dialect = findDialect(target);
   const reasons = capabilities.has('reasoning');
   const limit = dialect.maxTokensParameter ?? target.maxTokensParameter;
   const otherLimit = limit === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
@@ -53,13 +53,13 @@ export function requestWriter(target: OpenAICompatibleTarget, options: WriterOpt
   return (request: GenerationRequest, streamed: boolean, refused: readonly string[]): WireObject => ({
     ...request.unknown,
     model: target.model,
-    messages: wireMessages(request.messages, dialect, upstream),
+    messages: toWireMessages(request.messages, dialect, upstream),
     ...(streamed ? { stream: true, stream_options: { include_usage: true } } : {}),
     [refused.includes(limit) ? otherLimit : limit]: Math.min(
       request.maxOutputTokens ?? maxOutputTokens,
       maxOutputTokens,
     ),
-    ...defined({
+    ...omitUndefined({
       temperature: request.temperature,
       top_p: request.topP,
       seed: request.seed,
@@ -69,38 +69,38 @@ export function requestWriter(target: OpenAICompatibleTarget, options: WriterOpt
     }),
     ...(request.stop.length > 0 ? { stop: request.stop } : {}),
     ...(request.logitBias && Object.keys(request.logitBias).length > 0 ? { logit_bias: request.logitBias } : {}),
-    ...logprobFields(request.topLogprobs),
-    ...toolFields(request),
-    ...formatFields(request.format),
-    ...(reasons ? reasoningFields(request, dialect) : {}),
-    ...extraFields(request, dialect.extras),
+    ...toLogprobFields(request.topLogprobs),
+    ...toToolFields(request),
+    ...toFormatFields(request.format),
+    ...(reasons ? toReasoningFields(request, dialect) : {}),
+    ...toOptionalFields(request, dialect.extras),
   });
 }
 
-function logprobFields(topLogprobs: number | undefined): WireObject {
+function toLogprobFields(topLogprobs: number | undefined): WireObject {
   if (topLogprobs === undefined) return {};
   return topLogprobs === 0 ? { logprobs: true } : { logprobs: true, top_logprobs: topLogprobs };
 }
 
-function toolFields({ tools, toolChoice, parallelToolCalls }: GenerationRequest): WireObject {
+function toToolFields({ tools, toolChoice, parallelToolCalls }: GenerationRequest): WireObject {
   if (tools.length === 0) return {};
   return {
-    tools: tools.map(wireTool),
-    ...(toolChoice === 'auto' ? {} : { tool_choice: wireToolChoice(toolChoice) }),
+    tools: tools.map(toWireTool),
+    ...(toolChoice === 'auto' ? {} : { tool_choice: toWireToolChoice(toolChoice) }),
     ...(parallelToolCalls ? {} : { parallel_tool_calls: false }),
   };
 }
 
-function wireTool({ name, description, parameters, strict }: Tool): WireObject {
-  const definition = { name, ...defined({ description }), parameters, ...(strict ? { strict } : {}) };
+function toWireTool({ name, description, parameters, strict }: Tool): WireObject {
+  const definition = { name, ...omitUndefined({ description }), parameters, ...(strict ? { strict } : {}) };
   return { type: 'function', function: definition };
 }
 
-function wireToolChoice(choice: ToolChoice): string | WireObject {
+function toWireToolChoice(choice: ToolChoice): string | WireObject {
   return typeof choice === 'string' ? choice : { type: 'function', function: { name: choice.name } };
 }
 
-function formatFields(format: OutputFormat): WireObject {
+function toFormatFields(format: OutputFormat): WireObject {
   switch (format.type) {
     case 'text':
       return {};
@@ -108,21 +108,21 @@ function formatFields(format: OutputFormat): WireObject {
       return { response_format: { type: 'json_object' } };
     case 'jsonSchema': {
       const { name, description, schema, strict } = format;
-      const definition = { name, ...defined({ description }), schema, ...(strict ? { strict } : {}) };
+      const definition = { name, ...omitUndefined({ description }), schema, ...(strict ? { strict } : {}) };
       return { response_format: { type: 'json_schema', json_schema: definition } };
     }
   }
 }
 
-function reasoningFields({ reasoningEffort }: GenerationRequest, dialect: Dialect): WireObject {
+function toReasoningFields({ reasoningEffort }: GenerationRequest, dialect: Dialect): WireObject {
   if (reasoningEffort === undefined) return {};
   if (reasoningEffort === 'none' && dialect.thinkingSwitch) return { thinking: { type: 'disabled' } };
   return { reasoning_effort: reasoningEffort };
 }
 
-function extraFields({ hints, serviceTier }: GenerationRequest, taken: readonly Extra[]): WireObject {
+function toOptionalFields({ hints, serviceTier }: GenerationRequest, taken: readonly OptionalField[]): WireObject {
   // `metadata` is never sent: OpenAI takes it only with `store`, and what is stored is Lambent's to store.
-  const all: Record<Extra, string | undefined> = {
+  const all: Record<OptionalField, string | undefined> = {
     user: hints.user,
     safety_identifier: hints.safetyIdentifier,
     prompt_cache_key: hints.promptCacheKey,
@@ -131,6 +131,6 @@ function extraFields({ hints, serviceTier }: GenerationRequest, taken: readonly 
   return Object.fromEntries(taken.flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]])));
 }
 
-function defined(fields: WireObject): WireObject {
+function omitUndefined(fields: WireObject): WireObject {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }

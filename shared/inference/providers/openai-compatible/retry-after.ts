@@ -10,12 +10,12 @@ const LONGEST_MS = 86_400_000;
  * @param now epoch milliseconds
  * @returns milliseconds, 0 to a day; undefined when no header says
  */
-export function retryAfterMs(status: number, headers: IncomingHttpHeaders, now: number): number | undefined {
+export function parseRetryAfter(status: number, headers: IncomingHttpHeaders, now: number): number | undefined {
   const sentAt = Date.parse(headers['date'] ?? '') || now;
   const wait =
-    milliseconds(text(headers['retry-after-ms'])) ??
-    secondsOrDate(text(headers['retry-after']), sentAt) ??
-    (status === 429 ? rateLimitReset(headers, sentAt) : undefined);
+    parseNumber(readHeader(headers['retry-after-ms'])) ??
+    parseSecondsOrDate(readHeader(headers['retry-after']), sentAt) ??
+    (status === 429 ? parseRateLimitReset(headers, sentAt) : undefined);
   return wait === undefined ? undefined : Math.min(Math.max(0, Math.ceil(wait)), LONGEST_MS);
 }
 
@@ -23,7 +23,7 @@ export function retryAfterMs(status: number, headers: IncomingHttpHeaders, now: 
  * Reads a duration in Go's notation: `20ms`, `7.66s`, `6m0s`, `1h30m`.
  * @returns milliseconds, or undefined for anything else
  */
-export function durationMs(text: string): number | undefined {
+export function parseDuration(text: string): number | undefined {
   if (!/^(\d+(\.\d+)?(ms|h|m|s))+$/.test(text)) return undefined;
   let total = 0;
   for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g)) {
@@ -35,18 +35,18 @@ export function durationMs(text: string): number | undefined {
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 const NUMBER = /^\d+(\.\d+)?$/;
 
-function text(header: string | string[] | undefined): string {
+function readHeader(header: string | string[] | undefined): string {
   return (Array.isArray(header) ? header[0] : header)?.trim() ?? '';
 }
 
-function milliseconds(value: string): number | undefined {
+function parseNumber(value: string): number | undefined {
   return NUMBER.test(value) ? Number(value) : undefined;
 }
 
 /** @param sentAt the upstream's own clock: a date that it gives is on that clock, not on ours */
-function secondsOrDate(value: string, sentAt: number): number | undefined {
+function parseSecondsOrDate(value: string, sentAt: number): number | undefined {
   if (NUMBER.test(value)) return Number(value) * 1_000;
-  const duration = durationMs(value);
+  const duration = parseDuration(value);
   if (duration !== undefined) return duration;
   // Date.parse takes much that is no date: an HTTP date names its month, an ISO date begins with year and month.
   const date = /[a-z]{3}|^\d{4}-\d\d-\d\dT/i.test(value) ? Date.parse(value) : Number.NaN;
@@ -54,21 +54,24 @@ function secondsOrDate(value: string, sentAt: number): number | undefined {
 }
 
 /** OpenAI's and Groq's per-kind limits first, for those that are used up if that is told; then the plain one. */
-function rateLimitReset(headers: IncomingHttpHeaders, sentAt: number): number | undefined {
+function parseRateLimitReset(headers: IncomingHttpHeaders, sentAt: number): number | undefined {
   const kinds = ['requests', 'tokens'].flatMap((kind) => {
-    const wait = resetMs(text(headers[`x-ratelimit-reset-${kind}`]), sentAt);
-    return wait === undefined ? [] : [{ wait, usedUp: text(headers[`x-ratelimit-remaining-${kind}`]) === '0' }];
+    const wait = parseReset(readHeader(headers[`x-ratelimit-reset-${kind}`]), sentAt);
+    return wait === undefined ? [] : [{ wait, usedUp: readHeader(headers[`x-ratelimit-remaining-${kind}`]) === '0' }];
   });
   const usedUp = kinds.filter((kind) => kind.usedUp);
   if (usedUp.length > 0) return Math.max(...usedUp.map(({ wait }) => wait));
   if (kinds.length > 0) return Math.min(...kinds.map(({ wait }) => wait));
-  return resetMs(text(headers['x-ratelimit-reset']), sentAt) ?? resetMs(text(headers['ratelimit-reset']), sentAt);
+  return (
+    parseReset(readHeader(headers['x-ratelimit-reset']), sentAt) ??
+    parseReset(readHeader(headers['ratelimit-reset']), sentAt)
+  );
 }
 
 /** A duration, a date, seconds from now, or (OpenRouter and others) a moment as epoch seconds or milliseconds. */
-function resetMs(value: string, sentAt: number): number | undefined {
+function parseReset(value: string, sentAt: number): number | undefined {
   const number = NUMBER.test(value) ? Number(value) : 0;
   if (number > 1e12) return number - sentAt;
   if (number > 1e9) return number * 1_000 - sentAt;
-  return secondsOrDate(value, sentAt);
+  return parseSecondsOrDate(value, sentAt);
 }

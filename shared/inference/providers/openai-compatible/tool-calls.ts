@@ -11,7 +11,7 @@ interface OpenCall {
   /** Undefined until the name is known: only then can the call be announced. */
   name: string | undefined;
   /** Arguments that came before the name. */
-  held: string;
+  pendingArguments: string;
   hasArguments: boolean;
 }
 
@@ -29,24 +29,24 @@ export class ToolCallAssembler {
   }
 
   /** Whether the answer calls any tool. */
-  get any(): boolean {
+  get hasCalls(): boolean {
     return this.#calls.length > 0;
   }
 
   /** Takes one element of `tool_calls` and adds what it tells to `events`. */
-  take(fragment: WireObject, events: GenerationEvent[]): void {
+  addFragment(fragment: WireObject, events: GenerationEvent[]): void {
     const wireIndex = asCount(fragment['index']);
     const wireId = asText(fragment['id']);
     // Some put name and arguments where OpenAI puts `function`.
     const definition = asObject(fragment['function']) ?? fragment;
     const name = asText(definition['name']);
-    const text = argumentsText(definition['arguments']);
+    const text = toArgumentsText(definition['arguments']);
     if (wireIndex === undefined && wireId === undefined && name === undefined && text === '') return;
 
     const call = this.#continued(wireIndex, wireId, name) ?? this.#open(wireIndex);
     call.wireId ??= wireId;
     if (call.name === undefined) {
-      call.held += text;
+      call.pendingArguments += text;
       if (name !== undefined) this.#announce(call, name, events);
     } else {
       appendArguments(call, text, events);
@@ -86,7 +86,7 @@ export class ToolCallAssembler {
 
   #open(wireIndex: number | undefined): OpenCall {
     const index = this.#calls.length;
-    const call = { index, wireIndex, wireId: undefined, name: undefined, held: '', hasArguments: false };
+    const call = { index, wireIndex, wireId: undefined, name: undefined, pendingArguments: '', hasArguments: false };
     this.#calls.push(call);
     return call;
   }
@@ -94,8 +94,8 @@ export class ToolCallAssembler {
   #announce(call: OpenCall, name: string, events: GenerationEvent[]): void {
     call.name = name;
     events.push({ type: 'toolCall', index: call.index, id: call.wireId ?? this.#newId(), name });
-    appendArguments(call, call.held, events);
-    call.held = '';
+    appendArguments(call, call.pendingArguments, events);
+    call.pendingArguments = '';
   }
 }
 
@@ -105,7 +105,7 @@ function appendArguments(call: OpenCall, fragment: string, events: GenerationEve
   events.push({ type: 'toolArguments', index: call.index, fragment });
 }
 
-function argumentsText(value: unknown): string {
+function toArgumentsText(value: unknown): string {
   if (typeof value === 'string') return value;
   return asObject(value) ? JSON.stringify(value) : '';
 }

@@ -1,7 +1,7 @@
 import { Agent, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
 import type { Readable } from 'node:stream';
 import { UpstreamError } from '../../model.ts';
-import { connectionError, malformed } from './errors.ts';
+import { connectionError, malformedAnswerError } from './errors.ts';
 
 /** Why not `fetch`: its first call costs 20 ms of a cold start, and it can't tell a stale connection from a lost one. */
 export interface Transport {
@@ -36,7 +36,7 @@ const DRAIN_MS = 1_000;
  * @param connectMs milliseconds in which there has to be a connection: a machine that is gone answers nothing at all
  */
 export function createTransport(url: URL, connectMs?: number): Transport {
-  const { send, agent } = url.protocol === 'https:' ? secure() : plain;
+  const { send, agent } = url.protocol === 'https:' ? getSecureTransport() : plain;
 
   const begin = (headers: Readonly<Record<string, string>>): ClientRequest => {
     try {
@@ -80,7 +80,7 @@ const plain = { send: request, agent: new Agent({ keepAlive: true }) };
 let secured: typeof plain | undefined;
 
 /** TLS takes 5 ms to load: only for an upstream that needs it. */
-function secure(): typeof plain {
+function getSecureTransport(): typeof plain {
   if (secured === undefined) {
     const https = process.getBuiltinModule('node:https');
     secured = { send: https.request, agent: new https.Agent({ keepAlive: true }) };
@@ -107,7 +107,7 @@ function openResponse(incoming: IncomingMessage): UpstreamResponse {
   let released = false;
   // Without a listener, a connection that breaks while nobody reads would end the process.
   incoming.on('error', ignore);
-  const readable = decompressed(incoming);
+  const readable = decompress(incoming);
   readable.setEncoding('utf8');
   return {
     status: incoming.statusCode ?? 0,
@@ -130,7 +130,7 @@ function openResponse(incoming: IncomingMessage): UpstreamResponse {
 function ignore(): void {}
 
 /** We ask for `identity`; an upstream that compresses all the same is understood. */
-function decompressed(incoming: IncomingMessage): Readable {
+function decompress(incoming: IncomingMessage): Readable {
   const encoding = incoming.headers['content-encoding']?.trim().toLowerCase() || 'identity';
   if (encoding === 'identity') return incoming;
   const zlib = process.getBuiltinModule('node:zlib');
@@ -145,6 +145,6 @@ function decompressed(incoming: IncomingMessage): Readable {
       return pipeline(incoming, zlib.createBrotliDecompress(), ignore);
     default:
       incoming.destroy();
-      throw malformed('The upstream answered in a compression that was not asked for', 'nextTarget');
+      throw malformedAnswerError('The upstream answered in a compression that was not asked for', 'nextTarget');
   }
 }

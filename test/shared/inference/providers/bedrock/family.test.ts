@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import {
-  bedrockCapabilities,
-  bedrockFamily,
-  claudeVersion,
+  detectFamily,
+  getBedrockCapabilities,
+  parseClaudeVersion,
 } from '../../../../../shared/inference/providers/bedrock/family.ts';
 import { aTarget } from './upstream.ts';
 
@@ -19,7 +19,7 @@ test.each([
   ['anthropic.claude-fable-5-1', 501],
   ['anthropic.claude-mythos-preview', 407],
 ])('the version of %s is %i', (model, version) => {
-  expect(claudeVersion(model)).toBe(version);
+  expect(parseClaudeVersion(model)).toBe(version);
 });
 
 test.each([
@@ -31,12 +31,12 @@ test.each([
   ['openai.gpt-oss-20b-1:0', 'openai-effort'],
   ['meta.llama3-1-8b-instruct-v1:0', undefined],
 ])('%s takes its reasoning effort as %s', (model, style) => {
-  expect(bedrockFamily(model).reasoning?.style).toBe(style);
+  expect(detectFamily(model).reasoning?.style).toBe(style);
 });
 
 describe('the capabilities of', () => {
   const can = (model: string, fields: Record<string, unknown> = {}): ReadonlySet<string> =>
-    bedrockCapabilities(aTarget({ model, ...fields }));
+    getBedrockCapabilities(aTarget({ model, ...fields }));
 
   test('a recent Claude are all that Converse can say', () => {
     expect([...can('eu.anthropic.claude-sonnet-4-5-20250929-v1:0')].sort()).toEqual([

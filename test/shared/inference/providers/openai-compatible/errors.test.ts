@@ -4,7 +4,10 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LambentError } from '../../../../../shared/core/errors.ts';
 import { createOpenAICompatibleModel } from '../../../../../shared/inference/providers/openai-compatible/openai-compatible.ts';
-import { durationMs, retryAfterMs } from '../../../../../shared/inference/providers/openai-compatible/retry-after.ts';
+import {
+  parseDuration,
+  parseRetryAfter,
+} from '../../../../../shared/inference/providers/openai-compatible/retry-after.ts';
 import { encodeErrorBody } from '../../../../../shared/openai/errors.ts';
 import { startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import type { Reply } from '../../../../upstreams/reply.ts';
@@ -322,18 +325,18 @@ describe('how long to wait', () => {
     [{ 'retry-after': '-5' }, undefined],
     [{}, undefined],
   ])('is read from %j', async (headers, expected) => {
-    expect(retryAfterMs(429, { date, ...headers }, now)).toBe(expected);
+    expect(parseRetryAfter(429, { date, ...headers }, now)).toBe(expected);
     const error = await errorOf({ status: 429, headers: { date, ...headers }, body: openai('slow down') });
     expect(error.retryAfterMs).toBe(expected);
   });
 
   test('is reckoned by the upstream’s own clock', () => {
     const headers = { date: 'Sat, 21 Nov 2026 08:00:00 GMT', 'retry-after': 'Sat, 21 Nov 2026 08:00:05 GMT' };
-    expect(retryAfterMs(503, headers, now)).toBe(5_000);
+    expect(parseRetryAfter(503, headers, now)).toBe(5_000);
   });
 
   test('is not read from the state of limits on an answer that is no throttle', () => {
-    expect(retryAfterMs(500, { 'x-ratelimit-reset-tokens': '6m0s' }, now)).toBeUndefined();
+    expect(parseRetryAfter(500, { 'x-ratelimit-reset-tokens': '6m0s' }, now)).toBeUndefined();
   });
 
   test.each([
@@ -359,7 +362,7 @@ describe('how long to wait', () => {
   test('of any duration is the sum of its parts', () => {
     fc.assert(
       fc.property(fc.nat(99), fc.nat(59), fc.nat(59), fc.nat(999), (h, m, s, ms) => {
-        expect(durationMs(`${h}h${m}m${s}s${ms}ms`)).toBe(((h * 60 + m) * 60 + s) * 1_000 + ms);
+        expect(parseDuration(`${h}h${m}m${s}s${ms}ms`)).toBe(((h * 60 + m) * 60 + s) * 1_000 + ms);
       }),
     );
   });
@@ -369,7 +372,7 @@ describe('how long to wait', () => {
       fc.property(
         fc.dictionary(fc.constantFrom('retry-after', 'retry-after-ms', 'x-ratelimit-reset', 'date'), fc.string()),
         (headers) => {
-          const wait = retryAfterMs(429, headers, now);
+          const wait = parseRetryAfter(429, headers, now);
           expect(wait === undefined || (wait >= 0 && wait <= 86_400_000)).toBe(true);
         },
       ),

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { GenerationEvent } from '../../../../../shared/inference/generation.ts';
 import { AnswerReader } from '../../../../../shared/inference/providers/openai-compatible/answer.ts';
 import { readAnswer } from '../../../../../shared/inference/providers/openai-compatible/body.ts';
-import { upstreamError } from '../../../../../shared/inference/providers/openai-compatible/errors.ts';
+import { toUpstreamError } from '../../../../../shared/inference/providers/openai-compatible/errors.ts';
 import { startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import { EVENT_STREAM, eventOf, eventsOf, type Reply, streamOf } from '../../../../upstreams/reply.ts';
 import { call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './calls.ts';
@@ -487,7 +487,7 @@ async function* answerOf(pieces: readonly Uint8Array[]): AsyncGenerator<Generati
   };
   const reader = new AnswerReader('upstream', () => `id-${ids++}`);
   const wording = { callerParam: (param: string) => param, isQuoted: () => false, redact: (text: string) => text };
-  for await (const events of readAnswer(response, true, reader, (error) => upstreamError(error, wording)))
+  for await (const events of readAnswer(response, true, reader, (error) => toUpstreamError(error, wording)))
     yield* events;
 }
 

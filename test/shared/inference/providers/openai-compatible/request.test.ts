@@ -2,10 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CAPABILITIES } from '../../../../../shared/inference/capabilities.ts';
 import type { GenerationRequest, Message } from '../../../../../shared/inference/generation.ts';
 import {
-  dialectOf,
-  openAICompatibleCapabilities,
+  findDialect,
+  getOpenAICompatibleCapabilities,
 } from '../../../../../shared/inference/providers/openai-compatible/dialect.ts';
-import { requestWriter } from '../../../../../shared/inference/providers/openai-compatible/request.ts';
+import { createRequestWriter } from '../../../../../shared/inference/providers/openai-compatible/request.ts';
 import type { OpenAICompatibleTarget } from '../../../../../shared/inference/registry.ts';
 import { type SeenRequest, startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import { EVENT_STREAM, type Reply } from '../../../../upstreams/reply.ts';
@@ -38,8 +38,8 @@ async function seen(
 /** The body as a target elsewhere would get it, without a call to it. */
 function bodyFor(baseUrl: string, request: Partial<GenerationRequest>, changes: Partial<OpenAICompatibleTarget> = {}) {
   const target = aTarget(baseUrl, changes);
-  const capabilities = openAICompatibleCapabilities(target);
-  const write = requestWriter(target, { capabilities, maxOutputTokens: 1_000, upstream: 'this-one' });
+  const capabilities = getOpenAICompatibleCapabilities(target);
+  const write = createRequestWriter(target, { capabilities, maxOutputTokens: 1_000, upstream: 'this-one' });
   return write(makeRequest(request), false, []);
 }
 
@@ -292,9 +292,9 @@ describe('a dialect', () => {
   });
 
   test('is known by host, not by what merely contains it', () => {
-    expect(dialectOf(aTarget('https://api.deepseek.com')).wantsReasoningBack).toBe(true);
-    expect(dialectOf(aTarget('https://deepseek.com.example.org/v1')).wantsReasoningBack).toBeUndefined();
-    expect(dialectOf(aTarget('https://notdeepseek.com/v1')).wantsReasoningBack).toBeUndefined();
+    expect(findDialect(aTarget('https://api.deepseek.com')).wantsReasoningBack).toBe(true);
+    expect(findDialect(aTarget('https://deepseek.com.example.org/v1')).wantsReasoningBack).toBeUndefined();
+    expect(findDialect(aTarget('https://notdeepseek.com/v1')).wantsReasoningBack).toBeUndefined();
   });
 
   test('turns reasoning off in its own way, and is not told where it has none', () => {
@@ -315,11 +315,11 @@ describe('a dialect', () => {
   });
 
   test('has the capabilities that it declares, else those that its host is not known to lack', () => {
-    expect(openAICompatibleCapabilities(aTarget('http://x/v1', { capabilities: ['tools', 'json'] }))).toEqual(
+    expect(getOpenAICompatibleCapabilities(aTarget('http://x/v1', { capabilities: ['tools', 'json'] }))).toEqual(
       new Set(['tools', 'json']),
     );
-    expect(openAICompatibleCapabilities(aTarget('http://x/v1'))).toEqual(new Set(CAPABILITIES));
-    expect(openAICompatibleCapabilities(aTarget('https://api.deepseek.com')).has('strictJsonSchema')).toBe(false);
+    expect(getOpenAICompatibleCapabilities(aTarget('http://x/v1'))).toEqual(new Set(CAPABILITIES));
+    expect(getOpenAICompatibleCapabilities(aTarget('https://api.deepseek.com')).has('strictJsonSchema')).toBe(false);
   });
 
   test('that refuses stream_options is asked without, at once and from then on', async () => {

@@ -25,8 +25,9 @@ export interface Surroundings extends AsyncDisposable {
 /**
  * Starts stand-ins for everything, and the models `default`, which answers by `script`, `gpu` on the fleet `tests`, and
  * `helped`, which is on it too and falls back to `default`. Tests register the fleet's workers.
+ * @param aliases further names of the upstream's model, and with the suffix `-gpu` of the fleet's
  */
-export async function startSurroundings(script?: Script): Promise<Surroundings> {
+export async function startSurroundings(script?: Script, aliases: readonly string[] = []): Promise<Surroundings> {
   const folder = await mkdtemp(join(tmpdir(), 'lambent-functions-'));
   const services = await startServices();
   const kms = await startKms({ stateFile: join(folder, 'kms.json') });
@@ -38,10 +39,18 @@ export async function startSurroundings(script?: Script): Promise<Surroundings> 
   });
   const keyId = (await kmsClient.send(new CreateKeyCommand({}))).KeyMetadata?.KeyId ?? '';
   kmsClient.destroy();
+  const hosted = { targets: [{ provider: 'openai-compatible', model: 'upstream', baseUrl: upstream.baseUrl }] };
+  const gpu = { targets: [{ provider: 'gpu', model: MODEL, fleet: FLEET }] };
   const models = {
-    default: { targets: [{ provider: 'openai-compatible', model: 'upstream', baseUrl: upstream.baseUrl }] },
-    gpu: { targets: [{ provider: 'gpu', model: MODEL, fleet: FLEET }] },
-    helped: { targets: [{ provider: 'gpu', model: MODEL, fleet: FLEET }], fallbacks: ['default'] },
+    default: hosted,
+    gpu,
+    helped: { ...gpu, fallbacks: ['default'] },
+    ...Object.fromEntries(
+      aliases.flatMap((name) => [
+        [name, hosted],
+        [`${name}-gpu`, gpu],
+      ]),
+    ),
   };
   const fleets = { [FLEET]: { stallMs: 300, waitMs: 300 } };
   await writeFile(join(folder, 'models.json'), JSON.stringify({ models, fleets }));
@@ -125,6 +134,6 @@ export function aQueueEvent(...bodies: unknown[]) {
 }
 
 /** What Lambda hands over besides the event. */
-export function aContext(remainingMs = 60_000) {
-  return { awsRequestId: 'request', getRemainingTimeInMillis: () => remainingMs };
+export function aContext(remainingMs = 60_000, awsRequestId = 'request') {
+  return { awsRequestId, getRemainingTimeInMillis: () => remainingMs };
 }

@@ -1,0 +1,175 @@
+import { Writable } from 'node:stream';
+import { vi } from 'vitest';
+import { keyItem } from '../../shared/access/keys.ts';
+import type { Scope } from '../../shared/access/principal.ts';
+import type { SeenRequest } from '../upstreams/openai-upstream.ts';
+import { EVENT_STREAM, eventOf, type Reply } from '../upstreams/reply.ts';
+
+/** Requests that each test sends at once: Lambda Managed Instances' default per vCPU. */
+export const CONCURRENCY = 64;
+export const TENANTS = ['acme', 'globex', 'initech'] as const;
+export type Tenant = (typeof TENANTS)[number];
+
+export function tenantOf(index: number): Tenant {
+  return TENANTS[index % TENANTS.length] ?? 'acme';
+}
+
+/** The alias that only this tenant uses, so that a log line or a metric shows whose it is. */
+export const modelOf = (tenant: string): string => `${tenant}-model`;
+
+/** Input tokens that the upstream reports for the request with this index: no two are the same. */
+export const inputTokensOf = (index: number): number => 1_000 + index;
+
+export type LogLine = Readonly<Record<string, unknown>>;
+
+/** Collects what the functions of this process write to standard output, parsed. */
+export function captureLogLines(): LogLine[] {
+  const lines: LogLine[] = [];
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+    for (const line of String(text).split('\n')) if (line.startsWith('{')) lines.push(JSON.parse(line));
+    return true;
+  });
+  return lines;
+}
+
+/** Dimensions and values of each metric `name` in a log line. */
+export function metricsIn(line: LogLine, name: string): { readonly [dimension: string]: unknown }[] {
+  const directives: { Dimensions: string[][]; Metrics: { Name: string }[] }[] =
+    Object(line['_aws'])['CloudWatchMetrics'] ?? [];
+  return directives
+    .filter(({ Metrics }) => Metrics.some(({ Name }) => Name === name))
+    .map(({ Dimensions: [dimensions = []] }) =>
+      Object.fromEntries([...dimensions, name].map((field) => [field, line[field]])),
+    );
+}
+
+/** Lets nobody pass until `count` have arrived, and then all in an order that is not the one in which they came. */
+export function createGate(count: number): () => Promise<void> {
+  const waiting: (() => void)[] = [];
+  return () =>
+    new Promise((resolve) => {
+      waiting.push(resolve);
+      if (waiting.length < count) return;
+      // 37 is prime and does not divide any number of requests used here, so that each is released once.
+      for (let step = 0; step < count; step += 1) waiting[(step * 37) % count]?.();
+    });
+}
+
+/** How the upstream treats a request: as the word after `please` in its text says. */
+export type Behavior = 'answer' | 'fail' | 'hang' | 'hangLater';
+
+/** The text of the request with this index. */
+export const textOf = (index: number, behavior: Behavior): string => `request-${index} please ${behavior}`;
+
+/** Returns how the upstream answers: echoes the request's name, with token counts that no other request has. */
+export function answerAsAsked({ text }: SeenRequest): Reply {
+  const [, index = '', behavior] = /request-(\d+) please (\w+)/.exec(text) ?? [];
+  const content = `answer-${index}`;
+  const usage = { prompt_tokens: inputTokensOf(Number(index)), completion_tokens: 2, total_tokens: 0 };
+  const delta = (fields: object, finish_reason: string | null = null) =>
+    eventOf({ choices: [{ index: 0, delta: fields, finish_reason }] });
+  const begin = delta({ role: 'assistant', content });
+  switch (behavior) {
+    case 'fail':
+      return { status: 400, body: { error: { message: `refused ${index}`, type: 'invalid_request_error' } } };
+    case 'hang':
+      return { headers: EVENT_STREAM, steps: ['stall'] };
+    case 'hangLater':
+      return { headers: EVENT_STREAM, steps: [{ send: begin }, 'stall'] };
+  }
+  if (!text.includes('"stream":true')) {
+    return { body: { choices: [{ message: { role: 'assistant', content }, finish_reason: 'stop' }], usage } };
+  }
+  const pieces = [
+    begin,
+    delta({ content: '!' }),
+    delta({}, 'stop'),
+    eventOf({ choices: [], usage }),
+    eventOf('[DONE]'),
+  ];
+  return { headers: EVENT_STREAM, steps: pieces.map((send) => ({ send })) };
+}
+
+/** An item of the access table: the key `sk-<tenant>`. */
+export function keyItemOf(tenant: string, scopes: readonly Scope[]) {
+  return keyItem(`sk-${tenant}`, { tenant, keyId: `${tenant}-key`, scopes });
+}
+
+export type Handler = (event: unknown, ...rest: unknown[]) => Promise<unknown>;
+
+/** Calls the exported handler of a function's module. */
+export function handlerOf(module: { readonly handler: unknown }): Handler {
+  return async (...args) => Reflect.apply(module.handler as Handler, undefined, args);
+}
+
+interface Head {
+  readonly statusCode: number;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Gives handlers the globals of Lambda's runtime that streamed responses need. To be called before they are imported. */
+export function stubStreamingGlobals(): void {
+  vi.stubGlobal('awslambda', {
+    streamifyResponse: (handler: Handler) => handler,
+    HttpResponseStream: {
+      from: (stream: ResponseRecorder, head: Head) => {
+        stream.head = head;
+        return stream;
+      },
+    },
+  });
+}
+
+class ResponseRecorder extends Writable {
+  head: Head | undefined;
+  text = '';
+
+  // A slow reader: frames of different requests are read in turn.
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: () => void): void {
+    this.text += String(chunk);
+    setImmediate(callback);
+  }
+}
+
+export interface HttpResult extends Head {
+  readonly text: string;
+}
+
+/** Calls an HTTP handler as Lambda does, and reads its response to the end. */
+export async function callHttp(handler: Handler, event: object, context: object): Promise<HttpResult> {
+  const stream = new ResponseRecorder();
+  await handler(event, stream, context);
+  if (stream.head === undefined) throw new Error('The handler has sent no head');
+  return { ...stream.head, text: stream.text };
+}
+
+export interface HttpEventOptions {
+  readonly requestId: string;
+  /** `POST /v1/responses`. */
+  readonly route: string;
+  /** Absent for a request without a principal. */
+  readonly tenant?: string;
+  readonly pathParameters?: Readonly<Record<string, string>>;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: unknown;
+}
+
+/** An API Gateway proxy event. */
+export function makeHttpEvent(options: HttpEventOptions) {
+  const { requestId, route, tenant, pathParameters = {}, query = {}, headers = {}, body } = options;
+  const [httpMethod = '', resource = ''] = route.split(' ');
+  return {
+    httpMethod,
+    resource,
+    path: resource,
+    headers: { 'Content-Type': 'application/json', ...headers },
+    pathParameters,
+    queryStringParameters: query,
+    body: body === undefined ? null : JSON.stringify(body),
+    requestContext: {
+      requestId,
+      authorizer: tenant === undefined ? undefined : { tenant, keyId: `${tenant}-key`, scopes: 'inference models' },
+    },
+  };
+}

@@ -119,8 +119,8 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   const { region } = service;
   const [tables, queues, objects, kms, bedrock, logs] = await Promise.all([
     startTables({ path: join(stateDir, 'tables') }).then(keep),
-    startQueues({ region, path: join(stateDir, 'queues') }).then(keep),
-    startObjects({ region, path: join(stateDir, 'objects') }).then(keep),
+    startQueues().then(keep),
+    startObjects({ path: join(stateDir, 'objects') }).then(keep),
     startKms({ stateFile: join(stateDir, 'kms.json') }).then(keep),
     options.bedrock === 'aws' ? undefined : startBedrock({ respond: options.bedrock }).then(keep),
     openLogs(join(stateDir, 'logs')).then(keep),

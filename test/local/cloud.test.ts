@@ -163,17 +163,6 @@ describe('the cloud', () => {
     await until(() => bodies.includes('{"n":2}'));
   });
 
-  it('brings a message that was delayed past the end of one cloud in the next', async () => {
-    const dir = await stateDir();
-    const first = await cloudIn(dir, { eventSources: false });
-    const { QueueUrl, sqs } = queueOf(first);
-    await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: '{"n":3}', DelaySeconds: 2 }));
-    await first.close();
-    const bodies: string[] = [];
-    await cloudIn(dir, { onLog: ({ text: line }) => bodies.push(JSON.parse(line).body) });
-    await until(() => bodies.includes('{"n":3}'));
-  });
-
   it('puts the faults that are asked for between functions and services', async () => {
     const cloud = await cloudIn(await stateDir(), {
       faults: { seed: 1, shares: { sqs: { throttled: 1 } } },

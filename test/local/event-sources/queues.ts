@@ -63,7 +63,7 @@ export async function mappedQueue({
   readonly visibilitySeconds?: number;
   readonly runner?: Partial<RunnerOptions>;
 } & Partial<Omit<EventSourceOptions, 'runner'>> = {}): Promise<MappedQueue> {
-  const queues = closeAfterwards(await startQueues({ region: REGION }));
+  const queues = closeAfterwards(await startQueues());
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
   const client = new SQSClient({ endpoint: queues.url, region: REGION, credentials });
   closeAfterwards({ close: () => client.destroy() });

@@ -25,9 +25,9 @@ async function faulty(seed = 1): Promise<StartedFaults> {
   closeAfterwards({ close: () => rm(dir, { recursive: true, force: true }) });
   const [tables, queues, kms, objects] = await Promise.all([
     startTables({}),
-    startQueues({ region: REGION }),
+    startQueues(),
     startKms({ stateFile: join(dir, 'kms.json') }),
-    startObjects({ region: REGION }),
+    startObjects(),
   ]);
   for (const part of [tables, queues, kms, objects]) closeAfterwards(part);
   const targets = { dynamodb: tables.url, sqs: queues.url, kms: kms.url, s3: objects.url };
@@ -154,7 +154,7 @@ describe('faults', () => {
         onCarriedOut: (exchange) => seen.push(exchange),
       }),
     );
-    target = closeAfterwards(await startQueues({ region: REGION })).url;
+    target = closeAfterwards(await startQueues()).url;
     const [direct, through] = [target, proxy.url].map(
       (endpoint) => new SQSClient({ endpoint, region: REGION, credentials }),
     );

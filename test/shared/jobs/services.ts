@@ -26,11 +26,7 @@ export interface Services extends AsyncDisposable {
 /** Starts DynamoDB's, S3's and SQS's stand-ins. */
 export async function startServices(): Promise<Services> {
   const region = 'eu-west-1';
-  const [tables, objects, queues] = await Promise.all([
-    startTables({}),
-    startObjects({ region }),
-    startQueues({ region }),
-  ]);
+  const [tables, objects, queues] = await Promise.all([startTables({}), startObjects(), startQueues()]);
   const client = { region, credentials: { accessKeyId: 'test', secretAccessKey: 'test' } };
   const dynamodb = new DynamoDBClient({ ...client, endpoint: tables.url });
   const s3 = new S3Client({ ...client, endpoint: objects.url, forcePathStyle: true });

@@ -1,0 +1,131 @@
+import { hash } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { buildApp } from 'fauxqs';
+import * as v from 'valibot';
+
+type App = ReturnType<typeof buildApp>;
+type Headers = Readonly<Record<string, unknown>>;
+
+/** Lies beside an object's bytes (`<name>.data`) as `<name>.meta.json`. */
+const metadataSchema = v.object({
+  key: v.string(),
+  headers: v.optional(v.record(v.string(), v.string()), {}),
+  // Written by versions of Lambent up to 0.1.0, instead of `headers`.
+  contentType: v.optional(v.string()),
+  metadata: v.optional(v.record(v.string(), v.string()), {}),
+});
+type Metadata = v.InferOutput<typeof metadataSchema>;
+
+const DATA = '.data';
+const METADATA = '.meta.json';
+/** Headers of an object that PutObject stores and GetObject returns. */
+const STORED_HEADER = /^(content-(type|language|disposition|encoding)|cache-control|x-amz-meta-.+)$/;
+const MUTATIONS = ['PUT', 'POST', 'DELETE'];
+
+/**
+ * Makes an S3 stand-in of fauxqs ready, restores the objects that lie in `folder`, and from then on saves each change before it is
+ * answered. fauxqs can do the same itself, but only in its own server, which listens on every address of the machine.
+ */
+export async function restoreObjects(app: App, folder: string): Promise<void> {
+  const buckets = join(folder, 'buckets');
+  /** Paths of objects' files without extension, by bucket and key. */
+  const paths = new Map<string, string>();
+  let isRestored = false;
+  let saving: Promise<void> = Promise.resolve();
+
+  async function save(bucket: string, key: string): Promise<void> {
+    const { statusCode, rawPayload, headers } = await app.inject({ method: 'GET', url: urlOf(bucket, key) });
+    const id = `${bucket}/${key}`;
+    // A key can hold what no file name can, and be longer.
+    const path = paths.get(id) ?? join(buckets, bucket, 'objects', hash('sha256', key));
+    if (statusCode === 404) {
+      paths.delete(id);
+      await rm(path + METADATA, { force: true });
+      await rm(path + DATA, { force: true });
+    } else {
+      paths.set(id, path);
+      await replaceFile(path + DATA, rawPayload);
+      await replaceFile(path + METADATA, JSON.stringify({ key, headers: storedHeaders(headers) }));
+    }
+  }
+
+  app.addHook('onSend', async (request, reply, payload) => {
+    if (isRestored && MUTATIONS.includes(request.method) && reply.statusCode < 300) {
+      // One after another: two changes of one object must not be saved in the wrong order.
+      saving = saving
+        .catch(() => undefined)
+        .then(async () => {
+          for (const { bucket, key } of changedObjects(request)) await save(bucket, key);
+        });
+      await saving;
+    }
+    return payload;
+  });
+  await app.ready();
+  for (const bucket of await readdir(buckets).catch(() => [])) {
+    await app.inject({ method: 'PUT', url: `/${bucket}` });
+    for (const path of await findObjects(join(buckets, bucket))) {
+      const metadata = v.parse(metadataSchema, JSON.parse(await readFile(path + METADATA, 'utf8')));
+      const payload = await readFile(path + DATA);
+      await app.inject({ method: 'PUT', url: urlOf(bucket, metadata.key), headers: headersOf(metadata), payload });
+      paths.set(`${bucket}/${metadata.key}`, path);
+    }
+  }
+  isRestored = true;
+}
+
+const objectParams = v.object({ bucket: v.string(), '*': v.optional(v.string(), '') });
+
+/** Lists the objects that a request may have changed. */
+function changedObjects(request: { readonly params: unknown; readonly headers: Headers; readonly body: unknown }) {
+  const { success, output: params } = v.safeParse(objectParams, request.params);
+  if (!success) return [];
+  const { bucket, '*': key } = params;
+  const renamed = request.headers['x-amz-rename-source'];
+  if (typeof renamed === 'string') {
+    const source = decodeURIComponent(renamed).replace(`/${bucket}/`, '');
+    return [source, key].map((each) => ({ bucket, key: each }));
+  }
+  if (key !== '') return [{ bucket, key }];
+  // DeleteObjects names its keys in XML.
+  const keys = String(request.body ?? '').matchAll(/<Key>(.*?)<\/Key>/gs);
+  return [...keys].map(([, escaped = '']) => ({ bucket, key: unescapeXml(escaped) }));
+}
+
+const ENTITIES: Readonly<Record<string, string>> = { lt: '<', gt: '>', quot: '"', apos: "'", amp: '&' };
+
+function unescapeXml(text: string): string {
+  return text
+    .replace(/&#(x?)([\da-f]+);/gi, (_, hex: string, code: string) =>
+      String.fromCodePoint(Number.parseInt(code, hex === '' ? 10 : 16)),
+    )
+    .replace(/&(\w+);/g, (entity, name: string) => ENTITIES[name] ?? entity);
+}
+
+function urlOf(bucket: string, key: string): string {
+  return `/${bucket}/${key.split('/').map(encodeURIComponent).join('/')}`;
+}
+
+function storedHeaders(headers: Headers): Record<string, string> {
+  const stored = Object.entries(headers).filter(([name]) => STORED_HEADER.test(name));
+  return Object.fromEntries(stored.map(([name, value]) => [name, String(value)]));
+}
+
+function headersOf({ headers, contentType, metadata }: Metadata): Record<string, string> {
+  const own = Object.entries(metadata).map(([name, value]) => [`x-amz-meta-${name}`, value] as const);
+  return { 'content-type': contentType ?? 'application/octet-stream', ...Object.fromEntries(own), ...headers };
+}
+
+/** Finds the objects below a folder, as paths of their files without extension. */
+async function findObjects(folder: string): Promise<string[]> {
+  const files = await readdir(folder, { recursive: true });
+  return files.filter((file) => file.endsWith(METADATA)).map((file) => join(folder, file.slice(0, -METADATA.length)));
+}
+
+/** Replaces a file as a whole, so that a crash leaves either the old one or the new one. */
+async function replaceFile(file: string, contents: Uint8Array | string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(`${file}.draft`, contents);
+  await rename(`${file}.draft`, file);
+}

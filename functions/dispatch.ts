@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { createJobClients } from '../shared/api/job-clients.ts';
 import { createJobQueueHandler } from '../shared/api/job-queue-handler.ts';
-import { receiveOnLane } from '../shared/api/receive.ts';
+import { receiveOnLane } from '../shared/api/receive-pointer.ts';
 import { createWorkerDependencies } from '../shared/api/worker-dependencies.ts';
 import { readConfig } from '../shared/core/config.ts';
 import type { ErrorCode } from '../shared/core/errors.ts';

@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto';
 import * as v from 'valibot';
 import type { Route } from '../access/route.ts';
+import { newId } from '../core/ids.ts';
 import type { Reference } from '../idempotency/replay.ts';
 import { createConversationBody, createItemsBody, updateConversationBody } from '../openai/conversations/schema.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
@@ -183,8 +183,4 @@ function shownItem({ content }: ConversationItem, included: Includes) {
 
 function idsIn(shownOnes: unknown): string[] {
   return Array.isArray(shownOnes) ? shownOnes.map(({ id }) => String(id)) : [];
-}
-
-function newId(): string {
-  return randomUUID().replaceAll('-', '');
 }

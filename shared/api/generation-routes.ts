@@ -1,8 +1,7 @@
-import { randomUUID } from 'node:crypto';
 import type { HttpRequest, Route } from '../access/route.ts';
+import { newId } from '../core/ids.ts';
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
-import type { Router } from '../inference/router.ts';
 import { encodeChatCompletion } from '../openai/chat/completion.ts';
 import { parseChatRequest } from '../openai/chat/request.ts';
 import { encodeChatStream } from '../openai/chat/stream.ts';
@@ -20,18 +19,7 @@ import {
 import { encodeResponse } from '../openai/responses/response.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
-import type { ApiState } from './api-state.ts';
-
-export interface GenerationApi {
-  readonly router: Router;
-  readonly registry: ModelRegistry;
-  /** Makes the variable part of an id, never twice the same. */
-  readonly ids?: () => string;
-  /** Epoch milliseconds. */
-  readonly now?: () => number;
-  /** Loads what keeps state, when a request first needs it; without it nothing is stored. */
-  readonly state?: () => Promise<ApiState>;
-}
+import type { GenerationApi } from './generation-api.ts';
 
 /** `POST /v1/chat/completions`. */
 export function chatCompletionsRoute({ router, registry, ids = newId, now = Date.now }: GenerationApi): Route {
@@ -125,8 +113,4 @@ function contextOf({ principal }: HttpRequest, registry: ModelRegistry) {
 
 function callOf({ signal, deadlineAt, telemetry }: HttpRequest, streamed: boolean) {
   return { signal, deadlineAt, telemetry, streamed };
-}
-
-function newId(): string {
-  return randomUUID().replaceAll('-', '');
 }

@@ -21,7 +21,7 @@ import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
 import type { ApiState } from './api-state.ts';
-import type { GenerationApi } from './generation-routes.ts';
+import type { GenerationApi } from './generation-api.ts';
 import { viewJob } from './job-view.ts';
 import { chainOf, type KeptItem, keptItemOf, turnItems } from './response-chain.ts';
 import { contextOf, type ResponseContext } from './response-context.ts';

@@ -111,6 +111,6 @@ test('removes an object whatever becomes of its job', async () => {
 test('fails no job for an object that can not be removed', async () => {
   const receiver = aReceiver({ remove: () => Promise.reject(new Error('denied')) });
   expect(await receiver.receive()).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
-  expect(receiver.errors).toEqual(['an inbox object could not be removed']);
+  expect(receiver.errors).toEqual(['an inbox object could not be deleted']);
   expect(await receiver.receive()).toEqual({ kind: 'refused', status: 'completed' });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { responseIdOf } from '../../../shared/api/queue-message.ts';
-import { receive, receiveOnLane } from '../../../shared/api/receive.ts';
+import { receive } from '../../../shared/api/receive.ts';
+import { receiveOnLane } from '../../../shared/api/receive-pointer.ts';
 import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 import { type Recovery, UpstreamError } from '../../../shared/inference/model.ts';

@@ -1,0 +1,78 @@
+import { LambentError } from '../core/errors.ts';
+import type { Job, Lane } from '../jobs/job.ts';
+import type { JobPointer } from '../jobs/pointer-message.ts';
+import type { JobInput } from '../jobs/ports.ts';
+import { type Outcome, runJob, type WorkerPorts } from '../jobs/worker.ts';
+import type { QueueRecord } from '../lambda/queue-event.ts';
+import { type QueueCall, Refused } from '../lambda/queue-pipeline.ts';
+import { type GenerateMessage, parseMessage, tierOf } from './queue-message.ts';
+import { rejectOnClientError } from './reject-on-client-error.ts';
+
+/** Seconds after which a pointer is sent again whose job could not be read. */
+const RESEND_DELAY_SECONDS = 30;
+
+/**
+ * Serves one message of a lane's queue, to which only Lambent sends: pointers to jobs.
+ * @throws Refused for any other message
+ */
+export async function receiveOnLane(
+  lane: Lane,
+  record: QueueRecord,
+  ports: WorkerPorts,
+  call: QueueCall,
+): Promise<Outcome> {
+  const message = rejectOnClientError(() => parseMessage(record.body));
+  recordQueueWait(message, record, ports);
+  if (message.type === 'job') return receivePointer({ ...message, lane }, ports, call);
+  throw new Refused(
+    new LambentError('unsupported_value', 'Requests go to the generation queue, whatever model they ask for.', {
+      param: 'type',
+    }),
+  );
+}
+
+/** Records how long a message has waited, for flex work to yield. One that was received before was hidden, not waiting. */
+export function recordQueueWait(
+  message: GenerateMessage | JobPointer,
+  { attributes: { SentTimestamp: sentAt, ApproximateReceiveCount: received } }: QueueRecord,
+  { yielding, now }: WorkerPorts,
+): void {
+  const tier = tierOf(message);
+  if (tier === undefined || sentAt === undefined || received !== '1') return;
+  const delaySeconds = message.type === 'job' ? (message.delaySeconds ?? 0) : 0;
+  yielding?.saw(tier, now() - Number(sentAt) - delaySeconds * 1_000);
+}
+
+/**
+ * Runs the job that a pointer names. Pointers need no authorization: a forged one only makes a worker look at a job that the sweep
+ * looks at anyway. Never throws: the job has a due time, so its message need not come back.
+ */
+export async function receivePointer(
+  pointer: JobPointer & Pick<Job, 'lane'>,
+  ports: WorkerPorts,
+  call: QueueCall,
+): Promise<Outcome> {
+  try {
+    return await runUntilDeadline(pointer, ports, call);
+  } catch (thrown) {
+    ports.onError('a job could not be looked at', thrown);
+    await ports.queue
+      .send(pointer, RESEND_DELAY_SECONDS)
+      .catch((failure: unknown) => ports.onError('a job could not be announced', failure));
+    return { kind: 'refused', status: 'absent' };
+  }
+}
+
+/**
+ * Runs a job until the call's time is up.
+ * @param input the job's input, if the caller has it
+ */
+export function runUntilDeadline(
+  job: Pick<Job, 'tenant' | 'id'>,
+  ports: WorkerPorts,
+  call: QueueCall,
+  input?: JobInput,
+): Promise<Outcome> {
+  const { signal: shutdown, deadlineAt, extendVisibility, telemetry } = call;
+  return runJob(job, ports, { shutdown, deadlineAt, extendVisibility, telemetry }, input);
+}

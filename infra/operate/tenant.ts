@@ -1,6 +1,6 @@
 /**
  * `npm run tenant -- erase NAME` and `npm run tenant -- replay-tombstones --from TABLE --to TABLE`: what an operator does
- * to tenants, with the AWS credentials of the shell. Says what it would do; `--yes` does it. See docs/operations.md.
+ * to tenants, with the AWS credentials of the shell. Says what it would do; `--yes` does it. See docs/restore-and-erase.md.
  */
 import { parseArgs } from 'node:util';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';

@@ -1,13 +1,14 @@
-import { readFileSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import type { Template } from '../../infra/template.ts';
 import { NAMESPACE } from '../../shared/core/metrics.ts';
 import { EVERYTHING, type Found, ofType, packaged } from './packaged.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-const operations = readFileSync(join(ROOT, 'docs/operations.md'), 'utf8');
+const readPage = (name: string) => readFileSync(join(ROOT, 'docs', name), 'utf8');
+const runbooks = readPage('alarms.md');
 
 let minimal: Template;
 let everything: Template;
@@ -18,8 +19,8 @@ beforeAll(async () => {
 const alarmsOf = (template: Template) => ofType(template, 'AWS::CloudWatch::Alarm');
 const shortName = ({ properties }: Found) => String(properties['AlarmName']).replace(/^lambent-\w+-/, '');
 
-describe('alarms', () => {
-  test('are those of the functions, the gateway, the queue and the sweep', () => {
+describe('the alarms of a stage', () => {
+  it('cover the functions, the gateway, the queues, the sweep, GPU workers and KMS', () => {
     expect(alarmsOf(minimal).map(shortName).sort()).toEqual(
       [
         ...['authorize-errors', 'chat-errors', 'warmup-errors', 'authorize-throttles', 'chat-throttles'],
@@ -34,7 +35,7 @@ describe('alarms', () => {
     );
   });
 
-  test('of spill-over are there where there is provisioned concurrency', () => {
+  it('include spillover alarms only with provisioned concurrency', () => {
     const added = alarmsOf(everything)
       .map(shortName)
       .filter((name) => !alarmsOf(minimal).map(shortName).includes(name));
@@ -45,25 +46,37 @@ describe('alarms', () => {
     });
   });
 
-  test('all tell the topic, stay silent without data but for those that silence means, and have a line in docs/operations.md that they name', () => {
+  it('publish to the topic, and treat missing data as healthy unless it means that a schedule stopped', () => {
     for (const alarm of alarmsOf(everything)) {
       const name = shortName(alarm);
       expect(alarm.properties, name).toMatchObject({
         AlarmActions: [{ Ref: 'AlarmTopic' }],
         TreatMissingData: ['sweep-stopped', 'fleet-stopped'].includes(name) ? 'breaching' : 'notBreaching',
       });
-      expect(alarm.properties['AlarmDescription']).toMatch(new RegExp(`See docs/operations.md, ${name}\\.$`));
-      expect(operations).toMatch(new RegExp(`^\\| \`${name}\` \\| .+ \\| .+ \\|$`, 'm'));
     }
   });
 
-  test('that are documented all exist', () => {
-    const section = operations.slice(operations.indexOf('\n## Alarms'), operations.indexOf('\n## Concurrency'));
-    const documented = [...section.matchAll(/^\| `([\w-]+)` \|/gm)].map(([, name]) => name);
-    expect(documented.sort()).toEqual(alarmsOf(everything).map(shortName).sort());
+  it('link in their descriptions to their runbooks in docs/alarms.md, which has no others', () => {
+    for (const alarm of alarmsOf(everything)) {
+      const name = shortName(alarm);
+      expect(alarm.properties['AlarmDescription']).toMatch(
+        new RegExp(`^[A-Z].+\\. .+\\. Runbook: docs/alarms\\.md#${name}$`),
+      );
+    }
+    const headings = [...runbooks.matchAll(/^### `([\w-]+)`$/gm)].map(([, name]) => name);
+    expect(headings.sort()).toEqual(alarmsOf(everything).map(shortName).sort());
   });
 
-  test('on our own metrics watch the names that the functions publish under', () => {
+  it('have runbooks that quote only log messages which exist in the sources', () => {
+    const sources = globSync('{functions,shared}/**/*.ts', { cwd: ROOT })
+      .map((file) => readFileSync(join(ROOT, file), 'utf8'))
+      .join('\n');
+    const quoted = [...runbooks.matchAll(/`"(\w[^"`]*)"`/g)].map(([, message]) => message);
+    expect(quoted).toContain('invocation failed');
+    for (const message of quoted) expect(sources).toContain(`'${message}'`);
+  });
+
+  it('watch our own metrics under the names and dimensions that the functions publish', () => {
     const own = alarmsOf(minimal).filter(({ properties }) => properties['Namespace'] === NAMESPACE);
     const watched = own.map(({ properties }) => [
       properties['MetricName'],
@@ -82,30 +95,32 @@ describe('alarms', () => {
   });
 });
 
-test('the topic mails by setting only, is encrypted, and takes messages from alarms of this account over TLS', () => {
-  expect(ofType(minimal, 'AWS::SNS::Subscription')).toEqual([]);
-  expect(ofType(everything, 'AWS::SNS::Subscription')[0]?.properties).toMatchObject({
-    Protocol: 'email',
-    Endpoint: 'ops@example.com',
+describe('the alarm topic', () => {
+  it('is encrypted with the data key', () => {
+    expect(minimal.Resources['AlarmTopic']?.Properties).toMatchObject({ KmsMasterKeyId: { Ref: 'DataKey' } });
   });
-  expect(minimal.Resources['AlarmTopic']?.Properties).toMatchObject({ KmsMasterKeyId: { Ref: 'DataKey' } });
+
+  it('sends mail only if alarmEmail is set', () => {
+    expect(ofType(minimal, 'AWS::SNS::Subscription')).toEqual([]);
+    expect(ofType(everything, 'AWS::SNS::Subscription')[0]?.properties).toMatchObject({
+      Protocol: 'email',
+      Endpoint: 'ops@example.com',
+    });
+  });
 });
 
-describe('settings', () => {
+describe('the settings in serverless.yml', () => {
   const { params } = parse(readFileSync(join(ROOT, 'serverless.yml'), 'utf8'), { logLevel: 'error' });
-  const gpus = readFileSync(join(ROOT, 'docs/gpu-aws.md'), 'utf8');
+  const pages = `${readPage('settings.md')}${readPage('gpu-aws.md')}`;
   const documented = new Map(
-    [...`${operations}${gpus}`.matchAll(/^\| `(\w+)` \| (?:`(.*?)`|(empty)) \| .+ \|$/gm)].map(([, name, value]) => [
-      name,
-      value ?? '',
-    ]),
+    [...pages.matchAll(/^\| `(\w+)` \| (?:`(.*?)`|(empty)) \| .+ \|$/gm)].map(([, name, value]) => [name, value ?? '']),
   );
 
-  test('are all documented, with their defaults', () => {
+  it('are all documented with their defaults, in the same order', () => {
     expect([...documented]).toEqual(Object.entries(params.default).map(([name, value]) => [name, String(value)]));
   });
 
-  test('of a stage are settings that exist', () => {
+  it('have a default for each value that a stage overrides', () => {
     for (const [stage, settings] of Object.entries(params)) {
       expect(Object.keys(params.default), stage).toEqual(expect.arrayContaining(Object.keys(Object(settings))));
     }

@@ -1,5 +1,4 @@
 /** Answers chat: chat completions and responses, buffered or streamed, from the models of the registry; stores on request. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import {
@@ -17,7 +16,7 @@ import { divideTimings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { idempotent } from '../shared/idempotency/idempotent.ts';
 import { createModelFactory, getCapabilities, preloadProviders } from '../shared/inference/providers/providers.ts';
-import { parseModelRegistry } from '../shared/inference/registry.ts';
+import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { createRouter } from '../shared/inference/router.ts';
 import { lifetimeSettings, queueSettings, storeSettings } from '../shared/jobs/settings.ts';
 import { allowsStorage, runsInBackground } from '../shared/openai/request-flags.ts';
@@ -37,7 +36,7 @@ const config = readConfig({
   FLEET_TABLE: v.string(),
 });
 const telemetry = createTelemetry(config);
-const registry = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+const registry = readModelRegistry(config.MODELS_FILE);
 if (config.AWS_LAMBDA_INITIALIZATION_TYPE === 'provisioned-concurrency') await preloadProviders(registry);
 const router = createRouter({
   registry,

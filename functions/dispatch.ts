@@ -1,5 +1,4 @@
 /** Does the queued work of GPU workers: pointers to jobs, each run once to a committed result on whichever worker has room. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { createJobClients } from '../shared/api/job-clients.ts';
@@ -13,7 +12,7 @@ import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { createModelFactory } from '../shared/inference/providers/providers.ts';
-import { parseModelRegistry } from '../shared/inference/registry.ts';
+import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
 
 const config = readConfig({
@@ -24,7 +23,7 @@ const config = readConfig({
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
 });
 const telemetry = createTelemetry(config);
-const registry = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+const registry = readModelRegistry(config.MODELS_FILE);
 const clients = createJobClients();
 const createModel = createModelFactory({
   secret: createSecretResolver({ environment: process.env }),

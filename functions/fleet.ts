@@ -1,5 +1,4 @@
 /** Keeps the registry of GPU workers, tells what their fleets need, and does what an operator says. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
@@ -24,7 +23,7 @@ import { createFleetObserver } from '../shared/gpu/upkeep/observe.ts';
 import { createProbeFactory } from '../shared/gpu/upkeep/probe.ts';
 import { queueDepth } from '../shared/gpu/upkeep/queue-depth.ts';
 import { reconcileFleets, reprobeWorkers } from '../shared/gpu/upkeep/reconcile-fleet.ts';
-import { parseModelRegistry } from '../shared/inference/registry.ts';
+import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
 
 const LAMBDA_TIMEOUT_MS = 5_000;
@@ -46,7 +45,7 @@ const config = readConfig({
   ...timingsSettings,
 });
 const telemetry = createTelemetry(config);
-const { fleets } = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+const { fleets } = readModelRegistry(config.MODELS_FILE);
 const timings = divideTimings(FLEET_TIMINGS.upkeep, config.TIMINGS_DIVISOR);
 const sqs = createSQSClient();
 const environment = {

@@ -1,5 +1,4 @@
 /** Does queued work: messages of programs and pointers to jobs, each run once to a committed result, or handed to dispatch. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { createSenderTable } from '../shared/access/sender-table.ts';
@@ -11,7 +10,7 @@ import { readConfig } from '../shared/core/config.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { createModelFactory } from '../shared/inference/providers/providers.ts';
-import { parseModelRegistry } from '../shared/inference/registry.ts';
+import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { fallbackLaneOf, laneOf } from '../shared/jobs/queue-routing.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
 
@@ -23,7 +22,7 @@ const config = readConfig({
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
 });
 const telemetry = createTelemetry(config);
-const registry = parseModelRegistry(readFileSync(config.MODELS_FILE, 'utf8'), config.MODELS_FILE);
+const registry = readModelRegistry(config.MODELS_FILE);
 const clients = createJobClients();
 const dependencies = {
   ...createWorkerDependencies(clients, config, telemetry.metrics, {

@@ -1,22 +1,21 @@
-import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type ModelRegistry, parseModelRegistry } from '../shared/inference/registry.ts';
+import { readModelRegistry } from '../shared/inference/read-registry.ts';
+import type { ModelRegistry } from '../shared/inference/registry.ts';
 
 const ROOT = resolve(import.meta.dirname, '..');
 
 /**
- * Path of the model registry that is packaged: what `MODELS_FILE` names, relative to the repository, else its
- * `models.json`. An empty variable is an unset one, as for the functions.
+ * Returns the path of the model registry that is packaged: `MODELS_FILE`, relative to the repository, else the repository's
+ * `models.json`. An empty variable counts as unset, as in the functions.
  */
 export function modelsFile(environment: Readonly<Record<string, string | undefined>> = process.env): string {
   return resolve(ROOT, environment['MODELS_FILE'] || 'models.json');
 }
 
 /**
- * The registry that is packaged.
- * @throws LambentError `configuration` when it isn't valid
+ * Reads the model registry that is packaged.
+ * @throws LambentError `configuration` if it can't be read or is not valid
  */
 export async function packagedRegistry(): Promise<ModelRegistry> {
-  const file = modelsFile();
-  return parseModelRegistry(await readFile(file, 'utf8'), file);
+  return readModelRegistry(modelsFile());
 }

@@ -2,9 +2,10 @@
  * Makes `.serverless`, ready to deploy: bundles the functions, then packages them with the template. Needs neither
  * credentials nor network. Arguments are osls's own: `npm run package -- --stage prod --param 'chatProvisioned=2'`.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { type ModelRegistry, parseModelRegistry } from '../shared/inference/registry.ts';
+import { readModelRegistry } from '../shared/inference/read-registry.ts';
+import type { ModelRegistry } from '../shared/inference/registry.ts';
 import { bundleFunctions } from './bundle/build.ts';
 import { printSizes } from './bundle/sizes.ts';
 import { unreachableByEndpoints } from './gpu-reach.ts';
@@ -36,7 +37,7 @@ async function artefacts(): Promise<string[]> {
 }
 
 async function packagedRegistry(): Promise<ModelRegistry> {
-  return parseModelRegistry(await readFile(join(OUT_DIR, '../.build/chat/models.json'), 'utf8'), 'models.json');
+  return readModelRegistry(join(OUT_DIR, '../.build/chat/models.json'));
 }
 
 /** A key in a function's environment could be read by everybody who may look at the function, so none is put there. */

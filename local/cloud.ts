@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { parseModelRegistry } from '../shared/inference/registry.ts';
+import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import type { Responder } from './bedrock/frames.ts';
 import { startBedrock } from './bedrock/server.ts';
 import { dummyCredentials, userCredentials } from './credentials.ts';
@@ -167,7 +167,7 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
   );
   const due = options.schedules === false ? [] : service.schedules;
   const { unsupported } = keep(startSchedules({ schedules: due, region, runner }));
-  if (await namesFleets(options.environment)) await learnOfWorkers(service, runner, options.gpuWorkers);
+  if (namesFleets(options.environment)) await learnOfWorkers(service, runner, options.gpuWorkers);
   const mapped = options.eventSources === false ? { ...service, eventSources: [] } : service;
   const eventSources = keep(startEventSources(mapped, references, reached.sqs, runner));
   const gateway = keep(
@@ -210,10 +210,10 @@ async function compose(options: CloudOptions, open: AsyncDisposableStack): Promi
 }
 
 /** Whether the registry that the functions get has GPU workers. */
-async function namesFleets({ MODELS_FILE }: Readonly<Record<string, string>> = {}): Promise<boolean> {
+function namesFleets({ MODELS_FILE }: Readonly<Record<string, string>> = {}): boolean {
   // A file that isn't there is the functions' to complain about.
   if (MODELS_FILE === undefined || !existsSync(MODELS_FILE)) return false;
-  const { fleets } = parseModelRegistry(await readFile(MODELS_FILE, 'utf8'), MODELS_FILE);
+  const { fleets } = readModelRegistry(MODELS_FILE);
   return Object.keys(fleets).length > 0;
 }
 

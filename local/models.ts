@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { LambentError } from '../shared/core/errors.ts';
-import { type Alias, type ModelRegistry, parseModelRegistry } from '../shared/inference/registry.ts';
+import { readModelRegistry } from '../shared/inference/read-registry.ts';
+import { type Alias, parseModelRegistry } from '../shared/inference/registry.ts';
 import { GUIDE_MODEL } from './bedrock/guide.ts';
 import { userCredentials } from './credentials.ts';
 import { gpuModel } from './engine/gpu-model.ts';
@@ -75,7 +76,7 @@ export async function discoverModels(options: DiscoverOptions): Promise<Discover
 }
 
 async function fromFile(file: string, { credentials = awsCredentials }: DiscoverOptions): Promise<Discovery> {
-  const registry = await readRegistry(file, 'MODELS_FILE');
+  const registry = readModelRegistry(file);
   const targets = Object.values(registry.models).flatMap((alias) => alias.targets);
   const bedrock = targets.some(({ provider, model }) => provider === 'bedrock' && model !== GUIDE_MODEL);
   // Else every request would be a 500, whose cause is in no function's log: none can start.
@@ -94,16 +95,6 @@ function refuse(file: string, cause: unknown): never {
   const why = cause instanceof Error ? cause.message : String(cause);
   const message = `${file} has models on Amazon Bedrock, which need AWS credentials (AWS_PROFILE, for instance): ${why}`;
   throw new LambentError('configuration', message, { cause });
-}
-
-async function readRegistry(file: string, because: string): Promise<ModelRegistry> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new LambentError('configuration', `${because} names ${file}, which can't be read`, { cause });
-  }
-  return parseModelRegistry(text, file);
 }
 
 async function writeRegistry(
@@ -230,7 +221,7 @@ async function settled(work: Promise<unknown>, timeoutMs: number): Promise<strin
 
 /** The aliases of a registry that Bedrock alone can serve, with a `default` among them. */
 async function bedrockModels(file: string): Promise<WrittenModels> {
-  const { models } = await readRegistry(file, 'The project');
+  const { models } = readModelRegistry(file);
   const only = ([, alias]: [string, Alias]): boolean => alias.targets.every(({ provider }) => provider === 'bedrock');
   const kept = new Map(Object.entries(models).filter(only));
   const [first] = kept.values();

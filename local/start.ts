@@ -1,10 +1,9 @@
 /** `npm start`: the whole service on this machine. */
-import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import * as v from 'valibot';
 import { bundleFunctions } from '../infra/bundle/build.ts';
 import { LambentError } from '../shared/core/errors.ts';
-import { parseModelRegistry } from '../shared/inference/registry.ts';
+import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { createGuide } from './bedrock/guide.ts';
 import { type Cloud, startCloud } from './cloud.ts';
 import { forgetStandIns } from './credentials.ts';
@@ -69,7 +68,7 @@ async function start(): Promise<Cloud> {
   console.log(models.description);
   const workers = describeWorkers(gpuWorkers, settings.GPU_WORKERS);
   if (workers !== undefined) console.log(workers);
-  const keys = namedKeys(parseModelRegistry(await readFile(models.file, 'utf8'), models.file));
+  const keys = namedKeys(readModelRegistry(models.file));
   for (const line of describeMissing(process.env, keys)) console.log(line);
   const cloud = await startCloud({
     port: settings.PORT,

@@ -33,7 +33,7 @@ export const answerResponse: EncodeAnswer = async (events, { job, input, now, lo
   const output = new ResponseOutput({
     ...options,
     emit: (event) => log?.write({ ...event }),
-    keep: (itemId, continuation) => {
+    recordContinuation: (itemId, continuation) => {
       continuations[itemId] = continuation;
     },
   });

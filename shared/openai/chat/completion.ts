@@ -7,39 +7,39 @@ import type { CompletionUsage } from 'openai/resources/completions';
 import type { FinishReason, GenerationEvent, TokenLogprob, Usage } from '../../inference/generation.ts';
 import { missingFinishError } from '../sse.ts';
 
-/** What every chunk of an answer, and the answer as a whole, says of itself. */
+/** Fields that the completion and each chunk of its stream have in common. */
 interface ChatHead {
   readonly id: string;
   /** Epoch seconds. */
   readonly created: number;
   readonly model: string;
-  /** Changes when what stands behind the model's name does. */
+  /** Changes when the operator changes the model's alias. */
   readonly system_fingerprint: string;
 }
 
 export interface ChatCompletionOptions {
   readonly head: ChatHead;
-  /** Whether log probabilities were asked for. */
+  /** Whether the request asks for log probabilities. */
   readonly logprobs: boolean;
 }
 
-/** OpenAI's object, with the reasoning's text under the name that DeepSeek and vLLM gave it. */
+/** OpenAI's object, plus the reasoning text in the field that DeepSeek and vLLM use for it. */
 export type ChatCompletionObject = ChatCompletion & {
   choices: { message: { reasoning_content?: string } }[];
 };
 
 /**
- * Waits for an answer and writes it as one object.
- * @throws LambentError `upstream_cut` when it ends before it is whole, and whatever `events` throws
+ * Reads all events and encodes them as one chat completion.
+ * @throws LambentError `upstream_cut` if the events end without `finish`, and every error of `events`
  */
 export async function encodeChatCompletion(
   events: AsyncIterable<GenerationEvent>,
   { head, logprobs }: ChatCompletionOptions,
 ): Promise<ChatCompletionObject> {
-  const gathered = new Gathered();
+  const message = new MessageAccumulator();
   for await (const event of events) {
     if (event.type !== 'finish') {
-      gathered.add(event);
+      message.add(event);
       continue;
     }
     return {
@@ -48,8 +48,8 @@ export async function encodeChatCompletion(
       choices: [
         {
           index: 0,
-          message: gathered.message(),
-          logprobs: logprobs ? gathered.logprobs() : null,
+          message: message.toMessage(),
+          logprobs: logprobs ? message.toLogprobs() : null,
           finish_reason: FINISH_REASONS[event.reason],
         },
       ],
@@ -60,8 +60,8 @@ export async function encodeChatCompletion(
   throw missingFinishError();
 }
 
-/** What an answer has said so far. */
-class Gathered {
+/** The assistant message received so far. */
+class MessageAccumulator {
   #content = '';
   #refusal = '';
   #reasoning = '';
@@ -95,19 +95,19 @@ class Gathered {
     }
   }
 
-  message(): ChatCompletionObject['choices'][number]['message'] {
-    const saidOtherwise = this.#refusal !== '' || this.#calls.length > 0;
+  toMessage(): ChatCompletionObject['choices'][number]['message'] {
+    const hasOtherContent = this.#refusal !== '' || this.#calls.length > 0;
     return {
       role: 'assistant',
-      // A model that said nothing at all said ''.
-      content: this.#content === '' && saidOtherwise ? null : this.#content.toWellFormed(),
+      // As in OpenAI's API, an empty response has content '', not null.
+      content: this.#content === '' && hasOtherContent ? null : this.#content.toWellFormed(),
       refusal: this.#refusal === '' ? null : this.#refusal.toWellFormed(),
       ...(this.#reasoning === '' ? {} : { reasoning_content: this.#reasoning.toWellFormed() }),
-      ...(this.#calls.length === 0 ? {} : { tool_calls: this.#calls.map(toolCall) }),
+      ...(this.#calls.length === 0 ? {} : { tool_calls: this.#calls.map(encodeToolCall) }),
     };
   }
 
-  logprobs(): ChatCompletion.Choice['logprobs'] {
+  toLogprobs(): ChatCompletion.Choice['logprobs'] {
     const content = this.#contentTokens.map(encodeChatLogprob);
     const refusal = this.#refusalTokens.map(encodeChatLogprob);
     if (content.length === 0 && refusal.length === 0) return null;
@@ -115,11 +115,11 @@ class Gathered {
   }
 }
 
-function toolCall({ id, name, arguments: text }: { id: string; name: string; arguments: string }): ChatToolCall {
+function encodeToolCall({ id, name, arguments: text }: { id: string; name: string; arguments: string }): ChatToolCall {
   return { id, type: 'function', function: { name, arguments: text.toWellFormed() } };
 }
 
-/** Why an answer ended, in OpenAI's words. */
+/** Maps finish reasons to OpenAI's. */
 export const FINISH_REASONS = {
   stop: 'stop',
   length: 'length',
@@ -127,7 +127,7 @@ export const FINISH_REASONS = {
   contentFilter: 'content_filter',
 } as const satisfies Record<FinishReason, string>;
 
-/** One token's log probability as OpenAI's object. */
+/** Encodes a token's log probability as OpenAI's object. */
 export function encodeChatLogprob({ token, logprob, bytes, alternatives }: TokenLogprob): ChatCompletionTokenLogprob {
   return {
     token,
@@ -140,7 +140,7 @@ export function encodeChatLogprob({ token, logprob, bytes, alternatives }: Token
   };
 }
 
-/** What an answer used as OpenAI's object; audio and predictions are never part of it. */
+/** Encodes token usage as OpenAI's object. Audio and predictions are not supported, so their counts are 0. */
 export function encodeChatUsage({
   inputTokens,
   cachedInputTokens,

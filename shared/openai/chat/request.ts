@@ -13,17 +13,17 @@ import { invalidValueError, validate } from '../validation.ts';
 import { translateChatMessages } from './messages.ts';
 import { type ChatBody, chatParameters, chatRequestSchema } from './schema.ts';
 
-/** A chat completion that was asked for, and how its answer is to be written. */
+/** A parsed chat completion request and how to encode its response. */
 export interface ChatRequest {
   readonly generation: GenerationRequest;
   readonly streamed: boolean;
-  /** Whether a stream ends with a chunk of usage. */
+  /** Whether the stream ends with a usage chunk. */
   readonly includeUsage: boolean;
 }
 
 /**
- * Parses the body of `POST /chat/completions`.
- * @throws LambentError of status 400 or 404, whatever JSON `body` is
+ * Parses the body of `POST /v1/chat/completions`.
+ * @throws LambentError with status 400 or 404 for every invalid JSON value
  */
 export function parseChatRequest(body: unknown, { registry, tenant }: ParseContext): ChatRequest {
   const { alias, known, unknown } = splitBody(body, chatParameters, registry);
@@ -31,7 +31,7 @@ export function parseChatRequest(body: unknown, { registry, tenant }: ParseConte
   const messages = translateChatMessages(chat.messages, registry);
   const streamed = chat.stream ?? false;
   checkStreamOptions(chat.stream_options, streamed);
-  const { tokens, param } = outputLimit(chat);
+  const { tokens, param } = parseOutputLimit(chat);
   checkMaxTokens(tokens, alias, param);
   return {
     streamed,
@@ -40,9 +40,9 @@ export function parseChatRequest(body: unknown, { registry, tenant }: ParseConte
       tenant,
       model: chat.model,
       messages,
-      ...resolveTools((chat.tools ?? []).map(toolOf), choiceOf(chat.tool_choice)),
+      ...resolveTools((chat.tools ?? []).map(toTool), toRequestedChoice(chat.tool_choice)),
       parallelToolCalls: chat.parallel_tool_calls ?? true,
-      format: formatOf(chat.response_format),
+      format: toOutputFormat(chat.response_format),
       stop: typeof chat.stop === 'string' ? [chat.stop] : (chat.stop ?? []),
       ...omitNullish({
         maxOutputTokens: tokens,
@@ -52,12 +52,12 @@ export function parseChatRequest(body: unknown, { registry, tenant }: ParseConte
         frequencyPenalty: chat.frequency_penalty,
         presencePenalty: chat.presence_penalty,
         logitBias: chat.logit_bias,
-        topLogprobs: topLogprobsOf(chat),
+        topLogprobs: parseTopLogprobs(chat),
         reasoningEffort: chat.reasoning_effort,
         verbosity: chat.verbosity,
         serviceTier: chat.service_tier,
       }),
-      // There is no parameter for it here: what a model tells of its reasoning is passed on as `reasoning_content`.
+      // This API has no parameter for it. The model's reasoning text is always returned, as `reasoning_content`.
       reasoningSummary: true,
       conversationKey: deriveConversationKey(tenant, chat.prompt_cache_key ?? undefined, messages),
       hints: toHints(chat),
@@ -89,8 +89,8 @@ const NAMES = {
 
 const NAMES_WITH_MAX_TOKENS = { ...NAMES, maxOutputTokens: 'max_tokens' } as const;
 
-/** The older name is as good as the newer one, but not with another value. */
-function outputLimit(chat: ChatBody): { tokens: number | undefined; param: string } {
+/** Returns the output limit and the name the caller used for it. Both names may be given, with equal values. */
+function parseOutputLimit(chat: ChatBody): { tokens: number | undefined; param: string } {
   const older = chat.max_tokens ?? undefined;
   const newer = chat.max_completion_tokens ?? undefined;
   if (older !== undefined && newer !== undefined && older !== newer) {
@@ -104,13 +104,13 @@ function outputLimit(chat: ChatBody): { tokens: number | undefined; param: strin
     : { tokens: newer, param: 'max_completion_tokens' };
 }
 
-function topLogprobsOf({ logprobs, top_logprobs }: ChatBody): number | undefined {
+function parseTopLogprobs({ logprobs, top_logprobs }: ChatBody): number | undefined {
   if (logprobs) return top_logprobs ?? 0;
   if (top_logprobs == null) return undefined;
   throw invalidValueError('top_logprobs', "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.");
 }
 
-function toolOf({ function: { name, description, parameters, strict } }: NonNullable<ChatBody['tools']>[number]): Tool {
+function toTool({ function: { name, description, parameters, strict } }: NonNullable<ChatBody['tools']>[number]): Tool {
   return {
     name,
     ...omitNullish({ description }),
@@ -119,7 +119,7 @@ function toolOf({ function: { name, description, parameters, strict } }: NonNull
   };
 }
 
-function choiceOf(choice: ChatBody['tool_choice']): RequestedChoice {
+function toRequestedChoice(choice: ChatBody['tool_choice']): RequestedChoice {
   if (choice === undefined || choice === null) return 'auto';
   if (typeof choice === 'string') return choice;
   if (choice.type === 'function') return { name: choice.function.name };
@@ -127,7 +127,7 @@ function choiceOf(choice: ChatBody['tool_choice']): RequestedChoice {
   return { mode, allowed: tools.map((tool) => tool.function.name) };
 }
 
-function formatOf(format: ChatBody['response_format']): OutputFormat {
+function toOutputFormat(format: ChatBody['response_format']): OutputFormat {
   switch (format?.type) {
     case 'json_object':
       return { type: 'json' };

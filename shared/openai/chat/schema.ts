@@ -55,7 +55,7 @@ const toolCall = object({
   function: object({
     name: functionName,
     arguments: string,
-    // What the official client's parse helpers add to a message that callers then send back.
+    // Added by the official client's parse helpers to messages, which callers then send back.
     parsed_arguments: ignored,
   }),
 });
@@ -78,14 +78,14 @@ const message = variant(
       refusal: optional(string),
       name: optional(string),
       tool_calls: optional(arrayOf(variant('type', { function: toolCall }, ['custom']), 'objects', { max: 128 })),
-      audio: unsupported('is not supported: answers have no audio.'),
+      audio: unsupported('is not supported. Responses have no audio.'),
       function_call: unsupported("is not supported. Use 'tool_calls' instead."),
-      /** Our own answers have it (as DeepSeek's and vLLM's do), and callers send answers back. */
+      /** Lambent's responses have it, as DeepSeek's and vLLM's do, and callers send messages back. */
       reasoning_content: optional(string),
       annotations: ignored,
       parsed: ignored,
     }),
-    // LangChain names the tool here, which OpenAI ignores.
+    // LangChain sends the tool's name here. OpenAI ignores it.
     tool: object({ role: v.literal('tool'), content: textOrParts(textParts), tool_call_id: string, name: ignored }),
   },
   ['function'],
@@ -142,13 +142,13 @@ const stopSequence = text({ min: 1 });
 const stopSequences = arrayOf(stopSequence, 'strings', { max: 4 });
 
 /**
- * Every parameter of `POST /chat/completions` that the official client knows, and what Lambent makes of it: a schema
- * for what it does, `hint` for what changes no answer, `refused` or `onlyIf` for what it can't.
+ * The schema of every parameter of `POST /v1/chat/completions` in the official client. Parameters that don't change the
+ * response are `ignored`; those that Lambent can't fulfil are `unsupported`, or limited by `supportedIf`.
  */
 export const chatParameters = {
   model: string,
   messages: arrayOf(message, 'objects', { min: 1 }),
-  audio: unsupported('is not supported: answers have no audio.'),
+  audio: unsupported('is not supported. Responses have no audio.'),
   frequency_penalty: optional(decimal(-2, 2)),
   function_call: unsupported("is not supported. Use 'tool_choice' instead."),
   functions: unsupported("is not supported. Use 'tools' instead."),
@@ -172,7 +172,7 @@ export const chatParameters = {
   n: optional(
     v.pipe(
       integer(1, 128),
-      supportedIf((n) => n === 1, 'supports only 1: send the request once for each answer.'),
+      supportedIf((n) => n === 1, 'supports only 1. Send one request per completion.'),
     ),
   ),
   parallel_tool_calls: optional(boolean),
@@ -209,5 +209,5 @@ export const chatRequestSchema = v.strictObject(chatParameters, 'an object');
 export type ChatBody = v.InferOutput<typeof chatRequestSchema>;
 export type ChatMessage = v.InferOutput<typeof message>;
 
-/** The fields of what is inside a body, for the test that compares them with the official client's types. */
+/** Nested schemas, for the test that compares them with the official client's types. */
 export const chatParts = { textPart, imagePart, refusalPart, toolCall, message, tool };

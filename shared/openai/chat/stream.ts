@@ -10,8 +10,8 @@ export interface ChatStreamOptions extends ChatCompletionOptions {
 }
 
 /**
- * An answer as the frames of a chat completion's stream, ending in `[DONE]` if it is whole.
- * @throws as `framesOf` does
+ * Encodes a model's events as the frames of a chat completion stream. The stream ends with `[DONE]` if it is complete.
+ * @throws the same errors as `encodeStream`
  */
 export function encodeChatStream(
   events: AsyncIterable<GenerationEvent>,
@@ -20,7 +20,7 @@ export function encodeChatStream(
   return encodeStream(events, new ChatEncoder(options));
 }
 
-/** Writes chunks around JSON that is the same in all of them, since there is one for each token. */
+/** Builds each chunk from a prefix and suffix that are serialized once, because there is a chunk per token. */
 class ChatEncoder implements StreamEncoder {
   readonly #head: string;
   readonly #tail: string;
@@ -29,9 +29,9 @@ class ChatEncoder implements StreamEncoder {
   readonly #refusal = new SurrogatePairBuffer();
   readonly #reasoning = new SurrogatePairBuffer();
   readonly #arguments: SurrogatePairBuffer[] = [];
-  #began = false;
-  /** Whether the answer has content, a refusal or tool calls. */
-  #spoke = false;
+  #hasRole = false;
+  /** Whether the response has content, a refusal or tool calls. */
+  #hasOutput = false;
 
   constructor(options: ChatStreamOptions) {
     this.#options = options;
@@ -43,19 +43,19 @@ class ChatEncoder implements StreamEncoder {
   encode(event: GenerationEvent): string {
     switch (event.type) {
       case 'text':
-        return this.#said('content', this.#text.push(event.text), event.logprobs);
+        return this.#encodeText('content', this.#text.push(event.text), event.logprobs);
       case 'refusal':
-        return this.#said('refusal', this.#refusal.push(event.text), event.logprobs);
+        return this.#encodeText('refusal', this.#refusal.push(event.text), event.logprobs);
       case 'reasoning':
-        return this.#thought(this.#reasoning.push(event.text));
+        return this.#encodeReasoning(this.#reasoning.push(event.text));
       case 'reasoningEnd':
         return '';
       case 'toolCall':
-        return this.#called(event.index, event.id, event.name);
+        return this.#encodeToolCall(event.index, event.id, event.name);
       case 'toolArguments':
-        return this.#argued(event.index, this.#arguments[event.index]?.push(event.fragment) ?? '');
+        return this.#encodeArguments(event.index, this.#arguments[event.index]?.push(event.fragment) ?? '');
       case 'finish':
-        return this.#finished(event);
+        return this.#encodeFinish(event);
     }
   }
 
@@ -63,42 +63,45 @@ class ChatEncoder implements StreamEncoder {
     return encodeDataFrame(JSON.stringify(encodeErrorBody(error)));
   }
 
-  #said(field: 'content' | 'refusal', text: string, logprobs: readonly TokenLogprob[] | undefined): string {
+  #encodeText(field: 'content' | 'refusal', text: string, logprobs: readonly TokenLogprob[] | undefined): string {
     const tokens = this.#options.logprobs ? (logprobs ?? []).map(encodeChatLogprob) : [];
     if (text === '' && tokens.length === 0) return '';
-    this.#spoke ||= text !== '';
+    this.#hasOutput ||= text !== '';
     const delta = `{"${field}":${JSON.stringify(text)}}`;
-    const role = this.#role(field === 'content' ? '""' : 'null');
-    if (tokens.length === 0) return role + this.#chunk(delta);
-    const empty = field === 'content' ? 'refusal' : 'content';
-    return role + this.#chunk(delta, `{"${field}":${JSON.stringify(tokens)},"${empty}":null}`);
+    const role = this.#encodeRole(field === 'content' ? '""' : 'null');
+    if (tokens.length === 0) return role + this.#encodeChunk(delta);
+    const otherField = field === 'content' ? 'refusal' : 'content';
+    return role + this.#encodeChunk(delta, `{"${field}":${JSON.stringify(tokens)},"${otherField}":null}`);
   }
 
-  #thought(text: string): string {
+  #encodeReasoning(text: string): string {
     if (text === '') return '';
-    return this.#role('null') + this.#chunk(`{"reasoning_content":${JSON.stringify(text)}}`);
+    return this.#encodeRole('null') + this.#encodeChunk(`{"reasoning_content":${JSON.stringify(text)}}`);
   }
 
-  #called(index: number, id: string, name: string): string {
-    this.#spoke = true;
+  #encodeToolCall(index: number, id: string, name: string): string {
+    this.#hasOutput = true;
     this.#arguments[index] = new SurrogatePairBuffer();
     const call = { index, id, type: 'function', function: { name, arguments: '' } };
-    return this.#role('null') + this.#chunk(`{"tool_calls":[${JSON.stringify(call)}]}`);
+    return this.#encodeRole('null') + this.#encodeChunk(`{"tool_calls":[${JSON.stringify(call)}]}`);
   }
 
-  #argued(index: number, fragment: string): string {
+  #encodeArguments(index: number, fragment: string): string {
     if (fragment === '') return '';
-    return this.#chunk(`{"tool_calls":[{"index":${index},"function":{"arguments":${JSON.stringify(fragment)}}}]}`);
+    return this.#encodeChunk(
+      `{"tool_calls":[{"index":${index},"function":{"arguments":${JSON.stringify(fragment)}}}]}`,
+    );
   }
 
-  #finished(event: Extract<GenerationEvent, { type: 'finish' }>): string {
-    let frames = this.#said('content', this.#text.flush(), undefined);
-    frames += this.#said('refusal', this.#refusal.flush(), undefined);
-    frames += this.#thought(this.#reasoning.flush());
-    for (const [index, characters] of this.#arguments.entries()) frames += this.#argued(index, characters.flush());
-    frames += this.#role('""');
+  #encodeFinish(event: Extract<GenerationEvent, { type: 'finish' }>): string {
+    let frames = this.#encodeText('content', this.#text.flush(), undefined);
+    frames += this.#encodeText('refusal', this.#refusal.flush(), undefined);
+    frames += this.#encodeReasoning(this.#reasoning.flush());
+    for (const [index, characters] of this.#arguments.entries())
+      frames += this.#encodeArguments(index, characters.flush());
+    frames += this.#encodeRole('""');
     const tier = event.serviceTier === undefined ? '' : `,"service_tier":"${event.serviceTier}"`;
-    const delta = this.#spoke ? '{}' : '{"content":""}';
+    const delta = this.#hasOutput ? '{}' : '{"content":""}';
     const choice = `{"index":0,"delta":${delta},"logprobs":null,"finish_reason":"${FINISH_REASONS[event.reason]}"}]`;
     frames += `${this.#head}${choice}${tier}${this.#tail}`;
     if (this.#options.includeUsage && event.usage !== undefined) {
@@ -107,14 +110,14 @@ class ChatEncoder implements StreamEncoder {
     return frames + encodeDataFrame('[DONE]');
   }
 
-  /** The first chunk, once: whose turn it is. */
-  #role(content: '""' | 'null'): string {
-    if (this.#began) return '';
-    this.#began = true;
-    return this.#chunk(`{"role":"assistant","content":${content},"refusal":null}`);
+  /** Returns the first chunk, which has the role. Returns '' from the second call on. */
+  #encodeRole(content: '""' | 'null'): string {
+    if (this.#hasRole) return '';
+    this.#hasRole = true;
+    return this.#encodeChunk(`{"role":"assistant","content":${content},"refusal":null}`);
   }
 
-  #chunk(delta: string, logprobs = 'null'): string {
+  #encodeChunk(delta: string, logprobs = 'null'): string {
     return `${this.#head}{"index":0,"delta":${delta},"logprobs":${logprobs},"finish_reason":null}]${this.#tail}`;
   }
 }

@@ -1,10 +1,11 @@
 import { arrayOf, object, oneOf } from '../schema.ts';
 import { validate } from '../validation.ts';
 
-/** What a request's `include` may ask for. */
+/** Values of `include` that requests support. */
 export const SUPPORTED_INCLUDES = ['reasoning.encrypted_content', 'message.output_text.logprobs'] as const;
 
-/** All that the official client knows. The others are about items that are not here, or about what is shown anyway. */
+/** All values in the official client. The unsupported ones concern item types that Lambent doesn't have, or fields that
+ * are always returned. */
 export const INCLUDES = [
   ...SUPPORTED_INCLUDES,
   'code_interpreter_call.outputs',
@@ -15,18 +16,18 @@ export const INCLUDES = [
   'web_search_call.results',
 ] as const;
 
-/** What a caller asks to see of what is stored. */
+/** The optional fields that a caller wants to see of stored items. */
 export type Includes = ReadonlySet<(typeof INCLUDES)[number]>;
 
-const asked = object({ include: arrayOf(oneOf(INCLUDES), 'strings') });
+const includeQuery = object({ include: arrayOf(oneOf(INCLUDES), 'strings') });
 
 /**
- * Reads `include` of a query, in any of the ways in which clients write lists.
- * @throws LambentError `invalid_value` for what no version of the API knows
+ * Parses `include` of a query string. Clients write lists as `include=a,b`, `include[]=a` or `include[0]=a`.
+ * @throws LambentError `invalid_value` for values that OpenAI's API doesn't have
  */
 export function parseIncludes(query: Readonly<Record<string, string>>): Includes {
   const include = Object.entries(query).flatMap(([name, text]) =>
     /^include(\[\d*\])?$/.test(name) && text !== '' ? text.split(',') : [],
   );
-  return new Set(validate(asked, { include }).include);
+  return new Set(validate(includeQuery, { include }).include);
 }

@@ -10,76 +10,80 @@ import type { Continuation, TokenLogprob } from '../../inference/generation.ts';
 import { encodeReasoning } from '../continuation.ts';
 import { SurrogatePairBuffer } from '../surrogate-pair-buffer.ts';
 
-/** One of the API's typed events, before it gets its number. */
+/** A typed event of the API, without its sequence number. */
 export type OutputEvent = WithoutNumber<ResponseStreamEvent>;
 type WithoutNumber<T> = T extends unknown ? Omit<T, 'sequence_number'> : never;
 
-/** Hears of every change, in order. What an event holds goes on changing: it is to be written down at once. */
+/** Receives every event, in order. It must serialize the event at once, because the objects in it keep changing. */
 export type EmitEvent = (event: OutputEvent) => void;
 
-/** How an item ended. */
+/** The final status of an item. */
 export type EndStatus = 'completed' | 'incomplete';
 
-/** Where an item stands, and who hears of it. */
+/** An item's position in the output, and the receiver of its events. */
 export interface ItemPosition {
+  /** The item's id without its prefix. */
   readonly id: string;
   readonly output_index: number;
   readonly emit: EmitEvent;
 }
 
-/** A message that is being written: text and refusals, each a part of its own. */
+/** Builds a message item. Text and refusals become separate parts. */
 export class MessageBuilder {
   readonly item: ResponseOutputMessage;
-  readonly #at: ItemPosition;
+  readonly #position: ItemPosition;
   #part: PartBuilder | undefined;
 
-  constructor(at: ItemPosition) {
-    this.#at = at;
-    this.item = { id: `msg_${at.id}`, type: 'message', status: 'in_progress', role: 'assistant', content: [] };
+  constructor(position: ItemPosition) {
+    this.#position = position;
+    this.item = { id: `msg_${position.id}`, type: 'message', status: 'in_progress', role: 'assistant', content: [] };
   }
 
-  text(text: string, logprobs: readonly TokenLogprob[] | undefined): void {
+  addText(text: string, logprobs: readonly TokenLogprob[] | undefined): void {
     const part =
       this.#part?.type === 'output_text'
         ? this.#part
-        : this.#open(
-            new TextPartBuilder(this.#place(), { type: 'output_text', annotations: [], logprobs: [], text: '' }),
+        : this.#startPart(
+            (position) =>
+              new TextPartBuilder(position, { type: 'output_text', annotations: [], logprobs: [], text: '' }),
           );
     part.add(text, logprobs);
   }
 
-  refusal(text: string): void {
+  addRefusal(text: string): void {
     const part =
       this.#part?.type === 'refusal'
         ? this.#part
-        : this.#open(new RefusalPartBuilder(this.#place(), { type: 'refusal', refusal: '' }));
+        : this.#startPart((position) => new RefusalPartBuilder(position, { type: 'refusal', refusal: '' }));
     part.add(text);
   }
 
   end(status: EndStatus): void {
-    this.#closePart();
+    this.#endPart();
     this.item.status = status;
-    this.#at.emit({ type: 'response.output_item.done', output_index: this.#at.output_index, item: this.item });
+    this.#position.emit({
+      type: 'response.output_item.done',
+      output_index: this.#position.output_index,
+      item: this.item,
+    });
   }
 
-  #place(): PartPosition {
-    const { output_index, emit } = this.#at;
-    this.#closePart();
-    return { fields: { item_id: this.item.id, output_index, content_index: this.item.content.length }, emit };
+  #startPart<T extends PartBuilder>(create: (position: PartPosition) => T): T {
+    this.#endPart();
+    const { output_index, emit } = this.#position;
+    const fields = { item_id: this.item.id, output_index, content_index: this.item.content.length };
+    const builder = create({ fields, emit });
+    this.#part = builder;
+    this.item.content.push(builder.part);
+    emit({ type: 'response.content_part.added', ...fields, part: builder.part });
+    return builder;
   }
 
-  #open<T extends PartBuilder>(opened: T): T {
-    this.#part = opened;
-    this.item.content.push(opened.part);
-    opened.at.emit({ type: 'response.content_part.added', ...opened.at.fields, part: opened.part });
-    return opened;
-  }
-
-  #closePart(): void {
+  #endPart(): void {
     if (this.#part === undefined) return;
-    const { at, part } = this.#part;
+    const { position, part } = this.#part;
     this.#part.end();
-    at.emit({ type: 'response.content_part.done', ...at.fields, part });
+    position.emit({ type: 'response.content_part.done', ...position.fields, part });
     this.#part = undefined;
   }
 }
@@ -93,26 +97,26 @@ interface PartPosition {
 
 class TextPartBuilder {
   readonly type = 'output_text';
-  readonly at: PartPosition;
+  readonly position: PartPosition;
   readonly part: ResponseOutputText;
   readonly #logprobs: ResponseOutputText.Logprob[] = [];
   readonly #characters = new SurrogatePairBuffer();
 
-  constructor(at: PartPosition, part: ResponseOutputText) {
-    this.at = at;
+  constructor(position: PartPosition, part: ResponseOutputText) {
+    this.position = position;
     this.part = part;
   }
 
   add(text: string, logprobs: readonly TokenLogprob[] | undefined): void {
-    this.#append(this.#characters.push(text), (logprobs ?? []).map(outputLogprob));
+    this.#append(this.#characters.push(text), (logprobs ?? []).map(encodeLogprob));
   }
 
   end(): void {
     this.#append(this.#characters.flush(), []);
     this.part.logprobs = this.#logprobs;
-    this.at.emit({
+    this.position.emit({
       type: 'response.output_text.done',
-      ...this.at.fields,
+      ...this.position.fields,
       text: this.part.text,
       logprobs: this.#logprobs,
     });
@@ -122,18 +126,18 @@ class TextPartBuilder {
     if (delta === '' && logprobs.length === 0) return;
     this.part.text += delta;
     this.#logprobs.push(...logprobs);
-    this.at.emit({ type: 'response.output_text.delta', ...this.at.fields, delta, logprobs });
+    this.position.emit({ type: 'response.output_text.delta', ...this.position.fields, delta, logprobs });
   }
 }
 
 class RefusalPartBuilder {
   readonly type = 'refusal';
-  readonly at: PartPosition;
+  readonly position: PartPosition;
   readonly part: ResponseOutputRefusal;
   readonly #characters = new SurrogatePairBuffer();
 
-  constructor(at: PartPosition, part: ResponseOutputRefusal) {
-    this.at = at;
+  constructor(position: PartPosition, part: ResponseOutputRefusal) {
+    this.position = position;
     this.part = part;
   }
 
@@ -143,85 +147,94 @@ class RefusalPartBuilder {
 
   end(): void {
     this.#append(this.#characters.flush());
-    this.at.emit({ type: 'response.refusal.done', ...this.at.fields, refusal: this.part.refusal });
+    this.position.emit({ type: 'response.refusal.done', ...this.position.fields, refusal: this.part.refusal });
   }
 
   #append(delta: string): void {
     if (delta === '') return;
     this.part.refusal += delta;
-    this.at.emit({ type: 'response.refusal.delta', ...this.at.fields, delta });
+    this.position.emit({ type: 'response.refusal.delta', ...this.position.fields, delta });
   }
 }
 
 export interface ReasoningOptions {
-  /** Whether the text is shown, as a summary. */
+  /** Whether the reasoning text is returned, as a summary. */
   readonly reasoningSummary: boolean;
-  /** Whether the item carries what the caller has to bring back. */
+  /** Whether the item has `encrypted_content`, which a stateless caller sends back. */
   readonly continuations: boolean;
-  /** Hears what has to be brought back, shown or not: who stores an answer keeps it with the item. */
-  readonly keep?: ((itemId: string, continuation: string) => void) | undefined;
+  /** Receives the encoded continuation of every reasoning item, also if it isn't returned. Stored responses need it. */
+  readonly recordContinuation?: ((itemId: string, continuation: string) => void) | undefined;
 }
 
-/** A block of the model's reasoning that is being written. */
+/** Builds a reasoning item. */
 export class ReasoningBuilder {
   readonly item: ResponseReasoningItem;
-  readonly #at: ItemPosition;
+  readonly #position: ItemPosition;
   readonly #options: ReasoningOptions;
   readonly #characters = new SurrogatePairBuffer();
-  /** What the provider said, to the letter: its signature is over that. */
-  #said = '';
-  #shown: { type: 'summary_text'; text: string } | undefined;
+  /** The provider's exact text, which its signature covers. */
+  #originalText = '';
+  #summary: { type: 'summary_text'; text: string } | undefined;
 
-  constructor(at: ItemPosition, options: ReasoningOptions) {
-    this.#at = at;
+  constructor(position: ItemPosition, options: ReasoningOptions) {
+    this.#position = position;
     this.#options = options;
-    this.item = { id: `rs_${at.id}`, type: 'reasoning', summary: [] };
+    this.item = { id: `rs_${position.id}`, type: 'reasoning', summary: [] };
   }
 
-  text(text: string): void {
-    this.#said += text;
-    if (this.#options.reasoningSummary) this.#show(this.#characters.push(text));
+  addText(text: string): void {
+    this.#originalText += text;
+    if (this.#options.reasoningSummary) this.#appendSummary(this.#characters.push(text));
   }
 
   end(continuation: Continuation | undefined): void {
-    this.#show(this.#characters.flush());
-    if (this.#shown) {
-      this.#at.emit({ type: 'response.reasoning_summary_text.done', ...this.#fields(), text: this.#shown.text });
-      this.#at.emit({ type: 'response.reasoning_summary_part.done', ...this.#fields(), part: this.#shown });
+    this.#appendSummary(this.#characters.flush());
+    if (this.#summary) {
+      this.#position.emit({
+        type: 'response.reasoning_summary_text.done',
+        ...this.#fields(),
+        text: this.#summary.text,
+      });
+      this.#position.emit({ type: 'response.reasoning_summary_part.done', ...this.#fields(), part: this.#summary });
     }
-    const { continuations, keep } = this.#options;
-    const sealed = continuation && (continuations || keep) ? encodeReasoning(this.#said, continuation) : undefined;
-    if (continuations) this.item.encrypted_content = sealed ?? null;
-    if (sealed !== undefined) keep?.(this.item.id, sealed);
-    this.#at.emit({ type: 'response.output_item.done', output_index: this.#at.output_index, item: this.item });
+    const { continuations, recordContinuation } = this.#options;
+    const isNeeded = continuations || recordContinuation !== undefined;
+    const encoded = continuation && isNeeded ? encodeReasoning(this.#originalText, continuation) : undefined;
+    if (continuations) this.item.encrypted_content = encoded ?? null;
+    if (encoded !== undefined) recordContinuation?.(this.item.id, encoded);
+    this.#position.emit({
+      type: 'response.output_item.done',
+      output_index: this.#position.output_index,
+      item: this.item,
+    });
   }
 
-  #show(delta: string): void {
+  #appendSummary(delta: string): void {
     if (delta === '') return;
-    if (this.#shown === undefined) {
-      this.#shown = { type: 'summary_text', text: '' };
-      this.item.summary.push(this.#shown);
-      this.#at.emit({ type: 'response.reasoning_summary_part.added', ...this.#fields(), part: this.#shown });
+    if (this.#summary === undefined) {
+      this.#summary = { type: 'summary_text', text: '' };
+      this.item.summary.push(this.#summary);
+      this.#position.emit({ type: 'response.reasoning_summary_part.added', ...this.#fields(), part: this.#summary });
     }
-    this.#shown.text += delta;
-    this.#at.emit({ type: 'response.reasoning_summary_text.delta', ...this.#fields(), delta });
+    this.#summary.text += delta;
+    this.#position.emit({ type: 'response.reasoning_summary_text.delta', ...this.#fields(), delta });
   }
 
   #fields() {
-    return { item_id: this.item.id, output_index: this.#at.output_index, summary_index: 0 };
+    return { item_id: this.item.id, output_index: this.#position.output_index, summary_index: 0 };
   }
 }
 
-/** A function call whose arguments are being written. */
+/** Builds a function call item. */
 export class FunctionCallBuilder {
   readonly item: ResponseFunctionToolCallItem;
-  readonly #at: ItemPosition;
+  readonly #position: ItemPosition;
   readonly #characters = new SurrogatePairBuffer();
 
-  constructor(at: ItemPosition, callId: string, name: string) {
-    this.#at = at;
+  constructor(position: ItemPosition, callId: string, name: string) {
+    this.#position = position;
     this.item = {
-      id: `fc_${at.id}`,
+      id: `fc_${position.id}`,
       type: 'function_call',
       status: 'in_progress',
       call_id: callId,
@@ -237,7 +250,7 @@ export class FunctionCallBuilder {
   end(status: EndStatus): void {
     this.#append(this.#characters.flush());
     this.item.status = status;
-    const { output_index, emit } = this.#at;
+    const { output_index, emit } = this.#position;
     const fields = { item_id: this.item.id, output_index, name: this.item.name, arguments: this.item.arguments };
     emit({ type: 'response.function_call_arguments.done', ...fields });
     emit({ type: 'response.output_item.done', output_index, item: this.item });
@@ -246,12 +259,12 @@ export class FunctionCallBuilder {
   #append(delta: string): void {
     if (delta === '') return;
     this.item.arguments += delta;
-    const { output_index, emit } = this.#at;
+    const { output_index, emit } = this.#position;
     emit({ type: 'response.function_call_arguments.delta', item_id: this.item.id, output_index, delta });
   }
 }
 
-function outputLogprob({ token, logprob, bytes, alternatives }: TokenLogprob): ResponseOutputText.Logprob {
+function encodeLogprob({ token, logprob, bytes, alternatives }: TokenLogprob): ResponseOutputText.Logprob {
   return {
     token,
     logprob,

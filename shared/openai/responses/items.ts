@@ -16,9 +16,9 @@ import {
 } from '../schema.ts';
 import { invalidValueError } from '../validation.ts';
 
-/** What the official client's parse helpers add to an answer that callers then send back. */
+/** Added by the official client's parse helpers to responses, whose items callers then send back. */
 const parsed = ignored;
-/** What an answer's items say of themselves, and a request's needn't. */
+/** Part of response items, which callers send back. */
 const status = ignored;
 
 const inputText = object({ type: v.literal('input_text'), text: string, prompt_cache_breakpoint: ignored });
@@ -70,7 +70,7 @@ const functionCall = object({
   parsed_arguments: parsed,
   async: ignored,
   caller: ignored,
-  namespace: unsupported('is not supported: functions have no namespaces here.'),
+  namespace: unsupported('is not supported. Functions have no namespaces.'),
 });
 
 const functionCallOutput = object({
@@ -81,7 +81,7 @@ const functionCallOutput = object({
   status,
   name: ignored,
   caller: ignored,
-  namespace: unsupported('is not supported: functions have no namespaces here.'),
+  namespace: unsupported('is not supported. Functions have no namespaces.'),
 });
 
 const reasoning = object({
@@ -134,7 +134,7 @@ const typedItem = variant(
   ],
 );
 
-/** One item of a request's input. A message may leave its type out, and so may a reference. */
+/** One item of a request's input. Messages and references may omit their type. */
 export const inputItem = v.lazy((input) => {
   const isUntyped = isObject(input) && (input['type'] === undefined || input['type'] === null);
   if (isUntyped && 'role' in input) return message;
@@ -143,41 +143,41 @@ export const inputItem = v.lazy((input) => {
 
 export type InputItem = v.InferOutput<typeof inputItem>;
 
-/** Names an item that is stored already, instead of sending it again. */
+/** Refers to a stored item by its id. */
 export type ItemReference = v.InferOutput<typeof itemReference>;
 
-/** An item as it is, with nothing left to look up. */
+/** An input item that is not a reference. */
 export type ResolvedItem = Exclude<InputItem, ItemReference>;
 
-/** Whether an item only names another. */
+/** Returns whether an item is a reference to a stored item. */
 export function isItemReference(item: InputItem): item is ItemReference {
   return item.type === 'item_reference' || (item.type == null && !('role' in item));
 }
 
 /**
- * Refuses an item that would come twice, as OpenAI does: a list is paged by the ids of its items.
+ * Checks that item ids are unique, as OpenAI does. Lists are paged by the ids of their items.
  * @param param the caller's parameter that holds the items
- * @param before the items that they come after
+ * @param earlier the stored items that precede them
  * @throws LambentError `invalid_value`
  */
 export function rejectDuplicates(
   items: readonly InputItem[],
   param: string,
-  before: readonly { readonly id: string }[] = [],
+  earlier: readonly { readonly id: string }[] = [],
 ): void {
-  const ids = new Set<unknown>(before.map(({ id }) => id));
+  const ids = new Set<unknown>(earlier.map(({ id }) => id));
   for (const { id } of items) {
     if (typeof id !== 'string' || id === '') continue;
     if (ids.has(id)) {
-      const shown = id.slice(0, 128).toWellFormed();
-      const message = `Duplicate item found with id ${shown}. Remove duplicate items from your input and try again.`;
+      const shortId = id.slice(0, 128).toWellFormed();
+      const message = `Duplicate item found with id ${shortId}. Remove duplicate items from your input and try again.`;
       throw invalidValueError(param, message);
     }
     ids.add(id);
   }
 }
 
-/** The fields of what is inside an input, for the test that compares them with the official client's types. */
+/** Nested schemas, for the test that compares them with the official client's types. */
 export const inputParts = {
   inputText,
   inputImage,

@@ -16,101 +16,101 @@ import { isItemReference, type ResolvedItem, rejectDuplicates } from './items.ts
 import { translateInputItems } from './messages.ts';
 import { type ResponsesBody, responsesParameters, responsesRequestSchema } from './schema.ts';
 
-/** A body that is right by itself; what it names of stored things is still to be looked up. */
+/** A valid request body. The stored objects that it refers to have not been looked up. */
 export interface ParsedResponsesBody {
   readonly body: ResponsesBody;
   readonly alias: Alias;
-  /** Fields for an upstream that passes them on. */
+  /** Fields that the alias passes on to its upstream. */
   readonly unknown: Readonly<Record<string, unknown>>;
   readonly streamed: boolean;
 }
 
-/** A response that was asked for, and how it is to be written. */
+/** A parsed stateless response request and how to encode its response. */
 export interface ResponsesRequest {
   readonly generation: GenerationRequest;
-  /** What was asked, which the response repeats. */
+  /** The request, which the response repeats. */
   readonly body: ResponsesBody;
   readonly streamed: boolean;
-  /** Whether reasoning items carry what the caller has to bring back. */
+  /** Whether reasoning items have `encrypted_content`, which the caller sends back. */
   readonly includeContinuations: boolean;
 }
 
 /**
- * Reads the body of `POST /responses`.
- * @throws LambentError of status 400 or 404, whatever JSON `body` is
+ * Parses the body of `POST /v1/responses`.
+ * @throws LambentError with status 400 or 404 for every invalid JSON value
  */
 export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
   const { alias, known, unknown } = splitBody(body, responsesParameters, registry);
-  const asked = validate(responsesRequestSchema, known);
-  const streamed = asked.stream ?? false;
-  checkStreamOptions(asked.stream_options, streamed);
-  checkMaxTokens(asked.max_output_tokens ?? undefined, alias, 'max_output_tokens');
-  checkState(asked);
-  return { body: asked, alias, unknown, streamed };
+  const request = validate(responsesRequestSchema, known);
+  const streamed = request.stream ?? false;
+  checkStreamOptions(request.stream_options, streamed);
+  checkMaxTokens(request.max_output_tokens ?? undefined, alias, 'max_output_tokens');
+  checkState(request);
+  return { body: request, alias, unknown, streamed };
 }
 
 /**
- * What a response asks of a model.
- * @param before items of earlier turns, which the model reads first
- * @param input the caller's own, with nothing left to look up
- * @throws LambentError of status 400 for calls and outputs that don't match, or an image that can't be taken
+ * Translates a request into a generation request.
+ * @param storedItems items of earlier turns, which precede the input
+ * @param input the caller's input without references
+ * @throws LambentError with status 400 for calls and outputs that don't match, or for an unsupported image
  */
 export function toGenerationRequest(
-  { body: asked, unknown }: ParsedResponsesBody,
+  { body, unknown }: ParsedResponsesBody,
   { registry, tenant }: ParseContext,
-  before: readonly ResolvedItem[],
+  storedItems: readonly ResolvedItem[],
   input: string | readonly ResolvedItem[],
 ): GenerationRequest {
-  const messages = translateInputItems(asked.instructions, input, registry, before);
-  const includesLogprobs = asked.include?.includes('message.output_text.logprobs') ?? false;
-  const wantsLogprobs = includesLogprobs || (asked.top_logprobs ?? 0) > 0;
+  const messages = translateInputItems(body.instructions, input, registry, storedItems);
+  const includesLogprobs = body.include?.includes('message.output_text.logprobs') ?? false;
+  const wantsLogprobs = includesLogprobs || (body.top_logprobs ?? 0) > 0;
   return {
     tenant,
-    model: asked.model,
+    model: body.model,
     messages,
-    ...resolveTools((asked.tools ?? []).map(toolOf), choiceOf(asked.tool_choice)),
-    parallelToolCalls: asked.parallel_tool_calls ?? true,
-    format: formatOf(asked.text?.format),
+    ...resolveTools((body.tools ?? []).map(toTool), toRequestedChoice(body.tool_choice)),
+    parallelToolCalls: body.parallel_tool_calls ?? true,
+    format: toOutputFormat(body.text?.format),
     stop: [],
     ...omitNullish({
-      maxOutputTokens: asked.max_output_tokens,
-      temperature: asked.temperature,
-      topP: asked.top_p,
-      topLogprobs: wantsLogprobs ? (asked.top_logprobs ?? 0) : undefined,
-      reasoningEffort: asked.reasoning?.effort,
-      verbosity: asked.text?.verbosity,
-      serviceTier: asked.service_tier,
+      maxOutputTokens: body.max_output_tokens,
+      temperature: body.temperature,
+      topP: body.top_p,
+      topLogprobs: wantsLogprobs ? (body.top_logprobs ?? 0) : undefined,
+      reasoningEffort: body.reasoning?.effort,
+      verbosity: body.text?.verbosity,
+      serviceTier: body.service_tier,
     }),
-    reasoningSummary: (asked.reasoning?.summary ?? asked.reasoning?.generate_summary) != null,
-    conversationKey: deriveConversationKey(tenant, asked.prompt_cache_key ?? undefined, messages),
-    hints: toHints(asked),
+    reasoningSummary: (body.reasoning?.summary ?? body.reasoning?.generate_summary) != null,
+    conversationKey: deriveConversationKey(tenant, body.prompt_cache_key ?? undefined, messages),
+    hints: toHints(body),
     unknown,
     parameterNames: includesLogprobs ? { ...NAMES, topLogprobs: 'include' } : NAMES,
   };
 }
 
 /**
- * Parses the body of a `POST /responses` that stands for itself.
- * @throws LambentError of status 400 or 404, whatever JSON `body` is; 404 also for references to stored items
+ * Parses the body of a `POST /v1/responses` that uses no stored objects.
+ * @throws LambentError with status 400 or 404 for every invalid JSON value, 404 also for references to stored items
  */
 export function parseResponsesRequest(body: unknown, context: ParseContext): ResponsesRequest {
-  const asked = parseResponsesBody(body, context);
+  const parsed = parseResponsesBody(body, context);
   return {
-    body: asked.body,
-    streamed: asked.streamed,
-    includeContinuations: includesEncryptedReasoning(asked.body),
-    generation: toGenerationRequest(asked, context, [], requireResolvedInput(asked.body.input)),
+    body: parsed.body,
+    streamed: parsed.streamed,
+    includeContinuations: includesEncryptedReasoning(parsed.body),
+    generation: toGenerationRequest(parsed, context, [], requireResolvedInput(parsed.body.input)),
   };
 }
 
-/** Whether reasoning items are to carry what a stateless caller has to bring back. */
+/** Returns whether a request asks for `encrypted_content`, which stateless callers send back. */
 export function includesEncryptedReasoning({ include }: ResponsesBody): boolean {
   return include?.includes('reasoning.encrypted_content') ?? false;
 }
 
 /**
- * The input of a request that names nothing stored.
- * @throws LambentError `not_found` for a reference, `invalid_value` for an item that comes twice
+ * Returns the input of a request that must not refer to stored items.
+ * @throws LambentError `not_found` for a reference, `invalid_value` for a duplicate item
  */
 export function requireResolvedInput(input: ResponsesBody['input']): string | readonly ResolvedItem[] {
   if (typeof input === 'string') return input;
@@ -121,7 +121,7 @@ export function requireResolvedInput(input: ResponsesBody['input']): string | re
   });
 }
 
-/** The error for a reference to an item that isn't stored, or is another tenant's. */
+/** Returns the error for a reference to an item that doesn't exist or belongs to another tenant. */
 export function itemNotFoundError(id: string): LambentError {
   return new LambentError('not_found', `Item with id '${id.toWellFormed()}' not found.`, { param: 'input' });
 }
@@ -134,7 +134,10 @@ function checkState({ background, store, conversation, previous_response_id }: R
     );
   }
   if (background && store === false) {
-    throw invalidValueError('background', "Background responses have to be stored: 'store' must not be false.");
+    throw invalidValueError(
+      'background',
+      "Invalid value for 'background': background responses require 'store' to be true.",
+    );
   }
 }
 
@@ -154,10 +157,10 @@ const NAMES = {
 } as const;
 
 /**
- * A function is strict only when its caller says so. OpenAI makes one strict that doesn't say, where its schema
- * allows; since it may then not be, nobody relies on it.
+ * Functions are strict only if the request says so. Without `strict`, OpenAI makes a function strict if its schema allows
+ * it. Callers can't rely on that, so it isn't reproduced.
  */
-function toolOf({ name, description, parameters, strict }: NonNullable<ResponsesBody['tools']>[number]): Tool {
+function toTool({ name, description, parameters, strict }: NonNullable<ResponsesBody['tools']>[number]): Tool {
   return {
     name,
     ...omitNullish({ description }),
@@ -166,14 +169,14 @@ function toolOf({ name, description, parameters, strict }: NonNullable<Responses
   };
 }
 
-function choiceOf(choice: ResponsesBody['tool_choice']): RequestedChoice {
+function toRequestedChoice(choice: ResponsesBody['tool_choice']): RequestedChoice {
   if (choice === undefined || choice === null) return 'auto';
   if (typeof choice === 'string') return choice;
   if (choice.type === 'function') return { name: choice.name };
   return { mode: choice.mode, allowed: choice.tools.map(({ name }) => name) };
 }
 
-function formatOf(format: NonNullable<ResponsesBody['text']>['format']): OutputFormat {
+function toOutputFormat(format: NonNullable<ResponsesBody['text']>['format']): OutputFormat {
   switch (format?.type) {
     case 'json_object':
       return { type: 'json' };

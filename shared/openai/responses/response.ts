@@ -6,7 +6,7 @@ import { missingFinishError } from '../sse.ts';
 import { ResponseOutput } from './output.ts';
 import type { ResponsesBody } from './schema.ts';
 
-/** OpenAI's object as it is on the wire: `output_text` is the client's own addition. */
+/** OpenAI's response object. `output_text` is not on the wire; the official client adds it. */
 export type ResponseObject = Omit<Response, 'output_text'> & { store: boolean };
 
 export interface InProgressOptions {
@@ -15,54 +15,60 @@ export interface InProgressOptions {
   readonly id: string;
   /** Epoch seconds. */
   readonly createdAt: number;
-  /** Whether it can be retrieved later. */
+  /** Whether the response can be retrieved later. */
   readonly stored?: boolean;
 }
 
 export interface EncodeResponseOptions extends InProgressOptions {
-  /** Epoch seconds, when it is asked. */
+  /** Returns epoch seconds. */
   readonly now: () => number;
+  /** Generates the parts of item ids that follow the prefix. */
   readonly ids: () => string;
   readonly logprobs: boolean;
   readonly reasoningSummary: boolean;
+  /** Whether reasoning items have `encrypted_content`. */
   readonly continuations: boolean;
-  /** Keeps an answer before anybody is told that it is whole; nothing is kept when absent. */
+  /** Stores the response before the caller learns that it is complete. Absent if it isn't stored. */
   readonly commit?: (answered: StoredAnswer, usage: Usage | undefined) => Promise<void>;
-  /** Keeps what there is of an answer that broke off after its stream began. Never throws. */
+  /** Stores the partial response of a stream that failed after it started. Never throws. */
   readonly commitFailure?: (answered: StoredAnswer, error: LambentError) => Promise<void>;
 }
 
-/** An answer as it is stored. */
+/** A response in its stored form. */
 export interface StoredAnswer {
   readonly answer: ResponseObject;
-  /** What the model's provider wants back in the next turn, by the id of its reasoning item. */
+  /** Encoded continuations, which the provider needs in the next turn, by reasoning item id. */
   readonly continuations: Readonly<Record<string, string>>;
 }
 
 /**
- * Waits for an answer and writes it as one object.
- * @throws LambentError `upstream_cut` when it ends before it is whole, and whatever `events` throws
+ * Reads all events, stores the response if required, and encodes it as one object.
+ * @throws LambentError `upstream_cut` if the events end without `finish`, and every error of `events` and `commit`
  */
 export async function encodeResponse(
   events: AsyncIterable<GenerationEvent>,
   options: EncodeResponseOptions,
 ): Promise<ResponseObject> {
   const continuations: Record<string, string> = {};
-  const output = new ResponseOutput({ ...options, emit: () => {}, keep: continuationRecorder(options, continuations) });
+  const output = new ResponseOutput({
+    ...options,
+    emit: () => {},
+    recordContinuation: continuationRecorder(options, continuations),
+  });
   for await (const event of events) {
     if (event.type !== 'finish') {
       output.add(event);
       continue;
     }
     output.end(endStatusFor(event.reason));
-    const answer = finishedResponse(inProgressResponse(options), output, event, options.now());
-    await options.commit?.({ answer, continuations }, event.usage);
-    return answer;
+    const response = finishedResponse(inProgressResponse(options), output, event, options.now());
+    await options.commit?.({ answer: response, continuations }, event.usage);
+    return response;
   }
   throw missingFinishError();
 }
 
-/** Keeps continuations in `into`, where somebody stores the answer. */
+/** Returns a function that records continuations in `into`, or undefined if the response isn't stored. */
 export function continuationRecorder({ commit }: EncodeResponseOptions, into: Record<string, string>) {
   if (commit === undefined) return undefined;
   return (itemId: string, continuation: string): void => {
@@ -70,7 +76,7 @@ export function continuationRecorder({ commit }: EncodeResponseOptions, into: Re
   };
 }
 
-/** A response that has nothing in it yet. */
+/** Returns a response without output, with status `in_progress`. */
 export function inProgressResponse({ body, id, createdAt, stored = false }: InProgressOptions): ResponseObject {
   return {
     id,
@@ -100,9 +106,9 @@ export function inProgressResponse({ body, id, createdAt, stored = false }: InPr
     service_tier: body.service_tier ?? 'auto',
     store: stored,
     temperature: body.temperature ?? null,
-    text: textOf(body.text),
+    text: encodeText(body.text),
     tool_choice: body.tool_choice ?? 'auto',
-    tools: (body.tools ?? []).map(toolOf),
+    tools: (body.tools ?? []).map(encodeTool),
     top_logprobs: body.top_logprobs ?? 0,
     top_p: body.top_p ?? null,
     truncation: body.truncation ?? 'disabled',
@@ -110,37 +116,37 @@ export function inProgressResponse({ body, id, createdAt, stored = false }: InPr
   };
 }
 
-/** Id of the conversation that a request names, either way. */
+/** Returns the id of the conversation in a request, which is either the id or an object. */
 export function conversationIdOf(conversation: NonNullable<ResponsesBody['conversation']>): string {
   return typeof conversation === 'string' ? conversation : conversation.id;
 }
 
-/** A response whose answer is whole, even if it had to stop early. */
+/** Returns the response with its output, usage and status: `completed`, or `incomplete` if the model had to stop early. */
 export function finishedResponse(
-  begun: ResponseObject,
+  inProgress: ResponseObject,
   { items }: ResponseOutput,
   { reason, usage, serviceTier }: Extract<GenerationEvent, { type: 'finish' }>,
   completedAt: number,
 ): ResponseObject {
   const incomplete = INCOMPLETE_REASONS[reason];
   return {
-    ...begun,
+    ...inProgress,
     status: endStatusFor(reason),
     completed_at: incomplete === undefined ? completedAt : null,
     incomplete_details: incomplete === undefined ? null : { reason: incomplete },
     output: items,
     ...(serviceTier === undefined ? {} : { service_tier: serviceTier }),
-    ...(usage === undefined ? {} : { usage: responsesUsage(usage) }),
+    ...(usage === undefined ? {} : { usage: encodeUsage(usage) }),
   };
 }
 
-/** A response that came to nothing, as the stream's and the stored object say it. */
-export function failedResponse(begun: ResponseObject, error: LambentError): ResponseObject {
+/** Returns the response with status `failed` and its error. */
+export function failedResponse(inProgress: ResponseObject, error: LambentError): ResponseObject {
   const code = error.code === 'rate_limit_exceeded' ? 'rate_limit_exceeded' : 'server_error';
-  return { ...begun, status: 'failed', error: { code, message: encodeErrorBody(error).error.message } };
+  return { ...inProgress, status: 'failed', error: { code, message: encodeErrorBody(error).error.message } };
 }
 
-/** Whether an answer that ended for `reason` said all it wanted to. */
+/** Returns the status of a response that finished for `reason`. */
 export function endStatusFor(reason: FinishReason): 'completed' | 'incomplete' {
   return INCOMPLETE_REASONS[reason] === undefined ? 'completed' : 'incomplete';
 }
@@ -152,7 +158,7 @@ const INCOMPLETE_REASONS = {
   contentFilter: 'content_filter',
 } as const satisfies Record<FinishReason, string | undefined>;
 
-function responsesUsage({ inputTokens, cachedInputTokens, outputTokens, reasoningTokens }: Usage): ResponseUsage {
+function encodeUsage({ inputTokens, cachedInputTokens, outputTokens, reasoningTokens }: Usage): ResponseUsage {
   return {
     input_tokens: inputTokens,
     input_tokens_details: { cached_tokens: cachedInputTokens, cache_write_tokens: 0 },
@@ -162,11 +168,11 @@ function responsesUsage({ inputTokens, cachedInputTokens, outputTokens, reasonin
   };
 }
 
-function textOf(text: ResponsesBody['text']): NonNullable<Response['text']> {
-  return { format: formatOf(text?.format), verbosity: text?.verbosity ?? 'medium' };
+function encodeText(text: ResponsesBody['text']): NonNullable<Response['text']> {
+  return { format: encodeFormat(text?.format), verbosity: text?.verbosity ?? 'medium' };
 }
 
-function formatOf(
+function encodeFormat(
   format: NonNullable<ResponsesBody['text']>['format'],
 ): NonNullable<NonNullable<Response['text']>['format']> {
   if (format?.type !== 'json_schema') return format ?? { type: 'text' };
@@ -180,7 +186,12 @@ function formatOf(
   };
 }
 
-function toolOf({ name, description, parameters, strict }: NonNullable<ResponsesBody['tools']>[number]): FunctionTool {
+function encodeTool({
+  name,
+  description,
+  parameters,
+  strict,
+}: NonNullable<ResponsesBody['tools']>[number]): FunctionTool {
   return {
     type: 'function',
     name,

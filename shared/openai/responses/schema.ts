@@ -139,8 +139,8 @@ const inputItems = arrayOf(inputItem, 'objects', { min: 1 });
 const noInput = v.custom<never>(() => false, 'one of a string or array of objects');
 
 /**
- * Every parameter of `POST /responses` that the official client knows, and what Lambent makes of it: a schema for
- * what it does, `hint` for what changes no answer, `refused` or `onlyIf` for what it can't.
+ * The schema of every parameter of `POST /v1/responses` in the official client. Parameters that don't change the response
+ * are `ignored`; those that Lambent can't fulfil are `unsupported`, or limited by `supportedIf`.
  */
 export const responsesParameters = {
   model: string,
@@ -162,12 +162,12 @@ export const responsesParameters = {
   include: optional(arrayOf(include, 'strings')),
   instructions: optional(string),
   max_output_tokens: maxTokens,
-  // Counts calls of built-in tools, of which there are none.
+  // Limits calls of built-in tools, which Lambent doesn't have.
   max_tool_calls: optional(integer(1, Number.MAX_SAFE_INTEGER)),
   moderation: unsupported('is not supported.'),
   parallel_tool_calls: optional(boolean),
   previous_response_id: optional(storedId),
-  prompt: unsupported('is not supported: prompts are not stored here.'),
+  prompt: unsupported('is not supported. Lambent stores no prompts.'),
   reasoning: optional(
     object({
       effort: reasoningEffort,
@@ -204,5 +204,5 @@ export const responsesParameters = {
 export const responsesRequestSchema = v.strictObject(responsesParameters, 'an object');
 export type ResponsesBody = v.InferOutput<typeof responsesRequestSchema>;
 
-/** The fields of what is inside a body, for the test that compares them with the official client's types. */
+/** Nested schemas, for the test that compares them with the official client's types. */
 export const responsesParts = { tool };

@@ -5,21 +5,21 @@ import { inputItem, isItemReference, type ResolvedItem } from './items.ts';
 import { itemNotFoundError } from './request.ts';
 import type { ResponsesBody } from './schema.ts';
 
-/** An item as the API shows it and as it is stored: whole, with an id. Fields that this version doesn't know stay in it. */
+/** A complete item with an id, as stored and as returned by the API. Fields written by a newer version are kept. */
 export type StoredItem = Readonly<Record<string, unknown>> & { readonly id: string; readonly type: string };
 
-/** Hands out the variable parts of item ids, one after the other. */
+/** Returns the parts of item ids that follow the prefix, one per call. */
 export type ItemIdGenerator = () => string;
 
 const RESPONSE_PREFIX = 'resp_';
-/** Hexadecimal digits of the attempt, and as many of the item within it. */
+/** Number of hexadecimal digits of the attempt, and of the item's index in it. */
 const DIGITS = 4;
-const OWN_ID = /^[a-z]+_([0-9A-Za-z]{16,64})[0-9a-f]{8}$/;
+const LAMBENT_ID = /^[a-z]+_([0-9A-Za-z]{16,64})[0-9a-f]{8}$/;
 
 /**
- * Ids of the items of a response: made of its own id, so that an item is found by its id alone. They are always the
- * same, so that nothing but the request has to be kept to know those of its input.
- * @param epoch the attempt that answers, or 0 for what the caller sent
+ * Creates a generator for the ids of a response's items. An item's id contains the response's id, so an item can be found
+ * by its id alone. The ids are deterministic, so those of the input needn't be stored with the request.
+ * @param epoch the attempt that generates the items, or 0 for the caller's input
  */
 export function createItemIdGenerator(responseId: string, epoch: number): ItemIdGenerator {
   const stem = responseId.replace(RESPONSE_PREFIX, '') + hex(epoch);
@@ -30,13 +30,13 @@ export function createItemIdGenerator(responseId: string, epoch: number): ItemId
   };
 }
 
-/** Id of the response that an item may belong to; undefined for an id of another make. */
+/** Returns the id of the response that an item may belong to, or undefined if Lambent didn't generate the id. */
 export function responseIdFor(itemId: string): string | undefined {
-  const stem = OWN_ID.exec(itemId)?.[1];
+  const stem = LAMBENT_ID.exec(itemId)?.[1];
   return stem === undefined ? undefined : RESPONSE_PREFIX + stem;
 }
 
-/** What the ids of one request's items, or of one answer's, have in common: the response and the attempt. */
+/** Returns the part of an item id that names the response and the attempt. All items of one attempt share it. */
 export function attemptIdFor(itemId: string): string {
   return itemId.slice(itemId.indexOf('_') + 1, -DIGITS);
 }
@@ -46,8 +46,8 @@ function hex(number: number): string {
 }
 
 /**
- * The input of a request as items that can be stored, shown and read by a model again.
- * @throws LambentError `not_found` for a reference that nobody has resolved
+ * Converts the input of a request to stored items.
+ * @throws LambentError `not_found` for a reference
  */
 export function toStoredInput(input: ResponsesBody['input'], ids: ItemIdGenerator): StoredItem[] {
   if (typeof input === 'string') return [toStoredItem({ role: 'user', content: input }, ids)];
@@ -57,22 +57,28 @@ export function toStoredInput(input: ResponsesBody['input'], ids: ItemIdGenerato
   });
 }
 
-/** An item as it is stored. One that comes back keeps the id that it had from here; any other gets one. */
+/** Converts an item to its stored form. An id that Lambent generated is kept; any other is replaced. */
 export function toStoredItem(item: ResolvedItem, ids: ItemIdGenerator): StoredItem {
   const next = ids();
-  const idOf = (prefix: string): string =>
-    typeof item.id === 'string' && OWN_ID.test(item.id) ? item.id : `${prefix}_${next}`;
+  const keepOrCreateId = (prefix: string): string =>
+    typeof item.id === 'string' && LAMBENT_ID.test(item.id) ? item.id : `${prefix}_${next}`;
   switch (item.type) {
     case 'function_call': {
       const { call_id, name, arguments: text } = item;
-      return { id: idOf('fc'), type: item.type, status: 'completed', call_id, name, arguments: text };
+      return { id: keepOrCreateId('fc'), type: item.type, status: 'completed', call_id, name, arguments: text };
     }
     case 'function_call_output':
-      return { id: idOf('fco'), type: item.type, status: 'completed', call_id: item.call_id, output: item.output };
+      return {
+        id: keepOrCreateId('fco'),
+        type: item.type,
+        status: 'completed',
+        call_id: item.call_id,
+        output: item.output,
+      };
     case 'reasoning': {
       const { summary, content, encrypted_content } = item;
       return {
-        id: idOf('rs'),
+        id: keepOrCreateId('rs'),
         type: item.type,
         summary: summary ?? [],
         ...(content == null ? {} : { content }),
@@ -80,25 +86,31 @@ export function toStoredItem(item: ResolvedItem, ids: ItemIdGenerator): StoredIt
       };
     }
     default:
-      return { id: idOf('msg'), type: 'message', status: 'completed', role: item.role, content: partsOf(item) };
+      return {
+        id: keepOrCreateId('msg'),
+        type: 'message',
+        status: 'completed',
+        role: item.role,
+        content: toStoredParts(item),
+      };
   }
 }
 
 type MessageItem = Extract<ResolvedItem, { role: unknown }>;
 
-function partsOf({ role, content }: MessageItem): readonly unknown[] {
+function toStoredParts({ role, content }: MessageItem): readonly unknown[] {
   if (typeof content === 'string') {
-    return [role === 'assistant' ? { type: 'output_text', text: content, annotations: [] } : inputText(content)];
+    return [role === 'assistant' ? { type: 'output_text', text: content, annotations: [] } : toInputText(content)];
   }
-  return content.map(storedPart);
+  return content.map(toStoredPart);
 }
 
 type Part = Exclude<MessageItem['content'], string>[number];
 
-function storedPart(part: Part) {
+function toStoredPart(part: Part) {
   switch (part.type) {
     case 'input_text':
-      return inputText(part.text);
+      return toInputText(part.text);
     case 'input_image':
       return { type: part.type, image_url: part.image_url ?? null, file_id: null, detail: part.detail ?? 'auto' };
     case 'output_text':
@@ -108,37 +120,37 @@ function storedPart(part: Part) {
   }
 }
 
-function inputText(text: string) {
+function toInputText(text: string) {
   return { type: 'input_text', text };
 }
 
-/** Whether something that was stored is an item at all. */
+/** Returns whether stored content has the shape of an item. */
 export function isStoredItem(input: unknown): input is StoredItem {
   return isObject(input) && typeof input['id'] === 'string' && typeof input['type'] === 'string';
 }
 
 /**
- * A stored item as input for a model. Fields that this version doesn't know are left out: a newer one, side by side
- * with it, may have written them.
- * @throws LambentError `record_unreadable` for an item of a kind that this version doesn't know
+ * Parses a stored item as input for a model. Unknown fields are removed, because a newer version that runs side by side
+ * may have written them.
+ * @throws LambentError `record_unreadable` for an unknown type of item
  */
 export function parseStoredItem(item: StoredItem): ResolvedItem {
-  const known = structuredClone(item);
+  const knownFields = structuredClone(item);
   for (let attempts = 0; attempts < MAX_UNKNOWN_FIELDS; attempts += 1) {
-    const result = v.safeParse(inputItem, known, { abortEarly: true });
+    const result = v.safeParse(inputItem, knownFields, { abortEarly: true });
     if (result.success) {
       if (isItemReference(result.output)) break;
       return result.output;
     }
-    if (!removeUnknown(known, result.issues[0].path)) break;
+    if (!removeField(knownFields, result.issues[0].path)) break;
   }
-  throw new LambentError('record_unreadable', 'A stored item is of no kind that this version knows');
+  throw new LambentError('record_unreadable', 'A stored item has a type that this version does not support');
 }
 
 const MAX_UNKNOWN_FIELDS = 100;
 
-/** Removes the field at `path`, if that is a field's own path. */
-function removeUnknown(from: unknown, path: v.BaseIssue<unknown>['path']): boolean {
+/** Removes the unknown field at `path`. Returns false if `path` is not that of an unknown field. */
+function removeField(from: unknown, path: v.BaseIssue<unknown>['path']): boolean {
   const last = path?.at(-1);
   if (path === undefined || last?.origin !== 'key' || last.type !== 'object') return false;
   let at: unknown = from;

@@ -16,9 +16,9 @@ import {
 } from './response.ts';
 
 /**
- * An answer as the frames of a response's stream, ending in `response.completed` or `response.incomplete` if it is
- * whole, and in `error` and `response.failed` if not.
- * @returns whether it is whole
+ * Encodes a model's events as the frames of a response stream. A complete stream ends with `response.completed` or
+ * `response.incomplete`, a failed one with `error` and `response.failed`.
+ * @returns whether the response is complete
  * @throws as `framesOf` does
  */
 export function encodeResponseStream(
@@ -30,61 +30,61 @@ export function encodeResponseStream(
 
 class ResponsesEncoder implements StreamEncoder {
   readonly #options: EncodeResponseOptions;
-  readonly #begun: ResponseObject;
+  readonly #inProgress: ResponseObject;
   readonly #output: ResponseOutput;
   readonly #continuations: Record<string, string> = {};
-  /** The whole answer, from its `finish` on. */
-  #finished: { readonly answer: ResponseObject; readonly usage: Usage | undefined } | undefined;
+  /** The complete response, once `finish` has been received. */
+  #finished: { readonly response: ResponseObject; readonly usage: Usage | undefined } | undefined;
   #sequenceNumber = 0;
-  /** What the event at hand has added so far. */
+  /** Frames of the event that is being encoded. */
   #frames = '';
 
   constructor(options: EncodeResponseOptions) {
     this.#options = options;
-    this.#begun = inProgressResponse(options);
+    this.#inProgress = inProgressResponse(options);
     this.#output = new ResponseOutput({
       ...options,
       emit: (event) => this.#write(event),
-      keep: continuationRecorder(options, this.#continuations),
+      recordContinuation: continuationRecorder(options, this.#continuations),
     });
   }
 
   encode(event: GenerationEvent): string {
     if (this.#sequenceNumber === 0) {
-      this.#writeLifecycle('response.created', this.#begun);
-      this.#writeLifecycle('response.in_progress', this.#begun);
+      this.#writeLifecycle('response.created', this.#inProgress);
+      this.#writeLifecycle('response.in_progress', this.#inProgress);
     }
     if (event.type === 'finish') this.#finish(event);
     else this.#output.add(event);
-    return this.#taken();
+    return this.#takeFrames();
   }
 
   async end(): Promise<string> {
     if (this.#finished === undefined) throw missingFinishError();
-    const { answer, usage } = this.#finished;
-    await this.#options.commit?.({ answer, continuations: this.#continuations }, usage);
-    this.#writeLifecycle(answer.status === 'incomplete' ? 'response.incomplete' : 'response.completed', answer);
-    return this.#taken();
+    const { response, usage } = this.#finished;
+    await this.#options.commit?.({ answer: response, continuations: this.#continuations }, usage);
+    this.#writeLifecycle(response.status === 'incomplete' ? 'response.incomplete' : 'response.completed', response);
+    return this.#takeFrames();
   }
 
   async fail(error: LambentError): Promise<string> {
-    const number = this.#sequenceNumber;
-    // Nobody is told that an item is done: a function call may look so, and be called.
+    const sequenceNumber = this.#sequenceNumber;
+    // Discard the `done` events: a client that receives one for a function call could run the function.
     this.#output.end('incomplete');
-    this.#taken();
-    this.#sequenceNumber = number;
+    this.#takeFrames();
+    this.#sequenceNumber = sequenceNumber;
     const { error: body } = encodeErrorBody(error);
-    this.#write(failureEvent(body));
-    const answer = { ...failedResponse(this.#begun, error), output: this.#output.items };
-    await this.#options.commitFailure?.({ answer, continuations: {} }, error);
-    this.#writeLifecycle('response.failed', answer);
-    return this.#taken();
+    this.#write(encodeFailure(body));
+    const response = { ...failedResponse(this.#inProgress, error), output: this.#output.items };
+    await this.#options.commitFailure?.({ answer: response, continuations: {} }, error);
+    this.#writeLifecycle('response.failed', response);
+    return this.#takeFrames();
   }
 
   #finish(event: Extract<GenerationEvent, { type: 'finish' }>): void {
     this.#output.end(endStatusFor(event.reason));
-    const answer = finishedResponse(this.#begun, this.#output, event, this.#options.now());
-    this.#finished = { answer, usage: event.usage };
+    const response = finishedResponse(this.#inProgress, this.#output, event, this.#options.now());
+    this.#finished = { response, usage: event.usage };
   }
 
   #writeLifecycle(type: Lifecycle, response: ResponseObject): void {
@@ -97,17 +97,20 @@ class ResponsesEncoder implements StreamEncoder {
     this.#sequenceNumber += 1;
   }
 
-  #taken(): string {
+  #takeFrames(): string {
     const frames = this.#frames;
     this.#frames = '';
     return frames;
   }
 }
 
-/** Flat, as the API's reference has it, and nested, as OpenAI sends it and its client looks for it first. */
+/**
+ * The fields are flat, as in the API reference, and also nested in `error`, as OpenAI sends them and the official client
+ * reads them first.
+ */
 type FailureEvent = Omit<ResponseErrorEvent, 'sequence_number'> & ErrorBody;
 
-function failureEvent(error: ErrorBody['error']): FailureEvent {
+function encodeFailure(error: ErrorBody['error']): FailureEvent {
   return { type: 'error', code: error.code, message: error.message, param: error.param, error };
 }
 

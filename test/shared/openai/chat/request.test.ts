@@ -443,7 +443,7 @@ describe('a chat request', () => {
       { audio: { voice: 'alloy', format: 'mp3' } },
       'unsupported_parameter',
       'audio',
-      /answers have no audio/,
+      /Responses have no audio/,
     ],
     [
       'old functions',
@@ -540,7 +540,7 @@ describe('a chat request', () => {
       { messages: [USER, { role: 'assistant', content: null }] },
       'invalid_value',
       'messages[1].content',
-      /needs content, a refusal or tool calls/,
+      /must have content, a refusal or tool calls/,
     ],
     [
       'a tool that nobody asked',

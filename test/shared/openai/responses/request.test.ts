@@ -187,9 +187,9 @@ describe('a responses request', () => {
       { background: true, store: false },
       'invalid_value',
       'background',
-      /have to be stored/,
+      /require 'store' to be true/,
     ],
-    ['a prompt', { prompt: { id: 'pmpt_1' } }, 'unsupported_parameter', 'prompt', /not stored/],
+    ['a prompt', { prompt: { id: 'pmpt_1' } }, 'unsupported_parameter', 'prompt', /stores no prompts/],
     ['a truncation that is none', { truncation: 'first' }, 'invalid_value', 'truncation', /Supported values/],
     [
       'a web search',

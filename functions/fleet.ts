@@ -1,4 +1,4 @@
-/** Keeps the registry of GPU workers, tells what their fleets need, and does what an operator says. */
+/** Keeps the registry of GPU workers up to date, scales fleets to their demand and runs operators' commands. */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
@@ -16,12 +16,12 @@ import { runCommand, type WorkerSummary } from '../shared/gpu/upkeep/commands.ts
 import { MAX_CONCURRENCY, MIN_CONCURRENCY } from '../shared/gpu/upkeep/dispatch-concurrency.ts';
 import { createEcs } from '../shared/gpu/upkeep/ecs-api.ts';
 import { drainInstance, reconcileTask } from '../shared/gpu/upkeep/ecs-events.ts';
-import { createMapping } from '../shared/gpu/upkeep/event-source-mapping.ts';
+import { createEventSourceMapping } from '../shared/gpu/upkeep/event-source-mapping.ts';
 import { parseFleetEvent } from '../shared/gpu/upkeep/fleet-event.ts';
 import { followDemand } from '../shared/gpu/upkeep/follow-demand.ts';
 import { createFleetObserver } from '../shared/gpu/upkeep/observe.ts';
 import { createProbeFactory } from '../shared/gpu/upkeep/probe.ts';
-import { queueDepth } from '../shared/gpu/upkeep/queue-depth.ts';
+import { readQueueDepth } from '../shared/gpu/upkeep/queue-depth.ts';
 import { reconcileFleets, reprobeWorkers } from '../shared/gpu/upkeep/reconcile-fleet.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
@@ -31,16 +31,16 @@ const LAMBDA_TIMEOUT_MS = 5_000;
 const config = readConfig({
   FLEET_TABLE: v.string(),
   GPU_QUEUE_URL: v.string(),
-  /** The event source mapping that brings the queue's messages to dispatchers; there is none on a laptop. */
+  /** Id of the event source mapping that invokes `dispatch` with the queue's messages. Absent on a laptop. */
   GPU_MAPPING_ID: v.optional(v.string()),
-  /** Messages that one dispatcher gets at most. */
+  /** Most messages per invocation of `dispatch`. */
   GPU_BATCH_SIZE: v.optional(v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(1)), '1'),
-  /** Dispatchers that may run at once, however many slots there are. */
+  /** Most invocations of `dispatch` at once, however many slots there are. */
   DISPATCH_CONCURRENCY_MAX: v.optional(
     v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(MIN_CONCURRENCY), v.maxValue(MAX_CONCURRENCY)),
     String(MAX_CONCURRENCY),
   ),
-  /** The registry; the one that was packaged beside the code when absent. */
+  /** Path of `models.json`. If absent, the file that was packaged with the code. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
   ...timingsSettings,
 });
@@ -48,19 +48,19 @@ const telemetry = createTelemetry(config);
 const { fleets } = readModelRegistry(config.MODELS_FILE);
 const timings = divideTimings(FLEET_TIMINGS.upkeep, config.TIMINGS_DIVISOR);
 const sqs = createSQSClient();
-const environment = {
+const dependencies = {
   fleets,
   store: createDynamoDBFleetStore(createDynamoDBClient(), { tableName: config.FLEET_TABLE }),
   ecs: createEcs(createEcsClient()),
   createProbe: createProbeFactory(fleets, createSecretResolver({ environment: process.env }), timings),
-  queueDepth: () => queueDepth(sqs, config.GPU_QUEUE_URL),
+  readQueueDepth: () => readQueueDepth(sqs, config.GPU_QUEUE_URL),
   dispatch:
     config.GPU_MAPPING_ID === undefined
       ? undefined
       : {
-          mapping: createMapping(createLambdaClient(LAMBDA_TIMEOUT_MS), config.GPU_MAPPING_ID),
+          mapping: createEventSourceMapping(createLambdaClient(LAMBDA_TIMEOUT_MS), config.GPU_MAPPING_ID),
           batchSize: config.GPU_BATCH_SIZE,
-          most: config.DISPATCH_CONCURRENCY_MAX,
+          maxConcurrency: config.DISPATCH_CONCURRENCY_MAX,
         },
   now: Date.now,
   sleep: (ms: number) => sleep(ms),
@@ -70,17 +70,17 @@ const environment = {
 export const handler = eventPipeline<unknown, readonly WorkerSummary[] | undefined>(
   telemetry,
   async (event, context) => {
-    const ports = { ...environment, ...createFleetObserver(context.telemetry) };
-    const told = parseFleetEvent(event);
-    switch (told.kind) {
+    const ports = { ...dependencies, ...createFleetObserver(context.telemetry) };
+    const fleetEvent = parseFleetEvent(event);
+    switch (fleetEvent.kind) {
       case 'task':
-        await reconcileTask(told.task, ports);
+        await reconcileTask(fleetEvent.task, ports);
         return undefined;
       case 'interruption':
-        await drainInstance(told.instance, ports);
+        await drainInstance(fleetEvent.instance, ports);
         return undefined;
       case 'command':
-        return runCommand(told.command, ports);
+        return runCommand(fleetEvent.command, ports);
       case 'tick': {
         const until = Date.now() + timings.runMs;
         const reports = await reconcileFleets(ports);

@@ -1,10 +1,11 @@
 import { LambentError } from '../../core/errors.ts';
-import type { Worker, WorkerState } from '../registry/worker.ts';
-import { listMembers, reconcilePorts, type UpkeepPorts } from './ecs-events.ts';
+import { isLive, type Worker, type WorkerState } from '../registry/worker.ts';
 import type { Command } from './fleet-event.ts';
+import { listMembers } from './fleet-members.ts';
+import { createReconcilePorts, type UpkeepPorts } from './ports.ts';
 import { reconcileWorker, takeOutOfService } from './reconcile-worker.ts';
 
-/** What an operator is shown of a worker. */
+/** A worker as an operator sees it. */
 export interface WorkerSummary {
   readonly worker: string;
   readonly state: WorkerState;
@@ -13,15 +14,15 @@ export interface WorkerSummary {
   readonly url: string;
   readonly models: readonly string[];
   readonly slots: number;
-  /** Slots that are taken: a drained worker may be stopped when it is 0. */
+  /** Slots in use. A drained worker can be stopped when this is 0. */
   readonly leases: number;
 }
 
 /**
- * Does what an operator says. Drain: the worker gets no new work, and finishes what it has. Undrain: it is probed, and
- * ready again if it is well.
- * @returns the fleet's workers after it
- * @throws LambentError `not_found` for a fleet or a worker that isn't there
+ * Runs an operator's command. `drain`: the worker gets no new work and finishes what it has. `undrain`: the worker is probed,
+ * and is ready again if it is healthy. `show`: nothing changes.
+ * @returns the fleet's workers afterwards
+ * @throws LambentError `not_found` for an unknown fleet or worker
  */
 export async function runCommand(command: Command, ports: UpkeepPorts): Promise<WorkerSummary[]> {
   const { fleet } = command;
@@ -38,7 +39,7 @@ export async function runCommand(command: Command, ports: UpkeepPorts): Promise<
   return workers.map((worker) => summarize(worker, ports.now()));
 }
 
-/** Out of service until the probe that follows: what it knew of itself may be of an earlier start. */
+/** Makes the worker suspect and probes it: the engine may have been restarted since the drain. */
 async function undrain(worker: Worker, ports: UpkeepPorts): Promise<void> {
   const { fleets, store, ecs, now } = ports;
   const { fleet, id, bootId } = worker;
@@ -48,8 +49,8 @@ async function undrain(worker: Worker, ports: UpkeepPorts): Promise<void> {
   const members = await listMembers(definition, ecs);
   const member = members.find((each) => each.id === id);
   if (member === undefined) return;
-  const probed = { ...worker, state: change.state, stateReason: change.reason, stateSince: change.at };
-  await reconcileWorker(fleet, member, probed, reconcilePorts(fleet, ports));
+  const suspect = { ...worker, state: change.state, stateReason: change.reason, stateSince: change.at };
+  await reconcileWorker(fleet, member, suspect, createReconcilePorts(fleet, ports));
 }
 
 function summarize(worker: Worker, now: number): WorkerSummary {
@@ -62,6 +63,6 @@ function summarize(worker: Worker, now: number): WorkerSummary {
     url,
     models,
     slots,
-    leases: Object.values(leases).filter(({ expiresAt }) => expiresAt > now).length,
+    leases: Object.values(leases).filter((lease) => isLive(lease, now)).length,
   };
 }

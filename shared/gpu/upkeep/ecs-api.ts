@@ -10,21 +10,21 @@ import * as v from 'valibot';
 import type { Ecs } from './ecs.ts';
 import { type Task, taskSchema } from './ecs-task.ts';
 
-/** The most that ECS describes in one request. */
-const PER_REQUEST = 100;
+/** The most tasks or instances that ECS describes in one request. */
+const MAX_PER_REQUEST = 100;
 
-/** ECS through its API. */
+/** Creates the port to ECS on its API. */
 export function createEcs(client: ECSClient): Ecs {
   const describe = async (cluster: string, tasks: readonly string[]): Promise<Task[]> => {
     const pages = await Promise.all(
-      inPages(tasks).map((page) => client.send(new DescribeTasksCommand({ cluster, tasks: page }))),
+      toPages(tasks).map((page) => client.send(new DescribeTasksCommand({ cluster, tasks: page }))),
     );
     return pages.flatMap((page) => page.tasks ?? []).map((task) => v.parse(taskSchema, task));
   };
   return {
     async listTasks({ cluster, service }) {
       const arns = new Set<string>();
-      // What should stop is listed apart, together with what has stopped within the hour.
+      // `STOPPED` lists tasks that are about to stop, and those that stopped within the last hour.
       for (const desiredStatus of ['RUNNING', 'STOPPED'] as const) {
         const pages = paginateListTasks({ client }, { cluster, serviceName: service, desiredStatus });
         for await (const { taskArns = [] } of pages) for (const arn of taskArns) arns.add(arn);
@@ -38,7 +38,7 @@ export function createEcs(client: ECSClient): Ecs {
     },
     async findInstances(cluster, containerInstanceArns) {
       const pages = await Promise.all(
-        inPages([...new Set(containerInstanceArns)]).map((containerInstances) =>
+        toPages([...new Set(containerInstanceArns)]).map((containerInstances) =>
           client.send(new DescribeContainerInstancesCommand({ cluster, containerInstances })),
         ),
       );
@@ -63,8 +63,8 @@ export function createEcs(client: ECSClient): Ecs {
   };
 }
 
-function inPages(arns: readonly string[]): string[][] {
+function toPages(arns: readonly string[]): string[][] {
   const pages: string[][] = [];
-  for (let from = 0; from < arns.length; from += PER_REQUEST) pages.push(arns.slice(from, from + PER_REQUEST));
+  for (let from = 0; from < arns.length; from += MAX_PER_REQUEST) pages.push(arns.slice(from, from + MAX_PER_REQUEST));
   return pages;
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import type { Member } from './member.ts';
 
-/** An RFC 3339 time in an event, a `Date` from the API: epoch milliseconds. */
+/** Epoch milliseconds, from an RFC 3339 text (events) or a `Date` (API). */
 const time = v.pipe(
   v.union([v.string(), v.date()]),
   v.transform((at) => new Date(at).getTime()),
@@ -11,18 +11,18 @@ const time = v.pipe(
 const list = <const S extends v.GenericSchema>(item: S) => v.optional(v.array(item), []);
 
 /**
- * A task of ECS: what its API describes, and what its events carry, have these fields in common.
+ * The fields of an ECS task that its API and its events have in common.
  * @see https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html
  */
 export const taskSchema = v.object({
   taskArn: v.string(),
   clusterArn: v.string(),
-  /** `service:<name>` for a service's tasks. */
+  /** `service:<name>` for a task of a service. */
   group: v.optional(v.string(), ''),
   lastStatus: v.string(),
   desiredStatus: v.string(),
   healthStatus: v.optional(v.string(), 'UNKNOWN'),
-  /** Rises with each change: tells which of two descriptions is the later one. */
+  /** Increases with each change of the task. */
   version: v.optional(v.number(), 0),
   containerInstanceArn: v.optional(v.string()),
   startedAt: v.optional(time),
@@ -38,36 +38,39 @@ export const taskSchema = v.object({
 });
 export type Task = v.InferOutput<typeof taskSchema>;
 
-const LEAVING = new Set(['DEACTIVATING', 'STOPPING', 'DEPROVISIONING']);
+const STOPPING = new Set(['DEACTIVATING', 'STOPPING', 'DEPROVISIONING']);
 
-/** The later of two descriptions of one task. */
+/** Returns the description of a task with the higher version; `b` if both are equal. */
 export function pickLatest(a: Task, b: Task | undefined): Task {
   return b !== undefined && b.version >= a.version ? b : a;
 }
 
-/** Whether a task belongs to a service. A cluster goes by its name or by its ARN. */
+/** Returns true if a task belongs to a service. Cluster and service are given by name or by ARN. */
 export function belongsToService(
   { clusterArn, group }: Task,
   { cluster, service }: { readonly cluster: string; readonly service: string },
 ): boolean {
-  return (clusterArn === cluster || nameOf(clusterArn) === nameOf(cluster)) && group === `service:${nameOf(service)}`;
+  return (
+    (clusterArn === cluster || resourceName(clusterArn) === resourceName(cluster)) &&
+    group === `service:${resourceName(service)}`
+  );
 }
 
 /**
- * A task as a member of its fleet. Its network mode has to be `awsvpc`: a task has an address of its own then.
- * @param instance the EC2 instance under it, if that is known
+ * Returns a task as a member of its fleet. Its network mode must be `awsvpc`, which gives each task an address.
+ * @param instance id of the task's EC2 instance, if it is known
  */
 export function toMember(
   task: Task,
   { port, slots }: { readonly port: number; readonly slots: number },
   instance: string | undefined,
 ): Member {
-  const address = addressOf(task);
-  const bootId = bootIdOf(task);
+  const address = findAddress(task);
+  const bootId = deriveBootId(task);
   return {
-    id: nameOf(task.taskArn),
+    id: resourceName(task.taskArn),
     url: address === undefined ? undefined : `http://${address}:${port}/v1`,
-    phase: phaseOf(task),
+    phase: getPhase(task),
     unhealthy: task.healthStatus === 'UNHEALTHY',
     slots,
     source: 'ecs',
@@ -77,30 +80,30 @@ export function toMember(
   };
 }
 
-function phaseOf({ lastStatus, desiredStatus }: Task): Member['phase'] {
-  if (lastStatus === 'STOPPED' || lastStatus === 'DELETED') return 'gone';
-  if (desiredStatus === 'STOPPED' || LEAVING.has(lastStatus)) return 'leaving';
+function getPhase({ lastStatus, desiredStatus }: Task): Member['phase'] {
+  if (lastStatus === 'STOPPED' || lastStatus === 'DELETED') return 'stopped';
+  if (desiredStatus === 'STOPPED' || STOPPING.has(lastStatus)) return 'stopping';
   return lastStatus === 'RUNNING' ? 'running' : 'starting';
 }
 
-function addressOf({ attachments, containers }: Task): string | undefined {
+function findAddress({ attachments, containers }: Task): string | undefined {
   const details = attachments.flatMap((attachment) => attachment.details);
   const attached = details.find(({ name }) => name === 'privateIPv4Address')?.value;
   return attached ?? containers.flatMap(({ networkInterfaces }) => networkInterfaces)[0]?.privateIpv4Address;
 }
 
-/** ECS may restart a container inside its task: the task's id stays, the container's runtime id does not. */
-function bootIdOf({ taskArn, startedAt, containers }: Task): string | undefined {
+/** ECS can restart a container within its task. The task's id stays the same then, the container's runtime id changes. */
+function deriveBootId({ taskArn, startedAt, containers }: Task): string | undefined {
   const runtimeIds = containers.flatMap(({ runtimeId = [] }) => runtimeId).sort();
   const start = runtimeIds.length > 0 ? runtimeIds.join(' ') : startedAt?.toString();
   if (start === undefined) return undefined;
   return createHash('sha256')
-    .update(`${nameOf(taskArn)} ${start}`)
+    .update(`${resourceName(taskArn)} ${start}`)
     .digest('hex')
     .slice(0, 16);
 }
 
-/** The last part of an ARN, or a name as it is. */
-function nameOf(arn: string): string {
+/** Returns the last part of an ARN; a name unchanged. */
+function resourceName(arn: string): string {
   return arn.slice(arn.lastIndexOf('/') + 1);
 }

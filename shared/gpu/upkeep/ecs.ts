@@ -1,16 +1,16 @@
 import type { Task } from './ecs-task.ts';
 import type { EcsService } from './fleet-definition.ts';
 
-/** What the fleet's upkeep asks of ECS. Throws what ECS throws. */
+/** The operations of ECS that the fleet's upkeep needs. They throw the errors of ECS. */
 export interface Ecs {
-  /** Every task of a service that has not stopped, those included that are to stop. */
-  listTasks(of: EcsService): Promise<readonly Task[]>;
-  /** One task, also for a while after it has stopped; undefined when ECS doesn't know it any more. */
+  /** Returns every task of a service that has not stopped, including tasks that are about to stop. */
+  listTasks(service: EcsService): Promise<readonly Task[]>;
+  /** Returns a task, also for a while after it has stopped; undefined if ECS no longer knows it. */
   describeTask(clusterArn: string, taskArn: string): Promise<Task | undefined>;
-  /** The EC2 instances under container instances of a cluster, by their ARNs. */
+  /** Returns the EC2 instance id of each container instance, by its ARN. */
   findInstances(cluster: string, containerInstanceArns: readonly string[]): Promise<ReadonlyMap<string, string>>;
-  /** How many tasks a service should have, and has or is starting; undefined when there is no such service. */
-  countTasks(of: EcsService): Promise<{ readonly desired: number; readonly alive: number } | undefined>;
-  /** Asks for so many tasks of a service. */
-  setDesiredCount(of: EcsService, desired: number): Promise<void>;
+  /** Returns the desired number of a service's tasks, and the number that run or start; undefined if it does not exist. */
+  countTasks(service: EcsService): Promise<{ readonly desired: number; readonly alive: number } | undefined>;
+  /** Sets a service's desired number of tasks. */
+  setDesiredCount(service: EcsService, desired: number): Promise<void>;
 }

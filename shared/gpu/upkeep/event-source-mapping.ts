@@ -4,20 +4,21 @@ import {
   UpdateEventSourceMappingCommand,
 } from '@aws-sdk/client-lambda';
 
-/** The event source mapping of the GPU queue. Throws what Lambda throws. */
-export interface Mapping {
-  /** How many dispatchers it runs at once at most; undefined when that has no limit. */
-  maximumConcurrency(): Promise<number | undefined>;
-  limit(maximumConcurrency: number): Promise<void>;
+/** The event source mapping that invokes dispatchers with the GPU queue's messages. Throws the errors of Lambda. */
+export interface EventSourceMapping {
+  /** Returns the maximum number of dispatchers at once; undefined if it is not limited. */
+  getMaximumConcurrency(): Promise<number | undefined>;
+  setMaximumConcurrency(maximumConcurrency: number): Promise<void>;
 }
 
-export function createMapping(client: LambdaClient, UUID: string): Mapping {
+/** Creates the port to an event source mapping on Lambda's API. */
+export function createEventSourceMapping(client: LambdaClient, UUID: string): EventSourceMapping {
   return {
-    async maximumConcurrency() {
+    async getMaximumConcurrency() {
       const { ScalingConfig } = await client.send(new GetEventSourceMappingCommand({ UUID }));
       return ScalingConfig?.MaximumConcurrency;
     },
-    async limit(MaximumConcurrency) {
+    async setMaximumConcurrency(MaximumConcurrency) {
       await client.send(new UpdateEventSourceMappingCommand({ UUID, ScalingConfig: { MaximumConcurrency } }));
     },
   };

@@ -1,15 +1,15 @@
-/** What `models.json` says of a fleet, as far as its upkeep goes. */
+/** The part of a fleet's entry in `models.json` that its upkeep uses. */
 export interface FleetDefinition {
   readonly engine: Engine;
-  /** Machines that are known by name, wherever they stand. */
+  /** Machines that are listed by address, on premises or in another cloud. */
   readonly workers: readonly { readonly id: string; readonly url: string; readonly slots?: number | undefined }[];
   /** The ECS service whose tasks are workers. */
   readonly ecs?: EcsService | undefined;
-  /** Reference of the key that the engines ask for. */
+  /** Reference to the API key of the engines. */
   readonly apiKey?: string | undefined;
   /** Requests that a worker runs well at once. */
   readonly slots: number;
-  /** Share of each worker's slots that batch work leaves to interactive work. */
+  /** Share of each worker's slots that batch work leaves free for interactive work. */
   readonly reserve: number;
   /** LoRA adapters by name, each with the path that the engine loads it from. */
   readonly lora: Readonly<Record<string, string>>;
@@ -24,11 +24,11 @@ export interface EcsService {
   readonly port: number;
 }
 
-/** By what the number of workers that a fleet needs is told; docs/gpu-fleet.md has the formula. */
+/** The parameters of the number of workers that a fleet needs. The formula is in docs/gpu-fleet.md. */
 export interface ScalingSettings {
-  /** What one worker does in a second: prompt tokens, and answered tokens twice. */
+  /** One worker's throughput: prompt tokens, and output tokens twice, per second. */
   readonly tokensPerSecond: number;
-  /** Seconds in which what waits should be done. */
+  /** Seconds in which the backlog should be finished. */
   readonly drainSeconds: number;
   readonly minWorkers: number;
   readonly maxWorkers: number;

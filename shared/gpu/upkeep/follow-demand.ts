@@ -1,6 +1,6 @@
 import { countBatchSlots, decideConcurrency } from './dispatch-concurrency.ts';
 import type { Ecs } from './ecs.ts';
-import type { Mapping } from './event-source-mapping.ts';
+import type { EventSourceMapping } from './event-source-mapping.ts';
 import type { FleetDefinition } from './fleet-definition.ts';
 import type { FleetReport } from './reconcile-fleet.ts';
 import { computeNeed, type FleetNeed, needsFirstWorker, shareQueue } from './scaling.ts';
@@ -8,52 +8,61 @@ import { computeNeed, type FleetNeed, needsFirstWorker, shareQueue } from './sca
 export interface DemandPorts {
   readonly fleets: Readonly<Record<string, FleetDefinition>>;
   readonly ecs: Ecs;
-  /** Jobs that wait in the GPU queue. */
-  readonly queueDepth: () => Promise<number>;
-  /** What limits dispatchers, the messages that each gets at most, and how many there may be; undefined where nothing does. */
-  readonly dispatch: { readonly mapping: Mapping; readonly batchSize: number; readonly most: number } | undefined;
+  /** Returns the number of jobs that wait in the GPU queue. */
+  readonly readQueueDepth: () => Promise<number>;
+  /** The limit for dispatchers: the mapping that invokes them, messages per dispatcher, and their maximum. Undefined on a laptop. */
+  readonly dispatch:
+    | { readonly mapping: EventSourceMapping; readonly batchSize: number; readonly maxConcurrency: number }
+    | undefined;
   /** Epoch milliseconds. */
   readonly now: () => number;
   readonly onNeed: (report: FleetReport, need: FleetNeed) => void;
   readonly onScaled: (what: 'first worker' | 'dispatchers', fleet: string, to: number) => void;
-  readonly onError: (what: string, fleet: string, thrown: unknown) => void;
+  readonly onError: (message: string, fleet: string, thrown: unknown) => void;
 }
 
 /**
- * Tells what each fleet needs, asks for the first worker of one that has none, and lets as many dispatchers run as there
- * are slots for what they hold. All that is beyond the first worker is the scaling policy's, by the metrics.
+ * Publishes each fleet's need, starts the first worker of a fleet that has none, and sets the number of dispatchers to the
+ * number of batch slots. The scaling policy, which watches the published metrics, adds and removes all further workers.
  */
 export async function followDemand(reports: readonly FleetReport[], ports: DemandPorts): Promise<void> {
   if (reports.length === 0) return;
   const { fleets, onError } = ports;
   const at = ports.now();
-  const depth = await ports.queueDepth().catch((thrown: unknown) => {
-    onError("the queue's depth could not be read", '', thrown);
+  const depth = await ports.readQueueDepth().catch((thrown: unknown) => {
+    onError("could not read the queue's depth", '', thrown);
     return 0;
   });
   const views = reports.map(({ view }) => view);
   const shares = shareQueue(depth, views, at);
-  let slots = 0;
+  let batchSlots = 0;
   for (const [index, report] of reports.entries()) {
     const definition = fleets[report.fleet];
     if (definition === undefined) continue;
     const need = computeNeed(report.view, shares[index] ?? 0, definition, at);
     ports.onNeed(report, need);
-    slots += countBatchSlots(
+    batchSlots += countBatchSlots(
       report.view.workers.filter(({ state }) => state === 'ready'),
       definition.reserve,
     );
-    await kick(report.fleet, definition, need, ports).catch((thrown: unknown) =>
-      onError('a first worker could not be asked for', report.fleet, thrown),
+    await startFirstWorker(report.fleet, definition, need, ports).catch((thrown: unknown) =>
+      onError('could not start a first worker', report.fleet, thrown),
     );
   }
-  // What could not be reconciled has slots too: nothing is lowered on half of the truth.
+  // A fleet without a report has slots too. Without it the sum would be too low.
   if (reports.length < Object.keys(fleets).length) return;
-  await limitDispatch(slots, ports).catch((thrown: unknown) => onError('dispatchers could not be limited', '', thrown));
+  await limitDispatchers(batchSlots, ports).catch((thrown: unknown) =>
+    onError('could not limit the dispatchers', '', thrown),
+  );
 }
 
-async function kick(fleet: string, definition: FleetDefinition, need: FleetNeed, ports: DemandPorts): Promise<void> {
-  // ECS is asked only when it may come to that.
+async function startFirstWorker(
+  fleet: string,
+  definition: FleetDefinition,
+  need: FleetNeed,
+  ports: DemandPorts,
+): Promise<void> {
+  // Checked without counts first, to call ECS only if necessary.
   if (definition.ecs === undefined || !needsFirstWorker(need, { desired: 0, alive: 0 })) return;
   const counts = await ports.ecs.countTasks(definition.ecs);
   if (counts === undefined || !needsFirstWorker(need, counts)) return;
@@ -61,11 +70,11 @@ async function kick(fleet: string, definition: FleetDefinition, need: FleetNeed,
   ports.onScaled('first worker', fleet, 1);
 }
 
-async function limitDispatch(slots: number, { dispatch, onScaled }: DemandPorts): Promise<void> {
+async function limitDispatchers(batchSlots: number, { dispatch, onScaled }: DemandPorts): Promise<void> {
   if (dispatch === undefined) return;
-  const { mapping, batchSize, most } = dispatch;
-  const next = decideConcurrency(await mapping.maximumConcurrency(), slots, batchSize, most);
+  const { mapping, batchSize, maxConcurrency } = dispatch;
+  const next = decideConcurrency(await mapping.getMaximumConcurrency(), batchSlots, batchSize, maxConcurrency);
   if (next === undefined) return;
-  await mapping.limit(next);
+  await mapping.setMaximumConcurrency(next);
   onScaled('dispatchers', '', next);
 }

@@ -1,18 +1,18 @@
 import { describeError } from '../../core/logger.ts';
 import type { Telemetry } from '../../core/telemetry.ts';
-import type { UpkeepPorts } from './ecs-events.ts';
 import type { DemandPorts } from './follow-demand.ts';
+import type { UpkeepPorts } from './ports.ts';
 import type { WorkerChange } from './reconcile-worker.ts';
 
-/** What the fleet's upkeep tells of, as log lines and metrics. */
+/** The callbacks of the fleet's upkeep. */
 export type FleetObserver = Pick<UpkeepPorts, 'onChange'> & Pick<DemandPorts, 'onNeed' | 'onScaled' | 'onError'>;
 
-/** Writes what becomes of workers and what fleets need into the log and the metrics: names and numbers. */
+/** Creates callbacks that log the changes of workers and publish the fleets' needs as metrics. They write names and numbers only. */
 export function createFleetObserver({ logger, metrics }: Telemetry): FleetObserver {
   return {
     onChange(change: WorkerChange) {
-      const unwanted = change.change === 'suspect' || change.change === 'adapters missing';
-      logger[unwanted ? 'warn' : 'info']('worker', { ...change });
+      const isProblem = change.change === 'suspect' || change.change === 'adapters missing';
+      logger[isProblem ? 'warn' : 'info']('worker', { ...change });
     },
     onNeed({ fleet, starting }, need) {
       metrics.publish(
@@ -29,13 +29,13 @@ export function createFleetObserver({ logger, metrics }: Telemetry): FleetObserv
         },
         { Fleet: fleet },
       );
-      // Under the function's name alone, for alarms that know no fleet's.
+      // Without the fleet's name, for alarms that cover all fleets.
       metrics.publish({
         SuspectWorkers: [need.suspectWorkers, 'Count'],
         FleetStranded: [need.waiting > 0 && need.readyWorkers === 0 ? 1 : 0, 'Count'],
       });
     },
     onScaled: (what, fleet, to) => logger.info('scaled', { what, fleet, to }),
-    onError: (what, fleet, thrown) => logger.warn(what, { fleet, ...describeError(thrown) }),
+    onError: (message, fleet, thrown) => logger.warn(message, { fleet, ...describeError(thrown) }),
   };
 }

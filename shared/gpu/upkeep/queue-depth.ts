@@ -1,10 +1,10 @@
 import { GetQueueAttributesCommand, type SQSClient } from '@aws-sdk/client-sqs';
 
 /**
- * Messages of a queue that wait: those that may be received, and those whose delay has not passed. What dispatchers have
- * in hand is in the fleet's leases and waiters. Throws what SQS throws.
+ * Returns the approximate number of a queue's waiting messages: visible ones and delayed ones. Messages in flight are left
+ * out, because the dispatchers that process them appear in the fleet's leases and waiters. Throws the errors of SQS.
  */
-export async function queueDepth(client: SQSClient, QueueUrl: string): Promise<number> {
+export async function readQueueDepth(client: SQSClient, QueueUrl: string): Promise<number> {
   const AttributeNames = ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesDelayed'] as const;
   const { Attributes = {} } = await client.send(
     new GetQueueAttributesCommand({ QueueUrl, AttributeNames: [...AttributeNames] }),

@@ -5,11 +5,11 @@ import type { HealthyResult, Probe, ProbeResult } from './probe.ts';
 
 export interface ReconcilePorts {
   readonly store: FleetStore;
-  /** Rejects when the key of the fleet's engines can't be had. */
+  /** Returns the probe of the fleet. Rejects if the key of its engines is missing. */
   readonly probe: () => Promise<Probe>;
   /** Epoch milliseconds. */
   readonly now: () => number;
-  /** A worker's state changed, or it could not be had. */
+  /** Called when a worker's state changes, and for each adapter that it could not load. */
   readonly onChange: (change: WorkerChange) => void;
 }
 
@@ -20,13 +20,14 @@ export interface WorkerChange {
   readonly reason?: string;
 }
 
-/** Where a member stands after it was attended to. `starting`: it is no worker yet. */
+/** The status of a member after reconciliation. `starting`: it is not registered as a worker yet. */
 export type WorkerStatus = WorkerState | 'starting' | 'gone';
 
 /**
- * Brings what the registry says of one member up to date: registers it once it works, marks it when it doesn't, drains it
- * when it is to leave, forgets it when it is gone. Every step may be repeated, and taken by several at once.
- * @param worker what the registry says of it now
+ * Brings the registry entry of one member up to date: registers the worker once it works, marks it as suspect when it
+ * fails, drains it before it stops and deregisters it when it has stopped. Each step can be repeated, and can run
+ * several times at once.
+ * @param worker the registry's current entry
  */
 export async function reconcileWorker(
   fleet: string,
@@ -35,20 +36,20 @@ export async function reconcileWorker(
   ports: ReconcilePorts,
 ): Promise<WorkerStatus> {
   switch (member.phase) {
-    case 'gone':
+    case 'stopped':
       if (worker !== undefined) await deregisterWorker(worker, ports);
       return 'gone';
-    case 'leaving':
+    case 'stopping':
       if (worker !== undefined) await takeOutOfService(worker, 'draining', 'stopping', ports);
       return 'draining';
     case 'starting':
-      return worker === undefined ? 'starting' : look(fleet, member, worker, ports);
+      return worker === undefined ? 'starting' : checkMember(fleet, member, worker, ports);
     case 'running':
-      return look(fleet, member, worker, ports);
+      return checkMember(fleet, member, worker, ports);
   }
 }
 
-/** Removes a worker from the registry, and so every lease of it. */
+/** Removes a worker and its leases from the registry. */
 export async function deregisterWorker(
   { fleet, id }: Pick<Worker, 'fleet' | 'id'>,
   { store, onChange }: Pick<ReconcilePorts, 'store' | 'onChange'>,
@@ -57,7 +58,7 @@ export async function deregisterWorker(
   onChange({ fleet, worker: id, change: 'deregistered' });
 }
 
-/** Takes a worker out of service: as `draining` from any state, as `suspect` unless it is to leave anyway. */
+/** Takes a worker out of service: as `draining` from any state, as `suspect` only if it is ready. */
 export async function takeOutOfService(
   { fleet, id, bootId, state }: Worker,
   to: 'draining' | 'suspect',
@@ -70,50 +71,50 @@ export async function takeOutOfService(
     onChange({ fleet, worker: id, change: to, reason });
 }
 
-async function look(
+async function checkMember(
   fleet: string,
   member: Member,
   worker: Worker | undefined,
   ports: ReconcilePorts,
 ): Promise<WorkerStatus> {
-  // Whoever drains it says when that is over, and a machine that is worked on may come and go meanwhile.
+  // Only the operator who drains a worker ends the drain. The machine may restart meanwhile.
   if (worker?.state === 'draining') return 'draining';
   if (member.url === undefined || member.phase === 'starting' || member.unhealthy) {
-    return takeOut(worker, member.unhealthy ? 'unhealthy' : 'starting anew', ports);
+    return markSuspect(worker, member.unhealthy ? 'unhealthy' : 'restarting', ports);
   }
-  const finding = await find(member, member.url, worker, ports);
-  if (!finding.healthy) return takeOut(worker, finding.reason, ports);
-  for (const name of finding.missingAdapters)
+  const result = await probeMember(member, member.url, worker, ports);
+  if (!result.healthy) return markSuspect(worker, result.reason, ports);
+  for (const name of result.missingAdapters)
     ports.onChange({ fleet, worker: member.id, change: 'adapters missing', reason: name });
-  return keep(fleet, member, member.url, worker, finding, ports);
+  return registerHealthy(fleet, member, member.url, worker, result, ports);
 }
 
-async function takeOut(worker: Worker | undefined, reason: string, ports: ReconcilePorts): Promise<WorkerStatus> {
+async function markSuspect(worker: Worker | undefined, reason: string, ports: ReconcilePorts): Promise<WorkerStatus> {
   if (worker === undefined) return 'starting';
   await takeOutOfService(worker, 'suspect', reason, ports);
   return 'suspect';
 }
 
-/** A worker in service is asked for its models only; one that is new, suspect or started anew has to generate a token. */
-async function find(
+/** Probes a member. A worker in service only lists its models; a new, suspect or restarted one must also generate a token. */
+async function probeMember(
   member: Member,
   url: string,
   worker: Worker | undefined,
   ports: ReconcilePorts,
 ): Promise<ProbeResult> {
   const probe = await ports.probe();
-  const trusted = worker?.state === 'ready' && (member.bootId ?? worker.bootId) === worker.bootId;
+  const isTrusted = worker?.state === 'ready' && (member.bootId ?? worker.bootId) === worker.bootId;
   const first = await probe.checkModels(url);
-  // One look that fails may be a full event loop's; two in a row are not.
-  const finding = first.healthy || !trusted ? first : await probe.checkModels(url);
-  if (!finding.healthy) return finding;
-  const start = member.bootId ?? finding.start;
-  if (trusted && (start === undefined || start === worker.bootId)) return finding;
-  const [model] = finding.models;
-  return (model === undefined ? undefined : await probe.checkGeneration(url, model)) ?? finding;
+  // One failure may come from a busy event loop of the engine; two in a row do not.
+  const result = first.healthy || !isTrusted ? first : await probe.checkModels(url);
+  if (!result.healthy) return result;
+  const start = member.bootId ?? result.start;
+  if (isTrusted && (start === undefined || start === worker.bootId)) return result;
+  const [model] = result.models;
+  return (model === undefined ? undefined : await probe.checkGeneration(url, model)) ?? result;
 }
 
-async function keep(
+async function registerHealthy(
   fleet: string,
   member: Member,
   url: string,
@@ -123,7 +124,7 @@ async function keep(
 ): Promise<WorkerStatus> {
   const { store, now, onChange } = ports;
   const { id, slots, source, instance } = member;
-  const bootId = member.bootId ?? start ?? knownStart(worker) ?? `${MADE_UP}${now()}`;
+  const bootId = member.bootId ?? start ?? findKnownBootId(worker) ?? `${GENERATED_PREFIX}${now()}`;
   await store.register({
     fleet,
     id,
@@ -141,21 +142,21 @@ async function keep(
     return 'ready';
   }
   if (worker.state !== 'suspect') return 'ready';
-  const back = { state: 'ready', reason: 'a probe found it well', at: now(), from: 'suspect' } as const;
-  if (!(await store.setState(fleet, id, bootId, back))) return 'suspect';
+  const toReady = { state: 'ready', reason: 'the probe succeeded', at: now(), from: 'suspect' } as const;
+  if (!(await store.setState(fleet, id, bootId, toReady))) return 'suspect';
   onChange({ fleet, worker: id, change: 'ready' });
   return 'ready';
 }
 
-/** How a boot id begins that no engine told. */
-const MADE_UP = 'seen-';
+/** Prefix of a boot id that was generated because the engine reports none. */
+const GENERATED_PREFIX = 'seen-';
 
 /**
- * The start that is known of an engine that doesn't tell it now. One that never did may be another after any time out of
- * service. One that told it once could not be asked: under a made-up start, all that it has would be cut off, and again as soon
- * as it tells the real one.
+ * Returns the boot id to keep for an engine that reports no start now. A generated one is kept only while the worker is in
+ * service: the engine may have been restarted while it was out of service. A reported one is kept, because the engine could
+ * merely not be asked this time: a generated boot id would end all its leases now, and again once it reports its start.
  */
-function knownStart(worker: Worker | undefined): string | undefined {
+function findKnownBootId(worker: Worker | undefined): string | undefined {
   if (worker === undefined) return undefined;
-  return worker.state === 'ready' || !worker.bootId.startsWith(MADE_UP) ? worker.bootId : undefined;
+  return worker.state === 'ready' || !worker.bootId.startsWith(GENERATED_PREFIX) ? worker.bootId : undefined;
 }

@@ -1,37 +1,40 @@
-import type { FleetView, Lease, UnmetDemand, Waiter } from '../registry/worker.ts';
+import { type FleetView, isLive, type Lease, type UnmetDemand, type Waiter } from '../registry/worker.ts';
 import type { FleetDefinition } from './fleet-definition.ts';
 
-/** What a queued job is taken to cost while none runs: the mean of Azure's conversations of 2023, 1,155 + 2 × 211 tokens. */
+/** Assumed cost of a queued job while no job runs: the mean of Azure's 2023 conversation trace, 1,155 + 2 × 211 tokens. */
 const TYPICAL_JOB_TOKENS = 1_600;
-/** Of the slots, what interactive work may fill before another worker is needed: above it, requests soon wait. */
+/** Share of the slots that interactive work may fill before another worker is needed. Above it, requests soon wait. */
 const INTERACTIVE_FILL = 0.75;
 
-/** What a fleet has, and what it needs. */
+/** The capacity of a fleet, and the workers that it needs. */
 export interface FleetNeed {
   readonly readyWorkers: number;
   readonly suspectWorkers: number;
   readonly drainingWorkers: number;
+  /** Slots of ready workers. */
   readonly slots: number;
   readonly freeSlots: number;
-  /** Requests that wait for a slot or found no worker ready lately, and queued jobs that are the fleet's. */
+  /** Requests that wait for a slot or were refused lately because no worker was ready, and the fleet's queued jobs. */
   readonly waiting: number;
-  /** Prompt tokens, and expected answer tokens twice, of all that runs and waits. */
+  /** Prompt tokens, and expected output tokens twice, of all running and waiting requests and queued jobs. */
   readonly backlogTokens: number;
   readonly neededWorkers: number;
 }
 
+type FleetSizing = Pick<FleetDefinition, 'slots' | 'scaling'>;
+
 /**
- * Tells what a fleet needs. docs/gpu-fleet.md has the formula.
- * @param queued jobs in the queue that are taken to be the fleet's
+ * Computes a fleet's need. The formula is in docs/gpu-fleet.md.
+ * @param queued the fleet's share of the queued jobs
+ * @param now epoch milliseconds
  */
-export function computeNeed(view: FleetView, queued: number, fleet: Sized, now: number): FleetNeed {
+export function computeNeed(view: FleetView, queued: number, fleet: FleetSizing, now: number): FleetNeed {
   const { workers } = view;
   const ready = workers.filter(({ state }) => state === 'ready');
-  const running = workers.flatMap(({ leases }) => Object.values(leases).filter(alive(now)));
-  const waiting = waitingFor(view, now);
+  const waiting = listWaiting(view, now);
   const slots = sum(ready.map((worker) => worker.slots));
-  const taken = sum(ready.map(({ leases }) => Object.values(leases).filter(alive(now)).length));
-  const held = [...running, ...waiting];
+  const usedSlots = listLiveLeases({ workers: ready }, now).length;
+  const held = [...listLiveLeases(view, now), ...waiting];
   const backlogTokens = Math.round(sum(held.map(({ weight }) => weight)) + queued * meanJobTokens(held));
   const { tokensPerSecond, drainSeconds, minWorkers, maxWorkers } = fleet.scaling;
   const interactive = held.filter(({ tier }) => tier === 'interactive').length;
@@ -43,40 +46,45 @@ export function computeNeed(view: FleetView, queued: number, fleet: Sized, now: 
     suspectWorkers: workers.filter(({ state }) => state === 'suspect').length,
     drainingWorkers: workers.filter(({ state }) => state === 'draining').length,
     slots,
-    freeSlots: Math.max(0, slots - taken),
+    freeSlots: Math.max(0, slots - usedSlots),
     waiting: waiting.length + Math.ceil(queued),
     backlogTokens,
     neededWorkers: Math.min(Math.max(needed, minWorkers), maxWorkers),
   };
 }
 
-/** Who waits for a model now is most likely who was refused before, and counts once. */
-function waitingFor({ waiters, unmet }: FleetView, now: number): (Waiter | UnmetDemand)[] {
-  const waiting = waiters.filter(alive(now));
+/**
+ * Returns the live waiters, and the unmet demand for models that have no waiter. A waiter for the same model is most likely
+ * the refused request that came again, and must not count twice.
+ */
+function listWaiting({ waiters, unmet }: FleetView, now: number): (Waiter | UnmetDemand)[] {
+  const waiting = waiters.filter((waiter) => isLive(waiter, now));
   const models = new Set(waiting.map(({ model }) => model));
-  return [...waiting, ...unmet.filter(alive(now)).filter(({ model }) => !models.has(model))];
+  return [...waiting, ...unmet.filter((demand) => isLive(demand, now) && !models.has(demand.model))];
 }
 
-type Sized = Pick<FleetDefinition, 'slots' | 'scaling'>;
+function listLiveLeases({ workers }: Pick<FleetView, 'workers'>, now: number): Lease[] {
+  return workers.flatMap(({ leases }) => Object.values(leases).filter((lease) => isLive(lease, now)));
+}
 
 /**
- * Shares the jobs of the one queue among fleets, by the batch work that each has in hand: a message doesn't say whose it
- * is until it is read. One more for each, so that a fleet without workers gets its share.
+ * Divides the queued jobs among fleets in proportion to the batch work that each has in progress, because a message does
+ * not name its fleet until it is read. One is added for each fleet, so that a fleet without workers gets a share.
  */
 export function shareQueue(depth: number, views: readonly FleetView[], now: number): number[] {
-  const parts = views.map(({ workers, waiters }) => {
-    const leases = workers.flatMap((worker) => Object.values(worker.leases));
-    return 1 + [...leases, ...waiters].filter(alive(now)).filter(({ tier }) => tier === 'batch').length;
+  const parts = views.map((view) => {
+    const entries = [...listLiveLeases(view, now), ...view.waiters.filter((waiter) => isLive(waiter, now))];
+    return 1 + entries.filter(({ tier }) => tier === 'batch').length;
   });
   return parts.map((part) => (depth * part) / sum(parts));
 }
 
-/** Whether to ask for a first worker: none is there or on its way, and something waits that the fleet may serve. */
+/** Returns true if a first worker must be started: no worker is there or starting, and work waits that the fleet may do. */
 export function needsFirstWorker(
   { neededWorkers, waiting, readyWorkers }: FleetNeed,
-  { desired, alive: present }: { readonly desired: number; readonly alive: number },
+  { desired, alive }: { readonly desired: number; readonly alive: number },
 ): boolean {
-  return desired === 0 && present === 0 && readyWorkers === 0 && waiting > 0 && neededWorkers > 0;
+  return desired === 0 && alive === 0 && readyWorkers === 0 && waiting > 0 && neededWorkers > 0;
 }
 
 function meanJobTokens(held: readonly Pick<Lease, 'tier' | 'weight'>[]): number {
@@ -84,10 +92,6 @@ function meanJobTokens(held: readonly Pick<Lease, 'tier' | 'weight'>[]): number 
   return jobs.length === 0 ? TYPICAL_JOB_TOKENS : sum(jobs.map(({ weight }) => weight)) / jobs.length;
 }
 
-function alive(now: number): (each: { readonly expiresAt: number }) => boolean {
-  return ({ expiresAt }) => expiresAt > now;
-}
-
 function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, each) => total + each, 0);
+  return numbers.reduce((total, number) => total + number, 0);
 }

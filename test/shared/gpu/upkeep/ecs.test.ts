@@ -33,12 +33,12 @@ describe('a task', () => {
     [{ lastStatus: 'PENDING' }, 'starting'],
     [{ lastStatus: 'ACTIVATING' }, 'starting'],
     [{ lastStatus: 'RUNNING' }, 'running'],
-    [{ lastStatus: 'RUNNING', desiredStatus: 'STOPPED' }, 'leaving'],
-    [{ lastStatus: 'PENDING', desiredStatus: 'STOPPED' }, 'leaving'],
-    [{ lastStatus: 'DEACTIVATING', desiredStatus: 'STOPPED' }, 'leaving'],
-    [{ lastStatus: 'STOPPING', desiredStatus: 'STOPPED' }, 'leaving'],
-    [{ lastStatus: 'DEPROVISIONING', desiredStatus: 'STOPPED' }, 'leaving'],
-    [{ lastStatus: 'STOPPED', desiredStatus: 'STOPPED' }, 'gone'],
+    [{ lastStatus: 'RUNNING', desiredStatus: 'STOPPED' }, 'stopping'],
+    [{ lastStatus: 'PENDING', desiredStatus: 'STOPPED' }, 'stopping'],
+    [{ lastStatus: 'DEACTIVATING', desiredStatus: 'STOPPED' }, 'stopping'],
+    [{ lastStatus: 'STOPPING', desiredStatus: 'STOPPED' }, 'stopping'],
+    [{ lastStatus: 'DEPROVISIONING', desiredStatus: 'STOPPED' }, 'stopping'],
+    [{ lastStatus: 'STOPPED', desiredStatus: 'STOPPED' }, 'stopped'],
   ])('%o is %s', (changes, phase) => {
     expect(memberOf(changes).phase).toBe(phase);
   });
@@ -98,6 +98,6 @@ describe('the events', () => {
     [{ source: 'aws.ecs', 'detail-type': 'ECS Task State Change', detail: {} }],
     [{ source: 'theirs', 'detail-type': 'Scheduled Event' }],
   ])('%o is refused', (event) => {
-    expect(() => parseFleetEvent(event)).toThrow(/can't be read/);
+    expect(() => parseFleetEvent(event)).toThrow(/The event is invalid/);
   });
 });

@@ -299,7 +299,7 @@ describe('a task of ECS', () => {
     expect((await world.workers()).map(({ state }) => state)).toEqual(['draining', 'ready', 'ready']);
     await world.reconcile();
     expect((await world.workers()).map(({ state }) => state)).toEqual(['draining', 'draining', 'ready']);
-    expect(world.errors).toEqual(['a fleet could not be reconciled']);
+    expect(world.errors).toEqual(['could not reconcile the fleet']);
   });
 
   test('that ECS finds unhealthy gets no work', async () => {
@@ -375,7 +375,7 @@ describe('the reconciliation', () => {
       ['w1', true],
     ]);
     expect((await world.workers())[1]?.bootId).toBe('1.80001e+09');
-    expect(world.errors).toEqual(["a fleet's tasks could not be listed"]);
+    expect(world.errors).toEqual(["could not list the fleet's tasks"]);
   });
 
   test('removes leases and waiters that nobody comes back for', async () => {

@@ -1,4 +1,4 @@
-import { isBuiltin } from 'node:module';
+import { createRequire, isBuiltin } from 'node:module';
 import { join } from 'node:path';
 import type { Plugin } from 'esbuild';
 
@@ -10,15 +10,32 @@ import type { Plugin } from 'esbuild';
 export const nodeBuiltins: Plugin = {
   name: 'node-builtins',
   setup(build) {
-    build.onResolve({ filter: /^(node:)?[a-z_\d]+(\/[a-z_\d]+)*$/ }, ({ path }) =>
-      isBuiltin(path) ? { path: path.replace(/^node:/, ''), namespace: 'node-builtin', sideEffects: false } : undefined,
-    );
+    build.onResolve({ filter: /^(node:)?[a-z_\d]+(\/[a-z_\d]+)*$/ }, ({ path, kind }) => {
+      if (!isBuiltin(path)) return undefined;
+      const namespace = kind === 'dynamic-import' ? 'dynamic-node-builtin' : 'node-builtin';
+      return { path: path.replace(/^node:/, ''), namespace, sideEffects: false };
+    });
     build.onLoad({ filter: /.*/, namespace: 'node-builtin' }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(`node:${path}`)});`,
       loader: 'js',
     }));
+    // `await import('node:async_hooks')` must give an object with the builtin's exports, not with a default export alone.
+    build.onLoad({ filter: /.*/, namespace: 'dynamic-node-builtin' }, ({ path }) => ({
+      contents: [
+        `const builtin = process.getBuiltinModule(${JSON.stringify(`node:${path}`)});`,
+        'export default builtin;',
+        `export const { ${exportedNames(path).join(', ')} } = builtin;`,
+      ].join('\n'),
+      loader: 'js',
+    }));
   },
 };
+
+/** Returns the names that a Node builtin exports, as its ES module does. */
+function exportedNames(path: string): string[] {
+  const builtin: object = createRequire(import.meta.url)(`node:${path}`);
+  return Object.keys(builtin).filter((name) => /^[A-Za-z_$][\w$]*$/.test(name) && name !== 'default');
+}
 
 interface Stub {
   /** How the module is imported. */

@@ -271,6 +271,14 @@ describe('an AWS client in a bundle', () => {
     expect([own.seen.length, common.seen.length]).toEqual([2, 0]);
   });
 
+  it('sends the trace id of the invocation where one process serves many invocations', async () => {
+    const { url, seen } = await service();
+    const env = { ...AWS, AWS_ENDPOINT_URL: url, AWS_LAMBDA_MAX_CONCURRENCY: '2', AWS_LAMBDA_FUNCTION_NAME: 'f' };
+    const store = "{ getXRayTraceId: () => 'Root=1-5' }";
+    await inFreshProcess(dynamodb, `awslambda.InvokeStore = ${store}; await (await load()).handler();`, env);
+    expect(seen[0]?.headers['x-amzn-trace-id']).toBe('Root=1-5');
+  });
+
   it('takes a Bedrock API key from its environment', async () => {
     const { url, seen } = await service();
     await call(bedrock, { ...AWS, AWS_ENDPOINT_URL: url, AWS_BEARER_TOKEN_BEDROCK: 'bedrock-key' });

@@ -4,17 +4,17 @@ import { TenantKeys, type TenantKeysOptions } from './tenant-keys.ts';
 import type { Vault } from './vault.ts';
 
 export interface VaultOptions extends TenantKeysOptions {
-  /** Where the salts of records come from; Node's generator when absent. */
+  /** Source of the records' salts. Default: Node's random generator. */
   readonly random?: RandomSource | undefined;
 }
 
 /** The vault of one function environment. */
 export interface TenantVault extends Vault {
-  /** Wipes the keys that are held, as when the environment shuts down. */
+  /** Wipes all cached keys, for instance when the environment shuts down. */
   wipe(): void;
 }
 
-/** Puts a vault together from the keys table and the KMS operations that its function may use. */
+/** Creates a vault from the keys table and the KMS operations that its function may use. */
 export function createVault({ random, ...options }: VaultOptions): TenantVault {
   const keys = new TenantKeys(options);
   return {

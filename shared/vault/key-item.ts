@@ -1,25 +1,25 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 
-/** A tenant key as it is kept. */
+/** A tenant key as it is stored: encrypted by KMS. */
 export interface WrappedKey {
   readonly wrapped: Uint8Array;
   /** Epoch milliseconds. */
   readonly createdAt: number;
 }
 
-/** All that is kept of a tenant's keys. */
+/** The stored keys of one tenant. */
 export type KeyHistory =
   | {
       readonly state: 'active';
       /** The version that seals. */
       readonly current: number;
-      /** Every version that ever sealed, by its number. */
+      /** All versions by number, oldest included: they open the records that they sealed. */
       readonly versions: ReadonlyMap<number, WrappedKey>;
     }
   | { readonly state: 'deleted'; readonly deletedAt: number };
 
-/** A tenant that must never have keys again. */
+/** Marks a tenant as erased. The tenant never gets keys again. */
 export interface Tombstone {
   readonly tenant: string;
   /** Epoch milliseconds. */
@@ -29,7 +29,7 @@ export interface Tombstone {
 const PREFIX = 'tenant#';
 const SORT_KEY = 'keys';
 
-/** The key of a tenant's item: it has one. */
+/** Returns the DynamoDB key of a tenant's only item. */
 export function toTenantItemKey(tenant: string) {
   return { pk: { S: PREFIX + tenant }, sk: { S: SORT_KEY } };
 }
@@ -47,8 +47,8 @@ const activeSchema = v.object({
 });
 
 /**
- * Reads a tenant's item.
- * @throws LambentError `configuration` for anything else
+ * Parses a tenant's item.
+ * @throws LambentError `configuration` if it is not a tenant's item
  */
 export function parseKeyHistory(item: unknown): KeyHistory {
   const tombstone = v.safeParse(tombstoneSchema, item);
@@ -61,8 +61,8 @@ export function parseKeyHistory(item: unknown): KeyHistory {
 }
 
 /**
- * Reads the item of a tenant that is deleted.
- * @throws LambentError `configuration` for anything else
+ * Parses the item of an erased tenant.
+ * @throws LambentError `configuration` if it is not a tombstone
  */
 export function parseTombstone(item: unknown): Tombstone {
   const { pk, deletedAt } = parseItem(tombstoneSchema, item);
@@ -74,6 +74,6 @@ function parseItem<Schema extends v.GenericSchema>(schema: Schema, item: unknown
   if (result.success) return result.output;
   throw new LambentError(
     'configuration',
-    `The keys table holds an item that is none of its own: ${v.getDotPath(result.issues[0])}`,
+    `The keys table holds an item that is not a tenant's keys (wrong field: ${v.getDotPath(result.issues[0])})`,
   );
 }

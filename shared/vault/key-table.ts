@@ -8,26 +8,26 @@ import {
 import { LambentError } from '../core/errors.ts';
 import { type KeyHistory, parseKeyHistory, type Tombstone, toTenantItemKey, type WrappedKey } from './key-item.ts';
 
-/** The keys table. All of it throws LambentError `vault_unavailable` when the table can't be asked now. */
+/** The keys table. Every method throws LambentError `vault_unavailable` if the table is not available. */
 export interface TenantKeyTable {
-  /** A consistent read; undefined for a tenant that never had a key. */
+  /** Reads a tenant's keys consistently; undefined for a tenant that never had a key. */
   read(tenant: string): Promise<KeyHistory | undefined>;
   /**
-   * Makes `key` the tenant's next version, which seals from now on.
-   * @param version 1 for the first; else one more than the version that is current
-   * @returns false, having changed nothing, when that is no longer so: another was first, or the tenant was deleted
+   * Adds `key` as the tenant's current version, which seals from now on.
+   * @param version 1 for the first key; otherwise the current version plus 1
+   * @returns false, without a change, if another writer added this version first or the tenant was deleted
    */
   addVersion(tenant: string, version: number, key: WrappedKey): Promise<boolean>;
   /**
-   * Deletes the tenant's keys, all versions, and leaves a tombstone, in one write. Doing it again changes nothing.
-   * Environments that hold a key go on using it until its time is over.
+   * Replaces all of the tenant's keys by a tombstone, in one write. Idempotent. Environments that have a key cached
+   * use it until it expires.
    */
   markErased(tombstone: Tombstone): Promise<void>;
 }
 
 /**
- * The keys table in DynamoDB. A tenant is one item, so that each change is one conditional write and their order is
- * DynamoDB's: no transaction is needed, and there is no moment at which a deleted tenant's creation could slip through.
+ * Creates the client of the keys table in DynamoDB. Each tenant is one item, so every change is one conditional write
+ * and DynamoDB orders the changes. No transaction is needed, and a deleted tenant can't be created again in between.
  */
 export function createTenantKeyTable(client: DynamoDBClient, tableName: string): TenantKeyTable {
   return {
@@ -54,7 +54,7 @@ export function createTenantKeyTable(client: DynamoDBClient, tableName: string):
                 TableName: tableName,
                 Key: toTenantItemKey(tenant),
                 UpdateExpression: 'SET #current = :next, #versions.#next = :key',
-                // A tombstone has no current version, so the condition fails on it.
+                // A tombstone has no `current`, so the condition refuses it.
                 ConditionExpression: '#current = :previous',
                 ExpressionAttributeNames: { '#current': 'current', '#versions': 'versions', '#next': String(version) },
                 ExpressionAttributeValues: { ':next': current, ':key': key, ':previous': { N: String(version - 1) } },
@@ -84,7 +84,7 @@ async function accepted(write: Promise<unknown>): Promise<boolean> {
   }
 }
 
-/** Waits for an answer of a keys table. Throws LambentError `vault_unavailable` when there is none. */
+/** Waits for a response of a keys table, and throws LambentError `vault_unavailable` if the request failed. */
 export async function mapTableErrors<Output>(answer: Promise<Output>): Promise<Output> {
   try {
     return await answer;
@@ -95,5 +95,5 @@ export async function mapTableErrors<Output>(answer: Promise<Output>): Promise<O
 
 function tableError(cause: unknown): LambentError {
   const name = cause instanceof Error ? cause.name : 'unknown failure';
-  return new LambentError('vault_unavailable', `The keys table could not be asked (${name})`, { cause });
+  return new LambentError('vault_unavailable', `The keys table is not available (${name})`, { cause });
 }

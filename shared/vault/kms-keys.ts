@@ -3,28 +3,28 @@ import { LambentError } from '../core/errors.ts';
 import { unreadableRecordError } from './record.ts';
 
 /**
- * The plain form, 32 bytes, of a tenant key; the caller wipes it.
- * @throws LambentError `vault_unavailable` when KMS can't be asked or refuses now; `record_unreadable` when the wrapped
- * form is not one that this KMS key made for this tenant
+ * Decrypts a wrapped tenant key with KMS. Returns 32 bytes, which the caller wipes.
+ * @throws LambentError `vault_unavailable` if KMS is not available or refuses access; `record_unreadable` if `wrapped`
+ * was not made by this KMS key for this tenant
  */
 export type UnwrapKey = (tenant: string, wrapped: Uint8Array) => Promise<Uint8Array>;
 
 /**
- * A new tenant key, plain (32 bytes, wiped by the caller) and wrapped.
+ * Generates a tenant key with KMS: in plain form (32 bytes, which the caller wipes) and wrapped.
  * @throws LambentError `vault_unavailable`
  */
 export type GenerateKey = (tenant: string) => Promise<{ readonly key: Uint8Array; readonly wrapped: Uint8Array }>;
 
-/** A call to KMS that has ended, the SDK's own retries included. */
+/** A finished call to KMS, the SDK's retries included. */
 export interface KmsCall {
   readonly operation: 'Decrypt' | 'GenerateDataKey';
   readonly outcome: 'ok' | 'throttled' | 'failed';
 }
 
-/** Told of every call, for metrics. */
+/** Called after every call to KMS, for metrics. */
 export type OnKmsCall = (call: KmsCall) => void;
 
-/** What every vault user needs: `kms:Decrypt` on the key. */
+/** Creates the function that unwraps keys. It needs `kms:Decrypt`, as does every function with a vault. */
 export function createKeyUnwrapper(client: KMSClient, keyId: string, onCall: OnKmsCall = () => {}): UnwrapKey {
   return async (tenant, wrapped) => {
     const command = new DecryptCommand({
@@ -37,7 +37,7 @@ export function createKeyUnwrapper(client: KMSClient, keyId: string, onCall: OnK
   };
 }
 
-/** What only those need who may create tenant keys: `kms:GenerateDataKey` on the key. */
+/** Creates the function that generates keys. It needs `kms:GenerateDataKey`: only functions that accept work have it. */
 export function createKeyGenerator(client: KMSClient, keyId: string, onCall: OnKmsCall = () => {}): GenerateKey {
   return async (tenant) => {
     const command = new GenerateDataKeyCommand({
@@ -50,13 +50,13 @@ export function createKeyGenerator(client: KMSClient, keyId: string, onCall: OnK
   };
 }
 
-/** KMS opens a wrapped key only under the context it was made with, and logs it in clear: ids, no content. */
+/** KMS unwraps a key only with the context it was wrapped with. CloudTrail shows the context, so it holds ids only. */
 function toEncryptionContext(tenant: string): Record<string, string> {
   return { tenant, purpose: 'sealed-records' };
 }
 
 function requireBytes(bytes: Uint8Array | undefined): Uint8Array {
-  if (bytes === undefined) throw new LambentError('vault_unavailable', 'KMS answered without a key');
+  if (bytes === undefined) throw new LambentError('vault_unavailable', 'The response of KMS holds no key');
   return bytes;
 }
 
@@ -77,12 +77,13 @@ async function observeCall<Output>(
 }
 
 /**
- * Only a wrapped key that doesn't belong here is beyond help. Everything else passes or can be mended while the work
- * waits: a policy that has not spread yet, a key that somebody disabled. Failing accepted work for it would lose it.
+ * Maps a KMS failure to an error. Only a wrapped key of another KMS key or tenant is permanent. Every other failure
+ * ends by itself or can be repaired while jobs wait (a policy that has not propagated, a disabled key), so it must not
+ * fail accepted work.
  */
 function kmsError(name: string, cause: unknown): LambentError {
   if (name === 'InvalidCiphertextException' || name === 'IncorrectKeyException') {
-    return unreadableRecordError("its tenant's wrapped key is damaged or not this tenant's", cause);
+    return unreadableRecordError("the tenant's wrapped key is damaged or belongs to another tenant", cause);
   }
-  return new LambentError('vault_unavailable', `KMS could not be asked (${name})`, { cause });
+  return new LambentError('vault_unavailable', `KMS is not available (${name})`, { cause });
 }

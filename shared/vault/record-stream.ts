@@ -9,8 +9,8 @@ import {
 } from './record.ts';
 
 /**
- * Seals a record whose plaintext comes in pieces of any size.
- * @param begin makes the header and the cipher, when the first piece is asked for
+ * Seals a record whose plaintext arrives in chunks of any size.
+ * @param begin creates the header and the cipher; called when the first chunk is requested
  */
 export async function* sealChunks(
   begin: () => Promise<{ readonly header: Uint8Array; readonly cipher: RecordCipher }>,
@@ -20,16 +20,16 @@ export async function* sealChunks(
   yield header;
   const pending = new ByteQueue();
   let index = 0;
-  for await (const piece of plaintext) {
-    pending.add(piece);
-    // A segment that is full waits for the byte that proves it not to be the last.
+  for await (const chunk of plaintext) {
+    pending.add(chunk);
+    // A full segment is sealed only when another byte follows: the last segment has a nonce of its own.
     while (pending.size > SEGMENT_BYTES) yield* sealSegment(cipher, index++, false, pending.take(SEGMENT_BYTES));
   }
   yield* sealSegment(cipher, index, true, pending.take(pending.size));
 }
 
 /**
- * Opens a record that comes in pieces of any size, and hands on only what was verified.
+ * Opens a record that arrives in chunks of any size. Yields only plaintext that has been authenticated.
  * @param begin reads the header
  * @throws LambentError `record_unreadable`
  */
@@ -40,8 +40,8 @@ export async function* openChunks(
   const pending = new ByteQueue();
   let cipher: RecordCipher | undefined;
   let index = 0;
-  for await (const piece of sealed) {
-    pending.add(piece);
+  for await (const chunk of sealed) {
+    pending.add(chunk);
     if (cipher === undefined && pending.size >= HEADER_BYTES) cipher = await begin(pending.take(HEADER_BYTES));
     while (cipher !== undefined && pending.size > SEALED_SEGMENT_BYTES) {
       yield openSegment(cipher, index++, false, pending.take(SEALED_SEGMENT_BYTES));
@@ -51,26 +51,26 @@ export async function* openChunks(
   yield openSegment(cipher, index, true, pending.take(pending.size));
 }
 
-/** Bytes that came and were not taken yet. */
+/** Bytes that have arrived and are not processed yet. */
 class ByteQueue {
-  #pieces: Uint8Array[] = [];
+  #chunks: Uint8Array[] = [];
   #size = 0;
 
   get size(): number {
     return this.#size;
   }
 
-  add(piece: Uint8Array): void {
-    this.#pieces.push(piece);
-    this.#size += piece.length;
+  add(chunk: Uint8Array): void {
+    this.#chunks.push(chunk);
+    this.#size += chunk.length;
   }
 
-  /** Takes the first `size` bytes, of which there must be as many. */
+  /** Removes and returns the first `size` bytes. The queue must hold at least that many. */
   take(size: number): Uint8Array {
-    const [only] = this.#pieces;
-    const whole = this.#pieces.length === 1 && only !== undefined ? only : Buffer.concat(this.#pieces);
-    this.#pieces = whole.length > size ? [whole.subarray(size)] : [];
-    this.#size = whole.length - size;
-    return whole.subarray(0, size);
+    const [only] = this.#chunks;
+    const joined = this.#chunks.length === 1 && only !== undefined ? only : Buffer.concat(this.#chunks);
+    this.#chunks = joined.length > size ? [joined.subarray(size)] : [];
+    this.#size = joined.length - size;
+    return joined.subarray(0, size);
   }
 }

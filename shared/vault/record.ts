@@ -4,8 +4,8 @@ import { COMMITMENT_BYTES, SALT_BYTES, type TenantSecret } from './derivation.ts
 import type { RecordName } from './vault.ts';
 
 /**
- * The sealed record, as `docs/sealed-record.md` has it: a header, then segments of AES-256-GCM. Everything here is pure
- * but for the salt.
+ * The format of sealed records, which docs/sealed-record.md specifies: a header, then segments of AES-256-GCM. All
+ * functions here are pure except for the random salt.
  */
 
 /** One version of a tenant's key. */
@@ -15,7 +15,7 @@ export interface TenantKey {
   readonly secret: TenantSecret;
 }
 
-/** Where salts come from: `size` random bytes. */
+/** Returns `size` random bytes for a salt. */
 export type RandomSource = (size: number) => Uint8Array;
 
 const FORMAT = 1;
@@ -23,14 +23,14 @@ const SALT = 5;
 const COMMITMENT = SALT + SALT_BYTES;
 /** Bytes of a header: format version, key version, salt, key commitment. */
 export const HEADER_BYTES = COMMITMENT + COMMITMENT_BYTES;
-/** Bytes of plaintext in every segment but the last. */
+/** Plaintext bytes in every segment except the last. */
 export const SEGMENT_BYTES = 65_536;
-/** Bytes that a segment gains. */
+/** Bytes that sealing adds to a segment. */
 const TAG_BYTES = 16;
-/** Bytes that a sealed segment has, but for the last. */
+/** Sealed bytes of every segment except the last. */
 export const SEALED_SEGMENT_BYTES = SEGMENT_BYTES + TAG_BYTES;
 
-/** Bytes that a record of `plaintextBytes` has. */
+/** Returns the size in bytes of a record with `plaintextBytes` of plaintext. */
 export function computeSealedBytes(plaintextBytes: number): number {
   return HEADER_BYTES + plaintextBytes + TAG_BYTES * Math.max(1, Math.ceil(plaintextBytes / SEGMENT_BYTES));
 }
@@ -38,8 +38,8 @@ export function computeSealedBytes(plaintextBytes: number): number {
 const ALGORITHM = 'aes-256-gcm';
 
 /**
- * Seals `plaintext` so that it opens under the same name and key only.
- * @throws RangeError for a name that has no unambiguous encoding: see `associatedData`
+ * Seals `plaintext` so that it opens only under the same name and key.
+ * @throws RangeError for a name without an unambiguous encoding: see `buildAssociatedData`
  */
 export function sealRecord(plaintext: Uint8Array, name: RecordName, key: TenantKey, random?: RandomSource): Uint8Array {
   const { header, cipher } = startSealing(name, key, random);
@@ -55,9 +55,9 @@ export function sealRecord(plaintext: Uint8Array, name: RecordName, key: TenantK
 }
 
 /**
- * Opens what `sealRecord` made.
- * @param secret the tenant's key, of the version that `keyVersionOf` says
- * @throws LambentError `record_unreadable` unless it is whole, unchanged, and was sealed under this name and key
+ * Opens a record and returns its plaintext.
+ * @param secret the tenant's key, of the version that `readKeyVersion` returns
+ * @throws LambentError `record_unreadable` unless the record is complete, unchanged and sealed under this name and key
  */
 export function openRecord(sealed: Uint8Array, name: RecordName, secret: TenantSecret): Uint8Array {
   const cipher = startOpening(sealed, name, secret);
@@ -77,13 +77,13 @@ function joinParts(parts: readonly Uint8Array[]): Uint8Array {
   return parts.length === 1 && only !== undefined ? only : Buffer.concat(parts);
 }
 
-/** What sealing and opening a record's segments needs. */
+/** The key and associated data that all segments of a record share. */
 export interface RecordCipher {
   readonly key: KeyObject;
   readonly associatedData: Uint8Array;
 }
 
-/** Begins a record: its header, and what its segments are sealed with. */
+/** Starts a record: returns its header and the cipher for its segments. */
 export function startSealing(
   name: RecordName,
   { version, secret }: TenantKey,
@@ -100,9 +100,9 @@ export function startSealing(
 }
 
 /**
- * The key version that a record names.
- * @param sealed the record, or its beginning of at least `HEADER_BYTES`
- * @throws LambentError `record_unreadable` for what is no record of this format
+ * Reads the version of the tenant's key from a record's header.
+ * @param sealed the record, or its first `HEADER_BYTES` or more
+ * @throws LambentError `record_unreadable` if it is not a record of this format
  */
 export function readKeyVersion(sealed: Uint8Array): number {
   if (sealed.length < HEADER_BYTES) throw unreadableRecordError('it is too short');
@@ -111,8 +111,8 @@ export function readKeyVersion(sealed: Uint8Array): number {
 }
 
 /**
- * Begins to open a record: proves that it was made with this key before anything is decrypted.
- * @param sealed the record, or its beginning: a header that `keyVersionOf` has read
+ * Starts to open a record: verifies that it was sealed with this key before anything is decrypted.
+ * @param sealed the record, or its beginning, of which `readKeyVersion` has checked the header
  * @throws LambentError `record_unreadable`
  */
 export function startOpening(sealed: Uint8Array, name: RecordName, secret: TenantSecret): RecordCipher {
@@ -126,7 +126,7 @@ export function startOpening(sealed: Uint8Array, name: RecordName, secret: Tenan
 /**
  * Seals one segment.
  * @returns the ciphertext and its tag
- * @throws RangeError for more than 2^32 segments
+ * @throws RangeError if `index` is 2^32 or above
  */
 export function sealSegment(
   { key, associatedData }: RecordCipher,
@@ -137,7 +137,7 @@ export function sealSegment(
   const cipher = createCipheriv(ALGORITHM, key, buildNonce(index, final));
   cipher.setAAD(associatedData);
   const ciphertext = cipher.update(plaintext);
-  // In GCM this yields no bytes; without it there is no tag.
+  // Yields no bytes in GCM, but computes the tag.
   cipher.final();
   return [ciphertext, cipher.getAuthTag()];
 }
@@ -145,7 +145,7 @@ export function sealSegment(
 /**
  * Opens one segment.
  * @param sealed ciphertext and tag
- * @throws LambentError `record_unreadable` unless it is this record's segment of this number, and the last if `final`
+ * @throws LambentError `record_unreadable` unless it is this record's segment number `index`, and the last if `final`
  */
 export function openSegment(
   { key, associatedData }: RecordCipher,
@@ -154,8 +154,8 @@ export function openSegment(
   sealed: Uint8Array,
 ): Uint8Array {
   const tagStart = sealed.length - TAG_BYTES;
-  // Of the records that hold the same, one alone is well formed: only an empty record has an empty segment.
-  if (tagStart < (index === 0 ? 0 : 1)) throw unreadableRecordError('it is cut');
+  // Every plaintext has exactly one well-formed encoding: only an empty record has an empty segment.
+  if (tagStart < (index === 0 ? 0 : 1)) throw unreadableRecordError('it is truncated');
   const decipher = createDecipheriv(ALGORITHM, key, buildNonce(index, final), { authTagLength: TAG_BYTES });
   decipher.setAAD(associatedData);
   decipher.setAuthTag(sealed.subarray(tagStart));
@@ -164,14 +164,14 @@ export function openSegment(
     decipher.final();
   } catch (cause) {
     plaintext.fill(0);
-    throw unreadableRecordError('it was changed, cut, or moved from elsewhere', cause);
+    throw unreadableRecordError('it was changed, truncated, or stored under another name', cause);
   }
   return plaintext;
 }
 
 /**
- * The nonce of a segment in the STREAM construction: its number and whether it is the last. The key seals one record
- * only, so that nothing else is needed to make it unique.
+ * Builds the nonce of a segment by the STREAM construction: its number and whether it is the last. That makes it
+ * unique, because each key seals one record only.
  * @see https://eprint.iacr.org/2015/189
  */
 function buildNonce(index: number, final: boolean): Uint8Array {
@@ -182,13 +182,15 @@ function buildNonce(index: number, final: boolean): Uint8Array {
 }
 
 /**
- * What every tag of a record covers besides its segment: the header, and the name with each text behind its length, so
- * that no two names look alike.
- * @throws RangeError for text with half of a surrogate pair, which UTF-8 has no bytes for, and for an epoch that is no
- * safe integer from 0
+ * Builds the data that every tag of a record authenticates besides its segment: the header and the name. Each text
+ * follows its length, so that no two names have the same encoding.
+ * @throws RangeError for text with half of a surrogate pair, which UTF-8 can't encode, and for an epoch that is not a
+ * safe integer of 0 or more
  */
 function buildAssociatedData(header: Uint8Array, { tenant, kind, id, epoch, field }: RecordName): Uint8Array {
-  if (!Number.isSafeInteger(epoch) || epoch < 0) throw new RangeError(`epoch ${epoch} of a sealed record`);
+  if (!Number.isSafeInteger(epoch) || epoch < 0) {
+    throw new RangeError(`The epoch of a sealed record must be a safe integer of 0 or more, not ${epoch}`);
+  }
   const most = 3 * (tenant.length + kind.length + id.length + field.length);
   const data = Buffer.allocUnsafe(header.length + 4 * 4 + 8 + most);
   data.set(header);
@@ -202,7 +204,7 @@ function buildAssociatedData(header: Uint8Array, { tenant, kind, id, epoch, fiel
 const pool = Buffer.alloc(128 * SALT_BYTES);
 let pooled = 0;
 
-/** Random bytes, drawn many at a time: asking the system for each salt alone takes a tenth of sealing 4 KB. */
+/** Returns random bytes from a pool. One system call per salt would take a tenth of the time of sealing 4 KB. */
 function drawPooledRandom(size: number): Uint8Array {
   if (pooled < size) {
     randomFillSync(pool);
@@ -212,7 +214,10 @@ function drawPooledRandom(size: number): Uint8Array {
   return pool.subarray(pooled, pooled + size);
 }
 
-/** @returns where the text ends */
+/**
+ * Writes a text after its length.
+ * @returns the offset after the text
+ */
 function writeText(data: Buffer, start: number, text: string): number {
   if (!text.isWellFormed()) throw new RangeError('The name of a sealed record must be well-formed text');
   const bytes = data.write(text, start + 4, 'utf8');
@@ -220,7 +225,7 @@ function writeText(data: Buffer, start: number, text: string): number {
   return start + 4 + bytes;
 }
 
-/** The one error of everything that does not open. Its reason goes to the log; callers see a generic text. */
+/** The error for a record that can't be opened. The log shows the reason; callers of the API see a generic text. */
 export function unreadableRecordError(reason: string, cause?: unknown): LambentError {
   return new LambentError('record_unreadable', `A sealed record can't be opened: ${reason}`, { cause });
 }

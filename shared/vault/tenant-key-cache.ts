@@ -4,9 +4,9 @@ import type { TenantKey } from './record.ts';
 export interface TenantKeyCacheOptions {
   /** Epoch milliseconds. */
   readonly now: () => number;
-  /** Uses after which a key is wiped. */
+  /** Number of uses after which a key is wiped. */
   readonly maxUses: number;
-  /** Tenants whose keys are held at once; the one that came first gives way. */
+  /** Maximum number of tenants in the cache. */
   readonly maxTenants: number;
 }
 
@@ -19,14 +19,18 @@ interface CachedKey {
 }
 
 interface TenantEntry {
-  /** The version that seals, as far as is known. */
+  /** The version that seals, as of the last read of the keys table. */
   current: { readonly version: number; readonly expiresAt: number } | undefined;
   readonly keys: Map<number, CachedKey>;
 }
 
 /**
- * The plain tenant keys of one function environment. Each is wiped when its time is over, also if nobody asks again: by a
- * timer, which a frozen environment runs as soon as it thaws.
+ * The unwrapped tenant keys of one function environment. A timer wipes each key when it expires, even if it is never
+ * requested again; a frozen environment runs the timer as soon as it thaws.
+ *
+ * The cache holds at most `maxTenants` tenants. A new tenant evicts the tenant that entered first, whether or not that
+ * one is still in use: when `maxTenants` + 1 tenants take turns, every request misses. Keys of one tenant are bounded
+ * by their expiry and by the versions in the tenant's item (about 1,500 at most).
  */
 export class TenantKeyCache {
   readonly #now: () => number;
@@ -40,44 +44,44 @@ export class TenantKeyCache {
     this.#maxTenants = maxTenants;
   }
 
-  /** The version that seals for this tenant, if that is known and not too long ago. */
+  /** Returns the version that seals for this tenant; undefined if it is unknown or was read too long ago. */
   getCurrentVersion(tenant: string): number | undefined {
     const current = this.#tenants.get(tenant)?.current;
     return current !== undefined && this.#now() < current.expiresAt ? current.version : undefined;
   }
 
-  /** Remembers which version seals. */
+  /** Stores the version that seals for this tenant until `expiresAt`, epoch milliseconds. */
   setCurrentVersion(tenant: string, version: number, expiresAt: number): void {
-    this.#tenant(tenant).current = { version, expiresAt };
+    this.#getOrCreate(tenant).current = { version, expiresAt };
   }
 
-  /** The key, if it is held. */
+  /** Returns the key if it is cached and has not expired. */
   get(tenant: string, version: number): TenantKey | undefined {
-    const held = this.#tenants.get(tenant)?.keys.get(version);
-    if (held === undefined) return undefined;
-    if (this.#now() < held.expiresAt) return { version, secret: held.secret };
-    this.#drop(tenant, version);
+    const cached = this.#tenants.get(tenant)?.keys.get(version);
+    if (cached === undefined) return undefined;
+    if (this.#now() < cached.expiresAt) return { version, secret: cached.secret };
+    this.#removeKey(tenant, version);
     return undefined;
   }
 
-  /** Counts a use of a key, the last of which wipes it. */
+  /** Counts one use of a key, and wipes the key after the last use it is allowed. */
   recordUse(tenant: string, version: number): void {
-    const held = this.#tenants.get(tenant)?.keys.get(version);
-    if (held === undefined) return;
-    held.uses++;
-    if (held.uses >= this.#maxUses) this.#drop(tenant, version);
+    const cached = this.#tenants.get(tenant)?.keys.get(version);
+    if (cached === undefined) return;
+    cached.uses++;
+    if (cached.uses >= this.#maxUses) this.#removeKey(tenant, version);
   }
 
-  /** Holds a key until `expiresAt`, epoch milliseconds. */
+  /** Caches a key until `expiresAt`, epoch milliseconds. */
   add(tenant: string, { version, secret }: TenantKey, expiresAt: number): void {
-    this.#drop(tenant, version);
-    const timer = setTimeout(() => this.#drop(tenant, version), Math.max(0, expiresAt - this.#now())).unref();
-    this.#tenant(tenant).keys.set(version, { secret, expiresAt, timer, uses: 0 });
+    this.#removeKey(tenant, version);
+    const timer = setTimeout(() => this.#removeKey(tenant, version), Math.max(0, expiresAt - this.#now())).unref();
+    this.#getOrCreate(tenant).keys.set(version, { secret, expiresAt, timer, uses: 0 });
   }
 
   /** Wipes all keys of a tenant. */
   removeTenant(tenant: string): void {
-    for (const version of this.#tenants.get(tenant)?.keys.keys() ?? []) this.#drop(tenant, version);
+    for (const version of this.#tenants.get(tenant)?.keys.keys() ?? []) this.#removeKey(tenant, version);
     this.#tenants.delete(tenant);
   }
 
@@ -86,22 +90,22 @@ export class TenantKeyCache {
     for (const tenant of this.#tenants.keys()) this.removeTenant(tenant);
   }
 
-  #tenant(name: string): TenantEntry {
-    const known = this.#tenants.get(name);
-    if (known !== undefined) return known;
+  #getOrCreate(tenant: string): TenantEntry {
+    const existing = this.#tenants.get(tenant);
+    if (existing !== undefined) return existing;
     const [first] = this.#tenants.keys();
     if (first !== undefined && this.#tenants.size >= this.#maxTenants) this.removeTenant(first);
-    const tenant: TenantEntry = { current: undefined, keys: new Map() };
-    this.#tenants.set(name, tenant);
-    return tenant;
+    const entry: TenantEntry = { current: undefined, keys: new Map() };
+    this.#tenants.set(tenant, entry);
+    return entry;
   }
 
-  #drop(tenant: string, version: number): void {
+  #removeKey(tenant: string, version: number): void {
     const keys = this.#tenants.get(tenant)?.keys;
-    const held = keys?.get(version);
-    if (held === undefined) return;
-    clearTimeout(held.timer);
-    held.secret.wipe();
+    const cached = keys?.get(version);
+    if (cached === undefined) return;
+    clearTimeout(cached.timer);
+    cached.secret.wipe();
     keys?.delete(version);
   }
 }

@@ -3,8 +3,9 @@ import { parseTombstone, type Tombstone } from './key-item.ts';
 import { mapTableErrors, type TenantKeyTable } from './key-table.ts';
 
 /**
- * Every tombstone of a keys table, in no order. Reads the whole table: for operators, no function's bundle has it.
- * @throws LambentError `vault_unavailable` when the table can't be asked now, `configuration` when it is no keys table
+ * Yields every tombstone of a keys table, in no particular order. Scans the whole table; only operators' commands call
+ * it, and no function's bundle contains it.
+ * @throws LambentError `vault_unavailable` if the table is not available; `configuration` if it is not a keys table
  */
 export async function* scanTombstones(client: DynamoDBClient, tableName: string): AsyncGenerator<Tombstone> {
   const pages = paginateScan(
@@ -24,9 +25,9 @@ export async function* scanTombstones(client: DynamoDBClient, tableName: string)
 }
 
 /**
- * Buries every tenant of `tombstones` in `restored`: the first thing to do with a keys table that was restored from an
- * earlier point in time, before anything reads from it. Again is no harm.
- * @returns how many there were
+ * Writes every tombstone into `restored`, a keys table that was restored from an earlier point in time. Must run before
+ * anything reads from that table. Idempotent.
+ * @returns the number of tombstones
  */
 export async function replayTombstones(
   tombstones: AsyncIterable<Tombstone>,

@@ -1,37 +1,40 @@
-/** What a sealed record is, so that it opens nowhere else: every part is bound to it as associated data. */
+/** The identity of a sealed record. Every field is bound to the record as associated data, so it opens only there. */
 export interface RecordName {
   readonly tenant: string;
-  /** The concern's word for it: `job-input`, `job-output`, `job-replay`, `job-event`, `conversation`, `conversation-item`, `idempotent-answer`. */
+  /**
+   * Type of record: `job-input`, `job-output`, `job-replay`, `job-event`, `conversation`, `conversation-item` or
+   * `idempotent-answer`.
+   */
   readonly kind: string;
-  /** Id of what it belongs to: a job's, a conversation's. */
+  /** Id of the job or conversation that the record belongs to. */
   readonly id: string;
-  /** The attempt that wrote it; 0 where there are no attempts. */
+  /** The attempt that wrote the record; 0 where there are no attempts. */
   readonly epoch: number;
-  /** Which of several of its kind: a chunk's first sequence number, an item's id; '' where there is one. */
+  /** Tells records of one kind apart: a chunk's first sequence number, an item's id; '' if there is only one. */
   readonly field: string;
 }
 
-/** Seals and opens records: the port between what is stored and KMS. */
+/** Seals and opens records with keys that KMS protects. */
 export interface Vault {
   /**
    * Seals `plaintext` under the tenant's current key.
-   * @throws LambentError `tenant_deleted`; `vault_unavailable` when KMS or the keys table can't be asked now
+   * @throws LambentError `tenant_deleted`; `vault_unavailable` if KMS or the keys table is not available
    */
   seal(name: RecordName, plaintext: Uint8Array): Promise<Uint8Array>;
   /**
-   * Opens what `seal` made under the same name, by whatever key version it was sealed.
-   * @throws LambentError `record_unreadable` for anything that is not whole and in its place; as `seal` besides
+   * Opens a record that was sealed under the same name, with whichever version of the tenant's key.
+   * @throws LambentError `record_unreadable` if the record is damaged or belongs to another name; otherwise as `seal`
    */
   open(name: RecordName, sealed: Uint8Array): Promise<Uint8Array>;
   /**
-   * Seals a body of any length as it comes, into the same format: what `open` opens too.
-   * @throws as `seal`, and what `plaintext` throws, while it is read
+   * Seals a body of any length chunk by chunk, into the same format as `seal`.
+   * @throws as `seal`, and any error of `plaintext`, during the iteration
    */
   sealStream(name: RecordName, plaintext: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
   /**
-   * Opens a body as it comes. Every piece that is handed on is genuine and in its place; but only the end of the iteration
-   * says that nothing is missing after it.
-   * @throws as `open`, and what `sealed` throws, while it is read
+   * Opens a body chunk by chunk. Every chunk is authenticated before it is yielded, but only the end of the iteration
+   * proves that nothing is missing after it.
+   * @throws as `open`, and any error of `sealed`, during the iteration
    */
   openStream(name: RecordName, sealed: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
 }

@@ -293,12 +293,12 @@ describe('a turn that was carried out and never answered', () => {
 
   test('is not refused when another turn has followed meanwhile', async () => {
     const key = await aConversation();
-    const commit: ConversationTable['commitTurn'] = async (...asked) => {
+    const commitTurn: ConversationTable['commitTurn'] = async (...asked) => {
       await table.commitTurn(...asked);
       await (await conversations.beginTurn(key, 'next')).commit(named('b'));
       return table.commitTurn(...asked);
     };
-    const repeating = { ...table, commit };
+    const repeating = { ...table, commitTurn };
     const cut = createConversations({ table: repeating, vault: stores.vault, retentionDays: 30, now: () => clock.now });
     await (await cut.beginTurn(key, 'turn')).commit(named('a'));
     expect(await namesIn(key)).toEqual(['a', 'b']);

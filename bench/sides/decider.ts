@@ -7,7 +7,7 @@ import type { PromptPrefixes } from '../../shared/gpu/placement/prompt.ts';
 import { SLOT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
 import { createSlotAllocator } from '../../shared/gpu/placement/slot-allocator.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
-import { leaseValue, number, prefixKey, text, workerKey } from '../../shared/gpu/registry/fleet-items.ts';
+import { encodeLease, number, text, toPrefixKey, toWorkerKey } from '../../shared/gpu/registry/fleet-items.ts';
 import type { FleetStore } from '../../shared/gpu/registry/fleet-store.ts';
 import type { Cell, Decided, Decisions } from './decisions.ts';
 import { BOOT, FLEET_TABLE, fleetName, PLAIN_KEY, SLOTS, tenantName, workerId } from './fleet-table.ts';
@@ -98,8 +98,8 @@ async function sameRequests({ fleet: size }: Cell, { prefixes }: PromptPrefixes)
   const fleet = fleetName(size);
   const id = leaseId();
   const expiresAt = Date.now() + SLOT_SETTINGS.leaseMs;
-  const lease = leaseValue({ tier: 'interactive', tenant: tenantName(0), pendingTokens: 0, weight: 0, expiresAt });
-  const Keys = prefixes.map(({ hash }) => prefixKey(fleet, hash));
+  const lease = encodeLease({ tier: 'interactive', tenant: tenantName(0), pendingTokens: 0, weight: 0, expiresAt });
+  const Keys = prefixes.map(({ hash }) => toPrefixKey(fleet, hash));
   const startedAt = performance.now();
   await Promise.all([
     client.send(
@@ -115,7 +115,7 @@ async function sameRequests({ fleet: size }: Cell, { prefixes }: PromptPrefixes)
   await client.send(
     new UpdateItemCommand({
       TableName: FLEET_TABLE,
-      Key: workerKey(fleet, workerId(0)),
+      Key: toWorkerKey(fleet, workerId(0)),
       UpdateExpression: 'SET leases.#id = :lease',
       ConditionExpression:
         'bootId = :bootId AND #state = :ready AND (attribute_exists(leases.#id) OR size(leases) < :limit)',

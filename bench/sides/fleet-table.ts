@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { BatchWriteItemCommand, CreateTableCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { seededRandom } from '../../local/faults/random.ts';
 import {
-  descriptionOf,
+  encodeDescription,
+  encodeLease,
+  encodeState,
   type Item,
-  leaseValue,
   number,
-  stateOf,
   text,
-  workerKey,
+  toWorkerKey,
 } from '../../shared/gpu/registry/fleet-items.ts';
 import { startServer } from '../processes.ts';
 import { MODEL, REGION } from './functions.ts';
@@ -105,7 +105,7 @@ function workersOf(size: FleetSize, random: () => number): Item[] {
       seenAt: Date.now(),
     };
     const leases = { M: leasesOf(size.leases, random) };
-    return { ...workerKey(fleet, described.id), ...descriptionOf(described), ...stateOf(described), leases };
+    return { ...toWorkerKey(fleet, described.id), ...encodeDescription(described), ...encodeState(described), leases };
   });
 }
 
@@ -121,7 +121,7 @@ function leasesOf(count: number, random: () => number): Item {
       .padStart(12, '0');
     return [
       id,
-      leaseValue({ tier, tenant: tenantName(index), pendingTokens, weight: tokens + 700, expiresAt }),
+      encodeLease({ tier, tenant: tenantName(index), pendingTokens, weight: tokens + 700, expiresAt }),
     ] as const;
   });
   return Object.fromEntries(leases);

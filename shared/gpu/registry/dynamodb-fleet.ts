@@ -9,38 +9,38 @@ import {
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
 import {
-  descriptionOf,
+  EXPIRES_INDEX,
+  encodeDescription,
+  encodeHolders,
+  encodeLease,
+  encodePendingTokens,
+  encodeState,
+  encodeUnmetDemand,
+  encodeWaiter,
   type Item,
-  LEASE_EXPIRES,
-  LEASE_PENDING,
-  leaseValue,
   number,
+  PENDING_INDEX,
   parseHolders,
-  parseUnmet,
+  parseUnmetDemand,
   parseWaiter,
   parseWorker,
-  pendingValue,
-  prefixItem,
-  prefixKey,
-  stateOf,
   text,
-  UNMET,
-  unmetItem,
-  WAITER,
-  WORKER,
-  waiterItem,
-  waiterKey,
-  workerKey,
+  toPrefixKey,
+  toWaiterKey,
+  toWorkerKey,
+  UNMET_PREFIX,
+  WAITER_PREFIX,
+  WORKER_PREFIX,
 } from './fleet-items.ts';
 import type { FleetStore } from './fleet-store.ts';
 
 export interface DynamoDBFleetOptions {
   readonly tableName: string;
-  /** Epoch milliseconds, by which what is said of prefixes expires before the table's TTL removes it. */
+  /** Epoch milliseconds, by which directory entries expire before the table's TTL removes them. */
   readonly now?: () => number;
 }
 
-/** What an update says, in DynamoDB's language. */
+/** The expressions of an update. */
 interface Update {
   readonly change: string;
   readonly condition: string;
@@ -48,18 +48,18 @@ interface Update {
   readonly values?: Item;
 }
 
-/** Fleets in DynamoDB. Throws what DynamoDB throws; the items' form is `fleet-items.ts`'s. */
+/** Creates a fleet store on DynamoDB. Its methods throw the errors of DynamoDB. `fleet-items.ts` defines the items. */
 export function createDynamoDBFleetStore(
   client: DynamoDBClient,
   { tableName: TableName, now = Date.now }: DynamoDBFleetOptions,
 ): FleetStore {
-  /** @returns whether the condition held */
+  /** @returns true if the condition held */
   async function updateWorker(fleet: string, id: string, { change, condition, names, values }: Update) {
-    return whetherItHolds(
+    return isConditionMet(
       client.send(
         new UpdateItemCommand({
           TableName,
-          Key: workerKey(fleet, id),
+          Key: toWorkerKey(fleet, id),
           UpdateExpression: change,
           ConditionExpression: condition,
           ...(names === undefined ? {} : { ExpressionAttributeNames: names }),
@@ -69,7 +69,7 @@ export function createDynamoDBFleetStore(
     );
   }
 
-  /** Changes a lease, if the worker still has it. */
+  /** Updates a lease if it exists. */
   function updateLease(fleet: string, workerId: string, leaseId: string, change: string, values?: Item) {
     return updateWorker(fleet, workerId, {
       change,
@@ -79,8 +79,8 @@ export function createDynamoDBFleetStore(
     });
   }
 
-  /** One request, unless the fleet is larger than the 1 MB that one brings. */
-  async function itemsOf(fleet: string): Promise<Item[]> {
+  /** Makes one request per 1 MB of items. */
+  async function readItems(fleet: string): Promise<Item[]> {
     const items: Item[] = [];
     let ExclusiveStartKey: Item | undefined;
     do {
@@ -101,19 +101,19 @@ export function createDynamoDBFleetStore(
 
   return {
     async read(fleet) {
-      const items = await itemsOf(fleet);
-      const begins = (prefix: string) => items.filter(({ sk }) => sk?.S?.startsWith(prefix));
+      const items = await readItems(fleet);
+      const withPrefix = (prefix: string) => items.filter(({ sk }) => sk?.S?.startsWith(prefix));
       return {
-        workers: begins(WORKER).map((item) => parseWorker(fleet, item)),
-        waiters: begins(WAITER).map(parseWaiter),
-        unmet: begins(UNMET).map(parseUnmet),
+        workers: withPrefix(WORKER_PREFIX).map((item) => parseWorker(fleet, item)),
+        waiters: withPrefix(WAITER_PREFIX).map(parseWaiter),
+        unmet: withPrefix(UNMET_PREFIX).map(parseUnmetDemand),
       };
     },
 
     async findHolders(fleet, prefixes) {
-      const Keys = [...new Set(prefixes)].map((prefix) => prefixKey(fleet, prefix));
+      const Keys = [...new Set(prefixes)].map((prefix) => toPrefixKey(fleet, prefix));
       if (Keys.length === 0) return new Map();
-      // What a busy table leaves out (`UnprocessedKeys`) is taken as held by nobody: an answer now is worth more.
+      // Keys that a throttled table leaves out (`UnprocessedKeys`) count as prefixes without holders: retrying costs more.
       const { Responses } = await client.send(new BatchGetItemCommand({ RequestItems: { [TableName]: { Keys } } }));
       const begin = `prefix#${fleet}#`.length;
       return new Map(
@@ -127,20 +127,20 @@ export function createDynamoDBFleetStore(
     async recordHolders(fleet, entries) {
       if (entries.length === 0) return;
       const puts = entries.map(({ prefix, holders }) => ({
-        PutRequest: { Item: prefixItem(fleet, prefix, holders) },
+        PutRequest: { Item: encodeHolders(fleet, prefix, holders) },
       }));
       await client.send(new BatchWriteItemCommand({ RequestItems: { [TableName]: puts } }));
     },
 
     /**
-     * An expired lease must be there, and be expired, when it is removed: it is counted off the map's size. That the worker
-     * has this very lease already is what a repetition finds whose first answer was lost.
+     * The condition requires each expired lease to exist and to be expired, because it is subtracted from the map's size. It
+     * also holds if the worker has this lease already: the request is a repetition whose first response was lost.
      */
     async lease(fleet, workerId, { id, lease, bootId, cap, expired, now: at }) {
-      const gone = expired.map((_, index) => `leases.#e${index}`);
-      const stillExpired = gone.map((path) => ` AND ${path}[${LEASE_EXPIRES}] <= :now`).join('');
+      const removed = expired.map((_, index) => `leases.#e${index}`);
+      const stillExpired = removed.map((path) => ` AND ${path}[${EXPIRES_INDEX}] <= :now`).join('');
       return updateWorker(fleet, workerId, {
-        change: `SET leases.#id = :lease${gone.length === 0 ? '' : ` REMOVE ${gone.join(', ')}`}`,
+        change: `SET leases.#id = :lease${removed.length === 0 ? '' : ` REMOVE ${removed.join(', ')}`}`,
         condition:
           `bootId = :bootId AND #state = :ready AND ` +
           `(attribute_exists(leases.#id) OR (size(leases) < :limit${stillExpired}))`,
@@ -150,7 +150,7 @@ export function createDynamoDBFleetStore(
           ...Object.fromEntries(expired.map((each, index) => [`#e${index}`, each])),
         },
         values: {
-          ':lease': leaseValue(lease),
+          ':lease': encodeLease(lease),
           ':bootId': text(bootId),
           ':ready': text('ready'),
           ':limit': number(cap + expired.length),
@@ -160,13 +160,13 @@ export function createDynamoDBFleetStore(
     },
 
     async markFirstToken(fleet, workerId, leaseId) {
-      await updateLease(fleet, workerId, leaseId, `SET leases.#id[${LEASE_PENDING}] = :none`, {
-        ':none': pendingValue(0),
+      await updateLease(fleet, workerId, leaseId, `SET leases.#id[${PENDING_INDEX}] = :none`, {
+        ':none': encodePendingTokens(0),
       });
     },
 
     renew(fleet, workerId, leaseId, expiresAt) {
-      return updateLease(fleet, workerId, leaseId, `SET leases.#id[${LEASE_EXPIRES}] = :until`, {
+      return updateLease(fleet, workerId, leaseId, `SET leases.#id[${EXPIRES_INDEX}] = :until`, {
         ':until': number(expiresAt),
       });
     },
@@ -176,34 +176,39 @@ export function createDynamoDBFleetStore(
     },
 
     async putWaiter(fleet, waiter) {
-      await client.send(new PutItemCommand({ TableName, Item: waiterItem(fleet, waiter) }));
+      await client.send(new PutItemCommand({ TableName, Item: encodeWaiter(fleet, waiter) }));
     },
 
     async removeWaiter(fleet, waiterId) {
-      await client.send(new DeleteItemCommand({ TableName, Key: waiterKey(fleet, waiterId) }));
+      await client.send(new DeleteItemCommand({ TableName, Key: toWaiterKey(fleet, waiterId) }));
     },
 
     async recordUnmetDemand(fleet, demand) {
-      await client.send(new PutItemCommand({ TableName, Item: unmetItem(fleet, demand) }));
+      await client.send(new PutItemCommand({ TableName, Item: encodeUnmetDemand(fleet, demand) }));
     },
 
     async register(worker) {
       const { fleet, id } = worker;
-      const description = Object.entries(descriptionOf(worker));
+      const description = Object.entries(encodeDescription(worker));
       const sets = description.map(([name]) => `#${name} = :${name}`).join(', ');
-      const known = await updateWorker(fleet, id, {
+      const isKnown = await updateWorker(fleet, id, {
         change: `SET ${sets}${worker.instance === undefined ? ' REMOVE #instance' : ''}`,
         condition: 'bootId = :bootId',
         names: { '#instance': 'instance', ...Object.fromEntries(description.map(([name]) => [`#${name}`, name])) },
         values: Object.fromEntries(description.map(([name, value]) => [`:${name}`, value])),
       });
-      if (known) return;
-      // Refused when another registration of the same start came first, which said the same.
-      await whetherItHolds(
+      if (isKnown) return;
+      // The condition fails if another registration of the same start came first, with the same description.
+      await isConditionMet(
         client.send(
           new PutItemCommand({
             TableName,
-            Item: { ...workerKey(fleet, id), ...descriptionOf(worker), ...stateOf(worker), leases: { M: {} } },
+            Item: {
+              ...toWorkerKey(fleet, id),
+              ...encodeDescription(worker),
+              ...encodeState(worker),
+              leases: { M: {} },
+            },
             ConditionExpression: 'attribute_not_exists(pk) OR bootId <> :bootId',
             ExpressionAttributeValues: { ':bootId': text(worker.bootId) },
           }),
@@ -227,12 +232,12 @@ export function createDynamoDBFleetStore(
     },
 
     async deregister(fleet, workerId) {
-      await client.send(new DeleteItemCommand({ TableName, Key: workerKey(fleet, workerId) }));
+      await client.send(new DeleteItemCommand({ TableName, Key: toWorkerKey(fleet, workerId) }));
     },
   };
 }
 
-async function whetherItHolds(writing: Promise<unknown>): Promise<boolean> {
+async function isConditionMet(writing: Promise<unknown>): Promise<boolean> {
   try {
     await writing;
     return true;

@@ -3,41 +3,41 @@ import * as v from 'valibot';
 import type { Lease, PrefixHolder, Tier, UnmetDemand, Waiter, Worker } from './worker.ts';
 
 /**
- * How a fleet stands in its table: workers, waiters and unmet demand under one partition key, so that one query reads them all;
- * each prefix of the directory under its own. A lease is a list, since its fields' names in each of thousands would be most of
- * what is read.
+ * An item of the fleet table. A fleet's workers, waiters and unmet demand share a partition key, so that one query reads all of
+ * them. Each prefix of the directory has its own. A lease is stored as a list: a large fleet has thousands of them, and attribute names
+ * would be most of the bytes.
  */
 export type Item = Record<string, AttributeValue>;
 
-export const WORKER = 'worker#';
-export const WAITER = 'waiter#';
-export const UNMET = 'unmet#';
+export const WORKER_PREFIX = 'worker#';
+export const WAITER_PREFIX = 'waiter#';
+export const UNMET_PREFIX = 'unmet#';
 
-export const workerKey = (fleet: string, id: string): Item => ({
+export const toWorkerKey = (fleet: string, id: string): Item => ({
   pk: { S: `fleet#${fleet}` },
-  sk: { S: `${WORKER}${id}` },
+  sk: { S: `${WORKER_PREFIX}${id}` },
 });
-export const waiterKey = (fleet: string, id: string): Item => ({
+export const toWaiterKey = (fleet: string, id: string): Item => ({
   pk: { S: `fleet#${fleet}` },
-  sk: { S: `${WAITER}${id}` },
+  sk: { S: `${WAITER_PREFIX}${id}` },
 });
-export const prefixKey = (fleet: string, hash: string): Item => ({
+export const toPrefixKey = (fleet: string, hash: string): Item => ({
   pk: { S: `prefix#${fleet}#${hash}` },
   sk: { S: 'prefix' },
 });
 
-/** Places in a lease's list: what no later write changes is one text, and numbers that no condition compares are texts. */
-export const LEASE_PENDING = 1;
-export const LEASE_EXPIRES = 2;
+/** Positions in a lease's list. Fields that no later write changes share one string, and numbers that no condition compares are strings. */
+export const PENDING_INDEX = 1;
+export const EXPIRES_INDEX = 2;
 
 const TIERS: Readonly<Record<Tier, string>> = { interactive: 'i', batch: 'b' };
 
-/** `["i 1700 acme", "1000", 1700000000000]`: tier, weight and tenant, then `pendingTokens` and `expiresAt`. */
-export function leaseValue({ tier, tenant, pendingTokens, weight, expiresAt }: Lease): AttributeValue {
-  return { L: [text(`${TIERS[tier]} ${weight} ${tenant}`), pendingValue(pendingTokens), number(expiresAt)] };
+/** Returns `["i 1700 acme", "1000", 1700000000000]`: tier, weight and tenant; `pendingTokens`; `expiresAt`. */
+export function encodeLease({ tier, tenant, pendingTokens, weight, expiresAt }: Lease): AttributeValue {
+  return { L: [text(`${TIERS[tier]} ${weight} ${tenant}`), encodePendingTokens(pendingTokens), number(expiresAt)] };
 }
 
-export function pendingValue(pendingTokens: number): AttributeValue {
+export function encodePendingTokens(pendingTokens: number): AttributeValue {
   return text(String(pendingTokens));
 }
 
@@ -53,8 +53,16 @@ function parseLease(value: AttributeValue): Lease {
   };
 }
 
-/** What is told of a worker at its registration, besides its state and its leases. */
-export function descriptionOf({ bootId, url, slots, models, source, instance, seenAt }: Omit<Worker, 'leases'>): Item {
+/** Returns the attributes of a worker that each registration writes: all except its state and its leases. */
+export function encodeDescription({
+  bootId,
+  url,
+  slots,
+  models,
+  source,
+  instance,
+  seenAt,
+}: Omit<Worker, 'leases'>): Item {
   return {
     bootId: text(bootId),
     url: text(url),
@@ -66,7 +74,7 @@ export function descriptionOf({ bootId, url, slots, models, source, instance, se
   };
 }
 
-export function stateOf({
+export function encodeState({
   state,
   stateReason,
   stateSince,
@@ -82,7 +90,7 @@ export function parseWorker(fleet: string, item: Item): Worker {
   const { instance, stateReason, stateSince } = item;
   return {
     fleet,
-    id: (item['sk']?.S ?? '').slice(WORKER.length),
+    id: (item['sk']?.S ?? '').slice(WORKER_PREFIX.length),
     url: item['url']?.S ?? '',
     bootId: item['bootId']?.S ?? '',
     state: v.parse(STATE, item['state']?.S),
@@ -97,7 +105,7 @@ export function parseWorker(fleet: string, item: Item): Worker {
   };
 }
 
-/** Of each of thousands at each look at a large fleet: without lists in between. */
+/** Builds no intermediate arrays: each read of a large fleet parses thousands of leases. */
 function parseLeases(values: Item): Record<string, Lease> {
   const leases: Record<string, Lease> = {};
   for (const id in values) {
@@ -107,13 +115,13 @@ function parseLeases(values: Item): Record<string, Lease> {
   return leases;
 }
 
-/** A state that only a later version knows is none to give work to. */
+/** Treats unknown states (written by a newer version) as not accepting work. */
 const STATE = v.fallback(v.picklist(['ready', 'draining', 'suspect']), 'draining');
 
-/** The table removes it by `expiresAt`, in whole seconds; readers go by `until`. */
-export function waiterItem(fleet: string, { id, model, tier, tenant, weight, expiresAt }: Waiter): Item {
+/** The table's TTL attribute is `expiresAt`, in seconds. Readers use `until`, in milliseconds. */
+export function encodeWaiter(fleet: string, { id, model, tier, tenant, weight, expiresAt }: Waiter): Item {
   return {
-    ...waiterKey(fleet, id),
+    ...toWaiterKey(fleet, id),
     model: text(model),
     tier: text(tier),
     tenant: text(tenant),
@@ -125,7 +133,7 @@ export function waiterItem(fleet: string, { id, model, tier, tenant, weight, exp
 
 export function parseWaiter(item: Item): Waiter {
   return {
-    id: (item['sk']?.S ?? '').slice(WAITER.length),
+    id: (item['sk']?.S ?? '').slice(WAITER_PREFIX.length),
     model: item['model']?.S ?? '',
     tier: item['tier']?.S === 'batch' ? 'batch' : 'interactive',
     tenant: item['tenant']?.S ?? '',
@@ -134,10 +142,10 @@ export function parseWaiter(item: Item): Waiter {
   };
 }
 
-export function unmetItem(fleet: string, { model, tier, weight, expiresAt }: UnmetDemand): Item {
+export function encodeUnmetDemand(fleet: string, { model, tier, weight, expiresAt }: UnmetDemand): Item {
   return {
     pk: text(`fleet#${fleet}`),
-    sk: text(`${UNMET}${model}`),
+    sk: text(`${UNMET_PREFIX}${model}`),
     tier: text(tier),
     weight: number(weight),
     until: number(expiresAt),
@@ -145,20 +153,20 @@ export function unmetItem(fleet: string, { model, tier, weight, expiresAt }: Unm
   };
 }
 
-export function parseUnmet(item: Item): UnmetDemand {
+export function parseUnmetDemand(item: Item): UnmetDemand {
   return {
-    model: (item['sk']?.S ?? '').slice(UNMET.length),
+    model: (item['sk']?.S ?? '').slice(UNMET_PREFIX.length),
     tier: item['tier']?.S === 'batch' ? 'batch' : 'interactive',
     weight: Number(item['weight']?.N ?? 0),
     expiresAt: Number(item['until']?.N ?? 0),
   };
 }
 
-/** The item is there for as long as one of its holders lasts; the version before goes by its `until` for all of them. */
-export function prefixItem(fleet: string, prefix: string, holders: readonly PrefixHolder[]): Item {
+/** The item lives as long as its longest holder. The previous version reads the item's `until` for all of its holders. */
+export function encodeHolders(fleet: string, prefix: string, holders: readonly PrefixHolder[]): Item {
   const until = Math.max(0, ...holders.map((holder) => holder.until));
   return {
-    ...prefixKey(fleet, prefix),
+    ...toPrefixKey(fleet, prefix),
     holders: {
       L: holders.map(({ workerId, bootId, until }) => ({ L: [text(workerId), text(bootId), number(until)] })),
     },
@@ -167,7 +175,7 @@ export function prefixItem(fleet: string, prefix: string, holders: readonly Pref
   };
 }
 
-/** Holders that the version before has written last as long as their item. */
+/** Holders that the previous version wrote have no `until` and last as long as their item. */
 export function parseHolders(item: Item): PrefixHolder[] {
   return (item['holders']?.L ?? []).flatMap(({ L: [workerId, bootId, until] = [] }) =>
     workerId?.S === undefined || bootId?.S === undefined

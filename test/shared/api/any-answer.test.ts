@@ -10,7 +10,7 @@ import { encodeResponse, type ResponseObject } from '../../../shared/openai/resp
 import { responsesRequestSchema } from '../../../shared/openai/responses/schema.ts';
 import { encodeResponseStream } from '../../../shared/openai/responses/stream.ts';
 import { validate } from '../../../shared/openai/validation.ts';
-import { finish, logprob, streamOf, text } from '../openai/answers.ts';
+import { finishEvent, textEvents, tokenLogprob, toStream } from '../openai/events.ts';
 
 /** Text that was cut anywhere, in the middle of a character too. */
 const piece = fc.oneof(
@@ -18,7 +18,7 @@ const piece = fc.oneof(
   fc.string(),
   fc.constantFrom('', '\ud83d', '\ude00', 'a\ud83d', '\ude00b', '"\\\n\u2028'),
 );
-const logprobs = fc.option(fc.array(fc.constantFrom('a', 'é', '').map(logprob), { minLength: 1, maxLength: 2 }), {
+const logprobs = fc.option(fc.array(fc.constantFrom('a', 'é', '').map(tokenLogprob), { minLength: 1, maxLength: 2 }), {
   nil: undefined,
 });
 
@@ -110,7 +110,7 @@ type Delta = ChatCompletionChunk.Choice.Delta & { reasoning_content?: string };
 
 /** What a client makes of a chat stream that only joins deltas. */
 async function chatJoined(events: GenerationEvent[]) {
-  const frames = (await framesOf(encodeChatStream(streamOf(events), chatOptions))).map(dataOf);
+  const frames = (await framesOf(encodeChatStream(toStream(events), chatOptions))).map(dataOf);
   expect(frames.pop()).toBe('[DONE]');
   const joined = {
     content: '',
@@ -168,7 +168,7 @@ describe('any answer', () => {
     await fc.assert(
       fc.asyncProperty(answer, async (events) => {
         const joined = await chatJoined(events);
-        const whole = await encodeChatCompletion(streamOf(events), chatOptions);
+        const whole = await encodeChatCompletion(toStream(events), chatOptions);
         const choice = whole.choices[0];
         const message = choice?.message;
         expect(joined).toEqual({
@@ -193,13 +193,13 @@ describe('any answer', () => {
   it('is the same joined from a response stream as at once, item by item', async () => {
     await fc.assert(
       fc.asyncProperty(answer, async (events) => {
-        const frames = await framesOf(encodeResponseStream(streamOf(events), responsesOptions()));
+        const frames = await framesOf(encodeResponseStream(toStream(events), responsesOptions()));
         const streamed: ResponseStreamEvent[] = frames.map((frame) => {
           const event: ResponseStreamEvent = JSON.parse(dataOf(frame));
           expect(frame.startsWith(`event: ${event.type}\n`)).toBe(true);
           return event;
         });
-        const whole = await encodeResponse(streamOf(events), responsesOptions());
+        const whole = await encodeResponse(toStream(events), responsesOptions());
         const last = streamed.at(-1);
         expect(last && 'response' in last ? last.response : undefined).toEqual(JSON.parse(JSON.stringify(whole)));
         expect(responseJoined(streamed)).toEqual(texts(whole));
@@ -222,11 +222,11 @@ describe('any answer', () => {
   it('that is all text comes out of both APIs to the letter, half characters excepted', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(piece), async (pieces) => {
-        const events = [...text(...pieces), finish()];
+        const events = [...textEvents(...pieces), finishEvent()];
         const all = pieces.join('').toWellFormed();
-        const response = await encodeResponse(streamOf(events), responsesOptions());
+        const response = await encodeResponse(toStream(events), responsesOptions());
         expect(texts(response).join('')).toBe(all);
-        expect((await encodeChatCompletion(streamOf(events), chatOptions)).choices[0]?.message.content).toBe(all);
+        expect((await encodeChatCompletion(toStream(events), chatOptions)).choices[0]?.message.content).toBe(all);
       }),
     );
   });
@@ -235,8 +235,8 @@ describe('any answer', () => {
     const cut = new LambentError('upstream_cut', 'secret');
     await fc.assert(
       fc.asyncProperty(answer, fc.boolean(), async (events, thrown) => {
-        const begun = [...text('Hi'), ...events.slice(0, -1)];
-        const stream = () => streamOf(begun, thrown ? cut : undefined);
+        const begun = [...textEvents('Hi'), ...events.slice(0, -1)];
+        const stream = () => toStream(begun, thrown ? cut : undefined);
         const chat = await framesOf(encodeChatStream(stream(), chatOptions));
         expect(JSON.parse(dataOf(chat.at(-1) ?? ''))).toMatchObject({ error: { code: 'upstream_cut' } });
         expect(chat.join('\n')).not.toMatch(/\[DONE\]|"finish_reason":"|secret/);
@@ -280,12 +280,12 @@ describe('a stream', () => {
 
   it.each(Object.entries(encoders))('of the %s API that fails before its first event throws', async (_, encode) => {
     const failure = new LambentError('overloaded', 'Too much');
-    await expect(encode(streamOf([], failure)).next()).rejects.toBe(failure);
+    await expect(encode(toStream([], failure)).next()).rejects.toBe(failure);
   });
 
   it.each(Object.entries(encoders))('of the %s API tells in band that its time is up', async (_, encode) => {
     const frames = await framesOf(
-      encode(streamOf(text('Hi'), new LambentError('deadline_exceeded', 'The total deadline has passed'))),
+      encode(toStream(textEvents('Hi'), new LambentError('deadline_exceeded', 'The total deadline has passed'))),
     );
     expect(frames.join('\n')).toMatch(/"code":"deadline_exceeded"/);
   });

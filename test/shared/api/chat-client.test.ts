@@ -2,7 +2,7 @@ import { zodResponseFormat } from 'openai/helpers/zod';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { UpstreamError } from '../../../shared/inference/model.ts';
-import { call, finish, logprob, text } from '../openai/answers.ts';
+import { finishEvent, textEvents, tokenLogprob, toolCallEvents } from '../openai/events.ts';
 import { aService, type Script } from './service.ts';
 
 const QUESTION = { model: 'default', messages: [{ role: 'user' as const, content: 'Say it' }] };
@@ -29,38 +29,40 @@ function bare(completion: object): unknown {
 
 describe('a chat completion, as the official client accumulates it,', () => {
   const answers: Record<string, { script: Script; more?: object }> = {
-    text: { script: [...text('Hel', 'lo, ', 'world'), finish()] },
-    'nothing at all': { script: [finish()] },
-    'only reasoning, cut off by the limit': { script: [{ type: 'reasoning', text: 'Hm' }, finish('length')] },
-    'a refusal': { script: [{ type: 'refusal', text: "I can't" }, { type: 'refusal', text: ' do that' }, finish()] },
+    text: { script: [...textEvents('Hel', 'lo, ', 'world'), finishEvent()] },
+    'nothing at all': { script: [finishEvent()] },
+    'only reasoning, cut off by the limit': { script: [{ type: 'reasoning', text: 'Hm' }, finishEvent('length')] },
+    'a refusal': {
+      script: [{ type: 'refusal', text: "I can't" }, { type: 'refusal', text: ' do that' }, finishEvent()],
+    },
     'parallel tool calls': {
       script: [
-        ...text('Let me see.'),
-        ...call(0, 'weather', '{"city":', '"Rome"}'),
-        ...call(1, 'time', '{', '}'),
-        finish('toolCalls'),
+        ...textEvents('Let me see.'),
+        ...toolCallEvents(0, 'weather', '{"city":', '"Rome"}'),
+        ...toolCallEvents(1, 'time', '{', '}'),
+        finishEvent('toolCalls'),
       ],
     },
     'interleaved tool calls': {
       script: [
-        ...call(0, 'weather', '{"a'),
-        ...call(1, 'time', '{"c'),
+        ...toolCallEvents(0, 'weather', '{"a'),
+        ...toolCallEvents(1, 'time', '{"c'),
         { type: 'toolArguments', index: 0, fragment: 'b":1}' },
         { type: 'toolArguments', index: 1, fragment: 'd":2}' },
-        finish('toolCalls'),
+        finishEvent('toolCalls'),
       ],
     },
     'log probabilities': {
       script: [
-        { type: 'text', text: 'Hi', logprobs: [logprob('H'), logprob('i')] },
-        { type: 'text', text: '!', logprobs: [logprob('!')] },
-        finish(),
+        { type: 'text', text: 'Hi', logprobs: [tokenLogprob('H'), tokenLogprob('i')] },
+        { type: 'text', text: '!', logprobs: [tokenLogprob('!')] },
+        finishEvent(),
       ],
       more: { logprobs: true, top_logprobs: 1 },
     },
-    'the length limit': { script: [...text('Once upon'), finish('length')] },
-    'a content filter': { script: [...text('Well'), finish('contentFilter')] },
-    'a character in halves': { script: [...text('smile \ud83d', '\ude00!'), finish()] },
+    'the length limit': { script: [...textEvents('Once upon'), finishEvent('length')] },
+    'a content filter': { script: [...textEvents('Well'), finishEvent('contentFilter')] },
+    'a character in halves': { script: [...textEvents('smile \ud83d', '\ude00!'), finishEvent()] },
   };
   for (const [name, { script, more }] of Object.entries(answers)) {
     it(`is the same streamed as at once: ${name}`, async () => {
@@ -70,7 +72,7 @@ describe('a chat completion, as the official client accumulates it,', () => {
   }
 
   it('says what it used, why it ended and what it is', async () => {
-    const { whole, streamed } = await bothWays([...text('Hello'), finish()]);
+    const { whole, streamed } = await bothWays([...textEvents('Hello'), finishEvent()]);
     for (const completion of [whole, streamed]) {
       expect(completion).toMatchObject({
         model: 'default',
@@ -94,8 +96,8 @@ describe('a chat completion, as the official client accumulates it,', () => {
     const script: Script = [
       { type: 'reasoning', text: 'First, ' },
       { type: 'reasoning', text: 'then.' },
-      ...text('So.'),
-      finish(),
+      ...textEvents('So.'),
+      finishEvent(),
     ];
     await using service = await aService([script, script]);
     const whole = await service.client.chat.completions.create(QUESTION);
@@ -110,7 +112,7 @@ describe('a chat completion, as the official client accumulates it,', () => {
   });
 
   it('parses structured output', async () => {
-    const script: Script = [...text('{"city":"Ro', 'me","degrees":21}'), finish()];
+    const script: Script = [...textEvents('{"city":"Ro', 'me","degrees":21}'), finishEvent()];
     await using service = await aService([script, script]);
     const format = zodResponseFormat(z.object({ city: z.string(), degrees: z.number() }), 'weather');
     const whole = await service.client.chat.completions.parse({ ...QUESTION, response_format: format });
@@ -125,8 +127,12 @@ describe('a chat completion, as the official client accumulates it,', () => {
   for (const stream of [false, true]) {
     it(`goes round with runTools, ${stream ? 'streamed' : 'at once'}`, async () => {
       await using service = await aService([
-        [...call(0, 'weather', '{"city":"Rome"}'), ...call(1, 'weather', '{"city":"Oslo"}'), finish('toolCalls')],
-        [...text('Warm in Rome, cold in Oslo.'), finish()],
+        [
+          ...toolCallEvents(0, 'weather', '{"city":"Rome"}'),
+          ...toolCallEvents(1, 'weather', '{"city":"Oslo"}'),
+          finishEvent('toolCalls'),
+        ],
+        [...textEvents('Warm in Rome, cold in Oslo.'), finishEvent()],
       ]);
       const tools = [
         {
@@ -159,7 +165,7 @@ describe('a chat completion, as the official client accumulates it,', () => {
   }
 
   it('takes its own parsed messages back', async () => {
-    const script: Script = [...text('{"a":1}'), finish()];
+    const script: Script = [...textEvents('{"a":1}'), finishEvent()];
     await using service = await aService([script, script]);
     const format = zodResponseFormat(z.object({ a: z.number() }), 'a');
     const first = await service.client.chat.completions.parse({ ...QUESTION, response_format: format });
@@ -173,7 +179,7 @@ describe('a chat completion, as the official client accumulates it,', () => {
   });
 
   it('throws at the client when the upstream is cut, streamed or not', async () => {
-    const script: Script = [...text('Half of it'), CUT];
+    const script: Script = [...textEvents('Half of it'), CUT];
     await using service = await aService([script, script, script]);
     await expect(service.client.chat.completions.create(QUESTION)).rejects.toMatchObject({
       status: 502,

@@ -3,7 +3,7 @@ import type { Response, ResponseInputItem, ResponseStreamEvent } from 'openai/re
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { UpstreamError } from '../../../shared/inference/model.ts';
-import { call, finish, logprob, text } from '../openai/answers.ts';
+import { finishEvent, textEvents, tokenLogprob, toolCallEvents } from '../openai/events.ts';
 import { aService, type Script } from './service.ts';
 
 const QUESTION = { model: 'default', input: 'Say it' };
@@ -69,41 +69,43 @@ function told(response: Response): string[] {
 
 describe('a response, as the official client accumulates it,', () => {
   const answers: Record<string, { script: Script; more?: object }> = {
-    text: { script: [...text('Hel', 'lo, ', 'world'), finish()] },
-    'nothing at all': { script: [finish()] },
-    'a refusal': { script: [{ type: 'refusal', text: "I can't" }, { type: 'refusal', text: ' do that' }, finish()] },
-    'text and then a refusal': { script: [...text('Well, '), { type: 'refusal', text: 'no' }, finish()] },
+    text: { script: [...textEvents('Hel', 'lo, ', 'world'), finishEvent()] },
+    'nothing at all': { script: [finishEvent()] },
+    'a refusal': {
+      script: [{ type: 'refusal', text: "I can't" }, { type: 'refusal', text: ' do that' }, finishEvent()],
+    },
+    'text and then a refusal': { script: [...textEvents('Well, '), { type: 'refusal', text: 'no' }, finishEvent()] },
     'a summary of reasoning': {
-      script: [...THOUGHT, ...text('So.'), finish()],
+      script: [...THOUGHT, ...textEvents('So.'), finishEvent()],
       more: { reasoning: { summary: 'auto' } },
     },
-    'reasoning that is not shown': { script: [...THOUGHT, ...text('So.'), finish()] },
+    'reasoning that is not shown': { script: [...THOUGHT, ...textEvents('So.'), finishEvent()] },
     'parallel function calls': {
       script: [
-        ...text('Let me see.'),
-        ...call(0, 'weather', '{"city":', '"Rome"}'),
-        ...call(1, 'time', '{', '}'),
-        finish('toolCalls'),
+        ...textEvents('Let me see.'),
+        ...toolCallEvents(0, 'weather', '{"city":', '"Rome"}'),
+        ...toolCallEvents(1, 'time', '{', '}'),
+        finishEvent('toolCalls'),
       ],
     },
     'interleaved function calls': {
       script: [
-        ...call(0, 'weather', '{"a'),
-        ...call(1, 'time', '{"c'),
+        ...toolCallEvents(0, 'weather', '{"a'),
+        ...toolCallEvents(1, 'time', '{"c'),
         { type: 'toolArguments', index: 0, fragment: 'b":1}' },
         { type: 'toolArguments', index: 1, fragment: 'd":2}' },
-        ...text('Done.'),
-        finish('toolCalls'),
+        ...textEvents('Done.'),
+        finishEvent('toolCalls'),
       ],
     },
     'log probabilities': {
-      script: [{ type: 'text', text: 'Hi', logprobs: [logprob('H'), logprob('i')] }, finish()],
+      script: [{ type: 'text', text: 'Hi', logprobs: [tokenLogprob('H'), tokenLogprob('i')] }, finishEvent()],
       more: { include: ['message.output_text.logprobs'], top_logprobs: 1 },
     },
-    'the length limit': { script: [...text('Once upon'), finish('length')] },
-    'a function call at the length limit': { script: [...call(0, 'weather', '{"ci'), finish('length')] },
-    'a content filter': { script: [...text('Well'), finish('contentFilter')] },
-    'a character in halves': { script: [...text('smile \ud83d', '\ude00!'), finish()] },
+    'the length limit': { script: [...textEvents('Once upon'), finishEvent('length')] },
+    'a function call at the length limit': { script: [...toolCallEvents(0, 'weather', '{"ci'), finishEvent('length')] },
+    'a content filter': { script: [...textEvents('Well'), finishEvent('contentFilter')] },
+    'a character in halves': { script: [...textEvents('smile \ud83d', '\ude00!'), finishEvent()] },
   };
   for (const [name, { script, more }] of Object.entries(answers)) {
     it(`is the same streamed as at once: ${name}`, async () => {
@@ -117,7 +119,7 @@ describe('a response, as the official client accumulates it,', () => {
   }
 
   it('repeats what was asked, and says what it used', async () => {
-    const { whole } = await bothWays([...text('Hello'), finish()], {
+    const { whole } = await bothWays([...textEvents('Hello'), finishEvent()], {
       instructions: 'Be brief.',
       temperature: 0.5,
       max_output_tokens: 100,
@@ -162,9 +164,12 @@ describe('a response, as the official client accumulates it,', () => {
   });
 
   it('comes as the typed events of the reference', async () => {
-    const { events } = await bothWays([...THOUGHT, ...text('So.'), ...call(0, 'weather', '{}'), finish('toolCalls')], {
-      reasoning: { summary: 'auto' },
-    });
+    const { events } = await bothWays(
+      [...THOUGHT, ...textEvents('So.'), ...toolCallEvents(0, 'weather', '{}'), finishEvent('toolCalls')],
+      {
+        reasoning: { summary: 'auto' },
+      },
+    );
     expect(events.map(({ type }) => type)).toEqual([
       'response.created',
       'response.in_progress',
@@ -192,16 +197,16 @@ describe('a response, as the official client accumulates it,', () => {
   });
 
   it('says why it is incomplete', async () => {
-    const length = await bothWays([...text('Once upon'), finish('length')]);
+    const length = await bothWays([...textEvents('Once upon'), finishEvent('length')]);
     expect(length.whole).toMatchObject({ status: 'incomplete', incomplete_details: { reason: 'max_output_tokens' } });
     expect(length.whole.output).toMatchObject([{ type: 'message', status: 'incomplete' }]);
     expect(length.events.at(-1)?.type).toBe('response.incomplete');
-    const filter = await bothWays([...text('Well'), finish('contentFilter')]);
+    const filter = await bothWays([...textEvents('Well'), finishEvent('contentFilter')]);
     expect(filter.whole).toMatchObject({ status: 'incomplete', incomplete_details: { reason: 'content_filter' } });
   });
 
   it('parses structured output', async () => {
-    const script: Script = [...text('{"city":"Ro', 'me"}'), finish()];
+    const script: Script = [...textEvents('{"city":"Ro', 'me"}'), finishEvent()];
     await using service = await aService([script, script]);
     const more = { text: { format: zodTextFormat(z.object({ city: z.string() }), 'place') } };
     expect((await service.client.responses.parse({ ...QUESTION, ...more })).output_parsed).toEqual({ city: 'Rome' });
@@ -213,8 +218,13 @@ describe('a response, as the official client accumulates it,', () => {
   for (const way of ['create', 'stream'] as const) {
     it(`can be sent back whole, with the outputs of its calls (${way})`, async () => {
       await using service = await aService([
-        [...THOUGHT, ...text('Let me see.'), ...call(0, 'weather', '{"city":"Rome"}'), finish('toolCalls')],
-        [...text('Warm.'), finish()],
+        [
+          ...THOUGHT,
+          ...textEvents('Let me see.'),
+          ...toolCallEvents(0, 'weather', '{"city":"Rome"}'),
+          finishEvent('toolCalls'),
+        ],
+        [...textEvents('Warm.'), finishEvent()],
       ]);
       const asked = { ...QUESTION, tools: [WEATHER], include: ['reasoning.encrypted_content' as const] };
       const first =
@@ -250,8 +260,8 @@ describe('a response, as the official client accumulates it,', () => {
     const redacted: Script = [
       { type: 'reasoningEnd', continuation: { provider: 'bedrock', data: { redacted: 'eA==' } } },
       { type: 'reasoningEnd' },
-      ...text('So.'),
-      finish(),
+      ...textEvents('So.'),
+      finishEvent(),
     ];
     await using service = await aService([redacted, redacted]);
     const include = ['reasoning.encrypted_content' as const];
@@ -265,7 +275,7 @@ describe('a response, as the official client accumulates it,', () => {
   });
 
   it('throws at the client when the upstream is cut, and is never completed', async () => {
-    const script: Script = [...text('Half of it'), ...call(0, 'weather', '{"ci'), CUT];
+    const script: Script = [...textEvents('Half of it'), ...toolCallEvents(0, 'weather', '{"ci'), CUT];
     await using service = await aService([script, script, script, script]);
     await expect(service.client.responses.create(QUESTION)).rejects.toMatchObject({
       status: 502,

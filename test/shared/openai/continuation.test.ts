@@ -2,19 +2,19 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeReasoning, encodeReasoning } from '../../../shared/openai/continuation.ts';
 
-function made(value: unknown): string {
+function encode(value: unknown): string {
   return `lambent1.${Buffer.from(JSON.stringify(value)).toString('base64url')}`;
 }
 
-describe('the record of reasoning that a caller brings back', () => {
-  it('opens to what was sealed', () => {
+describe('encrypted reasoning', () => {
+  it('decodes encoded reasoning to the original text and continuation', () => {
     const data = fc.jsonValue({ maxDepth: 4 });
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme' }), fc.string(), data, (text, provider, record) => {
         const plain = JSON.parse(JSON.stringify(record));
-        const sealed = encodeReasoning(text, { provider, data: plain });
-        expect(sealed).toMatch(/^[\w.-]+$/);
-        expect(decodeReasoning(sealed ?? '')).toEqual({
+        const encoded = encodeReasoning(text, { provider, data: plain });
+        expect(encoded).toMatch(/^[\w.-]+$/);
+        expect(decodeReasoning(encoded ?? '')).toEqual({
           type: 'reasoning',
           text,
           continuation: { provider, data: plain },
@@ -23,31 +23,31 @@ describe('the record of reasoning that a caller brings back', () => {
     );
   });
 
-  it('is left out when it is larger than a caller could bring back', () => {
+  it('does not encode reasoning that would exceed 1 MiB', () => {
     expect(encodeReasoning('x'.repeat(1_000_000), { provider: 'p', data: null })).toBeUndefined();
   });
 
-  it('is nothing when somebody else made it, or made it up', () => {
+  it('returns undefined for content that is foreign, malformed or too deep', () => {
     let deep: unknown = 1;
     for (let depth = 0; depth < 20; depth += 1) deep = [deep];
-    for (const sealed of [
+    for (const content of [
       '',
       'gAAAAABother',
       'lambent1.',
       'lambent1.%%%',
       'lambent2.e30',
-      made(null),
-      made([]),
-      made({ text: 'x', provider: 'p' }),
-      made({ text: 1, provider: 'p', data: 1 }),
-      made({ text: 'x', provider: 'p', data: deep }),
-      made({ text: 'x'.repeat(2_000_000), provider: 'p', data: 1 }),
+      encode(null),
+      encode([]),
+      encode({ text: 'x', provider: 'p' }),
+      encode({ text: 1, provider: 'p', data: 1 }),
+      encode({ text: 'x', provider: 'p', data: deep }),
+      encode({ text: 'x'.repeat(2_000_000), provider: 'p', data: 1 }),
     ]) {
-      expect(decodeReasoning(sealed), sealed.slice(0, 40)).toBeUndefined();
+      expect(decodeReasoning(content), content.slice(0, 40)).toBeUndefined();
     }
   });
 
-  it('is nothing rather than an error, whatever it is', () => {
+  it('never throws while decoding arbitrary content', () => {
     fc.assert(fc.property(fc.string(), (text) => void decodeReasoning(`lambent1.${text}`)));
   });
 });

@@ -13,7 +13,7 @@ const sources = {
   responses: readFileSync(join(client, 'resources/responses/responses.d.ts'), 'utf8'),
 };
 
-/** Names of the fields of an interface of the official client, as it declares them. */
+/** Returns the field names of an interface in the official client's declarations. */
 function fieldsOf(source: keyof typeof sources, name: string): string[] {
   const declaration = new RegExp(`\\n( *)(?:export )?interface ${name} \\{\\n([\\s\\S]*?)\\n\\1\\}`).exec(
     sources[source],
@@ -25,20 +25,20 @@ function fieldsOf(source: keyof typeof sources, name: string): string[] {
   return fields.sort();
 }
 
-/** Whether a schema has an opinion on the field: anything but "unknown parameter". */
-function knows(schema: v.GenericSchema, kind: Record<string, unknown>, field: string): boolean {
+/** Returns whether a schema has an entry for the field, so that it isn't rejected as unknown. */
+function hasField(schema: v.GenericSchema, kind: Record<string, unknown>, field: string): boolean {
   const result = v.safeParse(schema, { ...kind, [field]: 0 });
   return !result.issues?.some(
     (issue) => issue.expected === 'never' && issue.type === 'strict_object' && issue.path?.length === 1,
   );
 }
 
-describe('every parameter that the official client knows is decided on', () => {
-  it('for chat completions, and no other', () => {
+describe('request schemas', () => {
+  it('have exactly the chat completion parameters of the official client', () => {
     expect(Object.keys(chatParameters).sort()).toEqual(fieldsOf('chat', 'ChatCompletionCreateParamsBase'));
   });
 
-  it('for responses, and no other', () => {
+  it('have exactly the response parameters of the official client', () => {
     expect(Object.keys(responsesParameters).sort()).toEqual(fieldsOf('responses', 'ResponseCreateParamsBase'));
   });
 
@@ -71,12 +71,12 @@ describe('every parameter that the official client knows is decided on', () => {
       ['responses', 'StreamOptions', responsesParameters.stream_options, {}],
       ['responses', 'PromptCacheOptions', responsesParameters.prompt_cache_options, {}],
     ];
-  it.each(parts)('in the %s API, in %s', (source, name, schema, kind) => {
-    const undecided = fieldsOf(source, name).filter((field) => !(field in kind) && !knows(schema, kind, field));
-    expect(undecided).toEqual([]);
+  it.each(parts)('have every %s field of the official client’s %s', (source, name, schema, kind) => {
+    const missing = fieldsOf(source, name).filter((field) => !(field in kind) && !hasField(schema, kind, field));
+    expect(missing).toEqual([]);
   });
 
-  it('and a field that it does not know is noticed', () => {
-    for (const [, , schema, kind] of parts) expect(knows(schema, kind, 'surprise')).toBe(false);
+  it('reject a field that is not in the official client', () => {
+    for (const [, , schema, kind] of parts) expect(hasField(schema, kind, 'surprise')).toBe(false);
   });
 });

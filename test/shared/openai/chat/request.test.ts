@@ -22,8 +22,8 @@ function fault(body: unknown, registry = aRegistry()): LambentError {
   throw new Error('Nothing was thrown');
 }
 
-describe('a chat request', () => {
-  it('needs no more than a model and a message', () => {
+describe('parseChatRequest', () => {
+  it('accepts a chat request with only a model and a message', () => {
     const { generation, streamed, includeUsage } = parse({});
     expect({ streamed, includeUsage }).toEqual({ streamed: false, includeUsage: false });
     expect(generation).toMatchObject({
@@ -41,8 +41,8 @@ describe('a chat request', () => {
       expect(generation).not.toHaveProperty(absent);
   });
 
-  it('takes null for what is not given', () => {
-    const everything = Object.fromEntries(
+  it('treats null parameters of a chat request as absent', () => {
+    const nulls = Object.fromEntries(
       [
         'temperature',
         'top_p',
@@ -67,10 +67,10 @@ describe('a chat request', () => {
         'modalities',
       ].map((name) => [name, null]),
     );
-    expect(parse(everything).generation).toEqual(parse({}).generation);
+    expect(parse(nulls).generation).toEqual(parse({}).generation);
   });
 
-  it('is translated whole', () => {
+  it('translates every supported parameter of a chat request', () => {
     const { generation } = parse({
       messages: [
         { role: 'developer', content: [{ type: 'text', text: 'Be brief.' }], name: 'boss' },
@@ -161,7 +161,7 @@ describe('a chat request', () => {
     });
   });
 
-  it('offers only the tools that are allowed', () => {
+  it('removes tools that are not in allowed_tools', () => {
     const other = { type: 'function', function: { name: 'time' } };
     const { generation } = parse({
       tools: [TOOL, other],
@@ -174,7 +174,7 @@ describe('a chat request', () => {
     expect(generation.toolChoice).toBe('required');
   });
 
-  it('names the limit as its caller did', () => {
+  it('records which name the caller used for the output limit', () => {
     expect(parse({ max_tokens: 5 }).generation).toMatchObject({
       maxOutputTokens: 5,
       parameterNames: { maxOutputTokens: 'max_tokens' },
@@ -184,7 +184,7 @@ describe('a chat request', () => {
     });
   });
 
-  it('keeps unknown fields, outermost ones only, for an alias that passes them on', () => {
+  it('keeps unknown top-level fields for an alias with passUnknown, and rejects nested ones', () => {
     const registry = aRegistry({ passUnknown: true });
     expect(parse({ top_k: 40, __proto__x: 1 }, registry).generation.unknown).toEqual({ top_k: 40, __proto__x: 1 });
     expect(fault({ model: 'default', messages: [{ ...USER, mood: 'good' }] }, registry)).toMatchObject({
@@ -196,7 +196,7 @@ describe('a chat request', () => {
     });
   });
 
-  it('has one key for the whole of a conversation, and another for other tenants and conversations', () => {
+  it('derives the same conversation key for all requests of a conversation, and other keys for other tenants and conversations', () => {
     const key = (messages: object[], more: object = {}, tenant = TENANT) =>
       parseChatRequest({ model: 'default', messages, ...more }, { registry: aRegistry(), tenant }).generation
         .conversationKey;
@@ -213,7 +213,7 @@ describe('a chat request', () => {
     model: 'default',
     messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url } }] }],
   });
-  it('takes images by URL only from hosts that the operator allows', () => {
+  it('accepts image URLs only for hosts that the operator allows', () => {
     const registry = aRegistry({}, { imageHosts: ['cdn.example.com', '*.example.org'] });
     for (const url of ['https://cdn.example.com/a.png', 'https://a.b.example.org/a.png']) {
       expect(parseChatRequest(remote(url), { registry, tenant: TENANT }).generation.messages[0]?.content).toEqual([
@@ -249,20 +249,20 @@ describe('a chat request', () => {
     }
   });
 
-  it('hands on the URL that was checked, not what another parser might read otherwise', () => {
+  it('passes on the normalized image URL that it checked', () => {
     const registry = aRegistry({}, { imageHosts: ['cdn.example.com'] });
-    for (const [url, handedOn] of [
+    for (const [url, normalized] of [
       ['https://CDN.example.com:443/a/../b.png', 'https://cdn.example.com/b.png'],
       ['https:///cdn.example.com/a.png', 'https://cdn.example.com/a.png'],
       ['https://@cdn.example.com/a.png', 'https://cdn.example.com/a.png'],
       ['https://\uff43dn.example.com/\u00e4.png', 'https://cdn.example.com/%C3%A4.png'],
     ] as const) {
       const [part] = parseChatRequest(remote(url), { registry, tenant: TENANT }).generation.messages[0]?.content ?? [];
-      expect(part, url).toMatchObject({ url: handedOn });
+      expect(part, url).toMatchObject({ url: normalized });
     }
   });
 
-  it('takes images as data URLs of the types that models know', () => {
+  it('accepts images as data URLs of supported types', () => {
     const image = (url: string) => parse(remote(url)).generation.messages[0]?.content[0];
     expect(image(`data:image/jpg;base64,${PNG}`)).toMatchObject({ mediaType: 'image/jpeg' });
     expect(image(`data:image/webp;base64,${PNG}`)).toMatchObject({ mediaType: 'image/webp', base64: PNG });
@@ -282,316 +282,347 @@ describe('a chat request', () => {
   });
 
   const user = (content: unknown) => ({ messages: [{ role: 'user', content }] });
-  const faults: [what: string, changes: object, code: string, param: string | undefined, message: string | RegExp][] = [
+  const faults: [fault: string, changes: object, code: string, param: string | undefined, message: string | RegExp][] =
     [
-      'no messages',
-      { messages: undefined },
-      'missing_required_parameter',
-      'messages',
-      "Missing required parameter: 'messages'.",
-    ],
-    [
-      'null for messages',
-      { messages: null },
-      'invalid_type',
-      'messages',
-      "Invalid type for 'messages': expected an array of objects, but got null instead.",
-    ],
-    ['an empty conversation', { messages: [] }, 'invalid_value', 'messages', /empty array/],
-    [
-      'a number for content',
-      user(7),
-      'invalid_type',
-      'messages[0].content',
-      "Invalid type for 'messages[0].content': expected one of a string or array of objects, but got an integer instead.",
-    ],
-    [
-      'a message that is a string',
-      { messages: ['Hello'] },
-      'invalid_type',
-      'messages[0]',
-      "Invalid type for 'messages[0]': expected an object, but got a string instead.",
-    ],
-    [
-      'a message that is an array',
-      { messages: [[]] },
-      'invalid_type',
-      'messages[0]',
-      "Invalid type for 'messages[0]': expected an object, but got an array instead.",
-    ],
-    [
-      'no role',
-      { messages: [{ content: 'x' }] },
-      'missing_required_parameter',
-      'messages[0].role',
-      "Missing required parameter: 'messages[0].role'.",
-    ],
-    [
-      'an unknown role',
-      { messages: [{ role: 'robot' }] },
-      'invalid_value',
-      'messages[0].role',
-      "Invalid value: 'robot'. Supported values are: 'system', 'developer', 'user', 'assistant', and 'tool'.",
-    ],
-    [
-      'the role of old functions',
-      { messages: [{ role: 'function', content: 'x', name: 'y' }] },
-      'unsupported_value',
-      'messages[0].role',
-      /does not support 'function' here/,
-    ],
-    ['no content', { messages: [{ role: 'user' }] }, 'missing_required_parameter', 'messages[0].content', /Missing/],
-    [
-      'audio',
-      user([{ type: 'input_audio', input_audio: { data: '', format: 'wav' } }]),
-      'unsupported_value',
-      'messages[0].content[0].type',
-      "Unsupported value: 'messages[0].content[0].type' does not support 'input_audio' here. Supported values are: 'text' and 'image_url'.",
-    ],
-    [
-      'an unknown part',
-      user([{ type: 'hologram' }]),
-      'invalid_value',
-      'messages[0].content[0].type',
-      /Invalid value: 'hologram'/,
-    ],
-    [
-      'an image as instructions',
-      { messages: [{ role: 'system', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] },
-      'invalid_value',
-      'messages[0].content[0].type',
-      /Supported values are: 'text'\./,
-    ],
-    ['an unknown parameter', { top_k: 4 }, 'unknown_parameter', 'top_k', "Unknown parameter: 'top_k'."],
-    [
-      'an unknown parameter inside',
-      { stream: true, stream_options: { include_all: true } },
-      'unknown_parameter',
-      'stream_options.include_all',
-      "Unknown parameter: 'stream_options.include_all'.",
-    ],
-    [
-      'a text for a number',
-      { temperature: 'warm' },
-      'invalid_type',
-      'temperature',
-      "Invalid type for 'temperature': expected a decimal, but got a string instead.",
-    ],
-    [
-      'too hot',
-      { temperature: 2.1 },
-      'invalid_value',
-      'temperature',
-      "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.1 instead.",
-    ],
-    [
-      'a fraction of a seed',
-      { seed: 1.5 },
-      'invalid_type',
-      'seed',
-      "Invalid type for 'seed': expected an integer, but got a decimal instead.",
-    ],
-    ['a seed that JSON rounds', { seed: 2 ** 60 }, 'invalid_value', 'seed', /integer above maximum value/],
-    ['no tokens', { max_tokens: 0 }, 'invalid_value', 'max_tokens', /integer below minimum value/],
-    [
-      'too many tokens',
-      { max_tokens: 5_000 },
-      'invalid_value',
-      'max_tokens',
-      'max_tokens is too large: 5000. This model supports at most 4096 completion tokens, whereas you provided 5000.',
-    ],
-    ['two limits', { max_tokens: 5, max_completion_tokens: 6 }, 'invalid_value', 'max_tokens', /different values/],
-    [
-      'an unknown effort',
-      { reasoning_effort: 'heroic' },
-      'invalid_value',
-      'reasoning_effort',
-      /^Invalid value: 'heroic'. Supported values are: 'none', 'minimal', /,
-    ],
-    [
-      'a number for an effort',
-      { reasoning_effort: 3 },
-      'invalid_type',
-      'reasoning_effort',
-      /expected a string, but got an integer/,
-    ],
-    [
-      'five stop sequences',
-      { stop: ['a', 'b', 'c', 'd', 'e'] },
-      'invalid_value',
-      'stop',
-      "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5 instead.",
-    ],
-    ['an empty stop sequence', { stop: [''] }, 'invalid_value', 'stop[0]', /empty string/],
-    [
-      'an object to stop at',
-      { stop: {} },
-      'invalid_type',
-      'stop',
-      /expected one of a string or array of strings, but got an object/,
-    ],
-    ['two answers', { n: 2 }, 'unsupported_value', 'n', /supports only 1/],
-    [
-      'spoken answers',
-      { modalities: ['text', 'audio'] },
-      'unsupported_value',
-      'modalities',
-      /supports only \['text'\]/,
-    ],
-    [
-      'a voice',
-      { audio: { voice: 'alloy', format: 'mp3' } },
-      'unsupported_parameter',
-      'audio',
-      /Responses have no audio/,
-    ],
-    [
-      'old functions',
-      { functions: [] },
-      'unsupported_parameter',
-      'functions',
-      "Unsupported parameter: 'functions' is not supported. Use 'tools' instead.",
-    ],
-    [
-      'an old function call',
-      { function_call: 'auto' },
-      'unsupported_parameter',
-      'function_call',
-      /Use 'tool_choice' instead/,
-    ],
-    ['a web search', { web_search_options: {} }, 'unsupported_parameter', 'web_search_options', /not supported/],
-    ['to be stored', { store: true }, 'unsupported_value', 'store', /not stored/],
-    ['a tier of OpenAI', { service_tier: 'scale' }, 'unsupported_value', 'service_tier', /supports only 'auto'/],
-    [
-      'alternatives without log probabilities',
-      { top_logprobs: 2 },
-      'invalid_value',
-      'top_logprobs',
-      /only allowed when 'logprobs' is enabled/,
-    ],
-    [
-      'stream options without a stream',
-      { stream_options: {} },
-      'invalid_value',
-      'stream_options',
-      /only allowed when 'stream' is enabled/,
-    ],
-    [
-      '17 pairs',
-      { metadata: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`k${i}`, ''])) },
-      'invalid_value',
-      'metadata',
-      /at most 16 properties/,
-    ],
-    ['a long value', { metadata: { k: 'x'.repeat(513) } }, 'invalid_value', 'metadata.k', /maximum length 512/],
-    ['a bias that is none', { logit_bias: { '1': 101 } }, 'invalid_value', 'logit_bias.1', /-100 to 100/],
-    [
-      'a custom tool',
-      { tools: [{ type: 'custom', custom: { name: 'x' } }] },
-      'unsupported_value',
-      'tools[0].type',
-      /does not support 'custom' here/,
-    ],
-    [
-      'a name with a space',
-      { tools: [{ type: 'function', function: { name: 'a b' } }] },
-      'invalid_value',
-      'tools[0].function.name',
-      "Invalid 'tools[0].function.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
-    ],
-    [
-      'two tools of one name',
-      { tools: [TOOL, TOOL] },
-      'invalid_value',
-      'tools[1]',
-      /another function is already named 'weather'/,
-    ],
-    ['129 tools', { tools: Array.from({ length: 129 }, () => TOOL) }, 'invalid_value', 'tools', /maximum length 128/],
-    [
-      'a choice without tools',
-      { tool_choice: 'required' },
-      'invalid_value',
-      'tool_choice',
-      /only allowed when 'tools' are specified/,
-    ],
-    [
-      'a choice that is not there',
-      { tools: [TOOL], tool_choice: { type: 'function', function: { name: 'time' } } },
-      'invalid_value',
-      'tool_choice',
-      /no function named 'time'/,
-    ],
-    [
-      'a schema that is a list',
-      { tools: [{ type: 'function', function: { name: 'a', parameters: [] } }] },
-      'invalid_type',
-      'tools[0].function.parameters',
-      /expected an object, but got an array/,
-    ],
-    [
-      'a format without a schema',
-      { response_format: { type: 'json_schema', json_schema: { name: 'x' } } },
-      'missing_required_parameter',
-      'response_format.json_schema.schema',
-      /Missing/,
-    ],
-    [
-      'an assistant that said nothing',
-      { messages: [USER, { role: 'assistant', content: null }] },
-      'invalid_value',
-      'messages[1].content',
-      /must have content, a refusal or tool calls/,
-    ],
-    [
-      'a tool that nobody asked',
-      { messages: [{ role: 'tool', tool_call_id: 'c1', content: '' }] },
-      'invalid_value',
-      'messages[0].role',
-      /must be a response to a preceding message with 'tool_calls'/,
-    ],
-    [
-      'a call that nobody answered',
-      { messages: [{ role: 'assistant', tool_calls: [CALL] }, USER] },
-      'invalid_value',
-      'messages[0]',
-      "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: c1",
-    ],
-    [
-      'a call at the end',
-      { messages: [USER, { role: 'assistant', tool_calls: [CALL] }] },
-      'invalid_value',
-      'messages[1]',
-      /did not have response messages: c1/,
-    ],
-    [
-      'two calls of one id',
-      { messages: [{ role: 'assistant', tool_calls: [CALL, CALL] }] },
-      'invalid_value',
-      'messages[0].tool_calls[1].id',
-      /same id/,
-    ],
-    [
-      'two answers to one call',
-      {
-        messages: [
-          { role: 'assistant', tool_calls: [CALL] },
-          { role: 'tool', tool_call_id: 'c1', content: '' },
-          { role: 'tool', tool_call_id: 'c1', content: '' },
-        ],
-      },
-      'invalid_value',
-      'messages[2].role',
-      /preceding message/,
-    ],
-  ];
-  it.each(faults)('is refused with %s', (_, changes, code, param, message) => {
+      [
+        'no messages',
+        { messages: undefined },
+        'missing_required_parameter',
+        'messages',
+        "Missing required parameter: 'messages'.",
+      ],
+      [
+        'null for messages',
+        { messages: null },
+        'invalid_type',
+        'messages',
+        "Invalid type for 'messages': expected an array of objects, but got null instead.",
+      ],
+      ['an empty array of messages', { messages: [] }, 'invalid_value', 'messages', /empty array/],
+      [
+        'a number for content',
+        user(7),
+        'invalid_type',
+        'messages[0].content',
+        "Invalid type for 'messages[0].content': expected one of a string or array of objects, but got an integer instead.",
+      ],
+      [
+        'a message that is a string',
+        { messages: ['Hello'] },
+        'invalid_type',
+        'messages[0]',
+        "Invalid type for 'messages[0]': expected an object, but got a string instead.",
+      ],
+      [
+        'a message that is an array',
+        { messages: [[]] },
+        'invalid_type',
+        'messages[0]',
+        "Invalid type for 'messages[0]': expected an object, but got an array instead.",
+      ],
+      [
+        'no role',
+        { messages: [{ content: 'x' }] },
+        'missing_required_parameter',
+        'messages[0].role',
+        "Missing required parameter: 'messages[0].role'.",
+      ],
+      [
+        'an unknown role',
+        { messages: [{ role: 'robot' }] },
+        'invalid_value',
+        'messages[0].role',
+        "Invalid value: 'robot'. Supported values are: 'system', 'developer', 'user', 'assistant', and 'tool'.",
+      ],
+      [
+        'the deprecated role function',
+        { messages: [{ role: 'function', content: 'x', name: 'y' }] },
+        'unsupported_value',
+        'messages[0].role',
+        /does not support 'function' here/,
+      ],
+      ['no content', { messages: [{ role: 'user' }] }, 'missing_required_parameter', 'messages[0].content', /Missing/],
+      [
+        'an audio content part',
+        user([{ type: 'input_audio', input_audio: { data: '', format: 'wav' } }]),
+        'unsupported_value',
+        'messages[0].content[0].type',
+        "Unsupported value: 'messages[0].content[0].type' does not support 'input_audio' here. Supported values are: 'text' and 'image_url'.",
+      ],
+      [
+        'an unknown content part',
+        user([{ type: 'hologram' }]),
+        'invalid_value',
+        'messages[0].content[0].type',
+        /Invalid value: 'hologram'/,
+      ],
+      [
+        'an image in a system message',
+        { messages: [{ role: 'system', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] },
+        'invalid_value',
+        'messages[0].content[0].type',
+        /Supported values are: 'text'\./,
+      ],
+      ['an unknown parameter', { top_k: 4 }, 'unknown_parameter', 'top_k', "Unknown parameter: 'top_k'."],
+      [
+        'an unknown nested parameter',
+        { stream: true, stream_options: { include_all: true } },
+        'unknown_parameter',
+        'stream_options.include_all',
+        "Unknown parameter: 'stream_options.include_all'.",
+      ],
+      [
+        'a string for a number',
+        { temperature: 'warm' },
+        'invalid_type',
+        'temperature',
+        "Invalid type for 'temperature': expected a decimal, but got a string instead.",
+      ],
+      [
+        'a temperature above 2',
+        { temperature: 2.1 },
+        'invalid_value',
+        'temperature',
+        "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.1 instead.",
+      ],
+      [
+        'a fractional seed',
+        { seed: 1.5 },
+        'invalid_type',
+        'seed',
+        "Invalid type for 'seed': expected an integer, but got a decimal instead.",
+      ],
+      [
+        'a seed above the safe integer range',
+        { seed: 2 ** 60 },
+        'invalid_value',
+        'seed',
+        /integer above maximum value/,
+      ],
+      ['an output limit of 0', { max_tokens: 0 }, 'invalid_value', 'max_tokens', /integer below minimum value/],
+      [
+        'an output limit above that of the model',
+        { max_tokens: 5_000 },
+        'invalid_value',
+        'max_tokens',
+        'max_tokens is too large: 5000. This model supports at most 4096 completion tokens, whereas you provided 5000.',
+      ],
+      [
+        'two different output limits',
+        { max_tokens: 5, max_completion_tokens: 6 },
+        'invalid_value',
+        'max_tokens',
+        /different values/,
+      ],
+      [
+        'an unknown reasoning effort',
+        { reasoning_effort: 'heroic' },
+        'invalid_value',
+        'reasoning_effort',
+        /^Invalid value: 'heroic'. Supported values are: 'none', 'minimal', /,
+      ],
+      [
+        'a number for the reasoning effort',
+        { reasoning_effort: 3 },
+        'invalid_type',
+        'reasoning_effort',
+        /expected a string, but got an integer/,
+      ],
+      [
+        'five stop sequences',
+        { stop: ['a', 'b', 'c', 'd', 'e'] },
+        'invalid_value',
+        'stop',
+        "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5 instead.",
+      ],
+      ['an empty stop sequence', { stop: [''] }, 'invalid_value', 'stop[0]', /empty string/],
+      [
+        'an object for stop',
+        { stop: {} },
+        'invalid_type',
+        'stop',
+        /expected one of a string or array of strings, but got an object/,
+      ],
+      ['n above 1', { n: 2 }, 'unsupported_value', 'n', /supports only 1/],
+      [
+        'audio as a modality',
+        { modalities: ['text', 'audio'] },
+        'unsupported_value',
+        'modalities',
+        /supports only \['text'\]/,
+      ],
+      [
+        'audio output parameters',
+        { audio: { voice: 'alloy', format: 'mp3' } },
+        'unsupported_parameter',
+        'audio',
+        /Responses have no audio/,
+      ],
+      [
+        'the deprecated parameter functions',
+        { functions: [] },
+        'unsupported_parameter',
+        'functions',
+        "Unsupported parameter: 'functions' is not supported. Use 'tools' instead.",
+      ],
+      [
+        'the deprecated parameter function_call',
+        { function_call: 'auto' },
+        'unsupported_parameter',
+        'function_call',
+        /Use 'tool_choice' instead/,
+      ],
+      [
+        'web search options',
+        { web_search_options: {} },
+        'unsupported_parameter',
+        'web_search_options',
+        /not supported/,
+      ],
+      ['store set to true', { store: true }, 'unsupported_value', 'store', /not stored/],
+      [
+        'a service tier that only OpenAI has',
+        { service_tier: 'scale' },
+        'unsupported_value',
+        'service_tier',
+        /supports only 'auto'/,
+      ],
+      [
+        'top_logprobs without logprobs',
+        { top_logprobs: 2 },
+        'invalid_value',
+        'top_logprobs',
+        /only allowed when 'logprobs' is enabled/,
+      ],
+      [
+        'stream options without a stream',
+        { stream_options: {} },
+        'invalid_value',
+        'stream_options',
+        /only allowed when 'stream' is enabled/,
+      ],
+      [
+        '17 metadata pairs',
+        { metadata: Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`k${i}`, ''])) },
+        'invalid_value',
+        'metadata',
+        /at most 16 properties/,
+      ],
+      [
+        'a metadata value that is too long',
+        { metadata: { k: 'x'.repeat(513) } },
+        'invalid_value',
+        'metadata.k',
+        /maximum length 512/,
+      ],
+      ['a logit bias above 100', { logit_bias: { '1': 101 } }, 'invalid_value', 'logit_bias.1', /-100 to 100/],
+      [
+        'a custom tool',
+        { tools: [{ type: 'custom', custom: { name: 'x' } }] },
+        'unsupported_value',
+        'tools[0].type',
+        /does not support 'custom' here/,
+      ],
+      [
+        'a space in a function name',
+        { tools: [{ type: 'function', function: { name: 'a b' } }] },
+        'invalid_value',
+        'tools[0].function.name',
+        "Invalid 'tools[0].function.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
+      ],
+      [
+        'two tools with the same name',
+        { tools: [TOOL, TOOL] },
+        'invalid_value',
+        'tools[1]',
+        /another function is already named 'weather'/,
+      ],
+      ['129 tools', { tools: Array.from({ length: 129 }, () => TOOL) }, 'invalid_value', 'tools', /maximum length 128/],
+      [
+        'a tool choice but no tools',
+        { tool_choice: 'required' },
+        'invalid_value',
+        'tool_choice',
+        /only allowed when 'tools' are specified/,
+      ],
+      [
+        'a tool choice that names a missing tool',
+        { tools: [TOOL], tool_choice: { type: 'function', function: { name: 'time' } } },
+        'invalid_value',
+        'tool_choice',
+        /no function named 'time'/,
+      ],
+      [
+        'an array for a function’s parameters',
+        { tools: [{ type: 'function', function: { name: 'a', parameters: [] } }] },
+        'invalid_type',
+        'tools[0].function.parameters',
+        /expected an object, but got an array/,
+      ],
+      [
+        'a JSON schema format without a schema',
+        { response_format: { type: 'json_schema', json_schema: { name: 'x' } } },
+        'missing_required_parameter',
+        'response_format.json_schema.schema',
+        /Missing/,
+      ],
+      [
+        'an empty assistant message',
+        { messages: [USER, { role: 'assistant', content: null }] },
+        'invalid_value',
+        'messages[1].content',
+        /must have content, a refusal or tool calls/,
+      ],
+      [
+        'a tool message without a tool call',
+        { messages: [{ role: 'tool', tool_call_id: 'c1', content: '' }] },
+        'invalid_value',
+        'messages[0].role',
+        /must be a response to a preceding message with 'tool_calls'/,
+      ],
+      [
+        'a tool call without a tool message',
+        { messages: [{ role: 'assistant', tool_calls: [CALL] }, USER] },
+        'invalid_value',
+        'messages[0]',
+        "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: c1",
+      ],
+      [
+        'a tool call in the last message',
+        { messages: [USER, { role: 'assistant', tool_calls: [CALL] }] },
+        'invalid_value',
+        'messages[1]',
+        /did not have response messages: c1/,
+      ],
+      [
+        'two tool calls with the same id',
+        { messages: [{ role: 'assistant', tool_calls: [CALL, CALL] }] },
+        'invalid_value',
+        'messages[0].tool_calls[1].id',
+        /same id/,
+      ],
+      [
+        'two tool messages for one tool call',
+        {
+          messages: [
+            { role: 'assistant', tool_calls: [CALL] },
+            { role: 'tool', tool_call_id: 'c1', content: '' },
+            { role: 'tool', tool_call_id: 'c1', content: '' },
+          ],
+        },
+        'invalid_value',
+        'messages[2].role',
+        /preceding message/,
+      ],
+    ];
+  it.each(faults)('rejects a chat request with %s', (_, changes, code, param, message) => {
     const error = fault({ model: 'default', messages: [USER], ...changes });
     expect({ code: error.code, param: error.param }).toEqual({ code, param });
     if (typeof message === 'string') expect(error.message).toBe(message);
     else expect(error.message).toMatch(message);
   });
 
-  it('is refused without a body or a known model', () => {
+  it('rejects a chat request without a body or a known model', () => {
     expect(fault(undefined)).toMatchObject({
       code: 'invalid_type',
       message: 'Invalid type for the request body: expected an object, but got nothing instead.',
@@ -599,14 +630,14 @@ describe('a chat request', () => {
     expect(fault([])).toMatchObject({ code: 'invalid_type', param: undefined });
     expect(fault({})).toMatchObject({ code: 'missing_required_parameter', param: 'model' });
     expect(fault({ model: 4 })).toMatchObject({ code: 'invalid_type', param: 'model' });
-    for (const model of ['nobody', 'constructor', '__proto__', 'x'.repeat(100_000)]) {
+    for (const model of ['unknown', 'constructor', '__proto__', 'x'.repeat(100_000)]) {
       const error = fault({ model });
       expect(error).toMatchObject({ code: 'model_not_found', param: 'model' });
       expect(error.message.length).toBeLessThan(300);
     }
   });
 
-  it('quotes its caller only so far', () => {
+  it('limits how much of a request an error message quotes', () => {
     const long = 'x'.repeat(1_000_000);
     for (const body of [
       { [long]: 1 },

@@ -31,8 +31,8 @@ function fault(changes: object): LambentError {
   throw new Error('Nothing was thrown');
 }
 
-describe('a responses request', () => {
-  it('needs no more than a model and a text', () => {
+describe('parseResponsesRequest', () => {
+  it('accepts a response request with only a model and a text', () => {
     const { generation, streamed, includeContinuations } = parse({ store: false });
     expect({ streamed, includeContinuations }).toEqual({ streamed: false, includeContinuations: false });
     expect(generation).toMatchObject({
@@ -41,7 +41,7 @@ describe('a responses request', () => {
     });
   });
 
-  it('is translated whole', () => {
+  it('translates every supported parameter of a response request', () => {
     const { generation } = parse({
       instructions: 'Be brief.',
       tools: [TOOL],
@@ -82,7 +82,7 @@ describe('a responses request', () => {
     });
   });
 
-  it('makes one message of a turn, followed by the outputs of its calls', () => {
+  it('merges the items of a turn into one message, followed by the outputs of its calls', () => {
     expect(
       messages(
         { role: 'user', content: [{ type: 'input_text', text: 'Look' }, IMAGE] },
@@ -139,14 +139,14 @@ describe('a responses request', () => {
     ]);
   });
 
-  it('makes a turn of each call that was answered before the next one', () => {
+  it('starts a new turn after the output of a function call', () => {
     const roles = messages(CALL, OUTPUT, { ...CALL, call_id: 'c2' }, { ...OUTPUT, call_id: 'c2' }).map(
       ({ role }) => role,
     );
     expect(roles).toEqual(['assistant', 'tool', 'assistant', 'tool']);
   });
 
-  it('brings our own record of reasoning back, and leaves out what others encrypted', () => {
+  it('decodes its own encrypted reasoning and ignores that of other services', () => {
     const own = encodeReasoning('All of it.', { provider: 'bedrock', data: { signature: 's' } });
     const reasoning = { type: 'reasoning', id: 'rs_1', summary: [{ type: 'summary_text', text: 'A bit.' }] };
     const part = (encrypted_content: string | null | undefined) =>
@@ -164,7 +164,7 @@ describe('a responses request', () => {
     ).toHaveLength(1);
   });
 
-  const faults: [what: string, changes: object, code: string, param: string | undefined, message: RegExp][] = [
+  const faults: [fault: string, changes: object, code: string, param: string | undefined, message: RegExp][] = [
     ['no input', { input: undefined }, 'missing_required_parameter', 'input', /Missing/],
     [
       'a number for input',
@@ -174,25 +174,25 @@ describe('a responses request', () => {
       /expected one of a string or array of objects, but got an integer/,
     ],
     ['an empty input', { input: [] }, 'invalid_value', 'input', /empty array/],
-    ['a conversation that is none', { conversation: 4 }, 'invalid_type', 'conversation', /expected an object/],
+    ['a number for the conversation', { conversation: 4 }, 'invalid_type', 'conversation', /expected an object/],
     [
-      'a conversation and an earlier response',
+      'both a conversation and a previous response',
       { conversation: 'conv_1', previous_response_id: 'resp_1' },
       'invalid_value',
       'previous_response_id',
       /Mutually exclusive/,
     ],
     [
-      'the background for what is not stored',
+      'background processing without storage',
       { background: true, store: false },
       'invalid_value',
       'background',
       /require 'store' to be true/,
     ],
-    ['a prompt', { prompt: { id: 'pmpt_1' } }, 'unsupported_parameter', 'prompt', /stores no prompts/],
-    ['a truncation that is none', { truncation: 'first' }, 'invalid_value', 'truncation', /Supported values/],
+    ['a stored prompt', { prompt: { id: 'pmpt_1' } }, 'unsupported_parameter', 'prompt', /stores no prompts/],
+    ['an unknown truncation', { truncation: 'first' }, 'invalid_value', 'truncation', /Supported values/],
     [
-      'a web search',
+      'the web search tool',
       { tools: [{ type: 'web_search' }] },
       'unsupported_value',
       'tools[0].type',
@@ -200,14 +200,14 @@ describe('a responses request', () => {
     ],
     ['an unknown tool', { tools: [{ type: 'magic' }] }, 'invalid_value', 'tools[0].type', /Invalid value: 'magic'/],
     [
-      'sources of a web search',
+      'an unsupported include',
       { include: ['web_search_call.action.sources'] },
       'unsupported_value',
       'include[0]',
       /supports only 'reasoning.encrypted_content'/,
     ],
     [
-      'a reference to nothing',
+      'a reference to a missing item',
       { input: [{ type: 'item_reference', id: 'msg_1' }] },
       'not_found',
       'input',
@@ -221,49 +221,49 @@ describe('a responses request', () => {
       /Missing/,
     ],
     [
-      'an image by id',
+      'an image file id',
       { input: [{ role: 'user', content: [{ type: 'input_image', file_id: 'file_1', detail: 'auto' }] }] },
       'unsupported_parameter',
       'input[0].content[0].file_id',
       /Use 'image_url'/,
     ],
     [
-      'an image that is not there',
+      'an image part without an image',
       { input: [{ role: 'user', content: [{ type: 'input_image', detail: 'auto' }] }] },
       'missing_required_parameter',
       'input[0].content[0].image_url',
       /Missing/,
     ],
     [
-      'a file',
+      'a file part',
       { input: [{ role: 'user', content: [{ type: 'input_file' }] }] },
       'unsupported_value',
       'input[0].content[0].type',
       /does not support 'input_file'/,
     ],
     [
-      'input text from the assistant',
+      'input text in an assistant message',
       { input: [{ role: 'assistant', content: [{ type: 'input_text', text: 'x' }] }] },
       'invalid_value',
       'input[0].content[0].type',
       /Supported values are: 'output_text' and 'refusal'/,
     ],
     [
-      'a call without its output',
+      'a function call without its output',
       { input: [CALL] },
       'invalid_value',
       'input',
       /No tool output found for function call c1/,
     ],
     [
-      'an output without its call',
+      'an output without its function call',
       { input: [OUTPUT] },
       'invalid_value',
       'input[0].call_id',
       /No tool call found for function call output with call_id c1/,
     ],
     [
-      'an item that comes twice',
+      'a duplicate item id',
       {
         input: [
           { role: 'user', content: 'Hi', id: 'msg_1' },
@@ -276,32 +276,44 @@ describe('a responses request', () => {
       'input',
       /^Duplicate item found with id msg_1. Remove duplicate items from your input and try again.$/,
     ],
-    ['two calls of one id', { input: [CALL, CALL, OUTPUT, OUTPUT] }, 'invalid_value', 'input[1].call_id', /same id/],
-    ['too many tokens', { max_output_tokens: 1e6 }, 'invalid_value', 'max_output_tokens', /too large/],
     [
-      'a deferred tool',
+      'two function calls with the same id',
+      { input: [CALL, CALL, OUTPUT, OUTPUT] },
+      'invalid_value',
+      'input[1].call_id',
+      /same id/,
+    ],
+    [
+      'an output limit above that of the model',
+      { max_output_tokens: 1e6 },
+      'invalid_value',
+      'max_output_tokens',
+      /too large/,
+    ],
+    [
+      'a tool with deferred loading',
       { tools: [{ ...TOOL, defer_loading: true }] },
       'unsupported_value',
       'tools[0].defer_loading',
       /supports only false/,
     ],
     [
-      'pro reasoning',
+      'the reasoning mode pro',
       { reasoning: { mode: 'pro' } },
       'unsupported_value',
       'reasoning.mode',
       /supports only 'standard'/,
     ],
     [
-      'an unknown parameter inside',
+      'an unknown nested parameter',
       { text: { colour: 'red' } },
       'unknown_parameter',
       'text.colour',
       /Unknown parameter/,
     ],
-    ['a parameter of the other API', { messages: [] }, 'unknown_parameter', 'messages', /Unknown parameter/],
+    ['a parameter of the chat completions API', { messages: [] }, 'unknown_parameter', 'messages', /Unknown parameter/],
   ];
-  it.each(faults)('is refused with %s', (_, changes, code, param, message) => {
+  it.each(faults)('rejects a response request with %s', (_, changes, code, param, message) => {
     const error = fault(changes);
     expect({ code: error.code, param: error.param }).toEqual({ code, param });
     expect(error.message).toMatch(message);

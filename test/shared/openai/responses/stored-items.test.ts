@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   createItemIdGenerator,
   parseStoredItem,
@@ -9,28 +9,28 @@ import {
 
 const RESPONSE = 'resp_0123456789abcdef0123456789abcdef';
 
-describe('the id of an item', () => {
-  test('says which response it belongs to, and is never another item’s', () => {
+describe('item ids', () => {
+  it('contain the id of their response and are unique', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 500 }), fc.integer({ min: 1, max: 50 }), (epoch, count) => {
-        const ids = [...nextOf(epoch, count), ...nextOf(epoch + 1, count)];
+        const ids = [...takeIds(epoch, count), ...takeIds(epoch + 1, count)];
         expect(new Set(ids).size).toBe(2 * count);
         for (const id of ids) expect(responseIdFor(`msg_${id}`)).toBe(RESPONSE);
       }),
     );
   });
 
-  test('of another make belongs to no response', () => {
+  it('that Lambent did not generate belong to no response', () => {
     for (const id of ['msg_1', 'item', '', 'msg_', `msg_${'0'.repeat(200)}`]) expect(responseIdFor(id)).toBeUndefined();
   });
 });
 
-function nextOf(epoch: number, count: number): string[] {
+function takeIds(epoch: number, count: number): string[] {
   const next = createItemIdGenerator(RESPONSE, epoch);
   return Array.from({ length: count }, next);
 }
 
-describe('the items of a request', () => {
+describe('stored items', () => {
   const input = [
     { role: 'user' as const, content: 'Hello' },
     { role: 'assistant' as const, content: 'Hi' },
@@ -39,27 +39,27 @@ describe('the items of a request', () => {
     { type: 'reasoning' as const, summary: [], encrypted_content: 'opaque' },
   ];
 
-  test('are the same whenever they are asked for, and each can be read by a model again', () => {
+  it('are the same on every conversion of a request’s input, and parse to themselves', () => {
     const items = toStoredInput(input, createItemIdGenerator(RESPONSE, 0));
     expect(toStoredInput(input, createItemIdGenerator(RESPONSE, 0))).toEqual(items);
     expect(items.map(({ id }) => id.replace(/_.*/, ''))).toEqual(['msg', 'msg', 'fc', 'fco', 'rs']);
     expect(items.map(parseStoredItem)).toEqual(items);
   });
 
-  test('keep the ids that they had from here, and no others', () => {
-    const own = `msg_${createItemIdGenerator(RESPONSE, 1)()}`;
+  it('keep ids that Lambent generated and replace all others', () => {
+    const generatedId = `msg_${createItemIdGenerator(RESPONSE, 1)()}`;
     const [kept, renamed] = toStoredInput(
       [
-        { role: 'user', content: 'a', id: own },
+        { role: 'user', content: 'a', id: generatedId },
         { role: 'user', content: 'b', id: 'mine' },
       ],
       createItemIdGenerator('resp_ffffffffffffffffffffffffffffffff', 0),
     );
-    expect(kept?.id).toBe(own);
+    expect(kept?.id).toBe(generatedId);
     expect(renamed?.id).toMatch(/^msg_f{32}/);
   });
 
-  test('are read with fields that a newer version wrote, wherever they are', () => {
+  it('parse without the fields that a newer version added, at any depth', () => {
     const [message] = toStoredInput('Hello', createItemIdGenerator(RESPONSE, 0));
     const newer = {
       ...message,
@@ -71,7 +71,7 @@ describe('the items of a request', () => {
     expect(parseStoredItem(newer)).toEqual({ ...message, content: [{ type: 'input_text', text: 'Hello' }] });
   });
 
-  test('of a kind that only a newer version knows are refused', () => {
+  it('of a type that only a newer version knows fail to parse', () => {
     expect(() => parseStoredItem({ id: 'x_1', type: 'dream' })).toThrow(
       expect.objectContaining({ code: 'record_unreadable' }),
     );

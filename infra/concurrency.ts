@@ -2,10 +2,10 @@ import { LambentError } from '../shared/core/errors.ts';
 import type { WarmTarget } from '../shared/lambda/warmup.ts';
 import { readPrefix, readSetting, type Variables } from './settings.ts';
 
-/** The alias that osls makes for a function with provisioned concurrency, and for no other. */
+/** Name of the alias that osls creates only for functions with provisioned concurrency. */
 const ALIAS = 'provisioned';
 
-/** The functions that a caller waits for. */
+/** Functions that callers wait for. */
 const INTERACTIVE = [
   { name: 'authorize', resource: 'Authorize', provisioned: 'authorizeProvisioned', max: 'authorizeProvisionedMax' },
   { name: 'chat', resource: 'Chat', provisioned: 'chatProvisioned', max: 'chatProvisionedMax' },
@@ -14,15 +14,15 @@ type Interactive = (typeof INTERACTIVE)[number];
 
 const aliasOf = ({ resource }: Interactive) => `${resource}ProvConcLambdaAlias`;
 
-/** Whether a function of this stage has provisioned concurrency, and so an alias. A 0 makes none. */
+/** True if a function of this stage has provisioned concurrency, and with it an alias. */
 async function isProvisioned(variables: Variables, { provisioned }: Interactive): Promise<boolean> {
   return (await readSetting(variables, provisioned)) > 0;
 }
 
 /**
- * What scales provisioned concurrency with its use, for each function that has it: from what the setting says up to its
- * maximum, at the utilization that is aimed at. Nothing for a function without.
- * @throws LambentError `configuration` for a maximum below the setting
+ * Returns the scaling resources of each function with provisioned concurrency: target tracking between the function's
+ * setting and its maximum. None for other functions.
+ * @throws LambentError `configuration` if a maximum is below its setting
  * @see https://docs.aws.amazon.com/autoscaling/application/userguide/services-that-can-integrate-lambda.html
  */
 export async function scaling(variables: Variables): Promise<{ Resources: Readonly<Record<string, object>> }> {
@@ -67,7 +67,7 @@ async function scalingOf(variables: Variables, interactive: Interactive): Promis
   };
 }
 
-/** `WARM_TARGETS` of warmup: every interactive function, by its alias where it has one. */
+/** Returns warmup's `WARM_TARGETS` as JSON: every interactive function, by its alias if it has one. */
 export async function warmTargets(variables: Variables): Promise<string> {
   const prefix = await readPrefix(variables);
   const concurrency = await readSetting(variables, 'warmConcurrency');
@@ -80,7 +80,7 @@ export async function warmTargets(variables: Variables): Promise<string> {
   return JSON.stringify(await Promise.all(targets));
 }
 
-/** What warmup may invoke: exactly what `warmTargets` names. */
+/** Returns the ARNs that warmup may invoke: those that `warmTargets` names. */
 export async function warmResources(variables: Variables): Promise<object[]> {
   const resources = INTERACTIVE.map(async (interactive) =>
     (await isProvisioned(variables, interactive))
@@ -91,13 +91,13 @@ export async function warmResources(variables: Variables): Promise<object[]> {
 }
 
 /**
- * `DISPATCH_CONCURRENCY_MAX` of fleet: how many dispatchers it lets run at once.
- * @throws LambentError `configuration` for one below what they begin with
+ * Returns fleet's `DISPATCH_CONCURRENCY_MAX`: the highest number of concurrent dispatch invocations.
+ * @throws LambentError `configuration` if it is below `dispatchConcurrency`
  */
 export async function dispatchConcurrencyMax(variables: Variables): Promise<number> {
-  const first = await readSetting(variables, 'dispatchConcurrency');
-  const most = await readSetting(variables, 'dispatchConcurrencyMax');
-  if (most >= first) return most;
-  const message = `The setting dispatchConcurrencyMax (${most}) is below dispatchConcurrency (${first})`;
+  const start = await readSetting(variables, 'dispatchConcurrency');
+  const max = await readSetting(variables, 'dispatchConcurrencyMax');
+  if (max >= start) return max;
+  const message = `The setting dispatchConcurrencyMax (${max}) is below dispatchConcurrency (${start})`;
   throw new LambentError('configuration', message);
 }

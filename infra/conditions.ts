@@ -1,7 +1,7 @@
 import { readSetting, type Variables } from './settings.ts';
 import type { Template, TemplateResource } from './template.ts';
 
-/** On what resources of the template exist, by the settings of the stage that is being packaged. */
+/** Returns the template's conditions, whose values follow from the stage's settings. */
 export async function conditions(variables: Variables): Promise<{ Conditions: Readonly<Record<string, unknown>> }> {
   return {
     Conditions: {
@@ -22,15 +22,15 @@ export async function conditions(variables: Variables): Promise<{ Conditions: Re
   };
 }
 
-/** CloudFormation compares text. */
+/** Returns a condition that is always true or always false. CloudFormation compares strings. */
 const constant = (holds: boolean) => ({ 'Fn::Equals': [String(holds), 'true'] });
 
 /**
- * The same template without its conditions, all of which are settled when it is packaged: what one of them leaves out is
- * gone, so that what is deployed is what there is to read.
- * @throws Error when a resource or a value names a condition that isn't there
+ * Returns the template with every condition evaluated: resources and values whose condition is false are removed, so that
+ * the packaged template shows exactly what is deployed.
+ * @throws Error if a resource or a value names an unknown condition
  */
-export function settleConditions<T extends Template>({ Conditions = {}, ...template }: T): Omit<T, 'Conditions'> {
+export function evaluateConditions<T extends Template>({ Conditions = {}, ...template }: T): Omit<T, 'Conditions'> {
   const holds = (name: string): boolean => {
     const { 'Fn::Equals': sides } = Object(Conditions[name]) as { 'Fn::Equals'?: readonly unknown[] };
     if (sides === undefined) throw new Error(`The template has no condition ${name}`);
@@ -39,22 +39,22 @@ export function settleConditions<T extends Template>({ Conditions = {}, ...templ
   const kept = Object.entries(template.Resources)
     .filter(([, { Condition }]) => Condition === undefined || holds(Condition))
     .map(([id, { Condition: _, ...resource }]): [string, TemplateResource] => [id, resource]);
-  return settleValues({ ...template, Resources: Object.fromEntries(kept) }, holds) as Omit<T, 'Conditions'>;
+  return evaluateValues({ ...template, Resources: Object.fromEntries(kept) }, holds) as Omit<T, 'Conditions'>;
 }
 
 const NOTHING = Symbol('AWS::NoValue');
 
-/** Replaces each `Fn::If` by the side that holds, and leaves `AWS::NoValue` out. */
-function settleValues(value: unknown, holds: (name: string) => boolean): unknown {
+/** Replaces each `Fn::If` by the branch that applies, and removes `AWS::NoValue`. */
+function evaluateValues(value: unknown, holds: (name: string) => boolean): unknown {
   if (Array.isArray(value)) {
-    return value.map((item) => settleValues(item, holds)).filter((item) => item !== NOTHING);
+    return value.map((item) => evaluateValues(item, holds)).filter((item) => item !== NOTHING);
   }
   if (typeof value !== 'object' || value === null) return value;
   if ('Ref' in value && value.Ref === 'AWS::NoValue') return NOTHING;
   if ('Fn::If' in value && Array.isArray(value['Fn::If'])) {
     const [name, then, otherwise] = value['Fn::If'];
-    return settleValues(holds(String(name)) ? then : otherwise, holds);
+    return evaluateValues(holds(String(name)) ? then : otherwise, holds);
   }
-  const entries = Object.entries(value).map(([key, item]) => [key, settleValues(item, holds)] as const);
+  const entries = Object.entries(value).map(([key, item]) => [key, evaluateValues(item, holds)] as const);
   return Object.fromEntries(entries.filter(([, item]) => item !== NOTHING));
 }

@@ -7,9 +7,9 @@ export interface Cors {
   readonly maxAge: number;
 }
 
-/** Preflight answers for the origin that the setting `corsOrigin` names; none when it is empty. */
+/** Returns the CORS setting for the origin in `corsOrigin`, or false if it is empty. */
 export async function cors(variables: Variables): Promise<Cors | false> {
   const origin = await readSetting(variables, 'corsOrigin');
-  // The wildcard covers the headers that OpenAI's clients add, but by the standard never Authorization.
+  // The wildcard covers the headers that OpenAI's clients add. By the Fetch standard it doesn't cover Authorization.
   return origin === '' ? false : { origin, headers: ['authorization', '*'], maxAge: 7200 };
 }

@@ -10,12 +10,12 @@ interface FleetPolicy {
   readonly PolicyDocument: { readonly Version: '2012-10-17'; readonly Statement: readonly object[] };
 }
 
-/** When fleet runs: each minute, and, where the registry that is packaged has fleets of ECS, when ECS and EC2 tell of them. */
+/** Returns fleet's triggers: every minute, and events of ECS and EC2 if the packaged registry has ECS fleets. */
 export async function fleetEvents(): Promise<object[]> {
   return eventsFor(await packagedFleets());
 }
 
-/** What fleet may do for the fleets of the registry that is packaged. */
+/** Returns fleet's permissions for the fleets of the packaged registry. */
 export async function fleetPolicy(): Promise<FleetPolicy | { readonly Ref: 'AWS::NoValue' }> {
   const Statement = statementsFor(await packagedFleets());
   if (Statement.length === 0) return { Ref: 'AWS::NoValue' };
@@ -27,8 +27,8 @@ async function packagedFleets(): Promise<Fleet[]> {
 }
 
 /**
- * The events of fleet: its schedule, state changes of its fleets' tasks, and interruptions of any spot instance, since EC2
- * doesn't say whose it is.
+ * Returns fleet's triggers: its schedule, state changes of its fleets' tasks, and interruptions of every spot instance,
+ * because EC2's event doesn't name the instance's cluster.
  */
 export function eventsFor(fleets: readonly Fleet[]): object[] {
   const schedule = { schedule: 'rate(1 minute)' };
@@ -47,8 +47,9 @@ export function eventsFor(fleets: readonly Fleet[]): object[] {
 }
 
 /**
- * IAM statements that let fleet look at exactly the tasks of its fleets, ask for a first one, and show engines their keys.
- * @throws LambentError `configuration` for a name that IAM or CloudFormation would read as more than a name
+ * Returns IAM statements that let fleet describe its fleets' tasks, change their services' desired count and read the
+ * engines' keys.
+ * @throws LambentError `configuration` for a name with characters that IAM or CloudFormation would interpret
  */
 export function statementsFor(fleets: readonly Fleet[]): object[] {
   const services = ecsOf(fleets);
@@ -60,7 +61,7 @@ export function statementsFor(fleets: readonly Fleet[]): object[] {
     ...more,
   });
   return [
-    // A list has no resource of its own; the condition keeps it to the cluster.
+    // ListTasks supports no resource. The condition limits it to the clusters.
     allow('ListTasks', ['ecs:ListTasks'], '*', {
       Condition: { ArnEquals: { 'ecs:cluster': clusters.map((cluster) => arn(`cluster/${cluster}`)) } },
     }),
@@ -83,7 +84,7 @@ export function statementsFor(fleets: readonly Fleet[]): object[] {
   ];
 }
 
-/** The services of fleets, by plain names: an ARN's last part. */
+/** Returns cluster and service names of the fleets on ECS. An ARN is shortened to its last part. */
 function ecsOf(fleets: readonly Fleet[]): Pick<Ecs, 'cluster' | 'service'>[] {
   const services = fleets.flatMap(({ ecs = [] }) => ecs);
   return services.map(({ cluster, service }) => ({ cluster: plainName(cluster), service: plainName(service) }));
@@ -92,7 +93,7 @@ function ecsOf(fleets: readonly Fleet[]): Pick<Ecs, 'cluster' | 'service'>[] {
 function plainName(text: string): string {
   const name = text.slice(text.lastIndexOf('/') + 1);
   if (/^[\w-]{1,255}$/.test(name)) return name;
-  throw new LambentError('configuration', `${JSON.stringify(text)} is no name of an ECS cluster or service`);
+  throw new LambentError('configuration', `${JSON.stringify(text)} is not a valid name of an ECS cluster or service`);
 }
 
 function arn(resource: string): object {

@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import type { Resources, TemplateResource } from './template.ts';
 
 /**
- * The same resources with a whole REST API, which osls leaves unfinished:
- * - the deployment waits for the GatewayResponses (it would show an API without them) and is named for what it deploys,
- *   so that the same API gives the same template;
- * - the stage is the resource of `infra/stage.yml`, with its limits and its log, and shows that deployment;
- * - what API Gateway answers by itself carries the CORS header of chat's own answers.
+ * Returns the resources with a complete REST API. osls leaves three things to do:
+ * - The deployment must depend on the GatewayResponses, or its snapshot would lack them. Its logical id is a hash of the
+ *   API, so that the same API gives the same template.
+ * - The stage is the resource of `infra/stage.yml`, with throttling and logging, and must refer to that deployment.
+ * - API Gateway's own error responses need the CORS header that chat's answers have.
  * @param corsOrigin origin that browsers may call from; empty for none
  * @throws Error when the template has no deployment or no stage
  */
@@ -15,11 +15,11 @@ export function completeGateway(resources: Resources, corsOrigin: string): Resou
   const [deploymentId, deployment] = find(all, 'AWS::ApiGateway::Deployment');
   const [stageId, stage] = find(all, 'AWS::ApiGateway::Stage');
   const others = all.filter(([id]) => id !== deploymentId && id !== stageId);
-  const shown = others.filter(([, { Type }]) => Type.startsWith('AWS::ApiGateway::'));
-  const newId = `ApiGatewayDeployment${hash(shown)}`;
+  const api = others.filter(([, { Type }]) => Type.startsWith('AWS::ApiGateway::'));
+  const newId = `ApiGatewayDeployment${hashOf(api)}`;
   return Object.fromEntries([
     ...others,
-    [newId, { ...deployment, ...deploymentOf(shown) }],
+    [newId, { ...deployment, ...snapshotOf(api) }],
     [stageId, { ...stage, Properties: { ...stage.Properties, DeploymentId: { Ref: newId } } }],
   ]);
 }
@@ -39,15 +39,15 @@ function allowOrigin(resource: TemplateResource, origin: string): TemplateResour
   return { ...resource, Properties: { ...resource.Properties, ResponseParameters: parameters } };
 }
 
-/** A snapshot of the API once all that it shows is there, without the stage that osls would have it make. */
-function deploymentOf(shown: readonly Entry[]): Pick<TemplateResource, 'DependsOn' | 'Properties'> {
+/** Returns the deployment's fields: it depends on every method and response, and makes no stage, unlike osls's own. */
+function snapshotOf(api: readonly Entry[]): Pick<TemplateResource, 'DependsOn' | 'Properties'> {
   const types = ['AWS::ApiGateway::Method', 'AWS::ApiGateway::GatewayResponse'];
-  const ids = shown.filter(([, { Type }]) => types.includes(Type)).map(([id]) => id);
+  const ids = api.filter(([, { Type }]) => types.includes(Type)).map(([id]) => id);
   return { DependsOn: ids.sort(), Properties: { RestApiId: { Ref: 'ApiGatewayRestApi' } } };
 }
 
-/** CloudFormation takes a new snapshot only under a new name. */
-function hash(shown: readonly Entry[]): string {
-  const sorted = shown.toSorted(([a], [b]) => (a < b ? -1 : 1));
+/** Returns a hash of the API. CloudFormation takes a new snapshot only if the deployment's logical id changes. */
+function hashOf(api: readonly Entry[]): string {
+  const sorted = api.toSorted(([a], [b]) => (a < b ? -1 : 1));
   return createHash('sha256').update(JSON.stringify(sorted)).digest('hex').slice(0, 16);
 }

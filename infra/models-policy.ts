@@ -2,7 +2,7 @@ import { LambentError } from '../shared/core/errors.ts';
 import type { BedrockTarget, ModelRegistry, Target } from '../shared/inference/registry.ts';
 import { packagedRegistry } from './models-file.ts';
 
-/** An ARN with CloudFormation's own variables in it. */
+/** An ARN that contains CloudFormation's pseudo parameters. */
 interface Arn {
   readonly 'Fn::Sub': string;
 }
@@ -15,7 +15,7 @@ export interface Statement {
   readonly Condition?: { readonly StringEquals: Readonly<Record<string, readonly Arn[]>> };
 }
 
-/** An inline policy of a role, absent when there is nothing to allow. */
+/** An inline policy of a role. */
 interface InlinePolicy {
   readonly PolicyName: string;
   readonly PolicyDocument: PolicyDocument;
@@ -26,11 +26,12 @@ interface PolicyDocument {
   readonly Statement: readonly Statement[];
 }
 
-/** IAM's limits of a managed policy's size, in characters without whitespace, and of how many a role may have. */
-const MOST_CHARACTERS = 6_144;
-const MOST_POLICIES = 10;
+/** IAM's limit on a managed policy's size, in characters without whitespace. */
+const MAX_CHARACTERS = 6_144;
+/** IAM's limit on the number of managed policies of a role. */
+const MAX_POLICIES = 10;
 
-/** CloudFormation puts in what the stack is deployed to. */
+/** CloudFormation replaces these at deployment. */
 const PARTITION = `\${AWS::Partition}`;
 const REGION = `\${AWS::Region}`;
 const ACCOUNT = `\${AWS::AccountId}`;
@@ -39,8 +40,8 @@ const DATA_KEY = `\${DataKey.Arn}`;
 const INVOKE = ['bedrock:InvokeModel', 'bedrock:InvokeModelWithResponseStream'];
 
 /**
- * Managed policies that let functions use the models of the registry that is being packaged: `MODELS_FILE`, else
- * `models.json`. Managed, and not a part of each role: all inline policies of a role together may have 10,240 characters.
+ * Returns managed policies that let functions use the models of the packaged registry. They are managed policies because
+ * IAM limits all inline policies of a role together to 10,240 characters.
  */
 export async function modelsPolicies(): Promise<{ readonly Resources: Readonly<Record<string, object>> }> {
   const documents = documentsFor(await packagedRegistry());
@@ -54,14 +55,14 @@ export async function modelsPolicies(): Promise<{ readonly Resources: Readonly<R
   return { Resources: Object.fromEntries(policies) };
 }
 
-/** `ManagedPolicyArns` of a role that may use the models. */
+/** Returns the `ManagedPolicyArns` of a role that may use the models. */
 export async function modelsPolicyArns(): Promise<object[]> {
   return documentsFor(await packagedRegistry()).map((_, index) => ({ Ref: policyId(index) }));
 }
 
 const policyId = (index: number): string => `ModelsPolicy${index + 1}`;
 
-/** Lets a function that talks to GPU workers read the keys of their engines, and no other. */
+/** Returns a policy that lets a function read exactly the keys of the GPU workers' engines. */
 export async function engineKeysPolicy(): Promise<InlinePolicy | { readonly Ref: 'AWS::NoValue' }> {
   const { fleets } = await packagedRegistry();
   const statements = secretStatements(Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey));
@@ -71,33 +72,33 @@ export async function engineKeysPolicy(): Promise<InlinePolicy | { readonly Ref:
 }
 
 /**
- * The targets' policies, as few as IAM's limit of their size allows. A target is never divided, so that a model stays
- * with the profile that is its condition.
- * @throws LambentError `configuration` when a role could not have so many
+ * Returns the policies for a registry's targets, as few as IAM's size limit allows. All statements of a target are in one
+ * policy, because the statement for a model has the target's inference profile as its condition.
+ * @throws LambentError `configuration` if there are more policies than a role may have
  */
 export function documentsFor({ models }: ModelRegistry): PolicyDocument[] {
   const targets = Object.values(models).flatMap((alias) => alias.targets);
-  const different = new Map(targets.map((target) => [JSON.stringify(statementsFor([target])), target]));
+  const distinct = new Map(targets.map((target) => [JSON.stringify(statementsFor([target])), target]));
   const parts: Target[][] = [];
-  for (const target of different.values()) {
+  for (const target of distinct.values()) {
     const last = parts.at(-1);
-    if (last !== undefined && charactersOf(documentOf(statementsFor([...last, target]))) <= MOST_CHARACTERS)
+    if (last !== undefined && countCharacters(documentOf(statementsFor([...last, target]))) <= MAX_CHARACTERS)
       last.push(target);
     else parts.push([target]);
   }
   const documents = parts.map((part) => documentOf(statementsFor(part))).filter((each) => each.Statement.length > 0);
-  if (documents.length <= MOST_POLICIES) return documents;
-  const characters = documents.reduce((sum, each) => sum + charactersOf(each), 0);
+  if (documents.length <= MAX_POLICIES) return documents;
+  const characters = documents.reduce((sum, each) => sum + countCharacters(each), 0);
   throw new LambentError(
     'configuration',
-    `The models file needs ${characters} characters of permissions, and a role may have ${MOST_POLICIES} policies of ${MOST_CHARACTERS} each: name fewer models`,
+    `The models file needs ${characters} characters of permissions. A role may have ${MAX_POLICIES} policies of ${MAX_CHARACTERS} characters: name fewer models`,
   );
 }
 
 const documentOf = (Statement: readonly Statement[]): PolicyDocument => ({ Version: '2012-10-17', Statement });
 
-/** How long a document is at most when CloudFormation has put in what it is deployed to: long names of each kind. */
-function charactersOf(document: PolicyDocument): number {
+/** Returns the size of a document after CloudFormation's replacements, assuming the longest partition and region names. */
+function countCharacters(document: PolicyDocument): number {
   return JSON.stringify(document)
     .replaceAll(/\{"Fn::Sub":("[^"]*")\}/g, '$1')
     .replaceAll(DATA_KEY, `arn:${PARTITION}:kms:${REGION}:${ACCOUNT}:key/${'-'.repeat(36)}`)
@@ -107,8 +108,8 @@ function charactersOf(document: PolicyDocument): number {
 }
 
 /**
- * IAM statements that let a function use exactly the models, guardrails and keys that `targets` name.
- * @throws LambentError `configuration` for a name that IAM or CloudFormation would read as more than a name
+ * Returns IAM statements that let a function use exactly the models, guardrails and keys that `targets` name.
+ * @throws LambentError `configuration` for a name with characters that IAM or CloudFormation would interpret
  */
 function statementsFor(targets: readonly Target[]): Statement[] {
   const bedrock = targets.filter((target) => target.provider === 'bedrock');
@@ -119,11 +120,11 @@ function statementsFor(targets: readonly Target[]): Statement[] {
   ];
 }
 
-/** What a Bedrock model id stands for, as ARNs. */
+/** The ARNs to which a Bedrock model id gives access. */
 interface ModelAccess {
-  /** A model, or whatever else is invoked by itself. */
+  /** A model or another resource that is invoked directly. */
   readonly direct?: Arn;
-  /** An inference profile, and the models that it hands a call on to. */
+  /** An inference profile and the models to which it forwards calls. */
   readonly profile?: { readonly arn: Arn; readonly models: readonly Arn[]; readonly anyModel: boolean };
 }
 
@@ -132,29 +133,29 @@ function modelAccess({ model, region }: BedrockTarget): ModelAccess {
   const at = region ?? REGION;
   if (name.startsWith('arn:')) {
     const arn = sub(name);
-    if (/:(application-)?inference-profile\//.test(name)) return { profile: behindProfile(arn, name) };
+    if (/:(application-)?inference-profile\//.test(name)) return { profile: profileAccess(arn, name) };
     return { direct: arn };
   }
   if (isProfileId(name)) {
     const arn = sub(`arn:${PARTITION}:bedrock:${at}:${ACCOUNT}:inference-profile/${name}`);
-    return { profile: behindProfile(arn, name) };
+    return { profile: profileAccess(arn, name) };
   }
   return { direct: sub(`arn:${PARTITION}:bedrock:${at}::foundation-model/${name}`) };
 }
 
-/** System-defined profiles are named for a geography: `eu.`, `us.`, `apac.`, `us-gov.`, `global.`… */
+/** True for AWS's own inference profiles, whose names begin with a geography: `eu.`, `us.`, `apac.`, `us-gov.`, `global.`… */
 function isProfileId(model: string): boolean {
   return /^(global|apac|us-gov|[a-z]{2})\./.test(model);
 }
 
 /**
- * The models behind a profile, in every region: which ones it uses is AWS's to say and to change, and the condition
- * on the profile keeps the grant from being worth anything else. A global profile's model has no region in its ARN.
+ * Returns a profile with the models behind it, in every region. AWS may change a profile's regions; the grant is still
+ * narrow, because it has the profile as its condition. The ARN of a global profile's model has no region.
  * @see https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html
  */
-function behindProfile(arn: Arn, name: string): NonNullable<ModelAccess['profile']> {
+function profileAccess(arn: Arn, name: string): NonNullable<ModelAccess['profile']> {
   const id = name.slice(name.lastIndexOf('/') + 1);
-  // An application's profile says nothing in its name about its model.
+  // The name of an application inference profile doesn't reveal its model.
   const model = isProfileId(id) ? id.slice(id.indexOf('.') + 1) : undefined;
   const regions = id.startsWith('global.') ? ['*', ''] : ['*'];
   const models = regions.map((region) => sub(`arn:${PARTITION}:bedrock:${region}::foundation-model/${model ?? '*'}`));
@@ -176,12 +177,12 @@ function modelStatements(accesses: readonly ModelAccess[]): Statement[] {
       INVOKE,
       profiles.map(({ arn }) => arn),
     ),
-    ...behindStatement('ModelsBehindProfiles', named),
-    ...behindStatement('ModelsBehindApplicationProfiles', applications),
+    ...profiledModelStatement('ModelsBehindProfiles', named),
+    ...profiledModelStatement('ModelsBehindApplicationProfiles', applications),
   ];
 }
 
-function behindStatement(sid: string, profiles: readonly NonNullable<ModelAccess['profile']>[]): Statement[] {
+function profiledModelStatement(sid: string, profiles: readonly NonNullable<ModelAccess['profile']>[]): Statement[] {
   const models = profiles.flatMap((profile) => profile.models);
   const arns = unique(profiles.map(({ arn }) => arn));
   return statement(sid, INVOKE, models, { 'bedrock:InferenceProfileArn': arns });
@@ -194,7 +195,7 @@ function guardrailOf({ guardrail, region }: BedrockTarget): Arn[] {
   return [sub(`arn:${PARTITION}:bedrock:${region ?? REGION}:${ACCOUNT}:guardrail/${id}`)];
 }
 
-/** Lets a function read exactly these keys, where they are kept in AWS. */
+/** Returns statements that let a function read exactly the referenced parameters and secrets. */
 export function secretStatements(references: readonly string[]): Statement[] {
   const parameters = references.flatMap((reference) => nameAfter('ssm:', reference));
   const secrets = references.flatMap((reference) => nameAfter('secret:', reference));
@@ -202,14 +203,14 @@ export function secretStatements(references: readonly string[]): Statement[] {
   return [
     ...statement('Parameters', ['ssm:GetParameter'], parameters.map(parameterArn)),
     ...statement('Secrets', ['secretsmanager:GetSecretValue'], secrets.map(secretArn)),
-    // Those encrypted with this stack's key; AWS's own keys for the two services need no grant.
+    // For those encrypted with the stack's key. The two services' AWS-managed keys need no grant.
     ...statement('DecryptSecrets', ['kms:Decrypt'], stored ? [sub(DATA_KEY)] : [], {
       'kms:ViaService': [sub(`ssm.${REGION}.amazonaws.com`), sub(`secretsmanager.${REGION}.amazonaws.com`)],
     }),
   ];
 }
 
-/** Every place of a registry that may refer to a secret. */
+/** Returns every value of a registry that may refer to a secret. */
 export function referencesIn({ models, fleets }: ModelRegistry): string[] {
   const targets = Object.values(models).flatMap((alias) => alias.targets);
   return [...targets.flatMap(referencesOf), ...Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey)];
@@ -229,7 +230,7 @@ function parameterArn(name: string): Arn {
   return sub(`arn:${PARTITION}:ssm:${REGION}:${ACCOUNT}:parameter/${name.replace(/^\//, '')}`);
 }
 
-/** Secrets Manager adds a hyphen and six characters of its own to a secret's name. */
+/** Returns a secret's ARN. Secrets Manager appends a hyphen and six random characters to the name. */
 function secretArn(name: string): Arn {
   if (name.startsWith('arn:')) return sub(name);
   return sub(`arn:${PARTITION}:secretsmanager:${REGION}:${ACCOUNT}:secret:${name}-??????`);
@@ -239,7 +240,7 @@ function plainName(name: string): string {
   if (/^[\w.:/@+=-]+$/.test(name)) return name;
   throw new LambentError(
     'configuration',
-    `${JSON.stringify(name)} can't be used in a permission: it is not a plain name`,
+    `${JSON.stringify(name)} can't be used in an IAM permission: it has characters other than letters, digits and _.:/@+=-`,
   );
 }
 

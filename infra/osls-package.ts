@@ -8,20 +8,20 @@ const ROOT = resolve(import.meta.dirname, '..');
 const OSLS = createRequire(import.meta.url).resolve('osls/bin/serverless.js');
 
 export interface PackageOptions {
-  /** Folder that gets the template and the zips. */
+  /** Folder for the template and the zips. */
   readonly outDir: string;
-  /** Folder of the `serverless.yml`; the repository's when absent. */
+  /** Folder that holds `serverless.yml`. Default: the repository. */
   readonly serviceDir?: string;
-  /** osls's own arguments: `--stage prod --param 'chatProvisioned=2'`. */
+  /** Arguments for osls, such as `--stage prod --param 'chatProvisioned=2'`. */
   readonly args?: readonly string[];
-  /** The model registry; `MODELS_FILE`, else the repository's, when absent. */
+  /** The model registry. Default: `MODELS_FILE`, else the repository's. */
   readonly models?: string;
 }
 
 /**
- * Packages the service with osls, which needs neither credentials nor network for it.
- * @returns what osls printed
- * @throws Error with osls's own message when it refuses
+ * Packages the service with osls. Needs neither credentials nor network.
+ * @returns osls's output
+ * @throws Error with osls's message if packaging fails
  */
 export async function oslsPackage({ outDir, serviceDir = ROOT, args = [], models }: PackageOptions): Promise<string> {
   const osls = spawn(process.execPath, [OSLS, 'package', '--package', resolve(outDir), ...args], {
@@ -33,20 +33,20 @@ export async function oslsPackage({ outDir, serviceDir = ROOT, args = [], models
   for (const stream of [osls.stdout, osls.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => texts.push(text));
   }
-  const code = await new Promise<number | null>((settle, fail) => osls.on('error', fail).on('close', settle));
-  const text = withoutStacks(texts.join(''));
+  const code = await new Promise<number | null>((resolve, reject) => osls.on('error', reject).on('close', resolve));
+  const text = shortenErrors(texts.join(''));
   if (code !== 0) throw new Error(`osls could not package the service.\n${text}`);
   return text;
 }
 
-/** osls repeats a fault for each place that it is met at, with the stack of each. */
-function withoutStacks(text: string): string {
+/** Removes stack traces and repetitions: osls reports an error once for every value that it occurs in. */
+function shortenErrors(text: string): string {
   const lines = text.split('\n').filter((line) => !/^ {4}at /.test(line) && line.trim() !== '');
-  const faults = lines.flatMap((line) => /LambentError: (.*)$/.exec(line)?.[1] ?? []);
-  return faults.length > 0 ? [...new Set(faults)].join('\n') : lines.join('\n');
+  const errors = lines.flatMap((line) => /LambentError: (.*)$/.exec(line)?.[1] ?? []);
+  return errors.length > 0 ? [...new Set(errors)].join('\n') : lines.join('\n');
 }
 
-/** The template that `oslsPackage` left in `outDir`. */
+/** Returns the template that `oslsPackage` wrote to `outDir`. */
 export async function readTemplate(outDir: string): Promise<Template> {
   const file = join(outDir, 'cloudformation-template-update-stack.json');
   return JSON.parse(await readFile(file, 'utf8')) as Template;
@@ -56,7 +56,7 @@ export async function readTemplate(outDir: string): Promise<Template> {
  * Packages the service into `folder` with empty functions: enough for the template, without bundling, and without
  * touching the repository's `.build`.
  * @param folder an empty folder
- * @param models the model registry; `MODELS_FILE`, else the repository's, when absent
+ * @param models the model registry. Default: `MODELS_FILE`, else the repository's
  * @returns the template
  */
 export async function packageTemplate(

@@ -1,5 +1,5 @@
-// What serverless.yml computes instead of stating. osls loads JavaScript only, so that this file is the way to the
-// TypeScript beside it; each export answers `${file(infra/osls.js):name}`.
+// The computed values of serverless.yml: `${file(infra/osls.js):name}` is the result of the export `name`. osls loads only
+// JavaScript, so this file re-exports the TypeScript modules.
 export { dispatchConcurrencyMax, scaling, warmResources, warmTargets } from './concurrency.ts';
 export { conditions } from './conditions.ts';
 export { cors } from './cors.ts';

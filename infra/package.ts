@@ -1,6 +1,6 @@
 /**
- * Makes `.serverless`, ready to deploy: bundles the functions, then packages them with the template. Needs neither
- * credentials nor network. Arguments are osls's own: `npm run package -- --stage prod --param 'chatProvisioned=2'`.
+ * `npm run package`: bundles the functions and packages them with the template into `.serverless`, ready to deploy. Needs
+ * neither credentials nor network. Passes its arguments to osls: `npm run package -- --stage prod --param 'chatProvisioned=2'`.
  */
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
@@ -17,8 +17,8 @@ const OUT_DIR = resolve(import.meta.dirname, '../.serverless');
 try {
   await printSizes(await bundleFunctions());
   console.log((await oslsPackage({ outDir: OUT_DIR, args: process.argv.slice(2) })).trim());
-  for (const artefact of await artefacts()) console.log(artefact);
-  const registry = await packagedRegistry();
+  for (const line of await describeArtefacts()) console.log(line);
+  const registry = await readPackagedRegistry();
   warnOfEnvironmentReferences(registry);
   await warnOfUnreachableModels(registry);
 } catch (error) {
@@ -26,7 +26,7 @@ try {
   process.exitCode = 1;
 }
 
-async function artefacts(): Promise<string[]> {
+async function describeArtefacts(): Promise<string[]> {
   const files = (await readdir(OUT_DIR)).filter((file) => file.endsWith('.zip') || file.endsWith('update-stack.json'));
   return Promise.all(
     files.sort().map(async (file) => {
@@ -36,23 +36,25 @@ async function artefacts(): Promise<string[]> {
   );
 }
 
-async function packagedRegistry(): Promise<ModelRegistry> {
+async function readPackagedRegistry(): Promise<ModelRegistry> {
   return readModelRegistry(join(OUT_DIR, '../.build/chat/models.json'));
 }
 
-/** A key in a function's environment could be read by everybody who may look at the function, so none is put there. */
+/** Deployed functions get no keys in their environment, where everyone who may read their configuration could read them. */
 function warnOfEnvironmentReferences(registry: ModelRegistry): void {
   for (const reference of new Set(referencesIn(registry).filter((text) => text.startsWith('env:')))) {
     console.warn(
-      `Warning: models.json refers to ${reference}, which no deployed function has. Use ssm: or secret: there.`,
+      `Warning: models.json refers to ${reference}, but deployed functions have no such variable. Use ssm: or secret:.`,
     );
   }
 }
 
-/** A call that leads nowhere fails only after its time is over. */
+/** Without this warning such a model would only fail at run time, after its timeout. */
 async function warnOfUnreachableModels(registry: ModelRegistry): Promise<void> {
   const { Resources } = await readTemplate(OUT_DIR);
   if (!('GpuEndpointsSecurityGroup' in Resources)) return;
   for (const target of unreachableByEndpoints(registry))
-    console.warn(`Warning: with gpuEgress=endpoints chat can't reach ${target}. Use gpuEgress=nat, or take it out.`);
+    console.warn(
+      `Warning: with gpuEgress=endpoints chat can't reach ${target}. Use gpuEgress=nat, or remove the target.`,
+    );
 }

@@ -5,12 +5,12 @@ interface ReplyPolicy {
   readonly PolicyDocument: { readonly Version: '2012-10-17'; readonly Statement: readonly object[] };
 }
 
-/** `REPLY_QUEUES` of the functions that answer on a queue: JSON, a queue's URL for each alias. */
+/** Returns `REPLY_QUEUES` of the functions that send answers, as JSON: a queue's URL for each alias. */
 export async function replyQueues(variables: Variables): Promise<string> {
   return JSON.stringify(await readSetting(variables, 'replyQueues'));
 }
 
-/** Lets a function send to exactly the queues that the setting `replyQueues` names. */
+/** Returns a policy that lets a function send to exactly the queues in the setting `replyQueues`. */
 export async function replyPolicy(variables: Variables): Promise<ReplyPolicy | { readonly Ref: 'AWS::NoValue' }> {
   const arns = Object.values(await readSetting(variables, 'replyQueues')).map(arnOf);
   if (arns.length === 0) return { Ref: 'AWS::NoValue' };
@@ -18,7 +18,7 @@ export async function replyPolicy(variables: Variables): Promise<ReplyPolicy | {
   return { PolicyName: 'reply', PolicyDocument: { Version: '2012-10-17', Statement: [statement] } };
 }
 
-/** `https://sqs.eu-west-1.amazonaws.com/123456789012/answers` is the queue `answers` of that account and region. */
+/** Returns the ARN of a queue by its URL, such as `https://sqs.eu-west-1.amazonaws.com/123456789012/answers`. */
 function arnOf(url: string): string {
   const { hostname, pathname } = new URL(url);
   const [, region = ''] = hostname.split('.');

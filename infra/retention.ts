@@ -1,11 +1,11 @@
 import { readSetting, type Variables } from './settings.ts';
 
-/** A day more than SQS keeps any message that may point to an object: 14. */
+/** One more than the 14 days for which SQS keeps a message that may point to an object. */
 const MESSAGE_DAYS = 15;
 
 /**
- * Days after which the bucket itself removes an object: a day after the last moment at which its job may expire, so that
- * it never goes first, nor before a message that waits to become a job.
+ * Returns the days after which the bucket's lifecycle rule deletes an object: at least a day after its job has expired,
+ * and never before a message that may still become a job.
  */
 export async function bucketDays(variables: Variables): Promise<number> {
   const deadlineHours = await readSetting(variables, 'jobDeadlineHours');

@@ -1,16 +1,16 @@
 import * as v from 'valibot';
 import { LambentError } from '../shared/core/errors.ts';
 
-/** What osls hands to a function of `infra/osls.js`. */
+/** osls's argument to a function of `infra/osls.js`. */
 export interface Variables {
-  /** Resolves a variable such as `param:logLevel` or `sls:stage`. Throws when it has no value. */
+  /** Resolves a variable such as `param:logLevel` or `sls:stage`. Throws if it has no value. */
   resolveVariable(address: string): Promise<unknown>;
 }
 
-/** From the file a setting is a number or a truth value, from the command line it is text. */
+/** A setting is a number or a boolean in the file, but a string on the command line. */
 const number = v.union([v.number(), v.pipe(v.string(), v.toNumber())], 'must be a number');
 const wholeNumber = v.pipe(number, v.integer('must be a whole number'), v.minValue(0, 'must not be below 0'));
-/** Lambda's own limits of an event source mapping. */
+/** Lambda's limits for the maximum concurrency of an event source mapping. */
 const mappingConcurrency = v.pipe(
   wholeNumber,
   v.minValue(2, 'must be 2 to 1000'),
@@ -28,10 +28,10 @@ const queueUrl = v.pipe(
     'must be the URL of a queue, such as https://sqs.eu-west-1.amazonaws.com/123456789012/answers',
   ),
 );
-/** What an image is named by has to stay the same image; `latest` is another one tomorrow. */
+/** Rejects image names that may refer to another image later, such as `latest`. */
 const pinned = v.check(
   (image: string) => image === '' || /@sha256:[0-9a-f]{64}$|:(?!latest$)[\w][\w.-]{0,127}$/.test(image),
-  'must name its version or its digest, and not latest',
+  'must end in a version or digest other than latest',
 );
 const engineImage = v.pipe(
   v.string(),
@@ -43,7 +43,7 @@ const engineImage = v.pipe(
 );
 const alias = v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, 'must name queues by letters, digits, ., _ or -'));
 
-/** Settings of `serverless.yml` that the template is computed from, and what each may be. */
+/** The settings of `serverless.yml` from which values of the template are computed, with their schemas. */
 const schemas = {
   corsOrigin: v.pipe(
     v.string(),
@@ -60,9 +60,9 @@ const schemas = {
   alarmEmail: v.pipe(v.string(), v.regex(/^(\S+@\S+)?$/, 'must be a mail address or empty')),
   replyQueues: v.pipe(
     v.string(),
-    v.parseJson(undefined, "must be JSON: a queue's URL for each alias"),
-    v.custom((value) => !Array.isArray(value), "must be JSON: a queue's URL for each alias"),
-    v.record(alias, queueUrl, "must be JSON: a queue's URL for each alias"),
+    v.parseJson(undefined, 'must be a JSON object: the URL of a queue for each alias'),
+    v.custom((value) => !Array.isArray(value), 'must be a JSON object: the URL of a queue for each alias'),
+    v.record(alias, queueUrl, 'must be a JSON object: the URL of a queue for each alias'),
   ),
   jobDeadlineHours: v.pipe(number, v.minValue(0.01, 'must be 0.01 to 336'), v.maxValue(336, 'must be 0.01 to 336')),
   retentionDays: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 3650'), v.maxValue(3650, 'must be 1 to 3650')),
@@ -106,8 +106,8 @@ export type Setting = keyof typeof schemas;
 export type SettingValue<S extends Setting> = v.InferOutput<(typeof schemas)[S]>;
 
 /**
- * Reads one setting of the stage that is being packaged.
- * @throws LambentError `configuration` when its value isn't one that it may have
+ * Returns the value of a setting of the stage that is packaged.
+ * @throws LambentError `configuration` if the value is invalid
  */
 export async function readSetting<S extends Setting>(variables: Variables, name: S): Promise<SettingValue<S>> {
   const result = v.safeParse(schemas[name], await variables.resolveVariable(`param:${name}`));
@@ -115,7 +115,7 @@ export async function readSetting<S extends Setting>(variables: Variables, name:
   throw new LambentError('configuration', `The setting ${name} is not valid: ${result.issues[0].message}`);
 }
 
-/** What the names of a stage's resources begin with: `lambent-dev`. */
+/** Returns the prefix of the stage's resource names, such as `lambent-dev`. */
 export async function readPrefix({ resolveVariable }: Variables): Promise<string> {
   return `${await resolveVariable('self:service')}-${await resolveVariable('sls:stage')}`;
 }

@@ -1,8 +1,8 @@
-import { settleConditions } from './conditions.ts';
+import { evaluateConditions } from './conditions.ts';
 import { completeGateway } from './gateway.ts';
 import type { Template } from './template.ts';
 
-/** The part of osls that this plugin uses. */
+/** The part of osls's API that this plugin uses. */
 interface Osls {
   readonly service: {
     readonly provider: { compiledCloudFormationTemplate: Template };
@@ -10,14 +10,14 @@ interface Osls {
   };
 }
 
-/** Finishes the template that osls compiled, when our own resources are in it and before it is written. */
+/** An osls plugin that completes the compiled template after our own resources are merged and before it is written. */
 class TemplatePlugin {
   readonly hooks: Readonly<Record<string, () => void>>;
 
   constructor({ service }: Osls) {
     this.hooks = {
       'after:aws:package:finalize:mergeCustomProviderResources': () => {
-        const template = settleConditions(service.provider.compiledCloudFormationTemplate);
+        const template = evaluateConditions(service.provider.compiledCloudFormationTemplate);
         const corsOrigin = service.functions['chat']?.environment?.['CORS_ORIGIN'];
         service.provider.compiledCloudFormationTemplate = {
           ...template,
@@ -28,5 +28,5 @@ class TemplatePlugin {
   }
 }
 
-// osls loads plugins with `require`, which hands out a module's export of this name.
+// osls loads plugins with `require`, which returns a module's export of this name.
 export { TemplatePlugin as 'module.exports' };

@@ -1,4 +1,4 @@
-/** A CloudFormation template, as far as anybody here looks into it. */
+/** The parts of a CloudFormation template that this folder reads. */
 export interface Template {
   readonly Resources: Resources;
   readonly Conditions?: Readonly<Record<string, unknown>>;

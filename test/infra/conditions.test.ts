@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { conditions, settleConditions } from '../../infra/conditions.ts';
+import { conditions, evaluateConditions } from '../../infra/conditions.ts';
 import type { Setting } from '../../infra/settings.ts';
 
 const Conditions = { On: { 'Fn::Equals': ['true', 'true'] }, Off: { 'Fn::Equals': ['false', 'true'] } };
@@ -8,13 +8,13 @@ const resource = (more: object) => ({ Type: 'AWS::SNS::Topic', ...more });
 describe('settling conditions', () => {
   test('drops what a condition leaves out, and the conditions themselves', () => {
     const Resources = { A: resource({ Condition: 'On' }), B: resource({ Condition: 'Off' }), C: resource({}) };
-    expect(settleConditions({ Conditions, Resources })).toEqual({ Resources: { A: resource({}), C: resource({}) } });
+    expect(evaluateConditions({ Conditions, Resources })).toEqual({ Resources: { A: resource({}), C: resource({}) } });
   });
 
   test('takes the side of an Fn::If that holds, and leaves out a property without a value', () => {
     const choose = (name: string) => ({ 'Fn::If': [name, { Ref: 'A' }, { Ref: 'AWS::NoValue' }] });
     const Properties = { Kept: choose('On'), Dropped: choose('Off'), List: [choose('Off'), choose('On'), 'plain'] };
-    expect(settleConditions({ Conditions, Resources: { A: resource({ Properties }) } })).toEqual({
+    expect(evaluateConditions({ Conditions, Resources: { A: resource({ Properties }) } })).toEqual({
       Resources: { A: resource({ Properties: { Kept: { Ref: 'A' }, List: [{ Ref: 'A' }, 'plain'] } }) },
     });
   });
@@ -24,11 +24,11 @@ describe('settling conditions', () => {
       Description: 'text',
       Resources: { A: resource({ Properties: { N: 1, B: false, S: '', L: [] } }) },
     };
-    expect(settleConditions({ ...template, Conditions })).toEqual(template);
+    expect(evaluateConditions({ ...template, Conditions })).toEqual(template);
   });
 
   test('refuses a condition that is not there', () => {
-    expect(() => settleConditions({ Conditions, Resources: { A: resource({ Condition: 'Of' }) } })).toThrow(
+    expect(() => evaluateConditions({ Conditions, Resources: { A: resource({ Condition: 'Of' }) } })).toThrow(
       /no condition Of/,
     );
   });

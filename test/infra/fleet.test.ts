@@ -65,6 +65,6 @@ describe('with fleets of ECS, fleet', () => {
 
   test.each(['gpu*', 'a b', ''])('refuses the cluster %j', (name) => {
     const odd = ofEcs.map((fleet) => ({ ...fleet, ecs: { cluster: `x/${name}`, service: 'qwen', port: 8_000 } }));
-    expect(() => statementsFor(odd)).toThrow(/is no name of an ECS cluster/);
+    expect(() => statementsFor(odd)).toThrow(/is not a valid name of an ECS cluster/);
   });
 });

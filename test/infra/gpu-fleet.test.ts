@@ -248,9 +248,9 @@ describe('a fleet is refused', () => {
     [
       'gpuImage',
       '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:latest',
-      /gpuImage is not valid: must name its version or its digest, and not latest/,
+      /gpuImage is not valid: must end in a version or digest other than latest/,
     ],
-    ['gpuImage', '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm', /gpuImage is not valid: must name its version/],
+    ['gpuImage', '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm', /gpuImage is not valid: must end in a version/],
     ['gpuImage', '', /gpuImage has to be set beside gpuFleet/],
     ['gpuWeights', '', /gpuWeights has to be set beside gpuFleet/],
     ['gpuWeights', 's3://models', /gpuWeights is not valid: must be a folder of a bucket/],

@@ -121,7 +121,7 @@ describe('models on Bedrock', () => {
   test.each(['amazon.*', 'eu.anthropic.claude-*', REGION, 'amazon.nova ?'])(
     'refuses the name %s, which would say more than a name',
     (model) => {
-      expect(() => bedrock(model)).toThrow(/plain name/);
+      expect(() => bedrock(model)).toThrow(/can't be used in an IAM permission/);
     },
   );
 });
@@ -225,7 +225,7 @@ describe('many models', () => {
 
   test('are refused when a role could not have all their policies, with the sum and the limit', () => {
     expect(() => documentsFor(registryOf(...profiles(300)))).toThrow(
-      /needs \d{5,} characters of permissions, and a role may have 10 policies of 6144 each/,
+      /needs \d{5,} characters of permissions. A role may have 10 policies of 6144 characters/,
     );
   });
 

@@ -1,4 +1,6 @@
-import { type DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { marshall } from '../aws/attributes.ts';
+import { getItem } from '../aws/table.ts';
 import { keyPartition, parseKeyItem } from './keys.ts';
 import type { Principal } from './principal.ts';
 
@@ -9,13 +11,12 @@ export interface KeyTable {
 }
 
 /** The access table in DynamoDB: one eventually consistent read a lookup. */
-export function createKeyTable(client: DynamoDBClient, tableName: string): KeyTable {
+export function createKeyTable(client: DynamoDBClient, name: string): KeyTable {
+  const table = { client, name };
   return {
     async find(key, now) {
-      const { Item } = await client.send(
-        new GetItemCommand({ TableName: tableName, Key: { pk: { S: keyPartition(key) } } }),
-      );
-      return parseKeyItem(Item, now);
+      const item = await getItem(table, marshall({ pk: keyPartition(key) }), { eventual: true });
+      return item && parseKeyItem(item, now);
     },
   };
 }

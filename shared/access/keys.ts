@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
+import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import { type Principal, SCOPES, type Scope } from './principal.ts';
 
 /** A key as the access table holds it: its hash, and whom it stands for. */
@@ -18,23 +18,17 @@ export function keyPartition(key: string): string {
 }
 
 /** The table item for a key. */
-export function keyItem(key: string, record: KeyRecord): Record<string, AttributeValue> {
-  return {
-    pk: { S: keyPartition(key) },
-    tenant: { S: record.tenant },
-    keyId: { S: record.keyId },
-    scopes: { SS: [...record.scopes] },
-    ...(record.expiresAt === undefined ? {} : { expiresAt: { N: String(record.expiresAt) } }),
-  };
+export function keyItem(key: string, { tenant, keyId, scopes, expiresAt }: KeyRecord): Item {
+  return marshall({ pk: keyPartition(key), tenant, keyId, scopes: new Set(scopes), expiresAt });
 }
 
 const id = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/));
 
 const itemSchema = v.object({
-  tenant: v.object({ S: id }),
-  keyId: v.object({ S: id }),
-  scopes: v.object({ SS: v.array(v.string()) }),
-  expiresAt: v.optional(v.object({ N: v.pipe(v.string(), v.regex(/^\d+$/)) })),
+  tenant: id,
+  keyId: id,
+  scopes: v.set(v.string()),
+  expiresAt: v.optional(v.number()),
 });
 
 /**
@@ -42,12 +36,12 @@ const itemSchema = v.object({
  * may have written them.
  * @returns undefined for an item that isn't a whole key, or one that has expired at `now` (epoch ms)
  */
-export function parseKeyItem(item: unknown, now: number): Principal | undefined {
-  const result = v.safeParse(itemSchema, item);
+export function parseKeyItem(item: Item, now: number): Principal | undefined {
+  const result = v.safeParse(itemSchema, unmarshall(item));
   if (!result.success) return undefined;
   const { tenant, keyId, scopes, expiresAt } = result.output;
-  if (expiresAt !== undefined && Number(expiresAt.N) * 1000 <= now) return undefined;
-  return { tenant: tenant.S, keyId: keyId.S, scopes: scopes.SS.filter(isScope) };
+  if (expiresAt !== undefined && expiresAt * 1000 <= now) return undefined;
+  return { tenant, keyId, scopes: [...scopes].filter(isScope) };
 }
 
 /** Whether this version knows a scope of that name. */

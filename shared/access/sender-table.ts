@@ -1,4 +1,6 @@
-import { type DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { marshall } from '../aws/attributes.ts';
+import { getItem } from '../aws/table.ts';
 import { parseSenderItem, type Sender, senderPartition } from './senders.ts';
 
 /** Looks senders up in the access table. */
@@ -11,15 +13,16 @@ export interface SenderTable {
 const FRESH_MS = 30_000;
 
 /** The access table in DynamoDB: one eventually consistent read a sender, environment and half minute. */
-export function createSenderTable(client: DynamoDBClient, tableName: string): SenderTable {
+export function createSenderTable(client: DynamoDBClient, name: string): SenderTable {
+  const table = { client, name };
   const known = new Map<string, { readonly sender: Sender | undefined; readonly freshUntil: number }>();
   return {
     async find(senderId, now) {
       const pk = senderPartition(senderId);
       const fresh = known.get(pk);
       if (fresh !== undefined && now < fresh.freshUntil) return fresh.sender;
-      const { Item } = await client.send(new GetItemCommand({ TableName: tableName, Key: { pk: { S: pk } } }));
-      const sender = parseSenderItem(Item, now);
+      const item = await getItem(table, marshall({ pk }), { eventual: true });
+      const sender = item && parseSenderItem(item, now);
       known.set(pk, { sender, freshUntil: now + FRESH_MS });
       return sender;
     },

@@ -1,5 +1,5 @@
-import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
+import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import { isScope } from './keys.ts';
 import type { Principal, Scope } from './principal.ts';
 
@@ -20,29 +20,24 @@ export function senderPartition(senderId: string): string {
 }
 
 /** The access table's item for a sender. */
-export function senderItem(senderId: string, { keyId, tenants, scopes }: Sender): Record<string, AttributeValue> {
-  return {
-    pk: { S: senderPartition(senderId) },
-    keyId: { S: keyId },
-    tenants: { SS: [...tenants] },
-    scopes: { SS: [...scopes] },
-  };
+export function senderItem(senderId: string, { keyId, tenants, scopes }: Sender): Item {
+  return marshall({ pk: senderPartition(senderId), keyId, tenants: new Set(tenants), scopes: new Set(scopes) });
 }
 
 const itemSchema = v.object({
-  keyId: v.object({ S: v.string() }),
-  tenants: v.object({ SS: v.array(v.string()) }),
-  scopes: v.object({ SS: v.array(v.string()) }),
-  expiresAt: v.optional(v.object({ N: v.pipe(v.string(), v.regex(/^\d+$/)) })),
+  keyId: v.string(),
+  tenants: v.set(v.string()),
+  scopes: v.set(v.string()),
+  expiresAt: v.optional(v.number()),
 });
 
 /** Reads a sender's item; undefined for one that isn't whole, or has expired at `now` (epoch ms). */
-export function parseSenderItem(item: unknown, now: number): Sender | undefined {
-  const result = v.safeParse(itemSchema, item);
+export function parseSenderItem(item: Item, now: number): Sender | undefined {
+  const result = v.safeParse(itemSchema, unmarshall(item));
   if (!result.success) return undefined;
   const { keyId, tenants, scopes, expiresAt } = result.output;
-  if (expiresAt !== undefined && Number(expiresAt.N) * 1000 <= now) return undefined;
-  return { keyId: keyId.S, tenants: tenants.SS, scopes: scopes.SS.filter(isScope) };
+  if (expiresAt !== undefined && expiresAt * 1000 <= now) return undefined;
+  return { keyId, tenants: [...tenants], scopes: [...scopes].filter(isScope) };
 }
 
 /** A sender as the tenant that it names; undefined when it may not speak for it. */

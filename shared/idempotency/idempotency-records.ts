@@ -1,12 +1,8 @@
-import {
-  type AttributeValue,
-  ConditionalCheckFailedException,
-  DeleteItemCommand,
-  type DynamoDBClient,
-  GetItemCommand,
-  UpdateItemCommand,
-} from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
+import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
+import { deleteItem, getItem, updateAndGetItem, updateItem } from '../aws/table.ts';
+import { definedProps } from '../core/objects.ts';
 
 /** Names what an idempotency key stands for: a tenant's, on one route. The key itself is hashed in `id`. */
 export interface ClaimKey {
@@ -60,88 +56,56 @@ export interface Claims {
 }
 
 /** The idempotency records in the jobs' table. Throws what DynamoDB throws. */
-export function createClaims(client: DynamoDBClient, TableName: string): Claims {
+export function createClaims(client: DynamoDBClient, name: string): Claims {
+  const table = { client, name };
   return {
     async take(key, { owner, until, fingerprint, expiresAt }, now) {
       for (;;) {
-        const taken = await unlessRefused(() =>
-          client.send(
-            new UpdateItemCommand({
-              TableName,
-              Key: keyOf(key),
-              UpdateExpression: `SET ${CLAIMED} REMOVE kept, keptWith`,
-              ConditionExpression:
-                'attribute_not_exists(pk) OR expiresAt <= :seconds OR (attribute_not_exists(kept) AND claimUntil <= :now)',
-              ExpressionAttributeValues: {
-                ':owner': { S: owner },
-                ':until': number(until),
-                ':fingerprint': { B: fingerprint },
-                ':expiresAt': number(expiresAt),
-                ':seconds': number(Math.floor(now / 1000)),
-                ':now': number(now),
-                ':none': number(-1),
-                ':one': number(1),
-              },
-              ReturnValues: 'ALL_NEW',
-            }),
-          ),
-        );
-        if (taken?.Attributes !== undefined) return { taken: true, epoch: readClaim(taken.Attributes).epoch };
-        const { Item } = await client.send(new GetItemCommand({ TableName, Key: keyOf(key), ConsistentRead: true }));
+        const taken = await updateAndGetItem(table, keyOf(key), {
+          change: `SET ${CLAIMED} REMOVE kept, keptWith`,
+          condition:
+            'attribute_not_exists(pk) OR expiresAt <= :seconds OR (attribute_not_exists(kept) AND claimUntil <= :now)',
+          values: marshall({
+            ':owner': owner,
+            ':until': until,
+            ':fingerprint': fingerprint,
+            ':expiresAt': expiresAt,
+            ':seconds': Math.floor(now / 1000),
+            ':now': now,
+            ':none': -1,
+            ':one': 1,
+          }),
+        });
+        if (taken !== undefined) return { taken: true, epoch: readClaim(taken).epoch };
+        const item = await getItem(table, keyOf(key));
         // Freed between the two requests: it is to be had after all.
-        if (Item === undefined) continue;
-        const { owner: holder, ...claim } = readClaim(Item);
+        if (item === undefined) continue;
+        const { owner: holder, ...claim } = readClaim(item);
         // A request whose answer was lost is sent again by the SDK, and refused: by ourselves, then.
         const isOurs = holder === owner && claim.outcome === undefined;
         return isOurs ? { taken: true, epoch: claim.epoch } : { taken: false, claim };
       }
     },
 
-    async renew(key, owner, until) {
-      const renewed = await unlessRefused(() =>
-        client.send(
-          new UpdateItemCommand({
-            TableName,
-            Key: keyOf(key),
-            UpdateExpression: 'SET claimUntil = :until',
-            ConditionExpression: 'claimOwner = :owner AND attribute_not_exists(kept)',
-            ExpressionAttributeValues: { ':until': number(until), ':owner': { S: owner } },
-          }),
-        ),
-      );
-      return renewed !== undefined;
-    },
+    renew: (key, owner, until) =>
+      updateItem(table, keyOf(key), {
+        change: 'SET claimUntil = :until',
+        condition: 'claimOwner = :owner AND attribute_not_exists(kept)',
+        values: marshall({ ':until': until, ':owner': owner }),
+      }),
 
-    async finish(key, owner, { kept, response }) {
-      const finished = await unlessRefused(() =>
-        client.send(
-          new UpdateItemCommand({
-            TableName,
-            Key: keyOf(key),
-            UpdateExpression: `SET kept = :kept${response === undefined ? '' : ', keptWith = :response'} REMOVE claimUntil`,
-            ConditionExpression: 'claimOwner = :owner',
-            ExpressionAttributeValues: {
-              ':kept': { S: kept },
-              ':owner': { S: owner },
-              ...(response === undefined ? {} : { ':response': { S: response } }),
-            },
-          }),
-        ),
-      );
-      return finished !== undefined;
-    },
+    finish: (key, owner, { kept, response }) =>
+      updateItem(table, keyOf(key), {
+        change: `SET kept = :kept${response === undefined ? '' : ', keptWith = :response'} REMOVE claimUntil`,
+        condition: 'claimOwner = :owner',
+        values: marshall({ ':kept': kept, ':owner': owner, ':response': response }),
+      }),
 
     async release(key, owner) {
-      await unlessRefused(() =>
-        client.send(
-          new DeleteItemCommand({
-            TableName,
-            Key: keyOf(key),
-            ConditionExpression: 'claimOwner = :owner AND attribute_not_exists(kept)',
-            ExpressionAttributeValues: { ':owner': { S: owner } },
-          }),
-        ),
-      );
+      await deleteItem(table, keyOf(key), {
+        condition: 'claimOwner = :owner AND attribute_not_exists(kept)',
+        values: marshall({ ':owner': owner }),
+      });
     },
   };
 }
@@ -154,40 +118,21 @@ const CLAIMED = [
   'epoch = if_not_exists(epoch, :none) + :one',
 ].join(', ');
 
-function keyOf({ tenant, id }: ClaimKey): Record<string, AttributeValue> {
-  return { pk: { S: `${tenant}#${id}` }, sk: { S: 'idem' } };
-}
-
-function number(value: number): AttributeValue {
-  return { N: String(value) };
-}
-
-async function unlessRefused<T>(send: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await send();
-  } catch (error) {
-    if (error instanceof ConditionalCheckFailedException) return undefined;
-    throw error;
-  }
+function keyOf({ tenant, id }: ClaimKey): Item {
+  return marshall({ pk: `${tenant}#${id}`, sk: 'idem' });
 }
 
 // A newer version may write more than this one knows: what is not named here is left alone.
 const claimSchema = v.object({
-  claimOwner: v.object({ S: v.string() }),
-  fingerprint: v.object({ B: v.instance(Uint8Array) }),
-  epoch: v.optional(v.object({ N: v.pipe(v.string(), v.toNumber()) }), { N: '0' }),
-  kept: v.exactOptional(v.object({ S: v.picklist(['table', 's3', 'nowhere']) })),
-  keptWith: v.exactOptional(v.object({ S: v.string() })),
+  claimOwner: v.string(),
+  fingerprint: v.instance(Uint8Array),
+  epoch: v.optional(v.number(), 0),
+  kept: v.exactOptional(v.picklist(['table', 's3', 'nowhere'])),
+  keptWith: v.exactOptional(v.string()),
 });
 
-function readClaim(item: Record<string, AttributeValue>): Claim & { readonly owner: string } {
-  const { claimOwner, fingerprint, epoch, kept, keptWith } = v.parse(claimSchema, item);
-  return {
-    owner: claimOwner.S,
-    fingerprint: fingerprint.B,
-    epoch: epoch.N,
-    ...(kept === undefined
-      ? {}
-      : { outcome: { kept: kept.S, ...(keptWith === undefined ? {} : { response: keptWith.S }) } }),
-  };
+function readClaim(item: Item): Claim & { readonly owner: string } {
+  const { claimOwner: owner, fingerprint, epoch, kept, keptWith } = v.parse(claimSchema, unmarshall(item));
+  const outcome = kept && definedProps({ kept, response: keptWith });
+  return { owner, fingerprint, epoch, ...definedProps({ outcome }) };
 }

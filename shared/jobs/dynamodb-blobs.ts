@@ -1,15 +1,8 @@
-import {
-  type AttributeValue,
-  BatchWriteItemCommand,
-  ConditionalCheckFailedException,
-  type DynamoDBClient,
-  GetItemCommand,
-  PutItemCommand,
-  QueryCommand,
-  type WriteRequest,
-} from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { type Item, marshall } from '../aws/attributes.ts';
 import type { createBucket } from '../aws/bucket.ts';
 import { TABLE_LIMIT_BYTES } from '../aws/dynamodb.ts';
+import { deleteItems, getItem, putItem, queryAllItems, queryPage } from '../aws/table.ts';
 import type { BlobName, Blobs } from './blobs.ts';
 import { jobKey } from './keys.ts';
 
@@ -20,58 +13,21 @@ export interface DynamoDBBlobsOptions {
   readonly now?: () => number;
 }
 
-type Item = Record<string, AttributeValue>;
-
-/** DynamoDB's limit for one batch of writes. */
-const BATCH_SIZE = 25;
-
 /** Sealed bytes as items beside the job's, or as objects of the bucket above 300 KB. Throws what AWS throws. */
 export function createDynamoDBBlobs(
   client: DynamoDBClient,
   { tableName, bucket, now = Date.now }: DynamoDBBlobsOptions,
 ): Blobs {
+  const table = { client, name: tableName };
   const isOver = (item: Item) => Number(item['expiresAt']?.N) * 1000 <= now();
 
-  async function putItem(name: BlobName, content: Item, expiresAt: number, onlyIfNew: boolean): Promise<boolean> {
-    try {
-      await client.send(
-        new PutItemCommand({
-          TableName: tableName,
-          Item: { ...keyOf(name), ...content, expiresAt: { N: String(expiresAt) } },
-          ...(onlyIfNew
-            ? {
-                ConditionExpression: 'attribute_not_exists(pk) OR expiresAt <= :now',
-                ExpressionAttributeValues: { ':now': { N: String(Math.floor(now() / 1000)) } },
-              }
-            : {}),
-        }),
-      );
-      return true;
-    } catch (thrown) {
-      if (thrown instanceof ConditionalCheckFailedException) return false;
-      throw thrown;
-    }
-  }
-
-  /** All items of a query, however many pages it takes. */
-  async function query(key: string, condition: string, values: Item, fields?: string): Promise<Item[]> {
-    const found: Item[] = [];
-    let from: Item | undefined;
-    do {
-      const { Items = [], LastEvaluatedKey } = await client.send(
-        new QueryCommand({
-          TableName: tableName,
-          KeyConditionExpression: `pk = :pk AND ${condition}`,
-          ExpressionAttributeValues: { ':pk': { S: key }, ...values },
-          ConsistentRead: true,
-          ...(fields === undefined ? {} : { ProjectionExpression: fields }),
-          ...(from === undefined ? {} : { ExclusiveStartKey: from }),
-        }),
-      );
-      found.push(...Items);
-      from = LastEvaluatedKey;
-    } while (from !== undefined);
-    return found;
+  function putBlob(name: BlobName, content: { readonly bytes?: Uint8Array }, expiresAt: number, onlyIfNew: boolean) {
+    const item = { ...keyOf(name), ...marshall({ ...content, expiresAt }) };
+    if (!onlyIfNew) return putItem(table, item);
+    return putItem(table, item, {
+      condition: 'attribute_not_exists(pk) OR expiresAt <= :now',
+      values: marshall({ ':now': Math.floor(now() / 1000) }),
+    });
   }
 
   async function bytesOf(name: BlobName, item: Item): Promise<Uint8Array | undefined> {
@@ -81,31 +37,29 @@ export function createDynamoDBBlobs(
   return {
     async put(name, bytes, expiresAt) {
       if (bytes.byteLength <= TABLE_LIMIT_BYTES) {
-        await putItem(name, { bytes: { B: bytes } }, expiresAt, false);
+        await putBlob(name, { bytes }, expiresAt, false);
         return 'table';
       }
       await bucket.put(objectKey(name), bytes, false);
       // Events are found by their items.
-      if (name.part === 'event') await putItem(name, {}, expiresAt, false);
+      if (name.part === 'event') await putBlob(name, {}, expiresAt, false);
       return 's3';
     },
     async putNew(name, bytes, expiresAt) {
       if (bytes.byteLength <= TABLE_LIMIT_BYTES) {
-        return (await putItem(name, { bytes: { B: bytes } }, expiresAt, true)) ? 'table' : undefined;
+        return (await putBlob(name, { bytes }, expiresAt, true)) ? 'table' : undefined;
       }
       return (await bucket.put(objectKey(name), bytes, true)) ? 's3' : undefined;
     },
     async get(name, place) {
       if (place === 's3') return bucket.get(objectKey(name));
-      const { Item } = await client.send(
-        new GetItemCommand({ TableName: tableName, Key: keyOf(name), ConsistentRead: true }),
-      );
-      return Item === undefined || isOver(Item) ? undefined : bytesOf(name, Item);
+      const item = await getItem(table, keyOf(name));
+      return item === undefined || isOver(item) ? undefined : bytesOf(name, item);
     },
     async events(tenant, id, from) {
-      const items = await query(jobKey(tenant, id), 'sk BETWEEN :from AND :end', {
-        ':from': { S: eventKey(from) },
-        ':end': { S: EVENT_END },
+      const items = await queryAllItems(table, {
+        where: 'pk = :pk AND sk BETWEEN :from AND :end',
+        values: marshall({ ':pk': jobKey(tenant, id), ':from': eventKey(from), ':end': EVENT_END }),
       });
       const found = items.filter((item) => !isOver(item)).map((item) => ({ item, name: eventName(tenant, id, item) }));
       const blobs = await Promise.all(
@@ -114,26 +68,18 @@ export function createDynamoDBBlobs(
       return blobs.flatMap(({ name, bytes }) => (bytes === undefined ? [] : [{ name, bytes }]));
     },
     async chunkBefore(tenant, id, sequence) {
-      const { Items = [] } = await client.send(
-        new QueryCommand({
-          TableName: tableName,
-          KeyConditionExpression: 'pk = :pk AND sk BETWEEN :start AND :until',
-          ExpressionAttributeValues: {
-            ':pk': { S: jobKey(tenant, id) },
-            ':start': { S: eventKey(0) },
-            ':until': { S: `${eventKey(sequence)}$` },
-          },
-          ProjectionExpression: 'sk',
-          ConsistentRead: true,
-          ScanIndexForward: false,
-          Limit: 1,
-        }),
-      );
-      return Items[0] === undefined ? undefined : eventName(tenant, id, Items[0]).sequence;
+      const [item] = await queryPage(table, {
+        where: 'pk = :pk AND sk BETWEEN :start AND :until',
+        values: marshall({ ':pk': jobKey(tenant, id), ':start': eventKey(0), ':until': `${eventKey(sequence)}$` }),
+        fields: 'sk',
+        newestFirst: true,
+        pageSize: 1,
+      });
+      return item && eventName(tenant, id, item).sequence;
     },
     async removeOne(name, place) {
       if (place === 's3') await bucket.remove([objectKey(name)]);
-      else await removeItems([keyOf(name)]);
+      else await deleteItems(table, [keyOf(name)]);
     },
     async remove(tenant, id, keepEpoch) {
       const key = jobKey(tenant, id);
@@ -141,9 +87,18 @@ export function createDynamoDBBlobs(
       const conditions = kept === undefined ? ['sk < :job', 'sk > :job'] : ['begins_with(sk, :job)'];
       const value = kept === undefined ? 'job' : 'output#';
       const found = await Promise.all(
-        conditions.map((condition) => query(key, condition, { ':job': { S: value } }, 'pk, sk')),
+        conditions.map((condition) =>
+          queryAllItems(table, {
+            where: `pk = :pk AND ${condition}`,
+            values: marshall({ ':pk': key, ':job': value }),
+            fields: 'pk, sk',
+          }),
+        ),
       );
-      await removeItems(found.flat().filter(({ sk }) => sk?.S !== kept));
+      await deleteItems(
+        table,
+        found.flat().filter(({ sk }) => sk?.S !== kept),
+      );
       const keptObject =
         keepEpoch === undefined ? undefined : objectKey({ tenant, id, part: 'output', epoch: keepEpoch, sequence: 0 });
       const objects = await bucket.list(`${tenant}/job/${id}/`);
@@ -152,20 +107,10 @@ export function createDynamoDBBlobs(
       );
     },
   };
-
-  async function removeItems(keys: readonly Item[]): Promise<void> {
-    let left: WriteRequest[] = keys.map((Key) => ({ DeleteRequest: { Key } }));
-    while (left.length > 0) {
-      const { UnprocessedItems } = await client.send(
-        new BatchWriteItemCommand({ RequestItems: { [tableName]: left.slice(0, BATCH_SIZE) } }),
-      );
-      left = [...left.slice(BATCH_SIZE), ...(UnprocessedItems?.[tableName] ?? [])];
-    }
-  }
 }
 
 function keyOf(name: BlobName): Item {
-  return { pk: { S: jobKey(name.tenant, name.id) }, sk: { S: sortKey(name) } };
+  return marshall({ pk: jobKey(name.tenant, name.id), sk: sortKey(name) });
 }
 
 function sortKey({ part, epoch, sequence }: BlobName): string {

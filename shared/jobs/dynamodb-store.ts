@@ -1,12 +1,6 @@
-import {
-  type AttributeValue,
-  ConditionalCheckFailedException,
-  type DynamoDBClient,
-  GetItemCommand,
-  PutItemCommand,
-  QueryCommand,
-  UpdateItemCommand,
-} from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { type Item, marshall } from '../aws/attributes.ts';
+import { getItem, putItem, queryPage, updateAndGetItem, updateItem } from '../aws/table.ts';
 import { Expression } from './expressions.ts';
 import type { Job } from './job.ts';
 import { dueKey, itemKey, JOB_SORT_KEY, jobItem, parseJobItem } from './job-item.ts';
@@ -30,15 +24,14 @@ export function createDynamoDBStore(
   client: DynamoDBClient,
   { tableName, now = Date.now }: DynamoDBStoreOptions,
 ): JobStore {
+  const table = { client, name: tableName };
   const seconds = () => Math.floor(now() / 1000);
-  const isDeleted = (item: Record<string, AttributeValue>) => item['deletedAt'] !== undefined;
+  const isDeleted = (item: Item) => item['deletedAt'] !== undefined;
 
   /** Strongly read: what was written is seen by the next reader, whoever that is. Undefined when it has expired. */
-  async function itemOf(tenant: string, id: string): Promise<Record<string, AttributeValue> | undefined> {
-    const { Item } = await client.send(
-      new GetItemCommand({ TableName: tableName, Key: itemKey(tenant, id), ConsistentRead: true }),
-    );
-    return Item !== undefined && Number(Item['expiresAt']?.N) * 1000 > now() ? Item : undefined;
+  async function itemOf(tenant: string, id: string): Promise<Item | undefined> {
+    const item = await getItem(table, itemKey(tenant, id));
+    return item !== undefined && Number(item['expiresAt']?.N) * 1000 > now() ? item : undefined;
   }
 
   async function read(tenant: string, id: string): Promise<Job | undefined> {
@@ -49,95 +42,59 @@ export function createDynamoDBStore(
   return {
     read,
     async create(job) {
-      const written = await whenItHolds(
-        client.send(
-          new PutItemCommand({
-            TableName: tableName,
-            Item: jobItem(job),
-            ConditionExpression: 'attribute_not_exists(pk) OR expiresAt <= :now',
-            ExpressionAttributeValues: { ':now': { N: String(seconds()) } },
-          }),
-        ),
-      );
-      if (written !== undefined) return { created: true, job };
+      const created = await putItem(table, jobItem(job), {
+        condition: 'attribute_not_exists(pk) OR expiresAt <= :now',
+        values: marshall({ ':now': seconds() }),
+      });
+      if (created) return { created, job };
       const known = await read(job.tenant, job.id);
-      return known === undefined ? { created: false } : { created: false, job: known };
+      return known === undefined ? { created } : { created, job: known };
     },
     async update(tenant, id, guard, change) {
       const expression = new Expression();
-      const updated = await whenItHolds(
-        client.send(
-          new UpdateItemCommand({
-            TableName: tableName,
-            Key: itemKey(tenant, id),
-            UpdateExpression: expression.change(change),
-            ConditionExpression: expression.guard(guard, seconds()),
-            ...expression.attributes(),
-            ReturnValues: 'ALL_NEW',
-          }),
-        ),
-      );
-      return updated?.Attributes === undefined ? undefined : parseJobItem(updated.Attributes);
+      const item = await updateAndGetItem(table, itemKey(tenant, id), {
+        change: expression.change(change),
+        condition: expression.guard(guard, seconds()),
+        ...expression.placeholders(),
+      });
+      return item && parseJobItem(item);
     },
     async delete(tenant, id) {
       const at = now();
-      const tombstone = {
-        ...itemKey(tenant, id),
-        deletedAt: { N: String(at) },
-        expiresAt: { N: String(Math.floor((at + TOMBSTONE_MS) / 1000)) },
-        dueAt: { N: String(at) },
-        duePartition: { S: dueKey(duePartition(tenant, id)) },
-      };
-      const written = await whenItHolds(
-        client.send(
-          new PutItemCommand({
-            TableName: tableName,
-            Item: tombstone,
-            ConditionExpression: 'attribute_exists(pk) AND attribute_not_exists(deletedAt) AND expiresAt > :now',
-            ExpressionAttributeValues: { ':now': { N: String(seconds()) } },
-          }),
-        ),
+      const tombstone = marshall({
+        deletedAt: at,
+        expiresAt: Math.floor((at + TOMBSTONE_MS) / 1000),
+        dueAt: at,
+        duePartition: dueKey(duePartition(tenant, id)),
+      });
+      return putItem(
+        table,
+        { ...itemKey(tenant, id), ...tombstone },
+        {
+          condition: 'attribute_exists(pk) AND attribute_not_exists(deletedAt) AND expiresAt > :now',
+          values: marshall({ ':now': seconds() }),
+        },
       );
-      return written !== undefined;
     },
     async wasDeleted(tenant, id) {
       const item = await itemOf(tenant, id);
       return item !== undefined && isDeleted(item);
     },
     async settle(tenant, id) {
-      await whenItHolds(
-        client.send(
-          new UpdateItemCommand({
-            TableName: tableName,
-            Key: itemKey(tenant, id),
-            UpdateExpression: 'REMOVE dueAt',
-            ConditionExpression: 'attribute_exists(deletedAt) OR expiresAt <= :now',
-            ExpressionAttributeValues: { ':now': { N: String(seconds()) } },
-          }),
-        ),
-      );
+      await updateItem(table, itemKey(tenant, id), {
+        change: 'REMOVE dueAt',
+        condition: 'attribute_exists(deletedAt) OR expiresAt <= :now',
+        values: marshall({ ':now': seconds() }),
+      });
     },
     async due(partition, until, limit) {
-      const { Items = [] } = await client.send(
-        new QueryCommand({
-          TableName: tableName,
-          IndexName: DUE_INDEX,
-          KeyConditionExpression: 'duePartition = :partition AND dueAt <= :until',
-          ExpressionAttributeValues: { ':partition': { S: dueKey(partition) }, ':until': { N: String(until) } },
-          Limit: limit,
-        }),
-      );
-      return Items.flatMap(({ pk, sk }) => (pk?.S === undefined || sk?.S !== JOB_SORT_KEY ? [] : [fromJobKey(pk.S)]));
+      const items = await queryPage(table, {
+        index: DUE_INDEX,
+        where: 'duePartition = :partition AND dueAt <= :until',
+        values: marshall({ ':partition': dueKey(partition), ':until': until }),
+        pageSize: limit,
+      });
+      return items.flatMap(({ pk, sk }) => (pk?.S === undefined || sk?.S !== JOB_SORT_KEY ? [] : [fromJobKey(pk.S)]));
     },
   };
-}
-
-/** What a conditional write answers; undefined when its condition didn't hold. */
-async function whenItHolds<T>(writing: Promise<T>): Promise<T | undefined> {
-  try {
-    return await writing;
-  } catch (thrown) {
-    if (thrown instanceof ConditionalCheckFailedException) return undefined;
-    throw thrown;
-  }
 }

@@ -1,11 +1,10 @@
-import type { AttributeValue } from '@aws-sdk/client-dynamodb';
-import { attribute } from './job-item.ts';
+import { type Item, marshall } from '../aws/attributes.ts';
 import type { Condition, Guard, JobChange } from './ports.ts';
 
 /** Guards and changes in DynamoDB's language. Every name goes by a placeholder, since many are reserved words. */
 export class Expression {
   readonly #names: Record<string, string> = {};
-  readonly #values: Record<string, AttributeValue> = {};
+  readonly #values: Item = {};
 
   /** @param now epoch seconds: neither a deleted nor an expired job meets any guard */
   guard(guard: Guard, now: number): string {
@@ -20,8 +19,9 @@ export class Expression {
     return [clause('SET', sets), clause('REMOVE', removes), clause('ADD', adds)].join(' ').trim();
   }
 
-  attributes() {
-    return { ExpressionAttributeNames: this.#names, ExpressionAttributeValues: this.#values };
+  /** The names and values that stand behind the placeholders used so far. */
+  placeholders() {
+    return { names: this.#names, values: this.#values };
   }
 
   #condition(condition: Condition): string {
@@ -47,7 +47,7 @@ export class Expression {
 
   #value(value: unknown): string {
     const placeholder = `:v${Object.keys(this.#values).length}`;
-    this.#values[placeholder] = attribute(value);
+    Object.assign(this.#values, marshall({ [placeholder]: value }));
     return placeholder;
   }
 }

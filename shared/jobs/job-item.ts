@@ -1,55 +1,26 @@
-import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
+import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import { LambentError } from '../core/errors.ts';
 import { type Job, STATUSES } from './job.ts';
 import { duePartition, jobKey } from './keys.ts';
-
-type Attributes = Record<string, AttributeValue>;
 
 /** The sort key of a job's own item. */
 export const JOB_SORT_KEY = 'job';
 
 /** The table's key of a job. */
-export function itemKey(tenant: string, id: string): Attributes {
-  return { pk: { S: jobKey(tenant, id) }, sk: { S: JOB_SORT_KEY } };
+export function itemKey(tenant: string, id: string): Item {
+  return marshall({ pk: jobKey(tenant, id), sk: JOB_SORT_KEY });
 }
 
 /** The table item of a job: its fields under their own names, and the partition of the index that it is due in. */
-export function jobItem(job: Job): Attributes {
-  const fields = Object.entries(job).filter(([, value]) => value !== undefined);
-  return {
-    ...itemKey(job.tenant, job.id),
-    duePartition: { S: dueKey(duePartition(job.tenant, job.id)) },
-    ...Object.fromEntries(fields.map(([name, value]) => [name, attribute(value)])),
-  };
+export function jobItem(job: Job): Item {
+  const key = itemKey(job.tenant, job.id);
+  return { ...key, ...marshall({ duePartition: dueKey(duePartition(job.tenant, job.id)), ...job }) };
 }
 
 /** The index's partition key. */
 export function dueKey(partition: number): string {
   return `due#${partition}`;
-}
-
-/** A plain value as DynamoDB types it. */
-export function attribute(value: unknown): AttributeValue {
-  if (typeof value === 'string') return { S: value };
-  if (typeof value === 'number') return { N: String(value) };
-  if (typeof value === 'boolean') return { BOOL: value };
-  if (Array.isArray(value)) return { L: value.map(attribute) };
-  if (typeof value === 'object' && value !== null) {
-    return { M: Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, attribute(inner)])) };
-  }
-  throw new LambentError('internal', `A job has a field of type ${typeof value}`);
-}
-
-function plain(value: AttributeValue): unknown {
-  if (value.S !== undefined) return value.S;
-  if (value.N !== undefined) return Number(value.N);
-  if (value.BOOL !== undefined) return value.BOOL;
-  if (value.L !== undefined) return value.L.map(plain);
-  if (value.M !== undefined) {
-    return Object.fromEntries(Object.entries(value.M).map(([name, inner]) => [name, plain(inner)]));
-  }
-  return undefined;
 }
 
 const bodyRef = v.object({ place: v.picklist(['table', 's3']), epoch: v.number(), sizeBytes: v.number() });
@@ -101,9 +72,8 @@ const jobSchema = v.object({
  * have written them, and an update leaves them as they are. What it has to tell that this version doesn't know stays.
  * @throws LambentError `record_unreadable` for an item that is no job
  */
-export function parseJobItem(item: Attributes): Job {
-  const fields = Object.fromEntries(Object.entries(item).map(([name, value]) => [name, plain(value)]));
-  const result = v.safeParse(jobSchema, fields);
+export function parseJobItem(item: Item): Job {
+  const result = v.safeParse(jobSchema, unmarshall(item));
   if (result.success) return result.output;
   throw new LambentError(
     'record_unreadable',

@@ -40,9 +40,15 @@ describe('a key at rest', () => {
       const { [field]: _, ...rest } = keyItem('sk-1', principal);
       expect(parseKeyItem(rest, 0)).toBeUndefined();
     }
+    const attribute = fc.oneof(
+      fc.record({ S: fc.string() }),
+      fc.record({ N: fc.integer().map(String) }),
+      fc.record({ SS: fc.array(fc.string()) }),
+      fc.record({ NULL: fc.constant(true as const) }),
+    );
     fc.assert(
-      fc.property(fc.anything(), (anything) => {
-        expect(parseKeyItem(anything, 0)).toBeUndefined();
+      fc.property(fc.dictionary(fc.string(), attribute), (item) => {
+        expect(parseKeyItem(item, 0)).toBeUndefined();
       }),
     );
   });

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SQSClient } from '@aws-sdk/client-sqs';
-import { chunkHalfPairs, STEP_MODELS, stepMs } from '../local/engine/step-model.ts';
+import { computeStepMs, countHalfPairs, STEP_MODELS } from '../local/engine/step-model.ts';
 import { WORKER_DEFAULTS } from '../local/engine/workers.ts';
 import { LOCAL_API_KEY } from '../local/seed.ts';
 import { interleave, median, quantile } from '../test/measure/statistics.ts';
@@ -182,7 +182,7 @@ function toReport(results: readonly Result[], { rounds, seconds }: InterferenceO
   const batchAlone = results.find(({ label }) => label === BATCH_ALONE);
   const chatting = results.filter(({ rounds: all }) => all.some(({ firstTokenMs }) => firstTokenMs.length > 0));
   const engineMs = (tokens: number) =>
-    stepMs(STEP_MODELS[WORKER_DEFAULTS.gpu], tokens, 0, chunkHalfPairs(tokens, 0)) / SPEED;
+    computeStepMs(STEP_MODELS[WORKER_DEFAULTS.gpu], tokens, 0, countHalfPairs(tokens, 0)) / SPEED;
   const { slots } = WORKER_DEFAULTS;
   return {
     name: 'interference',

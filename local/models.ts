@@ -8,7 +8,7 @@ import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { type Alias, parseModelRegistry } from '../shared/inference/registry.ts';
 import { GUIDE_MODEL } from './bedrock/guide.ts';
 import { userCredentials } from './credentials.ts';
-import { gpuModel } from './engine/gpu-model.ts';
+import { describeLocalFleet } from './engine/local-fleet.ts';
 import type { LocalWorker } from './engine/workers.ts';
 import { getJson } from './get-json.ts';
 
@@ -103,7 +103,7 @@ async function writeRegistry(
   gpuWorkers: readonly LocalWorker[],
 ): Promise<string> {
   const file = join(stateDir, 'models.json');
-  const { models, fleets } = gpuModel(gpuWorkers);
+  const { models, fleets } = describeLocalFleet(gpuWorkers);
   const text = `${JSON.stringify({ models: { ...models, ...found }, fleets }, null, 2)}\n`;
   parseModelRegistry(text, file);
   await mkdir(stateDir, { recursive: true });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
-import { gpuModel } from '../../local/engine/gpu-model.ts';
+import { describeLocalFleet } from '../../local/engine/local-fleet.ts';
 import { type LocalWorker, startWorkers, WORKER_DEFAULTS } from '../../local/engine/workers.ts';
 import { type Ended, LogWatch } from './job-cloud.ts';
 
@@ -72,7 +72,7 @@ export async function startGpuCloud(speed: number): Promise<GpuCloud> {
 
 /** What `npm start` writes, and the same workers again. A request goes by one of the models; never two at a time. */
 function registryOf(workers: readonly LocalWorker[]): object {
-  const { models, fleets } = gpuModel(workers);
+  const { models, fleets } = describeLocalFleet(workers);
   const { model, contextTokens } = WORKER_DEFAULTS;
   const others = Object.entries(OTHER_RESERVES);
   return {

@@ -1,8 +1,8 @@
 import { CacheMemory } from './cache-memory.ts';
-import { Decoding } from './decoding.ts';
+import { DecodingSet } from './decoding-set.ts';
 import { Heap } from './heap.ts';
 import { type EngineRequest, isBefore, Sequence } from './sequence.ts';
-import { chunkHalfPairs, type StepModel, stepMs } from './step-model.ts';
+import { computeStepMs, countHalfPairs, type StepModel } from './step-model.ts';
 
 export interface BatchOptions<Request extends EngineRequest = EngineRequest> {
   readonly model: StepModel;
@@ -46,7 +46,7 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
   readonly #options: BatchOptions<Request>;
   readonly #memory: CacheMemory;
   readonly #waiting = new Heap<Sequence<Request>>(isBefore);
-  readonly #decoding: Decoding<Request>;
+  readonly #decoding: DecodingSet<Request>;
   #prefilling: Sequence<Request>[] = [];
   /** The end of the last step that has ended. */
   #clock = 0;
@@ -72,7 +72,7 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     if (options.stepTokens <= options.maxSequences) throw new RangeError('stepTokens must be more than maxSequences');
     this.#options = options;
     this.#memory = new CacheMemory(options.model.cacheTokens, options.blockTokens);
-    this.#decoding = new Decoding(options.model);
+    this.#decoding = new DecodingSet(options.model);
   }
 
   get waiting(): number {
@@ -89,8 +89,8 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
   }
 
   /** How many of a prompt's blocks are in memory, from its start. */
-  found(blocks: readonly number[]): number {
-    return this.#memory.found(blocks, blocks.length);
+  countCachedBlocks(blocks: readonly number[]): number {
+    return this.#memory.countCachedBlocks(blocks, blocks.length);
   }
 
   /** Whether a request has room in memory when it is alone. */
@@ -99,9 +99,9 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
   }
 
   /** Tokens of a request's prompt that it would find in memory, were it taken up now. */
-  findable({ promptTokens, blocks = [] }: EngineRequest): number {
+  countCachedTokens({ promptTokens, blocks = [] }: EngineRequest): number {
     const { blockTokens } = this.#options;
-    return this.#memory.found(blocks, Math.floor((promptTokens - 1) / blockTokens)) * blockTokens;
+    return this.#memory.countCachedBlocks(blocks, Math.floor((promptTokens - 1) / blockTokens)) * blockTokens;
   }
 
   /**
@@ -131,7 +131,7 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
   }
 
   /** Tokens that a sequence has, at the time that was last passed in. */
-  generated(sequence: Sequence<Request>): number {
+  countGenerated(sequence: Sequence<Request>): number {
     const decoded = sequence.state === 'decoding' ? this.#decoding.decodedTokens(sequence) : 0;
     return sequence.generatedTokens + decoded;
   }
@@ -167,9 +167,10 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
       let [tokens, halfPairs] = [this.#decoding.size, 0];
       for (const { chunkTokens, computedTokens } of this.#prefilling) {
         tokens += chunkTokens;
-        halfPairs += chunkHalfPairs(chunkTokens, computedTokens);
+        halfPairs += countHalfPairs(chunkTokens, computedTokens);
       }
-      this.#stepEndsAt = this.#clock + stepMs(this.#options.model, tokens, this.#decoding.contextTokens, halfPairs);
+      this.#stepEndsAt =
+        this.#clock + computeStepMs(this.#options.model, tokens, this.#decoding.contextTokens, halfPairs);
     } else if (!this.#leap(now)) this.#stepEndsAt = this.#decodingUntil(1);
   }
 
@@ -195,12 +196,12 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
   /** Gives a step's tokens to prompts: first to those that have begun, then to those that wait. */
   #handOut(budget: number): void {
     let left = budget;
-    for (const sequence of this.#prefilling) left -= sequence.takeChunk(left);
+    for (const sequence of this.#prefilling) left -= sequence.assignChunk(left);
     while (left > 0 && this.#mayAdmit()) {
       const next = this.#waiting.first;
       if (next === undefined) return;
       this.#blocked = !this.#takeUp(next);
-      if (!this.#blocked) left -= next.takeChunk(left);
+      if (!this.#blocked) left -= next.assignChunk(left);
     }
   }
 
@@ -210,7 +211,7 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
 
   /** Begins with a waiting sequence's prompt. False when there is no memory for it. */
   #takeUp(sequence: Sequence<Request>): boolean {
-    if (!sequence.occupy(this.#memory, this.#decoding.size)) return false;
+    if (!sequence.allocate(this.#memory, this.#decoding.size)) return false;
     this.#waiting.remove(sequence);
     sequence.state = 'prefilling';
     this.#prefilling.push(sequence);
@@ -264,7 +265,7 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     this.#prefilling = [];
     for (const sequence of computed) {
       sequence.computedTokens += sequence.chunkTokens;
-      sequence.share(this.#memory, Math.min(sequence.computedTokens, sequence.request.promptTokens));
+      sequence.shareBlocks(this.#memory, Math.min(sequence.computedTokens, sequence.request.promptTokens));
       if (sequence.computedTokens < sequence.targetTokens) this.#prefilling.push(sequence);
       else this.#join(sequence, at);
     }
@@ -273,7 +274,7 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
 
   #decode(steps: number): void {
     const tokens = this.#decoding.size * steps;
-    this.#memory.take(tokens);
+    this.#memory.allocate(tokens);
     this.#decoding.advance(steps);
     this.totals.generatedTokens += tokens;
     for (let next = this.#decoding.done; next !== undefined; next = this.#decoding.done) this.#finish(next);
@@ -311,9 +312,9 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     if (sequence.state === 'decoding') {
       decodedTokens = this.#decoding.decodedTokens(sequence);
       this.#decoding.leave(sequence);
-      sequence.share(this.#memory, sharedTokens);
+      sequence.shareBlocks(this.#memory, sharedTokens);
     }
-    sequence.vacate(this.#memory, decodedTokens);
+    sequence.free(this.#memory, decodedTokens);
     this.#blocked = false;
   }
 

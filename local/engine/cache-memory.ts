@@ -42,7 +42,7 @@ export class CacheMemory {
   }
 
   /** How many blocks of this chain are here, from its start; at most `most`. */
-  found(chain: readonly number[], most: number): number {
+  countCachedBlocks(chain: readonly number[], most: number): number {
     let count = 0;
     for (const id of chain) {
       if (count >= most || !this.#blocks.has(id)) break;
@@ -89,7 +89,7 @@ export class CacheMemory {
   }
 
   /** Takes tokens for a sequence alone. At most `availableTokens`. */
-  take(tokens: number): void {
+  allocate(tokens: number): void {
     this.#heldTokens += tokens;
     while (this.#heldTokens + this.unusedTokens > this.#capacityTokens) this.#dropOldest();
   }

@@ -15,7 +15,7 @@ export interface Usage {
 }
 
 /** A whole answer's body, as OpenAI types it. */
-export function completion(head: AnswerHead, { tokens, finishReason }: Reply, usage: Usage): object {
+export function formatCompletion(head: AnswerHead, { tokens, finishReason }: Reply, usage: Usage): object {
   const message = { role: 'assistant', content: tokens.join('') };
   return {
     ...head,
@@ -26,17 +26,17 @@ export function completion(head: AnswerHead, { tokens, finishReason }: Reply, us
 }
 
 /** The server-sent event that opens a stream. */
-export function openingEvent(head: AnswerHead): string {
+export function formatOpeningEvent(head: AnswerHead): string {
   return chunk(head, [choice({ role: 'assistant', content: '' }, null)]);
 }
 
 /** The server-sent events of tokens, one for each as engines send them. */
-export function tokenEvents(head: AnswerHead, tokens: readonly string[]): string {
+export function formatTokenEvents(head: AnswerHead, tokens: readonly string[]): string {
   return tokens.map((content) => chunk(head, [choice({ content }, null)])).join('');
 }
 
 /** The server-sent events that end a stream; `usage` is there when it was asked for. */
-export function closingEvents(head: AnswerHead, { finishReason }: Reply, usage: Usage | undefined): string {
+export function formatClosingEvents(head: AnswerHead, { finishReason }: Reply, usage: Usage | undefined): string {
   const last = chunk(head, [choice({}, finishReason)]);
   return `${last}${usage === undefined ? '' : chunk(head, [], wireUsage(usage))}data: [DONE]\n\n`;
 }

@@ -35,13 +35,13 @@ export type ChatRequest = v.InferOutput<typeof chatRequestSchema>;
 const BYTES_PER_TOKEN = 4;
 
 /** The prompt as a chat template would write it: what is said first stands first, so that a talk's turns begin alike. */
-export function promptText({ messages, tools }: ChatRequest): string {
+export function renderPrompt({ messages, tools }: ChatRequest): string {
   const turns = messages.map((message) => `<|${message.role}|>\n${contentText(message)}\n`);
   return [tools?.length ? `${JSON.stringify(tools)}\n` : '', ...turns, '<|assistant|>\n'].join('');
 }
 
 /** What the user said last. */
-export function lastQuestion({ messages }: ChatRequest): string {
+export function findLastUserText({ messages }: ChatRequest): string {
   const last = messages.findLast(({ role }) => role === 'user');
   return last === undefined ? '' : contentText(last);
 }
@@ -64,7 +64,7 @@ export function countTokens(prompt: string): number {
  * Names of a prompt's full blocks: each is a hash of all the text up to its end, of the model and of the salt.
  * @returns whole numbers of 48 bits
  */
-export function blockNames(prompt: string, blockTokens: number, model: string, salt: string): number[] {
+export function hashBlocks(prompt: string, blockTokens: number, model: string, salt: string): number[] {
   const bytes = Buffer.from(prompt);
   const size = blockTokens * BYTES_PER_TOKEN;
   const names: number[] = [];

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
-import { closingEvents, completion, openingEvent, tokenEvents } from './chat-answer.ts';
-import { blockNames, type ChatRequest, countTokens, promptText } from './chat-request.ts';
+import { formatClosingEvents, formatCompletion, formatOpeningEvent, formatTokenEvents } from './chat-answer.ts';
+import { type ChatRequest, countTokens, hashBlocks, renderPrompt } from './chat-request.ts';
 import type { Engine } from './engine.ts';
-import { Refusal } from './refusal.ts';
-import { replyTo } from './reply.ts';
-import type { Watch } from './watch.ts';
+import { HttpError } from './http-error.ts';
+import { composeReply } from './reply.ts';
+import type { ObserveRequest } from './request-observer.ts';
 
 /** vLLM's own. */
 export const BLOCK_TOKENS = 16;
@@ -13,23 +13,23 @@ export const BLOCK_TOKENS = 16;
 export interface ChatOptions {
   readonly engine: Engine;
   readonly contextTokens: number;
-  readonly watch?: Watch | undefined;
+  readonly observe?: ObserveRequest | undefined;
 }
 
 /**
  * Answers a chat completion at the engine's pace. When the client goes away first, its place is free at once.
  * @throws Refusal when the prompt is longer than the context
  */
-export function answerChat(
+export function handleChat(
   request: ChatRequest,
   response: ServerResponse,
-  { engine, contextTokens, watch }: ChatOptions,
+  { engine, contextTokens, observe }: ChatOptions,
 ): void {
-  const prompt = promptText(request);
+  const prompt = renderPrompt(request);
   const promptTokens = countTokens(prompt);
   if (promptTokens >= contextTokens) throw tooLong(contextTokens, promptTokens);
-  const watcher = watch?.(request);
-  const reply = replyTo(request, contextTokens - promptTokens, watcher?.signature);
+  const watcher = observe?.(request);
+  const reply = composeReply(request, contextTokens - promptTokens, watcher?.signature);
   const head = { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000), model: request.model };
   const usage = () => ({
     promptTokens,
@@ -38,17 +38,17 @@ export function answerChat(
   });
   let sent = 0;
   const stream = (count: number): void => {
-    const opening = sent === 0 ? openingEvent(head) : '';
-    const events = `${opening}${tokenEvents(head, reply.tokens.slice(sent, count))}`;
+    const opening = sent === 0 ? formatOpeningEvent(head) : '';
+    const events = `${opening}${formatTokenEvents(head, reply.tokens.slice(sent, count))}`;
     sent = count;
     const asked = request.stream_options?.include_usage === true;
     if (count < reply.tokens.length) response.write(events);
-    else response.end(`${events}${closingEvents(head, reply, asked ? usage() : undefined)}`);
+    else response.end(`${events}${formatClosingEvents(head, reply, asked ? usage() : undefined)}`);
   };
   const send = (count: number): void => {
-    watcher?.worked(generation.work);
+    watcher?.onWork(generation.work);
     if (streamed) stream(count);
-    else sendJson(response, 200, completion(head, reply, usage()));
+    else sendJson(response, 200, formatCompletion(head, reply, usage()));
   };
   const streamed = request.stream === true;
   const generation = engine.start(
@@ -56,13 +56,13 @@ export function answerChat(
       promptTokens,
       outputTokens: reply.tokens.length,
       priority: request.priority,
-      blocks: blockNames(prompt, BLOCK_TOKENS, request.model, request.cache_salt ?? ''),
+      blocks: hashBlocks(prompt, BLOCK_TOKENS, request.model, request.cache_salt ?? ''),
     },
     { streamed, onTokens: send },
   );
   response.once('close', () => {
     generation.cancel();
-    watcher?.ended(generation.work, response.writableEnded);
+    watcher?.onClose(generation.work, response.writableEnded);
   });
   if (!streamed) return;
   // As stock engines do: status 200 says that the request was understood, not that a token has come.
@@ -70,9 +70,9 @@ export function answerChat(
   response.flushHeaders();
 }
 
-function tooLong(contextTokens: number, promptTokens: number): Refusal {
+function tooLong(contextTokens: number, promptTokens: number): HttpError {
   const message = `This model's maximum context length is ${contextTokens} tokens. However, your request has ${promptTokens} input tokens.`;
-  return new Refusal(400, 'BadRequestError', message);
+  return new HttpError(400, 'BadRequestError', message);
 }
 
 /** Sends a whole answer. */

@@ -4,7 +4,7 @@ import type { Engine } from './engine.ts';
 const STARTED_AT = performance.timeOrigin / 1000;
 
 /** Prometheus' text format. What vLLM has goes by its name there. */
-export function metricsText(engine: Engine, model: string): string {
+export function formatMetrics(engine: Engine, model: string): string {
   const { totals } = engine;
   const labels = `{model_name=${JSON.stringify(model)}}`;
   const samples: readonly (readonly ['gauge' | 'counter', string, number])[] = [

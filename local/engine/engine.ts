@@ -101,7 +101,7 @@ export class Engine {
       promptTokens,
       cachedTokens,
       computedTokens: Math.max(0, Math.min(sequence.computedTokens, promptTokens) - cachedTokens),
-      generatedTokens: this.#batch.generated(sequence),
+      generatedTokens: this.#batch.countGenerated(sequence),
     };
   }
 
@@ -125,7 +125,7 @@ export class Engine {
   }
 
   #tell(sequence: Sequence, options: GenerationOptions & { told: number }): void {
-    const count = this.#batch.generated(sequence);
+    const count = this.#batch.countGenerated(sequence);
     const ended = sequence.state === 'finished';
     if (ended) this.#live.delete(sequence);
     if (count === options.told || !(ended || options.streamed)) return;

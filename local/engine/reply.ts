@@ -1,4 +1,4 @@
-import { type ChatRequest, lastQuestion } from './chat-request.ts';
+import { type ChatRequest, findLastUserText } from './chat-request.ts';
 
 /** An answer, known whole before its first token comes. */
 export interface Reply {
@@ -18,9 +18,9 @@ const FILLER = 'And so it goes on, word after word, for as long as was asked. ';
  * @param room tokens that are left of the context
  * @param signature ends its text
  */
-export function replyTo(request: ChatRequest, room: number, signature = ''): Reply {
+export function composeReply(request: ChatRequest, room: number, signature = ''): Reply {
   const limit = Math.min(request.max_completion_tokens ?? request.max_tokens ?? room, room);
-  const question = lastQuestion(request).replace(/\s+/g, ' ').trim().toWellFormed();
+  const question = findLastUserText(request).replace(/\s+/g, ' ').trim().toWellFormed();
   const echo = question.length > ECHOED ? `${question.slice(0, ECHOED).toWellFormed()}…` : question;
   const text = `${INTRODUCTION}“${echo}”${signature}`;
   if (request.ignore_eos) return { tokens: longTokens(`${text} `, limit), finishReason: 'length' };

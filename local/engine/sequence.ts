@@ -61,7 +61,7 @@ export class Sequence<Request extends EngineRequest = EngineRequest> implements 
   }
 
   /** Takes as much of what is left of a step's tokens as it has use for, and says how much that is. */
-  takeChunk(left: number): number {
+  assignChunk(left: number): number {
     this.chunkTokens = Math.min(left, this.targetTokens - this.computedTokens);
     return this.chunkTokens;
   }
@@ -70,21 +70,21 @@ export class Sequence<Request extends EngineRequest = EngineRequest> implements 
    * Takes the memory for its target, in which what others computed of it is found again. False when there is not enough.
    * @param reservedTokens that have to stay available
    */
-  occupy(memory: CacheMemory, reservedTokens: number): boolean {
+  allocate(memory: CacheMemory, reservedTokens: number): boolean {
     const { blocks = [] } = this.request;
     // A token has to be computed for the next one to come of it.
-    const found = memory.found(blocks, Math.floor((this.targetTokens - 1) / memory.blockTokens));
+    const found = memory.countCachedBlocks(blocks, Math.floor((this.targetTokens - 1) / memory.blockTokens));
     const needed = this.targetTokens - found * memory.blockTokens;
     if (needed + memory.unheldTokens(blocks, found) + reservedTokens > memory.availableTokens) return false;
     for (const id of blocks.slice(0, found)) this.#blocks.push(memory.hold(id));
-    memory.take(needed);
+    memory.allocate(needed);
     this.#ownTokens = needed;
     this.computedTokens = found * memory.blockTokens;
     return true;
   }
 
   /** Lets others find its full blocks up to `tokens`, which must be computed. */
-  share(memory: CacheMemory, tokens: number): void {
+  shareBlocks(memory: CacheMemory, tokens: number): void {
     const { blocks = [] } = this.request;
     const full = Math.floor(tokens / memory.blockTokens);
     for (const id of blocks.slice(this.#blocks.length, full)) {
@@ -97,7 +97,7 @@ export class Sequence<Request extends EngineRequest = EngineRequest> implements 
    * Gives all its memory back. What it shared stays, to be found again.
    * @param decodedTokens that were taken for it since `occupy`
    */
-  vacate(memory: CacheMemory, decodedTokens: number): void {
+  free(memory: CacheMemory, decodedTokens: number): void {
     memory.release(this.#blocks, this.#ownTokens + decodedTokens);
     this.#blocks = [];
     this.#ownTokens = 0;

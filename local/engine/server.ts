@@ -2,13 +2,13 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import * as v from 'valibot';
 import { listen } from '../listen.ts';
 import { readBody } from '../read-body.ts';
-import { answerChat, BLOCK_TOKENS, sendJson } from './chat.ts';
+import { BLOCK_TOKENS, handleChat, sendJson } from './chat.ts';
 import { type ChatRequest, chatRequestSchema } from './chat-request.ts';
 import { Engine } from './engine.ts';
-import { metricsText } from './engine-metrics.ts';
-import { Refusal } from './refusal.ts';
+import { formatMetrics } from './engine-metrics.ts';
+import { HttpError } from './http-error.ts';
+import type { ObserveRequest } from './request-observer.ts';
 import { STEP_MODELS } from './step-model.ts';
-import type { Watch } from './watch.ts';
 
 export interface EngineServerOptions {
   /** Name of its model. */
@@ -26,7 +26,7 @@ export interface EngineServerOptions {
   /** 0, the default, takes any free port. */
   readonly port?: number;
   /** Looks on at chat completions. */
-  readonly watch?: Watch;
+  readonly observe?: ObserveRequest;
 }
 
 export interface EngineServer {
@@ -46,8 +46,8 @@ const MAX_BODY_BYTES = 64 * 1024 * 1024;
  * over a batch that takes a GPU's time and computes nothing.
  * @throws the system's error (`EADDRINUSE`…) when it can't listen
  */
-export async function startEngine(options: EngineServerOptions): Promise<EngineServer> {
-  const { model, gpu, speed, slots, contextTokens, watch } = options;
+export async function startEngineServer(options: EngineServerOptions): Promise<EngineServer> {
+  const { model, gpu, speed, slots, contextTokens, observe } = options;
   const pace = STEP_MODELS[gpu];
   const engine = new Engine({
     // As much memory as its slots fill: a small worker.
@@ -61,8 +61,9 @@ export async function startEngine(options: EngineServerOptions): Promise<EngineS
   const adapters = new Map<string, string>();
 
   function chat(body: ChatRequest, response: ServerResponse): void {
-    if (body.model === model || adapters.has(body.model)) answerChat(body, response, { engine, contextTokens, watch });
-    else throw new Refusal(404, 'NotFoundError', `The model \`${body.model}\` does not exist.`);
+    if (body.model === model || adapters.has(body.model))
+      handleChat(body, response, { engine, contextTokens, observe });
+    else throw new HttpError(404, 'NotFoundError', `The model \`${body.model}\` does not exist.`);
   }
 
   async function route(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -80,15 +81,15 @@ export async function startEngine(options: EngineServerOptions): Promise<EngineS
       case 'GET /health':
         return sendText(response, '');
       case 'GET /metrics':
-        return sendText(response, metricsText(engine, model));
+        return sendText(response, formatMetrics(engine, model));
       default:
-        throw new Refusal(404, 'NotFoundError', 'Not Found');
+        throw new HttpError(404, 'NotFoundError', 'Not Found');
     }
   }
 
   const server = createServer((request, response) => {
     route(request, response).catch((thrown: unknown) => {
-      if (thrown instanceof Refusal) sendJson(response, thrown.status, thrown.body);
+      if (thrown instanceof HttpError) sendJson(response, thrown.status, thrown.body);
       else response.destroy();
     });
   });
@@ -116,14 +117,14 @@ function loadAdapter(
   adapters: Map<string, string>,
 ): string {
   if (name === model || adapters.has(name)) {
-    throw new Refusal(400, 'InvalidUserInput', `The lora adapter '${name}' has already been loaded.`);
+    throw new HttpError(400, 'InvalidUserInput', `The lora adapter '${name}' has already been loaded.`);
   }
   adapters.set(name, path);
   return `Success: LoRA adapter '${name}' added successfully.`;
 }
 
 function unloadAdapter({ lora_name: name }: v.InferOutput<typeof adapterNameSchema>, adapters: Map<string, string>) {
-  if (!adapters.delete(name)) throw new Refusal(404, 'NotFoundError', `The lora adapter '${name}' cannot be found.`);
+  if (!adapters.delete(name)) throw new HttpError(404, 'NotFoundError', `The lora adapter '${name}' cannot be found.`);
   return `Success: LoRA adapter '${name}' removed successfully.`;
 }
 
@@ -136,7 +137,7 @@ function modelList(model: string, contextTokens: number, adapters: ReadonlyMap<s
 
 function checkKey({ headers }: IncomingMessage, apiKey: string | undefined): void {
   if (apiKey === undefined || headers.authorization === `Bearer ${apiKey}`) return;
-  throw new Refusal(401, 'AuthenticationError', 'Unauthorized');
+  throw new HttpError(401, 'AuthenticationError', 'Unauthorized');
 }
 
 async function readJson<Schema extends v.GenericSchema>(
@@ -144,11 +145,11 @@ async function readJson<Schema extends v.GenericSchema>(
   schema: Schema,
 ): Promise<v.InferOutput<Schema>> {
   const body = await readBody(request, MAX_BODY_BYTES);
-  if (body === undefined) throw new Refusal(413, 'BadRequestError', 'The request is too large.');
+  if (body === undefined) throw new HttpError(413, 'BadRequestError', 'The request is too large.');
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), body.toString('utf8'));
   if (parsed.success) return parsed.output;
   const [issue] = parsed.issues;
-  throw new Refusal(400, 'BadRequestError', `${v.getDotPath(issue) ?? 'body'}: ${issue.message}`);
+  throw new HttpError(400, 'BadRequestError', `${v.getDotPath(issue) ?? 'body'}: ${issue.message}`);
 }
 
 function sendText(response: ServerResponse, text: string): void {

@@ -52,7 +52,7 @@ export const STEP_MODELS = {
  * @param cachedTokens kvTokens: the contexts of the sequences that decode, together
  * @param halfPairs the sum over prefill chunks of `chunkHalfPairs`
  */
-export function stepMs(model: StepModel, batchTokens: number, cachedTokens: number, halfPairs: number): number {
+export function computeStepMs(model: StepModel, batchTokens: number, cachedTokens: number, halfPairs: number): number {
   return (
     Math.max(
       model.memoryBaseMs + model.memoryMsPerToken * batchTokens,
@@ -68,6 +68,6 @@ export function stepMs(model: StepModel, batchTokens: number, cachedTokens: numb
  * @param tokens k: tokens of the chunk
  * @param before done: tokens of the prompt before it
  */
-export function chunkHalfPairs(tokens: number, before: number): number {
+export function countHalfPairs(tokens: number, before: number): number {
   return 2 * tokens * before + tokens * tokens;
 }

@@ -22,7 +22,7 @@ export interface LocalWorker {
 export interface Workers {
   readonly workers: readonly LocalWorker[];
   /** Process id of a worker; undefined while it has none. */
-  pid(id: string): number | undefined;
+  getPid(id: string): number | undefined;
   /** Has a listener hear each time that a worker which had ended serves again. */
   onRestart(listener: () => void): void;
   /** Ends them for good. */
@@ -56,7 +56,7 @@ export async function startWorkers({ count, ...options }: WorkersOptions): Promi
   }
   return {
     workers: supervised.map(({ id, url }) => ({ id, url, slots: settings.slots })),
-    pid: (id) => supervised.find((worker) => worker.id === id)?.pid,
+    getPid: (id) => supervised.find((worker) => worker.id === id)?.pid,
     onRestart: (listener) => void listeners.push(listener),
     close,
   };

@@ -66,7 +66,7 @@ describe('the model gpu', () => {
   });
 
   test('goes on when a worker is killed', async () => {
-    process.kill(gpuWorkers.pid('gpu-1') ?? 0, 'SIGKILL');
+    process.kill(gpuWorkers.getPid('gpu-1') ?? 0, 'SIGKILL');
     const answers = await Promise.all(
       [1, 2, 3, 4].map(() => client.chat.completions.create({ model: 'gpu', messages })),
     );
@@ -74,7 +74,7 @@ describe('the model gpu', () => {
   });
 
   test('answers again within seconds of all workers having started anew, on no schedule', async () => {
-    for (const { id } of gpuWorkers.workers) process.kill(gpuWorkers.pid(id) ?? 0, 'SIGKILL');
+    for (const { id } of gpuWorkers.workers) process.kill(gpuWorkers.getPid(id) ?? 0, 'SIGKILL');
     // It finds nobody there, and takes them out of service.
     await client.chat.completions.create({ model: 'gpu', messages }).catch(() => undefined);
     const answer = await client.chat.completions.create({ model: 'gpu', messages });

@@ -2,9 +2,9 @@ import { openSync, writeSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import * as v from 'valibot';
-import { lastQuestion } from '../../../local/engine/chat-request.ts';
+import { findLastUserText } from '../../../local/engine/chat-request.ts';
 import type { Work } from '../../../local/engine/engine.ts';
-import type { Watch } from '../../../local/engine/watch.ts';
+import type { ObserveRequest } from '../../../local/engine/request-observer.ts';
 import { jobOf, signatureOf } from './questions.ts';
 
 /** A request that a worker got, and what it did for it. */
@@ -44,19 +44,19 @@ const SUFFIX = '.jsonl';
  * anybody, so that nothing of it is lost when the process is killed.
  * @param start name of the process
  */
-export function keepJournal(folder: string, start: string): Watch {
+export function keepJournal(folder: string, start: string): ObserveRequest {
   const file = openSync(join(folder, `${start}${SUFFIX}`), 'a');
   const note = (line: Line): void => void writeSync(file, `${JSON.stringify(line)}\n`);
   let calls = 0;
   return (request) => {
     calls += 1;
     const call = calls;
-    const job = jobOf(lastQuestion(request));
+    const job = jobOf(findLastUserText(request));
     note({ what: 'begun', call, at: Date.now(), ...(job === undefined ? {} : { job }) });
     return {
       signature: signatureOf(start, call),
-      worked: (work) => note({ what: 'worked', call, work: numbersOf(work) }),
-      ended: (work, whole) => note({ what: 'ended', call, at: Date.now(), whole, work: numbersOf(work) }),
+      onWork: (work) => note({ what: 'worked', call, work: numbersOf(work) }),
+      onClose: (work, whole) => note({ what: 'ended', call, at: Date.now(), whole, work: numbersOf(work) }),
     };
   };
 }

@@ -1,6 +1,6 @@
 /** A GPU worker of a chaos run, as a process of its own: the laptop's engine, which keeps a journal of what it does. */
 import * as v from 'valibot';
-import { startEngine } from '../../../local/engine/server.ts';
+import { startEngineServer } from '../../../local/engine/server.ts';
 import { workerSettingsSchema } from '../../../local/engine/worker-settings.ts';
 import { keepJournal } from './journal.ts';
 
@@ -13,5 +13,5 @@ const { start, journals, ...settings } = v.parse(
 // The channel closes however the parent ends.
 process.on('disconnect', () => process.exit(0));
 process.on('SIGINT', () => undefined);
-const { port } = await startEngine({ ...settings, watch: keepJournal(journals, start) });
+const { port } = await startEngineServer({ ...settings, observe: keepJournal(journals, start) });
 process.send?.({ port });

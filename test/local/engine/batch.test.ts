@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Batch, type BatchOptions } from '../../../local/engine/batch.ts';
 import type { EngineRequest, Sequence } from '../../../local/engine/sequence.ts';
-import { chunkHalfPairs, STEP_MODELS, type StepModel, stepMs } from '../../../local/engine/step-model.ts';
+import { computeStepMs, countHalfPairs, STEP_MODELS, type StepModel } from '../../../local/engine/step-model.ts';
 
 const BLOCK = 16;
 const { h100 } = STEP_MODELS;
@@ -42,16 +42,16 @@ describe('the time of a step', () => {
       attentionNsPerHalfPair: 1,
       cacheTokens: 1_000,
     };
-    expect(stepMs(model, 1, 0, 0)).toBeCloseTo(10.01);
-    expect(stepMs(model, 200, 0, 0)).toBeCloseTo(21);
-    expect(stepMs(model, 1, 5_000, 0)).toBeCloseTo(15.01);
-    expect(stepMs(model, 1, 0, chunkHalfPairs(1_000, 500))).toBeCloseTo(12.01);
+    expect(computeStepMs(model, 1, 0, 0)).toBeCloseTo(10.01);
+    expect(computeStepMs(model, 200, 0, 0)).toBeCloseTo(21);
+    expect(computeStepMs(model, 1, 5_000, 0)).toBeCloseTo(15.01);
+    expect(computeStepMs(model, 1, 0, countHalfPairs(1_000, 500))).toBeCloseTo(12.01);
   });
 
   test('does not change by how a prompt is cut, as far as attention goes', () => {
     fc.assert(
       fc.property(fc.nat(10_000), fc.nat(10_000), (a, b) => {
-        expect(chunkHalfPairs(a, 0) + chunkHalfPairs(b, a)).toBe(chunkHalfPairs(a + b, 0));
+        expect(countHalfPairs(a, 0) + countHalfPairs(b, a)).toBe(countHalfPairs(a + b, 0));
       }),
     );
   });
@@ -62,9 +62,9 @@ describe('one request', () => {
     const { batch } = observed({ stepTokens: 1_024 });
     const sequence = batch.add(ask(1_000, 3), 100);
     drain(batch);
-    const prefill = stepMs(h100, 1_000, 0, chunkHalfPairs(1_000, 0));
+    const prefill = computeStepMs(h100, 1_000, 0, countHalfPairs(1_000, 0));
     expect(sequence.firstTokenAt).toBeCloseTo(100 + prefill, 9);
-    const decode = stepMs(h100, 1, 1_001, 0) + stepMs(h100, 1, 1_002, 0);
+    const decode = computeStepMs(h100, 1, 1_001, 0) + computeStepMs(h100, 1, 1_002, 0);
     expect(sequence.finishedAt).toBeCloseTo(100 + prefill + decode, 9);
   });
 
@@ -72,7 +72,8 @@ describe('one request', () => {
     const { batch } = observed({ stepTokens: 512 });
     const sequence = batch.add(ask(1_000, 1), 0);
     drain(batch);
-    const chunks = stepMs(h100, 512, 0, chunkHalfPairs(512, 0)) + stepMs(h100, 488, 0, chunkHalfPairs(488, 512));
+    const chunks =
+      computeStepMs(h100, 512, 0, countHalfPairs(512, 0)) + computeStepMs(h100, 488, 0, countHalfPairs(488, 512));
     expect(sequence.firstTokenAt).toBeCloseTo(chunks);
     expect(sequence.finishedAt).toBe(sequence.firstTokenAt);
   });
@@ -83,10 +84,10 @@ describe('one request', () => {
     batch.advance(100);
     const sequence = batch.add(ask(1_023, 1), 100);
     const begins = batch.nextEventAt();
-    const context = 100 + batch.generated(other);
+    const context = 100 + batch.countGenerated(other);
     drain(batch);
     const chunk = (tokens: number, before: number): number =>
-      stepMs(h100, tokens + 1, context, chunkHalfPairs(tokens, before));
+      computeStepMs(h100, tokens + 1, context, countHalfPairs(tokens, before));
     // The other's context grows meanwhile, by what is too little to see here.
     expect(sequence.firstTokenAt).toBeCloseTo(begins + chunk(511, 0) + chunk(511, 511) + chunk(1, 1_022), 2);
   });
@@ -118,7 +119,7 @@ describe('a shared beginning', () => {
     const { batch } = observed();
     batch.add(ask(160, 161, { talk: 1 }), 0);
     drain(batch);
-    expect(batch.findable(ask(1_000, 10, { talk: 1 }))).toBe(320);
+    expect(batch.countCachedTokens(ask(1_000, 10, { talk: 1 }))).toBe(320);
   });
 
   test('is found while its first owner is still at work', () => {
@@ -140,7 +141,7 @@ describe('a shared beginning', () => {
     }
     batch.add(ask(480, 1, { talk: 3 }), 40_000);
     drain(batch);
-    const found = (talk: number): number => batch.findable(ask(321, 1, { talk }));
+    const found = (talk: number): number => batch.countCachedTokens(ask(321, 1, { talk }));
     expect(found(1)).toBe(320);
     expect(found(3)).toBeGreaterThan(0);
     // Its end went, which is of use to fewer; its beginning can still be found.
@@ -194,7 +195,7 @@ describe('when memory runs out', () => {
     const sequences = [batch.add(ask(100, 300), 0), batch.add(ask(100, 300), 1)];
     drain(batch);
     expect(batch.totals.preemptions).toBeGreaterThan(0);
-    expect(sequences.map((sequence) => batch.generated(sequence))).toEqual([300, 300]);
+    expect(sequences.map((sequence) => batch.countGenerated(sequence))).toEqual([300, 300]);
     expect(sequences.map(({ preemptions }) => preemptions > 0)).toEqual([false, true]);
     expect(happened.map(({ what }) => what).sort()).toEqual(['finished', 'finished', 'first', 'first']);
     // What it had generated is computed anew as well, and is no prompt of anybody's.
@@ -209,13 +210,13 @@ describe('cancelling', () => {
     const sequence = batch.add(ask(100, 1_000), 0);
     const next = batch.add(ask(100, 5), 1);
     batch.advance(1_000);
-    const before = batch.generated(sequence);
+    const before = batch.countGenerated(sequence);
     expect(before).toBeGreaterThan(1);
     batch.cancel(sequence, 1_000);
     expect([batch.running, batch.memoryUse]).toEqual([0, 0]);
     expect(batch.totals.generatedAfterCancel).toBe(1);
     drain(batch);
-    expect(batch.generated(sequence)).toBe(before);
+    expect(batch.countGenerated(sequence)).toBe(before);
     expect(next.firstTokenAt).toBeLessThan(1_050);
     expect(batch.totals.generatedTokens).toBe(before + 5);
   });
@@ -298,8 +299,8 @@ describe('whatever is asked of it', () => {
           expect(request.outputTokens).toBeGreaterThan(0);
         }
         const finished = sequences.filter(({ state }) => state === 'finished');
-        for (const sequence of finished) expect(batch.generated(sequence)).toBe(sequence.request.outputTokens);
-        expect(batch.totals.generatedTokens).toBe(sequences.reduce((sum, each) => sum + batch.generated(each), 0));
+        for (const sequence of finished) expect(batch.countGenerated(sequence)).toBe(sequence.request.outputTokens);
+        expect(batch.totals.generatedTokens).toBe(sequences.reduce((sum, each) => sum + batch.countGenerated(each), 0));
         const begun = happened.filter(({ what }) => what === 'first').map(({ sequence }) => sequence);
         expect(new Set(begun).size).toBe(begun.length);
         const told = happened.filter(({ what }) => what === 'finished').map(({ sequence }) => sequence);

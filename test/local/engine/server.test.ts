@@ -1,6 +1,6 @@
 import OpenAI, { APIError } from 'openai';
 import { afterEach, describe, expect, test } from 'vitest';
-import { type EngineServer, type EngineServerOptions, startEngine } from '../../../local/engine/server.ts';
+import { type EngineServer, type EngineServerOptions, startEngineServer } from '../../../local/engine/server.ts';
 
 let servers: EngineServer[] = [];
 afterEach(async () => {
@@ -10,7 +10,7 @@ afterEach(async () => {
 
 /** Starts an engine, by default so fast that nobody waits for it. */
 async function start(options: Partial<EngineServerOptions> = {}) {
-  const server = await startEngine({
+  const server = await startEngineServer({
     model: 'stand-in',
     gpu: 'h100',
     speed: 20,

@@ -35,9 +35,9 @@ const isAlive = (pid: number | undefined): boolean => {
 
 describe('GPU workers of this machine', () => {
   test('are processes of their own, each with an address', async () => {
-    const { workers, pid } = await start(2);
+    const { workers, getPid } = await start(2);
     expect(workers.map(({ id }) => id)).toEqual(['gpu-1', 'gpu-2']);
-    expect(new Set(workers.map(({ id }) => pid(id))).size).toBe(2);
+    expect(new Set(workers.map(({ id }) => getPid(id))).size).toBe(2);
     for (const { url } of workers) {
       const client = new OpenAI({ baseURL: url, apiKey: 'any', maxRetries: 0 });
       const answer = await client.chat.completions.create({
@@ -49,11 +49,11 @@ describe('GPU workers of this machine', () => {
   });
 
   test('start again at the same address when they are killed, and tell of a later start', async () => {
-    const { workers, pid, onRestart } = await start(1);
+    const { workers, getPid, onRestart } = await start(1);
     const [{ id, url } = { id: '', url: '' }] = workers;
     const restarts: (number | undefined)[] = [];
-    onRestart(() => restarts.push(pid(id)));
-    const [before, process1] = [await startedAt(url), pid(id)];
+    onRestart(() => restarts.push(getPid(id)));
+    const [before, process1] = [await startedAt(url), getPid(id)];
     process.kill(process1 ?? 0, 'SIGKILL');
     let after: number | undefined;
     while (after === undefined || after === before) {
@@ -61,13 +61,13 @@ describe('GPU workers of this machine', () => {
       after = await startedAt(url);
     }
     expect(after).toBeGreaterThan(before ?? 0);
-    expect(pid(id)).not.toBe(process1);
-    await expect.poll(() => restarts).toEqual([pid(id)]);
+    expect(getPid(id)).not.toBe(process1);
+    await expect.poll(() => restarts).toEqual([getPid(id)]);
   });
 
   test('end for good when they are closed', async () => {
-    const { workers, pid, close } = await start(2);
-    const pids = workers.map(({ id }) => pid(id));
+    const { workers, getPid, close } = await start(2);
+    const pids = workers.map(({ id }) => getPid(id));
     await close();
     expect(pids.map(isAlive)).toEqual([false, false]);
     expect(await startedAt(workers[0]?.url ?? '')).toBeUndefined();

@@ -81,7 +81,7 @@ export class SimulatedWorker {
 
   /** Prompt tokens that it has in its cache. */
   cachedTokens({ blocks, promptTokens }: Pick<Work, 'blocks' | 'promptTokens'>): number {
-    return Math.min(this.#batch.found(blocks) * BLOCK_TOKENS, promptTokens - 1);
+    return Math.min(this.#batch.countCachedBlocks(blocks) * BLOCK_TOKENS, promptTokens - 1);
   }
 
   submit(work: Work): void {

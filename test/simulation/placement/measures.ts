@@ -1,4 +1,4 @@
-import { type StepModel, stepMs } from '../../../local/engine/step-model.ts';
+import { computeStepMs, type StepModel } from '../../../local/engine/step-model.ts';
 import { quantile } from '../../measure/statistics.ts';
 import type { EngineSettings } from './fleet.ts';
 import type { Outcome } from './simulate.ts';
@@ -86,8 +86,8 @@ export function aloneMs(inputTokens: number, { model, stepTokens }: { model: Ste
   const whole = Math.floor(inputTokens / stepTokens);
   const rest = inputTokens - whole * stepTokens;
   // The chunks' half pairs of a prompt add up to the square of its length.
-  const steps = whole * stepMs(model, stepTokens, 0, 0) + (rest > 0 ? stepMs(model, rest, 0, 0) : 0);
-  return steps + stepMs(model, 0, 0, inputTokens ** 2) - stepMs(model, 0, 0, 0);
+  const steps = whole * computeStepMs(model, stepTokens, 0, 0) + (rest > 0 ? computeStepMs(model, rest, 0, 0) : 0);
+  return steps + computeStepMs(model, 0, 0, inputTokens ** 2) - computeStepMs(model, 0, 0, 0);
 }
 
 /**

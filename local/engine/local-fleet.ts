@@ -1,7 +1,10 @@
 import { type LocalWorker, WORKER_DEFAULTS } from './workers.ts';
 
 /** What a registry says of this machine's workers: the model `gpu`, and their fleet `local`. Nothing when there are none. */
-export function gpuModel(workers: readonly LocalWorker[]): { readonly models: object; readonly fleets: object } {
+export function describeLocalFleet(workers: readonly LocalWorker[]): {
+  readonly models: object;
+  readonly fleets: object;
+} {
   if (workers.length === 0) return { models: {}, fleets: {} };
   const { model, contextTokens } = WORKER_DEFAULTS;
   const gpu = {

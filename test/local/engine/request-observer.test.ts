@@ -1,8 +1,8 @@
 import OpenAI from 'openai';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Work } from '../../../local/engine/engine.ts';
-import { type EngineServer, startEngine } from '../../../local/engine/server.ts';
-import type { Watch } from '../../../local/engine/watch.ts';
+import type { ObserveRequest } from '../../../local/engine/request-observer.ts';
+import { type EngineServer, startEngineServer } from '../../../local/engine/server.ts';
 
 let server: EngineServer | undefined;
 afterEach(async () => {
@@ -13,7 +13,7 @@ afterEach(async () => {
 /** An engine that is watched, and what was heard of each request in turn. */
 async function watched(speed: number) {
   const heard: { work: Work | undefined; ends: boolean[] }[] = [];
-  const watch: Watch = ({ messages }) => {
+  const observe: ObserveRequest = ({ messages }) => {
     const mine: (typeof heard)[number] = { work: undefined, ends: [] };
     heard.push(mine);
     const note = (work: Work): void => {
@@ -22,15 +22,15 @@ async function watched(speed: number) {
     };
     return {
       signature: ` #${messages.length}`,
-      worked: note,
-      ended(work, whole) {
+      onWork: note,
+      onClose(work, whole) {
         note(work);
         mine.ends.push(whole);
       },
     };
   };
   const settings = { model: 'stand-in', gpu: 'h100', slots: 4, contextTokens: 32_768 } as const;
-  server = await startEngine({ ...settings, speed, watch });
+  server = await startEngineServer({ ...settings, speed, observe });
   return { heard, client: new OpenAI({ baseURL: server.url, apiKey: 'any', maxRetries: 0 }) };
 }
 

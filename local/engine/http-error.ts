@@ -1,5 +1,5 @@
 /** Says no, in the shape of OpenAI's errors and with vLLM's names for them. */
-export class Refusal extends Error {
+export class HttpError extends Error {
   readonly status: number;
   readonly type: string;
 

@@ -1,12 +1,12 @@
 import { Heap } from './heap.ts';
 import type { EngineRequest, Sequence } from './sequence.ts';
-import { type StepModel, stepMs } from './step-model.ts';
+import { computeStepMs, type StepModel } from './step-model.ts';
 
 /**
  * The sequences that get a token with each step. It counts steps and not tokens, so that a step costs the same whatever
  * their number, and any number of steps costs what one does.
  */
-export class Decoding<Request extends EngineRequest> {
+export class DecodingSet<Request extends EngineRequest> {
   readonly #model: StepModel;
   readonly #sequences = new Heap<Sequence<Request>>((a, b) => a.lastStep < b.lastStep);
   #steps = 0;
@@ -74,6 +74,6 @@ export class Decoding<Request extends EngineRequest> {
    */
   durationMs(steps: number, contextTokens: number): number {
     const grown = (this.size * (steps - 1)) / 2;
-    return steps * stepMs(this.#model, this.size, contextTokens + grown, 0);
+    return steps * computeStepMs(this.#model, this.size, contextTokens + grown, 0);
   }
 }

@@ -38,10 +38,13 @@ let lines: LogLine[];
 let passGate: (request: SeenRequest) => Promise<void> = async () => {};
 
 beforeAll(async () => {
-  surroundings = await startSurroundings(async (request) => {
-    await passGate(request);
-    return answerAsAsked(request);
-  }, TENANTS.map(modelOf));
+  surroundings = await startSurroundings(
+    async (request) => {
+      await passGate(request);
+      return answerAsAsked(request);
+    },
+    { aliases: TENANTS.map(modelOf) },
+  );
   const { dynamodb } = surroundings.services;
   for (const tenant of TENANTS) {
     await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: keyItemOf(tenant, ['inference']) }));

@@ -22,12 +22,18 @@ export interface Surroundings extends AsyncDisposable {
   readonly environment: Readonly<Record<string, string>>;
 }
 
+export interface SurroundingsOptions {
+  /** Further aliases of the upstream's model; each with the suffix `-gpu` is one of the fleet's. */
+  readonly aliases?: readonly string[];
+  readonly fleet?: { readonly stallMs: number; readonly waitMs: number };
+}
+
 /**
  * Starts stand-ins for everything, and the models `default`, which answers by `script`, `gpu` on the fleet `tests`, and
  * `helped`, which is on it too and falls back to `default`. Tests register the fleet's workers.
- * @param aliases further names of the upstream's model, and with the suffix `-gpu` of the fleet's
  */
-export async function startSurroundings(script?: Script, aliases: readonly string[] = []): Promise<Surroundings> {
+export async function startSurroundings(script?: Script, options: SurroundingsOptions = {}): Promise<Surroundings> {
+  const { aliases = [], fleet = { stallMs: 300, waitMs: 300 } } = options;
   const folder = await mkdtemp(join(tmpdir(), 'lambent-functions-'));
   const services = await startServices();
   const kms = await startKms({ stateFile: join(folder, 'kms.json') });
@@ -52,7 +58,7 @@ export async function startSurroundings(script?: Script, aliases: readonly strin
       ]),
     ),
   };
-  const fleets = { [FLEET]: { stallMs: 300, waitMs: 300 } };
+  const fleets = { [FLEET]: fleet };
   await writeFile(join(folder, 'models.json'), JSON.stringify({ models, fleets }));
   const jobsTable = await services.newTable();
   const [queueUrl, deadLetterUrl, replyUrl, gpuQueueUrl, gpuDeadLetterUrl] = await Promise.all([

@@ -1,58 +1,58 @@
-/** Names a conversation: the tenant is part of the key, so that another's is not there rather than refused. */
+/** Identifies a conversation. The tenant is part of the key, so another tenant's conversation is simply not found. */
 export interface ConversationKey {
   readonly tenant: string;
   readonly id: string;
 }
 
-/** The conversation's own item. Whoever holds its lock may add items from `nextPosition` on. */
+/** The conversation's own row. The holder of its lock may add items from `nextPosition` on. */
 export interface ConversationHead {
   /** Epoch milliseconds. */
   readonly createdAt: number;
-  /** Positions below it are part of the conversation; what lies at it or above was never finished. */
+  /** Items below this position belong to the conversation. Items at or above it were written but not committed. */
   readonly nextPosition: number;
-  /** Rises with every lock that is taken; an item says under which it was written. */
+  /** Increases with every lock that is acquired. Each item records the epoch under which it was written. */
   readonly lockEpoch: number;
-  /** Sealed; absent when there is none. */
+  /** Sealed; absent if the conversation has none. */
   readonly metadata?: Uint8Array;
 }
 
-/** One item of a conversation as it lies in the table. */
+/** One item of a conversation as it is stored in the table. */
 export interface ItemRow {
   readonly position: number;
   readonly itemId: string;
-  /** The lock's epoch under which it was written. */
+  /** Epoch of the lock under which the item was written. */
   readonly epoch: number;
-  /** Whose turn added it: a response's id, or a call's that added items by hand. */
+  /** Id of the turn that added the item: a response's id, or the id of a request that adds items. */
   readonly turn: string;
-  /** Absent when it is too large for a table, and lies in the bucket. */
+  /** Absent if the item is too large for the table and is stored in the bucket. */
   readonly sealed?: Uint8Array;
 }
 
-/** What the lock answers: its holder's view of the conversation, or why there is none. */
+/** Result of acquiring a lock: the head as the holder sees it, or the reason why the lock was refused. */
 export type LockResult = { readonly head: ConversationHead } | 'held' | 'absent';
 
-/** The conversations' table: one request a method, unless it says otherwise. Times are epoch milliseconds. */
+/** The conversations table. Each method sends one request unless its comment says otherwise. Times are epoch milliseconds. */
 export interface ConversationTable {
-  /** False when there is one under this key already. */
+  /** Creates the head; false if the key exists already. */
   create(key: ConversationKey, head: Omit<ConversationHead, 'lockEpoch'>, expiresAt: number): Promise<boolean>;
-  /** The head, strongly read; undefined when it isn't there or has expired. */
+  /** Reads the head consistently; undefined if it doesn't exist or has expired. */
   readHead(key: ConversationKey, now: number): Promise<ConversationHead | undefined>;
-  /** Replaces the metadata. Undefined when the conversation isn't there. */
+  /** Replaces the metadata; undefined if the conversation doesn't exist. */
   updateMetadata(
     key: ConversationKey,
     metadata: Uint8Array | undefined,
     at: WriteTimes,
   ): Promise<ConversationHead | undefined>;
-  /** False when it wasn't there. */
+  /** Deletes the head; false if it doesn't exist. */
   deleteHead(key: ConversationKey, now: number): Promise<boolean>;
-  /** Removes the items of a conversation, shown or not: a listing of the bucket, a query, and a batch for every 25. */
+  /** Deletes all items, uncommitted ones included: one listing of the bucket, a query, and a batch for every 25 items. */
   deleteItems(key: ConversationKey): Promise<void>;
-  /** Takes the lock, or takes an expired one over: one request, two when it is refused. Again is no harm. */
+  /** Acquires the lock, or takes over an expired one. Idempotent per owner. Sends a second request if it is refused. */
   acquireLock(key: ConversationKey, owner: string, until: number, now: number): Promise<LockResult>;
-  /** Keeps the lock until `until`; false when it is another's by now. */
+  /** Extends the lock to `until`; false if another owner has it by now. */
   renewLock(key: ConversationKey, owner: string, epoch: number, until: number): Promise<boolean>;
   releaseLock(key: ConversationKey, owner: string, epoch: number): Promise<void>;
-  /** Shows the items up to `nextPosition` and gives the lock back; false when the lock is another's by now. */
+  /** Commits the items below `nextPosition` and releases the lock; false if another owner has the lock by now. */
   commitTurn(
     key: ConversationKey,
     owner: string,
@@ -60,30 +60,32 @@ export interface ConversationTable {
     nextPosition: number,
     expiresAt: number,
   ): Promise<boolean>;
-  /** Whether the item at a position was written under the lock of `epoch` and is part of the conversation: two requests. */
+  /** True if the item at `position` is committed and was written under the lock's `epoch`. Sends two requests. */
   isCommitted(key: ConversationKey, position: number, epoch: number, now: number): Promise<boolean>;
-  /** Writes an item, of 300 KB or more to the bucket first; false when a later lock's holder has been at its place. */
+  /** Writes an item, to the bucket first if it has 300 KB or more; false if a later lock's holder wrote at its position. */
   putItem(key: ConversationKey, row: ItemRow & { readonly sealed: Uint8Array }, expiresAt: number): Promise<boolean>;
-  /** An item's sealed bytes, from the bucket where they lie there; undefined when they are gone. */
+  /** Returns an item's sealed bytes, from the bucket if they are stored there; undefined if they are gone. */
   readSealed(key: ConversationKey, row: ItemRow): Promise<Uint8Array | undefined>;
-  /** Items at positions from `from` up to but without `to`, in either direction; a query for every megabyte. */
+  /** Yields the items of a range of positions, in either direction. Sends one query per megabyte. */
   queryItems(key: ConversationKey, range: PositionRange, now: number): AsyncIterable<ItemRow>;
-  /** The item with this id at a position below `to`: it is looked for from the newest on. */
+  /** Returns the item with this id at a position below `to`. Searches from the newest item on, one query per megabyte. */
   findItem(key: ConversationKey, itemId: string, to: number, now: number): Promise<ItemRow | undefined>;
-  /** Takes the content out of an item. Its place stays taken, lest a late writer fill it. */
+  /** Deletes an item's content and leaves a tombstone, so that a late writer can't write at its position. */
   markItemDeleted(key: ConversationKey, row: ItemRow): Promise<boolean>;
 }
 
 export interface WriteTimes {
+  /** Epoch milliseconds. */
   readonly now: number;
   /** Epoch seconds. */
   readonly expiresAt: number;
 }
 
+/** Positions from `from` up to, and not including, `to`. */
 export interface PositionRange {
   readonly from: number;
   readonly to: number;
   readonly newestFirst: boolean;
-  /** Items that a query reads at once; a megabyte of them when absent. */
+  /** Maximum number of items per query; absent for a megabyte of them. */
   readonly pageSize?: number;
 }

@@ -1,12 +1,12 @@
 import type { RecordName } from '../vault/vault.ts';
 import type { ConversationKey, ItemRow } from './conversation-records.ts';
 
-/** The name under which a conversation's metadata is sealed. */
+/** Returns the name under which a conversation's metadata is sealed. */
 export function toMetadataRecordName({ tenant, id }: ConversationKey): RecordName {
   return { tenant, kind: 'conversation', id, epoch: 0, field: 'metadata' };
 }
 
-/** The name under which an item is sealed: bound to its place, so that items can't be put into another order. */
+/** Returns the name under which an item is sealed. It contains the position, so items can't be reordered in the table. */
 export function toItemRecordName(
   { tenant, id }: ConversationKey,
   row: Pick<ItemRow, 'position' | 'itemId' | 'epoch'>,
@@ -14,17 +14,17 @@ export function toItemRecordName(
   return { tenant, kind: 'conversation-item', id, epoch: row.epoch, field: `${row.position}#${row.itemId}` };
 }
 
-/** A value as it is sealed. */
+/** Encodes a value as the plaintext of a record: JSON in UTF-8. */
 export function encodeJson(value: unknown): Uint8Array {
   return Buffer.from(JSON.stringify(value), 'utf8');
 }
 
-/** What `bytesOf` made into bytes. */
+/** Decodes the plaintext of a record that `encodeJson` made. */
 export function decodeJson(bytes: Uint8Array): unknown {
   return JSON.parse(Buffer.from(bytes).toString('utf8'));
 }
 
-/** Whether a value is metadata. */
+/** True if a value is an object whose values are all strings, as metadata is. */
 export function isStringRecord(value: unknown): value is Readonly<Record<string, string>> {
   return typeof value === 'object' && value !== null && Object.values(value).every((each) => typeof each === 'string');
 }

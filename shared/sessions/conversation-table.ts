@@ -26,7 +26,7 @@ import {
 } from './conversation-item.ts';
 import type { ConversationKey, ConversationTable, PositionRange } from './conversation-records.ts';
 
-/** Where items go that are too large for the table. */
+/** Stores the items that are too large for the table. */
 export interface ItemBucket {
   put(key: string, bytes: Uint8Array, onlyIfNew: boolean): Promise<boolean>;
   get(key: string): Promise<Uint8Array | undefined>;
@@ -34,13 +34,13 @@ export interface ItemBucket {
   remove(keys: readonly string[]): Promise<void>;
 }
 
-/** The conversations' table in DynamoDB, and the bucket beside it. Throws what AWS throws. */
+/** Creates the client of the conversations table in DynamoDB and its bucket. Throws the AWS SDK's errors. */
 export function createConversationTable(
   client: DynamoDBClient,
   TableName: string,
   bucket: ItemBucket,
 ): ConversationTable {
-  /** An update that may be refused; undefined when it was. */
+  /** Sends a conditional update; returns the new item, or undefined if the condition was not met. */
   async function update(
     key: ConversationKey,
     sk: string,
@@ -127,7 +127,7 @@ export function createConversationTable(
         key,
         HEAD,
         `${change}${metadata === undefined ? ' SET' : ','} expiresAt = :expiresAt`,
-        ALIVE,
+        EXISTS,
         {
           ...(metadata === undefined ? {} : { ':metadata': { B: metadata } }),
           ':expiresAt': toNumberAttribute(expiresAt),
@@ -143,7 +143,7 @@ export function createConversationTable(
           new DeleteItemCommand({
             TableName,
             Key: toTableKey(key, HEAD),
-            ConditionExpression: ALIVE,
+            ConditionExpression: EXISTS,
             ExpressionAttributeValues: { ':seconds': toSecondsAttribute(now) },
           }),
         ),
@@ -152,14 +152,14 @@ export function createConversationTable(
     },
 
     async deleteItems(key) {
-      // All of them: a writer that crashed or was too late may have left some that no item names.
+      // The whole prefix: a writer that crashed or lost its lock may have left objects that no item refers to.
       await bucket.remove(await bucket.list(toObjectPrefix(key)));
       const keys: Item[] = [];
       for await (const { pk, sk } of pages(key, { from: 0, to: MAX_POSITION, newestFirst: false })) {
         if (pk !== undefined && sk !== undefined) keys.push({ pk, sk });
       }
-      for (let index = 0; index < keys.length; index += BATCH) {
-        let requests = keys.slice(index, index + BATCH).map((Key) => ({ DeleteRequest: { Key } }));
+      for (let index = 0; index < keys.length; index += BATCH_SIZE) {
+        let requests = keys.slice(index, index + BATCH_SIZE).map((Key) => ({ DeleteRequest: { Key } }));
         while (requests.length > 0) {
           const { UnprocessedItems } = await client.send(
             new BatchWriteItemCommand({ RequestItems: { [TableName]: requests } }),
@@ -177,8 +177,8 @@ export function createConversationTable(
         key,
         HEAD,
         'SET lockOwner = :owner, lockExpiresAt = :until ADD lockEpoch :one',
-        // A lock that is held already by who asks is one whose answer was lost.
-        `${ALIVE} AND (attribute_not_exists(lockOwner) OR lockExpiresAt <= :now OR lockOwner = :owner)`,
+        // The same owner may acquire it again: the response to its first request was lost.
+        `${EXISTS} AND (attribute_not_exists(lockOwner) OR lockExpiresAt <= :now OR lockOwner = :owner)`,
         {
           ':owner': { S: owner },
           ':until': toNumberAttribute(until),
@@ -192,12 +192,12 @@ export function createConversationTable(
     },
 
     async renewLock(key, owner, epoch, until) {
-      const values = { ...mine(owner, epoch), ':until': toNumberAttribute(until) };
-      return (await update(key, HEAD, 'SET lockExpiresAt = :until', MINE, values)) !== undefined;
+      const values = { ...toOwnerValues(owner, epoch), ':until': toNumberAttribute(until) };
+      return (await update(key, HEAD, 'SET lockExpiresAt = :until', OWNS_LOCK, values)) !== undefined;
     },
 
     async releaseLock(key, owner, epoch) {
-      await update(key, HEAD, 'REMOVE lockOwner, lockExpiresAt', MINE, mine(owner, epoch));
+      await update(key, HEAD, 'REMOVE lockOwner, lockExpiresAt', OWNS_LOCK, toOwnerValues(owner, epoch));
     },
 
     async commitTurn(key, owner, epoch, nextPosition, expiresAt) {
@@ -205,8 +205,12 @@ export function createConversationTable(
         key,
         HEAD,
         'SET nextPosition = :next, expiresAt = :expiresAt REMOVE lockOwner, lockExpiresAt',
-        MINE,
-        { ...mine(owner, epoch), ':next': toNumberAttribute(nextPosition), ':expiresAt': toNumberAttribute(expiresAt) },
+        OWNS_LOCK,
+        {
+          ...toOwnerValues(owner, epoch),
+          ':next': toNumberAttribute(nextPosition),
+          ':expiresAt': toNumberAttribute(expiresAt),
+        },
       );
       return item !== undefined;
     },
@@ -278,10 +282,10 @@ export function createConversationTable(
   };
 }
 
-/** What BatchWriteItem takes at most. */
-const BATCH = 25;
-const ALIVE = 'attribute_exists(pk) AND expiresAt > :seconds';
-const MINE = 'lockOwner = :owner AND lockEpoch = :epoch';
+/** Maximum number of requests in a BatchWriteItem. */
+const BATCH_SIZE = 25;
+const EXISTS = 'attribute_exists(pk) AND expiresAt > :seconds';
+const OWNS_LOCK = 'lockOwner = :owner AND lockEpoch = :epoch';
 
 async function unlessRefused<T>(send: () => Promise<T>): Promise<T | undefined> {
   try {
@@ -292,6 +296,6 @@ async function unlessRefused<T>(send: () => Promise<T>): Promise<T | undefined> 
   }
 }
 
-function mine(owner: string, epoch: number): Item {
+function toOwnerValues(owner: string, epoch: number): Item {
   return { ':owner': { S: owner }, ':epoch': toNumberAttribute(epoch) };
 }

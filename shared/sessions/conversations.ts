@@ -8,7 +8,7 @@ import { type ConversationTurns, createTurns, type Turn } from './turns.ts';
 
 export type { ConversationItem, Turn };
 
-/** A conversation as its caller sees it. */
+/** A conversation as the API shows it. */
 export interface Conversation {
   readonly id: string;
   /** Epoch milliseconds. */
@@ -16,7 +16,7 @@ export interface Conversation {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** What may be asked of a list of items. */
+/** Parameters of a list request. */
 export interface ListOptions {
   readonly newestFirst: boolean;
   /** Id of the item after which the page begins. */
@@ -30,8 +30,8 @@ export interface ItemPage {
 }
 
 /**
- * The conversations of all tenants. Every method that names one throws LambentError `not_found` when it isn't there,
- * has expired, or is another tenant's: nobody can tell which.
+ * The conversations of all tenants. Every method with a key throws LambentError `not_found` if the conversation doesn't
+ * exist, has expired or belongs to another tenant. The error doesn't reveal which.
  */
 export interface Conversations extends ConversationTurns {
   create(
@@ -45,7 +45,7 @@ export interface Conversations extends ConversationTurns {
   list(key: ConversationKey, listing: ListOptions): Promise<ItemPage>;
   item(key: ConversationKey, itemId: string): Promise<ConversationItem>;
   deleteItem(key: ConversationKey, itemId: string): Promise<Conversation>;
-  /** All items, oldest first, without taking a turn. */
+  /** Returns all items, oldest first, without acquiring the lock. */
   items(key: ConversationKey): Promise<readonly ConversationItem[]>;
 }
 
@@ -61,25 +61,28 @@ export interface ConversationsOptions {
 
 const DAY_SECONDS = 86_400;
 
-/** Makes the conversations of one environment. */
+/** Creates the conversations of one environment. */
 export function createConversations(options: ConversationsOptions): Conversations {
   const { table, vault, retentionDays, now = Date.now, random = Math.random } = options;
   const expiry = (): number => Math.floor(now() / 1000) + retentionDays * DAY_SECONDS;
   const sealedItems = createSealedItems(table, vault, now);
 
-  async function shown(key: ConversationKey, { createdAt, metadata }: ConversationHead): Promise<Conversation> {
-    const opened = metadata === undefined ? {} : decodeJson(await vault.open(toMetadataRecordName(key), metadata));
-    return { id: key.id, createdAt, metadata: isStringRecord(opened) ? opened : {} };
+  async function toConversation(
+    key: ConversationKey,
+    { createdAt, metadata }: ConversationHead,
+  ): Promise<Conversation> {
+    const value = metadata === undefined ? {} : decodeJson(await vault.open(toMetadataRecordName(key), metadata));
+    return { id: key.id, createdAt, metadata: isStringRecord(value) ? value : {} };
   }
 
-  async function sealedMetadata(
+  async function sealMetadata(
     key: ConversationKey,
     metadata: Conversation['metadata'],
   ): Promise<Uint8Array | undefined> {
     return Object.keys(metadata).length === 0 ? undefined : vault.seal(toMetadataRecordName(key), encodeJson(metadata));
   }
 
-  async function headOf(key: ConversationKey): Promise<ConversationHead> {
+  async function readHead(key: ConversationKey): Promise<ConversationHead> {
     const head = await table.readHead(key, now());
     if (head === undefined) throw conversationNotFoundError(key.id);
     return head;
@@ -90,39 +93,40 @@ export function createConversations(options: ConversationsOptions): Conversation
 
     async create(key, metadata, items) {
       await sealedItems.write(key, items, { from: 0, epoch: 0, turn: 'create' }, expiry());
-      const sealed = await sealedMetadata(key, metadata);
+      const sealed = await sealMetadata(key, metadata);
       const head = {
         createdAt: now(),
         nextPosition: items.length,
         ...(sealed === undefined ? {} : { metadata: sealed }),
       };
       if (!(await table.create(key, head, expiry()))) {
-        throw new LambentError('internal', 'A new conversation has the id of another one');
+        throw new LambentError('internal', 'The id of a new conversation exists already');
       }
       return { id: key.id, createdAt: head.createdAt, metadata };
     },
 
     async retrieve(key) {
-      return shown(key, await headOf(key));
+      return toConversation(key, await readHead(key));
     },
 
     async update(key, metadata) {
-      const sealed = await sealedMetadata(key, metadata);
+      const sealed = await sealMetadata(key, metadata);
       const head = await table.updateMetadata(key, sealed, { now: now(), expiresAt: expiry() });
       if (head === undefined) throw conversationNotFoundError(key.id);
       return { id: key.id, createdAt: head.createdAt, metadata };
     },
 
     async delete(key) {
-      await headOf(key);
-      // The items first: what breaks off can be found and deleted again. Then those of a turn that wrote meanwhile.
+      await readHead(key);
+      // Items first: if the deletion fails half-way, the head still exists and the deletion can be repeated. Items are
+      // deleted again afterwards, because a turn may have written some in between.
       await table.deleteItems(key);
       await table.deleteHead(key, now());
       await table.deleteItems(key);
     },
 
     async list(key, { newestFirst, after, limit }) {
-      const { nextPosition } = await headOf(key);
+      const { nextPosition } = await readHead(key);
       let from = 0;
       let to = nextPosition;
       if (after !== undefined) {
@@ -136,21 +140,21 @@ export function createConversations(options: ConversationsOptions): Conversation
     },
 
     async item(key, itemId) {
-      const { nextPosition } = await headOf(key);
+      const { nextPosition } = await readHead(key);
       const row = await table.findItem(key, itemId, nextPosition, now());
       if (row === undefined) throw conversationItemNotFoundError(itemId);
       return sealedItems.open(key, row);
     },
 
     async deleteItem(key, itemId) {
-      const head = await headOf(key);
+      const head = await readHead(key);
       const row = await table.findItem(key, itemId, head.nextPosition, now());
       if (row === undefined || !(await table.markItemDeleted(key, row))) throw conversationItemNotFoundError(itemId);
-      return shown(key, head);
+      return toConversation(key, head);
     },
 
     async items(key) {
-      const { nextPosition } = await headOf(key);
+      const { nextPosition } = await readHead(key);
       return sealedItems.read(key, { from: 0, to: nextPosition, newestFirst: false });
     },
   };

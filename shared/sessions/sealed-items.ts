@@ -5,44 +5,44 @@ import type { ConversationKey, ConversationTable, ItemRow, PositionRange } from 
 import { decodeJson, encodeJson, toItemRecordName } from './conversation-seal.ts';
 import { conversationLockedError } from './session-errors.ts';
 
-/** One item: what is in it is its API's business, and sealed. */
+/** One item. Its content is in the API's format, which sessions don't interpret. */
 export interface ConversationItem {
   readonly id: string;
   readonly content: unknown;
 }
 
-/** Where items of one writer go. */
+/** Where one turn writes its items. */
 export interface WritePosition {
-  /** Position of the first one. */
+  /** Position of the first item. */
   readonly from: number;
-  /** The lock's epoch under which they are written. */
+  /** Epoch of the lock under which they are written. */
   readonly epoch: number;
   readonly turn: string;
 }
 
-/** The items of conversations, sealed on their way into the table and opened on their way out. */
+/** Items of conversations, sealed before they are written and opened after they are read. */
 export interface SealedItems {
   /** @throws LambentError `record_unreadable` */
   open(key: ConversationKey, row: ItemRow): Promise<ConversationItem>;
-  /** Items of a range, `limit` of them at most. */
+  /** Reads the items of a range, at most `limit`. */
   read(key: ConversationKey, range: PositionRange, limit?: number): Promise<ConversationItem[]>;
-  /** @throws LambentError `conversation_locked` when a later lock's holder has been there */
+  /** @throws LambentError `conversation_locked` if a later lock's holder has written at these positions */
   write(
     key: ConversationKey,
     items: readonly ConversationItem[],
-    place: WritePosition,
+    position: WritePosition,
     expiresAt: number,
   ): Promise<void>;
 }
 
-/** Items that are opened or written at once. */
-const AT_ONCE = 16;
+/** Maximum number of items that are opened or written at once. */
+const CONCURRENCY = 16;
 
-/** Seals and opens items of a table. `now` is epoch milliseconds. */
+/** Creates the sealed items of a table. `now` returns epoch milliseconds. */
 export function createSealedItems(table: ConversationTable, vault: Vault, now: () => number): SealedItems {
   async function open(key: ConversationKey, row: ItemRow): Promise<ConversationItem> {
     const sealed = await table.readSealed(key, row);
-    if (sealed === undefined) throw new LambentError('record_unreadable', `The content of ${row.itemId} is not there`);
+    if (sealed === undefined) throw new LambentError('record_unreadable', `The content of ${row.itemId} is missing`);
     return { id: row.itemId, content: decodeJson(await vault.open(toItemRecordName(key, row), sealed)) };
   }
 
@@ -56,14 +56,14 @@ export function createSealedItems(table: ConversationTable, vault: Vault, now: (
         rows.push(row);
         if (rows.length >= limit) break;
       }
-      return inParallel(rows, AT_ONCE, (row) => open(key, row));
+      return inParallel(rows, CONCURRENCY, (row) => open(key, row));
     },
 
     async write(key, items, { from, epoch, turn }, expiresAt) {
-      await inParallel([...items.entries()], AT_ONCE, async ([offset, { id, content }]) => {
-        const place = { position: from + offset, itemId: id, epoch, turn };
-        const sealed = await vault.seal(toItemRecordName(key, place), encodeJson(content));
-        if (!(await table.putItem(key, { ...place, sealed }, expiresAt))) throw conversationLockedError();
+      await inParallel([...items.entries()], CONCURRENCY, async ([offset, { id, content }]) => {
+        const row = { position: from + offset, itemId: id, epoch, turn };
+        const sealed = await vault.seal(toItemRecordName(key, row), encodeJson(content));
+        if (!(await table.putItem(key, { ...row, sealed }, expiresAt))) throw conversationLockedError();
       });
     },
   };

@@ -1,33 +1,33 @@
 import { LambentError } from '../core/errors.ts';
 
-/** What the caller of a locked conversation is told to wait. */
+/** The time after which a client should retry on a locked conversation. */
 const RETRY_AFTER_MS = 5_000;
 
-/** The error for a conversation that isn't there, for this tenant. */
+/** The error for a conversation that doesn't exist for this tenant. */
 export function conversationNotFoundError(id: string): LambentError {
-  return new LambentError('not_found', `Conversation with id '${shortened(id)}' not found.`);
+  return new LambentError('not_found', `Conversation with id '${shorten(id)}' not found.`);
 }
 
-/** The error for an item that isn't there, for this tenant. */
+/** The error for an item that doesn't exist for this tenant. */
 export function conversationItemNotFoundError(id: string): LambentError {
-  return new LambentError('not_found', itemNotFound(id));
+  return new LambentError('not_found', formatItemNotFound(id));
 }
 
-/** The error for a page that begins after an item that isn't there, whatever list it is of. */
+/** The error for a list request whose `after` names an item that doesn't exist, whatever is listed. */
 export function afterNotFoundError(id: string): LambentError {
-  return new LambentError('not_found', itemNotFound(id), { param: 'after' });
+  return new LambentError('not_found', formatItemNotFound(id), { param: 'after' });
 }
 
-function itemNotFound(id: string): string {
-  return `Item with id '${shortened(id)}' not found.`;
-}
-
-/** The error for a conversation in which another turn goes on. */
+/** The error for a conversation that another turn has locked. */
 export function conversationLockedError(): LambentError {
   const message = 'Another process is currently operating on this conversation. Please retry in a few seconds.';
   return new LambentError('conversation_locked', message, { retryAfterMs: RETRY_AFTER_MS });
 }
 
-function shortened(id: string): string {
+function formatItemNotFound(id: string): string {
+  return `Item with id '${shorten(id)}' not found.`;
+}
+
+function shorten(id: string): string {
   return id.slice(0, 128).toWellFormed();
 }

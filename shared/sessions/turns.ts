@@ -2,31 +2,31 @@ import type { ConversationHead, ConversationKey, ConversationTable } from './con
 import type { ConversationItem, SealedItems } from './sealed-items.ts';
 import { conversationLockedError, conversationNotFoundError } from './session-errors.ts';
 
-/** A turn that goes on: nobody else adds to the conversation before it ends. */
+/** An open turn. It holds the conversation's lock, so no other turn adds items before it ends. */
 export interface Turn {
-  /** All items, oldest first. */
+  /** All items of the conversation, oldest first. */
   readonly items: readonly ConversationItem[];
   /**
-   * Adds the turn's items and ends it. They become visible together, or not at all.
-   * @throws LambentError `conversation_locked` when the turn was taken for dead and another one has begun, `not_found` when the
-   * conversation has been deleted meanwhile
+   * Adds the turn's items and ends the turn. The items become visible together, or not at all.
+   * @throws LambentError `conversation_locked` if the lock expired and another turn has begun; `not_found` if the
+   * conversation was deleted during the turn
    */
   commit(items: readonly ConversationItem[]): Promise<void>;
-  /** Ends the turn without a trace. Harmless after `commit`. */
+  /** Ends the turn without adding items. Does nothing after `commit`. */
   release(): Promise<void>;
 }
 
-/** The turns of conversations: one at a time in each. */
+/** The turns of conversations: one at a time per conversation. */
 export interface ConversationTurns {
   /**
-   * Begins a turn, after waiting a little for another's to end.
-   * @param turn the response's id, or any other word that nobody else uses
-   * @throws LambentError `conversation_locked` when it goes on
+   * Begins a turn: acquires the conversation's lock, waiting a few seconds if another turn holds it.
+   * @param turn a unique id, such as the response's
+   * @throws LambentError `conversation_locked` if the other turn doesn't end in time
    */
   beginTurn(key: ConversationKey, turn: string): Promise<Turn>;
   /**
-   * Adds the items of a turn that ended elsewhere. Again is no harm: a turn is added once.
-   * @throws LambentError `conversation_locked` when somebody else's turn goes on: try later
+   * Adds the items of a turn that was answered in the background. Idempotent: a turn is added once.
+   * @throws LambentError `conversation_locked` if another turn holds the lock; retry later
    */
   appendFinishedTurn(key: ConversationKey, turn: string, items: readonly ConversationItem[]): Promise<void>;
 }
@@ -34,7 +34,7 @@ export interface ConversationTurns {
 export interface TurnsOptions {
   readonly table: ConversationTable;
   readonly items: SealedItems;
-  /** Epoch seconds after which what is written now is gone. */
+  /** Returns the epoch seconds at which items that are written now expire. */
   readonly expiry: () => number;
   /** Epoch milliseconds. */
   readonly now: () => number;
@@ -42,68 +42,72 @@ export interface TurnsOptions {
   readonly random: () => number;
 }
 
-/** A holder that was killed is taken over after this time; one that lives renews its lock three times within it. */
+/** The lock of a holder that crashed expires after this time. A live holder renews its lock three times within it. */
 const LOCK_MS = 60_000;
 const RENEW_EVERY_MS = LOCK_MS / 3;
-/** How long a turn waits for another's: long enough for a quick answer's last moments, short enough for a caller. */
-const PATIENCE_MS = 3_000;
+/** How long a turn waits for the lock: enough for a short answer to finish, and acceptable to a caller. */
+const MAX_WAIT_MS = 3_000;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 500;
 
-/** A lock that was taken: whose turn it is, and what its holder is called, as nobody else is. */
+/** A lock that this environment acquired for a turn. */
 interface HeldLock extends ConversationHead {
   readonly turn: string;
-  readonly holder: string;
+  /** Unique name of the lock's owner. */
+  readonly owner: string;
 }
 
-/** Makes the turns of one environment. */
+/** Creates the turns of one environment. */
 export function createTurns({ table, items, expiry, now, random }: TurnsOptions): ConversationTurns {
-  /** Takes the lock, or says that it is held; waits for it until `PATIENCE_MS` are over. */
-  async function lock(key: ConversationKey, turn: string): Promise<HeldLock> {
-    const holder = `${turn}#${random()}`;
-    const until = now() + PATIENCE_MS;
+  /** Acquires the lock, retrying until `MAX_WAIT_MS` have passed. */
+  async function acquireLock(key: ConversationKey, turn: string): Promise<HeldLock> {
+    const owner = `${turn}#${random()}`;
+    const waitUntil = now() + MAX_WAIT_MS;
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
-      const taken = await table.acquireLock(key, holder, now() + LOCK_MS, now());
-      if (taken === 'absent') throw conversationNotFoundError(key.id);
-      if (taken !== 'held') return { ...taken.head, turn, holder };
+      const result = await table.acquireLock(key, owner, now() + LOCK_MS, now());
+      if (result === 'absent') throw conversationNotFoundError(key.id);
+      if (result !== 'held') return { ...result.head, turn, owner };
       const jitteredMs = pauseMs * (0.5 + random());
-      if (now() + jitteredMs > until) throw conversationLockedError();
+      if (now() + jitteredMs > waitUntil) throw conversationLockedError();
       await new Promise((resolve) => setTimeout(resolve, jitteredMs));
     }
   }
 
-  async function write(key: ConversationKey, held: HeldLock, added: readonly ConversationItem[]): Promise<void> {
-    const { nextPosition: from, lockEpoch: epoch, turn, holder } = held;
+  async function writeAndCommit(
+    key: ConversationKey,
+    lock: HeldLock,
+    added: readonly ConversationItem[],
+  ): Promise<void> {
+    const { nextPosition: from, lockEpoch: epoch, turn, owner } = lock;
     await items.write(key, added, { from, epoch, turn }, expiry());
-    if (await table.commitTurn(key, holder, epoch, from + added.length, expiry())) return;
-    // A refusal may be the answer to a repetition of what was carried out, and whose first answer was lost.
+    if (await table.commitTurn(key, owner, epoch, from + added.length, expiry())) return;
+    // The SDK may have retried a commit that had succeeded and whose response was lost; the retry is then refused.
     if (await table.isCommitted(key, from, epoch, now())) return;
     if ((await table.readHead(key, now())) !== undefined) throw conversationLockedError();
-    // Deleted while the turn went on: what it wrote would be left behind.
+    // The conversation was deleted during the turn: remove the items that this turn wrote.
     await table.deleteItems(key);
     throw conversationNotFoundError(key.id);
   }
 
-  /** A turn whose lock was just taken. */
-  async function begun(key: ConversationKey, held: HeldLock): Promise<Turn> {
-    const { nextPosition, lockEpoch, holder } = held;
+  async function openTurn(key: ConversationKey, lock: HeldLock): Promise<Turn> {
+    const { nextPosition, lockEpoch, owner } = lock;
     let ended = false;
     const renewal = setInterval(() => {
-      // A renewal that fails shows when the turn commits: nothing is visible before.
-      table.renewLock(key, holder, lockEpoch, now() + LOCK_MS).catch(() => undefined);
+      // A failed renewal needs no handling: if the lock is lost, the commit fails, and nothing is visible before it.
+      table.renewLock(key, owner, lockEpoch, now() + LOCK_MS).catch(() => undefined);
     }, RENEW_EVERY_MS);
     renewal.unref();
     const release = async (): Promise<void> => {
       clearInterval(renewal);
       if (ended) return;
       ended = true;
-      await table.releaseLock(key, holder, lockEpoch);
+      await table.releaseLock(key, owner, lockEpoch);
     };
     try {
       return {
         items: await items.read(key, { from: 0, to: nextPosition, newestFirst: false }),
         async commit(added) {
-          await write(key, held, added);
+          await writeAndCommit(key, lock, added);
           clearInterval(renewal);
           ended = true;
         },
@@ -117,17 +121,17 @@ export function createTurns({ table, items, expiry, now, random }: TurnsOptions)
 
   return {
     async beginTurn(key, turn) {
-      return begun(key, await lock(key, turn));
+      return openTurn(key, await acquireLock(key, turn));
     },
 
     async appendFinishedTurn(key, turn, added) {
-      const held = await lock(key, turn);
+      const lock = await acquireLock(key, turn);
       try {
-        const range = { from: 0, to: held.nextPosition, newestFirst: true };
+        const range = { from: 0, to: lock.nextPosition, newestFirst: true };
         for await (const row of table.queryItems(key, range, now())) if (row.turn === turn) return;
-        await write(key, held, added);
+        await writeAndCommit(key, lock, added);
       } finally {
-        await table.releaseLock(key, held.holder, held.lockEpoch);
+        await table.releaseLock(key, lock.owner, lock.lockEpoch);
       }
     },
   };

@@ -104,7 +104,7 @@ export function itemsReference({ conversations }: ConversationsApi): Reference {
     idsOf: (json) => idsIn(isObject(json) ? json['data'] : undefined),
     async show(request, ids) {
       const included = parseIncludes(request.query);
-      const items = await Promise.all(ids.map((id) => conversations.item(keyOf(request), id)));
+      const items = await Promise.all(ids.map((id) => conversations.retrieveItem(keyOf(request), id)));
       return encodeList(
         items.map((item) => shownItem(item, included)),
         false,
@@ -136,7 +136,7 @@ export function retrieveItemRoute({ conversations }: ConversationsApi): Route {
     scope: 'inference',
     async run(request) {
       const included = parseIncludes(request.query);
-      const item = await conversations.item(keyOf(request), request.pathParameters['item'] ?? '');
+      const item = await conversations.retrieveItem(keyOf(request), request.pathParameters['item'] ?? '');
       return { json: shownItem(item, included) };
     },
   };

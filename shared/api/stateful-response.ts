@@ -90,7 +90,7 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
   const before =
     conversationId === undefined
       ? await chainBefore(asking)
-      : keptItems(await state.conversations.items({ tenant, id: conversationId }));
+      : keptItems(await state.conversations.readItems({ tenant, id: conversationId }));
   const context = await contextOf(asked, before, { registry: api.registry, tenant }, state);
   const { body, generation } = context;
   const lane = laneOf(generation.model, api.registry);

@@ -43,10 +43,10 @@ export interface Conversations extends ConversationTurns {
   update(key: ConversationKey, metadata: Conversation['metadata']): Promise<Conversation>;
   delete(key: ConversationKey): Promise<void>;
   list(key: ConversationKey, listing: ListOptions): Promise<ItemPage>;
-  item(key: ConversationKey, itemId: string): Promise<ConversationItem>;
+  retrieveItem(key: ConversationKey, itemId: string): Promise<ConversationItem>;
   deleteItem(key: ConversationKey, itemId: string): Promise<Conversation>;
   /** Returns all items, oldest first, without acquiring the lock. */
-  items(key: ConversationKey): Promise<readonly ConversationItem[]>;
+  readItems(key: ConversationKey): Promise<readonly ConversationItem[]>;
 }
 
 export interface ConversationsOptions {
@@ -139,7 +139,7 @@ export function createConversations(options: ConversationsOptions): Conversation
       return { items: items.slice(0, limit), hasMore: items.length > limit };
     },
 
-    async item(key, itemId) {
+    async retrieveItem(key, itemId) {
       const { nextPosition } = await readHead(key);
       const row = await table.findItem(key, itemId, nextPosition, now());
       if (row === undefined) throw conversationItemNotFoundError(itemId);
@@ -153,7 +153,7 @@ export function createConversations(options: ConversationsOptions): Conversation
       return toConversation(key, head);
     },
 
-    async items(key) {
+    async readItems(key) {
       const { nextPosition } = await readHead(key);
       return sealedItems.read(key, { from: 0, to: nextPosition, newestFirst: false });
     },

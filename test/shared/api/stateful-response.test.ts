@@ -46,7 +46,7 @@ async function aState(faults: (jobs: JobStore) => Partial<JobStore>) {
   await conversations.create(key, {}, []);
   return {
     state,
-    said: async () => (await conversations.items(key)).length,
+    said: async () => (await conversations.readItems(key)).length,
     async sweep() {
       clock.now = Math.max(clock.now, Date.now()) + JOB_TIMINGS.completionMs;
       const listeners = { conversation: createConversationListener(conversations) };

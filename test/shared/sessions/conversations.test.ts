@@ -35,7 +35,7 @@ async function rowsOf(key: { tenant: string; id: string }) {
   return Items.filter(({ pk }) => pk?.S === `${key.tenant}#${key.id}`);
 }
 
-const namesIn = async (key: { tenant: string; id: string }) => (await conversations.items(key)).map(({ id }) => id);
+const namesIn = async (key: { tenant: string; id: string }) => (await conversations.readItems(key)).map(({ id }) => id);
 
 describe('a turn', () => {
   test('shows its items together when it commits, and none before', async () => {
@@ -162,7 +162,7 @@ describe('what is stored of a conversation', () => {
     const expiresAt = Math.floor(clock.now / 1000) + 99;
     for (const { sealed = new Uint8Array(), ...row } of rows)
       await table.putItem(key, { ...row, sealed, position: 1 - row.position }, expiresAt);
-    await expect(conversations.items(key)).rejects.toMatchObject({ code: 'record_unreadable' });
+    await expect(conversations.readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
 
   test('is gone with all its items when it is deleted', async () => {
@@ -204,8 +204,8 @@ describe('an item that is too large for the table', () => {
 
   test('is kept sealed in the bucket, and read as any other', async () => {
     const { key, objects } = await aLargeConversation();
-    expect(await conversations.items(key)).toEqual([large('a'), ...named('b'), large('c')]);
-    expect(await conversations.item(key, 'c')).toEqual(large('c'));
+    expect(await conversations.readItems(key)).toEqual([large('a'), ...named('b'), large('c')]);
+    expect(await conversations.retrieveItem(key, 'c')).toEqual(large('c'));
     const kept = await Promise.all((await objects()).map((object) => stores.bucket.get(object)));
     expect(kept).toHaveLength(2);
     for (const bytes of kept) expect(Buffer.from(bytes ?? []).includes('canary')).toBe(false);
@@ -242,7 +242,7 @@ describe('an item that is too large for the table', () => {
     const halves = Array.from({ length: 6 }, (_, index) => ({ id: `half${index}`, content: 'y'.repeat(220_000) }));
     await (await conversations.beginTurn(key, 'more')).commit(halves);
     await stores.bucket.remove(await objects());
-    await expect(conversations.items(key)).rejects.toMatchObject({ code: 'record_unreadable' });
+    await expect(conversations.readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
 });
 

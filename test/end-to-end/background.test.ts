@@ -1,7 +1,7 @@
 import { DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
 import type OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { chatModel } from '../upstreams/chat-model.ts';
+import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
@@ -14,7 +14,7 @@ beforeAll(async () => {
     script: async ({ body }) => {
       const question = JSON.stringify(body);
       if (question.includes('wait first')) await gate.promise;
-      return chatModel(body, { gate: question.includes('slowly') ? gate.promise : undefined });
+      return replyAsChatModel(body, { gate: question.includes('slowly') ? gate.promise : undefined });
     },
     environment: { JOB_DEADLINE_HOURS: '48', RETENTION_DAYS: '5' },
   });

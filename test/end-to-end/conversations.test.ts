@@ -1,6 +1,6 @@
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { chatModel } from '../upstreams/chat-model.ts';
+import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { converse } from './converse.ts';
 import { type Service, startService } from './service.ts';
 
@@ -218,7 +218,7 @@ describe('concurrent turns of a conversation', () => {
 
   it('are refused with 409 and Retry-After while the first one takes long', async () => {
     const gate = Promise.withResolvers<void>();
-    await using slow = await startService({ script: ({ body }) => chatModel(body, { gate: gate.promise }) });
+    await using slow = await startService({ script: ({ body }) => replyAsChatModel(body, { gate: gate.promise }) });
     const { id } = await slow.client.conversations.create();
     const first = await slow.client.responses.create({ model, input: 'one two three', conversation: id, stream: true });
     const second = await rejection(slow.client.responses.create({ model, input: 'four', conversation: id }));

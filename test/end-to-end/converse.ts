@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import type { Frame, Responder } from '../../local/bedrock/frames.ts';
-import { minimalInstance } from '../upstreams/schema-instance.ts';
+import { createMinimalInstance } from '../upstreams/schema-instance.ts';
 
 const structured = v.object({
   textFormat: v.object({ structure: v.object({ jsonSchema: v.object({ schema: v.string() }) }) }),
@@ -22,8 +22,8 @@ export const converse: Responder = async function* ({ body }) {
 
   if (result !== undefined)
     yield* speak(`The tool said: ${result.content?.[0]?.text ?? ''}`, body.inferenceConfig?.maxTokens);
-  else if (tool !== undefined) yield* call(tool.name ?? '', minimalInstance(tool.inputSchema?.json));
-  else if (schema !== undefined) yield* speak(JSON.stringify(minimalInstance(JSON.parse(schema))));
+  else if (tool !== undefined) yield* call(tool.name ?? '', createMinimalInstance(tool.inputSchema?.json));
+  else if (schema !== undefined) yield* speak(JSON.stringify(createMinimalInstance(JSON.parse(schema))));
   else if (image !== undefined) yield* speak(`I see an image: ${image.format}`);
   else yield* speak(`You said: ${said}`, body.inferenceConfig?.maxTokens);
 };

@@ -1,7 +1,7 @@
 import { DynamoDBClient, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { chatModel } from '../upstreams/chat-model.ts';
+import { replyAsChatModel } from '../upstreams/chat-model.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
@@ -15,7 +15,7 @@ beforeAll(async () => {
     script: ({ body }) =>
       failing
         ? { status: 400, body: { error: { message: 'no', type: 'invalid_request_error', param: null, code: null } } }
-        : chatModel(body, { gate: JSON.stringify(body).includes('slowly') ? gate.promise : undefined }),
+        : replyAsChatModel(body, { gate: JSON.stringify(body).includes('slowly') ? gate.promise : undefined }),
   });
   client = service.client;
 });

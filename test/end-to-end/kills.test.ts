@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { EVENT_STREAM, eventOf } from '../upstreams/reply.ts';
+import { EVENT_STREAM, encodeEvent } from '../upstreams/reply.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
 const chunk = (content: string, finish_reason: string | null = null) =>
-  eventOf({ choices: [{ index: 0, delta: { content }, finish_reason }] });
+  encodeEvent({ choices: [{ index: 0, delta: { content }, finish_reason }] });
 
 /** The slow answer stops after its first token until this settles. */
 const gate = Promise.withResolvers<void>();
@@ -18,7 +18,7 @@ beforeAll(async () => {
           headers: EVENT_STREAM,
           steps: [{ send: chunk('one ') }, { until: gate.promise }, { send: chunk('two', 'stop') }],
         };
-      return { headers: EVENT_STREAM, steps: [{ send: chunk('whole', 'stop') }, { send: eventOf('[DONE]') }] };
+      return { headers: EVENT_STREAM, steps: [{ send: chunk('whole', 'stop') }, { send: encodeEvent('[DONE]') }] };
     },
   });
 });

@@ -6,7 +6,7 @@ import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import type OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { responseIdOf } from '../../shared/api/queue-message.ts';
-import { eventsOf, type Reply } from '../upstreams/reply.ts';
+import { type Reply, streamEvents } from '../upstreams/reply.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
@@ -23,7 +23,7 @@ beforeAll(async () => {
       if (text.includes('please quote')) return { status: 400, body: { error: { message: `Invalid: ${FRAME}` } } };
       if (text.includes('please fail')) return { status: 400, body: { error: { message: `${CANARY} was refused` } } };
       if (text.includes('please break')) return { status: 500, body: `${CANARY} broke` };
-      if (text.includes('please cut')) return eventsOf([{ choices: [{ delta: { content: CANARY } }] }], 'cut');
+      if (text.includes('please cut')) return streamEvents([{ choices: [{ delta: { content: CANARY } }] }], 'cut');
       const answer = text.includes('please be long') ? `${CANARY}-answer `.repeat(25_000) : `${CANARY}-answer`;
       return reply(answer, Object(body).stream === true);
     },
@@ -34,7 +34,7 @@ afterAll(() => service[Symbol.asyncDispose]());
 /** Makes the upstream's complete answer. */
 function reply(content: string, streamed: boolean): Reply {
   if (streamed)
-    return eventsOf([{ choices: [{ delta: { content } }] }, { choices: [{ finish_reason: 'stop' }] }, '[DONE]']);
+    return streamEvents([{ choices: [{ delta: { content } }] }, { choices: [{ finish_reason: 'stop' }] }, '[DONE]']);
   return { body: { choices: [{ message: { role: 'assistant', content }, finish_reason: 'stop' }] } };
 }
 

@@ -2,8 +2,8 @@ import { Writable } from 'node:stream';
 import { vi } from 'vitest';
 import { keyItem } from '../../shared/access/keys.ts';
 import type { Scope } from '../../shared/access/principal.ts';
-import type { SeenRequest } from '../upstreams/openai-upstream.ts';
-import { EVENT_STREAM, eventOf, type Reply } from '../upstreams/reply.ts';
+import type { ReceivedRequest } from '../upstreams/openai-upstream.ts';
+import { EVENT_STREAM, encodeEvent, type Reply } from '../upstreams/reply.ts';
 
 /** Requests that each test sends at once: Lambda Managed Instances' default per vCPU. */
 export const CONCURRENCY = 64;
@@ -62,12 +62,12 @@ export type Behavior = 'answer' | 'fail' | 'hang' | 'hangLater';
 export const textOf = (index: number, behavior: Behavior): string => `request-${index} please ${behavior}`;
 
 /** Returns how the upstream answers: echoes the request's name, with token counts that no other request has. */
-export function answerAsAsked({ text }: SeenRequest): Reply {
+export function answerAsAsked({ text }: ReceivedRequest): Reply {
   const [, index = '', behavior] = /request-(\d+) please (\w+)/.exec(text) ?? [];
   const content = `answer-${index}`;
   const usage = { prompt_tokens: inputTokensOf(Number(index)), completion_tokens: 2, total_tokens: 0 };
   const delta = (fields: object, finish_reason: string | null = null) =>
-    eventOf({ choices: [{ index: 0, delta: fields, finish_reason }] });
+    encodeEvent({ choices: [{ index: 0, delta: fields, finish_reason }] });
   const begin = delta({ role: 'assistant', content });
   switch (behavior) {
     case 'fail':
@@ -84,8 +84,8 @@ export function answerAsAsked({ text }: SeenRequest): Reply {
     begin,
     delta({ content: '!' }),
     delta({}, 'stop'),
-    eventOf({ choices: [], usage }),
-    eventOf('[DONE]'),
+    encodeEvent({ choices: [], usage }),
+    encodeEvent('[DONE]'),
   ];
   return { headers: EVENT_STREAM, steps: pieces.map((send) => ({ send })) };
 }

@@ -1,6 +1,6 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
-import type { SeenRequest } from '../upstreams/openai-upstream.ts';
+import type { ReceivedRequest } from '../upstreams/openai-upstream.ts';
 import {
   answerAsAsked,
   type Behavior,
@@ -35,7 +35,7 @@ let responses: Handler;
 let sessions: Handler;
 let authorize: Handler;
 let lines: LogLine[];
-let passGate: (request: SeenRequest) => Promise<void> = async () => {};
+let passGate: (request: ReceivedRequest) => Promise<void> = async () => {};
 
 beforeAll(async () => {
   surroundings = await startSurroundings(

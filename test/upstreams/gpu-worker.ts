@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EVENT_STREAM, eventOf } from './reply.ts';
+import { EVENT_STREAM, encodeEvent } from './reply.ts';
 
 /** What a worker does with a request. */
 export interface Conduct {
@@ -83,7 +83,7 @@ export async function startGpuWorker(first: Conduct = {}): Promise<GpuWorker> {
     }
     outgoing.writeHead(200, EVENT_STREAM);
     outgoing.flushHeaders();
-    if (role) outgoing.write(eventOf({ choices: [{ index: 0, delta: { role: 'assistant', content: '' } }] }));
+    if (role) outgoing.write(encodeEvent({ choices: [{ index: 0, delta: { role: 'assistant', content: '' } }] }));
     for (let index = 0; index < tokens; index += 1) {
       if (index === hangAfter) return;
       if (index === cutAfter) return void outgoing.destroy();
@@ -94,8 +94,8 @@ export async function startGpuWorker(first: Conduct = {}): Promise<GpuWorker> {
     }
     outgoing.write(chunk('', 'stop'));
     const usage = { prompt_tokens: 100, completion_tokens: tokens, total_tokens: 100 + tokens };
-    outgoing.write(eventOf({ choices: [], usage }));
-    outgoing.end(eventOf('[DONE]'));
+    outgoing.write(encodeEvent({ choices: [], usage }));
+    outgoing.end(encodeEvent('[DONE]'));
   }
 
   async function open(): Promise<void> {
@@ -136,7 +136,7 @@ export async function startGpuWorker(first: Conduct = {}): Promise<GpuWorker> {
 }
 
 function chunk(content: string, finish_reason: string | null): string {
-  return eventOf({ choices: [{ index: 0, delta: { content }, finish_reason }] });
+  return encodeEvent({ choices: [{ index: 0, delta: { content }, finish_reason }] });
 }
 
 async function textOf(incoming: IncomingMessage): Promise<string> {

@@ -1,11 +1,11 @@
 import OpenAI from 'openai';
 import { zodResponseFormat } from 'openai/helpers/zod';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
 import { startUpstream, type Upstream } from './openai-upstream.ts';
-import { minimalInstance } from './schema-instance.ts';
+import { createMinimalInstance } from './schema-instance.ts';
 
-// The stand-in is only worth something if OpenAI's own client takes it for OpenAI.
+// Uses the official client, so that the upstream stays compatible with OpenAI's API.
 
 let upstream: Upstream;
 let client: OpenAI;
@@ -29,7 +29,7 @@ const weather = {
   },
 } as const;
 
-test('repeats what it is told, buffered and streamed', async () => {
+it('the upstream repeats the user’s message, both buffered and streamed', async () => {
   const request = { model: 'm', messages: [user('one two three')] };
   const buffered = await client.chat.completions.create(request);
   expect(buffered.choices[0]).toMatchObject({ message: { content: 'You said: one two three' }, finish_reason: 'stop' });
@@ -40,7 +40,7 @@ test('repeats what it is told, buffered and streamed', async () => {
   expect(streamed.usage).toEqual(buffered.usage);
 });
 
-test('stops at the output limit', async () => {
+it('the upstream stops at the output limit', async () => {
   const { choices } = await client.chat.completions.create({
     model: 'm',
     messages: [user('a b c d')],
@@ -49,7 +49,7 @@ test('stops at the output limit', async () => {
   expect(choices[0]).toMatchObject({ message: { content: 'You said: a ' }, finish_reason: 'length' });
 });
 
-test('calls the first tool, then tells what it said', async () => {
+it('the upstream calls the first tool, then repeats the tool’s output', async () => {
   const messages: OpenAI.ChatCompletionMessageParam[] = [user('Weather?')];
   const first = await client.chat.completions.stream({ model: 'm', messages, tools: [weather] }).finalChatCompletion();
   const call = first.choices[0]?.message.tool_calls?.[0];
@@ -62,7 +62,7 @@ test('calls the first tool, then tells what it said', async () => {
   expect(second.choices[0]?.message.content).toBe('The tool said: Rain');
 });
 
-test('fills a schema in, so that the client’s own parser takes it', async () => {
+it('the upstream returns structured output that the official client can parse', async () => {
   const shape = z.object({
     name: z.string(),
     age: z.number().int(),
@@ -77,7 +77,7 @@ test('fills a schema in, so that the client’s own parser takes it', async () =
   expect(choices[0]?.message.parsed).toEqual({ name: 'text', age: expect.any(Number), tags: [], kind: 'a' });
 });
 
-test('sees images', async () => {
+it('the upstream counts the images in a message', async () => {
   const content = [
     { type: 'text', text: 'Look' },
     { type: 'image_url', image_url: { url: 'data:image/png;base64,AA==' } },
@@ -89,7 +89,7 @@ test('sees images', async () => {
   expect(choices[0]?.message.content).toBe('You showed 1 (image/png) and said: Look');
 });
 
-test('fills references, alternatives and formats of a schema in', () => {
+it('createMinimalInstance supports references, alternatives and formats', () => {
   const schema = {
     $defs: { node: { type: 'object', properties: { at: { type: 'string', format: 'date' } }, required: ['at'] } },
     type: 'object',
@@ -102,5 +102,10 @@ test('fills references, alternatives and formats of a schema in', () => {
     },
     required: ['node', 'either', 'list', 'one'],
   };
-  expect(minimalInstance(schema)).toEqual({ node: { at: '2026-01-31' }, either: null, list: [false, false], one: 1 });
+  expect(createMinimalInstance(schema)).toEqual({
+    node: { at: '2026-01-31' },
+    either: null,
+    list: [false, false],
+    one: 1,
+  });
 });

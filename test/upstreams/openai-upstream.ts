@@ -1,32 +1,32 @@
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { chatModel } from './chat-model.ts';
+import { replyAsChatModel } from './chat-model.ts';
 import type { Reply } from './reply.ts';
 
-/** A request as the upstream saw it. */
-export interface SeenRequest {
+/** A request that the upstream has received. */
+export interface ReceivedRequest {
   readonly method: string;
   readonly path: string;
   /** Names in lower case. */
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
-  /** The parsed JSON body, undefined when it is none. */
+  /** The parsed JSON body, or undefined if it isn't JSON. */
   readonly body: unknown;
-  /** Client port: the same for requests that came over one connection. */
+  /** The client's port, which identifies the connection. */
   readonly connection: number;
-  /** Resolves when the exchange is over: true if the client closed it before the answer had ended. */
+  /** Resolves when the response has ended: true if the client closed the connection before. */
   readonly closedEarly: Promise<boolean>;
 }
 
-/** Decides the answer to a request; `nth` counts from 0. `'cut'` closes the connection without a byte. */
-export type Script = (request: SeenRequest, nth: number) => Reply | 'cut' | Promise<Reply | 'cut'>;
+/** Returns the reply to a request. `index` counts requests from 0. `'cut'` closes the connection without a byte. */
+export type Script = (request: ReceivedRequest, index: number) => Reply | 'cut' | Promise<Reply | 'cut'>;
 
 export interface Upstream {
   /** For an `openai-compatible` target: `http://127.0.0.1:…/v1`. */
   readonly baseUrl: string;
   /** All requests so far, in order. */
-  readonly requests: readonly SeenRequest[];
+  readonly requests: readonly ReceivedRequest[];
   /** Closes idle keep-alive connections, as a load balancer does after a while. */
   closeIdle(): void;
   close(): Promise<void>;
@@ -34,11 +34,11 @@ export interface Upstream {
 }
 
 /**
- * Starts an upstream that speaks OpenAI's API as `script` says, on a free port of 127.0.0.1. Without a script it is a
- * small deterministic chat model, see `chat-model.ts`.
+ * Starts an HTTP server for OpenAI's API on a free port of 127.0.0.1. Its replies come from `script`, by default from the
+ * deterministic model in `chat-model.ts`.
  */
-export async function startUpstream(script: Script = ({ body }) => chatModel(body)): Promise<Upstream> {
-  const requests: SeenRequest[] = [];
+export async function startUpstream(script: Script = ({ body }) => replyAsChatModel(body)): Promise<Upstream> {
+  const requests: ReceivedRequest[] = [];
   const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, outgoing) => {
     void serve(incoming, outgoing).catch(() => outgoing.destroy());
   });
@@ -47,19 +47,19 @@ export async function startUpstream(script: Script = ({ body }) => chatModel(bod
     outgoing.on('error', () => {});
     const closedEarly = once(outgoing, 'close').then(() => !outgoing.writableFinished);
     const text = await readText(incoming);
-    const seen: SeenRequest = {
+    const request: ReceivedRequest = {
       method: incoming.method ?? '',
       path: incoming.url ?? '',
       headers: incoming.headers,
       text,
-      body: parsed(text),
+      body: parseJson(text),
       connection: incoming.socket.remotePort ?? 0,
       closedEarly,
     };
-    requests.push(seen);
-    const reply = await script(seen, requests.length - 1);
+    requests.push(request);
+    const reply = await script(request, requests.length - 1);
     if (reply === 'cut') incoming.socket.destroy();
-    else await answer(outgoing, reply);
+    else await sendReply(outgoing, reply);
   }
 
   server.listen(0, '127.0.0.1');
@@ -82,7 +82,7 @@ export async function startUpstream(script: Script = ({ body }) => chatModel(bod
   };
 }
 
-async function answer(outgoing: ServerResponse, { status = 200, headers = {}, body, steps }: Reply): Promise<void> {
+async function sendReply(outgoing: ServerResponse, { status = 200, headers = {}, body, steps }: Reply): Promise<void> {
   const isRaw = typeof body === 'string' || body instanceof Uint8Array;
   const type = body === undefined || isRaw ? {} : { 'content-type': 'application/json' };
   outgoing.writeHead(status, { ...type, ...headers });
@@ -94,21 +94,21 @@ async function answer(outgoing: ServerResponse, { status = 200, headers = {}, bo
   for (const step of steps ?? []) {
     if (outgoing.destroyed || step === 'stall') return;
     if (step === 'cut') {
-      // A tick for what was sent before: it should arrive.
+      // Lets the bytes sent so far arrive first.
       await sleep(5);
       outgoing.destroy();
       return;
     }
     if ('waitMs' in step) await sleep(step.waitMs);
     else if ('until' in step) await step.until;
-    else if (!outgoing.write(step.send)) await drained(outgoing);
+    else if (!outgoing.write(step.send)) await waitForDrain(outgoing);
     else await new Promise(setImmediate);
   }
   outgoing.end();
 }
 
-/** Waits until the client has read, or has gone. */
-function drained(outgoing: ServerResponse): Promise<void> {
+/** Resolves when the client has read the buffered bytes or closed the connection. */
+function waitForDrain(outgoing: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       outgoing.off('drain', done).off('close', done);
@@ -119,12 +119,12 @@ function drained(outgoing: ServerResponse): Promise<void> {
 }
 
 async function readText(incoming: IncomingMessage): Promise<string> {
-  const pieces: Buffer[] = [];
-  for await (const piece of incoming) pieces.push(piece);
-  return Buffer.concat(pieces).toString('utf8');
+  const chunks: Buffer[] = [];
+  for await (const chunk of incoming) chunks.push(chunk);
+  return Buffer.concat(chunks).toString('utf8');
 }
 
-function parsed(text: string): unknown {
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

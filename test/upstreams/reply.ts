@@ -1,39 +1,39 @@
-/** One thing an upstream does while it answers. */
+/** One action of an upstream while it sends a reply. */
 export type Step =
-  /** Sends bytes in a packet of their own. */
+  /** Sends the bytes as a separate packet. */
   | { readonly send: string | Uint8Array }
   | { readonly waitMs: number }
   /** Waits until the promise settles. */
   | { readonly until: Promise<unknown> }
-  /** Sends nothing more and keeps the connection open until the client closes it. */
+  /** Stops sending and keeps the connection open until the client closes it. */
   | 'stall'
-  /** Breaks the connection. */
+  /** Destroys the connection. */
   | 'cut';
 
-/** How an upstream answers one request; without `steps` the body goes out whole. */
+/** An upstream's reply to one request. It has either a body or steps. */
 export interface Reply {
   /** 200 when absent. */
   readonly status?: number;
   readonly headers?: Readonly<Record<string, string>>;
-  /** JSON unless it is text or bytes. */
+  /** Text and bytes are sent unchanged, other values as JSON. */
   readonly body?: unknown;
-  /** Taken one by one, as fast as the client reads. */
+  /** Executed in order, as fast as the client reads. */
   readonly steps?: Iterable<Step>;
 }
 
-/** A streamed answer of the given pieces, each a packet of its own. */
-export function streamOf(pieces: readonly (string | Uint8Array)[], ending?: 'stall' | 'cut'): Reply {
-  const steps: Step[] = pieces.map((send) => ({ send }));
+/** Creates a streamed reply that sends each chunk as a separate packet. */
+export function streamChunks(chunks: readonly (string | Uint8Array)[], ending?: 'stall' | 'cut'): Reply {
+  const steps: Step[] = chunks.map((send) => ({ send }));
   return { headers: EVENT_STREAM, steps: ending === undefined ? steps : [...steps, ending] };
 }
 
-/** A streamed answer with one event for each of `chunks` (JSON, or text as it is). */
-export function eventsOf(chunks: readonly unknown[], ending?: 'stall' | 'cut'): Reply {
-  return streamOf(chunks.map(eventOf), ending);
+/** Creates a streamed reply with one event per chunk. Text is sent unchanged, other values as JSON. */
+export function streamEvents(chunks: readonly unknown[], ending?: 'stall' | 'cut'): Reply {
+  return streamChunks(chunks.map(encodeEvent), ending);
 }
 
-/** One server-sent event. */
-export function eventOf(data: unknown): string {
+/** Encodes a server-sent event. */
+export function encodeEvent(data: unknown): string {
   return `data: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`;
 }
 

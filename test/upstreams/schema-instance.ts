@@ -1,43 +1,43 @@
 type Schema = Readonly<Record<string, unknown>>;
 
 /**
- * The smallest instance of a JSON schema: required properties only, the first of any alternatives, the lowest number.
- * Knows what tool parameters and structured outputs use (`$ref` into the same document included), not all of JSON Schema.
+ * Creates a minimal instance of a JSON schema: required properties only, the first of several alternatives, the lowest
+ * number. Supports the part of JSON Schema that tool parameters and structured outputs use, with `$ref` within the document.
  */
-export function minimalInstance(schema: unknown, root: unknown = schema): unknown {
+export function createMinimalInstance(schema: unknown, root: unknown = schema): unknown {
   if (!isSchema(schema)) return {};
-  if (typeof schema['$ref'] === 'string') return minimalInstance(resolved(schema['$ref'], root), root);
+  if (typeof schema['$ref'] === 'string') return createMinimalInstance(resolveReference(schema['$ref'], root), root);
   if ('const' in schema) return schema['const'];
   if (Array.isArray(schema['enum'])) return schema['enum'][0];
   const [alternative] = [schema['anyOf'], schema['oneOf']].find(Array.isArray) ?? [];
-  if (alternative !== undefined) return minimalInstance(alternative, root);
+  if (alternative !== undefined) return createMinimalInstance(alternative, root);
   if (Array.isArray(schema['allOf']))
-    return Object.assign({}, ...schema['allOf'].map((part) => minimalInstance(part, root)));
-  return ofType(Array.isArray(schema['type']) ? schema['type'][0] : schema['type'], schema, root);
+    return Object.assign({}, ...schema['allOf'].map((part) => createMinimalInstance(part, root)));
+  return createOfType(Array.isArray(schema['type']) ? schema['type'][0] : schema['type'], schema, root);
 }
 
-function ofType(type: unknown, schema: Schema, root: unknown): unknown {
+function createOfType(type: unknown, schema: Schema, root: unknown): unknown {
   switch (type) {
     case 'string':
-      return text(schema);
+      return createString(schema);
     case 'integer':
     case 'number':
-      return lowest(schema);
+      return createNumber(schema);
     case 'boolean':
       return false;
     case 'null':
       return null;
     case 'array':
-      return Array.from({ length: count(schema['minItems']) }, () => minimalInstance(schema['items'], root));
+      return Array.from({ length: toCount(schema['minItems']) }, () => createMinimalInstance(schema['items'], root));
     default:
-      return requiredProperties(schema, root);
+      return createObject(schema, root);
   }
 }
 
-function requiredProperties({ properties, required }: Schema, root: unknown): Record<string, unknown> {
+function createObject({ properties, required }: Schema, root: unknown): Record<string, unknown> {
   const names = Array.isArray(required) ? required.map(String) : [];
   const known = isSchema(properties) ? properties : {};
-  return Object.fromEntries(names.map((name) => [name, minimalInstance(known[name], root)]));
+  return Object.fromEntries(names.map((name) => [name, createMinimalInstance(known[name], root)]));
 }
 
 const FORMATS: Readonly<Record<string, string>> = {
@@ -49,20 +49,20 @@ const FORMATS: Readonly<Record<string, string>> = {
   uuid: '00000000-0000-4000-8000-000000000000',
 };
 
-function text({ format, minLength }: Schema): string {
-  return FORMATS[String(format)] ?? 'text'.padEnd(count(minLength), '.');
+function createString({ format, minLength }: Schema): string {
+  return FORMATS[String(format)] ?? 'text'.padEnd(toCount(minLength), '.');
 }
 
-function lowest({ minimum, exclusiveMinimum }: Schema): number {
+function createNumber({ minimum, exclusiveMinimum }: Schema): number {
   if (typeof minimum === 'number') return minimum;
   return typeof exclusiveMinimum === 'number' ? exclusiveMinimum + 1 : 1;
 }
 
-function count(value: unknown): number {
+function toCount(value: unknown): number {
   return typeof value === 'number' ? value : 0;
 }
 
-function resolved(pointer: string, root: unknown): unknown {
+function resolveReference(pointer: string, root: unknown): unknown {
   return pointer
     .replace(/^#\/?/, '')
     .split('/')

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** An address at which nobody answers, not even by a refusal: as that of a machine that is gone. */
+/** An address that neither accepts nor refuses connections, like that of a terminated machine. */
 export interface SilentAddress extends Disposable {
   readonly url: string;
 }
@@ -12,17 +12,17 @@ const LISTEN = `
   const server = require('node:net').createServer();
   server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(server.address().port));
 `;
-/** Beyond what any kernel keeps for a backlog of one. */
-const MOST = 20;
+/** More connections than any kernel queues for a backlog of 1. */
+const MAX_CONNECTIONS = 20;
 
-/** A process that listens is stopped, and all the room that the kernel has for who wants to connect to it is taken. */
+/** Starts a process that listens, stops it with SIGSTOP, and fills its accept queue so that further connections hang. */
 export async function startSilentAddress(): Promise<SilentAddress> {
   const child = spawn(process.execPath, ['-e', LISTEN], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = await once(child.stdout, 'data');
   const port = Number(String(line));
   child.kill('SIGSTOP');
   const sockets: Socket[] = [];
-  for (let connected = true; connected && sockets.length < MOST; ) {
+  for (let connected = true; connected && sockets.length < MAX_CONNECTIONS; ) {
     const socket = connect(port, '127.0.0.1').on('error', () => {});
     sockets.push(socket);
     connected = await Promise.race([once(socket, 'connect').then(() => true), sleep(300, false)]);

@@ -7,7 +7,7 @@ function encode(value: unknown): string {
 }
 
 describe('encrypted reasoning', () => {
-  it('decodes encoded reasoning to the original text and continuation', () => {
+  it('encoded reasoning decodes to the original text and continuation', () => {
     const data = fc.jsonValue({ maxDepth: 4 });
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme' }), fc.string(), data, (text, provider, record) => {
@@ -23,11 +23,11 @@ describe('encrypted reasoning', () => {
     );
   });
 
-  it('does not encode reasoning that would exceed 1 MiB', () => {
+  it('reasoning that would exceed 1 MiB is not encoded', () => {
     expect(encodeReasoning('x'.repeat(1_000_000), { provider: 'p', data: null })).toBeUndefined();
   });
 
-  it('returns undefined for content that is foreign, malformed or too deep', () => {
+  it('content that is foreign, malformed or too deep decodes to undefined', () => {
     let deep: unknown = 1;
     for (let depth = 0; depth < 20; depth += 1) deep = [deep];
     for (const content of [
@@ -47,7 +47,7 @@ describe('encrypted reasoning', () => {
     }
   });
 
-  it('never throws while decoding arbitrary content', () => {
+  it('decoding arbitrary content never throws', () => {
     fc.assert(fc.property(fc.string(), (text) => void decodeReasoning(`lambent1.${text}`)));
   });
 });

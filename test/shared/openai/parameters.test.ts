@@ -34,11 +34,11 @@ function hasField(schema: v.GenericSchema, kind: Record<string, unknown>, field:
 }
 
 describe('request schemas', () => {
-  it('have exactly the chat completion parameters of the official client', () => {
+  it('the chat completion schema has exactly the parameters of the official client', () => {
     expect(Object.keys(chatParameters).sort()).toEqual(fieldsOf('chat', 'ChatCompletionCreateParamsBase'));
   });
 
-  it('have exactly the response parameters of the official client', () => {
+  it('the response schema has exactly the parameters of the official client', () => {
     expect(Object.keys(responsesParameters).sort()).toEqual(fieldsOf('responses', 'ResponseCreateParamsBase'));
   });
 
@@ -71,12 +71,12 @@ describe('request schemas', () => {
       ['responses', 'StreamOptions', responsesParameters.stream_options, {}],
       ['responses', 'PromptCacheOptions', responsesParameters.prompt_cache_options, {}],
     ];
-  it.each(parts)('have every %s field of the official client’s %s', (source, name, schema, kind) => {
+  it.each(parts)('the %s schemas have every field of the official client’s %s', (source, name, schema, kind) => {
     const missing = fieldsOf(source, name).filter((field) => !(field in kind) && !hasField(schema, kind, field));
     expect(missing).toEqual([]);
   });
 
-  it('reject a field that is not in the official client', () => {
+  it('a field that the official client does not have is unknown to every schema', () => {
     for (const [, , schema, kind] of parts) expect(hasField(schema, kind, 'surprise')).toBe(false);
   });
 });

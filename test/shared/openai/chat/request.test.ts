@@ -23,7 +23,7 @@ function fault(body: unknown, registry = aRegistry()): LambentError {
 }
 
 describe('parseChatRequest', () => {
-  it('accepts a chat request with only a model and a message', () => {
+  it('a chat request with only a model and a message is accepted', () => {
     const { generation, streamed, includeUsage } = parse({});
     expect({ streamed, includeUsage }).toEqual({ streamed: false, includeUsage: false });
     expect(generation).toMatchObject({
@@ -41,7 +41,7 @@ describe('parseChatRequest', () => {
       expect(generation).not.toHaveProperty(absent);
   });
 
-  it('treats null parameters of a chat request as absent', () => {
+  it('null parameters of a chat request count as absent', () => {
     const nulls = Object.fromEntries(
       [
         'temperature',
@@ -70,7 +70,7 @@ describe('parseChatRequest', () => {
     expect(parse(nulls).generation).toEqual(parse({}).generation);
   });
 
-  it('translates every supported parameter of a chat request', () => {
+  it('every supported parameter of a chat request is translated', () => {
     const { generation } = parse({
       messages: [
         { role: 'developer', content: [{ type: 'text', text: 'Be brief.' }], name: 'boss' },
@@ -161,7 +161,7 @@ describe('parseChatRequest', () => {
     });
   });
 
-  it('removes tools that are not in allowed_tools', () => {
+  it('tools of a chat request that are not in allowed_tools are removed', () => {
     const other = { type: 'function', function: { name: 'time' } };
     const { generation } = parse({
       tools: [TOOL, other],
@@ -174,7 +174,7 @@ describe('parseChatRequest', () => {
     expect(generation.toolChoice).toBe('required');
   });
 
-  it('records which name the caller used for the output limit', () => {
+  it('a chat request’s output limit keeps the name that the caller used', () => {
     expect(parse({ max_tokens: 5 }).generation).toMatchObject({
       maxOutputTokens: 5,
       parameterNames: { maxOutputTokens: 'max_tokens' },
@@ -184,7 +184,7 @@ describe('parseChatRequest', () => {
     });
   });
 
-  it('keeps unknown top-level fields for an alias with passUnknown, and rejects nested ones', () => {
+  it('unknown top-level fields are kept for an alias with passUnknown, and nested ones are rejected', () => {
     const registry = aRegistry({ passUnknown: true });
     expect(parse({ top_k: 40, __proto__x: 1 }, registry).generation.unknown).toEqual({ top_k: 40, __proto__x: 1 });
     expect(fault({ model: 'default', messages: [{ ...USER, mood: 'good' }] }, registry)).toMatchObject({
@@ -196,7 +196,7 @@ describe('parseChatRequest', () => {
     });
   });
 
-  it('derives the same conversation key for all requests of a conversation, and other keys for other tenants and conversations', () => {
+  it('requests share a conversation key exactly if they have the same tenant and conversation', () => {
     const key = (messages: object[], more: object = {}, tenant = TENANT) =>
       parseChatRequest({ model: 'default', messages, ...more }, { registry: aRegistry(), tenant }).generation
         .conversationKey;
@@ -213,7 +213,7 @@ describe('parseChatRequest', () => {
     model: 'default',
     messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url } }] }],
   });
-  it('accepts image URLs only for hosts that the operator allows', () => {
+  it('image URLs are accepted only for hosts that the operator allows', () => {
     const registry = aRegistry({}, { imageHosts: ['cdn.example.com', '*.example.org'] });
     for (const url of ['https://cdn.example.com/a.png', 'https://a.b.example.org/a.png']) {
       expect(parseChatRequest(remote(url), { registry, tenant: TENANT }).generation.messages[0]?.content).toEqual([
@@ -249,7 +249,7 @@ describe('parseChatRequest', () => {
     }
   });
 
-  it('passes on the normalized image URL that it checked', () => {
+  it('an image URL is passed on in its normalized form', () => {
     const registry = aRegistry({}, { imageHosts: ['cdn.example.com'] });
     for (const [url, normalized] of [
       ['https://CDN.example.com:443/a/../b.png', 'https://cdn.example.com/b.png'],
@@ -262,7 +262,7 @@ describe('parseChatRequest', () => {
     }
   });
 
-  it('accepts images as data URLs of supported types', () => {
+  it('images are accepted as data URLs of supported types only', () => {
     const image = (url: string) => parse(remote(url)).generation.messages[0]?.content[0];
     expect(image(`data:image/jpg;base64,${PNG}`)).toMatchObject({ mediaType: 'image/jpeg' });
     expect(image(`data:image/webp;base64,${PNG}`)).toMatchObject({ mediaType: 'image/webp', base64: PNG });
@@ -615,14 +615,14 @@ describe('parseChatRequest', () => {
         /preceding message/,
       ],
     ];
-  it.each(faults)('rejects a chat request with %s', (_, changes, code, param, message) => {
+  it.each(faults)('a chat request with %s is rejected', (_, changes, code, param, message) => {
     const error = fault({ model: 'default', messages: [USER], ...changes });
     expect({ code: error.code, param: error.param }).toEqual({ code, param });
     if (typeof message === 'string') expect(error.message).toBe(message);
     else expect(error.message).toMatch(message);
   });
 
-  it('rejects a chat request without a body or a known model', () => {
+  it('a chat request without a body or a known model is rejected', () => {
     expect(fault(undefined)).toMatchObject({
       code: 'invalid_type',
       message: 'Invalid type for the request body: expected an object, but got nothing instead.',
@@ -637,7 +637,7 @@ describe('parseChatRequest', () => {
     }
   });
 
-  it('limits how much of a request an error message quotes', () => {
+  it('an error message quotes only a part of a long value', () => {
     const long = 'x'.repeat(1_000_000);
     for (const body of [
       { [long]: 1 },

@@ -32,7 +32,7 @@ function fault(changes: object): LambentError {
 }
 
 describe('parseResponsesRequest', () => {
-  it('accepts a response request with only a model and a text', () => {
+  it('a response request with only a model and a text is accepted', () => {
     const { generation, streamed, includeContinuations } = parse({ store: false });
     expect({ streamed, includeContinuations }).toEqual({ streamed: false, includeContinuations: false });
     expect(generation).toMatchObject({
@@ -41,7 +41,7 @@ describe('parseResponsesRequest', () => {
     });
   });
 
-  it('translates every supported parameter of a response request', () => {
+  it('every supported parameter of a response request is translated', () => {
     const { generation } = parse({
       instructions: 'Be brief.',
       tools: [TOOL],
@@ -82,7 +82,7 @@ describe('parseResponsesRequest', () => {
     });
   });
 
-  it('merges the items of a turn into one message, followed by the outputs of its calls', () => {
+  it('the items of a turn become one message, followed by the outputs of its calls', () => {
     expect(
       messages(
         { role: 'user', content: [{ type: 'input_text', text: 'Look' }, IMAGE] },
@@ -139,14 +139,14 @@ describe('parseResponsesRequest', () => {
     ]);
   });
 
-  it('starts a new turn after the output of a function call', () => {
+  it('a new turn starts after the output of a function call', () => {
     const roles = messages(CALL, OUTPUT, { ...CALL, call_id: 'c2' }, { ...OUTPUT, call_id: 'c2' }).map(
       ({ role }) => role,
     );
     expect(roles).toEqual(['assistant', 'tool', 'assistant', 'tool']);
   });
 
-  it('decodes its own encrypted reasoning and ignores that of other services', () => {
+  it('encrypted reasoning is decoded if it is Lambent’s own, and ignored otherwise', () => {
     const own = encodeReasoning('All of it.', { provider: 'bedrock', data: { signature: 's' } });
     const reasoning = { type: 'reasoning', id: 'rs_1', summary: [{ type: 'summary_text', text: 'A bit.' }] };
     const part = (encrypted_content: string | null | undefined) =>
@@ -313,7 +313,7 @@ describe('parseResponsesRequest', () => {
     ],
     ['a parameter of the chat completions API', { messages: [] }, 'unknown_parameter', 'messages', /Unknown parameter/],
   ];
-  it.each(faults)('rejects a response request with %s', (_, changes, code, param, message) => {
+  it.each(faults)('a response request with %s is rejected', (_, changes, code, param, message) => {
     const error = fault(changes);
     expect({ code: error.code, param: error.param }).toEqual({ code, param });
     expect(error.message).toMatch(message);

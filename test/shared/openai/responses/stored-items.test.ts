@@ -10,7 +10,7 @@ import {
 const RESPONSE = 'resp_0123456789abcdef0123456789abcdef';
 
 describe('item ids', () => {
-  it('contain the id of their response and are unique', () => {
+  it('item ids contain the id of their response and are unique', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 500 }), fc.integer({ min: 1, max: 50 }), (epoch, count) => {
         const ids = [...takeIds(epoch, count), ...takeIds(epoch + 1, count)];
@@ -20,7 +20,7 @@ describe('item ids', () => {
     );
   });
 
-  it('that Lambent did not generate belong to no response', () => {
+  it('an item id that Lambent did not generate belongs to no response', () => {
     for (const id of ['msg_1', 'item', '', 'msg_', `msg_${'0'.repeat(200)}`]) expect(responseIdFor(id)).toBeUndefined();
   });
 });
@@ -39,14 +39,14 @@ describe('stored items', () => {
     { type: 'reasoning' as const, summary: [], encrypted_content: 'opaque' },
   ];
 
-  it('are the same on every conversion of a request’s input, and parse to themselves', () => {
+  it('stored items are the same on every conversion of a request’s input, and parse to themselves', () => {
     const items = toStoredInput(input, createItemIdGenerator(RESPONSE, 0));
     expect(toStoredInput(input, createItemIdGenerator(RESPONSE, 0))).toEqual(items);
     expect(items.map(({ id }) => id.replace(/_.*/, ''))).toEqual(['msg', 'msg', 'fc', 'fco', 'rs']);
     expect(items.map(parseStoredItem)).toEqual(items);
   });
 
-  it('keep ids that Lambent generated and replace all others', () => {
+  it('stored items keep ids that Lambent generated and get new ids otherwise', () => {
     const generatedId = `msg_${createItemIdGenerator(RESPONSE, 1)()}`;
     const [kept, renamed] = toStoredInput(
       [
@@ -59,7 +59,7 @@ describe('stored items', () => {
     expect(renamed?.id).toMatch(/^msg_f{32}/);
   });
 
-  it('parse without the fields that a newer version added, at any depth', () => {
+  it('a stored item is parsed without the fields that a newer version added, at any depth', () => {
     const [message] = toStoredInput('Hello', createItemIdGenerator(RESPONSE, 0));
     const newer = {
       ...message,
@@ -71,7 +71,7 @@ describe('stored items', () => {
     expect(parseStoredItem(newer)).toEqual({ ...message, content: [{ type: 'input_text', text: 'Hello' }] });
   });
 
-  it('of a type that only a newer version knows fail to parse', () => {
+  it('a stored item of a type that only a newer version knows is unreadable', () => {
     expect(() => parseStoredItem({ id: 'x_1', type: 'dream' })).toThrow(
       expect.objectContaining({ code: 'record_unreadable' }),
     );

@@ -5,7 +5,7 @@ import { AnswerReader } from '../../../../../shared/inference/providers/openai-c
 import { readAnswer } from '../../../../../shared/inference/providers/openai-compatible/body.ts';
 import { toUpstreamError } from '../../../../../shared/inference/providers/openai-compatible/errors.ts';
 import { startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
-import { EVENT_STREAM, eventOf, eventsOf, type Reply, streamOf } from '../../../../upstreams/reply.ts';
+import { EVENT_STREAM, encodeEvent, type Reply, streamChunks, streamEvents } from '../../../../upstreams/reply.ts';
 import { call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './calls.ts';
 
 let upstream: Upstream;
@@ -156,7 +156,7 @@ describe('where the network cuts a stream', () => {
   test('makes no difference over a real connection', async () => {
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...NAMES), fc.array(fc.nat(3_000), { maxLength: 12 }), async (name, cuts) => {
-        reply = streamOf(cutInto(recording(name), cuts));
+        reply = streamChunks(cutInto(recording(name), cuts));
         const { events, error } = await call(upstream.baseUrl);
         expect(error).toBeUndefined();
         expect(summaryOf(events)).toEqual(RECORDINGS[name]);
@@ -213,30 +213,30 @@ describe('an answer that streams', () => {
     ['[DONE] without a finish_reason', [said('a'), '[DONE]']],
     ['a finish_reason without [DONE]', [said('a'), finished]],
   ])('is whole with %s', async (_, chunks) => {
-    reply = eventsOf(chunks);
+    reply = streamEvents(chunks);
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
     expect(summaryOf(events)).toMatchObject({ text: 'a', reason: 'stop' });
   });
 
   test('is whole when the connection breaks after the finish_reason', async () => {
-    reply = eventsOf([said('a'), finished], 'cut');
+    reply = streamEvents([said('a'), finished], 'cut');
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
     expect(events.at(-1)).toEqual({ type: 'finish', reason: 'stop', usage: undefined });
   });
 
   test('is whole when only the blank line after its last event is missing', async () => {
-    reply = streamOf([`data: ${JSON.stringify(said('a'))}\n\ndata: ${JSON.stringify(finished)}`]);
+    reply = streamChunks([`data: ${JSON.stringify(said('a'))}\n\ndata: ${JSON.stringify(finished)}`]);
     expect((await call(upstream.baseUrl)).error).toBeUndefined();
   });
 
   test('ignores what comes after [DONE], in the same packet or in another', async () => {
     const events = [said('a'), finished, '[DONE]', said('b'), { error: { message: 'too late' } }, 'garbage'].map(
-      eventOf,
+      encodeEvent,
     );
     for (const pieces of [events, [events.join('')]]) {
-      reply = streamOf(pieces);
+      reply = streamChunks(pieces);
       const outcome = await call(upstream.baseUrl);
       expect(outcome.error).toBeUndefined();
       expect(summaryOf(outcome.events)).toMatchObject({ text: 'a' });
@@ -244,9 +244,9 @@ describe('an answer that streams', () => {
   });
 
   test('hands on nothing that comes after an error, in the same packet or in another', async () => {
-    const events = [said('a'), { error: { message: 'broken' } }, said('b'), '[DONE]'].map(eventOf);
+    const events = [said('a'), { error: { message: 'broken' } }, said('b'), '[DONE]'].map(encodeEvent);
     for (const pieces of [events, [events.join('')]]) {
-      reply = streamOf(pieces);
+      reply = streamChunks(pieces);
       const outcome = await call(upstream.baseUrl);
       expect(upstreamErrorOf(outcome).code).toBe('upstream_cut');
       expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
@@ -257,7 +257,7 @@ describe('an answer that streams', () => {
     ['ends', undefined],
     ['breaks', 'cut'],
   ] as const)('is cut when it %s before either', async (_, ending) => {
-    reply = eventsOf([said('a'), said('b')], ending);
+    reply = streamEvents([said('a'), said('b')], ending);
     for (const streamed of [true, false]) {
       const outcome = await call(upstream.baseUrl, { streamed });
       expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
@@ -270,28 +270,28 @@ describe('an answer that streams', () => {
     ['comments only', [': hello\n\n', ': world\n\n']],
     ['half an event', ['data: {"choices":[{"delta":{"content":"lost']],
   ])('is cut when it is %s', async (_, pieces) => {
-    reply = streamOf(pieces);
+    reply = streamChunks(pieces);
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_cut');
   });
 
   test.each(['error', 'abort', 'insufficient_system_resource'])('is cut when it finishes by %s', async (reason) => {
-    reply = eventsOf([said('a'), { choices: [{ delta: {}, finish_reason: reason }] }, '[DONE]']);
+    reply = streamEvents([said('a'), { choices: [{ delta: {}, finish_reason: reason }] }, '[DONE]']);
     const outcome = await call(upstream.baseUrl);
     expect(upstreamErrorOf(outcome).code).toBe('upstream_cut');
     expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
   });
 
   test('is malformed when an event is no JSON, and cut when that comes after the first token', async () => {
-    reply = eventsOf(['<oops>', '[DONE]']);
+    reply = streamEvents(['<oops>', '[DONE]']);
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
-    reply = eventsOf([said('a'), '<oops>', '[DONE]']);
+    reply = streamEvents([said('a'), '<oops>', '[DONE]']);
     const outcome = await call(upstream.baseUrl);
     expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', cause: { code: 'upstream_malformed' } });
     expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
   });
 
   test('is malformed when a tool call has no name', async () => {
-    reply = eventsOf([{ choices: [{ delta: { tool_calls: [{ index: 0, id: 'x' }] } }] }, '[DONE]']);
+    reply = streamEvents([{ choices: [{ delta: { tool_calls: [{ index: 0, id: 'x' }] } }] }, '[DONE]']);
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
   });
 
@@ -300,7 +300,7 @@ describe('an answer that streams', () => {
       choices: [{ delta: { tool_calls: [{ index, ...(name && { id: name }), function: { name, arguments: text } }] } }],
     });
     const chunks = [fragment(3, '[', 'a'), fragment('7', '{', 'b'), fragment(3, ']'), fragment('7', '}'), '[DONE]'];
-    reply = eventsOf(chunks);
+    reply = streamEvents(chunks);
     const { events } = await call(upstream.baseUrl);
     expect(events.flatMap((event) => (event.type === 'toolCall' ? [event.index] : []))).toEqual([0, 1]);
     expect(summaryOf(events).calls?.map((made) => made.arguments)).toEqual(['[]', '{}']);
@@ -308,7 +308,7 @@ describe('an answer that streams', () => {
 
   test('keeps one call together when each fragment has another id, or repeats the name', async () => {
     const fragment = (call: object) => ({ choices: [{ delta: { tool_calls: [call] } }] });
-    reply = eventsOf([
+    reply = streamEvents([
       fragment({ index: 0, id: 'one', function: { name: 'f', arguments: '{"a"' } }),
       fragment({ index: 0, id: 'other', function: { arguments: ':' } }),
       fragment({ index: 0, id: 'one', function: { name: 'f', arguments: '1}' } }),
@@ -336,14 +336,14 @@ describe('an error in band', () => {
       'fail',
     ],
   ])('before the first token is that error: %j', async (body, code, recovery) => {
-    reply = eventsOf([chunk, body]);
+    reply = streamEvents([chunk, body]);
     expect(upstreamErrorOf(await call(upstream.baseUrl))).toMatchObject({ code, recovery });
     reply = { body };
     expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false }))).toMatchObject({ code, recovery });
   });
 
   test('may come under the event name "error"', async () => {
-    reply = streamOf(['event: error\ndata: {"message":"slow down","code":"429"}\n\n']);
+    reply = streamChunks(['event: error\ndata: {"message":"slow down","code":"429"}\n\n']);
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('rate_limit_exceeded');
   });
 

@@ -7,7 +7,7 @@ import {
 } from '../../../../../shared/inference/providers/openai-compatible/dialect.ts';
 import { createRequestWriter } from '../../../../../shared/inference/providers/openai-compatible/request.ts';
 import type { OpenAICompatibleTarget } from '../../../../../shared/inference/registry.ts';
-import { type SeenRequest, startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
+import { type ReceivedRequest, startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import { EVENT_STREAM, type Reply } from '../../../../upstreams/reply.ts';
 import { makeRequest } from '../../requests.ts';
 import { aModel, aTarget, call, KEY, outcomeOf, recording, upstreamErrorOf } from './calls.ts';
@@ -26,7 +26,7 @@ const OK: Reply = { body: { choices: [{ message: { content: 'ok' }, finish_reaso
 async function seen(
   request: Partial<GenerationRequest> = {},
   target: Partial<OpenAICompatibleTarget> = {},
-): Promise<SeenRequest> {
+): Promise<ReceivedRequest> {
   answer = () => OK;
   const { error } = await call(upstream.baseUrl, { request, target, streamed: false });
   if (error !== undefined) throw error;

@@ -2,7 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { type Script, startUpstream } from '../../../../upstreams/openai-upstream.ts';
-import { EVENT_STREAM, eventOf, eventsOf, type Reply, type Step, streamOf } from '../../../../upstreams/reply.ts';
+import {
+  EVENT_STREAM,
+  encodeEvent,
+  type Reply,
+  type Step,
+  streamChunks,
+  streamEvents,
+} from '../../../../upstreams/reply.ts';
 import { collect, makeRequest } from '../../requests.ts';
 import { aModel, call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './calls.ts';
 
@@ -21,13 +28,13 @@ describe('an abort', () => {
   const moments: [string, Script, boolean][] = [
     ['while the upstream says nothing', () => new Promise(() => {}), true],
     ['before the first token', () => ({ headers: EVENT_STREAM, steps: ['stall'] }), true],
-    ['in the middle of a stream', () => eventsOf([said('a'), said('b')], 'stall'), true],
-    ['in the middle of an event', () => streamOf(['data: {"choices":[{"delta"'], 'stall'), true],
+    ['in the middle of a stream', () => streamEvents([said('a'), said('b')], 'stall'), true],
+    ['in the middle of an event', () => streamChunks(['data: {"choices":[{"delta"'], 'stall'), true],
     ['in the middle of a buffered body', () => ({ steps: [{ send: '{"choices":[' }, 'stall'] }), false],
     ['in the middle of an error', () => ({ status: 500, steps: [{ send: '{"error":' }, 'stall'] }), false],
     [
       'after the finish_reason, while usage is awaited',
-      () => eventsOf([{ choices: [{ delta: {}, finish_reason: 'stop' }] }], 'stall'),
+      () => streamEvents([{ choices: [{ delta: {}, finish_reason: 'stop' }] }], 'stall'),
       true,
     ],
   ];
@@ -48,7 +55,7 @@ describe('an abort', () => {
   );
 
   test('reaches the upstream while nobody reads the answer', async () => {
-    await using upstream = await startUpstream(() => eventsOf([said('a'), said('b')], 'stall'));
+    await using upstream = await startUpstream(() => streamEvents([said('a'), said('b')], 'stall'));
     const controller = new AbortController();
     const answer = aModel(upstream.baseUrl).generate(makeRequest(), { signal: controller.signal, streamed: true });
     const iterator = answer[Symbol.asyncIterator]();
@@ -71,7 +78,7 @@ describe('an abort', () => {
   });
 
   test('leaves the next call alone', async () => {
-    await using upstream = await startUpstream((_, nth) => (nth === 0 ? eventsOf([said('a')], 'stall') : WHOLE));
+    await using upstream = await startUpstream((_, nth) => (nth === 0 ? streamEvents([said('a')], 'stall') : WHOLE));
     expect((await call(upstream.baseUrl, { signal: AbortSignal.timeout(50) })).error).toBeDefined();
     expect((await call(upstream.baseUrl)).error).toBeUndefined();
   });
@@ -87,17 +94,17 @@ test('nothing is sent before the first event is asked for', async () => {
 });
 
 test('leaving an answer early closes the connection', async () => {
-  await using upstream = await startUpstream(() => eventsOf([said('a'), said('b')], 'stall'));
+  await using upstream = await startUpstream(() => streamEvents([said('a'), said('b')], 'stall'));
   const start = performance.now();
   for await (const _ of aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true })) break;
   expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
 });
 
 test('each token is handed on when it arrives, not when the next one does', async () => {
-  const steps: Step[] = ['a', 'b', 'c'].flatMap((token) => [{ send: eventOf(said(token)) }, { waitMs: 150 }]);
+  const steps: Step[] = ['a', 'b', 'c'].flatMap((token) => [{ send: encodeEvent(said(token)) }, { waitMs: 150 }]);
   await using upstream = await startUpstream(() => ({
     headers: EVENT_STREAM,
-    steps: [...steps, { send: eventOf('[DONE]') }],
+    steps: [...steps, { send: encodeEvent('[DONE]') }],
   }));
   const arrivals: number[] = [];
   for await (const event of aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true })) {
@@ -114,7 +121,7 @@ describe('a connection', () => {
       WHOLE,
       { body: { choices: [{ message: { content: 'x' } }] } },
       { status: 400, body: { error: { message: 'no' } } },
-      eventsOf([said('a'), '[DONE]']),
+      streamEvents([said('a'), '[DONE]']),
       WHOLE,
     ];
     await using upstream = await startUpstream((_, nth) => replies[nth] ?? WHOLE);
@@ -127,7 +134,7 @@ describe('a connection', () => {
   });
 
   test('is used again when the reader stops at the finish', async () => {
-    await using upstream = await startUpstream(() => eventsOf([said('a'), '[DONE]']));
+    await using upstream = await startUpstream(() => streamEvents([said('a'), '[DONE]']));
     const model = aModel(upstream.baseUrl);
     for (let round = 0; round < 3; round += 1) {
       for await (const event of model.generate(makeRequest(), { signal: never, streamed: true })) {
@@ -139,7 +146,7 @@ describe('a connection', () => {
   });
 
   test('that the upstream holds open after [DONE] delays nothing and is closed soon', async () => {
-    await using upstream = await startUpstream(() => eventsOf([said('a'), '[DONE]'], 'stall'));
+    await using upstream = await startUpstream(() => streamEvents([said('a'), '[DONE]'], 'stall'));
     const start = performance.now();
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
@@ -150,7 +157,7 @@ describe('a connection', () => {
 
   test('that the upstream holds open after the finish_reason ends in a whole answer all the same', async () => {
     const finished = { choices: [{ delta: { content: 'a' }, finish_reason: 'stop' }] };
-    await using upstream = await startUpstream(() => eventsOf([finished], 'stall'));
+    await using upstream = await startUpstream(() => streamEvents([finished], 'stall'));
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
     expect(summaryOf(events)).toEqual({ text: 'a', reason: 'stop', usage: undefined });
@@ -206,7 +213,7 @@ describe('a compressed answer, which was not asked for,', () => {
     const body = compress(recording('openai-text'));
     const pieces = [...body].map((byte) => Uint8Array.of(byte));
     await using upstream = await startUpstream(() => ({
-      ...streamOf(pieces),
+      ...streamChunks(pieces),
       headers: { ...EVENT_STREAM, 'content-encoding': encoding },
     }));
     for (const streamed of [true, false]) {
@@ -265,8 +272,8 @@ describe('an answer without bounds', () => {
   test('is read no faster than it is used', async () => {
     let sentMegabytes = 0;
     function* plenty(): Generator<Step> {
-      for (; sentMegabytes < 64; sentMegabytes += 1) yield { send: eventOf(said(MEGABYTE)) };
-      yield { send: eventOf('[DONE]') };
+      for (; sentMegabytes < 64; sentMegabytes += 1) yield { send: encodeEvent(said(MEGABYTE)) };
+      yield { send: encodeEvent('[DONE]') };
     }
     await using upstream = await startUpstream(() => ({ headers: EVENT_STREAM, steps: plenty() }));
     let texts = 0;

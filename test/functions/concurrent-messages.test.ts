@@ -4,7 +4,7 @@ import { senderItem } from '../../shared/access/senders.ts';
 import { responseIdOf } from '../../shared/api/queue-message.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { aWorker } from '../shared/gpu/fleets.ts';
-import type { SeenRequest } from '../upstreams/openai-upstream.ts';
+import type { ReceivedRequest } from '../upstreams/openai-upstream.ts';
 import {
   answerAsAsked,
   type Behavior,
@@ -33,7 +33,7 @@ let surroundings: Surroundings;
 let generate: Handler;
 let dispatch: Handler;
 let lines: LogLine[];
-let passGate: (request: Pick<SeenRequest, 'text'>) => Promise<void> = async () => {};
+let passGate: (request: Pick<ReceivedRequest, 'text'>) => Promise<void> = async () => {};
 
 beforeAll(async () => {
   surroundings = await startSurroundings(

@@ -53,8 +53,8 @@ const router = createRouter({
 });
 /** What keeps state is loaded when a request first needs it: a chat that stores nothing reads none of it. */
 const opened = once(async () => {
-  const { openState } = await import('../shared/api/open-api-state.ts');
-  return openState(config, telemetry.metrics);
+  const { openApiState } = await import('../shared/api/open-api-state.ts');
+  return openApiState(config, telemetry.metrics);
 });
 const api = { router, registry, state: async () => (await opened()).state };
 const idempotency = { open: async () => (await opened()).idempotency, mayEnd: isFinalFrame, keeps: allowsStorage };

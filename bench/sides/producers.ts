@@ -1,6 +1,6 @@
 import { SendMessageBatchCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { LOCAL_API_KEY } from '../../local/seed.ts';
-import { responseIdOf } from '../../shared/api/queue-message.ts';
+import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { MODEL, REGION } from './functions.ts';
 
 const QUESTION = 'Why is the sky blue, and why are sunsets red?';
@@ -34,7 +34,7 @@ export async function sendJobs(
     queueUrl,
     keys.map((key) => generateMessage(key, bodyOf?.(key))),
   );
-  return keys.map((key) => responseIdOf(TENANT, key));
+  return keys.map((key) => deriveResponseId(TENANT, key));
 }
 
 /** A message as a program sends it. */

@@ -9,7 +9,7 @@ import { laneOf } from '../jobs/queue-routing.ts';
 import type { Admitted } from '../jobs/submit.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { Refused } from '../lambda/queue-pipeline.ts';
-import { type GenerateMessage, inboxKey, responseIdOf } from './queue-message.ts';
+import { deriveResponseId, type GenerateMessage, getInboxKey } from './queue-message.ts';
 import { parseQueuedRequest } from './queued-request.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
 
@@ -61,7 +61,7 @@ export async function authorizeSender(
  * @throws Refused for a pointer out of the tenant's inbox, or an object that isn't JSON; Error when the bucket can't be read
  */
 export async function readRequestBody(message: GenerateMessage, { inbox }: AdmissionPorts): Promise<unknown> {
-  const key = rejectOnClientError(() => inboxKey(message, inbox.name));
+  const key = rejectOnClientError(() => getInboxKey(message, inbox.name));
   const body = key === undefined ? message.body : await readInboxObject(key, inbox);
   const { metadata } = message;
   return metadata === undefined || typeof body !== 'object' || body === null ? body : { metadata, ...body };
@@ -87,7 +87,7 @@ export function toJob(
   const { body, generation, continuations, streamed, stored } = request;
   return {
     tenant,
-    id: responseIdOf(tenant, idempotencyKey),
+    id: deriveResponseId(tenant, idempotencyKey),
     endpoint,
     tier: generation.serviceTier === 'flex' ? 'flex' : 'default',
     ...timesOfQueued(lifetime, now()),
@@ -101,7 +101,7 @@ export function toJob(
 
 /** Deletes the inbox object of a message, if it has one. The bucket's lifecycle rule deletes those that remain, weeks later. */
 export async function deleteInboxObject(message: GenerateMessage, { inbox, onError }: AdmissionPorts): Promise<void> {
-  const key = inboxKey(message, inbox.name);
+  const key = getInboxKey(message, inbox.name);
   if (key === undefined) return;
   await inbox.remove(key).catch((thrown: unknown) => onError('an inbox object could not be deleted', thrown));
 }

@@ -12,8 +12,8 @@ import { isObject, storedId } from '../openai/schema.ts';
 import { missingParameterError, validate } from '../openai/validation.ts';
 import type { Conversation, ConversationItem, Conversations } from '../sessions/conversations.ts';
 import { conversationNotFoundError } from '../sessions/session-errors.ts';
-import { forModel, type KeptItem, keptItemOf } from './response-chain.ts';
-import { visible } from './stored-response-routes.ts';
+import { parseTurnItem, type TurnItem, withContinuation } from './response-chain.ts';
+import { applyIncludes } from './stored-response-routes.ts';
 
 export interface ConversationsApi {
   readonly conversations: Conversations;
@@ -167,7 +167,7 @@ function itemsOf(
   rejectDuplicates(items, 'items', before);
   return items.map((item) => {
     if (isItemReference(item)) throw itemNotFoundError(item.id);
-    const kept: KeptItem = { item: toStoredItem(item, ids) };
+    const kept: TurnItem = { item: toStoredItem(item, ids) };
     return { id: kept.item.id, content: kept };
   });
 }
@@ -177,8 +177,8 @@ function shown({ id, createdAt, metadata }: Conversation) {
 }
 
 function shownItem({ content }: ConversationItem, included: Includes) {
-  const kept = keptItemOf(content);
-  return included.has('reasoning.encrypted_content') ? forModel(kept) : visible(kept.item, included);
+  const kept = parseTurnItem(content);
+  return included.has('reasoning.encrypted_content') ? withContinuation(kept) : applyIncludes(kept.item, included);
 }
 
 function idsIn(shownOnes: unknown): string[] {

@@ -1,17 +1,17 @@
 import { LambentError } from '../core/errors.ts';
 import type { Tell } from '../jobs/fan-in.ts';
 import type { Conversations } from '../sessions/conversations.ts';
-import { turnItems } from './response-chain.ts';
+import { createTurnItems } from './response-chain.ts';
 
 /**
  * Adds an ended job's turn to its conversation. Throws `conversation_locked` while another turn goes on there: the sweep
  * then tries again.
  */
-export function createConversationListener(conversations: Pick<Conversations, 'appendFinishedTurn'>): Tell {
+export function createConversationStep(conversations: Pick<Conversations, 'appendFinishedTurn'>): Tell {
   return async ({ job, input, output }) => {
     const { tenant, id, conversation } = job;
     if (conversation === undefined || input === undefined || output === undefined) return;
-    const items = turnItems(id, input, output).map((kept) => ({ id: kept.item.id, content: kept }));
+    const items = createTurnItems(id, input, output).map((kept) => ({ id: kept.item.id, content: kept }));
     try {
       await conversations.appendFinishedTurn({ tenant, id: conversation }, id, items);
     } catch (thrown) {

@@ -53,8 +53,8 @@ export function responsesRoute({ router, registry, ids = newId, now = Date.now, 
     async run(request) {
       const asked = parseResponsesBody(request.body, { registry });
       if (state !== undefined && needsState(asked.body)) {
-        const [{ answerWithState }, opened] = await Promise.all([import('./stateful-response.ts'), state()]);
-        return answerWithState(asked, request, { router, registry, ids, now }, opened);
+        const [{ createStatefulResponse }, opened] = await Promise.all([import('./stateful-response.ts'), state()]);
+        return createStatefulResponse(asked, request, { router, registry, ids, now }, opened);
       }
       const { streamed, body } = asked;
       const { generation, droppedItems } = await standingAlone(asked, contextOf(request, registry));
@@ -89,8 +89,8 @@ async function standingAlone(
 ): Promise<{ readonly generation: GenerationRequest; readonly droppedItems: number }> {
   const generation = toGenerationRequest(asked, context, [], requireResolvedInput(asked.body.input));
   if (asked.body.truncation !== 'auto') return { generation, droppedItems: 0 };
-  const { fitted } = await import('./response-context.ts');
-  const { request, droppedItems } = fitted(asked, generation, false);
+  const { fitRequest } = await import('./response-context.ts');
+  const { request, droppedItems } = fitRequest(asked, generation, false);
   return { generation: request, droppedItems };
 }
 

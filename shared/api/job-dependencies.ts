@@ -14,8 +14,8 @@ import { createConversations } from '../sessions/conversations.ts';
 import { createVault } from '../vault/create-vault.ts';
 import { createTenantKeyTable } from '../vault/key-table.ts';
 import { createKeyGenerator, createKeyUnwrapper } from '../vault/kms-keys.ts';
-import { createConversationListener } from './conversation-step.ts';
-import { createReply } from './reply-queue.ts';
+import { createConversationStep } from './conversation-step.ts';
+import { createReplyStep } from './reply-queue.ts';
 
 type Clients = {
   readonly dynamodb: Parameters<typeof createDynamoDBStore>[0];
@@ -76,8 +76,8 @@ export function createJobDependencies(
     ...stores,
     queue: createSqsQueue(clients.sqs, settings),
     listeners: {
-      conversation: createConversationListener(conversations),
-      reply: createReply(settings.REPLY_QUEUES, createSendText(clients.sqs)),
+      conversation: createConversationStep(conversations),
+      reply: createReplyStep(settings.REPLY_QUEUES, createSendText(clients.sqs)),
     },
     inbox: {
       name: settings.BUCKET,

@@ -23,7 +23,7 @@ export function viewJob(job: Job, input: JobInput, output: JobOutput | undefined
  * The first two events of a streamed job, before any worker has come: every reader makes them of the job, so that they are
  * there as soon as it is.
  */
-export function acceptedEvents(job: Job, input: JobInput) {
+export function createAcceptedEvents(job: Job, input: JobInput) {
   const response = viewJob({ ...job, status: 'queued' }, input, undefined);
   return [
     { type: 'response.created', sequence_number: 0, response },
@@ -32,7 +32,7 @@ export function acceptedEvents(job: Job, input: JobInput) {
 }
 
 /** What is told of an ended job: its answer, or the error that it ended with. */
-export function answerView({ job, input, output }: EndedJob): unknown {
+export function viewEndedJob({ job, input, output }: EndedJob): unknown {
   if (output !== undefined) return output.answer;
   if (job.output !== undefined) return encodeErrorBody(jobError({ ...job, errorCode: 'record_unreadable' }));
   const view = input === undefined ? undefined : viewJob(job, input, undefined);

@@ -23,7 +23,7 @@ export interface StateSettings extends StoreSettings, QueueSettings, LifetimeSet
  * Everything that keeps state for chat, as one function environment has it. Loaded when a request first needs it: the AWS
  * clients that come with it are most of what a cold start would read.
  */
-export function openState(
+export function openApiState(
   settings: StateSettings,
   metrics: Metrics,
 ): { readonly state: ApiState; readonly idempotency: Idempotency } {

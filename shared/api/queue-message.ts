@@ -58,7 +58,7 @@ export function parseMessage(text: string): GenerateMessage | JobPointer {
 }
 
 /** The tier of the job that a message is about; undefined where that isn't said in it. */
-export function tierOf(message: GenerateMessage | JobPointer): string | undefined {
+export function tierFor(message: GenerateMessage | JobPointer): string | undefined {
   if (message.type === 'job') return message.tier;
   if (message.body === undefined) return undefined;
   return message.body['service_tier'] === 'flex' ? 'flex' : 'default';
@@ -68,7 +68,7 @@ export function tierOf(message: GenerateMessage | JobPointer): string | undefine
  * The id of the response that a program's message becomes: `resp_` and the first 40 hexadecimal digits of the SHA-256 of
  * both strings, each preceded by its length in bytes and a colon: `4:acme8:order-17`.
  */
-export function responseIdOf(tenant: string, idempotencyKey: string): string {
+export function deriveResponseId(tenant: string, idempotencyKey: string): string {
   const text = [tenant, idempotencyKey].map((part) => `${Buffer.byteLength(part)}:${part}`).join('');
   return `resp_${createHash('sha256').update(text).digest('hex').slice(0, 40)}`;
 }
@@ -78,7 +78,7 @@ export function responseIdOf(tenant: string, idempotencyKey: string): string {
  * @param bucket the one bucket that is ever read
  * @throws LambentError `invalid_value` for any other bucket, and any key outside `<tenant>/inbox/`
  */
-export function inboxKey({ tenant, bodyPointer }: GenerateMessage, bucket: string): string | undefined {
+export function getInboxKey({ tenant, bodyPointer }: GenerateMessage, bucket: string): string | undefined {
   if (bodyPointer === undefined) return undefined;
   const prefix = `${tenant}/inbox/`;
   if (bodyPointer.bucket === bucket && bodyPointer.key.startsWith(prefix) && bodyPointer.key.length > prefix.length) {

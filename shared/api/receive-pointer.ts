@@ -5,7 +5,7 @@ import type { JobInput } from '../jobs/ports.ts';
 import { type Outcome, runJob, type WorkerPorts } from '../jobs/worker.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { type QueueCall, Refused } from '../lambda/queue-pipeline.ts';
-import { type GenerateMessage, parseMessage, tierOf } from './queue-message.ts';
+import { type GenerateMessage, parseMessage, tierFor } from './queue-message.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
 
 /** Seconds after which a pointer is sent again whose job could not be read. */
@@ -37,7 +37,7 @@ export function recordQueueWait(
   { attributes: { SentTimestamp: sentAt, ApproximateReceiveCount: received } }: QueueRecord,
   { yielding, now }: WorkerPorts,
 ): void {
-  const tier = tierOf(message);
+  const tier = tierFor(message);
   if (tier === undefined || sentAt === undefined || received !== '1') return;
   const delaySeconds = message.type === 'job' ? (message.delaySeconds ?? 0) : 0;
   yielding?.saw(tier, now() - Number(sentAt) - delaySeconds * 1_000);

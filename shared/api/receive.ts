@@ -6,7 +6,7 @@ import type { Outcome, WorkerPorts } from '../jobs/worker.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { type QueueCall, Refused } from '../lambda/queue-pipeline.ts';
 import { type AdmissionPorts, authorizeSender, deleteInboxObject, readRequestBody, toJob } from './admit.ts';
-import { type GenerateMessage, parseMessage, responseIdOf } from './queue-message.ts';
+import { deriveResponseId, type GenerateMessage, parseMessage } from './queue-message.ts';
 import { receivePointer, recordQueueWait, runUntilDeadline } from './receive-pointer.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
 
@@ -77,7 +77,7 @@ async function receiveWithoutBody(
   ports: ReceiverPorts,
   call: QueueCall,
 ): Promise<Outcome> {
-  const id = responseIdOf(tenant, idempotencyKey);
+  const id = deriveResponseId(tenant, idempotencyKey);
   const job = await ports.jobs.read(tenant, id);
   if (job !== undefined) return runSubmittedJob(job, ports, call);
   if (await ports.jobs.wasDeleted(tenant, id)) return DELETED;

@@ -1,7 +1,7 @@
 import { MAX_MESSAGE_BYTES } from '../aws/sqs.ts';
 import type { EndedJob, Tell } from '../jobs/fan-in.ts';
 import type { JobStatus } from '../jobs/job.ts';
-import { answerView } from './job-view.ts';
+import { viewEndedJob } from './job-view.ts';
 
 /** What a program finds on its reply queue. At least once: `id` tells a repetition. */
 export interface AnswerMessage {
@@ -20,7 +20,7 @@ export interface AnswerMessage {
  * @param queues URLs by alias: an alias that isn't there any more gets nothing, since nobody can be told of it
  * @param send sends text to a queue
  */
-export function createReply(
+export function createReplyStep(
   queues: Readonly<Record<string, string>>,
   send: (queueUrl: string, text: string, group: string) => Promise<void>,
 ): Tell {
@@ -42,7 +42,7 @@ function answerText(ended: EndedJob): string {
     ...(input?.idempotencyKey === undefined ? {} : { idempotencyKey: input.idempotencyKey }),
     status: job.status,
   };
-  const whole = messageText({ ...head, response: answerView(ended) });
+  const whole = messageText({ ...head, response: viewEndedJob(ended) });
   return Buffer.byteLength(whole) <= MAX_MESSAGE_BYTES ? whole : messageText(head);
 }
 

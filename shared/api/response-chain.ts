@@ -25,7 +25,7 @@ const MAX_CHAIN = 500;
  * The job behind a response.
  * @throws LambentError `not_found` when there is none for this tenant, or it isn't to be shown
  */
-export async function jobOf({ jobs }: Pick<ApiState, 'jobs'>, tenant: string, id: string): Promise<Job> {
+export async function findResponseJob({ jobs }: Pick<ApiState, 'jobs'>, tenant: string, id: string): Promise<Job> {
   const job = v.is(storedId, id) ? await jobs.read(tenant, id) : undefined;
   if (job !== undefined && isShown(job)) return job;
   throw new LambentError('not_found', `Response with id '${shortened(id)}' not found.`);
@@ -37,7 +37,7 @@ function isShown({ stored, status }: Job): boolean {
 }
 
 /** What `GET /v1/responses/{id}` shows of a job, in whatever state it is. */
-export async function responseOf(
+export async function viewStoredResponse(
   job: Job,
   { bodies }: Pick<ApiState, 'bodies'>,
   included?: Includes,
@@ -68,12 +68,12 @@ function whole({ answer, continuations = {} }: JobOutput): unknown {
 }
 
 /** The items of a response that its caller sent, oldest first. */
-export function inputItems(id: string, { body }: JobInput): StoredItem[] {
+export function listInputItems(id: string, { body }: JobInput): StoredItem[] {
   return isResponsesBody(body) ? toStoredInput(body.input, createItemIdGenerator(id, 0)) : [];
 }
 
 /** An item with what its model's provider wants back, which its caller may not have asked to see. */
-export interface KeptItem {
+export interface TurnItem {
   readonly item: StoredItem;
   readonly continuation?: string;
 }
@@ -82,20 +82,20 @@ export interface KeptItem {
  * An item of a conversation, as it was put there.
  * @throws LambentError `record_unreadable` for anything else
  */
-export function keptItemOf(content: unknown): KeptItem {
-  if (isKeptItem(content)) return content;
+export function parseTurnItem(content: unknown): TurnItem {
+  if (isTurnItem(content)) return content;
   throw new LambentError('record_unreadable', 'An item of a conversation is not one');
 }
 
-function isKeptItem(content: unknown): content is KeptItem {
+function isTurnItem(content: unknown): content is TurnItem {
   return isObject(content) && isStoredItem(content['item']);
 }
 
 /** The items of a whole turn: what was asked and what was answered, oldest first. */
-export function turnItems(id: string, input: JobInput, { answer, continuations = {} }: JobOutput): KeptItem[] {
+export function createTurnItems(id: string, input: JobInput, { answer, continuations = {} }: JobOutput): TurnItem[] {
   const output: readonly unknown[] = isResponse(answer) ? answer.output : [];
-  const asked = inputItems(id, input).map((item) => ({ item }));
-  const answered = output.filter(isStoredItem).map((item): KeptItem => {
+  const asked = listInputItems(id, input).map((item) => ({ item }));
+  const answered = output.filter(isStoredItem).map((item): TurnItem => {
     const continuation = continuations[item.id];
     return continuation === undefined ? { item } : { item, continuation };
   });
@@ -103,7 +103,7 @@ export function turnItems(id: string, input: JobInput, { answer, continuations =
 }
 
 /** An item as a model is to read it again. */
-export function forModel({ item, continuation }: KeptItem): StoredItem {
+export function withContinuation({ item, continuation }: TurnItem): StoredItem {
   return continuation === undefined ? item : { ...item, encrypted_content: continuation };
 }
 
@@ -111,15 +111,15 @@ export function forModel({ item, continuation }: KeptItem): StoredItem {
  * All items of a chain of responses that ends in `id`, oldest first. Two reads and a request for the next link for each.
  * @throws LambentError `previous_response_not_found` when a link is missing, `invalid_value` when one can't be gone on from
  */
-export async function chainOf(stores: Stores, tenant: string, id: string): Promise<KeptItem[]> {
-  const turns: Promise<KeptItem[]>[] = [];
+export async function readChain(stores: Stores, tenant: string, id: string): Promise<TurnItem[]> {
+  const turns: Promise<TurnItem[]>[] = [];
   try {
     for (let link: string | undefined = id; link !== undefined; ) {
       const job: Job | undefined = await stores.jobs.read(tenant, link);
       if (job === undefined || !job.stored || job.endpoint !== '/v1/responses') throw previousNotFound(link);
       if (job.status !== 'completed' && job.status !== 'incomplete') throw notContinuable(job);
       if (turns.length === MAX_CHAIN) throw tooLong();
-      turns.push(turnOf(job, stores));
+      turns.push(readTurn(job, stores));
       link = job.previousResponse;
     }
   } catch (error) {
@@ -130,9 +130,9 @@ export async function chainOf(stores: Stores, tenant: string, id: string): Promi
 }
 
 /** The items of a job's turn, opened. */
-export async function turnOf(job: Job, { bodies }: Pick<ApiState, 'bodies'>): Promise<KeptItem[]> {
+export async function readTurn(job: Job, { bodies }: Pick<ApiState, 'bodies'>): Promise<TurnItem[]> {
   const [input, output] = await Promise.all([readInput(job, bodies), readOutput(job, bodies)]);
-  return turnItems(job.id, input, output ?? { answer: undefined });
+  return createTurnItems(job.id, input, output ?? { answer: undefined });
 }
 
 function previousNotFound(id: string): LambentError {

@@ -6,8 +6,8 @@ import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { parseStoredItem, responseIdFor } from '../openai/responses/stored-items.ts';
 import { fitToContext } from '../sessions/fit.ts';
 import type { ApiState } from './api-state.ts';
-import { forModel, type KeptItem, turnOf } from './response-chain.ts';
-import { withoutUnpairedCalls } from './unpaired-calls.ts';
+import { readTurn, type TurnItem, withContinuation } from './response-chain.ts';
+import { removeUnpairedCalls } from './unpaired-calls.ts';
 
 /** A request with all that it names looked up. */
 export interface ResponseContext {
@@ -24,9 +24,9 @@ export interface ResponseContext {
  * @throws LambentError `not_found` for a reference to nothing, `invalid_value` for an item that is in front already,
  * `context_length_exceeded`, and what a request's own items may be refused with
  */
-export async function contextOf(
+export async function buildResponseContext(
   asked: ParsedResponsesBody,
-  before: readonly KeptItem[],
+  before: readonly TurnItem[],
   context: ParseContext,
   stores: Pick<ApiState, 'jobs' | 'bodies'>,
 ): Promise<ResponseContext> {
@@ -34,9 +34,9 @@ export async function contextOf(
   const body = { ...asked.body, input };
   const stored = before.map(({ item }) => item);
   if (typeof input !== 'string') rejectDuplicates(input, 'input', stored);
-  const earlier = withoutUnpairedCalls(before, input).map((kept) => parseStoredItem(forModel(kept)));
+  const earlier = removeUnpairedCalls(before, input).map((kept) => parseStoredItem(withContinuation(kept)));
   const request = toGenerationRequest({ ...asked, body }, context, earlier, input);
-  const { request: generation, droppedItems } = fitted(asked, request, before.length > 0);
+  const { request: generation, droppedItems } = fitRequest(asked, request, before.length > 0);
   return { body, generation, droppedItems };
 }
 
@@ -44,7 +44,7 @@ export async function contextOf(
  * Fits a request that asks for it, or that stored items made longer than its caller can see. Any other is left to its
  * model, which counts better.
  */
-export function fitted({ body, alias }: ParsedResponsesBody, request: GenerationRequest, grown: boolean) {
+export function fitRequest({ body, alias }: ParsedResponsesBody, request: GenerationRequest, grown: boolean) {
   if (!grown && body.truncation !== 'auto') return { request, droppedItems: 0 };
   const { contextTokens, maxOutputTokens } = alias;
   // An alias may allow answers as long as its context; one that long is not expected of every request.
@@ -54,13 +54,13 @@ export function fitted({ body, alias }: ParsedResponsesBody, request: Generation
 
 async function resolved(
   input: ResponsesBody['input'],
-  before: readonly KeptItem[],
+  before: readonly TurnItem[],
   tenant: string,
   stores: Pick<ApiState, 'jobs' | 'bodies'>,
 ): Promise<string | ResolvedItem[]> {
   if (typeof input === 'string') return input;
   const inFront = new Set(before.map(({ item }) => item.id));
-  const turns = new Map<string, Promise<KeptItem[]>>();
+  const turns = new Map<string, Promise<TurnItem[]>>();
   const find = async (itemId: string): Promise<ResolvedItem> => {
     const responseId = responseIdFor(itemId);
     if (responseId === undefined) throw itemNotFoundError(itemId);
@@ -68,7 +68,7 @@ async function resolved(
     turns.set(responseId, known);
     const kept = (await known).find(({ item }) => item.id === itemId);
     if (kept === undefined) throw itemNotFoundError(itemId);
-    return parseStoredItem(forModel(kept));
+    return parseStoredItem(withContinuation(kept));
   };
   const items = input.map((item): Promise<ResolvedItem>[] | ResolvedItem[] => {
     if (!isItemReference(item)) return [item];
@@ -79,7 +79,7 @@ async function resolved(
 }
 
 /** The items of a stored response; none when there is no such response. */
-async function storedTurn(id: string, tenant: string, stores: Pick<ApiState, 'jobs' | 'bodies'>): Promise<KeptItem[]> {
+async function storedTurn(id: string, tenant: string, stores: Pick<ApiState, 'jobs' | 'bodies'>): Promise<TurnItem[]> {
   const job = await stores.jobs.read(tenant, id);
-  return job?.stored && job.endpoint === '/v1/responses' ? turnOf(job, stores) : [];
+  return job?.stored && job.endpoint === '/v1/responses' ? readTurn(job, stores) : [];
 }

@@ -6,10 +6,10 @@ import { COMMENT } from '../lambda/keep-alive.ts';
 import { encodeErrorBody } from '../openai/errors.ts';
 import { encodeTypedFrame } from '../openai/sse.ts';
 import type { ApiState } from './api-state.ts';
-import { acceptedEvents } from './job-view.ts';
-import { responseOf } from './response-chain.ts';
+import { createAcceptedEvents } from './job-view.ts';
+import { viewStoredResponse } from './response-chain.ts';
 
-export interface FollowOptions {
+export interface ResumeOptions {
   readonly tenant: string;
   readonly id: string;
   /** Number of the last event that the caller has; -1 for none. */
@@ -36,9 +36,9 @@ const LAST_WORD_MS = 1_500;
  * event.
  * @returns whether it came to the response's end
  */
-export async function* follow(
+export async function* resumeStream(
   stores: Pick<ApiState, 'jobs' | 'events' | 'bodies'>,
-  { tenant, id, startingAfter, deadlineAt, signal, now }: FollowOptions,
+  { tenant, id, startingAfter, deadlineAt, signal, now }: ResumeOptions,
 ): AsyncGenerator<string, boolean> {
   let last = startingAfter;
   let atBoundary = startingAfter === -1;
@@ -49,7 +49,7 @@ export async function* follow(
     if (job === undefined) return yield* stopped(last, new LambentError('not_found', 'The response was deleted.'));
     const before = last;
     const accepted =
-      last + 1 < ACCEPTED_EVENTS ? [{ events: acceptedEvents(job, await readInput(job, stores.bodies)) }] : [];
+      last + 1 < ACCEPTED_EVENTS ? [{ events: createAcceptedEvents(job, await readInput(job, stores.bodies)) }] : [];
     for (const { events } of [...accepted, ...(await stores.events.read(tenant, id, last, atBoundary))]) {
       for (const event of events) {
         if (event.sequence_number <= last) continue;
@@ -78,7 +78,7 @@ export async function* follow(
 
 /** The event that tells how a response ended, as the response itself has it. */
 async function ending(job: Job, { bodies }: Pick<ApiState, 'bodies'>) {
-  const response = await responseOf(job, { bodies });
+  const response = await viewStoredResponse(job, { bodies });
   return { type: `response.${job.status === 'expired' ? 'failed' : job.status}`, response };
 }
 

@@ -23,9 +23,9 @@ import type { Turn } from '../sessions/conversations.ts';
 import type { ApiState } from './api-state.ts';
 import type { GenerationApi } from './generation-api.ts';
 import { viewJob } from './job-view.ts';
-import { chainOf, type KeptItem, keptItemOf, turnItems } from './response-chain.ts';
-import { contextOf, type ResponseContext } from './response-context.ts';
-import { follow } from './resume-stream.ts';
+import { createTurnItems, parseTurnItem, readChain, type TurnItem } from './response-chain.ts';
+import { buildResponseContext, type ResponseContext } from './response-context.ts';
+import { resumeStream } from './resume-stream.ts';
 
 /** The attempt that answers in the foreground: the only one. */
 const EPOCH = 1;
@@ -44,7 +44,7 @@ interface Asking {
  * Answers a `POST /v1/responses` that stores its answer, goes on from what is stored, or runs in the background.
  * @throws LambentError as stateless requests do, and for what is named and isn't there
  */
-export async function answerWithState(
+export async function createStatefulResponse(
   asked: ParsedResponsesBody,
   request: HttpRequest,
   api: Asking['api'],
@@ -64,7 +64,7 @@ async function inForeground(asking: Asking): Promise<HttpAnswer> {
       : await state.conversations.beginTurn({ tenant, id: conversationIdOf(conversation) }, id);
   try {
     const before = turn === undefined ? await chainBefore(asking) : keptItems(turn.items);
-    const context = await contextOf(asked, before, { registry: api.registry, tenant }, state);
+    const context = await buildResponseContext(asked, before, { registry: api.registry, tenant }, state);
     const { signal, deadlineAt, telemetry } = request;
     const call = { signal, deadlineAt, telemetry, streamed: asked.streamed };
     const { events } = await api.router.generate(context.generation, call);
@@ -91,7 +91,7 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
     conversationId === undefined
       ? await chainBefore(asking)
       : keptItems(await state.conversations.readItems({ tenant, id: conversationId }));
-  const context = await contextOf(asked, before, { registry: api.registry, tenant }, state);
+  const context = await buildResponseContext(asked, before, { registry: api.registry, tenant }, state);
   const { body, generation } = context;
   const lane = laneOf(generation.model, api.registry);
   const submitted = await submit(
@@ -120,7 +120,7 @@ async function inBackground(asking: Asking): Promise<HttpAnswer> {
   return {
     headers,
     stored: id,
-    frames: follow(state, { tenant, id, startingAfter: -1, signal, deadlineAt, now: api.now }),
+    frames: resumeStream(state, { tenant, id, startingAfter: -1, signal, deadlineAt, now: api.now }),
   };
 }
 
@@ -138,14 +138,14 @@ async function announced(job: Job, { request, state, api }: Asking): Promise<voi
   }
 }
 
-async function chainBefore({ asked, request, state }: Asking): Promise<KeptItem[]> {
+async function chainBefore({ asked, request, state }: Asking): Promise<TurnItem[]> {
   const previous = asked.body.previous_response_id;
-  return previous == null ? [] : chainOf(state, request.principal.tenant, previous);
+  return previous == null ? [] : readChain(state, request.principal.tenant, previous);
 }
 
 /** A conversation's items as this API put them there. */
-function keptItems(items: Turn['items']): KeptItem[] {
-  return items.map(({ content }) => keptItemOf(content));
+function keptItems(items: Turn['items']): TurnItem[] {
+  return items.map(({ content }) => parseTurnItem(content));
 }
 
 function answerOptions(asking: Asking, context: ResponseContext, turn: Turn | undefined): EncodeResponseOptions {
@@ -181,7 +181,7 @@ async function keep(
   const { id, request, state, api } = asking;
   const { tenant } = request.principal;
   const stored = context.body.store ?? true;
-  const items = turnItems(id, inputOf(context), answered).map((kept) => ({ id: kept.item.id, content: kept }));
+  const items = createTurnItems(id, inputOf(context), answered).map((kept) => ({ id: kept.item.id, content: kept }));
   if (!stored) return turn?.commit(items);
   const status = answered.answer.status === 'incomplete' ? 'incomplete' : 'completed';
   const untold =

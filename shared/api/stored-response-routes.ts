@@ -8,8 +8,8 @@ import { type Includes, parseIncludes } from '../openai/responses/includes.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import { afterNotFoundError } from '../sessions/session-errors.ts';
 import type { ApiState } from './api-state.ts';
-import { inputItems, jobOf, responseOf } from './response-chain.ts';
-import { follow } from './resume-stream.ts';
+import { findResponseJob, listInputItems, viewStoredResponse } from './response-chain.ts';
+import { resumeStream } from './resume-stream.ts';
 
 export interface StoredResponsesApi {
   readonly state: Pick<ApiState, 'jobs' | 'bodies' | 'events' | 'timings'>;
@@ -23,8 +23,8 @@ export function retrieveResponseRoute({ state, now = Date.now }: StoredResponses
     scope: 'inference',
     async run({ pathParameters, query, principal, signal, deadlineAt }) {
       const included = parseIncludes(query);
-      const job = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
-      if (!isStream(query['stream'])) return { json: await responseOf(job, state, included) };
+      const job = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
+      if (!isStream(query['stream'])) return { json: await viewStoredResponse(job, state, included) };
       if (!job.streamed) {
         throw invalidValueError(
           'stream',
@@ -33,7 +33,7 @@ export function retrieveResponseRoute({ state, now = Date.now }: StoredResponses
       }
       const startingAfter = startOf(query['starting_after'], job);
       return {
-        frames: follow(state, { tenant: job.tenant, id: job.id, startingAfter, signal, deadlineAt, now }),
+        frames: resumeStream(state, { tenant: job.tenant, id: job.id, startingAfter, signal, deadlineAt, now }),
       };
     },
   };
@@ -44,7 +44,7 @@ export function deleteResponseRoute({ state }: StoredResponsesApi): Route {
   return {
     scope: 'inference',
     async run({ pathParameters, principal }) {
-      const { id, tenant } = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
+      const { id, tenant } = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
       await deleteJob(state, tenant, id);
       return { json: { id, object: 'response', deleted: true } };
     },
@@ -57,7 +57,7 @@ export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesAp
     scope: 'inference',
     bodyOptional: true,
     async run({ pathParameters, principal }) {
-      const known = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
+      const known = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
       if (!known.background) {
         throw invalidValueError(
           'response_id',
@@ -65,8 +65,8 @@ export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesAp
         );
       }
       const cancelled = await cancelJob({ jobs: state.jobs, timings: state.timings, now }, known.tenant, known.id);
-      const job = cancelled?.job ?? (await jobOf(state, known.tenant, known.id));
-      return { json: await responseOf(job, state) };
+      const job = cancelled?.job ?? (await findResponseJob(state, known.tenant, known.id));
+      return { json: await viewStoredResponse(job, state) };
     },
   };
 }
@@ -78,19 +78,19 @@ export function inputItemsRoute({ state }: StoredResponsesApi): Route {
     async run({ pathParameters, query, principal }) {
       const { newestFirst, after, limit } = parseListQuery(query);
       const included = parseIncludes(query);
-      const job = await jobOf(state, principal.tenant, pathParameters['id'] ?? '');
-      const items = inputItems(job.id, await readInput(job, state.bodies));
+      const job = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
+      const items = listInputItems(job.id, await readInput(job, state.bodies));
       if (newestFirst) items.reverse();
       const start = after === undefined ? 0 : items.findIndex(({ id }) => id === after) + 1;
       if (after !== undefined && start === 0) throw afterNotFoundError(after);
-      const shown = items.slice(start, start + limit).map((item) => visible(item, included));
+      const shown = items.slice(start, start + limit).map((item) => applyIncludes(item, included));
       return { json: encodeList(shown, items.length > start + limit) };
     },
   };
 }
 
 /** An item without what its caller has to ask for to see. */
-export function visible(item: Readonly<Record<string, unknown>>, included: Includes) {
+export function applyIncludes(item: Readonly<Record<string, unknown>>, included: Includes) {
   if (!('encrypted_content' in item) || included.has('reasoning.encrypted_content')) return item;
   const { encrypted_content: _, ...shown } = item;
   return shown;

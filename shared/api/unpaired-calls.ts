@@ -1,6 +1,6 @@
 import type { ResolvedItem } from '../openai/responses/items.ts';
 import { attemptIdFor, type StoredItem } from '../openai/responses/stored-items.ts';
-import type { KeptItem } from './response-chain.ts';
+import type { TurnItem } from './response-chain.ts';
 
 /**
  * Stored items as a model takes them: without an output whose call has expired or was deleted, and without a call whose
@@ -9,12 +9,12 @@ import type { KeptItem } from './response-chain.ts';
  * @param stored oldest first
  * @param own what the caller sends now, which may answer a stored call
  */
-export function withoutUnpairedCalls(stored: readonly KeptItem[], own: string | readonly ResolvedItem[]): KeptItem[] {
+export function removeUnpairedCalls(stored: readonly TurnItem[], own: string | readonly ResolvedItem[]): TurnItem[] {
   const unpaired = unpairedAmong(
     stored.map(({ item }) => item),
     typeof own === 'string' ? [] : own,
   );
-  const kept: KeptItem[] = [];
+  const kept: TurnItem[] = [];
   let leftOut = false;
   for (const each of stored.toReversed()) {
     leftOut = unpaired.has(each.item) || (leftOut && each.item.type === 'reasoning');

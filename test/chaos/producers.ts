@@ -3,7 +3,7 @@ import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import * as v from 'valibot';
 import type { Cloud } from '../../local/cloud.ts';
 import { LOCAL_API_KEY } from '../../local/seed.ts';
-import { responseIdOf } from '../../shared/api/queue-message.ts';
+import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import type { Ledger } from './ledger.ts';
 import type { Questions } from './questions.ts';
 
@@ -112,7 +112,7 @@ async function posted(
 async function byQueue(job: number, options: ProducerOptions, produced: Produced, sqs: SQSClient): Promise<void> {
   const { ledger, run, givenUp, restarts, replyTo, questions } = options;
   const idempotencyKey = `${run}-${job}`;
-  const id = responseIdOf(TENANT, idempotencyKey);
+  const id = deriveResponseId(TENANT, idempotencyKey);
   const MessageBody = JSON.stringify({
     version: 1,
     type: 'generate',

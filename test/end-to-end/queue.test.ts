@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { GetQueueAttributesCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { responseIdOf } from '../../shared/api/queue-message.ts';
+import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
@@ -49,7 +49,7 @@ describe('a program that uses SQS alone', () => {
       );
       return Messages;
     });
-    const id = responseIdOf('local', idempotencyKey);
+    const id = deriveResponseId('local', idempotencyKey);
     expect(JSON.parse(answer?.Body ?? '')).toMatchObject({ id, idempotencyKey, status: 'completed' });
     await waitUntilCompleted(id);
   });
@@ -74,7 +74,7 @@ describe('a program that uses SQS alone', () => {
       },
     );
     const id = stdout.trim();
-    expect(id).toBe(responseIdOf('local', 'order-19'));
+    expect(id).toBe(deriveResponseId('local', 'order-19'));
     await waitUntilCompleted(id);
   });
 
@@ -91,7 +91,7 @@ describe('a program that uses SQS alone', () => {
     for (const MessageBody of messages) await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody }));
     const keys: string[] = sent.map(({ idempotencyKey }) => idempotencyKey);
     expect(keys.toSorted()).toEqual(['order-17', 'order-18', 'order-20']);
-    for (const key of keys) await waitUntilCompleted(responseIdOf('local', key));
+    for (const key of keys) await waitUntilCompleted(deriveResponseId('local', key));
     const { Attributes } = await sqs.send(
       new GetQueueAttributesCommand({ QueueUrl: GENERATION_DLQ_URL, AttributeNames: ['ApproximateNumberOfMessages'] }),
     );

@@ -5,7 +5,7 @@ import { GetObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/clien
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import type OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { responseIdOf } from '../../shared/api/queue-message.ts';
+import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { type Reply, streamEvents } from '../upstreams/reply.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
@@ -134,7 +134,7 @@ async function readLast(stream: AsyncIterable<OpenAI.Responses.ResponseStreamEve
 async function sendMessage(): Promise<string> {
   const idempotencyKey = `${CANARY}-message`;
   await send(idempotencyKey);
-  const id = responseIdOf('local', idempotencyKey);
+  const id = deriveResponseId('local', idempotencyKey);
   await waitUntil(`${id} is completed`, async () => {
     const response = await service.client.responses.retrieve(id).catch(() => undefined);
     return response?.status === 'completed';

@@ -1,7 +1,7 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import { senderItem } from '../../shared/access/senders.ts';
-import { responseIdOf } from '../../shared/api/queue-message.ts';
+import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { aWorker } from '../shared/gpu/fleets.ts';
 import type { ReceivedRequest } from '../upstreams/openai-upstream.ts';
@@ -92,7 +92,7 @@ const messageOf = (index: number, kind: Kind, model: string) => ({
     ...(kind === 'refused' ? { temperature: 9 } : {}),
   },
 });
-const jobIdOf = (index: number) => responseIdOf(tenantOf(index), `${keyPrefix}-${index}`);
+const jobIdOf = (index: number) => deriveResponseId(tenantOf(index), `${keyPrefix}-${index}`);
 
 /** Calls a handler with a batch. The request's id is `r<batch>`, the messages' are `m<index>`. */
 function callBatch(handler: Handler, batch: number, bodyOf: (index: number) => unknown): Promise<unknown> {

@@ -1,6 +1,6 @@
 import { GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { responseIdOf } from '../../shared/api/queue-message.ts';
+import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import { aWorker, FLEET } from '../shared/gpu/fleets.ts';
@@ -72,7 +72,7 @@ function aMessage(changes: object = {}) {
 }
 const jobs = () => createDynamoDBStore(surroundings.services.dynamodb, { tableName: surroundings.jobsTable });
 const jobOf = ({ idempotencyKey }: { idempotencyKey: string }) =>
-  jobs().read('local', responseIdOf('local', idempotencyKey));
+  jobs().read('local', deriveResponseId('local', idempotencyKey));
 const onGpuQueue = () => surroundings.services.messagesOf(surroundings.gpuQueueUrl);
 /** Sends a message through generate and returns what dispatch then gets. */
 async function accepted(message: object): Promise<string> {

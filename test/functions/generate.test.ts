@@ -1,7 +1,7 @@
 import { DeleteItemCommand } from '@aws-sdk/client-dynamodb';
 import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { responseIdOf } from '../../shared/api/queue-message.ts';
+import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
 
@@ -36,7 +36,7 @@ function aMessage(changes: object = {}) {
 }
 const jobs = () => createDynamoDBStore(surroundings.services.dynamodb, { tableName: surroundings.jobsTable });
 const jobOf = ({ idempotencyKey }: { idempotencyKey: string }) =>
-  jobs().read('local', responseIdOf('local', idempotencyKey));
+  jobs().read('local', deriveResponseId('local', idempotencyKey));
 const dead = () => surroundings.services.messagesOf(surroundings.deadLetterUrl);
 const all = { batchItemFailures: [] };
 
@@ -58,7 +58,7 @@ test('sends the answer to the queue that the message names', async () => {
     version: 1,
     type: 'answer',
     tenant: 'local',
-    id: responseIdOf('local', message.idempotencyKey),
+    id: deriveResponseId('local', message.idempotencyKey),
     idempotencyKey: message.idempotencyKey,
     status: 'completed',
     response: { object: 'response', status: 'completed', output: [{ type: 'message' }] },
@@ -100,7 +100,7 @@ test.each([
   expect(await surroundings.services.messagesOf(surroundings.replyUrl)).toHaveLength(1);
   expect(await jobOf(message)).toBeUndefined();
   const text = await surroundings.services.textOf(surroundings.jobsTable);
-  const id = responseIdOf('local', message.idempotencyKey);
+  const id = deriveResponseId('local', message.idempotencyKey);
   expect(text.split(id)).toHaveLength(2);
 });
 
@@ -283,7 +283,7 @@ test('lets a job wait whose function has no time left, and counts no attempt', a
     version: 1,
     type: 'job',
     tenant: 'local',
-    id: responseIdOf('local', message.idempotencyKey),
+    id: deriveResponseId('local', message.idempotencyKey),
     tier: 'default',
   });
   await generate(aQueueEvent(pointer?.body ?? ''), aContext());

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { expect, test } from 'vitest';
 import { bearerKey, fromAuthorizerContext } from '../../shared/access/keys.ts';
-import { parseMessage, responseIdOf } from '../../shared/api/queue-message.ts';
+import { deriveResponseId, parseMessage } from '../../shared/api/queue-message.ts';
 import { parseProxyEvent } from '../../shared/lambda/proxy-event.ts';
 import { parseQueueEvent } from '../../shared/lambda/queue-event.ts';
 import { warmEventSchema } from '../../shared/lambda/warm-event.ts';
@@ -42,7 +42,7 @@ test.each(['warmup', 'sweep', 'fleet'])('%s.json is what a schedule sends', (nam
 test('message.json is a message that a program may send, and what becomes of it is known beforehand', () => {
   const message = parseMessage(JSON.stringify(sample('message')));
   expect(message).toMatchObject({ type: 'generate', tenant: 'local', endpoint: '/v1/responses' });
-  expect(responseIdOf('local', 'order-17')).toBe('resp_9be593a9c0c896ba5017ba8623059684042d90f4');
+  expect(deriveResponseId('local', 'order-17')).toBe('resp_9be593a9c0c896ba5017ba8623059684042d90f4');
 });
 
 test("generate.json is what an event source mapping hands to generate: a program's message, and a pointer of our own", () => {

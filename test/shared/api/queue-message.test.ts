@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { inboxKey, parseMessage, responseIdOf } from '../../../shared/api/queue-message.ts';
+import { deriveResponseId, getInboxKey, parseMessage } from '../../../shared/api/queue-message.ts';
 import { pointerMessage } from '../../../shared/jobs/pointer-message.ts';
 
 const message = {
@@ -14,7 +14,7 @@ const message = {
 
 test('makes the same id of the same tenant and key, as documented', () => {
   // printf '4:acme8:order-17' | sha256sum | cut -c1-40
-  expect(responseIdOf('acme', 'order-17')).toBe('resp_8bab8eddecd23a30d4843212302887a3caeb7d2a');
+  expect(deriveResponseId('acme', 'order-17')).toBe('resp_8bab8eddecd23a30d4843212302887a3caeb7d2a');
 });
 
 test('makes no two tenants and keys the same id, whatever they are made of', () => {
@@ -22,7 +22,7 @@ test('makes no two tenants and keys the same id, whatever they are made of', () 
   fc.assert(
     fc.property(part, part, part, part, (tenant, key, otherTenant, otherKey) => {
       const same = tenant === otherTenant && key === otherKey;
-      expect(responseIdOf(tenant, key) === responseIdOf(otherTenant, otherKey)).toBe(same);
+      expect(deriveResponseId(tenant, key) === deriveResponseId(otherTenant, otherKey)).toBe(same);
     }),
   );
 });
@@ -72,5 +72,5 @@ test.each([
 ])('reads no body from %s at %s', (bucket, key) => {
   const pointing = parseMessage(JSON.stringify({ ...message, body: undefined, bodyPointer: { bucket, key } }));
   if (pointing.type !== 'generate') throw new Error('unreachable');
-  expect(() => inboxKey(pointing, 'ours')).toThrow(expect.objectContaining({ code: 'invalid_value' }));
+  expect(() => getInboxKey(pointing, 'ours')).toThrow(expect.objectContaining({ code: 'invalid_value' }));
 });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { responseIdOf } from '../../../shared/api/queue-message.ts';
+import { deriveResponseId } from '../../../shared/api/queue-message.ts';
 import { receive } from '../../../shared/api/receive.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
@@ -85,7 +85,7 @@ function aReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () 
   return {
     objects,
     errors,
-    job: () => store.read('acme', responseIdOf('acme', 'order-1')),
+    job: () => store.read('acme', deriveResponseId('acme', 'order-1')),
     receive: () => receive(record, ports, call),
     /** The table is back. */
     mend: () => Object.assign(jobs, store),

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createConversationListener } from '../../../shared/api/conversation-step.ts';
-import { createReply } from '../../../shared/api/reply-queue.ts';
+import { createConversationStep } from '../../../shared/api/conversation-step.ts';
+import { createReplyStep } from '../../../shared/api/reply-queue.ts';
 import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
@@ -37,10 +37,10 @@ async function anEndedJob({ text = 'Hello', errorCode }: { text?: string; errorC
   const turns: string[] = [];
   const errors: unknown[] = [];
   const listeners = {
-    conversation: createConversationListener({
+    conversation: createConversationStep({
       appendFinishedTurn: async (_conversation: unknown, turn: string) => void turns.push(turn),
     }),
-    reply: createReply({ answers: queueUrl }, createSendText(services.sqs)),
+    reply: createReplyStep({ answers: queueUrl }, createSendText(services.sqs)),
   };
   const onError = (_what: string, thrown: unknown) => void errors.push(thrown);
   return {

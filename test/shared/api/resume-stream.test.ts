@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { follow } from '../../../shared/api/resume-stream.ts';
+import { resumeStream } from '../../../shared/api/resume-stream.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
@@ -65,7 +65,7 @@ async function aStreamedJob() {
   const read = async (startingAfter: number, deadlineAt = Date.now() + 20_000) => {
     const { signal } = new AbortController();
     const events: { type: string; sequence_number: number }[] = [];
-    const frames = follow(state, { tenant: TENANT, id, startingAfter, deadlineAt, signal, now: Date.now });
+    const frames = resumeStream(state, { tenant: TENANT, id, startingAfter, deadlineAt, signal, now: Date.now });
     for await (const frame of frames) {
       if (!frame.startsWith(':')) events.push(JSON.parse(frame.slice(frame.indexOf('data: ') + 6)));
     }
@@ -187,7 +187,7 @@ describe('following a background response', () => {
     await append(0, 0, 'response.created', 'response.queued');
     const { signal } = new AbortController();
     const options = { tenant: TENANT, id, deadlineAt: Date.now() + 20_000, signal, now: Date.now };
-    const frames = follow(state, { ...options, startingAfter: 1 });
+    const frames = resumeStream(state, { ...options, startingAfter: 1 });
     expect(await frames.next()).toEqual({ done: false, value: ': keep-alive\n\n' });
     const resumed = keptAlive(frames, 50);
     const chunks: string[] = [];
@@ -206,7 +206,8 @@ describe('following a background response', () => {
     await append(0, 0, 'response.created', 'response.queued');
     const { signal } = new AbortController();
     const options = { tenant: TENANT, id, deadlineAt: Date.now() + 20_000, signal, now: Date.now };
-    const first = async (startingAfter: number) => (await follow(state, { ...options, startingAfter }).next()).value;
+    const first = async (startingAfter: number) =>
+      (await resumeStream(state, { ...options, startingAfter }).next()).value;
     expect(await first(-1)).toMatch(/^event: response.created\n/);
     expect(await first(1)).toBe(': keep-alive\n\n');
     await complete(await take(), 2);

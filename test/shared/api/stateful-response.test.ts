@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ApiState } from '../../../shared/api/api-state.ts';
-import { createConversationListener } from '../../../shared/api/conversation-step.ts';
+import { createConversationStep } from '../../../shared/api/conversation-step.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
@@ -49,7 +49,7 @@ async function aState(faults: (jobs: JobStore) => Partial<JobStore>) {
     said: async () => (await conversations.readItems(key)).length,
     async sweep() {
       clock.now = Math.max(clock.now, Date.now()) + JOB_TIMINGS.completionMs;
-      const listeners = { conversation: createConversationListener(conversations) };
+      const listeners = { conversation: createConversationStep(conversations) };
       const ports = { jobs, bodies, queue, listeners, timings: JOB_TIMINGS, now: () => clock.now, onError: () => {} };
       return sweepDue(ports, { until: Number.POSITIVE_INFINITY, perPartition: 10 });
     },

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { withoutUnpairedCalls } from '../../../shared/api/unpaired-calls.ts';
+import { removeUnpairedCalls } from '../../../shared/api/unpaired-calls.ts';
 import type { ResolvedItem } from '../../../shared/openai/responses/items.ts';
 import { type StoredItem, toStoredItem } from '../../../shared/openai/responses/stored-items.ts';
 
@@ -19,7 +19,7 @@ function stored(...attempts: readonly (readonly ResolvedItem[])[]): StoredItem[]
 
 /** What is left for a model, named by what stands in it. */
 function left(items: readonly StoredItem[], own: string | readonly ResolvedItem[] = 'Go on'): string[] {
-  const kept = withoutUnpairedCalls(
+  const kept = removeUnpairedCalls(
     items.map((item) => ({ item })),
     own,
   );

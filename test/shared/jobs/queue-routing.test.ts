@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { responseIdOf } from '../../../shared/api/queue-message.ts';
+import { deriveResponseId } from '../../../shared/api/queue-message.ts';
 import { receive } from '../../../shared/api/receive.ts';
 import { receiveOnLane } from '../../../shared/api/receive-pointer.ts';
 import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
@@ -99,7 +99,7 @@ async function aHouse() {
     extendVisibility: async () => {},
     telemetry: recordTelemetry(),
   });
-  const id = responseIdOf('acme', 'order-1');
+  const id = deriveResponseId('acme', 'order-1');
   return {
     clock,
     queues,

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { follow } from '../../../shared/api/resume-stream.ts';
+import { resumeStream } from '../../../shared/api/resume-stream.ts';
 import { createBucket } from '../../../shared/aws/bucket.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
@@ -64,7 +64,7 @@ async function aRoom() {
       const signal = AbortSignal.abort();
       const frames: string[] = [];
       const options = { tenant, id, startingAfter: -1, deadlineAt: START + 60_000, signal, now };
-      for await (const frame of follow(ports, options)) frames.push(frame);
+      for await (const frame of resumeStream(ports, options)) frames.push(frame);
       return frames
         .filter((frame) => frame.startsWith('event: '))
         .map((frame) => JSON.parse(frame.slice(frame.indexOf('data: ') + 6)));

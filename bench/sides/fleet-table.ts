@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BatchWriteItemCommand, CreateTableCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { seededRandom } from '../../local/faults/random.ts';
+import type { Item } from '../../shared/aws/attributes.ts';
 import {
   encodeDescription,
   encodeLease,
   encodeState,
-  type Item,
   number,
   text,
   toWorkerKey,

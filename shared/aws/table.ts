@@ -1,5 +1,6 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import {
+  BatchGetItemCommand,
   BatchWriteItemCommand,
   ConditionalCheckFailedException,
   DeleteItemCommand,
@@ -58,6 +59,15 @@ export async function getItem(
 ): Promise<Item | undefined> {
   const { Item } = await client.send(new GetItemCommand({ TableName: name, Key: key, ConsistentRead: !eventual }));
   return Item;
+}
+
+/**
+ * Reads items by their keys, 100 at most, at the price of eventual reads. Items that a busy table leaves unprocessed are missing, as
+ * if they weren't there.
+ */
+export async function findItems({ client, name }: Table, keys: readonly Item[]): Promise<readonly Item[]> {
+  const { Responses } = await client.send(new BatchGetItemCommand({ RequestItems: { [name]: { Keys: [...keys] } } }));
+  return Responses?.[name] ?? [];
 }
 
 /** Writes an item over any of the same key. Returns false if the condition doesn't hold. */
@@ -150,40 +160,41 @@ export async function putItems(table: Table, items: readonly Item[], options?: B
 }
 
 export interface BatchOptions {
-  /** Requests that bring nothing forward, after which the writes fail. */
-  readonly tries?: number;
+  /** What to do with writes that a busy table leaves unprocessed. `drop` is for hints, which may get lost. Default `retry`. */
+  readonly unprocessed?: 'retry' | 'drop';
   /** Resolves after `ms`. */
   readonly sleep?: (ms: number) => Promise<unknown>;
 }
 
 /** What BatchWriteItem takes at most. */
 const BATCH_SIZE = 25;
-/** A table on demand doubles its throughput within seconds: eight tries wait for 6 s at most. */
+/** Batches without progress, after which the writes fail: 4 to 8 s of pauses, in which a table on demand adds throughput. */
 const BATCH_TRIES = 8;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2_000;
 
 /**
- * Makes writes in batches of 25. Writes that a busy table leaves unprocessed are repeated after a pause that doubles each time.
- * @throws LambentError `overloaded` if some are still unprocessed after the last try
+ * Makes writes in batches of 25. Repeats those that a busy table leaves unprocessed, after a pause that doubles while there is no
+ * progress.
+ * @throws LambentError `overloaded` if eight batches in a row make no progress
  */
 async function writeBatches(
   { client, name }: Table,
   requests: readonly WriteRequest[],
-  { tries = BATCH_TRIES, sleep = sleepFor }: BatchOptions = {},
+  { unprocessed = 'retry', sleep = sleepFor }: BatchOptions = {},
 ): Promise<void> {
   let left = requests;
   let failed = 0;
   while (left.length > 0) {
     const batch = left.slice(0, BATCH_SIZE);
     const { UnprocessedItems } = await client.send(new BatchWriteItemCommand({ RequestItems: { [name]: batch } }));
-    const unprocessed = UnprocessedItems?.[name] ?? [];
-    left = [...unprocessed, ...left.slice(BATCH_SIZE)];
-    failed = unprocessed.length < batch.length ? 0 : failed + 1;
-    if (failed === tries) throw new LambentError('overloaded', `${name} left ${left.length} writes unprocessed`);
-    // Half of the pause by chance, so that writers who were refused together don't come back together.
-    const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** failed, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2);
-    if (unprocessed.length > 0) await sleep(pauseMs);
+    const again = unprocessed === 'retry' ? (UnprocessedItems?.[name] ?? []) : [];
+    left = [...again, ...left.slice(BATCH_SIZE)];
+    if (again.length === 0) continue;
+    failed = again.length === batch.length ? failed + 1 : 0;
+    if (failed === BATCH_TRIES) throw new LambentError('overloaded', `${name} left ${left.length} writes unprocessed`);
+    // Half of the pause is random, so that writers that were refused together don't come back together.
+    await sleep(Math.min(FIRST_PAUSE_MS * 2 ** failed, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2));
   }
 }
 

@@ -1,13 +1,10 @@
-import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
+import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import type { ConversationHead, ConversationKey, ItemRow } from './conversation-records.ts';
-
-/** An item of the conversations table. */
-export type Item = Record<string, AttributeValue>;
 
 /** Sort key of a conversation's head. */
 export const HEAD = 'head';
-/** A position has nine integer in the sort key. */
+/** A position has nine digits in the sort key. */
 export const MAX_POSITION = 999_999_999;
 
 /** Returns the partition key of a conversation's head and items. */
@@ -17,7 +14,7 @@ export function toPartitionKey({ tenant, id }: ConversationKey): string {
 
 /** Returns the DynamoDB key of a conversation's head or of one of its items. */
 export function toTableKey(key: ConversationKey, sk: string): Item {
-  return { pk: { S: toPartitionKey(key) }, sk: { S: sk } };
+  return marshall({ pk: toPartitionKey(key), sk });
 }
 
 /** Returns the sort key of the item at a position. */
@@ -35,59 +32,44 @@ export function toObjectKey(key: ConversationKey, position: number, epoch: numbe
   return `${toObjectPrefix(key)}${position}-${epoch}`;
 }
 
-/** Returns a number as a DynamoDB attribute. */
-export function toNumberAttribute(value: number): AttributeValue {
-  return { N: String(value) };
+/** Converts epoch milliseconds to epoch seconds, the unit of expiry. */
+export function toSeconds(now: number): number {
+  return Math.floor(now / 1000);
 }
 
-/** Converts epoch milliseconds to an attribute in epoch seconds, the unit of expiry. */
-export function toSecondsAttribute(now: number): AttributeValue {
-  return toNumberAttribute(Math.floor(now / 1000));
-}
-
-const integer = v.pipe(
-  v.object({ N: v.pipe(v.string(), v.regex(/^\d+$/)) }),
-  v.transform(({ N }) => Number(N)),
-);
-const text = v.pipe(
-  v.object({ S: v.string() }),
-  v.transform(({ S }) => S),
-);
-const bytes = v.pipe(
-  v.object({ B: v.instance(Uint8Array) }),
-  v.transform(({ B }) => B),
-);
+const bytes = v.instance(Uint8Array);
 
 // Attributes that a newer version added are ignored.
 const headSchema = v.object({
-  createdAt: integer,
-  nextPosition: integer,
-  lockEpoch: integer,
+  createdAt: v.number(),
+  nextPosition: v.number(),
+  lockEpoch: v.number(),
   metadata: v.exactOptional(bytes),
 });
-const rowSchema = v.object({ itemId: text, epoch: integer, turn: text, sealed: v.exactOptional(bytes) });
-const expirySchema = v.object({ expiresAt: integer });
-const sortKeySchema = v.object({ sk: v.pipe(text, v.regex(/^item#\d{9}$/)) });
+const rowSchema = v.object({ itemId: v.string(), epoch: v.number(), turn: v.string(), sealed: v.exactOptional(bytes) });
+const expirySchema = v.object({ expiresAt: v.number() });
+const sortKeySchema = v.object({ sk: v.pipe(v.string(), v.regex(/^item#\d{9}$/)) });
 
 /** Parses a conversation's head. Throws if it is not one. */
 export function parseHead(item: Item): ConversationHead {
-  return v.parse(headSchema, item);
+  return v.parse(headSchema, unmarshall(item));
 }
 
 /** Parses an item of a conversation; undefined for an item that was deleted or has expired. */
 export function parseRow(item: Item, now: number): ItemRow | undefined {
-  if (hasExpired(item, now)) return undefined;
-  const row = v.safeParse(rowSchema, item);
-  if (!row.success) return undefined;
-  return { ...row.output, position: parsePosition(item) };
-}
-
-function parsePosition(item: Item): number {
-  return Number(v.parse(sortKeySchema, item).sk.slice('item#'.length));
+  const fields = unmarshall(item);
+  const row = v.safeParse(rowSchema, fields);
+  if (!row.success || isPastExpiry(fields, now)) return undefined;
+  const position = Number(v.parse(sortKeySchema, fields).sk.slice('item#'.length));
+  return { ...row.output, position };
 }
 
 /** True for an item that has expired. DynamoDB deletes it within days; until then, reads must ignore it. */
 export function hasExpired(item: Item, now: number): boolean {
-  const expiry = v.safeParse(expirySchema, item);
+  return isPastExpiry(unmarshall(item), now);
+}
+
+function isPastExpiry(fields: object, now: number): boolean {
+  const expiry = v.safeParse(expirySchema, fields);
   return expiry.success && expiry.output.expiresAt * 1000 <= now;
 }

@@ -1,27 +1,19 @@
-import {
-  BatchWriteItemCommand,
-  ConditionalCheckFailedException,
-  DeleteItemCommand,
-  type DynamoDBClient,
-  GetItemCommand,
-  PutItemCommand,
-  QueryCommand,
-  UpdateItemCommand,
-} from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { type Item, marshall } from '../aws/attributes.ts';
 import { TABLE_LIMIT_BYTES } from '../aws/dynamodb.ts';
+import { deleteItem, deleteItems, getItem, putItem, queryItems, updateAndGetItem, updateItem } from '../aws/table.ts';
+import { definedProps } from '../core/objects.ts';
 import {
   HEAD,
   hasExpired,
-  type Item,
   MAX_POSITION,
   parseHead,
   parseRow,
   toItemSortKey,
-  toNumberAttribute,
   toObjectKey,
   toObjectPrefix,
   toPartitionKey,
-  toSecondsAttribute,
+  toSeconds,
   toTableKey,
 } from './conversation-item.ts';
 import type { ConversationKey, ConversationTable, PositionRange } from './conversation-records.ts';
@@ -35,217 +27,120 @@ export interface ItemBucket {
 }
 
 /** Creates the client of the conversations table in DynamoDB and its bucket. Throws the AWS SDK's errors. */
-export function createConversationTable(
-  client: DynamoDBClient,
-  TableName: string,
-  bucket: ItemBucket,
-): ConversationTable {
-  /** Sends a conditional update; returns the new item, or undefined if the condition was not met. */
-  async function update(
-    key: ConversationKey,
-    sk: string,
-    UpdateExpression: string,
-    ConditionExpression: string,
-    values: Item,
-  ): Promise<Item | undefined> {
-    return unlessRefused(async () => {
-      const { Attributes } = await client.send(
-        new UpdateItemCommand({
-          TableName,
-          Key: toTableKey(key, sk),
-          UpdateExpression,
-          ConditionExpression,
-          ExpressionAttributeValues: values,
-          ReturnValues: 'ALL_NEW',
-        }),
-      );
-      return Attributes ?? {};
-    });
-  }
+export function createConversationTable(client: DynamoDBClient, name: string, bucket: ItemBucket): ConversationTable {
+  const table = { client, name };
 
-  async function* pages(
+  /** Yields the items at positions from `from` up to but without `to`. */
+  async function* queryPositions(
     key: ConversationKey,
     { from, to, newestFirst, pageSize }: PositionRange,
     itemId?: string,
   ): AsyncGenerator<Item> {
     if (from >= to) return;
-    let ExclusiveStartKey: Item | undefined;
-    do {
-      const page = await client.send(
-        new QueryCommand({
-          TableName,
-          KeyConditionExpression: 'pk = :pk AND sk BETWEEN :from AND :to',
-          ...(itemId === undefined ? {} : { FilterExpression: 'itemId = :itemId' }),
-          ExpressionAttributeValues: {
-            ':pk': { S: toPartitionKey(key) },
-            ':from': { S: toItemSortKey(from) },
-            ':to': { S: toItemSortKey(to - 1) },
-            ...(itemId === undefined ? {} : { ':itemId': { S: itemId } }),
-          },
-          ScanIndexForward: !newestFirst,
-          ConsistentRead: true,
-          ...(pageSize === undefined ? {} : { Limit: pageSize }),
-          ...(ExclusiveStartKey === undefined ? {} : { ExclusiveStartKey }),
-        }),
-      );
-      yield* page.Items ?? [];
-      ExclusiveStartKey = page.LastEvaluatedKey;
-    } while (ExclusiveStartKey !== undefined);
+    yield* queryItems(table, {
+      where: 'pk = :pk AND sk BETWEEN :from AND :to',
+      values: marshall({
+        ':pk': toPartitionKey(key),
+        ':from': toItemSortKey(from),
+        ':to': toItemSortKey(to - 1),
+        ':itemId': itemId,
+      }),
+      newestFirst,
+      ...definedProps({ filter: itemId === undefined ? undefined : 'itemId = :itemId', pageSize }),
+    });
   }
 
   return {
-    async create(key, head, expiresAt) {
-      const written = await unlessRefused(() =>
-        client.send(
-          new PutItemCommand({
-            TableName,
-            Item: {
-              ...toTableKey(key, HEAD),
-              createdAt: toNumberAttribute(head.createdAt),
-              nextPosition: toNumberAttribute(head.nextPosition),
-              lockEpoch: toNumberAttribute(0),
-              expiresAt: toNumberAttribute(expiresAt),
-              ...(head.metadata === undefined ? {} : { metadata: { B: head.metadata } }),
-            },
-            ConditionExpression: 'attribute_not_exists(pk)',
-          }),
-        ),
-      );
-      return written !== undefined;
-    },
+    create: (key, { createdAt, nextPosition, metadata }, expiresAt) =>
+      putItem(
+        table,
+        { ...toTableKey(key, HEAD), ...marshall({ createdAt, nextPosition, lockEpoch: 0, expiresAt, metadata }) },
+        { condition: 'attribute_not_exists(pk)' },
+      ),
 
     async readHead(key, now) {
-      const { Item } = await client.send(
-        new GetItemCommand({ TableName, Key: toTableKey(key, HEAD), ConsistentRead: true }),
-      );
-      return Item === undefined || hasExpired(Item, now) ? undefined : parseHead(Item);
+      const item = await getItem(table, toTableKey(key, HEAD));
+      return item === undefined || hasExpired(item, now) ? undefined : parseHead(item);
     },
 
     async updateMetadata(key, metadata, { now, expiresAt }) {
-      const change = metadata === undefined ? 'REMOVE metadata' : 'SET metadata = :metadata';
-      const item = await update(
-        key,
-        HEAD,
-        `${change}${metadata === undefined ? ' SET' : ','} expiresAt = :expiresAt`,
-        EXISTS,
-        {
-          ...(metadata === undefined ? {} : { ':metadata': { B: metadata } }),
-          ':expiresAt': toNumberAttribute(expiresAt),
-          ':seconds': toSecondsAttribute(now),
-        },
-      );
+      const isRemoved = metadata === undefined;
+      const item = await updateAndGetItem(table, toTableKey(key, HEAD), {
+        change: `SET expiresAt = :expiresAt${isRemoved ? ' REMOVE metadata' : ', metadata = :metadata'}`,
+        condition: EXISTS,
+        values: marshall({ ':metadata': metadata, ':expiresAt': expiresAt, ':seconds': toSeconds(now) }),
+      });
       return item && parseHead(item);
     },
 
-    async deleteHead(key, now) {
-      const deleted = await unlessRefused(() =>
-        client.send(
-          new DeleteItemCommand({
-            TableName,
-            Key: toTableKey(key, HEAD),
-            ConditionExpression: EXISTS,
-            ExpressionAttributeValues: { ':seconds': toSecondsAttribute(now) },
-          }),
-        ),
-      );
-      return deleted !== undefined;
-    },
+    deleteHead: (key, now) =>
+      deleteItem(table, toTableKey(key, HEAD), {
+        condition: EXISTS,
+        values: marshall({ ':seconds': toSeconds(now) }),
+      }),
 
     async deleteItems(key) {
       // The whole prefix: a writer that crashed or lost its lock may have left objects that no item refers to.
       await bucket.remove(await bucket.list(toObjectPrefix(key)));
       const keys: Item[] = [];
-      for await (const { pk, sk } of pages(key, { from: 0, to: MAX_POSITION, newestFirst: false })) {
+      for await (const { pk, sk } of queryPositions(key, { from: 0, to: MAX_POSITION, newestFirst: false })) {
         if (pk !== undefined && sk !== undefined) keys.push({ pk, sk });
       }
-      for (let index = 0; index < keys.length; index += BATCH_SIZE) {
-        let requests = keys.slice(index, index + BATCH_SIZE).map((Key) => ({ DeleteRequest: { Key } }));
-        while (requests.length > 0) {
-          const { UnprocessedItems } = await client.send(
-            new BatchWriteItemCommand({ RequestItems: { [TableName]: requests } }),
-          );
-          const left = UnprocessedItems?.[TableName] ?? [];
-          requests = left.flatMap(({ DeleteRequest }) =>
-            DeleteRequest?.Key === undefined ? [] : [{ DeleteRequest: { Key: DeleteRequest.Key } }],
-          );
-        }
-      }
+      await deleteItems(table, keys);
     },
 
     async acquireLock(key, owner, until, now) {
-      const item = await update(
-        key,
-        HEAD,
-        'SET lockOwner = :owner, lockExpiresAt = :until ADD lockEpoch :one',
+      const item = await updateAndGetItem(table, toTableKey(key, HEAD), {
+        change: 'SET lockOwner = :owner, lockExpiresAt = :until ADD lockEpoch :one',
         // The same owner may acquire it again: the response to its first request was lost.
-        `${EXISTS} AND (attribute_not_exists(lockOwner) OR lockExpiresAt <= :now OR lockOwner = :owner)`,
-        {
-          ':owner': { S: owner },
-          ':until': toNumberAttribute(until),
-          ':one': toNumberAttribute(1),
-          ':now': toNumberAttribute(now),
-          ':seconds': toSecondsAttribute(now),
-        },
-      );
+        condition: `${EXISTS} AND (attribute_not_exists(lockOwner) OR lockExpiresAt <= :now OR lockOwner = :owner)`,
+        values: marshall({ ':owner': owner, ':until': until, ':one': 1, ':now': now, ':seconds': toSeconds(now) }),
+      });
       if (item !== undefined) return { head: parseHead(item) };
       return (await this.readHead(key, now)) === undefined ? 'absent' : 'held';
     },
 
-    async renewLock(key, owner, epoch, until) {
-      const values = { ...toOwnerValues(owner, epoch), ':until': toNumberAttribute(until) };
-      return (await update(key, HEAD, 'SET lockExpiresAt = :until', OWNS_LOCK, values)) !== undefined;
-    },
+    renewLock: (key, owner, epoch, until) =>
+      updateItem(table, toTableKey(key, HEAD), {
+        change: 'SET lockExpiresAt = :until',
+        condition: OWNS_LOCK,
+        values: marshall({ ':owner': owner, ':epoch': epoch, ':until': until }),
+      }),
 
     async releaseLock(key, owner, epoch) {
-      await update(key, HEAD, 'REMOVE lockOwner, lockExpiresAt', OWNS_LOCK, toOwnerValues(owner, epoch));
+      await updateItem(table, toTableKey(key, HEAD), {
+        change: 'REMOVE lockOwner, lockExpiresAt',
+        condition: OWNS_LOCK,
+        values: marshall({ ':owner': owner, ':epoch': epoch }),
+      });
     },
 
-    async commitTurn(key, owner, epoch, nextPosition, expiresAt) {
-      const item = await update(
-        key,
-        HEAD,
-        'SET nextPosition = :next, expiresAt = :expiresAt REMOVE lockOwner, lockExpiresAt',
-        OWNS_LOCK,
-        {
-          ...toOwnerValues(owner, epoch),
-          ':next': toNumberAttribute(nextPosition),
-          ':expiresAt': toNumberAttribute(expiresAt),
-        },
-      );
-      return item !== undefined;
-    },
+    commitTurn: (key, owner, epoch, nextPosition, expiresAt) =>
+      updateItem(table, toTableKey(key, HEAD), {
+        change: 'SET nextPosition = :next, expiresAt = :expiresAt REMOVE lockOwner, lockExpiresAt',
+        condition: OWNS_LOCK,
+        values: marshall({ ':owner': owner, ':epoch': epoch, ':next': nextPosition, ':expiresAt': expiresAt }),
+      }),
 
     async isCommitted(key, position, epoch, now) {
-      const Key = toTableKey(key, toItemSortKey(position));
-      const [head, { Item }] = await Promise.all([
+      const [head, item] = await Promise.all([
         this.readHead(key, now),
-        client.send(new GetItemCommand({ TableName, Key, ConsistentRead: true })),
+        getItem(table, toTableKey(key, toItemSortKey(position))),
       ]);
-      return head !== undefined && head.nextPosition > position && Item?.['epoch']?.N === String(epoch);
+      return head !== undefined && head.nextPosition > position && item?.['epoch']?.N === String(epoch);
     },
 
     async putItem(key, { position, itemId, epoch, turn, sealed }, expiresAt) {
       const isLarge = sealed.byteLength >= TABLE_LIMIT_BYTES;
       if (isLarge) await bucket.put(toObjectKey(key, position, epoch), sealed, false);
-      const written = await unlessRefused(() =>
-        client.send(
-          new PutItemCommand({
-            TableName,
-            Item: {
-              ...toTableKey(key, toItemSortKey(position)),
-              itemId: { S: itemId },
-              epoch: toNumberAttribute(epoch),
-              turn: { S: turn },
-              ...(isLarge ? {} : { sealed: { B: sealed } }),
-              expiresAt: toNumberAttribute(expiresAt),
-            },
-            ConditionExpression: 'attribute_not_exists(epoch) OR epoch <= :epoch',
-            ExpressionAttributeValues: { ':epoch': toNumberAttribute(epoch) },
-          }),
-        ),
+      const attributes = marshall({ itemId, epoch, turn, sealed: isLarge ? undefined : sealed, expiresAt });
+      const written = await putItem(
+        table,
+        { ...toTableKey(key, toItemSortKey(position)), ...attributes },
+        { condition: 'attribute_not_exists(epoch) OR epoch <= :epoch', values: marshall({ ':epoch': epoch }) },
       );
-      if (written === undefined && isLarge) await bucket.remove([toObjectKey(key, position, epoch)]);
-      return written !== undefined;
+      if (!written && isLarge) await bucket.remove([toObjectKey(key, position, epoch)]);
+      return written;
     },
 
     async readSealed(key, { position, epoch, sealed }) {
@@ -253,49 +148,30 @@ export function createConversationTable(
     },
 
     async *queryItems(key, range, now) {
-      for await (const item of pages(key, range)) {
+      for await (const item of queryPositions(key, range)) {
         const row = parseRow(item, now);
         if (row !== undefined) yield row;
       }
     },
 
     async findItem(key, itemId, to, now) {
-      for await (const item of pages(key, { from: 0, to, newestFirst: true }, itemId)) return parseRow(item, now);
+      const range = { from: 0, to, newestFirst: true };
+      for await (const item of queryPositions(key, range, itemId)) return parseRow(item, now);
       return undefined;
     },
 
     async markItemDeleted(key, { position, itemId, epoch, sealed }) {
-      const item = await update(
-        key,
-        toItemSortKey(position),
-        'SET buried = :true REMOVE sealed, itemId',
-        'itemId = :itemId',
-        {
-          ':true': { BOOL: true },
-          ':itemId': { S: itemId },
-        },
-      );
-      if (item === undefined) return false;
+      const deleted = await updateItem(table, toTableKey(key, toItemSortKey(position)), {
+        change: 'SET buried = :true REMOVE sealed, itemId',
+        condition: 'itemId = :itemId',
+        values: marshall({ ':true': true, ':itemId': itemId }),
+      });
+      if (!deleted) return false;
       if (sealed === undefined) await bucket.remove([toObjectKey(key, position, epoch)]);
       return true;
     },
   };
 }
 
-/** Maximum number of requests in a BatchWriteItem. */
-const BATCH_SIZE = 25;
 const EXISTS = 'attribute_exists(pk) AND expiresAt > :seconds';
 const OWNS_LOCK = 'lockOwner = :owner AND lockEpoch = :epoch';
-
-async function unlessRefused<T>(send: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await send();
-  } catch (error) {
-    if (error instanceof ConditionalCheckFailedException) return undefined;
-    throw error;
-  }
-}
-
-function toOwnerValues(owner: string, epoch: number): Item {
-  return { ':owner': { S: owner }, ':epoch': toNumberAttribute(epoch) };
-}

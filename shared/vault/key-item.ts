@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import { LambentError } from '../core/errors.ts';
 
 /** A tenant key as it is stored: encrypted by KMS. */
@@ -30,47 +31,40 @@ const PREFIX = 'tenant#';
 const SORT_KEY = 'keys';
 
 /** Returns the DynamoDB key of a tenant's only item. */
-export function toTenantItemKey(tenant: string) {
-  return { pk: { S: PREFIX + tenant }, sk: { S: SORT_KEY } };
+export function toTenantItemKey(tenant: string): Item {
+  return marshall({ pk: PREFIX + tenant, sk: SORT_KEY });
 }
 
-const number = v.object({ N: v.pipe(v.string(), v.transform(Number), v.safeInteger()) });
-const tombstoneSchema = v.object({ pk: v.object({ S: v.string() }), deletedAt: number });
+const integer = v.pipe(v.number(), v.safeInteger());
+const tombstoneSchema = v.object({ pk: v.string(), deletedAt: integer });
 const activeSchema = v.object({
-  current: number,
-  versions: v.object({
-    M: v.record(
-      v.string(),
-      v.object({ M: v.object({ wrapped: v.object({ B: v.instance(Uint8Array) }), createdAt: number }) }),
-    ),
-  }),
+  current: integer,
+  versions: v.record(v.string(), v.object({ wrapped: v.instance(Uint8Array), createdAt: integer })),
 });
 
 /**
  * Parses a tenant's item.
  * @throws LambentError `configuration` if it is not a tenant's item
  */
-export function parseKeyHistory(item: unknown): KeyHistory {
-  const tombstone = v.safeParse(tombstoneSchema, item);
-  if (tombstone.success) return { state: 'deleted', deletedAt: tombstone.output.deletedAt.N };
+export function parseKeyHistory(item: Item): KeyHistory {
+  const tombstone = v.safeParse(tombstoneSchema, unmarshall(item));
+  if (tombstone.success) return { state: 'deleted', deletedAt: tombstone.output.deletedAt };
   const { current, versions } = parseItem(activeSchema, item);
-  const keys = Object.entries(versions.M).map(
-    ([version, { M }]) => [Number(version), { wrapped: M.wrapped.B, createdAt: M.createdAt.N }] as const,
-  );
-  return { state: 'active', current: current.N, versions: new Map(keys) };
+  const keys = Object.entries(versions).map(([version, key]) => [Number(version), key] as const);
+  return { state: 'active', current, versions: new Map(keys) };
 }
 
 /**
  * Parses the item of an erased tenant.
  * @throws LambentError `configuration` if it is not a tombstone
  */
-export function parseTombstone(item: unknown): Tombstone {
+export function parseTombstone(item: Item): Tombstone {
   const { pk, deletedAt } = parseItem(tombstoneSchema, item);
-  return { tenant: pk.S.slice(PREFIX.length), deletedAt: deletedAt.N };
+  return { tenant: pk.slice(PREFIX.length), deletedAt };
 }
 
-function parseItem<Schema extends v.GenericSchema>(schema: Schema, item: unknown): v.InferOutput<Schema> {
-  const result = v.safeParse(schema, item);
+function parseItem<Schema extends v.GenericSchema>(schema: Schema, item: Item): v.InferOutput<Schema> {
+  const result = v.safeParse(schema, unmarshall(item));
   if (result.success) return result.output;
   throw new LambentError(
     'configuration',

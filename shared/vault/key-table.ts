@@ -1,10 +1,6 @@
-import {
-  ConditionalCheckFailedException,
-  type DynamoDBClient,
-  GetItemCommand,
-  PutItemCommand,
-  UpdateItemCommand,
-} from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { marshall } from '../aws/attributes.ts';
+import { getItem, putItem, updateItem } from '../aws/table.ts';
 import { LambentError } from '../core/errors.ts';
 import { type KeyHistory, parseKeyHistory, type Tombstone, toTenantItemKey, type WrappedKey } from './key-item.ts';
 
@@ -29,59 +25,39 @@ export interface TenantKeyTable {
  * Creates the client of the keys table in DynamoDB. Each tenant is one item, so every change is one conditional write
  * and DynamoDB orders the changes. No transaction is needed, and a deleted tenant can't be created again in between.
  */
-export function createTenantKeyTable(client: DynamoDBClient, tableName: string): TenantKeyTable {
+export function createTenantKeyTable(client: DynamoDBClient, name: string): TenantKeyTable {
+  const table = { client, name };
   return {
     async read(tenant) {
-      const command = new GetItemCommand({ TableName: tableName, Key: toTenantItemKey(tenant), ConsistentRead: true });
-      const { Item } = await mapTableErrors(client.send(command));
-      return Item === undefined ? undefined : parseKeyHistory(Item);
+      const item = await mapTableErrors(getItem(table, toTenantItemKey(tenant)));
+      return item && parseKeyHistory(item);
     },
 
-    async addVersion(tenant, version, { wrapped, createdAt }) {
-      const key = { M: { wrapped: { B: wrapped }, createdAt: { N: String(createdAt) } } };
-      const current = { N: String(version) };
+    addVersion(tenant, version, { wrapped, createdAt }) {
+      const itemKey = toTenantItemKey(tenant);
+      const key = { wrapped, createdAt };
       const write =
         version === 1
-          ? client.send(
-              new PutItemCommand({
-                TableName: tableName,
-                Item: { ...toTenantItemKey(tenant), current, versions: { M: { [version]: key } } },
-                ConditionExpression: 'attribute_not_exists(pk)',
-              }),
+          ? putItem(
+              table,
+              { ...itemKey, ...marshall({ current: version, versions: { [version]: key } }) },
+              { condition: 'attribute_not_exists(pk)' },
             )
-          : client.send(
-              new UpdateItemCommand({
-                TableName: tableName,
-                Key: toTenantItemKey(tenant),
-                UpdateExpression: 'SET #current = :next, #versions.#next = :key',
-                // A tombstone has no `current`, so the condition refuses it.
-                ConditionExpression: '#current = :previous',
-                ExpressionAttributeNames: { '#current': 'current', '#versions': 'versions', '#next': String(version) },
-                ExpressionAttributeValues: { ':next': current, ':key': key, ':previous': { N: String(version - 1) } },
-              }),
-            );
-      return accepted(write);
+          : updateItem(table, itemKey, {
+              change: 'SET #current = :next, #versions.#next = :key',
+              // A tombstone has no `current`, so the condition refuses it.
+              condition: '#current = :previous',
+              names: { '#current': 'current', '#versions': 'versions', '#next': String(version) },
+              values: marshall({ ':next': version, ':key': key, ':previous': version - 1 }),
+            });
+      return mapTableErrors(write);
     },
 
     async markErased({ tenant, deletedAt }) {
-      const command = new PutItemCommand({
-        TableName: tableName,
-        Item: { ...toTenantItemKey(tenant), deletedAt: { N: String(deletedAt) } },
-        ConditionExpression: 'attribute_not_exists(deletedAt)',
-      });
-      await accepted(client.send(command));
+      const tombstone = { ...toTenantItemKey(tenant), ...marshall({ deletedAt }) };
+      await mapTableErrors(putItem(table, tombstone, { condition: 'attribute_not_exists(deletedAt)' }));
     },
   };
-}
-
-async function accepted(write: Promise<unknown>): Promise<boolean> {
-  try {
-    await write;
-    return true;
-  } catch (error) {
-    if (error instanceof ConditionalCheckFailedException) return false;
-    throw tableError(error);
-  }
 }
 
 /** Waits for a response of a keys table, and throws LambentError `vault_unavailable` if the request failed. */

@@ -1,13 +1,7 @@
-import {
-  BatchGetItemCommand,
-  BatchWriteItemCommand,
-  ConditionalCheckFailedException,
-  DeleteItemCommand,
-  type DynamoDBClient,
-  PutItemCommand,
-  QueryCommand,
-  UpdateItemCommand,
-} from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { Item } from '../../aws/attributes.ts';
+import { deleteItem, findItems, putItem, putItems, queryAllItems, type Update, updateItem } from '../../aws/table.ts';
+import { definedProps } from '../../core/objects.ts';
 import {
   EXPIRES_INDEX,
   encodeDescription,
@@ -17,7 +11,6 @@ import {
   encodeState,
   encodeUnmetDemand,
   encodeWaiter,
-  type Item,
   number,
   PENDING_INDEX,
   parseHolders,
@@ -40,68 +33,28 @@ export interface DynamoDBFleetOptions {
   readonly now?: () => number;
 }
 
-/** The expressions of an update. */
-interface Update {
-  readonly change: string;
-  readonly condition: string;
-  readonly names?: Record<string, string>;
-  readonly values?: Item;
-}
-
 /** Creates a fleet store on DynamoDB. Its methods throw the errors of DynamoDB. `fleet-items.ts` defines the items. */
 export function createDynamoDBFleetStore(
   client: DynamoDBClient,
-  { tableName: TableName, now = Date.now }: DynamoDBFleetOptions,
+  { tableName, now = Date.now }: DynamoDBFleetOptions,
 ): FleetStore {
+  const table = { client, name: tableName };
+
   /** @returns true if the condition held */
-  async function updateWorker(fleet: string, id: string, { change, condition, names, values }: Update) {
-    return isConditionMet(
-      client.send(
-        new UpdateItemCommand({
-          TableName,
-          Key: toWorkerKey(fleet, id),
-          UpdateExpression: change,
-          ConditionExpression: condition,
-          ...(names === undefined ? {} : { ExpressionAttributeNames: names }),
-          ...(values === undefined ? {} : { ExpressionAttributeValues: values }),
-        }),
-      ),
-    );
+  function updateWorker(fleet: string, id: string, update: Update): Promise<boolean> {
+    return updateItem(table, toWorkerKey(fleet, id), update);
   }
 
   /** Updates a lease if it exists. */
   function updateLease(fleet: string, workerId: string, leaseId: string, change: string, values?: Item) {
-    return updateWorker(fleet, workerId, {
-      change,
-      condition: 'attribute_exists(leases.#id)',
-      names: { '#id': leaseId },
-      ...(values === undefined ? {} : { values }),
-    });
-  }
-
-  /** Makes one request per 1 MB of items. */
-  async function readItems(fleet: string): Promise<Item[]> {
-    const items: Item[] = [];
-    let ExclusiveStartKey: Item | undefined;
-    do {
-      const page = await client.send(
-        new QueryCommand({
-          TableName,
-          KeyConditionExpression: 'pk = :pk',
-          ExpressionAttributeValues: { ':pk': text(`fleet#${fleet}`) },
-          ConsistentRead: true,
-          ...(ExclusiveStartKey === undefined ? {} : { ExclusiveStartKey }),
-        }),
-      );
-      items.push(...(page.Items ?? []));
-      ExclusiveStartKey = page.LastEvaluatedKey;
-    } while (ExclusiveStartKey !== undefined);
-    return items;
+    const condition = 'attribute_exists(leases.#id)';
+    const names = { '#id': leaseId };
+    return updateWorker(fleet, workerId, { change, condition, names, ...definedProps({ values }) });
   }
 
   return {
     async read(fleet) {
-      const items = await readItems(fleet);
+      const items = await queryAllItems(table, { where: 'pk = :pk', values: { ':pk': text(`fleet#${fleet}`) } });
       const withPrefix = (prefix: string) => items.filter(({ sk }) => sk?.S?.startsWith(prefix));
       return {
         workers: withPrefix(WORKER_PREFIX).map((item) => parseWorker(fleet, item)),
@@ -111,13 +64,13 @@ export function createDynamoDBFleetStore(
     },
 
     async findHolders(fleet, prefixes) {
-      const Keys = [...new Set(prefixes)].map((prefix) => toPrefixKey(fleet, prefix));
-      if (Keys.length === 0) return new Map();
-      // Keys that a throttled table leaves out (`UnprocessedKeys`) count as prefixes without holders: retrying costs more.
-      const { Responses } = await client.send(new BatchGetItemCommand({ RequestItems: { [TableName]: { Keys } } }));
+      const keys = [...new Set(prefixes)].map((prefix) => toPrefixKey(fleet, prefix));
+      if (keys.length === 0) return new Map();
+      // Keys that a throttled table leaves unprocessed count as prefixes without holders: retrying costs more.
+      const items = await findItems(table, keys);
       const begin = `prefix#${fleet}#`.length;
       return new Map(
-        (Responses?.[TableName] ?? []).flatMap((item) => {
+        items.flatMap((item) => {
           const holders = parseHolders(item).filter(({ until }) => until > now());
           return holders.length > 0 ? [[(item['pk']?.S ?? '').slice(begin), holders] as const] : [];
         }),
@@ -125,11 +78,8 @@ export function createDynamoDBFleetStore(
     },
 
     async recordHolders(fleet, entries) {
-      if (entries.length === 0) return;
-      const puts = entries.map(({ prefix, holders }) => ({
-        PutRequest: { Item: encodeHolders(fleet, prefix, holders) },
-      }));
-      await client.send(new BatchWriteItemCommand({ RequestItems: { [TableName]: puts } }));
+      const items = entries.map(({ prefix, holders }) => encodeHolders(fleet, prefix, holders));
+      await putItems(table, items, { unprocessed: 'drop' });
     },
 
     /**
@@ -176,15 +126,15 @@ export function createDynamoDBFleetStore(
     },
 
     async putWaiter(fleet, waiter) {
-      await client.send(new PutItemCommand({ TableName, Item: encodeWaiter(fleet, waiter) }));
+      await putItem(table, encodeWaiter(fleet, waiter));
     },
 
     async removeWaiter(fleet, waiterId) {
-      await client.send(new DeleteItemCommand({ TableName, Key: toWaiterKey(fleet, waiterId) }));
+      await deleteItem(table, toWaiterKey(fleet, waiterId));
     },
 
     async recordUnmetDemand(fleet, demand) {
-      await client.send(new PutItemCommand({ TableName, Item: encodeUnmetDemand(fleet, demand) }));
+      await putItem(table, encodeUnmetDemand(fleet, demand));
     },
 
     async register(worker) {
@@ -199,21 +149,16 @@ export function createDynamoDBFleetStore(
       });
       if (isKnown) return;
       // The condition fails if another registration of the same start came first, with the same description.
-      await isConditionMet(
-        client.send(
-          new PutItemCommand({
-            TableName,
-            Item: {
-              ...toWorkerKey(fleet, id),
-              ...encodeDescription(worker),
-              ...encodeState(worker),
-              leases: { M: {} },
-            },
-            ConditionExpression: 'attribute_not_exists(pk) OR bootId <> :bootId',
-            ExpressionAttributeValues: { ':bootId': text(worker.bootId) },
-          }),
-        ),
-      );
+      const item = {
+        ...toWorkerKey(fleet, id),
+        ...encodeDescription(worker),
+        ...encodeState(worker),
+        leases: { M: {} },
+      };
+      await putItem(table, item, {
+        condition: 'attribute_not_exists(pk) OR bootId <> :bootId',
+        values: { ':bootId': text(worker.bootId) },
+      });
     },
 
     setState(fleet, workerId, bootId, { state, reason, at, from }) {
@@ -232,17 +177,7 @@ export function createDynamoDBFleetStore(
     },
 
     async deregister(fleet, workerId) {
-      await client.send(new DeleteItemCommand({ TableName, Key: toWorkerKey(fleet, workerId) }));
+      await deleteItem(table, toWorkerKey(fleet, workerId));
     },
   };
-}
-
-async function isConditionMet(writing: Promise<unknown>): Promise<boolean> {
-  try {
-    await writing;
-    return true;
-  } catch (thrown) {
-    if (thrown instanceof ConditionalCheckFailedException) return false;
-    throw thrown;
-  }
 }

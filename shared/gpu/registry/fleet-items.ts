@@ -1,13 +1,12 @@
-import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
+import type { AttributeValue, Item } from '../../aws/attributes.ts';
 import type { Lease, PrefixHolder, Tier, UnmetDemand, Waiter, Worker } from './worker.ts';
 
-/**
- * An item of the fleet table. A fleet's workers, waiters and unmet demand share a partition key, so that one query reads all of
+/*
+ * The items of the fleet table. A fleet's workers, waiters and unmet demand share a partition key, so that one query reads all of
  * them. Each prefix of the directory has its own. A lease is stored as a list: a large fleet has thousands of them, and attribute names
  * would be most of the bytes.
  */
-export type Item = Record<string, AttributeValue>;
 
 export const WORKER_PREFIX = 'worker#';
 export const WAITER_PREFIX = 'waiter#';

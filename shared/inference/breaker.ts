@@ -1,19 +1,19 @@
 /** Settings of a circuit breaker. */
 export interface BreakerSettings {
-  /** Failures in a row that open it. */
+  /** Number of consecutive failures that open the breaker. */
   readonly failureThreshold: number;
-  /** Milliseconds it stays open the first time; doubles each time it opens again, up to `maxOpenMs`. */
+  /** Milliseconds that the breaker stays open the first time; doubles each time it reopens, up to `maxOpenMs`. */
   readonly openMs: number;
   readonly maxOpenMs: number;
 }
 
-/** Five in a row is past a bad moment; ten seconds is what a failing endpoint typically needs to be replaced. */
+/** Five consecutive failures are more than a glitch; ten seconds is about the time to replace a failing endpoint. */
 export const DEFAULT_BREAKER: BreakerSettings = { failureThreshold: 5, openMs: 10_000, maxOpenMs: 120_000 };
 
 /**
- * A circuit breaker for one target in one environment. After `failures` failures in a row it is open: the target is
- * passed over. When `openMs` have gone by it lets one attempt through; that attempt's outcome closes or opens it again.
- * Holds no timer; time is passed in, in epoch milliseconds.
+ * The circuit breaker of one target in one environment. It opens after `failureThreshold` consecutive failures; the
+ * router then skips the target. After `openMs` it allows calls again: a success closes it, a failure reopens it.
+ * Has no timer; methods take the time in epoch milliseconds.
  */
 export class CircuitBreaker {
   #failures = 0;
@@ -25,7 +25,7 @@ export class CircuitBreaker {
     this.#settings = settings;
   }
 
-  /** Milliseconds until an attempt is allowed; 0 when one is allowed now. */
+  /** Returns the milliseconds until a call is allowed; 0 if one is allowed now. */
   getWaitMs(now: number): number {
     return Math.max(0, this.#openUntil - now);
   }

@@ -4,58 +4,59 @@ import { type Capability, listRequirements } from './capabilities.ts';
 import type { GenerationRequest } from './generation.ts';
 import { type Alias, findAlias, type ModelRegistry, type Target } from './registry.ts';
 
-/** A target that could serve a request, under the limits of the alias that named it. */
+/** A target that can serve a request, with the alias whose limits apply. */
 export interface Candidate {
   readonly aliasName: string;
   readonly alias: Alias;
   readonly target: Target;
-  /** The same for the same target for as long as the registry is: `default/0`. */
+  /** Identifies the target within the registry: alias and index, as in `default/0`. */
   readonly key: string;
 }
 
 /**
- * Lists every target that can serve `request`, best first: those of its own alias in the order that the
- * conversation's hash gives them, then those of the fallbacks.
- * @throws LambentError `model_not_found`, or `unsupported_parameter` naming what no target can do
+ * Lists every target that can serve `request`, best first: the targets of its alias, ordered by the conversation's
+ * hash, then the targets of the fallbacks.
+ * @throws LambentError `model_not_found`; `unsupported_parameter` with the parameter that no target supports
  */
 export function findCandidates(
   request: GenerationRequest,
   registry: ModelRegistry,
-  capabilitiesOf: (target: Target) => ReadonlySet<Capability>,
+  getCapabilities: (target: Target) => ReadonlySet<Capability>,
 ): Candidate[] {
   const all = expandFallbacks(request.model, registry).flatMap((aliasName) => {
     const alias = registry.models[aliasName];
     return alias === undefined ? [] : rankTargets(aliasName, alias, request.conversationKey);
   });
-  const needs = listRequirements(request);
-  const able = all.filter(({ target }) => {
-    const has = capabilitiesOf(target);
-    return needs.every(({ capability }) => has.has(capability));
+  const requirements = listRequirements(request);
+  const capable = all.filter(({ target }) => {
+    const capabilities = getCapabilities(target);
+    return requirements.every(({ capability }) => capabilities.has(capability));
   });
-  if (able.length === 0) {
-    const lacking =
-      needs.find(({ capability }) => !all.some(({ target }) => capabilitiesOf(target).has(capability))) ?? needs[0];
-    const param = lacking?.param ?? 'model';
+  if (capable.length === 0) {
+    const missing =
+      requirements.find(({ capability }) => !all.some(({ target }) => getCapabilities(target).has(capability))) ??
+      requirements[0];
+    const param = missing?.param ?? 'model';
     throw new LambentError(
       'unsupported_parameter',
-      `Unsupported parameter: '${param}' is not supported with the model \`${request.model}\`${lacking === undefined ? '' : ` (it cannot do: ${lacking.capability})`}.`,
+      `Unsupported parameter: '${param}' is not supported with the model \`${request.model}\`${missing === undefined ? '' : ` (missing capability: ${missing.capability})`}.`,
       { param },
     );
   }
-  return able.filter(({ aliasName, alias }) => aliasName === request.model || canSubstitute(request, alias));
+  return capable.filter(({ aliasName, alias }) => aliasName === request.model || canSubstitute(request, alias));
 }
 
-/** Whether a fallback may stand in: with a smaller limit, or without the fields it was sent, the answer would differ. */
+/** True if a fallback gives an equal answer: not with a smaller output limit, nor without the caller's unknown fields. */
 function canSubstitute(request: GenerationRequest, alias: Alias): boolean {
   if ((request.maxOutputTokens ?? 0) > alias.maxOutputTokens) return false;
   return alias.passUnknown || Object.keys(request.unknown).length === 0;
 }
 
-/** The alias and its fallbacks, theirs included, each once, nearest first. Throws as `findAlias` does. */
+/** Lists the alias, its fallbacks and their fallbacks, each once, nearest first. Throws as `findAlias`. */
 function expandFallbacks(model: string, registry: ModelRegistry): string[] {
   findAlias(model, registry);
   const names = [model];
-  // Grows while it is walked: breadth first, and a cycle ends because a name is added once.
+  // The array grows during the loop (breadth first). A cycle ends, because each name is added once.
   for (const name of names) {
     for (const fallback of registry.models[name]?.fallbacks ?? []) if (!names.includes(fallback)) names.push(fallback);
   }
@@ -63,9 +64,9 @@ function expandFallbacks(model: string, registry: ModelRegistry): string[] {
 }
 
 /**
- * Weighted rendezvous hashing: each target draws a score from the conversation's hash, and its chance to draw the
- * highest is its share of the weights. A conversation keeps its target as it grows, and a changed weight moves only
- * the conversations that it must.
+ * Orders an alias's targets by weighted rendezvous hashing. Each target gets a score from the conversation's hash; its
+ * probability of the highest score is its share of the weights. A conversation keeps its target as it grows, and a
+ * changed weight moves as few conversations as possible.
  * @see Schindelhauer and Schomaker, Weighted Distributed Hash Tables (2005)
  */
 function rankTargets(aliasName: string, alias: Alias, conversationKey: string): Candidate[] {
@@ -79,7 +80,7 @@ function rankTargets(aliasName: string, alias: Alias, conversationKey: string): 
     .map(({ candidate }) => candidate);
 }
 
-/** A number strictly between 0 and 1, the same for the same text. */
+/** Hashes a text to a number strictly between 0 and 1. */
 function hashToUnit(text: string): number {
   return (createHash('sha256').update(text).digest().readUIntBE(0, 6) + 0.5) / 2 ** 48;
 }

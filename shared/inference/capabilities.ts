@@ -1,6 +1,6 @@
 import type { GenerationRequest } from './generation.ts';
 
-/** What a target can be asked for. A request needs some of them; the router offers it only to targets that have all. */
+/** The capabilities of targets. The router sends a request only to targets that have every capability it requires. */
 export const CAPABILITIES = [
   'images',
   'imageUrls',
@@ -22,43 +22,46 @@ export const CAPABILITIES = [
 
 export type Capability = (typeof CAPABILITIES)[number];
 
-/** One thing a request needs, and the caller's parameter that asks for it. */
+/** A capability that a request requires, and the caller's parameter that requires it. */
 export interface Requirement {
   readonly capability: Capability;
   readonly param: string;
 }
 
-/** Lists what `request` needs of a target, in the order in which a caller would like to hear of it. */
+/** Lists the capabilities that `request` requires. If several are missing, the error names the first. */
 export function listRequirements(request: GenerationRequest): Requirement[] {
-  const needs: Requirement[] = [];
-  const need = (capability: Capability, internalName: string): void => {
-    needs.push({ capability, param: request.parameterNames[internalName] ?? internalName });
+  const requirements: Requirement[] = [];
+  const add = (capability: Capability, internalName: string): void => {
+    requirements.push({ capability, param: request.parameterNames[internalName] ?? internalName });
   };
   request.messages.forEach((message, index) => {
     if (message.role === 'tool' || message.role === 'user') {
       for (const part of message.content) {
         if (part.type !== 'image') continue;
-        needs.push({ capability: 'url' in part ? 'imageUrls' : 'images', param: part.param });
+        requirements.push({ capability: 'url' in part ? 'imageUrls' : 'images', param: part.param });
       }
     }
     if ('name' in message && message.name !== undefined) {
-      needs.push({ capability: 'names', param: `${request.parameterNames['messages'] ?? 'messages'}[${index}].name` });
+      requirements.push({
+        capability: 'names',
+        param: `${request.parameterNames['messages'] ?? 'messages'}[${index}].name`,
+      });
     }
   });
   if (request.tools.length > 0) {
-    need('tools', 'tools');
-    if (request.tools.some((tool) => tool.strict)) need('strictTools', 'tools');
-    if (!request.parallelToolCalls) need('singleToolCall', 'parallelToolCalls');
+    add('tools', 'tools');
+    if (request.tools.some((tool) => tool.strict)) add('strictTools', 'tools');
+    if (!request.parallelToolCalls) add('singleToolCall', 'parallelToolCalls');
   }
-  if (request.format.type === 'json') need('json', 'format');
-  if (request.format.type === 'jsonSchema') need(request.format.strict ? 'strictJsonSchema' : 'jsonSchema', 'format');
-  if (request.seed !== undefined) need('seed', 'seed');
-  if (request.stop.length > 0) need('stop', 'stop');
-  if ((request.frequencyPenalty ?? 0) !== 0) need('penalties', 'frequencyPenalty');
-  if ((request.presencePenalty ?? 0) !== 0) need('penalties', 'presencePenalty');
-  if (request.logitBias && Object.keys(request.logitBias).length > 0) need('logitBias', 'logitBias');
-  if (request.topLogprobs !== undefined) need('logprobs', 'topLogprobs');
-  if (request.reasoningEffort !== undefined && request.reasoningEffort !== 'none') need('reasoning', 'reasoningEffort');
-  if (request.verbosity !== undefined && request.verbosity !== 'medium') need('verbosity', 'verbosity');
-  return needs;
+  if (request.format.type === 'json') add('json', 'format');
+  if (request.format.type === 'jsonSchema') add(request.format.strict ? 'strictJsonSchema' : 'jsonSchema', 'format');
+  if (request.seed !== undefined) add('seed', 'seed');
+  if (request.stop.length > 0) add('stop', 'stop');
+  if ((request.frequencyPenalty ?? 0) !== 0) add('penalties', 'frequencyPenalty');
+  if ((request.presencePenalty ?? 0) !== 0) add('penalties', 'presencePenalty');
+  if (request.logitBias && Object.keys(request.logitBias).length > 0) add('logitBias', 'logitBias');
+  if (request.topLogprobs !== undefined) add('logprobs', 'topLogprobs');
+  if (request.reasoningEffort !== undefined && request.reasoningEffort !== 'none') add('reasoning', 'reasoningEffort');
+  if (request.verbosity !== undefined && request.verbosity !== 'medium') add('verbosity', 'verbosity');
+  return requirements;
 }

@@ -1,13 +1,12 @@
 /**
- * The internal shape of a generation: what is asked of a model, and the stream of what it answers. Every API is parsed
- * into it once at the edge, every provider translates from it and back into it, and nothing in between knows a wire
- * format.
+ * The internal types of a generation: the request to a model, and the events of its answer. Each API parses its wire
+ * format into them, and each provider translates from and to its own format. No code in between knows a wire format.
  */
 
 export interface GenerationRequest {
-  /** Whose it is: what is shared by several tenants keeps them apart by it. */
+  /** The tenant that sends the request. Resources that tenants share (workers, prefix caches) separate them by it. */
   readonly tenant: string;
-  /** The public model name (an alias of `models.json`), never a provider's. */
+  /** The public model name (an alias of `models.json`), never a provider's name. */
   readonly model: string;
   readonly messages: readonly Message[];
   readonly tools: readonly Tool[];
@@ -15,7 +14,7 @@ export interface GenerationRequest {
   /** False when the model may call at most one tool per turn. */
   readonly parallelToolCalls: boolean;
   readonly format: OutputFormat;
-  /** Tokens the answer may have, reasoning included; absent means the alias's own limit. */
+  /** Maximum number of tokens in the answer, reasoning included; absent for the alias's limit. */
   readonly maxOutputTokens?: number;
   /** 0 to 2. */
   readonly temperature?: number;
@@ -30,22 +29,21 @@ export interface GenerationRequest {
   readonly presencePenalty?: number;
   /** Token id to bias, -100 to 100. */
   readonly logitBias?: Readonly<Record<string, number>>;
-  /** Number of alternatives (0 to 20) to report per token; absent means that no log probabilities are wanted. */
+  /** Number of alternatives (0 to 20) to report per token; absent if no log probabilities are requested. */
   readonly topLogprobs?: number;
   readonly reasoningEffort?: ReasoningEffort;
-  /** Whether a summary (or the text) of the model's reasoning is wanted where the model gives one. */
+  /** True to request a summary (or the text) of the model's reasoning, if the model provides one. */
   readonly reasoningSummary: boolean;
   readonly verbosity?: 'low' | 'medium' | 'high';
   readonly serviceTier?: ServiceTier;
-  /** Requests of one conversation share it; a weighted choice of target sticks to it. Hash it before showing it. */
+  /** Shared by all requests of a conversation, so that they go to the same target. Hash it before you show it. */
   readonly conversationKey: string;
-  /** Hints that change no answer; a provider hands on those that its upstream knows. */
+  /** Hints that don't change the answer. A provider passes on those that its upstream supports. */
   readonly hints: Hints;
-  /** Fields that this version does not know, kept only for an alias with `passUnknown`. */
+  /** Fields that Lambent doesn't know; present only for an alias with `passUnknown`. */
   readonly unknown: Readonly<Record<string, unknown>>;
   /**
-   * Where each part came from in the caller's own request, for error messages: internal name to the caller's
-   * parameter (`maxOutputTokens` to `max_completion_tokens`).
+   * Maps internal names to the caller's parameters, for error messages (`maxOutputTokens` to `max_completion_tokens`).
    */
   readonly parameterNames: Readonly<Record<string, string>>;
 }
@@ -62,7 +60,7 @@ export interface Hints {
 
 export type Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage;
 
-/** Both `system` and `developer`: OpenAI's models treat them as one, and no other provider knows the second. */
+/** A `system` or `developer` message: OpenAI's models treat them alike, and no other provider knows the second. */
 export interface SystemMessage {
   readonly role: 'system';
   readonly content: readonly TextPart[];
@@ -81,7 +79,7 @@ export interface AssistantMessage {
   readonly name?: string;
 }
 
-/** The answer to one tool call. */
+/** The result of one tool call. */
 export interface ToolMessage {
   readonly role: 'tool';
   readonly toolCallId: string;
@@ -98,16 +96,16 @@ export interface RefusalPart {
   readonly text: string;
 }
 
-/** Bytes that the caller sent, or a URL that the provider (never Lambent) fetches; only for hosts the operator allows. */
+/** Image bytes from the caller, or a URL of an allowed host, which the provider fetches. Lambent never fetches URLs. */
 export type ImagePart = InlineImage | RemoteImage;
 
 export interface InlineImage {
   readonly type: 'image';
   readonly mediaType: 'image/png' | 'image/jpeg' | 'image/gif' | 'image/webp';
-  /** Base64, as it came. */
+  /** Base64, as the caller sent it. */
   readonly base64: string;
   readonly detail?: 'low' | 'high' | 'auto';
-  /** The caller's parameter path, for errors. */
+  /** Path of the caller's parameter, for error messages. */
   readonly param: string;
 }
 
@@ -119,8 +117,8 @@ export interface RemoteImage {
 }
 
 /**
- * Reasoning of an earlier turn. `continuation` is the provider's own opaque record of it (a signature, redacted
- * bytes), which that provider wants back unchanged when the turn goes on after a tool call.
+ * Reasoning of an earlier turn. `continuation` is the provider's opaque record of it (a signature, redacted bytes). The
+ * provider needs it back unchanged when the turn continues after a tool call.
  */
 export interface ReasoningPart {
   readonly type: 'reasoning';
@@ -129,7 +127,7 @@ export interface ReasoningPart {
 }
 
 export interface Continuation {
-  /** Which provider made it; another provider leaves the reasoning out, as its own API asks. */
+  /** The provider that made it. Other providers drop the reasoning, as their APIs require. */
   readonly provider: string;
   readonly data: unknown;
 }
@@ -138,7 +136,7 @@ export interface ToolCallPart {
   readonly type: 'toolCall';
   readonly id: string;
   readonly name: string;
-  /** JSON text, exactly as the model wrote it; it need not be valid. */
+  /** JSON text exactly as the model wrote it; possibly invalid. */
   readonly arguments: string;
 }
 
@@ -165,15 +163,15 @@ export type OutputFormat =
     };
 
 /**
- * What a model answers, in order. A whole answer has exactly one `finish`, which is its last event; an iteration that
- * ends without it, or throws, was cut. Tool calls of one answer are numbered 0, 1, 2… and `toolCall` comes before that
- * call's first `toolArguments`.
+ * The events of an answer, in order. A complete answer has exactly one `finish`, as its last event; an answer that ends
+ * without it, or throws, is incomplete. Tool calls of an answer are numbered 0, 1, 2…, and a call's `toolCall` event
+ * precedes its first `toolArguments`.
  */
 export type GenerationEvent =
   | { readonly type: 'text'; readonly text: string; readonly logprobs?: readonly TokenLogprob[] }
   | { readonly type: 'refusal'; readonly text: string; readonly logprobs?: readonly TokenLogprob[] }
   | { readonly type: 'reasoning'; readonly text: string }
-  /** Ends one block of reasoning; `continuation` is absent for providers that need nothing back. */
+  /** Ends a block of reasoning; `continuation` is absent if the provider doesn't need the reasoning back. */
   | { readonly type: 'reasoningEnd'; readonly continuation?: Continuation }
   | { readonly type: 'toolCall'; readonly index: number; readonly id: string; readonly name: string }
   | { readonly type: 'toolArguments'; readonly index: number; readonly fragment: string }
@@ -181,13 +179,13 @@ export type GenerationEvent =
       readonly type: 'finish';
       readonly reason: FinishReason;
       readonly usage: Usage | undefined;
-      /** The tier that served it, where the provider says. */
+      /** The service tier that served the request, if the provider reports it. */
       readonly serviceTier?: ServiceTier;
     };
 
 export type FinishReason = 'stop' | 'length' | 'toolCalls' | 'contentFilter';
 
-/** Tokens. `inputTokens` includes the cached ones, `outputTokens` the reasoning, as OpenAI counts. */
+/** Token counts. As at OpenAI, `inputTokens` includes the cached tokens and `outputTokens` the reasoning tokens. */
 export interface Usage {
   readonly inputTokens: number;
   readonly cachedInputTokens: number;
@@ -195,7 +193,7 @@ export interface Usage {
   readonly reasoningTokens: number;
 }
 
-/** One token's log probability, with its most likely alternatives, in OpenAI's terms. */
+/** The log probability of one token and its most likely alternatives, as in OpenAI's API. */
 export interface TokenLogprob {
   readonly token: string;
   readonly logprob: number;

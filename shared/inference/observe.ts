@@ -4,7 +4,7 @@ import type { Telemetry } from '../core/telemetry.ts';
 import type { Candidate } from './candidates.ts';
 import type { Usage } from './generation.ts';
 
-// Each function reports to the telemetry of one request, if it has any: names, times and token counts, never content.
+// Each function reports to the telemetry of one request, if there is one: names, times and token counts, never content.
 
 /** Logs an attempt that failed before or during its answer. */
 export function reportFailedAttempt(
@@ -14,7 +14,7 @@ export function reportFailedAttempt(
   telemetry?.logger.warn('attempt failed', { ...toLogFields(candidate), ms: Math.round(ms), ...describeError(error) });
 }
 
-/** Annotates the request with the target that began to answer it. */
+/** Annotates the request with the target that started to answer it. */
 export function reportFirstEvent(
   telemetry: Telemetry | undefined,
   { candidate, attempts, ms }: { readonly candidate: Candidate; readonly attempts: number; readonly ms: number },

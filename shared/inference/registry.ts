@@ -6,7 +6,7 @@ const milliseconds = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(9
 const tokens = v.pipe(v.number(), v.integer(), v.minValue(1));
 const name = v.pipe(v.string(), v.minLength(1), v.maxLength(200));
 
-/** A key by reference: an environment variable, an SSM parameter or a Secrets Manager secret, never the key itself. */
+/** A reference to a key: an environment variable, an SSM parameter or a Secrets Manager secret, never the key itself. */
 const secretReference = v.pipe(
   v.string(),
   v.regex(
@@ -25,18 +25,18 @@ const httpUrl = v.pipe(
 );
 
 const common = {
-  /** The provider's own name of the model. */
+  /** The provider's name of the model. */
   model: name,
-  /** Share of new conversations, relative to the other targets. 0 takes none but can still be a last resort. */
+  /** Share of new conversations, relative to the other targets. A target with 0 is used only as a last resort. */
   weight: v.optional(v.pipe(v.number(), v.minValue(0)), 1),
-  /** What the target can do; replaces the provider's defaults. */
+  /** Capabilities of the target; replaces the provider's defaults. */
   capabilities: v.optional(v.array(v.picklist(CAPABILITIES))),
 };
 
 const bedrockTarget = v.strictObject({
   ...common,
   provider: v.literal('bedrock'),
-  /** AWS region to call; the function's own when absent. */
+  /** AWS region to call; absent for the function's region. */
   region: v.optional(v.pipe(v.string(), v.regex(/^[a-z]{2}(-[a-z]+)+-\d$/, 'must be an AWS region such as eu-west-1'))),
   guardrail: v.optional(
     v.strictObject({
@@ -48,12 +48,12 @@ const bedrockTarget = v.strictObject({
   ),
   /** Marks the end of the system prompt, the tools and the earlier turns as cache points. */
   promptCache: v.optional(v.union([v.literal(false), v.strictObject({ ttl: v.picklist(['5m', '1h']) })]), false),
-  /** How the model family takes `reasoning_effort`; guessed from the model id when absent. */
+  /** How the model family expects `reasoning_effort`; derived from the model id if absent. */
   reasoning: v.optional(
     v.variant('style', [
       v.strictObject({
         style: v.literal('anthropic-budget'),
-        /** Thinking tokens (1024 at least) for each effort. */
+        /** Thinking tokens for each effort, at least 1024. */
         budgets: v.optional(v.strictObject({ low: tokens, medium: tokens, high: tokens }), {
           low: 1_024,
           medium: 4_096,
@@ -71,28 +71,28 @@ const bedrockTarget = v.strictObject({
 const openAICompatibleTarget = v.strictObject({
   ...common,
   provider: v.literal('openai-compatible'),
-  /** The API's base, up to and including its version: `https://api.deepseek.com/v1`. */
+  /** Base URL of the API, version included: `https://api.deepseek.com/v1`. */
   baseUrl: httpUrl,
   apiKey: v.optional(secretReference),
-  /** Headers for the upstream, by value or by reference; `Authorization` comes from `apiKey`. */
+  /** Headers to send, by value or by reference. `apiKey` sets `Authorization`. */
   headers: v.optional(v.record(v.pipe(v.string(), v.regex(/^[!#$%&'*+.^_`|~\w-]+$/)), v.string())),
-  /** Name of the output limit; dialects differ. */
+  /** The upstream's parameter for the output limit. */
   maxTokensParameter: v.optional(v.picklist(['max_tokens', 'max_completion_tokens']), 'max_tokens'),
 });
 
 const gpuTarget = v.strictObject({
   ...common,
   provider: v.literal('gpu'),
-  /** Name under `fleets`. `model` is the engine's name of the model, or of a LoRA adapter. */
+  /** A name under `fleets`. `model` is the engine's name of the model or of a LoRA adapter. */
   fleet: name,
 });
 
 const target = v.variant('provider', [bedrockTarget, openAICompatibleTarget, gpuTarget]);
 
 const fleet = v.strictObject({
-  /** What the workers run; it decides how they are asked for what OpenAI's API has no words for. */
+  /** Engine of the workers. It decides how requests use features that OpenAI's API doesn't have. */
   engine: v.optional(v.picklist(['vllm', 'sglang', 'llama.cpp', 'other']), 'vllm'),
-  /** Machines that are known from here: on premises, or of another cloud. */
+  /** Workers with fixed addresses: on premises or in another cloud. */
   workers: v.optional(
     v.array(
       v.strictObject({
@@ -111,27 +111,27 @@ const fleet = v.strictObject({
       port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)), 8_000),
     }),
   ),
-  /** Key that the engines ask for. */
+  /** API key of the engines. */
   apiKey: v.optional(secretReference),
-  /** Requests that a worker runs well at once; more would wait inside it, where no one can place them better. */
+  /** Concurrent requests that a worker serves well. More would queue inside the worker, out of the placement's reach. */
   slots: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1_024)), 32),
-  /** Share of each worker's slots that batch work leaves to interactive work. */
+  /** Share of each worker's slots that is reserved for interactive work. */
   reserve: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(0.9)), 0.25),
   /** Milliseconds that an interactive request waits for a slot before it is refused with 503. */
   waitMs: v.optional(milliseconds, 10_000),
   /**
-   * Milliseconds without a token after which a worker is taken to hang. Below the `firstTokenTimeoutMs` of the models on it,
-   * so that another worker can still be asked.
+   * Milliseconds without a token after which a worker counts as hung. Keep it below the `firstTokenTimeoutMs` of the
+   * fleet's models, so that there is time to try another worker.
    */
   stallMs: v.optional(milliseconds, 20_000),
-  /** LoRA adapters by their name as a model, each with the path that the engine loads it from. */
+  /** LoRA adapters: model name to the path that the engine loads the adapter from. */
   lora: v.optional(v.record(name, v.pipe(v.string(), v.minLength(1))), {}),
-  /** By what the number of workers that it needs is told: docs/gpu-fleet.md has the formula. */
+  /** Parameters for the number of workers that the fleet needs: docs/gpu-fleet.md has the formula. */
   scaling: v.optional(
     v.strictObject({
-      /** What one worker does in a second: prompt tokens, and answered tokens twice. */
+      /** Tokens that one worker processes per second. Output tokens count twice. */
       tokensPerSecond: v.optional(v.pipe(v.number(), v.minValue(1)), 2_000),
-      /** Seconds in which what waits should be done. */
+      /** Seconds within which queued work should be finished. */
       drainSeconds: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1)), 300),
       minWorkers: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
       maxWorkers: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 4),
@@ -146,11 +146,11 @@ const alias = v.strictObject({
     v.minLength(1, 'must name at least one target'),
     v.check((targets) => targets.some(({ weight }) => weight > 0), 'must have a target whose weight is above 0'),
   ),
-  /** Aliases to try, in order, when no target of this one could answer. */
+  /** Aliases to try, in order, if no target of this alias could answer. */
   fallbacks: v.optional(v.array(name), []),
-  /** Milliseconds a streamed call may take to its first token before another target is tried. */
+  /** Milliseconds to the first token of a streamed call after which the router tries the next target. */
   firstTokenTimeoutMs: v.optional(milliseconds, 30_000),
-  /** Milliseconds a whole request may take, retries and fallbacks included. */
+  /** Milliseconds that a request may take in total, retries and fallbacks included. */
   timeoutMs: v.optional(milliseconds, 300_000),
   maxOutputTokens: v.optional(tokens, 8_192),
   contextTokens: v.optional(tokens, 128_000),
@@ -161,7 +161,7 @@ const alias = v.strictObject({
       outputPerMillion: v.pipe(v.number(), v.minValue(0)),
     }),
   ),
-  /** Hands request fields that Lambent doesn't know to the upstream, as they came, instead of a 400. */
+  /** Passes request fields that Lambent doesn't know to the upstream unchanged, instead of refusing them with 400. */
   passUnknown: v.optional(v.boolean(), false),
   /** Shown by `GET /v1/models`. */
   ownedBy: v.optional(name, 'lambent'),
@@ -174,12 +174,12 @@ const registrySchema = v.pipe(
       v.record(name, alias),
       v.check((models) => Object.keys(models).length > 0, 'must name at least one model'),
     ),
-    /** GPU workers, by the name that targets give as their `fleet`. */
+    /** Fleets of GPU workers, by the name that a target refers to as its `fleet`. */
     fleets: v.optional(
       v.record(v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, ., _ or -')), fleet),
       {},
     ),
-    /** Hosts whose images a caller may name by https URL; the provider fetches them, Lambent never does. */
+    /** Hosts of images that a caller may refer to by https URL. The provider fetches them; Lambent never does. */
     imageHosts: v.optional(
       v.array(
         v.pipe(v.string(), v.regex(/^(\*\.)?([a-z0-9-]+\.)+[a-z]{2,}$/, 'must be a host name, or *. and a host name')),
@@ -193,23 +193,24 @@ const registrySchema = v.pipe(
     for (const [fleetName, { workers }] of Object.entries(fleets)) {
       for (const [index, { id, url }] of workers.entries()) {
         const earlier = workers.slice(0, index);
-        const place = `fleets.${fleetName}.workers.${index}`;
+        const path = `fleets.${fleetName}.workers.${index}`;
         if (earlier.some((worker) => worker.id === id))
-          addIssue({ message: `${place}.id: there is a worker ${id} already` });
+          addIssue({ message: `${path}.id: another worker has the id ${id}` });
+        // Two workers at one address would lease the slots of that machine twice.
         if (earlier.some((worker) => new URL(worker.url).href === new URL(url).href))
-          addIssue({ message: `${place}.url: another worker has this address, and ${id} would lease its slots again` });
+          addIssue({ message: `${path}.url: another worker has the address of ${id}` });
       }
     }
     for (const [publicName, { fallbacks, targets }] of Object.entries(dataset.value.models)) {
       for (const [index, each] of targets.entries()) {
         if (each.provider === 'gpu' && !Object.hasOwn(fleets, each.fleet))
-          addIssue({ message: `models.${publicName}.targets.${index}.fleet: there is no fleet ${each.fleet}` });
+          addIssue({ message: `models.${publicName}.targets.${index}.fleet: the fleet ${each.fleet} does not exist` });
       }
       for (const fallback of fallbacks) {
         if (fallback === publicName)
           addIssue({ message: `models.${publicName}.fallbacks: ${fallback} cannot fall back to itself` });
         else if (!Object.hasOwn(dataset.value.models, fallback))
-          addIssue({ message: `models.${publicName}.fallbacks: there is no model ${fallback}` });
+          addIssue({ message: `models.${publicName}.fallbacks: the model ${fallback} does not exist` });
       }
     }
   }),
@@ -225,9 +226,9 @@ export type Fleet = ModelRegistry['fleets'][string];
 
 /**
  * Parses and validates the text of a `models.json`.
- * @param text the file's content, JSON
- * @param source the file's name, for the error
- * @throws LambentError `configuration`, naming every wrong field
+ * @param text the content of the file, JSON
+ * @param source the name of the file, for the error
+ * @throws LambentError `configuration`, with every invalid field
  */
 export function parseModelRegistry(text: string, source: string): ModelRegistry {
   let json: unknown;
@@ -246,8 +247,8 @@ export function parseModelRegistry(text: string, source: string): ModelRegistry 
 }
 
 /**
- * The alias of a public model name.
- * @throws LambentError `model_not_found`, in OpenAI's words
+ * Returns the alias of a public model name.
+ * @throws LambentError `model_not_found`, with OpenAI's message
  */
 export function findAlias(model: string, { models }: ModelRegistry): Alias {
   const alias = Object.hasOwn(models, model) ? models[model] : undefined;

@@ -8,19 +8,19 @@ import { type Model, UpstreamError } from './model.ts';
 import { reportEnd, reportFailedAttempt, reportFirstEvent } from './observe.ts';
 import type { ModelRegistry, Target } from './registry.ts';
 
-/** An answer that has begun: its first event has arrived, so nothing can be retried any more. */
+/** A started answer. Its first event has arrived, so the request can't be retried any more. */
 export interface Generation {
   /**
-   * The whole answer, first event included. Ends after `finish`; throws a LambentError (`upstream_cut`,
-   * `deadline_exceeded`) when it stops before it.
+   * The complete answer, first event included. The last event is `finish`.
+   * @throws LambentError `upstream_cut` or `deadline_exceeded` if the answer ends before `finish`
    */
   readonly events: AsyncIterable<GenerationEvent>;
 }
 
 export interface GenerateOptions {
-  /** An explicit cancel. */
+  /** Aborts when the caller cancels. */
   readonly signal: AbortSignal;
-  /** Epoch milliseconds by which the function must have answered. */
+  /** Epoch milliseconds at which the function must have answered. */
   readonly deadlineAt: number;
   readonly streamed: boolean;
   /** The telemetry of the request. Nothing is logged or counted if undefined. */
@@ -29,15 +29,15 @@ export interface GenerateOptions {
 
 export interface Router {
   /**
-   * Finds a target for `request` and waits for its first event, retrying and falling back until then.
-   * @throws LambentError what the last target said, or why none could serve it
+   * Sends `request` to a target and waits for the first event. Until then, it retries and falls back to other targets.
+   * @throws LambentError the failure of a target, or the reason why no target can serve the request
    */
   generate(request: GenerationRequest, options: GenerateOptions): Promise<Generation>;
 }
 
 export interface RouterOptions {
   readonly registry: ModelRegistry;
-  /** Makes (once per target and environment) the model behind a target; called when the target is first tried. */
+  /** Creates the model behind a target. Called once per target and environment, when the target is first tried. */
   readonly createModel: (candidate: Candidate) => Promise<Model>;
   readonly getCapabilities: (target: Target) => ReadonlySet<Capability>;
   /** Epoch milliseconds. */
@@ -46,34 +46,37 @@ export interface RouterOptions {
   readonly random?: () => number;
 }
 
-/** Tries of one target before the next one's turn. */
+/** Maximum number of attempts at one target before the router moves to the next. */
 const ATTEMPTS_PER_TARGET = 3;
-/** First pause before a target is tried again; doubles each time. */
+/** First backoff before a target is retried; doubles with each retry. */
 const BACKOFF_MS = 200;
-/** A target that asks for a longer pause than this is left for another, if there is one. */
-const PATIENCE_MS = 2_000;
+/** If a target asks for a longer pause, the router moves to the next target, if there is one. */
+const MAX_PAUSE_MS = 2_000;
 
-/** Makes the router of one environment: it holds the circuit breakers and the models made so far. */
+/**
+ * Creates the router of one environment. It keeps a circuit breaker, a model and the capabilities of each target, so
+ * its memory is bounded by the registry.
+ */
 export function createRouter(options: RouterOptions): Router {
   const { registry, now = Date.now, random = Math.random } = options;
   const breakers = new Map<string, CircuitBreaker>();
   const models = new Map<string, Promise<Model>>();
   const capabilities = new Map<Target, ReadonlySet<Capability>>();
 
-  const capabilitiesOf = (target: Target): ReadonlySet<Capability> =>
+  const getCapabilities = (target: Target): ReadonlySet<Capability> =>
     getOrCreate(capabilities, target, () => options.getCapabilities(target));
-  const breakerOf = ({ key }: Candidate): CircuitBreaker => getOrCreate(breakers, key, () => new CircuitBreaker());
-  const modelOf = async (candidate: Candidate): Promise<Model> => {
+  const getBreaker = ({ key }: Candidate): CircuitBreaker => getOrCreate(breakers, key, () => new CircuitBreaker());
+  const getModel = async (candidate: Candidate): Promise<Model> => {
     try {
       return await getOrCreate(models, candidate.key, () => options.createModel(candidate));
     } catch (thrown) {
-      // Not remembered: what was missing (a secret, say) may be there the next time.
+      // Failures aren't cached: a missing secret, for instance, may exist the next time.
       models.delete(candidate.key);
       throw thrown;
     }
   };
 
-  /** One call of one target, up to its first event. */
+  /** Calls a target once and waits for its first event. */
   async function attempt(
     candidate: Candidate,
     model: Model,
@@ -90,40 +93,40 @@ export function createRouter(options: RouterOptions): Router {
     try {
       const first = await iterator.next();
       if (first.done) throw missingFinishError();
-      return { first: first.value, iterator, healsItself: model.managesOwnHealth ?? false };
+      return { first: first.value, iterator, managesOwnHealth: model.managesOwnHealth ?? false };
     } catch (thrown) {
-      // An abort may surface as the provider's own words for a closed connection: what caused it is the error.
+      // A provider may report an abort as a closed connection: throw the abort's reason instead.
       throw call.signal.aborted ? call.signal.reason : cancel.signal.aborted ? cancel.signal.reason : thrown;
     } finally {
       clearTimeout(firstToken);
     }
   }
 
-  /** Tries one target until it begins to answer, or until another one's turn comes. */
-  async function persist(
+  /** Calls a target, with retries, until its answer starts. Throws when the router should move to the next target. */
+  async function callWithRetries(
     candidate: Candidate,
     request: GenerationRequest,
     call: Call,
     isLast: boolean,
   ): Promise<StartedAnswer> {
-    const breaker = breakerOf(candidate);
-    for (let tries = 1; ; tries += 1) {
+    const breaker = getBreaker(candidate);
+    for (let attempts = 1; ; attempts += 1) {
       const startedAt = now();
-      let healsItself = false;
+      let managesOwnHealth = false;
       try {
-        const model = await modelOf(candidate);
-        healsItself = model.managesOwnHealth ?? false;
-        const begun = await attempt(candidate, model, request, call);
-        reportFirstEvent(call.telemetry, { candidate, attempts: tries, ms: now() - startedAt });
-        return begun;
+        const model = await getModel(candidate);
+        managesOwnHealth = model.managesOwnHealth ?? false;
+        const started = await attempt(candidate, model, request, call);
+        reportFirstEvent(call.telemetry, { candidate, attempts, ms: now() - startedAt });
+        return started;
       } catch (thrown) {
         const error = toLambentError(thrown);
         if (call.signal.aborted) throw error;
         reportFailedAttempt(call.telemetry, { candidate, error, ms: now() - startedAt });
-        if (!healsItself && countsAgainstTarget(error)) breaker.recordFailure(now());
-        const again = mayRetry(error, tries) && breaker.getWaitMs(now()) === 0;
-        const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (tries - 1)) + BACKOFF_MS * random();
-        if (!again || now() + pauseMs >= call.deadlineAt || (!isLast && pauseMs > PATIENCE_MS)) throw error;
+        if (!managesOwnHealth && countsAgainstTarget(error)) breaker.recordFailure(now());
+        const retries = mayRetry(error, attempts) && breaker.getWaitMs(now()) === 0;
+        const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (attempts - 1)) + BACKOFF_MS * random();
+        if (!retries || now() + pauseMs >= call.deadlineAt || (!isLast && pauseMs > MAX_PAUSE_MS)) throw error;
         await pause(pauseMs, call.signal);
       }
     }
@@ -131,25 +134,25 @@ export function createRouter(options: RouterOptions): Router {
 
   return {
     async generate(request, { signal, deadlineAt, streamed, telemetry }) {
-      const candidates = findCandidates(request, registry, capabilitiesOf);
+      const candidates = findCandidates(request, registry, getCapabilities);
       const until = Math.min(deadlineAt, now() + (registry.models[request.model]?.timeoutMs ?? 0));
       const total = new AbortController();
       const timer = setTimeout(
-        () => total.abort(new LambentError('deadline_exceeded', 'The total deadline has passed')),
+        () => total.abort(new LambentError('deadline_exceeded', 'The deadline of the request has passed')),
         Math.max(0, until - now()),
       );
       const call: Call = { signal: AbortSignal.any([signal, total.signal]), deadlineAt: until, streamed, telemetry };
       try {
-        const open = closedBreakersFirst(candidates);
+        const available = excludeOpenBreakers(candidates);
         let failure: LambentError | undefined;
-        for (const [index, candidate] of open.entries()) {
+        for (const [index, candidate] of available.entries()) {
           try {
-            const begun = await persist(candidate, request, call, index === open.length - 1);
-            return { events: rest(begun, candidate, call, () => clearTimeout(timer)) };
+            const started = await callWithRetries(candidate, request, call, index === available.length - 1);
+            return { events: streamAnswer(started, candidate, call, () => clearTimeout(timer)) };
           } catch (thrown) {
             const error = toLambentError(thrown);
             if (call.signal.aborted || (error instanceof UpstreamError && error.recovery === 'fail')) throw error;
-            // What a caller can wait out says more than what only the operator can mend.
+            // A retryable failure is more useful to the caller than one that only the operator can fix.
             if (failure === undefined || !failure.retryable) failure = error;
           }
         }
@@ -162,50 +165,50 @@ export function createRouter(options: RouterOptions): Router {
   };
 
   /**
-   * Leaves out targets whose breaker is open.
-   * @throws LambentError `overloaded` when that leaves none, with the time until one may be tried
+   * Returns the candidates whose circuit breaker allows a call.
+   * @throws LambentError `overloaded` if there is none, with the time until the first one may be called
    */
-  function closedBreakersFirst(candidates: readonly Candidate[]): Candidate[] {
-    const allowed = candidates.filter((candidate) => breakerOf(candidate).getWaitMs(now()) === 0);
+  function excludeOpenBreakers(candidates: readonly Candidate[]): Candidate[] {
+    const allowed = candidates.filter((candidate) => getBreaker(candidate).getWaitMs(now()) === 0);
     if (allowed.length > 0) return allowed;
-    const retryAfterMs = Math.min(...candidates.map((candidate) => breakerOf(candidate).getWaitMs(now())));
-    throw new LambentError('overloaded', 'Every target of the model has failed repeatedly and is given a rest', {
+    const retryAfterMs = Math.min(...candidates.map((candidate) => getBreaker(candidate).getWaitMs(now())));
+    throw new LambentError('overloaded', 'All targets of the model have failed repeatedly and are paused', {
       retryAfterMs,
     });
   }
 
-  /** The answer from its first event on, watched to its end. */
-  async function* rest(
-    begun: StartedAnswer,
+  /** Yields the answer from its first event on, and records how it ended. */
+  async function* streamAnswer(
+    started: StartedAnswer,
     candidate: Candidate,
     { signal, telemetry }: Call,
-    done: () => void,
+    onEnd: () => void,
   ): AsyncGenerator<GenerationEvent> {
     const startedAt = now();
     let usage: Usage | undefined;
     let whole = false;
     try {
-      for (let event = begun.first; ; ) {
+      for (let event = started.first; ; ) {
         if (event.type === 'finish') {
           whole = true;
           usage = event.usage;
-          breakerOf(candidate).recordSuccess();
+          getBreaker(candidate).recordSuccess();
         }
         yield event;
         if (whole) return;
-        const next = await begun.iterator.next();
+        const next = await started.iterator.next();
         if (next.done) throw missingFinishError();
         event = next.value;
       }
     } catch (thrown) {
       if (signal.aborted) throw toLambentError(signal.reason);
       const error = toLambentError(thrown);
-      if (!begun.healsItself) breakerOf(candidate).recordFailure(now());
+      if (!started.managesOwnHealth) getBreaker(candidate).recordFailure(now());
       reportFailedAttempt(telemetry, { candidate, error, ms: now() - startedAt });
       throw error;
     } finally {
-      done();
-      await begun.iterator.return?.();
+      onEnd();
+      await started.iterator.return?.();
       reportEnd(telemetry, { candidate, usage, whole });
     }
   }
@@ -217,12 +220,12 @@ type Call = GenerateOptions;
 interface StartedAnswer {
   readonly first: GenerationEvent;
   readonly iterator: AsyncIterator<GenerationEvent>;
-  /** As its model says. */
-  readonly healsItself: boolean;
+  /** As in `Model`. */
+  readonly managesOwnHealth: boolean;
 }
 
 function missingFinishError(): UpstreamError {
-  return new UpstreamError('upstream_cut', 'The upstream ended without finishing its answer', { recovery: 'retry' });
+  return new UpstreamError('upstream_cut', 'The upstream ended before it finished its answer', { recovery: 'retry' });
 }
 
 function firstTokenTimeoutError({ alias }: Candidate): UpstreamError {
@@ -231,14 +234,15 @@ function firstTokenTimeoutError({ alias }: Candidate): UpstreamError {
   });
 }
 
-function mayRetry(error: LambentError, tries: number): boolean {
+function mayRetry(error: LambentError, attempts: number): boolean {
   if (!(error instanceof UpstreamError)) return false;
-  return (error.recovery === 'retry' && tries < ATTEMPTS_PER_TARGET) || (error.recovery === 'retryOnce' && tries < 2);
+  if (error.recovery === 'retryOnce') return attempts < 2;
+  return error.recovery === 'retry' && attempts < ATTEMPTS_PER_TARGET;
 }
 
 /**
- * Whether a failure says something about the target's health. A request that is at fault doesn't, nor does a throttle:
- * that target works, and says itself when to come back.
+ * True if a failure shows that the target is unhealthy. An invalid request doesn't. Nor does throttling: the target
+ * works, and says when to retry.
  */
 function countsAgainstTarget(error: LambentError): boolean {
   return !(error instanceof UpstreamError) || (error.recovery !== 'fail' && error.code !== 'rate_limit_exceeded');

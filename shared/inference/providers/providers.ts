@@ -10,27 +10,27 @@ import type { GpuOptions } from './gpu/gpu.ts';
 import { getOpenAICompatibleCapabilities } from './openai-compatible/dialect.ts';
 
 export interface ProviderOptions {
-  /** Resolves a reference of `models.json` to a key. */
+  /** Resolves a reference in `models.json` to a key. */
   readonly secret: (reference: string) => Promise<string>;
-  /** What targets on GPU workers need; absent in a function that reaches none, where others have to answer. */
+  /** Options of targets on GPU workers; absent in a function that can't reach workers and uses other targets. */
   readonly gpu?: GpuProviderOptions;
 }
 
 export interface GpuProviderOptions {
   readonly fleets: ModelRegistry['fleets'];
-  /** Name of the fleets' table. */
+  /** Name of the fleet table. */
   readonly tableName: string;
-  /** Whose work this function does. */
+  /** Whether this function serves interactive or batch work. */
   readonly tier: Tier;
   readonly timings: SlotTimings;
 }
 
 /**
- * Makes the function that makes models. A provider's code, and the SDK it brings, is loaded when a target of its is
- * first used, so that a cold start pays for the one it needs.
+ * Returns the function that creates models. It imports a provider's code and SDK when the provider is first used, so a
+ * cold start loads only the provider that it needs.
  */
 export function createModelFactory({ secret, gpu }: ProviderOptions): (candidate: Candidate) => Promise<Model> {
-  const fleets = gpu === undefined ? undefined : createGpuModelsOnce(gpu);
+  const loadGpuModels = gpu === undefined ? undefined : createGpuModelsOnce(gpu);
   return async ({ target, alias: { maxOutputTokens } }) => {
     switch (target.provider) {
       case 'bedrock': {
@@ -42,15 +42,15 @@ export function createModelFactory({ secret, gpu }: ProviderOptions): (candidate
         return createOpenAICompatibleModel(target, { maxOutputTokens, secret });
       }
       case 'gpu': {
-        if (fleets === undefined) throw unreachableFleetError(target);
-        const modelOn = await fleets();
-        return modelOn(target, { maxOutputTokens, secret });
+        if (loadGpuModels === undefined) throw unreachableFleetError(target);
+        const createGpuModel = await loadGpuModels();
+        return createGpuModel(target, { maxOutputTokens, secret });
       }
     }
   };
 }
 
-/** Makes the models on GPU workers: those of one environment lease their slots from one place. */
+/** Loads the GPU provider once. All GPU models of an environment share one client that leases slots. */
 function createGpuModelsOnce({ tableName, fleets, tier, timings }: GpuProviderOptions) {
   return once(async () => {
     const [{ createGpuModel }, { openSlots }] = await Promise.all([
@@ -67,14 +67,14 @@ function createGpuModelsOnce({ tableName, fleets, tier, timings }: GpuProviderOp
 }
 
 function unreachableFleetError({ fleet }: GpuTarget): UpstreamError {
-  return new UpstreamError('upstream_misconfigured', `No fleet ${fleet} can be reached from here`, {
+  return new UpstreamError('upstream_misconfigured', `This function cannot reach the fleet ${fleet}`, {
     recovery: 'nextTarget',
   });
 }
 
 /**
- * Loads every provider that the registry names. Worth its time only where nobody waits: in an environment that is
- * started ahead of its first call.
+ * Imports the code of every provider in the registry. Use it only in an environment that starts before its first
+ * request (provisioned concurrency), where no caller waits for the imports.
  */
 export async function preloadProviders({ models }: ModelRegistry): Promise<void> {
   const providers = new Set(Object.values(models).flatMap(({ targets }) => targets.map(({ provider }) => provider)));
@@ -83,7 +83,7 @@ export async function preloadProviders({ models }: ModelRegistry): Promise<void>
   if (providers.has('gpu')) await Promise.all([import('./gpu/gpu.ts'), import('./gpu/open-slots.ts')]);
 }
 
-/** What a target can do: what the registry says of it, or else what is known of its provider and model family. */
+/** Returns a target's capabilities: those in the registry, or else the defaults of its provider and model family. */
 export function getCapabilities(target: Target): ReadonlySet<Capability> {
   switch (target.provider) {
     case 'bedrock':
@@ -96,7 +96,7 @@ export function getCapabilities(target: Target): ReadonlySet<Capability> {
 }
 
 /**
- * All of OpenAI's API, but for images by URL: an engine that fetches what callers name does so from inside of the network
- * that it stands in.
+ * All of OpenAI's API except images by URL: an engine would fetch a URL that a caller chooses from inside its own
+ * network.
  */
 const GPU_CAPABILITIES = CAPABILITIES.filter((capability) => capability !== 'imageUrls');

@@ -20,7 +20,7 @@ describe('workers of a fleet', () => {
   test('have an id each', () => {
     const workers = [W1, { id: 'w2', url: 'http://w2:8000/v1' }, { id: 'w1', url: 'http://w3:8000/v1' }];
     expect(() => registryOf({ qwen: { workers } })).toThrow(
-      /^models\.json is not valid:\n {2}fleets\.qwen\.workers\.2\.id: there is a worker w1 already$/,
+      /^models\.json is not valid:\n {2}fleets\.qwen\.workers\.2\.id: another worker has the id w1$/,
     );
   });
 

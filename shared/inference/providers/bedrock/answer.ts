@@ -13,18 +13,16 @@ import { packReasoning } from './reasoning.ts';
 
 interface AnswerOptions {
   readonly family: BedrockFamily['name'];
-  /** The tool whose arguments are the answer's text. */
+  /** Name of the tool whose arguments are the text of the answer. */
   readonly answerTool: string | undefined;
 }
 
 type Block =
   | { readonly kind: 'reasoning'; text: string; signature: string; redacted: Uint8Array }
-  /** `index` is the call's number in the answer; absent for the tool whose arguments are the answer's text. */
-  | { readonly kind: 'tool'; readonly index: number | undefined; written: boolean };
+  /** `index` is the number of the call in the answer; absent for the tool whose arguments are the answer's text. */
+  | { readonly kind: 'tool'; readonly index: number | undefined; hasArguments: boolean };
 
-/**
- * Turns Converse's stream events, one by one, into ours. One instance serves one answer.
- */
+/** Converts the stream events of one Converse answer to generation events. */
 export class BedrockAnswerReader {
   readonly #options: AnswerOptions;
   readonly #blocks = new Map<number, Block>();
@@ -37,23 +35,26 @@ export class BedrockAnswerReader {
     this.#options = options;
   }
 
-  /** Whether the model said that it was done; only the usage may still be missing. */
+  /** True after the model reported its stop reason; only the usage may still follow. */
   get stopped(): boolean {
     return this.#stopReason !== undefined;
   }
 
-  /** @throws UpstreamError `upstream_malformed` when the model's output made no sense to Bedrock itself */
+  /**
+   * Converts one stream event.
+   * @throws UpstreamError `upstream_malformed` if Bedrock could not parse the model's output
+   */
   *read(event: ConverseStreamOutput): Generator<GenerationEvent> {
     if (event.contentBlockStart) {
       const { contentBlockIndex = 0, start } = event.contentBlockStart;
       if (start?.toolUse) yield* this.#startTool(contentBlockIndex, start.toolUse);
     } else if (event.contentBlockDelta) {
       const { contentBlockIndex = 0, delta } = event.contentBlockDelta;
-      if (delta) yield* this.#delta(contentBlockIndex, delta);
+      if (delta) yield* this.#readDelta(contentBlockIndex, delta);
     } else if (event.contentBlockStop) {
       yield* this.#stopBlock(event.contentBlockStop.contentBlockIndex ?? 0);
     } else if (event.messageStop) {
-      // Some models never close their last block.
+      // Some models don't end their last block.
       for (const index of [...this.#blocks.keys()]) yield* this.#stopBlock(index);
       this.#stopReason = event.messageStop.stopReason ?? 'end_turn';
       throwIfMalformed(this.#stopReason);
@@ -64,22 +65,22 @@ export class BedrockAnswerReader {
   }
 
   /**
-   * The last event.
-   * @throws UpstreamError `upstream_cut` when the model never said that it was done
+   * Returns the last event.
+   * @throws UpstreamError `upstream_cut` if the model didn't report a stop reason
    */
   finish(): GenerationEvent {
     if (this.#stopReason === undefined) throw incompleteStreamError();
     return {
       type: 'finish',
-      reason: this.#finishReason(this.#stopReason),
+      reason: this.#resolveFinishReason(this.#stopReason),
       usage: this.#usage,
       ...(this.#serviceTier && { serviceTier: this.#serviceTier }),
     };
   }
 
-  #finishReason(stopReason: string): FinishReason {
+  #resolveFinishReason(stopReason: string): FinishReason {
     const reason = toFinishReason(stopReason);
-    // Some models end with end_turn after calling tools; and JSON asked for as a tool is an answer, not a call.
+    // Some models end with end_turn after tool calls. A call of the answer tool is text, not a tool call.
     if (reason === 'stop' || reason === 'toolCalls') return this.#toolCalls > 0 ? 'toolCalls' : 'stop';
     return reason;
   }
@@ -92,32 +93,32 @@ export class BedrockAnswerReader {
       type,
     }: { toolUseId?: string | undefined; name?: string | undefined; type?: string | undefined },
   ): Generator<GenerationEvent> {
-    // A tool that ran at the provider (web search): its call is not the caller's to answer.
+    // The provider ran this tool itself (web search), so the caller has no call to answer.
     if (type === 'server_tool_use') return;
     if (name === this.#options.answerTool) {
-      this.#blocks.set(blockIndex, { kind: 'tool', index: undefined, written: false });
+      this.#blocks.set(blockIndex, { kind: 'tool', index: undefined, hasArguments: false });
       return;
     }
     const index = this.#toolCalls++;
-    this.#blocks.set(blockIndex, { kind: 'tool', index, written: false });
+    this.#blocks.set(blockIndex, { kind: 'tool', index, hasArguments: false });
     yield { type: 'toolCall', index, id: toolUseId, name };
   }
 
-  *#delta(blockIndex: number, delta: ContentBlockDelta): Generator<GenerationEvent> {
+  *#readDelta(blockIndex: number, delta: ContentBlockDelta): Generator<GenerationEvent> {
     if (delta.text) yield { type: 'text', text: delta.text };
-    else if (delta.toolUse?.input) yield* this.#arguments(blockIndex, delta.toolUse.input);
-    else if (delta.reasoningContent) yield* this.#reasoning(blockIndex, delta.reasoningContent);
+    else if (delta.toolUse?.input) yield* this.#readArguments(blockIndex, delta.toolUse.input);
+    else if (delta.reasoningContent) yield* this.#readReasoning(blockIndex, delta.reasoningContent);
   }
 
-  *#arguments(blockIndex: number, fragment: string): Generator<GenerationEvent> {
+  *#readArguments(blockIndex: number, fragment: string): Generator<GenerationEvent> {
     const block = this.#blocks.get(blockIndex);
     if (block?.kind !== 'tool') return;
-    block.written = true;
+    block.hasArguments = true;
     if (block.index === undefined) yield { type: 'text', text: fragment };
     else yield { type: 'toolArguments', index: block.index, fragment };
   }
 
-  *#reasoning(blockIndex: number, delta: ReasoningContentBlockDelta): Generator<GenerationEvent> {
+  *#readReasoning(blockIndex: number, delta: ReasoningContentBlockDelta): Generator<GenerationEvent> {
     let block = this.#blocks.get(blockIndex);
     if (block?.kind !== 'reasoning') {
       block = { kind: 'reasoning', text: '', signature: '', redacted: new Uint8Array() };
@@ -137,15 +138,15 @@ export class BedrockAnswerReader {
     if (block?.kind === 'reasoning') {
       const continuation = packReasoning(this.#options.family, block);
       yield { type: 'reasoningEnd', ...(continuation && { continuation }) };
-    } else if (block?.kind === 'tool' && !block.written) {
-      // A call without arguments streams none, but clients parse them as JSON.
+    } else if (block?.kind === 'tool' && !block.hasArguments) {
+      // Clients parse arguments as JSON, so a call without any gets an empty object.
       if (block.index === undefined) yield { type: 'text', text: '{}' };
       else yield { type: 'toolArguments', index: block.index, fragment: '{}' };
     }
   }
 }
 
-/** The stream events that would have made a buffered answer, so that one translation serves both. */
+/** Converts a buffered answer to the equivalent stream events, so that one translation serves both. */
 export function* toStreamEvents(answer: ConverseCommandOutput): Generator<ConverseStreamOutput> {
   const content = answer.output?.message?.content ?? [];
   for (const [contentBlockIndex, block] of content.entries()) {
@@ -162,8 +163,8 @@ export function* toStreamEvents(answer: ConverseCommandOutput): Generator<Conver
 }
 
 /**
- * The JSON that the SDK read a document from. It keeps numbers that JavaScript would round as bigints, or as objects of
- * its own whose text is the number; nothing else in a document is an object with a class.
+ * Converts a document of the SDK back to JSON. The SDK represents numbers that JavaScript would round as bigints, or as
+ * instances of a class whose string form is the number. A document holds no other class instances.
  */
 function stringifyDocument(value: unknown): string {
   if (typeof value === 'bigint') return String(value);
@@ -195,7 +196,7 @@ function toFinishReason(stopReason: string): FinishReason {
     case 'tool_use':
       return 'toolCalls';
     case 'max_tokens':
-    // The answer ran into the end of the context window: cut for length, whichever length it was.
+    // The answer reached the end of the context window, which is a length limit, too.
     case 'model_context_window_exceeded':
       return 'length';
     case 'guardrail_intervened':
@@ -208,16 +209,16 @@ function toFinishReason(stopReason: string): FinishReason {
   }
 }
 
-/** The model wrote something that Bedrock could not read: another try may do better, what came is no answer. */
+/** Throws if Bedrock could not parse the model's output. The answer is unusable, and a retry may succeed. */
 function throwIfMalformed(stopReason: string): void {
   if (stopReason !== 'malformed_model_output' && stopReason !== 'malformed_tool_use') return;
-  throw new UpstreamError('upstream_malformed', `Bedrock could not read the model's output (${stopReason})`, {
+  throw new UpstreamError('upstream_malformed', `Bedrock could not parse the model's output (${stopReason})`, {
     recovery: 'retryOnce',
     upstream: stopReason,
   });
 }
 
-/** Converse counts the input that was read from, or written to, the cache apart from the rest; OpenAI counts all. */
+/** Converts token counts. Converse counts cached input (read or written) separately; OpenAI counts it as input. */
 function toUsage(usage: TokenUsage | undefined): Usage | undefined {
   if (usage?.inputTokens === undefined) return undefined;
   const cachedInputTokens = usage.cacheReadInputTokens ?? 0;
@@ -225,7 +226,7 @@ function toUsage(usage: TokenUsage | undefined): Usage | undefined {
     inputTokens: usage.inputTokens + cachedInputTokens + (usage.cacheWriteInputTokens ?? 0),
     cachedInputTokens,
     outputTokens: usage.outputTokens ?? 0,
-    // Counted within outputTokens; Converse doesn't say how many there were.
+    // Converse includes them in outputTokens and doesn't report their number.
     reasoningTokens: 0,
   };
 }

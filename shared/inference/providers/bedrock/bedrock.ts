@@ -9,9 +9,9 @@ import { detectFamily } from './family.ts';
 import { buildConverseCall, type ConverseCall } from './request.ts';
 
 /**
- * A model behind Amazon Bedrock's Converse API.
- * @param client of the target's region; it must not retry by itself
- * @param limits of the alias; `maxOutputTokens` is the most an answer may have, and is always sent
+ * Creates a model behind Amazon Bedrock's Converse API.
+ * @param client a client of the target's region that doesn't retry
+ * @param limits the alias's limits; `maxOutputTokens` is the upper limit of an answer, and is always sent
  */
 export function createBedrockModel(
   target: BedrockTarget,
@@ -24,13 +24,13 @@ export function createBedrockModel(
       signal.throwIfAborted();
       const call = buildConverseCall(request, target, limits);
       const answer = new BedrockAnswerReader({ family, answerTool: call.answerTool });
-      // The SDK leaves a response open when its iteration ends early; only an abort closes the connection.
+      // The SDK leaves the response open if its iteration ends early; only an abort closes the connection.
       const connection = new AbortController();
       const close = (): void => connection.abort();
       signal.addEventListener('abort', close, { once: true });
       try {
-        const events = streamed ? stream : buffered;
-        yield* events(client, call, answer, connection.signal);
+        const converse = streamed ? converseStreamed : converseBuffered;
+        yield* converse(client, call, answer, connection.signal);
       } catch (thrown) {
         throw signal.aborted ? signal.reason : thrown;
       } finally {
@@ -41,7 +41,7 @@ export function createBedrockModel(
   };
 }
 
-async function* buffered(
+async function* converseBuffered(
   client: BedrockRuntimeClient,
   { input: { guardrailConfig, ...input } }: ConverseCall,
   answer: BedrockAnswerReader,
@@ -56,7 +56,7 @@ async function* buffered(
   yield answer.finish();
 }
 
-async function* stream(
+async function* converseStreamed(
   client: BedrockRuntimeClient,
   { input }: ConverseCall,
   answer: BedrockAnswerReader,
@@ -69,7 +69,7 @@ async function* stream(
   const events = output.stream[Symbol.asyncIterator]();
   for (;;) {
     const next = await events.next().catch((thrown: unknown) => {
-      // What breaks after the model's last word takes only the usage with it: the answer itself is whole.
+      // A failure after the stop reason loses only the usage; the answer is complete.
       if (answer.stopped && !abortSignal.aborted) return { done: true as const };
       throw bedrockError(thrown, true);
     });
@@ -80,18 +80,18 @@ async function* stream(
 }
 
 export interface BedrockClientOptions {
-  /** AWS region: `eu-west-1`; the environment's own (`AWS_REGION`) when absent. */
+  /** AWS region, as `eu-west-1`; absent for `AWS_REGION`. */
   readonly region?: string | undefined;
-  /** Another address than AWS's own; `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` names one too. */
+  /** Endpoint to use instead of AWS's. The variable `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` sets one, too. */
   readonly endpoint?: string;
 }
 
 /**
- * Makes a client for the models of one region.
+ * Creates a client for the models of one region.
  *
- * It speaks HTTP/1.1, not the SDK's default HTTP/2: with HTTP/2 a cut stream looks like a whole one, and it costs cold
- * start. It never retries and has no timeout for an answer: the router knows the deadline, and whether another target
- * is better than a second try.
+ * It uses HTTP/1.1 instead of the SDK's default HTTP/2, with which a truncated stream looks complete and cold starts
+ * take longer. It doesn't retry and has no timeout for an answer, because the router knows the deadline and the other
+ * targets.
  */
 export function createBedrockClient({ region, endpoint }: BedrockClientOptions): BedrockRuntimeClient {
   const agent = { keepAlive: true, maxSockets: Number.POSITIVE_INFINITY };
@@ -107,15 +107,16 @@ export function createBedrockClient({ region, endpoint }: BedrockClientOptions):
   });
 }
 
-/** A regional AWS endpoint takes a connection within milliseconds; one that hasn't in this time is better left. */
+/** A regional AWS endpoint accepts a connection within milliseconds. After this time, another attempt is better. */
 const CONNECTION_TIMEOUT_MS = 3_000;
 
+/** One client per region in the registry. */
 const clients = new Map<string | undefined, BedrockRuntimeClient>();
 
-/** The client that all targets of a region share, made when it is first asked for. */
+/** Returns the client that all targets of a region share. Creates it on first use. */
 export function getBedrockClient(region: string | undefined): BedrockRuntimeClient {
-  const known = clients.get(region);
-  if (known) return known;
+  const existing = clients.get(region);
+  if (existing) return existing;
   const client = createBedrockClient({ region });
   clients.set(region, client);
   return client;

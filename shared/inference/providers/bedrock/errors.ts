@@ -16,7 +16,7 @@ const TIMED_OUT: FailureClass = { code: 'upstream_timeout', recovery: 'retryOnce
 const CUT: FailureClass = { code: 'upstream_cut', recovery: 'retry' };
 const MALFORMED: FailureClass = { code: 'upstream_malformed', recovery: 'retryOnce' };
 
-/** The service's exceptions, and those that AWS's front door and the SDK's credential chain add. */
+/** The exceptions of the Bedrock service, of AWS's front door and of the SDK's credential chain. */
 const BY_NAME: Readonly<Record<string, FailureClass>> = {
   ThrottlingException: THROTTLED,
   TooManyRequestsException: THROTTLED,
@@ -44,20 +44,20 @@ const BY_NAME: Readonly<Record<string, FailureClass>> = {
 
 const TOO_LONG_TEXT =
   /input is too long|prompt is too long|too many (input )?tokens|context (length|window|limit)|maximum context|input tokens? exceed/i;
-/** A validation failure that no caller can mend: the model's id or the account's access is wrong. */
+/** A validation error that the caller can't fix: the model id or the account's access is wrong. */
 const WRONG_MODEL_TEXT =
   /model identifier is invalid|on-demand throughput isn.t supported|operation not allowed|legacy.*model|end of its life/i;
 
 /**
- * Maps whatever the SDK threw for a Converse call into ours.
- * @param thrown the SDK's exception, from the call itself or from inside the stream
- * @param begun whether the upstream had accepted the call and its stream was open
+ * Maps an exception of a Converse call to an UpstreamError.
+ * @param thrown the SDK's exception, from the call or from the stream
+ * @param accepted true if the upstream had accepted the call and its stream was open
  */
-export function bedrockError(thrown: unknown, begun: boolean): UpstreamError {
+export function bedrockError(thrown: unknown, accepted: boolean): UpstreamError {
   if (thrown instanceof UpstreamError) return thrown;
   const failure = parseFailure(thrown);
-  const { code, recovery } = classify(failure, begun);
-  // A parser quotes what it could not read, which is the model's answer: neither its text nor its cause may be logged.
+  const { code, recovery } = classify(failure, accepted);
+  // A parser's error quotes the model's answer, so neither its message nor its cause may be logged.
   if (code === 'upstream_malformed') return unreadableAnswerError(failure.name);
   const retryAfterMs = parseRetryAfter(failure.headers);
   return new UpstreamError(code, toPublicMessage(failure), {
@@ -70,33 +70,33 @@ export function bedrockError(thrown: unknown, begun: boolean): UpstreamError {
 
 function unreadableAnswerError(upstream: string): UpstreamError {
   const { code, recovery } = MALFORMED;
-  return new UpstreamError(code, 'Bedrock answered in a form that could not be read', { recovery, upstream });
+  return new UpstreamError(code, "Bedrock's response could not be parsed", { recovery, upstream });
 }
 
-/** Whether the service had accepted the call when `thrown` came: the SDK waits for a stream's first frame too. */
+/** True if the service accepted the call before `thrown`: the SDK also waits for a stream's first frame. */
 export function wasAccepted(thrown: unknown): boolean {
   return getField(getField(thrown, '$metadata'), 'httpStatusCode') === 200;
 }
 
-/** A stream that ended, or broke, before the model said that it was done. */
+/** The error for a stream that ended or broke before the model's stop reason. */
 export function incompleteStreamError(cause?: unknown): UpstreamError {
   const { code, recovery } = CUT;
   const details = cause === undefined ? { recovery } : { recovery, cause };
   return new UpstreamError(code, 'Bedrock ended its stream before messageStop', details);
 }
 
-function classify(failure: Failure, begun: boolean): FailureClass {
+function classify(failure: Failure, accepted: boolean): FailureClass {
   if (failure.name === 'ValidationException') {
     if (TOO_LONG_TEXT.test(failure.message)) return TOO_LONG;
     if (WRONG_MODEL_TEXT.test(failure.message)) return MISCONFIGURED;
   }
-  // "Too many tokens per day": waiting a moment does not help, the quota has to be raised.
+  // "Too many tokens per day": a retry doesn't help; the operator has to raise the quota.
   if (failure.name === 'ThrottlingException' && /per day/i.test(failure.message)) return OUT_OF_QUOTA;
   const named = BY_NAME[failure.name];
   if (named) return named;
   if (failure.status !== undefined && failure.status >= 400) return byStatus(failure.status);
-  if (begun) return CUT;
-  // Connection refused, reset, unresolved: Node's errors carry a code such as ECONNRESET.
+  if (accepted) return CUT;
+  // Node's connection errors have a code such as ECONNRESET.
   return failure.systemCode === undefined ? MALFORMED : UNAVAILABLE;
 }
 
@@ -125,7 +125,7 @@ function parseFailure(thrown: unknown): Failure {
   const systemCode = getField(thrown, 'code');
   const headers = getField(getField(thrown, '$response'), 'headers');
   return {
-    // Exceptions inside a stream that the SDK doesn't model keep the wire's lower-case first letter.
+    // Exceptions in a stream that the SDK doesn't model keep the lower-case first letter of the wire format.
     name: thrown.name.charAt(0).toUpperCase() + thrown.name.slice(1),
     message: unwrapMessage(thrown.message.replace(SDK_HINT, '')),
     status: typeof status === 'number' ? status : undefined,
@@ -134,10 +134,10 @@ function parseFailure(thrown: unknown): Failure {
   };
 }
 
-/** What the SDK appends for whoever debugs it. */
+/** A debugging hint that the SDK appends to messages. */
 const SDK_HINT = /\n\s*Deserialization error: to see the raw response.*$/s;
 
-/** The text of an exception that the SDK doesn't model comes as the frame's own JSON. */
+/** Extracts the message of an exception that the SDK doesn't model: it is JSON. */
 function unwrapMessage(message: string): string {
   const text = /^\{\s*"message"\s*:\s*"((?:[^"\\]|\\.)*)"\s*\}$/.exec(message)?.[1];
   return text ?? message;
@@ -147,12 +147,12 @@ function getField(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null && name in value ? Reflect.get(value, name) : undefined;
 }
 
-/** The service's text, which names parameters and limits, without the account's ARNs. */
+/** Returns the service's message, which names parameters and limits, without the account's ARNs. */
 function toPublicMessage(failure: Failure): string {
   return failure.message.replace(/arn:aws[\w-]*:\S+/g, 'the model') || failure.name;
 }
 
-/** Milliseconds from `retry-after-ms` or `Retry-After` (seconds or a date), undefined when neither says. */
+/** Returns the milliseconds of `retry-after-ms` or `Retry-After` (seconds or a date); undefined without either. */
 function parseRetryAfter(headers: Readonly<Record<string, unknown>>): number | undefined {
   const milliseconds = Number(headers['retry-after-ms'] ?? headers['x-amz-retry-after'] ?? Number.NaN);
   if (milliseconds >= 0) return milliseconds;

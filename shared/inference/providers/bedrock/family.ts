@@ -1,31 +1,32 @@
 import type { Capability } from '../../capabilities.ts';
 import type { BedrockTarget } from '../../registry.ts';
 
-/** What of Converse a family of models understands, as far as its model id tells. */
+/** The features of Converse that a family of models supports, derived from the model id. */
 export interface BedrockFamily {
   readonly name: 'claude' | 'nova' | 'openai' | 'other';
   readonly images: boolean;
   readonly tools: boolean;
-  /** Whether `toolChoice` may name a tool; else the model can only be offered tools. */
+  /** True if `toolChoice` may force the use of a tool. */
   readonly forcedTools: boolean;
-  /** Whether `outputConfig.textFormat` and `toolSpec.strict` are enforced. */
+  /** True if `outputConfig.textFormat` and `toolSpec.strict` are enforced. */
   readonly structuredOutput: boolean;
   readonly stop: boolean;
-  /** The sampling parameters are fixed: anything but the default of `temperature` and `topP` is refused upstream. */
+  /** True if the model refuses every `temperature` and `topP` except the default. */
   readonly fixedSampling: boolean;
-  /** Whether the tools may end in a cache point; Nova takes those in the system prompt and the messages only. */
+  /** True if the tools may end with a cache point. Nova accepts cache points in the system prompt and messages only. */
   readonly cachesTools: boolean;
   readonly reasoning: ReasoningStyle | undefined;
 }
 
-/** The registry's `reasoning`, or what stands for it when the operator didn't say. */
+/** The registry's `reasoning` setting, or the family's default. */
 export type ReasoningStyle = NonNullable<BedrockTarget['reasoning']>;
 
 const BUDGETS = { low: 1_024, medium: 4_096, high: 16_384 } as const;
 
 /**
- * Tells a model's family from its id, its inference-profile id or its ARN. An application inference profile's ARN says
- * nothing of its model: such a target is `other`, and its `capabilities` and `reasoning` belong in the registry.
+ * Detects a model's family from its id, its inference profile id or its ARN. The ARN of an application inference
+ * profile doesn't contain the model: its family is `other`, and its target needs `capabilities` and `reasoning` in the
+ * registry.
  *
  * Source: the "supported models" tables of the Bedrock User Guide (Converse, structured outputs, adaptive thinking,
  * prompt caching), November 2026.
@@ -38,8 +39,7 @@ export function detectFamily(model: string): BedrockFamily {
 }
 
 /**
- * What a Bedrock target can be asked for when its registry entry doesn't say.
- * @param target its `capabilities`, when present, win
+ * Returns the capabilities of a Bedrock target: `target.capabilities`, or else the defaults of its model family.
  */
 export function getBedrockCapabilities(target: BedrockTarget): ReadonlySet<Capability> {
   if (target.capabilities) return new Set(target.capabilities);
@@ -50,7 +50,7 @@ export function getBedrockCapabilities(target: BedrockTarget): ReadonlySet<Capab
   if (family.tools) can.add('tools');
   if (family.structuredOutput) {
     can.add('strictTools').add('jsonSchema').add('strictJsonSchema');
-    // Claude's grammar wants every object closed, so "any object" goes through a forced tool there instead.
+    // Claude's grammar requires `additionalProperties: false`; for Claude, "any JSON object" uses a forced tool instead.
     if (family.name !== 'claude') can.add('json');
   }
   if (family.tools && family.forcedTools) can.add('json').add('jsonSchema');
@@ -59,10 +59,10 @@ export function getBedrockCapabilities(target: BedrockTarget): ReadonlySet<Capab
   return can;
 }
 
-/** Claude's version as major × 100 + minor (4.6 is 406), 0 for what came before 3. */
+/** Returns the version of a Claude model as major × 100 + minor (406 for 4.6); 0 for versions before 3. */
 export function parseClaudeVersion(model: string): number {
   if (/claude-(mythos-preview)/.test(model)) return 407;
-  // A date follows without a minor version in `claude-opus-4-20250514`: a minor has two digits at most.
+  // In `claude-opus-4-20250514`, a date follows the major version. A minor version has at most two digits.
   const since4 = /claude-(?:opus|sonnet|haiku|fable|mythos)-(\d{1,2})(?:-(\d{1,2}))?(?!\d)/.exec(model);
   if (since4) return Number(since4[1]) * 100 + Number(since4[2] ?? 0);
   const until3 = /claude-(3)(?:-(\d))?-(?:opus|sonnet|haiku)/.exec(model);

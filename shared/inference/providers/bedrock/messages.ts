@@ -23,23 +23,21 @@ import { invalidValueError } from './value-errors.ts';
 
 export interface MessageOptions {
   readonly family: BedrockFamily['name'];
-  /** Whether earlier reasoning goes back to the model: not when it won't think, which Claude refuses. */
+  /** True to send earlier reasoning back to the model. Claude refuses it in a call without thinking. */
   readonly sendsReasoning: boolean;
-  /** Writes earlier tool calls and results as text, for a call that must declare no tools. */
+  /** True to write earlier tool calls and results as text, for a call that declares no tools. */
   readonly toolsAsText: boolean;
 }
 
-/**
- * The system prompt: every system and developer message, in order. Converse has one place for them, at the front.
- */
+/** Returns the system prompt: all system and developer messages, in order. Converse accepts them only at the front. */
 export function toSystemBlocks(messages: readonly Message[]): SystemContentBlock[] {
   return messages.flatMap((message) => (message.role === 'system' ? toTextBlocks(message.content) : []));
 }
 
 /**
- * Translates the conversation into Converse's turns: user and assistant alternate, tool results are part of the user's
- * turn, and those of parallel calls share one turn, as Converse demands.
- * @throws UpstreamError `invalid_value`, naming the message, for what Converse can't carry
+ * Converts the conversation to Converse's turns. As Converse requires, user and assistant alternate, tool results are
+ * part of a user turn, and results of parallel calls share one turn.
+ * @throws UpstreamError `invalid_value`, naming the message, for content that Converse doesn't support
  */
 export function toConverseMessages(request: GenerationRequest, options: MessageOptions): ConverseMessage[] {
   const names = mapToolNames(request.messages);
@@ -48,7 +46,7 @@ export function toConverseMessages(request: GenerationRequest, options: MessageO
     if (message.role === 'system') return;
     const param = `${request.parameterNames['messages'] ?? 'messages'}[${index}]`;
     const content = toContentBlocks(message, param, names, options);
-    // Nothing but blank text, which Converse refuses, says nothing: the turn is as good without it.
+    // Converse refuses blank text. A message that holds nothing else is dropped.
     if (content.length === 0) return;
     const role = message.role === 'assistant' ? 'assistant' : 'user';
     const last = turns.at(-1);
@@ -59,9 +57,9 @@ export function toConverseMessages(request: GenerationRequest, options: MessageO
 }
 
 /**
- * Converse wants the user to speak first, OpenAI doesn't mind who does: an assistant's greeting, or a system prompt
- * alone, gets an opening that adds nothing.
- * @throws UpstreamError `invalid_value` when the caller's last word is blank, because there is nothing to answer
+ * Adds a neutral user message at the front if the conversation doesn't begin with one (an assistant's greeting, a
+ * system prompt alone): Converse requires it, OpenAI's API doesn't.
+ * @throws UpstreamError `invalid_value` if the last user message is blank, because there is nothing to answer
  */
 function startWithUser(turns: ConverseMessage[], request: GenerationRequest): ConverseMessage[] {
   const lastIndex = request.messages.length - 1;
@@ -73,7 +71,7 @@ function startWithUser(turns: ConverseMessage[], request: GenerationRequest): Co
   return [{ role: 'user', content: [{ text: '(The conversation begins.)' }] }, ...turns];
 }
 
-/** The name of the tool behind each call id, for results that are written as text. */
+/** Maps each tool call's id to the tool's name, for results that are written as text. */
 function mapToolNames(messages: readonly Message[]): ReadonlyMap<string, string> {
   const calls = messages.flatMap((message) => (message.role === 'assistant' ? message.content : []));
   return new Map(calls.flatMap((part) => (part.type === 'toolCall' ? [[part.id, part.name]] : [])));
@@ -125,19 +123,19 @@ function toAssistantBlock(
   }
 }
 
-/** Text without its blank parts: Converse refuses a text block that holds nothing but white space. */
+/** Converts text parts, without blank ones: Converse refuses a text block of only white space. */
 function toTextBlocks(parts: readonly { readonly text: string }[]): { text: string }[] {
   return parts.filter(({ text }) => text.trim() !== '').map(({ text }) => ({ text }));
 }
 
 function toToolUseBlock(call: ToolCallPart, param: string): ToolUseBlock {
-  if (!isToolName(call.name)) throw invalidValueError(param, `the tool name ${JSON.stringify(call.name)} is not one`);
+  if (!isToolName(call.name)) throw invalidValueError(param, `${JSON.stringify(call.name)} is not a valid tool name`);
   return { toolUseId: toToolUseId(call.id), name: call.name, input: parseArguments(call, param) };
 }
 
 /**
- * @throws UpstreamError `invalid_value`: Converse takes the arguments as JSON, while OpenAI's API hands on whatever
- *   text a model wrote
+ * Parses the arguments of a tool call, which Converse expects as a JSON object.
+ * @throws UpstreamError `invalid_value` for other text, which OpenAI's API allows
  */
 function parseArguments(call: ToolCallPart, param: string): Exclude<ToolUseBlock['input'], undefined> {
   if (call.arguments.trim() === '') return {};
@@ -145,12 +143,12 @@ function parseArguments(call: ToolCallPart, param: string): Exclude<ToolUseBlock
     const input: unknown = JSON.parse(call.arguments, reviveInteger);
     if (isJsonObject(input)) return input;
   } catch {
-    // Falls through to the refusal below, which says more than the parser.
+    // The error below is more helpful than the parser's.
   }
   throw invalidValueError(param, `the arguments of the tool call ${call.id} are not a JSON object`);
 }
 
-/** Keeps an integer that JavaScript would round: long ids are common, and another id is another thing. */
+/** Returns an integer that JavaScript would round as a bigint. Tool arguments often contain long ids. */
 function reviveInteger(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
   const source = context?.source ?? '';
   const rounded = typeof value === 'number' && !Number.isSafeInteger(value) && /^-?\d+$/.test(source);
@@ -165,7 +163,7 @@ function toResultBlock(message: ToolMessage): { toolUseId: string; content: Tool
   const content = message.content.flatMap((part): ToolResultContentBlock[] =>
     part.type === 'image' ? [{ image: toImageBlock(part) }] : toTextBlocks([part]),
   );
-  // A tool may well return nothing, but not every model takes an empty result.
+  // Tools may return nothing, but some models refuse an empty result.
   return {
     toolUseId: toToolUseId(message.toolCallId),
     content: content.length > 0 ? content : [{ text: '(no output)' }],
@@ -186,13 +184,13 @@ function toResultText(message: ToolMessage, names: ReadonlyMap<string, string>):
 const IMAGE_FORMATS = { 'image/png': 'png', 'image/jpeg': 'jpeg', 'image/gif': 'gif', 'image/webp': 'webp' } as const;
 
 function toImageBlock(part: ImagePart): ImageBlock {
-  if ('url' in part) throw invalidValueError(part.param, 'this model takes images as data URLs only');
+  if ('url' in part) throw invalidValueError(part.param, 'this model accepts images as data URLs only');
   return { format: IMAGE_FORMATS[part.mediaType], source: { bytes: decodeBase64(part.base64, part.param) } };
 }
 
 function decodeBase64(text: string, param: string): Uint8Array {
   const bytes = Buffer.from(text, 'base64');
-  // Node skips what is not base64, so the only proof that nothing was skipped is the way back.
+  // Node skips characters that are not base64. Encoding the bytes again shows whether it skipped any.
   const canonical = (base64: string): string => base64.replace(/=+$/, '');
   if (bytes.length === 0 || bytes.toString('base64').replace(/=+$/, '') !== canonical(text)) {
     throw invalidValueError(param, 'the image is not valid base64');
@@ -202,14 +200,14 @@ function decodeBase64(text: string, param: string): Uint8Array {
 
 const TOOL_NAME = /^[a-zA-Z0-9_-]{1,64}$/;
 
-/** Whether Converse takes `text` as the name of a tool, or as the id of a call. */
+/** True if Converse accepts `text` as the name of a tool or as the id of a call. */
 export function isToolName(text: string): boolean {
   return TOOL_NAME.test(text);
 }
 
 /**
- * The id under which Converse knows a call. One that it would refuse (other providers' ids hold dots or colons) is
- * replaced by its hash: call and result still match, and nobody else sees it.
+ * Returns the id of a call for Converse. An id that Converse would refuse (other providers' ids contain dots or colons)
+ * is replaced by its hash, so that call and result still match. The hash never reaches the caller.
  */
 function toToolUseId(id: string): string {
   return isToolName(id) ? id : `call_${createHash('sha256').update(id).digest('hex').slice(0, 32)}`;

@@ -4,15 +4,15 @@ import type { BedrockTarget } from '../../registry.ts';
 import { type BedrockFamily, detectFamily, parseClaudeVersion, type ReasoningStyle } from './family.ts';
 import { invalidValueError, unsupportedValueError } from './value-errors.ts';
 
-/** The parts of a Converse call that decide how much the model thinks. */
+/** The parts of a Converse call that control how much the model thinks. */
 export interface ReasoningPlan {
-  /** Whether the model will think: then Claude's sampling is fixed, and earlier thinking is handed back. */
+  /** True if the model will think. Then Claude's sampling is fixed, and earlier reasoning is sent back. */
   readonly on: boolean;
   /** For `additionalModelRequestFields`. */
   readonly fields: Readonly<Record<string, Json>>;
   /** For `outputConfig.effort`. */
   readonly effort: string | undefined;
-  /** False where the model refuses a limit beside this effort. */
+  /** False if the model refuses an output limit with this effort. */
   readonly sendsMaxTokens: boolean;
 }
 
@@ -22,10 +22,10 @@ type Effort = Exclude<ReasoningEffort, 'none'>;
 const OFF: ReasoningPlan = { on: false, fields: {}, effort: undefined, sendsMaxTokens: true };
 
 /**
- * Translates `reasoningEffort` into what the model family calls it.
- * @param maxTokens what the call will send as its output limit
- * @param forcesTool whether the call makes the model use a tool
- * @throws UpstreamError `unsupported_value` when Nova can't keep the caller's own limits at the effort asked for
+ * Converts `reasoningEffort` to the parameters of the model family.
+ * @param maxTokens the output limit of the call
+ * @param forcesTool true if the call forces the model to use a tool
+ * @throws UpstreamError `unsupported_value` if Nova doesn't support the caller's limits at the requested effort
  */
 export function planReasoning(
   request: GenerationRequest,
@@ -37,7 +37,7 @@ export function planReasoning(
   const style = target.reasoning ?? family.reasoning;
   const effort = request.reasoningEffort;
   if (style === undefined) return OFF;
-  // Claude refuses to think when the tool to call is already decided; that call has nothing to think about anyway.
+  // Claude refuses to think if a tool is forced.
   if (effort === 'none' || (forcesTool && style.style.startsWith('anthropic'))) {
     return disableReasoning(style, target.model);
   }
@@ -54,7 +54,7 @@ export function planReasoning(
   }
 }
 
-/** Claude 5 and later, and OpenAI's models, think unless told not to. */
+/** True for Claude 5 and later and for OpenAI's models: they think unless it is disabled. */
 function thinksByDefault(model: string): boolean {
   return parseClaudeVersion(model) >= 500 || model.includes('openai.');
 }
@@ -64,12 +64,12 @@ function disableReasoning({ style }: ReasoningStyle, model: string): ReasoningPl
     return { ...OFF, fields: { reasoning: { effort: 'none' } } };
   }
   if (!thinksByDefault(model)) return OFF;
-  // Fable and Mythos always think, as does gpt-oss, and refuse to be told otherwise.
+  // Fable, Mythos and gpt-oss always think, and refuse a request to disable it.
   if (/fable|mythos|openai\./.test(model)) return { ...OFF, on: true };
   return { ...OFF, fields: { thinking: { type: 'disabled' } } };
 }
 
-/** The least that Claude takes for `budget_tokens`. */
+/** Claude's minimum for `budget_tokens`. */
 const MINIMUM_BUDGET = 1_024;
 
 function planBudget(
@@ -78,11 +78,11 @@ function planBudget(
   maxTokens: number,
   messages: readonly Message[],
 ): ReasoningPlan {
-  // Claude insists that a turn which is still going on starts with its signed thinking. A caller that dropped it (chat
-  // completions have no place for it) can only be served without thinking until the next turn.
+  // Claude requires that an unfinished turn begins with its signed thinking. If the caller dropped it (chat completions
+  // have no field for it), the model can't think until the next turn.
   if (lacksTurnReasoning(messages)) return OFF;
   const level = effort === 'minimal' || effort === 'low' ? 'low' : effort === 'medium' ? 'medium' : 'high';
-  // The budget counts against the answer's limit, so a quarter is left for the answer itself.
+  // The budget counts towards the output limit, so a quarter is reserved for the answer itself.
   const budget = Math.min(budgets[level], Math.floor(maxTokens * 0.75));
   if (budget < MINIMUM_BUDGET) return OFF;
   return { ...OFF, on: true, fields: { thinking: { type: 'enabled', budget_tokens: budget } } };
@@ -95,14 +95,14 @@ function lacksTurnReasoning(messages: readonly Message[]): boolean {
 }
 
 function planAdaptive(effort: Effort, model: string, summarized: boolean): ReasoningPlan {
-  // From 4.7 on the thinking's text is left out unless it is asked for.
+  // From version 4.7 on, Claude omits the text of its thinking unless it is requested.
   const display = summarized && parseClaudeVersion(model) >= 407 ? { display: 'summarized' } : {};
   const known = effort === 'minimal' ? 'low' : effort === 'xhigh' && parseClaudeVersion(model) < 407 ? 'high' : effort;
   return { ...OFF, on: true, fields: { thinking: { type: 'adaptive', ...display } }, effort: known };
 }
 
 function planOpenAIEffort(effort: Effort, model: string): ReasoningPlan {
-  // gpt-oss takes chat completions' flat field and three levels; its successors take the responses API's nested one.
+  // gpt-oss expects the flat field of chat completions and three levels; newer models the nested field of responses.
   if (!model.includes('gpt-oss')) {
     return { ...OFF, on: true, fields: { reasoning: { effort: effort === 'minimal' ? 'low' : effort } } };
   }
@@ -111,13 +111,13 @@ function planOpenAIEffort(effort: Effort, model: string): ReasoningPlan {
 
 function planNovaEffort(effort: Effort, request: GenerationRequest): ReasoningPlan {
   const level = toThreeLevels(effort);
-  // At high effort Nova wants neither a limit nor sampling parameters.
+  // At high effort, Nova refuses an output limit and sampling parameters.
   const limits = (['maxOutputTokens', 'temperature', 'topP'] as const).find((name) => request[name] !== undefined);
   if (level === 'high' && limits) {
     throw unsupportedValueError(
       request,
       'reasoningEffort',
-      `'${effort}' can't be combined with ${named(request, limits)} on this model`,
+      `'${effort}' can't be combined with ${toCallerName(request, limits)} on this model`,
     );
   }
   return {
@@ -128,7 +128,7 @@ function planNovaEffort(effort: Effort, request: GenerationRequest): ReasoningPl
   };
 }
 
-function named(request: GenerationRequest, internalName: string): string {
+function toCallerName(request: GenerationRequest, internalName: string): string {
   return request.parameterNames[internalName] ?? internalName;
 }
 
@@ -138,8 +138,8 @@ function toThreeLevels(effort: Effort): 'low' | 'medium' | 'high' {
 }
 
 /**
- * Packs a finished block of reasoning for the way through the caller; nothing when the model signed nothing, because
- * then it wants nothing back.
+ * Packs a finished block of reasoning, so that the caller can send it back. Returns undefined if the model didn't sign
+ * it, because the model then doesn't need it back.
  */
 export function packReasoning(
   family: BedrockFamily['name'],
@@ -153,8 +153,9 @@ export function packReasoning(
 }
 
 /**
- * Unpacks what `packReasoning` packed. Undefined for reasoning of another provider or model family, which is left out.
- * @throws UpstreamError `invalid_value` when the caller changed it
+ * Unpacks reasoning that `packReasoning` packed. Returns undefined for reasoning of another provider or model family,
+ * which is not sent.
+ * @throws UpstreamError `invalid_value` if the caller changed it
  */
 export function unpackReasoning(
   part: ReasoningPart,
@@ -175,5 +176,5 @@ export function unpackReasoning(
 }
 
 function tamperedReasoningError(param: string): Error {
-  return invalidValueError(param, 'its reasoning is not what this service handed out');
+  return invalidValueError(param, 'its reasoning was not issued by this service');
 }

@@ -16,7 +16,7 @@ import { invalidValueError, unsupportedValueError } from './value-errors.ts';
 
 export interface ConverseCall {
   readonly input: ConverseStreamCommandInput;
-  /** The tool whose arguments are the answer's text, where JSON output had to be asked for as a tool. */
+  /** Name of the tool whose arguments are the text of the answer, if JSON output is requested by a tool. */
   readonly answerTool: string | undefined;
 }
 
@@ -26,8 +26,8 @@ type Fields = Record<string, Json>;
 const ANSWER_TOOL = 'json_answer';
 
 /**
- * Translates a request into a Converse call: completely, or not at all.
- * @param limits the alias's limits; `maxOutputTokens` is sent even if the caller named none, because Bedrock reserves
+ * Converts a request to a Converse call. Throws if Converse or the model doesn't support a part of it.
+ * @param limits the alias's limits; `maxOutputTokens` is sent even if the caller set no limit, because Bedrock reserves
  *   quota by it
  * @throws UpstreamError `unsupported_value` or `invalid_value`, naming the caller's parameter
  */
@@ -74,8 +74,9 @@ export function buildConverseCall(
 }
 
 /**
- * Whether JSON has to be asked for as the arguments of a forced tool: where Converse can't enforce a format, and where
- * its grammar is stricter than the request (Claude's wants closed objects, which only a strict schema promises).
+ * True if JSON output must be requested as the arguments of a forced tool: because Converse can't enforce a format, or
+ * because its grammar is stricter than the request (Claude requires `additionalProperties: false`, which only strict
+ * schemas guarantee).
  */
 function needsAnswerTool(request: GenerationRequest, family: BedrockFamily): boolean {
   const { format } = request;
@@ -91,7 +92,7 @@ interface ToolPlan {
   readonly list: readonly Tool[];
   readonly choice: ToolChoice | undefined;
   readonly fields: Fields;
-  /** Whether the model has to call a tool. */
+  /** True if the model must call a tool. */
   readonly forced: boolean;
 }
 
@@ -104,7 +105,7 @@ function planTools(request: GenerationRequest, family: BedrockFamily, answerTool
   const list = request.tools.map((tool, index) => toToolSpec(tool, `${toCallerName(request, 'tools')}[${index}]`));
   const forced = toolChoice !== 'auto';
   if (family.name === 'claude' && !request.parallelToolCalls) {
-    // Claude's own field, said in full: with `toolConfig.toolChoice` beside it, the two would conflict.
+    // Claude's own field, complete: it would conflict with `toolConfig.toolChoice`.
     return { list, choice: undefined, fields: { tool_choice: toSingleToolChoice(toolChoice) }, forced };
   }
   return { list, choice: toConverseToolChoice(toolChoice), fields: {}, forced };
@@ -118,8 +119,9 @@ function planAnswerTool({ format }: GenerationRequest, name: string): ToolPlan {
 }
 
 /**
- * No call is wanted. Converse has no such choice, and wants the tools declared as soon as the conversation holds a
- * call: Claude's own field says it; for other models nothing is declared and earlier calls become text.
+ * Plans a call in which the model must not use tools. Converse has no such choice, and requires the tools to be
+ * declared if the conversation contains a tool call. Claude has a field of its own for it; for other models, no tools
+ * are declared and earlier calls are written as text.
  */
 function planNoCalls(request: GenerationRequest, family: BedrockFamily): ToolPlan {
   const called = request.messages.flatMap((message) => (message.role === 'assistant' ? message.content : []));
@@ -135,12 +137,12 @@ function planNoCalls(request: GenerationRequest, family: BedrockFamily): ToolPla
 
 function toToolSpec(tool: RequestTool, param: string): Tool {
   if (!isToolName(tool.name)) {
-    throw invalidValueError(param, 'the name of a tool is up to 64 letters, digits, underscores and hyphens');
+    throw invalidValueError(param, 'a tool name consists of 1 to 64 letters, digits, underscores and hyphens');
   }
   return {
     toolSpec: {
       name: tool.name,
-      // Converse wants a description to have at least one character.
+      // Converse refuses an empty description.
       ...(tool.description?.trim() && { description: tool.description }),
       inputSchema: { json: toObjectSchema(tool.parameters) },
       ...(tool.strict && { strict: true }),
@@ -148,13 +150,13 @@ function toToolSpec(tool: RequestTool, param: string): Tool {
   };
 }
 
-/** Converse wants `type: object` at the top of a schema, where OpenAI lets it be left out. */
+/** Adds `type: object` at the top of a schema, which Converse requires and OpenAI doesn't. */
 function toObjectSchema(schema: Readonly<Record<string, unknown>>): Fields {
   return { type: 'object', ...toJson(schema) };
 }
 
 function toConverseToolChoice(choice: Exclude<GenerationRequest['toolChoice'], 'none'>): ToolChoice | undefined {
-  // Auto is the default, and some models know no other: they refuse the field itself.
+  // `auto` is the default, and models without other choices refuse the field.
   if (choice === 'auto') return undefined;
   return choice === 'required' ? { any: {} } : { tool: { name: choice.name } };
 }
@@ -173,12 +175,12 @@ function buildInferenceConfig(
 ): NonNullable<ConverseStreamCommandInput['inferenceConfig']> {
   const { temperature, topP, stop } = request;
   if (temperature !== undefined && temperature > 1)
-    throw unsupportedValueError(request, 'temperature', 'this model takes 0 to 1');
-  // Claude fixes its sampling while it thinks, and altogether from 4.7 on. The default asks for nothing.
+    throw unsupportedValueError(request, 'temperature', 'this model accepts 0 to 1');
+  // Claude's sampling is fixed while it thinks, and always from version 4.7 on. The default value is dropped.
   const fixed = family.fixedSampling || (reasoning.on && family.name === 'claude');
   for (const name of ['temperature', 'topP'] as const) {
     if (fixed && (request[name] ?? 1) !== 1)
-      throw unsupportedValueError(request, name, 'this model takes only the default, 1');
+      throw unsupportedValueError(request, name, 'this model accepts only the default, 1');
   }
   return {
     ...(reasoning.sendsMaxTokens && { maxTokens }),
@@ -211,7 +213,7 @@ function toJsonFormat(format: Exclude<GenerationRequest['format'], { type: 'text
 }
 
 function toGuardrailConfig({ id, version, trace }: NonNullable<BedrockTarget['guardrail']>) {
-  // `sync` holds text back until it is checked; `async` is faster but lets blocked text through first.
+  // `sync` checks text before it is streamed; `async` is faster, but may stream text before it is blocked.
   return {
     guardrailIdentifier: id,
     guardrailVersion: version,
@@ -224,7 +226,7 @@ function chooseServiceTier(request: GenerationRequest, target: BedrockTarget) {
   return request.serviceTier === undefined || request.serviceTier === 'auto' ? target.serviceTier : request.serviceTier;
 }
 
-/** Fields with OpenAI's names, for models that know them; only an operator's `capabilities` let them come this far. */
+/** Fields with OpenAI's names. Requests with them only reach targets for which the operator declared the capability. */
 function buildOpenAIFields(request: GenerationRequest): Fields {
   return {
     ...(request.seed !== undefined && { seed: request.seed }),
@@ -235,7 +237,7 @@ function buildOpenAIFields(request: GenerationRequest): Fields {
 }
 
 function createCachePoint(ttl: '5m' | '1h'): CachePointBlock {
-  // Five minutes is the default, and models that know nothing longer refuse the field.
+  // Five minutes is the default, and models without longer times refuse the field.
   return { type: 'default', ...(ttl === '1h' && { ttl }) };
 }
 
@@ -246,7 +248,7 @@ function toCachePoints(point: CachePointBlock | undefined): { cachePoint: CacheP
   return point ? [{ cachePoint: point }] : [];
 }
 
-/** Ends the turn before the last one in a cache point: all of it comes again with the next request. */
+/** Adds a cache point at the end of the second-to-last turn. The next request repeats everything up to it. */
 function addCachePoint(messages: readonly ConverseMessage[], cache: CachePointBlock): ConverseMessage[] {
   const marked = messages.length - 2;
   const point: ContentBlock = { cachePoint: cache };
@@ -259,7 +261,7 @@ function toCallerName(request: GenerationRequest, internalName: string): string 
   return request.parameterNames[internalName] ?? internalName;
 }
 
-/** What came as JSON from the caller is JSON still; this only tells the compiler, and drops what JSON has no word for. */
+/** Converts a value that was parsed from JSON to the SDK's type, and drops undefined members. */
 function toJson(value: Readonly<Record<string, unknown>>): Fields {
   return JSON.parse(JSON.stringify(value));
 }

@@ -2,8 +2,8 @@ import type { GenerationRequest } from '../../generation.ts';
 import { UpstreamError } from '../../model.ts';
 
 /**
- * A value that Converse, or this model, can't take. Another target may, so the router goes on looking.
- * @param internalName the request's own name of it; the caller hears the name that they used
+ * The error for a value that Converse or this model doesn't support. Another target may support it.
+ * @param internalName the parameter's name in `GenerationRequest`; the message uses the caller's name
  */
 export function unsupportedValueError(request: GenerationRequest, internalName: string, reason: string): UpstreamError {
   const param = request.parameterNames[internalName] ?? internalName;
@@ -13,7 +13,7 @@ export function unsupportedValueError(request: GenerationRequest, internalName: 
   });
 }
 
-/** Content that Converse can't take, at a path such as `messages[3]`. */
+/** The error for content that Converse doesn't support, at a path such as `messages[3]`. */
 export function invalidValueError(param: string, reason: string): UpstreamError {
   return new UpstreamError('invalid_value', `Invalid value: '${param}': ${reason}.`, { param, recovery: 'nextTarget' });
 }

@@ -6,41 +6,43 @@ import { computeStepMs, countHalfPairs, type StepModel } from './step-model.ts';
 
 export interface BatchOptions<Request extends EngineRequest = EngineRequest> {
   readonly model: StepModel;
-  /** Sequences that run at once; vLLM's `--max-num-seqs`. */
+  /** Most sequences that run at once; vLLM's `--max-num-seqs`. */
   readonly maxSequences: number;
-  /** Tokens of one step, prefill chunks and decoding together; vLLM's `--max-num-batched-tokens`. More than `maxSequences`. */
+  /**
+   * Most tokens of one step, prefill chunks and decoding together; vLLM's `--max-num-batched-tokens`. More than `maxSequences`.
+   */
   readonly stepTokens: number;
-  /** Tokens of a block, by which beginnings of prompts are found again. */
+  /** Tokens of a block of the prefix cache. */
   readonly blockTokens: number;
-  /** A sequence has its first token. */
+  /** Called when a sequence has its first token. */
   readonly onFirstToken?: (sequence: Sequence<Request>, at: number) => void;
-  /** A sequence has its last token, and its place is free. */
+  /** Called when a sequence has its last token and has left the batch. */
   readonly onFinished?: (sequence: Sequence<Request>, at: number) => void;
 }
 
 /** Sums over the life of a batch. */
 export interface BatchTotals {
   promptTokens: number;
-  /** Of `promptTokens`, those that were in memory. */
+  /** The part of `promptTokens` that was cached. */
   cachedTokens: number;
   generatedTokens: number;
-  /** Tokens of a step that was under way when their sequence was cancelled. */
+  /** Tokens of sequences that were cancelled during the step that generated them. */
   generatedAfterCancel: number;
   preemptions: number;
-  /** Tokens that were computed once more because of them. */
+  /** Tokens that were computed again after preemptions. */
   recomputedTokens: number;
-  /** Milliseconds that it computed. */
+  /** Milliseconds during which a step ran. */
   busyMs: number;
 }
 
 /**
- * An engine with continuous batching, as vLLM schedules it: each step gives one token to every sequence that decodes, and
- * spends what is left of the step's tokens on prompts, in chunks; who waits is taken up by priority when there is a place and
- * memory; when memory runs out in the middle, who came last gives theirs and begins anew.
+ * An engine with continuous batching and vLLM's scheduling. Each step gives one token to every decoding sequence and spends
+ * the rest of its tokens on chunks of prompts. Waiting sequences are admitted by priority while there are slots and memory.
+ * If memory runs out, the latest sequence is preempted: it loses its memory and its prompt is computed again.
  *
- * It computes nothing but time, which is passed in: `add`, `cancel` and `advance` take the time of now, never an earlier one
- * than before, in milliseconds of any clock. Between events it leaps over steps that are alike, so that time in it costs
- * nothing, whatever the batch.
+ * The batch only computes when things happen. `add`, `cancel` and `advance` take the current time in milliseconds of any clock
+ * that never goes back. Between events, identical steps are skipped in one calculation, so the cost does not depend on
+ * the simulated time or the batch's size.
  */
 export class Batch<Request extends EngineRequest = EngineRequest> {
   readonly #options: BatchOptions<Request>;
@@ -48,15 +50,15 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
   readonly #waiting = new Heap<Sequence<Request>>(isBefore);
   readonly #decoding: DecodingSet<Request>;
   #prefilling: Sequence<Request>[] = [];
-  /** The end of the last step that has ended. */
+  /** End of the last step that has ended. */
   #clock = 0;
-  /** The end of the step under way; none when idle. */
+  /** End of the current step; undefined when idle. */
   #stepEndsAt: number | undefined;
-  /** Whether whoever is next found no memory: it stays so until somebody leaves. */
+  /** True if there was no memory for the next waiting sequence. Stays true until a sequence leaves or is added. */
   #blocked = false;
   #added = 0;
-  /** Who got their first or last token in the step that ends, and is to be told of. */
-  #begun: Sequence<Request>[] = [];
+  /** Sequences that got their first or last token in the ending step, and must be reported. */
+  #started: Sequence<Request>[] = [];
   #finished: Sequence<Request>[] = [];
   readonly totals: BatchTotals = {
     promptTokens: 0,
@@ -88,25 +90,25 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     return this.#memory.heldTokens / this.#options.model.cacheTokens;
   }
 
-  /** How many of a prompt's blocks are in memory, from its start. */
+  /** Returns the number of blocks from a prompt's start that are in memory. */
   countCachedBlocks(blocks: readonly number[]): number {
     return this.#memory.countCachedBlocks(blocks, blocks.length);
   }
 
-  /** Whether a request has room in memory when it is alone. */
+  /** Returns true if a request fits into the empty memory. */
   fits({ promptTokens, outputTokens }: EngineRequest): boolean {
     return promptTokens + outputTokens <= this.#options.model.cacheTokens;
   }
 
-  /** Tokens of a request's prompt that it would find in memory, were it taken up now. */
+  /** Returns the prompt tokens that would be cached if the request were admitted now. */
   countCachedTokens({ promptTokens, blocks = [] }: EngineRequest): number {
     const { blockTokens } = this.#options;
     return this.#memory.countCachedBlocks(blocks, Math.floor((promptTokens - 1) / blockTokens)) * blockTokens;
   }
 
   /**
-   * Takes a request.
-   * @throws RangeError when it doesn't fit, or asks for no token
+   * Adds a request.
+   * @throws RangeError if it does not fit into the memory or has no output tokens
    */
   add(request: Request, now: number): Sequence<Request> {
     if (!this.fits(request) || request.outputTokens < 1) throw new RangeError('The request does not fit the engine');
@@ -120,49 +122,49 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     return sequence;
   }
 
-  /** Frees what a sequence holds, at once. Does nothing to one that has ended. */
+  /** Cancels a sequence and frees its memory at once. Does nothing if it has ended. */
   cancel(sequence: Sequence<Request>, now: number): void {
     this.advance(now);
     if (sequence.state === 'finished' || sequence.state === 'cancelled') return;
     if (this.#getsTokenInThisStep(sequence)) this.totals.generatedAfterCancel += 1;
-    this.#withdraw(sequence);
+    this.#remove(sequence);
     sequence.state = 'cancelled';
     sequence.finishedAt = now;
   }
 
-  /** Tokens that a sequence has, at the time that was last passed in. */
+  /** Returns the tokens that a sequence had at the time that was last passed in. */
   countGenerated(sequence: Sequence<Request>): number {
     const decoded = sequence.state === 'decoding' ? this.#decoding.decodedTokens(sequence) : 0;
     return sequence.generatedTokens + decoded;
   }
 
   /**
-   * The next time at which something may happen, if nothing is added or cancelled before; infinity when idle. Something may
-   * turn out to be nothing.
+   * Returns the earliest time of the next event, provided that nothing is added or cancelled before; infinity when idle.
+   * There may turn out to be no event at that time.
    */
   nextEventAt(): number {
     const ends = this.#stepEndsAt;
     if (ends === undefined) return Number.POSITIVE_INFINITY;
     const { size, contextTokens } = this.#decoding;
-    if (this.#prefilling.length > 0 || size === 0 || this.#mayAdmit()) return ends;
-    return ends + this.#decoding.durationMs(this.#alikeSteps() - 1, contextTokens + size);
+    if (this.#prefilling.length > 0 || size === 0 || this.#canAdmit()) return ends;
+    return ends + this.#decoding.durationMs(this.#countIdenticalSteps() - 1, contextTokens + size);
   }
 
-  /** Ends all steps that end by `now`, and tells of what happened in them, in order. */
+  /** Runs all steps that end by `now` and reports their events in order. */
   advance(now: number): void {
     for (;;) {
       if (this.#stepEndsAt === undefined) {
         if (this.#waiting.size + this.running === 0) return;
-        this.#begin(now);
-      } else if (this.#stepEndsAt <= now) this.#end(this.#stepEndsAt);
+        this.#beginStep(now);
+      } else if (this.#stepEndsAt <= now) this.#endStep(this.#stepEndsAt);
       else return;
     }
   }
 
-  /** Begins a step; or, if those until `now` are alike, leaps over them. */
-  #begin(now: number): void {
-    this.#makeRoom();
-    this.#handOut(this.#options.stepTokens - this.#decoding.size);
+  /** Begins a step, or skips all steps up to `now` that are identical. */
+  #beginStep(now: number): void {
+    this.#ensureMemory();
+    this.#assignChunks(this.#options.stepTokens - this.#decoding.size);
     if (this.#prefilling.length > 0) {
       let [tokens, halfPairs] = [this.#decoding.size, 0];
       for (const { chunkTokens, computedTokens } of this.#prefilling) {
@@ -171,11 +173,11 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
       }
       this.#stepEndsAt =
         this.#clock + computeStepMs(this.#options.model, tokens, this.#decoding.contextTokens, halfPairs);
-    } else if (!this.#leap(now)) this.#stepEndsAt = this.#decodingUntil(1);
+    } else if (!this.#skipSteps(now)) this.#stepEndsAt = this.#endOfSteps(1);
   }
 
-  /** Sees to it that each sequence that decodes has memory for one more token. */
-  #makeRoom(): void {
+  /** Ensures memory for one more token of each decoding sequence, by preempting the latest sequences. */
+  #ensureMemory(): void {
     while (this.#memory.availableTokens < this.#decoding.size) {
       let last: Sequence<Request> | undefined;
       for (const each of this.#decoding.values()) if (!last || isBefore(last, each)) last = each;
@@ -185,7 +187,7 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
   }
 
   #preempt(sequence: Sequence<Request>): void {
-    this.#withdraw(sequence);
+    this.#remove(sequence);
     sequence.state = 'waiting';
     sequence.targetTokens = sequence.request.promptTokens + sequence.generatedTokens;
     sequence.preemptions += 1;
@@ -193,24 +195,24 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     this.#waiting.push(sequence);
   }
 
-  /** Gives a step's tokens to prompts: first to those that have begun, then to those that wait. */
-  #handOut(budget: number): void {
+  /** Assigns a step's tokens to prompts: first to prefilling sequences, then to waiting ones. */
+  #assignChunks(budget: number): void {
     let left = budget;
     for (const sequence of this.#prefilling) left -= sequence.assignChunk(left);
-    while (left > 0 && this.#mayAdmit()) {
+    while (left > 0 && this.#canAdmit()) {
       const next = this.#waiting.first;
       if (next === undefined) return;
-      this.#blocked = !this.#takeUp(next);
+      this.#blocked = !this.#admit(next);
       if (!this.#blocked) left -= next.assignChunk(left);
     }
   }
 
-  #mayAdmit(): boolean {
+  #canAdmit(): boolean {
     return this.#waiting.size > 0 && !this.#blocked && this.running < this.#options.maxSequences;
   }
 
-  /** Begins with a waiting sequence's prompt. False when there is no memory for it. */
-  #takeUp(sequence: Sequence<Request>): boolean {
+  /** Admits a waiting sequence. Returns false if there is no memory for it. */
+  #admit(sequence: Sequence<Request>): boolean {
     if (!sequence.allocate(this.#memory, this.#decoding.size)) return false;
     this.#waiting.remove(sequence);
     sequence.state = 'prefilling';
@@ -225,38 +227,38 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     return true;
   }
 
-  /** Ends all steps that end by `now` and in which nothing happens but decoding. False when not even one does. */
-  #leap(now: number): boolean {
-    let [steps, beyond] = [0, this.#alikeSteps() + 1];
-    // The most that end by now: first a guess that they all do, then halves.
+  /** Runs all steps that end by `now` and only decode. Returns false if there is none. */
+  #skipSteps(now: number): boolean {
+    let [steps, beyond] = [0, this.#countIdenticalSteps() + 1];
+    // Finds the number of steps that end by now: tries all of them first, then bisects.
     let guess = beyond - 1;
     while (beyond - steps > 1) {
-      if (this.#decodingUntil(guess) <= now) steps = guess;
+      if (this.#endOfSteps(guess) <= now) steps = guess;
       else beyond = guess;
       guess = (steps + beyond) >> 1;
     }
     if (steps === 0) return false;
-    const at = this.#decodingUntil(steps);
+    const at = this.#endOfSteps(steps);
     this.totals.busyMs += at - this.#clock;
     this.#clock = at;
     this.#decode(steps);
-    this.#tell(at);
+    this.#report(at);
     return true;
   }
 
-  /** Steps from here on, at least 1, at the end of none but the last of which somebody is finished or memory runs out. */
-  #alikeSteps(): number {
+  /** Returns the number of coming steps, at least 1, until a sequence finishes or memory runs out at a step's end. */
+  #countIdenticalSteps(): number {
     const room = Math.floor(this.#memory.availableTokens / this.#decoding.size);
     return Math.max(1, Math.min(this.#decoding.stepsToDone, room));
   }
 
-  /** When so many steps of nothing but decoding end. */
-  #decodingUntil(steps: number): number {
+  /** Returns the time at which `steps` steps that only decode end. */
+  #endOfSteps(steps: number): number {
     return this.#clock + this.#decoding.durationMs(steps, this.#decoding.contextTokens);
   }
 
-  /** Ends the step under way. */
-  #end(at: number): void {
+  /** Ends the current step. */
+  #endStep(at: number): void {
     this.totals.busyMs += at - this.#clock;
     this.#clock = at;
     this.#stepEndsAt = undefined;
@@ -267,9 +269,9 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
       sequence.computedTokens += sequence.chunkTokens;
       sequence.shareBlocks(this.#memory, Math.min(sequence.computedTokens, sequence.request.promptTokens));
       if (sequence.computedTokens < sequence.targetTokens) this.#prefilling.push(sequence);
-      else this.#join(sequence, at);
+      else this.#startDecoding(sequence, at);
     }
-    this.#tell(at);
+    this.#report(at);
   }
 
   #decode(steps: number): void {
@@ -280,32 +282,32 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     for (let next = this.#decoding.done; next !== undefined; next = this.#decoding.done) this.#finish(next);
   }
 
-  /** The prompt is computed, and a token with it: from now on each step brings one. */
-  #join(sequence: Sequence<Request>, at: number): void {
+  /** Moves a sequence whose prompt is computed to decoding. It has its first token. */
+  #startDecoding(sequence: Sequence<Request>, at: number): void {
     sequence.state = 'decoding';
     sequence.generatedTokens += 1;
     this.totals.generatedTokens += 1;
     this.#decoding.join(sequence);
     if (sequence.firstTokenAt === undefined) {
       sequence.firstTokenAt = at;
-      this.#begun.push(sequence);
+      this.#started.push(sequence);
     }
     if (sequence.generatedTokens === sequence.request.outputTokens) this.#finish(sequence);
   }
 
   #finish(sequence: Sequence<Request>): void {
     const { promptTokens, outputTokens } = sequence.request;
-    this.#withdraw(sequence, promptTokens + outputTokens - 1);
+    this.#remove(sequence, promptTokens + outputTokens - 1);
     sequence.state = 'finished';
     sequence.finishedAt = this.#clock;
     this.#finished.push(sequence);
   }
 
   /**
-   * Takes a sequence out of wherever it is.
-   * @param sharedTokens of its text that others may find from now on
+   * Removes a sequence from its queue or set and frees its memory.
+   * @param sharedTokens tokens of its text to share with later sequences
    */
-  #withdraw(sequence: Sequence<Request>, sharedTokens = 0): void {
+  #remove(sequence: Sequence<Request>, sharedTokens = 0): void {
     let decodedTokens = 0;
     if (sequence.state === 'waiting') this.#waiting.remove(sequence);
     if (sequence.state === 'prefilling') this.#prefilling = this.#prefilling.filter((each) => each !== sequence);
@@ -323,13 +325,13 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     return state === 'decoding' || (state === 'prefilling' && computedTokens + chunkTokens === targetTokens);
   }
 
-  /** Only now that all is as it is after the step: who is told may add and cancel. */
-  #tell(at: number): void {
-    const [begun, finished] = [this.#begun, this.#finished];
-    if (begun.length + finished.length === 0) return;
-    this.#begun = [];
+  /** Calls the callbacks. They may add and cancel requests, so they run after the step is complete. */
+  #report(at: number): void {
+    const [started, finished] = [this.#started, this.#finished];
+    if (started.length + finished.length === 0) return;
+    this.#started = [];
     this.#finished = [];
-    for (const sequence of begun) this.#options.onFirstToken?.(sequence, at);
+    for (const sequence of started) this.#options.onFirstToken?.(sequence, at);
     for (const sequence of finished) this.#options.onFinished?.(sequence, at);
   }
 }

@@ -1,23 +1,24 @@
 /** A block of a prompt whose keys and values are in memory. */
 export interface Block {
   readonly id: number;
-  /** Sequences that use it; with none it stays until its place is needed. */
+  /** Number of sequences that hold it. At 0 it stays cached until its memory is needed. */
   holders: number;
   older: Block | undefined;
   newer: Block | undefined;
 }
 
 /**
- * The memory for keys and values, counted in tokens: what sequences hold for themselves, blocks that they share, and blocks
- * that nobody uses any more and that are found again by whoever comes with the same beginning. The one unused for longest goes
- * first. An engine's paging wastes less than a block for each sequence, which is left out here.
+ * An engine's memory for keys and values, counted in tokens. It contains the tokens that single sequences hold, blocks that
+ * sequences share, and cached blocks without a holder, which a later sequence with the same prefix can hold again. The cached
+ * block that was unused the longest is evicted first. The memory that paging wastes, less than a block per sequence, is not
+ * modelled.
  */
 export class CacheMemory {
   readonly blockTokens: number;
   readonly #capacityTokens: number;
   readonly #blocks = new Map<number, Block>();
   #heldTokens = 0;
-  #unusedBlocks = 0;
+  #unheldBlocks = 0;
   #oldest: Block | undefined;
   #newest: Block | undefined;
 
@@ -26,22 +27,22 @@ export class CacheMemory {
     this.blockTokens = blockTokens;
   }
 
-  /** Tokens that sequences hold, shared blocks once. */
+  /** Tokens that sequences hold. Shared blocks count once. */
   get heldTokens(): number {
     return this.#heldTokens;
   }
 
-  /** Tokens of blocks that nobody uses. */
-  get unusedTokens(): number {
-    return this.#unusedBlocks * this.blockTokens;
+  /** Tokens of cached blocks without a holder. */
+  get unheldTokens(): number {
+    return this.#unheldBlocks * this.blockTokens;
   }
 
-  /** Tokens that can be had, by dropping unused blocks if it must be. */
+  /** Tokens that can be allocated, evicting cached blocks if necessary. */
   get availableTokens(): number {
     return this.#capacityTokens - this.#heldTokens;
   }
 
-  /** How many blocks of this chain are here, from its start; at most `most`. */
+  /** Returns the number of blocks at the start of `chain` that are in memory, at most `most`. */
   countCachedBlocks(chain: readonly number[], most: number): number {
     let count = 0;
     for (const id of chain) {
@@ -51,8 +52,11 @@ export class CacheMemory {
     return count;
   }
 
-  /** Tokens of the first `count` blocks of a chain, which are here, that nobody holds: to hold them takes as many. */
-  unheldTokens(chain: readonly number[], count: number): number {
+  /**
+   * Returns the tokens by which `availableTokens` decreases if the first `count` blocks of a chain are held: those of blocks
+   * without a holder. The blocks must be in memory.
+   */
+  countUnheldTokens(chain: readonly number[], count: number): number {
     let unheld = 0;
     let index = 0;
     for (const id of chain) {
@@ -64,8 +68,8 @@ export class CacheMemory {
   }
 
   /**
-   * Holds a block that is here.
-   * @throws RangeError when it isn't
+   * Adds a holder to a block.
+   * @throws RangeError if the block is not in memory
    */
   hold(id: number): Block {
     const block = this.#blocks.get(id);
@@ -78,7 +82,7 @@ export class CacheMemory {
     return block;
   }
 
-  /** Makes a block of what a sequence holds for itself; one of that name that is here already takes its place. */
+  /** Turns a block's worth of tokens that one sequence holds into a shared block. If the block exists already, that one is held instead. */
   share(id: number): Block {
     this.#heldTokens -= this.blockTokens;
     if (this.#blocks.has(id)) return this.hold(id);
@@ -88,16 +92,16 @@ export class CacheMemory {
     return block;
   }
 
-  /** Takes tokens for a sequence alone. At most `availableTokens`. */
+  /** Allocates tokens for one sequence, at most `availableTokens`. */
   allocate(tokens: number): void {
     this.#heldTokens += tokens;
-    while (this.#heldTokens + this.unusedTokens > this.#capacityTokens) this.#dropOldest();
+    while (this.#heldTokens + this.unheldTokens > this.#capacityTokens) this.#evictOldest();
   }
 
   /**
-   * Gives back what a sequence held.
-   * @param blocks in the order of its text: the end of a text is of use to fewer, so it goes first
-   * @param ownTokens what it had for itself
+   * Releases the memory of a sequence.
+   * @param blocks in the order of its text. They are released from the end, which fewer prompts share, so it is evicted first.
+   * @param ownTokens tokens that only this sequence held
    */
   release(blocks: readonly Block[], ownTokens: number): void {
     this.#heldTokens -= ownTokens;
@@ -111,9 +115,9 @@ export class CacheMemory {
     }
   }
 
-  #dropOldest(): void {
+  #evictOldest(): void {
     const oldest = this.#oldest;
-    if (oldest === undefined) throw new RangeError('More tokens were taken than there are');
+    if (oldest === undefined) throw new RangeError('More tokens were allocated than are available');
     this.#unlink(oldest);
     this.#blocks.delete(oldest.id);
   }
@@ -123,7 +127,7 @@ export class CacheMemory {
     if (this.#newest === undefined) this.#oldest = block;
     else this.#newest.newer = block;
     this.#newest = block;
-    this.#unusedBlocks += 1;
+    this.#unheldBlocks += 1;
   }
 
   #unlink(block: Block): void {
@@ -133,6 +137,6 @@ export class CacheMemory {
     else block.newer.older = block.older;
     block.older = undefined;
     block.newer = undefined;
-    this.#unusedBlocks -= 1;
+    this.#unheldBlocks -= 1;
   }
 }

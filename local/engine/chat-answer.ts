@@ -1,6 +1,6 @@
 import type { Reply } from './reply.ts';
 
-/** What the answers of one request share. */
+/** The fields that all parts of an answer share. */
 export interface AnswerHead {
   readonly id: string;
   /** Epoch seconds. */
@@ -14,42 +14,42 @@ export interface Usage {
   readonly completionTokens: number;
 }
 
-/** A whole answer's body, as OpenAI types it. */
+/** Returns the body of a complete answer in OpenAI's format. */
 export function formatCompletion(head: AnswerHead, { tokens, finishReason }: Reply, usage: Usage): object {
   const message = { role: 'assistant', content: tokens.join('') };
   return {
     ...head,
     object: 'chat.completion',
     choices: [{ index: 0, message, logprobs: null, finish_reason: finishReason }],
-    usage: wireUsage(usage),
+    usage: toWireUsage(usage),
   };
 }
 
-/** The server-sent event that opens a stream. */
+/** Returns the server-sent event that starts a stream. */
 export function formatOpeningEvent(head: AnswerHead): string {
-  return chunk(head, [choice({ role: 'assistant', content: '' }, null)]);
+  return formatChunk(head, [toChoice({ role: 'assistant', content: '' }, null)]);
 }
 
-/** The server-sent events of tokens, one for each as engines send them. */
+/** Returns one server-sent event per token, as engines send them. */
 export function formatTokenEvents(head: AnswerHead, tokens: readonly string[]): string {
-  return tokens.map((content) => chunk(head, [choice({ content }, null)])).join('');
+  return tokens.map((content) => formatChunk(head, [toChoice({ content }, null)])).join('');
 }
 
-/** The server-sent events that end a stream; `usage` is there when it was asked for. */
+/** Returns the server-sent events that end a stream. `usage` is included if it is given. */
 export function formatClosingEvents(head: AnswerHead, { finishReason }: Reply, usage: Usage | undefined): string {
-  const last = chunk(head, [choice({}, finishReason)]);
-  return `${last}${usage === undefined ? '' : chunk(head, [], wireUsage(usage))}data: [DONE]\n\n`;
+  const last = formatChunk(head, [toChoice({}, finishReason)]);
+  return `${last}${usage === undefined ? '' : formatChunk(head, [], toWireUsage(usage))}data: [DONE]\n\n`;
 }
 
-function choice(delta: object, finishReason: Reply['finishReason'] | null): object {
+function toChoice(delta: object, finishReason: Reply['finishReason'] | null): object {
   return { index: 0, delta, logprobs: null, finish_reason: finishReason };
 }
 
-function chunk(head: AnswerHead, choices: readonly object[], usage?: object): string {
+function formatChunk(head: AnswerHead, choices: readonly object[], usage?: object): string {
   return `data: ${JSON.stringify({ ...head, object: 'chat.completion.chunk', choices, ...(usage && { usage }) })}\n\n`;
 }
 
-function wireUsage({ promptTokens, cachedTokens, completionTokens }: Usage): object {
+function toWireUsage({ promptTokens, cachedTokens, completionTokens }: Usage): object {
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,

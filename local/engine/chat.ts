@@ -7,7 +7,7 @@ import { HttpError } from './http-error.ts';
 import { composeReply } from './reply.ts';
 import type { ObserveRequest } from './request-observer.ts';
 
-/** vLLM's own. */
+/** vLLM's default. */
 export const BLOCK_TOKENS = 16;
 
 export interface ChatOptions {
@@ -17,8 +17,9 @@ export interface ChatOptions {
 }
 
 /**
- * Answers a chat completion at the engine's pace. When the client goes away first, its place is free at once.
- * @throws Refusal when the prompt is longer than the context
+ * Answers a chat completion at the engine's speed. If the client disconnects before the end, the engine stops the request at
+ * once.
+ * @throws HttpError if the prompt is longer than the context
  */
 export function handleChat(
   request: ChatRequest,
@@ -27,10 +28,12 @@ export function handleChat(
 ): void {
   const prompt = renderPrompt(request);
   const promptTokens = countTokens(prompt);
-  if (promptTokens >= contextTokens) throw tooLong(contextTokens, promptTokens);
-  const watcher = observe?.(request);
-  const reply = composeReply(request, contextTokens - promptTokens, watcher?.signature);
+  if (promptTokens >= contextTokens) throw contextLengthError(contextTokens, promptTokens);
+  const observer = observe?.(request);
+  const reply = composeReply(request, contextTokens - promptTokens, observer?.signature);
   const head = { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000), model: request.model };
+  const isStreamed = request.stream === true;
+  const wantsUsage = request.stream_options?.include_usage === true;
   const usage = () => ({
     promptTokens,
     cachedTokens: generation.work.cachedTokens,
@@ -41,16 +44,14 @@ export function handleChat(
     const opening = sent === 0 ? formatOpeningEvent(head) : '';
     const events = `${opening}${formatTokenEvents(head, reply.tokens.slice(sent, count))}`;
     sent = count;
-    const asked = request.stream_options?.include_usage === true;
     if (count < reply.tokens.length) response.write(events);
-    else response.end(`${events}${formatClosingEvents(head, reply, asked ? usage() : undefined)}`);
+    else response.end(`${events}${formatClosingEvents(head, reply, wantsUsage ? usage() : undefined)}`);
   };
   const send = (count: number): void => {
-    watcher?.onWork(generation.work);
-    if (streamed) stream(count);
+    observer?.onWork(generation.work);
+    if (isStreamed) stream(count);
     else sendJson(response, 200, formatCompletion(head, reply, usage()));
   };
-  const streamed = request.stream === true;
   const generation = engine.start(
     {
       promptTokens,
@@ -58,24 +59,24 @@ export function handleChat(
       priority: request.priority,
       blocks: hashBlocks(prompt, BLOCK_TOKENS, request.model, request.cache_salt ?? ''),
     },
-    { streamed, onTokens: send },
+    { streamed: isStreamed, onTokens: send },
   );
   response.once('close', () => {
     generation.cancel();
-    watcher?.onClose(generation.work, response.writableEnded);
+    observer?.onClose(generation.work, response.writableEnded);
   });
-  if (!streamed) return;
-  // As stock engines do: status 200 says that the request was understood, not that a token has come.
+  if (!isStreamed) return;
+  // Stock engines also send the status before the first token: 200 means that the request is valid.
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });
   response.flushHeaders();
 }
 
-function tooLong(contextTokens: number, promptTokens: number): HttpError {
+function contextLengthError(contextTokens: number, promptTokens: number): HttpError {
   const message = `This model's maximum context length is ${contextTokens} tokens. However, your request has ${promptTokens} input tokens.`;
   return new HttpError(400, 'BadRequestError', message);
 }
 
-/** Sends a whole answer. */
+/** Sends a complete response. */
 export function sendJson(response: ServerResponse, status: number, body: object): void {
   response.writeHead(status, { 'content-type': 'application/json' });
   response.end(JSON.stringify(body));

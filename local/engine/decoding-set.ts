@@ -3,8 +3,8 @@ import type { EngineRequest, Sequence } from './sequence.ts';
 import { computeStepMs, type StepModel } from './step-model.ts';
 
 /**
- * The sequences that get a token with each step. It counts steps and not tokens, so that a step costs the same whatever
- * their number, and any number of steps costs what one does.
+ * The sequences that get a token in each step. The set counts steps instead of each sequence's tokens, so that advancing it
+ * costs the same for any number of sequences and steps.
  */
 export class DecodingSet<Request extends EngineRequest> {
   readonly #model: StepModel;
@@ -20,17 +20,17 @@ export class DecodingSet<Request extends EngineRequest> {
     return this.#sequences.size;
   }
 
-  /** Contexts of all, together. */
+  /** Tokens in the contexts of all sequences together. */
   get contextTokens(): number {
     return this.#contextTokens;
   }
 
-  /** In no order. */
+  /** In undefined order. */
   values(): Iterable<Sequence<Request>> {
     return this.#sequences.values();
   }
 
-  /** Takes one in whose `generatedTokens` include the one that its prompt brought. */
+  /** Adds a sequence. Its `generatedTokens` must include the token that came with its prompt. */
   join(sequence: Sequence<Request>): void {
     sequence.joinedAtStep = this.#steps;
     sequence.lastStep = this.#steps + sequence.request.outputTokens - sequence.generatedTokens;
@@ -38,42 +38,42 @@ export class DecodingSet<Request extends EngineRequest> {
     this.#sequences.push(sequence);
   }
 
-  /** Tokens that a sequence got since it joined. */
+  /** Returns the tokens that a sequence got since it joined. */
   decodedTokens({ joinedAtStep }: Sequence<Request>): number {
     return this.#steps - joinedAtStep;
   }
 
-  /** Takes one out, and adds to its tokens those that it got. */
+  /** Removes a sequence and adds the tokens that it got to its `generatedTokens`. */
   leave(sequence: Sequence<Request>): void {
     sequence.generatedTokens += this.decodedTokens(sequence);
     this.#contextTokens -= sequence.request.promptTokens + sequence.generatedTokens;
     this.#sequences.remove(sequence);
   }
 
-  /** Gives each a token for each of `steps` steps. */
+  /** Gives each sequence `steps` tokens. */
   advance(steps: number): void {
     this.#steps += steps;
     this.#contextTokens += this.size * steps;
   }
 
-  /** One that has its last token; undefined when there is none. */
+  /** A sequence that has its last token; undefined if there is none. */
   get done(): Sequence<Request> | undefined {
     const { first } = this.#sequences;
     return first !== undefined && first.lastStep <= this.#steps ? first : undefined;
   }
 
-  /** Steps until one has its last token; infinity without any. */
+  /** Steps until the next sequence has its last token; infinity for an empty set. */
   get stepsToDone(): number {
     const { lastStep = Number.POSITIVE_INFINITY } = this.#sequences.first ?? {};
     return lastStep - this.#steps;
   }
 
   /**
-   * Milliseconds of `steps` steps in which nothing else is done.
-   * @param contextTokens of the first of them; they grow with each
+   * Returns the duration of `steps` steps without any prefill, in milliseconds.
+   * @param contextTokens of the first step; they grow with each step
    */
   durationMs(steps: number, contextTokens: number): number {
-    const grown = (this.size * (steps - 1)) / 2;
-    return steps * computeStepMs(this.#model, this.size, contextTokens + grown, 0);
+    const meanGrowth = (this.size * (steps - 1)) / 2;
+    return steps * computeStepMs(this.#model, this.size, contextTokens + meanGrowth, 0);
   }
 }

@@ -1,9 +1,9 @@
 import type { Engine } from './engine.ts';
 
-/** Epoch seconds at which this process started: what tells a restarted engine from the one before it. */
+/** Epoch seconds. Changes when the engine is restarted. */
 const STARTED_AT = performance.timeOrigin / 1000;
 
-/** Prometheus' text format. What vLLM has goes by its name there. */
+/** Returns an engine's metrics in Prometheus' text format, under vLLM's names where vLLM has them. */
 export function formatMetrics(engine: Engine, model: string): string {
   const { totals } = engine;
   const labels = `{model_name=${JSON.stringify(model)}}`;

@@ -2,43 +2,45 @@ import { Batch, type BatchOptions, type BatchTotals } from './batch.ts';
 import type { EngineRequest, Sequence } from './sequence.ts';
 
 export interface EngineOptions extends Pick<BatchOptions, 'model' | 'maxSequences' | 'stepTokens' | 'blockTokens'> {
-  /** How many times faster than the model's own pace it runs. */
+  /** Factor by which the engine is faster than the model. */
   readonly speed: number;
 }
 
-/** What an engine has done for a request, in tokens. */
+/** The tokens that an engine has processed for a request. */
 export interface Work {
   readonly promptTokens: number;
-  /** Of the prompt: found in memory. */
+  /** Prompt tokens that were cached. */
   readonly cachedTokens: number;
-  /** Of the prompt: computed. What was computed again after a preemption counts once. */
+  /** Prompt tokens that were computed. Tokens that were computed again after a preemption count once. */
   readonly computedTokens: number;
   readonly generatedTokens: number;
 }
 
-/** A request that an engine is at work on. */
+/** A request that an engine runs. */
 export interface Generation {
-  /** What has been done for it by now. */
+  /** The work up to now. */
   readonly work: Work;
-  /** Frees its place. Does nothing to one that has ended. */
+  /** Stops the request. Does nothing if it has ended. */
   cancel(): void;
 }
 
 export interface GenerationOptions {
-  /** Hears how many tokens there are by now, the last time when there are all of them. */
+  /** Called with the number of tokens so far; the last time with all of them. */
   readonly onTokens: (count: number) => void;
-  /** Whether somebody reads along; else `onTokens` is called at the end only. */
+  /** If false, `onTokens` is called at the end only. */
   readonly streamed: boolean;
 }
 
-/** Milliseconds between looks at those that decode: a reader sees no difference, and a laptop stays cool. */
-const LOOK_EVERY_MS = 25;
+/** Milliseconds between polls of decoding sequences: too short for a reader to notice, and long enough to keep the CPU idle. */
+const POLL_MS = 25;
 
-/** A batch that runs on this machine's clock. It does nothing while nothing happens. */
+type LiveOptions = GenerationOptions & { reportedTokens: number };
+
+/** Runs a batch on this machine's clock. Uses no CPU between events. */
 export class Engine {
   readonly #batch: Batch;
   readonly #speed: number;
-  readonly #live = new Map<Sequence, GenerationOptions & { told: number }>();
+  readonly #live = new Map<Sequence, LiveOptions>();
   #timer: NodeJS.Timeout | undefined;
   #cancelled = 0;
 
@@ -64,37 +66,40 @@ export class Engine {
     return this.#batch.totals;
   }
 
-  /** Generations that were cancelled before their end. */
+  /** Number of requests that were cancelled before their end. */
   get cancelled(): number {
     return this.#cancelled;
   }
 
-  /** @throws RangeError when the request is larger than the memory */
+  /**
+   * Starts a request.
+   * @throws RangeError if it is larger than the memory
+   */
   start(request: EngineRequest, options: GenerationOptions): Generation {
     const sequence = this.#batch.add(request, this.#now());
-    this.#live.set(sequence, { ...options, told: 0 });
-    this.#lookLater();
-    const workOf = () => this.#workOf(sequence);
+    this.#live.set(sequence, { ...options, reportedTokens: 0 });
+    this.#schedulePoll();
+    const measureWork = () => this.#measureWork(sequence);
     return {
       get work() {
-        return workOf();
+        return measureWork();
       },
       cancel: () => {
         this.#batch.cancel(sequence, this.#now());
         if (sequence.state !== 'cancelled' || !this.#live.delete(sequence)) return;
         this.#cancelled += 1;
-        this.#lookLater();
+        this.#schedulePoll();
       },
     };
   }
 
-  /** Stops its clock. */
+  /** Stops all requests without reporting anything. */
   close(): void {
     clearTimeout(this.#timer);
     this.#live.clear();
   }
 
-  #workOf(sequence: Sequence): Work {
+  #measureWork(sequence: Sequence): Work {
     const { request, cachedTokens } = sequence;
     const { promptTokens } = request;
     return {
@@ -105,35 +110,34 @@ export class Engine {
     };
   }
 
-  /** Tells of the tokens that have come. */
-  #look(): void {
+  #poll(): void {
     this.#batch.advance(this.#now());
-    for (const [sequence, options] of this.#live) this.#tell(sequence, options);
-    this.#lookLater();
+    for (const [sequence, options] of this.#live) this.#report(sequence, options);
+    this.#schedulePoll();
   }
 
-  /** Looks when there may be more tokens; at once when somebody has ended and wasn't told. */
-  #lookLater(): void {
+  /** Schedules the next poll for when there may be new tokens, or at once if a finished sequence was not reported yet. */
+  #schedulePoll(): void {
     clearTimeout(this.#timer);
     let inMs = (this.#batch.nextEventAt() - this.#now()) / this.#speed;
     for (const [{ state }, { streamed }] of this.#live) {
-      if (state === 'decoding' && streamed) inMs = Math.min(inMs, LOOK_EVERY_MS);
+      if (state === 'decoding' && streamed) inMs = Math.min(inMs, POLL_MS);
       if (state === 'finished') inMs = 0;
     }
-    // A timer that fires early by a fraction would find nothing, so a millisecond is the least.
-    if (inMs < Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.#look(), Math.max(1, Math.ceil(inMs)));
+    // At least a millisecond: a timer that fires a fraction too early would find no change.
+    if (inMs < Number.POSITIVE_INFINITY) this.#timer = setTimeout(() => this.#poll(), Math.max(1, Math.ceil(inMs)));
   }
 
-  #tell(sequence: Sequence, options: GenerationOptions & { told: number }): void {
+  #report(sequence: Sequence, options: LiveOptions): void {
     const count = this.#batch.countGenerated(sequence);
-    const ended = sequence.state === 'finished';
-    if (ended) this.#live.delete(sequence);
-    if (count === options.told || !(ended || options.streamed)) return;
-    options.told = count;
+    const isFinished = sequence.state === 'finished';
+    if (isFinished) this.#live.delete(sequence);
+    if (count === options.reportedTokens || !(isFinished || options.streamed)) return;
+    options.reportedTokens = count;
     options.onTokens(count);
   }
 
-  /** Milliseconds of the batch's clock. */
+  /** Milliseconds on the batch's clock. */
   #now(): number {
     return performance.now() * this.#speed;
   }

@@ -1,15 +1,15 @@
-/** What a heap holds: an element remembers its own place, so that any of them can be taken out. */
+/** An element of a heap. It records its own position, so that any element can be removed. */
 export interface HeapElement {
-  /** Only the heap that holds it writes this; -1 when none does. */
+  /** Written only by the heap that contains the element; -1 outside of a heap. */
   heapIndex: number;
 }
 
-/** A binary heap: `first` costs nothing, everything else O(log n). Equal elements come in no order. */
+/** A binary heap: `first` is O(1), all other operations are O(log n). The order of equal elements is undefined. */
 export class Heap<Element extends HeapElement> {
   readonly #elements: Element[] = [];
   readonly #before: (a: Element, b: Element) => boolean;
 
-  /** @param before whether `a` comes out before `b` */
+  /** @param before returns true if `a` comes before `b` */
   constructor(before: (a: Element, b: Element) => boolean) {
     this.#before = before;
   }
@@ -22,7 +22,7 @@ export class Heap<Element extends HeapElement> {
     return this.#elements[0];
   }
 
-  /** In no order. */
+  /** In undefined order. */
   values(): Iterable<Element> {
     return this.#elements;
   }
@@ -31,7 +31,7 @@ export class Heap<Element extends HeapElement> {
     this.#rise(element, this.#elements.length);
   }
 
-  /** Takes an element out, which must be in this heap. */
+  /** Removes an element. It must be in this heap. */
   remove(element: Element): void {
     const hole = element.heapIndex;
     const last = this.#elements.pop();

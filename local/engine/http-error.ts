@@ -1,4 +1,4 @@
-/** Says no, in the shape of OpenAI's errors and with vLLM's names for them. */
+/** An error response in the format of OpenAI's API, with vLLM's error types. */
 export class HttpError extends Error {
   readonly status: number;
   readonly type: string;

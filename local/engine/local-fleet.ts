@@ -1,6 +1,6 @@
 import { type LocalWorker, WORKER_DEFAULTS } from './workers.ts';
 
-/** What a registry says of this machine's workers: the model `gpu`, and their fleet `local`. Nothing when there are none. */
+/** Returns the registry entries of the local workers: the model `gpu` and its fleet `local`. Both empty without workers. */
 export function describeLocalFleet(workers: readonly LocalWorker[]): {
   readonly models: object;
   readonly fleets: object;

@@ -1,15 +1,15 @@
 import type { ChatRequest } from './chat-request.ts';
 import type { Work } from './engine.ts';
 
-/** Hears what becomes of one request. */
+/** Observes one request. */
 export interface RequestObserver {
-  /** Ends the answer's text, so that it is known whose answer it is. */
+  /** Appended to the answer's text, to identify the worker that gave it. */
   readonly signature: string;
-  /** Tokens are about to be sent. */
+  /** Called before tokens are sent. */
   onWork(work: Work): void;
-  /** The connection is closed. `whole` when the last token was sent before. */
-  onClose(work: Work, whole: boolean): void;
+  /** Called when the connection is closed. `complete` is true if the last token was sent before. */
+  onClose(work: Work, complete: boolean): void;
 }
 
-/** Is told of each chat completion before its work begins. */
+/** Called with each chat completion before the engine starts it. */
 export type ObserveRequest = (request: ChatRequest) => RequestObserver;

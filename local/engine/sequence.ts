@@ -1,55 +1,58 @@
 import type { Block, CacheMemory } from './cache-memory.ts';
 import type { HeapElement } from './heap.ts';
 
-/** What is asked of an engine. */
+/** A request to an engine. */
 export interface EngineRequest {
   readonly promptTokens: number;
-  /** Tokens that it will answer with, at least 1: whoever asks knows the answer's length beforehand. */
+  /** Number of tokens to generate, at least 1. The length of a stand-in's answer is known beforehand. */
   readonly outputTokens: number;
-  /** Lower ones run first; 0 when absent. */
+  /** Lower priorities run first. Default 0. */
   readonly priority?: number;
   /**
-   * Names of its full blocks from the start of the prompt, each for all the text up to its end: equal names mean equal
-   * beginnings. They may go on into the answer. Nothing is found again of a request that has none.
+   * Ids of the full blocks from the start of the prompt. Each id stands for the whole text up to the block's end, so equal ids
+   * mean equal prefixes. They may extend into the answer. Without them nothing of the request is cached.
    */
   readonly blocks?: readonly number[];
 }
 
 /**
- * - `waiting`: nothing of it is in memory, or no more of it than of anybody's;
- * - `prefilling`: its prompt is being computed, chunk by chunk;
- * - `decoding`: it gets a token with each step;
+ * - `waiting`: the sequence holds no memory;
+ * - `prefilling`: its prompt is being computed in chunks;
+ * - `decoding`: it gets a token in each step;
  * - `finished`, `cancelled`.
  */
 export type SequenceState = 'waiting' | 'prefilling' | 'decoding' | 'finished' | 'cancelled';
 
-/** A request on its way through an engine. Only its batch writes it. */
+/** A request in an engine. Only the engine's batch changes it. */
 export class Sequence<Request extends EngineRequest = EngineRequest> implements HeapElement {
   readonly request: Request;
   readonly arrivedAt: number;
   readonly priority: number;
-  /** Which of all requests of its batch it was. */
+  /** Position among all requests of the batch, by arrival. */
   readonly order: number;
   state: SequenceState = 'waiting';
-  /** Prompt tokens that it found in memory when it was first taken up. */
+  /** Prompt tokens that were cached when the sequence was first admitted. */
   cachedTokens = 0;
   firstTokenAt: number | undefined;
   finishedAt: number | undefined;
-  /** How often it had to give its memory to others, and begin its prompt anew. */
+  /** How often the sequence was preempted: it lost its memory and its prompt was computed again. */
   preemptions = 0;
 
-  /** Tokens it had when it began to decode; before that, those that a preemption left it. */
+  /** Tokens that it had when it began to decode. Before that: tokens that it had before its preemption. */
   generatedTokens = 0;
-  /** Count of the batch's decode steps when it began to decode, and when it will have its last token. */
+  /** The batch's count of decode steps when this sequence began to decode, and the count at which it gets its last token. */
   joinedAtStep = 0;
   lastStep = 0;
-  /** Tokens to be in memory before the next token can come, those that are, and those of the chunk under way. */
+  /** Tokens that must be in memory before the next token can be generated. */
   targetTokens: number;
+  /** Tokens of the target that are in memory. */
   computedTokens = 0;
+  /** Tokens of the target that the current step computes. */
   chunkTokens = 0;
   heapIndex = -1;
-  /** Blocks that it uses with others, and tokens in memory that are its own. */
+  /** Blocks that it shares with other sequences. */
   #blocks: Block[] = [];
+  /** Tokens in memory that only this sequence holds. */
   #ownTokens = 0;
 
   constructor(request: Request, arrivedAt: number, order: number) {
@@ -60,30 +63,35 @@ export class Sequence<Request extends EngineRequest = EngineRequest> implements 
     this.targetTokens = request.promptTokens;
   }
 
-  /** Takes as much of what is left of a step's tokens as it has use for, and says how much that is. */
-  assignChunk(left: number): number {
-    this.chunkTokens = Math.min(left, this.targetTokens - this.computedTokens);
+  /**
+   * Sets the chunk of the current step.
+   * @param budget tokens that are left of the step
+   * @returns the chunk's tokens
+   */
+  assignChunk(budget: number): number {
+    this.chunkTokens = Math.min(budget, this.targetTokens - this.computedTokens);
     return this.chunkTokens;
   }
 
   /**
-   * Takes the memory for its target, in which what others computed of it is found again. False when there is not enough.
-   * @param reservedTokens that have to stay available
+   * Allocates memory for the target and holds the part of it that is cached.
+   * @param reservedTokens tokens that must stay available
+   * @returns false if there is not enough memory
    */
   allocate(memory: CacheMemory, reservedTokens: number): boolean {
     const { blocks = [] } = this.request;
-    // A token has to be computed for the next one to come of it.
-    const found = memory.countCachedBlocks(blocks, Math.floor((this.targetTokens - 1) / memory.blockTokens));
-    const needed = this.targetTokens - found * memory.blockTokens;
-    if (needed + memory.unheldTokens(blocks, found) + reservedTokens > memory.availableTokens) return false;
-    for (const id of blocks.slice(0, found)) this.#blocks.push(memory.hold(id));
+    // At least one token must be computed, because the next token comes from its result.
+    const cached = memory.countCachedBlocks(blocks, Math.floor((this.targetTokens - 1) / memory.blockTokens));
+    const needed = this.targetTokens - cached * memory.blockTokens;
+    if (needed + memory.countUnheldTokens(blocks, cached) + reservedTokens > memory.availableTokens) return false;
+    for (const id of blocks.slice(0, cached)) this.#blocks.push(memory.hold(id));
     memory.allocate(needed);
     this.#ownTokens = needed;
-    this.computedTokens = found * memory.blockTokens;
+    this.computedTokens = cached * memory.blockTokens;
     return true;
   }
 
-  /** Lets others find its full blocks up to `tokens`, which must be computed. */
+  /** Shares its full blocks up to `tokens`, which must be computed. */
   shareBlocks(memory: CacheMemory, tokens: number): void {
     const { blocks = [] } = this.request;
     const full = Math.floor(tokens / memory.blockTokens);
@@ -94,8 +102,8 @@ export class Sequence<Request extends EngineRequest = EngineRequest> implements 
   }
 
   /**
-   * Gives all its memory back. What it shared stays, to be found again.
-   * @param decodedTokens that were taken for it since `occupy`
+   * Releases all its memory. Blocks that it shared stay cached.
+   * @param decodedTokens tokens that were allocated for it since `allocate`
    */
   free(memory: CacheMemory, decodedTokens: number): void {
     memory.release(this.#blocks, this.#ownTokens + decodedTokens);
@@ -104,7 +112,7 @@ export class Sequence<Request extends EngineRequest = EngineRequest> implements 
   }
 }
 
-/** Whether `a` is taken up before `b`: by priority, then by who came first. */
+/** Returns true if `a` is admitted before `b`: by priority, then by arrival. */
 export function isBefore(a: Sequence, b: Sequence): boolean {
   return a.priority === b.priority ? a.order < b.order : a.priority < b.priority;
 }

@@ -11,21 +11,21 @@ import type { ObserveRequest } from './request-observer.ts';
 import { STEP_MODELS } from './step-model.ts';
 
 export interface EngineServerOptions {
-  /** Name of its model. */
+  /** Name of the model. */
   readonly model: string;
-  /** GPU whose pace it takes. */
+  /** The GPU whose speed the engine has. */
   readonly gpu: keyof typeof STEP_MODELS;
-  /** How many times faster than that GPU it runs. */
+  /** Factor by which the engine is faster than that GPU. */
   readonly speed: number;
-  /** Requests that run at once; more wait. */
+  /** Requests that run at once. Further requests wait. */
   readonly slots: number;
-  /** Tokens of one request's prompt and answer. */
+  /** Most tokens of one request's prompt and answer together. */
   readonly contextTokens: number;
-  /** Key that it asks for under `/v1`; none when absent. */
+  /** API key for the paths under `/v1`. If absent, none is required. */
   readonly apiKey?: string;
-  /** 0, the default, takes any free port. */
+  /** Default 0: any free port. */
   readonly port?: number;
-  /** Looks on at chat completions. */
+  /** Observes chat completions. */
   readonly observe?: ObserveRequest;
 }
 
@@ -33,31 +33,31 @@ export interface EngineServer {
   readonly port: number;
   /** The API's base: `http://127.0.0.1:8000/v1`. */
   readonly url: string;
-  /** Cuts what it is at work on. */
+  /** Closes the connections of requests in progress. */
   close(): Promise<void>;
 }
 
-/** vLLM's own. */
+/** vLLM's default. */
 const STEP_TOKENS = 2_048;
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
 /**
- * Starts a stand-in for an inference engine on 127.0.0.1: vLLM's HTTP server as far as Lambent and OpenAI's clients use it,
- * over a batch that takes a GPU's time and computes nothing.
- * @throws the system's error (`EADDRINUSE`…) when it can't listen
+ * Starts a stand-in for an inference engine on 127.0.0.1: the part of vLLM's HTTP API that Lambent and OpenAI's clients use, on a
+ * batch that takes a GPU's time but computes nothing.
+ * @throws the system's error (`EADDRINUSE`…) if it can't listen
  */
 export async function startEngineServer(options: EngineServerOptions): Promise<EngineServer> {
   const { model, gpu, speed, slots, contextTokens, observe } = options;
-  const pace = STEP_MODELS[gpu];
+  const stepModel = STEP_MODELS[gpu];
   const engine = new Engine({
-    // As much memory as its slots fill: a small worker.
-    model: { ...pace, cacheTokens: Math.min(pace.cacheTokens, slots * contextTokens) },
+    // A small worker: its memory is no larger than its slots can fill.
+    model: { ...stepModel, cacheTokens: Math.min(stepModel.cacheTokens, slots * contextTokens) },
     maxSequences: slots,
     stepTokens: Math.max(STEP_TOKENS, 2 * slots),
     blockTokens: BLOCK_TOKENS,
     speed,
   });
-  /** LoRA adapters that are loaded, by name, with their paths. */
+  /** Paths of the loaded LoRA adapters, by name. */
   const adapters = new Map<string, string>();
 
   function chat(body: ChatRequest, response: ServerResponse): void {
@@ -73,7 +73,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
       case 'POST /v1/chat/completions':
         return chat(await readJson(request, chatRequestSchema), response);
       case 'GET /v1/models':
-        return sendJson(response, 200, modelList(model, contextTokens, adapters));
+        return sendJson(response, 200, listModels(model, contextTokens, adapters));
       case 'POST /v1/load_lora_adapter':
         return sendText(response, loadAdapter(await readJson(request, adapterSchema), model, adapters));
       case 'POST /v1/unload_lora_adapter':
@@ -128,7 +128,7 @@ function unloadAdapter({ lora_name: name }: v.InferOutput<typeof adapterNameSche
   return `Success: LoRA adapter '${name}' removed successfully.`;
 }
 
-function modelList(model: string, contextTokens: number, adapters: ReadonlyMap<string, string>): object {
+function listModels(model: string, contextTokens: number, adapters: ReadonlyMap<string, string>): object {
   const common = { object: 'model', created: Math.floor(performance.timeOrigin / 1000), owned_by: 'lambent' };
   const loaded = [...adapters].map(([id, root]) => ({ ...common, id, root, parent: model }));
   const base = { ...common, id: model, root: model, parent: null, max_model_len: contextTokens };
@@ -146,9 +146,9 @@ async function readJson<Schema extends v.GenericSchema>(
 ): Promise<v.InferOutput<Schema>> {
   const body = await readBody(request, MAX_BODY_BYTES);
   if (body === undefined) throw new HttpError(413, 'BadRequestError', 'The request is too large.');
-  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), body.toString('utf8'));
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
+  const result = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), body.toString('utf8'));
+  if (result.success) return result.output;
+  const [issue] = result.issues;
   throw new HttpError(400, 'BadRequestError', `${v.getDotPath(issue) ?? 'body'}: ${issue.message}`);
 }
 

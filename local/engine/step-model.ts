@@ -1,29 +1,30 @@
 /**
- * How long one step of an engine with continuous batching takes. A step either waits for memory, which brings the weights
- * whatever the batch, or for arithmetic, which grows with it; the attention over what is cached comes on top.
+ * The duration of one step of an engine with continuous batching. A step is bound either by memory bandwidth (reading the
+ * weights takes the same time for any batch) or by compute (which grows with the batch). Attention over cached tokens is added.
  */
 export interface StepModel {
-  /** c: a step that waits for memory, with nothing in it. */
+  /** c: an empty step that is bound by memory. */
   readonly memoryBaseMs: number;
-  /** d */
+  /** d: each token of a step that is bound by memory. */
   readonly memoryMsPerToken: number;
-  /** a: a step that waits for arithmetic, with nothing in it. */
+  /** a: an empty step that is bound by compute. */
   readonly computeBaseMs: number;
-  /** b */
+  /** b: each token of a step that is bound by compute. */
   readonly computeMsPerToken: number;
-  /** e: reading one cached token's keys and values, microseconds. */
+  /** e: microseconds to read the keys and values of one cached token. */
   readonly cacheReadUsPerToken: number;
-  /** q: half a pair of a prompt's token and one before it, nanoseconds. */
+  /** q: nanoseconds of attention per half pair of a prompt token and an earlier one. */
   readonly attentionNsPerHalfPair: number;
-  /** Tokens whose keys and values fit beside the weights. */
+  /** Tokens whose keys and values fit into the memory beside the weights. */
   readonly cacheTokens: number;
 }
 
 /**
- * Llama 3 8B in BF16 (16 GB of weights, 128 KiB of cache a token). For the H100 they are what its data sheet gives, at the
- * share of it that engines reach: 3.35 TB/s at about 70%, so 6.5 ms for the weights and 0.056 µs for a token's cache; 989
- * TFLOP/s at about 70% for the layers (16 GFLOP a token) and at 35% for attention (0.26 MFLOP a half pair); nine tenths of
- * its 80 GB less the weights. Those of the A10G are scaled from them to its 0.6 TB/s, 70 TFLOP/s and 24 GB: an estimate.
+ * Step models of Llama 3 8B in BF16 (16 GB of weights, 128 KiB of cache per token). The H100's values come from its data sheet
+ * and the share of it that engines reach: 3.35 TB/s at about 70% gives 6.5 ms for the weights and 0.056 µs for a token's cache;
+ * 989 TFLOP/s at about 70% for the layers (16 GFLOP per token) and at 35% for attention (0.26 MFLOP per half pair); the cache
+ * gets nine tenths of its 80 GB minus the weights. The A10G's values are estimates, scaled to its 0.6 TB/s, 70 TFLOP/s and
+ * 24 GB.
  */
 export const STEP_MODELS = {
   h100: {
@@ -47,10 +48,10 @@ export const STEP_MODELS = {
 } as const satisfies Readonly<Record<string, StepModel>>;
 
 /**
- * Milliseconds of a step: `max(c + d·n, a + b·n) + e·kvTokens + q·Σ(2k·done + k²)`.
- * @param batchTokens n: sequences that decode, one token each, and the tokens of all prefill chunks
- * @param cachedTokens kvTokens: the contexts of the sequences that decode, together
- * @param halfPairs the sum over prefill chunks of `chunkHalfPairs`
+ * Returns the milliseconds of a step: `max(c + d·n, a + b·n) + e·kvTokens + q·Σ(2k·done + k²)`.
+ * @param batchTokens n: one token per decoding sequence, plus the tokens of all prefill chunks
+ * @param cachedTokens kvTokens: the contexts of all decoding sequences together
+ * @param halfPairs the sum of `countHalfPairs` over the prefill chunks
  */
 export function computeStepMs(model: StepModel, batchTokens: number, cachedTokens: number, halfPairs: number): number {
   return (
@@ -64,9 +65,9 @@ export function computeStepMs(model: StepModel, batchTokens: number, cachedToken
 }
 
 /**
- * Attention that a chunk of a prompt costs: twice the pairs of its tokens with those before them.
+ * Returns the attention cost of a chunk of a prompt: twice the pairs of its tokens with earlier tokens.
  * @param tokens k: tokens of the chunk
- * @param before done: tokens of the prompt before it
+ * @param before done: tokens of the prompt before the chunk
  */
 export function countHalfPairs(tokens: number, before: number): number {
   return 2 * tokens * before + tokens * tokens;

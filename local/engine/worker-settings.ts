@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import type { EngineServerOptions } from './server.ts';
 
-/** What a worker's process is told by whoever starts it. */
+/** The settings that a worker process gets from its parent. */
 export const workerSettingsSchema = v.object({
   model: v.string(),
   gpu: v.picklist(['h100', 'a10g']),
@@ -10,7 +10,7 @@ export const workerSettingsSchema = v.object({
   contextTokens: v.number(),
   apiKey: v.exactOptional(v.string()),
   port: v.number(),
-}) satisfies v.GenericSchema<Omit<EngineServerOptions, 'watch'>>;
+}) satisfies v.GenericSchema<Omit<EngineServerOptions, 'observe'>>;
 
-/** What it says when it serves. */
+/** The message that a worker process sends once it serves requests. */
 export const workerReadySchema = v.object({ port: v.number() });

@@ -6,50 +6,50 @@ import type { EngineServerOptions } from './server.ts';
 import { workerReadySchema } from './worker-settings.ts';
 
 export interface WorkersOptions extends Partial<Omit<EngineServerOptions, 'port'>> {
-  /** How many to start. */
+  /** Number of workers to start. */
   readonly count: number;
 }
 
-/** A worker, whatever process serves it at the moment. */
+/** A local worker. It keeps its id and address when its process is restarted. */
 export interface LocalWorker {
-  /** `gpu-1`… */
+  /** `gpu-1`, `gpu-2`… */
   readonly id: string;
-  /** The API's base. It stays the same over restarts. */
+  /** The API's base. */
   readonly url: string;
   readonly slots: number;
 }
 
 export interface Workers {
   readonly workers: readonly LocalWorker[];
-  /** Process id of a worker; undefined while it has none. */
+  /** Returns the process id of a worker; undefined while it has no process. */
   getPid(id: string): number | undefined;
-  /** Has a listener hear each time that a worker which had ended serves again. */
+  /** Adds a listener that is called each time a restarted worker serves requests again. */
   onRestart(listener: () => void): void;
-  /** Ends them for good. */
+  /** Stops all workers for good. */
   close(): Promise<void>;
 }
 
-/** A small worker at the pace of a large GPU, so that a first token comes in some ten milliseconds. */
+/** A small worker at the speed of a large GPU: a first token takes some tens of milliseconds. */
 export const WORKER_DEFAULTS = { model: 'stand-in', gpu: 'h100', speed: 1, slots: 8, contextTokens: 32_768 } as const;
 
-/** Until a worker is started again: at first, and at most when it keeps ending. */
+/** Pause before a worker is restarted. It doubles up to the maximum while the worker keeps exiting. */
 const RESTART_MS = 250;
 const MAX_RESTART_MS = 5_000;
 
 /**
- * Starts workers as processes of their own, titled `gpu-worker:<id>`, and starts each again, at the same address, when it
- * ends: as ECS does with a task.
- * @throws Error when one does not start
+ * Starts workers as processes titled `gpu-worker:<id>`. Restarts each one at the same address when it exits, as ECS does with
+ * a task.
+ * @throws Error if one of them does not start
  */
 export async function startWorkers({ count, ...options }: WorkersOptions): Promise<Workers> {
   const ids = Array.from({ length: count }, (_, index) => `gpu-${index + 1}`);
   const settings = { ...WORKER_DEFAULTS, ...options };
   const listeners: (() => void)[] = [];
-  const restarted = () => listeners.forEach((listener) => void listener());
-  const started = await Promise.allSettled(ids.map((id) => SupervisedWorker.start(id, settings, restarted)));
-  const supervised = started.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  const notifyRestart = () => listeners.forEach((listener) => void listener());
+  const results = await Promise.allSettled(ids.map((id) => SupervisedWorker.start(id, settings, notifyRestart)));
+  const supervised = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   const close = async () => void (await Promise.all(supervised.map((worker) => worker.close())));
-  const failed = started.find((result) => result.status === 'rejected');
+  const failed = results.find((result) => result.status === 'rejected');
   if (failed !== undefined) {
     await close();
     throw failed.reason;
@@ -64,27 +64,27 @@ export async function startWorkers({ count, ...options }: WorkersOptions): Promi
 
 type Settings = Omit<EngineServerOptions, 'port'>;
 
-/** One worker and whoever serves it. */
+/** A worker and the process that serves it at the moment. */
 class SupervisedWorker {
   readonly id: string;
   readonly #settings: Settings;
-  readonly #restarted: () => void;
+  readonly #onRestart: () => void;
   #port = 0;
   #child: ChildProcess | undefined;
   #restart: NodeJS.Timeout | undefined;
   #restartMs = RESTART_MS;
   #closed = false;
 
-  static async start(id: string, settings: Settings, restarted: () => void): Promise<SupervisedWorker> {
-    const worker = new SupervisedWorker(id, settings, restarted);
+  static async start(id: string, settings: Settings, onRestart: () => void): Promise<SupervisedWorker> {
+    const worker = new SupervisedWorker(id, settings, onRestart);
     await worker.#run();
     return worker;
   }
 
-  private constructor(id: string, settings: Settings, restarted: () => void) {
+  private constructor(id: string, settings: Settings, onRestart: () => void) {
     this.id = id;
     this.#settings = settings;
-    this.#restarted = restarted;
+    this.#onRestart = onRestart;
   }
 
   get url(): string {
@@ -105,36 +105,36 @@ class SupervisedWorker {
     await exited;
   }
 
-  /** Starts a process, and resolves when it serves. */
+  /** Starts a process. Resolves when it serves requests. */
   async #run(): Promise<void> {
     const settings = JSON.stringify({ ...this.#settings, port: this.#port });
     const child = spawn(process.execPath, [join(import.meta.dirname, 'worker.ts')], {
       argv0: `gpu-worker:${this.id}`,
-      // It has no use for the user's own environment, and its key is for nobody's list of processes.
+      // A worker needs nothing of the user's environment. Its key is in the environment, and so in no process list.
       env: { PATH: process.env['PATH'] ?? '', WORKER_SETTINGS: settings },
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     this.#child = child;
-    const ended = new Promise<never>((_, reject) => {
+    const exited = new Promise<never>((_, reject) => {
       child.once('error', reject);
-      child.once('exit', (code, signal) => reject(new Error(`The GPU worker ${this.id} ended: ${signal ?? code}`)));
+      child.once('exit', (code, signal) => reject(new Error(`The GPU worker ${this.id} exited: ${signal ?? code}`)));
     });
     const ready = once(child, 'message').then(([message]) => v.parse(workerReadySchema, message));
-    const { port } = await Promise.race([ready, ended]);
+    const { port } = await Promise.race([ready, exited]);
     this.#port = port;
-    const servedSince = performance.now();
+    const readyAt = performance.now();
     child.once('exit', () => {
-      // One that served for a while did not end of something that will end the next one too.
-      if (performance.now() - servedSince > MAX_RESTART_MS) this.#restartMs = RESTART_MS;
-      this.#runAgain();
+      // A process that served for a while did not exit because of its settings, so the next one may start soon.
+      if (performance.now() - readyAt > MAX_RESTART_MS) this.#restartMs = RESTART_MS;
+      this.#scheduleRestart();
     });
-    ended.catch(() => undefined);
+    exited.catch(() => undefined);
   }
 
-  #runAgain(): void {
+  #scheduleRestart(): void {
     this.#child = undefined;
     if (this.#closed) return;
-    const restart = () => this.#run().then(this.#restarted, () => this.#runAgain());
+    const restart = () => this.#run().then(this.#onRestart, () => this.#scheduleRestart());
     this.#restart = setTimeout(() => void restart(), this.#restartMs);
     this.#restartMs = Math.min(2 * this.#restartMs, MAX_RESTART_MS);
   }

@@ -13,30 +13,30 @@ import { deriveResponseId, type GenerateMessage, getInboxKey } from './queue-mes
 import { parseQueuedRequest } from './queued-request.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
 
-/** What decides whether a message becomes a job. */
+/** What turning a message into a job depends on. */
 export interface AdmissionPorts {
   readonly senders: SenderTable;
   readonly registry: ModelRegistry;
   readonly inbox: Inbox;
-  /** URLs of the queues that `replyTo` may name, by their aliases. */
+  /** URLs of reply queues, by the alias that `replyTo` uses. */
   readonly replyQueues: Readonly<Record<string, string>>;
   readonly lifetime: Lifetime;
-  /** Epoch milliseconds. */
+  /** Returns epoch milliseconds. */
   readonly now: () => number;
   readonly onError: (what: string, thrown: unknown) => void;
 }
 
-/** The bucket that holds the bodies of large messages. */
+/** The bucket with the bodies of large messages. */
 export interface Inbox {
   readonly name: string;
-  /** Undefined if there is no object of this key, or it is too large. */
+  /** Returns undefined if the object doesn't exist or is too large. */
   readonly get: (key: string) => Promise<Uint8Array | undefined>;
   readonly remove: (key: string) => Promise<void>;
 }
 
 /**
  * Checks that the sender of a message may use its tenant, and that its reply queue exists.
- * @throws Refused with `insufficient_permissions` or `invalid_value`; Error when the access table can't be read
+ * @throws Refused with `insufficient_permissions` or `invalid_value`; any other error if the access table can't be read
  */
 export async function authorizeSender(
   { tenant, replyTo }: GenerateMessage,
@@ -46,19 +46,22 @@ export async function authorizeSender(
   const principal = principalFor(await senders.find(record.attributes.SenderId, now()), tenant);
   if (!principal?.scopes.includes('inference')) {
     throw new Refused(
-      new LambentError('insufficient_permissions', 'The sender may not use this tenant.', { param: 'tenant' }),
+      new LambentError('insufficient_permissions', 'The sender is not allowed to use this tenant.', {
+        param: 'tenant',
+      }),
     );
   }
   if (replyTo !== undefined && !Object.hasOwn(replyQueues, replyTo)) {
-    throw new Refused(new LambentError('invalid_value', 'No such reply queue.', { param: 'replyTo' }));
+    throw new Refused(new LambentError('invalid_value', 'This reply queue does not exist.', { param: 'replyTo' }));
   }
 }
 
 /**
- * Reads the body of a request: from its message, or from the inbox object that the message points to. The message's metadata goes
- * into a body that has none.
- * @returns undefined if there is no such object, or it is too large
- * @throws Refused for a pointer out of the tenant's inbox, or an object that isn't JSON; Error when the bucket can't be read
+ * Reads the body of a request from its message or from the inbox object that the message points to. Adds the message's
+ * metadata to a body without metadata.
+ * @returns undefined if the object doesn't exist or is too large
+ * @throws Refused for a pointer outside the tenant's inbox or an object that isn't JSON; any other error if the bucket can't
+ * be read
  */
 export async function readRequestBody(message: GenerateMessage, { inbox }: AdmissionPorts): Promise<unknown> {
   const key = rejectOnClientError(() => getInboxKey(message, inbox.name));
@@ -75,8 +78,8 @@ async function readInboxObject(key: string, inbox: Inbox): Promise<unknown> {
 }
 
 /**
- * Turns a message and its body into a job to submit.
- * @throws Refused for a body that its endpoint doesn't accept
+ * Converts a message and its body to a job to submit.
+ * @throws Refused for a body that the endpoint rejects
  */
 export function toJob(
   { tenant, endpoint, idempotencyKey, replyTo }: GenerateMessage,
@@ -99,7 +102,7 @@ export function toJob(
   };
 }
 
-/** Deletes the inbox object of a message, if it has one. The bucket's lifecycle rule deletes those that remain, weeks later. */
+/** Deletes the inbox object of a message, if any. Never throws: the bucket's lifecycle rule deletes remaining objects. */
 export async function deleteInboxObject(message: GenerateMessage, { inbox, onError }: AdmissionPorts): Promise<void> {
   const key = getInboxKey(message, inbox.name);
   if (key === undefined) return;

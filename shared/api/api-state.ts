@@ -3,7 +3,7 @@ import type { Bodies, EventLog, JobQueue, JobStore } from '../jobs/ports.ts';
 import type { JobTimings } from '../jobs/timings.ts';
 import type { Conversations } from '../sessions/conversations.ts';
 
-/** Where the API keeps what callers come back for. */
+/** The stores and settings that stateful endpoints use. */
 export interface ApiState {
   readonly jobs: JobStore;
   readonly bodies: Bodies;

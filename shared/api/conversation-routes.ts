@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import type { Route } from '../access/route.ts';
 import { newId } from '../core/ids.ts';
+import { isObject } from '../core/objects.ts';
 import type { Reference } from '../idempotency/replay.ts';
 import { createConversationBody, createItemsBody, updateConversationBody } from '../openai/conversations/schema.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
@@ -8,16 +9,17 @@ import { type Includes, parseIncludes } from '../openai/responses/includes.ts';
 import { type InputItem, isItemReference, rejectDuplicates } from '../openai/responses/items.ts';
 import { itemNotFoundError } from '../openai/responses/request.ts';
 import { toStoredItem } from '../openai/responses/stored-items.ts';
-import { isObject, storedId } from '../openai/schema.ts';
+import { storedId } from '../openai/schema.ts';
 import { missingParameterError, validate } from '../openai/validation.ts';
 import type { Conversation, ConversationItem, Conversations } from '../sessions/conversations.ts';
 import { conversationNotFoundError } from '../sessions/session-errors.ts';
 import { parseTurnItem, type TurnItem, withContinuation } from './response-chain.ts';
 import { applyIncludes } from './stored-response-routes.ts';
 
+/** What the conversation routes depend on. */
 export interface ConversationsApi {
   readonly conversations: Conversations;
-  /** Makes the variable part of an id, never twice the same: 24 to 64 hexadecimal digits. */
+  /** Generates the unique part of an id: 24 to 64 hexadecimal digits. Default: `newId`. */
   readonly ids?: () => string;
 }
 
@@ -29,16 +31,21 @@ export function createConversationRoute({ conversations, ids = newId }: Conversa
     async run({ body, principal }) {
       const { items, metadata } = validate(createConversationBody, body ?? {});
       const key = { tenant: principal.tenant, id: `conv_${ids()}` };
-      return { json: shown(await conversations.create(key, { ...metadata }, itemsOf(items ?? [], ids))) };
+      return {
+        json: encodeConversation(
+          await conversations.create(key, { ...metadata }, toConversationItems(items ?? [], ids)),
+        ),
+      };
     },
   };
 }
 
-/** How a conversation that was made with an idempotency key is shown again: as it is now. */
+/** Replays the creation of a conversation with an idempotency key: returns the conversation's current state. */
 export function conversationReference({ conversations }: ConversationsApi): Reference {
   return {
-    idsOf: (json) => idsIn([json]),
-    show: async ({ principal }, [id = '']) => shown(await conversations.retrieve({ tenant: principal.tenant, id })),
+    idsOf: (json) => collectIds([json]),
+    show: async ({ principal }, [id = '']) =>
+      encodeConversation(await conversations.retrieve({ tenant: principal.tenant, id })),
   };
 }
 
@@ -46,7 +53,7 @@ export function conversationReference({ conversations }: ConversationsApi): Refe
 export function retrieveConversationRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
-    run: async (request) => ({ json: shown(await conversations.retrieve(keyOf(request))) }),
+    run: async (request) => ({ json: encodeConversation(await conversations.retrieve(keyOf(request))) }),
   };
 }
 
@@ -57,12 +64,12 @@ export function updateConversationRoute({ conversations }: ConversationsApi): Ro
     async run(request) {
       const { metadata } = validate(updateConversationBody, request.body);
       if (metadata === undefined) throw missingParameterError('metadata');
-      return { json: shown(await conversations.update(keyOf(request), { ...metadata })) };
+      return { json: encodeConversation(await conversations.update(keyOf(request), { ...metadata })) };
     },
   };
 }
 
-/** `DELETE /v1/conversations/{id}`. Its items go with it. */
+/** `DELETE /v1/conversations/{id}`. Also deletes the conversation's items. */
 export function deleteConversationRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
@@ -83,13 +90,10 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
       const included = parseIncludes(request.query);
       const turn = await conversations.beginTurn(keyOf(request), `items_${ids()}`);
       try {
-        const added = itemsOf(items, ids, turn.items);
+        const added = toConversationItems(items, ids, turn.items);
         await turn.commit(added);
         return {
-          json: encodeList(
-            added.map((item) => shownItem(item, included)),
-            false,
-          ),
+          json: encodeItems(added, false, included),
         };
       } finally {
         await turn.release();
@@ -98,17 +102,14 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
   };
 }
 
-/** How items that were added with an idempotency key are shown again: if all of them are still there. */
+/** Replays the creation of items with an idempotency key. Throws `not_found` if one of them was deleted. */
 export function itemsReference({ conversations }: ConversationsApi): Reference {
   return {
-    idsOf: (json) => idsIn(isObject(json) ? json['data'] : undefined),
+    idsOf: (json) => collectIds(isObject(json) ? json['data'] : undefined),
     async show(request, ids) {
       const included = parseIncludes(request.query);
       const items = await Promise.all(ids.map((id) => conversations.retrieveItem(keyOf(request), id)));
-      return encodeList(
-        items.map((item) => shownItem(item, included)),
-        false,
-      );
+      return encodeItems(items, false, included);
     },
   };
 }
@@ -121,10 +122,7 @@ export function listItemsRoute({ conversations }: ConversationsApi): Route {
       const included = parseIncludes(request.query);
       const { items, hasMore } = await conversations.list(keyOf(request), parseListQuery(request.query));
       return {
-        json: encodeList(
-          items.map((item) => shownItem(item, included)),
-          hasMore,
-        ),
+        json: encodeItems(items, hasMore, included),
       };
     },
   };
@@ -137,18 +135,18 @@ export function retrieveItemRoute({ conversations }: ConversationsApi): Route {
     async run(request) {
       const included = parseIncludes(request.query);
       const item = await conversations.retrieveItem(keyOf(request), request.pathParameters['item'] ?? '');
-      return { json: shownItem(item, included) };
+      return { json: encodeItem(item, included) };
     },
   };
 }
 
-/** `DELETE /v1/conversations/{id}/items/{item}`: answers with the conversation. */
+/** `DELETE /v1/conversations/{id}/items/{item}`. Returns the conversation. */
 export function deleteItemRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
     async run(request) {
       const item = request.pathParameters['item'] ?? '';
-      return { json: shown(await conversations.deleteItem(keyOf(request), item)) };
+      return { json: encodeConversation(await conversations.deleteItem(keyOf(request), item)) };
     },
   };
 }
@@ -159,28 +157,37 @@ function keyOf({ principal, pathParameters }: Parameters<Route['run']>[0]) {
   return { tenant: principal.tenant, id };
 }
 
-function itemsOf(
+function toConversationItems(
   items: readonly InputItem[],
   ids: () => string,
-  before: readonly ConversationItem[] = [],
+  earlierItems: readonly ConversationItem[] = [],
 ): ConversationItem[] {
-  rejectDuplicates(items, 'items', before);
+  rejectDuplicates(items, 'items', earlierItems);
   return items.map((item) => {
     if (isItemReference(item)) throw itemNotFoundError(item.id);
-    const kept: TurnItem = { item: toStoredItem(item, ids) };
-    return { id: kept.item.id, content: kept };
+    const content: TurnItem = { item: toStoredItem(item, ids) };
+    return { id: content.item.id, content };
   });
 }
 
-function shown({ id, createdAt, metadata }: Conversation) {
+function encodeConversation({ id, createdAt, metadata }: Conversation) {
   return { id, object: 'conversation', created_at: Math.floor(createdAt / 1000), metadata };
 }
 
-function shownItem({ content }: ConversationItem, included: Includes) {
-  const kept = parseTurnItem(content);
-  return included.has('reasoning.encrypted_content') ? withContinuation(kept) : applyIncludes(kept.item, included);
+function encodeItems(items: readonly ConversationItem[], hasMore: boolean, included: Includes) {
+  return encodeList(
+    items.map((item) => encodeItem(item, included)),
+    hasMore,
+  );
 }
 
-function idsIn(shownOnes: unknown): string[] {
-  return Array.isArray(shownOnes) ? shownOnes.map(({ id }) => String(id)) : [];
+function encodeItem({ content }: ConversationItem, included: Includes) {
+  const turnItem = parseTurnItem(content);
+  return included.has('reasoning.encrypted_content')
+    ? withContinuation(turnItem)
+    : applyIncludes(turnItem.item, included);
+}
+
+function collectIds(objects: unknown): string[] {
+  return Array.isArray(objects) ? objects.map(({ id }) => String(id)) : [];
 }

@@ -6,52 +6,50 @@ import type { JobInput } from '../jobs/ports.ts';
 import type { ParseContext } from '../openai/parameters.ts';
 
 /**
- * The endpoints whose requests can become jobs. Each has one entry in three tables, which the compiler asks for: `PARSERS`
- * (queued-request.ts), `ANSWERS` (job-answer.ts) and `VIEWS` (job-view.ts). They are apart so that a function carries only
- * the code that it runs: one that shows jobs needs no request schemas.
+ * The endpoints whose requests can become jobs. Each needs an entry in three tables, which the compiler enforces: `PARSERS`
+ * (queued-request.ts), `ANSWERS` (job-answer.ts) and `VIEWS` (job-view.ts). The tables are in separate files so that each
+ * function bundles only the code that it runs: a function that shows jobs needs no request schemas.
  */
 export const ENDPOINTS = ['/v1/responses', '/v1/chat/completions'] as const;
 export type Endpoint = (typeof ENDPOINTS)[number];
 
-/** True if this version knows the endpoint that a job names. */
+/** Returns whether this version supports the endpoint of a job. */
 export function isEndpoint(name: string): name is Endpoint {
   return ENDPOINTS.some((endpoint) => endpoint === name);
 }
 
-/**
- * Parses the body of a request that came by queue. Throws LambentError of status 400 or 404 for a wrong one, whatever JSON it is.
- */
+/** Parses the body of a queued request. Throws LambentError with status 400 or 404 for every invalid JSON value. */
 export type ParseQueuedRequest = (body: unknown, context: ParseContext) => QueuedRequest;
 
-/** A request that came by queue, parsed. */
+/** A parsed queued request. */
 export interface QueuedRequest {
-  /** The request's body as it is stored. */
+  /** The request's body, as stored with the job. */
   readonly body: unknown;
   readonly generation: GenerationRequest;
-  /** True if the job's events are logged, so that its stream can be resumed. */
+  /** Whether the job's events are logged, so that its stream can be resumed. */
   readonly streamed: boolean;
-  /** True if the answer can be retrieved later. */
+  /** Whether the output can be retrieved later. */
   readonly stored: boolean;
-  /** True if reasoning items carry what the caller has to send back in the next turn. */
+  /** Whether reasoning items have `encrypted_content`. */
   readonly continuations: boolean;
 }
 
 /**
- * Encodes the events of a model as the answer to a job. Throws LambentError `upstream_cut` when they end early, and what `events`
- * throws.
+ * Encodes a model's events as the output of a job. Throws LambentError `upstream_cut` if the events end without `finish`, and
+ * every error of `events`.
  */
 export type EncodeAnswer = (events: AsyncIterable<GenerationEvent>, options: AnswerOptions) => Promise<JobAnswer>;
 
 export interface AnswerOptions {
   readonly job: Job;
   readonly input: JobInput;
-  /** Epoch milliseconds. */
+  /** Returns epoch milliseconds. */
   readonly now: () => number;
   /** Returns the `system_fingerprint` of a model's name. */
   readonly fingerprint: (model: string) => string;
-  /** Takes the events of a streamed job. */
+  /** Receives the events of a streamed job. */
   readonly log: EventWriter | undefined;
 }
 
-/** Shows a job that has no answer, whatever its state; undefined where the API has no object for that. */
+/** Returns a job without output as the API shows it. Undefined if the API has no object for the job's state. */
 export type ViewJob = (job: Job, input: JobInput) => unknown;

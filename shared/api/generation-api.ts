@@ -2,13 +2,14 @@ import type { ModelRegistry } from '../inference/registry.ts';
 import type { Router } from '../inference/router.ts';
 import type { ApiState } from './api-state.ts';
 
+/** What the generation routes depend on. */
 export interface GenerationApi {
   readonly router: Router;
   readonly registry: ModelRegistry;
-  /** Makes the variable part of an id, never twice the same. */
+  /** Generates the unique part of an id. Default: `newId`. */
   readonly ids?: () => string;
-  /** Epoch milliseconds. */
+  /** Returns epoch milliseconds. */
   readonly now?: () => number;
-  /** Loads what keeps state, when a request first needs it; without it nothing is stored. */
+  /** Loads the stores when a request first needs them. If absent, nothing is stored. */
   readonly state?: () => Promise<ApiState>;
 }

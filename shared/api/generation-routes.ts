@@ -26,8 +26,11 @@ export function chatCompletionsRoute({ router, registry, ids = newId, now = Date
   return {
     scope: 'inference',
     async run(request) {
-      const { generation, streamed, includeUsage } = parseChatRequest(request.body, contextOf(request, registry));
-      const { events } = await router.generate(generation, callOf(request, streamed));
+      const { generation, streamed, includeUsage } = parseChatRequest(
+        request.body,
+        createParseContext(request, registry),
+      );
+      const { events } = await router.generate(generation, createRouterCall(request, streamed));
       const options = {
         head: {
           id: `chatcmpl-${ids()}`,
@@ -45,21 +48,21 @@ export function chatCompletionsRoute({ router, registry, ids = newId, now = Date
   };
 }
 
-/** `POST /v1/responses`. What needs no state reads and writes none, nor loads what would. */
+/** `POST /v1/responses`. Requests that use no stored objects load no stores. */
 export function responsesRoute({ router, registry, ids = newId, now = Date.now, state }: GenerationApi): Route {
   const seconds = () => Math.floor(now() / 1000);
   return {
     scope: 'inference',
     async run(request) {
-      const asked = parseResponsesBody(request.body, { registry });
-      if (state !== undefined && needsState(asked.body)) {
-        const [{ createStatefulResponse }, opened] = await Promise.all([import('./stateful-response.ts'), state()]);
-        return createStatefulResponse(asked, request, { router, registry, ids, now }, opened);
+      const parsed = parseResponsesBody(request.body, { registry });
+      if (state !== undefined && needsState(parsed.body)) {
+        const [{ createStatefulResponse }, stores] = await Promise.all([import('./stateful-response.ts'), state()]);
+        return createStatefulResponse(parsed, request, { router, registry, ids, now }, stores);
       }
-      const { streamed, body } = asked;
-      const { generation, droppedItems } = await standingAlone(asked, contextOf(request, registry));
+      const { streamed, body } = parsed;
+      const { generation, droppedItems } = await buildStatelessRequest(parsed, createParseContext(request, registry));
       const headers = droppedItems === 0 ? {} : { 'x-lambent-dropped-items': String(droppedItems) };
-      const { events } = await router.generate(generation, callOf(request, streamed));
+      const { events } = await router.generate(generation, createRouterCall(request, streamed));
       const options = {
         body,
         id: `resp_${ids()}`,
@@ -76,21 +79,21 @@ export function responsesRoute({ router, registry, ids = newId, now = Date.now, 
   };
 }
 
-/** Whether a response is stored, or begins with what is. */
+/** Returns whether a response is stored or refers to stored objects. */
 function needsState({ store, conversation, previous_response_id, input }: ResponsesBody): boolean {
   if ((store ?? true) || conversation != null || previous_response_id != null) return true;
   return typeof input !== 'string' && input.some(isItemReference);
 }
 
-/** What a request asks for that brings all that it is about. */
-async function standingAlone(
-  asked: ParsedResponsesBody,
+/** Builds the generation request of a response that refers to no stored objects. */
+async function buildStatelessRequest(
+  parsed: ParsedResponsesBody,
   context: ParseContext,
 ): Promise<{ readonly generation: GenerationRequest; readonly droppedItems: number }> {
-  const generation = toGenerationRequest(asked, context, [], requireResolvedInput(asked.body.input));
-  if (asked.body.truncation !== 'auto') return { generation, droppedItems: 0 };
+  const generation = toGenerationRequest(parsed, context, [], requireResolvedInput(parsed.body.input));
+  if (parsed.body.truncation !== 'auto') return { generation, droppedItems: 0 };
   const { fitRequest } = await import('./response-context.ts');
-  const { request, droppedItems } = fitRequest(asked, generation, false);
+  const { request, droppedItems } = fitRequest(parsed, generation, false);
   return { generation: request, droppedItems };
 }
 
@@ -99,7 +102,7 @@ export function listModelsRoute({ registry }: Pick<GenerationApi, 'registry'>): 
   return { scope: 'models', run: async () => ({ json: listModels(registry) }) };
 }
 
-/** `GET /v1/models/{id}`; the id may have slashes in it. */
+/** `GET /v1/models/{id}`. The id may contain slashes. */
 export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
   return {
     scope: 'models',
@@ -107,10 +110,10 @@ export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>
   };
 }
 
-function contextOf({ principal }: HttpRequest, registry: ModelRegistry) {
+function createParseContext({ principal }: HttpRequest, registry: ModelRegistry) {
   return { registry, tenant: principal.tenant };
 }
 
-function callOf({ signal, deadlineAt, telemetry }: HttpRequest, streamed: boolean) {
+function createRouterCall({ signal, deadlineAt, telemetry }: HttpRequest, streamed: boolean) {
   return { signal, deadlineAt, telemetry, streamed };
 }

@@ -10,25 +10,28 @@ const ANSWERS: Readonly<Record<Endpoint, EncodeAnswer>> = {
   '/v1/chat/completions': answerChat,
 };
 
+/** Options of `createAnswerJob`. */
 export interface AnswerJobOptions {
   readonly router: Router;
   /** Returns the `system_fingerprint` of a model's name. */
   readonly fingerprint: (model: string) => string;
-  /** Epoch milliseconds. */
+  /** Returns epoch milliseconds. */
   readonly now: () => number;
 }
 
 /**
- * Makes the function that answers jobs: it asks the router, and encodes the events as the job's endpoint does. It throws
- * LambentError `overloaded` for an endpoint that only a newer version knows, so that the job waits for one.
+ * Creates the function that answers jobs: it sends a job's request to the router and encodes the events for the job's
+ * endpoint. It throws LambentError `overloaded` for an unknown endpoint, so that the job waits for a newer version.
  */
 export function createAnswerJob({ router, fingerprint, now }: AnswerJobOptions): AnswerJob {
   return async (job, input, { signal, deadlineAt, telemetry, log }) => {
     const { endpoint } = job;
-    if (!isEndpoint(endpoint)) throw new LambentError('overloaded', `No endpoint ${endpoint} in this version`);
-    // An input that an earlier version stored has no tenant in its request.
+    if (!isEndpoint(endpoint)) {
+      throw new LambentError('overloaded', `This version does not support the endpoint ${endpoint}`);
+    }
+    // Inputs stored by earlier versions have no tenant in their request.
     const request = { ...input.generation, tenant: job.tenant };
-    // Streamed even if nobody reads the stream: an upstream stops generating when its connection is closed.
+    // Streamed even if the job isn't: an upstream stops generating when a streaming connection is closed.
     const { events } = await router.generate(request, { signal, deadlineAt, streamed: true, telemetry });
     return ANSWERS[endpoint](events, { job, input, now, fingerprint, log });
   };

@@ -2,7 +2,7 @@ import { isObject } from '../core/objects.ts';
 import type { ResponseObject } from '../openai/responses/response.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 
-// Jobs hold bodies that this service has validated and sealed itself: it is enough to recognise them.
+// Stored bodies were validated and sealed by this service, so these checks only tell their types apart.
 
 /** True if the body of a job's request is one of `POST /v1/responses`. */
 export function isResponsesBody(body: unknown): body is ResponsesBody {

@@ -24,15 +24,16 @@ type Clients = {
   readonly sqs: Parameters<typeof createSqsQueue>[0];
 };
 
-/** What a message may point to: about as much as a Lambda request may bring. */
+/** Maximum size of an inbox object: about the maximum size of a Lambda request. */
 const MAX_INBOX_BYTES = 6_000_000;
 
+/** Options of `createJobStores`. */
 export interface StoreOptions {
-  /** Whether the function's role may make tenants' keys: those that accept work may, all others only open what is there. */
+  /** Whether the function's role may create tenant keys. Functions that accept requests may; others only use existing keys. */
   readonly mayCreateKeys: boolean;
 }
 
-/** Where jobs lie in AWS, as one function environment has it. */
+/** Creates the stores of jobs in AWS, once per function environment. */
 export function createJobStores(
   clients: Omit<Clients, 'sqs'>,
   settings: StoreSettings,
@@ -59,7 +60,7 @@ export function createJobStores(
   };
 }
 
-/** Makes everything that ends and delivers jobs in AWS, once for each environment of a function. */
+/** Creates the dependencies of a function that runs or completes jobs, once per function environment. */
 export function createJobDependencies(
   clients: Clients,
   settings: JobSettings,

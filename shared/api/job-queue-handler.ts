@@ -7,14 +7,15 @@ import { createQueueControl, type QueueControlOptions } from '../lambda/queue-co
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { type QueueCall, queuePipeline, VISIBILITY_SECONDS } from '../lambda/queue-pipeline.ts';
 
+/** Options of `createJobQueueHandler`. */
 export interface JobQueueOptions extends QueueControlOptions {
   readonly client: SQSClient;
   readonly telemetry: ProcessTelemetry;
-  /** Divides the time for which a message stays hidden, so that tests needn't wait for it. */
+  /** Divides the visibility timeout, to make tests faster. */
   readonly timingsDivisor: number;
 }
 
-/** Makes the handler of a function behind a queue of jobs: serves each message, and logs and measures what became of its job. */
+/** Creates the handler of a function that consumes a job queue. Logs and measures the outcome of each message. */
 export function createJobQueueHandler(
   { client, telemetry, timingsDivisor, ...urls }: JobQueueOptions,
   receive: (record: QueueRecord, call: QueueCall, onError: WorkerPorts['onError']) => Promise<Outcome>,

@@ -9,19 +9,19 @@ import { viewResponse } from './response-view.ts';
 
 const VIEWS: Readonly<Record<Endpoint, ViewJob>> = {
   '/v1/responses': viewResponse,
-  // A completion that is still to come has no object.
+  // The API has no object for a completion in progress.
   '/v1/chat/completions': () => undefined,
 };
 
-/** Shows a job as its API does, with its answer if it has one; undefined where the API has no object for its state. */
+/** Returns a job as its API shows it: its output, or else its state. Undefined if the API has no object for that state. */
 export function viewJob(job: Job, input: JobInput, output: JobOutput | undefined): unknown {
   if (output !== undefined) return output.answer;
   return isEndpoint(job.endpoint) ? VIEWS[job.endpoint](job, input) : undefined;
 }
 
 /**
- * The first two events of a streamed job, before any worker has come: every reader makes them of the job, so that they are
- * there as soon as it is.
+ * Creates the first two events of a streamed job. They are derived from the job on every read instead of being logged, so
+ * they are available as soon as the job exists.
  */
 export function createAcceptedEvents(job: Job, input: JobInput) {
   const response = viewJob({ ...job, status: 'queued' }, input, undefined);
@@ -31,15 +31,15 @@ export function createAcceptedEvents(job: Job, input: JobInput) {
   ];
 }
 
-/** What is told of an ended job: its answer, or the error that it ended with. */
+/** Returns an ended job as it is delivered: its output, or else the error or state with which it ended. */
 export function viewEndedJob({ job, input, output }: EndedJob): unknown {
   if (output !== undefined) return output.answer;
   if (job.output !== undefined) return encodeErrorBody(jobError({ ...job, errorCode: 'record_unreadable' }));
   const view = input === undefined ? undefined : viewJob(job, input, undefined);
   if (view !== undefined) return view;
-  return job.status === 'cancelled' ? cancelledBody : encodeErrorBody(jobError(job));
+  return job.status === 'cancelled' ? CANCELLED_BODY : encodeErrorBody(jobError(job));
 }
 
-const cancelledBody: ErrorBody = {
+const CANCELLED_BODY: ErrorBody = {
   error: { message: 'The request was cancelled.', type: 'invalid_request_error', param: null, code: 'cancelled' },
 };

@@ -15,13 +15,14 @@ import { createConversations } from '../sessions/conversations.ts';
 import type { ApiState } from './api-state.ts';
 import { createJobStores } from './job-dependencies.ts';
 
+/** The settings of a function that uses stored objects. */
 export interface StateSettings extends StoreSettings, QueueSettings, LifetimeSettings {
   readonly SESSIONS_TABLE: string;
 }
 
 /**
- * Everything that keeps state for chat, as one function environment has it. Loaded when a request first needs it: the AWS
- * clients that come with it are most of what a cold start would read.
+ * Creates the stores of the API and of idempotency keys, once per function environment. Import this file only when a
+ * request needs it: its AWS clients are most of the code that a cold start would load.
  */
 export function openApiState(
   settings: StateSettings,

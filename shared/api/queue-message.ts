@@ -5,59 +5,59 @@ import { parseBody } from '../core/json-body.ts';
 import { type JobPointer, pointerSchema } from '../jobs/pointer-message.ts';
 import { ENDPOINTS } from './endpoints.ts';
 
-/** Where a body that is too large for a message lies: in Lambent's own bucket, under its tenant's `inbox/`. */
+/** The location of a body that is too large for a message: in Lambent's bucket, under the tenant's `inbox/`. */
 const bodyPointer = v.strictObject({
   bucket: v.pipe(v.string(), v.minLength(1)),
   key: v.pipe(v.string(), v.minLength(1), v.maxLength(1024)),
 });
 
-/** What a program sends to have something generated. Unknown fields are refused: a misspelt `replyTo` loses an answer. */
+/** A request sent by a program. Unknown fields are rejected: with a misspelt `replyTo` the response would never be sent. */
 const generateMessage = v.strictObject({
   version: v.literal(1),
   type: v.literal('generate'),
   tenant: pointerSchema.entries.tenant,
-  /** The same key is the same job: a message may come as often as it likes. */
+  /** Messages with the same key belong to the same job, so a message may be sent or delivered repeatedly. */
   idempotencyKey: v.pipe(v.string(), v.minLength(1), v.maxLength(255)),
   endpoint: v.picklist(ENDPOINTS),
   body: v.optional(v.record(v.string(), v.unknown())),
   bodyPointer: v.optional(bodyPointer),
-  /** Goes into the body, where it has none of its own. */
+  /** Added to a body without `metadata`. */
   metadata: v.optional(v.record(v.string(), v.string())),
-  /** Alias of a queue that gets the answer. */
+  /** Alias of the queue that the response is sent to. */
   replyTo: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(64))),
 });
 export type GenerateMessage = v.InferOutput<typeof generateMessage>;
 
-const kinds = v.looseObject({ version: v.number(), type: v.string() });
+const envelope = v.looseObject({ version: v.number(), type: v.string() });
 
 /**
- * Reads a message of the generation queue.
- * @throws LambentError `invalid_json`, `unsupported_value` for a version or type that isn't known, `unsupported_parameter`
- * for what is planned and not there, `unknown_parameter`, `missing_required_parameter`, `invalid_value`
+ * Parses a message of the generation queue.
+ * @throws LambentError `invalid_json`, `unsupported_value` for an unknown version or type, `unsupported_parameter` for a
+ * planned field, `unknown_parameter`, `missing_required_parameter`, `invalid_value`
  */
 export function parseMessage(text: string): GenerateMessage | JobPointer {
   const json = parseBody({ body: text, isBase64Encoded: false }, undefined);
-  const kind = v.safeParse(kinds, json);
-  if (!kind.success) throw refusalOf(kind.issues[0]);
-  const { version, type } = kind.output;
+  const result = v.safeParse(envelope, json);
+  if (!result.success) throw toError(result.issues[0]);
+  const { version, type } = result.output;
   if (version !== 1) throw new LambentError('unsupported_value', `Unknown version ${version}.`, { param: 'version' });
-  if (type === 'job') return parsed(pointerSchema, json);
+  if (type === 'job') return validate(pointerSchema, json);
   if (type !== 'generate') {
     throw new LambentError('unsupported_value', "Unknown type: expected 'generate'.", { param: 'type' });
   }
-  if ('webhook' in kind.output) {
+  if ('webhook' in result.output) {
     throw new LambentError('unsupported_parameter', "'webhook' is not supported yet.", { param: 'webhook' });
   }
-  const message = parsed(generateMessage, json);
+  const message = validate(generateMessage, json);
   if ((message.body === undefined) === (message.bodyPointer === undefined)) {
-    throw new LambentError('missing_required_parameter', "Exactly one of 'body' and 'bodyPointer' is needed.", {
+    throw new LambentError('missing_required_parameter', "Exactly one of 'body' and 'bodyPointer' is required.", {
       param: 'body',
     });
   }
   return message;
 }
 
-/** The tier of the job that a message is about; undefined where that isn't said in it. */
+/** Returns the tier of a message's job, or undefined if the message doesn't contain it. */
 export function tierFor(message: GenerateMessage | JobPointer): string | undefined {
   if (message.type === 'job') return message.tier;
   if (message.body === undefined) return undefined;
@@ -65,8 +65,8 @@ export function tierFor(message: GenerateMessage | JobPointer): string | undefin
 }
 
 /**
- * The id of the response that a program's message becomes: `resp_` and the first 40 hexadecimal digits of the SHA-256 of
- * both strings, each preceded by its length in bytes and a colon: `4:acme8:order-17`.
+ * Returns the id of the response to a program's message: `resp_` and the first 40 hexadecimal digits of the SHA-256 of both
+ * strings, each prefixed with its length in bytes and a colon: `4:acme8:order-17`.
  */
 export function deriveResponseId(tenant: string, idempotencyKey: string): string {
   const text = [tenant, idempotencyKey].map((part) => `${Buffer.byteLength(part)}:${part}`).join('');
@@ -74,9 +74,9 @@ export function deriveResponseId(tenant: string, idempotencyKey: string): string
 }
 
 /**
- * The object's key that a message's pointer names, if its tenant may have it read.
- * @param bucket the one bucket that is ever read
- * @throws LambentError `invalid_value` for any other bucket, and any key outside `<tenant>/inbox/`
+ * Returns the object key in a message's body pointer, or undefined if it has none.
+ * @param bucket the only bucket that may be read
+ * @throws LambentError `invalid_value` for another bucket, or a key outside `<tenant>/inbox/`
  */
 export function getInboxKey({ tenant, bodyPointer }: GenerateMessage, bucket: string): string | undefined {
   if (bodyPointer === undefined) return undefined;
@@ -84,18 +84,18 @@ export function getInboxKey({ tenant, bodyPointer }: GenerateMessage, bucket: st
   if (bodyPointer.bucket === bucket && bodyPointer.key.startsWith(prefix) && bodyPointer.key.length > prefix.length) {
     return bodyPointer.key;
   }
-  throw new LambentError('invalid_value', `A body has to lie in this service's own bucket, under '${prefix}'.`, {
+  throw new LambentError('invalid_value', `The object must be in this service's bucket, under '${prefix}'.`, {
     param: 'bodyPointer',
   });
 }
 
-function parsed<Schema extends v.GenericSchema>(schema: Schema, json: unknown): v.InferOutput<Schema> {
+function validate<Schema extends v.GenericSchema>(schema: Schema, json: unknown): v.InferOutput<Schema> {
   const result = v.safeParse(schema, json);
   if (result.success) return result.output;
-  throw refusalOf(result.issues[0]);
+  throw toError(result.issues[0]);
 }
 
-function refusalOf(issue: v.BaseIssue<unknown>): LambentError {
+function toError(issue: v.BaseIssue<unknown>): LambentError {
   const param = v.getDotPath(issue) ?? undefined;
   const details = param === undefined ? {} : { param };
   if (issue.type === 'strict_object' && issue.expected === 'never') {

@@ -6,8 +6,8 @@ import { parseResponsesRequest } from '../openai/responses/request.ts';
 import type { Endpoint, ParseQueuedRequest, QueuedRequest } from './endpoints.ts';
 
 /**
- * Parses the body of a request that came by queue.
- * @throws LambentError of status 400 or 404, whatever JSON `body` is
+ * Parses the body of a queued request.
+ * @throws LambentError with status 400 or 404 for every invalid JSON value
  */
 export function parseQueuedRequest(endpoint: Endpoint, body: unknown, context: ParseContext): QueuedRequest {
   return PARSERS[endpoint](body, context);
@@ -22,16 +22,15 @@ function parseQueuedResponse(requestBody: unknown, context: ParseContext): Queue
   const { generation, streamed, includeContinuations, body } = parseResponsesRequest(requestBody, context);
   for (const param of ['conversation', 'previous_response_id'] as const) {
     if (body[param] == null) continue;
-    throw new LambentError('unsupported_parameter', `'${param}' is not supported in messages.`, { param });
+    throw new LambentError('unsupported_parameter', `'${param}' is not supported in queue messages.`, { param });
   }
   return { body, generation, streamed, stored: body.store ?? true, continuations: includeContinuations };
 }
 
 function parseQueuedChat(body: unknown, context: ParseContext): QueuedRequest {
   const { generation } = parseChatRequest(body, context);
-  // Over HTTP completions are not stored unless the caller asks for it. Here only the job leads to one, so it is stored
-  // unless the caller refuses.
+  // Completions over HTTP are never stored. A queued one can only be retrieved from its job, so it is stored by default.
   const stored = !(isObject(body) && body['store'] === false);
-  // A completion's stream can't be resumed: its events carry no numbers.
+  // Streams of completions can't be resumed, because their events have no sequence numbers.
   return { body, generation, streamed: false, stored, continuations: false };
 }

@@ -8,11 +8,11 @@ import { type QueueCall, Refused } from '../lambda/queue-pipeline.ts';
 import { type GenerateMessage, parseMessage, tierFor } from './queue-message.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
 
-/** Seconds after which a pointer is sent again whose job could not be read. */
+/** Delay, in seconds, after which a pointer is enqueued again if its job could not be processed. */
 const RESEND_DELAY_SECONDS = 30;
 
 /**
- * Serves one message of a lane's queue, to which only Lambent sends: pointers to jobs.
+ * Processes a message of a lane's queue. Only Lambent sends to these queues, and only pointers to jobs.
  * @throws Refused for any other message
  */
 export async function receiveOnLane(
@@ -25,13 +25,16 @@ export async function receiveOnLane(
   recordQueueWait(message, record, ports);
   if (message.type === 'job') return receivePointer({ ...message, lane }, ports, call);
   throw new Refused(
-    new LambentError('unsupported_value', 'Requests go to the generation queue, whatever model they ask for.', {
+    new LambentError('unsupported_value', 'Requests must be sent to the generation queue, for every model.', {
       param: 'type',
     }),
   );
 }
 
-/** Records how long a message has waited, for flex work to yield. One that was received before was hidden, not waiting. */
+/**
+ * Records how long a message has waited in its queue. Flex jobs yield when waits are long. Redelivered messages are ignored,
+ * because they were hidden meanwhile.
+ */
 export function recordQueueWait(
   message: GenerateMessage | JobPointer,
   { attributes: { SentTimestamp: sentAt, ApproximateReceiveCount: received } }: QueueRecord,
@@ -44,8 +47,8 @@ export function recordQueueWait(
 }
 
 /**
- * Runs the job that a pointer names. Pointers need no authorization: a forged one only makes a worker look at a job that the sweep
- * looks at anyway. Never throws: the job has a due time, so its message need not come back.
+ * Runs the job that a pointer names. Pointers need no authorization: a forged pointer only makes a worker check a job that
+ * the sweep checks anyway. Never throws: the sweep finds the job when it is due, so the message can be deleted.
  */
 export async function receivePointer(
   pointer: JobPointer & Pick<Job, 'lane'>,
@@ -55,16 +58,16 @@ export async function receivePointer(
   try {
     return await runUntilDeadline(pointer, ports, call);
   } catch (thrown) {
-    ports.onError('a job could not be looked at', thrown);
+    ports.onError('a job could not be processed', thrown);
     await ports.queue
       .send(pointer, RESEND_DELAY_SECONDS)
-      .catch((failure: unknown) => ports.onError('a job could not be announced', failure));
+      .catch((failure: unknown) => ports.onError('a job could not be enqueued', failure));
     return { kind: 'refused', status: 'absent' };
   }
 }
 
 /**
- * Runs a job until the call's time is up.
+ * Runs a job until the invocation's deadline.
  * @param input the job's input, if the caller has it
  */
 export function runUntilDeadline(

@@ -10,11 +10,12 @@ import { deriveResponseId, type GenerateMessage, parseMessage } from './queue-me
 import { receivePointer, recordQueueWait, runUntilDeadline } from './receive-pointer.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
 
+/** What receiving a message of the generation queue depends on. */
 export interface ReceiverPorts extends WorkerPorts, AdmissionPorts {}
 
 /**
- * Serves one message of the generation queue: runs the job that a pointer names, or turns a request into a job, once, and runs it.
- * @throws Refused for a message that can never be served; what AWS throws before there is a job
+ * Processes a message of the generation queue: runs the job of a pointer, or creates the job of a request once and runs it.
+ * @throws Refused for a message that can never be processed, and AWS errors that occur before the job exists
  */
 export async function receive(record: QueueRecord, ports: ReceiverPorts, call: QueueCall): Promise<Outcome> {
   const message = rejectOnClientError(() => parseMessage(record.body));
@@ -35,12 +36,12 @@ async function receiveRequest(
   const submitted = await submit(admitted, ports);
   if (submitted.kind === 'conflict') {
     throw new Refused(
-      new LambentError('idempotency_key_reused', 'The idempotency key was used with another body before.', {
+      new LambentError('idempotency_key_reused', 'This idempotency key was already used with a different body.', {
         param: 'idempotencyKey',
       }),
     );
   }
-  // Not earlier: until the job was submitted, the object was the only copy of the body.
+  // The object is deleted only now, because it was the only copy of the body until the job was submitted.
   const [outcome] = await Promise.all([
     runSubmitted(submitted, admitted.input, ports, call),
     deleteInboxObject(message, ports),
@@ -60,17 +61,17 @@ async function runSubmitted(
   return runSubmittedJob(job, ports, call, kind === 'created' ? input : undefined);
 }
 
-/** Announces a new job on the lane that it belongs to, without claiming it here. */
+/** Enqueues a new job on its own lane instead of running it here. */
 async function forward(job: Job, ports: ReceiverPorts): Promise<Outcome> {
-  await announce(job, ports).catch((thrown: unknown) => ports.onError('a job could not be announced', thrown));
+  await announce(job, ports).catch((thrown: unknown) => ports.onError('a job could not be enqueued', thrown));
   return { kind: 'forwarded', job };
 }
 
 const DELETED: Outcome = { kind: 'refused', status: 'absent' };
 
 /**
- * Serves a message whose inbox object is gone. It was delivered before if its job exists, or existed; otherwise it can never be
- * served.
+ * Processes a message whose inbox object doesn't exist. If its job exists or was deleted, the message is a duplicate;
+ * otherwise it can never be processed.
  */
 async function receiveWithoutBody(
   { tenant, idempotencyKey }: GenerateMessage,
@@ -82,11 +83,11 @@ async function receiveWithoutBody(
   if (job !== undefined) return runSubmittedJob(job, ports, call);
   if (await ports.jobs.wasDeleted(tenant, id)) return DELETED;
   throw new Refused(
-    new LambentError('not_found', 'There is no object of this key, or it is too large.', { param: 'bodyPointer' }),
+    new LambentError('not_found', 'The object does not exist or is too large.', { param: 'bodyPointer' }),
   );
 }
 
-/** Runs a job that its message has made. Never throws: the job has a due time, so the message need not come back. */
+/** Runs a submitted job. Never throws: the sweep finds the job when it is due, so the message can be deleted. */
 async function runSubmittedJob(
   { tenant, id }: Job,
   ports: ReceiverPorts,
@@ -96,7 +97,7 @@ async function runSubmittedJob(
   try {
     return await runUntilDeadline({ tenant, id }, ports, call, input);
   } catch (thrown) {
-    ports.onError('a job could not be looked at', thrown);
+    ports.onError('a job could not be processed', thrown);
     return { kind: 'refused', status: 'queued' };
   }
 }

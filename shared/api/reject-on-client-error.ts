@@ -1,7 +1,7 @@
 import { LambentError } from '../core/errors.ts';
 import { Refused } from '../lambda/queue-pipeline.ts';
 
-/** Runs a check of a queue message. A LambentError that it throws means that the message can never be served: it is refused. */
+/** Returns the result of `check`. Converts its LambentErrors to Refused, because the message can never be processed. */
 export function rejectOnClientError<T>(check: () => T): T {
   try {
     return check();

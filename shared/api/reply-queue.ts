@@ -1,9 +1,10 @@
 import { MAX_MESSAGE_BYTES } from '../aws/sqs.ts';
+import { definedProps } from '../core/objects.ts';
 import type { EndedJob, Tell } from '../jobs/fan-in.ts';
 import type { JobStatus } from '../jobs/job.ts';
 import { viewEndedJob } from './job-view.ts';
 
-/** What a program finds on its reply queue. At least once: `id` tells a repetition. */
+/** A message on a reply queue. It is delivered at least once; `id` identifies duplicates. */
 export interface AnswerMessage {
   readonly version: 1;
   readonly type: 'answer';
@@ -11,14 +12,14 @@ export interface AnswerMessage {
   readonly id: string;
   readonly idempotencyKey?: string;
   readonly status: JobStatus;
-  /** The answer's object; absent when it is too large for a message: `GET /v1/responses/{id}` has it. */
+  /** The response, or absent if it is too large for a message. `GET /v1/responses/{id}` returns it. */
   readonly response?: unknown;
 }
 
 /**
- * Puts answers on the queues that their programs have named.
- * @param queues URLs by alias: an alias that isn't there any more gets nothing, since nobody can be told of it
- * @param send sends text to a queue
+ * Creates the completion step that sends an ended job to its reply queue.
+ * @param queues queue URLs by alias. Jobs with an alias that was removed are skipped
+ * @param send sends text to a queue, with a message group id
  */
 export function createReplyStep(
   queues: Readonly<Record<string, string>>,
@@ -28,25 +29,28 @@ export function createReplyStep(
     const { replyTo, tenant } = ended.job;
     if (replyTo === undefined || !Object.hasOwn(queues, replyTo)) return;
     const queueUrl = queues[replyTo];
-    if (queueUrl !== undefined) await send(queueUrl, answerText(ended), tenant);
+    if (queueUrl !== undefined) await send(queueUrl, encodeAnswer(ended), tenant);
   };
 }
 
-function answerText(ended: EndedJob): string {
+function encodeAnswer(ended: EndedJob): string {
   const { job, input } = ended;
   const head: AnswerMessage = {
     version: 1,
     type: 'answer',
     tenant: job.tenant,
     id: job.id,
-    ...(input?.idempotencyKey === undefined ? {} : { idempotencyKey: input.idempotencyKey }),
+    ...definedProps({ idempotencyKey: input?.idempotencyKey }),
     status: job.status,
   };
-  const whole = messageText({ ...head, response: viewEndedJob(ended) });
-  return Buffer.byteLength(whole) <= MAX_MESSAGE_BYTES ? whole : messageText(head);
+  const text = encodeMessage({ ...head, response: viewEndedJob(ended) });
+  return Buffer.byteLength(text) <= MAX_MESSAGE_BYTES ? text : encodeMessage(head);
 }
 
-/** JSON in which the two characters are escaped that SQS refuses in a message and JSON leaves as they are. */
-function messageText(message: AnswerMessage): string {
-  return JSON.stringify(message).replace(/[\ufffe\uffff]/g, (refused) => `\\u${refused.charCodeAt(0).toString(16)}`);
+/** Encodes a message as JSON and escapes U+FFFE and U+FFFF, which JSON allows and SQS rejects. */
+function encodeMessage(message: AnswerMessage): string {
+  return JSON.stringify(message).replace(
+    /[\ufffe\uffff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16)}`,
+  );
 }

@@ -11,7 +11,7 @@ import { missingFinishError } from '../openai/sse.ts';
 import type { EncodeAnswer } from './endpoints.ts';
 import { isResponsesBody } from './job-content.ts';
 
-/** Encodes the answer to a job of `/v1/responses`, and logs the events of its stream. */
+/** Encodes a model's events as the output of a job of `/v1/responses`, and logs the events of its stream. */
 export const answerResponse: EncodeAnswer = async (events, { job, input, now, log }) => {
   if (!isResponsesBody(input.body)) {
     throw new LambentError('record_unreadable', `The input of ${job.id} is not a body of ${job.endpoint}`);

@@ -4,13 +4,13 @@ import { failedResponse, inProgressResponse, type ResponseObject } from '../open
 import { isResponsesBody } from './job-content.ts';
 import { jobError } from './job-error.ts';
 
-/** Shows a job of `/v1/responses` that has no answer as a response; undefined if its input is no body of that endpoint. */
+/** Returns a job of `/v1/responses` without output as a response. Undefined if its input isn't a body of that endpoint. */
 export function viewResponse(job: Job, { body }: JobInput): ResponseObject | undefined {
   if (!isResponsesBody(body)) return undefined;
   const createdAt = Math.floor(job.createdAt / 1000);
   const inProgress = inProgressResponse({ body, id: job.id, createdAt, stored: job.stored });
   const status = shownStatus(job);
-  // OpenAI has no status for an expired response: to its clients, one that was not answered in time has failed.
+  // OpenAI's API has no status for an expired response, so it is shown as failed.
   if (status === 'failed' || status === 'expired') return failedResponse(inProgress, jobError(job));
   return { ...inProgress, status };
 }

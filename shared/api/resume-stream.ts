@@ -12,29 +12,32 @@ import { viewStoredResponse } from './response-chain.ts';
 export interface ResumeOptions {
   readonly tenant: string;
   readonly id: string;
-  /** Number of the last event that the caller has; -1 for none. */
+  /** Sequence number of the last event that the caller has received, or -1. */
   readonly startingAfter: number;
-  /** Epoch milliseconds by which the stream must have ended. */
+  /** Epoch milliseconds by which the stream must end. */
   readonly deadlineAt: number;
   readonly signal: AbortSignal;
-  /** Epoch milliseconds. */
+  /** Returns epoch milliseconds. */
   readonly now: () => number;
 }
 
-/** As often as whoever writes the log closes a chunk of it. */
+/** The interval at which the event writer closes a chunk. */
 const POLL_MS = 250;
-/** A log in which nothing happens is looked at less often: a model that thinks, a queue that is long. */
+/** The longest interval, reached when a log doesn't grow: the model is reasoning, or the job is queued. */
 const IDLE_POLL_MS = 1_000;
-/** Left to say that the time is over. */
-const LAST_WORD_MS = 1_500;
+/** Time reserved before the deadline for the final error event. */
+const FINAL_EVENT_MS = 1_500;
 
 /**
- * The stream of a background response, from any of its events on, as its log has it, whoever writes that and however
- * often it changes hands. Begins with a comment where the first event is still to come. Ends in the event that says how
- * the response ended, which has one number however often it is read; at once when the caller has that event; or in an
- * `error` when the time is over or the response was deleted: what follows can then be asked for by the number of the last
- * event.
- * @returns whether it came to the response's end
+ * Streams the events of a background response that follow `startingAfter`. The events come from the log, so the stream
+ * continues when another worker takes over the job.
+ *
+ * - If no event is available yet, the stream starts with a comment.
+ * - It ends with the response's final event, whose sequence number is the same on every read. If the caller has that event
+ *   already, the stream ends at once.
+ * - It ends with an `error` event at the deadline, or if the response is deleted. The error has the number of the last
+ *   event, so that the caller can resume after it.
+ * @returns whether the response has ended
  */
 export async function* resumeStream(
   stores: Pick<ApiState, 'jobs' | 'events' | 'bodies'>,
@@ -42,12 +45,12 @@ export async function* resumeStream(
 ): AsyncGenerator<string, boolean> {
   let last = startingAfter;
   let atBoundary = startingAfter === -1;
-  let isFirstLook = true;
+  let isFirstPoll = true;
   for (let pauseMs = POLL_MS; ; ) {
-    // Before its events: when a job has ended, all that it says lies in the log.
+    // The job is read before its events: if it has ended, the log is complete.
     const job = await stores.jobs.read(tenant, id);
-    if (job === undefined) return yield* stopped(last, new LambentError('not_found', 'The response was deleted.'));
-    const before = last;
+    if (job === undefined) return yield* streamError(last, new LambentError('not_found', 'The response was deleted.'));
+    const lastBefore = last;
     const accepted =
       last + 1 < ACCEPTED_EVENTS ? [{ events: createAcceptedEvents(job, await readInput(job, stores.bodies)) }] : [];
     for (const { events } of [...accepted, ...(await stores.events.read(tenant, id, last, atBoundary))]) {
@@ -60,30 +63,29 @@ export async function* resumeStream(
     }
     if (isTerminal(job.status)) {
       const sequence_number = endSequenceOf(job);
-      // Whoever has had the last event gets it no second time.
-      if (last < sequence_number) yield encodeTypedFrame({ ...(await ending(job, stores)), sequence_number });
+      if (last < sequence_number) yield encodeTypedFrame({ ...(await createFinalEvent(job, stores)), sequence_number });
       return true;
     }
-    // The status goes out with the first frame, and nothing keeps a connection alive before it.
-    if (isFirstLook && last === before) yield COMMENT;
-    isFirstLook = false;
-    pauseMs = last > before ? POLL_MS : Math.min(2 * pauseMs, IDLE_POLL_MS);
-    if (signal.aborted || now() + pauseMs + LAST_WORD_MS > deadlineAt) {
-      const message = `The connection's time is over. Go on with 'starting_after' ${last}.`;
-      return yield* stopped(last, new LambentError('deadline_exceeded', message));
+    // The HTTP status is sent with the first frame, and keep-alive comments only after it.
+    if (isFirstPoll && last === lastBefore) yield COMMENT;
+    isFirstPoll = false;
+    pauseMs = last > lastBefore ? POLL_MS : Math.min(2 * pauseMs, IDLE_POLL_MS);
+    if (signal.aborted || now() + pauseMs + FINAL_EVENT_MS > deadlineAt) {
+      const message = `The stream reached its time limit. Resume it with 'starting_after' ${last}.`;
+      return yield* streamError(last, new LambentError('deadline_exceeded', message));
     }
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
 }
 
-/** The event that tells how a response ended, as the response itself has it. */
-async function ending(job: Job, { bodies }: Pick<ApiState, 'bodies'>) {
+/** Creates the final event of a response. */
+async function createFinalEvent(job: Job, { bodies }: Pick<ApiState, 'bodies'>) {
   const response = await viewStoredResponse(job, { bodies });
   return { type: `response.${job.status === 'expired' ? 'failed' : job.status}`, response };
 }
 
-/** An error carries the number of the last event, so that whoever resumes after it misses nothing. */
-async function* stopped(last: number, error: LambentError): AsyncGenerator<string, false> {
+/** Streams an `error` event with the number of the last event, so that a caller who resumes after it misses nothing. */
+async function* streamError(last: number, error: LambentError): AsyncGenerator<string, false> {
   const { error: body } = encodeErrorBody(error);
   const { code, message, param } = body;
   yield encodeTypedFrame({ type: 'error', code, message, param, error: body, sequence_number: Math.max(0, last) });

@@ -11,13 +11,14 @@ import type { ApiState } from './api-state.ts';
 import { findResponseJob, listInputItems, viewStoredResponse } from './response-chain.ts';
 import { resumeStream } from './resume-stream.ts';
 
+/** What the routes of stored responses depend on. */
 export interface StoredResponsesApi {
   readonly state: Pick<ApiState, 'jobs' | 'bodies' | 'events' | 'timings'>;
-  /** Epoch milliseconds. */
+  /** Returns epoch milliseconds. */
   readonly now?: () => number;
 }
 
-/** `GET /v1/responses/{id}`: the response as it is now, or with `stream=true` its events from `starting_after` on. */
+/** `GET /v1/responses/{id}`. Returns the response's current state, or with `stream=true` its events after `starting_after`. */
 export function retrieveResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
   return {
     scope: 'inference',
@@ -28,10 +29,10 @@ export function retrieveResponseRoute({ state, now = Date.now }: StoredResponses
       if (!job.streamed) {
         throw invalidValueError(
           'stream',
-          "Only responses created with 'stream' and 'background' can be streamed again.",
+          "Only background responses created with 'stream' set to true can be streamed.",
         );
       }
-      const startingAfter = startOf(query['starting_after'], job);
+      const startingAfter = parseStartingAfter(query['starting_after'], job);
       return {
         frames: resumeStream(state, { tenant: job.tenant, id: job.id, startingAfter, signal, deadlineAt, now }),
       };
@@ -51,27 +52,30 @@ export function deleteResponseRoute({ state }: StoredResponsesApi): Route {
   };
 }
 
-/** `POST /v1/responses/{id}/cancel`: `cancelled` from now on, though the model goes on until its holder hears of it. */
+/**
+ * `POST /v1/responses/{id}/cancel`. The response is `cancelled` at once. The model stops when the worker's next heartbeat
+ * notices the cancellation.
+ */
 export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
   return {
     scope: 'inference',
     bodyOptional: true,
     async run({ pathParameters, principal }) {
-      const known = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
-      if (!known.background) {
+      const found = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
+      if (!found.background) {
         throw invalidValueError(
           'response_id',
-          'Cannot cancel a synchronous response: only background ones can be cancelled.',
+          'Cannot cancel a synchronous response. Only background responses can be cancelled.',
         );
       }
-      const cancelled = await cancelJob({ jobs: state.jobs, timings: state.timings, now }, known.tenant, known.id);
-      const job = cancelled?.job ?? (await findResponseJob(state, known.tenant, known.id));
+      const cancelled = await cancelJob({ jobs: state.jobs, timings: state.timings, now }, found.tenant, found.id);
+      const job = cancelled?.job ?? (await findResponseJob(state, found.tenant, found.id));
       return { json: await viewStoredResponse(job, state) };
     },
   };
 }
 
-/** `GET /v1/responses/{id}/input_items`: what this response's own request brought, not what came before it. */
+/** `GET /v1/responses/{id}/input_items`. Lists the items of this response's input, without those of earlier turns. */
 export function inputItemsRoute({ state }: StoredResponsesApi): Route {
   return {
     scope: 'inference',
@@ -83,17 +87,17 @@ export function inputItemsRoute({ state }: StoredResponsesApi): Route {
       if (newestFirst) items.reverse();
       const start = after === undefined ? 0 : items.findIndex(({ id }) => id === after) + 1;
       if (after !== undefined && start === 0) throw afterNotFoundError(after);
-      const shown = items.slice(start, start + limit).map((item) => applyIncludes(item, included));
-      return { json: encodeList(shown, items.length > start + limit) };
+      const page = items.slice(start, start + limit).map((item) => applyIncludes(item, included));
+      return { json: encodeList(page, items.length > start + limit) };
     },
   };
 }
 
-/** An item without what its caller has to ask for to see. */
+/** Returns an item without the optional fields that the caller didn't include. */
 export function applyIncludes(item: Readonly<Record<string, unknown>>, included: Includes) {
   if (!('encrypted_content' in item) || included.has('reasoning.encrypted_content')) return item;
-  const { encrypted_content: _, ...shown } = item;
-  return shown;
+  const { encrypted_content: _, ...visibleFields } = item;
+  return visibleFields;
 }
 
 function isStream(text = 'false'): boolean {
@@ -101,8 +105,12 @@ function isStream(text = 'false'): boolean {
   throw invalidValueError('stream', "Invalid 'stream': expected 'true' or 'false'.");
 }
 
-/** Number of the last event that the caller has. What runs may yet get to any number; what has ended has had its last. */
-function startOf(text: string | undefined, job: Job): number {
+/**
+ * Parses `starting_after`, the sequence number of the last event that the caller has received.
+ * @returns -1 if absent
+ * @throws LambentError `invalid_value`, also for a number after the end of a finished stream
+ */
+function parseStartingAfter(text: string | undefined, job: Job): number {
   if (text === undefined) return -1;
   if (!/^\d{1,15}$/.test(text)) {
     throw invalidValueError('starting_after', "Invalid 'starting_after': expected the sequence number of an event.");

@@ -3,41 +3,48 @@ import { attemptIdFor, type StoredItem } from '../openai/responses/stored-items.
 import type { TurnItem } from './response-chain.ts';
 
 /**
- * Stored items as a model takes them: without an output whose call has expired or was deleted, and without a call whose
- * output is gone. The caller has no part in either. A call of the latest answer stays: its output is the caller's to bring.
- * Reasoning right in front of what is left out goes with it, as what it led to is no longer there.
+ * Removes outputs whose function call has expired or was deleted, and calls whose output is gone. Models reject such items,
+ * and the caller didn't cause them. Calls of the latest response are kept, because the caller still has to send their
+ * outputs. Reasoning directly before a removed item is removed too, since it led to that item.
  * @param stored oldest first
- * @param own what the caller sends now, which may answer a stored call
+ * @param callerInput the request's input, which may have outputs of stored calls
  */
-export function removeUnpairedCalls(stored: readonly TurnItem[], own: string | readonly ResolvedItem[]): TurnItem[] {
-  const unpaired = unpairedAmong(
+export function removeUnpairedCalls(
+  stored: readonly TurnItem[],
+  callerInput: string | readonly ResolvedItem[],
+): TurnItem[] {
+  const unpaired = findUnpaired(
     stored.map(({ item }) => item),
-    typeof own === 'string' ? [] : own,
+    typeof callerInput === 'string' ? [] : callerInput,
   );
   const kept: TurnItem[] = [];
-  let leftOut = false;
-  for (const each of stored.toReversed()) {
-    leftOut = unpaired.has(each.item) || (leftOut && each.item.type === 'reasoning');
-    if (!leftOut) kept.push(each);
+  let isRemoved = false;
+  for (const turnItem of stored.toReversed()) {
+    const { item } = turnItem;
+    isRemoved = unpaired.has(item) || (isRemoved && item.type === 'reasoning');
+    if (!isRemoved) kept.push(turnItem);
   }
   return kept.reverse();
 }
 
 type Item = Readonly<Record<string, unknown>>;
 
-function unpairedAmong(stored: readonly StoredItem[], own: readonly Item[]): Set<Item> {
-  const latest = stored.findLast(isAnswer);
-  const isDue = ({ id }: StoredItem) => latest !== undefined && attemptIdFor(id) === attemptIdFor(latest.id);
-  const unpaired = new Set<Item>(stored.filter((item) => isOutput(item) || (isCall(item) && !isDue(item))));
-  // Some models count their calls anew in each turn, so that an id comes again: an output is of the last call before it.
-  const waiting = new Map<unknown, Item>();
-  for (const item of [...stored, ...own]) {
+function findUnpaired(stored: readonly StoredItem[], callerItems: readonly Item[]): Set<Item> {
+  const latest = stored.findLast(isOutputOfModel);
+  const isOfLatestResponse = ({ id }: StoredItem) =>
+    latest !== undefined && attemptIdFor(id) === attemptIdFor(latest.id);
+  const unpaired = new Set<Item>(
+    stored.filter((item) => isOutput(item) || (isCall(item) && !isOfLatestResponse(item))),
+  );
+  // Some models number their calls per turn, so ids repeat. An output belongs to the last call before it.
+  const unanswered = new Map<unknown, Item>();
+  for (const item of [...stored, ...callerItems]) {
     const callId = item['call_id'];
-    if (isCall(item)) waiting.set(callId, item);
+    if (isCall(item)) unanswered.set(callId, item);
     if (!isOutput(item)) continue;
-    const call = waiting.get(callId);
+    const call = unanswered.get(callId);
     if (call === undefined) continue;
-    waiting.delete(callId);
+    unanswered.delete(callId);
     unpaired.delete(call);
     unpaired.delete(item);
   }
@@ -52,7 +59,7 @@ function isOutput(item: Item): boolean {
   return item['type'] === 'function_call_output';
 }
 
-/** Whether a model said it, not its caller. */
-function isAnswer(item: Item): boolean {
+/** Returns whether a model generated the item. */
+function isOutputOfModel(item: Item): boolean {
   return isCall(item) || item['type'] === 'reasoning' || item['role'] === 'assistant';
 }

@@ -11,11 +11,12 @@ import { createAnswerJob } from './job-answer.ts';
 import type { createJobClients } from './job-clients.ts';
 import { createJobDependencies, type StoreOptions } from './job-dependencies.ts';
 
+/** Options of `createWorkerDependencies`. */
 export interface WorkerOptions extends StoreOptions, Pick<RouterOptions, 'createModel'> {
   readonly registry: ModelRegistry;
 }
 
-/** Makes everything that runs jobs in AWS, once for each environment of a function. */
+/** Creates the dependencies of a function that runs jobs, once per function environment. */
 export function createWorkerDependencies(
   clients: ReturnType<typeof createJobClients>,
   settings: JobSettings,

@@ -1,5 +1,5 @@
+import { isObject } from '../core/objects.ts';
 import type { Continuation, ReasoningPart } from '../inference/generation.ts';
-import { isObject } from './schema.ts';
 
 /**
  * Encodes one turn's reasoning and the provider's continuation as `encrypted_content` of a reasoning item. The caller

@@ -1,4 +1,4 @@
-import { isObject } from './schema.ts';
+import { isObject } from '../core/objects.ts';
 import { invalidValueError } from './validation.ts';
 
 /** Paging parameters of a list request. */

@@ -1,20 +1,9 @@
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
+import { isObject } from '../core/objects.ts';
 import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
 import { type Alias, findAlias, type ModelRegistry } from '../inference/registry.ts';
-import {
-  boolean,
-  decimal,
-  ignored,
-  integer,
-  isObject,
-  object,
-  oneOf,
-  recordOf,
-  string,
-  supportedIf,
-  text,
-} from './schema.ts';
+import { boolean, decimal, ignored, integer, object, oneOf, recordOf, string, supportedIf, text } from './schema.ts';
 import { describeJsonType, invalidValueError, missingParameterError } from './validation.ts';
 
 /** What the parser of a request needs besides the body. */

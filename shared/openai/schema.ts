@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { isObject } from '../core/objects.ts';
 
 /**
  * Schema helpers for request bodies. A schema's message is part of a sentence that `validation.ts` completes: for a type
@@ -193,9 +194,4 @@ function formatList(values: readonly string[]): string {
   const last = quoted.pop() ?? '';
   if (quoted.length === 0) return last;
   return quoted.length === 1 ? `${quoted[0]} and ${last}` : `${quoted.join(', ')}, and ${last}`;
-}
-
-/** Returns whether `input` is a JSON object: neither null nor an array. */
-export function isObject(input: unknown): input is Record<string, unknown> {
-  return typeof input === 'object' && input !== null && !Array.isArray(input);
 }

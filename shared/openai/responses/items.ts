@@ -1,10 +1,10 @@
 import * as v from 'valibot';
+import { isObject } from '../../core/objects.ts';
 import { optional } from '../parameters.ts';
 import {
   arrayOf,
   functionName,
   ignored,
-  isObject,
   object,
   oneOf,
   storedId,

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { LambentError } from '../../core/errors.ts';
-import { isObject } from '../schema.ts';
+import { isObject } from '../../core/objects.ts';
 import { inputItem, isItemReference, type ResolvedItem } from './items.ts';
 import { itemNotFoundError } from './request.ts';
 import type { ResponsesBody } from './schema.ts';

@@ -64,7 +64,7 @@ describe('a turn in a conversation', () => {
     await using service = await aService([makeAnswer('Hello')], undefined, state);
     const response = await service.client.responses.create({ model: 'default', input: 'Hi', conversation: 'conv_1' });
     expect(response.output_text).toBe('Hello');
-    expect(service.logLines).toMatchObject([{ level: 'warn', message: 'turn not noted' }]);
+    expect(service.logLines).toMatchObject([{ level: 'warn', message: 'completion step not recorded' }]);
     expect(await said()).toBe(2);
     expect(await sweep()).toMatchObject({ told: 1, failed: 0 });
     expect(await said()).toBe(2);

@@ -1,0 +1,89 @@
+import { LambentError } from '../core/errors.ts';
+import { describeError } from '../core/logger.ts';
+import { definedProps } from '../core/objects.ts';
+import { readOutput } from '../jobs/fan-in.ts';
+import type { Job } from '../jobs/job.ts';
+import { timesOfQueued } from '../jobs/lifetime.ts';
+import { laneOf } from '../jobs/queue-routing.ts';
+import { announce, submit } from '../jobs/submit.ts';
+import type { HttpAnswer } from '../lambda/http-responder.ts';
+import { includesEncryptedReasoning } from '../openai/responses/request.ts';
+import { conversationIdOf } from '../openai/responses/response.ts';
+import { viewJob } from './job-view.ts';
+import type { ResponseContext } from './response-context.ts';
+import { resumeStream } from './resume-stream.ts';
+import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
+
+/**
+ * Turns a request into a job and responds at once: with the job's state, or with a stream of its events.
+ * @throws LambentError `idempotent_answer_not_kept` if the job of this idempotency key was deleted
+ */
+export async function createBackgroundResponse(call: StatefulCall): Promise<HttpAnswer> {
+  const { id, parsed, request, api, state } = call;
+  const { tenant } = request.principal;
+  const conversation = conversationIdIn(call);
+  const conversationItems =
+    conversation === undefined ? undefined : await state.conversations.readItems({ tenant, id: conversation });
+  const context = await buildContext(call, conversationItems);
+  const job = await submitJob(call, context, conversation);
+  const headers = reportDroppedItems(context, request);
+  if (!parsed.streamed) {
+    // A job of an earlier request with the same idempotency key may have its output by now.
+    return { headers, stored: id, json: viewJob(job, context, await readOutput(job, state.bodies)) };
+  }
+  const { signal, deadlineAt } = request;
+  const frames = resumeStream(state, { tenant, id, startingAfter: -1, signal, deadlineAt, now: api.now });
+  return { headers, stored: id, frames };
+}
+
+async function submitJob(
+  call: StatefulCall,
+  { body, generation }: ResponseContext,
+  conversation: string | undefined,
+): Promise<Job> {
+  const { id, createdAt, parsed, request, api, state } = call;
+  const submitted = await submit(
+    {
+      tenant: request.principal.tenant,
+      id,
+      endpoint: '/v1/responses',
+      tier: body.service_tier === 'flex' ? 'flex' : 'default',
+      background: true,
+      streamed: parsed.streamed,
+      stored: true,
+      ...timesOfQueued(state.lifetime, createdAt),
+      input: { body, generation, continuations: includesEncryptedReasoning(body) },
+      ...definedProps({
+        lane: laneOf(generation.model, api.registry),
+        conversation,
+        previousResponse: body.previous_response_id ?? undefined,
+      }),
+    },
+    { ...state, now: api.now },
+  );
+  switch (submitted.kind) {
+    case 'created':
+      await enqueue(submitted.job, call);
+      return submitted.job;
+    case 'known':
+      return submitted.job;
+    default: {
+      const message = 'The response created with this idempotency key was deleted. Use another key.';
+      throw new LambentError('idempotent_answer_not_kept', message);
+    }
+  }
+}
+
+function conversationIdIn({ parsed }: StatefulCall): string | undefined {
+  const { conversation } = parsed.body;
+  return conversation == null ? undefined : conversationIdOf(conversation);
+}
+
+/** Enqueues a job. Never throws: the sweep enqueues the job later if its message can't be sent now. */
+async function enqueue(job: Job, { request, state, api }: StatefulCall): Promise<void> {
+  try {
+    await announce(job, { queue: state.queue, now: api.now });
+  } catch (thrown) {
+    request.telemetry.logger.warn('job not enqueued', describeError(thrown));
+  }
+}

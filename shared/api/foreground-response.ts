@@ -1,0 +1,195 @@
+import type { LambentError } from '../core/errors.ts';
+import { describeError } from '../core/logger.ts';
+import { definedProps } from '../core/objects.ts';
+import type { Usage } from '../inference/generation.ts';
+import type { Job } from '../jobs/job.ts';
+import { expiryOf } from '../jobs/lifetime.ts';
+import type { JobInput } from '../jobs/ports.ts';
+import { told } from '../jobs/transitions.ts';
+import type { HttpAnswer } from '../lambda/http-responder.ts';
+import { includesEncryptedReasoning } from '../openai/responses/request.ts';
+import {
+  conversationIdOf,
+  type EncodeResponseOptions,
+  encodeResponse,
+  type StoredAnswer,
+} from '../openai/responses/response.ts';
+import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
+import { encodeResponseStream } from '../openai/responses/stream.ts';
+import type { Turn } from '../sessions/conversations.ts';
+import { createTurnItems } from './response-chain.ts';
+import type { ResponseContext } from './response-context.ts';
+import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
+
+/** A foreground response has one attempt. */
+const EPOCH = 1;
+
+/**
+ * Generates a response within the call. If the request names a conversation, the response is a turn of it: other turns are
+ * rejected until this one has ended.
+ */
+export async function createForegroundResponse(call: StatefulCall): Promise<HttpAnswer> {
+  const { id, parsed, request, state } = call;
+  const { conversation } = parsed.body;
+  const turn =
+    conversation == null
+      ? undefined
+      : await state.conversations.beginTurn(
+          { tenant: request.principal.tenant, id: conversationIdOf(conversation) },
+          id,
+        );
+  try {
+    const context = await buildContext(call, turn?.items);
+    return await new ForegroundResponse(call, context, turn).generate();
+  } catch (error) {
+    await turn?.release();
+    throw error;
+  }
+}
+
+class ForegroundResponse {
+  readonly #call: StatefulCall;
+  readonly #context: ResponseContext;
+  readonly #turn: Turn | undefined;
+  readonly #isStored: boolean;
+
+  constructor(call: StatefulCall, context: ResponseContext, turn: Turn | undefined) {
+    this.#call = call;
+    this.#context = context;
+    this.#turn = turn;
+    this.#isStored = context.body.store ?? true;
+  }
+
+  async generate(): Promise<HttpAnswer> {
+    const { id, parsed, request, api } = this.#call;
+    const { signal, deadlineAt, telemetry } = request;
+    const { events } = await api.router.generate(this.#context.generation, {
+      signal,
+      deadlineAt,
+      telemetry,
+      streamed: parsed.streamed,
+    });
+    const headers = reportDroppedItems(this.#context, request);
+    const stored = this.#isStored ? { stored: id } : {};
+    if (parsed.streamed) {
+      const frames = this.#releaseAfter(encodeResponseStream(events, this.#encodeOptions()));
+      return { headers, ...stored, frames };
+    }
+    const json = await encodeResponse(events, this.#encodeOptions());
+    await this.#turn?.release();
+    return { headers, ...stored, json };
+  }
+
+  #encodeOptions(): EncodeResponseOptions {
+    const { id, createdAt, api } = this.#call;
+    const { generation, body } = this.#context;
+    return {
+      body,
+      id,
+      createdAt: Math.floor(createdAt / 1000),
+      stored: this.#isStored,
+      now: () => Math.floor(api.now() / 1000),
+      ids: createItemIdGenerator(id, EPOCH),
+      logprobs: generation.topLogprobs !== undefined,
+      reasoningSummary: generation.reasoningSummary,
+      continuations: includesEncryptedReasoning(body),
+      commit: (answer, usage) => this.#commit(answer, usage),
+      ...(this.#isStored ? { commitFailure: (answer, error) => this.#commitFailure(answer, error) } : {}),
+    };
+  }
+
+  /** Passes frames on and releases the turn when the stream ends for any reason. */
+  async *#releaseAfter(frames: AsyncGenerator<string, boolean>): AsyncGenerator<string, boolean> {
+    try {
+      return yield* frames;
+    } finally {
+      await this.#turn?.release();
+    }
+  }
+
+  /**
+   * Stores a complete response, as a finished job and as a turn of its conversation. Until the turn is stored, the job has
+   * a pending completion step, so that the sweep stores the turn after a crash between the two writes.
+   */
+  async #commit(answer: StoredAnswer, usage: Usage | undefined): Promise<void> {
+    const { id, request, state, api } = this.#call;
+    const turn = this.#turn;
+    const items = createTurnItems(id, this.#input(), answer).map((item) => ({ id: item.item.id, content: item }));
+    if (!this.#isStored) return turn?.commit(items);
+    const status = answer.answer.status === 'incomplete' ? 'incomplete' : 'completed';
+    const pending =
+      turn === undefined ? {} : { fanIn: ['conversation'] as const, dueAt: api.now() + state.timings.completionMs };
+    await this.#store(answer, { status, ...definedProps({ usage }), ...pending });
+    if (turn === undefined) return;
+    const { tenant } = request.principal;
+    try {
+      await turn.commit(items);
+    } catch (error) {
+      await state.jobs.delete(tenant, id);
+      throw error;
+    }
+    const { guard, change } = told();
+    try {
+      await state.jobs.update(tenant, id, guard, change);
+    } catch (thrown) {
+      // The sweep finds the turn in the conversation and completes the step.
+      request.telemetry.logger.warn('completion step not recorded', describeError(thrown));
+    }
+  }
+
+  /** Stores the partial response of a stream that failed. The caller knows its id and may retrieve it. Never throws. */
+  async #commitFailure(answer: StoredAnswer, { code }: LambentError): Promise<void> {
+    try {
+      await this.#store(answer, { status: 'failed', errorCode: code });
+    } catch (thrown) {
+      this.#call.request.telemetry.logger.warn('failed response not stored', describeError(thrown));
+    }
+  }
+
+  async #store(
+    answer: StoredAnswer,
+    ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn' | 'dueAt'>,
+  ): Promise<void> {
+    const { id, createdAt, request, state, api } = this.#call;
+    const { tenant } = request.principal;
+    const { model, conversation, previous_response_id: previousResponse } = this.#context.body;
+    const expiresAt = expiryOf(state.lifetime, api.now());
+    const name = { tenant, id, expiresAt };
+    const [input, output] = await Promise.all([
+      state.bodies.write({ ...name, kind: 'input', epoch: 0 }, this.#input()),
+      state.bodies.write({ ...name, kind: 'output', epoch: EPOCH }, answer),
+    ]);
+    await state.jobs.create({
+      tenant,
+      id,
+      endpoint: '/v1/responses',
+      model,
+      epoch: EPOCH,
+      attempts: 1,
+      releases: 0,
+      tier: 'interactive',
+      deadline: request.deadlineAt,
+      cancelRequested: false,
+      background: false,
+      streamed: false,
+      stored: true,
+      createdAt,
+      startedAt: createdAt,
+      completedAt: api.now(),
+      input,
+      output,
+      expiresAt,
+      ...definedProps({
+        conversation: conversation == null ? undefined : conversationIdOf(conversation),
+        previousResponse: previousResponse ?? undefined,
+      }),
+      ...ending,
+    });
+  }
+
+  /** Returns the input to store. The messages are omitted: earlier turns are stored with their own responses. */
+  #input(): JobInput {
+    const { body, generation } = this.#context;
+    return { body, generation: { ...generation, messages: [] } };
+  }
+}

@@ -1,0 +1,46 @@
+import type { HttpRequest } from '../access/route.ts';
+import type { ParsedResponsesBody } from '../openai/responses/request.ts';
+import type { Turn } from '../sessions/conversations.ts';
+import type { ApiState } from './api-state.ts';
+import type { GenerationApi } from './generation-api.ts';
+import { parseTurnItem, readChain, type TurnItem } from './response-chain.ts';
+import { buildResponseContext, type ResponseContext } from './response-context.ts';
+
+/** A call of `POST /v1/responses` that reads or writes stored objects. */
+export interface StatefulCall {
+  /** The id of the response. */
+  readonly id: string;
+  /** Epoch milliseconds. */
+  readonly createdAt: number;
+  readonly parsed: ParsedResponsesBody;
+  readonly request: HttpRequest;
+  readonly api: Required<Pick<GenerationApi, 'router' | 'registry' | 'ids' | 'now'>>;
+  readonly state: ApiState;
+}
+
+/**
+ * Combines the request with the items that precede it.
+ * @param conversationItems the items of its conversation, or undefined if it names none. Then the items of the previous
+ * responses are used, if it names one
+ */
+export async function buildContext(
+  { parsed, request, api, state }: StatefulCall,
+  conversationItems: Turn['items'] | undefined,
+): Promise<ResponseContext> {
+  const { tenant } = request.principal;
+  const previousId = parsed.body.previous_response_id;
+  let earlierItems: TurnItem[] = [];
+  if (conversationItems !== undefined) earlierItems = conversationItems.map(({ content }) => parseTurnItem(content));
+  else if (previousId != null) earlierItems = await readChain(state, tenant, previousId);
+  return buildResponseContext(parsed, earlierItems, { registry: api.registry, tenant }, state);
+}
+
+/** Logs how many items were dropped to fit the model's context, and returns the response header for it. */
+export function reportDroppedItems(
+  { droppedItems }: ResponseContext,
+  { telemetry }: HttpRequest,
+): Record<string, string> {
+  if (droppedItems === 0) return {};
+  telemetry.logger.annotate({ droppedItems });
+  return { 'x-lambent-dropped-items': String(droppedItems) };
+}

@@ -1,3 +1,5 @@
+import { startHeartbeat } from '../core/heartbeat.ts';
+
 /** Intervals of a call's hold on its idempotency key, in milliseconds. */
 export interface ClaimTimings {
   /** The key is free again so long after its last renewal: a repetition waits that long for a call that was killed. */
@@ -36,7 +38,6 @@ export interface HeldKey {
 export function holdKey(until: number, { renew, timings, now, sleep }: HeldKeyPorts, reason: () => Error): HeldKey {
   const { claimMs, renewMs, retryMs } = timings;
   const lost = new AbortController();
-  const ended = new AbortController();
   let heldUntil = until;
 
   /** The pause until the next renewal; undefined when the key is lost. */
@@ -51,22 +52,15 @@ export function holdKey(until: number, { renew, timings, now, sleep }: HeldKeyPo
     }
   }
 
-  async function beats(): Promise<void> {
-    let pauseMs: number | undefined = renewMs;
-    while (pauseMs !== undefined) {
-      await sleep(pauseMs, ended.signal);
-      if (ended.signal.aborted) return;
-      pauseMs = await beat();
-    }
-    lost.abort(reason());
-  }
-  const beating = beats();
-
-  return {
-    lost: lost.signal,
-    async letGo() {
-      ended.abort();
-      await beating;
+  const heartbeat = startHeartbeat(
+    renewMs,
+    async () => {
+      const pauseMs = await beat();
+      if (pauseMs === undefined) lost.abort(reason());
+      return pauseMs;
     },
-  };
+    sleep,
+  );
+
+  return { lost: lost.signal, letGo: () => heartbeat.stop() };
 }

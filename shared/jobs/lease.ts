@@ -1,3 +1,4 @@
+import { startHeartbeat } from '../core/heartbeat.ts';
 import type { Job } from './job.ts';
 import type { JobStore } from './ports.ts';
 import type { JobTimings } from './timings.ts';
@@ -56,7 +57,6 @@ export interface Lease {
  */
 export function keep(job: Job, { jobs, timings, now, sleep }: LeasePorts, options: LeaseOptions): Lease {
   const attempt = new AbortController();
-  const ended = new AbortController();
   let leaseExpiresAt = job.leaseExpiresAt ?? 0;
   const stop = (why: Stop): void => attempt.abort(new Stopped(why));
   const onShutdown = (): void => stop('shutdown');
@@ -79,15 +79,15 @@ export function keep(job: Job, { jobs, timings, now, sleep }: LeasePorts, option
     await options.extendVisibility().catch(() => {});
   }
 
-  async function beats(): Promise<void> {
-    while (!ended.signal.aborted) {
-      const untilDeadline = Math.max(0, job.deadline - now());
-      await sleep(Math.min(timings.heartbeatMs, untilDeadline), ended.signal);
-      if (!ended.signal.aborted) await beat();
-      if (attempt.signal.aborted) return;
-    }
-  }
-  const beating = beats();
+  const pauseMs = (): number => Math.min(timings.heartbeatMs, Math.max(0, job.deadline - now()));
+  const heartbeat = startHeartbeat(
+    pauseMs(),
+    async () => {
+      await beat();
+      return attempt.signal.aborted ? undefined : pauseMs();
+    },
+    sleep,
+  );
 
   return {
     signal: attempt.signal,
@@ -96,9 +96,8 @@ export function keep(job: Job, { jobs, timings, now, sleep }: LeasePorts, option
       return reason instanceof Stopped ? reason.stop : undefined;
     },
     async letGo() {
-      ended.abort();
       options.shutdown.removeEventListener('abort', onShutdown);
-      await beating;
+      await heartbeat.stop();
     },
   };
 }

@@ -1,3 +1,4 @@
+import { startHeartbeat } from '../core/heartbeat.ts';
 import type { ConversationHead, ConversationKey, ConversationTable } from './conversation-records.ts';
 import type { ConversationItem, SealedItems } from './sealed-items.ts';
 import { conversationLockedError, conversationNotFoundError } from './session-errors.ts';
@@ -92,13 +93,13 @@ export function createTurns({ table, items, expiry, now, random }: TurnsOptions)
   async function openTurn(key: ConversationKey, lock: HeldLock): Promise<Turn> {
     const { nextPosition, lockEpoch, owner } = lock;
     let ended = false;
-    const renewal = setInterval(() => {
+    const heartbeat = startHeartbeat(RENEW_EVERY_MS, async () => {
       // A failed renewal needs no handling: if the lock is lost, the commit fails, and nothing is visible before it.
-      table.renewLock(key, owner, lockEpoch, now() + LOCK_MS).catch(() => undefined);
-    }, RENEW_EVERY_MS);
-    renewal.unref();
+      await table.renewLock(key, owner, lockEpoch, now() + LOCK_MS).catch(() => undefined);
+      return RENEW_EVERY_MS;
+    });
     const release = async (): Promise<void> => {
-      clearInterval(renewal);
+      await heartbeat.stop();
       if (ended) return;
       ended = true;
       await table.releaseLock(key, owner, lockEpoch);
@@ -108,8 +109,8 @@ export function createTurns({ table, items, expiry, now, random }: TurnsOptions)
         items: await items.read(key, { from: 0, to: nextPosition, newestFirst: false }),
         async commit(added) {
           await writeAndCommit(key, lock, added);
-          clearInterval(renewal);
           ended = true;
+          await heartbeat.stop();
         },
         release,
       };

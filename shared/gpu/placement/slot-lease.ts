@@ -1,4 +1,5 @@
 import { LambentError } from '../../core/errors.ts';
+import { startHeartbeat } from '../../core/heartbeat.ts';
 import type { SlotSettings } from './settings.ts';
 import type { Slot, SlotPorts } from './slot.ts';
 
@@ -17,7 +18,6 @@ export function startSlotLease(
 ): Slot {
   const { fleet, id } = granted.worker;
   const { leaseId } = granted;
-  const released = new AbortController();
   const lost = new AbortController();
   let hasFirstToken = false;
   let releasing: Promise<void> | undefined;
@@ -30,23 +30,18 @@ export function startSlotLease(
     return store.renew(fleet, id, leaseId, now() + leaseMs).catch(() => true);
   }
 
-  async function sendHeartbeats(): Promise<void> {
-    for (;;) {
-      await sleep(heartbeatMs, released.signal);
-      if (released.signal.aborted) return;
-      if (!(await renew())) {
-        lost.abort(new LambentError('upstream_cut', `The lease of a slot of ${fleet}/${id} is lost`));
-        return;
-      }
-    }
-  }
-  const heartbeats = sendHeartbeats().catch(() => {});
+  const heartbeat = startHeartbeat(
+    heartbeatMs,
+    async () => {
+      if (await renew()) return heartbeatMs;
+      lost.abort(new LambentError('upstream_cut', `The lease of a slot of ${fleet}/${id} is lost`));
+      return undefined;
+    },
+    sleep,
+  );
 
   async function release(): Promise<void> {
-    // A string as the reason: the default DOMException records a stack, which costs more than the rest of the release.
-    released.abort('released');
-    // Also waits for a renewal under way. It could do no harm after the release, but its failure would go unhandled.
-    await Promise.all([heartbeats, pendingWrites]);
+    await Promise.all([heartbeat.stop(), pendingWrites]);
     await store.release(fleet, id, leaseId).catch(() => {});
   }
 

@@ -1,0 +1,88 @@
+import { describe, expect, it } from 'vitest';
+import { startHeartbeat } from '../../../shared/core/heartbeat.ts';
+
+/** Sleeps until the test wakes it; remembers how long it should have slept. */
+function createSleep() {
+  const pauses: number[] = [];
+  let wakeUp: (() => void) | undefined;
+  return {
+    pauses,
+    sleep: (ms: number, signal: AbortSignal) =>
+      new Promise<void>((resolve) => {
+        pauses.push(ms);
+        wakeUp = resolve;
+        signal.addEventListener('abort', () => resolve());
+      }),
+    async wake() {
+      wakeUp?.();
+      await new Promise((resolve) => setImmediate(resolve));
+    },
+  };
+}
+
+describe('a heartbeat', () => {
+  it('waits before each beat for as long as the previous beat said', async () => {
+    const { pauses, sleep, wake } = createSleep();
+    const answers = [20, 30];
+    const heartbeat = startHeartbeat(10, async () => answers.shift(), sleep);
+    await wake();
+    await wake();
+    expect(pauses).toEqual([10, 20, 30]);
+    await heartbeat.stop();
+  });
+
+  it('ends when a beat returns no pause', async () => {
+    const { pauses, sleep, wake } = createSleep();
+    let beats = 0;
+    startHeartbeat(
+      10,
+      async () => {
+        beats += 1;
+        return undefined;
+      },
+      sleep,
+    );
+    await wake();
+    await wake();
+    expect({ beats, pauses }).toEqual({ beats: 1, pauses: [10] });
+  });
+
+  it('does not beat after it was stopped', async () => {
+    const { sleep, wake } = createSleep();
+    let beats = 0;
+    const heartbeat = startHeartbeat(
+      10,
+      async () => {
+        beats += 1;
+        return 10;
+      },
+      sleep,
+    );
+    await heartbeat.stop();
+    await wake();
+    expect(beats).toBe(0);
+  });
+
+  it('waits in stop for a beat that is under way', async () => {
+    const { sleep, wake } = createSleep();
+    let endBeat = () => {};
+    const heartbeat = startHeartbeat(
+      10,
+      () =>
+        new Promise((resolve) => {
+          endBeat = () => resolve(10);
+        }),
+      sleep,
+    );
+    await wake();
+    let stopped = false;
+    const stopping = heartbeat.stop().then(() => {
+      stopped = true;
+    });
+    await wake();
+    expect(stopped).toBe(false);
+    endBeat();
+    await stopping;
+    expect(stopped).toBe(true);
+  });
+});

@@ -1,5 +1,5 @@
 import OpenAI, { APIError } from 'openai';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { type EngineServer, type EngineServerOptions, startEngineServer } from '../../../local/engine/server.ts';
 
 let servers: EngineServer[] = [];
@@ -8,7 +8,7 @@ afterEach(async () => {
   servers = [];
 });
 
-/** Starts an engine, by default so fast that nobody waits for it. */
+/** Starts an engine, by default at 20 times the GPU's speed. */
 async function start(options: Partial<EngineServerOptions> = {}) {
   const server = await startEngineServer({
     model: 'stand-in',
@@ -28,8 +28,8 @@ async function start(options: Partial<EngineServerOptions> = {}) {
   return { server, client, root, metric };
 }
 
-/** A request that goes on until it has `tokens` tokens, as measurements ask vLLM. */
-const long = (tokens: number, extra: object = {}) => ({
+/** Returns a request that generates exactly `tokens` tokens, as benchmarks of vLLM do. */
+const longRequest = (tokens: number, extra: object = {}) => ({
   model: 'stand-in',
   messages: [{ role: 'user' as const, content: 'Go on.' }],
   max_tokens: tokens,
@@ -37,12 +37,12 @@ const long = (tokens: number, extra: object = {}) => ({
   ...extra,
 });
 
-async function until(condition: () => Promise<boolean>): Promise<void> {
+async function waitUntil(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
-describe("OpenAI's client gets", () => {
-  test('an answer that says what it is, and its usage', async () => {
+describe('chat completions with the OpenAI client', () => {
+  it('a completion names the stand-in, repeats the question and reports its usage', async () => {
     const { client } = await start();
     const answer = await client.chat.completions.create({
       model: 'stand-in',
@@ -57,7 +57,7 @@ describe("OpenAI's client gets", () => {
     expect(total).toBe(prompt + completion);
   });
 
-  test('the same as a stream, token by token, with usage when it asks for it', async () => {
+  it('a stream gives the same text token by token, and usage if the request includes it', async () => {
     const { client } = await start();
     const messages = [{ role: 'user' as const, content: 'What is the time?' }];
     const whole = await client.chat.completions.create({ model: 'stand-in', messages });
@@ -78,7 +78,7 @@ describe("OpenAI's client gets", () => {
     expect(reasons).toEqual(['stop']);
   });
 
-  test.each([['max_tokens'], ['max_completion_tokens']])('no more than %s', async (name) => {
+  it.each([['max_tokens'], ['max_completion_tokens']])('a completion is limited by %s', async (name) => {
     const { client } = await start();
     const answer = await client.chat.completions.create({
       model: 'stand-in',
@@ -89,7 +89,7 @@ describe("OpenAI's client gets", () => {
     expect(answer.usage?.completion_tokens).toBe(5);
   });
 
-  test('an answer that ends before a stop sequence', async () => {
+  it('a completion ends before a stop sequence', async () => {
     const { client } = await start();
     const answer = await client.chat.completions.create({
       model: 'stand-in',
@@ -100,41 +100,44 @@ describe("OpenAI's client gets", () => {
     expect(answer.choices[0]?.finish_reason).toBe('stop');
   });
 
-  test('its models', async () => {
+  it('the model list contains the engine’s model', async () => {
     const { client } = await start();
     expect((await client.models.list()).data.map(({ id }) => id)).toEqual(['stand-in']);
   });
 });
 
-describe('it refuses, as OpenAI would', () => {
-  const refused = async (request: object, options: Partial<EngineServerOptions> = {}): Promise<APIError> => {
+describe('error responses', () => {
+  const requestError = async (request: object, options: Partial<EngineServerOptions> = {}): Promise<APIError> => {
     const { client } = await start(options);
     const thrown: unknown = await client.chat.completions
       .create({ model: 'stand-in', messages: [{ role: 'user', content: 'Hello' }], ...request })
       .catch((error: unknown) => error);
     if (thrown instanceof APIError) return thrown;
-    throw new Error('It was not refused');
+    throw new Error('The request was not rejected');
   };
 
-  test('a model that it does not have', async () => {
-    expect(await refused({ model: 'other' })).toMatchObject({ status: 404, type: 'NotFoundError' });
+  it('an unknown model is rejected with 404', async () => {
+    expect(await requestError({ model: 'other' })).toMatchObject({ status: 404, type: 'NotFoundError' });
   });
 
-  test('what it can not read', async () => {
-    const error = await refused({ messages: [] });
+  it('an invalid request is rejected with 400 and the field’s name', async () => {
+    const error = await requestError({ messages: [] });
     expect(error).toMatchObject({ status: 400, type: 'BadRequestError' });
     expect(error.message).toContain('messages');
-    expect((await refused({ n: 2 })).message).toContain('n: only 1');
+    expect((await requestError({ n: 2 })).message).toContain('n: only 1');
   });
 
-  test('a prompt that is longer than its context', async () => {
-    const error = await refused({ messages: [{ role: 'user', content: 'x'.repeat(5_000) }] }, { contextTokens: 1_000 });
+  it('a prompt longer than the context is rejected with 400', async () => {
+    const error = await requestError(
+      { messages: [{ role: 'user', content: 'x'.repeat(5_000) }] },
+      { contextTokens: 1_000 },
+    );
     expect(error.status).toBe(400);
     expect(error.message).toMatch(/maximum context length is 1000 tokens/);
   });
 
-  test('who has not the key', async () => {
-    expect(await refused({}, { apiKey: 'sk-mine' })).toMatchObject({ status: 401 });
+  it('a request without the API key is rejected with 401, except on the health endpoint', async () => {
+    expect(await requestError({}, { apiKey: 'sk-mine' })).toMatchObject({ status: 401 });
     const { server, root } = await start({ apiKey: 'sk-mine' });
     const listed = await fetch(`${server.url}/models`, { headers: { authorization: 'Bearer sk-mine' } });
     expect(listed.status).toBe(200);
@@ -142,78 +145,78 @@ describe('it refuses, as OpenAI would', () => {
   });
 });
 
-describe('its prefix cache', () => {
-  const prompt = 'A long beginning that does not change. '.repeat(100);
-  const ask = async (client: OpenAI, extra: object = {}): Promise<number> => {
+describe('the prefix cache', () => {
+  const prompt = 'A long prefix that does not change. '.repeat(100);
+  const countCachedTokens = async (client: OpenAI, extra: object = {}): Promise<number> => {
     const answer = await client.chat.completions.create({
-      ...long(2),
+      ...longRequest(2),
       messages: [{ role: 'user', content: prompt }],
       ...extra,
     });
     return answer.usage?.prompt_tokens_details?.cached_tokens ?? 0;
   };
 
-  test('knows a beginning again, which brings the first token forward', async () => {
+  it('a repeated prefix is reported as cached tokens', async () => {
     const { client } = await start();
-    expect(await ask(client)).toBe(0);
-    expect(await ask(client)).toBeGreaterThan(900);
+    expect(await countCachedTokens(client)).toBe(0);
+    expect(await countCachedTokens(client)).toBeGreaterThan(900);
     const turns = [
       { role: 'user', content: prompt },
       { role: 'assistant', content: 'Yes.' },
       { role: 'user', content: 'And now?' },
     ];
-    expect(await ask(client, { messages: turns })).toBeGreaterThan(900);
+    expect(await countCachedTokens(client, { messages: turns })).toBeGreaterThan(900);
   });
 
-  test('is apart for each salt', async () => {
+  it('requests with different salts share no cached tokens', async () => {
     const { client } = await start();
-    await ask(client, { cache_salt: 'acme' });
-    expect(await ask(client, { cache_salt: 'globex' })).toBe(0);
-    expect(await ask(client, { cache_salt: 'acme' })).toBeGreaterThan(900);
+    await countCachedTokens(client, { cache_salt: 'acme' });
+    expect(await countCachedTokens(client, { cache_salt: 'globex' })).toBe(0);
+    expect(await countCachedTokens(client, { cache_salt: 'acme' })).toBeGreaterThan(900);
   });
 });
 
-describe('its places', () => {
-  test('go by priority when they are all taken', async () => {
+describe('slots', () => {
+  it('waiting requests get slots by priority', async () => {
     const { client, metric } = await start({ slots: 1, speed: 1 });
     const order: string[] = [];
-    const ask = async (name: string, priority: number, tokens: number): Promise<void> => {
-      await client.chat.completions.create(long(tokens, { priority }));
+    const complete = async (name: string, priority: number, tokens: number): Promise<void> => {
+      await client.chat.completions.create(longRequest(tokens, { priority }));
       order.push(name);
     };
-    // Long enough for the others to come meanwhile, however busy the machine is.
-    const first = ask('first', 0, 500);
-    await until(async () => (await metric('vllm:num_requests_running')) === 1);
-    const batch = ask('batch', 1, 20);
-    await until(async () => (await metric('vllm:num_requests_waiting')) === 1);
-    await Promise.all([first, batch, ask('interactive', 0, 20)]);
+    // Long enough for the other requests to arrive meanwhile, even on a busy machine.
+    const first = complete('first', 0, 500);
+    await waitUntil(async () => (await metric('vllm:num_requests_running')) === 1);
+    const batch = complete('batch', 1, 20);
+    await waitUntil(async () => (await metric('vllm:num_requests_waiting')) === 1);
+    await Promise.all([first, batch, complete('interactive', 0, 20)]);
     expect(order).toEqual(['first', 'interactive', 'batch']);
   });
 
-  test.each([[true], [false]])(
-    'are free as soon as a client goes away (stream: %s), and no token follows',
+  it.each([[true], [false]])(
+    'a slot is free as soon as its client disconnects, and no further token is generated (stream: %s)',
     async (stream) => {
       const { client, metric } = await start({ slots: 1, speed: 1 });
       const gone = new AbortController();
       const left = client.chat.completions
-        .create({ ...long(20_000), stream }, { signal: gone.signal })
+        .create({ ...longRequest(20_000), stream }, { signal: gone.signal })
         .catch(() => undefined);
-      await until(async () => (await metric('vllm:generation_tokens_total')) > 0);
+      await waitUntil(async () => (await metric('vllm:generation_tokens_total')) > 0);
       gone.abort();
       await left;
-      await until(async () => (await metric('lambent:requests_aborted_total')) === 1);
+      await waitUntil(async () => (await metric('lambent:requests_aborted_total')) === 1);
       expect(await metric('vllm:num_requests_running')).toBe(0);
       const generated = await metric('vllm:generation_tokens_total');
       await new Promise((resolve) => setTimeout(resolve, 100));
       expect(await metric('vllm:generation_tokens_total')).toBe(generated);
-      // At most the one of the step that was under way.
+      // At most the token of the current step.
       expect(await metric('lambent:tokens_generated_after_abort_total')).toBeLessThanOrEqual(1);
-      const next = await client.chat.completions.create(long(3));
+      const next = await client.chat.completions.create(longRequest(3));
       expect(next.usage?.completion_tokens).toBe(3);
     },
   );
 
-  test('tell when the process started', async () => {
+  it('the metrics contain the start time of the process', async () => {
     const { metric } = await start();
     const startedAt = await metric('process_start_time_seconds');
     expect(startedAt).toBeGreaterThan(1.6e9);
@@ -222,7 +225,7 @@ describe('its places', () => {
 });
 
 describe('LoRA adapters', () => {
-  test('are models once they are loaded, and no more when they are unloaded', async () => {
+  it('a LoRA adapter is a model from loading until unloading', async () => {
     const { client, server } = await start();
     const post = (path: string, body: object) =>
       fetch(`${server.url}/${path}`, { method: 'POST', body: JSON.stringify(body) });
@@ -235,9 +238,11 @@ describe('LoRA adapters', () => {
       { id: 'stand-in' },
       { id: 'sql', parent: 'stand-in', root: '/adapters/sql' },
     ]);
-    expect((await client.chat.completions.create({ ...long(2), model: 'sql' })).model).toBe('sql');
+    expect((await client.chat.completions.create({ ...longRequest(2), model: 'sql' })).model).toBe('sql');
     expect((await post('unload_lora_adapter', { lora_name: 'sql' })).status).toBe(200);
     expect((await post('unload_lora_adapter', { lora_name: 'sql' })).status).toBe(404);
-    await expect(client.chat.completions.create({ ...long(2), model: 'sql' })).rejects.toMatchObject({ status: 404 });
+    await expect(client.chat.completions.create({ ...longRequest(2), model: 'sql' })).rejects.toMatchObject({
+      status: 404,
+    });
   });
 });

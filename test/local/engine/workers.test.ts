@@ -4,21 +4,21 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import * as v from 'valibot';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { startWorkers, type Workers } from '../../../local/engine/workers.ts';
 
-let started: Workers | undefined;
+let running: Workers | undefined;
 afterEach(async () => {
-  await started?.close();
-  started = undefined;
+  await running?.close();
+  running = undefined;
 });
 
 async function start(count: number): Promise<Workers> {
-  started = await startWorkers({ count });
-  return started;
+  running = await startWorkers({ count });
+  return running;
 }
 
-async function startedAt(url: string): Promise<number | undefined> {
+async function readStartTime(url: string): Promise<number | undefined> {
   const response = await fetch(`${url.replace('/v1', '')}/metrics`).catch(() => undefined);
   const text = (await response?.text()) ?? '';
   const seconds = /^process_start_time_seconds (\S+)$/m.exec(text)?.[1];
@@ -33,8 +33,8 @@ const isAlive = (pid: number | undefined): boolean => {
   }
 };
 
-describe('GPU workers of this machine', () => {
-  test('are processes of their own, each with an address', async () => {
+describe('local GPU workers', () => {
+  it('each worker is a process with its own address', async () => {
     const { workers, getPid } = await start(2);
     expect(workers.map(({ id }) => id)).toEqual(['gpu-1', 'gpu-2']);
     expect(new Set(workers.map(({ id }) => getPid(id))).size).toBe(2);
@@ -48,32 +48,32 @@ describe('GPU workers of this machine', () => {
     }
   });
 
-  test('start again at the same address when they are killed, and tell of a later start', async () => {
+  it('a killed worker is restarted at the same address and reports a later start time', async () => {
     const { workers, getPid, onRestart } = await start(1);
     const [{ id, url } = { id: '', url: '' }] = workers;
     const restarts: (number | undefined)[] = [];
     onRestart(() => restarts.push(getPid(id)));
-    const [before, process1] = [await startedAt(url), getPid(id)];
-    process.kill(process1 ?? 0, 'SIGKILL');
+    const [before, firstPid] = [await readStartTime(url), getPid(id)];
+    process.kill(firstPid ?? 0, 'SIGKILL');
     let after: number | undefined;
     while (after === undefined || after === before) {
       await sleep(20);
-      after = await startedAt(url);
+      after = await readStartTime(url);
     }
     expect(after).toBeGreaterThan(before ?? 0);
-    expect(getPid(id)).not.toBe(process1);
+    expect(getPid(id)).not.toBe(firstPid);
     await expect.poll(() => restarts).toEqual([getPid(id)]);
   });
 
-  test('end for good when they are closed', async () => {
+  it('closed workers are not restarted', async () => {
     const { workers, getPid, close } = await start(2);
     const pids = workers.map(({ id }) => getPid(id));
     await close();
     expect(pids.map(isAlive)).toEqual([false, false]);
-    expect(await startedAt(workers[0]?.url ?? '')).toBeUndefined();
+    expect(await readStartTime(workers[0]?.url ?? '')).toBeUndefined();
   });
 
-  test('end with whoever started them, even when that is killed', async () => {
+  it('workers exit when their parent process is killed', async () => {
     const parent = spawn(process.execPath, [resolve(import.meta.dirname, '../fixtures/gpu-parent.ts')], {
       stdio: 'pipe',
     });
@@ -84,7 +84,7 @@ describe('GPU workers of this machine', () => {
     while (pids.some(isAlive)) await sleep(20);
   });
 
-  test('none is none', async () => {
+  it('a count of 0 starts no worker', async () => {
     expect((await start(0)).workers).toEqual([]);
   });
 });

@@ -3,16 +3,16 @@ import { createContinuation, type ReasoningField } from './messages.ts';
 import { ToolCallAssembler } from './tool-calls.ts';
 import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './wire.ts';
 
-/** How an answer ended, in the upstream's terms. */
+/** How an answer ended according to the upstream. */
 export type AnswerEnding =
   | { readonly type: 'none' }
   | { readonly type: 'finished'; readonly reason: FinishReason }
-  /** The upstream says itself that the answer is not whole. */
+  /** The upstream reports that the answer is incomplete. */
   | { readonly type: 'broken'; readonly reason: string };
 
 /**
- * Turns what one upstream answers, in stream chunks or as one whole completion, into generation events. A chunk's
- * `delta` and a completion's `message` have the same fields, so both are read by the same code.
+ * Converts one answer, as stream chunks or as one buffered completion, to generation events. A chunk's `delta` and a
+ * completion's `message` have the same fields, so the same code reads both.
  */
 export class AnswerReader {
   readonly #upstream: string;
@@ -23,8 +23,8 @@ export class AnswerReader {
   #serviceTier: ServiceTier | undefined;
 
   /**
-   * @param upstream fingerprint of the target, for the continuation of its reasoning
-   * @param newId makes ids for tool calls that have none
+   * @param upstream fingerprint of the target, for continuations of its reasoning
+   * @param newId creates ids for tool calls without one
    */
   constructor(upstream: string, newId: () => string) {
     this.#upstream = upstream;
@@ -35,10 +35,11 @@ export class AnswerReader {
     return this.#ending;
   }
 
-  /** Reads one chunk, or a whole completion, and adds its events to `events`. */
+  /** Reads a chunk or a buffered completion, and appends its events to `events`. */
   read(chunk: WireObject, events: GenerationEvent[]): void {
     const choice = asObjects(chunk['choices'])[0];
-    // DeepSeek and OpenAI: top level; Groq: x_groq; Moonshot: the choice. Whoever repeats it counts on: the last holds.
+    // DeepSeek and OpenAI report usage at the top level, Groq in x_groq, Moonshot in the choice. If an upstream repeats
+    // it, the counts are cumulative and the last one is valid.
     const usage = chunk['usage'] ?? asObject(chunk['x_groq'])?.['usage'] ?? choice?.['usage'];
     if (isObject(usage)) this.#usage = readUsage(usage);
     this.#serviceTier = SERVICE_TIERS.get(chunk['service_tier']) ?? this.#serviceTier;
@@ -51,7 +52,7 @@ export class AnswerReader {
 
   /**
    * Ends the answer.
-   * @returns the last events, `finish` included; undefined when a tool call has no name, so that it can't be called
+   * @returns the last events, `finish` included; undefined if a tool call has no name, which makes it unusable
    */
   finish(): GenerationEvent[] | undefined {
     const events: GenerationEvent[] = [];
@@ -67,9 +68,9 @@ export class AnswerReader {
   }
 
   #finishReason(): FinishReason {
-    const told = this.#ending.type === 'finished' ? this.#ending.reason : 'stop';
-    // Several dialects say "stop" after tool calls; clients look for "tool_calls" before they run them.
-    return told === 'stop' && this.#toolCalls.hasCalls ? 'toolCalls' : told;
+    const reason = this.#ending.type === 'finished' ? this.#ending.reason : 'stop';
+    // Several dialects report "stop" after tool calls, but clients expect "tool_calls" before they run tools.
+    return reason === 'stop' && this.#toolCalls.hasCalls ? 'toolCalls' : reason;
   }
 
   #readMessage(message: WireObject, logprobs: WireObject | undefined, events: GenerationEvent[]): void {
@@ -78,7 +79,7 @@ export class AnswerReader {
     this.#readRefusal(asText(message['refusal']), readLogprobs(logprobs?.['refusal']), events);
     const calls = message['tool_calls'];
     for (const call of isObject(calls) ? [calls] : asObjects(calls)) this.#readToolCall(call, events);
-    // The API of 2023, which some local servers still speak: one call, without an id.
+    // The API of 2023, which some local servers still use: one call, without an id.
     const legacy = asObject(message['function_call']);
     if (legacy) this.#readToolCall({ index: 0, function: legacy }, events);
   }
@@ -86,33 +87,39 @@ export class AnswerReader {
   #readReasoning(message: WireObject, events: GenerationEvent[]): void {
     const content = asText(message['reasoning_content']);
     const text = content ?? asText(message['reasoning']);
-    if (text !== undefined) this.#reason(text, content === undefined ? 'reasoning' : 'reasoning_content', events);
+    if (text !== undefined)
+      this.#emitReasoning(text, content === undefined ? 'reasoning' : 'reasoning_content', events);
   }
 
-  #reason(text: string, field: ReasoningField | 'content', events: GenerationEvent[]): void {
+  #emitReasoning(text: string, field: ReasoningField | 'content', events: GenerationEvent[]): void {
     this.#reasoning = field;
     events.push({ type: 'reasoning', text });
   }
 
-  /** A string, or (Mistral) an array of text and thinking parts. */
+  /** Reads a string or, at Mistral, an array of text and thinking parts. */
   #readContent(content: unknown, logprobs: TokenLogprob[] | undefined, events: GenerationEvent[]): void {
     if (typeof content === 'string' || !Array.isArray(content)) {
-      this.#say('text', typeof content === 'string' ? content : '', logprobs, events);
+      this.#emitText('text', typeof content === 'string' ? content : '', logprobs, events);
       return;
     }
     for (const part of content) {
       const thinking = isObject(part) && part['type'] === 'thinking' ? extractText(part['thinking']) : '';
-      if (thinking !== '') this.#reason(thinking, 'content', events);
-      else this.#say('text', extractText(part), undefined, events);
+      if (thinking !== '') this.#emitReasoning(thinking, 'content', events);
+      else this.#emitText('text', extractText(part), undefined, events);
     }
-    this.#say('text', '', logprobs, events);
+    this.#emitText('text', '', logprobs, events);
   }
 
   #readRefusal(text: string | undefined, logprobs: TokenLogprob[] | undefined, events: GenerationEvent[]): void {
-    this.#say('refusal', text ?? '', logprobs, events);
+    this.#emitText('refusal', text ?? '', logprobs, events);
   }
 
-  #say(type: 'text' | 'refusal', text: string, logprobs: TokenLogprob[] | undefined, events: GenerationEvent[]): void {
+  #emitText(
+    type: 'text' | 'refusal',
+    text: string,
+    logprobs: TokenLogprob[] | undefined,
+    events: GenerationEvent[],
+  ): void {
     if (text === '' && logprobs === undefined) return;
     this.#endReasoning(events);
     events.push(logprobs === undefined ? { type, text } : { type, text, logprobs });
@@ -127,13 +134,13 @@ export class AnswerReader {
     if (this.#reasoning === undefined) return;
     const field = this.#reasoning;
     this.#reasoning = undefined;
-    // Mistral's thinking came as a part of the content, and is not wanted back.
+    // Mistral sends thinking as a part of the content, and doesn't need it back.
     if (field === 'content') events.push({ type: 'reasoningEnd' });
     else events.push({ type: 'reasoningEnd', continuation: createContinuation(field, this.#upstream) });
   }
 }
 
-/** The text in a content part, in an array of them, or in a bare string. */
+/** Returns the text of a content part, of an array of parts or of a bare string. */
 function extractText(value: unknown): string {
   if (typeof value === 'string') return value;
   if (Array.isArray(value)) return value.map(extractText).join('');
@@ -154,7 +161,7 @@ const FINISH_REASONS: ReadonlyMap<string, FinishReason> = new Map([
   ['refusal', 'contentFilter'],
 ]);
 
-/** OpenRouter's, DeepSeek's, vLLM's and Zhipu's ways to say that the model was stopped from outside. */
+/** Finish reasons of OpenRouter, DeepSeek, vLLM and Zhipu for an answer that was interrupted. */
 const BROKEN_REASONS: ReadonlySet<string> = new Set([
   'error',
   'insufficient_system_resource',
@@ -166,7 +173,7 @@ const BROKEN_REASONS: ReadonlySet<string> = new Set([
 function readEnding(text: string): AnswerEnding {
   const reason = text.toLowerCase();
   if (BROKEN_REASONS.has(reason)) return { type: 'broken', reason };
-  // Whatever else ends an answer (an end-of-sequence token, a stop sequence) is a natural end.
+  // Any other reason (an end-of-sequence token, a stop sequence) is a natural end.
   return { type: 'finished', reason: FINISH_REASONS.get(reason) ?? 'stop' };
 }
 
@@ -180,8 +187,8 @@ const SERVICE_TIERS: ReadonlyMap<unknown, ServiceTier> = new Map([
 function readUsage(usage: WireObject): Usage {
   const inputTokens = asCount(usage['prompt_tokens']) ?? 0;
   const completion = asCount(usage['completion_tokens']) ?? 0;
-  const told = asCount(asObject(usage['completion_tokens_details'])?.['reasoning_tokens']);
-  // Gemini and xAI leave reasoning out of the completion, but not out of the total that they bill.
+  const reasoning = asCount(asObject(usage['completion_tokens_details'])?.['reasoning_tokens']);
+  // Gemini and xAI count reasoning in the total, which they bill, but not in the completion.
   const uncounted = Math.max(0, (asCount(usage['total_tokens']) ?? 0) - inputTokens - completion);
   return {
     inputTokens,
@@ -191,7 +198,7 @@ function readUsage(usage: WireObject): Usage {
       asCount(usage['cached_tokens']) ??
       0,
     outputTokens: completion + uncounted,
-    reasoningTokens: told ?? uncounted,
+    reasoningTokens: reasoning ?? uncounted,
   };
 }
 
@@ -207,7 +214,7 @@ function readLogprobs(content: unknown): TokenLogprob[] | undefined {
 function readToken({ token, logprob, bytes }: WireObject) {
   return {
     token: typeof token === 'string' ? token : '',
-    // OpenAI's own stand-in for "very unlikely", where an upstream sends none or -Infinity as null.
+    // OpenAI's value for "very unlikely", for upstreams that send no number or null for -Infinity.
     logprob: typeof logprob === 'number' ? logprob : -9999,
     bytes: Array.isArray(bytes) ? bytes.filter((byte) => typeof byte === 'number') : null,
   };

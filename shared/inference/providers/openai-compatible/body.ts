@@ -6,46 +6,45 @@ import { cutAnswerError, findInBandError, malformedAnswerError, type WireError }
 import type { UpstreamResponse } from './transport.ts';
 import { isObject, type WireObject } from './wire.ts';
 
-/** Characters of one event: far above any real one (a whole tool call in one chunk), far below what hurts. */
+/** Maximum characters of one event. Far above any real event (a complete tool call in one chunk), and still harmless. */
 const MAX_EVENT_SIZE = 8 * 1024 * 1024;
-/** Characters of a buffered answer. */
+/** Maximum characters of a buffered answer. */
 const MAX_BODY_SIZE = 64 * 1024 * 1024;
-/** How long an upstream may keep us waiting, once its answer is finished, for usage and the end of the stream. */
+/** How long to wait for the usage and the end of the stream after the answer is finished. */
 const USAGE_GRACE_MS = 3_000;
-/** Characters of an error's body that are read. */
+/** Maximum characters that are read of an error's body. */
 const MAX_ERROR_SIZE = 64 * 1024;
 
 /**
- * Reads a 2xx answer to its end, whether it streams or not: upstreams don't always answer in the form that they were
- * asked for.
- * @param streamed whether a stream was asked for
- * @param fail maps an error that the upstream reports in the body
- * @returns the events of each piece that arrived, as it arrives: none, where it has only the beginning of one
- * @throws UpstreamError `upstream_cut` or `upstream_malformed`, or what `fail` makes
+ * Reads a 2xx answer to its end, streamed or buffered: upstreams don't always answer in the requested form.
+ * @param streamed true if a stream was requested
+ * @param toError maps an error that the upstream reports in the body
+ * @returns yields the events of each chunk as it arrives: an empty array if it completes no event
+ * @throws UpstreamError `upstream_cut`, `upstream_malformed` or an error from `toError`
  */
 export async function* readAnswer(
   response: UpstreamResponse,
   streamed: boolean,
   answer: AnswerReader,
-  fail: (error: WireError) => UpstreamError,
+  toError: (error: WireError) => UpstreamError,
 ): AsyncGenerator<GenerationEvent[]> {
   const contentType = response.headers['content-type']?.toLowerCase() ?? '';
   if (contentType.includes('html')) throw malformedAnswerError('The upstream answered an HTML page', 'nextTarget');
   const isStream = contentType.includes('event-stream') || (streamed && !contentType.includes('json'));
-  if (isStream) yield* readStream(response, answer, fail);
-  else yield await readBuffered(response, answer, fail);
+  if (isStream) yield* readStream(response, answer, toError);
+  else yield await readBuffered(response, answer, toError);
 }
 
-/** Reads the body of an error: as much of it as an error object has. */
+/** Reads the body of an error response, up to a limit, and closes the response. */
 export async function readErrorBody(response: UpstreamResponse): Promise<string> {
   let text = '';
   try {
-    for await (const piece of response.body) {
-      text += piece;
+    for await (const chunk of response.body) {
+      text += chunk;
       if (text.length > MAX_ERROR_SIZE) break;
     }
   } catch {
-    // Cut off: the status and the headers still say what happened.
+    // The body was cut off. The status and the headers are enough to classify the error.
   }
   response.close();
   return text;
@@ -54,11 +53,11 @@ export async function readErrorBody(response: UpstreamResponse): Promise<string>
 async function readBuffered(
   response: UpstreamResponse,
   answer: AnswerReader,
-  fail: (error: WireError) => UpstreamError,
+  toError: (error: WireError) => UpstreamError,
 ): Promise<GenerationEvent[]> {
   const completion = parseCompletion(await readText(response));
   const error = findInBandError(completion);
-  if (error) throw fail(error);
+  if (error) throw toError(error);
   if (!Array.isArray(completion['choices']))
     throw malformedAnswerError('The upstream answered without choices', 'nextTarget');
   const events: GenerationEvent[] = [];
@@ -67,20 +66,20 @@ async function readBuffered(
 }
 
 async function readText({ body }: UpstreamResponse): Promise<string> {
-  const pieces: string[] = [];
+  const chunks: string[] = [];
   let size = 0;
   try {
-    for await (const piece of body) {
-      pieces.push(piece);
-      size += piece.length;
+    for await (const chunk of body) {
+      chunks.push(chunk);
+      size += chunk.length;
       if (size > MAX_BODY_SIZE) break;
     }
   } catch (cause) {
-    throw cutAnswerError('The connection broke in the middle of the answer', cause);
+    throw cutAnswerError('The connection broke before the answer was complete', cause);
   }
   if (size > MAX_BODY_SIZE)
     throw malformedAnswerError(`The upstream answered more than ${MAX_BODY_SIZE} characters`, 'nextTarget');
-  return pieces.join('');
+  return chunks.join('');
 }
 
 function parseCompletion(text: string): WireObject {
@@ -93,14 +92,14 @@ function parseCompletion(text: string): WireObject {
 async function* readStream(
   response: UpstreamResponse,
   answer: AnswerReader,
-  fail: (error: WireError) => UpstreamError,
+  toError: (error: WireError) => UpstreamError,
 ): AsyncGenerator<GenerationEvent[]> {
-  const stream = new EventStream(answer, fail);
+  const stream = new EventStream(answer, toError);
   let broken: unknown;
   let grace: NodeJS.Timeout | undefined;
   try {
-    for await (const piece of response.body) {
-      yield stream.feed(piece);
+    for await (const chunk of response.body) {
+      yield stream.feed(chunk);
       if (stream.done || stream.failure) break;
       if (answer.ending.type === 'finished') grace ??= setTimeout(() => response.close(), USAGE_GRACE_MS);
     }
@@ -127,61 +126,61 @@ function finishAnswer(answer: AnswerReader): GenerationEvent[] {
 }
 
 /**
- * The server-sent events of one answer. What comes after `[DONE]` or after a failure is ignored, and what came before
- * is always handed on, so that where the network cuts its packets makes no difference.
+ * Parses the server-sent events of one answer. Everything before `[DONE]` or a failure is passed on and everything
+ * after it is ignored, so the result doesn't depend on how the network splits the stream.
  */
 class EventStream {
   done = false;
   failure: UpstreamError | undefined;
   readonly #answer: AnswerReader;
-  readonly #fail: (error: WireError) => UpstreamError;
+  readonly #toError: (error: WireError) => UpstreamError;
   #events: GenerationEvent[] = [];
   #ending = false;
   readonly #parser = createParser({
     maxBufferSize: MAX_EVENT_SIZE,
-    onEvent: ({ data, event }) => this.#take(data, event),
+    onEvent: ({ data, event }) => this.#readEvent(data, event),
     onError: ({ type }) => {
-      // Unknown fields are not worth a failure; the specification says to ignore them.
+      // The specification requires unknown fields to be ignored.
       if (type === 'max-buffer-size-exceeded')
         this.failure ??= malformedAnswerError('An event was too large', 'nextTarget');
     },
   });
 
-  constructor(answer: AnswerReader, fail: (error: WireError) => UpstreamError) {
+  constructor(answer: AnswerReader, toError: (error: WireError) => UpstreamError) {
     this.#answer = answer;
-    this.#fail = fail;
+    this.#toError = toError;
   }
 
-  /** Takes a piece of text, cut anywhere; returns the events that it completes. */
-  feed(piece: string): GenerationEvent[] {
-    this.#parser.feed(piece);
+  /** Parses a chunk of text, split anywhere, and returns the events that it completes. */
+  feed(chunk: string): GenerationEvent[] {
+    this.#parser.feed(chunk);
     const events = this.#events;
     this.#events = [];
     return events;
   }
 
-  /** Takes the end of the text: a last event whose blank line is missing still counts if it is whole. */
+  /** Ends the text. A complete last event counts even if its blank line is missing. */
   end(): GenerationEvent[] {
     if (this.done || this.failure) return [];
     this.#ending = true;
     return this.feed('\n\n');
   }
 
-  #take(data: string, name: string | undefined): void {
+  #readEvent(data: string, name: string | undefined): void {
     if (this.done || this.failure || data === '') return;
     if (data.trim() === '[DONE]') {
       this.done = true;
       return;
     }
     const chunk = parseJson(data);
-    if (isObject(chunk)) this.#takeChunk(chunk, name);
-    // Half an event at the end is the mark of a cut, which is found out anyway.
+    if (isObject(chunk)) this.#readChunk(chunk, name);
+    // Half an event at the end means that the stream was cut off, which is detected anyway.
     else if (!this.#ending) this.failure = malformedAnswerError('An event was not a JSON object', 'retryOnce');
   }
 
-  #takeChunk(chunk: WireObject, name: string | undefined): void {
+  #readChunk(chunk: WireObject, name: string | undefined): void {
     const error = findInBandError(chunk, name);
-    if (error) this.failure = this.#fail(error);
+    if (error) this.failure = this.#toError(error);
     else this.#answer.read(chunk, this.#events);
   }
 }

@@ -1,40 +1,40 @@
 import { CAPABILITIES, type Capability } from '../../capabilities.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
 
-/** Where an upstream departs from OpenAI's own API, as far as its host gives that away. */
+/** How an upstream differs from OpenAI's API, as far as its host name tells. */
 export interface Dialect {
-  /** What it refuses, or ignores in silence; `capabilities` of the target overrule it. */
-  readonly lacks: readonly Capability[];
-  /** Request fields that change no answer and that it is known to take; elsewhere they may be a 400. */
-  readonly extras: readonly OptionalField[];
-  /** Name of the output limit where only one works. */
+  /** Capabilities that it refuses or silently ignores. The target's `capabilities` override them. */
+  readonly unsupported: readonly Capability[];
+  /** Request fields that don't change the answer and that it accepts. Other upstreams may answer 400 to them. */
+  readonly optionalFields: readonly OptionalField[];
+  /** Name of the output limit, if only one works. */
   readonly maxTokensParameter?: 'max_completion_tokens';
-  /** Wants `reasoning_content` back on every assistant message with tool calls, and answers 400 without it. */
-  readonly wantsReasoningBack?: true;
-  /** Turns reasoning off by `thinking`, not by the effort `none`. */
+  /** Requires `reasoning_content` on every assistant message with tool calls, and answers 400 without it. */
+  readonly requiresReasoning?: true;
+  /** Reasoning is disabled by the field `thinking`, not by the effort `none`. */
   readonly thinkingSwitch?: true;
-  /** Wants a thought signature on the first tool call of an assistant message, and answers 400 without it. */
-  readonly wantsThoughtSignature?: true;
+  /** Requires a thought signature on the first tool call of an assistant message, and answers 400 without it. */
+  readonly requiresThoughtSignature?: true;
 }
 
 export type OptionalField = 'user' | 'safety_identifier' | 'prompt_cache_key' | 'service_tier';
 
-const PLAIN: Dialect = { lacks: [], extras: [] };
+const PLAIN: Dialect = { unsupported: [], optionalFields: [] };
 
-/** By host, subdomains included. */
+/** Dialects by host; each includes the host's subdomains. */
 const BY_HOST: Readonly<Record<string, Dialect>> = {
   'openai.com': {
-    lacks: [],
-    extras: ['user', 'safety_identifier', 'prompt_cache_key', 'service_tier'],
-    // Reasoning models refuse max_tokens; every chat model takes the newer name.
+    unsupported: [],
+    optionalFields: ['user', 'safety_identifier', 'prompt_cache_key', 'service_tier'],
+    // Reasoning models refuse max_tokens; every chat model accepts the newer name.
     maxTokensParameter: 'max_completion_tokens',
   },
-  'openai.azure.com': { lacks: [], extras: ['user'], maxTokensParameter: 'max_completion_tokens' },
-  'openrouter.ai': { lacks: [], extras: ['user'] },
-  // https://api-docs.deepseek.com/guides/thinking_mode: "will return a 400 error" when reasoning_content is missing
-  // from a turn with tool calls; from other turns it is ignored.
+  'openai.azure.com': { unsupported: [], optionalFields: ['user'], maxTokensParameter: 'max_completion_tokens' },
+  'openrouter.ai': { unsupported: [], optionalFields: ['user'] },
+  // https://api-docs.deepseek.com/guides/thinking_mode: "will return a 400 error" if reasoning_content is missing from
+  // a turn with tool calls. In other turns it is ignored.
   'deepseek.com': {
-    lacks: [
+    unsupported: [
       'images',
       'imageUrls',
       'singleToolCall',
@@ -44,21 +44,29 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
       'logitBias',
       'verbosity',
     ],
-    extras: [],
-    wantsReasoningBack: true,
+    optionalFields: [],
+    requiresReasoning: true,
     thinkingSwitch: true,
   },
-  'moonshot.ai': { ...PLAIN, wantsReasoningBack: true },
-  'moonshot.cn': { ...PLAIN, wantsReasoningBack: true },
-  // Refuses every field that it doesn't know, and calls its seed random_seed.
-  'mistral.ai': { lacks: ['seed', 'logitBias', 'logprobs', 'verbosity'], extras: [] },
-  'groq.com': { lacks: ['logitBias', 'logprobs', 'verbosity'], extras: ['user'] },
+  'moonshot.ai': { ...PLAIN, requiresReasoning: true },
+  'moonshot.cn': { ...PLAIN, requiresReasoning: true },
+  // Refuses every field that it doesn't know. Its name for the seed is random_seed.
+  'mistral.ai': { unsupported: ['seed', 'logitBias', 'logprobs', 'verbosity'], optionalFields: [] },
+  'groq.com': { unsupported: ['logitBias', 'logprobs', 'verbosity'], optionalFields: ['user'] },
   // https://ai.google.dev/gemini-api/docs/thought-signatures: Gemini 3 refuses a tool call without one.
-  'generativelanguage.googleapis.com': { lacks: ['logitBias', 'verbosity'], extras: [], wantsThoughtSignature: true },
-  'aiplatform.googleapis.com': { lacks: ['logitBias', 'verbosity'], extras: [], wantsThoughtSignature: true },
+  'generativelanguage.googleapis.com': {
+    unsupported: ['logitBias', 'verbosity'],
+    optionalFields: [],
+    requiresThoughtSignature: true,
+  },
+  'aiplatform.googleapis.com': {
+    unsupported: ['logitBias', 'verbosity'],
+    optionalFields: [],
+    requiresThoughtSignature: true,
+  },
 };
 
-/** What is known of the upstream at `target.baseUrl`. */
+/** Returns the dialect of the upstream at `target.baseUrl`; OpenAI's API without optional fields for unknown hosts. */
 export function findDialect(target: OpenAICompatibleTarget): Dialect {
   const labels = new URL(target.baseUrl).hostname.split('.');
   for (let from = 0; from < labels.length; from += 1) {
@@ -68,9 +76,9 @@ export function findDialect(target: OpenAICompatibleTarget): Dialect {
   return PLAIN;
 }
 
-/** What `target` can be asked for: what it declares, else all of OpenAI's API less what its host is known to lack. */
+/** Returns a target's capabilities: those it declares, or else all of OpenAI's API that its dialect supports. */
 export function getOpenAICompatibleCapabilities(target: OpenAICompatibleTarget): ReadonlySet<Capability> {
   if (target.capabilities) return new Set(target.capabilities);
-  const { lacks } = findDialect(target);
-  return new Set(CAPABILITIES.filter((capability) => !lacks.includes(capability)));
+  const { unsupported } = findDialect(target);
+  return new Set(CAPABILITIES.filter((capability) => !unsupported.includes(capability)));
 }

@@ -4,20 +4,20 @@ import { type Recovery, UpstreamError } from '../../model.ts';
 import { parseDuration, parseRetryAfter } from './retry-after.ts';
 import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './wire.ts';
 
-/** What an upstream says went wrong, read out of whichever shape it uses. */
+/** An upstream's error, parsed from whichever format it uses. */
 export interface WireError {
-  /** HTTP status: of the answer, or what an error in band says it would have been. */
+  /** HTTP status of the response; for an error inside a 200 response, the status that it stands for. */
   readonly status: number;
-  /** The upstream's text; undefined when the body was no error object (an HTML page, nothing). */
+  /** The upstream's message; undefined if the body is not an error object (an HTML page, an empty body). */
   readonly message: string | undefined;
-  /** Every code, type and status word that it gave. */
+  /** All codes, types and status names in the error. */
   readonly codes: readonly string[];
   readonly param: string | undefined;
   readonly retryAfterMs: number | undefined;
 }
 
 /**
- * Reads the body of an answer whose status is not 2xx.
+ * Parses a response whose status is not 2xx.
  * @param now epoch milliseconds
  */
 export function parseErrorResponse(status: number, headers: IncomingHttpHeaders, body: string, now: number): WireError {
@@ -26,8 +26,8 @@ export function parseErrorResponse(status: number, headers: IncomingHttpHeaders,
 }
 
 /**
- * Finds an error inside a stream's chunk, or inside a body that was sent with status 200.
- * @returns undefined when it is none
+ * Finds an error in a stream's chunk, or in a body with status 200.
+ * @returns undefined if the chunk is not an error
  */
 export function findInBandError(chunk: WireObject, eventName?: string): WireError | undefined {
   const choices = asObjects(chunk['choices']);
@@ -43,50 +43,50 @@ export function findInBandError(chunk: WireObject, eventName?: string): WireErro
   return { ...error, status: error.status || inferStatus(error.codes) };
 }
 
-/** What turns an upstream's words into words for the caller and the log. */
+/** Data of the request that mapping an error needs. */
 export interface ErrorContext {
-  /** The caller's own parameter for the upstream's. */
+  /** Maps the upstream's parameter to the caller's. */
   readonly callerParam: (param: string) => string;
-  /** Whether the caller sent these words: upstreams quote what they were sent. */
+  /** True if the request contains `words`, which the upstream may then have quoted. */
   readonly isQuoted: (words: string) => boolean;
-  /** Takes our keys out of a text: some upstreams quote them. */
+  /** Removes API keys from a text: some upstreams quote them. */
   readonly redact: (text: string) => string;
 }
 
-/** Maps what an upstream said into ours. */
+/** Maps an upstream's error to an UpstreamError. */
 export function toUpstreamError(error: WireError, { callerParam, isQuoted, redact }: ErrorContext): UpstreamError {
-  const verdict = classify(error, isQuoted);
-  const param = error.param !== undefined && verdict.recovery === 'fail' ? callerParam(error.param) : undefined;
-  return new UpstreamError(verdict.code, redact(toPublicMessage(verdict, error)), {
-    recovery: verdict.recovery,
+  const { code, recovery } = classify(error, isQuoted);
+  const param = error.param !== undefined && recovery === 'fail' ? callerParam(error.param) : undefined;
+  return new UpstreamError(code, redact(toPublicMessage({ code, recovery }, error)), {
+    recovery,
     upstream: redact([error.status, ...listCodes(error)].join(' ')),
     ...(param === undefined ? {} : { param }),
-    ...(error.retryAfterMs === undefined || verdict.recovery === 'fail' ? {} : { retryAfterMs: error.retryAfterMs }),
+    ...(error.retryAfterMs === undefined || recovery === 'fail' ? {} : { retryAfterMs: error.retryAfterMs }),
   });
 }
 
-/** The upstream refuses a field of ours that it is never asked without. */
+/** The error for an upstream that refuses a field which every request needs. */
 export function requiredFieldRefusedError(field: string, error: WireError, { redact }: ErrorContext): UpstreamError {
-  return new UpstreamError('upstream_misconfigured', `The upstream refuses ${field}, without which it isn't asked`, {
+  return new UpstreamError('upstream_misconfigured', `The upstream refuses the required field ${field}`, {
     recovery: 'nextTarget',
     upstream: redact([error.status, ...listCodes(error)].join(' ')),
   });
 }
 
-/** An answer that is no answer: a page instead of JSON, a garbled event, more bytes than any answer has. */
+/** The error for an answer that can't be parsed: an HTML page, a garbled event, too many bytes. */
 export function malformedAnswerError(message: string, recovery: Recovery, cause?: unknown): UpstreamError {
   return new UpstreamError('upstream_malformed', message, cause === undefined ? { recovery } : { recovery, cause });
 }
 
-/** An answer that stopped before it was whole. */
+/** The error for an answer that ended before it was complete. */
 export function cutAnswerError(message: string, cause?: unknown): UpstreamError {
   const details = { recovery: 'retry' as const };
   return new UpstreamError('upstream_cut', message, cause === undefined ? details : { ...details, cause });
 }
 
 /**
- * Maps what Node throws for a connection: refused, reset, unresolved, a TLS failure, or bytes that are no HTTP.
- * @param stale whether a kept-alive connection was reused and nothing came back: the upstream had closed it meanwhile
+ * Maps Node's error for a connection: refused, reset, unresolved, a TLS failure, or bytes that are not HTTP.
+ * @param stale true if a kept-alive connection was reused and the upstream had closed it in the meantime
  */
 export function connectionError(thrown: unknown, where: string, stale: boolean): UpstreamError {
   const code = asText(Reflect.get(Object(thrown), 'code')) ?? 'unknown failure';
@@ -101,7 +101,7 @@ export function connectionError(thrown: unknown, where: string, stale: boolean):
   });
 }
 
-/** Whether `error` came of a connection that could not be made or broke, not of anything that the upstream said. */
+/** True if the cause of `error` is a connection that could not be made or broke, not a response of the upstream. */
 export function isConnectionFailure({ code, cause }: UpstreamError): boolean {
   const isOfConnections = code === 'upstream_unavailable' || code === 'upstream_cut';
   return isOfConnections && cause instanceof Error && !(cause instanceof UpstreamError);
@@ -135,7 +135,7 @@ const KEY_CODES = /invalid_api_key|authentication|unauthenticated|^unauthorized$
 const KEY_TEXT =
   /(invalid|incorrect|expired|missing) api[ _-]?key|api[ _-]?key (is |was )?(not valid|invalid|expired|missing)/i;
 const MODEL_CODES = /model_not_found|model_not_exist|invalid_model|unknown_model/i;
-/** With the word before it: in a prompt "file does not exist" is no quote of "Model does not exist". */
+/** Includes the preceding word, so that "file does not exist" in a prompt doesn't match "Model does not exist". */
 const MODEL_TEXT =
   /\w{0,40} ?\b(?:(does not exist|not exist|not found|is not (?:available|supported))(?<=model[^.]{0,80}\1)|not a valid model)/i;
 
@@ -147,18 +147,19 @@ function classify({ status, codes, message }: WireError, isQuoted: ErrorContext[
   if (status === 409 || status === 425 || status >= 500) return UNAVAILABLE;
   if (status < 400) return MISCONFIGURED;
   if (said(CONTEXT_CODES) || CONTEXT_TEXT.test(message ?? '')) return TOO_LONG;
-  // Groq says 413 for a request above the limit per minute: never servable there, but elsewhere.
+  // Groq answers 413 to a request above the limit per minute. It can never serve it, but another target may.
   if (status === 413) return said(THROTTLE_CODES) ? { code: 'rate_limit_exceeded', recovery: 'nextTarget' } : TOO_LARGE;
   if (said(FILTER_CODES) || FILTER_TEXT.test(message ?? '')) return FILTERED;
   if ([401, 403, 404, 405, 407].includes(status)) return MISCONFIGURED;
-  // Gemini and xAI answer 400 to a wrong key, DeepSeek and SiliconFlow to a wrong model; a bare page is no API.
+  // Gemini and xAI answer 400 to a wrong key, DeepSeek and SiliconFlow to a wrong model. Without an error object, the
+  // URL is not that of an API.
   if (said(KEY_CODES) || said(MODEL_CODES) || message === undefined) return MISCONFIGURED;
-  // With no code these words are all there is: where they may be the caller's, they blame no one else.
+  // Without a code, only the words are left. If they may be a quote of the request, the request is at fault.
   const words = (KEY_TEXT.exec(message) ?? MODEL_TEXT.exec(message))?.[0];
   return words === undefined || isQuoted(words) ? REJECTED : MISCONFIGURED;
 }
 
-/** What the caller may see of the upstream's text is what the caller can mend; the log gets no text of a 5xx either. */
+/** Returns the error's message. It quotes the upstream only for a 4xx status; text of a 5xx must not reach the log. */
 function toPublicMessage({ code, recovery }: FailureClass, error: WireError): string {
   const words = listCodes(error);
   const answered = `The upstream answered ${error.status}${words.length > 0 ? ` (${words.join(', ')})` : ''}`;
@@ -175,7 +176,7 @@ function clip(text: string | undefined): string | undefined {
   return text !== undefined && text.length > LONGEST_MESSAGE ? `${text.slice(0, LONGEST_MESSAGE)}…` : text;
 }
 
-/** Its codes that look like codes: what else an upstream puts there might be content. */
+/** Lists the codes that look like identifiers. Other values of those fields may hold content. */
 function listCodes({ codes }: WireError): string[] {
   return [...new Set(codes.filter((code) => /^[\w.:-]{1,80}$/.test(code)))];
 }
@@ -184,12 +185,12 @@ function parseJson(body: string): unknown {
   try {
     return JSON.parse(body);
   } catch {
-    // An HTML page of a proxy: the status says all that there is to know.
+    // For instance an HTML page of a proxy. The status classifies the error.
     return undefined;
   }
 }
 
-/** Reads `{error:{…}}`, `{error:"…"}`, `[{error:{…}}]` (Gemini), `{message}`, `{detail}` (FastAPI), `{errors:[…]}`. */
+/** Parses `{error:{…}}`, `{error:"…"}`, `[{error:{…}}]` (Gemini), `{message}`, `{detail}` (FastAPI), `{errors:[…]}`. */
 function parseErrorObject(body: unknown): WireError {
   const outer = Array.isArray(body) ? asObject(body[0]) : asObject(body);
   const nested = outer?.['error'] ?? asObjects(outer?.['errors'])[0];
@@ -208,7 +209,7 @@ function parseErrorObject(body: unknown): WireError {
   };
 }
 
-/** FastAPI's validation errors also quote the input: only the place and the complaint are read. */
+/** Returns the location and the message of FastAPI's validation errors, without the input that they quote. */
 function toDetailText(detail: unknown): string | undefined {
   if (!Array.isArray(detail)) return asText(detail);
   const lines = detail.filter(isObject).map(({ loc, msg }) => {
@@ -218,19 +219,19 @@ function toDetailText(detail: unknown): string | undefined {
   return asText(lines.join('; '));
 }
 
-/** The field of the body that FastAPI complains of first, if it is one of its own and not inside of another. */
+/** Returns the first field of FastAPI's validation errors, if it is at the top level of the body. */
 function findDetailField(detail: unknown): string | undefined {
   const [{ loc } = {}] = asObjects(detail);
   const place = Array.isArray(loc) ? loc.filter((step) => step !== 'body') : [];
   return place.length === 1 ? asText(place[0]) : undefined;
 }
 
-/** Google's RetryInfo, and OpenAI's "Please try again in 1.2s." */
+/** Returns the milliseconds of Google's RetryInfo or of OpenAI's "Please try again in 1.2s." */
 function parseRetryHint(error: WireObject | undefined, message: string | undefined): number | undefined {
   const retryInfo = asObjects(error?.['details']).find((detail) => asText(detail['retryDelay']));
-  const told =
+  const duration =
     asText(retryInfo?.['retryDelay']) ?? /try again in ((?:\d+(?:\.\d+)?(?:ms|h|m|s))+)/i.exec(message ?? '')?.[1];
-  return told === undefined ? undefined : parseDuration(told);
+  return duration === undefined ? undefined : parseDuration(duration);
 }
 
 function toHttpStatus(value: unknown): number | undefined {
@@ -238,7 +239,7 @@ function toHttpStatus(value: unknown): number | undefined {
   return status !== undefined && status >= 400 && status < 600 ? status : undefined;
 }
 
-/** The HTTP status that an error in band stands for, by its words; 500 when they say nothing. */
+/** Returns the HTTP status that an error's codes stand for; 500 if they are unknown. */
 function inferStatus(codes: readonly string[]): number {
   for (const [status, pattern] of STATUS_WORDS) if (codes.some((code) => pattern.test(code))) return status;
   return 500;

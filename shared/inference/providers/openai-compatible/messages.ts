@@ -2,22 +2,22 @@ import type { AssistantMessage, Continuation, ImagePart, Message, TextPart, Tool
 import type { Dialect } from './dialect.ts';
 import { asText, isObject, type WireObject } from './wire.ts';
 
-/** The `provider` of every continuation that this provider makes. */
+/** The `provider` of every continuation from this provider. */
 export const PROVIDER = 'openai-compatible';
 
-/** Field in which an upstream answers its reasoning, and in which it wants it back. */
+/** The field in which an upstream sends its reasoning, and in which it expects it back. */
 export type ReasoningField = 'reasoning_content' | 'reasoning';
 
 /**
- * The continuation of a block of reasoning: in which field it goes back, and to whom. `upstream` is a fingerprint, so
- * that another target behind the same alias, which might refuse the field, is not sent it.
+ * Creates the continuation of a block of reasoning: the field and the upstream that it goes back to. `upstream` is a
+ * fingerprint, because another target of the alias might refuse the field.
  */
 export function createContinuation(field: ReasoningField, upstream: string): Continuation {
   return { provider: PROVIDER, data: { field, upstream } };
 }
 
 /**
- * Translates the conversation. Texts become plain strings, since several dialects refuse an array of text parts.
+ * Converts the conversation. Texts become plain strings, because several dialects refuse an array of text parts.
  * @param upstream fingerprint of the target, as in `reasoningContinuation`
  */
 export function toWireMessages(messages: readonly Message[], dialect: Dialect, upstream: string): WireObject[] {
@@ -52,7 +52,7 @@ function toNameField({ name }: { readonly name?: string }): WireObject {
   return name === undefined ? {} : { name };
 }
 
-/** Several texts of one message are paragraphs of it; a line break is what vLLM, too, puts between them. */
+/** Joins the texts of a message by line breaks, as vLLM does. */
 function joinText(parts: readonly { readonly text: string }[]): string {
   return parts.map(({ text }) => text).join('\n');
 }
@@ -68,7 +68,7 @@ function toImagePart(image: ImagePart): WireObject {
   return { type: 'image_url', image_url: image.detail === undefined ? { url } : { url, detail: image.detail } };
 }
 
-/** OpenAI's tool messages hold text only: their images follow the last tool message of the turn. */
+/** Returns the text of a tool result. Tool messages hold text only; images follow the last tool message of the turn. */
 function toToolText({ content }: ToolMessage): string {
   const text = joinText(content.filter((part) => part.type === 'text'));
   const images = content.length - content.filter((part) => part.type === 'text').length;
@@ -83,7 +83,7 @@ function toToolImagesMessage(images: readonly ImagePart[]): WireObject {
 
 function toAssistantMessage(message: AssistantMessage, dialect: Dialect, upstream: string): WireObject {
   const calls = message.content.filter((part) => part.type === 'toolCall');
-  // A refusal is what the assistant said; most dialects know no field of its own for it.
+  // A refusal is sent as text, because most dialects have no field for it.
   const texts = message.content.filter((part) => part.type === 'text' || part.type === 'refusal');
   const said = { role: 'assistant', ...toNameField(message) };
   if (calls.length === 0) return { ...said, content: joinText(texts) };
@@ -94,27 +94,28 @@ function toAssistantMessage(message: AssistantMessage, dialect: Dialect, upstrea
     tool_calls: calls.map((call, index) => ({
       id: call.id,
       type: 'function',
-      // Templates parse the arguments of earlier turns: an empty text would fail them.
+      // Chat templates parse the arguments of earlier turns, and fail on an empty text.
       function: { name: call.name, arguments: call.arguments.trim() === '' ? '{}' : call.arguments },
-      ...(index === 0 && dialect.wantsThoughtSignature ? UNSIGNED_CALL : {}),
+      ...(index === 0 && dialect.requiresThoughtSignature ? UNSIGNED_CALL : {}),
     })),
   };
 }
 
-/** Google's documented stand-in for the signature of a call that went through an API which keeps none. */
+/** Google's documented placeholder for the signature of a call that passed through an API without signatures. */
 const UNSIGNED_CALL = { extra_content: { google: { thought_signature: 'skip_thought_signature_validator' } } };
 
 /**
- * Reasoning goes back only on turns with tool calls, and only to who made it or is known to insist: DeepSeek's older
- * models answered 400 to it elsewhere, newer ones ignore it there, and others know no such field.
+ * Returns the reasoning fields of a turn with tool calls, for the upstream that made the reasoning or a dialect that
+ * requires it. In other turns DeepSeek's older models answer 400 to reasoning and newer ones ignore it; other upstreams
+ * don't know the field.
  */
 function toReasoningFields(message: AssistantMessage, dialect: Dialect, upstream: string): WireObject {
-  const fields: Record<string, string> = dialect.wantsReasoningBack ? { reasoning_content: '' } : {};
+  const fields: Record<string, string> = dialect.requiresReasoning ? { reasoning_content: '' } : {};
   for (const part of message.content) {
     if (part.type !== 'reasoning') continue;
     const field = part.continuation
       ? findContinuationField(part.continuation, upstream)
-      : dialect.wantsReasoningBack && 'reasoning_content';
+      : dialect.requiresReasoning && 'reasoning_content';
     if (field) fields[field] = (fields[field] ?? '') + part.text;
   }
   return fields;

@@ -20,29 +20,29 @@ import { createTransport, type UpstreamResponse } from './transport.ts';
 import type { WireObject } from './wire.ts';
 
 export interface OpenAICompatibleOptions {
-  /** The alias's limit: sent when a caller gives none, and never exceeded. */
+  /** The alias's output limit. Sent if the caller sets no limit, and never exceeded. */
   readonly maxOutputTokens: number;
-  /** Resolves `env:…`, `ssm:…` and `secret:…`; asked at each call, so it should remember. */
+  /** Resolves `env:…`, `ssm:…` and `secret:…`. Called for every request, so it should cache. */
   readonly secret: (reference: string) => Promise<string>;
-  /** Makes an id for a tool call that the upstream gave none. */
+  /** Creates an id for a tool call without one. */
   readonly newToolCallId?: () => string;
-  /** Fields of the body that OpenAI's API doesn't have and this upstream may. */
+  /** Returns fields of the body that OpenAI's API doesn't have but this upstream may. */
   readonly extraFields?: (request: GenerationRequest) => WireObject;
-  /** How it refuses them: one that isn't needed is left out from then on. */
+  /** How the upstream refuses those fields. A refused field that isn't required is omitted from then on. */
   readonly refusals?: readonly FieldRefusal[];
-  /** Called once for each field that it is found to refuse, with the call that found it. */
+  /** Called once for each field that the upstream refuses, with the call that discovered it. */
   readonly onRefused?: (field: string, call: ModelCall) => void;
-  /** Milliseconds in which there has to be a connection; as long as the caller waits when absent. */
+  /** Milliseconds within which a connection must be made; absent for no limit of its own. */
   readonly connectMs?: number;
-  /** What tells this upstream's reasoning from another's: the same for all that stand for one another. */
+  /** Identifies the upstream's reasoning. Share it between upstreams that can replace one another. */
   readonly fingerprint?: string;
   /** Epoch milliseconds. */
   readonly now?: () => number;
 }
 
 /**
- * The model behind any endpoint that speaks OpenAI's chat completions: OpenAI itself, DeepSeek, vLLM, Ollama,
- * OpenRouter and so on. Strict about what it asks, lenient about how it is answered.
+ * Creates a model behind any endpoint with OpenAI's chat completions API: OpenAI, DeepSeek, vLLM, Ollama, OpenRouter
+ * and others. Sends strictly valid requests, and reads answers leniently.
  */
 export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, options: OpenAICompatibleOptions): Model {
   const {
@@ -61,29 +61,29 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
     upstream,
   });
   let refused: readonly string[] = [];
-  const told = new Set<string>();
+  const reported = new Set<string>();
 
-  function tell(field: string, call: ModelCall): void {
-    if (!told.has(field)) options.onRefused?.(field, call);
-    told.add(field);
+  function reportRefused(field: string, call: ModelCall): void {
+    if (!reported.has(field)) options.onRefused?.(field, call);
+    reported.add(field);
   }
 
   /**
-   * Remembers what an accepted request was sent without. Not fields that its caller names too: the error may have quoted them,
-   * and all callers would have to do without.
+   * Remembers the fields that an accepted request omitted. Skips a field whose name occurs in the request: the error
+   * may have quoted the caller's text, and no caller could use the field again.
    */
-  function learn(without: readonly string[], sent: string, call: ModelCall): void {
-    const learnt = without.filter((field) => !refused.includes(field) && !sent.includes(field));
-    refused = [...refused, ...learnt];
-    for (const field of learnt) tell(field, call);
+  function rememberRefused(without: readonly string[], sent: string, call: ModelCall): void {
+    const added = without.filter((field) => !refused.includes(field) && !sent.includes(field));
+    refused = [...refused, ...added];
+    for (const field of added) reportRefused(field, call);
   }
 
-  /** Sends the request, once more for each thing that the upstream teaches about its dialect, until it is accepted. */
-  async function ask(
+  /** Sends the request until it is accepted, each time without one more field that the upstream refused. */
+  async function sendRequest(
     request: GenerationRequest,
     call: ModelCall,
     access: Access,
-    wording: ErrorContext,
+    context: ErrorContext,
   ): Promise<UpstreamResponse> {
     const headers = {
       ...access.headers,
@@ -97,15 +97,15 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
       const sent = JSON.stringify(body);
       const response = await transport.post(headers, sent, call.signal);
       if (response.status >= 200 && response.status < 300) {
-        learn(without, sent, call);
+        rememberRefused(without, sent, call);
         return response;
       }
       const error = parseErrorResponse(response.status, response.headers, await readErrorBody(response), now());
       const refusal = findRefusedField(error, body, without, refusable);
-      if (refusal === undefined) throw toUpstreamError(error, wording);
+      if (refusal === undefined) throw toUpstreamError(error, context);
       if (refusal.isRequired) {
-        tell(refusal.field, call);
-        throw requiredFieldRefusedError(refusal.field, error, wording);
+        reportRefused(refusal.field, call);
+        throw requiredFieldRefusedError(refusal.field, error, context);
       }
       without = [...without, refusal.field];
     }
@@ -113,32 +113,32 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
 
   async function* generate(request: GenerationRequest, call: ModelCall): AsyncGenerator<GenerationEvent> {
     let response: UpstreamResponse | undefined;
-    let begun = false;
+    let hasEvents = false;
     try {
       call.signal.throwIfAborted();
       const access = await rejectOnAbort(resolveAccess(target, secret), call.signal);
-      const wording = {
+      const context = {
         callerParam: (param: string) => toCallerParam(request, param),
         isQuoted: (words: string) => JSON.stringify(request).includes(words),
         redact: access.redact,
       };
-      response = await ask(request, call, access, wording);
+      response = await sendRequest(request, call, access, context);
       const answer = new AnswerReader(upstream, newToolCallId);
-      const pieces = readAnswer(response, call.streamed, answer, (error) => toUpstreamError(error, wording));
-      let arrived = false;
-      for await (const events of call.streamed ? pieces : bufferEvents(pieces)) {
-        if (!arrived) call.onFirstChunk?.();
-        arrived = true;
-        // An abort breaks the connection, which after the finish_reason looks like a whole answer.
+      const chunks = readAnswer(response, call.streamed, answer, (error) => toUpstreamError(error, context));
+      let isFirst = true;
+      for await (const events of call.streamed ? chunks : bufferEvents(chunks)) {
+        if (isFirst) call.onFirstChunk?.();
+        isFirst = false;
+        // After the finish_reason, a connection that an abort closed looks like the end of a complete answer.
         call.signal.throwIfAborted();
         for (const event of events) {
-          begun = true;
+          hasEvents = true;
           yield event;
         }
       }
     } catch (thrown) {
       call.signal.throwIfAborted();
-      throw begun ? toCutError(thrown) : thrown;
+      throw hasEvents ? toCutError(thrown) : thrown;
     } finally {
       response?.close();
     }
@@ -147,26 +147,26 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
   return { generate };
 }
 
-/** Holds back all events until the answer is known to be whole. */
-async function* bufferEvents(pieces: AsyncIterable<GenerationEvent[]>): AsyncGenerator<GenerationEvent[]> {
+/** Collects the events until the answer is complete, and yields them at once. */
+async function* bufferEvents(chunks: AsyncIterable<GenerationEvent[]>): AsyncGenerator<GenerationEvent[]> {
   const all: GenerationEvent[][] = [];
-  for await (const events of pieces) all.push(events);
+  for await (const events of chunks) all.push(events);
   yield all.flat();
 }
 
-/** After the first event nothing can be retried: whatever went wrong, the answer was cut. */
+/** Converts a failure after the first event to `upstream_cut`: the request can't be retried any more. */
 function toCutError(thrown: unknown): unknown {
   if (!(thrown instanceof UpstreamError) || thrown.code === 'upstream_cut') return thrown;
-  return cutAnswerError(`The upstream failed in the middle of its answer: ${thrown.message}`, thrown);
+  return cutAnswerError(`The upstream failed during its answer: ${thrown.message}`, thrown);
 }
 
-/** The headers of a request, and how to keep what is secret in them out of texts. */
+/** The headers of a request, and a function that removes their secrets from texts. */
 interface Access {
   readonly headers: Readonly<Record<string, string>>;
   readonly redact: (text: string) => string;
 }
 
-/** Shorter values are no secrets, and replacing them would garble texts. */
+/** Shorter values are not secrets, and replacing them would garble texts. */
 const SHORTEST_SECRET = 8;
 
 async function resolveAccess(
@@ -174,7 +174,7 @@ async function resolveAccess(
   secret: (reference: string) => Promise<string>,
 ): Promise<Access> {
   const secrets: string[] = [];
-  const resolved = async (reference: string): Promise<string> => {
+  const resolve = async (reference: string): Promise<string> => {
     const value = await resolveSecret(reference, secret);
     if (value.length >= SHORTEST_SECRET) secrets.push(value);
     return value;
@@ -185,15 +185,15 @@ async function resolveAccess(
     'user-agent': 'lambent',
   };
   for (const [name, value] of Object.entries(target.headers ?? {})) {
-    headers[name.toLowerCase()] = isSecretReference(value) ? await resolved(value) : value;
+    headers[name.toLowerCase()] = isSecretReference(value) ? await resolve(value) : value;
   }
-  if (target.apiKey !== undefined) headers['authorization'] = `Bearer ${await resolved(target.apiKey)}`;
+  if (target.apiKey !== undefined) headers['authorization'] = `Bearer ${await resolve(target.apiKey)}`;
   return { headers, redact: (text) => secrets.reduce((clean, value) => clean.replaceAll(value, '[redacted]'), text) };
 }
 
 /**
- * What a reference to a key or a header stands for.
- * @throws UpstreamError `upstream_misconfigured` where the operator has to mend it, `upstream_unavailable` where waiting helps
+ * Resolves a reference to a key or a header.
+ * @throws UpstreamError `upstream_misconfigured` if the operator has to fix it; `upstream_unavailable` if it is transient
  */
 export async function resolveSecret(
   reference: string,
@@ -202,15 +202,15 @@ export async function resolveSecret(
   try {
     return await secret(reference);
   } catch (cause) {
-    // Another target, with another key, may work.
-    const transient = cause instanceof LambentError && cause.retryable;
+    const isTransient = cause instanceof LambentError && cause.retryable;
     const message = cause instanceof LambentError ? cause.message : `${reference} could not be resolved`;
-    if (transient) throw new UpstreamError('upstream_unavailable', message, { recovery: 'retry', cause });
+    if (isTransient) throw new UpstreamError('upstream_unavailable', message, { recovery: 'retry', cause });
+    // Another target with another key may work.
     throw new UpstreamError('upstream_misconfigured', message, { recovery: 'nextTarget', cause });
   }
 }
 
-/** Stops waiting for `work` when the signal aborts; a look-up of a key that hangs must not hold the call. */
+/** Waits for `work`, but rejects as soon as the signal aborts, so that a hanging lookup of a key can't block a call. */
 export function rejectOnAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = (): void => reject(signal.reason);
@@ -219,14 +219,14 @@ export function rejectOnAbort<T>(work: Promise<T>, signal: AbortSignal): Promise
   });
 }
 
-/** `/chat/completions` under the base, before a query such as Azure's `?api-version=…`. */
+/** Appends `/chat/completions` to the base URL, before a query such as Azure's `?api-version=…`. */
 function toEndpoint({ baseUrl }: OpenAICompatibleTarget): URL {
   const url = new URL(baseUrl);
   url.pathname = `${url.pathname.replace(/\/+$/, '')}/chat/completions`;
   return url;
 }
 
-/** Tells targets apart without telling which provider they are: it leaves the service inside of continuations. */
+/** Returns a hash that identifies the target. Callers see it in continuations, so it must not reveal the provider. */
 function computeFingerprint({ baseUrl, model }: OpenAICompatibleTarget): string {
   return createHash('sha256').update(`${baseUrl}\n${model}`).digest('base64url').slice(0, 16);
 }

@@ -4,9 +4,9 @@ import type { WireObject } from './wire.ts';
 /** How an upstream refuses a field that OpenAI's API doesn't have. */
 export interface FieldRefusal {
   readonly field: string;
-  /** The beginning of what it says then. Its name somewhere in a text means nothing: upstreams quote callers' schemas. */
+  /** Matches the beginning of its message. The field's name alone proves nothing: upstreams quote callers' schemas. */
   readonly messagePattern: RegExp;
-  /** Whether nothing may be asked without it. What is not needed changes no answer. */
+  /** True if no request may be sent without the field. A field that isn't required doesn't change the answer. */
   readonly isRequired: boolean;
 }
 
@@ -15,11 +15,11 @@ const REFUSES_FIELD = /unsupported|not supported|unrecognized|unknown|unexpected
 const OUTPUT_LIMITS = ['max_tokens', 'max_completion_tokens'] as const;
 
 /**
- * The field that an upstream refuses, where a request may do without it or call it otherwise, or should not have been refused.
- * @param sent the body that it answered
- * @param without names of fields that it has refused before
+ * Finds the field that an upstream refuses, among those that a request can omit or rename and those of `known`.
+ * @param sent the body of the refused request
+ * @param without names of the fields that it has refused before
  * @param known how it refuses fields that OpenAI's API doesn't have
- * @returns undefined when nothing of the kind can be told from the error
+ * @returns undefined if the error isn't about such a field
  */
 export function findRefusedField(
   { status, param, message = '' }: WireError,

@@ -5,7 +5,7 @@ import { type Dialect, findDialect, type OptionalField } from './dialect.ts';
 import { toWireMessages } from './messages.ts';
 import type { WireObject } from './wire.ts';
 
-/** Which of the caller's parameters each field of ours comes from, by its internal name. */
+/** Maps the fields of the upstream's request to internal names. */
 const INTERNAL_NAMES: ReadonlyMap<string, string> = new Map([
   ['max_tokens', 'maxOutputTokens'],
   ['max_completion_tokens', 'maxOutputTokens'],
@@ -22,7 +22,7 @@ const INTERNAL_NAMES: ReadonlyMap<string, string> = new Map([
   ['service_tier', 'serviceTier'],
 ]);
 
-/** The caller's own name for the field that an upstream complains of: `messages.[0].content`, `max_tokens`. */
+/** Returns the caller's name for the field in an upstream's error, such as `messages.[0].content` or `max_tokens`. */
 export function toCallerParam(request: GenerationRequest, wireParam: string): string {
   const root = wireParam.split(/[.[]/, 1)[0] ?? wireParam;
   const callersName = request.parameterNames[INTERNAL_NAMES.get(root) ?? root] ?? root;
@@ -31,13 +31,13 @@ export function toCallerParam(request: GenerationRequest, wireParam: string): st
 
 export interface WriterOptions {
   readonly capabilities: ReadonlySet<Capability>;
-  /** The alias's limit: sent when the caller gives none, and never exceeded. */
+  /** The alias's output limit. Sent if the caller sets no limit, and never exceeded. */
   readonly maxOutputTokens: number;
-  /** Fingerprint of the target, to know its own reasoning by. */
+  /** Fingerprint of the target, to recognize its reasoning. */
   readonly upstream: string;
 }
 
-/** Makes the function that writes the requests for one target. */
+/** Creates the function that writes requests for one target. */
 export function createRequestWriter(target: OpenAICompatibleTarget, options: WriterOptions) {
   const { capabilities, maxOutputTokens, upstream } = options;
   const dialect = findDialect(target);
@@ -46,9 +46,9 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
   const otherLimit = limit === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
 
   /**
-   * Writes the body of `POST /chat/completions`. Settings that are neutral at OpenAI are left out, so that a dialect
-   * which doesn't know them has nothing to refuse.
-   * @param refused names of fields that the upstream has refused: its output limit goes by the other name then
+   * Writes the body of `POST /chat/completions`. Omits settings that have OpenAI's default value, because a dialect may
+   * refuse fields that it doesn't know.
+   * @param refused names of the fields that the upstream has refused; a refused output limit is sent by its other name
    */
   return (request: GenerationRequest, streamed: boolean, refused: readonly string[]): WireObject => ({
     ...request.unknown,
@@ -73,7 +73,7 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
     ...toToolFields(request),
     ...toFormatFields(request.format),
     ...(reasons ? toReasoningFields(request, dialect) : {}),
-    ...toOptionalFields(request, dialect.extras),
+    ...toOptionalFields(request, dialect.optionalFields),
   });
 }
 
@@ -121,7 +121,7 @@ function toReasoningFields({ reasoningEffort }: GenerationRequest, dialect: Dial
 }
 
 function toOptionalFields({ hints, serviceTier }: GenerationRequest, taken: readonly OptionalField[]): WireObject {
-  // `metadata` is never sent: OpenAI takes it only with `store`, and what is stored is Lambent's to store.
+  // `metadata` is never sent: OpenAI accepts it only with `store`, and Lambent stores responses itself.
   const all: Record<OptionalField, string | undefined> = {
     user: hints.user,
     safety_identifier: hints.safetyIdentifier,

@@ -1,14 +1,14 @@
 import type { IncomingHttpHeaders } from 'node:http';
 
-/** Beyond a day it is no pause but a quota; also keeps a nonsensical header from overflowing a timer. */
+/** A longer time would be a quota, not a pause. The limit also prevents that an absurd header overflows a timer. */
 const LONGEST_MS = 86_400_000;
 
 /**
- * How long an upstream asks to wait, from whichever header it uses: `retry-after-ms`; `retry-after` as seconds (with
- * decimals too), as a date (RFC 9110 §10.2.3) or as a duration such as `1m30s`; for a throttled request also the
- * `x-ratelimit-reset…` family, which on other answers only describes the limits.
+ * Returns how long an upstream asks the client to wait. Reads `retry-after-ms`; `retry-after` as seconds (decimals
+ * included), as a date (RFC 9110 §10.2.3) or as a duration such as `1m30s`; and with status 429 the
+ * `x-ratelimit-reset…` headers, which only describe the limits in other responses.
  * @param now epoch milliseconds
- * @returns milliseconds, 0 to a day; undefined when no header says
+ * @returns milliseconds from 0 to a day; undefined without such a header
  */
 export function parseRetryAfter(status: number, headers: IncomingHttpHeaders, now: number): number | undefined {
   const sentAt = Date.parse(headers['date'] ?? '') || now;
@@ -20,7 +20,7 @@ export function parseRetryAfter(status: number, headers: IncomingHttpHeaders, no
 }
 
 /**
- * Reads a duration in Go's notation: `20ms`, `7.66s`, `6m0s`, `1h30m`.
+ * Parses a duration in Go's notation: `20ms`, `7.66s`, `6m0s`, `1h30m`.
  * @returns milliseconds, or undefined for anything else
  */
 export function parseDuration(text: string): number | undefined {
@@ -43,32 +43,33 @@ function parseNumber(value: string): number | undefined {
   return NUMBER.test(value) ? Number(value) : undefined;
 }
 
-/** @param sentAt the upstream's own clock: a date that it gives is on that clock, not on ours */
+/** @param sentAt the upstream's clock in epoch milliseconds, on which its dates are */
 function parseSecondsOrDate(value: string, sentAt: number): number | undefined {
   if (NUMBER.test(value)) return Number(value) * 1_000;
   const duration = parseDuration(value);
   if (duration !== undefined) return duration;
-  // Date.parse takes much that is no date: an HTTP date names its month, an ISO date begins with year and month.
+  // Date.parse accepts many texts that aren't dates. An HTTP date has a month's name; an ISO date begins with the year.
   const date = /[a-z]{3}|^\d{4}-\d\d-\d\dT/i.test(value) ? Date.parse(value) : Number.NaN;
   return Number.isNaN(date) ? undefined : date - sentAt;
 }
 
-/** OpenAI's and Groq's per-kind limits first, for those that are used up if that is told; then the plain one. */
+/** Reads the reset of exhausted limits per kind (OpenAI, Groq), else of any limit per kind, else of the only limit. */
 function parseRateLimitReset(headers: IncomingHttpHeaders, sentAt: number): number | undefined {
-  const kinds = ['requests', 'tokens'].flatMap((kind) => {
+  const limits = ['requests', 'tokens'].flatMap((kind) => {
     const wait = parseReset(readHeader(headers[`x-ratelimit-reset-${kind}`]), sentAt);
-    return wait === undefined ? [] : [{ wait, usedUp: readHeader(headers[`x-ratelimit-remaining-${kind}`]) === '0' }];
+    const isExhausted = readHeader(headers[`x-ratelimit-remaining-${kind}`]) === '0';
+    return wait === undefined ? [] : [{ wait, isExhausted }];
   });
-  const usedUp = kinds.filter((kind) => kind.usedUp);
-  if (usedUp.length > 0) return Math.max(...usedUp.map(({ wait }) => wait));
-  if (kinds.length > 0) return Math.min(...kinds.map(({ wait }) => wait));
+  const exhausted = limits.filter(({ isExhausted }) => isExhausted);
+  if (exhausted.length > 0) return Math.max(...exhausted.map(({ wait }) => wait));
+  if (limits.length > 0) return Math.min(...limits.map(({ wait }) => wait));
   return (
     parseReset(readHeader(headers['x-ratelimit-reset']), sentAt) ??
     parseReset(readHeader(headers['ratelimit-reset']), sentAt)
   );
 }
 
-/** A duration, a date, seconds from now, or (OpenRouter and others) a moment as epoch seconds or milliseconds. */
+/** Parses a duration, a date, seconds from now or (OpenRouter and others) a time in epoch seconds or milliseconds. */
 function parseReset(value: string, sentAt: number): number | undefined {
   const number = NUMBER.test(value) ? Number(value) : 0;
   if (number > 1e12) return number - sentAt;

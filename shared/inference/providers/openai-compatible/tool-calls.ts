@@ -1,49 +1,49 @@
 import type { GenerationEvent } from '../../generation.ts';
 import { asCount, asObject, asText, type WireObject } from './wire.ts';
 
-/** One call as it is put together from its fragments. */
+/** A tool call that is assembled from fragments. */
 interface OpenCall {
-  /** Our own number: 0, 1, 2… whatever the upstream counts. */
+  /** Number of the call in the answer (0, 1, 2…), whatever the upstream counts. */
   readonly index: number;
   readonly wireIndex: number | undefined;
-  /** The upstream's id, where it has given one. */
+  /** The upstream's id, if it has sent one. */
   wireId: string | undefined;
-  /** Undefined until the name is known: only then can the call be announced. */
+  /** Undefined until the upstream sends it. The `toolCall` event needs it. */
   name: string | undefined;
-  /** Arguments that came before the name. */
+  /** Arguments that arrived before the name. */
   pendingArguments: string;
   hasArguments: boolean;
 }
 
 /**
- * Puts together the tool calls of one answer. OpenAI numbers the fragments of a call; others send whole calls without
- * a number, give every call number 0, send no id, or send arguments as an object.
+ * Assembles the tool calls of one answer. OpenAI numbers the fragments of a call. Other upstreams send complete calls
+ * without a number, number every call 0, send no id, or send arguments as an object.
  */
 export class ToolCallAssembler {
   readonly #calls: OpenCall[] = [];
   readonly #newId: () => string;
 
-  /** @param newId makes an id for a call that the upstream gave none */
+  /** @param newId creates an id for a call without one */
   constructor(newId: () => string) {
     this.#newId = newId;
   }
 
-  /** Whether the answer calls any tool. */
+  /** True if the answer calls a tool. */
   get hasCalls(): boolean {
     return this.#calls.length > 0;
   }
 
-  /** Takes one element of `tool_calls` and adds what it tells to `events`. */
+  /** Adds one element of `tool_calls`, and appends its events to `events`. */
   addFragment(fragment: WireObject, events: GenerationEvent[]): void {
     const wireIndex = asCount(fragment['index']);
     const wireId = asText(fragment['id']);
-    // Some put name and arguments where OpenAI puts `function`.
+    // Some upstreams put name and arguments in the place of OpenAI's `function`.
     const definition = asObject(fragment['function']) ?? fragment;
     const name = asText(definition['name']);
     const text = toArgumentsText(definition['arguments']);
     if (wireIndex === undefined && wireId === undefined && name === undefined && text === '') return;
 
-    const call = this.#continued(wireIndex, wireId, name) ?? this.#open(wireIndex);
+    const call = this.#findCall(wireIndex, wireId, name) ?? this.#openCall(wireIndex);
     call.wireId ??= wireId;
     if (call.name === undefined) {
       call.pendingArguments += text;
@@ -54,8 +54,8 @@ export class ToolCallAssembler {
   }
 
   /**
-   * Ends every call: one without arguments gets an empty object, since clients parse them as JSON.
-   * @returns false when a call never got a name
+   * Ends all calls. A call without arguments gets an empty object, because clients parse arguments as JSON.
+   * @returns false if a call has no name
    */
   finish(events: GenerationEvent[]): boolean {
     for (const call of this.#calls) {
@@ -65,26 +65,22 @@ export class ToolCallAssembler {
     return true;
   }
 
-  /** The call that a fragment goes on with; undefined when it begins one. */
-  #continued(
-    wireIndex: number | undefined,
-    wireId: string | undefined,
-    name: string | undefined,
-  ): OpenCall | undefined {
+  /** Returns the call that a fragment continues; undefined if it begins a new call. */
+  #findCall(wireIndex: number | undefined, wireId: string | undefined, name: string | undefined): OpenCall | undefined {
     const sameId = wireId === undefined ? undefined : this.#calls.find((call) => call.wireId === wireId);
     if (sameId) return sameId;
     if (wireIndex === undefined) {
       return name === undefined && wireId === undefined ? this.#calls.at(-1) : undefined;
     }
     const call = this.#calls.findLast((candidate) => candidate.wireIndex === wireIndex);
-    // Some number every call 0: another id with a name of its own is another call. An id alone is not, because others
-    // make up a new one for each fragment.
+    // Some upstreams number every call 0: a new id together with a name begins a new call. A new id alone doesn't,
+    // because others create a new id for each fragment.
     const isAnother =
       name !== undefined && wireId !== undefined && call?.wireId !== undefined && call.name !== undefined;
     return isAnother ? undefined : call;
   }
 
-  #open(wireIndex: number | undefined): OpenCall {
+  #openCall(wireIndex: number | undefined): OpenCall {
     const index = this.#calls.length;
     const call = { index, wireIndex, wireId: undefined, name: undefined, pendingArguments: '', hasArguments: false };
     this.#calls.push(call);

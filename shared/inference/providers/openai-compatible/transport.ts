@@ -3,12 +3,15 @@ import type { Readable } from 'node:stream';
 import { UpstreamError } from '../../model.ts';
 import { connectionError, malformedAnswerError } from './errors.ts';
 
-/** Why not `fetch`: its first call costs 20 ms of a cold start, and it can't tell a stale connection from a lost one. */
+/**
+ * Sends requests to one URL. Not `fetch`, whose first call adds 20 ms to a cold start, and which can't tell a stale
+ * connection from a lost one.
+ */
 export interface Transport {
   /**
-   * Sends one POST and waits for the answer's headers. Redirects are answers like any other.
-   * @param signal closes the connection at once, whatever it waits for
-   * @throws UpstreamError `upstream_unavailable` when there is no connection, `upstream_malformed` when it isn't HTTP
+   * Sends a POST request and waits for the response's headers. Redirects are returned, not followed.
+   * @param signal closes the connection immediately
+   * @throws UpstreamError `upstream_unavailable` without a connection; `upstream_malformed` if the response isn't HTTP
    */
   post(headers: Readonly<Record<string, string>>, body: string, signal: AbortSignal): Promise<UpstreamResponse>;
 }
@@ -17,23 +20,23 @@ export interface UpstreamResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   /**
-   * The body as text, as it arrives; reads no faster than it is iterated. Throws Node's error when it is cut. Leaving
-   * the loop does not close the connection: `release` decides.
+   * The body as text, as it arrives and with backpressure. Throws Node's error if the body is cut off. Ending the
+   * iteration early doesn't close the connection: call `release` or `close`.
    */
   readonly body: AsyncIterable<string>;
-  /** Ends the exchange: keeps the connection if the upstream ends the body right away, closes it otherwise. */
+  /** Ends the exchange. Keeps the connection if the upstream ends the body soon, and closes it otherwise. */
   release(): void;
-  /** Ends the exchange by closing the connection, unless it was released or has ended by itself. */
+  /** Ends the exchange and closes the connection, unless `release` was called or the body has ended. */
   close(): void;
 }
 
-/** A connection whose body has not ended by then after its last event is not worth waiting for. */
+/** Time for a body to end after its last event. After it, the connection is closed. */
 const DRAIN_MS = 1_000;
 
 /**
- * Makes the transport to one URL. Connections are kept and shared by all transports, as long as the upstream keeps
- * them. There is no timeout of its own but for making a connection, if that is given: all others come through the signal.
- * @param connectMs milliseconds in which there has to be a connection: a machine that is gone answers nothing at all
+ * Creates the transport to one URL. All transports share kept-alive connections. The only timeout is `connectMs`;
+ * callers use the signal for all others.
+ * @param connectMs milliseconds within which a connection must be made: a machine that is gone doesn't even refuse one
  */
 export function createTransport(url: URL, connectMs?: number): Transport {
   const { send, agent } = url.protocol === 'https:' ? getSecureTransport() : plain;
@@ -42,7 +45,7 @@ export function createTransport(url: URL, connectMs?: number): Transport {
     try {
       return send(url, { method: 'POST', agent, headers });
     } catch (cause) {
-      // Node checks the headers: a line break in a key, say. Its message names the header, not the value.
+      // Node refuses invalid headers, for instance a line break in a key. Its message has the header's name, no value.
       const recovery = 'nextTarget';
       throw new UpstreamError('upstream_misconfigured', `A header for ${url.host} cannot be sent`, { recovery, cause });
     }
@@ -70,7 +73,7 @@ export function createTransport(url: URL, connectMs?: number): Transport {
             reject(thrown);
           }
         });
-        // Text and headers go out in one packet, and Node counts the content-length itself.
+        // Sends body and headers in one packet, and lets Node set the content-length.
         outgoing.end(body);
       }),
   };
@@ -79,7 +82,7 @@ export function createTransport(url: URL, connectMs?: number): Transport {
 const plain = { send: request, agent: new Agent({ keepAlive: true }) };
 let secured: typeof plain | undefined;
 
-/** TLS takes 5 ms to load: only for an upstream that needs it. */
+/** Returns the TLS transport. Loads it on first use, because that takes 5 ms. */
 function getSecureTransport(): typeof plain {
   if (secured === undefined) {
     const https = process.getBuiltinModule('node:https');
@@ -88,7 +91,7 @@ function getSecureTransport(): typeof plain {
   return secured;
 }
 
-/** Ends a request for which there is no connection in time, in the words of a system that gave up by itself. */
+/** Ends a request without a connection after `connectMs`, with the error of a system timeout. */
 function limitConnecting(outgoing: ClientRequest, connectMs: number): void {
   outgoing.once('socket', (socket) => {
     if (!socket.connecting) return;
@@ -105,7 +108,7 @@ function isStale(outgoing: ClientRequest, thrown: Error): boolean {
 
 function openResponse(incoming: IncomingMessage): UpstreamResponse {
   let released = false;
-  // Without a listener, a connection that breaks while nobody reads would end the process.
+  // Without a listener, a connection that breaks while the body is not being read would end the process.
   incoming.on('error', ignore);
   const readable = decompress(incoming);
   readable.setEncoding('utf8');
@@ -129,7 +132,7 @@ function openResponse(incoming: IncomingMessage): UpstreamResponse {
 
 function ignore(): void {}
 
-/** We ask for `identity`; an upstream that compresses all the same is understood. */
+/** Decompresses a body. Requests ask for `identity`, but some upstreams compress anyway. */
 function decompress(incoming: IncomingMessage): Readable {
   const encoding = incoming.headers['content-encoding']?.trim().toLowerCase() || 'identity';
   if (encoding === 'identity') return incoming;
@@ -145,6 +148,6 @@ function decompress(incoming: IncomingMessage): Readable {
       return pipeline(incoming, zlib.createBrotliDecompress(), ignore);
     default:
       incoming.destroy();
-      throw malformedAnswerError('The upstream answered in a compression that was not asked for', 'nextTarget');
+      throw malformedAnswerError('The upstream answered with an unsupported compression', 'nextTarget');
   }
 }

@@ -292,9 +292,9 @@ describe('a dialect', () => {
   });
 
   test('is known by host, not by what merely contains it', () => {
-    expect(findDialect(aTarget('https://api.deepseek.com')).wantsReasoningBack).toBe(true);
-    expect(findDialect(aTarget('https://deepseek.com.example.org/v1')).wantsReasoningBack).toBeUndefined();
-    expect(findDialect(aTarget('https://notdeepseek.com/v1')).wantsReasoningBack).toBeUndefined();
+    expect(findDialect(aTarget('https://api.deepseek.com')).requiresReasoning).toBe(true);
+    expect(findDialect(aTarget('https://deepseek.com.example.org/v1')).requiresReasoning).toBeUndefined();
+    expect(findDialect(aTarget('https://notdeepseek.com/v1')).requiresReasoning).toBeUndefined();
   });
 
   test('turns reasoning off in its own way, and is not told where it has none', () => {

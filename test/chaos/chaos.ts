@@ -7,7 +7,8 @@ import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { describeMachine, thisMachine } from '../measure/machine.ts';
-import { type LambdaMode, runChaos } from './experiment.ts';
+import { runChaos } from './experiment.ts';
+import type { LambdaMode } from './options.ts';
 import { describe, isClean } from './report.ts';
 import { WEATHERS, type Weather } from './torment.ts';
 

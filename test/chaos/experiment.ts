@@ -6,36 +6,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { seededRandom } from '../../local/faults/random.ts';
-import { type GpuSideOptions, startGpuSide } from './gpu/side.ts';
+import { startGpuSide } from './gpu/side.ts';
 import { createLedger, type Ledger } from './ledger.ts';
+import type { ChaosOptions } from './options.ts';
 import { type Produced, startProducers } from './producers.ts';
 import { HOSTED_QUESTIONS } from './questions.ts';
 import { REPLY_QUEUES, readReplies } from './replies.ts';
 import { type Findings, judge } from './report.ts';
 import { checkShown, readTable } from './state.ts';
-import { startTorment, type TormentOptions } from './torment.ts';
+import { startTorment } from './torment.ts';
 import { startChaosUpstream } from './upstream.ts';
-
-export type LambdaMode = 'standard' | 'managed';
-
-export interface ChaosOptions extends Omit<TormentOptions, 'random'> {
-  readonly jobs: number;
-  /** Minutes after which no more jobs are begun, however many are left. */
-  readonly minutes?: number;
-  /** The same seed gives the same sequence of accidents; what they hit depends on timing. */
-  readonly seed: number;
-  /** How many times as short the service's recovery intervals are as in AWS. */
-  readonly hurry: number;
-  /** Jobs on their way at once. */
-  readonly window: number;
-  /** Invocations at once, of all functions in standard mode. */
-  readonly concurrency: number;
-  /** In managed mode, one process of a function serves many invocations at once; standard when absent. */
-  readonly mode?: LambdaMode;
-  /** GPU workers, which then do the jobs; a scripted upstream does when absent. */
-  readonly gpu?: GpuSideOptions;
-  readonly onProgress?: (line: string) => void;
-}
 
 /** Milliseconds between two runs of `sweep`, which AWS does each minute. */
 const SWEEP_MS = 1_000;

@@ -1,6 +1,5 @@
 import type { Faults } from '../../local/faults/faults.ts';
 import { quantile } from '../measure/statistics.ts';
-import type { ChaosOptions } from './experiment.ts';
 import { describeGpu } from './gpu/describe.ts';
 import {
   asUpstream,
@@ -11,11 +10,12 @@ import {
   spoiledAttempts,
 } from './gpu/findings.ts';
 import type { Entry, Ledger } from './ledger.ts';
+import type { ChaosOptions } from './options.ts';
 import type { Produced } from './producers.ts';
 import type { Replies } from './replies.ts';
 import type { Shown, TableState } from './state.ts';
 import type { Torments } from './torment.ts';
-import type { ChaosUpstream } from './upstream.ts';
+import type { UpstreamCalls } from './upstream.ts';
 
 /** All that was seen of an experiment. */
 export interface Evidence {
@@ -24,7 +24,7 @@ export interface Evidence {
   readonly produced: Produced;
   readonly ledger: Ledger;
   readonly torments: Torments;
-  readonly upstream: Pick<ChaosUpstream, 'calls' | 'of'> & { counts(): Readonly<Record<string, number>> };
+  readonly upstream: UpstreamCalls;
   readonly replies: Pick<Replies, 'answers' | 'received'>;
   readonly faults: ReturnType<Faults['counts']> | undefined;
   readonly table: TableState;

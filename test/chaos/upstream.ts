@@ -14,6 +14,12 @@ export interface UpstreamTrouble {
   readonly cut: number;
 }
 
+/** The calls of an upstream, counted. */
+export interface UpstreamCalls extends Pick<ChaosUpstream, 'calls' | 'of'> {
+  /** Calls by how they ended. */
+  counts(): Readonly<Record<string, number>>;
+}
+
 export interface ChaosUpstream {
   readonly baseUrl: string;
   /** From now on. */

@@ -2,8 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { runChaos } from '../experiment.ts';
 import type { Entry, Ledger } from '../ledger.ts';
 import { describe as describeFindings, isClean } from '../report.ts';
+import type { EngineCall } from './engine-call.ts';
 import { type GpuEvidence, isGpuClean, judgeGpu, spoiledAttempts } from './findings.ts';
-import type { EngineCall } from './journal.ts';
 
 /** More than these take too long beside all other tests; `npm run chaos` does as many as one likes. */
 const JOBS = Number(process.env['CHAOS_JOBS'] ?? 100);

@@ -1,9 +1,9 @@
 import { quantile } from '../../measure/statistics.ts';
 import type { Entry, Ledger } from '../ledger.ts';
-import type { Evidence } from '../report.ts';
+import type { UpstreamCalls } from '../upstream.ts';
 import type { GpuAccidents, WorkerAccident } from './accidents.ts';
 import type { ChatCounts } from './chats.ts';
-import type { EngineCall } from './journal.ts';
+import type { EngineCall } from './engine-call.ts';
 
 /** What was seen of workers. */
 export interface GpuEvidence {
@@ -98,7 +98,7 @@ export function isGpuClean({ leakedLeases, chats, uncommittedAnswers, tokens }: 
 }
 
 /** What workers were asked, in the terms of an upstream. */
-export function asUpstream(calls: readonly EngineCall[]): Evidence['upstream'] {
+export function asUpstream(calls: readonly EngineCall[]): UpstreamCalls {
   const byJob = Map.groupBy(calls, ({ job }) => job);
   const counted = (of: readonly EngineCall[] = [], end: EngineCall['end']) =>
     of.filter((each) => each.end === end).length;

@@ -5,23 +5,8 @@ import * as v from 'valibot';
 import { findLastUserText } from '../../../local/engine/chat-request.ts';
 import type { Work } from '../../../local/engine/engine.ts';
 import type { ObserveRequest } from '../../../local/engine/request-observer.ts';
+import type { EngineCall } from './engine-call.ts';
 import { jobOf, signatureOf } from './questions.ts';
-
-/** A request that a worker got, and what it did for it. */
-export interface EngineCall extends Work {
-  /** Name of the worker's process: `gpu-2.3` is the third that served at the address `gpu-2`. */
-  readonly start: string;
-  /** Which of that process's calls it was. */
-  readonly call: number;
-  /** Undefined for what is no job's: chat, and probes. */
-  readonly job: number | undefined;
-  /** Epoch milliseconds. */
-  readonly begunAt: number;
-  /** `whole`: sent to its last token; `closed`: its client went away before; `dead`: the process did. */
-  readonly end: 'whole' | 'closed' | 'dead';
-  /** Epoch milliseconds; undefined of one that died with its process. */
-  readonly endedAt: number | undefined;
-}
 
 const tokens = v.number();
 const lineSchema = v.variant('what', [

@@ -1,5 +1,5 @@
 import type { Questions } from '../questions.ts';
-import type { EngineCall } from './journal.ts';
+import type { EngineCall } from './engine-call.ts';
 
 /** The alias of the workers' model. */
 export const MODEL = 'gpu';

@@ -5,7 +5,6 @@ import type { Cloud } from '../../../local/cloud.ts';
 import { WORKER_DEFAULTS } from '../../../local/engine/workers.ts';
 import { seededRandom } from '../../../local/faults/random.ts';
 import { runSchedule } from '../../../local/schedules.ts';
-import type { ChaosOptions } from '../experiment.ts';
 import type { Ledger } from '../ledger.ts';
 import type { Questions } from '../questions.ts';
 import { startGpuTorment } from './accidents.ts';
@@ -64,7 +63,7 @@ const PATIENCE_MS = 20_000;
 
 /** Starts GPU workers for a run, with their journals in a folder of `folder`. */
 export async function startGpuSide(
-  options: GpuSideOptions & Pick<ChaosOptions, 'seed' | 'hurry'>,
+  options: GpuSideOptions & { readonly seed: number; readonly hurry: number },
   folder: string,
 ): Promise<GpuSide> {
   const { workers: count, slots, speed, seed, hurry } = options;

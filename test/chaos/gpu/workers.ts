@@ -7,7 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { EngineServerOptions } from '../../../local/engine/server.ts';
 import { WORKER_DEFAULTS } from '../../../local/engine/workers.ts';
 import { listen } from '../../../local/listen.ts';
-import { type EngineCall, readJournals } from './journal.ts';
+import type { EngineCall } from './engine-call.ts';
+import { readJournals } from './journal.ts';
 
 export interface GpuWorkersOptions {
   /** Processes that serve at once. */

@@ -46,7 +46,7 @@ export function findCandidates(
   return capable.filter(({ aliasName, alias }) => aliasName === request.model || canSubstitute(request, alias));
 }
 
-/** True if a fallback gives an equal answer: not with a smaller output limit, nor without the caller's unknown fields. */
+/** True if a fallback accepts the caller's output limit and unknown fields. Otherwise its answer would differ. */
 function canSubstitute(request: GenerationRequest, alias: Alias): boolean {
   if ((request.maxOutputTokens ?? 0) > alias.maxOutputTokens) return false;
   return alias.passUnknown || Object.keys(request.unknown).length === 0;

@@ -18,7 +18,7 @@ export interface Model {
 }
 
 export interface ModelCall {
-  /** Aborts on the caller's cancel, the first-token timeout or the deadline. Must reach the upstream within a second. */
+  /** Aborts on a cancel, the first-token timeout or the deadline. An abort must reach the upstream within a second. */
   readonly signal: AbortSignal;
   /** True for the upstream's streaming call. If false, all events are yielded when the answer is complete. */
   readonly streamed: boolean;

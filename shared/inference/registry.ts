@@ -6,7 +6,7 @@ const milliseconds = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(9
 const tokens = v.pipe(v.number(), v.integer(), v.minValue(1));
 const name = v.pipe(v.string(), v.minLength(1), v.maxLength(200));
 
-/** A reference to a key: an environment variable, an SSM parameter or a Secrets Manager secret, never the key itself. */
+/** A reference to a key: environment variable, SSM parameter or Secrets Manager secret, never the key itself. */
 const secretReference = v.pipe(
   v.string(),
   v.regex(
@@ -113,7 +113,7 @@ const fleet = v.strictObject({
   ),
   /** API key of the engines. */
   apiKey: v.optional(secretReference),
-  /** Concurrent requests that a worker serves well. More would queue inside the worker, out of the placement's reach. */
+  /** Concurrent requests that a worker serves well. More would queue inside it, where placement can't move them. */
   slots: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(1_024)), 32),
   /** Share of each worker's slots that is reserved for interactive work. */
   reserve: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(0.9)), 0.25),

@@ -31,7 +31,7 @@ export interface ItemRow {
 /** Result of acquiring a lock: the head as the holder sees it, or the reason why the lock was refused. */
 export type LockResult = { readonly head: ConversationHead } | 'held' | 'absent';
 
-/** The conversations table. Each method sends one request unless its comment says otherwise. Times are epoch milliseconds. */
+/** The conversations table. A method sends one request unless its comment says otherwise. Times: epoch milliseconds. */
 export interface ConversationTable {
   /** Creates the head; false if the key exists already. */
   create(key: ConversationKey, head: Omit<ConversationHead, 'lockEpoch'>, expiresAt: number): Promise<boolean>;
@@ -45,7 +45,7 @@ export interface ConversationTable {
   ): Promise<ConversationHead | undefined>;
   /** Deletes the head; false if it doesn't exist. */
   deleteHead(key: ConversationKey, now: number): Promise<boolean>;
-  /** Deletes all items, uncommitted ones included: one listing of the bucket, a query, and a batch for every 25 items. */
+  /** Deletes all items, uncommitted ones included. Lists the bucket, queries, and sends a batch for every 25 items. */
   deleteItems(key: ConversationKey): Promise<void>;
   /** Acquires the lock, or takes over an expired one. Idempotent per owner. Sends a second request if it is refused. */
   acquireLock(key: ConversationKey, owner: string, until: number, now: number): Promise<LockResult>;
@@ -62,13 +62,16 @@ export interface ConversationTable {
   ): Promise<boolean>;
   /** True if the item at `position` is committed and was written under the lock's `epoch`. Sends two requests. */
   isCommitted(key: ConversationKey, position: number, epoch: number, now: number): Promise<boolean>;
-  /** Writes an item, to the bucket first if it has 300 KB or more; false if a later lock's holder wrote at its position. */
+  /**
+   * Writes an item; false if a later lock's holder wrote at its position. Content of 300 KB or more goes to the bucket
+   * first.
+   */
   putItem(key: ConversationKey, row: ItemRow & { readonly sealed: Uint8Array }, expiresAt: number): Promise<boolean>;
   /** Returns an item's sealed bytes, from the bucket if they are stored there; undefined if they are gone. */
   readSealed(key: ConversationKey, row: ItemRow): Promise<Uint8Array | undefined>;
   /** Yields the items of a range of positions, in either direction. Sends one query per megabyte. */
   queryItems(key: ConversationKey, range: PositionRange, now: number): AsyncIterable<ItemRow>;
-  /** Returns the item with this id at a position below `to`. Searches from the newest item on, one query per megabyte. */
+  /** Finds the item with this id below position `to`. Searches from the newest item on, one query per megabyte. */
   findItem(key: ConversationKey, itemId: string, to: number, now: number): Promise<ItemRow | undefined>;
   /** Deletes an item's content and leaves a tombstone, so that a late writer can't write at its position. */
   markItemDeleted(key: ConversationKey, row: ItemRow): Promise<boolean>;

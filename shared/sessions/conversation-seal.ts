@@ -6,7 +6,7 @@ export function toMetadataRecordName({ tenant, id }: ConversationKey): RecordNam
   return { tenant, kind: 'conversation', id, epoch: 0, field: 'metadata' };
 }
 
-/** Returns the name under which an item is sealed. It contains the position, so items can't be reordered in the table. */
+/** Returns the name under which an item is sealed. It contains the position, so items can't be reordered. */
 export function toItemRecordName(
   { tenant, id }: ConversationKey,
   row: Pick<ItemRow, 'position' | 'itemId' | 'epoch'>,

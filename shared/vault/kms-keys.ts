@@ -37,7 +37,7 @@ export function createKeyUnwrapper(client: KMSClient, keyId: string, onCall: OnK
   };
 }
 
-/** Creates the function that generates keys. It needs `kms:GenerateDataKey`: only functions that accept work have it. */
+/** Creates the function that generates keys. It needs `kms:GenerateDataKey`: functions that accept work have it. */
 export function createKeyGenerator(client: KMSClient, keyId: string, onCall: OnKmsCall = () => {}): GenerateKey {
   return async (tenant) => {
     const command = new GenerateDataKeyCommand({

@@ -50,7 +50,7 @@ export function getBedrockCapabilities(target: BedrockTarget): ReadonlySet<Capab
   if (family.tools) can.add('tools');
   if (family.structuredOutput) {
     can.add('strictTools').add('jsonSchema').add('strictJsonSchema');
-    // Claude's grammar requires `additionalProperties: false`; for Claude, "any JSON object" uses a forced tool instead.
+    // Claude's grammar requires `additionalProperties: false`, so "any JSON object" uses a forced tool for Claude.
     if (family.name !== 'claude') can.add('json');
   }
   if (family.tools && family.forcedTools) can.add('json').add('jsonSchema');

@@ -6,7 +6,7 @@ import { cutAnswerError, findInBandError, malformedAnswerError, type WireError }
 import type { UpstreamResponse } from './transport.ts';
 import { isObject, type WireObject } from './wire.ts';
 
-/** Maximum characters of one event. Far above any real event (a complete tool call in one chunk), and still harmless. */
+/** Maximum characters of one event: far above any real one (a complete tool call in one chunk), and still harmless. */
 const MAX_EVENT_SIZE = 8 * 1024 * 1024;
 /** Maximum characters of a buffered answer. */
 const MAX_BODY_SIZE = 64 * 1024 * 1024;

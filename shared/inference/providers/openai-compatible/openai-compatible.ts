@@ -193,7 +193,7 @@ async function resolveAccess(
 
 /**
  * Resolves a reference to a key or a header.
- * @throws UpstreamError `upstream_misconfigured` if the operator has to fix it; `upstream_unavailable` if it is transient
+ * @throws UpstreamError `upstream_unavailable` if the failure is transient, else `upstream_misconfigured`
  */
 export async function resolveSecret(
   reference: string,

@@ -146,7 +146,7 @@ describe('error responses', () => {
 });
 
 describe('the prefix cache', () => {
-  const prompt = 'A long prefix that does not change. '.repeat(100);
+  const prompt = 'A long beginning that does not change. '.repeat(100);
   const countCachedTokens = async (client: OpenAI, extra: object = {}): Promise<number> => {
     const answer = await client.chat.completions.create({
       ...longRequest(2),

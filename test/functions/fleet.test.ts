@@ -11,7 +11,7 @@ import { SLOT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
 import { createSlotAllocator } from '../../shared/gpu/placement/slot-allocator.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { type FleetTables, startFleetTables } from '../shared/gpu/fleets.ts';
-import { aRequest, ON, refusal } from '../shared/gpu/placement/slot-fixture.ts';
+import { aSlotRequest, getRefusal, NEVER_ABORTS } from '../shared/gpu/placement/slot-fixture.ts';
 import { aTask, type StandInEcs, startStandInEcs } from '../shared/gpu/upkeep/stand-in-ecs.ts';
 import { type StandInEngine, startStandInEngine } from '../shared/gpu/upkeep/stand-in-engine.ts';
 import { type Services, startServices } from '../shared/jobs/services.ts';
@@ -139,7 +139,7 @@ async function refuse(ago: number): Promise<void> {
     newId: () => 'chat',
   };
   const slots = createSlotAllocator(ports, { ...SLOT_SETTINGS, defaultLimits: { reserve: 0.25, waitMs: 100 } });
-  await refusal(slots.acquire(aRequest({ fleet: 'ecs' }), ON));
+  await getRefusal(slots.acquire(aSlotRequest({ fleet: 'ecs' }), NEVER_ABORTS));
 }
 
 test('asks for the first worker of a fleet for whose lack a chat was refused, for two minutes', async () => {

@@ -6,7 +6,7 @@ import type { Lease, UnmetDemand, Waiter, Worker } from '../../../shared/gpu/reg
 import { keyedTable } from '../../tables.ts';
 import { exists } from '../jobs/services.ts';
 
-/** When the tests' clocks begin: epoch milliseconds. */
+/** The time at which the tests' clocks start: epoch milliseconds. */
 export const START = 1_800_000_000_000;
 
 export const FLEET = 'qwen';
@@ -40,8 +40,8 @@ export function aLease(changes: Partial<Lease> = {}): Lease {
   };
 }
 
-/** Asks for a slot of `aWorker()`, with whatever a test wants otherwise. */
-export function anAsk(changes: Partial<LeaseRequest> = {}): LeaseRequest {
+/** Returns a request for a lease of `aWorker()`. */
+export function aLeaseRequest(changes: Partial<LeaseRequest> = {}): LeaseRequest {
   return { id: 'lease-1', lease: aLease(), bootId: 'boot-1', cap: 4, expired: [], now: START, ...changes };
 }
 
@@ -65,11 +65,11 @@ export function aPrompt(bytes: number, ...prefixes: readonly [hash: string, byte
   return { bytes, prefixes: prefixes.map(([hash, length]) => ({ hash, bytes: length })) };
 }
 
-/** The fleets' table as a real client sees it over the wire. */
+/** A stand-in for DynamoDB, on the wire, with tables for fleets. */
 export interface FleetTables extends AsyncDisposable {
   readonly client: DynamoDBClient;
   readonly url: string;
-  /** A table that nobody has used yet. */
+  /** Creates an empty table and returns its name. */
   newTable(): Promise<string>;
 }
 
@@ -80,13 +80,13 @@ export async function startFleetTables(): Promise<FleetTables> {
     credentials: { accessKeyId: 'test', secretAccessKey: 'test' },
     endpoint: tables.url,
   });
-  let made = 0;
+  let created = 0;
   return {
     client,
     url: tables.url,
     async newTable() {
-      made += 1;
-      const TableName = `fleet-${made}`;
+      created += 1;
+      const TableName = `fleet-${created}`;
       await client.send(new CreateTableCommand(keyedTable(TableName)));
       await exists(client, TableName);
       return TableName;

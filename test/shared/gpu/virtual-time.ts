@@ -1,20 +1,21 @@
-/** A clock that stands still until everything that can happen has happened, and then goes to the next thing that sleeps. */
+/** A clock that stands still while code runs, and jumps to the next sleeper's time when all code waits. */
 export interface VirtualTime {
   /** Epoch milliseconds. */
   readonly now: () => number;
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** Lets time pass until `running` has settled. */
+  /** Lets time pass until `running` has settled, and returns its result. */
   during<T>(running: Promise<T>): Promise<T>;
-  /** Lets so much time pass. */
+  /** Lets `ms` milliseconds pass. */
   pass(ms: number): Promise<void>;
 }
 
-export function virtualTime(start: number): VirtualTime {
+/** @param start epoch milliseconds */
+export function createVirtualTime(start: number): VirtualTime {
   let time = start;
   const sleepers = new Set<{ readonly at: number; readonly wake: () => void }>();
-  const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
+  const runPendingCode = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-  /** @returns whether there was somebody to wake by then */
+  /** @returns false if no sleeper is due by `until` */
   function wakeNext(until: number): boolean {
     const [first] = [...sleepers].sort((a, b) => a.at - b.at);
     if (first === undefined || first.at > until) return false;
@@ -40,18 +41,18 @@ export function virtualTime(start: number): VirtualTime {
     },
     async during(running) {
       let done = false;
-      const watched = running.finally(() => {
+      const observed = running.finally(() => {
         done = true;
       });
-      watched.catch(() => {});
-      for (await settled(); !done; await settled()) {
-        if (!wakeNext(Number.POSITIVE_INFINITY)) throw new Error('Nothing is left to happen');
+      observed.catch(() => {});
+      for (await runPendingCode(); !done; await runPendingCode()) {
+        if (!wakeNext(Number.POSITIVE_INFINITY)) throw new Error('All code waits, and no sleeper is left to wake');
       }
-      return watched;
+      return observed;
     },
     async pass(ms) {
       const until = time + ms;
-      do await settled();
+      do await runPendingCode();
       while (wakeNext(until));
       time = until;
     },

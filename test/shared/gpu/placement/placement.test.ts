@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../../../local/faults/random.ts';
 import { type PlacementRequest, rankWorkers, slotCap } from '../../../../shared/gpu/placement/placement.ts';
 import { findChangedEntries } from '../../../../shared/gpu/placement/prefix-directory.ts';
@@ -7,28 +7,28 @@ import { PLACEMENT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts
 import type { Lease, PrefixHolders, Worker } from '../../../../shared/gpu/registry/worker.ts';
 import { aLease, aPrompt, aWorker, MODEL, START } from '../fleets.ts';
 
-const NOBODY: PrefixHolders = new Map();
-const never = () => 0;
+const NO_HOLDERS: PrefixHolders = new Map();
+const noJitter = () => 0;
 
-function aRequest(changes: Partial<PlacementRequest> = {}): PlacementRequest {
+function aPlacementRequest(changes: Partial<PlacementRequest> = {}): PlacementRequest {
   return { model: MODEL, tier: 'interactive', prompt: aPrompt(4_000), bytesPerToken: 4, reserve: 0.25, ...changes };
 }
 
-function ranked(workers: readonly Worker[], request = aRequest(), holders = NOBODY, random = never) {
+function rankAll(workers: readonly Worker[], request = aPlacementRequest(), holders = NO_HOLDERS, random = noJitter) {
   return rankWorkers({ workers }, holders, request, PLACEMENT_SETTINGS, START, random);
 }
-const idsOf = (...args: Parameters<typeof ranked>) => ranked(...args).map(({ worker }) => worker.id);
+const rankIds = (...args: Parameters<typeof rankAll>) => rankAll(...args).map(({ worker }) => worker.id);
 const leases = (...each: readonly Partial<Lease>[]) =>
   Object.fromEntries(each.map((changes, index) => [`l${index}`, aLease(changes)]));
 
-describe('placement', () => {
-  test('prefers the worker with the least to compute', () => {
+describe('rankWorkers', () => {
+  it('the worker with the fewest pending tokens comes first', () => {
     const busy = aWorker({ id: 'busy', leases: leases({ pendingTokens: 5_000 }) });
     const free = aWorker({ id: 'free', leases: leases({ pendingTokens: 0 }) });
-    expect(idsOf([busy, free])).toEqual(['free', 'busy']);
+    expect(rankIds([busy, free])).toEqual(['free', 'busy']);
   });
 
-  test('prefers the worker that has most of the prompt cached, as long as it is not too busy', () => {
+  it('the worker that has most of the prompt cached comes first unless it is too busy', () => {
     const prompt = aPrompt(40_000, ['short', 256], ['long', 24_576]);
     const holders: PrefixHolders = new Map([
       [
@@ -41,8 +41,10 @@ describe('placement', () => {
       ['long', [{ workerId: 'all', bootId: 'boot-1', until: START + 1 }]],
     ]);
     const workers = ['none', 'some', 'all'].map((id) => aWorker({ id }));
-    const found = ranked(workers, aRequest({ prompt }), holders);
-    expect(found.map(({ worker, cachedTokens, uncachedTokens }) => [worker.id, cachedTokens, uncachedTokens])).toEqual([
+    const candidates = rankAll(workers, aPlacementRequest({ prompt }), holders);
+    expect(
+      candidates.map(({ worker, cachedTokens, uncachedTokens }) => [worker.id, cachedTokens, uncachedTokens]),
+    ).toEqual([
       ['all', 6_144, 3_856],
       ['some', 64, 9_936],
       ['none', 0, 10_000],
@@ -51,43 +53,43 @@ describe('placement', () => {
       ...workers.slice(0, 2),
       aWorker({ id: 'all', leases: leases({ pendingTokens: 18_000 }, { pendingTokens: 0 }) }),
     ];
-    expect(idsOf(loaded, aRequest({ prompt }), holders)).toEqual(['some', 'none', 'all']);
+    expect(rankIds(loaded, aPlacementRequest({ prompt }), holders)).toEqual(['some', 'none', 'all']);
   });
 
-  test('believes nothing that was said of an earlier start', () => {
+  it('prefixes that an earlier start of a worker served do not count', () => {
     const prompt = aPrompt(4_000, ['a', 2_048]);
     const holders: PrefixHolders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-0', until: START + 1 }]]]);
-    expect(ranked([aWorker()], aRequest({ prompt }), holders)[0]?.cachedTokens).toBe(0);
+    expect(rankAll([aWorker()], aPlacementRequest({ prompt }), holders)[0]?.cachedTokens).toBe(0);
   });
 
-  test('goes by what a token has been learnt to have', () => {
+  it('token counts use the given bytes per token', () => {
     const prompt = aPrompt(4_000, ['a', 2_048]);
     const holders: PrefixHolders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-1', until: START + 1 }]]]);
-    const [only] = ranked([aWorker()], aRequest({ prompt, bytesPerToken: 2 }), holders);
+    const [only] = rankAll([aWorker()], aPlacementRequest({ prompt, bytesPerToken: 2 }), holders);
     expect(only).toMatchObject({ cachedTokens: 1_024, uncachedTokens: 976 });
   });
 
-  test('counts leases that have expired for nothing, and names them', () => {
+  it('expired leases do not count and are listed for removal', () => {
     const leaked = aWorker({ slots: 1, leases: leases({ expiresAt: START, pendingTokens: 9_000 }) });
-    const [only] = ranked([leaked]);
+    const [only] = rankAll([leaked]);
     expect(only).toMatchObject({ expired: ['l0'], score: PLACEMENT_SETTINGS.uncachedWeight * 1_000 });
-    expect(ranked([aWorker({ slots: 1, leases: leases({ expiresAt: START + 1 }) })])).toEqual([]);
+    expect(rankAll([aWorker({ slots: 1, leases: leases({ expiresAt: START + 1 }) })])).toEqual([]);
   });
 
-  test('names no more expired leases than one request may', () => {
+  it('at most 100 expired leases are listed, and further ones occupy slots', () => {
     const many = leases(...Array.from({ length: 150 }, () => ({ expiresAt: START })));
-    const [only] = ranked([aWorker({ slots: 200, leases: many })]);
+    const [only] = rankAll([aWorker({ slots: 200, leases: many })]);
     expect(only?.expired).toHaveLength(100);
-    expect(ranked([aWorker({ slots: 50, leases: many })])).toEqual([]);
+    expect(rankAll([aWorker({ slots: 50, leases: many })])).toEqual([]);
   });
 
-  test('sends those who decide at once different ways', () => {
+  it('random jitter spreads simultaneous requests over equal workers', () => {
     const workers = ['w1', 'w2', 'w3', 'w4'].map((id) => aWorker({ id }));
-    const firsts = Array.from({ length: 200 }, () => idsOf(workers, aRequest(), NOBODY, Math.random)[0]);
-    for (const { id } of workers) expect(firsts.filter((first) => first === id).length).toBeGreaterThan(20);
+    const chosen = Array.from({ length: 200 }, () => rankIds(workers, aPlacementRequest(), NO_HOLDERS, Math.random)[0]);
+    for (const { id } of workers) expect(chosen.filter((first) => first === id).length).toBeGreaterThan(20);
   });
 
-  test('leaves a worker that is too small for a reserve to batch work too', () => {
+  it('batch work gets at least one slot of a worker that is too small for a reserve', () => {
     expect([1, 2, 4, 32].map((slots) => slotCap(slots, 'batch', 0.25))).toEqual([1, 1, 3, 24]);
     expect([1, 2, 4, 32].map((slots) => slotCap(slots, 'interactive', 0.25))).toEqual([1, 2, 4, 32]);
   });
@@ -130,17 +132,17 @@ const anyRequest = fc.record({
   bytes: fc.integer({ min: 3_000, max: 500_000 }),
 });
 
-describe('whatever the fleet and the request', () => {
-  test('only workers may take it that are ready, know the model, and have room for its tier', () => {
+describe('any fleet and request', () => {
+  it('exactly the workers that are ready, serve the model and have a free slot for the tier are ranked', () => {
     fc.assert(
-      fc.property(anyFleet, anyHolders, anyRequest, fc.nat(), (workers, holders, { bytes, ...asked }, seed) => {
+      fc.property(anyFleet, anyHolders, anyRequest, fc.nat(), (workers, holders, { bytes, ...changes }, seed) => {
         const prompt = aPrompt(bytes, ['a', 256], ['b', 1_024], ['c', 2_048]);
-        const request = aRequest({ ...asked, prompt });
+        const request = aPlacementRequest({ ...changes, prompt });
         const view = { workers };
         const known = new Map(Object.entries(holders));
-        const found = rankWorkers(view, known, request, PLACEMENT_SETTINGS, START, seededRandom(seed));
-        expect(rankWorkers(view, known, request, PLACEMENT_SETTINGS, START, seededRandom(seed))).toEqual(found);
-        for (const { worker, cap, expired, cachedTokens, uncachedTokens } of found) {
+        const candidates = rankWorkers(view, known, request, PLACEMENT_SETTINGS, START, seededRandom(seed));
+        expect(rankWorkers(view, known, request, PLACEMENT_SETTINGS, START, seededRandom(seed))).toEqual(candidates);
+        for (const { worker, cap, expired, cachedTokens, uncachedTokens } of candidates) {
           const live = Object.values(worker.leases).filter(({ expiresAt }) => expiresAt > START);
           expect(worker.state).toBe('ready');
           expect(worker.models).toContain(request.model);
@@ -154,13 +156,13 @@ describe('whatever the fleet and the request', () => {
           expect(cachedTokens).toBeGreaterThanOrEqual(0);
           expect(uncachedTokens).toBeGreaterThan(0);
           if (cachedTokens > 0) {
-            const said = Object.values(holders).flat();
-            expect(said).toContainEqual(expect.objectContaining({ workerId: worker.id, bootId: worker.bootId }));
+            const recorded = Object.values(holders).flat();
+            expect(recorded).toContainEqual(expect.objectContaining({ workerId: worker.id, bootId: worker.bootId }));
           }
         }
-        const scores = found.map(({ score }) => score);
+        const scores = candidates.map(({ score }) => score);
         expect(scores).toEqual(scores.toSorted((a, b) => a - b));
-        const others = workers.filter((worker) => !found.some((each) => each.worker === worker));
+        const others = workers.filter((worker) => !candidates.some((each) => each.worker === worker));
         for (const { id, state, models, leases: held, slots } of others) {
           const live = Object.values(held).filter(({ expiresAt }) => expiresAt > START).length;
           const full = live >= slotCap(slots, request.tier, request.reserve);
@@ -171,7 +173,7 @@ describe('whatever the fleet and the request', () => {
     );
   });
 
-  test('the directory learns what a worker now holds, and nothing it knows already', () => {
+  it('the changed directory entries name the worker first, and no entry that is fresh changes', () => {
     fc.assert(
       fc.property(anyFleet, anyHolders, fc.integer({ min: 1, max: 3 }), (workers, holders, maxHolders) => {
         const [worker] = workers;
@@ -180,15 +182,15 @@ describe('whatever the fleet and the request', () => {
         const holder = { workerId: worker.id, bootId: worker.bootId };
         const settings = { maxHolders, directoryMs: PLACEMENT_SETTINGS.directoryMs };
         const before = new Map(Object.entries(holders));
-        const learnt = findChangedEntries(prompt, holder, before, { workers }, settings, START);
-        const after = new Map([...before, ...learnt.map((entry) => [entry.prefix, entry.holders] as const)]);
+        const changed = findChangedEntries(prompt, holder, before, { workers }, settings, START);
+        const after = new Map([...before, ...changed.map((entry) => [entry.prefix, entry.holders] as const)]);
         for (const { hash } of prompt.prefixes) {
           const untils = (after.get(hash) ?? [])
             .filter(({ workerId, bootId }) => workerId === holder.workerId && bootId === holder.bootId)
             .map(({ until }) => until);
           expect(Math.max(...untils)).toBeGreaterThan(START + PLACEMENT_SETTINGS.directoryMs / 2);
         }
-        for (const entry of learnt) {
+        for (const entry of changed) {
           expect(entry.holders[0]).toEqual({ ...holder, until: START + PLACEMENT_SETTINGS.directoryMs });
           expect(entry.holders.length).toBeLessThanOrEqual(maxHolders);
           expect(new Set(entry.holders.map(({ workerId }) => workerId)).size).toBeLessThanOrEqual(entry.holders.length);

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   BLOCK_BYTES,
   deriveTenantSalt,
@@ -11,8 +11,8 @@ const owner = { tenant: 'acme', model: 'qwen', salt: deriveTenantSalt('acme', 'q
 const hashesOf = (text: string, changes: Partial<typeof owner> = {}) =>
   hashPrefixes(text, { ...owner, ...changes }).prefixes.map(({ hash }) => hash);
 
-describe('a prompt', () => {
-  test('has names at geometric depths, so that its length hardly matters', () => {
+describe('prompt prefixes', () => {
+  it('prefixes are hashed at geometric depths, at most 25 of them', () => {
     expect(listPrefixDepths(50)).toEqual([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]);
     expect(listPrefixDepths(0)).toEqual([]);
     const { bytes, prefixes } = hashPrefixes('x'.repeat(524_288), owner);
@@ -22,12 +22,12 @@ describe('a prompt', () => {
     expect(hashPrefixes('x'.repeat(6_000_000), owner).prefixes).toHaveLength(25);
   });
 
-  test('that is shorter than a block has a length and no names', () => {
+  it('a prompt shorter than a block has no prefixes', () => {
     expect(hashPrefixes('é'.repeat(127), owner)).toEqual({ bytes: 254, prefixes: [] });
     expect(hashPrefixes([], owner)).toEqual({ bytes: 0, prefixes: [] });
   });
 
-  test('shares names with another exactly as far as both begin alike', () => {
+  it('two prompts share a hash exactly where their prefixes are equal', () => {
     const text = fc.string({ minLength: 1, maxLength: 4_000 });
     fc.assert(
       fc.property(text, text, text, (common, one, other) => {
@@ -36,31 +36,31 @@ describe('a prompt', () => {
         const bytesA = Buffer.from(common + one);
         const bytesB = Buffer.from(common + other);
         for (const [index, { bytes, hash }] of a.entries()) {
-          const alike = bytesA.subarray(0, bytes).equals(bytesB.subarray(0, bytes));
-          expect(b[index]?.hash === hash).toBe(alike && b[index] !== undefined);
+          const isEqual = bytesA.subarray(0, bytes).equals(bytesB.subarray(0, bytes));
+          expect(b[index]?.hash === hash).toBe(isEqual && b[index] !== undefined);
           expect(bytes % BLOCK_BYTES).toBe(0);
         }
       }),
     );
   });
 
-  test('has the same names wherever it is cut into parts', () => {
+  it('the hashes do not depend on how the prompt is split into parts', () => {
     const parts = fc.array(fc.string({ unit: 'grapheme', maxLength: 700 }), { maxLength: 12 });
     fc.assert(
-      fc.property(parts, (cut) => {
-        expect(hashPrefixes(cut, owner)).toEqual(hashPrefixes(cut.join(''), owner));
+      fc.property(parts, (split) => {
+        expect(hashPrefixes(split, owner)).toEqual(hashPrefixes(split.join(''), owner));
       }),
     );
   });
 
-  test('of another tenant, fleet or model has other names', () => {
+  it('the hashes of equal prompts differ by tenant, fleet and model', () => {
     const name = fc.stringMatching(/^[a-z0-9._-]{1,20}$/);
     fc.assert(
       fc.property(fc.string({ minLength: 300 }), name, name, (text, one, other) => {
         fc.pre(one !== other);
         const of = (tenant: string) => hashesOf(text, { tenant, salt: deriveTenantSalt(tenant, 'qwen') });
-        const names = new Set(of(one));
-        expect(of(other).some((hash) => names.has(hash))).toBe(false);
+        const hashes = new Set(of(one));
+        expect(of(other).some((hash) => hashes.has(hash))).toBe(false);
       }),
     );
     const text = 'x'.repeat(512);
@@ -74,7 +74,7 @@ describe('a prompt', () => {
     expect(deriveTenantSalt('a', 'b')).not.toBe(deriveTenantSalt('ab', ''));
   });
 
-  test('has names that show nothing of it or its tenant', () => {
+  it('a hash contains nothing of the prompt or its tenant', () => {
     for (const hash of hashesOf('acme '.repeat(200))) expect(hash).toMatch(/^[\w-]{22}$/);
   });
 });

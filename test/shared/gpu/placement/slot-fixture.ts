@@ -6,13 +6,13 @@ import type { FleetStore } from '../../../../shared/gpu/registry/fleet-store.ts'
 import { createMemoryFleetStore } from '../../../../shared/gpu/registry/memory-fleet.ts';
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';
 import { aPrompt, aWorker, FLEET, MODEL, START } from '../fleets.ts';
-import { virtualTime } from '../virtual-time.ts';
+import { createVirtualTime } from '../virtual-time.ts';
 
 /** A signal that never aborts. */
-export const ON = new AbortController().signal;
+export const NEVER_ABORTS = new AbortController().signal;
 
-/** What is asked for a slot of `FLEET`. */
-export function aRequest(changes: Partial<SlotRequest> = {}): SlotRequest {
+/** Returns a request for a slot of `FLEET`. */
+export function aSlotRequest(changes: Partial<SlotRequest> = {}): SlotRequest {
   return {
     fleet: FLEET,
     model: MODEL,
@@ -24,9 +24,12 @@ export function aRequest(changes: Partial<SlotRequest> = {}): SlotRequest {
   };
 }
 
-/** A fleet with those who lease its slots. `faults` stand before the store's own methods. */
-export async function aHouse(workers: readonly Worker[] = [aWorker()], faults: Partial<FleetStore> = {}) {
-  const time = virtualTime(START);
+/**
+ * Creates a fleet in memory and a slot allocator on virtual time. `calls` records the store's calls.
+ * @param faults methods that replace the store's own
+ */
+export async function createTestFleet(workers: readonly Worker[] = [aWorker()], faults: Partial<FleetStore> = {}) {
+  const time = createVirtualTime(START);
   const table = createMemoryFleetStore(time.now);
   for (const { leases: _, ...worker } of workers) await table.register(worker);
   const calls: string[] = [];
@@ -41,15 +44,15 @@ export async function aHouse(workers: readonly Worker[] = [aWorker()], faults: P
       },
     },
   );
-  let made = 0;
+  let created = 0;
   const ports: SlotPorts = {
     store,
     now: time.now,
     sleep: time.sleep,
     random: () => 0.5,
     newId: () => {
-      made += 1;
-      return `lease-${made}`;
+      created += 1;
+      return `lease-${created}`;
     },
   };
   const slots = createSlotAllocator(ports, SLOT_SETTINGS);
@@ -60,14 +63,17 @@ export async function aHouse(workers: readonly Worker[] = [aWorker()], faults: P
     calls,
     view: () => table.read(FLEET),
     leases: async (id = 'w1') => (await table.read(FLEET)).workers.find((worker) => worker.id === id)?.leases,
-    acquire: (changes: Partial<SlotRequest> = {}, not?: ReadonlySet<string>, signal = ON) =>
-      time.during(slots.acquire(aRequest(changes), signal, not)),
+    acquire: (changes: Partial<SlotRequest> = {}, excluded?: ReadonlySet<string>, signal = NEVER_ABORTS) =>
+      time.during(slots.acquire(aSlotRequest(changes), signal, excluded)),
   };
 }
 
-/** With what a request was refused. */
-export async function refusal(acquiring: Promise<unknown>): Promise<LambentError> {
+/**
+ * Returns the error with which a request for a slot was refused.
+ * @throws Error if it was granted
+ */
+export async function getRefusal(acquiring: Promise<unknown>): Promise<LambentError> {
   const thrown = await acquiring.catch((error: unknown) => error);
-  if (!(thrown instanceof LambentError)) throw new Error(`Not refused: ${String(thrown)}`);
+  if (!(thrown instanceof LambentError)) throw new Error(`The request was not refused: ${String(thrown)}`);
   return thrown;
 }

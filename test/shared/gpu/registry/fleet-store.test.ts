@@ -6,7 +6,7 @@ import { createMemoryFleetStore } from '../../../../shared/gpu/registry/memory-f
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';
 import {
   aLease,
-  anAsk,
+  aLeaseRequest,
   anUnmet,
   aWaiter,
   aWorker,
@@ -42,7 +42,8 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
   const workersOf = async (store: FleetStore) => (await store.read(FLEET)).workers;
   const leasesOf = async (store: FleetStore, id = 'w1') =>
     (await workersOf(store)).find((worker) => worker.id === id)?.leases;
-  const lease = (store: FleetStore, changes: Partial<LeaseRequest> = {}) => store.lease(FLEET, 'w1', anAsk(changes));
+  const lease = (store: FleetStore, changes: Partial<LeaseRequest> = {}) =>
+    store.lease(FLEET, 'w1', aLeaseRequest(changes));
 
   describe('workers', () => {
     test('are read as they were registered, in the order of their ids, each fleet by itself', async () => {
@@ -147,7 +148,7 @@ describe.each(Object.keys(implementations))('fleets in %s', (name) => {
     test('is taken of the start that was meant only', async () => {
       const store = await aStore(aWorker());
       expect(await lease(store, { bootId: 'boot-0' })).toBe(false);
-      expect(await store.lease(FLEET, 'w9', anAsk())).toBe(false);
+      expect(await store.lease(FLEET, 'w9', aLeaseRequest())).toBe(false);
     });
 
     test('is refused at the cap', async () => {

@@ -10,7 +10,7 @@ import type { UpkeepPorts } from '../../../../shared/gpu/upkeep/ports.ts';
 import { createProbeFactory } from '../../../../shared/gpu/upkeep/probe.ts';
 import { type FleetReport, reconcileFleets, reprobeWorkers } from '../../../../shared/gpu/upkeep/reconcile-fleet.ts';
 import type { WorkerChange } from '../../../../shared/gpu/upkeep/reconcile-worker.ts';
-import { aLease, anAsk, FLEET, type FleetTables, START } from '../fleets.ts';
+import { aLease, aLeaseRequest, FLEET, type FleetTables, START } from '../fleets.ts';
 import { CLUSTER, type StandInEcs, type StandInTask } from './stand-in-ecs.ts';
 
 export function aDefinition(changes: Partial<FleetDefinition> = {}): FleetDefinition {
@@ -102,7 +102,11 @@ export class UpkeepWorld {
     const worker = await this.worker();
     if (worker === undefined) return false;
     const lease = aLease({ expiresAt: this.clock + 45_000 });
-    return this.ports.store.lease(FLEET, worker.id, anAsk({ id, lease, bootId: worker.bootId, now: this.clock }));
+    return this.ports.store.lease(
+      FLEET,
+      worker.id,
+      aLeaseRequest({ id, lease, bootId: worker.bootId, now: this.clock }),
+    );
   }
 }
 

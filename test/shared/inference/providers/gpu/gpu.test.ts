@@ -8,7 +8,7 @@ import type { GpuWorker } from '../../../../upstreams/gpu-worker.ts';
 import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
 import { aRegistry } from '../../../api/service.ts';
 import { recordTelemetry } from '../../../core/recorded-telemetry.ts';
-import { aLease, anAsk, FLEET, type FleetTables, startFleetTables } from '../../../gpu/fleets.ts';
+import { aLease, aLeaseRequest, FLEET, type FleetTables, startFleetTables } from '../../../gpu/fleets.ts';
 import { makeRequest } from '../../requests.ts';
 import { ask, type GpuFleet, HEARTBEAT_MS, STALL_MS, startGpuFleet, TARGET } from './gpu-fleet.ts';
 
@@ -532,7 +532,11 @@ describe('when all slots are taken', () => {
         fleet.table.lease(
           FLEET,
           id,
-          anAsk({ id: `${id}-${index}`, lease: aLease({ expiresAt: Date.now() + expiresInMs }), now: Date.now() }),
+          aLeaseRequest({
+            id: `${id}-${index}`,
+            lease: aLease({ expiresAt: Date.now() + expiresInMs }),
+            now: Date.now(),
+          }),
         ),
       ),
     );

@@ -2,7 +2,7 @@ import { createAnswerJob } from '../../../shared/api/job-answer.ts';
 import type { Router } from '../../../shared/inference/router.ts';
 import type { AnswerJob } from '../../../shared/jobs/answer-job.ts';
 
-/** Answers jobs with what `generate` yields, encoded as in production. */
+/** Creates a function that answers jobs with the events of `generate`, encoded as in production. */
 export function answerWith(generate: Router['generate'], now: () => number): AnswerJob {
   return createAnswerJob({ router: { generate }, fingerprint: () => 'fp', now });
 }

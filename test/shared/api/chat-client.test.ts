@@ -3,23 +3,23 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { UpstreamError } from '../../../shared/inference/model.ts';
 import { finishEvent, textEvents, tokenLogprob, toolCallEvents } from '../openai/events.ts';
-import { aService, type Script } from './service.ts';
+import { type Script, startService } from './service.ts';
 
 const QUESTION = { model: 'default', messages: [{ role: 'user' as const, content: 'Say it' }] };
 const CUT = new UpstreamError('upstream_cut', 'The connection broke', { recovery: 'fail' });
 
-/** Asks for the same answer at once and as a stream, and returns what the official client makes of each. */
-async function bothWays(script: Script, more: object = {}) {
-  await using service = await aService([script, script]);
-  const whole = await service.client.chat.completions.create({ ...QUESTION, ...more });
+/** Requests the same completion buffered and streamed, and returns both as the official client parses them. */
+async function requestBothWays(script: Script, more: object = {}) {
+  await using service = await startService([script, script]);
+  const buffered = await service.client.chat.completions.create({ ...QUESTION, ...more });
   const streamed = await service.client.chat.completions
     .stream({ ...QUESTION, ...more, stream_options: { include_usage: true } })
     .finalChatCompletion();
-  return { whole, streamed };
+  return { buffered, streamed };
 }
 
-/** Without what differs between two answers, and what the client adds. */
-function bare(completion: object): unknown {
+/** Removes fields that differ between two completions, and those that the client adds. */
+function normalize(completion: object): unknown {
   return JSON.parse(
     JSON.stringify(completion, (key, value) =>
       ['id', 'object', 'parsed', 'parsed_arguments', 'reasoning_content'].includes(key) ? undefined : value,
@@ -27,11 +27,11 @@ function bare(completion: object): unknown {
   );
 }
 
-describe('a chat completion, as the official client accumulates it,', () => {
-  const answers: Record<string, { script: Script; more?: object }> = {
+describe('chat completions with the official client', () => {
+  const cases: Record<string, { script: Script; more?: object }> = {
     text: { script: [...textEvents('Hel', 'lo, ', 'world'), finishEvent()] },
-    'nothing at all': { script: [finishEvent()] },
-    'only reasoning, cut off by the limit': { script: [{ type: 'reasoning', text: 'Hm' }, finishEvent('length')] },
+    'an empty response': { script: [finishEvent()] },
+    'reasoning that reached the output limit': { script: [{ type: 'reasoning', text: 'Hm' }, finishEvent('length')] },
     'a refusal': {
       script: [{ type: 'refusal', text: "I can't" }, { type: 'refusal', text: ' do that' }, finishEvent()],
     },
@@ -60,20 +60,20 @@ describe('a chat completion, as the official client accumulates it,', () => {
       ],
       more: { logprobs: true, top_logprobs: 1 },
     },
-    'the length limit': { script: [...textEvents('Once upon'), finishEvent('length')] },
-    'a content filter': { script: [...textEvents('Well'), finishEvent('contentFilter')] },
-    'a character in halves': { script: [...textEvents('smile \ud83d', '\ude00!'), finishEvent()] },
+    'text that reached the output limit': { script: [...textEvents('Once upon'), finishEvent('length')] },
+    'text that was filtered': { script: [...textEvents('Well'), finishEvent('contentFilter')] },
+    'a character that was split between chunks': { script: [...textEvents('smile \ud83d', '\ude00!'), finishEvent()] },
   };
-  for (const [name, { script, more }] of Object.entries(answers)) {
-    it(`is the same streamed as at once: ${name}`, async () => {
-      const { whole, streamed } = await bothWays(script, more);
-      expect(bare(streamed)).toEqual(bare(whole));
+  for (const [name, { script, more }] of Object.entries(cases)) {
+    it(`a streamed chat completion equals a buffered one: ${name}`, async () => {
+      const { buffered, streamed } = await requestBothWays(script, more);
+      expect(normalize(streamed)).toEqual(normalize(buffered));
     });
   }
 
-  it('says what it used, why it ended and what it is', async () => {
-    const { whole, streamed } = await bothWays([...textEvents('Hello'), finishEvent()]);
-    for (const completion of [whole, streamed]) {
+  it('a chat completion has its id, usage, finish reason and fingerprint', async () => {
+    const { buffered, streamed } = await requestBothWays([...textEvents('Hello'), finishEvent()]);
+    for (const completion of [buffered, streamed]) {
       expect(completion).toMatchObject({
         model: 'default',
         created: 1_700_000_000,
@@ -92,16 +92,16 @@ describe('a chat completion, as the official client accumulates it,', () => {
     }
   });
 
-  it('tells the reasoning as reasoning_content', async () => {
+  it('a chat completion returns reasoning text as reasoning_content', async () => {
     const script: Script = [
       { type: 'reasoning', text: 'First, ' },
       { type: 'reasoning', text: 'then.' },
       ...textEvents('So.'),
       finishEvent(),
     ];
-    await using service = await aService([script, script]);
-    const whole = await service.client.chat.completions.create(QUESTION);
-    expect(whole.choices[0]?.message).toMatchObject({ reasoning_content: 'First, then.', content: 'So.' });
+    await using service = await startService([script, script]);
+    const buffered = await service.client.chat.completions.create(QUESTION);
+    expect(buffered.choices[0]?.message).toMatchObject({ reasoning_content: 'First, then.', content: 'So.' });
 
     let reasoning = '';
     for await (const chunk of await service.client.chat.completions.create({ ...QUESTION, stream: true })) {
@@ -111,22 +111,22 @@ describe('a chat completion, as the official client accumulates it,', () => {
     expect(reasoning).toBe('First, then.');
   });
 
-  it('parses structured output', async () => {
+  it('the client parses the structured output of a chat completion', async () => {
     const script: Script = [...textEvents('{"city":"Ro', 'me","degrees":21}'), finishEvent()];
-    await using service = await aService([script, script]);
+    await using service = await startService([script, script]);
     const format = zodResponseFormat(z.object({ city: z.string(), degrees: z.number() }), 'weather');
-    const whole = await service.client.chat.completions.parse({ ...QUESTION, response_format: format });
-    expect(whole.choices[0]?.message.parsed).toEqual({ city: 'Rome', degrees: 21 });
+    const buffered = await service.client.chat.completions.parse({ ...QUESTION, response_format: format });
+    expect(buffered.choices[0]?.message.parsed).toEqual({ city: 'Rome', degrees: 21 });
     const streamed = await service.client.chat.completions
       .stream({ ...QUESTION, response_format: format })
       .finalChatCompletion();
     expect(streamed.choices[0]?.message.parsed).toEqual({ city: 'Rome', degrees: 21 });
-    expect(service.asked[0]?.format).toMatchObject({ type: 'jsonSchema', name: 'weather', strict: true });
+    expect(service.generationRequests[0]?.format).toMatchObject({ type: 'jsonSchema', name: 'weather', strict: true });
   });
 
   for (const stream of [false, true]) {
-    it(`goes round with runTools, ${stream ? 'streamed' : 'at once'}`, async () => {
-      await using service = await aService([
+    it(`the client’s runTools helper works with ${stream ? 'streamed' : 'buffered'} chat completions`, async () => {
+      await using service = await startService([
         [
           ...toolCallEvents(0, 'weather', '{"city":"Rome"}'),
           ...toolCallEvents(1, 'weather', '{"city":"Oslo"}'),
@@ -139,7 +139,7 @@ describe('a chat completion, as the official client accumulates it,', () => {
           type: 'function' as const,
           function: {
             name: 'weather',
-            description: 'Tells the weather.',
+            description: 'Returns the weather.',
             parameters: { type: 'object', properties: { city: { type: 'string' } } },
             parse: (json: string): { city: string } => JSON.parse(json),
             function: ({ city }: { city: string }) => `${city}: ${city === 'Rome' ? 21 : -3}`,
@@ -150,7 +150,7 @@ describe('a chat completion, as the official client accumulates it,', () => {
         ? service.client.chat.completions.runTools({ ...QUESTION, tools, stream: true })
         : service.client.chat.completions.runTools({ ...QUESTION, tools });
       expect(await runner.finalContent()).toBe('Warm in Rome, cold in Oslo.');
-      expect(service.asked[1]?.messages.slice(1)).toEqual([
+      expect(service.generationRequests[1]?.messages.slice(1)).toEqual([
         {
           role: 'assistant',
           content: [
@@ -164,23 +164,26 @@ describe('a chat completion, as the official client accumulates it,', () => {
     });
   }
 
-  it('takes its own parsed messages back', async () => {
+  it('a message from the client’s parse helper can be sent back', async () => {
     const script: Script = [...textEvents('{"a":1}'), finishEvent()];
-    await using service = await aService([script, script]);
+    await using service = await startService([script, script]);
     const format = zodResponseFormat(z.object({ a: z.number() }), 'a');
     const first = await service.client.chat.completions.parse({ ...QUESTION, response_format: format });
     const message = first.choices[0]?.message;
-    if (!message) throw new Error('There is no message');
+    if (!message) throw new Error('The completion has no message');
     await service.client.chat.completions.create({
       ...QUESTION,
       messages: [...QUESTION.messages, message, { role: 'user', content: 'Again' }],
     });
-    expect(service.asked[1]?.messages[1]).toEqual({ role: 'assistant', content: [{ type: 'text', text: '{"a":1}' }] });
+    expect(service.generationRequests[1]?.messages[1]).toEqual({
+      role: 'assistant',
+      content: [{ type: 'text', text: '{"a":1}' }],
+    });
   });
 
-  it('throws at the client when the upstream is cut, streamed or not', async () => {
+  it('the client throws if the upstream is cut off, streamed or buffered', async () => {
     const script: Script = [...textEvents('Half of it'), CUT];
-    await using service = await aService([script, script, script]);
+    await using service = await startService([script, script, script]);
     await expect(service.client.chat.completions.create(QUESTION)).rejects.toMatchObject({
       status: 502,
       code: 'upstream_cut',
@@ -198,17 +201,17 @@ describe('a chat completion, as the official client accumulates it,', () => {
     );
   });
 
-  it('is a real HTTP error when nothing has come yet', async () => {
+  it('a failure before the first event is an HTTP error', async () => {
     const failure = new UpstreamError('rate_limit_exceeded', 'Slow down', { recovery: 'fail', retryAfterMs: 1_500 });
-    await using service = await aService([[failure]]);
+    await using service = await startService([[failure]]);
     await expect(service.client.chat.completions.create({ ...QUESTION, stream: true })).rejects.toMatchObject({
       status: 429,
       code: 'rate_limit_exceeded',
     });
   });
 
-  it('names the parameter at fault as OpenAI does', async () => {
-    await using service = await aService([]);
+  it('an invalid chat request is rejected with OpenAI’s error object', async () => {
+    await using service = await startService([]);
     await expect(service.client.chat.completions.create({ ...QUESTION, temperature: 3 })).rejects.toMatchObject({
       status: 400,
       type: 'invalid_request_error',
@@ -226,9 +229,9 @@ describe('a chat completion, as the official client accumulates it,', () => {
   });
 });
 
-describe('the models', () => {
-  it('are listed and retrieved', async () => {
-    await using service = await aService([]);
+describe('models with the official client', () => {
+  it('models can be listed and retrieved', async () => {
+    await using service = await startService([]);
     const models = await service.client.models.list();
     expect(models.data).toEqual([{ id: 'default', object: 'model', created: 0, owned_by: 'lambent' }]);
     expect(await service.client.models.retrieve('default')).toMatchObject({ id: 'default' });

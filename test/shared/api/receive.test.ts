@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, it } from 'vitest';
 import { deriveResponseId } from '../../../shared/api/queue-message.ts';
 import { receive } from '../../../shared/api/receive.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
@@ -24,16 +24,16 @@ async function* events() {
   yield* makeAnswer('Hello');
 }
 
-/** A receiver with one object in an inbox, and the message that points to it. */
-function aReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () => Promise<void> } = {}) {
+/** Creates a receiver with one inbox object and a message that points to it. The job store's method `failing` throws. */
+function createReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () => Promise<void> } = {}) {
   const objects = new Map([[KEY, Buffer.from(body)]]);
   const vault = aVault();
   const blobs = createMemoryBlobs();
   const store = createMemoryStore(() => START);
-  const away = async () => {
-    throw Object.assign(new Error('away'), { $metadata: {} });
+  const fail = async () => {
+    throw Object.assign(new Error('unavailable'), { $metadata: {} });
   };
-  const jobs = failing === undefined ? store : { ...store, [failing]: away };
+  const jobs = failing === undefined ? store : { ...store, [failing]: fail };
   const errors: string[] = [];
   const ports = {
     jobs,
@@ -48,7 +48,7 @@ function aReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () 
     timings: JOB_TIMINGS,
     ids: () => 'worker',
     random: () => 0.5,
-    onError: (what: string) => void errors.push(what),
+    onError: (message: string) => void errors.push(message),
     now: () => START,
     sleep: (_ms: number, signal: AbortSignal) =>
       new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve())),
@@ -87,29 +87,29 @@ function aReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () 
     errors,
     job: () => store.read('acme', deriveResponseId('acme', 'order-1')),
     receive: () => receive(record, ports, call),
-    /** The table is back. */
-    mend: () => Object.assign(jobs, store),
+    /** Ends the failures of the job store. */
+    restoreStore: () => Object.assign(jobs, store),
   };
 }
 
-test('leaves an object in the inbox until its job is there', async () => {
-  const receiver = aReceiver({ failing: 'create' });
-  await expect(receiver.receive()).rejects.toThrow('away');
+it('an inbox object is kept until its job exists', async () => {
+  const receiver = createReceiver({ failing: 'create' });
+  await expect(receiver.receive()).rejects.toThrow('unavailable');
   expect(receiver.objects.has(KEY)).toBe(true);
-  receiver.mend();
+  receiver.restoreStore();
   expect(await receiver.receive()).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
   expect(receiver.objects.has(KEY)).toBe(false);
 });
 
-test('removes an object whatever becomes of its job', async () => {
-  const receiver = aReceiver({ failing: 'update' });
+it('an inbox object is deleted even if running its job fails', async () => {
+  const receiver = createReceiver({ failing: 'update' });
   expect(await receiver.receive()).toMatchObject({ kind: 'refused' });
   expect(await receiver.job()).toMatchObject({ status: 'queued' });
   expect(receiver.objects.has(KEY)).toBe(false);
 });
 
-test('fails no job for an object that can not be removed', async () => {
-  const receiver = aReceiver({ remove: () => Promise.reject(new Error('denied')) });
+it('a job completes even if its inbox object cannot be deleted', async () => {
+  const receiver = createReceiver({ remove: () => Promise.reject(new Error('denied')) });
   expect(await receiver.receive()).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
   expect(receiver.errors).toEqual(['an inbox object could not be deleted']);
   expect(await receiver.receive()).toEqual({ kind: 'refused', status: 'completed' });

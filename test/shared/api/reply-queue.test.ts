@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createConversationStep } from '../../../shared/api/conversation-step.ts';
 import { createReplyStep } from '../../../shared/api/reply-queue.ts';
 import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
@@ -21,8 +21,8 @@ afterAll(() => services[Symbol.asyncDispose]());
 
 const { tenant, id, expiresAt } = aJob();
 
-/** A job that has ended, with an answer or the failure `errorCode`, and whose end is still to be told, on a real queue. */
-async function anEndedJob({ text = 'Hello', errorCode }: { text?: string; errorCode?: ErrorCode } = {}) {
+/** Creates an ended job with output or `errorCode`, whose completion steps are pending, and a real reply queue. */
+async function createEndedJob({ text = 'Hello', errorCode }: { text?: string; errorCode?: ErrorCode } = {}) {
   const queueUrl = await services.newQueue();
   const bodies = createBodies(aVault(), createMemoryBlobs());
   const jobs = createMemoryStore(() => START);
@@ -32,8 +32,8 @@ async function anEndedJob({ text = 'Hello', errorCode }: { text?: string; errorC
   const fanIn = ['conversation', 'reply'] as const;
   const ended: Partial<Job> =
     errorCode === undefined ? { status: 'completed', output } : { status: 'failed', errorCode };
-  const untold = { epoch: 1, attempts: 1, completedAt: START, dueAt: START, fanIn };
-  await jobs.create(aJob({ input, replyTo: 'answers', conversation: 'conv_1', ...ended, ...untold }));
+  const pending = { epoch: 1, attempts: 1, completedAt: START, dueAt: START, fanIn };
+  await jobs.create(aJob({ input, replyTo: 'answers', conversation: 'conv_1', ...ended, ...pending }));
   const turns: string[] = [];
   const errors: unknown[] = [];
   const listeners = {
@@ -42,17 +42,17 @@ async function anEndedJob({ text = 'Hello', errorCode }: { text?: string; errorC
     }),
     reply: createReplyStep({ answers: queueUrl }, createSendText(services.sqs)),
   };
-  const onError = (_what: string, thrown: unknown) => void errors.push(thrown);
+  const onError = (_message: string, thrown: unknown) => void errors.push(thrown);
   return {
     answer,
     turns,
     errors,
     job: () => jobs.read(tenant, id),
-    /** Sweeps once, with these bodies in front of those that are there. */
-    sweep: (front: Partial<Bodies> = {}) =>
+    /** Runs the sweep once. `overrides` replace methods of the body store. */
+    sweep: (overrides: Partial<Bodies> = {}) =>
       sweepDue(
         {
-          ...{ jobs, bodies: { ...bodies, ...front }, listeners, onError },
+          ...{ jobs, bodies: { ...bodies, ...overrides }, listeners, onError },
           queue: { send: async () => {} },
           timings: JOB_TIMINGS,
           now: () => START,
@@ -62,7 +62,7 @@ async function anEndedJob({ text = 'Hello', errorCode }: { text?: string; errorC
     async answers() {
       return (await services.messagesOf(queueUrl)).map(({ body }) => JSON.parse(body));
     },
-    /** `read` as of a job of which these bodies can't be opened. */
+    /** Returns a `read` that fails with `code` for these kinds of bodies. */
     failing: (code: ErrorCode, ...kinds: string[]): Pick<Bodies, 'read'> => ({
       read: async (name, ref) => {
         if (kinds.includes(name.kind)) throw new LambentError(code, name.kind);
@@ -72,27 +72,27 @@ async function anEndedJob({ text = 'Hello', errorCode }: { text?: string; errorC
   };
 }
 
-test.each([
-  ['characters that are none in XML', 'a\ufffe b\uffff'],
+it.each([
+  ['characters that XML forbids', 'a\ufffe b\uffff'],
   ['control characters', 'a\u0000 \u001b[1m b\u007f \u0085'],
   ['characters beyond the first 65,536', 'Grüße 🌍 𝄞'],
-  ['halves of characters', 'a\ud83c b\udf0d'],
-])('an answer with %s arrives as it is', async (_name, text) => {
-  const { answer, job, sweep, answers } = await anEndedJob({ text });
+  ['unpaired surrogates', 'a\ud83c b\udf0d'],
+])('a response with %s is delivered unchanged', async (_name, text) => {
+  const { answer, job, sweep, answers } = await createEndedJob({ text });
   expect(await sweep()).toMatchObject({ told: 1, failed: 0 });
   expect(await answers()).toMatchObject([{ status: 'completed', response: answer }]);
   expect((await job())?.fanIn).toBeUndefined();
 });
 
-test('an answer is whole as long as its bytes are within the limit of SQS, whatever its characters', async () => {
-  const { answer, sweep, answers } = await anEndedJob({ text: '🌍'.repeat(250_000) });
+it('a response is delivered if its size in bytes is within the limit of SQS', async () => {
+  const { answer, sweep, answers } = await createEndedJob({ text: '🌍'.repeat(250_000) });
   await sweep();
   expect(await answers()).toMatchObject([{ response: answer }]);
 });
 
-describe.each(['record_unreadable', 'tenant_deleted'] as const)('a job of which something fails with %s', (code) => {
-  test('is told of without its input, by its answer', async () => {
-    const { answer, turns, errors, job, failing, sweep, answers } = await anEndedJob();
+describe.each(['record_unreadable', 'tenant_deleted'] as const)('a body that fails with %s', (code) => {
+  it('a job whose input is unreadable is delivered with its output', async () => {
+    const { answer, turns, errors, job, failing, sweep, answers } = await createEndedJob();
     expect(await sweep(failing(code, 'input'))).toMatchObject({ told: 1, failed: 0 });
     expect(await answers()).toMatchObject([{ id, status: 'completed', response: answer }]);
     expect(turns).toEqual([]);
@@ -101,8 +101,8 @@ describe.each(['record_unreadable', 'tenant_deleted'] as const)('a job of which 
     expect((await job())?.dueAt).toBeUndefined();
   });
 
-  test('is told of without its answer, which is not said to be empty', async () => {
-    const { turns, job, failing, sweep, answers } = await anEndedJob();
+  it('a job whose output is unreadable is delivered with an error', async () => {
+    const { turns, job, failing, sweep, answers } = await createEndedJob();
     expect(await sweep(failing(code, 'output'))).toMatchObject({ told: 1, failed: 0 });
     const error = { code: 'record_unreadable' };
     expect(await answers()).toMatchObject([{ id, status: 'completed', response: { error } }]);
@@ -110,15 +110,15 @@ describe.each(['record_unreadable', 'tenant_deleted'] as const)('a job of which 
     expect((await job())?.dueAt).toBeUndefined();
   });
 
-  test('is told of by its item alone where it came to no answer', async () => {
-    const { failing, sweep, answers } = await anEndedJob({ errorCode: code });
+  it('a failed job whose input is unreadable is delivered with its error', async () => {
+    const { failing, sweep, answers } = await createEndedJob({ errorCode: code });
     expect(await sweep(failing(code, 'input'))).toMatchObject({ told: 1, failed: 0 });
     expect(await answers()).toMatchObject([{ id, status: 'failed', response: { error: { code } } }]);
   });
 });
 
-test('a job whose bodies are out of reach for a moment is told of later', async () => {
-  const { job, failing, sweep, answers } = await anEndedJob();
+it('a job whose bodies are temporarily unavailable is delivered later', async () => {
+  const { job, failing, sweep, answers } = await createEndedJob();
   expect(await sweep(failing('vault_unavailable', 'input'))).toMatchObject({ told: 0, failed: 1 });
   expect(await answers()).toEqual([]);
   expect(await job()).toMatchObject({ fanIn: ['conversation', 'reply'], dueAt: START + 60_000 });

@@ -4,11 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { UpstreamError } from '../../../shared/inference/model.ts';
 import { finishEvent, textEvents, tokenLogprob, toolCallEvents } from '../openai/events.ts';
-import { aService, type Script } from './service.ts';
+import { type Script, startService } from './service.ts';
 
 const QUESTION = { model: 'default', input: 'Say it' };
 const CUT = new UpstreamError('upstream_cut', 'The connection broke', { recovery: 'fail' });
-const THOUGHT: Script = [
+const REASONING: Script = [
   { type: 'reasoning', text: 'First, ' },
   { type: 'reasoning', text: 'then.' },
   { type: 'reasoningEnd', continuation: { provider: 'bedrock', data: { signature: 'c2ln' } } },
@@ -16,25 +16,25 @@ const THOUGHT: Script = [
 const WEATHER = {
   type: 'function' as const,
   name: 'weather',
-  description: 'Tells the weather.',
+  description: 'Returns the weather.',
   parameters: { type: 'object', properties: { city: { type: 'string' } } },
   strict: false,
 };
 
-/** Asks for the same answer at once and as a stream, and returns what the official client makes of each. */
-async function bothWays(script: Script, more: object = {}) {
-  await using service = await aService([script, script, script]);
-  const whole = await service.client.responses.create({ ...QUESTION, ...more });
+/** Requests the same response buffered and streamed, and returns both as the official client parses them. */
+async function requestBothWays(script: Script, more: object = {}) {
+  await using service = await startService([script, script, script]);
+  const buffered = await service.client.responses.create({ ...QUESTION, ...more });
   const streamed = await service.client.responses.stream({ ...QUESTION, ...more }).finalResponse();
   const events: ResponseStreamEvent[] = [];
   for await (const event of await service.client.responses.create({ ...QUESTION, ...more, stream: true })) {
     events.push(event);
   }
-  return { whole, streamed, events };
+  return { buffered, streamed, events };
 }
 
-/** Without ids, and without what the client's parser adds. */
-function bare(value: unknown): unknown {
+/** Removes ids, and fields that the client's parser adds. */
+function normalize(value: unknown): unknown {
   return JSON.parse(
     JSON.stringify(value, (key, inner) =>
       ['id', 'parsed', 'parsed_arguments', 'output_parsed'].includes(key) ? undefined : inner,
@@ -42,8 +42,8 @@ function bare(value: unknown): unknown {
   );
 }
 
-/** What a client gathers that looks at the deltas alone. */
-function gathered(events: readonly ResponseStreamEvent[]): string[] {
+/** Joins the deltas by item, as a client does. */
+function joinDeltas(events: readonly ResponseStreamEvent[]): string[] {
   const items: string[] = [];
   for (const event of events) {
     if (event.type === 'response.output_item.added') items[event.output_index] = '';
@@ -52,7 +52,7 @@ function gathered(events: readonly ResponseStreamEvent[]): string[] {
   return items;
 }
 
-function told(response: Response): string[] {
+function itemTexts(response: Response): string[] {
   return response.output.map((item) => {
     switch (item.type) {
       case 'message':
@@ -62,24 +62,24 @@ function told(response: Response): string[] {
       case 'reasoning':
         return item.summary.map((part) => part.text).join('');
       default:
-        throw new Error(`There is no ${item.type} here`);
+        throw new Error(`Unexpected item type ${item.type}`);
     }
   });
 }
 
-describe('a response, as the official client accumulates it,', () => {
-  const answers: Record<string, { script: Script; more?: object }> = {
+describe('responses with the official client', () => {
+  const cases: Record<string, { script: Script; more?: object }> = {
     text: { script: [...textEvents('Hel', 'lo, ', 'world'), finishEvent()] },
-    'nothing at all': { script: [finishEvent()] },
+    'an empty response': { script: [finishEvent()] },
     'a refusal': {
       script: [{ type: 'refusal', text: "I can't" }, { type: 'refusal', text: ' do that' }, finishEvent()],
     },
     'text and then a refusal': { script: [...textEvents('Well, '), { type: 'refusal', text: 'no' }, finishEvent()] },
     'a summary of reasoning': {
-      script: [...THOUGHT, ...textEvents('So.'), finishEvent()],
+      script: [...REASONING, ...textEvents('So.'), finishEvent()],
       more: { reasoning: { summary: 'auto' } },
     },
-    'reasoning that is not shown': { script: [...THOUGHT, ...textEvents('So.'), finishEvent()] },
+    'reasoning without a summary': { script: [...REASONING, ...textEvents('So.'), finishEvent()] },
     'parallel function calls': {
       script: [
         ...textEvents('Let me see.'),
@@ -102,24 +102,26 @@ describe('a response, as the official client accumulates it,', () => {
       script: [{ type: 'text', text: 'Hi', logprobs: [tokenLogprob('H'), tokenLogprob('i')] }, finishEvent()],
       more: { include: ['message.output_text.logprobs'], top_logprobs: 1 },
     },
-    'the length limit': { script: [...textEvents('Once upon'), finishEvent('length')] },
-    'a function call at the length limit': { script: [...toolCallEvents(0, 'weather', '{"ci'), finishEvent('length')] },
-    'a content filter': { script: [...textEvents('Well'), finishEvent('contentFilter')] },
-    'a character in halves': { script: [...textEvents('smile \ud83d', '\ude00!'), finishEvent()] },
+    'text that reached the output limit': { script: [...textEvents('Once upon'), finishEvent('length')] },
+    'a function call that reached the output limit': {
+      script: [...toolCallEvents(0, 'weather', '{"ci'), finishEvent('length')],
+    },
+    'text that was filtered': { script: [...textEvents('Well'), finishEvent('contentFilter')] },
+    'a character that was split between chunks': { script: [...textEvents('smile \ud83d', '\ude00!'), finishEvent()] },
   };
-  for (const [name, { script, more }] of Object.entries(answers)) {
-    it(`is the same streamed as at once: ${name}`, async () => {
-      const { whole, streamed, events } = await bothWays(script, more);
-      expect(bare(streamed)).toEqual(bare(whole));
-      expect(gathered(events)).toEqual(told(whole));
+  for (const [name, { script, more }] of Object.entries(cases)) {
+    it(`a streamed response equals a buffered one: ${name}`, async () => {
+      const { buffered, streamed, events } = await requestBothWays(script, more);
+      expect(normalize(streamed)).toEqual(normalize(buffered));
+      expect(joinDeltas(events)).toEqual(itemTexts(buffered));
       expect(events.map((event) => ('sequence_number' in event ? event.sequence_number : -1))).toEqual([
         ...events.keys(),
       ]);
     });
   }
 
-  it('repeats what was asked, and says what it used', async () => {
-    const { whole } = await bothWays([...textEvents('Hello'), finishEvent()], {
+  it('a response repeats the parameters of its request and has its usage', async () => {
+    const { buffered } = await requestBothWays([...textEvents('Hello'), finishEvent()], {
       instructions: 'Be brief.',
       temperature: 0.5,
       max_output_tokens: 100,
@@ -130,7 +132,7 @@ describe('a response, as the official client accumulates it,', () => {
       reasoning: { effort: 'low' },
       user: 'u1',
     });
-    expect(whole).toMatchObject({
+    expect(buffered).toMatchObject({
       object: 'response',
       status: 'completed',
       created_at: 1_700_000_000,
@@ -163,9 +165,9 @@ describe('a response, as the official client accumulates it,', () => {
     });
   });
 
-  it('comes as the typed events of the reference', async () => {
-    const { events } = await bothWays(
-      [...THOUGHT, ...textEvents('So.'), ...toolCallEvents(0, 'weather', '{}'), finishEvent('toolCalls')],
+  it('a response stream has the typed events of the API reference', async () => {
+    const { events } = await requestBothWays(
+      [...REASONING, ...textEvents('So.'), ...toolCallEvents(0, 'weather', '{}'), finishEvent('toolCalls')],
       {
         reasoning: { summary: 'auto' },
       },
@@ -196,48 +198,51 @@ describe('a response, as the official client accumulates it,', () => {
     expect(ids.map((id) => id?.split('_')[0])).toEqual(['rs', 'msg', 'fc']);
   });
 
-  it('says why it is incomplete', async () => {
-    const length = await bothWays([...textEvents('Once upon'), finishEvent('length')]);
-    expect(length.whole).toMatchObject({ status: 'incomplete', incomplete_details: { reason: 'max_output_tokens' } });
-    expect(length.whole.output).toMatchObject([{ type: 'message', status: 'incomplete' }]);
+  it('an incomplete response has the reason', async () => {
+    const length = await requestBothWays([...textEvents('Once upon'), finishEvent('length')]);
+    expect(length.buffered).toMatchObject({
+      status: 'incomplete',
+      incomplete_details: { reason: 'max_output_tokens' },
+    });
+    expect(length.buffered.output).toMatchObject([{ type: 'message', status: 'incomplete' }]);
     expect(length.events.at(-1)?.type).toBe('response.incomplete');
-    const filter = await bothWays([...textEvents('Well'), finishEvent('contentFilter')]);
-    expect(filter.whole).toMatchObject({ status: 'incomplete', incomplete_details: { reason: 'content_filter' } });
+    const filter = await requestBothWays([...textEvents('Well'), finishEvent('contentFilter')]);
+    expect(filter.buffered).toMatchObject({ status: 'incomplete', incomplete_details: { reason: 'content_filter' } });
   });
 
-  it('parses structured output', async () => {
+  it('the client parses the structured output of a response', async () => {
     const script: Script = [...textEvents('{"city":"Ro', 'me"}'), finishEvent()];
-    await using service = await aService([script, script]);
+    await using service = await startService([script, script]);
     const more = { text: { format: zodTextFormat(z.object({ city: z.string() }), 'place') } };
     expect((await service.client.responses.parse({ ...QUESTION, ...more })).output_parsed).toEqual({ city: 'Rome' });
     const streamed = await service.client.responses.stream({ ...QUESTION, ...more }).finalResponse();
     expect(streamed.output_parsed).toEqual({ city: 'Rome' });
-    expect(service.asked[0]?.format).toMatchObject({ type: 'jsonSchema', name: 'place', strict: true });
+    expect(service.generationRequests[0]?.format).toMatchObject({ type: 'jsonSchema', name: 'place', strict: true });
   });
 
   for (const way of ['create', 'stream'] as const) {
-    it(`can be sent back whole, with the outputs of its calls (${way})`, async () => {
-      await using service = await aService([
+    it(`the output of a response can be sent back with the outputs of its function calls (${way})`, async () => {
+      await using service = await startService([
         [
-          ...THOUGHT,
+          ...REASONING,
           ...textEvents('Let me see.'),
           ...toolCallEvents(0, 'weather', '{"city":"Rome"}'),
           finishEvent('toolCalls'),
         ],
         [...textEvents('Warm.'), finishEvent()],
       ]);
-      const asked = { ...QUESTION, tools: [WEATHER], include: ['reasoning.encrypted_content' as const] };
+      const request = { ...QUESTION, tools: [WEATHER], include: ['reasoning.encrypted_content' as const] };
       const first =
         way === 'create'
-          ? await service.client.responses.create(asked)
-          : await service.client.responses.stream(asked).finalResponse();
+          ? await service.client.responses.create(request)
+          : await service.client.responses.stream(request).finalResponse();
       const input: ResponseInputItem[] = [
         { role: 'user', content: 'Say it' },
         ...(first.output as ResponseInputItem[]),
         { type: 'function_call_output', call_id: 'call_0', output: '21 degrees' },
       ];
-      await service.client.responses.create({ ...asked, input });
-      expect(service.asked[1]?.messages).toEqual([
+      await service.client.responses.create({ ...request, input });
+      expect(service.generationRequests[1]?.messages).toEqual([
         { role: 'user', content: [{ type: 'text', text: 'Say it' }] },
         {
           role: 'assistant',
@@ -256,27 +261,27 @@ describe('a response, as the official client accumulates it,', () => {
     });
   }
 
-  it('carries reasoning that is all redacted, for those who ask', async () => {
+  it('fully redacted reasoning is returned as encrypted content if the request includes it', async () => {
     const redacted: Script = [
       { type: 'reasoningEnd', continuation: { provider: 'bedrock', data: { redacted: 'eA==' } } },
       { type: 'reasoningEnd' },
       ...textEvents('So.'),
       finishEvent(),
     ];
-    await using service = await aService([redacted, redacted]);
+    await using service = await startService([redacted, redacted]);
     const include = ['reasoning.encrypted_content' as const];
     const { output } = await service.client.responses.create({ ...QUESTION, include });
     expect(output).toMatchObject([
       { type: 'reasoning', summary: [], encrypted_content: expect.stringMatching(/^lambent1\./) },
       { type: 'message' },
     ]);
-    const unasked = await service.client.responses.create(QUESTION);
-    expect(unasked.output[0]).not.toHaveProperty('encrypted_content');
+    const withoutInclude = await service.client.responses.create(QUESTION);
+    expect(withoutInclude.output[0]).not.toHaveProperty('encrypted_content');
   });
 
-  it('throws at the client when the upstream is cut, and is never completed', async () => {
+  it('the client throws if the upstream is cut off, and the response never completes', async () => {
     const script: Script = [...textEvents('Half of it'), ...toolCallEvents(0, 'weather', '{"ci'), CUT];
-    await using service = await aService([script, script, script, script]);
+    await using service = await startService([script, script, script, script]);
     await expect(service.client.responses.create(QUESTION)).rejects.toMatchObject({
       status: 502,
       code: 'upstream_cut',
@@ -313,8 +318,8 @@ describe('a response, as the official client accumulates it,', () => {
     });
   });
 
-  it('names the parameter at fault as OpenAI does', async () => {
-    await using service = await aService([]);
+  it('an invalid response request is rejected with OpenAI’s error object', async () => {
+    await using service = await startService([]);
     await expect(service.client.responses.create({ ...QUESTION, temperature: 3 })).rejects.toMatchObject({
       status: 400,
       param: 'temperature',

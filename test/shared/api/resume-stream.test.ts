@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { resumeStream } from '../../../shared/api/resume-stream.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { cancelJob } from '../../../shared/jobs/control.ts';
@@ -23,8 +23,8 @@ const TENANT = 'acme';
 const clock = { now: Date.now() };
 let count = 0;
 
-/** A streamed background job whose log a test writes, as two workers would one after the other. */
-async function aStreamedJob() {
+/** Creates a streamed background job, with functions that write its log as successive workers do. */
+async function createStreamedJob() {
   count += 1;
   const id = `resp_${count}`;
   const bucket = { put: async () => false, get: async () => undefined, list: async () => [], remove: async () => {} };
@@ -38,8 +38,8 @@ async function aStreamedJob() {
   const expiresAt = Math.floor(clock.now / 1000) + 1_000;
   const input = await state.bodies.write({ tenant: TENANT, id, kind: 'input', epoch: 0, expiresAt }, anInput());
   const times = { createdAt: clock.now, deadline: clock.now + 600_000, expiresAt };
-  const job = aJob({ tenant: TENANT, id, streamed: true, input, ...times });
-  await state.jobs.create(job);
+  const newJob = aJob({ tenant: TENANT, id, streamed: true, input, ...times });
+  await state.jobs.create(newJob);
   const append = (epoch: number, firstSequence: number, ...types: string[]) =>
     state.events.append({
       tenant: TENANT,
@@ -49,17 +49,17 @@ async function aStreamedJob() {
       events: types.map((type, index) => ({ type, sequence_number: firstSequence + index })),
       expiresAt,
     });
-  const take = async () => {
+  const claimJob = async () => {
     const { guard, change } = claim('worker', clock.now, JOB_TIMINGS);
-    const taken = await state.jobs.update(TENANT, id, guard, change);
-    if (taken === undefined) throw new Error('The job could not be claimed');
-    return taken;
+    const claimed = await state.jobs.update(TENANT, id, guard, change);
+    if (claimed === undefined) throw new Error('The job could not be claimed');
+    return claimed;
   };
-  const complete = async (held: Job, endSequence?: number) => {
-    const name = { tenant: TENANT, id, kind: 'output', epoch: held.epoch, expiresAt } as const;
+  const complete = async (job: Job, endSequence?: number) => {
+    const name = { tenant: TENANT, id, kind: 'output', epoch: job.epoch, expiresAt } as const;
     const output = await state.bodies.write(name, { answer: { object: 'response', id, status: 'completed' } });
     const ending = { status: 'completed', output, ...(endSequence === undefined ? {} : { endSequence }) } as const;
-    const { guard, change } = commit(held, ending, clock.now, JOB_TIMINGS);
+    const { guard, change } = commit(job, ending, clock.now, JOB_TIMINGS);
     await state.jobs.update(TENANT, id, guard, change);
   };
   const read = async (startingAfter: number, deadlineAt = Date.now() + 20_000) => {
@@ -71,7 +71,7 @@ async function aStreamedJob() {
     }
     return events;
   };
-  /** Whoever held the job is dead: the sweep ends it. */
+  /** Runs the sweep, which ends jobs whose worker has died. */
   const sweep = () =>
     sweepDue(
       {
@@ -79,24 +79,24 @@ async function aStreamedJob() {
         queue: { send: async () => {} },
         listeners: {},
         now: () => clock.now,
-        onError: (_what, thrown) => expect.unreachable(String(thrown)),
+        onError: (_message, thrown) => expect.unreachable(String(thrown)),
       },
       { until: Number.POSITIVE_INFINITY, perPartition: 10 },
     );
-  return { id, state, append, take, complete, read, sweep };
+  return { id, state, append, claimJob, complete, read, sweep };
 }
 
-describe('following a background response', () => {
-  test('goes over from one worker to the next, with numbers that rise', async () => {
-    const { append, take, complete, read } = await aStreamedJob();
+describe('resumeStream', () => {
+  it('a resumed stream continues with the next worker, with increasing sequence numbers', async () => {
+    const { append, claimJob, complete, read } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
-    await take();
+    await claimJob();
     await append(1, 2, 'response.in_progress', 'response.output_text.delta');
     const reading = read(-1);
     clock.now += 50_000;
-    const second = await take();
+    const second = await claimJob();
     await append(2, 1_000_000, 'response.in_progress', 'response.output_text.delta');
-    // The fenced one writes for another heartbeat: nobody who has gone on hears of it.
+    // The fenced worker writes until its next heartbeat. A reader that has advanced to the next worker ignores its events.
     await new Promise((resolve) => setTimeout(resolve, 1_500));
     await append(1, 4, 'response.output_text.delta');
     await append(2, 1_000_002, 'response.output_text.done');
@@ -117,14 +117,14 @@ describe('following a background response', () => {
     expect(await read(1_000_003)).toEqual([]);
   }, 30_000);
 
-  test('begins with how it was accepted, in the words of the job, also where an earlier version logged it', async () => {
-    const { append, take, complete, read, id } = await aStreamedJob();
+  it('a stream starts with the accepted events of the job, whether or not an earlier version logged them', async () => {
+    const { append, claimJob, complete, read, id } = await createStreamedJob();
     const response = { id, status: 'queued', model: 'default', output: [] };
     const accepted = [
       { type: 'response.created', sequence_number: 0, response },
       { type: 'response.queued', sequence_number: 1, response },
     ];
-    await complete(await take(), 2);
+    await complete(await claimJob(), 2);
     for (const _ of ['not logged', 'logged']) {
       expect(await read(-1)).toMatchObject([...accepted, { sequence_number: 2 }]);
       expect(await read(0)).toMatchObject([accepted[1], { sequence_number: 2 }]);
@@ -132,19 +132,19 @@ describe('following a background response', () => {
     }
   }, 30_000);
 
-  test('says that its time is over, and can be gone on with', async () => {
-    const { append, take, complete, read } = await aStreamedJob();
+  it('a stream that reaches its deadline ends with an error and can be resumed', async () => {
+    const { append, claimJob, complete, read } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const events = await read(-1, Date.now() + 2_500);
     expect(events.at(-1)).toMatchObject({ type: 'error', code: 'deadline_exceeded', sequence_number: 1 });
-    await complete(await take(), 2);
+    await complete(await claimJob(), 2);
     expect(await read(events.at(-1)?.sequence_number ?? -1)).toMatchObject([{ type: 'response.completed' }]);
   }, 30_000);
 
-  test('gives the last event one number, also where the process that ran it died before the end', async () => {
-    const { id, state, append, take, read, sweep } = await aStreamedJob();
+  it('the final event has the same number on every read, even if the job’s worker died', async () => {
+    const { id, state, append, claimJob, read, sweep } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
-    await take();
+    await claimJob();
     await append(1, 2, 'response.in_progress', 'response.output_text.delta');
     await cancelJob({ jobs: state.jobs, timings: JOB_TIMINGS, now: () => clock.now }, TENANT, id);
     clock.now += 50_000;
@@ -152,7 +152,7 @@ describe('following a background response', () => {
     const [last] = await read(3);
     expect(last).toMatchObject({ type: 'response.cancelled', response: { status: 'cancelled' } });
     const end = last?.sequence_number ?? 0;
-    // It only seemed to be dead.
+    // The worker was not dead after all.
     await append(1, 4, 'response.output_text.delta');
     expect((await read(-1)).map(({ sequence_number }) => sequence_number)).toEqual([0, 1, 2, 3, 4, end]);
     expect(await read(4)).toEqual([last]);
@@ -160,8 +160,8 @@ describe('following a background response', () => {
     expect(await read(end)).toEqual([]);
   }, 30_000);
 
-  test('gives the last event the same number whoever waits for it and whoever comes later', async () => {
-    const { state, id, append, read } = await aStreamedJob();
+  it('the final event has the same number for a waiting reader and for a later one', async () => {
+    const { state, id, append, read } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const reading = read(-1);
     await cancelJob({ jobs: state.jobs, timings: JOB_TIMINGS, now: () => clock.now }, TENANT, id);
@@ -171,19 +171,19 @@ describe('following a background response', () => {
     expect(await read(2)).toEqual([]);
   }, 30_000);
 
-  test('waits after a number that has not come yet for what comes, and makes nothing up', async () => {
-    const { append, take, complete, read } = await aStreamedJob();
+  it('a stream that starts after a future event waits and sends only later events', async () => {
+    const { append, claimJob, complete, read } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
-    const held = await take();
+    const job = await claimJob();
     const [near, far] = [read(3), read(99_999)];
     await append(1, 2, 'response.in_progress', 'response.output_text.delta', 'response.output_text.done');
-    await complete(held, 5);
+    await complete(job, 5);
     expect((await near).map(({ sequence_number }) => sequence_number)).toEqual([4, 5]);
     expect(await far).toEqual([]);
   }, 30_000);
 
-  test('begins at once where nothing has come yet, and is never silent while it waits', async () => {
-    const { id, state, append, take, complete } = await aStreamedJob();
+  it('a stream without events starts at once and sends keep-alive comments', async () => {
+    const { id, state, append, claimJob, complete } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const { signal } = new AbortController();
     const options = { tenant: TENANT, id, deadlineAt: Date.now() + 20_000, signal, now: Date.now };
@@ -196,13 +196,13 @@ describe('following a background response', () => {
     })();
     await vi.waitFor(() => expect(chunks.length).toBeGreaterThan(4), { timeout: 5_000 });
     expect(new Set(chunks)).toEqual(new Set([': keep-alive\n\n']));
-    await complete(await take(), 2);
+    await complete(await claimJob(), 2);
     await reading;
     expect(chunks.at(-1)).toMatch(/^event: response.completed\n/);
   }, 30_000);
 
-  test('begins with an event where there is one, and with nothing after the last one', async () => {
-    const { id, state, append, take, complete } = await aStreamedJob();
+  it('a stream starts with an event if there is one, and sends nothing after the final event', async () => {
+    const { id, state, append, claimJob, complete } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const { signal } = new AbortController();
     const options = { tenant: TENANT, id, deadlineAt: Date.now() + 20_000, signal, now: Date.now };
@@ -210,13 +210,13 @@ describe('following a background response', () => {
       (await resumeStream(state, { ...options, startingAfter }).next()).value;
     expect(await first(-1)).toMatch(/^event: response.created\n/);
     expect(await first(1)).toBe(': keep-alive\n\n');
-    await complete(await take(), 2);
+    await complete(await claimJob(), 2);
     expect(await first(1)).toMatch(/^event: response.completed\n/);
     expect(await first(2)).toBe(true);
   }, 30_000);
 
-  test('ends in an error when the response is deleted', async () => {
-    const { state, append, read } = await aStreamedJob();
+  it('a stream ends with an error if the response is deleted', async () => {
+    const { state, append, read } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const reading = read(-1);
     await new Promise((resolve) => setTimeout(resolve, 400));

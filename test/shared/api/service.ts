@@ -21,39 +21,46 @@ import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
 export const TENANT = 'acme';
 
-/** A registry whose alias `default` has one target, with whatever a test wants otherwise. */
-export function aRegistry(changes: Record<string, unknown> = {}, top: Record<string, unknown> = {}): ModelRegistry {
+/** Creates a registry whose alias `default` has one target. `changes` are for the alias, `top` for the registry. */
+export function createTestRegistry(
+  changes: Record<string, unknown> = {},
+  top: Record<string, unknown> = {},
+): ModelRegistry {
   const alias = { targets: [{ provider: 'bedrock', model: 'some.model' }], maxOutputTokens: 4_096, ...changes };
   return parseModelRegistry(JSON.stringify({ models: { default: alias }, ...top }), 'models.json');
 }
 
-/** What the model says next: events, or an error to throw; one script for each call. */
+/** The events of one call to the model. An error is thrown. */
 export type Script = readonly (GenerationEvent | Error)[];
 
 export interface Service extends AsyncDisposable {
   readonly client: OpenAI;
   readonly url: string;
-  /** What the model was asked, in order. */
-  readonly asked: GenerationRequest[];
-  /** What the requests have logged, parsed. */
+  /** The requests that the model has received, in order. */
+  readonly generationRequests: GenerationRequest[];
+  /** The parsed log lines of all requests. */
   readonly logLines: readonly object[];
 }
 
 /**
- * Serves the routes over HTTP with the real router and a model that says what it is told to. It stands in for the
- * pipeline, with as little as shows what routes answer. Nothing is stored where there is no `state`.
+ * Starts an HTTP server with the generation routes, the real router and a scripted model. It replaces the HTTP pipeline by
+ * the minimum that a test of the routes needs. Without `state` nothing is stored.
  */
-export async function aService(scripts: readonly Script[], registry = aRegistry(), state?: ApiState): Promise<Service> {
-  const asked: GenerationRequest[] = [];
-  const left = [...scripts];
+export async function startService(
+  scripts: readonly Script[],
+  registry = createTestRegistry(),
+  state?: ApiState,
+): Promise<Service> {
+  const generationRequests: GenerationRequest[] = [];
+  const remainingScripts = [...scripts];
   const telemetry = recordTelemetry();
   const router = createRouter({
     registry,
     getCapabilities: () => new Set(CAPABILITIES),
     createModel: async () => ({
       async *generate(request) {
-        asked.push(request);
-        for (const step of left.shift() ?? []) {
+        generationRequests.push(request);
+        for (const step of remainingScripts.shift() ?? []) {
           if (step instanceof Error) throw step;
           yield step;
         }
@@ -62,8 +69,8 @@ export async function aService(scripts: readonly Script[], registry = aRegistry(
   });
   let count = 0;
   const now = state === undefined ? () => 1_700_000_000_000 : Date.now;
-  const keeping = state === undefined ? {} : { state: async () => state };
-  const api = { router, registry, ids: () => String(++count), now, ...keeping };
+  const stateOption = state === undefined ? {} : { state: async () => state };
+  const api = { router, registry, ids: () => String(++count), now, ...stateOption };
   const routes = new Map([
     ['POST /v1/chat/completions', chatCompletionsRoute(api)],
     ['POST /v1/responses', responsesRoute(api)],
@@ -74,18 +81,18 @@ export async function aService(scripts: readonly Script[], registry = aRegistry(
     const id = /^\/v1\/models\/(.+)$/.exec(url)?.[1];
     const route = id === undefined ? routes.get(`${request.method} ${url}`) : retrieveModelRoute(api);
     const pathParameters = id === undefined ? {} : { id: decodeURIComponent(id) };
-    read(request)
-      .then((body) => route?.run({ ...aHttpRequest(body, telemetry), pathParameters }))
-      .then((answer) => write(answer, response))
+    readBody(request)
+      .then((body) => route?.run({ ...createHttpRequest(body, telemetry), pathParameters }))
+      .then((answer) => writeAnswer(answer, response))
       .catch((thrown: unknown) => {
         const error = toLambentError(thrown);
         response.writeHead(httpStatusFor(error), { 'content-type': 'application/json', ...errorHeadersFor(error) });
         response.end(JSON.stringify(encodeErrorBody(error)));
       });
   });
-  const url = await listening(server);
+  const url = await listen(server);
   return {
-    asked,
+    generationRequests,
     logLines: telemetry.lines,
     url,
     client: new OpenAI({ baseURL: `${url}/v1`, apiKey: 'sk-test', maxRetries: 0 }),
@@ -96,8 +103,8 @@ export async function aService(scripts: readonly Script[], registry = aRegistry(
   };
 }
 
-/** A request as the pipeline hands it to a route. */
-function aHttpRequest(body: unknown, telemetry: Telemetry): HttpRequest {
+/** Creates a request as the HTTP pipeline passes it to a route. */
+function createHttpRequest(body: unknown, telemetry: Telemetry): HttpRequest {
   return {
     requestId: 'request',
     pathParameters: {},
@@ -111,7 +118,7 @@ function aHttpRequest(body: unknown, telemetry: Telemetry): HttpRequest {
   };
 }
 
-async function listening(server: Server): Promise<string> {
+async function listen(server: Server): Promise<string> {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();
@@ -119,14 +126,14 @@ async function listening(server: Server): Promise<string> {
   return `http://127.0.0.1:${address.port}`;
 }
 
-async function read(request: IncomingMessage): Promise<unknown> {
+async function readBody(request: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk);
   return chunks.length === 0 ? undefined : JSON.parse(Buffer.concat(chunks).toString('utf8'));
 }
 
-async function write(answer: HttpAnswer | undefined, response: ServerResponse): Promise<void> {
-  if (answer === undefined) throw new Error('There is no such route');
+async function writeAnswer(answer: HttpAnswer | undefined, response: ServerResponse): Promise<void> {
+  if (answer === undefined) throw new Error('This route does not exist');
   if ('json' in answer) {
     response.writeHead(answer.status ?? 200, { 'content-type': 'application/json' });
     response.end(JSON.stringify(answer.json));

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ApiState } from '../../../shared/api/api-state.ts';
 import { createConversationStep } from '../../../shared/api/conversation-step.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
@@ -13,7 +13,7 @@ import { makeAnswer } from '../inference/requests.ts';
 import { HOUR_MS } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
-import { aService, TENANT } from './service.ts';
+import { startService, TENANT } from './service.ts';
 
 let stores: Stores;
 beforeAll(async () => {
@@ -21,8 +21,8 @@ beforeAll(async () => {
 });
 afterAll(() => stores[Symbol.asyncDispose]());
 
-/** What the API keeps, with a conversation in it. `faults` stand before the jobs' own store. */
-async function aState(faults: (jobs: JobStore) => Partial<JobStore>) {
+/** Creates the API's stores with one conversation. `faults` override methods of the job store. */
+async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
   const clock = { now: Date.now() };
   const jobs = createMemoryStore(() => clock.now);
   const blobs = createMemoryBlobs();
@@ -46,7 +46,7 @@ async function aState(faults: (jobs: JobStore) => Partial<JobStore>) {
   await conversations.create(key, {}, []);
   return {
     state,
-    said: async () => (await conversations.readItems(key)).length,
+    countItems: async () => (await conversations.readItems(key)).length,
     async sweep() {
       clock.now = Math.max(clock.now, Date.now()) + JOB_TIMINGS.completionMs;
       const listeners = { conversation: createConversationStep(conversations) };
@@ -56,18 +56,18 @@ async function aState(faults: (jobs: JobStore) => Partial<JobStore>) {
   };
 }
 
-describe('a turn in a conversation', () => {
-  test('that was added is answered though its job could not be told so, and is not added again', async () => {
-    const { state, said, sweep } = await aState(() => ({
+describe('a turn of a conversation', () => {
+  it('a committed turn is answered even if its job cannot be updated, and is not added twice', async () => {
+    const { state, countItems, sweep } = await createState(() => ({
       update: () => Promise.reject(new Error('throttled')),
     }));
-    await using service = await aService([makeAnswer('Hello')], undefined, state);
+    await using service = await startService([makeAnswer('Hello')], undefined, state);
     const response = await service.client.responses.create({ model: 'default', input: 'Hi', conversation: 'conv_1' });
     expect(response.output_text).toBe('Hello');
     expect(service.logLines).toMatchObject([{ level: 'warn', message: 'completion step not recorded' }]);
-    expect(await said()).toBe(2);
+    expect(await countItems()).toBe(2);
     expect(await sweep()).toMatchObject({ told: 1, failed: 0 });
-    expect(await said()).toBe(2);
+    expect(await countItems()).toBe(2);
     expect(await sweep()).toMatchObject({ due: 0 });
   });
 });

@@ -16,7 +16,7 @@ import { pointerMessage } from '../../../shared/jobs/pointer-message.ts';
 import { fallbackLaneOf, laneOf } from '../../../shared/jobs/queue-routing.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { answerWith } from '../api/answer-with.ts';
-import { receivingPorts } from '../api/receiving.ts';
+import { createReceiverPorts } from '../api/receiver-ports.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
@@ -66,7 +66,7 @@ async function aHouse() {
   const behaviours: Behaviour[] = [];
   const requests: GenerationRequest[] = [];
   const ports = {
-    ...receivingPorts(clock),
+    ...createReceiverPorts(clock),
     jobs,
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),

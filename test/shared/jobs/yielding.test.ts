@@ -16,7 +16,7 @@ import type { Pointer } from '../../../shared/jobs/ports.ts';
 import { createSqsQueue } from '../../../shared/jobs/sqs-queue.ts';
 import { createYielding } from '../../../shared/jobs/yielding.ts';
 import { answerWith } from '../api/answer-with.ts';
-import { receivingPorts } from '../api/receiving.ts';
+import { createReceiverPorts } from '../api/receiver-ports.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { makeAnswer } from '../inference/requests.ts';
 import { aJob, anInput, HOUR_MS, START } from './jobs.ts';
@@ -38,7 +38,7 @@ function anEnvironment() {
   const bodies = createBodies(aVault(), blobs);
   const sent: { pointer: Pointer; delaySeconds: number }[] = [];
   const ports = {
-    ...receivingPorts(clock),
+    ...createReceiverPorts(clock),
     jobs,
     bodies,
     events: createEventLog(aVault(), blobs),

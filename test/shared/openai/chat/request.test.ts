@@ -1,18 +1,18 @@
 import { describe, expect, it } from 'vitest';
 import { LambentError } from '../../../../shared/core/errors.ts';
 import { parseChatRequest } from '../../../../shared/openai/chat/request.ts';
-import { aRegistry, TENANT } from '../../api/service.ts';
+import { createTestRegistry, TENANT } from '../../api/service.ts';
 
 const USER = { role: 'user', content: 'Hello' };
 const TOOL = { type: 'function', function: { name: 'weather', parameters: { type: 'object' } } };
 const CALL = { id: 'c1', type: 'function', function: { name: 'weather', arguments: '{}' } };
 const PNG = 'iVBORw0KGgo=';
 
-function parse(changes: object, registry = aRegistry()) {
+function parse(changes: object, registry = createTestRegistry()) {
   return parseChatRequest({ model: 'default', messages: [USER], ...changes }, { registry, tenant: TENANT });
 }
 
-function fault(body: unknown, registry = aRegistry()): LambentError {
+function fault(body: unknown, registry = createTestRegistry()): LambentError {
   try {
     parseChatRequest(body, { registry, tenant: TENANT });
   } catch (thrown) {
@@ -185,7 +185,7 @@ describe('parseChatRequest', () => {
   });
 
   it('unknown top-level fields are kept for an alias with passUnknown, and nested ones are rejected', () => {
-    const registry = aRegistry({ passUnknown: true });
+    const registry = createTestRegistry({ passUnknown: true });
     expect(parse({ top_k: 40, __proto__x: 1 }, registry).generation.unknown).toEqual({ top_k: 40, __proto__x: 1 });
     expect(fault({ model: 'default', messages: [{ ...USER, mood: 'good' }] }, registry)).toMatchObject({
       code: 'unknown_parameter',
@@ -198,7 +198,7 @@ describe('parseChatRequest', () => {
 
   it('requests share a conversation key exactly if they have the same tenant and conversation', () => {
     const key = (messages: object[], more: object = {}, tenant = TENANT) =>
-      parseChatRequest({ model: 'default', messages, ...more }, { registry: aRegistry(), tenant }).generation
+      parseChatRequest({ model: 'default', messages, ...more }, { registry: createTestRegistry(), tenant }).generation
         .conversationKey;
     const start = [{ role: 'system', content: 'S' }, USER];
     const later = [...start, { role: 'assistant', content: 'Hi' }, { role: 'user', content: 'More' }];
@@ -214,7 +214,7 @@ describe('parseChatRequest', () => {
     messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url } }] }],
   });
   it('image URLs are accepted only for hosts that the operator allows', () => {
-    const registry = aRegistry({}, { imageHosts: ['cdn.example.com', '*.example.org'] });
+    const registry = createTestRegistry({}, { imageHosts: ['cdn.example.com', '*.example.org'] });
     for (const url of ['https://cdn.example.com/a.png', 'https://a.b.example.org/a.png']) {
       expect(parseChatRequest(remote(url), { registry, tenant: TENANT }).generation.messages[0]?.content).toEqual([
         { type: 'image', url, param: 'messages[0].content[0].image_url.url' },
@@ -250,7 +250,7 @@ describe('parseChatRequest', () => {
   });
 
   it('an image URL is passed on in its normalized form', () => {
-    const registry = aRegistry({}, { imageHosts: ['cdn.example.com'] });
+    const registry = createTestRegistry({}, { imageHosts: ['cdn.example.com'] });
     for (const [url, normalized] of [
       ['https://CDN.example.com:443/a/../b.png', 'https://cdn.example.com/b.png'],
       ['https:///cdn.example.com/a.png', 'https://cdn.example.com/a.png'],

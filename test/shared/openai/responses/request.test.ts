@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { LambentError } from '../../../../shared/core/errors.ts';
 import { encodeReasoning } from '../../../../shared/openai/continuation.ts';
 import { parseResponsesRequest } from '../../../../shared/openai/responses/request.ts';
-import { aRegistry, TENANT } from '../../api/service.ts';
+import { createTestRegistry, TENANT } from '../../api/service.ts';
 
 const PNG = 'iVBORw0KGgo=';
 const IMAGE = { type: 'input_image', image_url: `data:image/png;base64,${PNG}`, detail: 'auto' };
@@ -13,7 +13,7 @@ const TOOL = { type: 'function', name: 'weather', parameters: { type: 'object' }
 function parse(changes: object) {
   return parseResponsesRequest(
     { model: 'default', input: 'Hello', ...changes },
-    { registry: aRegistry(), tenant: TENANT },
+    { registry: createTestRegistry(), tenant: TENANT },
   );
 }
 

@@ -6,7 +6,7 @@ import { createGpuModel } from '../../../../../shared/inference/providers/gpu/gp
 import { createRouter } from '../../../../../shared/inference/router.ts';
 import type { GpuWorker } from '../../../../upstreams/gpu-worker.ts';
 import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
-import { aRegistry } from '../../../api/service.ts';
+import { createTestRegistry } from '../../../api/service.ts';
 import { recordTelemetry } from '../../../core/recorded-telemetry.ts';
 import { aLease, aLeaseRequest, FLEET, type FleetTables, startFleetTables } from '../../../gpu/fleets.ts';
 import { makeRequest } from '../../requests.ts';
@@ -269,7 +269,7 @@ describe('a worker that fails before its first token', () => {
     w1.behave({ hangAfter: 0 });
     const gpu = fleet.model();
     const router = createRouter({
-      registry: aRegistry({ firstTokenTimeoutMs: 2_000 }),
+      registry: createTestRegistry({ firstTokenTimeoutMs: 2_000 }),
       createModel: async () => gpu,
       getCapabilities: () => new Set(CAPABILITIES),
     });

@@ -10,10 +10,10 @@ import { encodeResponse, type ResponseObject } from '../../../shared/openai/resp
 import { responsesRequestSchema } from '../../../shared/openai/responses/schema.ts';
 import { encodeResponseStream } from '../../../shared/openai/responses/stream.ts';
 import { validate } from '../../../shared/openai/validation.ts';
-import { finishEvent, textEvents, tokenLogprob, toStream } from '../openai/events.ts';
+import { finishEvent, textEvents, tokenLogprob, toStream } from './events.ts';
 
-/** Text that was cut anywhere, in the middle of a character too. */
-const piece = fc.oneof(
+/** Text chunks that may end anywhere, also in the middle of a surrogate pair. */
+const chunk = fc.oneof(
   fc.string({ unit: 'binary' }),
   fc.string(),
   fc.constantFrom('', '\ud83d', '\ude00', 'a\ud83d', '\ude00b', '"\\\n\u2028'),
@@ -22,14 +22,17 @@ const logprobs = fc.option(fc.array(fc.constantFrom('a', 'é', '').map(tokenLogp
   nil: undefined,
 });
 
-/** Any answer that keeps the contract: calls are numbered, and come before their arguments; one finish ends it. */
-const answer: fc.Arbitrary<GenerationEvent[]> = fc
+/** All valid event sequences: calls are numbered and precede their arguments, and the last event is `finish`. */
+const eventSequence: fc.Arbitrary<GenerationEvent[]> = fc
   .tuple(
     fc.array(
       fc.oneof(
-        { weight: 4, arbitrary: fc.tuple(piece, logprobs).map(([value, tokens]) => said('text', value, tokens)) },
-        { weight: 1, arbitrary: fc.tuple(piece, logprobs).map(([value, tokens]) => said('refusal', value, tokens)) },
-        { weight: 2, arbitrary: piece.map((value): GenerationEvent => ({ type: 'reasoning', text: value })) },
+        { weight: 4, arbitrary: fc.tuple(chunk, logprobs).map(([value, tokens]) => textEvent('text', value, tokens)) },
+        {
+          weight: 1,
+          arbitrary: fc.tuple(chunk, logprobs).map(([value, tokens]) => textEvent('refusal', value, tokens)),
+        },
+        { weight: 2, arbitrary: chunk.map((value): GenerationEvent => ({ type: 'reasoning', text: value })) },
         {
           weight: 1,
           arbitrary: fc.constantFrom<GenerationEvent>(
@@ -41,7 +44,7 @@ const answer: fc.Arbitrary<GenerationEvent[]> = fc
         {
           weight: 4,
           arbitrary: fc
-            .tuple(fc.nat({ max: 5 }), piece)
+            .tuple(fc.nat({ max: 5 }), chunk)
             .map(([index, fragment]): GenerationEvent => ({ type: 'toolArguments', index, fragment })),
         },
       ),
@@ -53,9 +56,9 @@ const answer: fc.Arbitrary<GenerationEvent[]> = fc
     }),
     fc.option(fc.constantFrom('default', 'flex'), { nil: undefined }),
   )
-  .map(([pieces, reason, usage, serviceTier]) => {
+  .map(([parts, reason, usage, serviceTier]) => {
     let calls = 0;
-    const events = pieces.flatMap((event): GenerationEvent[] => {
+    const events = parts.flatMap((event): GenerationEvent[] => {
       if (event.type === 'toolCall') {
         const index = calls++;
         return [{ ...event, index, id: `call_${index}` }];
@@ -66,7 +69,7 @@ const answer: fc.Arbitrary<GenerationEvent[]> = fc
     return [...events, { type: 'finish', reason, usage, ...(serviceTier && { serviceTier }) }];
   });
 
-function said(type: 'text' | 'refusal', value: string, tokens: TokenLogprob[] | undefined): GenerationEvent {
+function textEvent(type: 'text' | 'refusal', value: string, tokens: TokenLogprob[] | undefined): GenerationEvent {
   return { type, text: value, ...(tokens && value !== '' && { logprobs: tokens }) };
 }
 
@@ -91,16 +94,16 @@ function responsesOptions(more: object = {}) {
   };
 }
 
-async function framesOf(stream: AsyncIterable<string>): Promise<string[]> {
+async function collectFrames(stream: AsyncIterable<string>): Promise<string[]> {
   const frames: string[] = [];
-  for await (const some of stream) {
-    expect(some.endsWith('\n\n')).toBe(true);
-    frames.push(...some.split('\n\n').slice(0, -1));
+  for await (const text of stream) {
+    expect(text.endsWith('\n\n')).toBe(true);
+    frames.push(...text.split('\n\n').slice(0, -1));
   }
   return frames;
 }
 
-function dataOf(frame: string): string {
+function parseData(frame: string): string {
   const line = frame.split('\n').at(-1) ?? '';
   expect(line.startsWith('data: ')).toBe(true);
   return line.slice('data: '.length);
@@ -108,9 +111,9 @@ function dataOf(frame: string): string {
 
 type Delta = ChatCompletionChunk.Choice.Delta & { reasoning_content?: string };
 
-/** What a client makes of a chat stream that only joins deltas. */
-async function chatJoined(events: GenerationEvent[]) {
-  const frames = (await framesOf(encodeChatStream(toStream(events), chatOptions))).map(dataOf);
+/** Joins the deltas of a chat stream, as a client does. */
+async function joinChatDeltas(events: GenerationEvent[]) {
+  const frames = (await collectFrames(encodeChatStream(toStream(events), chatOptions))).map(parseData);
   expect(frames.pop()).toBe('[DONE]');
   const joined = {
     content: '',
@@ -125,8 +128,8 @@ async function chatJoined(events: GenerationEvent[]) {
     const choice = chunk.choices[0];
     if (!choice) continue;
     const delta: Delta = choice.delta;
-    for (const words of [delta.content, delta.refusal, delta.reasoning_content])
-      expect(words?.isWellFormed()).not.toBe(false);
+    for (const text of [delta.content, delta.refusal, delta.reasoning_content])
+      expect(text?.isWellFormed()).not.toBe(false);
     joined.content += delta.content ?? '';
     joined.refusal += delta.refusal ?? '';
     joined.reasoning += delta.reasoning_content ?? '';
@@ -141,8 +144,8 @@ async function chatJoined(events: GenerationEvent[]) {
   return joined;
 }
 
-/** What a client makes of a response's stream that only joins deltas. */
-function responseJoined(events: readonly ResponseStreamEvent[]): string[] {
+/** Joins the deltas of a response stream by item, as a client does. */
+function joinResponseDeltas(events: readonly ResponseStreamEvent[]): string[] {
   const items: string[] = [];
   for (const event of events) {
     if (event.type === 'response.output_item.added') items[event.output_index] = '';
@@ -153,23 +156,23 @@ function responseJoined(events: readonly ResponseStreamEvent[]): string[] {
   return items;
 }
 
-function texts({ output }: ResponseObject): string[] {
+function itemTexts({ output }: ResponseObject): string[] {
   return output.map((item) => {
     if (item.type === 'message')
       return item.content.map((part) => (part.type === 'refusal' ? part.refusal : part.text)).join('');
     if (item.type === 'function_call') return item.arguments;
     if (item.type === 'reasoning') return item.summary.map((part) => part.text).join('');
-    throw new Error(`There is no ${item.type} here`);
+    throw new Error(`Unexpected item type ${item.type}`);
   });
 }
 
-describe('any answer', () => {
-  it('is the same joined from a chat stream as at once, and loses no text', async () => {
+describe('encoding any event sequence', () => {
+  it('a chat stream’s joined deltas equal the buffered completion and contain all text', async () => {
     await fc.assert(
-      fc.asyncProperty(answer, async (events) => {
-        const joined = await chatJoined(events);
-        const whole = await encodeChatCompletion(toStream(events), chatOptions);
-        const choice = whole.choices[0];
+      fc.asyncProperty(eventSequence, async (events) => {
+        const joined = await joinChatDeltas(events);
+        const completion = await encodeChatCompletion(toStream(events), chatOptions);
+        const choice = completion.choices[0];
         const message = choice?.message;
         expect(joined).toEqual({
           content: message?.content ?? '',
@@ -190,19 +193,19 @@ describe('any answer', () => {
     );
   });
 
-  it('is the same joined from a response stream as at once, item by item', async () => {
+  it('a response stream’s joined deltas equal the items of the buffered response', async () => {
     await fc.assert(
-      fc.asyncProperty(answer, async (events) => {
-        const frames = await framesOf(encodeResponseStream(toStream(events), responsesOptions()));
+      fc.asyncProperty(eventSequence, async (events) => {
+        const frames = await collectFrames(encodeResponseStream(toStream(events), responsesOptions()));
         const streamed: ResponseStreamEvent[] = frames.map((frame) => {
-          const event: ResponseStreamEvent = JSON.parse(dataOf(frame));
+          const event: ResponseStreamEvent = JSON.parse(parseData(frame));
           expect(frame.startsWith(`event: ${event.type}\n`)).toBe(true);
           return event;
         });
         const whole = await encodeResponse(toStream(events), responsesOptions());
         const last = streamed.at(-1);
         expect(last && 'response' in last ? last.response : undefined).toEqual(JSON.parse(JSON.stringify(whole)));
-        expect(responseJoined(streamed)).toEqual(texts(whole));
+        expect(joinResponseDeltas(streamed)).toEqual(itemTexts(whole));
         const done = streamed.flatMap((event) => (event.type === 'response.output_item.done' ? [event] : []));
         expect(done.sort((a, b) => a.output_index - b.output_index).map(({ item }) => item)).toEqual(
           JSON.parse(JSON.stringify(whole.output)),
@@ -211,40 +214,41 @@ describe('any answer', () => {
           .map((event) => (event.type === 'text' || event.type === 'refusal' ? event.text : ''))
           .join('');
         expect(
-          whole.output.flatMap((item) => (item.type === 'message' ? texts({ ...whole, output: [item] }) : [])).join('')
-            .length,
+          whole.output
+            .flatMap((item) => (item.type === 'message' ? itemTexts({ ...whole, output: [item] }) : []))
+            .join('').length,
         ).toBe(all.length);
       }),
       { numRuns: 300 },
     );
   });
 
-  it('that is all text comes out of both APIs to the letter, half characters excepted', async () => {
+  it('text is encoded unchanged by both APIs, except for unpaired surrogates', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(piece), async (pieces) => {
-        const events = [...textEvents(...pieces), finishEvent()];
-        const all = pieces.join('').toWellFormed();
+      fc.asyncProperty(fc.array(chunk), async (chunks) => {
+        const events = [...textEvents(...chunks), finishEvent()];
+        const all = chunks.join('').toWellFormed();
         const response = await encodeResponse(toStream(events), responsesOptions());
-        expect(texts(response).join('')).toBe(all);
+        expect(itemTexts(response).join('')).toBe(all);
         expect((await encodeChatCompletion(toStream(events), chatOptions)).choices[0]?.message.content).toBe(all);
       }),
     );
   });
 
-  it('that is cut ends in an error and never looks whole', async () => {
+  it('a response that was cut off ends with an error and never looks complete', async () => {
     const cut = new LambentError('upstream_cut', 'secret');
     await fc.assert(
-      fc.asyncProperty(answer, fc.boolean(), async (events, thrown) => {
-        const begun = [...textEvents('Hi'), ...events.slice(0, -1)];
-        const stream = () => toStream(begun, thrown ? cut : undefined);
-        const chat = await framesOf(encodeChatStream(stream(), chatOptions));
-        expect(JSON.parse(dataOf(chat.at(-1) ?? ''))).toMatchObject({ error: { code: 'upstream_cut' } });
+      fc.asyncProperty(eventSequence, fc.boolean(), async (events, thrown) => {
+        const incomplete = [...textEvents('Hi'), ...events.slice(0, -1)];
+        const stream = () => toStream(incomplete, thrown ? cut : undefined);
+        const chat = await collectFrames(encodeChatStream(stream(), chatOptions));
+        expect(JSON.parse(parseData(chat.at(-1) ?? ''))).toMatchObject({ error: { code: 'upstream_cut' } });
         expect(chat.join('\n')).not.toMatch(/\[DONE\]|"finish_reason":"|secret/);
-        const response = await framesOf(encodeResponseStream(stream(), responsesOptions()));
+        const response = await collectFrames(encodeResponseStream(stream(), responsesOptions()));
         expect(response.at(-2)).toMatch(/^event: error\n/);
         expect(response.at(-1)).toMatch(/^event: response\.failed\n/);
         expect(response.join('\n')).not.toMatch(/event: response\.(completed|incomplete)|secret/);
-        const numbers = response.map((frame) => JSON.parse(dataOf(frame)).sequence_number);
+        const numbers = response.map((frame) => JSON.parse(parseData(frame)).sequence_number);
         expect(numbers).toEqual([...numbers.keys()]);
         await expect(encodeChatCompletion(stream(), chatOptions)).rejects.toMatchObject({ code: 'upstream_cut' });
         await expect(encodeResponse(stream(), responsesOptions())).rejects.toMatchObject({ code: 'upstream_cut' });
@@ -254,39 +258,48 @@ describe('any answer', () => {
   });
 });
 
-describe('a stream', () => {
+describe('encoding streams', () => {
   const encoders = {
     chat: (events: AsyncIterable<GenerationEvent>) => encodeChatStream(events, chatOptions),
     responses: (events: AsyncIterable<GenerationEvent>) => encodeResponseStream(events, responsesOptions()),
   };
-  it.each(Object.entries(encoders))('of the %s API asks for no event before its frame is wanted', async (_, encode) => {
-    let made = 0;
-    let closed = false;
-    const endless = async function* (): AsyncGenerator<GenerationEvent> {
-      try {
-        for (;;) yield { type: 'text', text: `piece ${++made}` };
-      } finally {
-        closed = true;
+  it.each(Object.entries(encoders))(
+    'a stream of the %s API requests no event before its frame is read',
+    async (_, encode) => {
+      let made = 0;
+      let closed = false;
+      const endless = async function* (): AsyncGenerator<GenerationEvent> {
+        try {
+          for (;;) yield { type: 'text', text: `chunk ${++made}` };
+        } finally {
+          closed = true;
+        }
+      };
+      const frames = encode(endless());
+      for (let taken = 1; taken <= 3; taken += 1) {
+        await frames.next();
+        expect(made).toBe(taken);
       }
-    };
-    const frames = encode(endless());
-    for (let taken = 1; taken <= 3; taken += 1) {
-      await frames.next();
-      expect(made).toBe(taken);
-    }
-    await frames.return(undefined);
-    expect(closed).toBe(true);
-  });
+      await frames.return(undefined);
+      expect(closed).toBe(true);
+    },
+  );
 
-  it.each(Object.entries(encoders))('of the %s API that fails before its first event throws', async (_, encode) => {
-    const failure = new LambentError('overloaded', 'Too much');
-    await expect(encode(toStream([], failure)).next()).rejects.toBe(failure);
-  });
+  it.each(Object.entries(encoders))(
+    'a stream of the %s API that fails before its first event throws',
+    async (_, encode) => {
+      const failure = new LambentError('overloaded', 'Too much');
+      await expect(encode(toStream([], failure)).next()).rejects.toBe(failure);
+    },
+  );
 
-  it.each(Object.entries(encoders))('of the %s API tells in band that its time is up', async (_, encode) => {
-    const frames = await framesOf(
-      encode(toStream(textEvents('Hi'), new LambentError('deadline_exceeded', 'The total deadline has passed'))),
-    );
-    expect(frames.join('\n')).toMatch(/"code":"deadline_exceeded"/);
-  });
+  it.each(Object.entries(encoders))(
+    'a stream of the %s API encodes an exceeded deadline as an error event',
+    async (_, encode) => {
+      const frames = await collectFrames(
+        encode(toStream(textEvents('Hi'), new LambentError('deadline_exceeded', 'The total deadline has passed'))),
+      );
+      expect(frames.join('\n')).toMatch(/"code":"deadline_exceeded"/);
+    },
+  );
 });

@@ -2,10 +2,10 @@ import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { HOUR_MS } from '../jobs/jobs.ts';
 
 /**
- * What receiving a message takes that a test of something else doesn't care about: a sender who may do all, no reply queues, and
- * heartbeats that never beat.
+ * Creates the receiver ports that most tests share: a sender with all rights, no reply queues, and a `sleep` that only ends
+ * by abort, so that no heartbeat is sent.
  */
-export function receivingPorts(clock: { readonly now: number }) {
+export function createReceiverPorts(clock: { readonly now: number }) {
   let ids = 0;
   return {
     listeners: {},

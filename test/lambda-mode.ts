@@ -1,9 +1,9 @@
 import type { CloudOptions } from '../local/cloud.ts';
 
-/**
- * Returns which functions of a test's local cloud serve many invocations in one process: all of them when the tests run
- * with `LAMBDA_MODE=managed`, none otherwise.
- */
+/** True if the tests run with `LAMBDA_MODE=managed`: one process of a function serves many invocations. */
+export const IS_MANAGED = process.env['LAMBDA_MODE'] === 'managed';
+
+/** Returns which functions of a test's local cloud serve many invocations in one process: all of them, or none. */
 export function managedFunctions(): NonNullable<CloudOptions['managedFunctions']> {
-  return process.env['LAMBDA_MODE'] === 'managed' ? 'all' : [];
+  return IS_MANAGED ? 'all' : [];
 }

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { constants, getPriority, setPriority } from 'node:os';
 import { text } from 'node:stream/consumers';
 import { FunctionError } from './errors.ts';
@@ -76,6 +77,7 @@ export class Environment {
   readonly #child: ChildProcess;
   /** The runtime's polls that wait for an invocation. */
   readonly #polls: ServerResponse[] = [];
+  readonly #pollSockets = new WeakSet<Socket>();
   /** Invocations that it works on, by request id. */
   readonly #running = new Map<string, Running>();
   readonly #initTimer: NodeJS.Timeout;
@@ -190,6 +192,7 @@ export class Environment {
     clearTimeout(this.#initTimer);
     clearTimeout(this.#probeTimer);
     this.#probeTimer = undefined;
+    this.#watchConnection(response.socket);
     this.#polls.push(response);
     this.#polled = true;
     if (this.#running.size === 0) this.idleSince = Date.now();
@@ -233,6 +236,15 @@ export class Environment {
   async onInitError(request: IncomingMessage, acknowledge: (status: number) => void): Promise<void> {
     this.#initFailure = FunctionError.fromReport(await text(request));
     acknowledge(202);
+  }
+
+  /** Hands out no more invocations when a connection that polls has closed: the process is ending. */
+  #watchConnection(socket: Socket | null): void {
+    if (socket === null || this.#pollSockets.has(socket)) return;
+    this.#pollSockets.add(socket);
+    socket.once('close', () => {
+      this.#retiring = true;
+    });
   }
 
   get #maxConcurrency(): number {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { IS_MANAGED } from '../lambda-mode.ts';
 import { EVENT_STREAM, encodeEvent } from '../upstreams/reply.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
@@ -75,7 +76,7 @@ describe('a function process that is killed while it serves a chat', () => {
     expect(await read('hello')).toBe('whole');
   });
 
-  it('does not affect the streams of other processes', async () => {
+  it.skipIf(IS_MANAGED)('does not affect the streams of other processes', async () => {
     const beside = read('slow beside');
     const before = await waitForBusy();
     const stalled = ask('stall').catch((thrown: unknown) => thrown);

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { IS_MANAGED } from '../lambda-mode.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -32,7 +33,8 @@ function published(metric: string, target: string): unknown[] {
     .map((entry) => entry[metric]);
 }
 
-describe('the warm-up', () => {
+// One process of a managed function serves all warm-up calls, so there is no number of environments to warm.
+describe.skipIf(IS_MANAGED)('the warm-up', () => {
   it('starts the configured number of environments, finds them warm the next time, and publishes both', async () => {
     await warm();
     expect([countOf('chat'), countOf('authorize')]).toEqual([3, 1]);

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 
 function registryOf(fleets: Record<string, { workers: readonly { id: string; url: string }[] }>) {
@@ -9,7 +9,7 @@ function registryOf(fleets: Record<string, { workers: readonly { id: string; url
 const W1 = { id: 'w1', url: 'http://w1:8000/v1' };
 
 describe('workers of a fleet', () => {
-  test('may be called and reached as those of another', () => {
+  it('may be called and reached as those of another', () => {
     const { fleets } = registryOf({
       qwen: { workers: [W1, { id: 'w2', url: 'http://w2:8000/v1' }] },
       llama: { workers: [W1] },
@@ -17,14 +17,14 @@ describe('workers of a fleet', () => {
     expect(fleets['qwen']?.workers).toHaveLength(2);
   });
 
-  test('have an id each', () => {
+  it('have an id each', () => {
     const workers = [W1, { id: 'w2', url: 'http://w2:8000/v1' }, { id: 'w1', url: 'http://w3:8000/v1' }];
     expect(() => registryOf({ qwen: { workers } })).toThrow(
       /^models\.json is not valid:\n {2}fleets\.qwen\.workers\.2\.id: another worker has the id w1$/,
     );
   });
 
-  test('have an address each, however it is written', () => {
+  it('have an address each, however it is written', () => {
     const workers = [W1, { id: 'w2', url: 'HTTP://W1:8000/v1/' }];
     expect(() => registryOf({ qwen: { workers } })).toThrow(/fleets\.qwen\.workers\.1\.url: .*\bw2\b/);
   });

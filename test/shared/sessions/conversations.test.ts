@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { DynamoDBClient, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { startFaultProxy } from '../../../local/faults/proxy.ts';
 import type { ConversationTable } from '../../../shared/sessions/conversation-records.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
@@ -38,7 +38,7 @@ async function rowsOf(key: { tenant: string; id: string }) {
 const namesIn = async (key: { tenant: string; id: string }) => (await conversations.readItems(key)).map(({ id }) => id);
 
 describe('a turn', () => {
-  test('shows its items together when it commits, and none before', async () => {
+  it('shows its items together when it commits, and none before', async () => {
     const key = await aConversation('a');
     const turn = await conversations.beginTurn(key, 'one');
     expect(turn.items.map(({ id }) => id)).toEqual(['a']);
@@ -47,7 +47,7 @@ describe('a turn', () => {
     expect(await namesIn(key)).toEqual(['a', 'b', 'c']);
   });
 
-  test('of a holder that was taken for dead changes nothing any more', async () => {
+  it('of a holder that was taken for dead changes nothing any more', async () => {
     const key = await aConversation();
     const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
@@ -59,7 +59,7 @@ describe('a turn', () => {
     expect(await namesIn(key)).toEqual(['b']);
   });
 
-  test('that crashed while it wrote leaves nothing that is ever seen', async () => {
+  it('that crashed while it wrote leaves nothing that is ever seen', async () => {
     const key = await aConversation('a');
     const crashed = await table.acquireLock(key, 'crashed', clock.now + 60_000, clock.now);
     if (typeof crashed === 'string') throw new Error(crashed);
@@ -75,7 +75,7 @@ describe('a turn', () => {
     expect(await namesIn(key)).toEqual(['a', 'b', 'c', 'd', 'e']);
   });
 
-  test('that is late does not fill the place of an item that was deleted', async () => {
+  it('that is late does not fill the place of an item that was deleted', async () => {
     const key = await aConversation();
     const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
@@ -85,7 +85,7 @@ describe('a turn', () => {
     expect(await namesIn(key)).toEqual(['c']);
   });
 
-  test('waits for another’s end, and is refused when that doesn’t come', async () => {
+  it('waits for another’s end, and is refused when that doesn’t come', async () => {
     const key = await aConversation();
     const real = createConversations({ table, vault: stores.vault, retentionDays: 30 });
     clock.now = Date.now();
@@ -103,7 +103,7 @@ describe('a turn', () => {
     expect(await namesIn(key)).toEqual(['a', 'b']);
   }, 15_000);
 
-  test('that ended elsewhere is added once, however often it is told', async () => {
+  it('that ended elsewhere is added once, however often it is told', async () => {
     const key = await aConversation('a');
     await conversations.appendFinishedTurn(key, 'resp_1', named('b'));
     await (await conversations.beginTurn(key, 'other')).commit(named('c'));
@@ -113,7 +113,7 @@ describe('a turn', () => {
 });
 
 describe('what is stored of a conversation', () => {
-  test('is gone for readers when its days are over, items by item', async () => {
+  it('is gone for readers when its days are over, items by item', async () => {
     const key = await aConversation('old');
     clock.now += 20 * DAY_MS;
     await (await conversations.beginTurn(key, 'turn')).commit(named('new'));
@@ -125,7 +125,7 @@ describe('what is stored of a conversation', () => {
     await expect(conversations.update(key, {})).rejects.toMatchObject({ code: 'not_found' });
   });
 
-  test('is read with fields that a newer version wrote, which stay', async () => {
+  it('is read with fields that a newer version wrote, which stay', async () => {
     const key = await aConversation('a');
     for (const sk of ['head', 'item#000000000']) {
       await stores.client.send(
@@ -144,7 +144,7 @@ describe('what is stored of a conversation', () => {
     expect(own.filter((item) => item['fromTheFuture'] !== undefined)).toHaveLength(2);
   });
 
-  test('holds no word of what was said or how it was described', async () => {
+  it('holds no word of what was said or how it was described', async () => {
     const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
     await conversations.create(key, { canary: 'canary-metadata' }, [{ id: 'msg_1', content: 'canary-content' }]);
     const { Items = [] } = await stores.client.send(new ScanCommand({ TableName: stores.tableName }));
@@ -155,7 +155,7 @@ describe('what is stored of a conversation', () => {
     expect(await conversations.retrieve(key)).toMatchObject({ metadata: { canary: 'canary-metadata' } });
   });
 
-  test('opens at no other place: items that were exchanged are not read', async () => {
+  it('opens at no other place: items that were exchanged are not read', async () => {
     const key = await aConversation('a', 'b');
     const rows = [];
     for await (const row of table.queryItems(key, { from: 0, to: 2, newestFirst: false }, clock.now)) rows.push(row);
@@ -165,13 +165,13 @@ describe('what is stored of a conversation', () => {
     await expect(conversations.readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
 
-  test('is gone with all its items when it is deleted', async () => {
+  it('is gone with all its items when it is deleted', async () => {
     const key = await aConversation(...Array.from({ length: 30 }, (_, index) => `item${index}`));
     await conversations.delete(key);
     expect(await rowsOf(key)).toEqual([]);
   });
 
-  test('is gone when its deletion is asked for again after it broke off', async () => {
+  it('is gone when its deletion is asked for again after it broke off', async () => {
     const key = await aConversation('a', 'b');
     const failing = { ...table, deleteHead: () => Promise.reject(new Error('no answer')) };
     const broken = createConversations({ table: failing, vault: stores.vault, retentionDays: 30 });
@@ -181,7 +181,7 @@ describe('what is stored of a conversation', () => {
     await expect(conversations.delete(key)).rejects.toMatchObject({ code: 'not_found' });
   });
 
-  test('is gone though a turn went on when it was deleted', async () => {
+  it('is gone though a turn went on when it was deleted', async () => {
     const key = await aConversation('a');
     const turn = await conversations.beginTurn(key, 'late');
     await conversations.delete(key);
@@ -202,7 +202,7 @@ describe('an item that is too large for the table', () => {
     return { key, objects };
   }
 
-  test('is kept sealed in the bucket, and read as any other', async () => {
+  it('is kept sealed in the bucket, and read as any other', async () => {
     const { key, objects } = await aLargeConversation();
     expect(await conversations.readItems(key)).toEqual([large('a'), ...named('b'), large('c')]);
     expect(await conversations.retrieveItem(key, 'c')).toEqual(large('c'));
@@ -211,7 +211,7 @@ describe('an item that is too large for the table', () => {
     for (const bytes of kept) expect(Buffer.from(bytes ?? []).includes('canary')).toBe(false);
   });
 
-  test('is gone from there when it is deleted, and when its conversation is', async () => {
+  it('is gone from there when it is deleted, and when its conversation is', async () => {
     const { key, objects } = await aLargeConversation();
     await conversations.deleteItem(key, 'a');
     expect(await namesIn(key)).toEqual(['b', 'c']);
@@ -220,14 +220,14 @@ describe('an item that is too large for the table', () => {
     expect(await objects()).toEqual([]);
   });
 
-  test('is gone from there with its conversation though a writer who crashed left no item that names it', async () => {
+  it('is gone from there with its conversation though a writer who crashed left no item that names it', async () => {
     const { key, objects } = await aLargeConversation();
     await stores.bucket.put(`${TENANT}/conversation/${key.id}/7-1`, new Uint8Array([1]), false);
     await conversations.delete(key);
     expect(await objects()).toEqual([]);
   });
 
-  test('is not left behind by a writer who was too late', async () => {
+  it('is not left behind by a writer who was too late', async () => {
     const key = await aConversation();
     const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
@@ -236,7 +236,7 @@ describe('an item that is too large for the table', () => {
     expect(await stores.bucket.list(`${TENANT}/conversation/${key.id}/`)).toEqual([]);
   });
 
-  test('is an error, and not an absence, when the bucket has lost it, on whichever page it is', async () => {
+  it('is an error, and not an absence, when the bucket has lost it, on whichever page it is', async () => {
     const { key, objects } = await aLargeConversation();
     // More than a query's megabyte: what is wrong with the first page is known before the second is there.
     const halves = Array.from({ length: 6 }, (_, index) => ({ id: `half${index}`, content: 'y'.repeat(220_000) }));
@@ -273,7 +273,7 @@ describe('a turn that was carried out and never answered', () => {
     };
   }
 
-  test('takes the lock that it has', async () => {
+  it('takes the lock that it has', async () => {
     const key = await aConversation();
     const cut = await cutAfter();
     cut.cutAfter(0);
@@ -282,7 +282,7 @@ describe('a turn that was carried out and never answered', () => {
     expect(await namesIn(key)).toEqual(['a', 'b']);
   });
 
-  test('is not refused for its own commit', async () => {
+  it('is not refused for its own commit', async () => {
     const key = await aConversation();
     const cut = await cutAfter();
     const turn = await cut.conversations.beginTurn(key, 'turn');
@@ -291,7 +291,7 @@ describe('a turn that was carried out and never answered', () => {
     expect(await namesIn(key)).toEqual(['a']);
   });
 
-  test('is not refused when another turn has followed meanwhile', async () => {
+  it('is not refused when another turn has followed meanwhile', async () => {
     const key = await aConversation();
     const commitTurn: ConversationTable['commitTurn'] = async (...asked) => {
       await table.commitTurn(...asked);
@@ -306,7 +306,7 @@ describe('a turn that was carried out and never answered', () => {
 });
 
 describe('whatever is done to a conversation', () => {
-  test('it lists what a plain list would', async () => {
+  it('it lists what a plain list would', async () => {
     const step = fc.oneof(
       fc.record({ kind: fc.constant('add' as const), count: fc.integer({ min: 1, max: 4 }) }),
       fc.record({ kind: fc.constant('delete' as const), at: fc.nat(20) }),

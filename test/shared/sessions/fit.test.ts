@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { GenerationRequest, Message } from '../../../shared/inference/generation.ts';
 import { fitToContext } from '../../../shared/sessions/fit.ts';
 
@@ -35,7 +35,7 @@ const long = 'word '.repeat(80);
 const options = { contextTokens: 500, answerTokens: 100, truncation: 'auto' } as const;
 
 describe('a request that is longer than its model’s context', () => {
-  test('loses whole turns from the middle, oldest first', () => {
+  it('loses whole turns from the middle, oldest first', () => {
     const messages = [
       system('Rules'),
       user(`First ${long}`),
@@ -53,20 +53,20 @@ describe('a request that is longer than its model’s context', () => {
     expect(droppedItems).toBe(4);
   });
 
-  test('is refused with truncation disabled, naming the caller’s own parameter', () => {
+  it('is refused with truncation disabled, naming the caller’s own parameter', () => {
     const messages = [user(long), assistant(long), user(long), assistant(long), user(long)];
     expect(() => fitToContext(request(messages), { ...options, truncation: 'disabled' })).toThrow(
       expect.objectContaining({ code: 'context_length_exceeded', param: 'input' }),
     );
   });
 
-  test('is refused when what has to stay is too long by itself', () => {
+  it('is refused when what has to stay is too long by itself', () => {
     expect(() => fitToContext(request([user(long.repeat(10))]), options)).toThrow(
       expect.objectContaining({ code: 'context_length_exceeded' }),
     );
   });
 
-  test('is the same request when it fits', () => {
+  it('is the same request when it fits', () => {
     const small = request([system('Rules'), user('Hello')]);
     expect(fitToContext(small, { ...options, truncation: 'disabled' })).toEqual({ request: small, droppedItems: 0 });
   });
@@ -79,7 +79,7 @@ describe('whatever is dropped', () => {
     instruction: fc.boolean(),
   });
 
-  test('calls keep their outputs, instructions and the first and latest turns stay, and the rest is in order', () => {
+  it('calls keep their outputs, instructions and the first and latest turns stay, and the rest is in order', () => {
     fc.assert(
       fc.property(
         fc.array(turn, { minLength: 1, maxLength: 12 }),

@@ -1,12 +1,12 @@
 import { createSecretKey, hkdfSync, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, it } from 'vitest';
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
 
 const bytes32 = fc.uint8Array({ minLength: 32, maxLength: 32 });
 const info = (salt: Uint8Array) => Buffer.concat([Buffer.from('lambent sealed record 1'), salt]);
 
-test("secrets are HKDF-SHA256's, for any key and any salts one after another", () => {
+it("secrets are HKDF-SHA256's, for any key and any salts one after another", () => {
   fc.assert(
     fc.property(bytes32, fc.array(bytes32, { minLength: 1, maxLength: 5 }), (tenantKey, salts) => {
       const secret = new TenantSecret(tenantKey);
@@ -20,7 +20,7 @@ test("secrets are HKDF-SHA256's, for any key and any salts one after another", (
   );
 });
 
-test('a wiped key derives nothing more, while what it derived before stays whole', () => {
+it('a wiped key derives nothing more, while what it derived before stays whole', () => {
   const tenantKey = randomBytes(32);
   const secret = new TenantSecret(tenantKey);
   const salt = randomBytes(32);
@@ -32,7 +32,7 @@ test('a wiped key derives nothing more, while what it derived before stays whole
   expect(key.equals(createSecretKey(before))).toBe(true);
 });
 
-test('the tenant key itself is not needed any more once the secret is made', () => {
+it('the tenant key itself is not needed any more once the secret is made', () => {
   const tenantKey = randomBytes(32);
   const kept = new TenantSecret(Buffer.from(tenantKey));
   const wiped = new TenantSecret(tenantKey);

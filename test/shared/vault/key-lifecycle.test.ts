@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { replayTombstones, scanTombstones } from '../../../shared/vault/tombstones.ts';
 import { codeOf, type Services, startEnvironment, startServices } from './environments.ts';
@@ -33,7 +33,7 @@ const versions = async (tenant = NAME.tenant) => {
 };
 
 describe('rotation', () => {
-  test('comes after 90 days: new records take the new key, old ones still open', async () => {
+  it('comes after 90 days: new records take the new key, old ones still open', async () => {
     const environment = start();
     const old = await environment.seal(NAME, text('old'));
     services.clock.now += 90 * DAY - 6 * MINUTE;
@@ -49,7 +49,7 @@ describe('rotation', () => {
     }
   });
 
-  test('happens once, however many environments come to it at the same time', async () => {
+  it('happens once, however many environments come to it at the same time', async () => {
     await start().seal(NAME, text('old'));
     services.clock.now += 91 * DAY;
     const environments = Array.from({ length: 12 }, () => start());
@@ -61,7 +61,7 @@ describe('rotation', () => {
     }
   });
 
-  test('is seen by an environment that held the old key, by the record that names the new one', async () => {
+  it('is seen by an environment that held the old key, by the record that names the new one', async () => {
     const behind = start({ mayCreate: false });
     await start().seal(NAME, text('old'));
     services.clock.now += 91 * DAY;
@@ -71,7 +71,7 @@ describe('rotation', () => {
     expect(await behind.open(NAME, young)).toEqual(text('young'));
   });
 
-  test('waits while KMS or the table can not do it, and does not stop the work', async () => {
+  it('waits while KMS or the table can not do it, and does not stop the work', async () => {
     await start().seal(NAME, text('old'));
     services.clock.now += 91 * DAY;
     services.disturb.kms = (operation) => (operation === 'GenerateDataKey' ? THROTTLED : undefined);
@@ -83,7 +83,7 @@ describe('rotation', () => {
     expect((await start().seal(NAME, text('x')))[4]).toBe(2);
   });
 
-  test('is not for who may not create keys', async () => {
+  it('is not for who may not create keys', async () => {
     await start().seal(NAME, text('old'));
     services.clock.now += 365 * DAY;
     expect((await start({ mayCreate: false }).seal(NAME, text('x')))[4]).toBe(1);
@@ -111,7 +111,7 @@ describe('an answer of the table that comes late', () => {
     };
   }
 
-  test('does not hide the key version of a record that came meanwhile', async () => {
+  it('does not hide the key version of a record that came meanwhile', async () => {
     const { slow, asked, answer } = late();
     const old = await start().seal(NAME, text('old'));
     const reader = startEnvironment(services, slow, { mayCreate: false });
@@ -127,7 +127,7 @@ describe('an answer of the table that comes late', () => {
     expect(await Promise.all([openingOld, openingYoung])).toEqual([text('old'), text('young')]);
   });
 
-  test('does not hide the key of whoever was first', async () => {
+  it('does not hide the key of whoever was first', async () => {
     const { slow, asked, answer } = late();
     const loser = startEnvironment(services, {
       ...slow,
@@ -150,7 +150,7 @@ describe('an answer of the table that comes late', () => {
 });
 
 describe('a deleted tenant', () => {
-  test('has no key any more, gets none again, and none of its records opens', async () => {
+  it('has no key any more, gets none again, and none of its records opens', async () => {
     const sealed = await start().seal(NAME, text('x'));
     await erase();
     for (const each of [start(), start({ mayCreate: false })]) {
@@ -160,7 +160,7 @@ describe('a deleted tenant', () => {
     expect(await versions()).toBe('deleted');
   });
 
-  test('stays deleted, and since when, if it is deleted again', async () => {
+  it('stays deleted, and since when, if it is deleted again', async () => {
     await erase();
     const deletedAt = services.clock.now;
     services.clock.now += DAY;
@@ -169,7 +169,7 @@ describe('a deleted tenant', () => {
     expect(await codeOf(start().seal(NAME, text('x')))).toBe('tenant_deleted');
   });
 
-  test('lives on for five minutes where its key is held, and no longer', async () => {
+  it('lives on for five minutes where its key is held, and no longer', async () => {
     const environment = start();
     const sealed = await environment.seal(NAME, text('x'));
     services.clock.now += MINUTE;
@@ -180,7 +180,7 @@ describe('a deleted tenant', () => {
     expect(await codeOf(environment.open(NAME, sealed))).toBe('tenant_deleted');
   });
 
-  test('takes the keys of its old versions along from an environment that learns of it', async () => {
+  it('takes the keys of its old versions along from an environment that learns of it', async () => {
     const environment = start();
     const old = await environment.seal(NAME, text('old'));
     services.clock.now += 91 * DAY;
@@ -193,7 +193,7 @@ describe('a deleted tenant', () => {
     expect(await codeOf(environment.open(NAME, old))).toBe('tenant_deleted');
   });
 
-  test('leaves its neighbours alone', async () => {
+  it('leaves its neighbours alone', async () => {
     const environment = start();
     const neighbour = { ...NAME, tenant: 'acme2' };
     const sealed = await environment.seal(neighbour, text('x'));
@@ -202,7 +202,7 @@ describe('a deleted tenant', () => {
     expect(await start().open(neighbour, sealed)).toEqual(text('x'));
   });
 
-  test('is buried again in a keys table that was restored from before', async () => {
+  it('is buried again in a keys table that was restored from before', async () => {
     const environment = start();
     const neighbour = { ...NAME, tenant: 'acme2' };
     const [sealed, other] = [await environment.seal(NAME, text('x')), await environment.seal(neighbour, text('y'))];
@@ -228,7 +228,7 @@ describe('a deleted tenant', () => {
 });
 
 describe('a copy of the records without the keys table', () => {
-  test('opens nothing, whoever has it and whatever keys are made there', async () => {
+  it('opens nothing, whoever has it and whatever keys are made there', async () => {
     const sealed = await start().seal(NAME, text('x'));
     const elsewhere = await services.newTable();
     const thief = startEnvironment(services, elsewhere);

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import type { RecordName } from '../../../shared/vault/vault.ts';
@@ -71,7 +71,7 @@ describe.each([
   { state: 'has a key that is due for rotation', age: 1 },
   { state: 'has two keys, the last due for rotation', age: 2 },
 ])('a tenant that $state', ({ age }) => {
-  test('gets one key, in whatever order three environments come to it', async () => {
+  it('gets one key, in whatever order three environments come to it', async () => {
     const orders = await inEveryOrder(async (turns) => {
       const name = await newTenant(age);
       const records = await Promise.all(['a', 'b', 'c'].map((actor) => seal(actor, name, turns)));
@@ -84,7 +84,7 @@ describe.each([
     expect(orders).toBeGreaterThan(100);
   });
 
-  test('stays deleted and without a key, in whatever order two environments seal and one deletes', async () => {
+  it('stays deleted and without a key, in whatever order two environments seal and one deletes', async () => {
     const seen = { sealed: 0, refused: 0 };
     const orders = await inEveryOrder(async (turns) => {
       const name = await newTenant(age);

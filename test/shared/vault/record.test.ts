@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
 import {
@@ -31,14 +31,14 @@ function opened(sealed: Uint8Array, name: RecordName = NAME, key = secret): unkn
 }
 
 describe('a record', () => {
-  test.each(SIZES)('of %i bytes opens as it was sealed, and is as long as the format says', (size) => {
+  it.each(SIZES)('of %i bytes opens as it was sealed, and is as long as the format says', (size) => {
     const plaintext = randomBytes(size);
     const sealed = seal(plaintext);
     expect(sealed.length).toBe(computeSealedBytes(size));
     expect(Buffer.compare(Buffer.from(openRecord(sealed, NAME, secret)), plaintext)).toBe(0);
   });
 
-  test('of any bytes opens under its name, whatever both are', () => {
+  it('of any bytes opens under its name, whatever both are', () => {
     fc.assert(
       fc.property(anyPlaintext, anyName, (plaintext, name) => {
         const open = openRecord(sealRecord(plaintext, name, KEY), name, secret);
@@ -47,31 +47,31 @@ describe('a record', () => {
     );
   });
 
-  test('says which key version it needs', () => {
+  it('says which key version it needs', () => {
     for (const version of [1, 2, 4_294_967_295]) {
       expect(readKeyVersion(sealRecord(text('x'), NAME, { version, secret }))).toBe(version);
     }
   });
 
-  test('is another one each time, salt and all', () => {
+  it('is another one each time, salt and all', () => {
     const all = Array.from({ length: 1_000 }, () => seal(text('the same')));
     expect(new Set(all.map((sealed) => sealed.toString('hex', 5, 37))).size).toBe(all.length);
     expect(new Set(all.map((sealed) => sealed.toString('hex', HEADER_BYTES))).size).toBe(all.length);
   });
 
-  test('opens when it is a part of a larger buffer, as an answer of DynamoDB may be', () => {
+  it('opens when it is a part of a larger buffer, as an answer of DynamoDB may be', () => {
     const sealed = seal(text('inside'));
     const larger = Buffer.concat([randomBytes(7), sealed, randomBytes(7)]);
     expect(openRecord(larger.subarray(7, -7), NAME, secret)).toEqual(text('inside'));
   });
 
-  test('does not let its plaintext be seen', () => {
+  it('does not let its plaintext be seen', () => {
     expect(seal(text('canary'.repeat(20_000))).includes('canary')).toBe(false);
   });
 });
 
 describe('nothing opens', () => {
-  test('with any one bit flipped, wherever it is', () => {
+  it('with any one bit flipped, wherever it is', () => {
     const sealed = seal(text('every bit of it'));
     for (let bit = 0; bit < sealed.length * 8; bit++) {
       const changed = Buffer.from(sealed);
@@ -81,7 +81,7 @@ describe('nothing opens', () => {
     }
   });
 
-  test('with any one byte changed in a record of several segments', () => {
+  it('with any one byte changed in a record of several segments', () => {
     const sealed = seal(randomBytes(200_000));
     fc.assert(
       fc.property(fc.nat(sealed.length - 1), fc.integer({ min: 1, max: 255 }), (at, change) => {
@@ -92,7 +92,7 @@ describe('nothing opens', () => {
     );
   });
 
-  test('cut anywhere', () => {
+  it('cut anywhere', () => {
     const small = seal(text('a few words'));
     for (let length = 0; length < small.length; length++) {
       expect(opened(small.subarray(0, length)), `${length} bytes`).toBe('record_unreadable');
@@ -105,7 +105,7 @@ describe('nothing opens', () => {
     );
   });
 
-  test.each(SIZES)('prolonged, when it had %i bytes', (size) => {
+  it.each(SIZES)('prolonged, when it had %i bytes', (size) => {
     const sealed = seal(randomBytes(size));
     for (const more of [1, 15, 16, 17, SEALED_SEGMENT_BYTES]) {
       expect(opened(Buffer.concat([sealed, randomBytes(more)])), `${more} more bytes`).toBe('record_unreadable');
@@ -113,7 +113,7 @@ describe('nothing opens', () => {
     }
   });
 
-  test('with its segments in any other order, any left out or any repeated', () => {
+  it('with its segments in any other order, any left out or any repeated', () => {
     const count = 4;
     const sealed = seal(randomBytes((count - 1) * SEGMENT_BYTES + 1_000));
     const segments = Array.from({ length: count }, (_, index) => {
@@ -133,7 +133,7 @@ describe('nothing opens', () => {
     );
   });
 
-  test('with full segments, in any other order', () => {
+  it('with full segments, in any other order', () => {
     const sealed = seal(randomBytes(3 * SEGMENT_BYTES));
     const segment = (index: number) =>
       sealed.subarray(HEADER_BYTES + index * SEALED_SEGMENT_BYTES, HEADER_BYTES + (index + 1) * SEALED_SEGMENT_BYTES);
@@ -143,7 +143,7 @@ describe('nothing opens', () => {
     }
   });
 
-  test("with another record's header, segment or tag, though it has the same name and key", () => {
+  it("with another record's header, segment or tag, though it has the same name and key", () => {
     const [one, two] = [seal(text('the one record')), seal(text('the two record'))];
     const splices = [6, 37, HEADER_BYTES, one.length - 16].map((at) =>
       Buffer.concat([one.subarray(0, at), two.subarray(at)]),
@@ -151,7 +151,7 @@ describe('nothing opens', () => {
     expect(splices.map((sealed) => opened(sealed))).toEqual(splices.map(() => 'record_unreadable'));
   });
 
-  test('under any other name', () => {
+  it('under any other name', () => {
     const other = fc.tuple(anyName, anyName).filter(([a, b]) => JSON.stringify(a) !== JSON.stringify(b));
     fc.assert(
       fc.property(other, ([name, elsewhere]) => {
@@ -173,12 +173,12 @@ describe('nothing opens', () => {
     expect(opened(seal(text('mine')), { ...NAME, ...difference })).toBe('record_unreadable');
   });
 
-  test('with another key, not even one made for the purpose: the commitment is checked first', () => {
+  it('with another key, not even one made for the purpose: the commitment is checked first', () => {
     const sealed = seal(text('mine'));
     expect(opened(sealed, NAME, new TenantSecret(randomBytes(32)))).toBe('record_unreadable');
   });
 
-  test('that no vault has sealed', () => {
+  it('that no vault has sealed', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 500 }), (bytes) => {
         expect(opened(bytes)).toBe('record_unreadable');
@@ -188,7 +188,7 @@ describe('nothing opens', () => {
   });
 });
 
-test.each([
+it.each([
   { epoch: -1 },
   { epoch: 0.5 },
   { epoch: 2 ** 53 },

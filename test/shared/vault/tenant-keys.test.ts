@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { PutItemCommand, ScanCommand } from '@aws-sdk/client-dynamodb';
 import { DisableKeyCommand, EnableKeyCommand } from '@aws-sdk/client-kms';
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { createKeyUnwrapper } from '../../../shared/vault/kms-keys.ts';
@@ -36,13 +36,13 @@ const versions = async (tenant = NAME.tenant) => {
 const operations = ({ calls }: Environment) => calls.map(({ operation }) => operation);
 
 describe('a tenant key', () => {
-  test('is made for the first record, and opens it in every other environment', async () => {
+  it('is made for the first record, and opens it in every other environment', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     expect(await start({ mayCreate: false }).open(NAME, sealed)).toEqual(text('Hello'));
     expect(await versions()).toEqual([1]);
   });
 
-  test('is kept in its wrapped form alone', async () => {
+  it('is kept in its wrapped form alone', async () => {
     const wrapped = createKeyUnwrapper(services.kms, services.keyId);
     await start().seal(NAME, text('Hello'));
     const history = await table.read(NAME.tenant);
@@ -54,7 +54,7 @@ describe('a tenant key', () => {
     expect(Buffer.from(kept ?? []).includes(plain)).toBe(false);
   });
 
-  test('is one, however many environments make it at the same time', async () => {
+  it('is one, however many environments make it at the same time', async () => {
     const environments = Array.from({ length: 12 }, () => start());
     const sealed = await Promise.all(environments.map((each, index) => each.seal(NAME, text(`from ${index}`))));
     expect(await versions()).toEqual([1]);
@@ -65,7 +65,7 @@ describe('a tenant key', () => {
     expect(environments.filter((each) => operations(each).includes('Decrypt'))).toHaveLength(11);
   });
 
-  test("is another one for each tenant, and none opens another's records", async () => {
+  it("is another one for each tenant, and none opens another's records", async () => {
     const environment = start();
     const sealed = await environment.seal(NAME, text('Hello'));
     const elsewhere = { ...NAME, tenant: 'other' };
@@ -74,7 +74,7 @@ describe('a tenant key', () => {
     expect(await codeOf(environment.open(elsewhere, sealed))).toBe('record_unreadable');
   });
 
-  test('does not unwrap for another tenant, even by who can write to the table', async () => {
+  it('does not unwrap for another tenant, even by who can write to the table', async () => {
     const environment = start();
     await environment.seal(NAME, text('Hello'));
     const history = await table.read(NAME.tenant);
@@ -84,7 +84,7 @@ describe('a tenant key', () => {
     expect(await codeOf(start().seal({ ...NAME, tenant: 'thief' }, text('x')))).toBe('record_unreadable');
   });
 
-  test('can be made only by who may', async () => {
+  it('can be made only by who may', async () => {
     expect(await codeOf(start({ mayCreate: false }).seal(NAME, text('x')))).toBe('configuration');
     expect(await versions()).toBeUndefined();
     await start().seal(NAME, text('x'));
@@ -95,7 +95,7 @@ describe('a tenant key', () => {
 });
 
 describe('KMS is asked', () => {
-  test('once in five minutes, whatever is sealed and opened and however many want it at once', async () => {
+  it('once in five minutes, whatever is sealed and opened and however many want it at once', async () => {
     const writer = start();
     const sealed = await writer.seal(NAME, text('Hello'));
     const reader = start({ mayCreate: false });
@@ -111,7 +111,7 @@ describe('KMS is asked', () => {
     expect(operations(writer)).toEqual(['GenerateDataKey']);
   });
 
-  test('once for each key version', async () => {
+  it('once for each key version', async () => {
     const writer = start();
     const records = [];
     for (let version = 1; version <= 3; version++) {
@@ -126,7 +126,7 @@ describe('KMS is asked', () => {
     expect(operations(reader)).toHaveLength(2 * 3);
   });
 
-  test('once for each tenant', async () => {
+  it('once for each tenant', async () => {
     const environment = start();
     const names = Array.from({ length: 5 }, (_, index) => ({ ...NAME, tenant: `tenant-${index}` }));
     for (let round = 0; round < 3; round++) {
@@ -135,7 +135,7 @@ describe('KMS is asked', () => {
     expect(operations(environment)).toEqual(names.map(() => 'GenerateDataKey'));
   });
 
-  test('with nothing but the tenant and the purpose as context', async () => {
+  it('with nothing but the tenant and the purpose as context', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     expect(services.kmsOperations).toEqual(['GenerateDataKey']);
     await start().open(NAME, sealed);
@@ -159,14 +159,14 @@ describe('a key in memory', () => {
     return { environment, plain };
   }
 
-  test('is overwritten as soon as it came', async () => {
+  it('is overwritten as soon as it came', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     const { environment, plain } = watched();
     await environment.open(NAME, sealed);
     expect(plain.map((key) => Buffer.from(key))).toEqual([Buffer.alloc(32)]);
   });
 
-  test('is asked for anew after five minutes, not before', async () => {
+  it('is asked for anew after five minutes, not before', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     const { environment, plain } = watched();
     await environment.open(NAME, sealed);
@@ -178,7 +178,7 @@ describe('a key in memory', () => {
     expect(plain).toHaveLength(2);
   });
 
-  test('is held no longer than five minutes, whatever the setting', async () => {
+  it('is held no longer than five minutes, whatever the setting', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     const { environment, plain } = watched({ cacheMs: 60 * MINUTE });
     await environment.open(NAME, sealed);
@@ -187,7 +187,7 @@ describe('a key in memory', () => {
     expect(plain).toHaveLength(2);
   });
 
-  test('is asked for anew after its number of uses', async () => {
+  it('is asked for anew after its number of uses', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     const { environment, plain } = watched({ maxUses: 3 });
     for (let use = 0; use < 7; use++) await environment.open(NAME, sealed);
@@ -196,7 +196,7 @@ describe('a key in memory', () => {
     expect(plain).toHaveLength(6);
   });
 
-  test('gives way when too many tenants are held', async () => {
+  it('gives way when too many tenants are held', async () => {
     const { environment, plain } = watched({ maxTenants: 2 });
     const names = ['a', 'b', 'c'].map((tenant) => ({ ...NAME, tenant }));
     const sealed = await Promise.all(names.map((name) => start().seal(name, text(name.tenant))));
@@ -208,7 +208,7 @@ describe('a key in memory', () => {
     expect(plain).toHaveLength(6);
   });
 
-  test('does not open anything after a wipe without asking again', async () => {
+  it('does not open anything after a wipe without asking again', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     const { environment, plain } = watched();
     await environment.open(NAME, sealed);
@@ -220,7 +220,7 @@ describe('a key in memory', () => {
     expect(plain).toHaveLength(2);
   });
 
-  test('is wiped by the clock, though nobody asks', () => {
+  it('is wiped by the clock, though nobody asks', () => {
     vi.useFakeTimers();
     try {
       const held = new TenantKeyCache({ now: Date.now, maxUses: 10, maxTenants: 10 });
@@ -237,7 +237,7 @@ describe('a key in memory', () => {
 });
 
 describe('while a service can not be asked', () => {
-  test.each([
+  it.each([
     ['KMS throttles', 'kms', 'GenerateDataKey', THROTTLED],
     ['KMS fails', 'kms', 'GenerateDataKey', { status: 500, type: 'KMSInternalException' }],
     ['KMS refuses', 'kms', 'GenerateDataKey', { status: 400, type: 'AccessDeniedException' }],
@@ -256,7 +256,7 @@ describe('while a service can not be asked', () => {
     expect(await environment.open(NAME, await environment.seal(NAME, text('x')))).toEqual(text('x'));
   });
 
-  test('a key that is held goes on sealing and opening', async () => {
+  it('a key that is held goes on sealing and opening', async () => {
     const environment = start();
     const sealed = await environment.seal(NAME, text('x'));
     services.disturb.kms = services.disturb.dynamodb = () => 'cut';
@@ -266,7 +266,7 @@ describe('while a service can not be asked', () => {
     expect(await codeOf(environment.open(NAME, sealed))).toBe('vault_unavailable');
   });
 
-  test('a disabled KMS key closes everything, until it is enabled again', async () => {
+  it('a disabled KMS key closes everything, until it is enabled again', async () => {
     const sealed = await start().seal(NAME, text('x'));
     await services.kms.send(new DisableKeyCommand({ KeyId: services.keyId }));
     expect(await codeOf(start().open(NAME, sealed))).toBe('vault_unavailable');
@@ -274,7 +274,7 @@ describe('while a service can not be asked', () => {
     expect(await start().open(NAME, sealed)).toEqual(text('x'));
   });
 
-  test('calls are counted by how they ended', async () => {
+  it('calls are counted by how they ended', async () => {
     const environment = start();
     services.disturb.kms = () => THROTTLED;
     await codeOf(environment.seal(NAME, text('x')));
@@ -285,7 +285,7 @@ describe('while a service can not be asked', () => {
     expect(environment.calls.map(({ outcome }) => outcome)).toEqual(['throttled', 'failed', 'ok']);
   });
 
-  test('a write whose answer is lost leaves one key, which is used', async () => {
+  it('a write whose answer is lost leaves one key, which is used', async () => {
     const environment = start();
     const lossy: TenantKeyTable = {
       ...table,
@@ -300,7 +300,7 @@ describe('while a service can not be asked', () => {
   });
 });
 
-test('an item that is none of ours is an error of the set-up, and is not overwritten', async () => {
+it('an item that is none of ours is an error of the set-up, and is not overwritten', async () => {
   await services.dynamodb.send(
     new PutItemCommand({
       TableName: table.name,

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
 import { openRecord, readKeyVersion, sealRecord } from '../../../shared/vault/record.ts';
 import { makeVectors, plaintextOf, VECTORS_FILE, type Vectors } from './make-vectors.ts';
@@ -12,7 +12,7 @@ const { records, refused } = JSON.parse(readFileSync(VECTORS_FILE, 'utf8')) as V
 const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex, 'hex'));
 const sha256 = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
 
-test('the vectors are those of the format as it is now', () => {
+it('the vectors are those of the format as it is now', () => {
   expect({ records, refused }).toEqual(makeVectors());
 });
 
@@ -23,21 +23,21 @@ describe.each(records)('$title', (vector) => {
   const sealedHere = () =>
     sealRecord(plaintext, name, { version: keyVersion, secret: new TenantSecret(tenantKey) }, () => salt);
 
-  test('is sealed alike by both implementations', async () => {
+  it('is sealed alike by both implementations', async () => {
     const sealed = sealedHere();
     if (vector.sealed !== undefined) expect(Buffer.from(sealed).toString('hex')).toBe(vector.sealed);
     expect(await second.seal(plaintext, name, tenantKey, keyVersion, salt)).toEqual(Uint8Array.from(sealed));
     expect([sealed.length, sha256(sealed)]).toEqual([vector.sealedBytes, vector.sealedSha256]);
   });
 
-  test('is opened by both implementations', async () => {
+  it('is opened by both implementations', async () => {
     const sealed = vector.sealed === undefined ? sealedHere() : bytes(vector.sealed);
     expect(sha256(openRecord(sealed, name, new TenantSecret(tenantKey)))).toBe(sha256(plaintext));
     expect(sha256(await second.open(sealed, name, new Map([[keyVersion, tenantKey]])))).toBe(sha256(plaintext));
   });
 });
 
-test.each(refused)('both implementations refuse $title', async ({ sealed, name, tenantKey, keyVersion }) => {
+it.each(refused)('both implementations refuse $title', async ({ sealed, name, tenantKey, keyVersion }) => {
   const record = bytes(sealed);
   const ours = () => {
     const version = readKeyVersion(record);
@@ -64,23 +64,23 @@ describe('with genuine tags all the same, both implementations refuse', () => {
   };
   const REFUSED = ['record_unreadable', 'record_unreadable'];
 
-  test('a commitment to another key', async () => {
+  it('a commitment to another key', async () => {
     expect(await openedByBoth(whole)).toEqual([6, 6]);
     expect(await openedByBoth({ ...whole, commitment: randomBytes(32) })).toEqual(REFUSED);
   });
 
-  test('a format that is not known', async () => {
+  it('a format that is not known', async () => {
     for (const format of [0, 2, 255]) expect(await openedByBoth({ ...whole, format })).toEqual(REFUSED);
   });
 
-  test('a full segment followed by an empty one, which would be a second form of the same record', async () => {
+  it('a full segment followed by an empty one, which would be a second form of the same record', async () => {
     const full = Buffer.alloc(65_536);
     expect(await openedByBoth({ ...whole, segments: [full, Buffer.alloc(1)] })).toEqual([65_537, 65_537]);
     expect(await openedByBoth({ ...whole, segments: [full, Buffer.alloc(0)] })).toEqual(REFUSED);
   });
 });
 
-test('each implementation opens what the other seals', async () => {
+it('each implementation opens what the other seals', async () => {
   const tenantKey = randomBytes(32);
   const secret = new TenantSecret(tenantKey);
   await fc.assert(

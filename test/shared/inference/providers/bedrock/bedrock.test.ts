@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Frame } from '../../../../../local/bedrock/frames.ts';
 import type { GenerationEvent } from '../../../../../shared/inference/generation.ts';
 import { createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
@@ -32,14 +32,14 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     return await upstream.ask({}, { streamed });
   };
 
-  test('is text and its usage', async () => {
+  it('is text and its usage', async () => {
     expect(await answer(...wholeAnswer)).toEqual([
       { type: 'text', text: 'Hello' },
       { type: 'finish', reason: 'stop', usage: USAGE },
     ]);
   });
 
-  test('numbers parallel tool calls, and gives one without arguments an empty object', async () => {
+  it('numbers parallel tool calls, and gives one without arguments an empty object', async () => {
     const events = await answer(
       start,
       text('Let me look.'),
@@ -62,12 +62,12 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     ]);
   });
 
-  test('says that tools were called even if the model says end_turn', async () => {
+  it('says that tools were called even if the model says end_turn', async () => {
     const events = await answer(start, toolStart(0, 'a', 'now'), blockStop(0), stop('end_turn'), usage);
     expect(events.at(-1)).toMatchObject({ type: 'finish', reason: 'toolCalls' });
   });
 
-  test('carries signed reasoning, with what the model wants back', async () => {
+  it('carries signed reasoning, with what the model wants back', async () => {
     const delta = (reasoningContent: object): Frame =>
       event({ contentBlockDelta: { contentBlockIndex: 0, delta: { reasoningContent } as never } });
     const events = await answer(
@@ -90,7 +90,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     ]);
   });
 
-  test('carries redacted reasoning byte for byte', async () => {
+  it('carries redacted reasoning byte for byte', async () => {
     const redactedContent = Uint8Array.of(0, 255, 128, 1);
     const events = await answer(
       start,
@@ -106,7 +106,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     });
   });
 
-  test('counts cached input as input', async () => {
+  it('counts cached input as input', async () => {
     const counted = { inputTokens: 10, outputTokens: 2, totalTokens: 142, cacheReadInputTokens: 100 };
     const metadata = { usage: { ...counted, cacheWriteInputTokens: 30 }, metrics: { latencyMs: 1 } };
     const events = await answer(start, text('x'), stop('end_turn'), event({ metadata }));
@@ -115,7 +115,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     });
   });
 
-  test('names the tier that served it', async () => {
+  it('names the tier that served it', async () => {
     const metadata = {
       usage: { inputTokens: 1, outputTokens: 1, totalTokens: 2 },
       metrics: { latencyMs: 1 },
@@ -125,7 +125,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     expect(events.at(-1)).toMatchObject({ serviceTier: 'flex' });
   });
 
-  test.each([
+  it.each([
     ['end_turn', 'stop'],
     ['stop_sequence', 'stop'],
     ['max_tokens', 'length'],
@@ -139,17 +139,14 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     expect(events.at(-1)).toMatchObject({ type: 'finish', reason });
   });
 
-  test.each(['malformed_model_output', 'malformed_tool_use'])(
-    'that stopped for %s is no answer',
-    async (stopReason) => {
-      const error = await failureOf(answer(start, text('x'), blockStop(), stop(stopReason), usage));
-      expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'retryOnce', upstream: stopReason });
-    },
-  );
+  it.each(['malformed_model_output', 'malformed_tool_use'])('that stopped for %s is no answer', async (stopReason) => {
+    const error = await failureOf(answer(start, text('x'), blockStop(), stop(stopReason), usage));
+    expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'retryOnce', upstream: stopReason });
+  });
 });
 
 describe('an answer whose JSON was asked for as a tool', () => {
-  test.each([true, false])('is text again (streamed: %s)', async (streamed) => {
+  it.each([true, false])('is text again (streamed: %s)', async (streamed) => {
     await using upstream = await Upstream.start(
       script(start, toolStart(0, 'a', 'json_answer'), toolInput(0, '{"a":1}'), blockStop(0), stop('tool_use'), usage),
     );
@@ -161,7 +158,7 @@ describe('an answer whose JSON was asked for as a tool', () => {
   });
 });
 
-test('a buffered answer keeps numbers that JavaScript would round', async () => {
+it('a buffered answer keeps numbers that JavaScript would round', async () => {
   const input = '{"id":9007199254740993,"price":0.12345678901234567890123,"list":[1,null,{"a":true}]}';
   const toolUse = `{"toolUse":{"toolUseId":"a","name":"buy","input":${input}}}`;
   const body = `{"output":{"message":{"role":"assistant","content":[${toolUse}]}},"stopReason":"tool_use"}`;
@@ -194,7 +191,7 @@ const EXCEPTIONS = [
 ] as const;
 
 describe('an exception', () => {
-  test.each(EXCEPTIONS)('%s (%i, "%s") before the answer is %s, to be tried %s', async (...row) => {
+  it.each(EXCEPTIONS)('%s (%i, "%s") before the answer is %s, to be tried %s', async (...row) => {
     const [name, status, message, code, recovery] = row;
     for (const streamed of [true, false]) {
       await using upstream = await Upstream.start(script({ type: 'error', status, name, message }));
@@ -203,7 +200,7 @@ describe('an exception', () => {
     }
   });
 
-  test.each([
+  it.each([
     ['throttlingException', 'rate_limit_exceeded', 'retry'],
     ['serviceUnavailableException', 'upstream_unavailable', 'retry'],
     ['internalServerException', 'upstream_unavailable', 'retry'],
@@ -218,7 +215,7 @@ describe('an exception', () => {
     }
   });
 
-  test.each([
+  it.each([
     [{ 'retry-after': '3' }, 3_000],
     [{ 'retry-after-ms': '250' }, 250],
     [{ 'x-amz-retry-after': '1500' }, 1_500],
@@ -230,7 +227,7 @@ describe('an exception', () => {
     expect((await failureOf(upstream.ask())).retryAfterMs).toBe(retryAfterMs);
   });
 
-  test('shows no account id to the caller', async () => {
+  it('shows no account id to the caller', async () => {
     const message = 'model arn:aws:bedrock:eu-west-1:123456789012:inference-profile/x takes no images';
     await using upstream = await Upstream.start(
       script({ type: 'error', status: 400, name: 'ValidationException', message }),
@@ -238,7 +235,7 @@ describe('an exception', () => {
     expect((await failureOf(upstream.ask())).message).toBe('model the model takes no images');
   });
 
-  test('is not retried by the SDK: the router decides that', async () => {
+  it('is not retried by the SDK: the router decides that', async () => {
     await using upstream = await Upstream.start(
       script({ type: 'error', status: 503, name: 'ServiceUnavailableException', message: 'down' }),
     );
@@ -250,18 +247,18 @@ describe('an exception', () => {
 describe('a connection', () => {
   const everyPoint = wholeAnswer.slice(0, -1).map((_, count) => count);
 
-  test.each(everyPoint)('cut after %i frames is a cut answer', async (count) => {
+  it.each(everyPoint)('cut after %i frames is a cut answer', async (count) => {
     await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, count), { type: 'cut' }));
     const error = await failureOf(upstream.ask());
     expect(error).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
   });
 
-  test.each(everyPoint)('ended regularly after %i frames, before messageStop, is a cut answer', async (count) => {
+  it.each(everyPoint)('ended regularly after %i frames, before messageStop, is a cut answer', async (count) => {
     await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, count)));
     expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
   });
 
-  test('cut after messageStop loses the usage, not the answer', async () => {
+  it('cut after messageStop loses the usage, not the answer', async () => {
     await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, -1), { type: 'cut' }));
     expect(await upstream.ask()).toEqual([
       { type: 'text', text: 'Hello' },
@@ -269,24 +266,24 @@ describe('a connection', () => {
     ]);
   });
 
-  test('cut before a buffered answer is an unavailable upstream', async () => {
+  it('cut before a buffered answer is an unavailable upstream', async () => {
     await using upstream = await Upstream.start(script({ type: 'cut' }));
     const error = await failureOf(upstream.ask({}, { streamed: false }));
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
-  test('that nobody accepts is an unavailable upstream', async () => {
+  it('that nobody accepts is an unavailable upstream', async () => {
     const upstream = await Upstream.start(script());
     await upstream[Symbol.asyncDispose]();
     expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
-  test('with bytes that are no event stream is a cut answer', async () => {
+  it('with bytes that are no event stream is a cut answer', async () => {
     await using upstream = await Upstream.start(script(start, { type: 'bytes', bytes: Buffer.from('x'.repeat(400)) }));
     expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_cut' });
   });
 
-  test('with a body that is no JSON is malformed, and the error quotes none of it', async () => {
+  it('with a body that is no JSON is malformed, and the error quotes none of it', async () => {
     await using upstream = await Upstream.start(script({ type: 'bytes', bytes: Buffer.from('secret answer') }));
     const error = await failureOf(upstream.ask({}, { streamed: false }));
     expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'retryOnce' });
@@ -294,7 +291,7 @@ describe('a connection', () => {
     expect(error.message).not.toContain('secret');
   });
 
-  test('is used again for the next call', async () => {
+  it('is used again for the next call', async () => {
     await using upstream = await Upstream.start(script(...wholeAnswer));
     const opened = await connectionsOf(upstream, async () => {
       for (let call = 0; call < 5; call++) await upstream.ask();
@@ -326,7 +323,7 @@ describe('an abort', () => {
     ['before the usage', [...wholeAnswer.slice(0, -1), { type: 'pause', ms: 60_000 }]],
   ];
 
-  test.each(stalls)('%s closes the upstream within a second and throws its reason', async (_when, frames) => {
+  it.each(stalls)('%s closes the upstream within a second and throws its reason', async (_when, frames) => {
     await using upstream = await Upstream.start(script(...frames));
     const cancel = new AbortController();
     const asked = upstream.ask({}, { signal: cancel.signal }).catch((reason: unknown) => reason);
@@ -338,7 +335,7 @@ describe('an abort', () => {
     await until(() => upstream.calls[0]?.signal.aborted === true, 1_000);
   });
 
-  test('of a buffered call does so too', async () => {
+  it('of a buffered call does so too', async () => {
     await using upstream = await Upstream.start(script({ type: 'pause', ms: 60_000 }));
     const cancel = new AbortController();
     const asked = upstream.ask({}, { streamed: false, signal: cancel.signal }).catch((reason: unknown) => reason);
@@ -348,13 +345,13 @@ describe('an abort', () => {
     await until(() => upstream.calls[0]?.signal.aborted === true, 1_000);
   });
 
-  test('before the call sends nothing', async () => {
+  it('before the call sends nothing', async () => {
     await using upstream = await Upstream.start(script(...wholeAnswer));
     await expect(upstream.ask({}, { signal: AbortSignal.abort(new Error('early')) })).rejects.toThrow('early');
     expect(upstream.calls).toHaveLength(0);
   });
 
-  test('is not needed by a reader who stops reading: that closes the upstream as well', async () => {
+  it('is not needed by a reader who stops reading: that closes the upstream as well', async () => {
     await using upstream = await Upstream.start(script(start, text('Hel'), { type: 'pause', ms: 60_000 }));
     const model = createBedrockModel(aTarget(), upstream.client, { maxOutputTokens: 10 });
     const { signal } = new AbortController();
@@ -371,7 +368,7 @@ async function until(condition: () => boolean, withinMs = 5_000): Promise<void> 
   }
 }
 
-test('nothing is sent before the first event is asked for', async () => {
+it('nothing is sent before the first event is asked for', async () => {
   await using upstream = await Upstream.start(script(...wholeAnswer));
   const model = createBedrockModel(aTarget(), upstream.client, { maxOutputTokens: 10 });
   const events = model.generate(makeRequest(), { signal: new AbortController().signal, streamed: true });
@@ -405,7 +402,7 @@ function pieces(whole: string, sizes: readonly number[]): string[] {
   return cut;
 }
 
-test('whatever the fragments, the same text and the same tool arguments come out, streamed or not', async () => {
+it('whatever the fragments, the same text and the same tool arguments come out, streamed or not', async () => {
   let frames: Frame[] = [];
   await using upstream = await Upstream.start(async function* () {
     yield* frames;

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   detectFamily,
   getBedrockCapabilities,
@@ -6,7 +6,7 @@ import {
 } from '../../../../../shared/inference/providers/bedrock/family.ts';
 import { aTarget } from './upstream.ts';
 
-test.each([
+it.each([
   ['anthropic.claude-v2:1', 0],
   ['anthropic.claude-3-haiku-20240307-v1:0', 300],
   ['us.anthropic.claude-3-5-sonnet-20241022-v2:0', 305],
@@ -22,7 +22,7 @@ test.each([
   expect(parseClaudeVersion(model)).toBe(version);
 });
 
-test.each([
+it.each([
   ['anthropic.claude-3-5-sonnet-20241022-v2:0', undefined],
   ['anthropic.claude-opus-4-20250514-v1:0', 'anthropic-budget'],
   ['anthropic.claude-sonnet-4-6', 'anthropic-adaptive'],
@@ -38,7 +38,7 @@ describe('the capabilities of', () => {
   const can = (model: string, fields: Record<string, unknown> = {}): ReadonlySet<string> =>
     getBedrockCapabilities(aTarget({ model, ...fields }));
 
-  test('a recent Claude are all that Converse can say', () => {
+  it('a recent Claude are all that Converse can say', () => {
     expect([...can('eu.anthropic.claude-sonnet-4-5-20250929-v1:0')].sort()).toEqual([
       'images',
       'json',
@@ -52,16 +52,16 @@ describe('the capabilities of', () => {
     ]);
   });
 
-  test('an older Claude leave out what is not enforced', () => {
+  it('an older Claude leave out what is not enforced', () => {
     expect(can('anthropic.claude-3-5-sonnet-20241022-v2:0')).not.toContain('strictJsonSchema');
     expect(can('anthropic.claude-3-5-sonnet-20241022-v2:0')).toContain('jsonSchema');
   });
 
-  test('gpt-oss leave out the stop sequences that it refuses', () => {
+  it('gpt-oss leave out the stop sequences that it refuses', () => {
     expect(can('openai.gpt-oss-120b-1:0')).not.toContain('stop');
   });
 
-  test('an application inference profile are few, until the registry names them', () => {
+  it('an application inference profile are few, until the registry names them', () => {
     const profile = 'arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123';
     expect([...can(profile)]).toEqual(['stop']);
     expect([...can(profile, { capabilities: ['tools', 'seed'] })]).toEqual(['tools', 'seed']);

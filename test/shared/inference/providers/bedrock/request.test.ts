@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ConverseBody } from '../../../../../local/bedrock/request.ts';
 import type { GenerationRequest, Message, Tool, ToolCallPart } from '../../../../../shared/inference/generation.ts';
 import { aTarget, CLAUDE, failureOf, script, Upstream, wholeAnswer } from './upstream.ts';
@@ -56,7 +56,7 @@ const weather: Tool = {
 const roundTrip: readonly Message[] = [says('user', 'Weather?'), calls({}), result('call_1', 'Sun')];
 
 describe('messages', () => {
-  test('keep their order, and the system prompt goes to the front', async () => {
+  it('keep their order, and the system prompt goes to the front', async () => {
     const body = await sent({
       messages: [
         says('system', 'Be brief.'),
@@ -74,12 +74,12 @@ describe('messages', () => {
     ]);
   });
 
-  test('of one role in a row become one turn', async () => {
+  it('of one role in a row become one turn', async () => {
     const body = await sent({ messages: [says('user', 'One'), says('user', 'Two')] });
     expect(body.messages).toEqual([{ role: 'user', content: [{ text: 'One' }, { text: 'Two' }] }]);
   });
 
-  test('put the results of parallel calls, and what the user says then, into one turn in order', async () => {
+  it('put the results of parallel calls, and what the user says then, into one turn in order', async () => {
     const body = await sent({
       tools: [weather],
       messages: [
@@ -109,7 +109,7 @@ describe('messages', () => {
     ]);
   });
 
-  test('lose the blank parts that Bedrock refuses, and nothing else', async () => {
+  it('lose the blank parts that Bedrock refuses, and nothing else', async () => {
     const body = await sent({
       messages: [
         says('system', ' '),
@@ -128,16 +128,16 @@ describe('messages', () => {
     expect(body.messages).toEqual([{ role: 'user', content: [{ text: 'One' }, { text: ' Two ' }] }]);
   });
 
-  test('that begin with the assistant get an opening, because Bedrock wants the user to begin', async () => {
+  it('that begin with the assistant get an opening, because Bedrock wants the user to begin', async () => {
     const body = await sent({ messages: [says('assistant', 'How can I help?'), says('user', 'Hi')] });
     expect(body.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user']);
   });
 
-  test('of the system alone get one too', async () => {
+  it('of the system alone get one too', async () => {
     expect((await sent({ messages: [says('system', 'Tell a joke.')] })).messages).toHaveLength(1);
   });
 
-  test('whose last word is blank are refused by their place', async () => {
+  it('whose last word is blank are refused by their place', async () => {
     const error = await refused({
       messages: [says('user', 'Hi'), says('assistant', 'Hello'), says('user', ' ')],
       parameterNames: { messages: 'input' },
@@ -146,7 +146,7 @@ describe('messages', () => {
     expect(upstream.calls).toHaveLength(0);
   });
 
-  test('carry images as bytes, in tool results too', async () => {
+  it('carry images as bytes, in tool results too', async () => {
     const image = { type: 'image', mediaType: 'image/png', base64: PNG, param: 'messages[0].content[1]' } as const;
     const block = { image: { format: 'png', source: { bytes: PNG } } };
     const body = await sent({
@@ -161,13 +161,13 @@ describe('messages', () => {
     expect(body.messages[2]?.content).toEqual([{ toolResult: { toolUseId: 'call_1', content: [block] } }]);
   });
 
-  test.each(['not base64!', 'abc%', '', '===='])('refuse an image that is no base64: "%s"', async (base64) => {
+  it.each(['not base64!', 'abc%', '', '===='])('refuse an image that is no base64: "%s"', async (base64) => {
     const image = { type: 'image', mediaType: 'image/png', base64, param: 'messages[0].content[0]' } as const;
     const error = await refused({ messages: [{ role: 'user', content: [image] }] });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[0].content[0]' });
   });
 
-  test('refuse an image by URL', async () => {
+  it('refuse an image by URL', async () => {
     const image = { type: 'image', url: 'https://example.com/a.png', param: 'messages[0].content[0]' } as const;
     const error = await refused({ messages: [{ role: 'user', content: [image] }] });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[0].content[0]' });
@@ -175,7 +175,7 @@ describe('messages', () => {
 });
 
 describe('an earlier tool call', () => {
-  test.each(['{"city":', '[1]', '"text"', 'null'])('with the arguments %s is refused by its message', async (text) => {
+  it.each(['{"city":', '[1]', '"text"', 'null'])('with the arguments %s is refused by its message', async (text) => {
     const error = await refused({
       tools: [weather],
       messages: [says('user', 'Hi'), calls({ arguments: text }), result('call_1', 'x')],
@@ -183,7 +183,7 @@ describe('an earlier tool call', () => {
     expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[1]', recovery: 'nextTarget' });
   });
 
-  test('without arguments has an empty object', async () => {
+  it('without arguments has an empty object', async () => {
     const body = await sent({
       tools: [weather],
       messages: [says('user', 'Hi'), calls({ arguments: '' }), result('call_1', 'x')],
@@ -191,13 +191,13 @@ describe('an earlier tool call', () => {
     expect(body.messages[1]?.content[0]?.toolUse?.input).toEqual({});
   });
 
-  test('keeps integers that JavaScript would round', async () => {
+  it('keeps integers that JavaScript would round', async () => {
     const messages = [says('user', 'Hi'), calls({ arguments: '{"id":9007199254740993}' }), result('call_1', 'x')];
     await sent({ tools: [weather], messages });
     expect(upstream.calls[0]?.json).toContain('"input":{"id":9007199254740993}');
   });
 
-  test('whose id Bedrock would refuse still matches its result', async () => {
+  it('whose id Bedrock would refuse still matches its result', async () => {
     const id = `functions.weather:0/${'x'.repeat(80)}`;
     const body = await sent({ tools: [weather], messages: [says('user', 'Hi'), calls({ id }), result(id, 'Sun')] });
     const used = body.messages[1]?.content[0]?.toolUse?.toolUseId;
@@ -205,14 +205,14 @@ describe('an earlier tool call', () => {
     expect(body.messages[2]?.content[0]?.toolResult?.toolUseId).toBe(used);
   });
 
-  test('that returned nothing says so', async () => {
+  it('that returned nothing says so', async () => {
     const body = await sent({ tools: [weather], messages: [says('user', 'Hi'), calls({}), result('call_1', '')] });
     expect(body.messages[2]?.content[0]?.toolResult?.content).toEqual([{ text: '(no output)' }]);
   });
 });
 
 describe('tools', () => {
-  test('are declared with their schema, and strictly where asked', async () => {
+  it('are declared with their schema, and strictly where asked', async () => {
     const body = await sent({ tools: [weather, { name: 'now', parameters: {}, strict: true, description: ' ' }] });
     expect(body.toolConfig).toEqual({
       tools: [
@@ -222,7 +222,7 @@ describe('tools', () => {
     });
   });
 
-  test.each([
+  it.each([
     ['auto', undefined],
     ['required', { any: {} }],
     [{ name: 'weather' }, { tool: { name: 'weather' } }],
@@ -232,7 +232,7 @@ describe('tools', () => {
     expect(body['additionalModelRequestFields']).toBeUndefined();
   });
 
-  test.each([
+  it.each([
     ['auto', { type: 'auto', disable_parallel_tool_use: true }],
     ['required', { type: 'any', disable_parallel_tool_use: true }],
     [{ name: 'weather' }, { type: 'tool', name: 'weather', disable_parallel_tool_use: true }],
@@ -242,12 +242,12 @@ describe('tools', () => {
     expect(body['additionalModelRequestFields']).toEqual({ tool_choice: expected });
   });
 
-  test('not to be called are not declared', async () => {
+  it('not to be called are not declared', async () => {
     const body = await sent({ tools: [weather], toolChoice: 'none' });
     expect(body.toolConfig).toBeUndefined();
   });
 
-  test.each([
+  it.each([
     ['with tools and the choice "none"', { tools: [weather], toolChoice: 'none' } as const],
     ['without tools', {}],
   ])('called earlier, %s, stay declared for Claude and may not be called', async (_case, changes) => {
@@ -256,7 +256,7 @@ describe('tools', () => {
     expect(body['additionalModelRequestFields']).toEqual({ tool_choice: { type: 'none' } });
   });
 
-  test("called earlier become text for a model that can't be told not to call", async () => {
+  it("called earlier become text for a model that can't be told not to call", async () => {
     const body = await sent({ messages: roundTrip }, { model: NOVA_2 });
     expect(body.toolConfig).toBeUndefined();
     expect(body.messages.slice(1)).toEqual([
@@ -265,38 +265,38 @@ describe('tools', () => {
     ]);
   });
 
-  test('with a name that Bedrock refuses are refused by their place', async () => {
+  it('with a name that Bedrock refuses are refused by their place', async () => {
     const error = await refused({ tools: [weather, { ...weather, name: 'mcp.search' }] });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'tools[1]' });
   });
 });
 
 describe('limits and sampling', () => {
-  test("send the output limit always, the caller's up to the alias's", async () => {
+  it("send the output limit always, the caller's up to the alias's", async () => {
     const limit = async (maxOutputTokens?: number) =>
       (await sent(maxOutputTokens === undefined ? {} : { maxOutputTokens }, {}, { maxOutputTokens: 500 }))
         .inferenceConfig?.maxTokens;
     expect([await limit(), await limit(10), await limit(9_999)]).toEqual([500, 10, 500]);
   });
 
-  test('go over as they are', async () => {
+  it('go over as they are', async () => {
     const body = await sent({ temperature: 0.2, topP: 0.9, stop: ['END'] });
     expect(body.inferenceConfig).toEqual({ maxTokens: 4_096, temperature: 0.2, topP: 0.9, stopSequences: ['END'] });
   });
 
-  test("refuse a temperature above 1 by the caller's name, leaving it to another target", async () => {
+  it("refuse a temperature above 1 by the caller's name, leaving it to another target", async () => {
     const error = await refused({ temperature: 1.5, parameterNames: { temperature: 'temperature' } });
     expect(error).toMatchObject({ code: 'unsupported_value', param: 'temperature', recovery: 'nextTarget' });
   });
 
-  test('leave out the default, and refuse all else, where the model fixes its sampling', async () => {
+  it('leave out the default, and refuse all else, where the model fixes its sampling', async () => {
     const body = await sent({ temperature: 1, topP: 1 }, { model: OPUS_4_7 });
     expect(body.inferenceConfig).toEqual({ maxTokens: 4_096 });
     expect(await refused({ temperature: 0 }, { model: OPUS_4_7 })).toMatchObject({ param: 'temperature' });
     expect(await refused({ topP: 0.5 }, { model: OPUS_4_7 })).toMatchObject({ param: 'topP' });
   });
 
-  test.each([
+  it.each([
     ['flex', undefined, 'flex'],
     ['auto', 'priority', 'priority'],
     [undefined, 'flex', 'flex'],
@@ -307,14 +307,14 @@ describe('limits and sampling', () => {
     expect(body['serviceTier']).toEqual(expected && { type: expected });
   });
 
-  test('hand on fields that only the model knows', async () => {
+  it('hand on fields that only the model knows', async () => {
     const body = await sent({ unknown: { top_k: 40 }, seed: 7 });
     expect(body['additionalModelRequestFields']).toEqual({ top_k: 40, seed: 7 });
   });
 });
 
 describe('what the operator sets', () => {
-  test('marks the end of system, tools and earlier turns as cache points', async () => {
+  it('marks the end of system, tools and earlier turns as cache points', async () => {
     const messages = [says('system', 'S'), says('user', 'A'), says('assistant', 'B'), says('user', 'C')];
     const body = await sent({ messages, tools: [weather] }, { promptCache: { ttl: '1h' } });
     const cachePoint = { type: 'default', ttl: '1h' };
@@ -323,12 +323,12 @@ describe('what the operator sets', () => {
     expect(body.messages.map(({ content }) => content.some((block) => block.cachePoint))).toEqual([false, true, false]);
   });
 
-  test('marks no tools for Nova, which takes no cache point there', async () => {
+  it('marks no tools for Nova, which takes no cache point there', async () => {
     const body = await sent({ tools: [weather] }, { model: NOVA_2, promptCache: { ttl: '5m' } });
     expect(body.toolConfig?.tools).toHaveLength(1);
   });
 
-  test('guards the answer, and checks a stream before it goes out', async () => {
+  it('guards the answer, and checks a stream before it goes out', async () => {
     const guardrail = { id: 'gr-1', version: '3', trace: 'enabled' };
     const config = { guardrailIdentifier: 'gr-1', guardrailVersion: '3', trace: 'enabled' };
     expect((await sent({}, { guardrail }))['guardrailConfig']).toEqual({ ...config, streamProcessingMode: 'sync' });
@@ -345,7 +345,7 @@ describe('JSON output', () => {
   };
   const strict = { type: 'jsonSchema', name: 'thing', schema, strict: true } as const;
 
-  test('by a strict schema is enforced by Bedrock', async () => {
+  it('by a strict schema is enforced by Bedrock', async () => {
     const body = await sent({ format: { ...strict, description: 'A thing' } });
     expect(body['outputConfig']).toEqual({
       textFormat: {
@@ -356,7 +356,7 @@ describe('JSON output', () => {
     expect(body.toolConfig).toBeUndefined();
   });
 
-  test.each([
+  it.each([
     ['any object on Claude', CLAUDE, { type: 'json' } as const],
     ['a loose schema on Claude', CLAUDE, { ...strict, strict: false } as const],
     ['a schema on Nova', NOVA_2, strict],
@@ -366,14 +366,14 @@ describe('JSON output', () => {
     expect(body.toolConfig?.['toolChoice']).toEqual({ tool: { name: 'json_answer' } });
   });
 
-  test('of any object is enforced where open schemas are', async () => {
+  it('of any object is enforced where open schemas are', async () => {
     const body = await sent({ format: { type: 'json' } }, { model: QWEN });
     expect(body['outputConfig']).toMatchObject({
       textFormat: { structure: { jsonSchema: { schema: '{"type":"object"}' } } },
     });
   });
 
-  test('goes with tools where Bedrock enforces it, and is refused elsewhere', async () => {
+  it('goes with tools where Bedrock enforces it, and is refused elsewhere', async () => {
     expect((await sent({ format: strict, tools: [weather] })).toolConfig?.tools).toHaveLength(1);
     const error = await refused(
       { format: strict, tools: [weather], parameterNames: { format: 'response_format' } },
@@ -387,7 +387,7 @@ describe('reasoning effort', () => {
   const effort = (reasoningEffort: NonNullable<GenerationRequest['reasoningEffort']>, model = CLAUDE) =>
     sent({ reasoningEffort, maxOutputTokens: 8_000 }, { model }, { maxOutputTokens: 64_000 });
 
-  test.each([
+  it.each([
     ['minimal', 1_024],
     ['low', 1_024],
     ['medium', 4_096],
@@ -399,17 +399,17 @@ describe('reasoning effort', () => {
     expect(body.inferenceConfig?.maxTokens).toBe(8_000);
   });
 
-  test('is left out when the answer is too short to think', async () => {
+  it('is left out when the answer is too short to think', async () => {
     const body = await sent({ reasoningEffort: 'low', maxOutputTokens: 100 });
     expect(body['additionalModelRequestFields']).toBeUndefined();
   });
 
-  test('fixes the temperature while Claude thinks', async () => {
+  it('fixes the temperature while Claude thinks', async () => {
     expect((await sent({ reasoningEffort: 'low', temperature: 1 })).inferenceConfig).toEqual({ maxTokens: 4_096 });
     expect(await refused({ reasoningEffort: 'low', temperature: 0.5 })).toMatchObject({ param: 'temperature' });
   });
 
-  test.each([
+  it.each([
     ['minimal', 'low'],
     ['medium', 'medium'],
     ['xhigh', 'xhigh'],
@@ -419,24 +419,24 @@ describe('reasoning effort', () => {
     expect(body['outputConfig']).toEqual({ effort: expected });
   });
 
-  test('shows a summary of the thinking where it is wanted and would be left out', async () => {
+  it('shows a summary of the thinking where it is wanted and would be left out', async () => {
     const body = await sent({ reasoningEffort: 'low', reasoningSummary: true }, { model: OPUS_4_7 });
     expect(body['additionalModelRequestFields']).toEqual({ thinking: { type: 'adaptive', display: 'summarized' } });
   });
 
-  test('none turns off what is on by default', async () => {
+  it('none turns off what is on by default', async () => {
     expect((await effort('none', OPUS_5))['additionalModelRequestFields']).toEqual({ thinking: { type: 'disabled' } });
     expect((await effort('none', CLAUDE))['additionalModelRequestFields']).toBeUndefined();
   });
 
-  test('is flat for gpt-oss and nested for its successors', async () => {
+  it('is flat for gpt-oss and nested for its successors', async () => {
     expect((await effort('max', GPT_OSS))['additionalModelRequestFields']).toEqual({ reasoning_effort: 'high' });
     expect((await effort('max', 'us.openai.gpt-6-sol'))['additionalModelRequestFields']).toEqual({
       reasoning: { effort: 'max' },
     });
   });
 
-  test('is a level for Nova, whose highest goes with no limits', async () => {
+  it('is a level for Nova, whose highest goes with no limits', async () => {
     expect((await effort('low', NOVA_2))['additionalModelRequestFields']).toEqual({
       reasoningConfig: { type: 'enabled', maxReasoningEffort: 'low' },
     });
@@ -449,7 +449,7 @@ describe('reasoning effort', () => {
     expect(error.message).toContain('max_tokens');
   });
 
-  test('is left out when the tool to call is already decided', async () => {
+  it('is left out when the tool to call is already decided', async () => {
     const body = await sent({ reasoningEffort: 'medium', tools: [weather], toolChoice: 'required' });
     expect(body['additionalModelRequestFields']).toBeUndefined();
   });
@@ -463,7 +463,7 @@ describe('earlier reasoning', () => {
   } as Message;
   const conversation = [says('user', 'Weather?'), thinking, result('call_1', 'Sun')];
 
-  test('goes back to the model as it came', async () => {
+  it('goes back to the model as it came', async () => {
     const body = await sent({ reasoningEffort: 'low', tools: [weather], messages: conversation });
     expect(body.messages[1]?.content[0]).toEqual({
       reasoningContent: { reasoningText: { text: 'Hmm', signature: 'c2ln' } },
@@ -471,7 +471,7 @@ describe('earlier reasoning', () => {
     expect(body['additionalModelRequestFields']).toHaveProperty('thinking');
   });
 
-  test('that nobody may read goes back too', async () => {
+  it('that nobody may read goes back too', async () => {
     const redacted = { provider: 'bedrock', data: { family: 'claude', redacted: 'AP+AAQ==' } };
     const message: Message = {
       role: 'assistant',
@@ -484,7 +484,7 @@ describe('earlier reasoning', () => {
     expect(body.messages[1]?.content[0]).toEqual({ reasoningContent: { redactedContent: 'AP+AAQ==' } });
   });
 
-  test('that the caller dropped turns thinking off while the turn goes on, and no longer', async () => {
+  it('that the caller dropped turns thinking off while the turn goes on, and no longer', async () => {
     const open = await sent({ reasoningEffort: 'low', tools: [weather], messages: roundTrip });
     expect(open['additionalModelRequestFields']).toBeUndefined();
     const next = [...roundTrip, says('assistant', 'It is sunny.'), says('user', 'Thanks')];
@@ -492,7 +492,7 @@ describe('earlier reasoning', () => {
     expect(closed['additionalModelRequestFields']).toHaveProperty('thinking');
   });
 
-  test.each([
+  it.each([
     ['another provider', { provider: 'openai-compatible', data: 'x' }],
     ['another family of models', { provider: 'bedrock', data: { family: 'openai', redacted: 'eA==' } }],
   ])('of %s is left out', async (_whose, foreign) => {
@@ -507,7 +507,7 @@ describe('earlier reasoning', () => {
     expect(body.messages[1]?.content).toEqual([{ text: 'Hi' }]);
   });
 
-  test('that the caller changed is refused by its message', async () => {
+  it('that the caller changed is refused by its message', async () => {
     const forged = { provider: 'bedrock', data: { family: 'claude', signature: 7 } };
     const message: Message = { role: 'assistant', content: [{ type: 'reasoning', text: 'Hmm', continuation: forged }] };
     const error = await refused({ reasoningEffort: 'low', messages: [says('user', 'A'), message, says('user', 'B')] });

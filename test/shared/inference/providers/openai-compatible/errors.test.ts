@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LambentError } from '../../../../../shared/core/errors.ts';
 import { createOpenAICompatibleModel } from '../../../../../shared/inference/providers/openai-compatible/openai-compatible.ts';
 import {
@@ -32,7 +32,7 @@ const openai = (message: string, rest: object = {}) => ({
 });
 
 describe('a status', () => {
-  test.each([
+  it.each([
     [400, 'upstream_rejected', 'fail'],
     [401, 'upstream_misconfigured', 'nextTarget'],
     [402, 'insufficient_quota', 'nextTarget'],
@@ -55,30 +55,27 @@ describe('a status', () => {
     expect(error).toMatchObject({ code, recovery, upstream: `${status} invalid_request_error` });
   });
 
-  test.each([301, 302, 307, 308])('%i is a misconfiguration: redirects are not followed', async (status) => {
+  it.each([301, 302, 307, 308])('%i is a misconfiguration: redirects are not followed', async (status) => {
     const seen = upstream.requests.length;
     const error = await errorOf({ status, headers: { location: `${upstream.baseUrl}/elsewhere` }, body: '' });
     expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
     expect(upstream.requests.length).toBe(seen + 1);
   });
 
-  test.each([400, 404, 502])(
-    '%i with a page instead of an error object is never the caller’s fault',
-    async (status) => {
-      const error = await errorOf({ status, headers: { 'content-type': 'text/html' }, body: '<h1>nginx</h1>' });
-      expect(error.recovery).not.toBe('fail');
-      expect(error.message).not.toContain('nginx');
-    },
-  );
+  it.each([400, 404, 502])('%i with a page instead of an error object is never the caller’s fault', async (status) => {
+    const error = await errorOf({ status, headers: { 'content-type': 'text/html' }, body: '<h1>nginx</h1>' });
+    expect(error.recovery).not.toBe('fail');
+    expect(error.message).not.toContain('nginx');
+  });
 
-  test('counts even when the body is cut off', async () => {
+  it('counts even when the body is cut off', async () => {
     const error = await errorOf({ status: 429, headers: { 'retry-after': '3' }, steps: [{ send: '{"err' }, 'cut'] });
     expect(error).toMatchObject({ code: 'rate_limit_exceeded', retryAfterMs: 3_000 });
   });
 });
 
 describe('what is said', () => {
-  test.each([
+  it.each([
     ['OpenAI', 400, openai('too many', { code: 'context_length_exceeded', param: 'messages' })],
     [
       'vLLM',
@@ -125,7 +122,7 @@ describe('what is said', () => {
     expect(await errorOf({ status, body })).toMatchObject({ code: 'context_length_exceeded', recovery: 'fail' });
   });
 
-  test.each([
+  it.each([
     ['OpenAI', 400, openai('flagged', { code: 'content_policy_violation' })],
     [
       'Azure',
@@ -158,7 +155,7 @@ describe('what is said', () => {
     expect(await errorOf({ status, body })).toMatchObject({ code: 'content_filter', recovery: 'fail' });
   });
 
-  test.each([
+  it.each([
     [
       'OpenAI',
       429,
@@ -175,7 +172,7 @@ describe('what is said', () => {
     expect(await errorOf({ status, body })).toMatchObject({ code: 'insufficient_quota', recovery: 'nextTarget' });
   });
 
-  test.each([
+  it.each([
     [
       'Gemini’s key',
       400,
@@ -198,7 +195,7 @@ describe('what is said', () => {
     expect(await errorOf({ status, body })).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
   });
 
-  test.each([
+  it.each([
     ['a key', 'invalid api key', "Invalid schema for function 'x': 'invalid api key' is not valid"],
     ['a key, in capitals', 'API key not valid', "messages.0.content: unexpected 'API key not valid'"],
     ['a model', 'model x does not exist', "Invalid 'tool_choice': 'model x does not exist'"],
@@ -221,7 +218,7 @@ describe('what is said', () => {
     expect(await errorOf(inBand, { unknown: { words } })).toMatchObject(rejected);
   });
 
-  test.each([
+  it.each([
     ['API key not valid. Please pass a valid API key.', 'The API key is not in the file'],
     ['Incorrect API key provided: xa***', 'My API key: is it incorrect?'],
     ['Model does not exist. Please check it carefully.', 'The file does not exist'],
@@ -231,14 +228,14 @@ describe('what is said', () => {
     expect((await errorOf({ status: 400, body: openai(message) }, request)).code).toBe('upstream_misconfigured');
   });
 
-  test('is judged in no time, however long the words are that are quoted', async () => {
+  it('is judged in no time, however long the words are that are quoted', async () => {
     const startedAt = performance.now();
     for (const part of ['x', 'model ', 'not found', 'model_does not exist ', 'modelx'])
       await errorOf({ status: 400, body: openai(part.repeat(64_000 / part.length)) });
     expect(performance.now() - startedAt).toBeLessThan(2_000);
   });
 
-  test('about a size per minute, by Groq, may be served elsewhere', async () => {
+  it('about a size per minute, by Groq, may be served elsewhere', async () => {
     const body = openai('Request too large for model on tokens per minute (TPM)', {
       type: 'tokens',
       code: 'rate_limit_exceeded',
@@ -248,7 +245,7 @@ describe('what is said', () => {
 });
 
 describe('what the caller sees', () => {
-  test('of a rejection is the upstream’s message, and the caller’s own parameter', async () => {
+  it('of a rejection is the upstream’s message, and the caller’s own parameter', async () => {
     const body = openai("Invalid 'max_tokens'", { param: 'max_tokens' });
     const request = { parameterNames: { maxOutputTokens: 'max_output_tokens' } };
     expect(await errorOf({ status: 400, body }, request)).toMatchObject({
@@ -257,7 +254,7 @@ describe('what the caller sees', () => {
     });
   });
 
-  test('keeps a path where the names are the same, and only the name where they are not', async () => {
+  it('keeps a path where the names are the same, and only the name where they are not', async () => {
     const body = openai('Bad', { param: 'messages.[2].content' });
     expect(await errorOf({ status: 400, body })).toMatchObject({ param: 'messages.[2].content' });
     expect(await errorOf({ status: 400, body }, { parameterNames: { messages: 'input' } })).toMatchObject({
@@ -265,7 +262,7 @@ describe('what the caller sees', () => {
     });
   });
 
-  test('of FastAPI’s validation is the place and the complaint, never the input', async () => {
+  it('of FastAPI’s validation is the place and the complaint, never the input', async () => {
     const body = {
       detail: [{ type: 'x', loc: ['body', 'temperature'], msg: 'Input should be less than 2', input: 'CANARY' }],
     };
@@ -274,17 +271,17 @@ describe('what the caller sees', () => {
     expect(error.param).toBe('temperature');
   });
 
-  test('is bounded', async () => {
+  it('is bounded', async () => {
     const error = await errorOf({ status: 400, body: openai('x'.repeat(50_000)) });
     expect(error.message.length).toBeLessThan(2_000);
   });
 
-  test.each([500, 503, 429, 404, 401])('of a %i has nothing of the upstream’s', async (status) => {
+  it.each([500, 503, 429, 404, 401])('of a %i has nothing of the upstream’s', async (status) => {
     const error = await errorOf({ status, body: openai('stack trace of host 10.1.2.3') });
     expect(JSON.stringify(encodeErrorBody(error))).not.toContain('10.1.2.3');
   });
 
-  test.each([400, 401, 403, 429, 500])('of a %i, and the log, never has the key', async (status) => {
+  it.each([400, 401, 403, 429, 500])('of a %i, and the log, never has the key', async (status) => {
     const body = openai(`Incorrect value ${KEY} given`, { code: KEY, param: 'x' });
     const error = await errorOf({ status, body });
     expect(`${error.message} ${error.stack} ${error.upstream} ${JSON.stringify(error)}`).not.toContain(KEY);
@@ -295,7 +292,7 @@ describe('how long to wait', () => {
   const now = Date.parse('2026-11-21T10:00:00Z');
   const date = 'Sat, 21 Nov 2026 10:00:00 GMT';
 
-  test.each([
+  it.each([
     [{ 'retry-after-ms': '250' }, 250],
     [{ 'retry-after-ms': '1500.5', 'retry-after': '9' }, 1_501],
     [{ 'retry-after': '2' }, 2_000],
@@ -330,16 +327,16 @@ describe('how long to wait', () => {
     expect(error.retryAfterMs).toBe(expected);
   });
 
-  test('is reckoned by the upstream’s own clock', () => {
+  it('is reckoned by the upstream’s own clock', () => {
     const headers = { date: 'Sat, 21 Nov 2026 08:00:00 GMT', 'retry-after': 'Sat, 21 Nov 2026 08:00:05 GMT' };
     expect(parseRetryAfter(503, headers, now)).toBe(5_000);
   });
 
-  test('is not read from the state of limits on an answer that is no throttle', () => {
+  it('is not read from the state of limits on an answer that is no throttle', () => {
     expect(parseRetryAfter(500, { 'x-ratelimit-reset-tokens': '6m0s' }, now)).toBeUndefined();
   });
 
-  test.each([
+  it.each([
     [openai('Rate limit reached. Please try again in 1.2s. Visit …'), 1_200],
     [openai('Please try again in 20ms.'), 20],
     [
@@ -359,7 +356,7 @@ describe('how long to wait', () => {
     expect(await errorOf({ status: 429, body })).toMatchObject({ code: 'rate_limit_exceeded', retryAfterMs: expected });
   });
 
-  test('of any duration is the sum of its parts', () => {
+  it('of any duration is the sum of its parts', () => {
     fc.assert(
       fc.property(fc.nat(99), fc.nat(59), fc.nat(59), fc.nat(999), (h, m, s, ms) => {
         expect(parseDuration(`${h}h${m}m${s}s${ms}ms`)).toBe(((h * 60 + m) * 60 + s) * 1_000 + ms);
@@ -367,7 +364,7 @@ describe('how long to wait', () => {
     );
   });
 
-  test('of anything is undefined or within a day', () => {
+  it('of anything is undefined or within a day', () => {
     fc.assert(
       fc.property(
         fc.dictionary(fc.constantFrom('retry-after', 'retry-after-ms', 'x-ratelimit-reset', 'date'), fc.string()),
@@ -381,7 +378,7 @@ describe('how long to wait', () => {
 });
 
 describe('a connection', () => {
-  test('refused is upstream_unavailable, to be tried again', async () => {
+  it('refused is upstream_unavailable, to be tried again', async () => {
     const gone = await startUpstream();
     await gone.close();
     expect(upstreamErrorOf(await call(gone.baseUrl))).toMatchObject({
@@ -391,17 +388,17 @@ describe('a connection', () => {
     });
   });
 
-  test('to a name that does not exist is upstream_unavailable', async () => {
+  it('to a name that does not exist is upstream_unavailable', async () => {
     const error = upstreamErrorOf(await call('http://no-such-host.invalid/v1'));
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
-  test('without TLS on the other side is upstream_unavailable', async () => {
+  it('without TLS on the other side is upstream_unavailable', async () => {
     const error = upstreamErrorOf(await call(upstream.baseUrl.replace('http:', 'https:')));
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
-  test('closed before the answer is upstream_unavailable', async () => {
+  it('closed before the answer is upstream_unavailable', async () => {
     await using cutting = await startUpstream(() => 'cut');
     expect(upstreamErrorOf(await call(cutting.baseUrl))).toMatchObject({
       code: 'upstream_unavailable',
@@ -410,7 +407,7 @@ describe('a connection', () => {
     });
   });
 
-  test('to what doesn’t speak HTTP is upstream_malformed', async () => {
+  it('to what doesn’t speak HTTP is upstream_malformed', async () => {
     const server = createServer((socket) => socket.end('SSH-2.0-OpenSSH_9.6\r\n'));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -430,20 +427,20 @@ describe('a key', () => {
       }),
     );
 
-  test('that is missing is a misconfiguration of this target, and another may serve', async () => {
+  it('that is missing is a misconfiguration of this target, and another may serve', async () => {
     const missing = new LambentError('configuration', 'env:KEY is missing or empty');
     const error = upstreamErrorOf(await outcomeWith(() => Promise.reject(missing)));
     expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget', message: missing.message });
   });
 
-  test('that can’t be looked up for the moment may be there again soon', async () => {
+  it('that can’t be looked up for the moment may be there again soon', async () => {
     const error = upstreamErrorOf(
       await outcomeWith(() => Promise.reject(new LambentError('upstream_unavailable', 'ssm:k'))),
     );
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
-  test('that can’t be a header is a misconfiguration, and is not shown', async () => {
+  it('that can’t be a header is a misconfiguration, and is not shown', async () => {
     const error = upstreamErrorOf(await outcomeWith(async () => 'broken\nsecret'));
     expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
     expect(`${error.message} ${error.cause}`).not.toContain('secret');

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { GenerationEvent } from '../../../../../shared/inference/generation.ts';
 import { AnswerReader } from '../../../../../shared/inference/providers/openai-compatible/answer.ts';
 import { readAnswer } from '../../../../../shared/inference/providers/openai-compatible/body.ts';
@@ -111,7 +111,7 @@ const RECORDINGS = {
 const NAMES = Object.keys(RECORDINGS) as (keyof typeof RECORDINGS)[];
 
 describe('a stream in the dialect of', () => {
-  test.each(NAMES)('%s is understood', async (name) => {
+  it.each(NAMES)('%s is understood', async (name) => {
     reply = { headers: EVENT_STREAM, body: recording(name) };
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
@@ -120,7 +120,7 @@ describe('a stream in the dialect of', () => {
     expect(events.at(-1)?.type).toBe('finish');
   });
 
-  test.each(NAMES)('%s says the same to a caller who wants it buffered', async (name) => {
+  it.each(NAMES)('%s says the same to a caller who wants it buffered', async (name) => {
     reply = { headers: EVENT_STREAM, body: recording(name) };
     const { events, error } = await call(upstream.baseUrl, { streamed: false });
     expect(error).toBeUndefined();
@@ -129,7 +129,7 @@ describe('a stream in the dialect of', () => {
 });
 
 describe('where the network cuts a stream', () => {
-  test.each(NAMES)('makes no difference to %s, at every single byte', async (name) => {
+  it.each(NAMES)('makes no difference to %s, at every single byte', async (name) => {
     const bytes = recording(name);
     const whole = await eventsIn([bytes]);
     for (let at = 1; at < bytes.length; at += 1) {
@@ -137,7 +137,7 @@ describe('where the network cuts a stream', () => {
     }
   });
 
-  test('makes no difference in any number of pieces, with any line ends, with a byte order mark or without', async () => {
+  it('makes no difference in any number of pieces, with any line ends, with a byte order mark or without', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.constantFrom(...NAMES),
@@ -153,7 +153,7 @@ describe('where the network cuts a stream', () => {
     );
   });
 
-  test('makes no difference over a real connection', async () => {
+  it('makes no difference over a real connection', async () => {
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...NAMES), fc.array(fc.nat(3_000), { maxLength: 12 }), async (name, cuts) => {
         reply = streamChunks(cutInto(recording(name), cuts));
@@ -170,7 +170,7 @@ describe('an answer that streams', () => {
   const said = (content: string) => ({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
   const finished = { choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] };
 
-  test('hands on log probabilities, alternatives included', async () => {
+  it('hands on log probabilities, alternatives included', async () => {
     reply = { headers: EVENT_STREAM, body: recording('openai-text') };
     const { events } = await call(upstream.baseUrl, { request: { topLogprobs: 2 } });
     const tokens = events.flatMap((event) => (event.type === 'text' ? (event.logprobs ?? []) : []));
@@ -186,7 +186,7 @@ describe('an answer that streams', () => {
     });
   });
 
-  test('ends its reasoning before it speaks or calls, with what is wanted back', async () => {
+  it('ends its reasoning before it speaks or calls, with what is wanted back', async () => {
     reply = { headers: EVENT_STREAM, body: recording('deepseek-tools') };
     const { events } = await call(upstream.baseUrl);
     expect(events.map(({ type }) => type)).toEqual([
@@ -202,14 +202,14 @@ describe('an answer that streams', () => {
     });
   });
 
-  test('names the tier that served it when that is one of ours', async () => {
+  it('names the tier that served it when that is one of ours', async () => {
     reply = { headers: EVENT_STREAM, body: recording('openai-text') };
     expect((await call(upstream.baseUrl)).events.at(-1)).toMatchObject({ serviceTier: 'default' });
     reply = { headers: EVENT_STREAM, body: recording('groq-usage') };
     expect((await call(upstream.baseUrl)).events.at(-1)).not.toHaveProperty('serviceTier');
   });
 
-  test.each([
+  it.each([
     ['[DONE] without a finish_reason', [said('a'), '[DONE]']],
     ['a finish_reason without [DONE]', [said('a'), finished]],
   ])('is whole with %s', async (_, chunks) => {
@@ -219,19 +219,19 @@ describe('an answer that streams', () => {
     expect(summaryOf(events)).toMatchObject({ text: 'a', reason: 'stop' });
   });
 
-  test('is whole when the connection breaks after the finish_reason', async () => {
+  it('is whole when the connection breaks after the finish_reason', async () => {
     reply = streamEvents([said('a'), finished], 'cut');
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
     expect(events.at(-1)).toEqual({ type: 'finish', reason: 'stop', usage: undefined });
   });
 
-  test('is whole when only the blank line after its last event is missing', async () => {
+  it('is whole when only the blank line after its last event is missing', async () => {
     reply = streamChunks([`data: ${JSON.stringify(said('a'))}\n\ndata: ${JSON.stringify(finished)}`]);
     expect((await call(upstream.baseUrl)).error).toBeUndefined();
   });
 
-  test('ignores what comes after [DONE], in the same packet or in another', async () => {
+  it('ignores what comes after [DONE], in the same packet or in another', async () => {
     const events = [said('a'), finished, '[DONE]', said('b'), { error: { message: 'too late' } }, 'garbage'].map(
       encodeEvent,
     );
@@ -243,7 +243,7 @@ describe('an answer that streams', () => {
     }
   });
 
-  test('hands on nothing that comes after an error, in the same packet or in another', async () => {
+  it('hands on nothing that comes after an error, in the same packet or in another', async () => {
     const events = [said('a'), { error: { message: 'broken' } }, said('b'), '[DONE]'].map(encodeEvent);
     for (const pieces of [events, [events.join('')]]) {
       reply = streamChunks(pieces);
@@ -253,7 +253,7 @@ describe('an answer that streams', () => {
     }
   });
 
-  test.each([
+  it.each([
     ['ends', undefined],
     ['breaks', 'cut'],
   ] as const)('is cut when it %s before either', async (_, ending) => {
@@ -265,7 +265,7 @@ describe('an answer that streams', () => {
     }
   });
 
-  test.each([
+  it.each([
     ['an empty body', []],
     ['comments only', [': hello\n\n', ': world\n\n']],
     ['half an event', ['data: {"choices":[{"delta":{"content":"lost']],
@@ -274,14 +274,14 @@ describe('an answer that streams', () => {
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_cut');
   });
 
-  test.each(['error', 'abort', 'insufficient_system_resource'])('is cut when it finishes by %s', async (reason) => {
+  it.each(['error', 'abort', 'insufficient_system_resource'])('is cut when it finishes by %s', async (reason) => {
     reply = streamEvents([said('a'), { choices: [{ delta: {}, finish_reason: reason }] }, '[DONE]']);
     const outcome = await call(upstream.baseUrl);
     expect(upstreamErrorOf(outcome).code).toBe('upstream_cut');
     expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
   });
 
-  test('is malformed when an event is no JSON, and cut when that comes after the first token', async () => {
+  it('is malformed when an event is no JSON, and cut when that comes after the first token', async () => {
     reply = streamEvents(['<oops>', '[DONE]']);
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
     reply = streamEvents([said('a'), '<oops>', '[DONE]']);
@@ -290,12 +290,12 @@ describe('an answer that streams', () => {
     expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
   });
 
-  test('is malformed when a tool call has no name', async () => {
+  it('is malformed when a tool call has no name', async () => {
     reply = streamEvents([{ choices: [{ delta: { tool_calls: [{ index: 0, id: 'x' }] } }] }, '[DONE]']);
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
   });
 
-  test('numbers tool calls 0, 1, 2 whatever the upstream counts, however fragments are interleaved', async () => {
+  it('numbers tool calls 0, 1, 2 whatever the upstream counts, however fragments are interleaved', async () => {
     const fragment = (index: unknown, text: string, name?: string) => ({
       choices: [{ delta: { tool_calls: [{ index, ...(name && { id: name }), function: { name, arguments: text } }] } }],
     });
@@ -306,7 +306,7 @@ describe('an answer that streams', () => {
     expect(summaryOf(events).calls?.map((made) => made.arguments)).toEqual(['[]', '{}']);
   });
 
-  test('keeps one call together when each fragment has another id, or repeats the name', async () => {
+  it('keeps one call together when each fragment has another id, or repeats the name', async () => {
     const fragment = (call: object) => ({ choices: [{ delta: { tool_calls: [call] } }] });
     reply = streamEvents([
       fragment({ index: 0, id: 'one', function: { name: 'f', arguments: '{"a"' } }),
@@ -322,7 +322,7 @@ describe('an answer that streams', () => {
 describe('an error in band', () => {
   const chunk = { choices: [{ index: 0, delta: { role: 'assistant', content: '' }, finish_reason: null }] };
 
-  test.each([
+  it.each([
     [{ error: { message: 'slow down', type: 'rate_limit_error', code: null } }, 'rate_limit_exceeded', 'retry'],
     [{ error: { message: 'bad', code: 400 } }, 'upstream_rejected', 'fail'],
     [{ error: { message: 'no key', code: 401 } }, 'upstream_misconfigured', 'nextTarget'],
@@ -342,12 +342,12 @@ describe('an error in band', () => {
     expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false }))).toMatchObject({ code, recovery });
   });
 
-  test('may come under the event name "error"', async () => {
+  it('may come under the event name "error"', async () => {
     reply = streamChunks(['event: error\ndata: {"message":"slow down","code":"429"}\n\n']);
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('rate_limit_exceeded');
   });
 
-  test('after the first token cuts the answer, with the error as the cause', async () => {
+  it('after the first token cuts the answer, with the error as the cause', async () => {
     reply = { headers: EVENT_STREAM, body: recording('openrouter-error-in-band') };
     const outcome = await call(upstream.baseUrl);
     expect(outcome.events).toEqual([{ type: 'text', text: 'Half an' }]);
@@ -361,7 +361,7 @@ describe('a buffered answer', () => {
     usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
   });
 
-  test('has everything that a stream has', async () => {
+  it('has everything that a stream has', async () => {
     reply = {
       body: completion({
         content: 'Hi',
@@ -379,12 +379,12 @@ describe('a buffered answer', () => {
     });
   });
 
-  test('is taken where a stream was asked for', async () => {
+  it('is taken where a stream was asked for', async () => {
     reply = { body: completion({ content: 'Hi' }) };
     expect(summaryOf((await call(upstream.baseUrl)).events)).toMatchObject({ text: 'Hi', reason: 'stop' });
   });
 
-  test.each([
+  it.each([
     ['a page', { headers: { 'content-type': 'text/html' }, body: '<html>Sign in</html>' }],
     ['no JSON', { headers: { 'content-type': 'application/json' }, body: 'OK' }],
     ['half of its JSON', { headers: { 'content-type': 'application/json' }, body: '{"choices":[{"mess' }],
@@ -395,12 +395,12 @@ describe('a buffered answer', () => {
     expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_malformed');
   });
 
-  test('that is a page is malformed for a stream, too', async () => {
+  it('that is a page is malformed for a stream, too', async () => {
     reply = { headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<html>Sign in</html>' };
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
   });
 
-  test('is cut when the connection breaks in the middle', async () => {
+  it('is cut when the connection breaks in the middle', async () => {
     reply = {
       headers: { 'content-type': 'application/json', 'content-length': '500' },
       steps: [{ send: '{"choices":[' }, 'cut'],
@@ -410,7 +410,7 @@ describe('a buffered answer', () => {
   });
 });
 
-test('whatever JSON an upstream answers, the call ends in a finish or in an UpstreamError', async () => {
+it('whatever JSON an upstream answers, the call ends in a finish or in an UpstreamError', async () => {
   const word = fc.constantFrom(
     ...[
       'choices',

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Script, startUpstream } from '../../../../upstreams/openai-upstream.ts';
 import {
   EVENT_STREAM,
@@ -39,7 +39,7 @@ describe('an abort', () => {
     ],
   ];
 
-  test.each(moments)(
+  it.each(moments)(
     '%s closes the connection within a second, and is what the call throws',
     async (_, script, streamed) => {
       await using upstream = await startUpstream(script);
@@ -54,7 +54,7 @@ describe('an abort', () => {
     },
   );
 
-  test('reaches the upstream while nobody reads the answer', async () => {
+  it('reaches the upstream while nobody reads the answer', async () => {
     await using upstream = await startUpstream(() => streamEvents([said('a'), said('b')], 'stall'));
     const controller = new AbortController();
     const answer = aModel(upstream.baseUrl).generate(makeRequest(), { signal: controller.signal, streamed: true });
@@ -65,26 +65,26 @@ describe('an abort', () => {
     expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
   });
 
-  test('before the call sends nothing', async () => {
+  it('before the call sends nothing', async () => {
     await using upstream = await startUpstream(() => WHOLE);
     expect((await call(upstream.baseUrl, { signal: AbortSignal.abort(REASON) })).error).toBe(REASON);
     expect(upstream.requests).toHaveLength(0);
   });
 
-  test('by a timeout throws that timeout', async () => {
+  it('by a timeout throws that timeout', async () => {
     await using upstream = await startUpstream(() => ({ headers: EVENT_STREAM, steps: ['stall'] }));
     const { error } = await call(upstream.baseUrl, { signal: AbortSignal.timeout(50) });
     expect(error).toMatchObject({ name: 'TimeoutError' });
   });
 
-  test('leaves the next call alone', async () => {
+  it('leaves the next call alone', async () => {
     await using upstream = await startUpstream((_, nth) => (nth === 0 ? streamEvents([said('a')], 'stall') : WHOLE));
     expect((await call(upstream.baseUrl, { signal: AbortSignal.timeout(50) })).error).toBeDefined();
     expect((await call(upstream.baseUrl)).error).toBeUndefined();
   });
 });
 
-test('nothing is sent before the first event is asked for', async () => {
+it('nothing is sent before the first event is asked for', async () => {
   await using upstream = await startUpstream(() => WHOLE);
   const answer = aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true });
   await sleep(50);
@@ -93,14 +93,14 @@ test('nothing is sent before the first event is asked for', async () => {
   expect(upstream.requests).toHaveLength(1);
 });
 
-test('leaving an answer early closes the connection', async () => {
+it('leaving an answer early closes the connection', async () => {
   await using upstream = await startUpstream(() => streamEvents([said('a'), said('b')], 'stall'));
   const start = performance.now();
   for await (const _ of aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true })) break;
   expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
 });
 
-test('each token is handed on when it arrives, not when the next one does', async () => {
+it('each token is handed on when it arrives, not when the next one does', async () => {
   const steps: Step[] = ['a', 'b', 'c'].flatMap((token) => [{ send: encodeEvent(said(token)) }, { waitMs: 150 }]);
   await using upstream = await startUpstream(() => ({
     headers: EVENT_STREAM,
@@ -116,7 +116,7 @@ test('each token is handed on when it arrives, not when the next one does', asyn
 });
 
 describe('a connection', () => {
-  test('is used again after a whole answer, streamed, buffered or refused', async () => {
+  it('is used again after a whole answer, streamed, buffered or refused', async () => {
     const replies: Reply[] = [
       WHOLE,
       { body: { choices: [{ message: { content: 'x' } }] } },
@@ -133,7 +133,7 @@ describe('a connection', () => {
     expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(1);
   });
 
-  test('is used again when the reader stops at the finish', async () => {
+  it('is used again when the reader stops at the finish', async () => {
     await using upstream = await startUpstream(() => streamEvents([said('a'), '[DONE]']));
     const model = aModel(upstream.baseUrl);
     for (let round = 0; round < 3; round += 1) {
@@ -145,7 +145,7 @@ describe('a connection', () => {
     expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(1);
   });
 
-  test('that the upstream holds open after [DONE] delays nothing and is closed soon', async () => {
+  it('that the upstream holds open after [DONE] delays nothing and is closed soon', async () => {
     await using upstream = await startUpstream(() => streamEvents([said('a'), '[DONE]'], 'stall'));
     const start = performance.now();
     const { events, error } = await call(upstream.baseUrl);
@@ -155,7 +155,7 @@ describe('a connection', () => {
     expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(2_000);
   });
 
-  test('that the upstream holds open after the finish_reason ends in a whole answer all the same', async () => {
+  it('that the upstream holds open after the finish_reason ends in a whole answer all the same', async () => {
     const finished = { choices: [{ delta: { content: 'a' }, finish_reason: 'stop' }] };
     await using upstream = await startUpstream(() => streamEvents([finished], 'stall'));
     const { events, error } = await call(upstream.baseUrl);
@@ -164,7 +164,7 @@ describe('a connection', () => {
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
-  test('that had gone stale is worth another try at once', async () => {
+  it('that had gone stale is worth another try at once', async () => {
     await using upstream = await startUpstream((_, nth) => (nth === 1 ? 'cut' : WHOLE));
     const model = aModel(upstream.baseUrl);
     await collect(model.generate(makeRequest(), { signal: never, streamed: true }));
@@ -176,7 +176,7 @@ describe('a connection', () => {
     expect((await outcomeOf(model.generate(makeRequest(), { signal: never, streamed: true }))).error).toBeUndefined();
   });
 
-  test('that the upstream closed between two calls is not used again', async () => {
+  it('that the upstream closed between two calls is not used again', async () => {
     await using upstream = await startUpstream(() => WHOLE);
     const model = aModel(upstream.baseUrl);
     for (let round = 0; round < 3; round += 1) {
@@ -188,7 +188,7 @@ describe('a connection', () => {
     expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(3);
   });
 
-  test('serves many calls at once', async () => {
+  it('serves many calls at once', async () => {
     await using upstream = await startUpstream();
     const model = aModel(upstream.baseUrl);
     const outcomes = await Promise.all(
@@ -205,7 +205,7 @@ describe('a connection', () => {
 });
 
 describe('a compressed answer, which was not asked for,', () => {
-  test.each([
+  it.each([
     ['gzip', gzipSync],
     ['deflate', deflateSync],
     ['br', brotliCompressSync],
@@ -224,7 +224,7 @@ describe('a compressed answer, which was not asked for,', () => {
     expect(upstream.requests[0]?.headers['accept-encoding']).toBe('identity');
   });
 
-  test('is refused in any other, or when it is garbled', async () => {
+  it('is refused in any other, or when it is garbled', async () => {
     const encodings = ['zstd-of-tomorrow', 'gzip'];
     await using upstream = await startUpstream((_, nth) => ({
       headers: { ...EVENT_STREAM, 'content-encoding': encodings[nth] ?? '' },
@@ -238,7 +238,7 @@ describe('a compressed answer, which was not asked for,', () => {
 describe('an answer without bounds', () => {
   const MEGABYTE = 'x'.repeat(1024 * 1024);
 
-  test('in one event is malformed, and the connection closed', async () => {
+  it('in one event is malformed, and the connection closed', async () => {
     function* endless(): Generator<Step> {
       yield { send: 'data: ' };
       for (let megabytes = 0; megabytes < 100; megabytes += 1) yield { send: MEGABYTE };
@@ -248,7 +248,7 @@ describe('an answer without bounds', () => {
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
-  test('in a buffered body is malformed, and the connection closed', async () => {
+  it('in a buffered body is malformed, and the connection closed', async () => {
     function* endless(): Generator<Step> {
       for (let megabytes = 0; megabytes < 200; megabytes += 1) yield { send: MEGABYTE };
     }
@@ -260,7 +260,7 @@ describe('an answer without bounds', () => {
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
-  test('in an error is read as far as an error goes', async () => {
+  it('in an error is read as far as an error goes', async () => {
     function* endless(): Generator<Step> {
       for (let megabytes = 0; megabytes < 100; megabytes += 1) yield { send: MEGABYTE };
     }
@@ -269,7 +269,7 @@ describe('an answer without bounds', () => {
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
-  test('is read no faster than it is used', async () => {
+  it('is read no faster than it is used', async () => {
     let sentMegabytes = 0;
     function* plenty(): Generator<Step> {
       for (; sentMegabytes < 64; sentMegabytes += 1) yield { send: encodeEvent(said(MEGABYTE)) };

@@ -160,7 +160,7 @@ describe('nothing opens', () => {
     );
   });
 
-  test.each<Partial<RecordName>>([
+  it.each<Partial<RecordName>>([
     { tenant: 'acme2' },
     { kind: 'job-input' },
     { id: 'resp_2' },

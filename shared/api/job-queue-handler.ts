@@ -1,4 +1,3 @@
-import type { SQSClient } from '@aws-sdk/client-sqs';
 import { failureLog } from '../core/logger.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { observeOutcome } from '../jobs/observe.ts';
@@ -9,7 +8,7 @@ import { type QueueCall, queuePipeline, VISIBILITY_SECONDS } from '../lambda/que
 
 /** Options of `createJobQueueHandler`. */
 export interface JobQueueOptions extends QueueControlOptions {
-  readonly client: SQSClient;
+  readonly client: Parameters<typeof createQueueControl>[0];
   readonly telemetry: ProcessTelemetry;
   /** Divides the visibility timeout, to make tests faster. */
   readonly timingsDivisor: number;

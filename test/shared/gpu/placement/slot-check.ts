@@ -7,15 +7,15 @@ import type { Lease, Waiter } from '../../../../shared/gpu/registry/worker.ts';
 import { type Answer, explore, Histories, type Program, type Reach, type Step } from '../../jobs/explorer.ts';
 import { aPrompt, aWorker, FLEET, MODEL, START } from '../fleets.ts';
 
-/** How often each thing may happen on one way through. */
+/** How often each event may happen in one interleaving. */
 export interface SlotBudget {
   /** Steps of the clock. */
   readonly ticks: number;
-  /** Requests to the table that are made, whose answer is lost, and that the client then repeats. */
+  /** Requests to the table whose response is lost and which the client repeats. */
   readonly repeats: number;
-  /** Requests to the table that are made, and whose answer never comes: an error. */
+  /** Requests to the table that succeed and whose response is an error. */
   readonly losses: number;
-  /** The worker's engine starts anew. */
+  /** Restarts of the worker's engine. */
   readonly restarts: number;
 }
 
@@ -23,57 +23,58 @@ export interface SlotCheck {
   readonly contenders: number;
   readonly slots: number;
   readonly budget: Partial<SlotBudget>;
-  /** Milliseconds of a step of the clock: 15,000 call for a heartbeat, 46,000 outlive a lease. */
+  /** Milliseconds per step of the clock: 15,000 make a heartbeat due, 46,000 let a lease expire. */
   readonly tickMs: number;
-  /** Milliseconds that an answer takes; 20,000, which calls for a heartbeat, when absent. */
+  /** Duration of an answer in milliseconds. Default 20,000, which makes a heartbeat due. */
   readonly answerMs?: number;
-  /** What the table does otherwise than it should, to see that the check would notice. */
+  /** Breaks the store, to test that the check notices. */
   readonly mutation?: (store: FleetStore) => FleetStore;
 }
 
 interface World {
   readonly now: number;
   readonly fleets: Map<string, FleetEntries>;
-  /** Contenders that believe to hold a slot. */
+  /** Contenders that regard themselves as holders of a slot. */
   readonly holding: readonly string[];
 }
 
 interface State {
   readonly world: World;
-  /** Contenders that live, by history. One that is never answered again has crashed, wherever it stands. */
+  /** The histories of the running contenders. A contender that gets no further response has crashed. */
   readonly processes: readonly number[];
   readonly left: SlotBudget;
 }
 
 const NOTHING: SlotBudget = { ticks: 0, repeats: 0, losses: 0, restarts: 0 };
 const METHODS = ['read', 'lease', 'markFirstToken', 'renew', 'release', 'putWaiter', 'removeWaiter'] as const;
-/** Answered as soon as they are made: nobody else can tell when they were. */
-const AT_ONCE = /^(sleep|holds|letsGo)$/;
-/** Hints, which commute with what others do; they are answered at once too, unless they may go wrong. */
+/** Calls that are answered immediately, because no other process can observe their time. */
+const IMMEDIATE = /^(sleep|holds|stopsHolding)$/;
+/** Writes of hints, which commute with all other calls. They are answered immediately too unless the budget lets calls fail. */
 const HINTS = /^(markFirstToken|putWaiter|removeWaiter)$/;
 
 /**
- * Walks all interleavings of contenders that lease slots of one worker, by the code that runs, and checks at each step what must
- * be true.
- * @throws when something isn't true, with the steps that led to it
+ * Explores all interleavings of contenders that lease slots of one worker, using the production code, and checks the invariants
+ * at each step.
+ * @throws Error if an invariant is violated, with the steps that led to it
  */
 export async function checkSlots(check: SlotCheck) {
   const { contenders, slots, budget, tickMs, answerMs = 20_000, mutation = (store) => store } = check;
-  const programOf = contender(answerMs);
+  const programOf = createContender(answerMs);
   const histories = new Histories(programOf);
   const recovered = new Set<string>();
 
   async function perform(world: World, method: string, args: readonly unknown[]) {
     const fleets = structuredClone(world.fleets);
     if (method === 'holds') return { world: { ...world, holding: [...world.holding, String(args[0])] } };
-    if (method === 'letsGo') return { world: { ...world, holding: world.holding.filter((name) => name !== args[0]) } };
+    if (method === 'stopsHolding')
+      return { world: { ...world, holding: world.holding.filter((name) => name !== args[0]) } };
     const store = mutation(createMemoryFleetStore(() => world.now, fleets));
-    const known = METHODS.find((name) => name === method);
-    const value: unknown = known === undefined ? undefined : await Reflect.apply(store[known], store, args);
+    const storeMethod = METHODS.find((name) => name === method);
+    const value: unknown = storeMethod === undefined ? undefined : await Reflect.apply(store[storeMethod], store, args);
     return { world: { ...world, fleets }, value };
   }
 
-  async function restarted(world: World): Promise<World> {
+  async function restartWorker(world: World): Promise<World> {
     const fleets = structuredClone(world.fleets);
     const { leases: _, ...worker } = aWorker({ slots, bootId: `boot-at-${world.now}` });
     await createMemoryFleetStore(() => world.now, fleets).register(worker);
@@ -88,8 +89,8 @@ export async function checkSlots(check: SlotCheck) {
       const { pending } = await histories.standing(process);
       for (const { id, method, args, madeAt } of pending) {
         if (method === 'sleep' && world.now < madeAt + Number(args[0])) continue;
-        const after = async (told: Pick<Answer, 'value' | 'error'>, changed: World, budgetLeft = left) => {
-          const history = await histories.after(process, { call: id, now: world.now, ...told });
+        const after = async (answer: Pick<Answer, 'value' | 'error'>, changed: World, budgetLeft = left) => {
+          const history = await histories.after(process, { call: id, now: world.now, ...answer });
           const { failure, pending: waiting } = await histories.standing(history);
           if (failure !== undefined) throw new Error(failure);
           const others = processes.toSpliced(index, 1);
@@ -99,12 +100,12 @@ export async function checkSlots(check: SlotCheck) {
         const step = {
           label: `${name}: ${method}`,
           async take() {
-            const done = await perform(world, method, args);
-            return after({ value: done.value }, done.world);
+            const performed = await perform(world, method, args);
+            return after({ value: performed.value }, performed.world);
           },
         };
-        const maySlip = left.repeats + left.losses > 0;
-        if (AT_ONCE.test(method) || (HINTS.test(method) && !maySlip)) return [step];
+        const mayFail = left.repeats + left.losses > 0;
+        if (IMMEDIATE.test(method) || (HINTS.test(method) && !mayFail)) return [step];
         found.push(step);
         if (method === 'read') continue;
         if (left.repeats > 0) {
@@ -119,10 +120,10 @@ export async function checkSlots(check: SlotCheck) {
         }
         if (left.losses > 0) {
           found.push({
-            label: `${name}: ${method}, its answer lost`,
+            label: `${name}: ${method}, response lost`,
             async take() {
-              const done = await perform(world, method, args);
-              return after({ error: 'lost' }, done.world, spent('losses'));
+              const performed = await perform(world, method, args);
+              return after({ error: 'lost' }, performed.world, spent('losses'));
             },
           });
         }
@@ -134,21 +135,21 @@ export async function checkSlots(check: SlotCheck) {
     }
     if (left.restarts > 0) {
       found.push({
-        label: 'the worker starts anew',
-        take: async () => ({ world: await restarted(world), processes, left: spent('restarts') }),
+        label: 'the worker restarts',
+        take: async () => ({ world: await restartWorker(world), processes, left: spent('restarts') }),
       });
     }
     return found;
   }
 
-  /** Everybody has crashed, and a lease's time is over: as many as there are slots must find one, each at its first look. */
+  /** After all contenders have crashed and their leases have expired, new contenders must get every slot at their first attempt. */
   async function recover(from: World): Promise<void> {
     let world: World = { ...from, now: from.now + SLOT_SETTINGS.leaseMs, holding: [] };
-    for (let next = 0; next < slots; next += 1) world = await untilItHolds(`late ${next}`, world);
-    if (world.holding.length !== slots) throw new Error('A leaked slot did not come back');
+    for (let next = 0; next < slots; next += 1) world = await runUntilHolding(`late ${next}`, world);
+    if (world.holding.length !== slots) throw new Error('A leaked slot was not recovered');
   }
 
-  async function untilItHolds(name: string, from: World): Promise<World> {
+  async function runUntilHolding(name: string, from: World): Promise<World> {
     const own = new Histories(programOf);
     let world = from;
     let history = own.begin(name, world.now);
@@ -156,9 +157,9 @@ export async function checkSlots(check: SlotCheck) {
       const { pending } = await own.standing(history);
       const call = pending.find(({ method }) => method !== 'sleep');
       if (call === undefined) return world;
-      const done = await perform(world, call.method, call.args);
-      history = await own.after(history, { call: call.id, value: done.value, now: world.now });
-      world = done.world;
+      const performed = await perform(world, call.method, call.args);
+      history = await own.after(history, { call: call.id, value: performed.value, now: world.now });
+      world = performed.world;
     }
     return world;
   }
@@ -166,7 +167,7 @@ export async function checkSlots(check: SlotCheck) {
   const names = Array.from({ length: contenders }, (_, index) => `contender ${index}`);
   return explore<State>({
     start: {
-      world: await restarted({ now: START, fleets: new Map(), holding: [] }),
+      world: await restartWorker({ now: START, fleets: new Map(), holding: [] }),
       processes: names.map((name) => histories.begin(name, START)),
       left: { ...NOTHING, ...budget },
     },
@@ -183,14 +184,14 @@ export async function checkSlots(check: SlotCheck) {
   });
 }
 
-/** Takes a slot, uses it, and gives it back; or is refused. */
-const contender =
+/** Returns a program that acquires a slot, uses it and releases it, or is refused. */
+const createContender =
   (answerMs: number) =>
   (name: string): Program => {
     return async (reach) => {
       const slots = createSlotAllocator(
         {
-          store: storeBehind(reach),
+          store: createStoreStub(reach),
           now: () => reach.now(),
           random: () => 0,
           sleep: async (ms, signal) => {
@@ -215,47 +216,47 @@ const contender =
       if (slot === undefined) return;
       await reach.call('holds', [name]);
       await slot.markFirstToken();
-      // Until the slot is lost, at the longest.
+      // An abort of `slot.lost` ends the answer early.
       await reach.call('sleep', [answerMs], slot.lost);
-      await reach.call('letsGo', [name]);
+      await reach.call('stopsHolding', [name]);
       await slot.release();
     };
   };
 
-function storeBehind(reach: Reach): FleetStore {
+function createStoreStub(reach: Reach): FleetStore {
   const fake = Object.fromEntries(METHODS.map((method) => [method, (...args: unknown[]) => reach.call(method, args)]));
   return { ...createMemoryFleetStore(() => reach.now()), ...fake };
 }
 
-function leasesIn({ fleets }: World): Readonly<Record<string, Lease>> {
+function getLeases({ fleets }: World): Readonly<Record<string, Lease>> {
   return fleets.get(FLEET)?.workers.get('w1')?.leases ?? {};
 }
 
-function waitersIn({ fleets }: World): readonly Waiter[] {
+function getWaiters({ fleets }: World): readonly Waiter[] {
   return [...(fleets.get(FLEET)?.waiters.values() ?? [])];
 }
 
-function bootIn({ fleets }: World): string | undefined {
+function getBootId({ fleets }: World): string | undefined {
   return fleets.get(FLEET)?.workers.get('w1')?.bootId;
 }
 
-/** What one step may not do. */
+/** Checks the invariants of one step. */
 function checkStep(before: World, after: World, slots: number): void {
-  const leases = leasesIn(after);
+  const leases = getLeases(after);
   if (Object.keys(leases).length > slots) throw new Error('More leases than slots');
-  const rightful = after.holding.filter((name) => leases[name] !== undefined);
-  if (rightful.length > slots) throw new Error('More holders than slots');
-  if (bootIn(before) !== bootIn(after)) return;
-  for (const [name, { expiresAt }] of Object.entries(leasesIn(before))) {
+  const holdersWithLease = after.holding.filter((name) => leases[name] !== undefined);
+  if (holdersWithLease.length > slots) throw new Error('More holders than slots');
+  if (getBootId(before) !== getBootId(after)) return;
+  for (const [name, { expiresAt }] of Object.entries(getLeases(before))) {
     const isGone = leases[name] === undefined;
     if (isGone && expiresAt > after.now && after.holding.includes(name)) throw new Error('A held slot was taken away');
   }
 }
 
-/** All have come to their end by themselves: nothing of them may be left. */
+/** Checks the final state if all contenders have ended normally: no lease and no waiter may be left. */
 function checkEnd(world: World): void {
-  if (Object.keys(leasesIn(world)).length > 0) throw new Error('A slot was not given back');
-  if (waitersIn(world).length > 0) throw new Error('Somebody still waits who does not');
+  if (Object.keys(getLeases(world)).length > 0) throw new Error('A slot was not released');
+  if (getWaiters(world).length > 0) throw new Error('A waiter was not removed');
 }
 
 function worldKey({ now, fleets, holding }: World): string {

@@ -1,48 +1,62 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { checkSlots, type SlotCheck } from './slot-check.ts';
 
 const scenarios: Record<string, SlotCheck> = {
-  'two on the last slot, heartbeats': { contenders: 2, slots: 1, budget: { ticks: 3 }, tickMs: 15_000 },
-  'two on the last slot, leases that run out': { contenders: 2, slots: 1, budget: { ticks: 2 }, tickMs: 46_000 },
-  'two on the last slot, requests made twice': {
+  'two contenders for the last slot and heartbeats': { contenders: 2, slots: 1, budget: { ticks: 3 }, tickMs: 15_000 },
+  'two contenders for the last slot and leases that expire': {
+    contenders: 2,
+    slots: 1,
+    budget: { ticks: 2 },
+    tickMs: 46_000,
+  },
+  'two contenders for the last slot and repeated requests': {
     contenders: 2,
     slots: 1,
     budget: { ticks: 2, repeats: 2 },
     tickMs: 23_000,
   },
-  'two on the last slot, answers that never come': {
+  'two contenders for the last slot and lost responses': {
     contenders: 2,
     slots: 1,
     budget: { ticks: 2, losses: 1 },
     tickMs: 46_000,
   },
-  'two on the last slot, a worker that starts anew': {
+  'two contenders for the last slot and a worker that restarts': {
     contenders: 2,
     slots: 1,
     budget: { ticks: 2, restarts: 1 },
     tickMs: 23_000,
   },
-  'two on the last slot, long answers': {
+  'two contenders for the last slot and long answers': {
     contenders: 2,
     slots: 1,
     budget: { ticks: 4 },
     tickMs: 23_000,
     answerMs: 60_000,
   },
-  'three on two slots, leases that run out': { contenders: 3, slots: 2, budget: { ticks: 1 }, tickMs: 46_000 },
+  'three contenders for two slots and leases that expire': {
+    contenders: 3,
+    slots: 2,
+    budget: { ticks: 1 },
+    tickMs: 46_000,
+  },
 };
 
-describe('in every interleaving no slot is held twice, taken away, or lost for good', () => {
-  test.each(Object.entries(scenarios))('with %s', { timeout: 60_000 }, async (_name, check) => {
-    const { states } = await checkSlots(check);
-    expect(states).toBeGreaterThan(50);
-  });
+describe('all interleavings of slot leases', () => {
+  it.each(Object.entries(scenarios))(
+    'no slot is held twice, taken away or lost for good with %s',
+    { timeout: 60_000 },
+    async (_name, check) => {
+      const { states } = await checkSlots(check);
+      expect(states).toBeGreaterThan(50);
+    },
+  );
 });
 
-describe('the check would find', () => {
-  test.each<[string, SlotCheck, RegExp]>([
+describe('the model check of slot leases', () => {
+  it.each<[string, SlotCheck, RegExp]>([
     [
-      'a lease that does not look whether there is room',
+      'a lease that ignores the number of slots',
       {
         contenders: 2,
         slots: 1,
@@ -53,7 +67,7 @@ describe('the check would find', () => {
       /More leases than slots/,
     ],
     [
-      'an expired lease that is removed though it was renewed',
+      'the removal of a lease that was renewed',
       {
         contenders: 2,
         slots: 1,
@@ -68,7 +82,7 @@ describe('the check would find', () => {
       /A held slot was taken away/,
     ],
     [
-      'expired leases that nobody removes',
+      'expired leases that are never removed',
       {
         contenders: 2,
         slots: 1,
@@ -76,10 +90,10 @@ describe('the check would find', () => {
         tickMs: 46_000,
         mutation: (store) => ({ ...store, lease: (fleet, id, ask) => store.lease(fleet, id, { ...ask, expired: [] }) }),
       },
-      /did not come back/,
+      /was not recovered/,
     ],
     [
-      'a slot that is not given back',
+      'a slot that is not released',
       {
         contenders: 1,
         slots: 1,
@@ -87,9 +101,9 @@ describe('the check would find', () => {
         tickMs: 15_000,
         mutation: (store) => ({ ...store, async release() {} }),
       },
-      /not given back/,
+      /not released/,
     ],
-  ])('%s', { timeout: 60_000 }, async (_name, check, finding) => {
+  ])('the check finds %s', { timeout: 60_000 }, async (_name, check, finding) => {
     await expect(checkSlots(check)).rejects.toThrow(finding);
   });
 });

@@ -8,9 +8,9 @@ import { parseArgs } from 'node:util';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { describeMachine, thisMachine } from '../measure/machine.ts';
 import { runChaos } from './experiment.ts';
+import { FAULT_MIXES, type FaultMix } from './fault-injection.ts';
+import { describeFindings, isClean } from './findings.ts';
 import type { LambdaMode } from './options.ts';
-import { describe, isClean } from './report.ts';
-import { WEATHERS, type Weather } from './torment.ts';
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -18,27 +18,27 @@ async function main(): Promise<void> {
       jobs: { type: 'string', default: '1000' },
       seed: { type: 'string' },
       json: { type: 'string' },
-      /** After them no more jobs are begun, and it is found out what became of those that were. */
+      /** Minutes after which no more jobs are started. */
       minutes: { type: 'string' },
-      /** Times as short as in AWS are the intervals that recovery is made of. */
-      hurry: { type: 'string', default: '5' },
-      /** Jobs on their way at once. */
+      /** Divides the service's recovery intervals. */
+      divisor: { type: 'string', default: '5' },
+      /** Maximum of unfinished jobs. */
       window: { type: 'string', default: '200' },
-      /** Invocations at once; 12, or 24 with workers, whose dispatchers wait for them. */
+      /** Maximum of concurrent invocations: 12, or 24 with workers, because dispatchers wait for slots. */
       concurrency: { type: 'string' },
-      /** Mean seconds between two kills, and between two losses of the queues; 0 for none. */
+      /** Mean seconds between two kills, and between two restarts of SQS; 0 for never. */
       'kill-every': { type: 'string', default: '1.5' },
       'restart-every': { type: 'string', default: '20' },
-      /** GPU workers, which then do the jobs, and may be killed and hang as well; what each takes at once, and its pace. */
+      /** GPU workers, which run the jobs and may die or hang; concurrent requests of each, and its speed. */
       workers: { type: 'string', default: '0' },
       slots: { type: 'string', default: '32' },
       speed: { type: 'string', default: '0.5' },
-      /** Mean seconds between two accidents of workers and of those who ask them; 0 for none. */
-      'accident-every': { type: 'string', default: '3' },
+      /** Mean seconds between two faults of workers or dispatchers; 0 for never. */
+      'worker-fault-every': { type: 'string', default: '3' },
       /** managed serves many invocations in one process, of every function; standard starts a process for each. */
       mode: { type: 'string', default: 'standard' },
-      /** fair, changing or throttling. */
-      weather: { type: 'string', default: 'changing' },
+      /** none, changing or throttling. */
+      faults: { type: 'string', default: 'changing' },
     },
   });
   const workers = wholeNumber('workers', values.workers);
@@ -46,35 +46,35 @@ async function main(): Promise<void> {
     workers,
     slots: wholeNumber('slots', values.slots),
     speed: Number(values.speed),
-    accidentEverySeconds: Number(values['accident-every']),
+    faultEverySeconds: Number(values['worker-fault-every']),
   };
   await bundleFunctions();
   const findings = await runChaos({
     jobs: wholeNumber('jobs', values.jobs),
     seed: values.seed === undefined ? randomInt(2 ** 31) : wholeNumber('seed', values.seed),
-    hurry: wholeNumber('hurry', values.hurry),
+    divisor: wholeNumber('divisor', values.divisor),
     window: wholeNumber('window', values.window),
     concurrency: wholeNumber('concurrency', values.concurrency ?? (workers === 0 ? '12' : '24')),
     mode: modeOf(values.mode),
     killEverySeconds: Number(values['kill-every']),
     restartEverySeconds: Number(values['restart-every']),
-    weather: weatherOf(values.weather),
+    faultMix: parseFaultMix(values.faults),
     ...(workers === 0 ? {} : { gpu }),
     ...(values.minutes === undefined ? {} : { minutes: Number(values.minutes) }),
     onProgress: (line) => console.error(line),
   });
   const machine = thisMachine();
-  console.log(`${describe(findings)}\n${describeMachine(machine)}`);
+  console.log(`${describeFindings(findings)}\n${describeMachine(machine)}`);
   if (values.json !== undefined) {
     await writeFile(values.json, `${JSON.stringify({ date: new Date().toISOString(), machine, findings }, null, 2)}\n`);
   }
   if (!isClean(findings)) process.exitCode = 1;
 }
 
-function weatherOf(text: string): Weather {
-  const weather = WEATHERS.find((each) => each === text);
-  if (weather !== undefined) return weather;
-  throw new Error(`--weather wants one of ${WEATHERS.join(', ')}`);
+function parseFaultMix(text: string): FaultMix {
+  const mix = FAULT_MIXES.find((each) => each === text);
+  if (mix !== undefined) return mix;
+  throw new Error(`--faults must be one of ${FAULT_MIXES.join(', ')}`);
 }
 
 function modeOf(text: string): LambdaMode {

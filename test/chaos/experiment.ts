@@ -6,39 +6,39 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { seededRandom } from '../../local/faults/random.ts';
-import { startGpuSide } from './gpu/side.ts';
+import { startFaultInjection } from './fault-injection.ts';
+import { checkResponses, readTable } from './final-state.ts';
+import { type Findings, judgeEvidence } from './findings.ts';
+import { startGpuSide } from './gpu/gpu-side.ts';
 import { createLedger, type Ledger } from './ledger.ts';
 import type { ChaosOptions } from './options.ts';
 import { type Produced, startProducers } from './producers.ts';
 import { HOSTED_QUESTIONS } from './questions.ts';
 import { REPLY_QUEUES, readReplies } from './replies.ts';
-import { type Findings, judge } from './report.ts';
-import { checkShown, readTable } from './state.ts';
-import { startTorment } from './torment.ts';
 import { startChaosUpstream } from './upstream.ts';
 
-/** Milliseconds between two runs of `sweep`, which AWS does each minute. */
+/** Milliseconds between two runs of the sweep, which runs each minute in AWS. */
 const SWEEP_MS = 1_000;
 /**
- * In AWS a queue's own visibility is as long as its function may run, and a message whose receiver died before it could
- * say less comes back after that. Here it comes back as soon as all others: in a minute, hurried.
+ * In AWS a queue's visibility timeout is the function's timeout, and a message whose receiver dies before it can set a
+ * shorter one returns after that. Here all messages return after a minute, divided like every interval.
  */
 const VISIBILITY_SECONDS = 60;
-/** The longest that the service leaves a waiting job alone, in AWS; and what a busy machine may take on top. */
+/** The longest time between two actions on a waiting job in AWS, and the extra time that a busy machine may need. */
 const LONGEST_PAUSE_MS = 900_000;
 const PATIENCE_MS = 60_000;
 
-/** Runs the local cloud under load and accidents, and finds out what became of every job. */
+/** Runs the local cloud under load and faults, and determines what became of every job. */
 export async function runChaos(options: ChaosOptions): Promise<Findings> {
   const open = new AsyncDisposableStack();
   try {
-    return await experiment(options, open);
+    return await runExperiment(options, open);
   } finally {
     await open.disposeAsync();
   }
 }
 
-async function experiment(options: ChaosOptions, open: AsyncDisposableStack): Promise<Findings> {
+async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack): Promise<Findings> {
   const random = seededRandom(options.seed);
   const folder = open.adopt(await mkdtemp(join(tmpdir(), 'lambent-chaos-')), (path) => rm(path, { recursive: true }));
   const upstream = open.adopt(
@@ -64,37 +64,37 @@ async function experiment(options: ChaosOptions, open: AsyncDisposableStack): Pr
         MODELS_FILE: models,
         REPLY_QUEUES,
         LOG_LEVEL: 'error',
-        TIMINGS_DIVISOR: String(options.hurry),
+        TIMINGS_DIVISOR: String(options.divisor),
         ...gpu?.environment,
       },
       schedules: false,
       concurrency: options.concurrency,
       managedFunctions: options.mode === 'managed' ? 'all' : [],
-      faults: { seed: options.seed, onCarriedOut: ledger.see },
+      faults: { seed: options.seed, onCarriedOut: ledger.observe },
     }),
     (each) => each.close(),
   );
   table = cloud.resources['JOBS_TABLE'];
   const replies = open.adopt(readReplies(cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? ''), (each) => each.close());
   const prepareQueues = async () => {
-    await Promise.all([replies.create(), shortenVisibility(cloud, Math.ceil(VISIBILITY_SECONDS / options.hurry))]);
+    await Promise.all([replies.create(), shortenVisibility(cloud, Math.ceil(VISIBILITY_SECONDS / options.divisor))]);
   };
   await prepareQueues();
   const sweeping = startSweeping(cloud);
   open.defer(() => sweeping.end());
 
-  // Nothing happens to any job for this long: nothing will any more.
-  const quietMs = PATIENCE_MS + LONGEST_PAUSE_MS / options.hurry;
+  // After this long without a write to any job, no more will follow.
+  const quietMs = PATIENCE_MS + LONGEST_PAUSE_MS / options.divisor;
   const isQuiet = () => Date.now() - ledger.lastSeenAt() >= quietMs;
-  const givenUp = new AbortController();
-  const enough = new AbortController();
-  if (options.minutes !== undefined) setTimeout(() => enough.abort(), options.minutes * 60_000).unref();
+  const giveUp = new AbortController();
+  const stopStarting = new AbortController();
+  if (options.minutes !== undefined) setTimeout(() => stopStarting.abort(), options.minutes * 60_000).unref();
   const startedAt = Date.now();
-  const torment = startTorment(
-    { cloud, upstream, onKill: ledger.killed, onRestart: prepareQueues },
+  const injection = startFaultInjection(
+    { cloud, upstream, onKill: ledger.noteKill, onRestart: prepareQueues },
     { ...options, random },
   );
-  const gpuRun = gpu?.begin(cloud, ledger);
+  const gpuRun = gpu?.start(cloud, ledger);
   open.defer(() => gpuRun?.close());
   const questions = gpu?.questions ?? HOSTED_QUESTIONS;
   const { produced, done } = startProducers({
@@ -103,58 +103,58 @@ async function experiment(options: ChaosOptions, open: AsyncDisposableStack): Pr
     ledger,
     questions,
     run: `chaos-${options.seed}`,
-    restarts: () => torment.restarts,
-    enough: enough.signal,
-    givenUp: givenUp.signal,
+    restarts: () => injection.restarts,
+    stopStarting: stopStarting.signal,
+    giveUp: giveUp.signal,
     replyTo: replies.alias,
   });
   const reporting = startReporting(options, produced, ledger, startedAt);
   open.defer(() => reporting.end());
-  await allAccepted(options.jobs, enough.signal, produced, isQuiet);
-  await torment.end();
-  await gpuRun?.calm();
-  await Promise.race([done, quiet(isQuiet)]);
-  enough.abort();
-  givenUp.abort();
+  await waitUntilAccepted(options.jobs, stopStarting.signal, produced, isQuiet);
+  await injection.stop();
+  await gpuRun?.stopFaults();
+  await Promise.race([done, waitUntilQuiet(isQuiet)]);
+  stopStarting.abort();
+  giveUp.abort();
   await done;
-  // Jobs of which their caller never heard are nobody's to wait for, and end as all others do.
+  // No producer waits for the jobs whose caller got no response. They end as all others do.
   while (ledger.openCount() > 0 && !isQuiet()) await sleep(100);
   const seconds = (Date.now() - startedAt) / 1000;
-  await allTold(ledger, produced, replies.received);
-  const gpuEvidence = await gpuRun?.evidence();
+  await waitForReplies(ledger, produced, replies.received);
+  const gpuEvidence = await gpuRun?.collectEvidence();
 
-  return judge({
+  return judgeEvidence({
     options,
     seconds,
     produced,
     ledger,
-    torments: torment,
+    injected: injection,
     upstream,
     replies,
     faults: cloud.faults?.counts(),
     table: await readTable(cloud, table),
-    shown: await checkShown(cloud, produced.accepted, questions, seededRandom(options.seed + 200)),
+    responses: await checkResponses(cloud, produced.accepted, questions, seededRandom(options.seed + 200)),
     gpu: gpuEvidence,
   });
 }
 
-/** Resolves when every job that was to be begun has been accepted, or nothing happens any more. */
-async function allAccepted(
+/** Resolves when every started job has been accepted, or nothing happens any more. */
+async function waitUntilAccepted(
   jobs: number,
-  enough: AbortSignal,
+  stopStarting: AbortSignal,
   produced: Produced,
   isQuiet: () => boolean,
 ): Promise<void> {
-  const wanted = () => (enough.aborted ? produced.begun : jobs);
-  while (produced.accepted.size < wanted() && !isQuiet()) await sleep(100);
+  const target = () => (stopStarting.aborted ? produced.started : jobs);
+  while (produced.accepted.size < target() && !isQuiet()) await sleep(100);
 }
 
-async function quiet(isQuiet: () => boolean): Promise<void> {
+async function waitUntilQuiet(isQuiet: () => boolean): Promise<void> {
   while (!isQuiet()) await sleep(500, undefined, { ref: false });
 }
 
-/** Gives late answers a few seconds. Those that were in the queue when it was emptied never come. */
-async function allTold(ledger: Ledger, produced: Produced, received: () => number): Promise<void> {
+/** Waits a few seconds for late replies. Those that were on the queue during a restart never arrive. */
+async function waitForReplies(ledger: Ledger, produced: Produced, received: () => number): Promise<void> {
   const until = Date.now() + 5_000;
   while (received() < Math.min(produced.queue, ledger.endedCount()) && Date.now() < until) await sleep(100);
 }
@@ -174,7 +174,7 @@ async function shortenVisibility(cloud: Cloud, seconds: number): Promise<void> {
   client.destroy();
 }
 
-/** Runs `sweep` again and again, as its schedule does. A run that fails is followed by another. */
+/** Runs the sweep repeatedly, as its schedule does. */
 function startSweeping(cloud: Cloud): { end(): Promise<void> } {
   const ended = new AbortController();
   async function sweep(): Promise<void> {

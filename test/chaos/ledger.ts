@@ -1,6 +1,6 @@
 import type { Exchange } from '../../local/faults/proxy.ts';
 
-/** How a job was seen to end. */
+/** The observed end of a job. */
 export interface End {
   readonly status: string;
   readonly epoch: number;
@@ -12,12 +12,12 @@ export interface End {
 /** A claim of a job, by an invocation. */
 export interface Claim {
   /** Id of the invocation. */
-  readonly by: string;
+  readonly invocation: string;
   /** Epoch milliseconds. */
   readonly at: number;
 }
 
-/** Tokens of an answer that was committed. */
+/** Token usage of a committed answer. */
 export interface CommittedUsage {
   readonly inputTokens: number;
   /** Of `inputTokens`. */
@@ -25,50 +25,50 @@ export interface CommittedUsage {
   readonly outputTokens: number;
 }
 
-/** What was seen of one job. */
+/** Everything observed about one job. */
 export interface Entry {
   readonly id: string;
-  /** Writes that set a terminal status: more than one is a job that was committed twice. */
+  /** Writes that set a terminal status. More than one means that the job was committed twice. */
   ends: number;
-  /** Writes after which an ended job was another than before. */
+  /** Writes that changed an ended job. */
   changedAfterEnd: number;
   end: End | undefined;
   /** Epoch milliseconds. */
   endedAt: number | undefined;
   usage: CommittedUsage | undefined;
-  /** Answers that were committed by another invocation than the one that claimed the job last. */
+  /** Answers committed by another invocation than the last one to claim the job. */
   committedByOthers: number;
   readonly claims: Claim[];
   releases: number;
-  /** Holders that were killed, and that were frozen for longer than their lease. */
+  /** Holders that were killed or frozen beyond their lease. */
   killed: number;
   frozen: number;
-  /** Holders that went away by themselves: they could not let go of their job, or were late. */
+  /** Holders that lost the job for another reason: they could not release it, or renewed it too late. */
   abandoned: number;
-  /** Id of the invocation that holds the job; undefined while none does. */
+  /** Id of the invocation that holds the job, if any. */
   holder: string | undefined;
 }
 
-/** A record of what became of each job, kept from the table's own writes: none of the service's code takes part in it. */
+/** Records what happens to each job from the writes to its table. It uses none of the service's code. */
 export interface Ledger {
-  /** To be called with every exchange with a service. */
-  readonly see: (exchange: Exchange) => void;
+  /** Call it with every exchange with a service. */
+  readonly observe: (exchange: Exchange) => void;
   readonly entries: ReadonlyMap<string, Entry>;
-  /** Milliseconds from a kill to the claim that took the job over, one for each holder that was killed. */
+  /** Milliseconds from a kill to the claim that took over the job, for each killed holder. */
   readonly recoveriesMs: readonly number[];
-  /** Notes that the process of an invocation was killed now. */
-  killed(requestId: string | undefined): void;
-  /** Notes that it was stopped for a while. Resolves when another has claimed a job that it held. */
-  frozen(requestId: string): Promise<void>;
-  /** Epoch milliseconds at which the process of an invocation was killed; undefined when it was not. */
+  /** Records that the process of an invocation was killed now. */
+  noteKill(requestId: string | undefined): void;
+  /** Records that the process of an invocation was stopped. Resolves when another invocation claims a job that it held. */
+  noteFreeze(requestId: string): Promise<void>;
+  /** Epoch milliseconds at which the process of an invocation was killed, if it was. */
   killedAt(requestId: string): number | undefined;
   /** Resolves when the job has ended. */
-  ended(id: string): Promise<void>;
-  /** Jobs that have ended. */
+  waitUntilEnded(id: string): Promise<void>;
+  /** Number of ended jobs. */
   endedCount(): number;
-  /** Jobs that have not, those included of which their caller never heard. */
+  /** Number of other jobs, including those whose caller never got a response. */
   openCount(): number;
-  /** Epoch milliseconds of the last thing seen of any job. */
+  /** Epoch milliseconds of the last write to any job. */
   lastSeenAt(): number;
 }
 
@@ -84,16 +84,16 @@ interface Write {
 }
 
 /**
- * Starts a ledger of the jobs in a table.
- * @param tableName asked at each exchange, since it is known only when the cloud has started
+ * Creates a ledger of the jobs in a table.
+ * @param tableName called at each exchange, because the name is known only when the cloud has started
  */
 export function createLedger(tableName: () => string | undefined, now: () => number = Date.now): Ledger {
   const entries = new Map<string, Entry>();
   const waiting = new Map<string, () => void>();
   const recoveriesMs: number[] = [];
-  /** Epoch milliseconds by the invocation that was killed. */
+  /** Epoch milliseconds by killed invocation. */
   const kills = new Map<string, number>();
-  /** What to do when a job passes on from an invocation that was frozen. */
+  /** Called when another invocation takes over a job, by frozen invocation. */
   const freezes = new Map<string, () => void>();
   let endedCount = 0;
   let lastSeenAt = now();
@@ -121,8 +121,8 @@ export function createLedger(tableName: () => string | undefined, now: () => num
     return entry;
   }
 
-  /** A job passed from a holder that did not let go of it. */
-  function passedOn(entry: Entry, at: number): void {
+  /** Records that another invocation claimed a job whose holder had not released it. */
+  function noteTakeover(entry: Entry, at: number): void {
     if (entry.holder === undefined) return;
     const kill = kills.get(entry.holder);
     if (kill !== undefined) {
@@ -130,15 +130,15 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       recoveriesMs.push(at - kill);
       return;
     }
-    const passed = freezes.get(entry.holder);
-    if (passed === undefined) entry.abandoned += 1;
+    const onTakeover = freezes.get(entry.holder);
+    if (onTakeover === undefined) entry.abandoned += 1;
     else {
       entry.frozen += 1;
-      passed();
+      onTakeover();
     }
   }
 
-  function updated(entry: Entry, expression: string, after: Item, by: string, at: number): void {
+  function applyUpdate(entry: Entry, expression: string, after: Item, by: string, at: number): void {
     const status = after['status']?.S ?? '';
     const sets = /^SET (.*?)(?: REMOVE .*| ADD .*)?$/s.exec(expression)?.[1] ?? '';
     const setsStatus = sets.includes('#status = ');
@@ -149,8 +149,8 @@ export function createLedger(tableName: () => string | undefined, now: () => num
     }
     if (!setsStatus) return;
     if (status === 'in_progress') {
-      passedOn(entry, at);
-      entry.claims.push({ by, at });
+      noteTakeover(entry, at);
+      entry.claims.push({ invocation: by, at });
       entry.holder = by;
     } else if (status === 'queued') {
       entry.releases += 1;
@@ -159,7 +159,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       entry.ends += 1;
       if (end.outputEpoch !== undefined && by !== entry.holder) entry.committedByOthers += 1;
       if (entry.end !== undefined) return;
-      // Who gives up on a job is not its holder, who is gone: a crash without a successor.
+      // The sweep gives up on a job only when its holder is gone: this was its last crash.
       if (status === 'failed' && end.outputEpoch === undefined) noteLastCrash(entry);
       entry.end = end;
       entry.endedAt = at;
@@ -176,7 +176,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
   }
 
   return {
-    see({ service, target, requestId, request, status, answer }) {
+    observe({ service, target, requestId, request, status, answer }) {
       if (service !== 'dynamodb' || status !== 200) return;
       const operation = target.slice(target.indexOf('.') + 1);
       if (operation !== 'UpdateItem' && operation !== 'PutItem') return;
@@ -188,16 +188,16 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       const entry = entryOf(pk);
       if (operation === 'PutItem') return;
       const { Attributes }: { Attributes?: Item } = JSON.parse(answer.toString('utf8'));
-      if (Attributes !== undefined) updated(entry, write.UpdateExpression ?? '', Attributes, requestId, lastSeenAt);
+      if (Attributes !== undefined) applyUpdate(entry, write.UpdateExpression ?? '', Attributes, requestId, lastSeenAt);
     },
     entries,
     recoveriesMs,
-    killed(requestId) {
+    noteKill(requestId) {
       if (requestId !== undefined) kills.set(requestId, now());
     },
-    frozen: (requestId) => new Promise((resolve) => freezes.set(requestId, resolve)),
+    noteFreeze: (requestId) => new Promise((resolve) => freezes.set(requestId, resolve)),
     killedAt: (requestId) => kills.get(requestId),
-    ended(id) {
+    waitUntilEnded(id) {
       if (entries.get(id)?.end !== undefined) return Promise.resolve();
       return new Promise((resolve) => waiting.set(id, resolve));
     },

@@ -1,23 +1,23 @@
-import type { GpuSideOptions } from './gpu/side.ts';
-import type { TormentOptions } from './torment.ts';
+import type { FaultInjectionOptions } from './fault-injection.ts';
+import type { GpuSideOptions } from './gpu/gpu-side.ts';
 
 export type LambdaMode = 'standard' | 'managed';
 
-export interface ChaosOptions extends Omit<TormentOptions, 'random'> {
+export interface ChaosOptions extends Omit<FaultInjectionOptions, 'random'> {
   readonly jobs: number;
-  /** Minutes after which no more jobs are begun, however many are left. */
+  /** Minutes after which no more jobs are started. */
   readonly minutes?: number;
-  /** The same seed gives the same sequence of accidents; what they hit depends on timing. */
+  /** The same seed gives the same sequence of faults; what they hit depends on timing. */
   readonly seed: number;
-  /** How many times as short the service's recovery intervals are as in AWS. */
-  readonly hurry: number;
-  /** Jobs on their way at once. */
+  /** Divides the service's recovery intervals. */
+  readonly divisor: number;
+  /** Maximum of unfinished jobs. */
   readonly window: number;
-  /** Invocations at once, of all functions in standard mode. */
+  /** Maximum of concurrent invocations of all functions, in standard mode. */
   readonly concurrency: number;
-  /** In managed mode, one process of a function serves many invocations at once; standard when absent. */
+  /** In managed mode, one process of a function serves many invocations at once. Absent: standard. */
   readonly mode?: LambdaMode;
-  /** GPU workers, which then do the jobs; a scripted upstream does when absent. */
+  /** Runs the jobs on GPU workers. Absent: on a scripted upstream. */
   readonly gpu?: GpuSideOptions;
   readonly onProgress?: (line: string) => void;
 }

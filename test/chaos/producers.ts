@@ -7,17 +7,17 @@ import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import type { Ledger } from './ledger.ts';
 import type { Questions } from './questions.ts';
 
-/** What the producers of work went through. */
+/** What the producers of jobs did. */
 export interface Produced {
-  /** Job numbers by the id of the response that each became, for all that were accepted. */
+  /** Job numbers of the accepted jobs, by response id. */
   readonly accepted: Map<string, number>;
-  /** Jobs that somebody set out to have done. */
-  begun: number;
+  /** Number of jobs that a producer started. */
+  started: number;
   http: number;
   queue: number;
-  /** Requests that were answered with an error, or not at all, and were made again. */
+  /** Number of failed or unanswered requests, which were repeated. */
   httpRefusals: number;
-  /** Messages that SQS had taken, and forgot in a restart before they became a job: sent again. */
+  /** Number of messages that a restart of SQS lost before they became jobs, and that were sent again. */
   forgotten: number;
 }
 
@@ -26,60 +26,65 @@ export interface ProducerOptions {
   readonly ledger: Ledger;
   readonly questions: Questions;
   readonly jobs: number;
-  /** Begins no more jobs when it aborts. */
-  readonly enough: AbortSignal;
-  /** Jobs on their way at once. */
+  /** When aborted, no more jobs are started. */
+  readonly stopStarting: AbortSignal;
+  /** Maximum of unfinished jobs. */
   readonly window: number;
-  /** Makes ids of one run unlike another's. */
+  /** Distinguishes the ids of this run. */
   readonly run: string;
-  /** When the queues were emptied, in epoch milliseconds. */
+  /** Times of SQS restarts, in epoch milliseconds. */
   readonly restarts: () => readonly number[];
-  /** Ends the waiting for jobs that don't end. */
-  readonly givenUp: AbortSignal;
+  /** When aborted, producers stop waiting for jobs. */
+  readonly giveUp: AbortSignal;
   readonly replyTo: string;
 }
 
 const TENANT = 'local';
 const RETRY_MS = 100;
-/** More than these would only be refused for want of a process that could serve them. */
+/** More concurrent requests would only be refused, for lack of processes. */
 const REQUESTS_AT_ONCE = 4;
-/** How long a program waits for a sign of its message, before it asks whether SQS has forgotten it. */
+/** How long a producer waits for its job to appear before it checks whether SQS has lost the message. */
 const RESEND_MS = 1_000;
 
 const acceptedSchema = v.object({ id: v.string(), status: v.string() });
 
-/** Puts jobs into the service, by HTTP and by its queue in turn, until all are accepted and have ended. */
+/** Submits jobs, alternately by HTTP and by message, and resolves `done` when all have been accepted and have ended. */
 export function startProducers(options: ProducerOptions): {
   readonly produced: Produced;
   readonly done: Promise<void>;
 } {
   const { cloud, jobs, window } = options;
-  const produced: Produced = { accepted: new Map(), begun: 0, http: 0, queue: 0, httpRefusals: 0, forgotten: 0 };
+  const produced: Produced = { accepted: new Map(), started: 0, http: 0, queue: 0, httpRefusals: 0, forgotten: 0 };
   const sqs = new SQSClient({
     region: 'eu-west-1',
     endpoint: cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '',
     credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
   });
-  const requests = new Places(REQUESTS_AT_ONCE);
+  const requests = new Semaphore(REQUESTS_AT_ONCE);
   async function produce(): Promise<void> {
-    while (produced.begun < jobs && !options.enough.aborted) {
-      const job = produced.begun;
-      produced.begun += 1;
-      if (job % 2 === 0) await byHttp(job, options, produced, requests);
-      else await byQueue(job, options, produced, sqs);
+    while (produced.started < jobs && !options.stopStarting.aborted) {
+      const job = produced.started;
+      produced.started += 1;
+      if (job % 2 === 0) await produceByHttp(job, options, produced, requests);
+      else await produceByQueue(job, options, produced, sqs);
     }
   }
   const done = Promise.all(Array.from({ length: Math.min(window, jobs) }, produce)).then(() => sqs.destroy());
   return { produced, done };
 }
 
-async function byHttp(job: number, options: ProducerOptions, produced: Produced, requests: Places): Promise<void> {
-  const { cloud, ledger, run, givenUp, questions } = options;
+async function produceByHttp(
+  job: number,
+  options: ProducerOptions,
+  produced: Produced,
+  requests: Semaphore,
+): Promise<void> {
+  const { cloud, ledger, run, giveUp, questions } = options;
   const body = { ...questions.body(job), background: true };
-  // Every fourth has a key, with which a repetition finds what the first request made.
+  // Every fourth request has an idempotency key, so that a repetition finds the job of the first attempt.
   const key: Record<string, string> = job % 8 === 0 ? { 'idempotency-key': `${run}-${job}` } : {};
-  for (let attempt = 0; !givenUp.aborted; attempt += 1) {
-    const id = await requests.within(() => posted(`${cloud.url}/responses`, body, attempt < 5 ? key : {}));
+  for (let attempt = 0; !giveUp.aborted; attempt += 1) {
+    const id = await requests.within(() => post(`${cloud.url}/responses`, body, attempt < 5 ? key : {}));
     if (id === undefined) {
       produced.httpRefusals += 1;
       await sleep(RETRY_MS);
@@ -87,15 +92,11 @@ async function byHttp(job: number, options: ProducerOptions, produced: Produced,
     }
     produced.accepted.set(id, job);
     produced.http += 1;
-    return endOf(id, ledger, givenUp);
+    return waitForEnd(id, ledger, giveUp);
   }
 }
 
-async function posted(
-  url: string,
-  body: object,
-  headers: Readonly<Record<string, string>>,
-): Promise<string | undefined> {
+async function post(url: string, body: object, headers: Readonly<Record<string, string>>): Promise<string | undefined> {
   try {
     const response = await fetch(url, {
       method: 'POST',
@@ -109,8 +110,13 @@ async function posted(
   }
 }
 
-async function byQueue(job: number, options: ProducerOptions, produced: Produced, sqs: SQSClient): Promise<void> {
-  const { ledger, run, givenUp, restarts, replyTo, questions } = options;
+async function produceByQueue(
+  job: number,
+  options: ProducerOptions,
+  produced: Produced,
+  sqs: SQSClient,
+): Promise<void> {
+  const { ledger, run, giveUp, restarts, replyTo, questions } = options;
   const idempotencyKey = `${run}-${job}`;
   const id = deriveResponseId(TENANT, idempotencyKey);
   const MessageBody = JSON.stringify({
@@ -122,24 +128,24 @@ async function byQueue(job: number, options: ProducerOptions, produced: Produced
     body: questions.body(job),
     replyTo,
   });
-  await sent(sqs, options, MessageBody);
+  await send(sqs, options, MessageBody);
   let sentAt = Date.now();
-  const ended = endOf(id, ledger, givenUp);
+  const ended = waitForEnd(id, ledger, giveUp);
   produced.queue += 1;
   produced.accepted.set(id, job);
-  // A message that SQS itself forgot, as the real one never does, is its sender's to send again; no other is.
-  while (!givenUp.aborted && !ledger.entries.has(id)) {
+  // Only a message that a restart of SQS lost is sent again. The real SQS loses none.
+  while (!giveUp.aborted && !ledger.entries.has(id)) {
     await Promise.race([ended, sleep(RESEND_MS)]);
     if (ledger.entries.has(id) || !restarts().some((at) => at >= sentAt)) continue;
     produced.forgotten += 1;
-    await sent(sqs, options, MessageBody);
+    await send(sqs, options, MessageBody);
     sentAt = Date.now();
   }
   await ended;
 }
 
-async function sent(sqs: SQSClient, { cloud, givenUp }: ProducerOptions, MessageBody: string): Promise<void> {
-  while (!givenUp.aborted) {
+async function send(sqs: SQSClient, { cloud, giveUp }: ProducerOptions, MessageBody: string): Promise<void> {
+  while (!giveUp.aborted) {
     try {
       const QueueUrl = cloud.resources['GENERATION_QUEUE_URL'];
       await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody, MessageGroupId: TENANT }));
@@ -150,8 +156,8 @@ async function sent(sqs: SQSClient, { cloud, givenUp }: ProducerOptions, Message
   }
 }
 
-/** Resolves when a job has ended, or nobody waits any more. */
-function endOf(id: string, ledger: Ledger, givenUp: AbortSignal): Promise<void> {
+/** Resolves when a job has ended or producers give up. */
+function waitForEnd(id: string, ledger: Ledger, givenUp: AbortSignal): Promise<void> {
   if (givenUp.aborted) return Promise.resolve();
   const { promise, resolve } = Promise.withResolvers<void>();
   const done = (): void => {
@@ -159,16 +165,16 @@ function endOf(id: string, ledger: Ledger, givenUp: AbortSignal): Promise<void> 
     resolve();
   };
   givenUp.addEventListener('abort', done);
-  void ledger.ended(id).then(done);
+  void ledger.waitUntilEnded(id).then(done);
   return promise;
 }
 
-/** Lets only so many do something at once. */
-class Places {
+/** Limits concurrency. */
+class Semaphore {
   #free: number;
   readonly #waiting: (() => void)[] = [];
-  constructor(places: number) {
-    this.#free = places;
+  constructor(permits: number) {
+    this.#free = permits;
   }
 
   async within<T>(act: () => Promise<T>): Promise<T> {

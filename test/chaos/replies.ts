@@ -3,27 +3,27 @@ import { CreateQueueCommand, DeleteMessageBatchCommand, ReceiveMessageCommand, S
 import * as v from 'valibot';
 import { ACCOUNT_ID } from '../../local/lambda/function.ts';
 
-/** What came back on the reply queue. */
+/** The messages of the reply queue. */
 export interface Replies {
-  /** The alias that messages name it by. */
+  /** The queue's alias in `replyTo`. */
   readonly alias: string;
-  /** Different answers by id: more than one is a job that was committed twice. */
+  /** Distinct answers by response id. More than one means that the job was committed twice. */
   readonly answers: ReadonlyMap<string, ReadonlySet<string>>;
-  /** Answers, repetitions included. */
+  /** Number of answers, duplicates included. */
   received(): number;
-  /** Creates the queue, also after SQS has forgotten it. */
+  /** Creates the queue; again after each restart of SQS. */
   create(): Promise<void>;
   close(): void;
 }
 
 const NAME = 'chaos-answers';
 
-/** What functions know the reply queue by: only its path matters where an endpoint is set. */
+/** The setting `REPLY_QUEUES` of the functions. Only the URL's path matters, because an endpoint is set. */
 export const REPLY_QUEUES = JSON.stringify({ chaos: `http://sqs.localhost/${ACCOUNT_ID}/${NAME}` });
 
 const answerSchema = v.object({ id: v.string(), status: v.string(), response: v.unknown() });
 
-/** Reads the reply queue, as a program that waits for its answers does. */
+/** Reads the reply queue until closed. */
 export function readReplies(endpoint: string): Replies {
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
   const client = new SQSClient({ region: 'eu-west-1', endpoint, credentials });

@@ -2,15 +2,15 @@ import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
 
-/** Shares of all requests, 0 to 1, that meet trouble; together 1 at most. */
-export interface UpstreamTrouble {
+/** Shares of requests that fail in each way, from 0 to 1 and at most 1 together. */
+export interface UpstreamFaults {
   /** Answered 429. */
   readonly throttled: number;
   /** Answered 503. */
   readonly overloaded: number;
-  /** Connection ends before a byte. */
+  /** The connection closes before the first byte. */
   readonly refused: number;
-  /** Stream ends before it is whole. */
+  /** The stream ends before it is complete. */
   readonly cut: number;
 }
 
@@ -22,46 +22,45 @@ export interface UpstreamCalls extends Pick<ChaosUpstream, 'calls' | 'of'> {
 
 export interface ChaosUpstream {
   readonly baseUrl: string;
-  /** From now on. */
-  set(trouble: UpstreamTrouble): void;
-  /** Requests that arrived, of any job. */
+  /** Sets the faults of later requests. */
+  set(faults: UpstreamFaults): void;
+  /** Number of requests of all jobs. */
   calls(): number;
-  /** What became of all requests. */
-  counts(): Readonly<Record<keyof UpstreamTrouble | 'answered' | 'busy', number>>;
-  /** Streams of a job that were begun, and those of them that were cut. */
-  of(job: number): { readonly begun: number; readonly cut: number };
+  /** Number of requests by outcome. */
+  counts(): Readonly<Record<keyof UpstreamFaults | 'answered' | 'busy', number>>;
+  /** Number of a job's streams that were started, and of those that were cut. */
+  of(job: number): { readonly started: number; readonly cut: number };
   close(): Promise<void>;
 }
 
 export interface ChaosUpstreamOptions {
-  /** Streams at once; what comes beyond is answered 429. */
+  /** Maximum of concurrent streams; further requests get 429. */
   readonly workers: number;
   /** 0 up to 1. */
   readonly random: () => number;
 }
 
-export const NO_TROUBLE: UpstreamTrouble = { throttled: 0, overloaded: 0, refused: 0, cut: 0 };
+export const NO_FAULTS: UpstreamFaults = { throttled: 0, overloaded: 0, refused: 0, cut: 0 };
 
-/** The prompt of a job, by which the upstream knows it. */
+/** Returns the prompt of a job, which names the job for the upstream. */
 export const promptOf = (job: number): string => `job ${job}.`;
 
 const chunk = (content: string, finish_reason: string | null = null): string =>
   `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content }, finish_reason }] })}\n\n`;
 
 /**
- * An OpenAI-compatible upstream that answers at once: `job <n>, call <k>`, so that an answer tells whose it is and which
- * of several calls it came from.
+ * Starts an OpenAI-compatible upstream that answers at once with `job <n>, call <k>`, so that an answer names its job and call.
  */
 export async function startChaosUpstream({ workers, random }: ChaosUpstreamOptions): Promise<ChaosUpstream> {
-  let trouble = NO_TROUBLE;
+  let faults = NO_FAULTS;
   let calls = 0;
   let busy = 0;
   const counted = { throttled: 0, overloaded: 0, refused: 0, cut: 0, answered: 0, busy: 0 };
-  const jobs = new Map<number, { begun: number; cut: number }>();
-  const of = (job: number) => jobs.get(job) ?? { begun: 0, cut: 0 };
+  const jobs = new Map<number, { started: number; cut: number }>();
+  const of = (job: number) => jobs.get(job) ?? { started: 0, cut: 0 };
 
   function serve(job: number, outgoing: ServerResponse): void {
-    const outcome = busy >= workers ? 'busy' : chosen(trouble, random());
+    const outcome = busy >= workers ? 'busy' : chooseOutcome(faults, random());
     counted[outcome] += 1;
     if (outcome === 'throttled' || outcome === 'busy' || outcome === 'overloaded') {
       refuse(outgoing, outcome === 'overloaded' ? 503 : 429);
@@ -75,16 +74,16 @@ export async function startChaosUpstream({ workers, random }: ChaosUpstreamOptio
     outgoing.once('close', () => {
       busy -= 1;
     });
-    const so = of(job);
-    jobs.set(job, { begun: so.begun + 1, cut: so.cut + (outcome === 'cut' ? 1 : 0) });
+    const before = of(job);
+    jobs.set(job, { started: before.started + 1, cut: before.cut + (outcome === 'cut' ? 1 : 0) });
     outgoing.writeHead(200, { 'content-type': 'text/event-stream' });
     outgoing.write(chunk(`job ${job}, `));
     if (outcome === 'cut') {
-      // A tick for what was sent before: it should arrive.
+      // The bytes sent before should arrive.
       setTimeout(() => outgoing.destroy(), 5);
       return;
     }
-    outgoing.end(`${chunk(`call ${so.begun + 1}`)}${chunk('', 'stop')}data: [DONE]\n\n`);
+    outgoing.end(`${chunk(`call ${before.started + 1}`)}${chunk('', 'stop')}data: [DONE]\n\n`);
   }
 
   const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, outgoing) => {
@@ -104,7 +103,7 @@ export async function startChaosUpstream({ workers, random }: ChaosUpstreamOptio
   return {
     baseUrl: `http://127.0.0.1:${address.port}/v1`,
     set(next) {
-      trouble = next;
+      faults = next;
     },
     calls: () => calls,
     counts: () => ({ ...counted }),
@@ -123,10 +122,10 @@ function refuse(outgoing: ServerResponse, status: 429 | 503): void {
   outgoing.end(JSON.stringify({ error }));
 }
 
-function chosen(trouble: UpstreamTrouble, random: number): keyof UpstreamTrouble | 'answered' {
+function chooseOutcome(faults: UpstreamFaults, random: number): keyof UpstreamFaults | 'answered' {
   let below = 0;
   const kind = (['throttled', 'overloaded', 'refused', 'cut'] as const).find((each) => {
-    below += trouble[each];
+    below += faults[each];
     return random < below;
   });
   return kind ?? 'answered';

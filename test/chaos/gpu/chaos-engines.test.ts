@@ -2,13 +2,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI from 'openai';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { seededRandom } from '../../../local/faults/random.ts';
-import { callsIn } from './journal.ts';
-import { callNamedIn, gpuQuestions, questionOf } from './questions.ts';
+import { waitUntil } from '../../wait.ts';
+import { parseJournal } from './journal.ts';
+import { gpuQuestions, parseSignature, questionOf } from './questions.ts';
 import { type GpuWorkers, startGpuWorkers } from './workers.ts';
 
-describe('workers that meet with accidents', () => {
+describe('the workers of a chaos run', () => {
   let journals: string;
   let workers: GpuWorkers;
   afterEach(async () => {
@@ -30,19 +31,21 @@ describe('workers that meet with accidents', () => {
     });
   const startsOf = (each: GpuWorkers) => each.running().map(({ start }) => start);
 
-  test('sign their answers with the call, and tell of it afterwards', async () => {
+  it('sign each answer with its call, and record the call', async () => {
     const { addresses, calls } = await started(1);
     const text = (await ask(addresses[0]?.url)).choices[0]?.message.content ?? '';
-    expect(callNamedIn(text, questionOf('job', 17))).toEqual({ start: 'gpu-1.1', call: 1 });
-    const told = await vi.waitUntil(async () => (await calls()).find(({ end }) => end === 'whole'));
-    expect(told).toMatchObject({ start: 'gpu-1.1', call: 1, job: 17 });
-    expect(gpuQuestions(() => [told]).answers(17, text)).toBe(true);
-    expect(gpuQuestions(() => [told]).answers(18, text)).toBe(false);
-    expect(gpuQuestions(() => [{ ...told, end: 'closed' }]).answers(17, text)).toBe(false);
-    expect(gpuQuestions(() => [told]).answers(17, text.slice(0, -1))).toBe(false);
+    expect(parseSignature(text, questionOf('job', 17))).toEqual({ start: 'gpu-1.1', call: 1 });
+    const recorded = await waitUntil('the call is recorded', async () =>
+      (await calls()).find(({ end }) => end === 'whole'),
+    );
+    expect(recorded).toMatchObject({ start: 'gpu-1.1', call: 1, job: 17 });
+    expect(gpuQuestions(() => [recorded]).isAnswer(17, text)).toBe(true);
+    expect(gpuQuestions(() => [recorded]).isAnswer(18, text)).toBe(false);
+    expect(gpuQuestions(() => [{ ...recorded, end: 'closed' }]).isAnswer(17, text)).toBe(false);
+    expect(gpuQuestions(() => [recorded]).isAnswer(17, text.slice(0, -1))).toBe(false);
   });
 
-  test('that are killed leave word of all that they had sent, and are back at the same address as another start', async () => {
+  it('record everything that they sent before a kill, and return at the same address under another name', async () => {
     const all = await started(1);
     const url = all.addresses[0]?.url;
     const stream = await clientAt(url).chat.completions.create({
@@ -58,22 +61,22 @@ describe('workers that meet with accidents', () => {
       }
     })();
     await expect(broken).rejects.toThrow();
-    await vi.waitUntil(() => startsOf(all)[0] === 'gpu-1.2', { timeout: 20_000 });
+    await waitUntil('gpu-1.2 serves', () => startsOf(all)[0] === 'gpu-1.2');
     expect((await ask(url)).usage?.completion_tokens).toBeGreaterThan(20);
     const [died] = await all.calls();
     expect(died).toMatchObject({ start: 'gpu-1.1', job: 17, end: 'dead', endedAt: undefined });
     expect(died?.generatedTokens).toBeGreaterThanOrEqual(tokens);
   });
 
-  test('may be back at another address', async () => {
+  it('can return at another address', async () => {
     const all = await started(1);
     all.kill('gpu-1.1', 0, true);
-    await vi.waitUntil(() => startsOf(all)[0] === 'gpu-2.1', { timeout: 20_000 });
+    await waitUntil('gpu-2.1 serves', () => startsOf(all)[0] === 'gpu-2.1');
     expect((await ask(all.addresses[1]?.url)).choices[0]?.message.content).toContain('#gpu-2.1/1');
     await expect(ask(all.addresses[0]?.url)).rejects.toThrow();
   });
 
-  test('that hang say nothing until they go on', async () => {
+  it('send nothing while they hang', async () => {
     const all = await started(1);
     all.hang('gpu-1.1', 1_000);
     const hungAt = performance.now();
@@ -83,22 +86,22 @@ describe('workers that meet with accidents', () => {
     expect(all.running()).toMatchObject([{ start: 'gpu-1.1', isStopped: false }]);
   });
 
-  test('answer nobody but their own run', async () => {
+  it('refuse requests with the key of another run', async () => {
     const { addresses } = await started(1);
     await expect(ask(addresses[0]?.url, 'another')).rejects.toMatchObject({ status: 401 });
   });
 
-  test('are all there when they have settled', async () => {
+  it('all serve after waitUntilAllServe', async () => {
     const all = await started(2);
     all.kill('gpu-1.1', 300, true);
     all.hang('gpu-2.1', 300);
-    await all.settle();
+    await all.waitUntilAllServe();
     expect(all.running().map(({ isStopped }) => isStopped)).toEqual([false, false]);
   });
 });
 
 describe('a journal', () => {
-  test('whose last line was torn is read up to there', () => {
+  it('is read up to an incomplete last line', () => {
     const journal = [
       '{"what":"begun","call":1,"at":5,"job":3}',
       '{"what":"worked","call":1,"work":[9,4,5,1]}',
@@ -106,7 +109,7 @@ describe('a journal', () => {
       '{"what":"ended","call":2,"at":8,"whole":false,"work":[7,0,7,2]}',
       '{"what":"worked","call":1,"wor',
     ].join('\n');
-    expect(callsIn(journal, 'gpu-1.1')).toMatchObject([
+    expect(parseJournal(journal, 'gpu-1.1')).toMatchObject([
       {
         call: 1,
         job: 3,

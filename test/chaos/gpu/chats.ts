@@ -3,66 +3,66 @@ import { EventSourceParserStream } from 'eventsource-parser/stream';
 import * as v from 'valibot';
 import type { Cloud } from '../../../local/cloud.ts';
 import { LOCAL_API_KEY } from '../../../local/seed.ts';
-import { callNamedIn, MODEL, preambleOf, questionOf } from './questions.ts';
+import { MODEL, parseSignature, preambleOf, questionOf } from './questions.ts';
 
-/** What became of interactive requests. */
+/** Outcomes of interactive requests. */
 export interface ChatCounts {
   asked: number;
-  /** Answered whole, with the answer to their own question. */
+  /** Complete answers to their own question. */
   answered: number;
-  /** Answered whole, with anything else. */
+  /** Complete answers to another question. */
   wrong: number;
-  /** Streams that broke off, or told of an error. */
+  /** Streams that broke off or ended in an error. */
   cut: number;
-  /** Refused, by status. */
+  /** Refusals by status. */
   readonly refused: Record<string, number>;
-  /** Neither answered nor refused for longer than one may wait. */
-  silent: number;
-  /** Milliseconds to the first token of those that were answered. */
+  /** Requests without an answer or a refusal until the timeout. */
+  unanswered: number;
+  /** Milliseconds to the first token of each answer. */
   readonly firstTokenMs: number[];
 }
 
 export interface Chats {
   readonly counts: ChatCounts;
-  /** Asks no more, and resolves when the last one is answered. */
-  end(): Promise<void>;
+  /** Sends no more requests, and resolves when the last one has ended. */
+  stop(): Promise<void>;
 }
 
-/** Requests at once. */
+/** Concurrent requests. */
 const CLIENTS = 2;
 const LONGEST_PAUSE_MS = 1_500;
-/** No request waits that long: its alias gives up before. */
+/** Longer than the alias's timeout. */
 const SILENT_MS = 120_000;
 
 const chunkSchema = v.object({
   choices: v.array(v.object({ delta: v.object({ content: v.optional(v.nullable(v.string())) }) })),
 });
 
-/** Begins to chat beside the jobs, until it is ended. Nobody repeats what was refused. */
+/** Sends chat requests beside the jobs until stopped. Refused requests are not repeated. */
 export function startChats({ url }: Pick<Cloud, 'url'>, random: () => number): Chats {
   const ended = new AbortController();
-  const counts: ChatCounts = { asked: 0, answered: 0, wrong: 0, cut: 0, refused: {}, silent: 0, firstTokenMs: [] };
+  const counts: ChatCounts = { asked: 0, answered: 0, wrong: 0, cut: 0, refused: {}, unanswered: 0, firstTokenMs: [] };
 
   async function chat(): Promise<void> {
     while (!ended.signal.aborted) {
       await sleep(random() * LONGEST_PAUSE_MS, undefined, { signal: ended.signal }).catch(() => {});
       if (ended.signal.aborted) return;
       counts.asked += 1;
-      await ask(`${url}/chat/completions`, counts.asked, counts);
+      await sendChat(`${url}/chat/completions`, counts.asked, counts);
     }
   }
 
   const running = Promise.all(Array.from({ length: CLIENTS }, chat));
   return {
     counts,
-    async end() {
+    async stop() {
       ended.abort();
       await running;
     },
   };
 }
 
-async function ask(url: string, number: number, counts: ChatCounts): Promise<void> {
+async function sendChat(url: string, number: number, counts: ChatCounts): Promise<void> {
   const question = questionOf('chat', number);
   const signal = AbortSignal.timeout(SILENT_MS);
   const askedAt = performance.now();
@@ -84,21 +84,23 @@ async function ask(url: string, number: number, counts: ChatCounts): Promise<voi
       counts.refused[response.status] = (counts.refused[response.status] ?? 0) + 1;
       return void (await response.arrayBuffer());
     }
-    const { text, firstTokenAt } = await read(response);
+    const { text, firstTokenAt } = await readStream(response);
     if (text === undefined) counts.cut += 1;
-    else if (callNamedIn(text, question) === undefined) counts.wrong += 1;
+    else if (parseSignature(text, question) === undefined) counts.wrong += 1;
     else {
       counts.answered += 1;
       counts.firstTokenMs.push(firstTokenAt - askedAt);
     }
   } catch {
-    if (signal.aborted) counts.silent += 1;
+    if (signal.aborted) counts.unanswered += 1;
     else counts.cut += 1;
   }
 }
 
-/** The text of a stream; undefined when it did not come to its end. */
-async function read({ body }: Response): Promise<{ readonly text: string | undefined; readonly firstTokenAt: number }> {
+/** Reads a stream. The text is undefined if the stream is incomplete. */
+async function readStream({
+  body,
+}: Response): Promise<{ readonly text: string | undefined; readonly firstTokenAt: number }> {
   let text = '';
   let firstTokenAt = Number.NaN;
   const events = body?.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());

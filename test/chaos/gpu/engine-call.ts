@@ -1,17 +1,17 @@
 import type { Work } from '../../../local/engine/engine.ts';
 
-/** A request that a worker got, and what it did for it. */
+/** A request to a worker, and the work done for it. */
 export interface EngineCall extends Work {
-  /** Name of the worker's process: `gpu-2.3` is the third that served at the address `gpu-2`. */
+  /** Name of the worker's process: `gpu-2.3` is the third process at the address `gpu-2`. */
   readonly start: string;
-  /** Which of that process's calls it was. */
+  /** Number of the call within that process. */
   readonly call: number;
-  /** Undefined for what is no job's: chat, and probes. */
+  /** Undefined for chat and probes. */
   readonly job: number | undefined;
   /** Epoch milliseconds. */
-  readonly begunAt: number;
-  /** `whole`: sent to its last token; `closed`: its client went away before; `dead`: the process did. */
+  readonly startedAt: number;
+  /** `whole`: sent to its last token; `closed`: the client closed the connection before; `dead`: the process died before. */
   readonly end: 'whole' | 'closed' | 'dead';
-  /** Epoch milliseconds; undefined of one that died with its process. */
+  /** Epoch milliseconds. Undefined if the process died. */
   readonly endedAt: number | undefined;
 }

@@ -1,53 +1,53 @@
 import { quantile } from '../../measure/statistics.ts';
 import type { Entry, Ledger } from '../ledger.ts';
 import type { UpstreamCalls } from '../upstream.ts';
-import type { GpuAccidents, WorkerAccident } from './accidents.ts';
 import type { ChatCounts } from './chats.ts';
 import type { EngineCall } from './engine-call.ts';
+import type { InjectedGpuFaults, WorkerFault } from './fault-injection.ts';
 
-/** What was seen of workers. */
+/** Everything observed about workers in a run. */
 export interface GpuEvidence {
   readonly calls: readonly EngineCall[];
-  readonly accidents: GpuAccidents;
+  readonly faults: InjectedGpuFaults;
   readonly chats: ChatCounts;
   readonly leakedLeases: number;
 }
 
-/** From an accident to its end, in milliseconds. */
+/** Time from a fault to the recovery, in milliseconds. */
 export interface Recovery {
   readonly count: number;
   readonly p50: number | null;
   readonly p99: number | null;
 }
 
-/** What became of the work of GPU workers. Calls and tokens are those of jobs, chat's left out. */
+/** The conclusions about GPU workers. Calls and tokens are those of jobs, without chat. */
 export interface GpuFindings {
   readonly workers: { readonly killed: number; readonly moved: number; readonly hung: number };
   readonly dispatchersFrozen: number;
   readonly calls: Readonly<Record<EngineCall['end'] | 'total', number>>;
-  /** Answers that a worker sent to their end, and that were not committed. */
+  /** Complete answers of workers that were not committed. */
   readonly uncommittedAnswers: number;
   readonly tokens: {
     readonly generated: number;
-    readonly generatedInVain: number;
-    /** Of prompts: computed, not found in a cache. */
+    readonly wastedGenerated: number;
+    /** Prompt tokens that were computed, not found in a cache. */
     readonly computed: number;
-    readonly computedInVain: number;
+    readonly wastedComputed: number;
   };
-  /** From a worker's death to the next claim of each job that it was at, and to its end. */
+  /** From a worker's death to the next claim and to the end of each of its jobs. */
   readonly workerDeath: { readonly claim: Recovery; readonly end: Recovery };
-  /** From the death of a holder of jobs to the end of each. */
+  /** From the death of a job's holder to the end of the job. */
   readonly holderDeath: { readonly end: Recovery };
   readonly leakedLeases: number;
   readonly chats: Omit<ChatCounts, 'firstTokenMs'> & { readonly firstTokenMs: Recovery };
 }
 
 /**
- * Draws the conclusions.
+ * Derives the findings about workers.
  * @param accepted job numbers by id
  */
 export function judgeGpu(
-  { calls, accidents, chats, leakedLeases }: GpuEvidence,
+  { calls, faults, chats, leakedLeases }: GpuEvidence,
   ledger: Pick<Ledger, 'entries' | 'killedAt'>,
   accepted: ReadonlyMap<string, number>,
 ): GpuFindings {
@@ -64,41 +64,43 @@ export function judgeGpu(
     }),
     { generated: 0, computed: 0 },
   );
-  const deaths = deathsOfWorkers(ofJobs, accidents.workers, ledger.entries, accepted);
+  const deaths = findWorkerDeaths(ofJobs, faults.workers, ledger.entries, accepted);
   const { firstTokenMs, ...counts } = chats;
   return {
     workers: {
-      killed: accidents.workers.filter(({ what }) => what === 'killed').length,
-      moved: accidents.moved,
-      hung: accidents.workers.filter(({ what }) => what === 'hung').length,
+      killed: faults.workers.filter(({ what }) => what === 'killed').length,
+      moved: faults.moved,
+      hung: faults.workers.filter(({ what }) => what === 'hung').length,
     },
-    dispatchersFrozen: accidents.dispatchers.length,
+    dispatchersFrozen: faults.dispatchers.length,
     calls: { total: ofJobs.length, whole: ended('whole'), closed: ended('closed'), dead: ended('dead') },
     uncommittedAnswers: ended('whole') - usages.length,
     tokens: {
       generated,
-      generatedInVain: generated - committed.generated,
+      wastedGenerated: generated - committed.generated,
       computed,
-      computedInVain: computed - committed.computed,
+      wastedComputed: computed - committed.computed,
     },
     workerDeath: {
-      claim: recovery(deaths.flatMap(({ at, entry }) => msUntil(at, nextClaim(entry, at)))),
-      end: recovery(deaths.flatMap(({ at, entry }) => msUntil(at, entry.endedAt))),
+      claim: summarizeRecovery(deaths.flatMap(({ at, entry }) => msUntil(at, nextClaim(entry, at)))),
+      end: summarizeRecovery(deaths.flatMap(({ at, entry }) => msUntil(at, entry.endedAt))),
     },
-    holderDeath: { end: recovery([...ledger.entries.values()].flatMap((entry) => holderDeaths(entry, ledger))) },
+    holderDeath: {
+      end: summarizeRecovery([...ledger.entries.values()].flatMap((entry) => holderRecoveriesMs(entry, ledger))),
+    },
     leakedLeases,
-    chats: { ...counts, firstTokenMs: recovery(firstTokenMs) },
+    chats: { ...counts, firstTokenMs: summarizeRecovery(firstTokenMs) },
   };
 }
 
-/** Whether every promise about workers was kept. */
+/** True if every promise about workers was kept. */
 export function isGpuClean({ leakedLeases, chats, uncommittedAnswers, tokens }: GpuFindings): boolean {
-  const impossible = [uncommittedAnswers, tokens.generatedInVain, tokens.computedInVain].some((count) => count < 0);
-  return leakedLeases + chats.wrong + chats.silent === 0 && !impossible;
+  const impossible = [uncommittedAnswers, tokens.wastedGenerated, tokens.wastedComputed].some((count) => count < 0);
+  return leakedLeases + chats.wrong + chats.unanswered === 0 && !impossible;
 }
 
-/** What workers were asked, in the terms of an upstream. */
-export function asUpstream(calls: readonly EngineCall[]): UpstreamCalls {
+/** Presents the calls to workers as those of an upstream. */
+export function toUpstreamEvidence(calls: readonly EngineCall[]): UpstreamCalls {
   const byJob = Map.groupBy(calls, ({ job }) => job);
   const counted = (of: readonly EngineCall[] = [], end: EngineCall['end']) =>
     of.filter((each) => each.end === end).length;
@@ -107,57 +109,57 @@ export function asUpstream(calls: readonly EngineCall[]): UpstreamCalls {
     counts: () => ({ whole: counted(calls, 'whole'), closed: counted(calls, 'closed'), dead: counted(calls, 'dead') }),
     of(job) {
       const own = byJob.get(job) ?? [];
-      return { begun: own.length, cut: own.length - counted(own, 'whole') };
+      return { started: own.length, cut: own.length - counted(own, 'whole') };
     },
   };
 }
 
-/** How many attempts of a job an accident spoiled: of its holder, or of a worker that it had asked. */
-export function spoiledAttempts(
+/** Counts the attempts of a job that a fault of its holder or of its worker spoiled. */
+export function countSpoiled(
   { claims, endedAt }: Entry,
   calls: readonly EngineCall[],
-  { workers, dispatchers }: GpuAccidents,
+  { workers, dispatchers }: InjectedGpuFaults,
   { killedAt }: Pick<Ledger, 'killedAt'>,
 ): number {
-  return claims.filter(({ by, at }, index) => {
+  return claims.filter(({ invocation, at }, index) => {
     const next = claims[index + 1];
     const until = next?.at ?? endedAt ?? Number.POSITIVE_INFINITY;
-    // A claim may be carried out when its sender is dead: what it claims next, it has lived to.
-    if (next?.by !== by && (killedAt(by) ?? until) < until) return true;
-    if (dispatchers.some((each) => each.requestId === by && each.at < until && each.until > at)) return true;
-    return calls.some((call) => call.begunAt >= at && call.begunAt < until && isSpoiled(call, at, workers));
+    // A claim may arrive after its sender has died. A next claim by the same invocation shows that it lived.
+    if (next?.invocation !== invocation && (killedAt(invocation) ?? until) < until) return true;
+    if (dispatchers.some((each) => each.requestId === invocation && each.at < until && each.until > at)) return true;
+    return calls.some((call) => call.startedAt >= at && call.startedAt < until && isSpoiled(call, at, workers));
   }).length;
 }
 
 /**
- * A worker that hung notes what it was asked meanwhile, and sends what is left to who has long gone, when it goes on.
- * @param claimedAt the earliest that it can have been asked
+ * A worker that hung accepts the requests that arrived meanwhile when it goes on, and sends to clients that have gone.
+ * @param claimedAt the earliest time of the request
  */
 function isSpoiled(
   { end, start, endedAt = Number.POSITIVE_INFINITY }: EngineCall,
   claimedAt: number,
-  accidents: readonly WorkerAccident[],
+  faults: readonly WorkerFault[],
 ): boolean {
   if (end === 'dead') return true;
-  return accidents.some(
+  return faults.some(
     (each) => each.what === 'hung' && each.start === start && each.at <= endedAt && each.until >= claimedAt,
   );
 }
 
-/** Jobs that workers were at when they died, with the time. */
-function deathsOfWorkers(
+/** Finds the jobs whose worker died during their call, and the time of its death. */
+function findWorkerDeaths(
   calls: readonly EngineCall[],
-  accidents: readonly WorkerAccident[],
+  faults: readonly WorkerFault[],
   entries: Ledger['entries'],
   accepted: ReadonlyMap<string, number>,
 ): { readonly at: number; readonly entry: Entry }[] {
-  const diedAt = new Map(accidents.filter(({ what }) => what === 'killed').map(({ start, at }) => [start, at]));
+  const diedAt = new Map(faults.filter(({ what }) => what === 'killed').map(({ start, at }) => [start, at]));
   const byJob = new Map([...accepted].map(([id, job]) => [job, entries.get(id)]));
-  return calls.flatMap(({ start, end, begunAt, job = -1 }) => {
+  return calls.flatMap(({ start, end, startedAt, job = -1 }) => {
     const [at, entry] = [diedAt.get(start), byJob.get(job)];
     if (end !== 'dead' || at === undefined || entry === undefined) return [];
-    // Else it was a late call of a job that had ended, or one of its number whose caller never heard of it.
-    const isRunning = entry.claims.some((claim) => claim.at <= begunAt) && (entry.endedAt ?? at) >= at;
+    // Otherwise it was a late call of an ended job, or of a duplicate whose caller got no response.
+    const isRunning = entry.claims.some((claim) => claim.at <= startedAt) && (entry.endedAt ?? at) >= at;
     return isRunning ? [{ at, entry }] : [];
   });
 }
@@ -166,9 +168,9 @@ function nextClaim({ claims }: Entry, after: number): number | undefined {
   return claims.find(({ at }) => at >= after)?.at;
 }
 
-function holderDeaths({ claims, endedAt }: Entry, { killedAt }: Pick<Ledger, 'killedAt'>): number[] {
-  return claims.flatMap(({ by, at }, index) => {
-    const killed = killedAt(by);
+function holderRecoveriesMs({ claims, endedAt }: Entry, { killedAt }: Pick<Ledger, 'killedAt'>): number[] {
+  return claims.flatMap(({ invocation, at }, index) => {
+    const killed = killedAt(invocation);
     const until = claims[index + 1]?.at ?? endedAt;
     return killed === undefined || killed < at || until === undefined || killed > until ? [] : msUntil(killed, endedAt);
   });
@@ -178,7 +180,7 @@ function msUntil(from: number, until: number | undefined): number[] {
   return until === undefined ? [] : [until - from];
 }
 
-function recovery(values: readonly number[]): Recovery {
+function summarizeRecovery(values: readonly number[]): Recovery {
   if (values.length === 0) return { count: 0, p50: null, p99: null };
   return { count: values.length, p50: Math.round(quantile(values, 0.5)), p99: Math.round(quantile(values, 0.99)) };
 }

@@ -25,11 +25,11 @@ type Line = v.InferOutput<typeof lineSchema>;
 const SUFFIX = '.jsonl';
 
 /**
- * Keeps a journal of what a worker does. Each line is in the file before the tokens that it tells of have been read by
- * anybody, so that nothing of it is lost when the process is killed.
+ * Creates the journal of a worker. A line is written before any client can read the tokens that it records, so that a kill
+ * loses nothing.
  * @param start name of the process
  */
-export function keepJournal(folder: string, start: string): ObserveRequest {
+export function createJournal(folder: string, start: string): ObserveRequest {
   const file = openSync(join(folder, `${start}${SUFFIX}`), 'a');
   const note = (line: Line): void => void writeSync(file, `${JSON.stringify(line)}\n`);
   let calls = 0;
@@ -40,48 +40,49 @@ export function keepJournal(folder: string, start: string): ObserveRequest {
     note({ what: 'begun', call, at: Date.now(), ...(job === undefined ? {} : { job }) });
     return {
       signature: signatureOf(start, call),
-      onWork: (work) => note({ what: 'worked', call, work: numbersOf(work) }),
-      onClose: (work, whole) => note({ what: 'ended', call, at: Date.now(), whole, work: numbersOf(work) }),
+      onWork: (work) => note({ what: 'worked', call, work: toTuple(work) }),
+      onClose: (work, whole) => note({ what: 'ended', call, at: Date.now(), whole, work: toTuple(work) }),
     };
   };
 }
 
-/** All calls of all processes that kept their journal in a folder. */
+/** Reads the calls from all journals of a folder. */
 export async function readJournals(folder: string): Promise<EngineCall[]> {
   const files = (await readdir(folder)).filter((name) => name.endsWith(SUFFIX));
   const journals = await Promise.all(
-    files.map(async (file) => callsIn(await readFile(join(folder, file), 'utf8'), basename(file, SUFFIX))),
+    files.map(async (file) => parseJournal(await readFile(join(folder, file), 'utf8'), basename(file, SUFFIX))),
   );
   return journals.flat();
 }
 
-/** The calls that a journal tells of. */
-export function callsIn(journal: string, start: string): EngineCall[] {
+/** Parses the calls of a journal. */
+export function parseJournal(journal: string, start: string): EngineCall[] {
   const calls = new Map<number, EngineCall>();
   for (const text of journal.split('\n')) {
     const line = parseLine(text);
     const known = line === undefined ? undefined : calls.get(line.call);
-    if (line?.what === 'begun') calls.set(line.call, begun(start, line));
-    else if (line?.what === 'worked' && known !== undefined) calls.set(line.call, { ...known, ...workOf(line.work) });
+    if (line?.what === 'begun') calls.set(line.call, startCall(start, line));
+    else if (line?.what === 'worked' && known !== undefined)
+      calls.set(line.call, { ...known, ...fromTuple(line.work) });
     else if (line?.what === 'ended' && known !== undefined) {
       const end = line.whole ? 'whole' : 'closed';
-      calls.set(line.call, { ...known, ...workOf(line.work), end, endedAt: line.at });
+      calls.set(line.call, { ...known, ...fromTuple(line.work), end, endedAt: line.at });
     }
   }
   return [...calls.values()];
 }
 
-function begun(start: string, { call, at, job }: Extract<Line, { what: 'begun' }>): EngineCall {
-  return { start, call, job, begunAt: at, end: 'dead', endedAt: undefined, ...workOf([0, 0, 0, 0]) };
+function startCall(start: string, { call, at, job }: Extract<Line, { what: 'begun' }>): EngineCall {
+  return { start, call, job, startedAt: at, end: 'dead', endedAt: undefined, ...fromTuple([0, 0, 0, 0]) };
 }
 
-/** Undefined for what a killed process left of its last line. */
+/** Returns undefined for the incomplete last line of a killed process. */
 function parseLine(text: string): Line | undefined {
   const result = v.safeParse(v.pipe(v.string(), v.parseJson(), lineSchema), text);
   return result.success ? result.output : undefined;
 }
 
-function numbersOf({
+function toTuple({
   promptTokens,
   cachedTokens,
   computedTokens,
@@ -90,7 +91,7 @@ function numbersOf({
   return [promptTokens, cachedTokens, computedTokens, generatedTokens];
 }
 
-function workOf([promptTokens, cachedTokens, computedTokens, generatedTokens]: readonly [
+function fromTuple([promptTokens, cachedTokens, computedTokens, generatedTokens]: readonly [
   number,
   number,
   number,

@@ -4,35 +4,35 @@ import type { EngineCall } from './engine-call.ts';
 /** The alias of the workers' model. */
 export const MODEL = 'gpu';
 
-/** Beginnings that prompts share, so that it matters which worker has them in its cache. */
+/** Number of shared prompt prefixes, so that placement by cache matters. */
 const PREAMBLES = 12;
 const PREAMBLE_WORDS = 400;
-/** Words of a question, which the stand-in gives back: at most, and by how many they differ. */
+/** Maximum of additional words of a question, which the engine echoes. */
 const WORDS = 24;
 
-/** `job 17. …`: what is asked, long or short by the number, always the same for the same one. */
+/** Returns the question of a number: `job 17. …`, of a length that depends on the number. */
 export function questionOf(kind: 'job' | 'chat', number: number): string {
   const words = Array.from({ length: 4 + ((number * 7) % WORDS) }, (_, index) => `w${(number + index) % 97}`);
   return `${kind} ${number}. ${words.join(' ')}`;
 }
 
-/** What stands before a question. */
+/** Returns the prompt prefix of a number. */
 export function preambleOf(number: number): string {
   const which = number % PREAMBLES;
   return Array.from({ length: PREAMBLE_WORDS }, (_, index) => `p${which}x${index}`).join(' ');
 }
 
-/** The number of the job that a question is of; undefined for any other question. */
+/** Returns the job number of a question, if it is a job's. */
 export function jobOf(question: string): number | undefined {
   const found = /^job (\d+)\. /.exec(question)?.[1];
   return found === undefined ? undefined : Number(found);
 }
 
-/** Ends an answer's text: which of all calls of the run it came from. */
+/** Returns the end of an answer's text, which names its call. */
 export const signatureOf = (start: string, call: number): string => ` #${start}/${call}`;
 
-/** Whether a text ends as a whole answer to a question does, and which call it says that it came from. */
-export function callNamedIn(
+/** Returns the call that an answer names, if the text is a complete answer to the question. */
+export function parseSignature(
   text: string,
   question: string,
 ): { readonly start: string; readonly call: number } | undefined {
@@ -43,14 +43,14 @@ export function callNamedIn(
 }
 
 /**
- * Questions to GPU workers.
- * @param calls all that the workers got, when they are over
+ * Returns the questions for GPU workers.
+ * @param calls returns all calls to workers, after the run
  */
 export function gpuQuestions(calls: () => readonly EngineCall[]): Questions {
   return {
     body: (job) => ({ model: MODEL, instructions: preambleOf(job), input: questionOf('job', job) }),
-    answers(job, text) {
-      const named = callNamedIn(text, questionOf('job', job));
+    isAnswer(job, text) {
+      const named = parseSignature(text, questionOf('job', job));
       return calls().some(
         (each) => each.start === named?.start && each.call === named.call && each.job === job && each.end === 'whole',
       );

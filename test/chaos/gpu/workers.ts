@@ -11,10 +11,10 @@ import type { EngineCall } from './engine-call.ts';
 import { readJournals } from './journal.ts';
 
 export interface GpuWorkersOptions {
-  /** Processes that serve at once. */
+  /** Number of processes that serve. */
   readonly count: number;
   readonly slots: number;
-  /** How many times faster than its GPU each is. */
+  /** Speed of each relative to its GPU. */
   readonly speed: number;
   /** Folder of their journals. */
   readonly journals: string;
@@ -22,39 +22,39 @@ export interface GpuWorkersOptions {
   readonly random: () => number;
 }
 
-/** Where a worker may serve. There are twice as many as workers, so that one can come back elsewhere. */
+/** An address for a worker. There are twice as many as workers, so that one can return elsewhere. */
 export interface Address {
   readonly id: string;
   readonly url: string;
   readonly slots: number;
 }
 
-/** A process that serves. */
+/** A serving process. */
 export interface RunningWorker {
-  /** Its address and which process it is there: `gpu-2.3`. */
+  /** Its address id and its number at that address: `gpu-2.3`. */
   readonly start: string;
   readonly pid: number;
   readonly isStopped: boolean;
 }
 
-/** Engines as processes of their own, which die, come back and hang when they are told to. */
+/** Engine processes that die, return and hang on command. */
 export interface GpuWorkers {
   readonly addresses: readonly Address[];
-  /** Asked for by all of them, and known to nobody else: another run finds no worker at an address that both have. */
+  /** Required by all of them. Another run on the same addresses has another key and finds no worker. */
   readonly apiKey: string;
   running(): RunningWorker[];
-  /** Ends a process at once. Another serves `awayMs` later: at its address, or at one where nobody does. */
+  /** Kills a process. Another one starts `awayMs` later, at the same address or at a free one. */
   kill(start: string, awayMs: number, elsewhere: boolean): void;
-  /** Stops a process in the middle of whatever it does, and has it go on `ms` later. */
+  /** Stops a process, which goes on `ms` later. */
   hang(start: string, ms: number): void;
-  /** Has all of them serve again, none stopped. */
-  settle(): Promise<void>;
-  /** All that they were asked, by now. */
+  /** Waits until all of them serve again. */
+  waitUntilAllServe(): Promise<void>;
+  /** Reads all calls until now. */
   calls(): Promise<EngineCall[]>;
   close(): Promise<void>;
 }
 
-/** Below those that systems give to connections of their own accord: an address has to stay free while nobody serves there. */
+/** Below the ephemeral ports: an address has to stay free while no worker serves there. */
 const PORTS = { first: 20_000, count: 10_000 };
 const RETRY_MS = 250;
 const SETTLED_EVERY_MS = 50;
@@ -72,8 +72,8 @@ export async function startGpuWorkers({
 }: GpuWorkersOptions): Promise<GpuWorkers> {
   const apiKey = randomUUID();
   const shared = { slots, speed, journals, apiKey };
-  const ports = await freePorts(2 * count);
-  const places = ports.map((port, index) => new Place(`gpu-${index + 1}`, port, shared));
+  const ports = await findFreePorts(2 * count);
+  const workerAddresses = ports.map((port, index) => new WorkerAddress(`gpu-${index + 1}`, port, shared));
   const timers = new Set<NodeJS.Timeout>();
   let closed = false;
 
@@ -85,29 +85,29 @@ export async function startGpuWorkers({
     timers.add(timer);
   }
 
-  function somePlace(but?: Place): Place | undefined {
-    const free = places.filter((place) => place !== but && !place.isTaken);
+  function somePlace(but?: WorkerAddress): WorkerAddress | undefined {
+    const free = workerAddresses.filter((place) => place !== but && !place.isTaken);
     return free[Math.floor(random() * free.length)];
   }
 
-  /** Has one serve at a place; at any other when there is one already, or it is taken by somebody else. */
-  async function serve(wanted: Place | undefined): Promise<void> {
+  /** Starts a worker at an address, or at another one if it is taken. */
+  async function serve(wanted: WorkerAddress | undefined): Promise<void> {
     for (let place = wanted; !closed; place = somePlace()) {
       if (place !== undefined && !place.isTaken && (await place.start())) return;
       await sleep(RETRY_MS);
     }
   }
 
-  // One that is stopped when this process ends would never hear of it.
+  // A process that is stopped when this one exits would stay stopped.
   const endAll = (): void => {
-    for (const place of places) place.kill();
+    for (const place of workerAddresses) place.kill();
   };
   process.once('exit', endAll);
-  const placeOf = (start: string): Place | undefined => places.find((place) => place.name === start);
+  const placeOf = (start: string): WorkerAddress | undefined => workerAddresses.find((place) => place.name === start);
   const workers: GpuWorkers = {
-    addresses: places.map(({ id, url }) => ({ id, url, slots })),
+    addresses: workerAddresses.map(({ id, url }) => ({ id, url, slots })),
     apiKey,
-    running: () => places.flatMap((place) => place.running ?? []),
+    running: () => workerAddresses.flatMap((place) => place.running ?? []),
     kill(start, awayMs, elsewhere) {
       const place = placeOf(start);
       const exited = place?.kill();
@@ -121,7 +121,7 @@ export async function startGpuWorkers({
       const place = placeOf(start);
       if (place?.stop() === true) later(ms, () => place.goOn(start));
     },
-    async settle() {
+    async waitUntilAllServe() {
       while (timers.size > 0 || workers.running().length < count) await sleep(SETTLED_EVERY_MS);
     },
     calls: () => readJournals(journals),
@@ -129,17 +129,17 @@ export async function startGpuWorkers({
       closed = true;
       process.off('exit', endAll);
       for (const timer of timers) clearTimeout(timer);
-      await Promise.all(places.map((place) => place.close()));
+      await Promise.all(workerAddresses.map((place) => place.close()));
     },
   };
-  await Promise.all(places.slice(0, count).map((place) => serve(place)));
+  await Promise.all(workerAddresses.slice(0, count).map((place) => serve(place)));
   return workers;
 }
 
 type Shared = Required<Pick<EngineServerOptions, 'slots' | 'speed' | 'apiKey'>> & { readonly journals: string };
 
-/** An address, and whoever serves there. */
-class Place {
+/** An address and the process that serves there. */
+class WorkerAddress {
   readonly id: string;
   readonly #port: number;
   readonly #shared: Shared;
@@ -158,7 +158,7 @@ class Place {
     return `http://127.0.0.1:${this.#port}/v1`;
   }
 
-  /** Of the process that serves, or last served, here. */
+  /** Name of the current or last process here. */
   get name(): string {
     return `${this.id}.${this.#starts}`;
   }
@@ -172,12 +172,12 @@ class Place {
     return pid === undefined || !this.#serves ? undefined : { start: this.name, pid, isStopped: this.#stopped };
   }
 
-  /** Starts a process. False when it ended before it served. */
+  /** Starts a process. Returns false if it exited before it served. */
   async start(): Promise<boolean> {
     this.#starts += 1;
     const { model, gpu, contextTokens } = WORKER_DEFAULTS;
     const settings = { model, gpu, contextTokens, port: this.#port, start: this.name, ...this.#shared };
-    const child = spawn(process.execPath, [join(import.meta.dirname, 'process.ts')], {
+    const child = spawn(process.execPath, [join(import.meta.dirname, 'worker-process.ts')], {
       argv0: `gpu-worker:${this.name}`,
       env: { PATH: process.env['PATH'] ?? '', WORKER_SETTINGS: JSON.stringify(settings) },
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
@@ -197,7 +197,7 @@ class Place {
     this.#stopped = false;
   }
 
-  /** Resolves when the process is gone; undefined when none serves here. */
+  /** Kills the process. The result resolves when it is gone, and is undefined if none serves here. */
   kill(): Promise<unknown> | undefined {
     const child = this.#child;
     if (child === undefined || !this.#serves) return undefined;
@@ -214,7 +214,7 @@ class Place {
     return true;
   }
 
-  /** @param start the process that was stopped: another may serve here by now */
+  /** @param start name of the stopped process: another may serve here by now */
   goOn(start: string): void {
     if (this.name !== start || !this.#stopped) return;
     this.#stopped = false;
@@ -230,8 +230,8 @@ class Place {
   }
 }
 
-/** Ports that nobody listens at, other ones for each run whatever its seed: two may run side by side. */
-async function freePorts(count: number): Promise<number[]> {
+/** Finds random free ports. They do not depend on the seed, because two runs may share a machine. */
+async function findFreePorts(count: number): Promise<number[]> {
   const found: number[] = [];
   for (let tries = 0; found.length < count && tries < 100 * count; tries += 1) {
     const port = PORTS.first + randomInt(PORTS.count);

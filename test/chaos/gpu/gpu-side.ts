@@ -7,107 +7,107 @@ import { seededRandom } from '../../../local/faults/random.ts';
 import { runSchedule } from '../../../local/schedules.ts';
 import type { Ledger } from '../ledger.ts';
 import type { Questions } from '../questions.ts';
-import { startGpuTorment } from './accidents.ts';
 import { startChats } from './chats.ts';
+import { startGpuFaultInjection } from './fault-injection.ts';
 import type { GpuEvidence } from './findings.ts';
-import { leakedLeases } from './leases.ts';
+import { countLeakedLeases } from './leaked-leases.ts';
 import { gpuQuestions, MODEL } from './questions.ts';
 import { startGpuWorkers } from './workers.ts';
 
 export interface GpuSideOptions {
-  /** Workers that serve at once. */
+  /** Number of workers that serve. */
   readonly workers: number;
-  /** Requests that each takes at once. */
+  /** Concurrent requests of each worker. */
   readonly slots: number;
-  /** How many times faster than its GPU each is. */
+  /** Speed of each worker relative to its GPU. */
   readonly speed: number;
-  /** Mean seconds between two accidents of workers and of those who ask them; 0 for none. */
-  readonly accidentEverySeconds: number;
+  /** Mean seconds between two faults of workers or dispatchers; 0 for never. */
+  readonly faultEverySeconds: number;
 }
 
-/** GPU workers and all that goes with them in a run. */
+/** The GPU workers of a run, and everything that belongs to them. */
 export interface GpuSide {
   /** For `models.json`. */
   readonly models: object;
   readonly fleets: object;
-  /** Variables of functions. */
+  /** Environment variables of functions. */
   readonly environment: Readonly<Record<string, string>>;
   readonly questions: Questions;
-  /** Begins accidents, chats and the upkeep of the registry. */
-  begin(cloud: Cloud, ledger: Ledger): GpuRun;
+  /** Starts faults, chats and the upkeep of the registry. */
+  start(cloud: Cloud, ledger: Ledger): GpuRun;
   close(): Promise<void>;
 }
 
 export interface GpuRun {
-  /** Ends the accidents: all workers serve again, and no dispatcher is frozen. */
-  calm(): Promise<void>;
-  /** Ends the chats, and finds out what there was, when all jobs have ended. */
-  evidence(): Promise<GpuEvidence>;
-  /** Ends what is still running. */
+  /** Stops the faults, and waits until all workers serve. */
+  stopFaults(): Promise<void>;
+  /** Stops the chats and collects the evidence, after all jobs have ended. */
+  collectEvidence(): Promise<GpuEvidence>;
+  /** Stops everything that still runs. */
   close(): Promise<void>;
 }
 
 const FLEET = 'chaos';
 const KEY_VARIABLE = 'CHAOS_WORKERS_KEY';
 
-/** As they are in AWS, to be hurried. */
+/** Their values in AWS, to be divided. */
 const STALL_MS = 20_000;
 const WAIT_MS = 10_000;
 const TIMEOUT_MS = 300_000;
 const JOB_LEASE_MS = 45_000;
 const UPKEEP_EVERY_MS = 60_000;
-/** A lease, what the upkeep leaves it on top, and two runs of that. */
+/** A lease, the upkeep's grace period, and two runs of the upkeep. */
 const LEASES_GONE_MS = 45_000 + 60_000 + 2 * UPKEEP_EVERY_MS;
-/** What a busy machine may take. */
+/** The extra time that a busy machine may need. */
 const PATIENCE_MS = 20_000;
 
 /** Starts GPU workers for a run, with their journals in a folder of `folder`. */
 export async function startGpuSide(
-  options: GpuSideOptions & { readonly seed: number; readonly hurry: number },
+  options: GpuSideOptions & { readonly seed: number; readonly divisor: number },
   folder: string,
 ): Promise<GpuSide> {
-  const { workers: count, slots, speed, seed, hurry } = options;
+  const { workers: count, slots, speed, seed, divisor } = options;
   const journals = join(folder, 'journals');
   await mkdir(journals);
   const workers = await startGpuWorkers({ count, slots, speed, journals, random: seededRandom(seed + 300) });
-  const hurried = (ms: number) => Math.ceil(ms / hurry);
+  const divided = (ms: number) => Math.ceil(ms / divisor);
   const target = { provider: 'gpu', model: WORKER_DEFAULTS.model, fleet: FLEET };
-  const stallMs = hurried(STALL_MS);
+  const stallMs = divided(STALL_MS);
   let calls: GpuEvidence['calls'] = [];
   return {
-    models: { [MODEL]: { targets: [target], timeoutMs: hurried(TIMEOUT_MS) } },
+    models: { [MODEL]: { targets: [target], timeoutMs: divided(TIMEOUT_MS) } },
     fleets: {
-      [FLEET]: { workers: workers.addresses, apiKey: `env:${KEY_VARIABLE}`, stallMs, waitMs: hurried(WAIT_MS) },
+      [FLEET]: { workers: workers.addresses, apiKey: `env:${KEY_VARIABLE}`, stallMs, waitMs: divided(WAIT_MS) },
     },
     environment: { [KEY_VARIABLE]: workers.apiKey },
     questions: gpuQuestions(() => calls),
-    begin(cloud, ledger) {
-      const upkeep = startUpkeep(cloud, hurried(UPKEEP_EVERY_MS));
+    start(cloud, ledger) {
+      const upkeep = startUpkeep(cloud, divided(UPKEEP_EVERY_MS));
       const chats = startChats(cloud, seededRandom(seed + 400));
-      const torment = startGpuTorment(
-        { cloud, workers, onFreeze: ledger.frozen },
+      const injection = startGpuFaultInjection(
+        { cloud, workers, onFreeze: ledger.noteFreeze },
         {
-          everySeconds: options.accidentEverySeconds,
+          everySeconds: options.faultEverySeconds,
           stallMs,
-          leaseMs: hurried(JOB_LEASE_MS),
+          leaseMs: divided(JOB_LEASE_MS),
           random: seededRandom(seed + 500),
         },
       );
-      const calm = async () => {
-        await torment.end();
-        await workers.settle();
+      const stopFaults = async () => {
+        await injection.stop();
+        await workers.waitUntilAllServe();
       };
       return {
-        calm,
-        async evidence() {
-          await chats.end();
-          const leaked = await leakedLeases(cloud, FLEET, hurried(LEASES_GONE_MS) + PATIENCE_MS);
+        stopFaults,
+        async collectEvidence() {
+          await chats.stop();
+          const leaked = await countLeakedLeases(cloud, FLEET, divided(LEASES_GONE_MS) + PATIENCE_MS);
           calls = await workers.calls();
-          return { calls, accidents: torment, chats: chats.counts, leakedLeases: leaked };
+          return { calls, faults: injection, chats: chats.counts, leakedLeases: leaked };
         },
         async close() {
           upkeep.end();
-          await Promise.all([calm(), chats.end()]);
+          await Promise.all([stopFaults(), chats.stop()]);
         },
       };
     },
@@ -115,7 +115,7 @@ export async function startGpuSide(
   };
 }
 
-/** Runs `fleet` as its schedule does. A run that fails is followed by the next when that is due. */
+/** Runs `fleet` as its schedule does. */
 function startUpkeep(cloud: Cloud, everyMs: number): { end(): void } {
   const ended = new AbortController();
   async function keep(): Promise<void> {

@@ -1,65 +1,65 @@
 import type { Faults } from '../../local/faults/faults.ts';
 import { quantile } from '../measure/statistics.ts';
-import { describeGpu } from './gpu/describe.ts';
+import type { InjectedFaults } from './fault-injection.ts';
+import type { ResponseCheck, TableState } from './final-state.ts';
+import { describeGpu } from './gpu/describe-findings.ts';
 import {
-  asUpstream,
+  countSpoiled,
   type GpuEvidence,
   type GpuFindings,
   isGpuClean,
   judgeGpu,
-  spoiledAttempts,
+  toUpstreamEvidence,
 } from './gpu/findings.ts';
 import type { Entry, Ledger } from './ledger.ts';
 import type { ChaosOptions } from './options.ts';
 import type { Produced } from './producers.ts';
 import type { Replies } from './replies.ts';
-import type { Shown, TableState } from './state.ts';
-import type { Torments } from './torment.ts';
 import type { UpstreamCalls } from './upstream.ts';
 
-/** All that was seen of an experiment. */
+/** Everything observed in a run. */
 export interface Evidence {
   readonly options: ChaosOptions;
   readonly seconds: number;
   readonly produced: Produced;
   readonly ledger: Ledger;
-  readonly torments: Torments;
+  readonly injected: InjectedFaults;
   readonly upstream: UpstreamCalls;
   readonly replies: Pick<Replies, 'answers' | 'received'>;
   readonly faults: ReturnType<Faults['counts']> | undefined;
   readonly table: TableState;
-  readonly shown: Shown;
-  /** Of a run with workers, which were asked in the upstream's place. */
+  readonly responses: ResponseCheck;
+  /** Only of a run with GPU workers, which take the upstream's place. */
   readonly gpu?: GpuEvidence | undefined;
 }
 
-/** What became of all jobs. */
+/** The conclusions about all jobs. */
 export interface Findings {
   readonly options: Omit<ChaosOptions, 'onProgress'>;
   readonly seconds: number;
   readonly jobsPerSecond: number;
   readonly accepted: { readonly begun: number; readonly total: number; readonly http: number; readonly queue: number };
   readonly completed: number;
-  /** Ended otherwise, by status and error code. */
+  /** Jobs that ended otherwise, by status and error code. */
   readonly failed: Readonly<Record<string, number>>;
-  /** Accepted or seen to be made, and not there at all. */
+  /** Jobs that were accepted or created, and are not in the table. */
   readonly lost: number;
-  /** Accepted or seen to be made, and still not ended when nothing happened any more. */
+  /** Jobs that were accepted or created, and had not ended when nothing happened any more. */
   readonly pending: number;
-  /** More than one terminal write, another state after the end, or two different answers. */
+  /** Jobs with more than one terminal write, a change after their end, or two different answers. */
   readonly committedTwice: number;
-  /** Answers that were committed by another invocation than the one that had claimed the job last. */
+  /** Answers committed by another invocation than the last one to claim the job. */
   readonly committedByOthers: number;
-  /** Ended otherwise than completed though fewer than three attempts were killed or cut. */
+  /** Jobs that did not complete although fewer than three of their attempts were killed or cut. */
   readonly failedByThrottling: number;
-  /** What the ledger saw end and the table says otherwise. */
+  /** Jobs whose end differs between ledger and table. */
   readonly disagreements: number;
-  readonly shown: Shown;
-  /** Ended jobs that somebody is still to be told of. */
-  readonly untold: number;
-  /** Messages that SQS forgot before they were jobs, and that were sent again. */
+  readonly responses: ResponseCheck;
+  /** Ended jobs with incomplete completion steps. */
+  readonly incompleteSteps: number;
+  /** Messages that SQS lost before they became jobs, and that were sent again. */
   readonly forgottenByQueue: number;
-  /** Jobs of HTTP requests whose caller never heard of them, and asked again. */
+  /** Jobs whose HTTP caller got no response and repeated the request. */
   readonly unclaimedJobs: number;
   readonly httpRefusals: number;
   readonly replies: { readonly received: number; readonly jobs: number };
@@ -70,43 +70,43 @@ export interface Findings {
   readonly holdersKilled: number;
   readonly holdersFrozen: number;
   readonly holdersGone: number;
-  readonly kills: Torments['kills'];
+  readonly kills: InjectedFaults['kills'];
   readonly queueRestarts: number;
   readonly recoveryMs: { readonly count: number; readonly p50: number | null; readonly p99: number | null };
   readonly faults: Evidence['faults'];
   readonly gpu?: GpuFindings;
 }
 
-/** As many as a job may have; one with fewer must not fail. */
+/** A job may fail only after this many attempts. */
 const MAX_ATTEMPTS = 3;
 
-/** Draws the conclusions. */
-export function judge(evidence: Evidence): Findings {
-  const { options, seconds, produced, ledger, torments, replies, table, shown, faults, gpu } = evidence;
-  const upstream = gpu === undefined ? evidence.upstream : asUpstream(gpu.calls);
-  const spoiled = spoils(evidence);
+/** Derives the findings from the evidence. */
+export function judgeEvidence(evidence: Evidence): Findings {
+  const { options, seconds, produced, ledger, injected, replies, table, responses, faults, gpu } = evidence;
+  const upstream = gpu === undefined ? evidence.upstream : toUpstreamEvidence(gpu.calls);
+  const spoiled = countSpoiledAttempts(evidence);
   const { onProgress: _, ...plainOptions } = options;
   const entries = [...ledger.entries.values()];
   const of = (id: string): Entry | undefined => ledger.entries.get(id);
   const ids = [...produced.accepted.keys()];
   const statusOf = (id: string) => table.statuses.get(id);
   const isOpen = (id: string) => ['queued', 'in_progress'].includes(statusOf(id) ?? '');
-  // Also those that were made for a caller who never heard of them.
+  // Including those whose caller got no response.
   const made = [...new Set([...ids, ...ledger.entries.keys()])];
   const otherwise = ids.filter((id) => of(id)?.end !== undefined && of(id)?.end?.status !== 'completed');
   const sum = (field: 'releases' | 'killed' | 'frozen' | 'abandoned' | 'committedByOthers') =>
     entries.reduce((total, entry) => total + entry[field], 0);
   const jobs = new Set(produced.accepted.values());
-  const begun = [...jobs].reduce((total, job) => total + upstream.of(job).begun, 0);
+  const begun = [...jobs].reduce((total, job) => total + upstream.of(job).started, 0);
   const completed = ids.filter((id) => of(id)?.end?.status === 'completed').length;
   const recoveries = ledger.recoveriesMs;
   return {
     options: plainOptions,
     seconds,
     jobsPerSecond: completed / seconds,
-    accepted: { begun: produced.begun, total: ids.length, http: produced.http, queue: produced.queue },
+    accepted: { begun: produced.started, total: ids.length, http: produced.http, queue: produced.queue },
     completed,
-    failed: counted(otherwise.map((id) => `${of(id)?.end?.status} ${of(id)?.end?.errorCode ?? ''}`.trim())),
+    failed: countByName(otherwise.map((id) => `${of(id)?.end?.status} ${of(id)?.end?.errorCode ?? ''}`.trim())),
     lost: made.filter((id) => statusOf(id) === undefined).length,
     pending: made.filter(isOpen).length,
     committedTwice:
@@ -115,8 +115,8 @@ export function judge(evidence: Evidence): Findings {
     committedByOthers: sum('committedByOthers'),
     failedByThrottling: otherwise.filter((id) => spoiled(id) < MAX_ATTEMPTS).length,
     disagreements: entries.filter(({ id, end }) => end !== undefined && end.status !== statusOf(id)).length,
-    shown,
-    untold: table.untold,
+    responses,
+    incompleteSteps: table.incompleteSteps,
     forgottenByQueue: produced.forgotten,
     unclaimedJobs: entries.filter(({ id }) => !produced.accepted.has(id)).length,
     httpRefusals: produced.httpRefusals,
@@ -128,8 +128,8 @@ export function judge(evidence: Evidence): Findings {
     holdersKilled: sum('killed'),
     holdersFrozen: sum('frozen'),
     holdersGone: sum('abandoned'),
-    kills: torments.kills,
-    queueRestarts: torments.restarts.length,
+    kills: injected.kills,
+    queueRestarts: injected.restarts.length,
     recoveryMs: {
       count: recoveries.length,
       p50: recoveries.length === 0 ? null : Math.round(quantile(recoveries, 0.5)),
@@ -140,28 +140,28 @@ export function judge(evidence: Evidence): Findings {
   };
 }
 
-/** How many attempts of a job were killed or cut, by the id of the job. */
-function spoils({ produced, ledger, upstream, gpu }: Evidence): (id: string) => number {
+/** Returns a function that counts the killed or cut attempts of a job. */
+function countSpoiledAttempts({ produced, ledger, upstream, gpu }: Evidence): (id: string) => number {
   const jobOf = (id: string) => produced.accepted.get(id) ?? -1;
   if (gpu === undefined) return (id) => (ledger.entries.get(id)?.killed ?? 0) + upstream.of(jobOf(id)).cut;
   const calls = Map.groupBy(gpu.calls, ({ job }) => job);
   return (id) => {
     const entry = ledger.entries.get(id);
-    return entry === undefined ? 0 : spoiledAttempts(entry, calls.get(jobOf(id)) ?? [], gpu.accidents, ledger);
+    return entry === undefined ? 0 : countSpoiled(entry, calls.get(jobOf(id)) ?? [], gpu.faults, ledger);
   };
 }
 
-/** Whether every promise was kept. */
+/** True if every promise was kept. */
 export function isClean(findings: Findings): boolean {
-  const { lost, pending, committedTwice, committedByOthers, failedByThrottling, disagreements, shown } = findings;
+  const { lost, pending, committedTwice, committedByOthers, failedByThrottling, disagreements, responses } = findings;
   const { accepted, gpu } = findings;
   const twice = committedTwice + committedByOthers;
-  const broken = lost + pending + twice + failedByThrottling + disagreements + shown.wrong;
+  const broken = lost + pending + twice + failedByThrottling + disagreements + responses.wrong;
   return broken === 0 && accepted.total === accepted.begun && (gpu === undefined || isGpuClean(gpu));
 }
 
-/** The findings for a person. */
-export function describe(findings: Findings): string {
+/** Formats the findings as lines of text. */
+export function describeFindings(findings: Findings): string {
   const { accepted, failed, kills, recoveryMs, modelCalls, options, faults, gpu } = findings;
   const list = (counts: Readonly<Record<string, number>>) =>
     Object.entries(counts)
@@ -178,29 +178,29 @@ export function describe(findings: Findings): string {
     ['committed twice', findings.committedTwice],
     ['committed by a fenced attempt', findings.committedByOthers],
     ['failed by throttling alone', findings.failedByThrottling],
-    ['record and table disagree', findings.disagreements],
-    ['shown wrongly', `${findings.shown.wrong} of ${findings.shown.checked} asked for`],
-    ['forgotten by SQS, sent again', findings.forgottenByQueue],
-    ['HTTP requests refused, made again', findings.httpRefusals],
-    ['jobs whose caller never heard', findings.unclaimedJobs],
+    ['ledger and table disagree', findings.disagreements],
+    ['wrong responses', `${findings.responses.wrong} of ${findings.responses.checked} checked`],
+    ['messages lost by SQS, sent again', findings.forgottenByQueue],
+    ['failed HTTP requests, repeated', findings.httpRefusals],
+    ['jobs whose caller got no response', findings.unclaimedJobs],
     ['answers on the reply queue', `${findings.replies.received} of ${findings.replies.jobs} jobs`],
-    ['still to be told', findings.untold],
-    ['model calls', `${modelCalls.total}, ${modelCalls.begun} begun, ${modelCalls.wasted} wasted`],
+    ['incomplete completion steps', findings.incompleteSteps],
+    ['model calls', `${modelCalls.total}, ${modelCalls.begun} answered, ${modelCalls.wasted} wasted`],
     ['processes killed', list(kills)],
     ['jobs whose holder was killed', findings.holdersKilled],
     ['jobs whose holder was frozen', findings.holdersFrozen],
-    ['jobs whose holder went otherwise', findings.holdersGone],
+    ['jobs whose holder was lost otherwise', findings.holdersGone],
     ['recovery', `p50 ${seconds(recoveryMs.p50)}, p99 ${seconds(recoveryMs.p99)} (${recoveryMs.count})`],
-    ['queues emptied', findings.queueRestarts],
+    ['restarts of SQS', findings.queueRestarts],
     ['claims, releases', `${findings.claims}, ${findings.releases}`],
-    [gpu === undefined ? 'upstream' : 'calls of workers', list(findings.upstream)],
+    [gpu === undefined ? 'upstream' : 'calls to workers', list(findings.upstream)],
     ...(gpu === undefined ? [] : describeGpu(gpu)),
     ...Object.entries(faults ?? {}).map(([service, counts]): [string, string] => [service, list(counts)]),
   ];
   return lines.map(([name, value]) => `${name.padEnd(34)}${value}`).join('\n');
 }
 
-function counted(names: readonly string[]): Record<string, number> {
+function countByName(names: readonly string[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
   return counts;

@@ -1,6 +1,6 @@
 import type { GpuFindings, Recovery } from './findings.ts';
 
-/** The findings about workers for a person, line by line. */
+/** Formats the findings about workers as lines of text. */
 export function describeGpu({ workers, calls, tokens, chats, ...findings }: GpuFindings): [string, string | number][] {
   const refused = Object.entries(chats.refused).map(([status, count]) => `, ${status} ${count}`);
   const share = (part: number, whole: number) => `${part} of ${whole} (${percent(part / Math.max(1, whole))})`;
@@ -11,16 +11,16 @@ export function describeGpu({ workers, calls, tokens, chats, ...findings }: GpuF
       'calls for jobs',
       `${calls.total}: whole ${calls.whole}, closed ${calls.closed}, died with their worker ${calls.dead}`,
     ],
-    ['whole answers not committed', findings.uncommittedAnswers],
-    ['tokens generated in vain', share(tokens.generatedInVain, tokens.generated)],
-    ['prompt tokens computed in vain', share(tokens.computedInVain, tokens.computed)],
+    ['complete answers not committed', findings.uncommittedAnswers],
+    ['generated tokens wasted', share(tokens.wastedGenerated, tokens.generated)],
+    ['computed prompt tokens wasted', share(tokens.wastedComputed, tokens.computed)],
     ["worker's death to next claim", recoveryText(findings.workerDeath.claim)],
     ["worker's death to the job's end", recoveryText(findings.workerDeath.end)],
     ["holder's death to the job's end", recoveryText(findings.holderDeath.end)],
     ['slots leaked', findings.leakedLeases],
     [
       'chats',
-      `${chats.asked}: answered ${chats.answered}, cut ${chats.cut}, wrong ${chats.wrong}, silent ${chats.silent}${refused.join('')}`,
+      `${chats.asked}: answered ${chats.answered}, cut ${chats.cut}, wrong ${chats.wrong}, unanswered ${chats.unanswered}${refused.join('')}`,
     ],
     ['first token of chats', recoveryText(chats.firstTokenMs)],
   ];

@@ -1,101 +1,104 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cloud } from '../../../local/cloud.ts';
-import { repeatedly } from '../repeatedly.ts';
+import { repeatRandomly } from '../repeat-randomly.ts';
 import type { GpuWorkers } from './workers.ts';
 
-export interface GpuAccidentOptions {
-  /** Mean seconds between two accidents; 0 for none. */
+export interface GpuFaultOptions {
+  /** Mean seconds between two faults; 0 for never. */
   readonly everySeconds: number;
-  /** After so many milliseconds without a token a worker is taken to hang. */
+  /** After this many milliseconds without a token, the service considers a worker hung. */
   readonly stallMs: number;
-  /** Of a job, in milliseconds. */
+  /** The lease of a job, in milliseconds. */
   readonly leaseMs: number;
   /** 0 up to 1. */
   readonly random: () => number;
 }
 
-/** An accident of a worker's process. */
-export interface WorkerAccident {
+/** A fault of a worker's process. */
+export interface WorkerFault {
   readonly what: 'killed' | 'hung';
   readonly start: string;
   /** Epoch milliseconds. */
   readonly at: number;
-  /** Until when it hangs; its death has no end. */
+  /** When it goes on after a hang; infinite after a kill. */
   readonly until: number;
 }
 
-/** A dispatcher that was stopped, and went on unless it was killed. */
-export interface DispatcherAccident {
-  /** Id of the invocation that it served. */
+/** A dispatcher that was stopped for a while. */
+export interface DispatcherFault {
+  /** Id of its invocation. */
   readonly requestId: string;
   /** Epoch milliseconds. */
   readonly at: number;
   until: number;
 }
 
-export interface GpuAccidents {
-  readonly workers: readonly WorkerAccident[];
-  readonly dispatchers: readonly DispatcherAccident[];
-  /** Workers that came back at another address. */
+export interface InjectedGpuFaults {
+  readonly workers: readonly WorkerFault[];
+  readonly dispatchers: readonly DispatcherFault[];
+  /** Number of workers that returned at another address. */
   readonly moved: number;
 }
 
-export interface GpuTorment extends GpuAccidents {
-  /** Ends it: dispatchers go on. Workers that are away or hang are on their way back. */
-  end(): Promise<void>;
+export interface GpuFaultInjection extends InjectedGpuFaults {
+  /** Stops injecting faults and lets dispatchers go on. Workers return when their fault ends. */
+  stop(): Promise<void>;
 }
 
-export interface GpuVictims {
+export interface GpuFaultTargets {
   readonly cloud: Pick<Cloud, 'processes'>;
   readonly workers: GpuWorkers;
-  /** Called just before a process is stopped, with the id of its invocation; resolves when another takes over from that. */
+  /** Called just before a process is stopped, with its invocation's id. Resolves when another invocation takes over its job. */
   readonly onFreeze: (requestId: string) => Promise<void>;
 }
 
-/** A worker that dies is back after these milliseconds at most. */
+/** A killed worker returns after this many milliseconds at most. */
 const LONGEST_AWAY_MS = 4_000;
-/** A dispatcher that is taken over from goes on so many milliseconds later at most; or after so many leases in any case. */
+/** A stopped dispatcher goes on at most this long after a takeover, and after this many leases in any case. */
 const LATE_MS = 500;
 const LONGEST_FREEZE = 3;
 
-/** Begins to torment workers, and those who have work for them, until it is ended. */
-export function startGpuTorment({ cloud, workers, onFreeze }: GpuVictims, options: GpuAccidentOptions): GpuTorment {
+/** Injects faults into workers and dispatchers until stopped. */
+export function startGpuFaultInjection(
+  { cloud, workers, onFreeze }: GpuFaultTargets,
+  options: GpuFaultOptions,
+): GpuFaultInjection {
   const { everySeconds, stallMs, leaseMs, random } = options;
   const ended = new AbortController();
-  const accidents: WorkerAccident[] = [];
-  const dispatchers: DispatcherAccident[] = [];
-  /** What has them go on, by process id. */
+  const faults: WorkerFault[] = [];
+  const dispatchers: DispatcherFault[] = [];
+  /** Functions that let stopped processes go on, by process id. */
   const frozen = new Map<number, () => void>();
   let moved = 0;
 
-  function someWorker(): string | undefined {
+  function pickWorker(): string | undefined {
     const running = workers.running().filter(({ isStopped }) => !isStopped);
     return running[Math.floor(random() * running.length)]?.start;
   }
 
   function kill(): void {
-    const start = someWorker();
+    const start = pickWorker();
     const [awayMs, elsewhere] = [random() * LONGEST_AWAY_MS, random() < 0.4];
     if (start === undefined) return;
     const at = Date.now();
     workers.kill(start, awayMs, elsewhere);
     if (elsewhere) moved += 1;
-    accidents.push({ what: 'killed', start, at, until: Number.POSITIVE_INFINITY });
+    faults.push({ what: 'killed', start, at, until: Number.POSITIVE_INFINITY });
   }
 
-  /** As often too short to be noticed as not. */
+  /** Stops a worker: half of the time too briefly to be noticed. */
   function hang(): void {
-    const start = someWorker();
+    const start = pickWorker();
     const ms = random() * 2 * stallMs;
     if (start === undefined) return;
     const at = Date.now();
     workers.hang(start, ms);
-    accidents.push({ what: 'hung', start, at, until: at + ms });
+    faults.push({ what: 'hung', start, at, until: at + ms });
   }
 
   /**
-   * Stops a dispatcher for longer or shorter than its leases last; or until a moment after another has taken over from it, when
-   * what it then says is late, and the job not over yet.
+   * Stops a dispatcher for a random time, shorter or longer than its lease; or until just after a takeover, so that it writes
+   * late while the job still runs.
    */
   function freeze(): void {
     const busy = cloud.processes().filter((each) => each.function === 'dispatch' && each.busy && !frozen.has(each.pid));
@@ -104,14 +107,14 @@ export function startGpuTorment({ cloud, workers, onFreeze }: GpuVictims, option
     const [requestId] = victim?.requestIds ?? [];
     if (victim === undefined || requestId === undefined) return;
     const { pid } = victim;
-    const accident = { requestId, at: Date.now(), until: Number.POSITIVE_INFINITY };
-    dispatchers.push(accident);
+    const fault = { requestId, at: Date.now(), until: Number.POSITIVE_INFINITY };
+    dispatchers.push(fault);
     const taken = onFreeze(requestId);
     signal(pid, 'SIGSTOP');
     const thaw = (): void => {
       clearTimeout(timer);
       frozen.delete(pid);
-      accident.until = Date.now();
+      fault.until = Date.now();
       signal(pid, 'SIGCONT');
     };
     const timer = setTimeout(thaw, waits ? LONGEST_FREEZE * leaseMs : ms);
@@ -119,7 +122,7 @@ export function startGpuTorment({ cloud, workers, onFreeze }: GpuVictims, option
     if (waits) void taken.then(() => sleep(afterMs)).then(() => frozen.get(pid) === thaw && thaw());
   }
 
-  function befall(): void {
+  function injectFault(): void {
     const which = random();
     if (which < 0.5) kill();
     else if (which < 0.8) hang();
@@ -129,16 +132,16 @@ export function startGpuTorment({ cloud, workers, onFreeze }: GpuVictims, option
   const thawAll = (): void => {
     for (const thaw of frozen.values()) thaw();
   };
-  // Who is stopped when this process ends would never hear of it.
+  // A process that is stopped when this one exits would stay stopped.
   process.once('exit', thawAll);
-  const running = repeatedly(everySeconds, befall, random, ended.signal);
+  const running = repeatRandomly(everySeconds, injectFault, random, ended.signal);
   return {
-    workers: accidents,
+    workers: faults,
     dispatchers,
     get moved() {
       return moved;
     },
-    async end() {
+    async stop() {
       ended.abort();
       await running;
       thawAll();
@@ -151,6 +154,6 @@ function signal(pid: number, name: 'SIGSTOP' | 'SIGCONT'): void {
   try {
     process.kill(pid, name);
   } catch {
-    // It was killed meanwhile.
+    // It was killed in the meantime.
   }
 }

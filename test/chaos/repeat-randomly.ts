@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Acts again and again, at intervals that differ as those of independent accidents do, until it is ended.
- * @param meanSeconds between two; 0 for never
+ * Calls `act` at exponentially distributed intervals, as independent faults occur, until `ended` aborts.
+ * @param meanSeconds mean interval; 0 for never
  * @param random 0 up to 1
  */
-export async function repeatedly(
+export async function repeatRandomly(
   meanSeconds: number,
   act: () => void | Promise<void>,
   random: () => number,

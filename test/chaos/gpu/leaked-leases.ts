@@ -5,11 +5,11 @@ import type { Cloud } from '../../../local/cloud.ts';
 const EVERY_MS = 250;
 
 /**
- * Waits until no slot of a fleet is leased any more, past all of the service's code.
- * @param patienceMs for which leases may last that nobody has given back
- * @returns leases that are still there after that
+ * Waits until no slot of a fleet is leased, reading the table without the service's code.
+ * @param patienceMs how long leases may last that were not released
+ * @returns the number of leases left after that
  */
-export async function leakedLeases(cloud: Cloud, fleet: string, patienceMs: number): Promise<number> {
+export async function countLeakedLeases(cloud: Cloud, fleet: string, patienceMs: number): Promise<number> {
   const client = new DynamoDBClient({
     region: 'eu-west-1',
     endpoint: cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',

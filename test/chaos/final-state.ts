@@ -4,15 +4,15 @@ import type { Cloud } from '../../local/cloud.ts';
 import { LOCAL_API_KEY } from '../../local/seed.ts';
 import type { Questions } from './questions.ts';
 
-/** What lies in the jobs' table at the end. */
+/** The jobs' table at the end of a run. */
 export interface TableState {
   /** Status by id. */
   readonly statuses: ReadonlyMap<string, string>;
-  /** Ended jobs of which something is still to be told. */
-  readonly untold: number;
+  /** Number of ended jobs with incomplete completion steps. */
+  readonly incompleteSteps: number;
 }
 
-/** Reads the whole table of jobs, past all of the service's code. */
+/** Reads the whole jobs' table, without the service's code. */
 export async function readTable(cloud: Cloud, TableName: string | undefined): Promise<TableState> {
   const client = new DynamoDBClient({
     region: 'eu-west-1',
@@ -20,7 +20,7 @@ export async function readTable(cloud: Cloud, TableName: string | undefined): Pr
     credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
   });
   const statuses = new Map<string, string>();
-  let untold = 0;
+  let incompleteSteps = 0;
   const pages = paginateScan(
     { client },
     {
@@ -35,17 +35,17 @@ export async function readTable(cloud: Cloud, TableName: string | undefined): Pr
     for (const { pk, status, fanIn } of Items) {
       const key = pk?.S ?? '';
       statuses.set(key.slice(key.indexOf('#') + 1), status?.S ?? '');
-      if (fanIn !== undefined) untold += 1;
+      if (fanIn !== undefined) incompleteSteps += 1;
     }
   }
   client.destroy();
-  return { statuses, untold };
+  return { statuses, incompleteSteps };
 }
 
-/** What `GET /v1/responses/{id}` shows of a sample of jobs. */
-export interface Shown {
+/** The result of `GET /v1/responses/{id}` for a sample of jobs. */
+export interface ResponseCheck {
   readonly checked: number;
-  /** Those that aren't there, or show another job's answer, or a completed one without its own. */
+  /** Responses that are missing, or completed without their own job's answer. */
   readonly wrong: number;
 }
 
@@ -56,23 +56,23 @@ const responseSchema = v.object({
   output: v.array(v.looseObject({ content: v.optional(v.array(v.looseObject({ text: v.optional(v.string()) }))) })),
 });
 
-/** Asks for accepted jobs as their callers would, and checks that each shows its own answer. */
-export async function checkShown(
+/** Retrieves a sample of the accepted jobs and checks that each has its own answer. */
+export async function checkResponses(
   { url }: Cloud,
   accepted: ReadonlyMap<string, number>,
   questions: Questions,
   random: () => number,
-): Promise<Shown> {
+): Promise<ResponseCheck> {
   const share = SAMPLE / accepted.size;
   const sample = [...accepted].filter(() => random() < share);
   let wrong = 0;
   for (const [id, job] of sample) {
     const response = await fetch(`${url}/responses/${id}`, { headers: { authorization: `Bearer ${LOCAL_API_KEY}` } });
-    const shown = v.safeParse(responseSchema, await response.json());
-    if (!shown.success) wrong += 1;
-    else if (shown.output.status === 'completed') {
-      const said = shown.output.output.flatMap(({ content = [] }) => content.map(({ text = '' }) => text)).join('');
-      if (!questions.answers(job, said)) wrong += 1;
+    const parsed = v.safeParse(responseSchema, await response.json());
+    if (!parsed.success) wrong += 1;
+    else if (parsed.output.status === 'completed') {
+      const answer = parsed.output.output.flatMap(({ content = [] }) => content.map(({ text = '' }) => text)).join('');
+      if (!questions.isAnswer(job, answer)) wrong += 1;
     }
   }
   return { checked: sample.length, wrong };

@@ -125,7 +125,7 @@ test('asks for the first worker of a fleet for which something waits', async () 
   expect(ecs.service.desiredCount).toBe(1);
   ecs.service.desiredCount = 1;
   await fleet(TICK);
-  expect(ecs.asked.filter((operation) => operation === 'UpdateService')).toHaveLength(1);
+  expect(ecs.requests.filter((operation) => operation === 'UpdateService')).toHaveLength(1);
   await services.messagesOf(queueUrl);
 });
 

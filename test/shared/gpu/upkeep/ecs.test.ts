@@ -1,20 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { belongsToService, pickLatest, taskSchema, toMember } from '../../../../shared/gpu/upkeep/ecs-task.ts';
 import { parseFleetEvent } from '../../../../shared/gpu/upkeep/fleet-event.ts';
 import { aTask, CLUSTER } from './stand-in-ecs.ts';
-import { told } from './upkeep-world.ts';
+import { toEventTask } from './upkeep-world.ts';
 
-const sample = (name: string) =>
+const readSample = (name: string) =>
   JSON.parse(readFileSync(join(import.meta.dirname, '../../../../events', `${name}.json`), 'utf8'));
 const settings = { port: 8_000, slots: 32 };
-const memberOf = (changes: Parameters<typeof aTask>[1]) => toMember(told(aTask('t1', changes)), settings, undefined);
+const createMember = (changes: Parameters<typeof aTask>[1]) =>
+  toMember(toEventTask(aTask('t1', changes)), settings, undefined);
 
-describe('a task', () => {
-  test('of an event is a member with an address, a start and an instance', () => {
-    const { detail } = sample('fleet-task-running');
+describe('ECS tasks', () => {
+  it('a task of an event becomes a member with an address, a boot id and an instance', () => {
+    const { detail } = readSample('fleet-task-running');
     expect(toMember(v.parse(taskSchema, detail), settings, 'i-0123456789abcdef0')).toEqual({
       id: '9f3c2b7a8d6e4f10b5a49c8e7d6f5a43',
       url: 'http://10.0.3.7:8000/v1',
@@ -28,7 +29,7 @@ describe('a task', () => {
     });
   });
 
-  test.each([
+  it.each([
     [{ lastStatus: 'PROVISIONING' }, 'starting'],
     [{ lastStatus: 'PENDING' }, 'starting'],
     [{ lastStatus: 'ACTIVATING' }, 'starting'],
@@ -39,25 +40,25 @@ describe('a task', () => {
     [{ lastStatus: 'STOPPING', desiredStatus: 'STOPPED' }, 'stopping'],
     [{ lastStatus: 'DEPROVISIONING', desiredStatus: 'STOPPED' }, 'stopping'],
     [{ lastStatus: 'STOPPED', desiredStatus: 'STOPPED' }, 'stopped'],
-  ])('%o is %s', (changes, phase) => {
-    expect(memberOf(changes).phase).toBe(phase);
+  ])('a task with %o is %s', (changes, phase) => {
+    expect(createMember(changes).phase).toBe(phase);
   });
 
-  test('has no address before its network interface has one', () => {
-    expect(memberOf({ attachments: [{ type: 'ElasticNetworkInterface', details: [] }] }).url).toBeUndefined();
+  it('a member has no URL until its network interface has an address', () => {
+    expect(createMember({ attachments: [{ type: 'ElasticNetworkInterface', details: [] }] }).url).toBeUndefined();
   });
 
-  test('has another start with each container, and the same one in whatever order they are named', () => {
+  it('the boot id changes with each container and does not depend on their order', () => {
     const container = (runtimeId: string) => ({ name: 'c', runtimeId, lastStatus: 'RUNNING' });
-    const start = (...ids: string[]) => memberOf({ containers: ids.map(container) }).bootId;
-    expect(start('a', 'b')).toBe(start('b', 'a'));
-    expect(start('a', 'b')).not.toBe(start('a', 'c'));
-    expect(start()).toBe(memberOf({ containers: [] }).bootId);
-    expect(start()).not.toBe(memberOf({ containers: [], startedAt: 1_800_000_001 }).bootId);
+    const bootId = (...ids: string[]) => createMember({ containers: ids.map(container) }).bootId;
+    expect(bootId('a', 'b')).toBe(bootId('b', 'a'));
+    expect(bootId('a', 'b')).not.toBe(bootId('a', 'c'));
+    expect(bootId()).toBe(createMember({ containers: [] }).bootId);
+    expect(bootId()).not.toBe(createMember({ containers: [], startedAt: 1_800_000_001 }).bootId);
   });
 
-  test('belongs to its service, whose cluster goes by its name or its ARN', () => {
-    const task = told(aTask('t1'));
+  it('a task belongs to a service that is given by name or ARN', () => {
+    const task = toEventTask(aTask('t1'));
     expect(belongsToService(task, { cluster: 'gpu', service: 'qwen' })).toBe(true);
     expect(
       belongsToService(task, { cluster: CLUSTER, service: 'arn:aws:ecs:eu-west-1:123456789012:service/gpu/qwen' }),
@@ -66,16 +67,16 @@ describe('a task', () => {
     expect(belongsToService(task, { cluster: 'cpu', service: 'qwen' })).toBe(false);
   });
 
-  test('is what the higher version says', () => {
-    const [old, young] = [told(aTask('t1', { version: 3 })), told(aTask('t1', { version: 4 }))];
-    expect(pickLatest(old, young)).toBe(young);
-    expect(pickLatest(young, old)).toBe(young);
-    expect(pickLatest(old, undefined)).toBe(old);
+  it('the description with the higher version is picked', () => {
+    const [older, newer] = [toEventTask(aTask('t1', { version: 3 })), toEventTask(aTask('t1', { version: 4 }))];
+    expect(pickLatest(older, newer)).toBe(newer);
+    expect(pickLatest(newer, older)).toBe(newer);
+    expect(pickLatest(older, undefined)).toBe(older);
   });
 });
 
-describe('the events', () => {
-  test.each([
+describe('parseFleetEvent', () => {
+  it.each([
     ['fleet', { kind: 'tick' }],
     ['fleet-task-running', { kind: 'task', task: { lastStatus: 'RUNNING', group: 'service:qwen', version: 4 } }],
     [
@@ -84,11 +85,11 @@ describe('the events', () => {
     ],
     ['fleet-spot-warning', { kind: 'interruption', instance: 'i-0123456789abcdef0' }],
     ['fleet-drain', { kind: 'command', command: { type: 'drain', fleet: 'local', worker: 'gpu-1' } }],
-  ])('%s.json is read', (name, expected) => {
-    expect(parseFleetEvent(sample(name))).toMatchObject(expected);
+  ])('the sample event %s.json is parsed', (name, expected) => {
+    expect(parseFleetEvent(readSample(name))).toMatchObject(expected);
   });
 
-  test.each([
+  it.each([
     [{}],
     [null],
     ['drain'],
@@ -97,7 +98,7 @@ describe('the events', () => {
     [{ type: 'drain', fleet: 'gpu', worker: 'gpu-1', force: true }],
     [{ source: 'aws.ecs', 'detail-type': 'ECS Task State Change', detail: {} }],
     [{ source: 'theirs', 'detail-type': 'Scheduled Event' }],
-  ])('%o is refused', (event) => {
+  ])('the event %o is rejected', (event) => {
     expect(() => parseFleetEvent(event)).toThrow(/The event is invalid/);
   });
 });

@@ -1,11 +1,11 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runCommand } from '../../../../shared/gpu/upkeep/commands.ts';
 import { drainInstance, reconcileTask } from '../../../../shared/gpu/upkeep/ecs-events.ts';
 import { takeOutOfService } from '../../../../shared/gpu/upkeep/reconcile-worker.ts';
 import { aWaiter, FLEET, type FleetTables, START, startFleetTables } from '../fleets.ts';
 import { aTask, type StandInEcs, startStandInEcs } from './stand-in-ecs.ts';
 import { type StandInEngine, startStandInEngine } from './stand-in-engine.ts';
-import { aDefinition, ecsDefinition, told, UpkeepWorld } from './upkeep-world.ts';
+import { aDefinition, anEcsDefinition, toEventTask, UpkeepWorld } from './upkeep-world.ts';
 
 let tables: FleetTables;
 let ecs: StandInEcs;
@@ -20,10 +20,10 @@ afterEach(async () => {
 const portOf = ({ url }: StandInEngine) => Number(new URL(url).port);
 const openListed = (changes = {}) =>
   UpkeepWorld.open(tables, ecs, aDefinition({ workers: [{ id: 'w1', url: engine.url }], ...changes }));
-const openEcs = () => UpkeepWorld.open(tables, ecs, ecsDefinition(portOf(engine)));
+const openEcs = () => UpkeepWorld.open(tables, ecs, anEcsDefinition(portOf(engine)));
 
-describe('a listed machine', () => {
-  test('is registered once it generates', async () => {
+describe('listed machines', () => {
+  it('a listed machine is registered once it generates a token', async () => {
     const world = await openListed();
     await world.reconcile();
     expect(await world.workers()).toEqual([
@@ -40,46 +40,46 @@ describe('a listed machine', () => {
         leases: {},
       },
     ]);
-    expect(engine.asked).toContain('POST /v1/chat/completions');
+    expect(engine.requests).toContain('POST /v1/chat/completions');
   });
 
-  test('that is well is asked for its models only, and keeps its leases', async () => {
+  it('a healthy worker only lists its models and keeps its leases', async () => {
     const world = await openListed();
     await world.reconcile();
     await world.lease('mine');
-    engine.asked.length = 0;
+    engine.requests.length = 0;
     world.clock += 10_000;
     await world.reconcile();
-    expect(engine.asked.toSorted()).toEqual(['GET /metrics', 'GET /v1/models']);
+    expect(engine.requests.toSorted()).toEqual(['GET /metrics', 'GET /v1/models']);
     expect(await world.worker()).toMatchObject({ seenAt: START + 10_000, leases: { mine: {} } });
   });
 
-  test('that does not answer gets no work, and is ready again as soon as a probe finds it well', async () => {
+  it('a worker that does not answer is suspect and becomes ready as soon as a probe succeeds', async () => {
     const world = await openListed();
     await world.reconcile();
     await engine.stop();
-    world.meanwhile = async () => {
+    world.onSleep = async () => {
       if (world.clock === START + 15_000) await engine.restart();
     };
-    await world.minute();
+    await world.runMinute();
     expect(world.changes.map(({ change }) => change)).toEqual(['registered', 'suspect', 'ready']);
     expect(await world.worker()).toMatchObject({ state: 'ready', seenAt: START + 15_000 });
     expect(await world.lease('mine')).toBe(true);
   });
 
-  test('that lists its models and generates nothing stays out', async () => {
+  it('a suspect worker that lists its models but generates no token stays suspect', async () => {
     const world = await openListed();
     await world.reconcile();
     await world.ports.store.setState(FLEET, 'w1', '1.8e+09', { state: 'suspect', reason: 'stalled', at: START });
     engine.state.generates = false;
-    const probing = world.reconcile();
-    await expect.poll(() => engine.asked.filter((path) => path.startsWith('POST')).length).toBe(2);
+    const reconciling = world.reconcile();
+    await expect.poll(() => engine.requests.filter((path) => path.startsWith('POST')).length).toBe(2);
     await engine.stop();
-    await probing;
+    await reconciling;
     expect(await world.worker()).toMatchObject({ state: 'suspect', stateReason: 'stalled' });
   });
 
-  test('that has started anew at the same address has another boot id, and no leases', async () => {
+  it('a worker that restarted at the same address has another boot id and no leases', async () => {
     const world = await openListed();
     await world.reconcile();
     await world.lease('mine');
@@ -89,22 +89,22 @@ describe('a listed machine', () => {
     expect(await world.ports.store.renew(FLEET, 'w1', 'mine', world.clock + 45_000)).toBe(false);
   });
 
-  test('that has started anew and does not generate yet gets no work', async () => {
+  it('a restarted worker gets no work until it generates a token', async () => {
     const world = await openListed();
     await world.reconcile();
     await engine.restart({ start: '1.80001e+09', generates: false });
-    const asked = engine.asked.length;
-    const looking = world.reconcile();
-    await expect.poll(() => engine.asked.slice(asked)).toContain('POST /v1/chat/completions');
+    const earlier = engine.requests.length;
+    const reconciling = world.reconcile();
+    await expect.poll(() => engine.requests.slice(earlier)).toContain('POST /v1/chat/completions');
     await engine.stop();
-    await looking;
+    await reconciling;
     expect(await world.worker()).toMatchObject({ state: 'suspect', bootId: '1.8e+09' });
     await engine.restart({ generates: true });
     await world.reconcile();
     expect(await world.worker()).toMatchObject({ state: 'ready', bootId: '1.80001e+09' });
   });
 
-  test('that fails one look is looked at once more before it is out', async () => {
+  it('a ready worker becomes suspect only if two probes in a row fail', async () => {
     const world = await openListed();
     await world.reconcile();
     engine.state.failures = 1;
@@ -115,7 +115,7 @@ describe('a listed machine', () => {
     expect(await world.worker()).toMatchObject({ state: 'suspect', stateReason: 'status 500' });
   });
 
-  test('whose engine does not tell its start is taken for another one after it was out of service', async () => {
+  it('a worker whose engine reports no start gets another boot id after it was out of service', async () => {
     engine.state.start = '';
     const world = await openListed();
     await world.reconcile();
@@ -133,7 +133,7 @@ describe('a listed machine', () => {
     expect(bootId).not.toBe(first?.bootId);
   });
 
-  test('that cannot be asked for its start when it is back keeps the one it told, and its leases', async () => {
+  it('a worker whose start cannot be read for once keeps its boot id and leases', async () => {
     const world = await openListed();
     await world.reconcile();
     await world.lease('mine');
@@ -145,7 +145,7 @@ describe('a listed machine', () => {
     }
   });
 
-  test('that is on the list no more is forgotten', async () => {
+  it('a worker that is no longer listed is deregistered', async () => {
     const world = await openListed();
     await world.reconcile();
     await world.ports.store.register({
@@ -157,32 +157,32 @@ describe('a listed machine', () => {
     expect((await world.workers()).map(({ id }) => id)).toEqual(['w1']);
   });
 
-  test('is asked at its own address only, wherever it sends whoever asks', async () => {
+  it('a worker that redirects probes is not registered, and the redirect is not followed', async () => {
     await using elsewhere = await startStandInEngine();
     engine.state.redirect = `${elsewhere.url}/models`;
     const world = await openListed();
     await world.reconcile();
     expect(await world.workers()).toEqual([]);
-    expect(elsewhere.asked).toEqual([]);
-    expect(new Set(engine.asked)).toEqual(new Set(['GET /v1/models']));
+    expect(elsewhere.requests).toEqual([]);
+    expect(new Set(engine.requests)).toEqual(new Set(['GET /v1/models']));
   });
 });
 
-describe('a drained worker', () => {
-  test('gets no work and keeps what it has, until it is undrained', async () => {
+describe('draining a worker', () => {
+  it('a drained worker gets no work and keeps its leases until it is undrained', async () => {
     const world = await openListed();
     await world.reconcile();
     await world.lease('mine');
-    const [shown] = await runCommand({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
-    expect(shown).toMatchObject({ worker: 'w1', state: 'draining', reason: 'operator', leases: 1 });
+    const [summary] = await runCommand({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
+    expect(summary).toMatchObject({ worker: 'w1', state: 'draining', reason: 'operator', leases: 1 });
     await world.reconcile();
     expect(await world.lease('other')).toBe(false);
     expect(await world.worker()).toMatchObject({ state: 'draining', leases: { mine: {} } });
-    const [back] = await runCommand({ type: 'undrain', fleet: FLEET, worker: 'w1' }, world.ports);
-    expect(back).toMatchObject({ state: 'ready', leases: 1 });
+    const [undrained] = await runCommand({ type: 'undrain', fleet: FLEET, worker: 'w1' }, world.ports);
+    expect(undrained).toMatchObject({ state: 'ready', leases: 1 });
   });
 
-  test('may be restarted meanwhile, and is registered anew when it is undrained', async () => {
+  it('a worker that restarts while drained is registered again when it is undrained', async () => {
     const world = await openListed();
     await world.reconcile();
     await runCommand({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
@@ -193,7 +193,7 @@ describe('a drained worker', () => {
     expect(await world.worker()).toMatchObject({ state: 'ready', bootId: '1.80001e+09' });
   });
 
-  test('stays drained though a probe that began before finds it down', async () => {
+  it('a worker stays drained if a probe that began before the drain fails', async () => {
     const world = await openListed();
     await world.reconcile();
     const before = (await world.worker()) ?? expect.fail();
@@ -202,70 +202,70 @@ describe('a drained worker', () => {
     expect(await world.worker()).toMatchObject({ state: 'draining', stateReason: 'operator' });
   });
 
-  test('that is not well stays out when it is undrained', async () => {
+  it('an unhealthy worker becomes suspect when it is undrained', async () => {
     const world = await openListed();
     await world.reconcile();
     await runCommand({ type: 'drain', fleet: FLEET, worker: 'w1' }, world.ports);
     await engine.stop();
-    const [shown] = await runCommand({ type: 'undrain', fleet: FLEET, worker: 'w1' }, world.ports);
-    expect(shown).toMatchObject({ state: 'suspect', reason: 'undrained' });
+    const [summary] = await runCommand({ type: 'undrain', fleet: FLEET, worker: 'w1' }, world.ports);
+    expect(summary).toMatchObject({ state: 'suspect', reason: 'undrained' });
   });
 
-  test.each([
+  it.each([
     ['fleet', { type: 'drain', fleet: 'none', worker: 'w1' } as const],
     ['worker', { type: 'drain', fleet: FLEET, worker: 'none' } as const],
-  ])('has to exist: an unknown %s is refused', async (_, command) => {
+  ])('a command for an unknown %s is rejected', async (_, command) => {
     const world = await openListed();
     await expect(runCommand(command, world.ports)).rejects.toMatchObject({ code: 'not_found' });
   });
 });
 
-describe('a task of ECS', () => {
-  const put = (changes = {}) => {
+describe('ECS tasks', () => {
+  const putTask = (changes = {}) => {
     const task = aTask('t1', changes);
     ecs.tasks.set(task.taskArn, task);
     ecs.instances.set(task.containerInstanceArn, 'i-0abc');
-    return told(task);
+    return toEventTask(task);
   };
 
-  test('is registered when it runs and works, with its address and its instance', async () => {
+  it('a running task is registered with its address and its instance', async () => {
     const world = await openEcs();
-    expect(await reconcileTask(put(), world.ports)).toBe('ready');
+    expect(await reconcileTask(putTask(), world.ports)).toBe('ready');
     expect(await world.worker()).toMatchObject({ id: 't1', url: engine.url, source: 'ecs', instance: 'i-0abc' });
   });
 
-  test('that loads its weights is no worker yet, and becomes one within seconds of being done', async () => {
+  it('a task is registered within seconds of having loaded its weights', async () => {
     engine.state.models = [];
     const world = await openEcs();
-    put({ startedAt: START / 1_000 });
-    world.meanwhile = async () => {
+    putTask({ startedAt: START / 1_000 });
+    world.onSleep = async () => {
       if (world.clock === START + 30_000) engine.state.models = ['Qwen/Qwen3-8B'];
     };
     await world.reconcile().then(([report]) => expect(report).toMatchObject({ starting: 1, view: { workers: [] } }));
-    await world.minute();
+    await world.runMinute();
     expect(await world.worker()).toMatchObject({ state: 'ready', seenAt: START + 30_000 });
   });
 
-  test('drains when it is to stop, and is forgotten when it has stopped', async () => {
+  it('a task drains when it is about to stop and is deregistered when it has stopped', async () => {
     const world = await openEcs();
-    await reconcileTask(put(), world.ports);
+    await reconcileTask(putTask(), world.ports);
     await world.lease('mine');
-    await reconcileTask(put({ desiredStatus: 'STOPPED', version: 5 }), world.ports);
+    await reconcileTask(putTask({ desiredStatus: 'STOPPED', version: 5 }), world.ports);
     expect(await world.worker()).toMatchObject({ state: 'draining', stateReason: 'stopping', leases: { mine: {} } });
-    await reconcileTask(put({ desiredStatus: 'STOPPED', lastStatus: 'DEACTIVATING', version: 6 }), world.ports);
+    await reconcileTask(putTask({ desiredStatus: 'STOPPED', lastStatus: 'DEACTIVATING', version: 6 }), world.ports);
     expect((await world.worker())?.state).toBe('draining');
-    await reconcileTask(put({ desiredStatus: 'STOPPED', lastStatus: 'STOPPED', version: 7 }), world.ports);
+    await reconcileTask(putTask({ desiredStatus: 'STOPPED', lastStatus: 'STOPPED', version: 7 }), world.ports);
     expect(await world.workers()).toEqual([]);
   });
 
-  test('is what its latest version says, in whatever order and however often events come', async () => {
+  it('the latest version of a task counts, whatever the order and number of its events', async () => {
     const versions = [
       { lastStatus: 'PENDING', version: 2 },
       { version: 4 },
       { desiredStatus: 'STOPPED', version: 5 },
       { desiredStatus: 'STOPPED', lastStatus: 'STOPPED', version: 7 },
     ];
-    const events = versions.map((changes) => told(aTask('t1', changes)));
+    const events = versions.map((changes) => toEventTask(aTask('t1', changes)));
     const orders = [
       [3, 2, 1, 0],
       [1, 3, 2, 1],
@@ -274,66 +274,66 @@ describe('a task of ECS', () => {
     ];
     for (const order of orders) {
       const world = await openEcs();
-      // ECS's API is never behind the latest event by much; once it is behind, the event counts.
-      put(versions[3]);
+      // ECS's API may lag behind an event. Then the event counts.
+      putTask(versions[3]);
       for (const index of order) await reconcileTask(events[index] ?? expect.fail(), world.ports);
       expect(await world.workers(), order.join()).toEqual([]);
     }
     const world = await openEcs();
-    put(versions[1]);
+    putTask(versions[1]);
     await reconcileTask(events[1] ?? expect.fail(), world.ports);
     await reconcileTask(events[2] ?? expect.fail(), world.ports);
     await reconcileTask(events[1] ?? expect.fail(), world.ports);
     expect((await world.worker())?.state).toBe('draining');
   });
 
-  test('that is to stop drains though the key of the engines cannot be had', async () => {
-    const definition = ecsDefinition(portOf(engine), { apiKey: 'ssm:/key' });
+  it('a task that is about to stop drains even if the engines’ key is missing', async () => {
+    const definition = anEcsDefinition(portOf(engine), { apiKey: 'ssm:/key' });
     const world = await UpkeepWorld.open(tables, ecs, definition);
-    const [heard, unheard, stays] = [aTask('t1'), aTask('t2'), aTask('t3')];
-    for (const task of [heard, unheard, stays]) ecs.tasks.set(task.taskArn, task);
+    const [withEvent, withoutEvent, running] = [aTask('t1'), aTask('t2'), aTask('t3')];
+    for (const task of [withEvent, withoutEvent, running]) ecs.tasks.set(task.taskArn, task);
     await world.reconcile();
-    world.keyIsOut = true;
-    for (const task of [heard, unheard]) Object.assign(task, { desiredStatus: 'STOPPED', version: 5 });
-    expect(await reconcileTask(told(heard), world.ports)).toBe('draining');
+    world.isKeyMissing = true;
+    for (const task of [withEvent, withoutEvent]) Object.assign(task, { desiredStatus: 'STOPPED', version: 5 });
+    expect(await reconcileTask(toEventTask(withEvent), world.ports)).toBe('draining');
     expect((await world.workers()).map(({ state }) => state)).toEqual(['draining', 'ready', 'ready']);
     await world.reconcile();
     expect((await world.workers()).map(({ state }) => state)).toEqual(['draining', 'draining', 'ready']);
     expect(world.errors).toEqual(['could not reconcile the fleet']);
   });
 
-  test('that ECS finds unhealthy gets no work', async () => {
+  it('a task that ECS reports as unhealthy is suspect until it is healthy', async () => {
     const world = await openEcs();
-    await reconcileTask(put(), world.ports);
-    await reconcileTask(put({ healthStatus: 'UNHEALTHY', version: 5 }), world.ports);
+    await reconcileTask(putTask(), world.ports);
+    await reconcileTask(putTask({ healthStatus: 'UNHEALTHY', version: 5 }), world.ports);
     expect(await world.worker()).toMatchObject({ state: 'suspect', stateReason: 'unhealthy' });
-    await reconcileTask(put({ healthStatus: 'HEALTHY', version: 6 }), world.ports);
+    await reconcileTask(putTask({ healthStatus: 'HEALTHY', version: 6 }), world.ports);
     expect((await world.worker())?.state).toBe('ready');
   });
 
-  test('whose container was started anew has another boot id', async () => {
+  it('a task whose container was restarted has another boot id and no leases', async () => {
     const world = await openEcs();
-    await reconcileTask(put(), world.ports);
+    await reconcileTask(putTask(), world.ports);
     const before = await world.worker();
     await world.lease('mine');
-    put({ containers: [{ name: 'engine', runtimeId: 't1-2', lastStatus: 'RUNNING' }], version: 5 });
+    putTask({ containers: [{ name: 'engine', runtimeId: 't1-2', lastStatus: 'RUNNING' }], version: 5 });
     await world.reconcile();
     const after = await world.worker();
     expect(after).toMatchObject({ id: 't1', state: 'ready', leases: {} });
     expect(after?.bootId).not.toBe(before?.bootId);
   });
 
-  test('of another service is nothing to the fleet', async () => {
+  it('a task of another service or cluster is ignored', async () => {
     const world = await openEcs();
-    expect(await reconcileTask(put({ group: 'service:other' }), world.ports)).toBeUndefined();
-    expect(await reconcileTask(put({ clusterArn: `${put().clusterArn}-other` }), world.ports)).toBeUndefined();
+    expect(await reconcileTask(putTask({ group: 'service:other' }), world.ports)).toBeUndefined();
+    expect(await reconcileTask(putTask({ clusterArn: `${putTask().clusterArn}-other` }), world.ports)).toBeUndefined();
     expect(await world.workers()).toEqual([]);
-    expect(engine.asked).toEqual([]);
+    expect(engine.requests).toEqual([]);
   });
 
-  test('drains when EC2 takes its instance back', async () => {
+  it('a worker drains when EC2 reclaims its instance', async () => {
     const world = await openEcs();
-    await reconcileTask(put(), world.ports);
+    await reconcileTask(putTask(), world.ports);
     expect(await drainInstance('i-0other', world.ports)).toBe(0);
     expect((await world.worker())?.state).toBe('ready');
     expect(await drainInstance('i-0abc', world.ports)).toBe(1);
@@ -343,8 +343,8 @@ describe('a task of ECS', () => {
   });
 });
 
-describe('the reconciliation', () => {
-  test('finds every task, page after page, and forgets the ones that are gone, without an event', async () => {
+describe('reconcileFleets', () => {
+  it('all pages of tasks are reconciled, and missing tasks are deregistered without an event', async () => {
     const world = await openEcs();
     const tasks = Array.from({ length: 8 }, (_, index) => aTask(`t${index}`));
     for (const task of tasks) ecs.tasks.set(task.taskArn, task);
@@ -358,11 +358,11 @@ describe('the reconciliation', () => {
     expect(states).toEqual([['t2', 'draining'], ...[3, 4, 5, 6, 7].map((index) => [`t${index}`, 'ready'])]);
   });
 
-  test('forgets no task while ECS does not answer, and looks at listed machines all the same', async () => {
+  it('no task is deregistered while ECS does not answer, and listed machines are still probed', async () => {
     const world = await UpkeepWorld.open(
       tables,
       ecs,
-      ecsDefinition(portOf(engine), { workers: [{ id: 'w1', url: engine.url }] }),
+      anEcsDefinition(portOf(engine), { workers: [{ id: 'w1', url: engine.url }] }),
     );
     const task = aTask('t1');
     ecs.tasks.set(task.taskArn, task);
@@ -378,7 +378,7 @@ describe('the reconciliation', () => {
     expect(world.errors).toEqual(["could not list the fleet's tasks"]);
   });
 
-  test('removes leases and waiters that nobody comes back for', async () => {
+  it('expired leases and waiters are removed', async () => {
     const world = await openListed();
     await world.reconcile();
     await world.lease('dead');
@@ -394,19 +394,19 @@ describe('the reconciliation', () => {
     expect(waiters.map(({ id }) => id)).toEqual(['alive']);
   });
 
-  test('goes on for a minute while a fleet is at work, and ends at once when it does nothing', async () => {
+  it('workers out of service are probed again only while the fleet has work', async () => {
     const world = await openListed();
     await world.reconcile();
-    let slept = 0;
-    world.meanwhile = async () => {
-      slept += 1;
+    let pauses = 0;
+    world.onSleep = async () => {
+      pauses += 1;
     };
-    await world.minute();
-    expect(slept).toBe(0);
+    await world.runMinute();
+    expect(pauses).toBe(0);
     await world.lease('mine');
-    await world.minute();
-    expect(slept).toBe(9);
-    // Those in service are asked once a minute all the same.
-    expect(engine.asked.filter((path) => path === 'GET /v1/models')).toHaveLength(3);
+    await world.runMinute();
+    expect(pauses).toBe(9);
+    // A worker in service is still probed only once a minute.
+    expect(engine.requests.filter((path) => path === 'GET /v1/models')).toHaveLength(3);
   });
 });

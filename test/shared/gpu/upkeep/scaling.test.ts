@@ -1,33 +1,37 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { countBatchSlots, decideConcurrency } from '../../../../shared/gpu/upkeep/dispatch-concurrency.ts';
 import { computeNeed, needsFirstWorker, shareQueue } from '../../../../shared/gpu/upkeep/scaling.ts';
 import { aLease, anUnmet, aWaiter, aWorker, START } from '../fleets.ts';
 import { aDefinition } from './upkeep-world.ts';
 
-const NONE = { workers: [], waiters: [], unmet: [] };
-/** 60,000 tokens a minute each. */
+const EMPTY = { workers: [], waiters: [], unmet: [] };
+/** Each worker processes 60,000 tokens per minute. */
 const definition = aDefinition({ slots: 4 });
 const need = (view: Parameters<typeof computeNeed>[0], queued = 0, fleet = definition) =>
   computeNeed(view, queued, fleet, START);
-const batch = (weight: number) => aLease({ tier: 'batch', weight });
+const aBatchLease = (weight: number) => aLease({ tier: 'batch', weight });
 
-describe('what a fleet needs', () => {
-  test('is nothing when nothing runs and nothing waits', () => {
-    expect(need(NONE)).toMatchObject({ backlogTokens: 0, neededWorkers: 0, waiting: 0 });
+describe('computeNeed', () => {
+  it('an idle fleet needs no worker', () => {
+    expect(need(EMPTY)).toMatchObject({ backlogTokens: 0, neededWorkers: 0, waiting: 0 });
   });
 
-  test('is a worker for each 60,000 tokens that wait, when each does 1,000 a second and a minute is fine', () => {
-    const view = { workers: [aWorker({ leases: { a: batch(10_000), b: batch(20_000) } })], waiters: [], unmet: [] };
-    // 30,000 tokens in hand, and four queued jobs of 15,000 each.
+  it('a fleet needs one worker per 60,000 tokens of backlog at 1,000 tokens per second and 60 drain seconds', () => {
+    const view = {
+      workers: [aWorker({ leases: { a: aBatchLease(10_000), b: aBatchLease(20_000) } })],
+      waiters: [],
+      unmet: [],
+    };
+    // 30,000 tokens of running jobs, and four queued jobs of 15,000 tokens each.
     expect(need(view, 4)).toMatchObject({ backlogTokens: 90_000, neededWorkers: 2, waiting: 4, freeSlots: 2 });
   });
 
-  test('takes a queued job for a typical one while none runs', () => {
-    expect(need(NONE, 10)).toMatchObject({ backlogTokens: 16_000, neededWorkers: 1 });
+  it('a queued job counts as a typical one while no job runs', () => {
+    expect(need(EMPTY, 10)).toMatchObject({ backlogTokens: 16_000, neededWorkers: 1 });
   });
 
-  test('is a worker for each three interactive requests of four slots', () => {
+  it('a fleet with four slots per worker needs one worker per three interactive requests', () => {
     const leases = Object.fromEntries(['a', 'b', 'c', 'd'].map((id) => [id, aLease({ weight: 0 })]));
     expect(need({ workers: [aWorker({ leases })], waiters: [], unmet: [] }).neededWorkers).toBe(2);
     expect(need({ workers: [aWorker({ leases })], waiters: [aWaiter({ weight: 0 })], unmet: [] })).toMatchObject({
@@ -37,7 +41,7 @@ describe('what a fleet needs', () => {
     });
   });
 
-  test('counts the dead for nothing', () => {
+  it('expired leases, waiters and unmet demand do not count', () => {
     const leases = { dead: aLease({ expiresAt: START }) };
     const view = {
       workers: [aWorker({ leases })],
@@ -47,14 +51,14 @@ describe('what a fleet needs', () => {
     expect(need(view)).toMatchObject({ backlogTokens: 0, neededWorkers: 0, waiting: 0, freeSlots: 4 });
   });
 
-  test('counts who was refused as who waits, and not beside who waits for the same model', () => {
+  it('unmet demand counts as waiting unless a waiter for the same model exists', () => {
     const unmet = [anUnmet({ weight: 30_000 })];
-    expect(need({ ...NONE, unmet })).toMatchObject({ backlogTokens: 30_000, neededWorkers: 1, waiting: 1 });
-    expect(need({ ...NONE, waiters: [aWaiter()], unmet })).toMatchObject({ backlogTokens: 300, waiting: 1 });
-    expect(need({ ...NONE, waiters: [aWaiter({ model: 'other' })], unmet }).waiting).toBe(2);
+    expect(need({ ...EMPTY, unmet })).toMatchObject({ backlogTokens: 30_000, neededWorkers: 1, waiting: 1 });
+    expect(need({ ...EMPTY, waiters: [aWaiter()], unmet })).toMatchObject({ backlogTokens: 300, waiting: 1 });
+    expect(need({ ...EMPTY, waiters: [aWaiter({ model: 'other' })], unmet }).waiting).toBe(2);
   });
 
-  test('counts workers by their states, and the slots of those that are ready', () => {
+  it('workers are counted by state, and slots are those of ready workers', () => {
     const states = (['ready', 'ready', 'suspect', 'draining'] as const).map((state, index) =>
       aWorker({ id: `w${index}`, state, leases: { [`l${index}`]: aLease() } }),
     );
@@ -67,12 +71,12 @@ describe('what a fleet needs', () => {
     });
   });
 
-  test('grows with what waits, within its bounds', () => {
+  it('the number of needed workers grows with the queue within its limits', () => {
     const scaling = { ...definition.scaling, minWorkers: 1, maxWorkers: 5 };
     fc.assert(
       fc.property(fc.nat(10_000), fc.nat(10_000), (queued, more) => {
-        const few = need(NONE, queued, { ...definition, scaling }).neededWorkers;
-        const many = need(NONE, queued + more, { ...definition, scaling }).neededWorkers;
+        const few = need(EMPTY, queued, { ...definition, scaling }).neededWorkers;
+        const many = need(EMPTY, queued + more, { ...definition, scaling }).neededWorkers;
         expect(few).toBeLessThanOrEqual(many);
         expect(few).toBeGreaterThanOrEqual(1);
         expect(many).toBeLessThanOrEqual(5);
@@ -81,52 +85,60 @@ describe('what a fleet needs', () => {
   });
 });
 
-describe("the one queue's jobs", () => {
-  test('are shared by the batch work in hand, and all of them are', () => {
-    const busy = { workers: [aWorker({ leases: { a: batch(1), b: batch(1), c: aLease() } })], waiters: [], unmet: [] };
-    expect(shareQueue(8, [busy, NONE], START)).toEqual([6, 2]);
-    expect(shareQueue(8, [NONE], START)).toEqual([8]);
-    expect(shareQueue(0, [NONE, NONE], START)).toEqual([0, 0]);
+describe('shareQueue', () => {
+  it('the queued jobs are divided in proportion to the batch work of each fleet', () => {
+    const busy = {
+      workers: [aWorker({ leases: { a: aBatchLease(1), b: aBatchLease(1), c: aLease() } })],
+      waiters: [],
+      unmet: [],
+    };
+    expect(shareQueue(8, [busy, EMPTY], START)).toEqual([6, 2]);
+    expect(shareQueue(8, [EMPTY], START)).toEqual([8]);
+    expect(shareQueue(0, [EMPTY, EMPTY], START)).toEqual([0, 0]);
   });
 });
 
-describe('a first worker', () => {
-  const nobody = { desired: 0, alive: 0 };
-  test('is asked for when something waits and none is there or on its way', () => {
-    expect(needsFirstWorker(need(NONE, 1), nobody)).toBe(true);
-    expect(needsFirstWorker(need({ ...NONE, waiters: [aWaiter()] }), nobody)).toBe(true);
-    expect(needsFirstWorker(need({ ...NONE, unmet: [anUnmet()] }), nobody)).toBe(true);
+describe('needsFirstWorker', () => {
+  const noTasks = { desired: 0, alive: 0 };
+  it('a first worker is needed if work waits and no worker is there or starting', () => {
+    expect(needsFirstWorker(need(EMPTY, 1), noTasks)).toBe(true);
+    expect(needsFirstWorker(need({ ...EMPTY, waiters: [aWaiter()] }), noTasks)).toBe(true);
+    expect(needsFirstWorker(need({ ...EMPTY, unmet: [anUnmet()] }), noTasks)).toBe(true);
   });
 
-  test.each([
-    ['nothing waits', need(NONE), nobody],
-    ['one is asked for', need(NONE, 1), { desired: 1, alive: 0 }],
-    ['one is there still', need(NONE, 1), { desired: 0, alive: 1 }],
-    ['another machine is ready', need({ workers: [aWorker()], waiters: [], unmet: [] }, 1), nobody],
-    ['it may have none', need(NONE, 1, { ...definition, scaling: { ...definition.scaling, maxWorkers: 0 } }), nobody],
-  ])('is not when %s', (_, what, counts) => {
-    expect(needsFirstWorker(what, counts)).toBe(false);
+  it.each([
+    ['no work waits', need(EMPTY), noTasks],
+    ['one task is desired', need(EMPTY, 1), { desired: 1, alive: 0 }],
+    ['one task still runs', need(EMPTY, 1), { desired: 0, alive: 1 }],
+    ['another worker is ready', need({ workers: [aWorker()], waiters: [], unmet: [] }, 1), noTasks],
+    [
+      'the fleet may have no workers',
+      need(EMPTY, 1, { ...definition, scaling: { ...definition.scaling, maxWorkers: 0 } }),
+      noTasks,
+    ],
+  ])('no first worker is needed if %s', (_, fleetNeed, counts) => {
+    expect(needsFirstWorker(fleetNeed, counts)).toBe(false);
   });
 });
 
-describe("dispatchers' concurrency", () => {
-  test('is as many as hold a job for each batch slot', () => {
+describe('decideConcurrency', () => {
+  it('the concurrency is the number of batch slots divided by the batch size', () => {
     expect(countBatchSlots([{ slots: 32 }, { slots: 5 }], 0.25)).toBe(24 + 3);
     expect(decideConcurrency(2, 27, 1, 1_000)).toBe(27);
     expect(decideConcurrency(2, 27, 10, 1_000)).toBe(3);
   });
 
-  test.each([
-    ['rises at once', 10, 11, 11],
-    ['stays for a little less', 10, 8, undefined],
-    ['falls for much less', 10, 7, 7],
-    ['stays as it is', 10, 10, undefined],
-    ['is not below what Lambda takes', 5, 0, 2],
-    ['is not above what the account has for it', 5, 5_000, 100],
-    ['falls to that at once', 101, 5_000, 100],
-    ['stays at the least', 2, 0, undefined],
-    ['is set where there was none', undefined, 8, 8],
-  ])('%s', (_, current, slots, expected) => {
+  it.each([
+    ['rises immediately', 10, 11, 11],
+    ['stays if slightly less is wanted', 10, 8, undefined],
+    ['falls if much less is wanted', 10, 7, 7],
+    ['stays if the same is wanted', 10, 10, undefined],
+    ['is at least the minimum of Lambda', 5, 0, 2],
+    ['is at most the account’s limit', 5, 5_000, 100],
+    ['falls to the account’s limit immediately', 101, 5_000, 100],
+    ['stays at the minimum', 2, 0, undefined],
+    ['is set if there was no limit', undefined, 8, 8],
+  ])('the concurrency %s', (_, current, slots, expected) => {
     expect(decideConcurrency(current, slots, 1, 100)).toBe(expected);
   });
 });

@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import { listen } from '../../../../local/listen.ts';
 import { readBody } from '../../../../local/read-body.ts';
 
-/** A task as ECS's API has it: times in epoch seconds. */
+/** A task in the format of ECS's API. Times are epoch seconds. */
 export interface StandInTask {
   taskArn: string;
   clusterArn: string;
@@ -19,20 +19,20 @@ export interface StandInTask {
 
 export interface StandInEcs extends AsyncDisposable {
   readonly url: string;
-  /** By their ARNs. */
+  /** By ARN. */
   readonly tasks: Map<string, StandInTask>;
-  /** EC2 instances by the ARNs of container instances. */
+  /** EC2 instance ids by container instance ARN. */
   readonly instances: Map<string, string>;
   readonly service: { desiredCount: number; runningCount: number; pendingCount: number };
-  /** The operations that were asked for, as they came. */
-  readonly asked: string[];
-  /** Makes every request fail. */
+  /** Names of the requested operations, in order. */
+  readonly requests: string[];
+  /** If true, every request fails. */
   broken: boolean;
 }
 
 export const CLUSTER = 'arn:aws:ecs:eu-west-1:123456789012:cluster/gpu';
 const PREFIX = 'arn:aws:ecs:eu-west-1:123456789012';
-/** Small, so that a test sees pages. ECS's own is 100. */
+/** Small, so that a test needs several pages. ECS's page size is 100. */
 const PAGE = 3;
 
 export function aTask(id: string, changes: Partial<StandInTask> = {}): StandInTask {
@@ -52,7 +52,7 @@ export function aTask(id: string, changes: Partial<StandInTask> = {}): StandInTa
   };
 }
 
-/** What is asked of it, of all its operations. */
+/** The inputs of all operations. */
 interface Input {
   readonly desiredStatus?: string;
   readonly nextToken?: string;
@@ -61,12 +61,12 @@ interface Input {
   readonly desiredCount?: number;
 }
 
-/** ECS on the wire (AWS JSON 1.1), as far as the fleet's upkeep asks it, with one service. */
+/** Starts a stand-in for ECS (AWS JSON 1.1) with one service and the operations that the fleet's upkeep uses. */
 export async function startStandInEcs(): Promise<StandInEcs> {
   const tasks = new Map<string, StandInTask>();
   const instances = new Map<string, string>();
   const service = { desiredCount: 0, runningCount: 0, pendingCount: 0 };
-  const asked: string[] = [];
+  const requests: string[] = [];
   const operations: Record<string, (input: Input) => object> = {
     ListTasks({ desiredStatus, nextToken }) {
       const arns = [...tasks.values()]
@@ -96,7 +96,7 @@ export async function startStandInEcs(): Promise<StandInEcs> {
   const listening = await listen(
     createServer(async (request, response) => {
       const operation = String(request.headers['x-amz-target']).split('.')[1] ?? '';
-      asked.push(operation);
+      requests.push(operation);
       const answer = operations[operation]?.(JSON.parse(String(await readBody(request, 1_000_000))));
       const status = standIn.broken ? 400 : 200;
       response.writeHead(status, { 'content-type': 'application/x-amz-json-1.1' });
@@ -109,7 +109,7 @@ export async function startStandInEcs(): Promise<StandInEcs> {
     tasks,
     instances,
     service,
-    asked,
+    requests,
     [Symbol.asyncDispose]: () => listening.close(),
   });
 }

@@ -5,21 +5,21 @@ import { readBody } from '../../../../local/read-body.ts';
 /** How an engine stands; a test changes it as it goes. */
 export interface EngineState {
   kind: 'vllm' | 'sglang' | 'llama.cpp' | 'plain';
-  /** Names that it lists; `loading` engines list none. */
+  /** Names of the listed models. Empty while the engine loads. */
   models: string[];
-  /** What tells this start from others; none when empty. */
+  /** Identifies this start of the engine. If empty, the engine reports no start. */
   start: string;
-  /** Whether it generates; one that doesn't answers nothing at all. */
+  /** If false, a request for a token gets no response. */
   generates: boolean;
-  /** Requests that it fails before it answers again. */
+  /** Number of requests that fail from now on. */
   failures: number;
-  /** What it fails at, as `asked` names it. */
+  /** The request that fails, as named in `requests`. */
   failsAt: string | undefined;
-  /** Adapters that it has loaded. */
+  /** Loaded adapters. */
   adapters: string[];
-  /** Whether it lists adapters among its models. */
+  /** True if adapters are listed as models. */
   listsAdapters: boolean;
-  /** Where it sends whoever asks it. */
+  /** If defined, every request is redirected to this URL. */
   redirect: string | undefined;
   apiKey: string | undefined;
 }
@@ -28,14 +28,14 @@ export interface StandInEngine extends AsyncDisposable {
   /** The API's base. */
   readonly url: string;
   readonly state: EngineState;
-  /** `GET /v1/models`… as they came. */
-  readonly asked: string[];
-  /** Goes away; `restart` brings it back at the same address. */
+  /** The requests in order: `GET /v1/models`… */
+  readonly requests: string[];
+  /** Stops listening. `restart` starts it again at the same address. */
   stop(): Promise<void>;
   restart(changes?: Partial<EngineState>): Promise<void>;
 }
 
-/** An inference engine, as far as the fleet's probes know it, on the wire. */
+/** Starts a stand-in for an inference engine with the endpoints that probes use. */
 export async function startStandInEngine(changes: Partial<EngineState> = {}): Promise<StandInEngine> {
   const state: EngineState = {
     kind: 'vllm',
@@ -50,12 +50,12 @@ export async function startStandInEngine(changes: Partial<EngineState> = {}): Pr
     apiKey: undefined,
     ...changes,
   };
-  const asked: string[] = [];
+  const requests: string[] = [];
   const serve = (port: number) =>
     listen(
       createServer(async (request, response) => {
         const path = `${request.method} ${request.url}`;
-        asked.push(path);
+        requests.push(path);
         if (state.redirect !== undefined) return response.writeHead(302, { location: state.redirect }).end();
         if (state.failures > 0) {
           state.failures -= 1;
@@ -64,7 +64,7 @@ export async function startStandInEngine(changes: Partial<EngineState> = {}): Pr
         if (state.failsAt === path) return response.writeHead(500).end();
         const key = request.headers.authorization;
         if (state.apiKey !== undefined && key !== `Bearer ${state.apiKey}`) return response.writeHead(401).end();
-        const answer = await answerTo(path, request, state);
+        const answer = await respond(path, request, state);
         if (answer === undefined) return undefined;
         const [status, body, headers = {}] = answer;
         return response.writeHead(status, headers).end(body);
@@ -76,7 +76,7 @@ export async function startStandInEngine(changes: Partial<EngineState> = {}): Pr
   return {
     url: `http://127.0.0.1:${port}/v1`,
     state,
-    asked,
+    requests,
     stop: () => listening.close(),
     async restart(more = {}) {
       await listening.close();
@@ -90,9 +90,9 @@ export async function startStandInEngine(changes: Partial<EngineState> = {}): Pr
 type Answer = readonly [status: number, body: string, headers?: Record<string, string>];
 const NOT_FOUND: Answer = [404, '{"detail":"Not Found"}'];
 
-async function answerTo(path: string, request: IncomingMessage, state: EngineState): Promise<Answer | undefined> {
+async function respond(path: string, request: IncomingMessage, state: EngineState): Promise<Answer | undefined> {
   const { kind, models, start, adapters } = state;
-  const tells = start !== '';
+  const reportsStart = start !== '';
   switch (path) {
     case 'GET /v1/models': {
       const listed = state.listsAdapters ? [...models, ...adapters] : models;
@@ -102,12 +102,12 @@ async function answerTo(path: string, request: IncomingMessage, state: EngineSta
       if (!state.generates) return undefined;
       return [200, JSON.stringify({ choices: [{ index: 0, message: { role: 'assistant', content: 'Hi' } }] })];
     case 'GET /metrics':
-      if (kind === 'vllm' && tells)
+      if (kind === 'vllm' && reportsStart)
         return [200, `# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds ${start}\n`];
-      if (kind === 'llama.cpp' && tells) return [200, 'llamacpp:x 1\n', { 'Process-Start-Time-Unix': start }];
+      if (kind === 'llama.cpp' && reportsStart) return [200, 'llamacpp:x 1\n', { 'Process-Start-Time-Unix': start }];
       return NOT_FOUND;
     case 'GET /get_server_info':
-      return kind === 'sglang' && tells ? [200, JSON.stringify({ random_seed: Number(start) })] : NOT_FOUND;
+      return kind === 'sglang' && reportsStart ? [200, JSON.stringify({ random_seed: Number(start) })] : NOT_FOUND;
     case 'GET /props':
       return kind === 'llama.cpp' ? [200, JSON.stringify({ media_marker: '<__media_YoNhud46VdDq__>' })] : NOT_FOUND;
     case 'POST /v1/load_lora_adapter':

@@ -25,21 +25,21 @@ export function aDefinition(changes: Partial<FleetDefinition> = {}): FleetDefini
   };
 }
 
-/** The fleet of ECS's stand-in: its tasks' engines listen on one port of this machine. */
-export function ecsDefinition(port: number, changes: Partial<FleetDefinition> = {}): FleetDefinition {
+/** Returns the definition of a fleet of ECS tasks, whose engines all listen on `port` of this machine. */
+export function anEcsDefinition(port: number, changes: Partial<FleetDefinition> = {}): FleetDefinition {
   return aDefinition({ ecs: { cluster: CLUSTER, service: 'qwen', port }, ...changes });
 }
 
-/** One fleet and its upkeep, over real wires, on a clock of its own. */
+/** The upkeep of one fleet, on stand-ins over the wire, with its own clock. */
 export class UpkeepWorld {
   readonly ports: UpkeepPorts;
   readonly changes: WorkerChange[] = [];
   readonly errors: string[] = [];
-  /** What happens while the upkeep sleeps. */
-  meanwhile: () => Promise<void> = async () => undefined;
+  /** Called while the upkeep sleeps. */
+  onSleep: () => Promise<void> = async () => undefined;
   clock = START;
-  /** Whether the engines' key can't be had. */
-  keyIsOut = false;
+  /** True if the engines' key can't be resolved. */
+  isKeyMissing = false;
 
   static async open(tables: FleetTables, ecs: StandInEcs, definition: FleetDefinition): Promise<UpkeepWorld> {
     return new UpkeepWorld(tables, await tables.newTable(), ecs, definition);
@@ -61,7 +61,7 @@ export class UpkeepWorld {
       createProbe: createProbeFactory(
         fleets,
         async (reference) => {
-          if (this.keyIsOut) throw new Error('The store of secrets is down');
+          if (this.isKeyMissing) throw new Error('The secrets store is down');
           return `key of ${reference}`;
         },
         FLEET_TIMINGS.upkeep,
@@ -70,10 +70,10 @@ export class UpkeepWorld {
       now: () => this.clock,
       sleep: async (ms) => {
         this.clock += ms;
-        await this.meanwhile();
+        await this.onSleep();
       },
       onChange: (change) => this.changes.push(change),
-      onError: (what) => this.errors.push(what),
+      onError: (message) => this.errors.push(message),
     };
   }
 
@@ -81,8 +81,8 @@ export class UpkeepWorld {
     return reconcileFleets(this.ports);
   }
 
-  /** A minute of the schedule, as the function spends it. */
-  async minute(): Promise<void> {
+  /** Runs the upkeep as one minute's schedule does. */
+  async runMinute(): Promise<void> {
     const until = this.clock + FLEET_TIMINGS.upkeep.runMs;
     await reprobeWorkers(await this.reconcile(), until, this.ports);
     this.clock = until + 10_000;
@@ -92,12 +92,12 @@ export class UpkeepWorld {
     return (await this.ports.store.read(FLEET)).workers;
   }
 
-  /** The one worker. */
+  /** Returns the only worker. */
   async worker(): Promise<Worker | undefined> {
     return (await this.workers())[0];
   }
 
-  /** Takes a slot of the one worker, and says whether it could be had. */
+  /** Leases a slot of the only worker. Returns true if it was granted. */
   async lease(id: string): Promise<boolean> {
     const worker = await this.worker();
     if (worker === undefined) return false;
@@ -110,7 +110,7 @@ export class UpkeepWorld {
   }
 }
 
-/** A task as an event carries it. */
-export function told(task: StandInTask): Task {
+/** Returns a task as it appears in an event. */
+export function toEventTask(task: StandInTask): Task {
   return v.parse(taskSchema, { ...task, startedAt: new Date(task.startedAt * 1_000).toISOString() });
 }

@@ -8,8 +8,8 @@ function registryOf(fleets: Record<string, { workers: readonly { id: string; url
 
 const W1 = { id: 'w1', url: 'http://w1:8000/v1' };
 
-describe('workers of a fleet', () => {
-  it('may be called and reached as those of another', () => {
+describe('the workers of a fleet', () => {
+  it('workers of two fleets may have the same ids and addresses', () => {
     const { fleets } = registryOf({
       qwen: { workers: [W1, { id: 'w2', url: 'http://w2:8000/v1' }] },
       llama: { workers: [W1] },
@@ -17,14 +17,14 @@ describe('workers of a fleet', () => {
     expect(fleets['qwen']?.workers).toHaveLength(2);
   });
 
-  it('have an id each', () => {
+  it("two workers of a fleet can't have the same id", () => {
     const workers = [W1, { id: 'w2', url: 'http://w2:8000/v1' }, { id: 'w1', url: 'http://w3:8000/v1' }];
     expect(() => registryOf({ qwen: { workers } })).toThrow(
       /^models\.json is not valid:\n {2}fleets\.qwen\.workers\.2\.id: another worker has the id w1$/,
     );
   });
 
-  it('have an address each, however it is written', () => {
+  it("two workers of a fleet can't have the same address, even in different notations", () => {
     const workers = [W1, { id: 'w2', url: 'HTTP://W1:8000/v1/' }];
     expect(() => registryOf({ qwen: { workers } })).toThrow(/fleets\.qwen\.workers\.1\.url: .*\bw2\b/);
   });

@@ -95,7 +95,7 @@ async function textOf(router: Router, request = makeRequest(), how = options()):
 }
 
 describe('the router', () => {
-  it('hands on the whole answer, first event included', async () => {
+  it('the router yields the complete answer, first event included', async () => {
     const router = routerOf({
       registry: registryOf({ default: { targets: ['a'] } }),
       models: { a: new ScriptedModel(answers('hi')) },
@@ -104,7 +104,7 @@ describe('the router', () => {
     expect(await collect(events)).toEqual(makeAnswer('hi'));
   });
 
-  it('says that an unknown model does not exist, also one named like an object member', async () => {
+  it('an unknown model is refused with model_not_found, even if it has the name of an object member', async () => {
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: {} });
     for (const model of ['nope', 'constructor', '__proto__']) {
       await expect(router.generate(makeRequest({ model }), options())).rejects.toMatchObject({
@@ -114,7 +114,7 @@ describe('the router', () => {
     }
   });
 
-  it('tries a target again that is briefly unavailable, after the pause it asked for', async () => {
+  it('the router retries a target that is briefly unavailable, after the pause that it asked for', async () => {
     const model = new ScriptedModel(
       fails('rate_limit_exceeded', 'retry', 60),
       fails('upstream_unavailable', 'retry', 1),
@@ -126,7 +126,7 @@ describe('the router', () => {
     expect(performance.now() - startedAt).toBeGreaterThan(55);
   });
 
-  it('leaves a target that asks for a long pause when there is another', async () => {
+  it('the router moves on from a target that asks for a long pause if there is another target', async () => {
     const router = routerOf({
       registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
       models: {
@@ -137,7 +137,7 @@ describe('the router', () => {
     expect(await textOf(router)).toBe('small');
   });
 
-  it('answers with the upstream’s Retry-After when waiting would outlast the deadline', async () => {
+  it('the router fails with the upstream’s Retry-After if the pause would exceed the deadline', async () => {
     const model = new ScriptedModel(fails('rate_limit_exceeded', 'retry', 60_000));
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
     await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({
@@ -147,7 +147,7 @@ describe('the router', () => {
     expect(model.calls).toBe(1);
   });
 
-  it('does not try elsewhere when the request itself is at fault', async () => {
+  it('the router tries no other target if the request is invalid', async () => {
     const other = new ScriptedModel(answers('never'));
     const router = routerOf({
       registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
@@ -157,14 +157,14 @@ describe('the router', () => {
     expect(other.calls).toBe(0);
   });
 
-  it('tries a model timeout once more, and no more', async () => {
+  it('the router retries a model timeout exactly once', async () => {
     const model = new ScriptedModel(fails('upstream_timeout', 'retryOnce', 1));
     const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
     await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'upstream_timeout' });
     expect(model.calls).toBe(2);
   });
 
-  it('moves on when the first token does not come in time', async () => {
+  it('the router moves to the next target if the first token takes too long', async () => {
     const router = routerOf({
       registry: registryOf({
         default: { targets: ['a'], firstTokenTimeoutMs: 40, fallbacks: ['small'] },
@@ -175,7 +175,7 @@ describe('the router', () => {
     expect(await textOf(router)).toBe('in time');
   });
 
-  it('stops at the total deadline, before the first token and after it', async () => {
+  it('an answer ends at the deadline of the request, before and after its first token', async () => {
     const afterOne: Behaviour = async function* (call) {
       yield { type: 'text', text: 'one' };
       yield* stalls(call);
@@ -189,7 +189,7 @@ describe('the router', () => {
     }
   });
 
-  it('stops when it is cancelled, with the reason of the cancel', async () => {
+  it('a cancelled request fails with the reason of the cancel', async () => {
     const cancel = new AbortController();
     const router = routerOf({
       registry: registryOf({ default: { targets: ['a'] } }),
@@ -201,7 +201,7 @@ describe('the router', () => {
     await expect(answer).rejects.toThrow('cancelled by test');
   });
 
-  it('retries nothing after the first token: a cut stream is said to be cut', async () => {
+  it("the router doesn't retry after the first token: a truncated stream fails with upstream_cut", async () => {
     const cutShort: Behaviour = async function* () {
       yield { type: 'text', text: 'half' };
     };
@@ -211,7 +211,7 @@ describe('the router', () => {
     expect(model.calls).toBe(1);
   });
 
-  it('closes the upstream when the reader stops early', async () => {
+  it('the upstream is closed when the reader stops early', async () => {
     let closed = false;
     const endless: Behaviour = async function* () {
       try {
@@ -228,7 +228,7 @@ describe('the router', () => {
     expect(closed).toBe(true);
   });
 
-  it('gives no rest to a model that heals itself, however often it fails', async () => {
+  it('no circuit breaker opens for a model that manages its own health, however often it fails', async () => {
     const model = Object.assign(
       new ScriptedModel(...Array(7).fill(fails('upstream_unavailable', 'nextTarget')), answers('well')),
       {
@@ -242,7 +242,7 @@ describe('the router', () => {
     expect(await textOf(router)).toBe('well');
   });
 
-  it('nor for answers of such a one that are cut', async () => {
+  it('no circuit breaker opens for a model that manages its own health if its answers are truncated', async () => {
     const cuts: Behaviour = async function* () {
       yield { type: 'text', text: 'half' };
       throw new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' });
@@ -254,7 +254,7 @@ describe('the router', () => {
     expect(await textOf(router)).toBe('well');
   });
 
-  it('leaves a target without room for another at once, and says when to come back if there is none', async () => {
+  it('the router moves on from an overloaded target without a retry, and passes on its Retry-After if it is the last', async () => {
     const full = new ScriptedModel(fails('overloaded', 'nextTarget', 5_000));
     const registry = registryOf({ default: { targets: ['full'], fallbacks: ['hosted'] }, hosted: { targets: ['b'] } });
     const models = { full, b: new ScriptedModel(answers('hosted')) };
@@ -265,7 +265,7 @@ describe('the router', () => {
     expect(full.calls).toBe(2);
   });
 
-  it('opens the circuit after five failures in a row, says when to come back, and closes it after one success', async () => {
+  it('the circuit breaker opens after five consecutive failures with a Retry-After, and closes after one success', async () => {
     let now = 1_000_000;
     const down = fails('upstream_unavailable', 'nextTarget');
     const model = new ScriptedModel(down, down, down, down, down, answers('back'));
@@ -287,7 +287,7 @@ describe('the router', () => {
     expect(await textOf(router, makeRequest(), how())).toBe('back');
   });
 
-  it('offers a request only to targets that can serve it, and names the parameter when none can', async () => {
+  it('a request goes only to targets with the required capabilities, and the error names the parameter if there is none', async () => {
     const settings = {
       registry: registryOf({ default: { targets: ['plain', 'seeded'] } }),
       models: { plain: new ScriptedModel(answers('plain')), seeded: new ScriptedModel(answers('seeded')) },
@@ -304,7 +304,7 @@ describe('the router', () => {
     });
   });
 
-  it('does not send what a fallback cannot take: a longer answer than its limit, or fields it does not pass on', async () => {
+  it("a fallback is skipped if its output limit is too small or it doesn't pass on unknown fields", async () => {
     const router = routerOf({
       registry: registryOf({
         default: { targets: ['a'], maxOutputTokens: 4_000, passUnknown: true, fallbacks: ['small'] },
@@ -321,7 +321,7 @@ describe('the router', () => {
     expect(await textOf(router, makeRequest({ maxOutputTokens: 500 }))).toBe('small');
   });
 
-  it('prefers to report what a caller can wait out over what only the operator can mend', async () => {
+  it('the router reports a retryable failure rather than a misconfiguration', async () => {
     const router = routerOf({
       registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['missing'] } }),
       models: { a: new ScriptedModel(fails('rate_limit_exceeded', 'retry', 10_000)) },
@@ -329,7 +329,7 @@ describe('the router', () => {
     await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
   });
 
-  it('ends with fallbacks that name each other', async () => {
+  it("fallbacks that refer to each other don't loop", async () => {
     const down = () => new ScriptedModel(fails('upstream_unavailable', 'nextTarget'));
     const router = routerOf({
       registry: registryOf({
@@ -342,12 +342,12 @@ describe('the router', () => {
   });
 });
 
-describe('a weighted choice', () => {
+describe('the weighted choice of a target', () => {
   const registry = registryOf({ default: { targets: ['heavy', 'light', 'resting'], weights: [9, 1, 0] } });
   const names = ['heavy', 'light', 'resting'];
   const models = Object.fromEntries(names.map((name) => [name, new ScriptedModel(answers(name))]));
 
-  it('is the same for one conversation, whoever asks', async () => {
+  it('a conversation gets the same target in every environment', async () => {
     await fc.assert(
       fc.asyncProperty(fc.string(), async (conversationKey) => {
         const [one, other] = [routerOf({ registry, models }), routerOf({ registry, models })];
@@ -359,7 +359,7 @@ describe('a weighted choice', () => {
     );
   });
 
-  it('follows the weights over many conversations, and gives none to weight 0', async () => {
+  it('many conversations are distributed by weight, and a target with weight 0 gets none', async () => {
     const router = routerOf({ registry, models });
     const counts: Record<string, number> = {};
     for (let index = 0; index < 2_000; index += 1) {

@@ -38,7 +38,7 @@ async function rowsOf(key: { tenant: string; id: string }) {
 const namesIn = async (key: { tenant: string; id: string }) => (await conversations.readItems(key)).map(({ id }) => id);
 
 describe('a turn', () => {
-  it('shows its items together when it commits, and none before', async () => {
+  it('the items of a turn become visible together when it commits', async () => {
     const key = await aConversation('a');
     const turn = await conversations.beginTurn(key, 'one');
     expect(turn.items.map(({ id }) => id)).toEqual(['a']);
@@ -47,7 +47,7 @@ describe('a turn', () => {
     expect(await namesIn(key)).toEqual(['a', 'b', 'c']);
   });
 
-  it('of a holder that was taken for dead changes nothing any more', async () => {
+  it('a turn whose lock was taken over changes nothing any more', async () => {
     const key = await aConversation();
     const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
@@ -59,7 +59,7 @@ describe('a turn', () => {
     expect(await namesIn(key)).toEqual(['b']);
   });
 
-  it('that crashed while it wrote leaves nothing that is ever seen', async () => {
+  it('the items of a turn that crashed are never visible', async () => {
     const key = await aConversation('a');
     const crashed = await table.acquireLock(key, 'crashed', clock.now + 60_000, clock.now);
     if (typeof crashed === 'string') throw new Error(crashed);
@@ -75,7 +75,7 @@ describe('a turn', () => {
     expect(await namesIn(key)).toEqual(['a', 'b', 'c', 'd', 'e']);
   });
 
-  it('that is late does not fill the place of an item that was deleted', async () => {
+  it('a late turn does not write at the position of a deleted item', async () => {
     const key = await aConversation();
     const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
@@ -85,7 +85,7 @@ describe('a turn', () => {
     expect(await namesIn(key)).toEqual(['c']);
   });
 
-  it('waits for another’s end, and is refused when that doesn’t come', async () => {
+  it('a turn waits for another turn to end, and is refused if it doesn’t', async () => {
     const key = await aConversation();
     const real = createConversations({ table, vault: stores.vault, retentionDays: 30 });
     clock.now = Date.now();
@@ -103,7 +103,7 @@ describe('a turn', () => {
     expect(await namesIn(key)).toEqual(['a', 'b']);
   }, 15_000);
 
-  it('that ended elsewhere is added once, however often it is told', async () => {
+  it('a finished turn is appended once, however often it is delivered', async () => {
     const key = await aConversation('a');
     await conversations.appendFinishedTurn(key, 'resp_1', named('b'));
     await (await conversations.beginTurn(key, 'other')).commit(named('c'));
@@ -112,8 +112,8 @@ describe('a turn', () => {
   });
 });
 
-describe('what is stored of a conversation', () => {
-  it('is gone for readers when its days are over, items by item', async () => {
+describe('a stored conversation', () => {
+  it('an expired conversation is not found, and expired items are not listed', async () => {
     const key = await aConversation('old');
     clock.now += 20 * DAY_MS;
     await (await conversations.beginTurn(key, 'turn')).commit(named('new'));
@@ -125,7 +125,7 @@ describe('what is stored of a conversation', () => {
     await expect(conversations.update(key, {})).rejects.toMatchObject({ code: 'not_found' });
   });
 
-  it('is read with fields that a newer version wrote, which stay', async () => {
+  it('attributes that a newer version wrote are ignored and kept', async () => {
     const key = await aConversation('a');
     for (const sk of ['head', 'item#000000000']) {
       await stores.client.send(
@@ -144,7 +144,7 @@ describe('what is stored of a conversation', () => {
     expect(own.filter((item) => item['fromTheFuture'] !== undefined)).toHaveLength(2);
   });
 
-  it('holds no word of what was said or how it was described', async () => {
+  it('the table contains no plaintext of items or metadata', async () => {
     const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
     await conversations.create(key, { canary: 'canary-metadata' }, [{ id: 'msg_1', content: 'canary-content' }]);
     const { Items = [] } = await stores.client.send(new ScanCommand({ TableName: stores.tableName }));
@@ -155,7 +155,7 @@ describe('what is stored of a conversation', () => {
     expect(await conversations.retrieve(key)).toMatchObject({ metadata: { canary: 'canary-metadata' } });
   });
 
-  it('opens at no other place: items that were exchanged are not read', async () => {
+  it('items whose records were swapped in the table do not open', async () => {
     const key = await aConversation('a', 'b');
     const rows = [];
     for await (const row of table.queryItems(key, { from: 0, to: 2, newestFirst: false }, clock.now)) rows.push(row);
@@ -165,13 +165,13 @@ describe('what is stored of a conversation', () => {
     await expect(conversations.readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
 
-  it('is gone with all its items when it is deleted', async () => {
+  it('deleting a conversation deletes all its items', async () => {
     const key = await aConversation(...Array.from({ length: 30 }, (_, index) => `item${index}`));
     await conversations.delete(key);
     expect(await rowsOf(key)).toEqual([]);
   });
 
-  it('is gone when its deletion is asked for again after it broke off', async () => {
+  it('a deletion that failed half-way can be repeated', async () => {
     const key = await aConversation('a', 'b');
     const failing = { ...table, deleteHead: () => Promise.reject(new Error('no answer')) };
     const broken = createConversations({ table: failing, vault: stores.vault, retentionDays: 30 });
@@ -181,7 +181,7 @@ describe('what is stored of a conversation', () => {
     await expect(conversations.delete(key)).rejects.toMatchObject({ code: 'not_found' });
   });
 
-  it('is gone though a turn went on when it was deleted', async () => {
+  it('deleting a conversation during a turn leaves no items behind', async () => {
     const key = await aConversation('a');
     const turn = await conversations.beginTurn(key, 'late');
     await conversations.delete(key);
@@ -202,7 +202,7 @@ describe('an item that is too large for the table', () => {
     return { key, objects };
   }
 
-  it('is kept sealed in the bucket, and read as any other', async () => {
+  it('a large item is stored sealed in the bucket, and is read like any other', async () => {
     const { key, objects } = await aLargeConversation();
     expect(await conversations.readItems(key)).toEqual([large('a'), ...named('b'), large('c')]);
     expect(await conversations.retrieveItem(key, 'c')).toEqual(large('c'));
@@ -211,7 +211,7 @@ describe('an item that is too large for the table', () => {
     for (const bytes of kept) expect(Buffer.from(bytes ?? []).includes('canary')).toBe(false);
   });
 
-  it('is gone from there when it is deleted, and when its conversation is', async () => {
+  it('a large item is removed from the bucket with the item and with the conversation', async () => {
     const { key, objects } = await aLargeConversation();
     await conversations.deleteItem(key, 'a');
     expect(await namesIn(key)).toEqual(['b', 'c']);
@@ -220,14 +220,14 @@ describe('an item that is too large for the table', () => {
     expect(await objects()).toEqual([]);
   });
 
-  it('is gone from there with its conversation though a writer who crashed left no item that names it', async () => {
+  it('deleting a conversation removes objects of a crashed writer that no item refers to', async () => {
     const { key, objects } = await aLargeConversation();
     await stores.bucket.put(`${TENANT}/conversation/${key.id}/7-1`, new Uint8Array([1]), false);
     await conversations.delete(key);
     expect(await objects()).toEqual([]);
   });
 
-  it('is not left behind by a writer who was too late', async () => {
+  it('a writer that lost its lock removes its large item from the bucket', async () => {
     const key = await aConversation();
     const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
@@ -236,7 +236,7 @@ describe('an item that is too large for the table', () => {
     expect(await stores.bucket.list(`${TENANT}/conversation/${key.id}/`)).toEqual([]);
   });
 
-  it('is an error, and not an absence, when the bucket has lost it, on whichever page it is', async () => {
+  it('an item that is missing in the bucket is an error on every page that contains it', async () => {
     const { key, objects } = await aLargeConversation();
     // More than a query's megabyte: what is wrong with the first page is known before the second is there.
     const halves = Array.from({ length: 6 }, (_, index) => ({ id: `half${index}`, content: 'y'.repeat(220_000) }));
@@ -246,7 +246,7 @@ describe('an item that is too large for the table', () => {
   });
 });
 
-describe('a turn that was carried out and never answered', () => {
+describe('a request whose response is lost', () => {
   /** Conversations whose table cuts the connection after it has carried out the request that comes after `count` others. */
   async function cutAfter() {
     let left = Number.POSITIVE_INFINITY;
@@ -273,7 +273,7 @@ describe('a turn that was carried out and never answered', () => {
     };
   }
 
-  it('takes the lock that it has', async () => {
+  it('a turn acquires the lock that it already holds', async () => {
     const key = await aConversation();
     const cut = await cutAfter();
     cut.cutAfter(0);
@@ -282,7 +282,7 @@ describe('a turn that was carried out and never answered', () => {
     expect(await namesIn(key)).toEqual(['a', 'b']);
   });
 
-  it('is not refused for its own commit', async () => {
+  it('a turn whose commit is retried succeeds', async () => {
     const key = await aConversation();
     const cut = await cutAfter();
     const turn = await cut.conversations.beginTurn(key, 'turn');
@@ -291,7 +291,7 @@ describe('a turn that was carried out and never answered', () => {
     expect(await namesIn(key)).toEqual(['a']);
   });
 
-  it('is not refused when another turn has followed meanwhile', async () => {
+  it('a turn whose commit is retried succeeds even if another turn followed in the meantime', async () => {
     const key = await aConversation();
     const commitTurn: ConversationTable['commitTurn'] = async (...asked) => {
       await table.commitTurn(...asked);
@@ -305,8 +305,8 @@ describe('a turn that was carried out and never answered', () => {
   });
 });
 
-describe('whatever is done to a conversation', () => {
-  it('it lists what a plain list would', async () => {
+describe('any sequence of operations on a conversation', () => {
+  it('a conversation lists the same items as a plain list, after any sequence of operations', async () => {
     const step = fc.oneof(
       fc.record({ kind: fc.constant('add' as const), count: fc.integer({ min: 1, max: 4 }) }),
       fc.record({ kind: fc.constant('delete' as const), at: fc.nat(20) }),

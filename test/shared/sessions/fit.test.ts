@@ -34,8 +34,8 @@ function request(messages: readonly Message[]): GenerationRequest {
 const long = 'word '.repeat(80);
 const options = { contextTokens: 500, answerTokens: 100, truncation: 'auto' } as const;
 
-describe('a request that is longer than its model’s context', () => {
-  it('loses whole turns from the middle, oldest first', () => {
+describe('a request that exceeds its model’s context', () => {
+  it('a request that is too long loses whole turns from the middle, oldest first', () => {
     const messages = [
       system('Rules'),
       user(`First ${long}`),
@@ -53,33 +53,33 @@ describe('a request that is longer than its model’s context', () => {
     expect(droppedItems).toBe(4);
   });
 
-  it('is refused with truncation disabled, naming the caller’s own parameter', () => {
+  it('with truncation disabled, a request that is too long is refused, naming the caller’s parameter', () => {
     const messages = [user(long), assistant(long), user(long), assistant(long), user(long)];
     expect(() => fitToContext(request(messages), { ...options, truncation: 'disabled' })).toThrow(
       expect.objectContaining({ code: 'context_length_exceeded', param: 'input' }),
     );
   });
 
-  it('is refused when what has to stay is too long by itself', () => {
+  it('a request is refused if the parts that may not be dropped are too long', () => {
     expect(() => fitToContext(request([user(long.repeat(10))]), options)).toThrow(
       expect.objectContaining({ code: 'context_length_exceeded' }),
     );
   });
 
-  it('is the same request when it fits', () => {
+  it('a request that fits is not changed', () => {
     const small = request([system('Rules'), user('Hello')]);
     expect(fitToContext(small, { ...options, truncation: 'disabled' })).toEqual({ request: small, droppedItems: 0 });
   });
 });
 
-describe('whatever is dropped', () => {
+describe('any request that is shortened', () => {
   const turn = fc.record({
     size: fc.integer({ min: 0, max: 60 }),
     calls: fc.integer({ min: 0, max: 3 }),
     instruction: fc.boolean(),
   });
 
-  it('calls keep their outputs, instructions and the first and latest turns stay, and the rest is in order', () => {
+  it('a shortened request keeps calls with outputs, instructions, the first and the latest turn, and the order', () => {
     fc.assert(
       fc.property(
         fc.array(turn, { minLength: 1, maxLength: 12 }),

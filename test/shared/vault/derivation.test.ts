@@ -6,7 +6,7 @@ import { TenantSecret } from '../../../shared/vault/derivation.ts';
 const bytes32 = fc.uint8Array({ minLength: 32, maxLength: 32 });
 const info = (salt: Uint8Array) => Buffer.concat([Buffer.from('lambent sealed record 1'), salt]);
 
-it("secrets are HKDF-SHA256's, for any key and any salts one after another", () => {
+it("derived secrets equal HKDF-SHA256's, for any key and any sequence of salts", () => {
   fc.assert(
     fc.property(bytes32, fc.array(bytes32, { minLength: 1, maxLength: 5 }), (tenantKey, salts) => {
       const secret = new TenantSecret(tenantKey);
@@ -20,7 +20,7 @@ it("secrets are HKDF-SHA256's, for any key and any salts one after another", () 
   );
 });
 
-it('a wiped key derives nothing more, while what it derived before stays whole', () => {
+it('a wiped tenant secret refuses to derive, and secrets that it derived before stay valid', () => {
   const tenantKey = randomBytes(32);
   const secret = new TenantSecret(tenantKey);
   const salt = randomBytes(32);
@@ -32,7 +32,7 @@ it('a wiped key derives nothing more, while what it derived before stays whole',
   expect(key.equals(createSecretKey(before))).toBe(true);
 });
 
-it('the tenant key itself is not needed any more once the secret is made', () => {
+it('the tenant key may be wiped once the tenant secret is created', () => {
   const tenantKey = randomBytes(32);
   const kept = new TenantSecret(Buffer.from(tenantKey));
   const wiped = new TenantSecret(tenantKey);

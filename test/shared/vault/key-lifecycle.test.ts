@@ -33,7 +33,7 @@ const versions = async (tenant = NAME.tenant) => {
 };
 
 describe('rotation', () => {
-  it('comes after 90 days: new records take the new key, old ones still open', async () => {
+  it('a key is rotated after 90 days: new records use the new key, and old records still open', async () => {
     const environment = start();
     const old = await environment.seal(NAME, text('old'));
     services.clock.now += 90 * DAY - 6 * MINUTE;
@@ -49,7 +49,7 @@ describe('rotation', () => {
     }
   });
 
-  it('happens once, however many environments come to it at the same time', async () => {
+  it('a key is rotated once, however many environments rotate it at the same time', async () => {
     await start().seal(NAME, text('old'));
     services.clock.now += 91 * DAY;
     const environments = Array.from({ length: 12 }, () => start());
@@ -61,7 +61,7 @@ describe('rotation', () => {
     }
   });
 
-  it('is seen by an environment that held the old key, by the record that names the new one', async () => {
+  it('an environment with the old key cached opens a record of the new key', async () => {
     const behind = start({ mayCreate: false });
     await start().seal(NAME, text('old'));
     services.clock.now += 91 * DAY;
@@ -71,7 +71,7 @@ describe('rotation', () => {
     expect(await behind.open(NAME, young)).toEqual(text('young'));
   });
 
-  it('waits while KMS or the table can not do it, and does not stop the work', async () => {
+  it('a rotation is postponed while KMS or the table is unavailable, and records are still sealed', async () => {
     await start().seal(NAME, text('old'));
     services.clock.now += 91 * DAY;
     services.disturb.kms = (operation) => (operation === 'GenerateDataKey' ? THROTTLED : undefined);
@@ -83,7 +83,7 @@ describe('rotation', () => {
     expect((await start().seal(NAME, text('x')))[4]).toBe(2);
   });
 
-  it('is not for who may not create keys', async () => {
+  it('a function without key-creation rights does not rotate a key', async () => {
     await start().seal(NAME, text('old'));
     services.clock.now += 365 * DAY;
     expect((await start({ mayCreate: false }).seal(NAME, text('x')))[4]).toBe(1);
@@ -91,7 +91,7 @@ describe('rotation', () => {
   });
 });
 
-describe('an answer of the table that comes late', () => {
+describe('a delayed read of the keys table', () => {
   /** The table, whose reads see it as it is when they ask, and are answered when the test says so. */
   function late() {
     const answers: (() => void)[] = [];
@@ -111,7 +111,7 @@ describe('an answer of the table that comes late', () => {
     };
   }
 
-  it('does not hide the key version of a record that came meanwhile', async () => {
+  it("a delayed read doesn't hide the key version of a record that was sealed in the meantime", async () => {
     const { slow, asked, answer } = late();
     const old = await start().seal(NAME, text('old'));
     const reader = startEnvironment(services, slow, { mayCreate: false });
@@ -127,7 +127,7 @@ describe('an answer of the table that comes late', () => {
     expect(await Promise.all([openingOld, openingYoung])).toEqual([text('old'), text('young')]);
   });
 
-  it('does not hide the key of whoever was first', async () => {
+  it("a delayed read doesn't hide the key that another environment created first", async () => {
     const { slow, asked, answer } = late();
     const loser = startEnvironment(services, {
       ...slow,
@@ -150,7 +150,7 @@ describe('an answer of the table that comes late', () => {
 });
 
 describe('a deleted tenant', () => {
-  it('has no key any more, gets none again, and none of its records opens', async () => {
+  it('a deleted tenant loses its keys, gets no new one, and none of its records opens', async () => {
     const sealed = await start().seal(NAME, text('x'));
     await erase();
     for (const each of [start(), start({ mayCreate: false })]) {
@@ -160,7 +160,7 @@ describe('a deleted tenant', () => {
     expect(await versions()).toBe('deleted');
   });
 
-  it('stays deleted, and since when, if it is deleted again', async () => {
+  it('deleting a tenant again keeps its tombstone and the time in it', async () => {
     await erase();
     const deletedAt = services.clock.now;
     services.clock.now += DAY;
@@ -169,7 +169,7 @@ describe('a deleted tenant', () => {
     expect(await codeOf(start().seal(NAME, text('x')))).toBe('tenant_deleted');
   });
 
-  it('lives on for five minutes where its key is held, and no longer', async () => {
+  it("a deleted tenant's cached key works for five minutes at most", async () => {
     const environment = start();
     const sealed = await environment.seal(NAME, text('x'));
     services.clock.now += MINUTE;
@@ -180,7 +180,7 @@ describe('a deleted tenant', () => {
     expect(await codeOf(environment.open(NAME, sealed))).toBe('tenant_deleted');
   });
 
-  it('takes the keys of its old versions along from an environment that learns of it', async () => {
+  it('an environment that reads a tombstone wipes all cached key versions of the tenant', async () => {
     const environment = start();
     const old = await environment.seal(NAME, text('old'));
     services.clock.now += 91 * DAY;
@@ -193,7 +193,7 @@ describe('a deleted tenant', () => {
     expect(await codeOf(environment.open(NAME, old))).toBe('tenant_deleted');
   });
 
-  it('leaves its neighbours alone', async () => {
+  it("deleting a tenant doesn't affect other tenants", async () => {
     const environment = start();
     const neighbour = { ...NAME, tenant: 'acme2' };
     const sealed = await environment.seal(neighbour, text('x'));
@@ -202,7 +202,7 @@ describe('a deleted tenant', () => {
     expect(await start().open(neighbour, sealed)).toEqual(text('x'));
   });
 
-  it('is buried again in a keys table that was restored from before', async () => {
+  it('replaying tombstones deletes the tenant again in a restored keys table', async () => {
     const environment = start();
     const neighbour = { ...NAME, tenant: 'acme2' };
     const [sealed, other] = [await environment.seal(NAME, text('x')), await environment.seal(neighbour, text('y'))];
@@ -228,7 +228,7 @@ describe('a deleted tenant', () => {
 });
 
 describe('a copy of the records without the keys table', () => {
-  it('opens nothing, whoever has it and whatever keys are made there', async () => {
+  it('a copy of the records opens nothing without the keys table, whatever new keys are created', async () => {
     const sealed = await start().seal(NAME, text('x'));
     const elsewhere = await services.newTable();
     const thief = startEnvironment(services, elsewhere);

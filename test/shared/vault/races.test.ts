@@ -71,7 +71,7 @@ describe.each([
   { state: 'has a key that is due for rotation', age: 1 },
   { state: 'has two keys, the last due for rotation', age: 2 },
 ])('a tenant that $state', ({ age }) => {
-  it('gets one key, in whatever order three environments come to it', async () => {
+  it('three environments create one key, in every order of their requests', async () => {
     const orders = await inEveryOrder(async (turns) => {
       const name = await newTenant(age);
       const records = await Promise.all(['a', 'b', 'c'].map((actor) => seal(actor, name, turns)));
@@ -84,7 +84,7 @@ describe.each([
     expect(orders).toBeGreaterThan(100);
   });
 
-  it('stays deleted and without a key, in whatever order two environments seal and one deletes', async () => {
+  it('the tenant stays deleted without a key, in every order of two sealing environments and one deletion', async () => {
     const seen = { sealed: 0, refused: 0 };
     const orders = await inEveryOrder(async (turns) => {
       const name = await newTenant(age);

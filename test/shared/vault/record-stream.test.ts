@@ -42,7 +42,7 @@ const anySizes = fc
   .filter((sizes) => sizes.some((size) => size > 0));
 
 describe('a stream', () => {
-  it.each(SIZES)('of %i bytes is the same record, however it is cut into pieces', async (size) => {
+  it.each(SIZES)('a stream of %i bytes makes the same record, however it is split into chunks', async (size) => {
     const plaintext = randomBytes(size);
     await fc.assert(
       fc.asyncProperty(anySizes, anySizes, async (before, after) => {
@@ -57,12 +57,12 @@ describe('a stream', () => {
     );
   });
 
-  it('of single bytes opens too', async () => {
+  it('a stream of single bytes opens', async () => {
     const sealed = sealRecord(Buffer.from('one by one'), NAME, KEY);
     expect((await collect(openStream(pieces(sealed, [1])))).bytes.toString()).toBe('one by one');
   });
 
-  it('hands nothing on that was changed, and nothing after it', async () => {
+  it('opening a stream yields no changed segment, and nothing after it', async () => {
     const plaintext = randomBytes(300_000);
     const sealed = sealRecord(plaintext, NAME, KEY);
     await fc.assert(
@@ -79,7 +79,7 @@ describe('a stream', () => {
   });
 
   it.each([0, 1, 68, 69, 70, 84, 85, 65_620, 65_621, 65_622, 131_172, 131_173, 131_174, -1])(
-    'that is cut after %i bytes does not end well',
+    'a stream that is truncated after %i bytes fails',
     async (length) => {
       const sealed = sealRecord(randomBytes(300_000), NAME, KEY);
       const { error } = await collect(openStream(pieces(sealed.subarray(0, length), [10_000])));
@@ -87,13 +87,13 @@ describe('a stream', () => {
     },
   );
 
-  it.each(SIZES)('of %i bytes that goes on after its end does not end well', async (size) => {
+  it.each(SIZES)('a stream of %i bytes with bytes after its end fails', async (size) => {
     const sealed = sealRecord(randomBytes(size), NAME, KEY);
     const { error } = await collect(openStream(pieces(Buffer.concat([sealed, Buffer.alloc(1)]), [10_000])));
     expect(error).toMatchObject({ code: 'record_unreadable' });
   });
 
-  it('asks for no more than it needs, and hands on a segment as soon as it is whole', async () => {
+  it('a stream reads no more than it needs, and yields a segment as soon as it is complete', async () => {
     let asked = 0;
     async function* endless(): AsyncGenerator<Uint8Array> {
       for (;;) yield Buffer.alloc(1_024, asked++);
@@ -105,7 +105,7 @@ describe('a stream', () => {
     await stream.return();
   });
 
-  it('ends with the error of what it reads', async () => {
+  it('a stream fails with the error of its source', async () => {
     async function* broken(): AsyncGenerator<Uint8Array> {
       yield randomBytes(100);
       throw new Error('the connection was lost');

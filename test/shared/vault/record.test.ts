@@ -31,14 +31,14 @@ function opened(sealed: Uint8Array, name: RecordName = NAME, key = secret): unkn
 }
 
 describe('a record', () => {
-  it.each(SIZES)('of %i bytes opens as it was sealed, and is as long as the format says', (size) => {
+  it.each(SIZES)('a record of %i bytes opens to its plaintext and has the length of the format', (size) => {
     const plaintext = randomBytes(size);
     const sealed = seal(plaintext);
     expect(sealed.length).toBe(computeSealedBytes(size));
     expect(Buffer.compare(Buffer.from(openRecord(sealed, NAME, secret)), plaintext)).toBe(0);
   });
 
-  it('of any bytes opens under its name, whatever both are', () => {
+  it('a record of any bytes opens under any name that it was sealed under', () => {
     fc.assert(
       fc.property(anyPlaintext, anyName, (plaintext, name) => {
         const open = openRecord(sealRecord(plaintext, name, KEY), name, secret);
@@ -47,31 +47,31 @@ describe('a record', () => {
     );
   });
 
-  it('says which key version it needs', () => {
+  it('the header of a record contains the key version', () => {
     for (const version of [1, 2, 4_294_967_295]) {
       expect(readKeyVersion(sealRecord(text('x'), NAME, { version, secret }))).toBe(version);
     }
   });
 
-  it('is another one each time, salt and all', () => {
+  it('sealing the same plaintext twice makes records with different salts', () => {
     const all = Array.from({ length: 1_000 }, () => seal(text('the same')));
     expect(new Set(all.map((sealed) => sealed.toString('hex', 5, 37))).size).toBe(all.length);
     expect(new Set(all.map((sealed) => sealed.toString('hex', HEADER_BYTES))).size).toBe(all.length);
   });
 
-  it('opens when it is a part of a larger buffer, as an answer of DynamoDB may be', () => {
+  it('a record opens if it is a view of a larger buffer, as in DynamoDB responses', () => {
     const sealed = seal(text('inside'));
     const larger = Buffer.concat([randomBytes(7), sealed, randomBytes(7)]);
     expect(openRecord(larger.subarray(7, -7), NAME, secret)).toEqual(text('inside'));
   });
 
-  it('does not let its plaintext be seen', () => {
+  it('a record does not contain its plaintext', () => {
     expect(seal(text('canary'.repeat(20_000))).includes('canary')).toBe(false);
   });
 });
 
-describe('nothing opens', () => {
-  it('with any one bit flipped, wherever it is', () => {
+describe('a record that must not open', () => {
+  it('a record with any single bit flipped does not open', () => {
     const sealed = seal(text('every bit of it'));
     for (let bit = 0; bit < sealed.length * 8; bit++) {
       const changed = Buffer.from(sealed);
@@ -81,7 +81,7 @@ describe('nothing opens', () => {
     }
   });
 
-  it('with any one byte changed in a record of several segments', () => {
+  it('a record of several segments with any single byte changed does not open', () => {
     const sealed = seal(randomBytes(200_000));
     fc.assert(
       fc.property(fc.nat(sealed.length - 1), fc.integer({ min: 1, max: 255 }), (at, change) => {
@@ -92,7 +92,7 @@ describe('nothing opens', () => {
     );
   });
 
-  it('cut anywhere', () => {
+  it('a record truncated at any byte does not open', () => {
     const small = seal(text('a few words'));
     for (let length = 0; length < small.length; length++) {
       expect(opened(small.subarray(0, length)), `${length} bytes`).toBe('record_unreadable');
@@ -105,7 +105,7 @@ describe('nothing opens', () => {
     );
   });
 
-  it.each(SIZES)('prolonged, when it had %i bytes', (size) => {
+  it.each(SIZES)('a record of %i bytes with bytes appended does not open', (size) => {
     const sealed = seal(randomBytes(size));
     for (const more of [1, 15, 16, 17, SEALED_SEGMENT_BYTES]) {
       expect(opened(Buffer.concat([sealed, randomBytes(more)])), `${more} more bytes`).toBe('record_unreadable');
@@ -113,7 +113,7 @@ describe('nothing opens', () => {
     }
   });
 
-  it('with its segments in any other order, any left out or any repeated', () => {
+  it('a record with segments reordered, omitted or repeated does not open', () => {
     const count = 4;
     const sealed = seal(randomBytes((count - 1) * SEGMENT_BYTES + 1_000));
     const segments = Array.from({ length: count }, (_, index) => {
@@ -133,7 +133,7 @@ describe('nothing opens', () => {
     );
   });
 
-  it('with full segments, in any other order', () => {
+  it('a record with full segments reordered does not open', () => {
     const sealed = seal(randomBytes(3 * SEGMENT_BYTES));
     const segment = (index: number) =>
       sealed.subarray(HEADER_BYTES + index * SEALED_SEGMENT_BYTES, HEADER_BYTES + (index + 1) * SEALED_SEGMENT_BYTES);
@@ -143,7 +143,7 @@ describe('nothing opens', () => {
     }
   });
 
-  it("with another record's header, segment or tag, though it has the same name and key", () => {
+  it('a record with a header, segment or tag of another record with the same name and key does not open', () => {
     const [one, two] = [seal(text('the one record')), seal(text('the two record'))];
     const splices = [6, 37, HEADER_BYTES, one.length - 16].map((at) =>
       Buffer.concat([one.subarray(0, at), two.subarray(at)]),
@@ -151,7 +151,7 @@ describe('nothing opens', () => {
     expect(splices.map((sealed) => opened(sealed))).toEqual(splices.map(() => 'record_unreadable'));
   });
 
-  it('under any other name', () => {
+  it('a record does not open under another name', () => {
     const other = fc.tuple(anyName, anyName).filter(([a, b]) => JSON.stringify(a) !== JSON.stringify(b));
     fc.assert(
       fc.property(other, ([name, elsewhere]) => {
@@ -169,16 +169,16 @@ describe('nothing opens', () => {
     { field: '0' },
     { tenant: 'acmej', kind: 'ob-output' },
     { id: '', field: 'resp_1' },
-  ])('under a name that differs by %j', (difference) => {
+  ])('a record does not open under a name that differs by %j', (difference) => {
     expect(opened(seal(text('mine')), { ...NAME, ...difference })).toBe('record_unreadable');
   });
 
-  it('with another key, not even one made for the purpose: the commitment is checked first', () => {
+  it('a record does not open with another key, not even with a crafted one: the commitment is checked first', () => {
     const sealed = seal(text('mine'));
     expect(opened(sealed, NAME, new TenantSecret(randomBytes(32)))).toBe('record_unreadable');
   });
 
-  it('that no vault has sealed', () => {
+  it('bytes that are not a record do not open', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 500 }), (bytes) => {
         expect(opened(bytes)).toBe('record_unreadable');
@@ -195,6 +195,6 @@ it.each([
   { epoch: Number.NaN },
   { id: '\ud800' },
   { field: 'a\udc00' },
-])('a name that could be mistaken for another is refused: %j', (part) => {
+])('a record name with an ambiguous encoding is refused: %j', (part) => {
   expect(() => seal(text('x'), { ...NAME, ...part })).toThrow(RangeError);
 });

@@ -36,13 +36,13 @@ const versions = async (tenant = NAME.tenant) => {
 const operations = ({ calls }: Environment) => calls.map(({ operation }) => operation);
 
 describe('a tenant key', () => {
-  it('is made for the first record, and opens it in every other environment', async () => {
+  it('a tenant key is created for the first record, and opens it in every other environment', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     expect(await start({ mayCreate: false }).open(NAME, sealed)).toEqual(text('Hello'));
     expect(await versions()).toEqual([1]);
   });
 
-  it('is kept in its wrapped form alone', async () => {
+  it('a tenant key is stored only in wrapped form', async () => {
     const wrapped = createKeyUnwrapper(services.kms, services.keyId);
     await start().seal(NAME, text('Hello'));
     const history = await table.read(NAME.tenant);
@@ -54,7 +54,7 @@ describe('a tenant key', () => {
     expect(Buffer.from(kept ?? []).includes(plain)).toBe(false);
   });
 
-  it('is one, however many environments make it at the same time', async () => {
+  it('a tenant gets one key, however many environments create it at the same time', async () => {
     const environments = Array.from({ length: 12 }, () => start());
     const sealed = await Promise.all(environments.map((each, index) => each.seal(NAME, text(`from ${index}`))));
     expect(await versions()).toEqual([1]);
@@ -65,7 +65,7 @@ describe('a tenant key', () => {
     expect(environments.filter((each) => operations(each).includes('Decrypt'))).toHaveLength(11);
   });
 
-  it("is another one for each tenant, and none opens another's records", async () => {
+  it("each tenant has a different key, which doesn't open records of other tenants", async () => {
     const environment = start();
     const sealed = await environment.seal(NAME, text('Hello'));
     const elsewhere = { ...NAME, tenant: 'other' };
@@ -74,7 +74,7 @@ describe('a tenant key', () => {
     expect(await codeOf(environment.open(elsewhere, sealed))).toBe('record_unreadable');
   });
 
-  it('does not unwrap for another tenant, even by who can write to the table', async () => {
+  it('a wrapped key does not unwrap for another tenant, even if it is copied in the table', async () => {
     const environment = start();
     await environment.seal(NAME, text('Hello'));
     const history = await table.read(NAME.tenant);
@@ -84,7 +84,7 @@ describe('a tenant key', () => {
     expect(await codeOf(start().seal({ ...NAME, tenant: 'thief' }, text('x')))).toBe('record_unreadable');
   });
 
-  it('can be made only by who may', async () => {
+  it('a function without key-creation rights cannot create a tenant key', async () => {
     expect(await codeOf(start({ mayCreate: false }).seal(NAME, text('x')))).toBe('configuration');
     expect(await versions()).toBeUndefined();
     await start().seal(NAME, text('x'));
@@ -94,8 +94,8 @@ describe('a tenant key', () => {
   });
 });
 
-describe('KMS is asked', () => {
-  it('once in five minutes, whatever is sealed and opened and however many want it at once', async () => {
+describe('calls to KMS', () => {
+  it('KMS is called once in five minutes, however many records are sealed and opened at once', async () => {
     const writer = start();
     const sealed = await writer.seal(NAME, text('Hello'));
     const reader = start({ mayCreate: false });
@@ -111,7 +111,7 @@ describe('KMS is asked', () => {
     expect(operations(writer)).toEqual(['GenerateDataKey']);
   });
 
-  it('once for each key version', async () => {
+  it('KMS is called once per key version', async () => {
     const writer = start();
     const records = [];
     for (let version = 1; version <= 3; version++) {
@@ -126,7 +126,7 @@ describe('KMS is asked', () => {
     expect(operations(reader)).toHaveLength(2 * 3);
   });
 
-  it('once for each tenant', async () => {
+  it('KMS is called once per tenant', async () => {
     const environment = start();
     const names = Array.from({ length: 5 }, (_, index) => ({ ...NAME, tenant: `tenant-${index}` }));
     for (let round = 0; round < 3; round++) {
@@ -135,7 +135,7 @@ describe('KMS is asked', () => {
     expect(operations(environment)).toEqual(names.map(() => 'GenerateDataKey'));
   });
 
-  it('with nothing but the tenant and the purpose as context', async () => {
+  it('KMS gets only the tenant and the purpose as encryption context', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     expect(services.kmsOperations).toEqual(['GenerateDataKey']);
     await start().open(NAME, sealed);
@@ -159,14 +159,14 @@ describe('a key in memory', () => {
     return { environment, plain };
   }
 
-  it('is overwritten as soon as it came', async () => {
+  it('the plain key from KMS is overwritten immediately', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     const { environment, plain } = watched();
     await environment.open(NAME, sealed);
     expect(plain.map((key) => Buffer.from(key))).toEqual([Buffer.alloc(32)]);
   });
 
-  it('is asked for anew after five minutes, not before', async () => {
+  it('a cached key is fetched again after five minutes, and not before', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     const { environment, plain } = watched();
     await environment.open(NAME, sealed);
@@ -178,7 +178,7 @@ describe('a key in memory', () => {
     expect(plain).toHaveLength(2);
   });
 
-  it('is held no longer than five minutes, whatever the setting', async () => {
+  it('a key is cached for five minutes at most, whatever the setting', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     const { environment, plain } = watched({ cacheMs: 60 * MINUTE });
     await environment.open(NAME, sealed);
@@ -187,7 +187,7 @@ describe('a key in memory', () => {
     expect(plain).toHaveLength(2);
   });
 
-  it('is asked for anew after its number of uses', async () => {
+  it('a cached key is fetched again after its maximum number of uses', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     const { environment, plain } = watched({ maxUses: 3 });
     for (let use = 0; use < 7; use++) await environment.open(NAME, sealed);
@@ -196,7 +196,7 @@ describe('a key in memory', () => {
     expect(plain).toHaveLength(6);
   });
 
-  it('gives way when too many tenants are held', async () => {
+  it('the tenant that entered first is evicted when too many tenants are cached', async () => {
     const { environment, plain } = watched({ maxTenants: 2 });
     const names = ['a', 'b', 'c'].map((tenant) => ({ ...NAME, tenant }));
     const sealed = await Promise.all(names.map((name) => start().seal(name, text(name.tenant))));
@@ -208,7 +208,7 @@ describe('a key in memory', () => {
     expect(plain).toHaveLength(6);
   });
 
-  it('does not open anything after a wipe without asking again', async () => {
+  it('the vault unwraps a key again after a wipe', async () => {
     const sealed = await start().seal(NAME, text('Hello'));
     const { environment, plain } = watched();
     await environment.open(NAME, sealed);
@@ -220,7 +220,7 @@ describe('a key in memory', () => {
     expect(plain).toHaveLength(2);
   });
 
-  it('is wiped by the clock, though nobody asks', () => {
+  it('a cached key is wiped when it expires, even if it is not requested again', () => {
     vi.useFakeTimers();
     try {
       const held = new TenantKeyCache({ now: Date.now, maxUses: 10, maxTenants: 10 });
@@ -236,7 +236,7 @@ describe('a key in memory', () => {
   });
 });
 
-describe('while a service can not be asked', () => {
+describe('while a service is unavailable', () => {
   it.each([
     ['KMS throttles', 'kms', 'GenerateDataKey', THROTTLED],
     ['KMS fails', 'kms', 'GenerateDataKey', { status: 500, type: 'KMSInternalException' }],
@@ -245,18 +245,21 @@ describe('while a service can not be asked', () => {
     ['the table throttles', 'dynamodb', 'GetItem', { status: 400, type: 'ProvisionedThroughputExceededException' }],
     ['the table refuses a write', 'dynamodb', 'PutItem', THROTTLED],
     ['the table hangs up', 'dynamodb', 'GetItem', 'cut'],
-  ] as const)('because %s, sealing says so, and works afterwards', async (_, service, operation, disturbance) => {
-    const environment = start();
-    services.disturb[service] = (name) => (name === operation ? disturbance : undefined);
-    await expect(environment.seal(NAME, text('x'))).rejects.toMatchObject({
-      code: 'vault_unavailable',
-      retryable: true,
-    });
-    services.disturb[service] = () => undefined;
-    expect(await environment.open(NAME, await environment.seal(NAME, text('x')))).toEqual(text('x'));
-  });
+  ] as const)(
+    'while %s, sealing fails with vault_unavailable, and works afterwards',
+    async (_, service, operation, disturbance) => {
+      const environment = start();
+      services.disturb[service] = (name) => (name === operation ? disturbance : undefined);
+      await expect(environment.seal(NAME, text('x'))).rejects.toMatchObject({
+        code: 'vault_unavailable',
+        retryable: true,
+      });
+      services.disturb[service] = () => undefined;
+      expect(await environment.open(NAME, await environment.seal(NAME, text('x')))).toEqual(text('x'));
+    },
+  );
 
-  it('a key that is held goes on sealing and opening', async () => {
+  it('a cached key still seals and opens while KMS and the table are unavailable', async () => {
     const environment = start();
     const sealed = await environment.seal(NAME, text('x'));
     services.disturb.kms = services.disturb.dynamodb = () => 'cut';
@@ -266,7 +269,7 @@ describe('while a service can not be asked', () => {
     expect(await codeOf(environment.open(NAME, sealed))).toBe('vault_unavailable');
   });
 
-  it('a disabled KMS key closes everything, until it is enabled again', async () => {
+  it('a disabled KMS key makes all records unreadable until it is enabled again', async () => {
     const sealed = await start().seal(NAME, text('x'));
     await services.kms.send(new DisableKeyCommand({ KeyId: services.keyId }));
     expect(await codeOf(start().open(NAME, sealed))).toBe('vault_unavailable');
@@ -274,7 +277,7 @@ describe('while a service can not be asked', () => {
     expect(await start().open(NAME, sealed)).toEqual(text('x'));
   });
 
-  it('calls are counted by how they ended', async () => {
+  it('calls to KMS are reported with their outcome', async () => {
     const environment = start();
     services.disturb.kms = () => THROTTLED;
     await codeOf(environment.seal(NAME, text('x')));
@@ -285,7 +288,7 @@ describe('while a service can not be asked', () => {
     expect(environment.calls.map(({ outcome }) => outcome)).toEqual(['throttled', 'failed', 'ok']);
   });
 
-  it('a write whose answer is lost leaves one key, which is used', async () => {
+  it('a write whose response is lost leaves one key, which is used', async () => {
     const environment = start();
     const lossy: TenantKeyTable = {
       ...table,
@@ -300,7 +303,7 @@ describe('while a service can not be asked', () => {
   });
 });
 
-it('an item that is none of ours is an error of the set-up, and is not overwritten', async () => {
+it('an unknown item in the keys table is a configuration error, and is not overwritten', async () => {
   await services.dynamodb.send(
     new PutItemCommand({
       TableName: table.name,

@@ -12,7 +12,7 @@ const { records, refused } = JSON.parse(readFileSync(VECTORS_FILE, 'utf8')) as V
 const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex, 'hex'));
 const sha256 = (data: Uint8Array) => createHash('sha256').update(data).digest('hex');
 
-it('the vectors are those of the format as it is now', () => {
+it('the test vectors match the current format', () => {
   expect({ records, refused }).toEqual(makeVectors());
 });
 
@@ -23,14 +23,14 @@ describe.each(records)('$title', (vector) => {
   const sealedHere = () =>
     sealRecord(plaintext, name, { version: keyVersion, secret: new TenantSecret(tenantKey) }, () => salt);
 
-  it('is sealed alike by both implementations', async () => {
+  it('both implementations seal the vector to the same record', async () => {
     const sealed = sealedHere();
     if (vector.sealed !== undefined) expect(Buffer.from(sealed).toString('hex')).toBe(vector.sealed);
     expect(await second.seal(plaintext, name, tenantKey, keyVersion, salt)).toEqual(Uint8Array.from(sealed));
     expect([sealed.length, sha256(sealed)]).toEqual([vector.sealedBytes, vector.sealedSha256]);
   });
 
-  it('is opened by both implementations', async () => {
+  it('both implementations open the vector', async () => {
     const sealed = vector.sealed === undefined ? sealedHere() : bytes(vector.sealed);
     expect(sha256(openRecord(sealed, name, new TenantSecret(tenantKey)))).toBe(sha256(plaintext));
     expect(sha256(await second.open(sealed, name, new Map([[keyVersion, tenantKey]])))).toBe(sha256(plaintext));
@@ -48,7 +48,7 @@ it.each(refused)('both implementations refuse $title', async ({ sealed, name, te
   await expect(second.open(record, name, new Map([[keyVersion, bytes(tenantKey)]]))).rejects.toThrow();
 });
 
-describe('with genuine tags all the same, both implementations refuse', () => {
+describe('a forged record with valid tags', () => {
   const tenantKey = randomBytes(32);
   const whole = { tenantKey, keyVersion: 1, segments: [Buffer.from('forged')] };
   const openedByBoth = async (forgery: Forgery) => {
@@ -64,23 +64,23 @@ describe('with genuine tags all the same, both implementations refuse', () => {
   };
   const REFUSED = ['record_unreadable', 'record_unreadable'];
 
-  it('a commitment to another key', async () => {
+  it('both implementations refuse a commitment to another key', async () => {
     expect(await openedByBoth(whole)).toEqual([6, 6]);
     expect(await openedByBoth({ ...whole, commitment: randomBytes(32) })).toEqual(REFUSED);
   });
 
-  it('a format that is not known', async () => {
+  it('both implementations refuse an unknown format version', async () => {
     for (const format of [0, 2, 255]) expect(await openedByBoth({ ...whole, format })).toEqual(REFUSED);
   });
 
-  it('a full segment followed by an empty one, which would be a second form of the same record', async () => {
+  it('both implementations refuse an empty segment after a full one, which would be a second encoding of the same record', async () => {
     const full = Buffer.alloc(65_536);
     expect(await openedByBoth({ ...whole, segments: [full, Buffer.alloc(1)] })).toEqual([65_537, 65_537]);
     expect(await openedByBoth({ ...whole, segments: [full, Buffer.alloc(0)] })).toEqual(REFUSED);
   });
 });
 
-it('each implementation opens what the other seals', async () => {
+it('each implementation opens the records of the other', async () => {
   const tenantKey = randomBytes(32);
   const secret = new TenantSecret(tenantKey);
   await fc.assert(

@@ -32,14 +32,14 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     return await upstream.ask({}, { streamed });
   };
 
-  it('is text and its usage', async () => {
+  it('an answer contains the text and its usage', async () => {
     expect(await answer(...wholeAnswer)).toEqual([
       { type: 'text', text: 'Hello' },
       { type: 'finish', reason: 'stop', usage: USAGE },
     ]);
   });
 
-  it('numbers parallel tool calls, and gives one without arguments an empty object', async () => {
+  it('an answer numbers parallel tool calls, and a call without arguments gets an empty object', async () => {
     const events = await answer(
       start,
       text('Let me look.'),
@@ -62,12 +62,12 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     ]);
   });
 
-  it('says that tools were called even if the model says end_turn', async () => {
+  it('an answer with tool calls finishes with toolCalls even if the stop reason is end_turn', async () => {
     const events = await answer(start, toolStart(0, 'a', 'now'), blockStop(0), stop('end_turn'), usage);
     expect(events.at(-1)).toMatchObject({ type: 'finish', reason: 'toolCalls' });
   });
 
-  it('carries signed reasoning, with what the model wants back', async () => {
+  it('an answer contains signed reasoning with its continuation', async () => {
     const delta = (reasoningContent: object): Frame =>
       event({ contentBlockDelta: { contentBlockIndex: 0, delta: { reasoningContent } as never } });
     const events = await answer(
@@ -90,7 +90,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     ]);
   });
 
-  it('carries redacted reasoning byte for byte', async () => {
+  it('an answer contains redacted reasoning byte for byte', async () => {
     const redactedContent = Uint8Array.of(0, 255, 128, 1);
     const events = await answer(
       start,
@@ -106,7 +106,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     });
   });
 
-  it('counts cached input as input', async () => {
+  it('the usage of an answer counts cached input as input', async () => {
     const counted = { inputTokens: 10, outputTokens: 2, totalTokens: 142, cacheReadInputTokens: 100 };
     const metadata = { usage: { ...counted, cacheWriteInputTokens: 30 }, metrics: { latencyMs: 1 } };
     const events = await answer(start, text('x'), stop('end_turn'), event({ metadata }));
@@ -115,7 +115,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     });
   });
 
-  it('names the tier that served it', async () => {
+  it('an answer contains the service tier that served it', async () => {
     const metadata = {
       usage: { inputTokens: 1, outputTokens: 1, totalTokens: 2 },
       metrics: { latencyMs: 1 },
@@ -134,28 +134,34 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     ['content_filtered', 'contentFilter'],
     ['refusal', 'contentFilter'],
     ['something_new', 'stop'],
-  ])('that stopped for %s finishes with %s', async (stopReason, reason) => {
+  ])('an answer with the stop reason %s finishes with %s', async (stopReason, reason) => {
     const events = await answer(start, text('x'), blockStop(), stop(stopReason), usage);
     expect(events.at(-1)).toMatchObject({ type: 'finish', reason });
   });
 
-  it.each(['malformed_model_output', 'malformed_tool_use'])('that stopped for %s is no answer', async (stopReason) => {
-    const error = await failureOf(answer(start, text('x'), blockStop(), stop(stopReason), usage));
-    expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'retryOnce', upstream: stopReason });
-  });
+  it.each(['malformed_model_output', 'malformed_tool_use'])(
+    'an answer with the stop reason %s fails with upstream_malformed',
+    async (stopReason) => {
+      const error = await failureOf(answer(start, text('x'), blockStop(), stop(stopReason), usage));
+      expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'retryOnce', upstream: stopReason });
+    },
+  );
 });
 
-describe('an answer whose JSON was asked for as a tool', () => {
-  it.each([true, false])('is text again (streamed: %s)', async (streamed) => {
-    await using upstream = await Upstream.start(
-      script(start, toolStart(0, 'a', 'json_answer'), toolInput(0, '{"a":1}'), blockStop(0), stop('tool_use'), usage),
-    );
-    const events = await upstream.ask({ format: { type: 'json' } }, { streamed });
-    expect(events).toEqual([
-      { type: 'text', text: '{"a":1}' },
-      { type: 'finish', reason: 'stop', usage: USAGE },
-    ]);
-  });
+describe('JSON output that is requested by a tool', () => {
+  it.each([true, false])(
+    'the arguments of the answer tool become the text of the answer (streamed: %s)',
+    async (streamed) => {
+      await using upstream = await Upstream.start(
+        script(start, toolStart(0, 'a', 'json_answer'), toolInput(0, '{"a":1}'), blockStop(0), stop('tool_use'), usage),
+      );
+      const events = await upstream.ask({ format: { type: 'json' } }, { streamed });
+      expect(events).toEqual([
+        { type: 'text', text: '{"a":1}' },
+        { type: 'finish', reason: 'stop', usage: USAGE },
+      ]);
+    },
+  );
 });
 
 it('a buffered answer keeps numbers that JavaScript would round', async () => {
@@ -191,7 +197,7 @@ const EXCEPTIONS = [
 ] as const;
 
 describe('an exception', () => {
-  it.each(EXCEPTIONS)('%s (%i, "%s") before the answer is %s, to be tried %s', async (...row) => {
+  it.each(EXCEPTIONS)('an exception %s (%i, "%s") before the answer becomes %s with recovery %s', async (...row) => {
     const [name, status, message, code, recovery] = row;
     for (const streamed of [true, false]) {
       await using upstream = await Upstream.start(script({ type: 'error', status, name, message }));
@@ -208,7 +214,7 @@ describe('an exception', () => {
     ['validationException', 'upstream_rejected', 'fail'],
     ['modelTimeoutException', 'upstream_timeout', 'retryOnce'],
     ['somethingNewException', 'upstream_cut', 'retry'],
-  ])('%s inside the stream is %s, to be tried %s', async (name, code, recovery) => {
+  ])('an exception %s inside the stream becomes %s with recovery %s', async (name, code, recovery) => {
     for (const before of [[], [start], [start, text('Hel')]]) {
       await using upstream = await Upstream.start(script(...before, { type: 'exception', name, message: 'because' }));
       expect(await failureOf(upstream.ask())).toMatchObject({ code, recovery, message: 'because' });
@@ -221,13 +227,13 @@ describe('an exception', () => {
     [{ 'x-amz-retry-after': '1500' }, 1_500],
     [{ 'retry-after': 'soon' }, undefined],
     [{}, undefined],
-  ])('with the headers %o asks for a pause of %s ms', async (headers, retryAfterMs) => {
+  ])('an exception with the headers %o has a retryAfterMs of %s', async (headers, retryAfterMs) => {
     const error = { type: 'error', status: 429, name: 'ThrottlingException', message: 'slow', headers } as const;
     await using upstream = await Upstream.start(script(error));
     expect((await failureOf(upstream.ask())).retryAfterMs).toBe(retryAfterMs);
   });
 
-  it('shows no account id to the caller', async () => {
+  it('the message of an exception contains no account id', async () => {
     const message = 'model arn:aws:bedrock:eu-west-1:123456789012:inference-profile/x takes no images';
     await using upstream = await Upstream.start(
       script({ type: 'error', status: 400, name: 'ValidationException', message }),
@@ -235,7 +241,7 @@ describe('an exception', () => {
     expect((await failureOf(upstream.ask())).message).toBe('model the model takes no images');
   });
 
-  it('is not retried by the SDK: the router decides that', async () => {
+  it('the SDK does not retry an exception', async () => {
     await using upstream = await Upstream.start(
       script({ type: 'error', status: 503, name: 'ServiceUnavailableException', message: 'down' }),
     );
@@ -247,18 +253,21 @@ describe('an exception', () => {
 describe('a connection', () => {
   const everyPoint = wholeAnswer.slice(0, -1).map((_, count) => count);
 
-  it.each(everyPoint)('cut after %i frames is a cut answer', async (count) => {
+  it.each(everyPoint)('a connection that is cut after %i frames fails with upstream_cut', async (count) => {
     await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, count), { type: 'cut' }));
     const error = await failureOf(upstream.ask());
     expect(error).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
   });
 
-  it.each(everyPoint)('ended regularly after %i frames, before messageStop, is a cut answer', async (count) => {
-    await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, count)));
-    expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
-  });
+  it.each(everyPoint)(
+    'a connection that ends after %i frames, before messageStop, fails with upstream_cut',
+    async (count) => {
+      await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, count)));
+      expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
+    },
+  );
 
-  it('cut after messageStop loses the usage, not the answer', async () => {
+  it('a connection that is cut after messageStop loses only the usage', async () => {
     await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, -1), { type: 'cut' }));
     expect(await upstream.ask()).toEqual([
       { type: 'text', text: 'Hello' },
@@ -266,24 +275,24 @@ describe('a connection', () => {
     ]);
   });
 
-  it('cut before a buffered answer is an unavailable upstream', async () => {
+  it('a connection that is cut before a buffered answer fails with upstream_unavailable', async () => {
     await using upstream = await Upstream.start(script({ type: 'cut' }));
     const error = await failureOf(upstream.ask({}, { streamed: false }));
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
-  it('that nobody accepts is an unavailable upstream', async () => {
+  it('a refused connection fails with upstream_unavailable', async () => {
     const upstream = await Upstream.start(script());
     await upstream[Symbol.asyncDispose]();
     expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
-  it('with bytes that are no event stream is a cut answer', async () => {
+  it('a response that is not an event stream fails with upstream_cut', async () => {
     await using upstream = await Upstream.start(script(start, { type: 'bytes', bytes: Buffer.from('x'.repeat(400)) }));
     expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_cut' });
   });
 
-  it('with a body that is no JSON is malformed, and the error quotes none of it', async () => {
+  it('a body that is not JSON fails with upstream_malformed, and the error does not quote it', async () => {
     await using upstream = await Upstream.start(script({ type: 'bytes', bytes: Buffer.from('secret answer') }));
     const error = await failureOf(upstream.ask({}, { streamed: false }));
     expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'retryOnce' });
@@ -291,7 +300,7 @@ describe('a connection', () => {
     expect(error.message).not.toContain('secret');
   });
 
-  it('is used again for the next call', async () => {
+  it('a connection is reused for the next call', async () => {
     await using upstream = await Upstream.start(script(...wholeAnswer));
     const opened = await connectionsOf(upstream, async () => {
       for (let call = 0; call < 5; call++) await upstream.ask();
@@ -323,7 +332,7 @@ describe('an abort', () => {
     ['before the usage', [...wholeAnswer.slice(0, -1), { type: 'pause', ms: 60_000 }]],
   ];
 
-  it.each(stalls)('%s closes the upstream within a second and throws its reason', async (_when, frames) => {
+  it.each(stalls)('an abort %s closes the upstream within a second and throws its reason', async (_when, frames) => {
     await using upstream = await Upstream.start(script(...frames));
     const cancel = new AbortController();
     const asked = upstream.ask({}, { signal: cancel.signal }).catch((reason: unknown) => reason);
@@ -335,7 +344,7 @@ describe('an abort', () => {
     await until(() => upstream.calls[0]?.signal.aborted === true, 1_000);
   });
 
-  it('of a buffered call does so too', async () => {
+  it('an abort of a buffered call closes the upstream within a second and throws its reason', async () => {
     await using upstream = await Upstream.start(script({ type: 'pause', ms: 60_000 }));
     const cancel = new AbortController();
     const asked = upstream.ask({}, { streamed: false, signal: cancel.signal }).catch((reason: unknown) => reason);
@@ -345,13 +354,13 @@ describe('an abort', () => {
     await until(() => upstream.calls[0]?.signal.aborted === true, 1_000);
   });
 
-  it('before the call sends nothing', async () => {
+  it('an aborted signal sends no request', async () => {
     await using upstream = await Upstream.start(script(...wholeAnswer));
     await expect(upstream.ask({}, { signal: AbortSignal.abort(new Error('early')) })).rejects.toThrow('early');
     expect(upstream.calls).toHaveLength(0);
   });
 
-  it('is not needed by a reader who stops reading: that closes the upstream as well', async () => {
+  it('the upstream is closed when the reader stops reading', async () => {
     await using upstream = await Upstream.start(script(start, text('Hel'), { type: 'pause', ms: 60_000 }));
     const model = createBedrockModel(aTarget(), upstream.client, { maxOutputTokens: 10 });
     const { signal } = new AbortController();
@@ -368,7 +377,7 @@ async function until(condition: () => boolean, withinMs = 5_000): Promise<void> 
   }
 }
 
-it('nothing is sent before the first event is asked for', async () => {
+it('no request is sent before the first event is requested', async () => {
   await using upstream = await Upstream.start(script(...wholeAnswer));
   const model = createBedrockModel(aTarget(), upstream.client, { maxOutputTokens: 10 });
   const events = model.generate(makeRequest(), { signal: new AbortController().signal, streamed: true });
@@ -402,7 +411,7 @@ function pieces(whole: string, sizes: readonly number[]): string[] {
   return cut;
 }
 
-it('whatever the fragments, the same text and the same tool arguments come out, streamed or not', async () => {
+it('any fragmentation of an answer gives the same text and tool arguments, streamed or buffered', async () => {
   let frames: Frame[] = [];
   await using upstream = await Upstream.start(async function* () {
     yield* frames;

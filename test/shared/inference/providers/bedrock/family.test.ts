@@ -18,7 +18,7 @@ it.each([
   ['arn:aws:bedrock:eu-west-1:123456789012:inference-profile/eu.anthropic.claude-opus-4-7', 407],
   ['anthropic.claude-fable-5-1', 501],
   ['anthropic.claude-mythos-preview', 407],
-])('the version of %s is %i', (model, version) => {
+])('the version of the Claude model %s is %i', (model, version) => {
   expect(parseClaudeVersion(model)).toBe(version);
 });
 
@@ -30,15 +30,15 @@ it.each([
   ['amazon.nova-2-lite-v1:0', 'nova-effort'],
   ['openai.gpt-oss-20b-1:0', 'openai-effort'],
   ['meta.llama3-1-8b-instruct-v1:0', undefined],
-])('%s takes its reasoning effort as %s', (model, style) => {
+])('the model %s has the reasoning style %s', (model, style) => {
   expect(detectFamily(model).reasoning?.style).toBe(style);
 });
 
-describe('the capabilities of', () => {
+describe('the default capabilities', () => {
   const can = (model: string, fields: Record<string, unknown> = {}): ReadonlySet<string> =>
     getBedrockCapabilities(aTarget({ model, ...fields }));
 
-  it('a recent Claude are all that Converse can say', () => {
+  it('a recent Claude model has all capabilities of Converse', () => {
     expect([...can('eu.anthropic.claude-sonnet-4-5-20250929-v1:0')].sort()).toEqual([
       'images',
       'json',
@@ -52,16 +52,16 @@ describe('the capabilities of', () => {
     ]);
   });
 
-  it('an older Claude leave out what is not enforced', () => {
+  it('an older Claude model lacks the formats that Bedrock does not enforce', () => {
     expect(can('anthropic.claude-3-5-sonnet-20241022-v2:0')).not.toContain('strictJsonSchema');
     expect(can('anthropic.claude-3-5-sonnet-20241022-v2:0')).toContain('jsonSchema');
   });
 
-  it('gpt-oss leave out the stop sequences that it refuses', () => {
+  it('gpt-oss lacks the capability of stop sequences, which it refuses', () => {
     expect(can('openai.gpt-oss-120b-1:0')).not.toContain('stop');
   });
 
-  it('an application inference profile are few, until the registry names them', () => {
+  it('an application inference profile has few capabilities unless the registry declares them', () => {
     const profile = 'arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123';
     expect([...can(profile)]).toEqual(['stop']);
     expect([...can(profile, { capabilities: ['tools', 'seed'] })]).toEqual(['tools', 'seed']);

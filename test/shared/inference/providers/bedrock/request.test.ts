@@ -56,7 +56,7 @@ const weather: Tool = {
 const roundTrip: readonly Message[] = [says('user', 'Weather?'), calls({}), result('call_1', 'Sun')];
 
 describe('messages', () => {
-  it('keep their order, and the system prompt goes to the front', async () => {
+  it('messages keep their order, and the system prompt goes to the front', async () => {
     const body = await sent({
       messages: [
         says('system', 'Be brief.'),
@@ -74,12 +74,12 @@ describe('messages', () => {
     ]);
   });
 
-  it('of one role in a row become one turn', async () => {
+  it('consecutive messages of one role become one turn', async () => {
     const body = await sent({ messages: [says('user', 'One'), says('user', 'Two')] });
     expect(body.messages).toEqual([{ role: 'user', content: [{ text: 'One' }, { text: 'Two' }] }]);
   });
 
-  it('put the results of parallel calls, and what the user says then, into one turn in order', async () => {
+  it('results of parallel calls and the next user message share one turn, in order', async () => {
     const body = await sent({
       tools: [weather],
       messages: [
@@ -109,7 +109,7 @@ describe('messages', () => {
     ]);
   });
 
-  it('lose the blank parts that Bedrock refuses, and nothing else', async () => {
+  it('blank parts of messages, which Bedrock refuses, are dropped, and nothing else', async () => {
     const body = await sent({
       messages: [
         says('system', ' '),
@@ -128,16 +128,16 @@ describe('messages', () => {
     expect(body.messages).toEqual([{ role: 'user', content: [{ text: 'One' }, { text: ' Two ' }] }]);
   });
 
-  it('that begin with the assistant get an opening, because Bedrock wants the user to begin', async () => {
+  it('a conversation that begins with the assistant gets a user message at the front, which Bedrock requires', async () => {
     const body = await sent({ messages: [says('assistant', 'How can I help?'), says('user', 'Hi')] });
     expect(body.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user']);
   });
 
-  it('of the system alone get one too', async () => {
+  it('a conversation of system messages alone gets a user message, too', async () => {
     expect((await sent({ messages: [says('system', 'Tell a joke.')] })).messages).toHaveLength(1);
   });
 
-  it('whose last word is blank are refused by their place', async () => {
+  it('a blank last user message is refused, and the error names its position', async () => {
     const error = await refused({
       messages: [says('user', 'Hi'), says('assistant', 'Hello'), says('user', ' ')],
       parameterNames: { messages: 'input' },
@@ -146,7 +146,7 @@ describe('messages', () => {
     expect(upstream.calls).toHaveLength(0);
   });
 
-  it('carry images as bytes, in tool results too', async () => {
+  it('images are sent as bytes, also in tool results', async () => {
     const image = { type: 'image', mediaType: 'image/png', base64: PNG, param: 'messages[0].content[1]' } as const;
     const block = { image: { format: 'png', source: { bytes: PNG } } };
     const body = await sent({
@@ -161,13 +161,13 @@ describe('messages', () => {
     expect(body.messages[2]?.content).toEqual([{ toolResult: { toolUseId: 'call_1', content: [block] } }]);
   });
 
-  it.each(['not base64!', 'abc%', '', '===='])('refuse an image that is no base64: "%s"', async (base64) => {
+  it.each(['not base64!', 'abc%', '', '===='])('an image that is not base64 is refused: "%s"', async (base64) => {
     const image = { type: 'image', mediaType: 'image/png', base64, param: 'messages[0].content[0]' } as const;
     const error = await refused({ messages: [{ role: 'user', content: [image] }] });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[0].content[0]' });
   });
 
-  it('refuse an image by URL', async () => {
+  it('an image by URL is refused', async () => {
     const image = { type: 'image', url: 'https://example.com/a.png', param: 'messages[0].content[0]' } as const;
     const error = await refused({ messages: [{ role: 'user', content: [image] }] });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[0].content[0]' });
@@ -175,7 +175,7 @@ describe('messages', () => {
 });
 
 describe('an earlier tool call', () => {
-  it.each(['{"city":', '[1]', '"text"', 'null'])('with the arguments %s is refused by its message', async (text) => {
+  it.each(['{"city":', '[1]', '"text"', 'null'])('an earlier tool call with the arguments %s is refused, and the error names its message', async (text) => {
     const error = await refused({
       tools: [weather],
       messages: [says('user', 'Hi'), calls({ arguments: text }), result('call_1', 'x')],
@@ -183,7 +183,7 @@ describe('an earlier tool call', () => {
     expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[1]', recovery: 'nextTarget' });
   });
 
-  it('without arguments has an empty object', async () => {
+  it('an earlier tool call without arguments gets an empty object', async () => {
     const body = await sent({
       tools: [weather],
       messages: [says('user', 'Hi'), calls({ arguments: '' }), result('call_1', 'x')],
@@ -191,13 +191,13 @@ describe('an earlier tool call', () => {
     expect(body.messages[1]?.content[0]?.toolUse?.input).toEqual({});
   });
 
-  it('keeps integers that JavaScript would round', async () => {
+  it('the arguments of an earlier tool call keep integers that JavaScript would round', async () => {
     const messages = [says('user', 'Hi'), calls({ arguments: '{"id":9007199254740993}' }), result('call_1', 'x')];
     await sent({ tools: [weather], messages });
     expect(upstream.calls[0]?.json).toContain('"input":{"id":9007199254740993}');
   });
 
-  it('whose id Bedrock would refuse still matches its result', async () => {
+  it('an earlier tool call with an id that Bedrock refuses still matches its result', async () => {
     const id = `functions.weather:0/${'x'.repeat(80)}`;
     const body = await sent({ tools: [weather], messages: [says('user', 'Hi'), calls({ id }), result(id, 'Sun')] });
     const used = body.messages[1]?.content[0]?.toolUse?.toolUseId;
@@ -205,14 +205,14 @@ describe('an earlier tool call', () => {
     expect(body.messages[2]?.content[0]?.toolResult?.toolUseId).toBe(used);
   });
 
-  it('that returned nothing says so', async () => {
+  it('an empty tool result is sent as "(no output)"', async () => {
     const body = await sent({ tools: [weather], messages: [says('user', 'Hi'), calls({}), result('call_1', '')] });
     expect(body.messages[2]?.content[0]?.toolResult?.content).toEqual([{ text: '(no output)' }]);
   });
 });
 
 describe('tools', () => {
-  it('are declared with their schema, and strictly where asked', async () => {
+  it('tools are declared with their schema, and as strict if requested', async () => {
     const body = await sent({ tools: [weather, { name: 'now', parameters: {}, strict: true, description: ' ' }] });
     expect(body.toolConfig).toEqual({
       tools: [
@@ -226,7 +226,7 @@ describe('tools', () => {
     ['auto', undefined],
     ['required', { any: {} }],
     [{ name: 'weather' }, { tool: { name: 'weather' } }],
-  ] as const)('chosen by %o', async (toolChoice, expected) => {
+  ] as const)('the tool choice %o is converted', async (toolChoice, expected) => {
     const body = await sent({ tools: [weather], toolChoice });
     expect(body.toolConfig?.['toolChoice']).toEqual(expected);
     expect(body['additionalModelRequestFields']).toBeUndefined();
@@ -236,13 +236,13 @@ describe('tools', () => {
     ['auto', { type: 'auto', disable_parallel_tool_use: true }],
     ['required', { type: 'any', disable_parallel_tool_use: true }],
     [{ name: 'weather' }, { type: 'tool', name: 'weather', disable_parallel_tool_use: true }],
-  ] as const)("one at a time, chosen by %o, are said in Claude's own field alone", async (toolChoice, expected) => {
+  ] as const)("a single tool call with the choice %o uses only Claude's own field", async (toolChoice, expected) => {
     const body = await sent({ tools: [weather], toolChoice, parallelToolCalls: false });
     expect(body.toolConfig?.['toolChoice']).toBeUndefined();
     expect(body['additionalModelRequestFields']).toEqual({ tool_choice: expected });
   });
 
-  it('not to be called are not declared', async () => {
+  it('tools are not declared if they must not be called', async () => {
     const body = await sent({ tools: [weather], toolChoice: 'none' });
     expect(body.toolConfig).toBeUndefined();
   });
@@ -250,13 +250,13 @@ describe('tools', () => {
   it.each([
     ['with tools and the choice "none"', { tools: [weather], toolChoice: 'none' } as const],
     ['without tools', {}],
-  ])('called earlier, %s, stay declared for Claude and may not be called', async (_case, changes) => {
+  ])('tools that were called earlier, %s, stay declared for Claude with the choice "none"', async (_case, changes) => {
     const body = await sent({ messages: roundTrip, ...changes });
     expect(body.toolConfig?.tools.map(({ toolSpec }) => toolSpec?.name)).toEqual(['weather']);
     expect(body['additionalModelRequestFields']).toEqual({ tool_choice: { type: 'none' } });
   });
 
-  it("called earlier become text for a model that can't be told not to call", async () => {
+  it("earlier tool calls become text for a model without the choice "none"", async () => {
     const body = await sent({ messages: roundTrip }, { model: NOVA_2 });
     expect(body.toolConfig).toBeUndefined();
     expect(body.messages.slice(1)).toEqual([
@@ -265,31 +265,31 @@ describe('tools', () => {
     ]);
   });
 
-  it('with a name that Bedrock refuses are refused by their place', async () => {
+  it('a tool name that Bedrock refuses is refused, and the error names its position', async () => {
     const error = await refused({ tools: [weather, { ...weather, name: 'mcp.search' }] });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'tools[1]' });
   });
 });
 
 describe('limits and sampling', () => {
-  it("send the output limit always, the caller's up to the alias's", async () => {
+  it("the output limit is always sent: the caller's, but at most the alias's", async () => {
     const limit = async (maxOutputTokens?: number) =>
       (await sent(maxOutputTokens === undefined ? {} : { maxOutputTokens }, {}, { maxOutputTokens: 500 }))
         .inferenceConfig?.maxTokens;
     expect([await limit(), await limit(10), await limit(9_999)]).toEqual([500, 10, 500]);
   });
 
-  it('go over as they are', async () => {
+  it('sampling parameters are passed on', async () => {
     const body = await sent({ temperature: 0.2, topP: 0.9, stop: ['END'] });
     expect(body.inferenceConfig).toEqual({ maxTokens: 4_096, temperature: 0.2, topP: 0.9, stopSequences: ['END'] });
   });
 
-  it("refuse a temperature above 1 by the caller's name, leaving it to another target", async () => {
+  it("a temperature above 1 is refused by the caller's parameter name, and another target may be tried", async () => {
     const error = await refused({ temperature: 1.5, parameterNames: { temperature: 'temperature' } });
     expect(error).toMatchObject({ code: 'unsupported_value', param: 'temperature', recovery: 'nextTarget' });
   });
 
-  it('leave out the default, and refuse all else, where the model fixes its sampling', async () => {
+  it('for a model with fixed sampling, defaults are dropped and other values are refused', async () => {
     const body = await sent({ temperature: 1, topP: 1 }, { model: OPUS_4_7 });
     expect(body.inferenceConfig).toEqual({ maxTokens: 4_096 });
     expect(await refused({ temperature: 0 }, { model: OPUS_4_7 })).toMatchObject({ param: 'temperature' });
@@ -302,19 +302,19 @@ describe('limits and sampling', () => {
     [undefined, 'flex', 'flex'],
     ['default', 'flex', 'default'],
     ['auto', undefined, undefined],
-  ] as const)('ask for the tier: %s of the caller and %s of the target give %s', async (asked, ofTarget, expected) => {
+  ] as const)('the service tier %s of the caller and %s of the target become %s', async (asked, ofTarget, expected) => {
     const body = await sent(asked ? { serviceTier: asked } : {}, ofTarget ? { serviceTier: ofTarget } : {});
     expect(body['serviceTier']).toEqual(expected && { type: expected });
   });
 
-  it('hand on fields that only the model knows', async () => {
+  it('unknown fields are passed on to the model', async () => {
     const body = await sent({ unknown: { top_k: 40 }, seed: 7 });
     expect(body['additionalModelRequestFields']).toEqual({ top_k: 40, seed: 7 });
   });
 });
 
-describe('what the operator sets', () => {
-  it('marks the end of system, tools and earlier turns as cache points', async () => {
+describe('settings of the operator', () => {
+  it('cache points are set at the end of the system prompt, the tools and the earlier turns', async () => {
     const messages = [says('system', 'S'), says('user', 'A'), says('assistant', 'B'), says('user', 'C')];
     const body = await sent({ messages, tools: [weather] }, { promptCache: { ttl: '1h' } });
     const cachePoint = { type: 'default', ttl: '1h' };
@@ -323,12 +323,12 @@ describe('what the operator sets', () => {
     expect(body.messages.map(({ content }) => content.some((block) => block.cachePoint))).toEqual([false, true, false]);
   });
 
-  it('marks no tools for Nova, which takes no cache point there', async () => {
+  it('no cache point is set after the tools for Nova, which refuses it', async () => {
     const body = await sent({ tools: [weather] }, { model: NOVA_2, promptCache: { ttl: '5m' } });
     expect(body.toolConfig?.tools).toHaveLength(1);
   });
 
-  it('guards the answer, and checks a stream before it goes out', async () => {
+  it('a guardrail is applied, and checks a stream before it is sent', async () => {
     const guardrail = { id: 'gr-1', version: '3', trace: 'enabled' };
     const config = { guardrailIdentifier: 'gr-1', guardrailVersion: '3', trace: 'enabled' };
     expect((await sent({}, { guardrail }))['guardrailConfig']).toEqual({ ...config, streamProcessingMode: 'sync' });
@@ -345,7 +345,7 @@ describe('JSON output', () => {
   };
   const strict = { type: 'jsonSchema', name: 'thing', schema, strict: true } as const;
 
-  it('by a strict schema is enforced by Bedrock', async () => {
+  it('JSON output with a strict schema is enforced by Bedrock', async () => {
     const body = await sent({ format: { ...strict, description: 'A thing' } });
     expect(body['outputConfig']).toEqual({
       textFormat: {
@@ -360,20 +360,20 @@ describe('JSON output', () => {
     ['any object on Claude', CLAUDE, { type: 'json' } as const],
     ['a loose schema on Claude', CLAUDE, { ...strict, strict: false } as const],
     ['a schema on Nova', NOVA_2, strict],
-  ])('of %s is asked for as the arguments of a forced tool', async (_case, model, format) => {
+  ])('JSON output of %s is requested as the arguments of a forced tool', async (_case, model, format) => {
     const body = await sent({ format }, { model });
     expect(body['outputConfig']).toBeUndefined();
     expect(body.toolConfig?.['toolChoice']).toEqual({ tool: { name: 'json_answer' } });
   });
 
-  it('of any object is enforced where open schemas are', async () => {
+  it('JSON output of any object is enforced for models that support open schemas', async () => {
     const body = await sent({ format: { type: 'json' } }, { model: QWEN });
     expect(body['outputConfig']).toMatchObject({
       textFormat: { structure: { jsonSchema: { schema: '{"type":"object"}' } } },
     });
   });
 
-  it('goes with tools where Bedrock enforces it, and is refused elsewhere', async () => {
+  it('JSON output can be combined with tools if Bedrock enforces it, and is refused otherwise', async () => {
     expect((await sent({ format: strict, tools: [weather] })).toolConfig?.tools).toHaveLength(1);
     const error = await refused(
       { format: strict, tools: [weather], parameterNames: { format: 'response_format' } },
@@ -393,18 +393,18 @@ describe('reasoning effort', () => {
     ['medium', 4_096],
     ['high', 6_000],
     ['max', 6_000],
-  ] as const)('%s gives Claude a budget of %i that leaves room for the answer', async (level, budget) => {
+  ] as const)('the effort %s gives Claude a thinking budget of %i, which leaves tokens for the answer', async (level, budget) => {
     const body = await effort(level);
     expect(body['additionalModelRequestFields']).toEqual({ thinking: { type: 'enabled', budget_tokens: budget } });
     expect(body.inferenceConfig?.maxTokens).toBe(8_000);
   });
 
-  it('is left out when the answer is too short to think', async () => {
+  it('the effort is dropped if the output limit is too small for thinking', async () => {
     const body = await sent({ reasoningEffort: 'low', maxOutputTokens: 100 });
     expect(body['additionalModelRequestFields']).toBeUndefined();
   });
 
-  it('fixes the temperature while Claude thinks', async () => {
+  it('the temperature is fixed while Claude thinks', async () => {
     expect((await sent({ reasoningEffort: 'low', temperature: 1 })).inferenceConfig).toEqual({ maxTokens: 4_096 });
     expect(await refused({ reasoningEffort: 'low', temperature: 0.5 })).toMatchObject({ param: 'temperature' });
   });
@@ -413,30 +413,30 @@ describe('reasoning effort', () => {
     ['minimal', 'low'],
     ['medium', 'medium'],
     ['xhigh', 'xhigh'],
-  ] as const)('%s is %s for a Claude that decides by itself', async (level, expected) => {
+  ] as const)('the effort %s becomes %s for a Claude model with adaptive thinking', async (level, expected) => {
     const body = await effort(level, OPUS_4_7);
     expect(body['additionalModelRequestFields']).toEqual({ thinking: { type: 'adaptive' } });
     expect(body['outputConfig']).toEqual({ effort: expected });
   });
 
-  it('shows a summary of the thinking where it is wanted and would be left out', async () => {
+  it('a summary of the thinking is requested from models that omit it by default', async () => {
     const body = await sent({ reasoningEffort: 'low', reasoningSummary: true }, { model: OPUS_4_7 });
     expect(body['additionalModelRequestFields']).toEqual({ thinking: { type: 'adaptive', display: 'summarized' } });
   });
 
-  it('none turns off what is on by default', async () => {
+  it('the effort none disables thinking that is enabled by default', async () => {
     expect((await effort('none', OPUS_5))['additionalModelRequestFields']).toEqual({ thinking: { type: 'disabled' } });
     expect((await effort('none', CLAUDE))['additionalModelRequestFields']).toBeUndefined();
   });
 
-  it('is flat for gpt-oss and nested for its successors', async () => {
+  it('the effort is a flat field for gpt-oss and a nested one for newer OpenAI models', async () => {
     expect((await effort('max', GPT_OSS))['additionalModelRequestFields']).toEqual({ reasoning_effort: 'high' });
     expect((await effort('max', 'us.openai.gpt-6-sol'))['additionalModelRequestFields']).toEqual({
       reasoning: { effort: 'max' },
     });
   });
 
-  it('is a level for Nova, whose highest goes with no limits', async () => {
+  it('the effort is a level for Nova, whose highest level cannot be combined with limits', async () => {
     expect((await effort('low', NOVA_2))['additionalModelRequestFields']).toEqual({
       reasoningConfig: { type: 'enabled', maxReasoningEffort: 'low' },
     });
@@ -449,7 +449,7 @@ describe('reasoning effort', () => {
     expect(error.message).toContain('max_tokens');
   });
 
-  it('is left out when the tool to call is already decided', async () => {
+  it('the effort is dropped if a tool is forced', async () => {
     const body = await sent({ reasoningEffort: 'medium', tools: [weather], toolChoice: 'required' });
     expect(body['additionalModelRequestFields']).toBeUndefined();
   });
@@ -463,7 +463,7 @@ describe('earlier reasoning', () => {
   } as Message;
   const conversation = [says('user', 'Weather?'), thinking, result('call_1', 'Sun')];
 
-  it('goes back to the model as it came', async () => {
+  it('earlier reasoning is sent back to the model unchanged', async () => {
     const body = await sent({ reasoningEffort: 'low', tools: [weather], messages: conversation });
     expect(body.messages[1]?.content[0]).toEqual({
       reasoningContent: { reasoningText: { text: 'Hmm', signature: 'c2ln' } },
@@ -471,7 +471,7 @@ describe('earlier reasoning', () => {
     expect(body['additionalModelRequestFields']).toHaveProperty('thinking');
   });
 
-  it('that nobody may read goes back too', async () => {
+  it('redacted reasoning is sent back, too', async () => {
     const redacted = { provider: 'bedrock', data: { family: 'claude', redacted: 'AP+AAQ==' } };
     const message: Message = {
       role: 'assistant',
@@ -484,7 +484,7 @@ describe('earlier reasoning', () => {
     expect(body.messages[1]?.content[0]).toEqual({ reasoningContent: { redactedContent: 'AP+AAQ==' } });
   });
 
-  it('that the caller dropped turns thinking off while the turn goes on, and no longer', async () => {
+  it('thinking is disabled for the rest of a turn whose reasoning the caller dropped', async () => {
     const open = await sent({ reasoningEffort: 'low', tools: [weather], messages: roundTrip });
     expect(open['additionalModelRequestFields']).toBeUndefined();
     const next = [...roundTrip, says('assistant', 'It is sunny.'), says('user', 'Thanks')];
@@ -495,7 +495,7 @@ describe('earlier reasoning', () => {
   it.each([
     ['another provider', { provider: 'openai-compatible', data: 'x' }],
     ['another family of models', { provider: 'bedrock', data: { family: 'openai', redacted: 'eA==' } }],
-  ])('of %s is left out', async (_whose, foreign) => {
+  ])('reasoning of %s is not sent', async (_whose, foreign) => {
     const message: Message = {
       role: 'assistant',
       content: [
@@ -507,7 +507,7 @@ describe('earlier reasoning', () => {
     expect(body.messages[1]?.content).toEqual([{ text: 'Hi' }]);
   });
 
-  it('that the caller changed is refused by its message', async () => {
+  it('reasoning that the caller changed is refused, and the error names its message', async () => {
     const forged = { provider: 'bedrock', data: { family: 'claude', signature: 7 } };
     const message: Message = { role: 'assistant', content: [{ type: 'reasoning', text: 'Hmm', continuation: forged }] };
     const error = await refused({ reasoningEffort: 'low', messages: [says('user', 'A'), message, says('user', 'B')] });

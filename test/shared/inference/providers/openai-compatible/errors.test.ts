@@ -50,31 +50,34 @@ describe('a status', () => {
     [503, 'upstream_unavailable', 'retry'],
     [504, 'upstream_timeout', 'retry'],
     [529, 'upstream_unavailable', 'retry'],
-  ])('%i is %s, to be tried %s', async (status, code, recovery) => {
+  ])('the status %i becomes %s with recovery %s', async (status, code, recovery) => {
     const error = await errorOf({ status, body: openai('It is what it is') });
     expect(error).toMatchObject({ code, recovery, upstream: `${status} invalid_request_error` });
   });
 
-  it.each([301, 302, 307, 308])('%i is a misconfiguration: redirects are not followed', async (status) => {
+  it.each([301, 302, 307, 308])('the redirect status %i becomes upstream_misconfigured', async (status) => {
     const seen = upstream.requests.length;
     const error = await errorOf({ status, headers: { location: `${upstream.baseUrl}/elsewhere` }, body: '' });
     expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
     expect(upstream.requests.length).toBe(seen + 1);
   });
 
-  it.each([400, 404, 502])('%i with a page instead of an error object is never the caller’s fault', async (status) => {
-    const error = await errorOf({ status, headers: { 'content-type': 'text/html' }, body: '<h1>nginx</h1>' });
-    expect(error.recovery).not.toBe('fail');
-    expect(error.message).not.toContain('nginx');
-  });
+  it.each([400, 404, 502])(
+    'the status %i with a page instead of an error object is not blamed on the caller',
+    async (status) => {
+      const error = await errorOf({ status, headers: { 'content-type': 'text/html' }, body: '<h1>nginx</h1>' });
+      expect(error.recovery).not.toBe('fail');
+      expect(error.message).not.toContain('nginx');
+    },
+  );
 
-  it('counts even when the body is cut off', async () => {
+  it('the status is used even if the body is truncated', async () => {
     const error = await errorOf({ status: 429, headers: { 'retry-after': '3' }, steps: [{ send: '{"err' }, 'cut'] });
     expect(error).toMatchObject({ code: 'rate_limit_exceeded', retryAfterMs: 3_000 });
   });
 });
 
-describe('what is said', () => {
+describe('the message of an error', () => {
   it.each([
     ['OpenAI', 400, openai('too many', { code: 'context_length_exceeded', param: 'messages' })],
     [
@@ -118,7 +121,7 @@ describe('what is said', () => {
       openai('Please reduce the length of the messages or completion.', { code: 'context_length_exceeded' }),
     ],
     ['a strict server', 413, openai('maximum context length is 8192')],
-  ])('by %s about the context is context_length_exceeded', async (_, status, body) => {
+  ])('an error of %s about the context length becomes context_length_exceeded', async (_, status, body) => {
     expect(await errorOf({ status, body })).toMatchObject({ code: 'context_length_exceeded', recovery: 'fail' });
   });
 
@@ -151,7 +154,7 @@ describe('what is said', () => {
       403,
       { error: { code: 403, message: 'Your input was flagged by moderation', metadata: { reasons: ['x'] } } },
     ],
-  ])('by %s about the content is content_filter', async (_, status, body) => {
+  ])('an error of %s about the content becomes content_filter', async (_, status, body) => {
     expect(await errorOf({ status, body })).toMatchObject({ code: 'content_filter', recovery: 'fail' });
   });
 
@@ -168,7 +171,7 @@ describe('what is said', () => {
       { error: { message: 'Insufficient Balance', type: 'unknown_error', code: 'invalid_request_error' } },
     ],
     ['Alibaba', 400, { error: { code: 'Arrearage', message: 'Access denied' } }],
-  ])('by %s about money is insufficient_quota, not a throttle', async (_, status, body) => {
+  ])('an error of %s about billing becomes insufficient_quota, not rate_limit_exceeded', async (_, status, body) => {
     expect(await errorOf({ status, body })).toMatchObject({ code: 'insufficient_quota', recovery: 'nextTarget' });
   });
 
@@ -191,7 +194,7 @@ describe('what is said', () => {
     ],
     ['OpenRouter’s model', 400, { error: { code: 400, message: 'foo/bar is not a valid model ID' } }],
     ['Ollama’s model', 404, { error: { message: 'model "x" not found, try pulling it first', type: 'api_error' } }],
-  ])('about %s is the operator’s to mend', async (_, status, body) => {
+  ])('an error about %s becomes upstream_misconfigured', async (_, status, body) => {
     expect(await errorOf({ status, body })).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
   });
 
@@ -202,7 +205,7 @@ describe('what is said', () => {
     ['a model, in part', 'x not found', "Input is no object [type=model_type, input_value='x not found']"],
     ['a model, in part of a line', 'a\nx not found', "[type=model_type, input_value='a\nx not found']"],
     ['an id', 'not a valid model', "Invalid enum: 'not a valid model'"],
-  ])('about %s is the caller’s where it quotes the caller', async (_, words, message) => {
+  ])('an error about %s that quotes the request becomes upstream_rejected', async (_, words, message) => {
     for (const request of [
       { messages: [{ role: 'user', content: [{ type: 'text', text: `Why "${words}"?` }] }] },
       { tools: [{ name: 'x', parameters: { type: words }, strict: false }] },
@@ -223,19 +226,22 @@ describe('what is said', () => {
     ['Incorrect API key provided: xa***', 'My API key: is it incorrect?'],
     ['Model does not exist. Please check it carefully.', 'The file does not exist'],
     ['foo/bar is not a valid model ID', 'This is not a valid modem'],
-  ])('as "%s" is the operator’s where the caller only comes close to it', async (message, text) => {
-    const request = { messages: [{ role: 'user', content: [{ type: 'text', text }] }] };
-    expect((await errorOf({ status: 400, body: openai(message) }, request)).code).toBe('upstream_misconfigured');
-  });
+  ])(
+    'the message "%s" becomes upstream_misconfigured if the request contains only similar words',
+    async (message, text) => {
+      const request = { messages: [{ role: 'user', content: [{ type: 'text', text }] }] };
+      expect((await errorOf({ status: 400, body: openai(message) }, request)).code).toBe('upstream_misconfigured');
+    },
+  );
 
-  it('is judged in no time, however long the words are that are quoted', async () => {
+  it('a message with a very long quote is classified quickly', async () => {
     const startedAt = performance.now();
     for (const part of ['x', 'model ', 'not found', 'model_does not exist ', 'modelx'])
       await errorOf({ status: 400, body: openai(part.repeat(64_000 / part.length)) });
     expect(performance.now() - startedAt).toBeLessThan(2_000);
   });
 
-  it('about a size per minute, by Groq, may be served elsewhere', async () => {
+  it('Groq’s error about the request size per minute is tried at the next target', async () => {
     const body = openai('Request too large for model on tokens per minute (TPM)', {
       type: 'tokens',
       code: 'rate_limit_exceeded',
@@ -244,8 +250,8 @@ describe('what is said', () => {
   });
 });
 
-describe('what the caller sees', () => {
-  it('of a rejection is the upstream’s message, and the caller’s own parameter', async () => {
+describe('the mapped error', () => {
+  it('a rejection has the upstream’s message and the caller’s parameter', async () => {
     const body = openai("Invalid 'max_tokens'", { param: 'max_tokens' });
     const request = { parameterNames: { maxOutputTokens: 'max_output_tokens' } };
     expect(await errorOf({ status: 400, body }, request)).toMatchObject({
@@ -254,7 +260,7 @@ describe('what the caller sees', () => {
     });
   });
 
-  it('keeps a path where the names are the same, and only the name where they are not', async () => {
+  it('the parameter of an error keeps its path only if the caller’s name is the same', async () => {
     const body = openai('Bad', { param: 'messages.[2].content' });
     expect(await errorOf({ status: 400, body })).toMatchObject({ param: 'messages.[2].content' });
     expect(await errorOf({ status: 400, body }, { parameterNames: { messages: 'input' } })).toMatchObject({
@@ -262,7 +268,7 @@ describe('what the caller sees', () => {
     });
   });
 
-  it('of FastAPI’s validation is the place and the complaint, never the input', async () => {
+  it('a FastAPI validation error contains the location and the message, not the input', async () => {
     const body = {
       detail: [{ type: 'x', loc: ['body', 'temperature'], msg: 'Input should be less than 2', input: 'CANARY' }],
     };
@@ -271,24 +277,24 @@ describe('what the caller sees', () => {
     expect(error.param).toBe('temperature');
   });
 
-  it('is bounded', async () => {
+  it('the length of an error’s message is limited', async () => {
     const error = await errorOf({ status: 400, body: openai('x'.repeat(50_000)) });
     expect(error.message.length).toBeLessThan(2_000);
   });
 
-  it.each([500, 503, 429, 404, 401])('of a %i has nothing of the upstream’s', async (status) => {
+  it.each([500, 503, 429, 404, 401])('the public error of a %i contains no text of the upstream', async (status) => {
     const error = await errorOf({ status, body: openai('stack trace of host 10.1.2.3') });
     expect(JSON.stringify(encodeErrorBody(error))).not.toContain('10.1.2.3');
   });
 
-  it.each([400, 401, 403, 429, 500])('of a %i, and the log, never has the key', async (status) => {
+  it.each([400, 401, 403, 429, 500])('the error of a %i never contains the API key', async (status) => {
     const body = openai(`Incorrect value ${KEY} given`, { code: KEY, param: 'x' });
     const error = await errorOf({ status, body });
     expect(`${error.message} ${error.stack} ${error.upstream} ${JSON.stringify(error)}`).not.toContain(KEY);
   });
 });
 
-describe('how long to wait', () => {
+describe('the retry time', () => {
   const now = Date.parse('2026-11-21T10:00:00Z');
   const date = 'Sat, 21 Nov 2026 10:00:00 GMT';
 
@@ -321,18 +327,18 @@ describe('how long to wait', () => {
     [{ 'retry-after': 'soon' }, undefined],
     [{ 'retry-after': '-5' }, undefined],
     [{}, undefined],
-  ])('is read from %j', async (headers, expected) => {
+  ])('the retry time is read from %j', async (headers, expected) => {
     expect(parseRetryAfter(429, { date, ...headers }, now)).toBe(expected);
     const error = await errorOf({ status: 429, headers: { date, ...headers }, body: openai('slow down') });
     expect(error.retryAfterMs).toBe(expected);
   });
 
-  it('is reckoned by the upstream’s own clock', () => {
+  it('a retry date is relative to the upstream’s clock', () => {
     const headers = { date: 'Sat, 21 Nov 2026 08:00:00 GMT', 'retry-after': 'Sat, 21 Nov 2026 08:00:05 GMT' };
     expect(parseRetryAfter(503, headers, now)).toBe(5_000);
   });
 
-  it('is not read from the state of limits on an answer that is no throttle', () => {
+  it('the rate limit headers of a response that is not a 429 are ignored', () => {
     expect(parseRetryAfter(500, { 'x-ratelimit-reset-tokens': '6m0s' }, now)).toBeUndefined();
   });
 
@@ -352,11 +358,11 @@ describe('how long to wait', () => {
       ],
       34_000,
     ],
-  ])('is read from the body %j when no header says', async (body, expected) => {
+  ])('the retry time is read from the body %j if no header contains it', async (body, expected) => {
     expect(await errorOf({ status: 429, body })).toMatchObject({ code: 'rate_limit_exceeded', retryAfterMs: expected });
   });
 
-  it('of any duration is the sum of its parts', () => {
+  it('the retry time of any duration is the sum of its parts', () => {
     fc.assert(
       fc.property(fc.nat(99), fc.nat(59), fc.nat(59), fc.nat(999), (h, m, s, ms) => {
         expect(parseDuration(`${h}h${m}m${s}s${ms}ms`)).toBe(((h * 60 + m) * 60 + s) * 1_000 + ms);
@@ -364,7 +370,7 @@ describe('how long to wait', () => {
     );
   });
 
-  it('of anything is undefined or within a day', () => {
+  it('the retry time of any header is undefined or at most a day', () => {
     fc.assert(
       fc.property(
         fc.dictionary(fc.constantFrom('retry-after', 'retry-after-ms', 'x-ratelimit-reset', 'date'), fc.string()),
@@ -378,7 +384,7 @@ describe('how long to wait', () => {
 });
 
 describe('a connection', () => {
-  it('refused is upstream_unavailable, to be tried again', async () => {
+  it('a refused connection becomes upstream_unavailable with recovery retry', async () => {
     const gone = await startUpstream();
     await gone.close();
     expect(upstreamErrorOf(await call(gone.baseUrl))).toMatchObject({
@@ -388,17 +394,17 @@ describe('a connection', () => {
     });
   });
 
-  it('to a name that does not exist is upstream_unavailable', async () => {
+  it('a connection to an unknown host becomes upstream_unavailable', async () => {
     const error = upstreamErrorOf(await call('http://no-such-host.invalid/v1'));
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
-  it('without TLS on the other side is upstream_unavailable', async () => {
+  it('a TLS connection to a server without TLS becomes upstream_unavailable', async () => {
     const error = upstreamErrorOf(await call(upstream.baseUrl.replace('http:', 'https:')));
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
-  it('closed before the answer is upstream_unavailable', async () => {
+  it('a connection that is closed before the response becomes upstream_unavailable', async () => {
     await using cutting = await startUpstream(() => 'cut');
     expect(upstreamErrorOf(await call(cutting.baseUrl))).toMatchObject({
       code: 'upstream_unavailable',
@@ -407,7 +413,7 @@ describe('a connection', () => {
     });
   });
 
-  it('to what doesn’t speak HTTP is upstream_malformed', async () => {
+  it('a connection to a server that doesn’t speak HTTP becomes upstream_malformed', async () => {
     const server = createServer((socket) => socket.end('SSH-2.0-OpenSSH_9.6\r\n'));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -427,20 +433,20 @@ describe('a key', () => {
       }),
     );
 
-  it('that is missing is a misconfiguration of this target, and another may serve', async () => {
+  it('a missing key becomes upstream_misconfigured, and the next target is tried', async () => {
     const missing = new LambentError('configuration', 'env:KEY is missing or empty');
     const error = upstreamErrorOf(await outcomeWith(() => Promise.reject(missing)));
     expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget', message: missing.message });
   });
 
-  it('that can’t be looked up for the moment may be there again soon', async () => {
+  it('a transient failure to resolve a key becomes upstream_unavailable', async () => {
     const error = upstreamErrorOf(
       await outcomeWith(() => Promise.reject(new LambentError('upstream_unavailable', 'ssm:k'))),
     );
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
-  it('that can’t be a header is a misconfiguration, and is not shown', async () => {
+  it('a key that is not a valid header value becomes upstream_misconfigured, and the error does not contain it', async () => {
     const error = upstreamErrorOf(await outcomeWith(async () => 'broken\nsecret'));
     expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
     expect(`${error.message} ${error.cause}`).not.toContain('secret');

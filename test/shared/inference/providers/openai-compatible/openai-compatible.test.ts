@@ -110,8 +110,8 @@ const RECORDINGS = {
 
 const NAMES = Object.keys(RECORDINGS) as (keyof typeof RECORDINGS)[];
 
-describe('a stream in the dialect of', () => {
-  it.each(NAMES)('%s is understood', async (name) => {
+describe('a recorded stream', () => {
+  it.each(NAMES)('the recorded stream %s is converted', async (name) => {
     reply = { headers: EVENT_STREAM, body: recording(name) };
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
@@ -120,7 +120,7 @@ describe('a stream in the dialect of', () => {
     expect(events.at(-1)?.type).toBe('finish');
   });
 
-  it.each(NAMES)('%s says the same to a caller who wants it buffered', async (name) => {
+  it.each(NAMES)('the recorded stream %s gives the same answer if it is requested buffered', async (name) => {
     reply = { headers: EVENT_STREAM, body: recording(name) };
     const { events, error } = await call(upstream.baseUrl, { streamed: false });
     expect(error).toBeUndefined();
@@ -128,8 +128,8 @@ describe('a stream in the dialect of', () => {
   });
 });
 
-describe('where the network cuts a stream', () => {
-  it.each(NAMES)('makes no difference to %s, at every single byte', async (name) => {
+describe('the chunks of a stream', () => {
+  it.each(NAMES)('the recorded stream %s can be split at every byte', async (name) => {
     const bytes = recording(name);
     const whole = await eventsIn([bytes]);
     for (let at = 1; at < bytes.length; at += 1) {
@@ -137,7 +137,7 @@ describe('where the network cuts a stream', () => {
     }
   });
 
-  it('makes no difference in any number of pieces, with any line ends, with a byte order mark or without', async () => {
+  it('a stream can be split into any chunks, with any line endings, with or without a byte order mark', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.constantFrom(...NAMES),
@@ -153,7 +153,7 @@ describe('where the network cuts a stream', () => {
     );
   });
 
-  it('makes no difference over a real connection', async () => {
+  it('a stream can be split into any chunks over a real connection', async () => {
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...NAMES), fc.array(fc.nat(3_000), { maxLength: 12 }), async (name, cuts) => {
         reply = streamChunks(cutInto(recording(name), cuts));
@@ -166,11 +166,11 @@ describe('where the network cuts a stream', () => {
   });
 });
 
-describe('an answer that streams', () => {
+describe('a streamed answer', () => {
   const said = (content: string) => ({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
   const finished = { choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] };
 
-  it('hands on log probabilities, alternatives included', async () => {
+  it('a streamed answer contains log probabilities and their alternatives', async () => {
     reply = { headers: EVENT_STREAM, body: recording('openai-text') };
     const { events } = await call(upstream.baseUrl, { request: { topLogprobs: 2 } });
     const tokens = events.flatMap((event) => (event.type === 'text' ? (event.logprobs ?? []) : []));
@@ -186,7 +186,7 @@ describe('an answer that streams', () => {
     });
   });
 
-  it('ends its reasoning before it speaks or calls, with what is wanted back', async () => {
+  it('a streamed answer ends its reasoning, with the continuation, before text and tool calls', async () => {
     reply = { headers: EVENT_STREAM, body: recording('deepseek-tools') };
     const { events } = await call(upstream.baseUrl);
     expect(events.map(({ type }) => type)).toEqual([
@@ -202,7 +202,7 @@ describe('an answer that streams', () => {
     });
   });
 
-  it('names the tier that served it when that is one of ours', async () => {
+  it('a streamed answer contains the service tier if it is a known one', async () => {
     reply = { headers: EVENT_STREAM, body: recording('openai-text') };
     expect((await call(upstream.baseUrl)).events.at(-1)).toMatchObject({ serviceTier: 'default' });
     reply = { headers: EVENT_STREAM, body: recording('groq-usage') };
@@ -212,26 +212,26 @@ describe('an answer that streams', () => {
   it.each([
     ['[DONE] without a finish_reason', [said('a'), '[DONE]']],
     ['a finish_reason without [DONE]', [said('a'), finished]],
-  ])('is whole with %s', async (_, chunks) => {
+  ])('a streamed answer is complete with %s', async (_, chunks) => {
     reply = streamEvents(chunks);
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
     expect(summaryOf(events)).toMatchObject({ text: 'a', reason: 'stop' });
   });
 
-  it('is whole when the connection breaks after the finish_reason', async () => {
+  it('a streamed answer is complete if the connection breaks after the finish_reason', async () => {
     reply = streamEvents([said('a'), finished], 'cut');
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
     expect(events.at(-1)).toEqual({ type: 'finish', reason: 'stop', usage: undefined });
   });
 
-  it('is whole when only the blank line after its last event is missing', async () => {
+  it('a streamed answer is complete if only the blank line after its last event is missing', async () => {
     reply = streamChunks([`data: ${JSON.stringify(said('a'))}\n\ndata: ${JSON.stringify(finished)}`]);
     expect((await call(upstream.baseUrl)).error).toBeUndefined();
   });
 
-  it('ignores what comes after [DONE], in the same packet or in another', async () => {
+  it('a streamed answer ignores events after [DONE], in the same packet or in another', async () => {
     const events = [said('a'), finished, '[DONE]', said('b'), { error: { message: 'too late' } }, 'garbage'].map(
       encodeEvent,
     );
@@ -243,7 +243,7 @@ describe('an answer that streams', () => {
     }
   });
 
-  it('hands on nothing that comes after an error, in the same packet or in another', async () => {
+  it('a streamed answer ignores events after an error, in the same packet or in another', async () => {
     const events = [said('a'), { error: { message: 'broken' } }, said('b'), '[DONE]'].map(encodeEvent);
     for (const pieces of [events, [events.join('')]]) {
       reply = streamChunks(pieces);
@@ -256,32 +256,38 @@ describe('an answer that streams', () => {
   it.each([
     ['ends', undefined],
     ['breaks', 'cut'],
-  ] as const)('is cut when it %s before either', async (_, ending) => {
-    reply = streamEvents([said('a'), said('b')], ending);
-    for (const streamed of [true, false]) {
-      const outcome = await call(upstream.baseUrl, { streamed });
-      expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
-      expect(outcome.events.map(({ type }) => type)).toEqual(streamed ? ['text', 'text'] : []);
-    }
-  });
+  ] as const)(
+    'a streamed answer fails with upstream_cut if the connection %s before finish_reason and [DONE]',
+    async (_, ending) => {
+      reply = streamEvents([said('a'), said('b')], ending);
+      for (const streamed of [true, false]) {
+        const outcome = await call(upstream.baseUrl, { streamed });
+        expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
+        expect(outcome.events.map(({ type }) => type)).toEqual(streamed ? ['text', 'text'] : []);
+      }
+    },
+  );
 
   it.each([
     ['an empty body', []],
     ['comments only', [': hello\n\n', ': world\n\n']],
     ['half an event', ['data: {"choices":[{"delta":{"content":"lost']],
-  ])('is cut when it is %s', async (_, pieces) => {
+  ])('a streamed answer fails with upstream_cut if it is %s', async (_, pieces) => {
     reply = streamChunks(pieces);
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_cut');
   });
 
-  it.each(['error', 'abort', 'insufficient_system_resource'])('is cut when it finishes by %s', async (reason) => {
-    reply = streamEvents([said('a'), { choices: [{ delta: {}, finish_reason: reason }] }, '[DONE]']);
-    const outcome = await call(upstream.baseUrl);
-    expect(upstreamErrorOf(outcome).code).toBe('upstream_cut');
-    expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
-  });
+  it.each(['error', 'abort', 'insufficient_system_resource'])(
+    'a streamed answer fails with upstream_cut if its finish_reason is %s',
+    async (reason) => {
+      reply = streamEvents([said('a'), { choices: [{ delta: {}, finish_reason: reason }] }, '[DONE]']);
+      const outcome = await call(upstream.baseUrl);
+      expect(upstreamErrorOf(outcome).code).toBe('upstream_cut');
+      expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
+    },
+  );
 
-  it('is malformed when an event is no JSON, and cut when that comes after the first token', async () => {
+  it('an event that is not JSON fails with upstream_malformed before the first token and with upstream_cut after it', async () => {
     reply = streamEvents(['<oops>', '[DONE]']);
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
     reply = streamEvents([said('a'), '<oops>', '[DONE]']);
@@ -290,12 +296,12 @@ describe('an answer that streams', () => {
     expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
   });
 
-  it('is malformed when a tool call has no name', async () => {
+  it('a tool call without a name fails with upstream_malformed', async () => {
     reply = streamEvents([{ choices: [{ delta: { tool_calls: [{ index: 0, id: 'x' }] } }] }, '[DONE]']);
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
   });
 
-  it('numbers tool calls 0, 1, 2 whatever the upstream counts, however fragments are interleaved', async () => {
+  it('tool calls are numbered 0, 1, 2 whatever the upstream’s numbers and the order of fragments', async () => {
     const fragment = (index: unknown, text: string, name?: string) => ({
       choices: [{ delta: { tool_calls: [{ index, ...(name && { id: name }), function: { name, arguments: text } }] } }],
     });
@@ -306,7 +312,7 @@ describe('an answer that streams', () => {
     expect(summaryOf(events).calls?.map((made) => made.arguments)).toEqual(['[]', '{}']);
   });
 
-  it('keeps one call together when each fragment has another id, or repeats the name', async () => {
+  it('a tool call is kept together if its fragments have different ids or repeat the name', async () => {
     const fragment = (call: object) => ({ choices: [{ delta: { tool_calls: [call] } }] });
     reply = streamEvents([
       fragment({ index: 0, id: 'one', function: { name: 'f', arguments: '{"a"' } }),
@@ -319,7 +325,7 @@ describe('an answer that streams', () => {
   });
 });
 
-describe('an error in band', () => {
+describe('an error in a 200 response', () => {
   const chunk = { choices: [{ index: 0, delta: { role: 'assistant', content: '' }, finish_reason: null }] };
 
   it.each([
@@ -335,19 +341,19 @@ describe('an error in band', () => {
       'context_length_exceeded',
       'fail',
     ],
-  ])('before the first token is that error: %j', async (body, code, recovery) => {
+  ])('an error in a 200 response before the first token is mapped: %j', async (body, code, recovery) => {
     reply = streamEvents([chunk, body]);
     expect(upstreamErrorOf(await call(upstream.baseUrl))).toMatchObject({ code, recovery });
     reply = { body };
     expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false }))).toMatchObject({ code, recovery });
   });
 
-  it('may come under the event name "error"', async () => {
+  it('an error in a stream may have the event name "error"', async () => {
     reply = streamChunks(['event: error\ndata: {"message":"slow down","code":"429"}\n\n']);
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('rate_limit_exceeded');
   });
 
-  it('after the first token cuts the answer, with the error as the cause', async () => {
+  it('an error in a stream after the first token becomes upstream_cut, with the error as its cause', async () => {
     reply = { headers: EVENT_STREAM, body: recording('openrouter-error-in-band') };
     const outcome = await call(upstream.baseUrl);
     expect(outcome.events).toEqual([{ type: 'text', text: 'Half an' }]);
@@ -361,7 +367,7 @@ describe('a buffered answer', () => {
     usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
   });
 
-  it('has everything that a stream has', async () => {
+  it('a buffered answer contains everything that a stream contains', async () => {
     reply = {
       body: completion({
         content: 'Hi',
@@ -379,28 +385,28 @@ describe('a buffered answer', () => {
     });
   });
 
-  it('is taken where a stream was asked for', async () => {
+  it('a buffered answer is accepted if a stream was requested', async () => {
     reply = { body: completion({ content: 'Hi' }) };
     expect(summaryOf((await call(upstream.baseUrl)).events)).toMatchObject({ text: 'Hi', reason: 'stop' });
   });
 
   it.each([
     ['a page', { headers: { 'content-type': 'text/html' }, body: '<html>Sign in</html>' }],
-    ['no JSON', { headers: { 'content-type': 'application/json' }, body: 'OK' }],
-    ['half of its JSON', { headers: { 'content-type': 'application/json' }, body: '{"choices":[{"mess' }],
-    ['JSON of another kind', { body: ['a'] }],
+    ['not JSON', { headers: { 'content-type': 'application/json' }, body: 'OK' }],
+    ['half of a JSON object', { headers: { 'content-type': 'application/json' }, body: '{"choices":[{"mess' }],
+    ['a JSON array', { body: ['a'] }],
     ['without choices', { body: { id: 'x' } }],
-  ])('is malformed when it is %s', async (_, answer) => {
+  ])('a buffered answer fails with upstream_malformed if it is %s', async (_, answer) => {
     reply = answer;
     expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_malformed');
   });
 
-  it('that is a page is malformed for a stream, too', async () => {
+  it('a page fails with upstream_malformed if a stream was requested, too', async () => {
     reply = { headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<html>Sign in</html>' };
     expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
   });
 
-  it('is cut when the connection breaks in the middle', async () => {
+  it('a buffered answer fails with upstream_cut if the connection breaks in the middle', async () => {
     reply = {
       headers: { 'content-type': 'application/json', 'content-length': '500' },
       steps: [{ send: '{"choices":[' }, 'cut'],
@@ -410,7 +416,7 @@ describe('a buffered answer', () => {
   });
 });
 
-it('whatever JSON an upstream answers, the call ends in a finish or in an UpstreamError', async () => {
+it('any JSON from an upstream leads to a finish event or an UpstreamError', async () => {
   const word = fc.constantFrom(
     ...[
       'choices',

@@ -43,8 +43,8 @@ function bodyFor(baseUrl: string, request: Partial<GenerationRequest>, changes: 
   return write(makeRequest(request), false, []);
 }
 
-describe('the body', () => {
-  it('of a plain request has nothing that a dialect could refuse', async () => {
+describe('the request’s body', () => {
+  it('the body of a plain request contains no optional fields', async () => {
     expect((await seen()).body).toEqual({
       model: 'upstream-model',
       messages: [{ role: 'user', content: 'Hello' }],
@@ -52,13 +52,13 @@ describe('the body', () => {
     });
   });
 
-  it('of a stream asks for usage', async () => {
+  it('the body of a streamed request asks for usage', async () => {
     answer = () => ({ headers: EVENT_STREAM, body: recording('openai-text') });
     await call(upstream.baseUrl);
     expect(upstream.requests.at(-1)?.body).toMatchObject({ stream: true, stream_options: { include_usage: true } });
   });
 
-  it('has every setting that was asked for', async () => {
+  it('the body contains every setting of the request', async () => {
     const { body } = await seen({
       temperature: 0,
       topP: 0.9,
@@ -90,7 +90,7 @@ describe('the body', () => {
     });
   });
 
-  it('leaves out what is neutral', async () => {
+  it('the body omits default values', async () => {
     const { body } = await seen({
       frequencyPenalty: 0,
       presencePenalty: 0,
@@ -103,16 +103,16 @@ describe('the body', () => {
     expect(Object.keys(Object(body)).sort()).toEqual(['logprobs', 'max_tokens', 'messages', 'model']);
   });
 
-  it('never asks for more tokens than the alias allows', async () => {
+  it('the body never exceeds the alias’s output limit', async () => {
     expect((await seen({ maxOutputTokens: 5_000 })).body).toMatchObject({ max_tokens: 1_000 });
   });
 
-  it('hands on unknown fields as they came, and never instead of our own', async () => {
+  it('the body contains unknown fields unchanged, and they don’t override known fields', async () => {
     const { body } = await seen({ unknown: { top_k: 40, chat_template_kwargs: { a: [1] }, model: 'other' } });
     expect(body).toMatchObject({ top_k: 40, chat_template_kwargs: { a: [1] }, model: 'upstream-model' });
   });
 
-  it('has tools, the choice among them, and strictness', async () => {
+  it('the body contains tools, the tool choice and strictness', async () => {
     const parameters = { type: 'object', properties: { city: { type: 'string' } } };
     const { body } = await seen({
       tools: [
@@ -134,7 +134,7 @@ describe('the body', () => {
     expect(required.body).toMatchObject({ tool_choice: 'required' });
   });
 
-  it('has the format', async () => {
+  it('the body contains the output format', async () => {
     expect((await seen({ format: { type: 'json' } })).body).toMatchObject({ response_format: { type: 'json_object' } });
     const schema = { type: 'object', properties: {}, additionalProperties: false };
     expect((await seen({ format: { type: 'jsonSchema', name: 'n', schema, strict: true } })).body).toMatchObject({
@@ -142,7 +142,7 @@ describe('the body', () => {
     });
   });
 
-  it('keeps text as it is, lone surrogates and all', async () => {
+  it('the body keeps text unchanged, lone surrogates included', async () => {
     const text = 'a\u0000b\ud800c 👩‍👩‍👧 "quoted"\n';
     const { body } = await seen({ messages: [{ role: 'user', content: [{ type: 'text', text }] }] });
     expect(body).toMatchObject({ messages: [{ role: 'user', content: text }] });
@@ -154,7 +154,7 @@ describe('messages', () => {
     Object(Object((await seen({ messages })).body))['messages'];
   const text = (content: string) => ({ type: 'text', text: content }) as const;
 
-  it('of every role are translated, names included', async () => {
+  it('messages of every role are converted, names included', async () => {
     const messages = await messagesOf([
       { role: 'system', content: [text('Be brief.'), text('Be kind.')], name: 'rules' },
       { role: 'user', content: [text('Weather?')], name: 'ann' },
@@ -178,7 +178,7 @@ describe('messages', () => {
     ]);
   });
 
-  it('with tool calls alone have null for content, and valid JSON for arguments', async () => {
+  it('messages with only tool calls have null content and valid JSON arguments', async () => {
     const [message] = await messagesOf([
       { role: 'assistant', content: [{ type: 'toolCall', id: 'c', name: 'now', arguments: '' }] },
     ]);
@@ -189,7 +189,7 @@ describe('messages', () => {
     });
   });
 
-  it('hold images in their place: bytes as a data URL, remote ones as their URL', async () => {
+  it('images keep their position: bytes become a data URL, remote images keep their URL', async () => {
     const [message] = await messagesOf([
       {
         role: 'user',
@@ -210,7 +210,7 @@ describe('messages', () => {
     });
   });
 
-  it('of tools have their images after the last tool message of the turn', async () => {
+  it('images of tool results follow the last tool message of the turn', async () => {
     const image = { type: 'image', mediaType: 'image/png', base64: 'AA==', param: 'p' } as const;
     const messages = await messagesOf([
       {
@@ -244,18 +244,18 @@ describe('reasoning of earlier turns', () => {
   });
   const first = (baseUrl: string, message: Message) => Object(bodyFor(baseUrl, { messages: [message] })['messages'])[0];
 
-  it('goes back, on turns with tool calls, to the upstream that made it', () => {
+  it('reasoning of turns with tool calls is sent back to the upstream that made it', () => {
     expect(first('http://gpu.internal/v1', turn('this-one'))).toMatchObject({ reasoning: 'Hm.' });
     expect(first('http://gpu.internal/v1', turn('this-one', false))).toEqual({ role: 'assistant', content: 'So' });
   });
 
-  it('goes to no other upstream', () => {
+  it('reasoning is not sent to another upstream', () => {
     for (const message of [turn(), turn('another-one')]) {
       expect(Object.keys(first('https://api.openai.com/v1', message))).toEqual(['role', 'content', 'tool_calls']);
     }
   });
 
-  it('survives a real round trip', async () => {
+  it('reasoning survives a round trip through the provider', async () => {
     answer = () => ({ headers: EVENT_STREAM, body: recording('deepseek-tools') });
     const model = aModel(upstream.baseUrl);
     const signal = new AbortController().signal;
@@ -272,7 +272,7 @@ describe('reasoning of earlier turns', () => {
     expect(upstream.requests.at(-1)?.body).toMatchObject({ messages: [{ reasoning_content: 'I need the date.' }] });
   });
 
-  it('is always there for DeepSeek, which refuses a tool turn without it', () => {
+  it('turns with tool calls always contain reasoning for DeepSeek, which requires it', () => {
     expect(first('https://api.deepseek.com/v1', turn())).toMatchObject({ reasoning_content: 'Hm.' });
     const bare: Message = { role: 'assistant', content: [{ type: 'toolCall', id: 'c', name: 'f', arguments: '{}' }] };
     expect(first('https://api.deepseek.com', bare)).toMatchObject({ reasoning_content: '' });
@@ -282,7 +282,7 @@ describe('reasoning of earlier turns', () => {
 describe('a dialect', () => {
   const hints = { user: 'u', safetyIdentifier: 's', promptCacheKey: 'p', metadata: { a: 'b' } };
 
-  it('is sent hints only where they are known', () => {
+  it('hints are sent only to dialects that support them', () => {
     const body = bodyFor('https://api.openai.com/v1', { hints, serviceTier: 'flex' });
     expect(body).toMatchObject({ user: 'u', safety_identifier: 's', prompt_cache_key: 'p', service_tier: 'flex' });
     expect(body).not.toHaveProperty('metadata');
@@ -291,20 +291,20 @@ describe('a dialect', () => {
     );
   });
 
-  it('is known by host, not by what merely contains it', () => {
+  it('a dialect is detected by host and subdomains, not by a similar name', () => {
     expect(findDialect(aTarget('https://api.deepseek.com')).requiresReasoning).toBe(true);
     expect(findDialect(aTarget('https://deepseek.com.example.org/v1')).requiresReasoning).toBeUndefined();
     expect(findDialect(aTarget('https://notdeepseek.com/v1')).requiresReasoning).toBeUndefined();
   });
 
-  it('turns reasoning off in its own way, and is not told where it has none', () => {
+  it('a dialect with its own switch disables reasoning by it, and a model without reasoning gets no field', () => {
     const off = { reasoningEffort: 'none' } as const;
     expect(bodyFor('https://api.openai.com/v1', off)).toMatchObject({ reasoning_effort: 'none' });
     expect(bodyFor('https://api.deepseek.com', off)).toMatchObject({ thinking: { type: 'disabled' } });
     expect(bodyFor('http://gpu.internal/v1', off, { capabilities: ['tools'] })).not.toHaveProperty('reasoning_effort');
   });
 
-  it('of Gemini gets a signature stand-in on the first call of each turn', () => {
+  it('Gemini gets a placeholder signature on the first tool call of each turn', () => {
     const calls = ['a', 'b'].map((id) => ({ type: 'toolCall', id, name: 'f', arguments: '{}' }) as const);
     const body = bodyFor('https://generativelanguage.googleapis.com/v1beta/openai', {
       messages: [{ role: 'assistant', content: calls }],
@@ -314,7 +314,7 @@ describe('a dialect', () => {
     expect(two).not.toHaveProperty('extra_content');
   });
 
-  it('has the capabilities that it declares, else those that its host is not known to lack', () => {
+  it('a target has the capabilities that it declares, or else those of its dialect', () => {
     expect(getOpenAICompatibleCapabilities(aTarget('http://x/v1', { capabilities: ['tools', 'json'] }))).toEqual(
       new Set(['tools', 'json']),
     );
@@ -322,7 +322,7 @@ describe('a dialect', () => {
     expect(getOpenAICompatibleCapabilities(aTarget('https://api.deepseek.com')).has('strictJsonSchema')).toBe(false);
   });
 
-  it('that refuses stream_options is asked without, at once and from then on', async () => {
+  it('an upstream that refuses stream_options gets requests without it, immediately and from then on', async () => {
     answer = (body) =>
       body['stream_options'] === undefined
         ? { headers: EVENT_STREAM, body: recording('openai-text') }
@@ -345,25 +345,28 @@ describe('a dialect', () => {
   it.each([
     ['stream_options', 'Cannot find field stream_options in #/$defs'],
     ['max_tokens', 'unknown keyword in #/$defs/max_tokens'],
-  ])('is asked for all of it again after an error that may have quoted %s', async (field, message) => {
-    // It trips over the first request only, so that one without the field is accepted.
-    let tripped = false;
-    answer = () => {
-      if (tripped) return { headers: EVENT_STREAM, body: recording('openai-text') };
-      tripped = true;
-      return { status: 400, body: { error: { message } } };
-    };
-    const model = aModel(upstream.baseUrl);
-    const signal = new AbortController().signal;
-    const schema = { $ref: `#/$defs/${field}` };
-    const format = { type: 'jsonSchema', name: 'n', schema, strict: true } as const;
-    const outcome = await outcomeOf(model.generate(makeRequest({ format }), { signal, streamed: true }));
-    expect(outcome.error).toBeUndefined();
-    await outcomeOf(model.generate(makeRequest(), { signal, streamed: true }));
-    expect(upstream.requests.at(-1)?.body).toMatchObject({ stream_options: {}, max_tokens: 1_000 });
-  });
+  ])(
+    'an upstream gets all fields again after an error that may have quoted %s from the request',
+    async (field, message) => {
+      // It trips over the first request only, so that one without the field is accepted.
+      let tripped = false;
+      answer = () => {
+        if (tripped) return { headers: EVENT_STREAM, body: recording('openai-text') };
+        tripped = true;
+        return { status: 400, body: { error: { message } } };
+      };
+      const model = aModel(upstream.baseUrl);
+      const signal = new AbortController().signal;
+      const schema = { $ref: `#/$defs/${field}` };
+      const format = { type: 'jsonSchema', name: 'n', schema, strict: true } as const;
+      const outcome = await outcomeOf(model.generate(makeRequest({ format }), { signal, streamed: true }));
+      expect(outcome.error).toBeUndefined();
+      await outcomeOf(model.generate(makeRequest(), { signal, streamed: true }));
+      expect(upstream.requests.at(-1)?.body).toMatchObject({ stream_options: {}, max_tokens: 1_000 });
+    },
+  );
 
-  it('that refuses a request with and without a field is asked with it again', async () => {
+  it('an upstream that refuses a request with and without a field gets the field again', async () => {
     answer = () => ({ status: 400, body: { error: { message: 'stream_options: unknown field' } } });
     const model = aModel(upstream.baseUrl);
     const signal = new AbortController().signal;
@@ -373,7 +376,7 @@ describe('a dialect', () => {
     expect(upstream.requests.at(-1)?.body).toMatchObject({ stream_options: { include_usage: true } });
   });
 
-  it('that refuses one name of the output limit is asked with the other', async () => {
+  it('an upstream that refuses one name of the output limit gets the other', async () => {
     const message =
       "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
     answer = (body) =>
@@ -382,7 +385,7 @@ describe('a dialect', () => {
     expect(upstream.requests.at(-1)?.body).toMatchObject({ max_completion_tokens: 1_000 });
   });
 
-  it('that refuses both names is believed after the second', async () => {
+  it('the error of an upstream that refuses both names of the output limit is reported', async () => {
     answer = () => ({
       status: 400,
       body: { error: { message: 'max_tokens and max_completion_tokens are not supported' } },
@@ -393,14 +396,14 @@ describe('a dialect', () => {
   });
 });
 
-describe('the way to the upstream', () => {
-  it('is /chat/completions under the base, before its query', async () => {
+describe('the request to the upstream', () => {
+  it('the URL is /chat/completions under the base URL, before its query', async () => {
     expect((await seen()).path).toBe('/v1/chat/completions');
     const azure = await seen({}, { baseUrl: `${upstream.baseUrl}/openai/deployments/d?api-version=2024-10-21` });
     expect(azure.path).toBe('/v1/openai/deployments/d/chat/completions?api-version=2024-10-21');
   });
 
-  it('carries the key as a bearer token, and the target’s own headers by value or by reference', async () => {
+  it('the request carries the key as a bearer token, and the target’s headers by value or by reference', async () => {
     const { headers } = await seen({}, { headers: { 'HTTP-Referer': 'https://example.com', 'api-key': 'env:OTHER' } });
     expect(headers).toMatchObject({
       authorization: `Bearer ${KEY}`,
@@ -410,7 +413,7 @@ describe('the way to the upstream', () => {
     });
   });
 
-  it('needs no key', async () => {
+  it('a target needs no key', async () => {
     answer = () => OK;
     const { apiKey: _, ...open } = aTarget(upstream.baseUrl);
     const { createOpenAICompatibleModel } = await import(

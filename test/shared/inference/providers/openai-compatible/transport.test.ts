@@ -40,7 +40,7 @@ describe('an abort', () => {
   ];
 
   it.each(moments)(
-    '%s closes the connection within a second, and is what the call throws',
+    'an abort %s closes the connection within a second, and the call throws its reason',
     async (_, script, streamed) => {
       await using upstream = await startUpstream(script);
       const controller = new AbortController();
@@ -54,7 +54,7 @@ describe('an abort', () => {
     },
   );
 
-  it('reaches the upstream while nobody reads the answer', async () => {
+  it('an abort reaches the upstream while the answer is not being read', async () => {
     await using upstream = await startUpstream(() => streamEvents([said('a'), said('b')], 'stall'));
     const controller = new AbortController();
     const answer = aModel(upstream.baseUrl).generate(makeRequest(), { signal: controller.signal, streamed: true });
@@ -65,26 +65,26 @@ describe('an abort', () => {
     expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
   });
 
-  it('before the call sends nothing', async () => {
+  it('an aborted signal sends no request', async () => {
     await using upstream = await startUpstream(() => WHOLE);
     expect((await call(upstream.baseUrl, { signal: AbortSignal.abort(REASON) })).error).toBe(REASON);
     expect(upstream.requests).toHaveLength(0);
   });
 
-  it('by a timeout throws that timeout', async () => {
+  it('an abort by a timeout throws the timeout', async () => {
     await using upstream = await startUpstream(() => ({ headers: EVENT_STREAM, steps: ['stall'] }));
     const { error } = await call(upstream.baseUrl, { signal: AbortSignal.timeout(50) });
     expect(error).toMatchObject({ name: 'TimeoutError' });
   });
 
-  it('leaves the next call alone', async () => {
+  it('an abort doesn’t affect the next call', async () => {
     await using upstream = await startUpstream((_, nth) => (nth === 0 ? streamEvents([said('a')], 'stall') : WHOLE));
     expect((await call(upstream.baseUrl, { signal: AbortSignal.timeout(50) })).error).toBeDefined();
     expect((await call(upstream.baseUrl)).error).toBeUndefined();
   });
 });
 
-it('nothing is sent before the first event is asked for', async () => {
+it('no request is sent before the first event is requested', async () => {
   await using upstream = await startUpstream(() => WHOLE);
   const answer = aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true });
   await sleep(50);
@@ -93,14 +93,14 @@ it('nothing is sent before the first event is asked for', async () => {
   expect(upstream.requests).toHaveLength(1);
 });
 
-it('leaving an answer early closes the connection', async () => {
+it('the connection is closed when the reader stops early', async () => {
   await using upstream = await startUpstream(() => streamEvents([said('a'), said('b')], 'stall'));
   const start = performance.now();
   for await (const _ of aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true })) break;
   expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
 });
 
-it('each token is handed on when it arrives, not when the next one does', async () => {
+it('each token is yielded when it arrives, not when the next one does', async () => {
   const steps: Step[] = ['a', 'b', 'c'].flatMap((token) => [{ send: encodeEvent(said(token)) }, { waitMs: 150 }]);
   await using upstream = await startUpstream(() => ({
     headers: EVENT_STREAM,
@@ -116,7 +116,7 @@ it('each token is handed on when it arrives, not when the next one does', async 
 });
 
 describe('a connection', () => {
-  it('is used again after a whole answer, streamed, buffered or refused', async () => {
+  it('a connection is reused after a complete answer, streamed, buffered or refused', async () => {
     const replies: Reply[] = [
       WHOLE,
       { body: { choices: [{ message: { content: 'x' } }] } },
@@ -133,7 +133,7 @@ describe('a connection', () => {
     expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(1);
   });
 
-  it('is used again when the reader stops at the finish', async () => {
+  it('a connection is reused if the reader stops at the finish event', async () => {
     await using upstream = await startUpstream(() => streamEvents([said('a'), '[DONE]']));
     const model = aModel(upstream.baseUrl);
     for (let round = 0; round < 3; round += 1) {
@@ -145,7 +145,7 @@ describe('a connection', () => {
     expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(1);
   });
 
-  it('that the upstream holds open after [DONE] delays nothing and is closed soon', async () => {
+  it('a connection that the upstream holds open after [DONE] delays nothing and is closed soon', async () => {
     await using upstream = await startUpstream(() => streamEvents([said('a'), '[DONE]'], 'stall'));
     const start = performance.now();
     const { events, error } = await call(upstream.baseUrl);
@@ -155,7 +155,7 @@ describe('a connection', () => {
     expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(2_000);
   });
 
-  it('that the upstream holds open after the finish_reason ends in a whole answer all the same', async () => {
+  it('an answer is complete even if the upstream holds the connection open after the finish_reason', async () => {
     const finished = { choices: [{ delta: { content: 'a' }, finish_reason: 'stop' }] };
     await using upstream = await startUpstream(() => streamEvents([finished], 'stall'));
     const { events, error } = await call(upstream.baseUrl);
@@ -164,7 +164,7 @@ describe('a connection', () => {
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
-  it('that had gone stale is worth another try at once', async () => {
+  it('a stale connection is retried immediately', async () => {
     await using upstream = await startUpstream((_, nth) => (nth === 1 ? 'cut' : WHOLE));
     const model = aModel(upstream.baseUrl);
     await collect(model.generate(makeRequest(), { signal: never, streamed: true }));
@@ -176,7 +176,7 @@ describe('a connection', () => {
     expect((await outcomeOf(model.generate(makeRequest(), { signal: never, streamed: true }))).error).toBeUndefined();
   });
 
-  it('that the upstream closed between two calls is not used again', async () => {
+  it('a connection that the upstream closed between two calls is not reused', async () => {
     await using upstream = await startUpstream(() => WHOLE);
     const model = aModel(upstream.baseUrl);
     for (let round = 0; round < 3; round += 1) {
@@ -188,7 +188,7 @@ describe('a connection', () => {
     expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(3);
   });
 
-  it('serves many calls at once', async () => {
+  it('many calls can run at once', async () => {
     await using upstream = await startUpstream();
     const model = aModel(upstream.baseUrl);
     const outcomes = await Promise.all(
@@ -204,12 +204,12 @@ describe('a connection', () => {
   });
 });
 
-describe('a compressed answer, which was not asked for,', () => {
+describe('a compressed answer', () => {
   it.each([
     ['gzip', gzipSync],
     ['deflate', deflateSync],
     ['br', brotliCompressSync],
-  ])('is understood in %s, streamed and buffered', async (encoding, compress) => {
+  ])('an answer that is compressed with %s is decompressed, streamed and buffered', async (encoding, compress) => {
     const body = compress(recording('openai-text'));
     const pieces = [...body].map((byte) => Uint8Array.of(byte));
     await using upstream = await startUpstream(() => ({
@@ -224,7 +224,7 @@ describe('a compressed answer, which was not asked for,', () => {
     expect(upstream.requests[0]?.headers['accept-encoding']).toBe('identity');
   });
 
-  it('is refused in any other, or when it is garbled', async () => {
+  it('an answer with an unknown compression or garbled bytes fails', async () => {
     const encodings = ['zstd-of-tomorrow', 'gzip'];
     await using upstream = await startUpstream((_, nth) => ({
       headers: { ...EVENT_STREAM, 'content-encoding': encodings[nth] ?? '' },
@@ -235,10 +235,10 @@ describe('a compressed answer, which was not asked for,', () => {
   });
 });
 
-describe('an answer without bounds', () => {
+describe('an oversized answer', () => {
   const MEGABYTE = 'x'.repeat(1024 * 1024);
 
-  it('in one event is malformed, and the connection closed', async () => {
+  it('an oversized event fails with upstream_malformed, and the connection is closed', async () => {
     function* endless(): Generator<Step> {
       yield { send: 'data: ' };
       for (let megabytes = 0; megabytes < 100; megabytes += 1) yield { send: MEGABYTE };
@@ -248,7 +248,7 @@ describe('an answer without bounds', () => {
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
-  it('in a buffered body is malformed, and the connection closed', async () => {
+  it('an oversized buffered body fails with upstream_malformed, and the connection is closed', async () => {
     function* endless(): Generator<Step> {
       for (let megabytes = 0; megabytes < 200; megabytes += 1) yield { send: MEGABYTE };
     }
@@ -260,7 +260,7 @@ describe('an answer without bounds', () => {
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
-  it('in an error is read as far as an error goes', async () => {
+  it('the body of an error is read up to a limit', async () => {
     function* endless(): Generator<Step> {
       for (let megabytes = 0; megabytes < 100; megabytes += 1) yield { send: MEGABYTE };
     }
@@ -269,7 +269,7 @@ describe('an answer without bounds', () => {
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
-  it('is read no faster than it is used', async () => {
+  it('an answer is read with backpressure', async () => {
     let sentMegabytes = 0;
     function* plenty(): Generator<Step> {
       for (; sentMegabytes < 64; sentMegabytes += 1) yield { send: encodeEvent(said(MEGABYTE)) };

@@ -175,13 +175,16 @@ describe('messages', () => {
 });
 
 describe('an earlier tool call', () => {
-  it.each(['{"city":', '[1]', '"text"', 'null'])('an earlier tool call with the arguments %s is refused, and the error names its message', async (text) => {
-    const error = await refused({
-      tools: [weather],
-      messages: [says('user', 'Hi'), calls({ arguments: text }), result('call_1', 'x')],
-    });
-    expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[1]', recovery: 'nextTarget' });
-  });
+  it.each(['{"city":', '[1]', '"text"', 'null'])(
+    'an earlier tool call with the arguments %s is refused, and the error names its message',
+    async (text) => {
+      const error = await refused({
+        tools: [weather],
+        messages: [says('user', 'Hi'), calls({ arguments: text }), result('call_1', 'x')],
+      });
+      expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[1]', recovery: 'nextTarget' });
+    },
+  );
 
   it('an earlier tool call without arguments gets an empty object', async () => {
     const body = await sent({
@@ -256,7 +259,7 @@ describe('tools', () => {
     expect(body['additionalModelRequestFields']).toEqual({ tool_choice: { type: 'none' } });
   });
 
-  it("earlier tool calls become text for a model without the choice "none"", async () => {
+  it('earlier tool calls become text for a model without the choice "none"', async () => {
     const body = await sent({ messages: roundTrip }, { model: NOVA_2 });
     expect(body.toolConfig).toBeUndefined();
     expect(body.messages.slice(1)).toEqual([
@@ -393,11 +396,14 @@ describe('reasoning effort', () => {
     ['medium', 4_096],
     ['high', 6_000],
     ['max', 6_000],
-  ] as const)('the effort %s gives Claude a thinking budget of %i, which leaves tokens for the answer', async (level, budget) => {
-    const body = await effort(level);
-    expect(body['additionalModelRequestFields']).toEqual({ thinking: { type: 'enabled', budget_tokens: budget } });
-    expect(body.inferenceConfig?.maxTokens).toBe(8_000);
-  });
+  ] as const)(
+    'the effort %s gives Claude a thinking budget of %i, which leaves tokens for the answer',
+    async (level, budget) => {
+      const body = await effort(level);
+      expect(body['additionalModelRequestFields']).toEqual({ thinking: { type: 'enabled', budget_tokens: budget } });
+      expect(body.inferenceConfig?.maxTokens).toBe(8_000);
+    },
+  );
 
   it('the effort is dropped if the output limit is too small for thinking', async () => {
     const body = await sent({ reasoningEffort: 'low', maxOutputTokens: 100 });

@@ -1,8 +1,8 @@
 /** A function that places and leases, and does nothing else, as a process: `node decider.ts <Decisions as JSON>` prints Decided[] as JSON. */
-import { randomUUID } from 'node:crypto';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { BatchGetItemCommand, GetItemCommand, QueryCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { createDynamoDBClient } from '../../shared/aws/dynamodb.ts';
+import { newId } from '../../shared/core/ids.ts';
 import type { PromptPrefixes } from '../../shared/gpu/placement/prompt.ts';
 import { SLOT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
 import { createSlotAllocator } from '../../shared/gpu/placement/slot-allocator.ts';
@@ -27,7 +27,7 @@ const NEVER = new AbortController().signal;
 
 const { cells, count, warmUp, compared } = JSON.parse(process.argv[2] ?? '') as Decisions;
 /** So that no other process has asked what this one asks. */
-const run = randomUUID();
+const run = newId();
 const client = createDynamoDBClient();
 const table = createDynamoDBFleetStore(client, { tableName: FLEET_TABLE });
 let refused = 0;
@@ -56,14 +56,10 @@ const slots = createSlotAllocator(
     now: Date.now,
     random: Math.random,
     sleep: (ms, signal) => sleepFor(ms, undefined, { signal, ref: false }).catch(() => {}),
-    newId: leaseId,
+    newId: () => newId(12),
   },
   SLOT_SETTINGS,
 );
-
-function leaseId(): string {
-  return randomUUID().replaceAll('-', '').slice(0, 12);
-}
 
 /** Places a turn and takes a slot for it, says that its first token has come, and gives the slot back. */
 async function decide({ fleet: size, holdMs }: Cell, talk: Talk, name: string): Promise<Decision> {
@@ -96,7 +92,7 @@ async function decide({ fleet: size, holdMs }: Cell, talk: Talk, name: string): 
 /** The requests that a decision waits for, and nothing else; milliseconds. */
 async function sameRequests({ fleet: size }: Cell, { prefixes }: PromptPrefixes): Promise<number> {
   const fleet = fleetName(size);
-  const id = leaseId();
+  const id = newId(12);
   const expiresAt = Date.now() + SLOT_SETTINGS.leaseMs;
   const lease = encodeLease({ tier: 'interactive', tenant: tenantName(0), pendingTokens: 0, weight: 0, expiresAt });
   const Keys = prefixes.map(({ hash }) => toPrefixKey(fleet, hash));

@@ -8,6 +8,7 @@ import {
   type S3Client,
   S3ServiceException,
 } from '@aws-sdk/client-s3';
+import { definedProps } from '../core/objects.ts';
 
 /** S3's limit for one request that deletes. */
 const DELETE_BATCH = 1_000;
@@ -61,7 +62,7 @@ export function createBucket(client: S3Client, bucketName: string) {
           new ListObjectsV2Command({
             Bucket: bucketName,
             Prefix: prefix,
-            ...(token === undefined ? {} : { ContinuationToken: token }),
+            ...definedProps({ ContinuationToken: token }),
           }),
         );
         keys.push(...Contents.flatMap(({ Key }) => (Key === undefined ? [] : [Key])));

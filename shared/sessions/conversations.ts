@@ -1,4 +1,5 @@
 import { LambentError } from '../core/errors.ts';
+import { definedProps } from '../core/objects.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ConversationHead, ConversationKey, ConversationTable } from './conversation-records.ts';
 import { decodeJson, encodeJson, isStringRecord, toMetadataRecordName } from './conversation-seal.ts';
@@ -97,7 +98,7 @@ export function createConversations(options: ConversationsOptions): Conversation
       const head = {
         createdAt: now(),
         nextPosition: items.length,
-        ...(sealed === undefined ? {} : { metadata: sealed }),
+        ...definedProps({ metadata: sealed }),
       };
       if (!(await table.create(key, head, expiry()))) {
         throw new LambentError('internal', 'The id of a new conversation exists already');

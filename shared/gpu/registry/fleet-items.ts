@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import type { AttributeValue, Item } from '../../aws/attributes.ts';
+import { type AttributeValue, type Item, marshall } from '../../aws/attributes.ts';
 import type { Lease, PrefixHolder, Tier, UnmetDemand, Waiter, Worker } from './worker.ts';
 
 /*
@@ -62,15 +62,7 @@ export function encodeDescription({
   instance,
   seenAt,
 }: Omit<Worker, 'leases'>): Item {
-  return {
-    bootId: text(bootId),
-    url: text(url),
-    slots: number(slots),
-    models: { L: models.map(text) },
-    source: text(source),
-    seenAt: number(seenAt),
-    ...(instance === undefined ? {} : { instance: text(instance) }),
-  };
+  return marshall({ bootId, url, slots, models, source, seenAt, instance });
 }
 
 export function encodeState({
@@ -78,11 +70,7 @@ export function encodeState({
   stateReason,
   stateSince,
 }: Pick<Worker, 'state' | 'stateReason' | 'stateSince'>): Item {
-  return {
-    state: text(state),
-    ...(stateReason === undefined ? {} : { stateReason: text(stateReason) }),
-    ...(stateSince === undefined ? {} : { stateSince: number(stateSince) }),
-  };
+  return marshall({ state, stateReason, stateSince });
 }
 
 export function parseWorker(fleet: string, item: Item): Worker {
@@ -119,15 +107,8 @@ const STATE = v.fallback(v.picklist(['ready', 'draining', 'suspect']), 'draining
 
 /** The table's TTL attribute is `expiresAt`, in seconds. Readers use `until`, in milliseconds. */
 export function encodeWaiter(fleet: string, { id, model, tier, tenant, weight, expiresAt }: Waiter): Item {
-  return {
-    ...toWaiterKey(fleet, id),
-    model: text(model),
-    tier: text(tier),
-    tenant: text(tenant),
-    weight: number(weight),
-    until: number(expiresAt),
-    expiresAt: number(Math.ceil(expiresAt / 1000)),
-  };
+  const fields = { model, tier, tenant, weight, until: expiresAt, expiresAt: Math.ceil(expiresAt / 1000) };
+  return { ...toWaiterKey(fleet, id), ...marshall(fields) };
 }
 
 export function parseWaiter(item: Item): Waiter {
@@ -142,14 +123,14 @@ export function parseWaiter(item: Item): Waiter {
 }
 
 export function encodeUnmetDemand(fleet: string, { model, tier, weight, expiresAt }: UnmetDemand): Item {
-  return {
-    pk: text(`fleet#${fleet}`),
-    sk: text(`${UNMET_PREFIX}${model}`),
-    tier: text(tier),
-    weight: number(weight),
-    until: number(expiresAt),
-    expiresAt: number(Math.ceil(expiresAt / 1000)),
-  };
+  return marshall({
+    pk: `fleet#${fleet}`,
+    sk: `${UNMET_PREFIX}${model}`,
+    tier,
+    weight,
+    until: expiresAt,
+    expiresAt: Math.ceil(expiresAt / 1000),
+  });
 }
 
 export function parseUnmetDemand(item: Item): UnmetDemand {
@@ -164,13 +145,10 @@ export function parseUnmetDemand(item: Item): UnmetDemand {
 /** The item lives as long as its longest holder. The previous version reads the item's `until` for all of its holders. */
 export function encodeHolders(fleet: string, prefix: string, holders: readonly PrefixHolder[]): Item {
   const until = Math.max(0, ...holders.map((holder) => holder.until));
+  const lists = holders.map(({ workerId, bootId, until }) => [workerId, bootId, until]);
   return {
     ...toPrefixKey(fleet, prefix),
-    holders: {
-      L: holders.map(({ workerId, bootId, until }) => ({ L: [text(workerId), text(bootId), number(until)] })),
-    },
-    until: number(until),
-    expiresAt: number(Math.ceil(until / 1000)),
+    ...marshall({ holders: lists, until, expiresAt: Math.ceil(until / 1000) }),
   };
 }
 

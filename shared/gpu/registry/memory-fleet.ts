@@ -1,3 +1,4 @@
+import { definedProps } from '../../core/objects.ts';
 import type { FleetStore, LeaseRequest } from './fleet-store.ts';
 import type { Lease, PrefixHolder, UnmetDemand, Waiter, Worker } from './worker.ts';
 
@@ -123,7 +124,6 @@ function without(leases: Worker['leases'], ids: readonly string[]): Worker['leas
 function pickState({ state, stateReason, stateSince }: Worker): Pick<Worker, 'state' | 'stateReason' | 'stateSince'> {
   return {
     state,
-    ...(stateReason === undefined ? {} : { stateReason }),
-    ...(stateSince === undefined ? {} : { stateSince }),
+    ...definedProps({ stateReason, stateSince }),
   };
 }

@@ -1,3 +1,4 @@
+import { definedProps } from '../../core/objects.ts';
 import type { FleetStore } from '../registry/fleet-store.ts';
 import type { Worker, WorkerState } from '../registry/worker.ts';
 import type { Member } from './member.ts';
@@ -135,7 +136,7 @@ async function registerHealthy(
     models,
     source,
     seenAt: now(),
-    ...(instance === undefined ? {} : { instance }),
+    ...definedProps({ instance }),
   });
   if (worker?.bootId !== bootId) {
     onChange({ fleet, worker: id, change: 'registered' });

@@ -1,4 +1,5 @@
 import { BoundedMap } from '../../../core/bounded-map.ts';
+import { definedProps } from '../../../core/objects.ts';
 import { deriveTenantSalt } from '../../../gpu/placement/prompt.ts';
 import type { Tier } from '../../../gpu/registry/worker.ts';
 import type { Model } from '../../model.ts';
@@ -38,8 +39,7 @@ export function createEndpoints(target: GpuTarget, options: EndpointOptions): (u
         weight: target.weight,
         baseUrl,
         maxTokensParameter: 'max_tokens',
-        ...(target.capabilities === undefined ? {} : { capabilities: target.capabilities }),
-        ...(fleet.apiKey === undefined ? {} : { apiKey: fleet.apiKey }),
+        ...definedProps({ capabilities: target.capabilities, apiKey: fleet.apiKey }),
       },
       {
         maxOutputTokens,

@@ -1,4 +1,5 @@
 import type { LambentError } from '../../../core/errors.ts';
+import { definedProps } from '../../../core/objects.ts';
 import { UpstreamError } from '../../model.ts';
 import { cutAnswerError, isConnectionFailure } from '../openai-compatible/errors.ts';
 
@@ -97,7 +98,6 @@ function withoutRetry(error: UpstreamError): UpstreamError {
   return new UpstreamError(code, message, {
     recovery: 'nextTarget',
     cause: error,
-    ...(upstream === undefined ? {} : { upstream }),
-    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...definedProps({ upstream, retryAfterMs }),
   });
 }

@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto';
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { createDynamoDBClient } from '../../../aws/dynamodb.ts';
+import { newId } from '../../../core/ids.ts';
 import type { SlotTimings } from '../../../gpu/fleet-timings.ts';
 import { SLOT_SETTINGS } from '../../../gpu/placement/settings.ts';
 import { createSlotAllocator, type SlotAllocator } from '../../../gpu/placement/slot-allocator.ts';
@@ -19,7 +19,7 @@ export function openSlots(tableName: string, fleets: ModelRegistry['fleets'], ti
       random: Math.random,
       // The timer keeps the process alive: while a request waits for a slot, nothing else may.
       sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
-      newId: () => randomUUID().replaceAll('-', '').slice(0, 12),
+      newId: () => newId(12),
     },
     { ...SLOT_SETTINGS, ...timings, fleets },
   );

@@ -1,4 +1,5 @@
 import { BoundedMap } from '../../../core/bounded-map.ts';
+import { definedProps } from '../../../core/objects.ts';
 import type { Slot } from '../../../gpu/placement/slot.ts';
 import { UpstreamError } from '../../model.ts';
 import type { Blame, WorkerFailure } from './failure.ts';
@@ -107,7 +108,7 @@ function asUnavailable({ message, recovery, upstream, cause }: UpstreamError): U
   return new UpstreamError('upstream_unavailable', message, {
     recovery,
     cause,
-    ...(upstream === undefined ? {} : { upstream }),
+    ...definedProps({ upstream }),
   });
 }
 

@@ -1,7 +1,8 @@
+import { definedProps, isObject } from '../../../core/objects.ts';
 import type { FinishReason, GenerationEvent, ServiceTier, TokenLogprob, Usage } from '../../generation.ts';
 import { createContinuation, type ReasoningField } from './messages.ts';
 import { ToolCallAssembler } from './tool-calls.ts';
-import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './wire.ts';
+import { asCount, asObject, asObjects, asText, type WireObject } from './wire.ts';
 
 /** How an answer ended according to the upstream. */
 export type AnswerEnding =
@@ -62,7 +63,7 @@ export class AnswerReader {
       type: 'finish',
       reason: this.#finishReason(),
       usage: this.#usage,
-      ...(this.#serviceTier === undefined ? {} : { serviceTier: this.#serviceTier }),
+      ...definedProps({ serviceTier: this.#serviceTier }),
     });
     return events;
   }

@@ -1,10 +1,11 @@
 import { createParser } from 'eventsource-parser';
+import { isObject } from '../../../core/objects.ts';
 import type { GenerationEvent } from '../../generation.ts';
 import type { UpstreamError } from '../../model.ts';
 import type { AnswerReader } from './answer.ts';
 import { cutAnswerError, findInBandError, malformedAnswerError, type WireError } from './errors.ts';
 import type { UpstreamResponse } from './transport.ts';
-import { isObject, type WireObject } from './wire.ts';
+import type { WireObject } from './wire.ts';
 
 /** Maximum characters of one event: far above any real one (a complete tool call in one chunk), and still harmless. */
 const MAX_EVENT_SIZE = 8 * 1024 * 1024;

@@ -1,8 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ErrorCode } from '../../../core/errors.ts';
+import { definedProps, isObject } from '../../../core/objects.ts';
 import { type Recovery, UpstreamError } from '../../model.ts';
 import { parseDuration, parseRetryAfter } from './retry-after.ts';
-import { asCount, asObject, asObjects, asText, isObject, type WireObject } from './wire.ts';
+import { asCount, asObject, asObjects, asText, type WireObject } from './wire.ts';
 
 /** An upstream's error, parsed from whichever format it uses. */
 export interface WireError {
@@ -60,7 +61,7 @@ export function toUpstreamError(error: WireError, { callerParam, isQuoted, redac
   return new UpstreamError(code, redact(toPublicMessage({ code, recovery }, error)), {
     recovery,
     upstream: redact([error.status, ...listCodes(error)].join(' ')),
-    ...(param === undefined ? {} : { param }),
+    ...definedProps({ param }),
     ...(error.retryAfterMs === undefined || recovery === 'fail' ? {} : { retryAfterMs: error.retryAfterMs }),
   });
 }

@@ -1,6 +1,7 @@
+import { isObject } from '../../../core/objects.ts';
 import type { AssistantMessage, Continuation, ImagePart, Message, TextPart, ToolMessage } from '../../generation.ts';
 import type { Dialect } from './dialect.ts';
-import { asText, isObject, type WireObject } from './wire.ts';
+import { asText, type WireObject } from './wire.ts';
 
 /** The `provider` of every continuation from this provider. */
 export const PROVIDER = 'openai-compatible';

@@ -1,5 +1,6 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { LambentError } from '../../../core/errors.ts';
+import { newId } from '../../../core/ids.ts';
 import { isSecretReference } from '../../../core/secrets.ts';
 import type { GenerationEvent, GenerationRequest } from '../../generation.ts';
 import { type Model, type ModelCall, UpstreamError } from '../../model.ts';
@@ -232,5 +233,5 @@ function computeFingerprint({ baseUrl, model }: OpenAICompatibleTarget): string 
 }
 
 function createToolCallId(): string {
-  return `call_${randomUUID().replaceAll('-', '').slice(0, 24)}`;
+  return `call_${newId(24)}`;
 }

@@ -1,3 +1,5 @@
+import { isObject } from '../../../core/objects.ts';
+
 /**
  * Functions that read JSON from an upstream leniently. Dialects omit different fields and use different types, so a
  * value that doesn't have the expected type counts as absent.
@@ -5,11 +7,6 @@
 
 /** A JSON object with unknown fields. */
 export type WireObject = Readonly<Record<string, unknown>>;
-
-/** True if `value` is a JSON object (not null, not an array). */
-export function isObject(value: unknown): value is WireObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
 
 /** Returns `value` if it is an object, else undefined. */
 export function asObject(value: unknown): WireObject | undefined {

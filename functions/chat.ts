@@ -51,13 +51,13 @@ const router = createRouter({
   }),
   getCapabilities,
 });
-/** What keeps state is loaded when a request first needs it: a chat that stores nothing reads none of it. */
-const opened = once(async () => {
+/** Loads the stores when a request first needs them, so that chats that store nothing start without them. */
+const loadState = once(async () => {
   const { openApiState } = await import('../shared/api/open-api-state.ts');
   return openApiState(config, telemetry.metrics);
 });
-const api = { router, registry, state: async () => (await opened()).state };
-const idempotency = { open: async () => (await opened()).idempotency, mayEnd: isFinalFrame, keeps: allowsStorage };
+const api = { router, registry, state: async () => (await loadState()).state };
+const idempotency = { open: async () => (await loadState()).idempotency, mayEnd: isFinalFrame, keeps: allowsStorage };
 
 export const handler = createHttpApi({
   telemetry,

@@ -8,7 +8,7 @@ import { laneOf } from '../jobs/queue-routing.ts';
 import { announce, submit } from '../jobs/submit.ts';
 import type { HttpAnswer } from '../lambda/http-responder.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
-import { conversationIdOf } from '../openai/responses/response.ts';
+import { getConversationId } from '../openai/responses/response.ts';
 import { viewJob } from './job-view.ts';
 import type { ResponseContext } from './response-context.ts';
 import { resumeStream } from './resume-stream.ts';
@@ -21,7 +21,7 @@ import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-
 export async function createBackgroundResponse(call: StatefulCall): Promise<HttpAnswer> {
   const { id, parsed, request, api, state } = call;
   const { tenant } = request.principal;
-  const conversation = conversationIdIn(call);
+  const conversation = getConversationId(parsed.body);
   const conversationItems =
     conversation === undefined ? undefined : await state.conversations.readItems({ tenant, id: conversation });
   const context = await buildContext(call, conversationItems);
@@ -72,11 +72,6 @@ async function submitJob(
       throw new LambentError('idempotent_answer_not_kept', message);
     }
   }
-}
-
-function conversationIdIn({ parsed }: StatefulCall): string | undefined {
-  const { conversation } = parsed.body;
-  return conversation == null ? undefined : conversationIdOf(conversation);
 }
 
 /** Enqueues a job. Never throws: the sweep enqueues the job later if its message can't be sent now. */

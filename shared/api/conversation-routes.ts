@@ -53,7 +53,7 @@ export function conversationReference({ conversations }: ConversationsApi): Refe
 export function retrieveConversationRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
-    run: async (request) => ({ json: encodeConversation(await conversations.retrieve(keyOf(request))) }),
+    run: async (request) => ({ json: encodeConversation(await conversations.retrieve(getConversationKey(request))) }),
   };
 }
 
@@ -64,7 +64,7 @@ export function updateConversationRoute({ conversations }: ConversationsApi): Ro
     async run(request) {
       const { metadata } = validate(updateConversationBody, request.body);
       if (metadata === undefined) throw missingParameterError('metadata');
-      return { json: encodeConversation(await conversations.update(keyOf(request), { ...metadata })) };
+      return { json: encodeConversation(await conversations.update(getConversationKey(request), { ...metadata })) };
     },
   };
 }
@@ -74,7 +74,7 @@ export function deleteConversationRoute({ conversations }: ConversationsApi): Ro
   return {
     scope: 'inference',
     async run(request) {
-      const key = keyOf(request);
+      const key = getConversationKey(request);
       await conversations.delete(key);
       return { json: { id: key.id, object: 'conversation.deleted', deleted: true } };
     },
@@ -88,7 +88,7 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
     async run(request) {
       const { items } = validate(createItemsBody, request.body);
       const included = parseIncludes(request.query);
-      const turn = await conversations.beginTurn(keyOf(request), `items_${ids()}`);
+      const turn = await conversations.beginTurn(getConversationKey(request), `items_${ids()}`);
       try {
         const added = toConversationItems(items, ids, turn.items);
         await turn.commit(added);
@@ -108,7 +108,7 @@ export function itemsReference({ conversations }: ConversationsApi): Reference {
     idsOf: (json) => collectIds(isObject(json) ? json['data'] : undefined),
     async show(request, ids) {
       const included = parseIncludes(request.query);
-      const items = await Promise.all(ids.map((id) => conversations.retrieveItem(keyOf(request), id)));
+      const items = await Promise.all(ids.map((id) => conversations.retrieveItem(getConversationKey(request), id)));
       return encodeItems(items, false, included);
     },
   };
@@ -120,7 +120,7 @@ export function listItemsRoute({ conversations }: ConversationsApi): Route {
     scope: 'inference',
     async run(request) {
       const included = parseIncludes(request.query);
-      const { items, hasMore } = await conversations.list(keyOf(request), parseListQuery(request.query));
+      const { items, hasMore } = await conversations.list(getConversationKey(request), parseListQuery(request.query));
       return {
         json: encodeItems(items, hasMore, included),
       };
@@ -134,7 +134,7 @@ export function retrieveItemRoute({ conversations }: ConversationsApi): Route {
     scope: 'inference',
     async run(request) {
       const included = parseIncludes(request.query);
-      const item = await conversations.retrieveItem(keyOf(request), request.pathParameters['item'] ?? '');
+      const item = await conversations.retrieveItem(getConversationKey(request), request.pathParameters['item'] ?? '');
       return { json: encodeItem(item, included) };
     },
   };
@@ -146,12 +146,12 @@ export function deleteItemRoute({ conversations }: ConversationsApi): Route {
     scope: 'inference',
     async run(request) {
       const item = request.pathParameters['item'] ?? '';
-      return { json: encodeConversation(await conversations.deleteItem(keyOf(request), item)) };
+      return { json: encodeConversation(await conversations.deleteItem(getConversationKey(request), item)) };
     },
   };
 }
 
-function keyOf({ principal, pathParameters }: Parameters<Route['run']>[0]) {
+function getConversationKey({ principal, pathParameters }: Parameters<Route['run']>[0]) {
   const id = pathParameters['id'] ?? '';
   if (!v.is(storedId, id)) throw conversationNotFoundError(id);
   return { tenant: principal.tenant, id };

@@ -9,9 +9,9 @@ import { told } from '../jobs/transitions.ts';
 import type { HttpAnswer } from '../lambda/http-responder.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import {
-  conversationIdOf,
   type EncodeResponseOptions,
   encodeResponse,
+  getConversationId,
   type StoredAnswer,
 } from '../openai/responses/response.ts';
 import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
@@ -30,14 +30,11 @@ const EPOCH = 1;
  */
 export async function createForegroundResponse(call: StatefulCall): Promise<HttpAnswer> {
   const { id, parsed, request, state } = call;
-  const { conversation } = parsed.body;
+  const conversation = getConversationId(parsed.body);
   const turn =
-    conversation == null
+    conversation === undefined
       ? undefined
-      : await state.conversations.beginTurn(
-          { tenant: request.principal.tenant, id: conversationIdOf(conversation) },
-          id,
-        );
+      : await state.conversations.beginTurn({ tenant: request.principal.tenant, id: conversation }, id);
   try {
     const context = await buildContext(call, turn?.items);
     return await new ForegroundResponse(call, context, turn).generate();
@@ -114,7 +111,7 @@ class ForegroundResponse {
   async #commit(answer: StoredAnswer, usage: Usage | undefined): Promise<void> {
     const { id, request, state, api } = this.#call;
     const turn = this.#turn;
-    const items = createTurnItems(id, this.#input(), answer).map((item) => ({ id: item.item.id, content: item }));
+    const items = createTurnItems(id, this.#createInput(), answer).map((item) => ({ id: item.item.id, content: item }));
     if (!this.#isStored) return turn?.commit(items);
     const status = answer.answer.status === 'incomplete' ? 'incomplete' : 'completed';
     const pending =
@@ -152,18 +149,18 @@ class ForegroundResponse {
   ): Promise<void> {
     const { id, createdAt, request, state, api } = this.#call;
     const { tenant } = request.principal;
-    const { model, conversation, previous_response_id: previousResponse } = this.#context.body;
+    const { body } = this.#context;
     const expiresAt = expiryOf(state.lifetime, api.now());
     const name = { tenant, id, expiresAt };
     const [input, output] = await Promise.all([
-      state.bodies.write({ ...name, kind: 'input', epoch: 0 }, this.#input()),
+      state.bodies.write({ ...name, kind: 'input', epoch: 0 }, this.#createInput()),
       state.bodies.write({ ...name, kind: 'output', epoch: EPOCH }, answer),
     ]);
     await state.jobs.create({
       tenant,
       id,
       endpoint: '/v1/responses',
-      model,
+      model: body.model,
       epoch: EPOCH,
       attempts: 1,
       releases: 0,
@@ -180,15 +177,15 @@ class ForegroundResponse {
       output,
       expiresAt,
       ...definedProps({
-        conversation: conversation == null ? undefined : conversationIdOf(conversation),
-        previousResponse: previousResponse ?? undefined,
+        conversation: getConversationId(body),
+        previousResponse: body.previous_response_id ?? undefined,
       }),
       ...ending,
     });
   }
 
   /** Returns the input to store. The messages are omitted: earlier turns are stored with their own responses. */
-  #input(): JobInput {
+  #createInput(): JobInput {
     const { body, generation } = this.#context;
     return { body, generation: { ...generation, messages: [] } };
   }

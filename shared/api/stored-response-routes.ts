@@ -25,7 +25,7 @@ export function retrieveResponseRoute({ state, now = Date.now }: StoredResponses
     async run({ pathParameters, query, principal, signal, deadlineAt }) {
       const included = parseIncludes(query);
       const job = await findResponseJob(state, principal.tenant, pathParameters['id'] ?? '');
-      if (!isStream(query['stream'])) return { json: await viewStoredResponse(job, state, included) };
+      if (!parseStreamFlag(query['stream'])) return { json: await viewStoredResponse(job, state, included) };
       if (!job.streamed) {
         throw invalidValueError(
           'stream',
@@ -100,7 +100,7 @@ export function applyIncludes(item: Readonly<Record<string, unknown>>, included:
   return visibleFields;
 }
 
-function isStream(text = 'false'): boolean {
+function parseStreamFlag(text = 'false'): boolean {
   if (text === 'true' || text === 'false') return text === 'true';
   throw invalidValueError('stream', "Invalid 'stream': expected 'true' or 'false'.");
 }

@@ -11,11 +11,12 @@ export function deriveConversationKey(
   messages: readonly Message[],
 ): string {
   if (promptCacheKey !== undefined) return [tenant, 'key', abbreviate(promptCacheKey)].join(SEPARATOR);
-  const firstOf = (role: Message['role']) => abbreviate(firstText(messages.find((message) => message.role === role)));
-  return [tenant, 'talk', firstOf('system'), firstOf('user')].join(SEPARATOR);
+  const getFirst = (role: Message['role']) =>
+    abbreviate(getFirstText(messages.find((message) => message.role === role)));
+  return [tenant, 'talk', getFirst('system'), getFirst('user')].join(SEPARATOR);
 }
 
-function firstText(message: Message | undefined): string {
+function getFirstText(message: Message | undefined): string {
   const part = message?.content[0];
   if (part === undefined) return '';
   if (part.type === 'image') return 'url' in part ? part.url : part.base64;

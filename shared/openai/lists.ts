@@ -30,12 +30,12 @@ export function encodeList(items: readonly unknown[], hasMore: boolean) {
   return {
     object: 'list',
     data: items,
-    first_id: idOf(items[0]),
-    last_id: idOf(items.at(-1)),
+    first_id: getId(items[0]),
+    last_id: getId(items.at(-1)),
     has_more: hasMore,
   };
 }
 
-function idOf(item: unknown): string | null {
+function getId(item: unknown): string | null {
   return isObject(item) && typeof item['id'] === 'string' ? item['id'] : null;
 }

@@ -156,7 +156,7 @@ export function variant<const T extends Readonly<Record<string, Schema>>>(
   for (const kind in options) schemas.set(kind, options[kind]);
   const supported = [...schemas.keys()];
   const refusedKind = v.pipe(
-    v.looseObject({ [key]: v.pipe(string, notSupported(supported)) }),
+    v.looseObject({ [key]: v.pipe(string, rejectKind(supported)) }),
     v.never('an object of another kind'),
   );
   const unknownKind = v.pipe(v.object({ [key]: oneOf(supported) }, 'an object'), v.never('an object of another kind'));
@@ -168,7 +168,7 @@ export function variant<const T extends Readonly<Record<string, Schema>>>(
   });
 }
 
-function notSupported(supported: readonly string[]) {
+function rejectKind(supported: readonly string[]) {
   return v.check<string, v.ErrorMessage<v.CheckIssue<string>>>(
     () => false,
     ({ input }) => `does not support '${input}' here. Supported values are: ${formatList(supported)}.`,

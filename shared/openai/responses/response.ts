@@ -54,7 +54,7 @@ export async function encodeResponse(
   const output = new ResponseOutput({
     ...options,
     emit: () => {},
-    recordContinuation: continuationRecorder(options, continuations),
+    recordContinuation: createContinuationRecorder(options, continuations),
   });
   for await (const event of events) {
     if (event.type !== 'finish') {
@@ -70,7 +70,7 @@ export async function encodeResponse(
 }
 
 /** Returns a function that records continuations in `into`, or undefined if the response isn't stored. */
-export function continuationRecorder({ commit }: EncodeResponseOptions, into: Record<string, string>) {
+export function createContinuationRecorder({ commit }: EncodeResponseOptions, into: Record<string, string>) {
   if (commit === undefined) return undefined;
   return (itemId: string, continuation: string): void => {
     into[itemId] = continuation;
@@ -79,6 +79,7 @@ export function continuationRecorder({ commit }: EncodeResponseOptions, into: Re
 
 /** Returns a response without output, with status `in_progress`. */
 export function inProgressResponse({ body, id, createdAt, stored = false }: InProgressOptions): ResponseObject {
+  const conversation = getConversationId(body);
   return {
     id,
     object: 'response',
@@ -96,7 +97,7 @@ export function inProgressResponse({ body, id, createdAt, stored = false }: InPr
     model: body.model,
     output: [],
     parallel_tool_calls: body.parallel_tool_calls ?? true,
-    ...(body.conversation == null ? {} : { conversation: { id: conversationIdOf(body.conversation) } }),
+    ...(conversation === undefined ? {} : { conversation: { id: conversation } }),
     previous_response_id: body.previous_response_id ?? null,
     prompt_cache_key: body.prompt_cache_key ?? null,
     reasoning: {
@@ -117,9 +118,9 @@ export function inProgressResponse({ body, id, createdAt, stored = false }: InPr
   };
 }
 
-/** Returns the id of the conversation in a request, which is either the id or an object. */
-export function conversationIdOf(conversation: NonNullable<ResponsesBody['conversation']>): string {
-  return typeof conversation === 'string' ? conversation : conversation.id;
+/** Returns the id of the conversation that a request names, as text or as an object. */
+export function getConversationId({ conversation }: ResponsesBody): string | undefined {
+  return typeof conversation === 'string' ? conversation : conversation?.id;
 }
 
 /** Returns the response with its output, usage and status: `completed`, or `incomplete` if the model had to stop early. */

@@ -22,11 +22,11 @@ const LAMBENT_ID = /^[a-z]+_([0-9A-Za-z]{16,64})[0-9a-f]{8}$/;
  * @param epoch the attempt that generates the items, or 0 for the caller's input
  */
 export function createItemIdGenerator(responseId: string, epoch: number): ItemIdGenerator {
-  const stem = responseId.replace(RESPONSE_PREFIX, '') + hex(epoch);
+  const stem = responseId.replace(RESPONSE_PREFIX, '') + formatHex(epoch);
   let index = 0;
   return () => {
     index += 1;
-    return stem + hex(index - 1);
+    return stem + formatHex(index - 1);
   };
 }
 
@@ -41,7 +41,7 @@ export function attemptIdFor(itemId: string): string {
   return itemId.slice(itemId.indexOf('_') + 1, -DIGITS);
 }
 
-function hex(number: number): string {
+function formatHex(number: number): string {
   return number.toString(16).padStart(DIGITS, '0');
 }
 

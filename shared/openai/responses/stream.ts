@@ -6,7 +6,7 @@ import { encodeStream, encodeTypedFrame, missingFinishError, type StreamEncoder 
 import type { OutputEvent } from './item-builders.ts';
 import { ResponseOutput } from './output.ts';
 import {
-  continuationRecorder,
+  createContinuationRecorder,
   type EncodeResponseOptions,
   endStatusFor,
   failedResponse,
@@ -45,7 +45,7 @@ class ResponsesEncoder implements StreamEncoder {
     this.#output = new ResponseOutput({
       ...options,
       emit: (event) => this.#write(event),
-      recordContinuation: continuationRecorder(options, this.#continuations),
+      recordContinuation: createContinuationRecorder(options, this.#continuations),
     });
   }
 

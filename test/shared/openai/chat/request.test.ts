@@ -12,7 +12,7 @@ function parse(changes: object, registry = createTestRegistry()) {
   return parseChatRequest({ model: 'default', messages: [USER], ...changes }, { registry, tenant: TENANT });
 }
 
-function fault(body: unknown, registry = createTestRegistry()): LambentError {
+function catchError(body: unknown, registry = createTestRegistry()): LambentError {
   try {
     parseChatRequest(body, { registry, tenant: TENANT });
   } catch (thrown) {
@@ -187,11 +187,11 @@ describe('parseChatRequest', () => {
   it('unknown top-level fields are kept for an alias with passUnknown, and nested ones are rejected', () => {
     const registry = createTestRegistry({ passUnknown: true });
     expect(parse({ top_k: 40, __proto__x: 1 }, registry).generation.unknown).toEqual({ top_k: 40, __proto__x: 1 });
-    expect(fault({ model: 'default', messages: [{ ...USER, mood: 'good' }] }, registry)).toMatchObject({
+    expect(catchError({ model: 'default', messages: [{ ...USER, mood: 'good' }] }, registry)).toMatchObject({
       code: 'unknown_parameter',
       param: 'messages[0].mood',
     });
-    expect(fault({ model: 'default', messages: [USER], functions: [] }, registry)).toMatchObject({
+    expect(catchError({ model: 'default', messages: [USER], functions: [] }, registry)).toMatchObject({
       code: 'unsupported_parameter',
     });
   });
@@ -242,7 +242,7 @@ describe('parseChatRequest', () => {
       'nonsense',
       '',
     ]) {
-      expect(fault(remote(url), registry), url).toMatchObject({
+      expect(catchError(remote(url), registry), url).toMatchObject({
         code: 'invalid_value',
         param: 'messages[0].content[0].image_url.url',
       });
@@ -274,7 +274,7 @@ describe('parseChatRequest', () => {
       'data:image/png,AAAA',
       'data:text/html;base64,AAAA',
     ]) {
-      expect(fault(remote(url)), url).toMatchObject({
+      expect(catchError(remote(url)), url).toMatchObject({
         code: 'invalid_value',
         param: 'messages[0].content[0].image_url.url',
       });
@@ -616,22 +616,22 @@ describe('parseChatRequest', () => {
       ],
     ];
   it.each(faults)('a chat request with %s is rejected', (_, changes, code, param, message) => {
-    const error = fault({ model: 'default', messages: [USER], ...changes });
+    const error = catchError({ model: 'default', messages: [USER], ...changes });
     expect({ code: error.code, param: error.param }).toEqual({ code, param });
     if (typeof message === 'string') expect(error.message).toBe(message);
     else expect(error.message).toMatch(message);
   });
 
   it('a chat request without a body or a known model is rejected', () => {
-    expect(fault(undefined)).toMatchObject({
+    expect(catchError(undefined)).toMatchObject({
       code: 'invalid_type',
       message: 'Invalid type for the request body: expected an object, but got nothing instead.',
     });
-    expect(fault([])).toMatchObject({ code: 'invalid_type', param: undefined });
-    expect(fault({})).toMatchObject({ code: 'missing_required_parameter', param: 'model' });
-    expect(fault({ model: 4 })).toMatchObject({ code: 'invalid_type', param: 'model' });
+    expect(catchError([])).toMatchObject({ code: 'invalid_type', param: undefined });
+    expect(catchError({})).toMatchObject({ code: 'missing_required_parameter', param: 'model' });
+    expect(catchError({ model: 4 })).toMatchObject({ code: 'invalid_type', param: 'model' });
     for (const model of ['unknown', 'constructor', '__proto__', 'x'.repeat(100_000)]) {
-      const error = fault({ model });
+      const error = catchError({ model });
       expect(error).toMatchObject({ code: 'model_not_found', param: 'model' });
       expect(error.message.length).toBeLessThan(300);
     }
@@ -645,7 +645,7 @@ describe('parseChatRequest', () => {
       { messages: [{ role: long }] },
       { tool_choice: long },
     ]) {
-      expect(fault({ model: 'default', messages: [USER], ...body }).message.length).toBeLessThan(600);
+      expect(catchError({ model: 'default', messages: [USER], ...body }).message.length).toBeLessThan(600);
     }
   });
 });

@@ -21,7 +21,7 @@ function messages(...input: unknown[]) {
   return parse({ input }).generation.messages;
 }
 
-function fault(changes: object): LambentError {
+function catchError(changes: object): LambentError {
   try {
     parse(changes);
   } catch (thrown) {
@@ -314,7 +314,7 @@ describe('parseResponsesRequest', () => {
     ['a parameter of the chat completions API', { messages: [] }, 'unknown_parameter', 'messages', /Unknown parameter/],
   ];
   it.each(faults)('a response request with %s is rejected', (_, changes, code, param, message) => {
-    const error = fault(changes);
+    const error = catchError(changes);
     expect({ code: error.code, param: error.param }).toEqual({ code, param });
     expect(error.message).toMatch(message);
   });

@@ -122,8 +122,5 @@ function without(leases: Worker['leases'], ids: readonly string[]): Worker['leas
 }
 
 function pickState({ state, stateReason, stateSince }: Worker): Pick<Worker, 'state' | 'stateReason' | 'stateSince'> {
-  return {
-    state,
-    ...definedProps({ stateReason, stateSince }),
-  };
+  return { state, ...definedProps({ stateReason, stateSince }) };
 }

@@ -1,4 +1,5 @@
 import { LambentError } from '../../core/errors.ts';
+import { definedProps } from '../../core/objects.ts';
 import { isLive, type Worker, type WorkerState } from '../registry/worker.ts';
 import type { Command } from './fleet-event.ts';
 import { listMembers } from './fleet-members.ts';
@@ -58,8 +59,10 @@ function summarize(worker: Worker, now: number): WorkerSummary {
   return {
     worker: id,
     state,
-    ...(stateReason === undefined ? {} : { reason: stateReason }),
-    ...(stateSince === undefined ? {} : { since: new Date(stateSince).toISOString() }),
+    ...definedProps({
+      reason: stateReason,
+      since: stateSince === undefined ? undefined : new Date(stateSince).toISOString(),
+    }),
     url,
     models,
     slots,

@@ -1,4 +1,5 @@
 import { LambentError } from '../../../core/errors.ts';
+import { definedProps } from '../../../core/objects.ts';
 import { deriveTenantSalt, hashPrefixes } from '../../../gpu/placement/prompt.ts';
 import type { Slot, SlotRequest } from '../../../gpu/placement/slot.ts';
 import type { SlotAllocator } from '../../../gpu/placement/slot-allocator.ts';
@@ -126,6 +127,5 @@ function noSlotError(thrown: unknown, fleet: string): UpstreamError {
     return new UpstreamError('upstream_unavailable', message, { recovery: 'retry', cause: thrown });
   }
   const { code, message, retryAfterMs } = thrown;
-  const details = { recovery: 'nextTarget', cause: thrown } as const;
-  return new UpstreamError(code, message, retryAfterMs === undefined ? details : { ...details, retryAfterMs });
+  return new UpstreamError(code, message, { recovery: 'nextTarget', cause: thrown, ...definedProps({ retryAfterMs }) });
 }

@@ -23,7 +23,7 @@ beforeEach(async () => {
 
 const chat = { model: 'gpu', messages: [{ role: 'user' as const, content: 'Hello' }] };
 const leases = async () => (await service.fleet()).flatMap((worker) => Object.keys(worker.leases));
-const generated = () => w1.tokensAfter(0) + w2.tokensAfter(0);
+const generated = () => w1.countTokensSince(0) + w2.countTokensSince(0);
 const refusal = (of: Promise<unknown>) => of.catch((error: unknown) => error);
 
 async function background(input = 'Hello'): Promise<string> {
@@ -114,7 +114,7 @@ describe('work in the background', () => {
     expect(await ended(id)).toMatchObject({ status: 'cancelled' });
     await sleep(200);
     const within = cancelledAt + HEARTBEAT_MS + 1_000;
-    expect(w1.tokensAfter(within) + w2.tokensAfter(within)).toBe(0);
+    expect(w1.countTokensSince(within) + w2.countTokensSince(within)).toBe(0);
     expect(await leases()).toEqual([]);
   }, 60_000);
 
@@ -128,11 +128,11 @@ describe('work in the background', () => {
 
   test('goes on in the same invocation when its worker is killed', async () => {
     for (const worker of [w1, w2]) worker.behave({ tokens: 100, tokenMs: 20 });
-    const before = [w1.tokensAfter(0), w2.tokensAfter(0)];
+    const before = [w1.countTokensSince(0), w2.countTokensSince(0)];
     const id = await background();
     await vi.waitUntil(() => generated() > Number(before[0]) + Number(before[1]) + 3, { timeout: 20_000 });
     const [running] = service.busy('dispatch');
-    const victim = w1.tokensAfter(0) > Number(before[0]) ? w1 : w2;
+    const victim = w1.countTokensSince(0) > Number(before[0]) ? w1 : w2;
     await victim.kill();
     expect(await ended(id)).toMatchObject({ status: 'completed', epoch: 2 });
     expect(service.cloud.processes().map(({ pid }) => pid)).toContain(running?.pid);

@@ -97,7 +97,7 @@ test('goes on in the same invocation, on another worker, when one is killed in t
   const message = aMessage();
   const pointer = await accepted(message);
   const running = dispatch(aQueueEvent(pointer), aContext());
-  await vi.waitFor(() => expect(w1.tokensAfter(0) + w2.tokensAfter(0)).toBeGreaterThan(3));
+  await vi.waitFor(() => expect(w1.countTokensSince(0) + w2.countTokensSince(0)).toBeGreaterThan(3));
   const [victim, other] = w1.served.length > 0 ? [w1, w2] : [w2, w1];
   await victim.kill();
   expect(await running).toEqual(all);
@@ -154,7 +154,7 @@ test('closes the connection to the engine within a heartbeat of a cancel', { tim
   const message = aMessage();
   const pointer = await accepted(message);
   const running = dispatch(aQueueEvent(pointer), aContext());
-  await vi.waitFor(() => expect(w1.tokensAfter(0) + w2.tokensAfter(0)).toBeGreaterThan(3));
+  await vi.waitFor(() => expect(w1.countTokensSince(0) + w2.countTokensSince(0)).toBeGreaterThan(3));
   const { id = '' } = (await jobOf(message)) ?? {};
   await jobs().update('local', id, [], { set: { cancelRequested: true } });
   const cancelledAt = performance.now();
@@ -163,7 +163,7 @@ test('closes the connection to the engine within a heartbeat of a cancel', { tim
   expect(endedAt - cancelledAt).toBeLessThan(16_000);
   expect(await jobOf(message)).toMatchObject({ status: 'cancelled' });
   await new Promise((wake) => setTimeout(wake, 100));
-  expect(w1.tokensAfter(endedAt) + w2.tokensAfter(endedAt)).toBe(0);
+  expect(w1.countTokensSince(endedAt) + w2.countTokensSince(endedAt)).toBe(0);
 });
 
 test('seals with the key that is there, and leaves one that is due to whoever accepts work', async () => {

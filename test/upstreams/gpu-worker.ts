@@ -4,81 +4,79 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EVENT_STREAM, encodeEvent } from './reply.ts';
 
-/** What a worker does with a request. */
-export interface Conduct {
-  /** Answers this status and nothing else. */
+/** How a worker handles a request. By default it generates three tokens. */
+export interface WorkerBehavior {
+  /** Responds with this HTTP status and an error. */
   readonly status?: number;
-  /** Text of that answer's error. */
+  /** Message of that error. */
   readonly message?: string;
-  /** Says at once whose turn it is, as engines do with their first token, before it says anything in it. */
+  /** Sends a chunk with the assistant role before the first token, as engines do. */
   readonly role?: boolean;
-  /** Tokens of a whole answer. */
+  /** Tokens of a complete answer. */
   readonly tokens?: number;
-  /** Milliseconds that each takes. */
+  /** Milliseconds per token. */
   readonly tokenMs?: number;
-  /** Falls silent after so many tokens, with the connection open. */
+  /** Sends nothing more after this many tokens, and keeps the connection open. */
   readonly hangAfter?: number;
-  /** Breaks the connection before it says anything, after `tokenMs`. */
+  /** Resets the connection after `tokenMs`, before any response. */
   readonly resets?: boolean;
-  /** Breaks the connection after so many tokens. */
+  /** Closes the connection after this many tokens. */
   readonly cutAfter?: number;
 }
 
-/** A request as a worker saw it, and what it did for it. */
-export interface Served {
+/** A request that a worker received, and the tokens that it generated for it. */
+export interface ServedRequest {
   readonly body: Readonly<Record<string, unknown>>;
-  /** When each token was generated: milliseconds of `performance.now()`. */
+  /** The time at which each token was generated, by `performance.now()`. */
   readonly tokensAt: readonly number[];
 }
 
-/**
- * A GPU worker on the wire that does what it is told. Like an engine, it generates until it sees that its client has gone,
- * whether anybody reads or not.
- */
+/** A scripted GPU worker on the wire. Like an engine, it generates tokens until its client disconnects, even if none is read. */
 export interface GpuWorker extends AsyncDisposable {
   /** The API's base. */
   readonly url: string;
-  readonly served: readonly Served[];
-  /** Tokens generated at or after `time` (of `performance.now()`). */
-  tokensAfter(time: number): number;
-  behave(conduct: Conduct | ((body: Served['body']) => Conduct)): void;
-  /** As a killed process: breaks all connections and listens no more. */
+  readonly served: readonly ServedRequest[];
+  /** Returns the number of tokens generated at or after `time` (of `performance.now()`). */
+  countTokensSince(time: number): number;
+  /** Sets the behavior for the following requests. */
+  behave(behavior: WorkerBehavior | ((body: ServedRequest['body']) => WorkerBehavior)): void;
+  /** Resets all connections and stops listening, like a killed process. */
   kill(): Promise<void>;
   /** Listens again at the same address. */
   restart(): Promise<void>;
 }
 
-const WELL = { tokens: 3, tokenMs: 1 };
+const HEALTHY = { tokens: 3, tokenMs: 1 };
 
 /** Starts a worker on a free port of 127.0.0.1. */
-export async function startGpuWorker(first: Conduct = {}): Promise<GpuWorker> {
-  const served: (Served & { tokensAt: number[] })[] = [];
+export async function startGpuWorker(first: WorkerBehavior = {}): Promise<GpuWorker> {
+  const served: (ServedRequest & { tokensAt: number[] })[] = [];
   const sockets = new Set<Socket>();
-  let conductOf: (body: Served['body']) => Conduct = () => first;
+  let behaviorFor: (body: ServedRequest['body']) => WorkerBehavior = () => first;
   let server: Server | undefined;
   let port = 0;
 
   async function serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-    const body: Served['body'] = Object(JSON.parse(await textOf(incoming)));
+    const body: ServedRequest['body'] = Object(JSON.parse(await textOf(incoming)));
     const {
       status,
       message,
       resets,
       role,
-      tokens = WELL.tokens,
-      tokenMs = WELL.tokenMs,
+      tokens = HEALTHY.tokens,
+      tokenMs = HEALTHY.tokenMs,
       hangAfter,
       cutAfter,
-    } = conductOf(body);
-    const mine = { body, tokensAt: [] as number[] };
-    served.push(mine);
+    } = behaviorFor(body);
+    const request = { body, tokensAt: [] as number[] };
+    served.push(request);
     if (resets) {
       await sleep(tokenMs);
       return void incoming.socket.resetAndDestroy();
     }
     if (status !== undefined) {
       outgoing.writeHead(status, { 'content-type': 'application/json' });
-      outgoing.end(JSON.stringify({ error: { message: message ?? 'told to', code: status } }));
+      outgoing.end(JSON.stringify({ error: { message: message ?? 'scripted error', code: status } }));
       return;
     }
     outgoing.writeHead(200, EVENT_STREAM);
@@ -89,7 +87,7 @@ export async function startGpuWorker(first: Conduct = {}): Promise<GpuWorker> {
       if (index === cutAfter) return void outgoing.destroy();
       await sleep(tokenMs);
       if (outgoing.destroyed) return;
-      mine.tokensAt.push(performance.now());
+      request.tokensAt.push(performance.now());
       outgoing.write(chunk(`t${index} `, null));
     }
     outgoing.write(chunk('', 'stop'));
@@ -125,9 +123,9 @@ export async function startGpuWorker(first: Conduct = {}): Promise<GpuWorker> {
   return {
     url: `http://127.0.0.1:${port}/v1`,
     served,
-    tokensAfter: (time) => served.flatMap(({ tokensAt }) => tokensAt).filter((at) => at >= time).length,
+    countTokensSince: (time) => served.flatMap(({ tokensAt }) => tokensAt).filter((at) => at >= time).length,
     behave(next) {
-      conductOf = typeof next === 'function' ? next : () => next;
+      behaviorFor = typeof next === 'function' ? next : () => next;
     },
     kill,
     restart: open,

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, it } from 'vitest';
 import { hashPrefixes } from '../../../../../shared/gpu/placement/prompt.ts';
 import type { Message } from '../../../../../shared/inference/generation.ts';
 import { canonicalizePrompt } from '../../../../../shared/inference/providers/gpu/canonical-prompt.ts';
@@ -16,7 +16,7 @@ const messages = fc.array(
   { maxLength: 6 },
 );
 
-test('a conversation that goes on begins as it did before', () => {
+it('the text of a conversation is a prefix of the text of its next turn', () => {
   fc.assert(
     fc.property(messages, messages, (before, after) => {
       expect(textOf({ messages: [...before, ...after] }).startsWith(textOf({ messages: before }))).toBe(true);
@@ -24,14 +24,14 @@ test('a conversation that goes on begins as it did before', () => {
   );
 });
 
-test('two prompts of the same text are the same only if they are the same', () => {
+it('prompts with different roles or texts differ, and other request fields do not matter', () => {
   const one = textOf({ messages: [user('a'), assistant('b')] });
   expect(textOf({ messages: [assistant('a'), user('b')] })).not.toBe(one);
   expect(textOf({ messages: [user('a'), assistant('c')] })).not.toBe(one);
   expect(textOf({ messages: [user('a'), assistant('b')], temperature: 1, conversationKey: 'other' })).toBe(one);
 });
 
-test('tools come first, as in templates: another set of them shares nothing', () => {
+it('tools come first, so prompts with different tools share no prefix', () => {
   const tool = (name: string) => ({ name, parameters: {}, strict: false });
   const system: Message = { role: 'system', content: [{ type: 'text', text: 'x'.repeat(2_000) }] };
   const prefixesOf = (names: string[]) =>
@@ -46,7 +46,7 @@ test('tools come first, as in templates: another set of them shares nothing', ()
   expect(one?.hash).not.toBe(other?.hash);
 });
 
-test('an image counts as its digest, and earlier reasoning not at all', () => {
+it('an image is replaced by its digest, and reasoning is omitted', () => {
   const image = { type: 'image', mediaType: 'image/png', base64: 'A'.repeat(100_000), param: 'messages[0]' } as const;
   const withImage = textOf({ messages: [{ role: 'user', content: [image] }] });
   expect(withImage.length).toBeLessThan(200);

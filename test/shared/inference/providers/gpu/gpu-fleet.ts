@@ -11,35 +11,35 @@ import { type GpuWorker, startGpuWorker } from '../../../../upstreams/gpu-worker
 import { aWorker, FLEET, type FleetTables, MODEL } from '../../../gpu/fleets.ts';
 import { makeRequest } from '../../requests.ts';
 
-/** Milliseconds without a token after which a worker of these tests hangs. */
+/** Milliseconds without a token after which a worker of these tests counts as hung. */
 export const STALL_MS = 150;
 export const HEARTBEAT_MS = 100;
 export const TARGET = { provider: 'gpu', model: MODEL, fleet: FLEET, weight: 1 } as const;
 
-/** A fleet in a real table, of workers on the wire, `w1`, `w2`… */
+/** A fleet of workers on the wire (`w1`, `w2`…), registered in a table of the DynamoDB stand-in. */
 export interface GpuFleet extends AsyncDisposable {
   readonly workers: readonly GpuWorker[];
   readonly table: ReturnType<typeof createDynamoDBFleetStore>;
   readonly options: GpuOptions;
   model(tier?: Tier, fleet?: Partial<GpuOptions['fleet']>): Model;
   worker(id: string): Promise<Worker | undefined>;
-  /** Ids of the workers that hold leases, once for each of them. */
+  /** Returns the worker's id of each lease. */
   leases(): Promise<string[]>;
   states(): Promise<string[]>;
-  /** Says that a worker has started anew, or is something else now. */
+  /** Registers a worker again with changes, for example another boot id. */
   register(id: string, changes: Partial<Worker>): Promise<void>;
 }
 
 export async function startGpuFleet(
   tables: FleetTables,
   size: number,
-  described: Partial<Worker> = {},
+  description: Partial<Worker> = {},
 ): Promise<GpuFleet> {
   const table = createDynamoDBFleetStore(tables.client, { tableName: await tables.newTable() });
   const workers = await Promise.all(Array.from({ length: size }, () => startGpuWorker()));
   const register = async (id: string, changes: Partial<Worker>): Promise<void> => {
     const url = workers[Number(id.slice(1)) - 1]?.url ?? '';
-    const { leases: _, ...worker } = aWorker({ id, url, ...described, ...changes });
+    const { leases: _, ...worker } = aWorker({ id, url, ...description, ...changes });
     await table.register(worker);
   };
   for (const index of workers.keys()) await register(`w${index + 1}`, {});
@@ -47,7 +47,7 @@ export async function startGpuFleet(
     {
       store: table,
       now: Date.now,
-      // Those that cost the same are taken in their order.
+      // Constant, so that workers with equal scores are chosen in their order.
       random: () => 0.5,
       sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
       newId: () => `lease-${Math.random().toString(36).slice(2)}`,
@@ -84,17 +84,20 @@ export async function startGpuFleet(
   };
 }
 
-export interface AskOptions {
+export interface GenerateOptions {
   readonly streamed?: boolean;
   readonly signal?: AbortSignal;
   readonly request?: Partial<GenerationRequest>;
   readonly telemetry?: Telemetry;
-  /** Hears each event. */
+  /** Called with each event. */
   readonly onEvent?: (event: GenerationEvent, index: number) => unknown;
 }
 
-/** Asks and reads to the end: the text, or what was thrown with the text before it. */
-export async function ask(model: Model, options: AskOptions = {}): Promise<{ text: string; error?: unknown }> {
+/** Generates an answer. Returns its text, and the error if it failed after that text. */
+export async function generate(
+  model: Model,
+  options: GenerateOptions = {},
+): Promise<{ text: string; error?: unknown }> {
   const { streamed = true, signal = new AbortController().signal, request = {}, onEvent, telemetry } = options;
   let text = '';
   let index = 0;

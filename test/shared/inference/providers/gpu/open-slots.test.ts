@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process';
 import { resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { expect, test } from 'vitest';
+import { expect, it } from 'vitest';
 import { FLEET_TIMINGS } from '../../../../../shared/gpu/fleet-timings.ts';
 import { FLEET, MODEL, startFleetTables } from '../../../gpu/fleets.ts';
 
 const MODULE = resolve(import.meta.dirname, '../../../../../shared/inference/providers/gpu/open-slots.ts');
 
-/** Asks a fleet without workers for a slot, in a process that has nothing else to do. */
+/** Requests a slot of a fleet without workers, in a process that does nothing else. */
 const PROGRAM = `
   const { openSlots } = await import(${JSON.stringify(MODULE)});
   const slots = openSlots(process.env.FLEET_TABLE, { ${FLEET}: { reserve: 0.25, waitMs: 700 } }, ${JSON.stringify(FLEET_TIMINGS.slots)});
@@ -15,7 +15,7 @@ const PROGRAM = `
   await slots.acquire(request, new AbortController().signal).catch(({ code }) => console.log(code));
 `;
 
-test('a wait for a slot keeps its process, though nothing else does', async () => {
+it('waiting for a slot keeps the process alive', async () => {
   await using tables = await startFleetTables();
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', PROGRAM], {
     env: {

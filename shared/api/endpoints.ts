@@ -35,8 +35,8 @@ export interface QueuedRequest {
 }
 
 /**
- * Encodes a model's events as the output of a job. Throws LambentError `upstream_cut` if the events end without `finish`, and
- * every error of `events`.
+ * Encodes a model's events as the output of a job. Throws LambentError `upstream_cut` if the events end without `finish`,
+ * and every error of `events`.
  */
 export type EncodeAnswer = (events: AsyncIterable<GenerationEvent>, options: AnswerOptions) => Promise<JobAnswer>;
 

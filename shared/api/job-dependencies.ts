@@ -29,7 +29,7 @@ const MAX_INBOX_BYTES = 6_000_000;
 
 /** Options of `createJobStores`. */
 export interface StoreOptions {
-  /** Whether the function's role may create tenant keys. Functions that accept requests may; others only use existing keys. */
+  /** Whether the function's role may create tenant keys. Only functions that accept requests may. */
   readonly mayCreateKeys: boolean;
 }
 

@@ -32,7 +32,7 @@ export async function findResponseJob({ jobs }: Pick<ApiState, 'jobs'>, tenant: 
   throw new LambentError('not_found', `Response with id '${abbreviate(id)}' not found.`);
 }
 
-/** Returns whether a job may be shown. One whose response isn't stored is visible only while it runs. */
+/** Returns whether a job may be shown. A job whose response isn't stored is visible only while it runs. */
 function isVisible({ stored, status }: Job): boolean {
   return stored || !isTerminal(status);
 }

@@ -18,7 +18,9 @@ export interface StoredResponsesApi {
   readonly now?: () => number;
 }
 
-/** `GET /v1/responses/{id}`. Returns the response's current state, or with `stream=true` its events after `starting_after`. */
+/**
+ * `GET /v1/responses/{id}`. Returns the response's current state, or with `stream=true` its events after `starting_after`.
+ */
 export function retrieveResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
   return {
     scope: 'inference',

@@ -26,7 +26,7 @@ export function decodeReasoning(encoded: string): ReasoningPart | undefined {
 const PREFIX = 'lambent1.';
 /** 1 MiB: many times the longest reasoning, and a small part of the largest request. */
 const MAX_LENGTH = 1_048_576;
-/** Providers' continuations have a few levels. Forged ones could be deep enough to overflow the stack of a recursive reader. */
+/** Continuations have a few levels of nesting. A forged one could be deep enough to overflow a recursive reader's stack. */
 const MAX_DEPTH = 16;
 
 function parseJson(text: string): unknown {

@@ -56,8 +56,10 @@ const MEDIA_TYPES: ReadonlyMap<string, InlineImage['mediaType']> = new Map([
   ['image/webp', 'image/webp'],
 ]);
 
-/** Excludes backslashes, white space and control characters: the WHATWG parser replaces or removes them, while other
- * parsers read another host. */
+/**
+ * Excludes backslashes, white space and control characters: the WHATWG parser replaces or removes them, while other parsers
+ * read another host.
+ */
 const PLAIN_HTTPS = /^https:\/\/[^\\\s\p{Cc}]+$/u;
 
 /** Returns `url` normalized if a provider may fetch it: https, default port, no credentials and a listed host. */

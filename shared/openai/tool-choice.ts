@@ -16,7 +16,7 @@ export interface ResolvedTools {
 
 /**
  * Returns the tools and the tool choice to send to a model. A list of allowed functions removes all other tools.
- * @throws LambentError `invalid_value` if the choice names a missing tool, needs tools and has none, or two tools share a name
+ * @throws LambentError `invalid_value` if two tools have the same name, or if the choice requires tools that are missing
  */
 export function resolveTools(tools: readonly Tool[], choice: RequestedChoice): ResolvedTools {
   const names = new Set<string>();

@@ -4,8 +4,10 @@ import { validate } from '../validation.ts';
 /** Values of `include` that requests support. */
 export const SUPPORTED_INCLUDES = ['reasoning.encrypted_content', 'message.output_text.logprobs'] as const;
 
-/** All values in the official client. The unsupported ones concern item types that Lambent doesn't have, or fields that
- * are always returned. */
+/**
+ * All values in the official client. The unsupported ones concern item types that Lambent doesn't have, or fields that are
+ * always returned.
+ */
 export const INCLUDES = [
   ...SUPPORTED_INCLUDES,
   'code_interpreter_call.outputs',

@@ -19,7 +19,7 @@ import {
  * Encodes a model's events as the frames of a response stream. A complete stream ends with `response.completed` or
  * `response.incomplete`, a failed one with `error` and `response.failed`.
  * @returns whether the response is complete
- * @throws as `framesOf` does
+ * @throws the same errors as `encodeStream`
  */
 export function encodeResponseStream(
   events: AsyncIterable<GenerationEvent>,

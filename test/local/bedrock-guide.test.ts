@@ -219,7 +219,7 @@ describe('as it speaks', () => {
 test('the real provider and the real documents make an answer with its usage', async () => {
   await using upstream = await Upstream.start(createGuide({ root: resolve(import.meta.dirname, '../..'), wordMs: 0 }));
   const content = [{ type: 'text', text: 'What is Lambent?' }] as const;
-  const events = await upstream.ask({ messages: [{ role: 'user', content }] });
+  const events = await upstream.generate({ messages: [{ role: 'user', content }] });
   const said = events.map((event) => (event.type === 'text' ? event.text : '')).join('');
   expect(said).toContain('README.md');
   const { usage } = events.at(-1) as { usage: { outputTokens: number } };

@@ -5,7 +5,7 @@ import { operate } from '../../../infra/operate/tenant.ts';
 import { keyItem, keyPartition } from '../../../shared/access/keys.ts';
 import { createSenderTable } from '../../../shared/access/sender-table.ts';
 import { senderItem } from '../../../shared/access/senders.ts';
-import { codeOf, type Services, startEnvironment, startServices } from '../../shared/vault/environments.ts';
+import { catchCode, type Services, startEnvironment, startServices } from '../../shared/vault/environments.ts';
 import { NAME } from '../../shared/vault/records.ts';
 
 const text = (words: string) => Buffer.from(words, 'utf8');
@@ -21,7 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => services[Symbol.asyncDispose]());
 beforeEach(async () => {
-  services.disturb.dynamodb = () => undefined;
+  services.faults.dynamodb = () => undefined;
   table = await services.newTable();
   const access = `access-${created++}`;
   await services.dynamodb.send(
@@ -86,8 +86,8 @@ describe('erasing a tenant', () => {
   test('takes its keys, its API keys and its senders, and nothing of its neighbours', async () => {
     const [sealed, other] = await twoTenants();
     await run('erase', NAME.tenant, '--yes');
-    expect(await codeOf(start().open(NAME, sealed))).toBe('tenant_deleted');
-    expect(await codeOf(start().seal(NAME, text('again')))).toBe('tenant_deleted');
+    expect(await catchCode(start().open(NAME, sealed))).toBe('tenant_deleted');
+    expect(await catchCode(start().seal(NAME, text('again')))).toBe('tenant_deleted');
     expect(await tenantOf('sk-acme')).toBeUndefined();
     expect(await tenantsOf(senders.own)).toBeUndefined();
     expect(await tenantsOf(senders.mixed)).toEqual([neighbour.tenant]);
@@ -111,7 +111,7 @@ describe('erasing a tenant', () => {
 
   test('takes the API keys first, so that a failure leaves no open door to lost records', async () => {
     const [sealed] = await twoTenants();
-    services.disturb.dynamodb = (operation) =>
+    services.faults.dynamodb = (operation) =>
       operation === 'PutItem' ? { status: 400, type: 'AccessDeniedException' } : undefined;
     await expect(run('erase', NAME.tenant, '--yes')).rejects.toThrow(`${table.name}: `);
     expect(await tenantOf('sk-acme')).toBeUndefined();
@@ -151,7 +151,7 @@ describe('replaying tombstones', () => {
     expect(await start(restored).open(NAME, sealed)).toEqual(text('x'));
 
     expect(await run(...replay, '--yes')).toContain('1 are now');
-    expect(await codeOf(start(restored).open(NAME, sealed))).toBe('tenant_deleted');
+    expect(await catchCode(start(restored).open(NAME, sealed))).toBe('tenant_deleted');
     expect(await start(restored).open(neighbour, other)).toEqual(text('y'));
     expect(await run(...replay, '--yes')).toContain('1 were in');
   });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 
-function registryOf(fleets: Record<string, { workers: readonly { id: string; url: string }[] }>) {
+function buildRegistry(fleets: Record<string, { workers: readonly { id: string; url: string }[] }>) {
   const models = { gpu: { targets: [{ provider: 'gpu', model: 'm', fleet: 'qwen' }] } };
   return parseModelRegistry(JSON.stringify({ models, fleets }), 'models.json');
 }
@@ -10,7 +10,7 @@ const W1 = { id: 'w1', url: 'http://w1:8000/v1' };
 
 describe('the workers of a fleet', () => {
   it('workers of two fleets may have the same ids and addresses', () => {
-    const { fleets } = registryOf({
+    const { fleets } = buildRegistry({
       qwen: { workers: [W1, { id: 'w2', url: 'http://w2:8000/v1' }] },
       llama: { workers: [W1] },
     });
@@ -19,13 +19,13 @@ describe('the workers of a fleet', () => {
 
   it("two workers of a fleet can't have the same id", () => {
     const workers = [W1, { id: 'w2', url: 'http://w2:8000/v1' }, { id: 'w1', url: 'http://w3:8000/v1' }];
-    expect(() => registryOf({ qwen: { workers } })).toThrow(
+    expect(() => buildRegistry({ qwen: { workers } })).toThrow(
       /^models\.json is not valid:\n {2}fleets\.qwen\.workers\.2\.id: another worker has the id w1$/,
     );
   });
 
   it("two workers of a fleet can't have the same address, even in different notations", () => {
     const workers = [W1, { id: 'w2', url: 'HTTP://W1:8000/v1/' }];
-    expect(() => registryOf({ qwen: { workers } })).toThrow(/fleets\.qwen\.workers\.1\.url: .*\bw2\b/);
+    expect(() => buildRegistry({ qwen: { workers } })).toThrow(/fleets\.qwen\.workers\.1\.url: .*\bw2\b/);
   });
 });

@@ -26,11 +26,11 @@ class ScriptedModel implements Model {
   }
 }
 
-const answers = (text: string): Behaviour =>
+const answerWith = (text: string): Behaviour =>
   async function* () {
     yield* makeAnswer(text);
   };
-const fails = (code: ErrorCode, recovery: Recovery, retryAfterMs?: number): Behaviour =>
+const failWith = (code: ErrorCode, recovery: Recovery, retryAfterMs?: number): Behaviour =>
   // biome-ignore lint/correctness/useYield: it fails before its first event
   async function* () {
     throw new UpstreamError(code, `scripted ${code}`, {
@@ -38,13 +38,13 @@ const fails = (code: ErrorCode, recovery: Recovery, retryAfterMs?: number): Beha
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     });
   };
-const stalls: Behaviour = async function* ({ signal }) {
+const stall: Behaviour = async function* ({ signal }) {
   yield* await new Promise<GenerationEvent[]>((_, reject) =>
     signal.addEventListener('abort', () => reject(new Error('socket closed'))),
   );
 };
 
-function registryOf(
+function buildRegistry(
   models: Record<string, { targets: string[]; weights?: number[]; [setting: string]: unknown }>,
 ): ModelRegistry {
   const entries = Object.entries(models).map(([name, { targets, weights, ...settings }]) => [
@@ -69,7 +69,7 @@ interface Setting {
   now?: () => number;
 }
 
-function routerOf({ registry, models, capabilities = {}, now }: Setting): Router {
+function buildRouter({ registry, models, capabilities = {}, now }: Setting): Router {
   return createRouter({
     registry,
     createModel: async ({ target }) => {
@@ -83,31 +83,31 @@ function routerOf({ registry, models, capabilities = {}, now }: Setting): Router
   });
 }
 
-const options = (changes: { streamed?: boolean; deadlineInMs?: number; signal?: AbortSignal } = {}) => ({
+const makeOptions = (changes: { streamed?: boolean; deadlineInMs?: number; signal?: AbortSignal } = {}) => ({
   signal: changes.signal ?? new AbortController().signal,
   deadlineAt: Date.now() + (changes.deadlineInMs ?? 5_000),
   streamed: changes.streamed ?? true,
 });
 
-async function textOf(router: Router, request = makeRequest(), how = options()): Promise<string> {
+async function readText(router: Router, request = makeRequest(), how = makeOptions()): Promise<string> {
   const events = await collect((await router.generate(request, how)).events);
   return events.map((event) => (event.type === 'text' ? event.text : '')).join('');
 }
 
 describe('the router', () => {
   it('the router yields the complete answer, first event included', async () => {
-    const router = routerOf({
-      registry: registryOf({ default: { targets: ['a'] } }),
-      models: { a: new ScriptedModel(answers('hi')) },
+    const router = buildRouter({
+      registry: buildRegistry({ default: { targets: ['a'] } }),
+      models: { a: new ScriptedModel(answerWith('hi')) },
     });
-    const { events } = await router.generate(makeRequest(), options());
+    const { events } = await router.generate(makeRequest(), makeOptions());
     expect(await collect(events)).toEqual(makeAnswer('hi'));
   });
 
   it('an unknown model is refused with model_not_found, even if it has the name of an object member', async () => {
-    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: {} });
+    const router = buildRouter({ registry: buildRegistry({ default: { targets: ['a'] } }), models: {} });
     for (const model of ['nope', 'constructor', '__proto__']) {
-      await expect(router.generate(makeRequest({ model }), options())).rejects.toMatchObject({
+      await expect(router.generate(makeRequest({ model }), makeOptions())).rejects.toMatchObject({
         code: 'model_not_found',
         param: 'model',
       });
@@ -116,31 +116,31 @@ describe('the router', () => {
 
   it('the router retries a target that is briefly unavailable, after the pause that it asked for', async () => {
     const model = new ScriptedModel(
-      fails('rate_limit_exceeded', 'retry', 60),
-      fails('upstream_unavailable', 'retry', 1),
-      answers('third'),
+      failWith('rate_limit_exceeded', 'retry', 60),
+      failWith('upstream_unavailable', 'retry', 1),
+      answerWith('third'),
     );
-    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
+    const router = buildRouter({ registry: buildRegistry({ default: { targets: ['a'] } }), models: { a: model } });
     const startedAt = performance.now();
-    expect(await textOf(router)).toBe('third');
+    expect(await readText(router)).toBe('third');
     expect(performance.now() - startedAt).toBeGreaterThan(55);
   });
 
   it('the router moves on from a target that asks for a long pause if there is another target', async () => {
-    const router = routerOf({
-      registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
+    const router = buildRouter({
+      registry: buildRegistry({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
       models: {
-        a: new ScriptedModel(fails('rate_limit_exceeded', 'retry', 3_000)),
-        b: new ScriptedModel(answers('small')),
+        a: new ScriptedModel(failWith('rate_limit_exceeded', 'retry', 3_000)),
+        b: new ScriptedModel(answerWith('small')),
       },
     });
-    expect(await textOf(router)).toBe('small');
+    expect(await readText(router)).toBe('small');
   });
 
   it('the router fails with the upstream’s Retry-After if the pause would exceed the deadline', async () => {
-    const model = new ScriptedModel(fails('rate_limit_exceeded', 'retry', 60_000));
-    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
-    await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({
+    const model = new ScriptedModel(failWith('rate_limit_exceeded', 'retry', 60_000));
+    const router = buildRouter({ registry: buildRegistry({ default: { targets: ['a'] } }), models: { a: model } });
+    await expect(router.generate(makeRequest(), makeOptions())).rejects.toMatchObject({
       code: 'rate_limit_exceeded',
       retryAfterMs: 60_000,
     });
@@ -148,54 +148,56 @@ describe('the router', () => {
   });
 
   it('the router tries no other target if the request is invalid', async () => {
-    const other = new ScriptedModel(answers('never'));
-    const router = routerOf({
-      registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
-      models: { a: new ScriptedModel(fails('context_length_exceeded', 'fail')), b: other },
+    const other = new ScriptedModel(answerWith('never'));
+    const router = buildRouter({
+      registry: buildRegistry({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['b'] } }),
+      models: { a: new ScriptedModel(failWith('context_length_exceeded', 'fail')), b: other },
     });
-    await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'context_length_exceeded' });
+    await expect(router.generate(makeRequest(), makeOptions())).rejects.toMatchObject({
+      code: 'context_length_exceeded',
+    });
     expect(other.calls).toBe(0);
   });
 
   it('the router retries a model timeout exactly once', async () => {
-    const model = new ScriptedModel(fails('upstream_timeout', 'retryOnce', 1));
-    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
-    await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'upstream_timeout' });
+    const model = new ScriptedModel(failWith('upstream_timeout', 'retryOnce', 1));
+    const router = buildRouter({ registry: buildRegistry({ default: { targets: ['a'] } }), models: { a: model } });
+    await expect(router.generate(makeRequest(), makeOptions())).rejects.toMatchObject({ code: 'upstream_timeout' });
     expect(model.calls).toBe(2);
   });
 
   it('the router moves to the next target if the first token takes too long', async () => {
-    const router = routerOf({
-      registry: registryOf({
+    const router = buildRouter({
+      registry: buildRegistry({
         default: { targets: ['a'], firstTokenTimeoutMs: 40, fallbacks: ['small'] },
         small: { targets: ['b'] },
       }),
-      models: { a: new ScriptedModel(stalls), b: new ScriptedModel(answers('in time')) },
+      models: { a: new ScriptedModel(stall), b: new ScriptedModel(answerWith('in time')) },
     });
-    expect(await textOf(router)).toBe('in time');
+    expect(await readText(router)).toBe('in time');
   });
 
   it('an answer ends at the deadline of the request, before and after its first token', async () => {
     const afterOne: Behaviour = async function* (call) {
       yield { type: 'text', text: 'one' };
-      yield* stalls(call);
+      yield* stall(call);
     };
-    for (const behaviour of [stalls, afterOne]) {
-      const router = routerOf({
-        registry: registryOf({ default: { targets: ['a'], timeoutMs: 60 } }),
+    for (const behaviour of [stall, afterOne]) {
+      const router = buildRouter({
+        registry: buildRegistry({ default: { targets: ['a'], timeoutMs: 60 } }),
         models: { a: new ScriptedModel(behaviour) },
       });
-      await expect(textOf(router)).rejects.toMatchObject({ code: 'deadline_exceeded' });
+      await expect(readText(router)).rejects.toMatchObject({ code: 'deadline_exceeded' });
     }
   });
 
   it('a cancelled request fails with the reason of the cancel', async () => {
     const cancel = new AbortController();
-    const router = routerOf({
-      registry: registryOf({ default: { targets: ['a'] } }),
-      models: { a: new ScriptedModel(stalls) },
+    const router = buildRouter({
+      registry: buildRegistry({ default: { targets: ['a'] } }),
+      models: { a: new ScriptedModel(stall) },
     });
-    const answer = textOf(router, makeRequest(), options({ signal: cancel.signal }));
+    const answer = readText(router, makeRequest(), makeOptions({ signal: cancel.signal }));
     await sleep(10);
     cancel.abort(new LambentError('internal', 'cancelled by test'));
     await expect(answer).rejects.toThrow('cancelled by test');
@@ -206,8 +208,8 @@ describe('the router', () => {
       yield { type: 'text', text: 'half' };
     };
     const model = new ScriptedModel(cutShort);
-    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
-    await expect(textOf(router)).rejects.toMatchObject({ code: 'upstream_cut' });
+    const router = buildRouter({ registry: buildRegistry({ default: { targets: ['a'] } }), models: { a: model } });
+    await expect(readText(router)).rejects.toMatchObject({ code: 'upstream_cut' });
     expect(model.calls).toBe(1);
   });
 
@@ -220,26 +222,26 @@ describe('the router', () => {
         closed = true;
       }
     };
-    const router = routerOf({
-      registry: registryOf({ default: { targets: ['a'] } }),
+    const router = buildRouter({
+      registry: buildRegistry({ default: { targets: ['a'] } }),
       models: { a: new ScriptedModel(endless) },
     });
-    for await (const _ of (await router.generate(makeRequest(), options())).events) break;
+    for await (const _ of (await router.generate(makeRequest(), makeOptions())).events) break;
     expect(closed).toBe(true);
   });
 
   it('no circuit breaker opens for a model that manages its own health, however often it fails', async () => {
     const model = Object.assign(
-      new ScriptedModel(...Array(7).fill(fails('upstream_unavailable', 'nextTarget')), answers('well')),
+      new ScriptedModel(...Array(7).fill(failWith('upstream_unavailable', 'nextTarget')), answerWith('well')),
       {
         managesOwnHealth: true,
       },
     );
-    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
+    const router = buildRouter({ registry: buildRegistry({ default: { targets: ['a'] } }), models: { a: model } });
     for (let call = 1; call <= 7; call += 1) {
-      await expect(textOf(router)).rejects.toMatchObject({ code: 'upstream_unavailable' });
+      await expect(readText(router)).rejects.toMatchObject({ code: 'upstream_unavailable' });
     }
-    expect(await textOf(router)).toBe('well');
+    expect(await readText(router)).toBe('well');
   });
 
   it('no circuit breaker opens for a model that manages its own health if its answers are truncated', async () => {
@@ -247,34 +249,39 @@ describe('the router', () => {
       yield { type: 'text', text: 'half' };
       throw new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' });
     };
-    const model = Object.assign(new ScriptedModel(...Array(7).fill(cuts), answers('well')), { managesOwnHealth: true });
-    const router = routerOf({ registry: registryOf({ default: { targets: ['a'] } }), models: { a: model } });
+    const model = Object.assign(new ScriptedModel(...Array(7).fill(cuts), answerWith('well')), {
+      managesOwnHealth: true,
+    });
+    const router = buildRouter({ registry: buildRegistry({ default: { targets: ['a'] } }), models: { a: model } });
     for (let call = 1; call <= 7; call += 1)
-      await expect(textOf(router)).rejects.toMatchObject({ code: 'upstream_cut' });
-    expect(await textOf(router)).toBe('well');
+      await expect(readText(router)).rejects.toMatchObject({ code: 'upstream_cut' });
+    expect(await readText(router)).toBe('well');
   });
 
   it('the router moves on from an overloaded target without a retry, and passes on its Retry-After if it is the last', async () => {
-    const full = new ScriptedModel(fails('overloaded', 'nextTarget', 5_000));
-    const registry = registryOf({ default: { targets: ['full'], fallbacks: ['hosted'] }, hosted: { targets: ['b'] } });
-    const models = { full, b: new ScriptedModel(answers('hosted')) };
-    expect(await textOf(routerOf({ registry, models }))).toBe('hosted');
+    const full = new ScriptedModel(failWith('overloaded', 'nextTarget', 5_000));
+    const registry = buildRegistry({
+      default: { targets: ['full'], fallbacks: ['hosted'] },
+      hosted: { targets: ['b'] },
+    });
+    const models = { full, b: new ScriptedModel(answerWith('hosted')) };
+    expect(await readText(buildRouter({ registry, models }))).toBe('hosted');
     expect(full.calls).toBe(1);
-    const alone = routerOf({ registry: registryOf({ default: { targets: ['full'] } }), models: { full } });
-    await expect(textOf(alone)).rejects.toMatchObject({ code: 'overloaded', retryAfterMs: 5_000 });
+    const alone = buildRouter({ registry: buildRegistry({ default: { targets: ['full'] } }), models: { full } });
+    await expect(readText(alone)).rejects.toMatchObject({ code: 'overloaded', retryAfterMs: 5_000 });
     expect(full.calls).toBe(2);
   });
 
   it('the circuit breaker opens after five consecutive failures with a Retry-After, and closes after one success', async () => {
     let now = 1_000_000;
-    const down = fails('upstream_unavailable', 'nextTarget');
-    const model = new ScriptedModel(down, down, down, down, down, answers('back'));
-    const router = routerOf({
-      registry: registryOf({ default: { targets: ['a'] } }),
+    const down = failWith('upstream_unavailable', 'nextTarget');
+    const model = new ScriptedModel(down, down, down, down, down, answerWith('back'));
+    const router = buildRouter({
+      registry: buildRegistry({ default: { targets: ['a'] } }),
       models: { a: model },
       now: () => now,
     });
-    const how = () => ({ ...options(), deadlineAt: now + 60_000 });
+    const how = () => ({ ...makeOptions(), deadlineAt: now + 60_000 });
     for (let call = 0; call < 5; call += 1)
       await expect(router.generate(makeRequest(), how())).rejects.toMatchObject({ code: 'upstream_unavailable' });
     await expect(router.generate(makeRequest(), how())).rejects.toMatchObject({
@@ -283,21 +290,21 @@ describe('the router', () => {
     });
     expect(model.calls).toBe(5);
     now += 10_001;
-    expect(await textOf(router, makeRequest(), how())).toBe('back');
-    expect(await textOf(router, makeRequest(), how())).toBe('back');
+    expect(await readText(router, makeRequest(), how())).toBe('back');
+    expect(await readText(router, makeRequest(), how())).toBe('back');
   });
 
   it('a request goes only to targets with the required capabilities, and the error names the parameter if there is none', async () => {
     const settings = {
-      registry: registryOf({ default: { targets: ['plain', 'seeded'] } }),
-      models: { plain: new ScriptedModel(answers('plain')), seeded: new ScriptedModel(answers('seeded')) },
+      registry: buildRegistry({ default: { targets: ['plain', 'seeded'] } }),
+      models: { plain: new ScriptedModel(answerWith('plain')), seeded: new ScriptedModel(answerWith('seeded')) },
       capabilities: { plain: ['stop'], seeded: ['seed'] } satisfies Record<string, Capability[]>,
     };
-    const router = routerOf(settings);
-    expect(await textOf(router, makeRequest({ seed: 7 }))).toBe('seeded');
-    expect(await textOf(router, makeRequest({ stop: ['x'] }))).toBe('plain');
+    const router = buildRouter(settings);
+    expect(await readText(router, makeRequest({ seed: 7 }))).toBe('seeded');
+    expect(await readText(router, makeRequest({ stop: ['x'] }))).toBe('plain');
     await expect(
-      router.generate(makeRequest({ topLogprobs: 2, parameterNames: { topLogprobs: 'logprobs' } }), options()),
+      router.generate(makeRequest({ topLogprobs: 2, parameterNames: { topLogprobs: 'logprobs' } }), makeOptions()),
     ).rejects.toMatchObject({
       code: 'unsupported_parameter',
       param: 'logprobs',
@@ -305,54 +312,54 @@ describe('the router', () => {
   });
 
   it("a fallback is skipped if its output limit is too small or it doesn't pass on unknown fields", async () => {
-    const router = routerOf({
-      registry: registryOf({
+    const router = buildRouter({
+      registry: buildRegistry({
         default: { targets: ['a'], maxOutputTokens: 4_000, passUnknown: true, fallbacks: ['small'] },
         small: { targets: ['b'], maxOutputTokens: 1_000 },
       }),
       models: {
-        a: new ScriptedModel(fails('upstream_unavailable', 'nextTarget')),
-        b: new ScriptedModel(answers('small')),
+        a: new ScriptedModel(failWith('upstream_unavailable', 'nextTarget')),
+        b: new ScriptedModel(answerWith('small')),
       },
     });
     for (const request of [makeRequest({ maxOutputTokens: 2_000 }), makeRequest({ unknown: { top_k: 4 } })]) {
-      await expect(router.generate(request, options())).rejects.toMatchObject({ code: 'upstream_unavailable' });
+      await expect(router.generate(request, makeOptions())).rejects.toMatchObject({ code: 'upstream_unavailable' });
     }
-    expect(await textOf(router, makeRequest({ maxOutputTokens: 500 }))).toBe('small');
+    expect(await readText(router, makeRequest({ maxOutputTokens: 500 }))).toBe('small');
   });
 
   it('the router reports a retryable failure rather than a misconfiguration', async () => {
-    const router = routerOf({
-      registry: registryOf({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['missing'] } }),
-      models: { a: new ScriptedModel(fails('rate_limit_exceeded', 'retry', 10_000)) },
+    const router = buildRouter({
+      registry: buildRegistry({ default: { targets: ['a'], fallbacks: ['small'] }, small: { targets: ['missing'] } }),
+      models: { a: new ScriptedModel(failWith('rate_limit_exceeded', 'retry', 10_000)) },
     });
-    await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
+    await expect(router.generate(makeRequest(), makeOptions())).rejects.toMatchObject({ code: 'rate_limit_exceeded' });
   });
 
   it("fallbacks that refer to each other don't loop", async () => {
-    const down = () => new ScriptedModel(fails('upstream_unavailable', 'nextTarget'));
-    const router = routerOf({
-      registry: registryOf({
+    const down = () => new ScriptedModel(failWith('upstream_unavailable', 'nextTarget'));
+    const router = buildRouter({
+      registry: buildRegistry({
         default: { targets: ['a'], fallbacks: ['other'] },
         other: { targets: ['b'], fallbacks: ['default'] },
       }),
       models: { a: down(), b: down() },
     });
-    await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'upstream_unavailable' });
+    await expect(router.generate(makeRequest(), makeOptions())).rejects.toMatchObject({ code: 'upstream_unavailable' });
   });
 });
 
 describe('the weighted choice of a target', () => {
-  const registry = registryOf({ default: { targets: ['heavy', 'light', 'resting'], weights: [9, 1, 0] } });
+  const registry = buildRegistry({ default: { targets: ['heavy', 'light', 'resting'], weights: [9, 1, 0] } });
   const names = ['heavy', 'light', 'resting'];
-  const models = Object.fromEntries(names.map((name) => [name, new ScriptedModel(answers(name))]));
+  const models = Object.fromEntries(names.map((name) => [name, new ScriptedModel(answerWith(name))]));
 
   it('a conversation gets the same target in every environment', async () => {
     await fc.assert(
       fc.asyncProperty(fc.string(), async (conversationKey) => {
-        const [one, other] = [routerOf({ registry, models }), routerOf({ registry, models })];
-        expect(await textOf(one, makeRequest({ conversationKey }))).toBe(
-          await textOf(other, makeRequest({ conversationKey })),
+        const [one, other] = [buildRouter({ registry, models }), buildRouter({ registry, models })];
+        expect(await readText(one, makeRequest({ conversationKey }))).toBe(
+          await readText(other, makeRequest({ conversationKey })),
         );
       }),
       { numRuns: 50 },
@@ -360,10 +367,10 @@ describe('the weighted choice of a target', () => {
   });
 
   it('many conversations are distributed by weight, and a target with weight 0 gets none', async () => {
-    const router = routerOf({ registry, models });
+    const router = buildRouter({ registry, models });
     const counts: Record<string, number> = {};
     for (let index = 0; index < 2_000; index += 1) {
-      const text = await textOf(router, makeRequest({ conversationKey: `conversation ${index}` }));
+      const text = await readText(router, makeRequest({ conversationKey: `conversation ${index}` }));
       counts[text] = (counts[text] ?? 0) + 1;
     }
     // 2,000 draws at 0.1: four standard deviations are ±54.

@@ -22,45 +22,46 @@ beforeAll(async () => {
 });
 afterAll(() => stores[Symbol.asyncDispose]());
 
-const named = (...names: string[]) => names.map((name) => ({ id: name, content: { said: name } }));
+const makeItems = (...names: string[]) => names.map((name) => ({ id: name, content: { said: name } }));
 
-async function aConversation(...names: string[]) {
+async function createConversation(...names: string[]) {
   const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
-  await conversations.create(key, {}, named(...names));
+  await conversations.create(key, {}, makeItems(...names));
   return key;
 }
 
-async function rowsOf(key: { tenant: string; id: string }) {
+async function readRows(key: { tenant: string; id: string }) {
   const { Items = [] } = await stores.client.send(new ScanCommand({ TableName: stores.tableName }));
   return Items.filter(({ pk }) => pk?.S === `${key.tenant}#${key.id}`);
 }
 
-const namesIn = async (key: { tenant: string; id: string }) => (await conversations.readItems(key)).map(({ id }) => id);
+const readNames = async (key: { tenant: string; id: string }) =>
+  (await conversations.readItems(key)).map(({ id }) => id);
 
 describe('a turn', () => {
   it('the items of a turn become visible together when it commits', async () => {
-    const key = await aConversation('a');
+    const key = await createConversation('a');
     const turn = await conversations.beginTurn(key, 'one');
     expect(turn.items.map(({ id }) => id)).toEqual(['a']);
-    expect(await namesIn(key)).toEqual(['a']);
-    await turn.commit(named('b', 'c'));
-    expect(await namesIn(key)).toEqual(['a', 'b', 'c']);
+    expect(await readNames(key)).toEqual(['a']);
+    await turn.commit(makeItems('b', 'c'));
+    expect(await readNames(key)).toEqual(['a', 'b', 'c']);
   });
 
   it('a turn whose lock was taken over changes nothing any more', async () => {
-    const key = await aConversation();
+    const key = await createConversation();
     const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
     const next = await conversations.beginTurn(key, 'next');
-    await expect(dead.commit(named('late'))).rejects.toMatchObject({ code: 'conversation_locked' });
-    await next.commit(named('b'));
-    await expect(dead.commit(named('later'))).rejects.toMatchObject({ code: 'conversation_locked' });
+    await expect(dead.commit(makeItems('late'))).rejects.toMatchObject({ code: 'conversation_locked' });
+    await next.commit(makeItems('b'));
+    await expect(dead.commit(makeItems('later'))).rejects.toMatchObject({ code: 'conversation_locked' });
     await dead.release();
-    expect(await namesIn(key)).toEqual(['b']);
+    expect(await readNames(key)).toEqual(['b']);
   });
 
   it('the items of a turn that crashed are never visible', async () => {
-    const key = await aConversation('a');
+    const key = await createConversation('a');
     const crashed = await table.acquireLock(key, 'crashed', clock.now + 60_000, clock.now);
     if (typeof crashed === 'string') throw new Error(crashed);
     const { lockEpoch: epoch, nextPosition } = crashed.head;
@@ -68,57 +69,57 @@ describe('a turn', () => {
       const place = { position: nextPosition + offset, itemId: `ghost${offset}`, epoch, turn: 'crashed' };
       await table.putItem(key, { ...place, sealed: new Uint8Array([1]) }, Math.floor(clock.now / 1000) + 1_000);
     }
-    expect(await namesIn(key)).toEqual(['a']);
+    expect(await readNames(key)).toEqual(['a']);
     clock.now += 61_000;
-    await (await conversations.beginTurn(key, 'next')).commit(named('b'));
-    await (await conversations.beginTurn(key, 'after')).commit(named('c', 'd', 'e'));
-    expect(await namesIn(key)).toEqual(['a', 'b', 'c', 'd', 'e']);
+    await (await conversations.beginTurn(key, 'next')).commit(makeItems('b'));
+    await (await conversations.beginTurn(key, 'after')).commit(makeItems('c', 'd', 'e'));
+    expect(await readNames(key)).toEqual(['a', 'b', 'c', 'd', 'e']);
   });
 
   it('a late turn does not write at the position of a deleted item', async () => {
-    const key = await aConversation();
+    const key = await createConversation();
     const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
-    await (await conversations.beginTurn(key, 'next')).commit(named('b', 'c'));
+    await (await conversations.beginTurn(key, 'next')).commit(makeItems('b', 'c'));
     await conversations.deleteItem(key, 'b');
-    await expect(dead.commit(named('late'))).rejects.toMatchObject({ code: 'conversation_locked' });
-    expect(await namesIn(key)).toEqual(['c']);
+    await expect(dead.commit(makeItems('late'))).rejects.toMatchObject({ code: 'conversation_locked' });
+    expect(await readNames(key)).toEqual(['c']);
   });
 
   it('a turn waits for another turn to end, and is refused if it doesn’t', async () => {
-    const key = await aConversation();
+    const key = await createConversation();
     const real = createConversations({ table, vault: stores.vault, retentionDays: 30 });
     clock.now = Date.now();
     const first = await real.beginTurn(key, 'first');
     const second = real.beginTurn(key, 'second');
     await new Promise((resolve) => setTimeout(resolve, 200));
-    await first.commit(named('a'));
-    await (await second).commit(named('b'));
+    await first.commit(makeItems('a'));
+    await (await second).commit(makeItems('b'));
     const third = await real.beginTurn(key, 'third');
     await expect(real.beginTurn(key, 'fourth')).rejects.toMatchObject({
       code: 'conversation_locked',
       retryAfterMs: 5_000,
     });
     await third.release();
-    expect(await namesIn(key)).toEqual(['a', 'b']);
+    expect(await readNames(key)).toEqual(['a', 'b']);
   }, 15_000);
 
   it('a finished turn is appended once, however often it is delivered', async () => {
-    const key = await aConversation('a');
-    await conversations.appendFinishedTurn(key, 'resp_1', named('b'));
-    await (await conversations.beginTurn(key, 'other')).commit(named('c'));
-    await conversations.appendFinishedTurn(key, 'resp_1', named('b'));
-    expect(await namesIn(key)).toEqual(['a', 'b', 'c']);
+    const key = await createConversation('a');
+    await conversations.appendFinishedTurn(key, 'resp_1', makeItems('b'));
+    await (await conversations.beginTurn(key, 'other')).commit(makeItems('c'));
+    await conversations.appendFinishedTurn(key, 'resp_1', makeItems('b'));
+    expect(await readNames(key)).toEqual(['a', 'b', 'c']);
   });
 });
 
 describe('a stored conversation', () => {
   it('an expired conversation is not found, and expired items are not listed', async () => {
-    const key = await aConversation('old');
+    const key = await createConversation('old');
     clock.now += 20 * DAY_MS;
-    await (await conversations.beginTurn(key, 'turn')).commit(named('new'));
+    await (await conversations.beginTurn(key, 'turn')).commit(makeItems('new'));
     clock.now += 11 * DAY_MS;
-    expect(await namesIn(key)).toEqual(['new']);
+    expect(await readNames(key)).toEqual(['new']);
     clock.now += 20 * DAY_MS;
     await expect(conversations.retrieve(key)).rejects.toMatchObject({ code: 'not_found' });
     await expect(conversations.beginTurn(key, 'late')).rejects.toMatchObject({ code: 'not_found' });
@@ -126,7 +127,7 @@ describe('a stored conversation', () => {
   });
 
   it('attributes that a newer version wrote are ignored and kept', async () => {
-    const key = await aConversation('a');
+    const key = await createConversation('a');
     for (const sk of ['head', 'item#000000000']) {
       await stores.client.send(
         new UpdateItemCommand({
@@ -138,9 +139,9 @@ describe('a stored conversation', () => {
       );
     }
     await conversations.update(key, { a: 'b' });
-    await (await conversations.beginTurn(key, 'turn')).commit(named('b'));
-    expect(await namesIn(key)).toEqual(['a', 'b']);
-    const own = await rowsOf(key);
+    await (await conversations.beginTurn(key, 'turn')).commit(makeItems('b'));
+    expect(await readNames(key)).toEqual(['a', 'b']);
+    const own = await readRows(key);
     expect(own.filter((item) => item['fromTheFuture'] !== undefined)).toHaveLength(2);
   });
 
@@ -156,7 +157,7 @@ describe('a stored conversation', () => {
   });
 
   it('items whose records were swapped in the table do not open', async () => {
-    const key = await aConversation('a', 'b');
+    const key = await createConversation('a', 'b');
     const rows = [];
     for await (const row of table.queryItems(key, { from: 0, to: 2, newestFirst: false }, clock.now)) rows.push(row);
     const expiresAt = Math.floor(clock.now / 1000) + 99;
@@ -166,27 +167,27 @@ describe('a stored conversation', () => {
   });
 
   it('deleting a conversation deletes all its items', async () => {
-    const key = await aConversation(...Array.from({ length: 30 }, (_, index) => `item${index}`));
+    const key = await createConversation(...Array.from({ length: 30 }, (_, index) => `item${index}`));
     await conversations.delete(key);
-    expect(await rowsOf(key)).toEqual([]);
+    expect(await readRows(key)).toEqual([]);
   });
 
   it('a deletion that failed half-way can be repeated', async () => {
-    const key = await aConversation('a', 'b');
+    const key = await createConversation('a', 'b');
     const failing = { ...table, deleteHead: () => Promise.reject(new Error('no answer')) };
     const broken = createConversations({ table: failing, vault: stores.vault, retentionDays: 30 });
     await expect(broken.delete(key)).rejects.toThrow('no answer');
     await conversations.delete(key);
-    expect(await rowsOf(key)).toEqual([]);
+    expect(await readRows(key)).toEqual([]);
     await expect(conversations.delete(key)).rejects.toMatchObject({ code: 'not_found' });
   });
 
   it('deleting a conversation during a turn leaves no items behind', async () => {
-    const key = await aConversation('a');
+    const key = await createConversation('a');
     const turn = await conversations.beginTurn(key, 'late');
     await conversations.delete(key);
-    await expect(turn.commit(named('b'))).rejects.toMatchObject({ code: 'not_found' });
-    expect(await rowsOf(key)).toEqual([]);
+    await expect(turn.commit(makeItems('b'))).rejects.toMatchObject({ code: 'not_found' });
+    expect(await readRows(key)).toEqual([]);
   });
 });
 
@@ -197,14 +198,14 @@ describe('an item that is too large for the table', () => {
   async function aLargeConversation() {
     const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
     await conversations.create(key, {}, [large('a')]);
-    await (await conversations.beginTurn(key, 'turn')).commit([...named('b'), large('c')]);
+    await (await conversations.beginTurn(key, 'turn')).commit([...makeItems('b'), large('c')]);
     const objects = () => stores.bucket.list(`${TENANT}/conversation/${key.id}/`);
     return { key, objects };
   }
 
   it('a large item is stored sealed in the bucket, and is read like any other', async () => {
     const { key, objects } = await aLargeConversation();
-    expect(await conversations.readItems(key)).toEqual([large('a'), ...named('b'), large('c')]);
+    expect(await conversations.readItems(key)).toEqual([large('a'), ...makeItems('b'), large('c')]);
     expect(await conversations.retrieveItem(key, 'c')).toEqual(large('c'));
     const kept = await Promise.all((await objects()).map((object) => stores.bucket.get(object)));
     expect(kept).toHaveLength(2);
@@ -214,7 +215,7 @@ describe('an item that is too large for the table', () => {
   it('a large item is removed from the bucket with the item and with the conversation', async () => {
     const { key, objects } = await aLargeConversation();
     await conversations.deleteItem(key, 'a');
-    expect(await namesIn(key)).toEqual(['b', 'c']);
+    expect(await readNames(key)).toEqual(['b', 'c']);
     expect(await objects()).toHaveLength(1);
     await conversations.delete(key);
     expect(await objects()).toEqual([]);
@@ -228,10 +229,10 @@ describe('an item that is too large for the table', () => {
   });
 
   it('a writer that lost its lock removes its large item from the bucket', async () => {
-    const key = await aConversation();
+    const key = await createConversation();
     const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;
-    await (await conversations.beginTurn(key, 'next')).commit(named('b'));
+    await (await conversations.beginTurn(key, 'next')).commit(makeItems('b'));
     await expect(dead.commit([large('late')])).rejects.toMatchObject({ code: 'conversation_locked' });
     expect(await stores.bucket.list(`${TENANT}/conversation/${key.id}/`)).toEqual([]);
   });
@@ -274,34 +275,34 @@ describe('a request whose response is lost', () => {
   }
 
   it('a turn acquires the lock that it already holds', async () => {
-    const key = await aConversation();
+    const key = await createConversation();
     const cut = await cutAfter();
     cut.cutAfter(0);
-    await (await cut.conversations.beginTurn(key, 'turn')).commit(named('a'));
-    await (await conversations.beginTurn(key, 'next')).commit(named('b'));
-    expect(await namesIn(key)).toEqual(['a', 'b']);
+    await (await cut.conversations.beginTurn(key, 'turn')).commit(makeItems('a'));
+    await (await conversations.beginTurn(key, 'next')).commit(makeItems('b'));
+    expect(await readNames(key)).toEqual(['a', 'b']);
   });
 
   it('a turn whose commit is retried succeeds', async () => {
-    const key = await aConversation();
+    const key = await createConversation();
     const cut = await cutAfter();
     const turn = await cut.conversations.beginTurn(key, 'turn');
     cut.cutAfter(1);
-    await turn.commit(named('a'));
-    expect(await namesIn(key)).toEqual(['a']);
+    await turn.commit(makeItems('a'));
+    expect(await readNames(key)).toEqual(['a']);
   });
 
   it('a turn whose commit is retried succeeds even if another turn followed in the meantime', async () => {
-    const key = await aConversation();
+    const key = await createConversation();
     const commitTurn: ConversationTable['commitTurn'] = async (...asked) => {
       await table.commitTurn(...asked);
-      await (await conversations.beginTurn(key, 'next')).commit(named('b'));
+      await (await conversations.beginTurn(key, 'next')).commit(makeItems('b'));
       return table.commitTurn(...asked);
     };
     const repeating = { ...table, commitTurn };
     const cut = createConversations({ table: repeating, vault: stores.vault, retentionDays: 30, now: () => clock.now });
-    await (await cut.beginTurn(key, 'turn')).commit(named('a'));
-    expect(await namesIn(key)).toEqual(['a', 'b']);
+    await (await cut.beginTurn(key, 'turn')).commit(makeItems('a'));
+    expect(await readNames(key)).toEqual(['a', 'b']);
   });
 });
 
@@ -315,7 +316,7 @@ describe('any sequence of operations on a conversation', () => {
     const pages = fc.record({ limit: fc.integer({ min: 1, max: 5 }), newestFirst: fc.boolean() });
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 8 }), pages, async (steps, { limit, newestFirst }) => {
-        const key = await aConversation();
+        const key = await createConversation();
         const expected: string[] = [];
         let made = 0;
         for (const each of steps) {
@@ -328,7 +329,7 @@ describe('any sequence of operations on a conversation', () => {
           const names = Array.from({ length: each.count }, () => `item${made++}`);
           if (each.kind === 'abandon') await turn.release();
           else {
-            await turn.commit(named(...names));
+            await turn.commit(makeItems(...names));
             expected.push(...names);
           }
         }

@@ -13,7 +13,7 @@ const call = (id: string): Message => ({
 });
 const output = (toolCallId: string, words: string): Message => ({ role: 'tool', toolCallId, content: text(words) });
 
-function request(messages: readonly Message[]): GenerationRequest {
+function makeRequest(messages: readonly Message[]): GenerationRequest {
   return {
     tenant: 'acme',
     model: 'default',
@@ -48,26 +48,26 @@ describe('a request that exceeds its model’s context', () => {
       assistant('3'),
       user('Last'),
     ];
-    const { request: fitted, droppedItems } = fitToContext(request(messages), options);
+    const { request: fitted, droppedItems } = fitToContext(makeRequest(messages), options);
     expect(fitted.messages).toEqual([...messages.slice(0, 3), ...messages.slice(7)]);
     expect(droppedItems).toBe(4);
   });
 
   it('with truncation disabled, a request that is too long is refused, naming the caller’s parameter', () => {
     const messages = [user(long), assistant(long), user(long), assistant(long), user(long)];
-    expect(() => fitToContext(request(messages), { ...options, truncation: 'disabled' })).toThrow(
+    expect(() => fitToContext(makeRequest(messages), { ...options, truncation: 'disabled' })).toThrow(
       expect.objectContaining({ code: 'context_length_exceeded', param: 'input' }),
     );
   });
 
   it('a request is refused if the parts that may not be dropped are too long', () => {
-    expect(() => fitToContext(request([user(long.repeat(10))]), options)).toThrow(
+    expect(() => fitToContext(makeRequest([user(long.repeat(10))]), options)).toThrow(
       expect.objectContaining({ code: 'context_length_exceeded' }),
     );
   });
 
   it('a request that fits is not changed', () => {
-    const small = request([system('Rules'), user('Hello')]);
+    const small = makeRequest([system('Rules'), user('Hello')]);
     expect(fitToContext(small, { ...options, truncation: 'disabled' })).toEqual({ request: small, droppedItems: 0 });
   });
 });
@@ -96,7 +96,7 @@ describe('any request that is shortened', () => {
           ]);
           let kept: readonly Message[];
           try {
-            kept = fitToContext(request(messages), { ...options, contextTokens }).request.messages;
+            kept = fitToContext(makeRequest(messages), { ...options, contextTokens }).request.messages;
           } catch (error) {
             expect(error).toMatchObject({ code: 'context_length_exceeded' });
             return;

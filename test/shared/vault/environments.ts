@@ -14,7 +14,7 @@ import { createKeyGenerator, createKeyUnwrapper, type KmsCall } from '../../../s
 import { keyedTable } from '../../tables.ts';
 
 /** What the services do instead of answering, for one request; undefined lets it through. */
-export type Disturbance = (operation: string) => { status: number; type: string } | 'cut' | undefined;
+export type Fault = (operation: string) => { status: number; type: string } | 'cut' | undefined;
 
 /** The keys table and KMS, as real clients see them over the wire. */
 export interface Services extends AsyncDisposable {
@@ -24,7 +24,7 @@ export interface Services extends AsyncDisposable {
   /** Epoch milliseconds, for whoever asks for the time. */
   clock: { now: number };
   /** Set to disturb what is asked from now on. */
-  disturb: { dynamodb: Disturbance; kms: Disturbance };
+  faults: { dynamodb: Fault; kms: Fault };
   /** Operations that reached KMS, since the test last emptied it. */
   readonly kmsOperations: string[];
   /** A keys table that nobody has used yet, and its name. */
@@ -34,15 +34,15 @@ export interface Services extends AsyncDisposable {
 /** Starts DynamoDB's and KMS's stand-ins, each behind a proxy that can disturb it. */
 export async function startServices(): Promise<Services> {
   const clock = { now: Date.parse('2026-11-01T00:00:00Z') };
-  const disturb: Services['disturb'] = { dynamodb: () => undefined, kms: () => undefined };
+  const faults: Services['faults'] = { dynamodb: () => undefined, kms: () => undefined };
   const kmsOperations: string[] = [];
   const folder = await mkdtemp(join(tmpdir(), 'lambent-vault-'));
   const tables = await startTables({});
   const realKms = await startKms({ stateFile: join(folder, 'kms.json') });
-  const dynamodbProxy = await startProxy(tables.url, (operation) => disturb.dynamodb(operation));
+  const dynamodbProxy = await startProxy(tables.url, (operation) => faults.dynamodb(operation));
   const kmsProxy = await startProxy(realKms.url, (operation) => {
     kmsOperations.push(operation);
-    return disturb.kms(operation);
+    return faults.kms(operation);
   });
   const client = { region: 'eu-west-1', credentials: { accessKeyId: 'test', secretAccessKey: 'test' }, maxAttempts: 1 };
   const dynamodb = new DynamoDBClient({ ...client, endpoint: dynamodbProxy.url });
@@ -54,7 +54,7 @@ export async function startServices(): Promise<Services> {
     kms,
     keyId,
     clock,
-    disturb,
+    faults,
     kmsOperations,
     async newTable() {
       const TableName = `keys-${created++}`;
@@ -97,7 +97,7 @@ export function startEnvironment(
 }
 
 /** The code of the error that `work` ends in. */
-export async function codeOf(work: Promise<unknown>): Promise<unknown> {
+export async function catchCode(work: Promise<unknown>): Promise<unknown> {
   const error = await work.then(
     () => undefined,
     (thrown: unknown) => thrown,
@@ -105,19 +105,19 @@ export async function codeOf(work: Promise<unknown>): Promise<unknown> {
   return Reflect.get(Object(error), 'code');
 }
 
-async function startProxy(target: string, disturb: Disturbance): Promise<{ url: string; close(): Promise<void> }> {
+async function startProxy(target: string, disturb: Fault): Promise<{ url: string; close(): Promise<void> }> {
   const server = createServer((request, response) => {
-    forward(request, response, target, disturb).catch(() => response.destroy());
+    forwardRequest(request, response, target, disturb).catch(() => response.destroy());
   });
   const { port, close } = await listen(server, { port: 0 });
   return { url: `http://127.0.0.1:${port}`, close };
 }
 
-async function forward(
+async function forwardRequest(
   request: IncomingMessage,
   response: ServerResponse,
   target: string,
-  disturb: Disturbance,
+  disturb: Fault,
 ): Promise<void> {
   const body = await buffer(request);
   const operation = String(request.headers['x-amz-target']).replace(/^.*\./, '');

@@ -1,5 +1,5 @@
 /** Lets one actor at a time go on to its next gate, in an order that `choices` decides. */
-export class Turns {
+export class Interleaving {
   readonly #choices: readonly number[];
   /** How many actors could have gone on, each time. */
   readonly options: number[] = [];
@@ -24,7 +24,7 @@ export class Turns {
   }
 
   /** Where an actor waits for its turn. */
-  gate(actor: string): Promise<void> {
+  waitForTurn(actor: string): Promise<void> {
     return new Promise((resolve) => {
       this.#waiting.set(actor, resolve);
       this.#running--;
@@ -49,20 +49,20 @@ export class Turns {
  * @param scenario starts all its actors before it waits for any
  * @returns how many orders there were
  */
-export async function inEveryOrder(scenario: (turns: Turns) => Promise<void>): Promise<number> {
+export async function runInEveryOrder(scenario: (turns: Interleaving) => Promise<void>): Promise<number> {
   let choices: number[] | undefined = [];
   let count = 0;
   while (choices !== undefined) {
-    const turns: Turns = new Turns(choices);
+    const turns: Interleaving = new Interleaving(choices);
     await scenario(turns);
     count++;
-    choices = following(choices, turns.options);
+    choices = nextChoices(choices, turns.options);
   }
   return count;
 }
 
 /** The choices after these, as in counting; undefined after the last. */
-function following(choices: readonly number[], options: readonly number[]): number[] | undefined {
+function nextChoices(choices: readonly number[], options: readonly number[]): number[] | undefined {
   for (let step = options.length - 1; step >= 0; step--) {
     const choice = (choices[step] ?? 0) + 1;
     if (choice < (options[step] ?? 0))

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { replayTombstones, scanTombstones } from '../../../shared/vault/tombstones.ts';
-import { codeOf, type Services, startEnvironment, startServices } from './environments.ts';
+import { catchCode, type Services, startEnvironment, startServices } from './environments.ts';
 import { forge, NAME } from './records.ts';
 
 const MINUTE = 60_000;
@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => services[Symbol.asyncDispose]());
 beforeEach(async () => {
-  services.disturb.dynamodb = services.disturb.kms = () => undefined;
+  services.faults.dynamodb = services.faults.kms = () => undefined;
   services.clock.now = Date.parse('2026-11-01T00:00:00Z');
   table = await services.newTable();
   services.kmsOperations.length = 0;
@@ -74,12 +74,12 @@ describe('rotation', () => {
   it('a rotation is postponed while KMS or the table is unavailable, and records are still sealed', async () => {
     await start().seal(NAME, text('old'));
     services.clock.now += 91 * DAY;
-    services.disturb.kms = (operation) => (operation === 'GenerateDataKey' ? THROTTLED : undefined);
+    services.faults.kms = (operation) => (operation === 'GenerateDataKey' ? THROTTLED : undefined);
     expect((await start().seal(NAME, text('x')))[4]).toBe(1);
-    services.disturb.kms = () => undefined;
-    services.disturb.dynamodb = (operation) => (operation === 'UpdateItem' ? THROTTLED : undefined);
+    services.faults.kms = () => undefined;
+    services.faults.dynamodb = (operation) => (operation === 'UpdateItem' ? THROTTLED : undefined);
     expect((await start().seal(NAME, text('x')))[4]).toBe(1);
-    services.disturb.dynamodb = () => undefined;
+    services.faults.dynamodb = () => undefined;
     expect((await start().seal(NAME, text('x')))[4]).toBe(2);
   });
 
@@ -154,8 +154,8 @@ describe('a deleted tenant', () => {
     const sealed = await start().seal(NAME, text('x'));
     await erase();
     for (const each of [start(), start({ mayCreate: false })]) {
-      expect(await codeOf(each.open(NAME, sealed))).toBe('tenant_deleted');
-      expect(await codeOf(each.seal(NAME, text('x')))).toBe('tenant_deleted');
+      expect(await catchCode(each.open(NAME, sealed))).toBe('tenant_deleted');
+      expect(await catchCode(each.seal(NAME, text('x')))).toBe('tenant_deleted');
     }
     expect(await versions()).toBe('deleted');
   });
@@ -166,7 +166,7 @@ describe('a deleted tenant', () => {
     services.clock.now += DAY;
     await erase();
     expect(await table.read(NAME.tenant)).toEqual({ state: 'deleted', deletedAt });
-    expect(await codeOf(start().seal(NAME, text('x')))).toBe('tenant_deleted');
+    expect(await catchCode(start().seal(NAME, text('x')))).toBe('tenant_deleted');
   });
 
   it("a deleted tenant's cached key works for five minutes at most", async () => {
@@ -177,7 +177,7 @@ describe('a deleted tenant', () => {
     services.clock.now += 4 * MINUTE - 1;
     expect(await environment.open(NAME, sealed)).toEqual(text('x'));
     services.clock.now += 1;
-    expect(await codeOf(environment.open(NAME, sealed))).toBe('tenant_deleted');
+    expect(await catchCode(environment.open(NAME, sealed))).toBe('tenant_deleted');
   });
 
   it('an environment that reads a tombstone wipes all cached key versions of the tenant', async () => {
@@ -189,8 +189,8 @@ describe('a deleted tenant', () => {
     await environment.open(NAME, old);
     await erase();
     services.clock.now += MINUTE;
-    expect(await codeOf(environment.open(NAME, young))).toBe('tenant_deleted');
-    expect(await codeOf(environment.open(NAME, old))).toBe('tenant_deleted');
+    expect(await catchCode(environment.open(NAME, young))).toBe('tenant_deleted');
+    expect(await catchCode(environment.open(NAME, old))).toBe('tenant_deleted');
   });
 
   it("deleting a tenant doesn't affect other tenants", async () => {
@@ -221,8 +221,8 @@ describe('a deleted tenant', () => {
       expect(await replayTombstones(scanTombstones(dynamodb, table.name), restored)).toBe(2);
     }
     const after = startEnvironment(services, restored);
-    expect(await codeOf(after.open(NAME, sealed))).toBe('tenant_deleted');
-    expect(await codeOf(after.seal({ ...NAME, tenant: 'never seen before' }, text('x')))).toBe('tenant_deleted');
+    expect(await catchCode(after.open(NAME, sealed))).toBe('tenant_deleted');
+    expect(await catchCode(after.seal({ ...NAME, tenant: 'never seen before' }, text('x')))).toBe('tenant_deleted');
     expect(await after.open(neighbour, other)).toEqual(text('y'));
   });
 });
@@ -232,8 +232,8 @@ describe('a copy of the records without the keys table', () => {
     const sealed = await start().seal(NAME, text('x'));
     const elsewhere = await services.newTable();
     const thief = startEnvironment(services, elsewhere);
-    expect(await codeOf(thief.open(NAME, sealed))).toBe('record_unreadable');
+    expect(await catchCode(thief.open(NAME, sealed))).toBe('record_unreadable');
     await thief.seal(NAME, text('a key of its own'));
-    expect(await codeOf(thief.open(NAME, sealed))).toBe('record_unreadable');
+    expect(await catchCode(thief.open(NAME, sealed))).toBe('record_unreadable');
   });
 });

@@ -43,7 +43,7 @@ export interface RefusedVector {
 }
 
 /** The plaintext of a vector. */
-export function plaintextOf({ plaintext }: Pick<RecordVector, 'plaintext'>): Uint8Array {
+export function readPlaintext({ plaintext }: Pick<RecordVector, 'plaintext'>): Uint8Array {
   if (typeof plaintext === 'string') return Buffer.from(plaintext, 'hex');
   return Uint8Array.from({ length: plaintext }, (_, index) => index % 251);
 }
@@ -59,28 +59,31 @@ const FOREIGN: RecordName = {
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 const text = (words: string) => hex(Buffer.from(words, 'utf8'));
 /** 32 bytes that stand for random ones. */
-const bytesFor = (label: string) => createHash('sha256').update(label).digest();
+const deriveBytes = (label: string) => createHash('sha256').update(label).digest();
 
 /** All vectors. */
 export function makeVectors(): Vectors {
-  const [hello, empty] = [record('a short text', JOB, 1, text('Hello, record.')), record('nothing', JOB, 1, '')];
+  const [hello, empty] = [
+    makeRecord('a short text', JOB, 1, text('Hello, record.')),
+    makeRecord('nothing', JOB, 1, ''),
+  ];
   const records = [
     hello,
     empty,
-    record('any text in a name, a large epoch and key version', FOREIGN, 4_294_967_295, text('{"role":"user"}')),
-    record('one byte less than a segment', JOB, 2, 65_535),
-    record('exactly one segment', JOB, 2, 65_536),
-    record('one byte more than a segment', JOB, 2, 65_537),
-    record('exactly two segments', JOB, 2, 131_072),
-    record('four segments', JOB, 2, 200_000),
+    makeRecord('any text in a name, a large epoch and key version', FOREIGN, 4_294_967_295, text('{"role":"user"}')),
+    makeRecord('one byte less than a segment', JOB, 2, 65_535),
+    makeRecord('exactly one segment', JOB, 2, 65_536),
+    makeRecord('one byte more than a segment', JOB, 2, 65_537),
+    makeRecord('exactly two segments', JOB, 2, 131_072),
+    makeRecord('four segments', JOB, 2, 200_000),
   ];
-  return { records, refused: [...refusals(hello), ...refusedSegments(), ...forgeries()] };
+  return { records, refused: [...makeRefusals(hello), ...makeRefusedSegments(), ...makeForgeries()] };
 }
 
-function record(title: string, name: RecordName, keyVersion: number, plaintext: string | number): RecordVector {
-  const [tenantKey, salt] = [bytesFor(`tenant key ${keyVersion}`), bytesFor(`salt of ${title}`)];
+function makeRecord(title: string, name: RecordName, keyVersion: number, plaintext: string | number): RecordVector {
+  const [tenantKey, salt] = [deriveBytes(`tenant key ${keyVersion}`), deriveBytes(`salt of ${title}`)];
   const secret = new TenantSecret(tenantKey);
-  const sealed = sealRecord(plaintextOf({ plaintext }), name, { version: keyVersion, secret }, () => salt);
+  const sealed = sealRecord(readPlaintext({ plaintext }), name, { version: keyVersion, secret }, () => salt);
   const info = Buffer.concat([Buffer.from('lambent sealed record 1'), salt]);
   const secrets = Buffer.from(hkdfSync('sha256', tenantKey, Buffer.alloc(0), info, 64));
   return {
@@ -99,7 +102,7 @@ function record(title: string, name: RecordName, keyVersion: number, plaintext: 
 }
 
 /** A short record changed in every way that has a name. */
-function refusals({ tenantKey, keyVersion, name, sealed = '' }: RecordVector): RefusedVector[] {
+function makeRefusals({ tenantKey, keyVersion, name, sealed = '' }: RecordVector): RefusedVector[] {
   const whole = Buffer.from(sealed, 'hex');
   const changed = (at: number) => whole.map((byte, index) => (index === at ? byte ^ 1 : byte));
   const of = (title: string, bytes: Uint8Array, change: Partial<RefusedVector> = {}) => ({
@@ -122,7 +125,7 @@ function refusals({ tenantKey, keyVersion, name, sealed = '' }: RecordVector): R
     of('a header alone', whole.subarray(0, HEADER_BYTES)),
     of('less than a header', whole.subarray(0, HEADER_BYTES - 1)),
     of('nothing at all', Buffer.alloc(0)),
-    of('another tenant key', whole, { tenantKey: hex(bytesFor('tenant key 2')) }),
+    of('another tenant key', whole, { tenantKey: hex(deriveBytes('tenant key 2')) }),
     of('another tenant', whole, { name: { ...name, tenant: 'acme2' } }),
     of('another kind', whole, { name: { ...name, kind: 'job-input' } }),
     of('another id', whole, { name: { ...name, id: 'resp_0124' } }),
@@ -135,10 +138,10 @@ function refusals({ tenantKey, keyVersion, name, sealed = '' }: RecordVector): R
 }
 
 /** A record of two segments without its first: the last one is genuine, but not in its place. */
-function refusedSegments(): RefusedVector[] {
-  const { title, tenantKey, keyVersion, name, salt } = record('one byte more than a segment', JOB, 2, 65_537);
+function makeRefusedSegments(): RefusedVector[] {
+  const { title, tenantKey, keyVersion, name, salt } = makeRecord('one byte more than a segment', JOB, 2, 65_537);
   const secret = new TenantSecret(Buffer.from(tenantKey, 'hex'));
-  const sealed = sealRecord(plaintextOf({ plaintext: 65_537 }), name, { version: keyVersion, secret }, () =>
+  const sealed = sealRecord(readPlaintext({ plaintext: 65_537 }), name, { version: keyVersion, secret }, () =>
     Buffer.from(salt, 'hex'),
   );
   const first = HEADER_BYTES + SEALED_SEGMENT_BYTES;
@@ -147,8 +150,8 @@ function refusedSegments(): RefusedVector[] {
 }
 
 /** Records whose tags are all genuine. */
-function forgeries(): RefusedVector[] {
-  const [tenantKey, keyVersion] = [bytesFor('tenant key 1'), 1];
+function makeForgeries(): RefusedVector[] {
+  const [tenantKey, keyVersion] = [deriveBytes('tenant key 1'), 1];
   const whole = { tenantKey, keyVersion, segments: [Buffer.from('forged')] };
   const of = (title: string, sealed: Uint8Array) => ({
     title,
@@ -158,7 +161,10 @@ function forgeries(): RefusedVector[] {
     sealed: hex(sealed),
   });
   return [
-    of('a commitment to another key, under a genuine tag', forge({ ...whole, commitment: bytesFor('no commitment') })),
+    of(
+      'a commitment to another key, under a genuine tag',
+      forge({ ...whole, commitment: deriveBytes('no commitment') }),
+    ),
     of('a format that is not known, under a genuine tag', forge({ ...whole, format: 2 })),
   ];
 }

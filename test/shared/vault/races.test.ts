@@ -3,7 +3,7 @@ import { LambentError } from '../../../shared/core/errors.ts';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import type { RecordName } from '../../../shared/vault/vault.ts';
 import { type Services, startEnvironment, startServices } from './environments.ts';
-import { inEveryOrder, type Turns } from './interleavings.ts';
+import { type Interleaving, runInEveryOrder } from './interleavings.ts';
 import { NAME } from './records.ts';
 
 /**
@@ -26,11 +26,11 @@ beforeAll(async () => {
 afterAll(() => services[Symbol.asyncDispose]());
 
 /** The table as one actor sees it: each of its requests waits for its turn. */
-function seenBy(actor: string, turns: Turns): TenantKeyTable {
+function observeTable(actor: string, turns: Interleaving): TenantKeyTable {
   const inTurn =
     <Arguments extends unknown[], Result>(request: (...given: Arguments) => Promise<Result>) =>
     async (...given: Arguments): Promise<Result> => {
-      await turns.gate(actor);
+      await turns.waitForTurn(actor);
       return request(...given);
     };
   return {
@@ -54,7 +54,7 @@ async function newTenant(age: number): Promise<RecordName> {
 }
 
 /** The sealed record, or the code of the error that sealing ended in. */
-async function outcomeOf(sealing: Promise<Uint8Array>): Promise<Uint8Array | string> {
+async function catchOutcome(sealing: Promise<Uint8Array>): Promise<Uint8Array | string> {
   try {
     return await sealing;
   } catch (error) {
@@ -63,8 +63,8 @@ async function outcomeOf(sealing: Promise<Uint8Array>): Promise<Uint8Array | str
   }
 }
 
-const seal = (actor: string, name: RecordName, turns: Turns) =>
-  turns.run(() => startEnvironment(services, seenBy(actor, turns)).seal(name, PLAINTEXT));
+const seal = (actor: string, name: RecordName, turns: Interleaving) =>
+  turns.run(() => startEnvironment(services, observeTable(actor, turns)).seal(name, PLAINTEXT));
 
 describe.each([
   { state: 'has no key yet', age: 0 },
@@ -72,7 +72,7 @@ describe.each([
   { state: 'has two keys, the last due for rotation', age: 2 },
 ])('a tenant that $state', ({ age }) => {
   it('three environments create one key, in every order of their requests', async () => {
-    const orders = await inEveryOrder(async (turns) => {
+    const orders = await runInEveryOrder(async (turns) => {
       const name = await newTenant(age);
       const records = await Promise.all(['a', 'b', 'c'].map((actor) => seal(actor, name, turns)));
       const reader = startEnvironment(services, table, { mayCreate: false });
@@ -86,16 +86,16 @@ describe.each([
 
   it('the tenant stays deleted without a key, in every order of two sealing environments and one deletion', async () => {
     const seen = { sealed: 0, refused: 0 };
-    const orders = await inEveryOrder(async (turns) => {
+    const orders = await runInEveryOrder(async (turns) => {
       const name = await newTenant(age);
-      const remover = seenBy('remover', turns);
+      const remover = observeTable('remover', turns);
       const [, ...outcomes] = await Promise.all([
         turns.run(() => remover.markErased({ tenant: name.tenant, deletedAt: services.clock.now })),
-        ...['a', 'b'].map((actor) => outcomeOf(seal(actor, name, turns))),
+        ...['a', 'b'].map((actor) => catchOutcome(seal(actor, name, turns))),
       ]);
       expect(await table.read(name.tenant)).toMatchObject({ state: 'deleted' });
       const later = startEnvironment(services, table);
-      expect(await outcomeOf(later.seal(name, PLAINTEXT))).toBe('tenant_deleted');
+      expect(await catchOutcome(later.seal(name, PLAINTEXT))).toBe('tenant_deleted');
       for (const outcome of outcomes) {
         if (typeof outcome === 'string') {
           seen.refused++;

@@ -21,7 +21,7 @@ const text = (words: string) => Buffer.from(words, 'utf8');
 const seal = (plaintext: Uint8Array, name = NAME) => Buffer.from(sealRecord(plaintext, name, KEY));
 
 /** The code of the error that opening ends in, or what it yields. */
-function opened(sealed: Uint8Array, name: RecordName = NAME, key = secret): unknown {
+function tryOpen(sealed: Uint8Array, name: RecordName = NAME, key = secret): unknown {
   try {
     readKeyVersion(sealed);
     return openRecord(sealed, name, key);
@@ -77,7 +77,7 @@ describe('a record that must not open', () => {
       const changed = Buffer.from(sealed);
       changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7));
       // The key version is looked up before; with the right key in hand the record must not open all the same.
-      expect(opened(changed), `bit ${bit}`).toBe('record_unreadable');
+      expect(tryOpen(changed), `bit ${bit}`).toBe('record_unreadable');
     }
   });
 
@@ -87,7 +87,7 @@ describe('a record that must not open', () => {
       fc.property(fc.nat(sealed.length - 1), fc.integer({ min: 1, max: 255 }), (at, change) => {
         const changed = Buffer.from(sealed);
         changed[at] = (changed[at] ?? 0) ^ change;
-        expect(opened(changed)).toBe('record_unreadable');
+        expect(tryOpen(changed)).toBe('record_unreadable');
       }),
     );
   });
@@ -95,12 +95,12 @@ describe('a record that must not open', () => {
   it('a record truncated at any byte does not open', () => {
     const small = seal(text('a few words'));
     for (let length = 0; length < small.length; length++) {
-      expect(opened(small.subarray(0, length)), `${length} bytes`).toBe('record_unreadable');
+      expect(tryOpen(small.subarray(0, length)), `${length} bytes`).toBe('record_unreadable');
     }
     const large = seal(randomBytes(200_000));
     fc.assert(
       fc.property(fc.nat(large.length - 1), (length) => {
-        expect(opened(large.subarray(0, length))).toBe('record_unreadable');
+        expect(tryOpen(large.subarray(0, length))).toBe('record_unreadable');
       }),
     );
   });
@@ -108,8 +108,8 @@ describe('a record that must not open', () => {
   it.each(SIZES)('a record of %i bytes with bytes appended does not open', (size) => {
     const sealed = seal(randomBytes(size));
     for (const more of [1, 15, 16, 17, SEALED_SEGMENT_BYTES]) {
-      expect(opened(Buffer.concat([sealed, randomBytes(more)])), `${more} more bytes`).toBe('record_unreadable');
-      expect(opened(Buffer.concat([sealed, sealed.subarray(-more)])), `${more} of its own`).toBe('record_unreadable');
+      expect(tryOpen(Buffer.concat([sealed, randomBytes(more)])), `${more} more bytes`).toBe('record_unreadable');
+      expect(tryOpen(Buffer.concat([sealed, sealed.subarray(-more)])), `${more} of its own`).toBe('record_unreadable');
     }
   });
 
@@ -127,7 +127,7 @@ describe('a record that must not open', () => {
         fc.oneof(arrangement, fc.shuffledSubarray(whole)).filter((order) => order.join() !== whole.join()),
         (order) => {
           const parts = order.map((index) => segments[index] ?? Buffer.alloc(0));
-          expect(opened(Buffer.concat([sealed.subarray(0, HEADER_BYTES), ...parts]))).toBe('record_unreadable');
+          expect(tryOpen(Buffer.concat([sealed.subarray(0, HEADER_BYTES), ...parts]))).toBe('record_unreadable');
         },
       ),
     );
@@ -139,7 +139,7 @@ describe('a record that must not open', () => {
       sealed.subarray(HEADER_BYTES + index * SEALED_SEGMENT_BYTES, HEADER_BYTES + (index + 1) * SEALED_SEGMENT_BYTES);
     for (const order of [[1, 0, 2], [0, 2, 1], [2, 1, 0], [0, 1], [0, 1, 1], [0, 1, 2, 2], [0, 0, 1, 2], [2]]) {
       const parts = [sealed.subarray(0, HEADER_BYTES), ...order.map(segment)];
-      expect(opened(Buffer.concat(parts)), order.join()).toBe('record_unreadable');
+      expect(tryOpen(Buffer.concat(parts)), order.join()).toBe('record_unreadable');
     }
   });
 
@@ -148,14 +148,14 @@ describe('a record that must not open', () => {
     const splices = [6, 37, HEADER_BYTES, one.length - 16].map((at) =>
       Buffer.concat([one.subarray(0, at), two.subarray(at)]),
     );
-    expect(splices.map((sealed) => opened(sealed))).toEqual(splices.map(() => 'record_unreadable'));
+    expect(splices.map((sealed) => tryOpen(sealed))).toEqual(splices.map(() => 'record_unreadable'));
   });
 
   it('a record does not open under another name', () => {
     const other = fc.tuple(anyName, anyName).filter(([a, b]) => JSON.stringify(a) !== JSON.stringify(b));
     fc.assert(
       fc.property(other, ([name, elsewhere]) => {
-        expect(opened(seal(text('mine'), name), elsewhere)).toBe('record_unreadable');
+        expect(tryOpen(seal(text('mine'), name), elsewhere)).toBe('record_unreadable');
       }),
     );
   });
@@ -170,19 +170,19 @@ describe('a record that must not open', () => {
     { tenant: 'acmej', kind: 'ob-output' },
     { id: '', field: 'resp_1' },
   ])('a record does not open under a name that differs by %j', (difference) => {
-    expect(opened(seal(text('mine')), { ...NAME, ...difference })).toBe('record_unreadable');
+    expect(tryOpen(seal(text('mine')), { ...NAME, ...difference })).toBe('record_unreadable');
   });
 
   it('a record does not open with another key, not even with a crafted one: the commitment is checked first', () => {
     const sealed = seal(text('mine'));
-    expect(opened(sealed, NAME, new TenantSecret(randomBytes(32)))).toBe('record_unreadable');
+    expect(tryOpen(sealed, NAME, new TenantSecret(randomBytes(32)))).toBe('record_unreadable');
   });
 
   it('bytes that are not a record do not open', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 500 }), (bytes) => {
-        expect(opened(bytes)).toBe('record_unreadable');
-        expect(opened(Buffer.concat([Buffer.of(1, 0, 0, 0, 3), bytes]))).toBe('record_unreadable');
+        expect(tryOpen(bytes)).toBe('record_unreadable');
+        expect(tryOpen(Buffer.concat([Buffer.of(1, 0, 0, 0, 3), bytes]))).toBe('record_unreadable');
       }),
     );
   });

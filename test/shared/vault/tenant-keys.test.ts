@@ -6,7 +6,7 @@ import { TenantSecret } from '../../../shared/vault/derivation.ts';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { createKeyUnwrapper } from '../../../shared/vault/kms-keys.ts';
 import { TenantKeyCache } from '../../../shared/vault/tenant-key-cache.ts';
-import { codeOf, type Environment, type Services, startEnvironment, startServices } from './environments.ts';
+import { catchCode, type Environment, type Services, startEnvironment, startServices } from './environments.ts';
 import { NAME } from './records.ts';
 
 const MINUTE = 60_000;
@@ -22,7 +22,7 @@ beforeAll(async () => {
 });
 afterAll(() => services[Symbol.asyncDispose]());
 beforeEach(async () => {
-  services.disturb.dynamodb = services.disturb.kms = () => undefined;
+  services.faults.dynamodb = services.faults.kms = () => undefined;
   services.clock.now = Date.parse('2026-11-01T00:00:00Z');
   table = await services.newTable();
   services.kmsOperations.length = 0;
@@ -69,9 +69,9 @@ describe('a tenant key', () => {
     const environment = start();
     const sealed = await environment.seal(NAME, text('Hello'));
     const elsewhere = { ...NAME, tenant: 'other' };
-    expect(await codeOf(environment.open(elsewhere, sealed))).toBe('record_unreadable');
+    expect(await catchCode(environment.open(elsewhere, sealed))).toBe('record_unreadable');
     await environment.seal(elsewhere, text('mine'));
-    expect(await codeOf(environment.open(elsewhere, sealed))).toBe('record_unreadable');
+    expect(await catchCode(environment.open(elsewhere, sealed))).toBe('record_unreadable');
   });
 
   it('a wrapped key does not unwrap for another tenant, even if it is copied in the table', async () => {
@@ -81,11 +81,11 @@ describe('a tenant key', () => {
     const stolen = history?.state === 'active' ? history.versions.get(1) : undefined;
     if (stolen === undefined) throw new Error('there is no key');
     await table.addVersion('thief', 1, stolen);
-    expect(await codeOf(start().seal({ ...NAME, tenant: 'thief' }, text('x')))).toBe('record_unreadable');
+    expect(await catchCode(start().seal({ ...NAME, tenant: 'thief' }, text('x')))).toBe('record_unreadable');
   });
 
   it('a function without key-creation rights cannot create a tenant key', async () => {
-    expect(await codeOf(start({ mayCreate: false }).seal(NAME, text('x')))).toBe('configuration');
+    expect(await catchCode(start({ mayCreate: false }).seal(NAME, text('x')))).toBe('configuration');
     expect(await versions()).toBeUndefined();
     await start().seal(NAME, text('x'));
     const reader = start({ mayCreate: false });
@@ -213,9 +213,9 @@ describe('a key in memory', () => {
     const { environment, plain } = watched();
     await environment.open(NAME, sealed);
     environment.wipe();
-    services.disturb.kms = () => THROTTLED;
-    expect(await codeOf(environment.open(NAME, sealed))).toBe('vault_unavailable');
-    services.disturb.kms = () => undefined;
+    services.faults.kms = () => THROTTLED;
+    expect(await catchCode(environment.open(NAME, sealed))).toBe('vault_unavailable');
+    services.faults.kms = () => undefined;
     await environment.open(NAME, sealed);
     expect(plain).toHaveLength(2);
   });
@@ -249,12 +249,12 @@ describe('while a service is unavailable', () => {
     'while %s, sealing fails with vault_unavailable, and works afterwards',
     async (_, service, operation, disturbance) => {
       const environment = start();
-      services.disturb[service] = (name) => (name === operation ? disturbance : undefined);
+      services.faults[service] = (name) => (name === operation ? disturbance : undefined);
       await expect(environment.seal(NAME, text('x'))).rejects.toMatchObject({
         code: 'vault_unavailable',
         retryable: true,
       });
-      services.disturb[service] = () => undefined;
+      services.faults[service] = () => undefined;
       expect(await environment.open(NAME, await environment.seal(NAME, text('x')))).toEqual(text('x'));
     },
   );
@@ -262,28 +262,28 @@ describe('while a service is unavailable', () => {
   it('a cached key still seals and opens while KMS and the table are unavailable', async () => {
     const environment = start();
     const sealed = await environment.seal(NAME, text('x'));
-    services.disturb.kms = services.disturb.dynamodb = () => 'cut';
+    services.faults.kms = services.faults.dynamodb = () => 'cut';
     expect(await environment.open(NAME, sealed)).toEqual(text('x'));
     expect(await environment.open(NAME, await environment.seal(NAME, text('y')))).toEqual(text('y'));
     services.clock.now += 5 * MINUTE;
-    expect(await codeOf(environment.open(NAME, sealed))).toBe('vault_unavailable');
+    expect(await catchCode(environment.open(NAME, sealed))).toBe('vault_unavailable');
   });
 
   it('a disabled KMS key makes all records unreadable until it is enabled again', async () => {
     const sealed = await start().seal(NAME, text('x'));
     await services.kms.send(new DisableKeyCommand({ KeyId: services.keyId }));
-    expect(await codeOf(start().open(NAME, sealed))).toBe('vault_unavailable');
+    expect(await catchCode(start().open(NAME, sealed))).toBe('vault_unavailable');
     await services.kms.send(new EnableKeyCommand({ KeyId: services.keyId }));
     expect(await start().open(NAME, sealed)).toEqual(text('x'));
   });
 
   it('calls to KMS are reported with their outcome', async () => {
     const environment = start();
-    services.disturb.kms = () => THROTTLED;
-    await codeOf(environment.seal(NAME, text('x')));
-    services.disturb.kms = () => 'cut';
-    await codeOf(environment.seal(NAME, text('x')));
-    services.disturb.kms = () => undefined;
+    services.faults.kms = () => THROTTLED;
+    await catchCode(environment.seal(NAME, text('x')));
+    services.faults.kms = () => 'cut';
+    await catchCode(environment.seal(NAME, text('x')));
+    services.faults.kms = () => undefined;
     await environment.seal(NAME, text('x'));
     expect(environment.calls.map(({ outcome }) => outcome)).toEqual(['throttled', 'failed', 'ok']);
   });
@@ -310,5 +310,5 @@ it('an unknown item in the keys table is a configuration error, and is not overw
       Item: { pk: { S: `tenant#${NAME.tenant}` }, sk: { S: 'keys' }, other: { S: 'x' } },
     }),
   );
-  expect(await codeOf(start().seal(NAME, text('x')))).toBe('configuration');
+  expect(await catchCode(start().seal(NAME, text('x')))).toBe('configuration');
 });

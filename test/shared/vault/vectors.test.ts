@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { TenantSecret } from '../../../shared/vault/derivation.ts';
 import { openRecord, readKeyVersion, sealRecord } from '../../../shared/vault/record.ts';
-import { makeVectors, plaintextOf, VECTORS_FILE, type Vectors } from './make-vectors.ts';
+import { makeVectors, readPlaintext, VECTORS_FILE, type Vectors } from './make-vectors.ts';
 import { anyName, anyPlaintext, type Forgery, forge, NAME } from './records.ts';
 import * as second from './second-implementation.ts';
 
@@ -19,7 +19,7 @@ it('the test vectors match the current format', () => {
 describe.each(records)('$title', (vector) => {
   const { name, keyVersion } = vector;
   const [tenantKey, salt] = [bytes(vector.tenantKey), bytes(vector.salt)];
-  const plaintext = plaintextOf(vector);
+  const plaintext = readPlaintext(vector);
   const sealedHere = () =>
     sealRecord(plaintext, name, { version: keyVersion, secret: new TenantSecret(tenantKey) }, () => salt);
 

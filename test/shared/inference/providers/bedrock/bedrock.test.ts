@@ -6,10 +6,10 @@ import type { GenerationEvent } from '../../../../../shared/inference/generation
 import { createBedrockModel } from '../../../../../shared/inference/providers/bedrock/bedrock.ts';
 import { collect, makeRequest } from '../../requests.ts';
 import {
-  aTarget,
   blockStop,
+  catchUpstreamError,
   event,
-  failureOf,
+  makeTarget,
   script,
   start,
   stop,
@@ -29,7 +29,7 @@ const toolInput = (contentBlockIndex: number, input: string): Frame =>
 describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $streamed)', ({ streamed }) => {
   const answer = async (...frames: readonly Frame[]): Promise<GenerationEvent[]> => {
     await using upstream = await Upstream.start(script(...frames));
-    return await upstream.ask({}, { streamed });
+    return await upstream.generate({}, { streamed });
   };
 
   it('an answer contains the text and its usage', async () => {
@@ -142,7 +142,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
   it.each(['malformed_model_output', 'malformed_tool_use'])(
     'an answer with the stop reason %s fails with upstream_malformed',
     async (stopReason) => {
-      const error = await failureOf(answer(start, text('x'), blockStop(), stop(stopReason), usage));
+      const error = await catchUpstreamError(answer(start, text('x'), blockStop(), stop(stopReason), usage));
       expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'retryOnce', upstream: stopReason });
     },
   );
@@ -155,7 +155,7 @@ describe('JSON output that is requested by a tool', () => {
       await using upstream = await Upstream.start(
         script(start, toolStart(0, 'a', 'json_answer'), toolInput(0, '{"a":1}'), blockStop(0), stop('tool_use'), usage),
       );
-      const events = await upstream.ask({ format: { type: 'json' } }, { streamed });
+      const events = await upstream.generate({ format: { type: 'json' } }, { streamed });
       expect(events).toEqual([
         { type: 'text', text: '{"a":1}' },
         { type: 'finish', reason: 'stop', usage: USAGE },
@@ -169,7 +169,7 @@ it('a buffered answer keeps numbers that JavaScript would round', async () => {
   const toolUse = `{"toolUse":{"toolUseId":"a","name":"buy","input":${input}}}`;
   const body = `{"output":{"message":{"role":"assistant","content":[${toolUse}]}},"stopReason":"tool_use"}`;
   await using upstream = await Upstream.start(script({ type: 'bytes', bytes: Buffer.from(body) }));
-  const events = await upstream.ask({}, { streamed: false });
+  const events = await upstream.generate({}, { streamed: false });
   expect(events[1]).toEqual({ type: 'toolArguments', index: 0, fragment: input });
 });
 
@@ -201,7 +201,7 @@ describe('an exception', () => {
     const [name, status, message, code, recovery] = row;
     for (const streamed of [true, false]) {
       await using upstream = await Upstream.start(script({ type: 'error', status, name, message }));
-      const error = await failureOf(upstream.ask({}, { streamed }));
+      const error = await catchUpstreamError(upstream.generate({}, { streamed }));
       expect(error).toMatchObject({ code, recovery, upstream: name, message });
     }
   });
@@ -217,7 +217,7 @@ describe('an exception', () => {
   ])('an exception %s inside the stream becomes %s with recovery %s', async (name, code, recovery) => {
     for (const before of [[], [start], [start, text('Hel')]]) {
       await using upstream = await Upstream.start(script(...before, { type: 'exception', name, message: 'because' }));
-      expect(await failureOf(upstream.ask())).toMatchObject({ code, recovery, message: 'because' });
+      expect(await catchUpstreamError(upstream.generate())).toMatchObject({ code, recovery, message: 'because' });
     }
   });
 
@@ -230,7 +230,7 @@ describe('an exception', () => {
   ])('an exception with the headers %o has a retryAfterMs of %s', async (headers, retryAfterMs) => {
     const error = { type: 'error', status: 429, name: 'ThrottlingException', message: 'slow', headers } as const;
     await using upstream = await Upstream.start(script(error));
-    expect((await failureOf(upstream.ask())).retryAfterMs).toBe(retryAfterMs);
+    expect((await catchUpstreamError(upstream.generate())).retryAfterMs).toBe(retryAfterMs);
   });
 
   it('the message of an exception contains no account id', async () => {
@@ -238,14 +238,14 @@ describe('an exception', () => {
     await using upstream = await Upstream.start(
       script({ type: 'error', status: 400, name: 'ValidationException', message }),
     );
-    expect((await failureOf(upstream.ask())).message).toBe('model the model takes no images');
+    expect((await catchUpstreamError(upstream.generate())).message).toBe('model the model takes no images');
   });
 
   it('the SDK does not retry an exception', async () => {
     await using upstream = await Upstream.start(
       script({ type: 'error', status: 503, name: 'ServiceUnavailableException', message: 'down' }),
     );
-    await failureOf(upstream.ask());
+    await catchUpstreamError(upstream.generate());
     expect(upstream.calls).toHaveLength(1);
   });
 });
@@ -255,7 +255,7 @@ describe('a connection', () => {
 
   it.each(everyPoint)('a connection that is cut after %i frames fails with upstream_cut', async (count) => {
     await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, count), { type: 'cut' }));
-    const error = await failureOf(upstream.ask());
+    const error = await catchUpstreamError(upstream.generate());
     expect(error).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
   });
 
@@ -263,13 +263,13 @@ describe('a connection', () => {
     'a connection that ends after %i frames, before messageStop, fails with upstream_cut',
     async (count) => {
       await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, count)));
-      expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
+      expect(await catchUpstreamError(upstream.generate())).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
     },
   );
 
   it('a connection that is cut after messageStop loses only the usage', async () => {
     await using upstream = await Upstream.start(script(...wholeAnswer.slice(0, -1), { type: 'cut' }));
-    expect(await upstream.ask()).toEqual([
+    expect(await upstream.generate()).toEqual([
       { type: 'text', text: 'Hello' },
       { type: 'finish', reason: 'stop', usage: undefined },
     ]);
@@ -277,24 +277,27 @@ describe('a connection', () => {
 
   it('a connection that is cut before a buffered answer fails with upstream_unavailable', async () => {
     await using upstream = await Upstream.start(script({ type: 'cut' }));
-    const error = await failureOf(upstream.ask({}, { streamed: false }));
+    const error = await catchUpstreamError(upstream.generate({}, { streamed: false }));
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
   it('a refused connection fails with upstream_unavailable', async () => {
     const upstream = await Upstream.start(script());
     await upstream[Symbol.asyncDispose]();
-    expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
+    expect(await catchUpstreamError(upstream.generate())).toMatchObject({
+      code: 'upstream_unavailable',
+      recovery: 'retry',
+    });
   });
 
   it('a response that is not an event stream fails with upstream_cut', async () => {
     await using upstream = await Upstream.start(script(start, { type: 'bytes', bytes: Buffer.from('x'.repeat(400)) }));
-    expect(await failureOf(upstream.ask())).toMatchObject({ code: 'upstream_cut' });
+    expect(await catchUpstreamError(upstream.generate())).toMatchObject({ code: 'upstream_cut' });
   });
 
   it('a body that is not JSON fails with upstream_malformed, and the error does not quote it', async () => {
     await using upstream = await Upstream.start(script({ type: 'bytes', bytes: Buffer.from('secret answer') }));
-    const error = await failureOf(upstream.ask({}, { streamed: false }));
+    const error = await catchUpstreamError(upstream.generate({}, { streamed: false }));
     expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'retryOnce' });
     expect(error.cause).toBeUndefined();
     expect(error.message).not.toContain('secret');
@@ -302,15 +305,15 @@ describe('a connection', () => {
 
   it('a connection is reused for the next call', async () => {
     await using upstream = await Upstream.start(script(...wholeAnswer));
-    const opened = await connectionsOf(upstream, async () => {
-      for (let call = 0; call < 5; call++) await upstream.ask();
+    const opened = await countConnections(upstream, async () => {
+      for (let call = 0; call < 5; call++) await upstream.generate();
     });
     expect(opened).toBe(1);
   });
 });
 
 /** How many TCP connections `work` opens. */
-async function connectionsOf(upstream: Upstream, work: () => Promise<void>): Promise<number> {
+async function countConnections(upstream: Upstream, work: () => Promise<void>): Promise<number> {
   const { default: diagnostics } = await import('node:diagnostics_channel');
   let opened = 0;
   const count = (): void => void opened++;
@@ -335,41 +338,41 @@ describe('an abort', () => {
   it.each(stalls)('an abort %s closes the upstream within a second and throws its reason', async (_when, frames) => {
     await using upstream = await Upstream.start(script(...frames));
     const cancel = new AbortController();
-    const asked = upstream.ask({}, { signal: cancel.signal }).catch((reason: unknown) => reason);
-    await until(() => upstream.calls.length === 1);
+    const asked = upstream.generate({}, { signal: cancel.signal }).catch((reason: unknown) => reason);
+    await waitUntil(() => upstream.calls.length === 1);
     await sleep(50);
     const reason = new Error('the caller gave up');
     cancel.abort(reason);
     expect(await asked).toBe(reason);
-    await until(() => upstream.calls[0]?.signal.aborted === true, 1_000);
+    await waitUntil(() => upstream.calls[0]?.signal.aborted === true, 1_000);
   });
 
   it('an abort of a buffered call closes the upstream within a second and throws its reason', async () => {
     await using upstream = await Upstream.start(script({ type: 'pause', ms: 60_000 }));
     const cancel = new AbortController();
-    const asked = upstream.ask({}, { streamed: false, signal: cancel.signal }).catch((reason: unknown) => reason);
-    await until(() => upstream.calls.length === 1);
+    const asked = upstream.generate({}, { streamed: false, signal: cancel.signal }).catch((reason: unknown) => reason);
+    await waitUntil(() => upstream.calls.length === 1);
     cancel.abort(new Error('gone'));
     expect(await asked).toMatchObject({ message: 'gone' });
-    await until(() => upstream.calls[0]?.signal.aborted === true, 1_000);
+    await waitUntil(() => upstream.calls[0]?.signal.aborted === true, 1_000);
   });
 
   it('an aborted signal sends no request', async () => {
     await using upstream = await Upstream.start(script(...wholeAnswer));
-    await expect(upstream.ask({}, { signal: AbortSignal.abort(new Error('early')) })).rejects.toThrow('early');
+    await expect(upstream.generate({}, { signal: AbortSignal.abort(new Error('early')) })).rejects.toThrow('early');
     expect(upstream.calls).toHaveLength(0);
   });
 
   it('the upstream is closed when the reader stops reading', async () => {
     await using upstream = await Upstream.start(script(start, text('Hel'), { type: 'pause', ms: 60_000 }));
-    const model = createBedrockModel(aTarget(), upstream.client, { maxOutputTokens: 10 });
+    const model = createBedrockModel(makeTarget(), upstream.client, { maxOutputTokens: 10 });
     const { signal } = new AbortController();
     for await (const _event of model.generate(makeRequest(), { signal, streamed: true })) break;
-    await until(() => upstream.calls[0]?.signal.aborted === true, 1_000);
+    await waitUntil(() => upstream.calls[0]?.signal.aborted === true, 1_000);
   });
 });
 
-async function until(condition: () => boolean, withinMs = 5_000): Promise<void> {
+async function waitUntil(condition: () => boolean, withinMs = 5_000): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`not so within ${withinMs} ms`);
@@ -379,7 +382,7 @@ async function until(condition: () => boolean, withinMs = 5_000): Promise<void> 
 
 it('no request is sent before the first event is requested', async () => {
   await using upstream = await Upstream.start(script(...wholeAnswer));
-  const model = createBedrockModel(aTarget(), upstream.client, { maxOutputTokens: 10 });
+  const model = createBedrockModel(makeTarget(), upstream.client, { maxOutputTokens: 10 });
   const events = model.generate(makeRequest(), { signal: new AbortController().signal, streamed: true });
   await sleep(50);
   expect(upstream.calls).toHaveLength(0);
@@ -401,7 +404,7 @@ const blocks: fc.Arbitrary<ScriptedBlock[]> = fc.array(
 );
 
 /** Cuts `whole` into pieces whose lengths follow `sizes`, over and over. */
-function pieces(whole: string, sizes: readonly number[]): string[] {
+function splitBySizes(whole: string, sizes: readonly number[]): string[] {
   const cut: string[] = [];
   for (let at = 0, turn = 0; at < whole.length; turn++) {
     const size = sizes[turn % sizes.length] ?? 1;
@@ -420,16 +423,16 @@ it('any fragmentation of an answer gives the same text and tool arguments, strea
     fc.asyncProperty(blocks, fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 }), async (answer, sizes) => {
       frames = [start];
       for (const [index, block] of answer.entries()) {
-        if ('text' in block) frames.push(...pieces(block.text, sizes).map((piece) => text(piece, index)));
+        if ('text' in block) frames.push(...splitBySizes(block.text, sizes).map((piece) => text(piece, index)));
         else {
           frames.push(toolStart(index, `tooluse_${index}`, block.tool));
-          frames.push(...pieces(JSON.stringify(block.args), sizes).map((piece) => toolInput(index, piece)));
+          frames.push(...splitBySizes(JSON.stringify(block.args), sizes).map((piece) => toolInput(index, piece)));
         }
         frames.push(blockStop(index));
       }
       frames.push(stop('end_turn'), usage);
       for (const streamed of [true, false]) {
-        const events = await upstream.ask({}, { streamed });
+        const events = await upstream.generate({}, { streamed });
         const said = events.flatMap((one) => (one.type === 'text' ? one.text : [])).join('');
         expect(said).toBe(answer.flatMap((block) => ('text' in block ? block.text : [])).join(''));
         const tools = answer.flatMap((block) => ('tool' in block ? [block] : []));

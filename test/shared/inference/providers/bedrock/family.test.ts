@@ -4,7 +4,7 @@ import {
   getBedrockCapabilities,
   parseClaudeVersion,
 } from '../../../../../shared/inference/providers/bedrock/family.ts';
-import { aTarget } from './upstream.ts';
+import { makeTarget } from './upstream.ts';
 
 it.each([
   ['anthropic.claude-v2:1', 0],
@@ -36,7 +36,7 @@ it.each([
 
 describe('the default capabilities', () => {
   const can = (model: string, fields: Record<string, unknown> = {}): ReadonlySet<string> =>
-    getBedrockCapabilities(aTarget({ model, ...fields }));
+    getBedrockCapabilities(makeTarget({ model, ...fields }));
 
   it('a recent Claude model has all capabilities of Converse', () => {
     expect([...can('eu.anthropic.claude-sonnet-4-5-20250929-v1:0')].sort()).toEqual([

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ConverseBody } from '../../../../../local/bedrock/request.ts';
 import type { GenerationRequest, Message, Tool, ToolCallPart } from '../../../../../shared/inference/generation.ts';
-import { aTarget, CLAUDE, failureOf, script, Upstream, wholeAnswer } from './upstream.ts';
+import { CLAUDE, catchUpstreamError, makeTarget, script, Upstream, wholeAnswer } from './upstream.ts';
 
 const OPUS_4_7 = 'eu.anthropic.claude-opus-4-7';
 const OPUS_5 = 'global.anthropic.claude-opus-5';
@@ -20,19 +20,19 @@ beforeEach(() => {
 });
 
 /** What goes over the wire, after the stand-in has checked it as Bedrock would. */
-async function sent(
+async function sendRequest(
   changes: Partial<GenerationRequest> = {},
   fields: Record<string, unknown> = {},
   options: { streamed?: boolean; maxOutputTokens?: number } = {},
 ): Promise<ConverseBody> {
-  await upstream.ask(changes, { target: aTarget(fields), ...options });
+  await upstream.generate(changes, { target: makeTarget(fields), ...options });
   const body = upstream.calls.at(-1)?.body;
   if (!body) throw new Error('nothing was sent');
   return body;
 }
 
-const refused = (changes: Partial<GenerationRequest>, fields: Record<string, unknown> = {}) =>
-  failureOf(upstream.ask(changes, { target: aTarget(fields) }));
+const catchRefusal = (changes: Partial<GenerationRequest>, fields: Record<string, unknown> = {}) =>
+  catchUpstreamError(upstream.generate(changes, { target: makeTarget(fields) }));
 
 const says = (role: 'system' | 'user' | 'assistant', text: string): Message => ({
   role,
@@ -57,7 +57,7 @@ const roundTrip: readonly Message[] = [says('user', 'Weather?'), calls({}), resu
 
 describe('messages', () => {
   it('messages keep their order, and the system prompt goes to the front', async () => {
-    const body = await sent({
+    const body = await sendRequest({
       messages: [
         says('system', 'Be brief.'),
         says('user', 'Hi'),
@@ -75,12 +75,12 @@ describe('messages', () => {
   });
 
   it('consecutive messages of one role become one turn', async () => {
-    const body = await sent({ messages: [says('user', 'One'), says('user', 'Two')] });
+    const body = await sendRequest({ messages: [says('user', 'One'), says('user', 'Two')] });
     expect(body.messages).toEqual([{ role: 'user', content: [{ text: 'One' }, { text: 'Two' }] }]);
   });
 
   it('results of parallel calls and the next user message share one turn, in order', async () => {
-    const body = await sent({
+    const body = await sendRequest({
       tools: [weather],
       messages: [
         says('user', 'Weather?'),
@@ -110,7 +110,7 @@ describe('messages', () => {
   });
 
   it('blank parts of messages, which Bedrock refuses, are dropped, and nothing else', async () => {
-    const body = await sent({
+    const body = await sendRequest({
       messages: [
         says('system', ' '),
         says('user', 'One'),
@@ -129,16 +129,16 @@ describe('messages', () => {
   });
 
   it('a conversation that begins with the assistant gets a user message at the front, which Bedrock requires', async () => {
-    const body = await sent({ messages: [says('assistant', 'How can I help?'), says('user', 'Hi')] });
+    const body = await sendRequest({ messages: [says('assistant', 'How can I help?'), says('user', 'Hi')] });
     expect(body.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user']);
   });
 
   it('a conversation of system messages alone gets a user message, too', async () => {
-    expect((await sent({ messages: [says('system', 'Tell a joke.')] })).messages).toHaveLength(1);
+    expect((await sendRequest({ messages: [says('system', 'Tell a joke.')] })).messages).toHaveLength(1);
   });
 
   it('a blank last user message is refused, and the error names its position', async () => {
-    const error = await refused({
+    const error = await catchRefusal({
       messages: [says('user', 'Hi'), says('assistant', 'Hello'), says('user', ' ')],
       parameterNames: { messages: 'input' },
     });
@@ -149,7 +149,7 @@ describe('messages', () => {
   it('images are sent as bytes, also in tool results', async () => {
     const image = { type: 'image', mediaType: 'image/png', base64: PNG, param: 'messages[0].content[1]' } as const;
     const block = { image: { format: 'png', source: { bytes: PNG } } };
-    const body = await sent({
+    const body = await sendRequest({
       tools: [weather],
       messages: [
         { role: 'user', content: [{ type: 'text', text: 'Look' }, image] },
@@ -163,13 +163,13 @@ describe('messages', () => {
 
   it.each(['not base64!', 'abc%', '', '===='])('an image that is not base64 is refused: "%s"', async (base64) => {
     const image = { type: 'image', mediaType: 'image/png', base64, param: 'messages[0].content[0]' } as const;
-    const error = await refused({ messages: [{ role: 'user', content: [image] }] });
+    const error = await catchRefusal({ messages: [{ role: 'user', content: [image] }] });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[0].content[0]' });
   });
 
   it('an image by URL is refused', async () => {
     const image = { type: 'image', url: 'https://example.com/a.png', param: 'messages[0].content[0]' } as const;
-    const error = await refused({ messages: [{ role: 'user', content: [image] }] });
+    const error = await catchRefusal({ messages: [{ role: 'user', content: [image] }] });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[0].content[0]' });
   });
 });
@@ -178,7 +178,7 @@ describe('an earlier tool call', () => {
   it.each(['{"city":', '[1]', '"text"', 'null'])(
     'an earlier tool call with the arguments %s is refused, and the error names its message',
     async (text) => {
-      const error = await refused({
+      const error = await catchRefusal({
         tools: [weather],
         messages: [says('user', 'Hi'), calls({ arguments: text }), result('call_1', 'x')],
       });
@@ -187,7 +187,7 @@ describe('an earlier tool call', () => {
   );
 
   it('an earlier tool call without arguments gets an empty object', async () => {
-    const body = await sent({
+    const body = await sendRequest({
       tools: [weather],
       messages: [says('user', 'Hi'), calls({ arguments: '' }), result('call_1', 'x')],
     });
@@ -196,27 +196,35 @@ describe('an earlier tool call', () => {
 
   it('the arguments of an earlier tool call keep integers that JavaScript would round', async () => {
     const messages = [says('user', 'Hi'), calls({ arguments: '{"id":9007199254740993}' }), result('call_1', 'x')];
-    await sent({ tools: [weather], messages });
+    await sendRequest({ tools: [weather], messages });
     expect(upstream.calls[0]?.json).toContain('"input":{"id":9007199254740993}');
   });
 
   it('an earlier tool call with an id that Bedrock refuses still matches its result', async () => {
     const id = `functions.weather:0/${'x'.repeat(80)}`;
-    const body = await sent({ tools: [weather], messages: [says('user', 'Hi'), calls({ id }), result(id, 'Sun')] });
+    const body = await sendRequest({
+      tools: [weather],
+      messages: [says('user', 'Hi'), calls({ id }), result(id, 'Sun')],
+    });
     const used = body.messages[1]?.content[0]?.toolUse?.toolUseId;
     expect(used).toMatch(/^[a-zA-Z0-9_-]{1,64}$/);
     expect(body.messages[2]?.content[0]?.toolResult?.toolUseId).toBe(used);
   });
 
   it('an empty tool result is sent as "(no output)"', async () => {
-    const body = await sent({ tools: [weather], messages: [says('user', 'Hi'), calls({}), result('call_1', '')] });
+    const body = await sendRequest({
+      tools: [weather],
+      messages: [says('user', 'Hi'), calls({}), result('call_1', '')],
+    });
     expect(body.messages[2]?.content[0]?.toolResult?.content).toEqual([{ text: '(no output)' }]);
   });
 });
 
 describe('tools', () => {
   it('tools are declared with their schema, and as strict if requested', async () => {
-    const body = await sent({ tools: [weather, { name: 'now', parameters: {}, strict: true, description: ' ' }] });
+    const body = await sendRequest({
+      tools: [weather, { name: 'now', parameters: {}, strict: true, description: ' ' }],
+    });
     expect(body.toolConfig).toEqual({
       tools: [
         { toolSpec: { name: 'weather', description: 'Tells the weather', inputSchema: { json: weather.parameters } } },
@@ -230,7 +238,7 @@ describe('tools', () => {
     ['required', { any: {} }],
     [{ name: 'weather' }, { tool: { name: 'weather' } }],
   ] as const)('the tool choice %o is converted', async (toolChoice, expected) => {
-    const body = await sent({ tools: [weather], toolChoice });
+    const body = await sendRequest({ tools: [weather], toolChoice });
     expect(body.toolConfig?.['toolChoice']).toEqual(expected);
     expect(body['additionalModelRequestFields']).toBeUndefined();
   });
@@ -240,13 +248,13 @@ describe('tools', () => {
     ['required', { type: 'any', disable_parallel_tool_use: true }],
     [{ name: 'weather' }, { type: 'tool', name: 'weather', disable_parallel_tool_use: true }],
   ] as const)("a single tool call with the choice %o uses only Claude's own field", async (toolChoice, expected) => {
-    const body = await sent({ tools: [weather], toolChoice, parallelToolCalls: false });
+    const body = await sendRequest({ tools: [weather], toolChoice, parallelToolCalls: false });
     expect(body.toolConfig?.['toolChoice']).toBeUndefined();
     expect(body['additionalModelRequestFields']).toEqual({ tool_choice: expected });
   });
 
   it('tools are not declared if they must not be called', async () => {
-    const body = await sent({ tools: [weather], toolChoice: 'none' });
+    const body = await sendRequest({ tools: [weather], toolChoice: 'none' });
     expect(body.toolConfig).toBeUndefined();
   });
 
@@ -254,13 +262,13 @@ describe('tools', () => {
     ['with tools and the choice "none"', { tools: [weather], toolChoice: 'none' } as const],
     ['without tools', {}],
   ])('tools that were called earlier, %s, stay declared for Claude with the choice "none"', async (_case, changes) => {
-    const body = await sent({ messages: roundTrip, ...changes });
+    const body = await sendRequest({ messages: roundTrip, ...changes });
     expect(body.toolConfig?.tools.map(({ toolSpec }) => toolSpec?.name)).toEqual(['weather']);
     expect(body['additionalModelRequestFields']).toEqual({ tool_choice: { type: 'none' } });
   });
 
   it('earlier tool calls become text for a model without the choice "none"', async () => {
-    const body = await sent({ messages: roundTrip }, { model: NOVA_2 });
+    const body = await sendRequest({ messages: roundTrip }, { model: NOVA_2 });
     expect(body.toolConfig).toBeUndefined();
     expect(body.messages.slice(1)).toEqual([
       { role: 'assistant', content: [{ text: '[Called the tool weather with {}]' }] },
@@ -269,7 +277,7 @@ describe('tools', () => {
   });
 
   it('a tool name that Bedrock refuses is refused, and the error names its position', async () => {
-    const error = await refused({ tools: [weather, { ...weather, name: 'mcp.search' }] });
+    const error = await catchRefusal({ tools: [weather, { ...weather, name: 'mcp.search' }] });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'tools[1]' });
   });
 });
@@ -277,26 +285,26 @@ describe('tools', () => {
 describe('limits and sampling', () => {
   it("the output limit is always sent: the caller's, but at most the alias's", async () => {
     const limit = async (maxOutputTokens?: number) =>
-      (await sent(maxOutputTokens === undefined ? {} : { maxOutputTokens }, {}, { maxOutputTokens: 500 }))
+      (await sendRequest(maxOutputTokens === undefined ? {} : { maxOutputTokens }, {}, { maxOutputTokens: 500 }))
         .inferenceConfig?.maxTokens;
     expect([await limit(), await limit(10), await limit(9_999)]).toEqual([500, 10, 500]);
   });
 
   it('sampling parameters are passed on', async () => {
-    const body = await sent({ temperature: 0.2, topP: 0.9, stop: ['END'] });
+    const body = await sendRequest({ temperature: 0.2, topP: 0.9, stop: ['END'] });
     expect(body.inferenceConfig).toEqual({ maxTokens: 4_096, temperature: 0.2, topP: 0.9, stopSequences: ['END'] });
   });
 
   it("a temperature above 1 is refused by the caller's parameter name, and another target may be tried", async () => {
-    const error = await refused({ temperature: 1.5, parameterNames: { temperature: 'temperature' } });
+    const error = await catchRefusal({ temperature: 1.5, parameterNames: { temperature: 'temperature' } });
     expect(error).toMatchObject({ code: 'unsupported_value', param: 'temperature', recovery: 'nextTarget' });
   });
 
   it('for a model with fixed sampling, defaults are dropped and other values are refused', async () => {
-    const body = await sent({ temperature: 1, topP: 1 }, { model: OPUS_4_7 });
+    const body = await sendRequest({ temperature: 1, topP: 1 }, { model: OPUS_4_7 });
     expect(body.inferenceConfig).toEqual({ maxTokens: 4_096 });
-    expect(await refused({ temperature: 0 }, { model: OPUS_4_7 })).toMatchObject({ param: 'temperature' });
-    expect(await refused({ topP: 0.5 }, { model: OPUS_4_7 })).toMatchObject({ param: 'topP' });
+    expect(await catchRefusal({ temperature: 0 }, { model: OPUS_4_7 })).toMatchObject({ param: 'temperature' });
+    expect(await catchRefusal({ topP: 0.5 }, { model: OPUS_4_7 })).toMatchObject({ param: 'topP' });
   });
 
   it.each([
@@ -306,12 +314,12 @@ describe('limits and sampling', () => {
     ['default', 'flex', 'default'],
     ['auto', undefined, undefined],
   ] as const)('the service tier %s of the caller and %s of the target become %s', async (asked, ofTarget, expected) => {
-    const body = await sent(asked ? { serviceTier: asked } : {}, ofTarget ? { serviceTier: ofTarget } : {});
+    const body = await sendRequest(asked ? { serviceTier: asked } : {}, ofTarget ? { serviceTier: ofTarget } : {});
     expect(body['serviceTier']).toEqual(expected && { type: expected });
   });
 
   it('unknown fields are passed on to the model', async () => {
-    const body = await sent({ unknown: { top_k: 40 }, seed: 7 });
+    const body = await sendRequest({ unknown: { top_k: 40 }, seed: 7 });
     expect(body['additionalModelRequestFields']).toEqual({ top_k: 40, seed: 7 });
   });
 });
@@ -319,7 +327,7 @@ describe('limits and sampling', () => {
 describe('settings of the operator', () => {
   it('cache points are set at the end of the system prompt, the tools and the earlier turns', async () => {
     const messages = [says('system', 'S'), says('user', 'A'), says('assistant', 'B'), says('user', 'C')];
-    const body = await sent({ messages, tools: [weather] }, { promptCache: { ttl: '1h' } });
+    const body = await sendRequest({ messages, tools: [weather] }, { promptCache: { ttl: '1h' } });
     const cachePoint = { type: 'default', ttl: '1h' };
     expect(body.system?.at(-1)).toEqual({ cachePoint });
     expect(body.toolConfig?.tools.at(-1)).toEqual({ cachePoint });
@@ -327,15 +335,18 @@ describe('settings of the operator', () => {
   });
 
   it('no cache point is set after the tools for Nova, which refuses it', async () => {
-    const body = await sent({ tools: [weather] }, { model: NOVA_2, promptCache: { ttl: '5m' } });
+    const body = await sendRequest({ tools: [weather] }, { model: NOVA_2, promptCache: { ttl: '5m' } });
     expect(body.toolConfig?.tools).toHaveLength(1);
   });
 
   it('a guardrail is applied, and checks a stream before it is sent', async () => {
     const guardrail = { id: 'gr-1', version: '3', trace: 'enabled' };
     const config = { guardrailIdentifier: 'gr-1', guardrailVersion: '3', trace: 'enabled' };
-    expect((await sent({}, { guardrail }))['guardrailConfig']).toEqual({ ...config, streamProcessingMode: 'sync' });
-    expect((await sent({}, { guardrail }, { streamed: false }))['guardrailConfig']).toEqual(config);
+    expect((await sendRequest({}, { guardrail }))['guardrailConfig']).toEqual({
+      ...config,
+      streamProcessingMode: 'sync',
+    });
+    expect((await sendRequest({}, { guardrail }, { streamed: false }))['guardrailConfig']).toEqual(config);
   });
 });
 
@@ -349,7 +360,7 @@ describe('JSON output', () => {
   const strict = { type: 'jsonSchema', name: 'thing', schema, strict: true } as const;
 
   it('JSON output with a strict schema is enforced by Bedrock', async () => {
-    const body = await sent({ format: { ...strict, description: 'A thing' } });
+    const body = await sendRequest({ format: { ...strict, description: 'A thing' } });
     expect(body['outputConfig']).toEqual({
       textFormat: {
         type: 'json_schema',
@@ -364,21 +375,21 @@ describe('JSON output', () => {
     ['a loose schema on Claude', CLAUDE, { ...strict, strict: false } as const],
     ['a schema on Nova', NOVA_2, strict],
   ])('JSON output of %s is requested as the arguments of a forced tool', async (_case, model, format) => {
-    const body = await sent({ format }, { model });
+    const body = await sendRequest({ format }, { model });
     expect(body['outputConfig']).toBeUndefined();
     expect(body.toolConfig?.['toolChoice']).toEqual({ tool: { name: 'json_answer' } });
   });
 
   it('JSON output of any object is enforced for models that support open schemas', async () => {
-    const body = await sent({ format: { type: 'json' } }, { model: QWEN });
+    const body = await sendRequest({ format: { type: 'json' } }, { model: QWEN });
     expect(body['outputConfig']).toMatchObject({
       textFormat: { structure: { jsonSchema: { schema: '{"type":"object"}' } } },
     });
   });
 
   it('JSON output can be combined with tools if Bedrock enforces it, and is refused otherwise', async () => {
-    expect((await sent({ format: strict, tools: [weather] })).toolConfig?.tools).toHaveLength(1);
-    const error = await refused(
+    expect((await sendRequest({ format: strict, tools: [weather] })).toolConfig?.tools).toHaveLength(1);
+    const error = await catchRefusal(
       { format: strict, tools: [weather], parameterNames: { format: 'response_format' } },
       { model: NOVA_2 },
     );
@@ -388,7 +399,7 @@ describe('JSON output', () => {
 
 describe('reasoning effort', () => {
   const effort = (reasoningEffort: NonNullable<GenerationRequest['reasoningEffort']>, model = CLAUDE) =>
-    sent({ reasoningEffort, maxOutputTokens: 8_000 }, { model }, { maxOutputTokens: 64_000 });
+    sendRequest({ reasoningEffort, maxOutputTokens: 8_000 }, { model }, { maxOutputTokens: 64_000 });
 
   it.each([
     ['minimal', 1_024],
@@ -406,13 +417,15 @@ describe('reasoning effort', () => {
   );
 
   it('the effort is dropped if the output limit is too small for thinking', async () => {
-    const body = await sent({ reasoningEffort: 'low', maxOutputTokens: 100 });
+    const body = await sendRequest({ reasoningEffort: 'low', maxOutputTokens: 100 });
     expect(body['additionalModelRequestFields']).toBeUndefined();
   });
 
   it('the temperature is fixed while Claude thinks', async () => {
-    expect((await sent({ reasoningEffort: 'low', temperature: 1 })).inferenceConfig).toEqual({ maxTokens: 4_096 });
-    expect(await refused({ reasoningEffort: 'low', temperature: 0.5 })).toMatchObject({ param: 'temperature' });
+    expect((await sendRequest({ reasoningEffort: 'low', temperature: 1 })).inferenceConfig).toEqual({
+      maxTokens: 4_096,
+    });
+    expect(await catchRefusal({ reasoningEffort: 'low', temperature: 0.5 })).toMatchObject({ param: 'temperature' });
   });
 
   it.each([
@@ -426,7 +439,7 @@ describe('reasoning effort', () => {
   });
 
   it('a summary of the thinking is requested from models that omit it by default', async () => {
-    const body = await sent({ reasoningEffort: 'low', reasoningSummary: true }, { model: OPUS_4_7 });
+    const body = await sendRequest({ reasoningEffort: 'low', reasoningSummary: true }, { model: OPUS_4_7 });
     expect(body['additionalModelRequestFields']).toEqual({ thinking: { type: 'adaptive', display: 'summarized' } });
   });
 
@@ -446,8 +459,8 @@ describe('reasoning effort', () => {
     expect((await effort('low', NOVA_2))['additionalModelRequestFields']).toEqual({
       reasoningConfig: { type: 'enabled', maxReasoningEffort: 'low' },
     });
-    expect((await sent({ reasoningEffort: 'high' }, { model: NOVA_2 })).inferenceConfig).toEqual({});
-    const error = await refused(
+    expect((await sendRequest({ reasoningEffort: 'high' }, { model: NOVA_2 })).inferenceConfig).toEqual({});
+    const error = await catchRefusal(
       { reasoningEffort: 'high', maxOutputTokens: 9, parameterNames: { maxOutputTokens: 'max_tokens' } },
       { model: NOVA_2 },
     );
@@ -456,7 +469,7 @@ describe('reasoning effort', () => {
   });
 
   it('the effort is dropped if a tool is forced', async () => {
-    const body = await sent({ reasoningEffort: 'medium', tools: [weather], toolChoice: 'required' });
+    const body = await sendRequest({ reasoningEffort: 'medium', tools: [weather], toolChoice: 'required' });
     expect(body['additionalModelRequestFields']).toBeUndefined();
   });
 });
@@ -470,7 +483,7 @@ describe('earlier reasoning', () => {
   const conversation = [says('user', 'Weather?'), thinking, result('call_1', 'Sun')];
 
   it('earlier reasoning is sent back to the model unchanged', async () => {
-    const body = await sent({ reasoningEffort: 'low', tools: [weather], messages: conversation });
+    const body = await sendRequest({ reasoningEffort: 'low', tools: [weather], messages: conversation });
     expect(body.messages[1]?.content[0]).toEqual({
       reasoningContent: { reasoningText: { text: 'Hmm', signature: 'c2ln' } },
     });
@@ -486,15 +499,18 @@ describe('earlier reasoning', () => {
         { type: 'text', text: 'Hi' },
       ],
     };
-    const body = await sent({ reasoningEffort: 'low', messages: [says('user', 'A'), message, says('user', 'B')] });
+    const body = await sendRequest({
+      reasoningEffort: 'low',
+      messages: [says('user', 'A'), message, says('user', 'B')],
+    });
     expect(body.messages[1]?.content[0]).toEqual({ reasoningContent: { redactedContent: 'AP+AAQ==' } });
   });
 
   it('thinking is disabled for the rest of a turn whose reasoning the caller dropped', async () => {
-    const open = await sent({ reasoningEffort: 'low', tools: [weather], messages: roundTrip });
+    const open = await sendRequest({ reasoningEffort: 'low', tools: [weather], messages: roundTrip });
     expect(open['additionalModelRequestFields']).toBeUndefined();
     const next = [...roundTrip, says('assistant', 'It is sunny.'), says('user', 'Thanks')];
-    const closed = await sent({ reasoningEffort: 'low', tools: [weather], messages: next });
+    const closed = await sendRequest({ reasoningEffort: 'low', tools: [weather], messages: next });
     expect(closed['additionalModelRequestFields']).toHaveProperty('thinking');
   });
 
@@ -509,14 +525,20 @@ describe('earlier reasoning', () => {
         { type: 'text', text: 'Hi' },
       ],
     };
-    const body = await sent({ reasoningEffort: 'low', messages: [says('user', 'A'), message, says('user', 'B')] });
+    const body = await sendRequest({
+      reasoningEffort: 'low',
+      messages: [says('user', 'A'), message, says('user', 'B')],
+    });
     expect(body.messages[1]?.content).toEqual([{ text: 'Hi' }]);
   });
 
   it('reasoning that the caller changed is refused, and the error names its message', async () => {
     const forged = { provider: 'bedrock', data: { family: 'claude', signature: 7 } };
     const message: Message = { role: 'assistant', content: [{ type: 'reasoning', text: 'Hmm', continuation: forged }] };
-    const error = await refused({ reasoningEffort: 'low', messages: [says('user', 'A'), message, says('user', 'B')] });
+    const error = await catchRefusal({
+      reasoningEffort: 'low',
+      messages: [says('user', 'A'), message, says('user', 'B')],
+    });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[1]' });
   });
 });

@@ -10,7 +10,7 @@ import { collect, makeRequest } from '../../requests.ts';
 export const CLAUDE = 'eu.anthropic.claude-sonnet-4-5-20250929-v1:0';
 
 /** A target as `models.json` would have it, its defaults filled in. */
-export function aTarget(fields: Record<string, unknown> = {}): BedrockTarget {
+export function makeTarget(fields: Record<string, unknown> = {}): BedrockTarget {
   const text = JSON.stringify({ models: { m: { targets: [{ provider: 'bedrock', model: CLAUDE, ...fields }] } } });
   const [target] = parseModelRegistry(text, 'test').models['m']?.targets ?? [];
   if (target?.provider !== 'bedrock') throw new Error('not a Bedrock target');
@@ -63,10 +63,10 @@ export class Upstream implements AsyncDisposable {
   }
 
   /** All events of the answer, or what it throws. */
-  ask(
+  generate(
     changes: Partial<GenerationRequest> = {},
     {
-      target = aTarget(),
+      target = makeTarget(),
       streamed = true,
       signal = new AbortController().signal,
       maxOutputTokens = 4_096,
@@ -83,7 +83,7 @@ export class Upstream implements AsyncDisposable {
 }
 
 /** What `work` throws, as the provider's one kind of error. */
-export async function failureOf(work: Promise<unknown>): Promise<UpstreamError> {
+export async function catchUpstreamError(work: Promise<unknown>): Promise<UpstreamError> {
   const thrown = await work.then(
     () => undefined,
     (reason: unknown) => reason,

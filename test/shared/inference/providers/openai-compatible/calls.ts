@@ -8,7 +8,7 @@ import { makeRequest } from '../../requests.ts';
 /** The key that every test's target sends; it must never be seen in an error. */
 export const KEY = 'sk-test-0123456789abcdef';
 
-export function aTarget(baseUrl: string, changes: Partial<OpenAICompatibleTarget> = {}): OpenAICompatibleTarget {
+export function makeTarget(baseUrl: string, changes: Partial<OpenAICompatibleTarget> = {}): OpenAICompatibleTarget {
   return {
     provider: 'openai-compatible',
     model: 'upstream-model',
@@ -21,9 +21,9 @@ export function aTarget(baseUrl: string, changes: Partial<OpenAICompatibleTarget
 }
 
 /** A model behind `baseUrl` whose generated ids count up: `id-0`, `id-1`… */
-export function aModel(baseUrl: string, changes: Partial<OpenAICompatibleTarget> = {}) {
+export function makeModel(baseUrl: string, changes: Partial<OpenAICompatibleTarget> = {}) {
   let ids = 0;
-  return createOpenAICompatibleModel(aTarget(baseUrl, changes), {
+  return createOpenAICompatibleModel(makeTarget(baseUrl, changes), {
     maxOutputTokens: 1_000,
     secret: async () => KEY,
     newToolCallId: () => `id-${ids++}`,
@@ -46,10 +46,10 @@ export interface Outcome {
 /** Calls a new model once. */
 export async function call(baseUrl: string, options: CallOptions = {}): Promise<Outcome> {
   const { request, target, streamed = true, signal = new AbortController().signal } = options;
-  return outcomeOf(aModel(baseUrl, target).generate(makeRequest(request), { signal, streamed }));
+  return collectOutcome(makeModel(baseUrl, target).generate(makeRequest(request), { signal, streamed }));
 }
 
-export async function outcomeOf(answer: AsyncIterable<GenerationEvent>): Promise<Outcome> {
+export async function collectOutcome(answer: AsyncIterable<GenerationEvent>): Promise<Outcome> {
   const events: GenerationEvent[] = [];
   try {
     for await (const event of answer) events.push(event);
@@ -60,42 +60,42 @@ export async function outcomeOf(answer: AsyncIterable<GenerationEvent>): Promise
 }
 
 /** The error of a call that has to fail with one of ours. */
-export function upstreamErrorOf({ error }: Outcome): UpstreamError {
+export function expectUpstreamError({ error }: Outcome): UpstreamError {
   if (error instanceof UpstreamError) return error;
   throw new Error(`Expected an UpstreamError, got ${String(error)}`, { cause: error });
 }
 
 /** An answer as a reader sees it, whatever pieces it came in. */
-export function summaryOf(events: readonly GenerationEvent[]) {
+export function summarize(events: readonly GenerationEvent[]) {
   const calls = events
     .filter((event) => event.type === 'toolCall')
-    .map(({ index, id, name }) => ({ id, name, arguments: joined(events, index) }));
+    .map(({ index, id, name }) => ({ id, name, arguments: joinArguments(events, index) }));
   const finish = events.find((event) => event.type === 'finish');
   return {
-    ...present('reasoning', texts(events, 'reasoning')),
-    ...present('text', texts(events, 'text')),
-    ...present('refusal', texts(events, 'refusal')),
+    ...omitEmpty('reasoning', joinTexts(events, 'reasoning')),
+    ...omitEmpty('text', joinTexts(events, 'text')),
+    ...omitEmpty('refusal', joinTexts(events, 'refusal')),
     ...(calls.length > 0 ? { calls } : {}),
     reason: finish?.reason,
     usage: finish?.usage,
   };
 }
 
-function joined(events: readonly GenerationEvent[], index: number): string {
+function joinArguments(events: readonly GenerationEvent[], index: number): string {
   return events
     .map((event) => (event.type === 'toolArguments' && event.index === index ? event.fragment : ''))
     .join('');
 }
 
-function texts(events: readonly GenerationEvent[], type: 'reasoning' | 'text' | 'refusal'): string {
+function joinTexts(events: readonly GenerationEvent[], type: 'reasoning' | 'text' | 'refusal'): string {
   return events.map((event) => (event.type === type ? event.text : '')).join('');
 }
 
-function present(name: string, text: string): Record<string, string> {
+function omitEmpty(name: string, text: string): Record<string, string> {
   return text === '' ? {} : { [name]: text };
 }
 
 /** The bytes of a recording in `test/upstreams/recordings`. */
-export function recording(name: string): Buffer {
+export function readRecording(name: string): Buffer {
   return readFileSync(new URL(`../../../../upstreams/recordings/${name}.sse`, import.meta.url));
 }

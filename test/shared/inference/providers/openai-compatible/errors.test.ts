@@ -12,7 +12,7 @@ import { encodeErrorBody } from '../../../../../shared/openai/errors.ts';
 import { startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import type { Reply } from '../../../../upstreams/reply.ts';
 import { makeRequest } from '../../requests.ts';
-import { aTarget, call, KEY, outcomeOf, upstreamErrorOf } from './calls.ts';
+import { call, collectOutcome, expectUpstreamError, KEY, makeTarget } from './calls.ts';
 
 let upstream: Upstream;
 let reply: Reply;
@@ -22,12 +22,12 @@ beforeAll(async () => {
 });
 afterAll(() => upstream.close());
 
-async function errorOf(answer: Reply, request = {}) {
+async function mapError(answer: Reply, request = {}) {
   reply = answer;
-  return upstreamErrorOf(await call(upstream.baseUrl, { request }));
+  return expectUpstreamError(await call(upstream.baseUrl, { request }));
 }
 
-const openai = (message: string, rest: object = {}) => ({
+const openAIError = (message: string, rest: object = {}) => ({
   error: { message, type: 'invalid_request_error', param: null, code: null, ...rest },
 });
 
@@ -51,13 +51,13 @@ describe('a status', () => {
     [504, 'upstream_timeout', 'retry'],
     [529, 'upstream_unavailable', 'retry'],
   ])('the status %i becomes %s with recovery %s', async (status, code, recovery) => {
-    const error = await errorOf({ status, body: openai('It is what it is') });
+    const error = await mapError({ status, body: openAIError('It is what it is') });
     expect(error).toMatchObject({ code, recovery, upstream: `${status} invalid_request_error` });
   });
 
   it.each([301, 302, 307, 308])('the redirect status %i becomes upstream_misconfigured', async (status) => {
     const seen = upstream.requests.length;
-    const error = await errorOf({ status, headers: { location: `${upstream.baseUrl}/elsewhere` }, body: '' });
+    const error = await mapError({ status, headers: { location: `${upstream.baseUrl}/elsewhere` }, body: '' });
     expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
     expect(upstream.requests.length).toBe(seen + 1);
   });
@@ -65,21 +65,21 @@ describe('a status', () => {
   it.each([400, 404, 502])(
     'the status %i with a page instead of an error object is not blamed on the caller',
     async (status) => {
-      const error = await errorOf({ status, headers: { 'content-type': 'text/html' }, body: '<h1>nginx</h1>' });
+      const error = await mapError({ status, headers: { 'content-type': 'text/html' }, body: '<h1>nginx</h1>' });
       expect(error.recovery).not.toBe('fail');
       expect(error.message).not.toContain('nginx');
     },
   );
 
   it('the status is used even if the body is truncated', async () => {
-    const error = await errorOf({ status: 429, headers: { 'retry-after': '3' }, steps: [{ send: '{"err' }, 'cut'] });
+    const error = await mapError({ status: 429, headers: { 'retry-after': '3' }, steps: [{ send: '{"err' }, 'cut'] });
     expect(error).toMatchObject({ code: 'rate_limit_exceeded', retryAfterMs: 3_000 });
   });
 });
 
 describe('the message of an error', () => {
   it.each([
-    ['OpenAI', 400, openai('too many', { code: 'context_length_exceeded', param: 'messages' })],
+    ['OpenAI', 400, openAIError('too many', { code: 'context_length_exceeded', param: 'messages' })],
     [
       'vLLM',
       400,
@@ -114,19 +114,19 @@ describe('the message of an error', () => {
         },
       ],
     ],
-    ['a proxy of Anthropic’s', 400, openai('prompt is too long: 210000 tokens > 200000 maximum')],
+    ['a proxy of Anthropic’s', 400, openAIError('prompt is too long: 210000 tokens > 200000 maximum')],
     [
       'Groq',
       400,
-      openai('Please reduce the length of the messages or completion.', { code: 'context_length_exceeded' }),
+      openAIError('Please reduce the length of the messages or completion.', { code: 'context_length_exceeded' }),
     ],
-    ['a strict server', 413, openai('maximum context length is 8192')],
+    ['a strict server', 413, openAIError('maximum context length is 8192')],
   ])('an error of %s about the context length becomes context_length_exceeded', async (_, status, body) => {
-    expect(await errorOf({ status, body })).toMatchObject({ code: 'context_length_exceeded', recovery: 'fail' });
+    expect(await mapError({ status, body })).toMatchObject({ code: 'context_length_exceeded', recovery: 'fail' });
   });
 
   it.each([
-    ['OpenAI', 400, openai('flagged', { code: 'content_policy_violation' })],
+    ['OpenAI', 400, openAIError('flagged', { code: 'content_policy_violation' })],
     [
       'Azure',
       400,
@@ -155,14 +155,14 @@ describe('the message of an error', () => {
       { error: { code: 403, message: 'Your input was flagged by moderation', metadata: { reasons: ['x'] } } },
     ],
   ])('an error of %s about the content becomes content_filter', async (_, status, body) => {
-    expect(await errorOf({ status, body })).toMatchObject({ code: 'content_filter', recovery: 'fail' });
+    expect(await mapError({ status, body })).toMatchObject({ code: 'content_filter', recovery: 'fail' });
   });
 
   it.each([
     [
       'OpenAI',
       429,
-      openai('You exceeded your current quota', { type: 'insufficient_quota', code: 'insufficient_quota' }),
+      openAIError('You exceeded your current quota', { type: 'insufficient_quota', code: 'insufficient_quota' }),
     ],
     ['Moonshot', 429, { error: { message: 'Your account is suspended', type: 'exceeded_current_quota_error' } }],
     [
@@ -172,7 +172,7 @@ describe('the message of an error', () => {
     ],
     ['Alibaba', 400, { error: { code: 'Arrearage', message: 'Access denied' } }],
   ])('an error of %s about billing becomes insufficient_quota, not rate_limit_exceeded', async (_, status, body) => {
-    expect(await errorOf({ status, body })).toMatchObject({ code: 'insufficient_quota', recovery: 'nextTarget' });
+    expect(await mapError({ status, body })).toMatchObject({ code: 'insufficient_quota', recovery: 'nextTarget' });
   });
 
   it.each([
@@ -195,7 +195,7 @@ describe('the message of an error', () => {
     ['OpenRouter’s model', 400, { error: { code: 400, message: 'foo/bar is not a valid model ID' } }],
     ['Ollama’s model', 404, { error: { message: 'model "x" not found, try pulling it first', type: 'api_error' } }],
   ])('an error about %s becomes upstream_misconfigured', async (_, status, body) => {
-    expect(await errorOf({ status, body })).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
+    expect(await mapError({ status, body })).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
   });
 
   it.each([
@@ -211,14 +211,14 @@ describe('the message of an error', () => {
       { tools: [{ name: 'x', parameters: { type: words }, strict: false }] },
       { unknown: { [words]: true } },
     ]) {
-      expect(await errorOf({ status: 400, body: openai(message) }, request)).toMatchObject({
+      expect(await mapError({ status: 400, body: openAIError(message) }, request)).toMatchObject({
         code: 'upstream_rejected',
         recovery: 'fail',
       });
     }
-    const inBand = { status: 200, body: openai(message, { code: 400 }) };
+    const inBand = { status: 200, body: openAIError(message, { code: 400 }) };
     const rejected = { code: 'upstream_rejected', recovery: 'fail' };
-    expect(await errorOf(inBand, { unknown: { words } })).toMatchObject(rejected);
+    expect(await mapError(inBand, { unknown: { words } })).toMatchObject(rejected);
   });
 
   it.each([
@@ -230,40 +230,45 @@ describe('the message of an error', () => {
     'the message "%s" becomes upstream_misconfigured if the request contains only similar words',
     async (message, text) => {
       const request = { messages: [{ role: 'user', content: [{ type: 'text', text }] }] };
-      expect((await errorOf({ status: 400, body: openai(message) }, request)).code).toBe('upstream_misconfigured');
+      expect((await mapError({ status: 400, body: openAIError(message) }, request)).code).toBe(
+        'upstream_misconfigured',
+      );
     },
   );
 
   it('a message with a very long quote is classified quickly', async () => {
     const startedAt = performance.now();
     for (const part of ['x', 'model ', 'not found', 'model_does not exist ', 'modelx'])
-      await errorOf({ status: 400, body: openai(part.repeat(64_000 / part.length)) });
+      await mapError({ status: 400, body: openAIError(part.repeat(64_000 / part.length)) });
     expect(performance.now() - startedAt).toBeLessThan(2_000);
   });
 
   it('Groq’s error about the request size per minute is tried at the next target', async () => {
-    const body = openai('Request too large for model on tokens per minute (TPM)', {
+    const body = openAIError('Request too large for model on tokens per minute (TPM)', {
       type: 'tokens',
       code: 'rate_limit_exceeded',
     });
-    expect(await errorOf({ status: 413, body })).toMatchObject({ code: 'rate_limit_exceeded', recovery: 'nextTarget' });
+    expect(await mapError({ status: 413, body })).toMatchObject({
+      code: 'rate_limit_exceeded',
+      recovery: 'nextTarget',
+    });
   });
 });
 
 describe('the mapped error', () => {
   it('a rejection has the upstream’s message and the caller’s parameter', async () => {
-    const body = openai("Invalid 'max_tokens'", { param: 'max_tokens' });
+    const body = openAIError("Invalid 'max_tokens'", { param: 'max_tokens' });
     const request = { parameterNames: { maxOutputTokens: 'max_output_tokens' } };
-    expect(await errorOf({ status: 400, body }, request)).toMatchObject({
+    expect(await mapError({ status: 400, body }, request)).toMatchObject({
       message: "Invalid 'max_tokens'",
       param: 'max_output_tokens',
     });
   });
 
   it('the parameter of an error keeps its path only if the caller’s name is the same', async () => {
-    const body = openai('Bad', { param: 'messages.[2].content' });
-    expect(await errorOf({ status: 400, body })).toMatchObject({ param: 'messages.[2].content' });
-    expect(await errorOf({ status: 400, body }, { parameterNames: { messages: 'input' } })).toMatchObject({
+    const body = openAIError('Bad', { param: 'messages.[2].content' });
+    expect(await mapError({ status: 400, body })).toMatchObject({ param: 'messages.[2].content' });
+    expect(await mapError({ status: 400, body }, { parameterNames: { messages: 'input' } })).toMatchObject({
       param: 'input',
     });
   });
@@ -272,24 +277,24 @@ describe('the mapped error', () => {
     const body = {
       detail: [{ type: 'x', loc: ['body', 'temperature'], msg: 'Input should be less than 2', input: 'CANARY' }],
     };
-    const error = await errorOf({ status: 422, body });
+    const error = await mapError({ status: 422, body });
     expect(error.message).toBe('temperature: Input should be less than 2');
     expect(error.param).toBe('temperature');
   });
 
   it('the length of an error’s message is limited', async () => {
-    const error = await errorOf({ status: 400, body: openai('x'.repeat(50_000)) });
+    const error = await mapError({ status: 400, body: openAIError('x'.repeat(50_000)) });
     expect(error.message.length).toBeLessThan(2_000);
   });
 
   it.each([500, 503, 429, 404, 401])('the public error of a %i contains no text of the upstream', async (status) => {
-    const error = await errorOf({ status, body: openai('stack trace of host 10.1.2.3') });
+    const error = await mapError({ status, body: openAIError('stack trace of host 10.1.2.3') });
     expect(JSON.stringify(encodeErrorBody(error))).not.toContain('10.1.2.3');
   });
 
   it.each([400, 401, 403, 429, 500])('the error of a %i never contains the API key', async (status) => {
-    const body = openai(`Incorrect value ${KEY} given`, { code: KEY, param: 'x' });
-    const error = await errorOf({ status, body });
+    const body = openAIError(`Incorrect value ${KEY} given`, { code: KEY, param: 'x' });
+    const error = await mapError({ status, body });
     expect(`${error.message} ${error.stack} ${error.upstream} ${JSON.stringify(error)}`).not.toContain(KEY);
   });
 });
@@ -329,7 +334,7 @@ describe('the retry time', () => {
     [{}, undefined],
   ])('the retry time is read from %j', async (headers, expected) => {
     expect(parseRetryAfter(429, { date, ...headers }, now)).toBe(expected);
-    const error = await errorOf({ status: 429, headers: { date, ...headers }, body: openai('slow down') });
+    const error = await mapError({ status: 429, headers: { date, ...headers }, body: openAIError('slow down') });
     expect(error.retryAfterMs).toBe(expected);
   });
 
@@ -343,8 +348,8 @@ describe('the retry time', () => {
   });
 
   it.each([
-    [openai('Rate limit reached. Please try again in 1.2s. Visit …'), 1_200],
-    [openai('Please try again in 20ms.'), 20],
+    [openAIError('Rate limit reached. Please try again in 1.2s. Visit …'), 1_200],
+    [openAIError('Please try again in 20ms.'), 20],
     [
       [
         {
@@ -359,7 +364,10 @@ describe('the retry time', () => {
       34_000,
     ],
   ])('the retry time is read from the body %j if no header contains it', async (body, expected) => {
-    expect(await errorOf({ status: 429, body })).toMatchObject({ code: 'rate_limit_exceeded', retryAfterMs: expected });
+    expect(await mapError({ status: 429, body })).toMatchObject({
+      code: 'rate_limit_exceeded',
+      retryAfterMs: expected,
+    });
   });
 
   it('the retry time of any duration is the sum of its parts', () => {
@@ -387,7 +395,7 @@ describe('a connection', () => {
   it('a refused connection becomes upstream_unavailable with recovery retry', async () => {
     const gone = await startUpstream();
     await gone.close();
-    expect(upstreamErrorOf(await call(gone.baseUrl))).toMatchObject({
+    expect(expectUpstreamError(await call(gone.baseUrl))).toMatchObject({
       code: 'upstream_unavailable',
       recovery: 'retry',
       upstream: 'ECONNREFUSED',
@@ -395,18 +403,18 @@ describe('a connection', () => {
   });
 
   it('a connection to an unknown host becomes upstream_unavailable', async () => {
-    const error = upstreamErrorOf(await call('http://no-such-host.invalid/v1'));
+    const error = expectUpstreamError(await call('http://no-such-host.invalid/v1'));
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
   it('a TLS connection to a server without TLS becomes upstream_unavailable', async () => {
-    const error = upstreamErrorOf(await call(upstream.baseUrl.replace('http:', 'https:')));
+    const error = expectUpstreamError(await call(upstream.baseUrl.replace('http:', 'https:')));
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
   it('a connection that is closed before the response becomes upstream_unavailable', async () => {
     await using cutting = await startUpstream(() => 'cut');
-    expect(upstreamErrorOf(await call(cutting.baseUrl))).toMatchObject({
+    expect(expectUpstreamError(await call(cutting.baseUrl))).toMatchObject({
       code: 'upstream_unavailable',
       recovery: 'retry',
       retryAfterMs: undefined,
@@ -419,35 +427,38 @@ describe('a connection', () => {
     await once(server, 'listening');
     const address = server.address();
     const port = typeof address === 'object' ? address?.port : undefined;
-    expect(upstreamErrorOf(await call(`http://127.0.0.1:${port}/v1`)).code).toBe('upstream_malformed');
+    expect(expectUpstreamError(await call(`http://127.0.0.1:${port}/v1`)).code).toBe('upstream_malformed');
     server.close();
   });
 });
 
 describe('a key', () => {
   const outcomeWith = (secret: () => Promise<string>) =>
-    outcomeOf(
-      createOpenAICompatibleModel(aTarget(upstream.baseUrl), { maxOutputTokens: 10, secret }).generate(makeRequest(), {
-        signal: new AbortController().signal,
-        streamed: true,
-      }),
+    collectOutcome(
+      createOpenAICompatibleModel(makeTarget(upstream.baseUrl), { maxOutputTokens: 10, secret }).generate(
+        makeRequest(),
+        {
+          signal: new AbortController().signal,
+          streamed: true,
+        },
+      ),
     );
 
   it('a missing key becomes upstream_misconfigured, and the next target is tried', async () => {
     const missing = new LambentError('configuration', 'env:KEY is missing or empty');
-    const error = upstreamErrorOf(await outcomeWith(() => Promise.reject(missing)));
+    const error = expectUpstreamError(await outcomeWith(() => Promise.reject(missing)));
     expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget', message: missing.message });
   });
 
   it('a transient failure to resolve a key becomes upstream_unavailable', async () => {
-    const error = upstreamErrorOf(
+    const error = expectUpstreamError(
       await outcomeWith(() => Promise.reject(new LambentError('upstream_unavailable', 'ssm:k'))),
     );
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
   it('a key that is not a valid header value becomes upstream_misconfigured, and the error does not contain it', async () => {
-    const error = upstreamErrorOf(await outcomeWith(async () => 'broken\nsecret'));
+    const error = expectUpstreamError(await outcomeWith(async () => 'broken\nsecret'));
     expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
     expect(`${error.message} ${error.cause}`).not.toContain('secret');
   });

@@ -6,7 +6,7 @@ import { readAnswer } from '../../../../../shared/inference/providers/openai-com
 import { toUpstreamError } from '../../../../../shared/inference/providers/openai-compatible/errors.ts';
 import { startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import { EVENT_STREAM, encodeEvent, type Reply, streamChunks, streamEvents } from '../../../../upstreams/reply.ts';
-import { call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './calls.ts';
+import { call, collectOutcome, expectUpstreamError, readRecording, summarize } from './calls.ts';
 
 let upstream: Upstream;
 let reply: Reply;
@@ -112,28 +112,28 @@ const NAMES = Object.keys(RECORDINGS) as (keyof typeof RECORDINGS)[];
 
 describe('a recorded stream', () => {
   it.each(NAMES)('the recorded stream %s is converted', async (name) => {
-    reply = { headers: EVENT_STREAM, body: recording(name) };
+    reply = { headers: EVENT_STREAM, body: readRecording(name) };
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
-    expect(summaryOf(events)).toEqual(RECORDINGS[name]);
+    expect(summarize(events)).toEqual(RECORDINGS[name]);
     expect(events.filter(({ type }) => type === 'finish')).toHaveLength(1);
     expect(events.at(-1)?.type).toBe('finish');
   });
 
   it.each(NAMES)('the recorded stream %s gives the same answer if it is requested buffered', async (name) => {
-    reply = { headers: EVENT_STREAM, body: recording(name) };
+    reply = { headers: EVENT_STREAM, body: readRecording(name) };
     const { events, error } = await call(upstream.baseUrl, { streamed: false });
     expect(error).toBeUndefined();
-    expect(summaryOf(events)).toEqual(RECORDINGS[name]);
+    expect(summarize(events)).toEqual(RECORDINGS[name]);
   });
 });
 
 describe('the chunks of a stream', () => {
   it.each(NAMES)('the recorded stream %s can be split at every byte', async (name) => {
-    const bytes = recording(name);
-    const whole = await eventsIn([bytes]);
+    const bytes = readRecording(name);
+    const whole = await readEvents([bytes]);
     for (let at = 1; at < bytes.length; at += 1) {
-      expect(await eventsIn([bytes.subarray(0, at), bytes.subarray(at)]), `cut at ${at}`).toEqual(whole);
+      expect(await readEvents([bytes.subarray(0, at), bytes.subarray(at)]), `cut at ${at}`).toEqual(whole);
     }
   });
 
@@ -145,8 +145,8 @@ describe('the chunks of a stream', () => {
         fc.constantFrom('', '\uFEFF'),
         fc.array(fc.nat(3_000), { maxLength: 40 }),
         async (name, lineEnd, mark, cuts) => {
-          const bytes = Buffer.from(mark + recording(name).toString('utf8').replaceAll('\n', lineEnd));
-          expect(summaryOf(await eventsIn(cutInto(bytes, cuts)))).toEqual(RECORDINGS[name]);
+          const bytes = Buffer.from(mark + readRecording(name).toString('utf8').replaceAll('\n', lineEnd));
+          expect(summarize(await readEvents(splitAt(bytes, cuts)))).toEqual(RECORDINGS[name]);
         },
       ),
       { numRuns: 300 },
@@ -156,10 +156,10 @@ describe('the chunks of a stream', () => {
   it('a stream can be split into any chunks over a real connection', async () => {
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...NAMES), fc.array(fc.nat(3_000), { maxLength: 12 }), async (name, cuts) => {
-        reply = streamChunks(cutInto(recording(name), cuts));
+        reply = streamChunks(splitAt(readRecording(name), cuts));
         const { events, error } = await call(upstream.baseUrl);
         expect(error).toBeUndefined();
-        expect(summaryOf(events)).toEqual(RECORDINGS[name]);
+        expect(summarize(events)).toEqual(RECORDINGS[name]);
       }),
       { numRuns: 60 },
     );
@@ -171,7 +171,7 @@ describe('a streamed answer', () => {
   const finished = { choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] };
 
   it('a streamed answer contains log probabilities and their alternatives', async () => {
-    reply = { headers: EVENT_STREAM, body: recording('openai-text') };
+    reply = { headers: EVENT_STREAM, body: readRecording('openai-text') };
     const { events } = await call(upstream.baseUrl, { request: { topLogprobs: 2 } });
     const tokens = events.flatMap((event) => (event.type === 'text' ? (event.logprobs ?? []) : []));
     expect(tokens.map(({ token }) => token)).toEqual(['Grüße', ' 👋🏽', '!\n']);
@@ -187,7 +187,7 @@ describe('a streamed answer', () => {
   });
 
   it('a streamed answer ends its reasoning, with the continuation, before text and tool calls', async () => {
-    reply = { headers: EVENT_STREAM, body: recording('deepseek-tools') };
+    reply = { headers: EVENT_STREAM, body: readRecording('deepseek-tools') };
     const { events } = await call(upstream.baseUrl);
     expect(events.map(({ type }) => type)).toEqual([
       'reasoning',
@@ -203,9 +203,9 @@ describe('a streamed answer', () => {
   });
 
   it('a streamed answer contains the service tier if it is a known one', async () => {
-    reply = { headers: EVENT_STREAM, body: recording('openai-text') };
+    reply = { headers: EVENT_STREAM, body: readRecording('openai-text') };
     expect((await call(upstream.baseUrl)).events.at(-1)).toMatchObject({ serviceTier: 'default' });
-    reply = { headers: EVENT_STREAM, body: recording('groq-usage') };
+    reply = { headers: EVENT_STREAM, body: readRecording('groq-usage') };
     expect((await call(upstream.baseUrl)).events.at(-1)).not.toHaveProperty('serviceTier');
   });
 
@@ -216,7 +216,7 @@ describe('a streamed answer', () => {
     reply = streamEvents(chunks);
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
-    expect(summaryOf(events)).toMatchObject({ text: 'a', reason: 'stop' });
+    expect(summarize(events)).toMatchObject({ text: 'a', reason: 'stop' });
   });
 
   it('a streamed answer is complete if the connection breaks after the finish_reason', async () => {
@@ -239,7 +239,7 @@ describe('a streamed answer', () => {
       reply = streamChunks(pieces);
       const outcome = await call(upstream.baseUrl);
       expect(outcome.error).toBeUndefined();
-      expect(summaryOf(outcome.events)).toMatchObject({ text: 'a' });
+      expect(summarize(outcome.events)).toMatchObject({ text: 'a' });
     }
   });
 
@@ -248,7 +248,7 @@ describe('a streamed answer', () => {
     for (const pieces of [events, [events.join('')]]) {
       reply = streamChunks(pieces);
       const outcome = await call(upstream.baseUrl);
-      expect(upstreamErrorOf(outcome).code).toBe('upstream_cut');
+      expect(expectUpstreamError(outcome).code).toBe('upstream_cut');
       expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
     }
   });
@@ -262,7 +262,7 @@ describe('a streamed answer', () => {
       reply = streamEvents([said('a'), said('b')], ending);
       for (const streamed of [true, false]) {
         const outcome = await call(upstream.baseUrl, { streamed });
-        expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
+        expect(expectUpstreamError(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
         expect(outcome.events.map(({ type }) => type)).toEqual(streamed ? ['text', 'text'] : []);
       }
     },
@@ -274,7 +274,7 @@ describe('a streamed answer', () => {
     ['half an event', ['data: {"choices":[{"delta":{"content":"lost']],
   ])('a streamed answer fails with upstream_cut if it is %s', async (_, pieces) => {
     reply = streamChunks(pieces);
-    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_cut');
+    expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_cut');
   });
 
   it.each(['error', 'abort', 'insufficient_system_resource'])(
@@ -282,23 +282,23 @@ describe('a streamed answer', () => {
     async (reason) => {
       reply = streamEvents([said('a'), { choices: [{ delta: {}, finish_reason: reason }] }, '[DONE]']);
       const outcome = await call(upstream.baseUrl);
-      expect(upstreamErrorOf(outcome).code).toBe('upstream_cut');
+      expect(expectUpstreamError(outcome).code).toBe('upstream_cut');
       expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
     },
   );
 
   it('an event that is not JSON fails with upstream_malformed before the first token and with upstream_cut after it', async () => {
     reply = streamEvents(['<oops>', '[DONE]']);
-    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
+    expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
     reply = streamEvents([said('a'), '<oops>', '[DONE]']);
     const outcome = await call(upstream.baseUrl);
-    expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', cause: { code: 'upstream_malformed' } });
+    expect(expectUpstreamError(outcome)).toMatchObject({ code: 'upstream_cut', cause: { code: 'upstream_malformed' } });
     expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
   });
 
   it('a tool call without a name fails with upstream_malformed', async () => {
     reply = streamEvents([{ choices: [{ delta: { tool_calls: [{ index: 0, id: 'x' }] } }] }, '[DONE]']);
-    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
+    expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
   });
 
   it('tool calls are numbered 0, 1, 2 whatever the upstream’s numbers and the order of fragments', async () => {
@@ -309,7 +309,7 @@ describe('a streamed answer', () => {
     reply = streamEvents(chunks);
     const { events } = await call(upstream.baseUrl);
     expect(events.flatMap((event) => (event.type === 'toolCall' ? [event.index] : []))).toEqual([0, 1]);
-    expect(summaryOf(events).calls?.map((made) => made.arguments)).toEqual(['[]', '{}']);
+    expect(summarize(events).calls?.map((made) => made.arguments)).toEqual(['[]', '{}']);
   });
 
   it('a tool call is kept together if its fragments have different ids or repeat the name', async () => {
@@ -321,7 +321,7 @@ describe('a streamed answer', () => {
       '[DONE]',
     ]);
     const { events } = await call(upstream.baseUrl);
-    expect(summaryOf(events).calls).toEqual([{ id: 'one', name: 'f', arguments: '{"a":1}' }]);
+    expect(summarize(events).calls).toEqual([{ id: 'one', name: 'f', arguments: '{"a":1}' }]);
   });
 });
 
@@ -343,21 +343,24 @@ describe('an error in a 200 response', () => {
     ],
   ])('an error in a 200 response before the first token is mapped: %j', async (body, code, recovery) => {
     reply = streamEvents([chunk, body]);
-    expect(upstreamErrorOf(await call(upstream.baseUrl))).toMatchObject({ code, recovery });
+    expect(expectUpstreamError(await call(upstream.baseUrl))).toMatchObject({ code, recovery });
     reply = { body };
-    expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false }))).toMatchObject({ code, recovery });
+    expect(expectUpstreamError(await call(upstream.baseUrl, { streamed: false }))).toMatchObject({ code, recovery });
   });
 
   it('an error in a stream may have the event name "error"', async () => {
     reply = streamChunks(['event: error\ndata: {"message":"slow down","code":"429"}\n\n']);
-    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('rate_limit_exceeded');
+    expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('rate_limit_exceeded');
   });
 
   it('an error in a stream after the first token becomes upstream_cut, with the error as its cause', async () => {
-    reply = { headers: EVENT_STREAM, body: recording('openrouter-error-in-band') };
+    reply = { headers: EVENT_STREAM, body: readRecording('openrouter-error-in-band') };
     const outcome = await call(upstream.baseUrl);
     expect(outcome.events).toEqual([{ type: 'text', text: 'Half an' }]);
-    expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', cause: { code: 'upstream_unavailable' } });
+    expect(expectUpstreamError(outcome)).toMatchObject({
+      code: 'upstream_cut',
+      cause: { code: 'upstream_unavailable' },
+    });
   });
 });
 
@@ -376,7 +379,7 @@ describe('a buffered answer', () => {
       }),
     };
     const { events } = await call(upstream.baseUrl, { streamed: false });
-    expect(summaryOf(events)).toEqual({
+    expect(summarize(events)).toEqual({
       reasoning: 'Hm.',
       text: 'Hi',
       calls: [{ id: 'c', name: 'f', arguments: '{"a":1}' }],
@@ -387,7 +390,7 @@ describe('a buffered answer', () => {
 
   it('a buffered answer is accepted if a stream was requested', async () => {
     reply = { body: completion({ content: 'Hi' }) };
-    expect(summaryOf((await call(upstream.baseUrl)).events)).toMatchObject({ text: 'Hi', reason: 'stop' });
+    expect(summarize((await call(upstream.baseUrl)).events)).toMatchObject({ text: 'Hi', reason: 'stop' });
   });
 
   it.each([
@@ -398,12 +401,12 @@ describe('a buffered answer', () => {
     ['without choices', { body: { id: 'x' } }],
   ])('a buffered answer fails with upstream_malformed if it is %s', async (_, answer) => {
     reply = answer;
-    expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_malformed');
+    expect(expectUpstreamError(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_malformed');
   });
 
   it('a page fails with upstream_malformed if a stream was requested, too', async () => {
     reply = { headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<html>Sign in</html>' };
-    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
+    expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
   });
 
   it('a buffered answer fails with upstream_cut if the connection breaks in the middle', async () => {
@@ -412,7 +415,7 @@ describe('a buffered answer', () => {
       steps: [{ send: '{"choices":[' }, 'cut'],
     };
     const outcome = await call(upstream.baseUrl, { streamed: false });
-    expect(upstreamErrorOf(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
+    expect(expectUpstreamError(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
   });
 });
 
@@ -463,9 +466,9 @@ it('any JSON from an upstream leads to a finish event or an UpstreamError', asyn
   await fc.assert(
     fc.asyncProperty(fc.array(chunk, { maxLength: 5 }), fc.boolean(), async (chunks, done) => {
       const text = [...chunks, ...(done ? ['[DONE]'] : [])].map((data) => `data: ${JSON.stringify(data)}\n\n`).join('');
-      const outcome = await outcomeOf(answerOf([Buffer.from(text)]));
+      const outcome = await collectOutcome(answerOf([Buffer.from(text)]));
       if (outcome.error === undefined) expect(outcome.events.at(-1)?.type).toBe('finish');
-      else upstreamErrorOf(outcome);
+      else expectUpstreamError(outcome);
       expectOrder(outcome.events);
     }),
     { numRuns: 1_000 },
@@ -502,13 +505,13 @@ async function* decodedPieces(pieces: readonly Uint8Array[]): AsyncGenerator<str
   for (const piece of pieces) yield decoder.decode(piece, { stream: true });
 }
 
-async function eventsIn(pieces: readonly Uint8Array[]): Promise<GenerationEvent[]> {
-  const { events, error } = await outcomeOf(answerOf(pieces));
+async function readEvents(pieces: readonly Uint8Array[]): Promise<GenerationEvent[]> {
+  const { events, error } = await collectOutcome(answerOf(pieces));
   if (error !== undefined) throw error;
   return [...events];
 }
 
-function cutInto(bytes: Buffer, cuts: readonly number[]): Buffer[] {
+function splitAt(bytes: Buffer, cuts: readonly number[]): Buffer[] {
   const places = [...new Set(cuts.filter((at) => at < bytes.length))].sort((a, b) => a - b);
   return [0, ...places].map((from, index) => bytes.subarray(from, places[index])).filter(({ length }) => length > 0);
 }

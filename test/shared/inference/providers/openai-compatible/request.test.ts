@@ -10,7 +10,7 @@ import type { OpenAICompatibleTarget } from '../../../../../shared/inference/reg
 import { type ReceivedRequest, startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import { EVENT_STREAM, type Reply } from '../../../../upstreams/reply.ts';
 import { makeRequest } from '../../requests.ts';
-import { aModel, aTarget, call, KEY, outcomeOf, recording, upstreamErrorOf } from './calls.ts';
+import { call, collectOutcome, expectUpstreamError, KEY, makeModel, makeTarget, readRecording } from './calls.ts';
 
 let upstream: Upstream;
 let answer: (body: Record<string, unknown>) => Reply;
@@ -23,7 +23,7 @@ afterAll(() => upstream.close());
 const OK: Reply = { body: { choices: [{ message: { content: 'ok' }, finish_reason: 'stop' }] } };
 
 /** What the upstream gets to see of a call. */
-async function seen(
+async function captureRequest(
   request: Partial<GenerationRequest> = {},
   target: Partial<OpenAICompatibleTarget> = {},
 ): Promise<ReceivedRequest> {
@@ -36,8 +36,12 @@ async function seen(
 }
 
 /** The body as a target elsewhere would get it, without a call to it. */
-function bodyFor(baseUrl: string, request: Partial<GenerationRequest>, changes: Partial<OpenAICompatibleTarget> = {}) {
-  const target = aTarget(baseUrl, changes);
+function writeBody(
+  baseUrl: string,
+  request: Partial<GenerationRequest>,
+  changes: Partial<OpenAICompatibleTarget> = {},
+) {
+  const target = makeTarget(baseUrl, changes);
   const capabilities = getOpenAICompatibleCapabilities(target);
   const write = createRequestWriter(target, { capabilities, maxOutputTokens: 1_000, upstream: 'this-one' });
   return write(makeRequest(request), false, []);
@@ -45,7 +49,7 @@ function bodyFor(baseUrl: string, request: Partial<GenerationRequest>, changes: 
 
 describe('the request’s body', () => {
   it('the body of a plain request contains no optional fields', async () => {
-    expect((await seen()).body).toEqual({
+    expect((await captureRequest()).body).toEqual({
       model: 'upstream-model',
       messages: [{ role: 'user', content: 'Hello' }],
       max_tokens: 1_000,
@@ -53,13 +57,13 @@ describe('the request’s body', () => {
   });
 
   it('the body of a streamed request asks for usage', async () => {
-    answer = () => ({ headers: EVENT_STREAM, body: recording('openai-text') });
+    answer = () => ({ headers: EVENT_STREAM, body: readRecording('openai-text') });
     await call(upstream.baseUrl);
     expect(upstream.requests.at(-1)?.body).toMatchObject({ stream: true, stream_options: { include_usage: true } });
   });
 
   it('the body contains every setting of the request', async () => {
-    const { body } = await seen({
+    const { body } = await captureRequest({
       temperature: 0,
       topP: 0.9,
       stop: ['END'],
@@ -91,7 +95,7 @@ describe('the request’s body', () => {
   });
 
   it('the body omits default values', async () => {
-    const { body } = await seen({
+    const { body } = await captureRequest({
       frequencyPenalty: 0,
       presencePenalty: 0,
       logitBias: {},
@@ -104,17 +108,17 @@ describe('the request’s body', () => {
   });
 
   it('the body never exceeds the alias’s output limit', async () => {
-    expect((await seen({ maxOutputTokens: 5_000 })).body).toMatchObject({ max_tokens: 1_000 });
+    expect((await captureRequest({ maxOutputTokens: 5_000 })).body).toMatchObject({ max_tokens: 1_000 });
   });
 
   it('the body contains unknown fields unchanged, and they don’t override known fields', async () => {
-    const { body } = await seen({ unknown: { top_k: 40, chat_template_kwargs: { a: [1] }, model: 'other' } });
+    const { body } = await captureRequest({ unknown: { top_k: 40, chat_template_kwargs: { a: [1] }, model: 'other' } });
     expect(body).toMatchObject({ top_k: 40, chat_template_kwargs: { a: [1] }, model: 'upstream-model' });
   });
 
   it('the body contains tools, the tool choice and strictness', async () => {
     const parameters = { type: 'object', properties: { city: { type: 'string' } } };
-    const { body } = await seen({
+    const { body } = await captureRequest({
       tools: [
         { name: 'weather', description: 'Tells it', parameters, strict: true },
         { name: 'time', parameters: {}, strict: false },
@@ -130,28 +134,35 @@ describe('the request’s body', () => {
       tool_choice: { type: 'function', function: { name: 'weather' } },
       parallel_tool_calls: false,
     });
-    const required = await seen({ tools: [{ name: 't', parameters: {}, strict: false }], toolChoice: 'required' });
+    const required = await captureRequest({
+      tools: [{ name: 't', parameters: {}, strict: false }],
+      toolChoice: 'required',
+    });
     expect(required.body).toMatchObject({ tool_choice: 'required' });
   });
 
   it('the body contains the output format', async () => {
-    expect((await seen({ format: { type: 'json' } })).body).toMatchObject({ response_format: { type: 'json_object' } });
+    expect((await captureRequest({ format: { type: 'json' } })).body).toMatchObject({
+      response_format: { type: 'json_object' },
+    });
     const schema = { type: 'object', properties: {}, additionalProperties: false };
-    expect((await seen({ format: { type: 'jsonSchema', name: 'n', schema, strict: true } })).body).toMatchObject({
+    expect(
+      (await captureRequest({ format: { type: 'jsonSchema', name: 'n', schema, strict: true } })).body,
+    ).toMatchObject({
       response_format: { type: 'json_schema', json_schema: { name: 'n', schema, strict: true } },
     });
   });
 
   it('the body keeps text unchanged, lone surrogates included', async () => {
     const text = 'a\u0000b\ud800c 👩‍👩‍👧 "quoted"\n';
-    const { body } = await seen({ messages: [{ role: 'user', content: [{ type: 'text', text }] }] });
+    const { body } = await captureRequest({ messages: [{ role: 'user', content: [{ type: 'text', text }] }] });
     expect(body).toMatchObject({ messages: [{ role: 'user', content: text }] });
   });
 });
 
 describe('messages', () => {
   const messagesOf = async (messages: readonly Message[]) =>
-    Object(Object((await seen({ messages })).body))['messages'];
+    Object(Object((await captureRequest({ messages })).body))['messages'];
   const text = (content: string) => ({ type: 'text', text: content }) as const;
 
   it('messages of every role are converted, names included', async () => {
@@ -242,7 +253,8 @@ describe('reasoning of earlier turns', () => {
       ...(withCall ? [{ type: 'toolCall', id: 'c', name: 'f', arguments: '{}' } as const] : []),
     ],
   });
-  const first = (baseUrl: string, message: Message) => Object(bodyFor(baseUrl, { messages: [message] })['messages'])[0];
+  const first = (baseUrl: string, message: Message) =>
+    Object(writeBody(baseUrl, { messages: [message] })['messages'])[0];
 
   it('reasoning of turns with tool calls is sent back to the upstream that made it', () => {
     expect(first('http://gpu.internal/v1', turn('this-one'))).toMatchObject({ reasoning: 'Hm.' });
@@ -256,17 +268,17 @@ describe('reasoning of earlier turns', () => {
   });
 
   it('reasoning survives a round trip through the provider', async () => {
-    answer = () => ({ headers: EVENT_STREAM, body: recording('deepseek-tools') });
-    const model = aModel(upstream.baseUrl);
+    answer = () => ({ headers: EVENT_STREAM, body: readRecording('deepseek-tools') });
+    const model = makeModel(upstream.baseUrl);
     const signal = new AbortController().signal;
-    const { events } = await outcomeOf(model.generate(makeRequest(), { signal, streamed: true }));
+    const { events } = await collectOutcome(model.generate(makeRequest(), { signal, streamed: true }));
     const end = events.find((event) => event.type === 'reasoningEnd');
     if (end?.continuation === undefined) throw new Error('No continuation');
     const content = [
       { type: 'reasoning', text: 'I need the date.', continuation: end.continuation },
       { type: 'toolCall', id: 'c', name: 'get_date', arguments: '{}' },
     ] as const;
-    await outcomeOf(
+    await collectOutcome(
       model.generate(makeRequest({ messages: [{ role: 'assistant', content }] }), { signal, streamed: true }),
     );
     expect(upstream.requests.at(-1)?.body).toMatchObject({ messages: [{ reasoning_content: 'I need the date.' }] });
@@ -283,30 +295,32 @@ describe('a dialect', () => {
   const hints = { user: 'u', safetyIdentifier: 's', promptCacheKey: 'p', metadata: { a: 'b' } };
 
   it('hints are sent only to dialects that support them', () => {
-    const body = bodyFor('https://api.openai.com/v1', { hints, serviceTier: 'flex' });
+    const body = writeBody('https://api.openai.com/v1', { hints, serviceTier: 'flex' });
     expect(body).toMatchObject({ user: 'u', safety_identifier: 's', prompt_cache_key: 'p', service_tier: 'flex' });
     expect(body).not.toHaveProperty('metadata');
-    expect(bodyFor('https://api.mistral.ai/v1', { hints, serviceTier: 'flex' })).toEqual(
-      bodyFor('https://api.mistral.ai/v1', {}),
+    expect(writeBody('https://api.mistral.ai/v1', { hints, serviceTier: 'flex' })).toEqual(
+      writeBody('https://api.mistral.ai/v1', {}),
     );
   });
 
   it('a dialect is detected by host and subdomains, not by a similar name', () => {
-    expect(findDialect(aTarget('https://api.deepseek.com')).requiresReasoning).toBe(true);
-    expect(findDialect(aTarget('https://deepseek.com.example.org/v1')).requiresReasoning).toBeUndefined();
-    expect(findDialect(aTarget('https://notdeepseek.com/v1')).requiresReasoning).toBeUndefined();
+    expect(findDialect(makeTarget('https://api.deepseek.com')).requiresReasoning).toBe(true);
+    expect(findDialect(makeTarget('https://deepseek.com.example.org/v1')).requiresReasoning).toBeUndefined();
+    expect(findDialect(makeTarget('https://notdeepseek.com/v1')).requiresReasoning).toBeUndefined();
   });
 
   it('a dialect with its own switch disables reasoning by it, and a model without reasoning gets no field', () => {
     const off = { reasoningEffort: 'none' } as const;
-    expect(bodyFor('https://api.openai.com/v1', off)).toMatchObject({ reasoning_effort: 'none' });
-    expect(bodyFor('https://api.deepseek.com', off)).toMatchObject({ thinking: { type: 'disabled' } });
-    expect(bodyFor('http://gpu.internal/v1', off, { capabilities: ['tools'] })).not.toHaveProperty('reasoning_effort');
+    expect(writeBody('https://api.openai.com/v1', off)).toMatchObject({ reasoning_effort: 'none' });
+    expect(writeBody('https://api.deepseek.com', off)).toMatchObject({ thinking: { type: 'disabled' } });
+    expect(writeBody('http://gpu.internal/v1', off, { capabilities: ['tools'] })).not.toHaveProperty(
+      'reasoning_effort',
+    );
   });
 
   it('Gemini gets a placeholder signature on the first tool call of each turn', () => {
     const calls = ['a', 'b'].map((id) => ({ type: 'toolCall', id, name: 'f', arguments: '{}' }) as const);
-    const body = bodyFor('https://generativelanguage.googleapis.com/v1beta/openai', {
+    const body = writeBody('https://generativelanguage.googleapis.com/v1beta/openai', {
       messages: [{ role: 'assistant', content: calls }],
     });
     const [one, two] = Object(body['messages'])[0].tool_calls;
@@ -315,25 +329,25 @@ describe('a dialect', () => {
   });
 
   it('a target has the capabilities that it declares, or else those of its dialect', () => {
-    expect(getOpenAICompatibleCapabilities(aTarget('http://x/v1', { capabilities: ['tools', 'json'] }))).toEqual(
+    expect(getOpenAICompatibleCapabilities(makeTarget('http://x/v1', { capabilities: ['tools', 'json'] }))).toEqual(
       new Set(['tools', 'json']),
     );
-    expect(getOpenAICompatibleCapabilities(aTarget('http://x/v1'))).toEqual(new Set(CAPABILITIES));
-    expect(getOpenAICompatibleCapabilities(aTarget('https://api.deepseek.com')).has('strictJsonSchema')).toBe(false);
+    expect(getOpenAICompatibleCapabilities(makeTarget('http://x/v1'))).toEqual(new Set(CAPABILITIES));
+    expect(getOpenAICompatibleCapabilities(makeTarget('https://api.deepseek.com')).has('strictJsonSchema')).toBe(false);
   });
 
   it('an upstream that refuses stream_options gets requests without it, immediately and from then on', async () => {
     answer = (body) =>
       body['stream_options'] === undefined
-        ? { headers: EVENT_STREAM, body: recording('openai-text') }
+        ? { headers: EVENT_STREAM, body: readRecording('openai-text') }
         : {
             status: 422,
             body: { detail: [{ loc: ['body', 'stream_options'], msg: 'Extra inputs are not permitted' }] },
           };
-    const model = aModel(upstream.baseUrl);
+    const model = makeModel(upstream.baseUrl);
     const before = upstream.requests.length;
     for (let round = 0; round < 2; round += 1) {
-      const outcome = await outcomeOf(
+      const outcome = await collectOutcome(
         model.generate(makeRequest(), { signal: new AbortController().signal, streamed: true }),
       );
       expect(outcome.error).toBeUndefined();
@@ -351,28 +365,28 @@ describe('a dialect', () => {
       // It trips over the first request only, so that one without the field is accepted.
       let tripped = false;
       answer = () => {
-        if (tripped) return { headers: EVENT_STREAM, body: recording('openai-text') };
+        if (tripped) return { headers: EVENT_STREAM, body: readRecording('openai-text') };
         tripped = true;
         return { status: 400, body: { error: { message } } };
       };
-      const model = aModel(upstream.baseUrl);
+      const model = makeModel(upstream.baseUrl);
       const signal = new AbortController().signal;
       const schema = { $ref: `#/$defs/${field}` };
       const format = { type: 'jsonSchema', name: 'n', schema, strict: true } as const;
-      const outcome = await outcomeOf(model.generate(makeRequest({ format }), { signal, streamed: true }));
+      const outcome = await collectOutcome(model.generate(makeRequest({ format }), { signal, streamed: true }));
       expect(outcome.error).toBeUndefined();
-      await outcomeOf(model.generate(makeRequest(), { signal, streamed: true }));
+      await collectOutcome(model.generate(makeRequest(), { signal, streamed: true }));
       expect(upstream.requests.at(-1)?.body).toMatchObject({ stream_options: {}, max_tokens: 1_000 });
     },
   );
 
   it('an upstream that refuses a request with and without a field gets the field again', async () => {
     answer = () => ({ status: 400, body: { error: { message: 'stream_options: unknown field' } } });
-    const model = aModel(upstream.baseUrl);
+    const model = makeModel(upstream.baseUrl);
     const signal = new AbortController().signal;
-    await outcomeOf(model.generate(makeRequest(), { signal, streamed: true }));
-    answer = () => ({ headers: EVENT_STREAM, body: recording('openai-text') });
-    await outcomeOf(model.generate(makeRequest(), { signal, streamed: true }));
+    await collectOutcome(model.generate(makeRequest(), { signal, streamed: true }));
+    answer = () => ({ headers: EVENT_STREAM, body: readRecording('openai-text') });
+    await collectOutcome(model.generate(makeRequest(), { signal, streamed: true }));
     expect(upstream.requests.at(-1)?.body).toMatchObject({ stream_options: { include_usage: true } });
   });
 
@@ -391,20 +405,26 @@ describe('a dialect', () => {
       body: { error: { message: 'max_tokens and max_completion_tokens are not supported' } },
     });
     const before = upstream.requests.length;
-    expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_rejected');
+    expect(expectUpstreamError(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_rejected');
     expect(upstream.requests.length - before).toBe(2);
   });
 });
 
 describe('the request to the upstream', () => {
   it('the URL is /chat/completions under the base URL, before its query', async () => {
-    expect((await seen()).path).toBe('/v1/chat/completions');
-    const azure = await seen({}, { baseUrl: `${upstream.baseUrl}/openai/deployments/d?api-version=2024-10-21` });
+    expect((await captureRequest()).path).toBe('/v1/chat/completions');
+    const azure = await captureRequest(
+      {},
+      { baseUrl: `${upstream.baseUrl}/openai/deployments/d?api-version=2024-10-21` },
+    );
     expect(azure.path).toBe('/v1/openai/deployments/d/chat/completions?api-version=2024-10-21');
   });
 
   it('the request carries the key as a bearer token, and the target’s headers by value or by reference', async () => {
-    const { headers } = await seen({}, { headers: { 'HTTP-Referer': 'https://example.com', 'api-key': 'env:OTHER' } });
+    const { headers } = await captureRequest(
+      {},
+      { headers: { 'HTTP-Referer': 'https://example.com', 'api-key': 'env:OTHER' } },
+    );
     expect(headers).toMatchObject({
       authorization: `Bearer ${KEY}`,
       'http-referer': 'https://example.com',
@@ -415,7 +435,7 @@ describe('the request to the upstream', () => {
 
   it('a target needs no key', async () => {
     answer = () => OK;
-    const { apiKey: _, ...open } = aTarget(upstream.baseUrl);
+    const { apiKey: _, ...open } = makeTarget(upstream.baseUrl);
     const { createOpenAICompatibleModel } = await import(
       '../../../../../shared/inference/providers/openai-compatible/openai-compatible.ts'
     );
@@ -423,7 +443,7 @@ describe('the request to the upstream', () => {
       maxOutputTokens: 10,
       secret: () => Promise.reject(new Error('asked')),
     });
-    await outcomeOf(model.generate(makeRequest(), { signal: new AbortController().signal, streamed: false }));
+    await collectOutcome(model.generate(makeRequest(), { signal: new AbortController().signal, streamed: false }));
     expect(upstream.requests.at(-1)?.headers).not.toHaveProperty('authorization');
   });
 });

@@ -11,15 +11,15 @@ import {
   streamEvents,
 } from '../../../../upstreams/reply.ts';
 import { collect, makeRequest } from '../../requests.ts';
-import { aModel, call, outcomeOf, recording, summaryOf, upstreamErrorOf } from './calls.ts';
+import { call, collectOutcome, expectUpstreamError, makeModel, readRecording, summarize } from './calls.ts';
 
-const said = (content: string) => ({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
-const WHOLE: Reply = { headers: EVENT_STREAM, body: recording('openai-text') };
-const never = new AbortController().signal;
+const textChunk = (content: string) => ({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
+const COMPLETE: Reply = { headers: EVENT_STREAM, body: readRecording('openai-text') };
+const neverAborted = new AbortController().signal;
 const REASON = new Error('cancelled by the caller');
 
 /** Milliseconds from `start` until the upstream sees its client go. */
-async function goneAfter(closedEarly: Promise<boolean> | undefined, start: number): Promise<number> {
+async function measureClose(closedEarly: Promise<boolean> | undefined, start: number): Promise<number> {
   expect(await closedEarly).toBe(true);
   return performance.now() - start;
 }
@@ -28,7 +28,7 @@ describe('an abort', () => {
   const moments: [string, Script, boolean][] = [
     ['while the upstream says nothing', () => new Promise(() => {}), true],
     ['before the first token', () => ({ headers: EVENT_STREAM, steps: ['stall'] }), true],
-    ['in the middle of a stream', () => streamEvents([said('a'), said('b')], 'stall'), true],
+    ['in the middle of a stream', () => streamEvents([textChunk('a'), textChunk('b')], 'stall'), true],
     ['in the middle of an event', () => streamChunks(['data: {"choices":[{"delta"'], 'stall'), true],
     ['in the middle of a buffered body', () => ({ steps: [{ send: '{"choices":[' }, 'stall'] }), false],
     ['in the middle of an error', () => ({ status: 500, steps: [{ send: '{"error":' }, 'stall'] }), false],
@@ -50,23 +50,23 @@ describe('an abort', () => {
       controller.abort(REASON);
       expect((await outcome).error).toBe(REASON);
       expect(performance.now() - start).toBeLessThan(500);
-      expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
+      expect(await measureClose(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
     },
   );
 
   it('an abort reaches the upstream while the answer is not being read', async () => {
-    await using upstream = await startUpstream(() => streamEvents([said('a'), said('b')], 'stall'));
+    await using upstream = await startUpstream(() => streamEvents([textChunk('a'), textChunk('b')], 'stall'));
     const controller = new AbortController();
-    const answer = aModel(upstream.baseUrl).generate(makeRequest(), { signal: controller.signal, streamed: true });
+    const answer = makeModel(upstream.baseUrl).generate(makeRequest(), { signal: controller.signal, streamed: true });
     const iterator = answer[Symbol.asyncIterator]();
     await iterator.next();
     const start = performance.now();
     controller.abort(REASON);
-    expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
+    expect(await measureClose(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
   });
 
   it('an aborted signal sends no request', async () => {
-    await using upstream = await startUpstream(() => WHOLE);
+    await using upstream = await startUpstream(() => COMPLETE);
     expect((await call(upstream.baseUrl, { signal: AbortSignal.abort(REASON) })).error).toBe(REASON);
     expect(upstream.requests).toHaveLength(0);
   });
@@ -78,15 +78,17 @@ describe('an abort', () => {
   });
 
   it('an abort doesn’t affect the next call', async () => {
-    await using upstream = await startUpstream((_, nth) => (nth === 0 ? streamEvents([said('a')], 'stall') : WHOLE));
+    await using upstream = await startUpstream((_, nth) =>
+      nth === 0 ? streamEvents([textChunk('a')], 'stall') : COMPLETE,
+    );
     expect((await call(upstream.baseUrl, { signal: AbortSignal.timeout(50) })).error).toBeDefined();
     expect((await call(upstream.baseUrl)).error).toBeUndefined();
   });
 });
 
 it('no request is sent before the first event is requested', async () => {
-  await using upstream = await startUpstream(() => WHOLE);
-  const answer = aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true });
+  await using upstream = await startUpstream(() => COMPLETE);
+  const answer = makeModel(upstream.baseUrl).generate(makeRequest(), { signal: neverAborted, streamed: true });
   await sleep(50);
   expect(upstream.requests).toHaveLength(0);
   await collect(answer);
@@ -94,20 +96,24 @@ it('no request is sent before the first event is requested', async () => {
 });
 
 it('the connection is closed when the reader stops early', async () => {
-  await using upstream = await startUpstream(() => streamEvents([said('a'), said('b')], 'stall'));
+  await using upstream = await startUpstream(() => streamEvents([textChunk('a'), textChunk('b')], 'stall'));
   const start = performance.now();
-  for await (const _ of aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true })) break;
-  expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
+  for await (const _ of makeModel(upstream.baseUrl).generate(makeRequest(), { signal: neverAborted, streamed: true }))
+    break;
+  expect(await measureClose(upstream.requests[0]?.closedEarly, start)).toBeLessThan(1_000);
 });
 
 it('each token is yielded when it arrives, not when the next one does', async () => {
-  const steps: Step[] = ['a', 'b', 'c'].flatMap((token) => [{ send: encodeEvent(said(token)) }, { waitMs: 150 }]);
+  const steps: Step[] = ['a', 'b', 'c'].flatMap((token) => [{ send: encodeEvent(textChunk(token)) }, { waitMs: 150 }]);
   await using upstream = await startUpstream(() => ({
     headers: EVENT_STREAM,
     steps: [...steps, { send: encodeEvent('[DONE]') }],
   }));
   const arrivals: number[] = [];
-  for await (const event of aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true })) {
+  for await (const event of makeModel(upstream.baseUrl).generate(makeRequest(), {
+    signal: neverAborted,
+    streamed: true,
+  })) {
     if (event.type === 'text') arrivals.push(performance.now());
   }
   const gaps = arrivals.slice(1).map((at, index) => at - (arrivals[index] ?? 0));
@@ -118,26 +124,26 @@ it('each token is yielded when it arrives, not when the next one does', async ()
 describe('a connection', () => {
   it('a connection is reused after a complete answer, streamed, buffered or refused', async () => {
     const replies: Reply[] = [
-      WHOLE,
+      COMPLETE,
       { body: { choices: [{ message: { content: 'x' } }] } },
       { status: 400, body: { error: { message: 'no' } } },
-      streamEvents([said('a'), '[DONE]']),
-      WHOLE,
+      streamEvents([textChunk('a'), '[DONE]']),
+      COMPLETE,
     ];
-    await using upstream = await startUpstream((_, nth) => replies[nth] ?? WHOLE);
-    const model = aModel(upstream.baseUrl);
+    await using upstream = await startUpstream((_, nth) => replies[nth] ?? COMPLETE);
+    const model = makeModel(upstream.baseUrl);
     for (const streamed of [true, false, false, true, true]) {
-      await outcomeOf(model.generate(makeRequest(), { signal: never, streamed }));
+      await collectOutcome(model.generate(makeRequest(), { signal: neverAborted, streamed }));
       await sleep(20);
     }
     expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(1);
   });
 
   it('a connection is reused if the reader stops at the finish event', async () => {
-    await using upstream = await startUpstream(() => streamEvents([said('a'), '[DONE]']));
-    const model = aModel(upstream.baseUrl);
+    await using upstream = await startUpstream(() => streamEvents([textChunk('a'), '[DONE]']));
+    const model = makeModel(upstream.baseUrl);
     for (let round = 0; round < 3; round += 1) {
-      for await (const event of model.generate(makeRequest(), { signal: never, streamed: true })) {
+      for await (const event of model.generate(makeRequest(), { signal: neverAborted, streamed: true })) {
         if (event.type === 'finish') break;
       }
       await sleep(20);
@@ -146,13 +152,13 @@ describe('a connection', () => {
   });
 
   it('a connection that the upstream holds open after [DONE] delays nothing and is closed soon', async () => {
-    await using upstream = await startUpstream(() => streamEvents([said('a'), '[DONE]'], 'stall'));
+    await using upstream = await startUpstream(() => streamEvents([textChunk('a'), '[DONE]'], 'stall'));
     const start = performance.now();
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
-    expect(summaryOf(events)).toMatchObject({ text: 'a', reason: 'stop' });
+    expect(summarize(events)).toMatchObject({ text: 'a', reason: 'stop' });
     expect(performance.now() - start).toBeLessThan(500);
-    expect(await goneAfter(upstream.requests[0]?.closedEarly, start)).toBeLessThan(2_000);
+    expect(await measureClose(upstream.requests[0]?.closedEarly, start)).toBeLessThan(2_000);
   });
 
   it('an answer is complete even if the upstream holds the connection open after the finish_reason', async () => {
@@ -160,27 +166,35 @@ describe('a connection', () => {
     await using upstream = await startUpstream(() => streamEvents([finished], 'stall'));
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
-    expect(summaryOf(events)).toEqual({ text: 'a', reason: 'stop', usage: undefined });
+    expect(summarize(events)).toEqual({ text: 'a', reason: 'stop', usage: undefined });
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
   it('a stale connection is retried immediately', async () => {
-    await using upstream = await startUpstream((_, nth) => (nth === 1 ? 'cut' : WHOLE));
-    const model = aModel(upstream.baseUrl);
-    await collect(model.generate(makeRequest(), { signal: never, streamed: true }));
+    await using upstream = await startUpstream((_, nth) => (nth === 1 ? 'cut' : COMPLETE));
+    const model = makeModel(upstream.baseUrl);
+    await collect(model.generate(makeRequest(), { signal: neverAborted, streamed: true }));
     await sleep(20);
-    const stale = await outcomeOf(model.generate(makeRequest(), { signal: never, streamed: true }));
-    expect(upstreamErrorOf(stale)).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry', retryAfterMs: 0 });
+    const stale = await collectOutcome(model.generate(makeRequest(), { signal: neverAborted, streamed: true }));
+    expect(expectUpstreamError(stale)).toMatchObject({
+      code: 'upstream_unavailable',
+      recovery: 'retry',
+      retryAfterMs: 0,
+    });
     const [first, second] = upstream.requests;
     expect(second?.connection).toBe(first?.connection);
-    expect((await outcomeOf(model.generate(makeRequest(), { signal: never, streamed: true }))).error).toBeUndefined();
+    expect(
+      (await collectOutcome(model.generate(makeRequest(), { signal: neverAborted, streamed: true }))).error,
+    ).toBeUndefined();
   });
 
   it('a connection that the upstream closed between two calls is not reused', async () => {
-    await using upstream = await startUpstream(() => WHOLE);
-    const model = aModel(upstream.baseUrl);
+    await using upstream = await startUpstream(() => COMPLETE);
+    const model = makeModel(upstream.baseUrl);
     for (let round = 0; round < 3; round += 1) {
-      expect((await outcomeOf(model.generate(makeRequest(), { signal: never, streamed: true }))).error).toBeUndefined();
+      expect(
+        (await collectOutcome(model.generate(makeRequest(), { signal: neverAborted, streamed: true }))).error,
+      ).toBeUndefined();
       await sleep(20);
       upstream.closeIdle();
       await sleep(20);
@@ -190,15 +204,15 @@ describe('a connection', () => {
 
   it('many calls can run at once', async () => {
     await using upstream = await startUpstream();
-    const model = aModel(upstream.baseUrl);
+    const model = makeModel(upstream.baseUrl);
     const outcomes = await Promise.all(
       Array.from({ length: 50 }, (_, index) => {
         const content = [{ type: 'text', text: `number ${index}` }] as const;
         const request = makeRequest({ messages: [{ role: 'user', content }] });
-        return outcomeOf(model.generate(request, { signal: never, streamed: index % 2 === 0 }));
+        return collectOutcome(model.generate(request, { signal: neverAborted, streamed: index % 2 === 0 }));
       }),
     );
-    expect(outcomes.map(({ events }) => summaryOf(events))).toEqual(
+    expect(outcomes.map(({ events }) => summarize(events))).toEqual(
       outcomes.map((_, index) => expect.objectContaining({ text: `You said: number ${index}`, reason: 'stop' })),
     );
   });
@@ -210,7 +224,7 @@ describe('a compressed answer', () => {
     ['deflate', deflateSync],
     ['br', brotliCompressSync],
   ])('an answer that is compressed with %s is decompressed, streamed and buffered', async (encoding, compress) => {
-    const body = compress(recording('openai-text'));
+    const body = compress(readRecording('openai-text'));
     const pieces = [...body].map((byte) => Uint8Array.of(byte));
     await using upstream = await startUpstream(() => ({
       ...streamChunks(pieces),
@@ -219,7 +233,7 @@ describe('a compressed answer', () => {
     for (const streamed of [true, false]) {
       const { events, error } = await call(upstream.baseUrl, { streamed });
       expect(error).toBeUndefined();
-      expect(summaryOf(events)).toMatchObject({ text: 'Grüße 👋🏽!\n' });
+      expect(summarize(events)).toMatchObject({ text: 'Grüße 👋🏽!\n' });
     }
     expect(upstream.requests[0]?.headers['accept-encoding']).toBe('identity');
   });
@@ -230,8 +244,8 @@ describe('a compressed answer', () => {
       headers: { ...EVENT_STREAM, 'content-encoding': encodings[nth] ?? '' },
       body: 'data: plain\n\n',
     }));
-    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
-    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_cut');
+    expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
+    expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_cut');
   });
 });
 
@@ -244,7 +258,7 @@ describe('an oversized answer', () => {
       for (let megabytes = 0; megabytes < 100; megabytes += 1) yield { send: MEGABYTE };
     }
     await using upstream = await startUpstream(() => ({ headers: EVENT_STREAM, steps: endless() }));
-    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
+    expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
@@ -256,7 +270,7 @@ describe('an oversized answer', () => {
       headers: { 'content-type': 'application/json' },
       steps: endless(),
     }));
-    expect(upstreamErrorOf(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_malformed');
+    expect(expectUpstreamError(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_malformed');
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
@@ -265,19 +279,22 @@ describe('an oversized answer', () => {
       for (let megabytes = 0; megabytes < 100; megabytes += 1) yield { send: MEGABYTE };
     }
     await using upstream = await startUpstream(() => ({ status: 503, steps: endless() }));
-    expect(upstreamErrorOf(await call(upstream.baseUrl)).code).toBe('upstream_unavailable');
+    expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_unavailable');
     expect(await upstream.requests[0]?.closedEarly).toBe(true);
   });
 
   it('an answer is read with backpressure', async () => {
     let sentMegabytes = 0;
     function* plenty(): Generator<Step> {
-      for (; sentMegabytes < 64; sentMegabytes += 1) yield { send: encodeEvent(said(MEGABYTE)) };
+      for (; sentMegabytes < 64; sentMegabytes += 1) yield { send: encodeEvent(textChunk(MEGABYTE)) };
       yield { send: encodeEvent('[DONE]') };
     }
     await using upstream = await startUpstream(() => ({ headers: EVENT_STREAM, steps: plenty() }));
     let texts = 0;
-    for await (const event of aModel(upstream.baseUrl).generate(makeRequest(), { signal: never, streamed: true })) {
+    for await (const event of makeModel(upstream.baseUrl).generate(makeRequest(), {
+      signal: neverAborted,
+      streamed: true,
+    })) {
       if (event.type !== 'text') continue;
       texts += 1;
       if (texts === 1) {

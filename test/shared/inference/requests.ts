@@ -1,6 +1,6 @@
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 
-/** A plain request of the model `default`, with whatever a test wants otherwise. */
+/** Returns a plain request for the model `default`, with the given changes. */
 export function makeRequest(changes: Partial<GenerationRequest> = {}): GenerationRequest {
   return {
     tenant: 'acme',
@@ -20,7 +20,7 @@ export function makeRequest(changes: Partial<GenerationRequest> = {}): Generatio
   };
 }
 
-/** A whole answer of one piece of text. */
+/** Returns a complete answer of one text event. */
 export function makeAnswer(text: string): GenerationEvent[] {
   return [
     { type: 'text', text },
@@ -32,7 +32,7 @@ export function makeAnswer(text: string): GenerationEvent[] {
   ];
 }
 
-/** All events of an answer; throws what it throws. */
+/** Returns all events of an answer, and rethrows its error. */
 export async function collect<T>(events: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const event of events) all.push(event);

@@ -11,7 +11,7 @@ import { collect, makeAnswer, makeRequest } from './requests.ts';
 
 type Behaviour = (call: ModelCall) => AsyncIterable<GenerationEvent>;
 
-/** A model whose successive calls behave as listed; the last behaviour goes on for ever. */
+/** A model whose calls behave as listed, one after another. The last behaviour repeats. */
 class ScriptedModel implements Model {
   calls = 0;
   readonly #behaviours: readonly Behaviour[];

@@ -194,7 +194,7 @@ describe('a stored conversation', () => {
 describe('an item that is too large for the table', () => {
   const large = (id: string) => ({ id, content: { said: `canary ${'x'.repeat(600_000)}` } });
 
-  /** A conversation with one that was there from the start, and one that came with a turn. */
+  /** Creates a conversation with one large item from the start and another from a turn. */
   async function aLargeConversation() {
     const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
     await conversations.create(key, {}, [large('a')]);
@@ -239,7 +239,7 @@ describe('an item that is too large for the table', () => {
 
   it('an item that is missing in the bucket is an error on every page that contains it', async () => {
     const { key, objects } = await aLargeConversation();
-    // More than a query's megabyte: what is wrong with the first page is known before the second is there.
+    // More than a query's megabyte, so that the first page's failure occurs before the second page arrives.
     const halves = Array.from({ length: 6 }, (_, index) => ({ id: `half${index}`, content: 'y'.repeat(220_000) }));
     await (await conversations.beginTurn(key, 'more')).commit(halves);
     await stores.bucket.remove(await objects());
@@ -248,7 +248,7 @@ describe('an item that is too large for the table', () => {
 });
 
 describe('a request whose response is lost', () => {
-  /** Conversations whose table cuts the connection after it has carried out the request that comes after `count` others. */
+  /** Returns conversations whose table executes a request and then cuts the connection, after `count` other requests. */
   async function cutAfter() {
     let left = Number.POSITIVE_INFINITY;
     const random = () => (left-- === 0 ? 0 : 1);

@@ -6,11 +6,11 @@ import type { Vault } from '../../../shared/vault/vault.ts';
 import { startServices as startStorage } from '../jobs/services.ts';
 import { startServices as startKeys } from '../vault/environments.ts';
 
-/** A table with the two keys that all of the service's tables have, a bucket, and a vault, over the wire. */
+/** A table with partition and sort key, a bucket and a vault, with real clients over the wire. */
 export interface Stores extends AsyncDisposable {
   readonly client: DynamoDBClient;
   readonly tableName: string;
-  /** Base URL of the table's service. */
+  /** Base URL of the DynamoDB stand-in. */
   readonly tablesUrl: string;
   readonly bucket: ReturnType<typeof createBucket>;
   readonly vault: Vault;

@@ -13,25 +13,25 @@ import { createTenantKeyTable, type TenantKeyTable } from '../../../shared/vault
 import { createKeyGenerator, createKeyUnwrapper, type KmsCall } from '../../../shared/vault/kms-keys.ts';
 import { keyedTable } from '../../tables.ts';
 
-/** What the services do instead of answering, for one request; undefined lets it through. */
+/** Returns the response or cut that replaces one request's response; undefined to forward the request. */
 export type Fault = (operation: string) => { status: number; type: string } | 'cut' | undefined;
 
-/** The keys table and KMS, as real clients see them over the wire. */
+/** The keys table and KMS, with real clients over the wire. */
 export interface Services extends AsyncDisposable {
   readonly dynamodb: DynamoDBClient;
   readonly kms: KMSClient;
   readonly keyId: string;
-  /** Epoch milliseconds, for whoever asks for the time. */
+  /** The clock of all environments, in epoch milliseconds. */
   clock: { now: number };
-  /** Set to disturb what is asked from now on. */
+  /** The faults of requests from now on. */
   faults: { dynamodb: Fault; kms: Fault };
-  /** Operations that reached KMS, since the test last emptied it. */
+  /** Operations that reached KMS since the test last emptied the array. */
   readonly kmsOperations: string[];
-  /** A keys table that nobody has used yet, and its name. */
+  /** Creates an empty keys table; returns its client and name. */
   newTable(): Promise<TenantKeyTable & { readonly name: string }>;
 }
 
-/** Starts DynamoDB's and KMS's stand-ins, each behind a proxy that can disturb it. */
+/** Starts the stand-ins of DynamoDB and KMS, each behind a proxy that injects faults. */
 export async function startServices(): Promise<Services> {
   const clock = { now: Date.parse('2026-11-01T00:00:00Z') };
   const faults: Services['faults'] = { dynamodb: () => undefined, kms: () => undefined };
@@ -70,14 +70,14 @@ export async function startServices(): Promise<Services> {
   };
 }
 
-/** A function environment's vault, with what it asked of KMS. */
+/** The vault of a function environment, and its calls to KMS. */
 export interface Environment extends TenantVault {
   readonly calls: KmsCall[];
 }
 
 /**
- * Starts an environment of a function on these services.
- * @param mayCreate whether its role may create tenant keys
+ * Starts a function environment on these services.
+ * @param mayCreate true if its role may create tenant keys
  */
 export function startEnvironment(
   { kms, keyId, clock }: Pick<Services, 'kms' | 'keyId' | 'clock'>,
@@ -96,7 +96,7 @@ export function startEnvironment(
   return { ...vault, calls };
 }
 
-/** The code of the error that `work` ends in. */
+/** Returns the code of the error that `work` rejects with; undefined if it succeeds. */
 export async function catchCode(work: Promise<unknown>): Promise<unknown> {
   const error = await work.then(
     () => undefined,

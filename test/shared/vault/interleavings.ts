@@ -1,7 +1,7 @@
-/** Lets one actor at a time go on to its next gate, in an order that `choices` decides. */
+/** Runs one actor at a time until its next gate, in the order of `choices`. */
 export class Interleaving {
   readonly #choices: readonly number[];
-  /** How many actors could have gone on, each time. */
+  /** The number of actors that could have run at each step. */
   readonly options: number[] = [];
   readonly #waiting = new Map<string, () => void>();
   #running = 0;
@@ -10,10 +10,10 @@ export class Interleaving {
     this.#choices = choices;
   }
 
-  /** Runs an actor: everything between two of its gates happens while all others wait at theirs. */
+  /** Runs an actor. Between two of its gates, all other actors wait at theirs. */
   async run<Result>(work: () => Promise<Result>): Promise<Result> {
     this.#running++;
-    // Those that are started together are all counted before the first of them comes to a gate.
+    // All actors that start together must be counted before the first one reaches a gate.
     await Promise.resolve();
     try {
       return await work();
@@ -23,7 +23,7 @@ export class Interleaving {
     }
   }
 
-  /** Where an actor waits for its turn. */
+  /** A gate: waits until this actor is chosen. */
   waitForTurn(actor: string): Promise<void> {
     return new Promise((resolve) => {
       this.#waiting.set(actor, resolve);
@@ -45,9 +45,9 @@ export class Interleaving {
 }
 
 /**
- * Runs `scenario` once in every order that its actors' turns can have.
- * @param scenario starts all its actors before it waits for any
- * @returns how many orders there were
+ * Runs `scenario` once for every possible order of its actors' steps.
+ * @param scenario must start all its actors before it waits for any
+ * @returns the number of orders
  */
 export async function runInEveryOrder(scenario: (turns: Interleaving) => Promise<void>): Promise<number> {
   let choices: number[] | undefined = [];
@@ -61,7 +61,7 @@ export async function runInEveryOrder(scenario: (turns: Interleaving) => Promise
   return count;
 }
 
-/** The choices after these, as in counting; undefined after the last. */
+/** Returns the choices that follow, like the next number in counting; undefined after the last. */
 function nextChoices(choices: readonly number[], options: readonly number[]): number[] | undefined {
   for (let step = options.length - 1; step >= 0; step--) {
     const choice = (choices[step] ?? 0) + 1;

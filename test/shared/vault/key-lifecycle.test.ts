@@ -25,7 +25,7 @@ beforeEach(async () => {
 });
 
 const start = (options: Parameters<typeof startEnvironment>[2] = {}) => startEnvironment(services, table, options);
-/** Deletes a tenant as an operator does: in the table alone. */
+/** Deletes a tenant as an operator does: only in the table. */
 const erase = (tenant = NAME.tenant) => table.markErased({ tenant, deletedAt: services.clock.now });
 const versions = async (tenant = NAME.tenant) => {
   const history = await table.read(tenant);
@@ -92,7 +92,7 @@ describe('rotation', () => {
 });
 
 describe('a delayed read of the keys table', () => {
-  /** The table, whose reads see it as it is when they ask, and are answered when the test says so. */
+  /** A table whose reads see its state at the time of the request, and return when the test releases them. */
   function late() {
     const answers: (() => void)[] = [];
     const slow: TenantKeyTable = {
@@ -105,7 +105,7 @@ describe('a delayed read of the keys table', () => {
     };
     return {
       slow,
-      /** Resolves when so many reads have seen the table. */
+      /** Resolves when this number of reads have seen the table. */
       asked: (count: number) => vi.waitFor(() => expect(answers).toHaveLength(count), { interval: 1 }),
       answer: (read: number) => answers[read - 1]?.(),
     };
@@ -132,7 +132,7 @@ describe('a delayed read of the keys table', () => {
     const loser = startEnvironment(services, {
       ...slow,
       async addVersion(tenant, version, key) {
-        // Something else in this environment reads before the winner has written.
+        // Another request of this environment reads before the winner has written.
         const elsewhere = forge({ tenantKey: randomBytes(32), keyVersion: 1, segments: [text('x')] });
         void loser.open(NAME, elsewhere).catch(() => {});
         await asked(2);

@@ -1,6 +1,7 @@
 /**
- * Makes the format's test vectors, always the same: `node test/shared/vault/make-vectors.ts` writes `vectors.json` anew. A change of
- * that file is a change of the format, under which old records don't open.
+ * Makes the test vectors of the format, deterministically: `node test/shared/vault/make-vectors.ts` rewrites
+ * `vectors.json`. If that file changes, the format has changed and old records don't open any more. The titles are part
+ * of the salts.
  */
 import { createHash, hkdfSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
@@ -12,7 +13,7 @@ import { forge, NAME } from './records.ts';
 
 export const VECTORS_FILE = join(import.meta.dirname, 'vectors.json');
 
-/** What `vectors.json` holds; all bytes in hexadecimal. */
+/** The content of `vectors.json`; all bytes in hexadecimal. */
 export interface Vectors {
   readonly records: readonly RecordVector[];
   readonly refused: readonly RefusedVector[];
@@ -26,9 +27,9 @@ export interface RecordVector {
   readonly salt: string;
   readonly recordKey: string;
   readonly commitment: string;
-  /** The bytes, or how many there are when byte i is i mod 251. */
+  /** The bytes, or their number if byte i is i mod 251. */
   readonly plaintext: string | number;
-  /** Only of small records. */
+  /** Absent for large records. */
   readonly sealed?: string;
   readonly sealedBytes: number;
   readonly sealedSha256: string;
@@ -42,7 +43,7 @@ export interface RefusedVector {
   readonly sealed: string;
 }
 
-/** The plaintext of a vector. */
+/** Returns the plaintext of a vector. */
 export function readPlaintext({ plaintext }: Pick<RecordVector, 'plaintext'>): Uint8Array {
   if (typeof plaintext === 'string') return Buffer.from(plaintext, 'hex');
   return Uint8Array.from({ length: plaintext }, (_, index) => index % 251);
@@ -58,10 +59,10 @@ const FOREIGN: RecordName = {
 };
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 const text = (words: string) => hex(Buffer.from(words, 'utf8'));
-/** 32 bytes that stand for random ones. */
+/** Returns 32 bytes in place of random ones. */
 const deriveBytes = (label: string) => createHash('sha256').update(label).digest();
 
-/** All vectors. */
+/** Makes all vectors. */
 export function makeVectors(): Vectors {
   const [hello, empty] = [
     makeRecord('a short text', JOB, 1, text('Hello, record.')),
@@ -101,7 +102,7 @@ function makeRecord(title: string, name: RecordName, keyVersion: number, plainte
   };
 }
 
-/** A short record changed in every way that has a name. */
+/** Makes all changes of a short record that must be refused. */
 function makeRefusals({ tenantKey, keyVersion, name, sealed = '' }: RecordVector): RefusedVector[] {
   const whole = Buffer.from(sealed, 'hex');
   const changed = (at: number) => whole.map((byte, index) => (index === at ? byte ^ 1 : byte));
@@ -137,7 +138,7 @@ function makeRefusals({ tenantKey, keyVersion, name, sealed = '' }: RecordVector
   ];
 }
 
-/** A record of two segments without its first: the last one is genuine, but not in its place. */
+/** Makes a record of two segments without its first. The last segment is valid but has the wrong number. */
 function makeRefusedSegments(): RefusedVector[] {
   const { title, tenantKey, keyVersion, name, salt } = makeRecord('one byte more than a segment', JOB, 2, 65_537);
   const secret = new TenantSecret(Buffer.from(tenantKey, 'hex'));
@@ -149,7 +150,7 @@ function makeRefusedSegments(): RefusedVector[] {
   return [{ title: `${title}, its first segment left out`, tenantKey, keyVersion, name, sealed: hex(without) }];
 }
 
-/** Records whose tags are all genuine. */
+/** Makes forged records whose tags are all valid. */
 function makeForgeries(): RefusedVector[] {
   const [tenantKey, keyVersion] = [deriveBytes('tenant key 1'), 1];
   const whole = { tenantKey, keyVersion, segments: [Buffer.from('forged')] };

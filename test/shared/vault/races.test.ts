@@ -7,8 +7,8 @@ import { type Interleaving, runInEveryOrder } from './interleavings.ts';
 import { NAME } from './records.ts';
 
 /**
- * Environments create, rotate and delete a tenant's keys at the same time, on the real table and with the real KMS client, in every
- * order that their requests to the table can have.
+ * Environments create, rotate and delete a tenant's keys at the same time, with real clients of the table and KMS, in
+ * every possible order of their requests to the table.
  */
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -25,7 +25,7 @@ beforeAll(async () => {
 });
 afterAll(() => services[Symbol.asyncDispose]());
 
-/** The table as one actor sees it: each of its requests waits for its turn. */
+/** Returns the table for one actor: each of its requests waits until the actor is chosen. */
 function observeTable(actor: string, turns: Interleaving): TenantKeyTable {
   const inTurn =
     <Arguments extends unknown[], Result>(request: (...given: Arguments) => Promise<Result>) =>
@@ -43,7 +43,7 @@ function observeTable(actor: string, turns: Interleaving): TenantKeyTable {
 
 let tenants = 0;
 
-/** A tenant of its own, with as many key versions as `age`, the last of which is due for rotation. */
+/** Creates a tenant with `age` key versions, of which the last is due for rotation. */
 async function newTenant(age: number): Promise<RecordName> {
   const name = { ...NAME, tenant: `tenant-${tenants++}` };
   for (let version = 1; version <= age; version++) {
@@ -53,7 +53,7 @@ async function newTenant(age: number): Promise<RecordName> {
   return name;
 }
 
-/** The sealed record, or the code of the error that sealing ended in. */
+/** Returns the sealed record, or the code of the error. */
 async function catchOutcome(sealing: Promise<Uint8Array>): Promise<Uint8Array | string> {
   try {
     return await sealing;
@@ -107,7 +107,7 @@ describe.each([
       }
     });
     expect(orders).toBeGreaterThan(20);
-    // Both outcomes came about, or these orders were not every one.
+    // If the orders are complete, both outcomes occur.
     expect(Math.min(seen.sealed, seen.refused)).toBeGreaterThan(0);
   });
 });

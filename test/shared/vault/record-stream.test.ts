@@ -12,7 +12,7 @@ const sealStream = (plaintext: AsyncIterable<Uint8Array>) => sealChunks(async ()
 const openStream = (sealed: AsyncIterable<Uint8Array>) =>
   openChunks(async (header) => startOpening(header, NAME, secret), sealed);
 
-/** `bytes` in pieces of these sizes, over and over. */
+/** Splits `bytes` into chunks whose sizes repeat `sizes`. */
 async function* pieces(bytes: Uint8Array, sizes: readonly number[]): AsyncGenerator<Uint8Array> {
   let start = 0;
   for (let index = 0; start < bytes.length; index++) {
@@ -22,7 +22,7 @@ async function* pieces(bytes: Uint8Array, sizes: readonly number[]): AsyncGenera
   }
 }
 
-/** All that came, and the error that ended it, if one did. */
+/** Collects a stream's bytes, and its error if it failed. */
 async function collect(stream: AsyncIterable<Uint8Array>): Promise<{ bytes: Buffer; error?: unknown }> {
   const parts: Uint8Array[] = [];
   try {
@@ -33,7 +33,7 @@ async function collect(stream: AsyncIterable<Uint8Array>): Promise<{ bytes: Buff
   return { bytes: Buffer.concat(parts) };
 }
 
-// Sizes of pieces: a few bytes are as legal as more than a segment, and as none.
+// Chunks may be empty, a few bytes long, or longer than a segment.
 const anySizes = fc
   .array(fc.oneof(fc.integer({ min: 500, max: 200_000 }), fc.constantFrom(0, 69, 65_536, 65_552)), {
     minLength: 1,

@@ -20,7 +20,7 @@ const KEY = { version: 3, secret };
 const text = (words: string) => Buffer.from(words, 'utf8');
 const seal = (plaintext: Uint8Array, name = NAME) => Buffer.from(sealRecord(plaintext, name, KEY));
 
-/** The code of the error that opening ends in, or what it yields. */
+/** Opens a record; returns its plaintext, or the code of the error. */
 function tryOpen(sealed: Uint8Array, name: RecordName = NAME, key = secret): unknown {
   try {
     readKeyVersion(sealed);
@@ -76,7 +76,7 @@ describe('a record that must not open', () => {
     for (let bit = 0; bit < sealed.length * 8; bit++) {
       const changed = Buffer.from(sealed);
       changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7));
-      // The key version is looked up before; with the right key in hand the record must not open all the same.
+      // In production a changed key version selects another key; here, the record must not open even with the right key.
       expect(tryOpen(changed), `bit ${bit}`).toBe('record_unreadable');
     }
   });

@@ -4,10 +4,10 @@ import type { RecordName } from '../../../shared/vault/vault.ts';
 
 export const NAME: RecordName = { tenant: 'acme', kind: 'job-output', id: 'resp_1', epoch: 1, field: '' };
 
-/** 64 KB, at and around which records change their shape. */
+/** 64 KB, the plaintext size of a segment. */
 const SEGMENT = 65_536;
 
-/** Sizes at every boundary of the format: nothing, one byte, one segment and two, each with its neighbours, and several. */
+/** Sizes at every boundary of the format: empty, one byte, around one and two segments, and several segments. */
 export const SIZES = [
   0,
   1,
@@ -32,24 +32,24 @@ export const anyName: fc.Arbitrary<RecordName> = fc.record({
   field: anyText,
 });
 
-/** Bytes of any value, mostly few, sometimes of a size at a boundary. */
+/** Any bytes: mostly few, sometimes of a size at a boundary. */
 export const anyPlaintext: fc.Arbitrary<Uint8Array> = fc.oneof(
   { weight: 4, arbitrary: fc.uint8Array({ maxLength: 300 }) },
   { weight: 1, arbitrary: fc.constantFrom(...SIZES).map((size) => new Uint8Array(randomBytes(size))) },
 );
 
-/** What somebody would put together who has the tenant key, knows the format, and keeps to parts of it only. */
+/** A record crafted with the right tenant key that violates a part of the format. */
 export interface Forgery {
   readonly tenantKey: Uint8Array;
   readonly format?: number;
   readonly keyVersion: number;
-  /** Instead of the one that belongs to the key. */
+  /** Replaces the commitment to the key. */
   readonly commitment?: Uint8Array;
-  /** Plaintext of each segment; the last is sealed as such. */
+  /** Plaintext of each segment; the last one is sealed as the last. */
   readonly segments: readonly Uint8Array[];
 }
 
-/** A record under `NAME` all of whose tags are genuine; whatever else is wrong with it. */
+/** Builds a record under `NAME` whose tags are all valid. */
 export function forge({ tenantKey, format = 1, keyVersion, commitment, segments }: Forgery): Uint8Array {
   const salt = Buffer.alloc(32, 7);
   const info = Buffer.concat([Buffer.from('lambent sealed record 1'), salt]);

@@ -1,13 +1,13 @@
 /**
- * Sealed records once more, written from `docs/sealed-record.md` alone: WebCrypto, and not a line shared with
- * `shared/vault/`. It is here to be compared with.
+ * A second implementation of sealed records, for comparison. It was written only from `docs/sealed-record.md`, uses
+ * WebCrypto, and shares no code with `shared/vault/`.
  */
 
 import type { webcrypto } from 'node:crypto';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** The place that a record belongs in. */
+/** The name of a record. */
 export interface Place {
   readonly tenant: string;
   readonly kind: string;
@@ -42,8 +42,9 @@ export async function seal(
 }
 
 /**
- * Opens a record with the tenant keys there are, by version.
- * @throws Error for whatever must not open
+ * Opens a record.
+ * @param tenantKeys the tenant's keys by version
+ * @throws Error if the record must not open
  */
 export async function open(
   record: Uint8Array,
@@ -70,7 +71,7 @@ export async function open(
   return join(...pieces);
 }
 
-/** HKDF's 64 bytes. */
+/** Derives the record key and the commitment by HKDF. */
 async function secrets(
   tenantKey: Uint8Array,
   salt: Uint8Array,

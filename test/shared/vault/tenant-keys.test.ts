@@ -144,7 +144,7 @@ describe('calls to KMS', () => {
 });
 
 describe('a key in memory', () => {
-  /** An environment whose unwrapped keys the test can see. */
+  /** Starts an environment whose unwrapped keys are visible to the test. */
   function watched(options: Parameters<typeof startEnvironment>[2] = {}) {
     const plain: Uint8Array[] = [];
     const unwrap = createKeyUnwrapper(services.kms, services.keyId);

@@ -312,7 +312,7 @@ describe('a connection', () => {
   });
 });
 
-/** How many TCP connections `work` opens. */
+/** Returns the number of TCP connections that `work` opens. */
 async function countConnections(upstream: Upstream, work: () => Promise<void>): Promise<number> {
   const { default: diagnostics } = await import('node:diagnostics_channel');
   let opened = 0;
@@ -403,7 +403,7 @@ const blocks: fc.Arbitrary<ScriptedBlock[]> = fc.array(
   { maxLength: 5 },
 );
 
-/** Cuts `whole` into pieces whose lengths follow `sizes`, over and over. */
+/** Splits `whole` into pieces whose lengths repeat `sizes`. */
 function splitBySizes(whole: string, sizes: readonly number[]): string[] {
   const cut: string[] = [];
   for (let at = 0, turn = 0; at < whole.length; turn++) {

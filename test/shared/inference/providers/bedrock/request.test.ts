@@ -19,7 +19,7 @@ beforeEach(() => {
   upstream.calls.length = 0;
 });
 
-/** What goes over the wire, after the stand-in has checked it as Bedrock would. */
+/** Sends a request and returns the body that reached the stand-in, which validates it as Bedrock does. */
 async function sendRequest(
   changes: Partial<GenerationRequest> = {},
   fields: Record<string, unknown> = {},

@@ -9,7 +9,7 @@ import { collect, makeRequest } from '../../requests.ts';
 
 export const CLAUDE = 'eu.anthropic.claude-sonnet-4-5-20250929-v1:0';
 
-/** A target as `models.json` would have it, its defaults filled in. */
+/** Returns a target as parsed from `models.json`, with its defaults. */
 export function makeTarget(fields: Record<string, unknown> = {}): BedrockTarget {
   const text = JSON.stringify({ models: { m: { targets: [{ provider: 'bedrock', model: CLAUDE, ...fields }] } } });
   const [target] = parseModelRegistry(text, 'test').models['m']?.targets ?? [];
@@ -23,7 +23,7 @@ export const text = (words: string, contentBlockIndex = 0): Frame =>
 export const start = event({ messageStart: { role: 'assistant' } });
 export const blockStop = (contentBlockIndex = 0): Frame => event({ contentBlockStop: { contentBlockIndex } });
 export const stop = (stopReason: string): Frame =>
-  // A stop reason that this SDK doesn't know yet is among the cases.
+  // Tests also use a stop reason that the SDK doesn't know.
   event({ messageStop: { stopReason: stopReason as 'end_turn' } });
 export const usage = event({
   metadata: { usage: { inputTokens: 7, outputTokens: 5, totalTokens: 12 }, metrics: { latencyMs: 3 } },
@@ -36,7 +36,7 @@ export function script(...frames: readonly Frame[]): Responder {
   };
 }
 
-/** The stand-in with the real SDK client before it, both ended together. */
+/** The Bedrock stand-in and a real SDK client for it. Disposing stops both. */
 export class Upstream implements AsyncDisposable {
   readonly calls: ConverseCall[] = [];
   readonly client: BedrockRuntimeClient;
@@ -49,7 +49,7 @@ export class Upstream implements AsyncDisposable {
   }
 
   static async start(respond: Responder): Promise<Upstream> {
-    // The SDK signs whatever it sends; the stand-in doesn't look.
+    // The SDK needs credentials for its signature, which the stand-in ignores.
     process.env['AWS_ACCESS_KEY_ID'] = 'test';
     process.env['AWS_SECRET_ACCESS_KEY'] = 'test';
     const calls: ConverseCall[] = [];
@@ -62,7 +62,7 @@ export class Upstream implements AsyncDisposable {
     return new Upstream(createBedrockClient({ region: 'eu-west-1', endpoint: server.url }), server.close, calls);
   }
 
-  /** All events of the answer, or what it throws. */
+  /** Sends a request and returns all events of the answer. */
   generate(
     changes: Partial<GenerationRequest> = {},
     {
@@ -82,7 +82,7 @@ export class Upstream implements AsyncDisposable {
   }
 }
 
-/** What `work` throws, as the provider's one kind of error. */
+/** Returns the UpstreamError that `work` rejects with. */
 export async function catchUpstreamError(work: Promise<unknown>): Promise<UpstreamError> {
   const thrown = await work.then(
     () => undefined,

@@ -5,7 +5,7 @@ import { createOpenAICompatibleModel } from '../../../../../shared/inference/pro
 import type { OpenAICompatibleTarget } from '../../../../../shared/inference/registry.ts';
 import { makeRequest } from '../../requests.ts';
 
-/** The key that every test's target sends; it must never be seen in an error. */
+/** The API key of every test's target. It must never appear in an error. */
 export const KEY = 'sk-test-0123456789abcdef';
 
 export function makeTarget(baseUrl: string, changes: Partial<OpenAICompatibleTarget> = {}): OpenAICompatibleTarget {
@@ -20,7 +20,7 @@ export function makeTarget(baseUrl: string, changes: Partial<OpenAICompatibleTar
   };
 }
 
-/** A model behind `baseUrl` whose generated ids count up: `id-0`, `id-1`… */
+/** Creates a model behind `baseUrl`, whose generated ids are `id-0`, `id-1`… */
 export function makeModel(baseUrl: string, changes: Partial<OpenAICompatibleTarget> = {}) {
   let ids = 0;
   return createOpenAICompatibleModel(makeTarget(baseUrl, changes), {
@@ -37,13 +37,13 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
-/** What came of a call: all events, and the error that ended it if one did. */
+/** The result of a call: all its events, and its error if it failed. */
 export interface Outcome {
   readonly events: readonly GenerationEvent[];
   readonly error: unknown;
 }
 
-/** Calls a new model once. */
+/** Creates a model and calls it once. */
 export async function call(baseUrl: string, options: CallOptions = {}): Promise<Outcome> {
   const { request, target, streamed = true, signal = new AbortController().signal } = options;
   return collectOutcome(makeModel(baseUrl, target).generate(makeRequest(request), { signal, streamed }));
@@ -59,13 +59,13 @@ export async function collectOutcome(answer: AsyncIterable<GenerationEvent>): Pr
   }
 }
 
-/** The error of a call that has to fail with one of ours. */
+/** Returns the error of a call that must fail with an UpstreamError. */
 export function expectUpstreamError({ error }: Outcome): UpstreamError {
   if (error instanceof UpstreamError) return error;
   throw new Error(`Expected an UpstreamError, got ${String(error)}`, { cause: error });
 }
 
-/** An answer as a reader sees it, whatever pieces it came in. */
+/** Joins an answer's fragments to one object, for comparison. */
 export function summarize(events: readonly GenerationEvent[]) {
   const calls = events
     .filter((event) => event.type === 'toolCall')
@@ -95,7 +95,7 @@ function omitEmpty(name: string, text: string): Record<string, string> {
   return text === '' ? {} : { [name]: text };
 }
 
-/** The bytes of a recording in `test/upstreams/recordings`. */
+/** Reads a recording in `test/upstreams/recordings`. */
 export function readRecording(name: string): Buffer {
   return readFileSync(new URL(`../../../../upstreams/recordings/${name}.sse`, import.meta.url));
 }

@@ -23,7 +23,7 @@ const usage = (inputTokens: number, cachedInputTokens: number, outputTokens: num
   reasoningTokens,
 });
 
-/** What each recorded stream says, by file name. */
+/** The expected content of each recorded stream, by file name. */
 const RECORDINGS = {
   'openai-text': { text: 'Grüße 👋🏽!\n', reason: 'stop', usage: usage(19, 8, 5, 0) },
   'openai-parallel-tools': {
@@ -79,7 +79,7 @@ const RECORDINGS = {
       { id: 'function-call-2', name: 'get_weather', arguments: '{"city":"Bari"}' },
     ],
     reason: 'toolCalls',
-    // The total holds 75 tokens of thinking that the completion leaves out.
+    // The total includes 75 thinking tokens that the completion doesn't.
     usage: usage(60, 0, 105, 75),
   },
   'gemini-tools-without-ids': {
@@ -475,7 +475,7 @@ it('any JSON from an upstream leads to a finish event or an UpstreamError', asyn
   );
 });
 
-/** The order that `GenerationEvent` promises: calls numbered in turn, and announced before their arguments. */
+/** Checks the order that `GenerationEvent` guarantees: calls are numbered, and start before their arguments. */
 function expectOrder(events: readonly GenerationEvent[]): void {
   let announced = 0;
   for (const event of events) {
@@ -484,7 +484,7 @@ function expectOrder(events: readonly GenerationEvent[]): void {
   }
 }
 
-/** Reads a stream that arrives in exactly these pieces, decoded as the transport does. */
+/** Reads a stream that arrives in exactly these chunks, decoded as the transport does. */
 async function* answerOf(pieces: readonly Uint8Array[]): AsyncGenerator<GenerationEvent> {
   let ids = 0;
   const response = {

@@ -22,7 +22,7 @@ afterAll(() => upstream.close());
 
 const OK: Reply = { body: { choices: [{ message: { content: 'ok' }, finish_reason: 'stop' }] } };
 
-/** What the upstream gets to see of a call. */
+/** Calls the upstream and returns the request that reached it. */
 async function captureRequest(
   request: Partial<GenerationRequest> = {},
   target: Partial<OpenAICompatibleTarget> = {},
@@ -35,7 +35,7 @@ async function captureRequest(
   return last;
 }
 
-/** The body as a target elsewhere would get it, without a call to it. */
+/** Returns the body of a request to `baseUrl`, without sending it. */
 function writeBody(
   baseUrl: string,
   request: Partial<GenerationRequest>,
@@ -362,7 +362,7 @@ describe('a dialect', () => {
   ])(
     'an upstream gets all fields again after an error that may have quoted %s from the request',
     async (field, message) => {
-      // It trips over the first request only, so that one without the field is accepted.
+      // Only the first request fails, so that the request without the field is accepted.
       let tripped = false;
       answer = () => {
         if (tripped) return { headers: EVENT_STREAM, body: readRecording('openai-text') };

@@ -18,7 +18,7 @@ const COMPLETE: Reply = { headers: EVENT_STREAM, body: readRecording('openai-tex
 const neverAborted = new AbortController().signal;
 const REASON = new Error('cancelled by the caller');
 
-/** Milliseconds from `start` until the upstream sees its client go. */
+/** Returns the milliseconds from `start` until the upstream sees the connection closed. */
 async function measureClose(closedEarly: Promise<boolean> | undefined, start: number): Promise<number> {
   expect(await closedEarly).toBe(true);
   return performance.now() - start;
@@ -299,7 +299,7 @@ describe('an oversized answer', () => {
       texts += 1;
       if (texts === 1) {
         await sleep(300);
-        // What the kernel's socket buffers hold, and no more.
+        // At most the capacity of the kernel's socket buffers.
         expect(sentMegabytes).toBeLessThan(24);
       }
     }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# What a GPU machine does at its first start: it joins its cluster, then watches its disk and its GPUs. CloudFormation
-# fills in the cluster's name.
+# Runs at the first start of a GPU instance: joins the ECS cluster and starts the agent for disk and GPU metrics.
+# CloudFormation fills in the cluster's name.
 cat > /etc/ecs/ecs.config <<'CONFIG'
 ECS_CLUSTER=${GpuCluster}
 ECS_ENABLE_GPU_SUPPORT=true
@@ -11,7 +11,7 @@ ECS_IMAGE_PULL_BEHAVIOR=prefer-cached
 ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION=1h
 CONFIG
 
-# Without metrics a worker serves as well.
+# A worker also serves requests without these metrics.
 dnf install --assumeyes --quiet amazon-cloudwatch-agent || exit 0
 cat > /opt/aws/amazon-cloudwatch-agent/etc/lambent.json <<'CONFIG'
 {

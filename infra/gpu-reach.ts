@@ -1,42 +1,42 @@
 import type { ModelRegistry } from '../shared/inference/registry.ts';
 
-/** What stays inside a VPC, or is reached through whatever joins it to other networks. */
+/** Hosts inside the VPC, or in a private network that is connected to it. */
 const PRIVATE = /^(localhost|127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|\[)|\.(internal|local|lan)$/;
-/** The function's own environment, which no network leads to. */
+/** Hosts of the function's own environment. */
 const LOOPBACK = /^(localhost|127\..*|\[::1\])$/;
 
-/** A model or a machine that is asked by an address of its own. */
-interface Place {
-  /** The alias or the fleet. */
+/** A model or a worker that is called by its own URL. */
+interface Destination {
+  /** Name of the alias or the fleet. */
   readonly name: string;
   readonly url: URL;
 }
 
 /**
- * What chat can't reach while it is in a VPC without a way to the internet: other providers, Bedrock in another region than
- * the endpoint's, and listed workers elsewhere. One line each: the alias or the fleet, and where it leads.
+ * Returns what functions in a VPC without internet access can't reach: other providers, Bedrock in a region other than the
+ * endpoint's, and listed workers with public addresses. One text each: the alias or the fleet, and its host or region.
  */
-export function unreachableByEndpoints(registry: ModelRegistry): string[] {
+export function listUnreachable(registry: ModelRegistry): string[] {
   const bedrock = Object.entries(registry.models).flatMap(([alias, { targets }]) =>
     targets.flatMap((target) =>
       target.provider === 'bedrock' && target.region !== undefined ? `${alias} (Bedrock in ${target.region})` : [],
     ),
   );
-  const elsewhere = placesIn(registry).filter(({ url }) => !PRIVATE.test(url.hostname));
-  return [...bedrock, ...elsewhere.map(({ name, url }) => `${name} (${url.hostname})`)];
+  const external = listDestinations(registry).filter(({ url }) => !PRIVATE.test(url.hostname));
+  return [...bedrock, ...external.map(({ name, url }) => `${name} (${url.hostname})`)];
 }
 
 /**
- * Rules of a security group that let functions out to AWS, and to every port on which the registry has a model or a
- * machine. Where they may go is left open: a name's addresses change.
+ * Returns egress rules of a security group for HTTPS (AWS) and for the port of every model and worker in the registry. The
+ * destinations are not restricted, because the addresses of a host name change.
  */
-export function egressOf(registry: ModelRegistry): object[] {
-  const named = placesIn(registry)
+export function buildEgressRules(registry: ModelRegistry): object[] {
+  const listed = listDestinations(registry)
     .filter(({ url }) => !LOOPBACK.test(url.hostname))
     .map(({ url }) => Number(url.port || (url.protocol === 'https:' ? 443 : 80)));
-  const ports = [...new Set([443, ...named])].toSorted((one, other) => one - other);
+  const ports = [...new Set([443, ...listed])].toSorted((one, other) => one - other);
   return ports.map((port) => ({
-    Description: port === 443 ? 'AWS, and models elsewhere' : 'Models elsewhere',
+    Description: port === 443 ? 'AWS and external models' : 'External models',
     IpProtocol: 'tcp',
     FromPort: port,
     ToPort: port,
@@ -44,7 +44,7 @@ export function egressOf(registry: ModelRegistry): object[] {
   }));
 }
 
-function placesIn({ models, fleets }: ModelRegistry): Place[] {
+function listDestinations({ models, fleets }: ModelRegistry): Destination[] {
   const targets = Object.entries(models).flatMap(([name, alias]) =>
     alias.targets.flatMap((target) =>
       target.provider === 'openai-compatible' ? { name, url: new URL(target.baseUrl) } : [],

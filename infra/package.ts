@@ -8,7 +8,7 @@ import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import type { ModelRegistry } from '../shared/inference/registry.ts';
 import { bundleFunctions } from './bundle/build.ts';
 import { printSizes } from './bundle/sizes.ts';
-import { unreachableByEndpoints } from './gpu-reach.ts';
+import { listUnreachable } from './gpu-reach.ts';
 import { referencesIn } from './models-policy.ts';
 import { oslsPackage, readTemplate } from './osls-package.ts';
 
@@ -53,7 +53,7 @@ function warnOfEnvironmentReferences(registry: ModelRegistry): void {
 async function warnOfUnreachableModels(registry: ModelRegistry): Promise<void> {
   const { Resources } = await readTemplate(OUT_DIR);
   if (!('GpuEndpointsSecurityGroup' in Resources)) return;
-  for (const target of unreachableByEndpoints(registry))
+  for (const target of listUnreachable(registry))
     console.warn(
       `Warning: with gpuEgress=endpoints chat can't reach ${target}. Use gpuEgress=nat, or remove the target.`,
     );

@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { engineCommand } from '../../infra/gpu-engine.ts';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { buildEngineCommand } from '../../infra/gpu-engine.ts';
 import { gpu } from '../../infra/gpu-fleet.ts';
-import { egressOf, unreachableByEndpoints } from '../../infra/gpu-reach.ts';
+import { buildEgressRules, listUnreachable } from '../../infra/gpu-reach.ts';
 import type { Variables } from '../../infra/settings.ts';
 import type { Template } from '../../infra/template.ts';
 import { type ModelRegistry, parseModelRegistry } from '../../shared/inference/registry.ts';
@@ -25,27 +25,27 @@ const properties = (template: Template, id: string) => Object(template.Resources
 const container = (template: Template, task: string, name: string) =>
   properties(template, task).ContainerDefinitions.find((each: { Name: string }) => each.Name === name);
 
-describe('without a fleet of its own, the default, a stack', () => {
-  test('has no network, no cluster and no machine', () => {
+describe('a stack without a GPU fleet, the default', () => {
+  it('a stack without a GPU fleet has no network, cluster or instance', () => {
     const types = new Set(Object.values(off.Resources).map(({ Type }) => Type));
     expect([...types].filter((type) => /^AWS::(EC2|ECS|AutoScaling)::/.test(type))).toEqual([]);
   });
 
-  test('has functions that are in no VPC and may not join one', () => {
+  it('the functions of a stack without a GPU fleet are in no VPC and may not join one', () => {
     for (const { name, properties } of functionsOf(off)) expect(properties, name).not.toHaveProperty('VpcConfig');
     expect(JSON.stringify(off)).not.toContain('ec2:CreateNetworkInterface');
   });
 
-  test('is the same whatever the settings of a fleet say', async () => {
-    const timeless = (template: Template) =>
+  it('the settings of a GPU fleet do not change a stack without one', async () => {
+    const withoutTimes = (template: Template) =>
       JSON.stringify(template).replace(/\d{13}-\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME');
     const settings = ['gpuZones=3', 'gpuEgress=endpoints', 'gpuWorkingMin=1'].flatMap((each) => ['--param', each]);
-    expect(timeless(await packaged(...settings))).toBe(timeless(off));
+    expect(withoutTimes(await packaged(...settings))).toBe(withoutTimes(off));
   });
 });
 
-describe('with one, a stack', () => {
-  test('puts chat, dispatch and fleet into the VPC, with what Lambda needs for it, and no other function', () => {
+describe('a stack with a GPU fleet', () => {
+  it('only chat, dispatch and fleet are in the VPC and have the permissions for it', () => {
     for (const template of [on, endpoints]) {
       const joined = functionsOf(template).filter(({ properties }) => properties['VpcConfig'] !== undefined);
       expect(joined.map(({ name }) => name)).toEqual(['chat', 'dispatch', 'fleet']);
@@ -61,7 +61,7 @@ describe('with one, a stack', () => {
     }
   });
 
-  test('leaves everything else as it was', () => {
+  it('a GPU fleet does not change unrelated resources', () => {
     const same = Object.keys(off.Resources).filter(
       (id) => !/^(Chat|Dispatch|Fleet|Generate|ModelsPolicy|ApiGateway|DataKey)/.test(id),
     );
@@ -72,7 +72,7 @@ describe('with one, a stack', () => {
     }
   });
 
-  test('names its cluster and service as the registry does, so that fleet finds and may scale them', () => {
+  it('cluster and service have the names of the registry, and fleet may scale the service', () => {
     expect(properties(on, 'GpuCluster').ClusterName).toBe('gpu');
     expect(properties(on, 'GpuService').ServiceName).toBe('qwen');
     expect(properties(on, 'GpuScalableTarget')).toMatchObject({
@@ -84,7 +84,7 @@ describe('with one, a stack', () => {
     expect(JSON.stringify(services)).toContain('service/gpu/qwen"');
   });
 
-  test('has spot machines above a base on demand, drained by ECS, whose metadata and disks are closed', () => {
+  it('instances above the on-demand base are spot instances that ECS drains, with protected metadata and encrypted disks', () => {
     expect(properties(canary, 'GpuInstances')).toMatchObject({
       NewInstancesProtectedFromScaleIn: true,
       MixedInstancesPolicy: {
@@ -108,17 +108,17 @@ describe('with one, a stack', () => {
       expect(script.split('\n')).toContain(line);
   });
 
-  test('measures disks and GPUs under the name that the alarms watch', () => {
+  it('the instances publish the disk and GPU metrics that the alarms watch', () => {
     const script: string = properties(on, 'GpuLaunchTemplate').LaunchTemplateData.UserData['Fn::Base64']['Fn::Sub'];
     const [, text = ''] = /lambent\.json <<'CONFIG'\n([\s\S]*?)\nCONFIG/.exec(script) ?? [];
     const { metrics } = JSON.parse(text);
     const watched = ['GpuMemoryAlarm', 'GpuDiskAlarm'].flatMap((id) =>
       [...objectsIn(on.Resources[id])].filter(({ MetricName }) => MetricName !== undefined),
     );
-    const measured = Object.entries({ disk: 'disk', nvidia_gpu: 'nvidia_smi' }).flatMap(([key, prefix]) =>
+    const published = Object.entries({ disk: 'disk', nvidia_gpu: 'nvidia_smi' }).flatMap(([key, prefix]) =>
       metrics.metrics_collected[key].measurement.map((name: string) => `${prefix}_${name}`),
     );
-    expect(new Set(watched.map(({ MetricName }) => MetricName))).toEqual(new Set(measured));
+    expect(new Set(watched.map(({ MetricName }) => MetricName))).toEqual(new Set(published));
     for (const { Namespace, Dimensions } of watched) {
       expect(Namespace).toBe(metrics.namespace);
       expect(Object(Dimensions)[0]).toEqual({
@@ -128,12 +128,12 @@ describe('with one, a stack', () => {
     }
   });
 
-  test('has one more machine than workers at most, for a roll-out, and another one while there is a canary', () => {
+  it('the group has one instance more than the maximum of workers, and another one for a canary', () => {
     expect(Number(properties(on, 'GpuInstances').MaxSize)).toBe(4 + 1);
     expect(Number(properties(canary, 'GpuInstances').MaxSize)).toBe(4 + 1 + 1);
   });
 
-  test('replaces workers new before old, and goes back when they are found ill', () => {
+  it('a roll-out starts new workers before it stops old ones and is rolled back if they become suspect', () => {
     expect(properties(on, 'GpuService')).not.toHaveProperty('DesiredCount');
     expect(properties(on, 'GpuService').DeploymentConfiguration).toMatchObject({
       MinimumHealthyPercent: 100,
@@ -143,7 +143,7 @@ describe('with one, a stack', () => {
     });
   });
 
-  test('has a canary by setting only: one worker, of the other image and otherwise the same', () => {
+  it('the canary is one worker that differs by its image only, and exists only if it is set', () => {
     expect(ofType(on, 'AWS::ECS::Service').map(({ id }) => id)).toEqual(['GpuService']);
     expect(properties(canary, 'GpuCanaryService')).toMatchObject({ ServiceName: 'qwen-canary', DesiredCount: 1 });
     const engine = container(canary, 'GpuTask', 'engine');
@@ -153,36 +153,36 @@ describe('with one, a stack', () => {
     });
   });
 
-  test('uses a third zone by setting only', () => {
+  it('the stack uses a third zone only if it is set', () => {
     expect(on.Resources).not.toHaveProperty('GpuPrivateSubnetC');
     expect(properties(canary, 'GpuInstances').VPCZoneIdentifier).toHaveLength(3);
     expect(Object(properties(canary, 'ChatLambdaFunction').VpcConfig).SubnetIds).toHaveLength(3);
   });
 });
 
-describe('an engine', () => {
-  const value = (command: readonly string[], flag: string) => command[command.indexOf(flag) + 1];
+describe('the engine of a GPU fleet', () => {
+  const flagValue = (command: readonly string[], flag: string) => command[command.indexOf(flag) + 1];
 
-  test('is told what the registry, the simulations and Lambent count on', () => {
+  it('the command has the flags that the registry, the simulations and Lambent depend on', () => {
     const { Command } = container(on, 'GpuTask', 'engine');
-    expect(value(Command, '--served-model-name')).toBe('Qwen/Qwen3-8B');
-    expect(value(Command, '--port')).toBe('8000');
-    expect(value(Command, '--max-model-len')).toBe('32768');
-    expect(value(Command, '--max-num-seqs')).toBe(String(ENGINE.maxSequences));
-    expect(value(Command, '--max-num-batched-tokens')).toBe(String(ENGINE.stepTokens));
-    expect(value(Command, '--scheduling-policy')).toBe('priority');
+    expect(flagValue(Command, '--served-model-name')).toBe('Qwen/Qwen3-8B');
+    expect(flagValue(Command, '--port')).toBe('8000');
+    expect(flagValue(Command, '--max-model-len')).toBe('32768');
+    expect(flagValue(Command, '--max-num-seqs')).toBe(String(ENGINE.maxSequences));
+    expect(flagValue(Command, '--max-num-batched-tokens')).toBe(String(ENGINE.stepTokens));
+    expect(flagValue(Command, '--scheduling-policy')).toBe('priority');
     for (const flag of ['--enable-prefix-caching', '--no-enable-log-requests', '--enable-lora'])
       expect(Command).toContain(flag);
   });
 
-  test('is left the longest time that chat may take to finish what it has', () => {
+  it('an engine may take as long to shut down as a chat request may last', () => {
     const engine = container(on, 'GpuTask', 'engine');
     const chat = functionsOf(on).find(({ name }) => name === 'chat');
-    expect(value(engine.Command, '--shutdown-timeout')).toBe(String(chat?.properties['Timeout']));
+    expect(flagValue(engine.Command, '--shutdown-timeout')).toBe(String(chat?.properties['Timeout']));
     expect(engine.StopTimeout).toBeGreaterThan(Number(chat?.properties['Timeout']));
   });
 
-  test('has its key by reference, and nobody else may read it', () => {
+  it('an engine gets its key by reference, and its task role may not read it', () => {
     const arn = { 'Fn::Sub': expect.stringMatching(/:parameter\/lambent\/gpu-key$/) };
     const engine = container(on, 'GpuTask', 'engine');
     expect(engine.Secrets).toEqual([{ Name: 'VLLM_API_KEY', ValueFrom: arn }]);
@@ -190,7 +190,7 @@ describe('an engine', () => {
     expect(JSON.stringify(properties(on, 'GpuTaskRole'))).not.toContain('ssm:');
   });
 
-  test('loads weights from a disk that was filled before it, and may only read them', () => {
+  it('an engine starts after its weights are downloaded and may only read them', () => {
     const engine = container(on, 'GpuTask', 'engine');
     expect(engine.DependsOn).toEqual([{ ContainerName: 'weights', Condition: 'SUCCESS' }]);
     expect(engine.MountPoints).toEqual([{ SourceVolume: 'weights', ContainerPath: '/weights', ReadOnly: true }]);
@@ -202,23 +202,23 @@ describe('an engine', () => {
     ...{ stepTokens: 2_048, shutdownSeconds: 60, more: ['--quantization', 'fp8'] },
   };
 
-  test('runs no fewer sequences than it has slots, spans GPUs, and gets flags of the setting', () => {
-    const command = engineCommand(settings);
-    expect(value(command, '--max-num-seqs')).toBe('300');
-    expect(value(command, '--tensor-parallel-size')).toBe('4');
+  it('the command has at least as many sequences as slots, the number of GPUs and the flags of gpuEngineFlags', () => {
+    const command = buildEngineCommand(settings);
+    expect(flagValue(command, '--max-num-seqs')).toBe('300');
+    expect(flagValue(command, '--tensor-parallel-size')).toBe('4');
     expect(command.slice(-2)).toEqual(['--quantization', 'fp8']);
     expect(command).not.toContain('--enable-lora');
   });
 
-  test.each(['--api-key=k', '--api-key', '--enable-log-requests', '--max-num-seqs', '--port=1', '--ssl-keyfile'])(
-    'is not given %s by the setting',
+  it.each(['--api-key=k', '--api-key', '--enable-log-requests', '--max-num-seqs', '--port=1', '--ssl-keyfile'])(
+    'gpuEngineFlags must not contain %s',
     (flag) => {
-      expect(() => engineCommand({ ...settings, more: [flag] })).toThrow(/gpuEngineFlags may not have --/);
+      expect(() => buildEngineCommand({ ...settings, more: [flag] })).toThrow(/gpuEngineFlags must not contain --/);
     },
   );
 });
 
-/** Settings of a fleet, but for one, as osls resolves them. */
+/** Returns valid settings of a fleet, except for one, as osls resolves them. */
 function settingsWith(name: string, value: string): Variables {
   const settings = new Map<string, unknown>([
     ['gpuFleet', 'qwen'],
@@ -238,12 +238,12 @@ function settingsWith(name: string, value: string): Variables {
   return { resolveVariable: async (address) => settings.get(address.replace('param:', '')) };
 }
 
-describe('a fleet is refused', () => {
+describe('invalid settings of a GPU fleet', () => {
   beforeAll(() => void vi.stubEnv('MODELS_FILE', 'infra/check/gpu-models.json'));
   afterAll(() => void vi.unstubAllEnvs());
 
-  test.each([
-    ['gpuFleet', 'other', /gpuFleet names other, and the registry has no such fleet/],
+  it.each([
+    ['gpuFleet', 'other', /gpuFleet names other, which is not a fleet of the registry/],
     ['gpuImage', 'vllm/vllm-openai:v0.19.0', /gpuImage is not valid: must be an image of a private ECR/],
     [
       'gpuImage',
@@ -251,25 +251,25 @@ describe('a fleet is refused', () => {
       /gpuImage is not valid: must end in a version or digest other than latest/,
     ],
     ['gpuImage', '123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm', /gpuImage is not valid: must end in a version/],
-    ['gpuImage', '', /gpuImage has to be set beside gpuFleet/],
-    ['gpuWeights', '', /gpuWeights has to be set beside gpuFleet/],
+    ['gpuImage', '', /gpuImage must be set together with gpuFleet/],
+    ['gpuWeights', '', /gpuWeights must be set together with gpuFleet/],
     ['gpuWeights', 's3://models', /gpuWeights is not valid: must be a folder of a bucket/],
-    ['gpuEgress', 'endpoints', /gpuWeightsImage has to be in a private ECR/],
+    ['gpuEgress', 'endpoints', /gpuWeightsImage must be in a private ECR/],
     ['gpuInstanceTypes', 'g6e', /gpuInstanceTypes is not valid: must be instance types/],
-    ['gpuEngineFlags', '--api-key k', /gpuEngineFlags may not have --api-key/],
+    ['gpuEngineFlags', '--api-key k', /gpuEngineFlags must not contain --api-key/],
     ['gpuWorkingMin', '5', /gpuWorkingMin \(5\) is above the maxWorkers \(4\) of the fleet qwen/],
-  ])('for %s=%s', async (name, value, message) => {
+  ])('packaging fails for %s=%s', async (name, value, message) => {
     await expect(gpu(settingsWith(name, value))).rejects.toThrow(message);
   });
 
-  test('in words of its own, without a stack trace', async () => {
+  it('the packaging error has its own message and no stack trace', async () => {
     await expect(packagedWithGpus('gpuFleet=other')).rejects.toThrow(
       /^osls could not package the service\.\nThe GPU fleet can't be packaged: gpuFleet names other, /,
     );
   });
 });
 
-describe('models and machines elsewhere', () => {
+describe('external models and workers', () => {
   const target = (provider: string, more: object) => ({ targets: [{ provider, model: 'm', ...more }] });
   const hosted = (baseUrl: string) => target('openai-compatible', { baseUrl });
   const registry = parseModelRegistry(
@@ -287,16 +287,17 @@ describe('models and machines elsewhere', () => {
     'models.json',
   );
 
-  test('are named when no endpoint leads to them', () => {
-    expect(unreachableByEndpoints(registry)).toEqual([
+  it('models and workers that no endpoint reaches are listed', () => {
+    expect(listUnreachable(registry)).toEqual([
       'there (Bedrock in us-west-2)',
       'out (api.openai.com)',
       'rented (gpu.example.com)',
     ]);
   });
 
-  test('are let out to by their ports, and by no other than these and 443', () => {
-    const ports = (given: ModelRegistry) => egressOf(given).map((rule) => [Object(rule).FromPort, Object(rule).ToPort]);
+  it('egress is allowed on the ports of external models and workers and on 443 only', () => {
+    const ports = (models: ModelRegistry) =>
+      buildEgressRules(models).map((rule) => [Object(rule).FromPort, Object(rule).ToPort]);
     expect(ports(registry)).toEqual([80, 443, 8000, 8443].map((port) => [port, port]));
     expect(ports({ ...registry, models: {}, fleets: {} })).toEqual([[443, 443]]);
   });

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Template } from '../../infra/template.ts';
 import {
   GPU_ENDPOINTS,
@@ -25,17 +25,17 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-interface Way {
+interface Connection {
   readonly from: string;
   readonly to: string;
   readonly port: number;
 }
 
-/** Who may reach whom: a way is there when one group lets it out and the other lets it in. */
-function waysInto(template: Template): Way[] {
+/** Returns the connections that the ingress rules of the security groups allow. */
+function listIngress(template: Template): Connection[] {
   return ofType(template, 'AWS::EC2::SecurityGroup').flatMap(({ id, properties }) =>
     rules(properties['SecurityGroupIngress']).map((rule) => ({
-      from: groupOf(rule['SourceSecurityGroupId']) ?? String(rule['CidrIp'] ?? rule['CidrIpv6'] ?? '?'),
+      from: findGroup(rule['SourceSecurityGroupId']) ?? String(rule['CidrIp'] ?? rule['CidrIpv6'] ?? '?'),
       to: id,
       port: Number(rule['FromPort']),
     })),
@@ -43,23 +43,23 @@ function waysInto(template: Template): Way[] {
 }
 
 const rules = (value: unknown) => [value ?? []].flat().map((rule) => Object(rule) as Readonly<Record<string, unknown>>);
-const groupOf = (value: unknown): string | undefined => Object(value)['Fn::GetAtt']?.[0];
+const findGroup = (value: unknown): string | undefined => Object(value)['Fn::GetAtt']?.[0];
 
-describe('nobody reaches', () => {
-  test('anything from outside', () => {
+describe('security groups', () => {
+  it('no connection from outside of the VPC is allowed', () => {
     for (const template of [nat, endpoints]) {
-      for (const way of waysInto(template)) expect(way.from).toMatch(/^Gpu\w+SecurityGroup$/);
+      for (const connection of listIngress(template)) expect(connection.from).toMatch(/^Gpu\w+SecurityGroup$/);
       expect(ofType(template, 'AWS::EC2::SecurityGroupIngress')).toEqual([]);
     }
   });
 
-  test('a function or a machine at all', () => {
-    const reached = new Set([...waysInto(nat), ...waysInto(endpoints)].map(({ to }) => to));
+  it('no connection to a function or an instance is allowed', () => {
+    const reached = new Set([...listIngress(nat), ...listIngress(endpoints)].map(({ to }) => to));
     expect(reached).toEqual(new Set(['GpuWorkersSecurityGroup', 'GpuEndpointsSecurityGroup']));
   });
 
-  test("an engine but functions, on the engines' port, which they may leave by", () => {
-    const toWorkers = waysInto(nat).filter(({ to }) => to === 'GpuWorkersSecurityGroup');
+  it("only functions may connect to an engine, on the engines' port", () => {
+    const toWorkers = listIngress(nat).filter(({ to }) => to === 'GpuWorkersSecurityGroup');
     expect(toWorkers).toEqual([{ from: 'GpuFunctionsSecurityGroup', to: 'GpuWorkersSecurityGroup', port: 8000 }]);
     const [egress] = ofType(nat, 'AWS::EC2::SecurityGroupEgress');
     expect(egress?.properties).toMatchObject({
@@ -76,9 +76,9 @@ describe('nobody reaches', () => {
     });
   });
 
-  test('an endpoint but members of the VPC, by HTTPS', () => {
-    const ways = waysInto(endpoints).filter(({ to }) => to === 'GpuEndpointsSecurityGroup');
-    expect(ways.map(({ from, port }) => `${from} ${port}`)).toEqual([
+  it('only members of the VPC may connect to endpoints, by HTTPS', () => {
+    const connections = listIngress(endpoints).filter(({ to }) => to === 'GpuEndpointsSecurityGroup');
+    expect(connections.map(({ from, port }) => `${from} ${port}`)).toEqual([
       'GpuFunctionsSecurityGroup 443',
       'GpuWorkersSecurityGroup 443',
       'GpuInstancesSecurityGroup 443',
@@ -86,18 +86,18 @@ describe('nobody reaches', () => {
   });
 });
 
-test('everything leaves by HTTPS, but for requests to engines', () => {
+it('all egress except to engines is HTTPS', () => {
   for (const template of [nat, endpoints]) {
     for (const { id, properties } of ofType(template, 'AWS::EC2::SecurityGroup')) {
-      const left = rules(properties['SecurityGroupEgress']);
-      expect(left, id).toHaveLength(1);
-      const nowhere = left[0]?.['CidrIp'] === '127.0.0.1/32';
-      if (!nowhere) expect([left[0]?.['FromPort'], left[0]?.['ToPort']], id).toEqual([443, 443]);
+      const egress = rules(properties['SecurityGroupEgress']);
+      expect(egress, id).toHaveLength(1);
+      const isEmptyRule = egress[0]?.['CidrIp'] === '127.0.0.1/32';
+      if (!isEmptyRule) expect([egress[0]?.['FromPort'], egress[0]?.['ToPort']], id).toEqual([443, 443]);
     }
   }
 });
 
-test('functions leave by the ports, too, of models and machines elsewhere that the registry names', async () => {
+it('functions may also connect to the ports of the registry’s external models and workers', async () => {
   const registry = JSON.parse(await readFile(GPU_MODELS, 'utf8'));
   const hosted = { provider: 'openai-compatible', model: 'm', baseUrl: 'https://models.example.com:8443/v1' };
   const models = { ...registry.models, hosted: { targets: [hosted] } };
@@ -105,19 +105,19 @@ test('functions leave by the ports, too, of models and machines elsewhere that t
   const file = join(folder, 'models.json');
   await writeFile(file, JSON.stringify({ models, fleets }));
   const template = await packagedOf(file, ...GPU_SETTINGS);
-  const left = (id: string) =>
+  const listEgressPorts = (id: string) =>
     rules(template.Resources[id]?.Properties?.['SecurityGroupEgress']).map(({ FromPort, ToPort }) => [
       FromPort,
       ToPort,
     ]);
-  expect(left('GpuFunctionsSecurityGroup')).toEqual([443, 8443, 9000].map((port) => [port, port]));
-  expect(left('GpuWorkersSecurityGroup')).toEqual([[443, 443]]);
+  expect(listEgressPorts('GpuFunctionsSecurityGroup')).toEqual([443, 8443, 9000].map((port) => [port, port]));
+  expect(listEgressPorts('GpuWorkersSecurityGroup')).toEqual([[443, 443]]);
 });
 
 describe('private subnets', () => {
   const routes = (template: Template) => ofType(template, 'AWS::EC2::Route').map(({ properties }) => properties);
 
-  test('lead to the internet through a NAT gateway of their own zone', () => {
+  it('a private subnet reaches the internet through the NAT gateway of its zone', () => {
     const gateways = routes(nat).filter(({ NatGatewayId }) => NatGatewayId !== undefined);
     expect(
       gateways.map(({ RouteTableId, NatGatewayId }) => [Object(RouteTableId).Ref, Object(NatGatewayId).Ref]),
@@ -128,14 +128,14 @@ describe('private subnets', () => {
       });
   });
 
-  test('lead nowhere with endpoints, and there is no gateway', () => {
+  it('private subnets have no route to the internet with endpoints, and no gateway exists', () => {
     expect(routes(endpoints)).toEqual([]);
     for (const type of ['InternetGateway', 'NatGateway', 'EIP'])
       expect(ofType(endpoints, `AWS::EC2::${type}`), type).toEqual([]);
     expect(Object.keys(endpoints.Resources).filter((id) => id.startsWith('GpuPublic'))).toEqual([]);
   });
 
-  test('give nothing a public address, and overlap nowhere', () => {
+  it('subnets assign no public addresses and do not overlap', () => {
     for (const template of [nat, endpoints]) {
       const subnets = ofType(template, 'AWS::EC2::Subnet').map(({ properties }) => properties);
       for (const { MapPublicIpOnLaunch } of subnets) expect(MapPublicIpOnLaunch).toBe(false);
@@ -145,27 +145,27 @@ describe('private subnets', () => {
   });
 });
 
-describe('endpoints', () => {
+describe('VPC endpoints', () => {
   const services = (template: Template, type: string) =>
     ofType(template, 'AWS::EC2::VPCEndpoint')
       .filter(({ properties }) => properties['VpcEndpointType'] === type)
       .map(({ properties }) => String(Object(properties['ServiceName'])['Fn::Sub']).replace(/^.*Region\}\./, ''))
       .sort();
 
-  test('of S3 and DynamoDB are always there, on every private route, and lead to what the stack uses', () => {
+  it('gateway endpoints of S3 and DynamoDB always exist on every private route and are limited to the stack’s resources', () => {
     for (const template of [nat, endpoints]) {
       expect(services(template, 'Gateway')).toEqual(['dynamodb', 's3']);
       const tables = ofType(template, 'AWS::EC2::RouteTable').filter(({ id }) => id.startsWith('GpuPrivate'));
       for (const id of ['GpuS3Endpoint', 'GpuDynamoDBEndpoint']) {
         const endpoint = Object(template.Resources[id]?.Properties);
         expect(endpoint.RouteTableIds).toEqual(tables.map((table) => ({ Ref: table.id })));
-        for (const { Resource } of [...objectsIn(endpoint.PolicyDocument)].filter((thing) => 'Effect' in thing))
+        for (const { Resource } of [...objectsIn(endpoint.PolicyDocument)].filter((statement) => 'Effect' in statement))
           expect([Resource].flat()).not.toContain('*');
       }
     }
   });
 
-  test('of services are there instead of NAT gateways: what functions, machines and tasks talk to', () => {
+  it('interface endpoints of all called services exist instead of NAT gateways', () => {
     expect(services(nat, 'Interface')).toEqual([]);
     expect(services(endpoints, 'Interface')).toEqual(
       [
@@ -176,7 +176,7 @@ describe('endpoints', () => {
   });
 });
 
-test('what is turned away is logged, under a key of ours', () => {
+it('rejected connections are logged and encrypted with the stack’s key', () => {
   expect(nat.Resources['GpuFlowLog']?.Properties).toMatchObject({ TrafficType: 'REJECT', ResourceType: 'VPC' });
   for (const id of ['GpuFlowLogGroup', 'GpuEngineLogGroup'])
     expect(nat.Resources[id]?.Properties).toMatchObject({

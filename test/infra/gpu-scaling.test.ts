@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { Template } from '../../infra/template.ts';
 import { createFleetObserver } from '../../shared/gpu/upkeep/observe.ts';
 import { recordTelemetry } from '../shared/core/recorded-telemetry.ts';
@@ -19,19 +19,19 @@ beforeAll(async () => {
 });
 
 const properties = (id: string) => Object(on.Resources[id]?.Properties);
-const expressionOf = (id: string): string =>
+const findExpression = (id: string): string =>
   properties(id).Metrics.find(({ Expression }: { Expression?: string }) => Expression !== undefined).Expression;
 
-/** How many workers the policy would add in this situation; 0 when its alarm is silent. */
-function added(gap: Series): number {
+/** Returns the number of workers that the scale-out policy adds; 0 if its alarm does not go off. */
+function countAddedWorkers(gap: Series): number {
   const { EvaluationPeriods, Threshold } = properties('GpuScaleOutAlarm');
   const newest = gap.slice(-EvaluationPeriods);
   if (!newest.every((value) => value !== undefined && value >= Threshold)) return 0;
-  return adjustment('GpuScaleOut', (newest.at(-1) ?? 0) - Threshold);
+  return findAdjustment('GpuScaleOut', (newest.at(-1) ?? 0) - Threshold);
 }
 
-/** Above the threshold a step begins with its lower bound, below it ends with its upper one. */
-function adjustment(policy: string, distance: number): number {
+/** Returns a policy's adjustment. Steps above the threshold include their lower bound, steps below it their upper bound. */
+function findAdjustment(policy: string, distance: number): number {
   const { StepAdjustments } = properties(policy).StepScalingPolicyConfiguration;
   const step = StepAdjustments.find(
     ({ MetricIntervalLowerBound: lower = -Infinity, MetricIntervalUpperBound: upper = Infinity }) =>
@@ -40,63 +40,63 @@ function adjustment(policy: string, distance: number): number {
   return step?.ScalingAdjustment ?? 0;
 }
 
-describe('the scaling of a fleet', () => {
+describe('the scaling of a GPU fleet', () => {
   const gap = (needed: Series, ready: Series, starting: Series) =>
-    evaluate(expressionOf('GpuScaleOutAlarm'), { needed, ready, starting });
+    evaluate(findExpression('GpuScaleOutAlarm'), { needed, ready, starting });
 
-  test('finds what is missing where there is no worker at all', () => {
+  it('missing workers are added to a fleet without workers', () => {
     expect(gap([2, 2], [0, 0], [0, 0])).toEqual([2, 2]);
-    expect(added(gap([2, 2], [0, 0], [0, 0]))).toBe(2);
+    expect(countAddedWorkers(gap([2, 2], [0, 0], [0, 0]))).toBe(2);
   });
 
-  test('wants nothing where nothing is needed and nothing is there', () => {
+  it('no worker is added if none is needed and none exists', () => {
     expect(gap([0, 0], [0, 0], [0, 0])).toEqual([0, 0]);
-    expect(added([0, 0])).toBe(0);
+    expect(countAddedWorkers([0, 0])).toBe(0);
   });
 
-  test('counts what is on its way', () => {
-    expect(added(gap([3, 3], [1, 1], [2, 2]))).toBe(0);
+  it('starting workers count as existing', () => {
+    expect(countAddedWorkers(gap([3, 3], [1, 1], [2, 2]))).toBe(0);
   });
 
-  test('goes by the last minute that is known when the newest comes late', () => {
+  it('the previous minute’s metrics are used if the latest are late', () => {
     expect(gap([3, undefined], [1, undefined], [0, undefined])).toEqual([2, 2]);
   });
 
-  test('does nothing while nobody tells what is needed', () => {
-    const nothing = [undefined, undefined];
-    expect(added(gap(nothing, nothing, nothing))).toBe(0);
+  it('nothing is scaled without metrics', () => {
+    const noData = [undefined, undefined];
+    expect(countAddedWorkers(gap(noData, noData, noData))).toBe(0);
     for (const id of ['GpuScaleOutAlarm', 'GpuScaleInAlarm'])
       expect(properties(id).TreatMissingData, id).toBe('notBreaching');
   });
 
-  test('adds at least half of what is missing at once, and never more than that', () => {
+  it('at least half of the missing workers are added at once, and never more than are missing', () => {
     for (let missing = 1; missing <= 9; missing += 1) {
-      const count = added([missing, missing]);
+      const count = countAddedWorkers([missing, missing]);
       expect(count, `${missing}`).toBeGreaterThanOrEqual(missing / 2);
       expect(count, `${missing}`).toBeLessThanOrEqual(missing);
     }
-    expect(added([1, 0, 1])).toBe(0);
+    expect(countAddedWorkers([1, 0, 1])).toBe(0);
   });
 
-  test('takes one worker away after a quarter of an hour without need, down to none', () => {
-    expect(expressionOf('GpuScaleInAlarm')).toBe(expressionOf('GpuScaleOutAlarm'));
+  it('one worker is removed after 15 minutes in which it was not needed, down to zero', () => {
+    expect(findExpression('GpuScaleInAlarm')).toBe(findExpression('GpuScaleOutAlarm'));
     expect(properties('GpuScaleInAlarm')).toMatchObject({
       EvaluationPeriods: 15,
       DatapointsToAlarm: 15,
       ComparisonOperator: 'LessThanOrEqualToThreshold',
       Threshold: -1,
     });
-    for (const gapOfAlarm of [-1, -2, -6]) expect(adjustment('GpuScaleIn', gapOfAlarm - -1)).toBe(-1);
+    for (const gapOfAlarm of [-1, -2, -6]) expect(findAdjustment('GpuScaleIn', gapOfAlarm - -1)).toBe(-1);
     expect(properties('GpuScalableTarget').MinCapacity).toBe(0);
   });
 
-  test('watches what fleet publishes, under the very same dimensions', () => {
+  it('the alarms watch the metrics that fleet publishes, with the same dimensions', () => {
     const telemetry = recordTelemetry();
     const observer = createFleetObserver(telemetry);
-    const nothing = { readyWorkers: 0, suspectWorkers: 0, drainingWorkers: 0, slots: 0, freeSlots: 0, waiting: 0 };
+    const noCapacity = { readyWorkers: 0, suspectWorkers: 0, drainingWorkers: 0, slots: 0, freeSlots: 0, waiting: 0 };
     observer.onNeed(
       { fleet: 'qwen', members: [], view: { workers: [], waiters: [], unmet: [] }, starting: 0 },
-      { ...nothing, backlogTokens: 0, neededWorkers: 0 },
+      { ...noCapacity, backlogTokens: 0, neededWorkers: 0 },
     );
     const published = telemetry.lines.flatMap((line) =>
       Object(line)._aws.CloudWatchMetrics.flatMap((directive: Record<string, never>) =>
@@ -121,7 +121,7 @@ describe('the scaling of a fleet', () => {
     }
   });
 
-  test('keeps a minimum in working hours by setting only', () => {
+  it('a minimum in working hours is scheduled only if it is set', () => {
     expect(properties('GpuScalableTarget')).not.toHaveProperty('ScheduledActions');
     expect(hours.Resources['GpuScalableTarget']?.Properties?.['ScheduledActions']).toMatchObject([
       { Schedule: 'cron(0 8 ? * MON-FRI *)', Timezone: 'Europe/Berlin', ScalableTargetAction: { MinCapacity: '2' } },
@@ -131,11 +131,11 @@ describe('the scaling of a fleet', () => {
 });
 
 describe('metric math', () => {
-  test('divides by nothing without a result, which is why the scaling has no division', () => {
+  it('a division by zero has no result, so the scaling uses a difference', () => {
     expect(evaluate('needed / ready', { needed: [2, 2], ready: [0, 1] })).toEqual([undefined, 2]);
   });
 
-  test('of every alarm can be read, and names metrics that are beside it', () => {
+  it('the expression of every alarm can be evaluated from its metrics', () => {
     const alarms = [...ofType(on, 'AWS::CloudWatch::Alarm'), ...ofType(off, 'AWS::CloudWatch::Alarm')];
     const withMath = alarms.filter(({ properties: { Metrics } }) => Metrics !== undefined);
     expect(withMath.length).toBeGreaterThan(5);
@@ -150,23 +150,23 @@ describe('metric math', () => {
     }
   });
 
-  test('tells memory and disk in percent', () => {
-    expect(evaluate(expressionOf('GpuMemoryAlarm'), { used: [23_000], total: [46_000] })).toEqual([50]);
-    expect(evaluate(expressionOf('GpuDiskAlarm'), { used: [95] })).toEqual([5]);
+  it('the expressions of memory and disk give percentages', () => {
+    expect(evaluate(findExpression('GpuMemoryAlarm'), { used: [23_000], total: [46_000] })).toEqual([50]);
+    expect(evaluate(findExpression('GpuDiskAlarm'), { used: [95] })).toEqual([5]);
     expect(properties('GpuDiskAlarm')).toMatchObject({ ComparisonOperator: 'LessThanThreshold', Threshold: 10 });
   });
 });
 
-describe('alarms of a fleet', () => {
+describe('the alarms of a GPU fleet', () => {
   const docs = readFileSync(join(import.meta.dirname, '../../docs/gpu-aws.md'), 'utf8');
   const shortName = ({ properties: { AlarmName } }: Found) => String(AlarmName).replace(/^lambent-\w+-/, '');
-  const added = () => {
+  const listGpuAlarms = () => {
     const before = ofType(off, 'AWS::CloudWatch::Alarm').map(shortName);
     return ofType(on, 'AWS::CloudWatch::Alarm').filter((alarm) => !before.includes(shortName(alarm)));
   };
 
-  test('are of its slots, its workers, its memory and its disks, beside the two that scale', () => {
-    expect(added().map(shortName).sort()).toEqual(
+  it('a GPU fleet has alarms for slots, workers, memory, disks and scaling', () => {
+    expect(listGpuAlarms().map(shortName).sort()).toEqual(
       [
         ...['gpu-slot-wait', 'gpu-slots-refused', 'gpu-suspected', 'gpu-memory', 'gpu-disk'],
         ...['gpu-scale-out', 'gpu-scale-in'],
@@ -177,8 +177,8 @@ describe('alarms of a fleet', () => {
     );
   });
 
-  test('tell the topic, but for those that scale, and have a line in docs/gpu-aws.md that they name', () => {
-    for (const alarm of added()) {
+  it('each alarm notifies the topic and has a runbook in docs/gpu-aws.md, except those that scale', () => {
+    for (const alarm of listGpuAlarms()) {
       const name = shortName(alarm);
       const scales = name.startsWith('gpu-scale-');
       expect(alarm.properties['AlarmActions'], name).toEqual([

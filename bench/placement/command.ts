@@ -3,10 +3,10 @@ import { STEP_MODELS } from '../../local/engine/step-model.ts';
 import { findCapacity } from '../../test/simulation/placement/capacity.ts';
 import {
   type GpuName,
+  loadTrace,
   type Run,
   type RunResult,
   type TraceSource,
-  traceOf,
 } from '../../test/simulation/placement/run.ts';
 import { POLICIES, type PolicyName } from '../../test/simulation/placement/simulate.ts';
 import { startThreads } from '../../test/simulation/placement/threads.ts';
@@ -130,7 +130,7 @@ export async function answer(
   print: (line: string) => void,
 ): Promise<void> {
   // Before any thread is told of it: what is wrong with a trace is said once.
-  await traceOf(run.trace);
+  await loadTrace(run.trace);
   await using threads = startThreads();
   const asked = policies.map(async (policy) => {
     const at = (scale: number) => threads.run({ ...run, policy, load: { ...run.load, scale } });

@@ -1,4 +1,10 @@
-import { type Run, type RunResult, slotsFor, type TraceSource, traceOf } from '../../test/simulation/placement/run.ts';
+import {
+  countSlots,
+  loadTrace,
+  type Run,
+  type RunResult,
+  type TraceSource,
+} from '../../test/simulation/placement/run.ts';
 import type { Threads } from '../../test/simulation/placement/threads.ts';
 
 /** One way to run bulk work beside chat. */
@@ -18,7 +24,7 @@ export async function interfere(
   trace: TraceSource,
   base: Omit<Run, 'policy' | 'trace' | 'bulk' | 'reserve'>,
 ): Promise<Interference[]> {
-  const slots = base.workers * slotsFor(await traceOf(trace), base.gpu);
+  const slots = base.workers * countSlots(await loadTrace(trace), base.gpu);
   const beside = (yields: boolean) => ({ ...BULK, dispatchers: Math.ceil(DISPATCHERS_A_SLOT * slots), yields });
   const cases: readonly { readonly label: string; readonly more: Pick<Run, 'bulk' | 'reserve'> }[] = [
     { label: 'chat alone', more: {} },

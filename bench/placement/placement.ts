@@ -1,5 +1,5 @@
 import { FULL, QUICK, REFERENCE, study } from '../../test/simulation/placement/plan.ts';
-import { type TraceSource, traceOf } from '../../test/simulation/placement/run.ts';
+import { loadTrace, type TraceSource } from '../../test/simulation/placement/run.ts';
 import { startThreads } from '../../test/simulation/placement/threads.ts';
 import type { Report } from '../report/report.ts';
 import type { Effort } from './command.ts';
@@ -22,7 +22,7 @@ export async function benchPlacement({ traces, quick, seeds }: Omit<Effort, 'pub
   const plan = { ...usual, seeds: seeds ?? usual.seeds };
   const sources: TraceSource[] = [...traces.map((file) => ({ file })), { synthetic: SYNTHETIC_SEED }];
   // Before any thread is told of them: what is wrong with a trace is said once.
-  await Promise.all(sources.map(traceOf));
+  await Promise.all(sources.map(loadTrace));
   await using threads = startThreads();
   const studies = [];
   for (const [index, source] of sources.entries()) {

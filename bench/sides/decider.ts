@@ -12,7 +12,7 @@ import type { FleetStore } from '../../shared/gpu/registry/fleet-store.ts';
 import type { Cell, Decided, Decisions } from './decisions.ts';
 import { BOOT, FLEET_TABLE, fleetName, PLAIN_KEY, SLOTS, tenantName, workerId } from './fleet-table.ts';
 import { MODEL } from './functions.ts';
-import { nextTurn, prefixesOf, type Talk, talksOf } from './talks.ts';
+import { nextTurn, type Talk, talksOf, toPrefixes } from './talks.ts';
 
 /** Of one decision, milliseconds. */
 interface Decision {
@@ -67,7 +67,7 @@ async function decide({ fleet: size, holdMs }: Cell, talk: Talk, name: string): 
   const { tenant } = talk;
   const messages = nextTurn(talk, `${run} ${name}`);
   const startedAt = performance.now();
-  const prompt = prefixesOf(fleet, tenant, messages);
+  const prompt = toPrefixes(fleet, tenant, messages);
   const hashedAt = performance.now();
   const request = {
     fleet,

@@ -44,7 +44,7 @@ export function nextTurn({ served, rest }: Talk, name: string): Message[] {
 }
 
 /** A prompt's prefixes, made as a provider makes them. */
-export function prefixesOf(fleet: string, tenant: string, messages: readonly Message[]): PromptPrefixes {
+export function toPrefixes(fleet: string, tenant: string, messages: readonly Message[]): PromptPrefixes {
   const owner = { tenant, model: MODEL, salt: deriveTenantSalt(tenant, fleet) };
   return hashPrefixes(canonicalizePrompt({ tools: [], messages }), owner);
 }
@@ -54,7 +54,7 @@ export async function learnTalks(store: FleetStore, size: FleetSize, promptToken
   const fleet = fleetName(size);
   for (const [index, { tenant, served }] of talksOf(promptTokens).entries()) {
     const holder = { workerId: workerId((7 * index) % size.workers), bootId: BOOT };
-    const prompt = prefixesOf(fleet, tenant, served);
+    const prompt = toPrefixes(fleet, tenant, served);
     const known = { ...PLACEMENT_SETTINGS, directoryMs: KNOWN_MS };
     await store.recordHolders(fleet, findChangedEntries(prompt, holder, new Map(), { workers: [] }, known, Date.now()));
   }

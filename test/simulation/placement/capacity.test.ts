@@ -1,12 +1,12 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { findCapacity, GOOD_SHARE } from './capacity.ts';
 
 const step = (at: number) => async (scale: number) => (scale <= at ? 1 : 0.2);
-/** Falls by a tenth for each doubling beyond 1, so that it is 95% at the square root of 2. */
+/** Declines by a tenth per doubling beyond 1, so that it is 95% at the square root of 2. */
 const slope = async (scale: number) => Math.min(1, 1 - 0.1 * Math.log2(scale));
 
 describe('the capacity', () => {
-  test.each([0.01, 0.5, 1, 3.7, 250])('of what breaks off at %d is found within a percent', async (at) => {
+  it.each([0.01, 0.5, 1, 3.7, 250])('is found within 1% if goodput drops to zero at a scale of %d', async (at) => {
     for (const start of [0.02, 1, 2, 90]) {
       const found = await findCapacity(step(at), start);
       expect(found / at).toBeGreaterThan(0.99);
@@ -14,7 +14,7 @@ describe('the capacity', () => {
     }
   });
 
-  test('of what fades is where it crosses 95%, far closer than a percent', async () => {
+  it('is found far within 1% of the load where a declining goodput crosses 95%', async () => {
     for (const start of [0.1, Math.SQRT2, 40]) {
       const found = await findCapacity(slope, start);
       expect(found).toBeCloseTo(Math.SQRT2, 3);
@@ -22,21 +22,21 @@ describe('the capacity', () => {
     }
   });
 
-  test('keeps what is good exactly to 95%', async () => {
+  it('includes a scale with a goodput of exactly 95%', async () => {
     const found = await findCapacity(async (scale) => (scale <= 2 ? GOOD_SHARE : 0.9), 1);
     expect(found).toBeGreaterThan(1.98);
     expect(found).toBeLessThanOrEqual(2);
   });
 
-  test.each([
+  it.each([
     ['never good', 0],
     ['always good', 1],
     ['of nothing at all', Number.NaN],
-  ])('is none of what is %s', async (_, goodput) => {
+  ])('cannot be found for a goodput that is %s', async (_, goodput) => {
     await expect(findCapacity(async () => goodput, 1)).rejects.toThrow('no scale gives 95% of good answers');
   });
 
-  test('passes on why a simulation failed', async () => {
+  it('rejects with the error of a failed simulation', async () => {
     const failing = async () => {
       throw new Error('no such trace');
     };

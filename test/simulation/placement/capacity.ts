@@ -1,18 +1,18 @@
-/** Share of good answers that a fleet at its capacity still gives. */
+/** A fleet is at its capacity when this share of its answers is good. */
 export const GOOD_SHARE = 0.95;
 
-/** By how much the two ends may be apart when the search stops. */
+/** Ratio of the interval's ends at which the search stops. */
 const PRECISION = 1.01;
-/** By how much it steps while it looks for them. */
+/** Factor between two steps of the search for an interval. */
 const STRIDE = 1.25;
-/** Further out there is nothing to find. */
+/** Limits of the search. */
 const RANGE = { least: 1 / 1_024, most: 1_024 };
 
 /**
- * The largest scale of arrivals at which `goodput` still is 95%, within a percent: strides until there is a scale that keeps it
- * and one that doesn't, halves of what is between them, and a straight line at last. Less load is taken to be no worse.
- * @param start where to look first
- * @throws Error when there is none between a thousandth and a thousand
+ * Finds the largest scale of arrivals at which `goodput` is at least 95%, within 1%. It steps outwards until one scale reaches
+ * the target and one misses it, bisects, and interpolates linearly at the end. It assumes that less load is never worse.
+ * @param start the first scale to try
+ * @throws Error if there is no such scale between a thousandth and a thousand
  */
 export async function findCapacity(goodput: (scale: number) => Promise<number>, start: number): Promise<number> {
   let [kept, missed]: [Point | undefined, Point | undefined] = [undefined, undefined];
@@ -25,7 +25,7 @@ export async function findCapacity(goodput: (scale: number) => Promise<number>, 
     if (kept === undefined) scale /= STRIDE;
     else if (missed === undefined) scale *= STRIDE;
     else if (missed.scale / kept.scale > PRECISION) scale = Math.sqrt(kept.scale * missed.scale);
-    else return between(kept, missed);
+    else return interpolate(kept, missed);
   }
 }
 
@@ -34,7 +34,7 @@ interface Point {
   readonly goodput: number;
 }
 
-function between(kept: Point, missed: Point): number {
+function interpolate(kept: Point, missed: Point): number {
   const share = (kept.goodput - GOOD_SHARE) / (kept.goodput - missed.goodput);
   return kept.scale + share * (missed.scale - kept.scale);
 }

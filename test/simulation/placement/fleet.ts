@@ -4,7 +4,7 @@ import type { StepModel } from '../../../local/engine/step-model.ts';
 import { BLOCK_TOKENS } from './trace.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
-/** How the engines of a fleet are set up. */
+/** Settings of a fleet's engines. */
 export interface EngineSettings {
   readonly model: StepModel;
   /** vLLM's `--max-num-batched-tokens`. */
@@ -13,20 +13,20 @@ export interface EngineSettings {
   readonly maxSequences: number;
 }
 
-/** What a worker is given to do. */
+/** A request to a worker, with callbacks. */
 export interface Work extends EngineRequest {
   readonly blocks: readonly number[];
-  /** The first token has come; so many of the prompt's were found in the cache. */
+  /** Called at the first token, with the number of prompt tokens found in the cache. */
   onFirstToken(cachedTokens: number): void;
   onEnd(): void;
 }
 
-/** A worker on virtual time: the laptop's engine, and what a scheduler with perfect knowledge would see of it. */
+/** A worker on virtual time: the local engine, with the state that a scheduler with perfect knowledge sees. */
 export class SimulatedWorker {
   readonly index: number;
   readonly #batch: Batch<Work>;
   readonly #time: VirtualTime;
-  /** Those without a token yet, with the prompt tokens that were not cached when they came. */
+  /** Requests without a token yet, with the prompt tokens that were not cached on arrival. */
   readonly #unbegun = new Map<Sequence<Work>, number>();
   #wakesAt = Number.POSITIVE_INFINITY;
   #cancelWake = () => {};
@@ -49,29 +49,29 @@ export class SimulatedWorker {
     return this.#batch.totals;
   }
 
-  /** Requests that it has. */
+  /** Number of its requests. */
   get requests(): number {
     return this.#batch.waiting + this.#batch.running;
   }
 
-  /** Those of them that wait inside it. */
+  /** Number of its requests that wait inside the engine. */
   get waiting(): number {
     return this.#batch.waiting;
   }
 
-  /** Share of its memory that sequences hold, 0 to 1. */
+  /** Share of its memory that sequences use, from 0 to 1. */
   get memoryUse(): number {
     return this.#batch.memoryUse;
   }
 
-  /** Prompt tokens of requests that have no token yet, whatever is cached of them. */
+  /** Prompt tokens of its requests without a token yet, cached or not. */
   get promptTokens(): number {
     let tokens = 0;
     for (const { request } of this.#unbegun.keys()) tokens += request.promptTokens;
     return tokens;
   }
 
-  /** Prompt tokens that it has yet to compute. */
+  /** Prompt tokens still to be computed. */
   get uncomputedTokens(): number {
     let tokens = 0;
     for (const [{ state, targetTokens, computedTokens }, uncached] of this.#unbegun)
@@ -79,7 +79,7 @@ export class SimulatedWorker {
     return tokens;
   }
 
-  /** Prompt tokens that it has in its cache. */
+  /** Number of a prompt's tokens in its cache. */
   cachedTokens({ blocks, promptTokens }: Pick<Work, 'blocks' | 'promptTokens'>): number {
     return Math.min(this.#batch.countCachedBlocks(blocks) * BLOCK_TOKENS, promptTokens - 1);
   }
@@ -90,7 +90,7 @@ export class SimulatedWorker {
     this.#plan();
   }
 
-  /** Sees to it that time stops where something happens in the engine. */
+  /** Schedules the engine's next event on the virtual clock. */
   #plan(): void {
     const at = this.#batch.nextEventAt();
     if (at === this.#wakesAt) return;
@@ -105,7 +105,7 @@ export class SimulatedWorker {
   }
 }
 
-/** Workers that are all alike. */
+/** Creates identical workers. */
 export function createFleet(size: number, time: VirtualTime, engine: EngineSettings): SimulatedWorker[] {
   return Array.from({ length: size }, (_, index) => new SimulatedWorker(index, time, engine));
 }

@@ -1,17 +1,17 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../../local/faults/random.ts';
 import { listPrefixDepths } from '../../../shared/gpu/placement/prompt.ts';
 import { SLOT_SETTINGS } from '../../../shared/gpu/placement/settings.ts';
 import type { Tier } from '../../../shared/gpu/registry/worker.ts';
 import { createFleet } from './fleet.ts';
-import { FLEET, leaseSlots, MODEL, prefixesOf, workerIndex } from './leased.ts';
+import { FLEET, leaseSlots, MODEL, toPrefixes, workerIndex } from './leased.ts';
 import { createVirtualTime } from './virtual-time.ts';
 import { ENGINE } from './world.ts';
 
 const NEVER = new AbortController().signal;
 
-/** Two workers of three slots, on virtual time and a table that takes 10 ms to answer. */
+/** Two workers with three slots each, on virtual time, and a table with a latency of 10 ms. */
 async function aHouse() {
   const time = createVirtualTime();
   const workers = createFleet(2, time, ENGINE);
@@ -21,7 +21,7 @@ async function aHouse() {
   const held = [0, 0];
   const most = [0, 0];
   const outcomes: string[] = [];
-  /** Holds a slot for so long, from so late. */
+  /** Holds a slot for `ms`, starting at `at`. */
   const hold = (atMs: number, ms: number, tier: Tier = 'interactive') =>
     time.at(atMs, async () => {
       const prompt = { bytes: 4_000, prefixes: [] };
@@ -42,7 +42,7 @@ async function aHouse() {
 }
 
 describe('the leases', () => {
-  test('never are more than there are slots, whoever asks at once', async () => {
+  it('never exceed the slots, whatever the number of concurrent requests', async () => {
     const { time, hold, held, most, outcomes } = await aHouse();
     for (let index = 0; index < 40; index += 1) hold(10 * (index % 4), 1_000);
     await time.run();
@@ -51,14 +51,14 @@ describe('the leases', () => {
     expect(outcomes.filter((outcome) => outcome.startsWith('after'))).toHaveLength(40);
   });
 
-  test('cost two answers of the table in a row: who is where, and the slot', async () => {
+  it('cost two sequential table requests: the fleet and the slot', async () => {
     const { time, hold, outcomes } = await aHouse();
     hold(0, 10);
     await time.run();
     expect(outcomes).toEqual(['after 20 ms']);
   });
 
-  test('are kept for longer than one lasts', async () => {
+  it('are renewed beyond the duration of one lease', async () => {
     const { time, hold, most, outcomes } = await aHouse();
     for (let index = 0; index < 6; index += 1) hold(0, 300_000);
     for (let index = 0; index < 6; index += 1) hold(100_000, 10);
@@ -67,7 +67,7 @@ describe('the leases', () => {
     expect(outcomes.filter((outcome) => outcome === `No slot of the fleet ${FLEET} came free in time`)).toHaveLength(6);
   });
 
-  test('leave a quarter of each worker’s slots to interactive work', async () => {
+  it('leave a quarter of each worker’s slots to interactive work', async () => {
     const { time, hold, most } = await aHouse();
     for (let index = 0; index < 10; index += 1) hold(0, 10_000, 'batch');
     await time.run();
@@ -76,9 +76,9 @@ describe('the leases', () => {
 });
 
 describe('a prompt’s prefixes', () => {
-  test('are named where the directory has a depth and a trace’s block ends', () => {
+  it('are named at the directory’s depths that end a block of the trace', () => {
     const blocks = Array.from({ length: 12 }, (_, depth) => 100 + depth);
-    expect(prefixesOf({ blocks, promptTokens: 6_200 })).toEqual({
+    expect(toPrefixes({ blocks, promptTokens: 6_200 })).toEqual({
       bytes: 24_800,
       prefixes: [
         { bytes: 2_048, hash: '100' },
@@ -92,11 +92,11 @@ describe('a prompt’s prefixes', () => {
     });
   });
 
-  test('are no more than the directory would name, and none reaches beyond the prompt', () => {
+  it('are at most as many as the directory names, and none exceeds the prompt', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 130_000 }), (promptTokens) => {
         const blocks = Array.from({ length: Math.floor(promptTokens / 512) }, (_, depth) => depth);
-        const { bytes, prefixes } = prefixesOf({ blocks, promptTokens });
+        const { bytes, prefixes } = toPrefixes({ blocks, promptTokens });
         const depths = new Set(listPrefixDepths(Math.floor(bytes / 256)));
         for (const prefix of prefixes) {
           expect(depths).toContain(prefix.bytes / 256);

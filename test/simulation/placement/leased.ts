@@ -7,15 +7,15 @@ import type { SimulatedWorker, Work } from './fleet.ts';
 import { BLOCK_TOKENS } from './trace.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
-/** What `PLACEMENT` takes for a token until it has learnt better; the traces say nothing of bytes. */
+/** Bytes per token that `PLACEMENT` assumes at first; traces have no bytes. */
 const BYTES_PER_TOKEN = 4;
-/** Blocks of the directory in one of a trace: where a prefix ends within a trace's block, what it holds isn't known. */
+/** Directory blocks in one block of a trace. Content within a trace's block is unknown. */
 const BLOCKS_PER_TRACE_BLOCK = (BLOCK_TOKENS * BYTES_PER_TOKEN) / BLOCK_BYTES;
 
 export const FLEET = 'simulated';
 export const MODEL = 'simulated';
 
-/** How long a request to the table takes, from and to: half of it on the way there, half on the way back. */
+/** Latency of a request to the table: half on the way there, half on the way back. */
 export interface TableLatency {
   readonly leastMs: number;
   readonly mostMs: number;
@@ -28,11 +28,11 @@ export interface LeasedOptions {
   readonly random: () => number;
   readonly latency: TableLatency;
   readonly settings: SlotSettings;
-  /** Of each worker. */
+  /** Slots of each worker. */
   readonly slots: number;
 }
 
-/** Lambent's own leasing and placement, on virtual time and a table in memory that takes its time to answer. */
+/** Lambent's leasing and placement, on virtual time, with a table in memory that answers with latency. */
 export async function leaseSlots({
   workers,
   time,
@@ -58,7 +58,7 @@ export async function leaseSlots({
   let ids = 0;
   return createSlotAllocator(
     {
-      store: slowed(store, time, random, latency),
+      store: addLatency(store, time, random, latency),
       now: time.now,
       random,
       sleep: (ms, signal) => time.sleep(ms, signal),
@@ -72,13 +72,13 @@ function workerId(index: number): string {
   return `worker-${index}`;
 }
 
-/** The place in the fleet of the worker with this id. */
+/** Returns the index of a worker in the fleet. */
 export function workerIndex(id: string): number {
   return Number(id.slice('worker-'.length));
 }
 
-/** A prompt's prefixes, as far as a trace's blocks tell them. */
-export function prefixesOf({ blocks, promptTokens }: Pick<Work, 'blocks' | 'promptTokens'>): PromptPrefixes {
+/** Returns a prompt's prefixes, as far as a trace's blocks show them. */
+export function toPrefixes({ blocks, promptTokens }: Pick<Work, 'blocks' | 'promptTokens'>): PromptPrefixes {
   const prefixes = listPrefixDepths(blocks.length * BLOCKS_PER_TRACE_BLOCK).flatMap((depth) => {
     const hash = blocks[depth / BLOCKS_PER_TRACE_BLOCK - 1];
     return hash === undefined ? [] : [{ bytes: depth * BLOCK_BYTES, hash: String(hash) }];
@@ -86,7 +86,7 @@ export function prefixesOf({ blocks, promptTokens }: Pick<Work, 'blocks' | 'prom
   return { bytes: promptTokens * BYTES_PER_TOKEN, prefixes };
 }
 
-function slowed(store: FleetStore, time: VirtualTime, random: () => number, latency: TableLatency): FleetStore {
+function addLatency(store: FleetStore, time: VirtualTime, random: () => number, latency: TableLatency): FleetStore {
   async function slowly<Result>(ask: () => Promise<Result>): Promise<Result> {
     const ms = latency.leastMs + (latency.mostMs - latency.leastMs) * random();
     await time.sleep(ms / 2);

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { aloneMs, jain, measure } from './measures.ts';
 import { type Outcome, simulate } from './simulate.ts';
 import type { Arrival } from './workload.ts';
-import { anArrival, ENGINE, options } from './world.ts';
+import { ENGINE, makeArrival, options } from './world.ts';
 
-/** One request, and how it went: milliseconds to its first token, and for each one after it. */
+/** A request with its milliseconds to the first token and per later token. */
 interface Answer extends Partial<Arrival> {
   readonly firstMs: number;
   readonly eachMs?: number;
@@ -13,7 +13,7 @@ interface Answer extends Partial<Arrival> {
 }
 
 function measured(answers: readonly Answer[], more: Partial<Outcome> = {}) {
-  const arrivals = answers.map(({ firstMs: _, eachMs: __, cached: ___, ...rest }, index) => anArrival(index, rest));
+  const arrivals = answers.map(({ firstMs: _, eachMs: __, cached: ___, ...rest }, index) => makeArrival(index, rest));
   const endMs = ({ firstMs, eachMs = 10 }: Answer, index: number) =>
     firstMs + eachMs * ((arrivals[index]?.outputTokens ?? 0) - 1);
   const outcome: Outcome = {
@@ -32,7 +32,7 @@ function measured(answers: readonly Answer[], more: Partial<Outcome> = {}) {
 const REFUSED = { firstMs: Number.NaN };
 
 describe('goodput', () => {
-  test('counts who had the first token within 5 s and the others within 100 ms each', () => {
+  it('counts answers with the first token within 5 s and later tokens within 100 ms each', () => {
     const { goodput } = measured([
       { firstMs: 5_000, eachMs: 100 },
       { firstMs: 5_001, eachMs: 10 },
@@ -42,7 +42,7 @@ describe('goodput', () => {
     expect(goodput).toBe(0.5);
   });
 
-  test('counts the refused among all, and never as good', () => {
+  it('counts refused requests as bad', () => {
     expect(measured([{ firstMs: 10 }, REFUSED, REFUSED, REFUSED])).toMatchObject({
       requests: 4,
       refused: 3,
@@ -51,13 +51,13 @@ describe('goodput', () => {
     });
   });
 
-  test('asks an answer of one token for its first one only', () => {
+  it('judges an answer of one token by its first token only', () => {
     const { goodput, perTokenMs } = measured([{ firstMs: 10, outputTokens: 1 }]);
     expect(goodput).toBe(1);
     expect(perTokenMs.p50).toBeNaN();
   });
 
-  test('under the length-scaled target allows a second, and twice what the prompt takes alone', () => {
+  it('allows one second plus twice the prompt’s time on an idle worker under the length-scaled target', () => {
     for (const inputTokens of [100, 5_000, 60_000]) {
       const target = 1_000 + 2 * aloneMs(inputTokens, ENGINE);
       expect(measured([{ inputTokens, firstMs: target }]).scaledGoodput).toBe(1);
@@ -66,18 +66,18 @@ describe('goodput', () => {
     expect(measured([{ inputTokens: 100, firstMs: 10, eachMs: 101 }]).scaledGoodput).toBe(0);
   });
 
-  test.each([1, 2_047, 2_048, 2_049, 10_000, 90_000])(
-    'takes for a prompt of %d tokens alone what an engine takes',
+  it.each([1, 2_047, 2_048, 2_049, 10_000, 90_000])(
+    'expects the time that an engine takes for a prompt of %d tokens',
     async (inputTokens) => {
-      const arrivals = [anArrival(0, { inputTokens, outputTokens: 1 })];
+      const arrivals = [makeArrival(0, { inputTokens, outputTokens: 1 })];
       const { firstTokenMs } = await simulate(options({ arrivals, workers: 1, policy: 'round-robin' }));
       expect(firstTokenMs[0]).toBeCloseTo(aloneMs(inputTokens, ENGINE), 6);
     },
   );
 });
 
-describe('what else is told of a run', () => {
-  test('is the share of prompts that was cached, of those that were served', () => {
+describe('the other measures', () => {
+  it('include the cached share of served prompts', () => {
     const { prefixHitRate } = measured([
       { firstMs: 10, inputTokens: 1_000, cached: 512 },
       { firstMs: 10, inputTokens: 3_000, cached: 0 },
@@ -86,7 +86,7 @@ describe('what else is told of a run', () => {
     expect(prefixHitRate).toBe(512 / 4_000);
   });
 
-  test('is the middle and the hundredth of times', () => {
+  it('include the median and the 99th percentile of times', () => {
     const answers = Array.from({ length: 101 }, (_, index) => ({ firstMs: 10 * index, eachMs: index }));
     const { firstTokenMs, perTokenMs } = measured(answers);
     expect(firstTokenMs).toEqual({ p50: 500, p99: 990 });
@@ -94,13 +94,13 @@ describe('what else is told of a run', () => {
     expect(perTokenMs.p99).toBeCloseTo(99);
   });
 
-  test('is how long workers computed, and how evenly', () => {
+  it('include how long and how evenly workers computed', () => {
     const { utilisation, fairness } = measured([{ firstMs: 1 }], { busyMs: [300, 100, 0, 0], spanMs: 400 });
     expect(utilisation).toBe(0.25);
     expect(fairness).toBeCloseTo(0.4);
   });
 
-  test('is what was computed again, and what bulk work was done beside', () => {
+  it('include recomputed tokens and the tokens of bulk work', () => {
     const answers = [
       { firstMs: 1, inputTokens: 900, outputTokens: 100 },
       { firstMs: 1, inputTokens: 950, outputTokens: 50 },
@@ -112,14 +112,14 @@ describe('what else is told of a run', () => {
     expect(measured([{ firstMs: 1 }]).bulkTokensPerSecond).toBe(0);
   });
 
-  test('is nothing where nobody was served', () => {
+  it('are empty if no request was served', () => {
     expect(measured([REFUSED])).toMatchObject({ goodput: 0, prefixHitRate: 0, wastedTokens: 0 });
     expect(measured([REFUSED]).firstTokenMs.p99).toBeNaN();
   });
 });
 
 describe('Jain’s index', () => {
-  test.each([
+  it.each([
     [[1, 1, 1, 1], 1],
     [[4, 0, 0, 0], 0.25],
     [[1, 2, 3], 36 / 42],
@@ -128,7 +128,7 @@ describe('Jain’s index', () => {
     expect(jain(shares)).toBeCloseTo(index, 12);
   });
 
-  test('lies between one n-th and 1, whatever the unit', () => {
+  it('lies between 1/n and 1 in any unit', () => {
     const shares = fc.array(fc.double({ min: 0.001, max: 1e6, noNaN: true }), { minLength: 1, maxLength: 50 });
     fc.assert(
       fc.property(shares, fc.double({ min: 0.01, max: 100, noNaN: true }), (each, unit) => {

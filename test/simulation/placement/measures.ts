@@ -4,38 +4,38 @@ import type { EngineSettings } from './fleet.ts';
 import type { Outcome } from './simulate.ts';
 import type { Arrival } from './workload.ts';
 
-/** What an answer must keep to be a good one. */
+/** Targets of a good answer. */
 export const TARGETS = {
-  /** Milliseconds to the first token, whatever the prompt's length. */
+  /** Milliseconds to the first token, for every prompt length. */
   firstTokenMs: 5_000,
-  /** Milliseconds a token after it, on average over the answer. */
+  /** Milliseconds per later token, averaged over the answer. */
   perTokenMs: 100,
-  /** Length-scaled: this much, and so many times what the prompt takes alone on an idle worker with an empty cache. */
+  /** Length-scaled target: a base, plus a multiple of the prompt's time on an idle worker with an empty cache. */
   scaled: { ms: 1_000, times: 2 },
 } as const;
 
 /**
- * What one run showed. Shares are 0 to 1. Refused requests are in those of good answers, and none of them is good; percentiles
- * and the hit rate are of the others.
+ * Results of one run. Shares are from 0 to 1. Refused requests count as bad answers; percentiles and the hit rate are those of
+ * the served ones.
  */
 export interface Measures {
   readonly requests: number;
   readonly refused: number;
-  /** Share with the first token and every later one in time. */
+  /** Share of answers whose first and later tokens met their targets. */
   readonly goodput: number;
-  /** The same under the length-scaled target of the first token. */
+  /** The same with the length-scaled target for the first token. */
   readonly scaledGoodput: number;
   readonly firstTokenMs: Percentiles;
   readonly perTokenMs: Percentiles;
-  /** Share of the served requests' prompt tokens that were cached. */
+  /** Share of the served prompt tokens that were cached. */
   readonly prefixHitRate: number;
-  /** Share of the time that workers computed, on average over them. */
+  /** Share of the time that workers computed, averaged over workers. */
   readonly utilisation: number;
-  /** Jain's index of the workers' computing time: 1 when all have the same, one n-th when one has it all. */
+  /** Jain's index of the workers' computing time: 1 if all are equal, 1/n if one worker has it all. */
   readonly fairness: number;
-  /** Tokens a second of bulk work that was done beside. */
+  /** Tokens per second of the bulk work beside chat. */
   readonly bulkTokensPerSecond: number;
-  /** Share of all tokens that were computed once more, after an engine's memory had run out. */
+  /** Share of all tokens that were recomputed after an engine ran out of memory. */
   readonly wastedTokens: number;
 }
 
@@ -44,7 +44,7 @@ export interface Percentiles {
   readonly p99: number;
 }
 
-/** Sums up a run. */
+/** Summarizes a run. */
 export function measure(arrivals: readonly Arrival[], outcome: Outcome, engine: EngineSettings): Measures {
   let [good, scaledGood, prompts, cached, tokens] = [0, 0, 0, 0, 0];
   const [firstTokens, perTokens]: [number[], number[]] = [[], []];
@@ -81,17 +81,17 @@ function scaledTargetMs(inputTokens: number, engine: EngineSettings): number {
   return TARGETS.scaled.ms + TARGETS.scaled.times * aloneMs(inputTokens, engine);
 }
 
-/** Milliseconds that a prompt takes alone on an idle worker with an empty cache. */
+/** Returns the milliseconds that a prompt takes on an idle worker with an empty cache. */
 export function aloneMs(inputTokens: number, { model, stepTokens }: { model: StepModel; stepTokens: number }): number {
   const whole = Math.floor(inputTokens / stepTokens);
   const rest = inputTokens - whole * stepTokens;
-  // The chunks' half pairs of a prompt add up to the square of its length.
+  // The attention pairs of all chunks add up to half the square of the length, counted twice.
   const steps = whole * computeStepMs(model, stepTokens, 0, 0) + (rest > 0 ? computeStepMs(model, rest, 0, 0) : 0);
   return steps + computeStepMs(model, 0, 0, inputTokens ** 2) - computeStepMs(model, 0, 0, 0);
 }
 
 /**
- * How evenly a sum is shared: (Σx)² / (n·Σx²).
+ * Returns Jain's fairness index: (Σx)² / (n·Σx²).
  * @see https://arxiv.org/abs/cs/9809099
  */
 export function jain(shares: readonly number[]): number {

@@ -1,16 +1,16 @@
 import { findCapacity } from './capacity.ts';
-import { type Run, type RunResult, slotsFor, type TraceSource, traceOf } from './run.ts';
+import { countSlots, loadTrace, type Run, type RunResult, type TraceSource } from './run.ts';
 import { POLICIES, type PolicyName } from './simulate.ts';
 import type { Threads } from './threads.ts';
 
-/** How much is simulated. */
+/** The extent of a study. */
 export interface Plan {
   readonly seeds: number;
-  /** Of the trace's requests, from its first on; all when absent. */
+  /** Number of the trace's requests, from the first one. Absent: all. */
   readonly requests?: number;
-  /** Fleets beside the one of eight, with the policies that are compared in them. */
+  /** Sizes of the fleets to compare besides the reference fleet of eight. */
   readonly fleets: readonly number[];
-  /** Scales of the curve, as shares of Lambent's capacity. */
+  /** Scales of the goodput curve, as shares of Lambent's capacity. */
   readonly curve: readonly number[];
 }
 
@@ -21,10 +21,10 @@ export const FULL: Plan = {
 };
 export const QUICK: Plan = { seeds: 1, requests: 2_000, fleets: [2], curve: [0.3, 0.6, 0.9, 1, 1.1] };
 
-/** The fleet on which everything is compared. */
+/** The reference fleet of all comparisons. */
 export const REFERENCE = { workers: 8, gpu: 'h100' } as const;
 
-/** Policies in fleets of other sizes. */
+/** Policies to compare in fleets of other sizes. */
 export const FLEET_POLICIES = [
   'round-robin',
   'least-connections',
@@ -34,7 +34,7 @@ export const FLEET_POLICIES = [
   'perfect-index',
 ] as const satisfies readonly PolicyName[];
 
-/** Policies in the curve: as many as there are colours. */
+/** Policies in the curve: one per chart colour. */
 export const CURVE_POLICIES = [
   'round-robin',
   'two-choices',
@@ -45,7 +45,7 @@ export const CURVE_POLICIES = [
   'perfect-index',
 ] as const satisfies readonly PolicyName[];
 
-/** Capacities, seed by seed: scales of the trace's rate. */
+/** Capacities by policy, one per seed, as scales of the trace's rate. */
 export type Capacities = ReadonlyMap<PolicyName, readonly number[]>;
 
 export interface Curve {
@@ -53,31 +53,31 @@ export interface Curve {
   readonly points: readonly { readonly scale: number; readonly goodput: number }[];
 }
 
-/** What was found on one trace. */
+/** Results on one trace. */
 export interface Findings {
   readonly trace: string;
-  /** Of each worker. */
+  /** Slots of each worker. */
   readonly slots: number;
   readonly capacities: Capacities;
-  /** Under the length-scaled target, of the first seed. */
+  /** Capacities under the length-scaled target, for the first seed. */
   readonly scaledCapacities: Capacities;
-  /** Without jitter, of the first seed; only of traces whose times are rounded. */
+  /** Capacities without jitter, for the first seed. Only for traces with rounded times. */
   readonly unjittered: Capacities | undefined;
-  /** Near Lambent's capacity: at which scale, and what each policy showed, seed by seed. */
+  /** Results near Lambent's capacity: the scale, and each policy's measures per seed. */
   readonly close: { readonly scale: number; readonly results: ReadonlyMap<PolicyName, readonly RunResult[]> };
   readonly curves: readonly Curve[];
   readonly fleets: readonly { readonly workers: number; readonly capacities: Capacities }[];
 }
 
-/** Of Lambent's capacity, where policies are looked at closely. */
+/** Share of Lambent's capacity at which policies are compared in detail. */
 const CLOSE_SHARE = 0.9;
 
-/** Where a search begins that knows nothing better: any scale would do. */
+/** Where the first search starts. Any scale would do. */
 const FIRST_GUESS = 2;
 
-/** Simulates on one trace what a plan says. */
+/** Runs a plan on one trace. */
 export async function study(threads: Threads, source: TraceSource, plan: Plan): Promise<Findings> {
-  const trace = await traceOf(source);
+  const trace = await loadTrace(source);
   const base = {
     trace: source,
     ...REFERENCE,
@@ -93,19 +93,19 @@ export async function study(threads: Threads, source: TraceSource, plan: Plan): 
     trace.tickMs > 0
       ? search(threads, { ...base, load: { ...base.load, jitter: false } }, POLICIES, [1], 'goodput', mine, capacities)
       : undefined,
-    lookClosely(threads, base, seeds, closeScale),
+    compareInDetail(threads, base, seeds, closeScale),
     drawCurves(threads, base, plan.curve, mine),
   ]);
   const fleets = [];
   for (const workers of plan.fleets) {
-    // A fleet of fewer has a part of the load of eight; a larger one takes the trace several times at once.
+    // A smaller fleet gets a share of the reference load; a larger one runs several copies of the trace.
     const start = mine * Math.min(1, workers / REFERENCE.workers);
     const found = await search(threads, { ...base, workers }, FLEET_POLICIES, [1], 'goodput', start);
     fleets.push({ workers, capacities: found });
   }
   return {
     trace: trace.name,
-    slots: slotsFor(trace, REFERENCE.gpu),
+    slots: countSlots(trace, REFERENCE.gpu),
     capacities,
     scaledCapacities,
     unjittered,
@@ -135,7 +135,7 @@ async function search(
   return new Map(await Promise.all(found));
 }
 
-async function lookClosely(threads: Threads, base: Omit<Run, 'policy'>, seeds: readonly number[], scale: number) {
+async function compareInDetail(threads: Threads, base: Omit<Run, 'policy'>, seeds: readonly number[], scale: number) {
   const found = POLICIES.map(async (policy) => {
     const runs = seeds.map((seed) => threads.run({ ...base, policy, load: { ...base.load, scale, seed } }));
     return [policy, await Promise.all(runs)] as const;

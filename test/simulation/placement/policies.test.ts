@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { seededRandom } from '../../../local/faults/random.ts';
 import type { SimulatedWorker, Work } from './fleet.ts';
 import {
@@ -12,35 +12,35 @@ import {
   roundRobin,
   twoChoices,
 } from './policies.ts';
-import { aFleet, aWork } from './world.ts';
+import { makeFleet, makeWork } from './world.ts';
 
-const long = aWork({ promptTokens: 50_000 });
-const short = aWork({ promptTokens: 100 });
+const long = makeWork({ promptTokens: 50_000 });
+const short = makeWork({ promptTokens: 100 });
 const IDLE = {};
 
-/** Whom a policy sends so many works to, one after another; they aren't given to anybody. */
+/** Returns the workers that a policy chooses for `count` requests, without sending them. */
 function chosen(factory: PolicyFactory, workers: readonly SimulatedWorker[], works: readonly Work[], seed = 1) {
   const policy = factory(workers, seededRandom(seed));
   return works.map((work) => policy(work).index);
 }
-const times = (count: number, work = aWork()) => Array.from({ length: count }, () => work);
+const times = (count: number, work = makeWork()) => Array.from({ length: count }, () => work);
 
-/** Whom it sends one work to, whatever chance says. */
-function always(factory: PolicyFactory, workers: readonly SimulatedWorker[], work = aWork()): number[] {
+/** Returns the workers that a policy may choose for one request. */
+function always(factory: PolicyFactory, workers: readonly SimulatedWorker[], work = makeWork()): number[] {
   const seeds = Array.from({ length: 50 }, (_, seed) => seed);
   return [...new Set(seeds.flatMap((seed) => chosen(factory, workers, [work], seed)))].sort();
 }
 
 describe('round robin', () => {
-  test('takes turns, whatever anybody has to do', async () => {
-    const workers = await aFleet({ has: times(30) }, IDLE, IDLE);
+  it('takes workers in turn, whatever their load', async () => {
+    const workers = await makeFleet({ has: times(30) }, IDLE, IDLE);
     expect(chosen(roundRobin, workers, times(7))).toEqual([0, 1, 2, 0, 1, 2, 0]);
   });
 });
 
 describe('random', () => {
-  test('takes all about as often, whatever anybody has to do', async () => {
-    const workers = await aFleet({ has: times(30) }, IDLE, IDLE);
+  it('takes all workers about equally often, whatever their load', async () => {
+    const workers = await makeFleet({ has: times(30) }, IDLE, IDLE);
     const taken = chosen(random, workers, times(3_000));
     for (const index of [0, 1, 2]) {
       const share = taken.filter((each) => each === index).length / taken.length;
@@ -51,50 +51,50 @@ describe('random', () => {
 });
 
 describe('two choices', () => {
-  test('never takes the one that has most: the other one is always better', async () => {
-    const workers = await aFleet({ has: times(2) }, { has: times(1) }, IDLE);
+  it('never takes the busiest worker, because the other choice is always better', async () => {
+    const workers = await makeFleet({ has: times(2) }, { has: times(1) }, IDLE);
     const taken = chosen(twoChoices, workers, times(3_000));
     expect(taken).not.toContain(0);
-    // The idle one is in two pairs of three.
+    // Two of three pairs include the idle worker.
     expect(taken.filter((each) => each === 2).length / taken.length).toBeGreaterThan(0.63);
     expect(taken.filter((each) => each === 2).length / taken.length).toBeLessThan(0.7);
   });
 
-  test('does without a choice where there is one worker', async () => {
-    expect(always(twoChoices, await aFleet(IDLE))).toEqual([0]);
+  it('takes the only worker of a fleet of one', async () => {
+    expect(always(twoChoices, await makeFleet(IDLE))).toEqual([0]);
   });
 });
 
 describe('least connections', () => {
-  test('takes the one with the fewest requests, however long they are', async () => {
-    const workers = await aFleet({ has: times(2, short) }, { has: [long] }, { has: times(3, short) });
+  it('takes the worker with the fewest requests, whatever their length', async () => {
+    const workers = await makeFleet({ has: times(2, short) }, { has: [long] }, { has: times(3, short) });
     expect(always(leastConnections, workers)).toEqual([1]);
   });
 
-  test('takes any of those that have equally few', async () => {
-    expect(always(leastConnections, await aFleet(IDLE, { has: [short] }, IDLE))).toEqual([0, 2]);
+  it('takes any of the workers with equally few requests', async () => {
+    expect(always(leastConnections, await makeFleet(IDLE, { has: [short] }, IDLE))).toEqual([0, 2]);
   });
 });
 
 describe('least tokens', () => {
-  test('takes the one with the fewest prompt tokens that wait, however many requests they are', async () => {
-    const workers = await aFleet({ has: times(2, short) }, { has: [long] }, { has: times(3, short) });
+  it('takes the worker with the fewest waiting prompt tokens, whatever the number of requests', async () => {
+    const workers = await makeFleet({ has: times(2, short) }, { has: [long] }, { has: times(3, short) });
     expect(always(leastTokens, workers)).toEqual([0]);
   });
 
-  test('goes by requests where there are as many tokens', async () => {
-    const one = aWork({ promptTokens: 300 });
-    expect(always(leastTokens, await aFleet({ has: times(3, short) }, { has: [one] }))).toEqual([1]);
+  it('compares requests if waiting tokens are equal', async () => {
+    const one = makeWork({ promptTokens: 300 });
+    expect(always(leastTokens, await makeFleet({ has: times(3, short) }, { has: [one] }))).toEqual([1]);
   });
 });
 
 describe('consistent hashing with bounded loads', () => {
-  /** The first two blocks are the same in all of them. */
+  /** Prompts that share their first two blocks. */
   const talk = (id: number) =>
-    aWork({ promptTokens: 3_600, blocks: [0, 1, ...[2, 3, 4, 5, 6].map((at) => 10 * id + at)] });
+    makeWork({ promptTokens: 3_600, blocks: [0, 1, ...[2, 3, 4, 5, 6].map((at) => 10 * id + at)] });
 
-  test('brings prompts with one beginning to one worker, and different ones to all', async () => {
-    const workers = await aFleet(IDLE, IDLE, IDLE, IDLE);
+  it('sends prompts with the same beginning to one worker, and different prompts to all workers', async () => {
+    const workers = await makeFleet(IDLE, IDLE, IDLE, IDLE);
     for (const id of [1, 2, 3]) expect(new Set(chosen(boundedHashing, workers, times(20, talk(id)))).size).toBe(1);
     const many = Array.from({ length: 400 }, (_, id) => talk(id + 1));
     const taken = chosen(boundedHashing, workers, many);
@@ -104,8 +104,8 @@ describe('consistent hashing with bounded loads', () => {
     }
   });
 
-  test('gives no worker more than a quarter above its share', async () => {
-    const workers = await aFleet(IDLE, IDLE, IDLE, IDLE);
+  it('gives no worker more than 1.25 times its share', async () => {
+    const workers = await makeFleet(IDLE, IDLE, IDLE, IDLE);
     const policy = boundedHashing(workers, Math.random);
     for (let given = 1; given <= 40; given += 1) {
       policy(talk(7)).submit(talk(7));
@@ -115,54 +115,54 @@ describe('consistent hashing with bounded loads', () => {
     expect(workers.reduce((sum, { requests }) => sum + requests, 0)).toBe(40);
   });
 
-  test('spreads prompts that are too short for it, though their first block is the same', async () => {
-    const workers = await aFleet(IDLE, IDLE, IDLE, IDLE);
-    const shorter = Array.from({ length: 200 }, (_, index) => aWork({ promptTokens: 600 + index, blocks: [0] }));
+  it('spreads short prompts, although their first block is the same', async () => {
+    const workers = await makeFleet(IDLE, IDLE, IDLE, IDLE);
+    const shorter = Array.from({ length: 200 }, (_, index) => makeWork({ promptTokens: 600 + index, blocks: [0] }));
     expect(new Set(chosen(boundedHashing, workers, shorter)).size).toBe(4);
-    const shortest = Array.from({ length: 200 }, (_, index) => aWork({ promptTokens: 100 + index, blocks: [] }));
+    const shortest = Array.from({ length: 200 }, (_, index) => makeWork({ promptTokens: 100 + index, blocks: [] }));
     expect(new Set(chosen(boundedHashing, workers, shortest)).size).toBe(4);
   });
 });
 
 describe('llm-d’s weights', () => {
-  const talk = aWork({ promptTokens: 5_120, blocks: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] });
+  const talk = makeWork({ promptTokens: 5_120, blocks: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] });
 
-  test('take the worker that has the prompt cached', async () => {
-    expect(always(llmD, await aFleet(IDLE, { did: [talk] }, IDLE), talk)).toEqual([1]);
+  it('choose the worker that has cached the prompt', async () => {
+    expect(always(llmD, await makeFleet(IDLE, { did: [talk] }, IDLE), talk)).toEqual([1]);
   });
 
-  test('leave it for a worker without a queue when little is cached', async () => {
-    const little = aWork({ promptTokens: 5_120, blocks: [0, 1, 12, 13, 14, 15, 16, 17, 18, 19] });
-    // A long prompt has all of a step's tokens, so that whoever comes next waits.
-    const workers = await aFleet({ did: [talk], has: [long, short, short] }, { has: [long] });
+  it('choose a worker without a queue if little is cached elsewhere', async () => {
+    const little = makeWork({ promptTokens: 5_120, blocks: [0, 1, 12, 13, 14, 15, 16, 17, 18, 19] });
+    // A long prompt takes all tokens of a step, so that the next request waits.
+    const workers = await makeFleet({ did: [talk], has: [long, short, short] }, { has: [long] });
     expect(workers.map(({ waiting }) => waiting)).toEqual([2, 0]);
     expect(always(llmD, workers, little)).toEqual([1]);
-    // Three times the whole prompt is more than twice the queue.
-    expect(always(llmD, workers, aWork({ ...talk, promptTokens: 5_121 }))).toEqual([0]);
+    // Three times the prompt exceeds twice the queue.
+    expect(always(llmD, workers, makeWork({ ...talk, promptTokens: 5_121 }))).toEqual([0]);
   });
 
-  test('prefer free memory where all else is equal', async () => {
-    const workers = await aFleet({ has: [long] }, { has: [aWork({ promptTokens: 90_000 })] });
+  it('prefer free memory if all else is equal', async () => {
+    const workers = await makeFleet({ has: [long] }, { has: [makeWork({ promptTokens: 90_000 })] });
     expect(workers.map(({ waiting }) => waiting)).toEqual([0, 0]);
     expect(always(llmD, workers)).toEqual([0]);
   });
 });
 
 describe('the perfect index', () => {
-  const talk = aWork({ promptTokens: 10_240, blocks: Array.from({ length: 20 }, (_, depth) => depth) });
+  const talk = makeWork({ promptTokens: 10_240, blocks: Array.from({ length: 20 }, (_, depth) => depth) });
 
-  test('takes the worker that has the prompt cached', async () => {
-    expect(always(perfectIndex, await aFleet(IDLE, IDLE, { did: [talk] }), talk)).toEqual([2]);
+  it('takes the worker that has cached the prompt', async () => {
+    expect(always(perfectIndex, await makeFleet(IDLE, IDLE, { did: [talk] }), talk)).toEqual([2]);
   });
 
-  test('leaves it for another when more waits there than is cached', async () => {
-    const workers = await aFleet({ did: [talk], has: [long] }, IDLE);
+  it('takes another worker if more tokens wait there than are cached', async () => {
+    const workers = await makeFleet({ did: [talk], has: [long] }, IDLE);
     expect(always(perfectIndex, workers, talk)).toEqual([1]);
   });
 
-  test('counts what is cached of others’ prompts for nothing', async () => {
-    // Both have been given as much; one of them has it cached.
-    const workers = await aFleet({ did: [talk], has: times(2, talk) }, { has: times(2, talk) });
+  it('ignores the cache of other prompts', async () => {
+    // Both have the same load; one of them has cached the prompt.
+    const workers = await makeFleet({ did: [talk], has: times(2, talk) }, { has: times(2, talk) });
     expect(always(perfectIndex, workers)).toEqual([0]);
   });
 });

@@ -1,31 +1,31 @@
 import { PLACEMENT_SETTINGS } from '../../../shared/gpu/placement/settings.ts';
 import type { SimulatedWorker, Work } from './fleet.ts';
 
-/** Chooses a worker, with knowledge of the fleet that is exact at that moment and took no time to come by. */
+/** Chooses a worker, with exact and instant knowledge of the fleet. */
 export type Policy = (work: Work) => SimulatedWorker;
 
-/** Makes a policy for a fleet. `random` gives 0 up to 1. */
+/** Creates a policy for a fleet. `random` returns a number from 0 to 1. */
 export type PolicyFactory = (workers: readonly SimulatedWorker[], random: () => number) => Policy;
 
 /**
- * Where consistent hashing puts a worker's points, and how much more than its share one may hold: KubeAI's defaults.
+ * Points per worker on the hash ring, and how much more than its share a worker may hold: KubeAI's defaults.
  * @see https://www.kubeai.org/reference/kubernetes-api/#prefixhash
  */
 const HASHING = { points: 256, loadFactor: 1.25 };
 
 /**
- * Blocks that it hashes. The conversation trace's first block is the same in all prompts, and applications share some more; of 2, 3, 4,
- * 6, 8, 12 and 16 blocks, 6 give it the largest capacity.
+ * Number of hashed blocks. In the conversation trace all prompts share the first block, and applications share some more. Of 2, 3,
+ * 4, 6, 8, 12 and 16 blocks, 6 give the largest capacity.
  */
 export const HASHED_BLOCKS = 6;
 
 /**
- * The weights with which llm-d's router begins when it is told none (`loadDefaultConfig`).
+ * The default weights of llm-d's router (`loadDefaultConfig`).
  * @see https://github.com/llm-d/llm-d-router
  */
 const LLM_D = { prefixCache: 3, memoryUse: 2, queue: 2 };
 
-/** What is chosen when nothing else tells workers apart: the first one in a list that begins anywhere. */
+/** Returns the worker with the least value. Of equal ones, the first from a random start. */
 function leastOf(
   workers: readonly SimulatedWorker[],
   random: () => number,
@@ -44,16 +44,16 @@ function leastOf(
   return best;
 }
 
-/** Whoever is next. */
+/** Takes workers in turn. */
 export const roundRobin: PolicyFactory = (workers) => {
   let next = 0;
   return () => at(workers, next++);
 };
 
-/** Anyone. */
+/** Takes a random worker. */
 export const random: PolicyFactory = (workers, random) => () => at(workers, Math.floor(random() * workers.length));
 
-/** Of two different ones taken at random, the one with fewer requests. */
+/** Takes the one of two random workers with fewer requests. */
 export const twoChoices: PolicyFactory = (workers, random) => () => {
   const first = Math.floor(random() * workers.length);
   const further = 1 + Math.floor(random() * (workers.length - 1));
@@ -61,17 +61,17 @@ export const twoChoices: PolicyFactory = (workers, random) => () => {
   return other.requests < one.requests ? other : one;
 };
 
-/** The fewest requests. */
+/** Takes the worker with the fewest requests. */
 export const leastConnections: PolicyFactory = (workers, random) => () =>
   leastOf(workers, random, ({ requests }) => requests);
 
-/** The fewest prompt tokens of requests that have no token yet; of equal ones, the fewest requests. */
+/** Takes the worker with the fewest prompt tokens of requests without a token yet; then the fewest requests. */
 export const leastTokens: PolicyFactory = (workers, random) => () =>
   leastOf(workers, random, ({ promptTokens, requests }) => promptTokens + requests / 1024);
 
 /**
- * By the hash of the prompt's beginning, to the next worker on a ring that has room: none takes more than 1.25 times its
- * share of the requests.
+ * Consistent hashing with bounded loads: hashes the prompt's beginning and takes the next worker on the ring with room. No worker
+ * takes more than 1.25 times its share of the requests.
  * @see https://arxiv.org/abs/1608.01350
  */
 export const boundedHashing: PolicyFactory = (workers) => {
@@ -83,7 +83,7 @@ export const boundedHashing: PolicyFactory = (workers) => {
   return ({ blocks, promptTokens }) => {
     const requests = workers.reduce((sum, worker) => sum + worker.requests, 1);
     const limit = Math.ceil((requests / workers.length) * HASHING.loadFactor);
-    // A prompt that is shorter is hashed to its end, which the trace has no name for; its length must do.
+    // A shorter prompt is hashed by its length, because the trace has no id for its end.
     const key = mix(blocks[HASHED_BLOCKS - 1] ?? -promptTokens, blocks[0] ?? 0);
     const start = ring.findIndex((point) => point.at >= key);
     for (let offset = 0; offset < ring.length; offset++) {
@@ -95,8 +95,8 @@ export const boundedHashing: PolicyFactory = (workers) => {
 };
 
 /**
- * The highest sum of weighed scores, each 0 to 1: the share of the prompt that is cached, free memory, and waiting requests
- * against the shortest and the longest queue. The index is exact and the metrics are of that moment; llm-d scrapes them.
+ * Takes the highest weighted sum of scores from 0 to 1: the cached share of the prompt, free memory, and the queue length relative
+ * to the shortest and longest queue. Index and metrics are exact and current here; llm-d scrapes them.
  */
 export const llmD: PolicyFactory = (workers, random) => (work) => {
   const queues = workers.map(({ waiting }) => waiting);
@@ -111,7 +111,7 @@ export const llmD: PolicyFactory = (workers, random) => (work) => {
   });
 };
 
-/** Lambent's formula, on what the workers' caches and queues really hold. */
+/** Lambent's formula on the actual content of the workers' caches and queues. */
 export const perfectIndex: PolicyFactory = (workers, random) => (work) =>
   leastOf(
     workers,
@@ -128,7 +128,7 @@ function at(workers: readonly SimulatedWorker[], index: number): SimulatedWorker
   return worker;
 }
 
-/** Spreads two whole numbers over 32 bits (the finaliser of MurmurHash3). */
+/** Hashes two integers to 32 bits (the finaliser of MurmurHash3). */
 function mix(a: number, b: number): number {
   let hash = Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);

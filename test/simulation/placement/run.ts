@@ -3,13 +3,13 @@ import { SLOT_SETTINGS, type SlotSettings } from '../../../shared/gpu/placement/
 import type { EngineSettings } from './fleet.ts';
 import { type Measures, measure } from './measures.ts';
 import { type BulkLoad, type PolicyName, simulate } from './simulate.ts';
-import { syntheticTrace } from './synthetic.ts';
+import { generateTrace } from './synthetic.ts';
 import { readTrace, type Trace } from './trace.ts';
-import { arrivals, copiesFor, type Load } from './workload.ts';
+import { arrivals, countCopies, type Load } from './workload.ts';
 
 export type GpuName = keyof typeof STEP_MODELS;
 
-/** Where requests come from: a file, or made up from a seed. */
+/** Source of requests: a file, or a seed for a synthetic trace. */
 export type TraceSource = { readonly file: string } | { readonly synthetic: number };
 
 /** One simulation, as plain data. */
@@ -19,37 +19,36 @@ export interface Run {
   readonly workers: number;
   readonly gpu: GpuName;
   readonly policy: PolicyName;
-  /** Of the trace's requests, from its first on; all when absent. */
+  /** Number of the trace's requests, from the first one. Absent: all. */
   readonly requests?: number;
-  /** Bulk work beside it, through leases of the batch tier. */
+  /** Bulk work beside chat, through batch leases. */
   readonly bulk?: BulkLoad;
-  /** Share of slots that bulk work leaves free; the fleets' usual one when absent. */
+  /** Share of slots reserved from bulk work. Absent: the default of fleets. */
   readonly reserve?: number;
 }
 
 export interface RunResult extends Measures {
-  /** Requests of the trace that are longer than an engine's memory, which were left out. */
+  /** Number of requests left out because they exceed an engine's memory. */
   readonly tooLong: number;
 }
 
-/** Tokens of an engine's step, and sequences at once: a step of 2,048 keeps 50 ms on an H100, half of what a token may take. */
+/** Tokens per step, and concurrent sequences. A step of 2,048 tokens takes 50 ms on an H100: half of the target per token. */
 export const ENGINE = { stepTokens: 2_048, maxSequences: 256 };
 
 /**
- * Milliseconds that a request to DynamoDB takes from a function of the same region: single digits, says AWS, and so do those
- * who measure it.
+ * Latency of a DynamoDB request from a function of the same region: single-digit milliseconds, as AWS says and others measure.
  * @see https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Introduction.html
  */
 export const TABLE_LATENCY = { leastMs: 4, mostMs: 8 };
 
-/** Slots for each sequence that an engine has at once: it never wants for work while whoever waits outside looks again. */
+/** Slots per concurrent sequence, so that an engine has work while waiting requests poll for a slot. */
 const SLOTS_A_SEQUENCE = 1.5;
 
 /**
- * Requests that a worker takes at once: twice as many of the trace's as its memory would have room for, were each alone and
- * at its end (`docs/gpu.md`), and no more than half as many again as the engine does.
+ * Returns the slots of a worker: twice as many of the trace's requests as its memory holds at their full length (`docs/gpu.md`),
+ * and at most 1.5 times the engine's concurrent sequences.
  */
-export function slotsFor({ requests }: Trace, gpu: GpuName): number {
+export function countSlots({ requests }: Trace, gpu: GpuName): number {
   const tokens = requests.reduce((sum, { inputTokens, outputTokens }) => sum + inputTokens + outputTokens, 0);
   const fitting = Math.floor((2 * STEP_MODELS[gpu].cacheTokens * requests.length) / tokens);
   return Math.max(1, Math.min(SLOTS_A_SEQUENCE * ENGINE.maxSequences, fitting));
@@ -57,14 +56,14 @@ export function slotsFor({ requests }: Trace, gpu: GpuName): number {
 
 const traces = new Map<string, Promise<Trace>>();
 
-/** Runs a simulation. A trace's file is read once. */
+/** Runs a simulation. Trace files are read once. */
 export async function runSimulation(run: Run): Promise<RunResult> {
   const { policy, workers, load, gpu } = run;
-  const trace = await traceOf(run.trace);
+  const trace = await loadTrace(run.trace);
   const engine: EngineSettings = { model: STEP_MODELS[gpu], ...ENGINE };
   const all = arrivals(
     { ...trace, requests: trace.requests.slice(0, run.requests) },
-    { ...load, copies: copiesFor(workers) },
+    { ...load, copies: countCopies(workers) },
   );
   const fitting = all.filter(({ inputTokens, outputTokens }) => inputTokens + outputTokens <= engine.model.cacheTokens);
   const outcome = await simulate({
@@ -73,7 +72,7 @@ export async function runSimulation(run: Run): Promise<RunResult> {
     engine,
     policy,
     seed: load.seed,
-    slots: slotsFor(trace, gpu),
+    slots: countSlots(trace, gpu),
     latency: TABLE_LATENCY,
     settings: settingsWith(run.reserve),
     ...(run.bulk === undefined ? {} : { bulk: run.bulk }),
@@ -86,12 +85,12 @@ function settingsWith(reserve: number | undefined): SlotSettings {
   return { ...SLOT_SETTINGS, defaultLimits: { ...SLOT_SETTINGS.defaultLimits, reserve } };
 }
 
-/** The trace of a source. */
-export function traceOf(source: TraceSource): Promise<Trace> {
+/** Returns the trace of a source. */
+export function loadTrace(source: TraceSource): Promise<Trace> {
   const key = JSON.stringify(source);
   const known = traces.get(key);
   if (known !== undefined) return known;
-  const read = 'file' in source ? readTrace(source.file) : Promise.resolve(syntheticTrace(source.synthetic));
+  const read = 'file' in source ? readTrace(source.file) : Promise.resolve(generateTrace(source.synthetic));
   traces.set(key, read);
   return read;
 }

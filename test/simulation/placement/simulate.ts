@@ -6,7 +6,7 @@ import type { SlotAllocator } from '../../../shared/gpu/placement/slot-allocator
 import type { Tier } from '../../../shared/gpu/registry/worker.ts';
 import { EXPECTED_OUTPUT_TOKENS } from '../../../shared/inference/providers/gpu/gpu.ts';
 import { createFleet, type EngineSettings, type SimulatedWorker, type Work } from './fleet.ts';
-import { FLEET, leaseSlots, MODEL, prefixesOf, type TableLatency, workerIndex } from './leased.ts';
+import { FLEET, leaseSlots, MODEL, type TableLatency, toPrefixes, workerIndex } from './leased.ts';
 import {
   boundedHashing,
   leastConnections,
@@ -22,7 +22,7 @@ import { BLOCK_TOKENS } from './trace.ts';
 import { createVirtualTime, type VirtualTime } from './virtual-time.ts';
 import type { Arrival } from './workload.ts';
 
-/** Policies that know everything at once. */
+/** Policies with exact, instant knowledge of the fleet. */
 const OMNISCIENT = {
   'round-robin': roundRobin,
   random,
@@ -34,10 +34,10 @@ const OMNISCIENT = {
   'perfect-index': perfectIndex,
 } as const satisfies Readonly<Record<string, PolicyFactory>>;
 
-/** How long a job waits in its queue after it found no slot. */
+/** How long a job waits in its queue after it got no slot. */
 const RELEASED_MS = 2_000;
 
-/** Nobody goes away before the answer. */
+/** No client disconnects. */
 const NEVER = new AbortController().signal;
 
 export type PolicyName = keyof typeof OMNISCIENT | 'lambent';
@@ -53,50 +53,50 @@ export const POLICIES: readonly PolicyName[] = [
   'perfect-index',
 ];
 
-/** Work in bulk, as jobs are: always more of it than there are slots for. */
+/** Bulk work, such as jobs: always more than there are slots. */
 export interface BulkLoad {
-  /** How many are asked for at once. */
+  /** Number of concurrent dispatchers. */
   readonly dispatchers: number;
   readonly inputTokens: number;
   readonly outputTokens: number;
-  /** Whether engines are told to take it up after everything else. */
+  /** True if engines schedule it after all other work. */
   readonly yields: boolean;
 }
 
 export interface SimulationOptions {
-  /** In the order of their time; each must fit an engine. */
+  /** In order of time. Each must fit an engine. */
   readonly arrivals: readonly Arrival[];
   readonly workers: number;
   readonly engine: EngineSettings;
   readonly policy: PolicyName;
   readonly seed: number;
-  /** What follows is Lambent's alone: slots of each worker, a request's way to the table, what leasing is set to. */
+  /** The following settings apply to Lambent only: slots per worker, table latency, leasing. */
   readonly slots: number;
   readonly latency: TableLatency;
   readonly settings: SlotSettings;
-  /** Until the last arrival. */
+  /** Time until the last arrival. */
   readonly bulk?: BulkLoad;
 }
 
-/** What became of each request, by its place among the arrivals. Not a number where it was refused. */
+/** Results per request, in order of arrival. NaN for refused requests. */
 export interface Outcome {
   /** Milliseconds from arrival to the first token. */
   readonly firstTokenMs: Float64Array;
-  /** Milliseconds from arrival to the last. */
+  /** Milliseconds from arrival to the last token. */
   readonly endMs: Float64Array;
-  /** Prompt tokens that were found in a cache. */
+  /** Prompt tokens found in a cache. */
   readonly cachedTokens: Float64Array;
   readonly refused: number;
-  /** Milliseconds that each worker computed, and all of them had. */
+  /** Milliseconds that each worker computed, and the duration of the run. */
   readonly busyMs: readonly number[];
   readonly spanMs: number;
-  /** Tokens that were computed once more because an engine's memory had run out. */
+  /** Tokens recomputed because an engine ran out of memory. */
   readonly recomputedTokens: number;
-  /** Tokens of bulk work that was done, prompts and answers. */
+  /** Tokens of finished bulk work, prompts and answers. */
   readonly bulkTokens: number;
 }
 
-/** What became of requests so far, as `Outcome` has it. */
+/** Results so far, as in `Outcome`. */
 interface Notes extends Pick<Outcome, 'firstTokenMs' | 'endMs' | 'cachedTokens'> {
   refused: number;
   bulkTokens: number;
@@ -108,13 +108,13 @@ interface Scene {
   readonly notes: Notes;
 }
 
-/** Work as it is asked for, before anybody waits for it. */
+/** A request without callbacks. */
 type Asked = Omit<Work, 'onFirstToken' | 'onEnd'>;
 
-/** Gives a request that arrives to a worker, at once or later. */
+/** Sends an arriving request to a worker, now or later. */
 type Serve = (index: number, arrival: Arrival) => void | Promise<void>;
 
-/** Runs requests through a fleet. The same options give the same outcome. */
+/** Simulates requests to a fleet. The same options give the same outcome. */
 export async function simulate(options: SimulationOptions): Promise<Outcome> {
   const { arrivals, policy } = options;
   const time = createVirtualTime();
@@ -140,8 +140,8 @@ export async function simulate(options: SimulationOptions): Promise<Outcome> {
   };
 }
 
-/** Work whose times are noted; a slot is told of them, too. */
-function noted({ time, notes }: Scene, index: number, arrival: Arrival, slot?: Slot): Work {
+/** Makes work that records its times, and reports them to its slot. */
+function recordTimes({ time, notes }: Scene, index: number, arrival: Arrival, slot?: Slot): Work {
   const { atMs, inputTokens, outputTokens, blocks } = arrival;
   return {
     promptTokens: inputTokens,
@@ -160,16 +160,16 @@ function noted({ time, notes }: Scene, index: number, arrival: Arrival, slot?: S
   };
 }
 
-/** Where a policy that knows everything says. */
+/** Serves requests where an omniscient policy sends them. */
 function serveAtOnce(scene: Scene, factory: PolicyFactory, seed: number): Serve {
   const policy = factory(scene.workers, seededRandom(seed));
   return (index, arrival) => {
-    const work = noted(scene, index, arrival);
+    const work = recordTimes(scene, index, arrival);
     policy(work).submit(work);
   };
 }
 
-/** By Lambent's leases. */
+/** Serves requests through Lambent's leases. */
 async function serveByLeases(
   scene: Scene,
   { arrivals, seed, slots: slotsOfEach, latency, settings, bulk }: SimulationOptions,
@@ -179,7 +179,7 @@ async function serveByLeases(
   const slots = await leaseSlots({ workers, time, random, latency, settings, slots: slotsOfEach });
   if (bulk !== undefined) {
     const untilMs = arrivals.at(-1)?.atMs ?? 0;
-    const documents = documentsOf(bulk);
+    const documents = createDocuments(bulk);
     for (let each = 0; each < bulk.dispatchers; each++)
       time.at(0, () => dispatch(scene, slots, documents, untilMs, random));
   }
@@ -187,16 +187,15 @@ async function serveByLeases(
     const { inputTokens: promptTokens, outputTokens, blocks } = arrival;
     const slot = await acquire(slots, 'interactive', { promptTokens, outputTokens, blocks });
     if (slot === undefined) notes.refused += 1;
-    else workerOf(workers, slot).submit(noted(scene, index, arrival, slot));
+    else findWorker(workers, slot).submit(recordTimes(scene, index, arrival, slot));
   };
 }
 
 /**
- * Documents to work on, each unlike any other. They are cached like all prompts, though nobody asks for them again: what chat
- * would have found again makes room for them.
+ * Returns a source of distinct documents. They are cached like all prompts and evict prefixes that chat would have reused.
  */
-function documentsOf({ inputTokens, outputTokens, yields }: BulkLoad): () => Asked {
-  // Below 0, where traces have no blocks.
+function createDocuments({ inputTokens, outputTokens, yields }: BulkLoad): () => Asked {
+  // Negative ids, which no trace uses.
   let block = 0;
   return () => ({
     promptTokens: inputTokens,
@@ -206,7 +205,7 @@ function documentsOf({ inputTokens, outputTokens, yields }: BulkLoad): () => Ask
   });
 }
 
-/** Does bulk work, one request after another. */
+/** Runs bulk requests one after another. */
 async function dispatch(
   { time, workers, notes }: Scene,
   slots: SlotAllocator,
@@ -221,14 +220,14 @@ async function dispatch(
       await time.sleep(RELEASED_MS * (0.5 + random()));
       continue;
     }
-    await done(workerOf(workers, slot), document, slot, time);
+    await waitUntilDone(findWorker(workers, slot), document, slot, time);
     if (time.now() <= untilMs) notes.bulkTokens += document.promptTokens + document.outputTokens;
     await slot.release();
     document = nextDocument();
   }
 }
 
-function done(worker: SimulatedWorker, asked: Asked, slot: Slot, time: VirtualTime): Promise<void> {
+function waitUntilDone(worker: SimulatedWorker, asked: Asked, slot: Slot, time: VirtualTime): Promise<void> {
   return new Promise((resolve) => {
     const onEnd = () => {
       resolve();
@@ -238,9 +237,9 @@ function done(worker: SimulatedWorker, asked: Asked, slot: Slot, time: VirtualTi
   });
 }
 
-/** A slot; nothing when none came free in time. What the answer's length will be is as little known as it is in earnest. */
+/** Acquires a slot, or undefined if none became free in time. The answer's length is not used: in production it is unknown. */
 async function acquire(slots: SlotAllocator, tier: Tier, asked: Asked): Promise<Slot | undefined> {
-  const request = { fleet: FLEET, model: MODEL, tier, tenant: tier, prompt: prefixesOf(asked) };
+  const request = { fleet: FLEET, model: MODEL, tier, tenant: tier, prompt: toPrefixes(asked) };
   try {
     return await slots.acquire({ ...request, expectedOutputTokens: EXPECTED_OUTPUT_TOKENS }, NEVER);
   } catch (thrown) {
@@ -249,7 +248,7 @@ async function acquire(slots: SlotAllocator, tier: Tier, asked: Asked): Promise<
   }
 }
 
-function workerOf(workers: readonly SimulatedWorker[], { worker: { id } }: Slot): SimulatedWorker {
+function findWorker(workers: readonly SimulatedWorker[], { worker: { id } }: Slot): SimulatedWorker {
   const worker = workers[workerIndex(id)];
   if (worker === undefined) throw new RangeError(`there is no worker ${id}`);
   return worker;

@@ -1,34 +1,34 @@
 import { seededRandom } from '../../../local/faults/random.ts';
 import { BLOCK_TOKENS, type Trace, type TraceRequest } from './trace.ts';
 
-/** What a made-up trace is like. The figures are round, and near those of the conversation trace where it shows them. */
+/** Shape of the synthetic trace. Round figures, close to those of the conversation trace where it shows them. */
 export const SYNTHETIC = {
   conversations: 1_500,
   durationMs: 1_800_000,
-  /** Turns of a conversation, on average (geometric). */
+  /** Mean turns per conversation (geometric). */
   turns: 4,
-  /** Blocks that all conversations of one application begin with, and how many applications there are. */
+  /** Blocks of the prefix shared by an application's conversations, and the number of applications. */
   applications: 12,
   applicationBlocks: 3,
-  /** Tokens of a first message beyond them: the median, and the spread of its logarithm; long documents are in the tail. */
+  /** Tokens of a first message after the prefix: median and standard deviation of the logarithm. Its tail has long documents. */
   firstTokens: { median: 2_500, sigma: 1.1 },
-  /** Tokens of each later message, and of each answer. */
+  /** Tokens of later messages, and of answers. */
   messageTokens: { median: 300, sigma: 1 },
   answerTokens: { median: 250, sigma: 0.8 },
   mostTokens: 100_000,
-  /** Milliseconds between an answer and the next turn (exponential). */
+  /** Mean milliseconds between an answer and the next turn (exponential). */
   thinkMs: 30_000,
-  /** How many times the usual rate conversations begin at within a burst, for how long, and how often one begins. */
+  /** Rate of new conversations in a burst relative to the usual rate, its duration, and the interval between bursts. */
   burst: { factor: 4, ms: 20_000, everyMs: 240_000 },
 };
 
 type Shape = Readonly<typeof SYNTHETIC>;
 
 /**
- * A made-up trace: conversations that grow turn by turn, many on the same beginnings, in bursts.
- * @param seed a whole number; the same gives the same trace
+ * Generates a trace: conversations that grow turn by turn, with shared prefixes, in bursts.
+ * @param seed an integer; the same seed gives the same trace
  */
-export function syntheticTrace(seed: number, shape: Shape = SYNTHETIC): Trace {
+export function generateTrace(seed: number, shape: Shape = SYNTHETIC): Trace {
   const random = seededRandom(seed);
   const exponential = (mean: number) => -mean * Math.log(1 - random());
   const lognormal = ({ median, sigma }: { readonly median: number; readonly sigma: number }) => {
@@ -37,7 +37,7 @@ export function syntheticTrace(seed: number, shape: Shape = SYNTHETIC): Trace {
   };
   let blockCount = shape.applications * shape.applicationBlocks;
   const requests: TraceRequest[] = [];
-  for (const startMs of beginnings(shape, random)) {
+  for (const startMs of generateStarts(shape, random)) {
     const application = Math.floor(random() * shape.applications);
     const blocks = Array.from(
       { length: shape.applicationBlocks },
@@ -60,8 +60,8 @@ export function syntheticTrace(seed: number, shape: Shape = SYNTHETIC): Trace {
   return { name: 'synthetic', requests: fromZero, blockCount, tickMs: 0 };
 }
 
-/** When conversations begin: evenly spread, several times denser in bursts. */
-function beginnings({ conversations, durationMs, burst }: Shape, random: () => number): number[] {
+/** Returns the start times of conversations: uniform, and several times denser in bursts. */
+function generateStarts({ conversations, durationMs, burst }: Shape, random: () => number): number[] {
   const times: number[] = [];
   while (times.length < conversations) {
     const atMs = random() * durationMs;

@@ -1,4 +1,4 @@
-/** A thread of `threads.ts`: runs the simulations that it is sent, one after another. */
+/** A worker thread of `threads.ts`. Runs the simulations that it receives, one after another. */
 import { parentPort } from 'node:worker_threads';
 import { type Run, runSimulation } from './run.ts';
 

@@ -4,13 +4,13 @@ import type { Run, RunResult } from './run.ts';
 
 /** Runs simulations on all cores. */
 export interface Threads extends AsyncDisposable {
-  /** Runs one, or gives what the same one gave before. */
+  /** Runs a simulation, or returns the result of an equal earlier one. */
   run(run: Run): Promise<RunResult>;
 }
 
 type Answer = { readonly result: RunResult } | { readonly error: unknown };
 
-/** Starts threads, at most four of them. */
+/** Starts threads, four at most by default. */
 export function startThreads(count = Math.min(4, availableParallelism())): Threads {
   const threads = Array.from({ length: count }, () => new Worker(new URL('./thread.ts', import.meta.url)));
   const idle = [...threads];
@@ -19,7 +19,7 @@ export function startThreads(count = Math.min(4, availableParallelism())): Threa
 
   async function runOnThread(run: Run): Promise<RunResult> {
     const thread = idle.pop() ?? (await new Promise<Worker>((resolve) => waiting.push(resolve)));
-    const answer = await ask(thread, run);
+    const answer = await runOn(thread, run);
     const next = waiting.shift();
     if (next === undefined) idle.push(thread);
     else next(thread);
@@ -41,7 +41,7 @@ export function startThreads(count = Math.min(4, availableParallelism())): Threa
   };
 }
 
-function ask(thread: Worker, run: Run): Promise<Answer> {
+function runOn(thread: Worker, run: Run): Promise<Answer> {
   return new Promise((resolve, reject) => {
     thread.once('error', reject);
     thread.once('message', (answer: Answer) => {

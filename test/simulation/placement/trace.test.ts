@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseTrace, readTrace } from './trace.ts';
 
 let folder: string;
@@ -26,12 +26,12 @@ const AZURE = [
   '2023-11-16 18:15:50.9951690,396,109',
 ].join('\n');
 
-describe('a trace of Mooncake’s', () => {
-  test('is read with its whole blocks, and knows that its times are rounded', async () => {
+describe('a trace in Mooncake’s format', () => {
+  it('is read with its complete blocks and the rounding of its times', async () => {
     expect(await readTrace(await fileOf('plain.jsonl', MOONCAKE))).toEqual({
       name: 'plain.jsonl',
       requests: [
-        // The third block isn't whole.
+        // The third block is incomplete.
         { atMs: 0, inputTokens: 1_100, outputTokens: 10, blocks: [0, 1] },
         { atMs: 3_000, inputTokens: 1_024, outputTokens: 10, blocks: [0, 7] },
       ],
@@ -40,7 +40,7 @@ describe('a trace of Mooncake’s', () => {
     });
   });
 
-  test('is read in the order of its times, the first of which is 0', () => {
+  it('is sorted by time, starting at 0', () => {
     const lines = [asked(9_000, 1, []), asked(6_000, 2, []), asked(9_000, 3, []), asked(7_500, 4, [])];
     expect(parseTrace(lines.join('\n')).requests.map(({ atMs, inputTokens }) => [atMs, inputTokens])).toEqual([
       [0, 2],
@@ -50,15 +50,15 @@ describe('a trace of Mooncake’s', () => {
     ]);
   });
 
-  test('may have Windows’ line ends and empty lines', () => {
+  it('may have CRLF line ends and empty lines', () => {
     expect(parseTrace(`${MOONCAKE.replaceAll('\n', '\r\n\r\n')}\r\n`)).toEqual(parseTrace(MOONCAKE));
   });
 
-  test('has a token at least of each kind in each request, as an engine needs', () => {
+  it('has at least one token of each kind per request', () => {
     expect(parseTrace(asked(0, 0, [], 0)).requests).toEqual([{ atMs: 0, inputTokens: 1, outputTokens: 1, blocks: [] }]);
   });
 
-  test.each([
+  it.each([
     ['{"timestamp": 1,', 'it is not JSON'],
     ['[1, 2]', 'hash_ids must be block ids'],
     ['null', 'it is not a JSON object'],
@@ -67,14 +67,14 @@ describe('a trace of Mooncake’s', () => {
     [asked(-1, 10, []), 'timestamp must be a whole number from 0 on'],
     [asked(0, 10.5, []), 'input_length must be a whole number from 0 on'],
     [JSON.stringify({ timestamp: 0, input_length: 1, hash_ids: [] }), 'output_length must be a whole number from 0 on'],
-  ])('with the line %s is refused by the file’s name and the line’s number', async (line, why) => {
+  ])('with the line %s is refused with the file’s name and the line’s number', async (line, why) => {
     const file = await fileOf('bad.jsonl', `${MOONCAKE}\n\n${line}\n${MOONCAKE}`);
     await expect(readTrace(file)).rejects.toThrow(`${file}: line 4: ${why}`);
   });
 });
 
-describe('a trace of Azure’s', () => {
-  test('is read to the tenth of a microsecond, and no two of its prompts begin alike', async () => {
+describe('a trace in Azure’s format', () => {
+  it('is read to 0.1 µs, and no two prompts share a prefix', async () => {
     const { requests, ...rest } = await readTrace(await fileOf('plain.csv', AZURE));
     expect(rest).toEqual({ name: 'plain.csv', blockCount: 2, tickMs: 0 });
     expect(requests).toEqual([
@@ -85,7 +85,7 @@ describe('a trace of Azure’s', () => {
     expect(new Set(twice.requests.flatMap(({ blocks }) => blocks)).size).toBe(4);
   });
 
-  test.each([
+  it.each([
     ['2023-11-16 18:15:46.68,,44', 'ContextTokens must be a whole number from 0 on'],
     ['2023-11-16 18:15:46.68,10', 'GeneratedTokens must be a whole number from 0 on'],
     ['2023-11-16 18:15:46.68,10,1e3', 'GeneratedTokens must be a whole number from 0 on'],
@@ -93,46 +93,46 @@ describe('a trace of Azure’s', () => {
     ['16/11/2023,10,1', 'TIMESTAMP must be a time'],
     ['2023-13-16 18:15:46,10,1', 'TIMESTAMP must be a time'],
     ['1,10,1', 'TIMESTAMP must be a time'],
-  ])('with the line %s is refused by the file’s name and the line’s number', async (line, why) => {
+  ])('with the line %s is refused with the file’s name and the line’s number', async (line, why) => {
     const file = await fileOf('bad.csv', `${AZURE}\n${line}\n`);
     await expect(readTrace(file)).rejects.toThrow(`${file}: line 4: ${why}`);
   });
 });
 
-describe('a file', () => {
-  test.each([
+describe('a trace file', () => {
+  it.each([
     ['Mooncake’s', MOONCAKE],
     ['Azure’s', AZURE],
-  ])('of %s may be gzipped, whatever its name', async (_, text) => {
+  ])('in %s format may be gzipped under any name', async (_, text) => {
     expect(await readTrace(await fileOf('zipped', gzipSync(text)))).toEqual({ ...parseTrace(text), name: 'zipped' });
   });
 
-  test.each([
+  it.each([
     ['nothing', ''],
     ['empty lines', '\n\n'],
     ['a header alone', 'TIMESTAMP,ContextTokens,GeneratedTokens\n'],
     ['nothing, gzipped', gzipSync('')],
-  ])('with %s in it is refused', async (_, content) => {
+  ])('that contains %s is refused', async (_, content) => {
     const file = await fileOf('empty', content);
     await expect(readTrace(file)).rejects.toThrow(`${file}: there is no request in it`);
   });
 
-  test.each([
+  it.each([
     ['a page', '<!doctype html>'],
     ['another table', 'time,tokens\n1,2'],
     ['a list', '[{"timestamp": 0}]'],
     ['a picture', Buffer.from('89504e470d0a1a0a', 'hex')],
-  ])('that is %s is said to be neither', async (_, content) => {
+  ])('that is %s is refused as neither format', async (_, content) => {
     const file = await fileOf('neither', content);
     await expect(readTrace(file)).rejects.toThrow(`${file}: it is neither Mooncake’s JSON lines nor Azure’s CSV`);
   });
 
-  test('that was cut off while it was zipped is named', async () => {
+  it('that is truncated gzip is named in the error', async () => {
     const file = await fileOf('cut.gz', gzipSync(MOONCAKE).subarray(0, -12));
     await expect(readTrace(file)).rejects.toThrow(`${file}: it can’t be unzipped`);
   });
 
-  test('that isn’t there is named', async () => {
+  it('that does not exist is named in the error', async () => {
     const file = join(folder, 'nowhere.jsonl');
     await expect(readTrace(file)).rejects.toThrow(`the trace ${file} can’t be read`);
     await expect(readTrace(folder)).rejects.toThrow(`the trace ${folder} can’t be read`);

@@ -9,28 +9,28 @@ export interface TraceRequest {
   readonly atMs: number;
   readonly inputTokens: number;
   readonly outputTokens: number;
-  /** Ids of the prompt's whole blocks of 512 tokens; equal ids mean an equal prompt up to the block's end. */
+  /** Ids of the prompt's complete blocks of 512 tokens. Equal ids mean equal prompts up to the end of the block. */
   readonly blocks: readonly number[];
 }
 
-/** Requests in the order of their time. */
+/** Requests in order of time. */
 export interface Trace {
-  /** Its file, or what it is known as. */
+  /** Its file name, or its common name. */
   readonly name: string;
   readonly requests: readonly TraceRequest[];
-  /** Blocks have ids below it. */
+  /** All block ids are below it. */
   readonly blockCount: number;
-  /** Milliseconds to which its times have been rounded: what came within them was spread over them. */
+  /** Milliseconds to which its times are rounded. */
   readonly tickMs: number;
 }
 
 /** Tokens of a block in Mooncake's traces. */
 export const BLOCK_TOKENS = 512;
 
-/** On what Mooncake's conversation trace has its times. */
+/** Rounding of times in Mooncake's conversation trace, in milliseconds. */
 const MOONCAKE_TICK_MS = 3_000;
 /**
- * Published traces that budgets are set on, by their format and how many requests they have.
+ * Published traces with budgets, recognised by format and number of requests.
  * @see https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release/traces `conversation_trace.jsonl`
  * @see https://github.com/Azure/AzurePublicDataset `AzureLLMInferenceTrace_conv.csv` of 2023
  */
@@ -42,15 +42,15 @@ const AZURE_HEADER = 'TIMESTAMP,ContextTokens,GeneratedTokens';
 const GZIP_MAGIC = 0x1f8b;
 
 /**
- * Reads a trace, gzipped or plain: Mooncake's JSON lines or Azure's CSV, whichever it looks like.
- * @throws Error that names the file, and the line that can't be understood
+ * Reads a trace, gzipped or plain, in Mooncake's JSON lines or Azure's CSV.
+ * @throws Error naming the file and the invalid line
  */
 export async function readTrace(file: string): Promise<Trace> {
   const bytes = await readFile(file).catch((cause: unknown) => {
     throw new Error(`the trace ${file} can’t be read`, { cause });
   });
   try {
-    const trace = parseTrace((await unzipped(bytes)).toString('utf8'));
+    const trace = parseTrace((await unzip(bytes)).toString('utf8'));
     return { ...trace, name: PUBLISHED.get(`${trace.name} ${trace.requests.length}`) ?? basename(file) };
   } catch (error) {
     if (!(error instanceof TraceError)) throw error;
@@ -58,35 +58,35 @@ export async function readTrace(file: string): Promise<Trace> {
   }
 }
 
-async function unzipped(bytes: Buffer): Promise<Buffer> {
+async function unzip(bytes: Buffer): Promise<Buffer> {
   if (bytes.length < 2 || bytes.readUInt16BE(0) !== GZIP_MAGIC) return bytes;
   return promisify(gunzip)(bytes).catch((cause: unknown) => {
     throw new TraceError('it can’t be unzipped', { cause });
   });
 }
 
-/** What is wrong with a trace, and in which line. */
+/** An invalid line of a trace. */
 class TraceError extends Error {}
 
 /**
- * Understands a trace's text.
- * @throws Error that names the line that can't be understood
+ * Parses the text of a trace.
+ * @throws Error naming the invalid line
  */
 export function parseTrace(text: string): Trace {
-  const trace = parserOf(text)(text.split(/\r?\n/));
+  const trace = chooseParser(text)(text.split(/\r?\n/));
   if (trace.requests.length === 0) throw new TraceError('there is no request in it');
   return trace;
 }
 
-function parserOf(text: string): (lines: readonly string[]) => Trace {
+function chooseParser(text: string): (lines: readonly string[]) => Trace {
   if (text.startsWith(AZURE_HEADER)) return parseAzure;
   if (/^\s*(\{|$)/.test(text)) return parseMooncake;
   throw new TraceError('it is neither Mooncake’s JSON lines nor Azure’s CSV');
 }
 
 /**
- * Mooncake's traces: `{"timestamp": ms, "input_length": tokens, "output_length": tokens, "hash_ids": […]}` a line. The last
- * block of a prompt that is not whole is left out: engines keep whole ones.
+ * Parses Mooncake's format: a line `{"timestamp": ms, "input_length": tokens, "output_length": tokens, "hash_ids": […]}` per request.
+ * An incomplete last block is left out, because engines cache complete blocks only.
  * @see https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release
  */
 function parseMooncake(lines: readonly string[]): Trace {
@@ -105,12 +105,11 @@ function parseMooncake(lines: readonly string[]): Trace {
       blocks,
     };
   });
-  return { name: 'mooncake', requests: inOrder(requests), blockCount, tickMs: MOONCAKE_TICK_MS };
+  return { name: 'mooncake', requests: sortByTime(requests), blockCount, tickMs: MOONCAKE_TICK_MS };
 }
 
 /**
- * Azure's LLM inference traces: `TIMESTAMP,ContextTokens,GeneratedTokens`. They say nothing of prefixes: no two prompts
- * begin alike.
+ * Parses Azure's format: `TIMESTAMP,ContextTokens,GeneratedTokens`. It has no prefixes, so no two prompts share one.
  * @see https://github.com/Azure/AzurePublicDataset/blob/master/AzureLLMInferenceDataset2023.md
  */
 function parseAzure(lines: readonly string[]): Trace {
@@ -118,24 +117,24 @@ function parseAzure(lines: readonly string[]): Trace {
   const requests = parseLines(lines.slice(1), 2, (line) => {
     const [timestamp = '', context = '', generated = '', ...more] = line.split(',');
     if (more.length > 0) throw new TraceError('there are more than three columns');
-    const atMs = timeOf(timestamp);
-    const inputTokens = count('ContextTokens', numberOf(context));
+    const atMs = parseTime(timestamp);
+    const inputTokens = count('ContextTokens', parseInteger(context));
     const blocks = Array.from({ length: Math.floor(inputTokens / BLOCK_TOKENS) }, () => blockCount++);
-    return { atMs, inputTokens, outputTokens: count('GeneratedTokens', numberOf(generated)), blocks };
+    return { atMs, inputTokens, outputTokens: count('GeneratedTokens', parseInteger(generated)), blocks };
   });
-  return { name: 'azure', requests: inOrder(requests), blockCount, tickMs: 0 };
+  return { name: 'azure', requests: sortByTime(requests), blockCount, tickMs: 0 };
 }
 
-/** Epoch milliseconds of `2023-11-16 18:15:46.6805900`, which is UTC. */
-function timeOf(timestamp: string): number {
+/** Parses `2023-11-16 18:15:46.6805900`, in UTC, to epoch milliseconds. */
+function parseTime(timestamp: string): number {
   const [, date, time, fraction = ''] = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?$/.exec(timestamp) ?? [];
   const atMs = Date.parse(`${date}T${time}Z`) + 1_000 * Number(`0${fraction}`);
   if (Number.isNaN(atMs)) throw new TraceError('TIMESTAMP must be a time');
   return atMs;
 }
 
-/** Not a number unless it is written as a whole one: an empty column is not 0. */
-function numberOf(text: string): number {
+/** Parses an integer. Returns NaN for anything else, so that an empty column is not 0. */
+function parseInteger(text: string): number {
   return /^\d+$/.test(text) ? Number(text) : Number.NaN;
 }
 
@@ -175,8 +174,8 @@ function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
-/** By time, from 0 on. A request has at least one token of each kind, as an engine needs. */
-function inOrder(requests: readonly TraceRequest[]): TraceRequest[] {
+/** Sorts by time, starting at 0. Every request gets at least one token of each kind, as engines require. */
+function sortByTime(requests: readonly TraceRequest[]): TraceRequest[] {
   const sorted = requests.toSorted((a, b) => a.atMs - b.atMs);
   const start = sorted[0]?.atMs ?? 0;
   return sorted.map(({ atMs, inputTokens, outputTokens, blocks }) => ({

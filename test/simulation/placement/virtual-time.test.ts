@@ -1,8 +1,8 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createVirtualTime } from './virtual-time.ts';
 
-/** A clock, and what happened on it. */
+/** A clock and a log of events. */
 function observed() {
   const time = createVirtualTime();
   const happened: [number, string][] = [];
@@ -10,7 +10,7 @@ function observed() {
 }
 
 describe('virtual time', () => {
-  test('jumps to what comes next, and stands still meanwhile', async () => {
+  it('jumps to the next action, and stands still while code runs', async () => {
     const { time, happened, note } = observed();
     time.at(3_600_000, note('later'));
     time.at(10, note('soon'));
@@ -23,21 +23,21 @@ describe('virtual time', () => {
     expect(time.now()).toBe(3_600_000);
   });
 
-  test('keeps the order in which things were asked for at one moment', async () => {
+  it('runs actions of the same time in the order of scheduling', async () => {
     const { time, happened, note } = observed();
     for (const name of ['a', 'b', 'c', 'd', 'e', 'f', 'g']) time.at(5, note(name));
     await time.run();
     expect(happened.map(([, name]) => name).join('')).toBe('abcdefg');
   });
 
-  test('never goes back: what is asked for in the past comes now', async () => {
+  it('never goes back: an action in the past runs now', async () => {
     const { time, happened, note } = observed();
     time.at(100, () => void time.at(50, note('late')));
     await time.run();
     expect(happened).toEqual([[100, 'late']]);
   });
 
-  test('does all things in order, whatever was asked for when and taken off again', async () => {
+  it('runs all actions in order, whatever was scheduled and cancelled', async () => {
     const asked = fc.array(fc.record({ at: fc.nat(1_000), isTakenOff: fc.boolean() }), { maxLength: 60 });
     await fc.assert(
       fc.asyncProperty(asked, async (moments) => {
@@ -57,7 +57,7 @@ describe('virtual time', () => {
     );
   });
 
-  test('does not go on to a moment that was taken off', async () => {
+  it('does not advance to a cancelled action', async () => {
     const { time, note, happened } = observed();
     const cancel = time.at(1_000, note('never'));
     time.at(10, cancel);
@@ -66,12 +66,12 @@ describe('virtual time', () => {
     expect(time.now()).toBe(10);
   });
 
-  test('runs promises that sleep on it as on a real clock, side by side', async () => {
+  it('runs sleeping promises concurrently, as on a real clock', async () => {
     const { time, happened, note } = observed();
     const walk = async (name: string, ms: number) => {
       for (let step = 1; step <= 2; step += 1) {
         await time.sleep(ms);
-        // As code does that knows nothing of it.
+        // As code that does not know the virtual clock.
         await Promise.resolve();
         note(`${name}${step}`)();
       }
@@ -87,7 +87,7 @@ describe('virtual time', () => {
     ]);
   });
 
-  test('lets what was settled by hand go on before it does itself', async () => {
+  it('lets code behind settled promises run before it advances', async () => {
     const { time, happened, note } = observed();
     const { promise, resolve } = Promise.withResolvers<void>();
     const waited = promise.then(() => time.sleep(5)).then(note('reader'));
@@ -104,7 +104,7 @@ describe('virtual time', () => {
     ]);
   });
 
-  test('ends with what an action throws or rejects with', async () => {
+  it('rejects with the error of an action', async () => {
     const { time, happened, note } = observed();
     time.at(10, async () => {
       await time.sleep(5);
@@ -122,7 +122,7 @@ describe('virtual time', () => {
 });
 
 describe('sleep', () => {
-  test('ends as soon as its signal aborts, and time does not go on to its end', async () => {
+  it('ends when its signal aborts, without advancing the time', async () => {
     const { time, happened, note } = observed();
     const stop = new AbortController();
     const slept = time.sleep(10_000, stop.signal).then(note('woken'));
@@ -133,14 +133,14 @@ describe('sleep', () => {
     expect(time.now()).toBe(40);
   });
 
-  test('does not begin under a signal that has aborted', async () => {
+  it('does not begin with an aborted signal', async () => {
     const { time } = observed();
     await time.sleep(10_000, AbortSignal.abort());
     await time.run();
     expect(time.now()).toBe(0);
   });
 
-  test('leaves nothing on a signal that outlives it', async () => {
+  it('leaves no listener on its signal', async () => {
     const { time, happened, note } = observed();
     const stop = new AbortController();
     const slept = time.sleep(10, stop.signal).then(note('woken'));

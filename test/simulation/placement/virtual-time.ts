@@ -1,35 +1,35 @@
-/** A moment that has been asked for; without its action once it has been taken off. */
+/** A scheduled action; undefined once cancelled. */
 interface Moment {
   readonly at: number;
-  /** Moments of one time come in the order in which they were asked for. */
+  /** Actions of the same time run in the order of scheduling. */
   readonly order: number;
   action: Action | undefined;
 }
 
-/** Something that is done at a time. What it rejects with ends the run. */
+/** An action. Its rejection ends the run. */
 type Action = () => void | Promise<void>;
 
 /**
- * A clock that stands still while code runs and jumps to what comes next when all of it waits. Code that knows nothing of
- * it (promises, with its `sleep` for a pause) runs on it as on a real one, hours in a second, and always the same way.
+ * A clock that stands still while code runs, and jumps to the next action when all code waits. Ordinary asynchronous code with its
+ * `sleep` runs on it as on a real clock: hours in a second, and deterministically.
  */
 export interface VirtualTime {
   /** Milliseconds since the start. */
   now(): number;
-  /** Does something at a time, now at the earliest. Returns what takes it off again. */
+  /** Schedules an action, now at the earliest. Returns a function that cancels it. */
   at(ms: number, action: Action): () => void;
   /** Resolves after `ms`, or as soon as `signal` aborts. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
-  /** Lets promises that have been settled by hand be acted upon before time goes on. */
+  /** Lets code that waits for settled promises run before time goes on. */
   settled(): void;
   /**
-   * Runs until nothing is left to come.
-   * @throws what an action threw or rejected with
+   * Runs until no action is left.
+   * @throws whatever an action throws
    */
   run(): Promise<void>;
 }
 
-/** A clock at 0. */
+/** Creates a clock at 0. */
 export function createVirtualTime(): VirtualTime {
   const heap: Moment[] = [];
   let now = 0;
@@ -70,7 +70,7 @@ export function createVirtualTime(): VirtualTime {
       for (;;) {
         if (isSettling) {
           isSettling = false;
-          await allSettled();
+          await runMicrotasks();
         }
         if (failure !== undefined) throw failure.thrown;
         const next = pop(heap);
@@ -88,8 +88,8 @@ export function createVirtualTime(): VirtualTime {
   };
 }
 
-/** Returns once everything has run that promises had ready: immediates come after all microtasks. */
-function allSettled(): Promise<void> {
+/** Resolves after all ready microtasks: immediates run after them. */
+function runMicrotasks(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 

@@ -1,10 +1,10 @@
-import { describe, expect, test } from 'vitest';
-import { syntheticTrace } from './synthetic.ts';
+import { describe, expect, it } from 'vitest';
+import { generateTrace } from './synthetic.ts';
 import type { Trace } from './trace.ts';
-import { arrivals, copiesFor, type Load } from './workload.ts';
+import { arrivals, countCopies, type Load } from './workload.ts';
 
 const TICK = 3_000;
-/** Eight requests on four ticks, each with a block of its own behind the one that all share. */
+/** Eight requests on four ticks, each with its own block after a shared one. */
 const TRACE: Trace = {
   name: 'small',
   requests: Array.from({ length: 8 }, (_, index) => ({
@@ -22,15 +22,15 @@ function load(changes: Partial<Load> = {}, trace = TRACE) {
 }
 
 describe('the load', () => {
-  test('is the trace, at its own times', () => {
+  it('is the trace at its own times', () => {
     expect(load()).toEqual(TRACE.requests);
   });
 
-  test('comes as many times faster as it is scaled', () => {
+  it('arrives faster by its scale', () => {
     expect(load({ scale: 4 }).map(({ atMs }) => atMs)).toEqual(TRACE.requests.map(({ atMs }) => atMs / 4));
   });
 
-  test('is spread within its ticks by jitter, and nothing leaves its tick', () => {
+  it('is spread by jitter within the rounding interval', () => {
     const spread = load({ jitter: true });
     expect(spread).toHaveLength(TRACE.requests.length);
     expect(new Set(spread.map(({ atMs }) => atMs)).size).toBe(TRACE.requests.length);
@@ -43,39 +43,39 @@ describe('the load', () => {
     expect(times).toEqual(times.toSorted((a, b) => a - b));
   });
 
-  test('is the same for the same seed, and another for another', () => {
+  it('is the same for the same seed, and different for another', () => {
     expect(load({ jitter: true })).toEqual(load({ jitter: true }));
     expect(load({ jitter: true, seed: 2 })).not.toEqual(load({ jitter: true }));
   });
 
-  test('is not spread where times are not rounded', () => {
+  it('is not spread if times are not rounded', () => {
     const exact = { ...TRACE, tickMs: 0 };
     expect(load({ jitter: true }, exact)).toEqual(TRACE.requests);
   });
 });
 
 describe('copies of a trace', () => {
-  test('are as many as keep a large fleet as busy as one of eight', () => {
-    expect([1, 2, 8, 9, 32, 128].map(copiesFor)).toEqual([1, 1, 1, 2, 4, 16]);
+  it('load a large fleet as much as one copy loads a fleet of eight', () => {
+    expect([1, 2, 8, 9, 32, 128].map(countCopies)).toEqual([1, 1, 1, 2, 4, 16]);
   });
 
-  test('begin at another place each, share no blocks, and come at once', () => {
+  it('start at different places, share no blocks, and arrive concurrently', () => {
     const both = load({ copies: 2 });
     const [one, other] = [both.filter(({ blocks }) => blocks[0] === 0), both.filter(({ blocks }) => blocks[0] !== 0)];
     expect(one).toEqual(TRACE.requests);
     expect(other.map(({ inputTokens }) => inputTokens - 1_024)).toEqual([4, 5, 6, 7, 0, 1, 2, 3]);
-    // From the trace's end it goes on with its beginning, a tick later.
+    // The trace restarts one tick after its end.
     expect(other.map(({ atMs }) => atMs / TICK)).toEqual([0, 0, 1, 1, 2, 2, 3, 3]);
     const mine = new Set(one.flatMap(({ blocks }) => blocks));
     expect(other.flatMap(({ blocks }) => blocks).filter((block) => mine.has(block))).toEqual([]);
     for (const { inputTokens, blocks } of other) expect(blocks).toEqual([9, 9 + inputTokens - 1_023]);
   });
 
-  test('have no more than twice the trace’s requests together, at the rate of as many traces', () => {
-    const trace = syntheticTrace(1);
+  it('have at most twice the trace’s requests together, at the rate of all copies', () => {
+    const trace = generateTrace(1);
     const whole = arrivals(trace, { scale: 1, jitter: false, copies: 1, seed: 1 });
     const large = arrivals(trace, { scale: 1, jitter: false, copies: 8, seed: 1 });
-    // Each copy has a whole number of them.
+    // Each copy has an integer number of requests.
     expect(large.length).toBeGreaterThanOrEqual(2 * whole.length);
     expect(large.length).toBeLessThan(2 * whole.length + 8);
     const perSecond = (made: typeof whole) => made.length / (made.at(-1)?.atMs ?? 0);

@@ -1,32 +1,32 @@
 import { seededRandom } from '../../../local/faults/random.ts';
 import type { Trace, TraceRequest } from './trace.ts';
 
-/** A request as it arrives at a fleet, at a time of the simulation. */
+/** A request that arrives at a fleet, in simulated time. */
 export type Arrival = TraceRequest;
 
-/** How a trace becomes load. */
+/** Converts a trace to load. */
 export interface Load {
-  /** By how much faster than in the trace requests come. */
+  /** Speed-up of the trace's arrivals. */
   readonly scale: number;
-  /** Spread over the ticks that the trace's times stand on. */
+  /** True to spread arrivals over the rounding interval of the trace's times. */
   readonly jitter: boolean;
   /**
-   * So many of it at once, each beginning at another place of it and with blocks of its own: a large fleet's load. Together
-   * they have no more than twice the trace's requests, so that a large fleet takes no longer to simulate, only less of its time.
+   * Number of concurrent copies of the trace, each with its own start and blocks: the load of a large fleet. Together they have at
+   * most twice the trace's requests, so that a large fleet takes no longer to simulate.
    */
   readonly copies: number;
   readonly seed: number;
 }
 
-/** Workers that one copy of a trace is for. */
+/** Workers per copy of a trace. */
 const WORKERS_PER_COPY = 8;
 
-/** Copies of a trace that keep a fleet of so many workers as busy as one of eight, or of fewer, is with one. */
-export function copiesFor(workers: number): number {
+/** Returns the copies of a trace that load a fleet as one copy loads a fleet of eight. */
+export function countCopies(workers: number): number {
   return Math.max(1, Math.ceil(workers / WORKERS_PER_COPY));
 }
 
-/** The requests that come, in the order in which they do. */
+/** Returns the arriving requests, in order. */
 export function arrivals({ requests, blockCount, tickMs }: Trace, { scale, jitter, copies, seed }: Load): Arrival[] {
   const random = seededRandom(seed);
   const spanMs = (requests.at(-1)?.atMs ?? 0) + tickMs;

@@ -7,19 +7,19 @@ import type { Arrival } from './workload.ts';
 
 export const ENGINE: EngineSettings = { model: STEP_MODELS.h100, stepTokens: 2_048, maxSequences: 256 };
 
-/** Work that nobody waits for. */
-export function aWork(changes: Partial<Work> = {}): Work {
+/** Makes work without callbacks. */
+export function makeWork(changes: Partial<Work> = {}): Work {
   return { promptTokens: 1_024, outputTokens: 10, blocks: [], onFirstToken() {}, onEnd() {}, ...changes };
 }
 
-/** A request whose prompt is exactly its blocks, unless it says otherwise. */
-export function anArrival(atMs: number, changes: Partial<Arrival> = {}): Arrival {
+/** Makes a request whose prompt is exactly its blocks, with `changes`. */
+export function makeArrival(atMs: number, changes: Partial<Arrival> = {}): Arrival {
   const { blocks = [] } = changes;
   return { atMs, inputTokens: 512 * blocks.length + 100, outputTokens: 20, blocks, ...changes };
 }
 
-/** Workers on virtual time, each after it has done, and left to do, what it is given. */
-export async function aFleet(
+/** Creates workers on virtual time, each with finished and unfinished work. */
+export async function makeFleet(
   ...each: readonly { readonly did?: readonly Work[]; readonly has?: readonly Work[] }[]
 ): Promise<SimulatedWorker[]> {
   const time = createVirtualTime();
@@ -30,7 +30,7 @@ export async function aFleet(
   return workers;
 }
 
-/** Eight requests a second for half a minute on two H100, unless it says otherwise. */
+/** Options of eight requests a second for half a minute on two H100, with `changes`. */
 export function options(changes: Partial<SimulationOptions> = {}): SimulationOptions {
   return {
     arrivals: conversations(240, 125),
@@ -45,16 +45,16 @@ export function options(changes: Partial<SimulationOptions> = {}): SimulationOpt
   };
 }
 
-/** Requests of twenty conversations in turn, each of which goes on from what it had, one request every so many milliseconds. */
+/** Generates requests of conversations in turn, each continuing its own prompt, at a fixed interval. */
 export function conversations(count: number, everyMs: number): Arrival[] {
   return Array.from({ length: count }, (_, index) => {
     const [talk, turn] = [index % 20, Math.floor(index / 20)];
     const blocks = Array.from({ length: 6 + 2 * turn }, (_, depth) => 1_000 * talk + depth);
-    return anArrival(index * everyMs, { blocks });
+    return makeArrival(index * everyMs, { blocks });
   });
 }
 
-/** Share of all prompts' tokens that were found in a cache. */
+/** Returns the share of prompt tokens found in a cache. */
 export function hitRate(arrivals: readonly Arrival[], { cachedTokens }: Outcome): number {
   const prompts = arrivals.reduce((sum, { inputTokens }) => sum + inputTokens, 0);
   return cachedTokens.reduce((sum, tokens) => sum + (Number.isNaN(tokens) ? 0 : tokens), 0) / prompts;

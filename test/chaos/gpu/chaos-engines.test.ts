@@ -113,14 +113,14 @@ describe('a journal', () => {
       {
         call: 1,
         job: 3,
-        begunAt: 5,
+        startedAt: 5,
         end: 'dead',
         promptTokens: 9,
         cachedTokens: 4,
         computedTokens: 5,
         generatedTokens: 1,
       },
-      { call: 2, job: undefined, begunAt: 6, end: 'closed', endedAt: 8, generatedTokens: 2 },
+      { call: 2, job: undefined, startedAt: 6, end: 'closed', endedAt: 8, generatedTokens: 2 },
     ]);
   });
 });

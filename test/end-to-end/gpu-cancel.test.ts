@@ -3,22 +3,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { startCloud } from '../../local/cloud.ts';
 import { startWorkers, WORKER_DEFAULTS } from '../../local/engine/workers.ts';
-import { HEARTBEAT_MS, HURRY } from './gpu-service.ts';
+import { HEARTBEAT_MS, TIMINGS_DIVISOR } from './gpu-service.ts';
 
-/** A token every third of a second, so that a busy machine changes little in their number. */
+/** The engine generates a token every third of a second, so that a busy machine hardly changes their number. */
 const SPEED = 0.02;
 const TOKEN_MS = 6.5 / SPEED;
-/** It is given back in the answer, which has more than a hundred tokens by it: more than half a minute. */
+/** The engine repeats it in its answer, which then has over a hundred tokens and takes over half a minute. */
 const QUESTION = 'word '.repeat(80);
 
 const open = new AsyncDisposableStack();
 let client: OpenAI;
 let workerUrl: string;
 
-/** The service, whole, with one of `npm start`'s own engines, slowed down, behind it. */
+/** Starts the whole service with one slow local engine. */
 beforeAll(async () => {
   const folder = await mkdtemp(join(tmpdir(), 'lambent-gpu-cancel-'));
   open.defer(() => rm(folder, { recursive: true, force: true }));
@@ -31,7 +31,7 @@ beforeAll(async () => {
   const cloud = await startCloud({
     stateDir: join(folder, 'state'),
     bedrock: async function* silent() {},
-    environment: { MODELS_FILE: file, TIMINGS_DIVISOR: String(HURRY) },
+    environment: { MODELS_FILE: file, TIMINGS_DIVISOR: String(TIMINGS_DIVISOR) },
     schedules: false,
     gpuWorkers,
   });
@@ -47,8 +47,8 @@ const COUNTERS = {
   afterAbort: 'lambent:tokens_generated_after_abort_total',
 } as const;
 
-/** What the engine itself has counted. */
-async function engine(): Promise<Record<keyof typeof COUNTERS, number>> {
+/** Returns the engine's own counters. */
+async function readCounters(): Promise<Record<keyof typeof COUNTERS, number>> {
   const text = await (await fetch(new URL('/metrics', workerUrl))).text();
   const read = (name: string) => Number(new RegExp(`^${name}(?:\\{.*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
   return {
@@ -59,12 +59,12 @@ async function engine(): Promise<Record<keyof typeof COUNTERS, number>> {
   };
 }
 
-/** Waits until the engine is at work on a request and has tokens of it. */
-async function begun(): Promise<void> {
-  const before = await engine();
+/** Waits until the engine has generated a few tokens of a request. */
+async function waitUntilGenerating(): Promise<void> {
+  const before = await readCounters();
   await vi.waitUntil(
     async () => {
-      const { running, generated } = await engine();
+      const { running, generated } = await readCounters();
       return running === 1 && generated >= before.generated + 3;
     },
     { timeout: 60_000, interval: 50 },
@@ -72,66 +72,66 @@ async function begun(): Promise<void> {
 }
 
 /**
- * Waits until the engine has nothing to do, and sees that it stopped because it was told to.
- * @returns tokens that it generated since `before`
+ * Waits until the engine is idle, and expects that its request was aborted.
+ * @returns the number of tokens generated since `before`
  */
-async function stopped(before: Awaited<ReturnType<typeof engine>>): Promise<number> {
+async function waitUntilStopped(before: Awaited<ReturnType<typeof readCounters>>): Promise<number> {
   const after = await vi.waitUntil(
     async () => {
-      const now = await engine();
+      const now = await readCounters();
       return now.running === 0 && now;
     },
     { timeout: 60_000, interval: 50 },
   );
   expect(after.aborted).toBe(before.aborted + 1);
-  // No more than that of the step that was under way.
+  // At most the token of the current step.
   expect(after.afterAbort - before.afterAbort).toBeLessThanOrEqual(1);
   await sleep(5 * TOKEN_MS);
-  expect(await engine()).toEqual(after);
+  expect(await readCounters()).toEqual(after);
   return after.generated - before.generated;
 }
 
-async function until(id: string, status: string): Promise<void> {
+async function waitForStatus(id: string, status: string): Promise<void> {
   await vi.waitUntil(async () => (await client.responses.retrieve(id)).status === status, {
     timeout: 60_000,
     interval: 100,
   });
 }
 
-describe('the engine', () => {
-  test('generates nothing more a heartbeat after a background response was cancelled', async () => {
+describe('cancelling a request to an engine', () => {
+  it('the engine stops within a heartbeat after a background response is cancelled', async () => {
     const { id } = await client.responses.create({ model: 'patient', input: QUESTION, background: true });
-    await begun();
-    const before = await engine();
+    await waitUntilGenerating();
+    const before = await readCounters();
     await client.responses.cancel(id);
-    const since = await stopped(before);
-    // With a heartbeat's worth for a machine that is busy with other things.
+    const since = await waitUntilStopped(before);
+    // One more heartbeat is allowed for a busy machine.
     expect(since).toBeLessThanOrEqual(Math.ceil((2 * HEARTBEAT_MS) / TOKEN_MS));
-    await until(id, 'cancelled');
+    await waitForStatus(id, 'cancelled');
   }, 120_000);
 
-  test.each([true, false])(
-    'stops at a chat’s deadline (streamed: %s)',
+  it.each([true, false])(
+    'the engine stops at a chat’s deadline (streamed: %s)',
     async (stream) => {
-      const before = await engine();
+      const before = await readCounters();
       const messages = [{ role: 'user' as const, content: QUESTION }];
-      const answered = client.chat.completions.create({ model: 'hasty', messages, stream });
-      const broken = answered.then(async (answer) => {
+      const responding = client.chat.completions.create({ model: 'hasty', messages, stream });
+      const failing = responding.then(async (answer) => {
         if (Symbol.asyncIterator in answer) for await (const _ of answer);
       });
-      await expect(broken).rejects.toThrow();
-      // Three seconds, and as many again for the way.
-      expect(await stopped(before)).toBeLessThanOrEqual(6_000 / TOKEN_MS);
+      await expect(failing).rejects.toThrow();
+      // Three seconds until the deadline, and three more for a busy machine.
+      expect(await waitUntilStopped(before)).toBeLessThanOrEqual(6_000 / TOKEN_MS);
     },
     120_000,
   );
 
-  test('stops at the deadline of a chat whose client has gone, which Lambda does not tell of', async () => {
-    const before = await engine();
+  it('the engine stops at the deadline of a chat whose client disconnected, which Lambda does not report', async () => {
+    const before = await readCounters();
     const messages = [{ role: 'user' as const, content: QUESTION }];
     const stream = await client.chat.completions.create({ model: 'hasty', messages, stream: true });
-    await begun();
+    await waitUntilGenerating();
     stream.controller.abort();
-    expect(await stopped(before)).toBeLessThanOrEqual(6_000 / TOKEN_MS);
+    expect(await waitUntilStopped(before)).toBeLessThanOrEqual(6_000 / TOKEN_MS);
   }, 120_000);
 });

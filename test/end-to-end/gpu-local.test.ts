@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI from 'openai';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createGuide } from '../../local/bedrock/guide.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { startWorkers, type Workers } from '../../local/engine/workers.ts';
@@ -13,7 +13,7 @@ let gpuWorkers: Workers;
 let cloud: Cloud;
 let client: OpenAI;
 
-/** As `npm start` does. */
+/** Starts the service as `npm start` does. */
 beforeAll(async () => {
   stateDir = await mkdtemp(join(tmpdir(), 'lambent-gpu-'));
   gpuWorkers = await startWorkers({ count: 2 });
@@ -29,16 +29,16 @@ afterAll(async () => {
   await rm(stateDir, { recursive: true, force: true });
 });
 
-describe('the model gpu', () => {
+describe('the local model gpu', () => {
   const messages = [{ role: 'user' as const, content: 'What are you?' }];
 
-  test('answers whole, as soon as the cloud is ready', async () => {
+  it('the model answers as soon as the cloud is ready', async () => {
     const answer = await client.chat.completions.create({ model: 'gpu', messages });
     expect(answer.choices[0]?.message.content).toMatch(/stand-in.*“What are you\?”$/);
     expect(answer.usage?.completion_tokens).toBeGreaterThan(10);
   });
 
-  test('answers as a stream', async () => {
+  it('the model streams its answer', async () => {
     const stream = await client.chat.completions.create({ model: 'gpu', messages, stream: true });
     const texts: string[] = [];
     for await (const { choices } of stream) texts.push(choices[0]?.delta.content ?? '');
@@ -46,12 +46,12 @@ describe('the model gpu', () => {
     expect(texts.length).toBeGreaterThan(5);
   });
 
-  test('answers a response', async () => {
+  it('the model answers a response', async () => {
     const { output_text: text } = await client.responses.create({ model: 'gpu', input: 'What are you?' });
     expect(text).toMatch(/stand-in/);
   });
 
-  test('answers a response in the background, through the queue', async () => {
+  it('the model answers a background response through the queue', async () => {
     let response = await client.responses.create({ model: 'gpu', input: 'What are you?', background: true });
     while (response.status === 'queued' || response.status === 'in_progress') {
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -61,11 +61,11 @@ describe('the model gpu', () => {
     expect(response.output_text).toMatch(/stand-in/);
   });
 
-  test('is listed', async () => {
+  it('the model is listed', async () => {
     expect((await client.models.list()).data.map(({ id }) => id)).toContain('gpu');
   });
 
-  test('goes on when a worker is killed', async () => {
+  it('the model answers while a killed worker restarts', async () => {
     process.kill(gpuWorkers.getPid('gpu-1') ?? 0, 'SIGKILL');
     const answers = await Promise.all(
       [1, 2, 3, 4].map(() => client.chat.completions.create({ model: 'gpu', messages })),
@@ -73,9 +73,9 @@ describe('the model gpu', () => {
     for (const { choices } of answers) expect(choices[0]?.message.content).toMatch(/stand-in/);
   });
 
-  test('answers again within seconds of all workers having started anew, on no schedule', async () => {
+  it('the model answers again within seconds after all workers were killed, without a schedule', async () => {
     for (const { id } of gpuWorkers.workers) process.kill(gpuWorkers.getPid(id) ?? 0, 'SIGKILL');
-    // It finds nobody there, and takes them out of service.
+    // This call fails and makes the workers suspect.
     await client.chat.completions.create({ model: 'gpu', messages }).catch(() => undefined);
     const answer = await client.chat.completions.create({ model: 'gpu', messages });
     expect(answer.choices[0]?.message.content).toMatch(/stand-in/);

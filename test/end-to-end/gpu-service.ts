@@ -15,28 +15,28 @@ import { aWorker, FLEET, MODEL } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
 import { startUpstream } from '../upstreams/openai-upstream.ts';
 
-/** How many times as short leases, heartbeats and pauses are in these tests, all together. */
-export const HURRY = 6;
-export const LEASE_MS = 45_000 / HURRY;
-export const HEARTBEAT_MS = 15_000 / HURRY;
+/** The divisor of leases, heartbeats and pauses in these tests. */
+export const TIMINGS_DIVISOR = 6;
+export const LEASE_MS = 45_000 / TIMINGS_DIVISOR;
+export const HEARTBEAT_MS = 15_000 / TIMINGS_DIVISOR;
 
-/** The running service with GPU workers on the wire: whole, but for its haste. */
+/** The whole service with GPU workers on the wire and shortened recovery intervals. */
 export interface GpuService extends AsyncDisposable {
   readonly cloud: Cloud;
   readonly client: OpenAI;
   readonly workers: readonly GpuWorker[];
-  readonly job: (id: string) => Promise<Job | undefined>;
-  /** Workers with those of their leases that have not run out. */
-  fleet(): Promise<Worker[]>;
-  /** Registers all workers anew, with so many slots each. */
+  readonly readJob: (id: string) => Promise<Job | undefined>;
+  /** Returns the workers with their live leases. */
+  readFleet(): Promise<Worker[]>;
+  /** Registers the first `size` workers under a new boot id and deregisters the others. `slots` is per worker. */
   register(slots: number, size?: number): Promise<void>;
-  /** Processes of a function that are at work. */
-  busy(name: string): FunctionProcess[];
-  /** Hears every request to DynamoDB, SQS, KMS and S3 as it is carried out, before its sender does. */
+  /** Returns the processes of a function that run an invocation. */
+  listBusy(name: string): FunctionProcess[];
+  /** Sets a listener for requests to DynamoDB, SQS, KMS and S3. It is called before the client gets the response. */
   onExchange(listener: ((exchange: Exchange) => void) | undefined): void;
 }
 
-/** Starts a service with the models `gpu`, and `helped`, which falls back to a hosted one. The sweep runs all the time. */
+/** Starts a service with the models `gpu` and `helped`, which falls back to a hosted model. The sweep runs every second. */
 export async function startGpuService(): Promise<GpuService> {
   const open = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-gpu-'));
@@ -55,7 +55,7 @@ export async function startGpuService(): Promise<GpuService> {
   const cloud = await startCloud({
     stateDir: join(folder, 'state'),
     bedrock: async function* silent() {},
-    environment: { MODELS_FILE: file, TIMINGS_DIVISOR: String(HURRY) },
+    environment: { MODELS_FILE: file, TIMINGS_DIVISOR: String(TIMINGS_DIVISOR) },
     schedules: false,
     managedFunctions: managedFunctions(),
     faults: { seed: 1, onCarriedOut: (exchange) => listener?.(exchange) },
@@ -76,8 +76,8 @@ export async function startGpuService(): Promise<GpuService> {
     cloud,
     workers,
     client: new OpenAI({ baseURL: cloud.url, apiKey: 'sk-local', maxRetries: 0 }),
-    job: (id) => jobs.read('local', id),
-    async fleet() {
+    readJob: (id) => jobs.read('local', id),
+    async readFleet() {
       const view = await table.read(FLEET);
       return view.workers.map((worker) => ({
         ...worker,
@@ -93,7 +93,7 @@ export async function startGpuService(): Promise<GpuService> {
         else await table.deregister(FLEET, id);
       }
     },
-    busy: (name) => cloud.processes().filter((each) => each.function === name && each.busy),
+    listBusy: (name) => cloud.processes().filter((each) => each.function === name && each.busy),
     onExchange(next) {
       listener = next;
     },

@@ -80,6 +80,8 @@ export class Environment {
   readonly #pollSockets = new WeakSet<Socket>();
   /** Invocations that it works on, by request id. */
   readonly #running = new Map<string, Running>();
+  /** Ids of invocations that have timed out, whose code still runs. */
+  readonly #overrunning = new Set<string>();
   readonly #initTimer: NodeJS.Timeout;
   #probeTimer: NodeJS.Timeout | undefined;
   #polled = false;
@@ -137,7 +139,7 @@ export class Environment {
 
   /** How many more invocations it may work on. */
   get room(): number {
-    return this.#maxConcurrency - this.#running.size;
+    return this.#maxConcurrency - this.#running.size - this.#overrunning.size;
   }
 
   get phase(): Phase {
@@ -202,6 +204,7 @@ export class Environment {
   /** Runtime API: the runtime begins to answer. */
   onResponse(requestId: string, request: IncomingMessage, acknowledge: (status: number) => void): void {
     this.#heardAt = performance.now();
+    this.#overrunning.delete(requestId);
     const invocation = this.#running.get(requestId)?.invocation;
     if (invocation === undefined || invocation.answered) {
       acknowledge(400);
@@ -223,6 +226,7 @@ export class Environment {
   /** Runtime API: the handler failed before it answered. */
   async onError(requestId: string, request: IncomingMessage, acknowledge: (status: number) => void): Promise<void> {
     this.#heardAt = performance.now();
+    this.#overrunning.delete(requestId);
     const error = FunctionError.fromReport(await text(request));
     const invocation = this.#running.get(requestId)?.invocation;
     invocation?.fail(error);
@@ -276,6 +280,7 @@ export class Environment {
     if (this.#definition.managedInstances === undefined) {
       this.kill();
     } else {
+      if (!invocation.answered) this.#overrunning.add(invocation.requestId);
       invocation.cut();
       this.#complete(invocation);
       this.#probe(startedAt);

@@ -134,12 +134,18 @@ export class Pool implements EnvironmentEvents {
     const starting = this.#preparing + environments.filter(({ phase }) => phase === 'starting').length;
     const finishing = environments.filter(({ phase }) => phase === 'finishing');
     const expectedPolls = finishing.reduce((sum, { room }) => sum + room, 0);
-    const overdue = this.#waiting.filter(({ since }) => performance.now() - since >= POLL_GRACE_MS).length;
-    const unserved = Math.max(this.#waiting.length - expectedPolls, overdue) - starting * maxConcurrency;
+    const unserved = Math.max(this.#waiting.length - expectedPolls, this.#countOverdue()) - starting * maxConcurrency;
     const room = maxEnvironments - environments.length - this.#preparing;
     const starts = Math.min(Math.ceil(unserved / maxConcurrency), room, STARTING_AT_ONCE - starting);
     for (let count = starts; count > 0; count -= 1) void this.#start();
     if (finishing.length > 0) this.#recheck ??= setTimeout(() => this.#growAgain(), POLL_GRACE_MS);
+  }
+
+  /** Returns how many invocations have waited so long for a poll that they need another environment. */
+  #countOverdue(): number {
+    // An environment with many pollers polls whatever its handlers do, and a busy machine is no reason for another process.
+    if (this.#options.maxConcurrency > 1) return 0;
+    return this.#waiting.filter(({ since }) => performance.now() - since >= POLL_GRACE_MS).length;
   }
 
   #growAgain(): void {

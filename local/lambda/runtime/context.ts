@@ -4,6 +4,15 @@ import { maxConcurrency, requireVariable } from './variables.ts';
 /** The last argument of every handler. */
 export type Context = ReturnType<typeof createContext>;
 
+/** The data that all contexts share, read once: environment variables are slow to read. */
+const ENVIRONMENT_DATA = {
+  functionName: requireVariable('AWS_LAMBDA_FUNCTION_NAME'),
+  functionVersion: requireVariable('AWS_LAMBDA_FUNCTION_VERSION'),
+  memoryLimitInMB: requireVariable('AWS_LAMBDA_FUNCTION_MEMORY_SIZE'),
+  logGroupName: requireVariable('AWS_LAMBDA_LOG_GROUP_NAME'),
+  logStreamName: requireVariable('AWS_LAMBDA_LOG_STREAM_NAME'),
+};
+
 /**
  * Makes a handler's context from the headers of its invocation. Where one process serves many invocations, the context
  * carries the trace id; in standard Lambda the variable `_X_AMZN_TRACE_ID` does.
@@ -15,11 +24,7 @@ export function createContext(headers: IncomingHttpHeaders) {
   return {
     awsRequestId: String(headers['lambda-runtime-aws-request-id']),
     invokedFunctionArn: String(headers['lambda-runtime-invoked-function-arn']),
-    functionName: requireVariable('AWS_LAMBDA_FUNCTION_NAME'),
-    functionVersion: requireVariable('AWS_LAMBDA_FUNCTION_VERSION'),
-    memoryLimitInMB: requireVariable('AWS_LAMBDA_FUNCTION_MEMORY_SIZE'),
-    logGroupName: requireVariable('AWS_LAMBDA_LOG_GROUP_NAME'),
-    logStreamName: requireVariable('AWS_LAMBDA_LOG_STREAM_NAME'),
+    ...ENVIRONMENT_DATA,
     clientContext: typeof clientContext === 'string' ? (JSON.parse(clientContext) as unknown) : undefined,
     identity: undefined,
     callbackWaitsForEmptyEventLoop: true,

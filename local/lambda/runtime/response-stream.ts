@@ -67,24 +67,34 @@ export function openResponseStream(requestId: string): { request: ClientRequest;
     return write(typeof chunk === 'string' || chunk instanceof Uint8Array ? chunk : JSON.stringify(chunk), ...rest);
   };
   Object.assign(request, { write: writeAfterPrelude });
-  return { request, stream: createFacade(request) };
+  return { request, stream: new Facade(request) };
 }
 
-function createFacade(request: ResponseRequest): object {
-  const facade = {};
-  const target: Record<string, unknown> = request as unknown as Record<string, unknown>;
-  for (const name of STREAM_METHODS) {
-    const method = target[name];
-    if (typeof method === 'function')
-      Object.defineProperty(facade, name, { value: method.bind(request), writable: true });
+/** The stream that a handler gets. Its methods and properties, defined once below, are those of `target`. */
+class Facade {
+  readonly target: Record<string, unknown>;
+
+  constructor(request: ResponseRequest) {
+    this.target = request as unknown as Record<string, unknown>;
   }
-  for (const name of STREAM_PROPERTIES) {
-    Object.defineProperty(facade, name, {
-      get: () => target[name],
-      set: (value: unknown) => {
-        target[name] = value;
-      },
-    });
-  }
-  return facade;
+}
+
+for (const name of STREAM_METHODS) {
+  Object.defineProperty(Facade.prototype, name, {
+    value(this: Facade, ...values: unknown[]): unknown {
+      const method = this.target[name];
+      return typeof method === 'function' ? Reflect.apply(method, this.target, values) : undefined;
+    },
+    writable: true,
+  });
+}
+for (const name of STREAM_PROPERTIES) {
+  Object.defineProperty(Facade.prototype, name, {
+    get(this: Facade): unknown {
+      return this.target[name];
+    },
+    set(this: Facade, value: unknown) {
+      this.target[name] = value;
+    },
+  });
 }

@@ -505,6 +505,16 @@ describe('a function in managed mode', () => {
     expect(await runner.call('echo', {})).toMatchObject({ pid });
   });
 
+  it('has a second process once handlers that ran out of time take up the first', async () => {
+    const managedInstances = { maxConcurrency: 2, maxEnvironments: 2 };
+    const runner = await testRunner({ mode, functions: [functionOf('echo', { timeoutMs: 500, managedInstances })] });
+    const { pid } = Object(await runner.call('echo', {}));
+    const hung = await callAll(runner, [{ sleepMs: 60_000 }, { sleepMs: 60_000 }]);
+    expect(hung).toMatchObject([{ errorType: 'Sandbox.Timedout' }, { errorType: 'Sandbox.Timedout' }]);
+    expect(Object(await runner.call('echo', {})).pid).not.toBe(pid);
+    expect(runner.processes()).toHaveLength(2);
+  });
+
   it('loses a process whose event loop is blocked, once an invocation has timed out', async () => {
     const runner = await testRunner({ mode, functions: [functionOf('echo', { timeoutMs: 300 })] });
     await expect(runner.call('echo', { spin: true })).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });

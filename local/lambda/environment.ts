@@ -288,14 +288,14 @@ export class Environment {
   }
 
   /**
-   * Ends the process if its event loop is blocked: if it has no poll left and has not been heard from since `startedAt`, or
-   * does not poll again when it is asked to.
+   * Ends the process if its event loop is blocked: if it does not poll again when it is asked to, or, having no poll left,
+   * works on nothing else and has not been heard from since `startedAt`.
    */
   #probe(startedAt: number): void {
     if (this.#probeTimer !== undefined) return;
     const poll = this.#polls.pop();
     if (poll === undefined) {
-      if (this.#heardAt < startedAt) this.kill();
+      if (this.#running.size === 0 && this.#heardAt < startedAt) this.kill();
       return;
     }
     this.#probeTimer = setTimeout(() => this.kill(), PROBE_MS);

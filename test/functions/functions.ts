@@ -84,6 +84,7 @@ export async function startSurroundings(script?: Script, options: SurroundingsOp
     replyUrl,
     environment: {
       AWS_REGION: 'eu-west-1',
+      TIMINGS_DIVISOR: '10',
       AWS_ACCESS_KEY_ID: 'test',
       AWS_SECRET_ACCESS_KEY: 'test',
       AWS_ENDPOINT_URL_DYNAMODB: services.urls.dynamodb,

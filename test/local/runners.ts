@@ -4,6 +4,7 @@ import { afterEach } from 'vitest';
 import type { LogLine } from '../../local/lambda/environment.ts';
 import type { FunctionDefinition, ManagedInstances } from '../../local/lambda/function.ts';
 import { type Runner, type RunnerOptions, startRunner } from '../../local/lambda/runner.ts';
+import { waitUntil } from '../wait.ts';
 
 /** Folder of the test handlers, as bundles. */
 export const BUNDLES = resolve(import.meta.dirname, 'fixtures/bundles');
@@ -74,13 +75,9 @@ export async function testRunner({
   });
 }
 
-/** Waits for at most 15 seconds until `condition` holds. */
+/** Waits until `condition` holds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 15_000;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error('The condition did not hold within 15 seconds');
-    await new Promise((wake) => setTimeout(wake, 5));
-  }
+  await waitUntil('the condition holds', condition);
 }
 
 /** True if a process exists. */

@@ -29,6 +29,8 @@ export interface ServedRequest {
   readonly body: Readonly<Record<string, unknown>>;
   /** The time at which each token was generated, by `performance.now()`. */
   readonly tokensAt: readonly number[];
+  /** Resolves when the connection is closed or the response is complete. */
+  readonly closed: Promise<void>;
 }
 
 /** A scripted GPU worker on the wire. Like an engine, it generates tokens until its client disconnects, even if none is read. */
@@ -68,7 +70,8 @@ export async function startGpuWorker(first: WorkerBehavior = {}): Promise<GpuWor
       hangAfter,
       cutAfter,
     } = behaviorFor(body);
-    const request = { body, tokensAt: [] as number[] };
+    const closed = once(outgoing, 'close').then(() => {});
+    const request = { body, tokensAt: [] as number[], closed };
     served.push(request);
     if (resets) {
       await sleep(tokenMs);

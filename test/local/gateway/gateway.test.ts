@@ -85,10 +85,10 @@ describe('a streamed answer', () => {
 
   it('shows its status before there is a body', async () => {
     const { gateway } = await testGateway();
-    const startedAt = performance.now();
-    const answer = await post(`${gateway.url}/stream`, { chunks: ['', 'late'], pauseMs: 1_000 });
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
-    expect(await answer.text()).toBe('late');
+    // The body would come only after the test's time limit.
+    const answer = await post(`${gateway.url}/stream`, { chunks: ['', 'late'], pauseMs: 600_000 });
+    expect(answer.status).toBe(200);
+    await answer.body?.cancel();
   });
 
   it('arrives whole, however large', async () => {

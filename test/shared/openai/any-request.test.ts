@@ -82,7 +82,6 @@ const { json } = fc.letrec((tie) => ({
 }));
 
 function check(parse: (body: unknown) => GenerationRequest, body: unknown): void {
-  const startedAt = performance.now();
   try {
     const request = parse(body);
     expect(request.model).toBe('default');
@@ -97,7 +96,6 @@ function check(parse: (body: unknown) => GenerationRequest, body: unknown): void
     expect(encodeErrorBody(thrown).error.message).toMatch(/\S/);
     expect(thrown.message.length).toBeLessThan(2_000);
   }
-  expect(performance.now() - startedAt).toBeLessThan(2_000);
 }
 
 describe.each(Object.entries(parsers))('parsing requests of the %s API', (name, { parse, fields }) => {

@@ -1,16 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { LambentError } from '../../../../../shared/core/errors.ts';
 import { CAPABILITIES } from '../../../../../shared/inference/capabilities.ts';
 import { createGpuModel } from '../../../../../shared/inference/providers/gpu/gpu.ts';
 import { createRouter } from '../../../../../shared/inference/router.ts';
 import type { GpuWorker } from '../../../../upstreams/gpu-worker.ts';
 import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
+import { waitUntil } from '../../../../wait.ts';
 import { createTestRegistry } from '../../../api/service.ts';
 import { recordTelemetry } from '../../../core/recorded-telemetry.ts';
 import { aLease, aLeaseRequest, FLEET, type FleetTables, startFleetTables } from '../../../gpu/fleets.ts';
 import { makeRequest } from '../../requests.ts';
-import { type GpuFleet, generate, HEARTBEAT_MS, STALL_MS, startGpuFleet, TARGET } from './gpu-fleet.ts';
+import { type GpuFleet, generate, STALL_MS, startGpuFleet, TARGET } from './gpu-fleet.ts';
 
 const ANSWER = 't0 t1 t2 ';
 
@@ -70,10 +71,8 @@ describe('a call of a GPU model', () => {
     await using empty = await startGpuFleet(tables, 0);
     for (const { options } of [fleet, empty]) {
       const keyed = { ...options, fleet: { ...options.fleet, apiKey: 'env:NO_KEY' }, secret };
-      const startedAt = performance.now();
       const { error } = await generate(createGpuModel(TARGET, keyed));
       expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget', cause: fault });
-      expect(performance.now() - startedAt).toBeLessThan(1_000);
     }
     expect(requestCounts()).toEqual([0, 0, 0]);
   });
@@ -213,12 +212,11 @@ describe('a failure before the first token', () => {
     },
   );
 
-  it('a worker whose machine is gone becomes suspect within seconds and another one answers', async () => {
+  it('a worker whose machine is gone becomes suspect before stallMs and another one answers', async () => {
     using silent = await startSilentAddress();
     await fleet.register('w1', { url: silent.url });
-    const startedAt = performance.now();
-    expect((await generate(fleet.model('interactive', { stallMs: 20_000 }))).text).toBe(ANSWER);
-    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    // Far longer than the test may take.
+    expect((await generate(fleet.model('interactive', { stallMs: 600_000 }))).text).toBe(ANSWER);
     expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
   });
 
@@ -327,14 +325,11 @@ describe('a failure before the first token', () => {
   it('the failure of the only worker is reported without waiting for a slot', async () => {
     for (const id of ['w2', 'w3']) await fleet.table.deregister(FLEET, id);
     w1.behave({ status: 500 });
-    const startedAt = performance.now();
     expect((await generate(fleet.model())).error).toMatchObject({
       code: 'upstream_unavailable',
       recovery: 'nextTarget',
     });
     expect(requestCounts()).toEqual([1, 0, 0]);
-    // No slot is waited for, because there is no other worker.
-    expect(performance.now() - startedAt).toBeLessThan(1_500);
   });
 
   it.each([
@@ -423,20 +418,18 @@ describe('a worker that restarts at the same address', () => {
   });
 
   it('a restart ends running calls because their leases are lost', async () => {
-    w1.behave({ tokens: 1_000, tokenMs: 10 });
-    const startedAt = performance.now();
+    w1.behave({ tokens: 100_000, tokenMs: 10 });
     const { error } = await generate(fleet.model(), {
       onEvent: async (_event, index) => index === 2 && (await fleet.register('w1', { bootId: 'boot-2' })),
     });
     expect(error).toMatchObject({ code: 'upstream_cut' });
-    expect(performance.now() - startedAt).toBeLessThan(STALL_MS + 3 * HEARTBEAT_MS);
     expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
   });
 
   it('another worker answers if the first one is deregistered before its first token', async () => {
     w1.behave({ tokens: 1, tokenMs: 5_000 });
     const generating = generate(fleet.model('interactive', { stallMs: 10_000 }));
-    await vi.waitUntil(() => w1.served.length === 1, { timeout: 4_000, interval: 10 });
+    await waitUntil('w1 has the request', () => w1.served.length === 1);
     await fleet.table.deregister(FLEET, 'w1');
     expect((await generating).text).toBe(ANSWER);
     expect(requestCounts()).toEqual([1, 1, 0]);
@@ -458,7 +451,7 @@ describe('a draining worker', () => {
   it('a draining worker that dies stays draining', async () => {
     w1.behave({ tokens: 100, tokenMs: 10 });
     const running = generate(fleet.model());
-    await sleep(50);
+    await waitUntil('w1 has sent a token', () => w1.countTokensSince(0) > 0);
     await fleet.table.setState(FLEET, 'w1', 'boot-1', { state: 'draining', reason: 'spot', at: Date.now() });
     await w1.kill();
     expect((await running).error).toMatchObject({ code: 'upstream_cut' });
@@ -482,20 +475,17 @@ describe('aborting a call', () => {
     ['a cancellation', new LambentError('overloaded', 'cancelled')],
     ['a deadline', new LambentError('deadline_exceeded', 'too late')],
   ])('%s closes the connection at once and releases the slot', async (_name, reason) => {
-    w1.behave({ tokens: 1_000, tokenMs: 5 });
+    w1.behave({ tokens: 100_000, tokenMs: 5 });
     const abort = new AbortController();
-    let abortedAt = Number.POSITIVE_INFINITY;
     const { error } = await generate(fleet.model(), {
       signal: abort.signal,
       onEvent: (_event, index) => {
         if (index !== 5) return;
-        abortedAt = performance.now();
         abort.abort(reason);
       },
     });
     expect(error).toBe(reason);
-    await sleep(100);
-    expect(w1.countTokensSince(abortedAt + 50)).toBe(0);
+    await w1.served[0]?.closed;
     expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
   });
 
@@ -503,7 +493,7 @@ describe('aborting a call', () => {
     w1.behave({ tokens: 1_000, tokenMs: 5_000 });
     const abort = new AbortController();
     const generating = generate(fleet.model('interactive', { stallMs: 10_000 }), { signal: abort.signal });
-    await vi.waitUntil(() => w1.served.length === 1, { timeout: 4_000, interval: 10 });
+    await waitUntil('w1 has the request', () => w1.served.length === 1);
     abort.abort(new LambentError('deadline_exceeded', 'too late'));
     expect((await generating).error).toMatchObject({ code: 'deadline_exceeded' });
     await sleep(200);
@@ -515,11 +505,10 @@ describe('aborting a call', () => {
     for (const id of ['w1', 'w2', 'w3']) await fleet.table.deregister(FLEET, id);
     const abort = new AbortController();
     setTimeout(() => abort.abort(new LambentError('deadline_exceeded', 'too late')), 30);
-    const startedAt = performance.now();
+    // The fleet's own waitMs would end in another error.
     expect((await generate(fleet.model(), { signal: abort.signal })).error).toMatchObject({
       code: 'deadline_exceeded',
     });
-    expect(performance.now() - startedAt).toBeLessThan(120);
   });
 
   it('a reader that stops early closes the connection and releases the slot', async () => {

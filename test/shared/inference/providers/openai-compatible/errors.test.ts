@@ -236,11 +236,10 @@ describe('the message of an error', () => {
     },
   );
 
-  it('a message with a very long quote is classified quickly', async () => {
-    const startedAt = performance.now();
+  it('a message with a very long quote is classified', async () => {
+    // Takes minutes with an expression that backtracks.
     for (const part of ['x', 'model ', 'not found', 'model_does not exist ', 'modelx'])
       await mapError({ status: 400, body: openAIError(part.repeat(64_000 / part.length)) });
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
   });
 
   it('Groq’s error about the request size per minute is tried at the next target', async () => {

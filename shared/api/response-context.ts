@@ -4,7 +4,7 @@ import { isItemReference, type ResolvedItem, rejectDuplicates } from '../openai/
 import { itemNotFoundError, type ParsedResponsesBody, toGenerationRequest } from '../openai/responses/request.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { parseStoredItem, responseIdFor } from '../openai/responses/stored-items.ts';
-import { fitToContext } from '../sessions/fit.ts';
+import { fitToContext } from '../sessions/fit-to-context.ts';
 import type { ApiState } from './api-state.ts';
 import { readTurn, type TurnItem, withContinuation } from './response-chain.ts';
 import { removeUnpairedCalls } from './unpaired-calls.ts';

@@ -1,8 +1,8 @@
 import { LambentError, toLambentError } from '../core/errors.ts';
 import type { Telemetry } from '../core/telemetry.ts';
-import { CircuitBreaker } from './breaker.ts';
 import { type Candidate, findCandidates } from './candidates.ts';
 import type { Capability } from './capabilities.ts';
+import { CircuitBreaker } from './circuit-breaker.ts';
 import type { GenerationEvent, GenerationRequest, Usage } from './generation.ts';
 import { type Model, UpstreamError } from './model.ts';
 import { reportEnd, reportFailedAttempt, reportFirstEvent } from './observe.ts';

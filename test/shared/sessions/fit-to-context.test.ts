@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { GenerationRequest, Message } from '../../../shared/inference/generation.ts';
-import { fitToContext } from '../../../shared/sessions/fit.ts';
+import { fitToContext } from '../../../shared/sessions/fit-to-context.ts';
 
 const text = (words: string) => [{ type: 'text' as const, text: words }];
 const user = (words: string): Message => ({ role: 'user', content: text(words) });

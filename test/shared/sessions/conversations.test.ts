@@ -294,10 +294,10 @@ describe('a request whose response is lost', () => {
 
   it('a turn whose commit is retried succeeds even if another turn followed in the meantime', async () => {
     const key = await createConversation();
-    const commitTurn: ConversationTable['commitTurn'] = async (...asked) => {
-      await table.commitTurn(...asked);
+    const commitTurn: ConversationTable['commitTurn'] = async (...args) => {
+      await table.commitTurn(...args);
       await (await conversations.beginTurn(key, 'next')).commit(makeItems('b'));
-      return table.commitTurn(...asked);
+      return table.commitTurn(...args);
     };
     const repeating = { ...table, commitTurn };
     const cut = createConversations({ table: repeating, vault: stores.vault, retentionDays: 30, now: () => clock.now });

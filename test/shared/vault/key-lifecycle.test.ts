@@ -93,58 +93,58 @@ describe('rotation', () => {
 
 describe('a delayed read of the keys table', () => {
   /** A table whose reads see its state at the time of the request, and return when the test releases them. */
-  function late() {
-    const answers: (() => void)[] = [];
-    const slow: TenantKeyTable = {
+  function delayReads() {
+    const pending: (() => void)[] = [];
+    const delayed: TenantKeyTable = {
       ...table,
       async read(tenant) {
         const history = await table.read(tenant);
-        await new Promise<void>((resolve) => answers.push(resolve));
+        await new Promise<void>((resolve) => pending.push(resolve));
         return history;
       },
     };
     return {
-      slow,
+      delayed,
       /** Resolves when this number of reads have seen the table. */
-      asked: (count: number) => vi.waitFor(() => expect(answers).toHaveLength(count), { interval: 1 }),
-      answer: (read: number) => answers[read - 1]?.(),
+      waitForReads: (count: number) => vi.waitFor(() => expect(pending).toHaveLength(count), { interval: 1 }),
+      release: (read: number) => pending[read - 1]?.(),
     };
   }
 
   it("a delayed read doesn't hide the key version of a record that was sealed in the meantime", async () => {
-    const { slow, asked, answer } = late();
+    const { delayed, waitForReads, release } = delayReads();
     const old = await start().seal(NAME, text('old'));
-    const reader = startEnvironment(services, slow, { mayCreate: false });
+    const reader = startEnvironment(services, delayed, { mayCreate: false });
     const openingOld = reader.open(NAME, old);
-    await asked(1);
+    await waitForReads(1);
     services.clock.now += 91 * DAY;
     const young = await start().seal(NAME, text('young'));
     expect(young[4]).toBe(2);
     const openingYoung = reader.open(NAME, young);
-    answer(1);
-    await asked(2);
-    answer(2);
+    release(1);
+    await waitForReads(2);
+    release(2);
     expect(await Promise.all([openingOld, openingYoung])).toEqual([text('old'), text('young')]);
   });
 
   it("a delayed read doesn't hide the key that another environment created first", async () => {
-    const { slow, asked, answer } = late();
+    const { delayed, waitForReads, release } = delayReads();
     const loser = startEnvironment(services, {
-      ...slow,
+      ...delayed,
       async addVersion(tenant, version, key) {
         // Another request of this environment reads before the winner has written.
-        const elsewhere = forge({ tenantKey: randomBytes(32), keyVersion: 1, segments: [text('x')] });
-        void loser.open(NAME, elsewhere).catch(() => {});
-        await asked(2);
+        const foreign = forge({ tenantKey: randomBytes(32), keyVersion: 1, segments: [text('x')] });
+        void loser.open(NAME, foreign).catch(() => {});
+        await waitForReads(2);
         await start().seal(NAME, text('first'));
         return table.addVersion(tenant, version, key);
       },
     });
     const sealing = loser.seal(NAME, text('second'));
-    await asked(1);
-    answer(1);
-    await asked(3);
-    answer(3);
+    await waitForReads(1);
+    release(1);
+    await waitForReads(3);
+    release(3);
     expect(await start().open(NAME, await sealing)).toEqual(text('second'));
   });
 });
@@ -233,7 +233,7 @@ describe('a copy of the records without the keys table', () => {
     const elsewhere = await services.newTable();
     const thief = startEnvironment(services, elsewhere);
     expect(await catchCode(thief.open(NAME, sealed))).toBe('record_unreadable');
-    await thief.seal(NAME, text('a key of its own'));
+    await thief.seal(NAME, text('a different key'));
     expect(await catchCode(thief.open(NAME, sealed))).toBe('record_unreadable');
   });
 });

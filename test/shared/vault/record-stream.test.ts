@@ -94,14 +94,14 @@ describe('a stream', () => {
   });
 
   it('a stream reads no more than it needs, and yields a segment as soon as it is complete', async () => {
-    let asked = 0;
+    let reads = 0;
     async function* endless(): AsyncGenerator<Uint8Array> {
-      for (;;) yield Buffer.alloc(1_024, asked++);
+      for (;;) yield Buffer.alloc(1_024, reads++);
     }
     const stream = sealStream(endless());
     await stream.next();
     await stream.next();
-    expect(asked).toBe(65);
+    expect(reads).toBe(65);
     await stream.return();
   });
 

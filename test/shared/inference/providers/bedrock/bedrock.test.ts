@@ -338,22 +338,24 @@ describe('an abort', () => {
   it.each(stalls)('an abort %s closes the upstream within a second and throws its reason', async (_when, frames) => {
     await using upstream = await Upstream.start(script(...frames));
     const cancel = new AbortController();
-    const asked = upstream.generate({}, { signal: cancel.signal }).catch((reason: unknown) => reason);
+    const outcome = upstream.generate({}, { signal: cancel.signal }).catch((reason: unknown) => reason);
     await waitUntil(() => upstream.calls.length === 1);
     await sleep(50);
     const reason = new Error('the caller gave up');
     cancel.abort(reason);
-    expect(await asked).toBe(reason);
+    expect(await outcome).toBe(reason);
     await waitUntil(() => upstream.calls[0]?.signal.aborted === true, 1_000);
   });
 
   it('an abort of a buffered call closes the upstream within a second and throws its reason', async () => {
     await using upstream = await Upstream.start(script({ type: 'pause', ms: 60_000 }));
     const cancel = new AbortController();
-    const asked = upstream.generate({}, { streamed: false, signal: cancel.signal }).catch((reason: unknown) => reason);
+    const outcome = upstream
+      .generate({}, { streamed: false, signal: cancel.signal })
+      .catch((reason: unknown) => reason);
     await waitUntil(() => upstream.calls.length === 1);
     cancel.abort(new Error('gone'));
-    expect(await asked).toMatchObject({ message: 'gone' });
+    expect(await outcome).toMatchObject({ message: 'gone' });
     await waitUntil(() => upstream.calls[0]?.signal.aborted === true, 1_000);
   });
 

@@ -313,10 +313,16 @@ describe('limits and sampling', () => {
     [undefined, 'flex', 'flex'],
     ['default', 'flex', 'default'],
     ['auto', undefined, undefined],
-  ] as const)('the service tier %s of the caller and %s of the target become %s', async (asked, ofTarget, expected) => {
-    const body = await sendRequest(asked ? { serviceTier: asked } : {}, ofTarget ? { serviceTier: ofTarget } : {});
-    expect(body['serviceTier']).toEqual(expected && { type: expected });
-  });
+  ] as const)(
+    'the service tier %s of the caller and %s of the target become %s',
+    async (ofCaller, ofTarget, expected) => {
+      const body = await sendRequest(
+        ofCaller ? { serviceTier: ofCaller } : {},
+        ofTarget ? { serviceTier: ofTarget } : {},
+      );
+      expect(body['serviceTier']).toEqual(expected && { type: expected });
+    },
+  );
 
   it('unknown fields are passed on to the model', async () => {
     const body = await sendRequest({ unknown: { top_k: 40 }, seed: 7 });

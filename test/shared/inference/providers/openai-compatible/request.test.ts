@@ -352,8 +352,8 @@ describe('a dialect', () => {
       );
       expect(outcome.error).toBeUndefined();
     }
-    const asked = upstream.requests.slice(before).map(({ body }) => 'stream_options' in Object(body));
-    expect(asked).toEqual([true, false, false]);
+    const withStreamOptions = upstream.requests.slice(before).map(({ body }) => 'stream_options' in Object(body));
+    expect(withStreamOptions).toEqual([true, false, false]);
   });
 
   it.each([

@@ -30,7 +30,7 @@ export interface ItemBucket {
 export function createConversationTable(client: DynamoDBClient, name: string, bucket: ItemBucket): ConversationTable {
   const table = { client, name };
 
-  /** Yields the items at positions from `from` up to but without `to`. */
+  /** Yields the items at positions from `from` up to, and not including, `to`. */
   async function* queryPositions(
     key: ConversationKey,
     { from, to, newestFirst, pageSize }: PositionRange,

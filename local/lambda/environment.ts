@@ -276,11 +276,13 @@ export class Environment {
     const seconds = (this.#definition.timeoutMs / 1000).toFixed(2);
     const message = `RequestId: ${invocation.requestId} Error: Task timed out after ${seconds} seconds`;
     this.#log('stderr', message);
+    // The runtime will still answer it, unless its answer has begun and is cut now.
+    const stillRuns = !invocation.answered;
     invocation.fail(new FunctionError('Sandbox.Timedout', message));
     if (this.#definition.managedInstances === undefined) {
       this.kill();
     } else {
-      if (!invocation.answered) this.#overrunning.add(invocation.requestId);
+      if (stillRuns) this.#overrunning.add(invocation.requestId);
       invocation.cut();
       this.#complete(invocation);
       this.#probe(startedAt);

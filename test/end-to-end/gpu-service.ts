@@ -17,8 +17,6 @@ import { startUpstream } from '../upstreams/openai-upstream.ts';
 
 /** The divisor of leases, heartbeats and pauses in these tests. */
 export const TIMINGS_DIVISOR = 6;
-export const LEASE_MS = 45_000 / TIMINGS_DIVISOR;
-export const HEARTBEAT_MS = 15_000 / TIMINGS_DIVISOR;
 
 /** The whole service with GPU workers on the wire and shortened recovery intervals. */
 export interface GpuService extends AsyncDisposable {

@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type OpenAI from 'openai';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Job } from '../../shared/jobs/job.ts';
 import { IS_MANAGED } from '../lambda-mode.ts';
 import type { GpuWorker } from '../upstreams/gpu-worker.ts';
-import { type GpuService, HEARTBEAT_MS, LEASE_MS, startGpuService } from './gpu-service.ts';
+import { waitUntil } from '../wait.ts';
+import { type GpuService, startGpuService } from './gpu-service.ts';
 
 let service: GpuService;
 let client: OpenAI;
@@ -32,13 +32,10 @@ async function createBackground(input = 'Hello'): Promise<string> {
 
 /** Waits until a job has ended, and returns it. */
 function waitForEnd(id: string): Promise<Job> {
-  return vi.waitUntil(
-    async () => {
-      const job = await service.readJob(id);
-      return job !== undefined && !['queued', 'in_progress'].includes(job.status) && job;
-    },
-    { timeout: 60_000, interval: 100 },
-  );
+  return waitUntil(`${id} has ended`, async () => {
+    const job = await service.readJob(id);
+    return job !== undefined && !['queued', 'in_progress'].includes(job.status) && job;
+  });
 }
 
 describe('chat', () => {
@@ -51,7 +48,7 @@ describe('chat', () => {
     }
     expect(text).toBe('t0 t1 t2 ');
     // The client has the whole answer before the function has ended.
-    await vi.waitFor(async () => expect(await listLeases()).toEqual([]));
+    await waitUntil('the lease is released', async () => (await listLeases()).length === 0);
   });
 
   it('a chat is refused with Retry-After if no worker is ready', async () => {
@@ -82,14 +79,12 @@ describe('chat', () => {
       })(),
     );
     expect(await failure).toBeInstanceOf(Error);
-    const killedAt = performance.now();
+    await w1.served.at(-1)?.closed;
     w1.behave({});
     expect(await listLeases()).toHaveLength(1);
     expect(await getError(client.chat.completions.create(chat))).toMatchObject({ status: 503 });
-    await vi.waitFor(() => client.chat.completions.create(chat), { timeout: 2 * LEASE_MS, interval: 100 });
-    expect(performance.now() - killedAt).toBeLessThan(LEASE_MS + 3_000);
-    expect(w1.served[0]?.tokensAt.at(-1)).toBeLessThan(killedAt + 100);
-  }, 40_000);
+    await waitUntil('a chat gets the slot', () => client.chat.completions.create(chat).catch(() => undefined));
+  });
 });
 
 describe('background responses', () => {
@@ -101,49 +96,48 @@ describe('background responses', () => {
     const served = [...w1.served, ...w2.served];
     expect(served.length).toBe(before + 1);
     expect(served.map(({ body }) => body['priority'])).toContain(1);
-    expect(await listLeases()).toEqual([]);
-  }, 60_000);
+    await waitUntil('the lease is released', async () => (await listLeases()).length === 0);
+  });
 
-  it('cancelling a background response closes the engine connection within a heartbeat', async () => {
+  it('cancelling a background response closes the engine connection', async () => {
     for (const worker of [w1, w2]) worker.behave({ tokens: 100_000, tokenMs: 20 });
     const before = countGenerated();
     const id = await createBackground();
-    await vi.waitUntil(() => countGenerated() > before + 3, { timeout: 20_000 });
+    await waitUntil('a worker generates', () => countGenerated() > before + 3);
     await client.responses.cancel(id);
-    const cancelledAt = performance.now();
     expect(await waitForEnd(id)).toMatchObject({ status: 'cancelled' });
-    await sleep(200);
-    const deadline = cancelledAt + HEARTBEAT_MS + 1_000;
-    expect(w1.countTokensSince(deadline) + w2.countTokensSince(deadline)).toBe(0);
-    expect(await listLeases()).toEqual([]);
-  }, 60_000);
+    // Both would generate for half an hour.
+    await Promise.all([w1, w2].map((worker) => worker.served.at(-1)?.closed));
+    await waitUntil('the lease is released', async () => (await listLeases()).length === 0);
+  });
 
   it('a background response waits until a worker is ready', async () => {
     await service.register(4, 0);
     const id = await createBackground();
-    await vi.waitUntil(async () => ((await service.readJob(id))?.releases ?? 0) > 0, { timeout: 20_000 });
+    await waitUntil('the job is released', async () => ((await service.readJob(id))?.releases ?? 0) > 0);
     await service.register(4);
     expect(await waitForEnd(id)).toMatchObject({ status: 'completed', attempts: 1 });
-  }, 60_000);
+  });
 
   it('a background response continues on another worker in the same invocation if its worker is killed', async () => {
-    for (const worker of [w1, w2]) worker.behave({ tokens: 100, tokenMs: 20 });
+    for (const worker of [w1, w2]) worker.behave({ tokens: 100_000, tokenMs: 20 });
     const before = [w1.countTokensSince(0), w2.countTokensSince(0)];
     const id = await createBackground();
-    await vi.waitUntil(() => countGenerated() > Number(before[0]) + Number(before[1]) + 3, { timeout: 20_000 });
+    await waitUntil('a worker generates', () => countGenerated() > Number(before[0]) + Number(before[1]) + 3);
     const [running] = service.listBusy('dispatch');
     const victim = w1.countTokensSince(0) > Number(before[0]) ? w1 : w2;
+    for (const worker of [w1, w2]) worker.behave({});
     await victim.kill();
     expect(await waitForEnd(id)).toMatchObject({ status: 'completed', epoch: 2 });
     expect(service.cloud.processes().map(({ pid }) => pid)).toContain(running?.pid);
     await victim.restart();
-  }, 60_000);
+  });
 
   it('a background response is committed once if its dispatcher resumes after its lease expired', async () => {
-    for (const worker of [w1, w2]) worker.behave({ tokens: 200, tokenMs: 20 });
+    for (const worker of [w1, w2]) worker.behave({ tokens: 100_000, tokenMs: 20 });
     const before = countGenerated();
     const id = await createBackground();
-    await vi.waitUntil(() => countGenerated() > before + 3, { timeout: 20_000 });
+    await waitUntil('a worker generates', () => countGenerated() > before + 3);
     const [frozen] = service.listBusy('dispatch');
     if (frozen === undefined) throw new Error('No dispatcher is running');
     process.kill(frozen.pid, 'SIGSTOP');
@@ -151,10 +145,13 @@ describe('background responses', () => {
     const job = await waitForEnd(id);
     process.kill(frozen.pid, 'SIGCONT');
     expect(job).toMatchObject({ status: 'completed', epoch: 2, output: { epoch: 2 } });
-    await sleep(HEARTBEAT_MS + 2_000);
+    await waitUntil(
+      'the dispatcher has noticed',
+      () => !service.listBusy('dispatch').some(({ pid }) => pid === frozen.pid),
+    );
     expect(await service.readJob(id)).toMatchObject({ status: 'completed', epoch: 2, output: { epoch: 2 } });
     expect(await client.responses.retrieve(id)).toMatchObject({ output_text: 't0 t1 ' });
-  }, 90_000);
+  });
 });
 
 describe('killed dispatchers', () => {
@@ -181,16 +178,11 @@ describe('killed dispatchers', () => {
           resolve(requests);
         }
       });
-      void vi
-        .waitUntil(
-          () =>
-            victim !== undefined &&
-            !service.listBusy('dispatch').some((each) => each.requestIds.includes(victim ?? '')),
-          {
-            timeout: 30_000,
-          },
-        )
-        .then(() => resolve(requests));
+      void waitUntil(
+        'the invocation has ended',
+        () =>
+          victim !== undefined && !service.listBusy('dispatch').some((each) => each.requestIds.includes(victim ?? '')),
+      ).then(() => resolve(requests));
     });
   }
 
@@ -211,14 +203,15 @@ describe('killed dispatchers', () => {
         else if ((await service.readJob(id))?.status === 'completed') break;
       }
       service.onExchange(undefined);
-      expect(steps).toBeGreaterThan(10);
+      // At least the claim, the input, the slot, the output and the commit.
+      expect(steps).toBeGreaterThan(4);
       for (const id of ids) {
         const job = await waitForEnd(id);
         expect(job).toMatchObject({ status: 'completed', output: { epoch: job.epoch } });
         // Releasing a job because no slot is free does not count as an attempt.
         expect(job.attempts).toBeLessThanOrEqual(2);
       }
-      await vi.waitUntil(async () => (await listLeases()).length === 0, { timeout: 2 * LEASE_MS, interval: 200 });
+      await waitUntil('all leases have expired', async () => (await listLeases()).length === 0);
       expect((await client.chat.completions.create(chat)).choices[0]?.message.content).toBe('t0 t1 t2 ');
     },
   );

@@ -185,8 +185,8 @@ describe('the alarms of a GPU fleet', () => {
         { Ref: scales ? (name === 'gpu-scale-out' ? 'GpuScaleOut' : 'GpuScaleIn') : 'AlarmTopic' },
       ]);
       if (scales) continue;
-      expect(alarm.properties['AlarmDescription']).toMatch(new RegExp(`See docs/gpu-aws.md, ${name}\\.$`));
-      expect(docs).toMatch(new RegExp(`^\\| \`${name}\` \\| .+ \\| .+ \\|$`, 'm'));
+      expect(alarm.properties['AlarmDescription']).toMatch(new RegExp(`\\. Runbook: docs/gpu-aws\\.md#${name}$`));
+      expect(docs).toMatch(new RegExp(`^### \`${name}\`$`, 'm'));
     }
   });
 });

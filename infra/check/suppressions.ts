@@ -212,7 +212,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   ...['event_notifications_enabled', 'lifecycle_policy'].map((rule) => ({
     rule: `s3_${rule}_check`,
     resource: 'ServerlessDeploymentBucket',
-    reason: 'osls itself removes all but the last five deployments.',
+    reason: 'Serverless (osls) removes all but the last five deployments.',
   })),
 ];
 

@@ -14,7 +14,7 @@ beforeAll(async () => {
   service = await startGpuService();
   client = service.client;
   [w1, w2] = service.workers as [GpuWorker, GpuWorker];
-}, 120_000);
+});
 afterAll(() => service[Symbol.asyncDispose]());
 beforeEach(async () => {
   for (const worker of service.workers) worker.behave({});

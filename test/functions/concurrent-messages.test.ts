@@ -5,6 +5,7 @@ import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { aWorker } from '../shared/gpu/fleets.ts';
 import type { ReceivedRequest } from '../upstreams/openai-upstream.ts';
+import { waitUntil } from '../wait.ts';
 import {
   answerAsAsked,
   type Behavior,
@@ -58,7 +59,7 @@ beforeAll(async () => {
     import('../../functions/dispatch.ts').then(handlerOf),
   ]);
   lines = captureLogLines();
-}, 60_000);
+});
 afterAll(async () => {
   vi.restoreAllMocks();
   vi.unstubAllEnvs();
@@ -221,7 +222,7 @@ it('the dispatch function keeps the log lines, metrics and aborts of 64 interlea
     void call.finally(() => {
       ended = true;
     });
-    await vi.waitUntil(() => ended || requests.length >= arrived, { timeout: 20_000, interval: 5 });
+    await waitUntil('the requests have arrived', () => ended || requests.length >= arrived);
   }
   for (const result of await Promise.all(calls)) expect(result).toEqual({ batchItemFailures: [] });
 

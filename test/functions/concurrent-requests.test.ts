@@ -59,7 +59,7 @@ beforeAll(async () => {
     import('../../functions/authorize.ts').then(handlerOf),
   ]);
   lines = captureLogLines();
-}, 60_000);
+});
 afterAll(async () => {
   vi.restoreAllMocks();
   vi.unstubAllEnvs();

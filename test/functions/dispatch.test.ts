@@ -5,6 +5,7 @@ import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fle
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import { aWorker, FLEET } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
+import { waitUntil } from '../wait.ts';
 import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
 
 type Handler = (event: unknown, context: unknown) => Promise<unknown>;
@@ -31,7 +32,7 @@ beforeAll(async () => {
   generate = called(functions[0]);
   dispatch = called(functions[1]);
   sweep = called(functions[2]);
-}, 60_000);
+});
 afterAll(async () => {
   vi.unstubAllEnvs();
   await surroundings[Symbol.asyncDispose]();
@@ -97,7 +98,7 @@ test('goes on in the same invocation, on another worker, when one is killed in t
   const message = aMessage();
   const pointer = await accepted(message);
   const running = dispatch(aQueueEvent(pointer), aContext());
-  await vi.waitFor(() => expect(w1.countTokensSince(0) + w2.countTokensSince(0)).toBeGreaterThan(3));
+  await waitUntil('a worker generates', () => w1.countTokensSince(0) + w2.countTokensSince(0) > 3);
   const [victim, other] = w1.served.length > 0 ? [w1, w2] : [w2, w1];
   await victim.kill();
   expect(await running).toEqual(all);
@@ -149,12 +150,12 @@ test('is told of a job again on its own queue when the message was lost', async 
   expect((await jobOf(message))?.status).toBe('completed');
 });
 
-test('closes the connection to the engine within a heartbeat of a cancel', { timeout: 40_000 }, async () => {
+test('closes the connection to the engine within a heartbeat of a cancel', async () => {
   for (const worker of [w1, w2]) worker.behave({ tokens: 100_000, tokenMs: 20 });
   const message = aMessage();
   const pointer = await accepted(message);
   const running = dispatch(aQueueEvent(pointer), aContext());
-  await vi.waitFor(() => expect(w1.countTokensSince(0) + w2.countTokensSince(0)).toBeGreaterThan(3));
+  await waitUntil('a worker generates', () => w1.countTokensSince(0) + w2.countTokensSince(0) > 3);
   const { id = '' } = (await jobOf(message)) ?? {};
   await jobs().update('local', id, [], { set: { cancelRequested: true } });
   expect(await running).toEqual(all);

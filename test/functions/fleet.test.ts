@@ -68,7 +68,7 @@ beforeAll(async () => {
   });
   const { handler } = await import('../../functions/fleet.ts');
   fleet = (event) => Promise.resolve(Reflect.apply(handler, undefined, [event, aContext()]));
-}, 60_000);
+});
 afterAll(async () => {
   vi.restoreAllMocks();
   vi.unstubAllEnvs();

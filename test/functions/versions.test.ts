@@ -32,7 +32,7 @@ beforeAll(async () => {
   const functions = await Promise.all([import('../../functions/generate.ts'), import('../../functions/sweep.ts')]);
   generate = (event, context) => Promise.resolve(Reflect.apply(functions[0].handler, undefined, [event, context]));
   sweep = (event, context) => Promise.resolve(Reflect.apply(functions[1].handler, undefined, [event, context]));
-}, 60_000);
+});
 afterAll(async () => {
   vi.unstubAllEnvs();
   await surroundings[Symbol.asyncDispose]();

@@ -42,7 +42,7 @@ describe('a packaged zip', () => {
 });
 
 describe('packaging', () => {
-  it('makes byte-identical zips and templates from the same sources in two folders', { timeout: 120_000 }, async () => {
+  it('makes byte-identical zips and templates from the same sources in two folders', async () => {
     const first = await packageBundles((buildDir) => cp(BUNDLES, buildDir, { recursive: true }));
     const second = await packageBundles((buildDir) => bundleFunctions({ outDir: buildDir }));
     expect([...second.keys()]).toEqual([...first.keys()]);

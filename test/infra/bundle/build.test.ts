@@ -97,7 +97,7 @@ describe("the functions' bundles", () => {
         'function',
       );
     }
-  }, 30_000);
+  });
 
   it('contain no code that looks for credentials, a region or a token outside environment variables', async () => {
     for (const bundle of bundles) {

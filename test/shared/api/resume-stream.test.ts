@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resumeStream } from '../../../shared/api/resume-stream.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { cancelJob } from '../../../shared/jobs/control.ts';
@@ -10,6 +10,7 @@ import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { claim, commit } from '../../../shared/jobs/transitions.ts';
 import { keptAlive } from '../../../shared/lambda/keep-alive.ts';
+import { waitUntil } from '../../wait.ts';
 import { aJob, anInput } from '../jobs/jobs.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
 
@@ -115,7 +116,7 @@ describe('resumeStream', () => {
     expect(await read(1_000_001)).toHaveLength(2);
     expect(await read(1_000_002)).toMatchObject([{ type: 'response.completed', sequence_number: 1_000_003 }]);
     expect(await read(1_000_003)).toEqual([]);
-  }, 30_000);
+  });
 
   it('a stream starts with the accepted events of the job, whether or not an earlier version logged them', async () => {
     const { append, claimJob, complete, read, id } = await createStreamedJob();
@@ -130,7 +131,7 @@ describe('resumeStream', () => {
       expect(await read(0)).toMatchObject([accepted[1], { sequence_number: 2 }]);
       await append(0, 0, 'response.created', 'response.queued');
     }
-  }, 30_000);
+  });
 
   it('a stream that reaches its deadline ends with an error and can be resumed', async () => {
     const { append, claimJob, complete, read } = await createStreamedJob();
@@ -139,7 +140,7 @@ describe('resumeStream', () => {
     expect(events.at(-1)).toMatchObject({ type: 'error', code: 'deadline_exceeded', sequence_number: 1 });
     await complete(await claimJob(), 2);
     expect(await read(events.at(-1)?.sequence_number ?? -1)).toMatchObject([{ type: 'response.completed' }]);
-  }, 30_000);
+  });
 
   it('the final event has the same number on every read, even if the job’s worker died', async () => {
     const { id, state, append, claimJob, read, sweep } = await createStreamedJob();
@@ -158,7 +159,7 @@ describe('resumeStream', () => {
     expect(await read(4)).toEqual([last]);
     expect(await read(end - 1)).toEqual([last]);
     expect(await read(end)).toEqual([]);
-  }, 30_000);
+  });
 
   it('the final event has the same number for a waiting reader and for a later one', async () => {
     const { state, id, append, read } = await createStreamedJob();
@@ -169,7 +170,7 @@ describe('resumeStream', () => {
     expect(events.map(({ type }) => type)).toEqual(['response.created', 'response.queued', 'response.cancelled']);
     expect(await read(1)).toEqual(events.slice(2));
     expect(await read(2)).toEqual([]);
-  }, 30_000);
+  });
 
   it('a stream that starts after a future event waits and sends only later events', async () => {
     const { append, claimJob, complete, read } = await createStreamedJob();
@@ -180,7 +181,7 @@ describe('resumeStream', () => {
     await complete(job, 5);
     expect((await near).map(({ sequence_number }) => sequence_number)).toEqual([4, 5]);
     expect(await far).toEqual([]);
-  }, 30_000);
+  });
 
   it('a stream without events starts at once and sends keep-alive comments', async () => {
     const { id, state, append, claimJob, complete } = await createStreamedJob();
@@ -194,12 +195,12 @@ describe('resumeStream', () => {
     const reading = (async () => {
       for await (const chunk of resumed) chunks.push(String(chunk));
     })();
-    await vi.waitFor(() => expect(chunks.length).toBeGreaterThan(4), { timeout: 5_000 });
+    await waitUntil('chunks arrive', () => chunks.length > 4);
     expect(new Set(chunks)).toEqual(new Set([': keep-alive\n\n']));
     await complete(await claimJob(), 2);
     await reading;
     expect(chunks.at(-1)).toMatch(/^event: response.completed\n/);
-  }, 30_000);
+  });
 
   it('a stream starts with an event if there is one, and sends nothing after the final event', async () => {
     const { id, state, append, claimJob, complete } = await createStreamedJob();
@@ -213,7 +214,7 @@ describe('resumeStream', () => {
     await complete(await claimJob(), 2);
     expect(await first(1)).toMatch(/^event: response.completed\n/);
     expect(await first(2)).toBe(true);
-  }, 30_000);
+  });
 
   it('a stream ends with an error if the response is deleted', async () => {
     const { state, append, read } = await createStreamedJob();
@@ -222,5 +223,5 @@ describe('resumeStream', () => {
     await new Promise((resolve) => setTimeout(resolve, 400));
     await state.jobs.delete(TENANT, `resp_${count}`);
     expect((await reading).at(-1)).toMatchObject({ type: 'error', code: 'not_found' });
-  }, 30_000);
+  });
 });

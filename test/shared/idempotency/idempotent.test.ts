@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { HttpRequest } from '../../../shared/access/route.ts';
 import { createClaims } from '../../../shared/idempotency/idempotency-records.ts';
 import { type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
@@ -8,6 +8,7 @@ import { CLAIM_TIMINGS } from '../../../shared/idempotency/record-lease.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { HttpAnswer } from '../../../shared/lambda/http-responder.ts';
+import { waitUntil } from '../../wait.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
@@ -94,7 +95,7 @@ function aWorld(options: Partial<IdempotentOptions> = {}) {
           const before = renewals.length;
           sleepers.delete(sleeper);
           sleeper.wake();
-          await vi.waitFor(() => expect(renewals.length).toBe(before + 1), { interval: 5 });
+          await waitUntil('a renewal', () => renewals.length > before);
         }
         await settled();
       },

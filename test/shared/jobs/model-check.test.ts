@@ -62,7 +62,7 @@ const scenarios: Record<string, Check> = {
 };
 
 describe('in every interleaving a job ends once, stays so, and is never lost', () => {
-  test.each(Object.entries(scenarios))('with %s', { timeout: 60_000 }, async (_name, check) => {
+  test.each(Object.entries(scenarios))('with %s', async (_name, check) => {
     const { states } = await checkJobs(check);
     expect(states).toBeGreaterThan(50);
   });
@@ -91,7 +91,7 @@ describe('the check would find', () => {
       /after its cancel|cancelled job became/,
     ],
     ['attempts that nobody counts', ['attempts'], { workers: 1, ticks: 1 }, /more than three times/],
-  ])('%s', { timeout: 60_000 }, async (_name, fields, budget, finding) => {
+  ])('%s', async (_name, fields, budget, finding) => {
     const job = fields.includes('attempts') ? { attempts: 3 } : {};
     await expect(checkJobs({ budget, job, mutation: without(...fields), tickMs: LONG })).rejects.toThrow(finding);
   });

@@ -346,5 +346,5 @@ describe('any sequence of operations on a conversation', () => {
       }),
       { numRuns: 40 },
     );
-  }, 60_000);
+  });
 });

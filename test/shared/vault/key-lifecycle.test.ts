@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { replayTombstones, scanTombstones } from '../../../shared/vault/tombstones.ts';
+import { waitUntil } from '../../wait.ts';
 import { catchCode, type Services, startEnvironment, startServices } from './environments.ts';
 import { forge, NAME } from './records.ts';
 
@@ -106,7 +107,7 @@ describe('a delayed read of the keys table', () => {
     return {
       delayed,
       /** Resolves when this number of reads have seen the table. */
-      waitForReads: (count: number) => vi.waitFor(() => expect(pending).toHaveLength(count), { interval: 1 }),
+      waitForReads: (count: number) => waitUntil('the reads are pending', () => pending.length === count),
       release: (read: number) => pending[read - 1]?.(),
     };
   }

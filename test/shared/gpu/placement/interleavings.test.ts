@@ -45,7 +45,6 @@ const scenarios: Record<string, SlotCheck> = {
 describe('all interleavings of slot leases', () => {
   it.each(Object.entries(scenarios))(
     'no slot is held twice, taken away or lost for good with %s',
-    { timeout: 60_000 },
     async (_name, check) => {
       const { states } = await checkSlots(check);
       expect(states).toBeGreaterThan(50);
@@ -103,7 +102,7 @@ describe('the model check of slot leases', () => {
       },
       /not released/,
     ],
-  ])('the check finds %s', { timeout: 60_000 }, async (_name, check, finding) => {
+  ])('the check finds %s', async (_name, check, finding) => {
     await expect(checkSlots(check)).rejects.toThrow(finding);
   });
 });

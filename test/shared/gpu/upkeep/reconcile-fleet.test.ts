@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runCommand } from '../../../../shared/gpu/upkeep/commands.ts';
 import { drainInstance, reconcileTask } from '../../../../shared/gpu/upkeep/ecs-events.ts';
 import { takeOutOfService } from '../../../../shared/gpu/upkeep/reconcile-worker.ts';
+import { waitUntil } from '../../../wait.ts';
 import { aWaiter, FLEET, type FleetTables, START, startFleetTables } from '../fleets.ts';
 import { aTask, type StandInEcs, startStandInEcs } from './stand-in-ecs.ts';
 import { type StandInEngine, startStandInEngine } from './stand-in-engine.ts';
@@ -73,7 +74,7 @@ describe('listed machines', () => {
     await world.ports.store.setState(FLEET, 'w1', '1.8e+09', { state: 'suspect', reason: 'stalled', at: START });
     engine.state.generates = false;
     const reconciling = world.reconcile();
-    await expect.poll(() => engine.requests.filter((path) => path.startsWith('POST')).length).toBe(2);
+    await waitUntil('two probes', () => engine.requests.filter((path) => path.startsWith('POST')).length === 2);
     await engine.stop();
     await reconciling;
     expect(await world.worker()).toMatchObject({ state: 'suspect', stateReason: 'stalled' });
@@ -95,7 +96,7 @@ describe('listed machines', () => {
     await engine.restart({ start: '1.80001e+09', generates: false });
     const earlier = engine.requests.length;
     const reconciling = world.reconcile();
-    await expect.poll(() => engine.requests.slice(earlier)).toContain('POST /v1/chat/completions');
+    await waitUntil('a probe', () => engine.requests.slice(earlier).includes('POST /v1/chat/completions'));
     await engine.stop();
     await reconciling;
     expect(await world.worker()).toMatchObject({ state: 'suspect', bootId: '1.8e+09' });

@@ -290,7 +290,7 @@ describe('a failure before the first token', () => {
     await expectTimeout();
     expect(requestCounts()).toEqual([2, 0, 0]);
     expect(await fleet.states()).toEqual(['suspect']);
-  }, 20_000);
+  });
 
   it.each([true, false])(
     'a worker that has sent the role gets more time for a tool call (streamed: %s)',
@@ -404,7 +404,7 @@ it('a worker may be silent for longer in the middle of a tool call', async () =>
   const model = fleet.model('interactive', { stallMs: 1_000 });
   expect((await generate(model, { request: { tools } })).text).toBe('t0 t1 ');
   expect(requestCounts()).toEqual([1, 0, 0]);
-}, 20_000);
+});
 
 describe('a worker that restarts at the same address', () => {
   it('a restart between two calls goes unnoticed although the kept-alive connection is closed', async () => {

@@ -31,7 +31,10 @@ export interface EngineSettings extends EngineModel {
 /** Mount point of the weights in an engine's container. */
 const WEIGHTS = '/weights';
 
-/** Sequences that an engine runs at once, as in the simulations: more than its slots, so that no request waits inside it. */
+/**
+ * Sequences that an engine runs at once, as in the simulations: more than its slots, so that no request waits inside
+ * it.
+ */
 const MIN_SEQUENCES = 256;
 
 /** Flags that Lambent depends on, or that would expose a key or content. */
@@ -75,7 +78,8 @@ export function buildEngineCommand(settings: EngineSettings): string[] {
 
 /**
  * Returns the ECS service of a fleet and of its canary, which share a cluster.
- * @throws LambentError `configuration` if the fleet has no service, or for names with characters that ECS does not allow
+ * @throws LambentError `configuration` if the fleet has no service, or for names with characters that ECS does not
+ * allow
  */
 export function findService(name: string, { ecs, engine }: Fleet, canary: Fleet | undefined): GpuService {
   if (ecs === undefined || engine !== 'vllm')

@@ -8,7 +8,10 @@ import { readSetting, type Variables } from './settings.ts';
 /** The templates of a fleet that the stack runs itself. They are included together or not at all. */
 const FILES = ['network', 'endpoints', 'roles', 'fleet', 'scaling', 'alarms'].map((part) => `infra/gpu-${part}.yml`);
 
-/** The values in the templates of a GPU fleet that come from `models.json` and the settings. docs/gpu-aws.md explains them. */
+/**
+ * The values in the templates of a GPU fleet that come from `models.json` and the settings. docs/gpu-aws.md explains
+ * them.
+ */
 interface GpuValues extends GpuService {
   readonly fleet: string;
   readonly minWorkers: number;
@@ -43,7 +46,9 @@ export async function gpuFleet(variables: Variables): Promise<{ readonly Resourc
   return { Resources: Object.assign({}, ...parts.map((part) => Object(part).Resources)) };
 }
 
-/** Returns the VPC configuration of a function that calls workers; `false`, osls's value for no VPC, without a fleet. */
+/**
+ * Returns the VPC configuration of a function that calls workers; `false`, osls's value for no VPC, without a fleet.
+ */
 export async function gpuVpc(variables: Variables): Promise<object | false> {
   if ((await readSetting(variables, 'gpuFleet')) === '') return false;
   const zones = (await readSetting(variables, 'gpuZones')) === 3 ? ['A', 'B', 'C'] : ['A', 'B'];
@@ -55,7 +60,8 @@ export async function gpuVpc(variables: Variables): Promise<object | false> {
 
 /**
  * Returns the values of the fleet's templates.
- * @throws LambentError `configuration` if the fleet is not in the registry, or a setting that it needs is missing or invalid
+ * @throws LambentError `configuration` if the fleet is not in the registry, or a setting that it needs is missing or
+ * invalid
  */
 export async function gpu(variables: Variables): Promise<GpuValues> {
   const name = await readSetting(variables, 'gpuFleet');
@@ -133,7 +139,10 @@ function findModel(name: string, { models, fleets }: ModelRegistry): EngineModel
   return { model, adapters: adapters.length, contextTokens: Math.max(...served.map((each) => each.contextTokens)) };
 }
 
-/** Returns the ARN of the engines' key. ECS passes the key to a container by its ARN, so it is in no template and no task definition. */
+/**
+ * Returns the ARN of the engines' key. ECS passes the key to a container by its ARN, so it is in no template and no
+ * task definition.
+ */
 function findKey({ apiKey = '' }: Fleet): Pick<GpuValues, 'secretArn' | 'secretAction'> {
   const [, scheme, name = ''] = /^(ssm|secret):(.+)$/.exec(apiKey) ?? [];
   if (scheme === 'ssm') {

@@ -13,8 +13,9 @@ interface Destination {
 }
 
 /**
- * Returns what functions in a VPC without internet access can't reach: other providers, Bedrock in a region other than the
- * endpoint's, and listed workers with public addresses. One text each: the alias or the fleet, and its host or region.
+ * Returns what functions in a VPC without internet access can't reach: other providers, Bedrock in a region other than
+ * the endpoint's, and listed workers with public addresses. One text each: the alias or the fleet, and its host or
+ * region.
  */
 export function listUnreachable(registry: ModelRegistry): string[] {
   const bedrock = Object.entries(registry.models).flatMap(([alias, { targets }]) =>
@@ -27,8 +28,8 @@ export function listUnreachable(registry: ModelRegistry): string[] {
 }
 
 /**
- * Returns egress rules of a security group for HTTPS (AWS) and for the port of every model and worker in the registry. The
- * destinations are not restricted, because the addresses of a host name change.
+ * Returns egress rules of a security group for HTTPS (AWS) and for the port of every model and worker in the registry.
+ * The destinations are not restricted, because the addresses of a host name change.
  */
 export function buildEgressRules(registry: ModelRegistry): object[] {
   const listed = listDestinations(registry)

@@ -9,7 +9,8 @@ export interface BatchOptions<Request extends EngineRequest = EngineRequest> {
   /** Most sequences that run at once; vLLM's `--max-num-seqs`. */
   readonly maxSequences: number;
   /**
-   * Most tokens of one step, prefill chunks and decoding together; vLLM's `--max-num-batched-tokens`. More than `maxSequences`.
+   * Most tokens of one step, prefill chunks and decoding together; vLLM's `--max-num-batched-tokens`. More than
+   * `maxSequences`.
    */
   readonly stepTokens: number;
   /** Tokens of a block of the prefix cache. */
@@ -36,13 +37,14 @@ export interface BatchTotals {
 }
 
 /**
- * An engine with continuous batching and vLLM's scheduling. Each step gives one token to every decoding sequence and spends
- * the rest of its tokens on chunks of prompts. Waiting sequences are admitted by priority while there are slots and memory.
- * If memory runs out, the latest sequence is preempted: it loses its memory and its prompt is computed again.
+ * An engine with continuous batching and vLLM's scheduling. Each step gives one token to every decoding sequence and
+ * spends the rest of its tokens on chunks of prompts. Waiting sequences are admitted by priority while there are slots
+ * and memory. If memory runs out, the latest sequence is preempted: it loses its memory and its prompt is computed
+ * again.
  *
- * The batch only computes when things happen. `add`, `cancel` and `advance` take the current time in milliseconds of any clock
- * that never goes back. Between events, identical steps are skipped in one calculation, so the cost does not depend on
- * the simulated time or the batch's size.
+ * The batch only computes when things happen. `add`, `cancel` and `advance` take the current time in milliseconds of
+ * any clock that never goes back. Between events, identical steps are skipped in one calculation, so the cost does not
+ * depend on the simulated time or the batch's size.
  */
 export class Batch<Request extends EngineRequest = EngineRequest> {
   readonly #options: BatchOptions<Request>;
@@ -139,8 +141,8 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
   }
 
   /**
-   * Returns the earliest time of the next event, provided that nothing is added or cancelled before; infinity when idle.
-   * There may turn out to be no event at that time.
+   * Returns the earliest time of the next event, provided that nothing is added or cancelled before; infinity when
+   * idle. There may turn out to be no event at that time.
    */
   nextEventAt(): number {
     const ends = this.#stepEndsAt;

@@ -8,10 +8,10 @@ export interface Block {
 }
 
 /**
- * An engine's memory for keys and values, counted in tokens. It contains the tokens that single sequences hold, blocks that
- * sequences share, and cached blocks without a holder, which a later sequence with the same prefix can hold again. The cached
- * block that was unused the longest is evicted first. The memory that paging wastes, less than a block per sequence, is not
- * modelled.
+ * An engine's memory for keys and values, counted in tokens. It contains the tokens that single sequences hold, blocks
+ * that sequences share, and cached blocks without a holder, which a later sequence with the same prefix can hold again.
+ * The cached block that was unused the longest is evicted first. The memory that paging wastes, less than a block per
+ * sequence, is not modelled.
  */
 export class CacheMemory {
   readonly blockTokens: number;
@@ -53,8 +53,8 @@ export class CacheMemory {
   }
 
   /**
-   * Returns the tokens by which `availableTokens` decreases if the first `count` blocks of a chain are held: those of blocks
-   * without a holder. The blocks must be in memory.
+   * Returns the tokens by which `availableTokens` decreases if the first `count` blocks of a chain are held: those of
+   * blocks without a holder. The blocks must be in memory.
    */
   countUnheldTokens(chain: readonly number[], count: number): number {
     let unheld = 0;
@@ -82,7 +82,10 @@ export class CacheMemory {
     return block;
   }
 
-  /** Turns a block's worth of tokens that one sequence holds into a shared block. If the block exists already, that one is held instead. */
+  /**
+   * Turns a block's worth of tokens that one sequence holds into a shared block. If the block exists already, that one
+   * is held instead.
+   */
   share(id: number): Block {
     this.#heldTokens -= this.blockTokens;
     if (this.#blocks.has(id)) return this.hold(id);
@@ -100,7 +103,8 @@ export class CacheMemory {
 
   /**
    * Releases the memory of a sequence.
-   * @param blocks in the order of its text. They are released from the end, which fewer prompts share, so it is evicted first.
+   * @param blocks in the order of its text. They are released from the end, which fewer prompts share, so it is evicted
+   * first.
    * @param ownTokens tokens that only this sequence held
    */
   release(blocks: readonly Block[], ownTokens: number): void {

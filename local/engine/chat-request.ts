@@ -34,7 +34,9 @@ export type ChatRequest = v.InferOutput<typeof chatRequestSchema>;
 /** The average of English text. The stand-in has no tokenizer. */
 const BYTES_PER_TOKEN = 4;
 
-/** Renders the prompt as a chat template does: in order, so that each turn's prompt extends the previous turn's prompt. */
+/**
+ * Renders the prompt as a chat template does: in order, so that each turn's prompt extends the previous turn's prompt.
+ */
 export function renderPrompt({ messages, tools }: ChatRequest): string {
   const turns = messages.map((message) => `<|${message.role}|>\n${readContent(message)}\n`);
   return [tools?.length ? `${JSON.stringify(tools)}\n` : '', ...turns, '<|assistant|>\n'].join('');
@@ -61,7 +63,8 @@ export function countTokens(prompt: string): number {
 }
 
 /**
- * Returns an id for each full block of a prompt: a hash of the model, the salt and the whole text up to the block's end.
+ * Returns an id for each full block of a prompt: a hash of the model, the salt and the whole text up to the block's
+ * end.
  * @returns whole numbers of 48 bits
  */
 export function hashBlocks(prompt: string, blockTokens: number, model: string, salt: string): number[] {

@@ -17,8 +17,8 @@ export interface ChatOptions {
 }
 
 /**
- * Answers a chat completion at the engine's speed. If the client disconnects before the end, the engine stops the request at
- * once.
+ * Answers a chat completion at the engine's speed. If the client disconnects before the end, the engine stops the
+ * request at once.
  * @throws HttpError if the prompt is longer than the context
  */
 export function handleChat(

@@ -3,8 +3,8 @@ import type { EngineRequest, Sequence } from './sequence.ts';
 import { computeStepMs, type StepModel } from './step-model.ts';
 
 /**
- * The sequences that get a token in each step. The set counts steps instead of each sequence's tokens, so that advancing it
- * costs the same for any number of sequences and steps.
+ * The sequences that get a token in each step. The set counts steps instead of each sequence's tokens, so that
+ * advancing it costs the same for any number of sequences and steps.
  */
 export class DecodingSet<Request extends EngineRequest> {
   readonly #model: StepModel;

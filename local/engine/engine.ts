@@ -31,7 +31,10 @@ export interface GenerationOptions {
   readonly streamed: boolean;
 }
 
-/** Milliseconds between polls of decoding sequences: too short for a reader to notice, and long enough to keep the CPU idle. */
+/**
+ * Milliseconds between polls of decoding sequences: too short for a reader to notice, and long enough to keep the CPU
+ * idle.
+ */
 const POLL_MS = 25;
 
 type LiveOptions = GenerationOptions & { reportedTokens: number };
@@ -116,7 +119,9 @@ export class Engine {
     this.#schedulePoll();
   }
 
-  /** Schedules the next poll for when there may be new tokens, or at once if a finished sequence was not reported yet. */
+  /**
+   * Schedules the next poll for when there may be new tokens, or at once if a finished sequence was not reported yet.
+   */
   #schedulePoll(): void {
     clearTimeout(this.#timer);
     let inMs = (this.#batch.nextEventAt() - this.#now()) / this.#speed;

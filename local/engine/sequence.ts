@@ -9,8 +9,8 @@ export interface EngineRequest {
   /** Lower priorities run first. Default 0. */
   readonly priority?: number;
   /**
-   * Ids of the full blocks from the start of the prompt. Each id stands for the whole text up to the block's end, so equal ids
-   * mean equal prefixes. They may extend into the answer. Without them nothing of the request is cached.
+   * Ids of the full blocks from the start of the prompt. Each id stands for the whole text up to the block's end, so
+   * equal ids mean equal prefixes. They may extend into the answer. Without them nothing of the request is cached.
    */
   readonly blocks?: readonly number[];
 }
@@ -40,7 +40,10 @@ export class Sequence<Request extends EngineRequest = EngineRequest> implements 
 
   /** Tokens that it had when it began to decode. Before that: tokens that it had before its preemption. */
   generatedTokens = 0;
-  /** The batch's count of decode steps when this sequence began to decode, and the count at which it gets its last token. */
+  /**
+   * The batch's count of decode steps when this sequence began to decode, and the count at which it gets its last
+   * token.
+   */
   joinedAtStep = 0;
   lastStep = 0;
   /** Tokens that must be in memory before the next token can be generated. */

@@ -42,8 +42,8 @@ const STEP_TOKENS = 2_048;
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
 /**
- * Starts a stand-in for an inference engine on 127.0.0.1: the part of vLLM's HTTP API that Lambent and OpenAI's clients use, on a
- * batch that takes a GPU's time but computes nothing.
+ * Starts a stand-in for an inference engine on 127.0.0.1: the part of vLLM's HTTP API that Lambent and OpenAI's clients
+ * use, on a batch that takes a GPU's time but computes nothing.
  * @throws the system's error (`EADDRINUSE`…) if it can't listen
  */
 export async function startEngineServer(options: EngineServerOptions): Promise<EngineServer> {

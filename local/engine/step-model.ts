@@ -1,6 +1,7 @@
 /**
- * The duration of one step of an engine with continuous batching. A step is bound either by memory bandwidth (reading the
- * weights takes the same time for any batch) or by compute (which grows with the batch). Attention over cached tokens is added.
+ * The duration of one step of an engine with continuous batching. A step is bound either by memory bandwidth (reading
+ * the weights takes the same time for any batch) or by compute (which grows with the batch). Attention over cached
+ * tokens is added.
  */
 export interface StepModel {
   /** c: an empty step that is bound by memory. */
@@ -20,11 +21,11 @@ export interface StepModel {
 }
 
 /**
- * Step models of Llama 3 8B in BF16 (16 GB of weights, 128 KiB of cache per token). The H100's values come from its data sheet
- * and the share of it that engines reach: 3.35 TB/s at about 70% gives 6.5 ms for the weights and 0.056 µs for a token's cache;
- * 989 TFLOP/s at about 70% for the layers (16 GFLOP per token) and at 35% for attention (0.26 MFLOP per half pair); the cache
- * gets nine tenths of its 80 GB minus the weights. The A10G's values are estimates, scaled to its 0.6 TB/s, 70 TFLOP/s and
- * 24 GB.
+ * Step models of Llama 3 8B in BF16 (16 GB of weights, 128 KiB of cache per token). The H100's values come from its
+ * data sheet and the share of it that engines reach: 3.35 TB/s at about 70% gives 6.5 ms for the weights and 0.056 µs
+ * for a token's cache; 989 TFLOP/s at about 70% for the layers (16 GFLOP per token) and at 35% for attention (0.26
+ * MFLOP per half pair); the cache gets nine tenths of its 80 GB minus the weights. The A10G's values are estimates,
+ * scaled to its 0.6 TB/s, 70 TFLOP/s and 24 GB.
  */
 export const STEP_MODELS = {
   h100: {

@@ -37,8 +37,8 @@ const RESTART_MS = 250;
 const MAX_RESTART_MS = 5_000;
 
 /**
- * Starts workers as processes titled `gpu-worker:<id>`. Restarts each one at the same address when it exits, as ECS does with
- * a task.
+ * Starts workers as processes titled `gpu-worker:<id>`. Restarts each one at the same address when it exits, as ECS
+ * does with a task.
  * @throws Error if one of them does not start
  */
 export async function startWorkers({ count, ...options }: WorkersOptions): Promise<Workers> {

@@ -4,8 +4,8 @@ import { BoundedMap } from './bounded-map.ts';
 const DEFAULT_BYTES_PER_TOKEN = 4;
 
 /**
- * Estimates the tokens of a text from its bytes, without knowing the model. Scripts other than Latin have more bytes per
- * character and about as many tokens.
+ * Estimates the tokens of a text from its bytes, without knowing the model. Scripts other than Latin have more bytes
+ * per character and about as many tokens.
  */
 export function estimateTokens(text: string): number {
   return Math.ceil(Buffer.byteLength(text, 'utf8') / DEFAULT_BYTES_PER_TOKEN);
@@ -18,7 +18,10 @@ export interface TokenEstimator {
   recordUsage(model: string, promptBytes: number, inputTokens: number): void;
 }
 
-/** Chinese has about 2 bytes per token, indented code up to 8. Beyond these bounds the bytes are no text (images, for example). */
+/**
+ * Chinese has about 2 bytes per token, indented code up to 8. Beyond these bounds the bytes are no text (images, for
+ * example).
+ */
 const BYTES_PER_TOKEN_RANGE = { min: 1, max: 10 };
 /** Weight of the latest answer in the moving average: about the last 20 answers count. */
 const SMOOTHING = 0.1;

@@ -30,8 +30,8 @@ export interface UpkeepTimings {
   /** Timeout of listing an engine's models. */
   readonly listModelsMs: number;
   /**
-   * Timeout of generating one token. A suspect worker gets no new work, so the token comes soon unless the engine hangs; the
-   * first token after a start may have to wait for kernels to compile.
+   * Timeout of generating one token. A suspect worker gets no new work, so the token comes soon unless the engine
+   * hangs; the first token after a start may have to wait for kernels to compile.
    */
   readonly generateTokenMs: number;
   /** Timeout of loading a LoRA adapter: some hundred megabytes of weights from a disk or a bucket. */

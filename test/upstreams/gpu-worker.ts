@@ -33,7 +33,10 @@ export interface ServedRequest {
   readonly closed: Promise<void>;
 }
 
-/** A scripted GPU worker on the wire. Like an engine, it generates tokens until its client disconnects, even if none is read. */
+/**
+ * A scripted GPU worker on the wire. Like an engine, it generates tokens until its client disconnects, even if none is
+ * read.
+ */
 export interface GpuWorker extends AsyncDisposable {
   /** The API's base. */
   readonly url: string;

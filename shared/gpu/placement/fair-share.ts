@@ -9,9 +9,9 @@ export interface Contender {
 
 /**
  * Returns true if a request must leave a free slot to others. Batch work yields when any interactive work waits for the
- * model. Otherwise a tenant yields if it holds more than the mean of the tenants that compete for the model's workers, and a
- * waiter of its tier holds less. The tenant that holds least never yields, so a slot stays empty no longer than a waiter's
- * poll interval. Without waiters no request yields.
+ * model. Otherwise a tenant yields if it holds more than the mean of the tenants that compete for the model's workers,
+ * and a waiter of its tier holds less. The tenant that holds least never yields, so a slot stays empty no longer than a
+ * waiter's poll interval. Without waiters no request yields.
  */
 export function mustYield({ workers, waiters }: FleetView, { tenant, tier, model }: Contender, now: number): boolean {
   const competing = waiters.filter((waiter) => isLive(waiter, now) && waiter.model === model);

@@ -38,9 +38,9 @@ export interface Candidate {
 const MAX_EXPIRED = 100;
 
 /**
- * Returns the workers that can take a request, best first: workers that are ready, serve the model and have a free slot for
- * the request's tier. The score is the number of prompt tokens that a worker has yet to compute, including this request's,
- * plus a fixed cost for each sequence that it runs. The same inputs give the same order.
+ * Returns the workers that can take a request, best first: workers that are ready, serve the model and have a free slot
+ * for the request's tier. The score is the number of prompt tokens that a worker has yet to compute, including this
+ * request's, plus a fixed cost for each sequence that it runs. The same inputs give the same order.
  * @param now epoch milliseconds; leases that expire by then are ignored
  * @param random returns 0 up to 1; called once per returned worker, in the view's order
  */
@@ -73,8 +73,9 @@ export function rankWorkers(
 }
 
 /**
- * Returns the number of leases that a worker may hold once it gets another one of `tier`, whatever the tiers of its other
- * leases. Batch work leaves the reserve free, but gets at least one slot: a worker too small for a reserve serves both tiers.
+ * Returns the number of leases that a worker may hold once it gets another one of `tier`, whatever the tiers of its
+ * other leases. Batch work leaves the reserve free, but gets at least one slot: a worker too small for a reserve serves
+ * both tiers.
  */
 export function slotCap(slots: number, tier: Tier, reserve: number): number {
   return tier === 'interactive' ? slots : Math.max(1, Math.floor(slots * (1 - reserve)));

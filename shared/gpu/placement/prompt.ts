@@ -32,7 +32,10 @@ const MAX_PREFIXES = 25;
 /** Half of SHA-256. Collisions are still negligible, and a hash cannot be extended without the discarded half. */
 const HASH_BYTES = 16;
 
-/** Returns the depths at which the prefixes of a prompt of `blocks` whole blocks are hashed: 1, 2, 3, 4, 6, 8, 12, 16, 24… */
+/**
+ * Returns the depths at which the prefixes of a prompt of `blocks` whole blocks are hashed: 1, 2, 3, 4, 6, 8, 12, 16,
+ * 24…
+ */
 export function listPrefixDepths(blocks: number): number[] {
   const depths: number[] = [];
   for (let power = 1; power <= blocks; power *= 2) {
@@ -43,9 +46,9 @@ export function listPrefixDepths(blocks: number): number[] {
 }
 
 /**
- * Returns the salt of a tenant's prefixes in a fleet. The engine gets it as `cache_salt`, so that tenants share no cache and
- * cannot learn each other's prompts from response times. It is derived from names and is not secret: with read access to the
- * fleet table, a guess of a prompt's beginning can be tested.
+ * Returns the salt of a tenant's prefixes in a fleet. The engine gets it as `cache_salt`, so that tenants share no
+ * cache and cannot learn each other's prompts from response times. It is derived from names and is not secret: with
+ * read access to the fleet table, a guess of a prompt's beginning can be tested.
  */
 export function deriveTenantSalt(tenant: string, fleet: string): string {
   return createHash('sha256')
@@ -55,7 +58,8 @@ export function deriveTenantSalt(tenant: string, fleet: string): string {
 
 /**
  * Hashes a prompt's prefixes. The text is read once; a digest is taken at each depth.
- * @param canonical the messages in the order and form of the engine's chat template; it may be split into parts anywhere
+ * @param canonical the messages in the order and form of the engine's chat template; it may be split into parts
+ * anywhere
  */
 export function hashPrefixes(
   canonical: string | Iterable<string>,

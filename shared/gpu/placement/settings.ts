@@ -11,8 +11,8 @@ export interface FleetLimits {
 /** Weights of the placement score, in prompt tokens that a worker has yet to compute. */
 export interface PlacementSettings {
   /**
-   * Weight of a token of the request itself, relative to a token of the requests that already wait. It is higher because
-   * computing a prefix that another worker has cached also evicts something from this worker's cache.
+   * Weight of a token of the request itself, relative to a token of the requests that already wait. It is higher
+   * because computing a prefix that another worker has cached also evicts something from this worker's cache.
    */
   readonly uncachedWeight: number;
   /** Cost of each sequence that a worker already runs: it decodes beside the new one and slows down its prefill. */
@@ -22,8 +22,8 @@ export interface PlacementSettings {
   /** Holders of a prefix that the directory names: the latest ones. */
   readonly maxHolders: number;
   /**
-   * Milliseconds for which the directory names a holder after it served the prefix: about as long as a busy worker's cache
-   * keeps an unused prefix. The entry is renewed once half of it has passed.
+   * Milliseconds for which the directory names a holder after it served the prefix: about as long as a busy worker's
+   * cache keeps an unused prefix. The entry is renewed once half of it has passed.
    */
   readonly directoryMs: number;
 }
@@ -42,7 +42,10 @@ export interface SlotSettings extends SlotTimings {
   readonly fleets: Readonly<Record<string, FleetLimits>>;
   /** For fleets that are not in `fleets`. */
   readonly defaultLimits: FleetLimits;
-  /** Milliseconds that batch work waits for a slot at most. It waits in a function that is billed by time; its queue is free. */
+  /**
+   * Milliseconds that batch work waits for a slot at most. It waits in a function that is billed by time; its queue is
+   * free.
+   */
   readonly batchWaitMs: number;
   /** Milliseconds between reads of a full fleet, before jitter: the first pause doubles up to the longest. */
   readonly pollMs: Readonly<Record<'interactive' | 'batch', { readonly first: number; readonly longest: number }>>;
@@ -52,7 +55,10 @@ export interface SlotSettings extends SlotTimings {
   readonly leaseAttempts: number;
   /** Milliseconds until a waiter that is not refreshed counts as dead: more than two of its longest pauses. */
   readonly waiterTtlMs: number;
-  /** Milliseconds for which a request that found no worker ready counts as demand: two runs of the fleet's upkeep see it. */
+  /**
+   * Milliseconds for which a request that found no worker ready counts as demand: two runs of the fleet's upkeep see
+   * it.
+   */
   readonly unmetTtlMs: number;
 }
 

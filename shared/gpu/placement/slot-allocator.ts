@@ -9,8 +9,8 @@ export interface SlotAllocator {
   /**
    * Places a request and leases a slot, waiting for one if necessary. Renews the lease until it is released.
    * @param excluded ids of workers on which the request has failed
-   * @throws LambentError `overloaded` with `retryAfterMs` if no slot became free in time, or if the request has failed on every
-   * ready worker; or the signal's reason
+   * @throws LambentError `overloaded` with `retryAfterMs` if no slot became free in time, or if the request has failed
+   * on every ready worker; or the signal's reason
    */
   acquire(request: SlotRequest, signal: AbortSignal, excluded?: ReadonlySet<string>): Promise<Slot>;
   /** Marks a worker that failed as suspect: it gets no work until a probe succeeds. Never throws. */
@@ -20,8 +20,8 @@ export interface SlotAllocator {
 }
 
 /**
- * Creates a slot allocator. Between requests it keeps nothing but the estimated bytes per token: each request decides on the
- * fleet as the table has it at that moment.
+ * Creates a slot allocator. Between requests it keeps nothing but the estimated bytes per token: each request decides
+ * on the fleet as the table has it at that moment.
  */
 export function createSlotAllocator(ports: SlotPorts, settings: SlotSettings): SlotAllocator {
   const { store, now } = ports;

@@ -19,8 +19,8 @@ export interface SlotSearchOptions {
 }
 
 /**
- * The outcome of one attempt: a slot was `granted`, all slots are taken (`full`), other requests took the chosen slots at the
- * same moment (`contended`), or the request `yielded` to others.
+ * The outcome of one attempt: a slot was `granted`, all slots are taken (`full`), other requests took the chosen slots
+ * at the same moment (`contended`), or the request `yielded` to others.
  */
 type Attempt =
   | { readonly outcome: 'granted'; readonly view: FleetView; readonly candidate: Candidate }
@@ -152,14 +152,17 @@ export class SlotSearch {
     return workers.some(({ id, state, models }) => state === 'ready' && models.includes(model) && !excluded?.has(id));
   }
 
-  /** True if only workers are ready that the request must not use. Waiting would be in vain, and would make others yield. */
+  /**
+   * True if only workers are ready that the request must not use. Waiting would be in vain, and would make others
+   * yield.
+   */
   #hasFailedOnAll(view: FleetView): boolean {
     return this.#excluded.size > 0 && !this.#isServed(view, this.#excluded);
   }
 
   /**
-   * Returns the error of a request that got no slot. If no worker is ready, records the request as unmet demand: it no longer
-   * waits when the fleet's upkeep decides whether to start a worker.
+   * Returns the error of a request that got no slot. If no worker is ready, records the request as unmet demand: it no
+   * longer waits when the fleet's upkeep decides whether to start a worker.
    */
   async #refuse(view: FleetView): Promise<LambentError> {
     const { retryAfterMs, unmetTtlMs } = this.#settings;

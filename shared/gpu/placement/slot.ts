@@ -20,7 +20,9 @@ export interface Slot {
   readonly leaseId: string;
   /** Prompt tokens that the worker most likely has cached. */
   readonly cachedTokens: number;
-  /** Prompt tokens that the worker computes before this request's first token: this request's and those of earlier ones. */
+  /**
+   * Prompt tokens that the worker computes before this request's first token: this request's and those of earlier ones.
+   */
   readonly prefillTokens: number;
   /** Number of other workers of the fleet that serve the model, in whatever state. */
   readonly otherWorkers: number;

@@ -1,7 +1,9 @@
 import type { FleetStore } from '../registry/fleet-store.ts';
 import type { Waiter } from '../registry/worker.ts';
 
-/** A request's entry among the fleet's waiters. The entry is a hint for other requests, so failed writes are ignored. */
+/**
+ * A request's entry among the fleet's waiters. The entry is a hint for other requests, so failed writes are ignored.
+ */
 export interface WaitQueueEntry {
   /** Adds the entry, or renews it before it expires. Does not wait for the write. */
   refresh(now: number): void;

@@ -83,8 +83,9 @@ export function createDynamoDBFleetStore(
     },
 
     /**
-     * The condition requires each expired lease to exist and to be expired, because it is subtracted from the map's size. It
-     * also holds if the worker has this lease already: the request is a repetition whose first response was lost.
+     * The condition requires each expired lease to exist and to be expired, because it is subtracted from the map's
+     * size. It also holds if the worker has this lease already: the request is a repetition whose first response was
+     * lost.
      */
     async lease(fleet, workerId, { id, lease, bootId, cap, expired, now: at }) {
       const removed = expired.map((_, index) => `leases.#e${index}`);

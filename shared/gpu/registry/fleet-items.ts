@@ -3,9 +3,9 @@ import { type AttributeValue, type Item, marshall } from '../../aws/attributes.t
 import type { Lease, PrefixHolder, Tier, UnmetDemand, Waiter, Worker } from './worker.ts';
 
 /*
- * The items of the fleet table. A fleet's workers, waiters and unmet demand share a partition key, so that one query reads all of
- * them. Each prefix of the directory has its own. A lease is stored as a list: a large fleet has thousands of them, and attribute names
- * would be most of the bytes.
+ * The items of the fleet table. A fleet's workers, waiters and unmet demand share a partition key, so that one query
+ * reads all of them. Each prefix of the directory has its own. A lease is stored as a list: a large fleet has thousands
+ * of them, and attribute names would be most of the bytes.
  */
 
 export const WORKER_PREFIX = 'worker#';
@@ -25,7 +25,10 @@ export const toPrefixKey = (fleet: string, hash: string): Item => ({
   sk: { S: 'prefix' },
 });
 
-/** Positions in a lease's list. Fields that no later write changes share one string, and numbers that no condition compares are strings. */
+/**
+ * Positions in a lease's list. Fields that no later write changes share one string, and numbers that no condition
+ * compares are strings.
+ */
 export const PENDING_INDEX = 1;
 export const EXPIRES_INDEX = 2;
 
@@ -142,7 +145,9 @@ export function parseUnmetDemand(item: Item): UnmetDemand {
   };
 }
 
-/** The item lives as long as its longest holder. The previous version reads the item's `until` for all of its holders. */
+/**
+ * The item lives as long as its longest holder. The previous version reads the item's `until` for all of its holders.
+ */
 export function encodeHolders(fleet: string, prefix: string, holders: readonly PrefixHolder[]): Item {
   const until = Math.max(0, ...holders.map((holder) => holder.until));
   const lists = holders.map(({ workerId, bootId, until }) => [workerId, bootId, until]);

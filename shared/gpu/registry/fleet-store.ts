@@ -10,14 +10,14 @@ import type {
 } from './worker.ts';
 
 /**
- * The fleet table. There are two implementations, DynamoDB and memory (used by the placement simulator), and one contract
- * test suite for both. Times are epoch milliseconds. Every method makes one request, however large the fleet and however
- * long the prompt, unless it says otherwise.
+ * The fleet table. There are two implementations, DynamoDB and memory (used by the placement simulator), and one
+ * contract test suite for both. Times are epoch milliseconds. Every method makes one request, however large the fleet
+ * and however long the prompt, unless it says otherwise.
  */
 export interface FleetStore {
   /**
-   * Returns a fleet's workers with their leases, its waiters and its unmet demand, with a strongly consistent read. Expired
-   * entries may be included.
+   * Returns a fleet's workers with their leases, its waiters and its unmet demand, with a strongly consistent read.
+   * Expired entries may be included.
    */
   read(fleet: string): Promise<FleetView>;
   /**
@@ -31,13 +31,15 @@ export interface FleetStore {
    */
   recordHolders(fleet: string, entries: readonly DirectoryEntry[]): Promise<void>;
   /**
-   * Adds a lease if the worker is ready, has the given `bootId` and holds fewer than `cap` leases. `expired` leases do not
-   * count, and are removed by the same write; each of them must exist and be expired. A lease that the worker already
-   * holds is granted again: the response to the first request was lost.
+   * Adds a lease if the worker is ready, has the given `bootId` and holds fewer than `cap` leases. `expired` leases do
+   * not count, and are removed by the same write; each of them must exist and be expired. A lease that the worker
+   * already holds is granted again: the response to the first request was lost.
    * @returns false if one of the conditions does not hold
    */
   lease(fleet: string, workerId: string, request: LeaseRequest): Promise<boolean>;
-  /** Records that the first token has arrived, so that no prompt tokens are pending. Does nothing if the lease is gone. */
+  /**
+   * Records that the first token has arrived, so that no prompt tokens are pending. Does nothing if the lease is gone.
+   */
   markFirstToken(fleet: string, workerId: string, leaseId: string): Promise<void>;
   /**
    * Extends a lease.
@@ -54,14 +56,15 @@ export interface FleetStore {
   recordUnmetDemand(fleet: string, demand: UnmetDemand): Promise<void>;
 
   /**
-   * Registers a worker or updates its description. If its `bootId` changes, it starts without leases in the given state. If not,
-   * it keeps its leases and its state, which only `setState` changes. Makes two requests at a worker's start, and one
-   * afterwards.
+   * Registers a worker or updates its description. If its `bootId` changes, it starts without leases in the given
+   * state. If not, it keeps its leases and its state, which only `setState` changes. Makes two requests at a worker's
+   * start, and one afterwards.
    */
   register(worker: Omit<Worker, 'leases'>): Promise<void>;
   /**
    * Changes the state of a worker.
-   * @returns false if the worker was restarted since (has another `bootId`), is not registered, or is not in the state `from`
+   * @returns false if the worker was restarted since (has another `bootId`), is not registered, or is not in the state
+   * `from`
    */
   setState(fleet: string, workerId: string, bootId: string, change: StateChange): Promise<boolean>;
   /** Removes a worker and its leases. Renewals of these leases are refused from then on. */

@@ -5,8 +5,8 @@ export type WorkerState = 'ready' | 'draining' | 'suspect';
 export type Tier = 'interactive' | 'batch';
 
 /**
- * A GPU worker: one process of a stock inference engine with OpenAI's API. None of our code runs on it. All times are epoch
- * milliseconds.
+ * A GPU worker: one process of a stock inference engine with OpenAI's API. None of our code runs on it. All times are
+ * epoch milliseconds.
  */
 export interface Worker {
   readonly fleet: string;
@@ -35,8 +35,8 @@ export interface Worker {
 }
 
 /**
- * The lease of one of a worker's slots, for one request. A worker's load is always derived from its leases. It is never kept in a
- * counter, because a repeated request would change the counter twice and leave it wrong for good.
+ * The lease of one of a worker's slots, for one request. A worker's load is always derived from its leases. It is never
+ * kept in a counter, because a repeated request would change the counter twice and leave it wrong for good.
  */
 export interface Lease {
   readonly tier: Tier;
@@ -45,7 +45,9 @@ export interface Lease {
   readonly pendingTokens: number;
   /** The request's cost: prompt tokens, and twice the expected output tokens. */
   readonly weight: number;
-  /** An expired lease counts no more. The next request that leases the worker removes it, or else the fleet's upkeep. */
+  /**
+   * An expired lease counts no more. The next request that leases the worker removes it, or else the fleet's upkeep.
+   */
   readonly expiresAt: number;
 }
 
@@ -62,8 +64,8 @@ export interface Waiter {
 }
 
 /**
- * The last request for a model that was refused because no worker was ready. It no longer waits when the fleet's size is
- * decided, but most likely comes again. No request yields to it.
+ * The last request for a model that was refused because no worker was ready. It no longer waits when the fleet's size
+ * is decided, but most likely comes again. No request yields to it.
  */
 export interface UnmetDemand extends Pick<Waiter, 'model' | 'tier' | 'weight'> {
   readonly expiresAt: number;

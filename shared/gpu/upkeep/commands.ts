@@ -20,8 +20,8 @@ export interface WorkerSummary {
 }
 
 /**
- * Runs an operator's command. `drain`: the worker gets no new work and finishes what it has. `undrain`: the worker is probed,
- * and is ready again if it is healthy. `show`: nothing changes.
+ * Runs an operator's command. `drain`: the worker gets no new work and finishes what it has. `undrain`: the worker is
+ * probed, and is ready again if it is healthy. `show`: nothing changes.
  * @returns the fleet's workers afterwards
  * @throws LambentError `not_found` for an unknown fleet or worker
  */

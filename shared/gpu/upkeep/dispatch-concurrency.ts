@@ -1,7 +1,10 @@
 /** Lambda's limits for the maximum concurrency of an event source mapping. */
 export const MIN_CONCURRENCY = 2;
 export const MAX_CONCURRENCY = 1_000;
-/** The concurrency is lowered only below this share of its value, so that small changes of the fleet don't change it each minute. */
+/**
+ * The concurrency is lowered only below this share of its value, so that small changes of the fleet don't change it
+ * each minute.
+ */
 const LOWER_BELOW = 0.8;
 
 /** Returns the batch slots of workers: their slots without the reserve for interactive work. */
@@ -10,8 +13,8 @@ export function countBatchSlots(workers: readonly { readonly slots: number }[], 
 }
 
 /**
- * Returns how many dispatchers may run at once: enough to hold about one job per batch slot. More of them would wait for
- * slots in functions that are billed by time.
+ * Returns how many dispatchers may run at once: enough to hold about one job per batch slot. More of them would wait
+ * for slots in functions that are billed by time.
  * @param slots batch slots of all fleets
  * @param batchSize most messages per dispatcher
  * @param maxConcurrency the account's limit for dispatchers, 2 to 1000

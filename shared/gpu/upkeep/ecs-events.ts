@@ -4,8 +4,8 @@ import { createReconcilePorts, type UpkeepPorts } from './ports.ts';
 import { reconcileWorker, takeOutOfService, type WorkerStatus } from './reconcile-worker.ts';
 
 /**
- * Reconciles one worker after an event of its ECS task. Events arrive more than once and out of order, so the event's task is
- * compared with the task that ECS returns now, and the higher version wins.
+ * Reconciles one worker after an event of its ECS task. Events arrive more than once and out of order, so the event's
+ * task is compared with the task that ECS returns now, and the higher version wins.
  * @returns the worker's status; undefined for a task of no fleet
  */
 export async function reconcileTask(eventTask: Task, ports: UpkeepPorts): Promise<WorkerStatus | undefined> {

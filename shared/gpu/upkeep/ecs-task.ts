@@ -91,7 +91,9 @@ function findAddress({ attachments, containers }: Task): string | undefined {
   return attached ?? containers.flatMap(({ networkInterfaces }) => networkInterfaces)[0]?.privateIpv4Address;
 }
 
-/** ECS can restart a container within its task. The task's id stays the same then, the container's runtime id changes. */
+/**
+ * ECS can restart a container within its task. The task's id stays the same then, the container's runtime id changes.
+ */
 function deriveBootId({ taskArn, startedAt, containers }: Task): string | undefined {
   const runtimeIds = containers.flatMap(({ runtimeId = [] }) => runtimeId).sort();
   const start = runtimeIds.length > 0 ? runtimeIds.join(' ') : startedAt?.toString();

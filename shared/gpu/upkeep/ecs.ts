@@ -9,7 +9,9 @@ export interface Ecs {
   describeTask(clusterArn: string, taskArn: string): Promise<Task | undefined>;
   /** Returns the EC2 instance id of each container instance, by its ARN. */
   findInstances(cluster: string, containerInstanceArns: readonly string[]): Promise<ReadonlyMap<string, string>>;
-  /** Returns the desired number of a service's tasks, and the number that run or start; undefined if it does not exist. */
+  /**
+   * Returns the desired number of a service's tasks, and the number that run or start; undefined if it does not exist.
+   */
   countTasks(service: EcsService): Promise<{ readonly desired: number; readonly alive: number } | undefined>;
   /** Sets a service's desired number of tasks. */
   setDesiredCount(service: EcsService, desired: number): Promise<void>;

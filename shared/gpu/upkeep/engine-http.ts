@@ -10,9 +10,11 @@ export interface EngineResponse {
 export interface EngineClient {
   /**
    * Sends a GET request.
-   * @param path relative to the API's base if it starts with `v1/`, otherwise to the engine's root: `v1/models`, `metrics`
+   * @param path relative to the API's base if it starts with `v1/`, otherwise to the engine's root: `v1/models`,
+   * `metrics`
    * @param timeoutMs milliseconds until the whole response must have arrived
-   * @throws TypeError if the connection fails or the response is a redirect; `TimeoutError`; RangeError for a response over 4 MiB
+   * @throws TypeError if the connection fails or the response is a redirect; `TimeoutError`; RangeError for a response
+   * over 4 MiB
    */
   get(path: string, timeoutMs: number): Promise<EngineResponse>;
   /** Sends a POST request with a JSON body. Otherwise like `get`. */

@@ -10,7 +10,10 @@ export interface DemandPorts {
   readonly ecs: Ecs;
   /** Returns the number of jobs that wait in the GPU queue. */
   readonly readQueueDepth: () => Promise<number>;
-  /** The limit for dispatchers: the mapping that invokes them, messages per dispatcher, and their maximum. Undefined on a laptop. */
+  /**
+   * The limit for dispatchers: the mapping that invokes them, messages per dispatcher, and their maximum. Undefined on
+   * a laptop.
+   */
   readonly dispatch:
     | { readonly mapping: EventSourceMapping; readonly batchSize: number; readonly maxConcurrency: number }
     | undefined;
@@ -22,8 +25,9 @@ export interface DemandPorts {
 }
 
 /**
- * Publishes each fleet's need, starts the first worker of a fleet that has none, and sets the number of dispatchers to the
- * number of batch slots. The scaling policy, which watches the published metrics, adds and removes all further workers.
+ * Publishes each fleet's need, starts the first worker of a fleet that has none, and sets the number of dispatchers to
+ * the number of batch slots. The scaling policy, which watches the published metrics, adds and removes all further
+ * workers.
  */
 export async function followDemand(reports: readonly FleetReport[], ports: DemandPorts): Promise<void> {
   if (reports.length === 0) return;

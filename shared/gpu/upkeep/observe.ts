@@ -7,7 +7,10 @@ import type { WorkerChange } from './reconcile-worker.ts';
 /** The callbacks of the fleet's upkeep. */
 export type FleetObserver = Pick<UpkeepPorts, 'onChange'> & Pick<DemandPorts, 'onNeed' | 'onScaled' | 'onError'>;
 
-/** Creates callbacks that log the changes of workers and publish the fleets' needs as metrics. They write names and numbers only. */
+/**
+ * Creates callbacks that log the changes of workers and publish the fleets' needs as metrics. They write names and
+ * numbers only.
+ */
 export function createFleetObserver({ logger, metrics }: Telemetry): FleetObserver {
   return {
     onChange(change: WorkerChange) {

@@ -21,7 +21,10 @@ export interface UpkeepPorts {
   readonly onError: (message: string, fleet: string, thrown: unknown) => void;
 }
 
-/** Returns the ports to reconcile workers of one fleet. The fleet's key is resolved once, when the first worker is probed. */
+/**
+ * Returns the ports to reconcile workers of one fleet. The fleet's key is resolved once, when the first worker is
+ * probed.
+ */
 export function createReconcilePorts(
   fleet: string,
   { store, createProbe, now, onChange }: UpkeepPorts,

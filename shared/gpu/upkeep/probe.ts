@@ -26,7 +26,8 @@ export interface Probe {
   /** Lists the worker's models, which an engine reports once they are loaded, and loads the configured adapters. */
   checkModels(url: string): Promise<ProbeResult>;
   /**
-   * Generates one token. Only this shows that the engine works; most of its endpoints are answered by its HTTP server alone.
+   * Generates one token. Only this shows that the engine works; most of its endpoints are answered by its HTTP server
+   * alone.
    * @returns undefined if a token was generated
    */
   checkGeneration(url: string, model: string): Promise<UnhealthyResult | undefined>;
@@ -110,7 +111,10 @@ export function createProbe({ engine, apiKey, lora }: ProbedFleet, timings: Prob
   };
 }
 
-/** Returns an error's code or name (`ECONNREFUSED`, `TimeoutError`). Its message may quote the response, so it is left out. */
+/**
+ * Returns an error's code or name (`ECONNREFUSED`, `TimeoutError`). Its message may quote the response, so it is left
+ * out.
+ */
 function nameError(thrown: unknown): string {
   const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
   if (!(cause instanceof Error)) return 'failed';

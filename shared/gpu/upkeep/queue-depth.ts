@@ -1,8 +1,9 @@
 import { GetQueueAttributesCommand, type SQSClient } from '@aws-sdk/client-sqs';
 
 /**
- * Returns the approximate number of a queue's waiting messages: visible ones and delayed ones. Messages in flight are left
- * out, because the dispatchers that process them appear in the fleet's leases and waiters. Throws the errors of SQS.
+ * Returns the approximate number of a queue's waiting messages: visible ones and delayed ones. Messages in flight are
+ * left out, because the dispatchers that process them appear in the fleet's leases and waiters. Throws the errors of
+ * SQS.
  */
 export async function readQueueDepth(client: SQSClient, QueueUrl: string): Promise<number> {
   const AttributeNames = ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesDelayed'] as const;

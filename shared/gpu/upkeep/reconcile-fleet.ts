@@ -37,8 +37,8 @@ export async function reconcileFleets(ports: UpkeepPorts): Promise<FleetReport[]
 }
 
 /**
- * Probes workers that are out of service every few seconds, so that they return to service soon after they recover. Stops
- * watching a fleet that has no such worker and no work, and all fleets at `until` (epoch milliseconds).
+ * Probes workers that are out of service every few seconds, so that they return to service soon after they recover.
+ * Stops watching a fleet that has no such worker and no work, and all fleets at `until` (epoch milliseconds).
  */
 export async function reprobeWorkers(
   reports: readonly FleetReport[],

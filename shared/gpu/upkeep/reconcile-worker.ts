@@ -96,7 +96,10 @@ async function markSuspect(worker: Worker | undefined, reason: string, ports: Re
   return 'suspect';
 }
 
-/** Probes a member. A worker in service only lists its models; a new, suspect or restarted one must also generate a token. */
+/**
+ * Probes a member. A worker in service only lists its models; a new, suspect or restarted one must also generate a
+ * token.
+ */
 async function probeMember(
   member: Member,
   url: string,
@@ -153,9 +156,10 @@ async function registerHealthy(
 const GENERATED_PREFIX = 'seen-';
 
 /**
- * Returns the boot id to keep for an engine that reports no start now. A generated one is kept only while the worker is in
- * service: the engine may have been restarted while it was out of service. A reported one is kept, because the engine could
- * merely not be asked this time: a generated boot id would end all its leases now, and again once it reports its start.
+ * Returns the boot id to keep for an engine that reports no start now. A generated one is kept only while the worker is
+ * in service: the engine may have been restarted while it was out of service. A reported one is kept, because the
+ * engine could merely not be asked this time: a generated boot id would end all its leases now, and again once it
+ * reports its start.
  */
 function findKnownBootId(worker: Worker | undefined): string | undefined {
   if (worker === undefined) return undefined;

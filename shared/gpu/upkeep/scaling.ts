@@ -1,7 +1,9 @@
 import { type FleetView, isLive, type Lease, type UnmetDemand, type Waiter } from '../registry/worker.ts';
 import type { FleetDefinition } from './fleet-definition.ts';
 
-/** Assumed cost of a queued job while no job runs: the mean of Azure's 2023 conversation trace, 1,155 + 2 × 211 tokens. */
+/**
+ * Assumed cost of a queued job while no job runs: the mean of Azure's 2023 conversation trace, 1,155 + 2 × 211 tokens.
+ */
 const TYPICAL_JOB_TOKENS = 1_600;
 /** Share of the slots that interactive work may fill before another worker is needed. Above it, requests soon wait. */
 const INTERACTIVE_FILL = 0.75;
@@ -54,8 +56,8 @@ export function computeNeed(view: FleetView, queued: number, fleet: FleetSizing,
 }
 
 /**
- * Returns the live waiters, and the unmet demand for models that have no waiter. A waiter for the same model is most likely
- * the refused request that came again, and must not count twice.
+ * Returns the live waiters, and the unmet demand for models that have no waiter. A waiter for the same model is most
+ * likely the refused request that came again, and must not count twice.
  */
 function listWaiting({ waiters, unmet }: FleetView, now: number): (Waiter | UnmetDemand)[] {
   const waiting = waiters.filter((waiter) => isLive(waiter, now));
@@ -68,8 +70,8 @@ function listLiveLeases({ workers }: Pick<FleetView, 'workers'>, now: number): L
 }
 
 /**
- * Divides the queued jobs among fleets in proportion to the batch work that each has in progress, because a message does
- * not name its fleet until it is read. One is added for each fleet, so that a fleet without workers gets a share.
+ * Divides the queued jobs among fleets in proportion to the batch work that each has in progress, because a message
+ * does not name its fleet until it is read. One is added for each fleet, so that a fleet without workers gets a share.
  */
 export function shareQueue(depth: number, views: readonly FleetView[], now: number): number[] {
   const parts = views.map((view) => {
@@ -79,7 +81,9 @@ export function shareQueue(depth: number, views: readonly FleetView[], now: numb
   return parts.map((part) => (depth * part) / sum(parts));
 }
 
-/** Returns true if a first worker must be started: no worker is there or starting, and work waits that the fleet may do. */
+/**
+ * Returns true if a first worker must be started: no worker is there or starting, and work waits that the fleet may do.
+ */
 export function needsFirstWorker(
   { neededWorkers, waiting, readyWorkers }: FleetNeed,
   { desired, alive }: { readonly desired: number; readonly alive: number },

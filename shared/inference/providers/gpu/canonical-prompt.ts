@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import type { GenerationRequest, Message } from '../../generation.ts';
 
 /**
- * Yields a prompt as text in the order of chat templates: tools, then messages. Two prompts that an engine tokenizes to a
- * common prefix have texts with a common prefix. The text is only hashed and measured, never sent. An image is replaced by
- * its digest.
+ * Yields a prompt as text in the order of chat templates: tools, then messages. Two prompts that an engine tokenizes to
+ * a common prefix have texts with a common prefix. The text is only hashed and measured, never sent. An image is
+ * replaced by its digest.
  */
 export function* canonicalizePrompt({
   tools,

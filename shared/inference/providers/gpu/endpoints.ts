@@ -20,12 +20,15 @@ export interface EndpointOptions {
 /** More endpoints than a fleet has at a time; those of replaced workers are evicted. */
 const MAX_ENDPOINTS = 256;
 
-/** A handshake within a network takes milliseconds. If it takes longer, the machine is gone and can't refuse the connection. */
+/**
+ * A handshake within a network takes milliseconds. If it takes longer, the machine is gone and can't refuse the
+ * connection.
+ */
 const CONNECT_MS = 2_000;
 
 /**
- * Creates a function that returns the model at a worker's address. It returns the same model for the same address, because a
- * model remembers which fields its engine refuses.
+ * Creates a function that returns the model at a worker's address. It returns the same model for the same address,
+ * because a model remembers which fields its engine refuses.
  */
 export function createEndpoints(target: GpuTarget, options: EndpointOptions): (url: string) => Model {
   const { fleet, tier, maxOutputTokens, secret } = options;

@@ -10,10 +10,10 @@ export interface EngineFieldValues {
 }
 
 /**
- * Returns the extra request fields for an engine. vLLM runs lower priorities first and refuses any priority other than 0
- * without `--scheduling-policy priority`. SGLang runs higher priorities first with `--enable-priority-scheduling`, and
- * preempts a running request from a difference of 10 on. The priorities here differ by 1, so that a request with a slot may
- * finish. llama.cpp has neither field; on request it keeps a slot's last prompt in its cache.
+ * Returns the extra request fields for an engine. vLLM runs lower priorities first and refuses any priority other than
+ * 0 without `--scheduling-policy priority`. SGLang runs higher priorities first with `--enable-priority-scheduling`,
+ * and preempts a running request from a difference of 10 on. The priorities here differ by 1, so that a request with a
+ * slot may finish. llama.cpp has neither field; on request it keeps a slot's last prompt in its cache.
  * @see https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
  * @see https://docs.sglang.ai/advanced_features/server_arguments.html
  * @see https://github.com/ggml-org/llama.cpp/tree/master/tools/server
@@ -37,9 +37,9 @@ export function toEngineFields(
 
 /**
  * The errors by which vLLM refuses these fields. Its engine V0 (removed in 0.11) refuses a priority without
- * `--scheduling-policy priority`, and the salt within a list of validation errors; the first versions of engine V1 refuse a
- * priority. Current versions of vLLM and SGLang ignore a priority that they can't use. Without the salt, tenants could learn
- * about each other from the cache, so an engine that refuses it gets no requests.
+ * `--scheduling-policy priority`, and the salt within a list of validation errors; the first versions of engine V1
+ * refuse a priority. Current versions of vLLM and SGLang ignore a priority that they can't use. Without the salt,
+ * tenants could learn about each other from the cache, so an engine that refuses it gets no requests.
  * @see https://github.com/vllm-project/vllm/blob/v0.8.5/vllm/engine/async_llm_engine.py
  */
 export const ENGINE_REFUSALS: readonly FieldRefusal[] = [

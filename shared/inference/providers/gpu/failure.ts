@@ -45,9 +45,9 @@ export function stalledFailure(allowedMs: number, hasStarted: boolean): WorkerFa
 }
 
 /**
- * What to throw when the caller aborts before the first token: the abort's reason itself. If the reason is the first-token
- * timeout and the worker was silent for as long as a worker with an empty queue may be, the reason is wrapped in a failure
- * that counts if it is repeated.
+ * What to throw when the caller aborts before the first token: the abort's reason itself. If the reason is the
+ * first-token timeout and the worker was silent for as long as a worker with an empty queue may be, the reason is
+ * wrapped in a failure that counts if it is repeated.
  * @param silentMs milliseconds since the call began
  */
 export function abortedBeforeFirstToken(reason: unknown, silentMs: number, stallMs: number): unknown {
@@ -61,8 +61,8 @@ export function lostLeaseFailure(reason: LambentError): WorkerFailure {
 }
 
 /**
- * Classifies an error of a worker's endpoint. Only the errors of a dead or starting engine count at once. A 500 may be the
- * request's fault, and no caller may take workers out of service one call at a time.
+ * Classifies an error of a worker's endpoint. Only the errors of a dead or starting engine count at once. A 500 may be
+ * the request's fault, and no caller may take workers out of service one call at a time.
  * @throws `thrown` itself if it is no `UpstreamError`
  */
 export function classifyFailure(thrown: unknown): WorkerFailure {
@@ -85,13 +85,18 @@ function isBrokenConnection({ code, upstream }: UpstreamError): boolean {
   return code === 'upstream_unavailable' && (upstream === 'ECONNRESET' || upstream === 'EPIPE');
 }
 
-/** The error of a connection that broke before the first token. Its code differs because the request may have killed the worker. */
+/**
+ * The error of a connection that broke before the first token. Its code differs because the request may have killed the
+ * worker.
+ */
 export function brokenConnectionError({ upstream = '', cause }: UpstreamError): UpstreamError {
   const message = 'The worker closed the connection before its first token';
   return new UpstreamError('upstream_cut', message, { recovery: 'retry', upstream, cause });
 }
 
-/** The same error, with the recovery `nextTarget`: when it is reported, this target's other workers were tried already. */
+/**
+ * The same error, with the recovery `nextTarget`: when it is reported, this target's other workers were tried already.
+ */
 function withoutRetry(error: UpstreamError): UpstreamError {
   if (error.recovery === 'nextTarget') return error;
   const { code, message, upstream, retryAfterMs } = error;

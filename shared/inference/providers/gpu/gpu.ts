@@ -23,9 +23,9 @@ export interface GpuOptions extends EndpointOptions {
 export const EXPECTED_OUTPUT_TOKENS = 350;
 
 /**
- * Creates the model behind a fleet of GPU workers. Each call leases a slot of a worker, sends the request to it and releases
- * the slot. If the worker fails before its first token, the call tries another one. A call that is not streamed can change
- * workers until its answer is complete.
+ * Creates the model behind a fleet of GPU workers. Each call leases a slot of a worker, sends the request to it and
+ * releases the slot. If the worker fails before its first token, the call tries another one. A call that is not
+ * streamed can change workers until its answer is complete.
  */
 export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
   const { fleet, tier, slots, maxOutputTokens, secret } = options;

@@ -8,8 +8,8 @@ import { createDynamoDBFleetStore } from '../../../gpu/registry/dynamodb-fleet.t
 import type { ModelRegistry } from '../../registry.ts';
 
 /**
- * Creates the slot allocator of a function environment. This module is imported when a GPU target is first used, so that a
- * cold start of `chat` does not load the DynamoDB client that comes with it.
+ * Creates the slot allocator of a function environment. This module is imported when a GPU target is first used, so
+ * that a cold start of `chat` does not load the DynamoDB client that comes with it.
  */
 export function openSlots(tableName: string, fleets: ModelRegistry['fleets'], timings: SlotTimings): SlotAllocator {
   return createSlotAllocator(

@@ -15,7 +15,10 @@ import { StallTimer } from './stall-timer.ts';
 export interface WorkerCall {
   /** The caller's signal. */
   readonly signal: AbortSignal;
-  /** Milliseconds without a token after which the worker counts as hung. Before the first token, time for the prompt is added. */
+  /**
+   * Milliseconds without a token after which the worker counts as hung. Before the first token, time for the prompt is
+   * added.
+   */
   readonly stallMs: number;
   /** Called with the usage of a complete answer. */
   readonly onUsage: (usage: Usage) => void;
@@ -23,8 +26,8 @@ export interface WorkerCall {
 }
 
 /**
- * Milliseconds per prompt token that a first token may take in addition to `stallMs`: the prefill of an 8B model on an A10G
- * (`docs/gpu.md`), about the slowest worker that is worth its price.
+ * Milliseconds per prompt token that a first token may take in addition to `stallMs`: the prefill of an 8B model on an
+ * A10G (`docs/gpu.md`), about the slowest worker that is worth its price.
  */
 const PREFILL_MS_PER_TOKEN = 1 / 3;
 /** Factor for the allowed silence of a request with tools: engines send a tool call only once it is parsed. */
@@ -82,8 +85,8 @@ export async function* callWorker(
 }
 
 /**
- * Yields the endpoint's answer. Sends the request again if a kept-alive connection turns out to be closed, which says nothing
- * about the worker.
+ * Yields the endpoint's answer. Sends the request again if a kept-alive connection turns out to be closed, which says
+ * nothing about the worker.
  */
 async function* generateWithReconnect(
   endpoint: Model,

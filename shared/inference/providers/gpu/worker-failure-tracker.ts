@@ -10,8 +10,8 @@ const MAX_WORKERS = 3;
 const MAX_TIMED_OUT_WORKERS = 256;
 
 /**
- * Workers whose latest call was given up before its first token, by id and boot id. One per model and function environment:
- * calls share it.
+ * Workers whose latest call was given up before its first token, by id and boot id. One per model and function
+ * environment: calls share it.
  */
 export type TimedOutWorkers = BoundedMap<string, true>;
 
@@ -92,9 +92,10 @@ export class WorkerFailureTracker {
   }
 
   /**
-   * Returns the error to report so far: the latest one, unless an earlier one says that workers died of the request. One
-   * broken connection may be chance, the more likely the more workers a fleet has, and must not cost a job an attempt. If
-   * a second worker breaks its connection too, or there is no other worker, the request may have killed them.
+   * Returns the error to report so far: the latest one, unless an earlier one says that workers died of the request.
+   * One broken connection may be chance, the more likely the more workers a fleet has, and must not cost a job an
+   * attempt. If a second worker breaks its connection too, or there is no other worker, the request may have killed
+   * them.
    */
   #chooseError({ otherWorkers }: Slot, error: UpstreamError): UpstreamError {
     if (error.code === 'upstream_cut') this.#brokenConnections += 1;

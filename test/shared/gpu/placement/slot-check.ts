@@ -49,12 +49,15 @@ const NOTHING: SlotBudget = { ticks: 0, repeats: 0, losses: 0, restarts: 0 };
 const METHODS = ['read', 'lease', 'markFirstToken', 'renew', 'release', 'putWaiter', 'removeWaiter'] as const;
 /** Calls that are answered immediately, because no other process can observe their time. */
 const IMMEDIATE = /^(sleep|holds|stopsHolding)$/;
-/** Writes of hints, which commute with all other calls. They are answered immediately too unless the budget lets calls fail. */
+/**
+ * Writes of hints, which commute with all other calls. They are answered immediately too unless the budget lets calls
+ * fail.
+ */
 const HINTS = /^(markFirstToken|putWaiter|removeWaiter)$/;
 
 /**
- * Explores all interleavings of contenders that lease slots of one worker, using the production code, and checks the invariants
- * at each step.
+ * Explores all interleavings of contenders that lease slots of one worker, using the production code, and checks the
+ * invariants at each step.
  * @throws Error if an invariant is violated, with the steps that led to it
  */
 export async function checkSlots(check: SlotCheck) {
@@ -142,7 +145,10 @@ export async function checkSlots(check: SlotCheck) {
     return found;
   }
 
-  /** After all contenders have crashed and their leases have expired, new contenders must get every slot at their first attempt. */
+  /**
+   * After all contenders have crashed and their leases have expired, new contenders must get every slot at their first
+   * attempt.
+   */
   async function recover(from: World): Promise<void> {
     let world: World = { ...from, now: from.now + SLOT_SETTINGS.leaseMs, holding: [] };
     for (let next = 0; next < slots; next += 1) world = await runUntilHolding(`late ${next}`, world);

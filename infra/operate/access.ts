@@ -1,12 +1,7 @@
-import {
-  type AttributeValue,
-  ConditionalCheckFailedException,
-  DeleteItemCommand,
-  type DynamoDBClient,
-  paginateScan,
-  UpdateItemCommand,
-} from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
+import { type Item, marshall, unmarshall } from '../../shared/aws/attributes.ts';
+import { deleteItem, scanItems, updateItem } from '../../shared/aws/table.ts';
 
 /** An item of the access table that speaks for a tenant. */
 export interface Grant {
@@ -19,62 +14,44 @@ export interface Grant {
 }
 
 const itemSchema = v.object({
-  pk: v.object({ S: v.string() }),
-  keyId: v.optional(v.object({ S: v.string() }), { S: '' }),
-  tenants: v.optional(v.object({ SS: v.array(v.string()) }), { SS: [] }),
+  pk: v.string(),
+  keyId: v.optional(v.string(), ''),
+  tenants: v.optional(v.set(v.string()), new Set()),
 });
 
 /** Every API key and sender of a tenant, expired ones too. Reads the whole access table. Throws what DynamoDB throws. */
 export async function grantsOf(client: DynamoDBClient, tableName: string, tenant: string): Promise<Grant[]> {
   const grants: Grant[] = [];
-  const pages = paginateScan(
-    { client },
-    {
-      TableName: tableName,
-      ConsistentRead: true,
-      FilterExpression: 'tenant = :tenant OR contains(tenants, :tenant)',
-      ExpressionAttributeValues: { ':tenant': { S: tenant } },
-    },
+  const items = scanItems(
+    { client, name: tableName },
+    { filter: 'tenant = :tenant OR contains(tenants, :tenant)', values: marshall({ ':tenant': tenant }) },
   );
-  for await (const { Items = [] } of pages) grants.push(...Items.map((item) => grantIn(item, tenant)));
+  for await (const item of items) grants.push(grantIn(item, tenant));
   return grants;
 }
 
-function grantIn(item: Record<string, AttributeValue>, tenant: string): Grant {
-  const { pk, keyId, tenants } = v.parse(itemSchema, item);
+function grantIn(item: Item, tenant: string): Grant {
+  const { pk, keyId, tenants } = v.parse(itemSchema, unmarshall(item));
   return {
-    kind: pk.S.startsWith('sender#') ? 'sender' : 'API key',
-    partition: pk.S,
-    keyId: keyId.S,
-    others: tenants.SS.filter((each) => each !== tenant),
+    kind: pk.startsWith('sender#') ? 'sender' : 'API key',
+    partition: pk,
+    keyId,
+    others: [...tenants].filter((each) => each !== tenant),
   };
 }
 
 /** Takes a grant away from a tenant. One that was given to another tenant meanwhile stays as it is. */
 export async function revoke(client: DynamoDBClient, tableName: string, tenant: string, grant: Grant): Promise<void> {
-  const Key = { pk: { S: grant.partition } };
-  try {
-    if (grant.others.length === 0) {
-      await client.send(
-        new DeleteItemCommand({
-          TableName: tableName,
-          Key,
-          ConditionExpression: 'tenant = :tenant OR tenants = :alone',
-          ExpressionAttributeValues: { ':tenant': { S: tenant }, ':alone': { SS: [tenant] } },
-        }),
-      );
-      return;
-    }
-    await client.send(
-      new UpdateItemCommand({
-        TableName: tableName,
-        Key,
-        UpdateExpression: 'DELETE tenants :alone',
-        ConditionExpression: 'contains(tenants, :tenant)',
-        ExpressionAttributeValues: { ':tenant': { S: tenant }, ':alone': { SS: [tenant] } },
-      }),
-    );
-  } catch (thrown) {
-    if (!(thrown instanceof ConditionalCheckFailedException)) throw thrown;
+  const table = { client, name: tableName };
+  const key = marshall({ pk: grant.partition });
+  const values = marshall({ ':tenant': tenant, ':alone': new Set([tenant]) });
+  if (grant.others.length === 0) {
+    await deleteItem(table, key, { condition: 'tenant = :tenant OR tenants = :alone', values });
+  } else {
+    await updateItem(table, key, {
+      change: 'DELETE tenants :alone',
+      condition: 'contains(tenants, :tenant)',
+      values,
+    });
   }
 }

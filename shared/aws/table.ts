@@ -8,6 +8,7 @@ import {
   GetItemCommand,
   PutItemCommand,
   QueryCommand,
+  ScanCommand,
   UpdateItemCommand,
   type WriteRequest,
 } from '@aws-sdk/client-dynamodb';
@@ -145,6 +146,28 @@ async function readPage({ client, name }: Table, query: Query, after?: Item) {
     }),
   );
   return { items: Items, last: LastEvaluatedKey };
+}
+
+/** Reads every item of a table that meets a filter, one request for each page. All items are read, and paid for. */
+export async function* scanItems(
+  { client, name }: Table,
+  { filter, fields, values }: Pick<Query, 'fields' | 'values'> & { readonly filter: string },
+): AsyncGenerator<Item> {
+  let after: Item | undefined;
+  do {
+    const { Items = [], LastEvaluatedKey } = await client.send(
+      new ScanCommand({
+        TableName: name,
+        FilterExpression: filter,
+        ProjectionExpression: fields,
+        ExpressionAttributeValues: values,
+        ConsistentRead: true,
+        ExclusiveStartKey: after,
+      }),
+    );
+    yield* Items;
+    after = LastEvaluatedKey;
+  } while (after !== undefined);
 }
 
 /** Deletes items by their keys, in batches. Throws as `writeBatches` does. */

@@ -1,4 +1,5 @@
-import { type DynamoDBClient, paginateScan } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { scanItems } from '../aws/table.ts';
 import { parseTombstone, type Tombstone } from './key-item.ts';
 import { mapTableErrors, type TenantKeyTable } from './key-table.ts';
 
@@ -8,19 +9,14 @@ import { mapTableErrors, type TenantKeyTable } from './key-table.ts';
  * @throws LambentError `vault_unavailable` if the table is not available; `configuration` if it is not a keys table
  */
 export async function* scanTombstones(client: DynamoDBClient, tableName: string): AsyncGenerator<Tombstone> {
-  const pages = paginateScan(
-    { client },
-    {
-      TableName: tableName,
-      ConsistentRead: true,
-      FilterExpression: 'attribute_exists(deletedAt)',
-      ProjectionExpression: 'pk, deletedAt',
-    },
-  )[Symbol.asyncIterator]();
+  const items = scanItems(
+    { client, name: tableName },
+    { filter: 'attribute_exists(deletedAt)', fields: 'pk, deletedAt' },
+  );
   for (;;) {
-    const { value, done } = await mapTableErrors(pages.next());
+    const { value, done } = await mapTableErrors(items.next());
     if (done === true) return;
-    for (const item of value.Items ?? []) yield parseTombstone(item);
+    yield parseTombstone(value);
   }
 }
 

@@ -25,7 +25,7 @@ async function isProvisioned(variables: Variables, { provisioned }: Interactive)
  * @throws LambentError `configuration` if a maximum is below its setting
  * @see https://docs.aws.amazon.com/autoscaling/application/userguide/services-that-can-integrate-lambda.html
  */
-export async function scaling(variables: Variables): Promise<{ Resources: Readonly<Record<string, object>> }> {
+export async function createScaling(variables: Variables): Promise<{ Resources: Readonly<Record<string, object>> }> {
   const resources = await Promise.all(INTERACTIVE.map((interactive) => scalingOf(variables, interactive)));
   return { Resources: Object.assign({}, ...resources) };
 }
@@ -68,7 +68,7 @@ async function scalingOf(variables: Variables, interactive: Interactive): Promis
 }
 
 /** Returns warmup's `WARM_TARGETS` as JSON: every interactive function, by its alias if it has one. */
-export async function warmTargets(variables: Variables): Promise<string> {
+export async function createWarmTargets(variables: Variables): Promise<string> {
   const prefix = await readPrefix(variables);
   const concurrency = await readSetting(variables, 'warmConcurrency');
   const targets = INTERACTIVE.map(async (interactive): Promise<WarmTarget> => {
@@ -81,7 +81,7 @@ export async function warmTargets(variables: Variables): Promise<string> {
 }
 
 /** Returns the ARNs that warmup may invoke: those that `warmTargets` names. */
-export async function warmResources(variables: Variables): Promise<object[]> {
+export async function listWarmResources(variables: Variables): Promise<object[]> {
   const resources = INTERACTIVE.map(async (interactive) =>
     (await isProvisioned(variables, interactive))
       ? { Ref: aliasOf(interactive) }
@@ -94,7 +94,7 @@ export async function warmResources(variables: Variables): Promise<object[]> {
  * Returns fleet's `DISPATCH_CONCURRENCY_MAX`: the highest number of concurrent dispatch invocations.
  * @throws LambentError `configuration` if it is below `dispatchConcurrency`
  */
-export async function dispatchConcurrencyMax(variables: Variables): Promise<number> {
+export async function readDispatchConcurrencyMax(variables: Variables): Promise<number> {
   const start = await readSetting(variables, 'dispatchConcurrency');
   const max = await readSetting(variables, 'dispatchConcurrencyMax');
   if (max >= start) return max;

@@ -2,7 +2,9 @@ import { readSetting, type Variables } from './settings.ts';
 import type { Template, TemplateResource } from './template.ts';
 
 /** Returns the template's conditions, whose values follow from the stage's settings. */
-export async function conditions(variables: Variables): Promise<{ Conditions: Readonly<Record<string, unknown>> }> {
+export async function createConditions(
+  variables: Variables,
+): Promise<{ Conditions: Readonly<Record<string, unknown>> }> {
   return {
     Conditions: {
       AccessLog: constant(await readSetting(variables, 'accessLog')),

@@ -1,7 +1,7 @@
 import { LambentError } from '../shared/core/errors.ts';
 import type { Fleet } from '../shared/inference/registry.ts';
-import { packagedRegistry } from './models-file.ts';
-import { secretStatements } from './models-policy.ts';
+import { readPackagedRegistry } from './models-file.ts';
+import { createSecretStatements } from './models-policy.ts';
 
 type Ecs = NonNullable<Fleet['ecs']>;
 
@@ -11,26 +11,26 @@ interface FleetPolicy {
 }
 
 /** Returns fleet's triggers: every minute, and events of ECS and EC2 if the packaged registry has ECS fleets. */
-export async function fleetEvents(): Promise<object[]> {
-  return eventsFor(await packagedFleets());
+export async function createFleetEvents(): Promise<object[]> {
+  return createTriggers(await packagedFleets());
 }
 
 /** Returns fleet's permissions for the fleets of the packaged registry. */
-export async function fleetPolicy(): Promise<FleetPolicy | { readonly Ref: 'AWS::NoValue' }> {
-  const Statement = statementsFor(await packagedFleets());
+export async function createFleetPolicy(): Promise<FleetPolicy | { readonly Ref: 'AWS::NoValue' }> {
+  const Statement = createStatements(await packagedFleets());
   if (Statement.length === 0) return { Ref: 'AWS::NoValue' };
   return { PolicyName: 'fleet-tasks', PolicyDocument: { Version: '2012-10-17', Statement } };
 }
 
 async function packagedFleets(): Promise<Fleet[]> {
-  return Object.values((await packagedRegistry()).fleets);
+  return Object.values((await readPackagedRegistry()).fleets);
 }
 
 /**
  * Returns fleet's triggers: its schedule, state changes of its fleets' tasks, and interruptions of every spot instance,
  * because EC2's event doesn't name the instance's cluster.
  */
-export function eventsFor(fleets: readonly Fleet[]): object[] {
+export function createTriggers(fleets: readonly Fleet[]): object[] {
   const schedule = { schedule: 'rate(1 minute)' };
   const services = ecsOf(fleets);
   if (services.length === 0) return [schedule];
@@ -51,10 +51,10 @@ export function eventsFor(fleets: readonly Fleet[]): object[] {
  * engines' keys.
  * @throws LambentError `configuration` for a name with characters that IAM or CloudFormation would interpret
  */
-export function statementsFor(fleets: readonly Fleet[]): object[] {
+export function createStatements(fleets: readonly Fleet[]): object[] {
   const services = ecsOf(fleets);
   const clusters = unique(services.map(({ cluster }) => cluster));
-  const keys = secretStatements(fleets.flatMap(({ apiKey = [] }) => apiKey));
+  const keys = createSecretStatements(fleets.flatMap(({ apiKey = [] }) => apiKey));
   if (clusters.length === 0) return keys;
   const allow = (Sid: string, Action: string[], Resource: unknown, more = {}) => ({
     ...{ Sid, Effect: 'Allow', Action, Resource },

@@ -2,7 +2,7 @@ import { LambentError } from '../shared/core/errors.ts';
 import type { Fleet, ModelRegistry } from '../shared/inference/registry.ts';
 import { buildEngineCommand, type EngineModel, findService, type GpuService } from './gpu-engine.ts';
 import { buildEgressRules } from './gpu-reach.ts';
-import { packagedRegistry } from './models-file.ts';
+import { readPackagedRegistry } from './models-file.ts';
 import { readSetting, type Variables } from './settings.ts';
 
 /** The templates of a fleet that the stack runs itself. They are included together or not at all. */
@@ -65,7 +65,7 @@ export async function gpuVpc(variables: Variables): Promise<object | false> {
  */
 export async function gpu(variables: Variables): Promise<GpuValues> {
   const name = await readSetting(variables, 'gpuFleet');
-  const registry = await packagedRegistry();
+  const registry = await readPackagedRegistry();
   const { fleet, canary } = findFleets(name, registry);
   const service = findService(name, fleet, canary);
   const image = await readRequiredSetting(variables, 'gpuImage');

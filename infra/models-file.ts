@@ -8,7 +8,7 @@ const ROOT = resolve(import.meta.dirname, '..');
  * Returns the path of the model registry that is packaged: `MODELS_FILE`, relative to the repository, else the repository's
  * `models.json`. An empty variable counts as unset, as in the functions.
  */
-export function modelsFile(environment: Readonly<Record<string, string | undefined>> = process.env): string {
+export function resolveModelsFile(environment: Readonly<Record<string, string | undefined>> = process.env): string {
   return resolve(ROOT, environment['MODELS_FILE'] || 'models.json');
 }
 
@@ -16,6 +16,6 @@ export function modelsFile(environment: Readonly<Record<string, string | undefin
  * Reads the model registry that is packaged.
  * @throws LambentError `configuration` if it can't be read or is not valid
  */
-export async function packagedRegistry(): Promise<ModelRegistry> {
-  return readModelRegistry(modelsFile());
+export async function readPackagedRegistry(): Promise<ModelRegistry> {
+  return readModelRegistry(resolveModelsFile());
 }

@@ -1,6 +1,6 @@
 import { LambentError } from '../shared/core/errors.ts';
 import type { BedrockTarget, ModelRegistry, Target } from '../shared/inference/registry.ts';
-import { packagedRegistry } from './models-file.ts';
+import { readPackagedRegistry } from './models-file.ts';
 
 /** An ARN that contains CloudFormation's pseudo parameters. */
 interface Arn {
@@ -43,8 +43,8 @@ const INVOKE = ['bedrock:InvokeModel', 'bedrock:InvokeModelWithResponseStream'];
  * Returns managed policies that let functions use the models of the packaged registry. They are managed policies because
  * IAM limits all inline policies of a role together to 10,240 characters.
  */
-export async function modelsPolicies(): Promise<{ readonly Resources: Readonly<Record<string, object>> }> {
-  const documents = documentsFor(await packagedRegistry());
+export async function createModelsPolicies(): Promise<{ readonly Resources: Readonly<Record<string, object>> }> {
+  const documents = createPolicyDocuments(await readPackagedRegistry());
   const policies = documents.map((PolicyDocument, index) => [
     policyId(index),
     {
@@ -56,16 +56,16 @@ export async function modelsPolicies(): Promise<{ readonly Resources: Readonly<R
 }
 
 /** Returns the `ManagedPolicyArns` of a role that may use the models. */
-export async function modelsPolicyArns(): Promise<object[]> {
-  return documentsFor(await packagedRegistry()).map((_, index) => ({ Ref: policyId(index) }));
+export async function listModelsPolicyArns(): Promise<object[]> {
+  return createPolicyDocuments(await readPackagedRegistry()).map((_, index) => ({ Ref: policyId(index) }));
 }
 
 const policyId = (index: number): string => `ModelsPolicy${index + 1}`;
 
 /** Returns a policy that lets a function read exactly the keys of the GPU workers' engines. */
-export async function engineKeysPolicy(): Promise<InlinePolicy | { readonly Ref: 'AWS::NoValue' }> {
-  const { fleets } = await packagedRegistry();
-  const statements = secretStatements(Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey));
+export async function createEngineKeysPolicy(): Promise<InlinePolicy | { readonly Ref: 'AWS::NoValue' }> {
+  const { fleets } = await readPackagedRegistry();
+  const statements = createSecretStatements(Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey));
   return statements.length === 0
     ? { Ref: 'AWS::NoValue' }
     : { PolicyName: 'engine-keys', PolicyDocument: documentOf(statements) };
@@ -76,7 +76,7 @@ export async function engineKeysPolicy(): Promise<InlinePolicy | { readonly Ref:
  * policy, because the statement for a model has the target's inference profile as its condition.
  * @throws LambentError `configuration` if there are more policies than a role may have
  */
-export function documentsFor({ models }: ModelRegistry): PolicyDocument[] {
+export function createPolicyDocuments({ models }: ModelRegistry): PolicyDocument[] {
   const targets = Object.values(models).flatMap((alias) => alias.targets);
   const distinct = new Map(targets.map((target) => [JSON.stringify(statementsFor([target])), target]));
   const parts: Target[][] = [];
@@ -116,7 +116,7 @@ function statementsFor(targets: readonly Target[]): Statement[] {
   return [
     ...modelStatements(bedrock.map(modelAccess)),
     ...statement('Guardrails', ['bedrock:ApplyGuardrail'], bedrock.flatMap(guardrailOf)),
-    ...secretStatements(targets.flatMap(referencesOf)),
+    ...createSecretStatements(targets.flatMap(referencesOf)),
   ];
 }
 
@@ -196,7 +196,7 @@ function guardrailOf({ guardrail, region }: BedrockTarget): Arn[] {
 }
 
 /** Returns statements that let a function read exactly the referenced parameters and secrets. */
-export function secretStatements(references: readonly string[]): Statement[] {
+export function createSecretStatements(references: readonly string[]): Statement[] {
   const parameters = references.flatMap((reference) => nameAfter('ssm:', reference));
   const secrets = references.flatMap((reference) => nameAfter('secret:', reference));
   const stored = parameters.length + secrets.length > 0;
@@ -211,7 +211,7 @@ export function secretStatements(references: readonly string[]): Statement[] {
 }
 
 /** Returns every value of a registry that may refer to a secret. */
-export function referencesIn({ models, fleets }: ModelRegistry): string[] {
+export function listSecretReferences({ models, fleets }: ModelRegistry): string[] {
   const targets = Object.values(models).flatMap((alias) => alias.targets);
   return [...targets.flatMap(referencesOf), ...Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey)];
 }

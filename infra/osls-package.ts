@@ -23,7 +23,12 @@ export interface PackageOptions {
  * @returns osls's output
  * @throws Error with osls's message if packaging fails
  */
-export async function oslsPackage({ outDir, serviceDir = ROOT, args = [], models }: PackageOptions): Promise<string> {
+export async function packageWithOsls({
+  outDir,
+  serviceDir = ROOT,
+  args = [],
+  models,
+}: PackageOptions): Promise<string> {
   const osls = spawn(process.execPath, [OSLS, 'package', '--package', resolve(outDir), ...args], {
     cwd: serviceDir,
     env: { ...process.env, ...(models === undefined ? {} : { MODELS_FILE: models }) },
@@ -70,7 +75,7 @@ export async function packageTemplate(
     await writeFile(join(folder, '.build', name, 'index.mjs'), 'export const handler = async () => {};\n');
   }
   const outDir = join(folder, '.serverless');
-  await oslsPackage({ outDir, serviceDir: folder, args, ...(models === undefined ? {} : { models }) });
+  await packageWithOsls({ outDir, serviceDir: folder, args, ...(models === undefined ? {} : { models }) });
   return readTemplate(outDir);
 }
 

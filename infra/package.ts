@@ -9,14 +9,14 @@ import type { ModelRegistry } from '../shared/inference/registry.ts';
 import { bundleFunctions } from './bundle/build.ts';
 import { printSizes } from './bundle/sizes.ts';
 import { listUnreachable } from './gpu-reach.ts';
-import { referencesIn } from './models-policy.ts';
-import { oslsPackage, readTemplate } from './osls-package.ts';
+import { listSecretReferences } from './models-policy.ts';
+import { packageWithOsls, readTemplate } from './osls-package.ts';
 
 const OUT_DIR = resolve(import.meta.dirname, '../.serverless');
 
 try {
   await printSizes(await bundleFunctions());
-  console.log((await oslsPackage({ outDir: OUT_DIR, args: process.argv.slice(2) })).trim());
+  console.log((await packageWithOsls({ outDir: OUT_DIR, args: process.argv.slice(2) })).trim());
   for (const line of await describeArtefacts()) console.log(line);
   const registry = await readPackagedRegistry();
   warnOfEnvironmentReferences(registry);
@@ -42,7 +42,7 @@ async function readPackagedRegistry(): Promise<ModelRegistry> {
 
 /** Deployed functions get no keys in their environment, where everyone who may read their configuration could read them. */
 function warnOfEnvironmentReferences(registry: ModelRegistry): void {
-  for (const reference of new Set(referencesIn(registry).filter((text) => text.startsWith('env:')))) {
+  for (const reference of new Set(listSecretReferences(registry).filter((text) => text.startsWith('env:')))) {
     console.warn(
       `Warning: models.json refers to ${reference}, but deployed functions have no such variable. Use ssm: or secret:.`,
     );

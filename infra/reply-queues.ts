@@ -6,12 +6,12 @@ interface ReplyPolicy {
 }
 
 /** Returns `REPLY_QUEUES` of the functions that send answers, as JSON: a queue's URL for each alias. */
-export async function replyQueues(variables: Variables): Promise<string> {
+export async function formatReplyQueues(variables: Variables): Promise<string> {
   return JSON.stringify(await readSetting(variables, 'replyQueues'));
 }
 
 /** Returns a policy that lets a function send to exactly the queues in the setting `replyQueues`. */
-export async function replyPolicy(variables: Variables): Promise<ReplyPolicy | { readonly Ref: 'AWS::NoValue' }> {
+export async function createReplyPolicy(variables: Variables): Promise<ReplyPolicy | { readonly Ref: 'AWS::NoValue' }> {
   const arns = Object.values(await readSetting(variables, 'replyQueues')).map(arnOf);
   if (arns.length === 0) return { Ref: 'AWS::NoValue' };
   const statement = { Sid: 'Reply', Effect: 'Allow', Action: ['sqs:SendMessage'], Resource: arns.toSorted() };

@@ -7,7 +7,7 @@ const MESSAGE_DAYS = 15;
  * Returns the days after which the bucket's lifecycle rule deletes an object: at least a day after its job has expired,
  * and never before a message that may still become a job.
  */
-export async function bucketDays(variables: Variables): Promise<number> {
+export async function computeBucketDays(variables: Variables): Promise<number> {
   const deadlineHours = await readSetting(variables, 'jobDeadlineHours');
   const retentionDays = await readSetting(variables, 'retentionDays');
   return Math.max(Math.ceil(retentionDays + deadlineHours / 24) + 1, MESSAGE_DAYS);

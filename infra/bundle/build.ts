@@ -3,7 +3,7 @@ import { basename, join, relative, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Metafile } from 'esbuild';
 import { parseModelRegistry } from '../../shared/inference/registry.ts';
-import { modelsFile } from '../models-file.ts';
+import { resolveModelsFile } from '../models-file.ts';
 import { type BuildRecord, digestFile, InputDigests, readBuildRecord } from './build-record.ts';
 import type { Bundle } from './bundle.ts';
 import { type BundleFile, ENTRY_POINT, replaceFile, replaceFolder } from './files.ts';
@@ -34,7 +34,7 @@ export interface BundleOptions {
 export async function bundleFunctions(options: BundleOptions = {}): Promise<Bundle[]> {
   const outDir = resolve(ROOT, options.outDir ?? '.build');
   const sources = options.functions ?? (await listFunctions());
-  const models = options.models === undefined ? modelsFile() : resolve(ROOT, options.models);
+  const models = options.models === undefined ? resolveModelsFile() : resolve(ROOT, options.models);
   const digests = new InputDigests();
   return Promise.all(sources.map((source) => bundleFunction(resolve(ROOT, source), outDir, models, digests)));
 }

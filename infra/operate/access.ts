@@ -3,13 +3,13 @@ import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../../shared/aws/attributes.ts';
 import { deleteItem, scanItems, updateItem } from '../../shared/aws/table.ts';
 
-/** An item of the access table that speaks for a tenant. */
+/** An item of the access table that gives access to a tenant. */
 export interface Grant {
   readonly kind: 'API key' | 'sender';
   readonly partition: string;
-  /** The public id that logs know it by. */
+  /** The public id of the key or sender, which logs show. */
   readonly keyId: string;
-  /** Other tenants that it speaks for: it goes on doing that. */
+  /** Other tenants of a sender, which keep it. */
   readonly others: readonly string[];
 }
 
@@ -19,18 +19,18 @@ const itemSchema = v.object({
   tenants: v.optional(v.set(v.string()), new Set()),
 });
 
-/** Every API key and sender of a tenant, expired ones too. Reads the whole access table. Throws what DynamoDB throws. */
-export async function grantsOf(client: DynamoDBClient, tableName: string, tenant: string): Promise<Grant[]> {
+/** Returns every API key and sender of a tenant, expired ones too. Reads the whole access table. Throws DynamoDB's errors. */
+export async function listGrants(client: DynamoDBClient, tableName: string, tenant: string): Promise<Grant[]> {
   const grants: Grant[] = [];
   const items = scanItems(
     { client, name: tableName },
     { filter: 'tenant = :tenant OR contains(tenants, :tenant)', values: marshall({ ':tenant': tenant }) },
   );
-  for await (const item of items) grants.push(grantIn(item, tenant));
+  for await (const item of items) grants.push(parseGrant(item, tenant));
   return grants;
 }
 
-function grantIn(item: Item, tenant: string): Grant {
+function parseGrant(item: Item, tenant: string): Grant {
   const { pk, keyId, tenants } = v.parse(itemSchema, unmarshall(item));
   return {
     kind: pk.startsWith('sender#') ? 'sender' : 'API key',
@@ -40,8 +40,13 @@ function grantIn(item: Item, tenant: string): Grant {
   };
 }
 
-/** Takes a grant away from a tenant. One that was given to another tenant meanwhile stays as it is. */
-export async function revoke(client: DynamoDBClient, tableName: string, tenant: string, grant: Grant): Promise<void> {
+/** Revokes a tenant's grant. Leaves a grant alone that was transferred to another tenant meanwhile. */
+export async function revokeGrant(
+  client: DynamoDBClient,
+  tableName: string,
+  tenant: string,
+  grant: Grant,
+): Promise<void> {
   const table = { client, name: tableName };
   const key = marshall({ pk: grant.partition });
   const values = marshall({ ':tenant': tenant, ':alone': new Set([tenant]) });

@@ -7,7 +7,7 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { toLambentError } from '../../shared/core/errors.ts';
 import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { scanTombstones } from '../../shared/vault/tombstones.ts';
-import { grantsOf, revoke } from './access.ts';
+import { listGrants, revokeGrant } from './access.ts';
 
 const USAGE = `usage:
   npm run tenant -- erase NAME [--stage STAGE] [--yes]
@@ -20,7 +20,7 @@ const STAGE = /^[A-Za-z][A-Za-z0-9-]{0,31}$/;
 /** What DynamoDB takes for a table. */
 const TABLE = /^[A-Za-z0-9._-]{3,255}$/;
 
-export interface Surroundings {
+export interface CommandContext {
   readonly client: DynamoDBClient;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly print: (line: string) => void;
@@ -37,7 +37,7 @@ export class UsageError extends Error {
  * Runs one command.
  * @throws UsageError, having changed nothing; Error that says which table could not be asked, and why
  */
-export async function operate(args: readonly string[], surroundings: Surroundings): Promise<void> {
+export async function runTenantCommand(args: readonly string[], surroundings: CommandContext): Promise<void> {
   const { positionals, values } = parsed(args);
   const [command, name, ...more] = positionals;
   const { stage, from, to, yes } = values;
@@ -86,7 +86,7 @@ interface Tables {
 }
 
 /** No stage by default: a command that can't be undone is not to guess. An empty variable is an unset one. */
-function tablesOf(stage: string | undefined, environment: Surroundings['environment']): Tables {
+function tablesOf(stage: string | undefined, environment: CommandContext['environment']): Tables {
   if (stage !== undefined) {
     const prefix = `lambent-${checked('--stage', stage, STAGE)}`;
     return { keys: `${prefix}-keys`, access: `${prefix}-access` };
@@ -104,11 +104,11 @@ async function erase(
   tenant: string,
   tables: Tables,
   yes: boolean,
-  { client, print, now }: Surroundings,
+  { client, print, now }: CommandContext,
 ): Promise<void> {
   const keys = createTenantKeyTable(client, tables.keys);
   const history = await asking(tables.keys, keys.read(tenant));
-  const grants = await asking(tables.access, grantsOf(client, tables.access, tenant));
+  const grants = await asking(tables.access, listGrants(client, tables.access, tenant));
 
   print(`Tenant ${tenant}`);
   for (const { kind, keyId, others } of grants) {
@@ -120,7 +120,7 @@ async function erase(
     print(`  keys of ${counted(history.versions.size, 'version')}: go, and with them all it stored (${tables.keys})`);
   if (!yes) return print('Nothing was changed. --yes does it, for good.');
 
-  for (const grant of grants) await asking(tables.access, revoke(client, tables.access, tenant, grant));
+  for (const grant of grants) await asking(tables.access, revokeGrant(client, tables.access, tenant, grant));
   await asking(tables.keys, keys.markErased({ tenant, deletedAt: now() }));
   print('Done. Functions that hold one of its keys go on for five minutes at most; a backup of the keys table for as');
   print('long as it is kept.');
@@ -129,7 +129,7 @@ async function erase(
 async function replay(
   { from, to }: { readonly from: string; readonly to: string },
   yes: boolean,
-  { client, print }: Surroundings,
+  { client, print }: CommandContext,
 ): Promise<void> {
   const restored = createTenantKeyTable(client, to);
   // A mistaken name is to be noticed, also when there is nothing to do.
@@ -188,7 +188,12 @@ function failureOf(table: string, thrown: unknown): Error {
 if (import.meta.main) {
   const client = new DynamoDBClient();
   try {
-    await operate(process.argv.slice(2), { client, environment: process.env, print: console.log, now: Date.now });
+    await runTenantCommand(process.argv.slice(2), {
+      client,
+      environment: process.env,
+      print: console.log,
+      now: Date.now,
+    });
   } catch (thrown) {
     console.error(thrown instanceof Error ? thrown.message : thrown);
     if (thrown instanceof UsageError) console.error(`\n${USAGE}`);

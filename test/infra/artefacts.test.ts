@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
-import { linkService, oslsPackage, packageTemplate } from '../../infra/osls-package.ts';
+import { linkService, packageTemplate, packageWithOsls } from '../../infra/osls-package.ts';
 import type { Template } from '../../infra/template.ts';
 import { ofType } from './packaged.ts';
 import { filesOf } from './zip.ts';
@@ -62,7 +62,7 @@ async function packageBundles(makeBundles: (buildDir: string) => Promise<unknown
   await linkService(serviceDir);
   await makeBundles(join(serviceDir, '.build'));
   const outDir = join(serviceDir, '.serverless');
-  await oslsPackage({ serviceDir, outDir });
+  await packageWithOsls({ serviceDir, outDir });
   // osls's own record of the packaging holds absolute paths, and is neither a zip nor a template.
   const files = (await readdir(outDir)).filter((file) => file !== 'serverless-state.json').sort();
   return new Map(

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { dispatchConcurrencyMax, scaling, warmTargets } from '../../infra/concurrency.ts';
+import { createScaling, createWarmTargets, readDispatchConcurrencyMax } from '../../infra/concurrency.ts';
 import type { Variables } from '../../infra/settings.ts';
 import type { Template } from '../../infra/template.ts';
 import { warmTargetsSchema } from '../../shared/lambda/warmup.ts';
@@ -141,7 +141,7 @@ test.each([
   ['provisionedUtilization', '70', /provisionedUtilization is not valid: must be 0.1 to 0.9/],
   ['warmConcurrency', '0', /warmConcurrency is not valid: must be 1 to 100/],
 ])('refuses %s=%s', async (name, value, message) => {
-  const compute = name === 'warmConcurrency' ? warmTargets : scaling;
+  const compute = name === 'warmConcurrency' ? createWarmTargets : createScaling;
   await expect(compute(variables(name, value))).rejects.toThrow(message);
 });
 
@@ -150,7 +150,7 @@ test.each([
   ['dispatchConcurrencyMax', '1', /dispatchConcurrencyMax is not valid: must be 2 to 1000/],
   ['dispatchConcurrencyMax', '1001', /dispatchConcurrencyMax is not valid: must be 2 to 1000/],
 ])('refuses %s=%s', async (name, value, message) => {
-  await expect(dispatchConcurrencyMax(variables(name, value))).rejects.toThrow(message);
+  await expect(readDispatchConcurrencyMax(variables(name, value))).rejects.toThrow(message);
 });
 
 test("fleet may raise dispatchers no further than a new account's 10 executions allow, beside all other work", () => {

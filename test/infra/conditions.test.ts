@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { conditions, evaluateConditions } from '../../infra/conditions.ts';
+import { createConditions, evaluateConditions } from '../../infra/conditions.ts';
 import type { Setting } from '../../infra/settings.ts';
 
 const Conditions = { On: { 'Fn::Equals': ['true', 'true'] }, Off: { 'Fn::Equals': ['false', 'true'] } };
@@ -54,7 +54,7 @@ test.each([
     ...{ gpuFleet: '', gpuCanaryImage: '', gpuEgress: 'nat', gpuZones: 2, gpuWorkingMin: 0 },
   };
   const values = new Map<string, unknown>(Object.entries({ ...defaults, [setting]: value }));
-  const { Conditions } = await conditions({
+  const { Conditions } = await createConditions({
     resolveVariable: async (address) => values.get(address.replace('param:', '')),
   });
   expect(Conditions[condition]).toEqual({ 'Fn::Equals': [String(holds), 'true'] });

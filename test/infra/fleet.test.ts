@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { eventsFor, statementsFor } from '../../infra/fleet.ts';
+import { createStatements, createTriggers } from '../../infra/fleet.ts';
 import { type Fleet, parseModelRegistry } from '../../shared/inference/registry.ts';
 import { packaged } from './packaged.ts';
 
@@ -16,20 +16,20 @@ const ofEcs = fleets(
 
 describe('without a fleet of ECS, fleet', () => {
   test('runs by schedule alone', async () => {
-    expect(eventsFor(fleets({}))).toEqual([{ schedule: 'rate(1 minute)' }]);
+    expect(createTriggers(fleets({}))).toEqual([{ schedule: 'rate(1 minute)' }]);
     const { Resources } = await packaged();
     expect(Resources['FleetEventsRuleSchedule1']?.Properties).toMatchObject({ ScheduleExpression: 'rate(1 minute)' });
     expect(Object.keys(Resources).filter((id) => /^Fleet.*EventBridge/.test(id))).toEqual([]);
   });
 
   test('may ask nothing of ECS', () => {
-    expect(statementsFor(fleets({}))).toEqual([]);
+    expect(createStatements(fleets({}))).toEqual([]);
   });
 });
 
 describe('with fleets of ECS, fleet', () => {
   test("hears of their tasks, and of EC2's warnings", () => {
-    expect(eventsFor(ofEcs).slice(1)).toEqual([
+    expect(createTriggers(ofEcs).slice(1)).toEqual([
       {
         eventBridge: {
           pattern: {
@@ -51,7 +51,7 @@ describe('with fleets of ECS, fleet', () => {
     const arn = (resource: string) => ({
       'Fn::Sub': `arn:\${AWS::Partition}:ecs:\${AWS::Region}:\${AWS::AccountId}:${resource}`,
     });
-    const statements = statementsFor(ofEcs).map((statement) => Object(statement));
+    const statements = createStatements(ofEcs).map((statement) => Object(statement));
     expect(statements.map(({ Sid }) => Sid)).toEqual([
       ...['ListTasks', 'Tasks', 'Instances', 'Services'],
       ...['Parameters', 'DecryptSecrets'],
@@ -65,6 +65,6 @@ describe('with fleets of ECS, fleet', () => {
 
   test.each(['gpu*', 'a b', ''])('refuses the cluster %j', (name) => {
     const odd = ofEcs.map((fleet) => ({ ...fleet, ecs: { cluster: `x/${name}`, service: 'qwen', port: 8_000 } }));
-    expect(() => statementsFor(odd)).toThrow(/is not a valid name of an ECS cluster/);
+    expect(() => createStatements(odd)).toThrow(/is not a valid name of an ECS cluster/);
   });
 });

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { cors } from '../../infra/cors.ts';
+import { createCors } from '../../infra/cors.ts';
 import { completeGateway } from '../../infra/gateway.ts';
 import type { Resources, Template } from '../../infra/template.ts';
 import { type ErrorCode, LambentError } from '../../shared/core/errors.ts';
@@ -198,7 +198,7 @@ describe('browsers', () => {
   test.each(['https://a.example,https://b.example', 'app.example.com', "https://x'"])(
     'are not let in from %s, which is no origin',
     async (origin) => {
-      await expect(cors({ resolveVariable: async () => origin })).rejects.toThrow(/corsOrigin is not valid/);
+      await expect(createCors({ resolveVariable: async () => origin })).rejects.toThrow(/corsOrigin is not valid/);
     },
   );
 });

@@ -4,8 +4,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { modelsFile } from '../../infra/models-file.ts';
-import { documentsFor, engineKeysPolicy, modelsPolicies, type Statement } from '../../infra/models-policy.ts';
+import { resolveModelsFile } from '../../infra/models-file.ts';
+import {
+  createEngineKeysPolicy,
+  createModelsPolicies,
+  createPolicyDocuments,
+  type Statement,
+} from '../../infra/models-policy.ts';
 import { parseModelRegistry } from '../../shared/inference/registry.ts';
 import { ofType, packagedOf } from './packaged.ts';
 
@@ -17,7 +22,7 @@ const DATA_KEY = `\${DataKey.Arn}`;
 const registryOf = (...targets: object[]) =>
   parseModelRegistry(JSON.stringify({ models: { one: { targets } } }), 'test');
 function statementsOf(...targets: object[]): Map<string, Statement> {
-  const [{ Statement } = { Statement: [] }] = documentsFor(registryOf(...targets));
+  const [{ Statement } = { Statement: [] }] = createPolicyDocuments(registryOf(...targets));
   return new Map(Statement.map((statement) => [statement.Sid, statement]));
 }
 const bedrock = (model: string, more: object = {}) => statementsOf({ provider: 'bedrock', model, ...more });
@@ -30,17 +35,17 @@ const upstream = { provider: 'openai-compatible', model: 'm', baseUrl: 'https://
 describe('the registry that is packaged', () => {
   const repository = join(import.meta.dirname, '../../models.json');
   test.each([{}, { MODELS_FILE: '' }, { MODELS_FILE: 'models.json' }])("is the repository's with %j", (environment) => {
-    expect(modelsFile(environment)).toBe(repository);
+    expect(resolveModelsFile(environment)).toBe(repository);
   });
 
   test('is the one that MODELS_FILE names, wherever that is', () => {
-    expect(modelsFile({ MODELS_FILE: '/elsewhere/models.json' })).toBe('/elsewhere/models.json');
+    expect(resolveModelsFile({ MODELS_FILE: '/elsewhere/models.json' })).toBe('/elsewhere/models.json');
   });
 
   test('is read for the permissions also when MODELS_FILE is empty', async () => {
     vi.stubEnv('MODELS_FILE', '');
-    const [PolicyDocument] = documentsFor(parseModelRegistry(readFileSync(repository, 'utf8'), repository));
-    const { Resources } = await modelsPolicies();
+    const [PolicyDocument] = createPolicyDocuments(parseModelRegistry(readFileSync(repository, 'utf8'), repository));
+    const { Resources } = await createModelsPolicies();
     expect(Resources).toMatchObject({
       ModelsPolicy1: { Type: 'AWS::IAM::ManagedPolicy', Properties: { PolicyDocument } },
     });
@@ -157,13 +162,13 @@ describe('keys of other providers', () => {
   test("a fleet's key is for those alone who talk to its engines", async () => {
     vi.stubEnv('MODELS_FILE', 'infra/check/gpu-models.json');
     const key = [{ 'Fn::Sub': expect.stringMatching(/:parameter\/lambent\/gpu-key$/) }];
-    expect(await engineKeysPolicy()).toMatchObject({
+    expect(await createEngineKeysPolicy()).toMatchObject({
       PolicyName: 'engine-keys',
       PolicyDocument: { Statement: [{ Sid: 'Parameters', Resource: key }, { Sid: 'DecryptSecrets' }] },
     });
-    expect(JSON.stringify(await modelsPolicies())).not.toContain('gpu-key');
+    expect(JSON.stringify(await createModelsPolicies())).not.toContain('gpu-key');
     vi.stubEnv('MODELS_FILE', '');
-    expect(await engineKeysPolicy()).toEqual({ Ref: 'AWS::NoValue' });
+    expect(await createEngineKeysPolicy()).toEqual({ Ref: 'AWS::NoValue' });
   });
 
   test("the stack's key opens them through their services only", () => {
@@ -190,7 +195,7 @@ describe('many models', () => {
   afterAll(() => rm(folder, { recursive: true }));
 
   test('are divided among policies, each of a size that IAM takes, that together allow all of them', () => {
-    const documents = documentsFor(registryOf(...profiles(60), { ...upstream, apiKey: 'ssm:a' }));
+    const documents = createPolicyDocuments(registryOf(...profiles(60), { ...upstream, apiKey: 'ssm:a' }));
     const statements = documents.flatMap(({ Statement }) => Statement);
     expect(documents.length).toBeGreaterThan(1);
     for (const document of documents) expect(deployedLength(document)).toBeLessThanOrEqual(6_144);
@@ -207,8 +212,8 @@ describe('many models', () => {
   });
 
   test('take room once, however many aliases have them', () => {
-    const once = documentsFor(registryOf(...profiles(30)));
-    expect(documentsFor(registryOf(...profiles(30), ...profiles(30), ...profiles(30)))).toEqual(once);
+    const once = createPolicyDocuments(registryOf(...profiles(30)));
+    expect(createPolicyDocuments(registryOf(...profiles(30), ...profiles(30), ...profiles(30)))).toEqual(once);
   });
 
   test('fit into roles, whose inline policies may have 10,240 characters together', async () => {
@@ -224,7 +229,7 @@ describe('many models', () => {
   });
 
   test('are refused when a role could not have all their policies, with the sum and the limit', () => {
-    expect(() => documentsFor(registryOf(...profiles(300)))).toThrow(
+    expect(() => createPolicyDocuments(registryOf(...profiles(300)))).toThrow(
       /needs \d{5,} characters of permissions. A role may have 10 policies of 6144 characters/,
     );
   });
@@ -243,6 +248,6 @@ describe('many models', () => {
 test('the models.json of the repository is valid, and one policy is enough for it', () => {
   const file = join(import.meta.dirname, '../../models.json');
   const registry = parseModelRegistry(readFileSync(file, 'utf8'), file);
-  expect(documentsFor(registry)).toHaveLength(1);
+  expect(createPolicyDocuments(registry)).toHaveLength(1);
   expect(registry.models['default']?.targets[0]?.provider).toBe('bedrock');
 });

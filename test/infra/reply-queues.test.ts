@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { replyPolicy, replyQueues } from '../../infra/reply-queues.ts';
+import { createReplyPolicy, formatReplyQueues } from '../../infra/reply-queues.ts';
 
 const set = (value: unknown) => ({ resolveVariable: async () => value });
 
 test('without reply queues there is nothing to allow', async () => {
-  expect(await replyQueues(set('{}'))).toBe('{}');
-  expect(await replyPolicy(set('{}'))).toEqual({ Ref: 'AWS::NoValue' });
+  expect(await formatReplyQueues(set('{}'))).toBe('{}');
+  expect(await createReplyPolicy(set('{}'))).toEqual({ Ref: 'AWS::NoValue' });
 });
 
 test('a function may send to exactly the reply queues that the setting names', async () => {
@@ -13,8 +13,8 @@ test('a function may send to exactly the reply queues that the setting names', a
     orders: 'https://sqs.eu-west-1.amazonaws.com/123456789012/orders-answers',
     china: 'https://sqs.cn-north-1.amazonaws.com.cn/210987654321/answers',
   };
-  expect(JSON.parse(await replyQueues(set(JSON.stringify(urls))))).toEqual(urls);
-  expect(await replyPolicy(set(JSON.stringify(urls)))).toMatchObject({
+  expect(JSON.parse(await formatReplyQueues(set(JSON.stringify(urls))))).toEqual(urls);
+  expect(await createReplyPolicy(set(JSON.stringify(urls)))).toMatchObject({
     PolicyDocument: {
       Statement: [
         {
@@ -37,5 +37,5 @@ test.each([
   '{"all":"https://sqs.eu-west-1.amazonaws.com/123456789012/*"}',
   '{"two words":"https://sqs.eu-west-1.amazonaws.com/123456789012/answers"}',
 ])('what is no list of queues is refused by name: %s', async (value) => {
-  await expect(replyQueues(set(value))).rejects.toThrow(/^The setting replyQueues is not valid: must /);
+  await expect(formatReplyQueues(set(value))).rejects.toThrow(/^The setting replyQueues is not valid: must /);
 });

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { CreateTableCommand, GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { operate } from '../../../infra/operate/tenant.ts';
+import { runTenantCommand } from '../../../infra/operate/tenant.ts';
 import { keyItem, keyPartition } from '../../../shared/access/keys.ts';
 import { createSenderTable } from '../../../shared/access/sender-table.ts';
 import { senderItem } from '../../../shared/access/senders.ts';
@@ -38,7 +38,7 @@ beforeEach(async () => {
 async function run(...args: string[]): Promise<string> {
   const lines: string[] = [];
   const print = (line: string) => void lines.push(line);
-  await operate(args, { client: services.dynamodb, environment, print, now: () => services.clock.now });
+  await runTenantCommand(args, { client: services.dynamodb, environment, print, now: () => services.clock.now });
   return lines.join('\n');
 }
 

@@ -1,6 +1,7 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { marshall } from '../aws/attributes.ts';
 import { getItem } from '../aws/table.ts';
+import { BoundedMap } from '../core/bounded-map.ts';
 import { parseSenderItem, type Sender, senderPartition } from './senders.ts';
 
 /** Looks senders up in the access table. */
@@ -12,10 +13,15 @@ export interface SenderTable {
 /** As long as the authorizer's answer is good for a key: a sender that is taken away is out as soon as a key is. */
 const FRESH_MS = 30_000;
 
+/** More senders than a service has in practice. Unknown ones are cached too, and anybody may be one. */
+const MAX_SENDERS = 1_000;
+
 /** The access table in DynamoDB: one eventually consistent read a sender, environment and half minute. */
 export function createSenderTable(client: DynamoDBClient, name: string): SenderTable {
   const table = { client, name };
-  const known = new Map<string, { readonly sender: Sender | undefined; readonly freshUntil: number }>();
+  const known = new BoundedMap<string, { readonly sender: Sender | undefined; readonly freshUntil: number }>(
+    MAX_SENDERS,
+  );
   return {
     async find(senderId, now) {
       const pk = senderPartition(senderId);

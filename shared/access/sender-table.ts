@@ -13,7 +13,7 @@ export interface SenderTable {
 /** As long as the authorizer's answer is good for a key: a sender that is taken away is out as soon as a key is. */
 const FRESH_MS = 30_000;
 
-/** More senders than a service has in practice. Unknown ones are cached too, and anybody may be one. */
+/** More than a service has in practice. Unknown senders are cached too, so their number has no natural limit. */
 const MAX_SENDERS = 1_000;
 
 /** The access table in DynamoDB: one eventually consistent read a sender, environment and half minute. */

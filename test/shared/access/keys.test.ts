@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
   bearerKey,
   fromAuthorizerContext,
@@ -13,29 +13,29 @@ import type { Principal } from '../../../shared/access/principal.ts';
 const principal: Principal = { tenant: 'acme', keyId: 'key-1', scopes: ['inference'] };
 
 describe('a key at rest', () => {
-  test('is its hash: no part of the key is in the item', () => {
+  it('is its hash: no part of the key is in the item', () => {
     const item = JSON.stringify(keyItem('sk-very-secret', principal));
     expect(item).not.toContain('secret');
     // echo -n sk-very-secret | sha256sum
     expect(keyPartition('sk-very-secret')).toBe('key#e7f15906532b67bd6092bc956bd77b16e621e812dc0ec0479544b370334d6b37');
   });
 
-  test('reads back as the principal it stands for', () => {
+  it('reads back as the principal it stands for', () => {
     expect(parseKeyItem(keyItem('sk-1', principal), 0)).toEqual(principal);
   });
 
-  test('is refused from the second it expires', () => {
+  it('is refused from the second it expires', () => {
     const item = keyItem('sk-1', { ...principal, expiresAt: 100 });
     expect(parseKeyItem(item, 99_999)).toEqual(principal);
     expect(parseKeyItem(item, 100_000)).toBeUndefined();
   });
 
-  test('loses scopes that this version does not know, and keeps the others', () => {
+  it('loses scopes that this version does not know, and keeps the others', () => {
     const item = { ...keyItem('sk-1', principal), scopes: { SS: ['inference', 'from-the-future'] } };
     expect(parseKeyItem(item, 0)).toEqual(principal);
   });
 
-  test('is nobody’s when its item is not whole', () => {
+  it('is nobody’s when its item is not whole', () => {
     for (const field of ['tenant', 'keyId', 'scopes']) {
       const { [field]: _, ...rest } = keyItem('sk-1', principal);
       expect(parseKeyItem(rest, 0)).toBeUndefined();
@@ -55,7 +55,7 @@ describe('a key at rest', () => {
 });
 
 describe('a bearer key', () => {
-  test.each([
+  it.each([
     ['Bearer sk-local', 'sk-local'],
     ['bearer  sk-local ', 'sk-local'],
     ['Bearer', undefined],
@@ -71,12 +71,12 @@ describe('a bearer key', () => {
 });
 
 describe('the authorizer’s context', () => {
-  test('carries a principal through flat strings', () => {
+  it('carries a principal through flat strings', () => {
     const both: Principal = { ...principal, scopes: ['inference', 'models'] };
     expect(fromAuthorizerContext(toAuthorizerContext(both))).toEqual(both);
   });
 
-  test('is a principal only when it is whole', () => {
+  it('is a principal only when it is whole', () => {
     fc.assert(
       fc.property(fc.anything(), (anything) => {
         expect(fromAuthorizerContext(anything)).toBeUndefined();

@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import { S3Client } from '@aws-sdk/client-s3';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import { listen } from '../../../local/listen.ts';
 import { createBucket } from '../../../shared/aws/bucket.ts';
 
@@ -38,7 +38,7 @@ afterEach(async () => {
   await listening.close();
 });
 
-test.each([
+it.each([
   ['says its size', 'sized'],
   ['says no size', 'unsized'],
 ])(
@@ -51,6 +51,6 @@ test.each([
   10_000,
 );
 
-test('an object that S3 would not delete just now is not taken for deleted', async () => {
+it('an object that S3 would not delete just now is not taken for deleted', async () => {
   await expect(createBucket(client, 'bodies').remove(['gone', 'stuck'])).rejects.toThrow('SlowDown');
 });

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { parseBody } from '../../../shared/core/json-body.ts';
 
@@ -17,7 +17,7 @@ function codeOf(run: () => unknown): string {
 }
 
 describe('a body', () => {
-  test('is any JSON that fits, as it came', () => {
+  it('is any JSON that fits, as it came', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 8 }), (value) => {
         expect(parse(JSON.stringify(value))).toEqual(JSON.parse(JSON.stringify(value)));
@@ -25,13 +25,13 @@ describe('a body', () => {
     );
   });
 
-  test('is parsed from base64 too', () => {
+  it('is parsed from base64 too', () => {
     expect(parseBody({ body: Buffer.from('{"a":"ü"}').toString('base64'), isBase64Encoded: true }, undefined)).toEqual({
       a: 'ü',
     });
   });
 
-  test.each([
+  it.each([
     ['', 'invalid_json'],
     [null, 'invalid_json'],
     ['{"a":', 'invalid_json'],
@@ -47,14 +47,14 @@ describe('a body', () => {
     expect(codeOf(() => parse(body))).toBe(code);
   });
 
-  test('of another media type is refused, and none is needed', () => {
+  it('of another media type is refused, and none is needed', () => {
     expect(codeOf(() => parse('{}', 'application/x-www-form-urlencoded'))).toBe('unsupported_media_type');
     expect(parse('{}', 'application/json; charset=utf-8')).toEqual({});
     expect(parse('{}', 'application/vnd.api+json')).toEqual({});
     expect(parseBody({ body: '{}', isBase64Encoded: false }, undefined)).toEqual({});
   });
 
-  test('of any text at all is parsed or refused with a code', () => {
+  it('of any text at all is parsed or refused with a code', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.string({ unit: 'binary' })), (text) => void codeOf(() => parse(text))),
     );

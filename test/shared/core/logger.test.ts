@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { describeError } from '../../../shared/core/logger.ts';
 
@@ -14,13 +14,13 @@ function faultOf(json: string): unknown {
 }
 
 describe('what a log says of an error', () => {
-  test('is where it was made', () => {
+  it('is where it was made', () => {
     expect(describeError(new LambentError('internal', 'x')).at).toMatch(/logger\.test\.ts:\d+:\d+/);
     expect(describeError(new Error()).at).toMatch(/logger\.test\.ts:\d+:\d+/);
     expect(describeError(new LambentError('internal', 'Error')).at).toMatch(/logger\.test\.ts:\d+:\d+/);
   });
 
-  test.each([
+  it.each([
     ['after something that has no place', 'fn (file:///var/task/chat.mjs:1:2)', 'JSON.parse (<anonymous>)'],
     ['in an asynchronous function', 'async run (/var/task/chat.ts:10:20)', 'async Promise.all (index 0)'],
     ['at the top of a module', 'async file:///var/task/chat.mjs:1:2', 'new Promise (<anonymous>)'],
@@ -30,7 +30,7 @@ describe('what a log says of an error', () => {
     expect(describeError(error).at).toBe(place);
   });
 
-  test.each([
+  it.each([
     ['a parameter', new LambentError('unknown_parameter', `Unknown parameter: 'a${FRAME}'.`)],
     ['an upstream', new Error(`Input should be a string, input: 'why?${FRAME}\n'`)],
     ['a parser', faultOf(`{"a": ${FRAME}}`)],
@@ -40,19 +40,19 @@ describe('what a log says of an error', () => {
     expect(JSON.stringify(describeError(error))).not.toContain('CANARY');
   });
 
-  test('is no place where message and stack have parted', () => {
+  it('is no place where message and stack have parted', () => {
     const { stack } = new Error(`before${FRAME}`);
     for (const message of ['after', 'bef', 'Error'])
       expect(describeError(Object.assign(new Error(message), { stack })).at).toBeUndefined();
     expect(describeError(Object.assign(new Error('x'), { stack: undefined })).at).toBeUndefined();
   });
 
-  test('is no line that only begins as a place does', () => {
+  it('is no line that only begins as a place does', () => {
     const error = Object.assign(new Error('x'), { stack: 'Error: x\n    at CANARY, said (the caller)' });
     expect(describeError(error).at).toBeUndefined();
   });
 
-  test('is the reason, word for word, if that is a configuration of ours', () => {
+  it('is the reason, word for word, if that is a configuration of ours', () => {
     const fault = new LambentError('configuration', 'env:NO_KEY is missing or empty');
     const asked = new LambentError('upstream_misconfigured', 'CANARY', { cause: fault });
     expect(describeError(fault).reason).toBe('env:NO_KEY is missing or empty');
@@ -60,7 +60,7 @@ describe('what a log says of an error', () => {
     expect(JSON.stringify(describeError(asked))).not.toContain('CANARY');
   });
 
-  test.each([
+  it.each([
     ['another code', new LambentError('upstream_rejected', 'CANARY')],
     ['somebody else', Object.assign(new Error('CANARY'), { code: 'configuration' })],
     ['whatever caused it', new LambentError('configuration', 'x', { cause: new Error('CANARY') })],

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { createSecretResolver, isSecretReference } from '../../../shared/core/secrets.ts';
 
@@ -55,12 +55,12 @@ async function errorOf(work: Promise<string>): Promise<LambentError> {
 }
 
 describe('an env: reference', () => {
-  test('is the variable, without the line break that a file leaves behind', async () => {
+  it('is the variable, without the line break that a file leaves behind', async () => {
     const resolve = createSecretResolver({ environment: { KEY: 'sk-1\n' } });
     expect(await resolve('env:KEY')).toBe('sk-1');
   });
 
-  test.each([undefined, '', ' \n'])('to %j is a configuration error that names it', async (value) => {
+  it.each([undefined, '', ' \n'])('to %j is a configuration error that names it', async (value) => {
     const resolve = createSecretResolver({ environment: { KEY: value } });
     expect(await errorOf(resolve('env:KEY'))).toMatchObject({
       code: 'configuration',
@@ -68,13 +68,13 @@ describe('an env: reference', () => {
     });
   });
 
-  test('asks nobody', async () => {
+  it('asks nobody', async () => {
     await createSecretResolver({ environment: { KEY: 'x' } })('env:KEY');
     expect(asked).toEqual([]);
   });
 });
 
-test('what is no reference is refused without being quoted', async () => {
+it('what is no reference is refused without being quoted', async () => {
   const error = await errorOf(createSecretResolver({ environment: {} })('sk-oops-a-key'));
   expect(error.code).toBe('configuration');
   expect(error.message).not.toContain('oops');
@@ -85,20 +85,20 @@ test('what is no reference is refused without being quoted', async () => {
 });
 
 describe('a reference to AWS', () => {
-  test('ssm: is a parameter, decrypted', async () => {
+  it('ssm: is a parameter, decrypted', async () => {
     answers = [parameter('sk-ssm')];
     expect(await createSecretResolver({ environment: {} })('ssm:/lambent/key')).toBe('sk-ssm');
     expect(asked).toEqual([{ target: 'AmazonSSM.GetParameter', body: { Name: '/lambent/key', WithDecryption: true } }]);
   });
 
-  test('secret: is a secret’s string, by name or by ARN', async () => {
+  it('secret: is a secret’s string, by name or by ARN', async () => {
     answers = [{ body: { SecretString: 'sk-secret' } }];
     const arn = 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:key-AbCdEf';
     expect(await createSecretResolver({ environment: {} })(`secret:${arn}`)).toBe('sk-secret');
     expect(asked).toEqual([{ target: 'secretsmanager.GetSecretValue', body: { SecretId: arn } }]);
   });
 
-  test('is asked once per time to live, and again after it', async () => {
+  it('is asked once per time to live, and again after it', async () => {
     answers = [parameter('old'), parameter('new')];
     let now = 0;
     const resolve = createSecretResolver({ environment: {}, ttlMs: 1_000, now: () => now });
@@ -110,14 +110,14 @@ describe('a reference to AWS', () => {
     expect(asked).toHaveLength(2);
   });
 
-  test('is asked once by all who ask at the same time', async () => {
+  it('is asked once by all who ask at the same time', async () => {
     answers = [{ ...parameter('shared'), waitMs: 50 }];
     const resolve = createSecretResolver({ environment: {} });
     expect(await Promise.all([1, 2, 3].map(() => resolve('ssm:a')))).toEqual(['shared', 'shared', 'shared']);
     expect(asked).toHaveLength(1);
   });
 
-  test.each([
+  it.each([
     ['ssm:a', 400, 'ParameterNotFound'],
     ['ssm:a', 400, 'AccessDeniedException'],
     ['secret:a', 400, 'ResourceNotFoundException'],
@@ -136,12 +136,12 @@ describe('a reference to AWS', () => {
     },
   );
 
-  test('that has no string value is a configuration error', async () => {
+  it('that has no string value is a configuration error', async () => {
     answers = [{ body: { SecretBinary: 'AAEC' } }];
     expect((await errorOf(createSecretResolver({ environment: {} })('secret:binary'))).code).toBe('configuration');
   });
 
-  test('that AWS can’t answer for the moment is worth another try', async () => {
+  it('that AWS can’t answer for the moment is worth another try', async () => {
     answers = [failure(500, 'InternalServerError')];
     expect(await errorOf(createSecretResolver({ environment: {} })('ssm:a'))).toMatchObject({
       code: 'upstream_unavailable',
@@ -149,7 +149,7 @@ describe('a reference to AWS', () => {
     });
   });
 
-  test('goes on with its last value while AWS can’t answer, but not when AWS says no', async () => {
+  it('goes on with its last value while AWS can’t answer, but not when AWS says no', async () => {
     answers = [parameter('known'), failure(500, 'InternalServerError')];
     let now = 0;
     const resolve = createSecretResolver({ environment: {}, ttlMs: 10, now: () => now });

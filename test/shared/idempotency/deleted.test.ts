@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HttpRequest } from '../../../shared/access/route.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { createClaims } from '../../../shared/idempotency/idempotency-records.ts';
@@ -134,7 +134,7 @@ async function framesOf(answer: HttpAnswer): Promise<string[]> {
 }
 
 describe('a stored response that was made with a key', () => {
-  test('is given again while it is there; once deleted it is refused, made no second time, and gone at rest', async () => {
+  it('is given again while it is there; once deleted it is refused, made no second time, and gone at rest', async () => {
     const world = aWorld();
     expect(await world.call()).toMatchObject({ json: { text: 'canary' } });
     expect(await world.call()).toMatchObject({
@@ -148,7 +148,7 @@ describe('a stored response that was made with a key', () => {
     expect(world.made()).toBe(1);
   });
 
-  test('is so as a stream, too', async () => {
+  it('is so as a stream, too', async () => {
     const world = aWorld();
     expect(await framesOf(await world.call(world.stream))).toEqual(['canary', 'end']);
     expect(await framesOf(await world.call(world.stream))).toEqual(['canary', 'end']);
@@ -158,18 +158,15 @@ describe('a stored response that was made with a key', () => {
     expect(world.made()).toBe(1);
   });
 
-  test.each(STEPS)(
-    'is refused and gone at rest when it is deleted in the middle of its call: %s',
-    async (deletedAt) => {
-      const world = aWorld({ deletedAt });
-      expect(await world.call()).toMatchObject({ json: { text: 'canary' } });
-      expect(world.kept()).toEqual([]);
-      await expect(world.call()).rejects.toMatchObject({ code: 'idempotent_answer_not_kept' });
-      expect(world.made()).toBe(1);
-    },
-  );
+  it.each(STEPS)('is refused and gone at rest when it is deleted in the middle of its call: %s', async (deletedAt) => {
+    const world = aWorld({ deletedAt });
+    expect(await world.call()).toMatchObject({ json: { text: 'canary' } });
+    expect(world.kept()).toEqual([]);
+    await expect(world.call()).rejects.toMatchObject({ code: 'idempotent_answer_not_kept' });
+    expect(world.made()).toBe(1);
+  });
 
-  test('is given again to nobody while its deletion has only begun', async () => {
+  it('is given again to nobody while its deletion has only begun', async () => {
     const world = aWorld();
     await world.call();
     await world.bury();
@@ -179,7 +176,7 @@ describe('a stored response that was made with a key', () => {
 });
 
 describe('an answer of which only ids are kept', () => {
-  test('is shown as it is now, and refused when it is gone', async () => {
+  it('is shown as it is now, and refused when it is gone', async () => {
     const shelf = new Map([['item_1', 'canary']]);
     const reference: Reference = {
       idsOf: () => [...shelf.keys()],

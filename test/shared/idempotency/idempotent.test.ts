@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HttpRequest } from '../../../shared/access/route.ts';
 import { createClaims } from '../../../shared/idempotency/idempotency-records.ts';
 import { type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
@@ -139,7 +139,7 @@ function deaf(json: unknown) {
 }
 
 describe('a key whose holder was killed', () => {
-  test('is taken over half a minute after the holder was last heard of, and not before', async () => {
+  it('is taken over half a minute after the holder was last heard of, and not before', async () => {
     const { clock, anEnvironment } = aWorld();
     const dead = anEnvironment();
     await dead.begin(hanging);
@@ -158,7 +158,7 @@ describe('a key whose holder was killed', () => {
 });
 
 describe('a key whose holder lives', () => {
-  test('is in use for as long as that takes, and then answers', async () => {
+  it('is in use for as long as that takes, and then answers', async () => {
     const { clock, anEnvironment } = aWorld();
     const holder = anEnvironment();
     const other = anEnvironment();
@@ -175,7 +175,7 @@ describe('a key whose holder lives', () => {
     expect(holder.renewals).toHaveLength(12);
   });
 
-  test('costs no renewal when it answers within 10 seconds, nor any afterwards', async () => {
+  it('costs no renewal when it answers within 10 seconds, nor any afterwards', async () => {
     const { clock, anEnvironment } = aWorld();
     const holder = anEnvironment();
     const { run, end } = deaf('first');
@@ -189,7 +189,7 @@ describe('a key whose holder lives', () => {
     expect(holder.renewals).toEqual([]);
   });
 
-  test('stops when it can not be renewed, before another may have it', async () => {
+  it('stops when it can not be renewed, before another may have it', async () => {
     const { clock, anEnvironment } = aWorld();
     const holder = anEnvironment({ away: true });
     const { answer } = await holder.begin(hanging);
@@ -206,7 +206,7 @@ describe('a key whose holder lives', () => {
     expect(clock.now).toBeLessThan(START + 30_000);
   });
 
-  test('gives no answer, though it has one, once another may have the key', async () => {
+  it('gives no answer, though it has one, once another may have the key', async () => {
     const { clock, anEnvironment } = aWorld();
     const holder = anEnvironment({ away: true });
     const { run, end } = deaf('first');
@@ -227,7 +227,7 @@ describe('a holder that was taken over', () => {
     return { ...world, holder, first, other };
   }
 
-  test('stops as soon as it is refused', async () => {
+  it('stops as soon as it is refused', async () => {
     const { holder, first, other } = await takenOver(hanging);
     await other.call(answering('second'));
     await holder.wake();
@@ -235,7 +235,7 @@ describe('a holder that was taken over', () => {
     expect(await other.call(unasked)).toMatchObject({ json: 'second' });
   });
 
-  test.each(['before', 'after'])('answers nothing %s its successor has, and changes nothing of it', async (when) => {
+  it.each(['before', 'after'])('answers nothing %s its successor has, and changes nothing of it', async (when) => {
     const { run, end } = deaf('first');
     const { first, other } = await takenOver(run);
     const successor = deaf('second');
@@ -251,7 +251,7 @@ describe('a holder that was taken over', () => {
     expect(await other.call(unasked)).toMatchObject({ json: 'second' });
   });
 
-  test('does not end its stream as if it were whole', async () => {
+  it('does not end its stream as if it were whole', async () => {
     const { run, end } = deaf('first');
     async function* frames() {
       yield 'begin';
@@ -273,7 +273,7 @@ describe('a holder that was taken over', () => {
   });
 });
 
-test('lets a route show what its first call has made so far', async () => {
+it('lets a route show what its first call has made so far', async () => {
   const { anEnvironment } = aWorld({ findsEarlier: () => true });
   const { run, end } = deaf('queued');
   const first = await anEnvironment().begin(run);
@@ -285,7 +285,7 @@ test('lets a route show what its first call has made so far', async () => {
   expect(await other.call(unasked)).toMatchObject({ json: 'queued' });
 });
 
-test('reads what a version wrote that numbered no attempts', async () => {
+it('reads what a version wrote that numbered no attempts', async () => {
   const { anEnvironment, key } = aWorld();
   await anEnvironment().call(answering('old'));
   const { Attributes } = await services.dynamodb.send(

@@ -1,5 +1,5 @@
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createBucket } from '../../../shared/aws/bucket.ts';
 import type { Blobs } from '../../../shared/jobs/blobs.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
@@ -47,7 +47,7 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
   const numbers = (chunks: readonly { events: readonly { sequence_number: number }[] }[]) =>
     chunks.flatMap(({ events }) => events.map(({ sequence_number }) => sequence_number));
 
-  test('gives back what was written, under its own name alone', async () => {
+  it('gives back what was written, under its own name alone', async () => {
     const { id, bodies } = await aPlace();
     const body = { text: 'Grüße 🌍', list: [1, null] };
     const ref = await bodies.write({ tenant, id, kind: 'output', epoch: 1, expiresAt }, body);
@@ -58,7 +58,7 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     await expect(bodies.read({ tenant: 'other', id, kind: 'output', epoch: 1 }, ref)).rejects.toThrow();
   });
 
-  test('lets the first of two inputs stand', async () => {
+  it('lets the first of two inputs stand', async () => {
     const { id, bodies } = await aPlace();
     const input = { tenant, id, kind: 'input', epoch: 0, expiresAt } as const;
     expect(await bodies.writeNew(input, { text: 'first' })).toMatchObject({ epoch: 0 });
@@ -66,7 +66,7 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     expect(await bodies.find(input)).toEqual({ text: 'first' });
   });
 
-  test('sweeps away what other attempts answered, and nothing else', async () => {
+  it('sweeps away what other attempts answered, and nothing else', async () => {
     const { id, bodies, events } = await aPlace();
     const input = await bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, 'asked');
     const refs = [];
@@ -83,7 +83,7 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     expect(numbers(await events.read(tenant, id, -1))).toEqual([2, 3, 4]);
   });
 
-  test('sweeps away everything of a job, and nothing of another', async () => {
+  it('sweeps away everything of a job, and nothing of another', async () => {
     const { id, bodies, events } = await aPlace();
     for (const job of [id, `${id}0`]) {
       await bodies.write({ tenant, id: job, kind: 'input', epoch: 0, expiresAt }, 'asked');
@@ -101,7 +101,7 @@ describe.each(Object.keys(implementations))('bodies and events in %s', (name) =>
     expect(await events.read(tenant, `${id}0`, -1)).toHaveLength(1);
   });
 
-  test('reads events after any number, in order, over attempts', async () => {
+  it('reads events after any number, in order, over attempts', async () => {
     const { id, events } = await aPlace();
     await events.append(chunk(id, 0, 0, 2));
     await events.append(chunk(id, 1, 2, 3));
@@ -133,7 +133,7 @@ describe('in DynamoDB and S3', () => {
     };
   }
 
-  test('a large body lies in the bucket, under tenant, kind, id, attempt and field', async () => {
+  it('a large body lies in the bucket, under tenant, kind, id, attempt and field', async () => {
     const { id, bodies } = await aRoom();
     const ref = await bodies.write({ tenant, id, kind: 'output', epoch: 3, expiresAt }, large);
     expect(ref).toMatchObject({ place: 's3', epoch: 3 });
@@ -153,7 +153,7 @@ describe('in DynamoDB and S3', () => {
     expect(await bodies.find(replay)).toBeUndefined();
   });
 
-  test('a large chunk of events is found among small ones', async () => {
+  it('a large chunk of events is found among small ones', async () => {
     const { id, events } = await aRoom();
     const first = { type: 'e', sequence_number: 2, ...large };
     await events.append({ tenant, id, epoch: 1, firstSequence: 2, expiresAt, events: [first] });
@@ -162,7 +162,7 @@ describe('in DynamoDB and S3', () => {
     expect((await events.read(tenant, id, -1)).flatMap((chunk) => chunk.events)).toEqual([first, second]);
   });
 
-  test('no body is read after its time, though it lies there', async () => {
+  it('no body is read after its time, though it lies there', async () => {
     const { id, bodies, events } = await aRoom();
     const ref = await bodies.write({ tenant, id, kind: 'input', epoch: 0, expiresAt }, 'asked');
     await events.append({

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../shared/jobs/job.ts';
 import type { Condition } from '../../../shared/jobs/ports.ts';
 import { START } from './jobs.ts';
@@ -62,7 +62,7 @@ const scenarios: Record<string, Check> = {
 };
 
 describe('in every interleaving a job ends once, stays so, and is never lost', () => {
-  test.each(Object.entries(scenarios))('with %s', async (_name, check) => {
+  it.each(Object.entries(scenarios))('with %s', async (_name, check) => {
     const { states } = await checkJobs(check);
     expect(states).toBeGreaterThan(50);
   });
@@ -74,7 +74,7 @@ describe('the check would find', () => {
     (guard: readonly Condition[]) =>
       guard.filter(({ field }) => !fields.includes(field));
 
-  test.each<[string, (keyof Job)[], Check['budget'], RegExp]>([
+  it.each<[string, (keyof Job)[], Check['budget'], RegExp]>([
     ['a commit that needs no epoch', ['epoch'], { workers: 2, duplicates: 1, ticks: 1 }, /is not its own/],
     ['a claim that ignores a living lease', ['leaseExpiresAt'], { workers: 2, duplicates: 1 }, /held job was claimed/],
     ['a status that guards nothing', ['status'], { workers: 2, duplicates: 1 }, /was completed was claimed|became/],

@@ -1,5 +1,5 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FAULTS, type FaultProxy, startFaultProxy } from '../../../local/faults/proxy.ts';
 import type { ErrorCode } from '../../../shared/core/errors.ts';
 import { UpstreamError } from '../../../shared/inference/model.ts';
@@ -78,7 +78,7 @@ describe.each([
 ] as const)('a job that is to be %s', (_name, code, counts) => {
   const waiting = { status: 'queued', epoch: 1, errorCode: code, ...counts };
 
-  test.each(FAULTS.filter((fault) => fault !== 'cutAfter'))('is so after requests that were %s', async (fault) => {
+  it.each(FAULTS.filter((fault) => fault !== 'cutAfter'))('is so after requests that were %s', async (fault) => {
     const { outcome, job, sent, pauses } = await anAttempt(fault, code);
     expect(outcome).toMatchObject({ kind: 'paused', errorCode: code });
     expect(job).toMatchObject(waiting);
@@ -87,7 +87,7 @@ describe.each([
     expect(pauses).toBe(3);
   });
 
-  test('is so once when the answer was lost, and left to the sweep', async () => {
+  it('is so once when the answer was lost, and left to the sweep', async () => {
     const { outcome, job } = await anAttempt('cutAfter', code);
     expect(outcome.kind).toBe('fenced');
     expect(job).toMatchObject({ ...waiting, dueAt: expect.any(Number) });

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { deriveResponseId } from '../../../shared/api/queue-message.ts';
 import { receive } from '../../../shared/api/receive.ts';
 import { receiveOnLane } from '../../../shared/api/receive-pointer.ts';
@@ -151,7 +151,7 @@ async function aHouse() {
   };
 }
 
-test.each([
+it.each([
   ['hosted', undefined],
   ['gpu', 'gpu'],
   ['both', 'gpu'],
@@ -161,7 +161,7 @@ test.each([
   expect(laneOf(model, registry)).toBe(lane);
 });
 
-test.each([
+it.each([
   ['helped', 'gpu'],
   ['farther', 'gpu'],
   ['hosted', undefined],
@@ -172,7 +172,7 @@ test.each([
   expect(fallbackLaneOf(model, full, registry)).toBe(lane);
 });
 
-test.each([
+it.each([
   ['all targets are given a rest', new LambentError('overloaded', 'resting'), 'gpu'],
   ['a key is missing', new UpstreamError('upstream_misconfigured', 'no key', { recovery: 'nextTarget' }), 'gpu'],
   [
@@ -187,7 +187,7 @@ test.each([
 });
 
 describe('generate', () => {
-  test.each<ErrorCode>(['overloaded', 'upstream_misconfigured'])(
+  it.each<ErrorCode>(['overloaded', 'upstream_misconfigured'])(
     'hands a job over that failed of %s where a fallback is on GPU workers, with its attempt',
     async (code) => {
       const house = await aHouse();
@@ -200,7 +200,7 @@ describe('generate', () => {
     },
   );
 
-  test('keeps a job that was at fault itself, or that has no such fallback', async () => {
+  it('keeps a job that was at fault itself, or that has no such fallback', async () => {
     const house = await aHouse();
     await house.put({ model: 'helped' });
     house.behaviours.push(fails('context_length_exceeded', 'fail'));
@@ -212,7 +212,7 @@ describe('generate', () => {
     expect(other.queues).toEqual({ generation: [other.pointer], gpu: [] });
   });
 
-  test('does not hand over a job that is cancelled while it fails', async () => {
+  it('does not hand over a job that is cancelled while it fails', async () => {
     const house = await aHouse();
     await house.put({ model: 'helped' });
     // biome-ignore lint/correctness/useYield: it fails before its first event
@@ -224,7 +224,7 @@ describe('generate', () => {
     expect(house.queues.gpu).toEqual([]);
   });
 
-  test("makes a job of a program's message and announces it to dispatch, which runs it", async () => {
+  it("makes a job of a program's message and announces it to dispatch, which runs it", async () => {
     const house = await aHouse();
     expect(await house.generate(house.message('gpu'))).toMatchObject({ kind: 'forwarded' });
     expect(await house.job()).toMatchObject({ status: 'queued', lane: 'gpu', epoch: 0 });
@@ -235,7 +235,7 @@ describe('generate', () => {
     });
   });
 
-  test('runs what is its own', async () => {
+  it('runs what is its own', async () => {
     const house = await aHouse();
     expect(await house.generate(house.message('hosted'))).toMatchObject({
       kind: 'ended',
@@ -244,7 +244,7 @@ describe('generate', () => {
     expect((await house.job())?.lane).toBeUndefined();
   });
 
-  test.each([
+  it.each([
     ['that a sweep of an earlier version announced here', 'gpu' as const],
     ['that an earlier version made, which knew no lanes', undefined],
   ])('hands over a job %s, with its attempt', async (_name, lane) => {
@@ -259,7 +259,7 @@ describe('generate', () => {
     expect(house.requests).toMatchObject([{ tenant: 'acme' }]);
   });
 
-  test('hands over what comes twice no more than once at a time', async () => {
+  it('hands over what comes twice no more than once at a time', async () => {
     const house = await aHouse();
     await house.generate(house.message('gpu'));
     await house.generate(house.message('gpu'));
@@ -269,7 +269,7 @@ describe('generate', () => {
     expect(house.requests).toHaveLength(1);
   });
 
-  test('ends a job that is cancelled while it is handed over', async () => {
+  it('ends a job that is cancelled while it is handed over', async () => {
     const house = await aHouse();
     await house.put({ model: 'gpu' });
     const { update } = house.ports.jobs;
@@ -286,7 +286,7 @@ describe('generate', () => {
 });
 
 describe('dispatch', () => {
-  test('begins the next attempt at once when a worker stops in the middle', async () => {
+  it('begins the next attempt at once when a worker stops in the middle', async () => {
     const house = await aHouse();
     await house.put({ model: 'gpu', lane: 'gpu' });
     house.behaviours.push(cuts);
@@ -297,7 +297,7 @@ describe('dispatch', () => {
     expect(house.queues).toEqual({ generation: [], gpu: [] });
   });
 
-  test('gives up after three', async () => {
+  it('gives up after three', async () => {
     const house = await aHouse();
     await house.put({ model: 'gpu', lane: 'gpu' });
     house.behaviours.push(cuts, cuts, cuts);
@@ -308,7 +308,7 @@ describe('dispatch', () => {
     expect(house.requests).toHaveLength(3);
   });
 
-  test('leaves the next attempt to another invocation when its own time is short', async () => {
+  it('leaves the next attempt to another invocation when its own time is short', async () => {
     const house = await aHouse();
     await house.put({ model: 'gpu', lane: 'gpu' });
     house.behaviours.push(cuts);
@@ -316,7 +316,7 @@ describe('dispatch', () => {
     expect(house.queues).toEqual({ generation: [], gpu: [house.pointer] });
   });
 
-  test('puts a job that found no slot back on its own queue, with its attempt', async () => {
+  it('puts a job that found no slot back on its own queue, with its attempt', async () => {
     const house = await aHouse();
     await house.put({ model: 'gpu', lane: 'gpu' });
     // biome-ignore lint/correctness/useYield: it fails before its first event
@@ -329,20 +329,20 @@ describe('dispatch', () => {
     expect(house.delays[0]).toBeGreaterThanOrEqual(5);
   });
 
-  test('announces a job on its own queue when the table can not be reached', async () => {
+  it('announces a job on its own queue when the table can not be reached', async () => {
     const house = await aHouse();
     house.ports.jobs.update = () => Promise.reject(new Error('away'));
     await house.dispatch(house.pointer);
     expect(house.queues).toEqual({ generation: [], gpu: [house.pointer] });
   });
 
-  test('runs a job whose model is on no GPU any more', async () => {
+  it('runs a job whose model is on no GPU any more', async () => {
     const house = await aHouse();
     await house.put({ model: 'hosted', lane: 'gpu' });
     expect(await house.dispatch(house.pointer)).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
   });
 
-  test("refuses a program's message", async () => {
+  it("refuses a program's message", async () => {
     const house = await aHouse();
     await expect(house.dispatch(house.message('gpu'))).rejects.toMatchObject({
       name: 'Refused',
@@ -351,7 +351,7 @@ describe('dispatch', () => {
   });
 });
 
-test.each([
+it.each([
   ['gpu', { generation: 0, gpu: 1 }],
   [undefined, { generation: 1, gpu: 0 }],
 ] as const)('the sweep announces a job of the lane %s there', async (lane, counts) => {

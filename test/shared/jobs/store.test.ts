@@ -1,5 +1,5 @@
 import { GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { jobItem } from '../../../shared/jobs/job-item.ts';
@@ -39,7 +39,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
   const guarded = (store: JobStore, ...guard: Condition[]) =>
     store.update('acme', 'resp_1', guard, { set: { model: 'changed' } });
 
-  test('gives back the job that was written, field for field', async () => {
+  it('gives back the job that was written, field for field', async () => {
     const job = aJob({
       owner: 'me',
       output: { place: 's3', epoch: 2, sizeBytes: 400_000 },
@@ -52,12 +52,12 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect(await store.read('acme', 'resp_1')).toEqual(job);
   });
 
-  test('keeps the first job of an id, and shows it to whoever comes second', async () => {
+  it('keeps the first job of an id, and shows it to whoever comes second', async () => {
     const store = await aStoreWith({ model: 'first' });
     expect(await store.create(aJob({ model: 'second' }))).toEqual({ created: false, job: aJob({ model: 'first' }) });
   });
 
-  test('finds no job under another tenant, or another id', async () => {
+  it('finds no job under another tenant, or another id', async () => {
     const store = await aStoreWith();
     expect(await store.wasDeleted('acme', 'resp_2')).toBe(false);
     expect(await store.read('other', 'resp_1')).toBeUndefined();
@@ -66,7 +66,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect(await store.delete('other', 'resp_1')).toBe(false);
   });
 
-  test.each<[string, Condition, boolean]>([
+  it.each<[string, Condition, boolean]>([
     ['equal text', { field: 'status', is: 'equal', value: 'queued' }, true],
     ['other text', { field: 'status', is: 'equal', value: 'failed' }, false],
     ['an equal number', { field: 'epoch', is: 'equal', value: 0 }, true],
@@ -90,7 +90,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect((await store.read('acme', 'resp_1'))?.model).toBe(holds ? 'changed' : 'default');
   });
 
-  test('changes nothing when one of several conditions does not hold', async () => {
+  it('changes nothing when one of several conditions does not hold', async () => {
     const store = await aStoreWith();
     const updated = await guarded(
       store,
@@ -100,7 +100,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect(updated).toBeUndefined();
   });
 
-  test('sets, removes and adds in one change, and returns the job after it', async () => {
+  it('sets, removes and adds in one change, and returns the job after it', async () => {
     const store = await aStoreWith({ owner: 'me', attempts: 1 });
     const updated = await store.update('acme', 'resp_1', [], {
       set: { status: 'in_progress' },
@@ -112,7 +112,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect(await store.read('acme', 'resp_1')).toEqual(rest);
   });
 
-  test('lets one of many simultaneous claims of an epoch through', async () => {
+  it('lets one of many simultaneous claims of an epoch through', async () => {
     const store = await aStoreWith();
     const claims = Array.from({ length: 8 }, (_, index) =>
       store.update('acme', 'resp_1', [{ field: 'epoch', is: 'equal', value: 0 }], {
@@ -123,20 +123,20 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect((await Promise.all(claims)).filter((claim) => claim !== undefined)).toHaveLength(1);
   });
 
-  test('is due from its time on, oldest first, in its own partition only', async () => {
+  it('is due from its time on, oldest first, in its own partition only', async () => {
     const store = await aStoreWith({ dueAt: START + 10 });
     expect(await store.due(PARTITION, START + 9, 10)).toEqual([]);
     expect(await store.due(PARTITION, START + 10, 10)).toEqual([{ tenant: 'acme', id: 'resp_1' }]);
     expect(await store.due((PARTITION + 1) % 16, START + 10, 10)).toEqual([]);
   });
 
-  test('is not due any more when its time was removed', async () => {
+  it('is not due any more when its time was removed', async () => {
     const store = await aStoreWith({ dueAt: START });
     await store.update('acme', 'resp_1', [], { remove: ['dueAt'] });
     expect(await store.due(PARTITION, START, 10)).toEqual([]);
   });
 
-  test('brings no more than was asked for', async () => {
+  it('brings no more than was asked for', async () => {
     const store = await aStore();
     const ids = Array.from({ length: 60 }, (_, index) => `resp_${index}`);
     await Promise.all(ids.map((id, index) => store.create(aJob({ id, dueAt: START - index }))));
@@ -150,7 +150,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     );
   });
 
-  test('forgets a deleted job for good: nobody reads, changes or makes it again', async () => {
+  it('forgets a deleted job for good: nobody reads, changes or makes it again', async () => {
     const store = await aStoreWith();
     expect(await store.wasDeleted('acme', 'resp_1')).toBe(false);
     expect(await store.delete('acme', 'resp_1')).toBe(true);
@@ -161,7 +161,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect(await store.delete('acme', 'resp_1')).toBe(false);
   });
 
-  test('has a deleted job due until it is settled', async () => {
+  it('has a deleted job due until it is settled', async () => {
     const store = await aStoreWith();
     await store.delete('acme', 'resp_1');
     expect(await store.due(PARTITION, START, 10)).toEqual([{ tenant: 'acme', id: 'resp_1' }]);
@@ -170,13 +170,13 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     expect(await store.create(aJob())).toEqual({ created: false });
   });
 
-  test('settles no job that anybody still sees', async () => {
+  it('settles no job that anybody still sees', async () => {
     const store = await aStoreWith({ dueAt: START });
     await store.settle('acme', 'resp_1');
     expect(await store.due(PARTITION, START, 10)).toHaveLength(1);
   });
 
-  test('hides an expired job before the table has removed it', async () => {
+  it('hides an expired job before the table has removed it', async () => {
     const store = await aStoreWith({ dueAt: START });
     clock.now = aJob().expiresAt * 1000;
     expect(await store.read('acme', 'resp_1')).toBeUndefined();
@@ -190,7 +190,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
 });
 
 describe('a job in DynamoDB', () => {
-  test('stays under 4 KB with every field filled', async () => {
+  it('stays under 4 KB with every field filled', async () => {
     const tableName = await services.newTable();
     clock.now = START;
     const store = createDynamoDBStore(services.dynamodb, { tableName, now: () => clock.now });
@@ -218,7 +218,7 @@ describe('a job in DynamoDB', () => {
     expect((await services.textOf(tableName)).length).toBeLessThan(4_096);
   });
 
-  test('keeps attributes of a newer version through an update of this one', async () => {
+  it('keeps attributes of a newer version through an update of this one', async () => {
     const tableName = await services.newTable();
     clock.now = START;
     const store = createDynamoDBStore(services.dynamodb, { tableName, now: () => clock.now });

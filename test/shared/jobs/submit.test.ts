@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resumeStream } from '../../../shared/api/resume-stream.ts';
 import { createBucket } from '../../../shared/aws/bucket.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
@@ -76,7 +76,7 @@ describe.each([
   ['small', 'large'],
   ['large', 'small'],
 ] as const)('a request that is %s', (one, other) => {
-  test(`is known when it comes again, and another of its id that is ${other} is a conflict`, async () => {
+  it(`is known when it comes again, and another of its id that is ${other} is a conflict`, async () => {
     const { [one]: first, [other]: second, submit, input, places } = await aRoom();
     expect(await submit(first)).toMatchObject({ kind: 'created' });
     expect(await submit(second)).toEqual({ kind: 'conflict' });
@@ -85,7 +85,7 @@ describe.each([
     expect(await places()).toBe(1);
   });
 
-  test(`is told from one that is ${other} whose process died on the way`, async () => {
+  it(`is told from one that is ${other} whose process died on the way`, async () => {
     const { [one]: first, [other]: second, submit, dieOn, input } = await aRoom();
     await submit(first);
     await dieOn(second);
@@ -94,7 +94,7 @@ describe.each([
     expect(await input()).toEqual(first.input);
   });
 
-  test('becomes a job after a crash that left its input alone', async () => {
+  it('becomes a job after a crash that left its input alone', async () => {
     const { [one]: first, [other]: second, submit, dieOn, input } = await aRoom();
     await dieOn(first);
     expect(await submit(first)).toMatchObject({ kind: 'created' });
@@ -102,7 +102,7 @@ describe.each([
     expect(await input()).toEqual(first.input);
   });
 
-  test(`keeps its stream's first events when one that is ${other} comes under its id`, async () => {
+  it(`keeps its stream's first events when one that is ${other} comes under its id`, async () => {
     const { [one]: first, [other]: second, submit, events } = await aRoom();
     await submit(first);
     await submit(second);
@@ -114,7 +114,7 @@ describe.each([
   });
 });
 
-test('of two requests of one id that come at once, one becomes the job', async () => {
+it('of two requests of one id that come at once, one becomes the job', async () => {
   const { small, large, submit, input, places } = await aRoom();
   const kinds = (await Promise.all([submit(small), submit(large)])).map(({ kind }) => kind);
   expect([...kinds].sort()).toEqual(['conflict', 'created']);

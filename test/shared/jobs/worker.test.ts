@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, it } from 'vitest';
 import type { ErrorCode } from '../../../shared/core/errors.ts';
 import type { GenerationEvent } from '../../../shared/inference/generation.ts';
 import { type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
@@ -108,13 +108,13 @@ async function aRoom(changes: Partial<Job> = {}) {
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 5));
 
-test('answers a job and commits it', async () => {
+it('answers a job and commits it', async () => {
   const room = await aRoom();
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', usage: { outputTokens: 2 } } });
   expect(await room.run()).toEqual({ kind: 'refused', status: 'completed' });
 });
 
-test('never counts throttling as an attempt, however long it lasts, and waits longer each time', async () => {
+it('never counts throttling as an attempt, however long it lasts, and waits longer each time', async () => {
   const room = await aRoom();
   room.behave(fails('rate_limit_exceeded', 'retry'));
   const delays: number[] = [];
@@ -131,21 +131,21 @@ test('never counts throttling as an attempt, however long it lasts, and waits lo
   expect((await room.job())?.errorCode).toBeUndefined();
 });
 
-test('waits as long as the upstream asks for', async () => {
+it('waits as long as the upstream asks for', async () => {
   const room = await aRoom();
   room.behave(fails('rate_limit_exceeded', 'retry', 30_000));
   await room.run();
   expect(room.sent[0]?.delaySeconds).toBe(32);
 });
 
-test('lets flex work wait four times as long as other work', async () => {
+it('lets flex work wait four times as long as other work', async () => {
   const room = await aRoom({ tier: 'flex' });
   room.behave(fails('overloaded', 'retry'));
   await room.run();
   expect(room.sent[0]?.delaySeconds).toBe(8);
 });
 
-test('fails a job at its third attempt, with the last error', async () => {
+it('fails a job at its third attempt, with the last error', async () => {
   const room = await aRoom({ replyTo: 'answers' });
   room.behave(fails('upstream_cut', 'retry'), fails('upstream_cut', 'retry'), fails('upstream_malformed', 'retry'));
   for (const _ of [1, 2]) {
@@ -156,13 +156,13 @@ test('fails a job at its third attempt, with the last error', async () => {
   expect(room.told).toEqual(['failed']);
 });
 
-test('fails a job at once where a repetition can not help', async () => {
+it('fails a job at once where a repetition can not help', async () => {
   const room = await aRoom();
   room.behave(fails('content_filter', 'fail'));
   expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'failed', attempts: 1 } });
 });
 
-test('aborts the model within a heartbeat of a cancel, and commits cancelled', async () => {
+it('aborts the model within a heartbeat of a cancel, and commits cancelled', async () => {
   const room = await aRoom();
   room.behave(hangs);
   const running = room.run();
@@ -172,7 +172,7 @@ test('aborts the model within a heartbeat of a cancel, and commits cancelled', a
   expect(await running).toMatchObject({ kind: 'ended', job: { status: 'cancelled' } });
 });
 
-test('commits no answer once a cancel was asked for, however soon after it the answer is there', async () => {
+it('commits no answer once a cancel was asked for, however soon after it the answer is there', async () => {
   const room = await aRoom({ replyTo: 'answers' });
   room.behave(async function* () {
     await cancelJob(room.ports, 'acme', 'resp_1');
@@ -183,7 +183,7 @@ test('commits no answer once a cancel was asked for, however soon after it the a
   expect(room.told).toEqual(['cancelled']);
 });
 
-test('forgets what an earlier attempt failed of when the next one begins', async () => {
+it('forgets what an earlier attempt failed of when the next one begins', async () => {
   const room = await aRoom();
   room.behave(fails('upstream_cut', 'retry'), hangs);
   await room.run();
@@ -200,13 +200,13 @@ test('forgets what an earlier attempt failed of when the next one begins', async
   expect((await room.job())?.errorCode).toBeUndefined();
 });
 
-test('ends a waiting job at once when it is cancelled, and never runs it', async () => {
+it('ends a waiting job at once when it is cancelled, and never runs it', async () => {
   const room = await aRoom();
   expect(await cancelJob(room.ports, 'acme', 'resp_1')).toMatchObject({ ended: true, job: { status: 'cancelled' } });
   expect(await room.run()).toEqual({ kind: 'refused', status: 'cancelled' });
 });
 
-test('stops by itself when its job was deleted', async () => {
+it('stops by itself when its job was deleted', async () => {
   const room = await aRoom();
   room.behave(hangs);
   const running = room.run();
@@ -216,7 +216,7 @@ test('stops by itself when its job was deleted', async () => {
   expect(await running).toMatchObject({ kind: 'fenced' });
 });
 
-test('expires at its deadline, while it runs and while it waits', async () => {
+it('expires at its deadline, while it runs and while it waits', async () => {
   const running = await aRoom({ deadline: START + 20_000 });
   running.behave(hangs);
   const outcome = running.run();
@@ -231,7 +231,7 @@ test('expires at its deadline, while it runs and while it waits', async () => {
   expect((await waiting.job())?.status).toBe('expired');
 });
 
-test('counts an attempt whose function ran out of time while the model answered', async () => {
+it('counts an attempt whose function ran out of time while the model answered', async () => {
   const room = await aRoom();
   room.behave(hangs);
   const shutdown = new AbortController();
@@ -241,7 +241,7 @@ test('counts an attempt whose function ran out of time while the model answered'
   expect(await running).toMatchObject({ kind: 'paused', job: { status: 'queued', attempts: 1 } });
 });
 
-test("keeps a takeover's events above those of the attempt before, which says nothing more that counts", async () => {
+it("keeps a takeover's events above those of the attempt before, which says nothing more that counts", async () => {
   const room = await aRoom({ streamed: true });
   room.behave(hangs, answers);
   const dead = room.run();
@@ -259,7 +259,7 @@ test("keeps a takeover's events above those of the attempt before, which says no
   expect(second.map(({ type }) => type)).toContain('response.output_text.delta');
 });
 
-test('announces a job again whose message was lost, at growing distances', async () => {
+it('announces a job again whose message was lost, at growing distances', async () => {
   const room = await aRoom();
   await room.pass(60_000);
   expect(await room.sweep()).toMatchObject({ due: 1, announced: 1 });

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { SQSClient } from '@aws-sdk/client-sqs';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { listen } from '../../../local/listen.ts';
 import { receive } from '../../../shared/api/receive.ts';
 import { receiveOnLane } from '../../../shared/api/receive-pointer.ts';
@@ -100,7 +100,7 @@ function anEnvironment() {
 const WAITED = 5_001;
 
 describe('flex work', () => {
-  test.each(['batch', 'onLane'] as const)(
+  it.each(['batch', 'onLane'] as const)(
     'stands back for work of its batch that has waited, at no attempt: %s',
     async (serve) => {
       const environment = anEnvironment();
@@ -115,7 +115,7 @@ describe('flex work', () => {
     },
   );
 
-  test('stands back for half a minute more, and then runs', async () => {
+  it('stands back for half a minute more, and then runs', async () => {
     const environment = anEnvironment();
     await Promise.all(['resp_flex', 'resp_other'].map((id) => environment.put(id)));
     await environment.batch({ body: environment.pointerTo('resp_other'), waitedMs: WAITED });
@@ -126,7 +126,7 @@ describe('flex work', () => {
     expect(await environment.batch(flex)).toMatchObject([{ kind: 'ended', job: { attempts: 1, status: 'completed' } }]);
   });
 
-  test('is not put off for ever: in the second half of its time it runs', async () => {
+  it('is not put off for ever: in the second half of its time it runs', async () => {
     const environment = anEnvironment();
     await Promise.all(['resp_flex', 'resp_other'].map((id) => environment.put(id)));
     environment.clock.now += HOUR_MS / 2 - 1;
@@ -137,7 +137,7 @@ describe('flex work', () => {
     expect(await environment.batch(flex, other)).toMatchObject([{ kind: 'ended' }, { kind: 'refused' }]);
   });
 
-  test("stands back for a program's message, and not for another's flex work", async () => {
+  it("stands back for a program's message, and not for another's flex work", async () => {
     const environment = anEnvironment();
     const message = (idempotencyKey: string, more: object = {}) => ({
       body: JSON.stringify({
@@ -157,7 +157,7 @@ describe('flex work', () => {
     expect(mixed.map(({ kind }) => kind)).toEqual(['paused', 'ended', 'paused']);
   });
 
-  test.each([
+  it.each([
     ['is received at once', { waitedMs: 5_000 }, undefined],
     ['comes again after its function died', { waitedMs: 61_000, received: '2' }, undefined],
     ['was held back when it was sent', { waitedMs: 64_000 }, 60],
@@ -172,7 +172,7 @@ describe('flex work', () => {
   });
 });
 
-test('its messages are a group of their own, and every message says for how long it was held back', async () => {
+it('its messages are a group of their own, and every message says for how long it was held back', async () => {
   const bodies: string[] = [];
   const server = createServer(async (request, response) => {
     bodies.push(await text(request));

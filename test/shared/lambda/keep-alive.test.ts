@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { keptAlive } from '../../../shared/lambda/keep-alive.ts';
 
 async function read(stream: AsyncIterable<Buffer>): Promise<string> {
@@ -9,7 +9,7 @@ async function read(stream: AsyncIterable<Buffer>): Promise<string> {
 }
 
 describe('a stream that is kept alive', () => {
-  test('sends every frame, whole and in order, also multibyte ones', async () => {
+  it('sends every frame, whole and in order, also multibyte ones', async () => {
     async function* frames() {
       for (let index = 0; index < 500; index += 1) yield `data: ${index} 🎈\n\n`;
     }
@@ -17,7 +17,7 @@ describe('a stream that is kept alive', () => {
     expect(await read(keptAlive(frames(), 1_000))).toBe(expected);
   });
 
-  test('fills a silence with comments, and none but a silence', async () => {
+  it('fills a silence with comments, and none but a silence', async () => {
     async function* frames() {
       yield 'data: a\n\n';
       await sleep(110);
@@ -29,7 +29,7 @@ describe('a stream that is kept alive', () => {
     expect(text.match(/: keep-alive\n\n/g)?.length).toBeGreaterThanOrEqual(2);
   });
 
-  test('pulls no frame that nobody has room for', async () => {
+  it('pulls no frame that nobody has room for', async () => {
     let pulled = 0;
     async function* frames() {
       for (;;) {
@@ -44,7 +44,7 @@ describe('a stream that is kept alive', () => {
     stream.destroy();
   });
 
-  test('ends its source when it is destroyed', async () => {
+  it('ends its source when it is destroyed', async () => {
     let ended = false;
     async function* frames() {
       try {
@@ -59,7 +59,7 @@ describe('a stream that is kept alive', () => {
     expect(ended).toBe(true);
   });
 
-  test('fails when its source does', async () => {
+  it('fails when its source does', async () => {
     async function* frames() {
       yield 'data: x\n\n';
       throw new Error('source failed');

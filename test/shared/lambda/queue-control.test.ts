@@ -1,5 +1,5 @@
 import { GetQueueAttributesCommand } from '@aws-sdk/client-sqs';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
 import { createQueueControl } from '../../../shared/lambda/queue-control.ts';
 import { type Services, startServices } from '../jobs/services.ts';
@@ -42,7 +42,7 @@ async function refused(body: string) {
 /** A body of so many bytes, of fewer characters. */
 const bodyOf = (bytes: number) => '\u00e4'.repeat(Math.floor(bytes / 2)) + 'x'.repeat(bytes % 2);
 
-test.each([
+it.each([
   ['everything where there is room', { ...NAMED, ...PARAM, ...DETAIL }, 0],
   ['no detail where that does not fit', { ...NAMED, ...PARAM }, sizeOf(DETAIL) - 1],
   ['no param either where that does not fit', NAMED, sizeOf({ ...PARAM }) - 1],
@@ -51,12 +51,9 @@ test.each([
     expect(await refused(body)).toEqual({ body, attributes });
 });
 
-test.each([MEBIBYTE, MEBIBYTE - sizeOf(NAMED) + 1])(
-  'a refused message of %i bytes leaves its reason',
-  async (bytes) => {
-    expect(await refused(bodyOf(bytes))).toEqual({
-      body: JSON.stringify({ messageId: 'm-1', leftOutBytes: bytes }),
-      attributes: { ...NAMED, ...PARAM, ...DETAIL },
-    });
-  },
-);
+it.each([MEBIBYTE, MEBIBYTE - sizeOf(NAMED) + 1])('a refused message of %i bytes leaves its reason', async (bytes) => {
+  expect(await refused(bodyOf(bytes))).toEqual({
+    body: JSON.stringify({ messageId: 'm-1', leftOutBytes: bytes }),
+    attributes: { ...NAMED, ...PARAM, ...DETAIL },
+  });
+});

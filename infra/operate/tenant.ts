@@ -1,6 +1,6 @@
 /**
- * `npm run tenant -- erase NAME` and `npm run tenant -- replay-tombstones --from TABLE --to TABLE`: what an operator does
- * to tenants, with the AWS credentials of the shell. Says what it would do; `--yes` does it. See docs/restore-and-erase.md.
+ * `npm run tenant -- erase NAME` and `npm run tenant -- replay-tombstones --from TABLE --to TABLE`: an operator's commands
+ * on tenants, with the shell's AWS credentials. Lists the changes; `--yes` makes them. See docs/restore-and-erase.md.
  */
 import { parseArgs } from 'node:util';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
@@ -13,51 +13,53 @@ const USAGE = `usage:
   npm run tenant -- erase NAME [--stage STAGE] [--yes]
   npm run tenant -- replay-tombstones --from TABLE --to TABLE [--yes]
 
-Without --yes nothing is changed. Tables are those of --stage, or of KEYS_TABLE and ACCESS_TABLE.`;
+Without --yes nothing is changed. erase uses the tables of --stage, or those that KEYS_TABLE and ACCESS_TABLE name.`;
 
 const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const STAGE = /^[A-Za-z][A-Za-z0-9-]{0,31}$/;
-/** What DynamoDB takes for a table. */
+/** DynamoDB's rule for table names. */
 const TABLE = /^[A-Za-z0-9._-]{3,255}$/;
 
 export interface CommandContext {
   readonly client: DynamoDBClient;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly print: (line: string) => void;
-  /** Epoch milliseconds. */
+  /** Returns the time in epoch milliseconds. */
   readonly now: () => number;
 }
 
-/** What was asked for can't be understood: the message says what would be. */
+/** The arguments are invalid. The message says what is wrong with them. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
 /**
  * Runs one command.
- * @throws UsageError, having changed nothing; Error that says which table could not be asked, and why
+ * @throws UsageError for invalid arguments, before anything is changed
+ * @throws Error with the table's name and the reason if DynamoDB fails
  */
-export async function runTenantCommand(args: readonly string[], surroundings: CommandContext): Promise<void> {
-  const { positionals, values } = parsed(args);
+export async function runTenantCommand(args: readonly string[], context: CommandContext): Promise<void> {
+  const { positionals, values } = parseCommand(args);
   const [command, name, ...more] = positionals;
   const { stage, from, to, yes } = values;
   if (command === 'erase') {
     if (more.length > 0) throw new UsageError(`erase takes one tenant, not ${positionals.length - 1}`);
-    if (from !== undefined || to !== undefined) throw new UsageError('erase takes no --from and no --to');
-    const tenant = checked('a tenant', name, TENANT);
-    return erase(tenant, tablesOf(stage, surroundings.environment), yes, surroundings);
+    if (from !== undefined || to !== undefined) throw new UsageError('erase takes neither --from nor --to');
+    const tenant = checkName('the tenant', name, TENANT);
+    return erase(tenant, resolveTables(stage, context.environment), yes, context);
   }
   if (command === 'replay-tombstones') {
-    if (name !== undefined) throw new UsageError(`replay-tombstones takes options alone, not '${name}'`);
-    if (stage !== undefined) throw new UsageError('replay-tombstones takes the names of both tables, and no --stage');
-    const tables = { from: checked('--from', from, TABLE), to: checked('--to', to, TABLE) };
-    if (tables.from === tables.to) throw new UsageError('--from and --to are the same table');
-    return replay(tables, yes, surroundings);
+    if (name !== undefined) throw new UsageError(`replay-tombstones takes only options, not '${name}'`);
+    if (stage !== undefined)
+      throw new UsageError('replay-tombstones takes the names of both tables instead of --stage');
+    const tables = { from: checkName('--from', from, TABLE), to: checkName('--to', to, TABLE) };
+    if (tables.from === tables.to) throw new UsageError('--from and --to name the same table');
+    return replayTombstones(tables, yes, context);
   }
-  throw new UsageError(command === undefined ? 'which command?' : `there is no command '${command}'`);
+  throw new UsageError(command === undefined ? 'the command is missing' : `unknown command '${command}'`);
 }
 
-function parsed(args: readonly string[]) {
+function parseCommand(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
@@ -74,10 +76,11 @@ function parsed(args: readonly string[]) {
   }
 }
 
-function checked(what: string, value: string | undefined, pattern: RegExp): string {
-  if (value === undefined || value === '') throw new UsageError(`${what} is missing`);
+/** Returns the value of an argument or variable. Throws UsageError if it is missing or doesn't match `pattern`. */
+function checkName(argument: string, value: string | undefined, pattern: RegExp): string {
+  if (value === undefined || value === '') throw new UsageError(`${argument} is missing`);
   if (pattern.test(value)) return value;
-  throw new UsageError(`${what} can't be named '${value}'`);
+  throw new UsageError(`${argument} has an invalid value: '${value}'`);
 }
 
 interface Tables {
@@ -85,21 +88,21 @@ interface Tables {
   readonly access: string;
 }
 
-/** No stage by default: a command that can't be undone is not to guess. An empty variable is an unset one. */
-function tablesOf(stage: string | undefined, environment: CommandContext['environment']): Tables {
+/** There is no default stage, because erasing can't be undone. An empty variable counts as unset. */
+function resolveTables(stage: string | undefined, environment: CommandContext['environment']): Tables {
   if (stage !== undefined) {
-    const prefix = `lambent-${checked('--stage', stage, STAGE)}`;
+    const prefix = `lambent-${checkName('--stage', stage, STAGE)}`;
     return { keys: `${prefix}-keys`, access: `${prefix}-access` };
   }
   const keys = environment['KEYS_TABLE'] || undefined;
   const access = environment['ACCESS_TABLE'] || undefined;
   if (keys === undefined || access === undefined) {
-    throw new UsageError('--stage is missing, and so is KEYS_TABLE or ACCESS_TABLE');
+    throw new UsageError('set --stage, or both KEYS_TABLE and ACCESS_TABLE');
   }
-  return { keys: checked('KEYS_TABLE', keys, TABLE), access: checked('ACCESS_TABLE', access, TABLE) };
+  return { keys: checkName('KEYS_TABLE', keys, TABLE), access: checkName('ACCESS_TABLE', access, TABLE) };
 }
 
-/** Access first: what is accepted after the keys are gone would be lost. */
+/** Erases a tenant. Revokes its access first: work that is accepted after the keys are deleted would be lost. */
 async function erase(
   tenant: string,
   tables: Tables,
@@ -107,82 +110,90 @@ async function erase(
   { client, print, now }: CommandContext,
 ): Promise<void> {
   const keys = createTenantKeyTable(client, tables.keys);
-  const history = await asking(tables.keys, keys.read(tenant));
-  const grants = await asking(tables.access, listGrants(client, tables.access, tenant));
+  const history = await namingTable(tables.keys, keys.read(tenant));
+  const grants = await namingTable(tables.access, listGrants(client, tables.access, tenant));
 
-  print(`Tenant ${tenant}`);
+  print(`Tenant ${tenant}:`);
   for (const { kind, keyId, others } of grants) {
-    print(`  ${kind} ${keyId}: ${others.length === 0 ? 'goes' : `stays, for ${others.join(', ')}`} (${tables.access})`);
+    const effect = others.length === 0 ? 'delete' : `keep for ${others.join(', ')}`;
+    print(`  ${kind} ${keyId}: ${effect} (${tables.access})`);
   }
-  if (history === undefined) print(`  no keys: it has stored nothing; its name is spent (${tables.keys})`);
-  else if (history.state === 'deleted') print(`  erased already, ${at(history.deletedAt)} (${tables.keys})`);
-  else
-    print(`  keys of ${counted(history.versions.size, 'version')}: go, and with them all it stored (${tables.keys})`);
-  if (!yes) return print('Nothing was changed. --yes does it, for good.');
+  if (history === undefined)
+    print(`  tenant keys: none, nothing is stored; reserve the name for ever (${tables.keys})`);
+  else if (history.state === 'deleted')
+    print(`  tenant keys: already erased at ${formatTime(history.deletedAt)} (${tables.keys})`);
+  else {
+    const versions = formatCount(history.versions.size, 'version');
+    print(`  tenant keys: delete ${versions}, and with them everything that is stored (${tables.keys})`);
+  }
+  if (!yes) return print('Nothing was changed. Add --yes to make these changes, which are irrevocable.');
 
-  for (const grant of grants) await asking(tables.access, revokeGrant(client, tables.access, tenant, grant));
-  await asking(tables.keys, keys.markErased({ tenant, deletedAt: now() }));
-  print('Done. Functions that hold one of its keys go on for five minutes at most; a backup of the keys table for as');
-  print('long as it is kept.');
+  for (const grant of grants) await namingTable(tables.access, revokeGrant(client, tables.access, tenant, grant));
+  await namingTable(tables.keys, keys.markErased({ tenant, deletedAt: now() }));
+  print(
+    'Done. Functions that have cached a tenant key use it for up to five minutes. The history of the keys table holds',
+  );
+  print('the keys for as long as its recovery period.');
 }
 
-async function replay(
+/** Copies tombstones to a restored keys table. */
+async function replayTombstones(
   { from, to }: { readonly from: string; readonly to: string },
   yes: boolean,
   { client, print }: CommandContext,
 ): Promise<void> {
   const restored = createTenantKeyTable(client, to);
-  // A mistaken name is to be noticed, also when there is nothing to do.
-  await asking(to, restored.read('-'));
+  // Fails for a misspelt table even if there is no tombstone to copy.
+  await namingTable(to, restored.read('-'));
   let found = 0;
-  let buried = 0;
-  for await (const tombstone of explained(from, scanTombstones(client, from))) {
+  let missing = 0;
+  for await (const tombstone of eachNamingTable(from, scanTombstones(client, from))) {
     const { tenant, deletedAt } = tombstone;
     found += 1;
-    const history = await asking(to, restored.read(tenant));
+    const history = await namingTable(to, restored.read(tenant));
     if (history?.state === 'deleted') continue;
-    buried += 1;
-    const keys = history === undefined ? 'has no keys' : `has keys of ${counted(history.versions.size, 'version')}`;
-    print(`  ${tenant}, deleted ${at(deletedAt)}, ${keys} in ${to}`);
-    if (yes) await asking(to, restored.markErased(tombstone));
+    missing += 1;
+    const keys = history === undefined ? 'no keys' : `keys of ${formatCount(history.versions.size, 'version')}`;
+    print(`  ${tenant}: erased at ${formatTime(deletedAt)}, ${keys} in ${to}`);
+    if (yes) await namingTable(to, restored.markErased(tombstone));
   }
-  print(
-    `${counted(found, 'tombstone')} in ${from}: ${found - buried} were in ${to}, ${buried} ${yes ? 'are now' : 'would come'}.`,
-  );
-  if (!yes && buried > 0) print('Nothing was changed. --yes does it.');
+  const effect = yes ? 'copied now' : 'to copy';
+  print(`${formatCount(found, 'tombstone')} in ${from}: ${found - missing} already in ${to}, ${missing} ${effect}.`);
+  if (!yes && missing > 0) print('Nothing was changed. Add --yes to copy them.');
 }
 
-function at(epochMs: number): string {
+function formatTime(epochMs: number): string {
   return new Date(epochMs).toISOString();
 }
 
-function counted(count: number, thing: string): string {
-  return `${count} ${thing}${count === 1 ? '' : 's'}`;
+function formatCount(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-async function asking<T>(table: string, answer: Promise<T>): Promise<T> {
+/** Returns the result of a request to a table. Rethrows its failure with the table's name. */
+async function namingTable<T>(table: string, result: Promise<T>): Promise<T> {
   try {
-    return await answer;
+    return await result;
   } catch (thrown) {
-    throw failureOf(table, thrown);
+    throw tableError(table, thrown);
   }
 }
 
-async function* explained<T>(table: string, answers: AsyncIterable<T>): AsyncGenerator<T> {
+async function* eachNamingTable<T>(table: string, results: AsyncIterable<T>): AsyncGenerator<T> {
   try {
-    yield* answers;
+    yield* results;
   } catch (thrown) {
-    throw failureOf(table, thrown);
+    throw tableError(table, thrown);
   }
 }
 
-/** The SDK's own words name neither the table nor what to do. */
-function failureOf(table: string, thrown: unknown): Error {
+/** Returns an error with the table's name and the reason. The SDK's messages don't name the table. */
+function tableError(table: string, thrown: unknown): Error {
   const { cause = thrown } = toLambentError(thrown);
   const name = cause instanceof Error ? cause.name : String(cause);
   const message = cause instanceof Error ? cause.message : '';
-  const why = name === 'ResourceNotFoundException' ? 'there is no such table in this account and region' : message;
-  return new Error(`${table}: ${why || name}`, { cause: thrown });
+  const reason = name === 'ResourceNotFoundException' ? 'no such table in this account and region' : message;
+  return new Error(`${table}: ${reason || name}`, { cause: thrown });
 }
 
 if (import.meta.main) {

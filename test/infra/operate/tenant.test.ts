@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { CreateTableCommand, GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { runTenantCommand } from '../../../infra/operate/tenant.ts';
 import { keyItem, keyPartition } from '../../../shared/access/keys.ts';
 import { createSenderTable } from '../../../shared/access/sender-table.ts';
@@ -44,11 +44,11 @@ async function run(...args: string[]): Promise<string> {
 
 const start = (of = table) => startEnvironment(services, of);
 
-describe('erasing a tenant', () => {
+describe('erase', () => {
   const senders = { mixed: 'AROA1', own: 'AROA2', other: 'AROA3' };
 
-  /** Two tenants with keys, API keys, and senders; the records of both. */
-  async function twoTenants() {
+  /** Creates two tenants with keys, API keys and senders. Returns a sealed record of each. */
+  async function createTenants() {
     const items = [
       keyItem('sk-acme', { tenant: NAME.tenant, keyId: 'acme-web', scopes: ['inference'] }),
       keyItem('sk-acme2', { tenant: neighbour.tenant, keyId: 'acme2-web', scopes: ['inference'] }),
@@ -62,76 +62,74 @@ describe('erasing a tenant', () => {
     const vault = start();
     return [await vault.seal(NAME, text('x')), await vault.seal(neighbour, text('y'))] as const;
   }
-  const tenantOf = async (key: string) => {
+  const findTenant = async (key: string) => {
     const { Item } = await services.dynamodb.send(
       new GetItemCommand({ TableName: environment['ACCESS_TABLE'], Key: { pk: { S: keyPartition(key) } } }),
     );
     return Item?.['tenant']?.S;
   };
-  const tenantsOf = async (sender: string) =>
+  const findTenants = async (sender: string) =>
     (await createSenderTable(services.dynamodb, environment['ACCESS_TABLE'] ?? '').find(sender, 0))?.tenants;
 
-  test('says what would go and changes nothing, unless it is told to', async () => {
-    const [sealed] = await twoTenants();
-    const said = await run('erase', NAME.tenant);
-    for (const name of ['acme-web', 'mixed: stays, for acme2', 'own: goes', '1 version', '--yes']) {
-      expect(said).toContain(name);
+  it('without --yes only lists the changes', async () => {
+    const [sealed] = await createTenants();
+    const output = await run('erase', NAME.tenant);
+    for (const name of ['acme-web', 'mixed: keep for acme2', 'own: delete', 'delete 1 version', '--yes']) {
+      expect(output).toContain(name);
     }
-    expect(said).not.toContain('acme2-web');
+    expect(output).not.toContain('acme2-web');
     expect(await start().open(NAME, sealed)).toEqual(text('x'));
-    expect(await tenantOf('sk-acme')).toBe(NAME.tenant);
-    expect(await tenantsOf(senders.own)).toEqual([NAME.tenant]);
+    expect(await findTenant('sk-acme')).toBe(NAME.tenant);
+    expect(await findTenants(senders.own)).toEqual([NAME.tenant]);
   });
 
-  test('takes its keys, its API keys and its senders, and nothing of its neighbours', async () => {
-    const [sealed, other] = await twoTenants();
+  it('deletes the keys, API keys and senders of the tenant, and none of other tenants', async () => {
+    const [sealed, other] = await createTenants();
     await run('erase', NAME.tenant, '--yes');
     expect(await catchCode(start().open(NAME, sealed))).toBe('tenant_deleted');
     expect(await catchCode(start().seal(NAME, text('again')))).toBe('tenant_deleted');
-    expect(await tenantOf('sk-acme')).toBeUndefined();
-    expect(await tenantsOf(senders.own)).toBeUndefined();
-    expect(await tenantsOf(senders.mixed)).toEqual([neighbour.tenant]);
+    expect(await findTenant('sk-acme')).toBeUndefined();
+    expect(await findTenants(senders.own)).toBeUndefined();
+    expect(await findTenants(senders.mixed)).toEqual([neighbour.tenant]);
 
     expect(await start().open(neighbour, other)).toEqual(text('y'));
-    expect(await tenantOf('sk-acme2')).toBe(neighbour.tenant);
-    expect(await tenantsOf(senders.other)).toEqual([neighbour.tenant]);
+    expect(await findTenant('sk-acme2')).toBe(neighbour.tenant);
+    expect(await findTenants(senders.other)).toEqual([neighbour.tenant]);
   });
 
-  test('again finishes what was left, and keeps the day', async () => {
-    await twoTenants();
+  it('can be repeated: deletes grants that were added since, and keeps the time of the first erasure', async () => {
+    await createTenants();
     await run('erase', NAME.tenant, '--yes');
     const deletedAt = services.clock.now;
     services.clock.now += 86_400_000;
     const late = keyItem('sk-late', { tenant: NAME.tenant, keyId: 'late', scopes: ['inference'] });
     await services.dynamodb.send(new PutItemCommand({ TableName: environment['ACCESS_TABLE'], Item: late }));
     expect(await run('erase', NAME.tenant, '--yes')).toContain(new Date(deletedAt).toISOString());
-    expect(await tenantOf('sk-late')).toBeUndefined();
+    expect(await findTenant('sk-late')).toBeUndefined();
     expect(await table.read(NAME.tenant)).toEqual({ state: 'deleted', deletedAt });
   });
 
-  test('takes the API keys first, so that a failure leaves no open door to lost records', async () => {
-    const [sealed] = await twoTenants();
+  it('deletes the API keys before the tenant keys, so that no work is accepted that would be lost', async () => {
+    const [sealed] = await createTenants();
     services.faults.dynamodb = (operation) =>
       operation === 'PutItem' ? { status: 400, type: 'AccessDeniedException' } : undefined;
     await expect(run('erase', NAME.tenant, '--yes')).rejects.toThrow(`${table.name}: `);
-    expect(await tenantOf('sk-acme')).toBeUndefined();
+    expect(await findTenant('sk-acme')).toBeUndefined();
     expect(await start().open(NAME, sealed)).toEqual(text('x'));
   });
 
-  test('of a name that nobody has used says so', async () => {
-    expect(await run('erase', 'nobody')).toContain('it has stored nothing');
+  it('reports that a tenant without keys has nothing stored', async () => {
+    expect(await run('erase', 'unknown')).toContain('nothing is stored');
   });
 
-  test('finds the tables of a stage by their names', async () => {
-    await expect(run('erase', NAME.tenant, '--stage', 'prod')).rejects.toThrow(
-      /^lambent-prod-keys: there is no such table/,
-    );
+  it('uses the tables of the stage', async () => {
+    await expect(run('erase', NAME.tenant, '--stage', 'prod')).rejects.toThrow(/^lambent-prod-keys: no such table/);
   });
 });
 
-describe('replaying tombstones', () => {
-  /** A keys table as it was before the tenant was deleted, and the tenant's record. */
-  async function restoredFromBefore() {
+describe('replay-tombstones', () => {
+  /** Erases a tenant. Returns a keys table as it was before, and a sealed record of this tenant and of another. */
+  async function restoreEarlierKeys() {
     const sealed = await start().seal(NAME, text('x'));
     const other = await start().seal(neighbour, text('y'));
     const restored = await services.newTable();
@@ -144,56 +142,56 @@ describe('replaying tombstones', () => {
     return { sealed, other, restored };
   }
 
-  test('buries in a restored table who was deleted since, and nobody else', async () => {
-    const { sealed, other, restored } = await restoredFromBefore();
+  it('copies to a restored table the tombstones of tenants that were erased since, and no others', async () => {
+    const { sealed, other, restored } = await restoreEarlierKeys();
     const replay = ['replay-tombstones', '--from', table.name, '--to', restored.name];
-    expect(await run(...replay)).toContain('0 were in');
+    expect(await run(...replay)).toContain('0 already in');
     expect(await start(restored).open(NAME, sealed)).toEqual(text('x'));
 
-    expect(await run(...replay, '--yes')).toContain('1 are now');
+    expect(await run(...replay, '--yes')).toContain('1 copied now');
     expect(await catchCode(start(restored).open(NAME, sealed))).toBe('tenant_deleted');
     expect(await start(restored).open(neighbour, other)).toEqual(text('y'));
-    expect(await run(...replay, '--yes')).toContain('1 were in');
+    expect(await run(...replay, '--yes')).toContain('1 already in');
   });
 
-  test('fails on a table that is not there, though there be nothing to do', async () => {
+  it('fails for an unknown table even if there is no tombstone to copy', async () => {
     await expect(run('replay-tombstones', '--from', table.name, '--to', 'no-such')).rejects.toThrow(/^no-such: /);
     await expect(run('replay-tombstones', '--from', 'no-such', '--to', table.name)).rejects.toThrow(/^no-such: /);
   });
 });
 
-describe('what can not be meant', () => {
-  test.each([
-    [[], 'which command?'],
-    [['delete', 'acme'], "no command 'delete'"],
-    [['erase'], 'a tenant is missing'],
-    [['erase', ''], 'a tenant is missing'],
+describe('runTenantCommand', () => {
+  it.each([
+    [[], 'the command is missing'],
+    [['delete', 'acme'], "unknown command 'delete'"],
+    [['erase'], 'the tenant is missing'],
+    [['erase', ''], 'the tenant is missing'],
     [['erase', 'a b'], "'a b'"],
     [['erase', 'acme', 'other'], 'takes one tenant, not 2'],
-    [['erase', 'acme', '--from', 'x'], 'no --from'],
+    [['erase', 'acme', '--from', 'x'], 'neither --from'],
     [['erase', 'acme', '--force'], '--force'],
     [['erase', 'acme', '--stage', 'no/stage'], '--stage'],
     [['replay-tombstones', '--to', 'restored'], '--from is missing'],
     [['replay-tombstones', '--from', 'keys'], '--to is missing'],
     [['replay-tombstones', '--from', 'keys', '--to', 'keys'], 'same table'],
     [['replay-tombstones', 'acme', '--from', 'keys', '--to', 'restored'], "not 'acme'"],
-  ])('is refused: %s', async (args, why) => {
-    await expect(run(...args)).rejects.toMatchObject({ name: 'UsageError', message: expect.stringContaining(why) });
+  ])('rejects the arguments %s', async (args, reason) => {
+    await expect(run(...args)).rejects.toMatchObject({ name: 'UsageError', message: expect.stringContaining(reason) });
   });
 
-  test.each(['KEYS_TABLE', 'ACCESS_TABLE'])('is refused when %s is empty and no stage is named', async (name) => {
+  it.each(['KEYS_TABLE', 'ACCESS_TABLE'])('rejects an empty %s if there is no --stage', async (name) => {
     environment = { ...environment, [name]: '' };
     await expect(run('erase', 'acme')).rejects.toThrow(name);
   });
 
-  test('is told by the command itself, without a stack', async () => {
-    const [status, said] = await new Promise<[unknown, string]>((resolve) => {
+  it('as a program prints the error and its usage, without a stack trace', async () => {
+    const [status, output] = await new Promise<[unknown, string]>((resolve) => {
       execFile(process.execPath, ['infra/operate/tenant.ts', 'erase'], (error, _stdout, stderr) => {
         resolve([error?.code, stderr]);
       });
     });
     expect(status).toBe(1);
-    expect(said).toMatch(/^a tenant is missing\n\nusage:\n/);
-    expect(said).not.toContain('    at ');
+    expect(output).toMatch(/^the tenant is missing\n\nusage:\n/);
+    expect(output).not.toContain('    at ');
   });
 });

@@ -1,0 +1,107 @@
+import { describe, expect, it } from 'vitest';
+import type { ErrorCode } from '../../../../../shared/core/errors.ts';
+import type { Slot } from '../../../../../shared/gpu/placement/slot.ts';
+import { UpstreamError } from '../../../../../shared/inference/model.ts';
+import { type Blame, WorkerFailure } from '../../../../../shared/inference/providers/gpu/failure.ts';
+import {
+  createTimedOutWorkers,
+  WorkerFailureTracker,
+} from '../../../../../shared/inference/providers/gpu/worker-failure-tracker.ts';
+import { FLEET } from '../../../gpu/fleets.ts';
+
+function aSlot(id: string, otherWorkers = 2): Slot {
+  return {
+    worker: { fleet: FLEET, id, url: `http://${id}:8000/v1`, bootId: 'boot-1' },
+    leaseId: `lease-${id}`,
+    cachedTokens: 0,
+    prefillTokens: 0,
+    otherWorkers,
+    waitedMs: 0,
+    markFirstToken: async () => {},
+    release: async () => {},
+    lost: new AbortController().signal,
+  };
+}
+
+function aFailure(blame: Blame, { code = 'upstream_unavailable' as ErrorCode, canRetryElsewhere = true } = {}) {
+  return new WorkerFailure(new UpstreamError(code, blame, { recovery: 'nextTarget' }), blame, canRetryElsewhere);
+}
+
+/** Creates a tracker that records the ids of suspected workers. */
+function createTracker(timedOut = createTimedOutWorkers()) {
+  const suspects: string[] = [];
+  const tracker = new WorkerFailureTracker(timedOut, async ({ worker }) => void suspects.push(worker.id));
+  return { tracker, suspects };
+}
+
+describe('WorkerFailureTracker', () => {
+  it('suspects a worker at once for a failure with blame `always`, and never with blame `never`', async () => {
+    const { tracker, suspects } = createTracker();
+    await tracker.recordFailure(aSlot('w1'), aFailure('always'));
+    await tracker.recordFailure(aSlot('w2'), aFailure('never'));
+    expect(suspects).toEqual(['w1']);
+    expect([...tracker.failedWorkers]).toEqual(['w1', 'w2']);
+  });
+
+  it('suspects only the first worker of a call for failures with blame `oncePerCall`', async () => {
+    const { tracker, suspects } = createTracker();
+    await tracker.recordFailure(aSlot('w1'), aFailure('oncePerCall'));
+    await tracker.recordFailure(aSlot('w2'), aFailure('oncePerCall'));
+    expect(suspects).toEqual(['w1']);
+  });
+
+  it('suspects a worker for a failure with blame `ifAnotherAnswers` once another worker answers', async () => {
+    const { tracker, suspects } = createTracker();
+    await tracker.recordFailure(aSlot('w1'), aFailure('ifAnotherAnswers'));
+    expect(suspects).toEqual([]);
+    await tracker.recordAnswer(aSlot('w2'));
+    await tracker.recordAnswer(aSlot('w2'));
+    expect(suspects).toEqual(['w1']);
+  });
+
+  it('suspects a worker for the second failure in a row with blame `ifRepeated`', async () => {
+    const timedOut = createTimedOutWorkers();
+    const failOnce = async () => {
+      const { tracker, suspects } = createTracker(timedOut);
+      await tracker.recordFailure(aSlot('w1'), aFailure('ifRepeated', { canRetryElsewhere: false }));
+      return suspects;
+    };
+    expect(await failOnce()).toEqual([]);
+    await createTracker(timedOut).tracker.recordAnswer(aSlot('w1'));
+    expect(await failOnce()).toEqual([]);
+    expect(await failOnce()).toEqual(['w1']);
+  });
+
+  it('reports the error of the third failed worker, and of any failure that is not retried', async () => {
+    const { tracker } = createTracker();
+    expect(await tracker.recordFailure(aSlot('w1'), aFailure('never'))).toBeUndefined();
+    expect(await tracker.recordFailure(aSlot('w2'), aFailure('never'))).toBeUndefined();
+    expect(await tracker.recordFailure(aSlot('w3'), aFailure('never'))).toMatchObject({ message: 'never' });
+    const failure = aFailure('never', { canRetryElsewhere: false });
+    expect(await createTracker().tracker.recordFailure(aSlot('w1'), failure)).toBe(failure.error);
+  });
+
+  it('reports a failure after the first token without trying another worker', async () => {
+    const { tracker } = createTracker();
+    await tracker.recordAnswer(aSlot('w1'));
+    const failure = aFailure('always', { code: 'upstream_cut' });
+    expect(await tracker.recordFailure(aSlot('w1'), failure)).toBe(failure.error);
+  });
+
+  it('reports one broken connection as an outage, and a second one as upstream_cut', async () => {
+    const { tracker } = createTracker();
+    const broken = aFailure('always', { code: 'upstream_cut' });
+    await tracker.recordFailure(aSlot('w1'), broken);
+    expect(tracker.error).toMatchObject({ code: 'upstream_unavailable' });
+    await tracker.recordFailure(aSlot('w2'), broken);
+    expect(tracker.error).toMatchObject({ code: 'upstream_cut' });
+    await tracker.recordFailure(aSlot('w3'), aFailure('always'));
+    expect(tracker.error).toMatchObject({ code: 'upstream_cut' });
+  });
+
+  it('reports a broken connection of the only worker as upstream_cut', async () => {
+    const { tracker } = createTracker();
+    await tracker.recordFailure(aSlot('w1', 0), aFailure('always', { code: 'upstream_cut' }));
+    expect(tracker.error).toMatchObject({ code: 'upstream_cut' });
+  });
+});

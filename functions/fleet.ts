@@ -24,7 +24,7 @@ import { createProbeFactory } from '../shared/gpu/upkeep/probe.ts';
 import { readQueueDepth } from '../shared/gpu/upkeep/queue-depth.ts';
 import { reconcileFleets, reprobeWorkers } from '../shared/gpu/upkeep/reconcile-fleet.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
-import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
+import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
 
 const LAMBDA_TIMEOUT_MS = 5_000;
 
@@ -67,7 +67,7 @@ const dependencies = {
   timings,
 };
 
-export const handler = eventPipeline<unknown, readonly WorkerSummary[] | undefined>(
+export const handler = createEventPipeline<unknown, readonly WorkerSummary[] | undefined>(
   telemetry,
   async (event, context) => {
     const ports = { ...dependencies, ...createFleetObserver(context.telemetry) };

@@ -3,11 +3,11 @@ import type { ScheduledEvent } from 'aws-lambda';
 import { createJobClients } from '../shared/api/job-clients.ts';
 import { createJobDependencies } from '../shared/api/job-dependencies.ts';
 import { readConfig } from '../shared/core/config.ts';
-import { failureLog } from '../shared/core/logger.ts';
+import { createFailureLog } from '../shared/core/logger.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
 import { sweepDue } from '../shared/jobs/sweep.ts';
-import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
+import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
 
 /** Below the function's own time and the minute until the next run: what is left is that one's. */
 const RUN_MS = 45_000;
@@ -18,9 +18,9 @@ const config = readConfig(jobSettings);
 const telemetry = createTelemetry(config);
 const dependencies = createJobDependencies(createJobClients(), config, telemetry.metrics, { mayCreateKeys: false });
 
-export const handler = eventPipeline<ScheduledEvent, void>(telemetry, async (_event, context) => {
+export const handler = createEventPipeline<ScheduledEvent, void>(telemetry, async (_event, context) => {
   const { logger, metrics } = context.telemetry;
-  const ports = { ...dependencies, onError: failureLog(logger) };
+  const ports = { ...dependencies, onError: createFailureLog(logger) };
   const swept = await sweepDue(ports, { until: Date.now() + RUN_MS, perPartition: PER_PARTITION });
   logger[swept.failed > 0 ? 'warn' : 'info']('swept', { ...swept });
   metrics.publish({

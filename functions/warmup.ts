@@ -3,9 +3,9 @@ import * as v from 'valibot';
 import { createLambdaClient } from '../shared/aws/lambda.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
-import { eventPipeline } from '../shared/lambda/event-pipeline.ts';
-import { createCallWarm } from '../shared/lambda/warm-call.ts';
-import { warmAll, warmTargetsSchema } from '../shared/lambda/warmup.ts';
+import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
+import { createWarmEventSender } from '../shared/lambda/warm-event-sender.ts';
+import { warmFunctions, warmTargetsSchema } from '../shared/lambda/warm-functions.ts';
 
 /** Longer than the slowest cold start in practice; the schedule comes again anyway. */
 const CALL_TIMEOUT_MS = 20_000;
@@ -17,11 +17,11 @@ const config = readConfig({
   WARM_HOLD_MS: v.optional(v.pipe(v.string(), v.toNumber(), v.minValue(0), v.maxValue(5_000)), '100'),
 });
 const telemetry = createTelemetry(config);
-const call = createCallWarm(createLambdaClient(CALL_TIMEOUT_MS), config.WARM_HOLD_MS);
+const call = createWarmEventSender(createLambdaClient(CALL_TIMEOUT_MS), config.WARM_HOLD_MS);
 
-export const handler = eventPipeline<unknown, void>(telemetry, async (_event, context) => {
+export const handler = createEventPipeline<unknown, void>(telemetry, async (_event, context) => {
   const { logger, metrics } = context.telemetry;
-  for (const { target, answered, failed, cold, initMs } of await warmAll(config.WARM_TARGETS, call)) {
+  for (const { target, answered, failed, cold, initMs } of await warmFunctions(config.WARM_TARGETS, call)) {
     logger[failed > 0 ? 'warn' : 'info']('warmed', { target: target.functionName, answered, failed, cold });
     metrics.publish(
       {

@@ -1,5 +1,5 @@
 import { LambentError } from '../shared/core/errors.ts';
-import type { WarmTarget } from '../shared/lambda/warmup.ts';
+import type { WarmTarget } from '../shared/lambda/warm-functions.ts';
 import { readPrefix, readSetting, type Variables } from './settings.ts';
 
 /** Name of the alias that osls creates only for functions with provisioned concurrency. */

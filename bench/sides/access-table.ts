@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { CreateTableCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
-import { keyItem } from '../../shared/access/keys.ts';
+import { createKeyItem } from '../../shared/access/keys.ts';
 import { type ServerProcess, startServerOnPort } from '../processes.ts';
 
 const DYNALITE = createRequire(import.meta.url).resolve('dynalite/cli.js');
@@ -26,7 +26,7 @@ export async function startAccessTable(tableName: string): Promise<ServerProcess
       KeySchema: [{ AttributeName: 'pk', KeyType: 'HASH' }],
     }),
   );
-  const item = new PutItemCommand({ TableName: tableName, Item: keyItem(KEY, PRINCIPAL) });
+  const item = new PutItemCommand({ TableName: tableName, Item: createKeyItem(KEY, PRINCIPAL) });
   await client.send(item);
   client.destroy();
   return server;

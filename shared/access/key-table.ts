@@ -1,7 +1,7 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { marshall } from '../aws/attributes.ts';
 import { getItem } from '../aws/table.ts';
-import { keyPartition, parseKeyItem } from './keys.ts';
+import { getKeyPartition, parseKeyItem } from './keys.ts';
 import type { Principal } from './principal.ts';
 
 /** Looks keys up in the access table. */
@@ -15,7 +15,7 @@ export function createKeyTable(client: DynamoDBClient, name: string): KeyTable {
   const table = { client, name };
   return {
     async find(key, now) {
-      const item = await getItem(table, marshall({ pk: keyPartition(key) }), { eventual: true });
+      const item = await getItem(table, marshall({ pk: getKeyPartition(key) }), { eventual: true });
       return item && parseKeyItem(item, now);
     },
   };

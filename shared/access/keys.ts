@@ -13,13 +13,13 @@ export interface KeyRecord extends Principal {
  * The partition key of an API key's item. Keys are random and long, so a plain SHA-256 can't be searched backwards and
  * is what lets a lookup be one read; the key itself is stored nowhere.
  */
-export function keyPartition(key: string): string {
+export function getKeyPartition(key: string): string {
   return `key#${createHash('sha256').update(key).digest('hex')}`;
 }
 
 /** The table item for a key. */
-export function keyItem(key: string, { tenant, keyId, scopes, expiresAt }: KeyRecord): Item {
-  return marshall({ pk: keyPartition(key), tenant, keyId, scopes: new Set(scopes), expiresAt });
+export function createKeyItem(key: string, { tenant, keyId, scopes, expiresAt }: KeyRecord): Item {
+  return marshall({ pk: getKeyPartition(key), tenant, keyId, scopes: new Set(scopes), expiresAt });
 }
 
 const id = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/));
@@ -53,7 +53,7 @@ export function isScope(name: string): name is Scope {
  * The key of an `Authorization: Bearer …` header.
  * @returns undefined when the header is absent, of another scheme, or no plausible key (1 to 256 visible characters)
  */
-export function bearerKey(header: string | undefined): string | undefined {
+export function parseBearerKey(header: string | undefined): string | undefined {
   return /^Bearer +([\x21-\x7e]{1,256}) *$/i.exec(header ?? '')?.[1];
 }
 
@@ -65,7 +65,7 @@ export function toAuthorizerContext({ tenant, keyId, scopes }: Principal): Recor
 const contextSchema = v.object({ tenant: id, keyId: id, scopes: v.string() });
 
 /** The principal that the authorizer handed on; undefined for anything else. */
-export function fromAuthorizerContext(context: unknown): Principal | undefined {
+export function parseAuthorizerContext(context: unknown): Principal | undefined {
   const result = v.safeParse(contextSchema, context);
   if (!result.success) return undefined;
   const { tenant, keyId, scopes } = result.output;

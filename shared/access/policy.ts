@@ -6,7 +6,7 @@ import type { APIGatewayAuthorizerResult } from 'aws-lambda';
  * by its scopes.
  * @param methodArn `arn:aws:execute-api:region:account:api/stage/METHOD/path`
  */
-export function allow(
+export function createAllowPolicy(
   methodArn: string,
   principalId: string,
   context: Record<string, string>,
@@ -18,7 +18,7 @@ export function allow(
  * Denies everything. An answer, not an error: strangers' keys then neither count as the function's failures nor reach
  * it again while the answer is cached.
  */
-export function deny(methodArn: string): APIGatewayAuthorizerResult {
+export function createDenyPolicy(methodArn: string): APIGatewayAuthorizerResult {
   return { principalId: 'nobody', policyDocument: policy('Deny', methodArn) };
 }
 

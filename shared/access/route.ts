@@ -1,6 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import type { Authorization, HttpRequest as GenericRequest, HttpRoute } from '../lambda/http-pipeline.ts';
-import { fromAuthorizerContext } from './keys.ts';
+import { parseAuthorizerContext } from './keys.ts';
 import type { Principal, Scope } from './principal.ts';
 
 /** An HTTP request whose caller is a `Principal`. */
@@ -18,7 +18,7 @@ export interface Route extends HttpRoute<Principal> {
  */
 export const principalAuthorization: Authorization<Principal, Route> = {
   authorize(authorizerContext, { scope }) {
-    const principal = fromAuthorizerContext(authorizerContext);
+    const principal = parseAuthorizerContext(authorizerContext);
     if (principal === undefined) throw new LambentError('invalid_api_key', 'No API key was provided.');
     if (principal.scopes.includes(scope)) return principal;
     throw new LambentError('insufficient_permissions', `This API key lacks the scope \`${scope}\`.`);

@@ -2,7 +2,7 @@ import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { marshall } from '../aws/attributes.ts';
 import { getItem } from '../aws/table.ts';
 import { BoundedMap } from '../core/bounded-map.ts';
-import { parseSenderItem, type Sender, senderPartition } from './senders.ts';
+import { getSenderPartition, parseSenderItem, type Sender } from './senders.ts';
 
 /** Looks senders up in the access table. */
 export interface SenderTable {
@@ -24,7 +24,7 @@ export function createSenderTable(client: DynamoDBClient, name: string): SenderT
   );
   return {
     async find(senderId, now) {
-      const pk = senderPartition(senderId);
+      const pk = getSenderPartition(senderId);
       const fresh = known.get(pk);
       if (fresh !== undefined && now < fresh.freshUntil) return fresh.sender;
       const item = await getItem(table, marshall({ pk }), { eventual: true });

@@ -15,13 +15,13 @@ export interface Sender {
  * The partition key of a sender's item. SQS says who sent a message: `AIDA…` for a user, `AROA…:session` for a role,
  * whose sessions are all the same sender, and an account's number for its root.
  */
-export function senderPartition(senderId: string): string {
+export function getSenderPartition(senderId: string): string {
   return `sender#${senderId.split(':')[0]}`;
 }
 
 /** The access table's item for a sender. */
-export function senderItem(senderId: string, { keyId, tenants, scopes }: Sender): Item {
-  return marshall({ pk: senderPartition(senderId), keyId, tenants: new Set(tenants), scopes: new Set(scopes) });
+export function createSenderItem(senderId: string, { keyId, tenants, scopes }: Sender): Item {
+  return marshall({ pk: getSenderPartition(senderId), keyId, tenants: new Set(tenants), scopes: new Set(scopes) });
 }
 
 const itemSchema = v.object({
@@ -41,7 +41,7 @@ export function parseSenderItem(item: Item, now: number): Sender | undefined {
 }
 
 /** A sender as the tenant that it names; undefined when it may not speak for it. */
-export function principalFor(sender: Sender | undefined, tenant: string): Principal | undefined {
+export function resolvePrincipal(sender: Sender | undefined, tenant: string): Principal | undefined {
   if (sender === undefined || !sender.tenants.includes(tenant)) return undefined;
   return { tenant, keyId: sender.keyId, scopes: sender.scopes };
 }

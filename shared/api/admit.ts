@@ -1,14 +1,14 @@
 import type { SenderTable } from '../access/sender-table.ts';
-import { principalFor } from '../access/senders.ts';
+import { resolvePrincipal } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
-import { parseBody } from '../core/json-body.ts';
+import { parseJsonBody } from '../core/json-body.ts';
 import { definedProps } from '../core/objects.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { type Lifetime, timesOfQueued } from '../jobs/lifetime.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
 import type { Admitted } from '../jobs/submit.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
-import { Refused } from '../lambda/queue-pipeline.ts';
+import { MessageRejectedError } from '../lambda/queue-pipeline.ts';
 import { deriveResponseId, type GenerateMessage, getInboxKey } from './queue-message.ts';
 import { parseQueuedRequest } from './queued-request.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
@@ -36,23 +36,25 @@ export interface Inbox {
 
 /**
  * Checks that the sender of a message may use its tenant, and that its reply queue exists.
- * @throws Refused with `insufficient_permissions` or `invalid_value`; any other error if the access table can't be read
+ * @throws MessageRejectedError with `insufficient_permissions` or `invalid_value`; any other error if the access table can't be read
  */
 export async function authorizeSender(
   { tenant, replyTo }: GenerateMessage,
   record: QueueRecord,
   { senders, replyQueues, now }: AdmissionPorts,
 ): Promise<void> {
-  const principal = principalFor(await senders.find(record.attributes.SenderId, now()), tenant);
+  const principal = resolvePrincipal(await senders.find(record.attributes.SenderId, now()), tenant);
   if (!principal?.scopes.includes('inference')) {
-    throw new Refused(
+    throw new MessageRejectedError(
       new LambentError('insufficient_permissions', 'The sender is not allowed to use this tenant.', {
         param: 'tenant',
       }),
     );
   }
   if (replyTo !== undefined && !Object.hasOwn(replyQueues, replyTo)) {
-    throw new Refused(new LambentError('invalid_value', 'This reply queue does not exist.', { param: 'replyTo' }));
+    throw new MessageRejectedError(
+      new LambentError('invalid_value', 'This reply queue does not exist.', { param: 'replyTo' }),
+    );
   }
 }
 
@@ -60,7 +62,7 @@ export async function authorizeSender(
  * Reads the body of a request from its message or from the inbox object that the message points to. Adds the message's
  * metadata to a body without metadata.
  * @returns undefined if the object doesn't exist or is too large
- * @throws Refused for a pointer outside the tenant's inbox or an object that isn't JSON; any other error if the bucket can't
+ * @throws MessageRejectedError for a pointer outside the tenant's inbox or an object that isn't JSON; any other error if the bucket can't
  * be read
  */
 export async function readRequestBody(message: GenerateMessage, { inbox }: AdmissionPorts): Promise<unknown> {
@@ -74,12 +76,12 @@ async function readInboxObject(key: string, inbox: Inbox): Promise<unknown> {
   const bytes = await inbox.get(key);
   if (bytes === undefined) return undefined;
   const text = Buffer.from(bytes).toString('utf8');
-  return rejectOnClientError(() => parseBody({ body: text, isBase64Encoded: false }, undefined));
+  return rejectOnClientError(() => parseJsonBody({ body: text, isBase64Encoded: false }, undefined));
 }
 
 /**
  * Converts a message and its body to a job to submit.
- * @throws Refused for a body that the endpoint rejects
+ * @throws MessageRejectedError for a body that the endpoint rejects
  */
 export function toJob(
   { tenant, endpoint, idempotencyKey, replyTo }: GenerateMessage,

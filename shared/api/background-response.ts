@@ -6,7 +6,7 @@ import type { Job } from '../jobs/job.ts';
 import { timesOfQueued } from '../jobs/lifetime.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
 import { announce, submit } from '../jobs/submit.ts';
-import type { HttpAnswer } from '../lambda/http-responder.ts';
+import type { HttpResponse } from '../lambda/http-responder.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import { getConversationId } from '../openai/responses/response.ts';
 import { viewJob } from './job-view.ts';
@@ -18,7 +18,7 @@ import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-
  * Turns a request into a job and responds at once: with the job's state, or with a stream of its events.
  * @throws LambentError `idempotent_answer_not_kept` if the job of this idempotency key was deleted
  */
-export async function createBackgroundResponse(call: StatefulCall): Promise<HttpAnswer> {
+export async function createBackgroundResponse(call: StatefulCall): Promise<HttpResponse> {
   const { id, parsed, request, api, state } = call;
   const { tenant } = request.principal;
   const conversation = getConversationId(parsed.body);

@@ -6,7 +6,7 @@ import type { Job } from '../jobs/job.ts';
 import { expiryOf } from '../jobs/lifetime.ts';
 import type { JobInput } from '../jobs/ports.ts';
 import { told } from '../jobs/transitions.ts';
-import type { HttpAnswer } from '../lambda/http-responder.ts';
+import type { HttpResponse } from '../lambda/http-responder.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import {
   type EncodeResponseOptions,
@@ -28,7 +28,7 @@ const EPOCH = 1;
  * Generates a response within the call. If the request names a conversation, the response is a turn of it: other turns are
  * rejected until this one has ended.
  */
-export async function createForegroundResponse(call: StatefulCall): Promise<HttpAnswer> {
+export async function createForegroundResponse(call: StatefulCall): Promise<HttpResponse> {
   const { id, parsed, request, state } = call;
   const conversation = getConversationId(parsed.body);
   const turn =
@@ -57,7 +57,7 @@ class ForegroundResponse {
     this.#isStored = context.body.store ?? true;
   }
 
-  async generate(): Promise<HttpAnswer> {
+  async generate(): Promise<HttpResponse> {
     const { id, parsed, request, api } = this.#call;
     const { signal, deadlineAt, telemetry } = request;
     const { events } = await api.router.generate(this.#context.generation, {

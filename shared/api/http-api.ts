@@ -1,8 +1,8 @@
 import type { MiddyfiedHandler } from '@middy/core';
 import { principalAuthorization, type Route } from '../access/route.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
-import { httpPipeline } from '../lambda/http-pipeline.ts';
-import type { ApiFormat, StreamedResponse } from '../lambda/http-responder.ts';
+import { createHttpPipeline } from '../lambda/http-pipeline.ts';
+import type { ApiFormat, LambdaResponse } from '../lambda/http-responder.ts';
 import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../openai/errors.ts';
 
 export interface HttpApi {
@@ -14,8 +14,8 @@ export interface HttpApi {
 }
 
 /** Returns the handler of a function that serves routes of the OpenAI API. */
-export function createHttpApi(api: HttpApi): MiddyfiedHandler<unknown, StreamedResponse | string> {
-  return httpPipeline({ ...api, authorization: principalAuthorization, format: OPENAI_FORMAT });
+export function createHttpApi(api: HttpApi): MiddyfiedHandler<unknown, LambdaResponse | string> {
+  return createHttpPipeline({ ...api, authorization: principalAuthorization, format: OPENAI_FORMAT });
 }
 
 const OPENAI_FORMAT: ApiFormat = {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
-import { parseBody } from '../core/json-body.ts';
+import { parseJsonBody } from '../core/json-body.ts';
 import { type JobPointer, pointerSchema } from '../jobs/pointer-message.ts';
 import { ENDPOINTS } from './endpoints.ts';
 
@@ -36,7 +36,7 @@ const envelope = v.looseObject({ version: v.number(), type: v.string() });
  * planned field, `unknown_parameter`, `missing_required_parameter`, `invalid_value`
  */
 export function parseMessage(text: string): GenerateMessage | JobPointer {
-  const json = parseBody({ body: text, isBase64Encoded: false }, undefined);
+  const json = parseJsonBody({ body: text, isBase64Encoded: false }, undefined);
   const result = v.safeParse(envelope, json);
   if (!result.success) throw toError(result.issues[0]);
   const { version, type } = result.output;

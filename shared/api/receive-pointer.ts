@@ -4,7 +4,7 @@ import type { JobPointer } from '../jobs/pointer-message.ts';
 import type { JobInput } from '../jobs/ports.ts';
 import { type Outcome, runJob, type WorkerPorts } from '../jobs/worker.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
-import { type QueueCall, Refused } from '../lambda/queue-pipeline.ts';
+import { type MessageContext, MessageRejectedError } from '../lambda/queue-pipeline.ts';
 import { type GenerateMessage, parseMessage, tierFor } from './queue-message.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
 
@@ -13,18 +13,18 @@ const RESEND_DELAY_SECONDS = 30;
 
 /**
  * Processes a message of a lane's queue. Only Lambent sends to these queues, and only pointers to jobs.
- * @throws Refused for any other message
+ * @throws MessageRejectedError for any other message
  */
 export async function receiveOnLane(
   lane: Lane,
   record: QueueRecord,
   ports: WorkerPorts,
-  call: QueueCall,
+  call: MessageContext,
 ): Promise<Outcome> {
   const message = rejectOnClientError(() => parseMessage(record.body));
   recordQueueWait(message, record, ports);
   if (message.type === 'job') return receivePointer({ ...message, lane }, ports, call);
-  throw new Refused(
+  throw new MessageRejectedError(
     new LambentError('unsupported_value', 'Requests must be sent to the generation queue, for every model.', {
       param: 'type',
     }),
@@ -53,7 +53,7 @@ export function recordQueueWait(
 export async function receivePointer(
   pointer: JobPointer & Pick<Job, 'lane'>,
   ports: WorkerPorts,
-  call: QueueCall,
+  call: MessageContext,
 ): Promise<Outcome> {
   try {
     return await runUntilDeadline(pointer, ports, call);
@@ -73,7 +73,7 @@ export async function receivePointer(
 export function runUntilDeadline(
   job: Pick<Job, 'tenant' | 'id'>,
   ports: WorkerPorts,
-  call: QueueCall,
+  call: MessageContext,
   input?: JobInput,
 ): Promise<Outcome> {
   const { signal: shutdown, deadlineAt, extendVisibility, telemetry } = call;

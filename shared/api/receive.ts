@@ -4,7 +4,7 @@ import type { JobInput } from '../jobs/ports.ts';
 import { announce, type Submitted, submit } from '../jobs/submit.ts';
 import type { Outcome, WorkerPorts } from '../jobs/worker.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
-import { type QueueCall, Refused } from '../lambda/queue-pipeline.ts';
+import { type MessageContext, MessageRejectedError } from '../lambda/queue-pipeline.ts';
 import { type AdmissionPorts, authorizeSender, deleteInboxObject, readRequestBody, toJob } from './admit.ts';
 import { deriveResponseId, type GenerateMessage, parseMessage } from './queue-message.ts';
 import { receivePointer, recordQueueWait, runUntilDeadline } from './receive-pointer.ts';
@@ -15,9 +15,9 @@ export interface ReceiverPorts extends WorkerPorts, AdmissionPorts {}
 
 /**
  * Processes a message of the generation queue: runs the job of a pointer, or creates the job of a request once and runs it.
- * @throws Refused for a message that can never be processed, and AWS errors that occur before the job exists
+ * @throws MessageRejectedError for a message that can never be processed, and AWS errors that occur before the job exists
  */
-export async function receive(record: QueueRecord, ports: ReceiverPorts, call: QueueCall): Promise<Outcome> {
+export async function receive(record: QueueRecord, ports: ReceiverPorts, call: MessageContext): Promise<Outcome> {
   const message = rejectOnClientError(() => parseMessage(record.body));
   recordQueueWait(message, record, ports);
   return message.type === 'job' ? receivePointer(message, ports, call) : receiveRequest(message, record, ports, call);
@@ -27,7 +27,7 @@ async function receiveRequest(
   message: GenerateMessage,
   record: QueueRecord,
   ports: ReceiverPorts,
-  call: QueueCall,
+  call: MessageContext,
 ): Promise<Outcome> {
   await authorizeSender(message, record, ports);
   const body = await readRequestBody(message, ports);
@@ -35,7 +35,7 @@ async function receiveRequest(
   const admitted = toJob(message, body, ports);
   const submitted = await submit(admitted, ports);
   if (submitted.kind === 'conflict') {
-    throw new Refused(
+    throw new MessageRejectedError(
       new LambentError('idempotency_key_reused', 'This idempotency key was already used with a different body.', {
         param: 'idempotencyKey',
       }),
@@ -53,7 +53,7 @@ async function runSubmitted(
   submitted: Exclude<Submitted, { kind: 'conflict' }>,
   input: JobInput,
   ports: ReceiverPorts,
-  call: QueueCall,
+  call: MessageContext,
 ): Promise<Outcome> {
   if (submitted.kind === 'deleted') return DELETED;
   const { kind, job } = submitted;
@@ -76,13 +76,13 @@ const DELETED: Outcome = { kind: 'refused', status: 'absent' };
 async function receiveWithoutBody(
   { tenant, idempotencyKey }: GenerateMessage,
   ports: ReceiverPorts,
-  call: QueueCall,
+  call: MessageContext,
 ): Promise<Outcome> {
   const id = deriveResponseId(tenant, idempotencyKey);
   const job = await ports.jobs.read(tenant, id);
   if (job !== undefined) return runSubmittedJob(job, ports, call);
   if (await ports.jobs.wasDeleted(tenant, id)) return DELETED;
-  throw new Refused(
+  throw new MessageRejectedError(
     new LambentError('not_found', 'The object does not exist or is too large.', { param: 'bodyPointer' }),
   );
 }
@@ -91,7 +91,7 @@ async function receiveWithoutBody(
 async function runSubmittedJob(
   { tenant, id }: Job,
   ports: ReceiverPorts,
-  call: QueueCall,
+  call: MessageContext,
   input?: JobInput,
 ): Promise<Outcome> {
   try {

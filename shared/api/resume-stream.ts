@@ -2,7 +2,7 @@ import { LambentError } from '../core/errors.ts';
 import { ACCEPTED_EVENTS, endSequenceOf } from '../jobs/blobs.ts';
 import { readInput } from '../jobs/fan-in.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
-import { COMMENT } from '../lambda/keep-alive.ts';
+import { KEEP_ALIVE_COMMENT } from '../lambda/keep-alive.ts';
 import { encodeErrorBody } from '../openai/errors.ts';
 import { encodeTypedFrame } from '../openai/sse.ts';
 import type { ApiState } from './api-state.ts';
@@ -67,7 +67,7 @@ export async function* resumeStream(
       return true;
     }
     // The HTTP status is sent with the first frame, and keep-alive comments only after it.
-    if (isFirstPoll && last === lastBefore) yield COMMENT;
+    if (isFirstPoll && last === lastBefore) yield KEEP_ALIVE_COMMENT;
     isFirstPoll = false;
     pauseMs = last > lastBefore ? POLL_MS : Math.min(2 * pauseMs, IDLE_POLL_MS);
     if (signal.aborted || now() + pauseMs + FINAL_EVENT_MS > deadlineAt) {

@@ -1,6 +1,6 @@
 import type { HttpRequest } from '../access/route.ts';
-import { fingerprintOf } from '../core/fingerprint.ts';
-import type { HttpAnswer } from '../lambda/http-responder.ts';
+import { computeFingerprint } from '../core/fingerprint.ts';
+import type { HttpResponse } from '../lambda/http-responder.ts';
 import type { ParsedResponsesBody } from '../openai/responses/request.ts';
 import type { ApiState } from './api-state.ts';
 import { createBackgroundResponse } from './background-response.ts';
@@ -16,7 +16,7 @@ export async function createStatefulResponse(
   request: HttpRequest,
   api: StatefulCall['api'],
   state: ApiState,
-): Promise<HttpAnswer> {
+): Promise<HttpResponse> {
   const call = { id: createResponseId(parsed, request, api.ids), createdAt: api.now(), parsed, request, api, state };
   return parsed.body.background ? createBackgroundResponse(call) : createForegroundResponse(call);
 }
@@ -32,5 +32,5 @@ function createResponseId(
 ): string {
   const key = headers['idempotency-key'];
   if (key === undefined || !body.background) return `resp_${ids()}`;
-  return `resp_${fingerprintOf([principal.tenant, key, body]).toString('hex').slice(0, 32)}`;
+  return `resp_${computeFingerprint([principal.tenant, key, body]).toString('hex').slice(0, 32)}`;
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 
 /** What tells one body from another, however its fields are ordered: 32 bytes. */
-export function fingerprintOf(body: unknown): Buffer {
+export function computeFingerprint(body: unknown): Buffer {
   return createHash('sha256')
     .update(JSON.stringify(body, inOrder) ?? '')
     .digest();

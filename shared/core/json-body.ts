@@ -11,7 +11,7 @@ const MAX_DEPTH = 256;
  * @throws LambentError `unsupported_media_type`, `invalid_json` (not JSON, or with half a surrogate pair, which UTF-8
  * can't carry), or `invalid_value` for nesting deeper than 256
  */
-export function parseBody(
+export function parseJsonBody(
   event: { readonly body: string | null; readonly isBase64Encoded: boolean },
   contentType: string | undefined,
 ): unknown {

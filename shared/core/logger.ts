@@ -75,7 +75,7 @@ function leveledLogger(level: Level, write: WriteLine): Logger {
 }
 
 /** Returns a function that logs a failure as a warning, for failures that fail neither the request nor the job. */
-export function failureLog(logger: Logger): (message: string, thrown: unknown) => void {
+export function createFailureLog(logger: Logger): (message: string, thrown: unknown) => void {
   return (message, thrown) => logger.warn(message, describeError(thrown));
 }
 

@@ -2,10 +2,10 @@ import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import type { HttpRequest, Route } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
-import { fingerprintOf } from '../core/fingerprint.ts';
+import { computeFingerprint } from '../core/fingerprint.ts';
 import { describeError } from '../core/logger.ts';
 import type { Bodies, BodyName, JobStore } from '../jobs/ports.ts';
-import type { HttpAnswer } from '../lambda/http-responder.ts';
+import type { HttpResponse } from '../lambda/http-responder.ts';
 import type { RecordName, Vault } from '../vault/vault.ts';
 import type { ClaimKey, Claims, Outcome, Taking } from './idempotency-records.ts';
 import { type ClaimTimings, type HeldKey, holdKey } from './record-lease.ts';
@@ -86,7 +86,7 @@ class Attempt {
     this.#keeps = options.keeps?.(request.body) ?? true;
   }
 
-  async run(route: Route): Promise<HttpAnswer> {
+  async run(route: Route): Promise<HttpResponse> {
     const { taking, until } = await this.#take();
     if (taking.taken) return this.#first(route, { epoch: taking.epoch, ...this.#hold(until) });
     const { claim } = taking;
@@ -94,7 +94,7 @@ class Attempt {
   }
 
   /** Gives the first answer again, as long as what it shows is there. */
-  async #again(epoch: number, { kept, response }: Outcome): Promise<HttpAnswer> {
+  async #again(epoch: number, { kept, response }: Outcome): Promise<HttpResponse> {
     const { reference } = this.#options;
     if (kept === 'nowhere') throw response === undefined ? notKept() : deleted();
     const name = this.#bodyName(epoch, response);
@@ -111,7 +111,7 @@ class Attempt {
   /** Takes the key, or finds who has it: somebody with the same body. */
   async #take(): Promise<{ readonly taking: Taking; readonly until: number }> {
     const { claims, vault } = this.#idempotency;
-    const asked = fingerprintOf(this.#request.body);
+    const asked = computeFingerprint(this.#request.body);
     const fingerprint = await vault.seal(this.#fingerprintName, asked);
     const now = this.#now();
     const until = now + this.#idempotency.timings.claimMs;
@@ -129,7 +129,7 @@ class Attempt {
     return holdKey(until, { renew, timings, now: () => this.#now(), sleep }, inUse);
   }
 
-  async #first(route: Route, held: Held): Promise<HttpAnswer> {
+  async #first(route: Route, held: Held): Promise<HttpResponse> {
     try {
       const signal = AbortSignal.any([this.#request.signal, held.lost]);
       const answer = await route.run({ ...this.#request, signal });
@@ -145,14 +145,14 @@ class Attempt {
   }
 
   /** Another attempt runs. What it may have made by now can be shown all the same, where it can be found. */
-  #beside(route: Route): Promise<HttpAnswer> {
+  #beside(route: Route): Promise<HttpResponse> {
     if (this.#options.findsEarlier?.(this.#request.body)) return route.run(this.#request);
     throw inUse();
   }
 
   /** The frames as they come, gathered on the way; the last ones wait until they are kept. */
   async *#recorded(
-    { frames, headers, stored }: Extract<HttpAnswer, { frames: unknown }>,
+    { frames, headers, stored }: Extract<HttpResponse, { frames: unknown }>,
     held: Held,
   ): AsyncGenerator<string, unknown> {
     const gathered: string[] = [];

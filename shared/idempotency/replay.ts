@@ -1,12 +1,12 @@
 import * as v from 'valibot';
 import type { HttpRequest } from '../access/route.ts';
 import { LambentError } from '../core/errors.ts';
-import type { HttpAnswer } from '../lambda/http-responder.ts';
+import type { HttpResponse } from '../lambda/http-responder.ts';
 
 /** An answer as it is kept: a stream as all of its frames. */
-export type Kept = Omit<Extract<HttpAnswer, { json: unknown }>, 'stored'> | KeptStream;
+export type Kept = Omit<Extract<HttpResponse, { json: unknown }>, 'stored'> | KeptStream;
 interface KeptStream {
-  readonly headers: HttpAnswer['headers'];
+  readonly headers: HttpResponse['headers'];
   readonly frames: readonly string[];
 }
 
@@ -35,7 +35,7 @@ const REPLAYED = { 'idempotent-replayed': 'true' };
  * A kept answer, given again. Whoever wonders can tell by its header.
  * @throws LambentError `record_unreadable` for what is none
  */
-export function replayed(kept: unknown): HttpAnswer {
+export function replayed(kept: unknown): HttpResponse {
   const result = v.safeParse(keptSchema, kept);
   if (!result.success) throw new LambentError('record_unreadable', 'An idempotent answer is not one');
   const answer = result.output;
@@ -48,7 +48,7 @@ export function replayed(kept: unknown): HttpAnswer {
  * What a kept reference shows, as a repeated answer.
  * @throws LambentError `record_unreadable` for what is no reference, and what `show` throws
  */
-export async function shownAgain(kept: unknown, request: HttpRequest, { show }: Reference): Promise<HttpAnswer> {
+export async function shownAgain(kept: unknown, request: HttpRequest, { show }: Reference): Promise<HttpResponse> {
   const result = v.safeParse(referredSchema, kept);
   if (!result.success) throw new LambentError('record_unreadable', 'A kept reference is not one');
   return { headers: REPLAYED, json: await show(request, result.output.json) };

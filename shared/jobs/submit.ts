@@ -1,4 +1,4 @@
-import { fingerprintOf } from '../core/fingerprint.ts';
+import { computeFingerprint } from '../core/fingerprint.ts';
 import { isJobInput } from './content.ts';
 import { readInput, unlessUnreadable } from './fan-in.ts';
 import type { BodyRef, Job, Lane } from './job.ts';
@@ -82,7 +82,7 @@ async function sameOrAnother(job: Job, input: JobInput, bodies: Bodies): Promise
 }
 
 function isSame(earlier: JobInput, input: JobInput): boolean {
-  return fingerprintOf(earlier.body).equals(fingerprintOf(input.body));
+  return computeFingerprint(earlier.body).equals(computeFingerprint(input.body));
 }
 
 function newJob(admitted: Admitted, input: BodyRef, now: number, { pickupMs }: JobTimings): Job {

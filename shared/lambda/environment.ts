@@ -7,11 +7,11 @@ let initMs = 0;
 let served = false;
 
 /** Called by a pipeline as it is built, the last thing that a function's module does: what went before is its init. */
-export function endInit(): void {
+export function markInitEnd(): void {
   initMs = performance.now();
 }
 
-export interface Start {
+export interface InvocationStart {
   /** Whether this is the environment's first invocation. */
   readonly cold: boolean;
   /** Milliseconds from the start of the process until its handler was ready. */
@@ -19,7 +19,7 @@ export interface Start {
 }
 
 /** Tells whether this invocation is the first, and makes every later one warm. */
-export function beginInvocation(): Start {
+export function beginInvocation(): InvocationStart {
   const cold = !served;
   served = true;
   return { cold, initMs };

@@ -1,21 +1,21 @@
 import middy, { type MiddyfiedHandler } from '@middy/core';
 import { describeError } from '../core/logger.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
-import { endInit } from './environment.ts';
+import { markInitEnd } from './environment.ts';
 import { RequestContext } from './request-context.ts';
-import { warm } from './warm-event.ts';
+import { answerWarmEvents } from './warm-event.ts';
 
 /**
  * The pipeline of a function that is invoked with one event and returns one result: schedules, the authorizer, direct calls.
  * Publishes the invocation's metrics. Errors are logged and rethrown, so that Lambda counts and retries them.
  */
-export function eventPipeline<Event, Result>(
+export function createEventPipeline<Event, Result>(
   telemetry: ProcessTelemetry,
   run: (event: Event, context: RequestContext) => Promise<Result>,
 ): MiddyfiedHandler<Event, Result> {
-  endInit();
+  markInitEnd();
   return middy<Event, Result>({ timeoutEarlyInMillis: 0 })
-    .use(warm())
+    .use(answerWarmEvents())
     .handler(async (event, lambdaContext) => {
       const context = new RequestContext(telemetry, lambdaContext, 0);
       const { logger, metrics } = context.telemetry;

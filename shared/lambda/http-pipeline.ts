@@ -2,14 +2,14 @@ import middy, { type MiddyfiedHandler } from '@middy/core';
 import { executionModeStreamifyResponse } from '@middy/core/StreamifyResponse';
 import type { Context } from 'aws-lambda';
 import { LambentError } from '../core/errors.ts';
-import { parseBody } from '../core/json-body.ts';
+import { parseJsonBody } from '../core/json-body.ts';
 import type { LogFields } from '../core/logger.ts';
 import type { ProcessTelemetry, Telemetry } from '../core/telemetry.ts';
-import { endInit } from './environment.ts';
-import { type HttpAnswer, HttpResponder, type ResponderOptions, type StreamedResponse } from './http-responder.ts';
+import { markInitEnd } from './environment.ts';
+import { HttpResponder, type HttpResponse, type LambdaResponse, type ResponderOptions } from './http-responder.ts';
 import { type ProxyEvent, parseProxyEvent } from './proxy-event.ts';
 import { RequestContext } from './request-context.ts';
-import { warm } from './warm-event.ts';
+import { answerWarmEvents } from './warm-event.ts';
 
 /** A request as a route sees it: parsed, authorized, and free of API Gateway. */
 export interface HttpRequest<Principal> {
@@ -33,7 +33,7 @@ export interface HttpRequest<Principal> {
 export interface HttpRoute<Principal> {
   /** True if a POST may have no body; `body` is then undefined. */
   readonly bodyOptional?: true;
-  run(request: HttpRequest<Principal>): Promise<HttpAnswer>;
+  run(request: HttpRequest<Principal>): Promise<HttpResponse>;
 }
 
 /** Determines who calls and whether the route is allowed. Passed in, so that the pipeline knows no keys or tenants. */
@@ -47,7 +47,7 @@ export interface Authorization<Principal, Route> {
   logFields(principal: Principal): LogFields;
 }
 
-export interface HttpPipeline<Principal, Route extends HttpRoute<Principal>> extends ResponderOptions {
+export interface HttpPipelineOptions<Principal, Route extends HttpRoute<Principal>> extends ResponderOptions {
   /** By method and resource: `GET /v1/models/{id+}`. */
   readonly routes: Readonly<Record<string, Route>>;
   readonly authorization: Authorization<Principal, Route>;
@@ -61,23 +61,23 @@ const DEADLINE_MARGIN_MS = 1_500;
  * The pipeline of every function behind API Gateway: context, principal, parse, run, respond, log. Responses are streamed:
  * the status is sent with the first byte. Everything thrown on the way becomes an error response of the API.
  */
-export function httpPipeline<Principal, Route extends HttpRoute<Principal>>(
-  options: HttpPipeline<Principal, Route>,
-): MiddyfiedHandler<unknown, StreamedResponse | string> {
-  endInit();
-  return middy<unknown, StreamedResponse | string>({
+export function createHttpPipeline<Principal, Route extends HttpRoute<Principal>>(
+  options: HttpPipelineOptions<Principal, Route>,
+): MiddyfiedHandler<unknown, LambdaResponse | string> {
+  markInitEnd();
+  return middy<unknown, LambdaResponse | string>({
     executionMode: executionModeStreamifyResponse,
     timeoutEarlyInMillis: 0,
   })
-    .use(warm())
+    .use(answerWarmEvents())
     .handler((event, context) => serve(options, event, context));
 }
 
 async function serve<Principal, Route extends HttpRoute<Principal>>(
-  options: HttpPipeline<Principal, Route>,
+  options: HttpPipelineOptions<Principal, Route>,
   thing: unknown,
   lambdaContext: Context,
-): Promise<StreamedResponse> {
+): Promise<LambdaResponse> {
   const context = new RequestContext(options.telemetry, lambdaContext, DEADLINE_MARGIN_MS);
   const responder = new HttpResponder(context, options);
   try {
@@ -93,7 +93,7 @@ async function serve<Principal, Route extends HttpRoute<Principal>>(
       pathParameters: decoded(event.pathParameters),
       query: queryOf(event),
       headers,
-      body: hasBody(event, route) ? parseBody(event, headers['content-type']) : undefined,
+      body: hasBody(event, route) ? parseJsonBody(event, headers['content-type']) : undefined,
       principal,
       signal: context.signal,
       deadlineAt: context.deadlineAt,

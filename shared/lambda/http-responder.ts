@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { type LambentError, toLambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
 import type { Unit } from '../core/metrics.ts';
-import { keptAlive } from './keep-alive.ts';
+import { createKeepAliveStream } from './keep-alive.ts';
 import type { RequestContext } from './request-context.ts';
 
 /**
@@ -10,13 +10,13 @@ import type { RequestContext } from './request-context.ts';
  * returns `true` at its end says that the answer was whole. `stored` is the id of the response that it shows, if that is
  * stored by its end: the answer isn't to be given again once it has been deleted.
  */
-export type HttpAnswer = {
+export type HttpResponse = {
   readonly headers?: Readonly<Record<string, string>>;
   readonly stored?: string;
 } & ({ readonly status?: number; readonly json: unknown } | { readonly frames: AsyncIterable<string, unknown> });
 
 /** What middy's streaming mode writes: the head as the prelude, then the body. */
-export interface StreamedResponse {
+export interface LambdaResponse {
   readonly statusCode: number;
   readonly headers: Record<string, string>;
   readonly body: string | Readable;
@@ -58,7 +58,7 @@ export class HttpResponder {
   }
 
   /** Encodes an answer. A streamed one only when its first frame is there, so that a failure before it has a status. */
-  async respond(answer: HttpAnswer): Promise<StreamedResponse> {
+  async respond(answer: HttpResponse): Promise<LambdaResponse> {
     if ('json' in answer) return this.#json(answer.status ?? 200, answer.json, answer.headers);
     const iterator = answer.frames[Symbol.asyncIterator]();
     const first = await iterator.next();
@@ -66,19 +66,19 @@ export class HttpResponder {
     return {
       statusCode: 200,
       headers: this.#headers('text/event-stream; charset=utf-8', { 'cache-control': 'no-cache', ...answer.headers }),
-      body: keptAlive(this.#frames(first, iterator), KEEP_ALIVE_MS),
+      body: createKeepAliveStream(this.#frames(first, iterator), KEEP_ALIVE_MS),
     };
   }
 
   /** Encodes an error that was thrown before the first byte. */
-  fail(thrown: unknown): StreamedResponse {
+  fail(thrown: unknown): LambdaResponse {
     const error = toLambentError(thrown);
     const { status, headers, json } = this.#options.format.errorResponse(error);
     this.#context.telemetry.logger[status >= 500 ? 'error' : 'info']('request failed', describeError(error));
     return this.#json(status, json, headers);
   }
 
-  #json(statusCode: number, json: unknown, headers: Readonly<Record<string, string>> | undefined): StreamedResponse {
+  #json(statusCode: number, json: unknown, headers: Readonly<Record<string, string>> | undefined): LambdaResponse {
     const body = JSON.stringify(json);
     this.#close(statusCode);
     return { statusCode, headers: this.#headers('application/json', headers), body };

@@ -1,14 +1,14 @@
 import { Readable } from 'node:stream';
 
 /** A comment line of an event stream: every client skips it. */
-export const COMMENT = ': keep-alive\n\n';
+export const KEEP_ALIVE_COMMENT = ': keep-alive\n\n';
 
 /**
  * A byte stream of server-sent event frames that is never silent for long: after `everyMs` without a frame a comment
  * line is sent. Pulls the next frame only when the last one has been taken.
  * @param frames each a whole frame, so that a comment can stand between any two
  */
-export function keptAlive(frames: AsyncGenerator<string>, everyMs: number): Readable {
+export function createKeepAliveStream(frames: AsyncGenerator<string>, everyMs: number): Readable {
   let pulling = false;
   const pull = async (stream: Readable): Promise<void> => {
     // Pushing a comment makes the stream ask again while a frame is still on its way.
@@ -32,7 +32,7 @@ export function keptAlive(frames: AsyncGenerator<string>, everyMs: number): Read
     },
   });
   const silence = setInterval(() => {
-    if (pulling) stream.push(COMMENT);
+    if (pulling) stream.push(KEEP_ALIVE_COMMENT);
   }, everyMs);
   return stream;
 }

@@ -20,7 +20,7 @@ const MAX_DETAIL_CHARACTERS = 256;
 /** What can be done to the messages of a queue in SQS. Throws what SQS throws. */
 export function createQueueControl(client: SQSClient, { queueUrl, deadLetterUrl }: QueueControlOptions): QueueControl {
   return {
-    async hide(receiptHandles, seconds) {
+    async setVisibility(receiptHandles, seconds) {
       for (let from = 0; from < receiptHandles.length; from += BATCH_SIZE) {
         const Entries = receiptHandles.slice(from, from + BATCH_SIZE).map((ReceiptHandle, index) => ({
           Id: String(index),
@@ -30,7 +30,7 @@ export function createQueueControl(client: SQSClient, { queueUrl, deadLetterUrl 
         await client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: queueUrl, Entries }));
       }
     },
-    async refuse({ body, messageId, attributes }, { code, param, message }) {
+    async deadLetter({ body, messageId, attributes }, { code, param, message }) {
       const attribute = (StringValue: string) => ({ DataType: 'String', StringValue });
       const named = {
         reason: attribute(code),

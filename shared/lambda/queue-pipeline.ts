@@ -3,21 +3,21 @@ import type { Context } from 'aws-lambda';
 import { type LambentError, toLambentError } from '../core/errors.ts';
 import { describeError, type Logger } from '../core/logger.ts';
 import type { ProcessTelemetry, Telemetry } from '../core/telemetry.ts';
-import { endInit } from './environment.ts';
+import { markInitEnd } from './environment.ts';
 import { parseQueueEvent, type QueueRecord } from './queue-event.ts';
 import { RequestContext } from './request-context.ts';
-import { warm } from './warm-event.ts';
+import { answerWarmEvents } from './warm-event.ts';
 
 /** What can be done to the messages of the queue that a function serves. */
 export interface QueueControl {
   /** Hides messages for `seconds` from now on. */
-  hide(receiptHandles: readonly string[], seconds: number): Promise<void>;
+  setVisibility(receiptHandles: readonly string[], seconds: number): Promise<void>;
   /** Puts a message that can't be served into the dead-letter queue, with the reason. */
-  refuse(record: QueueRecord, reason: LambentError): Promise<void>;
+  deadLetter(record: QueueRecord, reason: LambentError): Promise<void>;
 }
 
 /** One message while it is being served. */
-export interface QueueCall {
+export interface MessageContext {
   /** Aborts shortly before the function's time is up. */
   readonly signal: AbortSignal;
   /** Epoch milliseconds of that. */
@@ -28,7 +28,7 @@ export interface QueueCall {
   readonly telemetry: Telemetry;
 }
 
-export interface QueuePipeline {
+export interface QueuePipelineOptions {
   readonly telemetry: ProcessTelemetry;
   readonly queue: QueueControl;
   /** Seconds for which a message stays hidden after each sign of life. */
@@ -36,8 +36,8 @@ export interface QueuePipeline {
 }
 
 /** The reason why a message will never be served: it goes to the dead-letter queue at once, and alone. */
-export class Refused extends Error {
-  override readonly name = 'Refused';
+export class MessageRejectedError extends Error {
+  override readonly name = 'MessageRejectedError';
   readonly reason: LambentError;
   constructor(reason: LambentError) {
     super(reason.code, { cause: reason });
@@ -54,36 +54,36 @@ export const VISIBILITY_SECONDS = 60;
 const SHUTDOWN_MARGIN_MS = 8_000;
 
 /** What Lambda's event source mapping reads: the messages that are to come again. */
-export interface BatchAnswer {
+export interface BatchResponse {
   readonly batchItemFailures: readonly { readonly itemIdentifier: string }[];
 }
 
 /**
  * The pipeline of every function behind a queue. Messages of a batch are served side by side, and each fails alone:
- * `run` throws `Refused` for one that goes to the dead-letter queue, anything else for one that is to come again.
+ * `run` throws `MessageRejectedError` for one that goes to the dead-letter queue, anything else for one that is to come again.
  */
-export function queuePipeline(
-  options: QueuePipeline,
-  run: (record: QueueRecord, call: QueueCall) => Promise<void>,
-): MiddyfiedHandler<unknown, BatchAnswer | string> {
-  endInit();
-  return middy<unknown, BatchAnswer | string>({ timeoutEarlyInMillis: 0 })
-    .use(warm())
+export function createQueuePipeline(
+  options: QueuePipelineOptions,
+  run: (record: QueueRecord, call: MessageContext) => Promise<void>,
+): MiddyfiedHandler<unknown, BatchResponse | string> {
+  markInitEnd();
+  return middy<unknown, BatchResponse | string>({ timeoutEarlyInMillis: 0 })
+    .use(answerWarmEvents())
     .handler((event, context) => serve(options, run, event, context));
 }
 
 async function serve(
-  options: QueuePipeline,
-  run: (record: QueueRecord, call: QueueCall) => Promise<void>,
+  options: QueuePipelineOptions,
+  run: (record: QueueRecord, call: MessageContext) => Promise<void>,
   event: unknown,
   lambdaContext: Context,
-): Promise<BatchAnswer> {
+): Promise<BatchResponse> {
   const context = new RequestContext(options.telemetry, lambdaContext, SHUTDOWN_MARGIN_MS);
   const { logger, metrics } = context.telemetry;
   const hide = async (handles: readonly string[], log: Logger): Promise<void> => {
     // A hint: who is late finds the job held by another.
     await options.queue
-      .hide(handles, options.visibilitySeconds)
+      .setVisibility(handles, options.visibilitySeconds)
       .catch((thrown: unknown) => log.warn('visibility not extended', describeError(thrown)));
   };
   try {
@@ -121,8 +121,8 @@ async function serve(
 async function serveMessage(
   record: QueueRecord,
   queue: QueueControl,
-  run: (record: QueueRecord, call: QueueCall) => Promise<void>,
-  call: QueueCall,
+  run: (record: QueueRecord, call: MessageContext) => Promise<void>,
+  call: MessageContext,
 ): Promise<'served' | 'refused' | 'failed'> {
   const { logger, metrics } = call.telemetry;
   try {
@@ -130,8 +130,8 @@ async function serveMessage(
     return 'served';
   } catch (thrown) {
     try {
-      if (!(thrown instanceof Refused)) throw thrown;
-      await queue.refuse(record, thrown.reason);
+      if (!(thrown instanceof MessageRejectedError)) throw thrown;
+      await queue.deadLetter(record, thrown.reason);
       logger.warn('message refused', describeError(thrown.reason));
       return 'refused';
     } catch (failure) {

@@ -13,24 +13,24 @@ export const warmEventSchema = v.strictObject({
 });
 export type WarmEvent = v.InferOutput<typeof warmEventSchema>;
 
-export const warmAnswerSchema = v.object({
+export const warmResultSchema = v.object({
   lambent: v.literal('warm'),
   cold: v.boolean(),
   /** Milliseconds from process start until the handler was loaded. */
   initMs: v.number(),
 });
-export type WarmAnswer = v.InferOutput<typeof warmAnswerSchema>;
+export type WarmResult = v.InferOutput<typeof warmResultSchema>;
 
 /**
  * Middleware that answers a warm event before anything else looks at it, as JSON text.
  */
-export const warm = () => ({
+export const answerWarmEvents = () => ({
   before: async ({ event }: { event: unknown }): Promise<string | undefined> => {
     if (typeof event !== 'object' || event === null || !('lambent' in event) || !v.is(warmEventSchema, event))
       return undefined;
     const { cold, initMs } = beginInvocation();
     await new Promise((resolve) => setTimeout(resolve, event.holdMs));
-    const answer: WarmAnswer = { lambent: 'warm', cold, initMs };
+    const answer: WarmResult = { lambent: 'warm', cold, initMs };
     return JSON.stringify(answer);
   },
 });

@@ -1,5 +1,5 @@
 import { LambentError } from '../core/errors.ts';
-import { inParallel } from '../core/in-parallel.ts';
+import { mapInParallel } from '../core/map-in-parallel.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ConversationKey, ConversationTable, ItemRow, PositionRange } from './conversation-records.ts';
 import { decodeJson, encodeJson, toItemRecordName } from './conversation-seal.ts';
@@ -56,11 +56,11 @@ export function createSealedItems(table: ConversationTable, vault: Vault, now: (
         rows.push(row);
         if (rows.length >= limit) break;
       }
-      return inParallel(rows, CONCURRENCY, (row) => open(key, row));
+      return mapInParallel(rows, CONCURRENCY, (row) => open(key, row));
     },
 
     async write(key, items, { from, epoch, turn }, expiresAt) {
-      await inParallel([...items.entries()], CONCURRENCY, async ([offset, { id, content }]) => {
+      await mapInParallel([...items.entries()], CONCURRENCY, async ([offset, { id, content }]) => {
         const row = { position: from + offset, itemId: id, epoch, turn };
         const sealed = await vault.seal(toItemRecordName(key, row), encodeJson(content));
         if (!(await table.putItem(key, { ...row, sealed }, expiresAt))) throw conversationLockedError();

@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { keyItem } from '../../shared/access/keys.ts';
+import { createKeyItem } from '../../shared/access/keys.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 let stateDir: string;
@@ -96,7 +96,7 @@ describe('npm start', () => {
       region: variables['AWS_REGION'] ?? '',
       credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
     });
-    const Item = keyItem('sk-mine', { tenant: 'mine', keyId: 'mine-1', scopes: ['models'] });
+    const Item = createKeyItem('sk-mine', { tenant: 'mine', keyId: 'mine-1', scopes: ['models'] });
     await tables.send(new PutItemCommand({ TableName: variables['ACCESS_TABLE'], Item }));
     first.child.kill('SIGINT');
     await once(first.child, 'exit');

@@ -2,7 +2,7 @@ import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import fc from 'fast-check';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { keyItem } from '../../shared/access/keys.ts';
+import { createKeyItem } from '../../shared/access/keys.ts';
 import { type Service, startService } from './service.ts';
 
 let service: Service;
@@ -14,7 +14,7 @@ beforeAll(async () => {
     region: 'eu-west-1',
     credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
   });
-  const Item = keyItem('sk-other', { tenant: 'other', keyId: 'other-1', scopes: ['inference', 'models'] });
+  const Item = createKeyItem('sk-other', { tenant: 'other', keyId: 'other-1', scopes: ['inference', 'models'] });
   await tables.send(new PutItemCommand({ TableName: service.cloud.resources['ACCESS_TABLE'], Item }));
   tables.destroy();
   tenants = [service.client, new OpenAI({ baseURL: service.cloud.url, apiKey: 'sk-other', maxRetries: 0 })];

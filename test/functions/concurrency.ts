@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream';
 import { vi } from 'vitest';
-import { keyItem } from '../../shared/access/keys.ts';
+import { createKeyItem } from '../../shared/access/keys.ts';
 import type { Scope } from '../../shared/access/principal.ts';
 import type { ReceivedRequest } from '../upstreams/openai-upstream.ts';
 import { EVENT_STREAM, encodeEvent, type Reply } from '../upstreams/reply.ts';
@@ -92,7 +92,7 @@ export function answerAsAsked({ text }: ReceivedRequest): Reply {
 
 /** An item of the access table: the key `sk-<tenant>`. */
 export function keyItemOf(tenant: string, scopes: readonly Scope[]) {
-  return keyItem(`sk-${tenant}`, { tenant, keyId: `${tenant}-key`, scopes });
+  return createKeyItem(`sk-${tenant}`, { tenant, keyId: `${tenant}-key`, scopes });
 }
 
 export type Handler = (event: unknown, ...rest: unknown[]) => Promise<unknown>;

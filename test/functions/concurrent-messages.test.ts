@@ -1,6 +1,6 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
-import { senderItem } from '../../shared/access/senders.ts';
+import { createSenderItem } from '../../shared/access/senders.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { aWorker } from '../shared/gpu/fleets.ts';
@@ -22,7 +22,7 @@ import {
   tenantOf,
   textOf,
 } from './concurrency.ts';
-import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
+import { makeContext, makeQueueEvent, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
 
 /** Messages of one invocation. */
 const BATCH_SIZE = 4;
@@ -30,14 +30,14 @@ const BATCHES = CONCURRENCY / BATCH_SIZE;
 /** Milliseconds before the function's timeout at which messages are aborted. */
 const MARGIN_MS = 8_000;
 
-let surroundings: Surroundings;
+let surroundings: TestEnvironment;
 let generate: Handler;
 let dispatch: Handler;
 let lines: LogLine[];
 let passGate: (request: Pick<ReceivedRequest, 'text'>) => Promise<void> = async () => {};
 
 beforeAll(async () => {
-  surroundings = await startSurroundings(
+  surroundings = await startTestEnvironment(
     async (request) => {
       await passGate(request);
       return answerAsAsked(request);
@@ -45,7 +45,7 @@ beforeAll(async () => {
     { aliases: TENANTS.map(modelOf), fleet: { stallMs: 20_000, waitMs: 20_000 } },
   );
   const { dynamodb } = surroundings.services;
-  const Item = senderItem('000000000000', { keyId: 'tests', tenants: TENANTS, scopes: ['inference'] });
+  const Item = createSenderItem('000000000000', { keyId: 'tests', tenants: TENANTS, scopes: ['inference'] });
   await dynamodb.send(new PutItemCommand({ TableName: 'access', Item }));
   const fleet = createDynamoDBFleetStore(dynamodb, { tableName: 'fleet' });
   for (const id of ['w1', 'w2', 'w3', 'w4']) {
@@ -98,9 +98,9 @@ const jobIdOf = (index: number) => deriveResponseId(tenantOf(index), `${keyPrefi
 /** Calls a handler with a batch. The request's id is `r<batch>`, the messages' are `m<index>`. */
 function callBatch(handler: Handler, batch: number, bodyOf: (index: number) => unknown): Promise<unknown> {
   const indices = Array.from({ length: BATCH_SIZE }, (_, offset) => batch * BATCH_SIZE + offset);
-  const { Records } = aQueueEvent(...indices.map(bodyOf));
+  const { Records } = makeQueueEvent(...indices.map(bodyOf));
   const event = { Records: Records.map((record, offset) => ({ ...record, messageId: `m${indices[offset]}` })) };
-  return handler(event, aContext(isAborted(batch) ? MARGIN_MS + 1_500 : 60_000, `r${batch}`));
+  return handler(event, makeContext(isAborted(batch) ? MARGIN_MS + 1_500 : 60_000, `r${batch}`));
 }
 
 const linesOf = (index: number) => lines.filter(({ messageId }) => messageId === `m${index}`);
@@ -195,7 +195,7 @@ it('the dispatch function keeps the log lines, metrics and aborts of 64 interlea
   const indices = [...Array(CONCURRENCY).keys()];
   // The jobs exist and have been forwarded to the queue of dispatch.
   await Promise.all(
-    indices.map((index) => generate(aQueueEvent(messageOf(index, kind(index), model(index))), aContext())),
+    indices.map((index) => generate(makeQueueEvent(messageOf(index, kind(index), model(index))), makeContext())),
   );
   lines.splice(0);
   const { requests } = surroundings.upstream;

@@ -22,14 +22,14 @@ import {
   tenantOf,
   textOf,
 } from './concurrency.ts';
-import { aContext, type Surroundings, startSurroundings } from './functions.ts';
+import { makeContext, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
 
 /** Milliseconds before the function's timeout at which an HTTP request is aborted. */
 const MARGIN_MS = 1_500;
 /** Remaining time in which a stream that follows a job is there, and ended by the deadline. */
 const FOLLOW_MS = MARGIN_MS + 3_000;
 
-let surroundings: Surroundings;
+let surroundings: TestEnvironment;
 let chat: Handler;
 let responses: Handler;
 let sessions: Handler;
@@ -38,7 +38,7 @@ let lines: LogLine[];
 let passGate: (request: ReceivedRequest) => Promise<void> = async () => {};
 
 beforeAll(async () => {
-  surroundings = await startSurroundings(
+  surroundings = await startTestEnvironment(
     async (request) => {
       await passGate(request);
       return answerAsAsked(request);
@@ -123,7 +123,7 @@ it('the chat function keeps the log lines, metrics, headers and aborts of 64 int
       headers,
       ...(behavior === 'unauthorized' ? {} : { tenant }),
     });
-    return callHttp(chat, event, aContext(isAborted(index) ? MARGIN_MS + 1_500 : 60_000));
+    return callHttp(chat, event, makeContext(isAborted(index) ? MARGIN_MS + 1_500 : 60_000));
   });
   const aborts = Promise.all(calls.filter((_, index) => isAborted(index)));
   passGate = async ({ text }) => {
@@ -181,7 +181,7 @@ const createResponse = async (tenant: string, index: number, more: object = {}):
   const body = { model: modelOf(tenant), input: textOf(index, 'answer'), ...more };
   const event = makeHttpEvent({ requestId: `r${index}`, route: 'POST /v1/responses', tenant, body });
   return JSON.parse(
-    (await callHttp(chat, event, aContext(remainingMs))).text.replace(/^.*?data: /s, '').split('\n')[0] ?? '',
+    (await callHttp(chat, event, makeContext(remainingMs))).text.replace(/^.*?data: /s, '').split('\n')[0] ?? '',
   );
 };
 
@@ -206,7 +206,7 @@ it('the responses function keeps the log lines, metrics, headers and aborts of 6
     const query = kind === 'follow' ? { stream: 'true' } : kind === 'invalid' ? { stream: `maybe-${index}` } : {};
     const route = index % 4 === 1 ? 'GET /v1/responses/{id}/input_items' : 'GET /v1/responses/{id}';
     const event = makeHttpEvent({ requestId: `r${index}`, route, tenant, pathParameters: { id }, query });
-    return callHttp(responses, event, aContext(kind === 'follow' ? FOLLOW_MS : 60_000)).then((answer) => ({
+    return callHttp(responses, event, makeContext(kind === 'follow' ? FOLLOW_MS : 60_000)).then((answer) => ({
       ...answer,
       tenant,
       id,
@@ -239,7 +239,7 @@ it('the sessions function keeps the log lines, metrics and headers of 64 interle
       headers,
       body: { metadata: { index: String(index) }, items },
     });
-    return callHttp(sessions, event, aContext());
+    return callHttp(sessions, event, makeContext());
   };
   const ids = (await all(CONCURRENCY, (index) => create(index, tenantOf(index)))).map(
     ({ text }) => JSON.parse(text).id,
@@ -262,7 +262,7 @@ it('the sessions function keeps the log lines, metrics and headers of 64 interle
       ...(kind === 'unauthorized' ? {} : { tenant }),
       ...(kind === 'invalid' ? { body: { metadata: index } } : {}),
     });
-    return callHttp(sessions, event, aContext());
+    return callHttp(sessions, event, makeContext());
   });
 
   const statuses = { create: 200, retrieve: 200, items: 200, foreign: 404, invalid: 400, unauthorized: 401 };
@@ -286,7 +286,7 @@ it('the authorizer keeps the principals and log lines of 64 interleaved requests
   const results = await all(CONCURRENCY, async (index) => {
     const key = isKnown(index) ? `sk-${tenantOf(index)}` : `sk-unknown-${index}`;
     const event = { headers: { authorization: `Bearer ${key}` }, methodArn: 'arn:aws:execute-api:r:a:api/v1/GET/x' };
-    return Object(await authorize(event, aContext(60_000, `r${index}`)));
+    return Object(await authorize(event, makeContext(60_000, `r${index}`)));
   });
   for (const [index, { policyDocument, context }] of results.entries()) {
     const known = isKnown(index);

@@ -6,11 +6,11 @@ import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import { aWorker, FLEET } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
 import { waitUntil } from '../wait.ts';
-import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
+import { makeContext, makeQueueEvent, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
 
 type Handler = (event: unknown, context: unknown) => Promise<unknown>;
 
-let surroundings: Surroundings;
+let surroundings: TestEnvironment;
 let generate: Handler;
 let dispatch: Handler;
 let sweep: Handler;
@@ -18,7 +18,7 @@ let w1: GpuWorker;
 let w2: GpuWorker;
 
 beforeAll(async () => {
-  surroundings = await startSurroundings();
+  surroundings = await startTestEnvironment();
   for (const [name, value] of Object.entries(surroundings.environment)) vi.stubEnv(name, value);
   const functions = await Promise.all([
     import('../../functions/generate.ts'),
@@ -77,7 +77,7 @@ const jobOf = ({ idempotencyKey }: { idempotencyKey: string }) =>
 const onGpuQueue = () => surroundings.services.messagesOf(surroundings.gpuQueueUrl);
 /** Sends a message through generate and returns what dispatch then gets. */
 async function accepted(message: object): Promise<string> {
-  await generate(aQueueEvent(message), aContext());
+  await generate(makeQueueEvent(message), makeContext());
   const [pointer] = await onGpuQueue();
   return pointer?.body ?? '';
 }
@@ -87,7 +87,7 @@ test('does what generate hands over, as batch work of its tenant, and asks a wor
   const message = aMessage();
   const pointer = await accepted(message);
   expect(await jobOf(message)).toMatchObject({ status: 'queued', lane: 'gpu', epoch: 0 });
-  expect(await dispatch(aQueueEvent(pointer, pointer), aContext())).toEqual(all);
+  expect(await dispatch(makeQueueEvent(pointer, pointer), makeContext())).toEqual(all);
   expect(await jobOf(message)).toMatchObject({ status: 'completed', epoch: 1, usage: { outputTokens: 3 } });
   const served = [...w1.served, ...w2.served];
   expect(served.map(({ body }) => [body['stream'], body['priority']])).toEqual([[true, 1]]);
@@ -97,7 +97,7 @@ test('goes on in the same invocation, on another worker, when one is killed in t
   for (const worker of [w1, w2]) worker.behave({ tokens: 50, tokenMs: 20 });
   const message = aMessage();
   const pointer = await accepted(message);
-  const running = dispatch(aQueueEvent(pointer), aContext());
+  const running = dispatch(makeQueueEvent(pointer), makeContext());
   await waitUntil('a worker generates', () => w1.countTokensSince(0) + w2.countTokensSince(0) > 3);
   const [victim, other] = w1.served.length > 0 ? [w1, w2] : [w2, w1];
   await victim.kill();
@@ -116,7 +116,7 @@ test('goes on on another worker when one hangs in the middle', async () => {
   };
   for (const worker of [w1, w2]) worker.behave(hangsFirst);
   const message = aMessage();
-  expect(await dispatch(aQueueEvent(await accepted(message)), aContext())).toEqual(all);
+  expect(await dispatch(makeQueueEvent(await accepted(message)), makeContext())).toEqual(all);
   expect(await jobOf(message)).toMatchObject({ status: 'completed', epoch: 2 });
   expect((await workers()).map(({ state }) => state).toSorted()).toEqual(['ready', 'suspect']);
 });
@@ -127,7 +127,7 @@ test('puts a job back without an attempt when there is no slot', async () => {
     await fleet().setState(FLEET, id, `boot-${boots}`, { state: 'draining', reason: 'spot', at: Date.now() });
   }
   const message = aMessage();
-  expect(await dispatch(aQueueEvent(await accepted(message)), aContext())).toEqual(all);
+  expect(await dispatch(makeQueueEvent(await accepted(message)), makeContext())).toEqual(all);
   expect(await jobOf(message)).toMatchObject({
     status: 'queued',
     lane: 'gpu',
@@ -143,10 +143,10 @@ test('is told of a job again on its own queue when the message was lost', async 
   await accepted(message);
   const { id = '' } = (await jobOf(message)) ?? {};
   await jobs().update('local', id, [], { set: { dueAt: Date.now() - 1 } });
-  await sweep({}, aContext());
+  await sweep({}, makeContext());
   const [again] = await onGpuQueue();
   expect(JSON.parse(again?.body ?? '')).toMatchObject({ type: 'job', id });
-  await dispatch(aQueueEvent(again?.body ?? ''), aContext());
+  await dispatch(makeQueueEvent(again?.body ?? ''), makeContext());
   expect((await jobOf(message))?.status).toBe('completed');
 });
 
@@ -154,7 +154,7 @@ test('closes the connection to the engine within a heartbeat of a cancel', async
   for (const worker of [w1, w2]) worker.behave({ tokens: 100_000, tokenMs: 20 });
   const message = aMessage();
   const pointer = await accepted(message);
-  const running = dispatch(aQueueEvent(pointer), aContext());
+  const running = dispatch(makeQueueEvent(pointer), makeContext());
   await waitUntil('a worker generates', () => w1.countTokensSince(0) + w2.countTokensSince(0) > 3);
   const { id = '' } = (await jobOf(message)) ?? {};
   await jobs().update('local', id, [], { set: { cancelRequested: true } });
@@ -180,14 +180,14 @@ test('seals with the key that is there, and leaves one that is due to whoever ac
   // One that holds no key yet.
   vi.resetModules();
   const { handler } = await import('../../functions/dispatch.ts');
-  expect(await Reflect.apply(handler as Handler, undefined, [aQueueEvent(pointer), aContext()])).toEqual(all);
+  expect(await Reflect.apply(handler as Handler, undefined, [makeQueueEvent(pointer), makeContext()])).toEqual(all);
   expect((await jobOf(message))?.status).toBe('completed');
   const { Item } = await surroundings.services.dynamodb.send(new GetItemCommand({ ...item, ConsistentRead: true }));
   expect(Item?.['current']).toEqual({ N: '1' });
 });
 
 test('puts whatever is no pointer into its dead-letter queue, with the reason', async () => {
-  expect(await dispatch(aQueueEvent(aMessage()), aContext())).toEqual(all);
+  expect(await dispatch(makeQueueEvent(aMessage()), makeContext())).toEqual(all);
   const [dead] = await surroundings.services.messagesOf(surroundings.gpuDeadLetterUrl);
   expect(dead?.attributes['reason']).toBe('unsupported_value');
 });
@@ -195,6 +195,6 @@ test('puts whatever is no pointer into its dead-letter queue, with the reason', 
 test('answers from elsewhere, where the model has a fallback, when no worker has room', async () => {
   for (const id of ['w1', 'w2']) await fleet().deregister(FLEET, id);
   const message = aMessage({ body: { model: 'helped', input: 'Hi' } });
-  await dispatch(aQueueEvent(await accepted(message)), aContext());
+  await dispatch(makeQueueEvent(await accepted(message)), makeContext());
   expect((await jobOf(message))?.status).toBe('completed');
 });

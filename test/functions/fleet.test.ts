@@ -15,7 +15,7 @@ import { aSlotRequest, getRefusal, NEVER_ABORTS } from '../shared/gpu/placement/
 import { aTask, type StandInEcs, startStandInEcs } from '../shared/gpu/upkeep/stand-in-ecs.ts';
 import { type StandInEngine, startStandInEngine } from '../shared/gpu/upkeep/stand-in-engine.ts';
 import { type Services, startServices } from '../shared/jobs/services.ts';
-import { aContext } from './functions.ts';
+import { makeContext } from './test-environment.ts';
 
 const TICK = { source: 'aws.events', 'detail-type': 'Scheduled Event' };
 
@@ -67,7 +67,7 @@ beforeAll(async () => {
     return true;
   });
   const { handler } = await import('../../functions/fleet.ts');
-  fleet = (event) => Promise.resolve(Reflect.apply(handler, undefined, [event, aContext()]));
+  fleet = (event) => Promise.resolve(Reflect.apply(handler, undefined, [event, makeContext()]));
 });
 afterAll(async () => {
   vi.restoreAllMocks();

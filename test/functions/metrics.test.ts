@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
+import { makeContext, makeQueueEvent, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
 
-let surroundings: Surroundings;
+let surroundings: TestEnvironment;
 let generate: (event: unknown, context: unknown) => Promise<unknown>;
 let sweep: (event: unknown, context: unknown) => Promise<unknown>;
 const written: string[] = [];
 
 beforeAll(async () => {
-  surroundings = await startSurroundings(({ text }) =>
+  surroundings = await startTestEnvironment(({ text }) =>
     text.includes('please fail')
       ? { status: 400, body: { error: { message: 'no' } } }
       : { body: { choices: [{ message: { role: 'assistant', content: 'Hi' }, finish_reason: 'stop' }] } },
@@ -53,7 +53,7 @@ const aMessage = (key: string, input: string) => ({
 });
 
 test('count jobs by the status that they ended in, with the times that they waited and ran', async () => {
-  await generate(aQueueEvent(aMessage('good', 'Hello'), aMessage('bad', 'please fail')), aContext());
+  await generate(makeQueueEvent(aMessage('good', 'Hello'), aMessage('bad', 'please fail')), makeContext());
   const jobs = published('Jobs').map(({ dimensions, line }) => ({ dimensions, status: line['Status'] }));
   expect(jobs.toSorted((a, b) => String(a.status).localeCompare(String(b.status)))).toEqual([
     { dimensions: ['FunctionName', 'Status'], status: 'completed' },
@@ -67,8 +67,8 @@ test('count jobs by the status that they ended in, with the times that they wait
 });
 
 test('are published under the name and dimension that the alarms watch', async () => {
-  await generate(aQueueEvent(aMessage('alarms', 'Hello')), aContext());
-  await sweep({}, aContext());
+  await generate(makeQueueEvent(aMessage('alarms', 'Hello')), makeContext());
+  await sweep({}, makeContext());
   expect(published('JobsOverdue')).toMatchObject([{ dimensions: ['FunctionName'], line: { JobsOverdue: 0 } }]);
   expect(published('SweepRuns')).toMatchObject([{ dimensions: ['FunctionName'], line: { SweepRuns: 1 } }]);
 });

@@ -9,16 +9,16 @@ import type { Job } from '../../shared/jobs/job.ts';
 import { itemKey, jobItem } from '../../shared/jobs/job-item.ts';
 import { makeRequest } from '../shared/inference/requests.ts';
 import { aJob } from '../shared/jobs/jobs.ts';
-import { aContext, aQueueEvent, type Surroundings, startSurroundings } from './functions.ts';
+import { makeContext, makeQueueEvent, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
 
 /** During a roll-out the next version writes what this one reads, and the other way round. */
-let surroundings: Surroundings;
+let surroundings: TestEnvironment;
 let stores: ReturnType<typeof createJobStores>;
 let generate: (event: unknown, context: unknown) => Promise<unknown>;
 let sweep: (event: unknown, context: unknown) => Promise<unknown>;
 
 beforeAll(async () => {
-  surroundings = await startSurroundings();
+  surroundings = await startTestEnvironment();
   for (const [name, value] of Object.entries(surroundings.environment)) vi.stubEnv(name, value);
   const { KMS_KEY_ID = '', KEYS_TABLE = '', JOBS_TABLE = '', BUCKET = '' } = surroundings.environment;
   const clients = { dynamodb: createDynamoDBClient(), kms: createKmsClient(), s3: createS3Client() };
@@ -73,7 +73,7 @@ describe('beside the next version', () => {
   test('its jobs are run from its pointers, and keep what only it knows', async () => {
     const id = await jobOfNextVersion();
     const pointer = { version: 1, type: 'job', tenant, id, fromTheNext: { priority: 1 } };
-    expect(await generate(aQueueEvent(pointer), aContext())).toEqual({ batchItemFailures: [] });
+    expect(await generate(makeQueueEvent(pointer), makeContext())).toEqual({ batchItemFailures: [] });
     expect(await stores.jobs.read(tenant, id)).toMatchObject({ status: 'completed', epoch: 1 });
     expect((await itemOf(id))?.['fromTheNext']).toEqual({ M: { batch: { S: 'batch_1' } } });
     expect(await surroundings.services.messagesOf(surroundings.deadLetterUrl)).toEqual([]);
@@ -96,7 +96,7 @@ describe('beside the next version', () => {
       fanIn: ['reply', 'webhook', 'forget'],
       dueAt: 1,
     });
-    await sweep({}, aContext());
+    await sweep({}, makeContext());
     const [reply] = await surroundings.services.messagesOf(surroundings.replyUrl);
     expect(JSON.parse(reply?.body ?? '')).toMatchObject({ type: 'answer', id, status: 'failed' });
     const job = await stores.jobs.read(tenant, id);
@@ -105,7 +105,7 @@ describe('beside the next version', () => {
   });
 
   test('a message of its own kind is put aside with the reason, not lost', async () => {
-    await generate(aQueueEvent({ version: 2, type: 'generate', tenant, what: 'ever' }), aContext());
+    await generate(makeQueueEvent({ version: 2, type: 'generate', tenant, what: 'ever' }), makeContext());
     const [message] = await surroundings.services.messagesOf(surroundings.deadLetterUrl);
     expect(message?.attributes).toMatchObject({ reason: 'unsupported_value', param: 'version' });
   });

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { createScaling, createWarmTargets, readDispatchConcurrencyMax } from '../../infra/concurrency.ts';
 import type { Variables } from '../../infra/settings.ts';
 import type { Template } from '../../infra/template.ts';
-import { warmTargetsSchema } from '../../shared/lambda/warmup.ts';
+import { warmTargetsSchema } from '../../shared/lambda/warm-functions.ts';
 import { objectsIn, ofType, packaged } from './packaged.ts';
 
 let off: Template;

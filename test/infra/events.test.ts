@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { expect, test } from 'vitest';
-import { bearerKey, fromAuthorizerContext } from '../../shared/access/keys.ts';
+import { parseAuthorizerContext, parseBearerKey } from '../../shared/access/keys.ts';
 import { deriveResponseId, parseMessage } from '../../shared/api/queue-message.ts';
 import { parseProxyEvent } from '../../shared/lambda/proxy-event.ts';
 import { parseQueueEvent } from '../../shared/lambda/queue-event.ts';
@@ -14,7 +14,7 @@ const sample = (name: string) =>
 test('chat.json is a request that API Gateway hands to chat, with a principal and a body', () => {
   const event = parseProxyEvent(sample('chat'));
   expect(`${event.httpMethod} ${event.resource}`).toBe('POST /v1/chat/completions');
-  expect(fromAuthorizerContext(event.requestContext.authorizer)).toEqual({
+  expect(parseAuthorizerContext(event.requestContext.authorizer)).toEqual({
     tenant: 'local',
     keyId: 'local',
     scopes: ['inference', 'models'],
@@ -25,7 +25,7 @@ test('chat.json is a request that API Gateway hands to chat, with a principal an
 test('authorize.json asks the authorizer about the same request', () => {
   const event = sample('authorize');
   expect(event).toMatchObject({ type: 'REQUEST', resource: sample('chat').resource });
-  expect(bearerKey(event.headers.Authorization)).toBe('sk-local');
+  expect(parseBearerKey(event.headers.Authorization)).toBe('sk-local');
   expect(event.methodArn).toMatch(/^arn:aws:execute-api:[\w-]+:\d{12}:\w+\/dev\/POST\/v1\/chat\/completions$/);
 });
 

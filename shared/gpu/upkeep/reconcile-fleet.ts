@@ -1,4 +1,4 @@
-import { inParallel } from '../../core/in-parallel.ts';
+import { mapInParallel } from '../../core/map-in-parallel.ts';
 import { type FleetView, isLive, type Worker } from '../registry/worker.ts';
 import { listMembers } from './fleet-members.ts';
 import { listStaticMembers, type Member } from './member.ts';
@@ -94,7 +94,7 @@ async function reconcileFleet(fleet: string, ports: UpkeepPorts): Promise<FleetR
   const before = await store.read(fleet);
   const memberIds = new Set(members.map(({ id }) => id));
   const gone = before.workers.filter(({ id, source }) => !memberIds.has(id) && (hasTasks || source === 'static'));
-  await inParallel(gone, CONCURRENCY, (worker) => deregisterWorker(worker, ports));
+  await mapInParallel(gone, CONCURRENCY, (worker) => deregisterWorker(worker, ports));
   const statuses = await reconcileMembers(fleet, members, indexById(before), ports);
   await removeLeaked(fleet, before, ports);
   return [{ fleet, members, view: await store.read(fleet), starting: countStarting(members, statuses, ports) }];
@@ -107,7 +107,7 @@ function reconcileMembers(
   ports: UpkeepPorts,
 ): Promise<WorkerStatus[]> {
   const reconcilePorts = createReconcilePorts(fleet, ports);
-  return inParallel(members, CONCURRENCY, (member) =>
+  return mapInParallel(members, CONCURRENCY, (member) =>
     reconcileWorker(fleet, member, workers.get(member.id), reconcilePorts),
   );
 }
@@ -124,8 +124,8 @@ async function removeLeaked(
   );
   const leakedLeases = leases.filter(({ expiresAt }) => expiresAt < staleBefore);
   const leakedWaiters = waiters.filter(({ expiresAt }) => expiresAt < staleBefore);
-  await inParallel(leakedLeases, CONCURRENCY, ({ worker, id }) => store.release(fleet, worker, id));
-  await inParallel(leakedWaiters, CONCURRENCY, ({ id }) => store.removeWaiter(fleet, id));
+  await mapInParallel(leakedLeases, CONCURRENCY, ({ worker, id }) => store.release(fleet, worker, id));
+  await mapInParallel(leakedWaiters, CONCURRENCY, ({ id }) => store.removeWaiter(fleet, id));
 }
 
 function indexById({ workers }: FleetView): Map<string, Worker> {

@@ -2,9 +2,9 @@ import { execFile } from 'node:child_process';
 import { CreateTableCommand, GetItemCommand, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { runTenantCommand } from '../../../infra/operate/tenant.ts';
-import { keyItem, keyPartition } from '../../../shared/access/keys.ts';
+import { createKeyItem, getKeyPartition } from '../../../shared/access/keys.ts';
 import { createSenderTable } from '../../../shared/access/sender-table.ts';
-import { senderItem } from '../../../shared/access/senders.ts';
+import { createSenderItem } from '../../../shared/access/senders.ts';
 import { catchCode, type Services, startEnvironment, startServices } from '../../shared/vault/environments.ts';
 import { NAME } from '../../shared/vault/records.ts';
 
@@ -50,11 +50,15 @@ describe('erase', () => {
   /** Creates two tenants with keys, API keys and senders. Returns a sealed record of each. */
   async function createTenants() {
     const items = [
-      keyItem('sk-acme', { tenant: NAME.tenant, keyId: 'acme-web', scopes: ['inference'] }),
-      keyItem('sk-acme2', { tenant: neighbour.tenant, keyId: 'acme2-web', scopes: ['inference'] }),
-      senderItem(senders.mixed, { keyId: 'mixed', tenants: [NAME.tenant, neighbour.tenant], scopes: ['inference'] }),
-      senderItem(senders.own, { keyId: 'own', tenants: [NAME.tenant], scopes: ['inference'] }),
-      senderItem(senders.other, { keyId: 'other', tenants: [neighbour.tenant], scopes: ['inference'] }),
+      createKeyItem('sk-acme', { tenant: NAME.tenant, keyId: 'acme-web', scopes: ['inference'] }),
+      createKeyItem('sk-acme2', { tenant: neighbour.tenant, keyId: 'acme2-web', scopes: ['inference'] }),
+      createSenderItem(senders.mixed, {
+        keyId: 'mixed',
+        tenants: [NAME.tenant, neighbour.tenant],
+        scopes: ['inference'],
+      }),
+      createSenderItem(senders.own, { keyId: 'own', tenants: [NAME.tenant], scopes: ['inference'] }),
+      createSenderItem(senders.other, { keyId: 'other', tenants: [neighbour.tenant], scopes: ['inference'] }),
     ];
     for (const Item of items) {
       await services.dynamodb.send(new PutItemCommand({ TableName: environment['ACCESS_TABLE'], Item }));
@@ -64,7 +68,7 @@ describe('erase', () => {
   }
   const findTenant = async (key: string) => {
     const { Item } = await services.dynamodb.send(
-      new GetItemCommand({ TableName: environment['ACCESS_TABLE'], Key: { pk: { S: keyPartition(key) } } }),
+      new GetItemCommand({ TableName: environment['ACCESS_TABLE'], Key: { pk: { S: getKeyPartition(key) } } }),
     );
     return Item?.['tenant']?.S;
   };
@@ -102,7 +106,7 @@ describe('erase', () => {
     await run('erase', NAME.tenant, '--yes');
     const deletedAt = services.clock.now;
     services.clock.now += 86_400_000;
-    const late = keyItem('sk-late', { tenant: NAME.tenant, keyId: 'late', scopes: ['inference'] });
+    const late = createKeyItem('sk-late', { tenant: NAME.tenant, keyId: 'late', scopes: ['inference'] });
     await services.dynamodb.send(new PutItemCommand({ TableName: environment['ACCESS_TABLE'], Item: late }));
     expect(await run('erase', NAME.tenant, '--yes')).toContain(new Date(deletedAt).toISOString());
     expect(await findTenant('sk-late')).toBeUndefined();

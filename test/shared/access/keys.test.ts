@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
-  bearerKey,
-  fromAuthorizerContext,
-  keyItem,
-  keyPartition,
+  createKeyItem,
+  getKeyPartition,
+  parseAuthorizerContext,
+  parseBearerKey,
   parseKeyItem,
   toAuthorizerContext,
 } from '../../../shared/access/keys.ts';
@@ -14,30 +14,32 @@ const principal: Principal = { tenant: 'acme', keyId: 'key-1', scopes: ['inferen
 
 describe('a key at rest', () => {
   it('is its hash: no part of the key is in the item', () => {
-    const item = JSON.stringify(keyItem('sk-very-secret', principal));
+    const item = JSON.stringify(createKeyItem('sk-very-secret', principal));
     expect(item).not.toContain('secret');
     // echo -n sk-very-secret | sha256sum
-    expect(keyPartition('sk-very-secret')).toBe('key#e7f15906532b67bd6092bc956bd77b16e621e812dc0ec0479544b370334d6b37');
+    expect(getKeyPartition('sk-very-secret')).toBe(
+      'key#e7f15906532b67bd6092bc956bd77b16e621e812dc0ec0479544b370334d6b37',
+    );
   });
 
   it('reads back as the principal it stands for', () => {
-    expect(parseKeyItem(keyItem('sk-1', principal), 0)).toEqual(principal);
+    expect(parseKeyItem(createKeyItem('sk-1', principal), 0)).toEqual(principal);
   });
 
   it('is refused from the second it expires', () => {
-    const item = keyItem('sk-1', { ...principal, expiresAt: 100 });
+    const item = createKeyItem('sk-1', { ...principal, expiresAt: 100 });
     expect(parseKeyItem(item, 99_999)).toEqual(principal);
     expect(parseKeyItem(item, 100_000)).toBeUndefined();
   });
 
   it('loses scopes that this version does not know, and keeps the others', () => {
-    const item = { ...keyItem('sk-1', principal), scopes: { SS: ['inference', 'from-the-future'] } };
+    const item = { ...createKeyItem('sk-1', principal), scopes: { SS: ['inference', 'from-the-future'] } };
     expect(parseKeyItem(item, 0)).toEqual(principal);
   });
 
   it('is nobody’s when its item is not whole', () => {
     for (const field of ['tenant', 'keyId', 'scopes']) {
-      const { [field]: _, ...rest } = keyItem('sk-1', principal);
+      const { [field]: _, ...rest } = createKeyItem('sk-1', principal);
       expect(parseKeyItem(rest, 0)).toBeUndefined();
     }
     const attribute = fc.oneof(
@@ -66,22 +68,22 @@ describe('a bearer key', () => {
     ['', undefined],
     [undefined, undefined],
   ])('of %j is %j', (header, key) => {
-    expect(bearerKey(header)).toBe(key);
+    expect(parseBearerKey(header)).toBe(key);
   });
 });
 
 describe('the authorizer’s context', () => {
   it('carries a principal through flat strings', () => {
     const both: Principal = { ...principal, scopes: ['inference', 'models'] };
-    expect(fromAuthorizerContext(toAuthorizerContext(both))).toEqual(both);
+    expect(parseAuthorizerContext(toAuthorizerContext(both))).toEqual(both);
   });
 
   it('is a principal only when it is whole', () => {
     fc.assert(
       fc.property(fc.anything(), (anything) => {
-        expect(fromAuthorizerContext(anything)).toBeUndefined();
+        expect(parseAuthorizerContext(anything)).toBeUndefined();
       }),
     );
-    expect(fromAuthorizerContext({ tenant: 'a/b', keyId: 'k', scopes: '' })).toBeUndefined();
+    expect(parseAuthorizerContext({ tenant: 'a/b', keyId: 'k', scopes: '' })).toBeUndefined();
   });
 });

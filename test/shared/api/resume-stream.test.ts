@@ -9,7 +9,7 @@ import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { claim, commit } from '../../../shared/jobs/transitions.ts';
-import { keptAlive } from '../../../shared/lambda/keep-alive.ts';
+import { createKeepAliveStream } from '../../../shared/lambda/keep-alive.ts';
 import { waitUntil } from '../../wait.ts';
 import { aJob, anInput } from '../jobs/jobs.ts';
 import { type Stores, startStores } from '../sessions/services.ts';
@@ -190,7 +190,7 @@ describe('resumeStream', () => {
     const options = { tenant: TENANT, id, deadlineAt: Date.now() + 20_000, signal, now: Date.now };
     const frames = resumeStream(state, { ...options, startingAfter: 1 });
     expect(await frames.next()).toEqual({ done: false, value: ': keep-alive\n\n' });
-    const resumed = keptAlive(frames, 50);
+    const resumed = createKeepAliveStream(frames, 50);
     const chunks: string[] = [];
     const reading = (async () => {
       for await (const chunk of resumed) chunks.push(String(chunk));

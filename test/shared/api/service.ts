@@ -15,7 +15,7 @@ import { CAPABILITIES } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 import { type ModelRegistry, parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter } from '../../../shared/inference/router.ts';
-import type { HttpAnswer } from '../../../shared/lambda/http-responder.ts';
+import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
 import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../../../shared/openai/errors.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
@@ -132,7 +132,7 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
   return chunks.length === 0 ? undefined : JSON.parse(Buffer.concat(chunks).toString('utf8'));
 }
 
-async function writeAnswer(answer: HttpAnswer | undefined, response: ServerResponse): Promise<void> {
+async function writeAnswer(answer: HttpResponse | undefined, response: ServerResponse): Promise<void> {
   if (answer === undefined) throw new Error('This route does not exist');
   if ('json' in answer) {
     response.writeHead(answer.status ?? 200, { 'content-type': 'application/json' });

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LambentError } from '../../../shared/core/errors.ts';
-import { parseBody } from '../../../shared/core/json-body.ts';
+import { parseJsonBody } from '../../../shared/core/json-body.ts';
 
 const parse = (body: string | null, contentType: string | undefined = 'application/json') =>
-  parseBody({ body, isBase64Encoded: false }, contentType);
+  parseJsonBody({ body, isBase64Encoded: false }, contentType);
 
 function codeOf(run: () => unknown): string {
   try {
@@ -26,7 +26,9 @@ describe('a body', () => {
   });
 
   it('is parsed from base64 too', () => {
-    expect(parseBody({ body: Buffer.from('{"a":"ü"}').toString('base64'), isBase64Encoded: true }, undefined)).toEqual({
+    expect(
+      parseJsonBody({ body: Buffer.from('{"a":"ü"}').toString('base64'), isBase64Encoded: true }, undefined),
+    ).toEqual({
       a: 'ü',
     });
   });
@@ -51,7 +53,7 @@ describe('a body', () => {
     expect(codeOf(() => parse('{}', 'application/x-www-form-urlencoded'))).toBe('unsupported_media_type');
     expect(parse('{}', 'application/json; charset=utf-8')).toEqual({});
     expect(parse('{}', 'application/vnd.api+json')).toEqual({});
-    expect(parseBody({ body: '{}', isBase64Encoded: false }, undefined)).toEqual({});
+    expect(parseJsonBody({ body: '{}', isBase64Encoded: false }, undefined)).toEqual({});
   });
 
   it('of any text at all is parsed or refused with a code', () => {

@@ -8,7 +8,7 @@ import type { Reference } from '../../../shared/idempotency/replay.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { deleteJob } from '../../../shared/jobs/control.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
-import type { HttpAnswer } from '../../../shared/lambda/http-responder.ts';
+import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { aJob, START } from '../jobs/jobs.ts';
 import { createMemoryBlobs } from '../jobs/memory-blobs.ts';
@@ -76,7 +76,7 @@ function aWorld({ deletedAt, reference }: { deletedAt?: Step; reference?: Refere
     now: () => START,
   };
   let made = 0;
-  async function make(): Promise<HttpAnswer> {
+  async function make(): Promise<HttpResponse> {
     made += 1;
     await jobs.create(aJob());
     return { json: { id, text: 'canary' }, stored: id };
@@ -92,7 +92,7 @@ function aWorld({ deletedAt, reference }: { deletedAt?: Step; reference?: Refere
     remove,
     /** The first step of a deletion, whose process is killed then. */
     bury: () => jobs.delete(tenant, id),
-    stream: async (): Promise<HttpAnswer> => ({ frames: frames(), stored: id }),
+    stream: async (): Promise<HttpResponse> => ({ frames: frames(), stored: id }),
     /** All bodies, opened. */
     async text() {
       const opened = [...blobs.held.values()].map((sealed) => Buffer.from(sealed.map((byte) => byte ^ 0xff)));
@@ -101,7 +101,7 @@ function aWorld({ deletedAt, reference }: { deletedAt?: Step; reference?: Refere
     made: () => made,
     /** What lies anywhere of the answer. */
     kept: () => [...blobs.held.keys()].filter((key) => key.includes('#replay#') || key.includes('#output#')),
-    call(run: () => Promise<HttpAnswer> = make) {
+    call(run: () => Promise<HttpResponse> = make) {
       const route = idempotent(
         { scope: 'inference', run },
         { name: 'test', open: async () => idempotency, ...(reference === undefined ? {} : { reference }) },
@@ -126,7 +126,7 @@ function aCall(word: string): HttpRequest {
   };
 }
 
-async function framesOf(answer: HttpAnswer): Promise<string[]> {
+async function framesOf(answer: HttpResponse): Promise<string[]> {
   if (!('frames' in answer)) throw new Error('not a stream');
   const frames: string[] = [];
   for await (const frame of answer.frames) frames.push(frame);

@@ -7,7 +7,7 @@ import { type IdempotentOptions, idempotent } from '../../../shared/idempotency/
 import { CLAIM_TIMINGS } from '../../../shared/idempotency/record-lease.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
-import type { HttpAnswer } from '../../../shared/lambda/http-responder.ts';
+import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
 import { waitUntil } from '../../wait.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 import { START } from '../jobs/jobs.ts';
@@ -68,7 +68,7 @@ function aWorld(options: Partial<IdempotentOptions> = {}) {
           });
         }),
     };
-    function call(run: Run, body: unknown = { a: 1 }): Promise<HttpAnswer> {
+    function call(run: Run, body: unknown = { a: 1 }): Promise<HttpResponse> {
       const route = idempotent(
         { scope: 'inference', run },
         { name: 'test', open: async () => idempotency, ...options },
@@ -79,7 +79,7 @@ function aWorld(options: Partial<IdempotentOptions> = {}) {
       renewals,
       call,
       /** Begins a call, and resolves when its route runs. */
-      async begin(run: Run): Promise<{ readonly answer: Promise<HttpAnswer> }> {
+      async begin(run: Run): Promise<{ readonly answer: Promise<HttpResponse> }> {
         return new Promise((resolve) => {
           const answer = call((request) => {
             resolve({ answer });
@@ -107,7 +107,7 @@ function aWorld(options: Partial<IdempotentOptions> = {}) {
   return { clock, anEnvironment, key: { pk: { S: `acme#idem#${hash}` }, sk: { S: 'idem' } } };
 }
 
-type Run = (request: HttpRequest) => Promise<HttpAnswer>;
+type Run = (request: HttpRequest) => Promise<HttpResponse>;
 
 function aCall(word: string, body: unknown): HttpRequest {
   return {
@@ -128,7 +128,7 @@ const gone = () => Promise.reject(new Error('away'));
 const unasked = () => Promise.reject(new Error('asked again'));
 /** Runs until it is told to stop. */
 const hanging = ({ signal }: HttpRequest) =>
-  new Promise<HttpAnswer>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+  new Promise<HttpResponse>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
 /** Runs on whatever it is told, until the test ends it. */
 function deaf(json: unknown) {
   let end = () => {};

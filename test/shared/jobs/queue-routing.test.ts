@@ -345,7 +345,7 @@ describe('dispatch', () => {
   it("refuses a program's message", async () => {
     const house = await aHouse();
     await expect(house.dispatch(house.message('gpu'))).rejects.toMatchObject({
-      name: 'Refused',
+      name: 'MessageRejectedError',
       reason: { code: 'unsupported_value' },
     });
   });

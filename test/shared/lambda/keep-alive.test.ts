@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { keptAlive } from '../../../shared/lambda/keep-alive.ts';
+import { createKeepAliveStream } from '../../../shared/lambda/keep-alive.ts';
 
 async function read(stream: AsyncIterable<Buffer>): Promise<string> {
   let text = '';
@@ -14,7 +14,7 @@ describe('a stream that is kept alive', () => {
       for (let index = 0; index < 500; index += 1) yield `data: ${index} 🎈\n\n`;
     }
     const expected = Array.from({ length: 500 }, (_, index) => `data: ${index} 🎈\n\n`).join('');
-    expect(await read(keptAlive(frames(), 1_000))).toBe(expected);
+    expect(await read(createKeepAliveStream(frames(), 1_000))).toBe(expected);
   });
 
   it('fills a silence with comments, and none but a silence', async () => {
@@ -23,7 +23,7 @@ describe('a stream that is kept alive', () => {
       await sleep(110);
       yield 'data: b\n\n';
     }
-    const text = await read(keptAlive(frames(), 30));
+    const text = await read(createKeepAliveStream(frames(), 30));
     expect(text.startsWith('data: a\n\n')).toBe(true);
     expect(text.endsWith('data: b\n\n')).toBe(true);
     expect(text.match(/: keep-alive\n\n/g)?.length).toBeGreaterThanOrEqual(2);
@@ -37,7 +37,7 @@ describe('a stream that is kept alive', () => {
         yield 'x'.repeat(64 * 1024);
       }
     }
-    const stream = keptAlive(frames(), 1_000);
+    const stream = createKeepAliveStream(frames(), 1_000);
     stream.once('readable', () => {});
     await sleep(30);
     expect(pulled).toBeLessThan(4);
@@ -53,7 +53,7 @@ describe('a stream that is kept alive', () => {
         ended = true;
       }
     }
-    const stream = keptAlive(frames(), 1_000);
+    const stream = createKeepAliveStream(frames(), 1_000);
     for await (const _ of stream) break;
     await sleep(5);
     expect(ended).toBe(true);
@@ -64,6 +64,6 @@ describe('a stream that is kept alive', () => {
       yield 'data: x\n\n';
       throw new Error('source failed');
     }
-    await expect(read(keptAlive(frames(), 1_000))).rejects.toThrow('source failed');
+    await expect(read(createKeepAliveStream(frames(), 1_000))).rejects.toThrow('source failed');
   });
 });

@@ -34,7 +34,7 @@ async function refused(body: string) {
     body,
     attributes: { SenderId: 'AROA1', ApproximateReceiveCount: '1' },
   };
-  await createQueueControl(services.sqs, { queueUrl: 'unused', deadLetterUrl: url }).refuse(record, reason);
+  await createQueueControl(services.sqs, { queueUrl: 'unused', deadLetterUrl: url }).deadLetter(record, reason);
   const [message] = await services.messagesOf(url);
   return message;
 }

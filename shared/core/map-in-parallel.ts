@@ -1,5 +1,5 @@
 /** Does `run` for each item, at most `width` at a time. Rejects with the first failure, once all have ended. */
-export async function inParallel<Item, Answer>(
+export async function mapInParallel<Item, Answer>(
   items: readonly Item[],
   width: number,
   run: (item: Item) => Promise<Answer>,

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import type { WarmAnswer } from './warm-event.ts';
+import type { WarmResult } from './warm-event.ts';
 
 /** A function to keep warm: which alias of it, and how many environments at a time. */
 export const warmTargetsSchema = v.array(
@@ -13,7 +13,7 @@ export const warmTargetsSchema = v.array(
 export type WarmTarget = v.InferOutput<typeof warmTargetsSchema>[number];
 
 /** Calls a function with a warm event. Throws when the call fails or isn't answered as a warm event is. */
-export type CallWarm = (target: WarmTarget) => Promise<WarmAnswer>;
+export type SendWarmEvent = (target: WarmTarget) => Promise<WarmResult>;
 
 /** What one round found of one function. */
 export interface WarmReport {
@@ -30,7 +30,7 @@ export interface WarmReport {
  * Calls every target as often as its concurrency says, all at once, so that each call finds an environment of its own.
  * One function's failure is counted and keeps nothing from the others.
  */
-export async function warmAll(targets: readonly WarmTarget[], call: CallWarm): Promise<WarmReport[]> {
+export async function warmFunctions(targets: readonly WarmTarget[], call: SendWarmEvent): Promise<WarmReport[]> {
   return Promise.all(
     targets.map(async (target) => {
       const calls = Array.from({ length: target.concurrency }, () => call(target));

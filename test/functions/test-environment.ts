@@ -10,7 +10,7 @@ import { exists, type Services, startServices } from '../shared/jobs/services.ts
 import { type Script, startUpstream, type Upstream } from '../upstreams/openai-upstream.ts';
 
 /** What the functions of queued work need around them, on the wire, and their environment variables. */
-export interface Surroundings extends AsyncDisposable {
+export interface TestEnvironment extends AsyncDisposable {
   readonly services: Services;
   readonly upstream: Upstream;
   readonly jobsTable: string;
@@ -22,7 +22,7 @@ export interface Surroundings extends AsyncDisposable {
   readonly environment: Readonly<Record<string, string>>;
 }
 
-export interface SurroundingsOptions {
+export interface TestEnvironmentOptions {
   /** Further aliases of the upstream's model; each with the suffix `-gpu` is one of the fleet's. */
   readonly aliases?: readonly string[];
   readonly fleet?: { readonly stallMs: number; readonly waitMs: number };
@@ -32,7 +32,10 @@ export interface SurroundingsOptions {
  * Starts stand-ins for everything, and the models `default`, which answers by `script`, `gpu` on the fleet `tests`, and
  * `helped`, which is on it too and falls back to `default`. Tests register the fleet's workers.
  */
-export async function startSurroundings(script?: Script, options: SurroundingsOptions = {}): Promise<Surroundings> {
+export async function startTestEnvironment(
+  script?: Script,
+  options: TestEnvironmentOptions = {},
+): Promise<TestEnvironment> {
   const { aliases = [], fleet = { stallMs: 300, waitMs: 300 } } = options;
   const folder = await mkdtemp(join(tmpdir(), 'lambent-functions-'));
   const services = await startServices();
@@ -128,7 +131,7 @@ async function createTable({ dynamodb }: Services, TableName: string, keys: read
 }
 
 /** An event of SQS's event source mapping, with one message for each body. */
-export function aQueueEvent(...bodies: unknown[]) {
+export function makeQueueEvent(...bodies: unknown[]) {
   return {
     Records: bodies.map((body, index) => ({
       messageId: `message-${index}`,
@@ -141,6 +144,6 @@ export function aQueueEvent(...bodies: unknown[]) {
 }
 
 /** What Lambda hands over besides the event. */
-export function aContext(remainingMs = 60_000, awsRequestId = 'request') {
+export function makeContext(remainingMs = 60_000, awsRequestId = 'request') {
   return { awsRequestId, getRemainingTimeInMillis: () => remainingMs };
 }

@@ -1,14 +1,14 @@
 import { InvokeCommand, type LambdaClient } from '@aws-sdk/client-lambda';
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
-import { type WarmAnswer, type WarmEvent, warmAnswerSchema } from './warm-event.ts';
-import type { CallWarm } from './warmup.ts';
+import { type WarmEvent, type WarmResult, warmResultSchema } from './warm-event.ts';
+import type { SendWarmEvent } from './warm-functions.ts';
 
 /**
  * Calls functions through Lambda's Invoke API, the one door that lets a warm event in.
  * @param holdMs milliseconds each environment stays busy, so that calls made together don't share one
  */
-export function createCallWarm(client: LambdaClient, holdMs: number): CallWarm {
+export function createWarmEventSender(client: LambdaClient, holdMs: number): SendWarmEvent {
   const event: WarmEvent = { lambent: 'warm', holdMs };
   const Payload = new TextEncoder().encode(JSON.stringify(event));
   return async ({ functionName, qualifier }) => {
@@ -20,9 +20,9 @@ export function createCallWarm(client: LambdaClient, holdMs: number): CallWarm {
 }
 
 /** A buffered function's answer is JSON text inside a JSON string; a streaming one's is the text itself. */
-function parseWarmAnswer(payload: string, functionName: string): WarmAnswer {
+function parseWarmAnswer(payload: string, functionName: string): WarmResult {
   const outer: unknown = JSON.parse(payload);
-  const result = v.safeParse(warmAnswerSchema, typeof outer === 'string' ? JSON.parse(outer) : outer);
+  const result = v.safeParse(warmResultSchema, typeof outer === 'string' ? JSON.parse(outer) : outer);
   if (!result.success) throw new LambentError('internal', `${functionName} did not answer the warm event as one`);
   return result.output;
 }

@@ -11,9 +11,9 @@ import { type GpuWorker, startGpuWorker } from '../../../../upstreams/gpu-worker
 import { aWorker, FLEET, type FleetTables, MODEL } from '../../../gpu/fleets.ts';
 import { makeRequest } from '../../requests.ts';
 
-/** Milliseconds without a token after which a worker of these tests counts as hung. */
-export const STALL_MS = 150;
-export const HEARTBEAT_MS = 100;
+/** Milliseconds without a token after which a worker of these tests counts as hung: long enough for a busy machine. */
+export const STALL_MS = 1_000;
+const HEARTBEAT_MS = 200;
 export const TARGET = { provider: 'gpu', model: MODEL, fleet: FLEET, weight: 1 } as const;
 
 /** A fleet of workers on the wire (`w1`, `w2`…), registered in a table of the DynamoDB stand-in. */
@@ -56,7 +56,7 @@ export async function startGpuFleet(
       ...SLOT_SETTINGS,
       fleets: { [FLEET]: { reserve: 0.25, waitMs: 2_000 } },
       heartbeatMs: HEARTBEAT_MS,
-      leaseMs: 4 * HEARTBEAT_MS,
+      leaseMs: 20 * HEARTBEAT_MS,
       batchWaitMs: 100,
     },
   );

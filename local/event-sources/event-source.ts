@@ -10,57 +10,58 @@ import {
 import type { SQSRecord } from 'aws-lambda';
 import { LambdaServiceError } from '../lambda/errors.ts';
 import type { Runner } from '../lambda/runner.ts';
-import { eventsOf, failuresIn, recordOf } from './records.ts';
+import { readFailures, splitIntoEvents, toRecord } from './records.ts';
 
 export interface EventSourceOptions {
   /** The function's short name. */
   readonly function: string;
   readonly queueUrl: string;
   readonly queueArn: string;
-  /** Messages that an invocation gets at most. */
+  /** Messages in an invocation at most. */
   readonly batchSize: number;
-  /** Milliseconds for which messages are gathered; 0 to take what is there. */
+  /** Milliseconds for which messages are gathered into a batch; 0 to take those that are available. */
   readonly windowMs: number;
-  /** Whether the function answers which messages failed (`ReportBatchItemFailures`). */
+  /** True if the function's response names the messages that failed (`ReportBatchItemFailures`). */
   readonly partialFailures: boolean;
-  /** Invocations at once, at most. */
+  /** Concurrent invocations at most. */
   readonly maximumConcurrency: number;
   readonly client: SQSClient;
   readonly runner: Pick<Runner, 'invoke'>;
-  /** Milliseconds after which one more poller starts while all are at work; the first five start together. */
+  /** Milliseconds after which one more poller starts while all are working. The first five start together. */
   readonly growEveryMs?: number;
-  /** Seconds that an idle poller waits for messages; after it, all but one end. */
+  /** Seconds for which an idle poller waits for messages. Then all but one end. */
   readonly waitSeconds?: number;
 }
 
 export interface EventSource {
-  /** Pollers at this moment. */
+  /** Returns the number of pollers at this moment. */
   pollers(): number;
-  /** Messages that a function is at work on. */
+  /** Returns the number of messages that the function is processing. */
   running(): number;
-  /** Asks for no more messages. What functions are at work on is theirs to end. */
+  /** Stops receiving messages. Invocations in flight go on. */
   close(): void;
 }
 
-/** Pollers that AWS begins with as soon as there are messages. */
+/** Pollers with which AWS begins as soon as there are messages. */
 const FIRST_POLLERS = 5;
-/** AWS adds 300 a minute. */
+/** AWS adds 300 pollers a minute. */
 const GROW_EVERY_MS = 200;
 const WAIT_SECONDS = 20;
-/** What SQS hands out at once. */
+/** SQS's limit for one receipt. */
 const MAX_RECEIVED = 10;
 const RETRY_MS = 500;
 const MAX_BACKOFF_MS = 5_000;
 
 /**
- * Brings a queue's messages to a function, as Lambda's event source mapping does: pollers receive a batch, invoke the
- * function with it, delete what succeeded and leave the rest to its visibility timeout. There is one poller while there
- * is nothing to do and five once there is; as long as all are at work another is added, and idle ones end.
+ * Starts an event source mapping as Lambda has them. Its pollers receive a batch of a queue's messages, invoke the function
+ * with it, delete the messages that succeeded and leave the others to their visibility timeout. One poller waits while the
+ * queue is empty, five start with the first messages, and one more is added at a time while all are working. Idle pollers
+ * end.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
  */
 export function startEventSource(options: EventSourceOptions): EventSource {
   const { maximumConcurrency, growEveryMs = GROW_EVERY_MS } = options;
-  const ended = new AbortController();
+  const closing = new AbortController();
   let pollers = 0;
   let waiting = 0;
   let running = 0;
@@ -68,17 +69,17 @@ export function startEventSource(options: EventSourceOptions): EventSource {
   async function poll(): Promise<void> {
     pollers += 1;
     try {
-      while (!ended.signal.aborted) {
+      while (!closing.signal.aborted) {
         waiting += 1;
-        const messages = await receive(options, ended.signal).finally(() => {
+        const messages = await receive(options, closing.signal).finally(() => {
           waiting -= 1;
         });
         if (messages.length === 0) {
           if (pollers > 1) return;
           continue;
         }
-        const records = messages.map((message) => recordOf(message, options.queueArn));
-        for (const event of eventsOf(records)) await serve(event);
+        const records = messages.map((message) => toRecord(message, options.queueArn));
+        for (const event of splitIntoEvents(records)) await serve(event);
       }
     } finally {
       pollers -= 1;
@@ -88,7 +89,7 @@ export function startEventSource(options: EventSourceOptions): EventSource {
   async function serve(records: readonly SQSRecord[]): Promise<void> {
     running += records.length;
     try {
-      await deliver(options, records, ended.signal);
+      await deliver(options, records, closing.signal);
     } finally {
       running -= records.length;
     }
@@ -107,12 +108,12 @@ export function startEventSource(options: EventSourceOptions): EventSource {
     running: () => running,
     close() {
       clearInterval(growth);
-      ended.abort();
+      closing.abort();
     },
   };
 }
 
-/** A batch, which may be empty; whatever keeps SQS from answering passes. */
+/** Receives a batch, which may be empty. Waits and retries while SQS is unavailable. */
 async function receive(options: EventSourceOptions, signal: AbortSignal): Promise<Message[]> {
   const { client, queueUrl, batchSize, windowMs, waitSeconds = WAIT_SECONDS } = options;
   const messages: Message[] = [];
@@ -145,19 +146,19 @@ async function deliver(options: EventSourceOptions, records: readonly SQSRecord[
   let failed: ReadonlySet<string>;
   try {
     const answer = await invoke(options, records, signal);
-    failed = options.partialFailures ? failuresIn(answer, records) : new Set();
+    failed = options.partialFailures ? readFailures(answer, records) : new Set();
   } catch {
-    // It threw, ran too long, lost its process, or was never invoked: its log says so, and the batch comes back.
+    // The function failed or was never invoked. The messages become visible again and are delivered again.
     return;
   }
   const done = records.filter(({ messageId }) => !failed.has(messageId));
   for (let first = 0; first < done.length; first += MAX_RECEIVED) {
-    await remove(options, done.slice(first, first + MAX_RECEIVED));
+    await deleteMessages(options, done.slice(first, first + MAX_RECEIVED));
   }
 }
 
 /**
- * Invokes the function with a batch, again and again while Lambda throttles and the batch is invisible to others.
+ * Invokes the function with a batch. Retries while Lambda throttles, until the batch's visibility timeout expires.
  * @throws LambdaServiceError when it was throttled for that long; FunctionError when the function failed
  */
 async function invoke(
@@ -176,22 +177,22 @@ async function invoke(
       return answer;
     } catch (error) {
       if (!(error instanceof LambdaServiceError && error.type === 'TooManyRequestsException')) throw error;
-      visibilityMs ??= await visibilityOf(client, queueUrl);
+      visibilityMs ??= await readVisibilityTimeout(client, queueUrl);
       if (Date.now() + backoffMs >= receivedAt + visibilityMs) throw error;
       await sleep(backoffMs * (0.5 + Math.random() / 2), undefined, { signal });
     }
   }
 }
 
-async function visibilityOf(client: SQSClient, QueueUrl: string): Promise<number> {
+async function readVisibilityTimeout(client: SQSClient, QueueUrl: string): Promise<number> {
   const { Attributes } = await client.send(
     new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['VisibilityTimeout'] }),
   );
   return Number(Attributes?.VisibilityTimeout ?? 0) * 1000;
 }
 
-/** A message that can't be deleted comes again, which its function has to expect anyway. */
-async function remove({ client, queueUrl }: EventSourceOptions, records: readonly SQSRecord[]): Promise<void> {
+/** Deletes messages. A message that can't be deleted is delivered again, which its function must expect anyway. */
+async function deleteMessages({ client, queueUrl }: EventSourceOptions, records: readonly SQSRecord[]): Promise<void> {
   const Entries = records.map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle }));
   await client.send(new DeleteMessageBatchCommand({ QueueUrl: queueUrl, Entries })).catch(() => undefined);
 }

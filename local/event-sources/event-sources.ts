@@ -6,17 +6,17 @@ import type { Service } from '../service/service.ts';
 import { startEventSource } from './event-source.ts';
 
 export interface EventSources {
-  /** Messages that functions are at work on. */
+  /** Returns the number of messages that functions are processing. */
   running(): number;
-  /** Pollers that a function's mappings have at this moment. */
+  /** Returns the number of pollers that a function's mappings have at this moment. */
   pollers(name: string): number;
   close(): void;
 }
 
-/** What a mapping that names no maximum may have: more than a laptop can serve at once. */
+/** The maximum for a mapping that sets none: more than a laptop can serve at once. */
 const MAXIMUM_CONCURRENCY = 100;
 
-/** Starts the event source mappings that the service defines. Their queues must be there. */
+/** Starts the event source mappings that the service defines. Their queues must exist. */
 export function startEventSources(
   service: Service,
   references: References,

@@ -3,14 +3,14 @@ import type { SQSMessageAttribute, SQSRecord } from 'aws-lambda';
 import * as v from 'valibot';
 
 /**
- * A message as a function gets it.
- * @param arn the queue's
+ * Converts a message to the record that a function gets.
+ * @param arn the queue's ARN
  * @see https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event
  */
-export function recordOf(message: Message, arn: string): SQSRecord {
+export function toRecord(message: Message, arn: string): SQSRecord {
   const { MessageId = '', ReceiptHandle = '', Body = '', MD5OfBody = '', MD5OfMessageAttributes } = message;
   const attributes = Object.entries(message.MessageAttributes ?? {}).map(
-    ([name, value]) => [name, attributeOf(value)] as const,
+    ([name, value]) => [name, toAttribute(value)] as const,
   );
   return {
     messageId: MessageId,
@@ -32,7 +32,7 @@ export function recordOf(message: Message, arn: string): SQSRecord {
   };
 }
 
-function attributeOf({ DataType = 'String', StringValue, BinaryValue }: MessageAttributeValue): SQSMessageAttribute {
+function toAttribute({ DataType = 'String', StringValue, BinaryValue }: MessageAttributeValue): SQSMessageAttribute {
   return {
     ...(StringValue === undefined ? {} : { stringValue: StringValue }),
     ...(BinaryValue === undefined ? {} : { binaryValue: Buffer.from(BinaryValue).toString('base64') }),
@@ -42,8 +42,8 @@ function attributeOf({ DataType = 'String', StringValue, BinaryValue }: MessageA
   };
 }
 
-/** Cuts records into events that a function can be given: 6 MB each, with room for what is around the records. */
-export function eventsOf(records: readonly SQSRecord[], maxBytes = 6_000_000): SQSRecord[][] {
+/** Splits records into events of at most 6 MB, with room for the JSON around the records. */
+export function splitIntoEvents(records: readonly SQSRecord[], maxBytes = 6_000_000): SQSRecord[][] {
   const events: SQSRecord[][] = [];
   let size = Number.POSITIVE_INFINITY;
   for (const record of records) {
@@ -63,23 +63,23 @@ const responseSchema = v.nullish(
 );
 
 /**
- * Which messages a function says that it has not dealt with. Nothing said is nothing failed; what can't be understood,
- * or names a message that it wasn't given, is everything failed.
+ * Returns the ids of the messages that a function's response reports as failed. An empty response reports none. A response
+ * that is invalid, or names a message that the function did not get, reports all.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting
  */
-export function failuresIn(answer: string, records: readonly SQSRecord[]): ReadonlySet<string> {
+export function readFailures(response: string, records: readonly SQSRecord[]): ReadonlySet<string> {
   const all = new Set(records.map(({ messageId }) => messageId));
-  const result = v.safeParse(responseSchema, parsed(answer));
+  const result = v.safeParse(responseSchema, parseResponse(response));
   if (!result.success) return all;
   const failed = (result.output?.batchItemFailures ?? []).map(({ itemIdentifier }) => itemIdentifier);
   return failed.every((id) => all.has(id)) ? new Set(failed) : all;
 }
 
-function parsed(answer: string): unknown {
-  if (answer === '') return null;
+function parseResponse(response: string): unknown {
+  if (response === '') return null;
   try {
-    return JSON.parse(answer);
+    return JSON.parse(response);
   } catch {
-    return answer;
+    return response;
   }
 }

@@ -2,7 +2,7 @@ import { text } from 'node:stream/consumers';
 import * as v from 'valibot';
 import { FunctionError } from '../lambda/errors.ts';
 import type { Runner } from '../lambda/runner.ts';
-import { authorizerEvent, type RequestDescription } from './event.ts';
+import { createAuthorizerEvent, type RequestDescription } from './event.ts';
 import type { GatewayResponseType } from './gateway-responses.ts';
 import type { AuthorizerDefinition } from './routes.ts';
 
@@ -13,8 +13,8 @@ export type Authorization =
 
 export interface Authorizer {
   /**
-   * Asks the authorizer whether a request may pass, or uses its cached answer.
-   * @param methodArn ARN of the method and path that are called
+   * Decides whether a request may pass, by a cached policy or by invoking the authorizer.
+   * @param methodArn ARN of the method and path that the request calls
    */
   authorize(description: RequestDescription, methodArn: string): Promise<Authorization>;
 }
@@ -25,73 +25,73 @@ const statement = v.object({
   Resource: v.union([v.string(), v.array(v.string())]),
 });
 
-/** https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html */
-const answerSchema = v.object({
+/** @see https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-output.html */
+const outputSchema = v.object({
   principalId: v.string(),
   policyDocument: v.object({ Statement: v.union([v.array(statement), statement]) }),
   context: v.optional(v.record(v.string(), v.union([v.string(), v.number(), v.boolean()]))),
 });
 
-/** An authorizer's answer, ready to decide. */
-interface Verdict {
+/** An authorizer's output in a form that can decide about requests. */
+interface Policy {
   readonly context: Readonly<Record<string, string>>;
   allows(methodArn: string): boolean;
 }
 
-/** Enough for any laptop; the oldest answer goes first. */
+/** More than any laptop needs. Beyond it the oldest policy is evicted. */
 const MAX_CACHED = 10_000;
 
-/** Prepares a Lambda authorizer of type REQUEST. Its cached answer serves all methods and paths, as in AWS. */
+/** Creates a Lambda authorizer of type REQUEST. As in AWS, a cached policy decides about all methods and paths. */
 export function createAuthorizer(definition: AuthorizerDefinition, runner: Pick<Runner, 'invoke'>): Authorizer {
-  const cache = new Map<string, { verdict: Verdict; expiresAt: number }>();
-  /** Answers on their way. */
-  const asked = new Map<string, Promise<Verdict | GatewayResponseType>>();
+  const cache = new Map<string, { policy: Policy; expiresAt: number }>();
+  /** Invocations in flight, by identity. */
+  const pending = new Map<string, Promise<Policy | GatewayResponseType>>();
 
-  function cached(key: string): Verdict | undefined {
+  function readCache(key: string): Policy | undefined {
     const entry = cache.get(key);
     if (entry === undefined) return undefined;
-    if (entry.expiresAt > Date.now()) return entry.verdict;
+    if (entry.expiresAt > Date.now()) return entry.policy;
     cache.delete(key);
     return undefined;
   }
 
-  function keep(key: string, verdict: Verdict): void {
+  function writeCache(key: string, policy: Policy): void {
     if (definition.ttlMs === 0) return;
     cache.delete(key);
-    cache.set(key, { verdict, expiresAt: Date.now() + definition.ttlMs });
+    cache.set(key, { policy, expiresAt: Date.now() + definition.ttlMs });
     const [oldest] = cache.keys();
     if (cache.size > MAX_CACHED && oldest !== undefined) cache.delete(oldest);
   }
 
   /**
-   * Callers that come at once with one identity wait for one answer: fifty would start fifty processes, which take a
-   * laptop longer than an authorizer may.
+   * Invokes the authorizer once for all concurrent requests of an identity. In standard mode, fifty invocations would start
+   * fifty processes, which take a laptop longer than an authorizer's timeout.
    */
-  function askOnce(key: string, event: string): Promise<Verdict | GatewayResponseType> {
-    const underWay = asked.get(key);
-    if (underWay !== undefined) return underWay;
-    const answer = ask(definition.function, runner, event).finally(() => asked.delete(key));
-    if (definition.ttlMs > 0) asked.set(key, answer);
-    return answer;
+  function invokeOnce(key: string, event: string): Promise<Policy | GatewayResponseType> {
+    const inFlight = pending.get(key);
+    if (inFlight !== undefined) return inFlight;
+    const invocation = invokeAuthorizer(definition.function, runner, event).finally(() => pending.delete(key));
+    if (definition.ttlMs > 0) pending.set(key, invocation);
+    return invocation;
   }
 
   return {
     async authorize(description, methodArn) {
-      const key = identityOf(description, definition.identityHeaders);
+      const key = readIdentity(description, definition.identityHeaders);
       if (key === undefined) return { allowed: false, response: 'UNAUTHORIZED' };
-      const known = cached(key);
-      if (known !== undefined) return decide(known, methodArn, 0);
+      const cached = readCache(key);
+      if (cached !== undefined) return decide(cached, methodArn, 0);
       const startedAt = performance.now();
-      const verdict = await askOnce(key, JSON.stringify(authorizerEvent(description, methodArn)));
-      if (typeof verdict === 'string') return { allowed: false, response: verdict };
-      keep(key, verdict);
-      return decide(verdict, methodArn, Math.round(performance.now() - startedAt));
+      const policy = await invokeOnce(key, JSON.stringify(createAuthorizerEvent(description, methodArn)));
+      if (typeof policy === 'string') return { allowed: false, response: policy };
+      writeCache(key, policy);
+      return decide(policy, methodArn, Math.round(performance.now() - startedAt));
     },
   };
 }
 
-/** The identity headers' values as one key; undefined when one of them is missing or empty. */
-function identityOf({ headers }: RequestDescription, identityHeaders: readonly string[]): string | undefined {
+/** Returns the values of the identity headers as one key; undefined when one of them is missing or empty. */
+function readIdentity({ headers }: RequestDescription, identityHeaders: readonly string[]): string | undefined {
   const values: string[] = [];
   for (const wanted of identityHeaders) {
     const name = Object.keys(headers).find((candidate) => candidate.toLowerCase() === wanted);
@@ -102,36 +102,36 @@ function identityOf({ headers }: RequestDescription, identityHeaders: readonly s
   return values.join('\n');
 }
 
-async function ask(
+async function invokeAuthorizer(
   name: string,
   runner: Pick<Runner, 'invoke'>,
   event: string,
-): Promise<Verdict | GatewayResponseType> {
+): Promise<Policy | GatewayResponseType> {
   let json: string;
   try {
     const { body } = await runner.invoke(name, event);
     json = await text(body);
   } catch (error) {
-    // The one error with a meaning of its own: an authorizer that throws this text answers 401.
+    // API Gateway answers 401 to an authorizer that throws this text, and 500 to any other error.
     return error instanceof FunctionError && error.message === 'Unauthorized' ? 'UNAUTHORIZED' : 'AUTHORIZER_FAILURE';
   }
-  const answer = v.safeParse(v.pipe(v.string(), v.parseJson(), answerSchema), json);
-  return answer.success ? verdictOf(answer.output) : 'AUTHORIZER_CONFIGURATION_ERROR';
+  const output = v.safeParse(v.pipe(v.string(), v.parseJson(), outputSchema), json);
+  return output.success ? toPolicy(output.output) : 'AUTHORIZER_CONFIGURATION_ERROR';
 }
 
-function decide({ context, allows }: Verdict, methodArn: string, integrationLatency: number): Authorization {
+function decide({ context, allows }: Policy, methodArn: string, integrationLatency: number): Authorization {
   if (!allows(methodArn)) return { allowed: false, response: 'ACCESS_DENIED' };
   return { allowed: true, context: { ...context, integrationLatency } };
 }
 
-function verdictOf({ principalId, policyDocument, context = {} }: v.InferOutput<typeof answerSchema>): Verdict {
+function toPolicy({ principalId, policyDocument, context = {} }: v.InferOutput<typeof outputSchema>): Policy {
   const statements = [policyDocument.Statement].flat().map(({ Effect, Action, Resource }) => ({
     effect: Effect,
-    actions: [Action].flat().map(wildcard),
-    resources: [Resource].flat().map(wildcard),
+    actions: [Action].flat().map(toPattern),
+    resources: [Resource].flat().map(toPattern),
   }));
   return {
-    // Functions get every value as a string, whatever it was.
+    // Functions get every value as a string, whatever its type was.
     context: { ...mapValues(context, String), principalId },
     allows(methodArn) {
       const applying = statements.filter(
@@ -148,9 +148,9 @@ function mapValues<From, To>(record: Record<string, From>, change: (value: From)
   return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(value)]));
 }
 
-/** A policy's pattern: `*` is any text, `?` any one character. */
-function wildcard(pattern: string): RegExp {
-  const source = pattern
+/** Translates a policy's wildcards: `*` stands for any text, `?` for any one character. */
+function toPattern(wildcard: string): RegExp {
+  const source = wildcard
     .replace(/[\\^$+.()|[\]{}]/g, '\\$&')
     .replaceAll('*', '.*')
     .replaceAll('?', '.');

@@ -4,7 +4,7 @@ import type { APIGatewayProxyEvent, APIGatewayRequestAuthorizerEvent } from 'aws
 import { ACCOUNT_ID } from '../lambda/function.ts';
 import type { RouteMatch } from './routes.ts';
 
-/** What stays the same in every event of one API. */
+/** The properties of an API that appear in all of its events. */
 export interface ApiIdentity {
   readonly apiId: string;
   readonly stage: string;
@@ -13,13 +13,13 @@ export interface ApiIdentity {
   readonly binaryMediaTypes: readonly string[];
 }
 
-/** A request's context before the authorizer has spoken. */
-export interface RequestContext extends Omit<APIGatewayProxyEvent['requestContext'], 'authorizer'> {
+/** A request's `requestContext`, without the authorizer's part. */
+export interface ProxyRequestContext extends Omit<APIGatewayProxyEvent['requestContext'], 'authorizer'> {
   readonly extendedRequestId: string;
   readonly deploymentId: string;
 }
 
-/** A request as API Gateway describes it to an authorizer and to a function, without the body. */
+/** A request as API Gateway describes it to authorizers and functions, without its body. */
 export interface RequestDescription {
   readonly resource: string;
   readonly path: string;
@@ -30,14 +30,14 @@ export interface RequestDescription {
   readonly multiValueQueryStringParameters: Record<string, string[]> | null;
   readonly pathParameters: Readonly<Record<string, string>> | null;
   readonly stageVariables: null;
-  readonly requestContext: RequestContext;
+  readonly requestContext: ProxyRequestContext;
 }
 
 /**
- * Begins the context of a request: its ids, its time and where it came from.
- * https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+ * Creates the context of a request: its ids, its time and its sender's address.
+ * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
  */
-export function createRequestContext(request: IncomingMessage, path: string, api: ApiIdentity): RequestContext {
+export function createRequestContext(request: IncomingMessage, path: string, api: ApiIdentity): ProxyRequestContext {
   const now = Date.now();
   const domainName = request.headers.host ?? 'localhost';
   return {
@@ -45,7 +45,7 @@ export function createRequestContext(request: IncomingMessage, path: string, api
     resourcePath: path,
     httpMethod: request.method ?? '',
     extendedRequestId: randomUUID().replaceAll('-', '').slice(0, 15).concat('='),
-    requestTime: commonLogTime(now),
+    requestTime: formatTime(now),
     path,
     accountId: ACCOUNT_ID,
     protocol: `HTTP/${request.httpVersion}`,
@@ -58,7 +58,7 @@ export function createRequestContext(request: IncomingMessage, path: string, api
       accountId: null,
       cognitoIdentityId: null,
       caller: null,
-      sourceIp: sourceAddress(request),
+      sourceIp: readSourceAddress(request),
       principalOrgId: null,
       accessKey: null,
       cognitoAuthenticationType: null,
@@ -76,58 +76,58 @@ export function createRequestContext(request: IncomingMessage, path: string, api
   };
 }
 
-/** Describes a request that has a route. */
+/** Describes a request whose route was found. */
 export function describeRequest(
   request: IncomingMessage,
   { route, pathParameters }: RouteMatch,
-  context: RequestContext,
+  context: ProxyRequestContext,
 ): RequestDescription {
-  const headers = headersOf(request, context);
-  const query = queryOf(request.url ?? '');
+  const headers = collectHeaders(request, context);
+  const query = parseQuery(request.url ?? '');
   return {
     resource: route.resource,
     path: context.path,
     httpMethod: context.httpMethod,
-    headers: lastOfEach(headers),
+    headers: keepLastOfEach(headers),
     multiValueHeaders: headers,
-    queryStringParameters: query && lastOfEach(query),
+    queryStringParameters: query && keepLastOfEach(query),
     multiValueQueryStringParameters: query,
     pathParameters,
     stageVariables: null,
-    requestContext: { ...context, resourcePath: route.resource, resourceId: resourceId(route.resource) },
+    requestContext: { ...context, resourcePath: route.resource, resourceId: deriveResourceId(route.resource) },
   };
 }
 
-/** The event of a REQUEST authorizer. */
-export function authorizerEvent(
+/** Creates the event of a REQUEST authorizer. */
+export function createAuthorizerEvent(
   description: RequestDescription,
   methodArn: string,
-): Omit<APIGatewayRequestAuthorizerEvent, 'requestContext'> & { requestContext: RequestContext } {
+): Omit<APIGatewayRequestAuthorizerEvent, 'requestContext'> & { requestContext: ProxyRequestContext } {
   return { type: 'REQUEST', methodArn, ...description };
 }
 
-/** A function's proxy event (payload version 1.0), as JSON. */
-export function proxyEvent(
+/** Creates a function's proxy event (payload version 1.0), as JSON. */
+export function createProxyEvent(
   description: RequestDescription,
   authorizer: Readonly<Record<string, unknown>> | undefined,
   body: Buffer,
   { binaryMediaTypes }: ApiIdentity,
 ): string {
   const requestContext = authorizer ? { ...description.requestContext, authorizer } : description.requestContext;
-  const binary = body.length > 0 && isBinary(lastHeader(description.headers, 'content-type'), binaryMediaTypes);
-  // Bytes that are no UTF-8 become U+FFFD, in AWS as well: only a binary media type passes them unharmed.
+  const binary = body.length > 0 && isBinary(findHeader(description.headers, 'content-type'), binaryMediaTypes);
+  // As in AWS, bytes that are not UTF-8 become U+FFFD unless the media type is a binary one.
   const text = body.length === 0 ? null : body.toString(binary ? 'base64' : 'utf8');
   return JSON.stringify({ ...description, requestContext, body: text, isBase64Encoded: binary });
 }
 
-/** Headers of one connection only; API Gateway ends it, so they mean nothing behind it. */
+/** Headers that concern one connection. API Gateway terminates it, so functions don't get them. */
 const HOP_BY_HOP = new Set([
   ...['connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer'],
   ...['transfer-encoding', 'upgrade', 'expect', 'content-length'],
 ]);
 
-/** Headers with the case in which they came, and those that API Gateway adds. */
-function headersOf({ rawHeaders }: IncomingMessage, context: RequestContext): Record<string, string[]> {
+/** Returns the request's headers, in their original case, and those that API Gateway adds. */
+function collectHeaders({ rawHeaders }: IncomingMessage, context: ProxyRequestContext): Record<string, string[]> {
   const headers: Record<string, string[]> = Object.create(null);
   const forwardedFor: string[] = [];
   for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
@@ -139,7 +139,7 @@ function headersOf({ rawHeaders }: IncomingMessage, context: RequestContext): Re
     else append(headers, name, value);
   }
   headers['X-Amzn-Trace-Id'] ??= [
-    `Root=1-${hex(context.requestTimeEpoch)}-${context.requestId.replaceAll('-', '').slice(0, 24)}`,
+    `Root=1-${hexSeconds(context.requestTimeEpoch)}-${context.requestId.replaceAll('-', '').slice(0, 24)}`,
   ];
   headers['X-Forwarded-For'] = [[...forwardedFor, context.identity.sourceIp].join(', ')];
   headers['X-Forwarded-Port'] = ['443'];
@@ -147,11 +147,11 @@ function headersOf({ rawHeaders }: IncomingMessage, context: RequestContext): Re
   return headers;
 }
 
-function hex(epochMs: number): string {
+function hexSeconds(epochMs: number): string {
   return Math.floor(epochMs / 1000).toString(16);
 }
 
-function queryOf(url: string): Record<string, string[]> | null {
+function parseQuery(url: string): Record<string, string[]> | null {
   const start = url.indexOf('?');
   if (start === -1 || start === url.length - 1) return null;
   const query: Record<string, string[]> = Object.create(null);
@@ -165,14 +165,14 @@ function append(values: Record<string, string[]>, name: string, value: string): 
   else known.push(value);
 }
 
-function lastOfEach(values: Record<string, string[]>): Record<string, string> {
+function keepLastOfEach(values: Record<string, string[]>): Record<string, string> {
   const last: Record<string, string> = Object.create(null);
   for (const name in values) last[name] = values[name]?.at(-1) ?? '';
   return last;
 }
 
-/** The header whose name, in any case, is `name` (lower case). */
-function lastHeader(headers: Readonly<Record<string, string>>, name: string): string | undefined {
+/** Returns the header with a name, which is given in lower case and may be written in any case. */
+function findHeader(headers: Readonly<Record<string, string>>, name: string): string | undefined {
   for (const candidate in headers) if (candidate.toLowerCase() === name) return headers[candidate];
   return undefined;
 }
@@ -185,12 +185,12 @@ function isBinary(contentType: string | undefined, binaryMediaTypes: readonly st
   });
 }
 
-function sourceAddress({ socket }: IncomingMessage): string {
+function readSourceAddress({ socket }: IncomingMessage): string {
   return (socket.remoteAddress ?? '127.0.0.1').replace(/^::ffff:/, '');
 }
 
-/** API Gateway's resource ids are short and opaque; this one is the same for the same resource. */
-function resourceId(resource: string): string {
+/** Derives a short id from a resource, as opaque as API Gateway's. */
+function deriveResourceId(resource: string): string {
   let hash = 0;
   for (let index = 0; index < resource.length; index += 1) hash = (hash * 31 + resource.charCodeAt(index)) >>> 0;
   return hash.toString(36).padStart(6, '0');
@@ -198,8 +198,8 @@ function resourceId(resource: string): string {
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
-/** `21/Nov/2026:09:41:24 +0000`. */
-function commonLogTime(epochMs: number): string {
+/** Formats a time as in the Common Log Format: `21/Nov/2026:09:41:24 +0000`. */
+function formatTime(epochMs: number): string {
   const iso = new Date(epochMs).toISOString();
   return `${iso.slice(8, 10)}/${MONTHS[Number(iso.slice(5, 7)) - 1]}/${iso.slice(0, 4)}:${iso.slice(11, 19)} +0000`;
 }

@@ -8,7 +8,7 @@ export interface GatewayResponseDefinition {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-/** API Gateway's own answers, as it names them. */
+/** Types of the responses that API Gateway generates itself. */
 export type GatewayResponseType =
   | 'ACCESS_DENIED'
   | 'AUTHORIZER_CONFIGURATION_ERROR'
@@ -27,7 +27,7 @@ interface Default {
   readonly errorType: string;
 }
 
-/** https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html */
+/** @see https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html */
 const DEFAULTS: Readonly<Record<GatewayResponseType, Default>> = {
   ACCESS_DENIED: {
     status: 403,
@@ -56,7 +56,7 @@ const DEFAULTS: Readonly<Record<GatewayResponseType, Default>> = {
   UNAUTHORIZED: { status: 401, message: 'Unauthorized', errorType: 'UnauthorizedException' },
 };
 
-export interface GatewayAnswer {
+export interface GatewayResponse {
   readonly status: number;
   readonly headers: Record<string, string>;
   readonly body: string;
@@ -64,20 +64,21 @@ export interface GatewayAnswer {
 
 export interface GatewayResponses {
   /**
-   * Renders one of API Gateway's own answers.
-   * @param context what templates can read as `$context`
-   * @param override a status and message of this case, where the type has several
+   * Renders a response that API Gateway generates itself.
+   * @param context the value of `$context` in templates
+   * @param override status and message, for a type that covers several errors
    */
   render(
     type: GatewayResponseType,
     context: Readonly<Record<string, unknown>>,
     override?: { readonly status: number; readonly message: string },
-  ): GatewayAnswer;
+  ): GatewayResponse;
 }
 
 /**
- * Prepares API Gateway's own answers from the `AWS::ApiGateway::GatewayResponse` resources of the service, so that the
- * laptop and AWS agree. A type that has none gets `DEFAULT_4XX` or `DEFAULT_5XX`, and AWS's plain answer without these.
+ * Creates the responses that API Gateway generates itself from the `AWS::ApiGateway::GatewayResponse` resources of the service,
+ * so that the laptop and AWS agree. A type without a resource uses that of `DEFAULT_4XX` or `DEFAULT_5XX`, or else AWS's
+ * built-in response.
  */
 export function createGatewayResponses(definitions: readonly GatewayResponseDefinition[]): GatewayResponses {
   const byType = new Map(definitions.map((definition) => [definition.responseType, definition]));
@@ -101,10 +102,10 @@ export function createGatewayResponses(definitions: readonly GatewayResponseDefi
   };
 }
 
-/** `$context.requestId`, or the same in braces. */
+/** Matches `$context.requestId` and `${context.requestId}`. */
 const VARIABLE = /\$(?:\{(context(?:\.\w+)+)\}|(context(?:\.\w+)+))/g;
 
-/** `gatewayresponse.header.X: "'text'"` is a text; anything else names a part of the context. */
+/** Returns the headers of a definition: `gatewayresponse.header.X: "'text'"` is literal, any other value a path into the context. */
 function headersFrom(definition: GatewayResponseDefinition | undefined, scope: object): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const [target, source] of Object.entries(definition?.parameters ?? {})) {
@@ -116,7 +117,7 @@ function headersFrom(definition: GatewayResponseDefinition | undefined, scope: o
   return headers;
 }
 
-/** The value at a dotted path, as text; nothing for a path that leads nowhere. */
+/** Returns the value at a dotted path, as text. A path that does not exist gives an empty text. */
 function lookUp(scope: object, path: string): string {
   let value: unknown = scope;
   for (const name of path.split('.')) {

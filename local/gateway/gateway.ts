@@ -7,13 +7,19 @@ import type { Runner } from '../lambda/runner.ts';
 import { listen } from '../listen.ts';
 import { readBody } from '../read-body.ts';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
-import { type ApiIdentity, createRequestContext, describeRequest, proxyEvent, type RequestContext } from './event.ts';
+import {
+  type ApiIdentity,
+  createProxyEvent,
+  createRequestContext,
+  describeRequest,
+  type ProxyRequestContext,
+} from './event.ts';
 import {
   createGatewayResponses,
   type GatewayResponseDefinition,
   type GatewayResponseType,
 } from './gateway-responses.ts';
-import { type Outcome, relayBuffered, relayStreamed } from './relay.ts';
+import { type RelayOutcome, relayBuffered, relayStreamed } from './relay.ts';
 import { createRouter, type FunctionRoute, type PreflightRoute, type Route } from './routes.ts';
 
 export interface GatewayOptions {
@@ -31,109 +37,109 @@ export interface Gateway {
   close(): Promise<void>;
 }
 
-/** API Gateway's limits. https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html */
+/** Limits of API Gateway, see https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const MAX_HEADER_BYTES = 10_240;
-/** A Regional API gives up on a stream that is silent for so long. */
+/** A Regional API ends a stream that is silent for this long. */
 const IDLE_TIMEOUT_MS = 5 * 60_000;
-/** Milliseconds a connection is kept for a client's next request. */
+/** Milliseconds for which an idle connection stays open. */
 const KEEP_ALIVE_MS = 65_000;
 
 /**
- * Starts an HTTP front that does what a Regional REST API of API Gateway does: it routes, asks the authorizer, makes
- * proxy events, and hands on buffered and streamed answers.
+ * Starts an HTTP server that behaves as a Regional REST API of API Gateway: it routes requests, invokes the authorizer, creates
+ * proxy events, and forwards buffered and streamed responses.
  */
 export async function startGateway({ port, api, routes, responses, runner }: GatewayOptions): Promise<Gateway> {
   const route = createRouter(routes);
-  const ownAnswers = createGatewayResponses(responses);
+  const gatewayResponses = createGatewayResponses(responses);
   const authorizers = createAuthorizers(routes, runner);
 
-  function answer(type: GatewayResponseType, context: RequestContext, client: ServerResponse): void {
+  function respond(type: GatewayResponseType, context: ProxyRequestContext, client: ServerResponse): void {
     if (client.headersSent || client.destroyed) return;
-    const { status, headers, body } = ownAnswers.render(type, { ...context });
+    const { status, headers, body } = gatewayResponses.render(type, { ...context });
     client.writeHead(status, { ...headers, 'Content-Length': Buffer.byteLength(body) }).end(body);
   }
 
   async function serve(request: IncomingMessage, client: ServerResponse): Promise<void> {
-    const path = pathOf(request.url ?? '/');
+    const path = parsePath(request.url ?? '/');
     const context = createRequestContext(request, path, api);
     client.setHeader('x-amzn-RequestId', context.requestId);
     client.setHeader('x-amz-apigw-id', context.extendedRequestId);
     const [match, body] = [route(context.httpMethod, path), await readBody(request, MAX_BODY_BYTES)];
-    if (body === undefined) return answer('REQUEST_TOO_LARGE', context, client);
-    if (match === undefined) return answer('MISSING_AUTHENTICATION_TOKEN', context, client);
-    if (match.route.kind === 'preflight') return answerPreflight(match.route, client);
+    if (body === undefined) return respond('REQUEST_TOO_LARGE', context, client);
+    if (match === undefined) return respond('MISSING_AUTHENTICATION_TOKEN', context, client);
+    if (match.route.kind === 'preflight') return respondToPreflight(match.route, client);
 
     const description = describeRequest(request, match, context);
     const authorizer = authorizers.get(match.route.authorizer?.function ?? '');
-    const authorization = await authorizer?.authorize(description, methodArn(api, context));
-    if (authorization?.allowed === false) return answer(authorization.response, context, client);
+    const authorization = await authorizer?.authorize(description, buildMethodArn(api, context));
+    if (authorization?.allowed === false) return respond(authorization.response, context, client);
 
-    await integrate(match.route, proxyEvent(description, authorization?.context, body, api), context, client);
+    await integrate(match.route, createProxyEvent(description, authorization?.context, body, api), context, client);
   }
 
-  /** Invokes the function and relays its answer, within the time that the route allows. The function itself isn't stopped. */
+  /** Invokes the function and forwards its response, within the route's timeout. The timeout does not stop the function. */
   async function integrate(
     route: FunctionRoute,
     event: string,
-    context: RequestContext,
+    context: ProxyRequestContext,
     client: ServerResponse,
   ): Promise<void> {
     const timer = setTimeout(() => {
       if (client.headersSent) client.destroy();
-      else answer('INTEGRATION_TIMEOUT', context, client);
+      else respond('INTEGRATION_TIMEOUT', context, client);
     }, route.timeoutMs);
     try {
       const response = await runner.invoke(route.function, event);
       const outcome = client.writableEnded ? drain(response) : await relay(route, response, client);
-      if (outcome === 'malformed') answer('INTEGRATION_FAILURE', context, client);
+      if (outcome === 'malformed') respond('INTEGRATION_FAILURE', context, client);
     } catch (error) {
       const tooLarge = error instanceof LambdaServiceError && error.type === 'RequestTooLargeException';
-      answer(tooLarge ? 'REQUEST_TOO_LARGE' : 'INTEGRATION_FAILURE', context, client);
+      respond(tooLarge ? 'REQUEST_TOO_LARGE' : 'INTEGRATION_FAILURE', context, client);
     } finally {
       clearTimeout(timer);
     }
   }
 
-  /** Answers what is not even a request: broken syntax, headers that are too large, a request that never ends. */
-  function refuse(error: Error & { code?: string }, socket: Duplex): void {
+  /** Responds to a request that HTTP can't parse: broken syntax, headers that are too large, or a request that never ends. */
+  function rejectUnparsed(error: Error & { code?: string }, socket: Duplex): void {
     if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
-    const fault = CLIENT_FAULTS[error.code ?? ''] ?? { status: 400, message: 'Bad Request' };
+    const failure = CLIENT_ERRORS[error.code ?? ''] ?? { status: 400, message: 'Bad Request' };
     const requestId = crypto.randomUUID();
-    const { status, headers, body } = ownAnswers.render('BAD_REQUEST_PARAMETERS', { requestId }, fault);
+    const { status, headers, body } = gatewayResponses.render('BAD_REQUEST_PARAMETERS', { requestId }, failure);
     const lines = Object.entries({
       ...headers,
       'x-amzn-RequestId': requestId,
       'Content-Length': Buffer.byteLength(body),
       Connection: 'close',
     }).map(([name, value]) => `${name}: ${value}\r\n`);
-    socket.end(`HTTP/1.1 ${status} ${fault.message}\r\n${lines.join('')}\r\n${body}`);
+    socket.end(`HTTP/1.1 ${status} ${failure.message}\r\n${lines.join('')}\r\n${body}`);
   }
 
   const server = createServer(
-    // A missing Host would be refused in Node's own words.
+    // Node would refuse a request without Host itself, with a response of its own.
     { maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: KEEP_ALIVE_MS, requireHostHeader: false },
     (request, client) => {
       serve(request, client).catch((error: unknown) => {
-        // A sender that left midway needs no answer; anything else is a fault of this front.
+        // A client that disconnected midway needs no response. Any other error is a bug in the gateway.
         if (request.complete) console.error('The gateway failed:', error);
         client.destroy();
       });
     },
   );
   server.setTimeout(IDLE_TIMEOUT_MS);
-  server.on('clientError', refuse);
+  server.on('clientError', rejectUnparsed);
   server.on('checkExpectation', (request, client) => server.emit('request', request, client));
   const listening = await listen(server, { port });
   return { url: `http://127.0.0.1:${listening.port}`, close: listening.close };
 }
 
-const CLIENT_FAULTS: Readonly<Record<string, { status: number; message: string }>> = {
+const CLIENT_ERRORS: Readonly<Record<string, { status: number; message: string }>> = {
   HPE_HEADER_OVERFLOW: { status: 431, message: 'Request Header Fields Too Large' },
   ERR_HTTP_REQUEST_TIMEOUT: { status: 408, message: 'Request Timeout' },
 };
 
-/** One authorizer for each function that is one: routes share it, and its cache. */
+/** Creates one authorizer for each authorizer function. Routes share it and its cache. */
 function createAuthorizers(routes: readonly Route[], runner: Pick<Runner, 'invoke'>): Map<string, Authorizer> {
   const definitions = routes.flatMap((route) =>
     route.kind === 'function' && route.authorizer ? [route.authorizer] : [],
@@ -141,25 +147,25 @@ function createAuthorizers(routes: readonly Route[], runner: Pick<Runner, 'invok
   return new Map(definitions.map((definition) => [definition.function, createAuthorizer(definition, runner)]));
 }
 
-function answerPreflight({ headers }: PreflightRoute, client: ServerResponse): void {
+function respondToPreflight({ headers }: PreflightRoute, client: ServerResponse): void {
   client.writeHead(200, { ...headers, 'Content-Type': 'application/json', 'Content-Length': 0 }).end();
 }
 
-function relay(route: FunctionRoute, response: FunctionResponse, client: ServerResponse): Promise<Outcome> {
+function relay(route: FunctionRoute, response: FunctionResponse, client: ServerResponse): Promise<RelayOutcome> {
   return route.streamed ? relayStreamed(response, client) : relayBuffered(response, client);
 }
 
-function drain({ body }: FunctionResponse): Outcome {
+function drain({ body }: FunctionResponse): RelayOutcome {
   body.on('error', () => undefined).resume();
   return 'sent';
 }
 
-/** The path as it came, without its query; clients may send an absolute URL. */
-function pathOf(url: string): string {
+/** Returns the request's path, undecoded and without its query. Clients may send an absolute URL. */
+function parsePath(url: string): string {
   const path = url.startsWith('/') ? url : (URL.parse(url)?.pathname ?? '/');
   return path.split('?', 1)[0] ?? '/';
 }
 
-function methodArn({ region, apiId, stage }: ApiIdentity, { httpMethod, path }: RequestContext): string {
+function buildMethodArn({ region, apiId, stage }: ApiIdentity, { httpMethod, path }: ProxyRequestContext): string {
   return `arn:aws:execute-api:${region}:${ACCOUNT_ID}:${apiId}/${stage}/${httpMethod}${path}`;
 }

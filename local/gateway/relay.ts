@@ -4,12 +4,12 @@ import * as v from 'valibot';
 import type { FunctionResponse } from '../lambda/invocation.ts';
 
 /**
- * What became of a function's answer:
- * - `sent`: all of it was handed on;
- * - `malformed`: it is none that API Gateway understands, and nothing was sent;
+ * How forwarding a function's response ended:
+ * - `sent`: the whole response was sent;
+ * - `malformed`: API Gateway does not understand it, and nothing was sent;
  * - `cut`: it stopped midway, after its beginning was sent.
  */
-export type Outcome = 'sent' | 'malformed' | 'cut';
+export type RelayOutcome = 'sent' | 'malformed' | 'cut';
 
 const headerValue = v.union([v.string(), v.number(), v.boolean()]);
 const status = v.pipe(v.number(), v.integer(), v.minValue(200), v.maxValue(599));
@@ -22,7 +22,7 @@ const preludeSchema = v.object({
   statusCode: v.optional(status, 200),
   cookies: v.nullish(v.array(v.string())),
 });
-const answerSchema = v.object({
+const responseSchema = v.object({
   ...head,
   statusCode: status,
   body: v.nullish(v.string()),
@@ -32,27 +32,27 @@ const answerSchema = v.object({
 /** API Gateway looks for the end of the prelude in this much of the stream. */
 const MAX_PRELUDE_BYTES = 16 * 1024;
 const PRELUDE_END = Buffer.alloc(8);
-/** What Lambda streams at most. */
+/** Lambda's limit for a streamed response. */
 const MAX_STREAM_BYTES = 200 * 1024 * 1024;
 
 /**
- * Hands on a streamed answer: a JSON prelude, eight NUL bytes, then the body, each chunk as soon as it comes. A client
- * that has gone away doesn't stop the function: the rest is read and dropped.
+ * Forwards a streamed response (a JSON prelude, eight NUL bytes, then the body), each chunk as soon as it arrives. A client
+ * that disconnects does not stop the function: the rest is read and dropped.
  */
-export function relayStreamed(response: FunctionResponse, client: ServerResponse): Promise<Outcome> {
+export function relayStreamed(response: FunctionResponse, client: ServerResponse): Promise<RelayOutcome> {
   return new Promise((resolve) => new StreamRelay(response, client, resolve).start());
 }
 
 class StreamRelay {
   readonly #response: FunctionResponse;
   readonly #client: ServerResponse;
-  readonly #settle: (outcome: Outcome) => void;
-  /** The beginning, until the prelude in it is whole. */
+  readonly #settle: (outcome: RelayOutcome) => void;
+  /** The bytes so far, until the prelude in them is complete. */
   #prelude: Buffer | undefined = Buffer.alloc(0);
   #sentBytes = 0;
   #over = false;
 
-  constructor(response: FunctionResponse, client: ServerResponse, settle: (outcome: Outcome) => void) {
+  constructor(response: FunctionResponse, client: ServerResponse, settle: (outcome: RelayOutcome) => void) {
     this.#response = response;
     this.#client = client;
     this.#settle = settle;
@@ -81,7 +81,7 @@ class StreamRelay {
     } else {
       this.#prelude = undefined;
       const rest = start.subarray(end + PRELUDE_END.length);
-      // The status goes out at once, together with what else has come in the same breath.
+      // Sends the status at once, together with any bytes of the body that arrived with it.
       if (rest.length === 0) process.nextTick(() => this.#client.flushHeaders());
       else this.#send(rest);
     }
@@ -105,17 +105,17 @@ class StreamRelay {
     this.#stop(this.#prelude !== undefined ? 'malformed' : whole ? 'sent' : 'cut');
   }
 
-  #stop(outcome: Outcome): void {
+  #stop(outcome: RelayOutcome): void {
     if (this.#over) return;
     this.#over = true;
     if (outcome === 'cut') this.#client.destroy();
-    // Whatever else the function sends is read and dropped: it runs to its end.
+    // Reads and drops the rest, so that the function runs to its end.
     this.#response.body.resume();
     this.#settle(outcome);
   }
 }
 
-/** @returns false, with nothing sent, when it is no prelude that API Gateway understands */
+/** Sends the status and headers of a prelude. Returns false, with nothing sent, if API Gateway would not understand it. */
 function sendPrelude(json: string, client: ServerResponse): boolean {
   const prelude = v.safeParse(v.pipe(v.string(), v.parseJson(), preludeSchema), json);
   if (!prelude.success) return false;
@@ -126,13 +126,16 @@ function sendPrelude(json: string, client: ServerResponse): boolean {
   });
 }
 
-/** Hands on a proxy answer that comes in one piece: `{statusCode, headers, multiValueHeaders, body, isBase64Encoded}`. */
-export async function relayBuffered({ body, failure }: FunctionResponse, client: ServerResponse): Promise<Outcome> {
+/** Forwards a proxy response in one piece: `{statusCode, headers, multiValueHeaders, body, isBase64Encoded}`. */
+export async function relayBuffered(
+  { body, failure }: FunctionResponse,
+  client: ServerResponse,
+): Promise<RelayOutcome> {
   const json = await text(body).catch(() => undefined);
-  const answer = v.safeParse(v.pipe(v.string(), v.parseJson(), answerSchema), json);
-  if (!answer.success || failure() !== undefined) return 'malformed';
-  const { statusCode, headers, multiValueHeaders, isBase64Encoded } = answer.output;
-  const content = Buffer.from(answer.output.body ?? '', isBase64Encoded ? 'base64' : 'utf8');
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), responseSchema), json);
+  if (!parsed.success || failure() !== undefined) return 'malformed';
+  const { statusCode, headers, multiValueHeaders, isBase64Encoded } = parsed.output;
+  const content = Buffer.from(parsed.output.body ?? '', isBase64Encoded ? 'base64' : 'utf8');
   if (client.destroyed) return 'sent';
   if (!sendHead(client, statusCode, headers ?? {}, multiValueHeaders ?? {}, content.length)) return 'malformed';
   client.end(content);
@@ -141,7 +144,7 @@ export async function relayBuffered({ body, failure }: FunctionResponse, client:
 
 type HeaderValue = v.InferOutput<typeof headerValue>;
 
-/** Headers that API Gateway sets itself; what a function says of them is dropped, or renamed. */
+/** Headers that API Gateway sets itself. Those of a function are dropped, or renamed. */
 const DROPPED = new Set([
   'content-length',
   'transfer-encoding',
@@ -170,7 +173,7 @@ function sendHead(
     client.writeHead(statusCode);
     return true;
   } catch {
-    // A name or value that HTTP can't carry. What was set of it must not reach the refusal.
+    // A name or value is not valid in HTTP. The headers that were set so far must not be part of the error response.
     for (const name of client.getHeaderNames()) client.removeHeader(name);
     for (const [name, value] of Object.entries(before)) if (value !== undefined) client.setHeader(name, value);
     return false;

@@ -1,27 +1,27 @@
 /** One method of one resource of the API. */
 export type Route = FunctionRoute | PreflightRoute;
 
-interface Place {
+interface Method {
   /** Upper case, or `ANY`. */
   readonly method: string;
-  /** `/v1/models/{id}`; a last `{name+}` takes the whole rest of the path. */
+  /** `/v1/models/{id}`; a last segment `{name+}` matches the rest of the path. */
   readonly resource: string;
 }
 
-/** A route that API Gateway answers by itself: the question of a browser whether it may call. */
-export interface PreflightRoute extends Place {
+/** A route that API Gateway answers itself: a browser's CORS preflight request. */
+export interface PreflightRoute extends Method {
   readonly kind: 'preflight';
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** A route that a function answers. */
-export interface FunctionRoute extends Place {
+/** A route to a function. */
+export interface FunctionRoute extends Method {
   readonly kind: 'function';
   /** The function's short name. */
   readonly function: string;
-  /** Whether the function's answer is handed on as it comes. */
+  /** True if the function's response is forwarded while it arrives. */
   readonly streamed: boolean;
-  /** Milliseconds from the request to the last byte of the answer. */
+  /** Milliseconds from the request to the last byte of the response. */
   readonly timeoutMs: number;
   readonly authorizer: AuthorizerDefinition | undefined;
 }
@@ -30,15 +30,15 @@ export interface FunctionRoute extends Place {
 export interface AuthorizerDefinition {
   /** The function's short name. */
   readonly function: string;
-  /** Headers, in lower case, that must be there; together they are the cache's key. */
+  /** Required headers, in lower case. Their values are the cache's key. */
   readonly identityHeaders: readonly string[];
-  /** Milliseconds an answer is used again; 0 never. */
+  /** Milliseconds for which a policy is cached; 0 for never. */
   readonly ttlMs: number;
 }
 
 export interface RouteMatch<R extends Route = Route> {
   readonly route: R;
-  /** As they stand in the path: API Gateway doesn't decode them. */
+  /** Undecoded, as in API Gateway. */
   readonly pathParameters: Readonly<Record<string, string>> | null;
 }
 
@@ -48,30 +48,33 @@ interface Pattern {
 }
 
 /**
- * Prepares the routes of an API. A literal segment wins over `{name}`, which wins over `{name+}`; a method of its own wins
- * over `ANY`.
- * @returns finds the route of a request by its method and raw path
+ * Creates an API's router. A literal segment is preferred to `{name}`, which is preferred to `{name+}`; a named method is
+ * preferred to `ANY`.
+ * @returns a function that finds the route of a method and undecoded path
  */
 export function createRouter(routes: readonly Route[]): (method: string, path: string) => RouteMatch | undefined {
   const patterns = routes
-    .map((route): Pattern => ({ route, segments: segmentsOf(route.resource) }))
-    .sort(moreLiteralFirst);
+    .map((route): Pattern => ({ route, segments: splitPath(route.resource) }))
+    .sort(compareByGenerality);
   return (method, path) => {
-    const segments = segmentsOf(path);
+    const segments = splitPath(path);
     for (const { route, segments: pattern } of patterns) {
       if (route.method !== method && route.method !== 'ANY') continue;
-      const pathParameters = match(pattern, segments);
+      const pathParameters = matchPattern(pattern, segments);
       if (pathParameters !== undefined) return { route, pathParameters };
     }
     return undefined;
   };
 }
 
-function segmentsOf(path: string): string[] {
+function splitPath(path: string): string[] {
   return path.split('/').filter((segment) => segment !== '');
 }
 
-function match(pattern: readonly string[], segments: readonly string[]): Record<string, string> | null | undefined {
+function matchPattern(
+  pattern: readonly string[],
+  segments: readonly string[],
+): Record<string, string> | null | undefined {
   const parameters: Record<string, string> = {};
   for (const [index, expected] of pattern.entries()) {
     const actual = segments[index];
@@ -87,15 +90,15 @@ function match(pattern: readonly string[], segments: readonly string[]): Record<
   return Object.keys(parameters).length === 0 ? null : parameters;
 }
 
-function moreLiteralFirst(a: Pattern, b: Pattern): number {
+function compareByGenerality(a: Pattern, b: Pattern): number {
   for (let index = 0; index < Math.max(a.segments.length, b.segments.length); index += 1) {
-    const difference = vagueness(a.segments[index]) - vagueness(b.segments[index]);
+    const difference = rankGenerality(a.segments[index]) - rankGenerality(b.segments[index]);
     if (difference !== 0) return difference;
   }
   return Number(a.route.method === 'ANY') - Number(b.route.method === 'ANY');
 }
 
-function vagueness(segment: string | undefined): number {
+function rankGenerality(segment: string | undefined): number {
   if (segment === undefined || !segment.startsWith('{')) return 0;
   return segment.endsWith('+}') ? 2 : 1;
 }

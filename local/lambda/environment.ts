@@ -108,7 +108,7 @@ export class Environment {
     this.#initTimer = setTimeout(() => this.#onInitTimeout(initTimeoutMs), initTimeoutMs);
     this.exited = new Promise((resolve) => {
       this.#child.once('exit', (code, signal) => {
-        this.#onExit(new FunctionError('Runtime.ExitError', exitMessage(code, signal)));
+        this.#onExit(new FunctionError('Runtime.ExitError', describeExit(code, signal)));
         resolve();
       });
       this.#child.once('error', (error) => {
@@ -350,7 +350,7 @@ function lowerPriority(pid: number, { background }: FunctionDefinition): void {
   }
 }
 
-function exitMessage(code: number | null, signal: NodeJS.Signals | null): string {
+function describeExit(code: number | null, signal: NodeJS.Signals | null): string {
   const cause = signal === null ? `exit status ${code}` : `signal: ${signal}`;
   return `Runtime exited ${code === 0 ? 'without providing a reason' : `with error: ${cause}`}`;
 }

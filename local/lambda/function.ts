@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os';
+
 /** One function, as the runner needs to know it. */
 export interface FunctionDefinition {
   /** Its key in `serverless.yml`: `chat`. Process titles and log files bear it. */
@@ -32,10 +34,13 @@ export interface ManagedInstances {
 }
 
 /**
- * 64 concurrent requests per vCPU are AWS's default for Node.js, and a process with one worker uses one vCPU. A few processes
- * are more than a laptop can serve at once.
+ * 64 concurrent requests per vCPU are AWS's default for Node.js. All processors of the machine count, so that requests beyond
+ * what the machine can serve wait in a few processes instead of being refused or starting more processes.
  */
-export const DEFAULT_MANAGED_INSTANCES: ManagedInstances = { maxConcurrency: 64, maxEnvironments: 4 };
+export const DEFAULT_MANAGED_INSTANCES: ManagedInstances = {
+  maxConcurrency: 64 * availableParallelism(),
+  maxEnvironments: 4,
+};
 
 /** Functions that run as on Lambda Managed Instances: those that callers wait for, all, or those with these names. */
 export type ManagedFunctions = 'interactive' | 'all' | readonly string[];
@@ -57,7 +62,7 @@ export const ACCOUNT_ID = '000000000000';
 export const MAX_PAYLOAD_BYTES = 6_291_556;
 
 /** Returns the ARN of a function, or of its alias. */
-export function functionArn(region: string, functionName: string, qualifier?: string): string {
+export function buildFunctionArn(region: string, functionName: string, qualifier?: string): string {
   const arn = `arn:aws:lambda:${region}:${ACCOUNT_ID}:function:${functionName}`;
   return qualifier === undefined ? arn : `${arn}:${qualifier}`;
 }

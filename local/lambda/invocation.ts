@@ -71,7 +71,7 @@ export class Invocation {
       streamed: message.headers['lambda-runtime-function-response-mode'] === 'streaming',
       contentType: message.headers['content-type'],
       body: message,
-      failure: () => failureIn(message.trailers),
+      failure: () => readFailure(message.trailers),
     });
   }
 
@@ -94,7 +94,7 @@ export class Invocation {
   }
 }
 
-function failureIn(trailers: IncomingMessage['trailers']): FunctionError | undefined {
+function readFailure(trailers: IncomingMessage['trailers']): FunctionError | undefined {
   if (trailers['lambda-runtime-function-error-type'] === undefined) return undefined;
   const body = trailers['lambda-runtime-function-error-body'] ?? '';
   return FunctionError.fromReport(Buffer.from(body, 'base64').toString('utf8'));

@@ -30,12 +30,12 @@ async function handle(runner: Invoker, request: IncomingMessage, response: Serve
   }
   const { name, qualifier } = splitName(decodeURIComponent(encodedName), url.searchParams.get('Qualifier'));
   const payload = await readPayload(request);
-  const clientContext = header(request, 'x-amz-client-context');
+  const clientContext = readHeader(request, 'x-amz-client-context');
   const options = {
     ...(qualifier === undefined ? {} : { qualifier }),
     ...(clientContext === undefined ? {} : { clientContext: Buffer.from(clientContext, 'base64').toString('utf8') }),
   };
-  switch (header(request, 'x-amz-invocation-type') ?? 'RequestResponse') {
+  switch (readHeader(request, 'x-amz-invocation-type') ?? 'RequestResponse') {
     case 'DryRun':
       response.writeHead(204).end();
       return;
@@ -127,7 +127,7 @@ function sendError(response: ServerResponse, error: unknown): void {
   response.end(body);
 }
 
-function header(request: IncomingMessage, name: string): string | undefined {
+function readHeader(request: IncomingMessage, name: string): string | undefined {
   const value = request.headers[name];
   return Array.isArray(value) ? value[0] : value;
 }

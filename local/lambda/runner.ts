@@ -3,7 +3,7 @@ import { type Credentials, dummyCredentials } from '../credentials.ts';
 import { Concurrency } from './concurrency.ts';
 import type { EnvironmentOptions, LogLine } from './environment.ts';
 import { LambdaServiceError } from './errors.ts';
-import { type FunctionDefinition, functionArn, MAX_PAYLOAD_BYTES } from './function.ts';
+import { buildFunctionArn, type FunctionDefinition, MAX_PAYLOAD_BYTES } from './function.ts';
 import { type FunctionResponse, Invocation, type InvokeOptions } from './invocation.ts';
 import { Pool } from './pool.ts';
 import { startRuntimeApi } from './runtime-api.ts';
@@ -71,7 +71,7 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
   });
 
   for (const definition of functions) {
-    const concurrency = concurrencyOf(definition, account);
+    const concurrency = createConcurrency(definition, account);
     const { maxConcurrency, maxEnvironments } = definition.managedInstances ?? {
       maxConcurrency: 1,
       maxEnvironments: concurrency.limit,
@@ -81,7 +81,7 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
       return {
         definition,
         runtimeClient,
-        variables: { ...variablesFor(definition, region), ...variables },
+        variables: { ...buildVariables(definition, region), ...variables },
         runtimeApi: runtimeApi.address,
         initTimeoutMs,
         expiresAt,
@@ -101,16 +101,19 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
 
   return {
     async invoke(name, payload, { qualifier, clientContext } = {}) {
-      const entry = pools.get(name) ?? pools.get(shortName(functions, name));
+      const entry = pools.get(name) ?? pools.get(resolveShortName(functions, name));
       if (entry === undefined) {
-        throw new LambdaServiceError('ResourceNotFoundException', `Function not found: ${functionArn(region, name)}`);
+        throw new LambdaServiceError(
+          'ResourceNotFoundException',
+          `Function not found: ${buildFunctionArn(region, name)}`,
+        );
       }
       if (Buffer.byteLength(payload) > MAX_PAYLOAD_BYTES) {
         const message = `Request must be smaller than ${MAX_PAYLOAD_BYTES} bytes for the InvokeFunction operation`;
         throw new LambdaServiceError('RequestTooLargeException', message);
       }
       const release = entry.concurrency.acquire();
-      const arn = functionArn(region, entry.definition.functionName, qualifier);
+      const arn = buildFunctionArn(region, entry.definition.functionName, qualifier);
       const invocation = new Invocation(payload, arn, clientContext, release);
       entry.pool.run(invocation);
       return invocation.response;
@@ -140,7 +143,7 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
  * concurrency: such a function is limited by its environments.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-quotas.html
  */
-function concurrencyOf(
+function createConcurrency(
   { reservedConcurrency, managedInstances }: FunctionDefinition,
   account: Concurrency,
 ): Concurrency {
@@ -152,13 +155,13 @@ function concurrencyOf(
 }
 
 /** Returns the short name behind an AWS name, `account:function:name` or an ARN. */
-function shortName(functions: readonly FunctionDefinition[], name: string): string {
+function resolveShortName(functions: readonly FunctionDefinition[], name: string): string {
   const awsName = name.includes(':') ? name.slice(name.lastIndexOf('function:') + 'function:'.length) : name;
   return functions.find(({ functionName }) => functionName === awsName)?.name ?? '';
 }
 
 /** Returns the environment of a process: the function's own variables and Lambda's, none of the local cloud's. */
-function variablesFor(definition: FunctionDefinition, region: string): Record<string, string> {
+function buildVariables(definition: FunctionDefinition, region: string): Record<string, string> {
   const { name, functionName, taskRoot, handler, memoryMb, environment, managedInstances } = definition;
   return {
     PATH: '/usr/local/bin:/usr/bin:/bin:/opt/bin',

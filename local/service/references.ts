@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { LambentError } from '../../shared/core/errors.ts';
-import { ACCOUNT_ID, functionArn } from '../lambda/function.ts';
+import { ACCOUNT_ID, buildFunctionArn } from '../lambda/function.ts';
 import type { ResourceDefinition } from './definition.ts';
 import type { Service } from './service.ts';
 
@@ -54,9 +54,9 @@ export function createReferences(
   function find(logicalId: string): Resource | undefined {
     const functionName = byFunctionId.get(logicalId);
     if (functionName !== undefined)
-      return { ref: functionName, attributes: { Arn: functionArn(region, functionName) } };
+      return { ref: functionName, attributes: { Arn: buildFunctionArn(region, functionName) } };
     const alias = byFunctionId.get(logicalId.replace(/ProvConcLambdaAlias$/, 'LambdaFunction'));
-    if (alias !== undefined) return { ref: functionArn(region, alias, 'provisioned'), attributes: {} };
+    if (alias !== undefined) return { ref: buildFunctionArn(region, alias, 'provisioned'), attributes: {} };
     if (logicalId === 'ApiGatewayRestApi') return { ref: 'local', attributes: {} };
     const keyArn = keyArns[logicalId];
     if (keyArn !== undefined) return keyOf(keyArn);

@@ -29,11 +29,11 @@ export function createContext(headers: IncomingHttpHeaders) {
     identity: undefined,
     callbackWaitsForEmptyEventLoop: true,
     getRemainingTimeInMillis: () => deadlineMs - Date.now(),
-    ...(maxConcurrency === undefined ? {} : { xRayTraceId: traceIdOf(headers) }),
+    ...(maxConcurrency === undefined ? {} : { xRayTraceId: readTraceId(headers) }),
   };
 }
 
 /** The invocation's X-Ray trace header; empty when it has none. */
-export function traceIdOf(headers: IncomingHttpHeaders): string {
+export function readTraceId(headers: IncomingHttpHeaders): string {
   return String(headers['lambda-runtime-trace-id'] ?? '');
 }

@@ -13,7 +13,7 @@
  */
 import type { ClientRequest } from 'node:http';
 import { openAnswer, pollNext, postError, type Work } from './api-client.ts';
-import { type Context, createContext, traceIdOf } from './context.ts';
+import { type Context, createContext, readTraceId } from './context.ts';
 import { runtimeError, toErrorReport } from './errors.ts';
 import { type Handler, loadHandler } from './handler.ts';
 import { InvokeStore } from './invoke-store.ts';
@@ -73,10 +73,10 @@ async function serve(handler: Handler, { headers, payload }: Work): Promise<void
     isStreaming(handler) ? callStreaming(handler, payload, context) : callBuffered(handler, payload, context);
   running.add(awsRequestId);
   if (store === undefined) {
-    process.env['_X_AMZN_TRACE_ID'] = traceIdOf(headers);
+    process.env['_X_AMZN_TRACE_ID'] = readTraceId(headers);
     await call();
   } else {
-    await store.runInvocation(awsRequestId, traceIdOf(headers), call);
+    await store.runInvocation(awsRequestId, readTraceId(headers), call);
   }
   running.delete(awsRequestId);
 }

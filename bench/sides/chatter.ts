@@ -3,7 +3,7 @@ import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createParser } from 'eventsource-parser';
-import { seededRandom } from '../../local/faults/random.ts';
+import { createSeededRandom } from '../../local/faults/random.ts';
 import type { Chats, Chatted } from './chats.ts';
 
 interface Chunk {
@@ -79,7 +79,7 @@ async function readRefusal(response: IncomingMessage): Promise<Omit<Chatted, 'du
 
 /** Times of independent arrivals. */
 function* arrivals(): Generator<number> {
-  const random = seededRandom(seed);
+  const random = createSeededRandom(seed);
   for (let at = startAt; ; ) {
     at -= (Math.log(1 - random()) * 1000) / perSecond;
     if (at >= startAt + seconds * 1000) return;

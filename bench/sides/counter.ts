@@ -1,4 +1,4 @@
-import type { FaultyService } from '../../local/faults/answers.ts';
+import type { FaultyService } from '../../local/faults/fault-responses.ts';
 import { type Exchange, startFaultProxy } from '../../local/faults/proxy.ts';
 
 /** How often an operation was asked for, and the capacity units that DynamoDB says it took. */
@@ -30,10 +30,10 @@ export async function startCounter(service: FaultyService): Promise<Counter> {
     target: () => target,
     random: () => 0,
     ...(measured ? { rewrite: askingForUnits } : {}),
-    onCarriedOut(exchange) {
+    onExchange(exchange) {
       const operation = operationOf(exchange);
       const { requests, units } = counts.get(operation) ?? { requests: 0, units: 0 };
-      counts.set(operation, { requests: requests + 1, units: units + (measured ? unitsOf(exchange.answer) : 0) });
+      counts.set(operation, { requests: requests + 1, units: units + (measured ? unitsOf(exchange.response) : 0) });
     },
   });
   return {

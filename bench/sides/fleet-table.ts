@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BatchWriteItemCommand, CreateTableCommand, DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
-import { seededRandom } from '../../local/faults/random.ts';
+import { createSeededRandom } from '../../local/faults/random.ts';
 import type { Item } from '../../shared/aws/attributes.ts';
 import {
   encodeDescription,
@@ -67,7 +67,7 @@ export async function startFleetTable(fleets: readonly FleetSize[]): Promise<Fle
   const client = started.adopt(new DynamoDBClient(options), (each) => each.destroy());
   await client.send(new CreateTableCommand(DEFINITION));
   await client.send(new PutItemCommand({ TableName: FLEET_TABLE, Item: { ...PLAIN_KEY, count: number(0) } }));
-  const random = seededRandom(1);
+  const random = createSeededRandom(1);
   const items = fleets.flatMap((fleet) => workersOf(fleet, random));
   for (let first = 0; first < items.length; first += AT_ONCE) {
     const puts = items.slice(first, first + AT_ONCE).map((Item) => ({ PutRequest: { Item } }));

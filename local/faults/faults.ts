@@ -1,6 +1,6 @@
-import type { FaultyService } from './answers.ts';
+import type { FaultyService } from './fault-responses.ts';
 import { type Exchange, type Fault, type FaultProxy, type FaultShares, startFaultProxy } from './proxy.ts';
-import { seededRandom } from './random.ts';
+import { createSeededRandom } from './random.ts';
 
 export interface FaultOptions {
   /** The same seed gives the same faults to the same sequence of requests. */
@@ -8,7 +8,7 @@ export interface FaultOptions {
   /** What each service's requests meet at first; nothing where it is absent. */
   readonly shares?: Readonly<Partial<Record<FaultyService, FaultShares>>>;
   /** Sees what each service carried out, before whoever asked for it does. */
-  readonly onCarriedOut?: (exchange: Exchange) => void;
+  readonly onExchange?: (exchange: Exchange) => void;
 }
 
 /** Faults between the functions and the stand-ins, which can be changed while they run. */
@@ -28,7 +28,7 @@ export interface StartedFaults extends Faults {
  * @param targets base URLs of the stand-ins
  */
 export async function startFaults(
-  { seed, shares = {}, onCarriedOut }: FaultOptions,
+  { seed, shares = {}, onExchange }: FaultOptions,
   targets: Readonly<Record<FaultyService, string>>,
 ): Promise<StartedFaults> {
   // A seed of its own for each service, so that the order in which services are called makes no difference.
@@ -36,9 +36,9 @@ export async function startFaults(
     startFaultProxy({
       service,
       target: targets[service],
-      random: seededRandom(seed + offset),
+      random: createSeededRandom(seed + offset),
       shares: shares[service] ?? {},
-      ...(onCarriedOut === undefined ? {} : { onCarriedOut }),
+      ...(onExchange === undefined ? {} : { onExchange }),
     });
   const [dynamodb, sqs, kms, s3] = await Promise.all([
     start('dynamodb', 0),

@@ -1,7 +1,7 @@
 import { Agent, createServer, type IncomingMessage, type ServerResponse, request as send } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { listen } from '../listen.ts';
-import { type FaultyService, faultAnswer } from './answers.ts';
+import { createFaultResponse, type FaultyService } from './fault-responses.ts';
 
 /**
  * What befalls a request:
@@ -25,7 +25,7 @@ export interface Exchange {
   readonly requestId: string;
   readonly request: Buffer;
   readonly status: number;
-  readonly answer: Buffer;
+  readonly response: Buffer;
 }
 
 export interface FaultProxy {
@@ -47,7 +47,7 @@ export interface FaultProxyOptions {
   /** What the stand-in gets in place of a request's body. */
   readonly rewrite?: (body: Buffer) => Buffer;
   /** Sees every request that was carried out, with its answer, before whoever sent it does. */
-  readonly onCarriedOut?: (exchange: Exchange) => void;
+  readonly onExchange?: (exchange: Exchange) => void;
 }
 
 /** Puts faults between a stand-in for an AWS service and whoever calls it, on 127.0.0.1. */
@@ -57,7 +57,7 @@ export async function startFaultProxy({
   random,
   shares = {},
   rewrite,
-  onCarriedOut,
+  onExchange,
 }: FaultProxyOptions): Promise<FaultProxy> {
   let current = shares;
   const counted: Record<Fault | 'requests', number> = {
@@ -78,14 +78,14 @@ export async function startFaultProxy({
     // The whole of it is read in any case: a refusal that came before its end would look like a cut.
     const asked = await buffer(request);
     if (fault === 'throttled' || fault === 'failed') {
-      const answer = faultAnswer(service, fault);
+      const answer = createFaultResponse(service, fault);
       response.writeHead(answer.status, { ...answer.headers, 'content-length': Buffer.byteLength(answer.body) });
       response.end(answer.body);
       return;
     }
     const body = rewrite?.(asked) ?? asked;
     const answer = await forward(request, body);
-    if (onCarriedOut !== undefined) return carriedOut(request, body, answer, response, fault);
+    if (onExchange !== undefined) return carriedOut(request, body, answer, response, fault);
     if (fault === 'cutAfter') {
       answer.resume().on('close', () => request.socket.destroy());
       return;
@@ -104,14 +104,14 @@ export async function startFaultProxy({
   ): Promise<void> {
     const whole = await buffer(answer);
     const status = answer.statusCode ?? 502;
-    onCarriedOut?.({
+    onExchange?.({
       service,
       method: request.method ?? '',
       target: String(request.headers['x-amz-target'] ?? ''),
       requestId: /^Root=1-([^;]+)/.exec(String(request.headers['x-amzn-trace-id'] ?? ''))?.[1] ?? '',
       request: body,
       status,
-      answer: whole,
+      response: whole,
     });
     if (fault === 'cutAfter') return void request.socket.destroy();
     response.writeHead(status, answer.rawHeaders);

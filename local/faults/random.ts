@@ -3,7 +3,7 @@
  * @param seed a whole number
  * @see https://gist.github.com/tommyettinger/46a874533244883189143505d203312c
  */
-export function seededRandom(seed: number): () => number {
+export function createSeededRandom(seed: number): () => number {
   let state = seed | 0;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

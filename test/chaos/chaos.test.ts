@@ -43,7 +43,7 @@ function createObservedLedger() {
       requestId: clock.caller,
       request: Buffer.from(JSON.stringify({ TableName: TABLE, ...request })),
       status,
-      answer: Buffer.from(JSON.stringify(answer)),
+      response: Buffer.from(JSON.stringify(answer)),
     });
   const update = (status: string, epoch: number, more: object = {}, code = 200) =>
     see(

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
-import { seededRandom } from '../../local/faults/random.ts';
+import { createSeededRandom } from '../../local/faults/random.ts';
 import { startFaultInjection } from './fault-injection.ts';
 import { checkResponses, readTable } from './final-state.ts';
 import { type Findings, judgeEvidence } from './findings.ts';
@@ -39,10 +39,10 @@ export async function runChaos(options: ChaosOptions): Promise<Findings> {
 }
 
 async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack): Promise<Findings> {
-  const random = seededRandom(options.seed);
+  const random = createSeededRandom(options.seed);
   const folder = open.adopt(await mkdtemp(join(tmpdir(), 'lambent-chaos-')), (path) => rm(path, { recursive: true }));
   const upstream = open.adopt(
-    await startChaosUpstream({ workers: options.window, random: seededRandom(options.seed + 100) }),
+    await startChaosUpstream({ workers: options.window, random: createSeededRandom(options.seed + 100) }),
     (each) => each.close(),
   );
   const gpu =
@@ -70,7 +70,7 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
       schedules: false,
       concurrency: options.concurrency,
       managedFunctions: options.mode === 'managed' ? 'all' : [],
-      faults: { seed: options.seed, onCarriedOut: ledger.observe },
+      faults: { seed: options.seed, onExchange: ledger.observe },
     }),
     (each) => each.close(),
   );
@@ -133,7 +133,7 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
     replies,
     faults: cloud.faults?.counts(),
     table: await readTable(cloud, table),
-    responses: await checkResponses(cloud, produced.accepted, questions, seededRandom(options.seed + 200)),
+    responses: await checkResponses(cloud, produced.accepted, questions, createSeededRandom(options.seed + 200)),
     gpu: gpuEvidence,
   });
 }

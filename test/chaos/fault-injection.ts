@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cloud } from '../../local/cloud.ts';
-import type { FaultyService } from '../../local/faults/answers.ts';
+import type { FaultyService } from '../../local/faults/fault-responses.ts';
 import type { FaultShares } from '../../local/faults/proxy.ts';
 import { repeatRandomly } from './repeat-randomly.ts';
 import { type ChaosUpstream, NO_FAULTS } from './upstream.ts';

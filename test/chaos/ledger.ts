@@ -176,7 +176,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
   }
 
   return {
-    observe({ service, target, requestId, request, status, answer }) {
+    observe({ service, target, requestId, request, status, response }) {
       if (service !== 'dynamodb' || status !== 200) return;
       const operation = target.slice(target.indexOf('.') + 1);
       if (operation !== 'UpdateItem' && operation !== 'PutItem') return;
@@ -187,7 +187,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       lastSeenAt = now();
       const entry = entryOf(pk);
       if (operation === 'PutItem') return;
-      const { Attributes }: { Attributes?: Item } = JSON.parse(answer.toString('utf8'));
+      const { Attributes }: { Attributes?: Item } = JSON.parse(response.toString('utf8'));
       if (Attributes !== undefined) applyUpdate(entry, write.UpdateExpression ?? '', Attributes, requestId, lastSeenAt);
     },
     entries,

@@ -56,7 +56,7 @@ export async function startGpuService(): Promise<GpuService> {
     environment: { MODELS_FILE: file, TIMINGS_DIVISOR: String(TIMINGS_DIVISOR) },
     schedules: false,
     managedFunctions: managedFunctions(),
-    faults: { seed: 1, onCarriedOut: (exchange) => listener?.(exchange) },
+    faults: { seed: 1, onExchange: (exchange) => listener?.(exchange) },
   });
   open.defer(() => cloud.close());
   const client = new DynamoDBClient({

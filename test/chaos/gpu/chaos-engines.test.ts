@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import OpenAI from 'openai';
 import { afterEach, describe, expect, it } from 'vitest';
-import { seededRandom } from '../../../local/faults/random.ts';
+import { createSeededRandom } from '../../../local/faults/random.ts';
 import { waitUntil } from '../../wait.ts';
 import { parseJournal } from './journal.ts';
 import { gpuQuestions, parseSignature, questionOf } from './questions.ts';
@@ -19,7 +19,7 @@ describe('the workers of a chaos run', () => {
 
   async function started(count: number): Promise<GpuWorkers> {
     journals = await mkdtemp(join(tmpdir(), 'lambent-journals-'));
-    workers = await startGpuWorkers({ count, slots: 4, speed: 1, journals, random: seededRandom(1) });
+    workers = await startGpuWorkers({ count, slots: 4, speed: 1, journals, random: createSeededRandom(1) });
     return workers;
   }
   const clientAt = (url: string | undefined, apiKey = workers.apiKey) =>

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cloud } from '../../../local/cloud.ts';
 import { WORKER_DEFAULTS } from '../../../local/engine/workers.ts';
-import { seededRandom } from '../../../local/faults/random.ts';
+import { createSeededRandom } from '../../../local/faults/random.ts';
 import { runSchedule } from '../../../local/schedules.ts';
 import type { Ledger } from '../ledger.ts';
 import type { Questions } from '../questions.ts';
@@ -69,7 +69,7 @@ export async function startGpuSide(
   const { workers: count, slots, speed, seed, divisor } = options;
   const journals = join(folder, 'journals');
   await mkdir(journals);
-  const workers = await startGpuWorkers({ count, slots, speed, journals, random: seededRandom(seed + 300) });
+  const workers = await startGpuWorkers({ count, slots, speed, journals, random: createSeededRandom(seed + 300) });
   const divided = (ms: number) => Math.ceil(ms / divisor);
   const target = { provider: 'gpu', model: WORKER_DEFAULTS.model, fleet: FLEET };
   const stallMs = divided(STALL_MS);
@@ -83,14 +83,14 @@ export async function startGpuSide(
     questions: gpuQuestions(() => calls),
     start(cloud, ledger) {
       const upkeep = startUpkeep(cloud, divided(UPKEEP_EVERY_MS));
-      const chats = startChats(cloud, seededRandom(seed + 400));
+      const chats = startChats(cloud, createSeededRandom(seed + 400));
       const injection = startGpuFaultInjection(
         { cloud, workers, onFreeze: ledger.noteFreeze },
         {
           everySeconds: options.faultEverySeconds,
           stallMs,
           leaseMs: divided(JOB_LEASE_MS),
-          random: seededRandom(seed + 500),
+          random: createSeededRandom(seed + 500),
         },
       );
       const stopFaults = async () => {

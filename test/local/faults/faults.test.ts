@@ -6,7 +6,7 @@ import { CreateKeyCommand, KMSClient, ListAliasesCommand } from '@aws-sdk/client
 import { ListBucketsCommand, S3Client } from '@aws-sdk/client-s3';
 import { CreateQueueCommand, ListQueuesCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { describe, expect, it } from 'vitest';
-import type { FaultyService } from '../../../local/faults/answers.ts';
+import type { FaultyService } from '../../../local/faults/fault-responses.ts';
 import { type StartedFaults, startFaults } from '../../../local/faults/faults.ts';
 import { type Exchange, type Fault, startFaultProxy } from '../../../local/faults/proxy.ts';
 import { startKms } from '../../../local/kms/server.ts';
@@ -151,7 +151,7 @@ describe('faults', () => {
         target: () => target,
         random: () => 0,
         rewrite: () => Buffer.from('{"QueueNamePrefix":"b"}'),
-        onCarriedOut: (exchange) => seen.push(exchange),
+        onExchange: (exchange) => seen.push(exchange),
       }),
     );
     target = closeAfterwards(await startQueues()).url;

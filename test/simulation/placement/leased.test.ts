@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { seededRandom } from '../../../local/faults/random.ts';
+import { createSeededRandom } from '../../../local/faults/random.ts';
 import { listPrefixDepths } from '../../../shared/gpu/placement/prompt.ts';
 import { SLOT_SETTINGS } from '../../../shared/gpu/placement/settings.ts';
 import type { Tier } from '../../../shared/gpu/registry/worker.ts';
@@ -16,7 +16,7 @@ async function aHouse() {
   const time = createVirtualTime();
   const workers = createFleet(2, time, ENGINE);
   const latency = { leastMs: 10, mostMs: 10 };
-  const random = seededRandom(1);
+  const random = createSeededRandom(1);
   const slots = await leaseSlots({ workers, time, random, latency, settings: SLOT_SETTINGS, slots: 3 });
   const held = [0, 0];
   const most = [0, 0];

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { seededRandom } from '../../../local/faults/random.ts';
+import { createSeededRandom } from '../../../local/faults/random.ts';
 import type { SimulatedWorker, Work } from './fleet.ts';
 import {
   boundedHashing,
@@ -20,7 +20,7 @@ const IDLE = {};
 
 /** Returns the workers that a policy chooses for `count` requests, without sending them. */
 function chosen(factory: PolicyFactory, workers: readonly SimulatedWorker[], works: readonly Work[], seed = 1) {
-  const policy = factory(workers, seededRandom(seed));
+  const policy = factory(workers, createSeededRandom(seed));
   return works.map((work) => policy(work).index);
 }
 const times = (count: number, work = makeWork()) => Array.from({ length: count }, () => work);

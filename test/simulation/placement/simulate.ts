@@ -1,4 +1,4 @@
-import { seededRandom } from '../../../local/faults/random.ts';
+import { createSeededRandom } from '../../../local/faults/random.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
 import type { SlotSettings } from '../../../shared/gpu/placement/settings.ts';
 import type { Slot } from '../../../shared/gpu/placement/slot.ts';
@@ -162,7 +162,7 @@ function recordTimes({ time, notes }: Scene, index: number, arrival: Arrival, sl
 
 /** Serves requests where an omniscient policy sends them. */
 function serveAtOnce(scene: Scene, factory: PolicyFactory, seed: number): Serve {
-  const policy = factory(scene.workers, seededRandom(seed));
+  const policy = factory(scene.workers, createSeededRandom(seed));
   return (index, arrival) => {
     const work = recordTimes(scene, index, arrival);
     policy(work).submit(work);
@@ -175,7 +175,7 @@ async function serveByLeases(
   { arrivals, seed, slots: slotsOfEach, latency, settings, bulk }: SimulationOptions,
 ): Promise<Serve> {
   const { time, workers, notes } = scene;
-  const random = seededRandom(seed);
+  const random = createSeededRandom(seed);
   const slots = await leaseSlots({ workers, time, random, latency, settings, slots: slotsOfEach });
   if (bulk !== undefined) {
     const untilMs = arrivals.at(-1)?.atMs ?? 0;

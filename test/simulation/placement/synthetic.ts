@@ -1,4 +1,4 @@
-import { seededRandom } from '../../../local/faults/random.ts';
+import { createSeededRandom } from '../../../local/faults/random.ts';
 import { BLOCK_TOKENS, type Trace, type TraceRequest } from './trace.ts';
 
 /** Shape of the synthetic trace. Round figures, close to those of the conversation trace where it shows them. */
@@ -29,7 +29,7 @@ type Shape = Readonly<typeof SYNTHETIC>;
  * @param seed an integer; the same seed gives the same trace
  */
 export function generateTrace(seed: number, shape: Shape = SYNTHETIC): Trace {
-  const random = seededRandom(seed);
+  const random = createSeededRandom(seed);
   const exponential = (mean: number) => -mean * Math.log(1 - random());
   const lognormal = ({ median, sigma }: { readonly median: number; readonly sigma: number }) => {
     const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());

@@ -1,4 +1,4 @@
-import { seededRandom } from '../../../local/faults/random.ts';
+import { createSeededRandom } from '../../../local/faults/random.ts';
 import type { Trace, TraceRequest } from './trace.ts';
 
 /** A request that arrives at a fleet, in simulated time. */
@@ -28,7 +28,7 @@ export function countCopies(workers: number): number {
 
 /** Returns the arriving requests, in order. */
 export function arrivals({ requests, blockCount, tickMs }: Trace, { scale, jitter, copies, seed }: Load): Arrival[] {
-  const random = seededRandom(seed);
+  const random = createSeededRandom(seed);
   const spanMs = (requests.at(-1)?.atMs ?? 0) + tickMs;
   const each = Math.ceil(requests.length * Math.min(1, 2 / copies));
   const made: Arrival[] = [];

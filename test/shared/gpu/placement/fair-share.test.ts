@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { seededRandom } from '../../../../local/faults/random.ts';
+import { createSeededRandom } from '../../../../local/faults/random.ts';
 import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
 import { createSlotAllocator } from '../../../../shared/gpu/placement/slot-allocator.ts';
 import { createMemoryFleetStore } from '../../../../shared/gpu/registry/memory-fleet.ts';
@@ -18,7 +18,7 @@ describe('competing tenants', () => {
     const { leases: _, ...worker } = aWorker({ slots: slotCount });
     await store.register(worker);
     let created = 0;
-    const random = seededRandom(7);
+    const random = createSeededRandom(7);
     const newId = () => {
       created += 1;
       return `l${created}`;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { seededRandom } from '../../../../local/faults/random.ts';
+import { createSeededRandom } from '../../../../local/faults/random.ts';
 import { type PlacementRequest, rankWorkers, slotCap } from '../../../../shared/gpu/placement/placement.ts';
 import { findChangedEntries } from '../../../../shared/gpu/placement/prefix-directory.ts';
 import { PLACEMENT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
@@ -140,8 +140,10 @@ describe('any fleet and request', () => {
         const request = aPlacementRequest({ ...changes, prompt });
         const view = { workers };
         const known = new Map(Object.entries(holders));
-        const candidates = rankWorkers(view, known, request, PLACEMENT_SETTINGS, START, seededRandom(seed));
-        expect(rankWorkers(view, known, request, PLACEMENT_SETTINGS, START, seededRandom(seed))).toEqual(candidates);
+        const candidates = rankWorkers(view, known, request, PLACEMENT_SETTINGS, START, createSeededRandom(seed));
+        expect(rankWorkers(view, known, request, PLACEMENT_SETTINGS, START, createSeededRandom(seed))).toEqual(
+          candidates,
+        );
         for (const { worker, cap, expired, cachedTokens, uncachedTokens } of candidates) {
           const live = Object.values(worker.leases).filter(({ expiresAt }) => expiresAt > START);
           expect(worker.state).toBe('ready');

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 export type FaultyService = 'dynamodb' | 'sqs' | 'kms' | 's3';
 
 /** What a service answers when it refuses a request that it has not carried out. */
-export interface FaultAnswer {
+export interface FaultResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
@@ -63,7 +63,7 @@ const JSON_TYPES: Readonly<Record<Exclude<FaultyService, 's3'>, string>> = {
 };
 
 /** A refusal in the words and the shape of the service's own protocol. */
-export function faultAnswer(service: FaultyService, kind: 'throttled' | 'failed'): FaultAnswer {
+export function createFaultResponse(service: FaultyService, kind: 'throttled' | 'failed'): FaultResponse {
   const { status, type, message } = WORDINGS[service][kind];
   const requestId = randomUUID();
   if (service === 's3') {

@@ -21,7 +21,7 @@ import { isMet, type Record, type Report } from './report/report.ts';
 import { toText } from './report/text.ts';
 import { benchSeal } from './seal.ts';
 import { benchSession } from './session.ts';
-import type { LambdaMode } from './sides/ours.ts';
+import type { LambdaMode } from './targets/lambent.ts';
 import { benchWarm } from './warm.ts';
 
 const PAGES = join(import.meta.dirname, '../docs/benchmarks');

@@ -2,9 +2,9 @@ import { LOCAL_API_KEY } from '../local/seed.ts';
 import { quantile } from '../test/measure/statistics.ts';
 import { type Posted, runPosts } from './load/posts.ts';
 import { type Budget, formatNumber, type LineChart, type Report, type Series } from './report/report.ts';
-import { type JobCloud, startJobCloud } from './sides/job-cloud.ts';
-import type { LambdaMode } from './sides/ours.ts';
-import { post, responseBody } from './sides/producers.ts';
+import { type JobCloud, startJobCloud } from './targets/job-cloud.ts';
+import type { LambdaMode } from './targets/lambent.ts';
+import { post, responseBody } from './targets/producers.ts';
 
 export interface BurstOptions {
   /** Background responses posted a second, one load after another, each on a cloud of its own; the budget is the last one's. */

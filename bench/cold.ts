@@ -8,12 +8,12 @@ import { startRunner } from '../local/lambda/runner.ts';
 import { interleave, median, quantile } from '../test/measure/statistics.ts';
 import { startServer } from './processes.ts';
 import { formatNumber, type Report } from './report/report.ts';
-import { startAccessTable } from './sides/access-table.ts';
-import { authorizerEvent, chatBody, chatEvent } from './sides/events.ts';
-import { ACCESS_TABLE, bundled, MODEL, REGION, writeBedrockModels, writeHostedModels } from './sides/functions.ts';
-import { splitHead } from './sides/head.ts';
+import { startAccessTable } from './targets/access-table.ts';
+import { ACCESS_TABLE, bundled, MODEL, REGION, writeBedrockModels, writeHostedModels } from './targets/functions.ts';
+import { authorizerEvent, chatBody, chatEvent } from './targets/lambda-events.ts';
+import { splitHead } from './targets/split-head.ts';
 
-const SIDES = join(import.meta.dirname, 'sides');
+const TARGETS = join(import.meta.dirname, 'targets');
 /** Long enough for the primed process to write its code cache several times over. */
 const CODE_CACHE_MS = 1_000;
 
@@ -34,8 +34,8 @@ interface Side {
 export async function benchCold({ runs }: ColdOptions): Promise<Report> {
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
   try {
-    await using upstream = await startServer(join(SIDES, 'upstream.ts'));
-    await using bedrock = await startServer(join(SIDES, 'bedrock.ts'));
+    await using upstream = await startServer(join(TARGETS, 'upstream.ts'));
+    await using bedrock = await startServer(join(TARGETS, 'bedrock.ts'));
     await using table = await startAccessTable(ACCESS_TABLE);
     const sides = await prepareSides(folder, upstream.url, bedrock.url, table.url);
     const cached = await Promise.all(sides.map((side) => withCodeCache(side, folder)));
@@ -51,7 +51,7 @@ export async function benchCold({ runs }: ColdOptions): Promise<Report> {
 
 async function prepareSides(folder: string, upstream: string, bedrock: string, table: string): Promise<Side[]> {
   const [hostedModels, bedrockModels] = [await writeHostedModels(folder, upstream), await writeBedrockModels(folder)];
-  const bare = await bundled('bench/sides/bare.ts', folder);
+  const bare = await bundled('bench/targets/bare-handler.ts', folder);
   const chat = await bundled('functions/chat.ts', folder, { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock });
   const authorize = await bundled('functions/authorize.ts', folder, { AWS_ENDPOINT_URL_DYNAMODB: table, ACCESS_TABLE });
   const payload = chatEvent(chatBody(MODEL, true));
@@ -78,7 +78,7 @@ async function withCodeCache(side: Side, folder: string): Promise<Side> {
     label: side.label + CACHED,
     definition: { ...side.definition, environment: { ...side.definition.environment, ...more } },
   });
-  const flusher = join(SIDES, 'flush-code-cache.ts');
+  const flusher = join(TARGETS, 'flush-code-cache.ts');
   await coldStart(withEnvironment({ NODE_COMPILE_CACHE: cache, NODE_OPTIONS: `--import=${flusher}` }), CODE_CACHE_MS);
   return withEnvironment({ NODE_COMPILE_CACHE: cache });
 }

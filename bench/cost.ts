@@ -8,8 +8,8 @@ import {
   SQS_PER_MILLION,
 } from './prices.ts';
 import { formatNumber, type Report } from './report/report.ts';
-import { type JobCloud, startJobCloud } from './sides/job-cloud.ts';
-import { atOnce, BATCH_SIZE, PRODUCERS, post, responseBody, sendJobs, sqsClient } from './sides/producers.ts';
+import { type JobCloud, startJobCloud } from './targets/job-cloud.ts';
+import { atOnce, BATCH_SIZE, PRODUCERS, post, responseBody, sendJobs, sqsClient } from './targets/producers.ts';
 
 export interface CostOptions {
   /** Jobs whose requests are counted. */

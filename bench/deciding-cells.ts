@@ -1,6 +1,6 @@
-import type { Count } from './sides/counter.ts';
-import type { Cell, Decided } from './sides/decisions.ts';
-import { type FleetSize, SLOTS } from './sides/fleet-table.ts';
+import type { Cell, Decided } from './targets/decisions.ts';
+import { type FleetSize, SLOTS } from './targets/fleet-table.ts';
+import type { Count } from './targets/request-counter.ts';
 
 export interface DecidingOptions {
   /** Deciding processes, one after another: each measures everything. */

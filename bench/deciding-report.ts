@@ -10,9 +10,9 @@ import {
   PROMPTS,
 } from './deciding-cells.ts';
 import { type Budget, formatNumber, type LineChart, type Report, type Table } from './report/report.ts';
-import type { Count } from './sides/counter.ts';
-import type { Decided } from './sides/decisions.ts';
-import { SLOTS } from './sides/fleet-table.ts';
+import type { Decided } from './targets/decisions.ts';
+import { SLOTS } from './targets/fleet-table.ts';
+import type { Count } from './targets/request-counter.ts';
 
 /** Milliseconds in which 99 of 100 requests have to be placed. */
 const LIMIT_MS = 20;

@@ -14,10 +14,10 @@ import {
 } from './deciding-cells.ts';
 import { toReport } from './deciding-report.ts';
 import type { Report } from './report/report.ts';
-import { type Count, type Counter, startCounter } from './sides/counter.ts';
-import { type Cell, type Decided, type Decisions, runDecisions } from './sides/decisions.ts';
-import { FLEET_TABLE, type FleetTable, fleetName, startFleetTable } from './sides/fleet-table.ts';
-import { learnTalks } from './sides/talks.ts';
+import { learnTalks } from './targets/conversations.ts';
+import { type Cell, type Decided, type Decisions, runDecisions } from './targets/decisions.ts';
+import { FLEET_TABLE, type FleetTable, fleetName, startFleetTable } from './targets/fleet-table.ts';
+import { type Count, type Counter, startCounter } from './targets/request-counter.ts';
 
 /** Decisions until compilers have seen it all. */
 const WARM_UP = 150;

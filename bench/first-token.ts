@@ -1,11 +1,11 @@
 import { interleave, quantile } from '../test/measure/statistics.ts';
 import { runLoad } from './load/load.ts';
 import { formatNumber, type Report } from './report/report.ts';
-import { chatBody } from './sides/events.ts';
-import { MODEL } from './sides/functions.ts';
-import type { LambdaMode } from './sides/ours.ts';
-import { PORTKEY_STREAM_PAUSE_MS } from './sides/portkey.ts';
-import { DIRECT, type Side, withSides } from './sides/sides.ts';
+import { MODEL } from './targets/functions.ts';
+import { chatBody } from './targets/lambda-events.ts';
+import type { LambdaMode } from './targets/lambent.ts';
+import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
+import { DIRECT, type Side, withSides } from './targets/targets.ts';
 
 /** A stream as a fast hosted model paces it: 50 tokens a second. */
 const PACE = { tokens: 20, intervalMs: 20 };

@@ -5,9 +5,9 @@ import { WORKER_DEFAULTS } from '../local/engine/workers.ts';
 import { LOCAL_API_KEY } from '../local/seed.ts';
 import { interleave, median, quantile } from '../test/measure/statistics.ts';
 import { formatNumber, type Report } from './report/report.ts';
-import { type Chatted, runChats } from './sides/chats.ts';
-import { type Engines, type GpuCloud, RESERVING, type ServedModel, startGpuCloud } from './sides/gpu-cloud.ts';
-import { sendJobs, sqsClient } from './sides/producers.ts';
+import { type Chatted, runChats } from './targets/chats.ts';
+import { type Engines, type GpuCloud, RESERVING, type ServedModel, startGpuCloud } from './targets/gpu-cloud.ts';
+import { sendJobs, sqsClient } from './targets/producers.ts';
 
 export interface InterferenceOptions {
   /** How often each case is measured, in turn with the others. */

@@ -6,7 +6,7 @@ import {
 } from '@aws-sdk/client-sqs';
 import { interleave, median } from '../test/measure/statistics.ts';
 import { type Budget, formatNumber, type Report, type Table } from './report/report.ts';
-import { type JobCloud, SERVICES, startJobCloud } from './sides/job-cloud.ts';
+import { type JobCloud, SERVICES, startJobCloud } from './targets/job-cloud.ts';
 import {
   atOnce,
   BATCH_SIZE,
@@ -17,7 +17,7 @@ import {
   sendAll,
   sendJobs,
   sqsClient,
-} from './sides/producers.ts';
+} from './targets/producers.ts';
 
 export interface JobsOptions {
   /** How often each side is measured, in turn with the others. */

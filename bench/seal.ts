@@ -2,8 +2,8 @@ import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from '
 import type { RecordName } from '../shared/vault/vault.ts';
 import { interleave, median } from '../test/measure/statistics.ts';
 import { type Budget, type Chart, formatNumber, type Report, type Table } from './report/report.ts';
-import { ENCRYPTION_SDK_VERSION, loadEncryptionSdk } from './sides/encryption-sdk.ts';
-import { startVault } from './sides/vault.ts';
+import { ENCRYPTION_SDK_VERSION, loadEncryptionSdk } from './targets/encryption-sdk.ts';
+import { startVault } from './targets/vault.ts';
 
 export interface SealOptions {
   /** How often each side is measured, in turn with the others. */

@@ -1,7 +1,7 @@
 import { interleave, median, quantile } from '../test/measure/statistics.ts';
 import { type Chart, formatNumber, type Report } from './report/report.ts';
-import { type JobCloud, SERVICES, type Service, startJobCloud } from './sides/job-cloud.ts';
-import { post, responseBody } from './sides/producers.ts';
+import { type JobCloud, SERVICES, type Service, startJobCloud } from './targets/job-cloud.ts';
+import { post, responseBody } from './targets/producers.ts';
 
 export interface SessionOptions {
   /** How often each side is measured, in turn with the others. */

@@ -1,11 +1,11 @@
 import { interleave, median, quantile } from '../test/measure/statistics.ts';
 import { runLoad } from './load/load.ts';
 import { type Budget, type Chart, formatNumber, type Report, type Table } from './report/report.ts';
-import { chatBody } from './sides/events.ts';
-import { MODEL } from './sides/functions.ts';
-import type { LambdaMode } from './sides/ours.ts';
-import { PORTKEY_STREAM_PAUSE_MS } from './sides/portkey.ts';
-import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, type Side, withSides } from './sides/sides.ts';
+import { MODEL } from './targets/functions.ts';
+import { chatBody } from './targets/lambda-events.ts';
+import type { LambdaMode } from './targets/lambent.ts';
+import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
+import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, type Side, withSides } from './targets/targets.ts';
 
 /** Added latency may be at most this share of Portkey's. */
 const SHARE_OF_PORTKEY = 1 / 3;

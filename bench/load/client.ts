@@ -1,6 +1,6 @@
 /** The load generator, as a process: `node client.ts <Load as JSON>` prints a LoadResult as JSON. */
 import { Agent, request as httpRequest } from 'node:http';
-import { travelMs } from '../sides/tokens.ts';
+import { travelMs } from '../targets/tokens.ts';
 import type { Load, LoadResult } from './load.ts';
 
 const load = JSON.parse(process.argv[2] ?? '') as Load;

@@ -10,7 +10,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { FunctionDefinition } from '../../local/lambda/function.ts';
-import { chatEvent } from './events.ts';
+import { chatEvent } from './lambda-events.ts';
 
 type Handler = (event: unknown, stream: ServerResponse, context: object) => Promise<unknown>;
 

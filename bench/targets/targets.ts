@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { LOCAL_API_KEY } from '../../local/seed.ts';
 import { startServer } from '../processes.ts';
-import { type LambdaMode, startOurs } from './ours.ts';
+import { type LambdaMode, startOurs } from './lambent.ts';
 import { portkeyHeaders, startPortkey } from './portkey.ts';
 
 export const DIRECT = 'direct';

@@ -31,7 +31,7 @@ export interface Chatted {
 
 /** Runs them in a process of its own; settles when the last one has been answered. */
 export async function runChats(chats: Chats): Promise<Chatted[]> {
-  const file = join(import.meta.dirname, 'chatter.ts');
+  const file = join(import.meta.dirname, 'chat-client.ts');
   const { stdout } = await promisify(execFile)(process.execPath, [file, JSON.stringify(chats)], {
     maxBuffer: 64 * 1024 * 1024,
   });

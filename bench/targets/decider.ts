@@ -9,10 +9,10 @@ import { createSlotAllocator } from '../../shared/gpu/placement/slot-allocator.t
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { encodeLease, number, text, toPrefixKey, toWorkerKey } from '../../shared/gpu/registry/fleet-items.ts';
 import type { FleetStore } from '../../shared/gpu/registry/fleet-store.ts';
+import { nextTurn, type Talk, talksOf, toPrefixes } from './conversations.ts';
 import type { Cell, Decided, Decisions } from './decisions.ts';
 import { BOOT, FLEET_TABLE, fleetName, PLAIN_KEY, SLOTS, tenantName, workerId } from './fleet-table.ts';
 import { MODEL } from './functions.ts';
-import { nextTurn, type Talk, talksOf, toPrefixes } from './talks.ts';
 
 /** Of one decision, milliseconds. */
 interface Decision {

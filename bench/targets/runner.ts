@@ -9,9 +9,9 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import type { FunctionDefinition } from '../../local/lambda/function.ts';
 import { startRunner } from '../../local/lambda/runner.ts';
-import { chatEvent } from './events.ts';
 import { REGION } from './functions.ts';
-import { splitHead } from './head.ts';
+import { chatEvent } from './lambda-events.ts';
+import { splitHead } from './split-head.ts';
 
 const definition = JSON.parse(process.argv[2] ?? '') as FunctionDefinition;
 const runner = await startRunner({ functions: [definition], region: REGION });

@@ -5,10 +5,10 @@ import { setTimeout } from 'node:timers/promises';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { startServer } from '../processes.ts';
-import { type Count, type Counter, startCounter } from './counter.ts';
 import { writeHostedModels } from './functions.ts';
-import type { LambdaMode } from './ours.ts';
-import type { Pace } from './sides.ts';
+import type { LambdaMode } from './lambent.ts';
+import { type Count, type Counter, startCounter } from './request-counter.ts';
+import type { Pace } from './targets.ts';
 
 /** Services that functions ask while they work on jobs and conversations. */
 export const SERVICES = ['DynamoDB', 'SQS', 'KMS', 'S3'] as const;

@@ -3,12 +3,13 @@ import { LambentError } from '../core/errors.ts';
 
 export type { AttributeValue };
 
-/** An item of a table, a part of one, or the values of an expression, as DynamoDB types them. */
+/** A table's item, a part of one, or the values of an expression, in DynamoDB's typed format. */
 export type Item = Record<string, AttributeValue>;
 
 /**
- * Types plain values as DynamoDB does: texts, numbers, booleans, bytes, arrays, objects, and sets of texts. Leaves out fields that
- * are undefined. Written here because `@aws-sdk/util-dynamodb` would add 5 KB to each bundle.
+ * Converts plain values to DynamoDB's typed format: strings, numbers, booleans, bytes, arrays, objects and sets of
+ * strings. Leaves out fields that are undefined. `@aws-sdk/util-dynamodb` would do the same, but add 5 KB to each
+ * bundle.
  * @throws LambentError `internal` for a value of another type
  */
 export function marshall(fields: object): Item {
@@ -27,7 +28,7 @@ function toAttribute(value: unknown): AttributeValue {
   throw new LambentError('internal', `An item has a field of type ${typeof value}`);
 }
 
-/** Turns an item back into plain values. Attributes of types that `marshall` doesn't write become undefined. */
+/** Converts an item to plain values. Attributes of types that `marshall` doesn't write become undefined. */
 export function unmarshall(item: Item): Record<string, unknown> {
   return Object.fromEntries(Object.entries(item).map(([name, value]) => [name, fromAttribute(value)]));
 }

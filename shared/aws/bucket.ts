@@ -10,13 +10,13 @@ import {
 } from '@aws-sdk/client-s3';
 import { definedProps } from '../core/objects.ts';
 
-/** S3's limit for one request that deletes. */
-const DELETE_BATCH = 1_000;
+/** S3's limit for the keys of one DeleteObjects request. */
+const DELETE_BATCH_SIZE = 1_000;
 
-/** The bucket's objects as bytes. Throws what S3 throws. */
+/** Creates an interface to a bucket's objects. Its functions throw S3's errors. */
 export function createBucket(client: S3Client, bucketName: string) {
   return {
-    /** @returns false when `onlyIfNew` and there is one already */
+    /** Writes an object. Returns false if `onlyIfNew` is set and the key exists. */
     async put(key: string, bytes: Uint8Array, onlyIfNew: boolean): Promise<boolean> {
       try {
         await client.send(
@@ -33,7 +33,7 @@ export function createBucket(client: S3Client, bucketName: string) {
         throw thrown;
       }
     },
-    /** @param maxBytes how much is taken; more than that is as if there were nothing */
+    /** Reads an object. Returns undefined if there is none, or if it is larger than `maxBytes`. */
     async get(key: string, maxBytes = Number.POSITIVE_INFINITY): Promise<Uint8Array | undefined> {
       try {
         const { Body, ContentLength = 0 } = await client.send(new GetObjectCommand({ Bucket: bucketName, Key: key }));
@@ -41,7 +41,8 @@ export function createBucket(client: S3Client, bucketName: string) {
         const body: AsyncIterable<Uint8Array> = Body;
         const chunks: Uint8Array[] = [];
         let sizeBytes = 0;
-        // Whoever leaves the loop destroys the body: unread, it would hold a connection of the client's for ever.
+        // Returning from the loop destroys the body. An unread body would occupy one of the client's connections
+        // forever.
         for await (const chunk of body) {
           sizeBytes += chunk.byteLength;
           if (Math.max(sizeBytes, ContentLength) > maxBytes) return undefined;
@@ -53,7 +54,7 @@ export function createBucket(client: S3Client, bucketName: string) {
         throw thrown;
       }
     },
-    /** Keys that begin with `prefix`, all of them. */
+    /** Lists all keys that begin with `prefix`. */
     async list(prefix: string): Promise<string[]> {
       const keys: string[] = [];
       let token: string | undefined;
@@ -70,12 +71,13 @@ export function createBucket(client: S3Client, bucketName: string) {
       } while (token !== undefined);
       return keys;
     },
+    /** Deletes objects. Throws an error if S3 reports that some were not deleted. */
     async remove(keys: readonly string[]): Promise<void> {
-      for (let from = 0; from < keys.length; from += DELETE_BATCH) {
-        const Objects = keys.slice(from, from + DELETE_BATCH).map((Key) => ({ Key }));
+      for (let from = 0; from < keys.length; from += DELETE_BATCH_SIZE) {
+        const Objects = keys.slice(from, from + DELETE_BATCH_SIZE).map((Key) => ({ Key }));
         const Delete = { Objects, Quiet: true };
         const { Errors = [] } = await client.send(new DeleteObjectsCommand({ Bucket: bucketName, Delete }));
-        // The answer is 200 all the same. What was to be gone is not to be taken for gone.
+        // The status is 200 even then.
         if (Errors.length > 0) throw new Error(`${Errors.length} objects were not deleted (${Errors[0]?.Code})`);
       }
     },

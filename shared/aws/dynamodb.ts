@@ -1,26 +1,22 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { createRequestHandler } from './request-handler.ts';
 
 /**
- * What sealed bytes may have to go into a table: with its keys such an item is well under DynamoDB's 400 KB, and above it
- * S3 costs less to write.
+ * The most sealed bytes that are stored in an item. With its keys, such an item stays well below DynamoDB's limit of
+ * 400 KB; larger objects cost less to write in S3.
  */
 export const TABLE_LIMIT_BYTES = 300_000;
 
+/** DynamoDB answers within milliseconds. A second without an answer means a lost connection. */
+const REQUEST_TIMEOUT_MS = 1_000;
+
 /**
- * Makes the DynamoDB client of a function: region, credentials and endpoint come from Lambda's environment variables.
- * A read takes milliseconds, so a second without an answer is a lost connection, tried anew by the SDK (3 attempts). Without
- * the SDK's own log, which nobody reads: it copies each answer for it whole, which took half of the client's time for a
- * large one.
+ * Creates a DynamoDB client. Region, credentials and endpoint come from Lambda's environment variables. The SDK makes
+ * up to three attempts per call.
  */
 export function createDynamoDBClient(): DynamoDBClient {
-  const client = new DynamoDBClient({
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: 1_000,
-      requestTimeout: 1_000,
-      throwOnRequestTimeout: true,
-    }),
-  });
+  const client = new DynamoDBClient({ requestHandler: createRequestHandler(REQUEST_TIMEOUT_MS) });
+  // The SDK's log is not used, but it copies each response, which took half of the client's time for a large one.
   client.middlewareStack.remove('loggerMiddleware');
   return client;
 }

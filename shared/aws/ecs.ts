@@ -1,16 +1,13 @@
 import { ECSClient } from '@aws-sdk/client-ecs';
-import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { createRequestHandler } from './request-handler.ts';
+
+/** ECS answers in hundreds of milliseconds. */
+const REQUEST_TIMEOUT_MS = 5_000;
 
 /**
- * Makes the ECS client of a function: region, credentials and endpoint come from Lambda's environment variables. ECS
- * answers in hundreds of milliseconds; five seconds without an answer are a lost connection, tried anew by the SDK.
+ * Creates an ECS client. Region, credentials and endpoint come from Lambda's environment variables. The SDK makes up to
+ * three attempts per call.
  */
 export function createEcsClient(): ECSClient {
-  return new ECSClient({
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: 1_000,
-      requestTimeout: 5_000,
-      throwOnRequestTimeout: true,
-    }),
-  });
+  return new ECSClient({ requestHandler: createRequestHandler(REQUEST_TIMEOUT_MS) });
 }

@@ -1,16 +1,13 @@
 import { KMSClient } from '@aws-sdk/client-kms';
-import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { createRequestHandler } from './request-handler.ts';
+
+/** KMS answers in tens of milliseconds. Two seconds without an answer mean a lost connection. */
+const REQUEST_TIMEOUT_MS = 2_000;
 
 /**
- * Makes the KMS client of a function: region, credentials and endpoint come from Lambda's environment variables. KMS
- * answers in tens of milliseconds; two seconds without an answer are a lost connection, tried anew by the SDK (3 attempts).
+ * Creates a KMS client. Region, credentials and endpoint come from Lambda's environment variables. The SDK makes up to
+ * three attempts per call.
  */
 export function createKmsClient(): KMSClient {
-  return new KMSClient({
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: 1_000,
-      requestTimeout: 2_000,
-      throwOnRequestTimeout: true,
-    }),
-  });
+  return new KMSClient({ requestHandler: createRequestHandler(REQUEST_TIMEOUT_MS) });
 }

@@ -1,17 +1,11 @@
 import { LambdaClient } from '@aws-sdk/client-lambda';
-import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { createRequestHandler } from './request-handler.ts';
 
 /**
- * Makes the client with which a function calls another: region, credentials and endpoint come from Lambda's environment.
- * @param requestTimeoutMs milliseconds a call may take, above the slowest cold start
+ * Creates a client with which a function invokes another one, without retries. Region, credentials and endpoint come
+ * from Lambda's environment variables.
+ * @param requestTimeoutMs milliseconds until an invocation fails. Must exceed the slowest cold start
  */
 export function createLambdaClient(requestTimeoutMs: number): LambdaClient {
-  return new LambdaClient({
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: 1_000,
-      requestTimeout: requestTimeoutMs,
-      throwOnRequestTimeout: true,
-    }),
-    maxAttempts: 1,
-  });
+  return new LambdaClient({ requestHandler: createRequestHandler(requestTimeoutMs), maxAttempts: 1 });
 }

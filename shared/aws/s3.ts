@@ -1,18 +1,15 @@
 import { S3Client } from '@aws-sdk/client-s3';
-import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { createRequestHandler } from './request-handler.ts';
 
-/**
- * Makes the S3 client of a function: region, credentials and endpoint come from Lambda's environment variables. An
- * endpoint of the operator's own is addressed by path, since a bucket's name is no host name there.
- */
+/** S3 may take seconds until the first byte of an object of several megabytes. */
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** Creates an S3 client. Region, credentials and endpoint come from Lambda's environment variables. */
 export function createS3Client(): S3Client {
+  const hasEndpoint = (process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL']) !== undefined;
   return new S3Client({
-    forcePathStyle: (process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL']) !== undefined,
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: 1_000,
-      // Megabytes at worst, and S3 may take its time over the first of them.
-      requestTimeout: 10_000,
-      throwOnRequestTimeout: true,
-    }),
+    // Outside AWS, the bucket's name is no host name.
+    forcePathStyle: hasEndpoint,
+    requestHandler: createRequestHandler(REQUEST_TIMEOUT_MS),
   });
 }

@@ -1,21 +1,21 @@
 import { SQSClient } from '@aws-sdk/client-sqs';
-import { NodeHttpHandler } from '@smithy/node-http-handler';
+import { createRequestHandler } from './request-handler.ts';
 
-/** SQS's limit for a body and its attributes together. */
+/** SQS's limit for a message's body and attributes together. */
 export const MAX_MESSAGE_BYTES = 1_048_576;
 
+/** SQS answers within milliseconds. */
+const REQUEST_TIMEOUT_MS = 3_000;
+
 /**
- * Makes the SQS client of a function: region, credentials and endpoint come from Lambda's environment variables. SQS
- * answers in milliseconds; what takes longer than 3 s is tried anew by the SDK (3 attempts).
+ * Creates an SQS client. Region, credentials and endpoint come from Lambda's environment variables. The SDK makes up to
+ * three attempts per call.
  */
 export function createSQSClient(): SQSClient {
+  const hasEndpoint = (process.env['AWS_ENDPOINT_URL_SQS'] ?? process.env['AWS_ENDPOINT_URL']) !== undefined;
   return new SQSClient({
-    // A queue's URL may name a host that only AWS resolves: where an endpoint is set, that is where requests go.
-    useQueueUrlAsEndpoint: (process.env['AWS_ENDPOINT_URL_SQS'] ?? process.env['AWS_ENDPOINT_URL']) === undefined,
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: 1_000,
-      requestTimeout: 3_000,
-      throwOnRequestTimeout: true,
-    }),
+    // By default the SDK sends to the host in the queue's URL, which may be a name that only AWS resolves.
+    useQueueUrlAsEndpoint: !hasEndpoint,
+    requestHandler: createRequestHandler(REQUEST_TIMEOUT_MS),
   });
 }

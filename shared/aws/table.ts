@@ -15,18 +15,21 @@ import {
 import { LambentError } from '../core/errors.ts';
 import type { Item } from './attributes.ts';
 
-/** A table of DynamoDB. Every function that takes one makes one request, unless it says otherwise, and throws what DynamoDB throws. */
+/**
+ * A DynamoDB table. Each function that takes one makes one request, unless its description says otherwise, and throws
+ * DynamoDB's errors.
+ */
 export interface Table {
   readonly client: DynamoDBClient;
   readonly name: string;
 }
 
-/** A condition of a write: the write is refused, without an error, while it doesn't hold. */
+/** The condition of a write. If it doesn't hold, nothing is written, and the result says so; no error is thrown. */
 export interface Condition {
   readonly condition?: string;
-  /** Attribute names by the placeholders (`#name`) that stand for them. */
+  /** Attribute names by placeholder (`#name`). */
   readonly names?: Readonly<Record<string, string>>;
-  /** Values by their placeholders (`:value`). */
+  /** Values by placeholder (`:value`). */
   readonly values?: Item;
 }
 
@@ -38,20 +41,20 @@ export interface Update extends Condition {
 export interface Query extends Pick<Condition, 'names' | 'values'> {
   /** The condition on the key. */
   readonly where: string;
-  /** A condition on other attributes. Items that don't meet it are read, and paid for, all the same. */
+  /** A condition on other attributes. Items that don't meet it are read, and billed, too. */
   readonly filter?: string;
-  /** The attributes to read, separated by commas; all of them when absent. */
+  /** The attributes to read, separated by commas. Default: all. */
   readonly fields?: string;
   readonly newestFirst?: boolean;
-  /** Items that one request reads at most; as many as fit into 1 MB when absent. */
+  /** Most items that one request reads. Default: as many as fit into 1 MB. */
   readonly pageSize?: number;
-  /** A global index instead of the table: it follows the table by a moment. */
+  /** Name of a global index to query instead of the table. It is eventually consistent. */
   readonly index?: string;
 }
 
 /**
- * Reads an item; undefined if it isn't there.
- * @param eventual at half the price; a write of the last moment may be missing
+ * Reads an item. Returns undefined if it doesn't exist.
+ * @param eventual true for an eventually consistent read, which costs half
  */
 export async function getItem(
   { client, name }: Table,
@@ -63,21 +66,21 @@ export async function getItem(
 }
 
 /**
- * Reads items by their keys, 100 at most, at the price of eventual reads. Items that a busy table leaves unprocessed are missing, as
- * if they weren't there.
+ * Reads up to 100 items by their keys, eventually consistent. Items that a throttled table leaves unprocessed are
+ * missing from the result, like items that don't exist.
  */
 export async function findItems({ client, name }: Table, keys: readonly Item[]): Promise<readonly Item[]> {
   const { Responses } = await client.send(new BatchGetItemCommand({ RequestItems: { [name]: { Keys: [...keys] } } }));
   return Responses?.[name] ?? [];
 }
 
-/** Writes an item over any of the same key. Returns false if the condition doesn't hold. */
+/** Writes an item, replacing any with the same key. Returns false if the condition doesn't hold. */
 export async function putItem({ client, name }: Table, item: Item, condition: Condition = {}): Promise<boolean> {
   const command = new PutItemCommand({ TableName: name, Item: item, ...toInput(condition) });
   return (await unlessRefused(client.send(command))) !== undefined;
 }
 
-/** Changes an item, or makes it. Returns false if the condition doesn't hold. */
+/** Updates an item, or creates it. Returns false if the condition doesn't hold. */
 export async function updateItem({ client, name }: Table, key: Item, update: Update): Promise<boolean> {
   const command = new UpdateItemCommand({
     TableName: name,
@@ -88,7 +91,7 @@ export async function updateItem({ client, name }: Table, key: Item, update: Upd
   return (await unlessRefused(client.send(command))) !== undefined;
 }
 
-/** Changes an item, or makes it, and returns it as it is then; undefined if the condition doesn't hold. */
+/** Updates an item, or creates it, and returns the new version. Returns undefined if the condition doesn't hold. */
 export async function updateAndGetItem({ client, name }: Table, key: Item, update: Update): Promise<Item | undefined> {
   const command = new UpdateItemCommand({
     TableName: name,
@@ -107,7 +110,7 @@ export async function deleteItem({ client, name }: Table, key: Item, condition: 
   return (await unlessRefused(client.send(command))) !== undefined;
 }
 
-/** Reads the items that a query finds, one request for each page, as they are asked for. */
+/** Yields the items that a query finds. Makes one request per page, when its first item is needed. */
 export async function* queryItems(table: Table, query: Query): AsyncGenerator<Item> {
   let after: Item | undefined;
   do {
@@ -117,14 +120,14 @@ export async function* queryItems(table: Table, query: Query): AsyncGenerator<It
   } while (after !== undefined);
 }
 
-/** Reads all items that a query finds, one request for each page. */
+/** Reads all items that a query finds. Makes one request per page. */
 export async function queryAllItems(table: Table, query: Query): Promise<Item[]> {
   const items: Item[] = [];
   for await (const item of queryItems(table, query)) items.push(item);
   return items;
 }
 
-/** Reads the first page of what a query finds. */
+/** Reads the first page of a query's result. */
 export async function queryPage(table: Table, query: Query): Promise<readonly Item[]> {
   return (await readPage(table, query)).items;
 }
@@ -148,7 +151,7 @@ async function readPage({ client, name }: Table, query: Query, after?: Item) {
   return { items: Items, last: LastEvaluatedKey };
 }
 
-/** Reads every item of a table that meets a filter, one request for each page. All items are read, and paid for. */
+/** Yields each item of a table that meets a filter. Makes one request per page; all items are read, and billed. */
 export async function* scanItems(
   { client, name }: Table,
   { filter, fields, values }: Pick<Query, 'fields' | 'values'> & { readonly filter: string },
@@ -176,29 +179,29 @@ export async function deleteItems(table: Table, keys: readonly Item[], options?:
   await writeBatches(table, requests, options);
 }
 
-/** Writes items over any of the same keys, in batches. Throws as `writeBatches` does. */
+/** Writes items in batches, replacing any with the same keys. Throws as `writeBatches` does. */
 export async function putItems(table: Table, items: readonly Item[], options?: BatchOptions): Promise<void> {
   const requests = items.map((item) => ({ PutRequest: { Item: item } }));
   await writeBatches(table, requests, options);
 }
 
 export interface BatchOptions {
-  /** What to do with writes that a busy table leaves unprocessed. `drop` is for hints, which may get lost. Default `retry`. */
+  /** What to do with writes that a throttled table leaves unprocessed. `drop` is for hints. Default: `retry`. */
   readonly unprocessed?: 'retry' | 'drop';
   /** Resolves after `ms`. */
   readonly sleep?: (ms: number) => Promise<unknown>;
 }
 
-/** What BatchWriteItem takes at most. */
+/** BatchWriteItem's limit. */
 const BATCH_SIZE = 25;
-/** Batches without progress, after which the writes fail: 4 to 8 s of pauses, in which a table on demand adds throughput. */
-const BATCH_TRIES = 8;
+/** Batches without progress until the writes fail: pauses of 4 to 8 s, in which an on-demand table adds throughput. */
+const MAX_FAILED_BATCHES = 8;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2_000;
 
 /**
- * Makes writes in batches of 25. Repeats those that a busy table leaves unprocessed, after a pause that doubles while there is no
- * progress.
+ * Makes writes in batches of 25. Retries those that a throttled table leaves unprocessed, after a pause that doubles
+ * while there is no progress.
  * @throws LambentError `overloaded` if eight batches in a row make no progress
  */
 async function writeBatches(
@@ -215,8 +218,9 @@ async function writeBatches(
     left = [...again, ...left.slice(BATCH_SIZE)];
     if (again.length === 0) continue;
     failed = again.length === batch.length ? failed + 1 : 0;
-    if (failed === BATCH_TRIES) throw new LambentError('overloaded', `${name} left ${left.length} writes unprocessed`);
-    // Half of the pause is random, so that writers that were refused together don't come back together.
+    if (failed === MAX_FAILED_BATCHES)
+      throw new LambentError('overloaded', `${name} left ${left.length} writes unprocessed`);
+    // Half of the pause is random, so that writers that were throttled together don't retry together.
     await sleep(Math.min(FIRST_PAUSE_MS * 2 ** failed, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2));
   }
 }

@@ -1,9 +1,8 @@
 /**
- * Every way in which Lambent refuses or fails, as a stable code. What HTTP status and OpenAI error type a code becomes
- * is decided in one place, `shared/openai/errors.ts`.
+ * All error codes. They are stable. `shared/openai/errors.ts` maps them to HTTP statuses and OpenAI's error types.
  */
 export const ERROR_CODES = [
-  // The caller's to mend
+  // The caller must change the request.
   'invalid_json',
   'invalid_type',
   'invalid_value',
@@ -27,14 +26,14 @@ export const ERROR_CODES = [
   'request_too_large',
   'unsupported_media_type',
   'tenant_deleted',
-  // Worth trying again
+  // The caller may retry.
   'rate_limit_exceeded',
   'overloaded',
   'upstream_unavailable',
   'upstream_timeout',
   'deadline_exceeded',
   'vault_unavailable',
-  // Ours, or our upstream's, to mend
+  // The operator or the upstream must act.
   'insufficient_quota',
   'upstream_misconfigured',
   'upstream_cut',
@@ -45,22 +44,22 @@ export const ERROR_CODES = [
 ] as const;
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-/** Whether `text` is a code that this version knows. */
+/** True if `text` is an error code that this version knows. */
 export function isErrorCode(text: string | undefined): text is ErrorCode {
   return ERROR_CODES.some((code) => code === text);
 }
 
 export interface ErrorDetails {
-  /** The request parameter at fault, as a path: `messages[0].content`. */
+  /** Path of the request parameter that caused the error: `messages[0].content`. */
   readonly param?: string;
-  /** Milliseconds after which a retry may help, when somebody said so. */
+  /** Milliseconds after which a retry may succeed, if known. */
   readonly retryAfterMs?: number;
   readonly cause?: unknown;
 }
 
 /**
- * The one base of every expected failure. `message` is shown to callers for the codes that they can mend; for all
- * others it goes to the log, and the caller sees a generic text.
+ * Base class of all expected errors. Callers see `message` only for codes that they can act on. For all others they see
+ * a generic text.
  */
 export class LambentError extends Error {
   override readonly name: string = 'LambentError';
@@ -75,7 +74,7 @@ export class LambentError extends Error {
     this.retryAfterMs = details.retryAfterMs;
   }
 
-  /** Whether the same request may succeed when it is sent again later. */
+  /** True if the same request may succeed later. */
   get retryable(): boolean {
     return RETRYABLE.has(this.code);
   }
@@ -93,7 +92,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set([
   'internal',
 ]);
 
-/** Turns anything thrown into a LambentError; what was not one becomes `internal` with the original as its cause. */
+/** Returns `thrown` if it is a LambentError. Wraps anything else in a LambentError `internal`, as its cause. */
 export function toLambentError(thrown: unknown): LambentError {
   if (thrown instanceof LambentError) return thrown;
   return new LambentError('internal', thrown instanceof Error ? thrown.message : String(thrown), { cause: thrown });

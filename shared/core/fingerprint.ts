@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 
-/** What tells one body from another, however its fields are ordered: 32 bytes. */
+/** Computes a SHA-256 hash (32 bytes) of a JSON value. The order of object fields doesn't affect it. */
 export function computeFingerprint(body: unknown): Buffer {
   return createHash('sha256')
-    .update(JSON.stringify(body, inOrder) ?? '')
+    .update(JSON.stringify(body, sortFields) ?? '')
     .digest();
 }
 
-function inOrder(_: string, value: unknown): unknown {
+function sortFields(_: string, value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

@@ -1,8 +1,8 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 
-/** A heartbeat that was started. */
+/** A running heartbeat. */
 export interface Heartbeat {
-  /** Ends it. Resolves when a beat that is under way has ended. */
+  /** Stops the heartbeat. Resolves when a beat in progress has ended. */
   stop(): Promise<void>;
 }
 
@@ -10,11 +10,11 @@ export interface Heartbeat {
 export type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
 
 /**
- * Calls `beat` after a pause, and again after each pause that it returns, until it returns undefined or the heartbeat is stopped.
- * Renews a lease: the policy, such as what a failed renewal means, is the caller's.
- * @param firstPauseMs until the first beat
- * @param beat returns the milliseconds until the next beat, or undefined for none. It must not reject
- * @param sleep by default on real time, without keeping the process alive
+ * Calls `beat` after a pause, and again after each pause that it returns, until it returns undefined or the heartbeat
+ * is stopped. For the renewal of leases; the caller decides what a failed renewal means.
+ * @param firstPauseMs milliseconds until the first beat
+ * @param beat returns the milliseconds until the next beat, or undefined to stop. Must not reject
+ * @param sleep default: real time, without keeping the process alive
  */
 export function startHeartbeat(
   firstPauseMs: number,
@@ -34,7 +34,7 @@ export function startHeartbeat(
 
   return {
     async stop() {
-      // A text as the reason: the default one is an error, and making its stack costs more than the rest.
+      // The default reason is an Error, whose stack trace costs more than everything else here.
       stopped.abort('stopped');
       await beats;
     },

@@ -1,15 +1,15 @@
 import { LambentError } from './errors.ts';
 
 /**
- * Nesting that a body may have. Far above any real request or schema, far below what makes a recursive walk (ours,
- * a provider's, JSON.stringify's) run out of stack.
+ * The deepest nesting that a body may have. Far above any real request or schema, and far below the depth at which a
+ * recursive function (ours, a provider's, JSON.stringify) exhausts the stack.
  */
 const MAX_DEPTH = 256;
 
 /**
  * Parses the JSON body of an API Gateway event.
- * @throws LambentError `unsupported_media_type`, `invalid_json` (not JSON, or with half a surrogate pair, which UTF-8
- * can't carry), or `invalid_value` for nesting deeper than 256
+ * @throws LambentError `unsupported_media_type`; `invalid_json` if it isn't JSON or contains half of a surrogate pair,
+ * which UTF-8 can't encode; `invalid_value` if it is nested deeper than 256 levels
  */
 export function parseJsonBody(
   event: { readonly body: string | null; readonly isBase64Encoded: boolean },
@@ -23,7 +23,7 @@ export function parseJsonBody(
   }
   const text = event.isBase64Encoded ? Buffer.from(event.body ?? '', 'base64').toString('utf8') : (event.body ?? '');
   if (text.trim() === '') throw new LambentError('invalid_json', 'The request has no body; it must be a JSON object.');
-  if (depthOf(text) > MAX_DEPTH) {
+  if (measureDepth(text) > MAX_DEPTH) {
     throw new LambentError(
       'invalid_value',
       `The request is nested too deeply: at most ${MAX_DEPTH} levels are accepted.`,
@@ -31,7 +31,7 @@ export function parseJsonBody(
   }
   let body: unknown;
   try {
-    body = JSON.parse(text, hasSurrogateEscape(text) ? refuseLoneSurrogates : undefined);
+    body = JSON.parse(text, hasSurrogateEscape(text) ? rejectLoneSurrogates : undefined);
   } catch (cause) {
     if (cause instanceof LambentError) throw cause;
     throw new LambentError('invalid_json', 'We could not parse the JSON body of your request.', { cause });
@@ -39,13 +39,13 @@ export function parseJsonBody(
   return body;
 }
 
-/** The deepest nesting of brackets outside strings; also right for text that turns out not to be JSON. */
-function depthOf(text: string): number {
+/** Returns the deepest nesting of brackets outside strings. Works for any text, JSON or not. */
+function measureDepth(text: string): number {
   let depth = 0;
   let deepest = 0;
   for (let index = 0; index < text.length; index += 1) {
     const code = text.charCodeAt(index);
-    if (code === QUOTE) index = endOfString(text, index);
+    if (code === QUOTE) index = findStringEnd(text, index);
     else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
       depth += 1;
       if (depth > deepest) deepest = depth;
@@ -61,8 +61,8 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
-/** Index of the quote that ends the string which begins at `start`, found by jumps from quote to quote. */
-function endOfString(text: string, start: number): number {
+/** Returns the index of the quote that ends the string which begins at `start`. Skips from quote to quote. */
+function findStringEnd(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
     let backslashes = 0;
     while (text.charCodeAt(end - 1 - backslashes) === BACKSLASH) backslashes += 1;
@@ -71,12 +71,12 @@ function endOfString(text: string, start: number): number {
   return text.length;
 }
 
-/** An escape is the only way in: API Gateway hands over decoded text, which is well-formed. */
+/** Lone surrogates can only come from escapes, because API Gateway passes on decoded, well-formed text. */
 function hasSurrogateEscape(text: string): boolean {
   return /\\u[dD][89a-fA-F]/.test(text);
 }
 
-function refuseLoneSurrogates(key: string, value: unknown): unknown {
+function rejectLoneSurrogates(key: string, value: unknown): unknown {
   if (!key.isWellFormed() || (typeof value === 'string' && !value.isWellFormed())) {
     throw new LambentError(
       'invalid_json',

@@ -1,7 +1,7 @@
 import { LambentError } from './errors.ts';
 import type { EmbeddedMetrics } from './metrics.ts';
 
-/** A value that may be logged: an id, a number, a name. Never content, keys or headers. */
+/** A value that may be logged: an id, a number or a name. Never content, keys or headers. */
 export type LogValue = string | number | boolean | null | undefined;
 export type LogFields = Readonly<Record<string, LogValue>>;
 
@@ -80,8 +80,8 @@ export function createFailureLog(logger: Logger): (message: string, thrown: unkn
 }
 
 /**
- * What a log line may say of an error: names, codes and places in our code. No message but one of `configuration`, which is
- * what the operator has to mend: those of parsers and upstreams quote what they were given.
+ * Returns the loggable fields of an error: names, codes and the location in our code. Never its message, because
+ * parsers and upstreams quote their input in it. The exception is `configuration`, whose message the operator needs.
  */
 export function describeError(thrown: unknown): LogFields {
   if (!(thrown instanceof Error)) return { error: typeof thrown };
@@ -90,26 +90,26 @@ export function describeError(thrown: unknown): LogFields {
   return {
     error: thrown.name,
     code,
-    reason: misconfiguration(thrown) ?? misconfiguration(cause),
-    at: placeOf(thrown),
+    reason: getConfigurationMessage(thrown) ?? getConfigurationMessage(cause),
+    at: findLocation(thrown),
     upstream: 'upstream' in thrown && typeof thrown.upstream === 'string' ? thrown.upstream : undefined,
     cause: cause?.name,
     causeCode: cause && 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined,
   };
 }
 
-/** What is wrong with the configuration. Whoever finds that says it in names and references, never in values. */
-function misconfiguration(error: Error | undefined): string | undefined {
+/** Returns the message of a configuration error, which holds names and references, never values. */
+function getConfigurationMessage(error: Error | undefined): string | undefined {
   return error instanceof LambentError && error.code === 'configuration' ? error.message : undefined;
 }
 
-/** A frame of a stack: `at run (file:///var/task/chat.mjs:1:2)`, `at /var/task/chat.mjs:1:2`, `at node:fs:1:2`. */
+/** A stack frame: `at run (file:///var/task/chat.mjs:1:2)`, `at /var/task/chat.mjs:1:2`, `at node:fs:1:2`. */
 const FRAME = /^ {4}at ((?:async )?(?:[^()]+ \()?(?:file:\/\/|node:|\/)[^()]+:\d+:\d+\)?)$/;
 
-/** Where an error was made. A stack begins with the message, and a line of that may look like a frame. */
-function placeOf({ stack = '', message }: Error): string | undefined {
+/** Returns where an error was created. Skips the message at the head of the stack, whose lines may look like frames. */
+function findLocation({ stack = '', message }: Error): string | undefined {
   const from = stack.indexOf(`${message}\n    at `);
   if (from === -1) return undefined;
   const lines = stack.slice(from + message.length).split('\n');
-  return lines.map((line) => FRAME.exec(line)?.[1]).find((place) => place !== undefined);
+  return lines.map((line) => FRAME.exec(line)?.[1]).find((location) => location !== undefined);
 }

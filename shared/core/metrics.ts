@@ -1,6 +1,6 @@
 export type Unit = 'Count' | 'Milliseconds' | 'Percent';
 
-/** Values by the name of their metric. */
+/** Values by metric name. */
 export type MetricValues = Readonly<Record<string, readonly [value: number, unit: Unit]>>;
 export type Dimensions = Readonly<Record<string, string>>;
 
@@ -13,8 +13,8 @@ export interface Metrics {
 /** The metrics of one request, message or event. */
 export interface RequestMetrics extends Metrics {
   /**
-   * Keeps values for the request's summary line, which saves a line per request. A line can hold a metric's name only once:
-   * values of a name that is already kept are published at once.
+   * Keeps values for the request's summary line, which saves a line per request. A line can hold a metric's name only
+   * once: values of a name that is already kept are published at once.
    */
   gather(values: MetricValues, dimensions?: Dimensions): void;
   /** Returns the gathered values as fields of one log line, and forgets them. */
@@ -23,19 +23,19 @@ export interface RequestMetrics extends Metrics {
   flush(): void;
 }
 
-/** The metrics of a process: of what no single request causes, such as calls that requests share. */
+/** The metrics of a process: for events that no single request causes, such as calls that requests share. */
 export interface ProcessMetrics extends Metrics {
   /** Returns the metrics of one request. */
   forRequest(): RequestMetrics;
 }
 
-/** Fields that make CloudWatch read metrics from a log line, whatever other fields it has. */
+/** Fields from which CloudWatch reads metrics. The log line may have any other fields. */
 export interface EmbeddedMetrics {
   readonly _aws: { readonly Timestamp: number; readonly CloudWatchMetrics: readonly object[] };
   readonly [field: string]: unknown;
 }
 
-/** CloudWatch namespace of everything that Lambent measures. */
+/** CloudWatch namespace of all Lambent metrics. */
 export const NAMESPACE = 'Lambent';
 
 /**
@@ -83,7 +83,7 @@ interface Entry {
   readonly dimensions: Dimensions;
 }
 
-/** A directive for each set of dimensions, and the values that the directives name, side by side. */
+/** Returns one directive per set of dimensions, and the values that the directives name as fields beside them. */
 function embed(entries: readonly Entry[]): EmbeddedMetrics {
   const fields = entries.map(({ values, dimensions }) => ({
     ...dimensions,

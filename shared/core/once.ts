@@ -1,4 +1,6 @@
-/** Makes something when it is first asked for, and once. What failed is tried again at the next asking. */
+/**
+ * Returns a function that calls `make` at its first call and returns that result from then on. A failure is not kept.
+ */
 export function once<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | undefined;
   return () => {

@@ -1,45 +1,46 @@
 import { LambentError } from './errors.ts';
 
-/** Looks up what a reference such as `env:OPENAI_API_KEY` stands for. */
+/** Resolves a reference such as `env:OPENAI_API_KEY` to its secret. */
 export type SecretResolver = (reference: string) => Promise<string>;
 
 export interface SecretResolverOptions {
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Milliseconds for which a value from AWS is used without asking again; a rotated key is seen after that. */
+  /** Milliseconds for which a value from AWS is cached. A rotated key takes effect after that. */
   readonly ttlMs?: number;
   /** Epoch milliseconds. */
   readonly now?: () => number;
 }
 
-/** Five minutes: a rotation reaches every environment soon, and a busy service asks a few times an hour. */
+/** Five minutes: a rotation soon reaches every environment, at a few lookups per hour. */
 const DEFAULT_TTL_MS = 300_000;
 
-/** Whether `text` is a reference, not a value: `env:NAME`, `ssm:NAME` or `secret:NAME`. */
+/** True if `text` is a reference (`env:NAME`, `ssm:NAME` or `secret:NAME`), not a value. */
 export function isSecretReference(text: string): boolean {
   return /^(env|ssm|secret):./.test(text);
 }
 
 /**
- * Makes the resolver of one function environment. `env:NAME` reads `environment`; `ssm:NAME` is an SSM parameter,
- * `secret:NAME` a Secrets Manager secret (a plain string). Those are remembered for `ttlMs`; simultaneous look-ups share
- * one call, a failure is not remembered, and while AWS can't be asked the last known value goes on serving.
+ * Creates a secret resolver. `env:NAME` reads `environment`; `ssm:NAME` is an SSM parameter, `secret:NAME` a Secrets
+ * Manager secret (a plain string). Values from AWS are cached for `ttlMs`, concurrent lookups share one call, failures
+ * are not cached, and while AWS is unavailable an expired value stays in use.
  *
- * The resolver throws a LambentError that names the reference, never a value: `configuration` where the operator has to
- * mend it (missing, empty, not allowed), `upstream_unavailable` where waiting helps.
+ * The resolver throws a LambentError that names the reference, never a value: `configuration` if the operator must fix
+ * it (missing, empty, access denied), `upstream_unavailable` if waiting helps.
  */
 export function createSecretResolver(options: SecretResolverOptions): SecretResolver {
   const { environment, ttlMs = DEFAULT_TTL_MS, now = Date.now } = options;
-  const known = new Map<string, { readonly value: string; readonly freshUntil: number }>();
+  // Bounded by the references in `models.json`.
+  const cache = new Map<string, { readonly value: string; readonly freshUntil: number }>();
   const pending = new Map<string, Promise<string>>();
 
-  const lookUp = async (reference: string, read: () => Promise<string | undefined>): Promise<string> => {
+  const load = async (reference: string, read: () => Promise<string | undefined>): Promise<string> => {
     try {
-      const value = present(reference, await read());
-      known.set(reference, { value, freshUntil: now() + ttlMs });
+      const value = requirePresent(reference, await read());
+      cache.set(reference, { value, freshUntil: now() + ttlMs });
       return value;
     } catch (thrown) {
-      const error = lookUpError(reference, thrown);
-      const last = known.get(reference);
+      const error = toLookupError(reference, thrown);
+      const last = cache.get(reference);
       if (last !== undefined && error.retryable) return last.value;
       throw error;
     } finally {
@@ -47,12 +48,12 @@ export function createSecretResolver(options: SecretResolverOptions): SecretReso
     }
   };
 
-  const remembered = async (reference: string, read: () => Promise<string | undefined>): Promise<string> => {
-    const last = known.get(reference);
+  const loadCached = async (reference: string, read: () => Promise<string | undefined>): Promise<string> => {
+    const last = cache.get(reference);
     if (last !== undefined && now() < last.freshUntil) return last.value;
-    const begun = pending.get(reference) ?? lookUp(reference, read);
-    pending.set(reference, begun);
-    return begun;
+    const call = pending.get(reference) ?? load(reference, read);
+    pending.set(reference, call);
+    return call;
   };
 
   return async (reference) => {
@@ -60,30 +61,33 @@ export function createSecretResolver(options: SecretResolverOptions): SecretReso
     const name = reference.slice(colon + 1);
     switch (reference.slice(0, colon)) {
       case 'env':
-        return present(reference, environment[name]);
+        return requirePresent(reference, environment[name]);
       case 'ssm':
-        return remembered(reference, () => readParameter(name));
+        return loadCached(reference, () => readParameter(name));
       case 'secret':
-        return remembered(reference, () => readSecret(name));
+        return loadCached(reference, () => readSecret(name));
       default:
-        // Not quoted: whoever got the syntax wrong may have put the key itself there.
+        // Not quoted: with wrong syntax, it may be the key itself.
         throw new LambentError('configuration', 'A secret is not a reference (env:NAME, ssm:NAME or secret:NAME)');
     }
   };
 }
 
-/** The value without the line break that files and consoles append. */
-function present(reference: string, value: string | undefined): string {
+/**
+ * Returns the value without the line break that files and consoles append.
+ * @throws LambentError `configuration` if it is missing or empty
+ */
+function requirePresent(reference: string, value: string | undefined): string {
   const trimmed = value?.trim() ?? '';
   if (trimmed === '') throw new LambentError('configuration', `${reference} is missing or empty`);
   return trimmed;
 }
 
-/** Milliseconds: a look-up that hangs has to fail while the call that waits for it can still go elsewhere. */
+/** In milliseconds. A hanging lookup must fail while its request can still use another target. */
 const TIMEOUTS = { connectionTimeout: 2_000, requestTimeout: 3_000, throwOnRequestTimeout: true };
 
-// The clients are loaded when a reference first needs one: most deployments name their keys by environment variable,
-// and a cold start should not pay for what it doesn't use.
+// The clients are loaded when a reference first needs them, because most deployments have their keys in environment
+// variables, and loading would slow down every cold start.
 let parameters: Promise<(name: string) => Promise<string | undefined>> | undefined;
 let secrets: Promise<(id: string) => Promise<string | undefined>> | undefined;
 
@@ -106,17 +110,19 @@ async function readSecret(id: string): Promise<string | undefined> {
   return (await secrets)(id);
 }
 
-/** What AWS said, as the operator's to mend or as a passing failure. Its messages name the resource, not the value. */
-function lookUpError(reference: string, cause: unknown): LambentError {
+/**
+ * Classifies an AWS error as transient or as the operator's to fix. AWS's messages name the resource, not the value.
+ */
+function toLookupError(reference: string, cause: unknown): LambentError {
   if (cause instanceof LambentError) return cause;
   const name = cause instanceof Error ? cause.name : 'unknown failure';
   const message = `${reference} could not be read (${name})`;
-  return new LambentError(isPassing(name, cause) ? 'upstream_unavailable' : 'configuration', message, { cause });
+  return new LambentError(isTransient(name, cause) ? 'upstream_unavailable' : 'configuration', message, { cause });
 }
 
-function isPassing(name: string, cause: unknown): boolean {
+function isTransient(name: string, cause: unknown): boolean {
   if (/throttl|toomanyrequests|limitexceeded/i.test(name)) return true;
-  // No credentials, no region: nothing was asked, and waiting changes nothing.
+  // Without credentials or region no request was made, and waiting changes nothing.
   if (/credentials|token|region/i.test(`${name} ${cause instanceof Error ? cause.message : ''}`)) return false;
   const status: unknown = Reflect.get(Object(Reflect.get(Object(cause), '$metadata')), 'httpStatusCode');
   return typeof status !== 'number' || status === 429 || status >= 500;

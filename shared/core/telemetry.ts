@@ -9,7 +9,7 @@ export interface Telemetry {
 
 /** Logging and metrics of a process, which may serve many requests at once. */
 export interface ProcessTelemetry {
-  /** For what no single request causes, such as calls that requests share. */
+  /** For events that no single request causes, such as calls that requests share. */
   readonly metrics: Metrics;
   /** Creates the telemetry of one request, whose log lines carry `fields`. */
   forRequest(fields: LogFields): Telemetry;

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import type { Template } from '../../infra/template.ts';
 import { NAMESPACE } from '../../shared/core/metrics.ts';
-import { EVERYTHING, type Found, ofType, packaged } from './packaged.ts';
+import { EVERYTHING, type FoundResource, findByType, packageStage } from './packaged.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const readPage = (name: string) => readFileSync(join(ROOT, 'docs', name), 'utf8');
@@ -13,11 +13,11 @@ const runbooks = readPage('alarms.md');
 let minimal: Template;
 let everything: Template;
 beforeAll(async () => {
-  [minimal, everything] = await Promise.all([packaged(), packaged(...EVERYTHING)]);
+  [minimal, everything] = await Promise.all([packageStage(), packageStage(...EVERYTHING)]);
 });
 
-const alarmsOf = (template: Template) => ofType(template, 'AWS::CloudWatch::Alarm');
-const shortName = ({ properties }: Found) => String(properties['AlarmName']).replace(/^lambent-\w+-/, '');
+const alarmsOf = (template: Template) => findByType(template, 'AWS::CloudWatch::Alarm');
+const shortName = ({ properties }: FoundResource) => String(properties['AlarmName']).replace(/^lambent-\w+-/, '');
 
 describe('the alarms of a stage', () => {
   it('cover the functions, the gateway, the queues, the sweep, GPU workers and KMS', () => {
@@ -101,8 +101,8 @@ describe('the alarm topic', () => {
   });
 
   it('sends mail only if alarmEmail is set', () => {
-    expect(ofType(minimal, 'AWS::SNS::Subscription')).toEqual([]);
-    expect(ofType(everything, 'AWS::SNS::Subscription')[0]?.properties).toMatchObject({
+    expect(findByType(minimal, 'AWS::SNS::Subscription')).toEqual([]);
+    expect(findByType(everything, 'AWS::SNS::Subscription')[0]?.properties).toMatchObject({
       Protocol: 'email',
       Endpoint: 'ops@example.com',
     });

@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { linkService, packageTemplate, packageWithOsls } from '../../infra/osls-package.ts';
 import type { Template } from '../../infra/template.ts';
-import { ofType } from './packaged.ts';
-import { filesOf } from './zip.ts';
+import { findByType } from './packaged.ts';
+import { readZipEntries } from './zip.ts';
 
 let folder: string;
 beforeAll(async () => {
@@ -25,9 +25,9 @@ describe('a packaged zip', () => {
   const readZip = (name: string) => readFile(join(serviceDir, '.serverless', `${name}.zip`));
 
   it('holds only its function, at the path that the handler setting names', async () => {
-    for (const { properties } of ofType(template, 'AWS::Lambda::Function')) {
+    for (const { properties } of findByType(template, 'AWS::Lambda::Function')) {
       const name = String(properties['FunctionName']).replace('lambent-dev-', '');
-      const files = filesOf(await readZip(name));
+      const files = readZipEntries(await readZip(name));
       expect([...files.keys()]).toEqual([`.build/${name}/index.mjs`]);
 
       const task = join(folder, 'task', name);

@@ -1,17 +1,17 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createConditions, evaluateConditions } from '../../infra/conditions.ts';
 import type { Setting } from '../../infra/settings.ts';
 
 const Conditions = { On: { 'Fn::Equals': ['true', 'true'] }, Off: { 'Fn::Equals': ['false', 'true'] } };
 const resource = (more: object) => ({ Type: 'AWS::SNS::Topic', ...more });
 
-describe('settling conditions', () => {
-  test('drops what a condition leaves out, and the conditions themselves', () => {
+describe('evaluateConditions', () => {
+  it('removes resources whose condition is false, and the conditions themselves', () => {
     const Resources = { A: resource({ Condition: 'On' }), B: resource({ Condition: 'Off' }), C: resource({}) };
     expect(evaluateConditions({ Conditions, Resources })).toEqual({ Resources: { A: resource({}), C: resource({}) } });
   });
 
-  test('takes the side of an Fn::If that holds, and leaves out a property without a value', () => {
+  it('replaces an Fn::If by the branch that applies, and removes a property whose branch is AWS::NoValue', () => {
     const choose = (name: string) => ({ 'Fn::If': [name, { Ref: 'A' }, { Ref: 'AWS::NoValue' }] });
     const Properties = { Kept: choose('On'), Dropped: choose('Off'), List: [choose('Off'), choose('On'), 'plain'] };
     expect(evaluateConditions({ Conditions, Resources: { A: resource({ Properties }) } })).toEqual({
@@ -19,7 +19,7 @@ describe('settling conditions', () => {
     });
   });
 
-  test('leaves everything else as it was', () => {
+  it('keeps everything else unchanged', () => {
     const template = {
       Description: 'text',
       Resources: { A: resource({ Properties: { N: 1, B: false, S: '', L: [] } }) },
@@ -27,14 +27,14 @@ describe('settling conditions', () => {
     expect(evaluateConditions({ ...template, Conditions })).toEqual(template);
   });
 
-  test('refuses a condition that is not there', () => {
+  it('rejects a resource with an unknown condition', () => {
     expect(() => evaluateConditions({ Conditions, Resources: { A: resource({ Condition: 'Of' }) } })).toThrow(
       /no condition Of/,
     );
   });
 });
 
-test.each([
+it.each([
   ['accessLog', 'false', 'AccessLog', false],
   ['accessLog', true, 'AccessLog', true],
   ['alarmEmail', 'ops@example.com', 'AlarmEmail', true],
@@ -48,14 +48,17 @@ test.each([
   ['gpuZones', '3', 'GpuThirdZone', true],
   ['gpuZones', 3, 'GpuThirdZoneNat', true],
   ['gpuWorkingMin', '1', 'GpuWorkingHours', true],
-] as const)('the setting %s=%s makes the condition %s %s', async (setting: Setting, value, condition, holds) => {
-  const defaults = {
-    ...{ accessLog: false, alarmEmail: '', chatProvisioned: 0, authorizeProvisioned: 0 },
-    ...{ gpuFleet: '', gpuCanaryImage: '', gpuEgress: 'nat', gpuZones: 2, gpuWorkingMin: 0 },
-  };
-  const values = new Map<string, unknown>(Object.entries({ ...defaults, [setting]: value }));
-  const { Conditions } = await createConditions({
-    resolveVariable: async (address) => values.get(address.replace('param:', '')),
-  });
-  expect(Conditions[condition]).toEqual({ 'Fn::Equals': [String(holds), 'true'] });
-});
+] as const)(
+  'the setting %s=%s makes the condition %s evaluate to %s',
+  async (setting: Setting, value, condition, holds) => {
+    const defaults = {
+      ...{ accessLog: false, alarmEmail: '', chatProvisioned: 0, authorizeProvisioned: 0 },
+      ...{ gpuFleet: '', gpuCanaryImage: '', gpuEgress: 'nat', gpuZones: 2, gpuWorkingMin: 0 },
+    };
+    const values = new Map<string, unknown>(Object.entries({ ...defaults, [setting]: value }));
+    const { Conditions } = await createConditions({
+      resolveVariable: async (address) => values.get(address.replace('param:', '')),
+    });
+    expect(Conditions[condition]).toEqual({ 'Fn::Equals': [String(holds), 'true'] });
+  },
+);

@@ -1,35 +1,35 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createStatements, createTriggers } from '../../infra/fleet.ts';
 import { type Fleet, parseModelRegistry } from '../../shared/inference/registry.ts';
-import { packaged } from './packaged.ts';
+import { packageStage } from './packaged.ts';
 
-function fleets(...given: object[]): Fleet[] {
-  const named = Object.fromEntries(given.map((fleet, index) => [`fleet-${index}`, fleet]));
+function parseFleets(...definitions: object[]): Fleet[] {
+  const named = Object.fromEntries(definitions.map((fleet, index) => [`fleet-${index}`, fleet]));
   const models = { gpu: { targets: [{ provider: 'gpu', model: 'm', fleet: 'fleet-0' }] } };
   return Object.values(parseModelRegistry(JSON.stringify({ models, fleets: named }), 'models.json').fleets);
 }
-const ofEcs = fleets(
+const ecsFleets = parseFleets(
   { ecs: { cluster: 'gpu', service: 'qwen' }, apiKey: 'ssm:/lambent/gpu-key' },
   { ecs: { cluster: 'arn:aws:ecs:eu-west-1:123456789012:cluster/gpu', service: 'llama' } },
   { workers: [{ id: 'w1', url: 'http://10.0.0.1:8000/v1' }] },
 );
 
-describe('without a fleet of ECS, fleet', () => {
-  test('runs by schedule alone', async () => {
-    expect(createTriggers(fleets({}))).toEqual([{ schedule: 'rate(1 minute)' }]);
-    const { Resources } = await packaged();
+describe('without an ECS fleet in the registry, the fleet function', () => {
+  it('runs only on its schedule', async () => {
+    expect(createTriggers(parseFleets({}))).toEqual([{ schedule: 'rate(1 minute)' }]);
+    const { Resources } = await packageStage();
     expect(Resources['FleetEventsRuleSchedule1']?.Properties).toMatchObject({ ScheduleExpression: 'rate(1 minute)' });
     expect(Object.keys(Resources).filter((id) => /^Fleet.*EventBridge/.test(id))).toEqual([]);
   });
 
-  test('may ask nothing of ECS', () => {
-    expect(createStatements(fleets({}))).toEqual([]);
+  it('has no permissions on ECS', () => {
+    expect(createStatements(parseFleets({}))).toEqual([]);
   });
 });
 
-describe('with fleets of ECS, fleet', () => {
-  test("hears of their tasks, and of EC2's warnings", () => {
-    expect(createTriggers(ofEcs).slice(1)).toEqual([
+describe('with ECS fleets in the registry, the fleet function', () => {
+  it("receives state changes of their tasks, and EC2's interruption warnings", () => {
+    expect(createTriggers(ecsFleets).slice(1)).toEqual([
       {
         eventBridge: {
           pattern: {
@@ -47,11 +47,11 @@ describe('with fleets of ECS, fleet', () => {
     ]);
   });
 
-  test('may look at their tasks, scale their services, and read their keys, and nothing else', () => {
+  it('may only describe their tasks, scale their services and read their keys', () => {
     const arn = (resource: string) => ({
       'Fn::Sub': `arn:\${AWS::Partition}:ecs:\${AWS::Region}:\${AWS::AccountId}:${resource}`,
     });
-    const statements = createStatements(ofEcs).map((statement) => Object(statement));
+    const statements = createStatements(ecsFleets).map((statement) => Object(statement));
     expect(statements.map(({ Sid }) => Sid)).toEqual([
       ...['ListTasks', 'Tasks', 'Instances', 'Services'],
       ...['Parameters', 'DecryptSecrets'],
@@ -63,8 +63,11 @@ describe('with fleets of ECS, fleet', () => {
     });
   });
 
-  test.each(['gpu*', 'a b', ''])('refuses the cluster %j', (name) => {
-    const odd = ofEcs.map((fleet) => ({ ...fleet, ecs: { cluster: `x/${name}`, service: 'qwen', port: 8_000 } }));
-    expect(() => createStatements(odd)).toThrow(/is not a valid name of an ECS cluster/);
+  it.each(['gpu*', 'a b', ''])('rejects the cluster name %j', (name) => {
+    const invalid = ecsFleets.map((fleet) => ({
+      ...fleet,
+      ecs: { cluster: `x/${name}`, service: 'qwen', port: 8_000 },
+    }));
+    expect(() => createStatements(invalid)).toThrow(/is not a valid name of an ECS cluster/);
   });
 });

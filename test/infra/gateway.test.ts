@@ -1,10 +1,10 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { createCors } from '../../infra/cors.ts';
 import { completeGateway } from '../../infra/gateway.ts';
 import type { Resources, Template } from '../../infra/template.ts';
 import { type ErrorCode, LambentError } from '../../shared/core/errors.ts';
 import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../../shared/openai/errors.ts';
-import { EVERYTHING, ofType, packaged } from './packaged.ts';
+import { EVERYTHING, findByType, packageStage } from './packaged.ts';
 
 /** https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html */
 const RESPONSE_TYPES = [
@@ -21,7 +21,7 @@ const RESPONSE_TYPES = [
   ...['REQUEST_TOO_LARGE', 'RESOURCE_NOT_FOUND', 'THROTTLED', 'UNAUTHORIZED', 'UNSUPPORTED_MEDIA_TYPE', 'WAF_FILTERED'],
 ];
 
-/** Statuses with which OpenAI's clients would be misled, had these the ones that API Gateway gives them. */
+/** Statuses that differ from API Gateway's defaults, because OpenAI's clients would misinterpret those. */
 const STATUSES = {
   ACCESS_DENIED: 401,
   UNAUTHORIZED: 401,
@@ -38,21 +38,21 @@ const STATUSES = {
 let minimal: Template;
 let everything: Template;
 beforeAll(async () => {
-  [minimal, everything] = await Promise.all([packaged(), packaged(...EVERYTHING)]);
+  [minimal, everything] = await Promise.all([packageStage(), packageStage(...EVERYTHING)]);
 });
 
-const methodsOf = (template: Template) =>
-  ofType(template, 'AWS::ApiGateway::Method').filter(({ properties }) => properties['HttpMethod'] !== 'OPTIONS');
+const listMethods = (template: Template) =>
+  findByType(template, 'AWS::ApiGateway::Method').filter(({ properties }) => properties['HttpMethod'] !== 'OPTIONS');
 
-interface Answer {
+interface GatewayResponse {
   readonly type: string;
   readonly status: number | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: unknown;
 }
 
-function answersOf(template: Template): Answer[] {
-  return ofType(template, 'AWS::ApiGateway::GatewayResponse').map(({ properties }) => ({
+function listGatewayResponses(template: Template): GatewayResponse[] {
+  return findByType(template, 'AWS::ApiGateway::GatewayResponse').map(({ properties }) => ({
     type: String(properties['ResponseType']),
     status: properties['StatusCode'] === undefined ? undefined : Number(properties['StatusCode']),
     headers: Object.fromEntries(
@@ -66,13 +66,13 @@ function answersOf(template: Template): Answer[] {
 }
 
 describe('the API', () => {
-  test('is regional: an edge endpoint ends a stream after 30 silent seconds', () => {
+  it('is regional, because an edge endpoint ends a stream after 30 seconds of silence', () => {
     expect(minimal.Resources['ApiGatewayRestApi']?.Properties?.['EndpointConfiguration']).toEqual({
       Types: ['REGIONAL'],
     });
   });
 
-  test('has the routes of the design', () => {
+  it('has exactly the documented routes', () => {
     expect(Object.keys(minimal.Resources).filter((id) => id.startsWith('ApiGatewayMethod'))).toEqual([
       'ApiGatewayMethodV1ChatCompletionsPost',
       'ApiGatewayMethodV1ResponsesPost',
@@ -86,8 +86,8 @@ describe('the API', () => {
     expect(minimal.Resources['ApiGatewayResourceV1ModelsIdVar']?.Properties?.['PathPart']).toBe('{id+}');
   });
 
-  test('streams every route, for as long as API Gateway allows', () => {
-    for (const { id, properties } of methodsOf(everything)) {
+  it("streams every route, with API Gateway's maximum timeout", () => {
+    for (const { id, properties } of listMethods(everything)) {
       expect(properties['Integration'], id).toMatchObject({
         Type: 'AWS_PROXY',
         ResponseTransferMode: 'STREAM',
@@ -97,14 +97,14 @@ describe('the API', () => {
     }
   });
 
-  test('asks the authorizer on every route, and forgets its answer within 30 seconds', () => {
-    for (const { properties } of methodsOf(everything)) {
+  it('calls the authorizer on every route, and caches its result for at most 30 seconds', () => {
+    for (const { properties } of listMethods(everything)) {
       expect(properties).toMatchObject({
         AuthorizationType: 'CUSTOM',
         AuthorizerId: { Ref: 'AuthorizeApiGatewayAuthorizer' },
       });
     }
-    const [authorizer, ...others] = ofType(minimal, 'AWS::ApiGateway::Authorizer');
+    const [authorizer, ...others] = findByType(minimal, 'AWS::ApiGateway::Authorizer');
     expect(others).toEqual([]);
     expect(authorizer?.properties).toMatchObject({
       Type: 'REQUEST',
@@ -113,7 +113,7 @@ describe('the API', () => {
     expect(authorizer?.properties['AuthorizerResultTtlInSeconds']).toBeLessThanOrEqual(30);
   });
 
-  test('is throttled, and logs no headers or bodies', () => {
+  it('throttles requests, and logs no headers or bodies', () => {
     for (const template of [minimal, everything]) {
       expect(template.Resources['ApiGatewayStage']?.Properties?.['MethodSettings']).toEqual([
         expect.objectContaining({
@@ -128,7 +128,7 @@ describe('the API', () => {
     }
   });
 
-  test('has an access log by setting only, with one JSON object a line', () => {
+  it('writes an access log only if accessLog is set, one JSON object per line', () => {
     expect(minimal.Resources['ApiGatewayStage']?.Properties).not.toHaveProperty('AccessLogSetting');
     const setting = Object(everything.Resources['ApiGatewayStage']?.Properties?.['AccessLogSetting']);
     const line = String(setting.Format).replace(/\$context\.(status|requestTimeEpoch)\b/g, '1');
@@ -137,52 +137,54 @@ describe('the API', () => {
   });
 });
 
-describe('what API Gateway answers by itself', () => {
-  test('is defined for everything that it can answer', () => {
+describe("API Gateway's own error responses", () => {
+  it('are defined for every response type', () => {
     expect(
-      answersOf(minimal)
+      listGatewayResponses(minimal)
         .map(({ type }) => type)
         .sort(),
     ).toEqual(RESPONSE_TYPES);
   });
 
-  test.each(RESPONSE_TYPES)('%s is the very answer that the service gives for the same code', (type) => {
-    const answer = answersOf(minimal).find((candidate) => candidate.type === type);
-    expect(answer).toBeDefined();
-    const { message, code, ...others } = Object(Object(answer?.body).error);
+  it.each(RESPONSE_TYPES)('equal those of the service with the same code: %s', (type) => {
+    const response = listGatewayResponses(minimal).find((candidate) => candidate.type === type);
+    expect(response).toBeDefined();
+    const { message, code, ...others } = Object(Object(response?.body).error);
     expect(message).toMatch(/^[A-Z].*\.$/);
-    const { 'x-request-id': requestId, ...headers } = answer?.headers ?? {};
+    const { 'x-request-id': requestId, ...headers } = response?.headers ?? {};
     expect(requestId).toBe('context.requestId');
     if (code === null) {
       expect([type, others]).toEqual(['DEFAULT_4XX', { type: 'invalid_request_error', param: null }]);
       return;
     }
     const error = new LambentError(code as ErrorCode, message);
-    expect(answer?.body).toEqual(encodeErrorBody(error));
+    expect(response?.body).toEqual(encodeErrorBody(error));
     expect(headers).toEqual(errorHeadersFor(error));
-    expect(answer?.status ?? httpStatusFor(error)).toBe(httpStatusFor(error));
+    expect(response?.status ?? httpStatusFor(error)).toBe(httpStatusFor(error));
   });
 
-  test.each(Object.entries(STATUSES))('%s is %d', (type, status) => {
-    expect(answersOf(minimal).find((answer) => answer.type === type)?.status).toBe(status);
+  it.each(Object.entries(STATUSES))('give %s the status %d', (type, status) => {
+    expect(listGatewayResponses(minimal).find((answer) => answer.type === type)?.status).toBe(status);
   });
 
-  test('keeps the status that it comes with where it has no type of its own', () => {
-    const defaults = answersOf(minimal).filter(({ type }) => type.startsWith('DEFAULT_'));
+  it("keep API Gateway's status for errors without a type of their own", () => {
+    const defaults = listGatewayResponses(minimal).filter(({ type }) => type.startsWith('DEFAULT_'));
     expect(defaults.map(({ status }) => status)).toEqual([undefined, undefined]);
   });
 });
 
-describe('browsers', () => {
-  test('are not let in by default', () => {
+describe('CORS', () => {
+  it('is off by default', () => {
     expect(JSON.stringify(minimal)).not.toMatch(/access-control-allow-origin/i);
   });
 
-  test('of one origin are, by setting: preflights, and every answer of API Gateway', () => {
-    const preflights = ofType(everything, 'AWS::ApiGateway::Method').filter(
+  it("allows the origin in corsOrigin, on preflights and on every response of API Gateway's own", () => {
+    const preflights = findByType(everything, 'AWS::ApiGateway::Method').filter(
       ({ properties }) => properties['HttpMethod'] === 'OPTIONS',
     );
-    const resources = new Set(methodsOf(everything).map(({ properties }) => JSON.stringify(properties['ResourceId'])));
+    const resources = new Set(
+      listMethods(everything).map(({ properties }) => JSON.stringify(properties['ResourceId'])),
+    );
     expect(preflights).toHaveLength(resources.size);
     for (const { properties } of preflights) {
       expect(properties).toMatchObject({ AuthorizationType: 'NONE', Integration: { Type: 'MOCK' } });
@@ -190,21 +192,21 @@ describe('browsers', () => {
       expect(text).toContain(`"method.response.header.Access-Control-Allow-Origin":"'https://app.example.com'"`);
       expect(text).toContain(`"method.response.header.Access-Control-Allow-Headers":"'authorization,*'"`);
     }
-    for (const { headers } of answersOf(everything)) {
+    for (const { headers } of listGatewayResponses(everything)) {
       expect(headers['access-control-allow-origin']).toBe('https://app.example.com');
     }
   });
 
-  test.each(['https://a.example,https://b.example', 'app.example.com', "https://x'"])(
-    'are not let in from %s, which is no origin',
+  it.each(['https://a.example,https://b.example', 'app.example.com', "https://x'"])(
+    'rejects %s, which is not an origin',
     async (origin) => {
       await expect(createCors({ resolveVariable: async () => origin })).rejects.toThrow(/corsOrigin is not valid/);
     },
   );
 });
 
-describe('a deployment of the API', () => {
-  const resources = (message: string, rate: number): Resources => ({
+describe('the deployment resource of the API', () => {
+  const createResources = (message: string, rate: number): Resources => ({
     Method: { Type: 'AWS::ApiGateway::Method', Properties: {} },
     Answer: { Type: 'AWS::ApiGateway::GatewayResponse', Properties: { ResponseTemplates: message } },
     ApiGatewayDeployment1700000000000: {
@@ -214,24 +216,24 @@ describe('a deployment of the API', () => {
     },
     ApiGatewayStage: { Type: 'AWS::ApiGateway::Stage', Properties: { ThrottlingRateLimit: rate } },
   });
-  const deploymentOf = (template: Resources) =>
+  const findDeployment = (template: Resources) =>
     Object.entries(template).find(([, { Type }]) => Type === 'AWS::ApiGateway::Deployment');
 
-  test('waits for the answers of API Gateway, which it would lack otherwise', () => {
-    expect(deploymentOf(completeGateway(resources('a', 1), ''))?.[1].DependsOn).toEqual(['Answer', 'Method']);
+  it('depends on the GatewayResponses, so that its snapshot has them', () => {
+    expect(findDeployment(completeGateway(createResources('a', 1), ''))?.[1].DependsOn).toEqual(['Answer', 'Method']);
   });
 
-  test('makes no stage of its own, but is what the stage shows', () => {
-    const completed = completeGateway(resources('a', 1), '');
-    const [id, deployment] = deploymentOf(completed) ?? [];
+  it('creates no stage, and is the deployment that the stage refers to', () => {
+    const completed = completeGateway(createResources('a', 1), '');
+    const [id, deployment] = findDeployment(completed) ?? [];
     expect(deployment?.Properties).toEqual({ RestApiId: { Ref: 'ApiGatewayRestApi' } });
     expect(completed['ApiGatewayStage']?.Properties).toEqual({ ThrottlingRateLimit: 1, DeploymentId: { Ref: id } });
   });
 
-  test('is a new one when the API changes, and only then', () => {
-    const idOf = (template: Resources, origin = '') => deploymentOf(completeGateway(template, origin))?.[0];
-    expect(idOf(resources('a', 2))).toBe(idOf(resources('a', 1)));
-    expect(idOf(resources('b', 1))).not.toBe(idOf(resources('a', 1)));
-    expect(idOf(resources('a', 1), '*')).not.toBe(idOf(resources('a', 1)));
+  it('gets a new logical id only if the API changes', () => {
+    const idAfter = (template: Resources, origin = '') => findDeployment(completeGateway(template, origin))?.[0];
+    expect(idAfter(createResources('a', 2))).toBe(idAfter(createResources('a', 1)));
+    expect(idAfter(createResources('b', 1))).not.toBe(idAfter(createResources('a', 1)));
+    expect(idAfter(createResources('a', 1), '*')).not.toBe(idAfter(createResources('a', 1)));
   });
 });

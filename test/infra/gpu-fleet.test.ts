@@ -6,7 +6,15 @@ import type { Variables } from '../../infra/settings.ts';
 import type { Template } from '../../infra/template.ts';
 import { type ModelRegistry, parseModelRegistry } from '../../shared/inference/registry.ts';
 import { ENGINE } from '../simulation/placement/run.ts';
-import { functionsOf, GPU_CANARY, GPU_ENDPOINTS, objectsIn, ofType, packaged, packagedWithGpus } from './packaged.ts';
+import {
+  findByType,
+  GPU_CANARY,
+  GPU_ENDPOINTS,
+  listFunctions,
+  packageStage,
+  packageWithGpus,
+  walkObjects,
+} from './packaged.ts';
 
 let off: Template;
 let on: Template;
@@ -14,10 +22,10 @@ let canary: Template;
 let endpoints: Template;
 beforeAll(async () => {
   [off, on, canary, endpoints] = await Promise.all([
-    packaged(),
-    packagedWithGpus(),
-    packagedWithGpus(GPU_CANARY, 'gpuZones=3', 'gpuOnDemandBase=2'),
-    packagedWithGpus(...GPU_ENDPOINTS),
+    packageStage(),
+    packageWithGpus(),
+    packageWithGpus(GPU_CANARY, 'gpuZones=3', 'gpuOnDemandBase=2'),
+    packageWithGpus(...GPU_ENDPOINTS),
   ]);
 });
 
@@ -32,7 +40,7 @@ describe('a stack without a GPU fleet, the default', () => {
   });
 
   it('the functions of a stack without a GPU fleet are in no VPC and may not join one', () => {
-    for (const { name, properties } of functionsOf(off)) expect(properties, name).not.toHaveProperty('VpcConfig');
+    for (const { name, properties } of listFunctions(off)) expect(properties, name).not.toHaveProperty('VpcConfig');
     expect(JSON.stringify(off)).not.toContain('ec2:CreateNetworkInterface');
   });
 
@@ -40,21 +48,21 @@ describe('a stack without a GPU fleet, the default', () => {
     const withoutTimes = (template: Template) =>
       JSON.stringify(template).replace(/\d{13}-\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME');
     const settings = ['gpuZones=3', 'gpuEgress=endpoints', 'gpuWorkingMin=1'].flatMap((each) => ['--param', each]);
-    expect(withoutTimes(await packaged(...settings))).toBe(withoutTimes(off));
+    expect(withoutTimes(await packageStage(...settings))).toBe(withoutTimes(off));
   });
 });
 
 describe('a stack with a GPU fleet', () => {
   it('only chat, dispatch and fleet are in the VPC and have the permissions for it', () => {
     for (const template of [on, endpoints]) {
-      const joined = functionsOf(template).filter(({ properties }) => properties['VpcConfig'] !== undefined);
+      const joined = listFunctions(template).filter(({ properties }) => properties['VpcConfig'] !== undefined);
       expect(joined.map(({ name }) => name)).toEqual(['chat', 'dispatch', 'fleet']);
       for (const { properties } of joined)
         expect(properties['VpcConfig']).toEqual({
           SecurityGroupIds: [{ 'Fn::GetAtt': ['GpuFunctionsSecurityGroup', 'GroupId'] }],
           SubnetIds: [{ Ref: 'GpuPrivateSubnetA' }, { Ref: 'GpuPrivateSubnetB' }],
         });
-      const roles = ofType(template, 'AWS::IAM::Role').filter(({ properties }) =>
+      const roles = findByType(template, 'AWS::IAM::Role').filter(({ properties }) =>
         JSON.stringify(properties).includes('ec2:CreateNetworkInterface'),
       );
       expect(roles.map(({ id }) => id)).toEqual(['ChatRole', 'DispatchRole', 'FleetRole']);
@@ -80,7 +88,7 @@ describe('a stack with a GPU fleet', () => {
       MinCapacity: 0,
       MaxCapacity: 4,
     });
-    const [services] = [...objectsIn(on.Resources['FleetRole'])].filter(({ Sid }) => Sid === 'Services');
+    const [services] = [...walkObjects(on.Resources['FleetRole'])].filter(({ Sid }) => Sid === 'Services');
     expect(JSON.stringify(services)).toContain('service/gpu/qwen"');
   });
 
@@ -113,7 +121,7 @@ describe('a stack with a GPU fleet', () => {
     const [, text = ''] = /lambent\.json <<'CONFIG'\n([\s\S]*?)\nCONFIG/.exec(script) ?? [];
     const { metrics } = JSON.parse(text);
     const watched = ['GpuMemoryAlarm', 'GpuDiskAlarm'].flatMap((id) =>
-      [...objectsIn(on.Resources[id])].filter(({ MetricName }) => MetricName !== undefined),
+      [...walkObjects(on.Resources[id])].filter(({ MetricName }) => MetricName !== undefined),
     );
     const published = Object.entries({ disk: 'disk', nvidia_gpu: 'nvidia_smi' }).flatMap(([key, prefix]) =>
       metrics.metrics_collected[key].measurement.map((name: string) => `${prefix}_${name}`),
@@ -144,7 +152,7 @@ describe('a stack with a GPU fleet', () => {
   });
 
   it('the canary is one worker that differs by its image only, and exists only if it is set', () => {
-    expect(ofType(on, 'AWS::ECS::Service').map(({ id }) => id)).toEqual(['GpuService']);
+    expect(findByType(on, 'AWS::ECS::Service').map(({ id }) => id)).toEqual(['GpuService']);
     expect(properties(canary, 'GpuCanaryService')).toMatchObject({ ServiceName: 'qwen-canary', DesiredCount: 1 });
     const engine = container(canary, 'GpuTask', 'engine');
     expect(container(canary, 'GpuCanaryTask', 'engine')).toEqual({
@@ -177,7 +185,7 @@ describe('the engine of a GPU fleet', () => {
 
   it('an engine may take as long to shut down as a chat request may last', () => {
     const engine = container(on, 'GpuTask', 'engine');
-    const chat = functionsOf(on).find(({ name }) => name === 'chat');
+    const chat = listFunctions(on).find(({ name }) => name === 'chat');
     expect(flagValue(engine.Command, '--shutdown-timeout')).toBe(String(chat?.properties['Timeout']));
     expect(engine.StopTimeout).toBeGreaterThan(Number(chat?.properties['Timeout']));
   });
@@ -263,7 +271,7 @@ describe('invalid settings of a GPU fleet', () => {
   });
 
   it('the packaging error has its own message and no stack trace', async () => {
-    await expect(packagedWithGpus('gpuFleet=other')).rejects.toThrow(
+    await expect(packageWithGpus('gpuFleet=other')).rejects.toThrow(
       /^osls could not package the service\.\nThe GPU fleet can't be packaged: gpuFleet names other, /,
     );
   });

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Template } from '../../infra/template.ts';
 import {
+  findByType,
   GPU_ENDPOINTS,
   GPU_MODELS,
   GPU_SETTINGS,
-  objectsIn,
-  ofType,
-  packagedOf,
-  packagedWithGpus,
+  packageWithGpus,
+  packageWithModels,
+  walkObjects,
 } from './packaged.ts';
 
 let nat: Template;
@@ -18,8 +18,8 @@ let endpoints: Template;
 let folder: string;
 beforeAll(async () => {
   [nat, endpoints, folder] = await Promise.all([
-    packagedWithGpus('gpuZones=3'),
-    packagedWithGpus(...GPU_ENDPOINTS),
+    packageWithGpus('gpuZones=3'),
+    packageWithGpus(...GPU_ENDPOINTS),
     mkdtemp(join(tmpdir(), 'lambent-network-')),
   ]);
 });
@@ -33,7 +33,7 @@ interface Connection {
 
 /** Returns the connections that the ingress rules of the security groups allow. */
 function listIngress(template: Template): Connection[] {
-  return ofType(template, 'AWS::EC2::SecurityGroup').flatMap(({ id, properties }) =>
+  return findByType(template, 'AWS::EC2::SecurityGroup').flatMap(({ id, properties }) =>
     rules(properties['SecurityGroupIngress']).map((rule) => ({
       from: findGroup(rule['SourceSecurityGroupId']) ?? String(rule['CidrIp'] ?? rule['CidrIpv6'] ?? '?'),
       to: id,
@@ -49,7 +49,7 @@ describe('security groups', () => {
   it('no connection from outside of the VPC is allowed', () => {
     for (const template of [nat, endpoints]) {
       for (const connection of listIngress(template)) expect(connection.from).toMatch(/^Gpu\w+SecurityGroup$/);
-      expect(ofType(template, 'AWS::EC2::SecurityGroupIngress')).toEqual([]);
+      expect(findByType(template, 'AWS::EC2::SecurityGroupIngress')).toEqual([]);
     }
   });
 
@@ -61,7 +61,7 @@ describe('security groups', () => {
   it("only functions may connect to an engine, on the engines' port", () => {
     const toWorkers = listIngress(nat).filter(({ to }) => to === 'GpuWorkersSecurityGroup');
     expect(toWorkers).toEqual([{ from: 'GpuFunctionsSecurityGroup', to: 'GpuWorkersSecurityGroup', port: 8000 }]);
-    const [egress] = ofType(nat, 'AWS::EC2::SecurityGroupEgress');
+    const [egress] = findByType(nat, 'AWS::EC2::SecurityGroupEgress');
     expect(egress?.properties).toMatchObject({
       GroupId: { 'Fn::GetAtt': ['GpuFunctionsSecurityGroup', 'GroupId'] },
       DestinationSecurityGroupId: { 'Fn::GetAtt': ['GpuWorkersSecurityGroup', 'GroupId'] },
@@ -88,7 +88,7 @@ describe('security groups', () => {
 
 it('all egress except to engines is HTTPS', () => {
   for (const template of [nat, endpoints]) {
-    for (const { id, properties } of ofType(template, 'AWS::EC2::SecurityGroup')) {
+    for (const { id, properties } of findByType(template, 'AWS::EC2::SecurityGroup')) {
       const egress = rules(properties['SecurityGroupEgress']);
       expect(egress, id).toHaveLength(1);
       const isEmptyRule = egress[0]?.['CidrIp'] === '127.0.0.1/32';
@@ -104,7 +104,7 @@ it('functions may also connect to the ports of the registry’s external models 
   const fleets = { ...registry.fleets, rack: { workers: [{ id: 'w1', url: 'http://10.0.0.7:9000/v1' }] } };
   const file = join(folder, 'models.json');
   await writeFile(file, JSON.stringify({ models, fleets }));
-  const template = await packagedOf(file, ...GPU_SETTINGS);
+  const template = await packageWithModels(file, ...GPU_SETTINGS);
   const listEgressPorts = (id: string) =>
     rules(template.Resources[id]?.Properties?.['SecurityGroupEgress']).map(({ FromPort, ToPort }) => [
       FromPort,
@@ -115,7 +115,7 @@ it('functions may also connect to the ports of the registry’s external models 
 });
 
 describe('private subnets', () => {
-  const routes = (template: Template) => ofType(template, 'AWS::EC2::Route').map(({ properties }) => properties);
+  const routes = (template: Template) => findByType(template, 'AWS::EC2::Route').map(({ properties }) => properties);
 
   it('a private subnet reaches the internet through the NAT gateway of its zone', () => {
     const gateways = routes(nat).filter(({ NatGatewayId }) => NatGatewayId !== undefined);
@@ -131,13 +131,13 @@ describe('private subnets', () => {
   it('private subnets have no route to the internet with endpoints, and no gateway exists', () => {
     expect(routes(endpoints)).toEqual([]);
     for (const type of ['InternetGateway', 'NatGateway', 'EIP'])
-      expect(ofType(endpoints, `AWS::EC2::${type}`), type).toEqual([]);
+      expect(findByType(endpoints, `AWS::EC2::${type}`), type).toEqual([]);
     expect(Object.keys(endpoints.Resources).filter((id) => id.startsWith('GpuPublic'))).toEqual([]);
   });
 
   it('subnets assign no public addresses and do not overlap', () => {
     for (const template of [nat, endpoints]) {
-      const subnets = ofType(template, 'AWS::EC2::Subnet').map(({ properties }) => properties);
+      const subnets = findByType(template, 'AWS::EC2::Subnet').map(({ properties }) => properties);
       for (const { MapPublicIpOnLaunch } of subnets) expect(MapPublicIpOnLaunch).toBe(false);
       const parts = subnets.map(({ CidrBlock }) => Object(CidrBlock)['Fn::Select'][0]);
       expect(new Set(parts).size).toBe(subnets.length);
@@ -147,7 +147,7 @@ describe('private subnets', () => {
 
 describe('VPC endpoints', () => {
   const services = (template: Template, type: string) =>
-    ofType(template, 'AWS::EC2::VPCEndpoint')
+    findByType(template, 'AWS::EC2::VPCEndpoint')
       .filter(({ properties }) => properties['VpcEndpointType'] === type)
       .map(({ properties }) => String(Object(properties['ServiceName'])['Fn::Sub']).replace(/^.*Region\}\./, ''))
       .sort();
@@ -155,11 +155,13 @@ describe('VPC endpoints', () => {
   it('gateway endpoints of S3 and DynamoDB always exist on every private route and are limited to the stack’s resources', () => {
     for (const template of [nat, endpoints]) {
       expect(services(template, 'Gateway')).toEqual(['dynamodb', 's3']);
-      const tables = ofType(template, 'AWS::EC2::RouteTable').filter(({ id }) => id.startsWith('GpuPrivate'));
+      const tables = findByType(template, 'AWS::EC2::RouteTable').filter(({ id }) => id.startsWith('GpuPrivate'));
       for (const id of ['GpuS3Endpoint', 'GpuDynamoDBEndpoint']) {
         const endpoint = Object(template.Resources[id]?.Properties);
         expect(endpoint.RouteTableIds).toEqual(tables.map((table) => ({ Ref: table.id })));
-        for (const { Resource } of [...objectsIn(endpoint.PolicyDocument)].filter((statement) => 'Effect' in statement))
+        for (const { Resource } of [...walkObjects(endpoint.PolicyDocument)].filter(
+          (statement) => 'Effect' in statement,
+        ))
           expect([Resource].flat()).not.toContain('*');
       }
     }

@@ -5,16 +5,16 @@ import type { Template } from '../../infra/template.ts';
 import { createFleetObserver } from '../../shared/gpu/upkeep/observe.ts';
 import { recordTelemetry } from '../shared/core/recorded-telemetry.ts';
 import { evaluate, type Series } from './metric-math.ts';
-import { type Found, objectsIn, ofType, packaged, packagedWithGpus } from './packaged.ts';
+import { type FoundResource, findByType, packageStage, packageWithGpus, walkObjects } from './packaged.ts';
 
 let off: Template;
 let on: Template;
 let hours: Template;
 beforeAll(async () => {
   [off, on, hours] = await Promise.all([
-    packaged(),
-    packagedWithGpus(),
-    packagedWithGpus('gpuWorkingMin=2', 'gpuTimezone=Europe/Berlin'),
+    packageStage(),
+    packageWithGpus(),
+    packageWithGpus('gpuWorkingMin=2', 'gpuTimezone=Europe/Berlin'),
   ]);
 });
 
@@ -107,7 +107,7 @@ describe('the scaling of a GPU fleet', () => {
         })),
       ),
     );
-    const watched = [...objectsIn(on.Resources['GpuScaleOutAlarm'])].filter(
+    const watched = [...walkObjects(on.Resources['GpuScaleOutAlarm'])].filter(
       ({ MetricName }) => MetricName !== undefined,
     );
     expect(watched).toHaveLength(3);
@@ -136,7 +136,7 @@ describe('metric math', () => {
   });
 
   it('the expression of every alarm can be evaluated from its metrics', () => {
-    const alarms = [...ofType(on, 'AWS::CloudWatch::Alarm'), ...ofType(off, 'AWS::CloudWatch::Alarm')];
+    const alarms = [...findByType(on, 'AWS::CloudWatch::Alarm'), ...findByType(off, 'AWS::CloudWatch::Alarm')];
     const withMath = alarms.filter(({ properties: { Metrics } }) => Metrics !== undefined);
     expect(withMath.length).toBeGreaterThan(5);
     for (const {
@@ -159,10 +159,10 @@ describe('metric math', () => {
 
 describe('the alarms of a GPU fleet', () => {
   const docs = readFileSync(join(import.meta.dirname, '../../docs/gpu-aws.md'), 'utf8');
-  const shortName = ({ properties: { AlarmName } }: Found) => String(AlarmName).replace(/^lambent-\w+-/, '');
+  const shortName = ({ properties: { AlarmName } }: FoundResource) => String(AlarmName).replace(/^lambent-\w+-/, '');
   const listGpuAlarms = () => {
-    const before = ofType(off, 'AWS::CloudWatch::Alarm').map(shortName);
-    return ofType(on, 'AWS::CloudWatch::Alarm').filter((alarm) => !before.includes(shortName(alarm)));
+    const before = findByType(off, 'AWS::CloudWatch::Alarm').map(shortName);
+    return findByType(on, 'AWS::CloudWatch::Alarm').filter((alarm) => !before.includes(shortName(alarm)));
   };
 
   it('a GPU fleet has alarms for slots, workers, memory, disks and scaling', () => {
@@ -172,7 +172,7 @@ describe('the alarms of a GPU fleet', () => {
         ...['gpu-scale-out', 'gpu-scale-in'],
       ].sort(),
     );
-    expect(ofType(on, 'AWS::CloudWatch::Alarm').map(shortName)).toEqual(
+    expect(findByType(on, 'AWS::CloudWatch::Alarm').map(shortName)).toEqual(
       expect.arrayContaining(['fleet-stranded', 'workers-suspect']),
     );
   });

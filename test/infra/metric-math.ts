@@ -1,10 +1,10 @@
-/** A series of one metric, a value for each period; undefined where nothing was published. */
+/** One metric's values, one per period; undefined for a period without data. */
 export type Series = readonly (number | undefined)[];
 
 /**
- * Evaluates what the template has of CloudWatch's metric math: `FILL`, `SUM` over a list, `+ - * /`, numbers and ids. As
- * there, a period without data has no result, and neither has a division by 0.
- * @throws Error for what it doesn't know
+ * Evaluates an expression of CloudWatch's metric math, as far as the template uses it: `FILL`, `SUM` of a list, `+ - * /`,
+ * numbers and ids. As in CloudWatch, a period without data and a division by 0 have no result.
+ * @throws Error for any other syntax
  * @see https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
  */
 export function evaluate(expression: string, metrics: Readonly<Record<string, Series>>): Series {
@@ -14,13 +14,13 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
 
   const next = (): string => {
     const token = tokens[at];
-    if (token === undefined) throw new Error(`${expression} ends too soon`);
+    if (token === undefined) throw new Error(`${expression} ends unexpectedly`);
     at += 1;
     return token;
   };
   const take = (wanted: string): void => {
     const token = next();
-    if (token !== wanted) throw new Error(`${expression} has ${token} where ${wanted} should be`);
+    if (token !== wanted) throw new Error(`${expression} has ${token} instead of ${wanted}`);
   };
   const binary = (operand: () => Series, operators: Readonly<Record<string, (a: number, b: number) => number>>) => {
     let left = operand();
@@ -29,7 +29,7 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
       if (operator === undefined) return left;
       at += 1;
       const right = operand();
-      left = left.map((value, index) => finite(both(value, right[index], operator)));
+      left = left.map((value, index) => dropInfinite(combine(value, right[index], operator)));
     }
   };
   const sum = (): Series => binary(product, { '+': (a, b) => a + b, '-': (a, b) => a - b });
@@ -40,7 +40,7 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
     if (token === 'FILL') return fill();
     if (token === 'SUM') return sumOf();
     const series = metrics[token];
-    if (series === undefined) throw new Error(`${expression} names ${token}, which is no metric`);
+    if (series === undefined) throw new Error(`${expression} refers to the unknown metric ${token}`);
     return series;
   };
   const fill = (): Series => {
@@ -67,19 +67,23 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
     take(']');
     take(')');
     return Array.from({ length: periods }, (_, index) =>
-      all.map((series) => series[index]).reduce((total, value) => both(total, value, (a, b) => a + b), 0),
+      all.map((series) => series[index]).reduce((total, value) => combine(total, value, (a, b) => a + b), 0),
     );
   };
 
   const result = sum();
-  if (at < tokens.length) throw new Error(`${expression} goes on after its end`);
+  if (at < tokens.length) throw new Error(`${expression} has tokens after its end`);
   return result;
 }
 
-function both(a: number | undefined, b: number | undefined, of: (a: number, b: number) => number): number | undefined {
+function combine(
+  a: number | undefined,
+  b: number | undefined,
+  of: (a: number, b: number) => number,
+): number | undefined {
   return a === undefined || b === undefined ? undefined : of(a, b);
 }
 
-function finite(value: number | undefined): number | undefined {
+function dropInfinite(value: number | undefined): number | undefined {
   return value === undefined || !Number.isFinite(value) ? undefined : value;
 }

@@ -6,19 +6,19 @@ import type { Template } from '../../infra/template.ts';
 
 const templates = new Map<string, Promise<Template>>();
 
-/** The template that the given osls arguments make; made once for each set of arguments. */
-export function packaged(...args: string[]): Promise<Template> {
-  return packagedOnce(args);
+/** Returns the template for osls arguments. Packages once per set of arguments. */
+export function packageStage(...args: string[]): Promise<Template> {
+  return packageOnce(args);
 }
 
-/** The template of a stack that runs a GPU fleet, with more settings: `gpuZones=3`. Made once for each set. */
-export function packagedWithGpus(...settings: string[]): Promise<Template> {
-  return packagedOf(GPU_MODELS, ...GPU_SETTINGS, ...settings);
+/** Returns the template of a stage that runs a GPU fleet, with more settings such as `gpuZones=3`. */
+export function packageWithGpus(...settings: string[]): Promise<Template> {
+  return packageWithModels(GPU_MODELS, ...GPU_SETTINGS, ...settings);
 }
 
-/** The template that a models file of the caller's and settings make. Made once for each set. */
-export function packagedOf(models: string, ...settings: string[]): Promise<Template> {
-  return packagedOnce(
+/** Returns the template for a models file and settings. */
+export function packageWithModels(models: string, ...settings: string[]): Promise<Template> {
+  return packageOnce(
     settings.flatMap((setting) => ['--param', setting]),
     models,
   );
@@ -31,20 +31,20 @@ export const GPU_SETTINGS = [
   'gpuWeights=s3://models/qwen3-8b',
 ];
 export const GPU_CANARY = 'gpuCanaryImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/vllm:v0.20.0';
-/** What it takes to do without NAT gateways. */
+/** Settings of a stage without NAT gateways. */
 export const GPU_ENDPOINTS = [
   'gpuEgress=endpoints',
   'gpuWeightsImage=123456789012.dkr.ecr.eu-west-1.amazonaws.com/aws-cli:2.32.9',
 ];
 
-function packagedOnce(args: readonly string[], models?: string): Promise<Template> {
+function packageOnce(args: readonly string[], models?: string): Promise<Template> {
   const key = JSON.stringify([args, models]);
-  const template = templates.get(key) ?? packageAnew(args, models);
+  const template = templates.get(key) ?? packageInTemporaryFolder(args, models);
   templates.set(key, template);
   return template;
 }
 
-async function packageAnew(args: readonly string[], models?: string): Promise<Template> {
+async function packageInTemporaryFolder(args: readonly string[], models?: string): Promise<Template> {
   const folder = await mkdtemp(join(tmpdir(), 'lambent-infra-'));
   try {
     return await packageTemplate(folder, args, models);
@@ -53,35 +53,35 @@ async function packageAnew(args: readonly string[], models?: string): Promise<Te
   }
 }
 
-/** Every setting that adds something to the template. */
+/** Arguments that add every optional resource without a GPU fleet to the template. */
 export const EVERYTHING = [
   '--stage',
   'prod',
   ...['corsOrigin=https://app.example.com', 'alarmEmail=ops@example.com'].flatMap((setting) => ['--param', setting]),
 ];
 
-export interface Found {
+export interface FoundResource {
   readonly id: string;
   readonly properties: Readonly<Record<string, unknown>>;
 }
 
-/** The resources of a type. */
-export function ofType({ Resources }: Template, type: string): Found[] {
+/** Returns the resources of a type. */
+export function findByType({ Resources }: Template, type: string): FoundResource[] {
   return Object.entries(Resources)
     .filter(([, { Type }]) => Type === type)
     .map(([id, { Properties = {} }]) => ({ id, properties: Properties }));
 }
 
-/** Everything below `value` that is an object, itself included. */
-export function* objectsIn(value: unknown): Generator<Readonly<Record<string, unknown>>> {
+/** Yields every object in `value`, itself included. */
+export function* walkObjects(value: unknown): Generator<Readonly<Record<string, unknown>>> {
   if (typeof value !== 'object' || value === null) return;
   if (!Array.isArray(value)) yield value as Readonly<Record<string, unknown>>;
-  for (const item of Object.values(value)) yield* objectsIn(item);
+  for (const item of Object.values(value)) yield* walkObjects(item);
 }
 
-/** The functions, by the short names that they have in `serverless.yml`. */
-export function functionsOf(template: Template): (Found & { readonly name: string })[] {
-  return ofType(template, 'AWS::Lambda::Function').map(({ id, properties }) => ({
+/** Returns the functions with their names in `serverless.yml`. */
+export function listFunctions(template: Template): (FoundResource & { readonly name: string })[] {
+  return findByType(template, 'AWS::Lambda::Function').map(({ id, properties }) => ({
     id,
     name: String(properties['FunctionName']).replace(/^.*-/, ''),
     properties,
@@ -89,15 +89,15 @@ export function functionsOf(template: Template): (Found & { readonly name: strin
 }
 
 export interface PolicyStatement {
-  /** The resource's logical id and the statement's: `ChatRole/Log`. */
+  /** Logical id of the resource and id of the statement, such as `ChatRole/Log`. */
   readonly where: string;
   readonly statement: Readonly<Record<string, unknown>>;
 }
 
-/** Every statement of every policy. */
-export function statementsIn({ Resources }: Template): PolicyStatement[] {
+/** Returns every statement of every policy. */
+export function listStatements({ Resources }: Template): PolicyStatement[] {
   return Object.entries(Resources).flatMap(([id, resource]) =>
-    [...objectsIn(resource.Properties)]
+    [...walkObjects(resource.Properties)]
       .filter((thing) => 'Effect' in thing)
       .map((statement) => ({ where: `${id}/${statement['Sid'] ?? ''}`, statement })),
   );

@@ -1,20 +1,20 @@
-import { expect, test } from 'vitest';
+import { expect, it } from 'vitest';
 import { createReplyPolicy, formatReplyQueues } from '../../infra/reply-queues.ts';
 
-const set = (value: unknown) => ({ resolveVariable: async () => value });
+const withSetting = (value: unknown) => ({ resolveVariable: async () => value });
 
-test('without reply queues there is nothing to allow', async () => {
-  expect(await formatReplyQueues(set('{}'))).toBe('{}');
-  expect(await createReplyPolicy(set('{}'))).toEqual({ Ref: 'AWS::NoValue' });
+it('without reply queues, no permission is needed', async () => {
+  expect(await formatReplyQueues(withSetting('{}'))).toBe('{}');
+  expect(await createReplyPolicy(withSetting('{}'))).toEqual({ Ref: 'AWS::NoValue' });
 });
 
-test('a function may send to exactly the reply queues that the setting names', async () => {
+it('a function may send to exactly the reply queues in the setting', async () => {
   const urls = {
     orders: 'https://sqs.eu-west-1.amazonaws.com/123456789012/orders-answers',
     china: 'https://sqs.cn-north-1.amazonaws.com.cn/210987654321/answers',
   };
-  expect(JSON.parse(await formatReplyQueues(set(JSON.stringify(urls))))).toEqual(urls);
-  expect(await createReplyPolicy(set(JSON.stringify(urls)))).toMatchObject({
+  expect(JSON.parse(await formatReplyQueues(withSetting(JSON.stringify(urls))))).toEqual(urls);
+  expect(await createReplyPolicy(withSetting(JSON.stringify(urls)))).toMatchObject({
     PolicyDocument: {
       Statement: [
         {
@@ -29,13 +29,13 @@ test('a function may send to exactly the reply queues that the setting names', a
   });
 });
 
-test.each([
+it.each([
   'orders',
   '["https://sqs.eu-west-1.amazonaws.com/123456789012/answers"]',
   '{"orders":"http://sqs.eu-west-1.amazonaws.com/123456789012/answers"}',
   '{"orders":"https://example.com/123456789012/answers"}',
   '{"all":"https://sqs.eu-west-1.amazonaws.com/123456789012/*"}',
   '{"two words":"https://sqs.eu-west-1.amazonaws.com/123456789012/answers"}',
-])('what is no list of queues is refused by name: %s', async (value) => {
-  await expect(formatReplyQueues(set(value))).rejects.toThrow(/^The setting replyQueues is not valid: must /);
+])('an invalid value of replyQueues is rejected: %s', async (value) => {
+  await expect(formatReplyQueues(withSetting(value))).rejects.toThrow(/^The setting replyQueues is not valid: must /);
 });

@@ -1,14 +1,14 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { Template } from '../../infra/template.ts';
-import { functionsOf, ofType, packaged, statementsIn } from './packaged.ts';
+import { findByType, listFunctions, listStatements, packageStage } from './packaged.ts';
 
 let minimal: Template;
 beforeAll(async () => {
-  minimal = await packaged();
+  minimal = await packageStage();
 });
 
 function expectTlsOnly(policy: string): void {
-  const [{ statement } = { statement: {} }] = statementsIn(minimal).filter(
+  const [{ statement } = { statement: {} }] = listStatements(minimal).filter(
     ({ where }) => where === `${policy}/OnlyTls`,
   );
   expect(statement).toMatchObject({
@@ -18,12 +18,12 @@ function expectTlsOnly(policy: string): void {
   });
 }
 
-/** Kept when the stack goes or something else takes its place, but not when its own creation is rolled back. */
-const KEPT = { DeletionPolicy: 'RetainExceptOnCreate', UpdateReplacePolicy: 'Retain' };
+/** Retained when the stack is deleted or the resource replaced, but not when its creation is rolled back. */
+const RETAINED = { DeletionPolicy: 'RetainExceptOnCreate', UpdateReplacePolicy: 'Retain' };
 
-describe('what is stored', () => {
-  test('is kept when the stack goes, protected, recoverable and encrypted with our key', () => {
-    const tables = ofType(minimal, 'AWS::DynamoDB::Table');
+describe('the tables', () => {
+  it('are retained, protected against deletion, recoverable and encrypted with the data key', () => {
+    const tables = findByType(minimal, 'AWS::DynamoDB::Table');
     expect(tables.map(({ id }) => id)).toEqual([
       'AccessTable',
       'KeysTable',
@@ -32,7 +32,7 @@ describe('what is stored', () => {
       'FleetTable',
     ]);
     for (const { id, properties } of tables) {
-      expect(minimal.Resources[id], id).toMatchObject(KEPT);
+      expect(minimal.Resources[id], id).toMatchObject(RETAINED);
       expect(properties).toMatchObject({
         BillingMode: 'PAY_PER_REQUEST',
         DeletionProtectionEnabled: true,
@@ -43,12 +43,12 @@ describe('what is stored', () => {
     }
   });
 
-  test('is encrypted with a key that turns every 90 days and is read with through its services alone', () => {
+  it('are encrypted with a key that rotates every 90 days and decrypts only under conditions', () => {
     expect(minimal.Resources['DataKey']).toMatchObject({
-      ...KEPT,
+      ...RETAINED,
       Properties: { EnableKeyRotation: true, RotationPeriodInDays: 90 },
     });
-    const reading = statementsIn(minimal).filter(
+    const reading = listStatements(minimal).filter(
       ({ where, statement }) =>
         where.startsWith('DataKey/') && JSON.stringify(statement['Action']).includes('kms:Decrypt'),
     );
@@ -57,19 +57,19 @@ describe('what is stored', () => {
   });
 });
 
-test('nothing that a failed first deployment made is kept by the stack itself, or it would block the next one', () => {
-  const kept = Object.entries(minimal.Resources).filter(
+it('every retained resource is deleted when its creation is rolled back, so that a failed first deployment can be repeated', () => {
+  const retained = Object.entries(minimal.Resources).filter(
     ([, { DeletionPolicy = 'Delete' }]) => DeletionPolicy !== 'Delete',
   );
-  expect(kept.map(([id]) => id)).toEqual(
+  expect(retained.map(([id]) => id)).toEqual(
     expect.arrayContaining(['AccessTable', 'KeysTable', 'Bucket', 'DataKey', 'VaultKey']),
   );
-  for (const [id, resource] of kept) expect(resource, id).toMatchObject(KEPT);
+  for (const [id, resource] of retained) expect(resource, id).toMatchObject(RETAINED);
 });
 
 describe('the keys table', () => {
-  test('forgets deleted keys soon, unlike the others', () => {
-    const recovery = ofType(minimal, 'AWS::DynamoDB::Table').map(({ id, properties }) => [
+  it('has a short history, unlike the other tables', () => {
+    const recovery = findByType(minimal, 'AWS::DynamoDB::Table').map(({ id, properties }) => [
       id,
       Object(properties['PointInTimeRecoverySpecification']).RecoveryPeriodInDays,
     ]);
@@ -84,7 +84,7 @@ describe('the keys table', () => {
 });
 
 describe('the jobs table', () => {
-  test('has a sparse index of keys alone on what is due', () => {
+  it('has an index on due jobs that holds only their keys', () => {
     expect(minimal.Resources['JobsTable']?.Properties?.['GlobalSecondaryIndexes']).toEqual([
       {
         IndexName: 'due',
@@ -99,9 +99,9 @@ describe('the jobs table', () => {
 });
 
 describe('the bucket', () => {
-  test('is private, encrypted with our key, kept when the stack goes, and reached over TLS only', () => {
+  it('is private, encrypted with the data key, retained and accessible only over TLS', () => {
     expect(minimal.Resources['Bucket']).toMatchObject({
-      ...KEPT,
+      ...RETAINED,
       Properties: {
         PublicAccessBlockConfiguration: {
           BlockPublicAcls: true,
@@ -126,13 +126,13 @@ describe('the bucket', () => {
     expectTlsOnly('BucketPolicy');
   });
 
-  test('removes an object after the last job or message that may need it, and what was never uploaded whole', async () => {
-    const days = (template: Template) => {
+  it('deletes objects after their job has expired, and unfinished uploads after a day', async () => {
+    const readDays = (template: Template) => {
       const { Rules } = Object(template.Resources['Bucket']?.Properties?.['LifecycleConfiguration']);
       return Rules.flatMap(({ ExpirationInDays }: { ExpirationInDays?: number }) => ExpirationInDays ?? []);
     };
-    expect(days(minimal)).toEqual([32]);
-    expect(days(await packaged('--param', 'retentionDays=20', '--param', 'jobDeadlineHours=48'))).toEqual([23]);
+    expect(readDays(minimal)).toEqual([32]);
+    expect(readDays(await packageStage('--param', 'retentionDays=20', '--param', 'jobDeadlineHours=48'))).toEqual([23]);
     const { Rules } = Object(minimal.Resources['Bucket']?.Properties?.['LifecycleConfiguration']);
     for (const rule of Rules) expect(rule).not.toHaveProperty('Prefix');
     expect(Rules).toContainEqual(
@@ -140,8 +140,8 @@ describe('the bucket', () => {
     );
   });
 
-  test('keeps what a message points to for longer than SQS keeps the message', async () => {
-    const short = await packaged('--param', 'retentionDays=1', '--param', 'jobDeadlineHours=1');
+  it('keeps objects for longer than SQS keeps a message that points to them', async () => {
+    const short = await packageStage('--param', 'retentionDays=1', '--param', 'jobDeadlineHours=1');
     const retained = Number(short.Resources['GenerationQueue']?.Properties?.['MessageRetentionPeriod']) / 86_400;
     const { Rules } = Object(short.Resources['Bucket']?.Properties?.['LifecycleConfiguration']);
     const days = Rules.flatMap(({ ExpirationInDays }: { ExpirationInDays?: number }) => ExpirationInDays ?? []);
@@ -149,14 +149,14 @@ describe('the bucket', () => {
   });
 });
 
-describe('queues', () => {
-  const queue = (id: string) => minimal.Resources[id]?.Properties ?? {};
+describe('the queues', () => {
+  const findQueue = (id: string) => minimal.Resources[id]?.Properties ?? {};
 
-  test('are encrypted with our key, keep messages for 14 days, and are reached over TLS only', () => {
-    const ids = ofType(minimal, 'AWS::SQS::Queue').map(({ id }) => id);
+  it('are encrypted with the data key, keep messages for 14 days and are accessible only over TLS', () => {
+    const ids = findByType(minimal, 'AWS::SQS::Queue').map(({ id }) => id);
     expect(ids).toEqual(['GenerationQueue', 'GenerationDlq', 'GpuQueue', 'GpuDlq']);
     for (const id of ids) {
-      expect(queue(id)).toMatchObject({
+      expect(findQueue(id)).toMatchObject({
         KmsMasterKeyId: { 'Fn::GetAtt': ['DataKey', 'Arn'] },
         MessageRetentionPeriod: 14 * 86_400,
       });
@@ -164,29 +164,29 @@ describe('queues', () => {
     }
   });
 
-  test.each([
+  it.each([
     ['GenerationQueue', 'GenerationDlq'],
     ['GpuQueue', 'GpuDlq'],
-  ])('redrive to their own dead-letter queue alone, which takes from no other: %s', (id, deadLetterId) => {
-    expect(queue(id)).toMatchObject({
+  ])('have dead-letter queues that serve no other queue: %s', (id, deadLetterId) => {
+    expect(findQueue(id)).toMatchObject({
       RedrivePolicy: { deadLetterTargetArn: { 'Fn::GetAtt': [deadLetterId, 'Arn'] }, maxReceiveCount: 10 },
       RedriveAllowPolicy: { redrivePermission: 'denyAll' },
     });
-    expect(queue(deadLetterId)).not.toHaveProperty('RedrivePolicy');
-    const { redrivePermission, sourceQueueArns } = Object(queue(deadLetterId)['RedriveAllowPolicy']);
+    expect(findQueue(deadLetterId)).not.toHaveProperty('RedrivePolicy');
+    const { redrivePermission, sourceQueueArns } = Object(findQueue(deadLetterId)['RedriveAllowPolicy']);
     expect(redrivePermission).toBe('byQueue');
     const [{ 'Fn::Sub': source }] = sourceQueueArns;
-    expect(source.split(':').at(-1)).toBe(queue(id)['QueueName']);
+    expect(source.split(':').at(-1)).toBe(findQueue(id)['QueueName']);
   });
 
-  const mappings = () => ofType(minimal, 'AWS::Lambda::EventSourceMapping').map(({ properties }) => properties);
+  const listMappings = () => findByType(minimal, 'AWS::Lambda::EventSourceMapping').map(({ properties }) => properties);
 
-  test('are mapped to functions with partial failures and a limit, and hide a message for as long as those may run', () => {
+  it("have event source mappings with partial failures, limited concurrency and a visibility timeout of at least the function's", () => {
     const expected = [
       { id: 'GenerationQueue', name: 'generate', MaximumConcurrency: 5 },
       { id: 'GpuQueue', name: 'dispatch', MaximumConcurrency: 2 },
     ];
-    expect(mappings()).toMatchObject(
+    expect(listMappings()).toMatchObject(
       expected.map(({ id, MaximumConcurrency }) => ({
         EventSourceArn: { 'Fn::GetAtt': [id, 'Arn'] },
         BatchSize: 10,
@@ -195,13 +195,13 @@ describe('queues', () => {
       })),
     );
     for (const { id, name } of expected) {
-      const { properties } = functionsOf(minimal).find((each) => each.name === name) ?? {};
-      expect(Number(queue(id)['VisibilityTimeout'])).toBeGreaterThanOrEqual(Number(properties?.['Timeout']));
+      const { properties } = listFunctions(minimal).find((each) => each.name === name) ?? {};
+      expect(Number(findQueue(id)['VisibilityTimeout'])).toBeGreaterThanOrEqual(Number(properties?.['Timeout']));
     }
   });
 
-  test('leave half of the 10 executions of a new account to those who wait for an answer, and some beside GPU work', () => {
-    const limits = mappings().map(({ ScalingConfig }) => Number(Object(ScalingConfig).MaximumConcurrency));
+  it("leave half of a new account's 10 executions to interactive functions, and 3 while GPU jobs run too", () => {
+    const limits = listMappings().map(({ ScalingConfig }) => Number(Object(ScalingConfig).MaximumConcurrency));
     expect(limits[0]).toBeLessThanOrEqual(5);
     expect(limits.reduce((sum, limit) => sum + limit, 0)).toBeLessThanOrEqual(7);
   });

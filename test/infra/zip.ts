@@ -1,7 +1,7 @@
 import { inflateRawSync } from 'node:zlib';
 
-/** The files of a zip archive by name, as its central directory lists them (PKWARE APPNOTE, 4.3). */
-export function filesOf(zip: Buffer): Map<string, Buffer> {
+/** Returns the files of a zip archive by name, in the order of its central directory (PKWARE APPNOTE, 4.3). */
+export function readZipEntries(zip: Buffer): Map<string, Buffer> {
   const end = zip.lastIndexOf(Buffer.from('PK\x05\x06', 'latin1'));
   const files = new Map<string, Buffer>();
   let entry = zip.readUInt32LE(end + 16);

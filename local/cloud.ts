@@ -1,257 +1,270 @@
-import { existsSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import type { Responder } from './bedrock/frames.ts';
 import { startBedrock } from './bedrock/server.ts';
 import { dummyCredentials, userCredentials } from './credentials.ts';
 import type { Workers } from './engine/workers.ts';
+import { nameVariables, publishEnvironment } from './environment-file.ts';
 import { startEventSources } from './event-sources/event-sources.ts';
 import { type FaultOptions, type Faults, startFaults } from './faults/faults.ts';
 import { startGateway } from './gateway/gateway.ts';
-import { createKeys } from './kms/keys.ts';
-import { startKms } from './kms/server.ts';
+import { type KmsStandIn, startKms } from './kms/server.ts';
 import type { LogLine } from './lambda/environment.ts';
 import { type ManagedFunctions, selectMode } from './lambda/function.ts';
 import { startInvokeApi } from './lambda/invoke-api.ts';
 import { type FunctionProcess, type Runner, startRunner } from './lambda/runner.ts';
-import { openLogs } from './logs.ts';
-import { startObjects } from './objects.ts';
-import { startQueues } from './queues.ts';
-import { runSchedule, startSchedules } from './schedules.ts';
+import { type Logs, openLogs } from './logs.ts';
+import { type Objects, startObjects } from './objects.ts';
+import { runPhase } from './phases.ts';
+import { type Queues, startQueues } from './queues.ts';
+import { registerWorkers } from './register-workers.ts';
+import { startSchedules } from './schedules.ts';
 import { seedAccess } from './seed.ts';
 import { createReferences, type References } from './service/references.ts';
 import { withReplyQueues } from './service/reply-queues.ts';
 import { loadService, type Service } from './service/service.ts';
-import { holdState } from './state.ts';
-import { createTables, startTables } from './tables.ts';
+import { lockState } from './state.ts';
+import { createTables, startTables, type Tables } from './tables.ts';
 
 export interface CloudOptions {
-  /** Folder that keeps tables, objects, messages, keys, logs and `env`; one cloud at a time. */
+  /** Folder of tables, objects, keys, logs and `env`. One cloud at a time can use it. */
   readonly stateDir: string;
-  /** Who answers as Bedrock: a stand-in's responder, or AWS itself with the user's own credentials. */
+  /** Answers calls of Bedrock: a responder in the stand-in, or AWS with the user's credentials. */
   readonly bedrock: Responder | 'aws';
-  /** Port of the API; any free one when absent. */
+  /** Port of the API; any free port when absent. */
   readonly port?: number;
   /** Folder of `serverless.yml`; the project's own when absent. */
   readonly root?: string;
   /** Folder of the bundles; `.build` of the root when absent. */
   readonly bundlesDir?: string;
-  /** Variables for all functions, before those of `serverless.yml`. */
+  /** Variables for all functions, which override those of `serverless.yml`. */
   readonly environment?: Readonly<Record<string, string>>;
   /** AWS region; that of `serverless.yml` when absent. */
   readonly region?: string;
+  /** GPU workers of this machine. They are named in `env`, and end with the cloud. */
+  readonly gpuWorkers?: Workers;
+  /** Determines settings that take time, once the state folder is locked. The stand-ins start meanwhile. */
+  readonly prepare?: () => Promise<LateSettings>;
+  /** Resolves when a function's bundle is complete; all bundles are complete when absent. */
+  readonly whenBundled?: (name: string) => Promise<void>;
   readonly onLog?: (line: LogLine) => void;
-  /** Milliseconds without work after which a function's process ends. */
+  /** Milliseconds after which an idle function process ends. */
   readonly idleMs?: number;
-  /** Invocations at once that functions without a reservation share. */
+  /** Concurrent invocations that functions without a reservation share. */
   readonly concurrency?: number;
   /** Functions that serve many invocations in one process, as on Lambda Managed Instances; none when absent. */
   readonly managedFunctions?: ManagedFunctions;
-  /** Whether functions run on their schedules; true when absent. */
+  /** False to run no function on its schedule; true when absent. */
   readonly schedules?: boolean;
   /** Puts faults between functions and DynamoDB, SQS, KMS and S3; none when absent. */
   readonly faults?: FaultOptions;
-  /** Whether functions get the messages of their queues; true when absent. */
+  /** False to deliver no messages of queues to functions; true when absent. */
   readonly eventSources?: boolean;
-  /** GPU workers of this machine: they are named in `env`, and end with the cloud. */
-  readonly gpuWorkers?: Workers;
 }
+
+/** Settings that take time to determine. They override those of the same name in `CloudOptions`. */
+export type LateSettings = Partial<Pick<CloudOptions, 'bedrock' | 'environment' | 'region' | 'gpuWorkers'>>;
 
 export interface Cloud {
   /** Base URL for OpenAI clients: `http://127.0.0.1:3000/v1`. */
   readonly url: string;
-  /** What functions find each AWS service by: `AWS_ENDPOINT_URL_DYNAMODB`… */
+  /** Endpoints of AWS services, by the variables that AWS's SDKs read: `AWS_ENDPOINT_URL_DYNAMODB`… */
   readonly endpoints: Readonly<Record<string, string>>;
   /**
-   * Names of tables and buckets, URLs of queues and ARNs of keys, by the variables that `env` has them under:
-   * `ACCESS_TABLE`, `GENERATION_QUEUE_URL`, `BUCKET`, `VAULT_KEY_ID`; and what the functions themselves know them by.
+   * Names of tables and buckets, URLs of queues and ids of keys, by their variables in `env`: `ACCESS_TABLE`,
+   * `GENERATION_QUEUE_URL`, `BUCKET`, `VAULT_KEY_ID`; and some under the names that the functions use.
    */
   readonly resources: Readonly<Record<string, string>>;
   /** Invokes a function directly. */
   readonly invoke: Runner['invoke'];
-  /** The processes that functions have at this moment. */
+  /** Lists the processes of functions at this moment. */
   processes(): FunctionProcess[];
-  /** Messages that functions are at work on. */
+  /** Counts the messages that functions are processing. */
   runningMessages(): number;
-  /** Pollers that the mappings of a function's queues have at this moment. */
+  /** Counts the pollers of a function's queues at this moment. */
   pollers(name: string): number;
-  /** Empties every queue and restarts SQS, which cuts its connections, after `downMs` milliseconds without it. */
+  /** Restarts SQS: cuts its connections, waits for `downMs` milliseconds, and listens again with empty queues. */
   restartQueues(downMs?: number): Promise<void>;
-  /** The faults that were asked for. */
+  /** Changes and counts the faults; undefined without the option `faults`. */
   readonly faults: Faults | undefined;
-  /** What the cloud leaves out of the service, for a person. */
+  /** Lines for a person about parts of the service that do not run here. */
   readonly notices: readonly string[];
-  /** Ends all of it, processes included. */
+  /** Stops everything, processes included. */
   close(): Promise<void>;
 }
 
 /** The stage whose settings apply on a laptop. */
 const STAGE = 'local';
 
-/** Variables of functions that name what a laptop doesn't have. An empty variable is an unset one. */
-const NOT_HERE = { GPU_MAPPING_ID: '' };
+/** Variables of functions that name resources which a laptop doesn't have. An empty variable counts as unset. */
+const ABSENT_RESOURCES = { GPU_MAPPING_ID: '' };
 
 /**
  * Starts the whole service on this machine: stand-ins for AWS's services, the functions' bundles in processes of their
- * own, and the HTTP front. All of it listens on 127.0.0.1 only.
- * @throws LambentError `configuration` when the service or the state can't be used; the system's error for a taken port
+ * own, and the HTTP front. Everything listens on 127.0.0.1 only.
+ * @throws LambentError `configuration` if the service or the state can't be used; the system's error if the port is taken
  */
 export async function startCloud(options: CloudOptions): Promise<Cloud> {
-  const open = new AsyncDisposableStack();
+  const cleanup = new AsyncDisposableStack();
   try {
-    return await compose(options, open);
+    return await compose(options, cleanup);
   } catch (error) {
-    await open.disposeAsync();
+    await cleanup.disposeAsync();
     throw error;
   }
 }
 
-async function compose(options: CloudOptions, open: AsyncDisposableStack): Promise<Cloud> {
+async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Promise<Cloud> {
   const stateDir = resolve(options.stateDir);
-  const keep = <T extends { close(): void | Promise<void> }>(part: T): T => open.adopt(part, (each) => each.close());
+  const closeLater = <T extends Closable>(part: T): T => cleanup.adopt(part, (each) => each.close());
+  if (options.gpuWorkers !== undefined) closeLater(options.gpuWorkers);
+  cleanup.defer(await lockState(stateDir));
 
-  if (options.gpuWorkers !== undefined) keep(options.gpuWorkers);
-  open.defer(await holdState(stateDir));
-  const service = await loadServiceOf(options);
-  const { region } = service;
-  const [tables, queues, objects, kms, bedrock, logs] = await Promise.all([
-    startTables({ path: join(stateDir, 'tables') }).then(keep),
-    startQueues().then(keep),
-    startObjects({ path: join(stateDir, 'objects') }).then(keep),
-    startKms({ stateFile: join(stateDir, 'kms.json') }).then(keep),
-    options.bedrock === 'aws' ? undefined : startBedrock({ respond: options.bedrock }).then(keep),
-    openLogs(join(stateDir, 'logs')).then(keep),
+  const [standIns, definition, { bedrock, gpuWorkers, environment, region = '' }] = await allSettled([
+    runPhase('start stand-ins', () => startStandIns(stateDir, closeLater)),
+    runPhase('read serverless.yml', () => loadLocalService(options)),
+    completeOptions(options, closeLater),
   ]);
-  const standIns = { dynamodb: tables.url, sqs: queues.url, kms: kms.url, s3: objects.url };
-  const faults = options.faults && keep(await startFaults(options.faults, standIns));
-  const reached = faults?.urls ?? standIns;
-  const keyArns = await createKeys(kms.url, service);
-  const references = createReferences(service, reached.sqs, keyArns);
-  const [tableNames, queueUrls, bucketNames] = await Promise.all([
-    prepareTables(tables.url, service, references),
-    queues.create(service, references),
-    objects.create(service, references),
-  ]);
+  const service = region === '' ? definition : { ...definition, region };
+  const bedrockStandIn = bedrock === 'aws' ? undefined : closeLater(await startBedrock({ respond: bedrock }));
+  const faults = options.faults && closeLater(await startFaults(options.faults, urlsOf(standIns)));
+  const urls = faults?.urls ?? urlsOf(standIns);
+  const keyArns = standIns.kms.create(service);
+  const references = createReferences(service, urls.sqs, keyArns);
+  const resources = await runPhase('create resources', () => createResources(service, standIns, references));
 
-  // Lambda's own endpoint is a variable of the functions that it runs, so it is known before it can serve.
-  let runner: Runner | undefined;
-  const invoke: Runner['invoke'] = async (...call) => {
-    if (runner === undefined) throw new Error('The runner has not started');
-    return runner.invoke(...call);
+  // Functions have Lambda's endpoint as a variable, so it is known before the runner starts.
+  const starting = Promise.withResolvers<Runner>();
+  const invoke: Runner['invoke'] = async (name, ...call) => {
+    await options.whenBundled?.(name);
+    return (await starting.promise).invoke(name, ...call);
   };
-  const invokeApi = keep(await startInvokeApi({ invoke }));
+  const invokeApi = closeLater(await startInvokeApi({ invoke }));
   const endpoints: Record<string, string> = {
-    AWS_ENDPOINT_URL_DYNAMODB: reached.dynamodb,
-    AWS_ENDPOINT_URL_SQS: reached.sqs,
-    AWS_ENDPOINT_URL_S3: reached.s3,
-    AWS_ENDPOINT_URL_KMS: reached.kms,
+    AWS_ENDPOINT_URL_DYNAMODB: urls.dynamodb,
+    AWS_ENDPOINT_URL_SQS: urls.sqs,
+    AWS_ENDPOINT_URL_S3: urls.s3,
+    AWS_ENDPOINT_URL_KMS: urls.kms,
     AWS_ENDPOINT_URL_LAMBDA: invokeApi.url,
-    ...(bedrock === undefined ? {} : { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock.url }),
+    ...(bedrockStandIn === undefined ? {} : { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrockStandIn.url }),
   };
-  const functions = resolveFunctions(service, references, { ...endpoints, ...NOT_HERE, ...options.environment });
-  runner = keep(
+  const functions = resolveFunctions(service, references, { ...endpoints, ...ABSENT_RESOURCES, ...environment });
+  const runner = closeLater(
     await startRunner({
-      functions: functions.map((definition) => selectMode(definition, options.managedFunctions ?? [])),
-      region,
-      credentials: options.bedrock === 'aws' ? await userCredentials() : dummyCredentials,
+      functions: functions.map((each) => selectMode(each, options.managedFunctions ?? [])),
+      region: service.region,
+      credentials: bedrock === 'aws' ? await userCredentials() : dummyCredentials,
       onLog: (line) => {
-        logs.write(line);
+        standIns.logs.write(line);
         options.onLog?.(line);
       },
       ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }),
       ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
     }),
   );
-  const due = options.schedules === false ? [] : service.schedules;
-  const { unsupported } = keep(startSchedules({ schedules: due, region, runner }));
-  if (namesFleets(options.environment)) await learnOfWorkers(service, runner, options.gpuWorkers);
-  const mapped = options.eventSources === false ? { ...service, eventSources: [] } : service;
-  const eventSources = keep(startEventSources(mapped, references, reached.sqs, runner));
-  const gateway = keep(
+  starting.resolve(runner);
+  const triggers = startTriggers({ service, options, references, queuesUrl: urls.sqs, invoke, closeLater });
+  const gateway = closeLater(
     await startGateway({
       port: options.port ?? 0,
-      api: { apiId: 'local', stage: service.stage, region, binaryMediaTypes: service.binaryMediaTypes },
+      api: {
+        apiId: 'local',
+        stage: service.stage,
+        region: service.region,
+        binaryMediaTypes: service.binaryMediaTypes,
+      },
       routes: service.routes,
       responses: service.gatewayResponses,
-      runner,
+      runner: { invoke },
     }),
   );
+  void registerWorkers({ service, runner: { invoke }, modelsFile: environment?.['MODELS_FILE'], gpuWorkers });
 
   const url = `${gateway.url}/v1`;
-  const resources = {
-    ...variables(tableNames, ''),
-    ...variables(bucketNames, ''),
-    ...variables(queueUrls, '_URL'),
-    ...variables(keyArns, '_ID'),
-    ...keyOfFunctions(functions),
-    ...workerUrls(options.gpuWorkers),
+  const variables = {
+    ...nameVariables(resources.tables, ''),
+    ...nameVariables(resources.buckets, ''),
+    ...nameVariables(resources.queues, '_URL'),
+    ...nameVariables(keyArns, '_ID'),
+    ...keyVariable(functions),
+    ...workersVariable(gpuWorkers),
   };
-  const environmentFile = join(stateDir, 'env');
-  await writeFile(environmentFile, environmentScript(url, region, { ...endpoints, ...resources }));
-  open.defer(() => rm(environmentFile, { force: true }));
+  cleanup.defer(await publishEnvironment(join(stateDir, 'env'), url, service.region, { ...endpoints, ...variables }));
   return {
     url,
     endpoints,
-    resources,
+    resources: variables,
     invoke,
     processes: runner.processes,
-    runningMessages: eventSources.running,
-    pollers: eventSources.pollers,
-    restartQueues: queues.restart,
+    runningMessages: triggers.eventSources.running,
+    pollers: triggers.eventSources.pollers,
+    restartQueues: standIns.queues.restart,
     faults,
-    notices: unsupported.map(
-      ({ function: name, expression }) => `${name} does not run on its schedule here: ${expression}`,
-    ),
-    close: () => open.disposeAsync(),
+    notices: triggers.notices,
+    close: () => cleanup.disposeAsync(),
   };
 }
 
-/** Whether the registry that the functions get has GPU workers. */
-function namesFleets({ MODELS_FILE }: Readonly<Record<string, string>> = {}): boolean {
-  // A file that isn't there is the functions' to complain about.
-  if (MODELS_FILE === undefined || !existsSync(MODELS_FILE)) return false;
-  const { fleets } = readModelRegistry(MODELS_FILE);
-  return Object.keys(fleets).length > 0;
+interface Closable {
+  close(): void | Promise<void>;
+}
+type CloseLater = <T extends Closable>(part: T) => T;
+
+/** As `Promise.all`, but throws only when all have settled, so that a failed start leaves nothing that is still starting. */
+async function allSettled<Work extends readonly unknown[] | []>(
+  work: Work,
+): Promise<{ -readonly [Index in keyof Work]: Awaited<Work[Index]> }> {
+  await Promise.allSettled(work);
+  return Promise.all(work);
 }
 
-/** Milliseconds that workers are waited for. One that isn't well by then is used as soon as it is. */
-const LEARN_MS = 5_000;
-
-/**
- * Has the workers registered at once, so that whoever starts a cloud needn't wait for the schedule to come round, and those of
- * this machine again when they have started anew, which in AWS an event of ECS tells.
- */
-async function learnOfWorkers({ schedules, region }: Service, runner: Runner, workers?: Workers): Promise<void> {
-  const own = schedules.filter(({ function: name }) => name === 'fleet');
-  let looking = false;
-  const look = async (): Promise<void> => {
-    // A run goes on looking at what is out of service. One for each start of a worker that keeps ending would leave no room for others.
-    if (looking) return;
-    looking = true;
-    await Promise.all(own.map((schedule) => runSchedule(schedule, region, runner)));
-    looking = false;
-  };
-  workers?.onRestart(() => void look());
-  await Promise.race([look(), sleep(LEARN_MS, undefined, { ref: false })]);
+async function completeOptions(options: CloudOptions, closeLater: CloseLater): Promise<CloudOptions> {
+  const late = await options.prepare?.();
+  if (late?.gpuWorkers !== undefined) closeLater(late.gpuWorkers);
+  return { ...options, ...late };
 }
 
-/** `GPU_WORKER_URLS`, with commas between them. */
-function workerUrls({ workers }: Pick<Workers, 'workers'> = { workers: [] }): Record<string, string> {
-  return workers.length === 0 ? {} : { GPU_WORKER_URLS: workers.map(({ url }) => url).join(',') };
+interface StandIns {
+  readonly tables: Tables;
+  readonly queues: Queues;
+  readonly objects: Objects;
+  readonly kms: KmsStandIn;
+  readonly logs: Logs;
 }
 
-async function loadServiceOf({ root, bundlesDir, region }: CloudOptions): Promise<Service> {
-  const service = withReplyQueues(
-    await loadService({
-      root: root === undefined ? resolve(import.meta.dirname, '..') : resolve(root),
-      stage: STAGE,
-      ...(bundlesDir === undefined ? {} : { bundlesDir: resolve(bundlesDir) }),
-    }),
-  );
-  return region === undefined ? service : { ...service, region };
+/** Starts the stand-ins that need no setting but the state folder. */
+async function startStandIns(stateDir: string, closeLater: CloseLater): Promise<StandIns> {
+  const [tables, queues, objects, kms, logs] = await allSettled([
+    startTables({ path: join(stateDir, 'tables') }).then(closeLater),
+    startQueues().then(closeLater),
+    startObjects({ path: join(stateDir, 'objects') }).then(closeLater),
+    startKms({ stateFile: join(stateDir, 'kms.json') }).then(closeLater),
+    openLogs(join(stateDir, 'logs')).then(closeLater),
+  ]);
+  return { tables, queues, objects, kms, logs };
+}
+
+function urlsOf({ tables, queues, objects, kms }: StandIns) {
+  return { dynamodb: tables.url, sqs: queues.url, s3: objects.url, kms: kms.url };
+}
+
+async function loadLocalService({ root, bundlesDir }: CloudOptions): Promise<Service> {
+  const service = await loadService({
+    root: root === undefined ? resolve(import.meta.dirname, '..') : resolve(root),
+    stage: STAGE,
+    ...(bundlesDir === undefined ? {} : { bundlesDir: resolve(bundlesDir) }),
+  });
+  return withReplyQueues(service);
+}
+
+/** Creates tables, queues and buckets. Returns their names, and the queues' URLs, by logical id. */
+async function createResources(service: Service, standIns: StandIns, references: References) {
+  const [tables, queues, buckets] = await Promise.all([
+    prepareTables(standIns.tables.url, service, references),
+    standIns.queues.create(service, references),
+    standIns.objects.create(service, references),
+  ]);
+  return { tables, queues, buckets };
 }
 
 async function prepareTables(
@@ -270,7 +283,7 @@ async function prepareTables(
   }
 }
 
-/** The functions with their environments whole. A variable that is given needs no meaning in `serverless.yml`. */
+/** Resolves the functions' variables. Variables in `given` replace those of `serverless.yml`, which then may have any value. */
 function resolveFunctions(service: Service, references: References, given: Readonly<Record<string, string>>) {
   return service.functions.map((definition) => {
     const own = Object.entries(definition.environment)
@@ -283,29 +296,35 @@ function resolveFunctions(service: Service, references: References, given: Reado
   });
 }
 
-/** The key that functions wrap tenants' keys with, under the name that they know it by. */
-function keyOfFunctions(functions: readonly { readonly environment: Readonly<Record<string, string>> }[]) {
+interface TriggerOptions {
+  readonly service: Service;
+  readonly options: CloudOptions;
+  readonly references: References;
+  readonly queuesUrl: string;
+  readonly invoke: Runner['invoke'];
+  readonly closeLater: CloseLater;
+}
+
+/** Starts what invokes functions besides the gateway: schedules, and the event source mappings of queues. */
+function startTriggers({ service, options, references, queuesUrl, invoke, closeLater }: TriggerOptions) {
+  const { region } = service;
+  const schedules = options.schedules === false ? [] : service.schedules;
+  const { unsupported } = closeLater(startSchedules({ schedules, region, runner: { invoke } }));
+  const mapped = options.eventSources === false ? { ...service, eventSources: [] } : service;
+  const eventSources = closeLater(startEventSources(mapped, references, queuesUrl, { invoke }));
+  const notices = unsupported.map(
+    ({ function: name, expression }) => `${name} does not run on its schedule here: ${expression}`,
+  );
+  return { eventSources, notices };
+}
+
+/** Returns the id of the key that wraps tenant keys, under the name that functions have it. */
+function keyVariable(functions: readonly { readonly environment: Readonly<Record<string, string>> }[]) {
   const [KMS_KEY_ID] = functions.flatMap(({ environment }) => environment['KMS_KEY_ID'] ?? []);
   return KMS_KEY_ID === undefined ? {} : { KMS_KEY_ID };
 }
 
-/** `AccessTable` is the variable `ACCESS_TABLE`. */
-function variables(byLogicalId: Readonly<Record<string, string>>, suffix: string): Record<string, string> {
-  const upper = (logicalId: string) => logicalId.replace(/(?<=[a-z0-9])(?=[A-Z])/g, '_').toUpperCase();
-  return Object.fromEntries(
-    Object.entries(byLogicalId).map(([logicalId, value]) => [`${upper(logicalId)}${suffix}`, value]),
-  );
-}
-
-/** A shell script after which the AWS CLI, and any program with an AWS SDK, finds this cloud. */
-function environmentScript(url: string, region: string, values: Readonly<Record<string, string>>): string {
-  const lines = Object.entries({
-    LAMBENT_URL: url,
-    AWS_REGION: region,
-    AWS_DEFAULT_REGION: region,
-    AWS_ACCESS_KEY_ID: 'local',
-    AWS_SECRET_ACCESS_KEY: 'local',
-    ...values,
-  });
-  return `# source this file to reach the laptop cloud with AWS tools\n${lines.map(([name, value]) => `export ${name}=${value}\n`).join('')}`;
+/** Returns `GPU_WORKER_URLS`, separated by commas. */
+function workersVariable({ workers }: Pick<Workers, 'workers'> = { workers: [] }): Record<string, string> {
+  return workers.length === 0 ? {} : { GPU_WORKER_URLS: workers.map(({ url }) => url).join(',') };
 }

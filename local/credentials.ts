@@ -1,40 +1,40 @@
 /** AWS credentials, as variables of a function's process. */
 export interface Credentials {
   readonly variables: Readonly<Record<string, string>>;
-  /** Epoch ms after which they are no use; `Infinity` for those that last. */
+  /** Epoch ms after which they are no longer valid; `Infinity` if they don't expire. */
   readonly expiresAt: number;
 }
 
-/** What the stand-ins accept. No real credentials, so that nothing can reach AWS by mistake. */
+/** Credentials for the stand-ins. They are not real, so that nothing can reach AWS by mistake. */
 const DUMMY: Credentials = {
   variables: { AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' },
   expiresAt: Number.POSITIVE_INFINITY,
 };
 
 /**
- * Takes out of an environment what `.local/env` of an earlier run put there: credentials that only stand-ins accept are not the
- * user's, and the endpoints beside them are gone.
+ * Removes the variables that `.local/env` of an earlier run set in this terminal: credentials that only stand-ins accept,
+ * and endpoints that no longer exist. They would be taken for the user's own.
  */
-export function forgetStandIns(env: NodeJS.ProcessEnv): void {
+export function removeStandInVariables(env: NodeJS.ProcessEnv): void {
   if (env['AWS_ACCESS_KEY_ID'] !== DUMMY.variables['AWS_ACCESS_KEY_ID']) return;
   const names = Object.keys(env).filter((name) => name in DUMMY.variables || name.startsWith('AWS_ENDPOINT_URL'));
   for (const name of names) delete env[name];
 }
 
-/** Credentials for the stand-ins alone. */
+/** Returns credentials that only the stand-ins accept. */
 export function dummyCredentials(): Promise<Credentials> {
   return Promise.resolve(DUMMY);
 }
 
 /**
- * Processes are replaced this long before their credentials expire. Requests are signed when they begin, and the
- * provider chain never hands out less than five minutes.
+ * Processes are replaced this long before their credentials expire. Requests are signed when they begin, and the provider chain
+ * returns credentials that are valid for at least five minutes.
  */
 const MARGIN_MS = 60_000;
 
 /**
- * The user's own AWS credentials, from wherever the AWS CLI would find them (variables, profiles, SSO…). They are kept
- * until shortly before they expire; each new process gets the current ones.
+ * Returns a function that provides the user's AWS credentials, found where the AWS CLI finds them (variables, profiles, SSO…). They
+ * are cached until shortly before they expire; each new process gets the current ones.
  */
 export async function userCredentials(): Promise<() => Promise<Credentials>> {
   const { defaultProvider } = await import('@aws-sdk/credential-provider-node');

@@ -27,7 +27,7 @@ export interface DiscoverOptions {
   /** Finds the user's AWS credentials, or throws; the AWS SDK's own chain when absent. */
   readonly credentials?: () => Promise<unknown>;
   /** Serve the model `gpu`, beside what is found. */
-  readonly gpuWorkers?: readonly LocalWorker[];
+  readonly gpuWorkers?: () => Promise<readonly LocalWorker[]>;
 }
 
 export interface Discovery {
@@ -69,7 +69,7 @@ export async function discoverModels(options: DiscoverOptions): Promise<Discover
     const found = await look();
     if (found && 'note' in found) notes.push(found.note);
     if (!found || !('models' in found)) continue;
-    const file = await writeRegistry(stateDir, found.models, options.gpuWorkers ?? []);
+    const file = await writeRegistry(stateDir, found.models, (await options.gpuWorkers?.()) ?? []);
     return { file, description: [...notes, found.text].join(' '), bedrock: found.bedrock };
   }
   throw new LambentError('internal', 'There is always the guide');

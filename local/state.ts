@@ -3,50 +3,49 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { LambentError } from '../shared/core/errors.ts';
 
-/** Folders that a cloud of this very process holds: its own process id tells them from those of a former process. */
-const heldHere = new Set<string>();
+/** Folders that this process has locked. A lock with its process id may also be that of an earlier process. */
+const lockedHere = new Set<string>();
 
-const holderSchema = v.pipe(v.string(), v.parseJson(), v.object({ pid: v.number(), startedAt: v.string() }));
+const lockSchema = v.pipe(v.string(), v.parseJson(), v.object({ pid: v.number(), startedAt: v.string() }));
 
 /**
- * Takes a state folder for this process alone; LevelDB would break under two. What a process that was killed left behind
- * is taken over.
- * @returns gives the folder back
- * @throws LambentError `configuration` when another instance is using it
+ * Locks a state folder for this process, since LevelDB breaks if two use it. The lock of a process that was killed is replaced.
+ * @returns releases the lock
+ * @throws LambentError `configuration` if another instance is using the folder
  */
-export async function holdState(stateDir: string): Promise<() => Promise<void>> {
+export async function lockState(stateDir: string): Promise<() => Promise<void>> {
   await mkdir(stateDir, { recursive: true });
   const lock = join(stateDir, 'lock.json');
-  const me = JSON.stringify({ pid: process.pid, startedAt: await startOf(process.pid) });
+  const contents = JSON.stringify({ pid: process.pid, startedAt: await startTimeOf(process.pid) });
   for (let attempt = 1; ; attempt += 1) {
     try {
-      if (heldHere.has(stateDir)) throw inUse(stateDir, process.pid);
-      await writeFile(lock, me, { flag: 'wx' });
+      if (lockedHere.has(stateDir)) throw inUseError(stateDir, process.pid);
+      await writeFile(lock, contents, { flag: 'wx' });
       break;
     } catch (error) {
       if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST') || attempt === 3) throw error;
-      const pid = await livingHolder(lock);
-      if (pid !== undefined) throw inUse(stateDir, pid);
+      const pid = await findHolder(lock);
+      if (pid !== undefined) throw inUseError(stateDir, pid);
       await rm(lock, { force: true });
     }
   }
-  heldHere.add(stateDir);
+  lockedHere.add(stateDir);
   return async () => {
-    heldHere.delete(stateDir);
+    lockedHere.delete(stateDir);
     await rm(lock, { force: true });
   };
 }
 
-function inUse(stateDir: string, pid: number): LambentError {
+function inUseError(stateDir: string, pid: number): LambentError {
   return new LambentError(
     'configuration',
-    `${stateDir} is in use by another instance (process ${pid}). Stop that one first.`,
+    `${stateDir} is in use by another instance (process ${pid}). Stop that instance first.`,
   );
 }
 
-/** The process that holds the lock, when it is still the one that took it. */
-async function livingHolder(lock: string): Promise<number | undefined> {
-  const holder = v.safeParse(holderSchema, await readFile(lock, 'utf8').catch(() => ''));
+/** Returns the id of the process that holds a lock. Undefined if it has ended. */
+async function findHolder(lock: string): Promise<number | undefined> {
+  const holder = v.safeParse(lockSchema, await readFile(lock, 'utf8').catch(() => ''));
   if (!holder.success) return undefined;
   const { pid, startedAt } = holder.output;
   try {
@@ -54,12 +53,15 @@ async function livingHolder(lock: string): Promise<number | undefined> {
   } catch {
     return undefined;
   }
-  return pid !== process.pid && startedAt === (await startOf(pid)) ? pid : undefined;
+  return pid !== process.pid && startedAt === (await startTimeOf(pid)) ? pid : undefined;
 }
 
-/** When a process started, in the kernel's terms, where it says so: process ids come around again, in containers at once. */
-async function startOf(pid: number): Promise<string> {
+/**
+ * Returns when a process started, in clock ticks since boot; empty where the system doesn't say. Process ids are reused, in
+ * containers immediately.
+ */
+async function startTimeOf(pid: number): Promise<string> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  // The command's name may hold spaces and parentheses; the start time is the 20th field after it.
+  // The command's name can contain spaces and parentheses. The start time is the 20th field after it.
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
 }

@@ -12,23 +12,26 @@ import { type Listening, listen } from './listen.ts';
 import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
 
-/**
- * Starts DynamoDB's stand-in on 127.0.0.1.
- * @param path folder that keeps the tables; they are forgotten with the process when absent
- */
-export async function startTables({
-  path,
-  port = 0,
-}: {
-  path?: string;
-  port?: number;
-}): Promise<{ url: string } & Listening> {
+export interface Tables extends Listening {
+  /** For `AWS_ENDPOINT_URL_DYNAMODB`. */
+  readonly url: string;
+}
+
+export interface TablesOptions {
+  /** Folder in which tables are kept; without one they are lost when it stops. */
+  readonly path?: string;
+  /** 0, the default, takes any free port. */
+  readonly port?: number;
+}
+
+/** Starts the stand-in for DynamoDB on 127.0.0.1. */
+export async function startTables({ path, port = 0 }: TablesOptions): Promise<Tables> {
   const server = dynalite({ createTableMs: 0, ...(path === undefined ? {} : { path }) });
   const listening = await listen(server, { port });
   return { url: `http://127.0.0.1:${listening.port}`, ...listening };
 }
 
-/** The parts of a CloudFormation table that DynamoDB takes as they are. */
+/** Properties that CloudFormation and DynamoDB have in common. */
 const PROPERTIES = [
   'AttributeDefinitions',
   'KeySchema',
@@ -39,9 +42,9 @@ const PROPERTIES = [
 ] as const;
 
 /**
- * Creates the tables that the service defines. Those that exist, from an earlier start, are left as they are.
+ * Creates the tables that the service defines. Tables of an earlier start are left as they are.
  * @returns their names, by logical id
- * @throws LambentError `configuration` when an existing table has other keys than its definition now says
+ * @throws LambentError `configuration` if the keys of an existing table differ from its definition
  */
 export async function createTables(
   client: DynamoDBClient,
@@ -68,8 +71,8 @@ async function createTable(client: DynamoDBClient, definition: CreateTableComman
   } catch (error) {
     if (!(error instanceof ResourceInUseException)) throw error;
     const { Table } = await client.send(new DescribeTableCommand({ TableName }));
-    if (shapeOf(Table) === shapeOf(definition)) return;
-    const message = `The table ${TableName} was made by an earlier version and has other keys now: delete the state folder.`;
+    if (describeKeys(Table) === describeKeys(definition)) return;
+    const message = `The table ${TableName} was created by an earlier version with other keys. Delete the state folder.`;
     throw new LambentError('configuration', message, { cause: error });
   }
 }
@@ -77,15 +80,15 @@ async function createTable(client: DynamoDBClient, definition: CreateTableComman
 type KeySchema = readonly { readonly AttributeName: string | undefined; readonly KeyType: string | undefined }[];
 type Indexes = readonly { readonly IndexName?: string | undefined; readonly KeySchema?: KeySchema | undefined }[];
 
-/** What a definition and a description have in common. */
-interface Shape {
+/** The fields that a table's definition and its description have in common. */
+interface TableKeys {
   readonly KeySchema?: KeySchema | undefined;
   readonly GlobalSecondaryIndexes?: Indexes | undefined;
   readonly LocalSecondaryIndexes?: Indexes | undefined;
 }
 
-/** The keys of a table and of its indexes, as one comparable text. */
-function shapeOf({ KeySchema, GlobalSecondaryIndexes, LocalSecondaryIndexes }: Shape = {}): string {
+/** Returns the keys of a table and of its indexes as text that can be compared. */
+function describeKeys({ KeySchema, GlobalSecondaryIndexes, LocalSecondaryIndexes }: TableKeys = {}): string {
   const keys = (schema: KeySchema | undefined) =>
     (schema ?? []).map(({ AttributeName, KeyType }) => `${AttributeName} ${KeyType}`);
   const indexes = [...(GlobalSecondaryIndexes ?? []), ...(LocalSecondaryIndexes ?? [])]

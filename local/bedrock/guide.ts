@@ -1,6 +1,5 @@
-import { resolve } from 'node:path';
 import type { Responder } from './frames.ts';
-import { type Hit, type Library, readLibrary, type Section, wordsOf } from './library.ts';
+import { type Hit, type Library, readOwnDocuments, type Section, wordsOf } from './library.ts';
 import type { ConverseBody } from './request.ts';
 import { say } from './speech.ts';
 
@@ -8,8 +7,8 @@ import { say } from './speech.ts';
 export const GUIDE_MODEL = 'lambent.guide-v1:0';
 
 export interface GuideOptions {
-  /** The project whose documents it knows; this one when absent. */
-  readonly root?: string;
+  /** Returns the documents to search; this project's when absent. Called when the first question comes. */
+  readonly library?: () => Library;
   /** Milliseconds between words, about the pace of a fast model when absent. */
   readonly wordMs?: number;
 }
@@ -18,12 +17,8 @@ export interface GuideOptions {
  * Makes the built-in guide: it answers questions about Lambent with passages of the project's own documents, and says
  * that it is a search, not a language model.
  */
-export function createGuide({
-  root = resolve(import.meta.dirname, '../..'),
-  wordMs = 8,
-}: GuideOptions = {}): Responder {
-  const library = readLibrary(root);
-  return (call) => say(reply(library, call.body), call, { wordMs });
+export function createGuide({ library = readOwnDocuments, wordMs = 8 }: GuideOptions = {}): Responder {
+  return (call) => say(reply(library(), call.body), call, { wordMs });
 }
 
 /** The guide's whole answer to a conversation, as Markdown. */

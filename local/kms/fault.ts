@@ -1,4 +1,4 @@
-/** An exception of the KMS service, under the name that clients know. */
+/** An exception of KMS, under its name on the wire. */
 export class KmsFault extends Error {
   override readonly name:
     | 'AlreadyExistsException'

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import * as v from 'valibot';
+import { decrypt, encrypt } from './ciphertext.ts';
 import { KmsFault } from './fault.ts';
-import { arnOf, decrypt, encrypt, type Key, type Keyring } from './keyring.ts';
+import { type Key, type Keyring, keyArn } from './keyring.ts';
 
-/** Answers one operation: its JSON input in, its JSON output out. */
+/** Runs one operation: takes its JSON input and returns its JSON output. */
 export type Operation = (input: unknown) => unknown;
 
 const DAY_MS = 86_400_000;
@@ -20,17 +21,17 @@ const dataKey = v.object({
 });
 
 /**
- * The operations that Lambent uses, under KMS's names.
- * @param now epoch milliseconds
+ * Returns the operations of KMS that Lambent uses, by their names in KMS.
+ * @param now returns epoch milliseconds
  */
-export function operations(keyring: Keyring, now: () => number): Readonly<Record<string, Operation>> {
+export function createOperations(keyring: Keyring, now: () => number): Readonly<Record<string, Operation>> {
   return {
     CreateKey: operation(v.object({ Description: v.optional(v.string(), '') }), ({ Description }) => ({
       KeyMetadata: metadata(keyring.create(Description)),
     })),
     DescribeKey: operation(byKey, (input) => ({ KeyMetadata: metadata(keyring.find(input.KeyId)) })),
-    EnableKey: operation(byKey, (input) => enable(keyring, input.KeyId, 'Enabled')),
-    DisableKey: operation(byKey, (input) => enable(keyring, input.KeyId, 'Disabled')),
+    EnableKey: operation(byKey, (input) => setState(keyring, input.KeyId, 'Enabled')),
+    DisableKey: operation(byKey, (input) => setState(keyring, input.KeyId, 'Disabled')),
     ScheduleKeyDeletion: operation(
       v.object({
         KeyId,
@@ -38,9 +39,9 @@ export function operations(keyring: Keyring, now: () => number): Readonly<Record
       }),
       (input) => scheduleDeletion(keyring, input.KeyId, now() + input.PendingWindowInDays * DAY_MS),
     ),
-    // Nothing is rotated on a laptop; the deployed key is.
+    // The deployed key is rotated; keys on a laptop are not.
     GetKeyRotationStatus: operation(byKey, (input) => ({
-      KeyId: arnOf(keyring.find(input.KeyId)),
+      KeyId: keyArn(keyring.find(input.KeyId)),
       KeyRotationEnabled: false,
     })),
     CreateAlias: operation(v.object({ AliasName: v.string(), TargetKeyId: KeyId }), (input) =>
@@ -48,13 +49,13 @@ export function operations(keyring: Keyring, now: () => number): Readonly<Record
     ),
     ListAliases: operation(v.object({ KeyId: v.optional(KeyId) }), (input) => listAliases(keyring, input.KeyId)),
     Encrypt: operation(v.object({ KeyId, Plaintext: blob(4_096), EncryptionContext }), (input) => {
-      const key = keyring.usable(input.KeyId);
-      const sealed = encrypt(key, input.Plaintext, input.EncryptionContext);
-      return { KeyId: arnOf(key), CiphertextBlob: base64(sealed), EncryptionAlgorithm: 'SYMMETRIC_DEFAULT' };
+      const key = keyring.findUsable(input.KeyId);
+      const ciphertext = encrypt(key, input.Plaintext, input.EncryptionContext);
+      return { KeyId: keyArn(key), CiphertextBlob: base64(ciphertext), EncryptionAlgorithm: 'SYMMETRIC_DEFAULT' };
     }),
     Decrypt: operation(v.object({ KeyId: v.optional(KeyId), CiphertextBlob, EncryptionContext }), (input) => {
-      const { key, plaintext } = open(keyring, input.CiphertextBlob, input.EncryptionContext, input.KeyId);
-      return { KeyId: arnOf(key), Plaintext: base64(plaintext), EncryptionAlgorithm: 'SYMMETRIC_DEFAULT' };
+      const { key, plaintext } = decryptUnder(keyring, input.CiphertextBlob, input.EncryptionContext, input.KeyId);
+      return { KeyId: keyArn(key), Plaintext: base64(plaintext), EncryptionAlgorithm: 'SYMMETRIC_DEFAULT' };
     }),
     ReEncrypt: operation(
       v.object({
@@ -65,10 +66,10 @@ export function operations(keyring: Keyring, now: () => number): Readonly<Record
         DestinationEncryptionContext: EncryptionContext,
       }),
       (input) => {
-        const opened = open(keyring, input.CiphertextBlob, input.SourceEncryptionContext, input.SourceKeyId);
-        const key = keyring.usable(input.DestinationKeyId);
-        const sealed = encrypt(key, opened.plaintext, input.DestinationEncryptionContext);
-        return { CiphertextBlob: base64(sealed), SourceKeyId: arnOf(opened.key), KeyId: arnOf(key) };
+        const source = decryptUnder(keyring, input.CiphertextBlob, input.SourceEncryptionContext, input.SourceKeyId);
+        const key = keyring.findUsable(input.DestinationKeyId);
+        const ciphertext = encrypt(key, source.plaintext, input.DestinationEncryptionContext);
+        return { CiphertextBlob: base64(ciphertext), SourceKeyId: keyArn(source.key), KeyId: keyArn(key) };
       },
     ),
     GenerateDataKey: operation(dataKey, (input) => generateDataKey(keyring, input)),
@@ -79,7 +80,7 @@ export function operations(keyring: Keyring, now: () => number): Readonly<Record
   };
 }
 
-/** @throws KmsFault `ValidationException` naming the field */
+/** Returns an operation that validates its input. It throws KmsFault `ValidationException` with the field's name. */
 function operation<Schema extends v.GenericSchema>(
   schema: Schema,
   run: (input: v.InferOutput<Schema>) => unknown,
@@ -92,10 +93,10 @@ function operation<Schema extends v.GenericSchema>(
   };
 }
 
-function enable(keyring: Keyring, reference: string, state: 'Enabled' | 'Disabled'): void {
+function setState(keyring: Keyring, reference: string, state: 'Enabled' | 'Disabled'): void {
   const key = keyring.find(reference);
   if (key.state === 'PendingDeletion') {
-    throw new KmsFault('KMSInvalidStateException', `${arnOf(key)} is pending deletion.`);
+    throw new KmsFault('KMSInvalidStateException', `${keyArn(key)} is pending deletion.`);
   }
   keyring.put({ ...key, state });
 }
@@ -103,36 +104,43 @@ function enable(keyring: Keyring, reference: string, state: 'Enabled' | 'Disable
 function scheduleDeletion(keyring: Keyring, reference: string, deletionAt: number): unknown {
   const key = keyring.find(reference);
   if (key.state === 'PendingDeletion') {
-    throw new KmsFault('KMSInvalidStateException', `${arnOf(key)} is pending deletion.`);
+    throw new KmsFault('KMSInvalidStateException', `${keyArn(key)} is pending deletion.`);
   }
   keyring.put({ ...key, state: 'PendingDeletion', deletionAt });
-  return { KeyId: arnOf(key), DeletionDate: deletionAt / 1000, KeyState: 'PendingDeletion' };
+  return { KeyId: keyArn(key), DeletionDate: deletionAt / 1000, KeyState: 'PendingDeletion' };
 }
 
 function createAlias(keyring: Keyring, name: string, target: string): void {
-  if (!/^alias\/(?!aws\/)[\w/-]+$/.test(name)) throw new KmsFault('InvalidAliasNameException', `${name} is no alias`);
-  keyring.alias(name, keyring.find(target));
+  if (!/^alias\/(?!aws\/)[\w/-]+$/.test(name))
+    throw new KmsFault('InvalidAliasNameException', `${name} is not a valid alias name`);
+  keyring.addAlias(name, keyring.find(target));
 }
 
 function listAliases(keyring: Keyring, reference: string | undefined): unknown {
   const only = reference === undefined ? undefined : keyring.find(reference).id;
-  const aliases = keyring.aliases().filter(({ keyId }) => only === undefined || keyId === only);
+  const aliases = keyring.listAliases().filter(({ keyId }) => only === undefined || keyId === only);
   return {
     Aliases: aliases.map(({ name, arn, keyId }) => ({ AliasName: name, AliasArn: arn, TargetKeyId: keyId })),
     Truncated: false,
   };
 }
 
-function open(keyring: Keyring, sealed: Uint8Array, encryptionContext: Record<string, string>, expected?: string) {
-  const wanted = expected === undefined ? undefined : keyring.usable(expected);
-  return decrypt(sealed, encryptionContext, (id) => {
-    if (wanted && wanted.id !== id) {
+/** Decrypts a ciphertext, which must be under the key `reference` if that is given. */
+function decryptUnder(
+  keyring: Keyring,
+  ciphertext: Uint8Array,
+  encryptionContext: Record<string, string>,
+  reference?: string,
+) {
+  const expected = reference === undefined ? undefined : keyring.findUsable(reference);
+  return decrypt(ciphertext, encryptionContext, (id) => {
+    if (expected && expected.id !== id) {
       throw new KmsFault(
         'IncorrectKeyException',
         'The key ID in the request does not identify the key of the ciphertext.',
       );
     }
-    return keyring.usable(id);
+    return keyring.findUsable(id);
   });
 }
 
@@ -140,17 +148,17 @@ function generateDataKey(keyring: Keyring, input: v.InferOutput<typeof dataKey>)
   if ((input.KeySpec === undefined) === (input.NumberOfBytes === undefined)) {
     throw new KmsFault('ValidationException', 'Please specify either number of bytes or key spec.');
   }
-  const key = keyring.usable(input.KeyId);
+  const key = keyring.findUsable(input.KeyId);
   const plaintext = randomBytes(input.NumberOfBytes ?? (input.KeySpec === 'AES_128' ? 16 : 32));
-  const sealed = encrypt(key, plaintext, input.EncryptionContext);
-  return { KeyId: arnOf(key), Plaintext: base64(plaintext), CiphertextBlob: base64(sealed) };
+  const ciphertext = encrypt(key, plaintext, input.EncryptionContext);
+  return { KeyId: keyArn(key), Plaintext: base64(plaintext), CiphertextBlob: base64(ciphertext) };
 }
 
 function metadata(key: Key): unknown {
   return {
     AWSAccountId: '000000000000',
     KeyId: key.id,
-    Arn: arnOf(key),
+    Arn: keyArn(key),
     CreationDate: key.createdAt / 1000,
     Enabled: key.state === 'Enabled',
     Description: key.description,
@@ -164,13 +172,13 @@ function metadata(key: Key): unknown {
   };
 }
 
-/** Base64 text of 1 to `most` bytes. */
-function blob(most: number) {
+/** Schema of base64 text that holds 1 to `maxBytes` bytes. */
+function blob(maxBytes: number) {
   return v.pipe(
     v.string(),
     v.base64(),
     v.transform((text): Uint8Array => Buffer.from(text, 'base64')),
-    v.check((decoded) => decoded.length >= 1 && decoded.length <= most, `must have 1 to ${most} bytes`),
+    v.check((decoded) => decoded.length >= 1 && decoded.length <= maxBytes, `must have 1 to ${maxBytes} bytes`),
   );
 }
 

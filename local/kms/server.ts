@@ -1,58 +1,78 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { listen } from '../listen.ts';
+import type { Service } from '../service/service.ts';
 import { KmsFault } from './fault.ts';
-import { Keyring } from './keyring.ts';
-import { type Operation, operations } from './operations.ts';
+import { Keyring, keyArn } from './keyring.ts';
+import { createOperations, type Operation } from './operations.ts';
 
 export interface KmsStandIn {
   /** For `AWS_ENDPOINT_URL_KMS`. */
   readonly url: string;
+  /**
+   * Creates the keys that the service defines. Keys of an earlier start are found by their aliases.
+   * @returns their ARNs, by logical id
+   */
+  create(service: Pick<Service, 'name' | 'stage' | 'resources'>): Record<string, string>;
   close(): Promise<void>;
 }
 
 export interface KmsOptions {
-  /** Where the keys are kept, readable by their owner alone. Without it, nothing sealed before can be opened. */
+  /** File with the keys, which only its owner may read. If it is lost, nothing that they encrypted can be decrypted. */
   readonly stateFile: string;
   /** 0, the default, takes any free port. */
   readonly port?: number;
-  /** Epoch milliseconds. */
+  /** Returns epoch milliseconds. */
   readonly now?: () => number;
 }
 
 /**
- * Starts a stand-in for AWS KMS on 127.0.0.1: symmetric keys, KMS's JSON 1.1 protocol, its exceptions, and its promise
- * that a blob opens only under the encryption context that it was made with.
- * @throws Error when the port is taken or the state file can't be read
+ * Starts a stand-in for AWS KMS on 127.0.0.1. It has KMS's symmetric keys, JSON 1.1 protocol and exceptions, and decrypts only with
+ * the encryption context that was used to encrypt.
+ * @throws Error if the port is taken or the state file can't be read
  */
 export async function startKms({ stateFile, port = 0, now = Date.now }: KmsOptions): Promise<KmsStandIn> {
-  const known = operations(new Keyring(stateFile, now), now);
+  const keyring = new Keyring(stateFile, now);
+  const operations = createOperations(keyring, now);
   const server = createServer((request, response) => {
-    answer(request, response, known).catch(() => response.destroy());
+    handleRequest(request, response, operations).catch(() => response.destroy());
   });
   const listening = await listen(server, { port });
-  return { url: `http://127.0.0.1:${listening.port}`, close: listening.close };
+  return {
+    url: `http://127.0.0.1:${listening.port}`,
+    create({ name, stage, resources }) {
+      const keys = Object.entries(resources).filter(([, { Type }]) => Type === 'AWS::KMS::Key');
+      return Object.fromEntries(
+        keys.map(([logicalId]) => [logicalId, keyArn(keyring.findOrCreate(`alias/${name}-${stage}/${logicalId}`))]),
+      );
+    },
+    close: listening.close,
+  };
 }
 
-async function answer(
+async function handleRequest(
   request: IncomingMessage,
   response: ServerResponse,
-  known: Readonly<Record<string, Operation>>,
+  operations: Readonly<Record<string, Operation>>,
 ): Promise<void> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(Buffer.from(chunk));
   const name = String(request.headers['x-amz-target'] ?? '').replace(/^TrentService\./, '');
   try {
-    const run = Object.hasOwn(known, name) ? known[name] : undefined;
-    if (!run) throw new KmsFault('UnknownOperationException', `This stand-in has no ${name || 'such operation'}`);
-    send(response, 200, run(parsed(Buffer.concat(chunks).toString('utf8'))) ?? {});
+    const run = Object.hasOwn(operations, name) ? operations[name] : undefined;
+    if (!run)
+      throw new KmsFault(
+        'UnknownOperationException',
+        `The stand-in for KMS doesn't implement ${name || 'this operation'}`,
+      );
+    send(response, 200, run(parseJson(Buffer.concat(chunks).toString('utf8'))) ?? {});
   } catch (thrown) {
     if (thrown instanceof KmsFault) send(response, 400, { __type: thrown.name, message: thrown.message });
-    // The state file could not be written: nothing was kept, and the caller may try again.
+    // The state file couldn't be written. Nothing has changed, so the caller may retry.
     else send(response, 500, { __type: 'KMSInternalException', message: String(thrown) });
   }
 }
 
-function parsed(json: string): unknown {
+function parseJson(json: string): unknown {
   try {
     return JSON.parse(json || '{}');
   } catch {

@@ -18,7 +18,7 @@ beforeAll(async () => {
   stateDir = await mkdtemp(join(tmpdir(), 'lambent-gpu-'));
   gpuWorkers = await startWorkers({ count: 2 });
   const env = { HOME: stateDir, OLLAMA_HOST: '127.0.0.1:1' };
-  const { file } = await discoverModels({ env, stateDir, gpuWorkers: gpuWorkers.workers });
+  const { file } = await discoverModels({ env, stateDir, gpuWorkers: async () => gpuWorkers.workers });
   const environment = { MODELS_FILE: file };
   cloud = await startCloud({ stateDir, bedrock: createGuide(), environment, schedules: false, gpuWorkers });
   client = new OpenAI({ baseURL: cloud.url, apiKey: 'sk-local', maxRetries: 0 });

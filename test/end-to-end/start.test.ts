@@ -136,7 +136,7 @@ describe('npm start', () => {
     await writeFile(models, JSON.stringify({ models: { default: { targets: [target] } } }));
     const asked = start({ MODELS_FILE: models, GPU_WORKERS: '3' });
     await asked.ready;
-    expect(asked.output()).toMatch(/^GPU: GPU_WORKERS=3 is passed over, because MODELS_FILE says everything/m);
+    expect(asked.output()).toMatch(/^GPU: GPU_WORKERS=3 is ignored because MODELS_FILE is set/m);
     expect(await ownProcesses()).not.toContainEqual(expect.stringMatching(`${asked.child.pid} .*gpu-worker:`));
   });
 
@@ -153,8 +153,8 @@ describe('npm start', () => {
     await writeFile(models, JSON.stringify(registry));
     const { ready, output } = start({ MODELS_FILE: models, LOG: '1' });
     const client = new OpenAI({ baseURL: await ready, apiKey: 'sk-local', maxRetries: 0 });
-    expect(output()).toMatch(/^Keys: NO_KEY is not set\. models\.default can't/m);
-    expect(output()).toMatch(/^Keys: NO_FLEET_KEY is not set\. fleets\.rack can't/m);
+    expect(output()).toMatch(/^Keys: NO_KEY is not set\. Requests to models\.default fail/m);
+    expect(output()).toMatch(/^Keys: NO_FLEET_KEY is not set\. Requests to fleets\.rack fail/m);
     for (const [model, key] of [
       ['default', 'env:NO_KEY'],
       ['gpu', 'env:NO_FLEET_KEY'],

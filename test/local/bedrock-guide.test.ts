@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Frame } from '../../local/bedrock/frames.ts';
@@ -182,7 +182,7 @@ describe('as it speaks', () => {
     const body: ConverseBody = { messages: [{ role: 'user', content: [{ text: 'fallbacks?' }] }], inferenceConfig };
     const frames: Frame[] = [];
     const call = { modelId: GUIDE_MODEL, streamed: true, body, json: '', signal: new AbortController().signal };
-    for await (const frame of createGuide({ root: folder, wordMs: 5 })(call)) frames.push(frame);
+    for await (const frame of createGuide({ library: () => library, wordMs: 5 })(call)) frames.push(frame);
     return frames;
   };
   const textOf = (frames: readonly Frame[]): string =>
@@ -215,7 +215,7 @@ describe('as it speaks', () => {
 });
 
 test('the real provider and the real documents make an answer with its usage', async () => {
-  await using upstream = await Upstream.start(createGuide({ root: resolve(import.meta.dirname, '../..'), wordMs: 0 }));
+  await using upstream = await Upstream.start(createGuide({ wordMs: 0 }));
   const content = [{ type: 'text', text: 'What is Lambent?' }] as const;
   const events = await upstream.generate({ messages: [{ role: 'user', content }] });
   const said = events.map((event) => (event.type === 'text' ? event.text : '')).join('');

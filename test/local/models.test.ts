@@ -83,12 +83,13 @@ describe('without anything', () => {
 });
 
 describe('GPU workers of this machine', () => {
-  const gpuWorkers = [{ id: 'gpu-1', url: 'http://127.0.0.1:8000/v1', slots: 8 }];
+  const workers = [{ id: 'gpu-1', url: 'http://127.0.0.1:8000/v1', slots: 8 }];
+  const gpuWorkers = async () => workers;
 
   test('are the model gpu, whatever else is found', async () => {
     const { registry } = await discover({}, { gpuWorkers });
     expect(targetOf(registry, 'gpu')).toMatchObject({ provider: 'gpu', fleet: 'local' });
-    expect(registry.fleets['local']?.workers).toEqual(gpuWorkers);
+    expect(registry.fleets['local']?.workers).toEqual(workers);
     expect(targetOf(registry, 'default')).toMatchObject({ model: GUIDE_MODEL });
   });
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { describeMissing, keysIn, namedKeys } from '../../local/named-keys.ts';
+import { describeMissingKeys, findNamedKeys, selectNamedKeys } from '../../local/named-keys.ts';
 import { parseModelRegistry } from '../../shared/inference/registry.ts';
 
 const upstream = { provider: 'openai-compatible', model: 'm', baseUrl: 'https://api.example.com/v1' };
@@ -14,19 +14,19 @@ const registry = {
   },
   fleets: { rack: { apiKey: 'env:SHARED_KEY' }, cellar: {} },
 };
-const named = namedKeys(parseModelRegistry(JSON.stringify(registry), 'models.json'));
+const named = findNamedKeys(parseModelRegistry(JSON.stringify(registry), 'models.json'));
 
-it('hands over the variables that models and fleets name, and no others', () => {
+it('selectNamedKeys returns the variables that models and fleets name, and no others', () => {
   const env = { SHARED_KEY: 'sk-1', ORG: 'acme', HOME: '/root' };
-  expect(keysIn(env, named)).toEqual({ SHARED_KEY: 'sk-1', ORG: 'acme' });
-  expect(describeMissing(env, named)).toEqual([]);
+  expect(selectNamedKeys(env, named)).toEqual({ SHARED_KEY: 'sk-1', ORG: 'acme' });
+  expect(describeMissingKeys(env, named)).toEqual([]);
 });
 
-it('says of each that is not set, or empty, who needs it', () => {
+it('describeMissingKeys lists each unset or blank variable with the models and fleets that use it', () => {
   const env = { ORG: ' ' };
-  expect(keysIn(env, named)).toEqual({});
-  expect(describeMissing(env, named)).toEqual([
-    "Keys: SHARED_KEY is not set. models.default and fleets.rack can't be asked without it: set it, and start again.",
-    "Keys: ORG is not set. models.default can't be asked without it: set it, and start again.",
+  expect(selectNamedKeys(env, named)).toEqual({});
+  expect(describeMissingKeys(env, named)).toEqual([
+    'Keys: SHARED_KEY is not set. Requests to models.default and fleets.rack fail until you set it and start again.',
+    'Keys: ORG is not set. Requests to models.default fail until you set it and start again.',
   ]);
 });

@@ -14,7 +14,7 @@ import { benchDeciding } from './deciding.ts';
 import { benchFirstToken } from './first-token.ts';
 import { benchInterference } from './interference.ts';
 import { benchJobs } from './jobs.ts';
-import { answer, parseCommand } from './placement/command.ts';
+import { parseCommand, runSimulations } from './placement/command.ts';
 import { benchPlacement } from './placement/placement.ts';
 import { publish } from './report/page.ts';
 import { isMet, type Record, type Report } from './report/report.ts';
@@ -27,7 +27,7 @@ import { benchWarm } from './warm.ts';
 const PAGES = join(import.meta.dirname, '../docs/benchmarks');
 const RESULTS = join(import.meta.dirname, 'results');
 
-interface Effort {
+interface Options {
   /** Fewer and shorter runs: to see that it works, not for figures to quote. */
   readonly quick: boolean;
   readonly runs: number | undefined;
@@ -35,7 +35,7 @@ interface Effort {
   readonly mode: LambdaMode;
 }
 
-const BENCHMARKS: Readonly<{ [name: string]: (effort: Effort) => Promise<Report> }> = {
+const BENCHMARKS: Readonly<{ [name: string]: (effort: Options) => Promise<Report> }> = {
   cold: ({ quick, runs }) => benchCold({ runs: runs ?? (quick ? 5 : 30) }),
   warm: ({ quick, runs, mode }) =>
     benchWarm({ rounds: runs ?? (quick ? 1 : 5), durationMs: quick ? 1_000 : 3_000, connections: [1, 10, 50], mode }),
@@ -59,7 +59,7 @@ const BENCHMARKS: Readonly<{ [name: string]: (effort: Effort) => Promise<Report>
 
 async function main(): Promise<void> {
   const [name, ...words] = process.argv.slice(2);
-  if (name === 'placement') return placement(words);
+  if (name === 'placement') return runPlacement(words);
   const { positionals, values } = parseArgs({
     allowPositionals: true,
     options: {
@@ -79,26 +79,26 @@ async function main(): Promise<void> {
     const benchmark = BENCHMARKS[name];
     if (benchmark === undefined)
       throw new Error(`there is no benchmark ${name}: ${Object.keys(BENCHMARKS).join(', ')}`);
-    records.push(await show(await benchmark({ quick: values.quick, runs, mode: values.mode }), values.publish));
+    records.push(await printReport(await benchmark({ quick: values.quick, runs, mode: values.mode }), values.publish));
   }
-  await keep(records, values.json);
+  await saveRecords(records, values.json);
 }
 
 /** Answers single simulations line by line; else is like any other benchmark. */
-async function placement(words: readonly string[]): Promise<void> {
+async function runPlacement(words: readonly string[]): Promise<void> {
   const command = parseCommand(words);
-  if ('policies' in command) return answer(command, console.log);
-  await keep([await show(await benchPlacement(command), command.publish)]);
+  if ('policies' in command) return runSimulations(command, console.log);
+  await saveRecords([await printReport(await benchPlacement(command), command.publish)]);
 }
 
-async function show(report: Report, isPublished: boolean): Promise<Record> {
+async function printReport(report: Report, isPublished: boolean): Promise<Record> {
   const record = { date: new Date().toISOString(), machine: thisMachine(), report };
   console.log(toText(record));
   if (isPublished) await publish(record, PAGES);
   return record;
 }
 
-async function keep(records: readonly Record[], path?: string): Promise<void> {
+async function saveRecords(records: readonly Record[], path?: string): Promise<void> {
   const file = resolve(path ?? join(RESULTS, `${new Date().toISOString().replaceAll(':', '-')}.json`));
   await mkdir(dirname(file), { recursive: true });
   await writeFile(file, `${JSON.stringify(records, null, 2)}\n`);

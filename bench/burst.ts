@@ -1,10 +1,10 @@
 import { LOCAL_API_KEY } from '../local/seed.ts';
 import { quantile } from '../test/measure/statistics.ts';
-import { type Posted, runPosts } from './load/posts.ts';
+import { type PostResult, runPosts } from './load/posts.ts';
 import { type Budget, formatNumber, type LineChart, type Report, type Series } from './report/report.ts';
 import { type JobCloud, startJobCloud } from './targets/job-cloud.ts';
 import type { LambdaMode } from './targets/lambent.ts';
-import { post, responseBody } from './targets/producers.ts';
+import { createResponseBody, post } from './targets/producers.ts';
 
 export interface BurstOptions {
   /** Background responses posted a second, one load after another, each on a cloud of its own; the budget is the last one's. */
@@ -55,14 +55,14 @@ export async function benchBurst({ perSecond, seconds, mode }: BurstOptions): Pr
   for (const each of perSecond) {
     await using ours = await startJobCloud(PACE, { counted: false, mode });
     // One environment of each function is there, as after any quiet hour's single job.
-    const { id } = await post(ours.cloud.url, '/responses', responseBody({ background: true }));
-    await ours.allEnded([id], PATIENCE_MS);
-    measured.push(await burst(ours, each, seconds));
+    const { id } = await post(ours.cloud.url, '/responses', createResponseBody({ background: true }));
+    await ours.waitForEnds([id], PATIENCE_MS);
+    measured.push(await runBurst(ours, each, seconds));
   }
   return toReport(measured, seconds);
 }
 
-async function burst(ours: JobCloud, perSecond: number, seconds: number): Promise<Measured> {
+async function runBurst(ours: JobCloud, perSecond: number, seconds: number): Promise<Measured> {
   const samples: { readonly at: number; readonly environments: number; readonly pollers: number }[] = [];
   const started = new Set<number>();
   const sample = () => {
@@ -70,7 +70,7 @@ async function burst(ours: JobCloud, perSecond: number, seconds: number): Promis
     // One that starts is busy with no invocation; so is, for a moment, one that has just answered.
     for (const { pid, busy, requestIds } of processes) if (!busy || requestIds.length > 0) started.add(pid);
     const environments = processes.filter(({ pid }) => started.has(pid)).length;
-    samples.push({ at: epochOf(performance.now()), environments, pollers: ours.cloud.pollers(FUNCTION) });
+    samples.push({ at: toEpochMs(performance.now()), environments, pollers: ours.cloud.pollers(FUNCTION) });
   };
   sample();
   const sampling = setInterval(sample, SAMPLE_MS);
@@ -78,18 +78,18 @@ async function burst(ours: JobCloud, perSecond: number, seconds: number): Promis
     const posted = await runPosts({
       url: `${ours.cloud.url}/responses`,
       headers: { authorization: `Bearer ${LOCAL_API_KEY}`, 'content-type': 'application/json' },
-      body: JSON.stringify(responseBody({ background: true })),
+      body: JSON.stringify(createResponseBody({ background: true })),
       perSecond,
       seconds,
     });
     const accepted = posted.flatMap((each) => (each.id === undefined ? [] : { ...each, id: each.id }));
     const ids = accepted.map(({ id }) => id);
     // What is missing then is lost, and counted below.
-    await ours.allEnded(ids, PATIENCE_MS).catch(() => undefined);
+    await ours.waitForEnds(ids, PATIENCE_MS).catch(() => undefined);
     sample();
     const startedAt = Math.min(...posted.map(({ dueAt }) => dueAt));
     const lastAcceptedAt = Math.max(startedAt, ...accepted.map(({ answeredAt }) => answeredAt));
-    const endedAt = (id: string) => epochOf(ours.ended.get(id)?.at ?? Number.POSITIVE_INFINITY);
+    const endedAt = (id: string) => toEpochMs(ours.ended.get(id)?.at ?? Number.POSITIVE_INFINITY);
     const lastEndedAt = Math.max(lastAcceptedAt, ...ids.map(endedAt));
     const over = (value: (sample: (typeof samples)[number]) => number): Points =>
       samples
@@ -103,10 +103,10 @@ async function burst(ours: JobCloud, perSecond: number, seconds: number): Promis
       accepted: ids.length,
       reachedPerSecond: (ids.length * 1000) / Math.max(seconds * 1000, lastAcceptedAt - startedAt),
       acceptMs: accepted.map(({ dueAt, answeredAt }) => answeredAt - dueAt),
-      refusals: counted(posted.flatMap(({ refusal }: Posted) => refusal ?? [])),
-      statuses: counted(ids.flatMap((id) => ours.ended.get(id)?.status ?? [])),
+      refusals: countByName(posted.flatMap(({ refusal }: PostResult) => refusal ?? [])),
+      statuses: countByName(ids.flatMap((id) => ours.ended.get(id)?.status ?? [])),
       lost: ids.filter((id) => !ours.ended.has(id)).length,
-      endedTwice: ours.twice.size,
+      endedTwice: ours.endedTwice.size,
       drainSeconds: (lastEndedAt - lastAcceptedAt) / 1000,
       environments: over(({ environments }) => environments),
       pollers: over(({ pollers }) => pollers),
@@ -117,22 +117,22 @@ async function burst(ours: JobCloud, perSecond: number, seconds: number): Promis
   }
 }
 
-const epochOf = (at: number) => performance.timeOrigin + at;
+const toEpochMs = (at: number) => performance.timeOrigin + at;
 
-function counted(things: readonly string[]): Record<string, number> {
+function countByName(things: readonly string[]): Record<string, number> {
   return Object.fromEntries([...Map.groupBy(things, (thing) => thing)].map(([thing, all]) => [thing, all.length]));
 }
 
 /** Seconds until the environments that were wanted were ready. */
-function upAfter({ environments }: Measured): number {
+function findReadySeconds({ environments }: Measured): number {
   return environments.find(({ value }) => value >= ENVIRONMENTS)?.seconds ?? Number.POSITIVE_INFINITY;
 }
 
 function toReport(measured: readonly Measured[], seconds: number): Report {
   const last = measured.slice(-1);
   const budgets: Budget[] = last.map((each) => ({
-    what: `from 1 to ${ENVIRONMENTS} environments`,
-    ours: { label: `at ${each.perSecond} a second`, value: upAfter(each), unit: 's' },
+    metric: `from 1 to ${ENVIRONMENTS} environments`,
+    ours: { label: `at ${each.perSecond} a second`, value: findReadySeconds(each), unit: 's' },
     against: { label: 'the time allowed', value: SCALE_SECONDS, unit: 's' },
     limit: 1,
   }));
@@ -147,12 +147,12 @@ function toReport(measured: readonly Measured[], seconds: number): Report {
       {
         caption: 'What became of it',
         columns: ['', ...measured.map(({ perSecond }) => `${perSecond} a second`)],
-        rows: rowsOf(measured),
+        rows: toRows(measured),
       },
     ],
     budgets,
     charts: [
-      ...measured.map(scaling),
+      ...measured.map(toScalingChart),
       {
         title: 'Jobs accepted and not ended',
         unit: '',
@@ -167,7 +167,7 @@ function toReport(measured: readonly Measured[], seconds: number): Report {
   };
 }
 
-function rowsOf(measured: readonly Measured[]): string[][] {
+function toRows(measured: readonly Measured[]): string[][] {
   const row = (label: string, value: (each: Measured) => number) => [
     label,
     ...measured.map((each) => formatNumber(value(each))),
@@ -190,11 +190,11 @@ function rowsOf(measured: readonly Measured[]): string[][] {
     row('ended twice', ({ endedTwice }) => endedTwice),
     row('from the last acceptance to the last end, s', ({ drainSeconds }) => drainSeconds),
     row('environments of generate, at most', ({ environments }) => Math.max(...environments.map(({ value }) => value))),
-    row(`${ENVIRONMENTS} environments ready after, s`, upAfter),
+    row(`${ENVIRONMENTS} environments ready after, s`, findReadySeconds),
   ];
 }
 
-function scaling({ perSecond, environments, pollers }: Measured): LineChart {
+function toScalingChart({ perSecond, environments, pollers }: Measured): LineChart {
   return {
     title: `Scaling up at ${perSecond} a second`,
     unit: '',

@@ -9,8 +9,15 @@ import { interleave, median, quantile } from '../test/measure/statistics.ts';
 import { startServer } from './processes.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { startAccessTable } from './targets/access-table.ts';
-import { ACCESS_TABLE, bundled, MODEL, REGION, writeBedrockModels, writeHostedModels } from './targets/functions.ts';
-import { authorizerEvent, chatBody, chatEvent } from './targets/lambda-events.ts';
+import {
+  ACCESS_TABLE,
+  bundleFunction,
+  MODEL,
+  REGION,
+  writeBedrockModels,
+  writeHostedModels,
+} from './targets/functions.ts';
+import { createAuthorizerEvent, createChatBody, createChatEvent } from './targets/lambda-events.ts';
 import { splitHead } from './targets/split-head.ts';
 
 const TARGETS = join(import.meta.dirname, 'targets');
@@ -18,12 +25,12 @@ const TARGETS = join(import.meta.dirname, 'targets');
 const CODE_CACHE_MS = 1_000;
 
 export interface ColdOptions {
-  /** Fresh processes of each side. */
+  /** Fresh processes of each target. */
   readonly runs: number;
 }
 
 /** A function, what it is called with, and what its answer must hold to count. */
-interface Side {
+interface Target {
   readonly label: string;
   readonly definition: FunctionDefinition;
   readonly payload: string;
@@ -37,30 +44,33 @@ export async function benchCold({ runs }: ColdOptions): Promise<Report> {
     await using upstream = await startServer(join(TARGETS, 'upstream.ts'));
     await using bedrock = await startServer(join(TARGETS, 'bedrock.ts'));
     await using table = await startAccessTable(ACCESS_TABLE);
-    const sides = await prepareSides(folder, upstream.url, bedrock.url, table.url);
-    const cached = await Promise.all(sides.map((side) => withCodeCache(side, folder)));
-    const all = [...sides, ...cached];
+    const targets = await prepareTargets(folder, upstream.url, bedrock.url, table.url);
+    const cached = await Promise.all(targets.map((target) => addCodeCache(target, folder)));
+    const all = [...targets, ...cached];
     // The first start of each reads its files from disk and is not counted.
-    for (const side of all) await coldStart(side);
-    const times = await interleave(all, runs, coldStart);
+    for (const target of all) await measureColdStart(target);
+    const times = await interleave(all, runs, measureColdStart);
     return toReport([...times].map(([{ label }, ms]) => ({ label, ms })));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function prepareSides(folder: string, upstream: string, bedrock: string, table: string): Promise<Side[]> {
+async function prepareTargets(folder: string, upstream: string, bedrock: string, table: string): Promise<Target[]> {
   const [hostedModels, bedrockModels] = [await writeHostedModels(folder, upstream), await writeBedrockModels(folder)];
-  const bare = await bundled('bench/targets/bare-handler.ts', folder);
-  const chat = await bundled('functions/chat.ts', folder, { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock });
-  const authorize = await bundled('functions/authorize.ts', folder, { AWS_ENDPOINT_URL_DYNAMODB: table, ACCESS_TABLE });
-  const payload = chatEvent(chatBody(MODEL, true));
+  const bare = await bundleFunction('bench/targets/bare-handler.ts', folder);
+  const chat = await bundleFunction('functions/chat.ts', folder, { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrock });
+  const authorize = await bundleFunction('functions/authorize.ts', folder, {
+    AWS_ENDPOINT_URL_DYNAMODB: table,
+    ACCESS_TABLE,
+  });
+  const payload = createChatEvent(createChatBody(MODEL, true));
   const chatWith = (models: string) => ({ ...chat, environment: { ...chat.environment, MODELS_FILE: models } });
   return [
     { label: BARE, definition: bare, payload, expected: 'hello' },
     { label: CHAT, definition: chatWith(hostedModels), payload, expected: 'token ' },
     { label: CHAT_BEDROCK, definition: chatWith(bedrockModels), payload, expected: 'token ' },
-    { label: AUTHORIZE, definition: authorize, payload: authorizerEvent(), expected: '"Allow"' },
+    { label: AUTHORIZE, definition: authorize, payload: createAuthorizerEvent(), expected: '"Allow"' },
   ];
 }
 
@@ -70,16 +80,19 @@ const CHAT_BEDROCK = 'chat, Bedrock stand-in';
 const AUTHORIZE = 'authorize, one read of DynamoDB';
 const CACHED = ' + V8 code cache';
 
-/** The same side with the V8 code cache that one served call leaves behind. */
-async function withCodeCache(side: Side, folder: string): Promise<Side> {
+/** The same target with the V8 code cache that one served call leaves behind. */
+async function addCodeCache(target: Target, folder: string): Promise<Target> {
   const cache = await mkdtemp(join(folder, 'code-cache-'));
-  const withEnvironment = (more: Record<string, string>): Side => ({
-    ...side,
-    label: side.label + CACHED,
-    definition: { ...side.definition, environment: { ...side.definition.environment, ...more } },
+  const withEnvironment = (more: Record<string, string>): Target => ({
+    ...target,
+    label: target.label + CACHED,
+    definition: { ...target.definition, environment: { ...target.definition.environment, ...more } },
   });
   const flusher = join(TARGETS, 'flush-code-cache.ts');
-  await coldStart(withEnvironment({ NODE_COMPILE_CACHE: cache, NODE_OPTIONS: `--import=${flusher}` }), CODE_CACHE_MS);
+  await measureColdStart(
+    withEnvironment({ NODE_COMPILE_CACHE: cache, NODE_OPTIONS: `--import=${flusher}` }),
+    CODE_CACHE_MS,
+  );
   return withEnvironment({ NODE_COMPILE_CACHE: cache });
 }
 
@@ -89,14 +102,14 @@ async function withCodeCache(side: Side, folder: string): Promise<Side> {
  * @returns milliseconds from before the process was started to the first byte of the answer's body
  * @throws Error when the answer is not the expected one
  */
-async function coldStart({ label, definition, payload, expected }: Side, lingerMs = 0): Promise<number> {
+async function measureColdStart({ label, definition, payload, expected }: Target, lingerMs = 0): Promise<number> {
   const runner = await startRunner({ functions: [definition], region: REGION });
   try {
     const startedAt = performance.now();
     const { body, streamed } = await runner.invoke(definition.name, payload);
     let firstByteAt: number | undefined;
     let answer = '';
-    for await (const { bytes } of streamed ? splitHead(body) : inOnePiece(body)) {
+    for await (const { bytes } of streamed ? splitHead(body) : readChunks(body)) {
       if (bytes.length > 0) firstByteAt ??= performance.now();
       answer += bytes.toString('utf8');
     }
@@ -108,7 +121,7 @@ async function coldStart({ label, definition, payload, expected }: Side, lingerM
   }
 }
 
-async function* inOnePiece(body: Readable): AsyncGenerator<{ bytes: Buffer }> {
+async function* readChunks(body: Readable): AsyncGenerator<{ bytes: Buffer }> {
   for await (const bytes of body as AsyncIterable<Buffer>) yield { bytes };
 }
 
@@ -117,21 +130,21 @@ interface Times {
   readonly ms: readonly number[];
 }
 
-function toReport(sides: readonly Times[]): Report {
-  const medianOf = (label: string) => median(sides.find((side) => side.label === label)?.ms ?? []);
+function toReport(targets: readonly Times[]): Report {
+  const medianOf = (label: string) => median(targets.find((target) => target.label === label)?.ms ?? []);
   const floor = medianOf(BARE);
   const row = ({ label, ms }: Times) => {
     const middle = median(ms);
     return [label, ...[middle, quantile(ms, 0.1), quantile(ms, 0.9), middle - floor, middle / floor].map(formatNumber)];
   };
   const budget = (label: string) => ({
-    what: 'cold start to first byte',
+    metric: 'cold start to first byte',
     ours: { label, value: medianOf(label), unit: 'ms' },
     against: { label: BARE, value: floor, unit: 'ms' },
     limit: 3,
   });
   const bars = (cached: boolean) =>
-    sides
+    targets
       .filter(({ label }) => label.endsWith(CACHED) === cached)
       .map(({ label, ms }) => ({ label: label.replace(CACHED, ''), value: median(ms) }));
   return {
@@ -144,9 +157,9 @@ function toReport(sides: readonly Times[]): Report {
     ],
     tables: [
       {
-        caption: `Milliseconds, ${sides[0]?.ms.length ?? 0} fresh processes a side, interleaved`,
-        columns: ['side', 'median', 'p10', 'p90', 'over bare', '× bare'],
-        rows: sides.map(row),
+        caption: `Milliseconds, ${targets[0]?.ms.length ?? 0} fresh processes a target, interleaved`,
+        columns: ['target', 'median', 'p10', 'p90', 'over bare', '× bare'],
+        rows: targets.map(row),
       },
     ],
     budgets: [budget(CHAT), budget(CHAT_BEDROCK)],
@@ -160,6 +173,6 @@ function toReport(sides: readonly Times[]): Report {
         ],
       },
     ],
-    data: sides,
+    data: targets,
   };
 }

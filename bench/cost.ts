@@ -9,7 +9,15 @@ import {
 } from './prices.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { type JobCloud, startJobCloud } from './targets/job-cloud.ts';
-import { atOnce, BATCH_SIZE, PRODUCERS, post, responseBody, sendJobs, sqsClient } from './targets/producers.ts';
+import {
+  BATCH_SIZE,
+  createResponseBody,
+  createSqsClient,
+  mapConcurrently,
+  PRODUCERS,
+  post,
+  sendJobs,
+} from './targets/producers.ts';
 
 export interface CostOptions {
   /** Jobs whose requests are counted. */
@@ -25,7 +33,7 @@ interface Usage {
   readonly invocations: number;
 }
 
-interface Side {
+interface Target {
   readonly label: string;
   readonly usage: Usage;
 }
@@ -51,7 +59,7 @@ const GENERATE_GB = 1;
  * be looked up while it runs, nor cancelled; a crash is noticed when the message comes back; nothing is kept of what
  * was asked.
  */
-function floorUsage(outputUnits: number): Usage {
+function computeFloorUsage(outputUnits: number): Usage {
   return {
     sqs: 3 / BATCH_SIZE,
     writeUnits: outputUnits,
@@ -64,27 +72,29 @@ function floorUsage(outputUnits: number): Usage {
 /** Counts what queued jobs ask of AWS and says what a million of them cost. */
 export async function benchCost({ jobs }: CostOptions): Promise<Report> {
   await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
-  const client = sqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  const client = createSqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
   const byMessage = (name: string, count: number) =>
     sendJobs(client, ours.cloud.resources['GENERATION_QUEUE_URL'] ?? '', name, count);
   const byApi = async (_name: string, count: number) => {
-    const body = responseBody({ background: true });
-    const made = await atOnce(PRODUCERS, Array.from({ length: count }), () => post(ours.cloud.url, '/responses', body));
+    const body = createResponseBody({ background: true });
+    const made = await mapConcurrently(PRODUCERS, Array.from({ length: count }), () =>
+      post(ours.cloud.url, '/responses', body),
+    );
     return made.map(({ id }) => id);
   };
   try {
     const counted = async (make: typeof byMessage): Promise<Counted> => {
       // Environments that are there hold their tenant's key, as they do for most of a million jobs.
-      await ours.allEnded(await make('warm-up', jobs), PATIENCE_MS);
+      await ours.waitForEnds(await make('warm-up', jobs), PATIENCE_MS);
       ours.reset();
-      await ours.allEnded(await make('counted', jobs), PATIENCE_MS);
-      return count(ours, jobs);
+      await ours.waitForEnds(await make('counted', jobs), PATIENCE_MS);
+      return countUsage(ours, jobs);
     };
     const message = await counted(byMessage);
     const background = await counted(byApi);
     return toReport(
       [
-        { label: FLOOR, usage: floorUsage(message.outputUnits) },
+        { label: FLOOR, usage: computeFloorUsage(message.outputUnits) },
         // What a program sends, it sends ten at a time; a background response's own invocation is the chat function's.
         { label: MESSAGE, usage: { ...message.usage, sqs: message.usage.sqs + 1 / BATCH_SIZE } },
         { label: BACKGROUND, usage: { ...background.usage, invocations: background.usage.invocations + 1 } },
@@ -102,7 +112,7 @@ interface Counted {
   readonly outputUnits: number;
 }
 
-function count(ours: JobCloud, jobs: number): Counted {
+function countUsage(ours: JobCloud, jobs: number): Counted {
   const { DynamoDB, SQS, KMS } = ours.requests();
   const sum = (values: Iterable<{ requests: number }>) => [...values].reduce((all, { requests }) => all + requests, 0);
   const units = (isRead: boolean) =>
@@ -126,7 +136,7 @@ function count(ours: JobCloud, jobs: number): Counted {
 }
 
 /** US dollars of a million jobs' requests, by service. */
-function dollarsOf({ sqs, writeUnits, readUnits, kms, invocations }: Usage) {
+function toDollars({ sqs, writeUnits, readUnits, kms, invocations }: Usage) {
   return {
     SQS: sqs * SQS_PER_MILLION,
     DynamoDB: writeUnits * DYNAMODB_WRITES_PER_MILLION + readUnits * DYNAMODB_READS_PER_MILLION,
@@ -135,10 +145,10 @@ function dollarsOf({ sqs, writeUnits, readUnits, kms, invocations }: Usage) {
   };
 }
 
-const total = (usage: Usage) => Object.values(dollarsOf(usage)).reduce((sum, dollars) => sum + dollars, 0);
+const sumDollars = (usage: Usage) => Object.values(toDollars(usage)).reduce((sum, dollars) => sum + dollars, 0);
 
-function toReport(sides: readonly Side[], jobs: number): Report {
-  const floor = total(sides[0]?.usage ?? floorUsage(1));
+function toReport(targets: readonly Target[], jobs: number): Report {
+  const floor = sumDollars(targets[0]?.usage ?? computeFloorUsage(1));
   const waiting = (share: number) => formatNumber(ANSWER_SECONDS * GENERATE_GB * share * 1e6 * LAMBDA_PER_GB_SECOND);
   return {
     name: 'cost',
@@ -151,7 +161,7 @@ function toReport(sides: readonly Side[], jobs: number): Report {
       {
         caption: 'A job’s requests and units',
         columns: ['', 'SQS', 'write units', 'read units', 'KMS', 'invocations'],
-        rows: sides.map(({ label, usage }) => [
+        rows: targets.map(({ label, usage }) => [
           label,
           ...[usage.sqs, usage.writeUnits, usage.readUnits, usage.kms, usage.invocations].map(formatNumber),
         ]),
@@ -159,11 +169,11 @@ function toReport(sides: readonly Side[], jobs: number): Report {
       {
         caption: 'US dollars a million jobs',
         columns: ['', 'SQS', 'DynamoDB', 'KMS', 'Lambda requests', 'in all', '× smallest'],
-        rows: sides.map(({ label, usage }) => [
+        rows: targets.map(({ label, usage }) => [
           label,
-          ...Object.values(dollarsOf(usage)).map((dollars) => dollars.toFixed(2)),
-          total(usage).toFixed(2),
-          formatNumber(total(usage) / floor),
+          ...Object.values(toDollars(usage)).map((dollars) => dollars.toFixed(2)),
+          sumDollars(usage).toFixed(2),
+          formatNumber(sumDollars(usage) / floor),
         ]),
       },
     ],
@@ -172,13 +182,13 @@ function toReport(sides: readonly Side[], jobs: number): Report {
       {
         title: 'A million jobs’ requests',
         unit: 'US dollars',
-        groups: [{ label: '', bars: sides.map(({ label, usage }) => ({ label, value: total(usage) })) }],
+        groups: [{ label: '', bars: targets.map(({ label, usage }) => ({ label, value: sumDollars(usage) })) }],
       },
     ],
     limits: [
       `**Not in it: the time that functions wait for models.** With ${ANSWER_SECONDS} s an answer and ${GENERATE_GB} GB, a million jobs cost $${waiting(1 / BATCH_SIZE)} of Lambda’s time when ten share an invocation, and $${waiting(1)} when each has one to itself. It is the same for any design in which a function waits for the model, and the larger batch is worth more than any request saved.`,
       'Nor are: what models cost, storage, API Gateway’s requests and the authorizer’s, receipts that find a queue empty, what SQS and DynamoDB ask of KMS for their own encryption (once in minutes), logs, and what a key costs a month. A job that runs longer than 15 s adds three write units and a request to SQS every 15 s.',
     ],
-    data: sides,
+    data: targets,
   };
 }

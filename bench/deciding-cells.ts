@@ -1,4 +1,4 @@
-import type { Cell, Decided } from './targets/decisions.ts';
+import type { Cell, DecisionTimes } from './targets/decisions.ts';
 import { type FleetSize, SLOTS } from './targets/fleet-table.ts';
 import type { Count } from './targets/request-counter.ts';
 
@@ -10,15 +10,15 @@ export interface DecidingOptions {
 }
 
 /** A fleet and a prompt, and what deciding between them took. */
-export interface Placed extends Pick<Cell, 'fleet' | 'promptTokens'> {
-  readonly times: readonly Decided[];
+export interface PlacementCell extends Pick<Cell, 'fleet' | 'promptTokens'> {
+  readonly times: readonly DecisionTimes[];
   /** Requests and capacity units of one slot from its placing to its release, by operation. */
-  readonly asked: ReadonlyMap<string, Count>;
+  readonly requests: ReadonlyMap<string, Count>;
 }
 
 /** Requests that decided at the same time. */
 export interface Crowd extends Pick<Cell, 'fleet' | 'deciders'> {
-  readonly times: readonly Decided[];
+  readonly times: readonly DecisionTimes[];
 }
 
 export const FLEETS = [2, 8, 32, 100, 200];
@@ -30,6 +30,6 @@ export const CROWD_PROMPT = 8_192;
 export const HOLD_MS = 20;
 
 export const CROWDS = [1, 8, 32];
-export const halfFull = (workers: number): FleetSize => ({ workers, leases: SLOTS / 2 });
+export const createHalfFullFleet = (workers: number): FleetSize => ({ workers, leases: SLOTS / 2 });
 /** Every worker has one slot left. */
 export const ALMOST_FULL: FleetSize = { workers: BUDGET_FLEET, leases: SLOTS - 1 };

@@ -6,11 +6,11 @@ import {
   type DecidingOptions,
   FLEETS,
   HOLD_MS,
-  type Placed,
+  type PlacementCell,
   PROMPTS,
 } from './deciding-cells.ts';
 import { type Budget, formatNumber, type LineChart, type Report, type Table } from './report/report.ts';
-import type { Decided } from './targets/decisions.ts';
+import type { DecisionTimes } from './targets/decisions.ts';
 import { SLOTS } from './targets/fleet-table.ts';
 import type { Count } from './targets/request-counter.ts';
 
@@ -20,9 +20,9 @@ const LIMIT_MS = 20;
 const NO_GROWTH = 1;
 
 /** What is timed, of all rounds of a cell together. */
-type Timed = 'placedMs' | 'hashedMs' | 'releasedMs' | 'sameMs' | 'plainMs';
+type TimeName = 'placedMs' | 'hashedMs' | 'releasedMs' | 'sameMs' | 'plainMs';
 
-export function toReport(placed: readonly Placed[], crowds: readonly Crowd[], options: DecidingOptions): Report {
+export function toReport(placed: readonly PlacementCell[], crowds: readonly Crowd[], options: DecidingOptions): Report {
   const { rounds, decisions } = options;
   return {
     name: 'deciding',
@@ -32,18 +32,18 @@ export function toReport(placed: readonly Placed[], crowds: readonly Crowd[], op
       'DynamoDB is the laptop cloud’s stand-in, a process of its own that keeps its tables on disk as `npm start` does. In turn with each decision the same process makes “the same requests” with the AWS client and none of our code (a query of the same fleet and a batch get of the same names at once, then an update with the same condition), and “plain” ones: as many round trips, two reads at once and an update of an item of a few bytes. The first ratio says what is ours, the second what the size of fleets and prompts costs.',
       `Requests and capacity units are counted in runs of their own, by a proxy that asks DynamoDB for them. Several deciders are as many requests in one process, each one decision after another, a slot held for ${HOLD_MS} ms: they share its processor, which as many functions in AWS would not, so that their times say less than how often they get in each other’s way.`,
     ],
-    tables: [timesTable(placed, options), requestsTable(placed), crowdsTable(crowds, options)],
-    budgets: [...timeBudgets(placed), ...requestBudgets(placed)],
-    charts: chartsOf(placed),
-    limits: limitsOf(placed),
+    tables: [toTimesTable(placed, options), toRequestsTable(placed), toCrowdsTable(crowds, options)],
+    budgets: [...toTimeBudgets(placed), ...toRequestBudgets(placed)],
+    charts: toCharts(placed),
+    limits: describeLimits(placed),
     data: {
-      placed: placed.map(({ asked, ...rest }) => ({ ...rest, asked: Object.fromEntries(asked) })),
+      placed: placed.map(({ requests, ...rest }) => ({ ...rest, asked: Object.fromEntries(requests) })),
       crowds,
     },
   };
 }
 
-function timesTable(placed: readonly Placed[], { rounds, decisions }: DecidingOptions): Table {
+function toTimesTable(placed: readonly PlacementCell[], { rounds, decisions }: DecidingOptions): Table {
   return {
     caption: `Milliseconds, over ${rounds} × ${decisions} decisions of one decider`,
     columns: [
@@ -59,71 +59,71 @@ function timesTable(placed: readonly Placed[], { rounds, decisions }: DecidingOp
       'p99',
     ],
     rows: placed.map((cell) => [
-      nameOf(cell),
+      describeCell(cell),
       ...[
-        at(cell, 'placedMs', 0.5),
-        at(cell, 'placedMs', 0.99),
-        at(cell, 'hashedMs', 0.5),
-        at(cell, 'sameMs', 0.5),
-        at(cell, 'sameMs', 0.99),
-        at(cell, 'placedMs', 0.5) / at(cell, 'sameMs', 0.5),
-        at(cell, 'placedMs', 0.5) / at(cell, 'plainMs', 0.5),
-        at(cell, 'releasedMs', 0.5),
-        at(cell, 'releasedMs', 0.99),
+        computeQuantile(cell, 'placedMs', 0.5),
+        computeQuantile(cell, 'placedMs', 0.99),
+        computeQuantile(cell, 'hashedMs', 0.5),
+        computeQuantile(cell, 'sameMs', 0.5),
+        computeQuantile(cell, 'sameMs', 0.99),
+        computeQuantile(cell, 'placedMs', 0.5) / computeQuantile(cell, 'sameMs', 0.5),
+        computeQuantile(cell, 'placedMs', 0.5) / computeQuantile(cell, 'plainMs', 0.5),
+        computeQuantile(cell, 'releasedMs', 0.5),
+        computeQuantile(cell, 'releasedMs', 0.99),
       ].map(formatNumber),
     ]),
   };
 }
 
-function requestsTable(placed: readonly Placed[]): Table {
-  const operations = operationsOf(placed);
+function toRequestsTable(placed: readonly PlacementCell[]): Table {
+  const operations = listOperations(placed);
   return {
     caption: 'Requests of one slot, and their capacity units: placing, what the directory learns, first token, release',
     columns: ['workers, tokens of the prompt', ...operations.flatMap((operation) => [operation, 'units'])],
     rows: placed.map((cell) => [
-      nameOf(cell),
+      describeCell(cell),
       ...operations.flatMap((operation) => {
-        const { requests, units } = askedOf(cell, operation);
+        const { requests, units } = getCount(cell, operation);
         return [formatNumber(requests), formatNumber(units)];
       }),
     ]),
   };
 }
 
-function crowdsTable(crowds: readonly Crowd[], { rounds, decisions }: DecidingOptions): Table {
-  const each = (times: readonly Decided[], what: 'refused' | 'looks') =>
-    times.reduce((sum, decided) => sum + decided[what], 0) / (rounds * decisions);
+function toCrowdsTable(crowds: readonly Crowd[], { rounds, decisions }: DecidingOptions): Table {
+  const each = (times: readonly DecisionTimes[], name: 'refusedLeases' | 'fleetReads') =>
+    times.reduce((sum, decided) => sum + decided[name], 0) / (rounds * decisions);
   return {
     caption: `Several deciders at once, ${BUDGET_FLEET} workers, ${formatNumber(CROWD_PROMPT)} tokens: milliseconds, and what a decision asked again`,
     columns: ['', 'p50', 'p99', 'refused leases a decision', 'looks a decision'],
     rows: crowds.map((crowd) => [
       `${crowd.deciders} at once, ${SLOTS - crowd.fleet.leases} free on each`,
       ...[
-        at(crowd, 'placedMs', 0.5),
-        at(crowd, 'placedMs', 0.99),
-        each(crowd.times, 'refused'),
-        each(crowd.times, 'looks'),
+        computeQuantile(crowd, 'placedMs', 0.5),
+        computeQuantile(crowd, 'placedMs', 0.99),
+        each(crowd.times, 'refusedLeases'),
+        each(crowd.times, 'fleetReads'),
       ].map(formatNumber),
     ]),
   };
 }
 
-function timeBudgets(placed: readonly Placed[]): Budget[] {
+function toTimeBudgets(placed: readonly PlacementCell[]): Budget[] {
   return placed
     .filter(({ fleet }) => fleet.workers === BUDGET_FLEET)
     .map((cell) => ({
-      what: `to place and lease, ${nameOf(cell)}`,
-      ours: { label: 'p99', value: at(cell, 'placedMs', 0.99), unit: 'ms' },
+      metric: `to place and lease, ${describeCell(cell)}`,
+      ours: { label: 'p99', value: computeQuantile(cell, 'placedMs', 0.99), unit: 'ms' },
       against: { label: 'the time allowed', value: LIMIT_MS, unit: 'ms' },
       limit: 1,
     }));
 }
 
-function requestBudgets(placed: readonly Placed[]): Budget[] {
-  return operationsOf(placed).map((operation) => {
-    const counts = placed.map((cell) => askedOf(cell, operation).requests);
+function toRequestBudgets(placed: readonly PlacementCell[]): Budget[] {
+  return listOperations(placed).map((operation) => {
+    const counts = placed.map((cell) => getCount(cell, operation).requests);
     return {
-      what: `${operation}, a slot, over all fleets and prompts`,
+      metric: `${operation}, a slot, over all fleets and prompts`,
       ours: { label: 'the most', value: Math.max(...counts), unit: 'requests' },
       against: { label: 'the fewest', value: Math.min(...counts), unit: 'requests' },
       limit: NO_GROWTH,
@@ -131,12 +131,12 @@ function requestBudgets(placed: readonly Placed[]): Budget[] {
   });
 }
 
-function chartsOf(placed: readonly Placed[]): LineChart[] {
-  const series = (along: 'workers' | 'tokens', cells: readonly Placed[]) => {
-    const points = (timed: Timed, p: number) =>
+function toCharts(placed: readonly PlacementCell[]): LineChart[] {
+  const series = (along: 'workers' | 'tokens', cells: readonly PlacementCell[]) => {
+    const points = (timed: TimeName, p: number) =>
       cells.map((cell) => ({
         seconds: along === 'workers' ? cell.fleet.workers : cell.promptTokens / 1024,
-        value: at(cell, timed, p),
+        value: computeQuantile(cell, timed, p),
       }));
     return [
       { label: 'place and lease, p50', points: points('placedMs', 0.5) },
@@ -167,7 +167,7 @@ function chartsOf(placed: readonly Placed[]): LineChart[] {
   ];
 }
 
-function limitsOf(placed: readonly Placed[]): string[] {
+function describeLimits(placed: readonly PlacementCell[]): string[] {
   const cellOf = (workers: number, tokens: number) =>
     placed.find(({ fleet, promptTokens }) => fleet.workers === workers && promptTokens === tokens);
   const [few = 0, , , , many = 0] = FLEETS;
@@ -176,31 +176,32 @@ function limitsOf(placed: readonly Placed[]): string[] {
   const large = cellOf(many, CROWD_PROMPT);
   const long = cellOf(BUDGET_FLEET, longest);
   if (small === undefined || large === undefined || long === undefined) return [];
-  const ratio = (cell: Placed) => formatNumber(at(cell, 'placedMs', 0.5) / at(cell, 'sameMs', 0.5));
+  const ratio = (cell: PlacementCell) =>
+    formatNumber(computeQuantile(cell, 'placedMs', 0.5) / computeQuantile(cell, 'sameMs', 0.5));
   return [
-    `**The fleet.** What is read grows with it: ${formatNumber(askedOf(small, 'Query').units)} read units for ${few} workers, ${formatNumber(askedOf(large, 'Query').units)} for ${many}, in one request. The stand-in reads, checks and writes that as JSON in one thread, and the AWS client parses it: a decision took ${ratio(small)}× the same requests at ${few} workers and ${ratio(large)}× at ${many}, so that most of the time is theirs.`,
-    `**The prompt.** It is hashed once, ${formatNumber(at(long, 'hashedMs', 0.5))} ms for ${formatNumber(longest)} tokens; its names are ${formatNumber(askedOf(long, 'BatchGetItem').units)} read units in one request.`,
+    `**The fleet.** What is read grows with it: ${formatNumber(getCount(small, 'Query').units)} read units for ${few} workers, ${formatNumber(getCount(large, 'Query').units)} for ${many}, in one request. The stand-in reads, checks and writes that as JSON in one thread, and the AWS client parses it: a decision took ${ratio(small)}× the same requests at ${few} workers and ${ratio(large)}× at ${many}, so that most of the time is theirs.`,
+    `**The prompt.** It is hashed once, ${formatNumber(computeQuantile(long, 'hashedMs', 0.5))} ms for ${formatNumber(longest)} tokens; its names are ${formatNumber(getCount(long, 'BatchGetItem').units)} read units in one request.`,
     '**The client.** The AWS client writes a log of its own, for which it copies each answer even if nobody wants it; ours has none (`shared/aws/dynamodb.ts`). With it the processor time to read 32 workers was 1.6 times as long, and twice as long for 200.',
     'A deployed table is another thing: its requests take a few milliseconds each, of which there are two one after the other here, whatever its neighbours do; and a read of a large fleet takes its units, and the client’s time to parse it, there too.',
   ];
 }
 
 /** Operations that any slot asked for. */
-function operationsOf(placed: readonly Placed[]): string[] {
-  return [...new Set(placed.flatMap(({ asked }) => [...asked.keys()]))].sort();
+function listOperations(placed: readonly PlacementCell[]): string[] {
+  return [...new Set(placed.flatMap(({ requests }) => [...requests.keys()]))].sort();
 }
 
-function askedOf({ asked }: Placed, operation: string): Count {
-  return asked.get(operation) ?? { requests: 0, units: 0 };
+function getCount({ requests }: PlacementCell, operation: string): Count {
+  return requests.get(operation) ?? { requests: 0, units: 0 };
 }
 
-function at({ times }: Pick<Placed, 'times'>, timed: Timed, p: number): number {
+function computeQuantile({ times }: Pick<PlacementCell, 'times'>, timed: TimeName, p: number): number {
   return quantile(
     times.flatMap((decided) => decided[timed]),
     p,
   );
 }
 
-function nameOf({ fleet, promptTokens }: Pick<Placed, 'fleet' | 'promptTokens'>): string {
+function describeCell({ fleet, promptTokens }: Pick<PlacementCell, 'fleet' | 'promptTokens'>): string {
   return `${fleet.workers} workers, ${formatNumber(promptTokens / 1024)}k tokens`;
 }

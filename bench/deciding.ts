@@ -5,19 +5,19 @@ import {
   CROWD_PROMPT,
   CROWDS,
   type Crowd,
+  createHalfFullFleet,
   type DecidingOptions,
   FLEETS,
   HOLD_MS,
-  halfFull,
-  type Placed,
+  type PlacementCell,
   PROMPTS,
 } from './deciding-cells.ts';
 import { toReport } from './deciding-report.ts';
 import type { Report } from './report/report.ts';
-import { learnTalks } from './targets/conversations.ts';
-import { type Cell, type Decided, type Decisions, runDecisions } from './targets/decisions.ts';
-import { FLEET_TABLE, type FleetTable, fleetName, startFleetTable } from './targets/fleet-table.ts';
-import { type Count, type Counter, startCounter } from './targets/request-counter.ts';
+import { recordServedPrefixes } from './targets/conversations.ts';
+import { type Cell, type DecisionRun, type DecisionTimes, runDecisions } from './targets/decisions.ts';
+import { FLEET_TABLE, type FleetTable, startFleetTable, toFleetName } from './targets/fleet-table.ts';
+import { type Count, type RequestCounter, startRequestCounter } from './targets/request-counter.ts';
 
 /** Decisions until compilers have seen it all. */
 const WARM_UP = 150;
@@ -26,21 +26,25 @@ const COUNTED = 16;
 
 /** Measures what it costs to place a request and to lease a slot for it, and what that asks of DynamoDB. */
 export async function benchDeciding({ rounds, decisions }: DecidingOptions): Promise<Report> {
-  await using table = await startFleetTable([...FLEETS.map(halfFull), ALMOST_FULL]);
-  await using counter = await startCounter('dynamodb');
+  await using table = await startFleetTable([...FLEETS.map(createHalfFullFleet), ALMOST_FULL]);
+  await using counter = await startRequestCounter('dynamodb');
   counter.target = table.url;
   const cells = FLEETS.flatMap((workers) =>
-    PROMPTS.map((promptTokens) => ({ fleet: halfFull(workers), promptTokens, deciders: 1, holdMs: 0 })),
+    PROMPTS.map((promptTokens) => ({ fleet: createHalfFullFleet(workers), promptTokens, deciders: 1, holdMs: 0 })),
   );
-  const crowds = [halfFull(BUDGET_FLEET), ALMOST_FULL].flatMap((fleet) =>
+  const crowds = [createHalfFullFleet(BUDGET_FLEET), ALMOST_FULL].flatMap((fleet) =>
     CROWDS.map((deciders) => ({ fleet, promptTokens: CROWD_PROMPT, deciders, holdMs: HOLD_MS })),
   );
-  await learn(table, [...cells, ...crowds]);
-  const alone = await inRounds(table.url, rounds, cells, { count: decisions, warmUp: WARM_UP, compared: true });
-  const together = await inRounds(table.url, rounds, crowds, { count: decisions, warmUp: WARM_UP, compared: false });
-  const placed: Placed[] = [];
+  await recordPrefixes(table, [...cells, ...crowds]);
+  const alone = await runRounds(table.url, rounds, cells, { count: decisions, warmUp: WARM_UP, withComparison: true });
+  const together = await runRounds(table.url, rounds, crowds, {
+    count: decisions,
+    warmUp: WARM_UP,
+    withComparison: false,
+  });
+  const placed: PlacementCell[] = [];
   for (const cell of cells) {
-    placed.push({ ...cell, times: alone.get(cell) ?? [], asked: await requestsOf(cell, counter) });
+    placed.push({ ...cell, times: alone.get(cell) ?? [], requests: await countRequests(cell, counter) });
   }
   return toReport(
     placed,
@@ -50,24 +54,24 @@ export async function benchDeciding({ rounds, decisions }: DecidingOptions): Pro
 }
 
 /** Has the directory know all talks, so that no round differs from the others. */
-async function learn({ client }: FleetTable, cells: readonly Cell[]): Promise<void> {
+async function recordPrefixes({ client }: FleetTable, cells: readonly Cell[]): Promise<void> {
   const store = createDynamoDBFleetStore(client, { tableName: FLEET_TABLE });
   const known = new Set<string>();
   for (const { fleet, promptTokens } of cells) {
-    const name = `${fleetName(fleet)} ${promptTokens}`;
-    if (!known.has(name)) await learnTalks(store, fleet, promptTokens);
+    const name = `${toFleetName(fleet)} ${promptTokens}`;
+    if (!known.has(name)) await recordServedPrefixes(store, fleet, promptTokens);
     known.add(name);
   }
 }
 
 /** What each cell took, round by round; the order of the cells moves on each round. */
-async function inRounds(
+async function runRounds(
   url: string,
   rounds: number,
   cells: readonly Cell[],
-  how: Omit<Decisions, 'cells'>,
-): Promise<Map<Cell, Decided[]>> {
-  const all = new Map<Cell, Decided[]>(cells.map((cell) => [cell, []]));
+  how: Omit<DecisionRun, 'cells'>,
+): Promise<Map<Cell, DecisionTimes[]>> {
+  const all = new Map<Cell, DecisionTimes[]>(cells.map((cell) => [cell, []]));
   for (let round = 0; round < rounds; round++) {
     const turn = Math.floor((round * cells.length) / rounds);
     const ordered = [...cells.slice(turn), ...cells.slice(0, turn)];
@@ -78,9 +82,9 @@ async function inRounds(
 }
 
 /** Requests of one slot. They are counted apart, since a counter stands in the way. */
-async function requestsOf(cell: Cell, counter: Counter): Promise<ReadonlyMap<string, Count>> {
+async function countRequests(cell: Cell, counter: RequestCounter): Promise<ReadonlyMap<string, Count>> {
   counter.reset();
-  await runDecisions(counter.url, { cells: [cell], count: COUNTED, warmUp: 0, compared: false });
+  await runDecisions(counter.url, { cells: [cell], count: COUNTED, warmUp: 0, withComparison: false });
   const asked = [...counter.counts()].map(
     ([operation, { requests, units }]) =>
       [operation, { requests: requests / COUNTED, units: units / COUNTED }] as const,

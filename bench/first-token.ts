@@ -2,10 +2,10 @@ import { interleave, quantile } from '../test/measure/statistics.ts';
 import { runLoad } from './load/load.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { MODEL } from './targets/functions.ts';
-import { chatBody } from './targets/lambda-events.ts';
+import { createChatBody } from './targets/lambda-events.ts';
 import type { LambdaMode } from './targets/lambent.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
-import { DIRECT, type Side, withSides } from './targets/targets.ts';
+import { DIRECT, type Target, withTargets } from './targets/targets.ts';
 
 /** A stream as a fast hosted model paces it: 50 tokens a second. */
 const PACE = { tokens: 20, intervalMs: 20 };
@@ -13,11 +13,11 @@ const PACE = { tokens: 20, intervalMs: 20 };
 const STREAM_MS = 1.1 * PACE.tokens * PACE.intervalMs;
 
 export interface FirstTokenOptions {
-  /** How often each side is measured, in turn with the others. */
+  /** How often each target is measured, in turn with the others. */
   readonly rounds: number;
   /** Milliseconds of each measurement that count, at least. */
   readonly durationMs: number;
-  /** Streams that a side must have had in all rounds together; a p99 over fewer than a hundred is no p99. */
+  /** Streams that a target must have had in all rounds together; a p99 over fewer than a hundred is no p99. */
   readonly streams: number;
   /** Streams at once. */
   readonly connections: readonly number[];
@@ -25,7 +25,7 @@ export interface FirstTokenOptions {
 }
 
 interface Result {
-  readonly side: string;
+  readonly target: string;
   readonly connections: number;
   readonly p50: number;
   readonly p99: number;
@@ -35,11 +35,11 @@ interface Result {
 /** Measures how long the first token of a stream travels from the upstream's hand to the client's. */
 export async function benchFirstToken(options: FirstTokenOptions): Promise<Report> {
   const { rounds, connections, mode } = options;
-  const results = await withSides(PACE, mode, async (sides) => {
+  const results = await withTargets(PACE, mode, async (targets) => {
     const all: Result[] = [];
     for (const count of connections) {
       const durationMs = Math.max(options.durationMs, (options.streams / rounds / count) * STREAM_MS);
-      const travels = await interleave(sides, rounds, (side) => measure(side, count, durationMs));
+      const travels = await interleave(targets, rounds, (target) => measure(target, count, durationMs));
       for (const [{ label }, measured] of travels) all.push(summarize(label, count, measured));
     }
     return all;
@@ -47,11 +47,11 @@ export async function benchFirstToken(options: FirstTokenOptions): Promise<Repor
   return toReport(results, connections, rounds);
 }
 
-async function measure({ url, headers }: Side, connections: number, durationMs: number): Promise<number[]> {
+async function measure({ url, headers }: Target, connections: number, durationMs: number): Promise<number[]> {
   const { firstTokenTravelMs } = await runLoad({
     url: `${url}/v1/chat/completions`,
     headers,
-    body: chatBody(MODEL, true),
+    body: createChatBody(MODEL, true),
     streamed: true,
     connections,
     warmUpAnswers: 15,
@@ -60,9 +60,9 @@ async function measure({ url, headers }: Side, connections: number, durationMs: 
   return [...firstTokenTravelMs];
 }
 
-function summarize(side: string, connections: number, rounds: readonly (readonly number[])[]): Result {
+function summarize(target: string, connections: number, rounds: readonly (readonly number[])[]): Result {
   return {
-    side,
+    target,
     connections,
     p50: quantile(rounds.flat(), 0.5),
     p99: quantile(rounds.flat(), 0.99),
@@ -71,21 +71,21 @@ function summarize(side: string, connections: number, rounds: readonly (readonly
 }
 
 function toReport(results: readonly Result[], connections: readonly number[], rounds: number): Report {
-  const direct = (count: number) => results.find((result) => result.side === DIRECT && result.connections === count);
+  const direct = (count: number) => results.find((result) => result.target === DIRECT && result.connections === count);
   return {
     name: 'first-token',
     title: 'First token: from the upstream’s hand to the client’s',
     method: [
       `The upstream’s first token is the time at which it was written, on a clock that all processes of the machine share; the client subtracts it from the time at which it can read the token. Streams are paced (${PACE.tokens} tokens, ${PACE.intervalMs} ms apart), so that the machine is not saturated and the figure is a delay, not a queue.`,
-      `Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it hands on the first event. The sides are those of the warm benchmark.`,
+      `Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it hands on the first event. The targets are those of the warm benchmark.`,
     ],
     tables: connections.map((count) => ({
       caption: `${count} stream${count === 1 ? '' : 's'} at once: milliseconds, over the streams of ${rounds} interleaved rounds`,
-      columns: ['side', 'p50', 'p99', '× direct, p50', 'streams'],
+      columns: ['target', 'p50', 'p99', '× direct, p50', 'streams'],
       rows: results
         .filter((result) => result.connections === count)
-        .map(({ side, p50, p99, streams }) => [
-          side,
+        .map(({ target, p50, p99, streams }) => [
+          target,
           ...[p50, p99, p50 / (direct(count)?.p50 ?? Number.NaN), streams].map(formatNumber),
         ]),
     })),
@@ -97,7 +97,7 @@ function toReport(results: readonly Result[], connections: readonly number[], ro
         label: `${count} stream${count === 1 ? '' : 's'} at once`,
         bars: results
           .filter((result) => result.connections === count)
-          .map((result) => ({ label: result.side, value: result[percentile] })),
+          .map((result) => ({ label: result.target, value: result[percentile] })),
       })),
     })),
     data: results,

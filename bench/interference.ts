@@ -4,10 +4,16 @@ import { computeStepMs, countHalfPairs, STEP_MODELS } from '../local/engine/step
 import { WORKER_DEFAULTS } from '../local/engine/workers.ts';
 import { LOCAL_API_KEY } from '../local/seed.ts';
 import { interleave, median, quantile } from '../test/measure/statistics.ts';
+import { type ChatResult, runChats } from './load/chats.ts';
 import { formatNumber, type Report } from './report/report.ts';
-import { type Chatted, runChats } from './targets/chats.ts';
-import { type Engines, type GpuCloud, RESERVING, type ServedModel, startGpuCloud } from './targets/gpu-cloud.ts';
-import { sendJobs, sqsClient } from './targets/producers.ts';
+import {
+  DEFAULT_RESERVE,
+  type EngineMetrics,
+  type GpuCloud,
+  type ServedModel,
+  startGpuCloud,
+} from './targets/gpu-cloud.ts';
+import { createSqsClient, sendJobs } from './targets/producers.ts';
 
 export interface InterferenceOptions {
   /** How often each case is measured, in turn with the others. */
@@ -44,11 +50,11 @@ interface Result {
 const ALONE = 'chat alone';
 const BATCH_ALONE = 'batch alone';
 const CASES: readonly Case[] = [
-  { label: ALONE, model: RESERVING, chats: true, batch: false },
+  { label: ALONE, model: DEFAULT_RESERVE, chats: true, batch: false },
   { label: 'chat and batch, half reserved', model: 'gpu-half-reserved', chats: true, batch: true },
-  { label: 'chat and batch, a quarter reserved', model: RESERVING, chats: true, batch: true },
+  { label: 'chat and batch, a quarter reserved', model: DEFAULT_RESERVE, chats: true, batch: true },
   { label: 'chat and batch, nothing reserved', model: 'gpu-unreserved', chats: true, batch: true },
-  { label: BATCH_ALONE, model: RESERVING, chats: false, batch: true },
+  { label: BATCH_ALONE, model: DEFAULT_RESERVE, chats: false, batch: true },
 ];
 
 /** A fifth of a large GPU's pace, so that it is the engine that chat waits for, and not the laptop's processors. */
@@ -71,7 +77,7 @@ const PATIENCE_MS = 300_000;
 export async function benchInterference(options: InterferenceOptions): Promise<Report> {
   const { rounds, seconds } = options;
   await using ours = await startGpuCloud(SPEED);
-  const client = sqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  const client = createSqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
   try {
     const measured = await interleave(CASES, rounds, (each, round) => measure(ours, client, each, seconds, round));
     const results = [...measured].map(([{ label }, all]) => ({ label, rounds: all }));
@@ -89,22 +95,22 @@ async function measure(
   round: number,
 ): Promise<Measured> {
   await using feeding = new AsyncDisposableStack();
-  if (batch) feeding.use(feed(ours, client, model, `${label}-${round}`));
+  if (batch) feeding.use(keepQueueFull(ours, client, model, `${label}-${round}`));
   const startAt = Date.now() + 1_000;
   const countAt = startAt + WARM_UP_SECONDS * 1000;
   const [samples, chatted] = await Promise.all([
-    watch(ours, countAt, seconds),
-    chats ? chatWith(ours, model, startAt, WARM_UP_SECONDS + seconds, round) : [],
+    sampleEngines(ours, countAt, seconds),
+    chats ? runChatLoad(ours, model, startAt, WARM_UP_SECONDS + seconds, round) : [],
   ]);
   const [first, last] = [samples[0], samples.at(-1)];
   if (first === undefined || last === undefined) throw new Error('the engines were not seen');
-  const generated = last.generatedTokens - first.generatedTokens - tokensBetween(chatted, first.at, last.at);
+  const generated = last.generatedTokens - first.generatedTokens - countTokensBetween(chatted, first.at, last.at);
   const counted = chatted.filter(({ dueAt }) => dueAt >= countAt);
   return {
     firstTokenMs: counted.flatMap(({ dueAt, firstTokenAt }) =>
       firstTokenAt === undefined ? [] : firstTokenAt - dueAt,
     ),
-    perTokenMs: counted.flatMap(perToken),
+    perTokenMs: counted.flatMap(computePerTokenMs),
     refused: counted.filter(({ refusal }) => refusal !== undefined).length,
     batchTokensPerSecond: batch ? (generated * 1000) / (last.at - first.at) : 0,
     running: samples.reduce((sum, { running }) => sum + running, 0) / samples.length,
@@ -112,7 +118,7 @@ async function measure(
 }
 
 /** Keeps the queue full until it is disposed of, and waits then until all is done. */
-function feed(ours: GpuCloud, client: SQSClient, model: string, name: string): AsyncDisposable {
+function keepQueueFull(ours: GpuCloud, client: SQSClient, model: string, name: string): AsyncDisposable {
   const queueUrl = ours.cloud.resources['GENERATION_QUEUE_URL'] ?? '';
   const bodyOf = (key: string) => {
     const document = `${key} ${PROSE.repeat(Math.ceil((DOCUMENT_TOKENS * BYTES_PER_TOKEN) / PROSE.length))}`;
@@ -141,17 +147,17 @@ function feed(ours: GpuCloud, client: SQSClient, model: string, name: string): A
 }
 
 /** Looks at the engines from `startAt` on. */
-async function watch(ours: GpuCloud, startAt: number, seconds: number): Promise<Engines[]> {
+async function sampleEngines(ours: GpuCloud, startAt: number, seconds: number): Promise<EngineMetrics[]> {
   await sleep(Math.max(0, startAt - Date.now()));
-  const samples: Engines[] = [];
+  const samples: EngineMetrics[] = [];
   while (Date.now() < startAt + seconds * 1000) {
-    samples.push(await ours.engines());
+    samples.push(await ours.readEngines());
     await sleep(SAMPLE_MS);
   }
   return samples;
 }
 
-function chatWith({ cloud }: GpuCloud, model: string, startAt: number, seconds: number, seed: number) {
+function runChatLoad({ cloud }: GpuCloud, model: string, startAt: number, seconds: number, seed: number) {
   return runChats({
     url: `${cloud.url}/chat/completions`,
     headers: { authorization: `Bearer ${LOCAL_API_KEY}`, 'content-type': 'application/json' },
@@ -163,13 +169,13 @@ function chatWith({ cloud }: GpuCloud, model: string, startAt: number, seconds: 
   });
 }
 
-function perToken({ firstTokenAt, lastTokenAt, tokens = 0 }: Chatted): number[] {
+function computePerTokenMs({ firstTokenAt, lastTokenAt, tokens = 0 }: ChatResult): number[] {
   if (firstTokenAt === undefined || lastTokenAt === undefined || tokens < 2) return [];
   return [(lastTokenAt - firstTokenAt) / (tokens - 1)];
 }
 
 /** Tokens of chats that came within a time. */
-function tokensBetween(chatted: readonly Chatted[], from: number, to: number): number {
+function countTokensBetween(chatted: readonly ChatResult[], from: number, to: number): number {
   return chatted.reduce((sum, { firstTokenAt = 0, lastTokenAt = 0, tokens = 0 }) => {
     const whole = Math.max(1, lastTokenAt - firstTokenAt);
     const within = Math.max(0, Math.min(lastTokenAt, to) - Math.max(firstTokenAt, from));
@@ -211,15 +217,15 @@ function toReport(results: readonly Result[], { rounds, seconds }: InterferenceO
         rows: results.map((result) => [
           result.label,
           ...[
-            of(result, 'firstTokenMs', 0.5),
-            of(result, 'firstTokenMs', 0.99),
-            of(result, 'firstTokenMs', 0.99) / of(alone, 'firstTokenMs', 0.99),
-            of(result, 'perTokenMs', 0.5),
-            of(result, 'perTokenMs', 0.99),
-            all(result, 'firstTokenMs').length,
+            computeQuantile(result, 'firstTokenMs', 0.5),
+            computeQuantile(result, 'firstTokenMs', 0.99),
+            computeQuantile(result, 'firstTokenMs', 0.99) / computeQuantile(alone, 'firstTokenMs', 0.99),
+            computeQuantile(result, 'perTokenMs', 0.5),
+            computeQuantile(result, 'perTokenMs', 0.99),
+            collectTimes(result, 'firstTokenMs').length,
             result.rounds.reduce((sum, { refused }) => sum + refused, 0),
-            batchRate(result),
-            batchRate(result) / batchRate(batchAlone),
+            computeBatchRate(result),
+            computeBatchRate(result) / computeBatchRate(batchAlone),
             median(result.rounds.map(({ running }) => running)),
           ].map(formatNumber),
         ]),
@@ -232,13 +238,15 @@ function toReport(results: readonly Result[], { rounds, seconds }: InterferenceO
         unit: 'ms',
         groups: [0.5, 0.99].map((p) => ({
           label: `p${100 * p}`,
-          bars: chatting.map((result) => ({ label: result.label, value: of(result, 'firstTokenMs', p) })),
+          bars: chatting.map((result) => ({ label: result.label, value: computeQuantile(result, 'firstTokenMs', p) })),
         })),
       },
       {
         title: 'Batch work',
         unit: 'tokens/s',
-        groups: [{ label: '', bars: results.map((result) => ({ label: result.label, value: batchRate(result) })) }],
+        groups: [
+          { label: '', bars: results.map((result) => ({ label: result.label, value: computeBatchRate(result) })) },
+        ],
       },
     ],
     limits: [
@@ -249,17 +257,17 @@ function toReport(results: readonly Result[], { rounds, seconds }: InterferenceO
   };
 }
 
-type Timed = 'firstTokenMs' | 'perTokenMs';
+type TimeName = 'firstTokenMs' | 'perTokenMs';
 
-function all(result: Result | undefined, timed: Timed): number[] {
+function collectTimes(result: Result | undefined, timed: TimeName): number[] {
   return (result?.rounds ?? []).flatMap((round) => round[timed]);
 }
 
-function of(result: Result | undefined, timed: Timed, p: number): number {
-  const values = all(result, timed);
+function computeQuantile(result: Result | undefined, timed: TimeName, p: number): number {
+  const values = collectTimes(result, timed);
   return values.length === 0 ? Number.NaN : quantile(values, p);
 }
 
-function batchRate(result: Result | undefined): number {
+function computeBatchRate(result: Result | undefined): number {
   return median((result?.rounds ?? []).map(({ batchTokensPerSecond }) => batchTokensPerSecond));
 }

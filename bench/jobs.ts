@@ -8,32 +8,32 @@ import { interleave, median } from '../test/measure/statistics.ts';
 import { type Budget, formatNumber, type Report, type Table } from './report/report.ts';
 import { type JobCloud, SERVICES, startJobCloud } from './targets/job-cloud.ts';
 import {
-  atOnce,
   BATCH_SIZE,
-  generateMessage,
+  createGenerateMessage,
+  createResponseBody,
+  createSqsClient,
+  mapConcurrently,
   PRODUCERS,
   post,
-  responseBody,
   sendAll,
   sendJobs,
-  sqsClient,
 } from './targets/producers.ts';
 
 export interface JobsOptions {
-  /** How often each side is measured, in turn with the others. */
+  /** How often each target is measured, in turn with the others. */
   readonly rounds: number;
   /** Jobs of each measurement. */
   readonly jobs: number;
 }
 
-interface Side {
+interface Target {
   readonly label: string;
   /** Jobs or messages a second. */
   run(count: number, name: string): Promise<number>;
 }
 
 /** Requests of one job, by service and operation; the average of all jobs that were counted. */
-interface Asked {
+interface JobRequest {
   readonly service: string;
   readonly operation: string;
   readonly perJob: number;
@@ -42,11 +42,11 @@ interface Asked {
 }
 
 interface Result {
-  readonly side: string;
+  readonly target: string;
   readonly perSecond: number;
   /** Of the local SQS's own rate in the same round. */
   readonly ofSqs: number;
-  readonly asked: readonly Asked[];
+  readonly asked: readonly JobRequest[];
 }
 
 const SQS = 'local SQS: send, receive, delete';
@@ -67,24 +67,24 @@ const PATIENCE_MS = 180_000;
 /** Measures how many queued jobs a second come to their end, and what each asks of AWS. */
 export async function benchJobs({ rounds, jobs }: JobsOptions): Promise<Report> {
   await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
-  const client = sqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  const client = createSqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
   try {
-    const sides = await prepareSides(ours, client);
+    const targets = await prepareTargets(ours, client);
     // Environments start, compilers warm up, and the tenant gets its key.
-    for (const { run } of sides) await run(Math.min(jobs, 200), 'warm-up');
-    const asked = new Map<Side, Asked[]>();
-    const rates = await interleave(sides, rounds, async (side, round) => {
+    for (const { run } of targets) await run(Math.min(jobs, 200), 'warm-up');
+    const asked = new Map<Target, JobRequest[]>();
+    const rates = await interleave(targets, rounds, async (target, round) => {
       ours.reset();
-      const rate = await side.run(jobs, `round-${round}`);
-      asked.set(side, askedPerJob(ours, jobs));
+      const rate = await target.run(jobs, `round-${round}`);
+      asked.set(target, countRequestsPerJob(ours, jobs));
       return rate;
     });
     const floor = [...rates].find(([{ label }]) => label === SQS)?.[1] ?? [];
-    const results = [...rates].map(([side, measured]) => ({
-      side: side.label,
+    const results = [...rates].map(([target, measured]) => ({
+      target: target.label,
       perSecond: median(measured),
       ofSqs: median(measured.map((rate, round) => rate / (floor[round] ?? Number.NaN))),
-      asked: side.label === SQS ? [] : (asked.get(side) ?? []),
+      asked: target.label === SQS ? [] : (asked.get(target) ?? []),
     }));
     return toReport(results, { rounds, jobs });
   } finally {
@@ -92,24 +92,28 @@ export async function benchJobs({ rounds, jobs }: JobsOptions): Promise<Report> 
   }
 }
 
-async function prepareSides(ours: JobCloud, client: SQSClient): Promise<Side[]> {
+async function prepareTargets(ours: JobCloud, client: SQSClient): Promise<Target[]> {
   const { url, resources } = ours.cloud;
   const queueUrl = resources['GENERATION_QUEUE_URL'] ?? '';
   const { QueueUrl: idle = '' } = await client.send(new CreateQueueCommand({ QueueName: 'bench-idle' }));
   return [
-    { label: SQS, run: (count) => timed(count, () => sendReceiveDelete(client, idle, count)) },
+    { label: SQS, run: (count) => measureRate(count, () => sendReceiveDelete(client, idle, count)) },
     {
       label: MESSAGES,
       run: (count, name) =>
-        timed(count, async () => ours.allEnded(await sendJobs(client, queueUrl, `${name}-queue`, count), PATIENCE_MS)),
+        measureRate(count, async () =>
+          ours.waitForEnds(await sendJobs(client, queueUrl, `${name}-queue`, count), PATIENCE_MS),
+        ),
     },
     {
       label: BACKGROUND,
       run: (count) =>
-        timed(count, async () => {
-          const body = responseBody({ background: true });
-          const ids = await atOnce(PRODUCERS, Array.from({ length: count }), () => post(url, '/responses', body));
-          await ours.allEnded(
+        measureRate(count, async () => {
+          const body = createResponseBody({ background: true });
+          const ids = await mapConcurrently(PRODUCERS, Array.from({ length: count }), () =>
+            post(url, '/responses', body),
+          );
+          await ours.waitForEnds(
             ids.map(({ id }) => id),
             PATIENCE_MS,
           );
@@ -118,7 +122,7 @@ async function prepareSides(ours: JobCloud, client: SQSClient): Promise<Side[]> 
   ];
 }
 
-async function timed(count: number, work: () => Promise<unknown>): Promise<number> {
+async function measureRate(count: number, work: () => Promise<unknown>): Promise<number> {
   const startedAt = performance.now();
   await work();
   return (count * 1000) / (performance.now() - startedAt);
@@ -129,7 +133,7 @@ async function sendReceiveDelete(client: SQSClient, QueueUrl: string, count: num
   await sendAll(
     client,
     QueueUrl,
-    Array.from({ length: count }, (_, index) => generateMessage(`idle-${index}`)),
+    Array.from({ length: count }, (_, index) => createGenerateMessage(`idle-${index}`)),
   );
   let left = count;
   const consumer = async () => {
@@ -147,7 +151,7 @@ async function sendReceiveDelete(client: SQSClient, QueueUrl: string, count: num
 }
 
 /** What functions asked, and what their mapping asked for them: a receipt and a deletion for each batch. */
-export function askedPerJob(ours: JobCloud, jobs: number): Asked[] {
+export function countRequestsPerJob(ours: JobCloud, jobs: number): JobRequest[] {
   const requests = ours.requests();
   const byFunctions = SERVICES.flatMap((service) =>
     [...requests[service]].map(([operation, { requests: count, units }]) => ({
@@ -178,37 +182,37 @@ function toReport(results: readonly Result[], { rounds, jobs }: JobsOptions): Re
     tables: [
       {
         caption: `Rate: median of ${rounds} interleaved rounds of ${jobs}`,
-        columns: ['side', 'a second', '× local SQS'],
-        rows: results.map(({ side, perSecond, ofSqs }) => [side, formatNumber(perSecond), formatNumber(ofSqs)]),
+        columns: ['target', 'a second', '× local SQS'],
+        rows: results.map(({ target, perSecond, ofSqs }) => [target, formatNumber(perSecond), formatNumber(ofSqs)]),
       },
-      ...results.filter(({ asked }) => asked.length > 0).map(askedTable),
+      ...results.filter(({ asked }) => asked.length > 0).map(toRequestTable),
     ],
     budgets: results.flatMap(toBudgets),
     charts: [
       {
         title: 'A second, end to end',
         unit: '/s',
-        groups: [{ label: '', bars: results.map(({ side, perSecond }) => ({ label: side, value: perSecond })) }],
+        groups: [{ label: '', bars: results.map(({ target, perSecond }) => ({ label: target, value: perSecond })) }],
       },
     ],
     limits: [
-      `**The rate.** In this run a job of a program’s message came to its end at ${rateOf(results, MESSAGES)} of the rate at which the same SQS hands messages over and deletes them with nothing behind it, and a background response at ${rateOf(results, BACKGROUND)}: a message of the floor is 0.3 requests to one stand-in, a job ${DOCUMENTED.get(MESSAGES)} or ${DOCUMENTED.get(BACKGROUND)} more to another, sealing, a model’s answer, and, in the background, a request through the gateway and the authorizer’s answer.`,
+      `**The rate.** In this run a job of a program’s message came to its end at ${formatRate(results, MESSAGES)} of the rate at which the same SQS hands messages over and deletes them with nothing behind it, and a background response at ${formatRate(results, BACKGROUND)}: a message of the floor is 0.3 requests to one stand-in, a job ${DOCUMENTED.get(MESSAGES)} or ${DOCUMENTED.get(BACKGROUND)} more to another, sealing, a model’s answer, and, in the background, a request through the gateway and the authorizer’s answer.`,
       '**The requests.** [Jobs](../jobs.md#requests) says why each is there. Reads of keys and senders, and KMS’s `Decrypt`, happen once for each environment and few minutes, not for each job; longer jobs add an `UpdateItem` and a `ChangeMessageVisibility` every 15 s. Batches decide over SQS’s: a program’s messages come ten at once, pointers one by one, and a mapping that has pollers to spare takes them as they come.',
     ],
     data: results,
   };
 }
 
-const rateOf = (results: readonly Result[], label: string) =>
-  formatNumber(results.find(({ side }) => side === label)?.ofSqs ?? Number.NaN);
+const formatRate = (results: readonly Result[], label: string) =>
+  formatNumber(results.find(({ target }) => target === label)?.ofSqs ?? Number.NaN);
 
-function toBudgets({ side, asked }: Result): Budget[] {
-  const documented = DOCUMENTED.get(side);
+function toBudgets({ target, asked }: Result): Budget[] {
+  const documented = DOCUMENTED.get(target);
   if (documented === undefined) return [];
   const measured = asked.filter(({ service }) => service === 'DynamoDB').reduce((sum, { perJob }) => sum + perJob, 0);
   return [
     {
-      what: `${side}, requests to DynamoDB`,
+      metric: `${target}, requests to DynamoDB`,
       ours: { label: 'measured', value: measured, unit: 'a job' },
       against: { label: 'documented', value: documented, unit: 'a job' },
       limit: ONCE_IN_MINUTES,
@@ -216,9 +220,9 @@ function toBudgets({ side, asked }: Result): Budget[] {
   ];
 }
 
-function askedTable({ side, asked }: Result): Table {
+function toRequestTable({ target, asked }: Result): Table {
   return {
-    caption: `Requests of a job: ${side}`,
+    caption: `Requests of a job: ${target}`,
     columns: ['request', 'a job', 'capacity units a job'],
     rows: asked.map(({ service, operation, perJob, units }) => [
       `${service} ${operation}`,

@@ -20,7 +20,7 @@ const START_TIMEOUT_MS = 20_000;
  */
 export function startServer(file: string, args: readonly string[] = [], env = process.env): Promise<ServerProcess> {
   const child = spawn(process.execPath, [file, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  return whenReady(file, child, async () => {
+  return waitUntilReady(file, child, async () => {
     const [url]: unknown[] = await once(createInterface(child.stdout), 'line');
     return String(url);
   });
@@ -32,15 +32,15 @@ export function startServer(file: string, args: readonly string[] = [], env = pr
  * @throws Error with what the process wrote to standard error when it ends or does not listen
  */
 export async function startServerOnPort(file: string, args: (port: number) => string[]): Promise<ServerProcess> {
-  const port = await freePort();
+  const port = await findFreePort();
   const child = spawn(process.execPath, [file, ...args(port)], { stdio: ['ignore', 'ignore', 'pipe'] });
-  return whenReady(file, child, async () => {
-    while (!(await listens(port))) await setTimeout(20);
+  return waitUntilReady(file, child, async () => {
+    while (!(await isListening(port))) await setTimeout(20);
     return `http://127.0.0.1:${port}`;
   });
 }
 
-async function whenReady(file: string, child: ChildProcess, ready: () => Promise<string>): Promise<ServerProcess> {
+async function waitUntilReady(file: string, child: ChildProcess, ready: () => Promise<string>): Promise<ServerProcess> {
   let complaints = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     complaints = (complaints + text).slice(-4_000);
@@ -65,7 +65,7 @@ async function whenReady(file: string, child: ChildProcess, ready: () => Promise
   };
 }
 
-async function freePort(): Promise<number> {
+async function findFreePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
@@ -74,7 +74,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-function listens(port: number): Promise<boolean> {
+function isListening(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1', () => {
       socket.destroy();

@@ -6,20 +6,20 @@ import { ENCRYPTION_SDK_VERSION, loadEncryptionSdk } from './targets/encryption-
 import { startVault } from './targets/vault.ts';
 
 export interface SealOptions {
-  /** How often each side is measured, in turn with the others. */
+  /** How often each target is measured, in turn with the others. */
   readonly rounds: number;
   /** Milliseconds of each measurement. */
   readonly durationMs: number;
 }
 
-interface Side {
+interface Target {
   readonly label: string;
   /** Seals and opens again, `count` times. */
   run(plaintext: Uint8Array, count: number): Promise<void>;
 }
 
 interface Result {
-  readonly side: string;
+  readonly target: string;
   /** Microseconds to seal and open a record, the median of all rounds. */
   readonly us: number;
   /** Rate over that of raw AES-256-GCM in the same round, the median of all rounds. */
@@ -46,9 +46,9 @@ const NAME: RecordName = { tenant: 'acme', kind: 'job-output', id: `resp_${'0'.r
 export async function benchSeal({ rounds, durationMs }: SealOptions): Promise<Report> {
   await using ours = await startVault();
   const sealAndOpen = await loadEncryptionSdk();
-  const sides: Side[] = [
-    { label: CIPHER, run: async (plaintext, count) => repeat(count, () => cipherCalls(plaintext)) },
-    { label: RAW, run: async (plaintext, count) => repeat(count, () => rawRecord(plaintext)) },
+  const targets: Target[] = [
+    { label: CIPHER, run: async (plaintext, count) => repeat(count, () => runCipher(plaintext)) },
+    { label: RAW, run: async (plaintext, count) => repeat(count, () => sealRawRecord(plaintext)) },
     {
       label: VAULT,
       async run(plaintext, count) {
@@ -67,8 +67,8 @@ export async function benchSeal({ rounds, durationMs }: SealOptions): Promise<Re
   const measured = [];
   for (const size of SIZES) {
     const plaintext = randomBytes(size);
-    await warmUp(sides, plaintext, durationMs);
-    const all = await interleave(sides, rounds, (side) => measure(side, plaintext, durationMs));
+    await warmUp(targets, plaintext, durationMs);
+    const all = await interleave(targets, rounds, (target) => measure(target, plaintext, durationMs));
     measured.push({ size, results: compare(all) });
   }
   return toReport(measured, ours.kmsCalls(), { rounds, durationMs });
@@ -80,7 +80,7 @@ const NONCE = randomBytes(12);
 const ASSOCIATED_DATA = randomBytes(149);
 
 /** What any way to seal and open must call at least. Insecure: the nonce is always the same. */
-function cipherCalls(plaintext: Uint8Array): Uint8Array {
+function runCipher(plaintext: Uint8Array): Uint8Array {
   const cipher = createCipheriv('aes-256-gcm', KEY, NONCE);
   cipher.setAAD(ASSOCIATED_DATA);
   const ciphertext = cipher.update(plaintext);
@@ -90,7 +90,7 @@ function cipherCalls(plaintext: Uint8Array): Uint8Array {
 }
 
 /** A record of the plainest sort: one key, a random nonce, and nonce, ciphertext and tag in one buffer to be stored. */
-function rawRecord(plaintext: Uint8Array): Uint8Array {
+function sealRawRecord(plaintext: Uint8Array): Uint8Array {
   const nonce = randomBytes(12);
   const cipher = createCipheriv('aes-256-gcm', KEY, nonce);
   cipher.setAAD(ASSOCIATED_DATA);
@@ -111,12 +111,12 @@ function repeat(count: number, work: () => unknown): void {
   for (let done = 0; done < count; done++) work();
 }
 
-async function warmUp(sides: readonly Side[], plaintext: Uint8Array, durationMs: number): Promise<void> {
-  for (const side of sides) await measure(side, plaintext, durationMs);
+async function warmUp(targets: readonly Target[], plaintext: Uint8Array, durationMs: number): Promise<void> {
+  for (const target of targets) await measure(target, plaintext, durationMs);
 }
 
 /** Microseconds a record. */
-async function measure({ run }: Side, plaintext: Uint8Array, durationMs: number): Promise<number> {
+async function measure({ run }: Target, plaintext: Uint8Array, durationMs: number): Promise<number> {
   const BATCH = 50;
   const start = performance.now();
   let [count, elapsedMs] = [0, 0];
@@ -128,10 +128,10 @@ async function measure({ run }: Side, plaintext: Uint8Array, durationMs: number)
   return (elapsedMs * 1_000) / count;
 }
 
-function compare(all: Map<Side, number[]>): Result[] {
+function compare(all: Map<Target, number[]>): Result[] {
   const raw = [...all].find(([{ label }]) => label === RAW)?.[1] ?? [];
   return [...all].map(([{ label }, rounds]) => ({
-    side: label,
+    target: label,
     us: median(rounds),
     ofRaw: median(rounds.map((us, index) => (raw[index] ?? Number.NaN) / us)),
   }));
@@ -154,19 +154,24 @@ function toReport(measured: Measured, kmsCalls: number, { rounds, durationMs }: 
   };
 }
 
-const sizeOf = (bytes: number) => `${bytes / KB} KB`;
+const formatSize = (bytes: number) => `${bytes / KB} KB`;
 
 function toTable({ size, results }: Measured[number], rounds: number, durationMs: number): Table {
   return {
-    caption: `${sizeOf(size)}: median of ${rounds} interleaved rounds of ${durationMs / 1_000} s`,
-    columns: ['side', 'µs to seal and open', 'records/s', 'rate, of raw'],
-    rows: results.map(({ side, us, ofRaw }) => [side, formatNumber(us), formatNumber(1e6 / us), formatNumber(ofRaw)]),
+    caption: `${formatSize(size)}: median of ${rounds} interleaved rounds of ${durationMs / 1_000} s`,
+    columns: ['target', 'µs to seal and open', 'records/s', 'rate, of raw'],
+    rows: results.map(({ target, us, ofRaw }) => [
+      target,
+      formatNumber(us),
+      formatNumber(1e6 / us),
+      formatNumber(ofRaw),
+    ]),
   };
 }
 
 function toBudget({ size, results }: Measured[number]): Budget {
   const figure = (label: string) => ({ label, value: find(results, label).us, unit: 'µs' });
-  return { what: `seal and open ${sizeOf(size)}`, ours: figure(VAULT), against: figure(RAW), limit: LIMIT };
+  return { metric: `seal and open ${formatSize(size)}`, ours: figure(VAULT), against: figure(RAW), limit: LIMIT };
 }
 
 function toChart(measured: Measured): Chart {
@@ -174,14 +179,14 @@ function toChart(measured: Measured): Chart {
     title: 'To seal and open a record',
     unit: 'µs',
     groups: measured.map(({ size, results }) => ({
-      label: sizeOf(size),
-      bars: results.map(({ side, us }) => ({ label: side, value: us })),
+      label: formatSize(size),
+      bars: results.map(({ target, us }) => ({ label: target, value: us })),
     })),
   };
 }
 
 function find(results: readonly Result[], label: string): Result {
-  const result = results.find(({ side }) => side === label);
+  const result = results.find(({ target }) => target === label);
   if (result === undefined) throw new Error(`${label} was not measured`);
   return result;
 }

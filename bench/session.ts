@@ -1,16 +1,16 @@
 import { interleave, median, quantile } from '../test/measure/statistics.ts';
 import { type Chart, formatNumber, type Report } from './report/report.ts';
 import { type JobCloud, SERVICES, type Service, startJobCloud } from './targets/job-cloud.ts';
-import { post, responseBody } from './targets/producers.ts';
+import { createResponseBody, post } from './targets/producers.ts';
 
 export interface SessionOptions {
-  /** How often each side is measured, in turn with the others. */
+  /** How often each target is measured, in turn with the others. */
   readonly rounds: number;
   /** Calls of each measurement, one after another. */
   readonly calls: number;
 }
 
-interface Side {
+interface Target {
   readonly label: string;
   /** Makes ready what the calls of one measurement share; returns one call. */
   prepare(): Promise<() => Promise<unknown>>;
@@ -26,7 +26,7 @@ interface Round {
 }
 
 interface Result extends Round {
-  readonly side: string;
+  readonly target: string;
   /** Milliseconds over the stateless call in the same round, the median of all rounds. */
   readonly addedP50: number;
 }
@@ -37,15 +37,15 @@ const PATIENCE_MS = 60_000;
 /** Measures what state and the queue add to a call that has neither. */
 export async function benchSession({ rounds, calls }: SessionOptions): Promise<Report> {
   await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
-  const sides = sidesOf(ours);
-  for (const side of sides) await measure(ours, side, Math.min(calls, 20));
-  const measured = await interleave(sides, rounds, (side) => measure(ours, side, calls));
+  const targets = createTargets(ours);
+  for (const target of targets) await measure(ours, target, Math.min(calls, 20));
+  const measured = await interleave(targets, rounds, (target) => measure(ours, target, calls));
   return toReport(compare(measured), { rounds, calls });
 }
 
-function sidesOf(ours: JobCloud): Side[] {
+function createTargets(ours: JobCloud): Target[] {
   const { url } = ours.cloud;
-  const respond = (more: object) => post(url, '/responses', responseBody(more));
+  const respond = (more: object) => post(url, '/responses', createResponseBody(more));
   let accepted: string[] = [];
   return [
     { label: STATELESS, prepare: async () => () => respond({ store: false }) },
@@ -71,24 +71,24 @@ function sidesOf(ours: JobCloud): Side[] {
           accepted = [(await respond({ background: true })).id];
         };
       },
-      settle: () => ours.allEnded(accepted, PATIENCE_MS),
+      settle: () => ours.waitForEnds(accepted, PATIENCE_MS),
     },
     {
       label: 'background response, ended',
-      prepare: async () => async () => ours.allEnded([(await respond({ background: true })).id], PATIENCE_MS),
+      prepare: async () => async () => ours.waitForEnds([(await respond({ background: true })).id], PATIENCE_MS),
     },
   ];
 }
 
-async function measure(ours: JobCloud, side: Side, calls: number): Promise<Round> {
-  const call = await side.prepare();
+async function measure(ours: JobCloud, target: Target, calls: number): Promise<Round> {
+  const call = await target.prepare();
   ours.reset();
   const ms: number[] = [];
   for (let index = 0; index < calls; index++) {
     const startedAt = performance.now();
     await call();
     ms.push(performance.now() - startedAt);
-    await side.settle?.();
+    await target.settle?.();
   }
   const asked = ours.requests();
   const perCall = (service: Service) =>
@@ -100,13 +100,13 @@ async function measure(ours: JobCloud, side: Side, calls: number): Promise<Round
   };
 }
 
-function compare(measured: Map<Side, Round[]>): Result[] {
+function compare(measured: Map<Target, Round[]>): Result[] {
   const stateless = [...measured].find(([{ label }]) => label === STATELESS)?.[1] ?? [];
   return [...measured].map(([{ label }, rounds]) => {
     const middle = (value: (round: Round, index: number) => number) => median(rounds.map(value));
     const perCall = (service: Service) => middle(({ requests }) => requests[service]);
     return {
-      side: label,
+      target: label,
       p50: middle(({ p50 }) => p50),
       p99: middle(({ p99 }) => p99),
       addedP50: middle(({ p50 }, index) => p50 - (stateless[index]?.p50 ?? Number.NaN)),
@@ -119,7 +119,7 @@ function toReport(results: readonly Result[], { rounds, calls }: SessionOptions)
   const chart: Chart = {
     title: 'A call, p50',
     unit: 'ms',
-    groups: [{ label: '', bars: results.map(({ side, p50 }) => ({ label: side, value: p50 })) }],
+    groups: [{ label: '', bars: results.map(({ target, p50 }) => ({ label: target, value: p50 })) }],
   };
   return {
     name: 'session',
@@ -132,11 +132,11 @@ function toReport(results: readonly Result[], { rounds, calls }: SessionOptions)
       {
         caption: `Milliseconds and requests, median of ${rounds} interleaved rounds of ${calls} calls`,
         columns: ['call', 'p50', 'p99', 'added p50', ...SERVICES],
-        rows: results.map(({ side, p50, p99, addedP50, requests }) => [
-          side,
+        rows: results.map(({ target, p50, p99, addedP50, requests }) => [
+          target,
           formatNumber(p50),
           formatNumber(p99),
-          side === STATELESS ? '' : formatNumber(addedP50),
+          target === STATELESS ? '' : formatNumber(addedP50),
           ...SERVICES.map((service) => formatNumber(requests[service])),
         ]),
       },

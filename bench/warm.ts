@@ -2,16 +2,16 @@ import { interleave, median, quantile } from '../test/measure/statistics.ts';
 import { runLoad } from './load/load.ts';
 import { type Budget, type Chart, formatNumber, type Report, type Table } from './report/report.ts';
 import { MODEL } from './targets/functions.ts';
-import { chatBody } from './targets/lambda-events.ts';
+import { createChatBody } from './targets/lambda-events.ts';
 import type { LambdaMode } from './targets/lambent.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
-import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, type Side, withSides } from './targets/targets.ts';
+import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, type Target, withTargets } from './targets/targets.ts';
 
 /** Added latency may be at most this share of Portkey's. */
 const SHARE_OF_PORTKEY = 1 / 3;
 
 export interface WarmOptions {
-  /** How often each side is measured, in turn with the others. */
+  /** How often each target is measured, in turn with the others. */
   readonly rounds: number;
   /** Milliseconds of each measurement that count. */
   readonly durationMs: number;
@@ -25,7 +25,7 @@ interface Setting {
   readonly connections: number;
 }
 
-/** Milliseconds of a side in one round: a buffered request's whole time, or a stream's time to its first byte. */
+/** Milliseconds of a target in one round: a buffered request's whole time, or a stream's time to its first byte. */
 interface Round {
   readonly requestsPerSecond: number;
   readonly p50: number;
@@ -33,7 +33,7 @@ interface Round {
 }
 
 interface Result extends Round {
-  readonly side: string;
+  readonly target: string;
   /** Milliseconds over going direct in the same round, the median of all rounds. */
   readonly addedP50: number;
   readonly addedP99: number;
@@ -42,10 +42,10 @@ interface Result extends Round {
 /** Measures what stands between a client and the upstream adds to a warm request. */
 export async function benchWarm({ rounds, durationMs, connections, mode }: WarmOptions): Promise<Report> {
   const settings = [false, true].flatMap((streamed) => connections.map((count) => ({ streamed, connections: count })));
-  const measured = await withSides({ tokens: 16, intervalMs: 0 }, mode, async (sides) => {
+  const measured = await withTargets({ tokens: 16, intervalMs: 0 }, mode, async (targets) => {
     const results: { setting: Setting; results: Result[] }[] = [];
     for (const setting of settings) {
-      const all = await interleave(sides, rounds, (side) => measure(side, setting, durationMs));
+      const all = await interleave(targets, rounds, (target) => measure(target, setting, durationMs));
       results.push({ setting, results: compare(all) });
     }
     return results;
@@ -53,11 +53,11 @@ export async function benchWarm({ rounds, durationMs, connections, mode }: WarmO
   return toReport(measured, rounds, durationMs);
 }
 
-async function measure(side: Side, { streamed, connections }: Setting, durationMs: number): Promise<Round> {
+async function measure(target: Target, { streamed, connections }: Setting, durationMs: number): Promise<Round> {
   const { requestsPerSecond, wholeMs, firstByteMs } = await runLoad({
-    url: `${side.url}/v1/chat/completions`,
-    headers: side.headers,
-    body: chatBody(MODEL, streamed),
+    url: `${target.url}/v1/chat/completions`,
+    headers: target.headers,
+    body: createChatBody(MODEL, streamed),
     streamed,
     connections,
     warmUpAnswers: 50,
@@ -67,13 +67,13 @@ async function measure(side: Side, { streamed, connections }: Setting, durationM
   return { requestsPerSecond, p50: quantile(ms, 0.5), p99: quantile(ms, 0.99) };
 }
 
-/** What each side adds to going direct, round by round, so that a slower moment of the machine cancels out. */
-function compare(all: Map<Side, Round[]>): Result[] {
+/** What each target adds to going direct, round by round, so that a slower moment of the machine cancels out. */
+function compare(all: Map<Target, Round[]>): Result[] {
   const direct = [...all].find(([{ label }]) => label === DIRECT)?.[1] ?? [];
   return [...all].map(([{ label }, rounds]) => {
     const middle = (value: (round: Round, index: number) => number) => median(rounds.map(value));
     return {
-      side: label,
+      target: label,
       requestsPerSecond: middle((round) => round.requestsPerSecond),
       p50: middle(({ p50 }) => p50),
       p99: middle(({ p99 }) => p99),
@@ -84,7 +84,7 @@ function compare(all: Map<Side, Round[]>): Result[] {
 }
 
 /** Why the budget is missed where it is, and what a laptop's figures leave out. */
-function limitsOf(measured: Measured): string[] {
+function describeLimits(measured: Measured): string[] {
   const lone = measured.find(({ setting }) => !setting.streamed && setting.connections === 1)?.results ?? [];
   const share = lone.length === 0 ? Number.NaN : find(lone, PROXY).addedP50 / find(lone, PORTKEY).addedP50;
   return [
@@ -101,24 +101,24 @@ function toReport(measured: Measured, rounds: number, durationMs: number): Repor
     name: 'warm',
     title: 'Warm overhead: what a gateway adds to a request',
     method: [
-      'The same client, a process of its own, sends the same request to every side, each connection one request after another: directly to the upstream, through a bare `node:http` proxy that looks at nothing, through Portkey’s gateway (`@portkey-ai/gateway` 1.15.2, `@hono/node-server` 1.14.1), and through Lambent. The upstream answers at once. “Added” is over going direct in the same round.',
+      'The same client, a process of its own, sends the same request to every target, each connection one request after another: directly to the upstream, through a bare `node:http` proxy that looks at nothing, through Portkey’s gateway (`@portkey-ai/gateway` 1.15.2, `@hono/node-server` 1.14.1), and through Lambent. The upstream answers at once. “Added” is over going direct in the same round.',
       `“${HANDLER}” is the chat function’s bundle in one process behind \`node:http\`, the shape that the proxy and Portkey’s gateway have: what Lambent’s own code adds. “${RUNNER}” puts the local Lambda runner and its Runtime API between the two, with one process for each request at a time. “${CLOUD}” adds the front that stands for API Gateway and the authorizer: everything that \`npm start\` puts between a client and the upstream. In AWS, API Gateway’s and Lambda’s own times take the place of the front’s and the runner’s, which these figures can’t show.`,
       `With a stream, times are to the first byte of the body. Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it hands on the first event, which dominates its figures there; the last column takes that pause off. With buffered requests the last column compares what is left above the bare proxy, which no gateway on \`node:http\` can go below.`,
-      'At 10 and 50 connections the machine’s cores, shared by the client, the upstream and the side, are busy throughout: times there are mostly waiting, and requests/s is the better comparison. Lambent uses a process for each request at a time, as Lambda does; on a laptop with few cores they share what one event loop of another gateway would have to itself.',
+      'At 10 and 50 connections the machine’s cores, shared by the client, the upstream and the target, are busy throughout: times there are mostly waiting, and requests/s is the better comparison. Lambent uses a process for each request at a time, as Lambda does; on a laptop with few cores they share what one event loop of another gateway would have to itself.',
     ],
     tables: measured.map((entry) => toTable(entry, rounds, durationMs)),
     budgets: measured.flatMap(toBudgets),
-    limits: limitsOf(measured),
+    limits: describeLimits(measured),
     charts: [false, true].map((streamed) => toChart(measured, streamed)),
     data: measured,
   };
 }
 
-const titleOf = ({ streamed, connections }: Setting) =>
+const formatSetting = ({ streamed, connections }: Setting) =>
   `${streamed ? 'Streamed' : 'Buffered'}, ${connections} connection${connections === 1 ? '' : 's'}`;
 
-/** The figures of a table, by heading; one that says nothing of a side is left out there. */
-function columnsOf({ setting, results }: Measured[number]): Record<string, (result: Result) => number | undefined> {
+/** The figures of a table, by heading; one that says nothing of a target is left out there. */
+function toColumns({ setting, results }: Measured[number]): Record<string, (result: Result) => number | undefined> {
   const [direct, proxy, portkey] = [find(results, DIRECT), find(results, PROXY), find(results, PORTKEY)];
   const behind = (value: (result: Result) => number) => (result: Result) =>
     result === direct ? undefined : value(result);
@@ -141,19 +141,19 @@ function columnsOf({ setting, results }: Measured[number]): Record<string, (resu
 }
 
 function toTable(entry: Measured[number], rounds: number, durationMs: number): Table {
-  const columns = Object.entries(columnsOf(entry));
+  const columns = Object.entries(toColumns(entry));
   const cell = (value: number | undefined) => (value === undefined ? '' : formatNumber(value));
   return {
-    caption: `${titleOf(entry.setting)}: milliseconds, median of ${rounds} interleaved rounds of ${durationMs / 1000} s`,
-    columns: ['side', ...columns.map(([heading]) => heading)],
-    rows: entry.results.map((result) => [result.side, ...columns.map(([, value]) => cell(value(result)))]),
+    caption: `${formatSetting(entry.setting)}: milliseconds, median of ${rounds} interleaved rounds of ${durationMs / 1000} s`,
+    columns: ['target', ...columns.map(([heading]) => heading)],
+    rows: entry.results.map((result) => [result.target, ...columns.map(([, value]) => cell(value(result)))]),
   };
 }
 
 function toBudgets({ setting, results }: Measured[number]): Budget[] {
   const added = (label: string) => ({ label: `${label} adds`, value: find(results, label).addedP50, unit: 'ms' });
   return [HANDLER, CLOUD].map((label) => ({
-    what: `${titleOf(setting)}, p50`,
+    metric: `${formatSetting(setting)}, p50`,
     ours: added(label),
     against: added(PORTKEY),
     limit: SHARE_OF_PORTKEY,
@@ -167,7 +167,7 @@ function toChart(measured: Measured, streamed: boolean): Chart {
     groups: measured
       .filter(({ setting }) => setting.streamed === streamed)
       .map(({ setting, results }) => ({
-        label: titleOf(setting),
+        label: formatSetting(setting),
         bars: [PROXY, HANDLER, RUNNER, CLOUD, PORTKEY].map((label) => ({
           label,
           value: Math.max(0, find(results, label).addedP50),
@@ -177,7 +177,7 @@ function toChart(measured: Measured, streamed: boolean): Chart {
 }
 
 function find(results: readonly Result[], label: string): Result {
-  const result = results.find(({ side }) => side === label);
+  const result = results.find(({ target }) => target === label);
   if (result === undefined) throw new Error(`${label} was not measured`);
   return result;
 }

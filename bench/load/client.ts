@@ -1,6 +1,6 @@
 /** The load generator, as a process: `node client.ts <Load as JSON>` prints a LoadResult as JSON. */
 import { Agent, request as httpRequest } from 'node:http';
-import { travelMs } from '../targets/tokens.ts';
+import { measureTravelMs } from '../targets/tokens.ts';
 import type { Load, LoadResult } from './load.ts';
 
 const load = JSON.parse(process.argv[2] ?? '') as Load;
@@ -12,7 +12,7 @@ const headers = {
   ...load.headers,
 };
 
-interface Answer {
+interface Timing {
   readonly startedAt: number;
   readonly firstByteAt: number;
   readonly endedAt: number;
@@ -20,7 +20,7 @@ interface Answer {
 }
 
 /** Sends one request and reads its answer to the end. */
-function ask(): Promise<Answer> {
+function sendRequest(): Promise<Timing> {
   return new Promise((resolve, reject) => {
     const startedAt = performance.now();
     const request = httpRequest(target, { method: 'POST', headers, agent }, (response) => {
@@ -31,7 +31,7 @@ function ask(): Promise<Answer> {
       response.on('data', (chunk: string) => {
         if (text === '') firstByteAt = performance.now();
         text += chunk;
-        if (load.streamed) firstTokenTravelMs ??= travelMs(text);
+        if (load.streamed) firstTokenTravelMs ??= measureTravelMs(text);
       });
       response.on('error', reject);
       response.on('end', () => {
@@ -51,23 +51,23 @@ function isWhole(text: string): boolean {
 }
 
 async function warmUp(): Promise<void> {
-  for (let count = 0; count < load.warmUpAnswers; count++) await ask();
+  for (let count = 0; count < load.warmUpAnswers; count++) await sendRequest();
 }
 
 /** Keeps one connection busy; counts what began and ended before `until`. */
-async function keepAsking(until: number): Promise<Answer[]> {
-  const counted: Answer[] = [];
-  for (let answer = await ask(); answer.endedAt <= until; answer = await ask()) counted.push(answer);
+async function repeatRequests(until: number): Promise<Timing[]> {
+  const counted: Timing[] = [];
+  for (let answer = await sendRequest(); answer.endedAt <= until; answer = await sendRequest()) counted.push(answer);
   return counted;
 }
 
-function onEachConnection<Result>(work: () => Promise<Result>): Promise<Result[]> {
+function runOnEachConnection<Result>(work: () => Promise<Result>): Promise<Result[]> {
   return Promise.all(Array.from({ length: load.connections }, work));
 }
 
-await onEachConnection(warmUp);
+await runOnEachConnection(warmUp);
 const until = performance.now() + load.durationMs;
-const answers = (await onEachConnection(() => keepAsking(until))).flat();
+const answers = (await runOnEachConnection(() => repeatRequests(until))).flat();
 const result: LoadResult = {
   requestsPerSecond: (answers.length * 1000) / load.durationMs,
   wholeMs: answers.map(({ startedAt, endedAt }) => endedAt - startedAt),

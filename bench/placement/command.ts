@@ -12,7 +12,7 @@ import { POLICIES, type PolicyName } from '../../test/simulation/placement/simul
 import { startThreads } from '../../test/simulation/placement/threads.ts';
 
 /** What is asked of single simulations, one for each policy. */
-export interface Question {
+export interface SimulationRequest {
   readonly policies: readonly PolicyName[];
   readonly run: Omit<Run, 'policy'>;
   /** Ask for the scale at which 95% of answers still are good, instead of what happens at one scale. */
@@ -22,7 +22,7 @@ export interface Question {
 }
 
 /** What is asked of the whole benchmark. */
-export interface Effort {
+export interface BenchmarkRequest {
   /** Files; beside them there is a trace that is made up. */
   readonly traces: readonly string[];
   readonly quick: boolean;
@@ -45,27 +45,27 @@ const SINGLE = ['policy', 'scale', 'workers', 'gpu', 'seed', 'no-jitter', 'capac
  * Understands the words behind `placement`.
  * @throws UsageError that names what is wrong
  */
-export function parseCommand(words: readonly string[]): Question | Effort {
+export function parseCommand(words: readonly string[]): SimulationRequest | BenchmarkRequest {
   const values = parseWords(words);
   const isSingle = SINGLE.some((option) => values[option] !== undefined);
   const isWhole = values.quick || values.publish || values.runs !== undefined;
   if (isSingle && isWhole) throw new UsageError('--quick, --runs and --publish are of the whole benchmark alone');
   const traces = values.trace ?? [];
   if (!isSingle) {
-    const seeds = values.runs === undefined ? undefined : whole('--runs', values.runs, 1);
+    const seeds = values.runs === undefined ? undefined : parseWholeNumber('--runs', values.runs, 1);
     return { traces, quick: values.quick ?? false, seeds, publish: values.publish ?? false };
   }
   const [file, ...more] = traces;
   if (more.length > 0) throw new UsageError('single simulations take one --trace');
-  const seed = whole('--seed', values.seed ?? '1', 0);
+  const seed = parseWholeNumber('--seed', values.seed ?? '1', 0);
   const trace: TraceSource = file === undefined ? { synthetic: seed } : { file };
   return {
-    policies: values.policy === undefined ? POLICIES : values.policy.split(',').map(policyOf),
+    policies: values.policy === undefined ? POLICIES : values.policy.split(',').map(parsePolicy),
     run: {
       trace,
-      load: { scale: scaleOf(values.scale ?? '1'), jitter: !values['no-jitter'], seed },
-      workers: whole('--workers', values.workers ?? '8', 1),
-      gpu: gpuOf(values.gpu ?? 'h100'),
+      load: { scale: parseScale(values.scale ?? '1'), jitter: !values['no-jitter'], seed },
+      workers: parseWholeNumber('--workers', values.workers ?? '8', 1),
+      gpu: parseGpu(values.gpu ?? 'h100'),
     },
     capacity: values.capacity ?? false,
     json: values.json ?? false,
@@ -97,25 +97,25 @@ function parseWords(words: readonly string[]) {
   }
 }
 
-function policyOf(name: string): PolicyName {
+function parsePolicy(name: string): PolicyName {
   const known = POLICIES.find((policy) => policy === name);
   if (known === undefined) throw new UsageError(`there is no policy ${name}: ${POLICIES.join(', ')}`);
   return known;
 }
 
-function gpuOf(name: string): GpuName {
+function parseGpu(name: string): GpuName {
   if (name === 'h100' || name === 'a10g') return name;
   throw new UsageError(`there is no GPU ${name}: ${Object.keys(STEP_MODELS).join(', ')}`);
 }
 
-function whole(option: string, text: string, least: number): number {
+function parseWholeNumber(option: string, text: string, least: number): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isSafeInteger(value) || value < least)
     throw new UsageError(`${option} wants a whole number from ${least} on, not ${text}`);
   return value;
 }
 
-function scaleOf(text: string): number {
+function parseScale(text: string): number {
   const value = Number(text);
   if (!(value > 0 && Number.isFinite(value))) throw new UsageError(`--scale wants a number above 0, not ${text}`);
   return value;
@@ -125,8 +125,8 @@ function scaleOf(text: string): number {
  * Answers a question, policy by policy, through `print`.
  * @throws Error that names the file and the line of a trace that can't be understood
  */
-export async function answer(
-  { policies, run, capacity, json }: Question,
+export async function runSimulations(
+  { policies, run, capacity, json }: SimulationRequest,
   print: (line: string) => void,
 ): Promise<void> {
   // Before any thread is told of it: what is wrong with a trace is said once.
@@ -139,11 +139,11 @@ export async function answer(
     return { policy, simulated: true, ...run, load: { ...run.load, scale }, capacity: scale };
   });
   for (const { policy, ...rest } of await Promise.all(asked)) {
-    print(json ? JSON.stringify({ policy, ...rest }) : `${policy.padEnd(18)} ${inWords(rest)}`);
+    print(json ? JSON.stringify({ policy, ...rest }) : `${policy.padEnd(18)} ${describeResult(rest)}`);
   }
 }
 
-function inWords(found: RunResult | { readonly capacity: number }): string {
+function describeResult(found: RunResult | { readonly capacity: number }): string {
   if ('capacity' in found) return `95% of good answers up to ${found.capacity.toFixed(3)} times the trace’s rate`;
   const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
   const { firstTokenMs, perTokenMs } = found;

@@ -19,7 +19,7 @@ const BULK = { inputTokens: 2_000, outputTokens: 300 };
 const DISPATCHERS_A_SLOT = 1.1;
 
 /** Runs chat at a part of its capacity alone, and with bulk work in all slots that it may have, and more. */
-export async function interfere(
+export async function simulateInterference(
   threads: Threads,
   trace: TraceSource,
   base: Omit<Run, 'policy' | 'trace' | 'bulk' | 'reserve'>,

@@ -2,8 +2,8 @@ import { FULL, QUICK, REFERENCE, study } from '../../test/simulation/placement/p
 import { loadTrace, type TraceSource } from '../../test/simulation/placement/run.ts';
 import { startThreads } from '../../test/simulation/placement/threads.ts';
 import type { Report } from '../report/report.ts';
-import type { Effort } from './command.ts';
-import { interfere } from './interference.ts';
+import type { BenchmarkRequest } from './command.ts';
+import { simulateInterference } from './interference.ts';
 import { toReport } from './report.ts';
 
 /** Of Lambent's capacity, at which bulk work is added: a fleet that is half in use by day. */
@@ -17,7 +17,7 @@ const SYNTHETIC_SEED = 1;
  * Simulates placement policies side by side on traces, and on one that is made up, on which nothing was tuned.
  * @throws Error that names the file and the line of a trace that can't be understood
  */
-export async function benchPlacement({ traces, quick, seeds }: Omit<Effort, 'publish'>): Promise<Report> {
+export async function benchPlacement({ traces, quick, seeds }: Omit<BenchmarkRequest, 'publish'>): Promise<Report> {
   const usual = quick ? QUICK : FULL;
   const plan = { ...usual, seeds: seeds ?? usual.seeds };
   const sources: TraceSource[] = [...traces.map((file) => ({ file })), { synthetic: SYNTHETIC_SEED }];
@@ -34,7 +34,7 @@ export async function benchPlacement({ traces, quick, seeds }: Omit<Effort, 'pub
   const beside =
     first === undefined
       ? []
-      : await interfere(threads, first, {
+      : await simulateInterference(threads, first, {
           ...REFERENCE,
           requests: Math.min(plan.requests ?? INTERFERENCE_REQUESTS, INTERFERENCE_REQUESTS),
           load: { scale, jitter: true, seed: 1 },

@@ -41,9 +41,12 @@ export function toReport(
     name: 'placement',
     title: 'Placement on GPU workers, simulated',
     method,
-    tables: [...studies.flatMap(tablesOf), interferenceTable(interference, interferenceScale, studies[0]?.trace ?? '')],
-    budgets: studies.flatMap(budgetsOf),
-    charts: [capacityChart(studies), ...studies.map(curveChart)],
+    tables: [
+      ...studies.flatMap(toTables),
+      toInterferenceTable(interference, interferenceScale, studies[0]?.trace ?? ''),
+    ],
+    budgets: studies.flatMap(toBudgets),
+    charts: [toCapacityChart(studies), ...studies.map(toCurveChart)],
     limits,
     data: {
       studies: studies.map((study) => ({
@@ -79,11 +82,11 @@ const limits = [
   'Percentiles are of requests that were served. A refused one waited 10 s for a slot and is nobody’s first token.',
 ];
 
-function tablesOf(study: Findings): Table[] {
-  return [capacityTable(study), closeTable(study), ...(study.fleets.length > 0 ? [fleetTable(study)] : [])];
+function toTables(study: Findings): Table[] {
+  return [toCapacityTable(study), toCloseTable(study), ...(study.fleets.length > 0 ? [toFleetTable(study)] : [])];
 }
 
-function capacityTable({ trace, slots, capacities, scaledCapacities, unjittered }: Findings): Table {
+function toCapacityTable({ trace, slots, capacities, scaledCapacities, unjittered }: Findings): Table {
   const seeds = capacities.get('lambent')?.length ?? 0;
   return {
     caption: `${trace}: capacity of 8 H100 of ${slots} slots, as a multiple of the trace’s rate (simulated; mean of ${seeds} seeds, and the lowest to the highest; length-scaled${unjittered === undefined ? '' : ' and without jitter'} one seed)`,
@@ -102,18 +105,18 @@ function capacityTable({ trace, slots, capacities, scaledCapacities, unjittered 
         NAMES[policy],
         mean(found).toFixed(2),
         `${Math.min(...found).toFixed(2)}–${Math.max(...found).toFixed(2)}`,
-        timesRoundRobin(capacities, policy),
+        formatRatioToRoundRobin(capacities, policy),
         mean(scaledCapacities.get(policy) ?? []).toFixed(2),
-        timesRoundRobin(scaledCapacities, policy),
+        formatRatioToRoundRobin(scaledCapacities, policy),
         ...(unjittered === undefined
           ? []
-          : [mean(unjittered.get(policy) ?? []).toFixed(2), timesRoundRobin(unjittered, policy)]),
+          : [mean(unjittered.get(policy) ?? []).toFixed(2), formatRatioToRoundRobin(unjittered, policy)]),
       ];
     }),
   };
 }
 
-function closeTable({ trace, close }: Findings): Table {
+function toCloseTable({ trace, close }: Findings): Table {
   return {
     caption: `${trace}: at ${close.scale} times its rate, 8 H100 (simulated; mean of the seeds, goodput ± half of what is between them)`,
     columns: [
@@ -153,17 +156,20 @@ function closeTable({ trace, close }: Findings): Table {
   };
 }
 
-function fleetTable({ trace, capacities, fleets }: Findings): Table {
+function toFleetTable({ trace, capacities, fleets }: Findings): Table {
   const all = [...fleets, { workers: 8, capacities }].sort((a, b) => a.workers - b.workers);
   const policies = [...(fleets[0]?.capacities.keys() ?? [])];
   return {
     caption: `${trace}: capacity by the fleet’s size, × round robin (simulated; one seed beside 8)`,
     columns: ['policy', ...all.map(({ workers }) => `${workers} H100`)],
-    rows: policies.map((policy) => [NAMES[policy], ...all.map((fleet) => timesRoundRobin(fleet.capacities, policy))]),
+    rows: policies.map((policy) => [
+      NAMES[policy],
+      ...all.map((fleet) => formatRatioToRoundRobin(fleet.capacities, policy)),
+    ]),
   };
 }
 
-function interferenceTable(cases: readonly Interference[], scale: number, trace: string): Table {
+function toInterferenceTable(cases: readonly Interference[], scale: number, trace: string): Table {
   return {
     caption: `Bulk work beside chat, ${trace} at ${scale} times its rate, 8 H100 (simulated)`,
     columns: [
@@ -189,14 +195,14 @@ function interferenceTable(cases: readonly Interference[], scale: number, trace:
   };
 }
 
-function budgetsOf({ trace, capacities }: Findings): Budget[] {
+function toBudgets({ trace, capacities }: Findings): Budget[] {
   const figure = (policy: PolicyName) => ({
     label: NAMES[policy],
     value: mean(capacities.get(policy) ?? []),
     unit: 'times the trace’s rate',
   });
   return BUDGETS.filter((budget) => budget.trace === trace).map(({ against, limit }) => ({
-    what: `${trace}, capacity of 8 H100 (simulated)`,
+    metric: `${trace}, capacity of 8 H100 (simulated)`,
     ours: figure('lambent'),
     against: figure(against),
     limit,
@@ -204,7 +210,7 @@ function budgetsOf({ trace, capacities }: Findings): Budget[] {
   }));
 }
 
-function capacityChart(studies: readonly Findings[]): Chart {
+function toCapacityChart(studies: readonly Findings[]): Chart {
   return {
     title: 'Capacity at 95% of good answers, 8 H100 (simulated)',
     unit: '×',
@@ -215,7 +221,7 @@ function capacityChart(studies: readonly Findings[]): Chart {
   };
 }
 
-function curveChart({ trace, curves }: Findings): Chart {
+function toCurveChart({ trace, curves }: Findings): Chart {
   return {
     title: `Good answers over the rate of arrivals (× the trace’s), ${trace}, 8 H100 (simulated)`,
     unit: '%',
@@ -227,7 +233,7 @@ function curveChart({ trace, curves }: Findings): Chart {
   };
 }
 
-function timesRoundRobin(capacities: Capacities, policy: PolicyName): string {
+function formatRatioToRoundRobin(capacities: Capacities, policy: PolicyName): string {
   return (mean(capacities.get(policy) ?? []) / mean(capacities.get('round-robin') ?? [])).toFixed(2);
 }
 

@@ -1,5 +1,5 @@
 import { type BarChart, type Chart, formatNumber, type LineChart } from './report.ts';
-import { COLOURS, document, text, WIDTH } from './svg.ts';
+import { COLOURS, renderDocument, renderText, WIDTH } from './svg.ts';
 
 /** Of a character of a label, on average, with room for wide ones. */
 const CHARACTER_WIDTH = 7.2;
@@ -27,7 +27,7 @@ function drawBars({ title, unit, groups }: BarChart): string {
   const shapes: string[] = [];
   let y = TOP;
   for (const { label, bars } of groups) {
-    shapes.push(text(0, y + 13, label, 'font-weight="bold"'));
+    shapes.push(renderText(0, y + 13, label, 'font-weight="bold"'));
     y += 22;
     const longest = Math.max(...bars.map(({ value }) => value), Number.MIN_VALUE);
     const scale = (WIDTH - labelWidth - VALUE_WIDTH) / longest;
@@ -35,22 +35,22 @@ function drawBars({ title, unit, groups }: BarChart): string {
       const width = Math.max(1, bar.value * scale);
       const colour = COLOURS[labels.indexOf(bar.label) % COLOURS.length];
       shapes.push(
-        text(labelWidth - 8, y + 13, bar.label, 'text-anchor="end"'),
+        renderText(labelWidth - 8, y + 13, bar.label, 'text-anchor="end"'),
         `<rect x="${labelWidth}" y="${y}" width="${width.toFixed(1)}" height="${BAR_HEIGHT}" fill="${colour}"/>`,
-        text(labelWidth + width + 6, y + 13, `${formatNumber(bar.value)} ${unit}`),
+        renderText(labelWidth + width + 6, y + 13, `${formatNumber(bar.value)} ${unit}`),
       );
       y += BAR_HEIGHT + BAR_GAP;
     }
     y += GROUP_GAP;
   }
-  return document(title, y, shapes);
+  return renderDocument(title, y, shapes);
 }
 
 /** A line for each series over seconds, or what stands for them, all on one scale. */
 function drawLines({ title, unit, along = 's', series }: LineChart): string {
   const points = series.flatMap((each) => each.points);
   const lastSecond = Math.max(1, ...points.map(({ seconds }) => seconds));
-  const heights = ticks(Math.max(1, ...points.map(({ value }) => value)));
+  const heights = computeTicks(Math.max(1, ...points.map(({ value }) => value)));
   const highest = heights.at(-1) ?? 1;
   const x = (seconds: number) => LEFT + (seconds / lastSecond) * (WIDTH - LEFT - RIGHT);
   const y = (value: number) => TOP + PLANE_HEIGHT * (1 - value / highest);
@@ -59,11 +59,13 @@ function drawLines({ title, unit, along = 's', series }: LineChart): string {
     const height = y(value).toFixed(1);
     shapes.push(
       `<line x1="${LEFT}" y1="${height}" x2="${WIDTH - RIGHT}" y2="${height}" stroke="#ddd"/>`,
-      text(LEFT - 6, y(value) + 4, formatNumber(value), 'text-anchor="end"'),
+      renderText(LEFT - 6, y(value) + 4, formatNumber(value), 'text-anchor="end"'),
     );
   }
-  for (const seconds of ticks(lastSecond).filter((tick) => tick <= lastSecond)) {
-    shapes.push(text(x(seconds), TOP + PLANE_HEIGHT + 20, `${formatNumber(seconds)} ${along}`, 'text-anchor="middle"'));
+  for (const seconds of computeTicks(lastSecond).filter((tick) => tick <= lastSecond)) {
+    shapes.push(
+      renderText(x(seconds), TOP + PLANE_HEIGHT + 20, `${formatNumber(seconds)} ${along}`, 'text-anchor="middle"'),
+    );
   }
   series.forEach(({ label, points: line }, index) => {
     const colour = COLOURS[index % COLOURS.length];
@@ -72,14 +74,14 @@ function drawLines({ title, unit, along = 's', series }: LineChart): string {
     shapes.push(
       `<polyline points="${path}" fill="none" stroke="${colour}" stroke-width="2"/>`,
       `<rect x="${LEFT}" y="${legend - 10}" width="12" height="12" fill="${colour}"/>`,
-      text(LEFT + 20, legend, [label, unit].filter((part) => part !== '').join(', ')),
+      renderText(LEFT + 20, legend, [label, unit].filter((part) => part !== '').join(', ')),
     );
   });
-  return document(title, TOP + PLANE_HEIGHT + 46 + series.length * 20, shapes);
+  return renderDocument(title, TOP + PLANE_HEIGHT + 46 + series.length * 20, shapes);
 }
 
 /** Round numbers from 0 up to the first that is not below `highest`: a dozen steps at most, of 1, 2 or 5 times a power of ten. */
-function ticks(highest: number): number[] {
+function computeTicks(highest: number): number[] {
   const power = 10 ** Math.floor(Math.log10(highest / 5));
   const step = Math.max(1, power * ([1, 2, 5].findLast((factor) => factor * power * 5 <= highest) ?? 1));
   return Array.from({ length: Math.ceil(highest / step) + 1 }, (_, index) => index * step);

@@ -24,7 +24,7 @@ function toMarkdown({ machine, date, report }: Record, pictures: readonly string
     `${describeMachine(machine)}, ${date.slice(0, 10)}. All figures come from one run on that one machine: they say how the sides stand to each other, not what another machine will show.`,
     ...report.method,
     ...pictures,
-    ...report.tables.map(tableMarkdown),
+    ...report.tables.map(toMarkdownTable),
     ...(report.budgets.length > 0 ? ['## Budgets'] : []),
     report.budgets.map((budget) => `- ${formatBudget(budget)}`).join('\n'),
     ...(report.limits === undefined ? [] : ['## What limits it', ...report.limits]),
@@ -32,7 +32,7 @@ function toMarkdown({ machine, date, report }: Record, pictures: readonly string
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
 }
 
-function tableMarkdown({ caption, columns, rows }: Table): string {
+function toMarkdownTable({ caption, columns, rows }: Table): string {
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   const rule = line(columns.map((_, index) => (index === 0 ? '---' : '--:')));
   return [`**${caption}**`, '', line(columns), rule, ...rows.map(line)].join('\n');

@@ -3,7 +3,7 @@ import type { Machine } from '../../test/measure/machine.ts';
 /** A ratio that a benchmark must not exceed, or must reach. */
 export interface Budget {
   /** What is compared, as a phrase: `chat, cold, against a bare handler`. */
-  readonly what: string;
+  readonly metric: string;
   readonly ours: Figure;
   readonly against: Figure;
   /** `ours` divided by `against` may be at most this; must be at least this with `isFloor`. */
@@ -80,13 +80,13 @@ export interface Record {
 }
 
 /** `ours` as a multiple of `against`. */
-export function ratio({ ours, against }: Budget): number {
+export function computeRatio({ ours, against }: Budget): number {
   return ours.value / against.value;
 }
 
 /** Whether the budget is kept. */
 export function isMet(budget: Budget): boolean {
-  return budget.isFloor === true ? ratio(budget) >= budget.limit : ratio(budget) <= budget.limit;
+  return budget.isFloor === true ? computeRatio(budget) >= budget.limit : computeRatio(budget) <= budget.limit;
 }
 
 /** `1,234`, `12.3`, `0.123`: three digits that matter. */
@@ -97,8 +97,8 @@ export function formatNumber(value: number): string {
 
 /** A budget in one line, both sides named: what a reader must see to believe the ratio. */
 export function formatBudget(budget: Budget): string {
-  const { what, ours, against, limit, isFloor = false } = budget;
+  const { metric, ours, against, limit, isFloor = false } = budget;
   const side = ({ label, value, unit }: Figure) => `${label} ${formatNumber(value)} ${unit}`;
   const verdict = isMet(budget) ? 'kept' : 'MISSED';
-  return `${what}: ${formatNumber(ratio(budget))}× (${side(ours)}, ${side(against)}); budget ${isFloor ? '≥' : '≤'} ${formatNumber(limit)}×: ${verdict}`;
+  return `${metric}: ${formatNumber(computeRatio(budget))}× (${side(ours)}, ${side(against)}); budget ${isFloor ? '≥' : '≤'} ${formatNumber(limit)}×: ${verdict}`;
 }

@@ -4,17 +4,17 @@ export const WIDTH = 760;
 export const COLOURS = ['#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#999999'];
 
 /** An SVG document with its title at the top. */
-export function document(title: string, height: number, shapes: readonly string[]): string {
+export function renderDocument(title: string, height: number, shapes: readonly string[]): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-label="${escapeXml(title)}">
 <style>svg { background: #fff; font: 13px system-ui, sans-serif; fill: #222 }</style>
-${text(0, 20, title, 'font-weight="bold" font-size="15"')}
+${renderText(0, 20, title, 'font-weight="bold" font-size="15"')}
 ${shapes.join('\n')}
 </svg>
 `;
 }
 
 /** A text element; `attributes` go into its tag as they are. */
-export function text(x: number, y: number, content: string, attributes = ''): string {
+export function renderText(x: number, y: number, content: string, attributes = ''): string {
   return `<text x="${x.toFixed(1)}" y="${y}" ${attributes}>${escapeXml(content)}</text>`;
 }
 

@@ -6,13 +6,13 @@ export function toText({ machine, date, report }: Record): string {
   const parts = [
     `${report.title}\n${'='.repeat(report.title.length)}`,
     `${describeMachine(machine)}, ${date}. Figures are relative to this machine.`,
-    ...report.tables.map(tableText),
+    ...report.tables.map(toTextTable),
     report.budgets.map((budget) => `  ${formatBudget(budget)}`).join('\n'),
   ];
   return `\n${parts.filter((part) => part !== '').join('\n\n')}\n`;
 }
 
-function tableText({ caption, columns, rows }: Table): string {
+function toTextTable({ caption, columns, rows }: Table): string {
   const lines = [columns, ...rows];
   const widths = columns.map((_, column) => Math.max(...lines.map((cells) => cells[column]?.length ?? 0)));
   const line = (cells: readonly string[]) =>

@@ -4,13 +4,13 @@
  * `node bedrock.ts <tokens> <interval-ms>`
  */
 import { startBedrock } from '../../local/bedrock/server.ts';
-import { stampedTokens } from './tokens.ts';
+import { generateStampedTokens } from './tokens.ts';
 
 const [count, intervalMs] = process.argv.slice(2).map(Number);
 
 const { url } = await startBedrock({
   async *respond() {
-    const tokens = stampedTokens(count, intervalMs);
+    const tokens = generateStampedTokens(count, intervalMs);
     yield { type: 'event', event: { messageStart: { role: 'assistant' } } };
     for await (const text of tokens) {
       yield { type: 'event', event: { contentBlockDelta: { contentBlockIndex: 0, delta: { text } } } };

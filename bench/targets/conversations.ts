@@ -4,18 +4,18 @@ import { PLACEMENT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
 import type { FleetStore } from '../../shared/gpu/registry/fleet-store.ts';
 import type { Message } from '../../shared/inference/generation.ts';
 import { canonicalizePrompt } from '../../shared/inference/providers/gpu/canonical-prompt.ts';
-import { BOOT, type FleetSize, fleetName, tenantName, workerId } from './fleet-table.ts';
+import { BOOT_ID, type FleetSize, toFleetName, toTenantName, toWorkerId } from './fleet-table.ts';
 import { MODEL } from './functions.ts';
 
 /** A conversation whose first three quarters some worker has served, and whose next turn is to be placed. */
-export interface Talk {
+export interface Conversation {
   readonly tenant: string;
   readonly served: readonly Message[];
   /** What comes after the words that make each next turn another one. */
   readonly rest: readonly Message[];
 }
 
-const TALKS = 16;
+const CONVERSATIONS = 16;
 /** Of a talk: six have been served, two have not. */
 const MESSAGES = 8;
 const BYTES_PER_TOKEN = 4;
@@ -26,21 +26,21 @@ const PROSE =
   'What the directory knows of a prompt is a hint: if it knows it wrongly, it costs time and nothing else. ';
 
 /** Talks of about so many tokens; the same ones each time. */
-export function talksOf(promptTokens: number): Talk[] {
+export function createConversations(promptTokens: number): Conversation[] {
   const bytes = (promptTokens * BYTES_PER_TOKEN) / MESSAGES;
-  return Array.from({ length: TALKS }, (_, talk) => {
+  return Array.from({ length: CONVERSATIONS }, (_, talk) => {
     const messages = Array.from({ length: MESSAGES }, (_, index) => {
       const begin = `Talk ${talk} of ${promptTokens} tokens, message ${index}. `;
-      return said(begin + PROSE.repeat(Math.ceil(bytes / PROSE.length)).slice(0, bytes - begin.length));
+      return createUserMessage(begin + PROSE.repeat(Math.ceil(bytes / PROSE.length)).slice(0, bytes - begin.length));
     });
     const servedCount = (MESSAGES * 3) / 4;
-    return { tenant: tenantName(talk), served: messages.slice(0, servedCount), rest: messages.slice(servedCount) };
+    return { tenant: toTenantName(talk), served: messages.slice(0, servedCount), rest: messages.slice(servedCount) };
   });
 }
 
 /** The messages of a turn that nobody has asked for before. */
-export function nextTurn({ served, rest }: Talk, name: string): Message[] {
-  return [...served, said(`Question ${name}.`), ...rest];
+export function createNextTurn({ served, rest }: Conversation, name: string): Message[] {
+  return [...served, createUserMessage(`Question ${name}.`), ...rest];
 }
 
 /** A prompt's prefixes, made as a provider makes them. */
@@ -50,16 +50,16 @@ export function toPrefixes(fleet: string, tenant: string, messages: readonly Mes
 }
 
 /** Has the directory know a worker for what has been served of each talk. */
-export async function learnTalks(store: FleetStore, size: FleetSize, promptTokens: number): Promise<void> {
-  const fleet = fleetName(size);
-  for (const [index, { tenant, served }] of talksOf(promptTokens).entries()) {
-    const holder = { workerId: workerId((7 * index) % size.workers), bootId: BOOT };
+export async function recordServedPrefixes(store: FleetStore, size: FleetSize, promptTokens: number): Promise<void> {
+  const fleet = toFleetName(size);
+  for (const [index, { tenant, served }] of createConversations(promptTokens).entries()) {
+    const holder = { workerId: toWorkerId((7 * index) % size.workers), bootId: BOOT_ID };
     const prompt = toPrefixes(fleet, tenant, served);
     const known = { ...PLACEMENT_SETTINGS, directoryMs: KNOWN_MS };
     await store.recordHolders(fleet, findChangedEntries(prompt, holder, new Map(), { workers: [] }, known, Date.now()));
   }
 }
 
-function said(text: string): Message {
+function createUserMessage(text: string): Message {
   return { role: 'user', content: [{ type: 'text', text }] };
 }

@@ -9,9 +9,9 @@ import { createSlotAllocator } from '../../shared/gpu/placement/slot-allocator.t
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { encodeLease, number, text, toPrefixKey, toWorkerKey } from '../../shared/gpu/registry/fleet-items.ts';
 import type { FleetStore } from '../../shared/gpu/registry/fleet-store.ts';
-import { nextTurn, type Talk, talksOf, toPrefixes } from './conversations.ts';
-import type { Cell, Decided, Decisions } from './decisions.ts';
-import { BOOT, FLEET_TABLE, fleetName, PLAIN_KEY, SLOTS, tenantName, workerId } from './fleet-table.ts';
+import { type Conversation, createConversations, createNextTurn, toPrefixes } from './conversations.ts';
+import type { Cell, DecisionRun, DecisionTimes } from './decisions.ts';
+import { BOOT_ID, FLEET_TABLE, PLAIN_KEY, SLOTS, toFleetName, toTenantName, toWorkerId } from './fleet-table.ts';
 import { MODEL } from './functions.ts';
 
 /** Of one decision, milliseconds. */
@@ -25,24 +25,24 @@ interface Decision {
 const EXPECTED_OUTPUT_TOKENS = 350;
 const NEVER = new AbortController().signal;
 
-const { cells, count, warmUp, compared } = JSON.parse(process.argv[2] ?? '') as Decisions;
+const { cells, count, warmUp, withComparison } = JSON.parse(process.argv[2] ?? '') as DecisionRun;
 /** So that no other process has asked what this one asks. */
 const run = newId();
 const client = createDynamoDBClient();
 const table = createDynamoDBFleetStore(client, { tableName: FLEET_TABLE });
-let refused = 0;
-let looks = 0;
+let refusedLeases = 0;
+let fleetReads = 0;
 /** What was last written into the directory. */
 let written: Promise<void> = Promise.resolve();
 const store: FleetStore = {
   ...table,
   read(fleet) {
-    looks += 1;
+    fleetReads += 1;
     return table.read(fleet);
   },
   async lease(...ask) {
     const granted = await table.lease(...ask);
-    if (!granted) refused += 1;
+    if (!granted) refusedLeases += 1;
     return granted;
   },
   recordHolders(...entries) {
@@ -62,10 +62,10 @@ const slots = createSlotAllocator(
 );
 
 /** Places a turn and takes a slot for it, says that its first token has come, and gives the slot back. */
-async function decide({ fleet: size, holdMs }: Cell, talk: Talk, name: string): Promise<Decision> {
-  const fleet = fleetName(size);
+async function decide({ fleet: size, holdMs }: Cell, talk: Conversation, name: string): Promise<Decision> {
+  const fleet = toFleetName(size);
   const { tenant } = talk;
-  const messages = nextTurn(talk, `${run} ${name}`);
+  const messages = createNextTurn(talk, `${run} ${name}`);
   const startedAt = performance.now();
   const prompt = toPrefixes(fleet, tenant, messages);
   const hashedAt = performance.now();
@@ -90,11 +90,11 @@ async function decide({ fleet: size, holdMs }: Cell, talk: Talk, name: string): 
 }
 
 /** The requests that a decision waits for, and nothing else; milliseconds. */
-async function sameRequests({ fleet: size }: Cell, { prefixes }: PromptPrefixes): Promise<number> {
-  const fleet = fleetName(size);
+async function measureSameRequests({ fleet: size }: Cell, { prefixes }: PromptPrefixes): Promise<number> {
+  const fleet = toFleetName(size);
   const id = newId(12);
   const expiresAt = Date.now() + SLOT_SETTINGS.leaseMs;
-  const lease = encodeLease({ tier: 'interactive', tenant: tenantName(0), pendingTokens: 0, weight: 0, expiresAt });
+  const lease = encodeLease({ tier: 'interactive', tenant: toTenantName(0), pendingTokens: 0, weight: 0, expiresAt });
   const Keys = prefixes.map(({ hash }) => toPrefixKey(fleet, hash));
   const startedAt = performance.now();
   await Promise.all([
@@ -111,26 +111,26 @@ async function sameRequests({ fleet: size }: Cell, { prefixes }: PromptPrefixes)
   await client.send(
     new UpdateItemCommand({
       TableName: FLEET_TABLE,
-      Key: toWorkerKey(fleet, workerId(0)),
+      Key: toWorkerKey(fleet, toWorkerId(0)),
       UpdateExpression: 'SET leases.#id = :lease',
       ConditionExpression:
         'bootId = :bootId AND #state = :ready AND (attribute_exists(leases.#id) OR size(leases) < :limit)',
       ExpressionAttributeNames: { '#id': id, '#state': 'state' },
       ExpressionAttributeValues: {
         ':lease': lease,
-        ':bootId': text(BOOT),
+        ':bootId': text(BOOT_ID),
         ':ready': text('ready'),
         ':limit': number(SLOTS),
       },
     }),
   );
   const ms = performance.now() - startedAt;
-  await table.release(fleet, workerId(0), id);
+  await table.release(fleet, toWorkerId(0), id);
   return ms;
 }
 
 /** As many round trips, in the same order, that read and write a small item; milliseconds. */
-async function plainRequests(): Promise<number> {
+async function measurePlainRequests(): Promise<number> {
   const read = () => client.send(new GetItemCommand({ TableName: FLEET_TABLE, Key: PLAIN_KEY, ConsistentRead: true }));
   const startedAt = performance.now();
   await Promise.all([read(), read()]);
@@ -146,9 +146,9 @@ async function plainRequests(): Promise<number> {
   return performance.now() - startedAt;
 }
 
-async function measure(cell: Cell, decisions: number): Promise<Decided> {
-  const talks = talksOf(cell.promptTokens);
-  const seen = timesOf();
+async function measure(cell: Cell, decisions: number): Promise<DecisionTimes> {
+  const talks = createConversations(cell.promptTokens);
+  const seen = createTimes();
   const turns = Array.from({ length: decisions }, (_, index) => index).values();
   const decider = async () => {
     for (const turn of turns) {
@@ -158,18 +158,18 @@ async function measure(cell: Cell, decisions: number): Promise<Decided> {
       seen.placedMs.push(placedMs);
       seen.hashedMs.push(hashedMs);
       seen.releasedMs.push(releasedMs);
-      if (!compared) continue;
-      seen.sameMs.push(await sameRequests(cell, prompt));
-      seen.plainMs.push(await plainRequests());
+      if (!withComparison) continue;
+      seen.sameMs.push(await measureSameRequests(cell, prompt));
+      seen.plainMs.push(await measurePlainRequests());
     }
   };
-  refused = 0;
-  looks = 0;
+  refusedLeases = 0;
+  fleetReads = 0;
   await Promise.all(Array.from({ length: cell.deciders }, decider));
-  return { ...seen, refused, looks };
+  return { ...seen, refusedLeases, fleetReads };
 }
 
-function timesOf() {
+function createTimes() {
   const none = (): number[] => [];
   return { placedMs: none(), hashedMs: none(), releasedMs: none(), sameMs: none(), plainMs: none() };
 }
@@ -178,6 +178,6 @@ function timesOf() {
 setInterval(() => {}, 60_000);
 const [first] = cells;
 if (first !== undefined && warmUp > 0) await measure(first, warmUp);
-const decided: Decided[] = [];
+const decided: DecisionTimes[] = [];
 for (const cell of cells) decided.push(await measure(cell, count));
 process.stdout.write(JSON.stringify(decided), () => process.exit(0));

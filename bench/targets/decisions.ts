@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { type FleetSize, functionEnvironment } from './fleet-table.ts';
+import { createFunctionEnvironment, type FleetSize } from './fleet-table.ts';
 
 /** What is placed where. */
 export interface Cell {
@@ -14,7 +14,7 @@ export interface Cell {
 }
 
 /** What one deciding process does. */
-export interface Decisions {
+export interface DecisionRun {
   /** In this order. */
   readonly cells: readonly Cell[];
   /** Decisions of each cell, all its deciders together. */
@@ -22,11 +22,11 @@ export interface Decisions {
   /** Decisions of the first cell before anything counts. */
   readonly warmUp: number;
   /** Whether the same requests, and plain ones, are made in turn with each decision. */
-  readonly compared: boolean;
+  readonly withComparison: boolean;
 }
 
 /** What was seen of one cell. Times are milliseconds, one for each decision. */
-export interface Decided {
+export interface DecisionTimes {
   /** From the request to the slot. */
   readonly placedMs: readonly number[];
   /** Of `placedMs`, what it took to name the prompt's beginnings. */
@@ -37,9 +37,9 @@ export interface Decided {
   /** As many requests, after next to nothing. */
   readonly plainMs: readonly number[];
   /** Leases that were refused, since another was quicker. */
-  readonly refused: number;
+  readonly refusedLeases: number;
   /** Looks at the fleet. */
-  readonly looks: number;
+  readonly fleetReads: number;
 }
 
 /**
@@ -47,11 +47,11 @@ export interface Decided {
  * @param url where DynamoDB is
  * @throws Error when a decision fails
  */
-export async function runDecisions(url: string, decisions: Decisions): Promise<Decided[]> {
+export async function runDecisions(url: string, decisions: DecisionRun): Promise<DecisionTimes[]> {
   const file = join(import.meta.dirname, 'decider.ts');
   const { stdout } = await promisify(execFile)(process.execPath, [file, JSON.stringify(decisions)], {
-    env: { ...process.env, ...functionEnvironment(url) },
+    env: { ...process.env, ...createFunctionEnvironment(url) },
     maxBuffer: 64 * 1024 * 1024,
   });
-  return JSON.parse(stdout) as Decided[];
+  return JSON.parse(stdout) as DecisionTimes[];
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { peerFile } from './peers.ts';
+import { resolvePeerFile } from './peers.ts';
 
 /** The version that the peers' lockfile pins. */
 export const ENCRYPTION_SDK_VERSION = '5.0.2';
@@ -28,7 +28,7 @@ export type SealAndOpen = (plaintext: Uint8Array) => Promise<Uint8Array>;
  * @throws Error when it can't be installed
  */
 export async function loadEncryptionSdk(): Promise<SealAndOpen> {
-  const entry = await peerFile('@aws-crypto/client-node/build/main/src/index.js');
+  const entry = await resolvePeerFile('@aws-crypto/client-node/build/main/src/index.js');
   const sdk = createRequire(entry)(entry) as EncryptionSdk;
   const client = sdk.buildClient(sdk.CommitmentPolicy['REQUIRE_ENCRYPT_REQUIRE_DECRYPT']);
   const keyring = new sdk.RawAesKeyringNode({

@@ -31,7 +31,7 @@ export const FLEET_TABLE = 'fleets';
 export const TENANTS = 4;
 /** What `models.json` gives a worker that says nothing else. */
 export const SLOTS = 32;
-export const BOOT = 'boot-1';
+export const BOOT_ID = 'boot-1';
 /** A small item, for requests that ask next to nothing of the table. */
 export const PLAIN_KEY: Item = { pk: text('plain'), sk: text('plain') };
 
@@ -42,13 +42,13 @@ const AT_ONCE = 25;
 const LEASE_MS = 86_400_000;
 
 /** The name of a fleet of this size. */
-export const fleetName = ({ workers, leases }: FleetSize) => `${workers}-workers-${leases}-leases`;
+export const toFleetName = ({ workers, leases }: FleetSize) => `${workers}-workers-${leases}-leases`;
 
-export const workerId = (index: number) => `worker-${index}`;
-export const tenantName = (index: number) => `tenant-${index % TENANTS}`;
+export const toWorkerId = (index: number) => `worker-${index}`;
+export const toTenantName = (index: number) => `tenant-${index % TENANTS}`;
 
 /** What a function's environment has of AWS in Lambda, for one that reaches DynamoDB at `url`. */
-export function functionEnvironment(url: string): Record<string, string> {
+export function createFunctionEnvironment(url: string): Record<string, string> {
   return {
     AWS_ENDPOINT_URL_DYNAMODB: url,
     AWS_REGION: REGION,
@@ -62,13 +62,13 @@ export async function startFleetTable(fleets: readonly FleetSize[]): Promise<Fle
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
   started.defer(() => rm(folder, { recursive: true, force: true }));
-  const { url } = started.use(await startServer(join(import.meta.dirname, 'tables.ts'), [folder]));
+  const { url } = started.use(await startServer(join(import.meta.dirname, 'table-server.ts'), [folder]));
   const options = { endpoint: url, region: REGION, credentials: CREDENTIALS };
   const client = started.adopt(new DynamoDBClient(options), (each) => each.destroy());
   await client.send(new CreateTableCommand(DEFINITION));
   await client.send(new PutItemCommand({ TableName: FLEET_TABLE, Item: { ...PLAIN_KEY, count: number(0) } }));
   const random = createSeededRandom(1);
-  const items = fleets.flatMap((fleet) => workersOf(fleet, random));
+  const items = fleets.flatMap((fleet) => createWorkerItems(fleet, random));
   for (let first = 0; first < items.length; first += AT_ONCE) {
     const puts = items.slice(first, first + AT_ONCE).map((Item) => ({ PutRequest: { Item } }));
     await client.send(new BatchWriteItemCommand({ RequestItems: { [FLEET_TABLE]: puts } }));
@@ -90,27 +90,27 @@ const DEFINITION = {
   ],
 };
 
-function workersOf(size: FleetSize, random: () => number): Item[] {
-  const fleet = fleetName(size);
+function createWorkerItems(size: FleetSize, random: () => number): Item[] {
+  const fleet = toFleetName(size);
   return Array.from({ length: size.workers }, (_, index) => {
     const described = {
       fleet,
-      id: workerId(index),
+      id: toWorkerId(index),
       url: `http://10.0.${index >> 8}.${index & 255}:8000/v1`,
-      bootId: BOOT,
+      bootId: BOOT_ID,
       state: 'ready' as const,
       slots: SLOTS,
       models: [MODEL],
       source: 'static' as const,
       seenAt: Date.now(),
     };
-    const leases = { M: leasesOf(size.leases, random) };
+    const leases = { M: createLeases(size.leases, random) };
     return { ...toWorkerKey(fleet, described.id), ...encodeDescription(described), ...encodeState(described), leases };
   });
 }
 
 /** A third of them wait for their first token. */
-function leasesOf(count: number, random: () => number): Item {
+function createLeases(count: number, random: () => number): Item {
   const expiresAt = Date.now() + LEASE_MS;
   const leases = Array.from({ length: count }, (_, index) => {
     const tokens = Math.ceil(4_000 * random());
@@ -121,7 +121,7 @@ function leasesOf(count: number, random: () => number): Item {
       .padStart(12, '0');
     return [
       id,
-      encodeLease({ tier, tenant: tenantName(index), pendingTokens, weight: tokens + 700, expiresAt }),
+      encodeLease({ tier, tenant: toTenantName(index), pendingTokens, weight: tokens + 700, expiresAt }),
     ] as const;
   });
   return Object.fromEntries(leases);

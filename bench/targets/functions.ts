@@ -27,7 +27,7 @@ async function writeModels(file: string, target: object): Promise<string> {
 }
 
 /** Bundles a function into `folder` as it is packaged for AWS, and defines it for the local runner. */
-export async function bundled(
+export async function bundleFunction(
   source: string,
   folder: string,
   environment: Readonly<Record<string, string>> = {},

@@ -5,18 +5,18 @@ import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { describeLocalFleet } from '../../local/engine/local-fleet.ts';
 import { type LocalWorker, startWorkers, WORKER_DEFAULTS } from '../../local/engine/workers.ts';
-import { type Ended, LogWatch } from './job-cloud.ts';
+import { type JobEnd, JobLogReader } from './job-cloud.ts';
 
 /** The whole local cloud with GPU workers, as `npm start` brings it. */
 export interface GpuCloud extends AsyncDisposable {
   readonly cloud: Cloud;
   /** Jobs that ended, by id. */
-  readonly ended: ReadonlyMap<string, Ended>;
+  readonly ended: ReadonlyMap<string, JobEnd>;
   /** What the engines say of themselves, all together. */
-  engines(): Promise<Engines>;
+  readEngines(): Promise<EngineMetrics>;
 }
 
-export interface Engines {
+export interface EngineMetrics {
   /** Epoch milliseconds. */
   readonly at: number;
   /** Tokens since they started, whoever they were for. */
@@ -26,10 +26,10 @@ export interface Engines {
 }
 
 /** The model that `npm start` serves, whose fleet keeps the reserve that it has when nothing is said. */
-export const RESERVING = 'gpu';
+export const DEFAULT_RESERVE = 'gpu';
 /** The same workers as fleets of other reserves: shares of slots, by the name of a model and of its fleet. */
 const OTHER_RESERVES = { 'gpu-half-reserved': 0.5, 'gpu-unreserved': 0 } as const;
-export type ServedModel = typeof RESERVING | keyof typeof OTHER_RESERVES;
+export type ServedModel = typeof DEFAULT_RESERVE | keyof typeof OTHER_RESERVES;
 
 /** Starts it with two workers at a share of a large GPU's pace. */
 export async function startGpuCloud(speed: number): Promise<GpuCloud> {
@@ -38,10 +38,10 @@ export async function startGpuCloud(speed: number): Promise<GpuCloud> {
   started.defer(() => rm(folder, { recursive: true, force: true }));
   const gpuWorkers = started.adopt(await startWorkers({ count: 2, speed }), (each) => each.close());
   const models = join(folder, 'models.json');
-  await writeFile(models, JSON.stringify(registryOf(gpuWorkers.workers)));
+  await writeFile(models, JSON.stringify(createRegistry(gpuWorkers.workers)));
   const bundlesDir = join(folder, 'bundles');
   await bundleFunctions({ outDir: bundlesDir, models });
-  const watched = new LogWatch();
+  const watched = new JobLogReader();
   const cloud = started.adopt(
     await startCloud({
       stateDir: join(folder, 'state'),
@@ -57,9 +57,9 @@ export async function startGpuCloud(speed: number): Promise<GpuCloud> {
   return {
     cloud,
     ended: watched.ended,
-    async engines() {
-      const all = await Promise.all(gpuWorkers.workers.map(({ url }) => metricsOf(url)));
-      const sum = (name: string) => all.reduce((total, text) => total + sampleOf(text, name), 0);
+    async readEngines() {
+      const all = await Promise.all(gpuWorkers.workers.map(({ url }) => fetchMetrics(url)));
+      const sum = (name: string) => all.reduce((total, text) => total + readSample(text, name), 0);
       return {
         at: Date.now(),
         generatedTokens: sum('vllm:generation_tokens_total'),
@@ -71,7 +71,7 @@ export async function startGpuCloud(speed: number): Promise<GpuCloud> {
 }
 
 /** What `npm start` writes, and the same workers again. A request goes by one of the models; never two at a time. */
-function registryOf(workers: readonly LocalWorker[]): object {
+function createRegistry(workers: readonly LocalWorker[]): object {
   const { models, fleets } = describeLocalFleet(workers);
   const { model, contextTokens } = WORKER_DEFAULTS;
   const others = Object.entries(OTHER_RESERVES);
@@ -86,13 +86,13 @@ function registryOf(workers: readonly LocalWorker[]): object {
   };
 }
 
-async function metricsOf(url: string): Promise<string> {
+async function fetchMetrics(url: string): Promise<string> {
   const answer = await fetch(new URL('/metrics', url));
   return answer.text();
 }
 
 /** A sample's value in Prometheus' text format, whatever its labels. */
-function sampleOf(text: string, name: string): number {
+function readSample(text: string, name: string): number {
   const line = text.split('\n').find((each) => each.startsWith(`${name}{`));
   return Number(line?.slice(line.lastIndexOf(' ') + 1) ?? Number.NaN);
 }

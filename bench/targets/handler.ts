@@ -10,7 +10,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { FunctionDefinition } from '../../local/lambda/function.ts';
-import { chatEvent } from './lambda-events.ts';
+import { createChatEvent } from './lambda-events.ts';
 
 type Handler = (event: unknown, stream: ServerResponse, context: object) => Promise<unknown>;
 
@@ -30,7 +30,7 @@ const { handler } = (await import(join(definition.taskRoot, 'index.mjs'))) as { 
 const context = { awsRequestId: 'bench', getRemainingTimeInMillis: () => definition.timeoutMs };
 
 const server = createServer(async (request, response) => {
-  await handler(JSON.parse(chatEvent(await text(request))), response, context);
+  await handler(JSON.parse(createChatEvent(await text(request))), response, context);
 });
 server.keepAliveTimeout = 60_000;
 // What the function logs goes to standard output: the address is there first.

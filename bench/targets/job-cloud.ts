@@ -7,7 +7,7 @@ import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { startServer } from '../processes.ts';
 import { writeHostedModels } from './functions.ts';
 import type { LambdaMode } from './lambent.ts';
-import { type Count, type Counter, startCounter } from './request-counter.ts';
+import { type Count, type RequestCounter, startRequestCounter } from './request-counter.ts';
 import type { Pace } from './targets.ts';
 
 /** Services that functions ask while they work on jobs and conversations. */
@@ -16,7 +16,7 @@ export type Service = (typeof SERVICES)[number];
 export type Requests = Readonly<Record<Service, ReadonlyMap<string, Count>>>;
 
 /** A job whose end a function has logged. */
-export interface Ended {
+export interface JobEnd {
   readonly status: string;
   /** `performance.now()` at which the log line came. */
   readonly at: number;
@@ -26,9 +26,9 @@ export interface Ended {
 export interface JobCloud extends AsyncDisposable {
   readonly cloud: Cloud;
   /** Jobs that ended, by id. */
-  readonly ended: ReadonlyMap<string, Ended>;
+  readonly ended: ReadonlyMap<string, JobEnd>;
   /** Jobs of which an end was logged more than once. */
-  readonly twice: ReadonlySet<string>;
+  readonly endedTwice: ReadonlySet<string>;
   /** What functions have asked since `reset`; nothing when it is not counted. */
   requests(): Requests;
   /** Sizes of the batches that the generation queue's mapping has handed over since `reset`. */
@@ -39,7 +39,7 @@ export interface JobCloud extends AsyncDisposable {
    * @returns `performance.now()` of the last end
    * @throws Error naming how many are missing after `timeoutMs`
    */
-  allEnded(ids: Iterable<string>, timeoutMs: number): Promise<number>;
+  waitForEnds(ids: Iterable<string>, timeoutMs: number): Promise<number>;
 }
 
 /** A machine that is busy makes functions pause jobs and try again later; who waits for that should know. */
@@ -67,29 +67,29 @@ export async function startJobCloud(
   const bundlesDir = join(folder, 'bundles');
   await bundleFunctions({ outDir: bundlesDir, models });
   const counters = {
-    DynamoDB: started.use(await startCounter('dynamodb')),
-    SQS: started.use(await startCounter('sqs')),
-    KMS: started.use(await startCounter('kms')),
-    S3: started.use(await startCounter('s3')),
+    DynamoDB: started.use(await startRequestCounter('dynamodb')),
+    SQS: started.use(await startRequestCounter('sqs')),
+    KMS: started.use(await startRequestCounter('kms')),
+    S3: started.use(await startRequestCounter('s3')),
   };
-  const watched = new LogWatch();
+  const watched = new JobLogReader();
   const cloud = started.adopt(
     await startCloud({
       stateDir: join(folder, 'state'),
       bundlesDir,
       bedrock: async function* silent() {},
       managedFunctions: mode === 'managed' ? 'interactive' : [],
-      environment: { MODELS_FILE: models, ...(counted ? endpointsOf(counters) : {}) },
+      environment: { MODELS_FILE: models, ...(counted ? toEndpointVariables(counters) : {}) },
       onLog: ({ text }) => watched.read(text),
     }),
     (each) => each.close(),
   );
-  for (const service of SERVICES) counters[service].target = cloud.endpoints[endpointName(service)] ?? '';
+  for (const service of SERVICES) counters[service].target = cloud.endpoints[toEndpointVariable(service)] ?? '';
   const running = started.move();
   return {
     cloud,
     ended: watched.ended,
-    twice: watched.twice,
+    endedTwice: watched.twice,
     requests: () => ({
       DynamoDB: counters.DynamoDB.counts(),
       SQS: counters.SQS.counts(),
@@ -101,7 +101,7 @@ export async function startJobCloud(
       for (const service of SERVICES) counters[service].reset();
       watched.batches = [];
     },
-    async allEnded(ids, timeoutMs) {
+    async waitForEnds(ids, timeoutMs) {
       const wanted = [...new Set(ids)];
       const startedAt = performance.now();
       let reportAt = startedAt + REPORT_EVERY_MS;
@@ -124,15 +124,15 @@ export async function startJobCloud(
   };
 }
 
-const endpointName = (service: Service) => `AWS_ENDPOINT_URL_${service.toUpperCase()}`;
+const toEndpointVariable = (service: Service) => `AWS_ENDPOINT_URL_${service.toUpperCase()}`;
 
-function endpointsOf(counters: Readonly<Record<Service, Counter>>): Record<string, string> {
-  return Object.fromEntries(SERVICES.map((service) => [endpointName(service), counters[service].url]));
+function toEndpointVariables(counters: Readonly<Record<Service, RequestCounter>>): Record<string, string> {
+  return Object.fromEntries(SERVICES.map((service) => [toEndpointVariable(service), counters[service].url]));
 }
 
 /** What the functions' own log lines say of jobs: reading it costs the functions nothing. */
-export class LogWatch {
-  readonly ended = new Map<string, Ended>();
+export class JobLogReader {
+  readonly ended = new Map<string, JobEnd>();
   readonly twice = new Set<string>();
   batches: number[] = [];
 

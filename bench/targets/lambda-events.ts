@@ -2,7 +2,7 @@ import { toAuthorizerContext } from '../../shared/access/keys.ts';
 import { KEY, PRINCIPAL } from './access-table.ts';
 
 /** Body of the request that all sides answer. */
-export function chatBody(model: string, streamed: boolean): string {
+export function createChatBody(model: string, streamed: boolean): string {
   const messages = [
     { role: 'system', content: 'You are a helpful assistant. Answer briefly.' },
     { role: 'user', content: 'Why is the sky blue, and why are sunsets red?' },
@@ -11,7 +11,7 @@ export function chatBody(model: string, streamed: boolean): string {
 }
 
 /** What a REST API hands to the function behind `POST /v1/chat/completions`, as far as a function reads it. */
-export function chatEvent(body: string): string {
+export function createChatEvent(body: string): string {
   const path = '/v1/chat/completions';
   const requestContext = { requestId: 'bench', stage: 'bench', authorizer: toAuthorizerContext(PRINCIPAL) };
   const headers = { 'Content-Type': 'application/json', Authorization: `Bearer ${KEY}` };
@@ -20,7 +20,7 @@ export function chatEvent(body: string): string {
 }
 
 /** What a REST API asks its authorizer. */
-export function authorizerEvent(): string {
+export function createAuthorizerEvent(): string {
   const methodArn = 'arn:aws:execute-api:eu-west-1:000000000000:api/bench/POST/v1/chat/completions';
   return JSON.stringify({ type: 'REQUEST', methodArn, headers: { Authorization: `Bearer ${KEY}` } });
 }

@@ -10,7 +10,7 @@ import { defineFunction, writeHostedModels } from './functions.ts';
 export type LambdaMode = 'managed' | 'standard';
 
 /** Lambent, as it is measured from outside. */
-export interface Ours extends AsyncDisposable {
+export interface LambentServers extends AsyncDisposable {
   /** The chat function's code in one process, without Lambda around it. */
   readonly handlerUrl: string;
   /** The chat function under the Lambda runner, behind the least of a front. */
@@ -20,7 +20,7 @@ export interface Ours extends AsyncDisposable {
 }
 
 /** Starts Lambent thrice in front of `upstream`, from the bundles that are packaged for AWS. */
-export async function startOurs(upstream: string, mode: LambdaMode): Promise<Ours> {
+export async function startLambent(upstream: string, mode: LambdaMode): Promise<LambentServers> {
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
   started.defer(() => rm(folder, { recursive: true, force: true }));

@@ -8,7 +8,7 @@ const PEERS = join(import.meta.dirname, '../peers');
  * @param path below `node_modules`: the package's name and the file's path in it
  * @throws Error when they can't be installed (there is no network, say)
  */
-export async function peerFile(path: string): Promise<string> {
+export async function resolvePeerFile(path: string): Promise<string> {
   await installDependencies(PEERS);
   return join(PEERS, 'node_modules', path);
 }

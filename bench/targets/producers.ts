@@ -13,7 +13,7 @@ export const BATCH_SIZE = 10;
 export const PRODUCERS = 8;
 
 /** Makes an SQS client as any program has it. */
-export function sqsClient(endpoint: string): SQSClient {
+export function createSqsClient(endpoint: string): SQSClient {
   return new SQSClient({ endpoint, region: REGION, credentials: { accessKeyId: 'bench', secretAccessKey: 'bench' } });
 }
 
@@ -32,13 +32,16 @@ export async function sendJobs(
   await sendAll(
     client,
     queueUrl,
-    keys.map((key) => generateMessage(key, bodyOf?.(key))),
+    keys.map((key) => createGenerateMessage(key, bodyOf?.(key))),
   );
   return keys.map((key) => deriveResponseId(TENANT, key));
 }
 
 /** A message as a program sends it. */
-export function generateMessage(idempotencyKey: string, body: object = { model: MODEL, input: QUESTION }): string {
+export function createGenerateMessage(
+  idempotencyKey: string,
+  body: object = { model: MODEL, input: QUESTION },
+): string {
   return JSON.stringify({
     version: 1,
     type: 'generate',
@@ -54,7 +57,7 @@ export async function sendAll(client: SQSClient, QueueUrl: string, bodies: reado
   const batches = Array.from({ length: Math.ceil(bodies.length / BATCH_SIZE) }, (_, index) =>
     bodies.slice(index * BATCH_SIZE, (index + 1) * BATCH_SIZE),
   );
-  await atOnce(PRODUCERS, batches, async (batch) => {
+  await mapConcurrently(PRODUCERS, batches, async (batch) => {
     const Entries = batch.map((MessageBody, index) => ({ Id: `${index}`, MessageBody }));
     const { Failed = [] } = await client.send(new SendMessageBatchCommand({ QueueUrl, Entries }));
     if (Failed.length > 0) throw new Error(`${Failed.length} messages were not sent`);
@@ -62,7 +65,7 @@ export async function sendAll(client: SQSClient, QueueUrl: string, bodies: reado
 }
 
 /** Works through `things`, `width` at a time. */
-export async function atOnce<Thing, Result>(
+export async function mapConcurrently<Thing, Result>(
   width: number,
   things: readonly Thing[],
   work: (thing: Thing) => Promise<Result>,
@@ -97,6 +100,6 @@ export async function post(url: string, path: string, body: object): Promise<{ r
 }
 
 /** Body of a `POST /responses`. */
-export function responseBody(more: object): object {
+export function createResponseBody(more: object): object {
   return { model: MODEL, input: QUESTION, ...more };
 }

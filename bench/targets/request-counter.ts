@@ -8,7 +8,7 @@ export interface Count {
 }
 
 /** Stands before a stand-in for an AWS service and counts what it is asked. */
-export interface Counter extends AsyncDisposable {
+export interface RequestCounter extends AsyncDisposable {
   readonly url: string;
   /** Base URL of the stand-in: known only when it has started. */
   target: string;
@@ -21,7 +21,7 @@ export interface Counter extends AsyncDisposable {
  * Starts a counter on 127.0.0.1: a proxy for faults that makes none. DynamoDB is also asked what each request consumes,
  * which nobody else notices.
  */
-export async function startCounter(service: FaultyService): Promise<Counter> {
+export async function startRequestCounter(service: FaultyService): Promise<RequestCounter> {
   const counts = new Map<string, Count>();
   let target = '';
   const measured = service === 'dynamodb';
@@ -29,11 +29,14 @@ export async function startCounter(service: FaultyService): Promise<Counter> {
     service,
     target: () => target,
     random: () => 0,
-    ...(measured ? { rewrite: askingForUnits } : {}),
+    ...(measured ? { rewrite: requestConsumedUnits } : {}),
     onExchange(exchange) {
-      const operation = operationOf(exchange);
+      const operation = parseOperation(exchange);
       const { requests, units } = counts.get(operation) ?? { requests: 0, units: 0 };
-      counts.set(operation, { requests: requests + 1, units: units + (measured ? unitsOf(exchange.response) : 0) });
+      counts.set(operation, {
+        requests: requests + 1,
+        units: units + (measured ? readConsumedUnits(exchange.response) : 0),
+      });
     },
   });
   return {
@@ -51,11 +54,11 @@ export async function startCounter(service: FaultyService): Promise<Counter> {
 }
 
 /** `DynamoDB_20120810.PutItem` is `PutItem`; S3 has methods instead. */
-function operationOf({ target, method }: Exchange): string {
+function parseOperation({ target, method }: Exchange): string {
   return target === '' ? method : target.slice(target.lastIndexOf('.') + 1);
 }
 
-function askingForUnits(body: Buffer): Buffer {
+function requestConsumedUnits(body: Buffer): Buffer {
   return Buffer.from(JSON.stringify({ ...JSON.parse(body.toString('utf8')), ReturnConsumedCapacity: 'TOTAL' }));
 }
 
@@ -64,7 +67,7 @@ interface Consumed {
 }
 
 /** One answer names one table's units, or those of several; a refused write names none, and costs one. */
-function unitsOf(body: Buffer): number {
+function readConsumedUnits(body: Buffer): number {
   const { ConsumedCapacity = { CapacityUnits: 1 } }: { ConsumedCapacity?: Consumed | Consumed[] } = JSON.parse(
     body.toString('utf8'),
   );

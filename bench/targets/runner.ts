@@ -10,7 +10,7 @@ import { text } from 'node:stream/consumers';
 import type { FunctionDefinition } from '../../local/lambda/function.ts';
 import { startRunner } from '../../local/lambda/runner.ts';
 import { REGION } from './functions.ts';
-import { chatEvent } from './lambda-events.ts';
+import { createChatEvent } from './lambda-events.ts';
 import { splitHead } from './split-head.ts';
 
 const definition = JSON.parse(process.argv[2] ?? '') as FunctionDefinition;
@@ -24,7 +24,7 @@ server.keepAliveTimeout = 60_000;
 server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`));
 
 async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { body } = await runner.invoke(definition.name, chatEvent(await text(request)));
+  const { body } = await runner.invoke(definition.name, createChatEvent(await text(request)));
   for await (const { head, bytes } of splitHead(body)) {
     if (head !== undefined) response.writeHead(head.statusCode, head.headers);
     if (bytes.length > 0) response.write(bytes);

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { LOCAL_API_KEY } from '../../local/seed.ts';
 import { startServer } from '../processes.ts';
-import { type LambdaMode, startOurs } from './lambent.ts';
-import { portkeyHeaders, startPortkey } from './portkey.ts';
+import { type LambdaMode, startLambent } from './lambent.ts';
+import { createPortkeyHeaders, startPortkey } from './portkey.ts';
 
 export const DIRECT = 'direct';
 export const PROXY = 'bare node:http proxy';
@@ -12,7 +12,7 @@ export const RUNNER = 'Lambent, function under the Lambda runner';
 export const CLOUD = 'Lambent, whole local cloud';
 
 /** Where the load goes, and what it must carry there. */
-export interface Side {
+export interface Target {
   readonly label: string;
   /** What `/v1/chat/completions` is appended to. */
   readonly url: string;
@@ -27,15 +27,15 @@ export interface Pace {
 }
 
 /** Starts an upstream and everything that is measured in front of it, runs `measure`, and ends them all. */
-export async function withSides<Result>(
+export async function withTargets<Result>(
   { tokens, intervalMs }: Pace,
   mode: LambdaMode,
-  measure: (sides: readonly Side[]) => Promise<Result>,
+  measure: (sides: readonly Target[]) => Promise<Result>,
 ): Promise<Result> {
   await using upstream = await startServer(file('upstream.ts'), [`${tokens}`, `${intervalMs}`]);
   await using proxy = await startServer(file('proxy.ts'), [upstream.url]);
   await using portkey = await startPortkey();
-  await using ours = await startOurs(upstream.url, mode);
+  await using ours = await startLambent(upstream.url, mode);
   const bearer = { authorization: `Bearer ${LOCAL_API_KEY}` };
   // Awaited here: what is in use must not be ended as soon as the promise is made.
   return await measure([
@@ -44,7 +44,7 @@ export async function withSides<Result>(
     { label: HANDLER, url: ours.handlerUrl, headers: bearer },
     { label: RUNNER, url: ours.runnerUrl, headers: bearer },
     { label: CLOUD, url: ours.cloudUrl, headers: bearer },
-    { label: PORTKEY, url: portkey.url, headers: portkeyHeaders(upstream.url) },
+    { label: PORTKEY, url: portkey.url, headers: createPortkeyHeaders(upstream.url) },
   ]);
 }
 

@@ -6,7 +6,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
  * @param count how many
  * @param intervalMs how far apart; 0 puts each in an event-loop turn of its own, so that each is a packet of its own
  */
-export async function* stampedTokens(count = 16, intervalMs = 0): AsyncGenerator<string> {
+export async function* generateStampedTokens(count = 16, intervalMs = 0): AsyncGenerator<string> {
   yield `t${process.hrtime.bigint()} `;
   for (let index = 1; index < count; index++) {
     await (intervalMs > 0 ? setTimeout(intervalMs) : setImmediate());
@@ -15,7 +15,7 @@ export async function* stampedTokens(count = 16, intervalMs = 0): AsyncGenerator
 }
 
 /** Milliseconds since the first token in `text` was made; undefined when `text` holds none. */
-export function travelMs(text: string): number | undefined {
+export function measureTravelMs(text: string): number | undefined {
   const madeAt = /\bt(\d{6,}) /.exec(text)?.[1];
   return madeAt === undefined ? undefined : Number(process.hrtime.bigint() - BigInt(madeAt)) / 1e6;
 }

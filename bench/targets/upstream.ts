@@ -6,7 +6,7 @@
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { stampedTokens } from './tokens.ts';
+import { generateStampedTokens } from './tokens.ts';
 
 const [count = 16, intervalMs = 0] = process.argv.slice(2).map(Number);
 const COMPLETION = { id: 'chatcmpl-1', created: 1_700_000_000, model: 'bench' };
@@ -34,7 +34,7 @@ async function stream(response: ServerResponse): Promise<void> {
     const chunk = { ...COMPLETION, object: 'chat.completion.chunk', choices: [{ index: 0, delta, finish_reason }] };
     response.write(`data: ${JSON.stringify(chunk)}\n\n`);
   };
-  for await (const content of stampedTokens(count, intervalMs)) send({ role: 'assistant', content });
+  for await (const content of generateStampedTokens(count, intervalMs)) send({ role: 'assistant', content });
   send({}, 'stop');
   response.end('data: [DONE]\n\n');
 }

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createParser } from 'eventsource-parser';
 import { createSeededRandom } from '../../local/faults/random.ts';
-import type { Chats, Chatted } from './chats.ts';
+import type { ChatLoad, ChatResult } from './chats.ts';
 
 interface Chunk {
   readonly choices?: readonly { readonly delta?: { readonly content?: string | null } }[];
@@ -13,7 +13,7 @@ interface Chunk {
 
 const { url, headers, model, promptTokens, perSecond, startAt, seconds, seed } = JSON.parse(
   process.argv[2] ?? '',
-) as Chats;
+) as ChatLoad;
 const agent = new Agent({ keepAlive: true });
 const PROSE = 'Why is the sky blue, and why are sunsets red? ';
 const BYTES_PER_TOKEN = 4;
@@ -23,7 +23,7 @@ function now(): number {
 }
 
 /** No two begin alike, so that no cache answers for the engine. */
-function bodyOf(dueAt: number): string {
+function createBody(dueAt: number): string {
   const begin = `${seed} ${dueAt} `;
   const content = begin + PROSE.repeat(Math.ceil((promptTokens * BYTES_PER_TOKEN) / PROSE.length));
   const messages = [{ role: 'user', content: content.slice(0, promptTokens * BYTES_PER_TOKEN) }];
@@ -31,14 +31,16 @@ function bodyOf(dueAt: number): string {
 }
 
 /** Sends the request that is due at `dueAt`. */
-async function chat(dueAt: number): Promise<Chatted> {
-  const body = bodyOf(dueAt);
+async function chat(dueAt: number): Promise<ChatResult> {
+  const body = createBody(dueAt);
   await sleep(Math.max(0, dueAt - now()));
-  const answer = await ask(body).catch((error: Error & { code?: string }) => ({ refusal: error.code ?? 'cut' }));
+  const answer = await sendRequest(body).catch((error: Error & { code?: string }) => ({
+    refusal: error.code ?? 'cut',
+  }));
   return { dueAt, ...answer };
 }
 
-function ask(body: string): Promise<Omit<Chatted, 'dueAt'>> {
+function sendRequest(body: string): Promise<Omit<ChatResult, 'dueAt'>> {
   const length = String(Buffer.byteLength(body));
   return new Promise((resolve, reject) => {
     const options = { method: 'POST', agent, headers: { ...headers, 'content-length': length } };
@@ -51,7 +53,7 @@ function ask(body: string): Promise<Omit<Chatted, 'dueAt'>> {
   });
 }
 
-async function readStream(response: IncomingMessage): Promise<Omit<Chatted, 'dueAt'>> {
+async function readStream(response: IncomingMessage): Promise<Omit<ChatResult, 'dueAt'>> {
   let firstTokenAt: number | undefined;
   let lastTokenAt = 0;
   let tokens: number | undefined;
@@ -72,13 +74,13 @@ async function readStream(response: IncomingMessage): Promise<Omit<Chatted, 'due
   return { firstTokenAt, lastTokenAt, tokens };
 }
 
-async function readRefusal(response: IncomingMessage): Promise<Omit<Chatted, 'dueAt'>> {
+async function readRefusal(response: IncomingMessage): Promise<Omit<ChatResult, 'dueAt'>> {
   await text(response);
   return { refusal: String(response.statusCode) };
 }
 
 /** Times of independent arrivals. */
-function* arrivals(): Generator<number> {
+function* generateArrivals(): Generator<number> {
   const random = createSeededRandom(seed);
   for (let at = startAt; ; ) {
     at -= (Math.log(1 - random()) * 1000) / perSecond;
@@ -87,5 +89,5 @@ function* arrivals(): Generator<number> {
   }
 }
 
-const chatted = await Promise.all(Array.from(arrivals(), chat));
+const chatted = await Promise.all(Array.from(generateArrivals(), chat));
 process.stdout.write(JSON.stringify(chatted), () => process.exit(0));

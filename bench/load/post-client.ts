@@ -2,9 +2,9 @@
 import { Agent, request as httpRequest } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Posted, Posts } from './posts.ts';
+import type { PostLoad, PostResult } from './posts.ts';
 
-const { url, headers, body, perSecond, seconds } = JSON.parse(process.argv[2] ?? '') as Posts;
+const { url, headers, body, perSecond, seconds } = JSON.parse(process.argv[2] ?? '') as PostLoad;
 const agent = new Agent({ keepAlive: true });
 /** Begins with a moment of quiet, so that the first request is as punctual as the others. */
 const startAt = now() + 200;
@@ -14,19 +14,21 @@ function now(): number {
 }
 
 /** Sends the request that is due at `dueAt`. */
-async function post(dueAt: number): Promise<Posted> {
+async function post(dueAt: number): Promise<PostResult> {
   await sleep(Math.max(0, dueAt - now()));
-  const outcome = await ask().catch((error: Error & { code?: string }) => ({ refusal: error.code ?? 'no answer' }));
+  const outcome = await sendRequest().catch((error: Error & { code?: string }) => ({
+    refusal: error.code ?? 'no answer',
+  }));
   return { dueAt, answeredAt: now(), ...outcome };
 }
 
-function ask(): Promise<Pick<Posted, 'id' | 'refusal'>> {
+function sendRequest(): Promise<Pick<PostResult, 'id' | 'refusal'>> {
   const length = String(Buffer.byteLength(body));
   return new Promise((resolve, reject) => {
     const options = { method: 'POST', agent, headers: { 'content-length': length, ...headers } };
     const request = httpRequest(new URL(url), options, (response) => {
       const { statusCode = 0, headers: answered } = response;
-      text(response).then((json) => resolve(outcomeOf(statusCode, answered['x-amzn-errortype'], json)), reject);
+      text(response).then((json) => resolve(toOutcome(statusCode, answered['x-amzn-errortype'], json)), reject);
     });
     request.on('error', reject);
     request.end(body);
@@ -34,13 +36,13 @@ function ask(): Promise<Pick<Posted, 'id' | 'refusal'>> {
 }
 
 /** API Gateway names its own refusals in a header; the code of all others is in the body. */
-function outcomeOf(status: number, gatewayType: string | string[] | undefined, json: string) {
-  const answer = parsed(json);
+function toOutcome(status: number, gatewayType: string | string[] | undefined, json: string) {
+  const answer = parseBody(json);
   if (status === 200 && answer.id !== undefined) return { id: answer.id };
   return { refusal: `${status} ${gatewayType ?? answer.error?.code ?? ''}`.trimEnd() };
 }
 
-function parsed(json: string): { readonly id?: string; readonly error?: { readonly code?: string } } {
+function parseBody(json: string): { readonly id?: string; readonly error?: { readonly code?: string } } {
   try {
     return JSON.parse(json);
   } catch {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 /** What one chatting process does: a streamed request when it is due, whether or not earlier ones have been answered. */
-export interface Chats {
+export interface ChatLoad {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly model: string;
@@ -18,7 +18,7 @@ export interface Chats {
 }
 
 /** What became of one request. Times are epoch milliseconds, so that processes can compare them. */
-export interface Chatted {
+export interface ChatResult {
   /** When it was to be sent: from then on its user waits. */
   readonly dueAt: number;
   /** Absent, as all that follows, when it was refused. */
@@ -30,10 +30,10 @@ export interface Chatted {
 }
 
 /** Runs them in a process of its own; settles when the last one has been answered. */
-export async function runChats(chats: Chats): Promise<Chatted[]> {
+export async function runChats(chats: ChatLoad): Promise<ChatResult[]> {
   const file = join(import.meta.dirname, 'chat-client.ts');
   const { stdout } = await promisify(execFile)(process.execPath, [file, JSON.stringify(chats)], {
     maxBuffer: 64 * 1024 * 1024,
   });
-  return JSON.parse(stdout) as Chatted[];
+  return JSON.parse(stdout) as ChatResult[];
 }

@@ -12,7 +12,7 @@ const INTERACTIVE = [
 ] as const;
 type Interactive = (typeof INTERACTIVE)[number];
 
-const aliasOf = ({ resource }: Interactive) => `${resource}ProvConcLambdaAlias`;
+const formatAliasId = ({ resource }: Interactive) => `${resource}ProvConcLambdaAlias`;
 
 /** True if a function of this stage has provisioned concurrency, and with it an alias. */
 async function isProvisioned(variables: Variables, { provisioned }: Interactive): Promise<boolean> {
@@ -26,11 +26,11 @@ async function isProvisioned(variables: Variables, { provisioned }: Interactive)
  * @see https://docs.aws.amazon.com/autoscaling/application/userguide/services-that-can-integrate-lambda.html
  */
 export async function createScaling(variables: Variables): Promise<{ Resources: Readonly<Record<string, object>> }> {
-  const resources = await Promise.all(INTERACTIVE.map((interactive) => scalingOf(variables, interactive)));
+  const resources = await Promise.all(INTERACTIVE.map((interactive) => createFunctionScaling(variables, interactive)));
   return { Resources: Object.assign({}, ...resources) };
 }
 
-async function scalingOf(variables: Variables, interactive: Interactive): Promise<Record<string, object>> {
+async function createFunctionScaling(variables: Variables, interactive: Interactive): Promise<Record<string, object>> {
   if (!(await isProvisioned(variables, interactive))) return {};
   const { name, resource, provisioned, max } = interactive;
   const prefix = await readPrefix(variables);
@@ -43,7 +43,7 @@ async function scalingOf(variables: Variables, interactive: Interactive): Promis
   return {
     [`${resource}ScalableTarget`]: {
       Type: 'AWS::ApplicationAutoScaling::ScalableTarget',
-      DependsOn: [aliasOf(interactive)],
+      DependsOn: [formatAliasId(interactive)],
       Properties: {
         ServiceNamespace: 'lambda',
         ScalableDimension: 'lambda:function:ProvisionedConcurrency',
@@ -84,7 +84,7 @@ export async function createWarmTargets(variables: Variables): Promise<string> {
 export async function listWarmResources(variables: Variables): Promise<object[]> {
   const resources = INTERACTIVE.map(async (interactive) =>
     (await isProvisioned(variables, interactive))
-      ? { Ref: aliasOf(interactive) }
+      ? { Ref: formatAliasId(interactive) }
       : { 'Fn::GetAtt': [`${interactive.resource}LambdaFunction`, 'Arn'] },
   );
   return Promise.all(resources);

@@ -7,25 +7,25 @@ export async function createConditions(
 ): Promise<{ Conditions: Readonly<Record<string, unknown>> }> {
   return {
     Conditions: {
-      AccessLog: constant(await readSetting(variables, 'accessLog')),
-      AlarmEmail: constant((await readSetting(variables, 'alarmEmail')) !== ''),
-      AuthorizeProvisioned: constant((await readSetting(variables, 'authorizeProvisioned')) > 0),
-      ChatProvisioned: constant((await readSetting(variables, 'chatProvisioned')) > 0),
-      GpuCanary: constant((await readSetting(variables, 'gpuCanaryImage')) !== ''),
-      GpuEndpoints: constant((await readSetting(variables, 'gpuEgress')) === 'endpoints'),
-      GpuFleet: constant((await readSetting(variables, 'gpuFleet')) !== ''),
-      GpuNat: constant((await readSetting(variables, 'gpuEgress')) === 'nat'),
-      GpuThirdZone: constant((await readSetting(variables, 'gpuZones')) === 3),
-      GpuThirdZoneNat: constant(
+      AccessLog: createConstant(await readSetting(variables, 'accessLog')),
+      AlarmEmail: createConstant((await readSetting(variables, 'alarmEmail')) !== ''),
+      AuthorizeProvisioned: createConstant((await readSetting(variables, 'authorizeProvisioned')) > 0),
+      ChatProvisioned: createConstant((await readSetting(variables, 'chatProvisioned')) > 0),
+      GpuCanary: createConstant((await readSetting(variables, 'gpuCanaryImage')) !== ''),
+      GpuEndpoints: createConstant((await readSetting(variables, 'gpuEgress')) === 'endpoints'),
+      GpuFleet: createConstant((await readSetting(variables, 'gpuFleet')) !== ''),
+      GpuNat: createConstant((await readSetting(variables, 'gpuEgress')) === 'nat'),
+      GpuThirdZone: createConstant((await readSetting(variables, 'gpuZones')) === 3),
+      GpuThirdZoneNat: createConstant(
         (await readSetting(variables, 'gpuZones')) === 3 && (await readSetting(variables, 'gpuEgress')) === 'nat',
       ),
-      GpuWorkingHours: constant((await readSetting(variables, 'gpuWorkingMin')) > 0),
+      GpuWorkingHours: createConstant((await readSetting(variables, 'gpuWorkingMin')) > 0),
     },
   };
 }
 
 /** Returns a condition that is always true or always false. CloudFormation compares strings. */
-const constant = (holds: boolean) => ({ 'Fn::Equals': [String(holds), 'true'] });
+const createConstant = (holds: boolean) => ({ 'Fn::Equals': [String(holds), 'true'] });
 
 /**
  * Returns the template with every condition evaluated: resources and values whose condition is false are removed, so that

@@ -12,17 +12,17 @@ interface FleetPolicy {
 
 /** Returns fleet's triggers: every minute, and events of ECS and EC2 if the packaged registry has ECS fleets. */
 export async function createFleetEvents(): Promise<object[]> {
-  return createTriggers(await packagedFleets());
+  return createTriggers(await readPackagedFleets());
 }
 
 /** Returns fleet's permissions for the fleets of the packaged registry. */
 export async function createFleetPolicy(): Promise<FleetPolicy | { readonly Ref: 'AWS::NoValue' }> {
-  const Statement = createStatements(await packagedFleets());
+  const Statement = createStatements(await readPackagedFleets());
   if (Statement.length === 0) return { Ref: 'AWS::NoValue' };
   return { PolicyName: 'fleet-tasks', PolicyDocument: { Version: '2012-10-17', Statement } };
 }
 
-async function packagedFleets(): Promise<Fleet[]> {
+async function readPackagedFleets(): Promise<Fleet[]> {
   return Object.values((await readPackagedRegistry()).fleets);
 }
 
@@ -32,14 +32,16 @@ async function packagedFleets(): Promise<Fleet[]> {
  */
 export function createTriggers(fleets: readonly Fleet[]): object[] {
   const schedule = { schedule: 'rate(1 minute)' };
-  const services = ecsOf(fleets);
+  const services = listServices(fleets);
   if (services.length === 0) return [schedule];
   const tasks = {
     source: ['aws.ecs'],
     'detail-type': ['ECS Task State Change'],
     detail: {
-      clusterArn: unique(services.map(({ cluster }) => cluster)).map((cluster) => ({ suffix: `:cluster/${cluster}` })),
-      group: unique(services.map(({ service }) => `service:${service}`)),
+      clusterArn: deduplicate(services.map(({ cluster }) => cluster)).map((cluster) => ({
+        suffix: `:cluster/${cluster}`,
+      })),
+      group: deduplicate(services.map(({ service }) => `service:${service}`)),
     },
   };
   const interruptions = { source: ['aws.ec2'], 'detail-type': ['EC2 Spot Instance Interruption Warning'] };
@@ -52,8 +54,8 @@ export function createTriggers(fleets: readonly Fleet[]): object[] {
  * @throws LambentError `configuration` for a name with characters that IAM or CloudFormation would interpret
  */
 export function createStatements(fleets: readonly Fleet[]): object[] {
-  const services = ecsOf(fleets);
-  const clusters = unique(services.map(({ cluster }) => cluster));
+  const services = listServices(fleets);
+  const clusters = deduplicate(services.map(({ cluster }) => cluster));
   const keys = createSecretStatements(fleets.flatMap(({ apiKey = [] }) => apiKey));
   if (clusters.length === 0) return keys;
   const allow = (Sid: string, Action: string[], Resource: unknown, more = {}) => ({
@@ -63,43 +65,43 @@ export function createStatements(fleets: readonly Fleet[]): object[] {
   return [
     // ListTasks supports no resource. The condition limits it to the clusters.
     allow('ListTasks', ['ecs:ListTasks'], '*', {
-      Condition: { ArnEquals: { 'ecs:cluster': clusters.map((cluster) => arn(`cluster/${cluster}`)) } },
+      Condition: { ArnEquals: { 'ecs:cluster': clusters.map((cluster) => formatArn(`cluster/${cluster}`)) } },
     }),
     allow(
       'Tasks',
       ['ecs:DescribeTasks'],
-      clusters.map((cluster) => arn(`task/${cluster}/*`)),
+      clusters.map((cluster) => formatArn(`task/${cluster}/*`)),
     ),
     allow(
       'Instances',
       ['ecs:DescribeContainerInstances'],
-      clusters.map((cluster) => arn(`container-instance/${cluster}/*`)),
+      clusters.map((cluster) => formatArn(`container-instance/${cluster}/*`)),
     ),
     allow(
       'Services',
       ['ecs:DescribeServices', 'ecs:UpdateService'],
-      services.map(({ cluster, service }) => arn(`service/${cluster}/${service}`)),
+      services.map(({ cluster, service }) => formatArn(`service/${cluster}/${service}`)),
     ),
     ...keys,
   ];
 }
 
 /** Returns cluster and service names of the fleets on ECS. An ARN is shortened to its last part. */
-function ecsOf(fleets: readonly Fleet[]): Pick<Ecs, 'cluster' | 'service'>[] {
+function listServices(fleets: readonly Fleet[]): Pick<Ecs, 'cluster' | 'service'>[] {
   const services = fleets.flatMap(({ ecs = [] }) => ecs);
-  return services.map(({ cluster, service }) => ({ cluster: plainName(cluster), service: plainName(service) }));
+  return services.map(({ cluster, service }) => ({ cluster: parseName(cluster), service: parseName(service) }));
 }
 
-function plainName(text: string): string {
+function parseName(text: string): string {
   const name = text.slice(text.lastIndexOf('/') + 1);
   if (/^[\w-]{1,255}$/.test(name)) return name;
   throw new LambentError('configuration', `${JSON.stringify(text)} is not a valid name of an ECS cluster or service`);
 }
 
-function arn(resource: string): object {
+function formatArn(resource: string): object {
   return { 'Fn::Sub': `arn:\${AWS::Partition}:ecs:\${AWS::Region}:\${AWS::AccountId}:${resource}` };
 }
 
-function unique(texts: readonly string[]): string[] {
+function deduplicate(texts: readonly string[]): string[] {
   return [...new Set(texts)].toSorted();
 }

@@ -12,21 +12,21 @@ import type { Resources, TemplateResource } from './template.ts';
  */
 export function completeGateway(resources: Resources, corsOrigin: string): Resources {
   const all = Object.entries(resources).map(([id, resource]): Entry => [id, allowOrigin(resource, corsOrigin)]);
-  const [deploymentId, deployment] = find(all, 'AWS::ApiGateway::Deployment');
-  const [stageId, stage] = find(all, 'AWS::ApiGateway::Stage');
+  const [deploymentId, deployment] = findResource(all, 'AWS::ApiGateway::Deployment');
+  const [stageId, stage] = findResource(all, 'AWS::ApiGateway::Stage');
   const others = all.filter(([id]) => id !== deploymentId && id !== stageId);
   const api = others.filter(([, { Type }]) => Type.startsWith('AWS::ApiGateway::'));
-  const newId = `ApiGatewayDeployment${hashOf(api)}`;
+  const newId = `ApiGatewayDeployment${hashApi(api)}`;
   return Object.fromEntries([
     ...others,
-    [newId, { ...deployment, ...snapshotOf(api) }],
+    [newId, { ...deployment, ...createSnapshot(api) }],
     [stageId, { ...stage, Properties: { ...stage.Properties, DeploymentId: { Ref: newId } } }],
   ]);
 }
 
 type Entry = readonly [id: string, resource: TemplateResource];
 
-function find(entries: readonly Entry[], type: string): Entry {
+function findResource(entries: readonly Entry[], type: string): Entry {
   const found = entries.find(([, { Type }]) => Type === type);
   if (found === undefined) throw new Error(`The template has no ${type}`);
   return found;
@@ -40,14 +40,14 @@ function allowOrigin(resource: TemplateResource, origin: string): TemplateResour
 }
 
 /** Returns the deployment's fields: it depends on every method and response, and makes no stage, unlike osls's own. */
-function snapshotOf(api: readonly Entry[]): Pick<TemplateResource, 'DependsOn' | 'Properties'> {
+function createSnapshot(api: readonly Entry[]): Pick<TemplateResource, 'DependsOn' | 'Properties'> {
   const types = ['AWS::ApiGateway::Method', 'AWS::ApiGateway::GatewayResponse'];
   const ids = api.filter(([, { Type }]) => types.includes(Type)).map(([id]) => id);
   return { DependsOn: ids.sort(), Properties: { RestApiId: { Ref: 'ApiGatewayRestApi' } } };
 }
 
 /** Returns a hash of the API. CloudFormation takes a new snapshot only if the deployment's logical id changes. */
-function hashOf(api: readonly Entry[]): string {
+function hashApi(api: readonly Entry[]): string {
   const sorted = api.toSorted(([a], [b]) => (a < b ? -1 : 1));
   return createHash('sha256').update(JSON.stringify(sorted)).digest('hex').slice(0, 16);
 }

@@ -46,7 +46,7 @@ const INVOKE = ['bedrock:InvokeModel', 'bedrock:InvokeModelWithResponseStream'];
 export async function createModelsPolicies(): Promise<{ readonly Resources: Readonly<Record<string, object>> }> {
   const documents = createPolicyDocuments(await readPackagedRegistry());
   const policies = documents.map((PolicyDocument, index) => [
-    policyId(index),
+    formatPolicyId(index),
     {
       Type: 'AWS::IAM::ManagedPolicy',
       Properties: { Description: 'Use of exactly the models that the registry names', PolicyDocument },
@@ -57,10 +57,10 @@ export async function createModelsPolicies(): Promise<{ readonly Resources: Read
 
 /** Returns the `ManagedPolicyArns` of a role that may use the models. */
 export async function listModelsPolicyArns(): Promise<object[]> {
-  return createPolicyDocuments(await readPackagedRegistry()).map((_, index) => ({ Ref: policyId(index) }));
+  return createPolicyDocuments(await readPackagedRegistry()).map((_, index) => ({ Ref: formatPolicyId(index) }));
 }
 
-const policyId = (index: number): string => `ModelsPolicy${index + 1}`;
+const formatPolicyId = (index: number): string => `ModelsPolicy${index + 1}`;
 
 /** Returns a policy that lets a function read exactly the keys of the GPU workers' engines. */
 export async function createEngineKeysPolicy(): Promise<InlinePolicy | { readonly Ref: 'AWS::NoValue' }> {
@@ -68,7 +68,7 @@ export async function createEngineKeysPolicy(): Promise<InlinePolicy | { readonl
   const statements = createSecretStatements(Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey));
   return statements.length === 0
     ? { Ref: 'AWS::NoValue' }
-    : { PolicyName: 'engine-keys', PolicyDocument: documentOf(statements) };
+    : { PolicyName: 'engine-keys', PolicyDocument: createDocument(statements) };
 }
 
 /**
@@ -78,15 +78,20 @@ export async function createEngineKeysPolicy(): Promise<InlinePolicy | { readonl
  */
 export function createPolicyDocuments({ models }: ModelRegistry): PolicyDocument[] {
   const targets = Object.values(models).flatMap((alias) => alias.targets);
-  const distinct = new Map(targets.map((target) => [JSON.stringify(statementsFor([target])), target]));
+  const distinct = new Map(targets.map((target) => [JSON.stringify(createTargetStatements([target])), target]));
   const parts: Target[][] = [];
   for (const target of distinct.values()) {
     const last = parts.at(-1);
-    if (last !== undefined && countCharacters(documentOf(statementsFor([...last, target]))) <= MAX_CHARACTERS)
+    if (
+      last !== undefined &&
+      countCharacters(createDocument(createTargetStatements([...last, target]))) <= MAX_CHARACTERS
+    )
       last.push(target);
     else parts.push([target]);
   }
-  const documents = parts.map((part) => documentOf(statementsFor(part))).filter((each) => each.Statement.length > 0);
+  const documents = parts
+    .map((part) => createDocument(createTargetStatements(part)))
+    .filter((each) => each.Statement.length > 0);
   if (documents.length <= MAX_POLICIES) return documents;
   const characters = documents.reduce((sum, each) => sum + countCharacters(each), 0);
   throw new LambentError(
@@ -95,7 +100,7 @@ export function createPolicyDocuments({ models }: ModelRegistry): PolicyDocument
   );
 }
 
-const documentOf = (Statement: readonly Statement[]): PolicyDocument => ({ Version: '2012-10-17', Statement });
+const createDocument = (Statement: readonly Statement[]): PolicyDocument => ({ Version: '2012-10-17', Statement });
 
 /** Returns the size of a document after CloudFormation's replacements, assuming the longest partition and region names. */
 function countCharacters(document: PolicyDocument): number {
@@ -111,12 +116,12 @@ function countCharacters(document: PolicyDocument): number {
  * Returns IAM statements that let a function use exactly the models, guardrails and keys that `targets` name.
  * @throws LambentError `configuration` for a name with characters that IAM or CloudFormation would interpret
  */
-function statementsFor(targets: readonly Target[]): Statement[] {
+function createTargetStatements(targets: readonly Target[]): Statement[] {
   const bedrock = targets.filter((target) => target.provider === 'bedrock');
   return [
-    ...modelStatements(bedrock.map(modelAccess)),
-    ...statement('Guardrails', ['bedrock:ApplyGuardrail'], bedrock.flatMap(guardrailOf)),
-    ...createSecretStatements(targets.flatMap(referencesOf)),
+    ...createModelStatements(bedrock.map(resolveModelAccess)),
+    ...createStatement('Guardrails', ['bedrock:ApplyGuardrail'], bedrock.flatMap(listGuardrails)),
+    ...createSecretStatements(targets.flatMap(listReferences)),
   ];
 }
 
@@ -128,17 +133,17 @@ interface ModelAccess {
   readonly profile?: { readonly arn: Arn; readonly models: readonly Arn[]; readonly anyModel: boolean };
 }
 
-function modelAccess({ model, region }: BedrockTarget): ModelAccess {
-  const name = plainName(model);
+function resolveModelAccess({ model, region }: BedrockTarget): ModelAccess {
+  const name = checkName(model);
   const at = region ?? REGION;
   if (name.startsWith('arn:')) {
     const arn = sub(name);
-    if (/:(application-)?inference-profile\//.test(name)) return { profile: profileAccess(arn, name) };
+    if (/:(application-)?inference-profile\//.test(name)) return { profile: resolveProfile(arn, name) };
     return { direct: arn };
   }
   if (isProfileId(name)) {
     const arn = sub(`arn:${PARTITION}:bedrock:${at}:${ACCOUNT}:inference-profile/${name}`);
-    return { profile: profileAccess(arn, name) };
+    return { profile: resolveProfile(arn, name) };
   }
   return { direct: sub(`arn:${PARTITION}:bedrock:${at}::foundation-model/${name}`) };
 }
@@ -153,7 +158,7 @@ function isProfileId(model: string): boolean {
  * narrow, because it has the profile as its condition. The ARN of a global profile's model has no region.
  * @see https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html
  */
-function profileAccess(arn: Arn, name: string): NonNullable<ModelAccess['profile']> {
+function resolveProfile(arn: Arn, name: string): NonNullable<ModelAccess['profile']> {
   const id = name.slice(name.lastIndexOf('/') + 1);
   // The name of an application inference profile doesn't reveal its model.
   const model = isProfileId(id) ? id.slice(id.indexOf('.') + 1) : undefined;
@@ -162,49 +167,52 @@ function profileAccess(arn: Arn, name: string): NonNullable<ModelAccess['profile
   return { arn, models, anyModel: model === undefined };
 }
 
-function modelStatements(accesses: readonly ModelAccess[]): Statement[] {
+function createModelStatements(accesses: readonly ModelAccess[]): Statement[] {
   const profiles = accesses.flatMap(({ profile }) => profile ?? []);
   const named = profiles.filter(({ anyModel }) => !anyModel);
   const applications = profiles.filter(({ anyModel }) => anyModel);
   return [
-    ...statement(
+    ...createStatement(
       'Models',
       INVOKE,
       accesses.flatMap(({ direct }) => direct ?? []),
     ),
-    ...statement(
+    ...createStatement(
       'Profiles',
       INVOKE,
       profiles.map(({ arn }) => arn),
     ),
-    ...profiledModelStatement('ModelsBehindProfiles', named),
-    ...profiledModelStatement('ModelsBehindApplicationProfiles', applications),
+    ...createProfiledModelStatement('ModelsBehindProfiles', named),
+    ...createProfiledModelStatement('ModelsBehindApplicationProfiles', applications),
   ];
 }
 
-function profiledModelStatement(sid: string, profiles: readonly NonNullable<ModelAccess['profile']>[]): Statement[] {
+function createProfiledModelStatement(
+  sid: string,
+  profiles: readonly NonNullable<ModelAccess['profile']>[],
+): Statement[] {
   const models = profiles.flatMap((profile) => profile.models);
-  const arns = unique(profiles.map(({ arn }) => arn));
-  return statement(sid, INVOKE, models, { 'bedrock:InferenceProfileArn': arns });
+  const arns = deduplicate(profiles.map(({ arn }) => arn));
+  return createStatement(sid, INVOKE, models, { 'bedrock:InferenceProfileArn': arns });
 }
 
-function guardrailOf({ guardrail, region }: BedrockTarget): Arn[] {
+function listGuardrails({ guardrail, region }: BedrockTarget): Arn[] {
   if (guardrail === undefined) return [];
-  const id = plainName(guardrail.id);
+  const id = checkName(guardrail.id);
   if (id.startsWith('arn:')) return [sub(id)];
   return [sub(`arn:${PARTITION}:bedrock:${region ?? REGION}:${ACCOUNT}:guardrail/${id}`)];
 }
 
 /** Returns statements that let a function read exactly the referenced parameters and secrets. */
 export function createSecretStatements(references: readonly string[]): Statement[] {
-  const parameters = references.flatMap((reference) => nameAfter('ssm:', reference));
-  const secrets = references.flatMap((reference) => nameAfter('secret:', reference));
+  const parameters = references.flatMap((reference) => parseReference('ssm:', reference));
+  const secrets = references.flatMap((reference) => parseReference('secret:', reference));
   const stored = parameters.length + secrets.length > 0;
   return [
-    ...statement('Parameters', ['ssm:GetParameter'], parameters.map(parameterArn)),
-    ...statement('Secrets', ['secretsmanager:GetSecretValue'], secrets.map(secretArn)),
+    ...createStatement('Parameters', ['ssm:GetParameter'], parameters.map(formatParameterArn)),
+    ...createStatement('Secrets', ['secretsmanager:GetSecretValue'], secrets.map(formatSecretArn)),
     // For those encrypted with the stack's key. The two services' AWS-managed keys need no grant.
-    ...statement('DecryptSecrets', ['kms:Decrypt'], stored ? [sub(DATA_KEY)] : [], {
+    ...createStatement('DecryptSecrets', ['kms:Decrypt'], stored ? [sub(DATA_KEY)] : [], {
       'kms:ViaService': [sub(`ssm.${REGION}.amazonaws.com`), sub(`secretsmanager.${REGION}.amazonaws.com`)],
     }),
   ];
@@ -213,30 +221,30 @@ export function createSecretStatements(references: readonly string[]): Statement
 /** Returns every value of a registry that may refer to a secret. */
 export function listSecretReferences({ models, fleets }: ModelRegistry): string[] {
   const targets = Object.values(models).flatMap((alias) => alias.targets);
-  return [...targets.flatMap(referencesOf), ...Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey)];
+  return [...targets.flatMap(listReferences), ...Object.values(fleets).flatMap(({ apiKey = [] }) => apiKey)];
 }
 
-function referencesOf(target: Target): string[] {
+function listReferences(target: Target): string[] {
   if (target.provider !== 'openai-compatible') return [];
   return [...(target.apiKey === undefined ? [] : [target.apiKey]), ...Object.values(target.headers ?? {})];
 }
 
-function nameAfter(scheme: 'ssm:' | 'secret:', reference: string): string[] {
-  return reference.startsWith(scheme) ? [plainName(reference.slice(scheme.length))] : [];
+function parseReference(scheme: 'ssm:' | 'secret:', reference: string): string[] {
+  return reference.startsWith(scheme) ? [checkName(reference.slice(scheme.length))] : [];
 }
 
-function parameterArn(name: string): Arn {
+function formatParameterArn(name: string): Arn {
   if (name.startsWith('arn:')) return sub(name);
   return sub(`arn:${PARTITION}:ssm:${REGION}:${ACCOUNT}:parameter/${name.replace(/^\//, '')}`);
 }
 
 /** Returns a secret's ARN. Secrets Manager appends a hyphen and six random characters to the name. */
-function secretArn(name: string): Arn {
+function formatSecretArn(name: string): Arn {
   if (name.startsWith('arn:')) return sub(name);
   return sub(`arn:${PARTITION}:secretsmanager:${REGION}:${ACCOUNT}:secret:${name}-??????`);
 }
 
-function plainName(name: string): string {
+function checkName(name: string): string {
   if (/^[\w.:/@+=-]+$/.test(name)) return name;
   throw new LambentError(
     'configuration',
@@ -246,17 +254,17 @@ function plainName(name: string): string {
 
 const sub = (text: string): Arn => ({ 'Fn::Sub': text });
 
-function unique(arns: readonly Arn[]): Arn[] {
+function deduplicate(arns: readonly Arn[]): Arn[] {
   return [...new Set(arns.map((arn) => arn['Fn::Sub']))].sort().map(sub);
 }
 
-function statement(
+function createStatement(
   Sid: string,
   Action: readonly string[],
   arns: readonly Arn[],
   equals?: Readonly<Record<string, readonly Arn[]>>,
 ): Statement[] {
-  const Resource = unique(arns);
+  const Resource = deduplicate(arns);
   if (Resource.length === 0) return [];
   const base = { Sid, Effect: 'Allow', Action, Resource } as const;
   return [equals === undefined ? base : { ...base, Condition: { StringEquals: equals } }];

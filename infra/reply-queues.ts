@@ -12,14 +12,14 @@ export async function formatReplyQueues(variables: Variables): Promise<string> {
 
 /** Returns a policy that lets a function send to exactly the queues in the setting `replyQueues`. */
 export async function createReplyPolicy(variables: Variables): Promise<ReplyPolicy | { readonly Ref: 'AWS::NoValue' }> {
-  const arns = Object.values(await readSetting(variables, 'replyQueues')).map(arnOf);
+  const arns = Object.values(await readSetting(variables, 'replyQueues')).map(toQueueArn);
   if (arns.length === 0) return { Ref: 'AWS::NoValue' };
   const statement = { Sid: 'Reply', Effect: 'Allow', Action: ['sqs:SendMessage'], Resource: arns.toSorted() };
   return { PolicyName: 'reply', PolicyDocument: { Version: '2012-10-17', Statement: [statement] } };
 }
 
 /** Returns the ARN of a queue by its URL, such as `https://sqs.eu-west-1.amazonaws.com/123456789012/answers`. */
-function arnOf(url: string): string {
+function toQueueArn(url: string): string {
   const { hostname, pathname } = new URL(url);
   const [, region = ''] = hostname.split('.');
   const partition = region.startsWith('cn-') ? 'aws-cn' : region.startsWith('us-gov-') ? 'aws-us-gov' : 'aws';

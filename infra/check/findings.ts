@@ -35,7 +35,7 @@ const reportSchema = v.object({
 export async function findTemplateFaults(template: Template, folder: string): Promise<Finding[]> {
   const templateFile = join(folder, 'template.json');
   const outDir = join(folder, 'cdk.out');
-  await writeFile(templateFile, JSON.stringify(withoutEmptyPolicies(template)));
+  await writeFile(templateFile, JSON.stringify(removeEmptyPolicies(template)));
   const errorOutput = await runSynth([join(import.meta.dirname, 'synth.ts'), templateFile, outDir]);
   const text = await readFile(join(outDir, 'validation-report.json'), 'utf8').catch((cause: unknown) => {
     throw new Error(`The CDK can't parse the template.\n${errorOutput}`, { cause });
@@ -53,7 +53,7 @@ export async function findTemplateFaults(template: Template, folder: string): Pr
 }
 
 /** osls gives the REST API an empty string as its policy, which the CDK rejects. */
-function withoutEmptyPolicies({ Resources, ...template }: Template): Template {
+function removeEmptyPolicies({ Resources, ...template }: Template): Template {
   const entries = Object.entries(Resources).map(([id, resource]) => {
     const { Policy, ...properties } = resource.Properties ?? {};
     return [id, Policy === '' ? { ...resource, Properties: properties } : resource] as const;

@@ -110,8 +110,8 @@ async function erase(
   { client, print, now }: CommandContext,
 ): Promise<void> {
   const keys = createTenantKeyTable(client, tables.keys);
-  const history = await namingTable(tables.keys, keys.read(tenant));
-  const grants = await namingTable(tables.access, listGrants(client, tables.access, tenant));
+  const history = await withTableName(tables.keys, keys.read(tenant));
+  const grants = await withTableName(tables.access, listGrants(client, tables.access, tenant));
 
   print(`Tenant ${tenant}:`);
   for (const { kind, keyId, others } of grants) {
@@ -128,8 +128,8 @@ async function erase(
   }
   if (!yes) return print('Nothing was changed. Add --yes to make these changes, which are irrevocable.');
 
-  for (const grant of grants) await namingTable(tables.access, revokeGrant(client, tables.access, tenant, grant));
-  await namingTable(tables.keys, keys.markErased({ tenant, deletedAt: now() }));
+  for (const grant of grants) await withTableName(tables.access, revokeGrant(client, tables.access, tenant, grant));
+  await withTableName(tables.keys, keys.markErased({ tenant, deletedAt: now() }));
   print(
     'Done. Functions that have cached a tenant key use it for up to five minutes. The history of the keys table holds',
   );
@@ -144,18 +144,18 @@ async function replayTombstones(
 ): Promise<void> {
   const restored = createTenantKeyTable(client, to);
   // Fails for a misspelt table even if there is no tombstone to copy.
-  await namingTable(to, restored.read('-'));
+  await withTableName(to, restored.read('-'));
   let found = 0;
   let missing = 0;
-  for await (const tombstone of eachNamingTable(from, scanTombstones(client, from))) {
+  for await (const tombstone of eachWithTableName(from, scanTombstones(client, from))) {
     const { tenant, deletedAt } = tombstone;
     found += 1;
-    const history = await namingTable(to, restored.read(tenant));
+    const history = await withTableName(to, restored.read(tenant));
     if (history?.state === 'deleted') continue;
     missing += 1;
     const keys = history === undefined ? 'no keys' : `keys of ${formatCount(history.versions.size, 'version')}`;
     print(`  ${tenant}: erased at ${formatTime(deletedAt)}, ${keys} in ${to}`);
-    if (yes) await namingTable(to, restored.markErased(tombstone));
+    if (yes) await withTableName(to, restored.markErased(tombstone));
   }
   const effect = yes ? 'copied now' : 'to copy';
   print(`${formatCount(found, 'tombstone')} in ${from}: ${found - missing} already in ${to}, ${missing} ${effect}.`);
@@ -171,24 +171,24 @@ function formatCount(count: number, noun: string): string {
 }
 
 /** Returns the result of a request to a table. Rethrows its failure with the table's name. */
-async function namingTable<T>(table: string, result: Promise<T>): Promise<T> {
+async function withTableName<T>(table: string, result: Promise<T>): Promise<T> {
   try {
     return await result;
   } catch (thrown) {
-    throw tableError(table, thrown);
+    throw createTableError(table, thrown);
   }
 }
 
-async function* eachNamingTable<T>(table: string, results: AsyncIterable<T>): AsyncGenerator<T> {
+async function* eachWithTableName<T>(table: string, results: AsyncIterable<T>): AsyncGenerator<T> {
   try {
     yield* results;
   } catch (thrown) {
-    throw tableError(table, thrown);
+    throw createTableError(table, thrown);
   }
 }
 
 /** Returns an error with the table's name and the reason. The SDK's messages don't name the table. */
-function tableError(table: string, thrown: unknown): Error {
+function createTableError(table: string, thrown: unknown): Error {
   const { cause = thrown } = toLambentError(thrown);
   const name = cause instanceof Error ? cause.name : String(cause);
   const message = cause instanceof Error ? cause.message : '';

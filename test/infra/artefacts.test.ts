@@ -69,7 +69,7 @@ async function packageBundles(makeBundles: (buildDir: string) => Promise<unknown
     await Promise.all(
       files.map(async (file) => {
         const contents = await readFile(join(outDir, file));
-        return [file, file.endsWith('.json') ? withoutTime(contents) : contents] as const;
+        return [file, file.endsWith('.json') ? removeTime(contents) : contents] as const;
       }),
     ),
   );
@@ -79,6 +79,6 @@ async function packageBundles(makeBundles: (buildDir: string) => Promise<unknown
  * Replaces the packaging time, the only part of a template that differs between two packagings of the same sources: osls
  * names the bucket folder of a deployment's artefacts by it, and orders deployments by that name.
  */
-function withoutTime(template: Buffer): Buffer {
+function removeTime(template: Buffer): Buffer {
   return Buffer.from(template.toString('utf8').replaceAll(/\/\d{13}-\d{4}-\d\d-\d\dT[\d:.]+Z\//g, '/TIME/'));
 }

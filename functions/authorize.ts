@@ -1,4 +1,4 @@
-/** Says who calls: looks the bearer key up and hands its principal on. Whatever is not a known key is denied. */
+/** Lambda authorizer: resolves a bearer key to its principal. Denies unknown and expired keys. */
 import type { APIGatewayAuthorizerResult, APIGatewayRequestAuthorizerEvent } from 'aws-lambda';
 import * as v from 'valibot';
 import { createKeyTable } from '../shared/access/key-table.ts';

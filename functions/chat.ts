@@ -1,4 +1,4 @@
-/** Answers chat: chat completions and responses, buffered or streamed, from the models of the registry; stores on request. */
+/** Serves chat completions, responses and the list of models. Stores responses if the caller wants that. */
 import { join } from 'node:path';
 import * as v from 'valibot';
 import {
@@ -23,11 +23,11 @@ import { allowsStorage, runsInBackground } from '../shared/openai/request-flags.
 import { isFinalFrame } from '../shared/openai/sse.ts';
 
 const config = readConfig({
-  /** The registry; the one that was packaged beside the code when absent. */
+  /** Path of `models.json`. Default: the file that is packaged with the code. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
-  /** `provisioned-concurrency` in an environment that Lambda starts ahead of its first call. */
+  /** `provisioned-concurrency` in an environment that Lambda initializes before its first invocation. */
   AWS_LAMBDA_INITIALIZATION_TYPE: v.optional(v.string()),
-  /** Origin that browsers may call from. */
+  /** Origin from which browsers may call. */
   CORS_ORIGIN: v.optional(v.string()),
   ...storeSettings,
   ...lifetimeSettings,

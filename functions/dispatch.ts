@@ -1,4 +1,4 @@
-/** Does the queued work of GPU workers: pointers to jobs, each run once to a committed result on whichever worker has room. */
+/** Runs queued jobs on GPU workers. Its queue holds pointers to jobs. */
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { createJobClients } from '../shared/api/job-clients.ts';
@@ -19,7 +19,7 @@ const config = readConfig({
   ...jobSettings,
   GPU_DLQ_URL: v.string(),
   FLEET_TABLE: v.string(),
-  /** The registry; the one that was packaged beside the code when absent. */
+  /** Path of `models.json`. Default: the file that is packaged with the code. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
 });
 const telemetry = createTelemetry(config);
@@ -36,7 +36,7 @@ const createModel = createModelFactory({
 });
 const dependencies = {
   ...createWorkerDependencies(clients, config, telemetry.metrics, { registry, createModel, mayCreateKeys: false }),
-  // A worker that stops in the middle costs its attempt; another one is there for the next.
+  // After a worker failed during an answer, the next attempt follows at once on another worker.
   movesOnAfter: new Set<ErrorCode>(['upstream_cut']),
 };
 

@@ -40,7 +40,7 @@ const config = readConfig({
     v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(MIN_CONCURRENCY), v.maxValue(MAX_CONCURRENCY)),
     String(MAX_CONCURRENCY),
   ),
-  /** Path of `models.json`. If absent, the file that was packaged with the code. */
+  /** Path of `models.json`. Default: the file that is packaged with the code. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
   ...timingsSettings,
 });

@@ -1,4 +1,4 @@
-/** Does queued work: messages of programs and pointers to jobs, each run once to a committed result, or handed to dispatch. */
+/** Turns the generation queue's messages into jobs and runs them. Forwards jobs for GPU workers to `dispatch`. */
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { createSenderTable } from '../shared/access/sender-table.ts';
@@ -18,7 +18,7 @@ const config = readConfig({
   ...jobSettings,
   ACCESS_TABLE: v.string(),
   GENERATION_DLQ_URL: v.string(),
-  /** The registry; the one that was packaged beside the code when absent. */
+  /** Path of `models.json`. Default: the file that is packaged with the code. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
 });
 const telemetry = createTelemetry(config);

@@ -1,4 +1,4 @@
-/** Shows, resumes, cancels and deletes stored responses. */
+/** Retrieves, resumes, cancels and deletes stored responses. */
 import * as v from 'valibot';
 import { createHttpApi } from '../shared/api/http-api.ts';
 import { createJobStores } from '../shared/api/job-dependencies.ts';
@@ -16,7 +16,7 @@ import { createTelemetry } from '../shared/core/telemetry.ts';
 import { storeSettings } from '../shared/jobs/settings.ts';
 
 const config = readConfig({
-  /** Origin that browsers may call from. */
+  /** Origin from which browsers may call. */
   CORS_ORIGIN: v.optional(v.string()),
   ...storeSettings,
 });

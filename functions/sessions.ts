@@ -1,4 +1,4 @@
-/** Keeps conversations and their items. */
+/** Creates, reads, updates and deletes conversations and their items. */
 import * as v from 'valibot';
 import {
   conversationReference,
@@ -28,7 +28,7 @@ import { createConversationTable } from '../shared/sessions/conversation-table.t
 import { createConversations } from '../shared/sessions/conversations.ts';
 
 const config = readConfig({
-  /** Origin that browsers may call from. */
+  /** Origin from which browsers may call. */
   CORS_ORIGIN: v.optional(v.string()),
   ...storeSettings,
   ...retentionSettings,
@@ -55,14 +55,13 @@ const idempotency = {
   vault,
   timings: divideTimings(CLAIM_TIMINGS, config.TIMINGS_DIVISOR),
 };
-const open = async () => idempotency;
 
 export const handler = createHttpApi({
   telemetry,
   corsOrigin: config.CORS_ORIGIN,
   routes: {
     'POST /v1/conversations': idempotent(createConversationRoute(api), {
-      open,
+      open: async () => idempotency,
       name: 'conversations',
       reference: conversationReference(api),
     }),
@@ -71,7 +70,7 @@ export const handler = createHttpApi({
     'DELETE /v1/conversations/{id}': deleteConversationRoute(api),
     'GET /v1/conversations/{id}/items': listItemsRoute(api),
     'POST /v1/conversations/{id}/items': idempotent(createItemsRoute(api), {
-      open,
+      open: async () => idempotency,
       name: 'conversations.items',
       reference: itemsReference(api),
     }),

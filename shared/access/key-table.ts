@@ -4,13 +4,16 @@ import { getItem } from '../aws/table.ts';
 import { getKeyPartition, parseKeyItem } from './keys.ts';
 import type { Principal } from './principal.ts';
 
-/** Looks keys up in the access table. */
+/** Looks up API keys in the access table. */
 export interface KeyTable {
-  /** The principal of a key that is known and not expired at `now` (epoch ms). Throws what DynamoDB throws. */
+  /**
+   * Finds a key's principal. Returns undefined if the key is unknown, or expired at `now` (epoch milliseconds). Throws
+   * DynamoDB's errors.
+   */
   find(key: string, now: number): Promise<Principal | undefined>;
 }
 
-/** The access table in DynamoDB: one eventually consistent read a lookup. */
+/** Creates the key table in DynamoDB. A lookup is one eventually consistent read. */
 export function createKeyTable(client: DynamoDBClient, name: string): KeyTable {
   const table = { client, name };
   return {

@@ -3,21 +3,21 @@ import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import { type Principal, SCOPES, type Scope } from './principal.ts';
 
-/** A key as the access table holds it: its hash, and whom it stands for. */
+/** The contents of a key's item in the access table. */
 export interface KeyRecord extends Principal {
-  /** Epoch seconds after which it is refused; absent means never. */
+  /** Epoch seconds at which the key expires. Default: never. */
   readonly expiresAt?: number;
 }
 
 /**
- * The partition key of an API key's item. Keys are random and long, so a plain SHA-256 can't be searched backwards and
- * is what lets a lookup be one read; the key itself is stored nowhere.
+ * Returns the partition key of an API key's item: its SHA-256 hash. The key itself is not stored. API keys are long and
+ * random, so an unsalted hash can't be reversed, and a lookup needs only one read.
  */
 export function getKeyPartition(key: string): string {
   return `key#${createHash('sha256').update(key).digest('hex')}`;
 }
 
-/** The table item for a key. */
+/** Creates the access table's item for a key. */
 export function createKeyItem(key: string, { tenant, keyId, scopes, expiresAt }: KeyRecord): Item {
   return marshall({ pk: getKeyPartition(key), tenant, keyId, scopes: new Set(scopes), expiresAt });
 }
@@ -32,9 +32,8 @@ const itemSchema = v.object({
 });
 
 /**
- * Reads a key's item. Scopes that this version doesn't know are left out: a newer version, side by side with this one,
- * may have written them.
- * @returns undefined for an item that isn't a whole key, or one that has expired at `now` (epoch ms)
+ * Parses a key's item. Ignores unknown scopes, because a newer version that runs beside this one may have written them.
+ * @returns undefined if the item is invalid, or expired at `now` (epoch milliseconds)
  */
 export function parseKeyItem(item: Item, now: number): Principal | undefined {
   const result = v.safeParse(itemSchema, unmarshall(item));
@@ -44,27 +43,27 @@ export function parseKeyItem(item: Item, now: number): Principal | undefined {
   return { tenant, keyId, scopes: [...scopes].filter(isScope) };
 }
 
-/** Whether this version knows a scope of that name. */
+/** True if this version knows a scope with this name. */
 export function isScope(name: string): name is Scope {
   return SCOPES.some((scope) => scope === name);
 }
 
 /**
- * The key of an `Authorization: Bearer …` header.
- * @returns undefined when the header is absent, of another scheme, or no plausible key (1 to 256 visible characters)
+ * Returns the key in an `Authorization: Bearer …` header.
+ * @returns undefined if the header is absent, has another scheme, or its key isn't 1 to 256 visible ASCII characters
  */
 export function parseBearerKey(header: string | undefined): string | undefined {
   return /^Bearer +([\x21-\x7e]{1,256}) *$/i.exec(header ?? '')?.[1];
 }
 
-/** The principal as the authorizer hands it on: API Gateway's context holds flat strings only. */
+/** Converts a principal to the authorizer's context, in which API Gateway allows only flat strings. */
 export function toAuthorizerContext({ tenant, keyId, scopes }: Principal): Record<string, string> {
   return { tenant, keyId, scopes: scopes.join(' ') };
 }
 
 const contextSchema = v.object({ tenant: id, keyId: id, scopes: v.string() });
 
-/** The principal that the authorizer handed on; undefined for anything else. */
+/** Parses the authorizer's context into a principal. Returns undefined if it is invalid. */
 export function parseAuthorizerContext(context: unknown): Principal | undefined {
   const result = v.safeParse(contextSchema, context);
   if (!result.success) return undefined;

@@ -1,9 +1,9 @@
 import type { APIGatewayAuthorizerResult } from 'aws-lambda';
 
 /**
- * Allows every method and path of the stage: API Gateway caches the answer under the key alone and uses it for all
- * routes, so a narrower one would refuse a caller's next, different call. What a key may do is checked per request,
- * by its scopes.
+ * Returns a policy that allows every method and path of the stage. API Gateway caches the policy per key and applies it
+ * to all routes, so a narrower policy would deny the caller's next request to another route. The key's scopes are
+ * checked for each request.
  * @param methodArn `arn:aws:execute-api:region:account:api/stage/METHOD/path`
  */
 export function createAllowPolicy(
@@ -15,8 +15,8 @@ export function createAllowPolicy(
 }
 
 /**
- * Denies everything. An answer, not an error: strangers' keys then neither count as the function's failures nor reach
- * it again while the answer is cached.
+ * Returns a policy that denies everything. Unlike an error, it is cached, and unknown keys don't count as failures of
+ * the authorizer.
  */
 export function createDenyPolicy(methodArn: string): APIGatewayAuthorizerResult {
   return { principalId: 'nobody', policyDocument: policy('Deny', methodArn) };

@@ -1,11 +1,11 @@
-/** Who calls. One shape for every way in: HTTP keys now, queue senders and tokens later. */
+/** The caller of a request, whether it came by HTTP or through a queue. */
 export interface Principal {
   readonly tenant: string;
-  /** Public id of the key that was used, for logs and revocation; never the key. */
+  /** Public id of the key, for logs and revocation. Not the key itself. */
   readonly keyId: string;
   readonly scopes: readonly Scope[];
 }
 
-/** What a key may do. A route names the one it needs. */
+/** The permissions of a key. Each route requires one. */
 export const SCOPES = ['inference', 'models'] as const;
 export type Scope = (typeof SCOPES)[number];

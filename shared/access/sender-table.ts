@@ -4,32 +4,35 @@ import { getItem } from '../aws/table.ts';
 import { BoundedMap } from '../core/bounded-map.ts';
 import { getSenderPartition, parseSenderItem, type Sender } from './senders.ts';
 
-/** Looks senders up in the access table. */
+/** Looks up queue senders in the access table. */
 export interface SenderTable {
-  /** The sender that SQS names, if it is known at `now` (epoch ms). Throws what DynamoDB throws. */
+  /**
+   * Finds a sender by the id that SQS reports. Returns undefined if it is unknown, or expired at `now` (epoch
+   * milliseconds). Throws DynamoDB's errors.
+   */
   find(senderId: string, now: number): Promise<Sender | undefined>;
 }
 
-/** As long as the authorizer's answer is good for a key: a sender that is taken away is out as soon as a key is. */
-const FRESH_MS = 30_000;
+/** Equal to the time for which API Gateway caches a key's policy, so that senders and keys are revoked equally fast. */
+const TTL_MS = 30_000;
 
 /** More than a service has in practice. Unknown senders are cached too, so their number has no natural limit. */
 const MAX_SENDERS = 1_000;
 
-/** The access table in DynamoDB: one eventually consistent read a sender, environment and half minute. */
+/** Creates the sender table in DynamoDB. Caches results, unknown senders included, for 30 s per environment. */
 export function createSenderTable(client: DynamoDBClient, name: string): SenderTable {
   const table = { client, name };
-  const known = new BoundedMap<string, { readonly sender: Sender | undefined; readonly freshUntil: number }>(
+  const cache = new BoundedMap<string, { readonly sender: Sender | undefined; readonly freshUntil: number }>(
     MAX_SENDERS,
   );
   return {
     async find(senderId, now) {
       const pk = getSenderPartition(senderId);
-      const fresh = known.get(pk);
-      if (fresh !== undefined && now < fresh.freshUntil) return fresh.sender;
+      const cached = cache.get(pk);
+      if (cached !== undefined && now < cached.freshUntil) return cached.sender;
       const item = await getItem(table, marshall({ pk }), { eventual: true });
       const sender = item && parseSenderItem(item, now);
-      known.set(pk, { sender, freshUntil: now + FRESH_MS });
+      cache.set(pk, { sender, freshUntil: now + TTL_MS });
       return sender;
     },
   };

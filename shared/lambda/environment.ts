@@ -1,24 +1,26 @@
 /**
- * What is known about this execution environment: whether it has served yet, and how long it took to start. Every
- * pipeline asks it, so that a cold start is counted once, whoever came first.
+ * State of this execution environment: whether it has served an invocation, and how long its start took. All pipelines
+ * of a process share it, so that each cold start is counted once.
  */
 
 let initMs = 0;
 let served = false;
 
-/** Called by a pipeline as it is built, the last thing that a function's module does: what went before is its init. */
+/**
+ * Marks the end of the init phase. Pipelines call it when they are created, as the last step of a function's module.
+ */
 export function markInitEnd(): void {
   initMs = performance.now();
 }
 
 export interface InvocationStart {
-  /** Whether this is the environment's first invocation. */
+  /** True for the environment's first invocation. */
   readonly cold: boolean;
   /** Milliseconds from the start of the process until its handler was ready. */
   readonly initMs: number;
 }
 
-/** Tells whether this invocation is the first, and makes every later one warm. */
+/** Returns whether this invocation is the environment's first. All later ones are warm. */
 export function beginInvocation(): InvocationStart {
   const cold = !served;
   served = true;

@@ -6,8 +6,8 @@ import { RequestContext } from './request-context.ts';
 import { answerWarmEvents } from './warm-event.ts';
 
 /**
- * The pipeline of a function that is invoked with one event and returns one result: schedules, the authorizer, direct calls.
- * Publishes the invocation's metrics. Errors are logged and rethrown, so that Lambda counts and retries them.
+ * The pipeline of a function that is invoked with one event and returns one result: schedules, the authorizer, direct
+ * calls. Publishes the invocation's metrics. Errors are logged and rethrown, so that Lambda counts and retries them.
  */
 export function createEventPipeline<Event, Result>(
   telemetry: ProcessTelemetry,

@@ -58,8 +58,8 @@ export interface HttpPipelineOptions<Principal, Route extends HttpRoute<Principa
 const DEADLINE_MARGIN_MS = 1_500;
 
 /**
- * The pipeline of every function behind API Gateway: context, principal, parse, run, respond, log. Responses are streamed:
- * the status is sent with the first byte. Everything thrown on the way becomes an error response of the API.
+ * The pipeline of every function behind API Gateway: context, principal, parse, run, respond, log. Responses are
+ * streamed: the status is sent with the first byte. Everything thrown on the way becomes an error response of the API.
  */
 export function createHttpPipeline<Principal, Route extends HttpRoute<Principal>>(
   options: HttpPipelineOptions<Principal, Route>,
@@ -75,23 +75,23 @@ export function createHttpPipeline<Principal, Route extends HttpRoute<Principal>
 
 async function serve<Principal, Route extends HttpRoute<Principal>>(
   options: HttpPipelineOptions<Principal, Route>,
-  thing: unknown,
+  input: unknown,
   lambdaContext: Context,
 ): Promise<LambdaResponse> {
   const context = new RequestContext(options.telemetry, lambdaContext, DEADLINE_MARGIN_MS);
   const responder = new HttpResponder(context, options);
   try {
-    const event = parseProxyEvent(thing);
+    const event = parseProxyEvent(input);
     const { httpMethod, resource, requestContext } = event;
     context.identify(requestContext.requestId, { route: `${httpMethod} ${resource}` });
     const route = findRoute(event, options.routes);
     const principal = options.authorization.authorize(requestContext.authorizer, route);
     context.telemetry.logger.annotate(options.authorization.logFields(principal));
-    const headers = lowerCased(event.headers);
-    const answer = await route.run({
+    const headers = toLowerCaseNames(event.headers);
+    const response = await route.run({
       requestId: context.requestId,
-      pathParameters: decoded(event.pathParameters),
-      query: queryOf(event),
+      pathParameters: decodeValues(event.pathParameters),
+      query: joinQuery(event),
       headers,
       body: hasBody(event, route) ? parseJsonBody(event, headers['content-type']) : undefined,
       principal,
@@ -99,7 +99,7 @@ async function serve<Principal, Route extends HttpRoute<Principal>>(
       deadlineAt: context.deadlineAt,
       telemetry: context.telemetry,
     });
-    return await responder.respond(answer);
+    return await responder.respond(response);
   } catch (thrown) {
     return responder.fail(thrown);
   }
@@ -117,24 +117,24 @@ function hasBody({ httpMethod, body }: ProxyEvent, { bodyOptional }: { readonly 
 
 type Strings = Readonly<Record<string, string | undefined>> | null;
 
-function lowerCased(headers: Strings): Record<string, string> {
-  return Object.fromEntries(Object.entries(present(headers)).map(([name, value]) => [name.toLowerCase(), value]));
+function toLowerCaseNames(headers: Strings): Record<string, string> {
+  return Object.fromEntries(Object.entries(omitUndefined(headers)).map(([name, value]) => [name.toLowerCase(), value]));
 }
 
-function present(strings: Strings): Record<string, string> {
+function omitUndefined(strings: Strings): Record<string, string> {
   const entries = Object.entries(strings ?? {});
   return Object.fromEntries(entries.filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
 
-function queryOf({ queryStringParameters, multiValueQueryStringParameters }: ProxyEvent): Record<string, string> {
+function joinQuery({ queryStringParameters, multiValueQueryStringParameters }: ProxyEvent): Record<string, string> {
   const lists = Object.entries(multiValueQueryStringParameters ?? {});
   const joined = lists.flatMap(([name, values]) => (values === undefined ? [] : [[name, values.join(',')]]));
-  return { ...present(queryStringParameters), ...Object.fromEntries(joined) };
+  return { ...omitUndefined(queryStringParameters), ...Object.fromEntries(joined) };
 }
 
-/** Path parameters come as they were sent, percent-encoded. */
-function decoded(parameters: Strings): Record<string, string> {
-  const entries = Object.entries(present(parameters)).map(([name, value]) => {
+/** Decodes path parameters, which API Gateway passes on percent-encoded. */
+function decodeValues(parameters: Strings): Record<string, string> {
+  const entries = Object.entries(omitUndefined(parameters)).map(([name, value]) => {
     try {
       return [name, decodeURIComponent(value)];
     } catch {

@@ -6,16 +6,16 @@ import { createKeepAliveStream } from './keep-alive.ts';
 import type { RequestContext } from './request-context.ts';
 
 /**
- * A JSON answer, or a stream of server-sent event frames whose first one is sent with status 200. A stream whose iterator
- * returns `true` at its end says that the answer was whole. `stored` is the id of the response that it shows, if that is
- * stored by its end: the answer isn't to be given again once it has been deleted.
+ * What a route returns: JSON, or a stream of server-sent event frames, which is sent with status 200. The stream's
+ * iterator returns `true` if the stream is complete. `stored` is the id of the stored response in it: once that is
+ * deleted, this HTTP response must not be replayed.
  */
 export type HttpResponse = {
   readonly headers?: Readonly<Record<string, string>>;
   readonly stored?: string;
 } & ({ readonly status?: number; readonly json: unknown } | { readonly frames: AsyncIterable<string, unknown> });
 
-/** What middy's streaming mode writes: the head as the prelude, then the body. */
+/** A handler's result in middy's streaming mode: status and headers are sent first, then the body. */
 export interface LambdaResponse {
   readonly statusCode: number;
   readonly headers: Record<string, string>;
@@ -43,10 +43,12 @@ export interface ResponderOptions {
   readonly corsOrigin?: string | undefined;
 }
 
-/** Comment lines keep idle connections open through proxies, which cut them from 30 s on. */
-const KEEP_ALIVE_MS = 15_000;
+/** Comments keep idle connections open through proxies, some of which close them after 30 s. */
+const KEEP_ALIVE_INTERVAL_MS = 15_000;
 
-/** Encodes the response to one HTTP request, and writes the request's log line with its metrics when the response ends. */
+/**
+ * Encodes the response to one HTTP request, and writes the request's log line with its metrics when the response ends.
+ */
 export class HttpResponder {
   readonly #context: RequestContext;
   readonly #options: ResponderOptions;
@@ -57,16 +59,16 @@ export class HttpResponder {
     this.#options = options;
   }
 
-  /** Encodes an answer. A streamed one only when its first frame is there, so that a failure before it has a status. */
-  async respond(answer: HttpResponse): Promise<LambdaResponse> {
-    if ('json' in answer) return this.#json(answer.status ?? 200, answer.json, answer.headers);
-    const iterator = answer.frames[Symbol.asyncIterator]();
+  /** Encodes a route's response. Waits for a stream's first frame, so that an error before it gets its own status. */
+  async respond(response: HttpResponse): Promise<LambdaResponse> {
+    if ('json' in response) return this.#json(response.status ?? 200, response.json, response.headers);
+    const iterator = response.frames[Symbol.asyncIterator]();
     const first = await iterator.next();
     this.#values['FirstTokenMs'] = [this.#context.elapsedMs, 'Milliseconds'];
     return {
       statusCode: 200,
-      headers: this.#headers('text/event-stream; charset=utf-8', { 'cache-control': 'no-cache', ...answer.headers }),
-      body: createKeepAliveStream(this.#frames(first, iterator), KEEP_ALIVE_MS),
+      headers: this.#headers('text/event-stream; charset=utf-8', { 'cache-control': 'no-cache', ...response.headers }),
+      body: createKeepAliveStream(this.#frames(first, iterator), KEEP_ALIVE_INTERVAL_MS),
     };
   }
 
@@ -84,7 +86,7 @@ export class HttpResponder {
     return { statusCode, headers: this.#headers('application/json', headers), body };
   }
 
-  /** Yields the frames. An encoder reports a truncated answer in its own frames: anything it throws is a bug. */
+  /** Yields the frames. Encoders report upstream failures in their own frames, so anything they throw is a bug. */
   async *#frames(first: IteratorResult<string>, iterator: AsyncIterator<string>): AsyncGenerator<string> {
     let status = 200;
     try {

@@ -1,22 +1,22 @@
 import { Readable } from 'node:stream';
 
-/** A comment line of an event stream: every client skips it. */
+/** A comment in an event stream. Every client ignores it. */
 export const KEEP_ALIVE_COMMENT = ': keep-alive\n\n';
 
 /**
- * A byte stream of server-sent event frames that is never silent for long: after `everyMs` without a frame a comment
- * line is sent. Pulls the next frame only when the last one has been taken.
- * @param frames each a whole frame, so that a comment can stand between any two
+ * Creates a byte stream of server-sent event frames that sends a comment after each `intervalMs` without a frame. Reads
+ * the next frame only when the consumer has taken the last one.
+ * @param frames whole frames, so that a comment may stand between any two
  */
-export function createKeepAliveStream(frames: AsyncGenerator<string>, everyMs: number): Readable {
+export function createKeepAliveStream(frames: AsyncGenerator<string>, intervalMs: number): Readable {
   let pulling = false;
   const pull = async (stream: Readable): Promise<void> => {
-    // Pushing a comment makes the stream ask again while a frame is still on its way.
+    // Pushing a comment makes the stream call `read` again while the next frame is still pending.
     if (pulling) return;
     pulling = true;
     const frame = await frames.next();
     pulling = false;
-    silence.refresh();
+    commentTimer.refresh();
     stream.push(frame.done ? null : frame.value, 'utf8');
   };
   const stream = new Readable({
@@ -24,15 +24,15 @@ export function createKeepAliveStream(frames: AsyncGenerator<string>, everyMs: n
       pull(this).catch((error: unknown) => this.destroy(error instanceof Error ? error : new Error(String(error))));
     },
     destroy(error, callback) {
-      clearInterval(silence);
+      clearInterval(commentTimer);
       frames.return(undefined).then(
         () => callback(error),
         (failure: unknown) => callback(error ?? (failure instanceof Error ? failure : new Error(String(failure)))),
       );
     },
   });
-  const silence = setInterval(() => {
+  const commentTimer = setInterval(() => {
     if (pulling) stream.push(KEEP_ALIVE_COMMENT);
-  }, everyMs);
+  }, intervalMs);
   return stream;
 }

@@ -3,30 +3,30 @@ import { LambentError } from '../core/errors.ts';
 
 const strings = v.optional(v.nullable(v.record(v.string(), v.optional(v.string()))), null);
 
-/** The part of an API Gateway proxy event (REST API, payload version 1) that is read. */
+/** The fields of an API Gateway proxy event (REST API, payload version 1) that Lambent reads. */
 const proxyEventSchema = v.object({
   httpMethod: v.string(),
-  /** The route as it was defined: `/v1/models/{id+}`. */
+  /** The route's path as defined: `/v1/models/{id+}`. */
   resource: v.string(),
   path: v.string(),
   headers: strings,
   pathParameters: strings,
   queryStringParameters: strings,
-  /** As they came, a name that comes more than once included. */
+  /** All values of each parameter. */
   multiValueQueryStringParameters: v.optional(v.nullable(v.record(v.string(), v.optional(v.array(v.string())))), null),
   body: v.optional(v.nullable(v.string()), null),
   isBase64Encoded: v.optional(v.boolean(), false),
   requestContext: v.object({
     requestId: v.string(),
-    /** What the authorizer handed on. */
+    /** The context that the Lambda authorizer returned. */
     authorizer: v.optional(v.unknown()),
   }),
 });
 export type ProxyEvent = v.InferOutput<typeof proxyEventSchema>;
 
 /**
- * Reads an event as an API Gateway request.
- * @throws LambentError `invalid_value` for anything else, which only a direct invocation can bring
+ * Parses an API Gateway event.
+ * @throws LambentError `invalid_value` for any other event. Only a direct invocation can send one
  */
 export function parseProxyEvent(event: unknown): ProxyEvent {
   const result = v.safeParse(proxyEventSchema, event);

@@ -12,12 +12,12 @@ export interface QueueControlOptions {
   readonly deadLetterUrl: string;
 }
 
-/** SQS's limit for one batch. */
+/** SQS's limit for a batch request. */
 const BATCH_SIZE = 10;
-/** As much as a person needs. */
+/** Enough for a person to understand the reason. */
 const MAX_DETAIL_CHARACTERS = 256;
 
-/** What can be done to the messages of a queue in SQS. Throws what SQS throws. */
+/** Creates the queue control of an SQS queue. Its functions throw SQS's errors. */
 export function createQueueControl(client: SQSClient, { queueUrl, deadLetterUrl }: QueueControlOptions): QueueControl {
   return {
     async setVisibility(receiptHandles, seconds) {
@@ -32,28 +32,29 @@ export function createQueueControl(client: SQSClient, { queueUrl, deadLetterUrl 
     },
     async deadLetter({ body, messageId, attributes }, { code, param, message }) {
       const attribute = (StringValue: string) => ({ DataType: 'String', StringValue });
-      const named = {
+      const required = {
         reason: attribute(code),
         messageId: attribute(messageId),
         senderId: attribute(attributes.SenderId),
       };
-      const withParam = { ...named, ...(param === undefined ? {} : { param: attribute(printable(param)) }) };
-      const whole = { ...withParam, detail: attribute(printable(message)) };
-      // A body may take up all the room by itself; its sender has it, and without a reason it would help nobody.
-      const fitting = [whole, withParam, named].find((each) => sizeBytes(body, each) <= MAX_MESSAGE_BYTES);
+      const withParam = { ...required, ...(param === undefined ? {} : { param: attribute(toAttributeText(param)) }) };
+      const complete = { ...withParam, detail: attribute(toAttributeText(message)) };
+      // A body may leave no room for attributes. Then the body is left out: its sender has it, and the reason matters
+      // more.
+      const fitting = [complete, withParam, required].find((each) => computeSizeBytes(body, each) <= MAX_MESSAGE_BYTES);
       await client.send(
         new SendMessageCommand({
           QueueUrl: deadLetterUrl,
           MessageBody: fitting ? body : JSON.stringify({ messageId, leftOutBytes: Buffer.byteLength(body) }),
-          MessageAttributes: fitting ?? whole,
+          MessageAttributes: fitting ?? complete,
         }),
       );
     },
   };
 }
 
-/** What SQS counts: the body, and each attribute's name, type and value. */
-function sizeBytes(body: string, attributes: Readonly<Record<string, MessageAttributeValue>>): number {
+/** Returns a message's size as SQS counts it: its body and each attribute's name, type and value. */
+function computeSizeBytes(body: string, attributes: Readonly<Record<string, MessageAttributeValue>>): number {
   const counted = Object.entries(attributes).flatMap(([name, { DataType = '', StringValue = '' }]) => [
     name,
     DataType,
@@ -62,8 +63,8 @@ function sizeBytes(body: string, attributes: Readonly<Record<string, MessageAttr
   return [body, ...counted].reduce((sum, text) => sum + Buffer.byteLength(text), 0);
 }
 
-/** SQS takes no control characters, and no empty text. */
-function printable(text: string): string {
-  const some = text.slice(0, MAX_DETAIL_CHARACTERS);
-  return some.replace(/[^\t\n\r\x20-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, ' ') || '-';
+/** Shortens a text and removes what SQS rejects in attributes: control characters and empty text. */
+function toAttributeText(text: string): string {
+  const excerpt = text.slice(0, MAX_DETAIL_CHARACTERS);
+  return excerpt.replace(/[^\t\n\r\x20-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/gu, ' ') || '-';
 }

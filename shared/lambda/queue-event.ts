@@ -15,12 +15,12 @@ const record = v.object({
 
 const queueEvent = v.object({ Records: v.array(record) });
 
-/** A message as SQS's event source mapping hands it over: the part that is read. */
+/** A message in an event of SQS's event source mapping: the fields that Lambent reads. */
 export type QueueRecord = v.InferOutput<typeof record>;
 
 /**
- * Reads an event as a batch of messages.
- * @throws LambentError `invalid_value` for anything else, which only a direct invocation can bring
+ * Parses an SQS event into its messages.
+ * @throws LambentError `invalid_value` for any other event. Only a direct invocation can send one
  */
 export function parseQueueEvent(event: unknown): readonly QueueRecord[] {
   const result = v.safeParse(queueEvent, event);

@@ -8,34 +8,34 @@ import { parseQueueEvent, type QueueRecord } from './queue-event.ts';
 import { RequestContext } from './request-context.ts';
 import { answerWarmEvents } from './warm-event.ts';
 
-/** What can be done to the messages of the queue that a function serves. */
+/** Operations on the queue that a function consumes. */
 export interface QueueControl {
-  /** Hides messages for `seconds` from now on. */
+  /** Sets messages' visibility timeout: they stay hidden for `seconds` from now on. */
   setVisibility(receiptHandles: readonly string[], seconds: number): Promise<void>;
-  /** Puts a message that can't be served into the dead-letter queue, with the reason. */
+  /** Sends a message to the dead-letter queue, with the reason. */
   deadLetter(record: QueueRecord, reason: LambentError): Promise<void>;
 }
 
-/** One message while it is being served. */
+/** Everything that belongs to one message. */
 export interface MessageContext {
-  /** Aborts shortly before the function's time is up. */
+  /** Aborts shortly before the function's timeout. */
   readonly signal: AbortSignal;
-  /** Epoch milliseconds of that. */
+  /** Epoch milliseconds at which `signal` aborts. */
   readonly deadlineAt: number;
-  /** Keeps the message hidden for another minute: to be called at least once in it. */
+  /** Extends the message's visibility timeout. Must be called before it expires. Never rejects. */
   readonly extendVisibility: () => Promise<void>;
-  /** The message's own: its annotations appear on no other message's lines. */
+  /** The message's own logger and metrics. Its annotations don't appear on the lines of other messages. */
   readonly telemetry: Telemetry;
 }
 
 export interface QueuePipelineOptions {
   readonly telemetry: ProcessTelemetry;
   readonly queue: QueueControl;
-  /** Seconds for which a message stays hidden after each sign of life. */
+  /** Seconds for which a message stays hidden after it is received and after each `extendVisibility`. */
   readonly visibilitySeconds: number;
 }
 
-/** The reason why a message will never be served: it goes to the dead-letter queue at once, and alone. */
+/** Thrown for a message that can never be processed. It is sent to the dead-letter queue at once. */
 export class MessageRejectedError extends Error {
   override readonly name = 'MessageRejectedError';
   readonly reason: LambentError;
@@ -46,70 +46,71 @@ export class MessageRejectedError extends Error {
 }
 
 /**
- * A message whose worker has died comes back after it. Far less than the queue's own visibility, which has to be as long
- * as the function may run; far more than the heartbeat that renews it.
+ * After this time a message whose worker has died is delivered again. Far shorter than the queue's own visibility
+ * timeout, which must cover the function's timeout; far longer than the heartbeat that renews it.
  */
 export const VISIBILITY_SECONDS = 60;
-/** Left of the function's own time when the signal aborts: to let go of jobs and to answer. */
+/** How long before the function's timeout messages are aborted: enough to release their jobs and to respond. */
 const SHUTDOWN_MARGIN_MS = 8_000;
 
-/** What Lambda's event source mapping reads: the messages that are to come again. */
+/** The response to Lambda's event source mapping: the messages to deliver again. */
 export interface BatchResponse {
   readonly batchItemFailures: readonly { readonly itemIdentifier: string }[];
 }
 
 /**
- * The pipeline of every function behind a queue. Messages of a batch are served side by side, and each fails alone:
- * `run` throws `MessageRejectedError` for one that goes to the dead-letter queue, anything else for one that is to come again.
+ * Creates the pipeline of a function behind a queue. Processes the messages of a batch concurrently, and each fails
+ * alone: if `run` throws `MessageRejectedError`, the message goes to the dead-letter queue; after any other error it is
+ * delivered again.
  */
 export function createQueuePipeline(
   options: QueuePipelineOptions,
-  run: (record: QueueRecord, call: MessageContext) => Promise<void>,
+  run: (record: QueueRecord, context: MessageContext) => Promise<void>,
 ): MiddyfiedHandler<unknown, BatchResponse | string> {
   markInitEnd();
   return middy<unknown, BatchResponse | string>({ timeoutEarlyInMillis: 0 })
     .use(answerWarmEvents())
-    .handler((event, context) => serve(options, run, event, context));
+    .handler((event, lambdaContext) => serve(options, run, event, lambdaContext));
 }
 
 async function serve(
   options: QueuePipelineOptions,
-  run: (record: QueueRecord, call: MessageContext) => Promise<void>,
+  run: (record: QueueRecord, context: MessageContext) => Promise<void>,
   event: unknown,
   lambdaContext: Context,
 ): Promise<BatchResponse> {
   const context = new RequestContext(options.telemetry, lambdaContext, SHUTDOWN_MARGIN_MS);
   const { logger, metrics } = context.telemetry;
-  const hide = async (handles: readonly string[], log: Logger): Promise<void> => {
-    // A hint: who is late finds the job held by another.
+  const extendVisibility = async (receiptHandles: readonly string[], log: Logger): Promise<void> => {
+    // A failure is harmless: if the message is delivered twice, the second worker finds the job leased.
     await options.queue
-      .setVisibility(handles, options.visibilitySeconds)
+      .setVisibility(receiptHandles, options.visibilitySeconds)
       .catch((thrown: unknown) => log.warn('visibility not extended', describeError(thrown)));
   };
   try {
     const records = parseQueueEvent(event);
     const receiptHandles = records.map(({ receiptHandle }) => receiptHandle);
-    const hidden = hide(receiptHandles, logger);
+    const extended = extendVisibility(receiptHandles, logger);
     const outcomes = await Promise.all(
       records.map((record) => {
         const telemetry = options.telemetry.forRequest({
           requestId: context.requestId,
           messageId: record.messageId,
         });
-        return serveMessage(record, options.queue, run, {
+        return processMessage(record, options.queue, run, {
           signal: context.signal,
           deadlineAt: context.deadlineAt,
-          extendVisibility: () => hide([record.receiptHandle], telemetry.logger),
+          extendVisibility: () => extendVisibility([record.receiptHandle], telemetry.logger),
           telemetry,
         });
       }),
     );
-    await hidden;
+    await extended;
     const failed = records.filter((_, index) => outcomes[index] === 'failed');
     metrics.publish({
       Messages: [records.length, 'Count'],
       MessagesFailed: [failed.length, 'Count'],
-      MessagesRefused: [outcomes.filter((outcome) => outcome === 'refused').length, 'Count'],
+      MessagesRefused: [outcomes.filter((outcome) => outcome === 'rejected').length, 'Count'],
       ...context.invocationMetrics(),
     });
     return { batchItemFailures: failed.map(({ messageId }) => ({ itemIdentifier: messageId })) };
@@ -118,22 +119,22 @@ async function serve(
   }
 }
 
-async function serveMessage(
+async function processMessage(
   record: QueueRecord,
   queue: QueueControl,
-  run: (record: QueueRecord, call: MessageContext) => Promise<void>,
-  call: MessageContext,
-): Promise<'served' | 'refused' | 'failed'> {
-  const { logger, metrics } = call.telemetry;
+  run: (record: QueueRecord, context: MessageContext) => Promise<void>,
+  context: MessageContext,
+): Promise<'processed' | 'rejected' | 'failed'> {
+  const { logger, metrics } = context.telemetry;
   try {
-    await run(record, call);
-    return 'served';
+    await run(record, context);
+    return 'processed';
   } catch (thrown) {
     try {
       if (!(thrown instanceof MessageRejectedError)) throw thrown;
       await queue.deadLetter(record, thrown.reason);
-      logger.warn('message refused', describeError(thrown.reason));
-      return 'refused';
+      logger.warn('message rejected', describeError(thrown.reason));
+      return 'rejected';
     } catch (failure) {
       logger.error('message failed', describeError(toLambentError(failure)));
       return 'failed';

@@ -5,24 +5,30 @@ import { type WarmEvent, type WarmResult, warmResultSchema } from './warm-event.
 import type { SendWarmEvent } from './warm-functions.ts';
 
 /**
- * Calls functions through Lambda's Invoke API, the one door that lets a warm event in.
- * @param holdMs milliseconds each environment stays busy, so that calls made together don't share one
+ * Creates a function that sends a warm event through Lambda's Invoke API.
+ * @param holdMs milliseconds for which each environment stays busy, so that simultaneous events reach different ones
  */
 export function createWarmEventSender(client: LambdaClient, holdMs: number): SendWarmEvent {
   const event: WarmEvent = { lambent: 'warm', holdMs };
   const Payload = new TextEncoder().encode(JSON.stringify(event));
   return async ({ functionName, qualifier }) => {
-    const answer = await client.send(new InvokeCommand({ FunctionName: functionName, Qualifier: qualifier, Payload }));
-    if (answer.FunctionError !== undefined)
-      throw new LambentError('internal', `${functionName} failed: ${answer.FunctionError}`);
-    return parseWarmAnswer(new TextDecoder().decode(answer.Payload), functionName);
+    const response = await client.send(
+      new InvokeCommand({ FunctionName: functionName, Qualifier: qualifier, Payload }),
+    );
+    if (response.FunctionError !== undefined)
+      throw new LambentError('internal', `${functionName} failed: ${response.FunctionError}`);
+    return parseWarmResult(new TextDecoder().decode(response.Payload), functionName);
   };
 }
 
-/** A buffered function's answer is JSON text inside a JSON string; a streaming one's is the text itself. */
-function parseWarmAnswer(payload: string, functionName: string): WarmResult {
+/**
+ * Parses the result. A buffered function returns it as JSON text inside a JSON string, a streaming one as plain JSON
+ * text.
+ */
+function parseWarmResult(payload: string, functionName: string): WarmResult {
   const outer: unknown = JSON.parse(payload);
   const result = v.safeParse(warmResultSchema, typeof outer === 'string' ? JSON.parse(outer) : outer);
-  if (!result.success) throw new LambentError('internal', `${functionName} did not answer the warm event as one`);
+  if (!result.success)
+    throw new LambentError('internal', `${functionName} returned no valid result for the warm event`);
   return result.output;
 }

@@ -2,9 +2,9 @@ import * as v from 'valibot';
 import { beginInvocation } from './environment.ts';
 
 /**
- * The warm event: an environment that receives it holds still for a moment, so that N sent at once reach N
- * environments, and answers whether it was cold. Only a direct invocation can carry it: what API Gateway and SQS hand
- * to a function has a top level of their own making, with callers' text in strings below.
+ * The warm event keeps an environment busy for a moment, so that N events sent at once reach N environments. The result
+ * says whether the environment was cold. Only a direct invocation can send it: API Gateway and SQS build the top level
+ * of their events themselves and put callers' data into strings below it.
  */
 export const warmEventSchema = v.strictObject({
   lambent: v.literal('warm'),
@@ -21,16 +21,14 @@ export const warmResultSchema = v.object({
 });
 export type WarmResult = v.InferOutput<typeof warmResultSchema>;
 
-/**
- * Middleware that answers a warm event before anything else looks at it, as JSON text.
- */
+/** Creates middleware that handles warm events before the handler sees them. The result is JSON text. */
 export const answerWarmEvents = () => ({
   before: async ({ event }: { event: unknown }): Promise<string | undefined> => {
     if (typeof event !== 'object' || event === null || !('lambent' in event) || !v.is(warmEventSchema, event))
       return undefined;
     const { cold, initMs } = beginInvocation();
     await new Promise((resolve) => setTimeout(resolve, event.holdMs));
-    const answer: WarmResult = { lambent: 'warm', cold, initMs };
-    return JSON.stringify(answer);
+    const result: WarmResult = { lambent: 'warm', cold, initMs };
+    return JSON.stringify(result);
   },
 });

@@ -173,10 +173,10 @@ it('the generate function keeps the log lines, metrics and aborts of 64 interlea
         expect(warnings).toContainEqual(expect.objectContaining({ model: modelOf(tenantOf(index)) }));
         break;
       case 'refused':
-        expect(warnings).toMatchObject([{ message: 'message refused', code: 'invalid_value' }]);
+        expect(warnings).toMatchObject([{ message: 'message rejected', code: 'invalid_value' }]);
         break;
       case 'forbidden':
-        expect(warnings).toMatchObject([{ message: 'message refused', code: 'insufficient_permissions' }]);
+        expect(warnings).toMatchObject([{ message: 'message rejected', code: 'insufficient_permissions' }]);
         break;
       default:
         expect(outcomesOf(index)).toMatchObject([{ ...common, outcome: 'paused', status: 'queued' }]);

@@ -1,23 +1,23 @@
 import { randomUUID } from 'node:crypto';
 
-/** A stand-in that faults can be put in front of. */
+/** A stand-in into whose responses faults can be injected. */
 export type FaultyService = 'dynamodb' | 'sqs' | 'kms' | 's3';
 
-/** What a service answers when it refuses a request that it has not carried out. */
+/** A service's response to a request that it refuses and does not perform. */
 export interface FaultResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
 }
 
-interface Wording {
+interface Refusal {
   readonly status: number;
-  /** As it stands in `__type`, or as S3's `Code`. */
+  /** The value of `__type`, or of S3's `Code`. */
   readonly type: string;
   readonly message: string;
 }
 
-const WORDINGS: Readonly<Record<FaultyService, { readonly throttled: Wording; readonly failed: Wording }>> = {
+const REFUSALS: Readonly<Record<FaultyService, { readonly throttled: Refusal; readonly failed: Refusal }>> = {
   dynamodb: {
     throttled: {
       status: 400,
@@ -62,9 +62,9 @@ const JSON_TYPES: Readonly<Record<Exclude<FaultyService, 's3'>, string>> = {
   kms: 'application/x-amz-json-1.1',
 };
 
-/** A refusal in the words and the shape of the service's own protocol. */
+/** Creates a refusal in the service's own protocol. */
 export function createFaultResponse(service: FaultyService, kind: 'throttled' | 'failed'): FaultResponse {
-  const { status, type, message } = WORDINGS[service][kind];
+  const { status, type, message } = REFUSALS[service][kind];
   const requestId = randomUUID();
   if (service === 's3') {
     const body = `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${type}</Code><Message>${message}</Message><RequestId>${requestId}</RequestId></Error>`;

@@ -5,33 +5,33 @@ import { createSeededRandom } from './random.ts';
 export interface FaultOptions {
   /** The same seed gives the same faults to the same sequence of requests. */
   readonly seed: number;
-  /** What each service's requests meet at first; nothing where it is absent. */
+  /** The shares of each service's faults at the start; none where absent. */
   readonly shares?: Readonly<Partial<Record<FaultyService, FaultShares>>>;
-  /** Sees what each service carried out, before whoever asked for it does. */
+  /** Called with every request that a service performed, before the client gets the response. */
   readonly onExchange?: (exchange: Exchange) => void;
 }
 
-/** Faults between the functions and the stand-ins, which can be changed while they run. */
+/** Faults between the functions and the stand-ins. They can be changed at any time. */
 export interface Faults {
   set(service: FaultyService, shares: FaultShares): void;
   counts(): Readonly<Record<FaultyService, Readonly<Record<Fault | 'requests', number>>>>;
 }
 
 export interface StartedFaults extends Faults {
-  /** Where each service is reached through its faults. */
+  /** Base URL of each service's proxy. */
   readonly urls: Readonly<Record<FaultyService, string>>;
   close(): Promise<void>;
 }
 
 /**
- * Puts faults in front of the stand-ins.
+ * Starts a fault proxy in front of each stand-in.
  * @param targets base URLs of the stand-ins
  */
 export async function startFaults(
   { seed, shares = {}, onExchange }: FaultOptions,
   targets: Readonly<Record<FaultyService, string>>,
 ): Promise<StartedFaults> {
-  // A seed of its own for each service, so that the order in which services are called makes no difference.
+  // Each service has its own seed, so that the order in which services are called makes no difference.
   const start = (service: FaultyService, offset: number): Promise<FaultProxy> =>
     startFaultProxy({
       service,

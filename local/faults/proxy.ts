@@ -4,24 +4,25 @@ import { listen } from '../listen.ts';
 import { createFaultResponse, type FaultyService } from './fault-responses.ts';
 
 /**
- * What befalls a request:
- * - `throttled`, `failed`: it is refused, and not carried out;
- * - `cutBefore`: its connection ends, and it is not carried out;
- * - `cutAfter`: it is carried out, and its connection ends before the answer: whoever sent it can't know.
+ * Faults of a request:
+ * - `throttled`, `failed`: the service refuses it, and does not perform it;
+ * - `cutBefore`: its connection closes, and the service does not perform it;
+ * - `cutAfter`: the service performs it, and its connection closes before the response. The client can't tell it from
+ *   `cutBefore`.
  */
 export const FAULTS = ['throttled', 'failed', 'cutBefore', 'cutAfter'] as const;
 export type Fault = (typeof FAULTS)[number];
 
-/** Shares of all requests, from 0 to 1, that meet each fault; together 1 at most. */
+/** The share of requests, from 0 to 1, that get each fault. The sum is at most 1. */
 export type FaultShares = Readonly<Partial<Record<Fault, number>>>;
 
-/** A request that a service carried out, whatever befell its answer. */
+/** A request that a service performed, and its response, whether or not the client got it. */
 export interface Exchange {
   readonly service: FaultyService;
   readonly method: string;
-  /** The operation's name as its protocol has it, such as `DynamoDB_20120810.UpdateItem`; empty where it has none. */
+  /** The operation's name in its protocol, such as `DynamoDB_20120810.UpdateItem`; empty where the protocol has none. */
   readonly target: string;
-  /** Id of the invocation in which it was sent, which the SDK says in its trace header; empty for other callers. */
+  /** Id of the invocation that sent the request, from the SDK's trace header; empty for other clients. */
   readonly requestId: string;
   readonly request: Buffer;
   readonly status: number;
@@ -30,27 +31,27 @@ export interface Exchange {
 
 export interface FaultProxy {
   readonly url: string;
-  /** From now on. */
+  /** Sets the shares for the requests that follow. */
   set(shares: FaultShares): void;
-  /** How many requests there were, and how many met each fault. */
+  /** Returns the number of requests, and how many of them got each fault. */
   counts(): Readonly<Record<Fault | 'requests', number>>;
   close(): Promise<void>;
 }
 
 export interface FaultProxyOptions {
   readonly service: FaultyService;
-  /** Base URL of the stand-in behind it; a function, asked at each request, where that starts later. */
+  /** Base URL of the stand-in. A function if the stand-in starts later: it is called for each request. */
   readonly target: string | (() => string);
-  /** 0 up to 1; one number for each request, so that a seed gives the same faults to the same requests. */
+  /** Returns a number from 0 up to 1. It is called once for each request, so that a seed gives the same faults again. */
   readonly random: () => number;
   readonly shares?: FaultShares;
-  /** What the stand-in gets in place of a request's body. */
+  /** Returns the body that the stand-in gets instead of a request's own. */
   readonly rewrite?: (body: Buffer) => Buffer;
-  /** Sees every request that was carried out, with its answer, before whoever sent it does. */
+  /** Called with every request that the service performed, before the client gets the response. */
   readonly onExchange?: (exchange: Exchange) => void;
 }
 
-/** Puts faults between a stand-in for an AWS service and whoever calls it, on 127.0.0.1. */
+/** Starts a proxy on 127.0.0.1 that injects faults between a stand-in for an AWS service and its clients. */
 export async function startFaultProxy({
   service,
   target,
@@ -60,7 +61,7 @@ export async function startFaultProxy({
   onExchange,
 }: FaultProxyOptions): Promise<FaultProxy> {
   let current = shares;
-  const counted: Record<Fault | 'requests', number> = {
+  const counts: Record<Fault | 'requests', number> = {
     requests: 0,
     throttled: 0,
     failed: 0,
@@ -68,42 +69,41 @@ export async function startFaultProxy({
     cutAfter: 0,
   };
   const agent = new Agent({ keepAlive: true });
-  const targetOf = typeof target === 'string' ? () => target : target;
+  const targetUrl = typeof target === 'string' ? () => target : target;
 
-  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const fault = choose(current, random());
-    counted.requests += 1;
-    if (fault !== undefined) counted[fault] += 1;
+  async function handle(request: IncomingMessage, client: ServerResponse): Promise<void> {
+    const fault = chooseFault(current, random());
+    counts.requests += 1;
+    if (fault !== undefined) counts[fault] += 1;
     if (fault === 'cutBefore') return void request.socket.destroy();
-    // The whole of it is read in any case: a refusal that came before its end would look like a cut.
-    const asked = await buffer(request);
+    // Reads the whole body in any case: to a client, a refusal before its end would look like a cut connection.
+    const original = await buffer(request);
     if (fault === 'throttled' || fault === 'failed') {
-      const answer = createFaultResponse(service, fault);
-      response.writeHead(answer.status, { ...answer.headers, 'content-length': Buffer.byteLength(answer.body) });
-      response.end(answer.body);
+      const { status, headers, body } = createFaultResponse(service, fault);
+      client.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body);
       return;
     }
-    const body = rewrite?.(asked) ?? asked;
-    const answer = await forward(request, body);
-    if (onExchange !== undefined) return carriedOut(request, body, answer, response, fault);
+    const body = rewrite?.(original) ?? original;
+    const response = await forward(request, body);
+    if (onExchange !== undefined) return reportExchange(request, body, response, client, fault);
     if (fault === 'cutAfter') {
-      answer.resume().on('close', () => request.socket.destroy());
+      response.resume().on('close', () => request.socket.destroy());
       return;
     }
-    response.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
-    answer.on('error', () => response.destroy()).pipe(response);
+    client.writeHead(response.statusCode ?? 502, response.rawHeaders);
+    response.on('error', () => client.destroy()).pipe(client);
   }
 
-  /** Answers as a whole what is watched, so that it is seen before it is answered. */
-  async function carriedOut(
+  /** Reads the whole response, so that `onExchange` gets it before the client does. */
+  async function reportExchange(
     request: IncomingMessage,
     body: Buffer,
-    answer: IncomingMessage,
-    response: ServerResponse,
+    response: IncomingMessage,
+    client: ServerResponse,
     fault: Fault | undefined,
   ): Promise<void> {
-    const whole = await buffer(answer);
-    const status = answer.statusCode ?? 502;
+    const content = await buffer(response);
+    const status = response.statusCode ?? 502;
     onExchange?.({
       service,
       method: request.method ?? '',
@@ -111,27 +111,27 @@ export async function startFaultProxy({
       requestId: /^Root=1-([^;]+)/.exec(String(request.headers['x-amzn-trace-id'] ?? ''))?.[1] ?? '',
       request: body,
       status,
-      response: whole,
+      response: content,
     });
     if (fault === 'cutAfter') return void request.socket.destroy();
-    response.writeHead(status, answer.rawHeaders);
-    response.end(whole);
+    client.writeHead(status, response.rawHeaders);
+    client.end(content);
   }
 
   function forward(request: IncomingMessage, body: Buffer): Promise<IncomingMessage> {
     const { method, url: path, rawHeaders } = request;
-    const { hostname: host, port } = new URL(targetOf());
+    const { hostname: host, port } = new URL(targetUrl());
     const headers = rewrite === undefined ? rawHeaders : { ...request.headers, 'content-length': `${body.byteLength}` };
     return new Promise((resolve, reject) => {
-      const onward = send({ agent, host, port, method, path, headers }, resolve);
-      onward.on('error', reject);
-      onward.end(body);
+      const forwarded = send({ agent, host, port, method, path, headers }, resolve);
+      forwarded.on('error', reject);
+      forwarded.end(body);
     });
   }
 
-  const server = createServer((request, response) => {
-    // Who called has gone, or the stand-in is away: either way the connection ends.
-    handle(request, response).catch(() => request.socket.destroy());
+  const server = createServer((request, client) => {
+    // The client has disconnected, or the stand-in is not running. The connection closes in both cases.
+    handle(request, client).catch(() => request.socket.destroy());
   });
   const listening = await listen(server, { port: 0 });
   return {
@@ -139,7 +139,7 @@ export async function startFaultProxy({
     set(next) {
       current = next;
     },
-    counts: () => ({ ...counted }),
+    counts: () => ({ ...counts }),
     async close() {
       await listening.close();
       agent.destroy();
@@ -147,7 +147,7 @@ export async function startFaultProxy({
   };
 }
 
-function choose(shares: FaultShares, random: number): Fault | undefined {
+function chooseFault(shares: FaultShares, random: number): Fault | undefined {
   let below = 0;
   return FAULTS.find((fault) => {
     below += shares[fault] ?? 0;

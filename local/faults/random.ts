@@ -1,5 +1,6 @@
 /**
- * A random number generator that gives the same numbers for the same seed (mulberry32): 0 up to, but not including, 1.
+ * Creates a random number generator that returns the same numbers for the same seed (mulberry32), from 0 up to but not
+ * including 1.
  * @param seed a whole number
  * @see https://gist.github.com/tommyettinger/46a874533244883189143505d203312c
  */

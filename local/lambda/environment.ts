@@ -45,7 +45,7 @@ export interface EnvironmentOptions {
  * - `starting`: loads the handler;
  * - `ready`: polls for an invocation, whether or not it works on others;
  * - `busy`: works on as many invocations as it may;
- * - `finishing`: may work on more, but has not polled yet: a moment after a response, or after it was handed an invocation;
+ * - `finishing`: may work on more, but has to poll first: a moment after a response, or after it was handed an invocation;
  * - `retiring`: finishes its invocations and gets no more;
  * - `gone`: the process has ended.
  */
@@ -63,7 +63,7 @@ const CRASHES: ReadonlySet<string> = new Set(['Runtime.UncaughtException', 'Runt
  * Milliseconds in which a process whose invocation timed out must poll again when it is asked to. One that doesn't has a
  * blocked event loop. Generous, because a laptop's processors may be busy with other processes.
  */
-const PROBE_MS = 5_000;
+const PROBE_MS = 10_000;
 
 /** One execution environment: a process that serves one invocation at a time, or up to `maxConcurrency` at once. */
 export class Environment {
@@ -88,6 +88,8 @@ export class Environment {
   /** `performance.now()` of the last request to the Runtime API. */
   #heardAt = 0;
   #retiring = false;
+  /** True if an answer broke off, and the runtime has not polled since. */
+  #suspected = false;
   #gone = false;
   #initFailure: FunctionError | undefined;
   #served = false;
@@ -147,7 +149,7 @@ export class Environment {
     if (this.#retiring) return 'retiring';
     if (!this.#polled) return 'starting';
     if (this.room <= 0) return 'busy';
-    return this.#polls.length > 0 ? 'ready' : 'finishing';
+    return this.#polls.length > 0 && !this.#suspected ? 'ready' : 'finishing';
   }
 
   /** True if its credentials have expired. A new environment serves at least once, whatever credentials it got. */
@@ -194,6 +196,7 @@ export class Environment {
     clearTimeout(this.#initTimer);
     clearTimeout(this.#probeTimer);
     this.#probeTimer = undefined;
+    this.#suspected = false;
     this.#watchConnection(response.socket);
     this.#polls.push(response);
     this.#polled = true;
@@ -214,7 +217,10 @@ export class Environment {
       acknowledge(413);
       this.#complete(invocation);
     } else {
-      request.once('close', () => this.#complete(invocation));
+      request.once('close', () => {
+        if (!request.complete) this.#suspect();
+        this.#complete(invocation);
+      });
       request.once('end', () => {
         this.#complete(invocation);
         acknowledge(202);
@@ -294,14 +300,26 @@ export class Environment {
    * works on nothing else and has not been heard from since `startedAt`.
    */
   #probe(startedAt: number): void {
-    if (this.#probeTimer !== undefined) return;
+    if (this.#probeTimer !== undefined || this.#askForPoll()) return;
+    if (this.#running.size === 0 && this.#heardAt < startedAt) this.kill();
+  }
+
+  /**
+   * Hands out no more invocations until the runtime has polled again: an answer that breaks off may be the first sign that
+   * the process has ended.
+   */
+  #suspect(): void {
+    this.#suspected = true;
+    if (this.#probeTimer === undefined) this.#askForPoll();
+  }
+
+  /** Asks the runtime to poll again within `PROBE_MS`. Returns false if it has no poll to answer. */
+  #askForPoll(): boolean {
     const poll = this.#polls.pop();
-    if (poll === undefined) {
-      if (this.#running.size === 0 && this.#heardAt < startedAt) this.kill();
-      return;
-    }
+    if (poll === undefined) return false;
     this.#probeTimer = setTimeout(() => this.kill(), PROBE_MS);
     poll.writeHead(204).end();
+    return true;
   }
 
   #onInitTimeout(initTimeoutMs: number): void {

@@ -13,7 +13,7 @@ import {
 import { describe, expect, it } from 'vitest';
 import { startObjects } from '../../local/objects.ts';
 import { createReferences } from '../../local/service/references.ts';
-import { serviceWith } from './event-sources/queues.ts';
+import { createServiceWith } from './event-sources/queues.ts';
 import { closeAfterwards, useCleanup } from './runners.ts';
 
 useCleanup();
@@ -29,7 +29,7 @@ async function newFolder(): Promise<string> {
 /** Starts S3 with the bucket `bodies`. */
 async function start(path: string) {
   const objects = await startObjects({ path });
-  const service = serviceWith({ Bodies: { Type: 'AWS::S3::Bucket', Properties: { BucketName: Bucket } } });
+  const service = createServiceWith({ Bodies: { Type: 'AWS::S3::Bucket', Properties: { BucketName: Bucket } } });
   await objects.create(service, createReferences(service, ''));
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
   const client = new S3Client({ endpoint: objects.url, region: 'eu-west-1', credentials, maxAttempts: 1 });

@@ -9,7 +9,7 @@ import {
 import { describe, expect, it } from 'vitest';
 import { type Queues, startQueues } from '../../local/queues.ts';
 import { createReferences } from '../../local/service/references.ts';
-import { serviceWith } from './event-sources/queues.ts';
+import { createServiceWith } from './event-sources/queues.ts';
 import { closeAfterwards, useCleanup } from './runners.ts';
 
 useCleanup();
@@ -32,7 +32,7 @@ async function start(): Promise<Started> {
     Work: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'work', RedrivePolicy: redrive } },
     Dead: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'dead' } },
   };
-  const service = serviceWith(resources, REGION);
+  const service = createServiceWith(resources, REGION);
   const queues = closeAfterwards(await startQueues());
   await queues.create(service, createReferences(service, queues.url));
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };

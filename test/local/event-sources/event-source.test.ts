@@ -1,7 +1,7 @@
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { describe, expect, it } from 'vitest';
 import { functionOf, until, useCleanup } from '../runners.ts';
-import { mappedQueue, QUEUE_ARN } from './queues.ts';
+import { QUEUE_ARN, startMappedQueue } from './queues.ts';
 
 useCleanup();
 
@@ -9,17 +9,17 @@ const EMPTY = { visible: 0, inFlight: 0 };
 const many = (count: number, order: object = {}) => Array.from({ length: count }, (_, n) => ({ n, ...order }));
 const pause = (ms: number) => new Promise((wake) => setTimeout(wake, ms));
 
-/** Waits until nothing is in the queue and nobody is at work. */
-async function drained(queue: Awaited<ReturnType<typeof mappedQueue>>): Promise<void> {
+/** Waits until the queue is empty and no function works on a message. */
+async function untilDrained(queue: Awaited<ReturnType<typeof startMappedQueue>>): Promise<void> {
   await until(async () => {
     const { visible, inFlight } = await queue.depth();
     return visible + inFlight === 0 && queue.running() === 0;
   });
 }
 
-describe('a function that a queue is mapped to', () => {
-  it('gets a message as AWS gives it, and it is deleted afterwards', async () => {
-    const queue = await mappedQueue();
+describe('an event source mapping', () => {
+  it('passes a message to the function as AWS does, and then deletes it', async () => {
+    const queue = await startMappedQueue();
     const { MessageId } = await queue.client.send(
       new SendMessageCommand({
         QueueUrl: queue.queueUrl,
@@ -54,40 +54,45 @@ describe('a function that a queue is mapped to', () => {
       pid: expect.any(Number),
       of: 1,
     });
-    await drained(queue);
+    await untilDrained(queue);
   });
 
-  it('gets batches of the size that it asks for, at most', async () => {
-    const queue = await mappedQueue({ batchSize: 4, maximumConcurrency: 2 });
+  it('passes no batch larger than the batch size', async () => {
+    const queue = await startMappedQueue({ batchSize: 4, maximumConcurrency: 2 });
     await queue.send(many(30));
     await until(() => queue.records().length === 30);
     expect(Math.max(...queue.records().map((record) => record.of))).toBe(4);
     expect(new Set(queue.records().map(({ messageId }) => messageId)).size).toBe(30);
-    await drained(queue);
+    await untilDrained(queue);
   });
 
-  it('gets what comes within the window in one batch, beyond the ten that SQS hands out at once', async () => {
-    const queue = await mappedQueue({ batchSize: 25, windowMs: 1_000, maximumConcurrency: 2, growEveryMs: 10_000 });
+  it('gathers the messages of a window into one batch, beyond the ten of one receipt from SQS', async () => {
+    const queue = await startMappedQueue({
+      batchSize: 25,
+      windowMs: 1_000,
+      maximumConcurrency: 2,
+      growEveryMs: 10_000,
+    });
     await queue.send(many(20));
     await until(() => queue.records().length === 20);
     expect(queue.records().map((record) => record.of)).toEqual(Array(20).fill(20));
   });
 
-  it('is not given more than Lambda takes at once', async () => {
-    const queue = await mappedQueue({ batchSize: 10, windowMs: 300, growEveryMs: 10_000 });
+  it('passes no event larger than the payload that Lambda accepts', async () => {
+    const queue = await startMappedQueue({ batchSize: 10, windowMs: 300, growEveryMs: 10_000 });
     await Promise.all(many(7, { pad: 'x'.repeat(1_000_000) }).map((order) => queue.send([order])));
     await until(() => queue.records().length === 7);
     expect(Math.max(...queue.records().map((record) => record.of))).toBeLessThan(7);
-    await drained(queue);
+    await untilDrained(queue);
   });
 });
 
-describe('what fails', () => {
-  it('comes back alone when the function says which it was', async () => {
-    const queue = await mappedQueue({ visibilitySeconds: 1 });
+describe('a message whose processing fails', () => {
+  it('is delivered again without the others of its batch if the function reports it', async () => {
+    const queue = await startMappedQueue({ visibilitySeconds: 1 });
     await queue.send([{ n: 0 }, { n: 1, first: { fail: true } }, { n: 2 }]);
     await until(() => queue.records().length === 4);
-    await drained(queue);
+    await untilDrained(queue);
     const received = queue
       .records()
       .map(({ body, attributes }) => [JSON.parse(body).n, attributes['ApproximateReceiveCount']]);
@@ -99,53 +104,53 @@ describe('what fails', () => {
     ]);
   });
 
-  it('comes back with its batch when the function throws', async () => {
-    const queue = await mappedQueue({ visibilitySeconds: 1 });
+  it('is delivered again with its batch if the function throws', async () => {
+    const queue = await startMappedQueue({ visibilitySeconds: 1 });
     await queue.send([{ n: 0 }, { n: 1, first: { throw: 'no' } }]);
     await until(() => queue.records().length === 4);
-    await drained(queue);
+    await untilDrained(queue);
   });
 
-  it('is not asked for by a mapping without partial failures', async () => {
-    const queue = await mappedQueue({ visibilitySeconds: 1, partialFailures: false });
+  it('is deleted by a mapping without partial failures even if the function reports it', async () => {
+    const queue = await startMappedQueue({ visibilitySeconds: 1, partialFailures: false });
     await queue.send([{ fail: true }]);
     await until(() => queue.records().length === 1);
-    await drained(queue);
+    await untilDrained(queue);
     expect(queue.records()).toHaveLength(1);
   });
 
-  it('comes back when its process is killed, and not before it is visible again', async () => {
-    const queue = await mappedQueue({ visibilitySeconds: 2 });
+  it('is delivered again after its visibility timeout if the function kills its process', async () => {
+    const queue = await startMappedQueue({ visibilitySeconds: 2 });
     const startedAt = Date.now();
     await queue.send([{ n: 0, first: { kill: true } }, { n: 1 }]);
     await until(() => queue.records().length >= 3);
     expect(Date.now() - startedAt).toBeGreaterThanOrEqual(1_900);
-    await drained(queue);
+    await untilDrained(queue);
     expect(new Set(queue.records().map(({ pid }) => pid)).size).toBe(2);
   });
 
-  it('comes back when somebody else kills its process', async () => {
-    const queue = await mappedQueue({ visibilitySeconds: 2 });
+  it('is delivered again if its process is killed from outside', async () => {
+    const queue = await startMappedQueue({ visibilitySeconds: 2 });
     await queue.send([{ first: { sleepMs: 20_000 } }]);
     await until(() => queue.records().length === 1);
     const [{ pid } = { pid: 0 }] = queue.runner.processes();
     process.kill(pid, 'SIGKILL');
     await until(() => queue.records().length === 2);
-    await drained(queue);
+    await untilDrained(queue);
   });
 
-  it('comes back when its function runs too long', async () => {
+  it('is delivered again if the function exceeds its timeout', async () => {
     const functions = [functionOf('queue', { timeoutMs: 300 })];
-    const queue = await mappedQueue({ visibilitySeconds: 1, runner: { functions } });
+    const queue = await startMappedQueue({ visibilitySeconds: 1, runner: { functions } });
     await queue.send([{ first: { sleepMs: 20_000 } }]);
     await until(() => queue.records().length === 2);
-    await drained(queue);
+    await untilDrained(queue);
   });
 });
 
-describe('pollers', () => {
-  it('grow with the backlog up to the maximum, and shrink to one when there is nothing to do', async () => {
-    const queue = await mappedQueue({ batchSize: 1, maximumConcurrency: 3 });
+describe('the pollers of a mapping', () => {
+  it('grow with the backlog up to the maximum, and end but for one when the queue is empty', async () => {
+    const queue = await startMappedQueue({ batchSize: 1, maximumConcurrency: 3 });
     await until(() => queue.pollers() === 1);
     await queue.send(many(24, { sleepMs: 100 }));
     let most = 0;
@@ -155,12 +160,12 @@ describe('pollers', () => {
     });
     expect(most).toBe(3);
     expect(queue.runner.processes()).toHaveLength(3);
-    await drained(queue);
+    await untilDrained(queue);
     await until(() => queue.pollers() === 1);
   });
 
-  it('are five as soon as there is something to do, and one more at a time after that', async () => {
-    const queue = await mappedQueue({ batchSize: 1, growEveryMs: 500 });
+  it('are five as soon as there are messages, and then grow by one at a time', async () => {
+    const queue = await startMappedQueue({ batchSize: 1, growEveryMs: 500 });
     await queue.send(many(20, { sleepMs: 3_000 }));
     const seen: number[] = [];
     await until(() => {
@@ -170,24 +175,24 @@ describe('pollers', () => {
     expect(seen).toEqual([1, 5, 6, 7]);
   });
 
-  it('are one while there is nothing to do', async () => {
-    const queue = await mappedQueue({ growEveryMs: 5 });
+  it('are one while the queue is empty', async () => {
+    const queue = await startMappedQueue({ growEveryMs: 5 });
     await pause(200);
     expect(queue.pollers()).toBe(1);
   });
 
-  it('wait while Lambda throttles, and lose nothing', async () => {
+  it('retry while Lambda throttles, and lose no message', async () => {
     const functions = [functionOf('queue', { reservedConcurrency: 1 })];
-    const queue = await mappedQueue({ batchSize: 1, maximumConcurrency: 5, runner: { functions } });
+    const queue = await startMappedQueue({ batchSize: 1, maximumConcurrency: 5, runner: { functions } });
     await queue.send(many(12, { sleepMs: 50 }));
     await until(() => queue.records().length === 12);
-    await drained(queue);
+    await untilDrained(queue);
     expect(queue.records().every(({ attributes }) => attributes['ApproximateReceiveCount'] === '1')).toBe(true);
   });
 
-  it('leave a batch to others when it was throttled for as long as it is invisible', async () => {
+  it('give up a batch that is throttled until its visibility timeout expires', async () => {
     const functions = [functionOf('queue', { reservedConcurrency: 0 })];
-    const queue = await mappedQueue({ visibilitySeconds: 1, maximumConcurrency: 2, runner: { functions } });
+    const queue = await startMappedQueue({ visibilitySeconds: 1, maximumConcurrency: 2, runner: { functions } });
     await queue.send([{}]);
     await until(() => queue.running() === 1);
     await until(() => queue.running() === 0);
@@ -195,8 +200,8 @@ describe('pollers', () => {
     expect(await queue.depth()).not.toEqual(EMPTY);
   });
 
-  it('go on when SQS was emptied and has come back', async () => {
-    const queue = await mappedQueue();
+  it('go on when SQS restarts with empty queues', async () => {
+    const queue = await startMappedQueue();
     await until(() => queue.pollers() === 1);
     await queue.send([{ n: 0 }]);
     await until(() => queue.records().length === 1);
@@ -206,11 +211,11 @@ describe('pollers', () => {
     expect(await queue.depth()).toEqual(EMPTY);
     await queue.send([{ n: 'after' }]);
     await until(() => queue.records().some(({ body }) => body.includes('after')));
-    await drained(queue);
+    await untilDrained(queue);
   });
 
-  it('end when the mapping is closed', async () => {
-    const queue = await mappedQueue();
+  it('end when the mapping closes', async () => {
+    const queue = await startMappedQueue();
     queue.close();
     await until(() => queue.pollers() === 0);
     await queue.send([{}]);

@@ -13,15 +13,15 @@ import { closeAfterwards, functionOf, testRunner } from '../runners.ts';
 const REGION = 'eu-west-1';
 export const QUEUE_ARN = `arn:aws:sqs:${REGION}:000000000000:work`;
 
-/** A record as the function `queue` logged it. */
+/** A record that the function `queue` has logged. */
 export interface LoggedRecord {
   readonly messageId: string;
   readonly receiptHandle: string;
   readonly body: string;
   readonly attributes: Readonly<Record<string, string>>;
-  /** Of the process that got it. */
+  /** Id of the process that got the record. */
   readonly pid: number;
-  /** How many were in its batch. */
+  /** The number of records in its batch. */
   readonly of: number;
 }
 
@@ -30,16 +30,16 @@ export interface MappedQueue extends EventSource {
   readonly queueUrl: string;
   readonly queues: Queues;
   readonly runner: Awaited<ReturnType<typeof testRunner>>;
-  /** What the function was given so far, in the order of its log. */
+  /** Returns the records that the function has got so far, in the order of its log. */
   records(): LoggedRecord[];
-  /** Sends one message for each, in batches. */
+  /** Sends one message for each order, in batches. */
   send(orders: readonly object[]): Promise<void>;
-  /** Messages that wait, and messages that somebody has. */
+  /** Returns how many messages are visible, and how many are in flight. */
   depth(): Promise<{ readonly visible: number; readonly inFlight: number }>;
 }
 
-/** A service that has nothing but some resources. */
-export function serviceWith(resources: Service['resources'], region = REGION): Service {
+/** Creates a service that consists of resources only. */
+export function createServiceWith(resources: Service['resources'], region = REGION): Service {
   return {
     name: 'test',
     stage: 'local',
@@ -54,8 +54,8 @@ export function serviceWith(resources: Service['resources'], region = REGION): S
   };
 }
 
-/** A queue whose messages the function `queue` gets. */
-export async function mappedQueue({
+/** Starts a queue that is mapped to the function `queue`. */
+export async function startMappedQueue({
   visibilitySeconds = 30,
   runner: runnerOptions = {},
   ...options
@@ -68,7 +68,7 @@ export async function mappedQueue({
   const client = new SQSClient({ endpoint: queues.url, region: REGION, credentials });
   closeAfterwards({ close: () => client.destroy() });
   const queueUrl = `${queues.url}/000000000000/work`;
-  const service = serviceWith({
+  const service = createServiceWith({
     Work: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'work', VisibilityTimeout: visibilitySeconds } },
   });
   await queues.create(service, createReferences(service, queues.url));

@@ -20,7 +20,7 @@ useCleanup();
 const REGION = 'eu-west-1';
 const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
 
-async function faulty(seed = 1): Promise<StartedFaults> {
+async function startWithFaults(seed = 1): Promise<StartedFaults> {
   const dir = await mkdtemp(join(tmpdir(), 'lambent-'));
   closeAfterwards({ close: () => rm(dir, { recursive: true, force: true }) });
   const [tables, queues, kms, objects] = await Promise.all([
@@ -34,7 +34,7 @@ async function faulty(seed = 1): Promise<StartedFaults> {
   return closeAfterwards(await startFaults({ seed }, targets));
 }
 
-/** One request to each service, with a client that tries `maxAttempts` times. */
+/** Returns a call of each service through its proxy, by a client that makes up to `maxAttempts` attempts. */
 function callsThrough({ urls }: StartedFaults, maxAttempts = 1): Record<FaultyService, () => Promise<unknown>> {
   const options = (service: FaultyService) => ({ endpoint: urls[service], region: REGION, credentials, maxAttempts });
   const dynamodb = new DynamoDBClient(options('dynamodb'));
@@ -53,8 +53,8 @@ function callsThrough({ urls }: StartedFaults, maxAttempts = 1): Record<FaultySe
 const SERVICES: readonly FaultyService[] = ['dynamodb', 'sqs', 'kms', 's3'];
 
 describe('faults', () => {
-  it('are none unless they are asked for', async () => {
-    const faults = await faulty();
+  it('are not injected unless they are set', async () => {
+    const faults = await startWithFaults();
     const calls = callsThrough(faults);
     for (const service of SERVICES) await calls[service]();
     expect(faults.counts().sqs).toEqual({ requests: 1, throttled: 0, failed: 0, cutBefore: 0, cutAfter: 0 });
@@ -69,15 +69,15 @@ describe('faults', () => {
     { service: 'kms', fault: 'failed', name: 'KMSInternalException', status: 500 },
     { service: 's3', fault: 'throttled', name: 'SlowDown', status: 503 },
     { service: 's3', fault: 'failed', name: 'InternalError', status: 500 },
-  ] as const)("are what AWS's client for $service knows as $name", async ({ service, fault, name, status }) => {
-    const faults = await faulty();
+  ] as const)("for $service are parsed by AWS's client as $name", async ({ service, fault, name, status }) => {
+    const faults = await startWithFaults();
     faults.set(service, { [fault]: 1 });
     const failure = callsThrough(faults)[service]();
     await expect(failure).rejects.toMatchObject({ name, $metadata: { httpStatusCode: status } });
   });
 
-  it.each(SERVICES)('that cut connections are nothing that %s answered', async (service) => {
-    const faults = await faulty();
+  it.each(SERVICES)('that cut connections to %s give the client a connection error', async (service) => {
+    const faults = await startWithFaults();
     const call = callsThrough(faults)[service];
     for (const fault of ['cutBefore', 'cutAfter'] as const) {
       faults.set(service, { [fault]: 1 });
@@ -85,24 +85,21 @@ describe('faults', () => {
     }
   });
 
-  it.each(['throttled', 'failed', 'cutBefore', 'cutAfter'] as const)(
-    'are retried by the client when they are passing: %s',
-    async (fault) => {
-      const faults = await faulty();
-      for (const service of SERVICES) faults.set(service, { [fault]: 0.4 });
-      const calls = callsThrough(faults, 10);
-      for (const service of SERVICES) await calls[service]();
-      for (const service of SERVICES) expect(faults.counts()[service].requests).toBeGreaterThanOrEqual(1);
-    },
-  );
+  it.each(['throttled', 'failed', 'cutBefore', 'cutAfter'] as const)('are retried by the client: %s', async (fault) => {
+    const faults = await startWithFaults();
+    for (const service of SERVICES) faults.set(service, { [fault]: 0.4 });
+    const calls = callsThrough(faults, 10);
+    for (const service of SERVICES) await calls[service]();
+    for (const service of SERVICES) expect(faults.counts()[service].requests).toBeGreaterThanOrEqual(1);
+  });
 
   it.each([
-    { fault: 'throttled', carriedOut: false },
-    { fault: 'failed', carriedOut: false },
-    { fault: 'cutBefore', carriedOut: false },
-    { fault: 'cutAfter', carriedOut: true },
-  ] as const)('leave a request carried out or not as they say: $fault', async ({ fault, carriedOut }) => {
-    const faults = await faulty();
+    { fault: 'throttled', performed: false },
+    { fault: 'failed', performed: false },
+    { fault: 'cutBefore', performed: false },
+    { fault: 'cutAfter', performed: true },
+  ] as const)('decide whether the service performs the request: $fault', async ({ fault, performed }) => {
+    const faults = await startWithFaults();
     const options = { region: REGION, credentials, maxAttempts: 1 };
     const sqs = new SQSClient({ ...options, endpoint: faults.urls.sqs });
     const kms = new KMSClient({ ...options, endpoint: faults.urls.kms });
@@ -112,14 +109,14 @@ describe('faults', () => {
     await expect(kms.send(new CreateKeyCommand({}))).rejects.toThrow();
     faults.set('sqs', {});
     const { QueueUrls = [] } = await sqs.send(new ListQueuesCommand({}));
-    expect(QueueUrls).toHaveLength(carriedOut ? 1 : 0);
+    expect(QueueUrls).toHaveLength(performed ? 1 : 0);
     sqs.destroy();
     kms.destroy();
   });
 
-  it('meet the share of requests that was asked for, and the same ones for the same seed', async () => {
+  it('are injected into the given share of requests, and into the same requests for the same seed', async () => {
     const met = async (seed: number) => {
-      const faults = await faulty(seed);
+      const faults = await startWithFaults(seed);
       faults.set('kms', { throttled: 0.2, cutBefore: 0.1 });
       const call = callsThrough(faults).kms;
       const outcomes: string[] = [];
@@ -142,7 +139,7 @@ describe('faults', () => {
     expect(other.outcomes).not.toEqual(first.outcomes);
   });
 
-  it('let a request be changed on its way, to a stand-in that is known only later', async () => {
+  it('can be combined with a changed request and a stand-in that starts later', async () => {
     const seen: Exchange[] = [];
     let target = '';
     const proxy = closeAfterwards(

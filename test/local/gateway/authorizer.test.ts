@@ -4,7 +4,7 @@ import { routeOf, testGateway } from './gateways.ts';
 
 useCleanup();
 
-async function closed(options: Parameters<typeof testGateway>[0] = {}) {
+async function startWithAuthorizer(options: Parameters<typeof testGateway>[0] = {}) {
   const { gateway, runner } = await testGateway(options);
   const ask = (key: string | undefined, method = 'POST') =>
     fetch(`${gateway.url}/closed`, { method, headers: key === undefined ? {} : { authorization: `Bearer ${key}` } });
@@ -15,8 +15,8 @@ async function closed(options: Parameters<typeof testGateway>[0] = {}) {
 const authorizer = { function: 'authorizer', identityHeaders: ['authorization'], ttlMs: 0 };
 
 describe('an authorizer', () => {
-  it('hands its context to the function, all of it as strings', async () => {
-    const { contextOf } = await closed();
+  it('passes its context to the function, every value as a string', async () => {
+    const { contextOf } = await startWithAuthorizer();
     expect(await contextOf('good')).toEqual({
       principalId: 'user',
       tenant: 'acme',
@@ -26,35 +26,35 @@ describe('an authorizer', () => {
     });
   });
 
-  it('is asked once for a key, and again for another', async () => {
-    const { contextOf } = await closed();
+  it('is invoked once for each API key', async () => {
+    const { contextOf } = await startWithAuthorizer();
     const calls: string[] = [];
     for (const key of ['good', 'good', 'good2', 'good', 'good2']) calls.push((await contextOf(key)).calls);
     expect(calls).toEqual(['1', '1', '2', '1', '2']);
   });
 
-  it('is asked once by callers that come at once', async () => {
-    const { contextOf, runner } = await closed();
+  it('is invoked once for concurrent requests with the same key', async () => {
+    const { contextOf, runner } = await startWithAuthorizer();
     const contexts = await Promise.all(Array.from({ length: 5 }, () => contextOf('good')));
     expect(contexts.map(({ calls }) => calls)).toEqual(['1', '1', '1', '1', '1']);
     expect(runner.processes().filter((each) => each.function === 'authorizer')).toHaveLength(1);
   });
 
-  it('is asked again when its answer is too old', async () => {
+  it('is invoked again when its cached policy has expired', async () => {
     const routes = [routeOf('POST', '/closed', { authorizer: { ...authorizer, ttlMs: 2_000 } })];
-    const { contextOf } = await closed({ routes });
+    const { contextOf } = await startWithAuthorizer({ routes });
     await contextOf('good2');
     expect([(await contextOf('good')).calls, (await contextOf('good')).calls]).toEqual(['2', '2']);
     await until(async () => (await contextOf('good')).calls === '3');
   });
 
-  it('is asked each time when nothing may be kept', async () => {
-    const { contextOf } = await closed({ routes: [routeOf('POST', '/closed', { authorizer })] });
+  it('is invoked for each request if its policies may not be cached', async () => {
+    const { contextOf } = await startWithAuthorizer({ routes: [routeOf('POST', '/closed', { authorizer })] });
     expect([(await contextOf('good')).calls, (await contextOf('good')).calls]).toEqual(['1', '2']);
   });
 
-  it('is not asked without its identity header', async () => {
-    const { ask, runner } = await closed();
+  it('is not invoked for a request without the identity header', async () => {
+    const { ask, runner } = await startWithAuthorizer();
     expect([(await ask(undefined)).status, runner.processes()]).toEqual([401, []]);
   });
 
@@ -63,15 +63,18 @@ describe('an authorizer', () => {
     { key: 'unauthorized', status: 401, type: 'UnauthorizedException' },
     { key: 'crash', status: 500, type: 'AuthorizerFailureException' },
     { key: 'nonsense', status: 500, type: 'AuthorizerConfigurationException' },
-  ])('that answers $key keeps the function from being called', async ({ key, status, type }) => {
-    const { ask, runner } = await closed();
-    const answer = await ask(key);
-    expect([answer.status, answer.headers.get('x-amzn-errortype')]).toEqual([status, type]);
-    expect(runner.processes().map((each) => each.function)).toEqual(['authorizer']);
-  });
+  ])(
+    'that returns a policy or error for the key $key keeps the function from being invoked',
+    async ({ key, status, type }) => {
+      const { ask, runner } = await startWithAuthorizer();
+      const answer = await ask(key);
+      expect([answer.status, answer.headers.get('x-amzn-errortype')]).toEqual([status, type]);
+      expect(runner.processes().map((each) => each.function)).toEqual(['authorizer']);
+    },
+  );
 
-  it('may allow some methods only, also from the cache', async () => {
-    const { ask } = await closed();
+  it('can allow some methods only, also by a cached policy', async () => {
+    const { ask } = await startWithAuthorizer();
     expect((await ask('good-get-only', 'GET')).status).toBe(200);
     expect((await ask('good-get-only', 'POST')).status).toBe(403);
   });

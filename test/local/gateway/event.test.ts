@@ -10,7 +10,7 @@ useCleanup();
 
 const recorded = JSON.parse(readFileSync(resolve(import.meta.dirname, '../fixtures/api-gateway-event.json'), 'utf8'));
 
-/** Sends a request exactly as it is given, and returns the event that reached the function. */
+/** Sends a request exactly as given, and returns the event that the function got. */
 async function eventOf(
   options: { path?: string; method?: string; headers?: string[]; body?: Buffer; binaryMediaTypes?: string[] } = {},
 ) {
@@ -40,7 +40,7 @@ describe('the event of a function', () => {
       body: '{"hello":"world"}',
     });
     const event = Object(await answer.json());
-    expect(missing(recorded, event)).toEqual([]);
+    expect(findMissing(recorded, event)).toEqual([]);
     expect(event.requestContext).toMatchObject({
       requestId: answer.headers.get('x-amzn-requestid'),
       requestTime: expect.stringMatching(/^\d\d\/[A-Z][a-z]{2}\/\d{4}:\d\d:\d\d:\d\d \+0000$/),
@@ -50,7 +50,7 @@ describe('the event of a function', () => {
     expect(event.requestContext.requestId).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/);
   });
 
-  it('keeps the case, the order and the repetition of headers, and adds those of the gateway', async () => {
+  it('keeps the case, order and repetition of headers, and adds those of the gateway', async () => {
     const { headers, multiValueHeaders } = await eventOf({
       headers: [
         'X-Two',
@@ -77,14 +77,14 @@ describe('the event of a function', () => {
     expect(multiValueHeaders['X-Two']).toEqual(['a', 'b']);
   });
 
-  it('leaves out what belongs to the connection', async () => {
+  it('leaves out the headers of the connection', async () => {
     const { headers } = await eventOf({ headers: ['TE', 'trailers', 'Keep-Alive', '1', 'Connection', 'close'] });
     expect(Object.keys(headers).map((name) => name.toLowerCase())).not.toEqual(
       expect.arrayContaining([expect.stringMatching(/^(te|keep-alive|connection|transfer-encoding)$/)]),
     );
   });
 
-  it('takes a header for data, whatever its name', async () => {
+  it('keeps headers with the names of properties that every object has', async () => {
     const { headers } = await eventOf({ headers: ['__proto__', 'a', 'constructor', 'b', 'toString', 'c'] });
     expect(Object.entries(headers)).toEqual(
       expect.arrayContaining([
@@ -95,7 +95,7 @@ describe('the event of a function', () => {
     );
   });
 
-  it('decodes the query and leaves the path as it came', async () => {
+  it('decodes the query, and not the path', async () => {
     const event = await eventOf({ path: '/open/a%2Fb/%C3%A9?x=1&x=%C3%A9+2&empty&__proto__=p' });
     expect(event).toMatchObject({
       path: '/open/a%2Fb/%C3%A9',
@@ -107,7 +107,7 @@ describe('the event of a function', () => {
     expect(Object.hasOwn(event.queryStringParameters, '__proto__')).toBe(true);
   });
 
-  it('has null for what is not there', async () => {
+  it('has null for each part that the request lacks', async () => {
     expect(await eventOf({ method: 'GET' })).toMatchObject({
       body: null,
       queryStringParameters: null,
@@ -118,12 +118,12 @@ describe('the event of a function', () => {
     });
   });
 
-  it('has U+FFFD for bytes that are no UTF-8, as in AWS', async () => {
+  it('has U+FFFD for bytes that are not UTF-8, as in AWS', async () => {
     const { body, isBase64Encoded } = await eventOf({ body: Buffer.from([0x61, 0xff, 0xc3, 0x28, 0x62]) });
     expect([body, isBase64Encoded]).toEqual(['a\uFFFD\uFFFD(b', false]);
   });
 
-  it('has the bytes as base64 for a binary media type only', async () => {
+  it('has the body as base64 for a binary media type only', async () => {
     const bytes = Buffer.from([0xff, 0x00, 0xfe]);
     const binaryMediaTypes = ['image/*', 'application/octet-stream'];
     const sent = (type: string) => eventOf({ body: bytes, binaryMediaTypes, headers: ['content-type', type] });
@@ -132,8 +132,11 @@ describe('the event of a function', () => {
   });
 });
 
-/** Paths at which `actual` lacks a field of `expected`, or has one of another type; ids and headers have names of their own. */
-function missing(expected: unknown, actual: unknown, path = 'event'): string[] {
+/**
+ * Returns the paths at which `actual` lacks a field of `expected`, or has a field of another type. The names of path parameters
+ * and headers are not compared.
+ */
+function findMissing(expected: unknown, actual: unknown, path = 'event'): string[] {
   if (Array.isArray(expected) || typeof expected !== 'object' || expected === null) {
     const same = Array.isArray(expected) === Array.isArray(actual) && typeof expected === typeof actual;
     return same || expected === null || actual === null ? [] : [path];
@@ -141,6 +144,8 @@ function missing(expected: unknown, actual: unknown, path = 'event'): string[] {
   if (/eaders$/.test(path) || /(pathParameters|authorizer)$/.test(path))
     return typeof actual === 'object' ? [] : [path];
   return Object.entries(expected).flatMap(([name, value]) =>
-    Object.hasOwn(Object(actual), name) ? missing(value, Object(actual)[name], `${path}.${name}`) : [`${path}.${name}`],
+    Object.hasOwn(Object(actual), name)
+      ? findMissing(value, Object(actual)[name], `${path}.${name}`)
+      : [`${path}.${name}`],
   );
 }

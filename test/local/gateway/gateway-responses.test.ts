@@ -3,8 +3,8 @@ import { createGatewayResponses } from '../../../local/gateway/gateway-responses
 
 const context = { requestId: 'r-1', identity: { sourceIp: '192.0.2.1' } };
 
-describe("API Gateway's own answers", () => {
-  it('are plain without a definition', () => {
+describe("API Gateway's own responses", () => {
+  it('are those of AWS without a definition', () => {
     expect(createGatewayResponses([]).render('UNAUTHORIZED', context)).toEqual({
       status: 401,
       headers: { 'Content-Type': 'application/json', 'x-amzn-ErrorType': 'UnauthorizedException' },
@@ -39,7 +39,7 @@ describe("API Gateway's own answers", () => {
     });
   });
 
-  it('fall back to the default of their class, with the status of their own', () => {
+  it('use the default of their class, with the status of their type', () => {
     const answers = createGatewayResponses([
       {
         responseType: 'DEFAULT_4XX',

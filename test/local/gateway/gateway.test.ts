@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
-import { closeAfterwards, functionOf, until, useCleanup } from '../runners.ts';
+import { closeAfterwards, functionOf, MODES, until, useCleanup } from '../runners.ts';
 import { ROUTES, routeOf, testGateway } from './gateways.ts';
 
 useCleanup();
@@ -13,10 +13,10 @@ useCleanup();
 const post = (url: string, orders: unknown, headers: Record<string, string> = {}) =>
   fetch(url, { method: 'POST', body: JSON.stringify(orders), headers });
 
-describe('an answer in one piece', () => {
-  it('arrives with its status, headers and body', async () => {
+describe('a buffered response', () => {
+  it('is forwarded with its status, headers and body', async () => {
     const { gateway } = await testGateway();
-    const answer = await post(`${gateway.url}/open`, {
+    const response = await post(`${gateway.url}/open`, {
       answer: {
         statusCode: 201,
         headers: { 'X-One': 1 },
@@ -24,30 +24,30 @@ describe('an answer in one piece', () => {
         body: 'hé',
       },
     });
-    expect([answer.status, answer.headers.get('x-one'), answer.headers.getSetCookie()]).toEqual([
+    expect([response.status, response.headers.get('x-one'), response.headers.getSetCookie()]).toEqual([
       201,
       '1',
       ['a=1', 'b=2'],
     ]);
-    expect(answer.headers.get('content-length')).toBe('3');
-    expect(await answer.text()).toBe('hé');
+    expect(response.headers.get('content-length')).toBe('3');
+    expect(await response.text()).toBe('hé');
   });
 
-  it('may be bytes, as base64', async () => {
+  it('is decoded from base64 where the function says so', async () => {
     const { gateway } = await testGateway();
-    const answer = await post(`${gateway.url}/open`, {
+    const response = await post(`${gateway.url}/open`, {
       answer: { statusCode: 200, body: Buffer.from([0, 255]).toString('base64'), isBase64Encoded: true },
     });
-    expect([...new Uint8Array(await answer.arrayBuffer())]).toEqual([0, 255]);
+    expect([...new Uint8Array(await response.arrayBuffer())]).toEqual([0, 255]);
   });
 
-  it('cannot set what the gateway sets itself', async () => {
+  it('cannot set the headers that the gateway sets itself', async () => {
     const { gateway } = await testGateway();
     const headers = { 'Content-Length': '99', 'Transfer-Encoding': 'chunked', 'WWW-Authenticate': 'Basic' };
-    const answer = await post(`${gateway.url}/open`, { answer: { statusCode: 200, headers, body: 'ok' } });
-    expect(answer.headers.get('www-authenticate')).toBeNull();
-    expect(answer.headers.get('x-amzn-remapped-www-authenticate')).toBe('Basic');
-    expect(await answer.text()).toBe('ok');
+    const response = await post(`${gateway.url}/open`, { answer: { statusCode: 200, headers, body: 'ok' } });
+    expect(response.headers.get('www-authenticate')).toBeNull();
+    expect(response.headers.get('x-amzn-remapped-www-authenticate')).toBe('Basic');
+    expect(await response.text()).toBe('ok');
   });
 
   it.each([
@@ -57,139 +57,139 @@ describe('an answer in one piece', () => {
     { statusCode: 200, body: 7 },
     'text',
     [1],
-  ])('that API Gateway does not understand is an integration failure: %j', async (answer) => {
+  ])('is an integration failure if API Gateway does not understand it: %j', async (answer) => {
     const { gateway } = await testGateway();
     const { status, headers } = await post(`${gateway.url}/open`, { answer });
     expect([status, headers.get('x-bad')]).toEqual([502, null]);
   });
 
-  it('to HEAD has no body', async () => {
+  it('has no body if the request is a HEAD request', async () => {
     const { gateway } = await testGateway();
-    const answer = await fetch(`${gateway.url}/open`, { method: 'HEAD' });
-    expect([answer.status, await answer.text()]).toEqual([200, '']);
-    expect(Number(answer.headers.get('content-length'))).toBeGreaterThan(100);
+    const response = await fetch(`${gateway.url}/open`, { method: 'HEAD' });
+    expect([response.status, await response.text()]).toEqual([200, '']);
+    expect(Number(response.headers.get('content-length'))).toBeGreaterThan(100);
   });
 });
 
-describe('a streamed answer', () => {
-  it('arrives with its status and cookies, and its chunks as they are written', async () => {
-    const { gateway } = await testGateway();
-    const answer = await post(`${gateway.url}/stream`, { status: 202, cookies: ['a=1', 'b=2'], pauseMs: 400 });
-    expect([answer.status, answer.headers.get('content-type')]).toEqual([202, 'text/plain']);
-    expect(answer.headers.getSetCookie()).toEqual(['a=1', 'b=2']);
+describe.each(MODES)('a streamed response of a function in %s mode', (mode) => {
+  it('is forwarded with its status and cookies, and each chunk as the function writes it', async () => {
+    const { gateway } = await testGateway({}, { mode });
+    const response = await post(`${gateway.url}/stream`, { status: 202, cookies: ['a=1', 'b=2'], pauseMs: 400 });
+    expect([response.status, response.headers.get('content-type')]).toEqual([202, 'text/plain']);
+    expect(response.headers.getSetCookie()).toEqual(['a=1', 'b=2']);
     const arrivals = new Map<string, number>();
-    for await (const chunk of answer.body ?? []) arrivals.set(Buffer.from(chunk).toString(), performance.now());
+    for await (const chunk of response.body ?? []) arrivals.set(Buffer.from(chunk).toString(), performance.now());
     expect([...arrivals.keys()]).toEqual(['one', 'two']);
     expect((arrivals.get('two') ?? 0) - (arrivals.get('one') ?? 0)).toBeGreaterThan(200);
   });
 
-  it('shows its status before there is a body', async () => {
-    const { gateway } = await testGateway();
+  it('sends its status before its body', async () => {
+    const { gateway } = await testGateway({}, { mode });
     // The body would come only after the test's time limit.
-    const answer = await post(`${gateway.url}/stream`, { chunks: ['', 'late'], pauseMs: 600_000 });
-    expect(answer.status).toBe(200);
-    await answer.body?.cancel();
+    const response = await post(`${gateway.url}/stream`, { chunks: ['', 'late'], pauseMs: 600_000 });
+    expect(response.status).toBe(200);
+    await response.body?.cancel();
   });
 
-  it('arrives whole, however large', async () => {
-    const { gateway } = await testGateway();
-    const answer = await post(`${gateway.url}/stream`, { bytes: 30_000_000, chunks: [] });
-    expect((await answer.arrayBuffer()).byteLength).toBe(30_000_000);
+  it('is forwarded whole if it is larger than 6 MB', async () => {
+    const { gateway } = await testGateway({}, { mode });
+    const response = await post(`${gateway.url}/stream`, { bytes: 30_000_000, chunks: [] });
+    expect((await response.arrayBuffer()).byteLength).toBe(30_000_000);
   });
 
-  it('that ends without a write has no status, and is an integration failure', async () => {
-    const { gateway } = await testGateway();
+  it('is an integration failure if it ends without a write, and so without a status', async () => {
+    const { gateway } = await testGateway({}, { mode });
     expect((await post(`${gateway.url}/stream`, { endOnly: true })).status).toBe(502);
   });
 
   it.each(['no prelude at all', '{"statusCode":"many"}\0\0\0\0\0\0\0\0body', `${'x'.repeat(20_000)}\0\0\0\0\0\0\0\0`])(
-    'with a broken prelude is an integration failure',
+    'is an integration failure if its prelude is invalid',
     async (raw) => {
-      const { gateway } = await testGateway();
-      const answer = await post(`${gateway.url}/stream`, { raw });
-      expect([answer.status, await answer.json()]).toEqual([502, { message: 'Internal server error' }]);
+      const { gateway } = await testGateway({}, { mode });
+      const response = await post(`${gateway.url}/stream`, { raw });
+      expect([response.status, await response.json()]).toEqual([502, { message: 'Internal server error' }]);
     },
   );
 
-  it('is an integration failure when its process is killed before the first byte', async () => {
-    const { gateway } = await testGateway();
+  it('is an integration failure if its process is killed before the first byte', async () => {
+    const { gateway } = await testGateway({}, { mode });
     expect((await post(`${gateway.url}/stream`, { killBefore: true })).status).toBe(502);
     expect((await post(`${gateway.url}/stream`, {})).status).toBe(200);
   });
 
   it.each([{ killAfter: true }, { throwAfter: 'late' }])(
-    'is cut, not ended, when it fails midway: %j',
+    'is cut, not ended, if the function fails midway: %j',
     async (orders) => {
-      const { gateway } = await testGateway();
-      const answer = await post(`${gateway.url}/stream`, orders);
-      expect(answer.status).toBe(200);
-      await expect(answer.text()).rejects.toThrow('terminated');
+      const { gateway } = await testGateway({}, { mode });
+      const response = await post(`${gateway.url}/stream`, orders);
+      expect(response.status).toBe(200);
+      await expect(response.text()).rejects.toThrow('terminated');
       expect(await (await post(`${gateway.url}/stream`, {})).text()).toBe('onetwo');
     },
   );
 
-  it('goes on when its client goes away: nobody tells the function', async () => {
-    const { gateway } = await testGateway();
+  it('goes on if the client disconnects, as the function is not told', async () => {
+    const { gateway } = await testGateway({}, { mode });
     const finishedFile = join(mkdtempSync(join(tmpdir(), 'lambent-')), 'finished');
     const abort = new AbortController();
     const chunks = Array.from({ length: 10 }, (_, index) => `chunk ${index}`);
-    const answer = await fetch(`${gateway.url}/stream`, {
+    const response = await fetch(`${gateway.url}/stream`, {
       method: 'POST',
       body: JSON.stringify({ chunks, pauseMs: 50, bytes: 3_000_000, finishedFile }),
       signal: abort.signal,
     });
-    expect(answer.status).toBe(200);
+    expect(response.status).toBe(200);
     abort.abort();
     await until(() => existsSync(finishedFile));
   });
 });
 
-describe('time', () => {
-  it('that a route allows ends the wait, not the function', async () => {
+describe('a timeout', () => {
+  it('of a route ends the request, but not the function', async () => {
     const routes = [routeOf('POST', '/open', { timeoutMs: 400 })];
     const { gateway, runner } = await testGateway({ routes });
-    const answer = await post(`${gateway.url}/open`, { sleepMs: 1_500, log: 'ran to its end' });
-    expect([answer.status, await answer.json()]).toEqual([504, { message: 'Endpoint request timed out' }]);
+    const response = await post(`${gateway.url}/open`, { sleepMs: 1_500, log: 'ran to its end' });
+    expect([response.status, await response.json()]).toEqual([504, { message: 'Endpoint request timed out' }]);
     await until(() => runner.logs.some((line) => line.text === 'ran to its end'));
   });
 
-  it('that a route allows cuts a stream', async () => {
+  it('of a route cuts a stream', async () => {
     const routes = [routeOf('POST', '/stream', { function: 'stream', streamed: true, timeoutMs: 600 })];
     const { gateway } = await testGateway({ routes });
-    const answer = await post(`${gateway.url}/stream`, { pauseMs: 5_000 });
-    await expect(answer.text()).rejects.toThrow('terminated');
+    const response = await post(`${gateway.url}/stream`, { pauseMs: 5_000 });
+    await expect(response.text()).rejects.toThrow('terminated');
   });
 
-  it('that a function may take, and does, is an integration failure', async () => {
+  it('of a function is an integration failure', async () => {
     const { gateway } = await testGateway({}, { functions: [functionOf('echo', { timeoutMs: 500 })] });
     expect((await post(`${gateway.url}/open`, { spin: true })).status).toBe(502);
   });
 });
 
 describe('a request', () => {
-  it('to no route, or with another method, is refused as API Gateway does', async () => {
+  it('without a route for its path and method is refused as by API Gateway', async () => {
     const { gateway } = await testGateway();
     for (const [path, method] of [
       ['/nowhere', 'GET'],
       ['/closed', 'DELETE'],
       ['/open/../nowhere', 'GET'],
     ] as const) {
-      const answer = await fetch(gateway.url + path, { method });
-      expect(answer.status).toBe(403);
-      expect(answer.headers.get('x-amzn-errortype')).toBe('MissingAuthenticationTokenException');
+      const response = await fetch(gateway.url + path, { method });
+      expect(response.status).toBe(403);
+      expect(response.headers.get('x-amzn-errortype')).toBe('MissingAuthenticationTokenException');
     }
   });
 
-  it('above 10 MB, or above what Lambda takes, is too large, and its sender gets to read it', async () => {
+  it('larger than the limit of API Gateway or Lambda gets a readable response with status 413', async () => {
     const { gateway } = await testGateway();
     for (const size of [11_000_000, 7_000_000]) {
-      const answer = await fetch(`${gateway.url}/open`, { method: 'POST', body: 'x'.repeat(size) });
-      expect(answer.status).toBe(413);
+      const response = await fetch(`${gateway.url}/open`, { method: 'POST', body: 'x'.repeat(size) });
+      expect(response.status).toBe(413);
     }
     expect((await fetch(`${gateway.url}/open`, { method: 'POST', body: 'x'.repeat(1_000_000) })).status).toBe(200);
   });
 
-  it('above 10 MB in chunks is too large as well', async () => {
+  it('larger than 10 MB and sent in chunks gets status 413', async () => {
     const { gateway } = await testGateway();
     const status = await new Promise<number | undefined>((done, fail) => {
       const call = request(`${gateway.url}/open`, { method: 'POST' }, (response) => {
@@ -219,7 +219,7 @@ describe('a request', () => {
       status: 200,
     },
     { what: 'no path', bytes: 'OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', status: 403 },
-  ])('with $what is answered in the words of the definition', async ({ bytes, status }) => {
+  ])('with $what gets the response that the API defines', async ({ bytes, status }) => {
     const template = { 'application/json': '{"error":{"message":$context.error.messageString}}' };
     const responses = [{ responseType: 'DEFAULT_4XX', statusCode: undefined, templates: template, parameters: {} }];
     const { gateway } = await testGateway({ responses });
@@ -231,7 +231,7 @@ describe('a request', () => {
     if (status >= 400) expect(JSON.parse(body)).toEqual({ error: { message: expect.any(String) } });
   });
 
-  it('that a browser asks about beforehand is answered without the function', async () => {
+  it('that is a CORS preflight is answered without the function', async () => {
     const preflight = {
       kind: 'preflight',
       method: 'OPTIONS',
@@ -239,25 +239,25 @@ describe('a request', () => {
       headers: { 'Access-Control-Allow-Origin': 'https://app.test' },
     } as const;
     const { gateway, runner } = await testGateway({ routes: [...ROUTES, preflight] });
-    const answer = await fetch(`${gateway.url}/closed`, { method: 'OPTIONS' });
-    expect([answer.status, answer.headers.get('access-control-allow-origin')]).toEqual([200, 'https://app.test']);
+    const response = await fetch(`${gateway.url}/closed`, { method: 'OPTIONS' });
+    expect([response.status, response.headers.get('access-control-allow-origin')]).toEqual([200, 'https://app.test']);
     expect(runner.processes()).toEqual([]);
   });
 
-  it('beyond a reservation is an integration failure: API Gateway hides what Lambda said', async () => {
+  it('that Lambda throttles is an integration failure, as in API Gateway', async () => {
     const { gateway } = await testGateway({}, { functions: [functionOf('echo', { reservedConcurrency: 0 })] });
     expect((await post(`${gateway.url}/open`, {})).status).toBe(502);
   });
 
-  it('may be one of many at once', async () => {
-    const { gateway } = await testGateway();
+  it.each(MODES)('is served beside others, by processes of the function in %s mode', async (mode) => {
+    const { gateway } = await testGateway({}, { mode });
     const answers = await Promise.all(
       Array.from({ length: 8 }, async () => {
-        const answer = await post(`${gateway.url}/stream`, { pauseMs: 2_000 });
-        return [answer.headers.get('x-pid'), await answer.text()] as const;
+        const response = await post(`${gateway.url}/stream`, { pauseMs: 2_000 });
+        return [response.headers.get('x-pid'), await response.text()] as const;
       }),
     );
     expect(answers.every(([, body]) => body === 'onetwo')).toBe(true);
-    expect(new Set(answers.map(([pid]) => pid)).size).toBe(8);
+    expect(new Set(answers.map(([pid]) => pid)).size).toBe(mode === 'managed' ? 1 : 8);
   });
 });

@@ -9,7 +9,7 @@ export function routeOf(method: string, resource: string, changes: Partial<Funct
   return { kind: 'function', method, resource, ...route, ...changes };
 }
 
-/** `/open` and `/closed` answer in one piece, `/stream` streams; `/closed` asks the authorizer. */
+/** Routes whose functions buffer (`/open`, `/closed`) and stream (`/stream`). `/closed` has an authorizer. */
 export const ROUTES: readonly FunctionRoute[] = [
   routeOf('ANY', '/open'),
   routeOf('ANY', '/open/{proxy+}'),

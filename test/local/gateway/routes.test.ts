@@ -4,13 +4,13 @@ import { routeOf } from './gateways.ts';
 
 const resources = ['/v1/models/{id+}', '/v1/models', '/v1/{any}/special', '/v1/models/special', '/v1/{any}/{id}'];
 
-function found(method: string, path: string) {
+function findRoute(method: string, path: string) {
   const route = createRouter([...resources.map((resource) => routeOf('GET', resource)), routeOf('ANY', '/v1/models')]);
   const match = route(method, path);
   return match && [match.route.method, match.route.resource, match.pathParameters];
 }
 
-describe('a route', () => {
+describe('the router', () => {
   it.each([
     { path: '/v1/models', expected: ['GET', '/v1/models', null] },
     { path: '/v1/models/', expected: ['GET', '/v1/models', null] },
@@ -21,11 +21,11 @@ describe('a route', () => {
     { path: '/v1/other/thing/more', expected: undefined },
     { path: '/v2/models', expected: undefined },
     { path: '/', expected: undefined },
-  ])('of GET $path is found', ({ path, expected }) => {
-    expect(found('GET', path)).toEqual(expected);
+  ])('finds the route of GET $path', ({ path, expected }) => {
+    expect(findRoute('GET', path)).toEqual(expected);
   });
 
-  it('for any method comes after one of its own', () => {
-    expect(found('PATCH', '/v1/models')).toEqual(['ANY', '/v1/models', null]);
+  it('matches any other method with a route for ANY', () => {
+    expect(findRoute('PATCH', '/v1/models')).toEqual(['ANY', '/v1/models', null]);
   });
 });

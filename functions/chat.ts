@@ -7,7 +7,7 @@ import {
   responsesRoute,
   retrieveModelRoute,
 } from '../shared/api/generation-routes.ts';
-import { createHttpApi } from '../shared/api/http-api.ts';
+import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { once } from '../shared/core/once.ts';
 import { createSecretResolver } from '../shared/core/secrets.ts';
@@ -27,8 +27,7 @@ const config = readConfig({
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
   /** `provisioned-concurrency` in an environment that Lambda initializes before its first invocation. */
   AWS_LAMBDA_INITIALIZATION_TYPE: v.optional(v.string()),
-  /** Origin from which browsers may call. */
-  CORS_ORIGIN: v.optional(v.string()),
+  ...httpApiSettings,
   ...storeSettings,
   ...lifetimeSettings,
   SESSIONS_TABLE: v.string(),

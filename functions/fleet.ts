@@ -12,37 +12,24 @@ import { createTelemetry } from '../shared/core/telemetry.ts';
 import { divideTimings, timingsSettings } from '../shared/core/timings.ts';
 import { FLEET_TIMINGS } from '../shared/gpu/fleet-timings.ts';
 import { createDynamoDBFleetStore } from '../shared/gpu/registry/dynamodb-fleet.ts';
-import { runCommand, type WorkerSummary } from '../shared/gpu/upkeep/commands.ts';
-import { MAX_CONCURRENCY, MIN_CONCURRENCY } from '../shared/gpu/upkeep/dispatch-concurrency.ts';
+import type { WorkerSummary } from '../shared/gpu/upkeep/commands.ts';
 import { createEcs } from '../shared/gpu/upkeep/ecs-api.ts';
-import { drainInstance, reconcileTask } from '../shared/gpu/upkeep/ecs-events.ts';
 import { createEventSourceMapping } from '../shared/gpu/upkeep/event-source-mapping.ts';
-import { parseFleetEvent } from '../shared/gpu/upkeep/fleet-event.ts';
-import { followDemand } from '../shared/gpu/upkeep/follow-demand.ts';
+import { handleFleetEvent } from '../shared/gpu/upkeep/handle-event.ts';
 import { createFleetObserver } from '../shared/gpu/upkeep/observe.ts';
 import { createProbeFactory } from '../shared/gpu/upkeep/probe.ts';
 import { readQueueDepth } from '../shared/gpu/upkeep/queue-depth.ts';
-import { reconcileFleets, reprobeWorkers } from '../shared/gpu/upkeep/reconcile-fleet.ts';
+import { fleetSettings } from '../shared/gpu/upkeep/settings.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
 
 const LAMBDA_TIMEOUT_MS = 5_000;
 
 const config = readConfig({
-  FLEET_TABLE: v.string(),
-  GPU_QUEUE_URL: v.string(),
-  /** Id of the event source mapping that invokes `dispatch` with the queue's messages. Absent on a laptop. */
-  GPU_MAPPING_ID: v.optional(v.string()),
-  /** Most messages per invocation of `dispatch`. */
-  GPU_BATCH_SIZE: v.optional(v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(1)), '1'),
-  /** Most invocations of `dispatch` at once, however many slots there are. */
-  DISPATCH_CONCURRENCY_MAX: v.optional(
-    v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(MIN_CONCURRENCY), v.maxValue(MAX_CONCURRENCY)),
-    String(MAX_CONCURRENCY),
-  ),
+  ...fleetSettings,
+  ...timingsSettings,
   /** Path of `models.json`. Default: the file that is packaged with the code. */
   MODELS_FILE: v.optional(v.string(), join(import.meta.dirname, 'models.json')),
-  ...timingsSettings,
 });
 const telemetry = createTelemetry(config);
 const { fleets } = readModelRegistry(config.MODELS_FILE);
@@ -67,27 +54,6 @@ const dependencies = {
   timings,
 };
 
-export const handler = createEventPipeline<unknown, readonly WorkerSummary[] | undefined>(
-  telemetry,
-  async (event, context) => {
-    const ports = { ...dependencies, ...createFleetObserver(context.telemetry) };
-    const fleetEvent = parseFleetEvent(event);
-    switch (fleetEvent.kind) {
-      case 'task':
-        await reconcileTask(fleetEvent.task, ports);
-        return undefined;
-      case 'interruption':
-        await drainInstance(fleetEvent.instance, ports);
-        return undefined;
-      case 'command':
-        return runCommand(fleetEvent.command, ports);
-      case 'tick': {
-        const until = Date.now() + timings.runMs;
-        const reports = await reconcileFleets(ports);
-        await followDemand(reports, ports);
-        await reprobeWorkers(reports, until, ports);
-        return undefined;
-      }
-    }
-  },
+export const handler = createEventPipeline<unknown, readonly WorkerSummary[] | undefined>(telemetry, (event, context) =>
+  handleFleetEvent(event, { ...dependencies, ...createFleetObserver(context.telemetry) }),
 );

@@ -1,6 +1,5 @@
 /** Retrieves, resumes, cancels and deletes stored responses. */
-import * as v from 'valibot';
-import { createHttpApi } from '../shared/api/http-api.ts';
+import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { createJobStores } from '../shared/api/job-dependencies.ts';
 import {
   cancelResponseRoute,
@@ -15,11 +14,7 @@ import { readConfig } from '../shared/core/config.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { storeSettings } from '../shared/jobs/settings.ts';
 
-const config = readConfig({
-  /** Origin from which browsers may call. */
-  CORS_ORIGIN: v.optional(v.string()),
-  ...storeSettings,
-});
+const config = readConfig({ ...httpApiSettings, ...storeSettings });
 const telemetry = createTelemetry(config);
 const clients = { dynamodb: createDynamoDBClient(), kms: createKmsClient(), s3: createS3Client() };
 const api = { state: createJobStores(clients, config, telemetry.metrics, { mayCreateKeys: false }) };

@@ -12,7 +12,7 @@ import {
   retrieveItemRoute,
   updateConversationRoute,
 } from '../shared/api/conversation-routes.ts';
-import { createHttpApi } from '../shared/api/http-api.ts';
+import { createHttpApi, httpApiSettings } from '../shared/api/http-api.ts';
 import { createJobStores } from '../shared/api/job-dependencies.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { createKmsClient } from '../shared/aws/kms.ts';
@@ -28,8 +28,7 @@ import { createConversationTable } from '../shared/sessions/conversation-table.t
 import { createConversations } from '../shared/sessions/conversations.ts';
 
 const config = readConfig({
-  /** Origin from which browsers may call. */
-  CORS_ORIGIN: v.optional(v.string()),
+  ...httpApiSettings,
   ...storeSettings,
   ...retentionSettings,
   SESSIONS_TABLE: v.string(),

@@ -1,9 +1,16 @@
 import type { MiddyfiedHandler } from '@middy/core';
+import * as v from 'valibot';
 import { principalAuthorization, type Route } from '../access/route.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { createHttpPipeline } from '../lambda/http-pipeline.ts';
 import type { ApiFormat, LambdaResponse } from '../lambda/http-responder.ts';
 import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../openai/errors.ts';
+
+/** Settings of every function that serves the API. */
+export const httpApiSettings = {
+  /** Origin from which browsers may call. */
+  CORS_ORIGIN: v.optional(v.string()),
+};
 
 export interface HttpApi {
   /** By method and resource: `GET /v1/models/{id+}`. */

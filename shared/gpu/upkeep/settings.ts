@@ -1,0 +1,17 @@
+import * as v from 'valibot';
+import { MAX_CONCURRENCY, MIN_CONCURRENCY } from './dispatch-concurrency.ts';
+
+/** Settings of the `fleet` function. */
+export const fleetSettings = {
+  FLEET_TABLE: v.string(),
+  GPU_QUEUE_URL: v.string(),
+  /** Id of the event source mapping that invokes `dispatch` with the queue's messages. Absent on a laptop. */
+  GPU_MAPPING_ID: v.optional(v.string()),
+  /** Most messages per invocation of `dispatch`. */
+  GPU_BATCH_SIZE: v.optional(v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(1)), '1'),
+  /** Most invocations of `dispatch` at once, however many slots there are. */
+  DISPATCH_CONCURRENCY_MAX: v.optional(
+    v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(MIN_CONCURRENCY), v.maxValue(MAX_CONCURRENCY)),
+    String(MAX_CONCURRENCY),
+  ),
+};

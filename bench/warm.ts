@@ -7,6 +7,15 @@ import type { LambdaMode } from './targets/lambent.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
 import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, type Target, withTargets } from './targets/targets.ts';
 
+/** Requests a second of the function alone, over those of the whole local cloud, with more than one connection: at most this. */
+const CLOUD_FACTOR = 2;
+
+/** How the local cloud runs the function in each mode. */
+const PROCESSES: Readonly<Record<LambdaMode, string>> = {
+  managed: 'one process for all concurrent requests, as `npm start` has it',
+  standard: 'one process for each concurrent request, as in Lambda',
+};
+
 /** Added latency may be at most this share of Portkey's. */
 const SHARE_OF_PORTKEY = 1 / 3;
 
@@ -40,7 +49,8 @@ interface Result extends Round {
 }
 
 /** Measures what stands between a client and the upstream adds to a warm request. */
-export async function benchWarm({ rounds, durationMs, connections, mode }: WarmOptions): Promise<Report> {
+export async function benchWarm(options: WarmOptions): Promise<Report> {
+  const { rounds, durationMs, connections, mode } = options;
   const settings = [false, true].flatMap((streamed) => connections.map((count) => ({ streamed, connections: count })));
   const measured = await withTargets({ tokens: 16, intervalMs: 0 }, mode, async (targets) => {
     const results: { setting: Setting; results: Result[] }[] = [];
@@ -50,7 +60,7 @@ export async function benchWarm({ rounds, durationMs, connections, mode }: WarmO
     }
     return results;
   });
-  return toReport(measured, rounds, durationMs);
+  return toReport(measured, options);
 }
 
 async function measure(target: Target, { streamed, connections }: Setting, durationMs: number): Promise<Round> {
@@ -84,31 +94,31 @@ function compare(all: Map<Target, Round[]>): Result[] {
 }
 
 /** Why the budget is missed where it is, and what a laptop's figures leave out. */
-function describeLimits(measured: Measured): string[] {
+function describeLimits(measured: Measured, mode: LambdaMode): string[] {
   const lone = measured.find(({ setting }) => !setting.streamed && setting.connections === 1)?.results ?? [];
   const share = lone.length === 0 ? Number.NaN : find(lone, PROXY).addedP50 / find(lone, PORTKEY).addedP50;
   return [
     `**Buffered requests.** With one connection, a \`node:http\` proxy that looks at nothing already adds ${formatNumber(share)} of what Portkey’s gateway adds: two more passes of a request and an answer through Node’s HTTP are most of what any gateway on it costs. ${share > SHARE_OF_PORTKEY ? 'That alone is above the budget: here no gateway on `node:http` can keep it, whatever it does or leaves undone. ' : ''}“Over proxy ÷ Portkey” compares what code can change.`,
-    '**The whole local cloud.** As in AWS, each request at a time has a process of the function to itself, and an authorizer in a process of its own. At 10 and 50 connections that is as many processes for a handful of cores to switch between, and every request passes a front, the Runtime API in both directions, and the function. In AWS each of these processes has processor time of its own and the front is API Gateway’s: what a laptop shows at 10 and 50 connections is its cores, shared, and no figure of a deployment.',
+    `**The whole local cloud.** Every request passes the gateway, the Runtime API in both directions, and the function, which has ${PROCESSES[mode]}. These processes share the machine’s cores. In AWS each function has processor time of its own and API Gateway does the gateway’s work, so the figures at 10 and 50 connections describe a laptop and no deployment.`,
     '**Streams.** A lone stream’s first byte keeps the budget by far, because of Portkey’s pause. With the cores busy, time to the first byte is time in the queue for them.',
   ];
 }
 
 type Measured = readonly { readonly setting: Setting; readonly results: readonly Result[] }[];
 
-function toReport(measured: Measured, rounds: number, durationMs: number): Report {
+function toReport(measured: Measured, { rounds, durationMs, mode }: WarmOptions): Report {
   return {
     name: 'warm',
     title: 'Warm overhead: what a gateway adds to a request',
     method: [
       'The same client, a process of its own, sends the same request to every target, each connection one request after another: directly to the upstream, through a bare `node:http` proxy that looks at nothing, through Portkey’s gateway (`@portkey-ai/gateway` 1.15.2, `@hono/node-server` 1.14.1), and through Lambent. The upstream answers at once. “Added” is over going direct in the same round.',
-      `“${HANDLER}” is the chat function’s bundle in one process behind \`node:http\`, the shape that the proxy and Portkey’s gateway have: what Lambent’s own code adds. “${RUNNER}” puts the local Lambda runner and its Runtime API between the two, with one process for each request at a time. “${CLOUD}” adds the front that stands for API Gateway and the authorizer: everything that \`npm start\` puts between a client and the upstream. In AWS, API Gateway’s and Lambda’s own times take the place of the front’s and the runner’s, which these figures can’t show.`,
+      `“${HANDLER}” is the chat function’s bundle in one process behind \`node:http\`, the shape that the proxy and Portkey’s gateway have: what Lambent’s own code adds. “${RUNNER}” puts the local Lambda runner and its Runtime API between the two, with ${PROCESSES[mode]}. “${CLOUD}” adds the gateway that stands for API Gateway, and the authorizer: everything that \`npm start\` puts between a client and the upstream. In AWS, API Gateway’s and Lambda’s own times take the place of the local gateway’s and runner’s, which these figures can’t show.`,
       `With a stream, times are to the first byte of the body. Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it hands on the first event, which dominates its figures there; the last column takes that pause off. With buffered requests the last column compares what is left above the bare proxy, which no gateway on \`node:http\` can go below.`,
-      'At 10 and 50 connections the machine’s cores, shared by the client, the upstream and the target, are busy throughout: times there are mostly waiting, and requests/s is the better comparison. Lambent uses a process for each request at a time, as Lambda does; on a laptop with few cores they share what one event loop of another gateway would have to itself.',
+      'At 10 and 50 connections the machine’s cores, shared by the client, the upstream and the target, are busy throughout: times there are mostly waiting, and requests/s is the better comparison. On a laptop with few cores, Lambent’s processes share what the one process of another gateway has to itself.',
     ],
     tables: measured.map((entry) => toTable(entry, rounds, durationMs)),
     budgets: measured.flatMap(toBudgets),
-    limits: describeLimits(measured),
+    limits: describeLimits(measured, mode),
     charts: [false, true].map((streamed) => toChart(measured, streamed)),
     data: measured,
   };
@@ -152,12 +162,16 @@ function toTable(entry: Measured[number], rounds: number, durationMs: number): T
 
 function toBudgets({ setting, results }: Measured[number]): Budget[] {
   const added = (label: string) => ({ label: `${label} adds`, value: find(results, label).addedP50, unit: 'ms' });
-  return [HANDLER, CLOUD].map((label) => ({
+  const latency = [HANDLER, CLOUD].map((label) => ({
     metric: `${formatSetting(setting)}, p50`,
     ours: added(label),
     against: added(PORTKEY),
     limit: SHARE_OF_PORTKEY,
   }));
+  if (setting.streamed || setting.connections === 1) return latency;
+  const rate = (label: string) => ({ label, value: find(results, label).requestsPerSecond, unit: 'requests/s' });
+  const metric = `${formatSetting(setting)}, function alone over whole local cloud`;
+  return [...latency, { metric, ours: rate(HANDLER), against: rate(CLOUD), limit: CLOUD_FACTOR }];
 }
 
 function toChart(measured: Measured, streamed: boolean): Chart {

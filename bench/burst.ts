@@ -133,14 +133,14 @@ function toReport(measured: readonly Measured[], { seconds, mode }: BurstOptions
   const last = measured.slice(-1);
   const budgets: Budget[] = last.flatMap((each) => [
     {
-      metric: 'responses posted, over those accepted',
-      ours: { label: `posted at ${each.perSecond} a second`, value: each.posted, unit: '' },
+      metric: 'responses posted ÷ responses accepted',
+      ours: { label: `posted at ${each.perSecond} per second`, value: each.posted, unit: '' },
       against: { label: 'accepted', value: each.accepted, unit: '' },
       limit: 1,
     },
     {
-      metric: `from 1 to ${ENVIRONMENTS} environments`,
-      ours: { label: `at ${each.perSecond} a second`, value: findReadySeconds(each), unit: 's' },
+      metric: `time from 1 to ${ENVIRONMENTS} environments`,
+      ours: { label: `at ${each.perSecond} per second`, value: findReadySeconds(each), unit: 's' },
       against: { label: 'the time allowed', value: SCALE_SECONDS, unit: 's' },
       limit: 1,
     },
@@ -149,13 +149,13 @@ function toReport(measured: readonly Measured[], { seconds, mode }: BurstOptions
     name: 'burst',
     title: 'A burst of background work',
     method: [
-      `Background responses are posted to the whole local cloud for ${seconds} s by a client in a process of its own, each when it is due, whether or not earlier ones have been answered; the time to accept one counts from when it was due, and a refused one is not tried again. The model takes ${(PACE.tokens * PACE.intervalMs) / 1000} s an answer. Each load has a cloud of its own, in which one job has run: one environment of each function is up. ${mode === 'managed' ? 'As with `npm start`, one process of each HTTP function serves many requests at once' : 'Each concurrent request has a process of its function'}; each batch of jobs has an environment of \`generate\`.`,
-      'The mapping does as [AWS documents](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html): it begins with five pollers when there are messages, and adds five a second (300 a minute) while all are at work, each with a batch of up to ten, up to the maximum in `serverless.yml` (50 on a laptop). An environment counts once it is ready, not while it starts.',
+      `A client in its own process posts background responses to the whole local cloud for ${seconds} s, each at its scheduled time, whether or not earlier requests have been answered. The time to accept a request counts from its scheduled time; a refused request is not repeated. The model takes ${(PACE.tokens * PACE.intervalMs) / 1000} s per response. Each load runs on a new cloud that has run one job, so that one environment of each function is up. ${mode === 'managed' ? 'As with `npm start`, one process of each HTTP function serves many requests at once' : 'Each concurrent request has its own process of the function'}; each batch of jobs has its own environment of \`generate\`.`,
+      'The event source mapping scales as [AWS documents](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html): it starts with five pollers when there are messages and adds five per second (300 per minute) while all are busy, each with a batch of up to ten, up to the maximum in `serverless.yml` (50 on a laptop). An environment counts once it is ready, not while it starts.',
     ],
     tables: [
       {
-        caption: 'What became of it',
-        columns: ['', ...measured.map(({ perSecond }) => `${perSecond} a second`)],
+        caption: 'Outcome',
+        columns: ['', ...measured.map(({ perSecond }) => `${perSecond} per second`)],
         rows: toRows(measured),
       },
     ],
@@ -165,12 +165,12 @@ function toReport(measured: readonly Measured[], { seconds, mode }: BurstOptions
       {
         title: 'Jobs accepted and not ended',
         unit: '',
-        series: measured.map(({ perSecond, waiting }) => ({ label: `${perSecond} a second`, points: waiting })),
+        series: measured.map(({ perSecond, waiting }) => ({ label: `${perSecond} per second`, points: waiting })),
       },
     ],
     limits: [
-      '**The processors.** In AWS every environment has processor time of its own, and so have API Gateway, SQS and DynamoDB. Here the client, the front, all stand-ins (they share one process) and every environment share a few cores, and to start an environment takes a core for about a tenth of a second. So the local runner starts few of a function at once, and puts functions behind the stand-ins: a rate beyond what the cores can do is accepted late or refused, not begun and left. The lower load is meant for two cores; the budget is that of the higher one.',
-      '**What a refusal means.** `500 AuthorizerFailureException`: the authorizer took longer than its 5 s. `500 InternalServerErrorException`: the function was at its maximum concurrency, or a process could not start within 10 s. `503 vault_unavailable` and `500 internal`: DynamoDB’s or KMS’s stand-in took longer than a function allows it (1 and 2 s), three times. A client tries all of these again; this one doesn’t. What was refused because an answer was late may have become a job all the same, and is not counted as accepted.',
+      '**The processors.** In AWS every environment has its own processor time, and so do API Gateway, SQS and DynamoDB. Here the client, the front, all stand-ins (in one process) and every environment share a few cores, and starting an environment takes a core for about 0.1 s. The local runner therefore starts few environments of a function at once and gives functions a lower priority than the stand-ins: at a rate beyond the cores’ capacity, requests are accepted late or refused, and no accepted job is abandoned. The lower load suits two cores; the budget applies to the higher load.',
+      '**Refusals.** `500 AuthorizerFailureException`: the authorizer took longer than its 5 s. `500 InternalServerErrorException`: the function was at its maximum concurrency, or a process could not start within 10 s. `503 vault_unavailable` and `500 internal`: the stand-in for DynamoDB or KMS exceeded the function’s timeout (1 and 2 s) three times. A client normally retries all of these; this client doesn’t. A request that was refused because its response was late may still have created a job, and is not counted as accepted.',
     ],
     data: measured,
   };
@@ -190,25 +190,25 @@ function toRows(measured: readonly Measured[]): string[][] {
   return [
     row('posted', ({ posted }) => posted),
     row('accepted', ({ accepted }) => accepted),
-    row('accepted a second', ({ reachedPerSecond }) => reachedPerSecond),
+    row('accepted per second', ({ reachedPerSecond }) => reachedPerSecond),
     ...rowsBy('refused:', ({ refusals }) => refusals),
     row('time to accept, p50, ms', acceptance(0.5)),
     row('time to accept, p99, ms', acceptance(0.99)),
     ...rowsBy('ended as', ({ statuses }) => statuses),
-    row('lost of the accepted', ({ lost }) => lost),
+    row('accepted jobs lost', ({ lost }) => lost),
     row('ended twice', ({ endedTwice }) => endedTwice),
-    row('from the last acceptance to the last end, s', ({ drainSeconds }) => drainSeconds),
-    row('environments of generate, at most', ({ environments }) => Math.max(...environments.map(({ value }) => value))),
+    row('last acceptance to last end, s', ({ drainSeconds }) => drainSeconds),
+    row('environments of generate, maximum', ({ environments }) => Math.max(...environments.map(({ value }) => value))),
     row(`${ENVIRONMENTS} environments ready after, s`, findReadySeconds),
   ];
 }
 
 function toScalingChart({ perSecond, environments, pollers }: Measured): LineChart {
   return {
-    title: `Scaling up at ${perSecond} a second`,
+    title: `Scaling up at ${perSecond} per second`,
     unit: '',
     series: [
-      { label: 'environments of generate that are ready', points: environments },
+      { label: 'ready environments of generate', points: environments },
       { label: 'pollers of its mapping', points: pollers },
     ],
   };

@@ -151,13 +151,13 @@ function toReport(targets: readonly Times[]): Report {
     name: 'cold',
     title: 'Cold start: from process start to first byte',
     method: [
-      'Each run starts a fresh process through the local Lambda runner: Node, the runtime client, the bundle that is packaged for AWS, one invocation. The clock runs from before the process is started until the first byte of the answer’s body is back at the runner. The bare handler is bundled, started and invoked in the same way and writes five bytes, so what the ratio leaves is Lambent’s own. The upstream, the Bedrock stand-in and the table are processes of their own on the same machine and answer at once.',
-      'The chat request is streamed and stateless. The authorizer runs before chat in API Gateway and in an environment of its own, so its line stands beside chat’s, not inside it.',
-      'The budgets are without a V8 code cache, because V8 refuses one that another version or architecture made. The lines with it use Node’s own compile cache (`NODE_COMPILE_CACHE`), written after one served call on this machine: what shipping one could gain at best.',
+      'Each run starts a fresh process through the local Lambda runner (Node, the runtime client, the bundle that is packaged for AWS) and serves one invocation. The clock runs from before the process starts until the first byte of the response body reaches the runner. The bare handler is bundled, started and invoked in the same way and writes five bytes, so the ratio shows the cost of Lambent’s own code. The upstream, the Bedrock stand-in and the table are separate processes on the same machine and respond at once.',
+      'The chat request is streamed and stateless. In API Gateway the authorizer runs before chat, in its own environment, so its time is a separate row and not part of chat’s.',
+      'The budgets apply without a V8 code cache, because V8 rejects a cache written by another version or architecture. The rows with a code cache use Node’s compile cache (`NODE_COMPILE_CACHE`), written after one served call on this machine. They show the most that shipping a cache could gain.',
     ],
     tables: [
       {
-        caption: `Milliseconds, ${targets[0]?.ms.length ?? 0} fresh processes a target, interleaved`,
+        caption: `Milliseconds, ${targets[0]?.ms.length ?? 0} fresh processes per target, interleaved`,
         columns: ['target', 'median', 'p10', 'p90', 'over bare', '× bare'],
         rows: targets.map(row),
       },

@@ -38,7 +38,7 @@ interface Target {
   readonly usage: Usage;
 }
 
-const FLOOR = 'the smallest set that could do it';
+const FLOOR = 'smallest possible set of requests';
 const MESSAGE = 'a program’s message';
 const BACKGROUND = 'a background response';
 const PATIENCE_MS = 180_000;
@@ -152,14 +152,14 @@ function toReport(targets: readonly Target[], jobs: number): Report {
   const waiting = (share: number) => formatNumber(ANSWER_SECONDS * GENERATE_GB * share * 1e6 * LAMBDA_PER_GB_SECOND);
   return {
     name: 'cost',
-    title: 'Cost: what a million queued jobs ask of AWS',
+    title: 'Cost: the AWS requests of a million queued jobs',
     method: [
-      `${jobs} jobs of each kind run in the local cloud, with what they ask counted between the functions and the stand-ins, and multiplied by AWS’s list prices (US East, above the free tier, looked up on ${PRICES_LOOKED_UP}). \`bench/prices.ts\` names the source of each: AWS’s pages, which fill prices in by script, and who quotes them, so that the figures are theirs at second hand. The stand-in for DynamoDB says what each request consumes; the index of what is due, which it leaves out, is added as ${INDEX_UNITS} write units a job. Environments are warm: they hold their tenant’s key.`,
-      'The smallest set that could run work at least once and commit it exactly once: a message sent, received and deleted, ten at a time, and one conditional write of the answer. It keeps nothing of what was asked, can’t say how a job stands, can’t cancel it, and knows of a crash only when the message comes back; what the ratio leaves is the price of those.',
+      `${jobs} jobs of each kind run in the local cloud. Their requests are counted between the functions and the stand-ins and multiplied by AWS’s list prices (US East, above the free tier, looked up on ${PRICES_LOOKED_UP}). \`bench/prices.ts\` names the source of each price: AWS’s page, and a page that quotes it, because AWS’s pages fill in prices by script; the prices are second-hand. The stand-in for DynamoDB reports the units that each request consumes, without the index of due jobs, for which ${INDEX_UNITS} write units per job are added. Environments are warm and have cached their tenant’s key.`,
+      'The smallest set that runs work at least once and commits it exactly once is a message sent, received and deleted, ten at a time, and one conditional write of the answer. It does not store the request, can’t report a job’s status, can’t cancel a job, and detects a crash only when the message is delivered again. The ratio is the price of these features.',
     ],
     tables: [
       {
-        caption: 'A job’s requests and units',
+        caption: 'Requests and units per job',
         columns: ['', 'SQS', 'write units', 'read units', 'KMS', 'invocations'],
         rows: targets.map(({ label, usage }) => [
           label,
@@ -167,8 +167,8 @@ function toReport(targets: readonly Target[], jobs: number): Report {
         ]),
       },
       {
-        caption: 'US dollars a million jobs',
-        columns: ['', 'SQS', 'DynamoDB', 'KMS', 'Lambda requests', 'in all', '× smallest'],
+        caption: 'US dollars per million jobs',
+        columns: ['', 'SQS', 'DynamoDB', 'KMS', 'Lambda requests', 'total', '× smallest'],
         rows: targets.map(({ label, usage }) => [
           label,
           ...Object.values(toDollars(usage)).map((dollars) => dollars.toFixed(2)),
@@ -180,14 +180,14 @@ function toReport(targets: readonly Target[], jobs: number): Report {
     budgets: [],
     charts: [
       {
-        title: 'A million jobs’ requests',
+        title: 'Requests of a million jobs',
         unit: 'US dollars',
         groups: [{ label: '', bars: targets.map(({ label, usage }) => ({ label, value: sumDollars(usage) })) }],
       },
     ],
     limits: [
-      `**Not in it: the time that functions wait for models.** With ${ANSWER_SECONDS} s an answer and ${GENERATE_GB} GB, a million jobs cost $${waiting(1 / BATCH_SIZE)} of Lambda’s time when ten share an invocation, and $${waiting(1)} when each has one to itself. It is the same for any design in which a function waits for the model, and the larger batch is worth more than any request saved.`,
-      'Nor are: what models cost, storage, API Gateway’s requests and the authorizer’s, receipts that find a queue empty, what SQS and DynamoDB ask of KMS for their own encryption (once in minutes), logs, and what a key costs a month. A job that runs longer than 15 s adds three write units and a request to SQS every 15 s.',
+      `**Not included: the time that functions wait for models.** With ${ANSWER_SECONDS} s per answer and ${GENERATE_GB} GB, a million jobs cost $${waiting(1 / BATCH_SIZE)} of Lambda’s time when ten share an invocation, and $${waiting(1)} when each has its own. The cost is the same for any design in which a function waits for the model, and a larger batch saves more than any request saved.`,
+      'Also not included: model usage, storage, API Gateway’s requests and the authorizer’s, receives that find the queue empty, KMS requests by SQS and DynamoDB for their own encryption (once every few minutes), logs, and the monthly price of a key. A job that runs longer than 15 s adds three write units and a request to SQS every 15 s.',
     ],
     data: targets,
   };

@@ -26,11 +26,11 @@ export function toReport(placed: readonly PlacementCell[], crowds: readonly Crow
   const { rounds, decisions } = options;
   return {
     name: 'deciding',
-    title: 'Deciding: what it costs to place a request and to lease a slot for it',
+    title: 'Deciding: the cost of placing a request and leasing a slot',
     method: [
-      `One function’s process decides ${rounds * decisions} times for each fleet and prompt, with the code and the DynamoDB client that chat and dispatch have: it names the prompt’s beginnings, reads the fleet and the directory, ranks the workers, and leases the best by a conditional write. The time is from the request to the slot. Each worker has ${SLOTS} slots, half of them leased. Each prompt is the next turn of one of 16 conversations of four tenants: three quarters of it have been served by some worker, as the directory says, the rest is new. Beside the decision the directory learns of what is new, which nobody waits for.`,
-      'DynamoDB is the laptop cloud’s stand-in, a process of its own that keeps its tables on disk as `npm start` does. In turn with each decision the same process makes “the same requests” with the AWS client and none of our code (a query of the same fleet and a batch get of the same names at once, then an update with the same condition), and “plain” ones: as many round trips, two reads at once and an update of an item of a few bytes. The first ratio says what is ours, the second what the size of fleets and prompts costs.',
-      `Requests and capacity units are counted in runs of their own, by a proxy that asks DynamoDB for them. Several deciders are as many requests in one process, each one decision after another, a slot held for ${HOLD_MS} ms: they share its processor, which as many functions in AWS would not, so that their times say less than how often they get in each other’s way.`,
+      `One function’s process makes ${rounds * decisions} decisions for each fleet and prompt, with the code and the DynamoDB client of chat and dispatch: it hashes the prompt’s prefixes, reads the fleet and the prefix directory, ranks the workers, and leases a slot of the best by a conditional write. The time is from the request to the slot. Each worker has ${SLOTS} slots, half of them leased. Each prompt is the next turn of one of 16 conversations of four tenants: according to the directory, workers have served three quarters of it; the rest is new. After the decision, the new prefixes are written to the directory; no request waits for this write.`,
+      'DynamoDB is the laptop cloud’s stand-in, a separate process that keeps its tables on disk as `npm start` does. In turn with each decision, the same process sends “the same requests” with the AWS client and without our code (a query of the same fleet and a batch get of the same names at once, then an update with the same condition), and “plain” requests: the same number of round trips, two reads at once and an update of an item of a few bytes. The first ratio shows the cost of our code, the second the cost of the sizes of fleet and prompt.',
+      `Requests and capacity units are counted in separate runs by a proxy that asks DynamoDB for them. Concurrent deciders are requests in one process, each of which makes one decision after another and holds a slot for ${HOLD_MS} ms. They share one processor, which separate functions in AWS would not: their conflicts are more meaningful than their times.`,
     ],
     tables: [toTimesTable(placed, options), toRequestsTable(placed), toCrowdsTable(crowds, options)],
     budgets: [...toTimeBudgets(placed), ...toRequestBudgets(placed)],
@@ -50,7 +50,7 @@ function toTimesTable(placed: readonly PlacementCell[], { rounds, decisions }: D
       'workers, tokens of the prompt',
       'p50',
       'p99',
-      'naming the prompt, p50',
+      'hashing the prompt, p50',
       'same requests, p50',
       'p99',
       '× same, p50',
@@ -78,7 +78,7 @@ function toTimesTable(placed: readonly PlacementCell[], { rounds, decisions }: D
 function toRequestsTable(placed: readonly PlacementCell[]): Table {
   const operations = listOperations(placed);
   return {
-    caption: 'Requests of one slot, and their capacity units: placing, what the directory learns, first token, release',
+    caption: 'Requests per slot, and their capacity units: placing, directory update, first token, release',
     columns: ['workers, tokens of the prompt', ...operations.flatMap((operation) => [operation, 'units'])],
     rows: placed.map((cell) => [
       describeCell(cell),
@@ -94,10 +94,10 @@ function toCrowdsTable(crowds: readonly Crowd[], { rounds, decisions }: Deciding
   const each = (times: readonly DecisionTimes[], name: 'refusedLeases' | 'fleetReads') =>
     times.reduce((sum, decided) => sum + decided[name], 0) / (rounds * decisions);
   return {
-    caption: `Several deciders at once, ${BUDGET_FLEET} workers, ${formatNumber(CROWD_PROMPT)} tokens: milliseconds, and what a decision asked again`,
-    columns: ['', 'p50', 'p99', 'refused leases a decision', 'looks a decision'],
+    caption: `Concurrent deciders, ${BUDGET_FLEET} workers, ${formatNumber(CROWD_PROMPT)} tokens: milliseconds, and retries per decision`,
+    columns: ['', 'p50', 'p99', 'refused leases per decision', 'fleet reads per decision'],
     rows: crowds.map((crowd) => [
-      `${crowd.deciders} at once, ${SLOTS - crowd.fleet.leases} free on each`,
+      `${crowd.deciders} at once, ${SLOTS - crowd.fleet.leases} slots free per worker`,
       ...[
         computeQuantile(crowd, 'placedMs', 0.5),
         computeQuantile(crowd, 'placedMs', 0.99),
@@ -112,7 +112,7 @@ function toTimeBudgets(placed: readonly PlacementCell[]): Budget[] {
   return placed
     .filter(({ fleet }) => fleet.workers === BUDGET_FLEET)
     .map((cell) => ({
-      metric: `to place and lease, ${describeCell(cell)}`,
+      metric: `time to place and lease, ${describeCell(cell)}`,
       ours: { label: 'p99', value: computeQuantile(cell, 'placedMs', 0.99), unit: 'ms' },
       against: { label: 'the time allowed', value: LIMIT_MS, unit: 'ms' },
       limit: 1,
@@ -123,9 +123,9 @@ function toRequestBudgets(placed: readonly PlacementCell[]): Budget[] {
   return listOperations(placed).map((operation) => {
     const counts = placed.map((cell) => getCount(cell, operation).requests);
     return {
-      metric: `${operation}, a slot, over all fleets and prompts`,
-      ours: { label: 'the most', value: Math.max(...counts), unit: 'requests' },
-      against: { label: 'the fewest', value: Math.min(...counts), unit: 'requests' },
+      metric: `${operation} per slot, over all fleets and prompts`,
+      ours: { label: 'most', value: Math.max(...counts), unit: 'requests' },
+      against: { label: 'fewest', value: Math.min(...counts), unit: 'requests' },
       limit: NO_GROWTH,
     };
   });
@@ -156,7 +156,7 @@ function toCharts(placed: readonly PlacementCell[]): LineChart[] {
       ),
     },
     {
-      title: `By thousands of tokens of the prompt, on ${BUDGET_FLEET} workers`,
+      title: `By thousands of prompt tokens, on ${BUDGET_FLEET} workers`,
       unit: 'ms',
       along: 'k',
       series: series(
@@ -179,10 +179,10 @@ function describeLimits(placed: readonly PlacementCell[]): string[] {
   const ratio = (cell: PlacementCell) =>
     formatNumber(computeQuantile(cell, 'placedMs', 0.5) / computeQuantile(cell, 'sameMs', 0.5));
   return [
-    `**The fleet.** What is read grows with it: ${formatNumber(getCount(small, 'Query').units)} read units for ${few} workers, ${formatNumber(getCount(large, 'Query').units)} for ${many}, in one request. The stand-in reads, checks and writes that as JSON in one thread, and the AWS client parses it: a decision took ${ratio(small)}× the same requests at ${few} workers and ${ratio(large)}× at ${many}, so that most of the time is theirs.`,
-    `**The prompt.** It is hashed once, ${formatNumber(computeQuantile(long, 'hashedMs', 0.5))} ms for ${formatNumber(longest)} tokens; its names are ${formatNumber(getCount(long, 'BatchGetItem').units)} read units in one request.`,
-    '**The client.** The AWS client writes a log of its own, for which it copies each answer even if nobody wants it; ours has none (`shared/aws/dynamodb.ts`). With it the processor time to read 32 workers was 1.6 times as long, and twice as long for 200.',
-    'A deployed table is another thing: its requests take a few milliseconds each, of which there are two one after the other here, whatever its neighbours do; and a read of a large fleet takes its units, and the client’s time to parse it, there too.',
+    `**The fleet.** The data read grows with the fleet: ${formatNumber(getCount(small, 'Query').units)} read units for ${few} workers, ${formatNumber(getCount(large, 'Query').units)} for ${many}, in one request. The stand-in reads, checks and writes it as JSON in one thread, and the AWS client parses it. A decision took ${ratio(small)}× the time of the same requests at ${few} workers and ${ratio(large)}× at ${many}: most of the time is spent in the requests.`,
+    `**The prompt.** It is hashed once, in ${formatNumber(computeQuantile(long, 'hashedMs', 0.5))} ms for ${formatNumber(longest)} tokens; the names of its prefixes are ${formatNumber(getCount(long, 'BatchGetItem').units)} read units in one request.`,
+    '**The client.** The AWS client keeps its own log, for which it copies each response even without a log destination; ours has no log (`shared/aws/dynamodb.ts`). With the log, reading 32 workers took 1.6 times the processor time, and reading 200 workers twice as much.',
+    'A deployed table behaves differently: each request takes a few milliseconds whatever other requests run, and a decision waits for two, one after the other. Reading a large fleet costs the same units and the same time to parse there.',
   ];
 }
 

@@ -74,10 +74,10 @@ function toReport(results: readonly Result[], connections: readonly number[], ro
   const direct = (count: number) => results.find((result) => result.target === DIRECT && result.connections === count);
   return {
     name: 'first-token',
-    title: 'First token: from the upstream’s hand to the client’s',
+    title: 'First token: time from the upstream to the client',
     method: [
-      `The upstream’s first token is the time at which it was written, on a clock that all processes of the machine share; the client subtracts it from the time at which it can read the token. Streams are paced (${PACE.tokens} tokens, ${PACE.intervalMs} ms apart), so that the machine is not saturated and the figure is a delay, not a queue.`,
-      `Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it hands on the first event. The targets are those of the warm benchmark.`,
+      `The upstream’s first token is the time at which it was written, from a clock that all processes of the machine share. The client subtracts it from the time at which it can read the token. Streams are paced (${PACE.tokens} tokens, ${PACE.intervalMs} ms apart) so that the machine is not saturated: the figure is a delay, not time in a queue.`,
+      `Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it forwards the first event. The targets are those of the warm benchmark.`,
     ],
     tables: connections.map((count) => ({
       caption: `${count} stream${count === 1 ? '' : 's'} at once: milliseconds, over the streams of ${rounds} interleaved rounds`,
@@ -91,7 +91,7 @@ function toReport(results: readonly Result[], connections: readonly number[], ro
     })),
     budgets: [],
     charts: (['p50', 'p99'] as const).map((percentile) => ({
-      title: `Travel of the first token, ${percentile}`,
+      title: `Time from the upstream to the client of the first token, ${percentile}`,
       unit: 'ms',
       groups: connections.map((count) => ({
         label: `${count} stream${count === 1 ? '' : 's'} at once`,

@@ -192,21 +192,21 @@ function toReport(results: readonly Result[], { rounds, seconds }: InterferenceO
   const { slots } = WORKER_DEFAULTS;
   return {
     name: 'interference',
-    title: 'Interference: chat on GPU workers, with and without batch work beside it',
+    title: 'Interference: chat on GPU workers, with and without batch work',
     method: [
-      `**The engines are stand-ins, and their time is scaled:** two workers of ${slots} slots that schedule as vLLM does (continuous batching, prefill in chunks, priorities) and take the time of Llama 3 8B on an H100, here at ${formatNumber(SPEED)} of its pace, by a model (\`local/engine/step-model.ts\`); nothing is computed. A prompt of ${CHAT.promptTokens} tokens alone takes such an engine ${formatNumber(engineMs(CHAT.promptTokens))} ms, one of ${formatNumber(DOCUMENT_TOKENS)} tokens ${formatNumber(engineMs(DOCUMENT_TOKENS))} ms. Everything else is real and unscaled: the whole local cloud, chat streamed over HTTP, jobs through the generation queue, the GPU queue and \`functions/dispatch\`.`,
-      `Chat is ${CHAT.perSecond} requests a second in the mean, about a third of what the slots allow, which come by chance, whether or not earlier ones have been answered, from a process of its own; the first token counts from when its request was due. Batch work is documents of ${formatNumber(DOCUMENT_TOKENS)} tokens as a program’s messages, ${BACKLOG} of them waiting or under way at any time; its tokens are the engines’ own count less those that chat received. All answers have about 120 tokens; no two prompts begin alike. The first ${WARM_UP_SECONDS} s of each measurement don’t count.`,
-      'Where a quarter is reserved, as it is when nothing is said, batch work gets a slot of a worker only while fewer than six of its eight are leased, by anyone; where half is, fewer than four; where nothing is, any slot that is free. Inside an engine chat’s prompts go before those of batch work that wait there, and nothing is interrupted.',
+      `**The engines are stand-ins, and their time is scaled:** two workers of ${slots} slots that schedule as vLLM does (continuous batching, chunked prefill, priorities) and take the time of Llama 3 8B on an H100, at ${formatNumber(SPEED)} of its speed, by a model (\`local/engine/step-model.ts\`); they compute nothing. Alone, a prompt of ${CHAT.promptTokens} tokens takes such an engine ${formatNumber(engineMs(CHAT.promptTokens))} ms, and a prompt of ${formatNumber(DOCUMENT_TOKENS)} tokens ${formatNumber(engineMs(DOCUMENT_TOKENS))} ms. Everything else is real and unscaled: the whole local cloud, chat streamed over HTTP, jobs through the generation queue, the GPU queue and \`functions/dispatch\`.`,
+      `Chat is ${CHAT.perSecond} requests per second on average, about a third of the slots’ capacity. A separate process sends them at random times, whether or not earlier requests have been answered; the time to the first token counts from the scheduled time. Batch work is documents of ${formatNumber(DOCUMENT_TOKENS)} tokens sent as a program’s messages, ${BACKLOG} of them queued or running at any time. Its tokens are the engines’ own count minus the tokens of chat. All answers have about 120 tokens, and no two prompts share a prefix. The first ${WARM_UP_SECONDS} s of each measurement don’t count.`,
+      'With a quarter reserved, the default, batch work gets a slot of a worker only while fewer than six of its eight slots are leased, by any request; with half reserved, while fewer than four are leased; with nothing reserved, whenever a slot is free. Inside an engine, waiting chat prompts go before waiting batch prompts, and running requests are not interrupted.',
     ],
     tables: [
       {
-        caption: `Milliseconds of chat over all chats, tokens of batch work a second as the median, of ${rounds} interleaved rounds of ${seconds} s`,
+        caption: `Milliseconds over all chats, and median batch tokens per second, of ${rounds} interleaved rounds of ${seconds} s`,
         columns: [
           '',
           'first token, p50',
           'p99',
           '× alone, p99',
-          'a token, p50',
+          'per token, p50',
           'p99',
           'chats',
           'refused',
@@ -250,8 +250,8 @@ function toReport(results: readonly Result[], { rounds, seconds }: InterferenceO
       },
     ],
     limits: [
-      '**The step.** A chat that comes while an engine computes a document’s chunk waits for the end of that step, whatever was reserved. A smaller step (`--max-num-batched-tokens`) costs batch throughput instead.',
-      '**The slot.** What the reserve buys is that there is one. Without it, chat that finds all slots taken waits until one comes free. Dispatchers then leave that one to it, but nothing that runs is interrupted, and every document in a slot slows its steps. [Placement](placement.md) has the same question simulated, with more workers and with engines that know no priorities.',
+      '**The step.** A chat request that arrives while an engine computes a chunk of a document waits for the end of that step, whatever is reserved. A smaller step (`--max-num-batched-tokens`) reduces the wait and costs batch throughput.',
+      '**The slot.** The reserve guarantees chat a free slot. Without it, a chat request that finds all slots leased waits until a slot is free. Dispatchers then leave that slot to it, but running requests are not interrupted, and every document in a slot slows the engine’s steps. [Placement](placement.md) simulates the same question with more workers and with engines without priorities.',
     ],
     data: results,
   };

@@ -174,10 +174,10 @@ export function countRequestsPerJob(ours: JobCloud, jobs: number): JobRequest[] 
 function toReport(results: readonly Result[], { rounds, jobs }: JobsOptions): Report {
   return {
     name: 'jobs',
-    title: 'Queued jobs: how many a second, and what each asks of AWS',
+    title: 'Queued jobs: rate, and AWS requests per job',
     method: [
-      `The whole local cloud, with an upstream that answers at once. ${jobs} jobs are put on the generation queue as a program does it, ten messages a request, or posted as background responses, and the clock runs until the end of the last one is logged. The floor is the same local SQS in the same process with nothing behind it: ${jobs} messages of the same size sent, received and deleted ten at a time, ${PRODUCERS} requests on their way at once.`,
-      'Here the stand-ins for DynamoDB and SQS, the gateway and the mapping share one process, and all functions the same few cores: the rate says what a laptop does. What a job asks of AWS is counted by a proxy between the functions and the stand-ins, and is the same anywhere; of what the mapping asks, one receipt and one deletion a batch that brought something is counted, since empty receipts depend on how idle a queue is.',
+      `The whole local cloud runs with an upstream that responds at once. ${jobs} jobs are sent to the generation queue as a program sends them, ten messages per request, or posted as background responses. The clock runs until the last job’s end is logged. The floor is the same local SQS in the same process without a consumer function: ${jobs} messages of the same size are sent, received and deleted ten at a time, with ${PRODUCERS} concurrent requests.`,
+      'The stand-ins for DynamoDB and SQS, the gateway and the event source mapping share one process, and all functions share the same few cores: the rate is that of a laptop. A proxy between the functions and the stand-ins counts the requests of a job, which are the same on any machine. Of the mapping’s requests, one receive and one delete per batch are counted; empty receives are not, because they depend on how idle the queue is.',
     ],
     tables: [
       {
@@ -190,14 +190,14 @@ function toReport(results: readonly Result[], { rounds, jobs }: JobsOptions): Re
     budgets: results.flatMap(toBudgets),
     charts: [
       {
-        title: 'A second, end to end',
+        title: 'Jobs per second, end to end',
         unit: '/s',
         groups: [{ label: '', bars: results.map(({ target, perSecond }) => ({ label: target, value: perSecond })) }],
       },
     ],
     limits: [
-      `**The rate.** In this run a job of a program’s message came to its end at ${formatRate(results, MESSAGES)} of the rate at which the same SQS hands messages over and deletes them with nothing behind it, and a background response at ${formatRate(results, BACKGROUND)}: a message of the floor is 0.3 requests to one stand-in, a job ${DOCUMENTED.get(MESSAGES)} or ${DOCUMENTED.get(BACKGROUND)} more to another, sealing, a model’s answer, and, in the background, a request through the gateway and the authorizer’s answer.`,
-      '**The requests.** [Jobs](../jobs.md#requests) says why each is there. Reads of keys and senders, and KMS’s `Decrypt`, happen once for each environment and few minutes, not for each job; longer jobs add an `UpdateItem` and a `ChangeMessageVisibility` every 15 s. Batches decide over SQS’s: a program’s messages come ten at once, pointers one by one, and a mapping that has pollers to spare takes them as they come.',
+      `**The rate.** In this run a program’s jobs completed at ${formatRate(results, MESSAGES)} of the rate at which the same SQS delivers and deletes messages without a consumer function, and background responses at ${formatRate(results, BACKGROUND)}. A message of the floor is 0.3 requests to one stand-in. A job adds ${DOCUMENTED.get(MESSAGES)} or ${DOCUMENTED.get(BACKGROUND)} requests to another, sealing, a model’s response and, for background responses, a request through the gateway and the authorizer.`,
+      '**The requests.** [Jobs](../jobs.md#requests) gives the reason for each. Reads of keys and senders, and KMS’s `Decrypt`, happen once per environment every few minutes, not per job. Longer jobs add an `UpdateItem` and a `ChangeMessageVisibility` every 15 s. Batch sizes decide the SQS requests: a program’s messages arrive ten at a time, pointers one at a time, and a mapping with spare pollers takes them as they arrive.',
     ],
     data: results,
   };
@@ -222,7 +222,7 @@ function toBudgets({ target, asked }: Result): Budget[] {
 
 function toRequestTable({ target, asked }: Result): Table {
   return {
-    caption: `Requests of a job: ${target}`,
+    caption: `Requests per job: ${target}`,
     columns: ['request', 'a job', 'capacity units a job'],
     rows: asked.map(({ service, operation, perJob, units }) => [
       `${service} ${operation}`,

@@ -140,12 +140,12 @@ function compare(all: Map<Target, number[]>): Result[] {
 function toReport(measured: Measured, kmsCalls: number, { rounds, durationMs }: SealOptions): Report {
   return {
     name: 'seal',
-    title: 'Sealing: what a record costs to seal and to open',
+    title: 'Sealing: the cost of sealing and opening a record',
     method: [
-      'One process seals a record and opens it again, over and over, with keys in memory. A rate is over that of raw AES-256-GCM in the same round.',
-      `“${CIPHER}” is the floor: Node’s cipher and decipher with one key object, one nonce for all, and nothing stored. “${RAW}” is the plainest record that is safe to store for a while: one key, a random nonce, everything in one buffer. “${VAULT}” is all of it: a key of its own for each record, derived with HKDF-SHA256 from a random salt, a key commitment, and the record’s name bound to it.`,
-      `“${SDK}” is \`@aws-crypto/client-node\` ${ENCRYPTION_SDK_VERSION} with its caching materials manager, over a raw AES keyring, so that it never leaves the process; with key commitment, without a signature for each message, and with frames of 64 KB. All records have the same encryption context: to bind a record’s id it would have to be in the context, and each new context misses its cache.`,
-      `KMS was called ${kmsCalls} time${kmsCalls === 1 ? '' : 's'} by the vault in all this.`,
+      'One process seals a record and opens it again, repeatedly, with keys in memory. A rate is divided by that of raw AES-256-GCM in the same round.',
+      `“${CIPHER}” is the floor: Node’s cipher and decipher with one key object, a fixed nonce, and nothing stored. “${RAW}” is the simplest record that is safe to store for a while: one key, a random nonce, everything in one buffer. “${VAULT}” does everything: a key per record, derived with HKDF-SHA256 from a random salt, a key commitment, and the record’s name bound to the ciphertext.`,
+      `“${SDK}” is \`@aws-crypto/client-node\` ${ENCRYPTION_SDK_VERSION} with its caching materials manager over a raw AES keyring, so that it never leaves the process. It uses key commitment, no signature per message, and frames of 64 KB. All records have the same encryption context: binding a record’s id would put the id into the context, and each new context misses the cache.`,
+      `The vault called KMS ${kmsCalls} time${kmsCalls === 1 ? '' : 's'} in this run.`,
     ],
     tables: measured.map((entry) => toTable(entry, rounds, durationMs)),
     budgets: measured.filter(({ size }) => size === BUDGET_SIZE).map(toBudget),
@@ -176,7 +176,7 @@ function toBudget({ size, results }: Measured[number]): Budget {
 
 function toChart(measured: Measured): Chart {
   return {
-    title: 'To seal and open a record',
+    title: 'Time to seal and open a record',
     unit: 'µs',
     groups: measured.map(({ size, results }) => ({
       label: formatSize(size),

@@ -117,16 +117,16 @@ function compare(measured: Map<Target, Round[]>): Result[] {
 
 function toReport(results: readonly Result[], { rounds, calls }: SessionOptions): Report {
   const chart: Chart = {
-    title: 'A call, p50',
+    title: 'Time per call, p50',
     unit: 'ms',
     groups: [{ label: '', bars: results.map(({ target, p50 }) => ({ label: target, value: p50 })) }],
   };
   return {
     name: 'session',
-    title: 'State and the queue: what they add to a call',
+    title: 'State and the queue: the time they add to a call',
     method: [
-      'One client calls the whole local cloud, one call after another, with an upstream that answers at once: a response that keeps nothing, and the same with what each kind of state adds. Calls of a conversation all go to the same one, which starts empty and grows by two items a call; the median is that of one about half as long as the calls are many.',
-      '“Background response, accepted” is the time until the job is durable and its id known; “ended”, until its end is logged by the worker that committed it: what a queue adds to an answer that nobody waits for. The next call is made when the job has ended, in both. Requests are what functions ask, a call, whoever of them asks and whether or not the caller waits for it; not counted is what the queue’s mapping asks. The authorizer’s answer is cached.',
+      'One client calls the whole local cloud, one call after another, with an upstream that responds at once: a stateless response, and the same with each kind of state. All calls of a conversation use the same conversation, which starts empty and grows by two items per call; its median is that of a conversation of half its final length.',
+      '“Background response, accepted” is the time until the job is durable and its id known. “Ended” is the time until the worker that committed the job logs its end: the delay that the queue adds. In both cases the next call starts when the job has ended. Requests are the functions’ requests per call, whichever function sends them and whether or not the caller waits. The requests of the queue’s event source mapping are not counted. The authorizer’s result is cached.',
     ],
     tables: [
       {

@@ -68,18 +68,18 @@ export function toReport(
 const { h100 } = STEP_MODELS;
 
 const method = [
-  '**Every figure is simulated**: no GPU took part. Lambent’s side runs the very code of `shared/fleet/` that is deployed (placement, leasing, directory, heartbeats, waiting) on virtual time and a table in memory; the workers are the engine of `local/engine/`: continuous batching, prompts in chunks, a prefix cache that drops what is unused for longest, preemption when memory runs out. What other machines share with this page is the code, the traces and the seeds: the same ones give the same figures everywhere.',
-  `A step of an engine takes max(${h100.memoryBaseMs} + ${h100.memoryMsPerToken}·n, ${h100.computeBaseMs} + ${h100.computeMsPerToken}·n) ms + ${h100.cacheReadUsPerToken} µs a cached token read + ${h100.attentionNsPerHalfPair} ns·Σ(2k·done + k²) on an H100 with Llama 3 8B and room for ${formatNumber(h100.cacheTokens)} tokens; \`local/engine/step-model.ts\` says where that is from. A step takes ${formatNumber(ENGINE.stepTokens)} tokens, an engine ${ENGINE.maxSequences} sequences. A request to the table takes ${TABLE_LATENCY.leastMs} to ${TABLE_LATENCY.mostMs} ms, so that those who decide at once don’t see each other, as they don’t in DynamoDB. A worker has slots for twice as many of the trace’s requests as its memory would have room for, were each alone and at its end, and for no more than half as many again as the engine takes at once; who finds none waits outside, 10 s at most.`,
-  `All other policies know everything at the moment of deciding and take no time for it, which flatters them: none of their requests is sent on counts that are old. Least tokens counts prompts without a first token. Consistent hashing takes a prompt’s first ${formatNumber(HASHED_BLOCKS * BLOCK_TOKENS)} tokens, with which it does best, and KubeAI’s bound of 1.25 times the mean. llm-d is its router’s default configuration: prefix 3, free memory 2, queue 2. The perfect index is Lambent’s own score on what caches and queues really hold. Lambent knows of an answer’s length what it knows in earnest, which is nothing.`,
-  `An answer is good when its first token comes within ${TARGETS.firstTokenMs / 1000} s and the others within ${TARGETS.perTokenMs} ms each on average; length-scaled, when the first comes within ${TARGETS.scaled.ms / 1000} s and ${TARGETS.scaled.times} times what the prompt takes alone on an idle worker. A refused request is not good. **Capacity** is the largest rate of arrivals, as a multiple of the trace’s, at which ${100 * GOOD_SHARE}% still are. The longest prompts of the conversation trace can’t keep 5 s even alone.`,
-  '“conversation” is Mooncake’s trace (`conversation_trace.jsonl` of its repository; 12,031 requests of an hour, 12,000 tokens of prompt on average, 37% of them seen before), its times spread over the 3 s that they are rounded to; “azure” is Azure’s conversation trace of 2023 (`AzureLLMInferenceTrace_conv.csv` of AzurePublicDataset; 19,366 requests, 1,150 tokens, no prefixes); “synthetic” is made up by `synthetic.ts`: conversations of twelve applications that grow turn by turn, in bursts. All requests are one tenant’s, and no answer is part of a later prompt’s prefix. Fleets of more than eight workers take a trace several times at once, each from another place in it and with prefixes of its own, and no more than twice its requests in all: a fleet of 128 sees an eighth of the hour.',
+  '**Every figure is simulated**; no GPU was used. Lambent’s policy runs the deployed code of `shared/gpu/` (placement, leases, directory, heartbeats, wait queue) on virtual time and an in-memory table. The workers are the engine of `local/engine/`: continuous batching, chunked prefill, an LRU prefix cache, and preemption when memory runs out. The same code, traces and seeds give the same figures on every machine.',
+  `A step of an engine takes max(${h100.memoryBaseMs} + ${h100.memoryMsPerToken}·n, ${h100.computeBaseMs} + ${h100.computeMsPerToken}·n) ms + ${h100.cacheReadUsPerToken} µs per cached token read + ${h100.attentionNsPerHalfPair} ns·Σ(2k·done + k²) on an H100 with Llama 3 8B and room for ${formatNumber(h100.cacheTokens)} tokens; \`local/engine/step-model.ts\` gives the source. A step takes ${formatNumber(ENGINE.stepTokens)} tokens, and an engine runs ${ENGINE.maxSequences} sequences. A request to the table takes ${TABLE_LATENCY.leastMs} to ${TABLE_LATENCY.mostMs} ms, so that concurrent decisions don’t see each other, as in DynamoDB. A worker has slots for twice as many of the trace’s requests as its memory holds at their full length, and at most 1.5 times the engine’s concurrent sequences. A request without a slot waits outside the engine, 10 s at most.`,
+  `All other policies know the exact state at the moment of the decision and decide in no time, which favours them: they never decide on stale counts. Least tokens counts prompts without a first token. Consistent hashing hashes a prompt’s first ${formatNumber(HASHED_BLOCKS * BLOCK_TOKENS)} tokens, its best setting, and uses KubeAI’s bound of 1.25 times the mean load. llm-d is its router’s default configuration: prefix 3, free memory 2, queue 2. The perfect index is Lambent’s score on the actual contents of caches and queues. Lambent does not know the length of an answer in advance, as in production.`,
+  `An answer is good when its first token arrives within ${TARGETS.firstTokenMs / 1000} s and its other tokens take at most ${TARGETS.perTokenMs} ms each on average. By the length-scaled target, the first token must arrive within ${TARGETS.scaled.ms / 1000} s and ${TARGETS.scaled.times} times the time of the prompt alone on an idle worker. A refused request is not good. **Capacity** is the highest arrival rate, as a multiple of the trace’s, at which ${100 * GOOD_SHARE}% of answers are good. The longest prompts of the conversation trace exceed 5 s even alone.`,
+  '“conversation” is Mooncake’s trace (`conversation_trace.jsonl` of its repository; 12,031 requests in an hour, 12,000 prompt tokens on average, 37% of them seen before), with its times spread over the 3 s to which they are rounded. “azure” is Azure’s conversation trace of 2023 (`AzureLLMInferenceTrace_conv.csv` of AzurePublicDataset; 19,366 requests, 1,150 tokens, no prefixes). “synthetic” is generated by `synthetic.ts`: conversations of twelve applications that grow turn by turn, in bursts. All requests belong to one tenant, and no answer is part of a later prompt’s prefix. Fleets of more than eight workers replay several copies of a trace at once, each from a different position and with its own prefixes, and at most twice its requests in total: a fleet of 128 sees an eighth of the hour.',
 ];
 
 const limits = [
-  `**What was tried.** The score as it was designed, pending + uncached tokens + 500 a lease, had 95% of the perfect index’s capacity. Others’ prompts count in full until their first token, so that a worker with the prefix looks busier than it is: counting the request’s own uncached tokens ${PLACEMENT_SETTINGS.uncachedWeight} times gave 1 to 2% (2 gave less, 5 no more). It helps a perfect index, too, which is compared with the same weight. Naming holders for ${PLACEMENT_SETTINGS.directoryMs / 60_000} minutes instead of an hour gave 1%: a busy H100’s cache turns over within the minute, and believing in what it has lost sends work to the wrong worker. Half as many slots cost 1 to 2%, and on Azure’s trace, whose prompts are short, 64 slots cost 20% and 256 half a percent: a fleet near its capacity then has slots for no one, and who waits outside looks again too late. Leasing the best worker without regard to who leased it meanwhile sent all requests that came in the same millisecond to one: with jitter that made no difference, and without it there was no rate at which 95% were good. More slots, more holders, other costs a lease (20 to 1,000), more or no jitter, and counting a prompt’s attention by its square made no difference beyond that between seeds.`,
-  'These settings were chosen on the conversation trace; the synthetic one had no part in that. llm-d’s weights on an exact index come as close to the perfect one as Lambent does. What Lambent adds is that it needs neither an index nor metrics from the engines, and no process that keeps them.',
-  'What is left to the perfect index: prefixes are named at geometric depths, so that up to a third of one goes unseen; how far a worker has come with its prompts isn’t known before their first token; and to decide takes two requests to the table, 12 ms, in which others decide on the same view. On Azure’s trace that is all of the difference to least tokens: with a table that answers at once there is none.',
-  'Percentiles are of requests that were served. A refused one waited 10 s for a slot and is nobody’s first token.',
+  `**Variants tried.** The original score (pending + uncached tokens + 500 per lease) reached 95% of the perfect index’s capacity. Other requests’ prompts count in full until their first token, so a worker with the prefix looks busier than it is: weighting the request’s own uncached tokens by ${PLACEMENT_SETTINGS.uncachedWeight} gained 1 to 2% (2 gained less, 5 no more). The weight helps a perfect index too, which uses the same weight here. Keeping directory entries for ${PLACEMENT_SETTINGS.directoryMs / 60_000} minutes instead of an hour gained 1%: a busy H100’s cache turns over within a minute, and outdated entries send requests to the wrong worker. Half as many slots cost 1 to 2%. On Azure’s trace, whose prompts are short, 64 slots cost 20% and 256 slots 0.5%: near its capacity such a fleet has no free slots, and waiting requests look again too late. Leasing the best worker regardless of concurrent leases sent all requests of the same millisecond to one worker: with jitter this made no difference, and without jitter no rate reached 95% of good answers. More slots, more holders, other costs per lease (20 to 1,000), more or no jitter, and quadratic cost of a prompt’s attention made no difference beyond that between seeds.`,
+  'These settings were chosen on the conversation trace; the synthetic trace was not used. llm-d’s weights on an exact index come as close to the perfect index as Lambent does. Lambent does so without an index, metrics from the engines, or a process that maintains them.',
+  'The gap to the perfect index has three causes: prefixes are named at geometric depths, so that up to a third of a prefix is not recognised; a worker’s progress on its prompts is unknown before their first token; and a decision takes two requests to the table, 12 ms, during which other requests decide on the same state. On Azure’s trace the last cause is the whole difference to least tokens: with a table without latency there is none.',
+  'Percentiles cover served requests only. A refused request waited 10 s for a slot and has no first token.',
 ];
 
 function toTables(study: Findings): Table[] {
@@ -89,7 +89,7 @@ function toTables(study: Findings): Table[] {
 function toCapacityTable({ trace, slots, capacities, scaledCapacities, unjittered }: Findings): Table {
   const seeds = capacities.get('lambent')?.length ?? 0;
   return {
-    caption: `${trace}: capacity of 8 H100 of ${slots} slots, as a multiple of the trace’s rate (simulated; mean of ${seeds} seeds, and the lowest to the highest; length-scaled${unjittered === undefined ? '' : ' and without jitter'} one seed)`,
+    caption: `${trace}: capacity of 8 H100 with ${slots} slots each, as a multiple of the trace’s rate (simulated; mean, lowest and highest of ${seeds} seeds; length-scaled${unjittered === undefined ? '' : ' and without jitter'}: one seed)`,
     columns: [
       'policy',
       'capacity',
@@ -118,19 +118,19 @@ function toCapacityTable({ trace, slots, capacities, scaledCapacities, unjittere
 
 function toCloseTable({ trace, close }: Findings): Table {
   return {
-    caption: `${trace}: at ${close.scale} times its rate, 8 H100 (simulated; mean of the seeds, goodput ± half of what is between them)`,
+    caption: `${trace}: at ${close.scale} times its rate, 8 H100 (simulated; mean of the seeds, goodput ± half of their range)`,
     columns: [
       'policy',
       'good %',
       'length-scaled %',
       'first token p50 ms',
       'p99',
-      'a token p50 ms',
+      'per token p50 ms',
       'p99',
       'cached %',
       'busy %',
       'Jain',
-      'computed again %',
+      'recomputed %',
       'refused',
     ],
     rows: POLICIES.map((policy) => {
@@ -160,7 +160,7 @@ function toFleetTable({ trace, capacities, fleets }: Findings): Table {
   const all = [...fleets, { workers: 8, capacities }].sort((a, b) => a.workers - b.workers);
   const policies = [...(fleets[0]?.capacities.keys() ?? [])];
   return {
-    caption: `${trace}: capacity by the fleet’s size, × round robin (simulated; one seed beside 8)`,
+    caption: `${trace}: capacity by fleet size, × round robin (simulated; one seed except for 8)`,
     columns: ['policy', ...all.map(({ workers }) => `${workers} H100`)],
     rows: policies.map((policy) => [
       NAMES[policy],
@@ -171,12 +171,12 @@ function toFleetTable({ trace, capacities, fleets }: Findings): Table {
 
 function toInterferenceTable(cases: readonly Interference[], scale: number, trace: string): Table {
   return {
-    caption: `Bulk work beside chat, ${trace} at ${scale} times its rate, 8 H100 (simulated)`,
+    caption: `Bulk work and chat, ${trace} at ${scale} times its rate, 8 H100 (simulated)`,
     columns: [
       '',
       'chat, first token p50 ms',
       'p99',
-      'a token p50 ms',
+      'per token p50 ms',
       'p99',
       'good %',
       'length-scaled %',
@@ -223,7 +223,7 @@ function toCapacityChart(studies: readonly Findings[]): Chart {
 
 function toCurveChart({ trace, curves }: Findings): Chart {
   return {
-    title: `Good answers over the rate of arrivals (× the trace’s), ${trace}, 8 H100 (simulated)`,
+    title: `Good answers by arrival rate (× the trace’s), ${trace}, 8 H100 (simulated)`,
     unit: '%',
     along: '×',
     series: curves.map(({ policy, points }) => ({

@@ -4,7 +4,10 @@ import { describeMachine } from '../../test/measure/machine.ts';
 import { toSvg } from './chart.ts';
 import { formatBudget, type Record, type Table } from './report.ts';
 
-/** Writes a report's page and its charts to `folder`, over those of an earlier run, and links the page in the README there. */
+/** Columns at which paragraphs are wrapped. */
+const LINE_WIDTH = 118;
+
+/** Writes a report's page and charts to `folder`, replacing those of an earlier run, and links the page in the folder's README. */
 export async function publish(record: Record, folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const { name, charts } = record.report;
@@ -21,13 +24,15 @@ function toMarkdown({ machine, date, report }: Record, pictures: readonly string
   const parts = [
     `# ${report.title}`,
     `<!-- Written by \`npm run bench -- ${report.name} --publish\`; edit bench/ instead. -->`,
-    `${describeMachine(machine)}, ${date.slice(0, 10)}. All figures come from one run on that one machine: they say how the sides stand to each other, not what another machine will show.`,
-    ...report.method,
+    wrap(
+      `${describeMachine(machine)}, ${date.slice(0, 10)}. All figures come from one run on one machine: compare the targets with each other, not with figures from another machine.`,
+    ),
+    ...report.method.map(wrap),
     ...pictures,
     ...report.tables.map(toMarkdownTable),
     ...(report.budgets.length > 0 ? ['## Budgets'] : []),
     report.budgets.map((budget) => `- ${formatBudget(budget)}`).join('\n'),
-    ...(report.limits === undefined ? [] : ['## What limits it', ...report.limits]),
+    ...(report.limits === undefined ? [] : ['## Limits', ...report.limits.map(wrap)]),
   ];
   return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
 }
@@ -36,4 +41,16 @@ function toMarkdownTable({ caption, columns, rows }: Table): string {
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   const rule = line(columns.map((_, index) => (index === 0 ? '---' : '--:')));
   return [`**${caption}**`, '', line(columns), rule, ...rows.map(line)].join('\n');
+}
+
+/** Wraps a paragraph. A line never begins with a word that Markdown reads as a list item. */
+function wrap(paragraph: string): string {
+  const lines: string[] = [];
+  for (const word of paragraph.split(' ')) {
+    const line = lines.at(-1);
+    const fits = line !== undefined && line.length + 1 + word.length <= LINE_WIDTH;
+    if (line !== undefined && (fits || /^([-+*]|\d+[.)])$/.test(word))) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines.join('\n');
 }

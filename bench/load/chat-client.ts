@@ -1,4 +1,4 @@
-/** Users who chat, as a process: `node chatter.ts <Chats as JSON>` prints Chatted[] as JSON. */
+/** Client process of chat users: `node chat-client.ts <ChatLoad as JSON>` prints `ChatResult[]` as JSON. */
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,7 +22,7 @@ function now(): number {
   return performance.timeOrigin + performance.now();
 }
 
-/** No two begin alike, so that no cache answers for the engine. */
+/** Returns a request body with a unique beginning, so that no prefix cache saves the engine work. */
 function createBody(dueAt: number): string {
   const begin = `${seed} ${dueAt} `;
   const content = begin + PROSE.repeat(Math.ceil((promptTokens * BYTES_PER_TOKEN) / PROSE.length));
@@ -30,7 +30,7 @@ function createBody(dueAt: number): string {
   return JSON.stringify({ model, messages, stream: true, stream_options: { include_usage: true } });
 }
 
-/** Sends the request that is due at `dueAt`. */
+/** Sends a request at `dueAt`. */
 async function chat(dueAt: number): Promise<ChatResult> {
   const body = createBody(dueAt);
   await sleep(Math.max(0, dueAt - now()));
@@ -79,7 +79,7 @@ async function readRefusal(response: IncomingMessage): Promise<Omit<ChatResult, 
   return { refusal: String(response.statusCode) };
 }
 
-/** Times of independent arrivals. */
+/** Yields the times of independent arrivals (a Poisson process). */
 function* generateArrivals(): Generator<number> {
   const random = createSeededRandom(seed);
   for (let at = startAt; ; ) {

@@ -2,34 +2,34 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-/** What one chatting process does: a streamed request when it is due, whether or not earlier ones have been answered. */
+/** The requests of one chat client: each streamed request is sent at its scheduled time, whether or not earlier requests have been answered. */
 export interface ChatLoad {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly model: string;
   readonly promptTokens: number;
-  /** In the mean: they come by chance, as independent users do. */
+  /** Mean rate. Arrivals are random, as those of independent users. */
   readonly perSecond: number;
   /** Epoch milliseconds. */
   readonly startAt: number;
   readonly seconds: number;
-  /** Of that chance. */
+  /** Seed of the random arrivals. */
   readonly seed: number;
 }
 
-/** What became of one request. Times are epoch milliseconds, so that processes can compare them. */
+/** The outcome of one request. Times are epoch milliseconds, so that processes can compare them. */
 export interface ChatResult {
-  /** When it was to be sent: from then on its user waits. */
+  /** Scheduled time, from which the user waits. */
   readonly dueAt: number;
-  /** Absent, as all that follows, when it was refused. */
+  /** Absent, like the next two fields, if the request was refused. */
   readonly firstTokenAt?: number;
   readonly lastTokenAt?: number;
   readonly tokens?: number;
-  /** Why it has no answer. */
+  /** Status or error code of a request without a complete answer. */
   readonly refusal?: string;
 }
 
-/** Runs them in a process of its own; settles when the last one has been answered. */
+/** Runs the chat client in its own process. Resolves when the last request has ended. */
 export async function runChats(chats: ChatLoad): Promise<ChatResult[]> {
   const file = join(import.meta.dirname, 'chat-client.ts');
   const { stdout } = await promisify(execFile)(process.execPath, [file, JSON.stringify(chats)], {

@@ -1,4 +1,4 @@
-/** The load generator, as a process: `node client.ts <Load as JSON>` prints a LoadResult as JSON. */
+/** Load client process: `node client.ts <Load as JSON>` prints a `LoadResult` as JSON. */
 import { Agent, request as httpRequest } from 'node:http';
 import { measureTravelMs } from '../targets/tokens.ts';
 import type { Load, LoadResult } from './load.ts';
@@ -19,7 +19,7 @@ interface Timing {
   readonly firstTokenTravelMs: number | undefined;
 }
 
-/** Sends one request and reads its answer to the end. */
+/** Sends one request and reads the complete answer. */
 function sendRequest(): Promise<Timing> {
   return new Promise((resolve, reject) => {
     const startedAt = performance.now();
@@ -54,7 +54,7 @@ async function warmUp(): Promise<void> {
   for (let count = 0; count < load.warmUpAnswers; count++) await sendRequest();
 }
 
-/** Keeps one connection busy; counts what began and ended before `until`. */
+/** Sends one request after another on a connection. Returns those that ended before `until`. */
 async function repeatRequests(until: number): Promise<Timing[]> {
   const counted: Timing[] = [];
   for (let answer = await sendRequest(); answer.endedAt <= until; answer = await sendRequest()) counted.push(answer);

@@ -2,32 +2,32 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-/** What one load process does: as many requests as its connections can carry one after another. */
+/** The requests of one load client: each connection sends one request after another. */
 export interface Load {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
   readonly streamed: boolean;
   readonly connections: number;
-  /** Answers that each connection must have had before anything counts: connections, compilers and pools warm up. */
+  /** Answers per connection before measuring starts, which warm up connections, compilers and pools. */
   readonly warmUpAnswers: number;
   readonly durationMs: number;
 }
 
-/** One value for each request that began and ended within the counted time, milliseconds. */
+/** Milliseconds, one value for each request that started and ended within the measured time. */
 export interface LoadResult {
   readonly requestsPerSecond: number;
   /** From sending to the last byte of the answer. */
   readonly wholeMs: readonly number[];
   /** From sending to the first byte of the answer's body. */
   readonly firstByteMs: readonly number[];
-  /** From the upstream's writing of its first token to its arrival; streams only. */
+  /** From the upstream's write of its first token to its arrival. Streams only. */
   readonly firstTokenTravelMs: readonly number[];
 }
 
 /**
- * Runs a load in a process of its own.
- * @throws Error when a request fails, or an answer is not whole: a figure over failures says nothing
+ * Runs the load client in its own process.
+ * @throws Error if a request fails or an answer is incomplete, because failures make the figures meaningless
  */
 export async function runLoad(load: Load): Promise<LoadResult> {
   const file = join(import.meta.dirname, 'client.ts');

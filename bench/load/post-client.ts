@@ -1,4 +1,4 @@
-/** A client that keeps to its timetable, as a process: `node poster.ts <Posts as JSON>` prints Posted[] as JSON. */
+/** Client process that sends each request at its scheduled time: `node post-client.ts <PostLoad as JSON>` prints `PostResult[]` as JSON. */
 import { Agent, request as httpRequest } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,14 +6,14 @@ import type { PostLoad, PostResult } from './posts.ts';
 
 const { url, headers, body, perSecond, seconds } = JSON.parse(process.argv[2] ?? '') as PostLoad;
 const agent = new Agent({ keepAlive: true });
-/** Begins with a moment of quiet, so that the first request is as punctual as the others. */
+/** A short delay, so that the first request is as punctual as the others. */
 const startAt = now() + 200;
 
 function now(): number {
   return performance.timeOrigin + performance.now();
 }
 
-/** Sends the request that is due at `dueAt`. */
+/** Sends a request at `dueAt`. */
 async function post(dueAt: number): Promise<PostResult> {
   await sleep(Math.max(0, dueAt - now()));
   const outcome = await sendRequest().catch((error: Error & { code?: string }) => ({
@@ -35,7 +35,7 @@ function sendRequest(): Promise<Pick<PostResult, 'id' | 'refusal'>> {
   });
 }
 
-/** API Gateway names its own refusals in a header; the code of all others is in the body. */
+/** API Gateway puts the type of its own errors into a header; all other errors have a code in the body. */
 function toOutcome(status: number, gatewayType: string | string[] | undefined, json: string) {
   const answer = parseBody(json);
   if (status === 200 && answer.id !== undefined) return { id: answer.id };

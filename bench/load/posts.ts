@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-/** What one posting process does: a request when it is due, whether or not earlier ones have been answered. */
+/** The requests of one client: each is sent at its scheduled time, whether or not earlier requests have been answered. */
 export interface PostLoad {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
@@ -11,18 +11,18 @@ export interface PostLoad {
   readonly seconds: number;
 }
 
-/** What became of one request. Times are epoch milliseconds, so that processes can compare them. */
+/** The outcome of one request. Times are epoch milliseconds, so that processes can compare them. */
 export interface PostResult {
-  /** When it was to be sent: from then on a caller waits, whether or not the client got round to it. */
+  /** Scheduled time, from which the caller waits even if the client sends late. */
   readonly dueAt: number;
   readonly answeredAt: number;
-  /** Of what it made; absent when it was refused. */
+  /** Id of the created object. Absent if the request was refused. */
   readonly id?: string;
   /** Status and code of a refusal, such as `503 vault_unavailable`. */
   readonly refusal?: string;
 }
 
-/** Runs them in a process of its own; settles when the last one has been answered. */
+/** Runs the client in its own process. Resolves when the last request has ended. */
 export async function runPosts(posts: PostLoad): Promise<PostResult[]> {
   const file = join(import.meta.dirname, 'post-client.ts');
   const { stdout } = await promisify(execFile)(process.execPath, [file, JSON.stringify(posts)], {

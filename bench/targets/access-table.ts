@@ -5,12 +5,12 @@ import { type ServerProcess, startServerOnPort } from '../processes.ts';
 
 const DYNALITE = createRequire(import.meta.url).resolve('dynalite/cli.js');
 
-/** What the benchmarks' requests come with. */
+/** The API key of the benchmarks' requests. */
 export const KEY = 'sk-bench';
-/** Whom it stands for. */
+/** The principal of `KEY`. */
 export const PRINCIPAL = { tenant: 'bench', keyId: 'bench', scopes: ['inference', 'models'] } as const;
 
-/** Starts dynalite, as a process, with an access table that knows `KEY`. */
+/** Starts dynalite in its own process, with an access table that contains `KEY`. */
 export async function startAccessTable(tableName: string): Promise<ServerProcess> {
   const server = await startServerOnPort(DYNALITE, (port) => ['--port', `${port}`, '--createTableMs', '0']);
   const client = new DynamoDBClient({

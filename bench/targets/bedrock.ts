@@ -1,5 +1,5 @@
 /**
- * The local Bedrock stand-in, as a process, with the tokens of `upstream.ts`.
+ * Server process: the local Bedrock stand-in, which streams the same tokens as `upstream.ts`.
  *
  * `node bedrock.ts <tokens> <interval-ms>`
  */

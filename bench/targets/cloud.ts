@@ -1,5 +1,5 @@
 /**
- * The whole local cloud, as a process: what `npm start` starts, with a model registry of our own and no schedules.
+ * Server process: the local cloud of `npm start`, with the given model registry and without schedules.
  *
  * `node cloud.ts <folder for its state> <folder of the bundles> <model registry> <managed or standard>`
  */

@@ -7,25 +7,25 @@ import { canonicalizePrompt } from '../../shared/inference/providers/gpu/canonic
 import { BOOT_ID, type FleetSize, toFleetName, toTenantName, toWorkerId } from './fleet-table.ts';
 import { MODEL } from './functions.ts';
 
-/** A conversation whose first three quarters some worker has served, and whose next turn is to be placed. */
+/** A conversation whose first three quarters a worker has served, and whose next turn is to be placed. */
 export interface Conversation {
   readonly tenant: string;
   readonly served: readonly Message[];
-  /** What comes after the words that make each next turn another one. */
+  /** Messages after the text that makes each next turn unique. */
   readonly rest: readonly Message[];
 }
 
 const CONVERSATIONS = 16;
-/** Of a talk: six have been served, two have not. */
+/** Per conversation: six served, two new. */
 const MESSAGES = 8;
 const BYTES_PER_TOKEN = 4;
-/** Longer than any run, milliseconds. */
+/** Milliseconds; longer than any run. */
 const KNOWN_MS = 86_400_000;
 
 const PROSE =
   'What the directory knows of a prompt is a hint: if it knows it wrongly, it costs time and nothing else. ';
 
-/** Talks of about so many tokens; the same ones each time. */
+/** Returns conversations of about `promptTokens` tokens, the same on each call. */
 export function createConversations(promptTokens: number): Conversation[] {
   const bytes = (promptTokens * BYTES_PER_TOKEN) / MESSAGES;
   return Array.from({ length: CONVERSATIONS }, (_, talk) => {
@@ -38,18 +38,18 @@ export function createConversations(promptTokens: number): Conversation[] {
   });
 }
 
-/** The messages of a turn that nobody has asked for before. */
+/** Returns the messages of a turn that has not been requested before. */
 export function createNextTurn({ served, rest }: Conversation, name: string): Message[] {
   return [...served, createUserMessage(`Question ${name}.`), ...rest];
 }
 
-/** A prompt's prefixes, made as a provider makes them. */
+/** Returns a prompt's prefixes, computed as the GPU provider does. */
 export function toPrefixes(fleet: string, tenant: string, messages: readonly Message[]): PromptPrefixes {
   const owner = { tenant, model: MODEL, salt: deriveTenantSalt(tenant, fleet) };
   return hashPrefixes(canonicalizePrompt({ tools: [], messages }), owner);
 }
 
-/** Has the directory know a worker for what has been served of each talk. */
+/** Records in the prefix directory which worker has served each conversation. */
 export async function recordServedPrefixes(store: FleetStore, size: FleetSize, promptTokens: number): Promise<void> {
   const fleet = toFleetName(size);
   for (const [index, { tenant, served }] of createConversations(promptTokens).entries()) {

@@ -1,4 +1,7 @@
-/** A function that places and leases, and does nothing else, as a process: `node decider.ts <Decisions as JSON>` prints Decided[] as JSON. */
+/**
+ * Client process that only places requests and leases slots: `node decider.ts <DecisionRun as JSON>` prints
+ * `DecisionTimes[]` as JSON.
+ */
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { BatchGetItemCommand, GetItemCommand, QueryCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { createDynamoDBClient } from '../../shared/aws/dynamodb.ts';
@@ -14,7 +17,7 @@ import type { Cell, DecisionRun, DecisionTimes } from './decisions.ts';
 import { BOOT_ID, FLEET_TABLE, PLAIN_KEY, SLOTS, toFleetName, toTenantName, toWorkerId } from './fleet-table.ts';
 import { MODEL } from './functions.ts';
 
-/** Of one decision, milliseconds. */
+/** Milliseconds of one decision. */
 interface Decision {
   readonly placedMs: number;
   readonly hashedMs: number;
@@ -26,13 +29,13 @@ const EXPECTED_OUTPUT_TOKENS = 350;
 const NEVER = new AbortController().signal;
 
 const { cells, count, warmUp, withComparison } = JSON.parse(process.argv[2] ?? '') as DecisionRun;
-/** So that no other process has asked what this one asks. */
+/** Makes this process's prompts unique. */
 const run = newId();
 const client = createDynamoDBClient();
 const table = createDynamoDBFleetStore(client, { tableName: FLEET_TABLE });
 let refusedLeases = 0;
 let fleetReads = 0;
-/** What was last written into the directory. */
+/** The last write to the prefix directory. */
 let written: Promise<void> = Promise.resolve();
 const store: FleetStore = {
   ...table,
@@ -61,7 +64,7 @@ const slots = createSlotAllocator(
   SLOT_SETTINGS,
 );
 
-/** Places a turn and takes a slot for it, says that its first token has come, and gives the slot back. */
+/** Places a turn and leases a slot for it, marks its first token, and releases the slot. */
 async function decide({ fleet: size, holdMs }: Cell, talk: Conversation, name: string): Promise<Decision> {
   const fleet = toFleetName(size);
   const { tenant } = talk;
@@ -79,7 +82,7 @@ async function decide({ fleet: size, holdMs }: Cell, talk: Conversation, name: s
   };
   const slot = await slots.acquire(request, NEVER);
   const placedAt = performance.now();
-  // By the end of a real request it has long been written.
+  // A real request lasts longer than this write.
   await written;
   await slot.markFirstToken();
   if (holdMs > 0) await sleepFor(holdMs);
@@ -89,7 +92,7 @@ async function decide({ fleet: size, holdMs }: Cell, talk: Conversation, name: s
   return { placedMs: placedAt - startedAt, hashedMs: hashedAt - startedAt, releasedMs, prompt };
 }
 
-/** The requests that a decision waits for, and nothing else; milliseconds. */
+/** Returns the milliseconds of the requests that a decision waits for, without any other work. */
 async function measureSameRequests({ fleet: size }: Cell, { prefixes }: PromptPrefixes): Promise<number> {
   const fleet = toFleetName(size);
   const id = newId(12);
@@ -129,7 +132,7 @@ async function measureSameRequests({ fleet: size }: Cell, { prefixes }: PromptPr
   return ms;
 }
 
-/** As many round trips, in the same order, that read and write a small item; milliseconds. */
+/** Returns the milliseconds of as many round trips, in the same order, that read and write a small item. */
 async function measurePlainRequests(): Promise<number> {
   const read = () => client.send(new GetItemCommand({ TableName: FLEET_TABLE, Key: PLAIN_KEY, ConsistentRead: true }));
   const startedAt = performance.now();
@@ -174,7 +177,7 @@ function createTimes() {
   return { placedMs: none(), hashedMs: none(), releasedMs: none(), sameMs: none(), plainMs: none() };
 }
 
-// No pause of a decider keeps the process, nor does a connection that waits: without this it could end between two looks.
+// Neither a decider's pause nor an idle connection keeps the process alive: without this timer it could exit between two fleet reads.
 setInterval(() => {}, 60_000);
 const [first] = cells;
 if (first !== undefined && warmUp > 0) await measure(first, warmUp);

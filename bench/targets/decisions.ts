@@ -3,49 +3,49 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createFunctionEnvironment, type FleetSize } from './fleet-table.ts';
 
-/** What is placed where. */
+/** A fleet and a prompt, and how many requests are placed at the same time. */
 export interface Cell {
   readonly fleet: FleetSize;
   readonly promptTokens: number;
-  /** Requests that decide at the same time, each one decision after another. */
+  /** Concurrent deciders, each of which makes one decision after another. */
   readonly deciders: number;
-  /** Milliseconds that a slot is held, besides the time that its requests to the table take. */
+  /** Milliseconds for which a slot is held, without the time of its requests to the table. */
   readonly holdMs: number;
 }
 
-/** What one deciding process does. */
+/** The work of one decider process. */
 export interface DecisionRun {
-  /** In this order. */
+  /** Measured in this order. */
   readonly cells: readonly Cell[];
-  /** Decisions of each cell, all its deciders together. */
+  /** Decisions per cell, summed over its deciders. */
   readonly count: number;
-  /** Decisions of the first cell before anything counts. */
+  /** Unmeasured decisions of the first cell at the start. */
   readonly warmUp: number;
-  /** Whether the same requests, and plain ones, are made in turn with each decision. */
+  /** True to send the same requests and plain requests in turn with each decision. */
   readonly withComparison: boolean;
 }
 
-/** What was seen of one cell. Times are milliseconds, one for each decision. */
+/** The measurements of one cell. Times are milliseconds, one for each decision. */
 export interface DecisionTimes {
   /** From the request to the slot. */
   readonly placedMs: readonly number[];
-  /** Of `placedMs`, what it took to name the prompt's beginnings. */
+  /** The part of `placedMs` spent on hashing the prompt's prefixes. */
   readonly hashedMs: readonly number[];
   readonly releasedMs: readonly number[];
-  /** The requests that a decision waits for, without the code that decides. */
+  /** The requests that a decision waits for, without the code of the decision. */
   readonly sameMs: readonly number[];
-  /** As many requests, after next to nothing. */
+  /** As many requests for a small item. */
   readonly plainMs: readonly number[];
-  /** Leases that were refused, since another was quicker. */
+  /** Leases refused because another decider was faster. */
   readonly refusedLeases: number;
-  /** Looks at the fleet. */
+  /** Reads of the fleet. */
   readonly fleetReads: number;
 }
 
 /**
- * Decides in a process of its own, with the client that functions have.
- * @param url where DynamoDB is
- * @throws Error when a decision fails
+ * Runs a decider in its own process, with the DynamoDB client of the functions.
+ * @param url DynamoDB's endpoint
+ * @throws Error if a decision fails
  */
 export async function runDecisions(url: string, decisions: DecisionRun): Promise<DecisionTimes[]> {
   const file = join(import.meta.dirname, 'decider.ts');

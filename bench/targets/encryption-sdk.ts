@@ -5,7 +5,7 @@ import { resolvePeerFile } from './peers.ts';
 /** The version that the peers' lockfile pins. */
 export const ENCRYPTION_SDK_VERSION = '5.0.2';
 
-/** What is used of `@aws-crypto/client-node`, which is not there when types are checked. */
+/** The used part of `@aws-crypto/client-node`, which is not installed when types are checked. */
 interface EncryptionSdk {
   readonly AlgorithmSuiteIdentifier: Readonly<Record<string, number>>;
   readonly CommitmentPolicy: Readonly<Record<string, string>>;
@@ -19,13 +19,13 @@ interface EncryptionSdk {
   };
 }
 
-/** Seals with the AWS Encryption SDK and opens again, data keys coming from its cache. */
+/** Seals and opens a record with the AWS Encryption SDK and its cache of data keys. */
 export type SealAndOpen = (plaintext: Uint8Array) => Promise<Uint8Array>;
 
 /**
- * Sets the AWS Encryption SDK up as fast as it can be for this: keys wrapped by a raw AES key in the process, its caching
- * materials manager, the suite with key commitment but without a signature for each message, and frames of 64 KB.
- * @throws Error when it can't be installed
+ * Loads the AWS Encryption SDK with its fastest suitable settings: a raw AES key in the process wraps the data keys, the
+ * materials manager caches them, the suite has key commitment but no signature per message, and frames are 64 KB.
+ * @throws Error if the SDK can't be installed
  */
 export async function loadEncryptionSdk(): Promise<SealAndOpen> {
   const entry = await resolvePeerFile('@aws-crypto/client-node/build/main/src/index.js');
@@ -46,7 +46,7 @@ export async function loadEncryptionSdk(): Promise<SealAndOpen> {
   });
   const options = {
     suiteId: sdk.AlgorithmSuiteIdentifier['ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY'],
-    // The same for all records: the cache has an entry for each context.
+    // The same for all records, because the cache has an entry per context.
     encryptionContext: { tenant: 'acme', purpose: 'sealed-records' },
     frameLength: 65_536,
   };

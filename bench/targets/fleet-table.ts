@@ -15,13 +15,13 @@ import {
 import { startServer } from '../processes.ts';
 import { MODEL, REGION } from './functions.ts';
 
-/** A fleet whose workers all hold as many leases as each other. */
+/** A fleet in which every worker holds the same number of leases. */
 export interface FleetSize {
   readonly workers: number;
   readonly leases: number;
 }
 
-/** The fleets' table on the laptop cloud's stand-in for DynamoDB, which is a process of its own. */
+/** The fleet table on the laptop cloud's stand-in for DynamoDB, a separate process. */
 export interface FleetTable extends AsyncDisposable {
   readonly url: string;
   readonly client: DynamoDBClient;
@@ -29,25 +29,25 @@ export interface FleetTable extends AsyncDisposable {
 
 export const FLEET_TABLE = 'fleets';
 export const TENANTS = 4;
-/** What `models.json` gives a worker that says nothing else. */
+/** The default slots of a worker in `models.json`. */
 export const SLOTS = 32;
 export const BOOT_ID = 'boot-1';
-/** A small item, for requests that ask next to nothing of the table. */
+/** Key of a small item, for the plain requests. */
 export const PLAIN_KEY: Item = { pk: text('plain'), sk: text('plain') };
 
 const CREDENTIALS = { accessKeyId: 'bench', secretAccessKey: 'bench' };
-/** As many as one request puts. */
+/** Maximum of puts per BatchWriteItem. */
 const AT_ONCE = 25;
-/** Longer than any run, milliseconds. */
+/** Milliseconds; longer than any run. */
 const LEASE_MS = 86_400_000;
 
-/** The name of a fleet of this size. */
+/** Returns the name of a fleet of this size. */
 export const toFleetName = ({ workers, leases }: FleetSize) => `${workers}-workers-${leases}-leases`;
 
 export const toWorkerId = (index: number) => `worker-${index}`;
 export const toTenantName = (index: number) => `tenant-${index % TENANTS}`;
 
-/** What a function's environment has of AWS in Lambda, for one that reaches DynamoDB at `url`. */
+/** Returns the AWS variables of a function's environment, with DynamoDB at `url`. */
 export function createFunctionEnvironment(url: string): Record<string, string> {
   return {
     AWS_ENDPOINT_URL_DYNAMODB: url,
@@ -57,7 +57,7 @@ export function createFunctionEnvironment(url: string): Record<string, string> {
   };
 }
 
-/** Starts the table, with these fleets in it. */
+/** Starts the table with these fleets. */
 export async function startFleetTable(fleets: readonly FleetSize[]): Promise<FleetTable> {
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
@@ -109,7 +109,7 @@ function createWorkerItems(size: FleetSize, random: () => number): Item[] {
   });
 }
 
-/** A third of them wait for their first token. */
+/** Returns leases, a third of which wait for their first token. */
 function createLeases(count: number, random: () => number): Item {
   const expiresAt = Date.now() + LEASE_MS;
   const leases = Array.from({ length: count }, (_, index) => {

@@ -7,16 +7,16 @@ import type { FunctionDefinition } from '../../local/lambda/function.ts';
 export const REGION = 'eu-west-1';
 export const ACCESS_TABLE = 'access';
 
-/** The one public model name of the registries here. */
+/** The only public model name of the benchmarks' registries. */
 export const MODEL = 'bench';
 
-/** Writes a registry whose one model is OpenAI-compatible, at `upstream`; returns its path. */
+/** Writes a registry whose only model is OpenAI-compatible, at `upstream`. Returns its path. */
 export function writeHostedModels(folder: string, upstream: string): Promise<string> {
   const target = { provider: 'openai-compatible', model: 'bench', baseUrl: `${upstream}/v1` };
   return writeModels(join(folder, 'hosted.json'), target);
 }
 
-/** Writes a registry whose one model is Bedrock's; returns its path. */
+/** Writes a registry whose only model is on Bedrock. Returns its path. */
 export function writeBedrockModels(folder: string): Promise<string> {
   return writeModels(join(folder, 'bedrock.json'), { provider: 'bedrock', model: 'bench.model' });
 }
@@ -26,18 +26,18 @@ async function writeModels(file: string, target: object): Promise<string> {
   return file;
 }
 
-/** Bundles a function into `folder` as it is packaged for AWS, and defines it for the local runner. */
+/** Bundles a function into `folder` as it is packaged for AWS. Returns its definition for the local runner. */
 export async function bundleFunction(
   source: string,
   folder: string,
   environment: Readonly<Record<string, string>> = {},
 ): Promise<FunctionDefinition> {
   const [bundle] = await bundleFunctions({ outDir: folder, functions: [source] });
-  if (bundle === undefined) throw new Error(`${source} gave no bundle`);
+  if (bundle === undefined) throw new Error(`${source} produced no bundle`);
   return defineFunction(bundle, environment);
 }
 
-/** What functions that keep state are told of their stores. The benchmarks that use it never reach one. */
+/** Settings of stateful functions' stores. The benchmarks that use them never call a store. */
 const STORES = {
   KMS_KEY_ID: 'unused',
   KEYS_TABLE: 'unused',
@@ -49,7 +49,7 @@ const STORES = {
   FLEET_TABLE: 'unused',
 };
 
-/** Defines a bundle for the local runner. */
+/** Returns a bundle's definition for the local runner. */
 export function defineFunction(
   { name, file }: Bundle,
   environment: Readonly<Record<string, string>>,

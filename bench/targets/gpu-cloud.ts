@@ -7,31 +7,31 @@ import { describeLocalFleet } from '../../local/engine/local-fleet.ts';
 import { type LocalWorker, startWorkers, WORKER_DEFAULTS } from '../../local/engine/workers.ts';
 import { type JobEnd, JobLogReader } from './job-cloud.ts';
 
-/** The whole local cloud with GPU workers, as `npm start` brings it. */
+/** The whole local cloud with GPU workers, as `npm start` runs it. */
 export interface GpuCloud extends AsyncDisposable {
   readonly cloud: Cloud;
   /** Jobs that ended, by id. */
   readonly ended: ReadonlyMap<string, JobEnd>;
-  /** What the engines say of themselves, all together. */
+  /** Returns the sum of the engines' metrics. */
   readEngines(): Promise<EngineMetrics>;
 }
 
 export interface EngineMetrics {
   /** Epoch milliseconds. */
   readonly at: number;
-  /** Tokens since they started, whoever they were for. */
+  /** Tokens of all requests since the engines started. */
   readonly generatedTokens: number;
-  /** Requests that they are at work on. */
+  /** Requests that the engines are running. */
   readonly running: number;
 }
 
-/** The model that `npm start` serves, whose fleet keeps the reserve that it has when nothing is said. */
+/** The model of `npm start`, whose fleet has the default reserve. */
 export const DEFAULT_RESERVE = 'gpu';
-/** The same workers as fleets of other reserves: shares of slots, by the name of a model and of its fleet. */
+/** Reserves, as shares of slots, of further fleets with the same workers, by the name of the fleet and its model. */
 const OTHER_RESERVES = { 'gpu-half-reserved': 0.5, 'gpu-unreserved': 0 } as const;
 export type ServedModel = typeof DEFAULT_RESERVE | keyof typeof OTHER_RESERVES;
 
-/** Starts it with two workers at a share of a large GPU's pace. */
+/** Starts the cloud with two workers at `speed` times a large GPU's speed. */
 export async function startGpuCloud(speed: number): Promise<GpuCloud> {
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
@@ -70,7 +70,7 @@ export async function startGpuCloud(speed: number): Promise<GpuCloud> {
   };
 }
 
-/** What `npm start` writes, and the same workers again. A request goes by one of the models; never two at a time. */
+/** Returns the registry of `npm start`, with further fleets of the same workers. The benchmark uses one of its models at a time. */
 function createRegistry(workers: readonly LocalWorker[]): object {
   const { models, fleets } = describeLocalFleet(workers);
   const { model, contextTokens } = WORKER_DEFAULTS;
@@ -91,7 +91,7 @@ async function fetchMetrics(url: string): Promise<string> {
   return answer.text();
 }
 
-/** A sample's value in Prometheus' text format, whatever its labels. */
+/** Returns a sample's value from Prometheus' text format, ignoring labels. */
 function readSample(text: string, name: string): number {
   const line = text.split('\n').find((each) => each.startsWith(`${name}{`));
   return Number(line?.slice(line.lastIndexOf(' ') + 1) ?? Number.NaN);

@@ -1,7 +1,6 @@
 /**
- * The chat function's code alone, as a process like any gateway's: an HTTP server that hands each request to the bundle's
- * handler as an event, and whose response is the handler's stream. No Lambda stands around it, so that requests run side
- * by side in it.
+ * Server process: the chat function's code without Lambda. An HTTP server passes each request to the bundle's handler as
+ * an event and sends the handler's stream as the response. Requests run concurrently.
  *
  * `node handler.ts <the function's definition as JSON>`
  */
@@ -33,5 +32,5 @@ const server = createServer(async (request, response) => {
   await handler(JSON.parse(createChatEvent(await text(request))), response, context);
 });
 server.keepAliveTimeout = 60_000;
-// What the function logs goes to standard output: the address is there first.
+// The function logs to standard output, after this line.
 server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`));

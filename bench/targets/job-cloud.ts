@@ -10,7 +10,7 @@ import type { LambdaMode } from './lambent.ts';
 import { type Count, type RequestCounter, startRequestCounter } from './request-counter.ts';
 import type { Pace } from './targets.ts';
 
-/** Services that functions ask while they work on jobs and conversations. */
+/** AWS services that functions call for jobs and conversations. */
 export const SERVICES = ['DynamoDB', 'SQS', 'KMS', 'S3'] as const;
 export type Service = (typeof SERVICES)[number];
 export type Requests = Readonly<Record<Service, ReadonlyMap<string, Count>>>;
@@ -18,41 +18,41 @@ export type Requests = Readonly<Record<Service, ReadonlyMap<string, Count>>>;
 /** A job whose end a function has logged. */
 export interface JobEnd {
   readonly status: string;
-  /** `performance.now()` at which the log line came. */
+  /** `performance.now()` when the log line arrived. */
   readonly at: number;
 }
 
-/** The whole local cloud, with counters between its functions and the stand-ins for AWS. */
+/** The whole local cloud, with request counters between its functions and the stand-ins for AWS. */
 export interface JobCloud extends AsyncDisposable {
   readonly cloud: Cloud;
   /** Jobs that ended, by id. */
   readonly ended: ReadonlyMap<string, JobEnd>;
-  /** Jobs of which an end was logged more than once. */
+  /** Jobs whose end was logged more than once. */
   readonly endedTwice: ReadonlySet<string>;
-  /** What functions have asked since `reset`; nothing when it is not counted. */
+  /** Returns the functions' requests since `reset`; empty if requests are not counted. */
   requests(): Requests;
-  /** Sizes of the batches that the generation queue's mapping has handed over since `reset`. */
+  /** Returns the sizes of the batches that the generation queue's mapping has delivered since `reset`. */
   batches(): readonly number[];
   reset(): void;
   /**
    * Waits until all these jobs have ended.
    * @returns `performance.now()` of the last end
-   * @throws Error naming how many are missing after `timeoutMs`
+   * @throws Error with the number of unfinished jobs after `timeoutMs`
    */
   waitForEnds(ids: Iterable<string>, timeoutMs: number): Promise<number>;
 }
 
-/** A machine that is busy makes functions pause jobs and try again later; who waits for that should know. */
+/** On a busy machine functions pause jobs and retry later, so the wait reports its progress. */
 const REPORT_EVERY_MS = 15_000;
 
 export interface JobCloudOptions {
-  /** Whether requests are counted, which costs each of them one more pass through a proxy; true when absent. */
+  /** True to count requests, which sends each through a proxy. Absent: true. */
   readonly counted?: boolean;
-  /** Whether one process of an HTTP function serves many requests; `standard` when absent. */
+  /** How HTTP functions run. Absent: `standard`. */
   readonly mode?: LambdaMode;
 }
 
-/** Starts the cloud, from the bundles that are packaged for AWS, in front of an upstream of this pace. */
+/** Starts the cloud, with the bundles that are packaged for AWS, in front of an upstream of this pace. */
 export async function startJobCloud(
   { tokens, intervalMs }: Pace,
   { counted = true, mode = 'standard' }: JobCloudOptions = {},
@@ -130,7 +130,7 @@ function toEndpointVariables(counters: Readonly<Record<Service, RequestCounter>>
   return Object.fromEntries(SERVICES.map((service) => [toEndpointVariable(service), counters[service].url]));
 }
 
-/** What the functions' own log lines say of jobs: reading it costs the functions nothing. */
+/** Collects ends of jobs from the functions' log lines, which adds no work to the functions. */
 export class JobLogReader {
   readonly ended = new Map<string, JobEnd>();
   readonly twice = new Set<string>();

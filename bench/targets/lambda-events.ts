@@ -1,7 +1,7 @@
 import { toAuthorizerContext } from '../../shared/access/keys.ts';
 import { KEY, PRINCIPAL } from './access-table.ts';
 
-/** Body of the request that all sides answer. */
+/** Returns the body of the request that every target serves. */
 export function createChatBody(model: string, streamed: boolean): string {
   const messages = [
     { role: 'system', content: 'You are a helpful assistant. Answer briefly.' },
@@ -10,7 +10,7 @@ export function createChatBody(model: string, streamed: boolean): string {
   return JSON.stringify({ model, messages, stream: streamed });
 }
 
-/** What a REST API hands to the function behind `POST /v1/chat/completions`, as far as a function reads it. */
+/** Returns the event of a REST API for `POST /v1/chat/completions`, with the fields that the function reads. */
 export function createChatEvent(body: string): string {
   const path = '/v1/chat/completions';
   const requestContext = { requestId: 'bench', stage: 'bench', authorizer: toAuthorizerContext(PRINCIPAL) };
@@ -19,7 +19,7 @@ export function createChatEvent(body: string): string {
   return JSON.stringify({ ...event, pathParameters: null, queryStringParameters: null });
 }
 
-/** What a REST API asks its authorizer. */
+/** Returns the event of a REST API for its authorizer. */
 export function createAuthorizerEvent(): string {
   const methodArn = 'arn:aws:execute-api:eu-west-1:000000000000:api/bench/POST/v1/chat/completions';
   return JSON.stringify({ type: 'REQUEST', methodArn, headers: { Authorization: `Bearer ${KEY}` } });

@@ -6,20 +6,20 @@ import { selectMode } from '../../local/lambda/function.ts';
 import { startServer } from '../processes.ts';
 import { defineFunction, writeHostedModels } from './functions.ts';
 
-/** Whether one process of an HTTP function serves many requests, as `npm start` has it, or one at a time. */
+/** `managed`: a process of an HTTP function serves many requests at once, as with `npm start`. `standard`: one at a time. */
 export type LambdaMode = 'managed' | 'standard';
 
-/** Lambent, as it is measured from outside. */
+/** The three measured setups of Lambent. */
 export interface LambentServers extends AsyncDisposable {
-  /** The chat function's code in one process, without Lambda around it. */
+  /** The chat function's code in one process, without the Lambda runner. */
   readonly handlerUrl: string;
-  /** The chat function under the Lambda runner, behind the least of a front. */
+  /** The chat function under the Lambda runner, behind a minimal HTTP front. */
   readonly runnerUrl: string;
   /** Everything that `npm start` puts between a client and the upstream. */
   readonly cloudUrl: string;
 }
 
-/** Starts Lambent thrice in front of `upstream`, from the bundles that are packaged for AWS. */
+/** Starts the three setups in front of `upstream`, with the bundles that are packaged for AWS. */
 export async function startLambent(upstream: string, mode: LambdaMode): Promise<LambentServers> {
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));

@@ -4,9 +4,9 @@ import { installDependencies } from '../../infra/install.ts';
 const PEERS = join(import.meta.dirname, '../peers');
 
 /**
- * Returns where a file of a peer's package is. Installs all peers first unless they are.
+ * Returns the path of a file in a peer's package. Installs the peers on first use.
  * @param path below `node_modules`: the package's name and the file's path in it
- * @throws Error when they can't be installed (there is no network, say)
+ * @throws Error if the peers can't be installed, for example without a network
  */
 export async function resolvePeerFile(path: string): Promise<string> {
   await installDependencies(PEERS);

@@ -4,22 +4,22 @@ import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { MODEL, REGION } from './functions.ts';
 
 const QUESTION = 'Why is the sky blue, and why are sunsets red?';
-/** Whom the local cloud's key and its senders stand for. */
+/** The tenant of the local cloud's key and of its queue senders. */
 const TENANT = 'local';
 
 /** SQS's limit for one batch. */
 export const BATCH_SIZE = 10;
-/** Requests that a producer has on their way at once. */
+/** Concurrent requests of a producer. */
 export const PRODUCERS = 8;
 
-/** Makes an SQS client as any program has it. */
+/** Returns an SQS client as a program would use it. */
 export function createSqsClient(endpoint: string): SQSClient {
   return new SQSClient({ endpoint, region: REGION, credentials: { accessKeyId: 'bench', secretAccessKey: 'bench' } });
 }
 
 /**
- * Puts `count` messages on the generation queue, ten at once; returns the ids of the responses they become.
- * @param bodyOf what each asks, by its idempotency key; a short question to the hosted model when absent
+ * Sends `count` messages to the generation queue, ten per request. Returns the ids of their responses.
+ * @param bodyOf returns a request's body by its idempotency key. Absent: a short question to the hosted model
  */
 export async function sendJobs(
   client: SQSClient,
@@ -37,7 +37,7 @@ export async function sendJobs(
   return keys.map((key) => deriveResponseId(TENANT, key));
 }
 
-/** A message as a program sends it. */
+/** Returns a message as a program sends it. */
 export function createGenerateMessage(
   idempotencyKey: string,
   body: object = { model: MODEL, input: QUESTION },
@@ -52,7 +52,7 @@ export function createGenerateMessage(
   });
 }
 
-/** Sends messages ten at once, several batches on their way. */
+/** Sends messages ten per request, with `PRODUCERS` concurrent requests. */
 export async function sendAll(client: SQSClient, QueueUrl: string, bodies: readonly string[]): Promise<void> {
   const batches = Array.from({ length: Math.ceil(bodies.length / BATCH_SIZE) }, (_, index) =>
     bodies.slice(index * BATCH_SIZE, (index + 1) * BATCH_SIZE),
@@ -64,7 +64,7 @@ export async function sendAll(client: SQSClient, QueueUrl: string, bodies: reado
   });
 }
 
-/** Works through `things`, `width` at a time. */
+/** Returns the results of `work` for each item, in order, with at most `width` running at once. */
 export async function mapConcurrently<Thing, Result>(
   width: number,
   things: readonly Thing[],
@@ -80,9 +80,9 @@ export async function mapConcurrently<Thing, Result>(
 }
 
 /**
- * Asks the API as the local cloud's one key.
+ * Sends a POST request with the local cloud's API key.
  * @param url the API's base, with `/v1`
- * @throws Error when the answer is none
+ * @throws Error if the request fails or the response has no id
  */
 export async function post(url: string, path: string, body: object): Promise<{ readonly id: string }> {
   const answer = await fetch(`${url}${path}`, {
@@ -96,10 +96,10 @@ export async function post(url: string, path: string, body: object): Promise<{ r
   if (typeof parsed === 'object' && parsed !== null && 'id' in parsed && typeof parsed.id === 'string') {
     return { id: parsed.id };
   }
-  throw new Error(`an answer without an id: ${text.slice(0, 500)}`);
+  throw new Error(`the response has no id: ${text.slice(0, 500)}`);
 }
 
-/** Body of a `POST /responses`. */
+/** Returns the body of a `POST /responses`. */
 export function createResponseBody(more: object): object {
   return { model: MODEL, input: QUESTION, ...more };
 }

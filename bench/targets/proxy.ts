@@ -1,5 +1,5 @@
 /**
- * The least a gateway can be, as a process: a `node:http` proxy that hands bytes on and looks at none.
+ * Server process: the smallest gateway, a `node:http` proxy that forwards bytes without inspecting them.
  *
  * `node proxy.ts <upstream-url>`
  */
@@ -22,5 +22,5 @@ const server = createServer((request, response) => {
 server.keepAliveTimeout = 60_000;
 server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`));
 
-/** A side that goes away ends the other through `pipeline` itself. */
+/** `pipeline` already destroys the other stream if one fails. */
 function ignore(): void {}

@@ -1,25 +1,25 @@
 import type { FaultyService } from '../../local/faults/fault-responses.ts';
 import { type Exchange, startFaultProxy } from '../../local/faults/proxy.ts';
 
-/** How often an operation was asked for, and the capacity units that DynamoDB says it took. */
+/** Requests of an operation, and the capacity units that DynamoDB reports for them. */
 export interface Count {
   readonly requests: number;
   readonly units: number;
 }
 
-/** Stands before a stand-in for an AWS service and counts what it is asked. */
+/** A proxy before a stand-in for an AWS service that counts requests. */
 export interface RequestCounter extends AsyncDisposable {
   readonly url: string;
-  /** Base URL of the stand-in: known only when it has started. */
+  /** Base URL of the stand-in, set once the stand-in has started. */
   target: string;
-  /** By operation (`PutItem`), since the last `reset`. */
+  /** Returns the counts since the last `reset`, by operation (`PutItem`). */
   counts(): ReadonlyMap<string, Count>;
   reset(): void;
 }
 
 /**
- * Starts a counter on 127.0.0.1: a proxy for faults that makes none. DynamoDB is also asked what each request consumes,
- * which nobody else notices.
+ * Starts a counter on 127.0.0.1: a fault proxy that injects no faults. It also asks DynamoDB for the units that each
+ * request consumes; clients ignore that part of the response.
  */
 export async function startRequestCounter(service: FaultyService): Promise<RequestCounter> {
   const counts = new Map<string, Count>();
@@ -53,7 +53,7 @@ export async function startRequestCounter(service: FaultyService): Promise<Reque
   };
 }
 
-/** `DynamoDB_20120810.PutItem` is `PutItem`; S3 has methods instead. */
+/** Returns `PutItem` for `DynamoDB_20120810.PutItem`. For S3, returns the HTTP method. */
 function parseOperation({ target, method }: Exchange): string {
   return target === '' ? method : target.slice(target.lastIndexOf('.') + 1);
 }
@@ -66,7 +66,7 @@ interface Consumed {
   readonly CapacityUnits?: number;
 }
 
-/** One answer names one table's units, or those of several; a refused write names none, and costs one. */
+/** Returns the consumed units of a response, which lists one table or several. A refused write lists none and costs one unit. */
 function readConsumedUnits(body: Buffer): number {
   const { ConsumedCapacity = { CapacityUnits: 1 } }: { ConsumedCapacity?: Consumed | Consumed[] } = JSON.parse(
     body.toString('utf8'),

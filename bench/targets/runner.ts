@@ -1,8 +1,8 @@
 /**
- * The chat function under the Lambda runner, as a process: a front of a few lines, the runner, and the function's own
+ * Server process: the chat function under the Lambda runner. A minimal HTTP front, the runner, and the function's
  * processes behind the Runtime API.
  *
- * `node runner.ts <its definition as JSON>`
+ * `node runner.ts <the function's definition as JSON>`
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';

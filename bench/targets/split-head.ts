@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 
-/** What a streaming function sends before the body of its answer. */
+/** The metadata that a streaming function sends before the body. */
 interface Head {
   readonly statusCode: number;
   readonly headers: Record<string, string>;
@@ -9,7 +9,7 @@ interface Head {
 /** Eight NUL bytes between the head, which is JSON, and the body. */
 const END_OF_HEAD = Buffer.alloc(8);
 
-/** Splits a streaming function's answer into its head, which comes once and first, and the chunks of its body. */
+/** Splits a streaming function's response into its head, which the first result carries, and the chunks of its body. */
 export async function* splitHead(answer: Readable): AsyncGenerator<{ head?: Head; bytes: Buffer }> {
   let start: Buffer | undefined = Buffer.alloc(0);
   for await (const chunk of answer as AsyncIterable<Buffer>) {

@@ -1,7 +1,7 @@
 /**
- * The laptop cloud's stand-in for DynamoDB, as a process.
+ * Server process: the laptop cloud's stand-in for DynamoDB.
  *
- * `node tables.ts <folder for its tables>`
+ * `node table-server.ts <folder for its tables>`
  */
 import { startTables } from '../../local/tables.ts';
 

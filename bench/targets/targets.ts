@@ -11,10 +11,10 @@ export const HANDLER = 'Lambent, function alone';
 export const RUNNER = 'Lambent, function under the Lambda runner';
 export const CLOUD = 'Lambent, whole local cloud';
 
-/** Where the load goes, and what it must carry there. */
+/** A measured server, and the headers that requests to it need. */
 export interface Target {
   readonly label: string;
-  /** What `/v1/chat/completions` is appended to. */
+  /** Base URL, without `/v1/chat/completions`. */
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
 }
@@ -22,11 +22,11 @@ export interface Target {
 /** How the upstream streams. */
 export interface Pace {
   readonly tokens: number;
-  /** 0 for as fast as they can be written one by one. */
+  /** 0: as fast as single tokens can be written. */
   readonly intervalMs: number;
 }
 
-/** Starts an upstream and everything that is measured in front of it, runs `measure`, and ends them all. */
+/** Starts an upstream and all targets in front of it, runs `measure`, and stops them all. */
 export async function withTargets<Result>(
   { tokens, intervalMs }: Pace,
   mode: LambdaMode,
@@ -37,7 +37,7 @@ export async function withTargets<Result>(
   await using portkey = await startPortkey();
   await using ours = await startLambent(upstream.url, mode);
   const bearer = { authorization: `Bearer ${LOCAL_API_KEY}` };
-  // Awaited here: what is in use must not be ended as soon as the promise is made.
+  // Awaited here, because returning the promise would stop the targets while they are in use.
   return await measure([
     { label: DIRECT, url: upstream.url, headers: bearer },
     { label: PROXY, url: proxy.url, headers: bearer },

@@ -1,10 +1,10 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 
 /**
- * The tokens of a stand-in model. The first is the time at which it was made (`process.hrtime`, nanoseconds of a clock
- * that all processes of a machine share), so that whoever reads it knows how long it travelled.
- * @param count how many
- * @param intervalMs how far apart; 0 puts each in an event-loop turn of its own, so that each is a packet of its own
+ * Yields the tokens of a stand-in model. The first token is the time of its creation (`process.hrtime`, nanoseconds of a
+ * clock that all processes of a machine share), from which its reader computes how long it travelled.
+ * @param count number of tokens
+ * @param intervalMs time between tokens; 0 sends each in a separate event-loop turn, and so in a separate packet
  */
 export async function* generateStampedTokens(count = 16, intervalMs = 0): AsyncGenerator<string> {
   yield `t${process.hrtime.bigint()} `;
@@ -14,7 +14,7 @@ export async function* generateStampedTokens(count = 16, intervalMs = 0): AsyncG
   }
 }
 
-/** Milliseconds since the first token in `text` was made; undefined when `text` holds none. */
+/** Returns the milliseconds since the first token in `text` was created, or undefined if `text` has no such token. */
 export function measureTravelMs(text: string): number | undefined {
   const madeAt = /\bt(\d{6,}) /.exec(text)?.[1];
   return madeAt === undefined ? undefined : Number(process.hrtime.bigint() - BigInt(madeAt)) / 1e6;

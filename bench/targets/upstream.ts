@@ -1,7 +1,7 @@
 /**
- * An OpenAI-compatible model that answers at once, as a process.
+ * Server process: an OpenAI-compatible model that responds at once.
  *
- * `node upstream.ts <tokens> <interval-ms>`: how many tokens a stream has, and how far apart they are.
+ * `node upstream.ts <tokens> <interval-ms>`: the number of tokens of a stream, and the time between them.
  */
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -13,11 +13,11 @@ const COMPLETION = { id: 'chatcmpl-1', created: 1_700_000_000, model: 'bench' };
 const USAGE = { prompt_tokens: 12, completion_tokens: count, total_tokens: 12 + count };
 
 const server = createServer(async (request, response) => {
-  const asked = await text(request);
-  if (asked.includes('"stream":true')) await stream(response);
+  const body = await text(request);
+  if (body.includes('"stream":true')) await stream(response);
   else complete(response);
 });
-// Longer than any side keeps an idle connection: one that the server closes first costs that side a failed request.
+// Longer than any target keeps an idle connection: if the server closed it first, a request of the target would fail.
 server.keepAliveTimeout = 60_000;
 server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`));
 

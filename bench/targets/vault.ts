@@ -10,14 +10,14 @@ import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { createKeyGenerator, createKeyUnwrapper } from '../../shared/vault/kms-keys.ts';
 import type { Vault } from '../../shared/vault/vault.ts';
 
-/** A vault as a function has it, on the stand-ins for DynamoDB and KMS. */
+/** A vault configured as in a function, on the stand-ins for DynamoDB and KMS. */
 export interface BenchVault extends AsyncDisposable {
   readonly vault: Vault;
-  /** Calls to KMS so far. */
+  /** Returns the number of calls to KMS so far. */
   kmsCalls(): number;
 }
 
-/** Starts a vault whose first use asks KMS, as in a fresh environment. */
+/** Starts a vault with empty caches, whose first use calls KMS. */
 export async function startVault(): Promise<BenchVault> {
   await using started = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));

@@ -1,7 +1,10 @@
 /**
- * `npm run bench [-- cold|warm|first-token|seal|jobs|burst|session|cost|deciding|interference|placement …] [--quick] [--mode managed|standard] [--runs N] [--json FILE] [--publish]`: measures, prints each
- * figure beside its floor or its peer, and keeps everything as JSON. Ends with 1 when a budget is missed. `placement` alone has
- * words of its own behind it (`placement/command.ts`).
+ * Runs benchmarks, prints each figure beside its floor or peer, and writes all measured values as JSON. Exits with 1 if a
+ * budget is missed.
+ *
+ * `npm run bench [-- NAME…] [--quick] [--mode managed|standard] [--runs N] [--json FILE] [--publish]`. The names are the keys
+ * of `BENCHMARKS`; all run if none is given. `placement` must be run by itself to use its further options
+ * (`placement/command.ts`).
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -28,7 +31,7 @@ const PAGES = join(import.meta.dirname, '../docs/benchmarks');
 const RESULTS = join(import.meta.dirname, 'results');
 
 interface Options {
-  /** Fewer and shorter runs: to see that it works, not for figures to quote. */
+  /** Fewer and shorter runs, which check that a benchmark works but give no figures to quote. */
   readonly quick: boolean;
   readonly runs: number | undefined;
   /** How the local cloud runs HTTP functions: `managed` as `npm start` does, or `standard`. */
@@ -72,19 +75,20 @@ async function main(): Promise<void> {
   });
   const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
   const runs = values.runs === undefined ? undefined : Number(values.runs);
-  if (runs !== undefined && !(Number.isInteger(runs) && runs > 0)) throw new Error('--runs wants a number above 0');
-  if (values.mode !== 'managed' && values.mode !== 'standard') throw new Error('--mode wants managed or standard');
+  if (runs !== undefined && !(Number.isInteger(runs) && runs > 0))
+    throw new Error('--runs must be a whole number above 0');
+  if (values.mode !== 'managed' && values.mode !== 'standard') throw new Error('--mode must be managed or standard');
   const records: Record[] = [];
   for (const name of names) {
     const benchmark = BENCHMARKS[name];
     if (benchmark === undefined)
-      throw new Error(`there is no benchmark ${name}: ${Object.keys(BENCHMARKS).join(', ')}`);
+      throw new Error(`unknown benchmark ${name}; known: ${Object.keys(BENCHMARKS).join(', ')}`);
     records.push(await printReport(await benchmark({ quick: values.quick, runs, mode: values.mode }), values.publish));
   }
   await saveRecords(records, values.json);
 }
 
-/** Answers single simulations line by line; else is like any other benchmark. */
+/** Runs single simulations and prints a line for each, or runs the whole benchmark. */
 async function runPlacement(words: readonly string[]): Promise<void> {
   const command = parseCommand(words);
   if ('policies' in command) return runSimulations(command, console.log);

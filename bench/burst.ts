@@ -7,7 +7,7 @@ import type { LambdaMode } from './targets/lambent.ts';
 import { createResponseBody, post } from './targets/producers.ts';
 
 export interface BurstOptions {
-  /** Background responses posted a second, one load after another, each on a cloud of its own; the budget is the last one's. */
+  /** Background responses per second. The loads run one after another, each on a new cloud; the budget applies to the last. */
   readonly perSecond: readonly number[];
   readonly seconds: number;
   readonly mode: LambdaMode;
@@ -15,47 +15,47 @@ export interface BurstOptions {
 
 type Points = Series['points'];
 
-/** What was seen of a burst. */
+/** The measurements of a burst. */
 interface Measured {
   readonly perSecond: number;
   readonly posted: number;
   readonly accepted: number;
-  /** Acceptances a second, from the first request's being due to the last acceptance. */
+  /** Acceptances per second, from the first request's scheduled time to the last acceptance. */
   readonly reachedPerSecond: number;
   readonly acceptMs: readonly number[];
-  /** Requests that were not accepted, by what they were answered. */
+  /** Number of requests that were not accepted, by status and error code. */
   readonly refusals: Readonly<Record<string, number>>;
-  /** Of jobs that were accepted: how many had which status at the end. */
+  /** Number of accepted jobs by their final status. */
   readonly statuses: Readonly<Record<string, number>>;
-  /** Accepted, and not ended when patience was. */
+  /** Jobs that were accepted and had not ended after `PATIENCE_MS`. */
   readonly lost: number;
   readonly endedTwice: number;
-  /** From the last acceptance to the end of the last job. */
+  /** Seconds from the last acceptance to the end of the last job. */
   readonly drainSeconds: number;
-  /** Environments of the function that are ready: those that still start are not counted. */
+  /** Ready environments of the function, without those that are starting. */
   readonly environments: Points;
   readonly pollers: Points;
-  /** Jobs accepted and not ended. */
+  /** Jobs that are accepted and have not ended. */
   readonly waiting: Points;
 }
 
-/** A model that takes its time: 2 s an answer, so that a burst needs many environments. */
+/** A slow model, 2 s per response, so that a burst needs many environments. */
 const PACE = { tokens: 20, intervalMs: 100 };
 const FUNCTION = 'generate';
 const SAMPLE_MS = 250;
-/** Environments that a burst must have brought up, and how soon. */
+/** A burst must start this many environments within `SCALE_SECONDS`. */
 const ENVIRONMENTS = 20;
 const SCALE_SECONDS = 45;
-/** Until what has not ended counts as lost: longer than a sweep takes to find what nobody came for. */
+/** Jobs that have not ended by then count as lost. Longer than a sweep needs to find a stalled job. */
 const PATIENCE_MS = 240_000;
 
-/** Measures how the queue takes a burst of background work. */
+/** Measures acceptance, scaling and completion of a burst of background jobs. */
 export async function benchBurst(options: BurstOptions): Promise<Report> {
   const { perSecond, seconds, mode } = options;
   const measured: Measured[] = [];
   for (const each of perSecond) {
     await using ours = await startJobCloud(PACE, { counted: false, mode });
-    // One environment of each function is there, as after any quiet hour's single job.
+    // Starts one environment of each function, as a single job in a quiet hour would.
     const { id } = await post(ours.cloud.url, '/responses', createResponseBody({ background: true }));
     await ours.waitForEnds([id], PATIENCE_MS);
     measured.push(await runBurst(ours, each, seconds));
@@ -68,7 +68,7 @@ async function runBurst(ours: JobCloud, perSecond: number, seconds: number): Pro
   const started = new Set<number>();
   const sample = () => {
     const processes = ours.cloud.processes().filter((process) => process.function === FUNCTION);
-    // One that starts is busy with no invocation; so is, for a moment, one that has just answered.
+    // A starting process is busy without an invocation; so is, for a moment, a process that has just answered.
     for (const { pid, busy, requestIds } of processes) if (!busy || requestIds.length > 0) started.add(pid);
     const environments = processes.filter(({ pid }) => started.has(pid)).length;
     samples.push({ at: toEpochMs(performance.now()), environments, pollers: ours.cloud.pollers(FUNCTION) });
@@ -85,7 +85,7 @@ async function runBurst(ours: JobCloud, perSecond: number, seconds: number): Pro
     });
     const accepted = posted.flatMap((each) => (each.id === undefined ? [] : { ...each, id: each.id }));
     const ids = accepted.map(({ id }) => id);
-    // What is missing then is lost, and counted below.
+    // Unfinished jobs are counted as lost below.
     await ours.waitForEnds(ids, PATIENCE_MS).catch(() => undefined);
     sample();
     const startedAt = Math.min(...posted.map(({ dueAt }) => dueAt));
@@ -124,7 +124,7 @@ function countByName(things: readonly string[]): Record<string, number> {
   return Object.fromEntries([...Map.groupBy(things, (thing) => thing)].map(([thing, all]) => [thing, all.length]));
 }
 
-/** Seconds until the environments that were wanted were ready. */
+/** Returns the seconds until `ENVIRONMENTS` environments were ready. */
 function findReadySeconds({ environments }: Measured): number {
   return environments.find(({ value }) => value >= ENVIRONMENTS)?.seconds ?? Number.POSITIVE_INFINITY;
 }

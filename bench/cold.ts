@@ -21,15 +21,15 @@ import { createAuthorizerEvent, createChatBody, createChatEvent } from './target
 import { splitHead } from './targets/split-head.ts';
 
 const TARGETS = join(import.meta.dirname, 'targets');
-/** Long enough for the primed process to write its code cache several times over. */
+/** Much longer than a process needs to write its code cache. */
 const CODE_CACHE_MS = 1_000;
 
 export interface ColdOptions {
-  /** Fresh processes of each target. */
+  /** Fresh processes per target. */
   readonly runs: number;
 }
 
-/** A function, what it is called with, and what its answer must hold to count. */
+/** A function, its payload, and a text that a valid response contains. */
 interface Target {
   readonly label: string;
   readonly definition: FunctionDefinition;
@@ -37,7 +37,7 @@ interface Target {
   readonly expected: string;
 }
 
-/** Measures cold starts: from starting a function's process to the first byte of its answer. */
+/** Measures cold starts: from the start of a function's process to the first byte of its response. */
 export async function benchCold({ runs }: ColdOptions): Promise<Report> {
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
   try {
@@ -47,7 +47,7 @@ export async function benchCold({ runs }: ColdOptions): Promise<Report> {
     const targets = await prepareTargets(folder, upstream.url, bedrock.url, table.url);
     const cached = await Promise.all(targets.map((target) => addCodeCache(target, folder)));
     const all = [...targets, ...cached];
-    // The first start of each reads its files from disk and is not counted.
+    // The first start of each target reads its files from disk and is not counted.
     for (const target of all) await measureColdStart(target);
     const times = await interleave(all, runs, measureColdStart);
     return toReport([...times].map(([{ label }, ms]) => ({ label, ms })));
@@ -80,7 +80,7 @@ const CHAT_BEDROCK = 'chat, Bedrock stand-in';
 const AUTHORIZE = 'authorize, one read of DynamoDB';
 const CACHED = ' + V8 code cache';
 
-/** The same target with the V8 code cache that one served call leaves behind. */
+/** Returns the target with the V8 code cache of one served call. */
 async function addCodeCache(target: Target, folder: string): Promise<Target> {
   const cache = await mkdtemp(join(folder, 'code-cache-'));
   const withEnvironment = (more: Record<string, string>): Target => ({
@@ -98,9 +98,9 @@ async function addCodeCache(target: Target, folder: string): Promise<Target> {
 
 /**
  * Serves one call with a fresh process.
- * @param lingerMs how long the process is left to itself afterwards
- * @returns milliseconds from before the process was started to the first byte of the answer's body
- * @throws Error when the answer is not the expected one
+ * @param lingerMs milliseconds for which the process keeps running afterwards
+ * @returns milliseconds from before the process start to the first byte of the response body
+ * @throws Error if the response is not the expected response
  */
 async function measureColdStart({ label, definition, payload, expected }: Target, lingerMs = 0): Promise<number> {
   const runner = await startRunner({ functions: [definition], region: REGION });

@@ -24,7 +24,7 @@ export interface CostOptions {
   readonly jobs: number;
 }
 
-/** What one job asks for, on average. */
+/** Requests and units per job, on average. */
 interface Usage {
   readonly sqs: number;
   readonly writeUnits: number;
@@ -44,20 +44,20 @@ const BACKGROUND = 'a background response';
 const PATIENCE_MS = 180_000;
 
 /**
- * Write units that the index of what is due takes for a job, which the local stand-in leaves out of its count: an entry
- * made, moved by the claim (one removed, one put), and removed by the commit.
+ * Write units per job of the index of due jobs, which the local stand-in does not count: an entry is created, moved by the
+ * claim (one removal, one put), and removed by the commit.
  */
 const INDEX_UNITS = 4;
 
-/** What the time of a model costs while a function waits for it: a typical answer, the packaged memory size. */
+/** Seconds of a typical answer and the packaged memory size, which give the cost of waiting for a model. */
 const ANSWER_SECONDS = 10;
 const GENERATE_GB = 1;
 
 /**
- * The least that keeps the promises: a message is sent, received and deleted, ten at a time; one conditional write puts
- * the answer, of as many units as ours, where no other has been put: at least once run, exactly once committed. It can't
- * be looked up while it runs, nor cancelled; a crash is noticed when the message comes back; nothing is kept of what
- * was asked.
+ * Returns the usage of the smallest design that runs jobs at least once and commits them exactly once: a message is sent,
+ * received and deleted, ten at a time, and one conditional write stores the answer, with as many units as ours. Such a job
+ * can't be looked up or cancelled while it runs, a crash is detected only when the message is delivered again, and the
+ * request is not stored.
  */
 function computeFloorUsage(outputUnits: number): Usage {
   return {
@@ -69,7 +69,7 @@ function computeFloorUsage(outputUnits: number): Usage {
   };
 }
 
-/** Counts what queued jobs ask of AWS and says what a million of them cost. */
+/** Counts the AWS requests of queued jobs and reports the price of a million jobs. */
 export async function benchCost({ jobs }: CostOptions): Promise<Report> {
   await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
   const client = createSqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
@@ -84,7 +84,7 @@ export async function benchCost({ jobs }: CostOptions): Promise<Report> {
   };
   try {
     const counted = async (make: typeof byMessage): Promise<Counted> => {
-      // Environments that are there hold their tenant's key, as they do for most of a million jobs.
+      // Warms environments up: they have cached their tenant's key, as for most of a million jobs.
       await ours.waitForEnds(await make('warm-up', jobs), PATIENCE_MS);
       ours.reset();
       await ours.waitForEnds(await make('counted', jobs), PATIENCE_MS);
@@ -95,7 +95,7 @@ export async function benchCost({ jobs }: CostOptions): Promise<Report> {
     return toReport(
       [
         { label: FLOOR, usage: computeFloorUsage(message.outputUnits) },
-        // What a program sends, it sends ten at a time; a background response's own invocation is the chat function's.
+        // A program sends ten messages per request. A background response also has an invocation of its HTTP function.
         { label: MESSAGE, usage: { ...message.usage, sqs: message.usage.sqs + 1 / BATCH_SIZE } },
         { label: BACKGROUND, usage: { ...background.usage, invocations: background.usage.invocations + 1 } },
       ],
@@ -123,19 +123,19 @@ function countUsage(ours: JobCloud, jobs: number): Counted {
   const puts = DynamoDB.get('PutItem');
   return {
     usage: {
-      // A receipt and a deletion for each batch, by the mapping.
+      // The mapping sends one receive and one delete per batch.
       sqs: (sum(SQS.values()) + 2 * batches) / jobs,
       writeUnits: units(false) / jobs + INDEX_UNITS,
       readUnits: units(true) / jobs,
       kms: sum(KMS.values()) / jobs,
       invocations: batches / jobs,
     },
-    // Input, job and output are put; the job is one unit, and input and output are alike.
+    // The puts are input, job and output. The job is one unit; input and output have the same size.
     outputUnits: Math.max(1, Math.round(((puts?.units ?? jobs) / jobs - 1) / 2)),
   };
 }
 
-/** US dollars of a million jobs' requests, by service. */
+/** Returns the price of a million jobs' requests in US dollars, by service. */
 function toDollars({ sqs, writeUnits, readUnits, kms, invocations }: Usage) {
   return {
     SQS: sqs * SQS_PER_MILLION,

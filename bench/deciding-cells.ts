@@ -3,30 +3,30 @@ import { type FleetSize, SLOTS } from './targets/fleet-table.ts';
 import type { Count } from './targets/request-counter.ts';
 
 export interface DecidingOptions {
-  /** Deciding processes, one after another: each measures everything. */
+  /** Decider processes, one after another. Each measures every cell. */
   readonly rounds: number;
-  /** Decisions of each fleet and prompt in each round. */
+  /** Decisions per fleet and prompt in each round. */
   readonly decisions: number;
 }
 
-/** A fleet and a prompt, and what deciding between them took. */
+/** A fleet and a prompt, with the times and requests of their decisions. */
 export interface PlacementCell extends Pick<Cell, 'fleet' | 'promptTokens'> {
   readonly times: readonly DecisionTimes[];
-  /** Requests and capacity units of one slot from its placing to its release, by operation. */
+  /** Requests and capacity units per slot from placement to release, by operation. */
   readonly requests: ReadonlyMap<string, Count>;
 }
 
-/** Requests that decided at the same time. */
+/** Concurrent decisions on one fleet. */
 export interface Crowd extends Pick<Cell, 'fleet' | 'deciders'> {
   readonly times: readonly DecisionTimes[];
 }
 
 export const FLEETS = [2, 8, 32, 100, 200];
 export const PROMPTS = [1_024, 8_192, 32_768, 131_072];
-/** What the budget for the time is about, and where the crowds are. */
+/** Workers of the fleet that the time budgets and the crowds use. */
 export const BUDGET_FLEET = 32;
 export const CROWD_PROMPT = 8_192;
-/** Milliseconds that a crowd's slots are held, so that several are at any moment. */
+/** Milliseconds for which a crowd's slots are held, so that several are held at once. */
 export const HOLD_MS = 20;
 
 export const CROWDS = [1, 8, 32];

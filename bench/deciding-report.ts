@@ -14,12 +14,12 @@ import type { DecisionTimes } from './targets/decisions.ts';
 import { SLOTS } from './targets/fleet-table.ts';
 import type { Count } from './targets/request-counter.ts';
 
-/** Milliseconds in which 99 of 100 requests have to be placed. */
+/** Budget in milliseconds for the p99 of placing a request. */
 const LIMIT_MS = 20;
-/** The fewest and the most requests of a slot must be the same, whatever the fleet and the prompt. */
+/** Requests per slot must be the same for every fleet and prompt. */
 const NO_GROWTH = 1;
 
-/** What is timed, of all rounds of a cell together. */
+/** The names of the times in `DecisionTimes`. */
 type TimeName = 'placedMs' | 'hashedMs' | 'releasedMs' | 'sameMs' | 'plainMs';
 
 export function toReport(placed: readonly PlacementCell[], crowds: readonly Crowd[], options: DecidingOptions): Report {
@@ -186,7 +186,7 @@ function describeLimits(placed: readonly PlacementCell[]): string[] {
   ];
 }
 
-/** Operations that any slot asked for. */
+/** Returns the operations of all slots, sorted. */
 function listOperations(placed: readonly PlacementCell[]): string[] {
   return [...new Set(placed.flatMap(({ requests }) => [...requests.keys()]))].sort();
 }

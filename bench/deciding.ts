@@ -19,12 +19,12 @@ import { type Cell, type DecisionRun, type DecisionTimes, runDecisions } from '.
 import { FLEET_TABLE, type FleetTable, startFleetTable, toFleetName } from './targets/fleet-table.ts';
 import { type Count, type RequestCounter, startRequestCounter } from './targets/request-counter.ts';
 
-/** Decisions until compilers have seen it all. */
+/** Decisions until the code is compiled. */
 const WARM_UP = 150;
-/** Decisions whose requests are counted: all have the same, so that a few show it. */
+/** Decisions whose requests are counted. A few suffice, because all decisions send the same requests. */
 const COUNTED = 16;
 
-/** Measures what it costs to place a request and to lease a slot for it, and what that asks of DynamoDB. */
+/** Measures the time and the DynamoDB requests of placing a request and leasing a slot for it. */
 export async function benchDeciding({ rounds, decisions }: DecidingOptions): Promise<Report> {
   await using table = await startFleetTable([...FLEETS.map(createHalfFullFleet), ALMOST_FULL]);
   await using counter = await startRequestCounter('dynamodb');
@@ -53,7 +53,7 @@ export async function benchDeciding({ rounds, decisions }: DecidingOptions): Pro
   );
 }
 
-/** Has the directory know all talks, so that no round differs from the others. */
+/** Records the prefixes of all conversations, so that all rounds start with the same directory. */
 async function recordPrefixes({ client }: FleetTable, cells: readonly Cell[]): Promise<void> {
   const store = createDynamoDBFleetStore(client, { tableName: FLEET_TABLE });
   const known = new Set<string>();
@@ -64,7 +64,7 @@ async function recordPrefixes({ client }: FleetTable, cells: readonly Cell[]): P
   }
 }
 
-/** What each cell took, round by round; the order of the cells moves on each round. */
+/** Returns each cell's times, round by round. The order of the cells rotates each round. */
 async function runRounds(
   url: string,
   rounds: number,
@@ -81,7 +81,7 @@ async function runRounds(
   return all;
 }
 
-/** Requests of one slot. They are counted apart, since a counter stands in the way. */
+/** Returns the requests per slot, counted in a separate run because the counter adds latency. */
 async function countRequests(cell: Cell, counter: RequestCounter): Promise<ReadonlyMap<string, Count>> {
   counter.reset();
   await runDecisions(counter.url, { cells: [cell], count: COUNTED, warmUp: 0, withComparison: false });

@@ -7,19 +7,19 @@ import type { LambdaMode } from './targets/lambent.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
 import { DIRECT, type Target, withTargets } from './targets/targets.ts';
 
-/** A stream as a fast hosted model paces it: 50 tokens a second. */
+/** Pace of a fast hosted model: 50 tokens per second. */
 const PACE = { tokens: 20, intervalMs: 20 };
-/** How long such a stream takes, with some room. */
+/** Milliseconds of such a stream, with a margin. */
 const STREAM_MS = 1.1 * PACE.tokens * PACE.intervalMs;
 
 export interface FirstTokenOptions {
-  /** How often each target is measured, in turn with the others. */
+  /** Number of measurements per target, interleaved. */
   readonly rounds: number;
-  /** Milliseconds of each measurement that count, at least. */
+  /** Minimum of measured milliseconds per measurement. */
   readonly durationMs: number;
-  /** Streams that a target must have had in all rounds together; a p99 over fewer than a hundred is no p99. */
+  /** Minimum of streams per target over all rounds. A p99 needs at least a hundred. */
   readonly streams: number;
-  /** Streams at once. */
+  /** Numbers of concurrent streams. */
   readonly connections: readonly number[];
   readonly mode: LambdaMode;
 }
@@ -32,7 +32,7 @@ interface Result {
   readonly streams: number;
 }
 
-/** Measures how long the first token of a stream travels from the upstream's hand to the client's. */
+/** Measures how long the first token of a stream travels from the upstream to the client. */
 export async function benchFirstToken(options: FirstTokenOptions): Promise<Report> {
   const { rounds, connections, mode } = options;
   const results = await withTargets(PACE, mode, async (targets) => {

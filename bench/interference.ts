@@ -16,9 +16,9 @@ import {
 import { createSqsClient, sendJobs } from './targets/producers.ts';
 
 export interface InterferenceOptions {
-  /** How often each case is measured, in turn with the others. */
+  /** Number of measurements per case, interleaved. */
   readonly rounds: number;
-  /** Seconds of each measurement that count. */
+  /** Measured seconds per measurement. */
   readonly seconds: number;
 }
 
@@ -29,16 +29,16 @@ interface Case {
   readonly batch: boolean;
 }
 
-/** One case in one round. */
+/** The measurements of one case in one round. */
 interface Measured {
-  /** Of chats, from when each was due. */
+  /** Time to the first token of each chat, from its scheduled time. */
   readonly firstTokenMs: readonly number[];
-  /** Of chats, between tokens after the first: the mean of each answer. */
+  /** Mean time between the tokens of each chat's answer. */
   readonly perTokenMs: readonly number[];
   readonly refused: number;
-  /** Tokens a second that were generated for jobs. */
+  /** Tokens per second generated for jobs. */
   readonly batchTokensPerSecond: number;
-  /** Requests that the engines were at work on, in the mean. */
+  /** Mean number of requests that the engines were running. */
   readonly running: number;
 }
 
@@ -57,23 +57,23 @@ const CASES: readonly Case[] = [
   { label: BATCH_ALONE, model: DEFAULT_RESERVE, chats: false, batch: true },
 ];
 
-/** A fifth of a large GPU's pace, so that it is the engine that chat waits for, and not the laptop's processors. */
+/** A fifth of a large GPU's speed, so that chat waits for the engine and not for the laptop's processors. */
 const SPEED = 0.2;
-/** About a third of what the slots allow. */
+/** About a third of the slots' capacity. */
 const CHAT = { perSecond: 1.2, promptTokens: 512 };
 const DOCUMENT_TOKENS = 2_048;
 const BYTES_PER_TOKEN = 4;
 const PROSE = 'What is said first stands first, so that two talks that begin alike have prompts that begin alike. ';
-/** Jobs that wait or run: more than there are slots for. */
+/** Queued and running jobs: more than there are slots. */
 const BACKLOG = 40;
 const FEED_MS = 500;
 const SAMPLE_MS = 250;
-/** Until environments are up and batch work has what it gets. */
+/** Time until environments are up and batch work has its slots. */
 const WARM_UP_SECONDS = 12;
-/** Jobs that found no slot pause longer each time, up to a minute and more. */
+/** A job without a slot backs off for longer each time, up to more than a minute. */
 const PATIENCE_MS = 300_000;
 
-/** Measures what batch work on GPU workers does to chat on them, and what is left to it. */
+/** Measures the effect of batch work on chat on the same GPU workers, and the throughput of both. */
 export async function benchInterference(options: InterferenceOptions): Promise<Report> {
   const { rounds, seconds } = options;
   await using ours = await startGpuCloud(SPEED);
@@ -103,7 +103,7 @@ async function measure(
     chats ? runChatLoad(ours, model, startAt, WARM_UP_SECONDS + seconds, round) : [],
   ]);
   const [first, last] = [samples[0], samples.at(-1)];
-  if (first === undefined || last === undefined) throw new Error('the engines were not seen');
+  if (first === undefined || last === undefined) throw new Error('no metrics of the engines were read');
   const generated = last.generatedTokens - first.generatedTokens - countTokensBetween(chatted, first.at, last.at);
   const counted = chatted.filter(({ dueAt }) => dueAt >= countAt);
   return {
@@ -117,7 +117,7 @@ async function measure(
   };
 }
 
-/** Keeps the queue full until it is disposed of, and waits then until all is done. */
+/** Keeps the queue full until it is disposed, then waits until all jobs have ended. */
 function keepQueueFull(ours: GpuCloud, client: SQSClient, model: string, name: string): AsyncDisposable {
   const queueUrl = ours.cloud.resources['GENERATION_QUEUE_URL'] ?? '';
   const bodyOf = (key: string) => {
@@ -146,7 +146,7 @@ function keepQueueFull(ours: GpuCloud, client: SQSClient, model: string, name: s
   };
 }
 
-/** Looks at the engines from `startAt` on. */
+/** Samples the engines' metrics for `seconds` from `startAt`. */
 async function sampleEngines(ours: GpuCloud, startAt: number, seconds: number): Promise<EngineMetrics[]> {
   await sleep(Math.max(0, startAt - Date.now()));
   const samples: EngineMetrics[] = [];
@@ -174,7 +174,7 @@ function computePerTokenMs({ firstTokenAt, lastTokenAt, tokens = 0 }: ChatResult
   return [(lastTokenAt - firstTokenAt) / (tokens - 1)];
 }
 
-/** Tokens of chats that came within a time. */
+/** Returns the number of chat tokens between two times. */
 function countTokensBetween(chatted: readonly ChatResult[], from: number, to: number): number {
   return chatted.reduce((sum, { firstTokenAt = 0, lastTokenAt = 0, tokens = 0 }) => {
     const whole = Math.max(1, lastTokenAt - firstTokenAt);

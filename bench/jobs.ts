@@ -20,31 +20,31 @@ import {
 } from './targets/producers.ts';
 
 export interface JobsOptions {
-  /** How often each target is measured, in turn with the others. */
+  /** Number of measurements per target, interleaved. */
   readonly rounds: number;
-  /** Jobs of each measurement. */
+  /** Jobs per measurement. */
   readonly jobs: number;
 }
 
 interface Target {
   readonly label: string;
-  /** Jobs or messages a second. */
+  /** Returns jobs or messages per second. */
   run(count: number, name: string): Promise<number>;
 }
 
-/** Requests of one job, by service and operation; the average of all jobs that were counted. */
+/** Requests per job of one operation, as the average of all counted jobs. */
 interface JobRequest {
   readonly service: string;
   readonly operation: string;
   readonly perJob: number;
-  /** Capacity units, DynamoDB's only. */
+  /** Capacity units per job, for DynamoDB only. */
   readonly units: number;
 }
 
 interface Result {
   readonly target: string;
   readonly perSecond: number;
-  /** Of the local SQS's own rate in the same round. */
+  /** The rate divided by that of the local SQS in the same round. */
   readonly ofSqs: number;
   readonly asked: readonly JobRequest[];
 }
@@ -53,24 +53,24 @@ const SQS = 'local SQS: send, receive, delete';
 const MESSAGES = 'jobs of a program’s messages';
 const BACKGROUND = 'background responses through the API';
 
-/** DynamoDB requests of a job, as docs/jobs.md lists and justifies them. */
+/** DynamoDB requests per job, as listed and explained in docs/jobs.md. */
 const DOCUMENTED = new Map([
   [MESSAGES, 5],
   [BACKGROUND, 6],
 ]);
-/** Room for what is asked once an environment and minute, spread over all jobs. */
+/** Margin for requests that each environment repeats every few minutes, spread over all jobs. */
 const ONCE_IN_MINUTES = 1.1;
 
-/** Long for a machine that has other things to do. */
+/** Long enough for a busy machine. */
 const PATIENCE_MS = 180_000;
 
-/** Measures how many queued jobs a second come to their end, and what each asks of AWS. */
+/** Measures the rate of queued jobs and the AWS requests per job. */
 export async function benchJobs({ rounds, jobs }: JobsOptions): Promise<Report> {
   await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
   const client = createSqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
   try {
     const targets = await prepareTargets(ours, client);
-    // Environments start, compilers warm up, and the tenant gets its key.
+    // Warm-up: environments start, code is compiled, and the tenant's key is created.
     for (const { run } of targets) await run(Math.min(jobs, 200), 'warm-up');
     const asked = new Map<Target, JobRequest[]>();
     const rates = await interleave(targets, rounds, async (target, round) => {
@@ -128,7 +128,7 @@ async function measureRate(count: number, work: () => Promise<unknown>): Promise
   return (count * 1000) / (performance.now() - startedAt);
 }
 
-/** The least that any worker on this queue does: messages of the same size, in batches of the same size. */
+/** The minimum for any worker of this queue: messages of the same size, in batches of the same size. */
 async function sendReceiveDelete(client: SQSClient, QueueUrl: string, count: number): Promise<void> {
   await sendAll(
     client,
@@ -150,7 +150,7 @@ async function sendReceiveDelete(client: SQSClient, QueueUrl: string, count: num
   await Promise.all(Array.from({ length: PRODUCERS }, consumer));
 }
 
-/** What functions asked, and what their mapping asked for them: a receipt and a deletion for each batch. */
+/** Returns the requests per job of the functions and of their mapping, which sends one receive and one delete per batch. */
 export function countRequestsPerJob(ours: JobCloud, jobs: number): JobRequest[] {
   const requests = ours.requests();
   const byFunctions = SERVICES.flatMap((service) =>

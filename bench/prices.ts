@@ -1,41 +1,41 @@
 /**
- * AWS's list prices in US East (N. Virginia), US dollars, above the free tier and before any discount. One place,
- * so that a changed price is a changed number here. AWS's own pages fill most prices in by script, so each number has been
- * compared with what another source quotes of them, which is named beside it; all were looked up on the day below.
+ * AWS's list prices in US East (N. Virginia), US dollars, above the free tier and before any discount. AWS's
+ * pages fill in most prices by script, so each number was compared with a page that quotes it, which is named beside it. All
+ * were looked up on the date below.
  */
 export const PRICES_LOOKED_UP = '2026-11-21';
 
 /**
- * A million requests to SQS, standard queue; up to 64 KB each.
+ * Per million requests to SQS, standard queue, up to 64 KB each.
  * https://aws.amazon.com/sqs/pricing/, as quoted in March 2026 by https://cloudburn.io/blog/amazon-sqs-pricing and in June
  * 2026 by https://www.factualminds.com/blog/amazon-sqs-pricing-64kb-rule-fifo-vs-standard/
  */
 export const SQS_PER_MILLION = 0.4;
 
 /**
- * A million write request units, on demand: 1 KB each.
+ * Per million write request units, on demand, 1 KB each.
  * https://aws.amazon.com/dynamodb/pricing/on-demand/ for the unit; the price, halved in November 2024, as quoted in July 2025
  * by https://airbyte.com/data-engineering-resources/dynamodb-pricing
  */
 export const DYNAMODB_WRITES_PER_MILLION = 0.625;
-/** A million read request units, on demand: 4 KB each, strongly consistent. The same sources. */
+/** Per million read request units, on demand, 4 KB each, strongly consistent. The same sources. */
 export const DYNAMODB_READS_PER_MILLION = 0.125;
 
 /**
- * A million requests to KMS, symmetric: $0.03 for 10,000.
+ * Per million requests to KMS, symmetric keys: $0.03 per 10,000.
  * https://aws.amazon.com/kms/pricing/, as quoted in March 2026 by https://www.wring.co/blog/aws-kms-pricing-guide and in June
  * 2026 by https://www.factualminds.com/blog/aws-kms-pricing-keys-requests-multi-region/
  */
 export const KMS_PER_MILLION = 3;
 
 /**
- * A million invocations.
+ * Per million invocations.
  * https://aws.amazon.com/lambda/pricing/, as quoted in May 2026 by
  * https://git.mcrn.ar/mariano/lambda_local_runner/src/branch/main/docs/lambdas-md/lambda-13-cost.md
  */
 export const LAMBDA_PER_MILLION = 0.2;
 /**
- * A GB-second on arm64, the first 7.5 thousand million a month.
+ * Per GB-second on arm64, for the first 7.5 billion per month.
  * The same sources, and https://cloudchipr.com/blog/aws-lambda-pricing (2024)
  */
 export const LAMBDA_PER_GB_SECOND = 0.0000133334;

@@ -5,18 +5,18 @@ import { connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 
-/** A server in a process of its own, so that it shares no event loop with what is measured. */
+/** A server in its own process, which shares no event loop with the measured server. */
 export interface ServerProcess extends AsyncDisposable {
-  /** Its base, such as `http://127.0.0.1:40123`. */
+  /** Base URL, such as `http://127.0.0.1:40123`. */
   readonly url: string;
 }
 
-/** How long a server may take until it listens. Generous: a machine that measures is a busy one. */
+/** Maximum time until a server listens. Generous, because a measuring machine is busy. */
 const START_TIMEOUT_MS = 20_000;
 
 /**
  * Starts `node <file> <args…>`, a server that prints its URL as its first line.
- * @throws Error with what the process wrote to standard error when it ends or stays silent
+ * @throws Error with the process's standard error if it exits or prints no line in time
  */
 export function startServer(file: string, args: readonly string[] = [], env = process.env): Promise<ServerProcess> {
   const child = spawn(process.execPath, [file, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -27,9 +27,9 @@ export function startServer(file: string, args: readonly string[] = [], env = pr
 }
 
 /**
- * Starts `node <file> <args…>`, a server that is told its port.
- * @param args is given a port that was free a moment ago
- * @throws Error with what the process wrote to standard error when it ends or does not listen
+ * Starts `node <file> <args…>`, a server that takes its port as an argument.
+ * @param args returns the arguments for a port that is currently free
+ * @throws Error with the process's standard error if it exits or does not listen in time
  */
 export async function startServerOnPort(file: string, args: (port: number) => string[]): Promise<ServerProcess> {
   const port = await findFreePort();
@@ -41,24 +41,24 @@ export async function startServerOnPort(file: string, args: (port: number) => st
 }
 
 async function waitUntilReady(file: string, child: ChildProcess, ready: () => Promise<string>): Promise<ServerProcess> {
-  let complaints = '';
+  let errorOutput = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    complaints = (complaints + text).slice(-4_000);
+    errorOutput = (errorOutput + text).slice(-4_000);
   });
   const ended = new Promise<undefined>((resolve) => child.once('exit', () => resolve(undefined)));
   const url = await Promise.race([ready(), ended, setTimeout(START_TIMEOUT_MS, undefined, { ref: false })]);
   if (url === undefined) {
     child.kill('SIGKILL');
-    throw new Error(`${file} did not start: ${complaints}`);
+    throw new Error(`${file} did not start: ${errorOutput}`);
   }
-  let wanted = true;
+  let expectRunning = true;
   void ended.then(() => {
-    if (wanted) console.error(`${file} ended while it was needed: ${complaints}`);
+    if (expectRunning) console.error(`${file} exited unexpectedly: ${errorOutput}`);
   });
   return {
     url,
     async [Symbol.asyncDispose]() {
-      wanted = false;
+      expectRunning = false;
       child.kill('SIGTERM');
       await ended;
     },

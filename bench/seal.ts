@@ -6,15 +6,15 @@ import { ENCRYPTION_SDK_VERSION, loadEncryptionSdk } from './targets/encryption-
 import { startVault } from './targets/vault.ts';
 
 export interface SealOptions {
-  /** How often each target is measured, in turn with the others. */
+  /** Number of measurements per target, interleaved. */
   readonly rounds: number;
-  /** Milliseconds of each measurement. */
+  /** Milliseconds per measurement. */
   readonly durationMs: number;
 }
 
 interface Target {
   readonly label: string;
-  /** Seals and opens again, `count` times. */
+  /** Seals and opens the plaintext `count` times. */
   run(plaintext: Uint8Array, count: number): Promise<void>;
 }
 
@@ -22,7 +22,7 @@ interface Result {
   readonly target: string;
   /** Microseconds to seal and open a record, the median of all rounds. */
   readonly us: number;
-  /** Rate over that of raw AES-256-GCM in the same round, the median of all rounds. */
+  /** Rate divided by that of raw AES-256-GCM in the same round, the median of all rounds. */
   readonly ofRaw: number;
 }
 
@@ -30,9 +30,9 @@ type Measured = readonly { readonly size: number; readonly results: readonly Res
 
 const KB = 1_024;
 const SIZES = [1 * KB, 4 * KB, 64 * KB];
-/** The size that the budget is about. */
+/** The record size of the budget. */
 const BUDGET_SIZE = 4 * KB;
-/** Time may be at most this multiple of raw AES's: half its rate. */
+/** The time may be at most this multiple of raw AES's, half its rate. */
 const LIMIT = 2;
 
 const CIPHER = 'cipher calls alone';
@@ -42,7 +42,7 @@ const SDK = 'AWS Encryption SDK';
 
 const NAME: RecordName = { tenant: 'acme', kind: 'job-output', id: `resp_${'0'.repeat(32)}`, epoch: 1, field: '' };
 
-/** Measures how fast records are sealed and opened, when keys are in memory. */
+/** Measures how fast records are sealed and opened with keys in memory. */
 export async function benchSeal({ rounds, durationMs }: SealOptions): Promise<Report> {
   await using ours = await startVault();
   const sealAndOpen = await loadEncryptionSdk();
@@ -76,10 +76,10 @@ export async function benchSeal({ rounds, durationMs }: SealOptions): Promise<Re
 
 const KEY = createSecretKey(randomBytes(32));
 const NONCE = randomBytes(12);
-/** As long as a record's associated data is. */
+/** As long as a record's associated data. */
 const ASSOCIATED_DATA = randomBytes(149);
 
-/** What any way to seal and open must call at least. Insecure: the nonce is always the same. */
+/** The minimum of cipher calls to seal and open. Insecure: the nonce is fixed. */
 function runCipher(plaintext: Uint8Array): Uint8Array {
   const cipher = createCipheriv('aes-256-gcm', KEY, NONCE);
   cipher.setAAD(ASSOCIATED_DATA);
@@ -89,7 +89,7 @@ function runCipher(plaintext: Uint8Array): Uint8Array {
   return decipher(NONCE, ciphertext, tag);
 }
 
-/** A record of the plainest sort: one key, a random nonce, and nonce, ciphertext and tag in one buffer to be stored. */
+/** The simplest record: one key, a random nonce, and nonce, ciphertext and tag in one buffer. */
 function sealRawRecord(plaintext: Uint8Array): Uint8Array {
   const nonce = randomBytes(12);
   const cipher = createCipheriv('aes-256-gcm', KEY, nonce);
@@ -115,7 +115,7 @@ async function warmUp(targets: readonly Target[], plaintext: Uint8Array, duratio
   for (const target of targets) await measure(target, plaintext, durationMs);
 }
 
-/** Microseconds a record. */
+/** Returns microseconds per record. */
 async function measure({ run }: Target, plaintext: Uint8Array, durationMs: number): Promise<number> {
   const BATCH = 50;
   const start = performance.now();

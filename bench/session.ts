@@ -4,37 +4,37 @@ import { type JobCloud, SERVICES, type Service, startJobCloud } from './targets/
 import { createResponseBody, post } from './targets/producers.ts';
 
 export interface SessionOptions {
-  /** How often each target is measured, in turn with the others. */
+  /** Number of measurements per target, interleaved. */
   readonly rounds: number;
-  /** Calls of each measurement, one after another. */
+  /** Calls per measurement, one after another. */
   readonly calls: number;
 }
 
 interface Target {
   readonly label: string;
-  /** Makes ready what the calls of one measurement share; returns one call. */
+  /** Creates the state that the calls of one measurement share. Returns a function that makes one call. */
   prepare(): Promise<() => Promise<unknown>>;
-  /** Waits, after each call and outside its time, for what it leaves to others: the next call is not to be in its way. */
+  /** Waits after each call, outside its measured time, for its asynchronous work, which would slow the next call. */
   settle?(): Promise<unknown>;
 }
 
 interface Round {
   readonly p50: number;
   readonly p99: number;
-  /** Requests a call, by service. */
+  /** Requests per call, by service. */
   readonly requests: Readonly<Record<Service, number>>;
 }
 
 interface Result extends Round {
   readonly target: string;
-  /** Milliseconds over the stateless call in the same round, the median of all rounds. */
+  /** Milliseconds above the stateless call in the same round, the median of all rounds. */
   readonly addedP50: number;
 }
 
 const STATELESS = 'stateless response';
 const PATIENCE_MS = 60_000;
 
-/** Measures what state and the queue add to a call that has neither. */
+/** Measures the time that state and the queue add to a call. */
 export async function benchSession({ rounds, calls }: SessionOptions): Promise<Report> {
   await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
   const targets = createTargets(ours);

@@ -20,11 +20,11 @@ const PROCESSES: Readonly<Record<LambdaMode, string>> = {
 const SHARE_OF_PORTKEY = 1 / 3;
 
 export interface WarmOptions {
-  /** How often each target is measured, in turn with the others. */
+  /** Number of measurements per target, interleaved. */
   readonly rounds: number;
-  /** Milliseconds of each measurement that count. */
+  /** Measured milliseconds per measurement. */
   readonly durationMs: number;
-  /** Connections that each ask one request after another. */
+  /** Numbers of connections, each of which sends one request after another. */
   readonly connections: readonly number[];
   readonly mode: LambdaMode;
 }
@@ -34,7 +34,7 @@ interface Setting {
   readonly connections: number;
 }
 
-/** Milliseconds of a target in one round: a buffered request's whole time, or a stream's time to its first byte. */
+/** Measurements of a target in one round. Milliseconds of a whole buffered request, or until a stream's first byte. */
 interface Round {
   readonly requestsPerSecond: number;
   readonly p50: number;
@@ -43,12 +43,12 @@ interface Round {
 
 interface Result extends Round {
   readonly target: string;
-  /** Milliseconds over going direct in the same round, the median of all rounds. */
+  /** Milliseconds above the direct request in the same round, the median of all rounds. */
   readonly addedP50: number;
   readonly addedP99: number;
 }
 
-/** Measures what stands between a client and the upstream adds to a warm request. */
+/** Measures the time that each target adds to a warm request. */
 export async function benchWarm(options: WarmOptions): Promise<Report> {
   const { rounds, durationMs, connections, mode } = options;
   const settings = [false, true].flatMap((streamed) => connections.map((count) => ({ streamed, connections: count })));
@@ -77,7 +77,7 @@ async function measure(target: Target, { streamed, connections }: Setting, durat
   return { requestsPerSecond, p50: quantile(ms, 0.5), p99: quantile(ms, 0.99) };
 }
 
-/** What each target adds to going direct, round by round, so that a slower moment of the machine cancels out. */
+/** Returns the time that each target adds to the direct request, by round, so that slower moments of the machine cancel out. */
 function compare(all: Map<Target, Round[]>): Result[] {
   const direct = [...all].find(([{ label }]) => label === DIRECT)?.[1] ?? [];
   return [...all].map(([{ label }, rounds]) => {
@@ -93,7 +93,7 @@ function compare(all: Map<Target, Round[]>): Result[] {
   });
 }
 
-/** Why the budget is missed where it is, and what a laptop's figures leave out. */
+/** Explains missed budgets and the limits of a laptop's figures. */
 function describeLimits(measured: Measured, mode: LambdaMode): string[] {
   const lone = measured.find(({ setting }) => !setting.streamed && setting.connections === 1)?.results ?? [];
   const share = lone.length === 0 ? Number.NaN : find(lone, PROXY).addedP50 / find(lone, PORTKEY).addedP50;
@@ -127,7 +127,7 @@ function toReport(measured: Measured, { rounds, durationMs, mode }: WarmOptions)
 const formatSetting = ({ streamed, connections }: Setting) =>
   `${streamed ? 'Streamed' : 'Buffered'}, ${connections} connection${connections === 1 ? '' : 's'}`;
 
-/** The figures of a table, by heading; one that says nothing of a target is left out there. */
+/** Returns the columns of a table by heading. A column returns undefined for targets it does not apply to. */
 function toColumns({ setting, results }: Measured[number]): Record<string, (result: Result) => number | undefined> {
   const [direct, proxy, portkey] = [find(results, DIRECT), find(results, PROXY), find(results, PORTKEY)];
   const behind = (value: (result: Result) => number) => (result: Result) =>

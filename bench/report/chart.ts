@@ -1,14 +1,14 @@
 import { type BarChart, type Chart, formatNumber, type LineChart } from './report.ts';
 import { COLOURS, renderDocument, renderText, WIDTH } from './svg.ts';
 
-/** Of a character of a label, on average, with room for wide ones. */
+/** Mean width of a label's character, with a margin for wide characters. */
 const CHARACTER_WIDTH = 7.2;
 const VALUE_WIDTH = 90;
 const BAR_HEIGHT = 18;
 const BAR_GAP = 5;
 const GROUP_GAP = 20;
 const TOP = 44;
-/** Of a line chart's plane, and what is left around it for its numbers. */
+/** Height of a line chart's plot area, and the margins for its numbers. */
 const PLANE_HEIGHT = 240;
 const LEFT = 56;
 const RIGHT = 16;
@@ -19,7 +19,8 @@ export function toSvg(chart: Chart): string {
 }
 
 /**
- * Horizontal bars in labelled groups, each group on a scale of its own, the value written at each bar's end, the same side in the same colour in every group.
+ * Draws horizontal bars in labelled groups. Each group has its own scale, each bar ends with its value, and a label has the
+ * same colour in every group.
  */
 function drawBars({ title, unit, groups }: BarChart): string {
   const labels = [...new Set(groups.flatMap(({ bars }) => bars.map(({ label }) => label)))];
@@ -46,7 +47,7 @@ function drawBars({ title, unit, groups }: BarChart): string {
   return renderDocument(title, y, shapes);
 }
 
-/** A line for each series over seconds, or what stands for them, all on one scale. */
+/** Draws a line for each series over seconds or another unit, all on one scale. */
 function drawLines({ title, unit, along = 's', series }: LineChart): string {
   const points = series.flatMap((each) => each.points);
   const lastSecond = Math.max(1, ...points.map(({ seconds }) => seconds));
@@ -80,7 +81,7 @@ function drawLines({ title, unit, along = 's', series }: LineChart): string {
   return renderDocument(title, TOP + PLANE_HEIGHT + 46 + series.length * 20, shapes);
 }
 
-/** Round numbers from 0 up to the first that is not below `highest`: a dozen steps at most, of 1, 2 or 5 times a power of ten. */
+/** Returns round numbers from 0 to the first that is not below `highest`: at most a dozen steps of 1, 2 or 5 times a power of ten. */
 function computeTicks(highest: number): number[] {
   const power = 10 ** Math.floor(Math.log10(highest / 5));
   const step = Math.max(1, power * ([1, 2, 5].findLast((factor) => factor * power * 5 <= highest) ?? 1));

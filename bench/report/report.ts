@@ -1,8 +1,8 @@
 import type { Machine } from '../../test/measure/machine.ts';
 
-/** A ratio that a benchmark must not exceed, or must reach. */
+/** A limit for the ratio of two figures. */
 export interface Budget {
-  /** What is compared, as a phrase: `chat, cold, against a bare handler`. */
+  /** Name of the compared quantity: `cold start to first byte`. */
   readonly metric: string;
   readonly ours: Figure;
   readonly against: Figure;
@@ -11,7 +11,7 @@ export interface Budget {
   readonly isFloor?: boolean;
 }
 
-/** One side of a ratio. */
+/** Numerator or denominator of a ratio. */
 export interface Figure {
   readonly label: string;
   readonly value: number;
@@ -19,7 +19,7 @@ export interface Figure {
   readonly unit: string;
 }
 
-/** Text cells under text headings; the first column is text, the others are figures. */
+/** A table of text cells. The first column is text, the others are figures. */
 export interface Table {
   readonly caption: string;
   readonly columns: readonly string[];
@@ -44,34 +44,34 @@ export interface Bar {
 export interface LineChart {
   readonly title: string;
   readonly unit: string;
-  /** What stands for seconds when it isn't time that goes along the chart: its unit, `×`. */
+  /** Unit of the horizontal axis, such as `×`. Absent: seconds. */
   readonly along?: string;
   readonly series: readonly Series[];
 }
 
 export interface Series {
   readonly label: string;
-  /** In order of time, or of what stands for it. */
+  /** In order of time, or of the other quantity on the horizontal axis, whose value `seconds` holds. */
   readonly points: readonly { readonly seconds: number; readonly value: number }[];
 }
 
-/** What a benchmark found. */
+/** The results of a benchmark. */
 export interface Report {
   /** File name of its page: `cold`. */
   readonly name: string;
   readonly title: string;
-  /** Paragraphs: what was measured, what each side includes, and what the figures don't say. */
+  /** Paragraphs about the method, the content of each target, and what the figures don't show. */
   readonly method: readonly string[];
   readonly tables: readonly Table[];
   readonly budgets: readonly Budget[];
   readonly charts: readonly Chart[];
-  /** Paragraphs below the figures: what keeps them from being better, and what was left as it is and why. */
+  /** Paragraphs below the figures about the causes of the figures and known limits. */
   readonly limits?: readonly string[];
-  /** Every value that was measured, for whoever wants to look closer. */
+  /** Every measured value, for further analysis. */
   readonly data: unknown;
 }
 
-/** A report with where and when it was made, as it is kept as JSON. */
+/** A report with its machine and date, as written to the JSON file. */
 export interface Record {
   /** ISO date and time. */
   readonly date: string;
@@ -79,26 +79,26 @@ export interface Record {
   readonly report: Report;
 }
 
-/** `ours` as a multiple of `against`. */
+/** Returns `ours` divided by `against`. */
 export function computeRatio({ ours, against }: Budget): number {
   return ours.value / against.value;
 }
 
-/** Whether the budget is kept. */
+/** Returns true if the budget is kept. */
 export function isMet(budget: Budget): boolean {
   return budget.isFloor === true ? computeRatio(budget) >= budget.limit : computeRatio(budget) <= budget.limit;
 }
 
-/** `1,234`, `12.3`, `0.123`: three digits that matter. */
+/** Formats a number with three significant digits, four from 1,000 on: `1,234`, `12.3`, `0.123`. */
 export function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return '–';
   return value.toLocaleString('en-US', { maximumSignificantDigits: Math.abs(value) >= 1000 ? 4 : 3 });
 }
 
-/** A budget in one line, both sides named: what a reader must see to believe the ratio. */
+/** Formats a budget in one line, with both figures. */
 export function formatBudget(budget: Budget): string {
   const { metric, ours, against, limit, isFloor = false } = budget;
-  const side = ({ label, value, unit }: Figure) => `${label} ${formatNumber(value)} ${unit}`;
+  const figure = ({ label, value, unit }: Figure) => `${label} ${formatNumber(value)} ${unit}`;
   const verdict = isMet(budget) ? 'kept' : 'MISSED';
-  return `${metric}: ${formatNumber(computeRatio(budget))}× (${side(ours)}, ${side(against)}); budget ${isFloor ? '≥' : '≤'} ${formatNumber(limit)}×: ${verdict}`;
+  return `${metric}: ${formatNumber(computeRatio(budget))}× (${figure(ours)}, ${figure(against)}); budget ${isFloor ? '≥' : '≤'} ${formatNumber(limit)}×: ${verdict}`;
 }

@@ -1,7 +1,7 @@
 import { describeMachine } from '../../test/measure/machine.ts';
 import { formatBudget, type Record, type Table } from './report.ts';
 
-/** A report as plain text for a terminal. */
+/** Formats a report as plain text for a terminal. */
 export function toText({ machine, date, report }: Record): string {
   const parts = [
     `${report.title}\n${'='.repeat(report.title.length)}`,

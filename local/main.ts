@@ -1,5 +1,6 @@
 /** The command behind `npm start`. */
 import { writeFile } from 'node:fs/promises';
+import { flushCompileCache } from 'node:module';
 import { resolve } from 'node:path';
 import { LambentError } from '../shared/core/errors.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
@@ -50,6 +51,8 @@ async function main(): Promise<void> {
   await bundles.bundleRest();
   // So that the guide's first answer doesn't wait for it.
   readOwnDocuments();
+  // Node would write it when the process ends, unless that is killed.
+  flushCompileCache();
   if (process.stdout.isTTY) await showStatusLine(cloud);
 }
 

@@ -16,84 +16,82 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface DiscoverOptions {
   readonly env: Environment;
-  /** Where the registry is written that says what was found. */
+  /** Folder to write the registry of what was found to. */
   readonly stateDir: string;
-  /** What `MODELS_FILE` is relative to; the current directory when absent. */
+  /** Folder that `MODELS_FILE` is relative to; the current directory when absent. */
   readonly cwd?: string;
-  /** The registry whose Bedrock models are served when AWS credentials are found; the repository's when absent. */
+  /** The registry whose Bedrock models are served if there are AWS credentials; the repository's when absent. */
   readonly repositoryModels?: string;
-  /** Milliseconds to wait for whoever might be there. */
+  /** Milliseconds to wait for a server, or for credentials. */
   readonly fetchTimeoutMs?: number;
   /** Finds the user's AWS credentials, or throws; the AWS SDK's own chain when absent. */
   readonly credentials?: () => Promise<unknown>;
-  /** Serve the model `gpu`, beside what is found. */
+  /** Returns the GPU workers that serve the model `gpu`. */
   readonly gpuWorkers?: () => Promise<readonly LocalWorker[]>;
 }
 
 export interface Discovery {
   /** Path of the registry to serve. */
   readonly file: string;
-  /** One line for a person: what was chosen, why, and how to choose something else. */
+  /** One line for a person: what is served, why, and how to change it. */
   readonly description: string;
-  /** Where Bedrock targets of the registry are to be called: at the stand-in, or at AWS with the user's credentials. */
+  /** Where the registry's Bedrock targets are called: in the stand-in, or at AWS with the user's credentials. */
   readonly bedrock: 'local' | 'aws';
 }
 
-/** Models as a `models.json` writes them: what has a default may be left out. */
+/** Models as they are written in a `models.json`, where fields with a default can be absent. */
 type WrittenModels = Record<string, unknown>;
 
-/** What one place has to offer, or why it has nothing. */
+/** The models of one source, or a note why it has none. Undefined if nothing indicates that the source exists. */
 type Finding =
   | { readonly models: WrittenModels; readonly text: string; readonly bedrock: 'local' | 'aws' }
   | { readonly note: string }
   | undefined;
 
 /**
- * Finds out what `npm start` can serve: what `MODELS_FILE` says; else an OpenAI-compatible endpoint from
- * `OPENAI_BASE_URL` or `OPENAI_API_KEY`; else Bedrock with the user's AWS credentials; else a running Ollama; else the
- * built-in guide. What is found always has a model `default`, and beside all but AWS the guide is there as `guide`;
- * `gpu` is there when there are workers for it.
- * @throws LambentError `configuration` when what the user set is wrong
+ * Finds the models that `npm start` serves. The first of these sources that has models is used: `MODELS_FILE`; an OpenAI-compatible
+ * endpoint from `OPENAI_BASE_URL` or `OPENAI_API_KEY`; Bedrock with the user's AWS credentials; a running Ollama; the built-in guide.
+ * Except with `MODELS_FILE` there is always a model `default`. The guide is also served as `guide` unless the source is AWS, and
+ * `gpu` is served if there are workers for it.
+ * @throws LambentError `configuration` if a setting of the user is wrong
  */
 export async function discoverModels(options: DiscoverOptions): Promise<Discovery> {
   const { env, stateDir } = options;
-  if (env['MODELS_FILE']) return fromFile(resolve(options.cwd ?? process.cwd(), env['MODELS_FILE']), options);
+  if (env['MODELS_FILE']) return useFile(resolve(options.cwd ?? process.cwd(), env['MODELS_FILE']), options);
   const timeoutMs = options.fetchTimeoutMs ?? 2_000;
   const notes: string[] = [];
-  for (const look of [
-    () => openai(env, timeoutMs),
-    () => aws(env, timeoutMs, options),
-    () => ollama(env, timeoutMs),
-    guide,
+  for (const find of [
+    () => findOpenAI(env, timeoutMs),
+    () => findBedrock(env, timeoutMs, options),
+    () => findOllama(env, timeoutMs),
+    useGuide,
   ]) {
-    const found = await look();
+    const found = await find();
     if (found && 'note' in found) notes.push(found.note);
     if (!found || !('models' in found)) continue;
     const file = await writeRegistry(stateDir, found.models, (await options.gpuWorkers?.()) ?? []);
     return { file, description: [...notes, found.text].join(' '), bedrock: found.bedrock };
   }
-  throw new LambentError('internal', 'There is always the guide');
+  throw new LambentError('internal', 'The guide was not found');
 }
 
-async function fromFile(file: string, { credentials = awsCredentials }: DiscoverOptions): Promise<Discovery> {
-  const registry = readModelRegistry(file);
-  const targets = Object.values(registry.models).flatMap((alias) => alias.targets);
-  const bedrock = targets.some(({ provider, model }) => provider === 'bedrock' && model !== GUIDE_MODEL);
-  // Else every request would be a 500, whose cause is in no function's log: none can start.
-  if (bedrock) await credentials().catch((cause: unknown) => refuse(file, cause));
-  const withoutDefault = Object.hasOwn(registry.models, 'default')
-    ? ''
-    : ' None is named default: name yours in requests.';
+async function useFile(file: string, { credentials = awsCredentials }: DiscoverOptions): Promise<Discovery> {
+  const { models } = readModelRegistry(file);
+  const targets = Object.values(models).flatMap((alias) => alias.targets);
+  const usesAws = targets.some(({ provider, model }) => provider === 'bedrock' && model !== GUIDE_MODEL);
+  // Without credentials no function can start: every request would be a 500 that no log explains.
+  if (usesAws) await credentials().catch((cause: unknown) => throwNoCredentials(file, cause));
+  const hint = Object.hasOwn(models, 'default') ? '' : ' There is no model "default": name a model in each request.';
   return {
     file,
-    description: `Models: ${list(Object.keys(registry.models))}, as MODELS_FILE says (${file}).${withoutDefault}`,
-    bedrock: bedrock ? 'aws' : 'local',
+    description: `Models: ${list(Object.keys(models))}, from MODELS_FILE (${file}).${hint}`,
+    bedrock: usesAws ? 'aws' : 'local',
   };
 }
 
-function refuse(file: string, cause: unknown): never {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  const message = `${file} has models on Amazon Bedrock, which need AWS credentials (AWS_PROFILE, for instance): ${why}`;
+function throwNoCredentials(file: string, cause: unknown): never {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const message = `${file} has models on Amazon Bedrock, which need AWS credentials (AWS_PROFILE, for instance): ${reason}`;
   throw new LambentError('configuration', message, { cause });
 }
 
@@ -113,9 +111,9 @@ async function writeRegistry(
 
 const OPENAI_URL = 'https://api.openai.com/v1';
 
-async function openai(env: Environment, timeoutMs: number): Promise<Finding> {
+async function findOpenAI(env: Environment, timeoutMs: number): Promise<Finding> {
   if (!env['OPENAI_BASE_URL'] && !env['OPENAI_API_KEY']) return undefined;
-  const baseUrl = checkedUrl(env['OPENAI_BASE_URL'] || OPENAI_URL, 'OPENAI_BASE_URL');
+  const baseUrl = checkUrl(env['OPENAI_BASE_URL'] || OPENAI_URL, 'OPENAI_BASE_URL');
   const key = env['OPENAI_API_KEY'];
   const listed = await getJson(
     `${baseUrl}/models`,
@@ -124,10 +122,10 @@ async function openai(env: Environment, timeoutMs: number): Promise<Finding> {
     key ? { authorization: `Bearer ${key}` } : {},
   );
   const chosen = env['OPENAI_MODEL'];
-  // An endpoint that answers, but has no list, is good enough for who knows the model's name.
-  const usable =
+  // Some endpoints list no models. They can be used with a model that the user names, unless they refused the key.
+  const isUsable =
     listed.ok || (chosen !== undefined && listed.status !== undefined && ![401, 403].includes(listed.status));
-  if (!usable) return { note: `OpenAI at ${baseUrl} was passed over: ${listed.problem}.` };
+  if (!isUsable) return { note: `OpenAI at ${baseUrl} was skipped: ${listed.problem}.` };
   const ids = listed.ok
     ? listed.value.data
         .map(({ id }) => id)
@@ -135,26 +133,26 @@ async function openai(env: Environment, timeoutMs: number): Promise<Finding> {
         .sort()
     : [];
   const model = chosen ?? PREFERRED.find((id) => ids.includes(id)) ?? ids[0];
-  if (model === undefined) return { note: `OpenAI at ${baseUrl} was passed over: it lists no model to chat with.` };
+  if (model === undefined) return { note: `OpenAI at ${baseUrl} was skipped: it lists no chat model.` };
   const aliases = { default: model, [model]: model, ...Object.fromEntries(ids.map((id) => [id, id])) };
   const target = {
     provider: 'openai-compatible',
     baseUrl,
     ...(key && { apiKey: 'env:OPENAI_API_KEY' }),
-    // OpenAI's own newer models refuse the older name.
+    // OpenAI's newer models refuse `max_tokens`.
     ...(baseUrl === OPENAI_URL && { maxTokensParameter: 'max_completion_tokens' }),
   };
   return {
     bedrock: 'local',
-    models: withGuide(aliasesTo(aliases, target)),
-    text: `Models: ${baseUrl}, default is ${model}${andMore(ids, model)}. OPENAI_MODEL names another one, MODELS_FILE decides everything.`,
+    models: withGuide(createAliases(aliases, target)),
+    text: `Models: ${baseUrl}, default is ${model}${countOthers(ids, model)}. OPENAI_MODEL chooses another default, MODELS_FILE replaces all of this.`,
   };
 }
 
-/** Cheap and quick ones first: whoever wants another names it. */
+/** Cheap and fast models come first: a user who wants another one names it. */
 const PREFERRED = ['gpt-5-mini', 'gpt-4.1-mini', 'gpt-4o-mini', 'deepseek-chat'];
 
-/** Whether a model's id doesn't tell that it is for something else than conversation. */
+/** Returns false if a model's id shows that it is not for conversations. */
 function isChatModel(id: string): boolean {
   return (
     id.length <= 200 &&
@@ -166,27 +164,27 @@ function isChatModel(id: string): boolean {
 
 const modelList = v.object({ data: v.array(v.object({ id: v.pipe(v.string(), v.minLength(1)) })) });
 
-async function aws(
+async function findBedrock(
   env: Environment,
   timeoutMs: number,
   { repositoryModels, credentials = awsCredentials }: DiscoverOptions,
 ): Promise<Finding> {
   if (!mayHaveCredentials(env)) return undefined;
   const file = repositoryModels ?? resolve(import.meta.dirname, '../models.json');
-  const models = await bedrockModels(file);
-  if (Object.keys(models).length === 0) return { note: `AWS was passed over: ${file} has no Bedrock model.` };
-  const problem = await settled(credentials(), timeoutMs);
-  if (problem !== undefined) return { note: `AWS was passed over: ${problem}.` };
+  const models = readBedrockModels(file);
+  if (Object.keys(models).length === 0) return { note: `AWS was skipped: ${file} has no Bedrock model.` };
+  const problem = await findProblem(credentials(), timeoutMs);
+  if (problem !== undefined) return { note: `AWS was skipped: ${problem}.` };
   return {
     bedrock: 'aws',
     models,
-    text: `Models: ${list(Object.keys(models))} on Amazon Bedrock, with your AWS credentials. MODELS_FILE decides everything, OPENAI_BASE_URL names another endpoint.`,
+    text: `Models: ${list(Object.keys(models))} on Amazon Bedrock, with your AWS credentials. OPENAI_BASE_URL chooses an OpenAI-compatible endpoint instead, MODELS_FILE replaces all of this.`,
   };
 }
 
 /**
- * Whether there is any sign of credentials. Without one the SDK's chain would end at the metadata service of a virtual
- * machine, and wait there for an answer that a laptop never gives.
+ * Returns true if a variable or a file indicates that there are credentials. Without one, the SDK's chain would end at the
+ * metadata service of an EC2 instance and wait for an answer that never comes on a laptop.
  */
 function mayHaveCredentials(env: Environment): boolean {
   const named = [
@@ -208,73 +206,74 @@ async function awsCredentials(): Promise<unknown> {
   return (await userCredentials())();
 }
 
-/** What kept `work` from succeeding in time, in words; undefined when it did. */
-async function settled(work: Promise<unknown>, timeoutMs: number): Promise<string | undefined> {
+/** Describes why credentials were not found in time. Returns undefined if they were. */
+async function findProblem(credentials: Promise<unknown>, timeoutMs: number): Promise<string | undefined> {
   const { promise: late, resolve: expire } = Promise.withResolvers<string>();
-  const timer = setTimeout(() => expire('its credentials did not come in time'), timeoutMs);
-  const done = work.then(
+  const timer = setTimeout(() => expire('its credentials did not arrive in time'), timeoutMs);
+  const outcome = credentials.then(
     () => undefined,
-    (thrown: unknown) => `its credentials are no use (${thrown instanceof Error ? thrown.message : String(thrown)})`,
+    (error: unknown) => `its credentials can't be used (${error instanceof Error ? error.message : String(error)})`,
   );
-  return Promise.race([done, late]).finally(() => clearTimeout(timer));
+  return Promise.race([outcome, late]).finally(() => clearTimeout(timer));
 }
 
-/** The aliases of a registry that Bedrock alone can serve, with a `default` among them. */
-async function bedrockModels(file: string): Promise<WrittenModels> {
+/** Returns the aliases of a registry whose targets are all on Bedrock. The first is also `default` if none has that name. */
+function readBedrockModels(file: string): WrittenModels {
   const { models } = readModelRegistry(file);
-  const only = ([, alias]: [string, Alias]): boolean => alias.targets.every(({ provider }) => provider === 'bedrock');
-  const kept = new Map(Object.entries(models).filter(only));
-  const [first] = kept.values();
-  if (first && !kept.has('default')) kept.set('default', first);
+  const isOnBedrock = ([, alias]: [string, Alias]): boolean =>
+    alias.targets.every(({ provider }) => provider === 'bedrock');
+  const selected = new Map(Object.entries(models).filter(isOnBedrock));
+  const [first] = selected.values();
+  if (first && !selected.has('default')) selected.set('default', first);
   return Object.fromEntries(
-    [...kept].map(([name, alias]) => [
+    [...selected].map(([name, alias]) => [
       name,
-      { ...alias, fallbacks: alias.fallbacks.filter((other) => kept.has(other)) },
+      { ...alias, fallbacks: alias.fallbacks.filter((fallback) => selected.has(fallback)) },
     ]),
   );
 }
 
-const tags = v.object({
+const ollamaTags = v.object({
   models: v.array(v.object({ name: v.pipe(v.string(), v.minLength(1)), modified_at: v.optional(v.string(), '') })),
 });
 
-async function ollama(env: Environment, timeoutMs: number): Promise<Finding> {
+async function findOllama(env: Environment, timeoutMs: number): Promise<Finding> {
   const host = env['OLLAMA_HOST'] || '127.0.0.1:11434';
-  const url = checkedUrl(host.includes('://') ? host : `http://${host}`, 'OLLAMA_HOST').replace(
+  const url = checkUrl(host.includes('://') ? host : `http://${host}`, 'OLLAMA_HOST').replace(
     '//0.0.0.0',
     '//127.0.0.1',
   );
-  const listed = await getJson(`${url}/api/tags`, tags, timeoutMs);
+  const listed = await getJson(`${url}/api/tags`, ollamaTags, timeoutMs);
   if (!listed.ok) {
-    // Nobody said that there was one: its absence is no news.
-    return env['OLLAMA_HOST'] ? { note: `Ollama at ${url} was passed over: ${listed.problem}.` } : undefined;
+    // A user who set no OLLAMA_HOST doesn't expect Ollama.
+    return env['OLLAMA_HOST'] ? { note: `Ollama at ${url} was skipped: ${listed.problem}.` } : undefined;
   }
-  // The one that was pulled last comes first: most likely it is the one in use.
+  // The model that was pulled last is most likely the one in use.
   const names = listed.value.models
     .sort((a, b) => b.modified_at.localeCompare(a.modified_at) || a.name.localeCompare(b.name))
     .map(({ name }) => name)
     .filter(isChatModel);
   const [model] = names;
-  if (model === undefined) return { note: `Ollama at ${url} was passed over: it has no model yet (ollama pull …).` };
+  if (model === undefined) return { note: `Ollama at ${url} was skipped: it has no model yet (ollama pull …).` };
   const aliases = { default: model, ...Object.fromEntries(names.map((name) => [name, name])) };
-  // A model that is not in memory yet takes its time to load.
-  const patience = { firstTokenTimeoutMs: 180_000 };
+  // Ollama loads a model into memory at its first request.
+  const timeouts = { firstTokenTimeoutMs: 180_000 };
   return {
     bedrock: 'local',
-    models: withGuide(aliasesTo(aliases, { provider: 'openai-compatible', baseUrl: `${url}/v1` }, patience)),
-    text: `Models: Ollama at ${url}, default is ${model}${andMore(names, model)}. MODELS_FILE decides everything, OPENAI_BASE_URL names another endpoint.`,
+    models: withGuide(createAliases(aliases, { provider: 'openai-compatible', baseUrl: `${url}/v1` }, timeouts)),
+    text: `Models: Ollama at ${url}, default is ${model}${countOthers(names, model)}. OPENAI_BASE_URL chooses another endpoint, MODELS_FILE replaces all of this.`,
   };
 }
 
-function guide(): Promise<Finding> {
+function useGuide(): Promise<Finding> {
   return Promise.resolve({
     bedrock: 'local',
     models: withGuide({ default: GUIDE }),
-    text: 'Models: default is the built-in guide, which answers questions about Lambent from its documentation and is no language model. For a real one set OPENAI_API_KEY or OPENAI_BASE_URL, sign in to AWS, start Ollama, or set MODELS_FILE.',
+    text: 'Models: default is the built-in guide. It answers questions about Lambent from its documentation and is not a language model. For a language model, set OPENAI_API_KEY or OPENAI_BASE_URL, sign in to AWS, start Ollama, or set MODELS_FILE.',
   });
 }
 
-/** The guide answers whatever it is sent, so that a new user's first client works: it says so where it can't do more. */
+/** The guide accepts every kind of request, so that a new user's first client works; it says what it can't do. */
 const GUIDE = {
   targets: [{ provider: 'bedrock', model: GUIDE_MODEL, capabilities: ['images', 'tools', 'stop'] }],
 };
@@ -283,13 +282,18 @@ function withGuide(models: WrittenModels): WrittenModels {
   return { guide: GUIDE, ...models };
 }
 
-function aliasesTo(aliases: Readonly<Record<string, string>>, target: object, settings: object = {}): WrittenModels {
-  const entries = Object.entries(aliases);
+/** Returns an alias for each model, all with the same kind of target. */
+function createAliases(
+  modelsByAlias: Readonly<Record<string, string>>,
+  target: object,
+  settings: object = {},
+): WrittenModels {
+  const entries = Object.entries(modelsByAlias);
   return Object.fromEntries(entries.map(([name, model]) => [name, { targets: [{ ...target, model }], ...settings }]));
 }
 
-/** @throws LambentError `configuration` naming the variable */
-function checkedUrl(text: string, variable: string): string {
+/** @throws LambentError `configuration`, naming the variable, if the text is not an http or https URL */
+function checkUrl(text: string, variable: string): string {
   const url = URL.parse(text);
   if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password) {
     throw new LambentError('configuration', `${variable} must be an http or https URL without credentials in it`);
@@ -297,7 +301,8 @@ function checkedUrl(text: string, variable: string): string {
   return text.replace(/\/+$/, '');
 }
 
-function andMore(names: readonly string[], model: string): string {
+/** Says how many models there are besides one: `, and 3 more under their own names`. */
+function countOthers(names: readonly string[], model: string): string {
   const others = names.filter((name) => name !== model).length;
   return others === 0 ? '' : `, and ${others} more under their own names`;
 }

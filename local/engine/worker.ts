@@ -1,4 +1,5 @@
 /** A local GPU worker: one engine in a process of its own, which exits together with its parent. */
+import { flushCompileCache } from 'node:module';
 import * as v from 'valibot';
 import { startEngineServer } from './server.ts';
 import { workerSettingsSchema } from './worker-settings.ts';
@@ -10,3 +11,5 @@ process.on('disconnect', () => process.exit(0));
 process.on('SIGINT', () => undefined);
 const { port } = await startEngineServer(settings);
 process.send?.({ port });
+// Node would write it at the end of the process, which is a SIGKILL.
+flushCompileCache();

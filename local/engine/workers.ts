@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { getCompileCacheDir } from 'node:module';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { EngineServerOptions } from './server.ts';
@@ -111,7 +112,12 @@ class SupervisedWorker {
     const child = spawn(process.execPath, [join(import.meta.dirname, 'worker.ts')], {
       argv0: `gpu-worker:${this.id}`,
       // A worker needs nothing of the user's environment. Its key is in the environment, and so in no process list.
-      env: { PATH: process.env['PATH'] ?? '', WORKER_SETTINGS: settings },
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        WORKER_SETTINGS: settings,
+        // A worker loads sooner from the compile cache of its parent, if that has one.
+        NODE_COMPILE_CACHE: getCompileCacheDir() ?? '',
+      },
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     this.#child = child;

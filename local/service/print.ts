@@ -1,53 +1,69 @@
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { glob, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { createHash, hash } from 'node:crypto';
+import { glob, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LambentError } from '../../shared/core/errors.ts';
 
 export interface PrintOptions {
-  /** Folder that holds `serverless.yml`. */
+  /** Folder of `serverless.yml`. */
   readonly root: string;
   readonly stage: string;
 }
 
-/** What `serverless.yml` can be made of. */
+/** Files that a resolved `serverless.yml` can depend on. */
 const SOURCES = ['serverless.yml', 'models.json', 'package.json', 'infra/**/*.*', 'shared/**/*.ts'];
 
-/** Where osls is, seen from here. */
-const OSLS = join(import.meta.dirname, '..', '..', 'node_modules', 'osls', 'bin', 'serverless.js');
+const REPOSITORY = join(import.meta.dirname, '..', '..');
+const OSLS = join(REPOSITORY, 'node_modules', 'osls');
+
+/** Variables of the system that Node needs. osls gets no other variables but those that `serverless.yml` names. */
+const SYSTEM_VARIABLES = ['PATH', 'HOME', 'TMPDIR', 'USERPROFILE', 'APPDATA', 'SYSTEMROOT', 'TEMP', 'TMP'];
 
 /**
- * The whole of `serverless.yml` as osls resolves it, variables and included files and all: what runs here is what would
- * be deployed. It takes osls about a second, so the answer is kept under `.build/` until a source changes.
- * @throws LambentError `configuration` with what osls says of a definition that it can't resolve
+ * Returns `serverless.yml` as osls resolves it, with variables and included files, so that the definition that runs here is the
+ * one that would be deployed. osls takes more than a second, so its output is cached in `.build/` until a source or a variable
+ * changes. The model registry is always the repository's: the permissions that are derived from it have no effect here.
+ * @throws LambentError `configuration`, with osls's message, if the definition can't be resolved
  */
 export async function printService({ root, stage }: PrintOptions): Promise<unknown> {
-  const kept = join(root, '.build', 'local', `service.${await fingerprint(root, stage)}.json`);
-  const known = await readFile(kept, 'utf8').catch(() => undefined);
-  if (known !== undefined) return JSON.parse(known) as unknown;
-  const json = await runOsls(root, stage);
+  const variables = await readNamedVariables(root);
+  const folder = join(root, '.build', 'local');
+  const file = join(folder, `service.${await fingerprint(root, stage, variables)}.json`);
+  const cached = await readFile(file, 'utf8').catch(() => undefined);
+  if (cached !== undefined) return JSON.parse(cached) as unknown;
+  const json = await runOsls(root, stage, variables);
   const service: unknown = JSON.parse(json);
-  await mkdir(join(root, '.build', 'local'), { recursive: true });
-  await writeFile(`${kept}.${process.pid}`, json);
-  await rename(`${kept}.${process.pid}`, kept);
+  await mkdir(folder, { recursive: true });
+  const draft = `${file}.${process.pid}`;
+  await writeFile(draft, json);
+  await rename(draft, file);
   return service;
 }
 
-async function runOsls(root: string, stage: string): Promise<string> {
+type Variables = Readonly<Record<string, string>>;
+
+async function runOsls(root: string, stage: string, variables: Variables): Promise<string> {
   try {
     const { stdout } = await promisify(execFile)(
       process.execPath,
-      [OSLS, 'print', '--format', 'json', '--stage', stage],
+      [join(OSLS, 'bin', 'serverless.js'), 'print', '--format', 'json', '--stage', stage],
       {
         cwd: root,
-        env: { ...process.env, SLS_NOTIFICATIONS_MODE: 'off', SLS_TELEMETRY_DISABLED: '1', NO_COLOR: '1' },
+        env: {
+          ...selectVariables(SYSTEM_VARIABLES),
+          ...variables,
+          NODE_COMPILE_CACHE: join(REPOSITORY, '.build', 'local', 'compile-cache'),
+          SLS_NOTIFICATIONS_MODE: 'off',
+          SLS_TELEMETRY_DISABLED: '1',
+          NO_COLOR: '1',
+        },
         maxBuffer: 64 * 1024 * 1024,
       },
     );
     return stdout;
   } catch (cause) {
-    // osls writes its errors to either.
+    // osls writes errors to either of them.
     const { stdout = '', stderr = String(cause) } = Object(cause) as { stdout?: string; stderr?: string };
     throw new LambentError('configuration', `serverless.yml can't be resolved:\n${`${stdout}${stderr}`.trim()}`, {
       cause,
@@ -55,19 +71,32 @@ async function runOsls(root: string, stage: string): Promise<string> {
   }
 }
 
-/** Changes when a source does, or an environment variable that one of them reads. */
-async function fingerprint(root: string, stage: string): Promise<string> {
-  const hash = createHash('sha256').update(`${stage}\n${process.version}\n`);
-  const variables = new Set<string>();
+/** Reads the environment variables that YAML files name as `${env:NAME}`. */
+async function readNamedVariables(root: string): Promise<Variables> {
+  const names: string[] = [];
+  for await (const file of glob(['serverless.yml', 'infra/**/*.yml'], { cwd: root })) {
+    const yaml = await readFile(join(root, file), 'utf8');
+    for (const [, name = ''] of yaml.matchAll(/\$\{env:(\w+)/g)) names.push(name);
+  }
+  return selectVariables(names);
+}
+
+function selectVariables(names: readonly string[]): Record<string, string> {
+  const set = names.flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return Object.fromEntries(set);
+}
+
+/** Returns a text that changes with the stage, with the contents of a source or of osls, and with a variable. */
+async function fingerprint(root: string, stage: string, variables: Variables): Promise<string> {
+  const parts = createHash('sha256').update(JSON.stringify([stage, process.version, variables]));
   const files: string[] = [];
   for await (const file of glob(SOURCES, { cwd: root })) files.push(file);
-  for (const file of files.sort()) {
-    const { mtimeMs, size } = await stat(join(root, file));
-    hash.update(`${file} ${mtimeMs} ${size}\n`);
-    if (!file.endsWith('.yml')) continue;
-    const yaml = await readFile(join(root, file), 'utf8');
-    for (const [, name] of yaml.matchAll(/\$\{env:(\w+)/g)) if (name !== undefined) variables.add(name);
+  const sources = files.sort().map((file) => [file, join(root, file)] as const);
+  for (const [name, path] of [...sources, ['osls', join(OSLS, 'package.json')] as const]) {
+    parts.update(`${name} ${hash('sha256', await readFile(path))}\n`);
   }
-  for (const name of variables) hash.update(`${name}=${process.env[name]}\n`);
-  return hash.digest('hex').slice(0, 16);
+  return parts.digest('hex').slice(0, 16);
 }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createKeyItem } from '../../shared/access/keys.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -21,9 +21,9 @@ afterEach(async () => {
   await rm(stateDir, { recursive: true, force: true });
 });
 
-/** Runs what `npm start` runs, without GPU workers or anything in the environment that would choose a model. */
+/** Runs `npm start`'s command, without GPU workers and without variables that would choose a model. */
 function start(environment: Record<string, string> = {}) {
-  const child = spawn(process.execPath, ['local/start.ts'], {
+  const child = spawn(process.execPath, ['local/start.js'], {
     cwd: ROOT,
     env: {
       PATH: process.env['PATH'],
@@ -50,13 +50,13 @@ function start(environment: Record<string, string> = {}) {
   return { child, ready, output: () => output };
 }
 
-/** What `.local/env` tells other programs. */
+/** Reads the variables of `.local/env`. */
 async function environmentFile(): Promise<Record<string, string>> {
   const text = await readFile(join(stateDir, 'env'), 'utf8');
   return Object.fromEntries([...text.matchAll(/^export (\w+)=(.*)$/gm)].map(([, name, value]) => [name, value]));
 }
 
-async function ownProcesses(): Promise<string[]> {
+async function listProcesses(): Promise<string[]> {
   const list = spawn('ps', ['-eo', 'pid,ppid,args']);
   let text = '';
   list.stdout.on('data', (chunk: Buffer) => {
@@ -67,8 +67,8 @@ async function ownProcesses(): Promise<string[]> {
 }
 
 describe('npm start', () => {
-  test('brings the guide up, and Ctrl-C ends every process it started', async () => {
-    // As it is when nobody says how many there are to be.
+  it('serves the guide, and on Ctrl-C ends every process that it started', async () => {
+    // An empty variable leaves the number of workers at its default.
     const { child, ready, output } = start({ GPU_WORKERS: '' });
     const client = new OpenAI({ baseURL: await ready, apiKey: 'sk-local', maxRetries: 0 });
     const answer = await client.chat.completions.create({
@@ -77,17 +77,17 @@ describe('npm start', () => {
     });
     expect(answer.choices[0]?.message.content).toMatch(/Lambent/);
     expect(output()).toMatch(/guide/);
-    const mine = (await ownProcesses()).filter((line) => Number(line.trim().split(/\s+/)[1]) === child.pid);
-    expect(mine.filter((line) => line.includes('lambda:')).length).toBeGreaterThan(0);
-    expect(mine.filter((line) => line.includes('gpu-worker:')).length).toBe(2);
+    const children = (await listProcesses()).filter((line) => Number(line.trim().split(/\s+/)[1]) === child.pid);
+    expect(children.filter((line) => line.includes('lambda:')).length).toBeGreaterThan(0);
+    expect(children.filter((line) => line.includes('gpu-worker:')).length).toBe(2);
     child.kill('SIGINT');
     const [code] = await once(child, 'exit');
     expect(code).toBe(0);
-    const pids = mine.map((line) => Number(line.trim().split(/\s+/)[0]));
+    const pids = children.map((line) => Number(line.trim().split(/\s+/)[0]));
     for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow();
   });
 
-  test('finds its state again: a key that was added works after a restart', async () => {
+  it('keeps its state: a key that was added works after a restart', async () => {
     const first = start();
     await first.ready;
     const variables = await environmentFile();
@@ -105,7 +105,7 @@ describe('npm start', () => {
     expect((await client.models.list()).data.map(({ id }) => id)).toContain('default');
   });
 
-  test('is not misled by what its own .local/env has put into a terminal', async () => {
+  it('ignores variables that its own .local/env has set in the terminal', async () => {
     const first = start();
     await first.ready;
     const variables = await environmentFile();
@@ -117,30 +117,30 @@ describe('npm start', () => {
     expect(again.output()).not.toMatch(/AWS credentials/);
   });
 
-  test.each([['99999'], ['web']])('says that the port %s is none', async (PORT) => {
+  it.each([['99999'], ['web']])('refuses the port %s', async (PORT) => {
     const { child, ready, output } = start({ PORT });
     await expect(ready).rejects.toThrow();
     expect(child.exitCode).toBe(1);
     expect(output()).toMatch(/PORT/);
   });
 
-  test.each([['9'], ['-1']])('says that there can not be %s GPU workers', async (GPU_WORKERS) => {
+  it.each([['9'], ['-1']])('refuses %s GPU workers', async (GPU_WORKERS) => {
     const { ready, output } = start({ GPU_WORKERS });
     await expect(ready).rejects.toThrow();
     expect(output()).toMatch(/GPU_WORKERS must be/);
   });
 
-  test('says that it starts no GPU workers beside a models file', async () => {
+  it('starts no GPU workers if MODELS_FILE is set, and says so', async () => {
     const models = join(stateDir, 'mine.json');
     const target = { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1:1/v1' };
     await writeFile(models, JSON.stringify({ models: { default: { targets: [target] } } }));
-    const asked = start({ MODELS_FILE: models, GPU_WORKERS: '3' });
-    await asked.ready;
-    expect(asked.output()).toMatch(/^GPU: GPU_WORKERS=3 is ignored because MODELS_FILE is set/m);
-    expect(await ownProcesses()).not.toContainEqual(expect.stringMatching(`${asked.child.pid} .*gpu-worker:`));
+    const { child, ready, output } = start({ MODELS_FILE: models, GPU_WORKERS: '3' });
+    await ready;
+    expect(output()).toMatch(/^GPU: GPU_WORKERS=3 is ignored because MODELS_FILE is set/m);
+    expect(await listProcesses()).not.toContainEqual(expect.stringMatching(`${child.pid} .*gpu-worker:`));
   });
 
-  test('says which keys that a models file names are not set, and so does the log of who needs one', async () => {
+  it('prints which keys of the models file are not set, as do the logs of the functions that need them', async () => {
     const models = join(stateDir, 'mine.json');
     const targets = [
       { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1:1/v1', apiKey: 'env:NO_KEY' },
@@ -159,8 +159,8 @@ describe('npm start', () => {
       ['default', 'env:NO_KEY'],
       ['gpu', 'env:NO_FLEET_KEY'],
     ] as const) {
-      const asked = client.chat.completions.create({ model, messages: [{ role: 'user', content: 'Hello' }] });
-      const error = await asked.catch((thrown: unknown) => thrown);
+      const completion = client.chat.completions.create({ model, messages: [{ role: 'user', content: 'Hello' }] });
+      const error = await completion.catch((thrown: unknown) => thrown);
       expect(error).toMatchObject({ status: 500, code: 'upstream_misconfigured' });
       expect(JSON.stringify(error)).not.toContain(key);
       const line = new RegExp(`^chat \\|.*"message":"request failed".*"reason":"${key} is missing or empty"`, 'm');
@@ -170,20 +170,20 @@ describe('npm start', () => {
     await expect.poll(output, { timeout: 10_000 }).toMatch(line);
   });
 
-  test('says in one line that a port is taken', async () => {
-    const squatter = createServer().listen(0, '127.0.0.1');
-    await once(squatter, 'listening');
-    const address = squatter.address();
+  it('prints one line if its port is in use', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const address = other.address();
     const port = typeof address === 'object' ? String(address?.port) : '';
     const { child, ready, output } = start({ PORT: port });
     await expect(ready).rejects.toThrow();
     expect(child.exitCode).toBe(1);
     expect(output()).toMatch(new RegExp(`port ${port}`, 'i'));
     expect(output()).not.toMatch(/ at .*\.ts:/);
-    squatter.close();
+    other.close();
   });
 
-  test('names what is wrong in a models file', async () => {
+  it('names a models file that is not valid', async () => {
     const { ready, output } = start({ MODELS_FILE: join(ROOT, 'package.json') });
     await expect(ready).rejects.toThrow();
     expect(output()).toMatch(/package\.json/);

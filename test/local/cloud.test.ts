@@ -163,6 +163,41 @@ describe('the cloud', () => {
     await until(() => bodies.includes('{"n":2}'));
   });
 
+  it('lets an invocation wait until the bundle of its function is complete', async () => {
+    const bundled = Promise.withResolvers<void>();
+    const cloud = await cloudIn(await stateDir(), {
+      whenBundled: async (name) => (name === 'echo' ? bundled.promise : undefined),
+    });
+    let status = 0;
+    const request = fetch(`${origin(cloud)}/items`, { method: 'POST', body: '{}' }).then((response) => {
+      status = response.status;
+    });
+    const headers = { authorization: 'Bearer good' };
+    await (await fetch(`${origin(cloud)}/stream`, { method: 'POST', headers, body: '{}' })).text();
+    expect([status, cloud.processes().map((each) => each.function)]).toEqual([0, ['authorizer', 'stream']]);
+    bundled.resolve();
+    await request;
+    expect(status).toBe(200);
+  });
+
+  it('uses the settings that are prepared once it has locked its state folder', async () => {
+    const dir = await stateDir();
+    const prepare = async () => {
+      await expect(readFile(join(dir, 'lock.json'), 'utf8')).resolves.toContain(String(process.pid));
+      return { region: 'us-west-2', environment: { COLOR: 'late' } };
+    };
+    const cloud = await cloudIn(dir, { prepare, environment: { COLOR: 'early' } });
+    const { body } = await cloud.invoke('echo', '{"env":true}');
+    expect(JSON.parse(await text(body))).toMatchObject({ COLOR: 'late', AWS_REGION: 'us-west-2' });
+  });
+
+  it('stops what it has started if its settings cannot be prepared', async () => {
+    const dir = await stateDir();
+    const prepare = () => Promise.reject(new Error('no models'));
+    await expect(cloudIn(dir, { prepare })).rejects.toThrow('no models');
+    await cloudIn(dir);
+  });
+
   it('puts the faults that are asked for between functions and services', async () => {
     const cloud = await cloudIn(await stateDir(), {
       faults: { seed: 1, shares: { sqs: { throttled: 1 } } },

@@ -3,35 +3,36 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { GUIDE_MODEL } from '../../local/bedrock/guide.ts';
 import { type Discovery, discoverModels } from '../../local/models.ts';
 import { type ModelRegistry, parseModelRegistry } from '../../shared/inference/registry.ts';
 
 let folder: string;
 let servers: { close(): void }[];
-/** Nobody listens here: the port was free a moment ago. */
-let nobody: string;
+/** A URL at which nothing listens, since its server has just been closed. */
+let closedUrl: string;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'lambent-models-'));
   servers = [];
-  nobody = await server(() => ({}));
+  closedUrl = await server(() => ({}));
   servers.pop()?.close();
 });
 
 afterEach(async () => {
+  vi.unstubAllEnvs();
   for (const open of servers) open.close();
   await rm(folder, { recursive: true });
 });
 
-/** A little server that answers JSON, or a status, or never. */
+/** Starts a server that answers with JSON, with a status, or never. */
 async function server(answer: (request: IncomingMessage) => object | number | 'never'): Promise<string> {
   const http = createServer((request, response) => {
-    const what = answer(request);
-    if (what === 'never') return;
-    response.statusCode = typeof what === 'number' ? what : 200;
-    response.end(typeof what === 'number' ? 'no' : JSON.stringify(what));
+    const result = answer(request);
+    if (result === 'never') return;
+    response.statusCode = typeof result === 'number' ? result : 200;
+    response.end(typeof result === 'number' ? 'no' : JSON.stringify(result));
   });
   http.listen(0, '127.0.0.1');
   await once(http, 'listening');
@@ -46,13 +47,13 @@ async function server(answer: (request: IncomingMessage) => object | number | 'n
   return `http://127.0.0.1:${address.port}`;
 }
 
-/** Discovers in an environment that holds nothing but `env`, with nobody at Ollama's place unless it says so. */
+/** Discovers models with only the variables of `env`, and without Ollama unless they name one. */
 async function discover(
   env: Record<string, string> = {},
   options: Partial<Parameters<typeof discoverModels>[0]> = {},
 ): Promise<Discovery & { registry: ModelRegistry }> {
   const found = await discoverModels({
-    env: { HOME: folder, OLLAMA_HOST: nobody, ...env },
+    env: { HOME: folder, OLLAMA_HOST: closedUrl, ...env },
     stateDir: join(folder, 'state'),
     cwd: folder,
     fetchTimeoutMs: 1_000,
@@ -62,11 +63,11 @@ async function discover(
   return { ...found, registry: parseModelRegistry(await readFile(found.file, 'utf8'), found.file) };
 }
 
-/** What an alias's first target is, in short. */
+/** Returns an alias's first target. */
 const targetOf = ({ models }: ModelRegistry, alias: string) => models[alias]?.targets[0];
 
-describe('without anything', () => {
-  test('the guide is the default, and the line says how to get a real model', async () => {
+describe('discoverModels without any settings', () => {
+  it('serves the guide as default, and describes in one line how to get a language model', async () => {
     const { registry, description, bedrock } = await discover();
     expect(targetOf(registry, 'default')).toMatchObject({ provider: 'bedrock', model: GUIDE_MODEL });
     expect(bedrock).toBe('local');
@@ -74,7 +75,7 @@ describe('without anything', () => {
     expect(description).not.toContain('\n');
   });
 
-  test('it is the same again', async () => {
+  it('writes the same registry each time', async () => {
     const first = await discover();
     const second = await discover();
     expect(second.registry).toEqual(first.registry);
@@ -86,20 +87,20 @@ describe('GPU workers of this machine', () => {
   const workers = [{ id: 'gpu-1', url: 'http://127.0.0.1:8000/v1', slots: 8 }];
   const gpuWorkers = async () => workers;
 
-  test('are the model gpu, whatever else is found', async () => {
+  it('are served as gpu besides the models that are found', async () => {
     const { registry } = await discover({}, { gpuWorkers });
     expect(targetOf(registry, 'gpu')).toMatchObject({ provider: 'gpu', fleet: 'local' });
     expect(registry.fleets['local']?.workers).toEqual(workers);
     expect(targetOf(registry, 'default')).toMatchObject({ model: GUIDE_MODEL });
   });
 
-  test('are not there when there are none', async () => {
+  it('are not served if there are none', async () => {
     const { registry } = await discover();
     expect(Object.keys(registry.models)).not.toContain('gpu');
     expect(registry.fleets).toEqual({});
   });
 
-  test('give way to a model that is found under that name', async () => {
+  it('are not served if a model of the name gpu is found', async () => {
     const url = await server(() => ({ object: 'list', data: [{ id: 'gpu', object: 'model' }] }));
     const { registry } = await discover({ OPENAI_BASE_URL: `${url}/v1` }, { gpuWorkers });
     expect(targetOf(registry, 'gpu')).toMatchObject({ provider: 'openai-compatible' });
@@ -109,24 +110,27 @@ describe('GPU workers of this machine', () => {
 describe('MODELS_FILE', () => {
   const models = (provider: object) => JSON.stringify({ models: { default: { targets: [provider] } } });
 
-  test('decides everything, relative to the current directory', async () => {
-    await writeFile(join(folder, 'mine.json'), models({ provider: 'openai-compatible', model: 'm', baseUrl: nobody }));
+  it('replaces all other sources, and is relative to the current directory', async () => {
+    await writeFile(
+      join(folder, 'mine.json'),
+      models({ provider: 'openai-compatible', model: 'm', baseUrl: closedUrl }),
+    );
     const found = await discover({ MODELS_FILE: 'mine.json', OPENAI_API_KEY: 'sk-x' });
     expect(found.file).toBe(join(folder, 'mine.json'));
     expect(found.bedrock).toBe('local');
     expect(found.description).toContain('MODELS_FILE');
   });
 
-  test.each([
+  it.each([
     ['anthropic.claude-sonnet-4-6', 'aws'],
     [GUIDE_MODEL, 'local'],
-  ])('with %s asks Bedrock at: %s', async (model, bedrock) => {
+  ])('with the Bedrock model %s calls Bedrock at: %s', async (model, bedrock) => {
     await writeFile(join(folder, 'mine.json'), models({ provider: 'bedrock', model }));
     const credentials = async () => undefined;
     expect((await discover({ MODELS_FILE: 'mine.json' }, { credentials })).bedrock).toBe(bedrock);
   });
 
-  test('with models on Bedrock is an error where there are no credentials to call them with', async () => {
+  it('with models on Bedrock is an error without AWS credentials', async () => {
     await writeFile(join(folder, 'mine.json'), models({ provider: 'bedrock', model: 'amazon.nova-lite-v1:0' }));
     await expect(discover({ MODELS_FILE: 'mine.json' })).rejects.toMatchObject({
       code: 'configuration',
@@ -134,7 +138,7 @@ describe('MODELS_FILE', () => {
     });
   });
 
-  test('that is not there, or not valid, is an error that names it', async () => {
+  it('that is missing or not valid is an error that names it', async () => {
     await expect(discover({ MODELS_FILE: 'nothing.json' })).rejects.toMatchObject({
       code: 'configuration',
       message: expect.stringContaining('nothing.json'),
@@ -150,7 +154,7 @@ describe('MODELS_FILE', () => {
 describe('an OpenAI-compatible endpoint', () => {
   const listing = (...ids: string[]) => ({ object: 'list', data: ids.map((id) => ({ id, object: 'model' })) });
 
-  test('serves the models it lists, and the key stays a reference', async () => {
+  it('is served with the chat models that it lists, and the registry refers to the key without containing it', async () => {
     const keys: unknown[] = [];
     const url = await server((request) => {
       keys.push([request.url, request.headers.authorization]);
@@ -173,29 +177,29 @@ describe('an OpenAI-compatible endpoint', () => {
     expect(bedrock).toBe('local');
   });
 
-  test('serves the first of its names by the alphabet when none is known', async () => {
+  it('without a preferred model has its first model, in alphabetical order, as default', async () => {
     const url = await server(() => listing('b', 'a'));
     expect(targetOf((await discover({ OPENAI_BASE_URL: url })).registry, 'default')).toMatchObject({ model: 'a' });
   });
 
-  test('needs no key', async () => {
+  it('needs no key', async () => {
     const url = await server(() => listing('a'));
     expect(targetOf((await discover({ OPENAI_BASE_URL: url })).registry, 'default')).not.toHaveProperty('apiKey');
   });
 
-  test('serves OPENAI_MODEL, even if it lists none', async () => {
+  it('is served with OPENAI_MODEL even if it lists no models', async () => {
     const url = await server(() => 404);
     const { registry } = await discover({ OPENAI_BASE_URL: url, OPENAI_MODEL: 'mine' });
     expect(targetOf(registry, 'default')).toMatchObject({ model: 'mine' });
     expect(targetOf(registry, 'mine')).toMatchObject({ model: 'mine' });
   });
 
-  test.each([
+  it.each([
     ['refuses the key', () => 401 as const, 'answered 401'],
     ['never answers', () => 'never' as const, 'not answer in time'],
-    ['lists nothing', () => ({ data: [] }), 'no model to chat with'],
-    ['is no such endpoint', () => ({ hello: 'world' }), 'something else'],
-  ])('that %s is passed over, and the line says so', async (_case, answer, reason) => {
+    ['lists nothing', () => ({ data: [] }), 'no chat model'],
+    ['answers with something else', () => ({ hello: 'world' }), 'not a list of models'],
+  ])('that %s is skipped, and the description says so', async (_case, answer, reason) => {
     const url = await server(answer);
     const { registry, description } = await discover(
       { OPENAI_BASE_URL: url, OPENAI_API_KEY: 'sk-secret' },
@@ -207,12 +211,12 @@ describe('an OpenAI-compatible endpoint', () => {
     expect(description).not.toContain('sk-secret');
   });
 
-  test('that is not there is passed over, even for a model by name', async () => {
-    const { description } = await discover({ OPENAI_BASE_URL: nobody, OPENAI_MODEL: 'mine' });
+  it('at which nothing listens is skipped, even if OPENAI_MODEL is set', async () => {
+    const { description } = await discover({ OPENAI_BASE_URL: closedUrl, OPENAI_MODEL: 'mine' });
     expect(description).toContain('nothing listens there');
   });
 
-  test('at an address that is none is an error that names the variable', async () => {
+  it('with an invalid URL is an error that names the variable', async () => {
     await expect(discover({ OPENAI_BASE_URL: 'localhost' })).rejects.toMatchObject({
       code: 'configuration',
       message: expect.stringContaining('OPENAI_BASE_URL'),
@@ -226,7 +230,7 @@ describe('AWS credentials', () => {
       targets: [{ provider: 'bedrock', model: 'amazon.nova-lite-v1:0' }],
       fallbacks,
     });
-    const openai = { targets: [{ provider: 'openai-compatible', model: 'm', baseUrl: nobody }] };
+    const openai = { targets: [{ provider: 'openai-compatible', model: 'm', baseUrl: closedUrl }] };
     const file = join(folder, 'models.json');
     await writeFile(
       file,
@@ -235,7 +239,7 @@ describe('AWS credentials', () => {
     return file;
   };
 
-  test('serve the Bedrock models of the repository, and only those', async () => {
+  it("serve the repository's Bedrock models, and no others", async () => {
     const found = await discover(
       { AWS_PROFILE: 'me' },
       { repositoryModels: await repositoryModels(), credentials: () => Promise.resolve({}) },
@@ -245,15 +249,15 @@ describe('AWS credentials', () => {
     expect(found.bedrock).toBe('aws');
   });
 
-  test("work with the repository's own models.json", async () => {
+  it("serve the repository's own models.json", async () => {
     const found = await discover({ AWS_ACCESS_KEY_ID: 'AKIA' }, { credentials: () => Promise.resolve({}) });
     expect(found.registry.models).toHaveProperty('default');
     expect(found.bedrock).toBe('aws');
   });
 
-  test('are found by the SDK itself in the environment', async () => {
-    process.env['AWS_ACCESS_KEY_ID'] = 'AKIATEST';
-    process.env['AWS_SECRET_ACCESS_KEY'] = 'test';
+  it("are found in the environment by the SDK's own chain", async () => {
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'AKIATEST');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'test');
     const { bedrock } = await discoverModels({
       env: { HOME: folder, AWS_ACCESS_KEY_ID: 'AKIATEST' },
       stateDir: join(folder, 'state'),
@@ -261,7 +265,7 @@ describe('AWS credentials', () => {
     expect(bedrock).toBe('aws');
   });
 
-  test('are not looked for without a sign of them, since that may hang', async () => {
+  it('are not looked for unless something indicates that there are any, because that could hang', async () => {
     const never = { credentials: () => Promise.reject(new Error('looked for')) };
     expect((await discover({}, never)).description).not.toContain('looked for');
     await mkdir(join(folder, '.aws'));
@@ -269,10 +273,10 @@ describe('AWS credentials', () => {
     expect((await discover({}, never)).description).toContain('looked for');
   });
 
-  test.each([
+  it.each([
     ['fail', () => Promise.reject(new Error('The SSO session has expired')), 'SSO session has expired'],
-    ['hang', () => new Promise(() => undefined), 'did not come in time'],
-  ])('that %s are passed over, and the line says so', async (_case, credentials, reason) => {
+    ['hang', () => new Promise(() => undefined), 'did not arrive in time'],
+  ])('that %s are skipped, and the description says so', async (_case, credentials, reason) => {
     const { description, bedrock } = await discover({ AWS_PROFILE: 'me' }, { credentials, fetchTimeoutMs: 100 });
     expect(description).toContain(reason);
     expect(bedrock).toBe('local');
@@ -288,7 +292,7 @@ describe('a running Ollama', () => {
     ],
   };
 
-  test('serves its models, the newest as the default', async () => {
+  it('is served with its chat models, the newest as default', async () => {
     const url = await server((request) => (request.url === '/api/tags' ? tags : 404));
     const { registry, description } = await discover({ OLLAMA_HOST: url.replace('http://', '') });
     expect(Object.keys(registry.models).sort()).toEqual(['default', 'guide', 'new:8b', 'old:latest']);
@@ -296,12 +300,12 @@ describe('a running Ollama', () => {
     expect(description).toContain('Ollama');
   });
 
-  test('without a model is passed over, and the line says what to do', async () => {
+  it('without a model is skipped, and the description says what to do', async () => {
     const url = await server(() => ({ models: [] }));
     expect((await discover({ OLLAMA_HOST: url })).description).toContain('ollama pull');
   });
 
-  test('comes after an endpoint that was named', async () => {
+  it('is not used if OPENAI_BASE_URL names another endpoint', async () => {
     const ollama = await server(() => tags);
     const openai = await server(() => ({ data: [{ id: 'named' }] }));
     const { registry } = await discover({ OLLAMA_HOST: ollama, OPENAI_BASE_URL: openai });

@@ -4,21 +4,22 @@ import { createKeyItem } from '../../shared/access/keys.ts';
 import type { Scope } from '../../shared/access/principal.ts';
 import type { ReceivedRequest } from '../upstreams/openai-upstream.ts';
 import { EVENT_STREAM, encodeEvent, type Reply } from '../upstreams/reply.ts';
+import type { Handler } from './test-environment.ts';
 
-/** Requests that each test sends at once: Lambda Managed Instances' default per vCPU. */
+/** Number of requests that each test sends at once: the default per vCPU of Lambda Managed Instances. */
 export const CONCURRENCY = 64;
 export const TENANTS = ['acme', 'globex', 'initech'] as const;
 export type Tenant = (typeof TENANTS)[number];
 
-export function tenantOf(index: number): Tenant {
+export function getTenant(index: number): Tenant {
   return TENANTS[index % TENANTS.length] ?? 'acme';
 }
 
-/** The alias that only this tenant uses, so that a log line or a metric shows whose it is. */
-export const modelOf = (tenant: string): string => `${tenant}-model`;
+/** Returns the model that only this tenant uses, which identifies its log lines and metrics. */
+export const getModel = (tenant: string): string => `${tenant}-model`;
 
-/** Input tokens that the upstream reports for the request with this index: no two are the same. */
-export const inputTokensOf = (index: number): number => 1_000 + index;
+/** Returns the input tokens that the upstream reports for the request with this index. They differ for each request. */
+export const getInputTokens = (index: number): number => 1_000 + index;
 
 export type LogLine = Readonly<Record<string, unknown>>;
 
@@ -32,8 +33,8 @@ export function captureLogLines(): LogLine[] {
   return lines;
 }
 
-/** Dimensions and values of each metric `name` in a log line. */
-export function metricsIn(line: LogLine, name: string): { readonly [dimension: string]: unknown }[] {
+/** Returns the dimensions and the value of each metric `name` in a log line. */
+export function findMetrics(line: LogLine, name: string): { readonly [dimension: string]: unknown }[] {
   const directives: { Dimensions: string[][]; Metrics: { Name: string }[] }[] =
     Object(line['_aws'])['CloudWatchMetrics'] ?? [];
   return directives
@@ -43,29 +44,32 @@ export function metricsIn(line: LogLine, name: string): { readonly [dimension: s
     );
 }
 
-/** Lets nobody pass until `count` have arrived, and then all in an order that is not the one in which they came. */
+/**
+ * Creates a gate: a function whose promises resolve when it has been called `count` times, in another order than that
+ * of the calls.
+ */
 export function createGate(count: number): () => Promise<void> {
   const waiting: (() => void)[] = [];
   return () =>
     new Promise((resolve) => {
       waiting.push(resolve);
       if (waiting.length < count) return;
-      // 37 is prime and does not divide any number of requests used here, so that each is released once.
+      // 37 is prime and divides none of the counts used here, so each promise is resolved once.
       for (let step = 0; step < count; step += 1) waiting[(step * 37) % count]?.();
     });
 }
 
-/** How the upstream treats a request: as the word after `please` in its text says. */
+/** How the upstream treats a request: the word after `please` in its text. */
 export type Behavior = 'answer' | 'fail' | 'hang' | 'hangLater';
 
-/** The text of the request with this index. */
-export const textOf = (index: number, behavior: Behavior): string => `request-${index} please ${behavior}`;
+/** Returns the text of the request with this index. */
+export const makeText = (index: number, behavior: Behavior): string => `request-${index} please ${behavior}`;
 
-/** Returns how the upstream answers: echoes the request's name, with token counts that no other request has. */
-export function answerAsAsked({ text }: ReceivedRequest): Reply {
+/** Returns the upstream's reply to a request: its behavior, the request's index and its own token count. */
+export function answerByInstruction({ text }: ReceivedRequest): Reply {
   const [, index = '', behavior] = /request-(\d+) please (\w+)/.exec(text) ?? [];
   const content = `answer-${index}`;
-  const usage = { prompt_tokens: inputTokensOf(Number(index)), completion_tokens: 2, total_tokens: 0 };
+  const usage = { prompt_tokens: getInputTokens(Number(index)), completion_tokens: 2, total_tokens: 0 };
   const delta = (fields: object, finish_reason: string | null = null) =>
     encodeEvent({ choices: [{ index: 0, delta: fields, finish_reason }] });
   const begin = delta({ role: 'assistant', content });
@@ -90,16 +94,9 @@ export function answerAsAsked({ text }: ReceivedRequest): Reply {
   return { headers: EVENT_STREAM, steps: pieces.map((send) => ({ send })) };
 }
 
-/** An item of the access table: the key `sk-<tenant>`. */
-export function keyItemOf(tenant: string, scopes: readonly Scope[]) {
+/** Creates the access table's item for the key `sk-<tenant>`. */
+export function makeKeyItem(tenant: string, scopes: readonly Scope[]) {
   return createKeyItem(`sk-${tenant}`, { tenant, keyId: `${tenant}-key`, scopes });
-}
-
-export type Handler = (event: unknown, ...rest: unknown[]) => Promise<unknown>;
-
-/** Calls the exported handler of a function's module. */
-export function handlerOf(module: { readonly handler: unknown }): Handler {
-  return async (...args) => Reflect.apply(module.handler as Handler, undefined, args);
 }
 
 interface Head {
@@ -107,7 +104,7 @@ interface Head {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** Gives handlers the globals of Lambda's runtime that streamed responses need. To be called before they are imported. */
+/** Provides the globals of Lambda's runtime for streamed responses. Must be called before handlers are imported. */
 export function stubStreamingGlobals(): void {
   vi.stubGlobal('awslambda', {
     streamifyResponse: (handler: Handler) => handler,
@@ -124,7 +121,7 @@ class ResponseRecorder extends Writable {
   head: Head | undefined;
   text = '';
 
-  // A slow reader: frames of different requests are read in turn.
+  // Reads slowly, so that frames of different requests interleave.
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: () => void): void {
     this.text += String(chunk);
     setImmediate(callback);
@@ -135,7 +132,7 @@ export interface HttpResult extends Head {
   readonly text: string;
 }
 
-/** Calls an HTTP handler as Lambda does, and reads its response to the end. */
+/** Calls an HTTP handler as Lambda does and reads the whole response. */
 export async function callHttp(handler: Handler, event: object, context: object): Promise<HttpResult> {
   const stream = new ResponseRecorder();
   await handler(event, stream, context);
@@ -147,7 +144,7 @@ export interface HttpEventOptions {
   readonly requestId: string;
   /** `POST /v1/responses`. */
   readonly route: string;
-  /** Absent for a request without a principal. */
+  /** Undefined for a request without a principal. */
   readonly tenant?: string;
   readonly pathParameters?: Readonly<Record<string, string>>;
   readonly query?: Readonly<Record<string, string>>;
@@ -155,7 +152,7 @@ export interface HttpEventOptions {
   readonly body?: unknown;
 }
 
-/** An API Gateway proxy event. */
+/** Creates an API Gateway proxy event. */
 export function makeHttpEvent(options: HttpEventOptions) {
   const { requestId, route, tenant, pathParameters = {}, query = {}, headers = {}, body } = options;
   const [httpMethod = '', resource = ''] = route.split(' ');

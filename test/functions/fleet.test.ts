@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import { listen } from '../../local/listen.ts';
 import { readBody } from '../../local/read-body.ts';
 import { SLOT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
@@ -15,11 +15,11 @@ import { aSlotRequest, getRefusal, NEVER_ABORTS } from '../shared/gpu/placement/
 import { aTask, type StandInEcs, startStandInEcs } from '../shared/gpu/upkeep/stand-in-ecs.ts';
 import { type StandInEngine, startStandInEngine } from '../shared/gpu/upkeep/stand-in-engine.ts';
 import { type Services, startServices } from '../shared/jobs/services.ts';
-import { makeContext } from './test-environment.ts';
+import { getHandler, makeContext } from './test-environment.ts';
 
 const TICK = { source: 'aws.events', 'detail-type': 'Scheduled Event' };
 
-const open = new AsyncDisposableStack();
+const resources = new AsyncDisposableStack();
 let tables: FleetTables;
 let services: Services;
 let ecs: StandInEcs;
@@ -27,7 +27,7 @@ let engine: StandInEngine;
 let tableName: string;
 let queueUrl: string;
 let fleet: (event: unknown) => Promise<unknown>;
-/** Of the GPU queue's event source mapping. */
+/** Maximum concurrency of the GPU queue's event source mapping. */
 let maximumConcurrency = 2;
 const written: string[] = [];
 
@@ -38,13 +38,13 @@ beforeAll(async () => {
     startStandInEcs(),
     startStandInEngine(),
   ]);
-  for (const part of [tables, services, ecs, engine]) open.use(part);
+  for (const part of [tables, services, ecs, engine]) resources.use(part);
   const folder = await mkdtemp(join(tmpdir(), 'lambent-fleet-'));
-  open.defer(() => rm(folder, { recursive: true }));
-  const lambda = await startLambda();
-  open.defer(() => lambda.close());
+  resources.defer(() => rm(folder, { recursive: true }));
+  const lambda = await startLambdaApi();
+  resources.defer(() => lambda.close());
   [tableName, queueUrl] = await Promise.all([tables.newTable(), services.newQueue()]);
-  await writeFile(join(folder, 'models.json'), JSON.stringify(registry()));
+  await writeFile(join(folder, 'models.json'), JSON.stringify(makeRegistry()));
   const environment = {
     AWS_REGION: 'eu-west-1',
     AWS_ACCESS_KEY_ID: 'test',
@@ -66,18 +66,18 @@ beforeAll(async () => {
     written.push(String(text));
     return true;
   });
-  const { handler } = await import('../../functions/fleet.ts');
-  fleet = (event) => Promise.resolve(Reflect.apply(handler, undefined, [event, makeContext()]));
+  const handler = getHandler(await import('../../functions/fleet.ts'));
+  fleet = (event) => handler(event, makeContext());
 });
 afterAll(async () => {
   vi.restoreAllMocks();
   vi.unstubAllEnvs();
-  await open.disposeAsync();
+  await resources.disposeAsync();
 });
 beforeEach(() => void written.splice(0));
 
-/** A fleet of listed machines, and one of ECS. */
-function registry(): object {
+/** Returns a registry with a fleet of listed workers and a fleet of an ECS service. */
+function makeRegistry(): object {
   const target = { provider: 'gpu', model: 'Qwen/Qwen3-8B' };
   return {
     models: { listed: { targets: [{ ...target, fleet: 'listed' }] }, ecs: { targets: [{ ...target, fleet: 'ecs' }] } },
@@ -88,8 +88,8 @@ function registry(): object {
   };
 }
 
-/** Lambda's API, as far as it is about the one mapping. */
-async function startLambda() {
+/** Starts a stand-in for Lambda's API with one event source mapping. */
+async function startLambdaApi() {
   const server = createServer(async (request, response) => {
     const body = String(await readBody(request, 10_000));
     if (request.method === 'PUT') maximumConcurrency = JSON.parse(body).ScalingConfig.MaximumConcurrency;
@@ -100,28 +100,28 @@ async function startLambda() {
 }
 
 const store = () => createDynamoDBFleetStore(tables.client, { tableName });
-const workersOf = async (name: string) => (await store().read(name)).workers;
+const readWorkers = async (name: string) => (await store().read(name)).workers;
 
-/** What was published of a fleet, by the metrics' names. */
-function published(name: string): Record<string, unknown> {
+/** Returns the log line with a fleet's metrics. */
+function findMetrics(name: string): Record<string, unknown> {
   const lines = written.filter((line) => line.startsWith('{"_aws"')).map((line) => JSON.parse(line));
   return lines.find((line) => line.Fleet === name) ?? {};
 }
 
-test('registers the workers, says what fleets need, and lets dispatchers have their slots', async () => {
+it('a scheduled run registers workers, publishes the metrics of each fleet and sets the concurrency of dispatch', async () => {
   await fleet(TICK);
-  expect(await workersOf('listed')).toMatchObject([{ id: 'w1', state: 'ready', slots: 16 }]);
-  expect(published('listed')).toMatchObject({ ReadyWorkers: 1, FreeSlots: 16, NeededWorkers: 0, BacklogTokens: 0 });
-  expect(published('ecs')).toMatchObject({ ReadyWorkers: 0, NeededWorkers: 0 });
-  // Three quarters of 16 slots, two messages each, would be 6: the account has room for 5.
+  expect(await readWorkers('listed')).toMatchObject([{ id: 'w1', state: 'ready', slots: 16 }]);
+  expect(findMetrics('listed')).toMatchObject({ ReadyWorkers: 1, FreeSlots: 16, NeededWorkers: 0, BacklogTokens: 0 });
+  expect(findMetrics('ecs')).toMatchObject({ ReadyWorkers: 0, NeededWorkers: 0 });
+  // Three quarters of 16 slots with two messages each would be 6, but the setting limits it to 5.
   expect(maximumConcurrency).toBe(5);
   expect(ecs.service.desiredCount).toBe(0);
 });
 
-test('asks for the first worker of a fleet for which something waits', async () => {
+it('a scheduled run starts the first worker of a fleet for which messages wait', async () => {
   await services.sqs.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: '{}' }));
   await fleet(TICK);
-  expect(published('ecs')).toMatchObject({ WaitingRequests: 1, NeededWorkers: 1 });
+  expect(findMetrics('ecs')).toMatchObject({ WaitingRequests: 1, NeededWorkers: 1 });
   expect(ecs.service.desiredCount).toBe(1);
   ecs.service.desiredCount = 1;
   await fleet(TICK);
@@ -129,8 +129,8 @@ test('asks for the first worker of a fleet for which something waits', async () 
   await services.messagesOf(queueUrl);
 });
 
-/** A chat that waits for a slot of the fleet of ECS, which has no worker, and is refused; `ago` is in milliseconds. */
-async function refuse(ago: number): Promise<void> {
+/** Has a chat request of `ago` milliseconds ago wait for a slot of the ECS fleet and fail, because it has no worker. */
+async function refuseChat(ago: number): Promise<void> {
   const ports = {
     store: store(),
     now: () => Date.now() - ago,
@@ -142,36 +142,36 @@ async function refuse(ago: number): Promise<void> {
   await getRefusal(slots.acquire(aSlotRequest({ fleet: 'ecs' }), NEVER_ABORTS));
 }
 
-test('asks for the first worker of a fleet for whose lack a chat was refused, for two minutes', async () => {
+it('a scheduled run starts the first worker of a fleet for which a chat request was refused in the last two minutes', async () => {
   ecs.service.desiredCount = 0;
-  await refuse(121_000);
+  await refuseChat(121_000);
   await fleet(TICK);
-  expect(published('ecs')).toMatchObject({ WaitingRequests: 0, NeededWorkers: 0 });
+  expect(findMetrics('ecs')).toMatchObject({ WaitingRequests: 0, NeededWorkers: 0 });
   expect(ecs.service.desiredCount).toBe(0);
   written.splice(0);
-  await refuse(60_000);
+  await refuseChat(60_000);
   expect((await store().read('ecs')).waiters).toEqual([]);
   await fleet(TICK);
-  expect(published('ecs')).toMatchObject({ WaitingRequests: 1, NeededWorkers: 1 });
+  expect(findMetrics('ecs')).toMatchObject({ WaitingRequests: 1, NeededWorkers: 1 });
   expect(ecs.service.desiredCount).toBe(1);
 });
 
-test('registers a task as soon as ECS tells that it runs, and drains it as soon as EC2 warns', async () => {
+it('an ECS event registers a running task, and an EC2 interruption warning drains it', async () => {
   const task = aTask('t1');
   ecs.tasks.set(task.taskArn, task);
   ecs.instances.set(task.containerInstanceArn, 'i-0abc');
   const startedAt = new Date(task.startedAt * 1_000).toISOString();
   await fleet({ source: 'aws.ecs', 'detail-type': 'ECS Task State Change', detail: { ...task, startedAt } });
-  expect(await workersOf('ecs')).toMatchObject([{ id: 't1', state: 'ready', instance: 'i-0abc' }]);
+  expect(await readWorkers('ecs')).toMatchObject([{ id: 't1', state: 'ready', instance: 'i-0abc' }]);
   await fleet({
     source: 'aws.ec2',
     'detail-type': 'EC2 Spot Instance Interruption Warning',
     detail: { 'instance-id': 'i-0abc', 'instance-action': 'terminate' },
   });
-  expect(await workersOf('ecs')).toMatchObject([{ state: 'draining', stateReason: 'spot interruption' }]);
+  expect(await readWorkers('ecs')).toMatchObject([{ state: 'draining', stateReason: 'spot interruption' }]);
 });
 
-test("dispatchers' concurrency follows the slots of workers that are ready", async () => {
+it('the concurrency of dispatch follows the slots of the ready workers', async () => {
   await fleet({ type: 'drain', fleet: 'listed', worker: 'w1' });
   await fleet(TICK);
   expect(maximumConcurrency).toBe(2);
@@ -180,13 +180,13 @@ test("dispatchers' concurrency follows the slots of workers that are ready", asy
   expect(maximumConcurrency).toBe(5);
 });
 
-test('shows an operator its workers', async () => {
+it('the command show returns the workers of a fleet', async () => {
   expect(await fleet({ type: 'show', fleet: 'listed' })).toEqual([
     { worker: 'w1', state: 'ready', url: engine.url, models: ['Qwen/Qwen3-8B'], slots: 16, leases: 0 },
   ]);
   await expect(fleet({ type: 'show', fleet: 'none' })).rejects.toMatchObject({ code: 'not_found' });
 });
 
-test('refuses an event of nobody', async () => {
+it('the fleet function rejects an unknown event', async () => {
   await expect(fleet({ hello: 'there' })).rejects.toMatchObject({ code: 'invalid_value' });
 });

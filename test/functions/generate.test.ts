@@ -1,28 +1,36 @@
 import { DeleteItemCommand } from '@aws-sdk/client-dynamodb';
 import { ListObjectsV2Command, PutObjectCommand } from '@aws-sdk/client-s3';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
-import { makeContext, makeQueueEvent, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
+import {
+  getHandler,
+  type Handler,
+  makeContext,
+  makeQueueEvent,
+  startTestEnvironment,
+  type TestEnvironment,
+} from './test-environment.ts';
 
-let surroundings: TestEnvironment;
-let generate: (event: unknown, context: unknown) => Promise<unknown>;
-let sweep: (event: unknown, context: unknown) => Promise<unknown>;
+let testEnvironment: TestEnvironment;
+let generate: Handler;
+let sweep: Handler;
 
 beforeAll(async () => {
-  surroundings = await startTestEnvironment();
-  for (const [name, value] of Object.entries(surroundings.environment)) vi.stubEnv(name, value);
-  const functions = await Promise.all([import('../../functions/generate.ts'), import('../../functions/sweep.ts')]);
-  generate = (event, context) => Promise.resolve(Reflect.apply(functions[0].handler, undefined, [event, context]));
-  sweep = (event, context) => Promise.resolve(Reflect.apply(functions[1].handler, undefined, [event, context]));
+  testEnvironment = await startTestEnvironment();
+  for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
+  [generate, sweep] = await Promise.all([
+    import('../../functions/generate.ts').then(getHandler),
+    import('../../functions/sweep.ts').then(getHandler),
+  ]);
 });
 afterAll(async () => {
   vi.unstubAllEnvs();
-  await surroundings[Symbol.asyncDispose]();
+  await testEnvironment[Symbol.asyncDispose]();
 });
 
 let keys = 0;
-function aMessage(changes: object = {}) {
+function makeMessage(changes: object = {}) {
   keys += 1;
   return {
     version: 1,
@@ -34,26 +42,26 @@ function aMessage(changes: object = {}) {
     ...changes,
   };
 }
-const jobs = () => createDynamoDBStore(surroundings.services.dynamodb, { tableName: surroundings.jobsTable });
-const jobOf = ({ idempotencyKey }: { idempotencyKey: string }) =>
-  jobs().read('local', deriveResponseId('local', idempotencyKey));
-const dead = () => surroundings.services.messagesOf(surroundings.deadLetterUrl);
-const all = { batchItemFailures: [] };
+const jobStore = () => createDynamoDBStore(testEnvironment.services.dynamodb, { tableName: testEnvironment.jobsTable });
+const readJob = ({ idempotencyKey }: { idempotencyKey: string }) =>
+  jobStore().read('local', deriveResponseId('local', idempotencyKey));
+const receiveDeadLetters = () => testEnvironment.services.messagesOf(testEnvironment.deadLetterUrl);
+const NO_FAILURES = { batchItemFailures: [] };
 
-test("turns a program's message into a job that is completed, and asks the model once however often it comes", async () => {
-  const message = aMessage();
-  const asked = surroundings.upstream.requests.length;
-  expect(await generate(makeQueueEvent(message), makeContext())).toEqual(all);
-  expect(await generate(makeQueueEvent(message, message), makeContext())).toEqual(all);
-  expect(await jobOf(message)).toMatchObject({ status: 'completed', epoch: 1, attempts: 1, tenant: 'local' });
-  expect((await jobOf(message))?.dueAt).toBeUndefined();
-  expect(surroundings.upstream.requests.length - asked).toBe(1);
+it('a message becomes a job that calls the model once, however often the message is delivered', async () => {
+  const message = makeMessage();
+  const requestsBefore = testEnvironment.upstream.requests.length;
+  expect(await generate(makeQueueEvent(message), makeContext())).toEqual(NO_FAILURES);
+  expect(await generate(makeQueueEvent(message, message), makeContext())).toEqual(NO_FAILURES);
+  expect(await readJob(message)).toMatchObject({ status: 'completed', epoch: 1, attempts: 1, tenant: 'local' });
+  expect((await readJob(message))?.dueAt).toBeUndefined();
+  expect(testEnvironment.upstream.requests.length - requestsBefore).toBe(1);
 });
 
-test('sends the answer to the queue that the message names', async () => {
-  const message = aMessage({ replyTo: 'answers' });
+it('the answer is sent to the reply queue that the message names', async () => {
+  const message = makeMessage({ replyTo: 'answers' });
   await generate(makeQueueEvent(message), makeContext());
-  const [reply] = await surroundings.services.messagesOf(surroundings.replyUrl);
+  const [reply] = await testEnvironment.services.messagesOf(testEnvironment.replyUrl);
   expect(JSON.parse(reply?.body ?? '')).toMatchObject({
     version: 1,
     type: 'answer',
@@ -65,27 +73,27 @@ test('sends the answer to the queue that the message names', async () => {
   });
 });
 
-test('serves work that has waited before flex work of the same batch', async () => {
-  const flex = aMessage({ body: { model: 'default', input: 'x', service_tier: 'flex' } });
-  const other = aMessage();
+it('a flex job is deferred when another message of its batch has waited long', async () => {
+  const flex = makeMessage({ body: { model: 'default', input: 'x', service_tier: 'flex' } });
+  const other = makeMessage();
   const { Records } = makeQueueEvent(flex, other);
   const sentAt = String(Date.now() - 10_000);
   const waiting = Records.map((record) => ({ ...record, attributes: { ...record.attributes, SentTimestamp: sentAt } }));
-  const asked = surroundings.upstream.requests.length;
-  expect(await generate({ Records: waiting }, makeContext())).toEqual(all);
-  expect(await jobOf(other)).toMatchObject({ status: 'completed' });
-  expect(await jobOf(flex)).toMatchObject({ status: 'queued', tier: 'flex', attempts: 0, releases: 1 });
-  expect(surroundings.upstream.requests.length - asked).toBe(1);
+  const requestsBefore = testEnvironment.upstream.requests.length;
+  expect(await generate({ Records: waiting }, makeContext())).toEqual(NO_FAILURES);
+  expect(await readJob(other)).toMatchObject({ status: 'completed' });
+  expect(await readJob(flex)).toMatchObject({ status: 'queued', tier: 'flex', attempts: 0, releases: 1 });
+  expect(testEnvironment.upstream.requests.length - requestsBefore).toBe(1);
 });
 
-test('keeps nothing readable in the table', async () => {
-  await generate(makeQueueEvent(aMessage()), makeContext());
-  const text = await surroundings.services.textOf(surroundings.jobsTable);
+it('the jobs table holds no readable content', async () => {
+  await generate(makeQueueEvent(makeMessage()), makeContext());
+  const text = await testEnvironment.services.textOf(testEnvironment.jobsTable);
   expect(text).toContain('completed');
   expect(text).not.toContain('canary');
 });
 
-test.each([
+it.each([
   ['response', { body: { model: 'default', input: 'x', store: false } }],
   [
     'chat completion',
@@ -94,191 +102,203 @@ test.each([
       body: { model: 'default', messages: [{ role: 'user', content: 'x' }], store: false },
     },
   ],
-])('forgets a %s that is not to be stored when its answer is on its way', async (_name, changes) => {
-  const message = aMessage({ replyTo: 'answers', ...changes });
+])('a %s with store: false is deleted once its answer is sent', async (_name, changes) => {
+  const message = makeMessage({ replyTo: 'answers', ...changes });
   await generate(makeQueueEvent(message), makeContext());
-  expect(await surroundings.services.messagesOf(surroundings.replyUrl)).toHaveLength(1);
-  expect(await jobOf(message)).toBeUndefined();
-  const text = await surroundings.services.textOf(surroundings.jobsTable);
+  expect(await testEnvironment.services.messagesOf(testEnvironment.replyUrl)).toHaveLength(1);
+  expect(await readJob(message)).toBeUndefined();
+  const text = await testEnvironment.services.textOf(testEnvironment.jobsTable);
   const id = deriveResponseId('local', message.idempotencyKey);
   expect(text.split(id)).toHaveLength(2);
 });
 
-test.each([
-  ['no JSON', '{"version":1', 'invalid_json'],
-  ['a newer version', { ...aMessage(), version: 2 }, 'unsupported_value'],
-  ['an unknown type', { ...aMessage(), type: 'dream' }, 'unsupported_value'],
-  ['a misspelt field', { ...aMessage(), reply_to: 'answers' }, 'unknown_parameter'],
-  ['an unknown reply queue', { ...aMessage(), replyTo: 'elsewhere' }, 'invalid_value'],
-  ["another sender's tenant", { ...aMessage(), tenant: 'other' }, 'insufficient_permissions'],
+it.each([
+  ['that is not JSON', '{"version":1', 'invalid_json'],
+  ['of a newer version', { ...makeMessage(), version: 2 }, 'unsupported_value'],
+  ['of an unknown type', { ...makeMessage(), type: 'dream' }, 'unsupported_value'],
+  ['with an unknown field', { ...makeMessage(), reply_to: 'answers' }, 'unknown_parameter'],
+  ['with an unknown reply queue', { ...makeMessage(), replyTo: 'elsewhere' }, 'invalid_value'],
+  ['whose tenant is not the sender’s', { ...makeMessage(), tenant: 'other' }, 'insufficient_permissions'],
   [
-    'a body that its API refuses',
-    { ...aMessage(), body: { model: 'default', input: 'x', temperature: 9 } },
+    'with a body that the endpoint rejects',
+    { ...makeMessage(), body: { model: 'default', input: 'x', temperature: 9 } },
     'invalid_value',
   ],
-  ['an unknown model', { ...aMessage(), body: { model: 'none', input: 'x' } }, 'model_not_found'],
+  ['with an unknown model', { ...makeMessage(), body: { model: 'none', input: 'x' } }, 'model_not_found'],
   [
-    "another's bucket",
-    { ...aMessage(), body: undefined, bodyPointer: { bucket: 'theirs', key: 'local/inbox/a' } },
+    'that points to another bucket',
+    { ...makeMessage(), body: undefined, bodyPointer: { bucket: 'theirs', key: 'local/inbox/a' } },
     'invalid_value',
   ],
   [
-    "another tenant's object",
-    { ...aMessage(), body: undefined, bodyPointer: { bucket: 'bodies', key: 'other/inbox/a' } },
+    "that points to another tenant's object",
+    { ...makeMessage(), body: undefined, bodyPointer: { bucket: 'bodies', key: 'other/inbox/a' } },
     'invalid_value',
   ],
-  ['a webhook, which is not there yet', { ...aMessage(), webhook: 'https://example.com' }, 'unsupported_parameter'],
-])('puts %s into the dead-letter queue with the reason, and serves its neighbours', async (_name, bad, reason) => {
-  const good = aMessage();
-  expect(await generate(makeQueueEvent(bad, good), makeContext())).toEqual(all);
-  const [message, ...more] = await dead();
-  expect(message?.attributes['reason']).toBe(reason);
-  expect(message?.body).toBe(typeof bad === 'string' ? bad : JSON.stringify(bad));
-  expect(more).toEqual([]);
-  expect((await jobOf(good))?.status).toBe('completed');
-});
+  [
+    'with a webhook, which is not supported yet',
+    { ...makeMessage(), webhook: 'https://example.com' },
+    'unsupported_parameter',
+  ],
+])(
+  'a message %s goes to the dead-letter queue with the reason, and the rest of its batch is processed',
+  async (_name, bad, reason) => {
+    const good = makeMessage();
+    expect(await generate(makeQueueEvent(bad, good), makeContext())).toEqual(NO_FAILURES);
+    const [message, ...more] = await receiveDeadLetters();
+    expect(message?.attributes['reason']).toBe(reason);
+    expect(message?.body).toBe(typeof bad === 'string' ? bad : JSON.stringify(bad));
+    expect(more).toEqual([]);
+    expect((await readJob(good))?.status).toBe('completed');
+  },
+);
 
-test('refuses a key that comes with another body', async () => {
-  const message = aMessage();
+it('an idempotency key that is reused with another body is rejected', async () => {
+  const message = makeMessage();
   await generate(makeQueueEvent(message), makeContext());
   await generate(makeQueueEvent({ ...message, body: { model: 'default', input: 'other' } }), makeContext());
-  expect((await dead())[0]?.attributes['reason']).toBe('idempotency_key_reused');
+  expect((await receiveDeadLetters())[0]?.attributes['reason']).toBe('idempotency_key_reused');
 });
 
 const small = { model: 'default', input: 'x' };
-/** Too large for the table, so that it lies elsewhere than a small one. */
+/** Too large for the table, so that it is stored in the bucket. */
 const large = { model: 'default', input: 'long '.repeat(100_000) };
 
-test.each([
+it.each([
   ['small, after a large one', large, small],
   ['large, after a small one', small, large],
   ['large, after a small one that was streamed', { ...small, stream: true }, large],
-])('refuses a key that comes with another body which is %s', async (_name, first, second) => {
-  const message = aMessage({ body: first });
+])('an idempotency key that is reused with a body that is %s is rejected each time', async (_name, first, second) => {
+  const message = makeMessage({ body: first });
   await generate(makeQueueEvent(message), makeContext());
-  const job = await jobOf(message);
+  const job = await readJob(message);
   for (const _ of [1, 2]) {
-    expect(await generate(makeQueueEvent({ ...message, body: second }), makeContext())).toEqual(all);
-    expect((await dead())[0]?.attributes['reason']).toBe('idempotency_key_reused');
+    expect(await generate(makeQueueEvent({ ...message, body: second }), makeContext())).toEqual(NO_FAILURES);
+    expect((await receiveDeadLetters())[0]?.attributes['reason']).toBe('idempotency_key_reused');
   }
-  expect(await generate(makeQueueEvent(message), makeContext())).toEqual(all);
-  expect(await dead()).toEqual([]);
-  expect(await jobOf(message)).toEqual(job);
+  expect(await generate(makeQueueEvent(message), makeContext())).toEqual(NO_FAILURES);
+  expect(await receiveDeadLetters()).toEqual([]);
+  expect(await readJob(message)).toEqual(job);
 });
 
-test('answers from its item alone a job whose input is gone, and looks at it no more', async () => {
-  const message = aMessage({ replyTo: 'answers' });
+it('a job whose input is missing fails, and its reply is sent from the item alone', async () => {
+  const message = makeMessage({ replyTo: 'answers' });
   await generate(makeQueueEvent(message), makeContext(0));
-  const [pointer] = await surroundings.services.messagesOf(surroundings.queueUrl);
-  const { id = '' } = (await jobOf(message)) ?? {};
+  const [pointer] = await testEnvironment.services.messagesOf(testEnvironment.queueUrl);
+  const { id = '' } = (await readJob(message)) ?? {};
   const Key = { pk: { S: `local#${id}` }, sk: { S: 'input' } };
-  await surroundings.services.dynamodb.send(new DeleteItemCommand({ TableName: surroundings.jobsTable, Key }));
+  await testEnvironment.services.dynamodb.send(new DeleteItemCommand({ TableName: testEnvironment.jobsTable, Key }));
   await generate(makeQueueEvent(pointer?.body ?? ''), makeContext());
-  const [reply] = await surroundings.services.messagesOf(surroundings.replyUrl);
+  const [reply] = await testEnvironment.services.messagesOf(testEnvironment.replyUrl);
   const { response, ...head } = JSON.parse(reply?.body ?? '');
   expect(head).toEqual({ version: 1, type: 'answer', tenant: 'local', id, status: 'failed' });
   expect(response).toMatchObject({ error: { code: 'record_unreadable' } });
-  expect((await jobOf(message))?.dueAt).toBeUndefined();
+  expect((await readJob(message))?.dueAt).toBeUndefined();
 });
 
-describe("a body in the tenant's inbox", () => {
-  async function pointed(body: object = { model: 'default', input: 'x' }, changes: object = {}) {
-    const { s3, bucketName } = surroundings.services;
-    const message = aMessage({ body: undefined, ...changes });
+describe("a message that points to a body in the tenant's inbox", () => {
+  async function makePointedMessage(body: object = { model: 'default', input: 'x' }, changes: object = {}) {
+    const { s3, bucketName } = testEnvironment.services;
+    const message = makeMessage({ body: undefined, ...changes });
     const key = `local/inbox/${message.idempotencyKey}`;
     await s3.send(new PutObjectCommand({ Bucket: bucketName, Key: key, Body: JSON.stringify(body) }));
     return { message: { ...message, bodyPointer: { bucket: bucketName, key } }, key };
   }
-  async function inbox(): Promise<string[]> {
-    const { s3, bucketName } = surroundings.services;
+  async function listInbox(): Promise<string[]> {
+    const { s3, bucketName } = testEnvironment.services;
     const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: bucketName, Prefix: 'local/inbox/' }));
     return Contents.flatMap(({ Key }) => Key ?? []);
   }
 
-  test('is removed once a job has been made of it, and its message may still come again', async () => {
-    const { message } = await pointed();
-    const asked = surroundings.upstream.requests.length;
+  it('the body in the inbox is deleted once its job exists, and the message may be delivered again', async () => {
+    const { message } = await makePointedMessage();
+    const requestsBefore = testEnvironment.upstream.requests.length;
     await generate(makeQueueEvent(message), makeContext());
-    expect(await inbox()).toEqual([]);
-    expect(await generate(makeQueueEvent(message), makeContext())).toEqual(all);
-    expect(await dead()).toEqual([]);
-    expect(await jobOf(message)).toMatchObject({ status: 'completed', epoch: 1 });
-    expect(surroundings.upstream.requests.length - asked).toBe(1);
+    expect(await listInbox()).toEqual([]);
+    expect(await generate(makeQueueEvent(message), makeContext())).toEqual(NO_FAILURES);
+    expect(await receiveDeadLetters()).toEqual([]);
+    expect(await readJob(message)).toMatchObject({ status: 'completed', epoch: 1 });
+    expect(testEnvironment.upstream.requests.length - requestsBefore).toBe(1);
   });
 
-  test('is removed when its message comes again after a crash that left it there', async () => {
-    const { message, key } = await pointed();
+  it('a body that a crash left in the inbox is deleted when the message is delivered again', async () => {
+    const { message, key } = await makePointedMessage();
     await generate(makeQueueEvent(message), makeContext());
-    const { s3, bucketName } = surroundings.services;
+    const { s3, bucketName } = testEnvironment.services;
     const body = JSON.stringify({ model: 'default', input: 'x' });
     await s3.send(new PutObjectCommand({ Bucket: bucketName, Key: key, Body: body }));
     await generate(makeQueueEvent(message), makeContext());
-    expect(await inbox()).toEqual([]);
+    expect(await listInbox()).toEqual([]);
   });
 
-  test('need not be there for a message whose job has been deleted', async () => {
-    const { message } = await pointed({ model: 'default', input: 'x', store: false }, { replyTo: 'answers' });
+  it('a message whose job was deleted is processed without its body', async () => {
+    const { message } = await makePointedMessage(
+      { model: 'default', input: 'x', store: false },
+      { replyTo: 'answers' },
+    );
     await generate(makeQueueEvent(message), makeContext());
-    expect(await surroundings.services.messagesOf(surroundings.replyUrl)).toHaveLength(1);
-    expect(await jobOf(message)).toBeUndefined();
-    expect(await generate(makeQueueEvent(message), makeContext())).toEqual(all);
-    expect(await dead()).toEqual([]);
+    expect(await testEnvironment.services.messagesOf(testEnvironment.replyUrl)).toHaveLength(1);
+    expect(await readJob(message)).toBeUndefined();
+    expect(await generate(makeQueueEvent(message), makeContext())).toEqual(NO_FAILURES);
+    expect(await receiveDeadLetters()).toEqual([]);
   });
 
-  test('that was never there puts its message into the dead-letter queue', async () => {
-    const { bucketName } = surroundings.services;
+  it('a message whose body is not in the inbox goes to the dead-letter queue', async () => {
+    const { bucketName } = testEnvironment.services;
     const bodyPointer = { bucket: bucketName, key: 'local/inbox/nothing' };
-    await generate(makeQueueEvent(aMessage({ body: undefined, bodyPointer })), makeContext());
-    expect((await dead())[0]?.attributes['reason']).toBe('not_found');
+    await generate(makeQueueEvent(makeMessage({ body: undefined, bodyPointer })), makeContext());
+    expect((await receiveDeadLetters())[0]?.attributes['reason']).toBe('not_found');
   });
 
-  test('stays when its message was refused', async () => {
-    const { message, key } = await pointed({ model: 'default', input: 'x', temperature: 9 });
+  it('the body of a rejected message stays in the inbox', async () => {
+    const { message, key } = await makePointedMessage({ model: 'default', input: 'x', temperature: 9 });
     await generate(makeQueueEvent(message), makeContext());
-    expect(await dead()).toHaveLength(1);
-    expect(await inbox()).toEqual([key]);
+    expect(await receiveDeadLetters()).toHaveLength(1);
+    expect(await listInbox()).toEqual([key]);
   });
 });
 
-test("refuses a key that comes with a large body in the tenant's inbox after a small one", async () => {
-  const message = aMessage();
+it('an idempotency key that is reused with a large body in the inbox after a small one is rejected', async () => {
+  const message = makeMessage();
   await generate(makeQueueEvent(message), makeContext());
-  const { s3, bucketName } = surroundings.services;
+  const { s3, bucketName } = testEnvironment.services;
   const key = 'local/inbox/another';
   await s3.send(new PutObjectCommand({ Bucket: bucketName, Key: key, Body: JSON.stringify(large) }));
   const bodyPointer = { bucket: bucketName, key };
-  expect(await generate(makeQueueEvent({ ...message, body: undefined, bodyPointer }), makeContext())).toEqual(all);
-  expect((await dead())[0]?.attributes['reason']).toBe('idempotency_key_reused');
+  expect(await generate(makeQueueEvent({ ...message, body: undefined, bodyPointer }), makeContext())).toEqual(
+    NO_FAILURES,
+  );
+  expect((await receiveDeadLetters())[0]?.attributes['reason']).toBe('idempotency_key_reused');
 });
 
-test("reads a large body from the tenant's inbox, and keeps it in the bucket", async () => {
-  // The model says it all again, and comes to the end of its tokens.
+it('a large body in the inbox is read and stored in the bucket', async () => {
+  // The model repeats its input until it reaches the token limit.
   const input = 'long '.repeat(100_000);
   const Key = 'local/inbox/large';
-  const { s3, bucketName } = surroundings.services;
+  const { s3, bucketName } = testEnvironment.services;
   await s3.send(new PutObjectCommand({ Bucket: bucketName, Key, Body: JSON.stringify({ model: 'default', input }) }));
-  const message = aMessage({ body: undefined, bodyPointer: { bucket: bucketName, key: Key } });
+  const message = makeMessage({ body: undefined, bodyPointer: { bucket: bucketName, key: Key } });
   await generate(makeQueueEvent(message), makeContext());
-  expect(await jobOf(message)).toMatchObject({ status: 'incomplete', input: { place: 's3' } });
+  expect(await readJob(message)).toMatchObject({ status: 'incomplete', input: { place: 's3' } });
 });
 
-test('completes a chat completion', async () => {
-  const message = aMessage({
+it('a chat completion is completed and its answer sent', async () => {
+  const message = makeMessage({
     endpoint: '/v1/chat/completions',
     replyTo: 'answers',
     body: { model: 'default', messages: [{ role: 'user', content: 'Hello' }] },
   });
   await generate(makeQueueEvent(message), makeContext());
-  const [reply] = await surroundings.services.messagesOf(surroundings.replyUrl);
+  const [reply] = await testEnvironment.services.messagesOf(testEnvironment.replyUrl);
   expect(JSON.parse(reply?.body ?? '')).toMatchObject({ status: 'completed', response: { object: 'chat.completion' } });
-  expect(await jobOf(message)).toMatchObject({ status: 'completed', stored: true });
+  expect(await readJob(message)).toMatchObject({ status: 'completed', stored: true });
 });
 
-test('lets a job wait whose function has no time left, and counts no attempt', async () => {
-  const message = aMessage();
-  expect(await generate(makeQueueEvent(message), makeContext(0))).toEqual(all);
-  expect(await jobOf(message)).toMatchObject({ status: 'queued', attempts: 0, releases: 1 });
-  const [pointer] = await surroundings.services.messagesOf(surroundings.queueUrl);
+it('a job whose function has no time left returns to the queue and uses no attempt', async () => {
+  const message = makeMessage();
+  expect(await generate(makeQueueEvent(message), makeContext(0))).toEqual(NO_FAILURES);
+  expect(await readJob(message)).toMatchObject({ status: 'queued', attempts: 0, releases: 1 });
+  const [pointer] = await testEnvironment.services.messagesOf(testEnvironment.queueUrl);
   expect(JSON.parse(pointer?.body ?? '')).toEqual({
     version: 1,
     type: 'job',
@@ -287,16 +307,17 @@ test('lets a job wait whose function has no time left, and counts no attempt', a
     tier: 'default',
   });
   await generate(makeQueueEvent(pointer?.body ?? ''), makeContext());
-  expect((await jobOf(message))?.status).toBe('completed');
+  expect((await readJob(message))?.status).toBe('completed');
 });
 
-test('announces a job again whose message was lost', async () => {
-  const message = aMessage();
+it('the sweep re-enqueues a job whose message was lost', async () => {
+  const message = makeMessage();
   await generate(makeQueueEvent(message), makeContext(0));
-  await surroundings.services.messagesOf(surroundings.queueUrl);
-  const { id = '' } = (await jobOf(message)) ?? {};
-  await jobs().update('local', id, [], { set: { dueAt: Date.now() - 1 } });
+  await testEnvironment.services.messagesOf(testEnvironment.queueUrl);
+  const { id = '' } = (await readJob(message)) ?? {};
+  await jobStore().update('local', id, [], { set: { dueAt: Date.now() - 1 } });
   await sweep({}, makeContext());
-  const [again] = await surroundings.services.messagesOf(surroundings.queueUrl);
-  expect(JSON.parse(again?.body ?? '')).toMatchObject({ type: 'job', id });
+  // On a slow machine, jobs that earlier tests deferred may be due as well.
+  const pointers = await testEnvironment.services.messagesOf(testEnvironment.queueUrl);
+  expect(pointers.map(({ body }) => JSON.parse(body))).toContainEqual(expect.objectContaining({ type: 'job', id }));
 });

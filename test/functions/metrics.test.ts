@@ -1,30 +1,38 @@
-import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { makeContext, makeQueueEvent, startTestEnvironment, type TestEnvironment } from './test-environment.ts';
+import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import {
+  getHandler,
+  type Handler,
+  makeContext,
+  makeQueueEvent,
+  startTestEnvironment,
+  type TestEnvironment,
+} from './test-environment.ts';
 
-let surroundings: TestEnvironment;
-let generate: (event: unknown, context: unknown) => Promise<unknown>;
-let sweep: (event: unknown, context: unknown) => Promise<unknown>;
+let testEnvironment: TestEnvironment;
+let generate: Handler;
+let sweep: Handler;
 const written: string[] = [];
 
 beforeAll(async () => {
-  surroundings = await startTestEnvironment(({ text }) =>
+  testEnvironment = await startTestEnvironment(({ text }) =>
     text.includes('please fail')
       ? { status: 400, body: { error: { message: 'no' } } }
       : { body: { choices: [{ message: { role: 'assistant', content: 'Hi' }, finish_reason: 'stop' }] } },
   );
-  for (const [name, value] of Object.entries(surroundings.environment)) vi.stubEnv(name, value);
+  for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
   vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
     written.push(String(text));
     return true;
   });
-  const functions = await Promise.all([import('../../functions/generate.ts'), import('../../functions/sweep.ts')]);
-  generate = (event, context) => Promise.resolve(Reflect.apply(functions[0].handler, undefined, [event, context]));
-  sweep = (event, context) => Promise.resolve(Reflect.apply(functions[1].handler, undefined, [event, context]));
+  [generate, sweep] = await Promise.all([
+    import('../../functions/generate.ts').then(getHandler),
+    import('../../functions/sweep.ts').then(getHandler),
+  ]);
 });
 afterAll(async () => {
   vi.restoreAllMocks();
   vi.unstubAllEnvs();
-  await surroundings[Symbol.asyncDispose]();
+  await testEnvironment[Symbol.asyncDispose]();
 });
 beforeEach(() => void written.splice(0));
 
@@ -33,8 +41,8 @@ interface Published {
   readonly line: Readonly<Record<string, unknown>>;
 }
 
-/** Lines that CloudWatch reads this metric from, with the dimensions that they publish it under. */
-function published(metric: string): Published[] {
+/** Returns the log lines that publish a metric, with its dimensions. */
+function findPublished(metric: string): Published[] {
   const lines = written.filter((line) => line.startsWith('{"_aws"')).map((line) => JSON.parse(line));
   return lines.flatMap((line) =>
     line._aws.CloudWatchMetrics.filter(({ Metrics }: { Metrics: { Name: string }[] }) =>
@@ -43,7 +51,7 @@ function published(metric: string): Published[] {
   );
 }
 
-const aMessage = (key: string, input: string) => ({
+const makeMessage = (key: string, input: string) => ({
   version: 1,
   type: 'generate',
   tenant: 'local',
@@ -52,23 +60,25 @@ const aMessage = (key: string, input: string) => ({
   body: { model: 'default', input },
 });
 
-test('count jobs by the status that they ended in, with the times that they waited and ran', async () => {
-  await generate(makeQueueEvent(aMessage('good', 'Hello'), aMessage('bad', 'please fail')), makeContext());
-  const jobs = published('Jobs').map(({ dimensions, line }) => ({ dimensions, status: line['Status'] }));
+it('the generate function publishes for each job its status and how long it waited and ran', async () => {
+  await generate(makeQueueEvent(makeMessage('good', 'Hello'), makeMessage('bad', 'please fail')), makeContext());
+  const jobs = findPublished('Jobs').map(({ dimensions, line }) => ({ dimensions, status: line['Status'] }));
   expect(jobs.toSorted((a, b) => String(a.status).localeCompare(String(b.status)))).toEqual([
     { dimensions: ['FunctionName', 'Status'], status: 'completed' },
     { dimensions: ['FunctionName', 'Status'], status: 'failed' },
   ]);
   for (const metric of ['JobWaitMs', 'JobRunMs']) {
-    expect(published(metric).map(({ line }) => line[metric])).toEqual([expect.any(Number), expect.any(Number)]);
+    expect(findPublished(metric).map(({ line }) => line[metric])).toEqual([expect.any(Number), expect.any(Number)]);
   }
-  expect(published('Messages')[0]?.line).toMatchObject({ Messages: 2, MessagesFailed: 0, MessagesRefused: 0 });
-  expect(published('KmsErrors')).toMatchObject([{ dimensions: ['FunctionName'], line: { KmsCalls: 1, KmsErrors: 0 } }]);
+  expect(findPublished('Messages')[0]?.line).toMatchObject({ Messages: 2, MessagesFailed: 0, MessagesRefused: 0 });
+  expect(findPublished('KmsErrors')).toMatchObject([
+    { dimensions: ['FunctionName'], line: { KmsCalls: 1, KmsErrors: 0 } },
+  ]);
 });
 
-test('are published under the name and dimension that the alarms watch', async () => {
-  await generate(makeQueueEvent(aMessage('alarms', 'Hello')), makeContext());
+it('the sweep publishes its metrics with the dimension that the alarms use', async () => {
+  await generate(makeQueueEvent(makeMessage('alarms', 'Hello')), makeContext());
   await sweep({}, makeContext());
-  expect(published('JobsOverdue')).toMatchObject([{ dimensions: ['FunctionName'], line: { JobsOverdue: 0 } }]);
-  expect(published('SweepRuns')).toMatchObject([{ dimensions: ['FunctionName'], line: { SweepRuns: 1 } }]);
+  expect(findPublished('JobsOverdue')).toMatchObject([{ dimensions: ['FunctionName'], line: { JobsOverdue: 0 } }]);
+  expect(findPublished('SweepRuns')).toMatchObject([{ dimensions: ['FunctionName'], line: { SweepRuns: 1 } }]);
 });

@@ -9,7 +9,7 @@ import { FLEET, MODEL } from '../shared/gpu/fleets.ts';
 import { exists, type Services, startServices } from '../shared/jobs/services.ts';
 import { type Script, startUpstream, type Upstream } from '../upstreams/openai-upstream.ts';
 
-/** What the functions of queued work need around them, on the wire, and their environment variables. */
+/** Stand-ins on the wire for everything that the functions call, and the functions' environment variables. */
 export interface TestEnvironment extends AsyncDisposable {
   readonly services: Services;
   readonly upstream: Upstream;
@@ -19,18 +19,19 @@ export interface TestEnvironment extends AsyncDisposable {
   readonly gpuQueueUrl: string;
   readonly gpuDeadLetterUrl: string;
   readonly replyUrl: string;
-  readonly environment: Readonly<Record<string, string>>;
+  /** Environment variables of the functions. */
+  readonly variables: Readonly<Record<string, string>>;
 }
 
 export interface TestEnvironmentOptions {
-  /** Further aliases of the upstream's model; each with the suffix `-gpu` is one of the fleet's. */
+  /** More aliases of the upstream's model. For each, an alias with the suffix `-gpu` names the fleet's model. */
   readonly aliases?: readonly string[];
   readonly fleet?: { readonly stallMs: number; readonly waitMs: number };
 }
 
 /**
- * Starts stand-ins for everything, and the models `default`, which answers by `script`, `gpu` on the fleet `tests`, and
- * `helped`, which is on it too and falls back to `default`. Tests register the fleet's workers.
+ * Starts the stand-ins, with three models: `default` answers as `script` says, `gpu` runs on a fleet whose workers the
+ * test registers, and `helped` runs on that fleet and falls back to `default`.
  */
 export async function startTestEnvironment(
   script?: Script,
@@ -85,7 +86,7 @@ export async function startTestEnvironment(
     gpuQueueUrl,
     gpuDeadLetterUrl,
     replyUrl,
-    environment: {
+    variables: {
       AWS_REGION: 'eu-west-1',
       TIMINGS_DIVISOR: '10',
       AWS_ACCESS_KEY_ID: 'test',
@@ -130,7 +131,7 @@ async function createTable({ dynamodb }: Services, TableName: string, keys: read
   await exists(dynamodb, TableName);
 }
 
-/** An event of SQS's event source mapping, with one message for each body. */
+/** Creates an event of SQS's event source mapping with one message per body. */
 export function makeQueueEvent(...bodies: unknown[]) {
   return {
     Records: bodies.map((body, index) => ({
@@ -143,7 +144,14 @@ export function makeQueueEvent(...bodies: unknown[]) {
   };
 }
 
-/** What Lambda hands over besides the event. */
+/** Creates the context that Lambda passes to a handler. */
 export function makeContext(remainingMs = 60_000, awsRequestId = 'request') {
   return { awsRequestId, getRemainingTimeInMillis: () => remainingMs };
+}
+
+export type Handler = (event: unknown, ...rest: unknown[]) => Promise<unknown>;
+
+/** Returns the handler that a function's module exports. */
+export function getHandler(module: { readonly handler: unknown }): Handler {
+  return async (...args) => Reflect.apply(module.handler as Handler, undefined, args);
 }

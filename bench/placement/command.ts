@@ -11,26 +11,26 @@ import {
 import { POLICIES, type PolicyName } from '../../test/simulation/placement/simulate.ts';
 import { startThreads } from '../../test/simulation/placement/threads.ts';
 
-/** What is asked of single simulations, one for each policy. */
+/** Single simulations, one for each policy. */
 export interface SimulationRequest {
   readonly policies: readonly PolicyName[];
   readonly run: Omit<Run, 'policy'>;
-  /** Ask for the scale at which 95% of answers still are good, instead of what happens at one scale. */
+  /** True to find the highest scale with 95% of good answers instead of simulating the given scale. */
   readonly capacity: boolean;
-  /** Answer in JSON, an object for each policy. */
+  /** True to print a JSON object for each policy. */
   readonly json: boolean;
 }
 
-/** What is asked of the whole benchmark. */
+/** A run of the whole benchmark. */
 export interface BenchmarkRequest {
-  /** Files; beside them there is a trace that is made up. */
+  /** Trace files, in addition to the synthetic trace. */
   readonly traces: readonly string[];
   readonly quick: boolean;
   readonly seeds: number | undefined;
   readonly publish: boolean;
 }
 
-/** A word of the command line that means nothing here. */
+/** Reports an invalid command line. */
 export class UsageError extends Error {}
 
 const USAGE = `npm run bench -- placement [--trace FILE]…
@@ -38,25 +38,25 @@ const USAGE = `npm run bench -- placement [--trace FILE]…
   single simulations: [--policy P,P…] [--scale X] [--workers N] [--gpu ${Object.keys(STEP_MODELS).join('|')}] [--seed S] [--no-jitter] [--capacity] [--json]
   policies: ${POLICIES.join(' ')}`;
 
-/** Options that only single simulations have. */
+/** Options of single simulations only. */
 const SINGLE = ['policy', 'scale', 'workers', 'gpu', 'seed', 'no-jitter', 'capacity', 'json'] as const;
 
 /**
- * Understands the words behind `placement`.
- * @throws UsageError that names what is wrong
+ * Parses the arguments after `placement`.
+ * @throws UsageError that names the invalid argument
  */
 export function parseCommand(words: readonly string[]): SimulationRequest | BenchmarkRequest {
   const values = parseWords(words);
   const isSingle = SINGLE.some((option) => values[option] !== undefined);
   const isWhole = values.quick || values.publish || values.runs !== undefined;
-  if (isSingle && isWhole) throw new UsageError('--quick, --runs and --publish are of the whole benchmark alone');
+  if (isSingle && isWhole) throw new UsageError('--quick, --runs and --publish apply to the whole benchmark only');
   const traces = values.trace ?? [];
   if (!isSingle) {
     const seeds = values.runs === undefined ? undefined : parseWholeNumber('--runs', values.runs, 1);
     return { traces, quick: values.quick ?? false, seeds, publish: values.publish ?? false };
   }
   const [file, ...more] = traces;
-  if (more.length > 0) throw new UsageError('single simulations take one --trace');
+  if (more.length > 0) throw new UsageError('single simulations accept one --trace');
   const seed = parseWholeNumber('--seed', values.seed ?? '1', 0);
   const trace: TraceSource = file === undefined ? { synthetic: seed } : { file };
   return {
@@ -99,58 +99,58 @@ function parseWords(words: readonly string[]) {
 
 function parsePolicy(name: string): PolicyName {
   const known = POLICIES.find((policy) => policy === name);
-  if (known === undefined) throw new UsageError(`there is no policy ${name}: ${POLICIES.join(', ')}`);
+  if (known === undefined) throw new UsageError(`unknown policy ${name}; known: ${POLICIES.join(', ')}`);
   return known;
 }
 
 function parseGpu(name: string): GpuName {
   if (name === 'h100' || name === 'a10g') return name;
-  throw new UsageError(`there is no GPU ${name}: ${Object.keys(STEP_MODELS).join(', ')}`);
+  throw new UsageError(`unknown GPU ${name}; known: ${Object.keys(STEP_MODELS).join(', ')}`);
 }
 
 function parseWholeNumber(option: string, text: string, least: number): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isSafeInteger(value) || value < least)
-    throw new UsageError(`${option} wants a whole number from ${least} on, not ${text}`);
+    throw new UsageError(`${option} must be a whole number of at least ${least}, not ${text}`);
   return value;
 }
 
 function parseScale(text: string): number {
   const value = Number(text);
-  if (!(value > 0 && Number.isFinite(value))) throw new UsageError(`--scale wants a number above 0, not ${text}`);
+  if (!(value > 0 && Number.isFinite(value))) throw new UsageError(`--scale must be a number above 0, not ${text}`);
   return value;
 }
 
 /**
- * Answers a question, policy by policy, through `print`.
- * @throws Error that names the file and the line of a trace that can't be understood
+ * Runs the simulations and passes a line for each policy to `print`.
+ * @throws Error with the file and line of an invalid trace
  */
 export async function runSimulations(
   { policies, run, capacity, json }: SimulationRequest,
   print: (line: string) => void,
 ): Promise<void> {
-  // Before any thread is told of it: what is wrong with a trace is said once.
+  // Loaded here before the threads load it, so that an invalid trace is reported once.
   await loadTrace(run.trace);
   await using threads = startThreads();
-  const asked = policies.map(async (policy) => {
+  const lines = policies.map(async (policy) => {
     const at = (scale: number) => threads.run({ ...run, policy, load: { ...run.load, scale } });
     if (!capacity) return { policy, simulated: true, ...run, ...(await at(run.load.scale)) };
     const scale = await findCapacity(async (tried) => (await at(tried)).goodput, run.load.scale);
     return { policy, simulated: true, ...run, load: { ...run.load, scale }, capacity: scale };
   });
-  for (const { policy, ...rest } of await Promise.all(asked)) {
+  for (const { policy, ...rest } of await Promise.all(lines)) {
     print(json ? JSON.stringify({ policy, ...rest }) : `${policy.padEnd(18)} ${describeResult(rest)}`);
   }
 }
 
 function describeResult(found: RunResult | { readonly capacity: number }): string {
-  if ('capacity' in found) return `95% of good answers up to ${found.capacity.toFixed(3)} times the trace’s rate`;
+  if ('capacity' in found) return `95% good answers up to ${found.capacity.toFixed(3)} times the trace’s rate`;
   const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
   const { firstTokenMs, perTokenMs } = found;
   return [
     `good ${percent(found.goodput)}, length-scaled ${percent(found.scaledGoodput)}`,
     `first token p50 ${firstTokenMs.p50.toFixed(0)} p99 ${firstTokenMs.p99.toFixed(0)} ms`,
-    `a token p50 ${perTokenMs.p50.toFixed(1)} p99 ${perTokenMs.p99.toFixed(1)} ms`,
+    `per token p50 ${perTokenMs.p50.toFixed(1)} p99 ${perTokenMs.p99.toFixed(1)} ms`,
     `cached ${percent(found.prefixHitRate)}, busy ${percent(found.utilisation)}, refused ${found.refused}`,
   ].join('; ');
 }

@@ -7,18 +7,18 @@ import {
 } from '../../test/simulation/placement/run.ts';
 import type { Threads } from '../../test/simulation/placement/threads.ts';
 
-/** One way to run bulk work beside chat. */
+/** A case of chat with or without bulk work. */
 export interface Interference {
   readonly label: string;
   readonly chat: RunResult;
 }
 
-/** Bulk work as it could be: documents to summarise. */
+/** Typical bulk work: documents to summarise. */
 const BULK = { inputTokens: 2_000, outputTokens: 300 };
-/** Dispatchers of it for each of the fleet's slots: there always are some more than may hold one. */
+/** Bulk dispatchers per slot of the fleet: always more than may hold a slot. */
 const DISPATCHERS_A_SLOT = 1.1;
 
-/** Runs chat at a part of its capacity alone, and with bulk work in all slots that it may have, and more. */
+/** Simulates chat alone and chat with enough bulk work to fill every slot that bulk work may have. */
 export async function simulateInterference(
   threads: Threads,
   trace: TraceSource,

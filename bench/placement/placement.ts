@@ -6,27 +6,27 @@ import type { BenchmarkRequest } from './command.ts';
 import { simulateInterference } from './interference.ts';
 import { toReport } from './report.ts';
 
-/** Of Lambent's capacity, at which bulk work is added: a fleet that is half in use by day. */
+/** Share of Lambent's capacity used by chat when bulk work is added: a fleet half in use by day. */
 const INTERFERENCE_SHARE = 0.5;
-/** Requests of it: hundreds of dispatchers that look for slots take longer to simulate than chat does. */
+/** Chat requests beside bulk work. Few, because simulating hundreds of dispatchers takes longer than chat. */
 const INTERFERENCE_REQUESTS = 3_000;
-/** Of the trace that is made up. */
+/** Seed of the synthetic trace. */
 const SYNTHETIC_SEED = 1;
 
 /**
- * Simulates placement policies side by side on traces, and on one that is made up, on which nothing was tuned.
- * @throws Error that names the file and the line of a trace that can't be understood
+ * Simulates placement policies on the given traces and on a synthetic trace, on which no setting was tuned.
+ * @throws Error with the file and line of an invalid trace
  */
 export async function benchPlacement({ traces, quick, seeds }: Omit<BenchmarkRequest, 'publish'>): Promise<Report> {
   const usual = quick ? QUICK : FULL;
   const plan = { ...usual, seeds: seeds ?? usual.seeds };
   const sources: TraceSource[] = [...traces.map((file) => ({ file })), { synthetic: SYNTHETIC_SEED }];
-  // Before any thread is told of them: what is wrong with a trace is said once.
+  // Loaded here before the threads load them, so that an invalid trace is reported once.
   await Promise.all(sources.map(loadTrace));
   await using threads = startThreads();
   const studies = [];
   for (const [index, source] of sources.entries()) {
-    // Sizes of the fleet are compared on the first trace.
+    // Fleet sizes are compared on the first trace only.
     studies.push(await study(threads, source, index === 0 ? plan : { ...plan, fleets: [] }));
   }
   const [first] = sources;

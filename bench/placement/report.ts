@@ -10,12 +10,12 @@ import { BLOCK_TOKENS } from '../../test/simulation/placement/trace.ts';
 import { type Budget, type Chart, formatNumber, type Report, type Table } from '../report/report.ts';
 import type { Interference } from './interference.ts';
 
-/** What the budgets are: on which trace, against whom, and how many times theirs Lambent's capacity must be. */
+/** Budgets: Lambent's capacity on a trace must be at least `limit` times that of another policy. */
 const BUDGETS: readonly { readonly trace: string; readonly against: PolicyName; readonly limit: number }[] = [
   { trace: 'conversation', against: 'round-robin', limit: 2.5 },
   { trace: 'conversation', against: 'least-connections', limit: 1.4 },
   { trace: 'conversation', against: 'perfect-index', limit: 0.97 },
-  // No worse, as far as can be told: a capacity is known to a percent.
+  // Equal within the precision of a capacity, one percent.
   { trace: 'azure', against: 'least-tokens', limit: 0.99 },
 ];
 
@@ -31,7 +31,7 @@ const NAMES: Readonly<Record<PolicyName, string>> = {
   'perfect-index': 'Lambent’s score, perfect index',
 };
 
-/** Makes a report of what was found on traces, and of bulk work beside the first of them. */
+/** Returns a report on all traces, and on bulk work and chat on the first trace. */
 export function toReport(
   studies: readonly Findings[],
   interference: readonly Interference[],

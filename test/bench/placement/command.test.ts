@@ -3,15 +3,15 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseCommand, UsageError } from '../../../bench/placement/command.ts';
 import { POLICIES } from '../../simulation/placement/simulate.ts';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
 const parse = (line: string) => parseCommand(line.split(' ').filter((word) => word !== ''));
 
-describe('the words behind placement', () => {
-  test('ask for single simulations', () => {
+describe('parseCommand', () => {
+  it('parses the options of single simulations', () => {
     const words = '--trace a.gz --workers 3 --gpu a10g --scale 1.5 --policy lambent,random --seed 7 --no-jitter --json';
     expect(parse(words)).toEqual({
       policies: ['lambent', 'random'],
@@ -26,7 +26,7 @@ describe('the words behind placement', () => {
     });
   });
 
-  test('need say no more than one of them: all policies, on eight H100, on a trace that is made up', () => {
+  it('defaults single simulations to all policies on eight H100 and a synthetic trace', () => {
     expect(parse('--json')).toEqual({
       policies: POLICIES,
       run: { trace: { synthetic: 1 }, load: { scale: 1, jitter: true, seed: 1 }, workers: 8, gpu: 'h100' },
@@ -36,9 +36,9 @@ describe('the words behind placement', () => {
     expect(parse('--capacity --seed 3')).toMatchObject({ capacity: true, run: { trace: { synthetic: 3 } } });
   });
 
-  test('ask for the whole benchmark otherwise', () => {
-    const nothing = { traces: [], quick: false, seeds: undefined, publish: false };
-    expect(parse('')).toEqual(nothing);
+  it('selects the whole benchmark without options of single simulations', () => {
+    const defaults = { traces: [], quick: false, seeds: undefined, publish: false };
+    expect(parse('')).toEqual(defaults);
     expect(parse('--trace a --trace b --quick --runs 2 --publish')).toEqual({
       traces: ['a', 'b'],
       quick: true,
@@ -47,27 +47,27 @@ describe('the words behind placement', () => {
     });
   });
 
-  test.each([
-    ['--policy fastest', 'there is no policy fastest: round-robin'],
-    ['--policy lambent,', 'there is no policy : round-robin'],
-    ['--gpu b200', 'there is no GPU b200: h100, a10g'],
-    ['--workers 0', '--workers wants a whole number from 1 on, not 0'],
-    ['--workers 2.5', '--workers wants a whole number from 1 on, not 2.5'],
-    ['--workers many', '--workers wants a whole number from 1 on, not many'],
+  it.each([
+    ['--policy fastest', 'unknown policy fastest; known: round-robin'],
+    ['--policy lambent,', 'unknown policy ; known: round-robin'],
+    ['--gpu b200', 'unknown GPU b200; known: h100, a10g'],
+    ['--workers 0', '--workers must be a whole number of at least 1, not 0'],
+    ['--workers 2.5', '--workers must be a whole number of at least 1, not 2.5'],
+    ['--workers many', '--workers must be a whole number of at least 1, not many'],
     ['--seed -1', "Option '--seed' argument is ambiguous"],
-    ['--seed=-1', '--seed wants a whole number from 0 on, not -1'],
-    ['--scale 0', '--scale wants a number above 0, not 0'],
-    ['--scale Infinity', '--scale wants a number above 0, not Infinity'],
-    ['--scale fast', '--scale wants a number above 0, not fast'],
-    ['--runs 0', '--runs wants a whole number from 1 on, not 0'],
-    ['--quick --json', '--quick, --runs and --publish are of the whole benchmark alone'],
-    ['--trace a --trace b --json', 'single simulations take one --trace'],
+    ['--seed=-1', '--seed must be a whole number of at least 0, not -1'],
+    ['--scale 0', '--scale must be a number above 0, not 0'],
+    ['--scale Infinity', '--scale must be a number above 0, not Infinity'],
+    ['--scale fast', '--scale must be a number above 0, not fast'],
+    ['--runs 0', '--runs must be a whole number of at least 1, not 0'],
+    ['--quick --json', '--quick, --runs and --publish apply to the whole benchmark only'],
+    ['--trace a --trace b --json', 'single simulations accept one --trace'],
     ['--polcy lambent', "Unknown option '--polcy'"],
     ['lambent', "Unexpected argument 'lambent'"],
     ['--trace', "Option '--trace <value>' argument missing"],
-  ])('%s are refused', (words, why) => {
+  ])('rejects the arguments %s', (words, message) => {
     expect(() => parse(words)).toThrow(UsageError);
-    expect(() => parse(words)).toThrow(why);
+    expect(() => parse(words)).toThrow(message);
   });
 });
 
@@ -89,7 +89,7 @@ describe('npm run bench -- placement', () => {
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
-  /** Runs what `npm run bench` runs. */
+  /** Runs the command of `npm run bench`. */
   async function bench(line: string): Promise<{ code: number; stdout: string; stderr: string }> {
     const words = ['bench/bench.ts', 'placement', ...line.split(' ')];
     try {
@@ -100,7 +100,7 @@ describe('npm run bench -- placement', () => {
     }
   }
 
-  test('prints one object for each policy', async () => {
+  it('prints a JSON object for each policy with --json', async () => {
     const words = `--trace ${trace} --workers 2 --gpu h100 --scale 2 --policy round-robin,lambent --seed 5 --json`;
     const { code, stdout, stderr } = await bench(words);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -132,7 +132,7 @@ describe('npm run bench -- placement', () => {
     }
   });
 
-  test('says in one line what is wrong, and ends with 2', async () => {
+  it('prints one line for an invalid policy or trace and exits with 2', async () => {
     const cut = join(folder, 'cut.jsonl');
     await writeFile(cut, '{"timestamp": 0, "input_length": 10, "output_length": 1, "hash_ids": []}\n{"timest');
     const [options, nowhere, wrong] = await Promise.all([
@@ -143,7 +143,7 @@ describe('npm run bench -- placement', () => {
     expect(options).toEqual({
       code: 2,
       stdout: '',
-      stderr: `there is no policy fastest: ${POLICIES.join(', ')}\n`,
+      stderr: `unknown policy fastest; known: ${POLICIES.join(', ')}\n`,
     });
     expect(nowhere).toEqual({ code: 2, stdout: '', stderr: `the trace ${folder}/nowhere can’t be read\n` });
     expect(wrong).toEqual({ code: 2, stdout: '', stderr: `${cut}: line 2: it is not JSON\n` });

@@ -1,4 +1,4 @@
-/** A `Map` with at most `maxEntries` entries: adding one more evicts the entry that was set the longest time ago. */
+/** A `Map` with at most `maxEntries` entries. A further entry evicts the one that was set least recently. */
 export class BoundedMap<Key, Value> extends Map<Key, Value> {
   readonly #maxEntries: number;
 

@@ -12,8 +12,8 @@ import type { Principal } from '../../../shared/access/principal.ts';
 
 const principal: Principal = { tenant: 'acme', keyId: 'key-1', scopes: ['inference'] };
 
-describe('a key at rest', () => {
-  it('is its hash: no part of the key is in the item', () => {
+describe('the item of a key', () => {
+  it('contains the hash of the key and no part of the key itself', () => {
     const item = JSON.stringify(createKeyItem('sk-very-secret', principal));
     expect(item).not.toContain('secret');
     // echo -n sk-very-secret | sha256sum
@@ -22,22 +22,22 @@ describe('a key at rest', () => {
     );
   });
 
-  it('reads back as the principal it stands for', () => {
+  it('is parsed into the principal', () => {
     expect(parseKeyItem(createKeyItem('sk-1', principal), 0)).toEqual(principal);
   });
 
-  it('is refused from the second it expires', () => {
+  it('is invalid from the second in which it expires', () => {
     const item = createKeyItem('sk-1', { ...principal, expiresAt: 100 });
     expect(parseKeyItem(item, 99_999)).toEqual(principal);
     expect(parseKeyItem(item, 100_000)).toBeUndefined();
   });
 
-  it('loses scopes that this version does not know, and keeps the others', () => {
+  it('keeps the scopes that this version knows and ignores others', () => {
     const item = { ...createKeyItem('sk-1', principal), scopes: { SS: ['inference', 'from-the-future'] } };
     expect(parseKeyItem(item, 0)).toEqual(principal);
   });
 
-  it('is nobody’s when its item is not whole', () => {
+  it('is parsed into undefined if a field is missing or invalid', () => {
     for (const field of ['tenant', 'keyId', 'scopes']) {
       const { [field]: _, ...rest } = createKeyItem('sk-1', principal);
       expect(parseKeyItem(rest, 0)).toBeUndefined();
@@ -56,7 +56,7 @@ describe('a key at rest', () => {
   });
 });
 
-describe('a bearer key', () => {
+describe('parseBearerKey', () => {
   it.each([
     ['Bearer sk-local', 'sk-local'],
     ['bearer  sk-local ', 'sk-local'],
@@ -67,18 +67,18 @@ describe('a bearer key', () => {
     [`Bearer ${'x'.repeat(257)}`, undefined],
     ['', undefined],
     [undefined, undefined],
-  ])('of %j is %j', (header, key) => {
+  ])('returns from the header %j the key %j', (header, key) => {
     expect(parseBearerKey(header)).toBe(key);
   });
 });
 
 describe('the authorizer’s context', () => {
-  it('carries a principal through flat strings', () => {
+  it('is parsed into the same principal', () => {
     const both: Principal = { ...principal, scopes: ['inference', 'models'] };
     expect(parseAuthorizerContext(toAuthorizerContext(both))).toEqual(both);
   });
 
-  it('is a principal only when it is whole', () => {
+  it('is parsed into undefined if it is invalid', () => {
     fc.assert(
       fc.property(fc.anything(), (anything) => {
         expect(parseAuthorizerContext(anything)).toBeUndefined();

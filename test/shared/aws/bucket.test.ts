@@ -19,7 +19,7 @@ beforeEach(async () => {
       return void response.end(`<?xml version="1.0"?><DeleteResult>${error}</DeleteResult>`);
     }
     if (pathname.endsWith('/small')) return void response.end('small');
-    // What follows never comes: whoever waits for the end of it waits for ever.
+    // The rest of the body never arrives.
     response.writeHead(200, pathname.endsWith('/sized') ? { 'content-length': 50 * MEGABYTE.byteLength } : {});
     response.write(MEGABYTE);
   });
@@ -39,10 +39,10 @@ afterEach(async () => {
 });
 
 it.each([
-  ['says its size', 'sized'],
-  ['says no size', 'unsized'],
+  ['with a content length', 'sized'],
+  ['without a content length', 'unsized'],
 ])(
-  'an object that is too large and %s is none, and takes no connection from the next',
+  'an object %s that is too large reads as undefined and frees its connection',
   async (_name, key) => {
     const bucket = createBucket(client, 'bodies');
     expect(await bucket.get(key, MAX_BYTES)).toBeUndefined();
@@ -51,6 +51,6 @@ it.each([
   10_000,
 );
 
-it('an object that S3 would not delete just now is not taken for deleted', async () => {
+it('remove fails if S3 reports that an object was not deleted', async () => {
   await expect(createBucket(client, 'bodies').remove(['gone', 'stuck'])).rejects.toThrow('SlowDown');
 });

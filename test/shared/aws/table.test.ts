@@ -5,8 +5,8 @@ import { deleteItems, putItems } from '../../../shared/aws/table.ts';
 
 const keys = (count: number) => Array.from({ length: count }, (_, index) => marshall({ pk: `key${index}` }));
 
-/** A table that leaves the last of each batch unprocessed, as many as `unprocessed` says for the request with that number. */
-function createBusyTable(unprocessed: (request: number) => number) {
+/** Creates a table that leaves the last `unprocessed(n)` writes of its n-th batch unprocessed. */
+function createThrottledTable(unprocessed: (request: number) => number) {
   const batches: number[] = [];
   const written: unknown[] = [];
   const client = {
@@ -30,22 +30,22 @@ function createClock() {
 
 describe('a batch write', () => {
   it('writes 25 items in each request', async () => {
-    const { table, batches, written } = createBusyTable(() => 0);
+    const { table, batches, written } = createThrottledTable(() => 0);
     await deleteItems(table, keys(60));
     expect(batches).toEqual([25, 25, 10]);
     expect(written).toHaveLength(60);
   });
 
-  it('repeats the writes that a busy table left unprocessed, after a pause', async () => {
-    const { table, written } = createBusyTable((request) => (request === 1 ? 20 : 0));
+  it('retries writes that a throttled table left unprocessed, after a pause', async () => {
+    const { table, written } = createThrottledTable((request) => (request === 1 ? 20 : 0));
     const { pauses, sleep } = createClock();
     await deleteItems(table, keys(30), { sleep });
     expect(written).toHaveLength(30);
     expect(pauses).toHaveLength(1);
   });
 
-  it('fails after eight requests in a row that wrote nothing, with growing pauses in between', async () => {
-    const { table, batches } = createBusyTable(() => 25);
+  it('fails after eight requests without progress, with growing pauses between them', async () => {
+    const { table, batches } = createThrottledTable(() => 25);
     const { pauses, sleep } = createClock();
     await expect(deleteItems(table, keys(1), { sleep })).rejects.toMatchObject({ code: 'overloaded', retryable: true });
     expect(batches).toHaveLength(8);
@@ -54,15 +54,15 @@ describe('a batch write', () => {
     expect(Math.max(...pauses)).toBeLessThanOrEqual(2_000);
   });
 
-  it('drops what is left unprocessed if the writes are hints', async () => {
-    const { table, batches, written } = createBusyTable(() => 5);
+  it('drops unprocessed writes if they are hints', async () => {
+    const { table, batches, written } = createThrottledTable(() => 5);
     await putItems(table, keys(10), { unprocessed: 'drop' });
     expect(batches).toEqual([10]);
     expect(written).toHaveLength(5);
   });
 });
 
-describe('marshalling', () => {
+describe('marshall', () => {
   const plain = {
     text: 'a',
     number: 1.5,
@@ -73,15 +73,15 @@ describe('marshalling', () => {
     set: new Set(['x', 'y']),
   };
 
-  it('brings back what it was given', () => {
+  it('is reversed by unmarshall', () => {
     expect(unmarshall(marshall(plain))).toEqual(plain);
   });
 
-  it('leaves out fields that are undefined, also in nested objects', () => {
+  it('leaves out undefined fields, including nested ones', () => {
     expect(marshall({ a: undefined, b: { c: undefined } })).toEqual({ b: { M: {} } });
   });
 
-  it('refuses a value that DynamoDB has no type for', () => {
+  it('throws for a value of an unsupported type', () => {
     expect(() => marshall({ a: null })).toThrow(expect.objectContaining({ code: 'internal' }));
   });
 });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { BoundedMap } from '../../../shared/core/bounded-map.ts';
 
 describe('BoundedMap', () => {
-  it('evicts the entry that was set the longest time ago', () => {
+  it('evicts the entry that was set least recently', () => {
     const map = new BoundedMap<string, number>(2);
     map.set('a', 1).set('b', 2).set('a', 3).set('c', 4);
     expect([...map]).toEqual([

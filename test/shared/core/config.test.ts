@@ -2,15 +2,15 @@ import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
 import { readConfig } from '../../../shared/core/config.ts';
 
-describe('a function’s environment', () => {
-  it('is read into values, with defaults', () => {
+describe('readConfig', () => {
+  it('returns the variables, with defaults', () => {
     expect(readConfig({ TABLE: v.string() }, { TABLE: 'access' })).toMatchObject({
       TABLE: 'access',
       LOG_LEVEL: 'info',
     });
   });
 
-  it('names every variable that is missing, empty or wrong, and shows no value', () => {
+  it('throws an error that names each missing, empty or invalid variable, but no value', () => {
     const read = () => readConfig({ A: v.string(), B: v.string() }, { B: '', LOG_LEVEL: 'secret-ish' });
     expect(read).toThrow(/A is not set.*B is not set/);
     expect(read).toThrow(/LOG_LEVEL is not valid/);

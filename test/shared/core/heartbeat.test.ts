@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { startHeartbeat } from '../../../shared/core/heartbeat.ts';
 
-/** Sleeps until the test wakes it; remembers how long it should have slept. */
+/** Creates a sleep that lasts until the test ends it, and records the requested durations. */
 function createSleep() {
   const pauses: number[] = [];
   let wakeUp: (() => void) | undefined;
@@ -21,17 +21,17 @@ function createSleep() {
 }
 
 describe('a heartbeat', () => {
-  it('waits before each beat for as long as the previous beat said', async () => {
+  it('pauses before each beat for the time that the previous one returned', async () => {
     const { pauses, sleep, wake } = createSleep();
-    const answers = [20, 30];
-    const heartbeat = startHeartbeat(10, async () => answers.shift(), sleep);
+    const pausesToReturn = [20, 30];
+    const heartbeat = startHeartbeat(10, async () => pausesToReturn.shift(), sleep);
     await wake();
     await wake();
     expect(pauses).toEqual([10, 20, 30]);
     await heartbeat.stop();
   });
 
-  it('ends when a beat returns no pause', async () => {
+  it('ends when a beat returns undefined', async () => {
     const { pauses, sleep, wake } = createSleep();
     let beats = 0;
     startHeartbeat(
@@ -47,7 +47,7 @@ describe('a heartbeat', () => {
     expect({ beats, pauses }).toEqual({ beats: 1, pauses: [10] });
   });
 
-  it('does not beat after it was stopped', async () => {
+  it('sends no beat after it is stopped', async () => {
     const { sleep, wake } = createSleep();
     let beats = 0;
     const heartbeat = startHeartbeat(
@@ -63,7 +63,7 @@ describe('a heartbeat', () => {
     expect(beats).toBe(0);
   });
 
-  it('waits in stop for a beat that is under way', async () => {
+  it('waits for a beat in progress when it is stopped', async () => {
     const { sleep, wake } = createSleep();
     let endBeat = () => {};
     const heartbeat = startHeartbeat(

@@ -6,7 +6,7 @@ import { parseJsonBody } from '../../../shared/core/json-body.ts';
 const parse = (body: string | null, contentType: string | undefined = 'application/json') =>
   parseJsonBody({ body, isBase64Encoded: false }, contentType);
 
-function codeOf(run: () => unknown): string {
+function getErrorCode(run: () => unknown): string {
   try {
     run();
   } catch (thrown) {
@@ -16,8 +16,8 @@ function codeOf(run: () => unknown): string {
   return 'none';
 }
 
-describe('a body', () => {
-  it('is any JSON that fits, as it came', () => {
+describe('a JSON body', () => {
+  it('is parsed without change, whatever JSON value it is', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 8 }), (value) => {
         expect(parse(JSON.stringify(value))).toEqual(JSON.parse(JSON.stringify(value)));
@@ -25,7 +25,7 @@ describe('a body', () => {
     );
   });
 
-  it('is parsed from base64 too', () => {
+  it('is decoded if it is base64', () => {
     expect(
       parseJsonBody({ body: Buffer.from('{"a":"ü"}').toString('base64'), isBase64Encoded: true }, undefined),
     ).toEqual({
@@ -45,20 +45,20 @@ describe('a body', () => {
     [`{"a":"${'['.repeat(300)}"}`, 'none'],
     [`{"a":"\\\\\\"${'['.repeat(300)}"}`, 'none'],
     ['"\\', 'invalid_json'],
-  ])('%.40j gives %s', (body, code) => {
-    expect(codeOf(() => parse(body))).toBe(code);
+  ])('%.40j results in the error code %s', (body, code) => {
+    expect(getErrorCode(() => parse(body))).toBe(code);
   });
 
-  it('of another media type is refused, and none is needed', () => {
-    expect(codeOf(() => parse('{}', 'application/x-www-form-urlencoded'))).toBe('unsupported_media_type');
+  it('must have a JSON media type if it has one', () => {
+    expect(getErrorCode(() => parse('{}', 'application/x-www-form-urlencoded'))).toBe('unsupported_media_type');
     expect(parse('{}', 'application/json; charset=utf-8')).toEqual({});
     expect(parse('{}', 'application/vnd.api+json')).toEqual({});
     expect(parseJsonBody({ body: '{}', isBase64Encoded: false }, undefined)).toEqual({});
   });
 
-  it('of any text at all is parsed or refused with a code', () => {
+  it('is parsed or rejected with an error code, whatever text it is', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.string({ unit: 'binary' })), (text) => void codeOf(() => parse(text))),
+      fc.property(fc.oneof(fc.string(), fc.string({ unit: 'binary' })), (text) => void getErrorCode(() => parse(text))),
     );
   });
 });

@@ -1,6 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { setImmediate as nextTick } from 'node:timers/promises';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createKeepAliveStream } from '../../../shared/lambda/keep-alive.ts';
+
+const INTERVAL_MS = 1_000;
+
+afterEach(() => vi.useRealTimers());
 
 async function read(stream: AsyncIterable<Buffer>): Promise<string> {
   let text = '';
@@ -8,39 +12,50 @@ async function read(stream: AsyncIterable<Buffer>): Promise<string> {
   return text;
 }
 
-describe('a stream that is kept alive', () => {
-  it('sends every frame, whole and in order, also multibyte ones', async () => {
+/** Lets everything happen that needs no timer. */
+async function settle(): Promise<void> {
+  for (let tick = 0; tick < 20; tick += 1) await nextTick();
+}
+
+describe('a keep-alive stream', () => {
+  it('sends all frames whole and in order, including multibyte characters', async () => {
     async function* frames() {
       for (let index = 0; index < 500; index += 1) yield `data: ${index} 🎈\n\n`;
     }
     const expected = Array.from({ length: 500 }, (_, index) => `data: ${index} 🎈\n\n`).join('');
-    expect(await read(createKeepAliveStream(frames(), 1_000))).toBe(expected);
+    expect(await read(createKeepAliveStream(frames(), INTERVAL_MS))).toBe(expected);
   });
 
-  it('fills a silence with comments, and none but a silence', async () => {
+  it('sends a comment for each interval without a frame', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    let sendLast = () => {};
+    const last = new Promise<void>((resolve) => {
+      sendLast = resolve;
+    });
     async function* frames() {
       yield 'data: a\n\n';
-      await sleep(110);
+      await last;
       yield 'data: b\n\n';
     }
-    const text = await read(createKeepAliveStream(frames(), 30));
-    expect(text.startsWith('data: a\n\n')).toBe(true);
-    expect(text.endsWith('data: b\n\n')).toBe(true);
-    expect(text.match(/: keep-alive\n\n/g)?.length).toBeGreaterThanOrEqual(2);
+    const text = read(createKeepAliveStream(frames(), INTERVAL_MS));
+    await settle();
+    vi.advanceTimersByTime(2.5 * INTERVAL_MS);
+    sendLast();
+    expect(await text).toBe('data: a\n\n: keep-alive\n\n: keep-alive\n\ndata: b\n\n');
   });
 
-  it('pulls no frame that nobody has room for', async () => {
-    let pulled = 0;
+  it('reads no frame from its source before there is room for it', async () => {
+    let frameCount = 0;
     async function* frames() {
       for (;;) {
-        pulled += 1;
+        frameCount += 1;
         yield 'x'.repeat(64 * 1024);
       }
     }
-    const stream = createKeepAliveStream(frames(), 1_000);
+    const stream = createKeepAliveStream(frames(), INTERVAL_MS);
     stream.once('readable', () => {});
-    await sleep(30);
-    expect(pulled).toBeLessThan(4);
+    await settle();
+    expect(frameCount).toBeLessThan(4);
     stream.destroy();
   });
 
@@ -53,17 +68,16 @@ describe('a stream that is kept alive', () => {
         ended = true;
       }
     }
-    const stream = createKeepAliveStream(frames(), 1_000);
-    for await (const _ of stream) break;
-    await sleep(5);
+    for await (const _ of createKeepAliveStream(frames(), INTERVAL_MS)) break;
+    await settle();
     expect(ended).toBe(true);
   });
 
-  it('fails when its source does', async () => {
+  it('fails when its source fails', async () => {
     async function* frames() {
       yield 'data: x\n\n';
       throw new Error('source failed');
     }
-    await expect(read(createKeepAliveStream(frames(), 1_000))).rejects.toThrow('source failed');
+    await expect(read(createKeepAliveStream(frames(), INTERVAL_MS))).rejects.toThrow('source failed');
   });
 });

@@ -8,11 +8,11 @@ const MEBIBYTE = 1_048_576;
 const reason = new LambentError('unknown_parameter', `Unknown parameter: '${'\u00e4'.repeat(300)}'.`, {
   param: 'body.colour',
 });
-const NAMED = { reason: 'unknown_parameter', messageId: 'm-1', senderId: 'AROA1' };
+const REQUIRED = { reason: 'unknown_parameter', messageId: 'm-1', senderId: 'AROA1' };
 const PARAM = { param: 'body.colour' };
 const DETAIL = { detail: reason.message.slice(0, 256) };
-/** Bytes of attributes: each with its name, its type, `String`, and its value. */
-const sizeOf = (attributes: Readonly<Record<string, string>>) =>
+/** Returns the bytes of attributes as SQS counts them: name, type (`String`) and value. */
+const computeSize = (attributes: Readonly<Record<string, string>>) =>
   Object.entries(attributes).reduce((sum, texts) => sum + Buffer.byteLength(`${texts.join('')}String`), 0);
 
 let services: Services;
@@ -21,8 +21,8 @@ beforeAll(async () => {
 });
 afterAll(() => services[Symbol.asyncDispose]());
 
-/** What the dead-letter queue has after a message with this body was refused. */
-async function refused(body: string) {
+/** Sends a message with this body to a dead-letter queue. Returns the message that arrives there. */
+async function deadLetter(body: string) {
   const url = await services.newQueue();
   const { Attributes } = await services.sqs.send(
     new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ['MaximumMessageSize'] }),
@@ -39,21 +39,27 @@ async function refused(body: string) {
   return message;
 }
 
-/** A body of so many bytes, of fewer characters. */
-const bodyOf = (bytes: number) => '\u00e4'.repeat(Math.floor(bytes / 2)) + 'x'.repeat(bytes % 2);
+/** Creates a body of `bytes` bytes that has fewer characters. */
+const makeBody = (bytes: number) => '\u00e4'.repeat(Math.floor(bytes / 2)) + 'x'.repeat(bytes % 2);
 
 it.each([
-  ['everything where there is room', { ...NAMED, ...PARAM, ...DETAIL }, 0],
-  ['no detail where that does not fit', { ...NAMED, ...PARAM }, sizeOf(DETAIL) - 1],
-  ['no param either where that does not fit', NAMED, sizeOf({ ...PARAM }) - 1],
-])('a message that is refused keeps its body, and says why: %s', async (_, attributes, spare) => {
-  for (const body of [bodyOf(MEBIBYTE - sizeOf(attributes)), bodyOf(MEBIBYTE - sizeOf(attributes) - spare)])
-    expect(await refused(body)).toEqual({ body, attributes });
+  ['all attributes if they fit', { ...REQUIRED, ...PARAM, ...DETAIL }, 0],
+  ['no detail if it does not fit', { ...REQUIRED, ...PARAM }, computeSize(DETAIL) - 1],
+  ['neither detail nor param if they do not fit', REQUIRED, computeSize({ ...PARAM }) - 1],
+])('a dead-lettered message keeps its body and has %s', async (_, attributes, spare) => {
+  for (const body of [
+    makeBody(MEBIBYTE - computeSize(attributes)),
+    makeBody(MEBIBYTE - computeSize(attributes) - spare),
+  ])
+    expect(await deadLetter(body)).toEqual({ body, attributes });
 });
 
-it.each([MEBIBYTE, MEBIBYTE - sizeOf(NAMED) + 1])('a refused message of %i bytes leaves its reason', async (bytes) => {
-  expect(await refused(bodyOf(bytes))).toEqual({
-    body: JSON.stringify({ messageId: 'm-1', leftOutBytes: bytes }),
-    attributes: { ...NAMED, ...PARAM, ...DETAIL },
-  });
-});
+it.each([MEBIBYTE, MEBIBYTE - computeSize(REQUIRED) + 1])(
+  'a dead-lettered message of %i bytes loses its body and keeps its reason',
+  async (bytes) => {
+    expect(await deadLetter(makeBody(bytes))).toEqual({
+      body: JSON.stringify({ messageId: 'm-1', leftOutBytes: bytes }),
+      attributes: { ...REQUIRED, ...PARAM, ...DETAIL },
+    });
+  },
+);

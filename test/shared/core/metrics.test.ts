@@ -1,0 +1,64 @@
+import { describe, expect, it } from 'vitest';
+import { createMetrics } from '../../../shared/core/metrics.ts';
+
+function recordMetrics() {
+  const lines: Record<string, unknown>[] = [];
+  return { lines, metrics: createMetrics('chat', (line) => lines.push(JSON.parse(line))) };
+}
+
+const directive = (dimensions: readonly string[], ...names: readonly string[]) => ({
+  Namespace: 'Lambent',
+  Dimensions: [dimensions],
+  Metrics: names.map((Name) => ({ Name, Unit: 'Count' })),
+});
+
+describe('the metrics of a request', () => {
+  it('are gathered into the fields of one log line', () => {
+    const { lines, metrics } = recordMetrics();
+    const request = metrics.forRequest();
+    request.gather({ Tokens: [7, 'Count'] }, { Model: 'default' });
+    request.gather({ Errors: [0, 'Count'], Colds: [1, 'Count'] });
+    expect(request.takeGathered()).toMatchObject({
+      _aws: {
+        CloudWatchMetrics: [
+          directive(['FunctionName', 'Model'], 'Tokens'),
+          directive(['FunctionName'], 'Errors', 'Colds'),
+        ],
+      },
+      FunctionName: 'chat',
+      Model: 'default',
+      Tokens: 7,
+      Errors: 0,
+      Colds: 1,
+    });
+    expect(lines).toEqual([]);
+  });
+
+  it('are not mixed with those of another request', () => {
+    const { metrics } = recordMetrics();
+    const [first, second] = [metrics.forRequest(), metrics.forRequest()];
+    first.gather({ Tokens: [1, 'Count'] });
+    second.gather({ Tokens: [2, 'Count'] });
+    expect([first.takeGathered(), second.takeGathered()]).toMatchObject([{ Tokens: 1 }, { Tokens: 2 }]);
+    expect(first.takeGathered()).not.toHaveProperty('Tokens');
+  });
+
+  it('are published at once if their name is gathered already', () => {
+    const { lines, metrics } = recordMetrics();
+    const request = metrics.forRequest();
+    request.gather({ Tokens: [1, 'Count'] }, { Model: 'a' });
+    request.gather({ Tokens: [2, 'Count'] }, { Model: 'b' });
+    expect(lines).toMatchObject([{ Model: 'b', Tokens: 2 }]);
+    expect(request.takeGathered()).toMatchObject({ Model: 'a', Tokens: 1 });
+  });
+
+  it('are flushed on one line, or on none if nothing was gathered', () => {
+    const { lines, metrics } = recordMetrics();
+    const request = metrics.forRequest();
+    request.flush();
+    request.gather({ Tokens: [1, 'Count'] });
+    request.flush();
+    request.flush();
+    expect(lines).toMatchObject([{ Tokens: 1 }]);
+  });
+});

@@ -194,22 +194,13 @@ const createResponse = async (tenant: string, index: number, more: object = {}):
 };
 
 it('the responses function keeps the log lines, metrics, headers and aborts of 64 interleaved requests apart', async () => {
-<<<<<<< HEAD
-  const stored = await runConcurrently(CONCURRENCY, async (index) => {
-    const { id = '' } = Object(await createResponse(getTenant(index), index));
-    return String(id);
-  });
-  const running = await runConcurrently(8, async (index) => {
-    const event = await createResponse(getTenant(index), index, { background: true, stream: true });
-=======
   const stored: string[] = [];
   for (let index = 0; index < CONCURRENCY; index += 1) {
-    const { id = '' } = Object(await createResponse(tenantOf(index), index));
+    const { id = '' } = Object(await createResponse(getTenant(index), index));
     stored.push(String(id));
   }
-  const running = await all(8, async (index) => {
-    const event = await createResponse(tenantOf(index), index, { background: true, stream: true });
->>>>>>> 9577fdf (Prepare the interleaved requests one by one)
+  const running = await runConcurrently(8, async (index) => {
+    const event = await createResponse(getTenant(index), index, { background: true, stream: true });
     return String(Object(event).response.id);
   });
   lines.splice(0);

@@ -7,7 +7,10 @@ import type { LambdaMode } from './targets/lambent.ts';
 import { createResponseBody, post } from './targets/producers.ts';
 
 export interface BurstOptions {
-  /** Background responses per second. The loads run one after another, each on a new cloud; the budget applies to the last. */
+  /**
+   * Background responses per second. The loads run one after another, each on a new cloud; the budget applies to the
+   * last.
+   */
   readonly perSecond: readonly number[];
   readonly seconds: number;
   readonly mode: LambdaMode;

@@ -150,7 +150,9 @@ async function sendReceiveDelete(client: SQSClient, QueueUrl: string, count: num
   await Promise.all(Array.from({ length: PRODUCERS }, consumer));
 }
 
-/** Returns the requests per job of the functions and of their mapping, which sends one receive and one delete per batch. */
+/**
+ * Returns the requests per job of the functions and of their mapping, which sends one receive and one delete per batch.
+ */
 export function countRequestsPerJob(ours: JobCloud, jobs: number): JobRequest[] {
   const requests = ours.requests();
   const byFunctions = SERVICES.flatMap((service) =>

@@ -7,7 +7,10 @@ import type { LambdaMode } from './targets/lambent.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
 import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, type Target, withTargets } from './targets/targets.ts';
 
-/** Requests a second of the function alone, over those of the whole local cloud, with more than one connection: at most this. */
+/**
+ * Requests a second of the function alone, over those of the whole local cloud, with more than one connection: at most
+ * this.
+ */
 const CLOUD_FACTOR = 2;
 
 /** How the local cloud runs the function in each mode. */
@@ -77,7 +80,10 @@ async function measure(target: Target, { streamed, connections }: Setting, durat
   return { requestsPerSecond, p50: quantile(ms, 0.5), p99: quantile(ms, 0.99) };
 }
 
-/** Returns the time that each target adds to the direct request, by round, so that slower moments of the machine cancel out. */
+/**
+ * Returns the time that each target adds to the direct request, by round, so that slower moments of the machine cancel
+ * out.
+ */
 function compare(all: Map<Target, Round[]>): Result[] {
   const direct = [...all].find(([{ label }]) => label === DIRECT)?.[1] ?? [];
   return [...all].map(([{ label }, rounds]) => {

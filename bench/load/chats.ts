@@ -2,7 +2,10 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-/** The requests of one chat client: each streamed request is sent at its scheduled time, whether or not earlier requests have been answered. */
+/**
+ * The requests of one chat client: each streamed request is sent at its scheduled time, whether or not earlier requests
+ * have been answered.
+ */
 export interface ChatLoad {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;

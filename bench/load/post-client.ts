@@ -1,4 +1,7 @@
-/** Client process that sends each request at its scheduled time: `node post-client.ts <PostLoad as JSON>` prints `PostResult[]` as JSON. */
+/**
+ * Client process that sends each request at its scheduled time: `node post-client.ts <PostLoad as JSON>` prints
+ * `PostResult[]` as JSON.
+ */
 import { Agent, request as httpRequest } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -2,7 +2,9 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-/** The requests of one client: each is sent at its scheduled time, whether or not earlier requests have been answered. */
+/**
+ * The requests of one client: each is sent at its scheduled time, whether or not earlier requests have been answered.
+ */
 export interface PostLoad {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;

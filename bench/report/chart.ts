@@ -81,7 +81,10 @@ function drawLines({ title, unit, along = 's', series }: LineChart): string {
   return renderDocument(title, TOP + PLANE_HEIGHT + 46 + series.length * 20, shapes);
 }
 
-/** Returns round numbers from 0 to the first that is not below `highest`: at most a dozen steps of 1, 2 or 5 times a power of ten. */
+/**
+ * Returns round numbers from 0 to the first that is not below `highest`: at most a dozen steps of 1, 2 or 5 times a
+ * power of ten.
+ */
 function computeTicks(highest: number): number[] {
   const power = 10 ** Math.floor(Math.log10(highest / 5));
   const step = Math.max(1, power * ([1, 2, 5].findLast((factor) => factor * power * 5 <= highest) ?? 1));

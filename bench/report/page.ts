@@ -7,7 +7,10 @@ import { formatBudget, type Record, type Table } from './report.ts';
 /** Columns at which paragraphs are wrapped. */
 const LINE_WIDTH = 118;
 
-/** Writes a report's page and charts to `folder`, replacing those of an earlier run, and links the page in the folder's README. */
+/**
+ * Writes a report's page and charts to `folder`, replacing those of an earlier run, and links the page in the folder's
+ * README.
+ */
 export async function publish(record: Record, folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const { name, charts } = record.report;

@@ -70,7 +70,10 @@ export async function startGpuCloud(speed: number): Promise<GpuCloud> {
   };
 }
 
-/** Returns the registry of `npm start`, with further fleets of the same workers. The benchmark uses one of its models at a time. */
+/**
+ * Returns the registry of `npm start`, with further fleets of the same workers. The benchmark uses one of its models at
+ * a time.
+ */
 function createRegistry(workers: readonly LocalWorker[]): object {
   const { models, fleets } = describeLocalFleet(workers);
   const { model, contextTokens } = WORKER_DEFAULTS;

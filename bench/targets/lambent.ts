@@ -6,7 +6,10 @@ import { selectMode } from '../../local/lambda/function.ts';
 import { startServer } from '../processes.ts';
 import { defineFunction, writeHostedModels } from './functions.ts';
 
-/** `managed`: a process of an HTTP function serves many requests at once, as with `npm start`. `standard`: one at a time. */
+/**
+ * `managed`: a process of an HTTP function serves many requests at once, as with `npm start`. `standard`: one at a
+ * time.
+ */
 export type LambdaMode = 'managed' | 'standard';
 
 /** The three measured setups of Lambent. */

@@ -1,7 +1,9 @@
 import { type ServerProcess, startServerOnPort } from '../processes.ts';
 import { resolvePeerFile } from './peers.ts';
 
-/** Milliseconds that Portkey's reader of upstream streams sleeps before it forwards the first event (source of 1.15.2). */
+/**
+ * Milliseconds that Portkey's reader of upstream streams sleeps before it forwards the first event (source of 1.15.2).
+ */
 export const PORTKEY_STREAM_PAUSE_MS = 25;
 
 /**

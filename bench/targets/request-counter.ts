@@ -66,7 +66,10 @@ interface Consumed {
   readonly CapacityUnits?: number;
 }
 
-/** Returns the consumed units of a response, which lists one table or several. A refused write lists none and costs one unit. */
+/**
+ * Returns the consumed units of a response, which lists one table or several. A refused write lists none and costs one
+ * unit.
+ */
 function readConsumedUnits(body: Buffer): number {
   const { ConsumedCapacity = { CapacityUnits: 1 } }: { ConsumedCapacity?: Consumed | Consumed[] } = JSON.parse(
     body.toString('utf8'),

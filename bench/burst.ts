@@ -57,30 +57,30 @@ export async function benchBurst(options: BurstOptions): Promise<Report> {
   const { perSecond, seconds, mode } = options;
   const measured: Measured[] = [];
   for (const each of perSecond) {
-    await using ours = await startJobCloud(PACE, { counted: false, mode });
+    await using jobCloud = await startJobCloud(PACE, { counted: false, mode });
     // Starts one environment of each function, as a single job in a quiet hour would.
-    const { id } = await post(ours.cloud.url, '/responses', createResponseBody({ background: true }));
-    await ours.waitForEnds([id], PATIENCE_MS);
-    measured.push(await runBurst(ours, each, seconds));
+    const { id } = await post(jobCloud.cloud.url, '/responses', createResponseBody({ background: true }));
+    await jobCloud.waitForEnds([id], PATIENCE_MS);
+    measured.push(await runBurst(jobCloud, each, seconds));
   }
   return toReport(measured, options);
 }
 
-async function runBurst(ours: JobCloud, perSecond: number, seconds: number): Promise<Measured> {
+async function runBurst(jobCloud: JobCloud, perSecond: number, seconds: number): Promise<Measured> {
   const samples: { readonly at: number; readonly environments: number; readonly pollers: number }[] = [];
   const started = new Set<number>();
   const sample = () => {
-    const processes = ours.cloud.processes().filter((process) => process.function === FUNCTION);
+    const processes = jobCloud.cloud.processes().filter((process) => process.function === FUNCTION);
     // A starting process is busy without an invocation; so is, for a moment, a process that has just answered.
     for (const { pid, busy, requestIds } of processes) if (!busy || requestIds.length > 0) started.add(pid);
     const environments = processes.filter(({ pid }) => started.has(pid)).length;
-    samples.push({ at: toEpochMs(performance.now()), environments, pollers: ours.cloud.pollers(FUNCTION) });
+    samples.push({ at: toEpochMs(performance.now()), environments, pollers: jobCloud.cloud.pollers(FUNCTION) });
   };
   sample();
   const sampling = setInterval(sample, SAMPLE_MS);
   try {
     const posted = await runPosts({
-      url: `${ours.cloud.url}/responses`,
+      url: `${jobCloud.cloud.url}/responses`,
       headers: { authorization: `Bearer ${LOCAL_API_KEY}`, 'content-type': 'application/json' },
       body: JSON.stringify(createResponseBody({ background: true })),
       perSecond,
@@ -89,11 +89,11 @@ async function runBurst(ours: JobCloud, perSecond: number, seconds: number): Pro
     const accepted = posted.flatMap((each) => (each.id === undefined ? [] : { ...each, id: each.id }));
     const ids = accepted.map(({ id }) => id);
     // Unfinished jobs are counted as lost below.
-    await ours.waitForEnds(ids, PATIENCE_MS).catch(() => undefined);
+    await jobCloud.waitForEnds(ids, PATIENCE_MS).catch(() => undefined);
     sample();
     const startedAt = Math.min(...posted.map(({ dueAt }) => dueAt));
     const lastAcceptedAt = Math.max(startedAt, ...accepted.map(({ answeredAt }) => answeredAt));
-    const endedAt = (id: string) => toEpochMs(ours.ended.get(id)?.at ?? Number.POSITIVE_INFINITY);
+    const endedAt = (id: string) => toEpochMs(jobCloud.ended.get(id)?.at ?? Number.POSITIVE_INFINITY);
     const lastEndedAt = Math.max(lastAcceptedAt, ...ids.map(endedAt));
     const over = (value: (sample: (typeof samples)[number]) => number): Points =>
       samples
@@ -108,9 +108,9 @@ async function runBurst(ours: JobCloud, perSecond: number, seconds: number): Pro
       reachedPerSecond: (ids.length * 1000) / Math.max(seconds * 1000, lastAcceptedAt - startedAt),
       acceptMs: accepted.map(({ dueAt, answeredAt }) => answeredAt - dueAt),
       refusals: countByName(posted.flatMap(({ refusal }: PostResult) => refusal ?? [])),
-      statuses: countByName(ids.flatMap((id) => ours.ended.get(id)?.status ?? [])),
-      lost: ids.filter((id) => !ours.ended.has(id)).length,
-      endedTwice: ours.endedTwice.size,
+      statuses: countByName(ids.flatMap((id) => jobCloud.ended.get(id)?.status ?? [])),
+      lost: ids.filter((id) => !jobCloud.ended.has(id)).length,
+      endedTwice: jobCloud.endedTwice.size,
       drainSeconds: (lastEndedAt - lastAcceptedAt) / 1000,
       environments: over(({ environments }) => environments),
       pollers: over(({ pollers }) => pollers),
@@ -137,13 +137,13 @@ function toReport(measured: readonly Measured[], { seconds, mode }: BurstOptions
   const budgets: Budget[] = last.flatMap((each) => [
     {
       metric: 'responses posted ÷ responses accepted',
-      ours: { label: `posted at ${each.perSecond} per second`, value: each.posted, unit: '' },
+      measured: { label: `posted at ${each.perSecond} per second`, value: each.posted, unit: '' },
       against: { label: 'accepted', value: each.accepted, unit: '' },
       limit: 1,
     },
     {
       metric: `time from 1 to ${ENVIRONMENTS} environments`,
-      ours: { label: `at ${each.perSecond} per second`, value: findReadySeconds(each), unit: 's' },
+      measured: { label: `at ${each.perSecond} per second`, value: findReadySeconds(each), unit: 's' },
       against: { label: 'the time allowed', value: SCALE_SECONDS, unit: 's' },
       limit: 1,
     },

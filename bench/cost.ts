@@ -55,7 +55,7 @@ const GENERATE_GB = 1;
 
 /**
  * Returns the usage of the smallest design that runs jobs at least once and commits them exactly once: a message is sent,
- * received and deleted, ten at a time, and one conditional write stores the answer, with as many units as ours. Such a job
+ * received and deleted, ten at a time, and one conditional write stores the answer, with as many units as Lambent’s. Such a job
  * can't be looked up or cancelled while it runs, a crash is detected only when the message is delivered again, and the
  * request is not stored.
  */
@@ -71,24 +71,24 @@ function computeFloorUsage(outputUnits: number): Usage {
 
 /** Counts the AWS requests of queued jobs and reports the price of a million jobs. */
 export async function benchCost({ jobs }: CostOptions): Promise<Report> {
-  await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
-  const client = createSqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  await using jobCloud = await startJobCloud({ tokens: 16, intervalMs: 0 });
+  const client = createSqsClient(jobCloud.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
   const byMessage = (name: string, count: number) =>
-    sendJobs(client, ours.cloud.resources['GENERATION_QUEUE_URL'] ?? '', name, count);
+    sendJobs(client, jobCloud.cloud.resources['GENERATION_QUEUE_URL'] ?? '', name, count);
   const byApi = async (_name: string, count: number) => {
     const body = createResponseBody({ background: true });
     const made = await mapConcurrently(PRODUCERS, Array.from({ length: count }), () =>
-      post(ours.cloud.url, '/responses', body),
+      post(jobCloud.cloud.url, '/responses', body),
     );
     return made.map(({ id }) => id);
   };
   try {
     const counted = async (make: typeof byMessage): Promise<Counted> => {
       // Warms environments up: they have cached their tenant's key, as for most of a million jobs.
-      await ours.waitForEnds(await make('warm-up', jobs), PATIENCE_MS);
-      ours.reset();
-      await ours.waitForEnds(await make('counted', jobs), PATIENCE_MS);
-      return countUsage(ours, jobs);
+      await jobCloud.waitForEnds(await make('warm-up', jobs), PATIENCE_MS);
+      jobCloud.reset();
+      await jobCloud.waitForEnds(await make('counted', jobs), PATIENCE_MS);
+      return countUsage(jobCloud, jobs);
     };
     const message = await counted(byMessage);
     const background = await counted(byApi);
@@ -112,14 +112,14 @@ interface Counted {
   readonly outputUnits: number;
 }
 
-function countUsage(ours: JobCloud, jobs: number): Counted {
-  const { DynamoDB, SQS, KMS } = ours.requests();
+function countUsage(jobCloud: JobCloud, jobs: number): Counted {
+  const { DynamoDB, SQS, KMS } = jobCloud.requests();
   const sum = (values: Iterable<{ requests: number }>) => [...values].reduce((all, { requests }) => all + requests, 0);
   const units = (isRead: boolean) =>
     [...DynamoDB]
       .filter(([operation]) => /^(Get|Query|BatchGet)/.test(operation) === isRead)
       .reduce((all, [, count]) => all + count.units, 0);
-  const batches = ours.batches().length;
+  const batches = jobCloud.batches().length;
   const puts = DynamoDB.get('PutItem');
   return {
     usage: {

@@ -37,7 +37,7 @@ export function toReport(placed: readonly PlacementCell[], crowds: readonly Crow
     charts: toCharts(placed),
     limits: describeLimits(placed),
     data: {
-      placed: placed.map(({ requests, ...rest }) => ({ ...rest, asked: Object.fromEntries(requests) })),
+      placed: placed.map(({ requests, ...rest }) => ({ ...rest, requests: Object.fromEntries(requests) })),
       crowds,
     },
   };
@@ -113,7 +113,7 @@ function toTimeBudgets(placed: readonly PlacementCell[]): Budget[] {
     .filter(({ fleet }) => fleet.workers === BUDGET_FLEET)
     .map((cell) => ({
       metric: `time to place and lease, ${describeCell(cell)}`,
-      ours: { label: 'p99', value: computeQuantile(cell, 'placedMs', 0.99), unit: 'ms' },
+      measured: { label: 'p99', value: computeQuantile(cell, 'placedMs', 0.99), unit: 'ms' },
       against: { label: 'the time allowed', value: LIMIT_MS, unit: 'ms' },
       limit: 1,
     }));
@@ -124,7 +124,7 @@ function toRequestBudgets(placed: readonly PlacementCell[]): Budget[] {
     const counts = placed.map((cell) => getCount(cell, operation).requests);
     return {
       metric: `${operation} per slot, over all fleets and prompts`,
-      ours: { label: 'most', value: Math.max(...counts), unit: 'requests' },
+      measured: { label: 'most', value: Math.max(...counts), unit: 'requests' },
       against: { label: 'fewest', value: Math.min(...counts), unit: 'requests' },
       limit: NO_GROWTH,
     };

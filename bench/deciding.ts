@@ -85,9 +85,9 @@ async function runRounds(
 async function countRequests(cell: Cell, counter: RequestCounter): Promise<ReadonlyMap<string, Count>> {
   counter.reset();
   await runDecisions(counter.url, { cells: [cell], count: COUNTED, warmUp: 0, withComparison: false });
-  const asked = [...counter.counts()].map(
+  const requests = [...counter.counts()].map(
     ([operation, { requests, units }]) =>
       [operation, { requests: requests / COUNTED, units: units / COUNTED }] as const,
   );
-  return new Map(asked.sort(([a], [b]) => (a < b ? -1 : 1)));
+  return new Map(requests.sort(([a], [b]) => (a < b ? -1 : 1)));
 }

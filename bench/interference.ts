@@ -76,10 +76,10 @@ const PATIENCE_MS = 300_000;
 /** Measures the effect of batch work on chat on the same GPU workers, and the throughput of both. */
 export async function benchInterference(options: InterferenceOptions): Promise<Report> {
   const { rounds, seconds } = options;
-  await using ours = await startGpuCloud(SPEED);
-  const client = createSqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  await using gpuCloud = await startGpuCloud(SPEED);
+  const client = createSqsClient(gpuCloud.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
   try {
-    const measured = await interleave(CASES, rounds, (each, round) => measure(ours, client, each, seconds, round));
+    const measured = await interleave(CASES, rounds, (each, round) => measure(gpuCloud, client, each, seconds, round));
     const results = [...measured].map(([{ label }, all]) => ({ label, rounds: all }));
     return toReport(results, options);
   } finally {
@@ -88,19 +88,19 @@ export async function benchInterference(options: InterferenceOptions): Promise<R
 }
 
 async function measure(
-  ours: GpuCloud,
+  gpuCloud: GpuCloud,
   client: SQSClient,
   { label, model, chats, batch }: Case,
   seconds: number,
   round: number,
 ): Promise<Measured> {
   await using feeding = new AsyncDisposableStack();
-  if (batch) feeding.use(keepQueueFull(ours, client, model, `${label}-${round}`));
+  if (batch) feeding.use(keepQueueFull(gpuCloud, client, model, `${label}-${round}`));
   const startAt = Date.now() + 1_000;
   const countAt = startAt + WARM_UP_SECONDS * 1000;
   const [samples, chatted] = await Promise.all([
-    sampleEngines(ours, countAt, seconds),
-    chats ? runChatLoad(ours, model, startAt, WARM_UP_SECONDS + seconds, round) : [],
+    sampleEngines(gpuCloud, countAt, seconds),
+    chats ? runChatLoad(gpuCloud, model, startAt, WARM_UP_SECONDS + seconds, round) : [],
   ]);
   const [first, last] = [samples[0], samples.at(-1)];
   if (first === undefined || last === undefined) throw new Error('no metrics of the engines were read');
@@ -118,15 +118,15 @@ async function measure(
 }
 
 /** Keeps the queue full until it is disposed, then waits until all jobs have ended. */
-function keepQueueFull(ours: GpuCloud, client: SQSClient, model: string, name: string): AsyncDisposable {
-  const queueUrl = ours.cloud.resources['GENERATION_QUEUE_URL'] ?? '';
+function keepQueueFull(gpuCloud: GpuCloud, client: SQSClient, model: string, name: string): AsyncDisposable {
+  const queueUrl = gpuCloud.cloud.resources['GENERATION_QUEUE_URL'] ?? '';
   const bodyOf = (key: string) => {
     const document = `${key} ${PROSE.repeat(Math.ceil((DOCUMENT_TOKENS * BYTES_PER_TOKEN) / PROSE.length))}`;
     return { model, input: document.slice(0, DOCUMENT_TOKENS * BYTES_PER_TOKEN) };
   };
   const ended = new AbortController();
   const sent: string[] = [];
-  const missing = () => sent.filter((id) => !ours.ended.has(id)).length;
+  const missing = () => sent.filter((id) => !gpuCloud.ended.has(id)).length;
   const feeding = (async () => {
     while (!ended.signal.aborted) {
       const wanted = BACKLOG - missing();
@@ -140,18 +140,18 @@ function keepQueueFull(ours: GpuCloud, client: SQSClient, model: string, name: s
       await feeding;
       const until = Date.now() + PATIENCE_MS;
       while (missing() > 0 && Date.now() < until) await sleep(FEED_MS);
-      const failed = sent.filter((id) => ours.ended.get(id)?.status !== 'completed').length;
+      const failed = sent.filter((id) => gpuCloud.ended.get(id)?.status !== 'completed').length;
       if (failed > 0) throw new Error(`${failed} of ${sent.length} jobs were not completed`);
     },
   };
 }
 
 /** Samples the engines' metrics for `seconds` from `startAt`. */
-async function sampleEngines(ours: GpuCloud, startAt: number, seconds: number): Promise<EngineMetrics[]> {
+async function sampleEngines(gpuCloud: GpuCloud, startAt: number, seconds: number): Promise<EngineMetrics[]> {
   await sleep(Math.max(0, startAt - Date.now()));
   const samples: EngineMetrics[] = [];
   while (Date.now() < startAt + seconds * 1000) {
-    samples.push(await ours.readEngines());
+    samples.push(await gpuCloud.readEngines());
     await sleep(SAMPLE_MS);
   }
   return samples;

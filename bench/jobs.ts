@@ -46,7 +46,7 @@ interface Result {
   readonly perSecond: number;
   /** The rate divided by that of the local SQS in the same round. */
   readonly ofSqs: number;
-  readonly asked: readonly JobRequest[];
+  readonly requestsPerJob: readonly JobRequest[];
 }
 
 const SQS = 'local SQS: send, receive, delete';
@@ -66,17 +66,17 @@ const PATIENCE_MS = 180_000;
 
 /** Measures the rate of queued jobs and the AWS requests per job. */
 export async function benchJobs({ rounds, jobs }: JobsOptions): Promise<Report> {
-  await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
-  const client = createSqsClient(ours.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
+  await using jobCloud = await startJobCloud({ tokens: 16, intervalMs: 0 });
+  const client = createSqsClient(jobCloud.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
   try {
-    const targets = await prepareTargets(ours, client);
+    const targets = await prepareTargets(jobCloud, client);
     // Warm-up: environments start, code is compiled, and the tenant's key is created.
     for (const { run } of targets) await run(Math.min(jobs, 200), 'warm-up');
-    const asked = new Map<Target, JobRequest[]>();
+    const requestsPerJob = new Map<Target, JobRequest[]>();
     const rates = await interleave(targets, rounds, async (target, round) => {
-      ours.reset();
+      jobCloud.reset();
       const rate = await target.run(jobs, `round-${round}`);
-      asked.set(target, countRequestsPerJob(ours, jobs));
+      requestsPerJob.set(target, countRequestsPerJob(jobCloud, jobs));
       return rate;
     });
     const floor = [...rates].find(([{ label }]) => label === SQS)?.[1] ?? [];
@@ -84,7 +84,7 @@ export async function benchJobs({ rounds, jobs }: JobsOptions): Promise<Report> 
       target: target.label,
       perSecond: median(measured),
       ofSqs: median(measured.map((rate, round) => rate / (floor[round] ?? Number.NaN))),
-      asked: target.label === SQS ? [] : (asked.get(target) ?? []),
+      requestsPerJob: target.label === SQS ? [] : (requestsPerJob.get(target) ?? []),
     }));
     return toReport(results, { rounds, jobs });
   } finally {
@@ -92,8 +92,8 @@ export async function benchJobs({ rounds, jobs }: JobsOptions): Promise<Report> 
   }
 }
 
-async function prepareTargets(ours: JobCloud, client: SQSClient): Promise<Target[]> {
-  const { url, resources } = ours.cloud;
+async function prepareTargets(jobCloud: JobCloud, client: SQSClient): Promise<Target[]> {
+  const { url, resources } = jobCloud.cloud;
   const queueUrl = resources['GENERATION_QUEUE_URL'] ?? '';
   const { QueueUrl: idle = '' } = await client.send(new CreateQueueCommand({ QueueName: 'bench-idle' }));
   return [
@@ -102,7 +102,7 @@ async function prepareTargets(ours: JobCloud, client: SQSClient): Promise<Target
       label: MESSAGES,
       run: (count, name) =>
         measureRate(count, async () =>
-          ours.waitForEnds(await sendJobs(client, queueUrl, `${name}-queue`, count), PATIENCE_MS),
+          jobCloud.waitForEnds(await sendJobs(client, queueUrl, `${name}-queue`, count), PATIENCE_MS),
         ),
     },
     {
@@ -113,7 +113,7 @@ async function prepareTargets(ours: JobCloud, client: SQSClient): Promise<Target
           const ids = await mapConcurrently(PRODUCERS, Array.from({ length: count }), () =>
             post(url, '/responses', body),
           );
-          await ours.waitForEnds(
+          await jobCloud.waitForEnds(
             ids.map(({ id }) => id),
             PATIENCE_MS,
           );
@@ -153,8 +153,8 @@ async function sendReceiveDelete(client: SQSClient, QueueUrl: string, count: num
 /**
  * Returns the requests per job of the functions and of their mapping, which sends one receive and one delete per batch.
  */
-export function countRequestsPerJob(ours: JobCloud, jobs: number): JobRequest[] {
-  const requests = ours.requests();
+export function countRequestsPerJob(jobCloud: JobCloud, jobs: number): JobRequest[] {
+  const requests = jobCloud.requests();
   const byFunctions = SERVICES.flatMap((service) =>
     [...requests[service]].map(([operation, { requests: count, units }]) => ({
       service,
@@ -163,7 +163,7 @@ export function countRequestsPerJob(ours: JobCloud, jobs: number): JobRequest[] 
       units: units / jobs,
     })),
   );
-  const batches = ours.batches().length / jobs;
+  const batches = jobCloud.batches().length / jobs;
   const byMapping = ['ReceiveMessage', 'DeleteMessageBatch'].map((operation) => ({
     service: 'SQS',
     operation: `${operation} (the mapping’s)`,
@@ -184,10 +184,10 @@ function toReport(results: readonly Result[], { rounds, jobs }: JobsOptions): Re
     tables: [
       {
         caption: `Rate: median of ${rounds} interleaved rounds of ${jobs}`,
-        columns: ['target', 'a second', '× local SQS'],
+        columns: ['target', 'per second', '× local SQS'],
         rows: results.map(({ target, perSecond, ofSqs }) => [target, formatNumber(perSecond), formatNumber(ofSqs)]),
       },
-      ...results.filter(({ asked }) => asked.length > 0).map(toRequestTable),
+      ...results.filter(({ requestsPerJob }) => requestsPerJob.length > 0).map(toRequestTable),
     ],
     budgets: results.flatMap(toBudgets),
     charts: [
@@ -208,25 +208,27 @@ function toReport(results: readonly Result[], { rounds, jobs }: JobsOptions): Re
 const formatRate = (results: readonly Result[], label: string) =>
   formatNumber(results.find(({ target }) => target === label)?.ofSqs ?? Number.NaN);
 
-function toBudgets({ target, asked }: Result): Budget[] {
+function toBudgets({ target, requestsPerJob }: Result): Budget[] {
   const documented = DOCUMENTED.get(target);
   if (documented === undefined) return [];
-  const measured = asked.filter(({ service }) => service === 'DynamoDB').reduce((sum, { perJob }) => sum + perJob, 0);
+  const measured = requestsPerJob
+    .filter(({ service }) => service === 'DynamoDB')
+    .reduce((sum, { perJob }) => sum + perJob, 0);
   return [
     {
       metric: `${target}, requests to DynamoDB`,
-      ours: { label: 'measured', value: measured, unit: 'a job' },
-      against: { label: 'documented', value: documented, unit: 'a job' },
+      measured: { label: 'measured', value: measured, unit: 'per job' },
+      against: { label: 'documented', value: documented, unit: 'per job' },
       limit: ONCE_IN_MINUTES,
     },
   ];
 }
 
-function toRequestTable({ target, asked }: Result): Table {
+function toRequestTable({ target, requestsPerJob }: Result): Table {
   return {
     caption: `Requests per job: ${target}`,
-    columns: ['request', 'a job', 'capacity units a job'],
-    rows: asked.map(({ service, operation, perJob, units }) => [
+    columns: ['request', 'per job', 'capacity units per job'],
+    rows: requestsPerJob.map(({ service, operation, perJob, units }) => [
       `${service} ${operation}`,
       formatNumber(perJob),
       service === 'DynamoDB' ? formatNumber(units) : '',

@@ -44,7 +44,7 @@ const NAME: RecordName = { tenant: 'acme', kind: 'job-output', id: `resp_${'0'.r
 
 /** Measures how fast records are sealed and opened with keys in memory. */
 export async function benchSeal({ rounds, durationMs }: SealOptions): Promise<Report> {
-  await using ours = await startVault();
+  await using benchVault = await startVault();
   const sealAndOpen = await loadEncryptionSdk();
   const targets: Target[] = [
     { label: CIPHER, run: async (plaintext, count) => repeat(count, () => runCipher(plaintext)) },
@@ -53,7 +53,7 @@ export async function benchSeal({ rounds, durationMs }: SealOptions): Promise<Re
       label: VAULT,
       async run(plaintext, count) {
         for (let done = 0; done < count; done++) {
-          await ours.vault.open(NAME, await ours.vault.seal(NAME, plaintext));
+          await benchVault.vault.open(NAME, await benchVault.vault.seal(NAME, plaintext));
         }
       },
     },
@@ -71,7 +71,7 @@ export async function benchSeal({ rounds, durationMs }: SealOptions): Promise<Re
     const all = await interleave(targets, rounds, (target) => measure(target, plaintext, durationMs));
     measured.push({ size, results: compare(all) });
   }
-  return toReport(measured, ours.kmsCalls(), { rounds, durationMs });
+  return toReport(measured, benchVault.kmsCalls(), { rounds, durationMs });
 }
 
 const KEY = createSecretKey(randomBytes(32));
@@ -171,7 +171,7 @@ function toTable({ size, results }: Measured[number], rounds: number, durationMs
 
 function toBudget({ size, results }: Measured[number]): Budget {
   const figure = (label: string) => ({ label, value: find(results, label).us, unit: 'µs' });
-  return { metric: `seal and open ${formatSize(size)}`, ours: figure(VAULT), against: figure(RAW), limit: LIMIT };
+  return { metric: `seal and open ${formatSize(size)}`, measured: figure(VAULT), against: figure(RAW), limit: LIMIT };
 }
 
 function toChart(measured: Measured): Chart {

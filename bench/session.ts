@@ -36,15 +36,15 @@ const PATIENCE_MS = 60_000;
 
 /** Measures the time that state and the queue add to a call. */
 export async function benchSession({ rounds, calls }: SessionOptions): Promise<Report> {
-  await using ours = await startJobCloud({ tokens: 16, intervalMs: 0 });
-  const targets = createTargets(ours);
-  for (const target of targets) await measure(ours, target, Math.min(calls, 20));
-  const measured = await interleave(targets, rounds, (target) => measure(ours, target, calls));
+  await using jobCloud = await startJobCloud({ tokens: 16, intervalMs: 0 });
+  const targets = createTargets(jobCloud);
+  for (const target of targets) await measure(jobCloud, target, Math.min(calls, 20));
+  const measured = await interleave(targets, rounds, (target) => measure(jobCloud, target, calls));
   return toReport(compare(measured), { rounds, calls });
 }
 
-function createTargets(ours: JobCloud): Target[] {
-  const { url } = ours.cloud;
+function createTargets(jobCloud: JobCloud): Target[] {
+  const { url } = jobCloud.cloud;
   const respond = (more: object) => post(url, '/responses', createResponseBody(more));
   let accepted: string[] = [];
   return [
@@ -71,18 +71,18 @@ function createTargets(ours: JobCloud): Target[] {
           accepted = [(await respond({ background: true })).id];
         };
       },
-      settle: () => ours.waitForEnds(accepted, PATIENCE_MS),
+      settle: () => jobCloud.waitForEnds(accepted, PATIENCE_MS),
     },
     {
       label: 'background response, ended',
-      prepare: async () => async () => ours.waitForEnds([(await respond({ background: true })).id], PATIENCE_MS),
+      prepare: async () => async () => jobCloud.waitForEnds([(await respond({ background: true })).id], PATIENCE_MS),
     },
   ];
 }
 
-async function measure(ours: JobCloud, target: Target, calls: number): Promise<Round> {
+async function measure(jobCloud: JobCloud, target: Target, calls: number): Promise<Round> {
   const call = await target.prepare();
-  ours.reset();
+  jobCloud.reset();
   const ms: number[] = [];
   for (let index = 0; index < calls; index++) {
     const startedAt = performance.now();
@@ -90,9 +90,9 @@ async function measure(ours: JobCloud, target: Target, calls: number): Promise<R
     ms.push(performance.now() - startedAt);
     await target.settle?.();
   }
-  const asked = ours.requests();
+  const counted = jobCloud.requests();
   const perCall = (service: Service) =>
-    [...asked[service].values()].reduce((sum, { requests }) => sum + requests, 0) / calls;
+    [...counted[service].values()].reduce((sum, { requests }) => sum + requests, 0) / calls;
   return {
     p50: quantile(ms, 0.5),
     p99: quantile(ms, 0.99),

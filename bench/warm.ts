@@ -170,14 +170,14 @@ function toBudgets({ setting, results }: Measured[number]): Budget[] {
   const added = (label: string) => ({ label: `${label} adds`, value: find(results, label).addedP50, unit: 'ms' });
   const latency = [HANDLER, CLOUD].map((label) => ({
     metric: `${formatSetting(setting)}, p50`,
-    ours: added(label),
+    measured: added(label),
     against: added(PORTKEY),
     limit: SHARE_OF_PORTKEY,
   }));
   if (setting.streamed || setting.connections === 1) return latency;
   const rate = (label: string) => ({ label, value: find(results, label).requestsPerSecond, unit: 'requests/s' });
   const metric = `${formatSetting(setting)}, function alone over whole local cloud`;
-  return [...latency, { metric, ours: rate(HANDLER), against: rate(CLOUD), limit: CLOUD_FACTOR }];
+  return [...latency, { metric, measured: rate(HANDLER), against: rate(CLOUD), limit: CLOUD_FACTOR }];
 }
 
 function toChart(measured: Measured, streamed: boolean): Chart {

@@ -203,7 +203,7 @@ function toBudgets({ trace, capacities }: Findings): Budget[] {
   });
   return BUDGETS.filter((budget) => budget.trace === trace).map(({ against, limit }) => ({
     metric: `${trace}, capacity of 8 H100 (simulated)`,
-    ours: figure('lambent'),
+    measured: figure('lambent'),
     against: figure(against),
     limit,
     isFloor: true,

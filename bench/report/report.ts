@@ -4,9 +4,9 @@ import type { Machine } from '../../test/measure/machine.ts';
 export interface Budget {
   /** Name of the compared quantity: `cold start to first byte`. */
   readonly metric: string;
-  readonly ours: Figure;
+  readonly measured: Figure;
   readonly against: Figure;
-  /** `ours` divided by `against` may be at most this; must be at least this with `isFloor`. */
+  /** `measured` divided by `against` may be at most this; must be at least this with `isFloor`. */
   readonly limit: number;
   readonly isFloor?: boolean;
 }
@@ -79,9 +79,9 @@ export interface Record {
   readonly report: Report;
 }
 
-/** Returns `ours` divided by `against`. */
-export function computeRatio({ ours, against }: Budget): number {
-  return ours.value / against.value;
+/** Returns `measured` divided by `against`. */
+export function computeRatio({ measured, against }: Budget): number {
+  return measured.value / against.value;
 }
 
 /** Returns true if the budget is kept. */
@@ -97,8 +97,8 @@ export function formatNumber(value: number): string {
 
 /** Formats a budget in one line, with both figures. */
 export function formatBudget(budget: Budget): string {
-  const { metric, ours, against, limit, isFloor = false } = budget;
+  const { metric, measured, against, limit, isFloor = false } = budget;
   const figure = ({ label, value, unit }: Figure) => `${label} ${formatNumber(value)} ${unit}`;
   const verdict = isMet(budget) ? 'kept' : 'MISSED';
-  return `${metric}: ${formatNumber(computeRatio(budget))}× (${figure(ours)}, ${figure(against)}); budget ${isFloor ? '≥' : '≤'} ${formatNumber(limit)}×: ${verdict}`;
+  return `${metric}: ${formatNumber(computeRatio(budget))}× (${figure(measured)}, ${figure(against)}); budget ${isFloor ? '≥' : '≤'} ${formatNumber(limit)}×: ${verdict}`;
 }

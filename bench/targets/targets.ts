@@ -35,15 +35,15 @@ export async function withTargets<Result>(
   await using upstream = await startServer(file('upstream.ts'), [`${tokens}`, `${intervalMs}`]);
   await using proxy = await startServer(file('proxy.ts'), [upstream.url]);
   await using portkey = await startPortkey();
-  await using ours = await startLambent(upstream.url, mode);
+  await using lambent = await startLambent(upstream.url, mode);
   const bearer = { authorization: `Bearer ${LOCAL_API_KEY}` };
   // Awaited here, because returning the promise would stop the targets while they are in use.
   return await measure([
     { label: DIRECT, url: upstream.url, headers: bearer },
     { label: PROXY, url: proxy.url, headers: bearer },
-    { label: HANDLER, url: ours.handlerUrl, headers: bearer },
-    { label: RUNNER, url: ours.runnerUrl, headers: bearer },
-    { label: CLOUD, url: ours.cloudUrl, headers: bearer },
+    { label: HANDLER, url: lambent.handlerUrl, headers: bearer },
+    { label: RUNNER, url: lambent.runnerUrl, headers: bearer },
+    { label: CLOUD, url: lambent.cloudUrl, headers: bearer },
     { label: PORTKEY, url: portkey.url, headers: createPortkeyHeaders(upstream.url) },
   ]);
 }

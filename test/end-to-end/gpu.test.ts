@@ -133,25 +133,29 @@ describe('background responses', () => {
     await victim.restart();
   });
 
-  it('a background response is committed once if its dispatcher resumes after its lease expired', async () => {
-    for (const worker of [w1, w2]) worker.behave({ tokens: 100_000, tokenMs: 20 });
-    const before = countGenerated();
-    const id = await createBackground();
-    await waitUntil('a worker generates', () => countGenerated() > before + 3);
-    const [frozen] = service.listBusy('dispatch');
-    if (frozen === undefined) throw new Error('No dispatcher is running');
-    process.kill(frozen.pid, 'SIGSTOP');
-    for (const worker of [w1, w2]) worker.behave({ tokens: 2 });
-    const job = await waitForEnd(id);
-    process.kill(frozen.pid, 'SIGCONT');
-    expect(job).toMatchObject({ status: 'completed', epoch: 2, output: { epoch: 2 } });
-    await waitUntil(
-      'the dispatcher has noticed',
-      () => !service.listBusy('dispatch').some(({ pid }) => pid === frozen.pid),
-    );
-    expect(await service.readJob(id)).toMatchObject({ status: 'completed', epoch: 2, output: { epoch: 2 } });
-    expect(await client.responses.retrieve(id)).toMatchObject({ output_text: 't0 t1 ' });
-  });
+  // A stopped process of a managed function still gets invocations, so nothing takes its work over.
+  it.skipIf(IS_MANAGED)(
+    'a background response is committed once if its dispatcher resumes after its lease expired',
+    async () => {
+      for (const worker of [w1, w2]) worker.behave({ tokens: 100_000, tokenMs: 20 });
+      const before = countGenerated();
+      const id = await createBackground();
+      await waitUntil('a worker generates', () => countGenerated() > before + 3);
+      const [frozen] = service.listBusy('dispatch');
+      if (frozen === undefined) throw new Error('No dispatcher is running');
+      process.kill(frozen.pid, 'SIGSTOP');
+      for (const worker of [w1, w2]) worker.behave({ tokens: 2 });
+      const job = await waitForEnd(id);
+      process.kill(frozen.pid, 'SIGCONT');
+      expect(job).toMatchObject({ status: 'completed', epoch: 2, output: { epoch: 2 } });
+      await waitUntil(
+        'the dispatcher has noticed',
+        () => !service.listBusy('dispatch').some(({ pid }) => pid === frozen.pid),
+      );
+      expect(await service.readJob(id)).toMatchObject({ status: 'completed', epoch: 2, output: { epoch: 2 } });
+      expect(await client.responses.retrieve(id)).toMatchObject({ output_text: 't0 t1 ' });
+    },
+  );
 });
 
 describe('killed dispatchers', () => {

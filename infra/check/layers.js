@@ -28,7 +28,7 @@ const AWS_ADAPTERS = [
   'idempotency/idempotency-records',
   'inference/providers/bedrock/[^/]+',
   'jobs/(dynamodb-(blobs|store)|sqs-queue)',
-  'lambda/(queue-control|warm-call)',
+  'lambda/(queue-control|warm-event-sender)',
   'sessions/conversation-table',
   'vault/(key-table|kms-keys|tombstones)',
 ];

@@ -128,7 +128,7 @@ describe.each(MODES)('a streamed response of a function in %s mode', (mode) => {
     },
   );
 
-  it('goes on if the client disconnects, as the function is not told', async () => {
+  it('runs to its end if the client disconnects', async () => {
     const { gateway } = await testGateway({}, { mode });
     const finishedFile = join(mkdtempSync(join(tmpdir(), 'lambent-')), 'finished');
     const abort = new AbortController();

@@ -24,6 +24,7 @@ import { isMet, type Record, type Report } from './report/report.ts';
 import { toText } from './report/text.ts';
 import { benchSeal } from './seal.ts';
 import { benchSession } from './session.ts';
+import { benchStart } from './start.ts';
 import type { LambdaMode } from './targets/lambent.ts';
 import { benchWarm } from './warm.ts';
 
@@ -39,6 +40,7 @@ interface Options {
 }
 
 const BENCHMARKS: Readonly<{ [name: string]: (effort: Options) => Promise<Report> }> = {
+  start: ({ quick, runs }) => benchStart({ runs: runs ?? (quick ? 1 : 7) }),
   cold: ({ quick, runs }) => benchCold({ runs: runs ?? (quick ? 5 : 30) }),
   warm: ({ quick, runs, mode }) =>
     benchWarm({ rounds: runs ?? (quick ? 1 : 5), durationMs: quick ? 1_000 : 3_000, connections: [1, 10, 50], mode }),

@@ -20,6 +20,7 @@ import { type Queues, startQueues } from './queues.ts';
 import { registerWorkers } from './register-workers.ts';
 import { startSchedules } from './schedules.ts';
 import { seedAccess } from './seed.ts';
+import { LOCAL_STAGE } from './service/print.ts';
 import { createReferences, type References } from './service/references.ts';
 import { withReplyQueues } from './service/reply-queues.ts';
 import { loadService, type Service } from './service/service.ts';
@@ -93,9 +94,6 @@ export interface Cloud {
   close(): Promise<void>;
 }
 
-/** The stage whose settings apply on a laptop. */
-const STAGE = 'local';
-
 /** Variables of functions that name resources which a laptop doesn't have. An empty variable counts as unset. */
 const ABSENT_RESOURCES = { GPU_MAPPING_ID: '' };
 
@@ -122,7 +120,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
 
   const [standIns, definition, { bedrock, gpuWorkers, environment, region = '' }] = await allSettled([
     runPhase('start stand-ins', () => startStandIns(stateDir, closeLater)),
-    runPhase('read serverless.yml', () => loadLocalService(options)),
+    loadLocalService(options),
     completeOptions(options, closeLater),
   ]);
   const service = region === '' ? definition : { ...definition, region };
@@ -251,7 +249,7 @@ function urlsOf({ tables, queues, objects, kms }: StandIns) {
 async function loadLocalService({ root, bundlesDir }: CloudOptions): Promise<Service> {
   const service = await loadService({
     root: root === undefined ? resolve(import.meta.dirname, '..') : resolve(root),
-    stage: STAGE,
+    stage: LOCAL_STAGE,
     ...(bundlesDir === undefined ? {} : { bundlesDir: resolve(bundlesDir) }),
   });
   return withReplyQueues(service);

@@ -7,12 +7,17 @@ export interface Phase {
   readonly endMs: number;
 }
 
-/** Runs a part of the start, and records it in Node's performance timeline. */
+/** Runs a part of the start, and records it. */
 export async function runPhase<T>(name: string, work: () => T | Promise<T>): Promise<T> {
-  const start = performance.now();
+  const startMs = performance.now();
   const result = await work();
-  performance.measure(PREFIX + name, { start, end: performance.now() });
+  recordPhase(name, startMs);
   return result;
+}
+
+/** Records a part of the start that ends now, in Node's performance timeline. */
+export function recordPhase(name: string, startMs: number): void {
+  performance.measure(PREFIX + name, { start: startMs, end: performance.now() });
 }
 
 /** Lists the phases of this process's start, in the order in which they began. */

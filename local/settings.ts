@@ -18,7 +18,7 @@ const settingsSchema = v.object({
   LAMBDA_MODE: v.optional(v.picklist(['standard', 'managed'], 'must be standard or managed'), 'managed'),
   /** GPU worker stand-ins, each a process, that serve the model `gpu`; 2 when absent. */
   GPU_WORKERS: v.optional(wholeNumber(0, 8, 'must be a number of workers from 0 to 8')),
-  /** File that gets the phases of the start, as JSON, when it is ready. */
+  /** File for the times of the start's phases, as JSON, which `npm run bench -- start` reads. */
   START_PHASES: v.optional(v.string()),
 });
 export type Settings = v.InferOutput<typeof settingsSchema>;

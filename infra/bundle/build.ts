@@ -7,7 +7,8 @@ import { resolveModelsFile } from '../models-file.ts';
 import { type BuildRecord, digestFile, InputDigests, readBuildRecord } from './build-record.ts';
 import type { Bundle } from './bundle.ts';
 import { type BundleFile, ENTRY_POINT, replaceFile, replaceFolder } from './files.ts';
-import { sourceOfPlace } from './places.ts';
+import { findSource } from './find-source.ts';
+import { isFile } from './plugins.ts';
 import { printSizes } from './sizes.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -107,8 +108,7 @@ async function recordBuild(
   startedAt: number,
 ): Promise<void> {
   const digests = new InputDigests();
-  // Node's builtins are listed too, as `node-builtin:node:fs`.
-  const inputs = Object.keys(metafile.inputs).filter((input) => !input.startsWith('node-builtin:'));
+  const inputs = Object.keys(metafile.inputs).filter(isFile);
   const fingerprint = digests.fingerprint(inputs);
   if (!digests.isUnchangedSince(startedAt)) return;
   const outputs = await digestOutputs(paths, readsRegistry);
@@ -144,7 +144,7 @@ async function main([command, name, place]: readonly string[]): Promise<void> {
   if (command !== 'where' || name === undefined || place === undefined) {
     throw new Error('usage: npm run build [-- where <function> <index.mjs:LINE:COLUMN>]');
   }
-  console.log(await sourceOfPlace(join(ROOT, '.build'), name, place));
+  console.log(await findSource(join(ROOT, '.build'), name, place));
 }
 
 if (import.meta.main) {

@@ -2,45 +2,53 @@ import { createRequire, isBuiltin } from 'node:module';
 import { join } from 'node:path';
 import type { Plugin } from 'esbuild';
 
+/** Namespaces in which esbuild lists Node's builtins as inputs of a bundle. */
+const STATIC = 'node-builtin';
+const DYNAMIC = 'dynamic-node-builtin';
+
 /**
- * Takes every Node builtin, imported or required, from `process.getBuiltinModule`. An ESM `import … from 'node:http'`
- * runs all lazy getters of the builtin, one of which loads undici (20 ms of a cold start); taken this way, a getter
- * runs when it is used.
+ * Gets Node's builtins by `process.getBuiltinModule`, whether they are imported or required. An ESM import of `node:http` runs all
+ * lazy getters of the module, one of which loads undici (20 ms of a cold start). With this plugin a getter runs when it is used.
  */
 export const nodeBuiltins: Plugin = {
   name: 'node-builtins',
   setup(build) {
     build.onResolve({ filter: /^(node:)?[a-z_\d]+(\/[a-z_\d]+)*$/ }, ({ path, kind }) => {
       if (!isBuiltin(path)) return undefined;
-      const namespace = kind === 'dynamic-import' ? 'dynamic-node-builtin' : 'node-builtin';
+      const namespace = kind === 'dynamic-import' ? DYNAMIC : STATIC;
       return { path: path.replace(/^node:/, ''), namespace, sideEffects: false };
     });
-    build.onLoad({ filter: /.*/, namespace: 'node-builtin' }, ({ path }) => ({
+    build.onLoad({ filter: /.*/, namespace: STATIC }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(`node:${path}`)});`,
       loader: 'js',
     }));
-    // `await import('node:async_hooks')` must give an object with the builtin's exports, not with a default export alone.
-    build.onLoad({ filter: /.*/, namespace: 'dynamic-node-builtin' }, ({ path }) => ({
+    // `await import('node:async_hooks')` must return all exports of the builtin, not its default export alone.
+    build.onLoad({ filter: /.*/, namespace: DYNAMIC }, ({ path }) => ({
       contents: [
         `const builtin = process.getBuiltinModule(${JSON.stringify(`node:${path}`)});`,
         'export default builtin;',
-        `export const { ${exportedNames(path).join(', ')} } = builtin;`,
+        `export const { ${listExports(path).join(', ')} } = builtin;`,
       ].join('\n'),
       loader: 'js',
     }));
   },
 };
 
-/** Returns the names that a Node builtin exports, as its ES module does. */
-function exportedNames(path: string): string[] {
+/** Returns false if an input of a bundle is one of Node's builtins, true if it is a file. */
+export function isFile(input: string): boolean {
+  return !input.startsWith(`${STATIC}:`) && !input.startsWith(`${DYNAMIC}:`);
+}
+
+/** Lists the names that the ES module of a builtin exports. */
+function listExports(path: string): string[] {
   const builtin: object = createRequire(import.meta.url)(`node:${path}`);
   return Object.keys(builtin).filter((name) => /^[A-Za-z_$][\w$]*$/.test(name) && name !== 'default');
 }
 
 interface Stub {
-  /** How the module is imported. */
+  /** Matches the specifier of the import. */
   readonly imported: RegExp;
-  /** The importing file, where the specifier alone is too vague. */
+  /** Matches the importing file, if the specifier is ambiguous. */
   readonly importer?: RegExp;
   readonly file: string;
 }
@@ -55,7 +63,7 @@ const STUBS: readonly Stub[] = [
   { imported: /\/node-http2-handler$/, importer: /[\\/]@smithy[\\/]node-http-handler[\\/]/, file: 'http2-handler.ts' },
 ];
 
-/** Puts a stub in the place of each part of the AWS SDK that a Lambda function has no use for; each stub says why. */
+/** Replaces parts of the AWS SDK that a Lambda function doesn't need by stubs. Each stub says why. */
 export const sdkStubs: Plugin = {
   name: 'sdk-stubs',
   setup(build) {

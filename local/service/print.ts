@@ -14,6 +14,9 @@ export interface PrintOptions {
 /** Files that a resolved `serverless.yml` can depend on. */
 const SOURCES = ['serverless.yml', 'models.json', 'package.json', 'infra/**/*.*', 'shared/**/*.ts'];
 
+/** The stage whose settings apply on a laptop. */
+export const LOCAL_STAGE = 'local';
+
 const REPOSITORY = join(import.meta.dirname, '..', '..');
 const OSLS = join(REPOSITORY, 'node_modules', 'osls');
 
@@ -26,7 +29,19 @@ const SYSTEM_VARIABLES = ['PATH', 'HOME', 'TMPDIR', 'USERPROFILE', 'APPDATA', 'S
  * changes. The model registry is always the repository's: the permissions that are derived from it have no effect here.
  * @throws LambentError `configuration`, with osls's message, if the definition can't be resolved
  */
-export async function printService({ root, stage }: PrintOptions): Promise<unknown> {
+export function printService(options: PrintOptions): Promise<unknown> {
+  const key = JSON.stringify(options);
+  const running = inProgress.get(key);
+  if (running !== undefined) return running;
+  const printing = readOrPrint(options).finally(() => inProgress.delete(key));
+  inProgress.set(key, printing);
+  return printing;
+}
+
+/** Calls that have not ended. A start calls early, so that osls runs while modules are loaded, and again for the result. */
+const inProgress = new Map<string, Promise<unknown>>();
+
+async function readOrPrint({ root, stage }: PrintOptions): Promise<unknown> {
   const variables = await readNamedVariables(root);
   const folder = join(root, '.build', 'local');
   const file = join(folder, `service.${await fingerprint(root, stage, variables)}.json`);

@@ -1,8 +1,8 @@
 /**
- * Stands for `@aws-sdk/credential-provider-node`. A Lambda environment gets its role's credentials as environment
- * variables, and keeps them for its life; the SDK's own chain (profiles, SSO, web identity, container and instance
- * metadata, five nested clients: 110 KB, 8 ms of a cold start) is never reached there. It also keeps a function on a
- * laptop from finding the developer's own credentials: the runner injects what a function may use.
+ * Replaces `@aws-sdk/credential-provider-node`. A Lambda environment has its role's credentials in environment variables for its
+ * whole life, so the rest of the SDK's chain is never used there: profiles, SSO, web identity, container and instance metadata, with
+ * five nested clients (110 KB, 8 ms of a cold start). On a laptop the stub also keeps functions from using the developer's own
+ * credentials: the local runner passes those that a function may use.
  */
 export function defaultProvider() {
   return async () => {
@@ -14,7 +14,7 @@ export function defaultProvider() {
     } = process.env;
     if (!accessKeyId || !secretAccessKey) {
       throw new Error(
-        'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set: a bundle takes credentials from nowhere else',
+        'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; a bundle reads no other source of credentials',
       );
     }
     return { accessKeyId, secretAccessKey, ...(sessionToken && { sessionToken }), ...(accountId && { accountId }) };

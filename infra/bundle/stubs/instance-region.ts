@@ -1,6 +1,6 @@
 /**
- * Stands for the question to an EC2 instance's metadata service where we are, asked by the SDK's defaults mode `auto`
- * alone. Lambda says it in `AWS_REGION`.
+ * Replaces the request for the region to an EC2 instance's metadata service, which only the SDK's defaults mode `auto`
+ * sends. Lambda sets `AWS_REGION`.
  */
 export async function getInstanceMetadataRegion(): Promise<undefined> {
   return undefined;

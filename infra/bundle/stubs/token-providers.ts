@@ -1,6 +1,6 @@
 /**
- * Stands for `@aws-sdk/token-providers`: bearer tokens from the environment alone (`AWS_BEARER_TOKEN_BEDROCK` for a
- * Bedrock API key), without the SSO token cache and its OIDC client, which a Lambda environment can't have.
+ * Replaces `@aws-sdk/token-providers`. Bearer tokens come from the environment alone (`AWS_BEARER_TOKEN_BEDROCK` for a Bedrock API
+ * key), without the SSO token cache and its OIDC client, which a Lambda environment can't have.
  */
 export function fromEnvSigningName({ signingName = '' }: { readonly signingName?: string } = {}) {
   return async () => {
@@ -11,9 +11,9 @@ export function fromEnvSigningName({ signingName = '' }: { readonly signingName?
   };
 }
 
-/** The SDK's fallback after the environment: a profile's SSO session. There is none. */
+/** The SDK's fallback after the environment, a profile's SSO session. There is none here. */
 export function nodeProvider() {
   return async (): Promise<never> => {
-    throw new Error('no bearer token in the environment, and a bundle takes one from nowhere else');
+    throw new Error('There is no bearer token in the environment; a bundle reads no other source of tokens');
   };
 }

@@ -1,5 +1,5 @@
 /**
- * Stands for `bowser`, with which the AWS SDK reads a browser's user agent. The Node build never calls it, but the
- * dynamic import that mentions it would put its 34 KB into every package.
+ * Replaces `bowser`, with which the AWS SDK parses a browser's user agent. The Node build never calls it, but contains a dynamic
+ * import of it, which would add 34 KB to each bundle.
  */
 export {};

@@ -14,7 +14,10 @@ let folder: string;
 /** A project: a function that imports a module, which imports a package. */
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'lambent-record-'));
-  await write('function.ts', "export { handler } from './lib/answer.ts';");
+  await write(
+    'function.ts',
+    "import 'node:fs';\nexport { handler } from './lib/answer.ts';\nexport const hooks = () => import('node:async_hooks');",
+  );
   await write('lib/answer.ts', "import { word } from 'words';\nexport const handler = () => ['one', word];");
   await write('node_modules/words/package.json', '{ "name": "words", "main": "./a.js" }');
   await write('node_modules/words/a.js', "export const word = 'from a';");

@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { bundleFunctions } from '../../../infra/bundle/build.ts';
 import type { Bundle } from '../../../infra/bundle/bundle.ts';
-import { sourceOfPlace } from '../../../infra/bundle/places.ts';
+import { findSource } from '../../../infra/bundle/find-source.ts';
 import { eagerOutputs, measureBundle, readMetafile } from '../../../infra/bundle/sizes.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures');
@@ -203,7 +203,7 @@ describe('bundleFunctions', () => {
     const [bundle] = await bundleFixtures('asks-bedrock');
     const code = await readFile(bundle?.file ?? '', 'utf8');
     const place = `file:///var/task/index.mjs:1:${code.indexOf('loaded before the client')}`;
-    expect(await sourceOfPlace(join(folder, 'fixtures'), 'asks-bedrock', place)).toMatch(
+    expect(await findSource(join(folder, 'fixtures'), 'asks-bedrock', place)).toMatch(
       /^test\/infra\/bundle\/fixtures\/asks-bedrock\.ts:4:\d+$/,
     );
   });

@@ -1,0 +1,8 @@
+/** The least that a start can do: an HTTP server, and a line when it listens. */
+import { createServer } from 'node:http';
+
+const server = createServer((_request, response) => response.end());
+server.listen(0, '127.0.0.1', () => {
+  const address = server.address();
+  console.log(`ready http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`);
+});

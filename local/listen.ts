@@ -3,14 +3,14 @@ import type { AddressInfo } from 'node:net';
 
 export interface Listening {
   readonly port: number;
-  /** Stops listening, cuts what is open, and resolves when all is closed. */
+  /** Stops listening, cuts all connections, and resolves when they are closed. */
   close(): Promise<void>;
 }
 
 /**
- * Makes `server` listen on 127.0.0.1, and nowhere else.
- * @param port 0 for any free one
- * @throws the system's error (`EADDRINUSE`…) when it can't
+ * Makes a server listen on 127.0.0.1 only.
+ * @param port 0 for any free port
+ * @throws the system's error (`EADDRINUSE`…) if it can't
  */
 export async function listen(server: Server, { port }: { port: number }): Promise<Listening> {
   await new Promise<void>((resolve, reject) => {

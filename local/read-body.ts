@@ -1,12 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 
-/** What is read, and thrown away, of a body that is too large, so that its sender gets to read the refusal. */
+/** Bytes of a body that is too large which are read and discarded, so that its sender can read the error response. */
 const MAX_DISCARDED_BYTES = 128 * 1024 * 1024;
 
 /**
  * Reads a request's body.
- * @returns undefined as soon as it is known to be larger than `maxBytes`; what follows is discarded
- * @throws when the sender goes away midway
+ * @returns undefined as soon as it is larger than `maxBytes`; the rest is discarded
+ * @throws Error if the sender disconnects before the end
  */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {

@@ -13,7 +13,7 @@ const DUMMY: Credentials = {
 
 /**
  * Removes the variables that `.local/env` of an earlier run set in this terminal: credentials that only stand-ins accept,
- * and endpoints that no longer exist. They would be taken for the user's own.
+ * and endpoints that no longer exist. They are not the user's own.
  */
 export function removeStandInVariables(env: NodeJS.ProcessEnv): void {
   if (env['AWS_ACCESS_KEY_ID'] !== DUMMY.variables['AWS_ACCESS_KEY_ID']) return;

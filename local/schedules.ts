@@ -10,14 +10,14 @@ export interface ScheduleOptions {
 }
 
 export interface Schedules {
-  /** Expressions that don't run here: anything but `rate(…)`. */
+  /** Schedules that don't run here, because their expression is not a `rate(…)`. */
   readonly unsupported: readonly Schedule[];
   close(): void;
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = { minute: 60_000, hour: 3_600_000, day: 86_400_000 };
 
-/** Invokes functions at the rates of their schedules, with EventBridge's event. A failure is in the function's log. */
+/** Invokes functions at the rates of their schedules, with EventBridge's event. Failures are in the functions' logs. */
 export function startSchedules({ schedules, region, runner }: ScheduleOptions): Schedules {
   const unsupported: Schedule[] = [];
   const timers: NodeJS.Timeout[] = [];
@@ -35,7 +35,7 @@ export function startSchedules({ schedules, region, runner }: ScheduleOptions): 
 }
 
 /**
- * Milliseconds of a `rate(5 minutes)`.
+ * Returns the milliseconds of a `rate(5 minutes)`.
  * @returns undefined for any other expression
  */
 export function rateMs(expression: string): number | undefined {
@@ -43,7 +43,7 @@ export function rateMs(expression: string): number | undefined {
   return count === undefined ? undefined : Number(count) * (UNIT_MS[unit] ?? 0);
 }
 
-/** Invokes a schedule's function once, and resolves when it has answered, or failed. */
+/** Invokes a schedule's function once. Resolves when it has succeeded or failed. */
 export async function runSchedule(
   { function: name, input }: Schedule,
   region: string,

@@ -21,7 +21,7 @@ export function createGuide({ library = readOwnDocuments, wordMs = 8 }: GuideOpt
   return (call) => say(reply(library(), call.body), call, { wordMs });
 }
 
-/** The guide's whole answer to a conversation, as Markdown. */
+/** Returns the guide's whole answer to a conversation, as Markdown. */
 export function reply(library: Library, body: ConverseBody): string {
   const questions = body.messages.filter(({ role }) => role === 'user').map(textOf);
   const question = questions.at(-1) ?? '';
@@ -40,7 +40,7 @@ function textOf({ content }: ConverseBody['messages'][number]): string {
   return content.flatMap(({ text }) => text ?? []).join('\n');
 }
 
-/** What the caller sent that the guide can't use, said rather than passed over. */
+/** Returns a sentence for each part of the request that the guide can't use. */
 function asidesFor({ messages, toolConfig }: ConverseBody): string[] {
   const last = messages.at(-1)?.content ?? [];
   return [
@@ -78,14 +78,14 @@ const EXAMPLES = [
   'How is it deployed?',
 ];
 
-/** Only what the documents, as they are, have an answer to. */
+/** Suggests only questions that the documents answer. */
 function suggestions(library: Library): string {
   const answered = EXAMPLES.filter((example) => find(library, [example]).length > 0);
   const titles = library.sections.slice(0, 5).map(({ title }) => title);
   return (answered.length > 0 ? answered : titles).map((line) => `- ${line}`).join('\n');
 }
 
-/** Courtesies in scripts that the documents aren't written in. */
+/** Replies in scripts that the documents don't use. */
 const OTHER_SCRIPTS: readonly (readonly [RegExp, string])[] = [
   [/[\p{Script=Hiragana}\p{Script=Katakana}]/u, 'ドキュメントは英語のみです。英語で質問してください。'],
   [/\p{Script=Han}/u, '文档只有英文,请用英文提问。'],
@@ -127,7 +127,7 @@ function find(library: Library, questions: readonly string[]): Hit[] {
 /** Begins as one begins to go on, or speaks of something that was named before. */
 const FOLLOWS_UP = /^\W*(and|but|so|why|how about|what about|then|also|ok)\b|\b(it|that|this|them|those|these)\b/i;
 
-/** "What is Lambent?" has no word that tells one section from another: the first one of the README says it. */
+/** Answers "What is Lambent?", which has no word to search for, with the first section of the README. */
 function overview(library: Library): Hit[] {
   const [section] = library.sections;
   return section ? [{ section, score: 1, coverage: 1, titled: true, words: [] }] : [];

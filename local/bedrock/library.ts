@@ -78,7 +78,7 @@ export class Library {
   }
 }
 
-/** How many of the words were found, counting half for one that only related words stand for. */
+/** Counts the words that were found. A word of which only related words were found counts half. */
 function covered(words: readonly string[], found: ReadonlySet<string>): number {
   const share = (term: string): number => {
     if (found.has(term)) return 1;
@@ -87,10 +87,10 @@ function covered(words: readonly string[], found: ReadonlySet<string>): number {
   return words.reduce((sum, term) => sum + share(term), 0);
 }
 
-/** Words of a question that are looked for. */
+/** Maximum number of words of a question that are searched for. */
 const MOST_WORDS = 300;
 
-/** How much a word counts that was not asked, but belongs to what was. */
+/** Weight of a word that is related to the question but not part of it. */
 const ASIDE = 0.15;
 
 /** Other words under which the documents may speak of what a newcomer asks for, as the index writes them. */
@@ -176,7 +176,7 @@ function blocksOf(markdown: string): string[] {
   let fence: string | undefined;
   const close = (): void => {
     const block = lines.join('\n');
-    // Comments are for who edits the page.
+    // Comments are for editors of the page.
     if (block !== '' && !/^<!--.*-->$/s.test(block)) blocks.push(block);
     lines = [];
   };
@@ -221,7 +221,7 @@ function tokenize(text: string): string[] {
   });
 }
 
-/** Nothing in the documents is longer: what is, is no word, and to look for the like of it takes seconds. */
+/** No word of the documents is longer, and a fuzzy search for a longer one takes seconds. */
 const LONGEST_WORD = 32;
 
 /** A word as the index knows it: lower case, without the commonest English endings. */
@@ -236,7 +236,7 @@ function word(term: string): string | null {
   return lower.length > 3 && /[^su]s$/.test(lower) ? lower.slice(0, -1) : lower;
 }
 
-/** Typing errors are forgiven in words that are long enough to be told apart. */
+/** Tolerates typing errors in long words only, because short words resemble each other. */
 function fuzziness(term: string): number | false {
   return term.length > 5 ? 0.2 : false;
 }

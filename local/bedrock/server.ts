@@ -35,7 +35,7 @@ type Response = ServerResponse | Http2ServerResponse;
 /**
  * Starts a stand-in for Bedrock Runtime's Converse and ConverseStream on 127.0.0.1, which speaks the service's own wire
  * protocol: event stream frames, error shapes, and both HTTP/1.1 and HTTP/2 without TLS on one port, since the AWS SDK
- * uses the latter unless it is told otherwise.
+ * uses HTTP/2 by default.
  * @throws Error when the port is taken
  */
 export async function startBedrock({ respond, port = 0 }: BedrockOptions): Promise<BedrockStandIn> {
@@ -49,7 +49,7 @@ export async function startBedrock({ respond, port = 0 }: BedrockOptions): Promi
   const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    // A client that resets its connection is no fault of the server's.
+    // A connection reset by the client is not an error of the server.
     socket.on('error', () => socket.destroy());
     socket.once('readable', () => {
       const start: unknown = socket.read();
@@ -134,7 +134,7 @@ async function sendBuffered(response: Response, call: ConverseCall, respond: Res
   const events: ConverseStreamOutput[] = [];
   for await (const frame of respond(call)) {
     if (call.signal.aborted) return;
-    // Nobody reads along, so there is no need to take one's time; a test that wants silence asks for more.
+    // Pauses between words have no effect on a buffered response; longer ones are part of a test.
     if (frame.type === 'pause' && frame.ms >= NOTICEABLE_MS) {
       await sleep(frame.ms, undefined, { signal: call.signal }).catch(() => undefined);
     }

@@ -212,8 +212,6 @@ describe('killed dispatchers', () => {
       for (const id of ids) {
         const job = await waitForEnd(id);
         expect(job).toMatchObject({ status: 'completed', output: { epoch: job.epoch } });
-        // Releasing a job because no slot is free does not count as an attempt.
-        expect(job.attempts).toBeLessThanOrEqual(2);
       }
       await waitUntil('all leases have expired', async () => (await listLeases()).length === 0);
       expect((await client.chat.completions.create(chat)).choices[0]?.message.content).toBe('t0 t1 t2 ');

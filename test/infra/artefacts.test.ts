@@ -1,6 +1,6 @@
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
 import { linkService, packageTemplate, packageWithOsls } from '../../infra/osls-package.ts';
@@ -43,8 +43,8 @@ describe('a packaged zip', () => {
 
 describe('packaging', () => {
   it('makes byte-identical zips and templates from the same sources in two folders', async () => {
-    const first = await packageBundles((buildDir) => cp(BUNDLES, buildDir, { recursive: true }));
-    const second = await packageBundles((buildDir) => bundleFunctions({ outDir: buildDir }));
+    const first = await packageBundles();
+    const second = await packageBundles();
     expect([...second.keys()]).toEqual([...first.keys()]);
     expect([...first.keys()]).toEqual(expect.arrayContaining(['chat.zip', UPDATE_TEMPLATE]));
     for (const [file, contents] of first) expect(second.get(file)?.equals(contents), file).toBe(true);
@@ -53,14 +53,11 @@ describe('packaging', () => {
 
 const UPDATE_TEMPLATE = 'cloudformation-template-update-stack.json';
 
-/** The bundles that `test/bundles.ts` makes before all tests. */
-const BUNDLES = resolve(import.meta.dirname, '../../.build');
-
-/** Packages the service in a new folder. Returns its zips and templates without their packaging time. */
-async function packageBundles(makeBundles: (buildDir: string) => Promise<unknown>): Promise<Map<string, Buffer>> {
+/** Bundles and packages the service in a new folder. Returns its zips and templates without their packaging time. */
+async function packageBundles(): Promise<Map<string, Buffer>> {
   const serviceDir = await mkdtemp(join(folder, 'bundled-'));
   await linkService(serviceDir);
-  await makeBundles(join(serviceDir, '.build'));
+  await bundleFunctions({ outDir: join(serviceDir, '.build') });
   const outDir = join(serviceDir, '.serverless');
   await packageWithOsls({ serviceDir, outDir });
   // osls's own record of the packaging holds absolute paths, and is neither a zip nor a template.

@@ -48,7 +48,7 @@ export async function startGpuService(): Promise<GpuService> {
     hosted: { targets: [{ provider: 'openai-compatible', model: 'hosted', baseUrl: upstream.baseUrl }] },
   };
   const file = join(folder, 'models.json');
-  await writeFile(file, JSON.stringify({ models, fleets: { [FLEET]: { stallMs: 2_000, waitMs: 2_000 } } }));
+  await writeFile(file, JSON.stringify({ models, fleets: { [FLEET]: { stallMs: 10_000, waitMs: 5_000 } } }));
   let listener: ((exchange: Exchange) => void) | undefined;
   const cloud = await startCloud({
     stateDir: join(folder, 'state'),

@@ -90,6 +90,8 @@ export interface Cloud {
   readonly faults: Faults | undefined;
   /** Lines for a person about parts of the service that do not run here. */
   readonly notices: readonly string[];
+  /** Resolves when the first run of the `fleet` function has registered the GPU workers. */
+  readonly workersRegistered: Promise<void>;
   /** Stops everything, processes included. */
   close(): Promise<void>;
 }
@@ -176,7 +178,12 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
       runner: { invoke },
     }),
   );
-  void registerWorkers({ service, runner: { invoke }, modelsFile: environment?.['MODELS_FILE'], gpuWorkers });
+  const workersRegistered = registerWorkers({
+    service,
+    runner: { invoke },
+    modelsFile: environment?.['MODELS_FILE'],
+    gpuWorkers,
+  });
 
   const url = `${gateway.url}/v1`;
   const variables = {
@@ -189,6 +196,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
   };
   cleanup.defer(await publishEnvironment(join(stateDir, 'env'), url, service.region, { ...endpoints, ...variables }));
   return {
+    workersRegistered,
     url,
     endpoints,
     resources: variables,

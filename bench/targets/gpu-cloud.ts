@@ -53,6 +53,7 @@ export async function startGpuCloud(speed: number): Promise<GpuCloud> {
     }),
     (each) => each.close(),
   );
+  await cloud.workersRegistered;
   const running = started.move();
   return {
     cloud,

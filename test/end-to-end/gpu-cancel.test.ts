@@ -36,6 +36,7 @@ beforeAll(async () => {
     gpuWorkers,
   });
   open.defer(() => cloud.close());
+  await cloud.workersRegistered;
   client = new OpenAI({ baseURL: cloud.url, apiKey: 'sk-local', maxRetries: 0 });
 });
 afterAll(() => open.disposeAsync());

@@ -59,6 +59,7 @@ export async function startGpuService(): Promise<GpuService> {
     faults: { seed: 1, onExchange: (exchange) => listener?.(exchange) },
   });
   open.defer(() => cloud.close());
+  await cloud.workersRegistered;
   const client = new DynamoDBClient({
     region: 'eu-west-1',
     endpoint: cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',

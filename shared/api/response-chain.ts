@@ -23,8 +23,8 @@ type Stores = Pick<ApiState, 'jobs' | 'bodies'>;
 const MAX_CHAIN = 500;
 
 /**
- * Returns the job of a response.
- * @throws LambentError `not_found` if this tenant has no such job, or it must not be shown
+ * Returns the job of a response, or of a chat completion that was requested by queue: their ids have the same form.
+ * @throws LambentError `not_found` if this tenant has no such job, or the job has ended and its response isn't stored
  */
 export async function findResponseJob({ jobs }: Pick<ApiState, 'jobs'>, tenant: string, id: string): Promise<Job> {
   const job = v.is(storedId, id) ? await jobs.read(tenant, id) : undefined;
@@ -37,7 +37,10 @@ function isVisible({ stored, status }: Job): boolean {
   return stored || !isTerminal(status);
 }
 
-/** Returns a job in any state as `GET /v1/responses/{id}` shows it. */
+/**
+ * Returns a job in any state as `GET /v1/responses/{id}` shows it: its answer, or else a response object with its status.
+ * @throws LambentError as `readInput` does
+ */
 export async function viewStoredResponse(
   job: Job,
   { bodies }: Pick<ApiState, 'bodies'>,
@@ -59,7 +62,7 @@ export async function viewStoredResponse(
   return viewJob(job, await readInput(job, bodies), undefined) ?? placeholder;
 }
 
-/** Adds `encrypted_content` to the reasoning items of a response, which may have been created without it. */
+/** Adds `encrypted_content` to the reasoning items of a response, even if the request that created it didn't include it. */
 function addContinuations({ answer, continuations = {} }: JobOutput): unknown {
   if (!isResponse(answer)) return answer;
   const output = answer.output.map((item) => {
@@ -69,7 +72,7 @@ function addContinuations({ answer, continuations = {} }: JobOutput): unknown {
   return { ...answer, output };
 }
 
-/** Returns the items of a response's input, oldest first. */
+/** Returns the items of a response's input, oldest first. Returns none for a chat completion. */
 export function listInputItems(id: string, { body }: JobInput): StoredItem[] {
   return isResponsesBody(body) ? toStoredInput(body.input, createItemIdGenerator(id, 0)) : [];
 }
@@ -112,9 +115,9 @@ export function withContinuation({ item, continuation }: TurnItem): StoredItem {
 
 /**
  * Returns all items of the chain of responses that ends with `id`, oldest first. The jobs are read one after the other,
- * the two bodies of each in the background.
+ * because each names the one before it. Their inputs and outputs are read meanwhile.
  * @throws LambentError `previous_response_not_found` if a response is missing, `invalid_value` if one can't be continued or
- * the chain is too long
+ * the chain is too long; also as `readInput` does
  */
 export async function readChain(stores: Stores, tenant: string, id: string): Promise<TurnItem[]> {
   const turns: Promise<TurnItem[]>[] = [];
@@ -134,7 +137,10 @@ export async function readChain(stores: Stores, tenant: string, id: string): Pro
   return (await Promise.all(turns)).reverse().flat();
 }
 
-/** Reads the items of a job's turn. */
+/**
+ * Returns the items of a job's turn, input and output, oldest first.
+ * @throws LambentError as `readInput` does
+ */
 export async function readTurn(job: Job, { bodies }: Pick<ApiState, 'bodies'>): Promise<TurnItem[]> {
   const [input, output] = await Promise.all([readInput(job, bodies), readOutput(job, bodies)]);
   return createTurnItems(job.id, input, output ?? { answer: undefined });

@@ -10,8 +10,9 @@ export interface ChatStreamOptions extends ChatCompletionOptions {
 }
 
 /**
- * Encodes a model's events as the frames of a chat completion stream. The stream ends with `[DONE]` if it is complete.
- * @throws the same errors as `encodeStream`
+ * Encodes a model's events as the frames of a chat completion stream. A complete stream ends with `[DONE]`. One that fails
+ * after its first frame ends with an error frame instead.
+ * @throws every error before the first frame, and errors other than LambentError after it
  */
 export function encodeChatStream(
   events: AsyncIterable<GenerationEvent>,
@@ -22,8 +23,8 @@ export function encodeChatStream(
 
 /** Builds each chunk from a prefix and suffix that are serialized once, because there is a chunk per token. */
 class ChatEncoder implements StreamEncoder {
-  readonly #head: string;
-  readonly #tail: string;
+  readonly #prefix: string;
+  readonly #suffix: string;
   readonly #options: ChatStreamOptions;
   readonly #text = new SurrogatePairBuffer();
   readonly #refusal = new SurrogatePairBuffer();
@@ -36,8 +37,8 @@ class ChatEncoder implements StreamEncoder {
   constructor(options: ChatStreamOptions) {
     this.#options = options;
     const fields = JSON.stringify({ ...options.head, object: 'chat.completion.chunk' }).slice(0, -1);
-    this.#head = `data: ${fields},"choices":[`;
-    this.#tail = options.includeUsage ? ',"usage":null}\n\n' : '}\n\n';
+    this.#prefix = `data: ${fields},"choices":[`;
+    this.#suffix = options.includeUsage ? ',"usage":null}\n\n' : '}\n\n';
   }
 
   encode(event: GenerationEvent): string {
@@ -103,9 +104,9 @@ class ChatEncoder implements StreamEncoder {
     const tier = event.serviceTier === undefined ? '' : `,"service_tier":"${event.serviceTier}"`;
     const delta = this.#hasOutput ? '{}' : '{"content":""}';
     const choice = `{"index":0,"delta":${delta},"logprobs":null,"finish_reason":"${FINISH_REASONS[event.reason]}"}]`;
-    frames += `${this.#head}${choice}${tier}${this.#tail}`;
+    frames += `${this.#prefix}${choice}${tier}${this.#suffix}`;
     if (this.#options.includeUsage && event.usage !== undefined) {
-      frames += `${this.#head}]${tier},"usage":${JSON.stringify(encodeChatUsage(event.usage))}}\n\n`;
+      frames += `${this.#prefix}]${tier},"usage":${JSON.stringify(encodeChatUsage(event.usage))}}\n\n`;
     }
     return frames + encodeDataFrame('[DONE]');
   }
@@ -118,6 +119,6 @@ class ChatEncoder implements StreamEncoder {
   }
 
   #encodeChunk(delta: string, logprobs = 'null'): string {
-    return `${this.#head}{"index":0,"delta":${delta},"logprobs":${logprobs},"finish_reason":null}]${this.#tail}`;
+    return `${this.#prefix}{"index":0,"delta":${delta},"logprobs":${logprobs},"finish_reason":null}]${this.#suffix}`;
   }
 }

@@ -216,8 +216,8 @@ async function writeBatches(
     const { UnprocessedItems } = await client.send(new BatchWriteItemCommand({ RequestItems: { [name]: batch } }));
     const again = unprocessed === 'retry' ? (UnprocessedItems?.[name] ?? []) : [];
     left = [...again, ...left.slice(BATCH_SIZE)];
-    if (again.length === 0) continue;
     failed = again.length === batch.length ? failed + 1 : 0;
+    if (again.length === 0) continue;
     if (failed === MAX_FAILED_BATCHES)
       throw new LambentError('overloaded', `${name} left ${left.length} writes unprocessed`);
     // Half of the pause is random, so that writers that were throttled together don't retry together.

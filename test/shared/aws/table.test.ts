@@ -54,6 +54,15 @@ describe('a batch write', () => {
     expect(Math.max(...pauses)).toBeLessThanOrEqual(2_000);
   });
 
+  it('counts only requests without progress in a row', async () => {
+    // Seven requests fail, the eighth writes its whole batch, and the ninth fails again.
+    const { table, written } = createThrottledTable((request) => (request === 8 || request === 10 ? 0 : 25));
+    const { pauses, sleep } = createClock();
+    await deleteItems(table, keys(50), { sleep });
+    expect(written).toHaveLength(50);
+    expect(pauses).toHaveLength(8);
+  });
+
   it('drops unprocessed writes if they are hints', async () => {
     const { table, batches, written } = createThrottledTable(() => 5);
     await putItems(table, keys(10), { unprocessed: 'drop' });

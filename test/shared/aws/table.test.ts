@@ -1,7 +1,7 @@
-import type { BatchWriteItemCommand, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { BatchWriteItemCommand, DynamoDBClient, GetItemCommand, QueryCommand } from '@aws-sdk/client-dynamodb';
 import { describe, expect, it } from 'vitest';
 import { marshall, unmarshall } from '../../../shared/aws/attributes.ts';
-import { deleteItems, putItems } from '../../../shared/aws/table.ts';
+import { deleteItems, getItem, putItems, queryPage } from '../../../shared/aws/table.ts';
 
 const keys = (count: number) => Array.from({ length: count }, (_, index) => marshall({ pk: `key${index}` }));
 
@@ -68,6 +68,35 @@ describe('a batch write', () => {
     await putItems(table, keys(10), { unprocessed: 'drop' });
     expect(batches).toEqual([10]);
     expect(written).toHaveLength(5);
+  });
+});
+
+describe('a read', () => {
+  /** Creates a table that records whether each request is strongly consistent. */
+  function createRecordingTable() {
+    const consistent: (boolean | undefined)[] = [];
+    const client = {
+      async send({ input }: GetItemCommand | QueryCommand) {
+        consistent.push(input.ConsistentRead);
+        return {};
+      },
+    };
+    return { table: { client: client as unknown as DynamoDBClient, name: 'jobs' }, consistent };
+  }
+
+  it('of an item is strongly consistent unless the caller allows otherwise', async () => {
+    const { table, consistent } = createRecordingTable();
+    await getItem(table, marshall({ pk: 'a' }));
+    await getItem(table, marshall({ pk: 'a' }), { eventual: true });
+    expect(consistent).toEqual([true, false]);
+  });
+
+  it('of a query is strongly consistent, except on an index, which DynamoDB would refuse', async () => {
+    const { table, consistent } = createRecordingTable();
+    const query = { where: 'pk = :pk', values: marshall({ ':pk': 'a' }) };
+    await queryPage(table, query);
+    await queryPage(table, { ...query, index: 'due' });
+    expect(consistent).toEqual([true, false]);
   });
 });
 

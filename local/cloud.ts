@@ -22,7 +22,7 @@ import { startSchedules } from './schedules.ts';
 import { seedAccess } from './seed.ts';
 import { LOCAL_STAGE } from './service/print.ts';
 import { createReferences, type References } from './service/references.ts';
-import { withReplyQueues } from './service/reply-queues.ts';
+import { addReplyQueues } from './service/reply-queues.ts';
 import { loadService, type Service } from './service/service.ts';
 import { lockState } from './state.ts';
 import { createTables, startTables, type Tables } from './tables.ts';
@@ -260,7 +260,7 @@ async function loadLocalService({ root, bundlesDir }: CloudOptions): Promise<Ser
     stage: LOCAL_STAGE,
     ...(bundlesDir === undefined ? {} : { bundlesDir: resolve(bundlesDir) }),
   });
-  return withReplyQueues(service);
+  return addReplyQueues(service);
 }
 
 /** Creates tables, queues and buckets. Returns their names, and the queues' URLs, by logical id. */

@@ -35,7 +35,7 @@ export async function startObjects({ path, port = 0 }: ObjectsOptions = {}): Pro
       const names: Record<string, string> = {};
       for (const [logicalId, { Type }] of Object.entries(resources)) {
         if (Type !== 'AWS::S3::Bucket') continue;
-        const name = references.nameOf(logicalId);
+        const name = references.getName(logicalId);
         const { statusCode, body } = await app.inject({ method: 'PUT', url: `/${name}` });
         if (statusCode !== 200 && !body.includes('BucketAlreadyOwnedByYou')) {
           throw new LambentError('configuration', `The bucket ${name} can't be created: ${body}`);

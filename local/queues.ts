@@ -61,7 +61,7 @@ export async function startQueues({ port = 0 }: { readonly port?: number } = {})
         const attributes = Object.entries(Properties)
           .filter(([name]) => !['QueueName', 'Tags', 'RedriveAllowPolicy'].includes(name) && !/Kms|Sse/.test(name))
           .map(([name, value]) => [name, toText(references.resolve(value, where))]);
-        const definition = { name: references.nameOf(logicalId), region, attributes: Object.fromEntries(attributes) };
+        const definition = { name: references.getName(logicalId), region, attributes: Object.fromEntries(attributes) };
         await createQueue(serving.app, definition);
         definitions.push(definition);
         urls[logicalId] = String(references.resolve({ Ref: logicalId }, where));

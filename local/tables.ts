@@ -53,7 +53,7 @@ export async function createTables(
 ): Promise<Record<string, string>> {
   const tables = Object.entries(resources).filter(([, { Type }]) => Type === 'AWS::DynamoDB::Table');
   const names = tables.map(async ([logicalId, { Properties }]) => {
-    const TableName = references.nameOf(logicalId);
+    const TableName = references.getName(logicalId);
     const definition = Object.fromEntries(
       PROPERTIES.flatMap((name) => (name in Properties ? [[name, Properties[name]]] : [])),
     );

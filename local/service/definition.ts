@@ -1,8 +1,9 @@
 import * as v from 'valibot';
 
 /**
- * The part of a resolved `serverless.yml` that the laptop cloud runs. What it would have to know, and doesn't, is an
- * error (`strictObject`); what matters only in AWS is left out.
+ * The schema of the parts of a resolved `serverless.yml` that the local cloud runs. `strictObject` rejects settings
+ * that would change how the service runs but that the local cloud doesn't support. `object` ignores settings that
+ * matter only in AWS.
  */
 
 const environment = v.optional(v.record(v.string(), v.unknown()), {});
@@ -40,7 +41,7 @@ const httpEvent = v.strictObject({
 
 const schedule = v.pipe(
   v.union([v.string(), v.looseObject({})]),
-  v.transform((written) => (typeof written === 'string' ? { rate: written } : written)),
+  v.transform((value) => (typeof value === 'string' ? { rate: value } : value)),
   v.object({
     rate: v.pipe(
       v.union([v.string(), v.array(v.string())]),
@@ -53,37 +54,32 @@ const schedule = v.pipe(
 
 const sqsEvent = v.pipe(
   v.strictObject({
-    /** An ARN, as text or as an intrinsic function. */
+    /** The queue's ARN: a string or an intrinsic function. */
     arn: v.unknown(),
     enabled: v.optional(v.boolean(), true),
-    batchSize: v.optional(amount(1, 10_000), 10),
+    batchSize: v.optional(wholeNumber(1, 10_000), 10),
     /** Seconds. */
-    maximumBatchingWindow: v.optional(amount(0, 300), 0),
+    maximumBatchingWindow: v.optional(wholeNumber(0, 300), 0),
     functionResponseType: v.optional(v.literal('ReportBatchItemFailures')),
-    maximumConcurrency: v.optional(amount(2, 1_000)),
+    maximumConcurrency: v.optional(wholeNumber(2, 1_000)),
   }),
   v.check(
     ({ batchSize, maximumBatchingWindow }) => batchSize <= 10 || maximumBatchingWindow >= 1,
-    'a batch of more than 10 needs a window of at least a second',
+    'a batch size of more than 10 requires a batching window of at least 1 second',
   ),
 );
 
-/** A whole number in AWS's own limits; as text where it comes from the command line. */
-function amount(least: number, most: number) {
-  return v.pipe(
-    v.union([v.number(), v.pipe(v.string(), v.toNumber())]),
-    v.integer(),
-    v.minValue(least),
-    v.maxValue(most),
-  );
+/** Returns the schema of a whole number within AWS's limits. A value from the command line is a string. */
+function wholeNumber(min: number, max: number) {
+  return v.pipe(v.union([v.number(), v.pipe(v.string(), v.toNumber())]), v.integer(), v.minValue(min), v.maxValue(max));
 }
 
-/** One of these, by its only key. */
+/** A trigger of a function. Its only key is the trigger's type. */
 const event = v.strictObject({
   http: v.optional(httpEvent),
   schedule: v.optional(schedule),
   sqs: v.optional(sqsEvent),
-  /** What AWS's own services tell of: on a laptop there are none that would. */
+  /** Events of AWS services. They are ignored, because no service sends them on a laptop. */
   eventBridge: v.optional(v.unknown()),
 });
 

@@ -20,13 +20,14 @@ export const LOCAL_STAGE = 'local';
 const REPOSITORY = join(import.meta.dirname, '..', '..');
 const OSLS = join(REPOSITORY, 'node_modules', 'osls');
 
-/** Variables of the system that Node needs. osls gets no other variables but those that `serverless.yml` names. */
+/** System variables that Node needs. osls gets only these and the variables that `serverless.yml` names. */
 const SYSTEM_VARIABLES = ['PATH', 'HOME', 'TMPDIR', 'USERPROFILE', 'APPDATA', 'SYSTEMROOT', 'TEMP', 'TMP'];
 
 /**
- * Returns `serverless.yml` as osls resolves it, with variables and included files, so that the definition that runs here is the
- * one that would be deployed. osls takes more than a second, so its output is cached in `.build/` until a source or a variable
- * changes. The model registry is always the repository's: the permissions that are derived from it have no effect here.
+ * Returns `serverless.yml` as osls resolves it, with variables and included files, so that the same definition runs
+ * locally as would be deployed. osls takes more than a second, so its output is cached in `.build/` until a source or
+ * a variable changes. The model registry is always the repository's, because the permissions that are derived from it
+ * have no effect locally.
  * @throws LambentError `configuration`, with osls's message, if the definition can't be resolved
  */
 export function printService(options: PrintOptions): Promise<unknown> {
@@ -38,7 +39,10 @@ export function printService(options: PrintOptions): Promise<unknown> {
   return printing;
 }
 
-/** Calls that have not ended. A start calls early, so that osls runs while modules are loaded, and again for the result. */
+/**
+ * Calls in progress. `npm start` calls `printService` twice: early, so that osls runs while modules are loaded, and
+ * later for the result.
+ */
 const inProgress = new Map<string, Promise<unknown>>();
 
 async function readOrPrint({ root, stage }: PrintOptions): Promise<unknown> {
@@ -78,7 +82,7 @@ async function runOsls(root: string, stage: string, variables: Variables): Promi
     );
     return stdout;
   } catch (cause) {
-    // osls writes errors to either of them.
+    // osls writes some errors to stdout and others to stderr.
     const { stdout = '', stderr = String(cause) } = Object(cause) as { stdout?: string; stderr?: string };
     throw new LambentError('configuration', `serverless.yml can't be resolved:\n${`${stdout}${stderr}`.trim()}`, {
       cause,
@@ -104,7 +108,7 @@ function selectVariables(names: readonly string[]): Record<string, string> {
   return Object.fromEntries(set);
 }
 
-/** Returns a text that changes with the stage, with the contents of a source or of osls, and with a variable. */
+/** Returns a hash of the stage, Node's version, the variables, the sources and osls's version. */
 async function fingerprint(root: string, stage: string, variables: Variables): Promise<string> {
   const parts = createHash('sha256').update(JSON.stringify([stage, process.version, variables]));
   const files: string[] = [];

@@ -4,7 +4,7 @@ import { ACCOUNT_ID, buildFunctionArn } from '../lambda/function.ts';
 import type { ResourceDefinition } from './definition.ts';
 import type { Service } from './service.ts';
 
-/** What a resource is on the laptop: the value of its `Ref`, and of each attribute that `Fn::GetAtt` may ask for. */
+/** A resource's local values: of its `Ref`, and of each attribute that `Fn::GetAtt` supports. */
 interface Resource {
   readonly ref: string;
   readonly attributes: Readonly<Record<string, string>>;
@@ -12,19 +12,19 @@ interface Resource {
 
 export interface References {
   /**
-   * Replaces CloudFormation's intrinsic functions (`Ref`, `Fn::GetAtt`, `Fn::Sub`, `Fn::Join`) in a value by what they
-   * are on the laptop.
-   * @param where names the value in an error: `functions.chat.environment.TABLE`
-   * @throws LambentError `configuration` for one that has no meaning here
+   * Replaces CloudFormation's intrinsic functions (`Ref`, `Fn::GetAtt`, `Fn::Sub`, `Fn::Join`) in a value with their
+   * local values.
+   * @param where path of the value, for error messages: `functions.chat.environment.TABLE`
+   * @throws LambentError `configuration` if a reference has no local value
    */
   resolve(value: unknown, where: string): unknown;
-  /** The name of a table, a queue or a bucket: its own, or one made of its logical id. */
-  nameOf(logicalId: string): string;
+  /** Returns the name of a table, queue or bucket: the defined name, or a name derived from the logical id. */
+  getName(logicalId: string): string;
 }
 
 /**
- * Prepares the references of a service.
- * @param queuesUrl URL of the SQS stand-in, which is part of each queue's own
+ * Creates the resolver of a service's references.
+ * @param queuesUrl URL of the SQS stand-in, with which each queue's URL begins
  * @param keyArns ARNs of the KMS stand-in's keys, by logical id
  */
 export function createReferences(
@@ -40,15 +40,15 @@ export function createReferences(
     'AWS::URLSuffix': 'amazonaws.com',
     'AWS::StackName': `${service.name}-${service.stage}`,
   };
-  const byFunctionId = new Map(functions.map((each) => [`${capitalized(each.name)}LambdaFunction`, each.functionName]));
+  const byFunctionId = new Map(functions.map((each) => [`${capitalize(each.name)}LambdaFunction`, each.functionName]));
 
-  const nameOf = (logicalId: string): string => {
+  const getName = (logicalId: string): string => {
     const { TableName, QueueName, BucketName } = resources[logicalId]?.Properties ?? {};
     const name = TableName ?? QueueName ?? BucketName;
     if (name !== undefined) return String(resolve(name, `resources.${logicalId}`));
-    const made = `${service.name}-${service.stage}-${logicalId}`;
-    // A bucket's name has no capitals.
-    return resources[logicalId]?.Type === 'AWS::S3::Bucket' ? made.toLowerCase() : made;
+    const derived = `${service.name}-${service.stage}-${logicalId}`;
+    // Bucket names must be lowercase.
+    return resources[logicalId]?.Type === 'AWS::S3::Bucket' ? derived.toLowerCase() : derived;
   };
 
   function find(logicalId: string): Resource | undefined {
@@ -59,14 +59,14 @@ export function createReferences(
     if (alias !== undefined) return { ref: buildFunctionArn(region, alias, 'provisioned'), attributes: {} };
     if (logicalId === 'ApiGatewayRestApi') return { ref: 'local', attributes: {} };
     const keyArn = keyArns[logicalId];
-    if (keyArn !== undefined) return keyOf(keyArn);
+    if (keyArn !== undefined) return describeKey(keyArn);
     const resource = resources[logicalId];
-    return resource && standIn(resource, nameOf(logicalId), region, queuesUrl);
+    return resource && describeResource(resource, getName(logicalId), region, queuesUrl);
   }
 
   function resolve(value: unknown, where: string): unknown {
-    const refuse = (what: string): never => {
-      throw new LambentError('configuration', `${where}: the laptop cloud doesn't know what ${what} is here`);
+    const refuse = (reference: string): never => {
+      throw new LambentError('configuration', `${where}: the local cloud has no value for ${reference}`);
     };
     const ref = (name: string): string => pseudo[name] ?? find(name)?.ref ?? refuse(name);
     const attribute = (name: string, key: string): string => find(name)?.attributes[key] ?? refuse(`${name}.${key}`);
@@ -95,7 +95,7 @@ export function createReferences(
     });
   }
 
-  return { resolve, nameOf };
+  return { resolve, getName };
 }
 
 const intrinsicSchema = v.union([
@@ -105,7 +105,8 @@ const intrinsicSchema = v.union([
   v.strictObject({ 'Fn::Sub': v.string() }),
 ]);
 
-function standIn(
+/** Returns a resource's local values, or undefined if the local cloud doesn't have its type. */
+function describeResource(
   { Type, Properties }: ResourceDefinition,
   name: string,
   region: string,
@@ -129,11 +130,11 @@ function standIn(
   }
 }
 
-function keyOf(arn: string): Resource {
+function describeKey(arn: string): Resource {
   const id = arn.slice(arn.lastIndexOf('/') + 1);
   return { ref: id, attributes: { Arn: arn, KeyId: id } };
 }
 
-function capitalized(name: string): string {
+function capitalize(name: string): string {
   return name.charAt(0).toUpperCase() + name.slice(1);
 }

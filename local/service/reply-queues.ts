@@ -1,30 +1,31 @@
 import * as v from 'valibot';
 import type { Service } from './service.ts';
 
-/** The alias that a message may name on a laptop where the service's own setting has none. */
-const ALIAS = 'answers';
+/** The alias of the reply queue if the service's setting names no alias. */
+const DEFAULT_ALIAS = 'answers';
 
 const VARIABLE = 'REPLY_QUEUES';
 const aliasesSchema = v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.string()));
 
 /**
- * A service whose reply queues are the laptop's own: one for each alias of its setting `replyQueues`, whose queues are in
- * AWS, or one of the alias `answers`. Nothing changes for a service that answers on no queue.
+ * Returns the service with local reply queues: a queue for each alias in its setting `replyQueues`, whose queues are in
+ * AWS, or a queue with the alias `answers` if the setting names none. Returns the service unchanged if its functions
+ * don't have the setting.
  */
-export function withReplyQueues(service: Service): Service {
+export function addReplyQueues(service: Service): Service {
   const settings = service.functions.flatMap(({ environment }) => environment[VARIABLE] ?? []);
   if (settings.length === 0) return service;
   const configured = v.safeParse(aliasesSchema, settings[0]);
   const named = configured.success ? Object.keys(configured.output) : [];
-  const aliases = named.length === 0 ? [ALIAS] : named;
-  const idOf = (alias: string): string => `${capitalized(alias)}ReplyQueue`;
+  const aliases = named.length === 0 ? [DEFAULT_ALIAS] : named;
+  const queueId = (alias: string): string => `${toLogicalId(alias)}ReplyQueue`;
   const fields = aliases.map((alias) => ({
-    'Fn::Join': ['', [`${JSON.stringify(alias)}:"`, { Ref: idOf(alias) }, '"']],
+    'Fn::Join': ['', [`${JSON.stringify(alias)}:"`, { Ref: queueId(alias) }, '"']],
   }));
   const setting = { 'Fn::Join': ['', ['{', { 'Fn::Join': [',', fields] }, '}']] };
   const queues = aliases.map((alias) => {
     const QueueName = `${service.name}-${service.stage}-reply-${alias.replaceAll('.', '-')}`;
-    return [idOf(alias), { Type: 'AWS::SQS::Queue', Properties: { QueueName } }] as const;
+    return [queueId(alias), { Type: 'AWS::SQS::Queue', Properties: { QueueName } }] as const;
   });
   return {
     ...service,
@@ -37,7 +38,7 @@ export function withReplyQueues(service: Service): Service {
   };
 }
 
-/** `order-answers` is `OrderAnswers`: a logical id has letters and digits only. */
-function capitalized(alias: string): string {
+/** Converts an alias to a logical id, which has only letters and digits: `order-answers` becomes `OrderAnswers`. */
+function toLogicalId(alias: string): string {
   return alias.replace(/(?:^|[\W_]+)(\w?)/g, (_, first: string) => first.toUpperCase());
 }

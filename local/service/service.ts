@@ -16,11 +16,11 @@ export interface UnresolvedFunction extends Omit<FunctionDefinition, 'environmen
 export interface Schedule {
   readonly function: string;
   readonly expression: string;
-  /** The event; EventBridge's own when undefined. */
+  /** The function's event. If undefined, the function gets EventBridge's scheduled event. */
   readonly input: unknown;
 }
 
-/** A queue whose messages a function gets. */
+/** A queue whose messages are delivered to a function. */
 export interface EventSource {
   readonly function: string;
   /** The queue's ARN, which may still refer to a resource. */
@@ -28,11 +28,11 @@ export interface EventSource {
   readonly batchSize: number;
   readonly windowMs: number;
   readonly partialFailures: boolean;
-  /** Invocations at once; AWS's own limit when undefined. */
+  /** Maximum number of concurrent invocations; AWS's limit when undefined. */
   readonly maximumConcurrency: number | undefined;
 }
 
-/** What `serverless.yml` says, in the terms of the laptop cloud. */
+/** The definition in `serverless.yml`, in the form that the local cloud uses. */
 export interface Service {
   readonly name: string;
   readonly stage: string;
@@ -54,13 +54,16 @@ export interface ServiceOptions extends PrintOptions {
 
 /**
  * Loads the service that `serverless.yml` defines.
- * @throws LambentError `configuration`, naming what can't be resolved, or has no meaning on a laptop
+ * @throws LambentError `configuration`, naming each unresolved variable or unsupported setting
  */
 export async function loadService(options: ServiceOptions): Promise<Service> {
   const result = v.safeParse(serviceSchema, await printService(options));
   if (!result.success) {
     const faults = result.issues.map((issue) => `  ${v.getDotPath(issue)}: ${issue.message}`);
-    throw new LambentError('configuration', `serverless.yml has something that can't run here:\n${faults.join('\n')}`);
+    throw new LambentError(
+      'configuration',
+      `serverless.yml has settings that the local cloud doesn't support:\n${faults.join('\n')}`,
+    );
   }
   return toService(result.output, options.bundlesDir ?? join(options.root, '.build'));
 }
@@ -89,8 +92,8 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
       environment: { ...provider.environment, ...each.environment },
     })),
     routes: [
-      ...https.map(({ function: name, http }) => functionRoute(name, http, provider.apiGateway.timeoutInMillis)),
-      ...preflightRoutes(https.map(({ http }) => http)),
+      ...https.map(({ function: name, http }) => createFunctionRoute(name, http, provider.apiGateway.timeoutInMillis)),
+      ...createPreflightRoutes(https.map(({ http }) => http)),
     ],
     schedules: events.flatMap(({ function: name, event }) => {
       if (event.schedule?.enabled !== true) return [];
@@ -111,7 +114,7 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
         },
       ];
     }),
-    gatewayResponses: gatewayResponses(Resources, corsOrigin(https.map(({ http }) => http))),
+    gatewayResponses: readGatewayResponses(Resources, findCorsOrigin(https.map(({ http }) => http))),
     binaryMediaTypes: provider.apiGateway.binaryMediaTypes ?? [],
     resources: Resources,
   };
@@ -122,15 +125,15 @@ function locateHandler(handler: string, bundlesDir: string): { taskRoot: string;
   return { taskRoot: join(bundlesDir, basename(dirname(handler))), handler: basename(handler) };
 }
 
-/** API Gateway's own default. */
+/** API Gateway's default. */
 const DEFAULT_INTEGRATION_TIMEOUT_MS = 29_000;
 
-function functionRoute(name: string, http: HttpEvent, commonTimeoutMs: number | undefined): FunctionRoute {
+function createFunctionRoute(name: string, http: HttpEvent, commonTimeoutMs: number | undefined): FunctionRoute {
   const { authorizer } = http;
   return {
     kind: 'function',
     method: http.method,
-    resource: resourceOf(http),
+    resource: toResource(http),
     function: name,
     streamed: http.response?.transferMode === 'STREAM',
     timeoutMs: http.timeoutInMillis ?? commonTimeoutMs ?? DEFAULT_INTEGRATION_TIMEOUT_MS,
@@ -144,9 +147,9 @@ function functionRoute(name: string, http: HttpEvent, commonTimeoutMs: number | 
   };
 }
 
-/** What osls makes of `cors`: an OPTIONS method on each such resource. */
-function preflightRoutes(https: readonly HttpEvent[]): Route[] {
-  const byResource = Map.groupBy(https, resourceOf);
+/** Returns the routes that osls creates for `cors`: an OPTIONS method on each resource with that setting. */
+function createPreflightRoutes(https: readonly HttpEvent[]): Route[] {
+  const byResource = Map.groupBy(https, toResource);
   return [...byResource].flatMap(([resource, events]): Route[] => {
     const cors = events.map((event) => event.cors).find((each) => each !== false);
     if (cors === undefined) return [];
@@ -161,11 +164,11 @@ function preflightRoutes(https: readonly HttpEvent[]): Route[] {
   });
 }
 
-function resourceOf({ path }: HttpEvent): string {
+function toResource({ path }: HttpEvent): string {
   return `/${path.replace(/^\//, '')}`;
 }
 
-function corsOrigin(https: readonly HttpEvent[]): string | undefined {
+function findCorsOrigin(https: readonly HttpEvent[]): string | undefined {
   return https.flatMap(({ cors }) => (cors === false ? [] : [cors.origin]))[0];
 }
 
@@ -176,8 +179,11 @@ const gatewayResponse = v.object({
   ResponseParameters: v.optional(v.record(v.string(), v.string()), {}),
 });
 
-/** API Gateway's own answers. As in the packaged template, they carry the CORS header when there is an origin. */
-function gatewayResponses(
+/**
+ * Returns the definitions of the error responses that API Gateway sends itself. As in the packaged template, they carry
+ * the CORS header if an origin is configured.
+ */
+function readGatewayResponses(
   resources: Readonly<Record<string, ResourceDefinition>>,
   origin: string | undefined,
 ): GatewayResponseDefinition[] {

@@ -8,7 +8,7 @@ const FIXTURE = resolve(import.meta.dirname, '../fixtures/service/serverless.yml
 
 let root: string;
 
-/** A copy of the fixture, whose setting `color` is in a file of `infra/` that names an environment variable. */
+/** Copies the fixture, and moves its setting `color` to a file in `infra/` that names an environment variable. */
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'lambent-print-'));
   await cp(FIXTURE, join(root, 'serverless.yml'));
@@ -30,7 +30,7 @@ async function print(): Promise<string> {
 const cachedFiles = () => readdir(join(root, '.build', 'local'));
 
 describe('printService', () => {
-  it('runs osls again after a change that keeps size and modification time', async () => {
+  it('printService runs osls again after a source changes but keeps its size and modification time', async () => {
     expect(await print()).toBe('dark-grey');
     const file = join(root, 'infra', 'color.yml');
     const { atime, mtime } = await stat(file);
@@ -39,7 +39,7 @@ describe('printService', () => {
     expect(await print()).toBe('pale-grey');
   });
 
-  it('runs osls again when a variable that the definition names changes, and not for other variables', async () => {
+  it('printService runs osls again if a variable in the definition changes, but not for other variables', async () => {
     await print();
     vi.stubEnv('LAMBENT_TEST_OTHER', 'blue');
     vi.stubEnv('MODELS_FILE', '/elsewhere/models.json');

@@ -11,8 +11,8 @@ useCleanup();
 const ROOT = resolve(import.meta.dirname, '../fixtures/service');
 const load = (root = ROOT) => loadService({ root, stage: 'local', bundlesDir: BUNDLES });
 
-/** A copy of the fixture in which `from` is `to`. */
-async function changed(from: string, to: string): Promise<string> {
+/** Copies the fixture, and replaces `from` with `to` in the copy. */
+async function copyWithChange(from: string, to: string): Promise<string> {
   const root = await mkdtemp(join(tmpdir(), 'lambent-'));
   closeAfterwards({ close: () => rm(root, { recursive: true }) });
   await cp(join(ROOT, 'serverless.yml'), join(root, 'serverless.yml'));
@@ -26,8 +26,8 @@ async function change(root: string, from: string, to: string): Promise<void> {
   await writeFile(join(root, 'serverless.yml'), yaml.replace(from, to));
 }
 
-describe('a service', () => {
-  it('is what serverless.yml says, with the settings of the stage', async () => {
+describe('loadService', () => {
+  it('loadService returns functions, schedules and event sources with the settings of the stage', async () => {
     const service = await load();
     expect(service).toMatchObject({ name: 'fixture', stage: 'local', region: 'eu-central-1' });
     const [authorizer, echo] = service.functions;
@@ -56,7 +56,7 @@ describe('a service', () => {
     ]);
   });
 
-  it('has its routes, their authorizer and their preflight', async () => {
+  it('loadService returns the routes with their authorizers and CORS preflight', async () => {
     const { routes } = await load();
     const authorizer = { function: 'authorizer', identityHeaders: ['authorization'], ttlMs: 30_000 };
     expect(routes).toEqual([
@@ -93,7 +93,7 @@ describe('a service', () => {
     ]);
   });
 
-  it("has API Gateway's own answers, with the origin that browsers need to see", async () => {
+  it("loadService returns API Gateway's error responses with the CORS header that browsers require", async () => {
     expect((await load()).gatewayResponses).toEqual([
       {
         responseType: 'UNAUTHORIZED',
@@ -107,48 +107,56 @@ describe('a service', () => {
     ]);
   });
 
-  it('is read again when it changes', async () => {
-    const root = await changed('timeout: 10', 'timeout: 11');
+  it('loadService reads serverless.yml again after it changes', async () => {
+    const root = await copyWithChange('timeout: 10', 'timeout: 11');
     expect((await load(root)).functions[1]?.timeoutMs).toBe(11_000);
     await change(root, 'timeout: 11', 'timeout: 120');
     expect((await load(root)).functions[1]?.timeoutMs).toBe(120_000);
   });
 
   it.each([
-    { what: 'a variable that is none', from: 'param:color', to: 'param:colour', says: 'provider.environment.COLOR' },
-    { what: 'another type of authorizer', from: 'type: request', to: 'type: token', says: 'authorizer' },
     {
-      what: 'an identity that is no header',
+      setting: 'an undefined variable',
+      from: 'param:color',
+      to: 'param:colour',
+      message: 'provider.environment.COLOR',
+    },
+    { setting: 'an unsupported authorizer type', from: 'type: request', to: 'type: token', message: 'authorizer' },
+    {
+      setting: 'an identity source that is not a header',
       from: 'method.request.header.Authorization',
       to: 'method.request.querystring.key',
-      says: 'must name headers only',
+      message: 'must name headers only',
     },
     {
-      what: 'a filter of messages',
+      setting: 'message filters',
       from: 'enabled: false\n\nresources',
       to: 'filterPatterns: []\n\nresources',
-      says: 'filterPatterns',
+      message: 'filterPatterns',
     },
     {
-      what: 'a batch that needs a window',
+      setting: 'a large batch without a batching window',
       from: 'batchSize: 5\n          maximumBatchingWindow: 1',
       to: 'batchSize: 50',
-      says: 'window',
+      message: 'window',
     },
     {
-      what: 'a setting of a route that means nothing here',
+      setting: 'an unsupported route setting',
       from: 'timeoutInMillis: 5000',
       to: 'private: true',
-      says: 'private',
+      message: 'private',
     },
-  ])('with $what is refused by name', async ({ from, to, says }) => {
-    const root = await changed(from, to);
-    await expect(load(root)).rejects.toMatchObject({ code: 'configuration', message: expect.stringContaining(says) });
+  ])('loadService rejects $setting with an error that names it', async ({ from, to, message }) => {
+    const root = await copyWithChange(from, to);
+    await expect(load(root)).rejects.toMatchObject({
+      code: 'configuration',
+      message: expect.stringContaining(message),
+    });
   });
 });
 
-describe('a reference', () => {
-  it('is what the resource is on the laptop', async () => {
+describe('createReferences', () => {
+  it('a reference resolves to the local name, ARN or URL of the resource', async () => {
     const service = await load();
     const references = createReferences(service, 'http://127.0.0.1:9');
     const environment = service.functions[1]?.environment;
@@ -161,19 +169,19 @@ describe('a reference', () => {
       JOINED: '000000000000-fixture-local-echo',
       COUNT: '7',
     });
-    expect(references.nameOf('DeadQueue')).toBe('fixture-local-DeadQueue');
-    expect(references.nameOf('BodiesBucket')).toBe('fixture-local-bodiesbucket');
+    expect(references.getName('DeadQueue')).toBe('fixture-local-DeadQueue');
+    expect(references.getName('BodiesBucket')).toBe('fixture-local-bodiesbucket');
   });
 
   it.each([
-    { value: { Ref: 'Nobody' }, says: 'Nobody' },
-    { value: { 'Fn::GetAtt': ['ItemsTable', 'StreamArn'] }, says: 'ItemsTable.StreamArn' },
-    { value: { 'Fn::ImportValue': 'x' }, says: 'Fn::ImportValue' },
-    { value: { 'Fn::Sub': `a $${'{Unauthorized}'}` }, says: 'Unauthorized' },
-  ])('that means nothing on the laptop is an error that names it: $says', async ({ value, says }) => {
+    { value: { Ref: 'Missing' }, reference: 'Missing' },
+    { value: { 'Fn::GetAtt': ['ItemsTable', 'StreamArn'] }, reference: 'ItemsTable.StreamArn' },
+    { value: { 'Fn::ImportValue': 'x' }, reference: 'Fn::ImportValue' },
+    { value: { 'Fn::Sub': `a $${'{Unauthorized}'}` }, reference: 'Unauthorized' },
+  ])('a reference without a local value is an error that names it: $reference', async ({ value, reference }) => {
     const references = createReferences(await load(), 'http://127.0.0.1:9');
     expect(() => references.resolve({ TABLE: value }, 'functions.echo.environment')).toThrow(
-      `functions.echo.environment: the laptop cloud doesn't know what ${says} is here`,
+      `functions.echo.environment: the local cloud has no value for ${reference}`,
     );
   });
 });

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 /** A stand-in into whose responses faults can be injected. */
 export type FaultyService = 'dynamodb' | 'sqs' | 'kms' | 's3';
 
-/** A service's response to a request that it refuses and does not perform. */
+/** A service's error response to a request that it did not perform. */
 export interface FaultResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -12,7 +12,7 @@ export interface FaultResponse {
 
 interface Refusal {
   readonly status: number;
-  /** The value of `__type`, or of S3's `Code`. */
+  /** The error's `__type`, or `Code` in S3. */
   readonly type: string;
   readonly message: string;
 }
@@ -62,7 +62,7 @@ const JSON_TYPES: Readonly<Record<Exclude<FaultyService, 's3'>, string>> = {
   kms: 'application/x-amz-json-1.1',
 };
 
-/** Creates a refusal in the service's own protocol. */
+/** Creates an error response in the service's protocol. */
 export function createFaultResponse(service: FaultyService, kind: 'throttled' | 'failed'): FaultResponse {
   const { status, type, message } = REFUSALS[service][kind];
   const requestId = randomUUID();

@@ -3,17 +3,19 @@ import { type Exchange, type Fault, type FaultProxy, type FaultShares, startFaul
 import { createSeededRandom } from './random.ts';
 
 export interface FaultOptions {
-  /** The same seed gives the same faults to the same sequence of requests. */
+  /** The same seed injects the same faults into the same sequence of requests. */
   readonly seed: number;
-  /** The shares of each service's faults at the start; none where absent. */
+  /** Initial shares of each service's faults; no faults for a service that is absent. */
   readonly shares?: Readonly<Partial<Record<FaultyService, FaultShares>>>;
   /** Called with every request that a service performed, before the client gets the response. */
   readonly onExchange?: (exchange: Exchange) => void;
 }
 
-/** Faults between the functions and the stand-ins. They can be changed at any time. */
+/** Controls the faults between the functions and the stand-ins. */
 export interface Faults {
+  /** Sets a service's shares for the requests that follow. */
   set(service: FaultyService, shares: FaultShares): void;
+  /** Returns each service's number of requests, and how many of them got each fault. */
   counts(): Readonly<Record<FaultyService, Readonly<Record<Fault | 'requests', number>>>>;
 }
 
@@ -31,7 +33,7 @@ export async function startFaults(
   { seed, shares = {}, onExchange }: FaultOptions,
   targets: Readonly<Record<FaultyService, string>>,
 ): Promise<StartedFaults> {
-  // Each service has its own seed, so that the order in which services are called makes no difference.
+  // Each service has its own seed, so that its faults don't depend on calls of other services.
   const start = (service: FaultyService, offset: number): Promise<FaultProxy> =>
     startFaultProxy({
       service,

@@ -5,10 +5,10 @@ import { createFaultResponse, type FaultyService } from './fault-responses.ts';
 
 /**
  * Faults of a request:
- * - `throttled`, `failed`: the service refuses it, and does not perform it;
- * - `cutBefore`: its connection closes, and the service does not perform it;
- * - `cutAfter`: the service performs it, and its connection closes before the response. The client can't tell it from
- *   `cutBefore`.
+ * - `throttled`, `failed`: the client gets an error response, and the service does not perform the request;
+ * - `cutBefore`: the connection closes, and the service does not perform the request;
+ * - `cutAfter`: the service performs the request, and the connection closes before the response. The client can't
+ *   distinguish it from `cutBefore`.
  */
 export const FAULTS = ['throttled', 'failed', 'cutBefore', 'cutAfter'] as const;
 export type Fault = (typeof FAULTS)[number];
@@ -20,7 +20,7 @@ export type FaultShares = Readonly<Partial<Record<Fault, number>>>;
 export interface Exchange {
   readonly service: FaultyService;
   readonly method: string;
-  /** The operation's name in its protocol, such as `DynamoDB_20120810.UpdateItem`; empty where the protocol has none. */
+  /** The operation's name, such as `DynamoDB_20120810.UpdateItem`; empty if the protocol has no operation names. */
   readonly target: string;
   /** Id of the invocation that sent the request, from the SDK's trace header; empty for other clients. */
   readonly requestId: string;
@@ -40,9 +40,9 @@ export interface FaultProxy {
 
 export interface FaultProxyOptions {
   readonly service: FaultyService;
-  /** Base URL of the stand-in. A function if the stand-in starts later: it is called for each request. */
+  /** Base URL of the stand-in, or a function that is called for each request if the stand-in starts later. */
   readonly target: string | (() => string);
-  /** Returns a number from 0 up to 1. It is called once for each request, so that a seed gives the same faults again. */
+  /** Returns a number from 0 up to 1. Called once for each request, so that the same seed repeats the same faults. */
   readonly random: () => number;
   readonly shares?: FaultShares;
   /** Returns the body that the stand-in gets instead of a request's own. */
@@ -76,7 +76,7 @@ export async function startFaultProxy({
     counts.requests += 1;
     if (fault !== undefined) counts[fault] += 1;
     if (fault === 'cutBefore') return void request.socket.destroy();
-    // Reads the whole body in any case: to a client, a refusal before its end would look like a cut connection.
+    // Always read the whole body: an error response before its end would look like a cut connection to the client.
     const original = await buffer(request);
     if (fault === 'throttled' || fault === 'failed') {
       const { status, headers, body } = createFaultResponse(service, fault);

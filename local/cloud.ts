@@ -30,7 +30,7 @@ import { createTables, startTables, type Tables } from './tables.ts';
 export interface CloudOptions {
   /** Folder of tables, objects, keys, logs and `env`. One cloud at a time can use it. */
   readonly stateDir: string;
-  /** Answers calls of Bedrock: a responder in the stand-in, or AWS with the user's credentials. */
+  /** Responder of the Bedrock stand-in, or `aws` to call Bedrock in AWS with the user's credentials. */
   readonly bedrock: Responder | 'aws';
   /** Port of the API; any free port when absent. */
   readonly port?: number;
@@ -42,24 +42,24 @@ export interface CloudOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** AWS region; that of `serverless.yml` when absent. */
   readonly region?: string;
-  /** GPU workers of this machine. They are named in `env`, and end with the cloud. */
+  /** GPU workers on this machine. `env` lists their URLs. `close` stops them. */
   readonly gpuWorkers?: Workers;
-  /** Determines settings that take time, once the state folder is locked. The stand-ins start meanwhile. */
+  /** Determines settings that take time. Called after the state folder is locked, while the stand-ins start. */
   readonly prepare?: () => Promise<LateSettings>;
   /** Resolves when a function's bundle is complete; all bundles are complete when absent. */
   readonly whenBundled?: (name: string) => Promise<void>;
   readonly onLog?: (line: LogLine) => void;
-  /** Milliseconds after which an idle function process ends. */
+  /** Milliseconds after which an idle function process is stopped. */
   readonly idleMs?: number;
-  /** Concurrent invocations that functions without a reservation share. */
+  /** Number of concurrent invocations that functions without reserved concurrency share. */
   readonly concurrency?: number;
   /** Functions that serve many invocations in one process, as on Lambda Managed Instances; none when absent. */
   readonly managedFunctions?: ManagedFunctions;
   /** False to run no function on its schedule; true when absent. */
   readonly schedules?: boolean;
-  /** Puts faults between functions and DynamoDB, SQS, KMS and S3; none when absent. */
+  /** Faults to inject between functions and DynamoDB, SQS, KMS and S3; none when absent. */
   readonly faults?: FaultOptions;
-  /** False to deliver no messages of queues to functions; true when absent. */
+  /** False to deliver no queue messages to functions; true when absent. */
   readonly eventSources?: boolean;
 }
 
@@ -69,26 +69,26 @@ export type LateSettings = Partial<Pick<CloudOptions, 'bedrock' | 'environment' 
 export interface Cloud {
   /** Base URL for OpenAI clients: `http://127.0.0.1:3000/v1`. */
   readonly url: string;
-  /** Endpoints of AWS services, by the variables that AWS's SDKs read: `AWS_ENDPOINT_URL_DYNAMODB`… */
+  /** Endpoints of AWS services, by the variable that AWS's SDKs read: `AWS_ENDPOINT_URL_DYNAMODB`… */
   readonly endpoints: Readonly<Record<string, string>>;
   /**
-   * Names of tables and buckets, URLs of queues and ids of keys, by their variables in `env`: `ACCESS_TABLE`,
-   * `GENERATION_QUEUE_URL`, `BUCKET`, `VAULT_KEY_ID`; and some under the names that the functions use.
+   * Names of tables and buckets, URLs of queues and ids of keys, by the name of their variable in `env`: `ACCESS_TABLE`,
+   * `GENERATION_QUEUE_URL`, `BUCKET`, `VAULT_KEY_ID`. Some are also listed under the names that the functions use.
    */
   readonly resources: Readonly<Record<string, string>>;
   /** Invokes a function directly. */
   readonly invoke: Runner['invoke'];
-  /** Lists the processes of functions at this moment. */
+  /** Lists the running processes of functions. */
   processes(): FunctionProcess[];
   /** Counts the messages that functions are processing. */
   runningMessages(): number;
-  /** Counts the pollers of a function's queues at this moment. */
+  /** Counts the running pollers of a function's queues. */
   pollers(name: string): number;
   /** Restarts SQS: cuts its connections, waits for `downMs` milliseconds, and listens again with empty queues. */
   restartQueues(downMs?: number): Promise<void>;
-  /** Changes and counts the faults; undefined without the option `faults`. */
+  /** Changes and counts the injected faults; undefined without the option `faults`. */
   readonly faults: Faults | undefined;
-  /** Lines for a person about parts of the service that do not run here. */
+  /** Lines to print about parts of the service that do not run locally. */
   readonly notices: readonly string[];
   /** Resolves when the first run of the `fleet` function has registered the GPU workers. */
   readonly workersRegistered: Promise<void>;
@@ -96,13 +96,14 @@ export interface Cloud {
   close(): Promise<void>;
 }
 
-/** Variables of functions that name resources which a laptop doesn't have. An empty variable counts as unset. */
+/** Variables that name resources which don't exist locally. An empty variable counts as unset. */
 const ABSENT_RESOURCES = { GPU_MAPPING_ID: '' };
 
 /**
- * Starts the whole service on this machine: stand-ins for AWS's services, the functions' bundles in processes of their
- * own, and the HTTP front. Everything listens on 127.0.0.1 only.
- * @throws LambentError `configuration` if the service or the state can't be used; the system's error if the port is taken
+ * Starts the whole service on this machine: stand-ins for AWS services, a process per execution environment for the
+ * functions' bundles, and an HTTP server in place of API Gateway. All servers listen on 127.0.0.1 only.
+ * @throws LambentError `configuration` if the service's definition or the state folder is not usable
+ * @throws Error `EADDRINUSE` if the port is in use
  */
 export async function startCloud(options: CloudOptions): Promise<Cloud> {
   const cleanup = new AsyncDisposableStack();
@@ -127,13 +128,13 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
   ]);
   const service = region === '' ? definition : { ...definition, region };
   const bedrockStandIn = bedrock === 'aws' ? undefined : closeLater(await startBedrock({ respond: bedrock }));
-  const faults = options.faults && closeLater(await startFaults(options.faults, urlsOf(standIns)));
-  const urls = faults?.urls ?? urlsOf(standIns);
+  const faults = options.faults && closeLater(await startFaults(options.faults, getUrls(standIns)));
+  const urls = faults?.urls ?? getUrls(standIns);
   const keyArns = standIns.kms.create(service);
   const references = createReferences(service, urls.sqs, keyArns);
   const resources = await runPhase('create resources', () => createResources(service, standIns, references));
 
-  // Functions have Lambda's endpoint as a variable, so it is known before the runner starts.
+  // Functions get the endpoint of the Lambda API as a variable, so its server starts before the runner.
   const starting = Promise.withResolvers<Runner>();
   const invoke: Runner['invoke'] = async (name, ...call) => {
     await options.whenBundled?.(name);
@@ -191,8 +192,8 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     ...nameVariables(resources.buckets, ''),
     ...nameVariables(resources.queues, '_URL'),
     ...nameVariables(keyArns, '_ID'),
-    ...keyVariable(functions),
-    ...workersVariable(gpuWorkers),
+    ...getKeyVariable(functions),
+    ...createWorkersVariable(gpuWorkers),
   };
   cleanup.defer(await publishEnvironment(join(stateDir, 'env'), url, service.region, { ...endpoints, ...variables }));
   return {
@@ -216,7 +217,7 @@ interface Closable {
 }
 type CloseLater = <T extends Closable>(part: T) => T;
 
-/** As `Promise.all`, but throws only when all have settled, so that a failed start leaves nothing that is still starting. */
+/** Like `Promise.all`, but throws only after all have settled, so that no part still starts after a failure. */
 async function allSettled<Work extends readonly unknown[] | []>(
   work: Work,
 ): Promise<{ -readonly [Index in keyof Work]: Awaited<Work[Index]> }> {
@@ -238,7 +239,7 @@ interface StandIns {
   readonly logs: Logs;
 }
 
-/** Starts the stand-ins that need no setting but the state folder. */
+/** Starts the stand-ins that need no setting except the state folder. */
 async function startStandIns(stateDir: string, closeLater: CloseLater): Promise<StandIns> {
   const [tables, queues, objects, kms, logs] = await allSettled([
     startTables({ path: join(stateDir, 'tables') }).then(closeLater),
@@ -250,7 +251,7 @@ async function startStandIns(stateDir: string, closeLater: CloseLater): Promise<
   return { tables, queues, objects, kms, logs };
 }
 
-function urlsOf({ tables, queues, objects, kms }: StandIns) {
+function getUrls({ tables, queues, objects, kms }: StandIns) {
   return { dynamodb: tables.url, sqs: queues.url, s3: objects.url, kms: kms.url };
 }
 
@@ -263,7 +264,7 @@ async function loadLocalService({ root, bundlesDir }: CloudOptions): Promise<Ser
   return addReplyQueues(service);
 }
 
-/** Creates tables, queues and buckets. Returns their names, and the queues' URLs, by logical id. */
+/** Creates tables, queues and buckets. Returns the tables' and buckets' names and the queues' URLs by logical id. */
 async function createResources(service: Service, standIns: StandIns, references: References) {
   const [tables, queues, buckets] = await Promise.all([
     prepareTables(standIns.tables.url, service, references),
@@ -289,16 +290,16 @@ async function prepareTables(
   }
 }
 
-/** Resolves the functions' variables. Variables in `given` replace those of `serverless.yml`, which then may have any value. */
-function resolveFunctions(service: Service, references: References, given: Readonly<Record<string, string>>) {
+/** Resolves the functions' variables. `overrides` replace those of `serverless.yml`, which then need no local value. */
+function resolveFunctions(service: Service, references: References, overrides: Readonly<Record<string, string>>) {
   return service.functions.map((definition) => {
     const own = Object.entries(definition.environment)
-      .filter(([name]) => !Object.hasOwn(given, name))
+      .filter(([name]) => !Object.hasOwn(overrides, name))
       .map(([name, value]) => [
         name,
         String(references.resolve(value, `functions.${definition.name}.environment.${name}`)),
       ]);
-    return { ...definition, environment: { ...Object.fromEntries(own), ...given } };
+    return { ...definition, environment: { ...Object.fromEntries(own), ...overrides } };
   });
 }
 
@@ -311,7 +312,7 @@ interface TriggerOptions {
   readonly closeLater: CloseLater;
 }
 
-/** Starts what invokes functions besides the gateway: schedules, and the event source mappings of queues. */
+/** Starts the triggers other than the gateway: schedules, and the event source mappings of queues. */
 function startTriggers({ service, options, references, queuesUrl, invoke, closeLater }: TriggerOptions) {
   const { region } = service;
   const schedules = options.schedules === false ? [] : service.schedules;
@@ -319,18 +320,18 @@ function startTriggers({ service, options, references, queuesUrl, invoke, closeL
   const mapped = options.eventSources === false ? { ...service, eventSources: [] } : service;
   const eventSources = closeLater(startEventSources(mapped, references, queuesUrl, { invoke }));
   const notices = unsupported.map(
-    ({ function: name, expression }) => `${name} does not run on its schedule here: ${expression}`,
+    ({ function: name, expression }) => `${name} does not run on its schedule locally: ${expression}`,
   );
   return { eventSources, notices };
 }
 
-/** Returns the id of the key that wraps tenant keys, under the name that functions have it. */
-function keyVariable(functions: readonly { readonly environment: Readonly<Record<string, string>> }[]) {
+/** Returns the id of the key that wraps tenant keys, by the name of the functions' variable. */
+function getKeyVariable(functions: readonly { readonly environment: Readonly<Record<string, string>> }[]) {
   const [KMS_KEY_ID] = functions.flatMap(({ environment }) => environment['KMS_KEY_ID'] ?? []);
   return KMS_KEY_ID === undefined ? {} : { KMS_KEY_ID };
 }
 
-/** Returns `GPU_WORKER_URLS`, separated by commas. */
-function workersVariable({ workers }: Pick<Workers, 'workers'> = { workers: [] }): Record<string, string> {
+/** Returns `GPU_WORKER_URLS`, the workers' URLs separated by commas; no variable without workers. */
+function createWorkersVariable({ workers }: Pick<Workers, 'workers'> = { workers: [] }): Record<string, string> {
   return workers.length === 0 ? {} : { GPU_WORKER_URLS: workers.map(({ url }) => url).join(',') };
 }

@@ -1,10 +1,10 @@
 import { rm, writeFile } from 'node:fs/promises';
 
 /**
- * Writes a shell script that sets what AWS's CLI, or any program with an AWS SDK, needs to use this cloud.
+ * Writes a shell script that sets the variables with which the AWS CLI and programs with an AWS SDK use this cloud.
  * @param url base URL of the API
  * @param variables endpoints, and names of resources
- * @returns deletes the file, which is of no use once the cloud has stopped
+ * @returns a function that deletes the file; call it when the cloud stops
  */
 export async function publishEnvironment(
   file: string,
@@ -25,7 +25,7 @@ export async function publishEnvironment(
   return () => rm(file, { force: true });
 }
 
-/** Names variables after logical ids: `AccessTable` becomes `ACCESS_TABLE`, followed by the suffix. */
+/** Replaces logical ids by variable names: `AccessTable` becomes `ACCESS_TABLE`, followed by the suffix. */
 export function nameVariables(byLogicalId: Readonly<Record<string, string>>, suffix: string): Record<string, string> {
   const toUpperCase = (logicalId: string) => logicalId.replace(/(?<=[a-z0-9])(?=[A-Z])/g, '_').toUpperCase();
   return Object.fromEntries(

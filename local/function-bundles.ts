@@ -2,18 +2,18 @@ import { basename } from 'node:path';
 import { bundleFunctions, listFunctions } from '../infra/bundle/build.ts';
 import { runPhase } from './phases.ts';
 
-/** The functions that answer a chat completion. */
+/** The functions that a chat completion needs. */
 const FIRST = ['authorize', 'chat'];
 
-/** Bundles of the functions, made in two steps so that a start doesn't wait for those that a chat completion doesn't need. */
+/** Bundles the functions in two steps, so that a start waits only for the functions that a chat completion needs. */
 export interface FunctionBundles {
-  /** Resolves when the functions that answer a chat completion are bundled. */
+  /** Resolves when the functions that a chat completion needs are bundled. */
   readonly first: Promise<void>;
   /** Bundles the other functions. */
   bundleRest(): Promise<void>;
   /**
    * Resolves when a function is bundled.
-   * @param name its short name, or any other name of a function, for which it waits until all are bundled
+   * @param name the function's short name; with any other name, the promise resolves when all functions are bundled
    */
   whenBundled(name: string): Promise<void>;
 }
@@ -27,7 +27,8 @@ export function startBundling(outDir: string): FunctionBundles {
     await bundleFunctions({ outDir, functions });
   };
   const first = runPhase('bundle chat and authorize', () => bundle(true));
-  // A failure reaches those who wait; without this, one that comes before they do would end the process.
+  // Callers that await a step get its error. Without this handler, an error before the first caller awaits the step
+  // would end the process as an unhandled rejection.
   for (const step of [first, rest.promise]) step.catch(() => undefined);
   return {
     first,

@@ -1,4 +1,4 @@
-/** The command behind `npm start`. */
+/** Entry point of `npm start`. */
 import { LambentError } from '../shared/core/errors.ts';
 import { removeStandInVariables } from './credentials.ts';
 import { startInAdvance } from './head-start.ts';

@@ -1,13 +1,13 @@
 const PREFIX = 'lambent start: ';
 
-/** A part of a start, in milliseconds since the process began. Phases can overlap. */
+/** A phase of the start. Times are in milliseconds since the process began. Phases can overlap. */
 export interface Phase {
   readonly name: string;
   readonly startMs: number;
   readonly endMs: number;
 }
 
-/** Runs a part of the start, and records it. */
+/** Runs a phase of the start and records its times. Records nothing if the phase fails. */
 export async function runPhase<T>(name: string, work: () => T | Promise<T>): Promise<T> {
   const startMs = performance.now();
   const result = await work();
@@ -15,12 +15,12 @@ export async function runPhase<T>(name: string, work: () => T | Promise<T>): Pro
   return result;
 }
 
-/** Records a part of the start that ends now, in Node's performance timeline. */
+/** Records a phase that ends now in Node's performance timeline. */
 export function recordPhase(name: string, startMs: number): void {
   performance.measure(PREFIX + name, { start: startMs, end: performance.now() });
 }
 
-/** Lists the phases of this process's start, in the order in which they began. */
+/** Lists the recorded phases in the order in which they began. */
 export function listPhases(): Phase[] {
   return performance
     .getEntriesByType('measure')

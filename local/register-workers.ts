@@ -8,23 +8,24 @@ import type { Service } from './service/service.ts';
 export interface RegisterOptions {
   readonly service: Pick<Service, 'schedules' | 'region'>;
   readonly runner: Pick<Runner, 'invoke'>;
-  /** Path of the model registry that the functions have; absent if they have none. */
+  /** Path of the functions' model registry; undefined if they have none. */
   readonly modelsFile: string | undefined;
-  /** GPU workers of this machine. */
+  /** GPU workers on this machine. */
   readonly gpuWorkers: Workers | undefined;
 }
 
 /**
- * Runs the `fleet` function now instead of at its next scheduled time, so that GPU workers are registered when the cloud starts,
- * and again when a worker of this machine has restarted, of which an ECS event informs it in AWS. Does nothing without fleets.
+ * Runs the `fleet` function at once instead of at its next scheduled time, so that GPU workers are registered when the
+ * cloud starts. Runs it again after each restart of a worker on this machine; in AWS, an ECS event triggers that run.
+ * Does nothing if the model registry has no fleets.
  */
 export async function registerWorkers({ service, runner, modelsFile, gpuWorkers }: RegisterOptions): Promise<void> {
   if (!hasFleets(modelsFile)) return;
   const schedules = service.schedules.filter(({ function: name }) => name === 'fleet');
   let isRunning = false;
   const run = async (): Promise<void> => {
-    // A run keeps probing workers that are out of service. If a worker that keeps crashing started a run each time, they
-    // would use up the function's concurrency.
+    // A run keeps probing workers that are out of service. If each restart of a crashing worker started another run,
+    // the runs would use up the function's concurrency.
     if (isRunning) return;
     isRunning = true;
     await Promise.all(schedules.map((schedule) => runSchedule(schedule, service.region, runner)));

@@ -10,14 +10,14 @@ export interface ScheduleOptions {
 }
 
 export interface Schedules {
-  /** Schedules that don't run here, because their expression is not a `rate(…)`. */
+  /** Schedules that don't run locally because their expression is not a `rate(…)`. */
   readonly unsupported: readonly Schedule[];
   close(): void;
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = { minute: 60_000, hour: 3_600_000, day: 86_400_000 };
 
-/** Invokes functions at the rates of their schedules, with EventBridge's event. Failures are in the functions' logs. */
+/** Invokes functions at the rates of their schedules, with EventBridge's event. The functions' logs have failures. */
 export function startSchedules({ schedules, region, runner }: ScheduleOptions): Schedules {
   const unsupported: Schedule[] = [];
   const timers: NodeJS.Timeout[] = [];
@@ -35,30 +35,33 @@ export function startSchedules({ schedules, region, runner }: ScheduleOptions): 
 }
 
 /**
- * Returns the milliseconds of a `rate(5 minutes)`.
- * @returns undefined for any other expression
+ * Returns the period of an expression such as `rate(5 minutes)` in milliseconds.
+ * @returns undefined for any other type of expression
  */
 export function rateMs(expression: string): number | undefined {
   const [, count, unit = ''] = /^rate\((\d+) (minute|hour|day)s?\)$/.exec(expression.trim()) ?? [];
   return count === undefined ? undefined : Number(count) * (UNIT_MS[unit] ?? 0);
 }
 
-/** Invokes a schedule's function once. Resolves when it has succeeded or failed. */
+/** Invokes a schedule's function once. Resolves when the invocation has succeeded or failed. */
 export async function runSchedule(
   { function: name, input }: Schedule,
   region: string,
   runner: Pick<Runner, 'invoke'>,
 ): Promise<void> {
   try {
-    const { body } = await runner.invoke(name, JSON.stringify(input ?? scheduledEvent(name, region)));
+    const { body } = await runner.invoke(name, JSON.stringify(input ?? createScheduledEvent(name, region)));
     body.on('error', () => undefined).resume();
   } catch {
-    // EventBridge would retry. The next tick comes soon enough.
+    // EventBridge would retry. The next scheduled run is soon enough here.
   }
 }
 
-/** https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html */
-function scheduledEvent(name: string, region: string): object {
+/**
+ * Creates EventBridge's event for a scheduled run.
+ * @see https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html
+ */
+function createScheduledEvent(name: string, region: string): object {
   return {
     version: '0',
     id: randomUUID(),

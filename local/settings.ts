@@ -1,24 +1,24 @@
 import * as v from 'valibot';
 import { LambentError } from '../shared/core/errors.ts';
 
-/** Settings of `npm start`, which are environment variables. */
+/** Settings of `npm start`, read from environment variables. */
 const settingsSchema = v.object({
   /** Port of the API on 127.0.0.1. */
   PORT: v.optional(wholeNumber(0, 65_535, 'must be a port number from 1 to 65535, or 0 for any free port'), '3000'),
   /** Folder of tables, objects, keys and logs, relative to the project's folder. */
   STATE_DIR: v.optional(v.string(), '.local'),
-  /** Prints the functions' log lines. The state folder has them in any case. */
+  /** If not empty, the functions' log lines are printed. They are always written to the state folder. */
   LOG: v.optional(v.string(), ''),
   LOG_LEVEL: v.optional(v.picklist(['debug', 'info', 'warn', 'error'])),
-  /** Concurrent invocations that functions without a reservation share, as an account's limit does. */
+  /** Concurrent invocations that functions without reserved concurrency share, like an AWS account's limit. */
   CONCURRENCY: v.optional(wholeNumber(1, 10_000, 'must be a number from 1 to 10000')),
-  /** Seconds after which an idle function process ends. */
+  /** Seconds after which an idle function process is stopped. */
   IDLE_SECONDS: v.optional(wholeNumber(1, 86_400, 'must be a number of seconds from 1 to 86400')),
-  /** `standard` gives each request a process of its own; `managed` lets a process of an HTTP function serve many. */
+  /** `standard`: a process serves one request at a time. `managed`: HTTP functions serve many at once. */
   LAMBDA_MODE: v.optional(v.picklist(['standard', 'managed'], 'must be standard or managed'), 'managed'),
-  /** GPU worker stand-ins, each a process, that serve the model `gpu`; 2 when absent. */
+  /** Number of GPU worker stand-ins, each a process, that serve the model `gpu`; 2 when absent. */
   GPU_WORKERS: v.optional(wholeNumber(0, 8, 'must be a number of workers from 0 to 8')),
-  /** File for the times of the start's phases, as JSON, which `npm run bench -- start` reads. */
+  /** File to which the times of the start's phases are written as JSON. `npm run bench -- start` reads it. */
   START_PHASES: v.optional(v.string()),
 });
 export type Settings = v.InferOutput<typeof settingsSchema>;
@@ -34,8 +34,8 @@ function wholeNumber(min: number, max: number, message: string) {
 }
 
 /**
- * Reads the settings. An empty variable counts as unset.
- * @throws LambentError `configuration`, with a line for each wrong setting
+ * Returns the settings. An empty variable counts as unset.
+ * @throws LambentError `configuration`, with a line for each invalid setting
  */
 export function readSettings(env: NodeJS.ProcessEnv): Settings {
   const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));

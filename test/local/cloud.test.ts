@@ -13,14 +13,14 @@ import { BUNDLES, closeAfterwards, isAlive, until, useCleanup } from './runners.
 useCleanup();
 afterEach(() => void vi.unstubAllEnvs());
 
-async function stateDir(): Promise<string> {
+async function createStateDir(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'lambent-'));
   closeAfterwards({ close: () => rm(dir, { recursive: true, force: true }) });
   return dir;
 }
 
-/** A cloud of the fixture service. */
-async function cloudIn(dir: string, options: Partial<CloudOptions> = {}): Promise<Cloud> {
+/** Starts a cloud of the fixture service. */
+async function startIn(dir: string, options: Partial<CloudOptions> = {}): Promise<Cloud> {
   const root = resolve(import.meta.dirname, 'fixtures/service');
   const common = { stateDir: dir, root, bundlesDir: BUNDLES, bedrock: async function* () {}, schedules: false };
   const cloud = await startCloud({ ...common, ...options });
@@ -29,7 +29,7 @@ async function cloudIn(dir: string, options: Partial<CloudOptions> = {}): Promis
   return closeAfterwards(once);
 }
 
-function tablesOf({ endpoints }: Cloud): DynamoDBClient {
+function connectToTables({ endpoints }: Cloud): DynamoDBClient {
   const client = new DynamoDBClient({
     endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
     region: 'eu-central-1',
@@ -38,40 +38,42 @@ function tablesOf({ endpoints }: Cloud): DynamoDBClient {
   return closeAfterwards(Object.assign(client, { close: () => client.destroy() }));
 }
 
-const options = (endpoint = '') => ({
+const createOptions = (endpoint = '') => ({
   endpoint,
   region: 'eu-central-1',
   credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
 });
 
-function objectsOf({ endpoints }: Cloud): S3Client {
-  const client = new S3Client(options(endpoints['AWS_ENDPOINT_URL_S3']));
+function connectToObjects({ endpoints }: Cloud): S3Client {
+  const client = new S3Client(createOptions(endpoints['AWS_ENDPOINT_URL_S3']));
   return closeAfterwards(Object.assign(client, { close: () => client.destroy() }));
 }
 
-function queueOf({ endpoints, resources }: Cloud): { sqs: SQSClient; QueueUrl: string } {
-  const sqs = new SQSClient(options(endpoints['AWS_ENDPOINT_URL_SQS']));
+function connectToQueue({ endpoints, resources }: Cloud): { sqs: SQSClient; QueueUrl: string } {
+  const sqs = new SQSClient(createOptions(endpoints['AWS_ENDPOINT_URL_SQS']));
   closeAfterwards({ close: () => sqs.destroy() });
   return { sqs, QueueUrl: resources['WORK_QUEUE_URL'] ?? '' };
 }
 
-const origin = ({ url }: Cloud) => new URL(url).origin;
+const getOrigin = ({ url }: Cloud) => new URL(url).origin;
 
 describe('the cloud', () => {
-  it('serves the routes of the service through the authorizer', async () => {
-    const cloud = await cloudIn(await stateDir());
+  it('the cloud serves the routes of the service through the authorizer', async () => {
+    const cloud = await startIn(await createStateDir());
     const headers = { authorization: 'Bearer good' };
-    const answer = await fetch(`${origin(cloud)}/items/7`, { headers });
+    const answer = await fetch(`${getOrigin(cloud)}/items/7`, { headers });
     expect(await answer.json()).toMatchObject({ pathParameters: { id: '7' }, requestContext: { stage: 'local' } });
-    const streamed = await fetch(`${origin(cloud)}/stream`, { method: 'POST', headers, body: '{}' });
+    const streamed = await fetch(`${getOrigin(cloud)}/stream`, { method: 'POST', headers, body: '{}' });
     expect(await streamed.text()).toBe('onetwo');
-    const refused = await fetch(`${origin(cloud)}/items/7`);
+    const refused = await fetch(`${getOrigin(cloud)}/items/7`);
     expect([refused.status, await refused.json()]).toEqual([401, { error: 'who are you?' }]);
     expect(refused.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
   });
 
-  it('gives functions the endpoints, their own variables, and what the caller adds', async () => {
-    const cloud = await cloudIn(await stateDir(), { environment: { MODELS_FILE: '/models.json', COLOR: 'green' } });
+  it('the cloud sets the endpoints, the variables of serverless.yml and those of the caller for functions', async () => {
+    const cloud = await startIn(await createStateDir(), {
+      environment: { MODELS_FILE: '/models.json', COLOR: 'green' },
+    });
     const { body } = await cloud.invoke('echo', '{"env":true}');
     expect(JSON.parse(await text(body))).toMatchObject({
       ...cloud.endpoints,
@@ -91,10 +93,10 @@ describe('the cloud', () => {
     ]);
   });
 
-  it("calls Bedrock at AWS with the user's credentials, and all else here", async () => {
+  it("the cloud calls Bedrock in AWS with the user's credentials, and stand-ins for the other services", async () => {
     vi.stubEnv('AWS_ACCESS_KEY_ID', 'AKIAUSER');
     vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'secret');
-    const cloud = await cloudIn(await stateDir(), { bedrock: 'aws', region: 'us-west-2' });
+    const cloud = await startIn(await createStateDir(), { bedrock: 'aws', region: 'us-west-2' });
     const { body } = await cloud.invoke('echo', '{"env":true}');
     const env = JSON.parse(await text(body));
     expect(env).toMatchObject({ AWS_ACCESS_KEY_ID: 'AKIAUSER', AWS_REGION: 'us-west-2', ...cloud.endpoints });
@@ -102,8 +104,8 @@ describe('the cloud', () => {
     expect(cloud.endpoints).toHaveProperty('AWS_ENDPOINT_URL_DYNAMODB');
   });
 
-  it.runIf(process.platform === 'linux')('listens on 127.0.0.1 only', async () => {
-    const cloud = await cloudIn(await stateDir());
+  it.runIf(process.platform === 'linux')('the cloud listens on 127.0.0.1 only', async () => {
+    const cloud = await startIn(await createStateDir());
     const listening = readFileSync(`/proc/${process.pid}/net/tcp`, 'utf8').split('\n');
     for (const url of [cloud.url, ...Object.values(cloud.endpoints)]) {
       const port = Number(new URL(url).port).toString(16).toUpperCase().padStart(4, '0');
@@ -114,14 +116,14 @@ describe('the cloud', () => {
     }
   });
 
-  it('has the tables that the service defines, indexes included', async () => {
-    const cloud = await cloudIn(await stateDir());
-    const { Table } = await tablesOf(cloud).send(new DescribeTableCommand({ TableName: 'fixture-local-items' }));
+  it('the cloud has the tables and indexes that the service defines', async () => {
+    const cloud = await startIn(await createStateDir());
+    const { Table } = await connectToTables(cloud).send(new DescribeTableCommand({ TableName: 'fixture-local-items' }));
     expect(Table).toMatchObject({ TableStatus: 'ACTIVE', GlobalSecondaryIndexes: [{ IndexName: 'due' }] });
   });
 
-  it('has the queues that the service defines, with their attributes', async () => {
-    const cloud = await cloudIn(await stateDir());
+  it('the cloud has the queues that the service defines, with their attributes', async () => {
+    const cloud = await startIn(await createStateDir());
     const url = cloud.resources['WORK_QUEUE_URL'] ?? '';
     const answer = await fetch(cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '', {
       method: 'POST',
@@ -134,28 +136,28 @@ describe('the cloud', () => {
     });
   });
 
-  it('has the bucket and the key that the service defines, and keeps both over a restart', async () => {
-    const dir = await stateDir();
-    const first = await cloudIn(dir);
+  it('the cloud has the bucket and the key that the service defines, and both survive a restart', async () => {
+    const dir = await createStateDir();
+    const first = await startIn(dir);
     const { body } = await first.invoke('echo', '{"env":true}');
     body.resume();
     const { BODIES_BUCKET: Bucket, SEALING_KEY_ID, KMS_KEY_ID } = first.resources;
     expect(Bucket).toBe('fixture-local-bodiesbucket');
     expect(KMS_KEY_ID).toBe(SEALING_KEY_ID);
     const put = new PutObjectCommand({ Bucket, Key: 'acme/job/1/input', Body: 'sealed' });
-    await objectsOf(first).send(put);
+    await connectToObjects(first).send(put);
     await first.close();
-    const second = await cloudIn(dir);
+    const second = await startIn(dir);
     expect(second.resources['KMS_KEY_ID']).toBe(KMS_KEY_ID);
-    const { Body } = await objectsOf(second).send(new GetObjectCommand({ Bucket, Key: 'acme/job/1/input' }));
+    const { Body } = await connectToObjects(second).send(new GetObjectCommand({ Bucket, Key: 'acme/job/1/input' }));
     expect(await Body?.transformToString()).toBe('sealed');
   });
 
-  it('brings the messages of a queue to their function, also after SQS was emptied and restarted', async () => {
+  it('the cloud delivers queue messages to their function, also after SQS was emptied and restarted', async () => {
     const bodies: string[] = [];
     const onLog = ({ text: line }: { text: string }) => bodies.push(JSON.parse(line).body);
-    const cloud = await cloudIn(await stateDir(), { onLog });
-    const { QueueUrl, sqs } = queueOf(cloud);
+    const cloud = await startIn(await createStateDir(), { onLog });
+    const { QueueUrl, sqs } = connectToQueue(cloud);
     await sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: '{"n":1}' }));
     await until(() => bodies.includes('{"n":1}') && cloud.runningMessages() === 0);
     await cloud.restartQueues(50);
@@ -163,47 +165,47 @@ describe('the cloud', () => {
     await until(() => bodies.includes('{"n":2}'));
   });
 
-  it('lets an invocation wait until the bundle of its function is complete', async () => {
+  it('an invocation waits until the bundle of its function is complete', async () => {
     const bundled = Promise.withResolvers<void>();
-    const cloud = await cloudIn(await stateDir(), {
+    const cloud = await startIn(await createStateDir(), {
       whenBundled: async (name) => (name === 'echo' ? bundled.promise : undefined),
     });
     let status = 0;
-    const request = fetch(`${origin(cloud)}/items`, { method: 'POST', body: '{}' }).then((response) => {
+    const request = fetch(`${getOrigin(cloud)}/items`, { method: 'POST', body: '{}' }).then((response) => {
       status = response.status;
     });
     const headers = { authorization: 'Bearer good' };
-    await (await fetch(`${origin(cloud)}/stream`, { method: 'POST', headers, body: '{}' })).text();
+    await (await fetch(`${getOrigin(cloud)}/stream`, { method: 'POST', headers, body: '{}' })).text();
     expect([status, cloud.processes().map((each) => each.function)]).toEqual([0, ['authorizer', 'stream']]);
     bundled.resolve();
     await request;
     expect(status).toBe(200);
   });
 
-  it('uses the settings that are prepared once it has locked its state folder', async () => {
-    const dir = await stateDir();
+  it('the cloud locks its state folder before it prepares settings, and then uses them', async () => {
+    const dir = await createStateDir();
     const prepare = async () => {
       await expect(readFile(join(dir, 'lock.json'), 'utf8')).resolves.toContain(String(process.pid));
       return { region: 'us-west-2', environment: { COLOR: 'late' } };
     };
-    const cloud = await cloudIn(dir, { prepare, environment: { COLOR: 'early' } });
+    const cloud = await startIn(dir, { prepare, environment: { COLOR: 'early' } });
     const { body } = await cloud.invoke('echo', '{"env":true}');
     expect(JSON.parse(await text(body))).toMatchObject({ COLOR: 'late', AWS_REGION: 'us-west-2' });
   });
 
-  it('stops what it has started if its settings cannot be prepared', async () => {
-    const dir = await stateDir();
+  it('the cloud stops the parts that it has started if its settings cannot be prepared', async () => {
+    const dir = await createStateDir();
     const prepare = () => Promise.reject(new Error('no models'));
-    await expect(cloudIn(dir, { prepare })).rejects.toThrow('no models');
-    await cloudIn(dir);
+    await expect(startIn(dir, { prepare })).rejects.toThrow('no models');
+    await startIn(dir);
   });
 
-  it('puts the faults that are asked for between functions and services', async () => {
-    const cloud = await cloudIn(await stateDir(), {
+  it('the cloud injects the configured faults between functions and services', async () => {
+    const cloud = await startIn(await createStateDir(), {
       faults: { seed: 1, shares: { sqs: { throttled: 1 } } },
       eventSources: false,
     });
-    const { QueueUrl, sqs } = queueOf(cloud);
+    const { QueueUrl, sqs } = connectToQueue(cloud);
     expect(new URL(QueueUrl).origin).toBe(cloud.endpoints['AWS_ENDPOINT_URL_SQS']);
     const send = () => sqs.send(new SendMessageCommand({ QueueUrl, MessageBody: '{}' }));
     await expect(send()).rejects.toMatchObject({ name: 'RequestThrottled' });
@@ -212,20 +214,20 @@ describe('the cloud', () => {
     expect(cloud.faults?.counts().sqs).toMatchObject({ throttled: 3, requests: 4 });
   });
 
-  it('keeps its tables over a restart', async () => {
-    const dir = await stateDir();
-    const first = await cloudIn(dir);
+  it('the tables of the cloud survive a restart', async () => {
+    const dir = await createStateDir();
+    const first = await startIn(dir);
     const item = { pk: { S: 'a' }, due: { N: '1' } };
-    await tablesOf(first).send(new PutItemCommand({ TableName: 'fixture-local-items', Item: item }));
+    await connectToTables(first).send(new PutItemCommand({ TableName: 'fixture-local-items', Item: item }));
     await first.close();
-    const second = await cloudIn(dir);
+    const second = await startIn(dir);
     const get = new GetItemCommand({ TableName: 'fixture-local-items', Key: { pk: item.pk } });
-    expect((await tablesOf(second).send(get)).Item).toEqual(item);
+    expect((await connectToTables(second).send(get)).Item).toEqual(item);
   });
 
-  it('says where everything is in a file for the shell, while it runs', async () => {
-    const dir = await stateDir();
-    const cloud = await cloudIn(dir);
+  it('the cloud writes endpoints and resource names to a shell script, and deletes it when it stops', async () => {
+    const dir = await createStateDir();
+    const cloud = await startIn(dir);
     const script = await readFile(join(dir, 'env'), 'utf8');
     for (const [name, value] of Object.entries({
       ...cloud.endpoints,
@@ -238,29 +240,31 @@ describe('the cloud', () => {
     await expect(readFile(join(dir, 'env'))).rejects.toThrow('ENOENT');
   });
 
-  it('keeps what functions log, in files and for whoever listens', async () => {
-    const dir = await stateDir();
+  it('the cloud writes log lines of functions to files, and passes them to onLog', async () => {
+    const dir = await createStateDir();
     const lines: string[] = [];
-    const cloud = await cloudIn(dir, { onLog: (line) => lines.push(line.text) });
+    const cloud = await startIn(dir, { onLog: (line) => lines.push(line.text) });
     (await cloud.invoke('echo', '{"log":"hello"}')).body.resume();
     await until(() => lines.includes('hello'));
     await cloud.close();
     expect(await readFile(join(dir, 'logs', 'echo.log'), 'utf8')).toBe('hello\n');
   });
 
-  it('may be one of several, each with its own state', async () => {
-    const clouds = await Promise.all([cloudIn(await stateDir()), cloudIn(await stateDir())]);
+  it('several clouds with their own state folders can run at the same time', async () => {
+    const clouds = await Promise.all([startIn(await createStateDir()), startIn(await createStateDir())]);
     const answers = await Promise.all(
       clouds.map((cloud) =>
-        fetch(`${origin(cloud)}/items`, { method: 'POST', body: '{}' }).then(({ status }) => status),
+        fetch(`${getOrigin(cloud)}/items`, { method: 'POST', body: '{}' }).then(({ status }) => status),
       ),
     );
     expect(answers).toEqual([200, 200]);
   });
 
-  it('ends every process with it', async () => {
-    const cloud = await cloudIn(await stateDir());
-    await Promise.all([1, 2].map(() => fetch(`${origin(cloud)}/items`, { method: 'POST', body: '{"sleepMs":300}' })));
+  it('the cloud ends all processes when it stops', async () => {
+    const cloud = await startIn(await createStateDir());
+    await Promise.all(
+      [1, 2].map(() => fetch(`${getOrigin(cloud)}/items`, { method: 'POST', body: '{"sleepMs":300}' })),
+    );
     const pids = cloud.processes().map(({ pid }) => pid);
     expect(pids).toHaveLength(2);
     await cloud.close();
@@ -270,27 +274,27 @@ describe('the cloud', () => {
 });
 
 describe('a state folder', () => {
-  it('serves one cloud at a time', async () => {
-    const dir = await stateDir();
-    const first = await cloudIn(dir);
-    await expect(cloudIn(dir)).rejects.toThrow(`${dir} is in use by another instance (process ${process.pid})`);
+  it('a state folder is used by one cloud at a time', async () => {
+    const dir = await createStateDir();
+    const first = await startIn(dir);
+    await expect(startIn(dir)).rejects.toThrow(`${dir} is in use by another instance (process ${process.pid})`);
     await first.close();
-    await (await cloudIn(dir)).close();
+    await (await startIn(dir)).close();
   });
 
   it.each(['{"pid":999999,"startedAt":"1"}', `{"pid":${process.ppid},"startedAt":"1"}`, 'half a fi'])(
-    'that a killed process left behind is taken over: %s',
+    'a state folder whose lock a killed process has left can be used again: %s',
     async (lock) => {
-      const dir = await stateDir();
+      const dir = await createStateDir();
       await writeFile(join(dir, 'lock.json'), lock);
-      expect((await cloudIn(dir)).url).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/v1$/);
+      expect((await startIn(dir)).url).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/v1$/);
     },
   );
 
-  it('is free again after a start that failed', async () => {
-    const dir = await stateDir();
-    const taken = Number(new URL((await cloudIn(await stateDir())).url).port);
-    await expect(cloudIn(dir, { port: taken })).rejects.toMatchObject({ code: 'EADDRINUSE' });
-    await cloudIn(dir);
+  it('a state folder is unlocked after a failed start', async () => {
+    const dir = await createStateDir();
+    const usedPort = Number(new URL((await startIn(await createStateDir())).url).port);
+    await expect(startIn(dir, { port: usedPort })).rejects.toMatchObject({ code: 'EADDRINUSE' });
+    await startIn(dir);
   });
 });

@@ -32,13 +32,13 @@ afterAll(async () => {
 describe('the local model gpu', () => {
   const messages = [{ role: 'user' as const, content: 'What are you?' }];
 
-  it('the model answers as soon as the cloud is ready', async () => {
+  it('the model gpu answers a chat completion as soon as the cloud is ready', async () => {
     const answer = await client.chat.completions.create({ model: 'gpu', messages });
     expect(answer.choices[0]?.message.content).toMatch(/stand-in.*“What are you\?”$/);
     expect(answer.usage?.completion_tokens).toBeGreaterThan(10);
   });
 
-  it('the model streams its answer', async () => {
+  it('the model gpu streams a chat completion', async () => {
     const stream = await client.chat.completions.create({ model: 'gpu', messages, stream: true });
     const texts: string[] = [];
     for await (const { choices } of stream) texts.push(choices[0]?.delta.content ?? '');
@@ -46,12 +46,12 @@ describe('the local model gpu', () => {
     expect(texts.length).toBeGreaterThan(5);
   });
 
-  it('the model answers a response', async () => {
+  it('the model gpu answers a Responses API request', async () => {
     const { output_text: text } = await client.responses.create({ model: 'gpu', input: 'What are you?' });
     expect(text).toMatch(/stand-in/);
   });
 
-  it('the model answers a background response through the queue', async () => {
+  it('the model gpu answers a background response through the queue', async () => {
     let response = await client.responses.create({ model: 'gpu', input: 'What are you?', background: true });
     while (response.status === 'queued' || response.status === 'in_progress') {
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -61,11 +61,11 @@ describe('the local model gpu', () => {
     expect(response.output_text).toMatch(/stand-in/);
   });
 
-  it('the model is listed', async () => {
+  it('the model gpu is in the list of models', async () => {
     expect((await client.models.list()).data.map(({ id }) => id)).toContain('gpu');
   });
 
-  it('the model answers while a killed worker restarts', async () => {
+  it('the model gpu answers while a killed worker restarts', async () => {
     process.kill(gpuWorkers.getPid('gpu-1') ?? 0, 'SIGKILL');
     const answers = await Promise.all(
       [1, 2, 3, 4].map(() => client.chat.completions.create({ model: 'gpu', messages })),
@@ -73,9 +73,9 @@ describe('the local model gpu', () => {
     for (const { choices } of answers) expect(choices[0]?.message.content).toMatch(/stand-in/);
   });
 
-  it('the model answers again within seconds after all workers were killed, without a schedule', async () => {
+  it('the model gpu answers the second request after all workers were killed, without a schedule', async () => {
     for (const { id } of gpuWorkers.workers) process.kill(gpuWorkers.getPid(id) ?? 0, 'SIGKILL');
-    // This call fails and makes the workers suspect.
+    // This call fails, and the workers are marked as suspect.
     await client.chat.completions.create({ model: 'gpu', messages }).catch(() => undefined);
     const answer = await client.chat.completions.create({ model: 'gpu', messages });
     expect(answer.choices[0]?.message.content).toMatch(/stand-in/);

@@ -11,17 +11,17 @@ import { createKeyItem } from '../../shared/access/keys.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 let stateDir: string;
-let started: ChildProcess[];
+let children: ChildProcess[];
 beforeEach(async () => {
   stateDir = await mkdtemp(join(tmpdir(), 'lambent-start-'));
-  started = [];
+  children = [];
 });
 afterEach(async () => {
-  for (const child of started) child.kill('SIGKILL');
+  for (const child of children) child.kill('SIGKILL');
   await rm(stateDir, { recursive: true, force: true });
 });
 
-/** Runs `npm start`'s command, without GPU workers and without variables that would choose a model. */
+/** Runs the command of `npm start` without GPU workers and without variables that would select a model. */
 function start(environment: Record<string, string> = {}) {
   const child = spawn(process.execPath, ['local/start.js'], {
     cwd: ROOT,
@@ -35,7 +35,7 @@ function start(environment: Record<string, string> = {}) {
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  started.push(child);
+  children.push(child);
   let output = '';
   const ready = new Promise<string>((resolveReady, reject) => {
     const read = (chunk: Buffer) => {
@@ -50,12 +50,13 @@ function start(environment: Record<string, string> = {}) {
   return { child, ready, output: () => output };
 }
 
-/** Reads the variables of `.local/env`. */
+/** Reads the variables that the shell script `env` in the state folder sets. */
 async function environmentFile(): Promise<Record<string, string>> {
   const text = await readFile(join(stateDir, 'env'), 'utf8');
   return Object.fromEntries([...text.matchAll(/^export (\w+)=(.*)$/gm)].map(([, name, value]) => [name, value]));
 }
 
+/** Lists pid, parent pid and title of the processes of `chat`, `authorize` and the GPU workers. */
 async function listProcesses(): Promise<string[]> {
   const list = spawn('ps', ['-eo', 'pid,ppid,args']);
   let text = '';
@@ -67,7 +68,7 @@ async function listProcesses(): Promise<string[]> {
 }
 
 describe('npm start', () => {
-  it('serves the guide, and on Ctrl-C ends every process that it started', async () => {
+  it('npm start serves the guide, and on Ctrl-C ends all processes that it started', async () => {
     // An empty variable leaves the number of workers at its default.
     const { child, ready, output } = start({ GPU_WORKERS: '' });
     const client = new OpenAI({ baseURL: await ready, apiKey: 'sk-local', maxRetries: 0 });
@@ -77,17 +78,17 @@ describe('npm start', () => {
     });
     expect(answer.choices[0]?.message.content).toMatch(/Lambent/);
     expect(output()).toMatch(/guide/);
-    const children = (await listProcesses()).filter((line) => Number(line.trim().split(/\s+/)[1]) === child.pid);
-    expect(children.filter((line) => line.includes('lambda:')).length).toBeGreaterThan(0);
-    expect(children.filter((line) => line.includes('gpu-worker:')).length).toBe(2);
+    const processes = (await listProcesses()).filter((line) => Number(line.trim().split(/\s+/)[1]) === child.pid);
+    expect(processes.filter((line) => line.includes('lambda:')).length).toBeGreaterThan(0);
+    expect(processes.filter((line) => line.includes('gpu-worker:')).length).toBe(2);
     child.kill('SIGINT');
     const [code] = await once(child, 'exit');
     expect(code).toBe(0);
-    const pids = children.map((line) => Number(line.trim().split(/\s+/)[0]));
+    const pids = processes.map((line) => Number(line.trim().split(/\s+/)[0]));
     for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow();
   });
 
-  it('keeps its state: a key that was added works after a restart', async () => {
+  it('a key that was added to the access table works after a restart of npm start', async () => {
     const first = start();
     await first.ready;
     const variables = await environmentFile();
@@ -105,7 +106,7 @@ describe('npm start', () => {
     expect((await client.models.list()).data.map(({ id }) => id)).toContain('default');
   });
 
-  it('ignores variables that its own .local/env has set in the terminal', async () => {
+  it('npm start ignores variables that its .local/env has set in the terminal', async () => {
     const first = start();
     await first.ready;
     const variables = await environmentFile();
@@ -117,20 +118,20 @@ describe('npm start', () => {
     expect(again.output()).not.toMatch(/AWS credentials/);
   });
 
-  it.each([['99999'], ['web']])('refuses the port %s', async (PORT) => {
+  it.each([['99999'], ['web']])('npm start rejects PORT=%s', async (PORT) => {
     const { child, ready, output } = start({ PORT });
     await expect(ready).rejects.toThrow();
     expect(child.exitCode).toBe(1);
     expect(output()).toMatch(/PORT/);
   });
 
-  it.each([['9'], ['-1']])('refuses %s GPU workers', async (GPU_WORKERS) => {
+  it.each([['9'], ['-1']])('npm start rejects GPU_WORKERS=%s', async (GPU_WORKERS) => {
     const { ready, output } = start({ GPU_WORKERS });
     await expect(ready).rejects.toThrow();
     expect(output()).toMatch(/GPU_WORKERS must be/);
   });
 
-  it('starts no GPU workers if MODELS_FILE is set, and says so', async () => {
+  it('npm start starts no GPU workers if MODELS_FILE is set, and prints that GPU_WORKERS is ignored', async () => {
     const models = join(stateDir, 'mine.json');
     const target = { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1:1/v1' };
     await writeFile(models, JSON.stringify({ models: { default: { targets: [target] } } }));
@@ -140,7 +141,7 @@ describe('npm start', () => {
     expect(await listProcesses()).not.toContainEqual(expect.stringMatching(`${child.pid} .*gpu-worker:`));
   });
 
-  it('prints which keys of the models file are not set, as do the logs of the functions that need them', async () => {
+  it('npm start prints which keys of the models file are not set, and the functions log them', async () => {
     const models = join(stateDir, 'mine.json');
     const targets = [
       { provider: 'openai-compatible', model: 'm', baseUrl: 'http://127.0.0.1:1/v1', apiKey: 'env:NO_KEY' },
@@ -170,7 +171,7 @@ describe('npm start', () => {
     await expect.poll(output, { timeout: 10_000 }).toMatch(line);
   });
 
-  it('prints one line if its port is in use', async () => {
+  it('npm start prints an error without a stack trace if its port is in use', async () => {
     const other = createServer().listen(0, '127.0.0.1');
     await once(other, 'listening');
     const address = other.address();
@@ -183,7 +184,7 @@ describe('npm start', () => {
     other.close();
   });
 
-  it('names a models file that is not valid', async () => {
+  it('npm start prints the name of a models file that is not valid', async () => {
     const { ready, output } = start({ MODELS_FILE: join(ROOT, 'package.json') });
     await expect(ready).rejects.toThrow();
     expect(output()).toMatch(/package\.json/);

@@ -70,7 +70,7 @@ describe('the cloud', () => {
     expect(refused.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
   });
 
-  it('the cloud sets the endpoints, the variables of serverless.yml and those of the caller for functions', async () => {
+  it('functions get the endpoints, the variables of serverless.yml and those of the caller', async () => {
     const cloud = await startIn(await createStateDir(), {
       environment: { MODELS_FILE: '/models.json', COLOR: 'green' },
     });

@@ -10,13 +10,13 @@ import { type ModelRegistry, parseModelRegistry } from '../../shared/inference/r
 
 let folder: string;
 let servers: { close(): void }[];
-/** A URL at which nothing listens, since its server has just been closed. */
+/** A URL at which nothing listens: its server has just been closed. */
 let closedUrl: string;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'lambent-models-'));
   servers = [];
-  closedUrl = await server(() => ({}));
+  closedUrl = await startServer(() => ({}));
   servers.pop()?.close();
 });
 
@@ -26,8 +26,11 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Starts a server that answers with JSON, with a status, or never. */
-async function server(answer: (request: IncomingMessage) => object | number | 'never'): Promise<string> {
+/**
+ * Starts a server and returns its URL.
+ * @param answer returns the JSON to respond with, an error status, or `never` to leave the request unanswered
+ */
+async function startServer(answer: (request: IncomingMessage) => object | number | 'never'): Promise<string> {
   const http = createServer((request, response) => {
     const result = answer(request);
     if (result === 'never') return;
@@ -47,7 +50,7 @@ async function server(answer: (request: IncomingMessage) => object | number | 'n
   return `http://127.0.0.1:${address.port}`;
 }
 
-/** Discovers models with only the variables of `env`, and without Ollama unless they name one. */
+/** Discovers models with only the variables of `env`, and without Ollama unless `OLLAMA_HOST` is set. */
 async function discover(
   env: Record<string, string> = {},
   options: Partial<Parameters<typeof discoverModels>[0]> = {},
@@ -64,18 +67,18 @@ async function discover(
 }
 
 /** Returns an alias's first target. */
-const targetOf = ({ models }: ModelRegistry, alias: string) => models[alias]?.targets[0];
+const getTarget = ({ models }: ModelRegistry, alias: string) => models[alias]?.targets[0];
 
 describe('discoverModels without any settings', () => {
-  it('serves the guide as default, and describes in one line how to get a language model', async () => {
+  it('discoverModels without settings serves the guide, and describes how to get a language model', async () => {
     const { registry, description, bedrock } = await discover();
-    expect(targetOf(registry, 'default')).toMatchObject({ provider: 'bedrock', model: GUIDE_MODEL });
+    expect(getTarget(registry, 'default')).toMatchObject({ provider: 'bedrock', model: GUIDE_MODEL });
     expect(bedrock).toBe('local');
     for (const way of ['OPENAI_API_KEY', 'AWS', 'Ollama', 'MODELS_FILE']) expect(description).toContain(way);
     expect(description).not.toContain('\n');
   });
 
-  it('writes the same registry each time', async () => {
+  it('discoverModels writes the same registry each time', async () => {
     const first = await discover();
     const second = await discover();
     expect(second.registry).toEqual(first.registry);
@@ -83,34 +86,34 @@ describe('discoverModels without any settings', () => {
   });
 });
 
-describe('GPU workers of this machine', () => {
+describe('GPU workers on this machine', () => {
   const workers = [{ id: 'gpu-1', url: 'http://127.0.0.1:8000/v1', slots: 8 }];
   const gpuWorkers = async () => workers;
 
-  it('are served as gpu besides the models that are found', async () => {
+  it('GPU workers are served as the model gpu in addition to the discovered models', async () => {
     const { registry } = await discover({}, { gpuWorkers });
-    expect(targetOf(registry, 'gpu')).toMatchObject({ provider: 'gpu', fleet: 'local' });
+    expect(getTarget(registry, 'gpu')).toMatchObject({ provider: 'gpu', fleet: 'local' });
     expect(registry.fleets['local']?.workers).toEqual(workers);
-    expect(targetOf(registry, 'default')).toMatchObject({ model: GUIDE_MODEL });
+    expect(getTarget(registry, 'default')).toMatchObject({ model: GUIDE_MODEL });
   });
 
-  it('are not served if there are none', async () => {
+  it('the model gpu is not served without GPU workers', async () => {
     const { registry } = await discover();
     expect(Object.keys(registry.models)).not.toContain('gpu');
     expect(registry.fleets).toEqual({});
   });
 
-  it('are not served if a model of the name gpu is found', async () => {
-    const url = await server(() => ({ object: 'list', data: [{ id: 'gpu', object: 'model' }] }));
+  it('GPU workers are not served if another model is named gpu', async () => {
+    const url = await startServer(() => ({ object: 'list', data: [{ id: 'gpu', object: 'model' }] }));
     const { registry } = await discover({ OPENAI_BASE_URL: `${url}/v1` }, { gpuWorkers });
-    expect(targetOf(registry, 'gpu')).toMatchObject({ provider: 'openai-compatible' });
+    expect(getTarget(registry, 'gpu')).toMatchObject({ provider: 'openai-compatible' });
   });
 });
 
 describe('MODELS_FILE', () => {
   const models = (provider: object) => JSON.stringify({ models: { default: { targets: [provider] } } });
 
-  it('replaces all other sources, and is relative to the current directory', async () => {
+  it('MODELS_FILE replaces all other sources, and is relative to the current directory', async () => {
     await writeFile(
       join(folder, 'mine.json'),
       models({ provider: 'openai-compatible', model: 'm', baseUrl: closedUrl }),
@@ -124,13 +127,13 @@ describe('MODELS_FILE', () => {
   it.each([
     ['anthropic.claude-sonnet-4-6', 'aws'],
     [GUIDE_MODEL, 'local'],
-  ])('with the Bedrock model %s calls Bedrock at: %s', async (model, bedrock) => {
+  ])('MODELS_FILE with the Bedrock model %s selects this Bedrock: %s', async (model, bedrock) => {
     await writeFile(join(folder, 'mine.json'), models({ provider: 'bedrock', model }));
     const credentials = async () => undefined;
     expect((await discover({ MODELS_FILE: 'mine.json' }, { credentials })).bedrock).toBe(bedrock);
   });
 
-  it('with models on Bedrock is an error without AWS credentials', async () => {
+  it('MODELS_FILE with Bedrock models is an error without AWS credentials', async () => {
     await writeFile(join(folder, 'mine.json'), models({ provider: 'bedrock', model: 'amazon.nova-lite-v1:0' }));
     await expect(discover({ MODELS_FILE: 'mine.json' })).rejects.toMatchObject({
       code: 'configuration',
@@ -138,7 +141,7 @@ describe('MODELS_FILE', () => {
     });
   });
 
-  it('that is missing or not valid is an error that names it', async () => {
+  it('a MODELS_FILE that is missing or not valid is an error that names the file or the field', async () => {
     await expect(discover({ MODELS_FILE: 'nothing.json' })).rejects.toMatchObject({
       code: 'configuration',
       message: expect.stringContaining('nothing.json'),
@@ -154,9 +157,9 @@ describe('MODELS_FILE', () => {
 describe('an OpenAI-compatible endpoint', () => {
   const listing = (...ids: string[]) => ({ object: 'list', data: ids.map((id) => ({ id, object: 'model' })) });
 
-  it('is served with the chat models that it lists, and the registry refers to the key without containing it', async () => {
+  it('an endpoint is served with its chat models, and the registry refers to the key without containing it', async () => {
     const keys: unknown[] = [];
-    const url = await server((request) => {
+    const url = await startServer((request) => {
       keys.push([request.url, request.headers.authorization]);
       return listing('text-embedding-3-small', 'zephyr', 'gpt-4o-mini', 'alpha', 'whisper-1');
     });
@@ -166,7 +169,7 @@ describe('an OpenAI-compatible endpoint', () => {
     });
     expect(keys).toEqual([['/v1/models', 'Bearer sk-secret']]);
     expect(Object.keys(registry.models).sort()).toEqual(['alpha', 'default', 'gpt-4o-mini', 'guide', 'zephyr']);
-    expect(targetOf(registry, 'default')).toMatchObject({
+    expect(getTarget(registry, 'default')).toMatchObject({
       provider: 'openai-compatible',
       model: 'gpt-4o-mini',
       baseUrl: `${url}/v1`,
@@ -177,46 +180,46 @@ describe('an OpenAI-compatible endpoint', () => {
     expect(bedrock).toBe('local');
   });
 
-  it('without a preferred model has its first model, in alphabetical order, as default', async () => {
-    const url = await server(() => listing('b', 'a'));
-    expect(targetOf((await discover({ OPENAI_BASE_URL: url })).registry, 'default')).toMatchObject({ model: 'a' });
+  it('an endpoint without a preferred model has its alphabetically first model as default', async () => {
+    const url = await startServer(() => listing('b', 'a'));
+    expect(getTarget((await discover({ OPENAI_BASE_URL: url })).registry, 'default')).toMatchObject({ model: 'a' });
   });
 
-  it('needs no key', async () => {
-    const url = await server(() => listing('a'));
-    expect(targetOf((await discover({ OPENAI_BASE_URL: url })).registry, 'default')).not.toHaveProperty('apiKey');
+  it('an endpoint needs no key', async () => {
+    const url = await startServer(() => listing('a'));
+    expect(getTarget((await discover({ OPENAI_BASE_URL: url })).registry, 'default')).not.toHaveProperty('apiKey');
   });
 
-  it('is served with OPENAI_MODEL even if it lists no models', async () => {
-    const url = await server(() => 404);
+  it('an endpoint that lists no models is served with OPENAI_MODEL', async () => {
+    const url = await startServer(() => 404);
     const { registry } = await discover({ OPENAI_BASE_URL: url, OPENAI_MODEL: 'mine' });
-    expect(targetOf(registry, 'default')).toMatchObject({ model: 'mine' });
-    expect(targetOf(registry, 'mine')).toMatchObject({ model: 'mine' });
+    expect(getTarget(registry, 'default')).toMatchObject({ model: 'mine' });
+    expect(getTarget(registry, 'mine')).toMatchObject({ model: 'mine' });
   });
 
   it.each([
     ['refuses the key', () => 401 as const, 'answered 401'],
     ['never answers', () => 'never' as const, 'not answer in time'],
-    ['lists nothing', () => ({ data: [] }), 'no chat model'],
-    ['answers with something else', () => ({ hello: 'world' }), 'not a list of models'],
-  ])('that %s is skipped, and the description says so', async (_case, answer, reason) => {
-    const url = await server(answer);
+    ['lists no models', () => ({ data: [] }), 'no chat model'],
+    ['does not return a list', () => ({ hello: 'world' }), 'not a list of models'],
+  ])('an endpoint that %s is skipped, and the description gives the reason', async (_case, answer, reason) => {
+    const url = await startServer(answer);
     const { registry, description } = await discover(
       { OPENAI_BASE_URL: url, OPENAI_API_KEY: 'sk-secret' },
       { fetchTimeoutMs: 200 },
     );
-    expect(targetOf(registry, 'default')).toMatchObject({ model: GUIDE_MODEL });
+    expect(getTarget(registry, 'default')).toMatchObject({ model: GUIDE_MODEL });
     expect(description).toContain(reason);
     expect(description).toContain(url);
     expect(description).not.toContain('sk-secret');
   });
 
-  it('at which nothing listens is skipped, even if OPENAI_MODEL is set', async () => {
+  it('an endpoint at which nothing listens is skipped even if OPENAI_MODEL is set', async () => {
     const { description } = await discover({ OPENAI_BASE_URL: closedUrl, OPENAI_MODEL: 'mine' });
     expect(description).toContain('nothing listens there');
   });
 
-  it('with an invalid URL is an error that names the variable', async () => {
+  it('an endpoint with an invalid URL is an error that names the variable', async () => {
     await expect(discover({ OPENAI_BASE_URL: 'localhost' })).rejects.toMatchObject({
       code: 'configuration',
       message: expect.stringContaining('OPENAI_BASE_URL'),
@@ -239,7 +242,7 @@ describe('AWS credentials', () => {
     return file;
   };
 
-  it("serve the repository's Bedrock models, and no others", async () => {
+  it("AWS credentials select the repository's Bedrock models, and no others", async () => {
     const found = await discover(
       { AWS_PROFILE: 'me' },
       { repositoryModels: await repositoryModels(), credentials: () => Promise.resolve({}) },
@@ -249,13 +252,13 @@ describe('AWS credentials', () => {
     expect(found.bedrock).toBe('aws');
   });
 
-  it("serve the repository's own models.json", async () => {
+  it("AWS credentials select the models of the repository's models.json", async () => {
     const found = await discover({ AWS_ACCESS_KEY_ID: 'AKIA' }, { credentials: () => Promise.resolve({}) });
     expect(found.registry.models).toHaveProperty('default');
     expect(found.bedrock).toBe('aws');
   });
 
-  it("are found in the environment by the SDK's own chain", async () => {
+  it("AWS credentials in the environment are found by the SDK's credential chain", async () => {
     vi.stubEnv('AWS_ACCESS_KEY_ID', 'AKIATEST');
     vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'test');
     const { bedrock } = await discoverModels({
@@ -265,22 +268,25 @@ describe('AWS credentials', () => {
     expect(bedrock).toBe('aws');
   });
 
-  it('are not looked for unless something indicates that there are any, because that could hang', async () => {
-    const never = { credentials: () => Promise.reject(new Error('looked for')) };
-    expect((await discover({}, never)).description).not.toContain('looked for');
+  it('AWS credentials are looked up only if a variable or file indicates them, as a lookup can hang', async () => {
+    const failing = { credentials: () => Promise.reject(new Error('looked up')) };
+    expect((await discover({}, failing)).description).not.toContain('looked up');
     await mkdir(join(folder, '.aws'));
     await writeFile(join(folder, '.aws', 'config'), '[default]\nregion = eu-west-1\n');
-    expect((await discover({}, never)).description).toContain('looked for');
+    expect((await discover({}, failing)).description).toContain('looked up');
   });
 
   it.each([
     ['fail', () => Promise.reject(new Error('The SSO session has expired')), 'SSO session has expired'],
     ['hang', () => new Promise(() => undefined), 'did not arrive in time'],
-  ])('that %s are skipped, and the description says so', async (_case, credentials, reason) => {
-    const { description, bedrock } = await discover({ AWS_PROFILE: 'me' }, { credentials, fetchTimeoutMs: 100 });
-    expect(description).toContain(reason);
-    expect(bedrock).toBe('local');
-  });
+  ])(
+    'AWS credentials that %s are skipped, and the description gives the reason',
+    async (_case, credentials, reason) => {
+      const { description, bedrock } = await discover({ AWS_PROFILE: 'me' }, { credentials, fetchTimeoutMs: 100 });
+      expect(description).toContain(reason);
+      expect(bedrock).toBe('local');
+    },
+  );
 });
 
 describe('a running Ollama', () => {
@@ -292,23 +298,23 @@ describe('a running Ollama', () => {
     ],
   };
 
-  it('is served with its chat models, the newest as default', async () => {
-    const url = await server((request) => (request.url === '/api/tags' ? tags : 404));
+  it('Ollama is served with its chat models, the newest as default', async () => {
+    const url = await startServer((request) => (request.url === '/api/tags' ? tags : 404));
     const { registry, description } = await discover({ OLLAMA_HOST: url.replace('http://', '') });
     expect(Object.keys(registry.models).sort()).toEqual(['default', 'guide', 'new:8b', 'old:latest']);
-    expect(targetOf(registry, 'default')).toMatchObject({ model: 'new:8b', baseUrl: `${url}/v1` });
+    expect(getTarget(registry, 'default')).toMatchObject({ model: 'new:8b', baseUrl: `${url}/v1` });
     expect(description).toContain('Ollama');
   });
 
-  it('without a model is skipped, and the description says what to do', async () => {
-    const url = await server(() => ({ models: [] }));
+  it('Ollama without a model is skipped, and the description names the command that installs a model', async () => {
+    const url = await startServer(() => ({ models: [] }));
     expect((await discover({ OLLAMA_HOST: url })).description).toContain('ollama pull');
   });
 
-  it('is not used if OPENAI_BASE_URL names another endpoint', async () => {
-    const ollama = await server(() => tags);
-    const openai = await server(() => ({ data: [{ id: 'named' }] }));
+  it('Ollama is not used if OPENAI_BASE_URL names another endpoint', async () => {
+    const ollama = await startServer(() => tags);
+    const openai = await startServer(() => ({ data: [{ id: 'named' }] }));
     const { registry } = await discover({ OLLAMA_HOST: ollama, OPENAI_BASE_URL: openai });
-    expect(targetOf(registry, 'default')).toMatchObject({ model: 'named' });
+    expect(getTarget(registry, 'default')).toMatchObject({ model: 'named' });
   });
 });

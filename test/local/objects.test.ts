@@ -20,13 +20,13 @@ useCleanup();
 
 const Bucket = 'bodies';
 
-async function newFolder(): Promise<string> {
+async function createFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'lambent-'));
   closeAfterwards({ close: () => rm(folder, { recursive: true, force: true }) });
   return folder;
 }
 
-/** Starts S3 with the bucket `bodies`. */
+/** Starts the S3 stand-in with the bucket `bodies`. */
 async function start(path: string) {
   const objects = await startObjects({ path });
   const service = createServiceWith({ Bodies: { Type: 'AWS::S3::Bucket', Properties: { BucketName: Bucket } } });
@@ -53,9 +53,9 @@ async function start(path: string) {
   };
 }
 
-describe('An object', () => {
-  it('survives a restart with its bytes, content type and metadata', async () => {
-    const path = await newFolder();
+describe('the S3 stand-in', () => {
+  it('an object survives a restart with its bytes, content type and metadata', async () => {
+    const path = await createFolder();
     const first = await start(path);
     const bytes = Buffer.from([0, 255, 10, 13]);
     await first.put('acme/job/1/input', bytes, { ContentType: 'image/png', Metadata: { owner: 'acme' } });
@@ -69,23 +69,23 @@ describe('An object', () => {
   });
 
   it.each(['ümläut & <tags>.txt', 'with spaces/🌍', `${'long'.repeat(250)}`, 'a:b*c?d|e"f', 'ends with/'])(
-    'survives a restart whatever its key is: %s',
+    'an object with the key %s survives a restart and can be deleted',
     async (key) => {
-      const path = await newFolder();
+      const path = await createFolder();
       const first = await start(path);
-      await first.put(key, 'kept');
+      await first.put(key, 'text');
       await first.close();
       const second = await start(path);
       expect(await second.keys()).toEqual([key]);
-      expect((await second.get(key)).text).toBe('kept');
+      expect((await second.get(key)).text).toBe('text');
       await second.client.send(new DeleteObjectsCommand({ Bucket, Delete: { Objects: [{ Key: key }] } }));
       await second.close();
       expect(await (await start(path)).keys()).toEqual([]);
     },
   );
 
-  it('has its latest contents after a restart', async () => {
-    const path = await newFolder();
+  it('an object has its latest contents after a restart', async () => {
+    const path = await createFolder();
     const first = await start(path);
     await Promise.all(Array.from({ length: 20 }, (_, index) => first.put('counter', String(index))));
     const { text } = await first.get('counter');
@@ -97,8 +97,8 @@ describe('An object', () => {
     expect((await (await start(path)).get('counter')).text).toBe('new');
   });
 
-  it('stays deleted after a restart, and leaves no file', async () => {
-    const path = await newFolder();
+  it('a deleted object stays deleted after a restart, and its file is deleted', async () => {
+    const path = await createFolder();
     const first = await start(path);
     for (const key of ['one', 'two', 'three']) await first.put(key, key);
     await first.client.send(new DeleteObjectCommand({ Bucket, Key: 'one' }));
@@ -109,8 +109,8 @@ describe('An object', () => {
     expect(files.filter((file) => file.isFile())).toHaveLength(2);
   });
 
-  it('that was copied survives a restart', async () => {
-    const path = await newFolder();
+  it('a copy of an object survives a restart', async () => {
+    const path = await createFolder();
     const first = await start(path);
     await first.put('source', 'text');
     await first.client.send(new CopyObjectCommand({ Bucket, Key: 'copy', CopySource: `${Bucket}/source` }));
@@ -118,8 +118,8 @@ describe('An object', () => {
     expect((await (await start(path)).get('copy')).text).toBe('text');
   });
 
-  it('saved by version 0.1.0 is restored, replaced and deleted', async () => {
-    const path = await newFolder();
+  it('an object saved by version 0.1.0 is restored, and can be replaced and deleted', async () => {
+    const path = await createFolder();
     const folder = join(path, 'buckets', Bucket, 'objects', 'acme', 'job');
     await mkdir(folder, { recursive: true });
     for (const name of ['one', 'two']) {

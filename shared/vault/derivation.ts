@@ -29,7 +29,7 @@ const SECOND_BYTES = SECOND_SALT + SALT_BYTES + 1;
  * objects. That takes as long as sealing 4 KB; four hashes take a third of it. A test compares the two.
  */
 export class TenantSecret {
-  /** HMAC's two inner messages and its outer one, each after the padded key. Only salts and digests change in them. */
+  /** Buffers for HMAC's messages: two inner ones and the outer one. Each begins with the padded key, which stays. */
   readonly #first = Buffer.alloc(FIRST_BYTES);
   readonly #second = Buffer.alloc(SECOND_BYTES);
   readonly #outer = Buffer.alloc(BLOCK_BYTES + DIGEST_BYTES);

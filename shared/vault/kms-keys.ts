@@ -50,13 +50,16 @@ export function createKeyGenerator(client: KMSClient, keyId: string, onCall: OnK
   };
 }
 
-/** KMS unwraps a key only with the context it was wrapped with. CloudTrail shows the context, so it holds ids only. */
+/**
+ * Returns the encryption context of a tenant's keys. KMS unwraps a key only with the context with which it was wrapped.
+ * CloudTrail shows the context, so it contains no content.
+ */
 function toEncryptionContext(tenant: string): Record<string, string> {
   return { tenant, purpose: 'sealed-records' };
 }
 
 function requireBytes(bytes: Uint8Array | undefined): Uint8Array {
-  if (bytes === undefined) throw new LambentError('vault_unavailable', 'The response of KMS holds no key');
+  if (bytes === undefined) throw new LambentError('vault_unavailable', "KMS's response contains no key");
   return bytes;
 }
 
@@ -77,9 +80,9 @@ async function observeCall<Output>(
 }
 
 /**
- * Maps a KMS failure to an error. Only a wrapped key of another KMS key or tenant is permanent. Every other failure
- * ends by itself or can be repaired while jobs wait (a policy that has not propagated, a disabled key), so it must not
- * fail accepted work.
+ * Maps a KMS failure to an error. The failure is permanent only if the wrapped key is damaged or belongs to another KMS
+ * key or tenant. Every other failure is transient or can be repaired while jobs wait (a policy that has not propagated,
+ * a disabled key), so it must not fail accepted work.
  */
 function kmsError(name: string, cause: unknown): LambentError {
   if (name === 'InvalidCiphertextException' || name === 'IncorrectKeyException') {

@@ -22,7 +22,7 @@ export async function* sealChunks(
   let index = 0;
   for await (const chunk of plaintext) {
     pending.add(chunk);
-    // A full segment is sealed only when another byte follows: the last segment has a nonce of its own.
+    // A full segment is sealed only when another byte follows, because the nonce marks the last segment.
     while (pending.size > SEGMENT_BYTES) yield* sealSegment(cipher, index++, false, pending.take(SEGMENT_BYTES));
   }
   yield* sealSegment(cipher, index, true, pending.take(pending.size));

@@ -145,7 +145,8 @@ export function sealSegment(
 /**
  * Opens one segment.
  * @param sealed ciphertext and tag
- * @throws LambentError `record_unreadable` unless it is this record's segment number `index`, and the last if `final`
+ * @param final true if the segment must be the record's last one, false if it must not
+ * @throws LambentError `record_unreadable` unless `sealed` is this segment of this record
  */
 export function openSegment(
   { key, associatedData }: RecordCipher,
@@ -170,8 +171,8 @@ export function openSegment(
 }
 
 /**
- * Builds the nonce of a segment by the STREAM construction: its number and whether it is the last. That makes it
- * unique, because each key seals one record only.
+ * Builds a segment's nonce by the STREAM construction, from the segment's number and whether it is the last one. No
+ * nonce repeats under a key, because each key seals only one record.
  * @see https://eprint.iacr.org/2015/189
  */
 function buildNonce(index: number, final: boolean): Uint8Array {
@@ -182,17 +183,17 @@ function buildNonce(index: number, final: boolean): Uint8Array {
 }
 
 /**
- * Builds the data that every tag of a record authenticates besides its segment: the header and the name. Each text
- * follows its length, so that no two names have the same encoding.
- * @throws RangeError for text with half of a surrogate pair, which UTF-8 can't encode, and for an epoch that is not a
- * safe integer of 0 or more
+ * Builds the associated data of a record, which every segment's tag authenticates: the header and the name. The length
+ * of each text precedes it, so that no two names have the same encoding.
+ * @throws RangeError for text with a lone surrogate, which UTF-8 can't encode, and for an epoch that is not a safe
+ * integer of 0 or more
  */
 function buildAssociatedData(header: Uint8Array, { tenant, kind, id, epoch, field }: RecordName): Uint8Array {
   if (!Number.isSafeInteger(epoch) || epoch < 0) {
     throw new RangeError(`The epoch of a sealed record must be a safe integer of 0 or more, not ${epoch}`);
   }
-  const most = 3 * (tenant.length + kind.length + id.length + field.length);
-  const data = Buffer.allocUnsafe(header.length + 4 * 4 + 8 + most);
+  const maxTextBytes = 3 * (tenant.length + kind.length + id.length + field.length);
+  const data = Buffer.allocUnsafe(header.length + 4 * 4 + 8 + maxTextBytes);
   data.set(header);
   let end = header.length;
   for (const text of [tenant, kind, id]) end = writeText(data, end, text);
@@ -215,7 +216,7 @@ function drawPooledRandom(size: number): Uint8Array {
 }
 
 /**
- * Writes a text after its length.
+ * Writes a text's length, then the text.
  * @returns the offset after the text
  */
 function writeText(data: Buffer, start: number, text: string): number {

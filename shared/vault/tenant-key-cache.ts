@@ -28,9 +28,9 @@ interface TenantEntry {
  * The unwrapped tenant keys of one function environment. A timer wipes each key when it expires, even if it is never
  * requested again; a frozen environment runs the timer as soon as it thaws.
  *
- * The cache holds at most `maxTenants` tenants. A new tenant evicts the tenant that entered first, whether or not that
- * one is still in use: when `maxTenants` + 1 tenants take turns, every request misses. Keys of one tenant are bounded
- * by their expiry and by the versions in the tenant's item (about 1,500 at most).
+ * The cache holds at most `maxTenants` tenants. A new tenant evicts the tenant that entered first, even if that tenant
+ * is still in use: when `maxTenants` + 1 tenants take turns, every request misses. The keys of one tenant are limited
+ * by their expiry and by the number of versions in the tenant's item (about 1,500 at most).
  */
 export class TenantKeyCache {
   readonly #now: () => number;
@@ -64,7 +64,7 @@ export class TenantKeyCache {
     return undefined;
   }
 
-  /** Counts one use of a key, and wipes the key after the last use it is allowed. */
+  /** Counts one use of a key, and wipes the key after `maxUses` uses. */
   recordUse(tenant: string, version: number): void {
     const cached = this.#tenants.get(tenant)?.keys.get(version);
     if (cached === undefined) return;

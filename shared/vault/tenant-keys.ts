@@ -9,13 +9,13 @@ import { TenantKeyCache } from './tenant-key-cache.ts';
 export interface TenantKeysOptions {
   readonly table: TenantKeyTable;
   readonly unwrap: UnwrapKey;
-  /** Absent in a function that may not create keys. It can open records, and seal for tenants that have a key. */
+  /** Absent in a function that may not create keys. Such a function opens records, and seals for tenants with a key. */
   readonly generate?: GenerateKey | undefined;
   /** Epoch milliseconds. */
   readonly now?: (() => number) | undefined;
   /** Age in milliseconds at which a key is replaced by a new version. */
   readonly rotateAfterMs?: number | undefined;
-  /** Milliseconds a key stays cached, counted from the read that found its tenant not deleted; at most 300,000. */
+  /** Milliseconds that a key stays cached after the read that found its tenant not deleted; at most 300,000. */
   readonly cacheMs?: number | undefined;
   /** Number of uses after which a cached key is wiped. */
   readonly maxUses?: number | undefined;
@@ -132,7 +132,7 @@ export class TenantKeys {
 
   async #fetchCurrent(tenant: string, read: KeyHistoryRead): Promise<TenantKey> {
     if (read.history !== undefined) return this.#fetch(tenant, read.history.current, read);
-    throw new LambentError('vault_unavailable', 'The keys table refused a new key, yet holds none for the tenant');
+    throw new LambentError('vault_unavailable', 'The keys table refused a new key, but holds no key of the tenant');
   }
 
   async #fetchVersion(tenant: string, version: number): Promise<TenantKey> {

@@ -1,4 +1,4 @@
-/** The identity of a sealed record. Every field is bound to the record as associated data, so it opens only there. */
+/** The identity of a sealed record. Every field is part of its associated data, so it opens only under this name. */
 export interface RecordName {
   readonly tenant: string;
   /**
@@ -18,11 +18,13 @@ export interface RecordName {
 export interface Vault {
   /**
    * Seals `plaintext` under the tenant's current key.
-   * @throws LambentError `tenant_deleted`; `vault_unavailable` if KMS or the keys table is not available
+   * @throws LambentError `tenant_deleted`; `vault_unavailable` if KMS or the keys table is not available;
+   * `record_unreadable` if the stored key is damaged; `configuration` if the tenant has no key and this function may
+   * not create one. RangeError for a name without an unambiguous encoding
    */
   seal(name: RecordName, plaintext: Uint8Array): Promise<Uint8Array>;
   /**
-   * Opens a record that was sealed under the same name, with whichever version of the tenant's key.
+   * Opens a record that was sealed under the same name, with any version of the tenant's key.
    * @throws LambentError `record_unreadable` if the record is damaged or belongs to another name; otherwise as `seal`
    */
   open(name: RecordName, sealed: Uint8Array): Promise<Uint8Array>;

@@ -50,7 +50,7 @@ const rowSchema = v.object({ itemId: v.string(), epoch: v.number(), turn: v.stri
 const expirySchema = v.object({ expiresAt: v.number() });
 const sortKeySchema = v.object({ sk: v.pipe(v.string(), v.regex(/^item#\d{9}$/)) });
 
-/** Parses a conversation's head. Throws if it is not one. */
+/** Parses a conversation's head. Throws `ValiError` for any other item. */
 export function parseHead(item: Item): ConversationHead {
   return v.parse(headSchema, unmarshall(item));
 }

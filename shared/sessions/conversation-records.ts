@@ -22,16 +22,19 @@ export interface ItemRow {
   readonly itemId: string;
   /** Epoch of the lock under which the item was written. */
   readonly epoch: number;
-  /** Id of the turn that added the item: a response's id, or the id of a request that adds items. */
+  /** The turn that added the item: a response's id, the id of a request that adds items, or `create`. */
   readonly turn: string;
   /** Absent if the item is too large for the table and is stored in the bucket. */
   readonly sealed?: Uint8Array;
 }
 
-/** Result of acquiring a lock: the head as the holder sees it, or the reason why the lock was refused. */
+/** The head as of the new lock; or `held` if another owner has the lock, `absent` if the conversation doesn't exist. */
 export type LockResult = { readonly head: ConversationHead } | 'held' | 'absent';
 
-/** The conversations table. A method sends one request unless its comment says otherwise. Times: epoch milliseconds. */
+/**
+ * The conversations table. A method sends one request unless its comment says otherwise. Times are epoch milliseconds,
+ * except `expiresAt`, which is epoch seconds as DynamoDB's TTL requires.
+ */
 export interface ConversationTable {
   /** Creates the head; false if the key exists already. */
   create(key: ConversationKey, head: Omit<ConversationHead, 'lockEpoch'>, expiresAt: number): Promise<boolean>;
@@ -49,10 +52,11 @@ export interface ConversationTable {
   deleteItems(key: ConversationKey): Promise<void>;
   /** Acquires the lock, or takes over an expired one. Idempotent per owner. Sends a second request if it is refused. */
   acquireLock(key: ConversationKey, owner: string, until: number, now: number): Promise<LockResult>;
-  /** Extends the lock to `until`; false if another owner has it by now. */
+  /** Extends the lock to `until`; false if this owner has lost it. */
   renewLock(key: ConversationKey, owner: string, epoch: number, until: number): Promise<boolean>;
+  /** Releases the lock. Does nothing if this owner has lost it. */
   releaseLock(key: ConversationKey, owner: string, epoch: number): Promise<void>;
-  /** Commits the items below `nextPosition` and releases the lock; false if another owner has the lock by now. */
+  /** Commits the items below `nextPosition` and releases the lock; false if this owner has lost the lock. */
   commitTurn(
     key: ConversationKey,
     owner: string,
@@ -63,8 +67,8 @@ export interface ConversationTable {
   /** True if the item at `position` is committed and was written under the lock's `epoch`. Sends two requests. */
   isCommitted(key: ConversationKey, position: number, epoch: number, now: number): Promise<boolean>;
   /**
-   * Writes an item; false if a later lock's holder wrote at its position. Content of 300 KB or more goes to the bucket
-   * first.
+   * Writes an item; false if the holder of a later lock wrote at its position. Sealed content of 300 KB or more goes to
+   * the bucket first.
    */
   putItem(key: ConversationKey, row: ItemRow & { readonly sealed: Uint8Array }, expiresAt: number): Promise<boolean>;
   /** Returns an item's sealed bytes, from the bucket if they are stored there; undefined if they are gone. */
@@ -73,7 +77,10 @@ export interface ConversationTable {
   queryItems(key: ConversationKey, range: PositionRange, now: number): AsyncIterable<ItemRow>;
   /** Finds the item with this id below position `to`. Searches from the newest item on, one query per megabyte. */
   findItem(key: ConversationKey, itemId: string, to: number, now: number): Promise<ItemRow | undefined>;
-  /** Deletes an item's content and leaves a tombstone, so that a late writer can't write at its position. */
+  /**
+   * Deletes an item's content and leaves a tombstone, so that a late writer can't write at its position; false if the
+   * item was deleted before.
+   */
   markItemDeleted(key: ConversationKey, row: ItemRow): Promise<boolean>;
 }
 

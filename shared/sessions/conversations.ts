@@ -31,8 +31,8 @@ export interface ItemPage {
 }
 
 /**
- * The conversations of all tenants. Every method with a key throws LambentError `not_found` if the conversation doesn't
- * exist, has expired or belongs to another tenant. The error doesn't reveal which.
+ * The conversations of all tenants. Every method except `create` throws LambentError `not_found` if the conversation
+ * doesn't exist, has expired or belongs to another tenant. The error doesn't reveal which.
  */
 export interface Conversations extends ConversationTurns {
   create(

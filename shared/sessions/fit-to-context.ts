@@ -18,10 +18,10 @@ export interface FittedRequest {
 }
 
 /**
- * Shortens a request to its model's context before it is sent. Drops whole turns, oldest first, but never the first
- * turn (it states the task), the latest turn or an instruction. A turn begins with a user message and ends before the
- * next user message, so a tool call always stays with its output.
- * @throws LambentError `context_length_exceeded` if the request is too long and nothing (more) may be dropped
+ * Shortens a request until it fits into its model's context. Drops whole turns, oldest first, but never the first turn
+ * (it states the task), the latest turn or an instruction. A turn begins with a user message and ends before the next
+ * user message that follows an answer, so a tool call always stays with its output.
+ * @throws LambentError `context_length_exceeded` if the request is still too long without the turns that may be dropped
  */
 export function fitToContext(
   request: GenerationRequest,
@@ -48,7 +48,7 @@ export function fitToContext(
   };
 }
 
-/** Tokens that hosted models count for an image of usual size. The image's size in bytes is no measure of them. */
+/** Tokens that hosted models count for an image of usual size. They don't depend on its size in bytes. */
 const TOKENS_PER_IMAGE = 1_600;
 /** Tokens for the role and separators of every message. */
 const TOKENS_PER_MESSAGE = 4;
@@ -75,7 +75,7 @@ function splitIntoTurns(messages: readonly Message[]): MessageTurn[] {
   return turns;
 }
 
-/** Consecutive user messages begin one turn together. */
+/** True if the turn has only user messages so far. A further user message then belongs to the same turn. */
 function hasOnlyUserMessages(turn: MessageTurn | undefined): boolean {
   return turn?.kind === 'exchange' && turn.messages.every(({ role }) => role === 'user');
 }

@@ -22,11 +22,18 @@ export interface WritePosition {
 
 /** Items of conversations, sealed before they are written and opened after they are read. */
 export interface SealedItems {
-  /** @throws LambentError `record_unreadable` */
+  /**
+   * Returns the item in a row.
+   * @throws LambentError `record_unreadable`
+   */
   open(key: ConversationKey, row: ItemRow): Promise<ConversationItem>;
   /** Reads the items of a range, at most `limit`. */
   read(key: ConversationKey, range: PositionRange, limit?: number): Promise<ConversationItem[]>;
-  /** @throws LambentError `conversation_locked` if a later lock's holder has written at these positions */
+  /**
+   * Writes the items of one turn.
+   * @param expiresAt epoch seconds
+   * @throws LambentError `conversation_locked` if the holder of a later lock has written at these positions
+   */
   write(
     key: ConversationKey,
     items: readonly ConversationItem[],

@@ -13,7 +13,7 @@ export function conversationItemNotFoundError(id: string): LambentError {
   return new LambentError('not_found', formatItemNotFound(id));
 }
 
-/** The error for a list request whose `after` names an item that doesn't exist, whatever is listed. */
+/** The error for a list request, of conversation items or response items, whose `after` names an unknown item. */
 export function afterNotFoundError(id: string): LambentError {
   return new LambentError('not_found', formatItemNotFound(id), { param: 'after' });
 }

@@ -27,7 +27,7 @@ export interface GenerationRequest {
   readonly frequencyPenalty?: number;
   /** -2 to 2. */
   readonly presencePenalty?: number;
-  /** Token id to bias, -100 to 100. */
+  /** Maps a token id to its bias, -100 to 100. */
   readonly logitBias?: Readonly<Record<string, number>>;
   /** Number of alternatives (0 to 20) to report per token; absent if no log probabilities are requested. */
   readonly topLogprobs?: number;
@@ -60,7 +60,7 @@ export interface Hints {
 
 export type Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage;
 
-/** A `system` or `developer` message: OpenAI's models treat them alike, and no other provider knows the second. */
+/** A `system` or `developer` message: OpenAI's models treat both alike, and no other provider has `developer`. */
 export interface SystemMessage {
   readonly role: 'system';
   readonly content: readonly TextPart[];
@@ -113,6 +113,7 @@ export interface RemoteImage {
   readonly type: 'image';
   readonly url: string;
   readonly detail?: 'low' | 'high' | 'auto';
+  /** Path of the caller's parameter, for error messages. */
   readonly param: string;
 }
 

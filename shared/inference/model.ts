@@ -31,9 +31,9 @@ export interface ModelCall {
 }
 
 /**
- * What the router may do after a failed attempt:
+ * Tells the router how to continue after a failed attempt:
  * - `retry`: try the same target again after a pause (throttled, briefly unavailable);
- * - `retryOnce`: try the same target one more time, no more (Bedrock's ModelTimeoutException);
+ * - `retryOnce`: try the same target once more (Bedrock's ModelTimeoutException);
  * - `nextTarget`: try another target; this one can't serve the request (bad credentials, first-token timeout);
  * - `fail`: give up, because the request itself is invalid and every target would refuse it.
  */

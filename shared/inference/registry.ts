@@ -198,7 +198,7 @@ const registrySchema = v.pipe(
           addIssue({ message: `${path}.id: another worker has the id ${id}` });
         // Two workers at one address would lease the slots of that machine twice.
         if (earlier.some((worker) => new URL(worker.url).href === new URL(url).href))
-          addIssue({ message: `${path}.url: another worker has the address of ${id}` });
+          addIssue({ message: `${path}.url: another worker has the same address as ${id}` });
       }
     }
     for (const [publicName, { fallbacks, targets }] of Object.entries(dataset.value.models)) {

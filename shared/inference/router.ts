@@ -12,7 +12,8 @@ import type { ModelRegistry, Target } from './registry.ts';
 export interface Generation {
   /**
    * The complete answer, first event included. The last event is `finish`.
-   * @throws LambentError `upstream_cut` or `deadline_exceeded` if the answer ends before `finish`
+   * @throws LambentError if the answer ends before `finish`: the target's failure (`upstream_cut`), `deadline_exceeded`
+   * or the reason of the caller's cancel
    */
   readonly events: AsyncIterable<GenerationEvent>;
 }
@@ -102,7 +103,7 @@ export function createRouter(options: RouterOptions): Router {
     }
   }
 
-  /** Calls a target, with retries, until its answer starts. Throws when the router should move to the next target. */
+  /** Calls a target, with retries, until its answer starts. Throws the last failure, or the abort's reason. */
   async function callWithRetries(
     candidate: Candidate,
     request: GenerationRequest,

@@ -201,7 +201,7 @@ function toFinishReason(stopReason: string): FinishReason {
       return 'length';
     case 'guardrail_intervened':
     case 'content_filtered':
-    // Claude's own classifiers stopped it.
+    // Claude's own classifiers stopped the answer.
     case 'refusal':
       return 'contentFilter';
     default:

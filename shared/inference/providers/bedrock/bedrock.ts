@@ -80,7 +80,7 @@ async function* converseStreamed(
 }
 
 export interface BedrockClientOptions {
-  /** AWS region, as `eu-west-1`; absent for `AWS_REGION`. */
+  /** AWS region, such as `eu-west-1`; absent for `AWS_REGION`. */
   readonly region?: string | undefined;
   /** Endpoint to use instead of AWS's. The variable `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` sets one, too. */
   readonly endpoint?: string;
@@ -107,7 +107,7 @@ export function createBedrockClient({ region, endpoint }: BedrockClientOptions):
   });
 }
 
-/** A regional AWS endpoint accepts a connection within milliseconds. After this time, another attempt is better. */
+/** A regional AWS endpoint accepts a connection within milliseconds. After this time, a new attempt is faster. */
 const CONNECTION_TIMEOUT_MS = 3_000;
 
 /** One client per region in the registry. */

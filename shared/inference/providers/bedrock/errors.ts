@@ -74,7 +74,10 @@ function unreadableAnswerError(upstream: string): UpstreamError {
   return new UpstreamError(code, "Bedrock's response could not be parsed", { recovery, upstream });
 }
 
-/** True if the service accepted the call before `thrown`: the SDK also waits for a stream's first frame. */
+/**
+ * True if the service accepted the call before it failed. The SDK's `send` waits for the stream's first frame, so it
+ * can throw after a response with status 200.
+ */
 export function wasAccepted(thrown: unknown): boolean {
   return getField(getField(thrown, '$metadata'), 'httpStatusCode') === 200;
 }
@@ -95,13 +98,13 @@ function classify(failure: Failure, accepted: boolean): FailureClass {
   if (failure.name === 'ThrottlingException' && /per day/i.test(failure.message)) return OUT_OF_QUOTA;
   const named = BY_NAME[failure.name];
   if (named) return named;
-  if (failure.status !== undefined && failure.status >= 400) return byStatus(failure.status);
+  if (failure.status !== undefined && failure.status >= 400) return classifyStatus(failure.status);
   if (accepted) return CUT;
   // Node's connection errors have a code such as ECONNRESET.
   return failure.systemCode === undefined ? MALFORMED : UNAVAILABLE;
 }
 
-function byStatus(status: number): FailureClass {
+function classifyStatus(status: number): FailureClass {
   if (status >= 500 || status === 424) return UNAVAILABLE;
   if (status === 429) return THROTTLED;
   if (status === 408) return TIMED_OUT;

@@ -59,7 +59,7 @@ export function getBedrockCapabilities(target: BedrockTarget): ReadonlySet<Capab
   return can;
 }
 
-/** Returns the version of a Claude model as major × 100 + minor (406 for 4.6); 0 for versions before 3. */
+/** Returns the version of a Claude model as major × 100 + minor (406 for 4.6); 0 before version 3 and for others. */
 export function parseClaudeVersion(model: string): number {
   if (/claude-(mythos-preview)/.test(model)) return 407;
   // In `claude-opus-4-20250514`, a date follows the major version. A minor version has at most two digits.

@@ -138,8 +138,8 @@ function toThreeLevels(effort: Effort): 'low' | 'medium' | 'high' {
 }
 
 /**
- * Packs a finished block of reasoning, so that the caller can send it back. Returns undefined if the model didn't sign
- * it, because the model then doesn't need it back.
+ * Packs a finished block of reasoning, so that the caller can send it back. Returns undefined for a block that is
+ * neither signed nor redacted, because the model doesn't need it back.
  */
 export function packReasoning(
   family: BedrockFamily['name'],
@@ -155,7 +155,7 @@ export function packReasoning(
 /**
  * Unpacks reasoning that `packReasoning` packed. Returns undefined for reasoning of another provider or model family,
  * which is not sent.
- * @throws UpstreamError `invalid_value` if the caller changed it
+ * @throws UpstreamError `invalid_value` for data that `packReasoning` can't have made. The model verifies the signature
  */
 export function unpackReasoning(
   part: ReasoningPart,

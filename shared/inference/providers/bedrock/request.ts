@@ -28,7 +28,7 @@ const ANSWER_TOOL = 'json_answer';
 /**
  * Converts a request to a Converse call. Throws if Converse or the model doesn't support a part of it.
  * @param limits the alias's limits; `maxOutputTokens` is sent even if the caller set no limit, because Bedrock reserves
- *   quota by it
+ *   quota for the limit of each request
  * @throws UpstreamError `unsupported_value` or `invalid_value`, naming the caller's parameter
  */
 export function buildConverseCall(
@@ -105,7 +105,7 @@ function planTools(request: GenerationRequest, family: BedrockFamily, answerTool
   const list = request.tools.map((tool, index) => toToolSpec(tool, `${toCallerName(request, 'tools')}[${index}]`));
   const forced = toolChoice !== 'auto';
   if (family.name === 'claude' && !request.parallelToolCalls) {
-    // Claude's own field, complete: it would conflict with `toolConfig.toolChoice`.
+    // Claude's own field replaces `toolConfig.toolChoice`: a call must not have both.
     return { list, choice: undefined, fields: { tool_choice: toSingleToolChoice(toolChoice) }, forced };
   }
   return { list, choice: toConverseToolChoice(toolChoice), fields: {}, forced };

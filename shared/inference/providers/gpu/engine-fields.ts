@@ -12,8 +12,8 @@ export interface EngineFieldValues {
 /**
  * Returns the extra request fields for an engine. vLLM runs lower priorities first and refuses any priority other than
  * 0 without `--scheduling-policy priority`. SGLang runs higher priorities first with `--enable-priority-scheduling`,
- * and preempts a running request from a difference of 10 on. The priorities here differ by 1, so that a request with a
- * slot may finish. llama.cpp has neither field; on request it keeps a slot's last prompt in its cache.
+ * and preempts a running request if the difference is 10 or more. The priorities here differ by 1, so they preempt no
+ * request that has a slot. llama.cpp has neither field; with `cache_prompt` it keeps a slot's last prompt in its cache.
  * @see https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
  * @see https://docs.sglang.ai/advanced_features/server_arguments.html
  * @see https://github.com/ggml-org/llama.cpp/tree/master/tools/server

@@ -45,10 +45,10 @@ export function stalledFailure(allowedMs: number, hasStarted: boolean): WorkerFa
 }
 
 /**
- * What to throw when the caller aborts before the first token: the abort's reason itself. If the reason is the
- * first-token timeout and the worker was silent for as long as a worker with an empty queue may be, the reason is
- * wrapped in a failure that counts if it is repeated.
+ * Returns the error to throw when the caller aborts before the first token: the abort's reason. If the reason is the
+ * first-token timeout and the worker was silent for `stallMs`, wraps it in a failure with the blame `ifRepeated`.
  * @param silentMs milliseconds since the call began
+ * @param stallMs milliseconds for which a worker with an empty queue may be silent
  */
 export function abortedBeforeFirstToken(reason: unknown, silentMs: number, stallMs: number): unknown {
   const isTimeout = reason instanceof UpstreamError && reason.code === 'upstream_timeout';
@@ -61,9 +61,10 @@ export function lostLeaseFailure(reason: LambentError): WorkerFailure {
 }
 
 /**
- * Classifies an error of a worker's endpoint. Only the errors of a dead or starting engine count at once. A 500 may be
- * the request's fault, and no caller may take workers out of service one call at a time.
- * @throws `thrown` itself if it is no `UpstreamError`
+ * Classifies an error of a worker's endpoint. Only the errors of a dead or starting engine count against the worker
+ * immediately. The request may be the cause of a 500, and a caller who repeats such a request must not take one worker
+ * after another out of service.
+ * @throws `thrown` itself if it is not an `UpstreamError`
  */
 export function classifyFailure(thrown: unknown): WorkerFailure {
   if (!(thrown instanceof UpstreamError)) throw thrown;
@@ -95,7 +96,7 @@ export function brokenConnectionError({ upstream = '', cause }: UpstreamError): 
 }
 
 /**
- * The same error, with the recovery `nextTarget`: when it is reported, this target's other workers were tried already.
+ * Returns the same error with the recovery `nextTarget`: when it is reported, the call has tried the other workers.
  */
 function withoutRetry(error: UpstreamError): UpstreamError {
   if (error.recovery === 'nextTarget') return error;

@@ -19,7 +19,7 @@ export interface GpuOptions extends EndpointOptions {
   readonly slots: SlotAllocator;
 }
 
-/** Mean length of an answer: 343 tokens in Mooncake's conversation trace, 211 in Azure's of 2023. */
+/** About the mean of Mooncake's conversation trace, 343 tokens; Azure's trace of 2023 has 211. */
 export const EXPECTED_OUTPUT_TOKENS = 350;
 
 /**
@@ -32,7 +32,7 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
   const endpointAt = createEndpoints(target, options);
   const timedOutWorkers = createTimedOutWorkers();
 
-  /** Fails before a slot is waited for: without the fleet's key no worker can be called or registered. */
+  /** Resolves the fleet's key before the call waits for a slot. Without it, no worker can be called or registered. */
   async function requireKey(signal: AbortSignal): Promise<void> {
     if (fleet.apiKey === undefined) return;
     await rejectOnAbort(resolveSecret(fleet.apiKey, secret), signal).catch((thrown: unknown) => {
@@ -63,7 +63,7 @@ export function createGpuModel(target: GpuTarget, options: GpuOptions): Model {
       signal.throwIfAborted();
       const error = noSlotError(thrown, target.fleet);
       if (error.code === 'overloaded') reportRefusedSlot(telemetry, target.fleet);
-      // The failure of the workers that were tried says more than that no other one is free.
+      // A worker's failure explains more than the fact that no other worker is free.
       throw failures.error ?? error;
     }
   }
@@ -120,7 +120,10 @@ function retryableKeyError(thrown: unknown, fleet: string): unknown {
   });
 }
 
-/** Maps a failure to get a slot. The call has waited for a slot already, so the router goes on to the next target. */
+/**
+ * Maps a failure to get a slot. The recovery is `retry` if the fleet table failed, else `nextTarget`, because the call
+ * has waited for a slot already.
+ */
 function noSlotError(thrown: unknown, fleet: string): UpstreamError {
   if (!(thrown instanceof LambentError)) {
     const message = `The fleet table could not be reached to lease a slot of the fleet ${fleet}`;

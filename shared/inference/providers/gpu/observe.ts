@@ -4,7 +4,7 @@ import type { Telemetry } from '../../../core/telemetry.ts';
 import type { Slot } from '../../../gpu/placement/slot.ts';
 import type { Worker } from '../../../gpu/registry/worker.ts';
 
-// Each function reports to the telemetry of one request, if it has any. Never content.
+// Each function reports to the telemetry of one request, if there is one: names, times and counts, never content.
 
 /** Annotates the request with its worker, and publishes how long it waited for the slot. */
 export function reportSlot(
@@ -18,7 +18,7 @@ export function reportSlot(
   );
 }
 
-/** Counts a request that got no slot in time. */
+/** Counts a request that was refused a slot. */
 export function reportRefusedSlot(telemetry: Telemetry | undefined, fleet: string): void {
   telemetry?.metrics.publish({ SlotsRefused: [1, 'Count'] }, { Fleet: fleet });
 }

@@ -17,7 +17,7 @@ export function openSlots(tableName: string, fleets: ModelRegistry['fleets'], ti
       store: createDynamoDBFleetStore(createDynamoDBClient(), { tableName }),
       now: Date.now,
       random: Math.random,
-      // The timer keeps the process alive: while a request waits for a slot, nothing else may.
+      // While a request waits for a slot, this timer may be the only thing that keeps the process alive.
       sleep: (ms, signal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
       newId: () => newId(12),
     },

@@ -9,7 +9,7 @@ export class StallTimer {
     this.#allowedMs = allowedMs;
   }
 
-  /** Aborts when an item has been waited for too long. */
+  /** Aborts when the wait for an item exceeds `allowedMs`. */
   get stalled(): AbortSignal {
     return this.#stalled.signal;
   }

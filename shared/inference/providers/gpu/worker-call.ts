@@ -33,14 +33,15 @@ const PREFILL_MS_PER_TOKEN = 1 / 3;
 /** Factor for the allowed silence of a request with tools: engines send a tool call only once it is parsed. */
 const TOOL_CALL_STALL_FACTOR = 3;
 
-/** Kept-alive connections in a row that may turn out to be closed before the worker counts as unreachable. */
+/** Number of times that a call may find its kept-alive connection closed before the worker counts as unreachable. */
 const MAX_STALE_CONNECTIONS = 2;
-/** A request on a closed connection fails at once. A connection that breaks later broke because of the request. */
+/** A request on a closed connection fails within this time. After it, the request may have broken the connection. */
 const STALE_WITHIN_MS = 1_000;
 
 /**
  * Calls a leased worker and yields its answer. Releases the slot at the end of the answer, on failure and on abort. The
- * request is always streamed: closing the connection stops the engine only then, and the first token is noticed.
+ * request is always streamed: only then does closing the connection stop the engine, and only then is the time of the
+ * first token known.
  * @param endpoint the model at the worker's address
  * @throws WorkerFailure; or the signal's reason
  */
@@ -58,7 +59,7 @@ export async function* callWorker(
     const call: ModelCall = {
       signal: AbortSignal.any([signal, slot.lost, timer.stalled]),
       streamed: true,
-      // The first token's chunk may hold the role alone, which is no event.
+      // The first chunk may contain only the role, for which there is no event.
       onFirstChunk: () => timer.allow(laterStallMs),
       telemetry,
     };
@@ -101,13 +102,13 @@ async function* generateWithReconnect(
       if (!(thrown instanceof UpstreamError && isConnectionFailure(thrown))) throw thrown;
       const failedAtOnce = performance.now() - startedAt <= STALE_WITHIN_MS;
       if (isStaleConnection(thrown) && failedAtOnce && reconnects < MAX_STALE_CONNECTIONS) continue;
-      // A worker that dies of each request looks like a stale connection, or like one that broke after a while.
+      // If a request kills the worker, that looks like a stale connection, or like one that broke after a while.
       throw reconnects > 0 || isStaleConnection(thrown) ? brokenConnectionError(thrown) : thrown;
     }
   }
 }
 
-/** True if a reused connection broke before the upstream sent anything: nothing was generated. */
+/** True if a reused connection broke before the upstream sent anything: `connectionError` then sets a delay of 0. */
 function isStaleConnection({ retryAfterMs }: UpstreamError): boolean {
   return retryAfterMs === 0;
 }

@@ -4,14 +4,14 @@ import type { Slot } from '../../../gpu/placement/slot.ts';
 import { UpstreamError } from '../../model.ts';
 import type { Blame, WorkerFailure } from './failure.ts';
 
-/** Workers that one call tries. If three fail, the call itself is most likely the cause. */
+/** Maximum number of workers that one call tries. If three fail, the request itself is most likely the cause. */
 const MAX_WORKERS = 3;
 /** Far more than the workers that one fleet runs at a time. */
 const MAX_TIMED_OUT_WORKERS = 256;
 
 /**
- * Workers whose latest call was given up before its first token, by id and boot id. One per model and function
- * environment: calls share it.
+ * The workers whose latest call was given up before its first token, by id and boot id. All calls of a model in one
+ * function environment share it.
  */
 export type TimedOutWorkers = BoundedMap<string, true>;
 
@@ -49,11 +49,11 @@ export class WorkerFailureTracker {
     return this.#error;
   }
 
-  /** Records that a worker has begun to answer. Calls after the first one do nothing. */
+  /** Records that a worker has begun to answer. Does nothing when called again. */
   async recordAnswer(slot: Slot): Promise<void> {
     if (this.#hasAnswer) return;
     this.#hasAnswer = true;
-    this.#timedOut.delete(startKey(slot));
+    this.#timedOut.delete(toStartKey(slot));
     for (const failure of this.#unconfirmed) await this.#markSuspect(failure.slot, failure.error);
   }
 
@@ -81,8 +81,8 @@ export class WorkerFailureTracker {
         return isFirst;
       }
       case 'ifRepeated': {
-        const isRepeated = this.#timedOut.has(startKey(slot));
-        this.#timedOut.set(startKey(slot), true);
+        const isRepeated = this.#timedOut.has(toStartKey(slot));
+        this.#timedOut.set(toStartKey(slot), true);
         return isRepeated;
       }
       case 'ifAnotherAnswers':
@@ -92,20 +92,20 @@ export class WorkerFailureTracker {
   }
 
   /**
-   * Returns the error to report so far: the latest one, unless an earlier one says that workers died of the request.
-   * One broken connection may be chance, the more likely the more workers a fleet has, and must not cost a job an
-   * attempt. If a second worker breaks its connection too, or there is no other worker, the request may have killed
-   * them.
+   * Returns the error to report if no further worker is tried: `upstream_cut` if the request may have killed workers,
+   * else the latest error. `upstream_cut` costs a job an attempt, so one broken connection is reported as
+   * `upstream_unavailable` while the fleet has other workers: it may be chance. A second broken connection, or one of
+   * the only worker, is not.
    */
   #chooseError({ otherWorkers }: Slot, error: UpstreamError): UpstreamError {
     if (error.code === 'upstream_cut') this.#brokenConnections += 1;
     if (this.#error?.code === 'upstream_cut') return this.#error;
     const mayBeChance = error.code === 'upstream_cut' && this.#brokenConnections === 1 && otherWorkers > 0;
-    return mayBeChance ? asUnavailable(error) : error;
+    return mayBeChance ? toUnavailableError(error) : error;
   }
 }
 
-function asUnavailable({ message, recovery, upstream, cause }: UpstreamError): UpstreamError {
+function toUnavailableError({ message, recovery, upstream, cause }: UpstreamError): UpstreamError {
   return new UpstreamError('upstream_unavailable', message, {
     recovery,
     cause,
@@ -113,7 +113,7 @@ function asUnavailable({ message, recovery, upstream, cause }: UpstreamError): U
   });
 }
 
-/** One start of a worker. No id contains a space. */
-function startKey({ worker }: Slot): string {
+/** Returns the key of one start of a worker. It is unique because no id contains a space. */
+function toStartKey({ worker }: Slot): string {
   return `${worker.id} ${worker.bootId}`;
 }

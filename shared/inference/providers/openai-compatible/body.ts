@@ -20,7 +20,7 @@ const MAX_ERROR_SIZE = 64 * 1024;
  * Reads a 2xx answer to its end, streamed or buffered: upstreams don't always answer in the requested form.
  * @param streamed true if a stream was requested
  * @param toError maps an error that the upstream reports in the body
- * @returns yields the events of each chunk as it arrives: an empty array if it completes no event
+ * @yields the events of each chunk as it arrives: an empty array if the chunk completes no event
  * @throws UpstreamError `upstream_cut`, `upstream_malformed` or an error from `toError`
  */
 export async function* readAnswer(
@@ -30,7 +30,7 @@ export async function* readAnswer(
   toError: (error: WireError) => UpstreamError,
 ): AsyncGenerator<GenerationEvent[]> {
   const contentType = response.headers['content-type']?.toLowerCase() ?? '';
-  if (contentType.includes('html')) throw malformedAnswerError('The upstream answered an HTML page', 'nextTarget');
+  if (contentType.includes('html')) throw malformedAnswerError('The upstream answered with an HTML page', 'nextTarget');
   const isStream = contentType.includes('event-stream') || (streamed && !contentType.includes('json'));
   if (isStream) yield* readStream(response, answer, toError);
   else yield await readBuffered(response, answer, toError);
@@ -79,14 +79,13 @@ async function readText({ body }: UpstreamResponse): Promise<string> {
     throw cutAnswerError('The connection broke before the answer was complete', cause);
   }
   if (size > MAX_BODY_SIZE)
-    throw malformedAnswerError(`The upstream answered more than ${MAX_BODY_SIZE} characters`, 'nextTarget');
+    throw malformedAnswerError(`The upstream's answer has more than ${MAX_BODY_SIZE} characters`, 'nextTarget');
   return chunks.join('');
 }
 
 function parseCompletion(text: string): WireObject {
   const completion = parseJson(text.replace(/^\uFEFF/, ''));
-  if (!isObject(completion))
-    throw malformedAnswerError('The upstream answered something else than a JSON object', 'nextTarget');
+  if (!isObject(completion)) throw malformedAnswerError("The upstream's answer is not a JSON object", 'nextTarget');
   return completion;
 }
 
@@ -113,16 +112,16 @@ async function* readStream(
   if (last.length > 0) yield last;
   if (stream.failure) throw stream.failure;
   if (!stream.done && answer.ending.type === 'none')
-    throw cutAnswerError('The stream ended before the answer was whole', broken);
+    throw cutAnswerError('The stream ended before the answer was complete', broken);
   if (stream.done) response.release();
   yield finishAnswer(answer);
 }
 
 function finishAnswer(answer: AnswerReader): GenerationEvent[] {
   if (answer.ending.type === 'broken')
-    throw cutAnswerError(`The upstream gave up its answer (${answer.ending.reason})`);
+    throw cutAnswerError(`The upstream interrupted its answer (${answer.ending.reason})`);
   const events = answer.finish();
-  if (events === undefined) throw malformedAnswerError('The upstream called a tool without naming it', 'retryOnce');
+  if (events === undefined) throw malformedAnswerError('The upstream sent a tool call without a name', 'retryOnce');
   return events;
 }
 

@@ -1,7 +1,7 @@
 import { CAPABILITIES, type Capability } from '../../capabilities.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
 
-/** How an upstream differs from OpenAI's API, as far as its host name tells. */
+/** The differences between an upstream and OpenAI's API, derived from the upstream's host name. */
 export interface Dialect {
   /** Capabilities that it refuses or silently ignores. The target's `capabilities` override them. */
   readonly unsupported: readonly Capability[];
@@ -66,7 +66,7 @@ const BY_HOST: Readonly<Record<string, Dialect>> = {
   },
 };
 
-/** Returns the dialect of the upstream at `target.baseUrl`; OpenAI's API without optional fields for unknown hosts. */
+/** Returns the dialect of the host in `target.baseUrl`. An unknown host gets OpenAI's API without optional fields. */
 export function findDialect(target: OpenAICompatibleTarget): Dialect {
   const labels = new URL(target.baseUrl).hostname.split('.');
   for (let from = 0; from < labels.length; from += 1) {

@@ -44,7 +44,7 @@ export function findInBandError(chunk: WireObject, eventName?: string): WireErro
   return { ...error, status: error.status || inferStatus(error.codes) };
 }
 
-/** Data of the request that mapping an error needs. */
+/** Functions that apply a request's data when its error is mapped. */
 export interface ErrorContext {
   /** Maps the upstream's parameter to the caller's. */
   readonly callerParam: (param: string) => string;
@@ -104,8 +104,8 @@ export function connectionError(thrown: unknown, where: string, stale: boolean):
 
 /** True if the cause of `error` is a connection that could not be made or broke, not a response of the upstream. */
 export function isConnectionFailure({ code, cause }: UpstreamError): boolean {
-  const isOfConnections = code === 'upstream_unavailable' || code === 'upstream_cut';
-  return isOfConnections && cause instanceof Error && !(cause instanceof UpstreamError);
+  const isConnectionCode = code === 'upstream_unavailable' || code === 'upstream_cut';
+  return isConnectionCode && cause instanceof Error && !(cause instanceof UpstreamError);
 }
 
 interface FailureClass {
@@ -152,10 +152,11 @@ function classify({ status, codes, message }: WireError, isQuoted: ErrorContext[
   if (status === 413) return said(THROTTLE_CODES) ? { code: 'rate_limit_exceeded', recovery: 'nextTarget' } : TOO_LARGE;
   if (said(FILTER_CODES) || FILTER_TEXT.test(message ?? '')) return FILTERED;
   if ([401, 403, 404, 405, 407].includes(status)) return MISCONFIGURED;
-  // Gemini and xAI answer 400 to a wrong key, DeepSeek and SiliconFlow to a wrong model. Without an error object, the
-  // URL is not that of an API.
+  // Gemini and xAI answer 400 to a wrong key, DeepSeek and SiliconFlow to a wrong model. A response without an error
+  // object doesn't come from an API, so the URL is wrong.
   if (said(KEY_CODES) || said(MODEL_CODES) || message === undefined) return MISCONFIGURED;
-  // Without a code, only the words are left. If they may be a quote of the request, the request is at fault.
+  // Without a code, only the message shows the cause. If its words also occur in the request, the upstream may have
+  // quoted them, and the request counts as the cause.
   const words = (KEY_TEXT.exec(message) ?? MODEL_TEXT.exec(message))?.[0];
   return words === undefined || isQuoted(words) ? REJECTED : MISCONFIGURED;
 }

@@ -19,7 +19,7 @@ export function createContinuation(field: ReasoningField, upstream: string): Con
 
 /**
  * Converts the conversation. Texts become plain strings, because several dialects refuse an array of text parts.
- * @param upstream fingerprint of the target, as in `reasoningContinuation`
+ * @param upstream fingerprint of the target, as in `createContinuation`
  */
 export function toWireMessages(messages: readonly Message[], dialect: Dialect, upstream: string): WireObject[] {
   const wire: WireObject[] = [];

@@ -27,13 +27,13 @@ export interface OpenAICompatibleOptions {
   readonly secret: (reference: string) => Promise<string>;
   /** Creates an id for a tool call without one. */
   readonly newToolCallId?: () => string;
-  /** Returns fields of the body that OpenAI's API doesn't have but this upstream may. */
+  /** Returns additional fields of the body, which OpenAI's API doesn't have and this upstream may accept or refuse. */
   readonly extraFields?: (request: GenerationRequest) => WireObject;
   /** How the upstream refuses those fields. A refused field that isn't required is omitted from then on. */
   readonly refusals?: readonly FieldRefusal[];
   /** Called once for each field that the upstream refuses, with the call that discovered it. */
   readonly onRefused?: (field: string, call: ModelCall) => void;
-  /** Milliseconds within which a connection must be made; absent for no limit of its own. */
+  /** Milliseconds within which a connection must be made; absent for no limit. */
   readonly connectMs?: number;
   /** Identifies the upstream's reasoning. Share it between upstreams that can replace one another. */
   readonly fingerprint?: string;
@@ -70,8 +70,8 @@ export function createOpenAICompatibleModel(target: OpenAICompatibleTarget, opti
   }
 
   /**
-   * Remembers the fields that an accepted request omitted. Skips a field whose name occurs in the request: the error
-   * may have quoted the caller's text, and no caller could use the field again.
+   * Remembers the fields that an accepted request omitted, so that later requests omit them, too. Skips a field whose
+   * name occurs in the request: the error may only have quoted the caller's text.
    */
   function rememberRefused(without: readonly string[], sent: string, call: ModelCall): void {
     const added = without.filter((field) => !refused.includes(field) && !sent.includes(field));

@@ -41,7 +41,7 @@ export interface WriterOptions {
 export function createRequestWriter(target: OpenAICompatibleTarget, options: WriterOptions) {
   const { capabilities, maxOutputTokens, upstream } = options;
   const dialect = findDialect(target);
-  const reasons = capabilities.has('reasoning');
+  const supportsReasoning = capabilities.has('reasoning');
   const limit = dialect.maxTokensParameter ?? target.maxTokensParameter;
   const otherLimit = limit === 'max_tokens' ? 'max_completion_tokens' : 'max_tokens';
 
@@ -72,7 +72,7 @@ export function createRequestWriter(target: OpenAICompatibleTarget, options: Wri
     ...toLogprobFields(request.topLogprobs),
     ...toToolFields(request),
     ...toFormatFields(request.format),
-    ...(reasons ? toReasoningFields(request, dialect) : {}),
+    ...(supportsReasoning ? toReasoningFields(request, dialect) : {}),
     ...toOptionalFields(request, dialect.optionalFields),
   });
 }
@@ -120,7 +120,7 @@ function toReasoningFields({ reasoningEffort }: GenerationRequest, dialect: Dial
   return { reasoning_effort: reasoningEffort };
 }
 
-function toOptionalFields({ hints, serviceTier }: GenerationRequest, taken: readonly OptionalField[]): WireObject {
+function toOptionalFields({ hints, serviceTier }: GenerationRequest, accepted: readonly OptionalField[]): WireObject {
   // `metadata` is never sent: OpenAI accepts it only with `store`, and Lambent stores responses itself.
   const all: Record<OptionalField, string | undefined> = {
     user: hints.user,
@@ -128,7 +128,7 @@ function toOptionalFields({ hints, serviceTier }: GenerationRequest, taken: read
     prompt_cache_key: hints.promptCacheKey,
     service_tier: serviceTier === 'auto' ? undefined : serviceTier,
   };
-  return Object.fromEntries(taken.flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]])));
+  return Object.fromEntries(accepted.flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]])));
 }
 
 function omitUndefined(fields: WireObject): WireObject {

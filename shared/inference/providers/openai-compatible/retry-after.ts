@@ -1,12 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http';
 
-/** A longer time would be a quota, not a pause. The limit also prevents that an absurd header overflows a timer. */
+/** A longer time means a quota, not a pause. The limit also keeps an absurd header from overflowing a timer. */
 const LONGEST_MS = 86_400_000;
 
 /**
  * Returns how long an upstream asks the client to wait. Reads `retry-after-ms`; `retry-after` as seconds (decimals
  * included), as a date (RFC 9110 §10.2.3) or as a duration such as `1m30s`; and with status 429 the
- * `x-ratelimit-reset…` headers, which only describe the limits in other responses.
+ * `x-ratelimit-reset…` headers, which don't ask the client to wait in other responses.
  * @param now epoch milliseconds
  * @returns milliseconds from 0 to a day; undefined without such a header
  */
@@ -43,7 +43,11 @@ function parseNumber(value: string): number | undefined {
   return NUMBER.test(value) ? Number(value) : undefined;
 }
 
-/** @param sentAt the upstream's clock in epoch milliseconds, on which its dates are */
+/**
+ * Parses seconds, a duration or a date.
+ * @param sentAt time of the response by the upstream's clock, to which its dates refer; epoch milliseconds
+ * @returns milliseconds, or undefined for anything else
+ */
 function parseSecondsOrDate(value: string, sentAt: number): number | undefined {
   if (NUMBER.test(value)) return Number(value) * 1_000;
   const duration = parseDuration(value);
@@ -53,7 +57,10 @@ function parseSecondsOrDate(value: string, sentAt: number): number | undefined {
   return Number.isNaN(date) ? undefined : date - sentAt;
 }
 
-/** Reads the reset of exhausted limits per kind (OpenAI, Groq), else of any limit per kind, else of the only limit. */
+/**
+ * Returns the milliseconds until a rate limit is reset. OpenAI and Groq have separate limits for requests and tokens:
+ * the latest reset of the exhausted ones, or the earliest of both if neither is exhausted. Others have one limit.
+ */
 function parseRateLimitReset(headers: IncomingHttpHeaders, sentAt: number): number | undefined {
   const limits = ['requests', 'tokens'].flatMap((kind) => {
     const wait = parseReset(readHeader(headers[`x-ratelimit-reset-${kind}`]), sentAt);

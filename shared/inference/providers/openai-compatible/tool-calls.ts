@@ -3,7 +3,7 @@ import { asCount, asObject, asText, type WireObject } from './wire.ts';
 
 /** A tool call that is assembled from fragments. */
 interface OpenCall {
-  /** Number of the call in the answer (0, 1, 2…), whatever the upstream counts. */
+  /** Number of the call in the answer (0, 1, 2…), independent of the upstream's number. */
   readonly index: number;
   readonly wireIndex: number | undefined;
   /** The upstream's id, if it has sent one. */
@@ -37,7 +37,7 @@ export class ToolCallAssembler {
   addFragment(fragment: WireObject, events: GenerationEvent[]): void {
     const wireIndex = asCount(fragment['index']);
     const wireId = asText(fragment['id']);
-    // Some upstreams put name and arguments in the place of OpenAI's `function`.
+    // Some upstreams put name and arguments beside `id` instead of into `function`.
     const definition = asObject(fragment['function']) ?? fragment;
     const name = asText(definition['name']);
     const text = toArgumentsText(definition['arguments']);
@@ -47,7 +47,7 @@ export class ToolCallAssembler {
     call.wireId ??= wireId;
     if (call.name === undefined) {
       call.pendingArguments += text;
-      if (name !== undefined) this.#announce(call, name, events);
+      if (name !== undefined) this.#emitStart(call, name, events);
     } else {
       appendArguments(call, text, events);
     }
@@ -87,7 +87,7 @@ export class ToolCallAssembler {
     return call;
   }
 
-  #announce(call: OpenCall, name: string, events: GenerationEvent[]): void {
+  #emitStart(call: OpenCall, name: string, events: GenerationEvent[]): void {
     call.name = name;
     events.push({ type: 'toolCall', index: call.index, id: call.wireId ?? this.#newId(), name });
     appendArguments(call, call.pendingArguments, events);

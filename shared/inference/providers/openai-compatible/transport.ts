@@ -4,8 +4,8 @@ import { UpstreamError } from '../../model.ts';
 import { connectionError, malformedAnswerError } from './errors.ts';
 
 /**
- * Sends requests to one URL. Not `fetch`, whose first call adds 20 ms to a cold start, and which can't tell a stale
- * connection from a lost one.
+ * Sends requests to one URL with `node:http`. The first call of `fetch` would add 20 ms to a cold start, and its errors
+ * don't distinguish a stale connection from a lost one.
  */
 export interface Transport {
   /**

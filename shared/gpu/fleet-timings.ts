@@ -19,7 +19,7 @@ export interface SlotTimings {
 
 /** Time constants of the fleet's upkeep. */
 export interface UpkeepTimings {
-  /** How long one run goes on probing workers that are out of service. It ends before the next minute's run begins. */
+  /** How long one run keeps probing workers that are out of service. It ends before the next minute's run begins. */
   readonly runMs: number;
   /** Pause between two probes of a worker that is out of service. */
   readonly reprobeMs: number;
@@ -34,7 +34,7 @@ export interface UpkeepTimings {
    * hangs; the first token after a start may have to wait for kernels to compile.
    */
   readonly generateTokenMs: number;
-  /** Timeout of loading a LoRA adapter: some hundred megabytes of weights from a disk or a bucket. */
+  /** Timeout of loading a LoRA adapter: several hundred megabytes of weights from a disk or a bucket. */
   readonly loadAdapterMs: number;
 }
 

@@ -7,11 +7,13 @@ export interface LeaseAttempt {
 }
 
 /**
- * Returns the lease attempts to make, in order. Simultaneous requests read the same fleet and would all choose the same
- * best worker. So the first attempt takes the best worker only if it was not leased since the fleet was read. The next
- * attempts take, in random order and on the same condition, workers that are better than queueing behind one request
- * like this on the best worker. A request that has read the fleet before ends with the best worker even if it was
- * leased meanwhile.
+ * Returns the lease attempts to make, in order:
+ * 1. the best worker;
+ * 2. in random order, the workers that are no worse than queueing behind one request like this on the best worker;
+ * 3. on a retry, the best worker again, as the last attempt.
+ *
+ * Attempts 1 and 2 succeed only if the worker was not leased since the fleet was read. Otherwise simultaneous requests,
+ * which read the same fleet, would all lease the same worker. Attempt 3 succeeds as long as the worker has a free slot.
  * @param ranked best first
  * @param maxAttempts 1 or more
  * @param isRetry true if the request has read the fleet before

@@ -34,7 +34,7 @@ export interface Candidate {
   readonly score: number;
 }
 
-/** The most expired leases that one conditional update can name: DynamoDB allows 4 KB of expression. */
+/** Maximum number of expired leases that one conditional update can name: DynamoDB allows 4 KB of expression. */
 const MAX_EXPIRED = 100;
 
 /**
@@ -73,9 +73,8 @@ export function rankWorkers(
 }
 
 /**
- * Returns the number of leases that a worker may hold once it gets another one of `tier`, whatever the tiers of its
- * other leases. Batch work leaves the reserve free, but gets at least one slot: a worker too small for a reserve serves
- * both tiers.
+ * Returns the maximum number of leases, of both tiers, that a worker may hold after a lease of `tier` is added. Batch
+ * work leaves the reserve free, but gets at least one slot: a worker too small for a reserve serves both tiers.
  */
 export function slotCap(slots: number, tier: Tier, reserve: number): number {
   return tier === 'interactive' ? slots : Math.max(1, Math.floor(slots * (1 - reserve)));
@@ -113,7 +112,7 @@ function findCachedBytes({ prefixes }: PromptPrefixes, holders: PrefixHolders): 
   return longest;
 }
 
-/** Includes the boot id, because a restart empties the cache. No id contains a space. */
+/** Returns the key of a holder. It includes the boot id, because a restart empties the cache. No id has a space. */
 function holderKey(workerId: string, bootId: string): string {
   return `${workerId} ${bootId}`;
 }

@@ -3,8 +3,8 @@ import type { PromptPrefixes } from './prompt.ts';
 import type { PlacementSettings } from './settings.ts';
 
 /**
- * Returns the directory entries to write when a worker gets a prompt: entries of the prefixes that it is not known to
- * hold, or whose entry is past half of its time. Holders that were restarted or are gone are dropped from them.
+ * Returns the directory entries to write when a worker gets a prompt: one for each prefix of which the worker is not a
+ * known holder, or is one for less than half of `directoryMs` from now. Omits holders that restarted or are gone.
  * @param now epoch milliseconds
  */
 export function findChangedEntries(

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 
 /** A prompt for placement: its length, and hashes of its prefixes. Holds no content. */
 export interface PromptPrefixes {
-  /** Bytes of the canonical messages. */
+  /** Bytes of the canonical prompt. */
   readonly bytes: number;
   /** Shortest first, at geometric depths in blocks of 256 bytes: a longer prompt has hardly more prefixes. */
   readonly prefixes: readonly PromptPrefix[];
@@ -26,7 +26,7 @@ export interface PromptOwner {
 /** About 64 tokens: four of the blocks in which vLLM caches a prompt. */
 export const BLOCK_BYTES = 256;
 
-/** The most items that one request writes into the directory. Enough for a prompt of 1.5 MB. */
+/** Maximum number of items that one request writes into the directory. Enough for a prompt of 1.5 MB. */
 const MAX_PREFIXES = 25;
 
 /** Half of SHA-256. Collisions are still negligible, and a hash cannot be extended without the discarded half. */
@@ -58,8 +58,7 @@ export function deriveTenantSalt(tenant: string, fleet: string): string {
 
 /**
  * Hashes a prompt's prefixes. The text is read once; a digest is taken at each depth.
- * @param canonical the messages in the order and form of the engine's chat template; it may be split into parts
- * anywhere
+ * @param canonical the prompt, tools and messages, in the order of the engine's chat template; may be split anywhere
  */
 export function hashPrefixes(
   canonical: string | Iterable<string>,

@@ -11,7 +11,7 @@ export interface FleetLimits {
 /** Weights of the placement score, in prompt tokens that a worker has yet to compute. */
 export interface PlacementSettings {
   /**
-   * Weight of a token of the request itself, relative to a token of the requests that already wait. It is higher
+   * Weight of a token of the request itself, relative to a pending token of the worker's other requests. It is higher
    * because computing a prefix that another worker has cached also evicts something from this worker's cache.
    */
   readonly uncachedWeight: number;
@@ -19,7 +19,7 @@ export interface PlacementSettings {
   readonly tokensPerLease: number;
   /** Scores that differ by less than this are ordered at random, so that simultaneous requests spread over workers. */
   readonly jitterTokens: number;
-  /** Holders of a prefix that the directory names: the latest ones. */
+  /** Maximum number of holders in a directory entry. The latest ones are kept. */
   readonly maxHolders: number;
   /**
    * Milliseconds for which the directory names a holder after it served the prefix: about as long as a busy worker's
@@ -38,20 +38,20 @@ export const PLACEMENT_SETTINGS: PlacementSettings = {
 
 export interface SlotSettings extends SlotTimings {
   readonly placement: PlacementSettings;
-  /** By the fleet's name. The `fleets` of `models.json` fit. */
+  /** By the fleet's name. The parsed `fleets` of `models.json` have this type. */
   readonly fleets: Readonly<Record<string, FleetLimits>>;
   /** For fleets that are not in `fleets`. */
   readonly defaultLimits: FleetLimits;
   /**
-   * Milliseconds that batch work waits for a slot at most. It waits in a function that is billed by time; its queue is
-   * free.
+   * Maximum milliseconds that batch work waits for a slot. Waiting in a function is billed by time, and waiting in the
+   * queue is free.
    */
   readonly batchWaitMs: number;
   /** Milliseconds between reads of a full fleet, before jitter: the first pause doubles up to the longest. */
   readonly pollMs: Readonly<Record<'interactive' | 'batch', { readonly first: number; readonly longest: number }>>;
   /** Pause after other requests took the slots of all the best workers at the same moment. */
   readonly contendedPollMs: number;
-  /** Workers to try before the fleet is read again. */
+  /** Number of workers to try before the fleet is read again. */
   readonly leaseAttempts: number;
   /** Milliseconds until a waiter that is not refreshed counts as dead: more than two of its longest pauses. */
   readonly waiterTtlMs: number;

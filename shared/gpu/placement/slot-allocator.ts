@@ -20,8 +20,8 @@ export interface SlotAllocator {
 }
 
 /**
- * Creates a slot allocator. Between requests it keeps nothing but the estimated bytes per token: each request decides
- * on the fleet as the table has it at that moment.
+ * Creates a slot allocator. Each request is placed on the state of the fleet that the table has at that moment. Between
+ * requests the allocator keeps only the estimated bytes per token.
  */
 export function createSlotAllocator(ports: SlotPorts, settings: SlotSettings): SlotAllocator {
   const { store, now } = ports;

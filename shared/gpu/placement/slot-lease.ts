@@ -23,8 +23,8 @@ export function startSlotLease(
   let releasing: Promise<void> | undefined;
 
   /**
-   * Returns false only if the table refuses the renewal. An error is no loss: at worst the worker runs one request too
-   * many for a while, whereas cutting the answer would waste all that was computed for it.
+   * Renews the lease. Returns false only if the table refuses the renewal. After an error the call continues: at worst
+   * the worker runs one request too many for a while, whereas an abort would waste the tokens computed so far.
    */
   async function renew(): Promise<boolean> {
     return store.renew(fleet, id, leaseId, now() + leaseMs).catch(() => true);

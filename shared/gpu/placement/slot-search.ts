@@ -146,23 +146,23 @@ export class SlotSearch {
     return ms * (0.5 + this.#ports.random());
   }
 
-  /** True if a ready worker serves the model. */
+  /** True if a ready worker that is not excluded serves the model. */
   #isServed({ workers }: FleetView, excluded?: ReadonlySet<string>): boolean {
     const { model } = this.#request;
     return workers.some(({ id, state, models }) => state === 'ready' && models.includes(model) && !excluded?.has(id));
   }
 
   /**
-   * True if only workers are ready that the request must not use. Waiting would be in vain, and would make others
-   * yield.
+   * True if the request has failed on a worker, and no other ready worker serves the model. Waiting would then only
+   * make other requests yield.
    */
   #hasFailedOnAll(view: FleetView): boolean {
     return this.#excluded.size > 0 && !this.#isServed(view, this.#excluded);
   }
 
   /**
-   * Returns the error of a request that got no slot. If no worker is ready, records the request as unmet demand: it no
-   * longer waits when the fleet's upkeep decides whether to start a worker.
+   * Returns the error of a request that got no slot. If no worker is ready, records the request as unmet demand,
+   * because its waiter is gone when the fleet's upkeep decides whether to start a worker.
    */
   async #refuse(view: FleetView): Promise<LambentError> {
     const { retryAfterMs, unmetTtlMs } = this.#settings;

@@ -11,7 +11,10 @@ export interface WaitQueueEntry {
   remove(): Promise<void>;
 }
 
-/** @param ttlMs milliseconds until an entry that is not refreshed expires */
+/**
+ * Creates a request's entry. Nothing is written before the first `refresh`.
+ * @param ttlMs milliseconds until an entry that is not refreshed expires
+ */
 export function createWaitQueueEntry(
   store: FleetStore,
   fleet: string,
@@ -19,18 +22,18 @@ export function createWaitQueueEntry(
   ttlMs: number,
 ): WaitQueueEntry {
   let expiresAt: number | undefined;
-  let written: Promise<void> = Promise.resolve();
+  let lastWrite: Promise<void> = Promise.resolve();
   return {
     refresh(now) {
       if (expiresAt !== undefined && now < expiresAt - ttlMs / 2) return;
       expiresAt = now + ttlMs;
       const entry = { ...waiter, expiresAt };
-      written = written.then(() => store.putWaiter(fleet, entry)).catch(() => {});
+      lastWrite = lastWrite.then(() => store.putWaiter(fleet, entry)).catch(() => {});
     },
     async remove() {
       if (expiresAt === undefined) return;
       expiresAt = undefined;
-      await written;
+      await lastWrite;
       await store.removeWaiter(fleet, waiter.id).catch(() => {});
     },
   };

@@ -146,7 +146,8 @@ export function parseUnmetDemand(item: Item): UnmetDemand {
 }
 
 /**
- * The item lives as long as its longest holder. The previous version reads the item's `until` for all of its holders.
+ * Returns a directory entry's item. It expires with the holder that expires last. The previous version applies the
+ * item's `until` to all of its holders.
  */
 export function encodeHolders(fleet: string, prefix: string, holders: readonly PrefixHolder[]): Item {
   const until = Math.max(0, ...holders.map((holder) => holder.until));
@@ -157,7 +158,7 @@ export function encodeHolders(fleet: string, prefix: string, holders: readonly P
   };
 }
 
-/** Holders that the previous version wrote have no `until` and last as long as their item. */
+/** Returns an item's holders. Holders that the previous version wrote have no `until` and expire with their item. */
 export function parseHolders(item: Item): PrefixHolder[] {
   return (item['holders']?.L ?? []).flatMap(({ L: [workerId, bootId, until] = [] }) =>
     workerId?.S === undefined || bootId?.S === undefined

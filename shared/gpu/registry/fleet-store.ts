@@ -11,13 +11,13 @@ import type {
 
 /**
  * The fleet table. There are two implementations, DynamoDB and memory (used by the placement simulator), and one
- * contract test suite for both. Times are epoch milliseconds. Every method makes one request, however large the fleet
- * and however long the prompt, unless it says otherwise.
+ * contract test suite for both. Times are epoch milliseconds. A method sends one request, however large the fleet and
+ * however long the prompt, unless its comment says otherwise.
  */
 export interface FleetStore {
   /**
    * Returns a fleet's workers with their leases, its waiters and its unmet demand, with a strongly consistent read.
-   * Expired entries may be included.
+   * Expired entries may be included. Sends one query per megabyte.
    */
   read(fleet: string): Promise<FleetView>;
   /**
@@ -57,8 +57,8 @@ export interface FleetStore {
 
   /**
    * Registers a worker or updates its description. If its `bootId` changes, it starts without leases in the given
-   * state. If not, it keeps its leases and its state, which only `setState` changes. Makes two requests at a worker's
-   * start, and one afterwards.
+   * state. If not, it keeps its leases and its state, which only `setState` changes. Sends two requests for a new
+   * `bootId`, and one otherwise.
    */
   register(worker: Omit<Worker, 'leases'>): Promise<void>;
   /**

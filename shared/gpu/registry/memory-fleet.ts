@@ -25,7 +25,7 @@ export function createMemoryFleetStore(now: () => number, fleets: Map<string, Fl
     fleets.set(name, created);
     return created;
   };
-  /** Replaces a worker, if it exists, by what `change` returns. Returns false if that is undefined. */
+  /** Replaces a worker by the result of `change`. Returns false if there is no such worker or no result. */
   const changeWorker = (fleet: string, id: string, change: (worker: Worker) => Worker | undefined): boolean => {
     const { workers } = getFleet(fleet);
     const worker = workers.get(id);
@@ -104,7 +104,7 @@ export function createMemoryFleetStore(now: () => number, fleets: Map<string, Fl
   };
 }
 
-/** A request for a lease that the worker already holds is a repetition, and is granted. */
+/** True if the worker grants the lease. A lease that it already holds is granted again: the request is a repetition. */
 function canLease(worker: Worker, { id, bootId, cap, expired, now }: LeaseRequest): boolean {
   if (worker.state !== 'ready' || worker.bootId !== bootId) return false;
   if (worker.leases[id] !== undefined) return true;

@@ -1,4 +1,4 @@
-/** A worker's state. Workers that are `draining` or `suspect` get no new work, and may finish what they have. */
+/** A worker's state. Workers that are `draining` or `suspect` get no new requests, and may finish the running ones. */
 export type WorkerState = 'ready' | 'draining' | 'suspect';
 
 /** Interactive work has precedence: batch work leaves a share of every worker's slots free for it. */
@@ -20,7 +20,7 @@ export interface Worker {
   /** Why the worker is not ready, and since when. */
   readonly stateReason?: string;
   readonly stateSince?: number;
-  /** Requests that the worker runs well at once. */
+  /** Number of requests that the worker runs well at once. */
   readonly slots: number;
   /** The names that the engine serves: its model and the loaded LoRA adapters. */
   readonly models: readonly string[];
@@ -46,7 +46,8 @@ export interface Lease {
   /** The request's cost: prompt tokens, and twice the expected output tokens. */
   readonly weight: number;
   /**
-   * An expired lease counts no more. The next request that leases the worker removes it, or else the fleet's upkeep.
+   * An expired lease no longer counts. The next request that leases the worker removes it; if there is none, the
+   * fleet's upkeep does.
    */
   readonly expiresAt: number;
 }
@@ -64,8 +65,8 @@ export interface Waiter {
 }
 
 /**
- * The last request for a model that was refused because no worker was ready. It no longer waits when the fleet's size
- * is decided, but most likely comes again. No request yields to it.
+ * The last request for a model that was refused because no worker was ready. Its waiter is gone when the fleet's size
+ * is decided, but its caller most likely retries. No request yields to it.
  */
 export interface UnmetDemand extends Pick<Waiter, 'model' | 'tier' | 'weight'> {
   readonly expiresAt: number;

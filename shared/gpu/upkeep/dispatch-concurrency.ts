@@ -16,7 +16,7 @@ export function countBatchSlots(workers: readonly { readonly slots: number }[], 
  * Returns how many dispatchers may run at once: enough to hold about one job per batch slot. More of them would wait
  * for slots in functions that are billed by time.
  * @param slots batch slots of all fleets
- * @param batchSize most messages per dispatcher
+ * @param batchSize maximum number of messages per dispatcher
  * @param maxConcurrency the account's limit for dispatchers, 2 to 1000
  * @returns undefined if the current value is good enough
  */

@@ -10,10 +10,10 @@ import * as v from 'valibot';
 import type { Ecs } from './ecs.ts';
 import { type Task, taskSchema } from './ecs-task.ts';
 
-/** The most tasks or instances that ECS describes in one request. */
+/** Maximum number of tasks or instances that ECS describes in one request. */
 const MAX_PER_REQUEST = 100;
 
-/** Creates the port to ECS on its API. */
+/** Creates the port to ECS that calls its API. */
 export function createEcs(client: ECSClient): Ecs {
   const describe = async (cluster: string, tasks: readonly string[]): Promise<Task[]> => {
     const pages = await Promise.all(

@@ -6,7 +6,7 @@ import { reconcileWorker, takeOutOfService, type WorkerStatus } from './reconcil
 /**
  * Reconciles one worker after an event of its ECS task. Events arrive more than once and out of order, so the event's
  * task is compared with the task that ECS returns now, and the higher version wins.
- * @returns the worker's status; undefined for a task of no fleet
+ * @returns the worker's status; undefined for a task that belongs to no fleet
  */
 export async function reconcileTask(eventTask: Task, ports: UpkeepPorts): Promise<WorkerStatus | undefined> {
   const { fleets, store, ecs } = ports;

@@ -41,7 +41,7 @@ export type Task = v.InferOutput<typeof taskSchema>;
 
 const STOPPING = new Set(['DEACTIVATING', 'STOPPING', 'DEPROVISIONING']);
 
-/** Returns the description of a task with the higher version; `b` if both are equal. */
+/** Returns the description with the higher version; `b` if the versions are equal. */
 export function pickLatest(a: Task, b: Task | undefined): Task {
   return b !== undefined && b.version >= a.version ? b : a;
 }
@@ -58,7 +58,7 @@ export function belongsToService(
 }
 
 /**
- * Returns a task as a member of its fleet. Its network mode must be `awsvpc`, which gives each task an address.
+ * Converts a task to a member of its fleet. Its network mode must be `awsvpc`, which gives each task an address.
  * @param instance id of the task's EC2 instance, if it is known
  */
 export function toMember(
@@ -92,7 +92,8 @@ function findAddress({ attachments, containers }: Task): string | undefined {
 }
 
 /**
- * ECS can restart a container within its task. The task's id stays the same then, the container's runtime id changes.
+ * Derives a boot id from the runtime ids of a task's containers, or else from its start time. The task's id is not
+ * enough: ECS can restart a container within its task, which changes only the container's runtime id.
  */
 function deriveBootId({ taskArn, startedAt, containers }: Task): string | undefined {
   const runtimeIds = containers.flatMap(({ runtimeId = [] }) => runtimeId).sort();

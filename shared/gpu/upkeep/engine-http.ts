@@ -21,7 +21,7 @@ export interface EngineClient {
   post(path: string, body: object, timeoutMs: number): Promise<EngineResponse>;
 }
 
-/** The metrics of a busy vLLM have some hundred kilobytes. */
+/** Far above the metrics of a busy vLLM, which have several hundred kilobytes. */
 const MAX_BYTES = 4 * 1024 * 1024;
 
 /**
@@ -64,7 +64,7 @@ async function readText(response: Response): Promise<string> {
   return text + decoder.decode();
 }
 
-/** Parses JSON text by a schema. Returns undefined if it is no JSON or does not match. */
+/** Parses JSON text by a schema. Returns undefined if it is not JSON or does not match. */
 export function parseJson<const S extends v.GenericSchema>(schema: S, text: string): v.InferOutput<S> | undefined {
   const result = v.safeParse(v.pipe(v.string(), v.parseJson(), schema), text);
   return result.success ? result.output : undefined;

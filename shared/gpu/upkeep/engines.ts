@@ -19,8 +19,9 @@ interface EngineApi {
 const REQUEST_TIMEOUT_MS = 3_000;
 
 /**
- * A metric of Prometheus' Python client, in an engine that serves from one process:
- * https://prometheus.github.io/client_python/
+ * Reads the start time of the engine's process, a metric of Prometheus' Python client. An engine that serves from
+ * several processes doesn't report it.
+ * @see https://prometheus.github.io/client_python/
  */
 async function readPythonStart(client: EngineClient): Promise<string | undefined> {
   const { status, text } = await client.get('metrics', REQUEST_TIMEOUT_MS);
@@ -31,8 +32,8 @@ async function readPythonStart(client: EngineClient): Promise<string | undefined
 const seedSchema = v.object({ random_seed: v.number() });
 
 /**
- * SGLang's metrics come from several processes and include no start time. It draws a random seed at its start unless
- * one is given.
+ * Reads SGLang's random seed. SGLang draws it at each start unless a seed is given. Its metrics come from several
+ * processes and include no start time.
  */
 async function readSglangStart(client: EngineClient): Promise<string | undefined> {
   for (const path of ['server_info', 'get_server_info']) {
@@ -45,15 +46,15 @@ async function readSglangStart(client: EngineClient): Promise<string | undefined
 const markerSchema = v.object({ media_marker: v.pipe(v.string(), v.regex(/^<__media_\w{8,}__>$/)) });
 
 /**
- * llama.cpp sends a header with `--metrics` (not a time that a clock shows). Newer versions also draw a media marker at
- * their start.
+ * Reads the start header that llama.cpp sends with `--metrics` (its value is not a wall-clock time), or else the media
+ * marker that newer versions draw at each start.
  */
 async function readLlamaStart(client: EngineClient): Promise<string | undefined> {
   const metrics = await client.get('metrics', REQUEST_TIMEOUT_MS);
   const start = metrics.status === 200 ? metrics.headers.get('process-start-time-unix') : null;
   if (start !== null) return start;
-  // 501 means that `--metrics` is off. With any other error the header may have been read before, and the marker would
-  // look like another start.
+  // 501 means that `--metrics` is off. With any other error, an earlier probe may have read the header, and returning
+  // the marker now would look like another start.
   if (metrics.status >= 500 && metrics.status !== 501) return undefined;
   const props = await client.get('props', REQUEST_TIMEOUT_MS);
   return props.status === 200 ? parseJson(markerSchema, props.text)?.media_marker : undefined;

@@ -11,7 +11,7 @@ export interface EventSourceMapping {
   setMaximumConcurrency(maximumConcurrency: number): Promise<void>;
 }
 
-/** Creates the port to an event source mapping on Lambda's API. */
+/** Creates the port to an event source mapping that calls Lambda's API. */
 export function createEventSourceMapping(client: LambdaClient, UUID: string): EventSourceMapping {
   return {
     async getMaximumConcurrency() {

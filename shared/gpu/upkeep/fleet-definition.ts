@@ -7,7 +7,7 @@ export interface FleetDefinition {
   readonly ecs?: EcsService | undefined;
   /** Reference to the API key of the engines. */
   readonly apiKey?: string | undefined;
-  /** Requests that a worker runs well at once. */
+  /** Number of requests that a worker runs well at once. */
   readonly slots: number;
   /** Share of each worker's slots that batch work leaves free for interactive work. */
   readonly reserve: number;
@@ -24,7 +24,7 @@ export interface EcsService {
   readonly port: number;
 }
 
-/** The parameters of the number of workers that a fleet needs. The formula is in docs/gpu-fleet.md. */
+/** The parameters of the formula for the number of workers that a fleet needs, in docs/gpu-fleet.md. */
 export interface ScalingSettings {
   /** One worker's throughput: prompt tokens, and output tokens twice, per second. */
   readonly tokensPerSecond: number;

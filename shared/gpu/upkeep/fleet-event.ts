@@ -23,7 +23,7 @@ const busEventSchema = v.variant('detail-type', [
 
 /** An event that the `fleet` function handles. */
 export type FleetEvent =
-  /** The minute's schedule. */
+  /** The schedule, each minute. */
   | { readonly kind: 'tick' }
   | { readonly kind: 'task'; readonly task: Task }
   /** EC2 reclaims a spot instance in two minutes. */

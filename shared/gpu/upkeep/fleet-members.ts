@@ -11,7 +11,7 @@ export async function listMembers(definition: FleetDefinition, ecs: Ecs): Promis
   return [...listed, ...(await toMembers(tasks, definition, ecs))];
 }
 
-/** Returns tasks of a fleet's service as its members. Throws the errors of ECS. */
+/** Converts tasks of a fleet's service to members of the fleet. Throws the errors of ECS. */
 export async function toMembers(tasks: readonly Task[], definition: FleetDefinition, ecs: Ecs): Promise<Member[]> {
   const { ecs: service, slots } = definition;
   if (service === undefined) return [];

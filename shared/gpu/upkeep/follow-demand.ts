@@ -25,9 +25,9 @@ export interface DemandPorts {
 }
 
 /**
- * Publishes each fleet's need, starts the first worker of a fleet that has none, and sets the number of dispatchers to
- * the number of batch slots. The scaling policy, which watches the published metrics, adds and removes all further
- * workers.
+ * Publishes each fleet's need, starts the first worker of a fleet that has none, and limits the dispatchers to the
+ * number that fills the batch slots. The scaling policy, which watches the published metrics, adds and removes all
+ * further workers.
  */
 export async function followDemand(reports: readonly FleetReport[], ports: DemandPorts): Promise<void> {
   if (reports.length === 0) return;
@@ -53,7 +53,7 @@ export async function followDemand(reports: readonly FleetReport[], ports: Deman
       onError('could not start a first worker', report.fleet, thrown),
     );
   }
-  // A fleet without a report has slots too. Without it the sum would be too low.
+  // A fleet without a report has slots, too: the sum would be too low.
   if (reports.length < Object.keys(fleets).length) return;
   await limitDispatchers(batchSlots, ports).catch((thrown: unknown) =>
     onError('could not limit the dispatchers', '', thrown),
@@ -66,7 +66,7 @@ async function startFirstWorker(
   need: FleetNeed,
   ports: DemandPorts,
 ): Promise<void> {
-  // Checked without counts first, to call ECS only if necessary.
+  // The first check assumes that there are no tasks, so that ECS is called only if necessary.
   if (definition.ecs === undefined || !needsFirstWorker(need, { desired: 0, alive: 0 })) return;
   const counts = await ports.ecs.countTasks(definition.ecs);
   if (counts === undefined || !needsFirstWorker(need, counts)) return;

@@ -7,7 +7,7 @@ import { reconcileFleets, reprobeWorkers } from './reconcile-fleet.ts';
 
 /**
  * Handles an event of the `fleet` function: the schedule, an ECS or EC2 event, or an operator's command.
- * @returns the workers that a command names; undefined for other events
+ * @returns for a command, all workers of its fleet; undefined for other events
  * @throws LambentError `invalid_value` for an unknown event
  */
 export async function handleFleetEvent(

@@ -16,7 +16,7 @@ export interface Member {
   readonly startedAt?: number;
   readonly slots: number;
   readonly source: Worker['source'];
-  /** Id of the EC2 instance under it. */
+  /** Id of the EC2 instance on which the task runs. */
   readonly instance?: string;
 }
 

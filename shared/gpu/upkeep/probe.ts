@@ -10,7 +10,7 @@ export interface HealthyResult {
   readonly healthy: true;
   /** The names that the engine serves. */
   readonly models: readonly string[];
-  /** Changes at each start of the engine; undefined if the engine doesn't report it or could not be asked this time. */
+  /** Changes at each start of the engine; undefined if the engine doesn't report it or this probe could not read it. */
   readonly start: string | undefined;
   /** Configured adapters that the engine could not load. */
   readonly missingAdapters: readonly string[];
@@ -26,7 +26,7 @@ export interface Probe {
   /** Lists the worker's models, which an engine reports once they are loaded, and loads the configured adapters. */
   checkModels(url: string): Promise<ProbeResult>;
   /**
-   * Generates one token. Only this shows that the engine works; most of its endpoints are answered by its HTTP server
+   * Generates one token. Only this shows that the engine works, because its HTTP server answers most other requests
    * alone.
    * @returns undefined if a token was generated
    */
@@ -65,7 +65,7 @@ export function createProbe({ engine, apiKey, lora }: ProbedFleet, timings: Prob
   const { readStart, adapters } = ENGINES[engine];
   const wanted = adapters === undefined ? [] : Object.keys(lora);
 
-  /** Loads an adapter. Returns true if the engine has it, loaded now or before. */
+  /** Loads an adapter. Returns true if the engine has it now, even if it was loaded before. */
   async function loadAdapter(client: EngineClient, path: string, name: string): Promise<boolean> {
     const body = { lora_name: name, lora_path: lora[name] };
     const response = await client.post(path, body, timings.loadAdapterMs).catch(() => undefined);
@@ -95,7 +95,7 @@ export function createProbe({ engine, apiKey, lora }: ProbedFleet, timings: Prob
           missingAdapters: wanted.filter((name) => !available.includes(name)),
         };
       } catch (thrown) {
-        return { healthy: false, reason: nameError(thrown) };
+        return { healthy: false, reason: getErrorName(thrown) };
       }
     },
     async checkGeneration(url, model) {
@@ -105,17 +105,16 @@ export function createProbe({ engine, apiKey, lora }: ProbedFleet, timings: Prob
         const { status } = await client.post('v1/chat/completions', body, timings.generateTokenMs);
         return status === 200 ? undefined : { healthy: false, reason: `status ${status} for a token` };
       } catch (thrown) {
-        return { healthy: false, reason: nameError(thrown) };
+        return { healthy: false, reason: getErrorName(thrown) };
       }
     },
   };
 }
 
 /**
- * Returns an error's code or name (`ECONNREFUSED`, `TimeoutError`). Its message may quote the response, so it is left
- * out.
+ * Returns an error's code or name (`ECONNREFUSED`, `TimeoutError`), without its message, which may quote the response.
  */
-function nameError(thrown: unknown): string {
+function getErrorName(thrown: unknown): string {
   const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
   if (!(cause instanceof Error)) return 'failed';
   return 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.name;

@@ -5,7 +5,7 @@ import { listStaticMembers, type Member } from './member.ts';
 import { createReconcilePorts, type UpkeepPorts } from './ports.ts';
 import { deregisterWorker, reconcileWorker, type WorkerStatus } from './reconcile-worker.ts';
 
-/** A fleet after a run of the upkeep. */
+/** The state of a fleet after a run of the upkeep. */
 export interface FleetReport {
   readonly fleet: string;
   readonly members: readonly Member[];
@@ -15,7 +15,7 @@ export interface FleetReport {
   readonly starting: number;
 }
 
-/** Workers that are reconciled at the same time. */
+/** Maximum number of workers of a fleet that are reconciled at the same time. */
 const CONCURRENCY = 16;
 
 /**
@@ -61,7 +61,10 @@ async function reprobeFleet(first: FleetReport, until: number, ports: UpkeepPort
   }
 }
 
-/** True also for a fleet that has work: a request may mark any of its workers as suspect at any moment. */
+/**
+ * True if the fleet has starting members, workers that became suspect lately, or work: a request may mark any of its
+ * workers as suspect at any moment.
+ */
 function needsReprobe({ view, starting }: FleetReport, { now, timings }: UpkeepPorts): boolean {
   const at = now();
   const work = [...view.workers.flatMap(({ leases }) => Object.values(leases)), ...view.waiters];
@@ -85,15 +88,15 @@ async function reconcileFleet(fleet: string, ports: UpkeepPorts): Promise<FleetR
   const definition = fleets[fleet];
   if (definition === undefined) return [];
   // If ECS does not answer, its tasks keep their entries, and the listed machines are reconciled as usual.
-  let hasTasks = true;
+  let hasListedTasks = true;
   const members = await listMembers(definition, ecs).catch((thrown: unknown) => {
     onError("could not list the fleet's tasks", fleet, thrown);
-    hasTasks = false;
+    hasListedTasks = false;
     return listStaticMembers(definition);
   });
   const before = await store.read(fleet);
   const memberIds = new Set(members.map(({ id }) => id));
-  const gone = before.workers.filter(({ id, source }) => !memberIds.has(id) && (hasTasks || source === 'static'));
+  const gone = before.workers.filter(({ id, source }) => !memberIds.has(id) && (hasListedTasks || source === 'static'));
   await mapInParallel(gone, CONCURRENCY, (worker) => deregisterWorker(worker, ports));
   const statuses = await reconcileMembers(fleet, members, indexById(before), ports);
   await removeLeaked(fleet, before, ports);
@@ -112,7 +115,10 @@ function reconcileMembers(
   );
 }
 
-/** Removes expired leases of workers that get no new lease, which would remove them, and waiters that expired. */
+/**
+ * Removes leases and waiters that expired more than `leakedAfterMs` ago. A new lease of a worker also removes expired
+ * ones, but a worker may get none.
+ */
 async function removeLeaked(
   fleet: string,
   { workers, waiters }: FleetView,

@@ -26,8 +26,8 @@ export type WorkerStatus = WorkerState | 'starting' | 'gone';
 
 /**
  * Brings the registry entry of one member up to date: registers the worker once it works, marks it as suspect when it
- * fails, drains it before it stops and deregisters it when it has stopped. Each step can be repeated, and can run
- * several times at once.
+ * fails, drains it before it stops and deregisters it when it has stopped. Each step is idempotent, and concurrent runs
+ * give the same result.
  * @param worker the registry's current entry
  */
 export async function reconcileWorker(
@@ -78,7 +78,7 @@ async function checkMember(
   worker: Worker | undefined,
   ports: ReconcilePorts,
 ): Promise<WorkerStatus> {
-  // Only the operator who drains a worker ends the drain. The machine may restart meanwhile.
+  // Only an operator's `undrain` ends a drain, even if the machine restarts.
   if (worker?.state === 'draining') return 'draining';
   if (member.url === undefined || member.phase === 'starting' || member.unhealthy) {
     return markSuspect(worker, member.unhealthy ? 'unhealthy' : 'restarting', ports);
@@ -109,7 +109,7 @@ async function probeMember(
   const probe = await ports.probe();
   const isTrusted = worker?.state === 'ready' && (member.bootId ?? worker.bootId) === worker.bootId;
   const first = await probe.checkModels(url);
-  // One failure may come from a busy event loop of the engine; two in a row do not.
+  // One failure may only mean that the engine's event loop is busy; two in a row mean more.
   const result = first.healthy || !isTrusted ? first : await probe.checkModels(url);
   if (!result.healthy) return result;
   const start = member.bootId ?? result.start;
@@ -156,10 +156,10 @@ async function registerHealthy(
 const GENERATED_PREFIX = 'seen-';
 
 /**
- * Returns the boot id to keep for an engine that reports no start now. A generated one is kept only while the worker is
- * in service: the engine may have been restarted while it was out of service. A reported one is kept, because the
- * engine could merely not be asked this time: a generated boot id would end all its leases now, and again once it
- * reports its start.
+ * Returns the worker's boot id if it remains valid although this probe read no start. A reported boot id remains valid,
+ * because only this read failed: a new boot id would end all leases now, and again when the engine reports its start.
+ * A generated boot id remains valid only while the worker is in service, because the engine may have restarted while it
+ * was out of service.
  */
 function findKnownBootId(worker: Worker | undefined): string | undefined {
   if (worker === undefined) return undefined;

@@ -82,7 +82,8 @@ export function shareQueue(depth: number, views: readonly FleetView[], now: numb
 }
 
 /**
- * Returns true if a first worker must be started: no worker is there or starting, and work waits that the fleet may do.
+ * Returns true if a first worker must be started: there is no worker or task, none is desired, work waits, and the
+ * fleet's limits allow a worker.
  */
 export function needsFirstWorker(
   { neededWorkers, waiting, readyWorkers }: FleetNeed,

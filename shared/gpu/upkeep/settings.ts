@@ -7,9 +7,9 @@ export const fleetSettings = {
   GPU_QUEUE_URL: v.string(),
   /** Id of the event source mapping that invokes `dispatch` with the queue's messages. Absent on a laptop. */
   GPU_MAPPING_ID: v.optional(v.string()),
-  /** Most messages per invocation of `dispatch`. */
+  /** Maximum number of messages per invocation of `dispatch`. */
   GPU_BATCH_SIZE: v.optional(v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(1)), '1'),
-  /** Most invocations of `dispatch` at once, however many slots there are. */
+  /** Maximum number of invocations of `dispatch` at once, however many slots there are. */
   DISPATCH_CONCURRENCY_MAX: v.optional(
     v.pipe(v.string(), v.toNumber(), v.integer(), v.minValue(MIN_CONCURRENCY), v.maxValue(MAX_CONCURRENCY)),
     String(MAX_CONCURRENCY),

@@ -12,7 +12,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe('readModelRegistry', () => {
-  it('returns the models of the file', async () => {
+  it('readModelRegistry returns the models of the file', async () => {
     const file = join(folder, 'models.json');
     await writeFile(file, JSON.stringify({ models: { default: { targets: [{ provider: 'bedrock', model: 'm' }] } } }));
     expect(Object.keys(readModelRegistry(file).models)).toEqual(['default']);

@@ -48,7 +48,7 @@ describe('a turn', () => {
     expect(await readNames(key)).toEqual(['a', 'b', 'c']);
   });
 
-  it('a turn whose lock was taken over changes nothing any more', async () => {
+  it('a turn whose lock another turn took over changes nothing', async () => {
     const key = await createConversation();
     const dead = await conversations.beginTurn(key, 'dead');
     clock.now += 61_000;

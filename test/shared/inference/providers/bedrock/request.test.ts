@@ -133,7 +133,7 @@ describe('messages', () => {
     expect(body.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user']);
   });
 
-  it('a conversation of system messages alone gets a user message, too', async () => {
+  it('a conversation with only system messages gets a user message at the front', async () => {
     expect((await sendRequest({ messages: [says('system', 'Tell a joke.')] })).messages).toHaveLength(1);
   });
 

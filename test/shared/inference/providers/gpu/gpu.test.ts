@@ -390,7 +390,7 @@ describe('a failure after the first token', () => {
     expect(requestCounts()).toEqual([1, 1, 0]);
   });
 
-  it('the next call goes to another worker', async () => {
+  it('a call that follows a failed one goes to another worker', async () => {
     w1.behave({ cutAfter: 2 });
     await generate(fleet.model());
     expect((await generate(fleet.model())).text).toBe(ANSWER);
@@ -407,7 +407,7 @@ it('a worker may be silent for longer in the middle of a tool call', async () =>
 });
 
 describe('a worker that restarts at the same address', () => {
-  it('a restart between two calls goes unnoticed although the kept-alive connection is closed', async () => {
+  it('a call after a restart succeeds although the kept-alive connection was closed', async () => {
     const model = fleet.model();
     await generate(model);
     await w1.kill();

@@ -35,7 +35,7 @@ function createTracker(timedOut = createTimedOutWorkers()) {
 }
 
 describe('WorkerFailureTracker', () => {
-  it('suspects a worker at once for a failure with blame `always`, and never with blame `never`', async () => {
+  it('the tracker suspects a worker at once for a failure with blame `always`, and never with blame `never`', async () => {
     const { tracker, suspects } = createTracker();
     await tracker.recordFailure(aSlot('w1'), aFailure('always'));
     await tracker.recordFailure(aSlot('w2'), aFailure('never'));
@@ -43,14 +43,14 @@ describe('WorkerFailureTracker', () => {
     expect([...tracker.failedWorkers]).toEqual(['w1', 'w2']);
   });
 
-  it('suspects only the first worker of a call for failures with blame `oncePerCall`', async () => {
+  it('the tracker suspects only the first worker of a call for failures with blame `oncePerCall`', async () => {
     const { tracker, suspects } = createTracker();
     await tracker.recordFailure(aSlot('w1'), aFailure('oncePerCall'));
     await tracker.recordFailure(aSlot('w2'), aFailure('oncePerCall'));
     expect(suspects).toEqual(['w1']);
   });
 
-  it('suspects a worker for a failure with blame `ifAnotherAnswers` once another worker answers', async () => {
+  it('the tracker suspects a worker for a failure with blame `ifAnotherAnswers` once another worker answers', async () => {
     const { tracker, suspects } = createTracker();
     await tracker.recordFailure(aSlot('w1'), aFailure('ifAnotherAnswers'));
     expect(suspects).toEqual([]);
@@ -59,7 +59,7 @@ describe('WorkerFailureTracker', () => {
     expect(suspects).toEqual(['w1']);
   });
 
-  it('suspects a worker for the second failure in a row with blame `ifRepeated`', async () => {
+  it('the tracker suspects a worker for the second failure in a row with blame `ifRepeated`', async () => {
     const timedOut = createTimedOutWorkers();
     const failOnce = async () => {
       const { tracker, suspects } = createTracker(timedOut);
@@ -72,7 +72,7 @@ describe('WorkerFailureTracker', () => {
     expect(await failOnce()).toEqual(['w1']);
   });
 
-  it('reports the error of the third failed worker, and of any failure that is not retried', async () => {
+  it('the tracker reports the error of the third failed worker, and of any failure that is not retried', async () => {
     const { tracker } = createTracker();
     expect(await tracker.recordFailure(aSlot('w1'), aFailure('never'))).toBeUndefined();
     expect(await tracker.recordFailure(aSlot('w2'), aFailure('never'))).toBeUndefined();
@@ -81,14 +81,14 @@ describe('WorkerFailureTracker', () => {
     expect(await createTracker().tracker.recordFailure(aSlot('w1'), failure)).toBe(failure.error);
   });
 
-  it('reports a failure after the first token without trying another worker', async () => {
+  it('the tracker reports a failure after the first token without trying another worker', async () => {
     const { tracker } = createTracker();
     await tracker.recordAnswer(aSlot('w1'));
     const failure = aFailure('always', { code: 'upstream_cut' });
     expect(await tracker.recordFailure(aSlot('w1'), failure)).toBe(failure.error);
   });
 
-  it('reports one broken connection as an outage, and a second one as upstream_cut', async () => {
+  it('the tracker reports one broken connection as an outage, and a second one as upstream_cut', async () => {
     const { tracker } = createTracker();
     const broken = aFailure('always', { code: 'upstream_cut' });
     await tracker.recordFailure(aSlot('w1'), broken);
@@ -99,7 +99,7 @@ describe('WorkerFailureTracker', () => {
     expect(tracker.error).toMatchObject({ code: 'upstream_cut' });
   });
 
-  it('reports a broken connection of the only worker as upstream_cut', async () => {
+  it('the tracker reports a broken connection of the only worker as upstream_cut', async () => {
     const { tracker } = createTracker();
     await tracker.recordFailure(aSlot('w1', 0), aFailure('always', { code: 'upstream_cut' }));
     expect(tracker.error).toMatchObject({ code: 'upstream_cut' });

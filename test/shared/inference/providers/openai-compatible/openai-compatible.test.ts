@@ -404,7 +404,7 @@ describe('a buffered answer', () => {
     expect(expectUpstreamError(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_malformed');
   });
 
-  it('a page fails with upstream_malformed if a stream was requested, too', async () => {
+  it('an HTML page fails with upstream_malformed, also if a stream was requested', async () => {
     reply = { headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<html>Sign in</html>' };
     expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
   });

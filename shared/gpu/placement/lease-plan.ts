@@ -1,8 +1,8 @@
-import type { Candidate } from './placement.ts';
+import type { RankedWorker } from './placement.ts';
 
 /** An attempt to lease a slot of a worker, which succeeds if the worker then holds at most `cap` leases. */
 export interface LeaseAttempt {
-  readonly candidate: Candidate;
+  readonly candidate: RankedWorker;
   readonly cap: number;
 }
 
@@ -20,7 +20,7 @@ export interface LeaseAttempt {
  * @param random returns 0 up to 1
  */
 export function planLeaseAttempts(
-  ranked: readonly Candidate[],
+  ranked: readonly RankedWorker[],
   maxAttempts: number,
   isRetry: boolean,
   random: () => number,
@@ -29,7 +29,7 @@ export function planLeaseAttempts(
   if (best === undefined) return [];
   const scoreOfQueueing = best.score + best.uncachedTokens;
   const goodEnough = others.filter(({ score }) => score <= scoreOfQueueing);
-  const ifUnchanged = (candidate: Candidate): LeaseAttempt => ({ candidate, cap: candidate.held + 1 });
+  const ifUnchanged = (candidate: RankedWorker): LeaseAttempt => ({ candidate, cap: candidate.held + 1 });
   const attempts = [best, ...shuffle(goodEnough, random)].map(ifUnchanged);
   if (!isRetry) return attempts.slice(0, maxAttempts);
   return [...attempts.slice(0, maxAttempts - 1), { candidate: best, cap: best.cap }];

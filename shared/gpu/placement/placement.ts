@@ -16,7 +16,7 @@ export interface PlacementRequest {
 }
 
 /** A worker that can take the request, and the cost of giving it the request. All token counts are estimates. */
-export interface Candidate {
+export interface RankedWorker {
   readonly worker: Worker;
   /** Leases that the worker may hold, including this one. */
   readonly cap: number;
@@ -51,10 +51,10 @@ export function rankWorkers(
   settings: PlacementSettings,
   now: number,
   random: () => number,
-): Candidate[] {
+): RankedWorker[] {
   const { model, tier, prompt, bytesPerToken, reserve, excluded } = request;
   const cached = findCachedBytes(prompt, holders);
-  const candidates: Candidate[] = [];
+  const candidates: RankedWorker[] = [];
   for (const worker of workers) {
     if (worker.state !== 'ready' || !worker.models.includes(model) || excluded?.has(worker.id)) continue;
     const { held, pendingTokens, expired } = measureLoad(worker, now);

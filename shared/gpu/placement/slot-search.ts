@@ -2,7 +2,7 @@ import { LambentError } from '../../core/errors.ts';
 import type { FleetView, Lease, PrefixHolders } from '../registry/worker.ts';
 import { mustYield } from './fair-share.ts';
 import { planLeaseAttempts } from './lease-plan.ts';
-import { type Candidate, type PlacementRequest, rankWorkers } from './placement.ts';
+import { type PlacementRequest, type RankedWorker, rankWorkers } from './placement.ts';
 import { findChangedEntries } from './prefix-directory.ts';
 import type { FleetLimits, SlotSettings } from './settings.ts';
 import type { Slot, SlotPorts, SlotRequest } from './slot.ts';
@@ -23,7 +23,7 @@ export interface SlotSearchOptions {
  * at the same moment (`contended`), or the request `yielded` to others.
  */
 type Attempt =
-  | { readonly outcome: 'granted'; readonly view: FleetView; readonly candidate: Candidate }
+  | { readonly outcome: 'granted'; readonly view: FleetView; readonly candidate: RankedWorker }
   | { readonly outcome: 'full' | 'contended' | 'yielded'; readonly view: FleetView };
 type Granted = Extract<Attempt, { outcome: 'granted' }>;
 
@@ -105,7 +105,7 @@ export class SlotSearch {
     return { outcome: 'contended', view };
   }
 
-  #lease({ worker, expired, uncachedTokens }: Candidate, cap: number): Promise<boolean> {
+  #lease({ worker, expired, uncachedTokens }: RankedWorker, cap: number): Promise<boolean> {
     const { fleet, tier, tenant } = this.#request;
     const now = this.#ports.now();
     const expiresAt = now + this.#settings.leaseMs;

@@ -217,7 +217,7 @@ interface Closable {
 }
 type CloseLater = <T extends Closable>(part: T) => T;
 
-/** Like `Promise.all`, but throws only after all have settled, so that no part still starts after a failure. */
+/** Like `Promise.all`, but throws only after all have settled, so that no part is still starting when it throws. */
 async function allSettled<Work extends readonly unknown[] | []>(
   work: Work,
 ): Promise<{ -readonly [Index in keyof Work]: Awaited<Work[Index]> }> {

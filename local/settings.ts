@@ -14,7 +14,7 @@ const settingsSchema = v.object({
   CONCURRENCY: v.optional(wholeNumber(1, 10_000, 'must be a number from 1 to 10000')),
   /** Seconds after which an idle function process is stopped. */
   IDLE_SECONDS: v.optional(wholeNumber(1, 86_400, 'must be a number of seconds from 1 to 86400')),
-  /** `standard`: a process serves one request at a time. `managed`: HTTP functions serve many at once. */
+  /** `standard`: one request at a time per process. `managed`: a process of an HTTP function serves many at once. */
   LAMBDA_MODE: v.optional(v.picklist(['standard', 'managed'], 'must be standard or managed'), 'managed'),
   /** Number of GPU worker stand-ins, each a process, that serve the model `gpu`; 2 when absent. */
   GPU_WORKERS: v.optional(wholeNumber(0, 8, 'must be a number of workers from 0 to 8')),

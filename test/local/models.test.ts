@@ -157,7 +157,7 @@ describe('MODELS_FILE', () => {
 describe('an OpenAI-compatible endpoint', () => {
   const listing = (...ids: string[]) => ({ object: 'list', data: ids.map((id) => ({ id, object: 'model' })) });
 
-  it('an endpoint is served with its chat models, and the registry refers to the key without containing it', async () => {
+  it('an endpoint is served with its chat models, and the registry names the key without containing it', async () => {
     const keys: unknown[] = [];
     const url = await startServer((request) => {
       keys.push([request.url, request.headers.authorization]);

@@ -3,15 +3,15 @@ import { GetQueueAttributesCommand, SQSClient } from '@aws-sdk/client-sqs';
 import type { Cloud } from './cloud.ts';
 
 export interface StatusLine {
-  /** Takes the line away. */
+  /** Removes the line. */
   close(): void;
 }
 
 const EVERY_MS = 500;
-/** Erases the line that the cursor is on, and goes to its start. */
+/** Erases the cursor's line and moves to its start. */
 const ERASE = '\r\x1b[2K';
 
-/** What others write there, from which the line keeps away. */
+/** Streams whose output must not mix with the line. */
 type Output = Pick<WriteStream, 'write'>;
 
 /**
@@ -83,7 +83,7 @@ async function depthOf(client: SQSClient, QueueUrl: string): Promise<number> {
 }
 
 export interface Status {
-  /** Messages that wait, by the variable that the queue's URL is known under. */
+  /** Waiting messages, by the variable that holds the queue's URL. */
   readonly depths: readonly (readonly [variable: string, messages: number])[];
   readonly running: number;
   readonly processes: readonly { readonly function: string; readonly busy: boolean }[];
@@ -92,7 +92,7 @@ export interface Status {
 /** `generation 3 waiting · 2 running · chat 1/2 generate 1/1`: of each function, how many of its processes are busy. */
 export function statusText({ depths, running, processes }: Status): string {
   const waiting = depths
-    // An empty dead-letter queue is as it should be.
+    // An empty dead-letter queue is not worth showing.
     .filter(([variable, count]) => count > 0 || variable.endsWith('_QUEUE_URL'))
     .map(([variable, count]) => `${nameOf(variable)} ${count} waiting`);
   const byFunction = Map.groupBy(processes, (each) => each.function);
@@ -102,7 +102,7 @@ export function statusText({ depths, running, processes }: Status): string {
   return [...waiting, `${running} running`, functions.join(' ') || 'no processes'].join(' · ');
 }
 
-/** `GENERATION_DLQ_URL` is `generation dlq`. */
+/** Returns `generation dlq` for `GENERATION_DLQ_URL`. */
 function nameOf(variable: string): string {
   return variable
     .replace(/_(QUEUE_)?URL$/, '')

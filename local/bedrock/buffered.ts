@@ -15,7 +15,7 @@ interface Draft {
   tool: { toolUseId: string; name: string } | undefined;
 }
 
-/** The body of a Converse answer, made of the events that ConverseStream would have sent. */
+/** Builds the body of a Converse response from the events that ConverseStream would have sent. */
 export function bufferedAnswer(events: readonly ConverseStreamOutput[]): unknown {
   const drafts = new Map<number, Draft>();
   const draft = (index = 0): Draft => {

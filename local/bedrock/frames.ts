@@ -2,31 +2,31 @@ import type { ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
 import { EventStreamCodec } from '@smithy/eventstream-codec';
 import type { ConverseBody } from './request.ts';
 
-/** What the stand-in was asked. */
+/** A request to the stand-in. */
 export interface ConverseCall {
   readonly modelId: string;
   readonly streamed: boolean;
   readonly body: ConverseBody;
-  /** The body's JSON, as it came. */
+  /** The body's JSON, unchanged. */
   readonly json: string;
-  /** Aborts when the client goes away. */
+  /** Aborts when the client disconnects. */
   readonly signal: AbortSignal;
 }
 
-/** Decides what the stand-in answers, frame by frame. */
+/** Yields the frames of a response. */
 export type Responder = (call: ConverseCall) => AsyncIterable<Frame>;
 
 export type Frame =
   | { readonly type: 'event'; readonly event: ConverseStreamOutput }
-  /** An exception inside the stream, under its wire name: `throttlingException`. A buffered call answers with it. */
+  /** An exception inside the stream, under its wire name: `throttlingException`. It is the response of a buffered call. */
   | { readonly type: 'exception'; readonly name: string; readonly message: string }
-  /** An error instead of an answer; only as the first frame. */
+  /** An error response. Only as the first frame. */
   | ErrorFrame
-  /** Silence, in milliseconds. */
+  /** A pause, in milliseconds. */
   | { readonly type: 'pause'; readonly ms: number }
-  /** Ends the connection in the middle. */
+  /** Closes the connection before the end of the response. */
   | { readonly type: 'cut' }
-  /** Bytes as they are, for a stream that is no event stream. */
+  /** Raw bytes, for a response that is not an event stream. */
   | { readonly type: 'bytes'; readonly bytes: Uint8Array };
 
 export interface ErrorFrame {
@@ -43,13 +43,13 @@ const codec = new EventStreamCodec(
   (text) => Buffer.from(text, 'utf8'),
 );
 
-/** An event as `vnd.amazon.eventstream` bytes. Converse events hold one member each, named for the event's type. */
+/** Encodes an event as `vnd.amazon.eventstream` bytes. Converse events hold one member each, named for the event's type. */
 export function encodeEvent(event: ConverseStreamOutput): Uint8Array {
   const [type = '', payload] = Object.entries(event)[0] ?? [];
   return encode({ ':message-type': 'event', ':event-type': type }, payload);
 }
 
-/** An exception as `vnd.amazon.eventstream` bytes. */
+/** Encodes an exception as `vnd.amazon.eventstream` bytes. */
 export function encodeException(name: string, message: string): Uint8Array {
   return encode({ ':message-type': 'exception', ':exception-type': name }, { message });
 }
@@ -60,9 +60,9 @@ function encode(headers: Readonly<Record<string, string>>, payload: unknown): Ui
   return codec.encode({ headers: Object.fromEntries(typed), body: Buffer.from(wireJson(payload)) });
 }
 
-/** JSON as AWS writes it: bytes are base64 text. */
+/** Encodes JSON as AWS does: bytes become base64 text. */
 export function wireJson(value: unknown): string {
-  // Read from its holder, because a Buffer has turned itself into something else by the time it comes as `member`.
+  // Read from its parent, because `toJSON` has already converted a Buffer when it is passed as `member`.
   return JSON.stringify(value, function (this: Readonly<Record<string, unknown>>, key: string, member: unknown) {
     const original = this[key];
     return original instanceof Uint8Array ? Buffer.from(original).toString('base64') : member;

@@ -124,7 +124,7 @@ function find(library: Library, questions: readonly string[]): Hit[] {
   return library.search(question).filter(({ coverage, titled }) => alone === 1 || titled || coverage > ENOUGH);
 }
 
-/** Begins as one begins to go on, or speaks of something that was named before. */
+/** Matches the beginning of a follow-up question, and pronouns that refer to the previous one. */
 const FOLLOWS_UP = /^\W*(and|but|so|why|how about|what about|then|also|ok)\b|\b(it|that|this|them|those|these)\b/i;
 
 /** Answers "What is Lambent?", which has no word to search for, with the first section of the README. */
@@ -135,7 +135,7 @@ function overview(library: Library): Hit[] {
 
 /** Characters of one answer's main passage; about a screen. */
 const ROOM = 1_600;
-/** A second section is shown when it is nearly as good as the first. */
+/** A second section is shown if its score is close to the first one's. */
 const NEARLY = 0.7;
 
 function passages(hits: readonly Hit[]): string[] {
@@ -150,14 +150,14 @@ function passages(hits: readonly Hit[]): string[] {
   return lines;
 }
 
-/** The blocks of a section that speak of what was asked, in their order, with the code that belongs to them. */
+/** Returns the blocks of a section that match the question, in order, with the code that belongs to them. */
 function passage({ section, words }: Hit, room: number): string {
   const { blocks } = section;
   const whole = blocks.join('\n\n');
   if (whole.length <= room) return whole;
   const scores = blocks.map((block, index) => {
     const found = new Set(wordsOf(block));
-    // The opening explains the rest, so it starts a little ahead.
+    // The first block introduces the section, so it gets a small bonus.
     return words.filter((word) => found.has(word)).length + (index === 0 ? 0.5 : 0);
   });
   const chosen = new Set<number>();
@@ -172,7 +172,7 @@ function passage({ section, words }: Hit, room: number): string {
   return blocks.flatMap((block, index) => (chosen.has(index) ? [shortened(block, words, room)] : [])).join('\n\n');
 }
 
-/** A list or table that is longer than its room keeps the rows that speak of what was asked. */
+/** Shortens a list or table to the rows that match the question. */
 function shortened(block: string, words: readonly string[], room: number): string {
   const rows = block.split('\n');
   if (block.length <= room || !/^\s*([|*-]|\d+\.)/.test(block)) return block;

@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import MiniSearch from 'minisearch';
 
-/** A heading of a document with what stands under it, up to the next heading. */
+/** A section of a document: a heading and its content up to the next heading. */
 export interface Section {
   readonly id: number;
   /** Path from the project's root: `docs/models.md`. */
@@ -10,16 +10,16 @@ export interface Section {
   readonly title: string;
   /** The headings above it, outermost first. */
   readonly trail: readonly string[];
-  /** Paragraphs, lists, tables and code blocks, as they were written. */
+  /** Paragraphs, lists, tables and code blocks, as Markdown. */
   readonly blocks: readonly string[];
 }
 
 export interface Hit {
   readonly section: Section;
   readonly score: number;
-  /** Share of the question's words that the section has, 0 to 1. */
+  /** Share of the question's words found in the section, from 0 to 1. */
   readonly coverage: number;
-  /** Whether the question has all words of the section's title. */
+  /** True if the question contains all words of the section's title. */
   readonly titled: boolean;
   /** The section's words that matched, for choosing among its blocks. */
   readonly words: readonly string[];
@@ -93,7 +93,7 @@ const MOST_WORDS = 300;
 /** Weight of a word that is related to the question but not part of it. */
 const ASIDE = 0.15;
 
-/** Other words under which the documents may speak of what a newcomer asks for, as the index writes them. */
+/** Synonyms: words of newcomers and the documents' words for them, as stems. */
 const RELATED: Readonly<Record<string, readonly string[]>> = {
   start: ['try', 'npm', 'command'],
   run: ['try', 'npm', 'start'],
@@ -113,14 +113,14 @@ const RELATED: Readonly<Record<string, readonly string[]>> = {
   javascript: ['client', 'openai'],
 };
 
-/** What users read first counts most, what only contributors read less; pages of figures explain least. */
+/** Weights of documents: users' first pages most, contributors' pages less, pages of figures least. */
 function importance(document: string): number {
   if (document === 'README.md') return 1.2;
   if (document.startsWith('docs/benchmarks/')) return 0.5;
   return document.startsWith('docs/') && !document.startsWith('docs/decisions/') ? 1.2 : 0.7;
 }
 
-/** A list of links finds everything and says nothing. */
+/** Link lists match every question and answer none. */
 function saysSomething({ blocks }: Section): boolean {
   const text = blocks.join('\n');
   const links = text.match(/\[[^\]]*\]\([^)]*\)/g) ?? [];
@@ -169,7 +169,7 @@ function split(document: string, markdown: string): Omit<Section, 'id'>[] {
   return sections;
 }
 
-/** Paragraphs, lists, tables and headings, each a block; a fenced code block is one, whatever is in it. */
+/** Splits Markdown into blocks: paragraphs, lists, tables, headings and fenced code blocks. */
 function blocksOf(markdown: string): string[] {
   const blocks: string[] = [];
   let lines: string[] = [];
@@ -202,7 +202,7 @@ function blocksOf(markdown: string): string[] {
   return blocks;
 }
 
-/** Words that say nothing about what is asked, as the index would write them. */
+/** Stop words, as stems. */
 const STOP = new Set(
   `a about actually all also am an and any are as at be been but by can could did do doe does explain for from get give
   had has have he hello hey hi how i if in into is it its just know lambent let like make may me more much my need no
@@ -213,7 +213,7 @@ const STOP = new Set(
 );
 
 function tokenize(text: string): string[] {
-  // `MODELS_FILE`, `x-request-id` and `/v1/models` are words of their own, and so are their parts.
+  // `MODELS_FILE`, `x-request-id` and `/v1/models` are indexed whole and in parts.
   return text.split(/[^\p{L}\p{N}_./-]+/u).flatMap((token) => {
     const whole = token.replace(/^[./-]+|[./-]+$/g, '');
     const parts = whole.split(/[_./-]+/);
@@ -221,13 +221,13 @@ function tokenize(text: string): string[] {
   });
 }
 
-/** No word of the documents is longer, and a fuzzy search for a longer one takes seconds. */
+/** No word of the documents is longer, and a fuzzy search for longer words takes seconds. */
 const LONGEST_WORD = 32;
 
-/** A word as the index knows it: lower case, without the commonest English endings. */
+/** Returns the stem of a word: lower case, without the most common English endings. */
 function word(term: string): string | null {
   const lower = term.toLowerCase();
-  // The documents are English: a word in another script can't be in them, and would count as one that is missing.
+  // The documents are in English. A word in another script would always count as missing.
   if (lower.length < 2 || lower.length > LONGEST_WORD || STOP.has(lower) || !/[\p{Script=Latin}\d]/u.test(lower))
     return null;
   if (lower.length > 5 && lower.endsWith('ing')) return lower.slice(0, -3).replace(/([^aeiouls])\1$/, '$1');
@@ -241,7 +241,7 @@ function fuzziness(term: string): number | false {
   return term.length > 5 ? 0.2 : false;
 }
 
-/** The words of `text` that mean something, each once. */
+/** Returns the distinct words of `text` without stop words. */
 export function wordsOf(text: string): string[] {
   return [...new Set(tokenize(text).flatMap((token) => word(token) ?? []))];
 }

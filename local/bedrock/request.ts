@@ -41,7 +41,7 @@ const converseRequest = v.looseObject({
   toolConfig: v.optional(v.looseObject({ tools: v.pipe(v.array(tool), v.minLength(1)) })),
 });
 
-/** The body of a Converse call, as far as the stand-in reads it; images are base64 text here. */
+/** The part of a Converse request's body that the stand-in reads. Images are base64 text. */
 export type ConverseBody = v.InferOutput<typeof converseRequest>;
 
 /**

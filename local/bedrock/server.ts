@@ -17,9 +17,9 @@ import {
 import { type ConverseBody, validated } from './request.ts';
 
 export interface BedrockStandIn {
-  /** For `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`. */
+  /** The value for `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`. */
   readonly url: string;
-  /** Ends every connection, answers in progress included. */
+  /** Closes every connection, including running responses. */
   close(): Promise<void>;
 }
 
@@ -120,7 +120,7 @@ async function sendStream(response: Response, call: ConverseCall, respond: Respo
     }
     if (frame.type === 'error') return sendError(response, frame);
     begin(response, 200, { 'content-type': 'application/vnd.amazon.eventstream' });
-    // An empty write sends the head on its way, so that a cut comes after it.
+    // An empty write sends the head, so that a cut follows it.
     if (frame.type === 'cut') return write(response, new Uint8Array()).then(() => cut(response));
     if (frame.type === 'event') await write(response, encodeEvent(frame.event));
     if (frame.type === 'exception') await write(response, encodeException(frame.name, frame.message));
@@ -157,7 +157,7 @@ const STATUS: Readonly<Record<string, number>> = {
   ServiceUnavailableException: 503,
 };
 
-/** The error that a buffered call gets for what would be an exception inside a stream. */
+/** Returns the error response of a buffered call for an exception that a stream would carry. */
 function errorOf(wireName: string, message: string): ErrorFrame {
   const name = wireName.charAt(0).toUpperCase() + wireName.slice(1);
   return { type: 'error', status: STATUS[name] ?? 500, name, message };
@@ -180,11 +180,11 @@ function begin(response: Response, status: number, headers: Readonly<Record<stri
   for (const [name, value] of Object.entries(all)) response.setHeader(name, value);
 }
 
-/** Resolves when the bytes are with the system, or the client is gone. */
+/** Resolves when the bytes have been handed to the system, or the client has disconnected. */
 function write(response: Response, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => resolve();
-    // Asked apart because the two declare `write` with different overloads.
+    // Two branches, because the types declare `write` with different overloads.
     if (response instanceof ServerResponse) response.write(bytes, done);
     else response.write(bytes, done);
   });

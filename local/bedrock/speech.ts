@@ -6,12 +6,12 @@ export interface Pace {
   readonly wordMs: number;
 }
 
-/** Says `text` as a model would: in words, at a reader's pace, within the caller's token limit and stop sequences. */
+/** Streams `text` as a model would: word by word, within the caller's token limit and stop sequences. */
 export async function* say(text: string, { body }: ConverseCall, { wordMs }: Pace): AsyncGenerator<Frame> {
   const { said, stopReason } = limited(text, body.inferenceConfig ?? {});
   yield event({ messageStart: { role: 'assistant' } });
   for (const [index, chunk] of (said.match(/\s*\S+\s*/g) ?? []).entries()) {
-    // The first word comes at once: what a reader waits for is the beginning.
+    // The first word has no pause, because readers wait for it.
     if (index > 0 && wordMs > 0) yield { type: 'pause', ms: wordMs };
     yield event({ contentBlockDelta: { contentBlockIndex: 0, delta: { text: chunk } } });
   }
@@ -35,7 +35,7 @@ function limited(
   return { said: text.slice(0, stopAt), stopReason: stops.length > 0 ? 'stop_sequence' : 'end_turn' };
 }
 
-/** What English text has on average; there is no tokenizer here, so usage is an estimate. */
+/** Average characters per token of English text. There is no tokenizer here, so usage is an estimate. */
 const CHARACTERS_PER_TOKEN = 4;
 
 function tokensOf(text: string): number {

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Frame } from '../../local/bedrock/frames.ts';
 import { createGuide, GUIDE_MODEL, reply } from '../../local/bedrock/guide.ts';
 import { type Library, readLibrary } from '../../local/bedrock/library.ts';
@@ -65,89 +65,92 @@ function ask(...questions: readonly string[]): string {
   return reply(library, { messages });
 }
 
-describe('a question', () => {
-  test('is answered with the passage that speaks of it, in its own words, by its name', () => {
+describe('the guide, asked a question', () => {
+  it('quotes the passage that answers the question, with its title', () => {
     const answer = ask('What happens with fallbacks?');
     expect(answer).toContain('its fallbacks are tried in order.');
     expect(answer).toContain('docs/models.md, “Fallbacks”');
   });
 
-  test('what it is, is answered by the first words of the README', () => {
+  it('answers what Lambent is with the first section of the README', () => {
     expect(ask('What is Lambent?')).toContain('Lambent is an inference service');
   });
 
-  test.each(['How do I start it?', 'how do I install lambent', 'starting'])('%s comes to the command', (question) => {
-    expect(ask(question)).toContain('npm ci && npm start\n# not a heading\n```');
-  });
+  it.each(['How do I start it?', 'how do I install lambent', 'starting'])(
+    'answers "%s" with the command that starts Lambent',
+    (question) => {
+      expect(ask(question)).toContain('npm ci && npm start\n# not a heading\n```');
+    },
+  );
 
-  test('with a typing error is understood', () => {
+  it('tolerates a typing error', () => {
     expect(ask('what about fallbakcs')).toContain('“Fallbacks”');
   });
 
-  test('by the name of a setting finds it', () => {
+  it('finds a setting by its name', () => {
     expect(ask('firstTokenTimeoutMs?')).toContain('`firstTokenTimeoutMs` | 30000');
   });
 
-  test('that goes on from another is answered together with it', () => {
+  it('answers a follow-up question together with the previous one', () => {
     expect(ask('Tell me about timeouts', 'and how?')).toContain('“Timeouts”');
     expect(ask('How do I add a model?', 'and the fallbacks?')).toContain('“Fallbacks”');
   });
 
-  test('is not answered with what only who edits a page should read', () => {
+  it('does not quote comments in documents', () => {
     expect(ask('How do I add a model?')).toContain('by giving it a name');
     expect(ask('Written by a program?')).not.toContain('<!--');
   });
 
-  test('of any length is answered soon, whatever its words are', () => {
+  it('answers a question of any length', () => {
     for (const text of ['x'.repeat(500_000), Array.from({ length: 50_000 }, (_, index) => `word${index}`).join(' ')]) {
       expect(ask(`${text} fallbacks`)).toContain('not a language model');
     }
   });
 
-  test('about something else is not answered, and it says why', () => {
+  it('does not answer a question about something else, and says why', () => {
     const answer = ask('Who is the president of France?');
     expect(answer).toContain('I found nothing');
     expect(answer).toContain('not a language model');
   });
 
-  test.each([
+  it.each([
     ['如何添加模型?', '英文'],
     ['モデルを追加するには?', '英語'],
     ['모델을 추가하려면?', '영어'],
     ['Как добавить модель?', 'английском'],
-  ])('in another script is told so in it: %s', (question, word) => {
+  ])('answers a question in another script with a note in that script: %s', (question, word) => {
     expect(ask(question)).toContain(word);
   });
 
-  test('in another script that names a setting is answered', () => {
+  it('answers a question in another script that names a setting', () => {
     expect(ask('firstTokenTimeoutMs 是什么?')).toContain('“Timeouts”');
   });
 });
 
-describe('it says that it is not a language model', () => {
-  test.each(['hi', 'Hello!', 'who are you?', 'help', '?', 'How do I add a model?', 'qqqq'])(
+describe('the guide says that it is not a language model', () => {
+  it.each(['hi', 'Hello!', 'who are you?', 'help', '?', 'How do I add a model?', 'qqqq'])(
     'in its first answer: %s',
     (question) => {
       expect(ask(question)).toMatch(/not a language model/);
     },
   );
 
-  test('and not again with every answer', () => {
+  it('once per conversation', () => {
     expect(ask('hi', 'How do I add a model?')).not.toMatch(/language model/);
   });
 });
 
-test('a greeting suggests only questions that it can answer', () => {
+it('the guide answers a greeting with questions that it can answer', () => {
   const suggested = [...ask('hi').matchAll(/^- (.*)$/gm)].map(([, question]) => question ?? '');
   expect(suggested.length).toBeGreaterThan(0);
   for (const question of suggested) expect(ask(question)).not.toContain('found nothing');
 });
 
-test('thanks are taken kindly', () => {
+it('the guide answers thanks', () => {
   expect(ask('What is Lambent?', 'thanks!')).toContain('You are welcome');
 });
 
-test('images and tools are declined in words, and the question is answered all the same', () => {
+it('the guide says that it cannot use images and tools, and answers the question', () => {
   const answer = reply(library, {
     messages: [
       {
@@ -162,7 +165,7 @@ test('images and tools are declined in words, and the question is answered all t
   expect(answer).toContain('docs/models.md');
 });
 
-test('whatever is asked, there is an answer', () => {
+it('the guide answers any request', () => {
   fc.assert(
     fc.property(fc.array(fc.string({ unit: 'binary' }), { minLength: 1, maxLength: 4 }), (questions) => {
       expect(ask(...questions).length).toBeGreaterThan(20);
@@ -170,14 +173,14 @@ test('whatever is asked, there is an answer', () => {
   );
 });
 
-test('a project without documents has a guide all the same', async () => {
+it('the guide works in a project without documents', async () => {
   const empty = await mkdtemp(join(tmpdir(), 'lambent-empty-'));
   const messages = [{ role: 'user' as const, content: [{ text: 'What is Lambent?' }] }];
   expect(reply(readLibrary(empty), { messages })).toContain('I found nothing');
   await rm(empty, { recursive: true });
 });
 
-describe('as it speaks', () => {
+describe('the stream of an answer', () => {
   const framesOf = async (inferenceConfig: ConverseBody['inferenceConfig'] = {}): Promise<Frame[]> => {
     const body: ConverseBody = { messages: [{ role: 'user', content: [{ text: 'fallbacks?' }] }], inferenceConfig };
     const frames: Frame[] = [];
@@ -190,31 +193,31 @@ describe('as it speaks', () => {
   const stopReasonOf = (frames: readonly Frame[]): string | undefined =>
     frames.flatMap((frame) => (frame.type === 'event' ? (frame.event.messageStop?.stopReason ?? []) : []))[0];
 
-  test('the first word comes without a pause, the others after one each', async () => {
+  it('has a pause before each word but the first', async () => {
     const frames = await framesOf();
     const kinds = frames.map((frame) => frame.type);
     expect(kinds.slice(0, 5)).toEqual(['event', 'event', 'pause', 'event', 'pause']);
     expect(stopReasonOf(frames)).toBe('end_turn');
   });
 
-  test('it ends at the token limit, and says so', async () => {
+  it('ends at the token limit with its stop reason', async () => {
     const frames = await framesOf({ maxTokens: 5 });
     expect(textOf(frames).length).toBeLessThanOrEqual(20);
     expect(stopReasonOf(frames)).toBe('max_tokens');
   });
 
-  test('it ends before a stop sequence, and says so', async () => {
+  it('ends before a stop sequence with its stop reason', async () => {
     const frames = await framesOf({ stopSequences: ['tried', 'never said'] });
     expect(textOf(frames)).toMatch(/its fallbacks are $/);
     expect(stopReasonOf(frames)).toBe('stop_sequence');
   });
 
-  test('the fragments are the whole answer, to the letter', async () => {
+  it('adds up to the whole answer', async () => {
     expect(textOf(await framesOf())).toBe(ask('fallbacks?'));
   });
 });
 
-test('the real provider and the real documents make an answer with its usage', async () => {
+it('the Bedrock provider receives an answer from the project’s documents, with usage', async () => {
   await using upstream = await Upstream.start(createGuide({ wordMs: 0 }));
   const content = [{ type: 'text', text: 'What is Lambent?' }] as const;
   const events = await upstream.generate({ messages: [{ role: 'user', content }] });

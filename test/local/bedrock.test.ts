@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import { BedrockRuntimeClient, ConverseCommand, ConverseStreamCommand } from '@aws-sdk/client-bedrock-runtime';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Frame, Responder } from '../../local/bedrock/frames.ts';
 import { type BedrockStandIn, startBedrock } from '../../local/bedrock/server.ts';
 
@@ -32,7 +32,7 @@ describe.each([
   const newClient = (): BedrockRuntimeClient =>
     new BedrockRuntimeClient({ region: 'eu-west-1', endpoint: server.url, credentials, maxAttempts: 1, ...options });
 
-  test('a stream and a whole answer say the same', async () => {
+  it('the stand-in answers streamed and buffered calls with the same text', async () => {
     const client = newClient();
     const streamed = await client.send(new ConverseStreamCommand({ modelId: 'a/b:c', messages }));
     const deltas: string[] = [];
@@ -44,7 +44,7 @@ describe.each([
     client.destroy();
   });
 
-  test('a request that Bedrock refuses is a ValidationException', async () => {
+  it('the stand-in answers a request that Bedrock refuses with a ValidationException', async () => {
     const client = newClient();
     const command = new ConverseStreamCommand({ modelId: 'm', messages: [{ role: 'user', content: [{ text: ' ' }] }] });
     await expect(client.send(command)).rejects.toMatchObject({
@@ -70,7 +70,7 @@ describe('the stand-in refuses, as Bedrock does,', () => {
   const toolResult = (toolUseId: string) => ({ role: 'user', content: [{ toolResult: { toolUseId, content: [] } }] });
   const toolConfig = { tools: [{ toolSpec: { name: 'x', inputSchema: { json: { type: 'object' } } } }] };
 
-  test.each([
+  it.each([
     ['no messages', { messages: [] }, 'at least one message'],
     ['a conversation that the assistant begins', { messages: [assistant] }, 'must start with a user message'],
     ['one role twice in a row', { messages: [user, assistant, assistant] }, 'roles must alternate'],
@@ -95,7 +95,7 @@ describe('the stand-in refuses, as Bedrock does,', () => {
     });
   });
 
-  test('another path', async () => {
+  it('a request to another path', async () => {
     const response = await fetch(`${server.url}/model/m/invoke`, { method: 'POST', body: '{}' });
     expect([response.status, response.headers.get('x-amzn-errortype')]).toEqual([
       404,
@@ -104,7 +104,7 @@ describe('the stand-in refuses, as Bedrock does,', () => {
   });
 });
 
-test('closing ends answers that are still going on, and idle connections', async () => {
+it('closing the stand-in ends running answers and idle connections', async () => {
   const slow = await startBedrock({
     respond: async function* () {
       yield event({ messageStart: { role: 'assistant' } });
@@ -119,7 +119,7 @@ test('closing ends answers that are still going on, and idle connections', async
   expect(idle.destroyed || (await new Promise((resolve) => idle.once('close', () => resolve(true))))).toBe(true);
 });
 
-test('a taken port is an error', async () => {
+it('starting the stand-in on a taken port fails', async () => {
   const port = Number(new URL(server.url).port);
   await expect(startBedrock({ respond: hello, port })).rejects.toMatchObject({ code: 'EADDRINUSE' });
 });

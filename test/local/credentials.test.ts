@@ -30,7 +30,7 @@ async function profile(expiresInMs: number): Promise<string> {
 }
 
 describe("the user's credentials", () => {
-  it('come from the chain of the AWS SDK, and are no use shortly before they expire', async () => {
+  it('come from the credential chain of the AWS SDK, and are refreshed shortly before they expire', async () => {
     const expiration = await profile(3_600_000);
     const { variables, expiresAt } = await (await userCredentials())();
     expect(variables).toEqual({
@@ -41,7 +41,7 @@ describe("the user's credentials", () => {
     expect(expiresAt).toBe(Date.parse(expiration) - 60_000);
   });
 
-  it('reach functions, instead of the dummy ones', async () => {
+  it('reach functions instead of the dummy credentials', async () => {
     await profile(3_600_000);
     const runner = await testRunner({ credentials: await userCredentials() });
     expect(await runner.call('echo', { env: true })).toMatchObject({
@@ -50,7 +50,7 @@ describe("the user's credentials", () => {
     });
   });
 
-  it('that are missing fail the call, and not the runner', async () => {
+  it('fail the call if they are missing, and not the runner', async () => {
     const runner = await testRunner({ credentials: () => Promise.reject(new Error('the session has expired')) });
     await expect(runner.call('echo', {})).rejects.toThrow('the session has expired');
     await expect(runner.call('echo', {})).rejects.toThrow('the session has expired');
@@ -58,7 +58,7 @@ describe("the user's credentials", () => {
 });
 
 describe('the dummy credentials', () => {
-  it('are nobody and last', async () => {
+  it('belong to no account and do not expire', async () => {
     expect(await dummyCredentials()).toEqual({
       variables: { AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' },
       expiresAt: Number.POSITIVE_INFINITY,

@@ -18,7 +18,7 @@ import {
   ScheduleKeyDeletionCommand,
 } from '@aws-sdk/client-kms';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type KmsStandIn, startKms } from '../../local/kms/server.ts';
 
 const TENANT = { tenant: 'acme', purpose: 'content' };
@@ -71,8 +71,8 @@ async function exceptionOf(work: Promise<unknown>): Promise<string> {
   return thrown instanceof Error ? thrown.name : 'none';
 }
 
-describe('what was encrypted', () => {
-  test('opens with its blob and its context, whatever both are', async () => {
+describe('a ciphertext', () => {
+  it('decrypts to any plaintext under any encryption context', async () => {
     const KeyId = await newKey();
     const context = fc.dictionary(fc.string({ unit: 'grapheme', minLength: 1 }), fc.string({ unit: 'grapheme' }), {
       maxKeys: 4,
@@ -90,7 +90,7 @@ describe('what was encrypted', () => {
     );
   });
 
-  test('opens with its context in another order', async () => {
+  it('decrypts with its encryption context in another order', async () => {
     const KeyId = await newKey();
     const { CiphertextBlob } = await kms.send(
       new EncryptCommand({ KeyId, Plaintext: bytes('x'), EncryptionContext: { a: '1', b: '2' } }),
@@ -99,13 +99,13 @@ describe('what was encrypted', () => {
     expect(opened.Plaintext).toEqual(Uint8Array.from(bytes('x')));
   });
 
-  test.each([
+  it.each([
     ['none', undefined],
     ['less', { tenant: 'acme' }],
     ['more', { ...TENANT, extra: '1' }],
     ["another tenant's", { ...TENANT, tenant: 'evil' }],
     ['the same letters, shifted', { tenan: 'tacme', purpose: 'content' }],
-  ])('does not open with another context: %s', async (_case, EncryptionContext) => {
+  ])('does not decrypt with another encryption context: %s', async (_case, EncryptionContext) => {
     const KeyId = await newKey();
     const { CiphertextBlob } = await kms.send(
       new EncryptCommand({ KeyId, Plaintext: bytes('secret'), EncryptionContext: TENANT }),
@@ -114,7 +114,7 @@ describe('what was encrypted', () => {
     expect(await exceptionOf(work)).toBe('InvalidCiphertextException');
   });
 
-  test('does not open once a bit of it is changed, wherever that is', async () => {
+  it('does not decrypt if any of its bits has changed', async () => {
     const KeyId = await newKey();
     const { CiphertextBlob = new Uint8Array() } = await kms.send(
       new EncryptCommand({ KeyId, Plaintext: bytes('secret') }),
@@ -130,7 +130,7 @@ describe('what was encrypted', () => {
     expect(await exceptionOf(short)).toBe('InvalidCiphertextException');
   });
 
-  test('does not open for who expects another key', async () => {
+  it('does not decrypt if the caller names another key', async () => {
     const [KeyId, other] = [await newKey(), await newKey()];
     const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
     expect(await exceptionOf(kms.send(new DecryptCommand({ CiphertextBlob, KeyId: other })))).toBe(
@@ -139,7 +139,7 @@ describe('what was encrypted', () => {
     await kms.send(new DecryptCommand({ CiphertextBlob, KeyId }));
   });
 
-  test('can be moved to another key and context', async () => {
+  it('can be re-encrypted under another key and context', async () => {
     const [KeyId, DestinationKeyId] = [await newKey(), await newKey()];
     const { CiphertextBlob } = await kms.send(
       new EncryptCommand({ KeyId, Plaintext: bytes('x'), EncryptionContext: TENANT }),
@@ -162,7 +162,7 @@ describe('what was encrypted', () => {
     expect(opened.Plaintext).toEqual(Uint8Array.from(bytes('x')));
   });
 
-  test('opens after a restart', async () => {
+  it('decrypts after a restart', async () => {
     const KeyId = await newKey();
     const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
     await stop();
@@ -172,7 +172,7 @@ describe('what was encrypted', () => {
 });
 
 describe('a data key', () => {
-  test('is 32 fresh bytes, and the same when its blob is opened', async () => {
+  it('has 32 random bytes, which its ciphertext decrypts to', async () => {
     const KeyId = await newKey();
     const generate = () =>
       kms.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_256', EncryptionContext: TENANT }));
@@ -185,7 +185,7 @@ describe('a data key', () => {
     expect(opened.Plaintext).toEqual(one.Plaintext);
   });
 
-  test('has the size that was asked for', async () => {
+  it('has the requested size', async () => {
     const KeyId = await newKey();
     const sized = await kms.send(new GenerateDataKeyCommand({ KeyId, NumberOfBytes: 64 }));
     const small = await kms.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_128' }));
@@ -193,7 +193,7 @@ describe('a data key', () => {
     expect(await exceptionOf(kms.send(new GenerateDataKeyCommand({ KeyId })))).toBe('ValidationException');
   });
 
-  test('stays out of the answer where it is not wanted', async () => {
+  it('is left out of the response of GenerateDataKeyWithoutPlaintext', async () => {
     const KeyId = await newKey();
     const answer = await kms.send(new GenerateDataKeyWithoutPlaintextCommand({ KeyId, KeySpec: 'AES_256' }));
     expect(answer).not.toHaveProperty('Plaintext');
@@ -202,8 +202,8 @@ describe('a data key', () => {
   });
 });
 
-describe('a key', () => {
-  test('is found by its id, its ARN, its alias and the ARN of that', async () => {
+describe('a KMS key', () => {
+  it('is found by its id, its ARN, its alias and the alias’s ARN', async () => {
     const KeyId = await newKey();
     await kms.send(new CreateAliasCommand({ AliasName: 'alias/lambent', TargetKeyId: KeyId }));
     const { Aliases = [] } = await kms.send(new ListAliasesCommand({}));
@@ -218,12 +218,12 @@ describe('a key', () => {
     expect(KeyRotationEnabled).toBe(false);
   });
 
-  test.each(['nothing', 'alias/nothing', 'alias/../x'])('that is not there is not found: %s', async (KeyId) => {
+  it.each(['nothing', 'alias/nothing', 'alias/../x'])('that does not exist is not found: %s', async (KeyId) => {
     expect(await exceptionOf(kms.send(new DescribeKeyCommand({ KeyId })))).toBe('NotFoundException');
     expect(await exceptionOf(kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') })))).toBe('NotFoundException');
   });
 
-  test('gives its alias to no other key, and takes no name that AWS keeps for itself', async () => {
+  it('cannot share its alias or take an alias reserved for AWS', async () => {
     const TargetKeyId = await newKey();
     const alias = (AliasName: string) => exceptionOf(kms.send(new CreateAliasCommand({ AliasName, TargetKeyId })));
     expect(await alias('alias/a')).toBe('none');
@@ -232,7 +232,7 @@ describe('a key', () => {
     expect(await alias('a')).toBe('InvalidAliasNameException');
   });
 
-  test('that is disabled serves nothing until it is enabled again', async () => {
+  it('that is disabled refuses every operation until it is enabled again', async () => {
     const KeyId = await newKey();
     const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
     await kms.send(new DisableKeyCommand({ KeyId }));
@@ -242,7 +242,7 @@ describe('a key', () => {
     await kms.send(new DecryptCommand({ CiphertextBlob }));
   });
 
-  test('that is to be deleted serves nothing, and is gone when its time is over', async () => {
+  it('that is pending deletion refuses every operation, and is gone after its waiting period', async () => {
     const KeyId = await newKey();
     const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
     const { DeletionDate } = await kms.send(new ScheduleKeyDeletionCommand({ KeyId, PendingWindowInDays: 7 }));
@@ -255,7 +255,7 @@ describe('a key', () => {
   });
 });
 
-test('plaintext has 1 to 4096 bytes', async () => {
+it('the KMS stand-in encrypts 1 to 4096 bytes', async () => {
   const KeyId = await newKey();
   const encrypt = (size: number) =>
     exceptionOf(kms.send(new EncryptCommand({ KeyId, Plaintext: new Uint8Array(size) })));
@@ -267,14 +267,14 @@ test('plaintext has 1 to 4096 bytes', async () => {
   ]);
 });
 
-test('the state file is for its owner alone, and holds no plaintext', async () => {
+it('the state file of the KMS stand-in is readable by its owner only, and holds no plaintext', async () => {
   const KeyId = await newKey();
   await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('canary') }));
   expect((await stat(stateFile)).mode & 0o777).toBe(0o600);
   expect(await readFile(stateFile, 'utf8')).not.toContain('canary');
 });
 
-test("an operation that is not there, and a body that is no JSON, are errors in KMS's own shape", async () => {
+it("the KMS stand-in answers an unknown operation and an invalid body with errors in KMS's shape", async () => {
   const call = async (target: string, body: string): Promise<unknown> => {
     const headers = { 'x-amz-target': `TrentService.${target}`, 'content-type': 'application/x-amz-json-1.1' };
     const response = await fetch(server.url, { method: 'POST', headers, body });

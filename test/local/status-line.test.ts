@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { statusText } from '../../local/status-line.ts';
 
-it('says how deep each queue is, how much is being worked on, and how many processes of each function are busy', () => {
+it('the status line shows the depth of each queue, the running messages, and the busy processes of each function', () => {
   const depths = [['GENERATION_QUEUE_URL', 3] as const, ['GENERATION_DLQ_URL', 0] as const];
   const processes = [
     { function: 'chat', busy: true },
@@ -13,7 +13,7 @@ it('says how deep each queue is, how much is being worked on, and how many proce
   );
 });
 
-it('names a dead-letter queue once there is something in it', () => {
+it('the status line shows a dead-letter queue only if it holds messages', () => {
   const depths = [['GENERATION_QUEUE_URL', 0] as const, ['GENERATION_DLQ_URL', 1] as const];
   expect(statusText({ depths, running: 0, processes: [] })).toBe(
     'generation 0 waiting · generation dlq 1 waiting · 0 running · no processes',

@@ -16,20 +16,20 @@ export function quantile(values: readonly number[], p: number): number {
 export const median = (values: readonly number[]) => quantile(values, 0.5);
 
 /**
- * Measures every side once a round, in an order that turns by one each round, so that neither a machine that slows down
- * nor a neighbour's effect falls on one side alone.
- * @returns for each side what was measured, round by round
+ * Measures every target once per round, in an order that rotates each round, so that neither a slowing machine nor an
+ * order effect favours one target.
+ * @returns the results of each target, round by round
  */
-export async function interleave<Side, Result>(
-  sides: readonly Side[],
+export async function interleave<Target, Result>(
+  targets: readonly Target[],
   rounds: number,
-  measure: (side: Side, round: number) => Promise<Result>,
-): Promise<Map<Side, Result[]>> {
-  const results = new Map<Side, Result[]>(sides.map((side) => [side, []]));
+  measure: (target: Target, round: number) => Promise<Result>,
+): Promise<Map<Target, Result[]>> {
+  const results = new Map<Target, Result[]>(targets.map((target) => [target, []]));
   for (let round = 0; round < rounds; round++) {
-    const turn = round % sides.length;
-    for (const side of [...sides.slice(turn), ...sides.slice(0, turn)]) {
-      results.get(side)?.push(await measure(side, round));
+    const turn = round % targets.length;
+    for (const target of [...targets.slice(turn), ...targets.slice(0, turn)]) {
+      results.get(target)?.push(await measure(target, round));
     }
   }
   return results;

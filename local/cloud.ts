@@ -2,7 +2,7 @@ import { join, resolve } from 'node:path';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import type { Responder } from './bedrock/frames.ts';
 import { startBedrock } from './bedrock/server.ts';
-import { dummyCredentials, userCredentials } from './credentials.ts';
+import { createUserCredentialProvider, provideDummyCredentials } from './credentials.ts';
 import type { Workers } from './engine/workers.ts';
 import { nameVariables, publishEnvironment } from './environment-file.ts';
 import { startEventSources } from './event-sources/event-sources.ts';
@@ -121,7 +121,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
   if (options.gpuWorkers !== undefined) closeLater(options.gpuWorkers);
   cleanup.defer(await lockState(stateDir));
 
-  const [standIns, definition, { bedrock, gpuWorkers, environment, region = '' }] = await allSettled([
+  const [standIns, definition, { bedrock, gpuWorkers, environment, region = '' }] = await awaitAll([
     runPhase('start stand-ins', () => startStandIns(stateDir, closeLater)),
     loadLocalService(options),
     completeOptions(options, closeLater),
@@ -154,7 +154,7 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     await startRunner({
       functions: functions.map((each) => selectMode(each, options.managedFunctions ?? [])),
       region: service.region,
-      credentials: bedrock === 'aws' ? await userCredentials() : dummyCredentials,
+      credentials: bedrock === 'aws' ? await createUserCredentialProvider() : provideDummyCredentials,
       onLog: (line) => {
         standIns.logs.write(line);
         options.onLog?.(line);
@@ -218,7 +218,7 @@ interface Closable {
 type CloseLater = <T extends Closable>(part: T) => T;
 
 /** Like `Promise.all`, but throws only after all have settled, so that no part is still starting when it throws. */
-async function allSettled<Work extends readonly unknown[] | []>(
+async function awaitAll<Work extends readonly unknown[] | []>(
   work: Work,
 ): Promise<{ -readonly [Index in keyof Work]: Awaited<Work[Index]> }> {
   await Promise.allSettled(work);
@@ -241,7 +241,7 @@ interface StandIns {
 
 /** Starts the stand-ins that need no setting except the state folder. */
 async function startStandIns(stateDir: string, closeLater: CloseLater): Promise<StandIns> {
-  const [tables, queues, objects, kms, logs] = await allSettled([
+  const [tables, queues, objects, kms, logs] = await awaitAll([
     startTables({ path: join(stateDir, 'tables') }).then(closeLater),
     startQueues().then(closeLater),
     startObjects({ path: join(stateDir, 'objects') }).then(closeLater),

@@ -22,7 +22,7 @@ export function removeStandInVariables(env: NodeJS.ProcessEnv): void {
 }
 
 /** Returns credentials that only the stand-ins accept. */
-export function dummyCredentials(): Promise<Credentials> {
+export function provideDummyCredentials(): Promise<Credentials> {
   return Promise.resolve(DUMMY);
 }
 
@@ -36,7 +36,7 @@ const MARGIN_MS = 60_000;
  * Returns a function that provides the user's AWS credentials, found where the AWS CLI finds them (variables, profiles, SSO…). They
  * are cached until shortly before they expire; each new process gets the current ones.
  */
-export async function userCredentials(): Promise<() => Promise<Credentials>> {
+export async function createUserCredentialProvider(): Promise<() => Promise<Credentials>> {
   const { defaultProvider } = await import('@aws-sdk/credential-provider-node');
   const provide = defaultProvider();
   return async () => {

@@ -21,7 +21,7 @@ export async function listen(server: Server, { port }: { port: number }): Promis
     });
   });
   return {
-    port: portOf(server.address()),
+    port: readPort(server.address()),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -30,7 +30,7 @@ export async function listen(server: Server, { port }: { port: number }): Promis
   };
 }
 
-function portOf(address: string | AddressInfo | null): number {
+function readPort(address: string | AddressInfo | null): number {
   if (address === null || typeof address === 'string') throw new Error('The server has no port');
   return address.port;
 }

@@ -7,7 +7,7 @@ import { LambentError } from '../shared/core/errors.ts';
 import { readModelRegistry } from '../shared/inference/read-registry.ts';
 import { type Alias, parseModelRegistry } from '../shared/inference/registry.ts';
 import { GUIDE_MODEL } from './bedrock/guide.ts';
-import { userCredentials } from './credentials.ts';
+import { createUserCredentialProvider } from './credentials.ts';
 import { describeLocalFleet } from './engine/local-fleet.ts';
 import type { LocalWorker } from './engine/workers.ts';
 import { getJson } from './get-json.ts';
@@ -75,7 +75,7 @@ export async function discoverModels(options: DiscoverOptions): Promise<Discover
   throw new LambentError('internal', 'The guide was not found');
 }
 
-async function useFile(file: string, { credentials = awsCredentials }: DiscoverOptions): Promise<Discovery> {
+async function useFile(file: string, { credentials = findAwsCredentials }: DiscoverOptions): Promise<Discovery> {
   const { models } = readModelRegistry(file);
   const targets = Object.values(models).flatMap((alias) => alias.targets);
   const usesAws = targets.some(({ provider, model }) => provider === 'bedrock' && model !== GUIDE_MODEL);
@@ -84,7 +84,7 @@ async function useFile(file: string, { credentials = awsCredentials }: DiscoverO
   const hint = Object.hasOwn(models, 'default') ? '' : ' There is no model "default": name a model in each request.';
   return {
     file,
-    description: `Models: ${list(Object.keys(models))}, from MODELS_FILE (${file}).${hint}`,
+    description: `Models: ${joinNames(Object.keys(models))}, from MODELS_FILE (${file}).${hint}`,
     bedrock: usesAws ? 'aws' : 'local',
   };
 }
@@ -144,7 +144,7 @@ async function findOpenAI(env: Environment, timeoutMs: number): Promise<Finding>
   };
   return {
     bedrock: 'local',
-    models: withGuide(createAliases(aliases, target)),
+    models: addGuide(createAliases(aliases, target)),
     text: `Models: ${baseUrl}, default is ${model}${countOthers(ids, model)}. OPENAI_MODEL chooses another default, MODELS_FILE replaces all of this.`,
   };
 }
@@ -167,7 +167,7 @@ const modelList = v.object({ data: v.array(v.object({ id: v.pipe(v.string(), v.m
 async function findBedrock(
   env: Environment,
   timeoutMs: number,
-  { repositoryModels, credentials = awsCredentials }: DiscoverOptions,
+  { repositoryModels, credentials = findAwsCredentials }: DiscoverOptions,
 ): Promise<Finding> {
   if (!mayHaveCredentials(env)) return undefined;
   const file = repositoryModels ?? resolve(import.meta.dirname, '../models.json');
@@ -178,7 +178,7 @@ async function findBedrock(
   return {
     bedrock: 'aws',
     models,
-    text: `Models: ${list(Object.keys(models))} on Amazon Bedrock, with your AWS credentials. OPENAI_BASE_URL chooses an OpenAI-compatible endpoint instead, MODELS_FILE replaces all of this.`,
+    text: `Models: ${joinNames(Object.keys(models))} on Amazon Bedrock, with your AWS credentials. OPENAI_BASE_URL chooses an OpenAI-compatible endpoint instead, MODELS_FILE replaces all of this.`,
   };
 }
 
@@ -202,8 +202,8 @@ function mayHaveCredentials(env: Environment): boolean {
   return named || files.some((file) => existsSync(file));
 }
 
-async function awsCredentials(): Promise<unknown> {
-  return (await userCredentials())();
+async function findAwsCredentials(): Promise<unknown> {
+  return (await createUserCredentialProvider())();
 }
 
 /** Describes why credentials were not found in time. Returns undefined if they were. */
@@ -260,7 +260,7 @@ async function findOllama(env: Environment, timeoutMs: number): Promise<Finding>
   const timeouts = { firstTokenTimeoutMs: 180_000 };
   return {
     bedrock: 'local',
-    models: withGuide(createAliases(aliases, { provider: 'openai-compatible', baseUrl: `${url}/v1` }, timeouts)),
+    models: addGuide(createAliases(aliases, { provider: 'openai-compatible', baseUrl: `${url}/v1` }, timeouts)),
     text: `Models: Ollama at ${url}, default is ${model}${countOthers(names, model)}. OPENAI_BASE_URL chooses another endpoint, MODELS_FILE replaces all of this.`,
   };
 }
@@ -268,7 +268,7 @@ async function findOllama(env: Environment, timeoutMs: number): Promise<Finding>
 function useGuide(): Promise<Finding> {
   return Promise.resolve({
     bedrock: 'local',
-    models: withGuide({ default: GUIDE }),
+    models: addGuide({ default: GUIDE }),
     text: 'Models: default is the built-in guide. It answers questions about Lambent from its documentation and is not a language model. For a language model, set OPENAI_API_KEY or OPENAI_BASE_URL, sign in to AWS, start Ollama, or set MODELS_FILE.',
   });
 }
@@ -278,7 +278,7 @@ const GUIDE = {
   targets: [{ provider: 'bedrock', model: GUIDE_MODEL, capabilities: ['images', 'tools', 'stop'] }],
 };
 
-function withGuide(models: WrittenModels): WrittenModels {
+function addGuide(models: WrittenModels): WrittenModels {
   return { guide: GUIDE, ...models };
 }
 
@@ -307,6 +307,6 @@ function countOthers(names: readonly string[], model: string): string {
   return others === 0 ? '' : `, and ${others} more under their own names`;
 }
 
-function list(names: readonly string[]): string {
+function joinNames(names: readonly string[]): string {
   return names.length <= 5 ? names.join(', ') : `${names.slice(0, 4).join(', ')} and ${names.length - 4} more`;
 }

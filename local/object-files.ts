@@ -35,7 +35,7 @@ export async function restoreObjects(app: App, folder: string): Promise<void> {
   let saving: Promise<void> = Promise.resolve();
 
   async function save(bucket: string, key: string): Promise<void> {
-    const { statusCode, rawPayload, headers } = await app.inject({ method: 'GET', url: urlOf(bucket, key) });
+    const { statusCode, rawPayload, headers } = await app.inject({ method: 'GET', url: buildUrl(bucket, key) });
     const id = `${bucket}/${key}`;
     // A key can hold what no file name can, and be longer.
     const path = paths.get(id) ?? join(buckets, bucket, 'objects', hash('sha256', key));
@@ -46,7 +46,7 @@ export async function restoreObjects(app: App, folder: string): Promise<void> {
     } else {
       paths.set(id, path);
       await replaceFile(path + DATA, rawPayload);
-      await replaceFile(path + METADATA, JSON.stringify({ key, headers: storedHeaders(headers) }));
+      await replaceFile(path + METADATA, JSON.stringify({ key, headers: selectStoredHeaders(headers) }));
     }
   }
 
@@ -56,7 +56,7 @@ export async function restoreObjects(app: App, folder: string): Promise<void> {
       saving = saving
         .catch(() => undefined)
         .then(async () => {
-          for (const { bucket, key } of changedObjects(request)) await save(bucket, key);
+          for (const { bucket, key } of listChangedObjects(request)) await save(bucket, key);
         });
       await saving;
     }
@@ -68,7 +68,12 @@ export async function restoreObjects(app: App, folder: string): Promise<void> {
     for (const path of await findObjects(join(buckets, bucket))) {
       const metadata = v.parse(metadataSchema, JSON.parse(await readFile(path + METADATA, 'utf8')));
       const payload = await readFile(path + DATA);
-      await app.inject({ method: 'PUT', url: urlOf(bucket, metadata.key), headers: headersOf(metadata), payload });
+      await app.inject({
+        method: 'PUT',
+        url: buildUrl(bucket, metadata.key),
+        headers: buildHeaders(metadata),
+        payload,
+      });
       paths.set(`${bucket}/${metadata.key}`, path);
     }
   }
@@ -78,7 +83,7 @@ export async function restoreObjects(app: App, folder: string): Promise<void> {
 const objectParams = v.object({ bucket: v.string(), '*': v.optional(v.string(), '') });
 
 /** Lists the objects that a request may have changed. */
-function changedObjects(request: { readonly params: unknown; readonly headers: Headers; readonly body: unknown }) {
+function listChangedObjects(request: { readonly params: unknown; readonly headers: Headers; readonly body: unknown }) {
   const { success, output: params } = v.safeParse(objectParams, request.params);
   if (!success) return [];
   const { bucket, '*': key } = params;
@@ -103,16 +108,16 @@ function unescapeXml(text: string): string {
     .replace(/&(\w+);/g, (entity, name: string) => ENTITIES[name] ?? entity);
 }
 
-function urlOf(bucket: string, key: string): string {
+function buildUrl(bucket: string, key: string): string {
   return `/${bucket}/${key.split('/').map(encodeURIComponent).join('/')}`;
 }
 
-function storedHeaders(headers: Headers): Record<string, string> {
+function selectStoredHeaders(headers: Headers): Record<string, string> {
   const stored = Object.entries(headers).filter(([name]) => STORED_HEADER.test(name));
   return Object.fromEntries(stored.map(([name, value]) => [name, String(value)]));
 }
 
-function headersOf({ headers, contentType, metadata }: Metadata): Record<string, string> {
+function buildHeaders({ headers, contentType, metadata }: Metadata): Record<string, string> {
   const own = Object.entries(metadata).map(([name, value]) => [`x-amz-meta-${name}`, value] as const);
   return { 'content-type': contentType ?? 'application/octet-stream', ...Object.fromEntries(own), ...headers };
 }

@@ -22,7 +22,7 @@ export function startSchedules({ schedules, region, runner }: ScheduleOptions): 
   const unsupported: Schedule[] = [];
   const timers: NodeJS.Timeout[] = [];
   for (const schedule of schedules) {
-    const periodMs = rateMs(schedule.expression);
+    const periodMs = parseRate(schedule.expression);
     if (periodMs === undefined) unsupported.push(schedule);
     else timers.push(setInterval(() => void runSchedule(schedule, region, runner), periodMs).unref());
   }
@@ -38,7 +38,7 @@ export function startSchedules({ schedules, region, runner }: ScheduleOptions): 
  * Returns the period of an expression such as `rate(5 minutes)` in milliseconds.
  * @returns undefined for any other type of expression
  */
-export function rateMs(expression: string): number | undefined {
+export function parseRate(expression: string): number | undefined {
   const [, count, unit = ''] = /^rate\((\d+) (minute|hour|day)s?\)$/.exec(expression.trim()) ?? [];
   return count === undefined ? undefined : Number(count) * (UNIT_MS[unit] ?? 0);
 }

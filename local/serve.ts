@@ -72,7 +72,7 @@ async function prepare(stateDir: string, settings: Settings, workers: Promise<Wo
       ...selectNamedKeys(env, keys),
       ...(settings.LOG_LEVEL === undefined ? {} : { LOG_LEVEL: settings.LOG_LEVEL }),
     },
-    ...(models.bedrock === 'aws' ? { bedrock: 'aws', ...userRegion(env) } : {}),
+    ...(models.bedrock === 'aws' ? { bedrock: 'aws', ...readUserRegion(env) } : {}),
   };
 }
 
@@ -87,7 +87,7 @@ function describeWorkers({ workers }: Workers, requested = 0): string | undefine
   return `GPU: the model gpu is served by ${subject} on this machine; ${they} no real model. docs/gpu.md says how to connect engines. GPU_WORKERS=0 turns this off.`;
 }
 
-function userRegion(env: NodeJS.ProcessEnv): { region?: string } {
+function readUserRegion(env: NodeJS.ProcessEnv): { region?: string } {
   const region = env['AWS_REGION'] ?? env['AWS_DEFAULT_REGION'];
   return region === undefined ? {} : { region };
 }

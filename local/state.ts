@@ -16,7 +16,7 @@ const lockSchema = v.pipe(v.string(), v.parseJson(), v.object({ pid: v.number(),
 export async function lockState(stateDir: string): Promise<() => Promise<void>> {
   await mkdir(stateDir, { recursive: true });
   const lock = join(stateDir, 'lock.json');
-  const contents = JSON.stringify({ pid: process.pid, startedAt: await startTimeOf(process.pid) });
+  const contents = JSON.stringify({ pid: process.pid, startedAt: await readStartTime(process.pid) });
   for (let attempt = 1; ; attempt += 1) {
     try {
       if (lockedHere.has(stateDir)) throw inUseError(stateDir, process.pid);
@@ -53,14 +53,14 @@ async function findHolder(lock: string): Promise<number | undefined> {
   } catch {
     return undefined;
   }
-  return pid !== process.pid && startedAt === (await startTimeOf(pid)) ? pid : undefined;
+  return pid !== process.pid && startedAt === (await readStartTime(pid)) ? pid : undefined;
 }
 
 /**
  * Returns when a process started, in clock ticks since boot; empty where the system doesn't say. Process ids are reused, in
  * containers immediately.
  */
-async function startTimeOf(pid: number): Promise<string> {
+async function readStartTime(pid: number): Promise<string> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
   // The command's name can contain spaces and parentheses. The start time is the 20th field after it.
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';

@@ -7,7 +7,7 @@ export interface StatusLine {
   close(): void;
 }
 
-const EVERY_MS = 500;
+const REFRESH_MS = 500;
 /** Erases the cursor's line and moves to its start. */
 const ERASE = '\r\x1b[2K';
 
@@ -36,8 +36,10 @@ export function startStatusLine(cloud: Cloud, terminal: WriteStream, others: rea
   async function refresh(): Promise<void> {
     const before = line;
     try {
-      const depths = await Promise.all(queues.map(async ([name, url]) => [name, await depthOf(client, url)] as const));
-      line = statusText({ depths, running: cloud.runningMessages(), processes: cloud.processes() });
+      const depths = await Promise.all(
+        queues.map(async ([name, url]) => [name, await countMessages(client, url)] as const),
+      );
+      line = formatStatus({ depths, running: cloud.runningMessages(), processes: cloud.processes() });
     } catch {
       // SQS is being restarted.
       line = '';
@@ -46,7 +48,7 @@ export function startStatusLine(cloud: Cloud, terminal: WriteStream, others: rea
   }
 
   const restore = [terminal, ...others].map((output) => writeAbove(output, () => void write(ERASE), draw));
-  const timer = setInterval(() => void refresh(), EVERY_MS);
+  const timer = setInterval(() => void refresh(), REFRESH_MS);
   timer.unref();
   return {
     close() {
@@ -74,7 +76,7 @@ function writeAbove(output: Output, erase: () => void, draw: () => void): () => 
   return () => void Object.assign(output, { write });
 }
 
-async function depthOf(client: SQSClient, QueueUrl: string): Promise<number> {
+async function countMessages(client: SQSClient, QueueUrl: string): Promise<number> {
   const names = ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesDelayed'] as const;
   const { Attributes = {} } = await client.send(
     new GetQueueAttributesCommand({ QueueUrl, AttributeNames: [...names] }),
@@ -90,11 +92,11 @@ export interface Status {
 }
 
 /** `generation 3 waiting · 2 running · chat 1/2 generate 1/1`: of each function, how many of its processes are busy. */
-export function statusText({ depths, running, processes }: Status): string {
+export function formatStatus({ depths, running, processes }: Status): string {
   const waiting = depths
     // An empty dead-letter queue is not worth showing.
     .filter(([variable, count]) => count > 0 || variable.endsWith('_QUEUE_URL'))
-    .map(([variable, count]) => `${nameOf(variable)} ${count} waiting`);
+    .map(([variable, count]) => `${formatQueueName(variable)} ${count} waiting`);
   const byFunction = Map.groupBy(processes, (each) => each.function);
   const functions = [...byFunction].map(
     ([name, all]) => `${name} ${all.filter(({ busy }) => busy).length}/${all.length}`,
@@ -103,7 +105,7 @@ export function statusText({ depths, running, processes }: Status): string {
 }
 
 /** Returns `generation dlq` for `GENERATION_DLQ_URL`. */
-function nameOf(variable: string): string {
+function formatQueueName(variable: string): string {
   return variable
     .replace(/_(QUEUE_)?URL$/, '')
     .toLowerCase()

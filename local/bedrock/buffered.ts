@@ -16,7 +16,7 @@ interface Draft {
 }
 
 /** Builds the body of a Converse response from the events that ConverseStream would have sent. */
-export function bufferedAnswer(events: readonly ConverseStreamOutput[]): unknown {
+export function buildConverseResponse(events: readonly ConverseStreamOutput[]): unknown {
   const drafts = new Map<number, Draft>();
   const draft = (index = 0): Draft => {
     const known = drafts.get(index);
@@ -32,7 +32,7 @@ export function bufferedAnswer(events: readonly ConverseStreamOutput[]): unknown
   }
   const metadata = events.find((event) => event.metadata)?.metadata;
   return {
-    output: { message: { role: 'assistant', content: [...drafts.values()].map(finished) } },
+    output: { message: { role: 'assistant', content: [...drafts.values()].map(toBlock) } },
     stopReason: events.find((event) => event.messageStop)?.messageStop?.stopReason ?? 'end_turn',
     usage: metadata?.usage ?? { inputTokens: 0, outputTokens: 0, totalTokens: 0 },
     metrics: { latencyMs: metadata?.metrics?.latencyMs ?? 0 },
@@ -51,7 +51,7 @@ function append(draft: Draft, { text, toolUse, reasoningContent }: Delta): void 
   if (redacted) draft.redacted = Buffer.concat([draft.redacted ?? new Uint8Array(), redacted]);
 }
 
-function finished({ text, input, reasoning, signature, redacted, tool }: Draft): Block {
+function toBlock({ text, input, reasoning, signature, redacted, tool }: Draft): Block {
   if (tool) return { toolUse: { ...tool, input: JSON.parse(input || '{}') } };
   if (redacted) return { reasoningContent: { redactedContent: redacted } };
   if (reasoning || signature) {

@@ -57,11 +57,11 @@ export function encodeException(name: string, message: string): Uint8Array {
 function encode(headers: Readonly<Record<string, string>>, payload: unknown): Uint8Array {
   const all = { ...headers, ':content-type': 'application/json' };
   const typed = Object.entries(all).map(([key, value]) => [key, { type: 'string' as const, value }] as const);
-  return codec.encode({ headers: Object.fromEntries(typed), body: Buffer.from(wireJson(payload)) });
+  return codec.encode({ headers: Object.fromEntries(typed), body: Buffer.from(encodeJson(payload)) });
 }
 
 /** Encodes JSON as AWS does: bytes become base64 text. */
-export function wireJson(value: unknown): string {
+export function encodeJson(value: unknown): string {
   // Read from its parent, because `toJSON` has already converted a Buffer when it is passed as `member`.
   return JSON.stringify(value, function (this: Readonly<Record<string, unknown>>, key: string, member: unknown) {
     const original = this[key];

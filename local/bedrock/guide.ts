@@ -1,5 +1,5 @@
 import type { Responder } from './frames.ts';
-import { type Hit, type Library, readOwnDocuments, type Section, wordsOf } from './library.ts';
+import { extractWords, type Hit, type Library, readOwnDocuments, type Section } from './library.ts';
 import type { ConverseBody } from './request.ts';
 import { say } from './speech.ts';
 
@@ -23,25 +23,25 @@ export function createGuide({ library = readOwnDocuments, wordMs = 8 }: GuideOpt
 
 /** Returns the guide's whole answer to a conversation, as Markdown. */
 export function reply(library: Library, body: ConverseBody): string {
-  const questions = body.messages.filter(({ role }) => role === 'user').map(textOf);
+  const questions = body.messages.filter(({ role }) => role === 'user').map(extractText);
   const question = questions.at(-1) ?? '';
   const begins = !body.messages.some(({ role }) => role === 'assistant');
-  const asides = asidesFor(body);
-  if (isGreeting(question)) return [...asides, greeting(library)].join('\n\n');
+  const asides = listLimitations(body);
+  if (isGreeting(question)) return [...asides, writeGreeting(library)].join('\n\n');
   if (isThanks(question)) return [...asides, 'You are welcome. Ask on, if there is more.'].join('\n\n');
-  const hits = find(library, questions);
-  if (hits.length === 0) return [...asides, nothingFound(library, question)].join('\n\n');
-  return [...asides, ...(begins ? [INTRODUCTION] : []), ...passages(hits)].join('\n\n');
+  const hits = findSections(library, questions);
+  if (hits.length === 0) return [...asides, writeNothingFound(library, question)].join('\n\n');
+  return [...asides, ...(begins ? [INTRODUCTION] : []), ...writePassages(hits)].join('\n\n');
 }
 
 const INTRODUCTION = '*From the documentation: I am a search over it, not a language model.*';
 
-function textOf({ content }: ConverseBody['messages'][number]): string {
+function extractText({ content }: ConverseBody['messages'][number]): string {
   return content.flatMap(({ text }) => text ?? []).join('\n');
 }
 
 /** Returns a sentence for each part of the request that the guide can't use. */
-function asidesFor({ messages, toolConfig }: ConverseBody): string[] {
+function listLimitations({ messages, toolConfig }: ConverseBody): string[] {
   const last = messages.at(-1)?.content ?? [];
   return [
     ...(last.some(({ image }) => image) ? ["I can't see images; I can only look up what you write."] : []),
@@ -62,10 +62,10 @@ function isThanks(question: string): boolean {
   );
 }
 
-function greeting(library: Library): string {
+function writeGreeting(library: Library): string {
   return [
     "Hello! I am Lambent's built-in guide. I am not a language model: I search this project's documentation and show you what it says.",
-    `Ask me something, for example:\n\n${suggestions(library)}`,
+    `Ask me something, for example:\n\n${suggestQuestions(library)}`,
     'For a real model set `OPENAI_API_KEY`, sign in to AWS, start Ollama, or set `MODELS_FILE`, and start again.',
   ].join('\n\n');
 }
@@ -79,8 +79,8 @@ const EXAMPLES = [
 ];
 
 /** Suggests only questions that the documents answer. */
-function suggestions(library: Library): string {
-  const answered = EXAMPLES.filter((example) => find(library, [example]).length > 0);
+function suggestQuestions(library: Library): string {
+  const answered = EXAMPLES.filter((example) => findSections(library, [example]).length > 0);
   const titles = library.sections.slice(0, 5).map(({ title }) => title);
   return (answered.length > 0 ? answered : titles).map((line) => `- ${line}`).join('\n');
 }
@@ -93,12 +93,12 @@ const OTHER_SCRIPTS: readonly (readonly [RegExp, string])[] = [
   [/\p{Script=Cyrillic}/u, 'Документация есть только на английском, пожалуйста, спрашивайте по-английски.'],
 ];
 
-function nothingFound(library: Library, question: string): string {
+function writeNothingFound(library: Library, question: string): string {
   const courtesy = OTHER_SCRIPTS.find(([script]) => script.test(question))?.[1];
   return [
     ...(courtesy ? [courtesy] : []),
     "I found nothing about that. I am not a language model: I can only show what Lambent's documentation says, which is in English.",
-    `What I can answer, for example:\n\n${suggestions(library)}`,
+    `What I can answer, for example:\n\n${suggestQuestions(library)}`,
     'For a real model set `OPENAI_API_KEY`, sign in to AWS, start Ollama, or set `MODELS_FILE`, and start again.',
   ].join('\n\n');
 }
@@ -107,56 +107,60 @@ function nothingFound(library: Library, question: string): string {
  * More of a question's words than this have to be in a section for it to be an answer, unless there is only one, or they
  * name the section.
  */
-const ENOUGH = 0.5;
+const MIN_COVERAGE = 0.5;
 
 /**
  * Looks the last question up; one that says too little by itself ("and how?", "why is that?") is looked up together
  * with the one before it.
  */
-function find(library: Library, questions: readonly string[]): Hit[] {
+function findSections(library: Library, questions: readonly string[]): Hit[] {
   const question = questions.at(-1) ?? '';
-  const earlier = questions.slice(0, -1).findLast((text) => wordsOf(text).length > 0);
-  const alone = wordsOf(question).length;
+  const earlier = questions.slice(0, -1).findLast((text) => extractWords(text).length > 0);
+  const alone = extractWords(question).length;
   if (earlier !== undefined && (alone === 0 || (alone < 3 && FOLLOWS_UP.test(question)))) {
     return library.search(question, earlier);
   }
-  if (alone === 0) return /\blambent\b/i.test(question) ? overview(library) : [];
-  return library.search(question).filter(({ coverage, titled }) => alone === 1 || titled || coverage > ENOUGH);
+  if (alone === 0) return /\blambent\b/i.test(question) ? findOverview(library) : [];
+  return library.search(question).filter(({ coverage, titled }) => alone === 1 || titled || coverage > MIN_COVERAGE);
 }
 
 /** Matches the beginning of a follow-up question, and pronouns that refer to the previous one. */
 const FOLLOWS_UP = /^\W*(and|but|so|why|how about|what about|then|also|ok)\b|\b(it|that|this|them|those|these)\b/i;
 
 /** Answers "What is Lambent?", which has no word to search for, with the first section of the README. */
-function overview(library: Library): Hit[] {
+function findOverview(library: Library): Hit[] {
   const [section] = library.sections;
   return section ? [{ section, score: 1, coverage: 1, titled: true, words: [] }] : [];
 }
 
 /** Characters of one answer's main passage; about a screen. */
-const ROOM = 1_600;
+const MAX_PASSAGE_CHARACTERS = 1_600;
 /** A second section is shown if its score is close to the first one's. */
-const NEARLY = 0.7;
+const SECOND_SECTION_RATIO = 0.7;
 
-function passages(hits: readonly Hit[]): string[] {
+function writePassages(hits: readonly Hit[]): string[] {
   const [best, second] = hits;
   if (!best) return [];
-  const lines = [passage(best, ROOM), source(best.section)];
-  if (second && second.score >= best.score * NEARLY) {
-    lines.push(`**${second.section.title}**`, passage(second, ROOM / 3), source(second.section));
+  const lines = [selectBlocks(best, MAX_PASSAGE_CHARACTERS), citeSource(best.section)];
+  if (second && second.score >= best.score * SECOND_SECTION_RATIO) {
+    lines.push(
+      `**${second.section.title}**`,
+      selectBlocks(second, MAX_PASSAGE_CHARACTERS / 3),
+      citeSource(second.section),
+    );
   }
-  const others = hits.slice(second && lines.length > 2 ? 2 : 1, 5).map(({ section }) => named(section));
+  const others = hits.slice(second && lines.length > 2 ? 2 : 1, 5).map(({ section }) => formatLocation(section));
   if (others.length > 0) lines.push(`See also: ${[...new Set(others)].slice(0, 3).join('; ')}.`);
   return lines;
 }
 
 /** Returns the blocks of a section that match the question, in order, with the code that belongs to them. */
-function passage({ section, words }: Hit, room: number): string {
+function selectBlocks({ section, words }: Hit, room: number): string {
   const { blocks } = section;
   const whole = blocks.join('\n\n');
   if (whole.length <= room) return whole;
   const scores = blocks.map((block, index) => {
-    const found = new Set(wordsOf(block));
+    const found = new Set(extractWords(block));
     // The first block introduces the section, so it gets a small bonus.
     return words.filter((word) => found.has(word)).length + (index === 0 ? 0.5 : 0);
   });
@@ -169,22 +173,22 @@ function passage({ section, words }: Hit, room: number): string {
     chosen.add(index);
     left -= length;
   }
-  return blocks.flatMap((block, index) => (chosen.has(index) ? [shortened(block, words, room)] : [])).join('\n\n');
+  return blocks.flatMap((block, index) => (chosen.has(index) ? [shortenBlock(block, words, room)] : [])).join('\n\n');
 }
 
 /** Shortens a list or table to the rows that match the question. */
-function shortened(block: string, words: readonly string[], room: number): string {
+function shortenBlock(block: string, words: readonly string[], room: number): string {
   const rows = block.split('\n');
   if (block.length <= room || !/^\s*([|*-]|\d+\.)/.test(block)) return block;
   const head = rows[0]?.startsWith('|') ? 2 : 0;
-  const kept = rows.filter((row, index) => index < head || wordsOf(row).some((word) => words.includes(word)));
+  const kept = rows.filter((row, index) => index < head || extractWords(row).some((word) => words.includes(word)));
   return kept.length > head ? kept.join('\n') : block;
 }
 
-function source(section: Section): string {
-  return `— ${named(section)}`;
+function citeSource(section: Section): string {
+  return `— ${formatLocation(section)}`;
 }
 
-function named({ document, title, trail }: Section): string {
+function formatLocation({ document, title, trail }: Section): string {
   return trail.length === 0 && title === document ? document : `${document}, “${title}”`;
 }

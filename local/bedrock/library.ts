@@ -34,17 +34,17 @@ export class Library {
     this.sections = sections;
     this.#index = new MiniSearch({
       fields: ['title', 'trail', 'body'],
-      processTerm: word,
+      processTerm: stemWord,
       tokenize,
       searchOptions: {
         boost: { title: 4, trail: 1.5 },
-        boostDocument: (id) => importance(sections[id]?.document ?? ''),
+        boostDocument: (id) => weighDocument(sections[id]?.document ?? ''),
         prefix: (term) => term.length > 3,
-        fuzzy: fuzziness,
+        fuzzy: chooseFuzziness,
       },
     });
     this.#index.addAll(
-      sections.filter(saysSomething).map(({ id, title, trail, document, blocks }) => ({
+      sections.filter(isNotLinkList).map(({ id, title, trail, document, blocks }) => ({
         id,
         title,
         trail: [...trail, document].join(' '),
@@ -58,19 +58,19 @@ export class Library {
    * @param context what was talked of before, which counts less
    */
   search(question: string, context = ''): Hit[] {
-    const asked = wordsOf(question).slice(0, MOST_WORDS);
-    const related = [...wordsOf(context), ...asked.flatMap((term) => RELATED[term] ?? [])];
-    const terms = [...new Set([...asked, ...related])].slice(0, MOST_WORDS);
+    const asked = extractWords(question).slice(0, MAX_WORDS);
+    const related = [...extractWords(context), ...asked.flatMap((term) => RELATED[term] ?? [])];
+    const terms = [...new Set([...asked, ...related])].slice(0, MAX_WORDS);
     if (terms.length === 0) return [];
     const counted = asked.length > 0 ? asked : terms;
     const found = this.#index.search(terms.join(' '), {
-      boostTerm: (_term, index) => (index < asked.length ? 1 : ASIDE),
+      boostTerm: (_term, index) => (index < asked.length ? 1 : RELATED_WEIGHT),
     });
     const hits = found.flatMap(({ id, score, queryTerms, terms: words }): Hit[] => {
       const section = this.sections[id];
-      const coverage = covered(counted, new Set(queryTerms)) / counted.length;
+      const coverage = countFoundWords(counted, new Set(queryTerms)) / counted.length;
       if (!section) return [];
-      const title = wordsOf(section.title);
+      const title = extractWords(section.title);
       const titled = title.length > 0 && title.every((term) => asked.includes(term));
       return [{ section, score: score * coverage ** 2, coverage, titled, words }];
     });
@@ -79,7 +79,7 @@ export class Library {
 }
 
 /** Counts the words that were found. A word of which only related words were found counts half. */
-function covered(words: readonly string[], found: ReadonlySet<string>): number {
+function countFoundWords(words: readonly string[], found: ReadonlySet<string>): number {
   const share = (term: string): number => {
     if (found.has(term)) return 1;
     return RELATED[term]?.some((other) => found.has(other)) ? 0.5 : 0;
@@ -88,10 +88,10 @@ function covered(words: readonly string[], found: ReadonlySet<string>): number {
 }
 
 /** Maximum number of words of a question that are searched for. */
-const MOST_WORDS = 300;
+const MAX_WORDS = 300;
 
 /** Weight of a word that is related to the question but not part of it. */
-const ASIDE = 0.15;
+const RELATED_WEIGHT = 0.15;
 
 /** Synonyms: words of newcomers and the documents' words for them, as stems. */
 const RELATED: Readonly<Record<string, readonly string[]>> = {
@@ -114,14 +114,14 @@ const RELATED: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Weights of documents: users' first pages most, contributors' pages less, pages of figures least. */
-function importance(document: string): number {
+function weighDocument(document: string): number {
   if (document === 'README.md') return 1.2;
   if (document.startsWith('docs/benchmarks/')) return 0.5;
   return document.startsWith('docs/') && !document.startsWith('docs/decisions/') ? 1.2 : 0.7;
 }
 
 /** Link lists match every question and answer none. */
-function saysSomething({ blocks }: Section): boolean {
+function isNotLinkList({ blocks }: Section): boolean {
   const text = blocks.join('\n');
   const links = text.match(/\[[^\]]*\]\([^)]*\)/g) ?? [];
   return links.length < 4 || links.join('').length < text.length / 2;
@@ -133,7 +133,9 @@ export function readLibrary(root: string): Library {
     ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md'].flatMap((name) => globSync(name, { cwd: root })),
     ...globSync('docs/**/*.md', { cwd: root }).sort(),
   ];
-  const sections = documents.flatMap((document) => split(document, readFileSync(join(root, document), 'utf8')));
+  const sections = documents.flatMap((document) =>
+    splitIntoSections(document, readFileSync(join(root, document), 'utf8')),
+  );
   return new Library(sections.map((section, id) => ({ ...section, id })));
 }
 
@@ -145,7 +147,7 @@ export function readOwnDocuments(): Library {
   return ownDocuments;
 }
 
-function split(document: string, markdown: string): Omit<Section, 'id'>[] {
+function splitIntoSections(document: string, markdown: string): Omit<Section, 'id'>[] {
   const sections: Omit<Section, 'id'>[] = [];
   const trail: string[] = [];
   let title = document;
@@ -154,7 +156,7 @@ function split(document: string, markdown: string): Omit<Section, 'id'>[] {
     if (blocks.length > 0) sections.push({ document, title, trail: trail.slice(0, -1), blocks });
     blocks = [];
   };
-  for (const block of blocksOf(markdown)) {
+  for (const block of splitIntoBlocks(markdown)) {
     const heading = /^(#{1,6}) +(.+?) *#*$/.exec(block);
     if (!heading?.[1] || !heading[2]) {
       blocks.push(block);
@@ -170,7 +172,7 @@ function split(document: string, markdown: string): Omit<Section, 'id'>[] {
 }
 
 /** Splits Markdown into blocks: paragraphs, lists, tables, headings and fenced code blocks. */
-function blocksOf(markdown: string): string[] {
+function splitIntoBlocks(markdown: string): string[] {
   const blocks: string[] = [];
   let lines: string[] = [];
   let fence: string | undefined;
@@ -203,7 +205,7 @@ function blocksOf(markdown: string): string[] {
 }
 
 /** Stop words, as stems. */
-const STOP = new Set(
+const STOP_WORDS = new Set(
   `a about actually all also am an and any are as at be been but by can could did do doe does explain for from get give
   had has have he hello hey hi how i if in into is it its just know lambent let like make may me more much my need no
   not of on one or our out please say should show so some tell than thank that the their them then there these they
@@ -222,13 +224,18 @@ function tokenize(text: string): string[] {
 }
 
 /** No word of the documents is longer, and a fuzzy search for longer words takes seconds. */
-const LONGEST_WORD = 32;
+const MAX_WORD_LENGTH = 32;
 
 /** Returns the stem of a word: lower case, without the most common English endings. */
-function word(term: string): string | null {
+function stemWord(term: string): string | null {
   const lower = term.toLowerCase();
   // The documents are in English. A word in another script would always count as missing.
-  if (lower.length < 2 || lower.length > LONGEST_WORD || STOP.has(lower) || !/[\p{Script=Latin}\d]/u.test(lower))
+  if (
+    lower.length < 2 ||
+    lower.length > MAX_WORD_LENGTH ||
+    STOP_WORDS.has(lower) ||
+    !/[\p{Script=Latin}\d]/u.test(lower)
+  )
     return null;
   if (lower.length > 5 && lower.endsWith('ing')) return lower.slice(0, -3).replace(/([^aeiouls])\1$/, '$1');
   if (lower.length > 4 && lower.endsWith('ies')) return `${lower.slice(0, -3)}y`;
@@ -237,11 +244,11 @@ function word(term: string): string | null {
 }
 
 /** Tolerates typing errors in long words only, because short words resemble each other. */
-function fuzziness(term: string): number | false {
+function chooseFuzziness(term: string): number | false {
   return term.length > 5 ? 0.2 : false;
 }
 
 /** Returns the distinct words of `text` without stop words. */
-export function wordsOf(text: string): string[] {
-  return [...new Set(tokenize(text).flatMap((token) => word(token) ?? []))];
+export function extractWords(text: string): string[] {
+  return [...new Set(tokenize(text).flatMap((token) => stemWord(token) ?? []))];
 }

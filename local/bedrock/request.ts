@@ -48,16 +48,21 @@ export type ConverseBody = v.InferOutput<typeof converseRequest>;
  * Checks a body as Bedrock does, where that keeps us from sending what AWS would refuse.
  * @returns the body, or the text of the ValidationException
  */
-export function validated(json: unknown): ConverseBody | string {
+export function validateRequest(json: unknown): ConverseBody | string {
   const result = v.safeParse(converseRequest, json);
   if (!result.success) {
     const [issue] = result.issues;
     return `Value at '${v.getDotPath(issue) ?? 'body'}' failed to satisfy constraint: ${issue.message}`;
   }
-  return turnFault(result.output) ?? blankFault(result.output) ?? toolFault(result.output) ?? result.output;
+  return (
+    findTurnError(result.output) ??
+    findEmptyContentError(result.output) ??
+    findToolError(result.output) ??
+    result.output
+  );
 }
 
-function turnFault({ messages }: ConverseBody): string | undefined {
+function findTurnError({ messages }: ConverseBody): string | undefined {
   if (messages[0]?.role !== 'user') {
     return 'A conversation must start with a user message. Try again with a conversation that starts with a user message.';
   }
@@ -66,7 +71,7 @@ function turnFault({ messages }: ConverseBody): string | undefined {
   return `messages: roles must alternate between "user" and "assistant", but found multiple "${messages[repeated]?.role}" roles in a row at messages.${repeated}`;
 }
 
-function blankFault({ messages, system = [] }: ConverseBody): string | undefined {
+function findEmptyContentError({ messages, system = [] }: ConverseBody): string | undefined {
   const places = [{ path: 'system', content: system }].concat(
     messages.map(({ content }, index) => ({ path: `messages.${index}.content`, content })),
   );
@@ -82,7 +87,7 @@ function blankFault({ messages, system = [] }: ConverseBody): string | undefined
   return undefined;
 }
 
-function toolFault({ messages, toolConfig }: ConverseBody): string | undefined {
+function findToolError({ messages, toolConfig }: ConverseBody): string | undefined {
   const blocks = messages.flatMap(({ content }) => content);
   if (!toolConfig && blocks.some(({ toolUse, toolResult }) => toolUse || toolResult)) {
     return 'The toolConfig field must be defined when using toolUse and toolResult content blocks.';

@@ -5,16 +5,16 @@ import { createServer as createHttp2Server, type Http2ServerRequest, type Http2S
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
-import { bufferedAnswer } from './buffered.ts';
+import { buildConverseResponse } from './buffered.ts';
 import {
   type ConverseCall,
   type ErrorFrame,
   encodeEvent,
   encodeException,
+  encodeJson,
   type Responder,
-  wireJson,
 } from './frames.ts';
-import { type ConverseBody, validated } from './request.ts';
+import { type ConverseBody, validateRequest } from './request.ts';
 
 export interface BedrockStandIn {
   /** The value for `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`. */
@@ -40,7 +40,7 @@ type Response = ServerResponse | Http2ServerResponse;
  */
 export async function startBedrock({ respond, port = 0 }: BedrockOptions): Promise<BedrockStandIn> {
   const handle = (request: Request, response: Response): void => {
-    answer(request, response, respond).catch(() => cut(response));
+    handleRequest(request, response, respond).catch(() => cut(response));
   };
   const http1 = createHttpServer(handle);
   const http2 = createHttp2Server(handle);
@@ -61,7 +61,7 @@ export async function startBedrock({ respond, port = 0 }: BedrockOptions): Promi
   server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   return {
-    url: `http://127.0.0.1:${portOf(server.address())}`,
+    url: `http://127.0.0.1:${readPort(server.address())}`,
     async close() {
       const closed = once(server, 'close');
       server.close();
@@ -71,14 +71,14 @@ export async function startBedrock({ respond, port = 0 }: BedrockOptions): Promi
   };
 }
 
-function portOf(address: AddressInfo | string | null): number {
+function readPort(address: AddressInfo | string | null): number {
   if (address === null || typeof address === 'string') throw new Error('The server has no port');
   return address.port;
 }
 
 const PATH = /^\/model\/([^/]+)\/(converse|converse-stream)$/;
 
-async function answer(request: Request, response: Response, respond: Responder): Promise<void> {
+async function handleRequest(request: Request, response: Response, respond: Responder): Promise<void> {
   const gone = new AbortController();
   response.on('close', () => gone.abort());
   const [, modelId, operation] = PATH.exec(request.url?.split('?')[0] ?? '') ?? [];
@@ -86,8 +86,8 @@ async function answer(request: Request, response: Response, respond: Responder):
     sendError(response, { type: 'error', status: 404, name: 'UnknownOperationException', message: '' });
     return;
   }
-  const json = await text(request);
-  const body = parse(json);
+  const json = await readText(request);
+  const body = parseBody(json);
   if (typeof body === 'string') {
     sendError(response, { type: 'error', status: 400, name: 'ValidationException', message: body });
     return;
@@ -97,15 +97,15 @@ async function answer(request: Request, response: Response, respond: Responder):
   await (streamed ? sendStream : sendBuffered)(response, call, respond);
 }
 
-async function text(request: Request): Promise<string> {
+async function readText(request: Request): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(Buffer.from(chunk));
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function parse(json: string): ConverseBody | string {
+function parseBody(json: string): ConverseBody | string {
   try {
-    return validated(JSON.parse(json));
+    return validateRequest(JSON.parse(json));
   } catch {
     return 'The request body is not valid JSON.';
   }
@@ -119,14 +119,14 @@ async function sendStream(response: Response, call: ConverseCall, respond: Respo
       continue;
     }
     if (frame.type === 'error') return sendError(response, frame);
-    begin(response, 200, { 'content-type': 'application/vnd.amazon.eventstream' });
+    setHead(response, 200, { 'content-type': 'application/vnd.amazon.eventstream' });
     // An empty write sends the head, so that a cut follows it.
     if (frame.type === 'cut') return write(response, new Uint8Array()).then(() => cut(response));
     if (frame.type === 'event') await write(response, encodeEvent(frame.event));
     if (frame.type === 'exception') await write(response, encodeException(frame.name, frame.message));
     if (frame.type === 'bytes') await write(response, frame.bytes);
   }
-  begin(response, 200, { 'content-type': 'application/vnd.amazon.eventstream' });
+  setHead(response, 200, { 'content-type': 'application/vnd.amazon.eventstream' });
   response.end();
 }
 
@@ -139,12 +139,12 @@ async function sendBuffered(response: Response, call: ConverseCall, respond: Res
       await sleep(frame.ms, undefined, { signal: call.signal }).catch(() => undefined);
     }
     if (frame.type === 'error') return sendError(response, frame);
-    if (frame.type === 'exception') return sendError(response, errorOf(frame.name, frame.message));
+    if (frame.type === 'exception') return sendError(response, toErrorFrame(frame.name, frame.message));
     if (frame.type === 'cut') return cut(response);
     if (frame.type === 'event') events.push(frame.event);
     if (frame.type === 'bytes') return send(response, 200, {}, frame.bytes);
   }
-  send(response, 200, {}, wireJson(bufferedAnswer(events)));
+  send(response, 200, {}, encodeJson(buildConverseResponse(events)));
 }
 
 const NOTICEABLE_MS = 100;
@@ -158,7 +158,7 @@ const STATUS: Readonly<Record<string, number>> = {
 };
 
 /** Returns the error response of a buffered call for an exception that a stream would carry. */
-function errorOf(wireName: string, message: string): ErrorFrame {
+function toErrorFrame(wireName: string, message: string): ErrorFrame {
   const name = wireName.charAt(0).toUpperCase() + wireName.slice(1);
   return { type: 'error', status: STATUS[name] ?? 500, name, message };
 }
@@ -169,11 +169,11 @@ function sendError(response: Response, { status, name, message, headers }: Error
 }
 
 function send(response: Response, status: number, headers: Record<string, string>, body: string | Uint8Array): void {
-  begin(response, status, { 'content-type': 'application/json', ...headers });
+  setHead(response, status, { 'content-type': 'application/json', ...headers });
   response.end(body);
 }
 
-function begin(response: Response, status: number, headers: Readonly<Record<string, string>>): void {
+function setHead(response: Response, status: number, headers: Readonly<Record<string, string>>): void {
   if (response.headersSent) return;
   response.statusCode = status;
   const all = { 'x-amzn-requestid': randomUUID(), ...headers };

@@ -8,23 +8,23 @@ export interface Pace {
 
 /** Streams `text` as a model would: word by word, within the caller's token limit and stop sequences. */
 export async function* say(text: string, { body }: ConverseCall, { wordMs }: Pace): AsyncGenerator<Frame> {
-  const { said, stopReason } = limited(text, body.inferenceConfig ?? {});
-  yield event({ messageStart: { role: 'assistant' } });
+  const { said, stopReason } = limitText(text, body.inferenceConfig ?? {});
+  yield toFrame({ messageStart: { role: 'assistant' } });
   for (const [index, chunk] of (said.match(/\s*\S+\s*/g) ?? []).entries()) {
     // The first word has no pause, because readers wait for it.
     if (index > 0 && wordMs > 0) yield { type: 'pause', ms: wordMs };
-    yield event({ contentBlockDelta: { contentBlockIndex: 0, delta: { text: chunk } } });
+    yield toFrame({ contentBlockDelta: { contentBlockIndex: 0, delta: { text: chunk } } });
   }
-  yield event({ contentBlockStop: { contentBlockIndex: 0 } });
-  yield event({ messageStop: { stopReason } });
+  yield toFrame({ contentBlockStop: { contentBlockIndex: 0 } });
+  yield toFrame({ messageStop: { stopReason } });
   const texts = [...(body.system ?? []), ...body.messages.flatMap(({ content }) => content)];
-  const inputTokens = texts.reduce((sum, block) => sum + tokensOf(block.text ?? ''), 0);
-  const outputTokens = tokensOf(said);
+  const inputTokens = texts.reduce((sum, block) => sum + estimateTokens(block.text ?? ''), 0);
+  const outputTokens = estimateTokens(said);
   const usage = { inputTokens, outputTokens, totalTokens: inputTokens + outputTokens };
-  yield event({ metadata: { usage, metrics: { latencyMs: 1 } } });
+  yield toFrame({ metadata: { usage, metrics: { latencyMs: 1 } } });
 }
 
-function limited(
+function limitText(
   text: string,
   { maxTokens, stopSequences = [] }: NonNullable<ConverseCall['body']['inferenceConfig']>,
 ): { said: string; stopReason: StopReason } {
@@ -38,10 +38,10 @@ function limited(
 /** Average characters per token of English text. There is no tokenizer here, so usage is an estimate. */
 const CHARACTERS_PER_TOKEN = 4;
 
-function tokensOf(text: string): number {
+function estimateTokens(text: string): number {
   return Math.ceil(text.length / CHARACTERS_PER_TOKEN);
 }
 
-function event(content: Extract<Frame, { type: 'event' }>['event']): Frame {
+function toFrame(content: Extract<Frame, { type: 'event' }>['event']): Frame {
   return { type: 'event', event: content };
 }

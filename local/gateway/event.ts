@@ -139,7 +139,7 @@ function collectHeaders({ rawHeaders }: IncomingMessage, context: ProxyRequestCo
     else append(headers, name, value);
   }
   headers['X-Amzn-Trace-Id'] ??= [
-    `Root=1-${hexSeconds(context.requestTimeEpoch)}-${context.requestId.replaceAll('-', '').slice(0, 24)}`,
+    `Root=1-${formatHexSeconds(context.requestTimeEpoch)}-${context.requestId.replaceAll('-', '').slice(0, 24)}`,
   ];
   headers['X-Forwarded-For'] = [[...forwardedFor, context.identity.sourceIp].join(', ')];
   headers['X-Forwarded-Port'] = ['443'];
@@ -147,7 +147,7 @@ function collectHeaders({ rawHeaders }: IncomingMessage, context: ProxyRequestCo
   return headers;
 }
 
-function hexSeconds(epochMs: number): string {
+function formatHexSeconds(epochMs: number): string {
   return Math.floor(epochMs / 1000).toString(16);
 }
 

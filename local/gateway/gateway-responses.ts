@@ -94,7 +94,7 @@ export function createGatewayResponses(definitions: readonly GatewayResponseDefi
         headers: {
           'Content-Type': 'application/json',
           'x-amzn-ErrorType': base.errorType,
-          ...headersFrom(definition, scope),
+          ...renderHeaders(definition, scope),
         },
         body: template.replace(VARIABLE, (_, braced?: string, bare?: string) => lookUp(scope, braced ?? bare ?? '')),
       };
@@ -106,7 +106,7 @@ export function createGatewayResponses(definitions: readonly GatewayResponseDefi
 const VARIABLE = /\$(?:\{(context(?:\.\w+)+)\}|(context(?:\.\w+)+))/g;
 
 /** Returns the headers of a definition: `gatewayresponse.header.X: "'text'"` is literal, any other value a path into the context. */
-function headersFrom(definition: GatewayResponseDefinition | undefined, scope: object): Record<string, string> {
+function renderHeaders(definition: GatewayResponseDefinition | undefined, scope: object): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const [target, source] of Object.entries(definition?.parameters ?? {})) {
     const name = /^gatewayresponse\.header\.(.+)$/.exec(target)?.[1];

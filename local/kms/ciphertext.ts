@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { KmsFault } from './fault.ts';
+import { KmsException } from './exception.ts';
 import type { Key } from './keyring.ts';
 
 export type EncryptionContext = Readonly<Record<string, string>>;
@@ -15,7 +15,7 @@ export function encrypt(key: Key, plaintext: Uint8Array, context: EncryptionCont
   const header = Buffer.concat([Buffer.of(FORMAT), Buffer.from(key.id.replaceAll('-', ''), 'hex')]);
   const nonce = randomBytes(NONCE_BYTES);
   const cipher = createCipheriv('aes-256-gcm', Buffer.from(key.material, 'base64'), nonce);
-  cipher.setAAD(associatedData(header, context));
+  cipher.setAAD(buildAssociatedData(header, context));
   const body = Buffer.concat([cipher.update(plaintext), cipher.final()]);
   return Buffer.concat([header, nonce, cipher.getAuthTag(), body]);
 }
@@ -33,18 +33,18 @@ export function decrypt(
   const bytes = Buffer.from(ciphertext);
   const headerEnd = 1 + ID_BYTES;
   const bodyStart = headerEnd + NONCE_BYTES + TAG_BYTES;
-  if (bytes.length <= bodyStart || bytes[0] !== FORMAT) throw new KmsFault('InvalidCiphertextException');
+  if (bytes.length <= bodyStart || bytes[0] !== FORMAT) throw new KmsException('InvalidCiphertextException');
   const header = bytes.subarray(0, headerEnd);
   const key = findKey(toUuid(header.subarray(1)));
   const nonce = bytes.subarray(headerEnd, headerEnd + NONCE_BYTES);
   const decipher = createDecipheriv('aes-256-gcm', Buffer.from(key.material, 'base64'), nonce);
-  decipher.setAAD(associatedData(header, context));
+  decipher.setAAD(buildAssociatedData(header, context));
   decipher.setAuthTag(bytes.subarray(headerEnd + NONCE_BYTES, bodyStart));
   try {
     return { key, plaintext: Buffer.concat([decipher.update(bytes.subarray(bodyStart)), decipher.final()]) };
   } catch {
     // GCM can't distinguish a changed ciphertext from another context, so the response doesn't either.
-    throw new KmsFault('InvalidCiphertextException');
+    throw new KmsException('InvalidCiphertextException');
   }
 }
 
@@ -53,7 +53,7 @@ function toUuid(bytes: Buffer): string {
 }
 
 /** Sorted and length-prefixed, so that two contexts never have the same bytes. */
-function associatedData(header: Uint8Array, context: EncryptionContext): Uint8Array {
+function buildAssociatedData(header: Uint8Array, context: EncryptionContext): Uint8Array {
   const pairs = Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1));
   const texts = pairs.flat().map((text) => {
     const bytes = Buffer.from(text, 'utf8');

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
-import { KmsFault } from './fault.ts';
+import { KmsException } from './exception.ts';
 
 const keySchema = v.object({
   id: v.pipe(v.string(), v.uuid()),
@@ -81,7 +81,7 @@ export class Keyring {
     const id = name.startsWith('alias/') ? this.#aliases.get(name) : name.replace(/^key\//, '');
     const key = id === undefined ? undefined : this.#keys.get(id);
     if (!key || (key.deletionAt ?? Number.POSITIVE_INFINITY) <= this.#now()) {
-      throw new KmsFault('NotFoundException', `Key '${reference}' does not exist`);
+      throw new KmsException('NotFoundException', `Key '${reference}' does not exist`);
     }
     return key;
   }
@@ -92,16 +92,17 @@ export class Keyring {
    */
   findUsable(reference: string): Key {
     const key = this.find(reference);
-    if (key.state === 'Disabled') throw new KmsFault('DisabledException', `${keyArn(key)} is disabled.`);
+    if (key.state === 'Disabled') throw new KmsException('DisabledException', `${buildKeyArn(key)} is disabled.`);
     if (key.state === 'PendingDeletion') {
-      throw new KmsFault('KMSInvalidStateException', `${keyArn(key)} is pending deletion.`);
+      throw new KmsException('KMSInvalidStateException', `${buildKeyArn(key)} is pending deletion.`);
     }
     return key;
   }
 
   /** @throws KmsFault `AlreadyExistsException` */
   addAlias(name: string, key: Key): void {
-    if (this.#aliases.has(name)) throw new KmsFault('AlreadyExistsException', `An alias with the name ${name} exists`);
+    if (this.#aliases.has(name))
+      throw new KmsException('AlreadyExistsException', `An alias with the name ${name} exists`);
     this.#aliases.set(name, key.id);
     this.#save();
   }
@@ -128,6 +129,6 @@ export class Keyring {
   }
 }
 
-export function keyArn(key: Key): string {
+export function buildKeyArn(key: Key): string {
   return `${ARN_PREFIX}key/${key.id}`;
 }

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import * as v from 'valibot';
 import { decrypt, encrypt } from './ciphertext.ts';
-import { KmsFault } from './fault.ts';
-import { type Key, type Keyring, keyArn } from './keyring.ts';
+import { KmsException } from './exception.ts';
+import { buildKeyArn, type Key, type Keyring } from './keyring.ts';
 
 /** Runs one operation: takes its JSON input and returns its JSON output. */
 export type Operation = (input: unknown) => unknown;
@@ -26,13 +26,13 @@ const dataKey = v.object({
  */
 export function createOperations(keyring: Keyring, now: () => number): Readonly<Record<string, Operation>> {
   return {
-    CreateKey: operation(v.object({ Description: v.optional(v.string(), '') }), ({ Description }) => ({
-      KeyMetadata: metadata(keyring.create(Description)),
+    CreateKey: defineOperation(v.object({ Description: v.optional(v.string(), '') }), ({ Description }) => ({
+      KeyMetadata: describeKey(keyring.create(Description)),
     })),
-    DescribeKey: operation(byKey, (input) => ({ KeyMetadata: metadata(keyring.find(input.KeyId)) })),
-    EnableKey: operation(byKey, (input) => setState(keyring, input.KeyId, 'Enabled')),
-    DisableKey: operation(byKey, (input) => setState(keyring, input.KeyId, 'Disabled')),
-    ScheduleKeyDeletion: operation(
+    DescribeKey: defineOperation(byKey, (input) => ({ KeyMetadata: describeKey(keyring.find(input.KeyId)) })),
+    EnableKey: defineOperation(byKey, (input) => setState(keyring, input.KeyId, 'Enabled')),
+    DisableKey: defineOperation(byKey, (input) => setState(keyring, input.KeyId, 'Disabled')),
+    ScheduleKeyDeletion: defineOperation(
       v.object({
         KeyId,
         PendingWindowInDays: v.optional(v.pipe(v.number(), v.integer(), v.minValue(7), v.maxValue(30)), 30),
@@ -40,24 +40,28 @@ export function createOperations(keyring: Keyring, now: () => number): Readonly<
       (input) => scheduleDeletion(keyring, input.KeyId, now() + input.PendingWindowInDays * DAY_MS),
     ),
     // The deployed key is rotated; keys on a laptop are not.
-    GetKeyRotationStatus: operation(byKey, (input) => ({
-      KeyId: keyArn(keyring.find(input.KeyId)),
+    GetKeyRotationStatus: defineOperation(byKey, (input) => ({
+      KeyId: buildKeyArn(keyring.find(input.KeyId)),
       KeyRotationEnabled: false,
     })),
-    CreateAlias: operation(v.object({ AliasName: v.string(), TargetKeyId: KeyId }), (input) =>
+    CreateAlias: defineOperation(v.object({ AliasName: v.string(), TargetKeyId: KeyId }), (input) =>
       createAlias(keyring, input.AliasName, input.TargetKeyId),
     ),
-    ListAliases: operation(v.object({ KeyId: v.optional(KeyId) }), (input) => listAliases(keyring, input.KeyId)),
-    Encrypt: operation(v.object({ KeyId, Plaintext: blob(4_096), EncryptionContext }), (input) => {
+    ListAliases: defineOperation(v.object({ KeyId: v.optional(KeyId) }), (input) => listAliases(keyring, input.KeyId)),
+    Encrypt: defineOperation(v.object({ KeyId, Plaintext: blob(4_096), EncryptionContext }), (input) => {
       const key = keyring.findUsable(input.KeyId);
       const ciphertext = encrypt(key, input.Plaintext, input.EncryptionContext);
-      return { KeyId: keyArn(key), CiphertextBlob: base64(ciphertext), EncryptionAlgorithm: 'SYMMETRIC_DEFAULT' };
+      return {
+        KeyId: buildKeyArn(key),
+        CiphertextBlob: encodeBase64(ciphertext),
+        EncryptionAlgorithm: 'SYMMETRIC_DEFAULT',
+      };
     }),
-    Decrypt: operation(v.object({ KeyId: v.optional(KeyId), CiphertextBlob, EncryptionContext }), (input) => {
+    Decrypt: defineOperation(v.object({ KeyId: v.optional(KeyId), CiphertextBlob, EncryptionContext }), (input) => {
       const { key, plaintext } = decryptUnder(keyring, input.CiphertextBlob, input.EncryptionContext, input.KeyId);
-      return { KeyId: keyArn(key), Plaintext: base64(plaintext), EncryptionAlgorithm: 'SYMMETRIC_DEFAULT' };
+      return { KeyId: buildKeyArn(key), Plaintext: encodeBase64(plaintext), EncryptionAlgorithm: 'SYMMETRIC_DEFAULT' };
     }),
-    ReEncrypt: operation(
+    ReEncrypt: defineOperation(
       v.object({
         CiphertextBlob,
         SourceKeyId: v.optional(KeyId),
@@ -69,11 +73,15 @@ export function createOperations(keyring: Keyring, now: () => number): Readonly<
         const source = decryptUnder(keyring, input.CiphertextBlob, input.SourceEncryptionContext, input.SourceKeyId);
         const key = keyring.findUsable(input.DestinationKeyId);
         const ciphertext = encrypt(key, source.plaintext, input.DestinationEncryptionContext);
-        return { CiphertextBlob: base64(ciphertext), SourceKeyId: keyArn(source.key), KeyId: keyArn(key) };
+        return {
+          CiphertextBlob: encodeBase64(ciphertext),
+          SourceKeyId: buildKeyArn(source.key),
+          KeyId: buildKeyArn(key),
+        };
       },
     ),
-    GenerateDataKey: operation(dataKey, (input) => generateDataKey(keyring, input)),
-    GenerateDataKeyWithoutPlaintext: operation(dataKey, (input) => {
+    GenerateDataKey: defineOperation(dataKey, (input) => generateDataKey(keyring, input)),
+    GenerateDataKeyWithoutPlaintext: defineOperation(dataKey, (input) => {
       const { Plaintext: _, ...withoutPlaintext } = generateDataKey(keyring, input);
       return withoutPlaintext;
     }),
@@ -81,7 +89,7 @@ export function createOperations(keyring: Keyring, now: () => number): Readonly<
 }
 
 /** Returns an operation that validates its input. It throws KmsFault `ValidationException` with the field's name. */
-function operation<Schema extends v.GenericSchema>(
+function defineOperation<Schema extends v.GenericSchema>(
   schema: Schema,
   run: (input: v.InferOutput<Schema>) => unknown,
 ): Operation {
@@ -89,14 +97,14 @@ function operation<Schema extends v.GenericSchema>(
     const result = v.safeParse(schema, json);
     if (result.success) return run(result.output);
     const [issue] = result.issues;
-    throw new KmsFault('ValidationException', `Value at '${v.getDotPath(issue) ?? 'input'}': ${issue.message}`);
+    throw new KmsException('ValidationException', `Value at '${v.getDotPath(issue) ?? 'input'}': ${issue.message}`);
   };
 }
 
 function setState(keyring: Keyring, reference: string, state: 'Enabled' | 'Disabled'): void {
   const key = keyring.find(reference);
   if (key.state === 'PendingDeletion') {
-    throw new KmsFault('KMSInvalidStateException', `${keyArn(key)} is pending deletion.`);
+    throw new KmsException('KMSInvalidStateException', `${buildKeyArn(key)} is pending deletion.`);
   }
   keyring.put({ ...key, state });
 }
@@ -104,15 +112,15 @@ function setState(keyring: Keyring, reference: string, state: 'Enabled' | 'Disab
 function scheduleDeletion(keyring: Keyring, reference: string, deletionAt: number): unknown {
   const key = keyring.find(reference);
   if (key.state === 'PendingDeletion') {
-    throw new KmsFault('KMSInvalidStateException', `${keyArn(key)} is pending deletion.`);
+    throw new KmsException('KMSInvalidStateException', `${buildKeyArn(key)} is pending deletion.`);
   }
   keyring.put({ ...key, state: 'PendingDeletion', deletionAt });
-  return { KeyId: keyArn(key), DeletionDate: deletionAt / 1000, KeyState: 'PendingDeletion' };
+  return { KeyId: buildKeyArn(key), DeletionDate: deletionAt / 1000, KeyState: 'PendingDeletion' };
 }
 
 function createAlias(keyring: Keyring, name: string, target: string): void {
   if (!/^alias\/(?!aws\/)[\w/-]+$/.test(name))
-    throw new KmsFault('InvalidAliasNameException', `${name} is not a valid alias name`);
+    throw new KmsException('InvalidAliasNameException', `${name} is not a valid alias name`);
   keyring.addAlias(name, keyring.find(target));
 }
 
@@ -135,7 +143,7 @@ function decryptUnder(
   const expected = reference === undefined ? undefined : keyring.findUsable(reference);
   return decrypt(ciphertext, encryptionContext, (id) => {
     if (expected && expected.id !== id) {
-      throw new KmsFault(
+      throw new KmsException(
         'IncorrectKeyException',
         'The key ID in the request does not identify the key of the ciphertext.',
       );
@@ -146,19 +154,19 @@ function decryptUnder(
 
 function generateDataKey(keyring: Keyring, input: v.InferOutput<typeof dataKey>) {
   if ((input.KeySpec === undefined) === (input.NumberOfBytes === undefined)) {
-    throw new KmsFault('ValidationException', 'Please specify either number of bytes or key spec.');
+    throw new KmsException('ValidationException', 'Please specify either number of bytes or key spec.');
   }
   const key = keyring.findUsable(input.KeyId);
   const plaintext = randomBytes(input.NumberOfBytes ?? (input.KeySpec === 'AES_128' ? 16 : 32));
   const ciphertext = encrypt(key, plaintext, input.EncryptionContext);
-  return { KeyId: keyArn(key), Plaintext: base64(plaintext), CiphertextBlob: base64(ciphertext) };
+  return { KeyId: buildKeyArn(key), Plaintext: encodeBase64(plaintext), CiphertextBlob: encodeBase64(ciphertext) };
 }
 
-function metadata(key: Key): unknown {
+function describeKey(key: Key): unknown {
   return {
     AWSAccountId: '000000000000',
     KeyId: key.id,
-    Arn: keyArn(key),
+    Arn: buildKeyArn(key),
     CreationDate: key.createdAt / 1000,
     Enabled: key.state === 'Enabled',
     Description: key.description,
@@ -182,6 +190,6 @@ function blob(maxBytes: number) {
   );
 }
 
-function base64(data: Uint8Array): string {
+function encodeBase64(data: Uint8Array): string {
   return Buffer.from(data).toString('base64');
 }

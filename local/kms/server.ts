@@ -1,8 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { listen } from '../listen.ts';
 import type { Service } from '../service/service.ts';
-import { KmsFault } from './fault.ts';
-import { Keyring, keyArn } from './keyring.ts';
+import { KmsException } from './exception.ts';
+import { buildKeyArn, Keyring } from './keyring.ts';
 import { createOperations, type Operation } from './operations.ts';
 
 export interface KmsStandIn {
@@ -42,7 +42,10 @@ export async function startKms({ stateFile, port = 0, now = Date.now }: KmsOptio
     create({ name, stage, resources }) {
       const keys = Object.entries(resources).filter(([, { Type }]) => Type === 'AWS::KMS::Key');
       return Object.fromEntries(
-        keys.map(([logicalId]) => [logicalId, keyArn(keyring.findOrCreate(`alias/${name}-${stage}/${logicalId}`))]),
+        keys.map(([logicalId]) => [
+          logicalId,
+          buildKeyArn(keyring.findOrCreate(`alias/${name}-${stage}/${logicalId}`)),
+        ]),
       );
     },
     close: listening.close,
@@ -60,13 +63,13 @@ async function handleRequest(
   try {
     const run = Object.hasOwn(operations, name) ? operations[name] : undefined;
     if (!run)
-      throw new KmsFault(
+      throw new KmsException(
         'UnknownOperationException',
         `The stand-in for KMS doesn't implement ${name || 'this operation'}`,
       );
     send(response, 200, run(parseJson(Buffer.concat(chunks).toString('utf8'))) ?? {});
   } catch (thrown) {
-    if (thrown instanceof KmsFault) send(response, 400, { __type: thrown.name, message: thrown.message });
+    if (thrown instanceof KmsException) send(response, 400, { __type: thrown.name, message: thrown.message });
     // The state file couldn't be written. Nothing has changed, so the caller may retry.
     else send(response, 500, { __type: 'KMSInternalException', message: String(thrown) });
   }
@@ -76,7 +79,7 @@ function parseJson(json: string): unknown {
   try {
     return JSON.parse(json || '{}');
   } catch {
-    throw new KmsFault('ValidationException', 'The request body is not valid JSON.');
+    throw new KmsException('ValidationException', 'The request body is not valid JSON.');
   }
 }
 

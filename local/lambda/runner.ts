@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type Credentials, dummyCredentials } from '../credentials.ts';
+import { type Credentials, provideDummyCredentials } from '../credentials.ts';
 import { Concurrency } from './concurrency.ts';
 import type { EnvironmentOptions, LogLine } from './environment.ts';
 import { LambdaServiceError } from './errors.ts';
@@ -58,7 +58,7 @@ const DEFAULT_INIT_TIMEOUT_MS = 10_000;
 /** Starts the Lambda runner. A function's first process starts with its first invocation. */
 export async function startRunner(options: RunnerOptions): Promise<Runner> {
   const { functions, region, idleMs = DEFAULT_IDLE_MS, initTimeoutMs = DEFAULT_INIT_TIMEOUT_MS } = options;
-  const { credentials = dummyCredentials, onLog = () => undefined } = options;
+  const { credentials = provideDummyCredentials, onLog = () => undefined } = options;
   const account = new Concurrency(options.concurrency ?? DEFAULT_CONCURRENCY, 'ConcurrentInvocationLimitExceeded');
   const pools = new Map<string, { definition: FunctionDefinition; concurrency: Concurrency; pool: Pool }>();
   const runtimeClient = await bundleRuntime();

@@ -48,7 +48,7 @@ const inProgress = new Map<string, Promise<unknown>>();
 async function readOrPrint({ root, stage }: PrintOptions): Promise<unknown> {
   const variables = await readNamedVariables(root);
   const folder = join(root, '.build', 'local');
-  const file = join(folder, `service.${await fingerprint(root, stage, variables)}.json`);
+  const file = join(folder, `service.${await computeFingerprint(root, stage, variables)}.json`);
   const cached = await readFile(file, 'utf8').catch(() => undefined);
   if (cached !== undefined) return JSON.parse(cached) as unknown;
   const json = await runOsls(root, stage, variables);
@@ -109,7 +109,7 @@ function selectVariables(names: readonly string[]): Record<string, string> {
 }
 
 /** Returns a hash of the stage, Node's version, the variables, the sources and osls's version. */
-async function fingerprint(root: string, stage: string, variables: Variables): Promise<string> {
+async function computeFingerprint(root: string, stage: string, variables: Variables): Promise<string> {
   const parts = createHash('sha256').update(JSON.stringify([stage, process.version, variables]));
   const files: string[] = [];
   for await (const file of glob(SOURCES, { cwd: root })) files.push(file);

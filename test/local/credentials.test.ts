@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { dummyCredentials, userCredentials } from '../../local/credentials.ts';
+import { createUserCredentialProvider, provideDummyCredentials } from '../../local/credentials.ts';
 import { closeAfterwards, testRunner, useCleanup } from './runners.ts';
 
 useCleanup();
@@ -32,7 +32,7 @@ async function profile(expiresInMs: number): Promise<string> {
 describe("the user's credentials", () => {
   it('come from the credential chain of the AWS SDK, and are refreshed shortly before they expire', async () => {
     const expiration = await profile(3_600_000);
-    const { variables, expiresAt } = await (await userCredentials())();
+    const { variables, expiresAt } = await (await createUserCredentialProvider())();
     expect(variables).toEqual({
       AWS_ACCESS_KEY_ID: 'AKIAUSER',
       AWS_SECRET_ACCESS_KEY: 'secret',
@@ -43,7 +43,7 @@ describe("the user's credentials", () => {
 
   it('reach functions instead of the dummy credentials', async () => {
     await profile(3_600_000);
-    const runner = await testRunner({ credentials: await userCredentials() });
+    const runner = await testRunner({ credentials: await createUserCredentialProvider() });
     expect(await runner.call('echo', { env: true })).toMatchObject({
       AWS_ACCESS_KEY_ID: 'AKIAUSER',
       AWS_SESSION_TOKEN: 'token',
@@ -59,7 +59,7 @@ describe("the user's credentials", () => {
 
 describe('the dummy credentials', () => {
   it('belong to no account and do not expire', async () => {
-    expect(await dummyCredentials()).toEqual({
+    expect(await provideDummyCredentials()).toEqual({
       variables: { AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' },
       expiresAt: Number.POSITIVE_INFINITY,
     });

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Runner } from '../../local/lambda/runner.ts';
-import { rateMs, startSchedules } from '../../local/schedules.ts';
+import { parseRate, startSchedules } from '../../local/schedules.ts';
 import { closeAfterwards, useCleanup } from './runners.ts';
 
 useCleanup();
@@ -15,7 +15,7 @@ describe('a rate', () => {
     { expression: 'cron(0 12 * * ? *)', expected: undefined },
     { expression: 'rate(1 week)', expected: undefined },
   ])('$expression is $expected ms', ({ expression, expected }) => {
-    expect(rateMs(expression)).toBe(expected);
+    expect(parseRate(expression)).toBe(expected);
   });
 });
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { statusText } from '../../local/status-line.ts';
+import { formatStatus } from '../../local/status-line.ts';
 
 it('the status line shows the depth of each queue, the running messages, and the busy processes of each function', () => {
   const depths = [['GENERATION_QUEUE_URL', 3] as const, ['GENERATION_DLQ_URL', 0] as const];
@@ -8,14 +8,14 @@ it('the status line shows the depth of each queue, the running messages, and the
     { function: 'chat', busy: false },
     { function: 'generate', busy: true },
   ];
-  expect(statusText({ depths, running: 2, processes })).toBe(
+  expect(formatStatus({ depths, running: 2, processes })).toBe(
     'generation 3 waiting · 2 running · chat 1/2 generate 1/1',
   );
 });
 
 it('the status line shows a dead-letter queue only if it holds messages', () => {
   const depths = [['GENERATION_QUEUE_URL', 0] as const, ['GENERATION_DLQ_URL', 1] as const];
-  expect(statusText({ depths, running: 0, processes: [] })).toBe(
+  expect(formatStatus({ depths, running: 0, processes: [] })).toBe(
     'generation 0 waiting · generation dlq 1 waiting · 0 running · no processes',
   );
 });

@@ -1,5 +1,5 @@
 /** An exception of KMS, under its name on the wire. */
-export class KmsFault extends Error {
+export class KmsException extends Error {
   override readonly name:
     | 'AlreadyExistsException'
     | 'DisabledException'
@@ -11,7 +11,7 @@ export class KmsFault extends Error {
     | 'UnknownOperationException'
     | 'ValidationException';
 
-  constructor(name: KmsFault['name'], message = '') {
+  constructor(name: KmsException['name'], message = '') {
     super(message);
     this.name = name;
   }

@@ -5,7 +5,7 @@ import { isObject } from '../core/objects.ts';
 import type { Reference } from '../idempotency/replay.ts';
 import { createConversationBody, createItemsBody, updateConversationBody } from '../openai/conversations/schema.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
-import { type Includes, parseIncludes } from '../openai/responses/includes.ts';
+import { applyIncludes, type Includes, parseIncludes } from '../openai/responses/includes.ts';
 import { type InputItem, isItemReference, rejectDuplicates } from '../openai/responses/items.ts';
 import { itemNotFoundError } from '../openai/responses/request.ts';
 import { toStoredItem } from '../openai/responses/stored-items.ts';
@@ -13,8 +13,7 @@ import { storedId } from '../openai/schema.ts';
 import { missingParameterError, validate } from '../openai/validation.ts';
 import type { Conversation, ConversationItem, Conversations } from '../sessions/conversations.ts';
 import { conversationNotFoundError } from '../sessions/session-errors.ts';
-import { parseTurnItem, type TurnItem, withContinuation } from './response-chain.ts';
-import { applyIncludes } from './stored-response-routes.ts';
+import { addContinuation, parseTurnItem, type TurnItem } from './turn-items.ts';
 
 /** What the conversation routes depend on. */
 export interface ConversationsApi {
@@ -184,7 +183,7 @@ function encodeItems(items: readonly ConversationItem[], hasMore: boolean, inclu
 function encodeItem({ content }: ConversationItem, included: Includes) {
   const turnItem = parseTurnItem(content);
   return included.has('reasoning.encrypted_content')
-    ? withContinuation(turnItem)
+    ? addContinuation(turnItem)
     : applyIncludes(turnItem.item, included);
 }
 

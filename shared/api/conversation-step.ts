@@ -1,7 +1,7 @@
 import { LambentError } from '../core/errors.ts';
 import type { Tell } from '../jobs/fan-in.ts';
 import type { Conversations } from '../sessions/conversations.ts';
-import { createTurnItems } from './response-chain.ts';
+import { createTurnItems } from './turn-items.ts';
 
 /**
  * Creates the completion step that appends a finished job's turn to its conversation. It throws `conversation_locked` while

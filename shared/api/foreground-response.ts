@@ -17,9 +17,9 @@ import {
 import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
-import { createTurnItems } from './response-chain.ts';
 import type { ResponseContext } from './response-context.ts';
 import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
+import { createTurnItems } from './turn-items.ts';
 
 /** A foreground response has one attempt. */
 const EPOCH = 1;

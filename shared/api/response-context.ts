@@ -5,8 +5,8 @@ import { itemNotFoundError, type ParsedResponsesBody, toGenerationRequest } from
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { parseStoredItem, responseIdFor } from '../openai/responses/stored-items.ts';
 import { fitToContext } from '../sessions/fit-to-context.ts';
-import type { ApiState } from './api-state.ts';
-import { readTurn, type TurnItem, withContinuation } from './response-chain.ts';
+import { type ResponseStores, readTurn } from './response-chain.ts';
+import { addContinuation, type TurnItem } from './turn-items.ts';
 import { removeUnpairedCalls } from './unpaired-calls.ts';
 
 /** A request together with the stored items that it refers to. */
@@ -28,7 +28,7 @@ export async function buildResponseContext(
   parsed: ParsedResponsesBody,
   earlierItems: readonly TurnItem[],
   context: ParseContext,
-  stores: Pick<ApiState, 'jobs' | 'bodies'>,
+  stores: ResponseStores,
 ): Promise<ResponseContext> {
   const input = await resolveReferences(parsed.body.input, earlierItems, context.tenant, stores);
   const body = { ...parsed.body, input };
@@ -39,7 +39,7 @@ export async function buildResponseContext(
       earlierItems.map(({ item }) => item),
     );
   }
-  const storedItems = removeUnpairedCalls(earlierItems, input).map((item) => parseStoredItem(withContinuation(item)));
+  const storedItems = removeUnpairedCalls(earlierItems, input).map((item) => parseStoredItem(addContinuation(item)));
   const request = toGenerationRequest({ ...parsed, body }, context, storedItems, input);
   const { request: generation, droppedItems } = fitRequest(parsed, request, earlierItems.length > 0);
   return { body, generation, droppedItems };
@@ -61,7 +61,7 @@ async function resolveReferences(
   input: ResponsesBody['input'],
   earlierItems: readonly TurnItem[],
   tenant: string,
-  stores: Pick<ApiState, 'jobs' | 'bodies'>,
+  stores: ResponseStores,
 ): Promise<string | ResolvedItem[]> {
   if (typeof input === 'string') return input;
   const earlierIds = new Set(earlierItems.map(({ item }) => item.id));
@@ -73,7 +73,7 @@ async function resolveReferences(
     turns.set(responseId, turn);
     const found = (await turn).find(({ item }) => item.id === itemId);
     if (found === undefined) throw itemNotFoundError(itemId);
-    return parseStoredItem(withContinuation(found));
+    return parseStoredItem(addContinuation(found));
   };
   const items = input.map((item): Promise<ResolvedItem>[] | ResolvedItem[] => {
     if (!isItemReference(item)) return [item];
@@ -84,11 +84,7 @@ async function resolveReferences(
 }
 
 /** Returns the items of a stored response, or none if it doesn't exist. */
-async function readStoredTurn(
-  id: string,
-  tenant: string,
-  stores: Pick<ApiState, 'jobs' | 'bodies'>,
-): Promise<TurnItem[]> {
+async function readStoredTurn(id: string, tenant: string, stores: ResponseStores): Promise<TurnItem[]> {
   const job = await stores.jobs.read(tenant, id);
   return job?.stored && job.endpoint === '/v1/responses' ? readTurn(job, stores) : [];
 }

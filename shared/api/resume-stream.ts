@@ -7,7 +7,7 @@ import { encodeErrorBody } from '../openai/errors.ts';
 import { encodeTypedFrame } from '../openai/sse.ts';
 import type { ApiState } from './api-state.ts';
 import { createAcceptedEvents } from './job-view.ts';
-import { viewStoredResponse } from './response-chain.ts';
+import { viewStoredResponse } from './stored-response.ts';
 
 export interface ResumeOptions {
   readonly tenant: string;

@@ -3,8 +3,9 @@ import type { ParsedResponsesBody } from '../openai/responses/request.ts';
 import type { Turn } from '../sessions/conversations.ts';
 import type { ApiState } from './api-state.ts';
 import type { GenerationApi } from './generation-api.ts';
-import { parseTurnItem, readChain, type TurnItem } from './response-chain.ts';
+import { readChain } from './response-chain.ts';
 import { buildResponseContext, type ResponseContext } from './response-context.ts';
+import { parseTurnItem, type TurnItem } from './turn-items.ts';
 
 /** A call of `POST /v1/responses` that reads or writes stored objects. */
 export interface StatefulCall {

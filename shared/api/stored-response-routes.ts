@@ -4,12 +4,13 @@ import { cancelJob, deleteJob } from '../jobs/control.ts';
 import { readInput } from '../jobs/fan-in.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
-import { type Includes, parseIncludes } from '../openai/responses/includes.ts';
+import { applyIncludes, parseIncludes } from '../openai/responses/includes.ts';
 import { invalidValueError } from '../openai/validation.ts';
 import { afterNotFoundError } from '../sessions/session-errors.ts';
 import type { ApiState } from './api-state.ts';
-import { findResponseJob, listInputItems, viewStoredResponse } from './response-chain.ts';
 import { resumeStream } from './resume-stream.ts';
+import { findResponseJob, viewStoredResponse } from './stored-response.ts';
+import { listInputItems } from './turn-items.ts';
 
 /** What the routes of stored responses depend on. */
 export interface StoredResponsesApi {
@@ -93,13 +94,6 @@ export function inputItemsRoute({ state }: StoredResponsesApi): Route {
       return { json: encodeList(page, items.length > start + limit) };
     },
   };
-}
-
-/** Returns an item without the optional fields that the caller didn't include. */
-export function applyIncludes(item: Readonly<Record<string, unknown>>, included: Includes) {
-  if (!('encrypted_content' in item) || included.has('reasoning.encrypted_content')) return item;
-  const { encrypted_content: _, ...visibleFields } = item;
-  return visibleFields;
 }
 
 function parseStreamFlag(text = 'false'): boolean {

@@ -1,6 +1,6 @@
 import type { ResolvedItem } from '../openai/responses/items.ts';
 import { attemptIdFor, type StoredItem } from '../openai/responses/stored-items.ts';
-import type { TurnItem } from './response-chain.ts';
+import type { TurnItem } from './turn-items.ts';
 
 /**
  * Removes outputs whose function call has expired or was deleted, and calls whose output is gone. Models reject such items,

@@ -4,3 +4,8 @@ import { randomUUID } from 'node:crypto';
 export function newId(digits = 32): string {
   return randomUUID().replaceAll('-', '').slice(0, digits);
 }
+
+/** Returns an id that a caller sent, in a form that fits an error message: at most 128 characters of valid Unicode. */
+export function abbreviateId(id: string): string {
+  return id.slice(0, 128).toWellFormed();
+}

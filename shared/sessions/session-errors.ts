@@ -1,11 +1,12 @@
 import { LambentError } from '../core/errors.ts';
+import { abbreviateId } from '../core/ids.ts';
 
 /** The time after which a client should retry on a locked conversation. */
 const RETRY_AFTER_MS = 5_000;
 
 /** The error for a conversation that doesn't exist for this tenant. */
 export function conversationNotFoundError(id: string): LambentError {
-  return new LambentError('not_found', `Conversation with id '${shorten(id)}' not found.`);
+  return new LambentError('not_found', `Conversation with id '${abbreviateId(id)}' not found.`);
 }
 
 /** The error for an item that doesn't exist for this tenant. */
@@ -25,9 +26,5 @@ export function conversationLockedError(): LambentError {
 }
 
 function formatItemNotFound(id: string): string {
-  return `Item with id '${shorten(id)}' not found.`;
-}
-
-function shorten(id: string): string {
-  return id.slice(0, 128).toWellFormed();
+  return `Item with id '${abbreviateId(id)}' not found.`;
 }

@@ -33,3 +33,10 @@ export function parseIncludes(query: Readonly<Record<string, string>>): Includes
   );
   return new Set(validate(includeQuery, { include }).include);
 }
+
+/** Returns an item without the optional fields that the caller didn't include. */
+export function applyIncludes(item: Readonly<Record<string, unknown>>, included: Includes) {
+  if (!('encrypted_content' in item) || included.has('reasoning.encrypted_content')) return item;
+  const { encrypted_content: _, ...visibleFields } = item;
+  return visibleFields;
+}

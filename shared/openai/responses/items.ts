@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { abbreviateId } from '../../core/ids.ts';
 import { isObject } from '../../core/objects.ts';
 import { optional } from '../parameters.ts';
 import {
@@ -169,7 +170,7 @@ export function rejectDuplicates(
   for (const { id } of items) {
     if (typeof id !== 'string' || id === '') continue;
     if (ids.has(id)) {
-      const shortId = id.slice(0, 128).toWellFormed();
+      const shortId = abbreviateId(id);
       const message = `Duplicate item found with id ${shortId}. Remove duplicate items from your input and try again.`;
       throw invalidValueError(param, message);
     }

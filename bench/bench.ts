@@ -9,7 +9,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { thisMachine } from '../test/measure/machine.ts';
+import { readMachine } from '../test/measure/machine.ts';
 import { benchBurst } from './burst.ts';
 import { benchCold } from './cold.ts';
 import { benchCost } from './cost.ts';
@@ -20,7 +20,7 @@ import { benchJobs } from './jobs.ts';
 import { parseCommand, runSimulations } from './placement/command.ts';
 import { benchPlacement } from './placement/placement.ts';
 import { publish } from './report/page.ts';
-import { isMet, type Record, type Report } from './report/report.ts';
+import { type DatedReport, isMet, type Report } from './report/report.ts';
 import { toText } from './report/text.ts';
 import { benchSeal } from './seal.ts';
 import { benchSession } from './session.ts';
@@ -80,7 +80,7 @@ async function main(): Promise<void> {
   if (runs !== undefined && !(Number.isInteger(runs) && runs > 0))
     throw new Error('--runs must be a whole number above 0');
   if (values.mode !== 'managed' && values.mode !== 'standard') throw new Error('--mode must be managed or standard');
-  const records: Record[] = [];
+  const records: DatedReport[] = [];
   for (const name of names) {
     const benchmark = BENCHMARKS[name];
     if (benchmark === undefined)
@@ -97,14 +97,14 @@ async function runPlacement(words: readonly string[]): Promise<void> {
   await saveRecords([await printReport(await benchPlacement(command), command.publish)]);
 }
 
-async function printReport(report: Report, isPublished: boolean): Promise<Record> {
-  const record = { date: new Date().toISOString(), machine: thisMachine(), report };
+async function printReport(report: Report, isPublished: boolean): Promise<DatedReport> {
+  const record = { date: new Date().toISOString(), machine: readMachine(), report };
   console.log(toText(record));
   if (isPublished) await publish(record, PAGES);
   return record;
 }
 
-async function saveRecords(records: readonly Record[], path?: string): Promise<void> {
+async function saveRecords(records: readonly DatedReport[], path?: string): Promise<void> {
   const file = resolve(path ?? join(RESULTS, `${new Date().toISOString().replaceAll(':', '-')}.json`));
   await mkdir(dirname(file), { recursive: true });
   await writeFile(file, `${JSON.stringify(records, null, 2)}\n`);

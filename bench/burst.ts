@@ -1,5 +1,5 @@
 import { LOCAL_API_KEY } from '../local/seed.ts';
-import { quantile } from '../test/measure/statistics.ts';
+import { computeQuantile } from '../test/measure/statistics.ts';
 import { type PostResult, runPosts } from './load/posts.ts';
 import { type Budget, formatNumber, type LineChart, type Report, type Series } from './report/report.ts';
 import { type JobCloud, startJobCloud } from './targets/job-cloud.ts';
@@ -95,11 +95,11 @@ async function runBurst(jobCloud: JobCloud, perSecond: number, seconds: number):
     const lastAcceptedAt = Math.max(startedAt, ...accepted.map(({ answeredAt }) => answeredAt));
     const endedAt = (id: string) => toEpochMs(jobCloud.ended.get(id)?.at ?? Number.POSITIVE_INFINITY);
     const lastEndedAt = Math.max(lastAcceptedAt, ...ids.map(endedAt));
-    const over = (value: (sample: (typeof samples)[number]) => number): Points =>
+    const toPoints = (value: (sample: (typeof samples)[number]) => number): Points =>
       samples
         .filter(({ at }) => at >= startedAt)
         .map((each) => ({ seconds: (each.at - startedAt) / 1000, value: value(each) }));
-    const underWay = (at: number) =>
+    const countUnderWay = (at: number) =>
       accepted.filter(({ id, answeredAt }) => answeredAt <= at && at < endedAt(id)).length;
     return {
       perSecond,
@@ -112,9 +112,9 @@ async function runBurst(jobCloud: JobCloud, perSecond: number, seconds: number):
       lost: ids.filter((id) => !jobCloud.ended.has(id)).length,
       endedTwice: jobCloud.endedTwice.size,
       drainSeconds: (lastEndedAt - lastAcceptedAt) / 1000,
-      environments: over(({ environments }) => environments),
-      pollers: over(({ pollers }) => pollers),
-      waiting: over(({ at }) => underWay(at)),
+      environments: toPoints(({ environments }) => environments),
+      pollers: toPoints(({ pollers }) => pollers),
+      waiting: toPoints(({ at }) => countUnderWay(at)),
     };
   } finally {
     clearInterval(sampling);
@@ -180,29 +180,31 @@ function toReport(measured: readonly Measured[], { seconds, mode }: BurstOptions
 }
 
 function toRows(measured: readonly Measured[]): string[][] {
-  const row = (label: string, value: (each: Measured) => number) => [
+  const toRow = (label: string, value: (each: Measured) => number) => [
     label,
     ...measured.map((each) => formatNumber(value(each))),
   ];
-  const rowsBy = (label: string, counts: (each: Measured) => Readonly<Record<string, number>>) =>
+  const toRowsByName = (label: string, counts: (each: Measured) => Readonly<Record<string, number>>) =>
     [...new Set(measured.flatMap((each) => Object.keys(counts(each))))].map((key) =>
-      row(`${label} ${key}`, (each) => counts(each)[key] ?? 0),
+      toRow(`${label} ${key}`, (each) => counts(each)[key] ?? 0),
     );
   const acceptance = (p: number) => (each: Measured) =>
-    each.acceptMs.length === 0 ? Number.NaN : quantile(each.acceptMs, p);
+    each.acceptMs.length === 0 ? Number.NaN : computeQuantile(each.acceptMs, p);
   return [
-    row('posted', ({ posted }) => posted),
-    row('accepted', ({ accepted }) => accepted),
-    row('accepted per second', ({ reachedPerSecond }) => reachedPerSecond),
-    ...rowsBy('refused:', ({ refusals }) => refusals),
-    row('time to accept, p50, ms', acceptance(0.5)),
-    row('time to accept, p99, ms', acceptance(0.99)),
-    ...rowsBy('ended as', ({ statuses }) => statuses),
-    row('accepted jobs lost', ({ lost }) => lost),
-    row('ended twice', ({ endedTwice }) => endedTwice),
-    row('last acceptance to last end, s', ({ drainSeconds }) => drainSeconds),
-    row('environments of generate, maximum', ({ environments }) => Math.max(...environments.map(({ value }) => value))),
-    row(`${ENVIRONMENTS} environments ready after, s`, findReadySeconds),
+    toRow('posted', ({ posted }) => posted),
+    toRow('accepted', ({ accepted }) => accepted),
+    toRow('accepted per second', ({ reachedPerSecond }) => reachedPerSecond),
+    ...toRowsByName('refused:', ({ refusals }) => refusals),
+    toRow('time to accept, p50, ms', acceptance(0.5)),
+    toRow('time to accept, p99, ms', acceptance(0.99)),
+    ...toRowsByName('ended as', ({ statuses }) => statuses),
+    toRow('accepted jobs lost', ({ lost }) => lost),
+    toRow('ended twice', ({ endedTwice }) => endedTwice),
+    toRow('last acceptance to last end, s', ({ drainSeconds }) => drainSeconds),
+    toRow('environments of generate, maximum', ({ environments }) =>
+      Math.max(...environments.map(({ value }) => value)),
+    ),
+    toRow(`${ENVIRONMENTS} environments ready after, s`, findReadySeconds),
   ];
 }
 

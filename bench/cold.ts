@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream';
 import { setTimeout } from 'node:timers/promises';
 import type { FunctionDefinition } from '../local/lambda/function.ts';
 import { startRunner } from '../local/lambda/runner.ts';
-import { interleave, median, quantile } from '../test/measure/statistics.ts';
+import { computeMedian, computeQuantile, interleave } from '../test/measure/statistics.ts';
 import { startServer } from './processes.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { startAccessTable } from './targets/access-table.ts';
@@ -131,22 +131,25 @@ interface Times {
 }
 
 function toReport(targets: readonly Times[]): Report {
-  const medianOf = (label: string) => median(targets.find((target) => target.label === label)?.ms ?? []);
-  const floor = medianOf(BARE);
-  const row = ({ label, ms }: Times) => {
-    const middle = median(ms);
-    return [label, ...[middle, quantile(ms, 0.1), quantile(ms, 0.9), middle - floor, middle / floor].map(formatNumber)];
+  const findMedian = (label: string) => computeMedian(targets.find((target) => target.label === label)?.ms ?? []);
+  const floor = findMedian(BARE);
+  const toRow = ({ label, ms }: Times) => {
+    const middle = computeMedian(ms);
+    return [
+      label,
+      ...[middle, computeQuantile(ms, 0.1), computeQuantile(ms, 0.9), middle - floor, middle / floor].map(formatNumber),
+    ];
   };
-  const budget = (label: string) => ({
+  const toBudget = (label: string) => ({
     metric: 'cold start to first byte',
-    measured: { label, value: medianOf(label), unit: 'ms' },
+    measured: { label, value: findMedian(label), unit: 'ms' },
     against: { label: BARE, value: floor, unit: 'ms' },
     limit: 3,
   });
-  const bars = (cached: boolean) =>
+  const toBars = (cached: boolean) =>
     targets
       .filter(({ label }) => label.endsWith(CACHED) === cached)
-      .map(({ label, ms }) => ({ label: label.replace(CACHED, ''), value: median(ms) }));
+      .map(({ label, ms }) => ({ label: label.replace(CACHED, ''), value: computeMedian(ms) }));
   return {
     name: 'cold',
     title: 'Cold start: from process start to first byte',
@@ -159,17 +162,17 @@ function toReport(targets: readonly Times[]): Report {
       {
         caption: `Milliseconds, ${targets[0]?.ms.length ?? 0} fresh processes per target, interleaved`,
         columns: ['target', 'median', 'p10', 'p90', 'over bare', '× bare'],
-        rows: targets.map(row),
+        rows: targets.map(toRow),
       },
     ],
-    budgets: [budget(CHAT), budget(CHAT_BEDROCK)],
+    budgets: [toBudget(CHAT), toBudget(CHAT_BEDROCK)],
     charts: [
       {
         title: 'Cold start to first byte, median',
         unit: 'ms',
         groups: [
-          { label: 'Without a code cache', bars: bars(false) },
-          { label: 'With a V8 code cache', bars: bars(true) },
+          { label: 'Without a code cache', bars: toBars(false) },
+          { label: 'With a V8 code cache', bars: toBars(true) },
         ],
       },
     ],

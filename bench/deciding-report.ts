@@ -1,4 +1,4 @@
-import { quantile } from '../test/measure/statistics.ts';
+import { computeQuantile } from '../test/measure/statistics.ts';
 import {
   BUDGET_FLEET,
   CROWD_PROMPT,
@@ -61,15 +61,15 @@ function toTimesTable(placed: readonly PlacementCell[], { rounds, decisions }: D
     rows: placed.map((cell) => [
       describeCell(cell),
       ...[
-        computeQuantile(cell, 'placedMs', 0.5),
-        computeQuantile(cell, 'placedMs', 0.99),
-        computeQuantile(cell, 'hashedMs', 0.5),
-        computeQuantile(cell, 'sameMs', 0.5),
-        computeQuantile(cell, 'sameMs', 0.99),
-        computeQuantile(cell, 'placedMs', 0.5) / computeQuantile(cell, 'sameMs', 0.5),
-        computeQuantile(cell, 'placedMs', 0.5) / computeQuantile(cell, 'plainMs', 0.5),
-        computeQuantile(cell, 'releasedMs', 0.5),
-        computeQuantile(cell, 'releasedMs', 0.99),
+        computeTimeQuantile(cell, 'placedMs', 0.5),
+        computeTimeQuantile(cell, 'placedMs', 0.99),
+        computeTimeQuantile(cell, 'hashedMs', 0.5),
+        computeTimeQuantile(cell, 'sameMs', 0.5),
+        computeTimeQuantile(cell, 'sameMs', 0.99),
+        computeTimeQuantile(cell, 'placedMs', 0.5) / computeTimeQuantile(cell, 'sameMs', 0.5),
+        computeTimeQuantile(cell, 'placedMs', 0.5) / computeTimeQuantile(cell, 'plainMs', 0.5),
+        computeTimeQuantile(cell, 'releasedMs', 0.5),
+        computeTimeQuantile(cell, 'releasedMs', 0.99),
       ].map(formatNumber),
     ]),
   };
@@ -99,8 +99,8 @@ function toCrowdsTable(crowds: readonly Crowd[], { rounds, decisions }: Deciding
     rows: crowds.map((crowd) => [
       `${crowd.deciders} at once, ${SLOTS - crowd.fleet.leases} slots free per worker`,
       ...[
-        computeQuantile(crowd, 'placedMs', 0.5),
-        computeQuantile(crowd, 'placedMs', 0.99),
+        computeTimeQuantile(crowd, 'placedMs', 0.5),
+        computeTimeQuantile(crowd, 'placedMs', 0.99),
         each(crowd.times, 'refusedLeases'),
         each(crowd.times, 'fleetReads'),
       ].map(formatNumber),
@@ -113,7 +113,7 @@ function toTimeBudgets(placed: readonly PlacementCell[]): Budget[] {
     .filter(({ fleet }) => fleet.workers === BUDGET_FLEET)
     .map((cell) => ({
       metric: `time to place and lease, ${describeCell(cell)}`,
-      measured: { label: 'p99', value: computeQuantile(cell, 'placedMs', 0.99), unit: 'ms' },
+      measured: { label: 'p99', value: computeTimeQuantile(cell, 'placedMs', 0.99), unit: 'ms' },
       against: { label: 'the time allowed', value: LIMIT_MS, unit: 'ms' },
       limit: 1,
     }));
@@ -136,7 +136,7 @@ function toCharts(placed: readonly PlacementCell[]): LineChart[] {
     const points = (timed: TimeName, p: number) =>
       cells.map((cell) => ({
         seconds: along === 'workers' ? cell.fleet.workers : cell.promptTokens / 1024,
-        value: computeQuantile(cell, timed, p),
+        value: computeTimeQuantile(cell, timed, p),
       }));
     return [
       { label: 'place and lease, p50', points: points('placedMs', 0.5) },
@@ -177,10 +177,10 @@ function describeLimits(placed: readonly PlacementCell[]): string[] {
   const long = cellOf(BUDGET_FLEET, longest);
   if (small === undefined || large === undefined || long === undefined) return [];
   const ratio = (cell: PlacementCell) =>
-    formatNumber(computeQuantile(cell, 'placedMs', 0.5) / computeQuantile(cell, 'sameMs', 0.5));
+    formatNumber(computeTimeQuantile(cell, 'placedMs', 0.5) / computeTimeQuantile(cell, 'sameMs', 0.5));
   return [
     `**The fleet.** The data read grows with the fleet: ${formatNumber(getCount(small, 'Query').units)} read units for ${few} workers, ${formatNumber(getCount(large, 'Query').units)} for ${many}, in one request. The stand-in reads, checks and writes it as JSON in one thread, and the AWS client parses it. A decision took ${ratio(small)}× the time of the same requests at ${few} workers and ${ratio(large)}× at ${many}: most of the time is spent in the requests.`,
-    `**The prompt.** It is hashed once, in ${formatNumber(computeQuantile(long, 'hashedMs', 0.5))} ms for ${formatNumber(longest)} tokens; the names of its prefixes are ${formatNumber(getCount(long, 'BatchGetItem').units)} read units in one request.`,
+    `**The prompt.** It is hashed once, in ${formatNumber(computeTimeQuantile(long, 'hashedMs', 0.5))} ms for ${formatNumber(longest)} tokens; the names of its prefixes are ${formatNumber(getCount(long, 'BatchGetItem').units)} read units in one request.`,
     '**The client.** The AWS client keeps its own log, for which it copies each response even without a log destination; ours has no log (`shared/aws/dynamodb.ts`). With the log, reading 32 workers took 1.6 times the processor time, and reading 200 workers twice as much.',
     'A deployed table behaves differently: each request takes a few milliseconds whatever other requests run, and a decision waits for two, one after the other. Reading a large fleet costs the same units and the same time to parse there.',
   ];
@@ -195,8 +195,8 @@ function getCount({ requests }: PlacementCell, operation: string): Count {
   return requests.get(operation) ?? { requests: 0, units: 0 };
 }
 
-function computeQuantile({ times }: Pick<PlacementCell, 'times'>, timed: TimeName, p: number): number {
-  return quantile(
+function computeTimeQuantile({ times }: Pick<PlacementCell, 'times'>, timed: TimeName, p: number): number {
+  return computeQuantile(
     times.flatMap((decided) => decided[timed]),
     p,
   );

@@ -1,4 +1,4 @@
-import { interleave, quantile } from '../test/measure/statistics.ts';
+import { computeQuantile, interleave } from '../test/measure/statistics.ts';
 import { runLoad } from './load/load.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import { MODEL } from './targets/functions.ts';
@@ -64,8 +64,8 @@ function summarize(target: string, connections: number, rounds: readonly (readon
   return {
     target,
     connections,
-    p50: quantile(rounds.flat(), 0.5),
-    p99: quantile(rounds.flat(), 0.99),
+    p50: computeQuantile(rounds.flat(), 0.5),
+    p99: computeQuantile(rounds.flat(), 0.99),
     streams: rounds.flat().length,
   };
 }

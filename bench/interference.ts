@@ -3,7 +3,7 @@ import type { SQSClient } from '@aws-sdk/client-sqs';
 import { computeStepMs, countHalfPairs, STEP_MODELS } from '../local/engine/step-model.ts';
 import { WORKER_DEFAULTS } from '../local/engine/workers.ts';
 import { LOCAL_API_KEY } from '../local/seed.ts';
-import { interleave, median, quantile } from '../test/measure/statistics.ts';
+import { computeMedian, computeQuantile, interleave } from '../test/measure/statistics.ts';
 import { type ChatResult, runChats } from './load/chats.ts';
 import { formatNumber, type Report } from './report/report.ts';
 import {
@@ -120,7 +120,7 @@ async function measure(
 /** Keeps the queue full until it is disposed, then waits until all jobs have ended. */
 function keepQueueFull(gpuCloud: GpuCloud, client: SQSClient, model: string, name: string): AsyncDisposable {
   const queueUrl = gpuCloud.cloud.resources['GENERATION_QUEUE_URL'] ?? '';
-  const bodyOf = (key: string) => {
+  const createBody = (key: string) => {
     const document = `${key} ${PROSE.repeat(Math.ceil((DOCUMENT_TOKENS * BYTES_PER_TOKEN) / PROSE.length))}`;
     return { model, input: document.slice(0, DOCUMENT_TOKENS * BYTES_PER_TOKEN) };
   };
@@ -130,7 +130,7 @@ function keepQueueFull(gpuCloud: GpuCloud, client: SQSClient, model: string, nam
   const feeding = (async () => {
     while (!ended.signal.aborted) {
       const wanted = BACKLOG - missing();
-      if (wanted > 0) sent.push(...(await sendJobs(client, queueUrl, `${name}-${sent.length}`, wanted, bodyOf)));
+      if (wanted > 0) sent.push(...(await sendJobs(client, queueUrl, `${name}-${sent.length}`, wanted, createBody)));
       await sleep(FEED_MS);
     }
   })();
@@ -217,16 +217,16 @@ function toReport(results: readonly Result[], { rounds, seconds }: InterferenceO
         rows: results.map((result) => [
           result.label,
           ...[
-            computeQuantile(result, 'firstTokenMs', 0.5),
-            computeQuantile(result, 'firstTokenMs', 0.99),
-            computeQuantile(result, 'firstTokenMs', 0.99) / computeQuantile(alone, 'firstTokenMs', 0.99),
-            computeQuantile(result, 'perTokenMs', 0.5),
-            computeQuantile(result, 'perTokenMs', 0.99),
+            computeTimeQuantile(result, 'firstTokenMs', 0.5),
+            computeTimeQuantile(result, 'firstTokenMs', 0.99),
+            computeTimeQuantile(result, 'firstTokenMs', 0.99) / computeTimeQuantile(alone, 'firstTokenMs', 0.99),
+            computeTimeQuantile(result, 'perTokenMs', 0.5),
+            computeTimeQuantile(result, 'perTokenMs', 0.99),
             collectTimes(result, 'firstTokenMs').length,
             result.rounds.reduce((sum, { refused }) => sum + refused, 0),
             computeBatchRate(result),
             computeBatchRate(result) / computeBatchRate(batchAlone),
-            median(result.rounds.map(({ running }) => running)),
+            computeMedian(result.rounds.map(({ running }) => running)),
           ].map(formatNumber),
         ]),
       },
@@ -238,7 +238,10 @@ function toReport(results: readonly Result[], { rounds, seconds }: InterferenceO
         unit: 'ms',
         groups: [0.5, 0.99].map((p) => ({
           label: `p${100 * p}`,
-          bars: chatting.map((result) => ({ label: result.label, value: computeQuantile(result, 'firstTokenMs', p) })),
+          bars: chatting.map((result) => ({
+            label: result.label,
+            value: computeTimeQuantile(result, 'firstTokenMs', p),
+          })),
         })),
       },
       {
@@ -263,11 +266,11 @@ function collectTimes(result: Result | undefined, timed: TimeName): number[] {
   return (result?.rounds ?? []).flatMap((round) => round[timed]);
 }
 
-function computeQuantile(result: Result | undefined, timed: TimeName, p: number): number {
+function computeTimeQuantile(result: Result | undefined, timed: TimeName, p: number): number {
   const values = collectTimes(result, timed);
-  return values.length === 0 ? Number.NaN : quantile(values, p);
+  return values.length === 0 ? Number.NaN : computeQuantile(values, p);
 }
 
 function computeBatchRate(result: Result | undefined): number {
-  return median((result?.rounds ?? []).map(({ batchTokensPerSecond }) => batchTokensPerSecond));
+  return computeMedian((result?.rounds ?? []).map(({ batchTokensPerSecond }) => batchTokensPerSecond));
 }

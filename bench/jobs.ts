@@ -4,7 +4,7 @@ import {
   ReceiveMessageCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
-import { interleave, median } from '../test/measure/statistics.ts';
+import { computeMedian, interleave } from '../test/measure/statistics.ts';
 import { type Budget, formatNumber, type Report, type Table } from './report/report.ts';
 import { type JobCloud, SERVICES, startJobCloud } from './targets/job-cloud.ts';
 import {
@@ -82,8 +82,8 @@ export async function benchJobs({ rounds, jobs }: JobsOptions): Promise<Report> 
     const floor = [...rates].find(([{ label }]) => label === SQS)?.[1] ?? [];
     const results = [...rates].map(([target, measured]) => ({
       target: target.label,
-      perSecond: median(measured),
-      ofSqs: median(measured.map((rate, round) => rate / (floor[round] ?? Number.NaN))),
+      perSecond: computeMedian(measured),
+      ofSqs: computeMedian(measured.map((rate, round) => rate / (floor[round] ?? Number.NaN))),
       requestsPerJob: target.label === SQS ? [] : (requestsPerJob.get(target) ?? []),
     }));
     return toReport(results, { rounds, jobs });

@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto';
 import type { RecordName } from '../shared/vault/vault.ts';
-import { interleave, median } from '../test/measure/statistics.ts';
+import { computeMedian, interleave } from '../test/measure/statistics.ts';
 import { type Budget, type Chart, formatNumber, type Report, type Table } from './report/report.ts';
 import { ENCRYPTION_SDK_VERSION, loadEncryptionSdk } from './targets/encryption-sdk.ts';
 import { startVault } from './targets/vault.ts';
@@ -132,8 +132,8 @@ function compare(all: Map<Target, number[]>): Result[] {
   const raw = [...all].find(([{ label }]) => label === RAW)?.[1] ?? [];
   return [...all].map(([{ label }, rounds]) => ({
     target: label,
-    us: median(rounds),
-    ofRaw: median(rounds.map((us, index) => (raw[index] ?? Number.NaN) / us)),
+    us: computeMedian(rounds),
+    ofRaw: computeMedian(rounds.map((us, index) => (raw[index] ?? Number.NaN) / us)),
   }));
 }
 

@@ -1,4 +1,4 @@
-import { interleave, median, quantile } from '../test/measure/statistics.ts';
+import { computeMedian, computeQuantile, interleave } from '../test/measure/statistics.ts';
 import { type Chart, formatNumber, type Report } from './report/report.ts';
 import { type JobCloud, SERVICES, type Service, startJobCloud } from './targets/job-cloud.ts';
 import { createResponseBody, post } from './targets/producers.ts';
@@ -94,8 +94,8 @@ async function measure(jobCloud: JobCloud, target: Target, calls: number): Promi
   const perCall = (service: Service) =>
     [...counted[service].values()].reduce((sum, { requests }) => sum + requests, 0) / calls;
   return {
-    p50: quantile(ms, 0.5),
-    p99: quantile(ms, 0.99),
+    p50: computeQuantile(ms, 0.5),
+    p99: computeQuantile(ms, 0.99),
     requests: { DynamoDB: perCall('DynamoDB'), SQS: perCall('SQS'), KMS: perCall('KMS'), S3: perCall('S3') },
   };
 }
@@ -103,7 +103,7 @@ async function measure(jobCloud: JobCloud, target: Target, calls: number): Promi
 function compare(measured: Map<Target, Round[]>): Result[] {
   const stateless = [...measured].find(([{ label }]) => label === STATELESS)?.[1] ?? [];
   return [...measured].map(([{ label }, rounds]) => {
-    const middle = (value: (round: Round, index: number) => number) => median(rounds.map(value));
+    const middle = (value: (round: Round, index: number) => number) => computeMedian(rounds.map(value));
     const perCall = (service: Service) => middle(({ requests }) => requests[service]);
     return {
       target: label,

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import * as v from 'valibot';
 import { LOCAL_API_KEY } from '../local/seed.ts';
-import { median, quantile } from '../test/measure/statistics.ts';
+import { computeMedian, computeQuantile } from '../test/measure/statistics.ts';
 import { formatNumber, type Report, type Table } from './report/report.ts';
 
 export interface StartOptions {
@@ -163,16 +163,21 @@ async function readWhenWritten(file: string): Promise<string> {
 }
 
 function toReport(floor: readonly number[], first: readonly Start[], second: readonly Start[]): Report {
-  const floorMs = median(floor);
-  const row = (label: string, values: readonly number[]) => [
+  const floorMs = computeMedian(floor);
+  const toRow = (label: string, values: readonly number[]) => [
     label,
-    ...[median(values), quantile(values, 0.1), quantile(values, 0.9), median(values) / floorMs].map(formatNumber),
+    ...[
+      computeMedian(values),
+      computeQuantile(values, 0.1),
+      computeQuantile(values, 0.9),
+      computeMedian(values) / floorMs,
+    ].map(formatNumber),
   ];
   const readyTimes = (starts: readonly Start[]) => starts.map(({ readyMs }) => readyMs);
   const chatTimes = (starts: readonly Start[]) => starts.map(({ firstChatMs }) => firstChatMs);
-  const budget = (label: string, starts: readonly Start[], limitMs: number) => ({
+  const toBudget = (label: string, starts: readonly Start[], limitMs: number) => ({
     metric: `${label}, until ready`,
-    measured: { label: 'npm start', value: median(readyTimes(starts)), unit: 'ms' },
+    measured: { label: 'npm start', value: computeMedian(readyTimes(starts)), unit: 'ms' },
     against: { label: 'budget', value: limitMs, unit: 'ms' },
     limit: 1,
   });
@@ -189,17 +194,17 @@ function toReport(floor: readonly number[], first: readonly Start[], second: rea
         caption: `Milliseconds, ${floor.length} starts of each kind`,
         columns: ['', 'median', 'p10', 'p90', '× floor'],
         rows: [
-          row('bare HTTP server, through npm', floor),
-          row('first start', readyTimes(first)),
-          row('second start', readyTimes(second)),
-          row('first chat completion after a first start', chatTimes(first)),
-          row('first chat completion after a second start', chatTimes(second)),
+          toRow('bare HTTP server, through npm', floor),
+          toRow('first start', readyTimes(first)),
+          toRow('second start', readyTimes(second)),
+          toRow('first chat completion after a first start', chatTimes(first)),
+          toRow('first chat completion after a second start', chatTimes(second)),
         ],
       },
-      phaseTable('first start', first),
-      phaseTable('second start', second),
+      toPhaseTable('first start', first),
+      toPhaseTable('second start', second),
     ],
-    budgets: [budget('first start', first, BUDGET_MS.first), budget('second start', second, BUDGET_MS.second)],
+    budgets: [toBudget('first start', first, BUDGET_MS.first), toBudget('second start', second, BUDGET_MS.second)],
     charts: [
       {
         title: 'Time until ready, median',
@@ -209,8 +214,8 @@ function toReport(floor: readonly number[], first: readonly Start[], second: rea
             label: '',
             bars: [
               { label: 'bare HTTP server', value: floorMs },
-              { label: 'first start', value: median(readyTimes(first)) },
-              { label: 'second start', value: median(readyTimes(second)) },
+              { label: 'first start', value: computeMedian(readyTimes(first)) },
+              { label: 'second start', value: computeMedian(readyTimes(second)) },
             ],
           },
         ],
@@ -221,7 +226,7 @@ function toReport(floor: readonly number[], first: readonly Start[], second: rea
 }
 
 /** Returns when each phase starts and ends. Phases overlap. */
-function phaseTable(label: string, starts: readonly Start[]): Table {
+function toPhaseTable(label: string, starts: readonly Start[]): Table {
   const phases = Map.groupBy(
     starts.flatMap((start) => start.phases),
     ({ name }) => name,
@@ -231,9 +236,9 @@ function phaseTable(label: string, starts: readonly Start[]): Table {
     columns: ['phase', 'from', 'to', 'duration'],
     rows: [...phases].map(([name, all]) => [
       name,
-      formatNumber(median(all.map(({ startMs }) => startMs))),
-      formatNumber(median(all.map(({ endMs }) => endMs))),
-      formatNumber(median(all.map(({ startMs, endMs }) => endMs - startMs))),
+      formatNumber(computeMedian(all.map(({ startMs }) => startMs))),
+      formatNumber(computeMedian(all.map(({ endMs }) => endMs))),
+      formatNumber(computeMedian(all.map(({ startMs, endMs }) => endMs - startMs))),
     ]),
   };
 }

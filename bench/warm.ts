@@ -1,4 +1,4 @@
-import { interleave, median, quantile } from '../test/measure/statistics.ts';
+import { computeMedian, computeQuantile, interleave } from '../test/measure/statistics.ts';
 import { runLoad } from './load/load.ts';
 import { type Budget, type Chart, formatNumber, type Report, type Table } from './report/report.ts';
 import { MODEL } from './targets/functions.ts';
@@ -77,7 +77,7 @@ async function measure(target: Target, { streamed, connections }: Setting, durat
     durationMs,
   });
   const ms = streamed ? firstByteMs : wholeMs;
-  return { requestsPerSecond, p50: quantile(ms, 0.5), p99: quantile(ms, 0.99) };
+  return { requestsPerSecond, p50: computeQuantile(ms, 0.5), p99: computeQuantile(ms, 0.99) };
 }
 
 /**
@@ -87,7 +87,7 @@ async function measure(target: Target, { streamed, connections }: Setting, durat
 function compare(all: Map<Target, Round[]>): Result[] {
   const direct = [...all].find(([{ label }]) => label === DIRECT)?.[1] ?? [];
   return [...all].map(([{ label }, rounds]) => {
-    const middle = (value: (round: Round, index: number) => number) => median(rounds.map(value));
+    const middle = (value: (round: Round, index: number) => number) => computeMedian(rounds.map(value));
     return {
       target: label,
       requestsPerSecond: middle((round) => round.requestsPerSecond),

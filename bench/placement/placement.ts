@@ -1,4 +1,4 @@
-import { FULL, QUICK, REFERENCE, study } from '../../test/simulation/placement/plan.ts';
+import { FULL, QUICK, REFERENCE, runStudy } from '../../test/simulation/placement/plan.ts';
 import { loadTrace, type TraceSource } from '../../test/simulation/placement/run.ts';
 import { startThreads } from '../../test/simulation/placement/threads.ts';
 import type { Report } from '../report/report.ts';
@@ -27,7 +27,7 @@ export async function benchPlacement({ traces, quick, seeds }: Omit<BenchmarkReq
   const studies = [];
   for (const [index, source] of sources.entries()) {
     // Fleet sizes are compared on the first trace only.
-    studies.push(await study(threads, source, index === 0 ? plan : { ...plan, fleets: [] }));
+    studies.push(await runStudy(threads, source, index === 0 ? plan : { ...plan, fleets: [] }));
   }
   const [first] = sources;
   const scale = Number((INTERFERENCE_SHARE * (studies[0]?.capacities.get('lambent')?.[0] ?? 1)).toPrecision(2));

@@ -103,14 +103,14 @@ function toCapacityTable({ trace, slots, capacities, scaledCapacities, unjittere
       const found = capacities.get(policy) ?? [];
       return [
         NAMES[policy],
-        mean(found).toFixed(2),
+        computeMean(found).toFixed(2),
         `${Math.min(...found).toFixed(2)}–${Math.max(...found).toFixed(2)}`,
         formatRatioToRoundRobin(capacities, policy),
-        mean(scaledCapacities.get(policy) ?? []).toFixed(2),
+        computeMean(scaledCapacities.get(policy) ?? []).toFixed(2),
         formatRatioToRoundRobin(scaledCapacities, policy),
         ...(unjittered === undefined
           ? []
-          : [mean(unjittered.get(policy) ?? []).toFixed(2), formatRatioToRoundRobin(unjittered, policy)]),
+          : [computeMean(unjittered.get(policy) ?? []).toFixed(2), formatRatioToRoundRobin(unjittered, policy)]),
       ];
     }),
   };
@@ -135,12 +135,12 @@ function toCloseTable({ trace, close }: Findings): Table {
     ],
     rows: POLICIES.map((policy) => {
       const results = close.results.get(policy) ?? [];
-      const percent = (value: (result: RunResult) => number) => (100 * mean(results.map(value))).toFixed(1);
-      const number = (value: (result: RunResult) => number) => formatNumber(mean(results.map(value)));
+      const percent = (value: (result: RunResult) => number) => (100 * computeMean(results.map(value))).toFixed(1);
+      const number = (value: (result: RunResult) => number) => formatNumber(computeMean(results.map(value)));
       const good = results.map(({ goodput }) => 100 * goodput);
       return [
         NAMES[policy],
-        `${mean(good).toFixed(1)} ± ${((Math.max(...good) - Math.min(...good)) / 2).toFixed(1)}`,
+        `${computeMean(good).toFixed(1)} ± ${((Math.max(...good) - Math.min(...good)) / 2).toFixed(1)}`,
         percent(({ scaledGoodput }) => scaledGoodput),
         number(({ firstTokenMs }) => firstTokenMs.p50),
         number(({ firstTokenMs }) => firstTokenMs.p99),
@@ -148,7 +148,7 @@ function toCloseTable({ trace, close }: Findings): Table {
         number(({ perTokenMs }) => perTokenMs.p99),
         percent(({ prefixHitRate }) => prefixHitRate),
         percent(({ utilisation }) => utilisation),
-        mean(results.map(({ fairness }) => fairness)).toFixed(3),
+        computeMean(results.map(({ fairness }) => fairness)).toFixed(3),
         percent(({ wastedTokens }) => wastedTokens),
         number(({ refused }) => refused),
       ];
@@ -198,7 +198,7 @@ function toInterferenceTable(cases: readonly Interference[], scale: number, trac
 function toBudgets({ trace, capacities }: Findings): Budget[] {
   const figure = (policy: PolicyName) => ({
     label: NAMES[policy],
-    value: mean(capacities.get(policy) ?? []),
+    value: computeMean(capacities.get(policy) ?? []),
     unit: 'times the trace’s rate',
   });
   return BUDGETS.filter((budget) => budget.trace === trace).map(({ against, limit }) => ({
@@ -216,7 +216,7 @@ function toCapacityChart(studies: readonly Findings[]): Chart {
     unit: '×',
     groups: studies.map(({ trace, capacities }) => ({
       label: `${trace}, times the trace’s rate`,
-      bars: POLICIES.map((policy) => ({ label: NAMES[policy], value: mean(capacities.get(policy) ?? []) })),
+      bars: POLICIES.map((policy) => ({ label: NAMES[policy], value: computeMean(capacities.get(policy) ?? []) })),
     })),
   };
 }
@@ -234,9 +234,9 @@ function toCurveChart({ trace, curves }: Findings): Chart {
 }
 
 function formatRatioToRoundRobin(capacities: Capacities, policy: PolicyName): string {
-  return (mean(capacities.get(policy) ?? []) / mean(capacities.get('round-robin') ?? [])).toFixed(2);
+  return (computeMean(capacities.get(policy) ?? []) / computeMean(capacities.get('round-robin') ?? [])).toFixed(2);
 }
 
-function mean(values: readonly number[]): number {
+function computeMean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

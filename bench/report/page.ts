@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeMachine } from '../../test/measure/machine.ts';
 import { toSvg } from './chart.ts';
-import { formatBudget, type Record, type Table } from './report.ts';
+import { type DatedReport, formatBudget, type Table } from './report.ts';
 
 /** Columns at which paragraphs are wrapped. */
 const LINE_WIDTH = 118;
@@ -11,7 +11,7 @@ const LINE_WIDTH = 118;
  * Writes a report's page and charts to `folder`, replacing those of an earlier run, and links the page in the folder's
  * README.
  */
-export async function publish(record: Record, folder: string): Promise<void> {
+export async function publish(record: DatedReport, folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const { name, charts } = record.report;
   const images = charts.map((chart, index) => ({ file: `${name}-${index + 1}.svg`, chart }));
@@ -23,7 +23,7 @@ export async function publish(record: Record, folder: string): Promise<void> {
   await writeFile(readme, rows.replace(`| ${name} |`, `| [${name}](${name}.md) |`));
 }
 
-function toMarkdown({ machine, date, report }: Record, pictures: readonly string[]): string {
+function toMarkdown({ machine, date, report }: DatedReport, pictures: readonly string[]): string {
   const parts = [
     `# ${report.title}`,
     `<!-- Written by \`npm run bench -- ${report.name} --publish\`; edit bench/ instead. -->`,

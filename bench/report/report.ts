@@ -72,7 +72,7 @@ export interface Report {
 }
 
 /** A report with its machine and date, as written to the JSON file. */
-export interface Record {
+export interface DatedReport {
   /** ISO date and time. */
   readonly date: string;
   readonly machine: Machine;

@@ -1,8 +1,8 @@
 import { describeMachine } from '../../test/measure/machine.ts';
-import { formatBudget, type Record, type Table } from './report.ts';
+import { type DatedReport, formatBudget, type Table } from './report.ts';
 
 /** Formats a report as plain text for a terminal. */
-export function toText({ machine, date, report }: Record): string {
+export function toText({ machine, date, report }: DatedReport): string {
   const parts = [
     `${report.title}\n${'='.repeat(report.title.length)}`,
     `${describeMachine(machine)}, ${date}. Figures are relative to this machine.`,

@@ -25,8 +25,8 @@ describe('the service under faults', () => {
 });
 
 const TABLE = 'jobs';
-const keyOf = (id: string) => ({ pk: { S: `local#${id}` }, sk: { S: 'job' } });
-const key = keyOf('resp_1');
+const toKey = (id: string) => ({ pk: { S: `local#${id}` }, sk: { S: 'job' } });
+const key = toKey('resp_1');
 
 /** Creates a ledger with a manual clock, and functions that write one job. */
 function createObservedLedger() {
@@ -52,7 +52,7 @@ function createObservedLedger() {
       { Attributes: { ...key, status: { S: status }, epoch: { N: String(epoch) }, ...more } },
       code,
     );
-  return { clock, ledger, see, update, create: (id = 'resp_1') => see('PutItem', { Item: keyOf(id) }, {}) };
+  return { clock, ledger, see, update, create: (id = 'resp_1') => see('PutItem', { Item: toKey(id) }, {}) };
 }
 
 describe('the ledger', () => {

@@ -6,7 +6,7 @@ import { randomInt } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { bundleFunctions } from '../../infra/bundle/build.ts';
-import { describeMachine, thisMachine } from '../measure/machine.ts';
+import { describeMachine, readMachine } from '../measure/machine.ts';
 import { runChaos } from './experiment.ts';
 import { FAULT_MIXES, type FaultMix } from './fault-injection.ts';
 import { describeFindings, isClean } from './findings.ts';
@@ -41,21 +41,21 @@ async function main(): Promise<void> {
       faults: { type: 'string', default: 'changing' },
     },
   });
-  const workers = wholeNumber('workers', values.workers);
+  const workers = parseWholeNumber('workers', values.workers);
   const gpu = {
     workers,
-    slots: wholeNumber('slots', values.slots),
+    slots: parseWholeNumber('slots', values.slots),
     speed: Number(values.speed),
     faultEverySeconds: Number(values['worker-fault-every']),
   };
   await bundleFunctions();
   const findings = await runChaos({
-    jobs: wholeNumber('jobs', values.jobs),
-    seed: values.seed === undefined ? randomInt(2 ** 31) : wholeNumber('seed', values.seed),
-    divisor: wholeNumber('divisor', values.divisor),
-    window: wholeNumber('window', values.window),
-    concurrency: wholeNumber('concurrency', values.concurrency ?? (workers === 0 ? '12' : '24')),
-    mode: modeOf(values.mode),
+    jobs: parseWholeNumber('jobs', values.jobs),
+    seed: values.seed === undefined ? randomInt(2 ** 31) : parseWholeNumber('seed', values.seed),
+    divisor: parseWholeNumber('divisor', values.divisor),
+    window: parseWholeNumber('window', values.window),
+    concurrency: parseWholeNumber('concurrency', values.concurrency ?? (workers === 0 ? '12' : '24')),
+    mode: parseMode(values.mode),
     killEverySeconds: Number(values['kill-every']),
     restartEverySeconds: Number(values['restart-every']),
     faultMix: parseFaultMix(values.faults),
@@ -63,7 +63,7 @@ async function main(): Promise<void> {
     ...(values.minutes === undefined ? {} : { minutes: Number(values.minutes) }),
     onProgress: (line) => console.error(line),
   });
-  const machine = thisMachine();
+  const machine = readMachine();
   console.log(`${describeFindings(findings)}\n${describeMachine(machine)}`);
   if (values.json !== undefined) {
     await writeFile(values.json, `${JSON.stringify({ date: new Date().toISOString(), machine, findings }, null, 2)}\n`);
@@ -77,12 +77,12 @@ function parseFaultMix(text: string): FaultMix {
   throw new Error(`--faults must be one of ${FAULT_MIXES.join(', ')}`);
 }
 
-function modeOf(text: string): LambdaMode {
+function parseMode(text: string): LambdaMode {
   if (text === 'standard' || text === 'managed') return text;
   throw new Error('--mode wants standard or managed');
 }
 
-function wholeNumber(name: string, text: string): number {
+function parseWholeNumber(name: string, text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= 0) return value;
   throw new Error(`--${name} wants a whole number`);

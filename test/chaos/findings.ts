@@ -1,5 +1,5 @@
 import type { Faults } from '../../local/faults/faults.ts';
-import { quantile } from '../measure/statistics.ts';
+import { computeQuantile } from '../measure/statistics.ts';
 import type { InjectedFaults } from './fault-injection.ts';
 import type { ResponseCheck, TableState } from './final-state.ts';
 import { describeGpu } from './gpu/describe-findings.ts';
@@ -132,8 +132,8 @@ export function judgeEvidence(evidence: Evidence): Findings {
     queueRestarts: injected.restarts.length,
     recoveryMs: {
       count: recoveries.length,
-      p50: recoveries.length === 0 ? null : Math.round(quantile(recoveries, 0.5)),
-      p99: recoveries.length === 0 ? null : Math.round(quantile(recoveries, 0.99)),
+      p50: recoveries.length === 0 ? null : Math.round(computeQuantile(recoveries, 0.5)),
+      p99: recoveries.length === 0 ? null : Math.round(computeQuantile(recoveries, 0.99)),
     },
     faults,
     ...(gpu === undefined ? {} : { gpu: judgeGpu(gpu, ledger, produced.accepted) }),

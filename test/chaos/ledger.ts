@@ -98,7 +98,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
   let endedCount = 0;
   let lastSeenAt = now();
 
-  function entryOf(pk: string): Entry {
+  function getOrCreateEntry(pk: string): Entry {
     const id = pk.slice(pk.indexOf('#') + 1);
     const known = entries.get(id);
     if (known !== undefined) return known;
@@ -142,7 +142,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
     const status = after['status']?.S ?? '';
     const sets = /^SET (.*?)(?: REMOVE .*| ADD .*)?$/s.exec(expression)?.[1] ?? '';
     const setsStatus = sets.includes('#status = ');
-    const end = endOf(after, status);
+    const end = readEnd(after, status);
     if (entry.end !== undefined && !(setsStatus && TERMINAL.has(status))) {
       if (JSON.stringify(end) !== JSON.stringify(entry.end)) entry.changedAfterEnd += 1;
       return;
@@ -163,7 +163,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       if (status === 'failed' && end.outputEpoch === undefined) noteLastCrash(entry);
       entry.end = end;
       entry.endedAt = at;
-      entry.usage = usageOf(after);
+      entry.usage = readUsage(after);
       entry.holder = undefined;
       endedCount += 1;
       waiting.get(entry.id)?.();
@@ -185,7 +185,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       const pk = key?.['pk']?.S;
       if (write.TableName !== tableName() || key?.['sk']?.S !== 'job' || pk === undefined) return;
       lastSeenAt = now();
-      const entry = entryOf(pk);
+      const entry = getOrCreateEntry(pk);
       if (operation === 'PutItem') return;
       const { Attributes }: { Attributes?: Item } = JSON.parse(response.toString('utf8'));
       if (Attributes !== undefined) applyUpdate(entry, write.UpdateExpression ?? '', Attributes, requestId, lastSeenAt);
@@ -207,7 +207,7 @@ export function createLedger(tableName: () => string | undefined, now: () => num
   };
 }
 
-function endOf(item: Item, status: string): End {
+function readEnd(item: Item, status: string): End {
   return {
     status,
     epoch: Number(item['epoch']?.N ?? 0),
@@ -216,7 +216,7 @@ function endOf(item: Item, status: string): End {
   };
 }
 
-function usageOf(item: Item): CommittedUsage | undefined {
+function readUsage(item: Item): CommittedUsage | undefined {
   const usage = item['usage']?.M;
   if (usage === undefined) return undefined;
   const tokens = (name: string) => Number(usage[name]?.N ?? 0);

@@ -1,4 +1,4 @@
-import { promptOf } from './upstream.ts';
+import { createPrompt } from './upstream.ts';
 
 /** The requests of jobs, and how to recognise their answers. */
 export interface Questions {
@@ -10,6 +10,6 @@ export interface Questions {
 
 /** Questions for the scripted upstream. */
 export const HOSTED_QUESTIONS: Questions = {
-  body: (job) => ({ model: 'default', input: promptOf(job) }),
+  body: (job) => ({ model: 'default', input: createPrompt(job) }),
   isAnswer: (job, text) => new RegExp(`^job ${job}, call \\d+$`).test(text),
 };

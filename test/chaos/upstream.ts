@@ -43,9 +43,9 @@ export interface ChaosUpstreamOptions {
 export const NO_FAULTS: UpstreamFaults = { throttled: 0, overloaded: 0, refused: 0, cut: 0 };
 
 /** Returns the prompt of a job, which names the job for the upstream. */
-export const promptOf = (job: number): string => `job ${job}.`;
+export const createPrompt = (job: number): string => `job ${job}.`;
 
-const chunk = (content: string, finish_reason: string | null = null): string =>
+const formatChunk = (content: string, finish_reason: string | null = null): string =>
   `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content }, finish_reason }] })}\n\n`;
 
 /**
@@ -77,13 +77,13 @@ export async function startChaosUpstream({ workers, random }: ChaosUpstreamOptio
     const before = of(job);
     jobs.set(job, { started: before.started + 1, cut: before.cut + (outcome === 'cut' ? 1 : 0) });
     outgoing.writeHead(200, { 'content-type': 'text/event-stream' });
-    outgoing.write(chunk(`job ${job}, `));
+    outgoing.write(formatChunk(`job ${job}, `));
     if (outcome === 'cut') {
       // The bytes sent before should arrive.
       setTimeout(() => outgoing.destroy(), 5);
       return;
     }
-    outgoing.end(`${chunk(`call ${before.started + 1}`)}${chunk('', 'stop')}data: [DONE]\n\n`);
+    outgoing.end(`${formatChunk(`call ${before.started + 1}`)}${formatChunk('', 'stop')}data: [DONE]\n\n`);
   }
 
   const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, outgoing) => {

@@ -3,7 +3,7 @@
  * @param p 0 to 1
  * @throws RangeError when there are no values
  */
-export function quantile(values: readonly number[], p: number): number {
+export function computeQuantile(values: readonly number[], p: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   const position = (sorted.length - 1) * p;
   const lower = sorted[Math.floor(position)];
@@ -13,7 +13,7 @@ export function quantile(values: readonly number[], p: number): number {
 }
 
 /** The middle value. */
-export const median = (values: readonly number[]) => quantile(values, 0.5);
+export const computeMedian = (values: readonly number[]) => computeQuantile(values, 0.5);
 
 /**
  * Measures every target once per round, in an order that rotates each round, so that neither a slowing machine nor an

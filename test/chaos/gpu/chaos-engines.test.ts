@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createSeededRandom } from '../../../local/faults/random.ts';
 import { waitUntil } from '../../wait.ts';
 import { parseJournal } from './journal.ts';
-import { gpuQuestions, parseSignature, questionOf } from './questions.ts';
+import { createGpuQuestions, createQuestion, parseSignature } from './questions.ts';
 import { type GpuWorkers, startGpuWorkers } from './workers.ts';
 
 describe('the workers of a chaos run', () => {
@@ -17,41 +17,41 @@ describe('the workers of a chaos run', () => {
     await rm(journals, { recursive: true });
   });
 
-  async function started(count: number): Promise<GpuWorkers> {
+  async function startWorkers(count: number): Promise<GpuWorkers> {
     journals = await mkdtemp(join(tmpdir(), 'lambent-journals-'));
     workers = await startGpuWorkers({ count, slots: 4, speed: 1, journals, random: createSeededRandom(1) });
     return workers;
   }
-  const clientAt = (url: string | undefined, apiKey = workers.apiKey) =>
+  const createClient = (url: string | undefined, apiKey = workers.apiKey) =>
     new OpenAI({ baseURL: url, apiKey, maxRetries: 0 });
   const ask = (url: string | undefined, apiKey?: string) =>
-    clientAt(url, apiKey).chat.completions.create({
+    createClient(url, apiKey).chat.completions.create({
       model: 'stand-in',
-      messages: [{ role: 'user', content: questionOf('job', 17) }],
+      messages: [{ role: 'user', content: createQuestion('job', 17) }],
     });
-  const startsOf = (each: GpuWorkers) => each.running().map(({ start }) => start);
+  const listStarts = (each: GpuWorkers) => each.running().map(({ start }) => start);
 
   it('sign each answer with its call, and record the call', async () => {
-    const { addresses, calls } = await started(1);
+    const { addresses, calls } = await startWorkers(1);
     const text = (await ask(addresses[0]?.url)).choices[0]?.message.content ?? '';
-    expect(parseSignature(text, questionOf('job', 17))).toEqual({ start: 'gpu-1.1', call: 1 });
+    expect(parseSignature(text, createQuestion('job', 17))).toEqual({ start: 'gpu-1.1', call: 1 });
     const recorded = await waitUntil('the call is recorded', async () =>
       (await calls()).find(({ end }) => end === 'whole'),
     );
     expect(recorded).toMatchObject({ start: 'gpu-1.1', call: 1, job: 17 });
-    expect(gpuQuestions(() => [recorded]).isAnswer(17, text)).toBe(true);
-    expect(gpuQuestions(() => [recorded]).isAnswer(18, text)).toBe(false);
-    expect(gpuQuestions(() => [{ ...recorded, end: 'closed' }]).isAnswer(17, text)).toBe(false);
-    expect(gpuQuestions(() => [recorded]).isAnswer(17, text.slice(0, -1))).toBe(false);
+    expect(createGpuQuestions(() => [recorded]).isAnswer(17, text)).toBe(true);
+    expect(createGpuQuestions(() => [recorded]).isAnswer(18, text)).toBe(false);
+    expect(createGpuQuestions(() => [{ ...recorded, end: 'closed' }]).isAnswer(17, text)).toBe(false);
+    expect(createGpuQuestions(() => [recorded]).isAnswer(17, text.slice(0, -1))).toBe(false);
   });
 
   it('record everything that they sent before a kill, and return at the same address under another name', async () => {
-    const all = await started(1);
+    const all = await startWorkers(1);
     const url = all.addresses[0]?.url;
-    const stream = await clientAt(url).chat.completions.create({
+    const stream = await createClient(url).chat.completions.create({
       model: 'stand-in',
       stream: true,
-      messages: [{ role: 'user', content: questionOf('job', 17) }],
+      messages: [{ role: 'user', content: createQuestion('job', 17) }],
     });
     let tokens = 0;
     const broken = (async () => {
@@ -61,7 +61,7 @@ describe('the workers of a chaos run', () => {
       }
     })();
     await expect(broken).rejects.toThrow();
-    await waitUntil('gpu-1.2 serves', () => startsOf(all)[0] === 'gpu-1.2');
+    await waitUntil('gpu-1.2 serves', () => listStarts(all)[0] === 'gpu-1.2');
     expect((await ask(url)).usage?.completion_tokens).toBeGreaterThan(20);
     const [died] = await all.calls();
     expect(died).toMatchObject({ start: 'gpu-1.1', job: 17, end: 'dead', endedAt: undefined });
@@ -69,15 +69,15 @@ describe('the workers of a chaos run', () => {
   });
 
   it('can return at another address', async () => {
-    const all = await started(1);
+    const all = await startWorkers(1);
     all.kill('gpu-1.1', 0, true);
-    await waitUntil('gpu-2.1 serves', () => startsOf(all)[0] === 'gpu-2.1');
+    await waitUntil('gpu-2.1 serves', () => listStarts(all)[0] === 'gpu-2.1');
     expect((await ask(all.addresses[1]?.url)).choices[0]?.message.content).toContain('#gpu-2.1/1');
     await expect(ask(all.addresses[0]?.url)).rejects.toThrow();
   });
 
   it('send nothing while they hang', async () => {
-    const all = await started(1);
+    const all = await startWorkers(1);
     all.hang('gpu-1.1', 1_000);
     const hungAt = performance.now();
     expect(all.running()[0]?.isStopped).toBe(true);
@@ -87,12 +87,12 @@ describe('the workers of a chaos run', () => {
   });
 
   it('refuse requests with the key of another run', async () => {
-    const { addresses } = await started(1);
+    const { addresses } = await startWorkers(1);
     await expect(ask(addresses[0]?.url, 'another')).rejects.toMatchObject({ status: 401 });
   });
 
   it('all serve after waitUntilAllServe', async () => {
-    const all = await started(2);
+    const all = await startWorkers(2);
     all.kill('gpu-1.1', 300, true);
     all.hang('gpu-2.1', 300);
     await all.waitUntilAllServe();

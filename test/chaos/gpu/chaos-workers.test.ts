@@ -30,7 +30,7 @@ describe('the service with GPU workers under faults', () => {
   });
 });
 
-const call = (values: Partial<EngineCall>): EngineCall => ({
+const makeCall = (values: Partial<EngineCall>): EngineCall => ({
   start: 'gpu-1.1',
   call: 1,
   job: 0,
@@ -44,7 +44,7 @@ const call = (values: Partial<EngineCall>): EngineCall => ({
   ...values,
 });
 
-const entry = (values: Partial<Entry>): Entry => ({
+const makeEntry = (values: Partial<Entry>): Entry => ({
   id: 'resp_0',
   ends: 1,
   changedAfterEnd: 0,
@@ -61,15 +61,15 @@ const entry = (values: Partial<Entry>): Entry => ({
   ...values,
 });
 
-const ledgerOf = (known: Entry, kills: Readonly<Record<string, number>> = {}) => ({
+const makeLedger = (known: Entry, kills: Readonly<Record<string, number>> = {}) => ({
   entries: new Map([[known.id, known]]) satisfies Ledger['entries'],
   killedAt: (by: string) => kills[by],
 });
 
 const accepted = new Map([['resp_0', 0]]);
 const noChats = { asked: 0, answered: 0, wrong: 0, cut: 0, refused: {}, unanswered: 0, firstTokenMs: [] };
-const seen = (values: Partial<GpuEvidence>): GpuEvidence => ({
-  calls: [call({})],
+const makeEvidence = (values: Partial<GpuEvidence>): GpuEvidence => ({
+  calls: [makeCall({})],
   faults: { workers: [], dispatchers: [], moved: 0 },
   chats: noChats,
   leakedLeases: 0,
@@ -79,7 +79,7 @@ const killed = { what: 'killed', start: 'gpu-1.1', at: 150, until: Number.POSITI
 
 describe('the findings about workers', () => {
   it('count no waste for a job that completed at its first attempt', () => {
-    const findings = judgeGpu(seen({}), ledgerOf(entry({})), accepted);
+    const findings = judgeGpu(makeEvidence({}), makeLedger(makeEntry({})), accepted);
     expect(findings).toMatchObject({
       calls: { total: 1, whole: 1, closed: 0, dead: 0 },
       uncommittedAnswers: 0,
@@ -90,12 +90,12 @@ describe('the findings about workers', () => {
 
   it('count the work of attempts that did not commit, without chats', () => {
     const calls = [
-      call({ end: 'dead', generatedTokens: 4, endedAt: undefined }),
-      call({ call: 2, computedTokens: 50, cachedTokens: 0 }),
-      call({ call: 3 }),
-      call({ job: undefined }),
+      makeCall({ end: 'dead', generatedTokens: 4, endedAt: undefined }),
+      makeCall({ call: 2, computedTokens: 50, cachedTokens: 0 }),
+      makeCall({ call: 3 }),
+      makeCall({ job: undefined }),
     ];
-    const findings = judgeGpu(seen({ calls }), ledgerOf(entry({})), accepted);
+    const findings = judgeGpu(makeEvidence({ calls }), makeLedger(makeEntry({})), accepted);
     expect(findings).toMatchObject({
       calls: { total: 3, whole: 2, dead: 1 },
       uncommittedAnswers: 1,
@@ -104,14 +104,21 @@ describe('the findings about workers', () => {
   });
 
   it("measure the time from a worker's death to the next claim and to the end of its jobs", () => {
-    const calls = [call({ end: 'dead', endedAt: undefined }), call({ call: 2, start: 'gpu-2.1', startedAt: 400 })];
+    const calls = [
+      makeCall({ end: 'dead', endedAt: undefined }),
+      makeCall({ call: 2, start: 'gpu-2.1', startedAt: 400 }),
+    ];
     const faults = { workers: [killed], dispatchers: [], moved: 0 };
-    const late = call({ call: 3, end: 'dead', job: 7, endedAt: undefined });
+    const late = makeCall({ call: 3, end: 'dead', job: 7, endedAt: undefined });
     const claims = [
       { invocation: 'first', at: 90 },
       { invocation: 'second', at: 350 },
     ];
-    const findings = judgeGpu(seen({ calls: [...calls, late], faults }), ledgerOf(entry({ claims })), accepted);
+    const findings = judgeGpu(
+      makeEvidence({ calls: [...calls, late], faults }),
+      makeLedger(makeEntry({ claims })),
+      accepted,
+    );
     expect(findings.workerDeath).toEqual({
       claim: { count: 1, p50: 200, p99: 200 },
       end: { count: 1, p50: 850, p99: 850 },
@@ -124,18 +131,18 @@ describe('the findings about workers', () => {
       { invocation: 'second', at: 350 },
     ];
     // The second holder was killed after its commit.
-    const ledger = ledgerOf(entry({ claims }), { first: 300, second: 1_200 });
-    expect(judgeGpu(seen({}), ledger, accepted).holderDeath.end).toEqual({ count: 1, p50: 700, p99: 700 });
+    const ledger = makeLedger(makeEntry({ claims }), { first: 300, second: 1_200 });
+    expect(judgeGpu(makeEvidence({}), ledger, accepted).holderDeath.end).toEqual({ count: 1, p50: 700, p99: 700 });
   });
 
   it.each<[string, Partial<GpuEvidence>]>([
     ['a slot is still leased', { leakedLeases: 1 }],
     ['a chat got another answer', { chats: { ...noChats, wrong: 1 } }],
     ['a chat got no answer', { chats: { ...noChats, unanswered: 1 } }],
-    ['more tokens were committed than workers generated', { calls: [call({ generatedTokens: 9 })] }],
-    ['a committed answer was not sent completely by any worker', { calls: [call({ end: 'closed' })] }],
+    ['more tokens were committed than workers generated', { calls: [makeCall({ generatedTokens: 9 })] }],
+    ['a committed answer was not sent completely by any worker', { calls: [makeCall({ end: 'closed' })] }],
   ])('are not clean if %s', (_, different) => {
-    expect(isGpuClean(judgeGpu(seen(different), ledgerOf(entry({})), accepted))).toBe(false);
+    expect(isGpuClean(judgeGpu(makeEvidence(different), makeLedger(makeEntry({})), accepted))).toBe(false);
   });
 });
 
@@ -148,47 +155,47 @@ describe('an attempt of a job', () => {
   ];
 
   it.each<[string, number, Partial<GpuEvidence>, Record<string, number>?]>([
-    ['is spoiled if its worker died', 1, { calls: [call({ end: 'dead' })] }],
-    ['is spoiled if its worker hung', 1, { calls: [call({ end: 'closed' })], faults: by([hung]) }],
+    ['is spoiled if its worker died', 1, { calls: [makeCall({ end: 'dead' })] }],
+    ['is spoiled if its worker hung', 1, { calls: [makeCall({ end: 'closed' })], faults: makeFaults([hung]) }],
     [
       'is spoiled if its worker hung before it accepted the request',
       1,
-      { calls: [call({ end: 'closed', startedAt: 190 })], faults: by([hung]) },
+      { calls: [makeCall({ end: 'closed', startedAt: 190 })], faults: makeFaults([hung]) },
     ],
     [
       'is spoiled if its worker hung and then sent the rest to a closed connection',
       1,
-      { calls: [call({})], faults: by([hung]) },
+      { calls: [makeCall({})], faults: makeFaults([hung]) },
     ],
     ['is spoiled if its holder was killed', 1, {}, { first: 400 }],
     ['is spoiled if its holder was killed during the claim', 1, {}, { first: 295 }],
-    ['is spoiled if its holder was frozen', 1, { faults: { ...by([]), dispatchers: [frozen] } }],
+    ['is spoiled if its holder was frozen', 1, { faults: { ...makeFaults([]), dispatchers: [frozen] } }],
     ['is not spoiled without a fault', 0, {}],
     ['is not spoiled if its holder was killed after the end', 0, {}, { first: 1_200 }],
     [
       'is not spoiled if another holder was frozen',
       0,
-      { faults: { ...by([]), dispatchers: [{ ...frozen, requestId: 'other' }] } },
+      { faults: { ...makeFaults([]), dispatchers: [{ ...frozen, requestId: 'other' }] } },
     ],
-    ['is not spoiled if its connection was closed without a fault', 0, { calls: [call({ end: 'closed' })] }],
+    ['is not spoiled if its connection was closed without a fault', 0, { calls: [makeCall({ end: 'closed' })] }],
     [
       'is not spoiled if another worker hung',
       0,
-      { calls: [call({ end: 'closed' })], faults: by([{ ...hung, start: 'gpu-2.1' }]) },
+      { calls: [makeCall({ end: 'closed' })], faults: makeFaults([{ ...hung, start: 'gpu-2.1' }]) },
     ],
     [
       'is not spoiled if its worker hung before',
       0,
-      { calls: [call({ end: 'closed' })], faults: by([{ ...hung, at: 10, until: 50 }]) },
+      { calls: [makeCall({ end: 'closed' })], faults: makeFaults([{ ...hung, at: 10, until: 50 }]) },
     ],
-    ['is not spoiled by the call of another attempt', 0, { calls: [call({ end: 'dead', startedAt: 50 })] }],
+    ['is not spoiled by the call of another attempt', 0, { calls: [makeCall({ end: 'dead', startedAt: 50 })] }],
   ])('%s (spoiled: %i)', (_, expected, different, kills) => {
-    const known = entry({ claims });
-    const { calls, faults } = seen({ calls: [], ...different });
-    expect(countSpoiled(known, calls, faults, ledgerOf(known, kills))).toBe(expected);
+    const known = makeEntry({ claims });
+    const { calls, faults } = makeEvidence({ calls: [], ...different });
+    expect(countSpoiled(known, calls, faults, makeLedger(known, kills))).toBe(expected);
   });
 });
 
-function by(workers: GpuEvidence['faults']['workers']): GpuEvidence['faults'] {
+function makeFaults(workers: GpuEvidence['faults']['workers']): GpuEvidence['faults'] {
   return { workers, dispatchers: [], moved: 0 };
 }

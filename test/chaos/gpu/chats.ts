@@ -3,7 +3,7 @@ import { EventSourceParserStream } from 'eventsource-parser/stream';
 import * as v from 'valibot';
 import type { Cloud } from '../../../local/cloud.ts';
 import { LOCAL_API_KEY } from '../../../local/seed.ts';
-import { MODEL, parseSignature, preambleOf, questionOf } from './questions.ts';
+import { createPreamble, createQuestion, MODEL, parseSignature } from './questions.ts';
 
 /** Outcomes of interactive requests. */
 export interface ChatCounts {
@@ -63,7 +63,7 @@ export function startChats({ url }: Pick<Cloud, 'url'>, random: () => number): C
 }
 
 async function sendChat(url: string, number: number, counts: ChatCounts): Promise<void> {
-  const question = questionOf('chat', number);
+  const question = createQuestion('chat', number);
   const signal = AbortSignal.timeout(SILENT_MS);
   const askedAt = performance.now();
   try {
@@ -75,7 +75,7 @@ async function sendChat(url: string, number: number, counts: ChatCounts): Promis
         model: MODEL,
         stream: true,
         messages: [
-          { role: 'system', content: preambleOf(number) },
+          { role: 'system', content: createPreamble(number) },
           { role: 'user', content: question },
         ],
       }),

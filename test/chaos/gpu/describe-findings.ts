@@ -3,7 +3,7 @@ import type { GpuFindings, Recovery } from './findings.ts';
 /** Formats the findings about workers as lines of text. */
 export function describeGpu({ workers, calls, tokens, chats, ...findings }: GpuFindings): [string, string | number][] {
   const refused = Object.entries(chats.refused).map(([status, count]) => `, ${status} ${count}`);
-  const share = (part: number, whole: number) => `${part} of ${whole} (${percent(part / Math.max(1, whole))})`;
+  const share = (part: number, whole: number) => `${part} of ${whole} (${formatPercent(part / Math.max(1, whole))})`;
   return [
     ['workers killed, hung', `${workers.killed} (${workers.moved} came back elsewhere), ${workers.hung}`],
     ['dispatchers frozen', findings.dispatchersFrozen],
@@ -14,21 +14,21 @@ export function describeGpu({ workers, calls, tokens, chats, ...findings }: GpuF
     ['complete answers not committed', findings.uncommittedAnswers],
     ['generated tokens wasted', share(tokens.wastedGenerated, tokens.generated)],
     ['computed prompt tokens wasted', share(tokens.wastedComputed, tokens.computed)],
-    ["worker's death to next claim", recoveryText(findings.workerDeath.claim)],
-    ["worker's death to the job's end", recoveryText(findings.workerDeath.end)],
-    ["holder's death to the job's end", recoveryText(findings.holderDeath.end)],
+    ["worker's death to next claim", formatRecovery(findings.workerDeath.claim)],
+    ["worker's death to the job's end", formatRecovery(findings.workerDeath.end)],
+    ["holder's death to the job's end", formatRecovery(findings.holderDeath.end)],
     ['slots leaked', findings.leakedLeases],
     [
       'chats',
       `${chats.asked}: answered ${chats.answered}, cut ${chats.cut}, wrong ${chats.wrong}, unanswered ${chats.unanswered}${refused.join('')}`,
     ],
-    ['first token of chats', recoveryText(chats.firstTokenMs)],
+    ['first token of chats', formatRecovery(chats.firstTokenMs)],
   ];
 }
 
-function recoveryText({ count, p50, p99 }: Recovery): string {
+function formatRecovery({ count, p50, p99 }: Recovery): string {
   const seconds = (ms: number | null) => (ms === null ? '–' : `${(ms / 1000).toFixed(2)} s`);
   return `p50 ${seconds(p50)}, p99 ${seconds(p99)} (${count})`;
 }
 
-const percent = (share: number) => `${(share * 100).toFixed(1)}%`;
+const formatPercent = (share: number) => `${(share * 100).toFixed(1)}%`;

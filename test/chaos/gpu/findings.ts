@@ -1,4 +1,4 @@
-import { quantile } from '../../measure/statistics.ts';
+import { computeQuantile } from '../../measure/statistics.ts';
 import type { Entry, Ledger } from '../ledger.ts';
 import type { UpstreamCalls } from '../upstream.ts';
 import type { ChatCounts } from './chats.ts';
@@ -54,7 +54,7 @@ export function judgeGpu(
   const ofJobs = calls.filter(({ job }) => job !== undefined);
   const sum = (of: readonly EngineCall[], field: 'generatedTokens' | 'computedTokens') =>
     of.reduce((total, call) => total + call[field], 0);
-  const ended = (end: EngineCall['end']) => ofJobs.filter((call) => call.end === end).length;
+  const countEnded = (end: EngineCall['end']) => ofJobs.filter((call) => call.end === end).length;
   const usages = [...ledger.entries.values()].flatMap(({ usage }) => usage ?? []);
   const [generated, computed] = [sum(ofJobs, 'generatedTokens'), sum(ofJobs, 'computedTokens')];
   const committed = usages.reduce(
@@ -73,8 +73,8 @@ export function judgeGpu(
       hung: faults.workers.filter(({ what }) => what === 'hung').length,
     },
     dispatchersFrozen: faults.dispatchers.length,
-    calls: { total: ofJobs.length, whole: ended('whole'), closed: ended('closed'), dead: ended('dead') },
-    uncommittedAnswers: ended('whole') - usages.length,
+    calls: { total: ofJobs.length, whole: countEnded('whole'), closed: countEnded('closed'), dead: countEnded('dead') },
+    uncommittedAnswers: countEnded('whole') - usages.length,
     tokens: {
       generated,
       wastedGenerated: generated - committed.generated,
@@ -82,11 +82,11 @@ export function judgeGpu(
       wastedComputed: computed - committed.computed,
     },
     workerDeath: {
-      claim: summarizeRecovery(deaths.flatMap(({ at, entry }) => msUntil(at, nextClaim(entry, at)))),
-      end: summarizeRecovery(deaths.flatMap(({ at, entry }) => msUntil(at, entry.endedAt))),
+      claim: summarizeRecovery(deaths.flatMap(({ at, entry }) => measureMsUntil(at, findNextClaim(entry, at)))),
+      end: summarizeRecovery(deaths.flatMap(({ at, entry }) => measureMsUntil(at, entry.endedAt))),
     },
     holderDeath: {
-      end: summarizeRecovery([...ledger.entries.values()].flatMap((entry) => holderRecoveriesMs(entry, ledger))),
+      end: summarizeRecovery([...ledger.entries.values()].flatMap((entry) => measureHolderRecoveriesMs(entry, ledger))),
     },
     leakedLeases,
     chats: { ...counts, firstTokenMs: summarizeRecovery(firstTokenMs) },
@@ -102,14 +102,18 @@ export function isGpuClean({ leakedLeases, chats, uncommittedAnswers, tokens }: 
 /** Presents the calls to workers as those of an upstream. */
 export function toUpstreamEvidence(calls: readonly EngineCall[]): UpstreamCalls {
   const byJob = Map.groupBy(calls, ({ job }) => job);
-  const counted = (of: readonly EngineCall[] = [], end: EngineCall['end']) =>
+  const countEnded = (of: readonly EngineCall[] = [], end: EngineCall['end']) =>
     of.filter((each) => each.end === end).length;
   return {
     calls: () => calls.length,
-    counts: () => ({ whole: counted(calls, 'whole'), closed: counted(calls, 'closed'), dead: counted(calls, 'dead') }),
+    counts: () => ({
+      whole: countEnded(calls, 'whole'),
+      closed: countEnded(calls, 'closed'),
+      dead: countEnded(calls, 'dead'),
+    }),
     of(job) {
       const own = byJob.get(job) ?? [];
-      return { started: own.length, cut: own.length - counted(own, 'whole') };
+      return { started: own.length, cut: own.length - countEnded(own, 'whole') };
     },
   };
 }
@@ -164,23 +168,29 @@ function findWorkerDeaths(
   });
 }
 
-function nextClaim({ claims }: Entry, after: number): number | undefined {
+function findNextClaim({ claims }: Entry, after: number): number | undefined {
   return claims.find(({ at }) => at >= after)?.at;
 }
 
-function holderRecoveriesMs({ claims, endedAt }: Entry, { killedAt }: Pick<Ledger, 'killedAt'>): number[] {
+function measureHolderRecoveriesMs({ claims, endedAt }: Entry, { killedAt }: Pick<Ledger, 'killedAt'>): number[] {
   return claims.flatMap(({ invocation, at }, index) => {
     const killed = killedAt(invocation);
     const until = claims[index + 1]?.at ?? endedAt;
-    return killed === undefined || killed < at || until === undefined || killed > until ? [] : msUntil(killed, endedAt);
+    return killed === undefined || killed < at || until === undefined || killed > until
+      ? []
+      : measureMsUntil(killed, endedAt);
   });
 }
 
-function msUntil(from: number, until: number | undefined): number[] {
+function measureMsUntil(from: number, until: number | undefined): number[] {
   return until === undefined ? [] : [until - from];
 }
 
 function summarizeRecovery(values: readonly number[]): Recovery {
   if (values.length === 0) return { count: 0, p50: null, p99: null };
-  return { count: values.length, p50: Math.round(quantile(values, 0.5)), p99: Math.round(quantile(values, 0.99)) };
+  return {
+    count: values.length,
+    p50: Math.round(computeQuantile(values, 0.5)),
+    p99: Math.round(computeQuantile(values, 0.99)),
+  };
 }

@@ -11,7 +11,7 @@ import { startChats } from './chats.ts';
 import { startGpuFaultInjection } from './fault-injection.ts';
 import type { GpuEvidence } from './findings.ts';
 import { countLeakedLeases } from './leaked-leases.ts';
-import { gpuQuestions, MODEL } from './questions.ts';
+import { createGpuQuestions, MODEL } from './questions.ts';
 import { startGpuWorkers } from './workers.ts';
 
 export interface GpuSideOptions {
@@ -70,26 +70,26 @@ export async function startGpuSide(
   const journals = join(folder, 'journals');
   await mkdir(journals);
   const workers = await startGpuWorkers({ count, slots, speed, journals, random: createSeededRandom(seed + 300) });
-  const divided = (ms: number) => Math.ceil(ms / divisor);
+  const divide = (ms: number) => Math.ceil(ms / divisor);
   const target = { provider: 'gpu', model: WORKER_DEFAULTS.model, fleet: FLEET };
-  const stallMs = divided(STALL_MS);
+  const stallMs = divide(STALL_MS);
   let calls: GpuEvidence['calls'] = [];
   return {
-    models: { [MODEL]: { targets: [target], timeoutMs: divided(TIMEOUT_MS) } },
+    models: { [MODEL]: { targets: [target], timeoutMs: divide(TIMEOUT_MS) } },
     fleets: {
-      [FLEET]: { workers: workers.addresses, apiKey: `env:${KEY_VARIABLE}`, stallMs, waitMs: divided(WAIT_MS) },
+      [FLEET]: { workers: workers.addresses, apiKey: `env:${KEY_VARIABLE}`, stallMs, waitMs: divide(WAIT_MS) },
     },
     environment: { [KEY_VARIABLE]: workers.apiKey },
-    questions: gpuQuestions(() => calls),
+    questions: createGpuQuestions(() => calls),
     start(cloud, ledger) {
-      const upkeep = startUpkeep(cloud, divided(UPKEEP_EVERY_MS));
+      const upkeep = startUpkeep(cloud, divide(UPKEEP_EVERY_MS));
       const chats = startChats(cloud, createSeededRandom(seed + 400));
       const injection = startGpuFaultInjection(
         { cloud, workers, onFreeze: ledger.noteFreeze },
         {
           everySeconds: options.faultEverySeconds,
           stallMs,
-          leaseMs: divided(JOB_LEASE_MS),
+          leaseMs: divide(JOB_LEASE_MS),
           random: createSeededRandom(seed + 500),
         },
       );
@@ -101,7 +101,7 @@ export async function startGpuSide(
         stopFaults,
         async collectEvidence() {
           await chats.stop();
-          const leaked = await countLeakedLeases(cloud, FLEET, divided(LEASES_GONE_MS) + PATIENCE_MS);
+          const leaked = await countLeakedLeases(cloud, FLEET, divide(LEASES_GONE_MS) + PATIENCE_MS);
           calls = await workers.calls();
           return { calls, faults: injection, chats: chats.counts, leakedLeases: leaked };
         },
@@ -118,13 +118,13 @@ export async function startGpuSide(
 /** Runs `fleet` as its schedule does. */
 function startUpkeep(cloud: Cloud, everyMs: number): { end(): void } {
   const ended = new AbortController();
-  async function keep(): Promise<void> {
+  async function runRepeatedly(): Promise<void> {
     while (!ended.signal.aborted) {
       const due = sleep(everyMs, undefined, { signal: ended.signal }).catch(() => {});
       await runSchedule({ function: 'fleet', expression: '', input: undefined }, 'eu-west-1', cloud);
       await due;
     }
   }
-  void keep();
+  void runRepeatedly();
   return { end: () => ended.abort() };
 }

@@ -6,7 +6,7 @@ import { findLastUserText } from '../../../local/engine/chat-request.ts';
 import type { Work } from '../../../local/engine/engine.ts';
 import type { ObserveRequest } from '../../../local/engine/request-observer.ts';
 import type { EngineCall } from './engine-call.ts';
-import { jobOf, signatureOf } from './questions.ts';
+import { createSignature, parseJobNumber } from './questions.ts';
 
 const tokens = v.number();
 const lineSchema = v.variant('what', [
@@ -36,10 +36,10 @@ export function createJournal(folder: string, start: string): ObserveRequest {
   return (request) => {
     calls += 1;
     const call = calls;
-    const job = jobOf(findLastUserText(request));
+    const job = parseJobNumber(findLastUserText(request));
     note({ what: 'begun', call, at: Date.now(), ...(job === undefined ? {} : { job }) });
     return {
-      signature: signatureOf(start, call),
+      signature: createSignature(start, call),
       onWork: (work) => note({ what: 'worked', call, work: toTuple(work) }),
       onClose: (work, whole) => note({ what: 'ended', call, at: Date.now(), whole, work: toTuple(work) }),
     };

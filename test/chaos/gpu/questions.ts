@@ -11,25 +11,25 @@ const PREAMBLE_WORDS = 400;
 const WORDS = 24;
 
 /** Returns the question of a number: `job 17. …`, of a length that depends on the number. */
-export function questionOf(kind: 'job' | 'chat', number: number): string {
+export function createQuestion(kind: 'job' | 'chat', number: number): string {
   const words = Array.from({ length: 4 + ((number * 7) % WORDS) }, (_, index) => `w${(number + index) % 97}`);
   return `${kind} ${number}. ${words.join(' ')}`;
 }
 
 /** Returns the prompt prefix of a number. */
-export function preambleOf(number: number): string {
+export function createPreamble(number: number): string {
   const which = number % PREAMBLES;
   return Array.from({ length: PREAMBLE_WORDS }, (_, index) => `p${which}x${index}`).join(' ');
 }
 
 /** Returns the job number of a question, if it is a job's. */
-export function jobOf(question: string): number | undefined {
+export function parseJobNumber(question: string): number | undefined {
   const found = /^job (\d+)\. /.exec(question)?.[1];
   return found === undefined ? undefined : Number(found);
 }
 
 /** Returns the end of an answer's text, which names its call. */
-export const signatureOf = (start: string, call: number): string => ` #${start}/${call}`;
+export const createSignature = (start: string, call: number): string => ` #${start}/${call}`;
 
 /** Returns the call that an answer names, if the text is a complete answer to the question. */
 export function parseSignature(
@@ -46,11 +46,11 @@ export function parseSignature(
  * Returns the questions for GPU workers.
  * @param calls returns all calls to workers, after the run
  */
-export function gpuQuestions(calls: () => readonly EngineCall[]): Questions {
+export function createGpuQuestions(calls: () => readonly EngineCall[]): Questions {
   return {
-    body: (job) => ({ model: MODEL, instructions: preambleOf(job), input: questionOf('job', job) }),
+    body: (job) => ({ model: MODEL, instructions: createPreamble(job), input: createQuestion('job', job) }),
     isAnswer(job, text) {
-      const named = parseSignature(text, questionOf('job', job));
+      const named = parseSignature(text, createQuestion('job', job));
       return calls().some(
         (each) => each.start === named?.start && each.call === named.call && each.job === job && each.end === 'whole',
       );

@@ -77,7 +77,7 @@ export async function startGpuWorkers({
   const timers = new Set<NodeJS.Timeout>();
   let closed = false;
 
-  function later(ms: number, act: () => void | Promise<void>): void {
+  function schedule(ms: number, act: () => void | Promise<void>): void {
     const timer = setTimeout(() => {
       timers.delete(timer);
       void act();
@@ -85,14 +85,14 @@ export async function startGpuWorkers({
     timers.add(timer);
   }
 
-  function somePlace(but?: WorkerAddress): WorkerAddress | undefined {
+  function pickFreeAddress(but?: WorkerAddress): WorkerAddress | undefined {
     const free = workerAddresses.filter((place) => place !== but && !place.isTaken);
     return free[Math.floor(random() * free.length)];
   }
 
   /** Starts a worker at an address, or at another one if it is taken. */
   async function serve(wanted: WorkerAddress | undefined): Promise<void> {
-    for (let place = wanted; !closed; place = somePlace()) {
+    for (let place = wanted; !closed; place = pickFreeAddress()) {
       if (place !== undefined && !place.isTaken && (await place.start())) return;
       await sleep(RETRY_MS);
     }
@@ -103,23 +103,24 @@ export async function startGpuWorkers({
     for (const place of workerAddresses) place.kill();
   };
   process.once('exit', endAll);
-  const placeOf = (start: string): WorkerAddress | undefined => workerAddresses.find((place) => place.name === start);
+  const findAddress = (start: string): WorkerAddress | undefined =>
+    workerAddresses.find((place) => place.name === start);
   const workers: GpuWorkers = {
     addresses: workerAddresses.map(({ id, url }) => ({ id, url, slots })),
     apiKey,
     running: () => workerAddresses.flatMap((place) => place.running ?? []),
     kill(start, awayMs, elsewhere) {
-      const place = placeOf(start);
+      const place = findAddress(start);
       const exited = place?.kill();
       if (place === undefined || exited === undefined) return;
-      later(awayMs, async () => {
+      schedule(awayMs, async () => {
         await exited;
-        await serve(elsewhere ? somePlace(place) : place);
+        await serve(elsewhere ? pickFreeAddress(place) : place);
       });
     },
     hang(start, ms) {
-      const place = placeOf(start);
-      if (place?.stop() === true) later(ms, () => place.goOn(start));
+      const place = findAddress(start);
+      if (place?.stop() === true) schedule(ms, () => place.goOn(start));
     },
     async waitUntilAllServe() {
       while (timers.size > 0 || workers.running().length < count) await sleep(SETTLED_EVERY_MS);

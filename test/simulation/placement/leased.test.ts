@@ -5,14 +5,14 @@ import { listPrefixDepths } from '../../../shared/gpu/placement/prompt.ts';
 import { SLOT_SETTINGS } from '../../../shared/gpu/placement/settings.ts';
 import type { Tier } from '../../../shared/gpu/registry/worker.ts';
 import { createFleet } from './fleet.ts';
-import { FLEET, leaseSlots, MODEL, toPrefixes, workerIndex } from './leased.ts';
+import { FLEET, leaseSlots, MODEL, toPrefixes, toWorkerIndex } from './leased.ts';
 import { createVirtualTime } from './virtual-time.ts';
 import { ENGINE } from './world.ts';
 
 const NEVER = new AbortController().signal;
 
 /** Two workers with three slots each, on virtual time, and a table with a latency of 10 ms. */
-async function aHouse() {
+async function startLeasedFleet() {
   const time = createVirtualTime();
   const workers = createFleet(2, time, ENGINE);
   const latency = { leastMs: 10, mostMs: 10 };
@@ -30,7 +30,7 @@ async function aHouse() {
         outcomes.push(error.message);
       });
       if (!slot) return;
-      const index = workerIndex(slot.worker.id);
+      const index = toWorkerIndex(slot.worker.id);
       outcomes.push(`after ${slot.waitedMs} ms`);
       held[index] = (held[index] ?? 0) + 1;
       most[index] = Math.max(most[index] ?? 0, held[index]);
@@ -43,7 +43,7 @@ async function aHouse() {
 
 describe('the leases', () => {
   it('never exceed the slots, whatever the number of concurrent requests', async () => {
-    const { time, hold, held, most, outcomes } = await aHouse();
+    const { time, hold, held, most, outcomes } = await startLeasedFleet();
     for (let index = 0; index < 40; index += 1) hold(10 * (index % 4), 1_000);
     await time.run();
     expect(most).toEqual([3, 3]);
@@ -52,14 +52,14 @@ describe('the leases', () => {
   });
 
   it('cost two sequential table requests: the fleet and the slot', async () => {
-    const { time, hold, outcomes } = await aHouse();
+    const { time, hold, outcomes } = await startLeasedFleet();
     hold(0, 10);
     await time.run();
     expect(outcomes).toEqual(['after 20 ms']);
   });
 
   it('are renewed beyond the duration of one lease', async () => {
-    const { time, hold, most, outcomes } = await aHouse();
+    const { time, hold, most, outcomes } = await startLeasedFleet();
     for (let index = 0; index < 6; index += 1) hold(0, 300_000);
     for (let index = 0; index < 6; index += 1) hold(100_000, 10);
     await time.run();
@@ -68,7 +68,7 @@ describe('the leases', () => {
   });
 
   it('leave a quarter of each worker’s slots to interactive work', async () => {
-    const { time, hold, most } = await aHouse();
+    const { time, hold, most } = await startLeasedFleet();
     for (let index = 0; index < 10; index += 1) hold(0, 10_000, 'batch');
     await time.run();
     expect(most).toEqual([2, 2]);

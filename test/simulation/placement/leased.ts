@@ -45,8 +45,8 @@ export async function leaseSlots({
   for (const { index } of workers) {
     await store.register({
       fleet: FLEET,
-      id: workerId(index),
-      url: `http://${workerId(index)}`,
+      id: toWorkerId(index),
+      url: `http://${toWorkerId(index)}`,
       bootId: 'first',
       state: 'ready',
       slots,
@@ -68,12 +68,12 @@ export async function leaseSlots({
   );
 }
 
-function workerId(index: number): string {
+function toWorkerId(index: number): string {
   return `worker-${index}`;
 }
 
 /** Returns the index of a worker in the fleet. */
-export function workerIndex(id: string): number {
+export function toWorkerIndex(id: string): number {
   return Number(id.slice('worker-'.length));
 }
 
@@ -87,7 +87,7 @@ export function toPrefixes({ blocks, promptTokens }: Pick<Work, 'blocks' | 'prom
 }
 
 function addLatency(store: FleetStore, time: VirtualTime, random: () => number, latency: TableLatency): FleetStore {
-  async function slowly<Result>(ask: () => Promise<Result>): Promise<Result> {
+  async function delay<Result>(ask: () => Promise<Result>): Promise<Result> {
     const ms = latency.leastMs + (latency.mostMs - latency.leastMs) * random();
     await time.sleep(ms / 2);
     const result = await ask();
@@ -95,18 +95,18 @@ function addLatency(store: FleetStore, time: VirtualTime, random: () => number, 
     return result;
   }
   return {
-    read: (...ask) => slowly(() => store.read(...ask)),
-    findHolders: (...ask) => slowly(() => store.findHolders(...ask)),
-    recordHolders: (...ask) => slowly(() => store.recordHolders(...ask)),
-    lease: (...ask) => slowly(() => store.lease(...ask)),
-    markFirstToken: (...ask) => slowly(() => store.markFirstToken(...ask)),
-    renew: (...ask) => slowly(() => store.renew(...ask)),
-    release: (...ask) => slowly(() => store.release(...ask)),
-    putWaiter: (...ask) => slowly(() => store.putWaiter(...ask)),
-    removeWaiter: (...ask) => slowly(() => store.removeWaiter(...ask)),
-    recordUnmetDemand: (...ask) => slowly(() => store.recordUnmetDemand(...ask)),
-    register: (...ask) => slowly(() => store.register(...ask)),
-    setState: (...ask) => slowly(() => store.setState(...ask)),
-    deregister: (...ask) => slowly(() => store.deregister(...ask)),
+    read: (...ask) => delay(() => store.read(...ask)),
+    findHolders: (...ask) => delay(() => store.findHolders(...ask)),
+    recordHolders: (...ask) => delay(() => store.recordHolders(...ask)),
+    lease: (...ask) => delay(() => store.lease(...ask)),
+    markFirstToken: (...ask) => delay(() => store.markFirstToken(...ask)),
+    renew: (...ask) => delay(() => store.renew(...ask)),
+    release: (...ask) => delay(() => store.release(...ask)),
+    putWaiter: (...ask) => delay(() => store.putWaiter(...ask)),
+    removeWaiter: (...ask) => delay(() => store.removeWaiter(...ask)),
+    recordUnmetDemand: (...ask) => delay(() => store.recordUnmetDemand(...ask)),
+    register: (...ask) => delay(() => store.register(...ask)),
+    setState: (...ask) => delay(() => store.setState(...ask)),
+    deregister: (...ask) => delay(() => store.deregister(...ask)),
   };
 }

@@ -1,5 +1,5 @@
 import { computeStepMs, type StepModel } from '../../../local/engine/step-model.ts';
-import { quantile } from '../../measure/statistics.ts';
+import { computeQuantile } from '../../measure/statistics.ts';
 import type { EngineSettings } from './fleet.ts';
 import type { Outcome } from './simulate.ts';
 import type { Arrival } from './workload.ts';
@@ -45,7 +45,7 @@ export interface Percentiles {
 }
 
 /** Summarizes a run. */
-export function measure(arrivals: readonly Arrival[], outcome: Outcome, engine: EngineSettings): Measures {
+export function computeMeasures(arrivals: readonly Arrival[], outcome: Outcome, engine: EngineSettings): Measures {
   let [good, scaledGood, prompts, cached, tokens] = [0, 0, 0, 0, 0];
   const [firstTokens, perTokens]: [number[], number[]] = [[], []];
   for (const [index, { inputTokens, outputTokens }] of arrivals.entries()) {
@@ -55,7 +55,7 @@ export function measure(arrivals: readonly Arrival[], outcome: Outcome, engine: 
     const perTokenMs = outputTokens > 1 ? decodingMs / (outputTokens - 1) : 0;
     const isFast = perTokenMs <= TARGETS.perTokenMs;
     if (isFast && firstTokenMs <= TARGETS.firstTokenMs) good += 1;
-    if (isFast && firstTokenMs <= scaledTargetMs(inputTokens, engine)) scaledGood += 1;
+    if (isFast && firstTokenMs <= computeScaledTargetMs(inputTokens, engine)) scaledGood += 1;
     prompts += inputTokens;
     cached += outcome.cachedTokens[index] ?? 0;
     tokens += inputTokens + outputTokens;
@@ -67,22 +67,25 @@ export function measure(arrivals: readonly Arrival[], outcome: Outcome, engine: 
     refused: outcome.refused,
     goodput: good / arrivals.length,
     scaledGoodput: scaledGood / arrivals.length,
-    firstTokenMs: percentiles(firstTokens),
-    perTokenMs: percentiles(perTokens),
+    firstTokenMs: computePercentiles(firstTokens),
+    perTokenMs: computePercentiles(perTokens),
     prefixHitRate: cached / Math.max(1, prompts),
     utilisation: outcome.busyMs.reduce((sum, ms) => sum + ms, 0) / (outcome.busyMs.length * outcome.spanMs),
-    fairness: jain(outcome.busyMs),
+    fairness: computeJainIndex(outcome.busyMs),
     bulkTokensPerSecond: (1_000 * outcome.bulkTokens) / Math.max(1, arrivals.at(-1)?.atMs ?? 0),
     wastedTokens: outcome.recomputedTokens / Math.max(1, tokens),
   };
 }
 
-function scaledTargetMs(inputTokens: number, engine: EngineSettings): number {
-  return TARGETS.scaled.ms + TARGETS.scaled.times * aloneMs(inputTokens, engine);
+function computeScaledTargetMs(inputTokens: number, engine: EngineSettings): number {
+  return TARGETS.scaled.ms + TARGETS.scaled.times * computeAloneMs(inputTokens, engine);
 }
 
 /** Returns the milliseconds that a prompt takes on an idle worker with an empty cache. */
-export function aloneMs(inputTokens: number, { model, stepTokens }: { model: StepModel; stepTokens: number }): number {
+export function computeAloneMs(
+  inputTokens: number,
+  { model, stepTokens }: { model: StepModel; stepTokens: number },
+): number {
   const whole = Math.floor(inputTokens / stepTokens);
   const rest = inputTokens - whole * stepTokens;
   // The attention pairs of all chunks add up to half the square of the length, counted twice.
@@ -94,13 +97,13 @@ export function aloneMs(inputTokens: number, { model, stepTokens }: { model: Ste
  * Returns Jain's fairness index: (Σx)² / (n·Σx²).
  * @see https://arxiv.org/abs/cs/9809099
  */
-export function jain(shares: readonly number[]): number {
+export function computeJainIndex(shares: readonly number[]): number {
   const sum = shares.reduce((all, share) => all + share, 0);
   const squares = shares.reduce((all, share) => all + share * share, 0);
   return squares === 0 ? 1 : sum ** 2 / (shares.length * squares);
 }
 
-function percentiles(values: readonly number[]): Percentiles {
+function computePercentiles(values: readonly number[]): Percentiles {
   if (values.length === 0) return { p50: Number.NaN, p99: Number.NaN };
-  return { p50: quantile(values, 0.5), p99: quantile(values, 0.99) };
+  return { p50: computeQuantile(values, 0.5), p99: computeQuantile(values, 0.99) };
 }

@@ -76,7 +76,7 @@ const CLOSE_SHARE = 0.9;
 const FIRST_GUESS = 2;
 
 /** Runs a plan on one trace. */
-export async function study(threads: Threads, source: TraceSource, plan: Plan): Promise<Findings> {
+export async function runStudy(threads: Threads, source: TraceSource, plan: Plan): Promise<Findings> {
   const trace = await loadTrace(source);
   const base = {
     trace: source,
@@ -85,22 +85,30 @@ export async function study(threads: Threads, source: TraceSource, plan: Plan): 
     load: { scale: 1, jitter: true, seed: 1 },
   } satisfies Omit<Run, 'policy'>;
   const seeds = Array.from({ length: plan.seeds }, (_, index) => index + 1);
-  const capacities = await search(threads, base, POLICIES, seeds, 'goodput', FIRST_GUESS);
-  const mine = capacities.get('lambent')?.[0] ?? FIRST_GUESS;
-  const closeScale = Number((CLOSE_SHARE * mine).toPrecision(2));
+  const capacities = await findCapacities(threads, base, POLICIES, seeds, 'goodput', FIRST_GUESS);
+  const lambentCapacity = capacities.get('lambent')?.[0] ?? FIRST_GUESS;
+  const closeScale = Number((CLOSE_SHARE * lambentCapacity).toPrecision(2));
   const [scaledCapacities, unjittered, close, curves] = await Promise.all([
-    search(threads, base, POLICIES, [1], 'scaledGoodput', FIRST_GUESS, capacities),
+    findCapacities(threads, base, POLICIES, [1], 'scaledGoodput', FIRST_GUESS, capacities),
     trace.tickMs > 0
-      ? search(threads, { ...base, load: { ...base.load, jitter: false } }, POLICIES, [1], 'goodput', mine, capacities)
+      ? findCapacities(
+          threads,
+          { ...base, load: { ...base.load, jitter: false } },
+          POLICIES,
+          [1],
+          'goodput',
+          lambentCapacity,
+          capacities,
+        )
       : undefined,
     compareInDetail(threads, base, seeds, closeScale),
-    drawCurves(threads, base, plan.curve, mine),
+    computeCurves(threads, base, plan.curve, lambentCapacity),
   ]);
   const fleets = [];
   for (const workers of plan.fleets) {
     // A smaller fleet gets a share of the reference load; a larger one runs several copies of the trace.
-    const start = mine * Math.min(1, workers / REFERENCE.workers);
-    const found = await search(threads, { ...base, workers }, FLEET_POLICIES, [1], 'goodput', start);
+    const start = lambentCapacity * Math.min(1, workers / REFERENCE.workers);
+    const found = await findCapacities(threads, { ...base, workers }, FLEET_POLICIES, [1], 'goodput', start);
     fleets.push({ workers, capacities: found });
   }
   return {
@@ -115,7 +123,7 @@ export async function study(threads: Threads, source: TraceSource, plan: Plan): 
   };
 }
 
-async function search(
+async function findCapacities(
   threads: Threads,
   base: Omit<Run, 'policy'>,
   policies: readonly PolicyName[],
@@ -143,7 +151,7 @@ async function compareInDetail(threads: Threads, base: Omit<Run, 'policy'>, seed
   return new Map(await Promise.all(found));
 }
 
-async function drawCurves(
+async function computeCurves(
   threads: Threads,
   base: Omit<Run, 'policy'>,
   shares: readonly number[],

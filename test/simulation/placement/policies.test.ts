@@ -19,29 +19,29 @@ const short = makeWork({ promptTokens: 100 });
 const IDLE = {};
 
 /** Returns the workers that a policy chooses for `count` requests, without sending them. */
-function chosen(factory: PolicyFactory, workers: readonly SimulatedWorker[], works: readonly Work[], seed = 1) {
+function chooseWorkers(factory: PolicyFactory, workers: readonly SimulatedWorker[], works: readonly Work[], seed = 1) {
   const policy = factory(workers, createSeededRandom(seed));
   return works.map((work) => policy(work).index);
 }
 const times = (count: number, work = makeWork()) => Array.from({ length: count }, () => work);
 
 /** Returns the workers that a policy may choose for one request. */
-function always(factory: PolicyFactory, workers: readonly SimulatedWorker[], work = makeWork()): number[] {
+function listChoices(factory: PolicyFactory, workers: readonly SimulatedWorker[], work = makeWork()): number[] {
   const seeds = Array.from({ length: 50 }, (_, seed) => seed);
-  return [...new Set(seeds.flatMap((seed) => chosen(factory, workers, [work], seed)))].sort();
+  return [...new Set(seeds.flatMap((seed) => chooseWorkers(factory, workers, [work], seed)))].sort();
 }
 
 describe('round robin', () => {
   it('takes workers in turn, whatever their load', async () => {
     const workers = await makeFleet({ has: times(30) }, IDLE, IDLE);
-    expect(chosen(roundRobin, workers, times(7))).toEqual([0, 1, 2, 0, 1, 2, 0]);
+    expect(chooseWorkers(roundRobin, workers, times(7))).toEqual([0, 1, 2, 0, 1, 2, 0]);
   });
 });
 
 describe('random', () => {
   it('takes all workers about equally often, whatever their load', async () => {
     const workers = await makeFleet({ has: times(30) }, IDLE, IDLE);
-    const taken = chosen(random, workers, times(3_000));
+    const taken = chooseWorkers(random, workers, times(3_000));
     for (const index of [0, 1, 2]) {
       const share = taken.filter((each) => each === index).length / taken.length;
       expect(share).toBeGreaterThan(0.3);
@@ -53,7 +53,7 @@ describe('random', () => {
 describe('two choices', () => {
   it('never takes the busiest worker, because the other choice is always better', async () => {
     const workers = await makeFleet({ has: times(2) }, { has: times(1) }, IDLE);
-    const taken = chosen(twoChoices, workers, times(3_000));
+    const taken = chooseWorkers(twoChoices, workers, times(3_000));
     expect(taken).not.toContain(0);
     // Two of three pairs include the idle worker.
     expect(taken.filter((each) => each === 2).length / taken.length).toBeGreaterThan(0.63);
@@ -61,30 +61,30 @@ describe('two choices', () => {
   });
 
   it('takes the only worker of a fleet of one', async () => {
-    expect(always(twoChoices, await makeFleet(IDLE))).toEqual([0]);
+    expect(listChoices(twoChoices, await makeFleet(IDLE))).toEqual([0]);
   });
 });
 
 describe('least connections', () => {
   it('takes the worker with the fewest requests, whatever their length', async () => {
     const workers = await makeFleet({ has: times(2, short) }, { has: [long] }, { has: times(3, short) });
-    expect(always(leastConnections, workers)).toEqual([1]);
+    expect(listChoices(leastConnections, workers)).toEqual([1]);
   });
 
   it('takes any of the workers with equally few requests', async () => {
-    expect(always(leastConnections, await makeFleet(IDLE, { has: [short] }, IDLE))).toEqual([0, 2]);
+    expect(listChoices(leastConnections, await makeFleet(IDLE, { has: [short] }, IDLE))).toEqual([0, 2]);
   });
 });
 
 describe('least tokens', () => {
   it('takes the worker with the fewest waiting prompt tokens, whatever the number of requests', async () => {
     const workers = await makeFleet({ has: times(2, short) }, { has: [long] }, { has: times(3, short) });
-    expect(always(leastTokens, workers)).toEqual([0]);
+    expect(listChoices(leastTokens, workers)).toEqual([0]);
   });
 
   it('compares requests if waiting tokens are equal', async () => {
     const one = makeWork({ promptTokens: 300 });
-    expect(always(leastTokens, await makeFleet({ has: times(3, short) }, { has: [one] }))).toEqual([1]);
+    expect(listChoices(leastTokens, await makeFleet({ has: times(3, short) }, { has: [one] }))).toEqual([1]);
   });
 });
 
@@ -95,9 +95,10 @@ describe('consistent hashing with bounded loads', () => {
 
   it('sends prompts with the same beginning to one worker, and different prompts to all workers', async () => {
     const workers = await makeFleet(IDLE, IDLE, IDLE, IDLE);
-    for (const id of [1, 2, 3]) expect(new Set(chosen(boundedHashing, workers, times(20, talk(id)))).size).toBe(1);
+    for (const id of [1, 2, 3])
+      expect(new Set(chooseWorkers(boundedHashing, workers, times(20, talk(id)))).size).toBe(1);
     const many = Array.from({ length: 400 }, (_, id) => talk(id + 1));
-    const taken = chosen(boundedHashing, workers, many);
+    const taken = chooseWorkers(boundedHashing, workers, many);
     for (const index of [0, 1, 2, 3]) {
       expect(taken.filter((each) => each === index).length).toBeGreaterThan(50);
       expect(taken.filter((each) => each === index).length).toBeLessThan(150);
@@ -118,9 +119,9 @@ describe('consistent hashing with bounded loads', () => {
   it('spreads short prompts, although their first block is the same', async () => {
     const workers = await makeFleet(IDLE, IDLE, IDLE, IDLE);
     const shorter = Array.from({ length: 200 }, (_, index) => makeWork({ promptTokens: 600 + index, blocks: [0] }));
-    expect(new Set(chosen(boundedHashing, workers, shorter)).size).toBe(4);
+    expect(new Set(chooseWorkers(boundedHashing, workers, shorter)).size).toBe(4);
     const shortest = Array.from({ length: 200 }, (_, index) => makeWork({ promptTokens: 100 + index, blocks: [] }));
-    expect(new Set(chosen(boundedHashing, workers, shortest)).size).toBe(4);
+    expect(new Set(chooseWorkers(boundedHashing, workers, shortest)).size).toBe(4);
   });
 });
 
@@ -128,7 +129,7 @@ describe('llm-d’s weights', () => {
   const talk = makeWork({ promptTokens: 5_120, blocks: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] });
 
   it('choose the worker that has cached the prompt', async () => {
-    expect(always(llmD, await makeFleet(IDLE, { did: [talk] }, IDLE), talk)).toEqual([1]);
+    expect(listChoices(llmD, await makeFleet(IDLE, { did: [talk] }, IDLE), talk)).toEqual([1]);
   });
 
   it('choose a worker without a queue if little is cached elsewhere', async () => {
@@ -136,15 +137,15 @@ describe('llm-d’s weights', () => {
     // A long prompt takes all tokens of a step, so that the next request waits.
     const workers = await makeFleet({ did: [talk], has: [long, short, short] }, { has: [long] });
     expect(workers.map(({ waiting }) => waiting)).toEqual([2, 0]);
-    expect(always(llmD, workers, little)).toEqual([1]);
+    expect(listChoices(llmD, workers, little)).toEqual([1]);
     // Three times the prompt exceeds twice the queue.
-    expect(always(llmD, workers, makeWork({ ...talk, promptTokens: 5_121 }))).toEqual([0]);
+    expect(listChoices(llmD, workers, makeWork({ ...talk, promptTokens: 5_121 }))).toEqual([0]);
   });
 
   it('prefer free memory if all else is equal', async () => {
     const workers = await makeFleet({ has: [long] }, { has: [makeWork({ promptTokens: 90_000 })] });
     expect(workers.map(({ waiting }) => waiting)).toEqual([0, 0]);
-    expect(always(llmD, workers)).toEqual([0]);
+    expect(listChoices(llmD, workers)).toEqual([0]);
   });
 });
 
@@ -152,17 +153,17 @@ describe('the perfect index', () => {
   const talk = makeWork({ promptTokens: 10_240, blocks: Array.from({ length: 20 }, (_, depth) => depth) });
 
   it('takes the worker that has cached the prompt', async () => {
-    expect(always(perfectIndex, await makeFleet(IDLE, IDLE, { did: [talk] }), talk)).toEqual([2]);
+    expect(listChoices(perfectIndex, await makeFleet(IDLE, IDLE, { did: [talk] }), talk)).toEqual([2]);
   });
 
   it('takes another worker if more tokens wait there than are cached', async () => {
     const workers = await makeFleet({ did: [talk], has: [long] }, IDLE);
-    expect(always(perfectIndex, workers, talk)).toEqual([1]);
+    expect(listChoices(perfectIndex, workers, talk)).toEqual([1]);
   });
 
   it('ignores the cache of other prompts', async () => {
     // Both have the same load; one of them has cached the prompt.
     const workers = await makeFleet({ did: [talk], has: times(2, talk) }, { has: times(2, talk) });
-    expect(always(perfectIndex, workers)).toEqual([0]);
+    expect(listChoices(perfectIndex, workers)).toEqual([0]);
   });
 });

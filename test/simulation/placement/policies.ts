@@ -26,7 +26,7 @@ export const HASHED_BLOCKS = 6;
 const LLM_D = { prefixCache: 3, memoryUse: 2, queue: 2 };
 
 /** Returns the worker with the least value. Of equal ones, the first from a random start. */
-function leastOf(
+function findLeast(
   workers: readonly SimulatedWorker[],
   random: () => number,
   cost: (worker: SimulatedWorker) => number,
@@ -47,27 +47,28 @@ function leastOf(
 /** Takes workers in turn. */
 export const roundRobin: PolicyFactory = (workers) => {
   let next = 0;
-  return () => at(workers, next++);
+  return () => getWorker(workers, next++);
 };
 
 /** Takes a random worker. */
-export const random: PolicyFactory = (workers, random) => () => at(workers, Math.floor(random() * workers.length));
+export const random: PolicyFactory = (workers, random) => () =>
+  getWorker(workers, Math.floor(random() * workers.length));
 
 /** Takes the one of two random workers with fewer requests. */
 export const twoChoices: PolicyFactory = (workers, random) => () => {
   const first = Math.floor(random() * workers.length);
   const further = 1 + Math.floor(random() * (workers.length - 1));
-  const [one, other] = [at(workers, first), at(workers, first + further)];
+  const [one, other] = [getWorker(workers, first), getWorker(workers, first + further)];
   return other.requests < one.requests ? other : one;
 };
 
 /** Takes the worker with the fewest requests. */
 export const leastConnections: PolicyFactory = (workers, random) => () =>
-  leastOf(workers, random, ({ requests }) => requests);
+  findLeast(workers, random, ({ requests }) => requests);
 
 /** Takes the worker with the fewest prompt tokens of requests without a token yet; then the fewest requests. */
 export const leastTokens: PolicyFactory = (workers, random) => () =>
-  leastOf(workers, random, ({ promptTokens, requests }) => promptTokens + requests / 1024);
+  findLeast(workers, random, ({ promptTokens, requests }) => promptTokens + requests / 1024);
 
 /**
  * Consistent hashing with bounded loads: hashes the prompt's beginning and takes the next worker on the ring with room. No worker
@@ -77,14 +78,14 @@ export const leastTokens: PolicyFactory = (workers, random) => () =>
 export const boundedHashing: PolicyFactory = (workers) => {
   const ring = workers
     .flatMap((worker) =>
-      Array.from({ length: HASHING.points }, (_, point) => ({ at: mix(worker.index, point), worker })),
+      Array.from({ length: HASHING.points }, (_, point) => ({ at: hashPair(worker.index, point), worker })),
     )
     .sort((a, b) => a.at - b.at);
   return ({ blocks, promptTokens }) => {
     const requests = workers.reduce((sum, worker) => sum + worker.requests, 1);
     const limit = Math.ceil((requests / workers.length) * HASHING.loadFactor);
     // A shorter prompt is hashed by its length, because the trace has no id for its end.
-    const key = mix(blocks[HASHED_BLOCKS - 1] ?? -promptTokens, blocks[0] ?? 0);
+    const key = hashPair(blocks[HASHED_BLOCKS - 1] ?? -promptTokens, blocks[0] ?? 0);
     const start = ring.findIndex((point) => point.at >= key);
     for (let offset = 0; offset < ring.length; offset++) {
       const worker = ring[(Math.max(0, start) + offset) % ring.length]?.worker;
@@ -101,7 +102,7 @@ export const boundedHashing: PolicyFactory = (workers) => {
 export const llmD: PolicyFactory = (workers, random) => (work) => {
   const queues = workers.map(({ waiting }) => waiting);
   const [shortest, longest] = [Math.min(...queues), Math.max(...queues)];
-  return leastOf(workers, random, (worker) => {
+  return findLeast(workers, random, (worker) => {
     const queueScore = longest === shortest ? 1 : (longest - worker.waiting) / (longest - shortest);
     return -(
       LLM_D.prefixCache * (worker.cachedTokens(work) / work.promptTokens) +
@@ -113,7 +114,7 @@ export const llmD: PolicyFactory = (workers, random) => (work) => {
 
 /** Lambent's formula on the actual content of the workers' caches and queues. */
 export const perfectIndex: PolicyFactory = (workers, random) => (work) =>
-  leastOf(
+  findLeast(
     workers,
     random,
     (worker) =>
@@ -122,14 +123,14 @@ export const perfectIndex: PolicyFactory = (workers, random) => (work) =>
       PLACEMENT_SETTINGS.tokensPerLease * worker.requests,
   );
 
-function at(workers: readonly SimulatedWorker[], index: number): SimulatedWorker {
+function getWorker(workers: readonly SimulatedWorker[], index: number): SimulatedWorker {
   const worker = workers[index % workers.length];
   if (worker === undefined) throw new RangeError('the fleet has no workers');
   return worker;
 }
 
 /** Hashes two integers to 32 bits (the finaliser of MurmurHash3). */
-function mix(a: number, b: number): number {
+function hashPair(a: number, b: number): number {
   let hash = Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);

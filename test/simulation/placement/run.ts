@@ -1,11 +1,11 @@
 import { STEP_MODELS } from '../../../local/engine/step-model.ts';
 import { SLOT_SETTINGS, type SlotSettings } from '../../../shared/gpu/placement/settings.ts';
 import type { EngineSettings } from './fleet.ts';
-import { type Measures, measure } from './measures.ts';
+import { computeMeasures, type Measures } from './measures.ts';
 import { type BulkLoad, type PolicyName, simulate } from './simulate.ts';
 import { generateTrace } from './synthetic.ts';
 import { readTrace, type Trace } from './trace.ts';
-import { arrivals, countCopies, type Load } from './workload.ts';
+import { countCopies, generateArrivals, type Load } from './workload.ts';
 
 export type GpuName = keyof typeof STEP_MODELS;
 
@@ -61,7 +61,7 @@ export async function runSimulation(run: Run): Promise<RunResult> {
   const { policy, workers, load, gpu } = run;
   const trace = await loadTrace(run.trace);
   const engine: EngineSettings = { model: STEP_MODELS[gpu], ...ENGINE };
-  const all = arrivals(
+  const all = generateArrivals(
     { ...trace, requests: trace.requests.slice(0, run.requests) },
     { ...load, copies: countCopies(workers) },
   );
@@ -74,13 +74,13 @@ export async function runSimulation(run: Run): Promise<RunResult> {
     seed: load.seed,
     slots: countSlots(trace, gpu),
     latency: TABLE_LATENCY,
-    settings: settingsWith(run.reserve),
+    settings: createSettings(run.reserve),
     ...(run.bulk === undefined ? {} : { bulk: run.bulk }),
   });
-  return { ...measure(fitting, outcome, engine), tooLong: all.length - fitting.length };
+  return { ...computeMeasures(fitting, outcome, engine), tooLong: all.length - fitting.length };
 }
 
-function settingsWith(reserve: number | undefined): SlotSettings {
+function createSettings(reserve: number | undefined): SlotSettings {
   if (reserve === undefined) return SLOT_SETTINGS;
   return { ...SLOT_SETTINGS, defaultLimits: { ...SLOT_SETTINGS.defaultLimits, reserve } };
 }

@@ -1,17 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { STEP_MODELS } from '../../../local/engine/step-model.ts';
 import { POLICIES, type PolicyName, simulate } from './simulate.ts';
-import { conversations, ENGINE, hitRate, makeArrival, options } from './world.ts';
+import { computeHitRate, ENGINE, makeArrival, makeConversations, makeOptions } from './world.ts';
 
 const isNumber = (value: number) => !Number.isNaN(value);
 
 describe.each(POLICIES)('%s', (policy) => {
   it('gives the same outcome for the same options', async () => {
-    expect(await simulate(options({ policy }))).toEqual(await simulate(options({ policy })));
+    expect(await simulate(makeOptions({ policy }))).toEqual(await simulate(makeOptions({ policy })));
   });
 
   it('finishes every request', async () => {
-    const asked = options({ policy });
+    const asked = makeOptions({ policy });
     const { firstTokenMs, endMs, cachedTokens, refused, busyMs, spanMs } = await simulate(asked);
     expect(refused).toBe(0);
     for (const [index, { atMs, inputTokens }] of asked.arrivals.entries()) {
@@ -27,7 +27,7 @@ describe.each(POLICIES)('%s', (policy) => {
   });
 
   it('finds only tokens in a cache that were computed before', async () => {
-    const asked = options({ policy });
+    const asked = makeOptions({ policy });
     const { cachedTokens } = await simulate(asked);
     // The first turn of each conversation.
     for (const cached of cachedTokens.slice(0, 20)) expect(cached).toBe(0);
@@ -39,20 +39,20 @@ describe.each(POLICIES)('%s', (policy) => {
 it.each<PolicyName>(['random', 'two-choices', 'least-connections', 'lambent'])(
   'chance is another one with another seed: %s',
   async (policy) => {
-    const [one, other] = await Promise.all([1, 2].map((seed) => simulate(options({ policy, seed, workers: 4 }))));
+    const [one, other] = await Promise.all([1, 2].map((seed) => simulate(makeOptions({ policy, seed, workers: 4 }))));
     expect(one?.endMs).not.toEqual(other?.endMs);
   },
 );
 
 it('a simulation fails with a request that no engine can serve, under every policy', async () => {
   const arrivals = [makeArrival(0, { inputTokens: ENGINE.model.cacheTokens })];
-  for (const policy of POLICIES) await expect(simulate(options({ policy, arrivals }))).rejects.toThrow(RangeError);
+  for (const policy of POLICIES) await expect(simulate(makeOptions({ policy, arrivals }))).rejects.toThrow(RangeError);
 });
 
 it('workers compute in parallel: a step of all takes as long as a step of one', async () => {
   const arrivals = [makeArrival(0), makeArrival(0)];
   const [one, two] = await Promise.all(
-    [1, 2].map((workers) => simulate(options({ arrivals, workers, policy: 'round-robin' }))),
+    [1, 2].map((workers) => simulate(makeOptions({ arrivals, workers, policy: 'round-robin' }))),
   );
   expect(two?.busyMs).toHaveLength(2);
   expect(two?.endMs[1]).toBeLessThan(one?.endMs[1] ?? 0);
@@ -60,8 +60,8 @@ it('workers compute in parallel: a step of all takes as long as a step of one', 
 
 describe('knowledge of the caches', () => {
   it.each([1, 2, 3])('never reuses less than random placement (seed %d)', async (seed) => {
-    const asked = options({ arrivals: conversations(400, 60), workers: 4, seed });
-    const rateOf = async (policy: PolicyName) => hitRate(asked.arrivals, await simulate({ ...asked, policy }));
+    const asked = makeOptions({ arrivals: makeConversations(400, 60), workers: 4, seed });
+    const rateOf = async (policy: PolicyName) => computeHitRate(asked.arrivals, await simulate({ ...asked, policy }));
     const chance = await rateOf('random');
     expect(await rateOf('perfect-index')).toBeGreaterThan(chance);
     expect(await rateOf('llm-d')).toBeGreaterThan(chance);
@@ -69,8 +69,8 @@ describe('knowledge of the caches', () => {
   });
 
   it('brings the directory close to a perfect index', async () => {
-    const asked = options({ arrivals: conversations(400, 60), workers: 4 });
-    const rateOf = async (policy: PolicyName) => hitRate(asked.arrivals, await simulate({ ...asked, policy }));
+    const asked = makeOptions({ arrivals: makeConversations(400, 60), workers: 4 });
+    const rateOf = async (policy: PolicyName) => computeHitRate(asked.arrivals, await simulate({ ...asked, policy }));
     expect((await rateOf('lambent')) / (await rateOf('perfect-index'))).toBeGreaterThan(0.9);
   });
 });
@@ -80,7 +80,7 @@ describe('Lambent’s leases', () => {
 
   it('admit no request to a worker without a slot', async () => {
     const arrivals = atOnce(3);
-    const run = async (slots: number) => (await simulate(options({ arrivals, workers: 1, slots }))).endMs;
+    const run = async (slots: number) => (await simulate(makeOptions({ arrivals, workers: 1, slots }))).endMs;
     const [together, inTurn] = [(await run(3)).toSorted(), (await run(1)).toSorted()];
     const alone = inTurn[0] ?? 0;
     // With a slot each, all end at about the same time. With one slot they run one after another.
@@ -92,15 +92,15 @@ describe('Lambent’s leases', () => {
   it('delay the first token by the table’s latency', async () => {
     const arrivals = atOnce(1);
     const run = async (ms: number) =>
-      (await simulate(options({ arrivals, latency: { leastMs: ms, mostMs: ms } }))).firstTokenMs[0];
-    const [known] = (await simulate(options({ arrivals, policy: 'least-tokens' }))).firstTokenMs;
+      (await simulate(makeOptions({ arrivals, latency: { leastMs: ms, mostMs: ms } }))).firstTokenMs[0];
+    const [known] = (await simulate(makeOptions({ arrivals, policy: 'least-tokens' }))).firstTokenMs;
     expect(await run(0)).toBeCloseTo(known ?? 0, 6);
     expect(await run(50)).toBeCloseTo((known ?? 0) + 100, 6);
   });
 
   it('refuse requests that get no slot in time, and lose none', async () => {
     const arrivals = Array.from({ length: 100 }, () => makeArrival(0, { outputTokens: 500 }));
-    const { firstTokenMs, endMs, refused } = await simulate(options({ arrivals, workers: 1, slots: 2 }));
+    const { firstTokenMs, endMs, refused } = await simulate(makeOptions({ arrivals, workers: 1, slots: 2 }));
     const served = firstTokenMs.filter(isNumber);
     expect(refused).toBeGreaterThan(0);
     expect(served.length).toBeGreaterThan(2);
@@ -117,21 +117,25 @@ describe('bulk work', () => {
   const beside = { arrivals, workers: 1, engine: small, slots: 8 };
 
   it('is done in complete documents while chat arrives', async () => {
-    const { bulkTokens, refused } = await simulate(options({ ...beside, bulk }));
+    const { bulkTokens, refused } = await simulate(makeOptions({ ...beside, bulk }));
     expect(bulkTokens).toBeGreaterThan(0);
     expect(bulkTokens % 2_300).toBe(0);
     expect(refused).toBe(0);
-    expect((await simulate(options(beside))).bulkTokens).toBe(0);
+    expect((await simulate(makeOptions(beside))).bulkTokens).toBe(0);
   });
 
   it('evicts chat’s prefixes from the cache', async () => {
-    expect(hitRate(arrivals, await simulate(options(beside)))).toBeGreaterThan(0.7);
-    expect(hitRate(arrivals, await simulate(options({ ...beside, bulk })))).toBe(0);
+    expect(computeHitRate(arrivals, await simulate(makeOptions(beside)))).toBeGreaterThan(0.7);
+    expect(computeHitRate(arrivals, await simulate(makeOptions({ ...beside, bulk })))).toBe(0);
   });
 
   it('leaves the reserve free', async () => {
     const withReserve = (reserve: number) =>
-      options({ ...beside, bulk, settings: { ...options().settings, defaultLimits: { reserve, waitMs: 10_000 } } });
+      makeOptions({
+        ...beside,
+        bulk,
+        settings: { ...makeOptions().settings, defaultLimits: { reserve, waitMs: 10_000 } },
+      });
     const [much, little] = [await simulate(withReserve(0)), await simulate(withReserve(0.75))];
     // Two of eight slots, instead of as many as memory allows.
     expect(much.bulkTokens / little.bulkTokens).toBeGreaterThan(2);

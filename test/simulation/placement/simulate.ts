@@ -6,7 +6,7 @@ import type { SlotAllocator } from '../../../shared/gpu/placement/slot-allocator
 import type { Tier } from '../../../shared/gpu/registry/worker.ts';
 import { EXPECTED_OUTPUT_TOKENS } from '../../../shared/inference/providers/gpu/gpu.ts';
 import { createFleet, type EngineSettings, type SimulatedWorker, type Work } from './fleet.ts';
-import { FLEET, leaseSlots, MODEL, type TableLatency, toPrefixes, workerIndex } from './leased.ts';
+import { FLEET, leaseSlots, MODEL, type TableLatency, toPrefixes, toWorkerIndex } from './leased.ts';
 import {
   boundedHashing,
   leastConnections,
@@ -35,7 +35,7 @@ const OMNISCIENT = {
 } as const satisfies Readonly<Record<string, PolicyFactory>>;
 
 /** How long a job waits in its queue after it got no slot. */
-const RELEASED_MS = 2_000;
+const RETRY_MS = 2_000;
 
 /** No client disconnects. */
 const NEVER = new AbortController().signal;
@@ -217,7 +217,7 @@ async function dispatch(
   while (time.now() < untilMs) {
     const slot = await acquire(slots, 'batch', document);
     if (slot === undefined) {
-      await time.sleep(RELEASED_MS * (0.5 + random()));
+      await time.sleep(RETRY_MS * (0.5 + random()));
       continue;
     }
     await waitUntilDone(findWorker(workers, slot), document, slot, time);
@@ -249,7 +249,7 @@ async function acquire(slots: SlotAllocator, tier: Tier, asked: Asked): Promise<
 }
 
 function findWorker(workers: readonly SimulatedWorker[], { worker: { id } }: Slot): SimulatedWorker {
-  const worker = workers[workerIndex(id)];
+  const worker = workers[toWorkerIndex(id)];
   if (worker === undefined) throw new RangeError(`there is no worker ${id}`);
   return worker;
 }

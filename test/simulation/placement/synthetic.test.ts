@@ -15,7 +15,7 @@ function forEachTrace(check: (trace: Trace) => void): void {
 }
 
 /** Counts the blocks of the common prefix of two prompts. */
-function shared(one: TraceRequest, other: TraceRequest): number {
+function countSharedBlocks(one: TraceRequest, other: TraceRequest): number {
   const differs = one.blocks.findIndex((block, depth) => block !== other.blocks[depth]);
   return differs < 0 ? one.blocks.length : differs;
 }
@@ -70,13 +70,16 @@ describe('a synthetic trace', () => {
   it('has shared prefixes, and turns that continue the previous one', () => {
     const { requests } = generateTrace(1, SMALL);
     const { applicationBlocks } = SMALL;
-    const goesOn = (one: TraceRequest) =>
-      requests.some((other) => other.atMs > one.atMs && shared(one, other) === one.blocks.length);
-    const isAlone = (one: TraceRequest) => requests.every((other) => other === one || shared(one, other) === 0);
+    const hasSuccessor = (one: TraceRequest) =>
+      requests.some((other) => other.atMs > one.atMs && countSharedBlocks(one, other) === one.blocks.length);
+    const isAlone = (one: TraceRequest) =>
+      requests.every((other) => other === one || countSharedBlocks(one, other) === 0);
     expect(requests.filter(isAlone).length).toBeLessThan(requests.length / 10);
     // Conversations have four turns on average, so three of four turns have a successor.
-    expect(requests.filter(goesOn).length / requests.length).toBeGreaterThan(0.6);
-    expect(requests.some((one) => requests.some((other) => shared(one, other) === applicationBlocks))).toBe(true);
+    expect(requests.filter(hasSuccessor).length / requests.length).toBeGreaterThan(0.6);
+    expect(requests.some((one) => requests.some((other) => countSharedBlocks(one, other) === applicationBlocks))).toBe(
+      true,
+    );
   });
 
   it('arrives in bursts', () => {

@@ -11,15 +11,15 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-async function fileOf(name: string, content: string | Buffer): Promise<string> {
+async function writeTraceFile(name: string, content: string | Buffer): Promise<string> {
   const file = join(folder, name);
   await writeFile(file, content);
   return file;
 }
 
-const asked = (timestamp: number, input_length: number, hash_ids: readonly number[], output_length = 10) =>
+const formatRequest = (timestamp: number, input_length: number, hash_ids: readonly number[], output_length = 10) =>
   JSON.stringify({ timestamp, input_length, output_length, hash_ids });
-const MOONCAKE = [asked(0, 1_100, [0, 1, 2]), asked(3_000, 1_024, [0, 7])].join('\n');
+const MOONCAKE = [formatRequest(0, 1_100, [0, 1, 2]), formatRequest(3_000, 1_024, [0, 7])].join('\n');
 const AZURE = [
   'TIMESTAMP,ContextTokens,GeneratedTokens',
   '2023-11-16 18:15:46.6805900,1100,44',
@@ -28,7 +28,7 @@ const AZURE = [
 
 describe('a trace in Mooncake’s format', () => {
   it('is read with its complete blocks and the rounding of its times', async () => {
-    expect(await readTrace(await fileOf('plain.jsonl', MOONCAKE))).toEqual({
+    expect(await readTrace(await writeTraceFile('plain.jsonl', MOONCAKE))).toEqual({
       name: 'plain.jsonl',
       requests: [
         // The third block is incomplete.
@@ -41,7 +41,12 @@ describe('a trace in Mooncake’s format', () => {
   });
 
   it('is sorted by time, starting at 0', () => {
-    const lines = [asked(9_000, 1, []), asked(6_000, 2, []), asked(9_000, 3, []), asked(7_500, 4, [])];
+    const lines = [
+      formatRequest(9_000, 1, []),
+      formatRequest(6_000, 2, []),
+      formatRequest(9_000, 3, []),
+      formatRequest(7_500, 4, []),
+    ];
     expect(parseTrace(lines.join('\n')).requests.map(({ atMs, inputTokens }) => [atMs, inputTokens])).toEqual([
       [0, 2],
       [1_500, 4],
@@ -55,27 +60,29 @@ describe('a trace in Mooncake’s format', () => {
   });
 
   it('has at least one token of each kind per request', () => {
-    expect(parseTrace(asked(0, 0, [], 0)).requests).toEqual([{ atMs: 0, inputTokens: 1, outputTokens: 1, blocks: [] }]);
+    expect(parseTrace(formatRequest(0, 0, [], 0)).requests).toEqual([
+      { atMs: 0, inputTokens: 1, outputTokens: 1, blocks: [] },
+    ]);
   });
 
   it.each([
     ['{"timestamp": 1,', 'it is not JSON'],
     ['[1, 2]', 'hash_ids must be block ids'],
     ['null', 'it is not a JSON object'],
-    [asked(0, 10, [1.5]), 'hash_ids must be block ids'],
-    [asked(0, 10, [-1]), 'hash_ids must be block ids'],
-    [asked(-1, 10, []), 'timestamp must be a whole number from 0 on'],
-    [asked(0, 10.5, []), 'input_length must be a whole number from 0 on'],
+    [formatRequest(0, 10, [1.5]), 'hash_ids must be block ids'],
+    [formatRequest(0, 10, [-1]), 'hash_ids must be block ids'],
+    [formatRequest(-1, 10, []), 'timestamp must be a whole number from 0 on'],
+    [formatRequest(0, 10.5, []), 'input_length must be a whole number from 0 on'],
     [JSON.stringify({ timestamp: 0, input_length: 1, hash_ids: [] }), 'output_length must be a whole number from 0 on'],
   ])('with the line %s is refused with the file’s name and the line’s number', async (line, why) => {
-    const file = await fileOf('bad.jsonl', `${MOONCAKE}\n\n${line}\n${MOONCAKE}`);
+    const file = await writeTraceFile('bad.jsonl', `${MOONCAKE}\n\n${line}\n${MOONCAKE}`);
     await expect(readTrace(file)).rejects.toThrow(`${file}: line 4: ${why}`);
   });
 });
 
 describe('a trace in Azure’s format', () => {
   it('is read to 0.1 µs, and no two prompts share a prefix', async () => {
-    const { requests, ...rest } = await readTrace(await fileOf('plain.csv', AZURE));
+    const { requests, ...rest } = await readTrace(await writeTraceFile('plain.csv', AZURE));
     expect(rest).toEqual({ name: 'plain.csv', blockCount: 2, tickMs: 0 });
     expect(requests).toEqual([
       { atMs: 0, inputTokens: 1_100, outputTokens: 44, blocks: [0, 1] },
@@ -94,7 +101,7 @@ describe('a trace in Azure’s format', () => {
     ['2023-13-16 18:15:46,10,1', 'TIMESTAMP must be a time'],
     ['1,10,1', 'TIMESTAMP must be a time'],
   ])('with the line %s is refused with the file’s name and the line’s number', async (line, why) => {
-    const file = await fileOf('bad.csv', `${AZURE}\n${line}\n`);
+    const file = await writeTraceFile('bad.csv', `${AZURE}\n${line}\n`);
     await expect(readTrace(file)).rejects.toThrow(`${file}: line 4: ${why}`);
   });
 });
@@ -104,7 +111,10 @@ describe('a trace file', () => {
     ['Mooncake’s', MOONCAKE],
     ['Azure’s', AZURE],
   ])('in %s format may be gzipped under any name', async (_, text) => {
-    expect(await readTrace(await fileOf('zipped', gzipSync(text)))).toEqual({ ...parseTrace(text), name: 'zipped' });
+    expect(await readTrace(await writeTraceFile('zipped', gzipSync(text)))).toEqual({
+      ...parseTrace(text),
+      name: 'zipped',
+    });
   });
 
   it.each([
@@ -113,7 +123,7 @@ describe('a trace file', () => {
     ['a header alone', 'TIMESTAMP,ContextTokens,GeneratedTokens\n'],
     ['nothing, gzipped', gzipSync('')],
   ])('that contains %s is refused', async (_, content) => {
-    const file = await fileOf('empty', content);
+    const file = await writeTraceFile('empty', content);
     await expect(readTrace(file)).rejects.toThrow(`${file}: there is no request in it`);
   });
 
@@ -123,12 +133,12 @@ describe('a trace file', () => {
     ['a list', '[{"timestamp": 0}]'],
     ['a picture', Buffer.from('89504e470d0a1a0a', 'hex')],
   ])('that is %s is refused as neither format', async (_, content) => {
-    const file = await fileOf('neither', content);
+    const file = await writeTraceFile('neither', content);
     await expect(readTrace(file)).rejects.toThrow(`${file}: it is neither Mooncake’s JSON lines nor Azure’s CSV`);
   });
 
   it('that is truncated gzip is named in the error', async () => {
-    const file = await fileOf('cut.gz', gzipSync(MOONCAKE).subarray(0, -12));
+    const file = await writeTraceFile('cut.gz', gzipSync(MOONCAKE).subarray(0, -12));
     await expect(readTrace(file)).rejects.toThrow(`${file}: it can’t be unzipped`);
   });
 

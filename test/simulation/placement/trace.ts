@@ -95,13 +95,13 @@ function parseMooncake(lines: readonly string[]): Trace {
     const { timestamp, input_length, output_length, hash_ids } = parseObject(line);
     if (!Array.isArray(hash_ids) || !hash_ids.every((id) => isCount(id)))
       throw new TraceError('hash_ids must be block ids');
-    const inputTokens = count('input_length', input_length);
+    const inputTokens = requireCount('input_length', input_length);
     const blocks: number[] = hash_ids.slice(0, Math.floor(inputTokens / BLOCK_TOKENS));
     for (const block of blocks) blockCount = Math.max(blockCount, block + 1);
     return {
-      atMs: count('timestamp', timestamp),
+      atMs: requireCount('timestamp', timestamp),
       inputTokens,
-      outputTokens: count('output_length', output_length),
+      outputTokens: requireCount('output_length', output_length),
       blocks,
     };
   });
@@ -118,9 +118,9 @@ function parseAzure(lines: readonly string[]): Trace {
     const [timestamp = '', context = '', generated = '', ...more] = line.split(',');
     if (more.length > 0) throw new TraceError('there are more than three columns');
     const atMs = parseTime(timestamp);
-    const inputTokens = count('ContextTokens', parseInteger(context));
+    const inputTokens = requireCount('ContextTokens', parseInteger(context));
     const blocks = Array.from({ length: Math.floor(inputTokens / BLOCK_TOKENS) }, () => blockCount++);
-    return { atMs, inputTokens, outputTokens: count('GeneratedTokens', parseInteger(generated)), blocks };
+    return { atMs, inputTokens, outputTokens: requireCount('GeneratedTokens', parseInteger(generated)), blocks };
   });
   return { name: 'azure', requests: sortByTime(requests), blockCount, tickMs: 0 };
 }
@@ -165,7 +165,7 @@ function parseObject(line: string): Record<string, unknown> {
   return { ...value };
 }
 
-function count(name: string, value: unknown): number {
+function requireCount(name: string, value: unknown): number {
   if (!isCount(value)) throw new TraceError(`${name} must be a whole number from 0 on`);
   return value;
 }

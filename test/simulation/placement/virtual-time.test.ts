@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createVirtualTime } from './virtual-time.ts';
 
 /** A clock and a log of events. */
-function observed() {
+function createObservedTime() {
   const time = createVirtualTime();
   const happened: [number, string][] = [];
   return { time, happened, note: (what: string) => () => void happened.push([time.now(), what]) };
@@ -11,7 +11,7 @@ function observed() {
 
 describe('virtual time', () => {
   it('jumps to the next action, and stands still while code runs', async () => {
-    const { time, happened, note } = observed();
+    const { time, happened, note } = createObservedTime();
     time.at(3_600_000, note('later'));
     time.at(10, note('soon'));
     expect(time.now()).toBe(0);
@@ -24,14 +24,14 @@ describe('virtual time', () => {
   });
 
   it('runs actions of the same time in the order of scheduling', async () => {
-    const { time, happened, note } = observed();
+    const { time, happened, note } = createObservedTime();
     for (const name of ['a', 'b', 'c', 'd', 'e', 'f', 'g']) time.at(5, note(name));
     await time.run();
     expect(happened.map(([, name]) => name).join('')).toBe('abcdefg');
   });
 
   it('never goes back: an action in the past runs now', async () => {
-    const { time, happened, note } = observed();
+    const { time, happened, note } = createObservedTime();
     time.at(100, () => void time.at(50, note('late')));
     await time.run();
     expect(happened).toEqual([[100, 'late']]);
@@ -58,7 +58,7 @@ describe('virtual time', () => {
   });
 
   it('does not advance to a cancelled action', async () => {
-    const { time, note, happened } = observed();
+    const { time, note, happened } = createObservedTime();
     const cancel = time.at(1_000, note('never'));
     time.at(10, cancel);
     await time.run();
@@ -67,7 +67,7 @@ describe('virtual time', () => {
   });
 
   it('runs sleeping promises concurrently, as on a real clock', async () => {
-    const { time, happened, note } = observed();
+    const { time, happened, note } = createObservedTime();
     const walk = async (name: string, ms: number) => {
       for (let step = 1; step <= 2; step += 1) {
         await time.sleep(ms);
@@ -88,7 +88,7 @@ describe('virtual time', () => {
   });
 
   it('lets code behind settled promises run before it advances', async () => {
-    const { time, happened, note } = observed();
+    const { time, happened, note } = createObservedTime();
     const { promise, resolve } = Promise.withResolvers<void>();
     const waited = promise.then(() => time.sleep(5)).then(note('reader'));
     time.at(10, () => {
@@ -105,7 +105,7 @@ describe('virtual time', () => {
   });
 
   it('rejects with the error of an action', async () => {
-    const { time, happened, note } = observed();
+    const { time, happened, note } = createObservedTime();
     time.at(10, async () => {
       await time.sleep(5);
       throw new Error('broken');
@@ -123,7 +123,7 @@ describe('virtual time', () => {
 
 describe('sleep', () => {
   it('ends when its signal aborts, without advancing the time', async () => {
-    const { time, happened, note } = observed();
+    const { time, happened, note } = createObservedTime();
     const stop = new AbortController();
     const slept = time.sleep(10_000, stop.signal).then(note('woken'));
     time.at(40, () => stop.abort());
@@ -134,14 +134,14 @@ describe('sleep', () => {
   });
 
   it('does not begin with an aborted signal', async () => {
-    const { time } = observed();
+    const { time } = createObservedTime();
     await time.sleep(10_000, AbortSignal.abort());
     await time.run();
     expect(time.now()).toBe(0);
   });
 
   it('leaves no listener on its signal', async () => {
-    const { time, happened, note } = observed();
+    const { time, happened, note } = createObservedTime();
     const stop = new AbortController();
     const slept = time.sleep(10, stop.signal).then(note('woken'));
     time.at(20, () => stop.abort());

@@ -33,12 +33,12 @@ export interface VirtualTime {
 export function createVirtualTime(): VirtualTime {
   const heap: Moment[] = [];
   let now = 0;
-  let asked = 0;
+  let scheduledCount = 0;
   let isSettling = false;
   let failure: { readonly thrown: unknown } | undefined;
 
   const at = (ms: number, action: Action) => {
-    const moment: Moment = { at: Math.max(now, ms), order: asked++, action };
+    const moment: Moment = { at: Math.max(now, ms), order: scheduledCount++, action };
     push(heap, moment);
     return () => {
       moment.action = undefined;

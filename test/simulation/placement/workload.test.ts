@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { generateTrace } from './synthetic.ts';
 import type { Trace } from './trace.ts';
-import { arrivals, countCopies, type Load } from './workload.ts';
+import { countCopies, generateArrivals, type Load } from './workload.ts';
 
 const TICK = 3_000;
 /** Eight requests on four ticks, each with its own block after a shared one. */
@@ -18,7 +18,7 @@ const TRACE: Trace = {
 };
 
 function load(changes: Partial<Load> = {}, trace = TRACE) {
-  return arrivals(trace, { scale: 1, jitter: false, copies: 1, seed: 1, ...changes });
+  return generateArrivals(trace, { scale: 1, jitter: false, copies: 1, seed: 1, ...changes });
 }
 
 describe('the load', () => {
@@ -73,8 +73,8 @@ describe('copies of a trace', () => {
 
   it('have at most twice the trace’s requests together, at the rate of all copies', () => {
     const trace = generateTrace(1);
-    const whole = arrivals(trace, { scale: 1, jitter: false, copies: 1, seed: 1 });
-    const large = arrivals(trace, { scale: 1, jitter: false, copies: 8, seed: 1 });
+    const whole = generateArrivals(trace, { scale: 1, jitter: false, copies: 1, seed: 1 });
+    const large = generateArrivals(trace, { scale: 1, jitter: false, copies: 8, seed: 1 });
     // Each copy has an integer number of requests.
     expect(large.length).toBeGreaterThanOrEqual(2 * whole.length);
     expect(large.length).toBeLessThan(2 * whole.length + 8);

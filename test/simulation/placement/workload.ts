@@ -27,7 +27,10 @@ export function countCopies(workers: number): number {
 }
 
 /** Returns the arriving requests, in order. */
-export function arrivals({ requests, blockCount, tickMs }: Trace, { scale, jitter, copies, seed }: Load): Arrival[] {
+export function generateArrivals(
+  { requests, blockCount, tickMs }: Trace,
+  { scale, jitter, copies, seed }: Load,
+): Arrival[] {
   const random = createSeededRandom(seed);
   const spanMs = (requests.at(-1)?.atMs ?? 0) + tickMs;
   const each = Math.ceil(requests.length * Math.min(1, 2 / copies));

@@ -31,9 +31,9 @@ export async function makeFleet(
 }
 
 /** Options of eight requests a second for half a minute on two H100, with `changes`. */
-export function options(changes: Partial<SimulationOptions> = {}): SimulationOptions {
+export function makeOptions(changes: Partial<SimulationOptions> = {}): SimulationOptions {
   return {
-    arrivals: conversations(240, 125),
+    arrivals: makeConversations(240, 125),
     workers: 2,
     engine: ENGINE,
     policy: 'lambent',
@@ -46,7 +46,7 @@ export function options(changes: Partial<SimulationOptions> = {}): SimulationOpt
 }
 
 /** Generates requests of conversations in turn, each continuing its own prompt, at a fixed interval. */
-export function conversations(count: number, everyMs: number): Arrival[] {
+export function makeConversations(count: number, everyMs: number): Arrival[] {
   return Array.from({ length: count }, (_, index) => {
     const [talk, turn] = [index % 20, Math.floor(index / 20)];
     const blocks = Array.from({ length: 6 + 2 * turn }, (_, depth) => 1_000 * talk + depth);
@@ -55,7 +55,7 @@ export function conversations(count: number, everyMs: number): Arrival[] {
 }
 
 /** Returns the share of prompt tokens found in a cache. */
-export function hitRate(arrivals: readonly Arrival[], { cachedTokens }: Outcome): number {
+export function computeHitRate(arrivals: readonly Arrival[], { cachedTokens }: Outcome): number {
   const prompts = arrivals.reduce((sum, { inputTokens }) => sum + inputTokens, 0);
   return cachedTokens.reduce((sum, tokens) => sum + (Number.isNaN(tokens) ? 0 : tokens), 0) / prompts;
 }

@@ -1,4 +1,5 @@
 import { LambentError } from '../core/errors.ts';
+import type { Sleep } from '../core/heartbeat.ts';
 import { definedProps } from '../core/objects.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ConversationHead, ConversationKey, ConversationTable } from './conversation-records.ts';
@@ -56,15 +57,17 @@ export interface ConversationsOptions {
   readonly retentionDays: number;
   /** Epoch milliseconds. */
   readonly now?: () => number;
-  /** 0 up to 1. */
+  /** Returns a number from 0 up to, but not including, 1. */
   readonly random?: () => number;
+  /** Pauses between two renewals of a turn's lock. Default: real time. */
+  readonly sleep?: Sleep;
 }
 
 const DAY_SECONDS = 86_400;
 
 /** Creates the conversations of one environment. */
 export function createConversations(options: ConversationsOptions): Conversations {
-  const { table, vault, retentionDays, now = Date.now, random = Math.random } = options;
+  const { table, vault, retentionDays, now = Date.now, random = Math.random, sleep } = options;
   const expiry = (): number => Math.floor(now() / 1000) + retentionDays * DAY_SECONDS;
   const sealedItems = createSealedItems(table, vault, now);
 
@@ -90,7 +93,7 @@ export function createConversations(options: ConversationsOptions): Conversation
   }
 
   return {
-    ...createTurns({ table, items: sealedItems, expiry, now, random }),
+    ...createTurns({ table, items: sealedItems, expiry, now, random, sleep }),
 
     async create(key, metadata, items) {
       await sealedItems.write(key, items, { from: 0, epoch: 0, turn: 'create' }, expiry());

@@ -1,4 +1,4 @@
-import { startHeartbeat } from '../core/heartbeat.ts';
+import { type Sleep, startHeartbeat } from '../core/heartbeat.ts';
 import type { ConversationHead, ConversationKey, ConversationTable } from './conversation-records.ts';
 import type { ConversationItem, SealedItems } from './sealed-items.ts';
 import { conversationLockedError, conversationNotFoundError } from './session-errors.ts';
@@ -39,8 +39,10 @@ export interface TurnsOptions {
   readonly expiry: () => number;
   /** Epoch milliseconds. */
   readonly now: () => number;
-  /** 0 up to 1. */
+  /** Returns a number from 0 up to, but not including, 1. */
   readonly random: () => number;
+  /** Pauses between two renewals of a lock. Default: real time. */
+  readonly sleep?: Sleep | undefined;
 }
 
 /** The lock of a holder that crashed expires after this time. A live holder renews its lock three times within it. */
@@ -59,7 +61,7 @@ interface HeldLock extends ConversationHead {
 }
 
 /** Creates the turns of one environment. */
-export function createTurns({ table, items, expiry, now, random }: TurnsOptions): ConversationTurns {
+export function createTurns({ table, items, expiry, now, random, sleep }: TurnsOptions): ConversationTurns {
   /** Acquires the lock, retrying until `MAX_WAIT_MS` have passed. */
   async function acquireLock(key: ConversationKey, turn: string): Promise<HeldLock> {
     const owner = `${turn}#${random()}`;
@@ -93,11 +95,12 @@ export function createTurns({ table, items, expiry, now, random }: TurnsOptions)
   async function openTurn(key: ConversationKey, lock: HeldLock): Promise<Turn> {
     const { nextPosition, lockEpoch, owner } = lock;
     let ended = false;
-    const heartbeat = startHeartbeat(RENEW_EVERY_MS, async () => {
+    const renew = async (): Promise<number> => {
       // A failed renewal needs no handling: if the lock is lost, the commit fails, and nothing is visible before it.
       await table.renewLock(key, owner, lockEpoch, now() + LOCK_MS).catch(() => undefined);
       return RENEW_EVERY_MS;
-    });
+    };
+    const heartbeat = startHeartbeat(RENEW_EVERY_MS, renew, sleep);
     const release = async (): Promise<void> => {
       await heartbeat.stop();
       if (ended) return;

@@ -3,9 +3,11 @@ import { DynamoDBClient, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { startFaultProxy } from '../../../local/faults/proxy.ts';
-import type { ConversationTable } from '../../../shared/sessions/conversation-records.ts';
+import type { Sleep } from '../../../shared/core/heartbeat.ts';
+import type { ConversationTable, LockResult } from '../../../shared/sessions/conversation-records.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
 import { type Conversations, createConversations } from '../../../shared/sessions/conversations.ts';
+import { waitUntil } from '../../wait.ts';
 import { type Stores, startStores } from './services.ts';
 
 const TENANT = 'acme';
@@ -58,6 +60,28 @@ describe('a turn', () => {
     await expect(dead.commit(makeItems('later'))).rejects.toMatchObject({ code: 'conversation_locked' });
     await dead.release();
     expect(await readNames(key)).toEqual(['b']);
+  });
+
+  it('a turn that takes longer than a lock lasts keeps its lock, by renewing it', async () => {
+    const key = await createConversation();
+    const attempts: LockResult[] = [];
+    let isDone = false;
+    /** Advances the clock instead of waiting. After each of ten pauses, another owner tries to acquire the lock. */
+    const sleep: Sleep = async (ms, signal) => {
+      if (attempts.length === 10) {
+        isDone = true;
+        return new Promise((resolve) => signal.addEventListener('abort', () => resolve()));
+      }
+      clock.now += ms;
+      attempts.push(await table.acquireLock(key, 'other', clock.now + 60_000, clock.now));
+    };
+    const now = () => clock.now;
+    const renewing = createConversations({ table, vault: stores.vault, retentionDays: 30, now, sleep });
+    const turn = await renewing.beginTurn(key, 'long');
+    await waitUntil('the clock has advanced ten times', () => isDone);
+    expect(attempts).toEqual(Array.from({ length: 10 }, () => 'held'));
+    await turn.commit(makeItems('a'));
+    expect(await readNames(key)).toEqual(['a']);
   });
 
   it('the items of a turn that crashed are never visible', async () => {

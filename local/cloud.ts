@@ -44,7 +44,9 @@ export interface CloudOptions {
   readonly region?: string;
   /** GPU workers on this machine. `env` lists their URLs. `close` stops them. */
   readonly gpuWorkers?: Workers;
-  /** Determines settings that take time. Called after the state folder is locked, while the stand-ins start. */
+  /**
+   * Returns the settings that take time to determine. Called once the state folder is locked, while stand-ins start.
+   */
   readonly prepare?: () => Promise<LateSettings>;
   /** Resolves when a function's bundle is complete; all bundles are complete when absent. */
   readonly whenBundled?: (name: string) => Promise<void>;
@@ -72,8 +74,9 @@ export interface Cloud {
   /** Endpoints of AWS services, by the variable that AWS's SDKs read: `AWS_ENDPOINT_URL_DYNAMODB`… */
   readonly endpoints: Readonly<Record<string, string>>;
   /**
-   * Names of tables and buckets, URLs of queues and ids of keys, by the name of their variable in `env`: `ACCESS_TABLE`,
-   * `GENERATION_QUEUE_URL`, `BUCKET`, `VAULT_KEY_ID`. Some are also listed under the names that the functions use.
+   * Names of tables and buckets, URLs of queues and ids of keys, by the name of their variable in `env`:
+   * `ACCESS_TABLE`, `GENERATION_QUEUE_URL`, `BUCKET`, `VAULT_KEY_ID`. Some are also listed under the names that the
+   * functions use.
    */
   readonly resources: Readonly<Record<string, string>>;
   /** Invokes a function directly. */
@@ -217,7 +220,9 @@ interface Closable {
 }
 type CloseLater = <T extends Closable>(part: T) => T;
 
-/** Like `Promise.all`, but throws only after all have settled, so that no part is still starting when it throws. */
+/**
+ * Like `Promise.all`, but waits until all promises have settled before it throws, so that no part is still starting.
+ */
 async function awaitAll<Work extends readonly unknown[] | []>(
   work: Work,
 ): Promise<{ -readonly [Index in keyof Work]: Awaited<Work[Index]> }> {
@@ -325,7 +330,7 @@ function startTriggers({ service, options, references, queuesUrl, invoke, closeL
   return { eventSources, notices };
 }
 
-/** Returns the id of the key that wraps tenant keys, by the name of the functions' variable. */
+/** Returns `KMS_KEY_ID`, the id of the key that wraps tenant keys; no variable if no function has it. */
 function getKeyVariable(functions: readonly { readonly environment: Readonly<Record<string, string>> }[]) {
   const [KMS_KEY_ID] = functions.flatMap(({ environment }) => environment['KMS_KEY_ID'] ?? []);
   return KMS_KEY_ID === undefined ? {} : { KMS_KEY_ID };

@@ -5,15 +5,15 @@ export interface Credentials {
   readonly expiresAt: number;
 }
 
-/** Credentials for the stand-ins. They are not real, so that nothing can reach AWS by mistake. */
+/** Credentials for the stand-ins. AWS refuses them, so that nothing can reach it by mistake. */
 const DUMMY: Credentials = {
   variables: { AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' },
   expiresAt: Number.POSITIVE_INFINITY,
 };
 
 /**
- * Removes the variables that `.local/env` of an earlier run set in this terminal: credentials that only stand-ins accept,
- * and endpoints that no longer exist. They are not the user's own.
+ * Removes the variables that `.local/env` of an earlier run set in this terminal: credentials that only stand-ins
+ * accept, and endpoints that no longer exist. They are not the user's own.
  */
 export function removeStandInVariables(env: NodeJS.ProcessEnv): void {
   if (env['AWS_ACCESS_KEY_ID'] !== DUMMY.variables['AWS_ACCESS_KEY_ID']) return;
@@ -27,14 +27,15 @@ export function provideDummyCredentials(): Promise<Credentials> {
 }
 
 /**
- * Processes are replaced this long before their credentials expire. Requests are signed when they begin, and the provider chain
- * returns credentials that are valid for at least five minutes.
+ * Milliseconds before the expiry of its credentials at which a process is replaced. A minute is enough, because
+ * requests are signed when they begin. It can't affect a new process, because the provider chain returns credentials
+ * that are valid for at least five minutes.
  */
 const MARGIN_MS = 60_000;
 
 /**
- * Returns a function that provides the user's AWS credentials, found where the AWS CLI finds them (variables, profiles, SSO…). They
- * are cached until shortly before they expire; each new process gets the current ones.
+ * Returns a function that provides the user's AWS credentials, found where the AWS CLI finds them (variables, profiles,
+ * SSO…). They are cached until shortly before they expire; each new process gets the current ones.
  */
 export async function createUserCredentialProvider(): Promise<() => Promise<Credentials>> {
   const { defaultProvider } = await import('@aws-sdk/credential-provider-node');

@@ -25,7 +25,7 @@ export async function publishEnvironment(
   return () => rm(file, { force: true });
 }
 
-/** Replaces logical ids by variable names: `AccessTable` becomes `ACCESS_TABLE`, followed by the suffix. */
+/** Replaces logical ids with variable names: `AccessTable` becomes `ACCESS_TABLE`, followed by the suffix. */
 export function nameVariables(byLogicalId: Readonly<Record<string, string>>, suffix: string): Record<string, string> {
   const toUpperCase = (logicalId: string) => logicalId.replace(/(?<=[a-z0-9])(?=[A-Z])/g, '_').toUpperCase();
   return Object.fromEntries(

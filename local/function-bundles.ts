@@ -22,8 +22,8 @@ export interface FunctionBundles {
 export function startBundling(outDir: string): FunctionBundles {
   const rest = Promise.withResolvers<void>();
   const sources = listFunctions().then((all) => Map.groupBy(all, (file) => isFirst(file)));
-  const bundle = async (step: boolean): Promise<void> => {
-    const functions = (await sources).get(step) ?? [];
+  const bundle = async (firstStep: boolean): Promise<void> => {
+    const functions = (await sources).get(firstStep) ?? [];
     await bundleFunctions({ outDir, functions });
   };
   const first = runPhase('bundle chat and authorize', () => bundle(true));

@@ -10,7 +10,7 @@ export interface Listening {
 /**
  * Makes a server listen on 127.0.0.1 only.
  * @param port 0 for any free port
- * @throws the system's error (`EADDRINUSE`…) if it can't
+ * @throws Error with the system's code (`EADDRINUSE`…) if it can't listen
  */
 export async function listen(server: Server, { port }: { port: number }): Promise<Listening> {
   await new Promise<void>((resolve, reject) => {

@@ -12,7 +12,7 @@ export interface Logs {
 /** Milliseconds for which lines are gathered into one write to their file. */
 const GATHER_MS = 50;
 
-/** Writes what functions log to `<dir>/<function>.log`. Lines of an earlier start are deleted. */
+/** Returns a writer to `<dir>/<function>.log`. A function's first line replaces the file of an earlier start. */
 export async function openLogs(dir: string): Promise<Logs> {
   await mkdir(dir, { recursive: true });
   const files = new Map<string, WriteStream>();

@@ -3,20 +3,24 @@ import type { buildApp } from 'fauxqs';
 import * as v from 'valibot';
 
 /**
- * SQS accepts characters beyond U+FFFF in a message's body (emoji, for instance); fauxqs refuses them. So fauxqs is given each
- * half of their surrogate pairs as a character of the private use area: U+D800 to U+DFFF become U+E800 to U+EFFF. A character
- * of the body that is in that range already, or is the escape character, is preceded by the escape character. Encoded
- * bodies are longer, by up to a half for text of emoji alone, which reach fauxqs's size limit that much earlier.
+ * SQS accepts characters beyond U+FFFF, such as emoji, in a message's body; fauxqs refuses them. Bodies are therefore
+ * encoded for fauxqs. Each half of a surrogate pair becomes a character of the private use area: U+D800 to U+DFFF
+ * become U+E800 to U+EFFF. A character that is in that range already, or is the escape character, is preceded by the
+ * escape character. Encoding makes a body longer, by a half if it consists of emoji, so it reaches fauxqs's size limit
+ * earlier.
  */
 const OFFSET = 0x1000;
 const ESCAPE = '\ue7ff';
 const TO_ENCODE = /[\ud800-\udfff\ue7ff-\uefff]/g;
 const ENCODED = /\ue7ff[\ue7ff-\uefff]|[\ue800-\uefff]/g;
 
-/** https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html */
+/**
+ * Matches the bodies that SQS accepts.
+ * @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+ */
 const VALID_IN_SQS = /^[\t\n\r\x20-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]*$/u;
 
-/** Encodes a body for fauxqs. A body that SQS refuses stays as it is, so that fauxqs refuses it too. */
+/** Encodes a body for fauxqs. A body that SQS refuses is returned unchanged, so that fauxqs refuses it too. */
 export function encodeBody(body: string): string {
   if (!VALID_IN_SQS.test(body)) return body;
   return body.replace(TO_ENCODE, (unit) =>
@@ -35,9 +39,11 @@ const sentMessage = v.looseObject({ MessageBody: v.string() });
 const sentBatch = v.looseObject({ Entries: v.array(sentMessage) });
 const received = v.object({ Messages: v.optional(v.array(v.looseObject({ Body: v.string() })), []) });
 
-/** Makes an SQS stand-in of fauxqs accept all characters that SQS accepts. To be called before the app is ready. */
+/** Makes a fauxqs app accept all message bodies that SQS accepts. Call it before the app is ready. */
 export function acceptAllCharacters(app: ReturnType<typeof buildApp>): void {
-  /** MD5 digests in the response to a request: of each encoded body, the digest that the sender expects. */
+  /**
+   * For each request, the MD5 digests of its bodies, by the digests of the encoded bodies. Senders check the former.
+   */
   const digests = new WeakMap<object, Map<string, string>>();
 
   app.addHook('preHandler', async (request) => {

@@ -16,11 +16,13 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface DiscoverOptions {
   readonly env: Environment;
-  /** Folder to write the registry of what was found to. */
+  /** Folder into which the registry of the models that were found is written. */
   readonly stateDir: string;
   /** Folder that `MODELS_FILE` is relative to; the current directory when absent. */
   readonly cwd?: string;
-  /** The registry whose Bedrock models are served if there are AWS credentials; the repository's when absent. */
+  /**
+   * Path of the registry whose Bedrock models are served if there are AWS credentials; the repository's when absent.
+   */
   readonly repositoryModels?: string;
   /** Milliseconds to wait for a server, or for credentials. */
   readonly fetchTimeoutMs?: number;
@@ -33,9 +35,11 @@ export interface DiscoverOptions {
 export interface Discovery {
   /** Path of the registry to serve. */
   readonly file: string;
-  /** One line for a person: what is served, why, and how to change it. */
+  /** A line to print: which models are served, from which source, and how to change it. */
   readonly description: string;
-  /** Where the registry's Bedrock targets are called: in the stand-in, or at AWS with the user's credentials. */
+  /**
+   * `local` if Bedrock targets are called on the stand-in, `aws` if they are called in AWS with the user's credentials.
+   */
   readonly bedrock: 'local' | 'aws';
 }
 
@@ -49,11 +53,16 @@ type Finding =
   | undefined;
 
 /**
- * Finds the models that `npm start` serves. The first of these sources that has models is used: `MODELS_FILE`; an OpenAI-compatible
- * endpoint from `OPENAI_BASE_URL` or `OPENAI_API_KEY`; Bedrock with the user's AWS credentials; a running Ollama; the built-in guide.
- * Except with `MODELS_FILE` there is always a model `default`. The guide is also served as `guide` unless the source is AWS, and
- * `gpu` is served if there are workers for it.
- * @throws LambentError `configuration` if a setting of the user is wrong
+ * Finds the models that `npm start` serves. The first of these sources that has models is used:
+ * 1. `MODELS_FILE`;
+ * 2. an OpenAI-compatible endpoint, if `OPENAI_BASE_URL` or `OPENAI_API_KEY` is set;
+ * 3. Bedrock, with the user's AWS credentials;
+ * 4. a running Ollama;
+ * 5. the built-in guide.
+ *
+ * All sources but `MODELS_FILE` have a model `default`. All but `MODELS_FILE` and Bedrock also have the guide, as
+ * `guide`, and all but `MODELS_FILE` have `gpu` if there are GPU workers.
+ * @throws LambentError `configuration` if one of the user's settings is invalid
  */
 export async function discoverModels(options: DiscoverOptions): Promise<Discovery> {
   const { env, stateDir } = options;
@@ -79,7 +88,7 @@ async function useFile(file: string, { credentials = findAwsCredentials }: Disco
   const { models } = readModelRegistry(file);
   const targets = Object.values(models).flatMap((alias) => alias.targets);
   const usesAws = targets.some(({ provider, model }) => provider === 'bedrock' && model !== GUIDE_MODEL);
-  // Without credentials no function can start: every request would be a 500 that no log explains.
+  // Without credentials no function could start, and every request would get a 500 that no log explains.
   if (usesAws) await credentials().catch((cause: unknown) => throwNoCredentials(file, cause));
   const hint = Object.hasOwn(models, 'default') ? '' : ' There is no model "default": name a model in each request.';
   return {
@@ -91,7 +100,8 @@ async function useFile(file: string, { credentials = findAwsCredentials }: Disco
 
 function throwNoCredentials(file: string, cause: unknown): never {
   const reason = cause instanceof Error ? cause.message : String(cause);
-  const message = `${file} has models on Amazon Bedrock, which need AWS credentials (AWS_PROFILE, for instance): ${reason}`;
+  const needs = 'which need AWS credentials (AWS_PROFILE, for instance)';
+  const message = `${file} has models on Amazon Bedrock, ${needs}: ${reason}`;
   throw new LambentError('configuration', message, { cause });
 }
 
@@ -145,11 +155,14 @@ async function findOpenAI(env: Environment, timeoutMs: number): Promise<Finding>
   return {
     bedrock: 'local',
     models: addGuide(createAliases(aliases, target)),
-    text: `Models: ${baseUrl}, default is ${model}${countOthers(ids, model)}. OPENAI_MODEL chooses another default, MODELS_FILE replaces all of this.`,
+    text: [
+      `Models: ${baseUrl}, default is ${model}${describeOthers(ids, model)}.`,
+      'OPENAI_MODEL chooses another default, MODELS_FILE replaces all of this.',
+    ].join(' '),
   };
 }
 
-/** Cheap and fast models come first: a user who wants another one names it. */
+/** The model `default` is the first of these that the endpoint lists. They are cheap and fast. */
 const PREFERRED = ['gpt-5-mini', 'gpt-4.1-mini', 'gpt-4o-mini', 'deepseek-chat'];
 
 /** Returns false if a model's id shows that it is not for conversations. */
@@ -173,18 +186,21 @@ async function findBedrock(
   const file = repositoryModels ?? resolve(import.meta.dirname, '../models.json');
   const models = readBedrockModels(file);
   if (Object.keys(models).length === 0) return { note: `AWS was skipped: ${file} has no Bedrock model.` };
-  const problem = await findProblem(credentials(), timeoutMs);
+  const problem = await findCredentialsProblem(credentials(), timeoutMs);
   if (problem !== undefined) return { note: `AWS was skipped: ${problem}.` };
   return {
     bedrock: 'aws',
     models,
-    text: `Models: ${joinNames(Object.keys(models))} on Amazon Bedrock, with your AWS credentials. OPENAI_BASE_URL chooses an OpenAI-compatible endpoint instead, MODELS_FILE replaces all of this.`,
+    text: [
+      `Models: ${joinNames(Object.keys(models))} on Amazon Bedrock, with your AWS credentials.`,
+      'OPENAI_BASE_URL chooses an OpenAI-compatible endpoint instead, MODELS_FILE replaces all of this.',
+    ].join(' '),
   };
 }
 
 /**
- * Returns true if a variable or a file indicates that there are credentials. Without one, the SDK's chain would end at the
- * metadata service of an EC2 instance and wait for an answer that never comes on a laptop.
+ * Returns true if a variable or a file indicates that there are credentials. Without one, the SDK would try the
+ * metadata service of an EC2 instance last, and wait for a response that never comes on a laptop.
  */
 function mayHaveCredentials(env: Environment): boolean {
   const named = [
@@ -207,7 +223,7 @@ async function findAwsCredentials(): Promise<unknown> {
 }
 
 /** Describes why credentials were not found in time. Returns undefined if they were. */
-async function findProblem(credentials: Promise<unknown>, timeoutMs: number): Promise<string | undefined> {
+async function findCredentialsProblem(credentials: Promise<unknown>, timeoutMs: number): Promise<string | undefined> {
   const { promise: late, resolve: expire } = Promise.withResolvers<string>();
   const timer = setTimeout(() => expire('its credentials did not arrive in time'), timeoutMs);
   const outcome = credentials.then(
@@ -217,7 +233,7 @@ async function findProblem(credentials: Promise<unknown>, timeoutMs: number): Pr
   return Promise.race([outcome, late]).finally(() => clearTimeout(timer));
 }
 
-/** Returns the aliases of a registry whose targets are all on Bedrock. The first is also `default` if none has that name. */
+/** Returns the aliases of a registry whose targets are all on Bedrock, the first also as `default` if none is. */
 function readBedrockModels(file: string): WrittenModels {
   const { models } = readModelRegistry(file);
   const isOnBedrock = ([, alias]: [string, Alias]): boolean =>
@@ -261,7 +277,10 @@ async function findOllama(env: Environment, timeoutMs: number): Promise<Finding>
   return {
     bedrock: 'local',
     models: addGuide(createAliases(aliases, { provider: 'openai-compatible', baseUrl: `${url}/v1` }, timeouts)),
-    text: `Models: Ollama at ${url}, default is ${model}${countOthers(names, model)}. OPENAI_BASE_URL chooses another endpoint, MODELS_FILE replaces all of this.`,
+    text: [
+      `Models: Ollama at ${url}, default is ${model}${describeOthers(names, model)}.`,
+      'OPENAI_BASE_URL chooses another endpoint, MODELS_FILE replaces all of this.',
+    ].join(' '),
   };
 }
 
@@ -269,7 +288,11 @@ function useGuide(): Promise<Finding> {
   return Promise.resolve({
     bedrock: 'local',
     models: addGuide({ default: GUIDE }),
-    text: 'Models: default is the built-in guide. It answers questions about Lambent from its documentation and is not a language model. For a language model, set OPENAI_API_KEY or OPENAI_BASE_URL, sign in to AWS, start Ollama, or set MODELS_FILE.',
+    text: [
+      'Models: default is the built-in guide.',
+      'It answers questions about Lambent from its documentation and is not a language model.',
+      'For a language model, set OPENAI_API_KEY or OPENAI_BASE_URL, sign in to AWS, start Ollama, or set MODELS_FILE.',
+    ].join(' '),
   });
 }
 
@@ -282,7 +305,7 @@ function addGuide(models: WrittenModels): WrittenModels {
   return { guide: GUIDE, ...models };
 }
 
-/** Returns an alias for each model, all with the same kind of target. */
+/** Returns aliases whose targets differ only in their model. */
 function createAliases(
   modelsByAlias: Readonly<Record<string, string>>,
   target: object,
@@ -292,7 +315,10 @@ function createAliases(
   return Object.fromEntries(entries.map(([name, model]) => [name, { targets: [{ ...target, model }], ...settings }]));
 }
 
-/** @throws LambentError `configuration`, naming the variable, if the text is not an http or https URL */
+/**
+ * Returns a URL without trailing slashes.
+ * @throws LambentError `configuration`, naming the variable, if the text is not an http or https URL
+ */
 function checkUrl(text: string, variable: string): string {
   const url = URL.parse(text);
   if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password) {
@@ -301,8 +327,8 @@ function checkUrl(text: string, variable: string): string {
   return text.replace(/\/+$/, '');
 }
 
-/** Says how many models there are besides one: `, and 3 more under their own names`. */
-function countOthers(names: readonly string[], model: string): string {
+/** Returns how a sentence about one model ends: `, and 3 more under their own names`; empty if there are no others. */
+function describeOthers(names: readonly string[], model: string): string {
   const others = names.filter((name) => name !== model).length;
   return others === 0 ? '' : `, and ${others} more under their own names`;
 }

@@ -2,10 +2,10 @@ import type { ModelRegistry } from '../shared/inference/registry.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Environment variables that hold a key or a header, each with the parts of the registry that use it: `models.qwen`. */
+/** Environment variables that hold a key or a header, with the parts of the registry that use each: `models.qwen`. */
 export type NamedKeys = ReadonlyMap<string, ReadonlySet<string>>;
 
-/** Finds every `env:NAME` of a registry. */
+/** Finds the variables that a registry names as `env:NAME`. */
 export function findNamedKeys({ models, fleets }: ModelRegistry): NamedKeys {
   const named = new Map<string, Set<string>>();
   const add = (user: string, reference = ''): void => {
@@ -28,7 +28,7 @@ export function selectNamedKeys(env: Environment, named: NamedKeys): Record<stri
   return Object.fromEntries(set);
 }
 
-/** Returns a line for a person about each named key that is not set. */
+/** Returns a line to print for each named key that is not set. */
 export function describeMissingKeys(env: Environment, named: NamedKeys): string[] {
   return [...named]
     .filter(([name]) => !isSet(env[name]))

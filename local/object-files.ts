@@ -7,7 +7,7 @@ import * as v from 'valibot';
 type App = ReturnType<typeof buildApp>;
 type Headers = Readonly<Record<string, unknown>>;
 
-/** Lies beside an object's bytes (`<name>.data`) as `<name>.meta.json`. */
+/** The content of `<name>.meta.json`, which is stored beside an object's bytes (`<name>.data`). */
 const metadataSchema = v.object({
   key: v.string(),
   headers: v.optional(v.record(v.string(), v.string()), {}),
@@ -19,13 +19,14 @@ type Metadata = v.InferOutput<typeof metadataSchema>;
 
 const DATA = '.data';
 const METADATA = '.meta.json';
-/** Headers of an object that PutObject stores and GetObject returns. */
+/** Matches the headers that PutObject stores and GetObject returns. */
 const STORED_HEADER = /^(content-(type|language|disposition|encoding)|cache-control|x-amz-meta-.+)$/;
 const MUTATIONS = ['PUT', 'POST', 'DELETE'];
 
 /**
- * Makes an S3 stand-in of fauxqs ready, restores the objects that lie in `folder`, and from then on saves each change before it is
- * answered. fauxqs can do the same itself, but only in its own server, which listens on every address of the machine.
+ * Makes a fauxqs app ready to serve S3: restores the objects in `folder`, and from then on saves each change there
+ * before it responds. fauxqs can do the same, but only in its own server, which listens on every address of the
+ * machine.
  */
 export async function restoreObjects(app: App, folder: string): Promise<void> {
   const buckets = join(folder, 'buckets');
@@ -37,7 +38,7 @@ export async function restoreObjects(app: App, folder: string): Promise<void> {
   async function save(bucket: string, key: string): Promise<void> {
     const { statusCode, rawPayload, headers } = await app.inject({ method: 'GET', url: buildUrl(bucket, key) });
     const id = `${bucket}/${key}`;
-    // A key can hold what no file name can, and be longer.
+    // Keys can be longer than file names and contain characters that file names can't.
     const path = paths.get(id) ?? join(buckets, bucket, 'objects', hash('sha256', key));
     if (statusCode === 404) {
       paths.delete(id);
@@ -52,7 +53,7 @@ export async function restoreObjects(app: App, folder: string): Promise<void> {
 
   app.addHook('onSend', async (request, reply, payload) => {
     if (isRestored && MUTATIONS.includes(request.method) && reply.statusCode < 300) {
-      // One after another: two changes of one object must not be saved in the wrong order.
+      // Changes are saved one at a time, so that two changes of an object are saved in their order.
       saving = saving
         .catch(() => undefined)
         .then(async () => {
@@ -118,8 +119,8 @@ function selectStoredHeaders(headers: Headers): Record<string, string> {
 }
 
 function buildHeaders({ headers, contentType, metadata }: Metadata): Record<string, string> {
-  const own = Object.entries(metadata).map(([name, value]) => [`x-amz-meta-${name}`, value] as const);
-  return { 'content-type': contentType ?? 'application/octet-stream', ...Object.fromEntries(own), ...headers };
+  const userMetadata = Object.entries(metadata).map(([name, value]) => [`x-amz-meta-${name}`, value] as const);
+  return { 'content-type': contentType ?? 'application/octet-stream', ...Object.fromEntries(userMetadata), ...headers };
 }
 
 /** Finds the objects below a folder, as paths of their files without extension. */

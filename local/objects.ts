@@ -6,7 +6,7 @@ import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
 
 export interface Objects {
-  /** For `AWS_ENDPOINT_URL_S3`. Because it is an IP address, AWS's SDKs put the bucket into the path. */
+  /** The value for `AWS_ENDPOINT_URL_S3`. Because it is an IP address, AWS's SDKs put the bucket into the path. */
   readonly url: string;
   /**
    * Creates the buckets that the service defines. Buckets of an earlier start are left as they are.
@@ -17,13 +17,13 @@ export interface Objects {
 }
 
 export interface ObjectsOptions {
-  /** Folder in which objects are kept; without one they are lost when it stops. */
+  /** Folder in which objects are stored. When absent, they are lost when the stand-in stops. */
   readonly path?: string;
   /** 0, the default, takes any free port. */
   readonly port?: number;
 }
 
-/** Starts the stand-in for S3 on 127.0.0.1. It is separate from the one for SQS, which can be restarted at any time. */
+/** Starts the stand-in for S3 on 127.0.0.1. It is separate from the stand-in for SQS, which can be restarted. */
 export async function startObjects({ path, port = 0 }: ObjectsOptions = {}): Promise<Objects> {
   const app = buildApp({ logger: false });
   if (path === undefined) await app.ready();

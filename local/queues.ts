@@ -6,7 +6,7 @@ import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
 
 export interface Queues {
-  /** For `AWS_ENDPOINT_URL_SQS`. */
+  /** The value for `AWS_ENDPOINT_URL_SQS`. */
   readonly url: string;
   /**
    * Creates the queues that the service defines.
@@ -30,8 +30,8 @@ interface QueueDefinition {
 }
 
 /**
- * Starts the stand-in for SQS on 127.0.0.1. Messages are held in memory and are lost when it stops. fauxqs's own
- * `startFauxqs` can keep them, but listens on every address of the machine.
+ * Starts the stand-in for SQS on 127.0.0.1. Messages are only in memory, and are lost when it stops. fauxqs's own
+ * `startFauxqs` can store them, but listens on every address of the machine.
  */
 export async function startQueues({ port = 0 }: { readonly port?: number } = {}): Promise<Queues> {
   const definitions: QueueDefinition[] = [];

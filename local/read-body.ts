@@ -1,11 +1,14 @@
 import type { IncomingMessage } from 'node:http';
 
-/** Bytes of a body that is too large which are read and discarded, so that its sender can read the error response. */
+/**
+ * Maximum number of bytes that are read of a body that is too large. They are discarded, but if the connection closed
+ * earlier, the sender could not read the error response.
+ */
 const MAX_DISCARDED_BYTES = 128 * 1024 * 1024;
 
 /**
  * Reads a request's body.
- * @returns undefined as soon as it is larger than `maxBytes`; the rest is discarded
+ * @returns the body, or undefined as soon as it is larger than `maxBytes`; the rest is discarded
  * @throws Error if the sender disconnects before the end
  */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {

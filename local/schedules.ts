@@ -17,7 +17,7 @@ export interface Schedules {
 
 const UNIT_MS: Readonly<Record<string, number>> = { minute: 60_000, hour: 3_600_000, day: 86_400_000 };
 
-/** Invokes functions at the rates of their schedules, with EventBridge's event. The functions' logs have failures. */
+/** Invokes functions at the rates of their schedules, with EventBridge's event. Failures are in the functions' logs. */
 export function startSchedules({ schedules, region, runner }: ScheduleOptions): Schedules {
   const unsupported: Schedule[] = [];
   const timers: NodeJS.Timeout[] = [];

@@ -9,7 +9,10 @@ export const LOCAL_API_KEY = 'sk-local';
 /** The sender of every message in the local SQS, whatever the credentials. */
 const LOCAL_SENDER_ID = '000000000000';
 
-/** Adds the key `sk-local` of the tenant `local`, with every scope, and the local SQS sender to the access table. Idempotent. */
+/**
+ * Adds the key `sk-local` and the local SQS sender to the access table, with all scopes of the tenant `local`.
+ * Idempotent.
+ */
 export async function seedAccess(client: DynamoDBClient, tableName: string): Promise<void> {
   const Item = createKeyItem(LOCAL_API_KEY, { tenant: 'local', keyId: 'local', scopes: SCOPES });
   await client.send(new PutItemCommand({ TableName: tableName, Item }));

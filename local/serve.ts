@@ -17,7 +17,7 @@ const ROOT = resolve(import.meta.dirname, '..');
 
 /**
  * Serves the API until the process ends. Resolves when everything has started.
- * @param headStart what was started while this module was loaded
+ * @param headStart the parts that started while this module was loaded
  */
 export async function serve(settings: Settings, { bundles, workers }: HeadStart): Promise<void> {
   const stateDir = resolve(ROOT, settings.STATE_DIR);
@@ -41,9 +41,9 @@ export async function serve(settings: Settings, { bundles, workers }: HeadStart)
   const readyMs = performance.now();
   console.log(`ready ${cloud.url}`);
   await runPhase('bundle the other functions', () => bundles.bundleRest());
-  // So that the guide's first answer doesn't wait for it.
+  // Indexes the documents now, so that the guide's first answer doesn't wait for it.
   await runPhase("index the guide's documents", readOwnDocuments);
-  // Node would write it when the process ends, unless that is killed.
+  // Node writes the compile cache when the process exits. If it is killed, the cache would be lost.
   flushCompileCache();
   if (settings.START_PHASES !== undefined) {
     const times = { startedAt: performance.timeOrigin, readyMs, phases: listPhases() };
@@ -84,7 +84,10 @@ function describeWorkers({ workers }: Workers, requested = 0): string | undefine
   }
   const [subject, they] =
     workers.length === 1 ? ['a stand-in', 'it computes'] : [`${workers.length} stand-ins`, 'they compute'];
-  return `GPU: the model gpu is served by ${subject} on this machine; ${they} no real model. docs/gpu.md says how to connect engines. GPU_WORKERS=0 turns this off.`;
+  return [
+    `GPU: the model gpu is served by ${subject} on this machine; ${they} no real model.`,
+    'docs/gpu.md says how to connect engines. GPU_WORKERS=0 turns this off.',
+  ].join(' ');
 }
 
 function readUserRegion(env: NodeJS.ProcessEnv): { region?: string } {
@@ -103,7 +106,7 @@ async function showStatusLine(cloud: Cloud): Promise<void> {
   process.once('exit', () => line.close());
 }
 
-/** The first signal closes the cloud, the second one ends the process at once. Function processes then end by themselves. */
+/** Closes the cloud at the first signal. Exits at once at the second; function processes then end by themselves. */
 function endOnSignal(starting: Promise<Cloud>): void {
   let isEnding = false;
   const end = async (): Promise<void> => {

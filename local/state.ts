@@ -3,14 +3,15 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { LambentError } from '../shared/core/errors.ts';
 
-/** Folders that this process has locked. A lock with its process id may also be that of an earlier process. */
+/** Folders that this process has locked. A lock file with this process's id may be that of an earlier process. */
 const lockedHere = new Set<string>();
 
 const lockSchema = v.pipe(v.string(), v.parseJson(), v.object({ pid: v.number(), startedAt: v.string() }));
 
 /**
- * Locks a state folder for this process, since LevelDB breaks if two use it. The lock of a process that was killed is replaced.
- * @returns releases the lock
+ * Locks a state folder for this process, because LevelDB breaks if two processes use it. The lock of a process that was
+ * killed is replaced.
+ * @returns a function that releases the lock
  * @throws LambentError `configuration` if another instance is using the folder
  */
 export async function lockState(stateDir: string): Promise<() => Promise<void>> {
@@ -43,7 +44,7 @@ function inUseError(stateDir: string, pid: number): LambentError {
   );
 }
 
-/** Returns the id of the process that holds a lock. Undefined if it has ended. */
+/** Returns the id of the process that holds a lock; undefined if that process has ended. */
 async function findHolder(lock: string): Promise<number | undefined> {
   const holder = v.safeParse(lockSchema, await readFile(lock, 'utf8').catch(() => ''));
   if (!holder.success) return undefined;
@@ -57,8 +58,8 @@ async function findHolder(lock: string): Promise<number | undefined> {
 }
 
 /**
- * Returns when a process started, in clock ticks since boot; empty where the system doesn't say. Process ids are reused, in
- * containers immediately.
+ * Returns the start time of a process, in clock ticks since boot; empty on systems without `/proc`. The id alone
+ * doesn't identify a process, because ids are reused, in containers immediately.
  */
 async function readStartTime(pid: number): Promise<string> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');

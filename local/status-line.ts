@@ -7,18 +7,19 @@ export interface StatusLine {
   close(): void;
 }
 
+/** Milliseconds between updates of the line. */
 const REFRESH_MS = 500;
 /** Erases the cursor's line and moves to its start. */
 const ERASE = '\r\x1b[2K';
 
-/** Streams whose output must not mix with the line. */
+/** A stream that writes to the terminal. */
 type Output = Pick<WriteStream, 'write'>;
 
 /**
- * Shows in one line at the foot of a terminal what goes on in the cloud: messages that wait in each queue, messages that
- * functions are at work on, and processes. Whatever else is written to the terminal scrolls by above it.
- * @param terminal where a person looks
- * @param others what else is written to the same terminal: stderr
+ * Shows the cloud's activity in the last line of a terminal: the messages waiting in each queue, the messages that
+ * functions are processing, and the functions' processes. All other output scrolls above the line.
+ * @param terminal the stream on which the line is shown
+ * @param others other streams that write to the same terminal, such as stderr
  */
 export function startStatusLine(cloud: Cloud, terminal: WriteStream, others: readonly Output[] = []): StatusLine {
   const client = new SQSClient({
@@ -47,13 +48,13 @@ export function startStatusLine(cloud: Cloud, terminal: WriteStream, others: rea
     if (line !== before) draw();
   }
 
-  const restore = [terminal, ...others].map((output) => writeAbove(output, () => void write(ERASE), draw));
+  const restorers = [terminal, ...others].map((output) => writeAbove(output, () => void write(ERASE), draw));
   const timer = setInterval(() => void refresh(), REFRESH_MS);
   timer.unref();
   return {
     close() {
       clearInterval(timer);
-      for (const giveBack of restore) giveBack();
+      for (const restore of restorers) restore();
       write(ERASE);
       client.destroy();
     },
@@ -61,21 +62,23 @@ export function startStatusLine(cloud: Cloud, terminal: WriteStream, others: rea
 }
 
 /**
- * Makes what is written to `output` go above the line: it is erased before, and drawn again after a whole line.
- * @returns makes writing as it was
+ * Makes a stream write above the line: the line is erased before each write, and drawn again when the cursor is at the
+ * start of a new line.
+ * @returns a function that restores the stream
  */
 function writeAbove(output: Output, erase: () => void, draw: () => void): () => void {
   const write = output.write.bind(output);
-  const above = (chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
+  const writeChunk = (chunk: string | Uint8Array, ...rest: unknown[]): boolean => {
     erase();
-    const more = Reflect.apply(write, output, [chunk, ...rest]) === true;
+    const accepted = Reflect.apply(write, output, [chunk, ...rest]) === true;
     if (String(chunk).endsWith('\n')) draw();
-    return more;
+    return accepted;
   };
-  Object.assign(output, { write: above });
+  Object.assign(output, { write: writeChunk });
   return () => void Object.assign(output, { write });
 }
 
+/** Returns the number of messages that wait in a queue, delayed messages included. */
 async function countMessages(client: SQSClient, QueueUrl: string): Promise<number> {
   const names = ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesDelayed'] as const;
   const { Attributes = {} } = await client.send(
@@ -84,17 +87,22 @@ async function countMessages(client: SQSClient, QueueUrl: string): Promise<numbe
   return names.reduce((sum, name) => sum + Number(Attributes[name] ?? 0), 0);
 }
 
+/** The numbers that the line shows. */
 export interface Status {
   /** Waiting messages, by the variable that holds the queue's URL. */
   readonly depths: readonly (readonly [variable: string, messages: number])[];
+  /** Messages that functions are processing. */
   readonly running: number;
   readonly processes: readonly { readonly function: string; readonly busy: boolean }[];
 }
 
-/** `generation 3 waiting · 2 running · chat 1/2 generate 1/1`: of each function, how many of its processes are busy. */
+/**
+ * Returns the text of the line: `generation 3 waiting · 2 running · chat 1/2 generate 1/1`. The numbers after a
+ * function's name are those of its busy processes and of all its processes.
+ */
 export function formatStatus({ depths, running, processes }: Status): string {
   const waiting = depths
-    // An empty dead-letter queue is not worth showing.
+    // Empty dead-letter queues are not shown.
     .filter(([variable, count]) => count > 0 || variable.endsWith('_QUEUE_URL'))
     .map(([variable, count]) => `${formatQueueName(variable)} ${count} waiting`);
   const byFunction = Map.groupBy(processes, (each) => each.function);

@@ -13,12 +13,12 @@ import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
 
 export interface Tables extends Listening {
-  /** For `AWS_ENDPOINT_URL_DYNAMODB`. */
+  /** The value for `AWS_ENDPOINT_URL_DYNAMODB`. */
   readonly url: string;
 }
 
 export interface TablesOptions {
-  /** Folder in which tables are kept; without one they are lost when it stops. */
+  /** Folder in which tables are stored. When absent, they are lost when the stand-in stops. */
   readonly path?: string;
   /** 0, the default, takes any free port. */
   readonly port?: number;
@@ -72,8 +72,8 @@ async function createTable(client: DynamoDBClient, definition: CreateTableComman
     if (!(error instanceof ResourceInUseException)) throw error;
     const { Table } = await client.send(new DescribeTableCommand({ TableName }));
     if (describeKeys(Table) === describeKeys(definition)) return;
-    const message = `The table ${TableName} was created by an earlier version with other keys. Delete the state folder.`;
-    throw new LambentError('configuration', message, { cause: error });
+    const problem = `The table ${TableName} was created by an earlier version with other keys.`;
+    throw new LambentError('configuration', `${problem} Delete the state folder.`, { cause: error });
   }
 }
 

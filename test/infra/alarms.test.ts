@@ -20,7 +20,7 @@ const alarmsOf = (template: Template) => findByType(template, 'AWS::CloudWatch::
 const shortName = ({ properties }: FoundResource) => String(properties['AlarmName']).replace(/^lambent-\w+-/, '');
 
 describe('the alarms of a stage', () => {
-  it('cover the functions, the gateway, the queues, the sweep, GPU workers and KMS', () => {
+  it('the alarms cover the functions, the gateway, the queues, the sweep, GPU workers and KMS', () => {
     expect(alarmsOf(minimal).map(shortName).sort()).toEqual(
       [
         ...['authorize-errors', 'chat-errors', 'warmup-errors', 'authorize-throttles', 'chat-throttles'],
@@ -35,7 +35,7 @@ describe('the alarms of a stage', () => {
     );
   });
 
-  it('include spillover alarms only with provisioned concurrency', () => {
+  it('the alarms include spillover alarms only with provisioned concurrency', () => {
     const added = alarmsOf(everything)
       .map(shortName)
       .filter((name) => !alarmsOf(minimal).map(shortName).includes(name));
@@ -46,7 +46,7 @@ describe('the alarms of a stage', () => {
     });
   });
 
-  it('publish to the topic, and treat missing data as healthy unless it means that a schedule stopped', () => {
+  it('the alarms publish to the topic, and treat missing data as healthy unless it means that a schedule stopped', () => {
     for (const alarm of alarmsOf(everything)) {
       const name = shortName(alarm);
       expect(alarm.properties, name).toMatchObject({
@@ -56,7 +56,7 @@ describe('the alarms of a stage', () => {
     }
   });
 
-  it('link in their descriptions to their runbooks in docs/alarms.md, which has no others', () => {
+  it('the alarms link in their descriptions to their runbooks in docs/alarms.md, which has no others', () => {
     for (const alarm of alarmsOf(everything)) {
       const name = shortName(alarm);
       expect(alarm.properties['AlarmDescription']).toMatch(
@@ -67,7 +67,7 @@ describe('the alarms of a stage', () => {
     expect(headings.sort()).toEqual(alarmsOf(everything).map(shortName).sort());
   });
 
-  it('have runbooks that quote only log messages which exist in the sources', () => {
+  it('the alarms have runbooks that quote only log messages which exist in the sources', () => {
     const sources = globSync('{functions,shared}/**/*.ts', { cwd: ROOT })
       .map((file) => readFileSync(join(ROOT, file), 'utf8'))
       .join('\n');
@@ -76,7 +76,7 @@ describe('the alarms of a stage', () => {
     for (const message of quoted) expect(sources).toContain(`'${message}'`);
   });
 
-  it('watch our own metrics under the names and dimensions that the functions publish', () => {
+  it('the alarms watch our own metrics under the names and dimensions that the functions publish', () => {
     const own = alarmsOf(minimal).filter(({ properties }) => properties['Namespace'] === NAMESPACE);
     const watched = own.map(({ properties }) => [
       properties['MetricName'],
@@ -96,11 +96,11 @@ describe('the alarms of a stage', () => {
 });
 
 describe('the alarm topic', () => {
-  it('is encrypted with the data key', () => {
+  it('the alarm topic is encrypted with the data key', () => {
     expect(minimal.Resources['AlarmTopic']?.Properties).toMatchObject({ KmsMasterKeyId: { Ref: 'DataKey' } });
   });
 
-  it('sends mail only if alarmEmail is set', () => {
+  it('the alarm topic sends mail only if alarmEmail is set', () => {
     expect(findByType(minimal, 'AWS::SNS::Subscription')).toEqual([]);
     expect(findByType(everything, 'AWS::SNS::Subscription')[0]?.properties).toMatchObject({
       Protocol: 'email',
@@ -116,11 +116,11 @@ describe('the settings in serverless.yml', () => {
     [...pages.matchAll(/^\| `(\w+)` \| (?:`(.*?)`|(empty)) \| .+ \|$/gm)].map(([, name, value]) => [name, value ?? '']),
   );
 
-  it('are all documented with their defaults, in the same order', () => {
+  it('the settings in serverless.yml are all documented with their defaults, in the same order', () => {
     expect([...documented]).toEqual(Object.entries(params.default).map(([name, value]) => [name, String(value)]));
   });
 
-  it('have a default for each value that a stage overrides', () => {
+  it('the settings in serverless.yml have a default for each value that a stage overrides', () => {
     for (const [stage, settings] of Object.entries(params)) {
       expect(Object.keys(params.default), stage).toEqual(expect.arrayContaining(Object.keys(Object(settings))));
     }

@@ -24,7 +24,7 @@ describe('a packaged zip', () => {
 
   const readZip = (name: string) => readFile(join(serviceDir, '.serverless', `${name}.zip`));
 
-  it('holds only its function, at the path that the handler setting names', async () => {
+  it('a packaged zip holds only its function, at the path that the handler setting names', async () => {
     for (const { properties } of findByType(template, 'AWS::Lambda::Function')) {
       const name = String(properties['FunctionName']).replace('lambent-dev-', '');
       const files = readZipEntries(await readZip(name));
@@ -42,7 +42,7 @@ describe('a packaged zip', () => {
 });
 
 describe('packaging', () => {
-  it('makes byte-identical zips and templates from the same sources in two folders', async () => {
+  it('packaging makes byte-identical zips and templates from the same sources in two folders', async () => {
     const first = await packageBundles();
     const second = await packageBundles();
     expect([...second.keys()]).toEqual([...first.keys()]);
@@ -73,8 +73,8 @@ async function packageBundles(): Promise<Map<string, Buffer>> {
 }
 
 /**
- * Replaces the packaging time, the only part of a template that differs between two packagings of the same sources: osls
- * names the bucket folder of a deployment's artefacts by it, and orders deployments by that name.
+ * Replaces the packaging time, the only part of a template that differs between two packagings of the same sources:
+ * osls names the bucket folder of a deployment's artefacts by it, and orders deployments by that name.
  */
 function removeTime(template: Buffer): Buffer {
   return Buffer.from(template.toString('utf8').replaceAll(/\/\d{13}-\d{4}-\d\d-\d\dT[\d:.]+Z\//g, '/TIME/'));

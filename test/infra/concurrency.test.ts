@@ -32,13 +32,13 @@ function readWarmResources(template: Template): unknown {
 }
 
 describe('without provisioned concurrency', () => {
-  it('the template has no alias, version or scaling resource', () => {
+  it('without provisioned concurrency, the template has no alias, version or scaling resource', () => {
     for (const type of ['AWS::Lambda::Alias', 'AWS::Lambda::Version', 'AWS::ApplicationAutoScaling::ScalableTarget']) {
       expect(findByType(ordinary, type)).toEqual([]);
     }
   });
 
-  it('warmup invokes the unpublished functions, as API Gateway does', () => {
+  it('without provisioned concurrency, warmup invokes the unpublished functions, as API Gateway does', () => {
     expect(readWarmTargets(ordinary)).toEqual([
       { functionName: 'lambent-dev-authorize', concurrency: 1 },
       { functionName: 'lambent-dev-chat', concurrency: 1 },

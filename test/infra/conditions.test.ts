@@ -6,12 +6,12 @@ const Conditions = { On: { 'Fn::Equals': ['true', 'true'] }, Off: { 'Fn::Equals'
 const resource = (more: object) => ({ Type: 'AWS::SNS::Topic', ...more });
 
 describe('evaluateConditions', () => {
-  it('removes resources whose condition is false, and the conditions themselves', () => {
+  it('evaluateConditions removes resources whose condition is false, and the conditions themselves', () => {
     const Resources = { A: resource({ Condition: 'On' }), B: resource({ Condition: 'Off' }), C: resource({}) };
     expect(evaluateConditions({ Conditions, Resources })).toEqual({ Resources: { A: resource({}), C: resource({}) } });
   });
 
-  it('replaces an Fn::If by the branch that applies, and removes a property whose branch is AWS::NoValue', () => {
+  it('evaluateConditions replaces an Fn::If by the branch that applies, and removes AWS::NoValue', () => {
     const choose = (name: string) => ({ 'Fn::If': [name, { Ref: 'A' }, { Ref: 'AWS::NoValue' }] });
     const Properties = { Kept: choose('On'), Dropped: choose('Off'), List: [choose('Off'), choose('On'), 'plain'] };
     expect(evaluateConditions({ Conditions, Resources: { A: resource({ Properties }) } })).toEqual({
@@ -19,7 +19,7 @@ describe('evaluateConditions', () => {
     });
   });
 
-  it('keeps everything else unchanged', () => {
+  it('evaluateConditions keeps everything else unchanged', () => {
     const template = {
       Description: 'text',
       Resources: { A: resource({ Properties: { N: 1, B: false, S: '', L: [] } }) },
@@ -27,7 +27,7 @@ describe('evaluateConditions', () => {
     expect(evaluateConditions({ ...template, Conditions })).toEqual(template);
   });
 
-  it('rejects a resource with an unknown condition', () => {
+  it('evaluateConditions rejects a resource with an unknown condition', () => {
     expect(() => evaluateConditions({ Conditions, Resources: { A: resource({ Condition: 'Of' }) } })).toThrow(
       /no condition Of/,
     );

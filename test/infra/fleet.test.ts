@@ -15,20 +15,20 @@ const ecsFleets = parseFleets(
 );
 
 describe('without an ECS fleet in the registry, the fleet function', () => {
-  it('runs only on its schedule', async () => {
+  it('without an ECS fleet, the fleet function runs only on its schedule', async () => {
     expect(createTriggers(parseFleets({}))).toEqual([{ schedule: 'rate(1 minute)' }]);
     const { Resources } = await packageStage();
     expect(Resources['FleetEventsRuleSchedule1']?.Properties).toMatchObject({ ScheduleExpression: 'rate(1 minute)' });
     expect(Object.keys(Resources).filter((id) => /^Fleet.*EventBridge/.test(id))).toEqual([]);
   });
 
-  it('has no permissions on ECS', () => {
+  it('without an ECS fleet, the fleet function has no permissions on ECS', () => {
     expect(createStatements(parseFleets({}))).toEqual([]);
   });
 });
 
 describe('with ECS fleets in the registry, the fleet function', () => {
-  it("receives state changes of their tasks, and EC2's interruption warnings", () => {
+  it("with ECS fleets, the fleet function receives state changes of their tasks, and EC2's interruption warnings", () => {
     expect(createTriggers(ecsFleets).slice(1)).toEqual([
       {
         eventBridge: {
@@ -47,7 +47,7 @@ describe('with ECS fleets in the registry, the fleet function', () => {
     ]);
   });
 
-  it('may only describe their tasks, scale their services and read their keys', () => {
+  it('with ECS fleets, the fleet function may only describe their tasks, scale their services and read their keys', () => {
     const arn = (resource: string) => ({
       'Fn::Sub': `arn:\${AWS::Partition}:ecs:\${AWS::Region}:\${AWS::AccountId}:${resource}`,
     });
@@ -63,7 +63,7 @@ describe('with ECS fleets in the registry, the fleet function', () => {
     });
   });
 
-  it.each(['gpu*', 'a b', ''])('rejects the cluster name %j', (name) => {
+  it.each(['gpu*', 'a b', ''])('with ECS fleets, the fleet function rejects the cluster name %j', (name) => {
     const invalid = ecsFleets.map((fleet) => ({
       ...fleet,
       ecs: { cluster: `x/${name}`, service: 'qwen', port: 8_000 },

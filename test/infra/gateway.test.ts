@@ -66,13 +66,13 @@ function listGatewayResponses(template: Template): GatewayResponse[] {
 }
 
 describe('the API', () => {
-  it('is regional, because an edge endpoint ends a stream after 30 seconds of silence', () => {
+  it('the API is regional, because an edge endpoint ends a stream after 30 seconds of silence', () => {
     expect(minimal.Resources['ApiGatewayRestApi']?.Properties?.['EndpointConfiguration']).toEqual({
       Types: ['REGIONAL'],
     });
   });
 
-  it('has exactly the documented routes', () => {
+  it('the API has exactly the documented routes', () => {
     expect(Object.keys(minimal.Resources).filter((id) => id.startsWith('ApiGatewayMethod'))).toEqual([
       'ApiGatewayMethodV1ChatCompletionsPost',
       'ApiGatewayMethodV1ResponsesPost',
@@ -86,7 +86,7 @@ describe('the API', () => {
     expect(minimal.Resources['ApiGatewayResourceV1ModelsIdVar']?.Properties?.['PathPart']).toBe('{id+}');
   });
 
-  it("streams every route, with API Gateway's maximum timeout", () => {
+  it("the API streams every route, with API Gateway's maximum timeout", () => {
     for (const { id, properties } of listMethods(everything)) {
       expect(properties['Integration'], id).toMatchObject({
         Type: 'AWS_PROXY',
@@ -97,7 +97,7 @@ describe('the API', () => {
     }
   });
 
-  it('calls the authorizer on every route, and caches its result for at most 30 seconds', () => {
+  it('the API calls the authorizer on every route, and caches its result for at most 30 seconds', () => {
     for (const { properties } of listMethods(everything)) {
       expect(properties).toMatchObject({
         AuthorizationType: 'CUSTOM',
@@ -113,7 +113,7 @@ describe('the API', () => {
     expect(authorizer?.properties['AuthorizerResultTtlInSeconds']).toBeLessThanOrEqual(30);
   });
 
-  it('throttles requests, and logs no headers or bodies', () => {
+  it('the API throttles requests, and logs no headers or bodies', () => {
     for (const template of [minimal, everything]) {
       expect(template.Resources['ApiGatewayStage']?.Properties?.['MethodSettings']).toEqual([
         expect.objectContaining({
@@ -128,7 +128,7 @@ describe('the API', () => {
     }
   });
 
-  it('writes an access log only if accessLog is set, one JSON object per line', () => {
+  it('the API writes an access log only if accessLog is set, one JSON object per line', () => {
     expect(minimal.Resources['ApiGatewayStage']?.Properties).not.toHaveProperty('AccessLogSetting');
     const setting = Object(everything.Resources['ApiGatewayStage']?.Properties?.['AccessLogSetting']);
     const line = String(setting.Format).replace(/\$context\.(status|requestTimeEpoch)\b/g, '1');
@@ -138,7 +138,7 @@ describe('the API', () => {
 });
 
 describe("API Gateway's own error responses", () => {
-  it('are defined for every response type', () => {
+  it('the error responses of API Gateway are defined for every response type', () => {
     expect(
       listGatewayResponses(minimal)
         .map(({ type }) => type)
@@ -146,39 +146,42 @@ describe("API Gateway's own error responses", () => {
     ).toEqual(RESPONSE_TYPES);
   });
 
-  it.each(RESPONSE_TYPES)('equal those of the service with the same code: %s', (type) => {
-    const response = listGatewayResponses(minimal).find((candidate) => candidate.type === type);
-    expect(response).toBeDefined();
-    const { message, code, ...others } = Object(Object(response?.body).error);
-    expect(message).toMatch(/^[A-Z].*\.$/);
-    const { 'x-request-id': requestId, ...headers } = response?.headers ?? {};
-    expect(requestId).toBe('context.requestId');
-    if (code === null) {
-      expect([type, others]).toEqual(['DEFAULT_4XX', { type: 'invalid_request_error', param: null }]);
-      return;
-    }
-    const error = new LambentError(code as ErrorCode, message);
-    expect(response?.body).toEqual(encodeErrorBody(error));
-    expect(headers).toEqual(errorHeadersFor(error));
-    expect(response?.status ?? httpStatusFor(error)).toBe(httpStatusFor(error));
-  });
+  it.each(RESPONSE_TYPES)(
+    'the error responses of API Gateway equal those of the service with the same code: %s',
+    (type) => {
+      const response = listGatewayResponses(minimal).find((candidate) => candidate.type === type);
+      expect(response).toBeDefined();
+      const { message, code, ...others } = Object(Object(response?.body).error);
+      expect(message).toMatch(/^[A-Z].*\.$/);
+      const { 'x-request-id': requestId, ...headers } = response?.headers ?? {};
+      expect(requestId).toBe('context.requestId');
+      if (code === null) {
+        expect([type, others]).toEqual(['DEFAULT_4XX', { type: 'invalid_request_error', param: null }]);
+        return;
+      }
+      const error = new LambentError(code as ErrorCode, message);
+      expect(response?.body).toEqual(encodeErrorBody(error));
+      expect(headers).toEqual(errorHeadersFor(error));
+      expect(response?.status ?? httpStatusFor(error)).toBe(httpStatusFor(error));
+    },
+  );
 
-  it.each(Object.entries(STATUSES))('give %s the status %d', (type, status) => {
+  it.each(Object.entries(STATUSES))('the error responses of API Gateway give %s the status %d', (type, status) => {
     expect(listGatewayResponses(minimal).find((answer) => answer.type === type)?.status).toBe(status);
   });
 
-  it("keep API Gateway's status for errors without a type of their own", () => {
+  it('the default error responses of API Gateway keep its status for errors without a type of their own', () => {
     const defaults = listGatewayResponses(minimal).filter(({ type }) => type.startsWith('DEFAULT_'));
     expect(defaults.map(({ status }) => status)).toEqual([undefined, undefined]);
   });
 });
 
 describe('CORS', () => {
-  it('is off by default', () => {
+  it('CORS is off by default', () => {
     expect(JSON.stringify(minimal)).not.toMatch(/access-control-allow-origin/i);
   });
 
-  it("allows the origin in corsOrigin, on preflights and on every response of API Gateway's own", () => {
+  it('CORS allows the origin in corsOrigin, in preflights and in every error response of API Gateway', () => {
     const preflights = findByType(everything, 'AWS::ApiGateway::Method').filter(
       ({ properties }) => properties['HttpMethod'] === 'OPTIONS',
     );
@@ -198,7 +201,7 @@ describe('CORS', () => {
   });
 
   it.each(['https://a.example,https://b.example', 'app.example.com', "https://x'"])(
-    'rejects %s, which is not an origin',
+    'CORS rejects %s, which is not an origin',
     async (origin) => {
       await expect(createCors({ resolveVariable: async () => origin })).rejects.toThrow(/corsOrigin is not valid/);
     },
@@ -219,18 +222,18 @@ describe('the deployment resource of the API', () => {
   const findDeployment = (template: Resources) =>
     Object.entries(template).find(([, { Type }]) => Type === 'AWS::ApiGateway::Deployment');
 
-  it('depends on the GatewayResponses, so that its snapshot has them', () => {
+  it('the deployment depends on the GatewayResponses, so that its snapshot contains them', () => {
     expect(findDeployment(completeGateway(createResources('a', 1), ''))?.[1].DependsOn).toEqual(['Answer', 'Method']);
   });
 
-  it('creates no stage, and is the deployment that the stage refers to', () => {
+  it('the deployment creates no stage, and the stage refers to it', () => {
     const completed = completeGateway(createResources('a', 1), '');
     const [id, deployment] = findDeployment(completed) ?? [];
     expect(deployment?.Properties).toEqual({ RestApiId: { Ref: 'ApiGatewayRestApi' } });
     expect(completed['ApiGatewayStage']?.Properties).toEqual({ ThrottlingRateLimit: 1, DeploymentId: { Ref: id } });
   });
 
-  it('gets a new logical id only if the API changes', () => {
+  it('the deployment gets a new logical id only if the API changes', () => {
     const idAfter = (template: Resources, origin = '') => findDeployment(completeGateway(template, origin))?.[0];
     expect(idAfter(createResources('a', 2))).toBe(idAfter(createResources('a', 1)));
     expect(idAfter(createResources('b', 1))).not.toBe(idAfter(createResources('a', 1)));

@@ -92,7 +92,7 @@ describe('a stack with a GPU fleet', () => {
     expect(JSON.stringify(services)).toContain('service/gpu/qwen"');
   });
 
-  it('instances above the on-demand base are spot instances that ECS drains, with protected metadata and encrypted disks', () => {
+  it('instances above the on-demand base are spot instances that ECS drains, with encrypted disks', () => {
     expect(properties(canary, 'GpuInstances')).toMatchObject({
       NewInstancesProtectedFromScaleIn: true,
       MixedInstancesPolicy: {

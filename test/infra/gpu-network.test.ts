@@ -152,7 +152,7 @@ describe('VPC endpoints', () => {
       .map(({ properties }) => String(Object(properties['ServiceName'])['Fn::Sub']).replace(/^.*Region\}\./, ''))
       .sort();
 
-  it('gateway endpoints of S3 and DynamoDB always exist on every private route and are limited to the stack’s resources', () => {
+  it('every private route has gateway endpoints of S3 and DynamoDB, which allow only named resources', () => {
     for (const template of [nat, endpoints]) {
       expect(services(template, 'Gateway')).toEqual(['dynamodb', 's3']);
       const tables = findByType(template, 'AWS::EC2::RouteTable').filter(({ id }) => id.startsWith('GpuPrivate'));

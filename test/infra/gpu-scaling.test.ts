@@ -30,7 +30,9 @@ function countAddedWorkers(gap: Series): number {
   return findAdjustment('GpuScaleOut', (newest.at(-1) ?? 0) - Threshold);
 }
 
-/** Returns a policy's adjustment. Steps above the threshold include their lower bound, steps below it their upper bound. */
+/**
+ * Returns a policy's adjustment. Steps above the threshold include their lower bound, steps below it their upper bound.
+ */
 function findAdjustment(policy: string, distance: number): number {
   const { StepAdjustments } = properties(policy).StepScalingPolicyConfiguration;
   const step = StepAdjustments.find(

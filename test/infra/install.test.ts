@@ -23,7 +23,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true }));
 
 describe('installDependencies', () => {
-  it('leaves a tree alone that matches the lockfile', async () => {
+  it('installDependencies does not touch a tree that matches the lockfile', async () => {
     await installDependencies(folder);
     await writeJson('node_modules/marker.json', {});
     await installDependencies(folder);
@@ -31,7 +31,7 @@ describe('installDependencies', () => {
     expect(existsSync(join(folder, 'node_modules/marker.json'))).toBe(true);
   });
 
-  it('replaces a tree that holds a package the lockfile does not name', async () => {
+  it('installDependencies replaces a tree that holds a package the lockfile does not name', async () => {
     await writeJson('node_modules/.package-lock.json', { packages: { 'node_modules/old': { version: '1.0.0' } } });
     await writeJson('node_modules/old/package.json', { name: 'old' });
     await installDependencies(folder);
@@ -39,7 +39,7 @@ describe('installDependencies', () => {
     expect(existsSync(join(folder, 'node_modules/old'))).toBe(false);
   });
 
-  it('fails when npm cannot install what the lockfile names', async () => {
+  it('installDependencies fails if npm cannot install a package of the lockfile', async () => {
     await rm(join(folder, 'current-1.0.0.tgz'));
     await expect(installDependencies(folder)).rejects.toThrow('npm ci failed');
   });

@@ -15,12 +15,12 @@ const lockfiles = execFileSync('git', ['ls-files', '*package-lock.json'], { cwd:
 
 describe.each(lockfiles.trim().split('\n'))('%s', (file) => {
   // npm omits the integrity of packages that it finds installed: update a lockfile where there is no node_modules.
-  it('has an integrity for every package', async () => {
+  it(`${file} has an integrity for every package`, async () => {
     const packages = await readPackages(file);
     expect(packages.filter(([, { integrity, inBundle }]) => integrity === undefined && inBundle !== true)).toEqual([]);
   });
 
-  it('names no registry host, so that npm uses the one that is configured', async () => {
+  it(`${file} names no registry host, so that npm uses the configured one`, async () => {
     expect((await readPackages(file)).filter(([, { resolved }]) => resolved !== undefined)).toEqual([]);
   });
 });

@@ -2,8 +2,8 @@
 export type Series = readonly (number | undefined)[];
 
 /**
- * Evaluates an expression of CloudWatch's metric math, as far as the template uses it: `FILL`, `SUM` of a list, `+ - * /`,
- * numbers and ids. As in CloudWatch, a period without data and a division by 0 have no result.
+ * Evaluates an expression of CloudWatch's metric math, as far as the template uses it: `FILL`, `SUM` of a list, `+ - *
+ * /`, numbers and ids. As in CloudWatch, a period without data and a division by 0 have no result.
  * @throws Error for any other syntax
  * @see https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
  */
@@ -79,9 +79,9 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
 function combine(
   a: number | undefined,
   b: number | undefined,
-  of: (a: number, b: number) => number,
+  operator: (a: number, b: number) => number,
 ): number | undefined {
-  return a === undefined || b === undefined ? undefined : of(a, b);
+  return a === undefined || b === undefined ? undefined : operator(a, b);
 }
 
 function dropInfinite(value: number | undefined): number | undefined {

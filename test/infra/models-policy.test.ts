@@ -35,17 +35,17 @@ const upstream = { provider: 'openai-compatible', model: 'm', baseUrl: 'https://
 describe('the packaged registry', () => {
   const repository = join(import.meta.dirname, '../../models.json');
   it.each([{}, { MODELS_FILE: '' }, { MODELS_FILE: 'models.json' }])(
-    "is the repository's models.json with the environment %j",
+    "the packaged registry is the repository's models.json with the environment %j",
     (environment) => {
       expect(resolveModelsFile(environment)).toBe(repository);
     },
   );
 
-  it('is the file that MODELS_FILE names, also outside the repository', () => {
+  it('the packaged registry is the file that MODELS_FILE names, also outside the repository', () => {
     expect(resolveModelsFile({ MODELS_FILE: '/elsewhere/models.json' })).toBe('/elsewhere/models.json');
   });
 
-  it('determines the permissions also if MODELS_FILE is empty', async () => {
+  it('the packaged registry determines the permissions even if MODELS_FILE is empty', async () => {
     vi.stubEnv('MODELS_FILE', '');
     const [PolicyDocument] = createPolicyDocuments(parseModelRegistry(readFileSync(repository, 'utf8'), repository));
     const { Resources } = await createModelsPolicies();
@@ -56,7 +56,7 @@ describe('the packaged registry', () => {
 });
 
 describe('the permission for a Bedrock target', () => {
-  it("allows only the model's ARN in the target's region", () => {
+  it("the permission for a Bedrock target allows only the model's ARN in the target's region", () => {
     const statements = allowBedrock('openai.gpt-oss-120b-1:0', { region: 'us-west-2' });
     expect([...statements.keys()]).toEqual(['Models']);
     expect(listResources(statements.get('Models'))).toEqual([
@@ -65,14 +65,14 @@ describe('the permission for a Bedrock target', () => {
     expect(statements.get('Models')?.Action).toEqual(['bedrock:InvokeModel', 'bedrock:InvokeModelWithResponseStream']);
   });
 
-  it("defaults to the function's region", () => {
+  it("the permission for a Bedrock target defaults to the function's region", () => {
     expect(listResources(allowBedrock('amazon.nova-lite-v1:0').get('Models'))).toEqual([
       `arn:${PARTITION}:bedrock:${REGION}::foundation-model/amazon.nova-lite-v1:0`,
     ]);
   });
 
   it.each(['eu', 'us', 'apac', 'us-gov', 'jp', 'au'])(
-    'allows the model behind a profile of %s only through the profile',
+    'the permission for a Bedrock target allows the model behind a profile of %s only through the profile',
     (geography) => {
       const statements = allowBedrock(`${geography}.anthropic.claude-x-v1:0`);
       const profile = `arn:${PARTITION}:bedrock:${REGION}:${ACCOUNT}:inference-profile/${geography}.anthropic.claude-x-v1:0`;
@@ -85,14 +85,14 @@ describe('the permission for a Bedrock target', () => {
     },
   );
 
-  it('allows the model behind a global profile with and without a region', () => {
+  it('the permission for a Bedrock target allows the model behind a global profile with and without a region', () => {
     expect(listResources(allowBedrock('global.anthropic.claude-x').get('ModelsBehindProfiles'))).toEqual([
       `arn:${PARTITION}:bedrock:*::foundation-model/anthropic.claude-x`,
       `arn:${PARTITION}:bedrock:::foundation-model/anthropic.claude-x`,
     ]);
   });
 
-  it('allows any model behind an application profile, in a statement apart from other profiles', () => {
+  it('the permission for an application profile allows any model behind it, in a statement of its own', () => {
     const arn = 'arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc123';
     const statements = createStatements(
       { provider: 'bedrock', model: arn },
@@ -107,12 +107,12 @@ describe('the permission for a Bedrock target', () => {
     ]);
   });
 
-  it('allows a model that is given by ARN', () => {
+  it('the permission for a Bedrock target allows a model that is given by ARN', () => {
     const arn = 'arn:aws:bedrock:eu-west-1:123456789012:provisioned-model/abc123';
     expect(listResources(allowBedrock(arn).get('Models'))).toEqual([arn]);
   });
 
-  it('allows a guardrail by id or by ARN', () => {
+  it('the permission for a Bedrock target allows a guardrail by id or by ARN', () => {
     const byId = allowBedrock('amazon.nova-x', { guardrail: { id: 'gr1', version: '1' } }).get('Guardrails');
     expect(byId?.Action).toEqual(['bedrock:ApplyGuardrail']);
     expect(listResources(byId)).toEqual([`arn:${PARTITION}:bedrock:${REGION}:${ACCOUNT}:guardrail/gr1`]);
@@ -121,13 +121,13 @@ describe('the permission for a Bedrock target', () => {
     expect(listResources(byArn)).toEqual([arn]);
   });
 
-  it('names a model once that two targets share', () => {
+  it('the permission for two Bedrock targets with the same model names the model once', () => {
     const target = { provider: 'bedrock', model: 'amazon.nova-x' };
     expect(listResources(createStatements(target, target).get('Models'))).toHaveLength(1);
   });
 
   it.each(['amazon.*', 'eu.anthropic.claude-*', REGION, 'amazon.nova ?'])(
-    'is refused for the model name %s, which IAM or CloudFormation would interpret',
+    'no permission is created for the model name %s, which IAM or CloudFormation would interpret',
     (model) => {
       expect(() => allowBedrock(model)).toThrow(/can't be used in an IAM permission/);
     },
@@ -135,7 +135,7 @@ describe('the permission for a Bedrock target', () => {
 });
 
 describe('the permission for a provider key', () => {
-  it('allows a parameter by its name, with or without a leading slash', () => {
+  it('the permission for a provider key allows a parameter by its name, with or without a leading slash', () => {
     const statements = createStatements({ ...upstream, apiKey: 'ssm:/lambent/a' }, { ...upstream, apiKey: 'ssm:b' });
     expect(listResources(statements.get('Parameters'))).toEqual([
       `arn:${PARTITION}:ssm:${REGION}:${ACCOUNT}:parameter/b`,
@@ -144,7 +144,7 @@ describe('the permission for a provider key', () => {
     expect(statements.get('Parameters')?.Action).toEqual(['ssm:GetParameter']);
   });
 
-  it('allows a secret by its name with six more characters, or by its ARN', () => {
+  it('the permission for a provider key allows a secret by its name with six more characters, or by its ARN', () => {
     const arn = 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:b-abcdef';
     const statements = createStatements({ ...upstream, apiKey: 'secret:a' }, { ...upstream, apiKey: `secret:${arn}` });
     expect(listResources(statements.get('Secrets'))).toEqual([
@@ -153,7 +153,7 @@ describe('the permission for a provider key', () => {
     ]);
   });
 
-  it('covers references in headers, and ignores plain headers and environment references', () => {
+  it('the permission for a provider key covers references in headers, but no plain headers or env: references', () => {
     const headers = { 'x-key': 'ssm:c', 'x-plain': 'value' };
     expect([...createStatements({ ...upstream, headers, apiKey: 'env:KEY' }).keys()]).toEqual([
       'Parameters',
@@ -162,7 +162,7 @@ describe('the permission for a provider key', () => {
     expect(createStatements({ ...upstream, apiKey: 'env:KEY' })).toEqual(new Map());
   });
 
-  it("allows a fleet's key only to functions that call its engines", async () => {
+  it("only functions that call a fleet's engines may read the fleet's key", async () => {
     vi.stubEnv('MODELS_FILE', 'infra/check/gpu-models.json');
     const key = [{ 'Fn::Sub': expect.stringMatching(/:parameter\/lambent\/gpu-key$/) }];
     expect(await createEngineKeysPolicy()).toMatchObject({
@@ -174,7 +174,7 @@ describe('the permission for a provider key', () => {
     expect(await createEngineKeysPolicy()).toEqual({ Ref: 'AWS::NoValue' });
   });
 
-  it("allows decryption with the stack's key only through SSM and Secrets Manager", () => {
+  it('the permission for a provider key allows decryption only through SSM and Secrets Manager', () => {
     expect(createStatements({ ...upstream, apiKey: 'ssm:a' }).get('DecryptSecrets')).toMatchObject({
       Action: ['kms:Decrypt'],
       Resource: [{ 'Fn::Sub': DATA_KEY }],
@@ -197,7 +197,7 @@ describe('the permissions for many models', () => {
   });
   afterAll(() => rm(folder, { recursive: true }));
 
-  it("are split into policies within IAM's size limit that together allow all models", () => {
+  it("the permissions for many models are split into policies within IAM's size limit", () => {
     const documents = createPolicyDocuments(parseTargets(...createProfiles(60), { ...upstream, apiKey: 'ssm:a' }));
     const statements = documents.flatMap(({ Statement }) => Statement);
     expect(documents.length).toBeGreaterThan(1);
@@ -214,14 +214,14 @@ describe('the permissions for many models', () => {
     }
   });
 
-  it('need no more space if several aliases have the same targets', () => {
+  it('the permissions for models name each target once, even if several aliases have it', () => {
     const once = createPolicyDocuments(parseTargets(...createProfiles(30)));
     expect(
       createPolicyDocuments(parseTargets(...createProfiles(30), ...createProfiles(30), ...createProfiles(30))),
     ).toEqual(once);
   });
 
-  it('are managed policies, so that inline policies stay within 10,240 characters per role', async () => {
+  it('model permissions are managed policies, so that the inline policies of a role stay within 10,240 characters', async () => {
     const file = join(folder, 'models.json');
     await writeFile(file, JSON.stringify({ models: { many: { targets: createProfiles(60) } } }));
     const template = await packageWithModels(file);
@@ -233,7 +233,7 @@ describe('the permissions for many models', () => {
     }
   });
 
-  it('are refused if they exceed the policies that a role may have, with sum and limit in the message', () => {
+  it('more model permissions than a role may have are an error that names their size and the limit', () => {
     expect(() => createPolicyDocuments(parseTargets(...createProfiles(300)))).toThrow(
       /needs \d{5,} characters of permissions. A role may have 10 policies of 6144 characters/,
     );

@@ -58,7 +58,7 @@ describe('the policies of the template', () => {
   const hasAsterisk = ({ Action, Resource, Principal }: Readonly<Record<string, unknown>>) =>
     JSON.stringify([Action, Resource, Principal]).includes('*');
 
-  it('have an asterisk only in statements with a documented reason', () => {
+  it('the policies have an asterisk only in statements with a documented reason', () => {
     for (const template of [minimal, everything]) {
       for (const { where, statement } of listStatements(template)) {
         if (hasAsterisk(statement)) expect([...WILDCARDS.keys()]).toContain(where);
@@ -66,24 +66,24 @@ describe('the policies of the template', () => {
     }
   });
 
-  it('use every documented reason', () => {
+  it('the policies use every documented reason', () => {
     const used = listStatements(everything).filter(({ statement }) => hasAsterisk(statement));
     expect(new Set(used.map(({ where }) => where))).toEqual(new Set(WILDCARDS.keys()));
   });
 
-  it('have further documented asterisks in a stage that runs GPU workers', () => {
+  it('the policies have further documented asterisks in a stage that runs GPU workers', () => {
     const used = listStatements(withGpus).filter(({ statement }) => hasAsterisk(statement));
     const more = new Set(used.map(({ where }) => where).filter((where) => !WILDCARDS.has(where)));
     expect(more).toEqual(new Set(GPU_WILDCARDS.keys()));
   });
 
-  it('allow no action by an asterisk', () => {
+  it('the policies allow no action by an asterisk', () => {
     for (const { where, statement } of [...listStatements(everything), ...listStatements(withGpus)]) {
       if (statement['Effect'] === 'Allow') expect(JSON.stringify(statement['Action']), where).not.toContain('*');
     }
   });
 
-  it('allow each function exactly the actions that it uses', () => {
+  it('the policies allow each function exactly the actions that it uses', () => {
     const models = [
       ...['bedrock:InvokeModel', 'bedrock:InvokeModelWithResponseStream'],
       ...['kms:Decrypt', 'secretsmanager:GetSecretValue', 'ssm:GetParameter'],
@@ -152,7 +152,7 @@ describe('the policies of the template', () => {
       expect(properties['ManagedPolicyArns'], id).toEqual([{ Ref: 'ModelsPolicy1' }]);
   });
 
-  it("let only functions that call engines read the engines' keys", () => {
+  it("the policies let only functions that call engines read the engines' keys", () => {
     const readers = findByType(withGpus, 'AWS::IAM::Role').filter(({ properties }) =>
       JSON.stringify(properties).includes('parameter/lambent/gpu-key'),
     );
@@ -160,7 +160,7 @@ describe('the policies of the template', () => {
     expect(JSON.stringify(findByType(withGpus, 'AWS::IAM::ManagedPolicy'))).not.toContain('gpu-key');
   });
 
-  it('let only generate access inboxes, without writing to them', () => {
+  it('the policies let only generate access inboxes, without writing to them', () => {
     const grants = listStatements(minimal).filter(
       ({ where, statement }) => /Role\//.test(where) && /s3:(?!List)/.test(JSON.stringify(statement['Action'])),
     );
@@ -184,7 +184,7 @@ describe('the policies of the template', () => {
     expect(inbox?.['Action']).toEqual(['s3:DeleteObject', 's3:GetObject']);
   });
 
-  it('allow creating and unwrapping tenant keys only with a tenant and the purpose of sealed records', () => {
+  it('the policies allow creating and unwrapping tenant keys only with a tenant and the purpose of sealed records', () => {
     const statements = listStatements(minimal).filter(({ where }) => /^VaultKey\/TenantKeys$|Role\/Vault$/.test(where));
     const roles = ['ChatRole', 'SessionsRole', 'ResponsesRole', 'GenerateRole', 'DispatchRole', 'SweepRole'];
     const wheres = statements.map(({ where }) => where);
@@ -197,14 +197,14 @@ describe('the policies of the template', () => {
     }
   });
 
-  it("let only this stack's roles use the key that wraps tenant keys", () => {
+  it("the policies let only this stack's roles use the key that wraps tenant keys", () => {
     const statement = listStatements(minimal).find(({ where }) => where === 'VaultKey/TenantKeys')?.statement;
     expect(statement?.['Condition']).toMatchObject({
       ArnLike: { 'aws:PrincipalArn': { 'Fn::Sub': expect.stringMatching(/:role\/\$\{AWS::StackName\}-\*$/) } },
     });
   });
 
-  it('allow use of the data key only through the services that store data', () => {
+  it('the policies allow use of the data key only through the services that store data', () => {
     const direct = listStatements(minimal).filter(
       ({ where, statement }) =>
         /Role\//.test(where) &&

@@ -22,7 +22,7 @@ function expectTlsOnly(policy: string): void {
 const RETAINED = { DeletionPolicy: 'RetainExceptOnCreate', UpdateReplacePolicy: 'Retain' };
 
 describe('the tables', () => {
-  it('are retained, protected against deletion, recoverable and encrypted with the data key', () => {
+  it('the tables are retained, protected against deletion, recoverable and encrypted with the data key', () => {
     const tables = findByType(minimal, 'AWS::DynamoDB::Table');
     expect(tables.map(({ id }) => id)).toEqual([
       'AccessTable',
@@ -43,7 +43,7 @@ describe('the tables', () => {
     }
   });
 
-  it('are encrypted with a key that rotates every 90 days and decrypts only under conditions', () => {
+  it('the tables are encrypted with a key that rotates every 90 days and decrypts only under conditions', () => {
     expect(minimal.Resources['DataKey']).toMatchObject({
       ...RETAINED,
       Properties: { EnableKeyRotation: true, RotationPeriodInDays: 90 },
@@ -57,7 +57,7 @@ describe('the tables', () => {
   });
 });
 
-it('every retained resource is deleted when its creation is rolled back, so that a failed first deployment can be repeated', () => {
+it('a retained resource is deleted if its creation is rolled back, so that a first deployment can be repeated', () => {
   const retained = Object.entries(minimal.Resources).filter(
     ([, { DeletionPolicy = 'Delete' }]) => DeletionPolicy !== 'Delete',
   );
@@ -68,7 +68,7 @@ it('every retained resource is deleted when its creation is rolled back, so that
 });
 
 describe('the keys table', () => {
-  it('has a short history, unlike the other tables', () => {
+  it('the keys table has a short history, unlike the other tables', () => {
     const recovery = findByType(minimal, 'AWS::DynamoDB::Table').map(({ id, properties }) => [
       id,
       Object(properties['PointInTimeRecoverySpecification']).RecoveryPeriodInDays,
@@ -84,7 +84,7 @@ describe('the keys table', () => {
 });
 
 describe('the jobs table', () => {
-  it('has an index on due jobs that holds only their keys', () => {
+  it('the jobs table has an index on due jobs that holds only their keys', () => {
     expect(minimal.Resources['JobsTable']?.Properties?.['GlobalSecondaryIndexes']).toEqual([
       {
         IndexName: 'due',
@@ -99,7 +99,7 @@ describe('the jobs table', () => {
 });
 
 describe('the bucket', () => {
-  it('is private, encrypted with the data key, retained and accessible only over TLS', () => {
+  it('the bucket is private, encrypted with the data key, retained and accessible only over TLS', () => {
     expect(minimal.Resources['Bucket']).toMatchObject({
       ...RETAINED,
       Properties: {
@@ -126,7 +126,7 @@ describe('the bucket', () => {
     expectTlsOnly('BucketPolicy');
   });
 
-  it('deletes objects after their job has expired, and unfinished uploads after a day', async () => {
+  it('the bucket deletes objects after their job has expired, and unfinished uploads after a day', async () => {
     const readDays = (template: Template) => {
       const { Rules } = Object(template.Resources['Bucket']?.Properties?.['LifecycleConfiguration']);
       return Rules.flatMap(({ ExpirationInDays }: { ExpirationInDays?: number }) => ExpirationInDays ?? []);
@@ -140,7 +140,7 @@ describe('the bucket', () => {
     );
   });
 
-  it('keeps objects for longer than SQS keeps a message that points to them', async () => {
+  it('the bucket keeps objects for longer than SQS keeps a message that points to them', async () => {
     const short = await packageStage('--param', 'retentionDays=1', '--param', 'jobDeadlineHours=1');
     const retained = Number(short.Resources['GenerationQueue']?.Properties?.['MessageRetentionPeriod']) / 86_400;
     const { Rules } = Object(short.Resources['Bucket']?.Properties?.['LifecycleConfiguration']);
@@ -152,7 +152,7 @@ describe('the bucket', () => {
 describe('the queues', () => {
   const findQueue = (id: string) => minimal.Resources[id]?.Properties ?? {};
 
-  it('are encrypted with the data key, keep messages for 14 days and are accessible only over TLS', () => {
+  it('the queues are encrypted with the data key, keep messages for 14 days and are accessible only over TLS', () => {
     const ids = findByType(minimal, 'AWS::SQS::Queue').map(({ id }) => id);
     expect(ids).toEqual(['GenerationQueue', 'GenerationDlq', 'GpuQueue', 'GpuDlq']);
     for (const id of ids) {
@@ -167,7 +167,7 @@ describe('the queues', () => {
   it.each([
     ['GenerationQueue', 'GenerationDlq'],
     ['GpuQueue', 'GpuDlq'],
-  ])('have dead-letter queues that serve no other queue: %s', (id, deadLetterId) => {
+  ])('the queues have dead-letter queues that serve no other queue: %s', (id, deadLetterId) => {
     expect(findQueue(id)).toMatchObject({
       RedrivePolicy: { deadLetterTargetArn: { 'Fn::GetAtt': [deadLetterId, 'Arn'] }, maxReceiveCount: 10 },
       RedriveAllowPolicy: { redrivePermission: 'denyAll' },
@@ -181,7 +181,7 @@ describe('the queues', () => {
 
   const listMappings = () => findByType(minimal, 'AWS::Lambda::EventSourceMapping').map(({ properties }) => properties);
 
-  it("have event source mappings with partial failures, limited concurrency and a visibility timeout of at least the function's", () => {
+  it("event source mappings report partial failures, limit concurrency, and hide messages for the function's timeout", () => {
     const expected = [
       { id: 'GenerationQueue', name: 'generate', MaximumConcurrency: 5 },
       { id: 'GpuQueue', name: 'dispatch', MaximumConcurrency: 2 },
@@ -200,7 +200,7 @@ describe('the queues', () => {
     }
   });
 
-  it("leave half of a new account's 10 executions to interactive functions, and 3 while GPU jobs run too", () => {
+  it("queued work leaves half of a new account's 10 executions to other functions, and 3 while GPU jobs run too", () => {
     const limits = listMappings().map(({ ScalingConfig }) => Number(Object(ScalingConfig).MaximumConcurrency));
     expect(limits[0]).toBeLessThanOrEqual(5);
     expect(limits.reduce((sum, limit) => sum + limit, 0)).toBeLessThanOrEqual(7);

@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 
 describe('the functions', () => {
-  it('run their own bundles on Node 24 and arm64', () => {
+  it('the functions run their own bundles on Node 24 and arm64', () => {
     expect(listFunctions(minimal).map(({ name }) => name)).toEqual(FUNCTIONS);
     for (const { name, properties } of listFunctions(minimal)) {
       expect(properties).toMatchObject({
@@ -25,13 +25,13 @@ describe('the functions', () => {
     }
   });
 
-  it('have one role each', () => {
+  it('the functions have one role each', () => {
     const roles = listFunctions(minimal).map(({ properties }) => JSON.stringify(properties['Role']));
     expect(new Set(roles).size).toBe(FUNCTIONS.length);
     expect(findByType(minimal, 'AWS::IAM::Role')).toHaveLength(FUNCTIONS.length);
   });
 
-  it('write to their own log groups, which are created before them and keep 30 days', () => {
+  it('the functions write to their own log groups, which are created before them and keep 30 days', () => {
     for (const template of [minimal, everything]) {
       for (const { id, name } of listFunctions(template)) {
         const group = id.replace('LambdaFunction', 'LogGroup');
@@ -45,12 +45,12 @@ describe('the functions', () => {
     }
   });
 
-  it('reserve no concurrency, because an account may have only 10 executions', () => {
+  it('the functions reserve no concurrency, because an account may have only 10 executions', () => {
     for (const { properties } of listFunctions(minimal))
       expect(properties).not.toHaveProperty('ReservedConcurrentExecutions');
   });
 
-  it('give chat more time than the longest timeout in models.json', () => {
+  it('the timeout of chat exceeds the longest timeout in models.json', () => {
     const file = join(import.meta.dirname, '../../models.json');
     const { models } = parseModelRegistry(readFileSync(file, 'utf8'), file);
     const longestMs = Math.max(...Object.values(models).map(({ timeoutMs }) => timeoutMs));
@@ -59,7 +59,7 @@ describe('the functions', () => {
     expect(Number(chat?.properties['Timeout'])).toBeLessThanOrEqual(900);
   });
 
-  it('have exactly the environment variables that they read', () => {
+  it('the functions have exactly the environment variables that they read', () => {
     const listVariables = (template: Template) =>
       Object.fromEntries(
         listFunctions(template).map(({ name, properties }) => [name, Object(properties['Environment']).Variables]),

@@ -11,7 +11,7 @@ const SETTLED_MS = 150;
 
 let folder: string;
 
-/** A project: a function that imports a module, which imports a package. */
+// A project: a function that imports a module, which imports a package.
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'lambent-record-'));
   await write(
@@ -42,7 +42,7 @@ async function bundle(): Promise<{ readonly code: string; readonly isRebuilt: bo
 }
 
 describe('A second build', () => {
-  it('is skipped if nothing has changed', async () => {
+  it('a second build is skipped if nothing has changed', async () => {
     expect((await bundle()).isRebuilt).toBe(true);
     expect((await bundle()).isRebuilt).toBe(false);
   });
@@ -74,13 +74,13 @@ describe('A second build', () => {
       text: '{ "compilerOptions": { "paths": { "words": ["./node_modules/words/b.js"] } } }',
       code: 'from b',
     },
-  ])('happens after a change of $change', async ({ path, text, code }) => {
+  ])('a second build happens after a change of $change', async ({ path, text, code }) => {
     await bundle();
     await write(path, text);
     expect((await bundle()).code).toContain(code);
   });
 
-  it('happens after a change that keeps size and modification time', async () => {
+  it('a second build happens after a change that keeps size and modification time', async () => {
     await bundle();
     const file = join(folder, 'project/lib/answer.ts');
     const { mtime, atime } = await stat(file);
@@ -89,14 +89,14 @@ describe('A second build', () => {
     expect((await bundle()).code).toContain('two');
   });
 
-  it('happens if the change came while the first one ran', async () => {
+  it('a second build happens if the change came while the first one ran', async () => {
     const first = bundleFunctions({ outDir: join(folder, 'out'), functions: [join(folder, 'project/function.ts')] });
     await write('lib/answer.ts', "export const handler = () => 'late';");
     await first;
     expect((await bundle()).code).toContain('late');
   });
 
-  it('restores a bundle that was edited, lost a file or got one', async () => {
+  it('a second build restores a bundle that was edited, lost a file or gained one', async () => {
     const { code } = await bundle();
     await writeFile(output(), 'edited');
     expect((await bundle()).code).toBe(code);
@@ -107,7 +107,7 @@ describe('A second build', () => {
     expect((await bundle()).code).toBe(code);
   });
 
-  it('happens if the record is damaged', async () => {
+  it('a second build happens if the record is damaged', async () => {
     await bundle();
     await writeFile(output('.meta/function.record.json'), '{"inputs":');
     expect((await bundle()).isRebuilt).toBe(true);
@@ -115,7 +115,7 @@ describe('A second build', () => {
 });
 
 describe('A fingerprint', () => {
-  it('does not depend on other functions whose inputs were digested before', async () => {
+  it('a fingerprint does not depend on other functions whose inputs were digested before', async () => {
     await bundle();
     const inputs = readBuildRecord(output('.meta/function.record.json'))?.inputs ?? [];
     const shared = new InputDigests();
@@ -123,7 +123,7 @@ describe('A fingerprint', () => {
     expect(shared.fingerprint(inputs)).toBe(new InputDigests().fingerprint(inputs));
   });
 
-  it('covers the bundler itself', () => {
+  it('a fingerprint covers the bundler itself', () => {
     const isUnchanged = (since: number) => new InputDigests().isUnchangedSince(since);
     expect(isUnchanged(Date.now())).toBe(true);
     const { timeOrigin } = performance;

@@ -32,8 +32,8 @@ const bundleFixtures = (...names: string[]) =>
     models,
   });
 
-/** Source files that contribute bytes to a bundle, or to the part of it that a start reads. */
-async function sourcesIn(bundle: Bundle, part: 'all' | 'eager' = 'all'): Promise<string[]> {
+/** Returns the source files that contribute bytes to a bundle, or to the part that a start reads. */
+async function listSources(bundle: Bundle, part: 'all' | 'eager' = 'all'): Promise<string[]> {
   const metafile = await readMetafile(bundle);
   const outputs = part === 'eager' ? eagerOutputs(metafile) : Object.keys(metafile.outputs);
   return outputs.flatMap((output) =>
@@ -48,13 +48,13 @@ const digest = async (file: string) =>
     .update(await readFile(file))
     .digest('hex');
 
-const matching = (sources: readonly string[], pattern: RegExp) => sources.filter((source) => pattern.test(source));
+const filterSources = (sources: readonly string[], pattern: RegExp) => sources.filter((source) => pattern.test(source));
 
 /** The globals of Lambda's runtime that a function needs to load. */
 const RUNTIME_GLOBALS = 'globalThis.awslambda = { streamifyResponse: (handler) => handler };';
 
 /** Runs `code` in a new Node process that has only the variables of `env`. In it, `load` imports the bundle. */
-async function inFreshProcess(bundle: Bundle, code: string, env: Record<string, string> = {}): Promise<string> {
+async function runInFreshProcess(bundle: Bundle, code: string, env: Record<string, string> = {}): Promise<string> {
   const script = `${RUNTIME_GLOBALS}\nconst load = () => import(${JSON.stringify(bundle.file)});\n${code}`;
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script], { env });
   return stdout.trim();
@@ -84,71 +84,73 @@ describe("the functions' bundles", () => {
     bundles = await bundleFunctions({ outDir: join(folder, 'functions'), models });
   });
 
-  const bundleOf = (name: string) => {
+  const findBundle = (name: string) => {
     const bundle = bundles.find((candidate) => candidate.name === name);
     if (!bundle) throw new Error(`There is no function ${name}`);
     return bundle;
   };
 
-  it('each export a handler when loaded in a new process without node_modules', async () => {
+  it('each bundle exports a handler when a new process without node_modules loads it', async () => {
     expect(bundles.map(({ name }) => name)).toEqual(expect.arrayContaining(['authorize', 'chat', 'warmup']));
     for (const bundle of bundles) {
-      expect(await inFreshProcess(bundle, 'console.log(typeof (await load()).handler)', ENV), bundle.name).toBe(
+      expect(await runInFreshProcess(bundle, 'console.log(typeof (await load()).handler)', ENV), bundle.name).toBe(
         'function',
       );
     }
   });
 
-  it('contain no code that looks for credentials, a region or a token outside environment variables', async () => {
+  it('the bundles contain no code that looks for credentials, a region or a token outside environment variables', async () => {
     for (const bundle of bundles) {
-      const found = matching(
-        await sourcesIn(bundle),
+      const found = filterSources(
+        await listSources(bundle),
         /@aws-sdk\/(credential-provider|token-providers)|nested-clients|loadSharedConfigFiles|InstanceMetadata|client-s(so|ts)/,
       );
       expect(found, bundle.name).toEqual([]);
     }
   });
 
-  it('contain no HTTP/2, no WebSockets and no browser detection', async () => {
+  it('the bundles contain no HTTP/2, no WebSockets and no browser detection', async () => {
     for (const bundle of bundles) {
       expect(
-        matching(await sourcesIn(bundle), /node-builtin:http2|http2-|websocket\/|bowser|user-agent-browser/),
+        filterSources(await listSources(bundle), /node-builtin:http2|http2-|websocket\/|bowser|user-agent-browser/),
         bundle.name,
       ).toEqual([]);
     }
   });
 
-  it('contain no code of the commands for operators', async () => {
+  it('the bundles contain no code of the commands for operators', async () => {
     for (const bundle of bundles) {
       expect(
-        matching(await sourcesIn(bundle), /pagination\/Scan|vault\/tombstones|infra\/operate/),
+        filterSources(await listSources(bundle), /pagination\/Scan|vault\/tombstones|infra\/operate/),
         bundle.name,
       ).toEqual([]);
     }
   });
 
-  it('let chat load the storage code only when a request stores something', async () => {
-    const chat = bundleOf('chat');
-    expect(matching(await sourcesIn(chat), /client-(dynamodb|kms|sqs|s3)/)).not.toEqual([]);
-    expect(matching(await sourcesIn(chat, 'eager'), /shared\/(vault|sessions)|jobs\/(?!settings)/)).toEqual([]);
+  it('the bundle of chat loads the storage code only when a request stores something', async () => {
+    const chat = findBundle('chat');
+    expect(filterSources(await listSources(chat), /client-(dynamodb|kms|sqs|s3)/)).not.toEqual([]);
+    expect(filterSources(await listSources(chat, 'eager'), /shared\/(vault|sessions)|jobs\/(?!settings)/)).toEqual([]);
   });
 
-  it('let chat load the Bedrock SDK only when a request uses a Bedrock model', async () => {
-    const chat = bundleOf('chat');
-    expect(matching(await sourcesIn(chat), /client-bedrock-runtime/)).not.toEqual([]);
-    expect(matching(await sourcesIn(chat, 'eager'), /@aws-sdk|@smithy/)).toEqual([]);
+  it('the bundle of chat loads the Bedrock SDK only when a request uses a Bedrock model', async () => {
+    const chat = findBundle('chat');
+    expect(filterSources(await listSources(chat), /client-bedrock-runtime/)).not.toEqual([]);
+    expect(filterSources(await listSources(chat, 'eager'), /@aws-sdk|@smithy/)).toEqual([]);
   });
 
-  it('of authorize and warmup contain no model provider, and one AWS client each', async () => {
-    expect(matching(await sourcesIn(bundleOf('authorize')), /inference|bedrock|@aws-sdk\/client-(?!dynamodb)/)).toEqual(
-      [],
-    );
-    expect(matching(await sourcesIn(bundleOf('warmup')), /inference|bedrock|@aws-sdk\/client-(?!lambda)/)).toEqual([]);
+  it('the bundles of authorize and warmup contain no model provider, and one AWS client each', async () => {
+    expect(
+      filterSources(await listSources(findBundle('authorize')), /inference|bedrock|@aws-sdk\/client-(?!dynamodb)/),
+    ).toEqual([]);
+    expect(
+      filterSources(await listSources(findBundle('warmup')), /inference|bedrock|@aws-sdk\/client-(?!lambda)/),
+    ).toEqual([]);
   });
 
-  it('include the model registry exactly for the functions that read it', async () => {
-    expect(await readFile(join(bundleOf('chat').file, '../models.json'), 'utf8')).toBe(MODELS);
-    expect(await readdir(join(bundleOf('authorize').file, '..'))).not.toContain('models.json');
+  it('a bundle includes the model registry only if its function reads it', async () => {
+    expect(await readFile(join(findBundle('chat').file, '../models.json'), 'utf8')).toBe(MODELS);
+    expect(await readdir(join(findBundle('authorize').file, '..'))).not.toContain('models.json');
   });
 });
 
@@ -157,41 +159,44 @@ describe('bundleFunctions', () => {
     vi.unstubAllEnvs();
   });
 
-  it.each([undefined, ''])("uses the repository's models.json when MODELS_FILE is %j", async (value) => {
-    vi.stubEnv('MODELS_FILE', value);
-    const outDir = join(folder, 'unset');
-    await bundleFunctions({ outDir, functions: ['functions/chat.ts'] });
-    const repository = await readFile(join(import.meta.dirname, '../../../models.json'), 'utf8');
-    expect(await readFile(join(outDir, 'chat/models.json'), 'utf8')).toBe(repository);
-  });
+  it.each([undefined, ''])(
+    "bundleFunctions uses the repository's models.json when MODELS_FILE is %j",
+    async (value) => {
+      vi.stubEnv('MODELS_FILE', value);
+      const outDir = join(folder, 'unset');
+      await bundleFunctions({ outDir, functions: ['functions/chat.ts'] });
+      const repository = await readFile(join(import.meta.dirname, '../../../models.json'), 'utf8');
+      expect(await readFile(join(outDir, 'chat/models.json'), 'utf8')).toBe(repository);
+    },
+  );
 
-  it('writes the same bytes for the same sources to any folder', async () => {
-    const functions = [join(FIXTURES, 'asks-bedrock.ts')];
+  it('bundleFunctions writes the same bytes for the same sources to any folder', async () => {
+    const functions = [join(FIXTURES, 'calls-bedrock.ts')];
     const digests = async (outDir: string) => {
       await bundleFunctions({ outDir, functions });
-      const files = (await readdir(join(outDir, 'asks-bedrock'))).sort();
-      return Promise.all(files.map(async (file) => [file, await digest(join(outDir, 'asks-bedrock', file))]));
+      const files = (await readdir(join(outDir, 'calls-bedrock'))).sort();
+      return Promise.all(files.map(async (file) => [file, await digest(join(outDir, 'calls-bedrock', file))]));
     };
     expect(await digests(join(folder, 'once'))).toEqual(await digests(join(folder, 'another/place')));
   });
 
-  it('leaves dynamically imported modules out of the part that a start reads', async () => {
-    const [bundle] = await bundleFixtures('asks-bedrock');
+  it('bundleFunctions leaves dynamically imported modules out of the part that a start reads', async () => {
+    const [bundle] = await bundleFixtures('calls-bedrock');
     if (!bundle) throw new Error('There is no bundle');
     const { eagerBytes, sizeBytes } = await measureBundle(bundle);
     expect(eagerBytes).toBeLessThan(2_000);
     expect(sizeBytes).toBeGreaterThan(100_000);
   });
 
-  it('deletes files of an earlier bundle', async () => {
-    const [bundle] = await bundleFixtures('asks-bedrock');
+  it('bundleFunctions deletes files of an earlier bundle', async () => {
+    const [bundle] = await bundleFixtures('calls-bedrock');
     const stale = join(bundle?.file ?? '', '../stale-chunk.mjs');
     await writeFile(stale, '');
-    await bundleFixtures('asks-bedrock');
+    await bundleFixtures('calls-bedrock');
     expect(await readdir(join(stale, '..'))).not.toContain('stale-chunk.mjs');
   });
 
-  it('names the file that imports a missing package', async () => {
+  it('bundleFunctions names the file that imports a missing package', async () => {
     const source = join(folder, 'wishful.ts');
     await writeFile(source, "export { handler } from 'no-such-package';\n");
     await expect(bundleFunctions({ outDir: folder, functions: [source] })).rejects.toThrow(
@@ -199,12 +204,12 @@ describe('bundleFunctions', () => {
     );
   });
 
-  it('writes source maps that find a place of a stack trace in the source', async () => {
-    const [bundle] = await bundleFixtures('asks-bedrock');
+  it('bundleFunctions writes source maps that find a place of a stack trace in the source', async () => {
+    const [bundle] = await bundleFixtures('calls-bedrock');
     const code = await readFile(bundle?.file ?? '', 'utf8');
     const place = `file:///var/task/index.mjs:1:${code.indexOf('loaded before the client')}`;
-    expect(await findSource(join(folder, 'fixtures'), 'asks-bedrock', place)).toMatch(
-      /^test\/infra\/bundle\/fixtures\/asks-bedrock\.ts:4:\d+$/,
+    expect(await findSource(join(folder, 'fixtures'), 'calls-bedrock', place)).toMatch(
+      /^test\/infra\/bundle\/fixtures\/calls-bedrock\.ts:4:\d+$/,
     );
   });
 });
@@ -220,7 +225,7 @@ describe('an AWS client in a bundle', () => {
   let servers: Server[] = [];
 
   beforeAll(async () => {
-    const [first, second] = await bundleFixtures('asks-bedrock', 'asks-dynamodb');
+    const [first, second] = await bundleFixtures('calls-bedrock', 'calls-dynamodb');
     if (!first || !second) throw new Error('The fixtures were not bundled');
     [bedrock, dynamodb] = [first, second];
   });
@@ -230,7 +235,7 @@ describe('an AWS client in a bundle', () => {
   });
 
   /** A stand-in for any JSON service: answers every request with `status` and records it. */
-  async function service(status = 200) {
+  async function startService(status = 200) {
     const seen: Seen[] = [];
     const server = createServer(({ headers, httpVersion }, response) => {
       seen.push({ headers, httpVersion });
@@ -242,18 +247,18 @@ describe('an AWS client in a bundle', () => {
   }
 
   const call = (bundle: Bundle, env: Record<string, string>) =>
-    inFreshProcess(
+    runInFreshProcess(
       bundle,
       `try { await (await load()).handler(); } catch (error) { console.log(error.message); }`,
       env,
     );
 
-  it("signs requests for its region with its role's credentials, session token included", async () => {
+  it("an AWS client in a bundle signs requests for its region with its role's credentials, session token included", async () => {
     for (const [bundle, name] of [
       [bedrock, 'bedrock'],
       [dynamodb, 'dynamodb'],
     ] as const) {
-      const { url, seen } = await service();
+      const { url, seen } = await startService();
       expect(await call(bundle, { ...AWS, AWS_SESSION_TOKEN: 'session', AWS_ENDPOINT_URL: url })).toBe('');
       expect(seen[0]?.headers.authorization).toMatch(
         new RegExp(`^AWS4-HMAC-SHA256 Credential=AKIDROLE/\\d{8}/eu-central-1/${name}/aws4_request`),
@@ -263,36 +268,36 @@ describe('an AWS client in a bundle', () => {
     }
   });
 
-  it("prefers its own service's endpoint variable to the common one", async () => {
-    const [own, common] = [await service(), await service()];
+  it("an AWS client in a bundle prefers its own service's endpoint variable to the common one", async () => {
+    const [own, common] = [await startService(), await startService()];
     const env = { ...AWS, AWS_ENDPOINT_URL: common.url };
     await call(bedrock, { ...env, AWS_ENDPOINT_URL_BEDROCK_RUNTIME: own.url });
     await call(dynamodb, { ...env, AWS_ENDPOINT_URL_DYNAMODB: own.url });
     expect([own.seen.length, common.seen.length]).toEqual([2, 0]);
   });
 
-  it('sends the trace id of the invocation where one process serves many invocations', async () => {
-    const { url, seen } = await service();
+  it('an AWS client in a bundle sends the trace id of the invocation where one process serves many invocations', async () => {
+    const { url, seen } = await startService();
     const env = { ...AWS, AWS_ENDPOINT_URL: url, AWS_LAMBDA_MAX_CONCURRENCY: '2', AWS_LAMBDA_FUNCTION_NAME: 'f' };
     const store = "{ getXRayTraceId: () => 'Root=1-5' }";
-    await inFreshProcess(dynamodb, `awslambda.InvokeStore = ${store}; await (await load()).handler();`, env);
+    await runInFreshProcess(dynamodb, `awslambda.InvokeStore = ${store}; await (await load()).handler();`, env);
     expect(seen[0]?.headers['x-amzn-trace-id']).toBe('Root=1-5');
   });
 
-  it('takes a Bedrock API key from its environment', async () => {
-    const { url, seen } = await service();
+  it('an AWS client in a bundle takes a Bedrock API key from its environment', async () => {
+    const { url, seen } = await startService();
     await call(bedrock, { ...AWS, AWS_ENDPOINT_URL: url, AWS_BEARER_TOKEN_BEDROCK: 'bedrock-key' });
     expect(seen[0]?.headers.authorization).toBe('Bearer bedrock-key');
   });
 
-  it('retries as often as AWS_MAX_ATTEMPTS says', async () => {
-    const { url, seen } = await service(500);
+  it('an AWS client in a bundle retries as often as AWS_MAX_ATTEMPTS says', async () => {
+    const { url, seen } = await startService(500);
     await call(dynamodb, { ...AWS, AWS_ENDPOINT_URL: url, AWS_MAX_ATTEMPTS: '2' });
     expect(seen).toHaveLength(2);
   });
 
-  it("does not read the developer's AWS profile", async () => {
-    const profile = await service();
+  it("an AWS client in a bundle does not read the developer's AWS profile", async () => {
+    const profile = await startService();
     const home = await mkdtemp(join(folder, 'home-'));
     const config = join(home, 'config');
     await writeFile(

@@ -23,29 +23,29 @@ describe('findTemplateFaults', () => {
     findings = (await findTemplateFaults({ Resources }, folder)).map(({ resource, text }) => `${resource}: ${text}`);
   });
 
-  it('finds a property that the resource type does not have', () => {
+  it('findTemplateFaults finds a property that the resource type does not have', () => {
     expect(findings).toContainEqual(expect.stringMatching(/^UnknownProperty: .*'QueueNam' was unexpected/));
   });
 
-  it('finds a value that the property does not allow', () => {
+  it('findTemplateFaults finds a value that the property does not allow', () => {
     expect(findings).toContainEqual(expect.stringMatching(/^WrongValue: .*RetentionInDays/));
   });
 
-  it('finds a resource type that does not exist', () => {
+  it('findTemplateFaults finds a resource type that does not exist', () => {
     expect(findings).toContainEqual(expect.stringContaining("'AWS::SNS::Tropic'"));
   });
 
-  it('finds a breach of good practice', () => {
+  it('findTemplateFaults finds a breach of good practice', () => {
     expect(findings).toContainEqual(expect.stringMatching(/^BadPractice: The SNS Topic/));
   });
 
-  it('accepts the empty policy that osls gives a REST API', () => {
+  it('findTemplateFaults accepts the empty policy that osls gives a REST API', () => {
     expect(findings.filter((finding) => finding.startsWith('RestApi:'))).not.toContainEqual(
       expect.stringMatching(/policy/i),
     );
   });
 
-  it('rejects a template with a dangling reference, and names the reference', async () => {
+  it('findTemplateFaults rejects a template with a dangling reference, and names the reference', async () => {
     const Resources = { Topic: { Type: 'AWS::SNS::Topic', Properties: { TopicName: { Ref: 'Nothing' } } } };
     const unreadable = findTemplateFaults({ Resources }, await mkdtemp(join(folder, 'unreadable-')));
     await expect(unreadable).rejects.toThrow(/'Nothing' not found/);

@@ -66,7 +66,7 @@ describe('the layer check', () => {
     planted = await findViolations();
   });
 
-  it('fails for a tree that breaks a rule', () => {
+  it('the layer check fails for a tree that breaks a rule', () => {
     expect(planted.isClean).toBe(false);
   });
 
@@ -77,18 +77,18 @@ describe('the layer check', () => {
     ['an upward export of a type', 'vault-imports-upwards: shared/vault/type-export.ts'],
     ['an upward import inside of a type', 'vault-imports-upwards: shared/vault/type-expression.ts'],
     ['an upward dynamic import', 'vault-imports-upwards: shared/vault/dynamic.ts'],
-    ['a circle of type imports', 'circular: shared/vault/circle-a.ts'],
-    ['a circle outside of shared/', 'circular: local/circle-a.ts'],
-    ['a job engine that knows a wire format below it', 'jobs-know-an-api: shared/jobs/engine.ts'],
-    ['a wire format that knows who calls', 'wire-format-knows-the-service: shared/openai/user.ts'],
+    ['a cycle of type imports', 'circular: shared/vault/circle-a.ts'],
+    ['a cycle outside of shared/', 'circular: local/circle-a.ts'],
+    ['a job engine that imports a wire format', 'jobs-know-an-api: shared/jobs/engine.ts'],
+    ['a wire format that imports a principal', 'wire-format-knows-the-service: shared/openai/user.ts'],
     ['deployed code that imports the local cloud', 'deployed-code-imports-tools: shared/core/local.ts'],
     ['an AWS client outside of the adapters', 'aws-client-outside-adapter: shared/api/client.ts'],
-    ['a folder of shared/ that is no layer', 'unknown-layer: shared/api/text.ts'],
-  ])('finds %s', (_name, violation) => {
+    ['a folder of shared/ that is not a layer', 'unknown-layer: shared/api/text.ts'],
+  ])('the layer check finds %s', (_name, violation) => {
     expect(planted.violations).toContain(violation);
   });
 
-  it('finds nothing else in that tree', () => {
+  it('the layer check finds nothing else in that tree', () => {
     expect(planted.violations).toHaveLength(13);
   });
 });

@@ -5,7 +5,7 @@ describe('a suppression', () => {
   const suppression = { rule: 'Rule[…]', resource: '…LogGroup', reason: 'Because.' };
   const finding = { rule: 'Rule[a]', resource: 'ChatLogGroup', text: '' };
 
-  it('covers the findings of its rule on its resources, and no others', () => {
+  it('a suppression covers the findings of its rule on its resources, and no others', () => {
     expect(suppresses(suppression, finding)).toBe(true);
     expect(suppresses(suppression, { ...finding, rule: 'Rule' })).toBe(false);
     expect(suppresses(suppression, { ...finding, rule: 'OtherRule[a]' })).toBe(false);
@@ -13,7 +13,7 @@ describe('a suppression', () => {
     expect(suppresses({ ...suppression, resource: 'Chat' }, finding)).toBe(false);
   });
 
-  it('gives its reason in a whole sentence', () => {
+  it('a suppression gives its reason in a whole sentence', () => {
     for (const { reason } of SUPPRESSIONS) expect(reason).toMatch(/^[A-Z].{20,}\.$/);
   });
 });

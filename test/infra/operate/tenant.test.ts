@@ -75,7 +75,7 @@ describe('erase', () => {
   const findTenants = async (sender: string) =>
     (await createSenderTable(services.dynamodb, environment['ACCESS_TABLE'] ?? '').find(sender, 0))?.tenants;
 
-  it('without --yes only lists the changes', async () => {
+  it('erase without --yes only lists the changes', async () => {
     const [sealed] = await createTenants();
     const output = await run('erase', NAME.tenant);
     for (const name of ['acme-web', 'mixed: keep for acme2', 'own: delete', 'delete 1 version', '--yes']) {
@@ -87,7 +87,7 @@ describe('erase', () => {
     expect(await findTenants(senders.own)).toEqual([NAME.tenant]);
   });
 
-  it('deletes the keys, API keys and senders of the tenant, and none of other tenants', async () => {
+  it('erase deletes the keys, API keys and senders of the tenant, and none of other tenants', async () => {
     const [sealed, other] = await createTenants();
     await run('erase', NAME.tenant, '--yes');
     expect(await catchCode(start().open(NAME, sealed))).toBe('tenant_deleted');
@@ -101,7 +101,7 @@ describe('erase', () => {
     expect(await findTenants(senders.other)).toEqual([neighbour.tenant]);
   });
 
-  it('can be repeated: deletes grants that were added since, and keeps the time of the first erasure', async () => {
+  it('a repeated erase deletes grants that were added since, and keeps the time of the first erasure', async () => {
     await createTenants();
     await run('erase', NAME.tenant, '--yes');
     const deletedAt = services.clock.now;
@@ -113,7 +113,7 @@ describe('erase', () => {
     expect(await table.read(NAME.tenant)).toEqual({ state: 'deleted', deletedAt });
   });
 
-  it('deletes the API keys before the tenant keys, so that no work is accepted that would be lost', async () => {
+  it('erase deletes the API keys before the tenant keys, so that no work is accepted that would be lost', async () => {
     const [sealed] = await createTenants();
     services.faults.dynamodb = (operation) =>
       operation === 'PutItem' ? { status: 400, type: 'AccessDeniedException' } : undefined;
@@ -122,11 +122,11 @@ describe('erase', () => {
     expect(await start().open(NAME, sealed)).toEqual(text('x'));
   });
 
-  it('reports that a tenant without keys has nothing stored', async () => {
+  it('erase reports that a tenant without keys has nothing stored', async () => {
     expect(await run('erase', 'unknown')).toContain('nothing is stored');
   });
 
-  it('uses the tables of the stage', async () => {
+  it('erase uses the tables of the stage', async () => {
     await expect(run('erase', NAME.tenant, '--stage', 'prod')).rejects.toThrow(/^lambent-prod-keys: no such table/);
   });
 });
@@ -146,7 +146,7 @@ describe('replay-tombstones', () => {
     return { sealed, other, restored };
   }
 
-  it('copies to a restored table the tombstones of tenants that were erased since, and no others', async () => {
+  it('replay-tombstones copies the tombstones of tenants erased since the restore point, and no others', async () => {
     const { sealed, other, restored } = await restoreEarlierKeys();
     const replay = ['replay-tombstones', '--from', table.name, '--to', restored.name];
     expect(await run(...replay)).toContain('0 already in');
@@ -158,7 +158,7 @@ describe('replay-tombstones', () => {
     expect(await run(...replay, '--yes')).toContain('1 already in');
   });
 
-  it('fails for an unknown table even if there is no tombstone to copy', async () => {
+  it('replay-tombstones fails for an unknown table even if there is no tombstone to copy', async () => {
     await expect(run('replay-tombstones', '--from', table.name, '--to', 'no-such')).rejects.toThrow(/^no-such: /);
     await expect(run('replay-tombstones', '--from', 'no-such', '--to', table.name)).rejects.toThrow(/^no-such: /);
   });
@@ -179,16 +179,19 @@ describe('runTenantCommand', () => {
     [['replay-tombstones', '--from', 'keys'], '--to is missing'],
     [['replay-tombstones', '--from', 'keys', '--to', 'keys'], 'same table'],
     [['replay-tombstones', 'acme', '--from', 'keys', '--to', 'restored'], "not 'acme'"],
-  ])('rejects the arguments %s', async (args, reason) => {
+  ])('runTenantCommand rejects the arguments %s', async (args, reason) => {
     await expect(run(...args)).rejects.toMatchObject({ name: 'UsageError', message: expect.stringContaining(reason) });
   });
 
-  it.each(['KEYS_TABLE', 'ACCESS_TABLE'])('rejects an empty %s if there is no --stage', async (name) => {
-    environment = { ...environment, [name]: '' };
-    await expect(run('erase', 'acme')).rejects.toThrow(name);
-  });
+  it.each(['KEYS_TABLE', 'ACCESS_TABLE'])(
+    'runTenantCommand rejects an empty %s if there is no --stage',
+    async (name) => {
+      environment = { ...environment, [name]: '' };
+      await expect(run('erase', 'acme')).rejects.toThrow(name);
+    },
+  );
 
-  it('as a program prints the error and its usage, without a stack trace', async () => {
+  it('the tenant command prints an error and its usage, without a stack trace', async () => {
     const [status, output] = await new Promise<[unknown, string]>((resolve) => {
       execFile(process.execPath, ['infra/operate/tenant.ts', 'erase'], (error, _stdout, stderr) => {
         resolve([error?.code, stderr]);

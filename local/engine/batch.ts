@@ -6,11 +6,11 @@ import { computeStepMs, countHalfPairs, type StepModel } from './step-model.ts';
 
 export interface BatchOptions<Request extends EngineRequest = EngineRequest> {
   readonly model: StepModel;
-  /** Most sequences that run at once; vLLM's `--max-num-seqs`. */
+  /** Maximum number of sequences that run at once; vLLM's `--max-num-seqs`. */
   readonly maxSequences: number;
   /**
-   * Most tokens of one step, prefill chunks and decoding together; vLLM's `--max-num-batched-tokens`. More than
-   * `maxSequences`.
+   * Maximum tokens of one step, prefill chunks and decoding together; vLLM's `--max-num-batched-tokens`. Must be more
+   * than `maxSequences`.
    */
   readonly stepTokens: number;
   /** Tokens of a block of the prefix cache. */
@@ -42,9 +42,9 @@ export interface BatchTotals {
  * and memory. If memory runs out, the latest sequence is preempted: it loses its memory and its prompt is computed
  * again.
  *
- * The batch only computes when things happen. `add`, `cancel` and `advance` take the current time in milliseconds of
- * any clock that never goes back. Between events, identical steps are skipped in one calculation, so the cost does not
- * depend on the simulated time or the batch's size.
+ * The batch has no timer. It computes only when `add`, `cancel` or `advance` is called with the current time, in
+ * milliseconds of any clock that never goes back. A run of identical steps is computed in one calculation, so the cost
+ * does not depend on the simulated time or the batch's size.
  */
 export class Batch<Request extends EngineRequest = EngineRequest> {
   readonly #options: BatchOptions<Request>;
@@ -134,22 +134,22 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     sequence.finishedAt = now;
   }
 
-  /** Returns the tokens that a sequence had at the time that was last passed in. */
+  /** Returns the tokens that a sequence had generated at the time last passed to the batch. */
   countGenerated(sequence: Sequence<Request>): number {
-    const decoded = sequence.state === 'decoding' ? this.#decoding.decodedTokens(sequence) : 0;
+    const decoded = sequence.state === 'decoding' ? this.#decoding.countDecodedTokens(sequence) : 0;
     return sequence.generatedTokens + decoded;
   }
 
   /**
-   * Returns the earliest time of the next event, provided that nothing is added or cancelled before; infinity when
-   * idle. There may turn out to be no event at that time.
+   * Returns a time before which no event happens unless a request is added or cancelled; infinity when idle. There may
+   * be no event at exactly that time.
    */
   nextEventAt(): number {
     const ends = this.#stepEndsAt;
     if (ends === undefined) return Number.POSITIVE_INFINITY;
     const { size, contextTokens } = this.#decoding;
     if (this.#prefilling.length > 0 || size === 0 || this.#canAdmit()) return ends;
-    return ends + this.#decoding.durationMs(this.#countIdenticalSteps() - 1, contextTokens + size);
+    return ends + this.#decoding.computeDurationMs(this.#countIdenticalSteps() - 1, contextTokens + size);
   }
 
   /** Runs all steps that end by `now` and reports their events in order. */
@@ -175,7 +175,7 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
       }
       this.#stepEndsAt =
         this.#clock + computeStepMs(this.#options.model, tokens, this.#decoding.contextTokens, halfPairs);
-    } else if (!this.#skipSteps(now)) this.#stepEndsAt = this.#endOfSteps(1);
+    } else if (!this.#skipSteps(now)) this.#stepEndsAt = this.#computeEndOfSteps(1);
   }
 
   /** Ensures memory for one more token of each decoding sequence, by preempting the latest sequences. */
@@ -235,12 +235,12 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     // Finds the number of steps that end by now: tries all of them first, then bisects.
     let guess = beyond - 1;
     while (beyond - steps > 1) {
-      if (this.#endOfSteps(guess) <= now) steps = guess;
+      if (this.#computeEndOfSteps(guess) <= now) steps = guess;
       else beyond = guess;
       guess = (steps + beyond) >> 1;
     }
     if (steps === 0) return false;
-    const at = this.#endOfSteps(steps);
+    const at = this.#computeEndOfSteps(steps);
     this.totals.busyMs += at - this.#clock;
     this.#clock = at;
     this.#decode(steps);
@@ -255,8 +255,8 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
   }
 
   /** Returns the time at which `steps` steps that only decode end. */
-  #endOfSteps(steps: number): number {
-    return this.#clock + this.#decoding.durationMs(steps, this.#decoding.contextTokens);
+  #computeEndOfSteps(steps: number): number {
+    return this.#clock + this.#decoding.computeDurationMs(steps, this.#decoding.contextTokens);
   }
 
   /** Ends the current step. */
@@ -314,7 +314,7 @@ export class Batch<Request extends EngineRequest = EngineRequest> {
     if (sequence.state === 'waiting') this.#waiting.remove(sequence);
     if (sequence.state === 'prefilling') this.#prefilling = this.#prefilling.filter((each) => each !== sequence);
     if (sequence.state === 'decoding') {
-      decodedTokens = this.#decoding.decodedTokens(sequence);
+      decodedTokens = this.#decoding.countDecodedTokens(sequence);
       this.#decoding.leave(sequence);
       sequence.shareBlocks(this.#memory, sharedTokens);
     }

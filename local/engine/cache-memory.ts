@@ -103,8 +103,8 @@ export class CacheMemory {
 
   /**
    * Releases the memory of a sequence.
-   * @param blocks in the order of its text. They are released from the end, which fewer prompts share, so it is evicted
-   * first.
+   * @param blocks its blocks in the order of its text. They are released from the end, and so evicted from the end,
+   * because fewer prompts share the later blocks.
    * @param ownTokens tokens that only this sequence held
    */
   release(blocks: readonly Block[], ownTokens: number): void {

@@ -31,7 +31,7 @@ export const chatRequestSchema = v.looseObject({
 
 export type ChatRequest = v.InferOutput<typeof chatRequestSchema>;
 
-/** The average of English text. The stand-in has no tokenizer. */
+/** The average of English text, used because the stand-in has no tokenizer. */
 const BYTES_PER_TOKEN = 4;
 
 /**

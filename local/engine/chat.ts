@@ -34,7 +34,7 @@ export function handleChat(
   const head = { id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000), model: request.model };
   const isStreamed = request.stream === true;
   const wantsUsage = request.stream_options?.include_usage === true;
-  const usage = () => ({
+  const measureUsage = () => ({
     promptTokens,
     cachedTokens: generation.work.cachedTokens,
     completionTokens: reply.tokens.length,
@@ -45,12 +45,12 @@ export function handleChat(
     const events = `${opening}${formatTokenEvents(head, reply.tokens.slice(sent, count))}`;
     sent = count;
     if (count < reply.tokens.length) response.write(events);
-    else response.end(`${events}${formatClosingEvents(head, reply, wantsUsage ? usage() : undefined)}`);
+    else response.end(`${events}${formatClosingEvents(head, reply, wantsUsage ? measureUsage() : undefined)}`);
   };
   const send = (count: number): void => {
     observer?.onWork(generation.work);
     if (isStreamed) stream(count);
-    else sendJson(response, 200, formatCompletion(head, reply, usage()));
+    else sendJson(response, 200, formatCompletion(head, reply, measureUsage()));
   };
   const generation = engine.start(
     {
@@ -72,7 +72,8 @@ export function handleChat(
 }
 
 function contextLengthError(contextTokens: number, promptTokens: number): HttpError {
-  const message = `This model's maximum context length is ${contextTokens} tokens. However, your request has ${promptTokens} input tokens.`;
+  const limit = `This model's maximum context length is ${contextTokens} tokens.`;
+  const message = `${limit} However, your request has ${promptTokens} input tokens.`;
   return new HttpError(400, 'BadRequestError', message);
 }
 

@@ -25,7 +25,7 @@ export class DecodingSet<Request extends EngineRequest> {
     return this.#contextTokens;
   }
 
-  /** In undefined order. */
+  /** Returns all sequences, in undefined order. */
   values(): Iterable<Sequence<Request>> {
     return this.#sequences.values();
   }
@@ -39,13 +39,13 @@ export class DecodingSet<Request extends EngineRequest> {
   }
 
   /** Returns the tokens that a sequence got since it joined. */
-  decodedTokens({ joinedAtStep }: Sequence<Request>): number {
+  countDecodedTokens({ joinedAtStep }: Sequence<Request>): number {
     return this.#steps - joinedAtStep;
   }
 
   /** Removes a sequence and adds the tokens that it got to its `generatedTokens`. */
   leave(sequence: Sequence<Request>): void {
-    sequence.generatedTokens += this.decodedTokens(sequence);
+    sequence.generatedTokens += this.countDecodedTokens(sequence);
     this.#contextTokens -= sequence.request.promptTokens + sequence.generatedTokens;
     this.#sequences.remove(sequence);
   }
@@ -72,7 +72,7 @@ export class DecodingSet<Request extends EngineRequest> {
    * Returns the duration of `steps` steps without any prefill, in milliseconds.
    * @param contextTokens of the first step; they grow with each step
    */
-  durationMs(steps: number, contextTokens: number): number {
+  computeDurationMs(steps: number, contextTokens: number): number {
     const meanGrowth = (this.size * (steps - 1)) / 2;
     return steps * computeStepMs(this.#model, this.size, contextTokens + meanGrowth, 0);
   }

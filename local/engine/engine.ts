@@ -25,7 +25,7 @@ export interface Generation {
 }
 
 export interface GenerationOptions {
-  /** Called with the number of tokens so far; the last time with all of them. */
+  /** Called with the number of tokens generated so far. The last call has all of them. */
   readonly onTokens: (count: number) => void;
   /** If false, `onTokens` is called at the end only. */
   readonly streamed: boolean;
@@ -39,7 +39,7 @@ const POLL_MS = 25;
 
 type LiveOptions = GenerationOptions & { reportedTokens: number };
 
-/** Runs a batch on this machine's clock. Uses no CPU between events. */
+/** Runs a batch on this machine's clock. It uses no CPU between events. */
 export class Engine {
   readonly #batch: Batch;
   readonly #speed: number;

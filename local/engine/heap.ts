@@ -22,7 +22,7 @@ export class Heap<Element extends HeapElement> {
     return this.#elements[0];
   }
 
-  /** In undefined order. */
+  /** Returns all elements, in undefined order. */
   values(): Iterable<Element> {
     return this.#elements;
   }

@@ -1,7 +1,8 @@
 import { type LocalWorker, WORKER_DEFAULTS } from './workers.ts';
 
 /**
- * Returns the registry entries of the local workers: the model `gpu` and its fleet `local`. Both empty without workers.
+ * Returns the registry entries of the local workers: the model `gpu` and its fleet `local`. Without workers, there are
+ * no entries.
  */
 export function describeLocalFleet(workers: readonly LocalWorker[]): {
   readonly models: object;

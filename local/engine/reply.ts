@@ -15,11 +15,11 @@ const FILLER = 'And so it goes on, word after word, for as long as was asked. ';
 
 /**
  * Composes the stand-in's answer: an introduction and the question. Equal requests get equal answers.
- * @param room tokens that are left of the context
+ * @param maxTokens tokens that are left in the context
  * @param signature appended to the text
  */
-export function composeReply(request: ChatRequest, room: number, signature = ''): Reply {
-  const limit = Math.min(request.max_completion_tokens ?? request.max_tokens ?? room, room);
+export function composeReply(request: ChatRequest, maxTokens: number, signature = ''): Reply {
+  const limit = Math.min(request.max_completion_tokens ?? request.max_tokens ?? maxTokens, maxTokens);
   const question = findLastUserText(request).replace(/\s+/g, ' ').trim().toWellFormed();
   const echo = question.length > MAX_ECHO ? `${question.slice(0, MAX_ECHO).toWellFormed()}…` : question;
   const text = `${INTRODUCTION}“${echo}”${signature}`;

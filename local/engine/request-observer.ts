@@ -1,11 +1,14 @@
 import type { ChatRequest } from './chat-request.ts';
 import type { Work } from './engine.ts';
 
-/** Observes one request of a stand-in engine. Chaos tests use it to learn what an engine did; `npm start` has no observers. */
+/**
+ * Observes one request of a stand-in engine. Chaos tests use it to learn what an engine did; `npm start` has no
+ * observers.
+ */
 export interface RequestObserver {
   /** Appended to the answer's text, to identify the worker that gave it. */
   readonly signature: string;
-  /** Called each time before tokens are sent, with the work up to now. For an answer that is not streamed, called once. */
+  /** Called with the work up to now before tokens are sent. An answer that is not streamed is sent at once. */
   onWork(work: Work): void;
   /** Called when the connection is closed. `complete` is true if the whole answer had been written to it. */
   onClose(work: Work, complete: boolean): void;

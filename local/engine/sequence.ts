@@ -38,7 +38,7 @@ export class Sequence<Request extends EngineRequest = EngineRequest> implements 
   /** How often the sequence was preempted: it lost its memory and its prompt was computed again. */
   preemptions = 0;
 
-  /** Tokens that it had when it began to decode. Before that: tokens that it had before its preemption. */
+  /** Generated tokens. While the sequence decodes, those since it joined the `DecodingSet` are not included. */
   generatedTokens = 0;
   /**
    * The batch's count of decode steps when this sequence began to decode, and the count at which it gets its last

@@ -13,13 +13,13 @@ import { STEP_MODELS } from './step-model.ts';
 export interface EngineServerOptions {
   /** Name of the model. */
   readonly model: string;
-  /** The GPU whose speed the engine has. */
+  /** The GPU whose speed the engine imitates. */
   readonly gpu: keyof typeof STEP_MODELS;
   /** Factor by which the engine is faster than that GPU. */
   readonly speed: number;
   /** Requests that run at once. Further requests wait. */
   readonly slots: number;
-  /** Most tokens of one request's prompt and answer together. */
+  /** Maximum tokens of one request's prompt and answer together. */
   readonly contextTokens: number;
   /** API key for the paths under `/v1`. If absent, none is required. */
   readonly apiKey?: string;
@@ -33,7 +33,7 @@ export interface EngineServer {
   readonly port: number;
   /** The API's base: `http://127.0.0.1:8000/v1`. */
   readonly url: string;
-  /** Closes the connections of requests in progress. */
+  /** Stops the server and closes the connections of requests in progress. */
   close(): Promise<void>;
 }
 
@@ -42,15 +42,15 @@ const STEP_TOKENS = 2_048;
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
 /**
- * Starts a stand-in for an inference engine on 127.0.0.1: the part of vLLM's HTTP API that Lambent and OpenAI's clients
- * use, on a batch that takes a GPU's time but computes nothing.
+ * Starts a stand-in for an inference engine on 127.0.0.1. It serves the part of vLLM's HTTP API that Lambent and
+ * OpenAI's clients use, and simulates the time that a GPU would take.
  * @throws the system's error (`EADDRINUSE`…) if it can't listen
  */
 export async function startEngineServer(options: EngineServerOptions): Promise<EngineServer> {
   const { model, gpu, speed, slots, contextTokens, observe } = options;
   const stepModel = STEP_MODELS[gpu];
   const engine = new Engine({
-    // A small worker: its memory is no larger than its slots can fill.
+    // The worker is small: it has no more memory than its slots can fill.
     model: { ...stepModel, cacheTokens: Math.min(stepModel.cacheTokens, slots * contextTokens) },
     maxSequences: slots,
     stepTokens: Math.max(STEP_TOKENS, 2 * slots),
@@ -60,7 +60,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
   /** Paths of the loaded LoRA adapters, by name. */
   const adapters = new Map<string, string>();
 
-  function chat(body: ChatRequest, response: ServerResponse): void {
+  function answerChat(body: ChatRequest, response: ServerResponse): void {
     if (body.model === model || adapters.has(body.model))
       handleChat(body, response, { engine, contextTokens, observe });
     else throw new HttpError(404, 'NotFoundError', `The model \`${body.model}\` does not exist.`);
@@ -71,7 +71,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     if (path.startsWith('/v1/')) checkKey(request, options.apiKey);
     switch (`${request.method} ${path}`) {
       case 'POST /v1/chat/completions':
-        return chat(await readJson(request, chatRequestSchema), response);
+        return answerChat(await readJson(request, chatRequestSchema), response);
       case 'GET /v1/models':
         return sendJson(response, 200, listModels(model, contextTokens, adapters));
       case 'POST /v1/load_lora_adapter':
@@ -110,7 +110,10 @@ const adapterSchema = v.looseObject({
   lora_path: v.pipe(v.string(), v.minLength(1)),
 });
 
-/** https://docs.vllm.ai/en/latest/features/lora/#dynamically-serving-lora-adapters */
+/**
+ * Loads an adapter and returns vLLM's message.
+ * @see https://docs.vllm.ai/en/latest/features/lora/#dynamically-serving-lora-adapters
+ */
 function loadAdapter(
   { lora_name: name, lora_path: path }: v.InferOutput<typeof adapterSchema>,
   model: string,

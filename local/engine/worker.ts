@@ -11,5 +11,5 @@ process.on('disconnect', () => process.exit(0));
 process.on('SIGINT', () => undefined);
 const { port } = await startEngineServer(settings);
 process.send?.({ port });
-// Node would write it at the end of the process, which is a SIGKILL.
+// Node writes the compile cache when a process exits, but SIGKILL ends this process.
 flushCompileCache();

@@ -30,10 +30,10 @@ export interface Workers {
   close(): Promise<void>;
 }
 
-/** A small worker at the speed of a large GPU: a first token takes some tens of milliseconds. */
+/** A small worker with the speed of a large GPU: a first token takes tens of milliseconds. */
 export const WORKER_DEFAULTS = { model: 'stand-in', gpu: 'h100', speed: 1, slots: 8, contextTokens: 32_768 } as const;
 
-/** Pause before a worker is restarted. It doubles up to the maximum while the worker keeps exiting. */
+/** Delay before a worker is restarted. It doubles up to the maximum while the worker keeps exiting. */
 const RESTART_MS = 250;
 const MAX_RESTART_MS = 5_000;
 
@@ -78,7 +78,7 @@ class SupervisedWorker {
 
   static async start(id: string, settings: Settings, onRestart: () => void): Promise<SupervisedWorker> {
     const worker = new SupervisedWorker(id, settings, onRestart);
-    await worker.#run();
+    await worker.#startProcess();
     return worker;
   }
 
@@ -107,15 +107,16 @@ class SupervisedWorker {
   }
 
   /** Starts a process. Resolves when it serves requests. */
-  async #run(): Promise<void> {
+  async #startProcess(): Promise<void> {
     const settings = JSON.stringify({ ...this.#settings, port: this.#port });
     const child = spawn(process.execPath, [join(import.meta.dirname, 'worker.ts')], {
       argv0: `gpu-worker:${this.id}`,
-      // A worker needs nothing of the user's environment. Its key is in the environment, and so in no process list.
+      // A worker needs no other variable of the user. The settings contain the API key, which process lists would show
+      // if it were an argument.
       env: {
         PATH: process.env['PATH'] ?? '',
         WORKER_SETTINGS: settings,
-        // A worker loads sooner from the compile cache of its parent, if that has one.
+        // The parent's compile cache, if there is one, makes the start faster.
         NODE_COMPILE_CACHE: getCompileCacheDir() ?? '',
       },
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
@@ -130,7 +131,7 @@ class SupervisedWorker {
     this.#port = port;
     const readyAt = performance.now();
     child.once('exit', () => {
-      // A process that served for a while did not exit because of its settings, so the next one may start soon.
+      // A process that served for a while did not exit because of its settings, so the next one starts soon.
       if (performance.now() - readyAt > MAX_RESTART_MS) this.#restartMs = RESTART_MS;
       this.#scheduleRestart();
     });
@@ -140,7 +141,7 @@ class SupervisedWorker {
   #scheduleRestart(): void {
     this.#child = undefined;
     if (this.#closed) return;
-    const restart = () => this.#run().then(this.#onRestart, () => this.#scheduleRestart());
+    const restart = () => this.#startProcess().then(this.#onRestart, () => this.#scheduleRestart());
     this.#restart = setTimeout(() => void restart(), this.#restartMs);
     this.#restartMs = Math.min(2 * this.#restartMs, MAX_RESTART_MS);
   }

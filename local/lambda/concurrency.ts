@@ -3,13 +3,15 @@ import { LambdaServiceError } from './errors.ts';
 /** Lambda's reasons for a throttle. */
 type Reason = 'ReservedFunctionConcurrentInvocationLimitExceeded' | 'ConcurrentInvocationLimitExceeded';
 
-/** Counts concurrent invocations against a limit: a function's own, or the one that all other functions share. */
+/**
+ * Counts concurrent invocations up to a limit: a function's reservation, or the limit that all other functions share.
+ */
 export class Concurrency {
   readonly limit: number;
   readonly #reason: Reason;
   #inUse = 0;
 
-  /** @param limit concurrent invocations; 0 refuses all, as a reservation of 0 does in AWS */
+  /** @param limit maximum of concurrent invocations. 0 refuses all, as a reservation of 0 does in AWS. */
   constructor(limit: number, reason: Reason) {
     this.limit = limit;
     this.#reason = reason;
@@ -17,7 +19,7 @@ export class Concurrency {
 
   /**
    * Counts one more invocation.
-   * @returns a function that ends the count for it; calling it again has no effect
+   * @returns a function that releases it; further calls have no effect
    * @throws LambdaServiceError `TooManyRequestsException` at the limit
    */
   acquire(): () => void {

@@ -20,9 +20,9 @@ export interface LogLine {
 
 /** Events that an environment reports to its pool. */
 export interface EnvironmentEvents {
-  /** The environment has asked for an invocation: `run` hands it one. */
+  /** Called when the environment is ready for an invocation, which `run` hands to it. */
   onPoll(environment: Environment): void;
-  /** The process has ended. `failure` is the reason if it never polled. */
+  /** Called when the process has ended. `failure` is the reason if it ended before its first poll. */
   onGone(environment: Environment, failure: FunctionError | undefined): void;
   onLog(line: LogLine): void;
 }
@@ -31,23 +31,24 @@ export interface EnvironmentOptions {
   readonly definition: FunctionDefinition;
   /** Path of the bundled runtime client. */
   readonly runtimeClient: string;
-  /** The process's whole environment, but for `AWS_LAMBDA_RUNTIME_API`, which comes from `runtimeApi`. */
+  /** All environment variables of the process except `AWS_LAMBDA_RUNTIME_API`, which comes from `runtimeApi`. */
   readonly variables: Readonly<Record<string, string>>;
   /** `127.0.0.1:port` of the Runtime API. */
   readonly runtimeApi: string;
-  /** Milliseconds until its first poll. */
+  /** Maximum milliseconds from the start to the first poll. */
   readonly initTimeoutMs: number;
   /** Epoch ms at which its credentials expire. */
   readonly expiresAt: number;
 }
 
 /**
- * - `starting`: loads the handler;
- * - `ready`: polls for an invocation, whether or not it works on others;
- * - `busy`: works on as many invocations as it may;
- * - `finishing`: may work on more, but has to poll first: a moment after a response, or after it was handed an invocation;
- * - `retiring`: finishes its invocations and gets no more;
- * - `gone`: the process has ended.
+ * - `starting`: the process loads the handler;
+ * - `ready`: it polls for an invocation, and may be running others;
+ * - `busy`: it runs as many invocations as it may;
+ * - `finishing`: it may run more, but has no open poll: it will poll in a moment, after a response or because it was
+ *   handed an invocation;
+ * - `retiring`: it finishes its invocations and gets no more;
+ * - `gone`: it has ended.
  */
 export type Phase = 'starting' | 'ready' | 'busy' | 'finishing' | 'retiring' | 'gone';
 
@@ -56,19 +57,20 @@ interface Running {
   readonly timer: NodeJS.Timeout;
 }
 
-/** Errors that the runtime reports when it is about to end its process. */
+/** Types of the errors that the runtime reports just before its process ends. */
 const CRASHES: ReadonlySet<string> = new Set(['Runtime.UncaughtException', 'Runtime.UnhandledPromiseRejection']);
 
 /**
- * Milliseconds in which a process whose invocation timed out must poll again when it is asked to. One that doesn't has a
- * blocked event loop. Generous, because a laptop's processors may be busy with other processes.
+ * Milliseconds in which a process must poll again after it was asked to, or its event loop is considered blocked. A
+ * process is asked when an invocation timed out or a response broke off. The limit is generous, because a laptop's
+ * processors may be busy with other processes.
  */
 const PROBE_MS = 10_000;
 
 /** One execution environment: a process that serves one invocation at a time, or up to `maxConcurrency` at once. */
 export class Environment {
   readonly id: string = randomUUID();
-  /** Epoch ms since when it has worked on nothing. */
+  /** Epoch ms since which it has run no invocation. */
   idleSince = 0;
   readonly exited: Promise<void>;
   readonly #expiresAt: number;
@@ -78,9 +80,9 @@ export class Environment {
   /** The runtime's polls that wait for an invocation. */
   readonly #polls: ServerResponse[] = [];
   readonly #pollSockets = new WeakSet<Socket>();
-  /** Invocations that it works on, by request id. */
+  /** Invocations that it runs, by request id. */
   readonly #running = new Map<string, Running>();
-  /** Ids of invocations that have timed out, whose code still runs. */
+  /** Ids of invocations that have timed out but whose code still runs. */
   readonly #overrunning = new Set<string>();
   readonly #initTimer: NodeJS.Timeout;
   #probeTimer: NodeJS.Timeout | undefined;
@@ -88,7 +90,7 @@ export class Environment {
   /** `performance.now()` of the last request to the Runtime API. */
   #heardAt = 0;
   #retiring = false;
-  /** True if an answer broke off, and the runtime has not polled since. */
+  /** True if a response broke off and the runtime has not polled since. */
   #suspected = false;
   #gone = false;
   #initFailure: FunctionError | undefined;
@@ -102,7 +104,7 @@ export class Environment {
     this.#child = spawn(process.execPath, [runtimeClient], {
       argv0: `lambda:${definition.name}`,
       cwd: definition.taskRoot,
-      // The path names the environment, so that one server can serve all of them.
+      // The path contains the environment's id, so that one server can serve all environments.
       env: { ...variables, AWS_LAMBDA_RUNTIME_API: `${runtimeApi}/${this.id}` },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -115,7 +117,10 @@ export class Environment {
       });
       this.#child.once('error', (error) => {
         this.#onExit(
-          new FunctionError('Runtime.StartError', `No process could start in ${definition.taskRoot}: ${error.message}`),
+          new FunctionError(
+            'Runtime.StartError',
+            `The process could not start in ${definition.taskRoot}: ${error.message}`,
+          ),
         );
         resolve();
       });
@@ -129,17 +134,17 @@ export class Environment {
     return this.#child.pid ?? 0;
   }
 
-  /** Ids of the invocations that it works on. */
+  /** Ids of the invocations that it runs. */
   get requestIds(): string[] {
     return [...this.#running.keys()];
   }
 
-  /** How many invocations it works on. */
+  /** Number of invocations that it runs. */
   get load(): number {
     return this.#running.size;
   }
 
-  /** How many more invocations it may work on. */
+  /** Number of further invocations that it may run. */
   get room(): number {
     return this.#maxConcurrency - this.#running.size - this.#overrunning.size;
   }
@@ -152,7 +157,10 @@ export class Environment {
     return this.#polls.length > 0 && !this.#suspected ? 'ready' : 'finishing';
   }
 
-  /** True if its credentials have expired. A new environment serves at least once, whatever credentials it got. */
+  /**
+   * True if its credentials have expired. False before its first invocation, so that a new environment serves at least
+   * one, even with expired credentials.
+   */
   get expired(): boolean {
     return this.#served && this.#expiresAt <= Date.now();
   }
@@ -179,7 +187,7 @@ export class Environment {
     poll.end(payload);
   }
 
-  /** Ends the process at once. All invocations that it works on fail. */
+  /** Ends the process at once. All invocations that it runs fail. */
   kill(): void {
     this.#child.kill('SIGKILL');
   }
@@ -190,7 +198,7 @@ export class Environment {
     if (this.#running.size === 0) this.kill();
   }
 
-  /** Runtime API: the runtime asks for an invocation. */
+  /** Runtime API: handles a poll for an invocation. */
   onPoll(response: ServerResponse): void {
     this.#heardAt = performance.now();
     clearTimeout(this.#initTimer);
@@ -204,7 +212,7 @@ export class Environment {
     if (this.phase === 'ready') this.#events.onPoll(this);
   }
 
-  /** Runtime API: the runtime begins to answer. */
+  /** Runtime API: handles the start of an invocation's response. */
   onResponse(requestId: string, request: IncomingMessage, acknowledge: (status: number) => void): void {
     this.#heardAt = performance.now();
     this.#overrunning.delete(requestId);
@@ -229,26 +237,26 @@ export class Environment {
     }
   }
 
-  /** Runtime API: the handler failed before it answered. */
+  /** Runtime API: handles the report of a handler that failed before it responded. */
   async onError(requestId: string, request: IncomingMessage, acknowledge: (status: number) => void): Promise<void> {
     this.#heardAt = performance.now();
     this.#overrunning.delete(requestId);
     const error = FunctionError.fromReport(await text(request));
     const invocation = this.#running.get(requestId)?.invocation;
     invocation?.fail(error);
-    // It may still poll, but an invocation would be lost on it.
+    // The process may still poll, but an invocation that it gets now would be lost.
     if (CRASHES.has(error.errorType)) this.#retiring = true;
     if (invocation !== undefined) this.#complete(invocation);
     acknowledge(202);
   }
 
-  /** Runtime API: the handler could not be loaded. */
+  /** Runtime API: handles the report that the handler could not be loaded. */
   async onInitError(request: IncomingMessage, acknowledge: (status: number) => void): Promise<void> {
     this.#initFailure = FunctionError.fromReport(await text(request));
     acknowledge(202);
   }
 
-  /** Hands out no more invocations when a connection that polls has closed: the process is ending. */
+  /** Stops handing out invocations when a connection that polled is closed, because the process is ending then. */
   #watchConnection(socket: Socket | null): void {
     if (socket === null || this.#pollSockets.has(socket)) return;
     this.#pollSockets.add(socket);
@@ -269,20 +277,20 @@ export class Environment {
     if (this.#running.size === 0) this.idleSince = Date.now();
     invocation.end();
     if (this.#retiring) this.retire();
-    // The runtime may have polled before its answer was whole.
+    // The runtime may have polled before its response was complete.
     else if (this.phase === 'ready') this.#events.onPoll(this);
   }
 
   /**
    * Fails an invocation that took too long. Standard Lambda ends its environment. Lambda Managed Instances let the code
-   * run on, so that other invocations are not interrupted, and end an environment only if it is unhealthy.
+   * continue, so that other invocations are not interrupted, and end an environment only if it is unhealthy.
    * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-execution-environment.html
    */
   #onTimeout(invocation: Invocation, startedAt: number): void {
     const seconds = (this.#definition.timeoutMs / 1000).toFixed(2);
     const message = `RequestId: ${invocation.requestId} Error: Task timed out after ${seconds} seconds`;
     this.#log('stderr', message);
-    // The runtime will still answer it, unless its answer has begun and is cut now.
+    // The runtime will still respond to it, unless a response has begun, which is cut below.
     const stillRuns = !invocation.answered;
     invocation.fail(new FunctionError('Sandbox.Timedout', message));
     if (this.#definition.managedInstances === undefined) {
@@ -296,8 +304,9 @@ export class Environment {
   }
 
   /**
-   * Ends the process if its event loop is blocked: if it does not poll again when it is asked to, or, having no poll left,
-   * works on nothing else and has not been heard from since `startedAt`.
+   * Ends the process if its event loop is blocked. The process is asked to poll again, and ended if it doesn't. A
+   * process without an open poll can't be asked: it is ended if it runs nothing else and has made no request since
+   * `startedAt`.
    */
   #probe(startedAt: number): void {
     if (this.#probeTimer !== undefined || this.#askForPoll()) return;
@@ -305,7 +314,7 @@ export class Environment {
   }
 
   /**
-   * Hands out no more invocations until the runtime has polled again: an answer that breaks off may be the first sign that
+   * Stops handing out invocations until the runtime polls again: a response that breaks off may be the first sign that
    * the process has ended.
    */
   #suspect(): void {
@@ -313,7 +322,7 @@ export class Environment {
     if (this.#probeTimer === undefined) this.#askForPoll();
   }
 
-  /** Asks the runtime to poll again within `PROBE_MS`. Returns false if it has no poll to answer. */
+  /** Asks the runtime to poll again within `PROBE_MS`, by answering a poll with 204. Returns false if none is open. */
   #askForPoll(): boolean {
     const poll = this.#polls.pop();
     if (poll === undefined) return false;
@@ -351,20 +360,20 @@ export class Environment {
   }
 }
 
-/** Steps of `nice` by which a function's process has a lower priority than the local cloud itself. */
+/** Steps of `nice` by which the priority of a function's process is below the local cloud's. */
 const NICE_STEPS = { interactive: 5, background: 12 };
 
 /**
- * Gives a function's process a lower priority than the local cloud. The stand-ins for AWS's services must answer promptly even
- * when functions keep all processors busy, or functions would find these services out of reach. Functions that serve
- * queues come after functions that a caller waits for, which in AWS have processors of their own.
+ * Gives a function's process a lower priority than the local cloud. When functions keep all processors busy, their
+ * requests to the stand-ins for AWS's services would time out otherwise. Background functions get the lowest priority,
+ * so that they don't slow down functions that a caller waits for; in AWS each environment has its own processor.
  */
 function lowerPriority(pid: number, { background }: FunctionDefinition): void {
   const steps = background ? NICE_STEPS.background : NICE_STEPS.interactive;
   try {
     setPriority(pid, Math.min(constants.priority.PRIORITY_LOW, getPriority() + steps));
   } catch {
-    // The process has ended already, or the system doesn't allow it. It then competes like any other process.
+    // The process has ended already, or the system doesn't allow it. The process then keeps its priority.
   }
 }
 

@@ -14,7 +14,7 @@ const STATUS: Readonly<Record<LambdaServiceErrorType, number>> = {
   ServiceException: 500,
 };
 
-/** Lambda refused to invoke a function: the function did not run. */
+/** Lambda refused to invoke a function. The function did not run. */
 export class LambdaServiceError extends Error {
   override readonly name = 'LambdaServiceError';
   readonly type: LambdaServiceErrorType;
@@ -61,7 +61,7 @@ function parseReport(payload: string): { errorType: string; errorMessage: string
       return { errorType: String(report.errorType), errorMessage: String(report.errorMessage) };
     }
   } catch {
-    // A runtime that ends while it reports leaves half a report.
+    // The report is incomplete if the runtime ended while it sent it.
   }
   return { errorType: 'Runtime.Unknown', errorMessage: 'The function failed without reporting an error.' };
 }

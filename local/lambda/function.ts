@@ -1,10 +1,10 @@
 import { availableParallelism } from 'node:os';
 
-/** One function, as the runner needs to know it. */
+/** A function and its configuration. */
 export interface FunctionDefinition {
-  /** Its key in `serverless.yml`: `chat`. Process titles and log files bear it. */
+  /** Its key in `serverless.yml`, such as `chat`. Process titles and log files contain it. */
   readonly name: string;
-  /** Its name in AWS: `lambent-local-chat`. */
+  /** Its name in AWS, such as `lambent-local-chat`. */
   readonly functionName: string;
   /** Absolute path of the folder that stands for `/var/task`. */
   readonly taskRoot: string;
@@ -13,9 +13,11 @@ export interface FunctionDefinition {
   /** Milliseconds that one invocation may take. */
   readonly timeoutMs: number;
   readonly memoryMb: number;
-  /** Concurrent invocations that are reserved for this function, and its maximum. It then takes none from the account. */
+  /**
+   * Concurrent invocations that are reserved for this function, and its maximum. If absent, it shares the account's.
+   */
   readonly reservedConcurrency?: number;
-  /** Runs as on Lambda Managed Instances: a process serves many invocations at once. Standard Lambda when absent. */
+  /** If set, a process serves many invocations at once, as on Lambda Managed Instances. If absent, standard Lambda. */
   readonly managedInstances?: ManagedInstances;
   /** True if only queues and schedules invoke the function, so that no caller waits for its answer. */
   readonly background: boolean;
@@ -27,25 +29,25 @@ export interface FunctionDefinition {
  * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-nodejs-runtime.html
  */
 export interface ManagedInstances {
-  /** Invocations that one process serves at once at most: `PerExecutionEnvironmentMaxConcurrency`. */
+  /** Maximum of invocations that one process serves at once: `PerExecutionEnvironmentMaxConcurrency`. */
   readonly maxConcurrency: number;
-  /** Processes at most: `MaxExecutionEnvironments`. */
+  /** Maximum number of processes: `MaxExecutionEnvironments`. */
   readonly maxEnvironments: number;
 }
 
 /**
- * 64 concurrent requests per vCPU are AWS's default for Node.js. All processors of the machine count, so that requests beyond
- * what the machine can serve wait in a few processes instead of being refused or starting more processes.
+ * AWS's default for Node.js is 64 concurrent requests per vCPU. Each process gets the limit of all the machine's
+ * processors, so that on a busy machine requests wait in a few processes instead of being refused or starting more.
  */
 export const DEFAULT_MANAGED_INSTANCES: ManagedInstances = {
   maxConcurrency: 64 * availableParallelism(),
   maxEnvironments: 4,
 };
 
-/** Functions that run as on Lambda Managed Instances: those that callers wait for, all, or those with these names. */
+/** Selects the functions that run as on Lambda Managed Instances: those that callers wait for, all, or some by name. */
 export type ManagedFunctions = 'interactive' | 'all' | readonly string[];
 
-/** Returns a function's definition, which runs as on Lambda Managed Instances if `managed` selects it. */
+/** Returns a function's definition, with `managedInstances` if `managed` selects the function. */
 export function selectMode<Definition extends Pick<FunctionDefinition, 'name' | 'background'>>(
   definition: Definition,
   managed: ManagedFunctions,
@@ -58,7 +60,7 @@ export function selectMode<Definition extends Pick<FunctionDefinition, 'name' | 
 /** Id of the local cloud's account, which the SQS and DynamoDB stand-ins use as well. */
 export const ACCOUNT_ID = '000000000000';
 
-/** Lambda's limit for a request, and for a response that is not streamed: 6 MB and its envelope. */
+/** Lambda's limit for a request, and for a response that is not streamed: 6 MiB plus 100 bytes for the envelope. */
 export const MAX_PAYLOAD_BYTES = 6_291_556;
 
 /** Returns the ARN of a function, or of its alias. */

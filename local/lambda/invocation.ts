@@ -3,19 +3,19 @@ import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { FunctionError } from './errors.ts';
 
-/** A function's response, from its first byte on. */
+/** A function's response, of which at least the first byte has arrived. */
 export interface FunctionResponse {
   readonly requestId: string;
-  /** True if the function streams; false if it answers in one piece. */
+  /** True if the function streams its response; false if it sends it in one piece. */
   readonly streamed: boolean;
   /** As the function's runtime declares it: `application/vnd.awslambda.http-integration-response` for a prelude. */
   readonly contentType: string | undefined;
   /**
-   * The bytes, as they arrive. Read them to their end, or the function can't go on; destroying the stream cuts the function's
-   * connection. An `error`, or a `close` without `end`, means that the function stopped midway.
+   * The response's bytes. Read them to the end: the function waits while they are not read. Destroying the stream
+   * closes the function's connection. An `error`, or a `close` without `end`, means that the function stopped midway.
    */
   readonly body: Readable;
-  /** Returns, after `end`, the error that the function reported behind what it had already sent. */
+  /** Returns the error that the function reported after the bytes it had already sent. Call it after `end`. */
   failure(): FunctionError | undefined;
 }
 
@@ -75,14 +75,14 @@ export class Invocation {
     });
   }
 
-  /** Fails the invocation. If its response has begun, only the end of that can show the failure. */
+  /** Fails the invocation. If its response has begun, the failure shows only in how that response ends. */
   fail(error: Error): void {
     if (!this.#answered) this.#reject(error);
     this.#answered = true;
     this.end();
   }
 
-  /** Cuts a response that has begun and is not whole. */
+  /** Cuts a response that has begun but is not complete. */
   cut(): void {
     if (this.#body?.complete === false) this.#body.destroy(new Error('aborted'));
   }

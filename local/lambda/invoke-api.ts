@@ -26,7 +26,7 @@ async function handle(runner: Invoker, request: IncomingMessage, response: Serve
   const url = new URL(request.url ?? '/', 'http://localhost');
   const encodedName = /^\/2015-03-31\/functions\/([^/]+)\/invocations$/.exec(url.pathname)?.[1];
   if (request.method !== 'POST' || encodedName === undefined) {
-    throw new LambdaServiceError('ResourceNotFoundException', 'The local cloud has no operation but Invoke.');
+    throw new LambdaServiceError('ResourceNotFoundException', 'The local cloud supports only the operation Invoke.');
   }
   const { name, qualifier } = splitName(decodeURIComponent(encodedName), url.searchParams.get('Qualifier'));
   const payload = await readPayload(request);
@@ -50,7 +50,7 @@ async function handle(runner: Invoker, request: IncomingMessage, response: Serve
 
 type Options = InvokeOptions | undefined;
 
-/** Invokes asynchronously: only the function's own log shows a failure. */
+/** Invokes a function asynchronously. Only the function's own log shows a failure. */
 async function invokeWithoutResponse(
   runner: Invoker,
   name: string,
@@ -92,7 +92,7 @@ async function invokeAndRespond(
   }
 }
 
-/** Splits a name from its qualifier, which stands behind the name or ARN, or in a query parameter. */
+/** Splits a name or ARN from the qualifier at its end. A qualifier in the query takes precedence. */
 function splitName(name: string, qualifier: string | null): { name: string; qualifier?: string } {
   const [, unqualified, suffix] = /^(.*?function:[^:]+|[^:]+)(?::([^:]+))?$/.exec(name) ?? [];
   const chosen = qualifier ?? suffix;

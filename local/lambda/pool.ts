@@ -4,29 +4,30 @@ import type { FunctionError } from './errors.ts';
 import type { Invocation } from './invocation.ts';
 
 /**
- * Milliseconds that an invocation waits for an environment that is about to poll, before another environment starts. The poll
- * comes within a fraction of a millisecond, unless the handler goes on after its response, or a busy machine lets the process
- * wait. To start another environment would take as long as this.
+ * Milliseconds that an invocation waits for an environment that is about to poll, before another environment starts.
+ * The poll comes within a fraction of a millisecond, unless the handler continues after its response or the machine is
+ * busy. Starting another environment takes about as long as this.
  */
 const POLL_GRACE_MS = 100;
 
 /**
- * Environments of a function that start at the same time. Lambda starts hundreds, each with a processor of its own. A laptop
- * has a few for all, and a start keeps one busy for a tenth of a second: starting many together would make callers wait,
- * and their waiting would start more, while one environment that is ready could have served them all.
+ * Maximum number of a function's environments that start at the same time. Lambda starts hundreds, each with a
+ * processor of its own. A laptop has a few processors, and each start keeps one busy for a tenth of a second. Starting
+ * many at once would make callers wait, and waiting callers would start even more environments, although one that is
+ * ready could have served them all.
  */
-const STARTING_AT_ONCE = Math.max(1, Math.floor(availableParallelism() / 2));
+const MAX_STARTING = Math.max(1, Math.floor(availableParallelism() / 2));
 
 const CLOSED = 'The runner has been closed';
 
 export interface PoolOptions {
-  /** Environments at most. */
+  /** Maximum number of environments. */
   readonly maxEnvironments: number;
-  /** Invocations that an environment works on at once at most. */
+  /** Maximum number of invocations that one environment runs at once. */
   readonly maxConcurrency: number;
   /** Milliseconds without work after which an environment ends. */
   readonly idleMs: number;
-  /** Makes the options of a new environment, for which it may have to fetch credentials. */
+  /** Returns the options of a new environment. May fetch credentials for it. */
   prepare(): Promise<EnvironmentOptions>;
   onLog: EnvironmentEvents['onLog'];
 }
@@ -36,7 +37,7 @@ export class Pool implements EnvironmentEvents {
   readonly #options: PoolOptions;
   readonly #environments = new Map<string, Environment>();
   readonly #waiting: { readonly invocation: Invocation; readonly since: number }[] = [];
-  /** Environments whose options are being made. */
+  /** Number of environments whose options are being prepared. */
   #preparing = 0;
   #recheck: NodeJS.Timeout | undefined;
   #closed = false;
@@ -45,7 +46,7 @@ export class Pool implements EnvironmentEvents {
     this.#options = options;
   }
 
-  /** Hands `invocation` to an environment that polls, or to the next one that does. */
+  /** Hands `invocation` to an environment that polls, now or as soon as there is one. */
   run(invocation: Invocation): void {
     if (this.#closed) {
       invocation.fail(new Error(CLOSED));
@@ -66,7 +67,7 @@ export class Pool implements EnvironmentEvents {
     return [...this.#environments.values()];
   }
 
-  /** Ends environments that have been idle for too long. */
+  /** Ends environments that have been idle for `idleMs`. */
   reap(now: number): void {
     for (const environment of this.#environments.values()) {
       const { phase, load, idleSince } = environment;
@@ -74,7 +75,7 @@ export class Pool implements EnvironmentEvents {
     }
   }
 
-  /** Ends every environment, and waits until their processes are gone. */
+  /** Ends all environments. Resolves when their processes have ended. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#recheck);
@@ -98,7 +99,7 @@ export class Pool implements EnvironmentEvents {
 
   onGone(environment: Environment, failure: FunctionError | undefined): void {
     this.#environments.delete(environment.id);
-    // A failed start fails as many invocations as it was to serve: those that have waited longest.
+    // A failed start fails as many invocations as the environment could have served: those that have waited longest.
     if (failure !== undefined) this.#failWaiting(failure);
     this.#grow();
   }
@@ -108,8 +109,8 @@ export class Pool implements EnvironmentEvents {
   }
 
   /**
-   * Returns the environment with the fewest invocations; among equals the one that was idle last, so that the surplus stays
-   * idle and ends.
+   * Returns the ready environment with the fewest invocations. Of several idle ones it is the one that became idle
+   * last, so that surplus environments stay idle and are ended.
    */
   #findReady(): Environment | undefined {
     let found: Environment | undefined;
@@ -126,7 +127,7 @@ export class Pool implements EnvironmentEvents {
     for (const { invocation } of failed) invocation.fail(failure);
   }
 
-  /** Starts environments until every waiting invocation has one that will serve it, or as many start as may at once. */
+  /** Starts environments for waiting invocations that no other environment is expected to serve, up to the maxima. */
   #grow(): void {
     if (this.#closed || this.#waiting.length === 0) return;
     const { maxConcurrency, maxEnvironments } = this.#options;
@@ -136,14 +137,14 @@ export class Pool implements EnvironmentEvents {
     const expectedPolls = finishing.reduce((sum, { room }) => sum + room, 0);
     const unserved = Math.max(this.#waiting.length - expectedPolls, this.#countOverdue()) - starting * maxConcurrency;
     const room = maxEnvironments - environments.length - this.#preparing;
-    const starts = Math.min(Math.ceil(unserved / maxConcurrency), room, STARTING_AT_ONCE - starting);
+    const starts = Math.min(Math.ceil(unserved / maxConcurrency), room, MAX_STARTING - starting);
     for (let count = starts; count > 0; count -= 1) void this.#start();
     if (finishing.length > 0) this.#recheck ??= setTimeout(() => this.#growAgain(), POLL_GRACE_MS);
   }
 
-  /** Returns how many invocations have waited so long for a poll that they need another environment. */
+  /** Returns the number of invocations that have waited so long for a poll that they need another environment. */
   #countOverdue(): number {
-    // An environment with many pollers polls whatever its handlers do, and a busy machine is no reason for another process.
+    // With many pollers, a handler can't delay the poll. Only a busy machine can, and another process wouldn't help.
     if (this.#options.maxConcurrency > 1) return 0;
     return this.#waiting.filter(({ since }) => performance.now() - since >= POLL_GRACE_MS).length;
   }

@@ -28,9 +28,9 @@ export interface FunctionProcess {
   readonly pid: number;
   /** The function's short name. */
   readonly function: string;
-  /** False if it is idle: ready, and working on nothing. */
+  /** False if it is ready and runs no invocation. */
   readonly busy: boolean;
-  /** Ids of the invocations that it works on. */
+  /** Ids of the invocations that it runs. */
   readonly requestIds: readonly string[];
 }
 
@@ -49,7 +49,7 @@ export interface Runner {
   close(): Promise<void>;
 }
 
-/** More than a laptop can serve at once, and few enough that processes can't exhaust it. */
+/** More than a laptop can serve at once, but few enough that processes don't exhaust its memory. */
 const DEFAULT_CONCURRENCY = 100;
 const DEFAULT_IDLE_MS = 5 * 60_000;
 /** AWS's own limit. */
@@ -139,8 +139,8 @@ export async function startRunner(options: RunnerOptions): Promise<Runner> {
 }
 
 /**
- * Returns what limits a function's concurrent invocations. Quotas of Lambda Managed Instances are separate from the account's
- * concurrency: such a function is limited by its environments.
+ * Returns the limit of a function's concurrent invocations. A function on Lambda Managed Instances takes none of the
+ * account's concurrency: it is limited by its environments.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-quotas.html
  */
 function createConcurrency(
@@ -160,7 +160,7 @@ function resolveShortName(functions: readonly FunctionDefinition[], name: string
   return functions.find(({ functionName }) => functionName === awsName)?.name ?? '';
 }
 
-/** Returns the environment of a process: the function's own variables and Lambda's, none of the local cloud's. */
+/** Returns the environment variables of a process: the function's own and Lambda's, none of the local cloud's. */
 function buildVariables(definition: FunctionDefinition, region: string): Record<string, string> {
   const { name, functionName, taskRoot, handler, memoryMb, environment, managedInstances } = definition;
   return {

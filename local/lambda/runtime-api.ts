@@ -9,13 +9,13 @@ export interface RuntimeApi {
 }
 
 /**
- * Serves the Lambda Runtime API to all environments. A path begins with the environment's id, which serves as its secret:
+ * Serves the Lambda Runtime API to all environments. A path begins with the environment's id, which is its secret:
  * `/{environment}/2018-06-01/runtime/invocation/next`.
  * @param find returns the environment with an id
  * @see https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
  */
 export async function startRuntimeApi(find: (environmentId: string) => Environment | undefined): Promise<RuntimeApi> {
-  // A runtime may wait for an invocation, or stream, for as long as it likes.
+  // No timeouts, because a runtime may wait for an invocation, or stream a response, for any time.
   const server = createServer({ keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0 }, (request, response) => {
     response.sendDate = false;
     const [, environmentId = '', , , ...call] = (request.url ?? '').split('/');
@@ -42,7 +42,7 @@ function acknowledge(response: ServerResponse, status: number): void {
   if (!response.destroyed) response.writeHead(status, { 'Content-Length': 0 }).end();
 }
 
-/** A report breaks off only when its process ends, which the environment notices itself. */
+/** Ignores the failure of a report: it breaks off only when its process ends, which the environment notices itself. */
 function ignoreFailure(report: Promise<void>): void {
   report.catch(() => undefined);
 }

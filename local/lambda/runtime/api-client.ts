@@ -11,11 +11,11 @@ import { toErrorReport } from './errors.ts';
 import { requireVariable } from './variables.ts';
 
 const api = new URL(`http://${requireVariable('AWS_LAMBDA_RUNTIME_API')}/2018-06-01/runtime/`);
-// Answers go over connections of their own, so that the next invocation is asked for without waiting until the last answer
-// is acknowledged.
+// Responses have connections of their own, so that the next poll doesn't wait until the last response is acknowledged.
 const polls = new Agent({ keepAlive: true });
 const answers = new Agent({ keepAlive: true });
 
+/** An invocation, as the runner hands it out. */
 export interface Work {
   readonly headers: IncomingHttpHeaders;
   /** JSON. */
@@ -23,7 +23,8 @@ export interface Work {
 }
 
 /**
- * Waits for the next invocation. The process ends with the connection on which it waits: without a runner it has no use.
+ * Waits for the next invocation. If the connection is closed, the process exits, because it is useless without a
+ * runner.
  * @returns undefined when the runner asks to poll again, as it does to find out whether the process still responds
  */
 export function pollNext(): Promise<Work | undefined> {
@@ -50,7 +51,7 @@ function exit(): void {
   process.exit(0);
 }
 
-/** Opens the request that carries an invocation's answer. The runner's acknowledgement is read and dropped. */
+/** Opens the request that carries an invocation's response. The runner's acknowledgement is read and dropped. */
 export function openAnswer(requestId: string, headers: OutgoingHttpHeaders): ClientRequest {
   const options = toOptions(`invocation/${requestId}/response`, { agent: answers, method: 'POST', headers });
   return request(options, (response) => response.resume());

@@ -14,8 +14,8 @@ const ENVIRONMENT_DATA = {
 };
 
 /**
- * Makes a handler's context from the headers of its invocation. Where one process serves many invocations, the context
- * carries the trace id; in standard Lambda the variable `_X_AMZN_TRACE_ID` does.
+ * Creates a handler's context from the headers of its invocation. If one process serves many invocations, the context
+ * contains the trace id. In standard Lambda the variable `_X_AMZN_TRACE_ID` does.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-nodejs-runtime.html
  */
 export function createContext(headers: IncomingHttpHeaders) {
@@ -33,7 +33,7 @@ export function createContext(headers: IncomingHttpHeaders) {
   };
 }
 
-/** The invocation's X-Ray trace header; empty when it has none. */
+/** Returns the invocation's X-Ray trace header; empty if it has none. */
 export function readTraceId(headers: IncomingHttpHeaders): string {
   return String(headers['lambda-runtime-trace-id'] ?? '');
 }

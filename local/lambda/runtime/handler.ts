@@ -9,8 +9,8 @@ export type Handler = (event: unknown, ...rest: unknown[]) => unknown;
 
 /**
  * Loads the handler that `_HANDLER` names below `LAMBDA_TASK_ROOT`, from a CommonJS bundle or an ES module.
- * @throws Error `Runtime.ImportModuleError`, `Runtime.HandlerNotFound` or `Runtime.MalformedHandlerName`, and whatever the
- *   module throws while it loads
+ * @throws Error `Runtime.ImportModuleError`, `Runtime.HandlerNotFound` or `Runtime.MalformedHandlerName`, and whatever
+ *   the module throws while it loads
  */
 export async function loadHandler(): Promise<Handler> {
   const [file, name] = splitHandler(requireVariable('_HANDLER'));

@@ -8,14 +8,14 @@ const X_RAY_TRACE_ID = Symbol.for('_AWS_LAMBDA_X_RAY_TRACE_ID');
 const PROTECTED_KEYS: ReadonlySet<PropertyKey> = new Set([REQUEST_ID, X_RAY_TRACE_ID]);
 
 /**
- * The store that AWS's runtime offers as `awslambda.InvokeStore` where one process serves many invocations: it keeps the
- * data of each invocation apart over `await`. The AWS SDK reads the trace id of its requests from it.
+ * The store that AWS's runtime offers as `awslambda.InvokeStore` if one process serves many invocations. It keeps each
+ * invocation's data separate across `await`. The AWS SDK reads the trace id of its requests from it.
  * @see https://github.com/awslabs/aws-lambda-invoke-store
  */
 export class InvokeStore {
   readonly #storage = new AsyncLocalStorage<InvocationData>();
 
-  /** Runs `serve` as one invocation: everything that it starts finds these ids. */
+  /** Runs `serve` with an invocation's ids, which all code that it calls can read, also after an `await`. */
   runInvocation<Result>(requestId: string, traceId: string, serve: () => Result): Result {
     return this.run({ [REQUEST_ID]: requestId, [X_RAY_TRACE_ID]: traceId }, serve);
   }
@@ -44,7 +44,7 @@ export class InvokeStore {
     data[key] = value;
   }
 
-  /** `-` outside of an invocation. */
+  /** Returns the request id; `-` outside of an invocation. */
   getRequestId(): string {
     return String(this.get(REQUEST_ID) ?? '-');
   }
@@ -54,7 +54,7 @@ export class InvokeStore {
     return traceId === undefined ? undefined : String(traceId);
   }
 
-  /** Undefined: no function here has tenant isolation. */
+  /** Returns undefined, because no function here uses Lambda's tenant isolation. */
   getTenantId(): undefined {
     return undefined;
   }

@@ -1,13 +1,13 @@
 /**
  * The Lambda runtime inside a function's process: loads the handler, polls the runner for invocations over the Lambda
- * Runtime API, and posts what the handler answers. It behaves as AWS's own Node.js runtime does, down to the order in which
- * a response stream writes its prelude, because handlers depend on that.
+ * Runtime API, and posts the handler's responses. It behaves as AWS's own Node.js runtime does, down to the order in
+ * which a response stream writes its prelude, because handlers depend on that.
  *
- * Standard Lambda serves one invocation at a time. With `AWS_LAMBDA_MAX_CONCURRENCY`, as on Lambda Managed Instances, several
- * polls wait at once and their invocations run side by side. AWS spreads these over worker threads
+ * Standard Lambda serves one invocation at a time. With `AWS_LAMBDA_MAX_CONCURRENCY`, as on Lambda Managed Instances,
+ * several polls wait at once and their invocations run concurrently. AWS spreads these over worker threads
  * (`AWS_LAMBDA_NODEJS_WORKER_COUNT`); here there is one worker, the process itself.
  *
- * It imports Node's own modules only, so that it adds next to nothing to a cold start.
+ * It imports only Node's own modules, so that it adds almost nothing to a cold start.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
  * @see https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-nodejs-runtime.html
  */
@@ -22,7 +22,7 @@ import { installStructuredConsole } from './structured-console.ts';
 import { maxConcurrency } from './variables.ts';
 
 process.title = process.argv0;
-/** Ids of the invocations that the handler works on. */
+/** Ids of the invocations that the handler runs. */
 const running = new Set<string>();
 const store = maxConcurrency === undefined ? undefined : new InvokeStore();
 Object.assign(globalThis, {
@@ -52,7 +52,7 @@ let idlePollers = 0;
 
 /**
  * Polls for invocations and serves them, one after another. When the last idle poller gets one, another poller starts,
- * up to the maximum: a process has as many connections as it ever had invocations at once, and one more.
+ * up to the maximum. A process thus has one connection more than it ever had concurrent invocations.
  */
 async function poll(handler: Handler): Promise<void> {
   pollers += 1;
@@ -90,14 +90,14 @@ async function callBuffered(handler: Handler, payload: string, context: Context)
   }
   const headers = { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(answer) };
   const request = openAnswer(context.awsRequestId, headers);
-  const sent = untilSent(request);
+  const sent = waitUntilSent(request);
   request.end(answer);
   await sent;
 }
 
 async function callStreaming(handler: Handler, payload: string, context: Context): Promise<void> {
   const { request, stream } = openResponseStream(context.awsRequestId);
-  const sent = untilSent(request);
+  const sent = waitUntilSent(request);
   try {
     await handler(JSON.parse(payload), stream, context);
   } catch (error) {
@@ -106,7 +106,7 @@ async function callStreaming(handler: Handler, payload: string, context: Context
       await sent;
       return reportFailure(error, context);
     }
-    // Too late for an error response: trailers behind what was sent carry the error.
+    // It is too late for an error response, so trailers after the sent bytes carry the error.
     logError('Invoke Error', error);
     const report = toErrorReport(error);
     request.addTrailers({
@@ -119,10 +119,10 @@ async function callStreaming(handler: Handler, payload: string, context: Context
 }
 
 /**
- * Resolves when all of `request` has been handed to the system, or when its connection fails: the runner then knows that
- * the answer is not whole, and the process serves on.
+ * Resolves when all of `request` has been handed to the operating system, or when its connection fails. In that case
+ * the runner knows that the response is incomplete, and the process continues to serve.
  */
-function untilSent(request: ClientRequest): Promise<void> {
+function waitUntilSent(request: ClientRequest): Promise<void> {
   return new Promise((resolve) => {
     request.on('finish', resolve);
     request.on('error', () => resolve());
@@ -142,8 +142,7 @@ function logError(title: string, error: unknown): void {
 }
 
 /**
- * Ends the process as AWS's runtime does after an error that no handler caught. All invocations that it works on fail
- * with that error.
+ * Ends the process, as AWS's runtime does after an uncaught error. All invocations that it runs fail with that error.
  */
 function crash(type: string, error: unknown, exitCode: number): void {
   logError(type, error);
@@ -153,5 +152,5 @@ function crash(type: string, error: unknown, exitCode: number): void {
 }
 
 function ignore(): void {
-  // What failed here only reports another failure, which is in the log already.
+  // The failed request was only to report another error, which is in the log already.
 }

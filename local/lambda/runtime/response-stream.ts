@@ -6,7 +6,7 @@ const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 const PRELUDE_CONTENT_TYPE = 'application/vnd.awslambda.http-integration-response';
 const PRELUDE_DELIMITER = new Uint8Array(8);
 
-/** Methods and properties of the request that a handler may use as its response stream; AWS offers the same ones. */
+/** Methods and properties of the request that a handler may use on its response stream. AWS offers the same ones. */
 const STREAM_METHODS = [
   ...['cork', 'destroy', 'end', 'uncork', 'write', 'addListener', 'on', 'once', 'prependListener', 'setContentType'],
   ...['prependOnceListener', 'off', 'removeListener', 'removeAllListeners', 'setMaxListeners', 'getMaxListeners'],
@@ -22,7 +22,7 @@ interface ResponseRequest extends ClientRequest {
   _onBeforeFirstWrite?: (write: (chunk: string | Uint8Array) => void) => void;
 }
 
-/** What `awslambda` offers to every handler in AWS. */
+/** The part of the global `awslambda` that every handler has in AWS. */
 export const streamingGlobals = {
   streamifyResponse: (handler: Handler): Handler => Object.assign(handler, { [STREAMING]: 'response' }),
   HttpResponseStream: {
@@ -38,15 +38,15 @@ export const streamingGlobals = {
   },
 };
 
-/** Whether a handler was wrapped by `awslambda.streamifyResponse`. */
+/** Returns true if a handler was wrapped by `awslambda.streamifyResponse`. */
 export function isStreaming(handler: Handler): boolean {
   return STREAMING in handler;
 }
 
 /**
- * Opens the chunked answer of a streaming handler.
- * @returns `stream` for the handler, a façade over `request`: given the request itself, `pipeline` would wait for its
- *   response
+ * Opens the chunked response of a streaming handler.
+ * @returns `stream` for the handler, a façade over `request`. A handler that pipes to the request itself would wait for
+ *   the runner's acknowledgement.
  */
 export function openResponseStream(requestId: string): { request: ClientRequest; stream: object } {
   const request: ResponseRequest = openAnswer(requestId, {
@@ -60,7 +60,7 @@ export function openResponseStream(requestId: string): { request: ClientRequest;
   };
   const write = request.write.bind(request) as (...args: unknown[]) => boolean;
   let written = false;
-  // An empty first write counts as well: it is how a handler sends its status before it has a body.
+  // An empty first write counts as well: a handler sends it to send its status before it has a body.
   const writeAfterPrelude = (chunk: unknown, ...rest: unknown[]): boolean => {
     if (!written) request._onBeforeFirstWrite?.((prelude) => void write(prelude));
     written = true;
@@ -70,7 +70,7 @@ export function openResponseStream(requestId: string): { request: ClientRequest;
   return { request, stream: new Facade(request) };
 }
 
-/** The stream that a handler gets. Its methods and properties, defined once below, are those of `target`. */
+/** The stream that a handler gets. Its methods and properties, defined below, are forwarded to `target`. */
 class Facade {
   readonly target: Record<string, unknown>;
 

@@ -10,16 +10,16 @@ const LEVELS = {
 } as const;
 
 /**
- * Makes `console` write one JSON object a line, with the id of the invocation that wrote it. Lines of invocations that one
- * process serves at once stand between each other, so AWS uses this format for all functions of Lambda Managed Instances.
- * What a function writes to `process.stdout` itself stays as it is.
- * @param requestId id of the invocation that runs at this moment; undefined outside of any
+ * Makes `console` write one JSON object per line, with the id of the invocation that wrote it. AWS uses this format for
+ * all functions of Lambda Managed Instances, because lines of concurrent invocations are interleaved. Text that a
+ * function writes to `process.stdout` directly is not changed.
+ * @param getRequestId returns the id of the current invocation; undefined outside of any
  * @see https://docs.aws.amazon.com/lambda/latest/dg/nodejs-logging.html#node-js-logging-advanced
  */
-export function installStructuredConsole(requestId: () => string | undefined): void {
+export function installStructuredConsole(getRequestId: () => string | undefined): void {
   for (const [method, level] of Object.entries(LEVELS)) {
     Object.assign(console, {
-      [method]: (...values: unknown[]) => void process.stdout.write(`${formatLine(level, requestId(), values)}\n`),
+      [method]: (...values: unknown[]) => void process.stdout.write(`${formatLine(level, getRequestId(), values)}\n`),
     });
   }
 }
@@ -31,7 +31,7 @@ function formatLine(level: string, requestId: string | undefined, values: readon
     try {
       return JSON.stringify({ ...line, message: single }, describeErrors);
     } catch {
-      // A cycle or a BigInt, which JSON can't hold: as text.
+      // JSON can't represent a cycle or a BigInt, so the value is formatted as text below.
     }
   }
   const error = values.find((value) => value instanceof Error);

@@ -11,8 +11,8 @@ export function requireVariable(name: string): string {
 }
 
 /**
- * How many invocations this environment may serve at once: what `PerExecutionEnvironmentMaxConcurrency` says in AWS.
- * Undefined in standard Lambda, which sets no such variable and serves one at a time.
+ * Maximum number of invocations that this environment serves at once: `PerExecutionEnvironmentMaxConcurrency` in AWS.
+ * Undefined in standard Lambda, which doesn't set the variable and serves one invocation at a time.
  */
 export const maxConcurrency: number | undefined =
   process.env['AWS_LAMBDA_MAX_CONCURRENCY'] === undefined

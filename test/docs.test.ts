@@ -66,12 +66,12 @@ function findInvalid(
 }
 
 describe('the Markdown pages', () => {
-  it('link only to files and headings that exist', () => {
+  it('the Markdown pages link only to files and headings that exist', () => {
     const isValid = (page: string, target: string) => /^[a-z]+:/.test(target) || leadsSomewhere(page, target);
     expect(findInvalid(/\]\(([^)\s]+)\)/g, isValid)).toEqual([]);
   });
 
-  it('name only files and folders of the repository that exist', () => {
+  it('the Markdown pages name only files and folders that exist in the repository', () => {
     const isValid = (page: string, path: string) =>
       // The changelog names files of earlier versions.
       page === 'CHANGELOG.md' || NOT_IN_THE_REPOSITORY.includes(path) || isInRepository(path);
@@ -79,7 +79,7 @@ describe('the Markdown pages', () => {
     expect(findInvalid(new RegExp(`\`((?:${FOLDERS.join('|')})/[^\`\\s<]*/)\``, 'g'), isValid)).toEqual([]);
   });
 
-  it('name only npm scripts that exist, samples of commands included', () => {
+  it('the Markdown pages name only npm scripts that exist, in sample commands too', () => {
     const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
     const isValid = (_page: string, name: string) => name in scripts;
     expect(findInvalid(/npm run ([\w:-]+)/g, isValid, (markdown) => markdown)).toEqual([]);

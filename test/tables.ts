@@ -1,7 +1,7 @@
 import type { CreateTableCommandInput } from '@aws-sdk/client-dynamodb';
 
-/** What a table of Lambent's is created with: partition key `pk`, sort key `sk`. */
-export function keyedTable(TableName: string) {
+/** Returns the input that creates a table with the keys of Lambent's tables: partition key `pk`, sort key `sk`. */
+export function createTableInput(TableName: string) {
   return {
     TableName,
     BillingMode: 'PAY_PER_REQUEST',

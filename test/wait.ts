@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Milliseconds between two looks. */
+/** Pause between two calls of `look`. */
 const INTERVAL_MS = 20;
-/** Below the time limit of a test, so that the failure names what did not happen. */
+/** Shorter than the time limit of a test, so that the failure names the awaited state. */
 const LONGEST_MS = 100_000;
 
 /**
- * Waits until `look` returns something truthy, and returns it. There is no shorter limit than the test's own: a busy
- * machine makes things slow, not wrong.
+ * Waits until `look` returns a truthy value, and returns that value. The only limit is close to the test's own, because
+ * a busy machine is slow but not wrong.
  * @param what the awaited state, for the error message
- * @throws Error naming `what` if it does not come about
+ * @throws Error that names `what` if the state isn't reached in time
  */
 export async function waitUntil<T>(
   what: string,

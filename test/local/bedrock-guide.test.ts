@@ -56,7 +56,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-/** The guide's answer to the last of some questions, the others having been answered. */
+/** Returns the guide's answer to the last question of a conversation in which the others have been answered. */
 function ask(...questions: readonly string[]): string {
   const messages = questions.flatMap((text, index): ConverseBody['messages'] => [
     ...(index > 0 ? [{ role: 'assistant' as const, content: [{ text: 'Here you are.' }] }] : []),
@@ -65,49 +65,49 @@ function ask(...questions: readonly string[]): string {
   return reply(library, { messages });
 }
 
-describe('the guide, asked a question', () => {
-  it('quotes the passage that answers the question, with its title', () => {
+describe("the guide's answers to questions", () => {
+  it('the guide quotes the passage that answers the question, with its title', () => {
     const answer = ask('What happens with fallbacks?');
     expect(answer).toContain('its fallbacks are tried in order.');
     expect(answer).toContain('docs/models.md, “Fallbacks”');
   });
 
-  it('answers what Lambent is with the first section of the README', () => {
+  it('the guide answers what Lambent is with the first section of the README', () => {
     expect(ask('What is Lambent?')).toContain('Lambent is an inference service');
   });
 
   it.each(['How do I start it?', 'how do I install lambent', 'starting'])(
-    'answers "%s" with the command that starts Lambent',
+    'the guide answers "%s" with the command that starts Lambent',
     (question) => {
       expect(ask(question)).toContain('npm ci && npm start\n# not a heading\n```');
     },
   );
 
-  it('tolerates a typing error', () => {
+  it('the guide tolerates a typing error', () => {
     expect(ask('what about fallbakcs')).toContain('“Fallbacks”');
   });
 
-  it('finds a setting by its name', () => {
+  it('the guide finds a setting by its name', () => {
     expect(ask('firstTokenTimeoutMs?')).toContain('`firstTokenTimeoutMs` | 30000');
   });
 
-  it('answers a follow-up question together with the previous one', () => {
+  it('the guide answers a follow-up question together with the previous one', () => {
     expect(ask('Tell me about timeouts', 'and how?')).toContain('“Timeouts”');
     expect(ask('How do I add a model?', 'and the fallbacks?')).toContain('“Fallbacks”');
   });
 
-  it('does not quote comments in documents', () => {
+  it('the guide does not quote comments in documents', () => {
     expect(ask('How do I add a model?')).toContain('by giving it a name');
     expect(ask('Written by a program?')).not.toContain('<!--');
   });
 
-  it('answers a question of any length', () => {
+  it('the guide answers a question of any length', () => {
     for (const text of ['x'.repeat(500_000), Array.from({ length: 50_000 }, (_, index) => `word${index}`).join(' ')]) {
       expect(ask(`${text} fallbacks`)).toContain('not a language model');
     }
   });
 
-  it('does not answer a question about something else, and says why', () => {
+  it('the guide does not answer a question about something else, and says why', () => {
     const answer = ask('Who is the president of France?');
     expect(answer).toContain('I found nothing');
     expect(answer).toContain('not a language model');
@@ -118,24 +118,24 @@ describe('the guide, asked a question', () => {
     ['モデルを追加するには?', '英語'],
     ['모델을 추가하려면?', '영어'],
     ['Как добавить модель?', 'английском'],
-  ])('answers a question in another script with a note in that script: %s', (question, word) => {
+  ])('the guide answers a question in another script with a note in that script: %s', (question, word) => {
     expect(ask(question)).toContain(word);
   });
 
-  it('answers a question in another script that names a setting', () => {
+  it('the guide answers a question in another script that names a setting', () => {
     expect(ask('firstTokenTimeoutMs 是什么?')).toContain('“Timeouts”');
   });
 });
 
-describe('the guide says that it is not a language model', () => {
+describe("the guide's note that it is not a language model", () => {
   it.each(['hi', 'Hello!', 'who are you?', 'help', '?', 'How do I add a model?', 'qqqq'])(
-    'in its first answer: %s',
+    'the guide says in its first answer that it is not a language model: %s',
     (question) => {
       expect(ask(question)).toMatch(/not a language model/);
     },
   );
 
-  it('once per conversation', () => {
+  it('the guide says once per conversation that it is not a language model', () => {
     expect(ask('hi', 'How do I add a model?')).not.toMatch(/language model/);
   });
 });
@@ -150,7 +150,7 @@ it('the guide answers thanks', () => {
   expect(ask('What is Lambent?', 'thanks!')).toContain('You are welcome');
 });
 
-it('the guide says that it cannot use images and tools, and answers the question', () => {
+it('the guide says that it cannot see images or call tools, and answers the question', () => {
   const answer = reply(library, {
     messages: [
       {
@@ -180,7 +180,7 @@ it('the guide works in a project without documents', async () => {
   await rm(empty, { recursive: true });
 });
 
-describe('the stream of an answer', () => {
+describe("the stream of the guide's answer", () => {
   const framesOf = async (inferenceConfig: ConverseBody['inferenceConfig'] = {}): Promise<Frame[]> => {
     const body: ConverseBody = { messages: [{ role: 'user', content: [{ text: 'fallbacks?' }] }], inferenceConfig };
     const frames: Frame[] = [];
@@ -193,26 +193,26 @@ describe('the stream of an answer', () => {
   const stopReasonOf = (frames: readonly Frame[]): string | undefined =>
     frames.flatMap((frame) => (frame.type === 'event' ? (frame.event.messageStop?.stopReason ?? []) : []))[0];
 
-  it('has a pause before each word but the first', async () => {
+  it('the stream pauses before each word except the first', async () => {
     const frames = await framesOf();
     const kinds = frames.map((frame) => frame.type);
     expect(kinds.slice(0, 5)).toEqual(['event', 'event', 'pause', 'event', 'pause']);
     expect(stopReasonOf(frames)).toBe('end_turn');
   });
 
-  it('ends at the token limit with its stop reason', async () => {
+  it('the stream ends at the token limit with the stop reason max_tokens', async () => {
     const frames = await framesOf({ maxTokens: 5 });
     expect(textOf(frames).length).toBeLessThanOrEqual(20);
     expect(stopReasonOf(frames)).toBe('max_tokens');
   });
 
-  it('ends before a stop sequence with its stop reason', async () => {
+  it('the stream ends before a stop sequence with the stop reason stop_sequence', async () => {
     const frames = await framesOf({ stopSequences: ['tried', 'never said'] });
     expect(textOf(frames)).toMatch(/its fallbacks are $/);
     expect(stopReasonOf(frames)).toBe('stop_sequence');
   });
 
-  it('adds up to the whole answer', async () => {
+  it('the stream adds up to the whole answer', async () => {
     expect(textOf(await framesOf())).toBe(ask('fallbacks?'));
   });
 });

@@ -32,7 +32,7 @@ describe.each([
   const newClient = (): BedrockRuntimeClient =>
     new BedrockRuntimeClient({ region: 'eu-west-1', endpoint: server.url, credentials, maxAttempts: 1, ...options });
 
-  it('the stand-in answers streamed and buffered calls with the same text', async () => {
+  it('the Bedrock stand-in answers streamed and buffered calls with the same text', async () => {
     const client = newClient();
     const streamed = await client.send(new ConverseStreamCommand({ modelId: 'a/b:c', messages }));
     const deltas: string[] = [];
@@ -44,7 +44,7 @@ describe.each([
     client.destroy();
   });
 
-  it('the stand-in answers a request that Bedrock refuses with a ValidationException', async () => {
+  it('the Bedrock stand-in answers a request that Bedrock refuses with a ValidationException', async () => {
     const client = newClient();
     const command = new ConverseStreamCommand({ modelId: 'm', messages: [{ role: 'user', content: [{ text: ' ' }] }] });
     await expect(client.send(command)).rejects.toMatchObject({
@@ -55,7 +55,7 @@ describe.each([
   });
 });
 
-describe('the stand-in refuses, as Bedrock does,', () => {
+describe('requests that the stand-in refuses as Bedrock does', () => {
   const post = async (body: unknown): Promise<{ status: number; type: string | null; message: string }> => {
     const text = typeof body === 'string' ? body : JSON.stringify(body);
     const response = await fetch(`${server.url}/model/m/converse`, { method: 'POST', body: text });
@@ -72,22 +72,26 @@ describe('the stand-in refuses, as Bedrock does,', () => {
 
   it.each([
     ['no messages', { messages: [] }, 'at least one message'],
-    ['a conversation that the assistant begins', { messages: [assistant] }, 'must start with a user message'],
-    ['one role twice in a row', { messages: [user, assistant, assistant] }, 'roles must alternate'],
+    [
+      'a conversation that begins with an assistant message',
+      { messages: [assistant] },
+      'must start with a user message',
+    ],
+    ['two messages of the same role in a row', { messages: [user, assistant, assistant] }, 'roles must alternate'],
     ['an empty message', { messages: [{ role: 'user', content: [] }] }, 'is empty'],
     ['a blank system prompt', { messages: [user], system: [{ text: '' }] }, 'system.0 is blank'],
     ['tool blocks without tools', { messages: [user, toolUse, toolResult('a')] }, 'toolConfig field must be defined'],
     ['a call without its result', { messages: [user, toolUse, user], toolConfig }, 'Expected toolResult blocks'],
     ['a result without its call', { messages: [user, toolUse, toolResult('b')], toolConfig }, 'exceeds the number'],
-    ['no tokens at all', { messages: [user], inferenceConfig: { maxTokens: 0 } }, 'inferenceConfig.maxTokens'],
+    ['a limit of 0 tokens', { messages: [user], inferenceConfig: { maxTokens: 0 } }, 'inferenceConfig.maxTokens'],
     ['a temperature of 2', { messages: [user], inferenceConfig: { temperature: 2 } }, 'temperature'],
     [
       'a tool name with a dot',
       { messages: [user], toolConfig: { tools: [{ toolSpec: { ...toolConfig.tools[0]?.toolSpec, name: 'a.b' } }] } },
       'regular expression',
     ],
-    ['a body that is no JSON', '{', 'not valid JSON'],
-  ])('%s', async (_case, body, reason) => {
+    ['a body that is not JSON', '{', 'not valid JSON'],
+  ])('the Bedrock stand-in refuses %s', async (_case, body, reason) => {
     expect(await post(body)).toEqual({
       status: 400,
       type: 'ValidationException',
@@ -95,7 +99,7 @@ describe('the stand-in refuses, as Bedrock does,', () => {
     });
   });
 
-  it('a request to another path', async () => {
+  it('the Bedrock stand-in refuses a request to an unknown path', async () => {
     const response = await fetch(`${server.url}/model/m/invoke`, { method: 'POST', body: '{}' });
     expect([response.status, response.headers.get('x-amzn-errortype')]).toEqual([
       404,
@@ -104,7 +108,7 @@ describe('the stand-in refuses, as Bedrock does,', () => {
   });
 });
 
-it('closing the stand-in ends running answers and idle connections', async () => {
+it('closing the Bedrock stand-in ends running answers and idle connections', async () => {
   const slow = await startBedrock({
     respond: async function* () {
       yield event({ messageStart: { role: 'assistant' } });
@@ -119,7 +123,7 @@ it('closing the stand-in ends running answers and idle connections', async () =>
   expect(idle.destroyed || (await new Promise((resolve) => idle.once('close', () => resolve(true))))).toBe(true);
 });
 
-it('starting the stand-in on a taken port fails', async () => {
+it('starting the Bedrock stand-in on a port in use fails', async () => {
   const port = Number(new URL(server.url).port);
   await expect(startBedrock({ respond: hello, port })).rejects.toMatchObject({ code: 'EADDRINUSE' });
 });

@@ -19,7 +19,7 @@ async function createStateDir(): Promise<string> {
   return dir;
 }
 
-/** Starts a cloud of the fixture service. */
+/** Starts a cloud with the fixture service. Closing it twice is allowed. */
 async function startIn(dir: string, options: Partial<CloudOptions> = {}): Promise<Cloud> {
   const root = resolve(import.meta.dirname, 'fixtures/service');
   const common = { stateDir: dir, root, bundlesDir: BUNDLES, bedrock: async function* () {}, schedules: false };
@@ -70,7 +70,7 @@ describe('the cloud', () => {
     expect(refused.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/);
   });
 
-  it('functions get the endpoints, the variables of serverless.yml and those of the caller', async () => {
+  it("functions get the endpoints, serverless.yml's variables and the variables in startCloud's options", async () => {
     const cloud = await startIn(await createStateDir(), {
       environment: { MODELS_FILE: '/models.json', COLOR: 'green' },
     });

@@ -3,13 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createUserCredentialProvider, provideDummyCredentials } from '../../local/credentials.ts';
-import { closeAfterwards, testRunner, useCleanup } from './runners.ts';
+import { closeAfterwards, startTestRunner, useCleanup } from './runners.ts';
 
 useCleanup();
 afterEach(() => void vi.unstubAllEnvs());
 
-/** Makes the AWS SDK see one profile, whose keys a program prints, and nothing else of this machine. */
-async function profile(expiresInMs: number): Promise<string> {
+/**
+ * Configures the AWS SDK with a single profile, whose keys a program prints, and hides this machine's own profiles.
+ * Returns the time at which the keys expire.
+ */
+async function configureProfile(expiresInMs: number): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'lambent-'));
   closeAfterwards({ close: () => rm(dir, { recursive: true }) });
   const expiration = new Date(Date.now() + expiresInMs).toISOString();
@@ -30,8 +33,8 @@ async function profile(expiresInMs: number): Promise<string> {
 }
 
 describe("the user's credentials", () => {
-  it('come from the credential chain of the AWS SDK, and are refreshed shortly before they expire', async () => {
-    const expiration = await profile(3_600_000);
+  it("the user's credentials come from the SDK's credential chain, and count as expired a minute early", async () => {
+    const expiration = await configureProfile(3_600_000);
     const { variables, expiresAt } = await (await createUserCredentialProvider())();
     expect(variables).toEqual({
       AWS_ACCESS_KEY_ID: 'AKIAUSER',
@@ -41,24 +44,24 @@ describe("the user's credentials", () => {
     expect(expiresAt).toBe(Date.parse(expiration) - 60_000);
   });
 
-  it('reach functions instead of the dummy credentials', async () => {
-    await profile(3_600_000);
-    const runner = await testRunner({ credentials: await createUserCredentialProvider() });
+  it("functions get the user's credentials instead of the dummy credentials", async () => {
+    await configureProfile(3_600_000);
+    const runner = await startTestRunner({ credentials: await createUserCredentialProvider() });
     expect(await runner.call('echo', { env: true })).toMatchObject({
       AWS_ACCESS_KEY_ID: 'AKIAUSER',
       AWS_SESSION_TOKEN: 'token',
     });
   });
 
-  it('fail the call if they are missing, and not the runner', async () => {
-    const runner = await testRunner({ credentials: () => Promise.reject(new Error('the session has expired')) });
+  it("a call fails if the user's credentials cannot be read, and the runner keeps running", async () => {
+    const runner = await startTestRunner({ credentials: () => Promise.reject(new Error('the session has expired')) });
     await expect(runner.call('echo', {})).rejects.toThrow('the session has expired');
     await expect(runner.call('echo', {})).rejects.toThrow('the session has expired');
   });
 });
 
 describe('the dummy credentials', () => {
-  it('belong to no account and do not expire', async () => {
+  it('the dummy credentials belong to no account and do not expire', async () => {
     expect(await provideDummyCredentials()).toEqual({
       variables: { AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' },
       expiresAt: Number.POSITIVE_INFINITY,

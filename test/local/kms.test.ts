@@ -62,7 +62,7 @@ async function newKey(): Promise<string> {
 
 const bytes = (text: string): Uint8Array => Buffer.from(text, 'utf8');
 
-/** The name of the exception that `work` ends in. */
+/** Returns the name of the exception with which `work` rejects, or `none`. */
 async function exceptionOf(work: Promise<unknown>): Promise<string> {
   const thrown = await work.then(
     () => undefined,
@@ -72,7 +72,7 @@ async function exceptionOf(work: Promise<unknown>): Promise<string> {
 }
 
 describe('a ciphertext', () => {
-  it('decrypts to any plaintext under any encryption context', async () => {
+  it('a ciphertext decrypts to its plaintext, whatever the plaintext and encryption context', async () => {
     const KeyId = await newKey();
     const context = fc.dictionary(fc.string({ unit: 'grapheme', minLength: 1 }), fc.string({ unit: 'grapheme' }), {
       maxKeys: 4,
@@ -90,7 +90,7 @@ describe('a ciphertext', () => {
     );
   });
 
-  it('decrypts with its encryption context in another order', async () => {
+  it('a ciphertext decrypts with its encryption context in another order', async () => {
     const KeyId = await newKey();
     const { CiphertextBlob } = await kms.send(
       new EncryptCommand({ KeyId, Plaintext: bytes('x'), EncryptionContext: { a: '1', b: '2' } }),
@@ -105,7 +105,7 @@ describe('a ciphertext', () => {
     ['more', { ...TENANT, extra: '1' }],
     ["another tenant's", { ...TENANT, tenant: 'evil' }],
     ['the same letters, shifted', { tenan: 'tacme', purpose: 'content' }],
-  ])('does not decrypt with another encryption context: %s', async (_case, EncryptionContext) => {
+  ])('a ciphertext does not decrypt with another encryption context: %s', async (_case, EncryptionContext) => {
     const KeyId = await newKey();
     const { CiphertextBlob } = await kms.send(
       new EncryptCommand({ KeyId, Plaintext: bytes('secret'), EncryptionContext: TENANT }),
@@ -114,7 +114,7 @@ describe('a ciphertext', () => {
     expect(await exceptionOf(work)).toBe('InvalidCiphertextException');
   });
 
-  it('does not decrypt if any of its bits has changed', async () => {
+  it('a ciphertext does not decrypt if a bit of it has changed', async () => {
     const KeyId = await newKey();
     const { CiphertextBlob = new Uint8Array() } = await kms.send(
       new EncryptCommand({ KeyId, Plaintext: bytes('secret') }),
@@ -123,14 +123,14 @@ describe('a ciphertext', () => {
       const changed = Uint8Array.from(CiphertextBlob);
       changed[at] = (changed[at] ?? 0) ^ 1;
       const name = await exceptionOf(kms.send(new DecryptCommand({ CiphertextBlob: changed })));
-      // A change of the key's id names a key that isn't there.
+      // A ciphertext contains its key's id, and a changed id names a key that doesn't exist.
       expect(['InvalidCiphertextException', 'NotFoundException']).toContain(name);
     }
     const short = kms.send(new DecryptCommand({ CiphertextBlob: bytes('short') }));
     expect(await exceptionOf(short)).toBe('InvalidCiphertextException');
   });
 
-  it('does not decrypt if the caller names another key', async () => {
+  it('a ciphertext does not decrypt if the caller names another key', async () => {
     const [KeyId, other] = [await newKey(), await newKey()];
     const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
     expect(await exceptionOf(kms.send(new DecryptCommand({ CiphertextBlob, KeyId: other })))).toBe(
@@ -139,7 +139,7 @@ describe('a ciphertext', () => {
     await kms.send(new DecryptCommand({ CiphertextBlob, KeyId }));
   });
 
-  it('can be re-encrypted under another key and context', async () => {
+  it('a ciphertext can be re-encrypted under another key and context', async () => {
     const [KeyId, DestinationKeyId] = [await newKey(), await newKey()];
     const { CiphertextBlob } = await kms.send(
       new EncryptCommand({ KeyId, Plaintext: bytes('x'), EncryptionContext: TENANT }),
@@ -162,7 +162,7 @@ describe('a ciphertext', () => {
     expect(opened.Plaintext).toEqual(Uint8Array.from(bytes('x')));
   });
 
-  it('decrypts after a restart', async () => {
+  it('a ciphertext decrypts after a restart', async () => {
     const KeyId = await newKey();
     const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
     await stop();
@@ -172,7 +172,7 @@ describe('a ciphertext', () => {
 });
 
 describe('a data key', () => {
-  it('has 32 random bytes, which its ciphertext decrypts to', async () => {
+  it('a data key has 32 random bytes, to which its ciphertext decrypts', async () => {
     const KeyId = await newKey();
     const generate = () =>
       kms.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_256', EncryptionContext: TENANT }));
@@ -185,7 +185,7 @@ describe('a data key', () => {
     expect(opened.Plaintext).toEqual(one.Plaintext);
   });
 
-  it('has the requested size', async () => {
+  it('a data key has the requested size', async () => {
     const KeyId = await newKey();
     const sized = await kms.send(new GenerateDataKeyCommand({ KeyId, NumberOfBytes: 64 }));
     const small = await kms.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_128' }));
@@ -193,7 +193,7 @@ describe('a data key', () => {
     expect(await exceptionOf(kms.send(new GenerateDataKeyCommand({ KeyId })))).toBe('ValidationException');
   });
 
-  it('is left out of the response of GenerateDataKeyWithoutPlaintext', async () => {
+  it('a data key is left out of the response of GenerateDataKeyWithoutPlaintext', async () => {
     const KeyId = await newKey();
     const answer = await kms.send(new GenerateDataKeyWithoutPlaintextCommand({ KeyId, KeySpec: 'AES_256' }));
     expect(answer).not.toHaveProperty('Plaintext');
@@ -203,7 +203,7 @@ describe('a data key', () => {
 });
 
 describe('a KMS key', () => {
-  it('is found by its id, its ARN, its alias and the alias’s ARN', async () => {
+  it('a KMS key is found by its id, its ARN, its alias and the alias’s ARN', async () => {
     const KeyId = await newKey();
     await kms.send(new CreateAliasCommand({ AliasName: 'alias/lambent', TargetKeyId: KeyId }));
     const { Aliases = [] } = await kms.send(new ListAliasesCommand({}));
@@ -218,12 +218,17 @@ describe('a KMS key', () => {
     expect(KeyRotationEnabled).toBe(false);
   });
 
-  it.each(['nothing', 'alias/nothing', 'alias/../x'])('that does not exist is not found: %s', async (KeyId) => {
-    expect(await exceptionOf(kms.send(new DescribeKeyCommand({ KeyId })))).toBe('NotFoundException');
-    expect(await exceptionOf(kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') })))).toBe('NotFoundException');
-  });
+  it.each(['nothing', 'alias/nothing', 'alias/../x'])(
+    'a KMS key that does not exist is not found: %s',
+    async (KeyId) => {
+      expect(await exceptionOf(kms.send(new DescribeKeyCommand({ KeyId })))).toBe('NotFoundException');
+      expect(await exceptionOf(kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') })))).toBe(
+        'NotFoundException',
+      );
+    },
+  );
 
-  it('cannot share its alias or take an alias reserved for AWS', async () => {
+  it('a KMS key cannot get an alias that is in use or reserved for AWS', async () => {
     const TargetKeyId = await newKey();
     const alias = (AliasName: string) => exceptionOf(kms.send(new CreateAliasCommand({ AliasName, TargetKeyId })));
     expect(await alias('alias/a')).toBe('none');
@@ -232,7 +237,7 @@ describe('a KMS key', () => {
     expect(await alias('a')).toBe('InvalidAliasNameException');
   });
 
-  it('that is disabled refuses every operation until it is enabled again', async () => {
+  it('a disabled KMS key refuses every operation until it is enabled again', async () => {
     const KeyId = await newKey();
     const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
     await kms.send(new DisableKeyCommand({ KeyId }));
@@ -242,7 +247,7 @@ describe('a KMS key', () => {
     await kms.send(new DecryptCommand({ CiphertextBlob }));
   });
 
-  it('that is pending deletion refuses every operation, and is gone after its waiting period', async () => {
+  it('a KMS key that is pending deletion refuses every operation, and is gone after its waiting period', async () => {
     const KeyId = await newKey();
     const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
     const { DeletionDate } = await kms.send(new ScheduleKeyDeletionCommand({ KeyId, PendingWindowInDays: 7 }));
@@ -267,7 +272,7 @@ it('the KMS stand-in encrypts 1 to 4096 bytes', async () => {
   ]);
 });
 
-it('the state file of the KMS stand-in is readable by its owner only, and holds no plaintext', async () => {
+it('the state file of the KMS stand-in is readable by its owner only, and contains no plaintext', async () => {
   const KeyId = await newKey();
   await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('canary') }));
   expect((await stat(stateFile)).mode & 0o777).toBe(0o600);

@@ -6,7 +6,7 @@ import { decodeBody, encodeBody } from '../../local/message-characters.ts';
 const ACCEPTED = /^[\t\n\r\x20-\ud7ff\ue000-\ufffd]*$/;
 
 describe('encodeBody', () => {
-  it('makes any text that SQS accepts acceptable to fauxqs, and decodeBody restores it', () => {
+  it('encodeBody makes any text that SQS accepts acceptable to fauxqs, and decodeBody restores it', () => {
     const unit = fc.oneof(
       fc.constantFrom('🌍', '\ud7ff', '\ue000', '\ue7fe', '\ue7ff', '\ue800', '\uefff', '\uf000', '\ufffd', '\n'),
       fc.string({ unit: 'grapheme', minLength: 1, maxLength: 1 }),
@@ -20,8 +20,11 @@ describe('encodeBody', () => {
     );
   });
 
-  it.each(['\u0000', '\ud83c', 'a\udf0d', '\uffff'])('leaves %j, which SQS refuses, to fauxqs to refuse', (body) => {
-    expect(encodeBody(body)).toBe(body);
-    expect(body).not.toMatch(ACCEPTED);
-  });
+  it.each(['\u0000', '\ud83c', 'a\udf0d', '\uffff'])(
+    'encodeBody leaves %j unchanged, so that fauxqs refuses it as SQS does',
+    (body) => {
+      expect(encodeBody(body)).toBe(body);
+      expect(body).not.toMatch(ACCEPTED);
+    },
+  );
 });

@@ -55,8 +55,8 @@ async function start(): Promise<Started> {
   };
 }
 
-describe('The stand-in for SQS', () => {
-  it('loses its messages and keeps its queues when it restarts', async () => {
+describe('the SQS stand-in', () => {
+  it('the SQS stand-in loses its messages and keeps its queues when it restarts', async () => {
     const { queues, send, receive } = await start();
     await send('lost');
     await queues.restart();
@@ -65,7 +65,7 @@ describe('The stand-in for SQS', () => {
     expect(await receive()).toMatchObject([{ Body: 'new' }]);
   });
 
-  it("moves a message to its queue's dead-letter queue", async () => {
+  it('the SQS stand-in moves a message to the dead-letter queue after two receives', async () => {
     const { client, urlOf, send, receive } = await start();
     await send('poison');
     for (const _ of [1, 2]) {
@@ -78,7 +78,7 @@ describe('The stand-in for SQS', () => {
     expect(await receive('dead')).toMatchObject([{ Body: 'poison' }]);
   });
 
-  it('accepts the characters that SQS accepts, and refuses the others', async () => {
+  it('the SQS stand-in accepts the characters that SQS accepts, and refuses the others', async () => {
     const { client, urlOf, send, receive } = await start();
     // The client checks the MD5 digests of what it sent and of what it received.
     await send('\t\n\r Grüße 🌍 𝄞 \ue000 \ufffd \u{10ffff}');

@@ -6,7 +6,7 @@ import type { FunctionDefinition, ManagedInstances } from '../../local/lambda/fu
 import { type Runner, type RunnerOptions, startRunner } from '../../local/lambda/runner.ts';
 import { waitUntil } from '../wait.ts';
 
-/** Folder of the test handlers, as bundles. */
+/** The folder of the bundled test functions. */
 export const BUNDLES = resolve(import.meta.dirname, 'fixtures/bundles');
 
 /** How the runner runs functions: a process for each concurrent invocation, or many invocations in one process. */
@@ -23,15 +23,15 @@ export function closeAfterwards<T extends { close(): unknown }>(part: T): T {
   return part;
 }
 
-/** Closes after each test what it opened, latest first. */
+/** Closes the parts that each test opened after that test, latest first. */
 export function useCleanup(): void {
   afterEach(async () => {
     for (const part of open.splice(0).reverse()) await part.close();
   });
 }
 
-/** Defines the function of a bundle. */
-export function functionOf(name: string, changes: Partial<FunctionDefinition> = {}): FunctionDefinition {
+/** Returns the definition of the function in the bundle `name`. */
+export function defineFunction(name: string, changes: Partial<FunctionDefinition> = {}): FunctionDefinition {
   return {
     name,
     functionName: `lambent-test-${name}`,
@@ -51,10 +51,10 @@ export interface TestRunner extends Runner {
   call(name: string, event: unknown): Promise<unknown>;
 }
 
-/** Starts a runner, in standard mode unless `mode` or a function says otherwise. */
-export async function testRunner({
+/** Starts a runner, in standard mode unless `mode` or the definition of a function selects managed mode. */
+export async function startTestRunner({
   mode = 'standard',
-  functions = [functionOf('echo'), functionOf('stream'), functionOf('authorizer')],
+  functions = [defineFunction('echo'), defineFunction('stream'), defineFunction('authorizer')],
   ...options
 }: Partial<RunnerOptions> & { readonly mode?: Mode } = {}): Promise<TestRunner> {
   const logs: LogLine[] = [];

@@ -6,7 +6,7 @@ import { closeAfterwards, useCleanup } from './runners.ts';
 
 useCleanup();
 
-describe('a rate', () => {
+describe('parseRate', () => {
   it.each([
     { expression: 'rate(1 minute)', expected: 60_000 },
     { expression: 'rate(5 minutes)', expected: 300_000 },
@@ -14,17 +14,17 @@ describe('a rate', () => {
     { expression: 'rate(1 day)', expected: 86_400_000 },
     { expression: 'cron(0 12 * * ? *)', expected: undefined },
     { expression: 'rate(1 week)', expected: undefined },
-  ])('$expression is $expected ms', ({ expression, expected }) => {
+  ])('the interval of $expression is $expected ms', ({ expression, expected }) => {
     expect(parseRate(expression)).toBe(expected);
   });
 });
 
-describe('a schedule', () => {
+describe('startSchedules', () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  /** Functions that answer nothing, and remember what they were called with. */
-  function recorder() {
+  /** Creates a runner whose functions return an empty response, and records their names and events. */
+  function createRecorder() {
     const calls: { name: string; event: unknown }[] = [];
     const invoke: Runner['invoke'] = async (name, payload) => {
       calls.push({ name, event: JSON.parse(String(payload)) });
@@ -40,8 +40,8 @@ describe('a schedule', () => {
     return { calls, runner: { invoke } };
   }
 
-  it("invokes its function at its rate, with EventBridge's event or its own input", async () => {
-    const { calls, runner } = recorder();
+  it("a schedule invokes its function at its rate, with EventBridge's event or its own input", async () => {
+    const { calls, runner } = createRecorder();
     const schedules = [
       { function: 'warmup', expression: 'rate(5 minutes)', input: undefined },
       { function: 'sweep', expression: 'rate(1 minute)', input: { all: true } },
@@ -63,8 +63,8 @@ describe('a schedule', () => {
     });
   });
 
-  it('ends when it is closed', async () => {
-    const { calls, runner } = recorder();
+  it('a schedule no longer invokes its function after it is closed', async () => {
+    const { calls, runner } = createRecorder();
     const schedules = [{ function: 'warmup', expression: 'rate(1 minute)', input: undefined }];
     startSchedules({ schedules, region: 'eu-west-1', runner }).close();
     await vi.advanceTimersByTimeAsync(10 * 60_000);

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { formatStatus } from '../../local/status-line.ts';
 
-it('the status line shows the depth of each queue, the running messages, and the busy processes of each function', () => {
+it('the status line shows the depth of each queue, the running messages and the busy processes', () => {
   const depths = [['GENERATION_QUEUE_URL', 3] as const, ['GENERATION_DLQ_URL', 0] as const];
   const processes = [
     { function: 'chat', busy: true },

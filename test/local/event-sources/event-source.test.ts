@@ -1,15 +1,17 @@
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { describe, expect, it } from 'vitest';
-import { functionOf, until, useCleanup } from '../runners.ts';
+import { defineFunction, until, useCleanup } from '../runners.ts';
 import { QUEUE_ARN, startMappedQueue } from './queues.ts';
 
 useCleanup();
 
 const EMPTY = { visible: 0, inFlight: 0 };
-const many = (count: number, order: object = {}) => Array.from({ length: count }, (_, n) => ({ n, ...order }));
+/** Returns `count` message bodies, numbered by `n`, with the given fields. */
+const createBodies = (count: number, fields: object = {}) =>
+  Array.from({ length: count }, (_, n) => ({ n, ...fields }));
 const pause = (ms: number) => new Promise((wake) => setTimeout(wake, ms));
 
-/** Waits until the queue is empty and no function works on a message. */
+/** Waits until the queue is empty and the function processes no message. */
 async function untilDrained(queue: Awaited<ReturnType<typeof startMappedQueue>>): Promise<void> {
   await until(async () => {
     const { visible, inFlight } = await queue.depth();
@@ -18,7 +20,7 @@ async function untilDrained(queue: Awaited<ReturnType<typeof startMappedQueue>>)
 }
 
 describe('an event source mapping', () => {
-  it('passes a message to the function as AWS does, and then deletes it', async () => {
+  it('an event source mapping passes a message to the function as AWS does, and then deletes it', async () => {
     const queue = await startMappedQueue();
     const { MessageId } = await queue.client.send(
       new SendMessageCommand({
@@ -57,30 +59,30 @@ describe('an event source mapping', () => {
     await untilDrained(queue);
   });
 
-  it('passes no batch larger than the batch size', async () => {
+  it('an event source mapping passes no batch larger than the batch size', async () => {
     const queue = await startMappedQueue({ batchSize: 4, maximumConcurrency: 2 });
-    await queue.send(many(30));
+    await queue.send(createBodies(30));
     await until(() => queue.records().length === 30);
     expect(Math.max(...queue.records().map((record) => record.of))).toBe(4);
     expect(new Set(queue.records().map(({ messageId }) => messageId)).size).toBe(30);
     await untilDrained(queue);
   });
 
-  it('gathers the messages of a window into one batch, beyond the ten of one receipt from SQS', async () => {
+  it('an event source mapping gathers the messages of a window into one batch of more than ten', async () => {
     const queue = await startMappedQueue({
       batchSize: 25,
       windowMs: 1_000,
       maximumConcurrency: 2,
       growEveryMs: 10_000,
     });
-    await queue.send(many(20));
+    await queue.send(createBodies(20));
     await until(() => queue.records().length === 20);
     expect(queue.records().map((record) => record.of)).toEqual(Array(20).fill(20));
   });
 
-  it('passes no event larger than the payload that Lambda accepts', async () => {
+  it('an event source mapping passes no event larger than the payload that Lambda accepts', async () => {
     const queue = await startMappedQueue({ batchSize: 10, windowMs: 300, growEveryMs: 10_000 });
-    await Promise.all(many(7, { pad: 'x'.repeat(1_000_000) }).map((order) => queue.send([order])));
+    await Promise.all(createBodies(7, { pad: 'x'.repeat(1_000_000) }).map((body) => queue.send([body])));
     await until(() => queue.records().length === 7);
     expect(Math.max(...queue.records().map((record) => record.of))).toBeLessThan(7);
     await untilDrained(queue);
@@ -88,7 +90,7 @@ describe('an event source mapping', () => {
 });
 
 describe('a message whose processing fails', () => {
-  it('is delivered again without the others of its batch if the function reports it', async () => {
+  it('a failed message is delivered again without the rest of its batch if the function reports it', async () => {
     const queue = await startMappedQueue({ visibilitySeconds: 1 });
     await queue.send([{ n: 0 }, { n: 1, first: { fail: true } }, { n: 2 }]);
     await until(() => queue.records().length === 4);
@@ -104,14 +106,14 @@ describe('a message whose processing fails', () => {
     ]);
   });
 
-  it('is delivered again with its batch if the function throws', async () => {
+  it('a failed message is delivered again with its batch if the function throws', async () => {
     const queue = await startMappedQueue({ visibilitySeconds: 1 });
     await queue.send([{ n: 0 }, { n: 1, first: { throw: 'no' } }]);
     await until(() => queue.records().length === 4);
     await untilDrained(queue);
   });
 
-  it('is deleted by a mapping without partial failures even if the function reports it', async () => {
+  it('a failed message is deleted by a mapping without partial failures even if the function reports it', async () => {
     const queue = await startMappedQueue({ visibilitySeconds: 1, partialFailures: false });
     await queue.send([{ fail: true }]);
     await until(() => queue.records().length === 1);
@@ -119,7 +121,7 @@ describe('a message whose processing fails', () => {
     expect(queue.records()).toHaveLength(1);
   });
 
-  it('is delivered again after its visibility timeout if the function kills its process', async () => {
+  it('a message is delivered again after its visibility timeout if the function kills its process', async () => {
     const queue = await startMappedQueue({ visibilitySeconds: 2 });
     const startedAt = Date.now();
     await queue.send([{ n: 0, first: { kill: true } }, { n: 1 }]);
@@ -129,7 +131,7 @@ describe('a message whose processing fails', () => {
     expect(new Set(queue.records().map(({ pid }) => pid)).size).toBe(2);
   });
 
-  it('is delivered again if its process is killed from outside', async () => {
+  it('a message is delivered again if its process is killed from outside', async () => {
     const queue = await startMappedQueue({ visibilitySeconds: 2 });
     await queue.send([{ first: { sleepMs: 20_000 } }]);
     await until(() => queue.records().length === 1);
@@ -139,8 +141,8 @@ describe('a message whose processing fails', () => {
     await untilDrained(queue);
   });
 
-  it('is delivered again if the function exceeds its timeout', async () => {
-    const functions = [functionOf('queue', { timeoutMs: 300 })];
+  it('a message is delivered again if the function exceeds its timeout', async () => {
+    const functions = [defineFunction('queue', { timeoutMs: 300 })];
     const queue = await startMappedQueue({ visibilitySeconds: 1, runner: { functions } });
     await queue.send([{ first: { sleepMs: 20_000 } }]);
     await until(() => queue.records().length === 2);
@@ -149,10 +151,10 @@ describe('a message whose processing fails', () => {
 });
 
 describe('the pollers of a mapping', () => {
-  it('grow with the backlog up to the maximum, and end but for one when the queue is empty', async () => {
+  it('the pollers grow with the backlog up to the maximum, and shrink to one when the queue is empty', async () => {
     const queue = await startMappedQueue({ batchSize: 1, maximumConcurrency: 3 });
     await until(() => queue.pollers() === 1);
-    await queue.send(many(24, { sleepMs: 100 }));
+    await queue.send(createBodies(24, { sleepMs: 100 }));
     let most = 0;
     await until(() => {
       most = Math.max(most, queue.running());
@@ -164,9 +166,9 @@ describe('the pollers of a mapping', () => {
     await until(() => queue.pollers() === 1);
   });
 
-  it('are five as soon as there are messages, and then grow by one at a time', async () => {
+  it('the pollers become five as soon as there are messages, and then grow by one at a time', async () => {
     const queue = await startMappedQueue({ batchSize: 1, growEveryMs: 500 });
-    await queue.send(many(20, { sleepMs: 3_000 }));
+    await queue.send(createBodies(20, { sleepMs: 3_000 }));
     const seen: number[] = [];
     await until(() => {
       if (seen.at(-1) !== queue.pollers()) seen.push(queue.pollers());
@@ -175,23 +177,23 @@ describe('the pollers of a mapping', () => {
     expect(seen).toEqual([1, 5, 6, 7]);
   });
 
-  it('are one while the queue is empty', async () => {
+  it('one poller runs while the queue is empty', async () => {
     const queue = await startMappedQueue({ growEveryMs: 5 });
     await pause(200);
     expect(queue.pollers()).toBe(1);
   });
 
-  it('retry while Lambda throttles, and lose no message', async () => {
-    const functions = [functionOf('queue', { reservedConcurrency: 1 })];
+  it('the pollers retry while Lambda throttles, and lose no message', async () => {
+    const functions = [defineFunction('queue', { reservedConcurrency: 1 })];
     const queue = await startMappedQueue({ batchSize: 1, maximumConcurrency: 5, runner: { functions } });
-    await queue.send(many(12, { sleepMs: 50 }));
+    await queue.send(createBodies(12, { sleepMs: 50 }));
     await until(() => queue.records().length === 12);
     await untilDrained(queue);
     expect(queue.records().every(({ attributes }) => attributes['ApproximateReceiveCount'] === '1')).toBe(true);
   });
 
-  it('give up a batch that is throttled until its visibility timeout expires', async () => {
-    const functions = [functionOf('queue', { reservedConcurrency: 0 })];
+  it('a poller gives up a batch that is throttled until its visibility timeout expires', async () => {
+    const functions = [defineFunction('queue', { reservedConcurrency: 0 })];
     const queue = await startMappedQueue({ visibilitySeconds: 1, maximumConcurrency: 2, runner: { functions } });
     await queue.send([{}]);
     await until(() => queue.running() === 1);
@@ -200,12 +202,12 @@ describe('the pollers of a mapping', () => {
     expect(await queue.depth()).not.toEqual(EMPTY);
   });
 
-  it('go on when SQS restarts with empty queues', async () => {
+  it('the pollers continue when SQS restarts with empty queues', async () => {
     const queue = await startMappedQueue();
     await until(() => queue.pollers() === 1);
     await queue.send([{ n: 0 }]);
     await until(() => queue.records().length === 1);
-    await queue.send(many(5, { sleepMs: 500 }));
+    await queue.send(createBodies(5, { sleepMs: 500 }));
     await until(() => queue.running() > 0);
     await queue.queues.restart(100);
     expect(await queue.depth()).toEqual(EMPTY);
@@ -214,7 +216,7 @@ describe('the pollers of a mapping', () => {
     await untilDrained(queue);
   });
 
-  it('end when the mapping closes', async () => {
+  it('the pollers end when the mapping closes', async () => {
     const queue = await startMappedQueue();
     queue.close();
     await until(() => queue.pollers() === 0);

@@ -8,18 +8,18 @@ import type { RunnerOptions } from '../../../local/lambda/runner.ts';
 import { type Queues, startQueues } from '../../../local/queues.ts';
 import { createReferences } from '../../../local/service/references.ts';
 import type { Service } from '../../../local/service/service.ts';
-import { closeAfterwards, functionOf, testRunner } from '../runners.ts';
+import { closeAfterwards, defineFunction, startTestRunner } from '../runners.ts';
 
 const REGION = 'eu-west-1';
 export const QUEUE_ARN = `arn:aws:sqs:${REGION}:000000000000:work`;
 
-/** A record that the function `queue` has logged. */
+/** A record as the function `queue` logs it. */
 export interface LoggedRecord {
   readonly messageId: string;
   readonly receiptHandle: string;
   readonly body: string;
   readonly attributes: Readonly<Record<string, string>>;
-  /** Id of the process that got the record. */
+  /** Id of the process that received the record. */
   readonly pid: number;
   /** The number of records in its batch. */
   readonly of: number;
@@ -29,11 +29,11 @@ export interface MappedQueue extends EventSource {
   readonly client: SQSClient;
   readonly queueUrl: string;
   readonly queues: Queues;
-  readonly runner: Awaited<ReturnType<typeof testRunner>>;
-  /** Returns the records that the function has got so far, in the order of its log. */
+  readonly runner: Awaited<ReturnType<typeof startTestRunner>>;
+  /** Returns the records that the function has received so far, in the order of its log. */
   records(): LoggedRecord[];
-  /** Sends one message for each order, in batches. */
-  send(orders: readonly object[]): Promise<void>;
+  /** Sends one message with each body, in batches. */
+  send(bodies: readonly object[]): Promise<void>;
   /** Returns how many messages are visible, and how many are in flight. */
   depth(): Promise<{ readonly visible: number; readonly inFlight: number }>;
 }
@@ -72,7 +72,7 @@ export async function startMappedQueue({
     Work: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'work', VisibilityTimeout: visibilitySeconds } },
   });
   await queues.create(service, createReferences(service, queues.url));
-  const runner = await testRunner({ functions: [functionOf('queue')], ...runnerOptions });
+  const runner = await startTestRunner({ functions: [defineFunction('queue')], ...runnerOptions });
   const source = startEventSource({
     function: 'queue',
     queueUrl,
@@ -94,11 +94,11 @@ export async function startMappedQueue({
     queues,
     runner,
     records: () => runner.logs.flatMap(({ text }): LoggedRecord[] => (text.startsWith('{') ? [JSON.parse(text)] : [])),
-    async send(orders) {
-      for (let first = 0; first < orders.length; first += 10) {
-        const Entries = orders
+    async send(bodies) {
+      for (let first = 0; first < bodies.length; first += 10) {
+        const Entries = bodies
           .slice(first, first + 10)
-          .map((order, index) => ({ Id: String(index), MessageBody: JSON.stringify(order) }));
+          .map((body, index) => ({ Id: String(index), MessageBody: JSON.stringify(body) }));
         const [single] = Entries.length === 1 ? Entries : [];
         await (single === undefined
           ? client.send(new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries }))

@@ -34,8 +34,8 @@ async function startWithFaults(seed = 1): Promise<StartedFaults> {
   return closeAfterwards(await startFaults({ seed }, targets));
 }
 
-/** Returns a call of each service through its proxy, by a client that makes up to `maxAttempts` attempts. */
-function callsThrough({ urls }: StartedFaults, maxAttempts = 1): Record<FaultyService, () => Promise<unknown>> {
+/** Returns a call of each service, through its proxy, with a client that makes up to `maxAttempts` attempts. */
+function createCalls({ urls }: StartedFaults, maxAttempts = 1): Record<FaultyService, () => Promise<unknown>> {
   const options = (service: FaultyService) => ({ endpoint: urls[service], region: REGION, credentials, maxAttempts });
   const dynamodb = new DynamoDBClient(options('dynamodb'));
   const sqs = new SQSClient(options('sqs'));
@@ -53,9 +53,9 @@ function callsThrough({ urls }: StartedFaults, maxAttempts = 1): Record<FaultySe
 const SERVICES: readonly FaultyService[] = ['dynamodb', 'sqs', 'kms', 's3'];
 
 describe('faults', () => {
-  it('are not injected unless they are set', async () => {
+  it('faults are not injected unless they are set', async () => {
     const faults = await startWithFaults();
-    const calls = callsThrough(faults);
+    const calls = createCalls(faults);
     for (const service of SERVICES) await calls[service]();
     expect(faults.counts().sqs).toEqual({ requests: 1, throttled: 0, failed: 0, cutBefore: 0, cutAfter: 0 });
   });
@@ -69,36 +69,42 @@ describe('faults', () => {
     { service: 'kms', fault: 'failed', name: 'KMSInternalException', status: 500 },
     { service: 's3', fault: 'throttled', name: 'SlowDown', status: 503 },
     { service: 's3', fault: 'failed', name: 'InternalError', status: 500 },
-  ] as const)("for $service are parsed by AWS's client as $name", async ({ service, fault, name, status }) => {
-    const faults = await startWithFaults();
-    faults.set(service, { [fault]: 1 });
-    const failure = callsThrough(faults)[service]();
-    await expect(failure).rejects.toMatchObject({ name, $metadata: { httpStatusCode: status } });
-  });
+  ] as const)(
+    "a fault of $service ($fault) is parsed by AWS's client as $name",
+    async ({ service, fault, name, status }) => {
+      const faults = await startWithFaults();
+      faults.set(service, { [fault]: 1 });
+      const failure = createCalls(faults)[service]();
+      await expect(failure).rejects.toMatchObject({ name, $metadata: { httpStatusCode: status } });
+    },
+  );
 
-  it.each(SERVICES)('that cut connections to %s give the client a connection error', async (service) => {
+  it.each(SERVICES)('a cut connection to %s gives the client a connection error', async (service) => {
     const faults = await startWithFaults();
-    const call = callsThrough(faults)[service];
+    const call = createCalls(faults)[service];
     for (const fault of ['cutBefore', 'cutAfter'] as const) {
       faults.set(service, { [fault]: 1 });
       await expect(call()).rejects.toMatchObject({ code: 'ECONNRESET' });
     }
   });
 
-  it.each(['throttled', 'failed', 'cutBefore', 'cutAfter'] as const)('are retried by the client: %s', async (fault) => {
-    const faults = await startWithFaults();
-    for (const service of SERVICES) faults.set(service, { [fault]: 0.4 });
-    const calls = callsThrough(faults, 10);
-    for (const service of SERVICES) await calls[service]();
-    for (const service of SERVICES) expect(faults.counts()[service].requests).toBeGreaterThanOrEqual(1);
-  });
+  it.each(['throttled', 'failed', 'cutBefore', 'cutAfter'] as const)(
+    'AWS clients retry requests with the fault %s',
+    async (fault) => {
+      const faults = await startWithFaults();
+      for (const service of SERVICES) faults.set(service, { [fault]: 0.4 });
+      const calls = createCalls(faults, 10);
+      for (const service of SERVICES) await calls[service]();
+      for (const service of SERVICES) expect(faults.counts()[service].requests).toBeGreaterThanOrEqual(1);
+    },
+  );
 
   it.each([
     { fault: 'throttled', performed: false },
     { fault: 'failed', performed: false },
     { fault: 'cutBefore', performed: false },
     { fault: 'cutAfter', performed: true },
-  ] as const)('decide whether the service performs the request: $fault', async ({ fault, performed }) => {
+  ] as const)('the service performs a request with the fault $fault: $performed', async ({ fault, performed }) => {
     const faults = await startWithFaults();
     const options = { region: REGION, credentials, maxAttempts: 1 };
     const sqs = new SQSClient({ ...options, endpoint: faults.urls.sqs });
@@ -114,11 +120,11 @@ describe('faults', () => {
     kms.destroy();
   });
 
-  it('are injected into the given share of requests, and into the same requests for the same seed', async () => {
-    const met = async (seed: number) => {
+  it('faults are injected into the given share of requests, and into the same requests for the same seed', async () => {
+    const recordOutcomes = async (seed: number) => {
       const faults = await startWithFaults(seed);
       faults.set('kms', { throttled: 0.2, cutBefore: 0.1 });
-      const call = callsThrough(faults).kms;
+      const call = createCalls(faults).kms;
       const outcomes: string[] = [];
       for (let count = 0; count < 200; count += 1) {
         outcomes.push(
@@ -130,7 +136,7 @@ describe('faults', () => {
       }
       return { outcomes, counts: faults.counts().kms };
     };
-    const [first, again, other] = [await met(7), await met(7), await met(8)];
+    const [first, again, other] = [await recordOutcomes(7), await recordOutcomes(7), await recordOutcomes(8)];
     const share = (fault: Fault) => first.counts[fault] / first.counts.requests;
     expect(share('throttled')).toBeGreaterThan(0.1);
     expect(share('throttled')).toBeLessThan(0.3);
@@ -139,7 +145,7 @@ describe('faults', () => {
     expect(other.outcomes).not.toEqual(first.outcomes);
   });
 
-  it('can be combined with a changed request and a stand-in that starts later', async () => {
+  it('a fault proxy can rewrite requests, and can start before its stand-in', async () => {
     const seen: Exchange[] = [];
     let target = '';
     const proxy = closeAfterwards(

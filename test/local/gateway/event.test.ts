@@ -4,19 +4,19 @@ import { resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import { useCleanup } from '../runners.ts';
-import { testGateway } from './gateways.ts';
+import { startTestGateway } from './gateways.ts';
 
 useCleanup();
 
 const recorded = JSON.parse(readFileSync(resolve(import.meta.dirname, '../fixtures/api-gateway-event.json'), 'utf8'));
 
-/** Sends a request exactly as given, and returns the event that the function got. */
-async function eventOf(
+/** Sends a request exactly as given, and returns the event that the function received. */
+async function requestEvent(
   options: { path?: string; method?: string; headers?: string[]; body?: Buffer; binaryMediaTypes?: string[] } = {},
 ) {
   const { binaryMediaTypes = [], path = '/open', method = 'POST', headers = [], body } = options;
   const api = { apiId: 'local', stage: 'test', region: 'eu-west-1', binaryMediaTypes };
-  const { gateway } = await testGateway({ api });
+  const { gateway } = await startTestGateway({ api });
   const answer = await new Promise<string>((done, fail) => {
     const call = request(
       `${gateway.url}`,
@@ -32,8 +32,8 @@ async function eventOf(
 }
 
 describe('the event of a function', () => {
-  it('has every field that API Gateway sends, of the same type', async () => {
-    const { gateway } = await testGateway();
+  it('the event has every field that API Gateway sends, of the same type', async () => {
+    const { gateway } = await startTestGateway();
     const answer = await fetch(`${gateway.url}/closed?name=me`, {
       method: 'POST',
       headers: { authorization: 'Bearer good', 'user-agent': 'curl/8.5.0' },
@@ -50,8 +50,8 @@ describe('the event of a function', () => {
     expect(event.requestContext.requestId).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/);
   });
 
-  it('keeps the case, order and repetition of headers, and adds those of the gateway', async () => {
-    const { headers, multiValueHeaders } = await eventOf({
+  it("the event keeps the case, order and repetition of headers, and has the gateway's headers", async () => {
+    const { headers, multiValueHeaders } = await requestEvent({
       headers: [
         'X-Two',
         'a',
@@ -77,15 +77,15 @@ describe('the event of a function', () => {
     expect(multiValueHeaders['X-Two']).toEqual(['a', 'b']);
   });
 
-  it('leaves out the headers of the connection', async () => {
-    const { headers } = await eventOf({ headers: ['TE', 'trailers', 'Keep-Alive', '1', 'Connection', 'close'] });
+  it('the event has no headers of the connection', async () => {
+    const { headers } = await requestEvent({ headers: ['TE', 'trailers', 'Keep-Alive', '1', 'Connection', 'close'] });
     expect(Object.keys(headers).map((name) => name.toLowerCase())).not.toEqual(
       expect.arrayContaining([expect.stringMatching(/^(te|keep-alive|connection|transfer-encoding)$/)]),
     );
   });
 
-  it('keeps headers with the names of properties that every object has', async () => {
-    const { headers } = await eventOf({ headers: ['__proto__', 'a', 'constructor', 'b', 'toString', 'c'] });
+  it('the event keeps headers with the names of properties that every object has', async () => {
+    const { headers } = await requestEvent({ headers: ['__proto__', 'a', 'constructor', 'b', 'toString', 'c'] });
     expect(Object.entries(headers)).toEqual(
       expect.arrayContaining([
         ['__proto__', 'a'],
@@ -95,8 +95,8 @@ describe('the event of a function', () => {
     );
   });
 
-  it('decodes the query, and not the path', async () => {
-    const event = await eventOf({ path: '/open/a%2Fb/%C3%A9?x=1&x=%C3%A9+2&empty&__proto__=p' });
+  it('the query of the event is decoded, and the path is not', async () => {
+    const event = await requestEvent({ path: '/open/a%2Fb/%C3%A9?x=1&x=%C3%A9+2&empty&__proto__=p' });
     expect(event).toMatchObject({
       path: '/open/a%2Fb/%C3%A9',
       resource: '/open/{proxy+}',
@@ -107,8 +107,8 @@ describe('the event of a function', () => {
     expect(Object.hasOwn(event.queryStringParameters, '__proto__')).toBe(true);
   });
 
-  it('has null for each part that the request lacks', async () => {
-    expect(await eventOf({ method: 'GET' })).toMatchObject({
+  it('the event has null for each part that the request lacks', async () => {
+    expect(await requestEvent({ method: 'GET' })).toMatchObject({
       body: null,
       queryStringParameters: null,
       multiValueQueryStringParameters: null,
@@ -118,23 +118,23 @@ describe('the event of a function', () => {
     });
   });
 
-  it('has U+FFFD for bytes that are not UTF-8, as in AWS', async () => {
-    const { body, isBase64Encoded } = await eventOf({ body: Buffer.from([0x61, 0xff, 0xc3, 0x28, 0x62]) });
+  it('the body in the event has U+FFFD for bytes that are not UTF-8, as in AWS', async () => {
+    const { body, isBase64Encoded } = await requestEvent({ body: Buffer.from([0x61, 0xff, 0xc3, 0x28, 0x62]) });
     expect([body, isBase64Encoded]).toEqual(['a\uFFFD\uFFFD(b', false]);
   });
 
-  it('has the body as base64 for a binary media type only', async () => {
+  it('the body in the event is base64 only if its media type is binary', async () => {
     const bytes = Buffer.from([0xff, 0x00, 0xfe]);
     const binaryMediaTypes = ['image/*', 'application/octet-stream'];
-    const sent = (type: string) => eventOf({ body: bytes, binaryMediaTypes, headers: ['content-type', type] });
+    const sent = (type: string) => requestEvent({ body: bytes, binaryMediaTypes, headers: ['content-type', type] });
     expect(await sent('image/png; q=1')).toMatchObject({ body: bytes.toString('base64'), isBase64Encoded: true });
     expect(await sent('text/plain')).toMatchObject({ isBase64Encoded: false });
   });
 });
 
 /**
- * Returns the paths at which `actual` lacks a field of `expected`, or has a field of another type. The names of path parameters
- * and headers are not compared.
+ * Returns the paths at which `actual` lacks a field of `expected` or has a field of another type. The names of path
+ * parameters and headers are not compared.
  */
 function findMissing(expected: unknown, actual: unknown, path = 'event'): string[] {
   if (Array.isArray(expected) || typeof expected !== 'object' || expected === null) {

@@ -4,7 +4,7 @@ import { createGatewayResponses } from '../../../local/gateway/gateway-responses
 const context = { requestId: 'r-1', identity: { sourceIp: '192.0.2.1' } };
 
 describe("API Gateway's own responses", () => {
-  it('are those of AWS without a definition', () => {
+  it("the gateway's own responses are those of AWS without a definition", () => {
     expect(createGatewayResponses([]).render('UNAUTHORIZED', context)).toEqual({
       status: 401,
       headers: { 'Content-Type': 'application/json', 'x-amzn-ErrorType': 'UnauthorizedException' },
@@ -12,14 +12,15 @@ describe("API Gateway's own responses", () => {
     });
   });
 
-  it('are rendered from their definition', () => {
+  it("the gateway's own responses are rendered from their definition", () => {
     const { status, headers, body } = createGatewayResponses([
       {
         responseType: 'ACCESS_DENIED',
         statusCode: 401,
         templates: {
-          'application/json': `{"id":"$context.requestId","m":$context.error.messageString,"t":"$${'{context.error.responseType}'}",
-            "ip":"$context.identity.sourceIp","none":"$context.no.such","price":"$5"}`,
+          'application/json': `{"id":"$context.requestId","m":$context.error.messageString,
+            "t":"$${'{context.error.responseType}'}","ip":"$context.identity.sourceIp",
+            "none":"$context.no.such","price":"$5"}`,
         },
         parameters: {
           'gatewayresponse.header.x-request-id': 'context.requestId',
@@ -39,7 +40,7 @@ describe("API Gateway's own responses", () => {
     });
   });
 
-  it('use the default of their class, with the status of their type', () => {
+  it("the gateway's own responses use the default of their class, with the status of their type", () => {
     const answers = createGatewayResponses([
       {
         responseType: 'DEFAULT_4XX',

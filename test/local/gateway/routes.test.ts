@@ -1,11 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { createRouter } from '../../../local/gateway/routes.ts';
-import { routeOf } from './gateways.ts';
+import { createRoute } from './gateways.ts';
 
 const resources = ['/v1/models/{id+}', '/v1/models', '/v1/{any}/special', '/v1/models/special', '/v1/{any}/{id}'];
 
 function findRoute(method: string, path: string) {
-  const route = createRouter([...resources.map((resource) => routeOf('GET', resource)), routeOf('ANY', '/v1/models')]);
+  const route = createRouter([
+    ...resources.map((resource) => createRoute('GET', resource)),
+    createRoute('ANY', '/v1/models'),
+  ]);
   const match = route(method, path);
   return match && [match.route.method, match.route.resource, match.pathParameters];
 }
@@ -21,11 +24,11 @@ describe('the router', () => {
     { path: '/v1/other/thing/more', expected: undefined },
     { path: '/v2/models', expected: undefined },
     { path: '/', expected: undefined },
-  ])('finds the route of GET $path', ({ path, expected }) => {
+  ])('the router finds the route of GET $path: $expected', ({ path, expected }) => {
     expect(findRoute('GET', path)).toEqual(expected);
   });
 
-  it('matches any other method with a route for ANY', () => {
+  it('the router matches any other method with a route for ANY', () => {
     expect(findRoute('PATCH', '/v1/models')).toEqual(['ANY', '/v1/models', null]);
   });
 });

@@ -1,12 +1,12 @@
 import { InvokeCommand, LambdaClient, type LambdaServiceException } from '@aws-sdk/client-lambda';
 import { describe, expect, it } from 'vitest';
 import { startInvokeApi } from '../../../local/lambda/invoke-api.ts';
-import { closeAfterwards, functionOf, MODES, testRunner, until, useCleanup } from '../runners.ts';
+import { closeAfterwards, defineFunction, MODES, startTestRunner, until, useCleanup } from '../runners.ts';
 
 useCleanup();
 
-async function startClient(options: Parameters<typeof testRunner>[0] = {}) {
-  const runner = await testRunner(options);
+async function startClient(options: Parameters<typeof startTestRunner>[0] = {}) {
+  const runner = await startTestRunner(options);
   const { url } = closeAfterwards(await startInvokeApi(runner));
   const lambda = new LambdaClient({
     endpoint: url,
@@ -22,7 +22,7 @@ const payload = (event: unknown) => Buffer.from(JSON.stringify(event));
 const parse = (answer: { Payload?: Uint8Array }) => JSON.parse(Buffer.from(answer.Payload ?? []).toString());
 
 describe.each(MODES)("Lambda's Invoke API, called by AWS's own client, in %s mode", (mode) => {
-  it('invokes a function by its name, its alias and its ARN', async () => {
+  it('Invoke accepts the name, the alias and the ARN of a function', async () => {
     const { lambda } = await startClient({ mode });
     const arn = 'arn:aws:lambda:eu-west-1:000000000000:function:lambent-test-echo';
     const invokedArn = async (FunctionName: string, Qualifier?: string) => {
@@ -36,7 +36,7 @@ describe.each(MODES)("Lambda's Invoke API, called by AWS's own client, in %s mod
     expect(await invokedArn(`${arn}:provisioned`)).toBe(`${arn}:provisioned`);
   });
 
-  it('returns the payload and the version, and no error', async () => {
+  it('Invoke returns the payload and the version, and no error', async () => {
     const { lambda } = await startClient({ mode });
     const answer = await lambda.send(
       new InvokeCommand({ FunctionName: 'lambent-test-echo', Payload: payload({ a: 1 }) }),
@@ -46,7 +46,7 @@ describe.each(MODES)("Lambda's Invoke API, called by AWS's own client, in %s mod
     expect(parse(answer)).toMatchObject({ event: { a: 1 } });
   });
 
-  it('returns the error of a function as the payload', async () => {
+  it('Invoke returns the error of a function as the payload', async () => {
     const { lambda } = await startClient({ mode });
     const fail = { FunctionName: 'lambent-test-echo', Payload: payload({ throw: 'no luck', name: 'LuckError' }) };
     const answer = await lambda.send(new InvokeCommand(fail));
@@ -54,7 +54,7 @@ describe.each(MODES)("Lambda's Invoke API, called by AWS's own client, in %s mod
     expect(parse(answer)).toMatchObject({ errorType: 'LuckError', errorMessage: 'no luck' });
   });
 
-  it('returns at once from an asynchronous invocation, which runs nevertheless', async () => {
+  it('Invoke returns at once from an asynchronous invocation, which runs afterwards', async () => {
     const { lambda, runner } = await startClient({ mode });
     const event = {
       FunctionName: 'lambent-test-echo',
@@ -65,14 +65,14 @@ describe.each(MODES)("Lambda's Invoke API, called by AWS's own client, in %s mod
     await until(() => runner.logs.some(({ text }) => text.includes('ran')));
   });
 
-  it('starts no process for a dry run', async () => {
+  it('Invoke starts no process for a dry run', async () => {
     const { lambda, runner } = await startClient({ mode });
     const command = new InvokeCommand({ FunctionName: 'lambent-test-echo', InvocationType: 'DryRun' });
     expect(await lambda.send(command)).toMatchObject({ StatusCode: 204 });
     expect(runner.processes()).toEqual([]);
   });
 
-  it('passes the client context to the function', async () => {
+  it('Invoke passes the client context to the function', async () => {
     const { lambda } = await startClient({ mode });
     const ClientContext = Buffer.from('{"custom":{"warm":true}}').toString('base64');
     const command = { FunctionName: 'lambent-test-echo', ClientContext, Payload: payload({ context: true }) };
@@ -80,22 +80,22 @@ describe.each(MODES)("Lambda's Invoke API, called by AWS's own client, in %s mod
   });
 
   it.each([
-    { what: 'an unknown function', name: 'unknown', text: '{}', error: 'ResourceNotFoundException', status: 404 },
+    { input: 'an unknown function', name: 'unknown', text: '{}', error: 'ResourceNotFoundException', status: 404 },
     {
-      what: 'a payload that is not JSON',
+      input: 'a payload that is not JSON',
       name: 'lambent-test-echo',
       text: '{',
       error: 'InvalidRequestContentException',
       status: 400,
     },
     {
-      what: 'a payload of more than 6 MB',
+      input: 'a payload of more than 6 MB',
       name: 'lambent-test-echo',
       text: `"${'x'.repeat(6_300_000)}"`,
       error: 'RequestTooLargeException',
       status: 413,
     },
-  ])("rejects $what with Lambda's own exception", async ({ name, text, error, status }) => {
+  ])("Invoke rejects $input with Lambda's exception $error", async ({ name, text, error, status }) => {
     const { lambda } = await startClient({ mode });
     const refused: LambdaServiceException = await lambda
       .send(new InvokeCommand({ FunctionName: name, Payload: Buffer.from(text) }))
@@ -106,8 +106,8 @@ describe.each(MODES)("Lambda's Invoke API, called by AWS's own client, in %s mod
     expect([refused.name, refused.$metadata.httpStatusCode]).toEqual([error, status]);
   });
 
-  it('throttles with a TooManyRequestsException that has the reason', async () => {
-    const { lambda } = await startClient({ mode, functions: [functionOf('echo', { reservedConcurrency: 0 })] });
+  it('Invoke throttles with a TooManyRequestsException that has the reason', async () => {
+    const { lambda } = await startClient({ mode, functions: [defineFunction('echo', { reservedConcurrency: 0 })] });
     const refused = lambda.send(new InvokeCommand({ FunctionName: 'lambent-test-echo', Payload: payload({}) }));
     await expect(refused).rejects.toMatchObject({
       name: 'TooManyRequestsException',

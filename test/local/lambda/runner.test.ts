@@ -5,12 +5,12 @@ import { buffer, text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
 import {
   closeAfterwards,
-  functionOf,
+  defineFunction,
   isAlive,
   MANAGED_INSTANCES,
   MODES,
+  startTestRunner,
   type TestRunner,
-  testRunner,
   until,
   useCleanup,
 } from '../runners.ts';
@@ -18,12 +18,12 @@ import {
 useCleanup();
 
 const json = JSON.stringify;
-/** Numbers from 0 up to `count`. */
+/** Returns the numbers from 0 to `count - 1`. */
 const range = (count: number) => Array.from({ length: count }, (_, index) => index);
 
 describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
-  it('runs a function in a process that bears its name', async () => {
-    const runner = await testRunner({ mode });
+  it('the runner runs a function in a process with its name as the title', async () => {
+    const runner = await startTestRunner({ mode });
     const { pid } = Object(await runner.call('echo', { a: 1 }));
     expect(pid).not.toBe(process.pid);
     expect(execFileSync('ps', ['-o', 'args=', '-p', String(pid)], { encoding: 'utf8' })).toContain('lambda:echo');
@@ -31,13 +31,13 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     expect(runner.processes()).toEqual([{ pid, function: 'echo', busy: false, requestIds: [] }]);
   });
 
-  it('loads a function that is an ES module', async () => {
-    const runner = await testRunner({ mode, functions: [functionOf('esm')] });
+  it('the runner loads a function that is an ES module', async () => {
+    const runner = await startTestRunner({ mode, functions: [defineFunction('esm')] });
     expect(await runner.call('esm', { a: 1 })).toEqual({ esm: true, event: { a: 1 } });
   });
 
-  it('gives a function the context that Lambda gives', async () => {
-    const runner = await testRunner({ mode });
+  it('the runner gives a function the same context as Lambda does', async () => {
+    const runner = await startTestRunner({ mode });
     const { requestId, body } = await runner.invoke('echo', json({ context: true }), {
       qualifier: 'provisioned',
       clientContext: '{"custom":1}',
@@ -58,9 +58,12 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     });
   });
 
-  it("gives a function its own variables and Lambda's, and none of the runner's", async () => {
+  it("the runner gives a function its own variables and Lambda's, and none of the runner's", async () => {
     process.env['SECRET_OF_THE_RUNNER'] = 'leaked';
-    const runner = await testRunner({ mode, functions: [functionOf('echo', { environment: { TABLE: 'access' } })] });
+    const runner = await startTestRunner({
+      mode,
+      functions: [defineFunction('echo', { environment: { TABLE: 'access' } })],
+    });
     const env = Object(await runner.call('echo', { env: true }));
     delete process.env['SECRET_OF_THE_RUNNER'];
     expect(env).toMatchObject({
@@ -80,43 +83,43 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     else expect(env).not.toHaveProperty('AWS_LAMBDA_MAX_CONCURRENCY');
   });
 
-  it('returns a response of several megabytes unchanged', async () => {
-    const runner = await testRunner({ mode });
+  it('the runner returns a response of several megabytes unchanged', async () => {
+    const runner = await startTestRunner({ mode });
     const answer = Object(await runner.call('echo', { bytes: 5_000_000 }));
     expect(answer).toHaveLength(5_000_000);
   });
 
-  it('refuses a response of more than 6 MB, and the function serves on', async () => {
-    const runner = await testRunner({ mode });
+  it('the runner refuses a response of more than 6 MB, and the function keeps serving', async () => {
+    const runner = await startTestRunner({ mode });
     await expect(runner.call('echo', { bytes: 6_300_000 })).rejects.toMatchObject({
       errorType: 'Function.ResponseSizeTooLarge',
     });
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
   });
 
-  it('refuses a request of more than 6 MB', async () => {
-    const runner = await testRunner({ mode });
+  it('the runner refuses a request of more than 6 MB', async () => {
+    const runner = await startTestRunner({ mode });
     await expect(runner.call('echo', { text: 'x'.repeat(6_300_000) })).rejects.toMatchObject({
       type: 'RequestTooLargeException',
       status: 413,
     });
   });
 
-  it('finds a function by its short name, its AWS name and its ARN only', async () => {
-    const runner = await testRunner({ mode });
+  it('the runner finds a function by its short name, its AWS name and its ARN only', async () => {
+    const runner = await startTestRunner({ mode });
     await runner.call('lambent-test-echo', {});
     await runner.call('arn:aws:lambda:eu-west-1:000000000000:function:lambent-test-echo', {});
     await expect(runner.call('unknown', {})).rejects.toMatchObject({ type: 'ResourceNotFoundException' });
   });
 
-  it('starts one process for invocations that follow one another', async () => {
-    const runner = await testRunner({ mode });
+  it('the runner starts one process for invocations that follow one another', async () => {
+    const runner = await startTestRunner({ mode });
     for (let call = 0; call < 50; call += 1) await runner.call('echo', {});
     expect(runner.processes()).toHaveLength(1);
   });
 
-  it('throttles invocations beyond a reservation, as Lambda does', async () => {
-    const runner = await testRunner({ mode, functions: [functionOf('echo', { reservedConcurrency: 2 })] });
+  it('the runner throttles invocations beyond a reservation, as Lambda does', async () => {
+    const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { reservedConcurrency: 2 })] });
     const two = [runner.call('echo', { sleepMs: 300 }), runner.call('echo', { sleepMs: 300 })];
     await expect(runner.call('echo', {})).rejects.toMatchObject({
       type: 'TooManyRequestsException',
@@ -127,17 +130,17 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
   });
 
-  it('ends processes that have been idle for a while', async () => {
-    const runner = await testRunner({ mode, idleMs: 200 });
+  it('the runner ends processes that have been idle for a while', async () => {
+    const runner = await startTestRunner({ mode, idleMs: 200 });
     const { pid } = Object(await runner.call('echo', {}));
     await until(() => runner.processes().length === 0);
     expect(isAlive(pid)).toBe(false);
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
   });
 
-  it('replaces a process whose credentials have expired', async () => {
+  it('the runner replaces a process whose credentials have expired', async () => {
     let expiresAt = 0;
-    const runner = await testRunner({
+    const runner = await startTestRunner({
       mode,
       credentials: async () => ({ variables: { AWS_ACCESS_KEY_ID: `key-${expiresAt}` }, expiresAt }),
     });
@@ -154,8 +157,8 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
   });
 
   describe('when a function fails', () => {
-    it('reports the error as Lambda does, and the process serves on', async () => {
-      const runner = await testRunner({ mode });
+    it('the runner reports the error of a function as Lambda does, and the process keeps serving', async () => {
+      const runner = await startTestRunner({ mode });
       await expect(runner.call('echo', { throw: 'no luck', name: 'LuckError' })).rejects.toMatchObject({
         errorType: 'LuckError',
         message: 'no luck',
@@ -163,8 +166,8 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
       expect(await runner.call('echo', {})).toMatchObject({ pid: runner.processes()[0]?.pid });
     });
 
-    it('fails each invocation with the error that the handler threw while it loaded', async () => {
-      const runner = await testRunner({ mode, functions: [functionOf('broken')] });
+    it('the runner fails each invocation with the error that the handler threw while it loaded', async () => {
+      const runner = await startTestRunner({ mode, functions: [defineFunction('broken')] });
       for (let attempt = 0; attempt < 2; attempt += 1) {
         await expect(runner.call('broken', {})).rejects.toMatchObject({
           errorType: 'ConfigurationError',
@@ -174,23 +177,23 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
       expect(runner.logs.some(({ text }) => text.includes('ConfigurationError'))).toBe(true);
     });
 
-    it('fails an invocation whose process does not start in time', async () => {
-      const runner = await testRunner({ mode, initTimeoutMs: 1 });
+    it('the runner fails an invocation whose process does not start in time', async () => {
+      const runner = await startTestRunner({ mode, initTimeoutMs: 1 });
       await expect(runner.call('echo', {})).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
     });
 
-    it('names the folder in which it finds no bundle', async () => {
-      const runner = await testRunner({ mode, functions: [functionOf('nowhere')] });
+    it('the error for a missing bundle names its folder', async () => {
+      const runner = await startTestRunner({ mode, functions: [defineFunction('nowhere')] });
       await expect(runner.call('nowhere', {})).rejects.toThrow('bundles/nowhere');
     });
 
-    it('reports a handler that the bundle does not export', async () => {
-      const runner = await testRunner({ mode, functions: [functionOf('echo', { handler: 'index.nothing' })] });
+    it('the runner reports a handler that the bundle does not export', async () => {
+      const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { handler: 'index.nothing' })] });
       await expect(runner.call('echo', {})).rejects.toMatchObject({ errorType: 'Runtime.HandlerNotFound' });
     });
 
-    it('ends a process with a rejection that nothing handles, and fails its invocation with it', async () => {
-      const runner = await testRunner({ mode });
+    it('an unhandled rejection ends the process and fails its invocation', async () => {
+      const runner = await startTestRunner({ mode });
       await expect(runner.call('echo', { reject: 'forgotten' })).rejects.toMatchObject({
         errorType: 'Runtime.UnhandledPromiseRejection',
         message: 'forgotten',
@@ -201,17 +204,20 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     it.each([
       { how: 'exits', event: { exit: 3 }, message: 'exit status 3' },
       { how: 'is killed', event: { kill: true }, message: 'signal: SIGKILL' },
-    ])('fails the invocation of a process that $how, and the next invocation works', async ({ event, message }) => {
-      const runner = await testRunner({ mode });
-      await expect(runner.call('echo', event)).rejects.toMatchObject({
-        errorType: 'Runtime.ExitError',
-        message: expect.stringContaining(message),
-      });
-      expect(await runner.call('echo', {})).toMatchObject({ event: {} });
-    });
+    ])(
+      'the runner fails the invocation of a process that $how, and the next invocation works',
+      async ({ event, message }) => {
+        const runner = await startTestRunner({ mode });
+        await expect(runner.call('echo', event)).rejects.toMatchObject({
+          errorType: 'Runtime.ExitError',
+          message: expect.stringContaining(message),
+        });
+        expect(await runner.call('echo', {})).toMatchObject({ event: {} });
+      },
+    );
 
-    it('replaces a process that is killed while it is idle', async () => {
-      const runner = await testRunner({ mode });
+    it('the runner replaces a process that is killed while it is idle', async () => {
+      const runner = await startTestRunner({ mode });
       const { pid } = Object(await runner.call('echo', {}));
       process.kill(pid, 'SIGKILL');
       await until(() => runner.processes().length === 0);
@@ -219,9 +225,9 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     });
 
     it.each([{ sleepMs: 60_000 }, { spin: true }])(
-      'fails an invocation that exceeds its timeout: %j',
+      'the runner fails an invocation that exceeds its timeout: %j',
       async (event) => {
-        const runner = await testRunner({ mode, functions: [functionOf('echo', { timeoutMs: 600 })] });
+        const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { timeoutMs: 600 })] });
         await expect(runner.call('echo', event)).rejects.toMatchObject({
           errorType: 'Sandbox.Timedout',
           message: expect.stringMatching(/^RequestId: [0-9a-f-]{36} Error: Task timed out after 0\.60 seconds$/),
@@ -231,8 +237,8 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
   });
 
   describe('when a function streams', () => {
-    it('returns the prelude first and each chunk as the handler writes it', async () => {
-      const runner = await testRunner({ mode });
+    it('a stream begins with the prelude, and has each chunk when the handler writes it', async () => {
+      const runner = await startTestRunner({ mode });
       const response = await runner.invoke('stream', json({ chunks: ['one', 'two'], pauseMs: 400, status: 201 }));
       expect(response.streamed).toBe(true);
       expect(response.contentType).toBe('application/vnd.awslambda.http-integration-response');
@@ -248,16 +254,16 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
       expect(at('two') - at('one')).toBeGreaterThan(200);
     });
 
-    it('sets no limit of 6 MB, and makes the function wait for a slow reader', async () => {
-      const runner = await testRunner({ mode });
+    it('a stream has no limit of 6 MB, and its function waits for a slow reader', async () => {
+      const runner = await startTestRunner({ mode });
       const { body, requestId } = await runner.invoke('stream', json({ bytes: 20_000_000 }));
       await new Promise((wake) => setTimeout(wake, 300));
       expect(runner.processes()).toMatchObject([{ busy: true, requestIds: [requestId] }]);
       expect((await buffer(body)).length).toBeGreaterThan(20_000_000);
     });
 
-    it('rejects an invocation that fails before its first byte', async () => {
-      const runner = await testRunner({ mode });
+    it('the runner rejects a streamed invocation that fails before its first byte', async () => {
+      const runner = await startTestRunner({ mode });
       await expect(runner.invoke('stream', json({ throwBefore: 'no model' }))).rejects.toMatchObject({
         message: 'no model',
       });
@@ -266,30 +272,30 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
       });
     });
 
-    it('reports an error behind the first byte at the end of the stream', async () => {
-      const runner = await testRunner({ mode });
+    it('the runner reports an error after the first byte at the end of the stream', async () => {
+      const runner = await startTestRunner({ mode });
       const response = await runner.invoke('stream', json({ throwAfter: 'too late' }));
       expect(await text(response.body)).toMatch(/onetwo$/);
       expect(response.failure()).toMatchObject({ errorType: 'Error', message: 'too late' });
     });
 
-    it('cuts the stream of a process that is killed', async () => {
-      const runner = await testRunner({ mode });
+    it('the runner cuts the stream of a process that is killed', async () => {
+      const runner = await startTestRunner({ mode });
       const response = await runner.invoke('stream', json({ killAfter: true }));
       await expect(text(response.body)).rejects.toThrow('aborted');
       await until(() => runner.processes().length === 0);
     });
 
-    it('cuts a stream that exceeds the timeout', async () => {
-      const runner = await testRunner({ mode, functions: [functionOf('stream', { timeoutMs: 600 })] });
+    it('the runner cuts a stream that exceeds the timeout', async () => {
+      const runner = await startTestRunner({ mode, functions: [defineFunction('stream', { timeoutMs: 600 })] });
       const response = await runner.invoke('stream', json({ chunks: ['one', 'two'], pauseMs: 60_000 }));
       await expect(text(response.body)).rejects.toThrow('aborted');
     });
   });
 
-  describe('when it ends', () => {
-    it('ends every process, busy processes too', async () => {
-      const runner = await testRunner({ mode });
+  describe('when the runner is closed', () => {
+    it('closing the runner ends every process, busy processes too', async () => {
+      const runner = await startTestRunner({ mode });
       (await runner.invoke('stream', '{}')).body.resume();
       await runner.call('echo', {});
       await until(() => runner.processes().every(({ busy }) => !busy));
@@ -301,15 +307,15 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
       expect(await busy).toMatchObject({ errorType: 'Runtime.ExitError' });
     });
 
-    it('fails invocations that wait, and those that come later', async () => {
-      const runner = await testRunner({ mode, functions: [functionOf('echo', { reservedConcurrency: 5 })] });
+    it('closing the runner fails waiting and later invocations', async () => {
+      const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { reservedConcurrency: 5 })] });
       const waiting = [1, 2, 3].map(() => runner.call('echo', {}).catch(String));
       await runner.close();
       expect(await Promise.all(waiting)).toEqual(Array.from({ length: 3 }, () => 'Error: The runner has been closed'));
       await expect(runner.call('echo', {})).rejects.toThrow('The runner has been closed');
     });
 
-    it('leaves no process behind, however suddenly its own process ends', async () => {
+    it("all function processes end if the runner's own process is killed", async () => {
       const parent = spawn(process.execPath, [resolve(import.meta.dirname, '../fixtures/parent.ts'), mode]);
       closeAfterwards({ close: () => parent.kill('SIGKILL') });
       const pids = await new Promise<number[]>((done) =>
@@ -323,15 +329,15 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
 });
 
 describe('a function in standard mode', () => {
-  it('has a process for each concurrent invocation', async () => {
-    const runner = await testRunner();
+  it('a function in standard mode has a process for each concurrent invocation', async () => {
+    const runner = await startTestRunner();
     const answers = await Promise.all([1, 2, 3].map(() => runner.call('echo', { sleepMs: 2_000 })));
     expect(new Set(answers.map((answer) => Object(answer).pid)).size).toBe(3);
     expect(runner.processes()).toHaveLength(3);
   });
 
-  it('starts few processes at the same time, however many invocations wait', async () => {
-    const runner = await testRunner();
+  it('a function in standard mode starts few processes at once, however many invocations wait', async () => {
+    const runner = await startTestRunner();
     const answers = Promise.all(range(8).map(() => runner.call('echo', { sleepMs: 500 })));
     let most = 0;
     await until(() => {
@@ -344,17 +350,17 @@ describe('a function in standard mode', () => {
     await answers;
   });
 
-  it('has a lower priority than the local cloud, and a background function a still lower one', async () => {
-    const runner = await testRunner({
-      functions: [functionOf('echo'), functionOf('echo', { name: 'queued', background: true })],
+  it('a function has a lower priority than the local cloud, and a background function an even lower one', async () => {
+    const runner = await startTestRunner({
+      functions: [defineFunction('echo'), defineFunction('echo', { name: 'queued', background: true })],
     });
     const niceness = async (name: string) => getPriority(Object(await runner.call(name, {})).pid) - getPriority();
     expect([await niceness('echo'), await niceness('queued')]).toEqual([5, 12]);
   });
 
-  it('shares the concurrency of the account, but for a function with a reservation', async () => {
-    const runner = await testRunner({
-      functions: [functionOf('echo'), functionOf('stream'), functionOf('esm', { reservedConcurrency: 1 })],
+  it("functions in standard mode share the account's concurrency, except a function with a reservation", async () => {
+    const runner = await startTestRunner({
+      functions: [defineFunction('echo'), defineFunction('stream'), defineFunction('esm', { reservedConcurrency: 1 })],
       concurrency: 1,
     });
     const one = runner.call('echo', { sleepMs: 300 });
@@ -363,8 +369,8 @@ describe('a function in standard mode', () => {
     await one;
   });
 
-  it('has its console lines passed on as they are', async () => {
-    const runner = await testRunner();
+  it('the console lines of a function in standard mode are passed on unchanged', async () => {
+    const runner = await startTestRunner();
     await runner.call('echo', { log: 'hello\nworld' });
     await until(() => runner.logs.length === 2);
     expect(runner.logs.map(({ function: name, stream, text }) => [name, stream, text])).toEqual([
@@ -373,23 +379,26 @@ describe('a function in standard mode', () => {
     ]);
   });
 
-  it.each([{ sleepMs: 60_000 }, { spin: true }])('loses its process when it exceeds its timeout: %j', async (event) => {
-    const runner = await testRunner({ functions: [functionOf('echo', { timeoutMs: 600 })] });
-    await expect(runner.call('echo', event)).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
-    await until(() => runner.processes().length === 0);
-  });
+  it.each([{ sleepMs: 60_000 }, { spin: true }])(
+    'a function in standard mode loses its process when it exceeds its timeout: %j',
+    async (event) => {
+      const runner = await startTestRunner({ functions: [defineFunction('echo', { timeoutMs: 600 })] });
+      await expect(runner.call('echo', event)).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
+      await until(() => runner.processes().length === 0);
+    },
+  );
 });
 
 describe('a function in managed mode', () => {
   const mode = 'managed';
   const { maxConcurrency, maxEnvironments } = MANAGED_INSTANCES;
 
-  /** Invokes `echo` with each of the orders, and returns the responses and errors in the same order. */
-  const callAll = (runner: TestRunner, orders: readonly object[]) =>
-    Promise.all(orders.map((order) => runner.call('echo', order).catch((error: unknown) => error)));
+  /** Invokes `echo` with each set of instructions, and returns the responses and errors in the same order. */
+  const callAll = (runner: TestRunner, instructions: readonly object[]) =>
+    Promise.all(instructions.map((event) => runner.call('echo', event).catch((error: unknown) => error)));
 
-  it('serves concurrent invocations in one process', async () => {
-    const runner = await testRunner({ mode });
+  it('a function in managed mode serves concurrent invocations in one process', async () => {
+    const runner = await startTestRunner({ mode });
     const answers = await callAll(
       runner,
       range(maxConcurrency).map((a) => ({ a, sleepMs: 300 })),
@@ -399,8 +408,8 @@ describe('a function in managed mode', () => {
     expect(runner.processes()).toHaveLength(1);
   });
 
-  it('has a second process for invocations beyond its maximum concurrency', async () => {
-    const runner = await testRunner({ mode });
+  it('a function in managed mode has a second process for invocations beyond its maximum concurrency', async () => {
+    const runner = await startTestRunner({ mode });
     const answers = await callAll(
       runner,
       range(maxConcurrency + 1).map(() => ({ sleepMs: 2_000 })),
@@ -408,8 +417,8 @@ describe('a function in managed mode', () => {
     expect(new Set(answers.map((answer) => Object(answer).pid)).size).toBe(2);
   });
 
-  it('is throttled when all processes that it may have are at their maximum', async () => {
-    const runner = await testRunner({ mode });
+  it('a function in managed mode is throttled when all its processes are at their maximum concurrency', async () => {
+    const runner = await startTestRunner({ mode });
     const most = callAll(
       runner,
       range(maxConcurrency * maxEnvironments).map(() => ({ sleepMs: 1_000 })),
@@ -422,9 +431,9 @@ describe('a function in managed mode', () => {
     expect(new Set(pids).size).toBe(maxEnvironments);
   });
 
-  it('takes no concurrency from the account', async () => {
-    const runner = await testRunner({
-      functions: [functionOf('echo', { managedInstances: MANAGED_INSTANCES }), functionOf('esm')],
+  it('a function in managed mode takes no concurrency from the account', async () => {
+    const runner = await startTestRunner({
+      functions: [defineFunction('echo', { managedInstances: MANAGED_INSTANCES }), defineFunction('esm')],
       concurrency: 1,
     });
     const several = callAll(
@@ -435,8 +444,8 @@ describe('a function in managed mode', () => {
     await several;
   });
 
-  it('gives each of many interleaved invocations its own context, deadline and trace id', async () => {
-    const runner = await testRunner({ mode });
+  it('each of many interleaved invocations in managed mode has its own context, deadline and trace id', async () => {
+    const runner = await startTestRunner({ mode });
     const contexts = await Promise.all(
       range(maxConcurrency).map(async (index) => {
         await new Promise((wake) => setTimeout(wake, 20 * index));
@@ -452,8 +461,8 @@ describe('a function in managed mode', () => {
     }
   });
 
-  it('has each console line tagged with the request id of the invocation that wrote it', async () => {
-    const runner = await testRunner({ mode });
+  it('each console line in managed mode has the request id of the invocation that wrote it', async () => {
+    const runner = await startTestRunner({ mode });
     const requestIds = await Promise.all(
       range(maxConcurrency).map(async (index) => {
         const { requestId, body } = await runner.invoke('echo', json({ log: `line\n${index}`, sleepMs: 200 - index }));
@@ -479,8 +488,8 @@ describe('a function in managed mode', () => {
     { how: 'exits', event: { exit: 3 }, errorType: 'Runtime.ExitError' },
     { how: 'is killed', event: { kill: true }, errorType: 'Runtime.ExitError' },
     { how: 'crashes', event: { reject: 'forgotten' }, errorType: 'Runtime.UnhandledPromiseRejection' },
-  ])('loses all invocations of a process that $how', async ({ event, errorType }) => {
-    const runner = await testRunner({ mode });
+  ])('all invocations of a managed process fail if the process $how', async ({ event, errorType }) => {
+    const runner = await startTestRunner({ mode });
     await runner.call('echo', {});
     const others = callAll(
       runner,
@@ -492,8 +501,8 @@ describe('a function in managed mode', () => {
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
   });
 
-  it('goes on after a timeout, and so do the other invocations of its process', async () => {
-    const runner = await testRunner({ mode, functions: [functionOf('echo', { timeoutMs: 1_000 })] });
+  it('a handler in managed mode runs on after its timeout, and so do the other invocations of its process', async () => {
+    const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { timeoutMs: 1_000 })] });
     const { pid } = Object(await runner.call('echo', {}));
     const slow = runner.call('echo', { sleepMs: 1_500, log: 'ran on' });
     slow.catch(() => undefined);
@@ -505,9 +514,12 @@ describe('a function in managed mode', () => {
     expect(await runner.call('echo', {})).toMatchObject({ pid });
   });
 
-  it('counts a handler that runs on after its timeout as work', async () => {
+  it('a handler in managed mode that runs on after its timeout still occupies its process', async () => {
     const managedInstances = { maxConcurrency: 2, maxEnvironments: 2 };
-    const runner = await testRunner({ mode, functions: [functionOf('echo', { timeoutMs: 1_000, managedInstances })] });
+    const runner = await startTestRunner({
+      mode,
+      functions: [defineFunction('echo', { timeoutMs: 1_000, managedInstances })],
+    });
     await expect(runner.call('echo', { sleepMs: 60_000 })).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
     expect(runner.processes()).toHaveLength(1);
     const two = callAll(runner, [{ sleepMs: 500 }, { sleepMs: 500 }]);
@@ -515,16 +527,16 @@ describe('a function in managed mode', () => {
     await two;
   });
 
-  it('loses a process whose event loop is blocked, once an invocation has timed out', async () => {
-    const runner = await testRunner({ mode, functions: [functionOf('echo', { timeoutMs: 300 })] });
+  it('a managed process with a blocked event loop is ended once an invocation has timed out', async () => {
+    const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { timeoutMs: 300 })] });
     await expect(runner.call('echo', { spin: true })).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
     await until(() => runner.processes().length === 0);
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
   });
 
-  it('lets a process whose credentials have expired finish its invocations', async () => {
+  it('a managed process whose credentials have expired finishes its invocations', async () => {
     let expiresAt = Number.POSITIVE_INFINITY;
-    const runner = await testRunner({ mode, credentials: async () => ({ variables: {}, expiresAt }) });
+    const runner = await startTestRunner({ mode, credentials: async () => ({ variables: {}, expiresAt }) });
     expiresAt = Date.now() + 500;
     const first = runner.call('echo', { sleepMs: 1_500 });
     await until(() => runner.processes().some(({ requestIds }) => requestIds.length === 1));

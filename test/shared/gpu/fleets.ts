@@ -3,7 +3,7 @@ import { startTables } from '../../../local/tables.ts';
 import type { PromptPrefixes } from '../../../shared/gpu/placement/prompt.ts';
 import type { LeaseRequest } from '../../../shared/gpu/registry/fleet-store.ts';
 import type { Lease, UnmetDemand, Waiter, Worker } from '../../../shared/gpu/registry/worker.ts';
-import { keyedTable } from '../../tables.ts';
+import { createTableInput } from '../../tables.ts';
 import { exists } from '../jobs/services.ts';
 
 /** The time at which the tests' clocks start: epoch milliseconds. */
@@ -87,7 +87,7 @@ export async function startFleetTables(): Promise<FleetTables> {
     async newTable() {
       created += 1;
       const TableName = `fleet-${created}`;
-      await client.send(new CreateTableCommand(keyedTable(TableName)));
+      await client.send(new CreateTableCommand(createTableInput(TableName)));
       await exists(client, TableName);
       return TableName;
     },

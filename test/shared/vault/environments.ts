@@ -11,7 +11,7 @@ import { startTables } from '../../../local/tables.ts';
 import { createVault, type TenantVault, type VaultOptions } from '../../../shared/vault/create-vault.ts';
 import { createTenantKeyTable, type TenantKeyTable } from '../../../shared/vault/key-table.ts';
 import { createKeyGenerator, createKeyUnwrapper, type KmsCall } from '../../../shared/vault/kms-keys.ts';
-import { keyedTable } from '../../tables.ts';
+import { createTableInput } from '../../tables.ts';
 
 /** Returns the response or cut that replaces one request's response; undefined to forward the request. */
 export type Fault = (operation: string) => { status: number; type: string } | 'cut' | undefined;
@@ -58,7 +58,7 @@ export async function startServices(): Promise<Services> {
     kmsOperations,
     async newTable() {
       const TableName = `keys-${created++}`;
-      await dynamodb.send(new CreateTableCommand(keyedTable(TableName)));
+      await dynamodb.send(new CreateTableCommand(createTableInput(TableName)));
       return { ...createTenantKeyTable(dynamodb, TableName), name: TableName };
     },
     async [Symbol.asyncDispose]() {

@@ -32,19 +32,19 @@ describe.each(['compatible', 'bedrock'])('LangChain, with the model %s', (modelI
         ...api,
       });
 
-    it('gets an answer with its usage', async () => {
+    it('LangChain gets an answer with its usage', async () => {
       const message = await createChat().invoke('Hello');
       expect(message.text).toBe('You said: Hello');
       expect(message.usage_metadata).toMatchObject({ total_tokens: expect.any(Number) });
     });
 
-    it('gets a streamed answer in order', async () => {
+    it('LangChain gets a streamed answer in order', async () => {
       let text = '';
       for await (const chunk of await createChat().stream('Hello')) text += chunk.text;
       expect(text).toBe('You said: Hello');
     });
 
-    it('gets an answer that uses the result of a tool call', async () => {
+    it('LangChain gets an answer that uses the result of a tool call', async () => {
       const withTools = createChat().bindTools([weather]);
       const question = new HumanMessage('How is the weather?');
       const first = await withTools.invoke([question]);
@@ -55,7 +55,7 @@ describe.each(['compatible', 'bedrock'])('LangChain, with the model %s', (modelI
       expect(second.text).toContain('sunny');
     });
 
-    it('gets structured output that fits the schema', async () => {
+    it('LangChain gets structured output that fits the schema', async () => {
       const person = z.object({ name: z.string(), age: z.number() });
       const answer = await createChat()
         .withStructuredOutput(person, { name: 'person', method: 'jsonSchema', strict: true })
@@ -63,7 +63,7 @@ describe.each(['compatible', 'bedrock'])('LangChain, with the model %s', (modelI
       expect(answer).toEqual({ name: expect.any(String), age: expect.any(Number) });
     });
 
-    it('rejects with status 404 for an unknown model', async () => {
+    it('LangChain rejects with status 404 for an unknown model', async () => {
       await expect(createChat('nope').invoke('Hello')).rejects.toMatchObject({ status: 404 });
     });
   });

@@ -20,20 +20,20 @@ describe.each(['compatible', 'bedrock'])('Vercel’s AI SDK, with the model %s',
       maxRetries: 0,
     });
 
-    it('generates text with its usage', async () => {
+    it('Vercel’s AI SDK generates text with its usage', async () => {
       const { text, usage, finishReason } = await generateText({ ...settings(), prompt: 'Hello' });
       expect({ text, finishReason }).toEqual({ text: 'You said: Hello', finishReason: 'stop' });
       expect(usage.totalTokens).toBeGreaterThan(0);
     });
 
-    it('streams text in order', async () => {
+    it('Vercel’s AI SDK streams text in order', async () => {
       const { textStream } = streamText({ ...settings(), prompt: 'Hello' });
       let text = '';
       for await (const delta of textStream) text += delta;
       expect(text).toBe('You said: Hello');
     });
 
-    it('generates text that uses the result of a tool call', async () => {
+    it('Vercel’s AI SDK generates text that uses the result of a tool call', async () => {
       const { text, steps } = await generateText({
         ...settings(),
         prompt: 'How is the weather?',
@@ -46,7 +46,7 @@ describe.each(['compatible', 'bedrock'])('Vercel’s AI SDK, with the model %s',
       expect(steps).toHaveLength(2);
     });
 
-    it('generates an object that fits the schema', async () => {
+    it('Vercel’s AI SDK generates an object that fits the schema', async () => {
       const { output } = await generateText({
         ...settings(),
         prompt: 'A person',
@@ -55,7 +55,7 @@ describe.each(['compatible', 'bedrock'])('Vercel’s AI SDK, with the model %s',
       expect(output).toEqual({ name: expect.any(String), age: expect.any(Number) });
     });
 
-    it('rejects with status 404 for an unknown model', async () => {
+    it('Vercel’s AI SDK rejects with status 404 for an unknown model', async () => {
       await expect(generateText({ ...settings('nope'), prompt: 'Hello' })).rejects.toMatchObject({ statusCode: 404 });
     });
   });

@@ -7,8 +7,9 @@ const structured = v.object({
 });
 
 /**
- * A small deterministic model behind Bedrock's Converse API. Like the OpenAI-compatible stand-in it echoes the last message,
- * calls the first tool, quotes a tool's result, fills a schema or names an image's format.
+ * Answers as a small deterministic model behind Bedrock's Converse API. Like the OpenAI-compatible upstream, it repeats
+ * the last message, calls the first tool, repeats a tool's result, returns a schema's minimal instance or names an
+ * image's format.
  */
 export const converse: Responder = async function* ({ body }) {
   const last = body.messages?.at(-1)?.content ?? [];

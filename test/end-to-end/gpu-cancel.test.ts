@@ -11,7 +11,7 @@ import { TIMINGS_DIVISOR } from './gpu-service.ts';
 
 const SPEED = 0.1;
 const TOKEN_MS = 6.5 / SPEED;
-/** The engine repeats it in its answer, which then takes longer than a test may: only an abort ends it. */
+/** The engine repeats the question, so that its answer takes longer than a test may and only an abort ends it. */
 const QUESTION = 'word '.repeat(2_000);
 
 const open = new AsyncDisposableStack();
@@ -69,7 +69,7 @@ async function waitUntilGenerating(): Promise<void> {
   });
 }
 
-/** Waits until the engine is idle, and expects that its request was aborted, long before the end of its answer. */
+/** Waits until the engine is idle, and expects that its request was aborted long before the end of its answer. */
 async function expectAbort(before: Awaited<ReturnType<typeof readCounters>>): Promise<void> {
   const after = await waitUntil('the engine is idle', async () => {
     const now = await readCounters();
@@ -86,7 +86,7 @@ async function waitForStatus(id: string, status: string): Promise<void> {
   await waitUntil(`${id} is ${status}`, async () => (await client.responses.retrieve(id)).status === status);
 }
 
-describe('cancelling a request to an engine', () => {
+describe('aborting a request to an engine', () => {
   it('the engine stops after a background response is cancelled', async () => {
     const { id } = await client.responses.create({ model: 'patient', input: QUESTION, background: true });
     await waitUntilGenerating();

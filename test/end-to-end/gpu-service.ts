@@ -15,10 +15,10 @@ import { aWorker, FLEET, MODEL } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
 import { startUpstream } from '../upstreams/openai-upstream.ts';
 
-/** The divisor of leases, heartbeats and pauses in these tests. */
+/** Leases, heartbeats and pauses are divided by this number. */
 export const TIMINGS_DIVISOR = 6;
 
-/** The whole service with GPU workers on the wire and shortened recovery intervals. */
+/** The whole service, with GPU workers that speak HTTP and with shortened leases, heartbeats and pauses. */
 export interface GpuService extends AsyncDisposable {
   readonly cloud: Cloud;
   readonly client: OpenAI;
@@ -34,7 +34,10 @@ export interface GpuService extends AsyncDisposable {
   onExchange(listener: ((exchange: Exchange) => void) | undefined): void;
 }
 
-/** Starts a service with the models `gpu` and `helped`, which falls back to a hosted model. The sweep runs every second. */
+/**
+ * Starts a service with the models `gpu` and `helped`. The latter falls back to a hosted model. The sweep runs every
+ * second.
+ */
 export async function startGpuService(): Promise<GpuService> {
   const open = new AsyncDisposableStack();
   const folder = await mkdtemp(join(tmpdir(), 'lambent-gpu-'));

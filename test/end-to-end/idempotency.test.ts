@@ -8,7 +8,7 @@ import { type Service, startService } from './service.ts';
 let service: Service;
 let client: OpenAI;
 let failing = false;
-/** A model that is asked to speak slowly stops after its first token until this settles. */
+/** If a request contains `slowly`, the model pauses after its first token until this settles. */
 let gate = Promise.withResolvers<void>();
 beforeAll(async () => {
   service = await startService({
@@ -27,16 +27,16 @@ afterEach(() => {
 
 const model = 'compatible';
 let keys = 0;
-const withKey = () => {
+const createKeyOptions = () => {
   keys += 1;
   return { idempotencyKey: `key-${keys}`, headers: { 'Idempotency-Key': `key-${keys}` } };
 };
-const rejection = (call: Promise<unknown>) => call.catch((error: unknown) => error);
-const retryAfterOf = (error: unknown) =>
+const getError = (call: Promise<unknown>) => call.catch((error: unknown) => error);
+const getRetryAfter = (error: unknown) =>
   error instanceof OpenAI.APIError ? error.headers?.get('retry-after') : undefined;
-const modelCalls = () => service.upstream.requests.length;
+const countModelCalls = () => service.upstream.requests.length;
 
-/** Posts `body` and returns the unparsed answer. */
+/** Posts `body` and returns the text of the response. */
 async function post(path: string, body: unknown, key: string): Promise<string> {
   const response = await fetch(`${service.cloud.url}${path}`, {
     method: 'POST',
@@ -53,8 +53,8 @@ async function readLast(stream: AsyncIterable<OpenAI.Responses.ResponseStreamEve
   return last;
 }
 
-/** A client for the jobs' table, and the table's name. */
-function jobsTable() {
+/** Returns a client for the jobs' table, and the table's name. */
+function connectToJobsTable() {
   const client = new DynamoDBClient({
     region: 'eu-west-1',
     endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
@@ -64,19 +64,19 @@ function jobsTable() {
 }
 
 /** Returns the sort keys of a response's items in the jobs' table. */
-async function sortKeysOf(id: string): Promise<(string | undefined)[]> {
-  const { client, TableName } = jobsTable();
+async function readSortKeys(id: string): Promise<(string | undefined)[]> {
+  const { client, TableName } = connectToJobsTable();
   const { Items = [] } = await client.send(new ScanCommand({ TableName }));
   client.destroy();
   return Items.filter(({ pk }) => pk?.S?.endsWith(`#${id}`)).map(({ sk }) => sk?.S);
 }
 
 /**
- * Expires the lease of every held idempotency key, as time would.
- * @returns the longest time that any of them still had, in milliseconds
+ * Expires the lease of every idempotency record, as if time had passed.
+ * @returns the remaining time of the longest of them, in milliseconds
  */
 async function expireKeyLeases(): Promise<number> {
-  const { client, TableName } = jobsTable();
+  const { client, TableName } = connectToJobsTable();
   const { Items = [] } = await client.send(
     new ScanCommand({ TableName, FilterExpression: 'attribute_exists(claimUntil)' }),
   );
@@ -107,18 +107,18 @@ describe('a repeated call with the same idempotency key and body', () => {
     ['a conversation', (options) => client.conversations.create({ metadata: { a: 'b' } }, options)],
   ];
 
-  it.each(calls)('creates %s once', async (_, create) => {
-    const options = withKey();
+  it.each(calls)('a repeated call creates %s once', async (_, create) => {
+    const options = createKeyOptions();
     const first = await create(options);
-    const before = modelCalls();
+    const before = countModelCalls();
     expect((await create(options)).id).toBe(first.id);
-    expect(modelCalls()).toBe(before);
-    expect((await create(withKey())).id).not.toBe(first.id);
+    expect(countModelCalls()).toBe(before);
+    expect((await create(createKeyOptions())).id).not.toBe(first.id);
   });
 
-  it('adds items once', async () => {
+  it('a repeated call adds items once', async () => {
     const { id } = await client.conversations.create();
-    const options = withKey();
+    const options = createKeyOptions();
     const items = [{ role: 'user' as const, content: 'One' }];
     const first = await client.conversations.items.create(id, { items }, options);
     expect((await client.conversations.items.create(id, { items }, options)).data).toEqual(first.data);
@@ -128,52 +128,52 @@ describe('a repeated call with the same idempotency key and body', () => {
   it.each([
     ['/chat/completions', chat, /data: \[DONE\]\n\n$/],
     ['/responses', question, /event: response\.completed\n.*\n\n$/],
-  ])('replays a stream of %s byte by byte', async (path, body, end) => {
-    const { idempotencyKey } = withKey();
+  ])('a repeated call of %s replays the stream byte by byte', async (path, body, end) => {
+    const { idempotencyKey } = createKeyOptions();
     const first = await post(path, { ...body, stream: true }, idempotencyKey);
     expect(first).toMatch(end);
-    const before = modelCalls();
+    const before = countModelCalls();
     expect(await post(path, { ...body, stream: true }, idempotencyKey)).toBe(first);
-    expect(modelCalls()).toBe(before);
+    expect(countModelCalls()).toBe(before);
   });
 
-  it('is recognised whatever the order of the body’s fields', async () => {
-    const { idempotencyKey } = withKey();
+  it('a repeated call is recognized whatever the order of the body’s fields', async () => {
+    const { idempotencyKey } = createKeyOptions();
     const first = await post('/responses', { model, input: 'Hello' }, idempotencyKey);
     expect(await post('/responses', { input: 'Hello', model }, idempotencyKey)).toBe(first);
   });
 });
 
 describe('an idempotency key', () => {
-  it('is refused with another body', async () => {
-    const options = withKey();
+  it('an idempotency key is refused with another body', async () => {
+    const options = createKeyOptions();
     await client.chat.completions.create(chat, options);
     const other = { ...chat, temperature: 1 };
-    expect(await rejection(client.chat.completions.create(other, options))).toMatchObject({
+    expect(await getError(client.chat.completions.create(other, options))).toMatchObject({
       status: 422,
       code: 'idempotency_key_reused',
     });
   });
 
-  it('does not collide with the same key on another route', async () => {
-    const options = withKey();
+  it('an idempotency key can also be used on another route', async () => {
+    const options = createKeyOptions();
     await client.chat.completions.create(chat, options);
     expect(await client.responses.create(question, options)).toMatchObject({ status: 'completed' });
   });
 
-  it('is refused with Retry-After while its first call runs', async () => {
-    const options = withKey();
+  it('an idempotency key is refused with Retry-After while its first call runs', async () => {
+    const options = createKeyOptions();
     const slowly = { model, input: 'Say this slowly' };
     const stream = await client.responses.create({ ...slowly, stream: true }, options);
-    const second = await rejection(client.responses.create({ ...slowly, stream: true }, options));
+    const second = await getError(client.responses.create({ ...slowly, stream: true }, options));
     expect(second).toMatchObject({ status: 409, code: 'idempotency_key_in_use' });
-    expect(retryAfterOf(second)).toMatch(/^\d+$/);
+    expect(getRetryAfter(second)).toMatch(/^\d+$/);
     gate.resolve();
     for await (const _ of stream);
   });
 
-  it('returns the background response of its first call while that call still streams', async () => {
-    const options = withKey();
+  it('a repeated call streams the background response of the first call while that call still streams', async () => {
+    const options = createKeyOptions();
     const slowly = { model, input: 'Say this slowly', background: true, stream: true as const };
     const [first, second] = [
       await client.responses.create(slowly, options),
@@ -185,26 +185,26 @@ describe('an idempotency key', () => {
     expect(secondEnd).toEqual(firstEnd);
   });
 
-  it('can be used again once the lease of a killed function has expired', async () => {
-    const options = withKey();
+  it('an idempotency key can be used again once the lease of a killed function has expired', async () => {
+    const options = createKeyOptions();
     const slowly = { model, input: 'Say that slowly', stream: true as const };
     const stream = await client.responses.create(slowly, options);
     for (const { pid, function: name, busy } of service.cloud.processes()) {
       if (name === 'chat' && busy) process.kill(pid, 'SIGKILL');
     }
     await expect(readLast(stream)).rejects.toThrow();
-    const second = await rejection(client.responses.create(slowly, options));
+    const second = await getError(client.responses.create(slowly, options));
     expect(second).toMatchObject({ status: 409, code: 'idempotency_key_in_use' });
-    expect(retryAfterOf(second)).toMatch(/^\d+$/);
+    expect(getRetryAfter(second)).toMatch(/^\d+$/);
     gate.resolve();
     expect(await expireKeyLeases()).toBeLessThanOrEqual(30_000);
     expect((await readLast(await client.responses.create(slowly, options)))?.type).toBe('response.completed');
   });
 
-  it('can be used again after a failed call', async () => {
-    const options = withKey();
+  it('an idempotency key can be used again after a failed call', async () => {
+    const options = createKeyOptions();
     failing = true;
-    expect(await rejection(client.responses.create(question, options))).toMatchObject({ status: 400 });
+    expect(await getError(client.responses.create(question, options))).toMatchObject({ status: 400 });
     failing = false;
     expect(await client.responses.create(question, options)).toMatchObject({ status: 'completed' });
   });
@@ -212,12 +212,12 @@ describe('an idempotency key', () => {
   it.each([
     ['a response', (options: object) => client.responses.create({ ...question, store: false }, options)],
     ['a chat completion', (options: object) => client.chat.completions.create({ ...chat, store: false }, options)],
-  ])('is refused the second time for %s with store: false', async (_, create) => {
-    const options = withKey();
+  ])('an idempotency key is refused the second time for %s with store: false', async (_, create) => {
+    const options = createKeyOptions();
     await create(options);
-    const before = modelCalls();
-    expect(await rejection(create(options))).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
-    expect(modelCalls()).toBe(before);
+    const before = countModelCalls();
+    expect(await getError(create(options))).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+    expect(countModelCalls()).toBe(before);
   });
 
   const responses: readonly [string, (options: object) => Promise<{ id: string }>][] = [
@@ -240,19 +240,22 @@ describe('an idempotency key', () => {
     ],
   ];
 
-  it.each(responses)('does not replay %s after its deletion, and nothing of it remains stored', async (_, create) => {
-    const options = withKey();
-    const { id } = await create(options);
-    expect((await create(options)).id).toBe(id);
-    await client.responses.delete(id);
-    expect(await sortKeysOf(id)).toEqual(['job']);
-    const before = modelCalls();
-    expect(await rejection(create(options))).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
-    expect(modelCalls()).toBe(before);
-  });
+  it.each(responses)(
+    'a repeated call does not replay %s after its deletion, and only its tombstone remains stored',
+    async (_, create) => {
+      const options = createKeyOptions();
+      const { id } = await create(options);
+      expect((await create(options)).id).toBe(id);
+      await client.responses.delete(id);
+      expect(await readSortKeys(id)).toEqual(['job']);
+      const before = countModelCalls();
+      expect(await getError(create(options))).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+      expect(countModelCalls()).toBe(before);
+    },
+  );
 
-  it('replays a conversation and its items in their current state, and not after their deletion', async () => {
-    const [made, added] = [withKey(), withKey()];
+  it('a conversation and its items are replayed in their current state, and not after their deletion', async () => {
+    const [made, added] = [createKeyOptions(), createKeyOptions()];
     const create = () => client.conversations.create({ metadata: { bird: 'canary' } }, made);
     const { id } = await create();
     await client.conversations.update(id, { metadata: { bird: 'wren' } });
@@ -265,12 +268,12 @@ describe('an idempotency key', () => {
     const first = (await add()).data[0]?.id ?? '';
     expect((await add()).data).toHaveLength(2);
     await client.conversations.items.delete(first, { conversation_id: id });
-    expect(await rejection(add())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+    expect(await getError(add())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
     await client.conversations.delete(id);
-    expect(await rejection(create())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
+    expect(await getError(create())).toMatchObject({ status: 409, code: 'idempotent_answer_not_kept' });
   });
 
-  it('is refused when longer than 255 characters', async () => {
+  it('an idempotency key of more than 255 characters is refused', async () => {
     expect(JSON.parse(await post('/responses', question, 'k'.repeat(256)))).toMatchObject({
       error: { code: 'invalid_value' },
     });

@@ -7,7 +7,7 @@ import { type Service, startService } from './service.ts';
 const chunk = (content: string, finish_reason: string | null = null) =>
   encodeEvent({ choices: [{ index: 0, delta: { content }, finish_reason }] });
 
-/** The slow answer stops after its first token until this settles. */
+/** The slow answer pauses after its first token until this settles. */
 const gate = Promise.withResolvers<void>();
 let service: Service;
 beforeAll(async () => {
@@ -51,8 +51,8 @@ async function killChat(): Promise<void> {
   for (const pid of await waitForBusy()) process.kill(pid, 'SIGKILL');
 }
 
-describe('a function process that is killed while it serves a chat', () => {
-  it('before the first byte: the request fails with a 5xx, and the next request succeeds', async () => {
+describe('killing a function process that serves a chat', () => {
+  it('a kill before the first byte fails the request with a 5xx, and the next request succeeds', async () => {
     const stalled = ask('stall').then(
       () => undefined,
       (thrown: unknown) => thrown,
@@ -63,7 +63,7 @@ describe('a function process that is killed while it serves a chat', () => {
     expect(await read('hello')).toBe('whole');
   });
 
-  it('during a stream: the client gets an error, and the next request succeeds', async () => {
+  it('a kill during a stream gives the client an error, and the next request succeeds', async () => {
     let text = '';
     const broken = (async () => {
       for await (const { choices } of await ask('slow')) {
@@ -76,7 +76,7 @@ describe('a function process that is killed while it serves a chat', () => {
     expect(await read('hello')).toBe('whole');
   });
 
-  it.skipIf(IS_MANAGED)('does not affect the streams of other processes', async () => {
+  it.skipIf(IS_MANAGED)('a kill does not affect the streams of other processes', async () => {
     const beside = read('slow beside');
     const before = await waitForBusy();
     const stalled = ask('stall').catch((thrown: unknown) => thrown);

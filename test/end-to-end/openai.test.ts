@@ -28,7 +28,7 @@ beforeAll(async () => {
 afterAll(() => service[Symbol.asyncDispose]());
 
 describe.each(['compatible', 'bedrock'])('the official client, with a model behind %s', (model) => {
-  it('creates a chat completion', async () => {
+  it('the official client creates a chat completion', async () => {
     const completion = await client.chat.completions.create({ model, messages: [{ role: 'user', content: 'Hello' }] });
     expect(completion).toMatchObject({ object: 'chat.completion', model });
     expect(completion.choices[0]).toMatchObject({ finish_reason: 'stop', message: { content: 'You said: Hello' } });
@@ -36,7 +36,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(completion._request_id).toMatch(/./);
   });
 
-  it('streams a chat completion, with usage if it requests it', async () => {
+  it('the official client streams a chat completion, with usage if it requests it', async () => {
     const stream = await client.chat.completions.create({
       model,
       messages: [{ role: 'user', content: 'Hello, stream' }],
@@ -53,13 +53,13 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(usage?.total_tokens).toBeGreaterThan(0);
   });
 
-  it('creates a response', async () => {
+  it('the official client creates a response', async () => {
     const response = await client.responses.create({ model, input: 'Hello', instructions: 'Be brief.' });
     expect(response).toMatchObject({ status: 'completed', model, output_text: 'You said: Hello' });
     expect(response.usage?.total_tokens).toBeGreaterThan(0);
   });
 
-  it('accumulates a streamed response that equals its final event', async () => {
+  it('the official client accumulates a streamed response that equals its final event', async () => {
     const stream = client.responses.stream({ model, input: 'Hello' });
     let text = '';
     const sequence: number[] = [];
@@ -73,7 +73,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(sequence).toEqual(sequence.map((_, index) => index));
   });
 
-  it('runs a tool call and returns its result with runTools', async () => {
+  it('the official client runs a tool and returns its result with runTools', async () => {
     const cities: unknown[] = [];
     const runner = client.chat.completions.runTools({
       model,
@@ -96,7 +96,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(cities).toEqual([expect.any(String)]);
   });
 
-  it('runs a tool call and returns its result with responses', async () => {
+  it('the official client receives a tool call and returns its result with responses', async () => {
     const tools = [{ type: 'function' as const, strict: false, ...weather }];
     const input: OpenAI.Responses.ResponseInput = [{ role: 'user', content: 'How is the weather?' }];
     const first = await client.responses.create({ model, input, tools, store: false });
@@ -113,7 +113,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(second.output_text).toBe('The tool said: rainy');
   });
 
-  it('parses structured output with its helpers', async () => {
+  it('the official client parses structured output with its helpers', async () => {
     const shape = z.object({ name: z.string(), tags: z.array(z.string()) });
     const chat = await client.chat.completions.parse({
       model,
@@ -129,7 +129,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(shape.safeParse(response.output_parsed).success).toBe(true);
   });
 
-  it('sends an image', async () => {
+  it('the official client sends an image', async () => {
     const completion = await client.chat.completions.create({
       model,
       messages: [
@@ -145,7 +145,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
     expect(completion.choices[0]?.message.content).toMatch(/png/i);
   });
 
-  it('sees that an answer was cut at its token limit', async () => {
+  it('the official client learns that an answer was cut at its token limit', async () => {
     const completion = await client.chat.completions.create({
       model,
       max_completion_tokens: 1,
@@ -158,7 +158,7 @@ describe.each(['compatible', 'bedrock'])('the official client, with a model behi
 });
 
 describe('the models', () => {
-  it('are listed and retrieved', async () => {
+  it('models are listed and retrieved', async () => {
     const ids = (await client.models.list()).data.map(({ id }) => id);
     expect(ids.sort()).toEqual(['bedrock', 'compatible', 'default']);
     expect(await client.models.retrieve('default')).toMatchObject({ id: 'default', object: 'model' });
@@ -166,7 +166,7 @@ describe('the models', () => {
   });
 });
 
-describe('the official client gets an error', () => {
+describe('errors of the official client', () => {
   const ask = (changes: object) =>
     client.chat.completions.create({
       model: 'compatible',
@@ -174,7 +174,7 @@ describe('the official client gets an error', () => {
       ...changes,
     } as OpenAI.ChatCompletionCreateParamsNonStreaming);
 
-  it('for a wrong key: 401', async () => {
+  it('the official client gets a 401 for a wrong key', async () => {
     const stranger = new OpenAI({ baseURL: service.cloud.url, apiKey: 'sk-wrong', maxRetries: 0 });
     const error = await stranger.models.list().then(
       () => undefined,
@@ -184,7 +184,7 @@ describe('the official client gets an error', () => {
     expect(error).toMatchObject({ status: 401, code: 'invalid_api_key' });
   });
 
-  it('for an unknown model: 404', async () => {
+  it('the official client gets a 404 for an unknown model', async () => {
     await expect(ask({ model: 'nope' })).rejects.toBeInstanceOf(OpenAI.NotFoundError);
     await expect(ask({ model: 'nope' })).rejects.toMatchObject({ code: 'model_not_found', param: 'model' });
   });
@@ -202,7 +202,7 @@ describe('the official client gets an error', () => {
       },
       'messages[0].content[0].image_url.url',
     ],
-  ])('that names the wrong parameter of %j', async (changes, param) => {
+  ])('the error for the invalid request %j names its parameter', async (changes, param) => {
     const error = await ask(changes).then(
       () => undefined,
       (thrown: unknown) => thrown,
@@ -211,11 +211,11 @@ describe('the official client gets an error', () => {
     expect(error).toMatchObject({ param, type: 'invalid_request_error' });
   });
 
-  it('that names a parameter which the target does not support', async () => {
+  it('the error for a parameter that the target does not support names it', async () => {
     await expect(ask({ model: 'bedrock', seed: 4 })).rejects.toMatchObject({ status: 400, param: 'seed' });
   });
 
-  it('for an unknown route, in OpenAI’s shape', async () => {
+  it('the error for an unknown route has OpenAI’s format', async () => {
     const answer = await fetch(`${service.cloud.url}/nope`, { headers: { authorization: 'Bearer sk-local' } });
     expect(answer.status).toBe(404);
     expect(await answer.json()).toMatchObject({ error: { type: 'invalid_request_error', code: 'unknown_url' } });

@@ -34,8 +34,8 @@ const waitUntilCompleted = (id: string) =>
     return response?.status === 'completed';
   });
 
-describe('a program that uses SQS alone', () => {
-  it('receives its answer on the local reply queue', async () => {
+describe('a program that uses only SQS', () => {
+  it('a program that uses only SQS receives its answer on the local reply queue', async () => {
     const idempotencyKey = 'answer-me';
     const body = { model: 'compatible', input: 'Hello' };
     const message = { version: 1, type: 'generate', tenant: 'local', idempotencyKey, endpoint: '/v1/responses', body };
@@ -54,7 +54,7 @@ describe('a program that uses SQS alone', () => {
     await waitUntilCompleted(id);
   });
 
-  it('can be the sample program of docs/queue.md, unchanged', async () => {
+  it('the sample program in docs/queue.md works unchanged', async () => {
     const page = await readFile(resolve(ROOT, 'docs/queue.md'), 'utf8');
     const sample = /```js\n(.*?)```/s.exec(page)?.[1] ?? '';
     const { endpoints, resources } = service.cloud;
@@ -78,7 +78,7 @@ describe('a program that uses SQS alone', () => {
     await waitUntilCompleted(id);
   });
 
-  it('can send every message that docs/queue.md and events/message.json show', async () => {
+  it('every message in docs/queue.md and events/message.json is accepted and completed', async () => {
     const page = await readFile(resolve(ROOT, 'docs/queue.md'), 'utf8');
     const { endpoints, resources } = service.cloud;
     const { GENERATION_QUEUE_URL: QueueUrl, GENERATION_DLQ_URL, BUCKET = '' } = resources;

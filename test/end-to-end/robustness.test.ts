@@ -16,7 +16,7 @@ interface Answer {
   readonly text: string;
 }
 
-/** Sends raw bytes, with headers that `fetch` would not let through. */
+/** Sends raw bytes, with headers that `fetch` would refuse. */
 function send(
   path: string,
   body: string | Uint8Array,
@@ -49,7 +49,7 @@ function send(
   });
 }
 
-/** Expects a 4xx in OpenAI's shape, with a request id. */
+/** Expects an error with a 4xx status, in OpenAI's format and with a request id. */
 function expectClientError({ status, headers, text }: Answer): void {
   expect(status).toBeGreaterThanOrEqual(400);
   expect(status).toBeLessThan(500);
@@ -66,7 +66,7 @@ const minimal = (path: string) =>
     : { model: 'compatible', messages: [{ role: 'user', content: 'x' }] };
 
 describe('the HTTP API', () => {
-  it('answers any bytes as a body with an error in OpenAI’s shape', async () => {
+  it('a body of any bytes gets an error in OpenAI’s format', async () => {
     await fc.assert(
       fc.asyncProperty(paths, fc.uint8Array({ maxLength: 200 }), async (path, bytes) => {
         expectClientError(await send(path, bytes));
@@ -75,7 +75,7 @@ describe('the HTTP API', () => {
     );
   });
 
-  it('answers any JSON as a body with an error in OpenAI’s shape', async () => {
+  it('a body of any JSON gets an error in OpenAI’s format', async () => {
     await fc.assert(
       fc.asyncProperty(paths, fc.json(), async (path, body) => {
         expectClientError(await send(path, body));
@@ -84,7 +84,7 @@ describe('the HTTP API', () => {
     );
   });
 
-  it('answers any JSON in any field with an answer or an error that names a parameter', async () => {
+  it('any JSON in any field gets an answer or an error that names a parameter', async () => {
     const fields = [
       'model',
       'messages',
@@ -123,17 +123,17 @@ describe('the HTTP API', () => {
     ],
     ['a __proto__ field', '{"model":"compatible","__proto__":{"messages":[]}}'],
     ['an empty body', ''],
-  ])('refuses %s', async (_, body) => {
+  ])('the HTTP API refuses %s', async (_, body) => {
     expectClientError(await send('/chat/completions', body));
   });
 
-  it('refuses a body of 7 MB with 413', async () => {
+  it('the HTTP API refuses a body of 7 MB with 413', async () => {
     const answer = await send('/chat/completions', JSON.stringify({ ...minimal(''), user: 'x'.repeat(7_000_000) }));
     expectClientError(answer);
     expect(answer.status).toBe(413);
   });
 
-  it('serves a body just below the limit of 6 MB', async () => {
+  it('the HTTP API accepts a body just below the limit of 6 MB', async () => {
     const content = 'x'.repeat(5_500_000);
     const answer = await send(
       '/chat/completions',
@@ -142,7 +142,7 @@ describe('the HTTP API', () => {
     expect(answer.status).toBe(200);
   });
 
-  it('serves thousands of messages', async () => {
+  it('the HTTP API accepts thousands of messages in a request', async () => {
     const messages = Array.from({ length: 5_000 }, (_, index) => ({
       role: index % 2 ? 'assistant' : 'user',
       content: `${index}`,
@@ -157,20 +157,20 @@ describe('the HTTP API', () => {
     ['another authorization scheme', { authorization: 'Basic c2stbG9jYWw=' }],
     ['a key that is too long', { authorization: `Bearer ${'x'.repeat(2_000)}` }],
     ['two keys', { authorization: ['Bearer sk-local', 'Bearer sk-other'] }],
-  ])('refuses %s with 401', async (_, headers) => {
+  ])('the HTTP API refuses %s with 401', async (_, headers) => {
     const answer = await send('/models', '', headers, 'GET');
     expectClientError(answer);
     expect(answer.status).toBe(401);
     expect(JSON.parse(answer.text).error.code).toBe('invalid_api_key');
   });
 
-  it('refuses another media type with 415', async () => {
+  it('the HTTP API refuses a media type other than JSON with 415', async () => {
     const answer = await send('/chat/completions', JSON.stringify(minimal('')), { 'content-type': 'text/xml' });
     expect(answer.status).toBe(415);
     expectClientError(answer);
   });
 
-  it('ignores many and strange headers', async () => {
+  it('the HTTP API ignores many unusual headers', async () => {
     const strange = Object.fromEntries(
       Array.from({ length: 60 }, (_, index) => [`x-strange-${index}`, `ü${index}`.replace('ü', '\xfc')]),
     );
@@ -182,17 +182,20 @@ describe('the HTTP API', () => {
     expect(answer.status).toBe(200);
   });
 
-  it.each(['PUT', 'DELETE', 'PATCH'])('refuses %s on a route without that method as an unknown URL', async (method) => {
-    expectClientError(await send('/chat/completions', '', {}, method));
-  });
+  it.each(['PUT', 'DELETE', 'PATCH'])(
+    'the HTTP API refuses %s on a route without that method as an unknown URL',
+    async (method) => {
+      expectClientError(await send('/chat/completions', '', {}, method));
+    },
+  );
 
-  it('refuses a path with broken percent-encoding', async () => {
+  it('the HTTP API refuses a path with invalid percent-encoding', async () => {
     expectClientError(await send('/models/%E0%A4%A', '', {}, 'GET'));
   });
 });
 
 describe('the chat function, invoked directly', () => {
-  it('answers any event in OpenAI’s shape', async () => {
+  it('the chat function returns an error in OpenAI’s format for any event', async () => {
     const lambda = new LambdaClient({
       endpoint: service.cloud.endpoints['AWS_ENDPOINT_URL_LAMBDA'] ?? '',
       region: 'us-east-1',

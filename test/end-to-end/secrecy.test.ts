@@ -25,20 +25,20 @@ beforeAll(async () => {
       if (text.includes('please break')) return { status: 500, body: `${CANARY} broke` };
       if (text.includes('please cut')) return streamEvents([{ choices: [{ delta: { content: CANARY } }] }], 'cut');
       const answer = text.includes('please be long') ? `${CANARY}-answer `.repeat(25_000) : `${CANARY}-answer`;
-      return reply(answer, Object(body).stream === true);
+      return createReply(answer, Object(body).stream === true);
     },
   });
 });
 afterAll(() => service[Symbol.asyncDispose]());
 
-/** Makes the upstream's complete answer. */
-function reply(content: string, streamed: boolean): Reply {
+/** Creates the upstream's complete reply. */
+function createReply(content: string, streamed: boolean): Reply {
   if (streamed)
     return streamEvents([{ choices: [{ delta: { content } }] }, { choices: [{ finish_reason: 'stop' }] }, '[DONE]']);
   return { body: { choices: [{ message: { role: 'assistant', content }, finish_reason: 'stop' }] } };
 }
 
-/** Sends a request with the canary wherever content can be, and returns its status and text. */
+/** Sends a request with the canary wherever content can be, and returns the status and text of its response. */
 async function ask(content: string, more: object = {}, key = 'sk-local'): Promise<string> {
   const answer = await fetch(`${service.cloud.url}/chat/completions?${CANARY}=1`, {
     method: 'POST',
@@ -57,7 +57,7 @@ async function ask(content: string, more: object = {}, key = 'sk-local'): Promis
 }
 
 describe('content', () => {
-  it('of prompts, answers, errors, keys and headers appears in no log', async () => {
+  it('no log contains prompts, answers, error texts of upstreams, keys or headers', async () => {
     expect(await ask('answer me')).toContain(`${CANARY}-answer`);
     expect(await ask('please fail')).toContain('400');
     expect(await ask('please break')).toContain('503');
@@ -73,25 +73,25 @@ describe('content', () => {
       body: `{"${CANARY}": ${CANARY}`,
     });
     const logged = service.logs.join('\n');
-    // Every request above has left a line.
+    // Each request that reached the chat function has logged a line.
     expect(logged.match(/"message":"request"/g)?.length).toBeGreaterThanOrEqual(9);
     expect(logged).not.toContain(CANARY);
     expect(logged).not.toContain('sk-local');
   });
 
-  it('appears unencrypted in no table, object or file, whichever request stored it', async () => {
+  it('no table, object or file contains unencrypted content, whichever request stored it', async () => {
     const { client, cloud } = service;
     const ids = await storeInEveryWay();
-    // All of it is stored and can be read by its tenant, so the searches below cover it.
+    // Its tenant can read all of this content. So it is stored, and the searches below cover it.
     for (const id of ids) expect(JSON.stringify(await client.responses.retrieve(id))).toContain(`${CANARY}-answer`);
 
-    const tables = await tablesText();
+    const tables = await readTables();
     for (const id of ids) expect(tables).toContain(id);
     expect(tables).not.toContain(CANARY);
-    const objects = await objectsText();
+    const objects = await readObjects();
     expect(objects.length).toBeGreaterThan(2 * 300_000);
     expect(objects).not.toContain(CANARY);
-    const files = await filesText(service.stateDir);
+    const files = await readStateFiles(service.stateDir);
     expect(files).toContain(cloud.resources['JOBS_TABLE']);
     expect(files).not.toContain(CANARY);
     expect(service.logs.join('\n')).not.toContain(CANARY);
@@ -155,7 +155,7 @@ async function send(idempotencyKey: string): Promise<void> {
 const CLIENT = { region: 'eu-west-1', credentials: { accessKeyId: 'local', secretAccessKey: 'local' } };
 
 /** Returns every attribute of every item of every table; binary ones as their bytes. */
-async function tablesText(): Promise<string> {
+async function readTables(): Promise<string> {
   const { endpoints, resources } = service.cloud;
   const client = new DynamoDBClient({ ...CLIENT, endpoint: endpoints['AWS_ENDPOINT_URL_DYNAMODB'] ?? '' });
   const names = ['ACCESS_TABLE', 'KEYS_TABLE', 'JOBS_TABLE', 'SESSIONS_TABLE'];
@@ -173,7 +173,7 @@ async function tablesText(): Promise<string> {
 }
 
 /** Returns the keys and bytes of all objects in the bucket. */
-async function objectsText(): Promise<string> {
+async function readObjects(): Promise<string> {
   const { endpoints, resources } = service.cloud;
   const client = new S3Client({ ...CLIENT, endpoint: endpoints['AWS_ENDPOINT_URL_S3'] ?? '', forcePathStyle: true });
   const Bucket = resources['BUCKET'];
@@ -188,7 +188,7 @@ async function objectsText(): Promise<string> {
 }
 
 /** Returns the names and bytes of all files in a folder, logs included. */
-async function filesText(folder: string): Promise<string> {
+async function readStateFiles(folder: string): Promise<string> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
   const texts = files.map(async (file) => `${file}\n${await readFile(file, 'latin1')}`);

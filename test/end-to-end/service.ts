@@ -11,20 +11,20 @@ import { type Script, startUpstream, type Upstream } from '../upstreams/openai-u
 /** The whole running service: the packaged bundles in function processes, and upstreams that speak HTTP. */
 export interface Service extends AsyncDisposable {
   readonly cloud: Cloud;
-  /** Answers the model `compatible`. */
+  /** The upstream of the model `compatible`. */
   readonly upstream: Upstream;
   /** The official client without retries, so that a test sees every answer. */
   readonly client: OpenAI;
-  /** Every line that any function has logged. */
+  /** All lines that functions have logged. */
   readonly logs: readonly string[];
-  /** Folder of everything stored on disk. */
+  /** The folder that contains all stored data. */
   readonly stateDir: string;
 }
 
 export interface ServiceOptions {
-  /** Answers the model `compatible`; a small chat model when absent. */
+  /** Replies for the model `compatible`. By default, a small chat model replies. */
   readonly script?: Script;
-  /** Answers the model `bedrock`; the built-in guide when absent. */
+  /** Replies for the model `bedrock`. By default, the built-in guide replies. */
   readonly respond?: Responder;
   /** Additional fields of the model `compatible`. */
   readonly alias?: Readonly<Record<string, unknown>>;

@@ -51,7 +51,7 @@ function start(environment: Record<string, string> = {}) {
 }
 
 /** Reads the variables that the shell script `env` in the state folder sets. */
-async function environmentFile(): Promise<Record<string, string>> {
+async function readEnvironmentFile(): Promise<Record<string, string>> {
   const text = await readFile(join(stateDir, 'env'), 'utf8');
   return Object.fromEntries([...text.matchAll(/^export (\w+)=(.*)$/gm)].map(([, name, value]) => [name, value]));
 }
@@ -91,7 +91,7 @@ describe('npm start', () => {
   it('a key that was added to the access table works after a restart of npm start', async () => {
     const first = start();
     await first.ready;
-    const variables = await environmentFile();
+    const variables = await readEnvironmentFile();
     const tables = new DynamoDBClient({
       endpoint: variables['AWS_ENDPOINT_URL_DYNAMODB'] ?? '',
       region: variables['AWS_REGION'] ?? '',
@@ -109,7 +109,7 @@ describe('npm start', () => {
   it('npm start ignores variables that its .local/env has set in the terminal', async () => {
     const first = start();
     await first.ready;
-    const variables = await environmentFile();
+    const variables = await readEnvironmentFile();
     first.child.kill('SIGINT');
     await once(first.child, 'exit');
     const again = start(variables);

@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => service[Symbol.asyncDispose]());
 
 const model = 'compatible';
-const rejection = (call: Promise<unknown>) => call.catch((error: unknown) => error);
+const getError = (call: Promise<unknown>) => call.catch((error: unknown) => error);
 const tools: OpenAI.Responses.Tool[] = [
   {
     type: 'function',
@@ -24,7 +24,7 @@ const tools: OpenAI.Responses.Tool[] = [
 ];
 
 /** Returns the messages of the last request to the model, each as `role: content`. */
-function lastMessages(): string[] {
+function getLastMessages(): string[] {
   const body = service.upstream.requests.at(-1)?.body as { messages: { role: string; content: unknown }[] };
   return body.messages.map(
     ({ role, content }) => `${role}: ${typeof content === 'string' ? content : JSON.stringify(content)}`,
@@ -44,17 +44,17 @@ const think: Responder = async function* (call) {
 };
 
 describe('a stored response', () => {
-  it('is stored by default, and retrieved as it was answered', async () => {
+  it('a response is stored by default, and retrieved as it was returned', async () => {
     const response = await client.responses.create({ model, input: 'Hello', metadata: { a: 'b' } });
     expect(response).toMatchObject({ store: true, background: false });
     const { _request_id: _, ...answered } = response;
     expect(await client.responses.retrieve(response.id)).toMatchObject(answered);
     const unstored = await client.responses.create({ model, input: 'Hello', store: false });
     expect(unstored).toMatchObject({ store: false });
-    expect(await rejection(client.responses.retrieve(unstored.id))).toMatchObject({ status: 404 });
+    expect(await getError(client.responses.retrieve(unstored.id))).toMatchObject({ status: 404 });
   });
 
-  it('can be retrieved when its last event arrives, and equals it', async () => {
+  it('a response can be retrieved when its last event arrives, and equals the response in it', async () => {
     const stream = await client.responses.create({ model, input: 'Hello', stream: true });
     for await (const event of stream) {
       if (event.type !== 'response.completed') continue;
@@ -66,20 +66,20 @@ describe('a stored response', () => {
     throw new Error('The stream did not complete');
   });
 
-  it('is gone after its deletion, with its items', async () => {
+  it('a deleted response is not found, and neither are its items', async () => {
     const { id } = await client.responses.create({ model, input: 'Hello' });
     await client.responses.delete(id);
-    expect(await rejection(client.responses.retrieve(id))).toMatchObject({ status: 404, code: 'not_found' });
-    expect(await rejection(client.responses.delete(id))).toMatchObject({ status: 404 });
-    expect(await rejection(client.responses.inputItems.list(id).then((page) => page))).toMatchObject({ status: 404 });
-    expect(await rejection(client.responses.create({ model, input: 'More', previous_response_id: id }))).toMatchObject({
+    expect(await getError(client.responses.retrieve(id))).toMatchObject({ status: 404, code: 'not_found' });
+    expect(await getError(client.responses.delete(id))).toMatchObject({ status: 404 });
+    expect(await getError(client.responses.inputItems.list(id).then((page) => page))).toMatchObject({ status: 404 });
+    expect(await getError(client.responses.create({ model, input: 'More', previous_response_id: id }))).toMatchObject({
       status: 400,
       code: 'previous_response_not_found',
       param: 'previous_response_id',
     });
   });
 
-  it('lists its input items page by page', async () => {
+  it('the input items of a response are listed page by page', async () => {
     const input = Array.from({ length: 5 }, (_, index) => ({ role: 'user' as const, content: `Line ${index}` }));
     const { id } = await client.responses.create({ model, input });
     const texts: string[] = [];
@@ -92,7 +92,7 @@ describe('a stored response', () => {
     expect(newest.has_more).toBe(true);
   });
 
-  it('refuses to list items after an unknown item, with the same error as a conversation', async () => {
+  it('listing input items after an unknown item gives the same error as in a conversation', async () => {
     const [{ id }, other, conversation] = await Promise.all([
       client.responses.create({ model, input: 'Hello' }),
       client.responses.create({ model, input: 'Hello' }),
@@ -101,8 +101,8 @@ describe('a stored response', () => {
     const after = (await client.responses.inputItems.list(other.id)).data[0]?.id ?? '';
     expect(after).toMatch(/^msg_/);
     const rejections = await Promise.all([
-      rejection(Promise.resolve(client.responses.inputItems.list(id, { after }))),
-      rejection(Promise.resolve(client.conversations.items.list(conversation.id, { after }))),
+      getError(Promise.resolve(client.responses.inputItems.list(id, { after }))),
+      getError(Promise.resolve(client.conversations.items.list(conversation.id, { after }))),
     ]);
     const unknown = { status: 404, code: 'not_found', param: 'after', type: 'invalid_request_error' };
     expect(rejections).toMatchObject([unknown, unknown]);
@@ -112,7 +112,7 @@ describe('a stored response', () => {
     ]);
   });
 
-  it('shows encrypted reasoning content only if `include` names it, at creation or later', async () => {
+  it('a response has encrypted reasoning content only if `include` names it, at creation or later', async () => {
     const encrypted = 'reasoning.encrypted_content' as const;
     const { id, output } = await client.responses.create({ model: 'bedrock', input: 'Think' });
     expect(output[0]).toMatchObject({ type: 'reasoning' });
@@ -124,7 +124,7 @@ describe('a stored response', () => {
   });
 
   it.each(['', ' ', '#', 'x'.repeat(3_000), '\u00e9'.repeat(200)])(
-    'is not found under a malformed id such as %j',
+    'a response with the malformed id %j is not found',
     async (odd) => {
       const id = `resp_${odd}`;
       const calls = [
@@ -133,20 +133,20 @@ describe('a stored response', () => {
         client.responses.cancel(id),
         client.responses.inputItems.list(id),
       ];
-      const rejections = await Promise.all(calls.map((call) => rejection(Promise.resolve(call))));
+      const rejections = await Promise.all(calls.map((call) => getError(Promise.resolve(call))));
       expect(rejections).toMatchObject(calls.map(() => ({ status: 404 })));
     },
   );
 
-  it('is not retrieved with invalid query parameters', async () => {
+  it('retrieving a response with invalid query parameters is refused', async () => {
     const { id } = await client.responses.create({ model, input: 'Hello' });
     for (const query of [{ include: ['nonsense'] }, { stream: 'maybe' }]) {
       const answer = client.get(`/responses/${id}`, { query });
-      expect(await rejection(Promise.resolve(answer))).toMatchObject({ status: 400, code: 'invalid_value' });
+      expect(await getError(Promise.resolve(answer))).toMatchObject({ status: 400, code: 'invalid_value' });
     }
   });
 
-  it('is stored as failed when its stream breaks off', async () => {
+  it('a response is stored as failed when its stream breaks off', async () => {
     await using broken = await startService({
       script: () => ({
         headers: { 'content-type': 'text/event-stream' },
@@ -158,7 +158,7 @@ describe('a stored response', () => {
     const reading = (async () => {
       for await (const event of stream) if (event.type === 'response.created') id = event.response.id;
     })();
-    await rejection(reading);
+    await getError(reading);
     expect(await broken.client.responses.retrieve(id)).toMatchObject({
       status: 'failed',
       error: { code: 'server_error' },
@@ -167,11 +167,11 @@ describe('a stored response', () => {
 });
 
 describe('a chain of responses', () => {
-  it('sends all previous turns to the model, in order', async () => {
+  it('a chain sends all previous turns to the model, in order', async () => {
     const first = await client.responses.create({ model, input: 'One', instructions: 'Be brief.' });
     const second = await client.responses.create({ model, input: 'Two', previous_response_id: first.id });
     await client.responses.create({ model, input: 'Three', previous_response_id: second.id, store: false });
-    expect(lastMessages()).toEqual([
+    expect(getLastMessages()).toEqual([
       'user: One',
       'assistant: You said: One',
       'user: Two',
@@ -181,7 +181,7 @@ describe('a chain of responses', () => {
     expect(second.previous_response_id).toBe(first.id);
   });
 
-  it('connects a tool call with its output', async () => {
+  it('a chain connects a tool call with its output', async () => {
     const call = await client.responses.create({ model, input: 'How is the weather?', tools });
     const { call_id } = call.output.find((item) => item.type === 'function_call') ?? { call_id: '' };
     const answer = await client.responses.create({
@@ -193,7 +193,7 @@ describe('a chain of responses', () => {
     expect(answer.output_text).toBe('The tool said: sunny');
   });
 
-  it('accepts references to stored items', async () => {
+  it('the input of a response can refer to stored items', async () => {
     const call = await client.responses.create({ model, input: 'How is the weather?', tools });
     const item = call.output.find((each) => each.type === 'function_call');
     const answer = await client.responses.create({
@@ -207,10 +207,10 @@ describe('a chain of responses', () => {
     });
     expect(answer.output_text).toBe('The tool said: rainy');
     const nothing = [{ type: 'item_reference' as const, id: 'msg_nothing' }];
-    expect(await rejection(client.responses.create({ model, input: nothing }))).toMatchObject({ status: 404 });
+    expect(await getError(client.responses.create({ model, input: nothing }))).toMatchObject({ status: 404 });
   });
 
-  it('refuses duplicate items, and sends a referenced item of the chain once', async () => {
+  it('duplicate items are refused, and a referenced item of the chain is sent once', async () => {
     const first = await client.responses.create({ model, input: 'One' });
     const again = first.output.filter((item) => item.type === 'message');
     const id = again[0]?.id ?? '';
@@ -222,24 +222,24 @@ describe('a chain of responses', () => {
     const reference = { type: 'item_reference' as const, id };
     const two = { role: 'user' as const, content: 'Two' };
     const chained = { model, previous_response_id: first.id };
-    expect(await rejection(client.responses.create({ ...chained, input: [...again, two] }))).toMatchObject(refused);
+    expect(await getError(client.responses.create({ ...chained, input: [...again, two] }))).toMatchObject(refused);
     for (const twice of [
       [...again, ...again],
       [reference, reference],
       [reference, ...again],
     ]) {
-      expect(await rejection(client.responses.create({ model, input: [...twice, two] }))).toMatchObject(refused);
+      expect(await getError(client.responses.create({ model, input: [...twice, two] }))).toMatchObject(refused);
     }
     await client.responses.create({ ...chained, input: [reference, two, two] });
     const said = ['assistant: You said: One', 'user: Two'];
-    expect(lastMessages()).toEqual(['user: One', ...said, 'user: Two']);
+    expect(getLastMessages()).toEqual(['user: One', ...said, 'user: Two']);
     await client.responses.create({ model, input: [...again, two] });
-    expect(lastMessages()).toEqual(said);
+    expect(getLastMessages()).toEqual(said);
   });
 
-  it('cannot continue an unknown response', async () => {
+  it('an unknown response cannot be continued', async () => {
     expect(
-      await rejection(client.responses.create({ model, input: 'Hi', previous_response_id: 'resp_none' })),
+      await getError(client.responses.create({ model, input: 'Hi', previous_response_id: 'resp_none' })),
     ).toMatchObject({ status: 400, code: 'previous_response_not_found' });
   });
 });

@@ -23,7 +23,7 @@ afterAll(() => service[Symbol.asyncDispose]());
 
 const model = 'compatible';
 
-/** Ids of everything that a tenant owns, and a word that no other tenant may read. */
+/** The ids of a tenant's objects, and a word that no other tenant may read. */
 interface Belongings {
   readonly response: string;
   /** A background response whose events are logged. */
@@ -109,7 +109,7 @@ function anonymize(error: unknown, owner: Belongings): unknown {
   return { status, code, param, type, message };
 }
 
-const outcomeOf = async (call: PromiseLike<unknown>, owner: Belongings) => {
+const getOutcome = async (call: PromiseLike<unknown>, owner: Belongings) => {
   try {
     return anonymize(await call, owner);
   } catch (error) {
@@ -118,7 +118,7 @@ const outcomeOf = async (call: PromiseLike<unknown>, owner: Belongings) => {
 };
 
 describe('two tenants', () => {
-  it('get the same errors for each other’s ids as for ids that do not exist', async () => {
+  it('a tenant gets the same errors for another tenant’s ids as for ids that do not exist', async () => {
     const owned = [
       await createBelongings(tenants[0], 'canary-alpha'),
       await createBelongings(tenants[1], 'canary-beta'),
@@ -140,8 +140,8 @@ describe('two tenants', () => {
           const call = OPERATIONS[name];
           const victim = owned[who === 0 ? 1 : 0];
           if (call === undefined) throw new Error(`There is no operation ${name}`);
-          const outcome = await outcomeOf(call(tenants[who], victim), victim);
-          expect(outcome).toEqual(await outcomeOf(call(tenants[who], nonexistent), nonexistent));
+          const outcome = await getOutcome(call(tenants[who], victim), victim);
+          expect(outcome).toEqual(await getOutcome(call(tenants[who], nonexistent), nonexistent));
           // OpenAI answers 400 for a chain that cannot be continued.
           expect(outcome).toMatchObject({ status: name.startsWith('continue') ? 400 : 404 });
           expect(JSON.stringify(outcome)).not.toContain(victim.word);
@@ -161,7 +161,7 @@ describe('two tenants', () => {
     }
   });
 
-  it('cannot reach each other’s items through their own conversations', async () => {
+  it('a tenant cannot reach another tenant’s items through its own conversations', async () => {
     const [mine, theirs] = await Promise.all([
       createBelongings(tenants[0], 'canary-gamma'),
       createBelongings(tenants[1], 'canary-delta'),
@@ -172,11 +172,11 @@ describe('two tenants', () => {
       items.delete(theirs.item, { conversation_id: mine.conversation }),
       items.list(mine.conversation, { after: theirs.item }),
     ];
-    const outcomes = await Promise.all(calls.map((call) => outcomeOf(call, theirs)));
+    const outcomes = await Promise.all(calls.map((call) => getOutcome(call, theirs)));
     expect(outcomes).toMatchObject(calls.map(() => ({ status: 404 })));
   });
 
-  it('can use the same idempotency key without seeing each other’s answers', async () => {
+  it('two tenants can use the same idempotency key, and each gets its own answer', async () => {
     const options = { headers: { 'Idempotency-Key': 'shared' } };
     const [first, second] = await Promise.all(
       tenants.map((client) => client.responses.create({ model, input: 'Hello' }, options)),

@@ -6,7 +6,7 @@ let service: Service;
 beforeEach(async () => {
   service = await startService({
     environment: {
-      // On a busy machine, the last of three processes is ready seconds after the first.
+      // On a busy machine, the last of three processes may be ready seconds after the first.
       WARM_HOLD_MS: '3000',
       WARM_TARGETS: JSON.stringify([
         { functionName: 'lambent-local-chat', concurrency: 3 },
@@ -36,7 +36,7 @@ function listPublished(metric: string, target: string): unknown[] {
 
 // Skipped in managed mode, where one process serves all warm-up calls, so no number of environments can be expected.
 describe.skipIf(IS_MANAGED)('the warm-up', () => {
-  it('the warm-up starts the configured environments, finds them warm next time, and publishes both', async () => {
+  it('the warm-up starts environments, finds them warm the next time, and publishes both results', async () => {
     await warm();
     expect([countProcesses('chat'), countProcesses('authorize')]).toEqual([3, 1]);
     await warm();

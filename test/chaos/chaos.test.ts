@@ -3,11 +3,13 @@ import { runChaos } from './experiment.ts';
 import { describeFindings, type Evidence, isClean, judgeEvidence } from './findings.ts';
 import { createLedger, type Ledger } from './ledger.ts';
 
-/** Few, for the test suite. `npm run chaos` takes any number. */
+/** Number of jobs, small for the test suite. */
 const JOBS = Number(process.env['CHAOS_JOBS'] ?? 200);
 
 describe('the service under faults', () => {
-  it('loses no job, commits none twice, and fails none by throttling alone', { timeout: 600_000 }, async () => {
+  it('the service under faults loses no job, commits none twice, and fails none by throttling alone', {
+    timeout: 600_000,
+  }, async () => {
     const findings = await runChaos({
       jobs: JOBS,
       seed: Number(process.env['CHAOS_SEED'] ?? 17),
@@ -28,14 +30,14 @@ const TABLE = 'jobs';
 const toKey = (id: string) => ({ pk: { S: `local#${id}` }, sk: { S: 'job' } });
 const key = toKey('resp_1');
 
-/** Creates a ledger with a manual clock, and functions that write one job. */
+/** Creates a ledger with a manual clock, and functions that show it writes of a job. */
 function createObservedLedger() {
   const clock = { now: 1_000, caller: 'first' };
   const ledger = createLedger(
     () => TABLE,
     () => clock.now,
   );
-  const see = (operation: string, request: object, answer: object, status = 200) =>
+  const observe = (operation: string, request: object, answer: object, status = 200) =>
     ledger.observe({
       service: 'dynamodb',
       target: `DynamoDB_20120810.${operation}`,
@@ -46,17 +48,17 @@ function createObservedLedger() {
       response: Buffer.from(JSON.stringify(answer)),
     });
   const update = (status: string, epoch: number, more: object = {}, code = 200) =>
-    see(
+    observe(
       'UpdateItem',
       { Key: key, UpdateExpression: 'SET #status = :v0, #owner = :v1 REMOVE #dueAt ADD #epoch :v2' },
       { Attributes: { ...key, status: { S: status }, epoch: { N: String(epoch) }, ...more } },
       code,
     );
-  return { clock, ledger, see, update, create: (id = 'resp_1') => see('PutItem', { Item: toKey(id) }, {}) };
+  return { clock, ledger, observe, update, create: (id = 'resp_1') => observe('PutItem', { Item: toKey(id) }, {}) };
 }
 
 describe('the ledger', () => {
-  it('records the single end of a job', async () => {
+  it('the ledger records the single end of a job', async () => {
     const { ledger, create, update } = createObservedLedger();
     create();
     const ended = ledger.waitUntilEnded('resp_1');
@@ -73,7 +75,7 @@ describe('the ledger', () => {
     expect(ledger.entries.get('resp_1')?.end).toMatchObject({ status: 'completed', epoch: 1, outputEpoch: '1' });
   });
 
-  it('detects a second commit', () => {
+  it('the ledger detects a second commit', () => {
     const { ledger, create, update } = createObservedLedger();
     create();
     update('in_progress', 1);
@@ -82,12 +84,12 @@ describe('the ledger', () => {
     expect(ledger.entries.get('resp_1')?.ends).toBe(2);
   });
 
-  it('detects a job that is changed or claimed after its end', () => {
-    const { ledger, create, see, update } = createObservedLedger();
+  it('the ledger detects a job that is changed or claimed after its end', () => {
+    const { ledger, create, observe, update } = createObservedLedger();
     create();
     update('completed', 1);
     update('in_progress', 2);
-    see(
+    observe(
       'UpdateItem',
       { Key: key, UpdateExpression: 'SET #output = :v0' },
       { Attributes: { ...key, status: { S: 'completed' }, epoch: { N: '1' }, output: { M: { epoch: { N: '9' } } } } },
@@ -95,7 +97,7 @@ describe('the ledger', () => {
     expect(ledger.entries.get('resp_1')?.changedAfterEnd).toBe(2);
   });
 
-  it('detects an answer that was committed by another invocation than the last holder', () => {
+  it('the ledger detects an answer that another invocation than the last holder committed', () => {
     const { clock, ledger, create, update } = createObservedLedger();
     create();
     update('in_progress', 1);
@@ -106,7 +108,7 @@ describe('the ledger', () => {
     expect(ledger.entries.get('resp_1')).toMatchObject({ ends: 1, committedByOthers: 1 });
   });
 
-  it('records the usage of a committed answer', () => {
+  it('the ledger records the usage of a committed answer', () => {
     const { clock, ledger, create, update } = createObservedLedger();
     create();
     update('in_progress', 1);
@@ -119,7 +121,7 @@ describe('the ledger', () => {
     });
   });
 
-  it('ignores refused writes', () => {
+  it('the ledger ignores refused writes', () => {
     const { ledger, create, update } = createObservedLedger();
     create();
     update('completed', 1);
@@ -127,7 +129,7 @@ describe('the ledger', () => {
     expect(ledger.entries.get('resp_1')?.ends).toBe(1);
   });
 
-  it('measures the time from a kill to the next claim', () => {
+  it('the ledger measures the time from a kill to the next claim', () => {
     const { clock, ledger, create, update } = createObservedLedger();
     create();
     update('in_progress', 1);
@@ -139,7 +141,7 @@ describe('the ledger', () => {
     expect(ledger.entries.get('resp_1')).toMatchObject({ killed: 1, abandoned: 0 });
   });
 
-  it('distinguishes a frozen holder from one that could not release its job, and reports the takeover', async () => {
+  it('the ledger distinguishes a frozen holder from one that could not release its job, and reports the takeover', async () => {
     const { ledger, create, update } = createObservedLedger();
     create();
     update('in_progress', 1);
@@ -149,7 +151,7 @@ describe('the ledger', () => {
     expect(ledger.entries.get('resp_1')).toMatchObject({ killed: 0, frozen: 1, abandoned: 0 });
   });
 
-  it('distinguishes a killed holder from one that could not release its job', () => {
+  it('the ledger distinguishes a killed holder from one that could not release its job', () => {
     const { ledger, create, update } = createObservedLedger();
     create();
     update('in_progress', 1);
@@ -159,7 +161,7 @@ describe('the ledger', () => {
 });
 
 describe('the findings', () => {
-  it('are clean if the job completed', () => {
+  it('the findings are clean if the job completed', () => {
     expect(isClean(judgeEvidence(makeEvidence()))).toBe(true);
   });
 
@@ -168,14 +170,14 @@ describe('the findings', () => {
     ['left pending', { table: { statuses: new Map([['resp_1', 'queued']]), incompleteSteps: 0 } }],
     ['retrieved with a wrong answer', { responses: { checked: 1, wrong: 1 } }],
     ['answered in two ways', { replies: { received: () => 2, answers: new Map([['resp_1', new Set(['a', 'b'])]]) } }],
-  ])('are not clean if the job was %s', (_, different) => {
+  ])('the findings are not clean if the job was %s', (_, different) => {
     expect(isClean(judgeEvidence({ ...makeEvidence(), ...different }))).toBe(false);
   });
 
   it.each<[string, [string, string][]]>([
     ['lost', []],
     ['left pending', [['resp_2', 'queued']]],
-  ])('are not clean if a job whose caller got no response was %s', (_, statuses) => {
+  ])('the findings are not clean if a job whose caller got no response was %s', (_, statuses) => {
     const { ledger, create, update } = createObservedLedger();
     create();
     update('completed', 1);
@@ -185,7 +187,7 @@ describe('the findings', () => {
     expect(isClean(judgeEvidence({ ...makeEvidence(), ledger, table }))).toBe(false);
   });
 
-  it('are not clean if the job was committed twice', () => {
+  it('the findings are not clean if the job was committed twice', () => {
     const { ledger, create, update } = createObservedLedger();
     create();
     update('completed', 1);
@@ -195,7 +197,7 @@ describe('the findings', () => {
     expect(isClean(findings)).toBe(false);
   });
 
-  it('are not clean if a fenced attempt committed the job', () => {
+  it('the findings are not clean if a fenced attempt committed the job', () => {
     const { clock, ledger, create, update } = createObservedLedger();
     create();
     update('in_progress', 1);
@@ -208,7 +210,7 @@ describe('the findings', () => {
     { cut: 2, throttled: 1 },
     { cut: 3, throttled: 0 },
   ])(
-    'count a failure as caused by throttling $throttled times if $cut of its streams were cut',
+    'the findings count $throttled failures caused by throttling if $cut of three attempts were cut',
     ({ cut, throttled }) => {
       const { ledger, create, update } = createObservedLedger();
       create();
@@ -245,7 +247,7 @@ function makeEvidence(): Evidence {
     produced: { accepted: new Map([['resp_1', 0]]), started: 1, http: 1, queue: 0, httpRefusals: 0, forgotten: 0 },
     ledger,
     injected: { kills: {}, restarts: [] },
-    upstream: { calls: () => 1, counts: () => counts, of: () => ({ started: 1, cut: 0 }) },
+    upstream: { calls: () => 1, counts: () => counts, countStreams: () => ({ started: 1, cut: 0 }) },
     replies: { received: () => 0, answers: new Map() },
     faults: undefined,
     table: { statuses: new Map([['resp_1', 'completed']]), incompleteSteps: 0 },

@@ -1,6 +1,7 @@
 /**
- * `npm run chaos -- --jobs N [--workers N] [--mode standard|managed] [--seed S] [--json FILE]`: runs the local cloud under load while accidents befall
- * it, and finds out what became of every job. Ends with 1 when one was lost, committed twice, or failed by throttling alone.
+ * `npm run chaos -- --jobs N [--workers N] [--mode standard|managed] [--seed S] [--json FILE]` runs the local cloud
+ * under load, injects faults, and reports the outcome of every job. Exits with 1 if a job was lost, was committed
+ * twice, or failed because of throttling alone, or if another check of `docs/chaos.md` failed.
  */
 import { randomInt } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
@@ -24,18 +25,18 @@ async function main(): Promise<void> {
       divisor: { type: 'string', default: '5' },
       /** Maximum of unfinished jobs. */
       window: { type: 'string', default: '200' },
-      /** Maximum of concurrent invocations: 12, or 24 with workers, because dispatchers wait for slots. */
+      /** Maximum of concurrent invocations. Default: 12, or 24 with workers, because dispatchers wait for slots. */
       concurrency: { type: 'string' },
       /** Mean seconds between two kills, and between two restarts of SQS; 0 for never. */
       'kill-every': { type: 'string', default: '1.5' },
       'restart-every': { type: 'string', default: '20' },
-      /** GPU workers, which run the jobs and may die or hang; concurrent requests of each, and its speed. */
+      /** Number of GPU workers, which run the jobs and may die or hang; concurrent requests and speed of each worker. */
       workers: { type: 'string', default: '0' },
       slots: { type: 'string', default: '32' },
       speed: { type: 'string', default: '0.5' },
       /** Mean seconds between two faults of workers or dispatchers; 0 for never. */
       'worker-fault-every': { type: 'string', default: '3' },
-      /** managed serves many invocations in one process, of every function; standard starts a process for each. */
+      /** `managed`: one process of a function serves many invocations at once. `standard`: one at a time. */
       mode: { type: 'string', default: 'standard' },
       /** none, changing or throttling. */
       faults: { type: 'string', default: 'changing' },
@@ -79,16 +80,16 @@ function parseFaultMix(text: string): FaultMix {
 
 function parseMode(text: string): LambdaMode {
   if (text === 'standard' || text === 'managed') return text;
-  throw new Error('--mode wants standard or managed');
+  throw new Error('--mode must be standard or managed');
 }
 
 function parseWholeNumber(name: string, text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value >= 0) return value;
-  throw new Error(`--${name} wants a whole number`);
+  throw new Error(`--${name} must be a whole number, 0 or more`);
 }
 
-// So that what is stopped at that moment is ended too.
+// The default action of a signal would not call the `exit` listeners, which resume or kill stopped child processes.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(2));
 
 await main().catch((error: unknown) => {

@@ -17,18 +17,18 @@ import { HOSTED_QUESTIONS } from './questions.ts';
 import { REPLY_QUEUES, readReplies } from './replies.ts';
 import { startChaosUpstream } from './upstream.ts';
 
-/** Milliseconds between two runs of the sweep, which runs each minute in AWS. */
+/** Milliseconds between two runs of the sweep. In AWS it runs each minute. */
 const SWEEP_MS = 1_000;
 /**
- * In AWS a queue's visibility timeout is the function's timeout, and a message whose receiver dies before it can set a
- * shorter one returns after that. Here all messages return after a minute, divided like every interval.
+ * Visibility timeout of the queues, divided by `divisor` like every interval. In AWS it is the function's timeout: a
+ * message returns after that time if its receiver died before it set a shorter one.
  */
 const VISIBILITY_SECONDS = 60;
 /** The longest time between two actions on a waiting job in AWS, and the extra time that a busy machine may need. */
 const LONGEST_PAUSE_MS = 900_000;
 const PATIENCE_MS = 60_000;
 
-/** Runs the local cloud under load and faults, and determines what became of every job. */
+/** Runs the local cloud under load and faults, and returns the findings about all jobs. */
 export async function runChaos(options: ChaosOptions): Promise<Findings> {
   const open = new AsyncDisposableStack();
   try {
@@ -138,7 +138,7 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
   });
 }
 
-/** Resolves when every started job has been accepted, or nothing happens any more. */
+/** Resolves when every job has been accepted, or when no job has changed for a long time (`isQuiet`). */
 async function waitUntilAccepted(
   jobs: number,
   stopStarting: AbortSignal,

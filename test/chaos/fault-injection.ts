@@ -9,7 +9,7 @@ import { type ChaosUpstream, NO_FAULTS } from './upstream.ts';
  * The faults of services and upstreams:
  * - `none`: no faults;
  * - `changing`: throttling, errors and cut connections, in shares that change every few seconds;
- * - `throttling`: every service throttles, most requests in one phase and half of them in the next.
+ * - `throttling`: every service throttles 60% of requests and the upstream 95%, then 30% and 50%, in turn.
  */
 export const FAULT_MIXES = ['none', 'changing', 'throttling'] as const;
 export type FaultMix = (typeof FAULT_MIXES)[number];
@@ -48,9 +48,9 @@ export interface FaultTargets {
 }
 
 const SERVICES: readonly FaultyService[] = ['dynamodb', 'sqs', 'kms', 's3'];
-/** How long the shares of faults stay the same. */
+/** Milliseconds for which the shares of faults stay the same. */
 const MIX_MS = 3_000;
-/** The longest outage of SQS. */
+/** The longest outage of SQS, in milliseconds. */
 const LONGEST_OUTAGE_MS = 1_500;
 
 /** Injects faults into a cloud until stopped. */
@@ -117,7 +117,7 @@ function setRandomFaults(cloud: Cloud, upstream: ChaosUpstream, random: () => nu
   });
 }
 
-/** So much that the SDK's three attempts fail about half of the time. */
+/** Sets the shares of throttled requests of `throttling`. */
 function setThrottling(cloud: Cloud, upstream: ChaosUpstream, heavy: boolean): void {
   for (const service of SERVICES) cloud.faults?.set(service, { throttled: heavy ? 0.6 : 0.3 });
   upstream.set({ ...NO_FAULTS, throttled: heavy ? 0.95 : 0.5 });

@@ -11,7 +11,7 @@ import {
   judgeGpu,
   toUpstreamEvidence,
 } from './gpu/findings.ts';
-import type { Entry, Ledger } from './ledger.ts';
+import type { Ledger } from './ledger.ts';
 import type { ChaosOptions } from './options.ts';
 import type { Produced } from './producers.ts';
 import type { Replies } from './replies.ts';
@@ -29,7 +29,7 @@ export interface Evidence {
   readonly faults: ReturnType<Faults['counts']> | undefined;
   readonly table: TableState;
   readonly responses: ResponseCheck;
-  /** Only of a run with GPU workers, which take the upstream's place. */
+  /** Present only if GPU workers ran the jobs instead of the upstream. */
   readonly gpu?: GpuEvidence | undefined;
 }
 
@@ -40,11 +40,11 @@ export interface Findings {
   readonly jobsPerSecond: number;
   readonly accepted: { readonly begun: number; readonly total: number; readonly http: number; readonly queue: number };
   readonly completed: number;
-  /** Jobs that ended otherwise, by status and error code. */
+  /** Accepted jobs that ended without completing, by status and error code. */
   readonly failed: Readonly<Record<string, number>>;
   /** Jobs that were accepted or created, and are not in the table. */
   readonly lost: number;
-  /** Jobs that were accepted or created, and had not ended when nothing happened any more. */
+  /** Jobs that were accepted or created, and had not ended when the run stopped waiting. */
   readonly pending: number;
   /** Jobs with more than one terminal write, a change after their end, or two different answers. */
   readonly committedTwice: number;
@@ -87,18 +87,18 @@ export function judgeEvidence(evidence: Evidence): Findings {
   const spoiled = countSpoiledAttempts(evidence);
   const { onProgress: _, ...plainOptions } = options;
   const entries = [...ledger.entries.values()];
-  const of = (id: string): Entry | undefined => ledger.entries.get(id);
+  const endOf = (id: string) => ledger.entries.get(id)?.end;
   const ids = [...produced.accepted.keys()];
   const statusOf = (id: string) => table.statuses.get(id);
   const isOpen = (id: string) => ['queued', 'in_progress'].includes(statusOf(id) ?? '');
   // Including those whose caller got no response.
-  const made = [...new Set([...ids, ...ledger.entries.keys()])];
-  const otherwise = ids.filter((id) => of(id)?.end !== undefined && of(id)?.end?.status !== 'completed');
+  const createdIds = [...new Set([...ids, ...ledger.entries.keys()])];
+  const failedIds = ids.filter((id) => endOf(id) !== undefined && endOf(id)?.status !== 'completed');
   const sum = (field: 'releases' | 'killed' | 'frozen' | 'abandoned' | 'committedByOthers') =>
     entries.reduce((total, entry) => total + entry[field], 0);
   const jobs = new Set(produced.accepted.values());
-  const begun = [...jobs].reduce((total, job) => total + upstream.of(job).started, 0);
-  const completed = ids.filter((id) => of(id)?.end?.status === 'completed').length;
+  const begun = [...jobs].reduce((total, job) => total + upstream.countStreams(job).started, 0);
+  const completed = ids.filter((id) => endOf(id)?.status === 'completed').length;
   const recoveries = ledger.recoveriesMs;
   return {
     options: plainOptions,
@@ -106,14 +106,14 @@ export function judgeEvidence(evidence: Evidence): Findings {
     jobsPerSecond: completed / seconds,
     accepted: { begun: produced.started, total: ids.length, http: produced.http, queue: produced.queue },
     completed,
-    failed: countByName(otherwise.map((id) => `${of(id)?.end?.status} ${of(id)?.end?.errorCode ?? ''}`.trim())),
-    lost: made.filter((id) => statusOf(id) === undefined).length,
-    pending: made.filter(isOpen).length,
+    failed: countByName(failedIds.map((id) => `${endOf(id)?.status} ${endOf(id)?.errorCode ?? ''}`.trim())),
+    lost: createdIds.filter((id) => statusOf(id) === undefined).length,
+    pending: createdIds.filter(isOpen).length,
     committedTwice:
       entries.filter(({ ends, changedAfterEnd }) => ends > 1 || changedAfterEnd > 0).length +
       [...replies.answers.values()].filter(({ size }) => size > 1).length,
     committedByOthers: sum('committedByOthers'),
-    failedByThrottling: otherwise.filter((id) => spoiled(id) < MAX_ATTEMPTS).length,
+    failedByThrottling: failedIds.filter((id) => spoiled(id) < MAX_ATTEMPTS).length,
     disagreements: entries.filter(({ id, end }) => end !== undefined && end.status !== statusOf(id)).length,
     responses,
     incompleteSteps: table.incompleteSteps,
@@ -143,7 +143,7 @@ export function judgeEvidence(evidence: Evidence): Findings {
 /** Returns a function that counts the killed or cut attempts of a job. */
 function countSpoiledAttempts({ produced, ledger, upstream, gpu }: Evidence): (id: string) => number {
   const jobOf = (id: string) => produced.accepted.get(id) ?? -1;
-  if (gpu === undefined) return (id) => (ledger.entries.get(id)?.killed ?? 0) + upstream.of(jobOf(id)).cut;
+  if (gpu === undefined) return (id) => (ledger.entries.get(id)?.killed ?? 0) + upstream.countStreams(jobOf(id)).cut;
   const calls = Map.groupBy(gpu.calls, ({ job }) => job);
   return (id) => {
     const entry = ledger.entries.get(id);
@@ -151,13 +151,13 @@ function countSpoiledAttempts({ produced, ledger, upstream, gpu }: Evidence): (i
   };
 }
 
-/** True if every promise was kept. */
+/** Returns true if no job was lost, committed twice or failed without cause, and every other check passed. */
 export function isClean(findings: Findings): boolean {
   const { lost, pending, committedTwice, committedByOthers, failedByThrottling, disagreements, responses } = findings;
   const { accepted, gpu } = findings;
   const twice = committedTwice + committedByOthers;
-  const broken = lost + pending + twice + failedByThrottling + disagreements + responses.wrong;
-  return broken === 0 && accepted.total === accepted.begun && (gpu === undefined || isGpuClean(gpu));
+  const violations = lost + pending + twice + failedByThrottling + disagreements + responses.wrong;
+  return violations === 0 && accepted.total === accepted.begun && (gpu === undefined || isGpuClean(gpu));
 }
 
 /** Formats the findings as lines of text. */

@@ -40,8 +40,9 @@ export interface Entry {
   committedByOthers: number;
   readonly claims: Claim[];
   releases: number;
-  /** Holders that were killed or frozen beyond their lease. */
+  /** Holders that were killed. */
   killed: number;
+  /** Holders that were stopped for longer than their lease. */
   frozen: number;
   /** Holders that lost the job for another reason: they could not release it, or renewed it too late. */
   abandoned: number;
@@ -49,16 +50,18 @@ export interface Entry {
   holder: string | undefined;
 }
 
-/** Records what happens to each job from the writes to its table. It uses none of the service's code. */
+/** Records the history of each job from the writes to the jobs' table. It uses none of the service's code. */
 export interface Ledger {
-  /** Call it with every exchange with a service. */
+  /** Records an exchange between a function and a service. Call it with every exchange. */
   readonly observe: (exchange: Exchange) => void;
   readonly entries: ReadonlyMap<string, Entry>;
   /** Milliseconds from a kill to the claim that took over the job, for each killed holder. */
   readonly recoveriesMs: readonly number[];
   /** Records that the process of an invocation was killed now. */
   noteKill(requestId: string | undefined): void;
-  /** Records that the process of an invocation was stopped. Resolves when another invocation claims a job that it held. */
+  /**
+   * Records that the process of an invocation was stopped. Resolves when another invocation claims a job that it held.
+   */
   noteFreeze(requestId: string): Promise<void>;
   /** Epoch milliseconds at which the process of an invocation was killed, if it was. */
   killedAt(requestId: string): number | undefined;
@@ -66,7 +69,7 @@ export interface Ledger {
   waitUntilEnded(id: string): Promise<void>;
   /** Number of ended jobs. */
   endedCount(): number;
-  /** Number of other jobs, including those whose caller never got a response. */
+  /** Number of jobs that have not ended, including those whose caller never got a response. */
   openCount(): number;
   /** Epoch milliseconds of the last write to any job. */
   lastSeenAt(): number;

@@ -7,7 +7,7 @@ import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import type { Ledger } from './ledger.ts';
 import type { Questions } from './questions.ts';
 
-/** What the producers of jobs did. */
+/** The jobs that producers submitted. */
 export interface Produced {
   /** Job numbers of the accepted jobs, by response id. */
   readonly accepted: Map<string, number>;

@@ -53,8 +53,8 @@ export function readReplies(endpoint: string): Replies {
     if (!answer.success) return;
     received += 1;
     const { id, status, response } = answer.output;
-    const different = answers.get(id) ?? new Set();
-    answers.set(id, different.add(JSON.stringify([status, response])));
+    const distinct = answers.get(id) ?? new Set();
+    answers.set(id, distinct.add(JSON.stringify([status, response])));
   }
 
   let reading = false;

@@ -14,8 +14,8 @@ export interface UpstreamFaults {
   readonly cut: number;
 }
 
-/** The calls of an upstream, counted. */
-export interface UpstreamCalls extends Pick<ChaosUpstream, 'calls' | 'of'> {
+/** Counts of the calls to an upstream. */
+export interface UpstreamCalls extends Pick<ChaosUpstream, 'calls' | 'countStreams'> {
   /** Calls by how they ended. */
   counts(): Readonly<Record<string, number>>;
 }
@@ -29,7 +29,7 @@ export interface ChaosUpstream {
   /** Number of requests by outcome. */
   counts(): Readonly<Record<keyof UpstreamFaults | 'answered' | 'busy', number>>;
   /** Number of a job's streams that were started, and of those that were cut. */
-  of(job: number): { readonly started: number; readonly cut: number };
+  countStreams(job: number): { readonly started: number; readonly cut: number };
   close(): Promise<void>;
 }
 
@@ -49,7 +49,8 @@ const formatChunk = (content: string, finish_reason: string | null = null): stri
   `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content }, finish_reason }] })}\n\n`;
 
 /**
- * Starts an OpenAI-compatible upstream that answers at once with `job <n>, call <k>`, so that an answer names its job and call.
+ * Starts an OpenAI-compatible upstream that answers at once with `job <n>, call <k>`, so that an answer names its job
+ * and call.
  */
 export async function startChaosUpstream({ workers, random }: ChaosUpstreamOptions): Promise<ChaosUpstream> {
   let faults = NO_FAULTS;
@@ -57,7 +58,7 @@ export async function startChaosUpstream({ workers, random }: ChaosUpstreamOptio
   let busy = 0;
   const counted = { throttled: 0, overloaded: 0, refused: 0, cut: 0, answered: 0, busy: 0 };
   const jobs = new Map<number, { started: number; cut: number }>();
-  const of = (job: number) => jobs.get(job) ?? { started: 0, cut: 0 };
+  const countStreams = (job: number) => jobs.get(job) ?? { started: 0, cut: 0 };
 
   function serve(job: number, outgoing: ServerResponse): void {
     const outcome = busy >= workers ? 'busy' : chooseOutcome(faults, random());
@@ -74,12 +75,12 @@ export async function startChaosUpstream({ workers, random }: ChaosUpstreamOptio
     outgoing.once('close', () => {
       busy -= 1;
     });
-    const before = of(job);
+    const before = countStreams(job);
     jobs.set(job, { started: before.started + 1, cut: before.cut + (outcome === 'cut' ? 1 : 0) });
     outgoing.writeHead(200, { 'content-type': 'text/event-stream' });
     outgoing.write(formatChunk(`job ${job}, `));
     if (outcome === 'cut') {
-      // The bytes sent before should arrive.
+      // The delay lets the bytes that were sent arrive.
       setTimeout(() => outgoing.destroy(), 5);
       return;
     }
@@ -107,7 +108,7 @@ export async function startChaosUpstream({ workers, random }: ChaosUpstreamOptio
     },
     calls: () => calls,
     counts: () => ({ ...counted }),
-    of,
+    countStreams,
     async close() {
       server.close();
       server.closeAllConnections();
@@ -123,10 +124,10 @@ function refuse(outgoing: ServerResponse, status: 429 | 503): void {
 }
 
 function chooseOutcome(faults: UpstreamFaults, random: number): keyof UpstreamFaults | 'answered' {
-  let below = 0;
+  let threshold = 0;
   const kind = (['throttled', 'overloaded', 'refused', 'cut'] as const).find((each) => {
-    below += faults[each];
-    return random < below;
+    threshold += faults[each];
+    return random < threshold;
   });
   return kind ?? 'answered';
 }

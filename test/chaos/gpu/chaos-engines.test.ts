@@ -31,7 +31,7 @@ describe('the workers of a chaos run', () => {
     });
   const listStarts = (each: GpuWorkers) => each.running().map(({ start }) => start);
 
-  it('sign each answer with its call, and record the call', async () => {
+  it('workers sign each answer with its call, and record the call', async () => {
     const { addresses, calls } = await startWorkers(1);
     const text = (await ask(addresses[0]?.url)).choices[0]?.message.content ?? '';
     expect(parseSignature(text, createQuestion('job', 17))).toEqual({ start: 'gpu-1.1', call: 1 });
@@ -45,7 +45,7 @@ describe('the workers of a chaos run', () => {
     expect(createGpuQuestions(() => [recorded]).isAnswer(17, text.slice(0, -1))).toBe(false);
   });
 
-  it('record everything that they sent before a kill, and return at the same address under another name', async () => {
+  it('a worker has recorded everything that it sent before a kill, and restarts at its address under another name', async () => {
     const all = await startWorkers(1);
     const url = all.addresses[0]?.url;
     const stream = await createClient(url).chat.completions.create({
@@ -68,7 +68,7 @@ describe('the workers of a chaos run', () => {
     expect(died?.generatedTokens).toBeGreaterThanOrEqual(tokens);
   });
 
-  it('can return at another address', async () => {
+  it('a worker can restart at another address', async () => {
     const all = await startWorkers(1);
     all.kill('gpu-1.1', 0, true);
     await waitUntil('gpu-2.1 serves', () => listStarts(all)[0] === 'gpu-2.1');
@@ -76,7 +76,7 @@ describe('the workers of a chaos run', () => {
     await expect(ask(all.addresses[0]?.url)).rejects.toThrow();
   });
 
-  it('send nothing while they hang', async () => {
+  it('a worker sends nothing while it hangs', async () => {
     const all = await startWorkers(1);
     all.hang('gpu-1.1', 1_000);
     const hungAt = performance.now();
@@ -86,12 +86,12 @@ describe('the workers of a chaos run', () => {
     expect(all.running()).toMatchObject([{ start: 'gpu-1.1', isStopped: false }]);
   });
 
-  it('refuse requests with the key of another run', async () => {
+  it('workers refuse requests with the key of another run', async () => {
     const { addresses } = await startWorkers(1);
     await expect(ask(addresses[0]?.url, 'another')).rejects.toMatchObject({ status: 401 });
   });
 
-  it('all serve after waitUntilAllServe', async () => {
+  it('all workers serve after waitUntilAllServe', async () => {
     const all = await startWorkers(2);
     all.kill('gpu-1.1', 300, true);
     all.hang('gpu-2.1', 300);
@@ -101,13 +101,13 @@ describe('the workers of a chaos run', () => {
 });
 
 describe('a journal', () => {
-  it('is read up to an incomplete last line', () => {
+  it('a journal is parsed up to an incomplete last line', () => {
     const journal = [
-      '{"what":"begun","call":1,"at":5,"job":3}',
-      '{"what":"worked","call":1,"work":[9,4,5,1]}',
-      '{"what":"begun","call":2,"at":6}',
-      '{"what":"ended","call":2,"at":8,"whole":false,"work":[7,0,7,2]}',
-      '{"what":"worked","call":1,"wor',
+      '{"kind":"begun","call":1,"at":5,"job":3}',
+      '{"kind":"worked","call":1,"work":[9,4,5,1]}',
+      '{"kind":"begun","call":2,"at":6}',
+      '{"kind":"ended","call":2,"at":8,"whole":false,"work":[7,0,7,2]}',
+      '{"kind":"worked","call":1,"wor',
     ].join('\n');
     expect(parseJournal(journal, 'gpu-1.1')).toMatchObject([
       {

@@ -5,11 +5,13 @@ import type { Entry, Ledger } from '../ledger.ts';
 import type { EngineCall } from './engine-call.ts';
 import { countSpoiled, type GpuEvidence, isGpuClean, judgeGpu } from './findings.ts';
 
-/** Few, for the test suite. `npm run chaos` takes any number. */
+/** Number of jobs, small for the test suite. */
 const JOBS = Number(process.env['CHAOS_JOBS'] ?? 100);
 
 describe('the service with GPU workers under faults', () => {
-  it('loses no job, commits none twice, and leaves no slot leased', { timeout: 600_000 }, async () => {
+  it('the service with GPU workers under faults loses no job, commits none twice, and leaves no slot leased', {
+    timeout: 600_000,
+  }, async () => {
     const findings = await runChaos({
       jobs: JOBS,
       seed: Number(process.env['CHAOS_SEED'] ?? 23),
@@ -75,10 +77,10 @@ const makeEvidence = (values: Partial<GpuEvidence>): GpuEvidence => ({
   leakedLeases: 0,
   ...values,
 });
-const killed = { what: 'killed', start: 'gpu-1.1', at: 150, until: Number.POSITIVE_INFINITY } as const;
+const killed = { kind: 'killed', start: 'gpu-1.1', at: 150, until: Number.POSITIVE_INFINITY } as const;
 
 describe('the findings about workers', () => {
-  it('count no waste for a job that completed at its first attempt', () => {
+  it('the findings count no waste for a job that completed at its first attempt', () => {
     const findings = judgeGpu(makeEvidence({}), makeLedger(makeEntry({})), accepted);
     expect(findings).toMatchObject({
       calls: { total: 1, whole: 1, closed: 0, dead: 0 },
@@ -88,7 +90,7 @@ describe('the findings about workers', () => {
     expect(isGpuClean(findings)).toBe(true);
   });
 
-  it('count the work of attempts that did not commit, without chats', () => {
+  it('the findings count the work of attempts that did not commit, without chats', () => {
     const calls = [
       makeCall({ end: 'dead', generatedTokens: 4, endedAt: undefined }),
       makeCall({ call: 2, computedTokens: 50, cachedTokens: 0 }),
@@ -103,7 +105,7 @@ describe('the findings about workers', () => {
     });
   });
 
-  it("measure the time from a worker's death to the next claim and to the end of its jobs", () => {
+  it("the findings measure the time from a worker's death to the next claim and to the end of its jobs", () => {
     const calls = [
       makeCall({ end: 'dead', endedAt: undefined }),
       makeCall({ call: 2, start: 'gpu-2.1', startedAt: 400 }),
@@ -125,7 +127,7 @@ describe('the findings about workers', () => {
     });
   });
 
-  it("measure the time from a holder's death to the end of the jobs that it held", () => {
+  it("the findings measure the time from a holder's death to the end of the jobs that it held", () => {
     const claims = [
       { invocation: 'first', at: 90 },
       { invocation: 'second', at: 350 },
@@ -141,13 +143,13 @@ describe('the findings about workers', () => {
     ['a chat got no answer', { chats: { ...noChats, unanswered: 1 } }],
     ['more tokens were committed than workers generated', { calls: [makeCall({ generatedTokens: 9 })] }],
     ['a committed answer was not sent completely by any worker', { calls: [makeCall({ end: 'closed' })] }],
-  ])('are not clean if %s', (_, different) => {
+  ])('the findings are not clean if %s', (_, different) => {
     expect(isGpuClean(judgeGpu(makeEvidence(different), makeLedger(makeEntry({})), accepted))).toBe(false);
   });
 });
 
 describe('an attempt of a job', () => {
-  const hung = { ...killed, what: 'hung', until: 180 } as const;
+  const hung = { ...killed, kind: 'hung', until: 180 } as const;
   const frozen = { requestId: 'first', at: 120, until: 180 };
   const claims = [
     { invocation: 'first', at: 90 },
@@ -189,7 +191,7 @@ describe('an attempt of a job', () => {
       { calls: [makeCall({ end: 'closed' })], faults: makeFaults([{ ...hung, at: 10, until: 50 }]) },
     ],
     ['is not spoiled by the call of another attempt', 0, { calls: [makeCall({ end: 'dead', startedAt: 50 })] }],
-  ])('%s (spoiled: %i)', (_, expected, different, kills) => {
+  ])('an attempt %s', (_, expected, different, kills) => {
     const known = makeEntry({ claims });
     const { calls, faults } = makeEvidence({ calls: [], ...different });
     expect(countSpoiled(known, calls, faults, makeLedger(known, kills))).toBe(expected);

@@ -32,7 +32,7 @@ export interface Chats {
 const CLIENTS = 2;
 const LONGEST_PAUSE_MS = 1_500;
 /** Longer than the alias's timeout. */
-const SILENT_MS = 120_000;
+const RESPONSE_TIMEOUT_MS = 120_000;
 
 const chunkSchema = v.object({
   choices: v.array(v.object({ delta: v.object({ content: v.optional(v.nullable(v.string())) }) })),
@@ -64,7 +64,7 @@ export function startChats({ url }: Pick<Cloud, 'url'>, random: () => number): C
 
 async function sendChat(url: string, number: number, counts: ChatCounts): Promise<void> {
   const question = createQuestion('chat', number);
-  const signal = AbortSignal.timeout(SILENT_MS);
+  const signal = AbortSignal.timeout(RESPONSE_TIMEOUT_MS);
   const askedAt = performance.now();
   try {
     const response = await fetch(url, {

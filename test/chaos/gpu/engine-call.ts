@@ -10,7 +10,10 @@ export interface EngineCall extends Work {
   readonly job: number | undefined;
   /** Epoch milliseconds. */
   readonly startedAt: number;
-  /** `whole`: sent to its last token; `closed`: the client closed the connection before; `dead`: the process died before. */
+  /**
+   * `whole`: the last token was sent; `closed`: the client closed the connection before; `dead`: the process died
+   * before.
+   */
   readonly end: 'whole' | 'closed' | 'dead';
   /** Epoch milliseconds. Undefined if the process died. */
   readonly endedAt: number | undefined;

@@ -16,11 +16,11 @@ export interface GpuFaultOptions {
 
 /** A fault of a worker's process. */
 export interface WorkerFault {
-  readonly what: 'killed' | 'hung';
+  readonly kind: 'killed' | 'hung';
   readonly start: string;
   /** Epoch milliseconds. */
   readonly at: number;
-  /** When it goes on after a hang; infinite after a kill. */
+  /** Epoch milliseconds at which a hung worker resumes; infinite after a kill. */
   readonly until: number;
 }
 
@@ -41,21 +41,25 @@ export interface InjectedGpuFaults {
 }
 
 export interface GpuFaultInjection extends InjectedGpuFaults {
-  /** Stops injecting faults and lets dispatchers go on. Workers return when their fault ends. */
+  /** Stops injecting faults and resumes dispatchers. Workers return when their fault ends. */
   stop(): Promise<void>;
 }
 
 export interface GpuFaultTargets {
   readonly cloud: Pick<Cloud, 'processes'>;
   readonly workers: GpuWorkers;
-  /** Called just before a process is stopped, with its invocation's id. Resolves when another invocation takes over its job. */
+  /**
+   * Called just before a process is stopped, with its invocation's id. Resolves when another invocation takes over its
+   * job.
+   */
   readonly onFreeze: (requestId: string) => Promise<void>;
 }
 
 /** A killed worker returns after this many milliseconds at most. */
 const LONGEST_AWAY_MS = 4_000;
-/** A stopped dispatcher goes on at most this long after a takeover, and after this many leases in any case. */
+/** A dispatcher that is stopped until a takeover resumes at most this many milliseconds after the takeover. */
 const LATE_MS = 500;
+/** It resumes after this many leases even without a takeover. */
 const LONGEST_FREEZE = 3;
 
 /** Injects faults into workers and dispatchers until stopped. */
@@ -67,7 +71,7 @@ export function startGpuFaultInjection(
   const ended = new AbortController();
   const faults: WorkerFault[] = [];
   const dispatchers: DispatcherFault[] = [];
-  /** Functions that let stopped processes go on, by process id. */
+  /** Functions that resume stopped processes, by process id. */
   const frozen = new Map<number, () => void>();
   let moved = 0;
 
@@ -83,7 +87,7 @@ export function startGpuFaultInjection(
     const at = Date.now();
     workers.kill(start, awayMs, elsewhere);
     if (elsewhere) moved += 1;
-    faults.push({ what: 'killed', start, at, until: Number.POSITIVE_INFINITY });
+    faults.push({ kind: 'killed', start, at, until: Number.POSITIVE_INFINITY });
   }
 
   /** Stops a worker: half of the time too briefly to be noticed. */
@@ -93,23 +97,23 @@ export function startGpuFaultInjection(
     if (start === undefined) return;
     const at = Date.now();
     workers.hang(start, ms);
-    faults.push({ what: 'hung', start, at, until: at + ms });
+    faults.push({ kind: 'hung', start, at, until: at + ms });
   }
 
   /**
-   * Stops a dispatcher for a random time, shorter or longer than its lease; or until just after a takeover, so that it writes
-   * late while the job still runs.
+   * Stops a dispatcher for a random time, shorter or longer than its lease, or until just after a takeover, so that it
+   * writes late while the job still runs.
    */
   function freeze(): void {
     const busy = cloud.processes().filter((each) => each.function === 'dispatch' && each.busy && !frozen.has(each.pid));
     const victim = busy[Math.floor(random() * busy.length)];
-    const [ms, afterMs, waits] = [random() * 2 * leaseMs, random() * LATE_MS, random() < 0.5];
+    const [ms, lateMs, untilTakeover] = [random() * 2 * leaseMs, random() * LATE_MS, random() < 0.5];
     const [requestId] = victim?.requestIds ?? [];
     if (victim === undefined || requestId === undefined) return;
     const { pid } = victim;
     const fault = { requestId, at: Date.now(), until: Number.POSITIVE_INFINITY };
     dispatchers.push(fault);
-    const taken = onFreeze(requestId);
+    const takeover = onFreeze(requestId);
     signal(pid, 'SIGSTOP');
     const thaw = (): void => {
       clearTimeout(timer);
@@ -117,9 +121,9 @@ export function startGpuFaultInjection(
       fault.until = Date.now();
       signal(pid, 'SIGCONT');
     };
-    const timer = setTimeout(thaw, waits ? LONGEST_FREEZE * leaseMs : ms);
+    const timer = setTimeout(thaw, untilTakeover ? LONGEST_FREEZE * leaseMs : ms);
     frozen.set(pid, thaw);
-    if (waits) void taken.then(() => sleep(afterMs)).then(() => frozen.get(pid) === thaw && thaw());
+    if (untilTakeover) void takeover.then(() => sleep(lateMs)).then(() => frozen.get(pid) === thaw && thaw());
   }
 
   function injectFault(): void {

@@ -68,9 +68,9 @@ export function judgeGpu(
   const { firstTokenMs, ...counts } = chats;
   return {
     workers: {
-      killed: faults.workers.filter(({ what }) => what === 'killed').length,
+      killed: faults.workers.filter(({ kind }) => kind === 'killed').length,
       moved: faults.moved,
-      hung: faults.workers.filter(({ what }) => what === 'hung').length,
+      hung: faults.workers.filter(({ kind }) => kind === 'hung').length,
     },
     dispatchersFrozen: faults.dispatchers.length,
     calls: { total: ofJobs.length, whole: countEnded('whole'), closed: countEnded('closed'), dead: countEnded('dead') },
@@ -93,13 +93,14 @@ export function judgeGpu(
   };
 }
 
-/** True if every promise about workers was kept. */
+/** Returns true if no slot leaked, every chat got its own answer or an error in time, and no count is impossible. */
 export function isGpuClean({ leakedLeases, chats, uncommittedAnswers, tokens }: GpuFindings): boolean {
+  // A negative count means that an answer was committed that no worker sent.
   const impossible = [uncommittedAnswers, tokens.wastedGenerated, tokens.wastedComputed].some((count) => count < 0);
   return leakedLeases + chats.wrong + chats.unanswered === 0 && !impossible;
 }
 
-/** Presents the calls to workers as those of an upstream. */
+/** Returns the calls to workers in the form of calls to an upstream. */
 export function toUpstreamEvidence(calls: readonly EngineCall[]): UpstreamCalls {
   const byJob = Map.groupBy(calls, ({ job }) => job);
   const countEnded = (of: readonly EngineCall[] = [], end: EngineCall['end']) =>
@@ -111,7 +112,7 @@ export function toUpstreamEvidence(calls: readonly EngineCall[]): UpstreamCalls 
       closed: countEnded(calls, 'closed'),
       dead: countEnded(calls, 'dead'),
     }),
-    of(job) {
+    countStreams(job) {
       const own = byJob.get(job) ?? [];
       return { started: own.length, cut: own.length - countEnded(own, 'whole') };
     },
@@ -128,7 +129,7 @@ export function countSpoiled(
   return claims.filter(({ invocation, at }, index) => {
     const next = claims[index + 1];
     const until = next?.at ?? endedAt ?? Number.POSITIVE_INFINITY;
-    // A claim may arrive after its sender has died. A next claim by the same invocation shows that it lived.
+    // A claim may arrive after its sender has died. If the same invocation also made the next claim, it was alive.
     if (next?.invocation !== invocation && (killedAt(invocation) ?? until) < until) return true;
     if (dispatchers.some((each) => each.requestId === invocation && each.at < until && each.until > at)) return true;
     return calls.some((call) => call.startedAt >= at && call.startedAt < until && isSpoiled(call, at, workers));
@@ -136,7 +137,8 @@ export function countSpoiled(
 }
 
 /**
- * A worker that hung accepts the requests that arrived meanwhile when it goes on, and sends to clients that have gone.
+ * Returns true if the worker died during the call or hung between the claim and the end of the call. When a hung worker
+ * resumes, it accepts the requests that arrived meanwhile and sends to clients that have disconnected.
  * @param claimedAt the earliest time of the request
  */
 function isSpoiled(
@@ -146,7 +148,7 @@ function isSpoiled(
 ): boolean {
   if (end === 'dead') return true;
   return faults.some(
-    (each) => each.what === 'hung' && each.start === start && each.at <= endedAt && each.until >= claimedAt,
+    (each) => each.kind === 'hung' && each.start === start && each.at <= endedAt && each.until >= claimedAt,
   );
 }
 
@@ -157,12 +159,12 @@ function findWorkerDeaths(
   entries: Ledger['entries'],
   accepted: ReadonlyMap<string, number>,
 ): { readonly at: number; readonly entry: Entry }[] {
-  const diedAt = new Map(faults.filter(({ what }) => what === 'killed').map(({ start, at }) => [start, at]));
+  const diedAt = new Map(faults.filter(({ kind }) => kind === 'killed').map(({ start, at }) => [start, at]));
   const byJob = new Map([...accepted].map(([id, job]) => [job, entries.get(id)]));
   return calls.flatMap(({ start, end, startedAt, job = -1 }) => {
     const [at, entry] = [diedAt.get(start), byJob.get(job)];
     if (end !== 'dead' || at === undefined || entry === undefined) return [];
-    // Otherwise it was a late call of an ended job, or of a duplicate whose caller got no response.
+    // Otherwise it was a late call for an ended job, or a call for a duplicate job whose caller got no response.
     const isRunning = entry.claims.some((claim) => claim.at <= startedAt) && (entry.endedAt ?? at) >= at;
     return isRunning ? [{ at, entry }] : [];
   });

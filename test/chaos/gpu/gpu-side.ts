@@ -50,13 +50,13 @@ export interface GpuRun {
 const FLEET = 'chaos';
 const KEY_VARIABLE = 'CHAOS_WORKERS_KEY';
 
-/** Their values in AWS, to be divided. */
+/** Values in AWS, which are divided by `divisor`. */
 const STALL_MS = 20_000;
 const WAIT_MS = 10_000;
 const TIMEOUT_MS = 300_000;
 const JOB_LEASE_MS = 45_000;
 const UPKEEP_EVERY_MS = 60_000;
-/** A lease, the upkeep's grace period, and two runs of the upkeep. */
+/** No lease remains after this time: a lease, the upkeep's grace period, and two runs of the upkeep. */
 const LEASES_GONE_MS = 45_000 + 60_000 + 2 * UPKEEP_EVERY_MS;
 /** The extra time that a busy machine may need. */
 const PATIENCE_MS = 20_000;

@@ -9,11 +9,11 @@ import type { EngineCall } from './engine-call.ts';
 import { createSignature, parseJobNumber } from './questions.ts';
 
 const tokens = v.number();
-const lineSchema = v.variant('what', [
-  v.object({ what: v.literal('begun'), call: v.number(), at: v.number(), job: v.optional(v.number()) }),
-  v.object({ what: v.literal('worked'), call: v.number(), work: v.tuple([tokens, tokens, tokens, tokens]) }),
+const lineSchema = v.variant('kind', [
+  v.object({ kind: v.literal('begun'), call: v.number(), at: v.number(), job: v.optional(v.number()) }),
+  v.object({ kind: v.literal('worked'), call: v.number(), work: v.tuple([tokens, tokens, tokens, tokens]) }),
   v.object({
-    what: v.literal('ended'),
+    kind: v.literal('ended'),
     call: v.number(),
     at: v.number(),
     whole: v.boolean(),
@@ -25,8 +25,8 @@ type Line = v.InferOutput<typeof lineSchema>;
 const SUFFIX = '.jsonl';
 
 /**
- * Creates the journal of a worker. A line is written before any client can read the tokens that it records, so that a kill
- * loses nothing.
+ * Creates the journal of a worker. A line is written before any client can read the tokens that it records, so that a
+ * kill loses nothing.
  * @param start name of the process
  */
 export function createJournal(folder: string, start: string): ObserveRequest {
@@ -37,11 +37,11 @@ export function createJournal(folder: string, start: string): ObserveRequest {
     calls += 1;
     const call = calls;
     const job = parseJobNumber(findLastUserText(request));
-    note({ what: 'begun', call, at: Date.now(), ...(job === undefined ? {} : { job }) });
+    note({ kind: 'begun', call, at: Date.now(), ...(job === undefined ? {} : { job }) });
     return {
       signature: createSignature(start, call),
-      onWork: (work) => note({ what: 'worked', call, work: toTuple(work) }),
-      onClose: (work, whole) => note({ what: 'ended', call, at: Date.now(), whole, work: toTuple(work) }),
+      onWork: (work) => note({ kind: 'worked', call, work: toTuple(work) }),
+      onClose: (work, whole) => note({ kind: 'ended', call, at: Date.now(), whole, work: toTuple(work) }),
     };
   };
 }
@@ -61,10 +61,10 @@ export function parseJournal(journal: string, start: string): EngineCall[] {
   for (const text of journal.split('\n')) {
     const line = parseLine(text);
     const known = line === undefined ? undefined : calls.get(line.call);
-    if (line?.what === 'begun') calls.set(line.call, startCall(start, line));
-    else if (line?.what === 'worked' && known !== undefined)
+    if (line?.kind === 'begun') calls.set(line.call, startCall(start, line));
+    else if (line?.kind === 'worked' && known !== undefined)
       calls.set(line.call, { ...known, ...fromTuple(line.work) });
-    else if (line?.what === 'ended' && known !== undefined) {
+    else if (line?.kind === 'ended' && known !== undefined) {
       const end = line.whole ? 'whole' : 'closed';
       calls.set(line.call, { ...known, ...fromTuple(line.work), end, endedAt: line.at });
     }
@@ -72,7 +72,7 @@ export function parseJournal(journal: string, start: string): EngineCall[] {
   return [...calls.values()];
 }
 
-function startCall(start: string, { call, at, job }: Extract<Line, { what: 'begun' }>): EngineCall {
+function startCall(start: string, { call, at, job }: Extract<Line, { kind: 'begun' }>): EngineCall {
   return { start, call, job, startedAt: at, end: 'dead', endedAt: undefined, ...fromTuple([0, 0, 0, 0]) };
 }
 

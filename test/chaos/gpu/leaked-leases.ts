@@ -6,7 +6,7 @@ const EVERY_MS = 250;
 
 /**
  * Waits until no slot of a fleet is leased, reading the table without the service's code.
- * @param patienceMs how long leases may last that were not released
+ * @param patienceMs how long a lease that was not released may remain
  * @returns the number of leases left after that
  */
 export async function countLeakedLeases(cloud: Cloud, fleet: string, patienceMs: number): Promise<number> {

@@ -10,19 +10,19 @@ const PREAMBLE_WORDS = 400;
 /** Maximum of additional words of a question, which the engine echoes. */
 const WORDS = 24;
 
-/** Returns the question of a number: `job 17. …`, of a length that depends on the number. */
+/** Returns a question that names its number, such as `job 17. …`. Its length depends on the number. */
 export function createQuestion(kind: 'job' | 'chat', number: number): string {
   const words = Array.from({ length: 4 + ((number * 7) % WORDS) }, (_, index) => `w${(number + index) % 97}`);
   return `${kind} ${number}. ${words.join(' ')}`;
 }
 
-/** Returns the prompt prefix of a number. */
+/** Returns the prompt prefix that comes before the question with this number. */
 export function createPreamble(number: number): string {
   const which = number % PREAMBLES;
   return Array.from({ length: PREAMBLE_WORDS }, (_, index) => `p${which}x${index}`).join(' ');
 }
 
-/** Returns the job number of a question, if it is a job's. */
+/** Returns the number of a job's question, or undefined for another question. */
 export function parseJobNumber(question: string): number | undefined {
   const found = /^job (\d+)\. /.exec(question)?.[1];
   return found === undefined ? undefined : Number(found);
@@ -31,7 +31,7 @@ export function parseJobNumber(question: string): number | undefined {
 /** Returns the end of an answer's text, which names its call. */
 export const createSignature = (start: string, call: number): string => ` #${start}/${call}`;
 
-/** Returns the call that an answer names, if the text is a complete answer to the question. */
+/** Returns the call that an answer names, or undefined if the text is not a complete answer to the question. */
 export function parseSignature(
   text: string,
   question: string,

@@ -22,7 +22,7 @@ export interface GpuWorkersOptions {
   readonly random: () => number;
 }
 
-/** An address for a worker. There are twice as many as workers, so that one can return elsewhere. */
+/** An address for a worker. There are twice as many as workers, so that a worker can restart at another one. */
 export interface Address {
   readonly id: string;
   readonly url: string;
@@ -40,14 +40,14 @@ export interface RunningWorker {
 /** Engine processes that die, return and hang on command. */
 export interface GpuWorkers {
   readonly addresses: readonly Address[];
-  /** Required by all of them. Another run on the same addresses has another key and finds no worker. */
+  /** The key that all workers require. Another run has another key, so workers refuse its requests. */
   readonly apiKey: string;
   running(): RunningWorker[];
   /** Kills a process. Another one starts `awayMs` later, at the same address or at a free one. */
   kill(start: string, awayMs: number, elsewhere: boolean): void;
-  /** Stops a process, which goes on `ms` later. */
+  /** Stops a process and resumes it `ms` later. */
   hang(start: string, ms: number): void;
-  /** Waits until all of them serve again. */
+  /** Waits until all processes serve again. */
   waitUntilAllServe(): Promise<void>;
   /** Reads all calls until now. */
   calls(): Promise<EngineCall[]>;
@@ -61,7 +61,7 @@ const SETTLED_EVERY_MS = 50;
 
 /**
  * Starts workers.
- * @throws Error when there are no ports for them
+ * @throws Error if there are too few free ports
  */
 export async function startGpuWorkers({
   count,
@@ -86,41 +86,41 @@ export async function startGpuWorkers({
   }
 
   function pickFreeAddress(but?: WorkerAddress): WorkerAddress | undefined {
-    const free = workerAddresses.filter((place) => place !== but && !place.isTaken);
+    const free = workerAddresses.filter((address) => address !== but && !address.isTaken);
     return free[Math.floor(random() * free.length)];
   }
 
   /** Starts a worker at an address, or at another one if it is taken. */
   async function serve(wanted: WorkerAddress | undefined): Promise<void> {
-    for (let place = wanted; !closed; place = pickFreeAddress()) {
-      if (place !== undefined && !place.isTaken && (await place.start())) return;
+    for (let address = wanted; !closed; address = pickFreeAddress()) {
+      if (address !== undefined && !address.isTaken && (await address.start())) return;
       await sleep(RETRY_MS);
     }
   }
 
   // A process that is stopped when this one exits would stay stopped.
   const endAll = (): void => {
-    for (const place of workerAddresses) place.kill();
+    for (const address of workerAddresses) address.kill();
   };
   process.once('exit', endAll);
   const findAddress = (start: string): WorkerAddress | undefined =>
-    workerAddresses.find((place) => place.name === start);
+    workerAddresses.find((address) => address.name === start);
   const workers: GpuWorkers = {
     addresses: workerAddresses.map(({ id, url }) => ({ id, url, slots })),
     apiKey,
-    running: () => workerAddresses.flatMap((place) => place.running ?? []),
+    running: () => workerAddresses.flatMap((address) => address.running ?? []),
     kill(start, awayMs, elsewhere) {
-      const place = findAddress(start);
-      const exited = place?.kill();
-      if (place === undefined || exited === undefined) return;
+      const address = findAddress(start);
+      const exited = address?.kill();
+      if (address === undefined || exited === undefined) return;
       schedule(awayMs, async () => {
         await exited;
-        await serve(elsewhere ? pickFreeAddress(place) : place);
+        await serve(elsewhere ? pickFreeAddress(address) : address);
       });
     },
     hang(start, ms) {
-      const place = findAddress(start);
-      if (place?.stop() === true) schedule(ms, () => place.goOn(start));
+      const address = findAddress(start);
+      if (address?.stop() === true) schedule(ms, () => address.resume(start));
     },
     async waitUntilAllServe() {
       while (timers.size > 0 || workers.running().length < count) await sleep(SETTLED_EVERY_MS);
@@ -130,10 +130,10 @@ export async function startGpuWorkers({
       closed = true;
       process.off('exit', endAll);
       for (const timer of timers) clearTimeout(timer);
-      await Promise.all(workerAddresses.map((place) => place.close()));
+      await Promise.all(workerAddresses.map((address) => address.close()));
     },
   };
-  await Promise.all(workerAddresses.slice(0, count).map((place) => serve(place)));
+  await Promise.all(workerAddresses.slice(0, count).map((address) => serve(address)));
   return workers;
 }
 
@@ -184,15 +184,15 @@ class WorkerAddress {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     this.#child = child;
-    child.once('exit', () => this.#vacated());
+    child.once('exit', () => this.#clear());
     const ready = once(child, 'message').then(() => true);
     const ended = once(child, 'exit').then(() => false);
     this.#serves = await Promise.race([ready, ended]).catch(() => false);
-    if (!this.#serves) this.#vacated();
+    if (!this.#serves) this.#clear();
     return this.#serves;
   }
 
-  #vacated(): void {
+  #clear(): void {
     this.#child = undefined;
     this.#serves = false;
     this.#stopped = false;
@@ -216,7 +216,7 @@ class WorkerAddress {
   }
 
   /** @param start name of the stopped process: another may serve here by now */
-  goOn(start: string): void {
+  resume(start: string): void {
     if (this.name !== start || !this.#stopped) return;
     this.#stopped = false;
     this.#child?.kill('SIGCONT');
@@ -238,7 +238,7 @@ async function findFreePorts(count: number): Promise<number[]> {
     const port = PORTS.first + randomInt(PORTS.count);
     if (!found.includes(port) && (await isFree(port))) found.push(port);
   }
-  if (found.length < count) throw new Error(`There are no ${count} free ports from ${PORTS.first} on`);
+  if (found.length < count) throw new Error(`Fewer than ${count} free ports were found from ${PORTS.first} on`);
   return found;
 }
 

@@ -1,9 +1,9 @@
 /**
- * Runs benchmarks, prints each figure beside its floor or peer, and writes all measured values as JSON. Exits with 1 if a
- * budget is missed.
+ * Runs benchmarks, prints each figure beside its floor or peer, and writes all measured values as JSON. Exits with 1 if
+ * a budget is missed.
  *
- * `npm run bench [-- NAME…] [--quick] [--mode managed|standard] [--runs N] [--json FILE] [--publish]`. The names are the keys
- * of `BENCHMARKS`; all run if none is given. `placement` must be run by itself to use its further options
+ * `npm run bench [-- NAME…] [--quick] [--mode managed|standard] [--runs N] [--json FILE] [--publish]`. The names are
+ * the keys of `BENCHMARKS`; all run if none is given. `placement` must be run by itself to use its further options
  * (`placement/command.ts`).
  */
 import { mkdir, writeFile } from 'node:fs/promises';

@@ -44,8 +44,8 @@ const BACKGROUND = 'a background response';
 const PATIENCE_MS = 180_000;
 
 /**
- * Write units per job of the index of due jobs, which the local stand-in does not count: an entry is created, moved by the
- * claim (one removal, one put), and removed by the commit.
+ * Write units per job of the index of due jobs, which the local stand-in does not count: an entry is created, moved by
+ * the claim (one removal, one put), and removed by the commit.
  */
 const INDEX_UNITS = 4;
 
@@ -54,10 +54,10 @@ const ANSWER_SECONDS = 10;
 const GENERATE_GB = 1;
 
 /**
- * Returns the usage of the smallest design that runs jobs at least once and commits them exactly once: a message is sent,
- * received and deleted, ten at a time, and one conditional write stores the answer, with as many units as Lambent’s. Such a job
- * can't be looked up or cancelled while it runs, a crash is detected only when the message is delivered again, and the
- * request is not stored.
+ * Returns the usage of the smallest design that runs jobs at least once and commits them exactly once: a message is
+ * sent, received and deleted, ten at a time, and one conditional write stores the answer, with as many units as
+ * Lambent’s. Such a job can't be looked up or cancelled while it runs, a crash is detected only when the message is
+ * delivered again, and the request is not stored.
  */
 function computeFloorUsage(outputUnits: number): Usage {
   return {

@@ -1,21 +1,21 @@
 /**
- * AWS's list prices in US East (N. Virginia), US dollars, above the free tier and before any discount. AWS's
- * pages fill in most prices by script, so each number was compared with a page that quotes it, which is named beside it. All
- * were looked up on the date below.
+ * AWS's list prices in US East (N. Virginia), US dollars, above the free tier and before any discount. AWS's pages fill
+ * in most prices by script, so each number was compared with a page that quotes it, which is named beside it. All were
+ * looked up on the date below.
  */
 export const PRICES_LOOKED_UP = '2026-11-21';
 
 /**
  * Per million requests to SQS, standard queue, up to 64 KB each.
- * https://aws.amazon.com/sqs/pricing/, as quoted in March 2026 by https://cloudburn.io/blog/amazon-sqs-pricing and in June
- * 2026 by https://www.factualminds.com/blog/amazon-sqs-pricing-64kb-rule-fifo-vs-standard/
+ * https://aws.amazon.com/sqs/pricing/, as quoted in March 2026 by https://cloudburn.io/blog/amazon-sqs-pricing and in
+ * June 2026 by https://www.factualminds.com/blog/amazon-sqs-pricing-64kb-rule-fifo-vs-standard/
  */
 export const SQS_PER_MILLION = 0.4;
 
 /**
  * Per million write request units, on demand, 1 KB each.
- * https://aws.amazon.com/dynamodb/pricing/on-demand/ for the unit; the price, halved in November 2024, as quoted in July 2025
- * by https://airbyte.com/data-engineering-resources/dynamodb-pricing
+ * https://aws.amazon.com/dynamodb/pricing/on-demand/ for the unit; the price, halved in November 2024, as quoted in
+ * July 2025 by https://airbyte.com/data-engineering-resources/dynamodb-pricing
  */
 export const DYNAMODB_WRITES_PER_MILLION = 0.625;
 /** Per million read request units, on demand, 4 KB each, strongly consistent. The same sources. */
@@ -23,8 +23,8 @@ export const DYNAMODB_READS_PER_MILLION = 0.125;
 
 /**
  * Per million requests to KMS, symmetric keys: $0.03 per 10,000.
- * https://aws.amazon.com/kms/pricing/, as quoted in March 2026 by https://www.wring.co/blog/aws-kms-pricing-guide and in June
- * 2026 by https://www.factualminds.com/blog/aws-kms-pricing-keys-requests-multi-region/
+ * https://aws.amazon.com/kms/pricing/, as quoted in March 2026 by https://www.wring.co/blog/aws-kms-pricing-guide and
+ * in June 2026 by https://www.factualminds.com/blog/aws-kms-pricing-keys-requests-multi-region/
  */
 export const KMS_PER_MILLION = 3;
 

@@ -19,8 +19,8 @@ export function toSvg(chart: Chart): string {
 }
 
 /**
- * Draws horizontal bars in labelled groups. Each group has its own scale, each bar ends with its value, and a label has the
- * same colour in every group.
+ * Draws horizontal bars in labelled groups. Each group has its own scale, each bar ends with its value, and a label has
+ * the same colour in every group.
  */
 function drawBars({ title, unit, groups }: BarChart): string {
   const labels = [...new Set(groups.flatMap(({ bars }) => bars.map(({ label }) => label)))];

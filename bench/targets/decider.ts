@@ -177,7 +177,8 @@ function createTimes() {
   return { placedMs: none(), hashedMs: none(), releasedMs: none(), sameMs: none(), plainMs: none() };
 }
 
-// Neither a decider's pause nor an idle connection keeps the process alive: without this timer it could exit between two fleet reads.
+// Neither a decider's pause nor an idle connection keeps the process alive: without this timer it could exit between
+// two fleet reads.
 setInterval(() => {}, 60_000);
 const [first] = cells;
 if (first !== undefined && warmUp > 0) await measure(first, warmUp);

@@ -23,8 +23,8 @@ interface EncryptionSdk {
 export type SealAndOpen = (plaintext: Uint8Array) => Promise<Uint8Array>;
 
 /**
- * Loads the AWS Encryption SDK with its fastest suitable settings: a raw AES key in the process wraps the data keys, the
- * materials manager caches them, the suite has key commitment but no signature per message, and frames are 64 KB.
+ * Loads the AWS Encryption SDK with its fastest suitable settings: a raw AES key in the process wraps the data keys,
+ * the materials manager caches them, the suite has key commitment but no signature per message, and frames are 64 KB.
  * @throws Error if the SDK can't be installed
  */
 export async function loadEncryptionSdk(): Promise<SealAndOpen> {

@@ -1,6 +1,6 @@
 /**
- * Server process: the chat function's code without Lambda. An HTTP server passes each request to the bundle's handler as
- * an event and sends the handler's stream as the response. Requests run concurrently.
+ * Server process: the chat function's code without Lambda. An HTTP server passes each request to the bundle's handler
+ * as an event and sends the handler's stream as the response. Requests run concurrently.
  *
  * `node handler.ts <the function's definition as JSON>`
  */

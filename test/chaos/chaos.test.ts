@@ -216,7 +216,7 @@ describe('the findings', () => {
       create();
       update('failed', 3, { errorCode: { S: 'upstream_cut' } });
       const table = { statuses: new Map([['resp_1', 'failed']]), incompleteSteps: 0 };
-      const upstream = { ...makeEvidence().upstream, of: () => ({ started: 3, cut }) };
+      const upstream = { ...makeEvidence().upstream, countStreams: () => ({ started: 3, cut }) };
       expect(judgeEvidence({ ...makeEvidence(), ledger, table, upstream })).toMatchObject({
         failedByThrottling: throttled,
         failed: { 'failed upstream_cut': 1 },

@@ -30,7 +30,9 @@ async function main(): Promise<void> {
       /** Mean seconds between two kills, and between two restarts of SQS; 0 for never. */
       'kill-every': { type: 'string', default: '1.5' },
       'restart-every': { type: 'string', default: '20' },
-      /** Number of GPU workers, which run the jobs and may die or hang; concurrent requests and speed of each worker. */
+      /**
+       * Number of GPU workers, which run the jobs and may die or hang; concurrent requests and speed of each worker.
+       */
       workers: { type: 'string', default: '0' },
       slots: { type: 'string', default: '32' },
       speed: { type: 'string', default: '0.5' },

@@ -1,6 +1,6 @@
 import { availableParallelism, cpus, totalmem } from 'node:os';
 
-/** What a figure depends on, printed and published with it. */
+/** The machine on which figures were measured, published with them. */
 export interface Machine {
   readonly cores: number;
   readonly processor: string;
@@ -9,7 +9,7 @@ export interface Machine {
   readonly node: string;
 }
 
-/** The machine this process runs on. */
+/** Returns the machine on which this process runs. */
 export function readMachine(): Machine {
   return {
     cores: availableParallelism(),
@@ -20,7 +20,7 @@ export function readMachine(): Machine {
   };
 }
 
-/** One line, such as `2 cores (AMD EPYC), 8 GiB, linux x64, Node v24.1.0`. */
+/** Formats a machine as one line, such as `2 cores (AMD EPYC), 8 GiB, linux x64, Node v24.1.0`. */
 export function describeMachine({ cores, processor, memoryGiB, platform, node }: Machine): string {
   return `${cores} cores (${processor}), ${memoryGiB} GiB, ${platform}, Node ${node}`;
 }

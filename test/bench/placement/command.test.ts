@@ -11,7 +11,7 @@ const ROOT = resolve(import.meta.dirname, '../../..');
 const parse = (line: string) => parseCommand(line.split(' ').filter((word) => word !== ''));
 
 describe('parseCommand', () => {
-  it('parses the options of single simulations', () => {
+  it('parseCommand parses the options of single simulations', () => {
     const words = '--trace a.gz --workers 3 --gpu a10g --scale 1.5 --policy lambent,random --seed 7 --no-jitter --json';
     expect(parse(words)).toEqual({
       policies: ['lambent', 'random'],
@@ -26,7 +26,7 @@ describe('parseCommand', () => {
     });
   });
 
-  it('defaults single simulations to all policies on eight H100 and a synthetic trace', () => {
+  it('parseCommand defaults single simulations to all policies on eight H100 and a synthetic trace', () => {
     expect(parse('--json')).toEqual({
       policies: POLICIES,
       run: { trace: { synthetic: 1 }, load: { scale: 1, jitter: true, seed: 1 }, workers: 8, gpu: 'h100' },
@@ -36,7 +36,7 @@ describe('parseCommand', () => {
     expect(parse('--capacity --seed 3')).toMatchObject({ capacity: true, run: { trace: { synthetic: 3 } } });
   });
 
-  it('selects the whole benchmark without options of single simulations', () => {
+  it('parseCommand selects the whole benchmark without options of single simulations', () => {
     const defaults = { traces: [], quick: false, seeds: undefined, publish: false };
     expect(parse('')).toEqual(defaults);
     expect(parse('--trace a --trace b --quick --runs 2 --publish')).toEqual({
@@ -65,7 +65,7 @@ describe('parseCommand', () => {
     ['--polcy lambent', "Unknown option '--polcy'"],
     ['lambent', "Unexpected argument 'lambent'"],
     ['--trace', "Option '--trace <value>' argument missing"],
-  ])('rejects the arguments %s', (words, message) => {
+  ])('parseCommand rejects the arguments %s', (words, message) => {
     expect(() => parse(words)).toThrow(UsageError);
     expect(() => parse(words)).toThrow(message);
   });
@@ -100,7 +100,7 @@ describe('npm run bench -- placement', () => {
     }
   }
 
-  it('prints a JSON object for each policy with --json', async () => {
+  it('the placement benchmark prints a JSON object for each policy with --json', async () => {
     const words = `--trace ${trace} --workers 2 --gpu h100 --scale 2 --policy round-robin,lambent --seed 5 --json`;
     const { code, stdout, stderr } = await bench(words);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -132,7 +132,7 @@ describe('npm run bench -- placement', () => {
     }
   });
 
-  it('prints one line for an invalid policy or trace and exits with 2', async () => {
+  it('the placement benchmark prints one line for an invalid policy or trace and exits with 2', async () => {
     const cut = join(folder, 'cut.jsonl');
     await writeFile(cut, '{"timestamp": 0, "input_length": 10, "output_length": 1, "hash_ids": []}\n{"timest');
     const [options, nowhere, wrong] = await Promise.all([

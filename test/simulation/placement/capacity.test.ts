@@ -6,7 +6,7 @@ const step = (at: number) => async (scale: number) => (scale <= at ? 1 : 0.2);
 const slope = async (scale: number) => Math.min(1, 1 - 0.1 * Math.log2(scale));
 
 describe('the capacity', () => {
-  it.each([0.01, 0.5, 1, 3.7, 250])('is found within 1% if goodput drops to zero at a scale of %d', async (at) => {
+  it.each([0.01, 0.5, 1, 3.7, 250])('the capacity is found within 1% if goodput drops at a scale of %d', async (at) => {
     for (const start of [0.02, 1, 2, 90]) {
       const found = await findCapacity(step(at), start);
       expect(found / at).toBeGreaterThan(0.99);
@@ -14,7 +14,7 @@ describe('the capacity', () => {
     }
   });
 
-  it('is found far within 1% of the load where a declining goodput crosses 95%', async () => {
+  it('the capacity is found far within 1% of the load at which a declining goodput crosses 95%', async () => {
     for (const start of [0.1, Math.SQRT2, 40]) {
       const found = await findCapacity(slope, start);
       expect(found).toBeCloseTo(Math.SQRT2, 3);
@@ -22,7 +22,7 @@ describe('the capacity', () => {
     }
   });
 
-  it('includes a scale with a goodput of exactly 95%', async () => {
+  it('the capacity includes a scale with a goodput of exactly 95%', async () => {
     const found = await findCapacity(async (scale) => (scale <= 2 ? GOOD_SHARE : 0.9), 1);
     expect(found).toBeGreaterThan(1.98);
     expect(found).toBeLessThanOrEqual(2);
@@ -31,12 +31,12 @@ describe('the capacity', () => {
   it.each([
     ['never good', 0],
     ['always good', 1],
-    ['of nothing at all', Number.NaN],
-  ])('cannot be found for a goodput that is %s', async (_, goodput) => {
+    ['not a number', Number.NaN],
+  ])('the capacity cannot be found if goodput is %s', async (_, goodput) => {
     await expect(findCapacity(async () => goodput, 1)).rejects.toThrow('no scale gives 95% of good answers');
   });
 
-  it('rejects with the error of a failed simulation', async () => {
+  it('the search rejects with the error of a failed simulation', async () => {
     const failing = async () => {
       throw new Error('no such trace');
     };

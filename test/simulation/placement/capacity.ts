@@ -3,16 +3,17 @@ export const GOOD_SHARE = 0.95;
 
 /** Ratio of the interval's ends at which the search stops. */
 const PRECISION = 1.01;
-/** Factor between two steps of the search for an interval. */
+/** Factor between two scales in the search for an interval. */
 const STRIDE = 1.25;
 /** Limits of the search. */
 const RANGE = { least: 1 / 1_024, most: 1_024 };
 
 /**
- * Finds the largest scale of arrivals at which `goodput` is at least 95%, within 1%. It steps outwards until one scale reaches
- * the target and one misses it, bisects, and interpolates linearly at the end. It assumes that less load is never worse.
+ * Returns the largest scale of arrivals at which `goodput` is at least 95%, within 1%. The search steps outwards until
+ * one scale reaches the target and one misses it, bisects, and interpolates linearly at the end. It assumes that
+ * goodput never falls when load falls.
  * @param start the first scale to try
- * @throws Error if there is no such scale between a thousandth and a thousand
+ * @throws Error if there is no such scale between 1/1,024 and 1,024
  */
 export async function findCapacity(goodput: (scale: number) => Promise<number>, start: number): Promise<number> {
   let [kept, missed]: [Point | undefined, Point | undefined] = [undefined, undefined];

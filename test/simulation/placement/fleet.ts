@@ -21,12 +21,12 @@ export interface Work extends EngineRequest {
   onEnd(): void;
 }
 
-/** A worker on virtual time: the local engine, with the state that a scheduler with perfect knowledge sees. */
+/** A worker on virtual time: the local engine, with the state that a policy with exact knowledge reads. */
 export class SimulatedWorker {
   readonly index: number;
   readonly #batch: Batch<Work>;
   readonly #time: VirtualTime;
-  /** Requests without a token yet, with the prompt tokens that were not cached on arrival. */
+  /** Requests that have no token yet, and the number of their prompt tokens that were not cached on arrival. */
   readonly #unbegun = new Map<Sequence<Work>, number>();
   #wakesAt = Number.POSITIVE_INFINITY;
   #cancelWake = () => {};
@@ -49,12 +49,12 @@ export class SimulatedWorker {
     return this.#batch.totals;
   }
 
-  /** Number of its requests. */
+  /** Number of the worker's unfinished requests. */
   get requests(): number {
     return this.#batch.waiting + this.#batch.running;
   }
 
-  /** Number of its requests that wait inside the engine. */
+  /** Number of requests that wait inside the engine. */
   get waiting(): number {
     return this.#batch.waiting;
   }
@@ -64,7 +64,7 @@ export class SimulatedWorker {
     return this.#batch.memoryUse;
   }
 
-  /** Prompt tokens of its requests without a token yet, cached or not. */
+  /** Prompt tokens of the requests that have no token yet, cached or not. */
   get promptTokens(): number {
     let tokens = 0;
     for (const { request } of this.#unbegun.keys()) tokens += request.promptTokens;
@@ -79,7 +79,7 @@ export class SimulatedWorker {
     return tokens;
   }
 
-  /** Number of a prompt's tokens in its cache. */
+  /** Returns how many tokens of a prompt are in the worker's cache. */
   cachedTokens({ blocks, promptTokens }: Pick<Work, 'blocks' | 'promptTokens'>): number {
     return Math.min(this.#batch.countCachedBlocks(blocks) * BLOCK_TOKENS, promptTokens - 1);
   }

@@ -11,7 +11,7 @@ import { ENGINE } from './world.ts';
 
 const NEVER = new AbortController().signal;
 
-/** Two workers with three slots each, on virtual time, and a table with a latency of 10 ms. */
+/** Starts two workers with three slots each, on virtual time, and a table with a latency of 10 ms. */
 async function startLeasedFleet() {
   const time = createVirtualTime();
   const workers = createFleet(2, time, ENGINE);
@@ -42,7 +42,7 @@ async function startLeasedFleet() {
 }
 
 describe('the leases', () => {
-  it('never exceed the slots, whatever the number of concurrent requests', async () => {
+  it('leases never exceed the slots, whatever the number of concurrent requests', async () => {
     const { time, hold, held, most, outcomes } = await startLeasedFleet();
     for (let index = 0; index < 40; index += 1) hold(10 * (index % 4), 1_000);
     await time.run();
@@ -51,14 +51,14 @@ describe('the leases', () => {
     expect(outcomes.filter((outcome) => outcome.startsWith('after'))).toHaveLength(40);
   });
 
-  it('cost two sequential table requests: the fleet and the slot', async () => {
+  it('a lease takes two sequential table requests: reading the fleet and leasing the slot', async () => {
     const { time, hold, outcomes } = await startLeasedFleet();
     hold(0, 10);
     await time.run();
     expect(outcomes).toEqual(['after 20 ms']);
   });
 
-  it('are renewed beyond the duration of one lease', async () => {
+  it('leases are renewed for requests that take longer than one lease', async () => {
     const { time, hold, most, outcomes } = await startLeasedFleet();
     for (let index = 0; index < 6; index += 1) hold(0, 300_000);
     for (let index = 0; index < 6; index += 1) hold(100_000, 10);
@@ -67,7 +67,7 @@ describe('the leases', () => {
     expect(outcomes.filter((outcome) => outcome === `No slot of the fleet ${FLEET} came free in time`)).toHaveLength(6);
   });
 
-  it('leave a quarter of each worker’s slots to interactive work', async () => {
+  it('batch leases leave a quarter of each worker’s slots to interactive work', async () => {
     const { time, hold, most } = await startLeasedFleet();
     for (let index = 0; index < 10; index += 1) hold(0, 10_000, 'batch');
     await time.run();
@@ -76,7 +76,7 @@ describe('the leases', () => {
 });
 
 describe('a prompt’s prefixes', () => {
-  it('are named at the directory’s depths that end a block of the trace', () => {
+  it('prefixes are named at the directory’s depths that end a block of the trace', () => {
     const blocks = Array.from({ length: 12 }, (_, depth) => 100 + depth);
     expect(toPrefixes({ blocks, promptTokens: 6_200 })).toEqual({
       bytes: 24_800,
@@ -92,7 +92,7 @@ describe('a prompt’s prefixes', () => {
     });
   });
 
-  it('are at most as many as the directory names, and none exceeds the prompt', () => {
+  it('prefixes are at depths that the directory names, and none exceeds the prompt', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 130_000 }), (promptTokens) => {
         const blocks = Array.from({ length: Math.floor(promptTokens / 512) }, (_, depth) => depth);

@@ -7,15 +7,15 @@ import type { SimulatedWorker, Work } from './fleet.ts';
 import { BLOCK_TOKENS } from './trace.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
-/** Bytes per token that `PLACEMENT` assumes at first; traces have no bytes. */
+/** Assumed bytes per token, because traces contain tokens and no bytes. */
 const BYTES_PER_TOKEN = 4;
-/** Directory blocks in one block of a trace. Content within a trace's block is unknown. */
+/** Directory blocks in one block of a trace. A trace does not show the content within its blocks. */
 const BLOCKS_PER_TRACE_BLOCK = (BLOCK_TOKENS * BYTES_PER_TOKEN) / BLOCK_BYTES;
 
 export const FLEET = 'simulated';
 export const MODEL = 'simulated';
 
-/** Latency of a request to the table: half on the way there, half on the way back. */
+/** Latency of a request to the table: half before it takes effect, half after. */
 export interface TableLatency {
   readonly leastMs: number;
   readonly mostMs: number;
@@ -32,7 +32,7 @@ export interface LeasedOptions {
   readonly slots: number;
 }
 
-/** Lambent's leasing and placement, on virtual time, with a table in memory that answers with latency. */
+/** Starts Lambent's leasing and placement on virtual time, with an in-memory table that responds with latency. */
 export async function leaseSlots({
   workers,
   time,
@@ -77,7 +77,7 @@ export function toWorkerIndex(id: string): number {
   return Number(id.slice('worker-'.length));
 }
 
-/** Returns a prompt's prefixes, as far as a trace's blocks show them. */
+/** Returns a prompt's prefixes that end with a block of the trace. */
 export function toPrefixes({ blocks, promptTokens }: Pick<Work, 'blocks' | 'promptTokens'>): PromptPrefixes {
   const prefixes = listPrefixDepths(blocks.length * BLOCKS_PER_TRACE_BLOCK).flatMap((depth) => {
     const hash = blocks[depth / BLOCKS_PER_TRACE_BLOCK - 1];
@@ -87,26 +87,26 @@ export function toPrefixes({ blocks, promptTokens }: Pick<Work, 'blocks' | 'prom
 }
 
 function addLatency(store: FleetStore, time: VirtualTime, random: () => number, latency: TableLatency): FleetStore {
-  async function delay<Result>(ask: () => Promise<Result>): Promise<Result> {
+  async function delay<Result>(request: () => Promise<Result>): Promise<Result> {
     const ms = latency.leastMs + (latency.mostMs - latency.leastMs) * random();
     await time.sleep(ms / 2);
-    const result = await ask();
+    const result = await request();
     await time.sleep(ms / 2);
     return result;
   }
   return {
-    read: (...ask) => delay(() => store.read(...ask)),
-    findHolders: (...ask) => delay(() => store.findHolders(...ask)),
-    recordHolders: (...ask) => delay(() => store.recordHolders(...ask)),
-    lease: (...ask) => delay(() => store.lease(...ask)),
-    markFirstToken: (...ask) => delay(() => store.markFirstToken(...ask)),
-    renew: (...ask) => delay(() => store.renew(...ask)),
-    release: (...ask) => delay(() => store.release(...ask)),
-    putWaiter: (...ask) => delay(() => store.putWaiter(...ask)),
-    removeWaiter: (...ask) => delay(() => store.removeWaiter(...ask)),
-    recordUnmetDemand: (...ask) => delay(() => store.recordUnmetDemand(...ask)),
-    register: (...ask) => delay(() => store.register(...ask)),
-    setState: (...ask) => delay(() => store.setState(...ask)),
-    deregister: (...ask) => delay(() => store.deregister(...ask)),
+    read: (...args) => delay(() => store.read(...args)),
+    findHolders: (...args) => delay(() => store.findHolders(...args)),
+    recordHolders: (...args) => delay(() => store.recordHolders(...args)),
+    lease: (...args) => delay(() => store.lease(...args)),
+    markFirstToken: (...args) => delay(() => store.markFirstToken(...args)),
+    renew: (...args) => delay(() => store.renew(...args)),
+    release: (...args) => delay(() => store.release(...args)),
+    putWaiter: (...args) => delay(() => store.putWaiter(...args)),
+    removeWaiter: (...args) => delay(() => store.removeWaiter(...args)),
+    recordUnmetDemand: (...args) => delay(() => store.recordUnmetDemand(...args)),
+    register: (...args) => delay(() => store.register(...args)),
+    setState: (...args) => delay(() => store.setState(...args)),
+    deregister: (...args) => delay(() => store.deregister(...args)),
   };
 }

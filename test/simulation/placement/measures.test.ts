@@ -32,7 +32,7 @@ function measureAnswers(answers: readonly Answer[], more: Partial<Outcome> = {})
 const REFUSED = { firstMs: Number.NaN };
 
 describe('goodput', () => {
-  it('counts answers with the first token within 5 s and later tokens within 100 ms each', () => {
+  it('goodput counts answers with the first token within 5 s and later tokens within 100 ms each', () => {
     const { goodput } = measureAnswers([
       { firstMs: 5_000, eachMs: 100 },
       { firstMs: 5_001, eachMs: 10 },
@@ -42,7 +42,7 @@ describe('goodput', () => {
     expect(goodput).toBe(0.5);
   });
 
-  it('counts refused requests as bad', () => {
+  it('goodput counts refused requests as bad answers', () => {
     expect(measureAnswers([{ firstMs: 10 }, REFUSED, REFUSED, REFUSED])).toMatchObject({
       requests: 4,
       refused: 3,
@@ -51,13 +51,13 @@ describe('goodput', () => {
     });
   });
 
-  it('judges an answer of one token by its first token only', () => {
+  it('goodput judges an answer of one token by its first token only', () => {
     const { goodput, perTokenMs } = measureAnswers([{ firstMs: 10, outputTokens: 1 }]);
     expect(goodput).toBe(1);
     expect(perTokenMs.p50).toBeNaN();
   });
 
-  it('allows one second plus twice the prompt’s time on an idle worker under the length-scaled target', () => {
+  it('the length-scaled target allows one second plus twice the prompt’s time on an idle worker', () => {
     for (const inputTokens of [100, 5_000, 60_000]) {
       const target = 1_000 + 2 * computeAloneMs(inputTokens, ENGINE);
       expect(measureAnswers([{ inputTokens, firstMs: target }]).scaledGoodput).toBe(1);
@@ -67,7 +67,7 @@ describe('goodput', () => {
   });
 
   it.each([1, 2_047, 2_048, 2_049, 10_000, 90_000])(
-    'expects the time that an engine takes for a prompt of %d tokens',
+    'the time of a prompt of %d tokens on an idle worker is the time that an engine takes',
     async (inputTokens) => {
       const arrivals = [makeArrival(0, { inputTokens, outputTokens: 1 })];
       const { firstTokenMs } = await simulate(makeOptions({ arrivals, workers: 1, policy: 'round-robin' }));
@@ -77,7 +77,7 @@ describe('goodput', () => {
 });
 
 describe('the other measures', () => {
-  it('include the cached share of served prompts', () => {
+  it('the prefix hit rate is the cached share of served prompts', () => {
     const { prefixHitRate } = measureAnswers([
       { firstMs: 10, inputTokens: 1_000, cached: 512 },
       { firstMs: 10, inputTokens: 3_000, cached: 0 },
@@ -86,7 +86,7 @@ describe('the other measures', () => {
     expect(prefixHitRate).toBe(512 / 4_000);
   });
 
-  it('include the median and the 99th percentile of times', () => {
+  it('the times are given as median and 99th percentile', () => {
     const answers = Array.from({ length: 101 }, (_, index) => ({ firstMs: 10 * index, eachMs: index }));
     const { firstTokenMs, perTokenMs } = measureAnswers(answers);
     expect(firstTokenMs).toEqual({ p50: 500, p99: 990 });
@@ -94,13 +94,13 @@ describe('the other measures', () => {
     expect(perTokenMs.p99).toBeCloseTo(99);
   });
 
-  it('include how long and how evenly workers computed', () => {
+  it('utilisation and fairness show how long and how evenly workers computed', () => {
     const { utilisation, fairness } = measureAnswers([{ firstMs: 1 }], { busyMs: [300, 100, 0, 0], spanMs: 400 });
     expect(utilisation).toBe(0.25);
     expect(fairness).toBeCloseTo(0.4);
   });
 
-  it('include recomputed tokens and the tokens of bulk work', () => {
+  it('the measures include recomputed tokens and the tokens of bulk work', () => {
     const answers = [
       { firstMs: 1, inputTokens: 900, outputTokens: 100 },
       { firstMs: 1, inputTokens: 950, outputTokens: 50 },
@@ -112,7 +112,7 @@ describe('the other measures', () => {
     expect(measureAnswers([{ firstMs: 1 }]).bulkTokensPerSecond).toBe(0);
   });
 
-  it('are empty if no request was served', () => {
+  it('the measures are empty if no request was served', () => {
     expect(measureAnswers([REFUSED])).toMatchObject({ goodput: 0, prefixHitRate: 0, wastedTokens: 0 });
     expect(measureAnswers([REFUSED]).firstTokenMs.p99).toBeNaN();
   });
@@ -124,11 +124,11 @@ describe('Jain’s index', () => {
     [[4, 0, 0, 0], 0.25],
     [[1, 2, 3], 36 / 42],
     [[0, 0], 1],
-  ])('of %j is %d', (shares, index) => {
+  ])('Jain’s index of %j is %d', (shares, index) => {
     expect(computeJainIndex(shares)).toBeCloseTo(index, 12);
   });
 
-  it('lies between 1/n and 1 in any unit', () => {
+  it('Jain’s index lies between 1/n and 1 in any unit', () => {
     const shares = fc.array(fc.double({ min: 0.001, max: 1e6, noNaN: true }), { minLength: 1, maxLength: 50 });
     fc.assert(
       fc.property(shares, fc.double({ min: 0.01, max: 100, noNaN: true }), (each, unit) => {

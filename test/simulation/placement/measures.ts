@@ -6,30 +6,30 @@ import type { Arrival } from './workload.ts';
 
 /** Targets of a good answer. */
 export const TARGETS = {
-  /** Milliseconds to the first token, for every prompt length. */
+  /** Maximum milliseconds to the first token, for every prompt length. */
   firstTokenMs: 5_000,
-  /** Milliseconds per later token, averaged over the answer. */
+  /** Maximum milliseconds per later token, averaged over the answer. */
   perTokenMs: 100,
   /** Length-scaled target: a base, plus a multiple of the prompt's time on an idle worker with an empty cache. */
   scaled: { ms: 1_000, times: 2 },
 } as const;
 
 /**
- * Results of one run. Shares are from 0 to 1. Refused requests count as bad answers; percentiles and the hit rate are those of
- * the served ones.
+ * Results of one run. Shares are from 0 to 1. Refused requests count as bad answers; percentiles and the hit rate are
+ * those of the served ones.
  */
 export interface Measures {
   readonly requests: number;
   readonly refused: number;
   /** Share of answers whose first and later tokens met their targets. */
   readonly goodput: number;
-  /** The same with the length-scaled target for the first token. */
+  /** Share of answers that met the length-scaled target for the first token and the target for later tokens. */
   readonly scaledGoodput: number;
   readonly firstTokenMs: Percentiles;
   readonly perTokenMs: Percentiles;
   /** Share of the served prompt tokens that were cached. */
   readonly prefixHitRate: number;
-  /** Share of the time that workers computed, averaged over workers. */
+  /** Share of the time in which workers computed, averaged over workers. */
   readonly utilisation: number;
   /** Jain's index of the workers' computing time: 1 if all are equal, 1/n if one worker has it all. */
   readonly fairness: number;
@@ -44,7 +44,7 @@ export interface Percentiles {
   readonly p99: number;
 }
 
-/** Summarizes a run. */
+/** Returns the measures of a run. */
 export function computeMeasures(arrivals: readonly Arrival[], outcome: Outcome, engine: EngineSettings): Measures {
   let [good, scaledGood, prompts, cached, tokens] = [0, 0, 0, 0, 0];
   const [firstTokens, perTokens]: [number[], number[]] = [[], []];
@@ -88,7 +88,7 @@ export function computeAloneMs(
 ): number {
   const whole = Math.floor(inputTokens / stepTokens);
   const rest = inputTokens - whole * stepTokens;
-  // The attention pairs of all chunks add up to half the square of the length, counted twice.
+  // The half pairs of attention of all chunks add up to the square of the length.
   const steps = whole * computeStepMs(model, stepTokens, 0, 0) + (rest > 0 ? computeStepMs(model, rest, 0, 0) : 0);
   return steps + computeStepMs(model, 0, 0, inputTokens ** 2) - computeStepMs(model, 0, 0, 0);
 }

@@ -3,14 +3,14 @@ import { countSlots, loadTrace, type Run, type RunResult, type TraceSource } fro
 import { POLICIES, type PolicyName } from './simulate.ts';
 import type { Threads } from './threads.ts';
 
-/** The extent of a study. */
+/** The extent of a comparison of policies. */
 export interface Plan {
   readonly seeds: number;
   /** Number of the trace's requests, from the first one. Absent: all. */
   readonly requests?: number;
   /** Sizes of the fleets to compare besides the reference fleet of eight. */
   readonly fleets: readonly number[];
-  /** Scales of the goodput curve, as shares of Lambent's capacity. */
+  /** Arrival rates of the goodput curve, as shares of Lambent's capacity. */
   readonly curve: readonly number[];
 }
 
@@ -72,10 +72,10 @@ export interface Findings {
 /** Share of Lambent's capacity at which policies are compared in detail. */
 const CLOSE_SHARE = 0.9;
 
-/** Where the first search starts. Any scale would do. */
+/** Scale at which the first search starts. Any scale finds the same capacity. */
 const FIRST_GUESS = 2;
 
-/** Runs a plan on one trace. */
+/** Runs a plan on one trace and returns the findings. */
 export async function runStudy(threads: Threads, source: TraceSource, plan: Plan): Promise<Findings> {
   const trace = await loadTrace(source);
   const base = {
@@ -130,13 +130,13 @@ async function findCapacities(
   seeds: readonly number[],
   share: 'goodput' | 'scaledGoodput',
   start: number,
-  near?: Capacities,
+  startNear?: Capacities,
 ): Promise<Capacities> {
   const found = policies.map(async (policy) => {
     const ofSeeds = seeds.map((seed) => {
       const at = async (scale: number) =>
         (await threads.run({ ...base, policy, load: { ...base.load, scale, seed } }))[share];
-      return findCapacity(at, near?.get(policy)?.[0] ?? start);
+      return findCapacity(at, startNear?.get(policy)?.[0] ?? start);
     });
     return [policy, await Promise.all(ofSeeds)] as const;
   });

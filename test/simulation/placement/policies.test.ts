@@ -18,7 +18,7 @@ const long = makeWork({ promptTokens: 50_000 });
 const short = makeWork({ promptTokens: 100 });
 const IDLE = {};
 
-/** Returns the workers that a policy chooses for `count` requests, without sending them. */
+/** Returns the workers that a policy chooses for the requests, without sending them. */
 function chooseWorkers(factory: PolicyFactory, workers: readonly SimulatedWorker[], works: readonly Work[], seed = 1) {
   const policy = factory(workers, createSeededRandom(seed));
   return works.map((work) => policy(work).index);
@@ -32,14 +32,14 @@ function listChoices(factory: PolicyFactory, workers: readonly SimulatedWorker[]
 }
 
 describe('round robin', () => {
-  it('takes workers in turn, whatever their load', async () => {
+  it('round robin chooses workers in turn, whatever their load', async () => {
     const workers = await makeFleet({ has: times(30) }, IDLE, IDLE);
     expect(chooseWorkers(roundRobin, workers, times(7))).toEqual([0, 1, 2, 0, 1, 2, 0]);
   });
 });
 
 describe('random', () => {
-  it('takes all workers about equally often, whatever their load', async () => {
+  it('the random policy chooses all workers about equally often, whatever their load', async () => {
     const workers = await makeFleet({ has: times(30) }, IDLE, IDLE);
     const taken = chooseWorkers(random, workers, times(3_000));
     for (const index of [0, 1, 2]) {
@@ -51,7 +51,7 @@ describe('random', () => {
 });
 
 describe('two choices', () => {
-  it('never takes the busiest worker, because the other choice is always better', async () => {
+  it('two choices never chooses the busiest worker, because the other choice is always better', async () => {
     const workers = await makeFleet({ has: times(2) }, { has: times(1) }, IDLE);
     const taken = chooseWorkers(twoChoices, workers, times(3_000));
     expect(taken).not.toContain(0);
@@ -60,29 +60,29 @@ describe('two choices', () => {
     expect(taken.filter((each) => each === 2).length / taken.length).toBeLessThan(0.7);
   });
 
-  it('takes the only worker of a fleet of one', async () => {
+  it('two choices chooses the only worker of a fleet of one', async () => {
     expect(listChoices(twoChoices, await makeFleet(IDLE))).toEqual([0]);
   });
 });
 
 describe('least connections', () => {
-  it('takes the worker with the fewest requests, whatever their length', async () => {
+  it('least connections chooses the worker with the fewest requests, whatever their length', async () => {
     const workers = await makeFleet({ has: times(2, short) }, { has: [long] }, { has: times(3, short) });
     expect(listChoices(leastConnections, workers)).toEqual([1]);
   });
 
-  it('takes any of the workers with equally few requests', async () => {
+  it('least connections chooses any of the workers with equally few requests', async () => {
     expect(listChoices(leastConnections, await makeFleet(IDLE, { has: [short] }, IDLE))).toEqual([0, 2]);
   });
 });
 
 describe('least tokens', () => {
-  it('takes the worker with the fewest waiting prompt tokens, whatever the number of requests', async () => {
+  it('least tokens chooses the worker with the fewest waiting prompt tokens, whatever the number of requests', async () => {
     const workers = await makeFleet({ has: times(2, short) }, { has: [long] }, { has: times(3, short) });
     expect(listChoices(leastTokens, workers)).toEqual([0]);
   });
 
-  it('compares requests if waiting tokens are equal', async () => {
+  it('least tokens compares numbers of requests if waiting tokens are equal', async () => {
     const one = makeWork({ promptTokens: 300 });
     expect(listChoices(leastTokens, await makeFleet({ has: times(3, short) }, { has: [one] }))).toEqual([1]);
   });
@@ -93,7 +93,7 @@ describe('consistent hashing with bounded loads', () => {
   const talk = (id: number) =>
     makeWork({ promptTokens: 3_600, blocks: [0, 1, ...[2, 3, 4, 5, 6].map((at) => 10 * id + at)] });
 
-  it('sends prompts with the same beginning to one worker, and different prompts to all workers', async () => {
+  it('bounded hashing sends prompts with the same beginning to one worker, and different prompts to all workers', async () => {
     const workers = await makeFleet(IDLE, IDLE, IDLE, IDLE);
     for (const id of [1, 2, 3])
       expect(new Set(chooseWorkers(boundedHashing, workers, times(20, talk(id)))).size).toBe(1);
@@ -105,7 +105,7 @@ describe('consistent hashing with bounded loads', () => {
     }
   });
 
-  it('gives no worker more than 1.25 times its share', async () => {
+  it('bounded hashing gives no worker more than 1.25 times its share', async () => {
     const workers = await makeFleet(IDLE, IDLE, IDLE, IDLE);
     const policy = boundedHashing(workers, Math.random);
     for (let given = 1; given <= 40; given += 1) {
@@ -116,7 +116,7 @@ describe('consistent hashing with bounded loads', () => {
     expect(workers.reduce((sum, { requests }) => sum + requests, 0)).toBe(40);
   });
 
-  it('spreads short prompts, although their first block is the same', async () => {
+  it('bounded hashing spreads short prompts, although their first block is the same', async () => {
     const workers = await makeFleet(IDLE, IDLE, IDLE, IDLE);
     const shorter = Array.from({ length: 200 }, (_, index) => makeWork({ promptTokens: 600 + index, blocks: [0] }));
     expect(new Set(chooseWorkers(boundedHashing, workers, shorter)).size).toBe(4);
@@ -128,11 +128,11 @@ describe('consistent hashing with bounded loads', () => {
 describe('llm-d’s weights', () => {
   const talk = makeWork({ promptTokens: 5_120, blocks: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] });
 
-  it('choose the worker that has cached the prompt', async () => {
+  it('llm-d’s weights choose the worker that has cached the prompt', async () => {
     expect(listChoices(llmD, await makeFleet(IDLE, { did: [talk] }, IDLE), talk)).toEqual([1]);
   });
 
-  it('choose a worker without a queue if little is cached elsewhere', async () => {
+  it('llm-d’s weights choose a worker without a queue if little is cached elsewhere', async () => {
     const little = makeWork({ promptTokens: 5_120, blocks: [0, 1, 12, 13, 14, 15, 16, 17, 18, 19] });
     // A long prompt takes all tokens of a step, so that the next request waits.
     const workers = await makeFleet({ did: [talk], has: [long, short, short] }, { has: [long] });
@@ -142,7 +142,7 @@ describe('llm-d’s weights', () => {
     expect(listChoices(llmD, workers, makeWork({ ...talk, promptTokens: 5_121 }))).toEqual([0]);
   });
 
-  it('prefer free memory if all else is equal', async () => {
+  it('llm-d’s weights prefer free memory if all else is equal', async () => {
     const workers = await makeFleet({ has: [long] }, { has: [makeWork({ promptTokens: 90_000 })] });
     expect(workers.map(({ waiting }) => waiting)).toEqual([0, 0]);
     expect(listChoices(llmD, workers)).toEqual([0]);
@@ -152,16 +152,16 @@ describe('llm-d’s weights', () => {
 describe('the perfect index', () => {
   const talk = makeWork({ promptTokens: 10_240, blocks: Array.from({ length: 20 }, (_, depth) => depth) });
 
-  it('takes the worker that has cached the prompt', async () => {
+  it('the perfect index chooses the worker that has cached the prompt', async () => {
     expect(listChoices(perfectIndex, await makeFleet(IDLE, IDLE, { did: [talk] }), talk)).toEqual([2]);
   });
 
-  it('takes another worker if more tokens wait there than are cached', async () => {
+  it('the perfect index chooses another worker if more tokens wait at the first than it has cached', async () => {
     const workers = await makeFleet({ did: [talk], has: [long] }, IDLE);
     expect(listChoices(perfectIndex, workers, talk)).toEqual([1]);
   });
 
-  it('ignores the cache of other prompts', async () => {
+  it('the perfect index ignores the cache of other prompts', async () => {
     // Both have the same load; one of them has cached the prompt.
     const workers = await makeFleet({ did: [talk], has: times(2, talk) }, { has: times(2, talk) });
     expect(listChoices(perfectIndex, workers)).toEqual([0]);

@@ -1,21 +1,21 @@
 import { PLACEMENT_SETTINGS } from '../../../shared/gpu/placement/settings.ts';
 import type { SimulatedWorker, Work } from './fleet.ts';
 
-/** Chooses a worker, with exact and instant knowledge of the fleet. */
+/** Returns the worker for a request, chosen with exact and instant knowledge of the fleet. */
 export type Policy = (work: Work) => SimulatedWorker;
 
-/** Creates a policy for a fleet. `random` returns a number from 0 to 1. */
+/** Creates a policy for a fleet. `random` returns numbers from 0 up to 1. */
 export type PolicyFactory = (workers: readonly SimulatedWorker[], random: () => number) => Policy;
 
 /**
- * Points per worker on the hash ring, and how much more than its share a worker may hold: KubeAI's defaults.
+ * Points per worker on the hash ring, and the maximum of a worker's requests relative to its share: KubeAI's defaults.
  * @see https://www.kubeai.org/reference/kubernetes-api/#prefixhash
  */
 const HASHING = { points: 256, loadFactor: 1.25 };
 
 /**
- * Number of hashed blocks. In the conversation trace all prompts share the first block, and applications share some more. Of 2, 3,
- * 4, 6, 8, 12 and 16 blocks, 6 give the largest capacity.
+ * Number of hashed blocks. In the conversation trace all prompts share the first block, and applications share some
+ * more. Of 2, 3, 4, 6, 8, 12 and 16 blocks, 6 give the largest capacity.
  */
 export const HASHED_BLOCKS = 6;
 
@@ -25,7 +25,7 @@ export const HASHED_BLOCKS = 6;
  */
 const LLM_D = { prefixCache: 3, memoryUse: 2, queue: 2 };
 
-/** Returns the worker with the least value. Of equal ones, the first from a random start. */
+/** Returns the worker with the lowest cost. Of equal workers, returns the first after a random position. */
 function findLeast(
   workers: readonly SimulatedWorker[],
   random: () => number,
@@ -37,24 +37,24 @@ function findLeast(
   for (let offset = 0; offset < workers.length; offset++) {
     const worker = workers[(start + offset) % workers.length];
     if (worker === undefined) continue;
-    const its = cost(worker);
-    if (best === undefined || its < least) [best, least] = [worker, its];
+    const value = cost(worker);
+    if (best === undefined || value < least) [best, least] = [worker, value];
   }
   if (best === undefined) throw new RangeError('the fleet has no workers');
   return best;
 }
 
-/** Takes workers in turn. */
+/** Chooses the workers in turn. */
 export const roundRobin: PolicyFactory = (workers) => {
   let next = 0;
   return () => getWorker(workers, next++);
 };
 
-/** Takes a random worker. */
+/** Chooses a random worker. */
 export const random: PolicyFactory = (workers, random) => () =>
   getWorker(workers, Math.floor(random() * workers.length));
 
-/** Takes the one of two random workers with fewer requests. */
+/** Chooses the one of two random workers with fewer requests. */
 export const twoChoices: PolicyFactory = (workers, random) => () => {
   const first = Math.floor(random() * workers.length);
   const further = 1 + Math.floor(random() * (workers.length - 1));
@@ -62,17 +62,17 @@ export const twoChoices: PolicyFactory = (workers, random) => () => {
   return other.requests < one.requests ? other : one;
 };
 
-/** Takes the worker with the fewest requests. */
+/** Chooses the worker with the fewest requests. */
 export const leastConnections: PolicyFactory = (workers, random) => () =>
   findLeast(workers, random, ({ requests }) => requests);
 
-/** Takes the worker with the fewest prompt tokens of requests without a token yet; then the fewest requests. */
+/** Chooses the worker whose requests without a token have the fewest prompt tokens; if equal, the fewest requests. */
 export const leastTokens: PolicyFactory = (workers, random) => () =>
   findLeast(workers, random, ({ promptTokens, requests }) => promptTokens + requests / 1024);
 
 /**
- * Consistent hashing with bounded loads: hashes the prompt's beginning and takes the next worker on the ring with room. No worker
- * takes more than 1.25 times its share of the requests.
+ * Consistent hashing with bounded loads: hashes the prompt's beginning and chooses the next worker on the ring that is
+ * below its limit. No worker gets more than 1.25 times its share of the requests.
  * @see https://arxiv.org/abs/1608.01350
  */
 export const boundedHashing: PolicyFactory = (workers) => {
@@ -96,8 +96,9 @@ export const boundedHashing: PolicyFactory = (workers) => {
 };
 
 /**
- * Takes the highest weighted sum of scores from 0 to 1: the cached share of the prompt, free memory, and the queue length relative
- * to the shortest and longest queue. Index and metrics are exact and current here; llm-d scrapes them.
+ * Chooses the worker with the highest weighted sum of scores from 0 to 1: the cached share of the prompt, free memory,
+ * and the queue length relative to the shortest and longest queue. Index and metrics are exact and current here; llm-d
+ * scrapes them.
  */
 export const llmD: PolicyFactory = (workers, random) => (work) => {
   const queues = workers.map(({ waiting }) => waiting);
@@ -112,7 +113,7 @@ export const llmD: PolicyFactory = (workers, random) => (work) => {
   });
 };
 
-/** Lambent's formula on the actual content of the workers' caches and queues. */
+/** Applies Lambent's score to the actual content of the workers' caches and queues. */
 export const perfectIndex: PolicyFactory = (workers, random) => (work) =>
   findLeast(
     workers,

@@ -23,7 +23,7 @@ export interface Run {
   readonly requests?: number;
   /** Bulk work beside chat, through batch leases. */
   readonly bulk?: BulkLoad;
-  /** Share of slots reserved from bulk work. Absent: the default of fleets. */
+  /** Share of slots that bulk work may not use. Absent: the default of fleets. */
   readonly reserve?: number;
 }
 
@@ -32,21 +32,22 @@ export interface RunResult extends Measures {
   readonly tooLong: number;
 }
 
-/** Tokens per step, and concurrent sequences. A step of 2,048 tokens takes 50 ms on an H100: half of the target per token. */
+/** Engine settings. A step of 2,048 tokens takes 50 ms on an H100: half of the target per token. */
 export const ENGINE = { stepTokens: 2_048, maxSequences: 256 };
 
 /**
- * Latency of a DynamoDB request from a function of the same region: single-digit milliseconds, as AWS says and others measure.
+ * Latency of a DynamoDB request from a function of the same region: single-digit milliseconds, as AWS says and others
+ * measure.
  * @see https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Introduction.html
  */
 export const TABLE_LATENCY = { leastMs: 4, mostMs: 8 };
 
-/** Slots per concurrent sequence, so that an engine has work while waiting requests poll for a slot. */
+/** Slots per concurrent sequence. More than 1, so that an engine has work while waiting requests poll for a slot. */
 const SLOTS_A_SEQUENCE = 1.5;
 
 /**
- * Returns the slots of a worker: twice as many of the trace's requests as its memory holds at their full length (`docs/gpu.md`),
- * and at most 1.5 times the engine's concurrent sequences.
+ * Returns the slots of a worker: twice as many of the trace's requests as its memory holds at their full length
+ * (`docs/gpu.md`), and at most 1.5 times the engine's concurrent sequences.
  */
 export function countSlots({ requests }: Trace, gpu: GpuName): number {
   const tokens = requests.reduce((sum, { inputTokens, outputTokens }) => sum + inputTokens + outputTokens, 0);
@@ -56,7 +57,7 @@ export function countSlots({ requests }: Trace, gpu: GpuName): number {
 
 const traces = new Map<string, Promise<Trace>>();
 
-/** Runs a simulation. Trace files are read once. */
+/** Runs a simulation and returns its measures. Each trace is loaded once. */
 export async function runSimulation(run: Run): Promise<RunResult> {
   const { policy, workers, load, gpu } = run;
   const trace = await loadTrace(run.trace);

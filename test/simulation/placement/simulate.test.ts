@@ -6,15 +6,15 @@ import { computeHitRate, ENGINE, makeArrival, makeConversations, makeOptions } f
 const isNumber = (value: number) => !Number.isNaN(value);
 
 describe.each(POLICIES)('%s', (policy) => {
-  it('gives the same outcome for the same options', async () => {
+  it(`${policy} gives the same outcome for the same options`, async () => {
     expect(await simulate(makeOptions({ policy }))).toEqual(await simulate(makeOptions({ policy })));
   });
 
-  it('finishes every request', async () => {
-    const asked = makeOptions({ policy });
-    const { firstTokenMs, endMs, cachedTokens, refused, busyMs, spanMs } = await simulate(asked);
+  it(`${policy} finishes every request`, async () => {
+    const given = makeOptions({ policy });
+    const { firstTokenMs, endMs, cachedTokens, refused, busyMs, spanMs } = await simulate(given);
     expect(refused).toBe(0);
-    for (const [index, { atMs, inputTokens }] of asked.arrivals.entries()) {
+    for (const [index, { atMs, inputTokens }] of given.arrivals.entries()) {
       const [first = Number.NaN, end = Number.NaN] = [firstTokenMs[index], endMs[index]];
       expect(first).toBeGreaterThan(0);
       expect(end).toBeGreaterThan(first);
@@ -26,18 +26,18 @@ describe.each(POLICIES)('%s', (policy) => {
     for (const ms of busyMs) expect(ms).toBeLessThanOrEqual(spanMs);
   });
 
-  it('finds only tokens in a cache that were computed before', async () => {
-    const asked = makeOptions({ policy });
-    const { cachedTokens } = await simulate(asked);
+  it(`${policy} finds only tokens in a cache that were computed before`, async () => {
+    const given = makeOptions({ policy });
+    const { cachedTokens } = await simulate(given);
     // The first turn of each conversation.
     for (const cached of cachedTokens.slice(0, 20)) expect(cached).toBe(0);
-    const most = asked.arrivals.map(({ blocks }) => 512 * Math.max(0, blocks.length - 2));
+    const most = given.arrivals.map(({ blocks }) => 512 * Math.max(0, blocks.length - 2));
     for (const [index, cached] of cachedTokens.entries()) expect(cached).toBeLessThanOrEqual(most[index] ?? 0);
   });
 });
 
 it.each<PolicyName>(['random', 'two-choices', 'least-connections', 'lambent'])(
-  'chance is another one with another seed: %s',
+  '%s gives another outcome with another seed',
   async (policy) => {
     const [one, other] = await Promise.all([1, 2].map((seed) => simulate(makeOptions({ policy, seed, workers: 4 }))));
     expect(one?.endMs).not.toEqual(other?.endMs);
@@ -49,7 +49,7 @@ it('a simulation fails with a request that no engine can serve, under every poli
   for (const policy of POLICIES) await expect(simulate(makeOptions({ policy, arrivals }))).rejects.toThrow(RangeError);
 });
 
-it('workers compute in parallel: a step of all takes as long as a step of one', async () => {
+it('workers compute in parallel, so that a step of all takes as long as a step of one', async () => {
   const arrivals = [makeArrival(0), makeArrival(0)];
   const [one, two] = await Promise.all(
     [1, 2].map((workers) => simulate(makeOptions({ arrivals, workers, policy: 'round-robin' }))),
@@ -59,18 +59,18 @@ it('workers compute in parallel: a step of all takes as long as a step of one', 
 });
 
 describe('knowledge of the caches', () => {
-  it.each([1, 2, 3])('never reuses less than random placement (seed %d)', async (seed) => {
-    const asked = makeOptions({ arrivals: makeConversations(400, 60), workers: 4, seed });
-    const rateOf = async (policy: PolicyName) => computeHitRate(asked.arrivals, await simulate({ ...asked, policy }));
+  it.each([1, 2, 3])('policies that know the caches reuse more than random placement (seed %d)', async (seed) => {
+    const given = makeOptions({ arrivals: makeConversations(400, 60), workers: 4, seed });
+    const rateOf = async (policy: PolicyName) => computeHitRate(given.arrivals, await simulate({ ...given, policy }));
     const chance = await rateOf('random');
     expect(await rateOf('perfect-index')).toBeGreaterThan(chance);
     expect(await rateOf('llm-d')).toBeGreaterThan(chance);
     expect(await rateOf('lambent')).toBeGreaterThan(chance);
   });
 
-  it('brings the directory close to a perfect index', async () => {
-    const asked = makeOptions({ arrivals: makeConversations(400, 60), workers: 4 });
-    const rateOf = async (policy: PolicyName) => computeHitRate(asked.arrivals, await simulate({ ...asked, policy }));
+  it('the directory reuses at least 90% of what a perfect index reuses', async () => {
+    const given = makeOptions({ arrivals: makeConversations(400, 60), workers: 4 });
+    const rateOf = async (policy: PolicyName) => computeHitRate(given.arrivals, await simulate({ ...given, policy }));
     expect((await rateOf('lambent')) / (await rateOf('perfect-index'))).toBeGreaterThan(0.9);
   });
 });
@@ -78,7 +78,7 @@ describe('knowledge of the caches', () => {
 describe('Lambent’s leases', () => {
   const atOnce = (count: number) => Array.from({ length: count }, () => makeArrival(0, { outputTokens: 50 }));
 
-  it('admit no request to a worker without a slot', async () => {
+  it('leases admit no request to a worker without a free slot', async () => {
     const arrivals = atOnce(3);
     const run = async (slots: number) => (await simulate(makeOptions({ arrivals, workers: 1, slots }))).endMs;
     const [together, inTurn] = [(await run(3)).toSorted(), (await run(1)).toSorted()];
@@ -89,7 +89,7 @@ describe('Lambent’s leases', () => {
     expect(inTurn[2]).toBeGreaterThan(3 * alone);
   });
 
-  it('delay the first token by the table’s latency', async () => {
+  it('leases delay the first token by the table’s latency', async () => {
     const arrivals = atOnce(1);
     const run = async (ms: number) =>
       (await simulate(makeOptions({ arrivals, latency: { leastMs: ms, mostMs: ms } }))).firstTokenMs[0];
@@ -98,7 +98,7 @@ describe('Lambent’s leases', () => {
     expect(await run(50)).toBeCloseTo((known ?? 0) + 100, 6);
   });
 
-  it('refuse requests that get no slot in time, and lose none', async () => {
+  it('leases refuse the requests that get no slot in time, and lose none', async () => {
     const arrivals = Array.from({ length: 100 }, () => makeArrival(0, { outputTokens: 500 }));
     const { firstTokenMs, endMs, refused } = await simulate(makeOptions({ arrivals, workers: 1, slots: 2 }));
     const served = firstTokenMs.filter(isNumber);
@@ -116,7 +116,7 @@ describe('bulk work', () => {
   const arrivals = Array.from({ length: 5 }, (_, turn) => makeArrival(20_000 * turn, { blocks: [0, 1, 2, 3, 4, 5] }));
   const beside = { arrivals, workers: 1, engine: small, slots: 8 };
 
-  it('is done in complete documents while chat arrives', async () => {
+  it('bulk work is done in complete documents while chat arrives', async () => {
     const { bulkTokens, refused } = await simulate(makeOptions({ ...beside, bulk }));
     expect(bulkTokens).toBeGreaterThan(0);
     expect(bulkTokens % 2_300).toBe(0);
@@ -124,12 +124,12 @@ describe('bulk work', () => {
     expect((await simulate(makeOptions(beside))).bulkTokens).toBe(0);
   });
 
-  it('evicts chat’s prefixes from the cache', async () => {
+  it('bulk work evicts chat’s prefixes from the cache', async () => {
     expect(computeHitRate(arrivals, await simulate(makeOptions(beside)))).toBeGreaterThan(0.7);
     expect(computeHitRate(arrivals, await simulate(makeOptions({ ...beside, bulk })))).toBe(0);
   });
 
-  it('leaves the reserve free', async () => {
+  it('bulk work leaves the reserve free', async () => {
     const withReserve = (reserve: number) =>
       makeOptions({
         ...beside,

@@ -34,7 +34,7 @@ const OMNISCIENT = {
   'perfect-index': perfectIndex,
 } as const satisfies Readonly<Record<string, PolicyFactory>>;
 
-/** How long a job waits in its queue after it got no slot. */
+/** Mean milliseconds until a dispatcher asks again after it got no slot. */
 const RETRY_MS = 2_000;
 
 /** No client disconnects. */
@@ -53,9 +53,9 @@ export const POLICIES: readonly PolicyName[] = [
   'perfect-index',
 ];
 
-/** Bulk work, such as jobs: always more than there are slots. */
+/** Bulk work, such as jobs. */
 export interface BulkLoad {
-  /** Number of concurrent dispatchers. */
+  /** Number of concurrent dispatchers, each with one request at a time. */
   readonly dispatchers: number;
   readonly inputTokens: number;
   readonly outputTokens: number;
@@ -64,17 +64,17 @@ export interface BulkLoad {
 }
 
 export interface SimulationOptions {
-  /** In order of time. Each must fit an engine. */
+  /** In order of time. Each must fit into an engine's memory. */
   readonly arrivals: readonly Arrival[];
   readonly workers: number;
   readonly engine: EngineSettings;
   readonly policy: PolicyName;
   readonly seed: number;
-  /** The following settings apply to Lambent only: slots per worker, table latency, leasing. */
+  /** Slots of each worker. This and the following options apply to the policy `lambent` only. */
   readonly slots: number;
   readonly latency: TableLatency;
   readonly settings: SlotSettings;
-  /** Time until the last arrival. */
+  /** Bulk work until the last arrival. */
   readonly bulk?: BulkLoad;
 }
 
@@ -109,21 +109,21 @@ interface Scene {
 }
 
 /** A request without callbacks. */
-type Asked = Omit<Work, 'onFirstToken' | 'onEnd'>;
+type PlainWork = Omit<Work, 'onFirstToken' | 'onEnd'>;
 
 /** Sends an arriving request to a worker, now or later. */
 type Serve = (index: number, arrival: Arrival) => void | Promise<void>;
 
-/** Simulates requests to a fleet. The same options give the same outcome. */
+/** Simulates requests to a fleet and returns their outcome. The same options give the same outcome. */
 export async function simulate(options: SimulationOptions): Promise<Outcome> {
   const { arrivals, policy } = options;
   const time = createVirtualTime();
   const workers = createFleet(options.workers, time, options.engine);
-  const unknown = () => new Float64Array(arrivals.length).fill(Number.NaN);
+  const createColumn = () => new Float64Array(arrivals.length).fill(Number.NaN);
   const notes: Notes = {
-    firstTokenMs: unknown(),
-    endMs: unknown(),
-    cachedTokens: unknown(),
+    firstTokenMs: createColumn(),
+    endMs: createColumn(),
+    cachedTokens: createColumn(),
     refused: 0,
     bulkTokens: 0,
   };
@@ -140,7 +140,7 @@ export async function simulate(options: SimulationOptions): Promise<Outcome> {
   };
 }
 
-/** Makes work that records its times, and reports them to its slot. */
+/** Returns work that records its times, marks its slot's first token, and releases the slot at its end. */
 function recordTimes({ time, notes }: Scene, index: number, arrival: Arrival, slot?: Slot): Work {
   const { atMs, inputTokens, outputTokens, blocks } = arrival;
   return {
@@ -160,7 +160,7 @@ function recordTimes({ time, notes }: Scene, index: number, arrival: Arrival, sl
   };
 }
 
-/** Serves requests where an omniscient policy sends them. */
+/** Returns a function that submits each request at once to the worker that an omniscient policy chooses. */
 function serveAtOnce(scene: Scene, factory: PolicyFactory, seed: number): Serve {
   const policy = factory(scene.workers, createSeededRandom(seed));
   return (index, arrival) => {
@@ -169,7 +169,7 @@ function serveAtOnce(scene: Scene, factory: PolicyFactory, seed: number): Serve 
   };
 }
 
-/** Serves requests through Lambent's leases. */
+/** Returns a function that submits each request once it has leased a slot, and starts the bulk work. */
 async function serveByLeases(
   scene: Scene,
   { arrivals, seed, slots: slotsOfEach, latency, settings, bulk }: SimulationOptions,
@@ -192,10 +192,11 @@ async function serveByLeases(
 }
 
 /**
- * Returns a source of distinct documents. They are cached like all prompts and evict prefixes that chat would have reused.
+ * Returns a source of distinct documents. They are cached like all prompts and evict prefixes that chat would have
+ * reused.
  */
-function createDocuments({ inputTokens, outputTokens, yields }: BulkLoad): () => Asked {
-  // Negative ids, which no trace uses.
+function createDocuments({ inputTokens, outputTokens, yields }: BulkLoad): () => PlainWork {
+  // Negative ids, because traces use ids from 0 on.
   let block = 0;
   return () => ({
     promptTokens: inputTokens,
@@ -205,11 +206,11 @@ function createDocuments({ inputTokens, outputTokens, yields }: BulkLoad): () =>
   });
 }
 
-/** Runs bulk requests one after another. */
+/** Runs bulk requests one after another until `untilMs`. */
 async function dispatch(
   { time, workers, notes }: Scene,
   slots: SlotAllocator,
-  nextDocument: () => Asked,
+  nextDocument: () => PlainWork,
   untilMs: number,
   random: () => number,
 ): Promise<void> {
@@ -227,19 +228,22 @@ async function dispatch(
   }
 }
 
-function waitUntilDone(worker: SimulatedWorker, asked: Asked, slot: Slot, time: VirtualTime): Promise<void> {
+function waitUntilDone(worker: SimulatedWorker, work: PlainWork, slot: Slot, time: VirtualTime): Promise<void> {
   return new Promise((resolve) => {
     const onEnd = () => {
       resolve();
       time.settled();
     };
-    worker.submit({ ...asked, onFirstToken: () => slot.markFirstToken(), onEnd });
+    worker.submit({ ...work, onFirstToken: () => slot.markFirstToken(), onEnd });
   });
 }
 
-/** Acquires a slot, or undefined if none became free in time. The answer's length is not used: in production it is unknown. */
-async function acquire(slots: SlotAllocator, tier: Tier, asked: Asked): Promise<Slot | undefined> {
-  const request = { fleet: FLEET, model: MODEL, tier, tenant: tier, prompt: toPrefixes(asked) };
+/**
+ * Acquires a slot. Returns undefined if no slot became free in time. The answer's length is not used, because it is
+ * unknown in production.
+ */
+async function acquire(slots: SlotAllocator, tier: Tier, work: PlainWork): Promise<Slot | undefined> {
+  const request = { fleet: FLEET, model: MODEL, tier, tenant: tier, prompt: toPrefixes(work) };
   try {
     return await slots.acquire({ ...request, expectedOutputTokens: EXPECTED_OUTPUT_TOKENS }, NEVER);
   } catch (thrown) {

@@ -21,12 +21,12 @@ function countSharedBlocks(one: TraceRequest, other: TraceRequest): number {
 }
 
 describe('a synthetic trace', () => {
-  it('is the same for the same seed, and different for another', () => {
+  it('a synthetic trace is the same for the same seed, and different for another', () => {
     expect(generateTrace(7)).toEqual(generateTrace(7));
     expect(generateTrace(7).requests).not.toEqual(generateTrace(8).requests);
   });
 
-  it('is in order of time, starting at 0', () => {
+  it('a synthetic trace is in order of time, starting at 0', () => {
     forEachTrace(({ requests }) => {
       expect(requests[0]?.atMs).toBe(0);
       for (const [index, { atMs }] of requests.entries())
@@ -34,7 +34,7 @@ describe('a synthetic trace', () => {
     });
   });
 
-  it('has integer token counts within the limit', () => {
+  it('a synthetic trace has integer token counts within the limit', () => {
     forEachTrace(({ requests }) => {
       for (const { inputTokens, outputTokens } of requests) {
         expect(Number.isSafeInteger(inputTokens) && Number.isSafeInteger(outputTokens)).toBe(true);
@@ -45,7 +45,7 @@ describe('a synthetic trace', () => {
     });
   });
 
-  it('names the complete blocks of each prompt, with ids below its block count', () => {
+  it('a synthetic trace names the complete blocks of each prompt, with ids below its block count', () => {
     forEachTrace(({ requests, blockCount }) => {
       for (const { inputTokens, blocks } of requests) {
         expect(blocks).toHaveLength(Math.floor(inputTokens / BLOCK_TOKENS));
@@ -54,7 +54,7 @@ describe('a synthetic trace', () => {
     });
   });
 
-  it('has each block id behind the same blocks only, so that equal ids mean equal prefixes', () => {
+  it('a synthetic trace has each block id after the same blocks only, so that equal ids mean equal prefixes', () => {
     forEachTrace(({ requests }) => {
       const before = new Map<number, { readonly depth: number; readonly previous: number | undefined }>();
       for (const { blocks } of requests) {
@@ -67,7 +67,7 @@ describe('a synthetic trace', () => {
     });
   });
 
-  it('has shared prefixes, and turns that continue the previous one', () => {
+  it('a synthetic trace has shared prefixes, and turns that continue the previous one', () => {
     const { requests } = generateTrace(1, SMALL);
     const { applicationBlocks } = SMALL;
     const hasSuccessor = (one: TraceRequest) =>
@@ -82,7 +82,7 @@ describe('a synthetic trace', () => {
     );
   });
 
-  it('arrives in bursts', () => {
+  it('a synthetic trace arrives in bursts', () => {
     const { ms, everyMs, factor } = SYNTHETIC.burst;
     // First turns only: later turns follow their own pauses.
     const { requests } = generateTrace(3, { ...SYNTHETIC, turns: 1 });

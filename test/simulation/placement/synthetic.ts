@@ -1,7 +1,7 @@
 import { createSeededRandom } from '../../../local/faults/random.ts';
 import { BLOCK_TOKENS, type Trace, type TraceRequest } from './trace.ts';
 
-/** Shape of the synthetic trace. Round figures, close to those of the conversation trace where it shows them. */
+/** Shape of the synthetic trace, in round figures. Where the conversation trace shows a figure, it is close. */
 export const SYNTHETIC = {
   conversations: 1_500,
   durationMs: 1_800_000,
@@ -10,7 +10,10 @@ export const SYNTHETIC = {
   /** Blocks of the prefix shared by an application's conversations, and the number of applications. */
   applications: 12,
   applicationBlocks: 3,
-  /** Tokens of a first message after the prefix: median and standard deviation of the logarithm. Its tail has long documents. */
+  /**
+   * Tokens of a first message after the prefix: median, and standard deviation of the logarithm. The distribution's
+   * tail contains long documents.
+   */
   firstTokens: { median: 2_500, sigma: 1.1 },
   /** Tokens of later messages, and of answers. */
   messageTokens: { median: 300, sigma: 1 },
@@ -60,7 +63,7 @@ export function generateTrace(seed: number, shape: Shape = SYNTHETIC): Trace {
   return { name: 'synthetic', requests: fromZero, blockCount, tickMs: 0 };
 }
 
-/** Returns the start times of conversations: uniform, and several times denser in bursts. */
+/** Returns the start times of conversations: uniform, but several times as many in bursts. */
 function generateStarts({ conversations, durationMs, burst }: Shape, random: () => number): number[] {
   const times: number[] = [];
   while (times.length < conversations) {

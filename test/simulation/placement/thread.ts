@@ -1,4 +1,4 @@
-/** A worker thread of `threads.ts`. Runs the simulations that it receives, one after another. */
+/** A worker thread of `threads.ts`: runs each simulation that it receives. */
 import { parentPort } from 'node:worker_threads';
 import { type Run, runSimulation } from './run.ts';
 

@@ -27,7 +27,7 @@ const AZURE = [
 ].join('\n');
 
 describe('a trace in Mooncake’s format', () => {
-  it('is read with its complete blocks and the rounding of its times', async () => {
+  it('a Mooncake trace is read with its complete blocks and the rounding of its times', async () => {
     expect(await readTrace(await writeTraceFile('plain.jsonl', MOONCAKE))).toEqual({
       name: 'plain.jsonl',
       requests: [
@@ -40,7 +40,7 @@ describe('a trace in Mooncake’s format', () => {
     });
   });
 
-  it('is sorted by time, starting at 0', () => {
+  it('a Mooncake trace is sorted by time, starting at 0', () => {
     const lines = [
       formatRequest(9_000, 1, []),
       formatRequest(6_000, 2, []),
@@ -55,11 +55,11 @@ describe('a trace in Mooncake’s format', () => {
     ]);
   });
 
-  it('may have CRLF line ends and empty lines', () => {
+  it('a Mooncake trace may have CRLF line ends and empty lines', () => {
     expect(parseTrace(`${MOONCAKE.replaceAll('\n', '\r\n\r\n')}\r\n`)).toEqual(parseTrace(MOONCAKE));
   });
 
-  it('has at least one token of each kind per request', () => {
+  it('a Mooncake trace has at least one token of each kind per request', () => {
     expect(parseTrace(formatRequest(0, 0, [], 0)).requests).toEqual([
       { atMs: 0, inputTokens: 1, outputTokens: 1, blocks: [] },
     ]);
@@ -71,17 +71,20 @@ describe('a trace in Mooncake’s format', () => {
     ['null', 'it is not a JSON object'],
     [formatRequest(0, 10, [1.5]), 'hash_ids must be block ids'],
     [formatRequest(0, 10, [-1]), 'hash_ids must be block ids'],
-    [formatRequest(-1, 10, []), 'timestamp must be a whole number from 0 on'],
-    [formatRequest(0, 10.5, []), 'input_length must be a whole number from 0 on'],
-    [JSON.stringify({ timestamp: 0, input_length: 1, hash_ids: [] }), 'output_length must be a whole number from 0 on'],
-  ])('with the line %s is refused with the file’s name and the line’s number', async (line, why) => {
+    [formatRequest(-1, 10, []), 'timestamp must be a whole number, 0 or more'],
+    [formatRequest(0, 10.5, []), 'input_length must be a whole number, 0 or more'],
+    [
+      JSON.stringify({ timestamp: 0, input_length: 1, hash_ids: [] }),
+      'output_length must be a whole number, 0 or more',
+    ],
+  ])('a Mooncake trace with the line %s is refused with the file’s name and the line’s number', async (line, why) => {
     const file = await writeTraceFile('bad.jsonl', `${MOONCAKE}\n\n${line}\n${MOONCAKE}`);
     await expect(readTrace(file)).rejects.toThrow(`${file}: line 4: ${why}`);
   });
 });
 
 describe('a trace in Azure’s format', () => {
-  it('is read to 0.1 µs, and no two prompts share a prefix', async () => {
+  it('an Azure trace is read to 0.1 µs, and no two prompts share a prefix', async () => {
     const { requests, ...rest } = await readTrace(await writeTraceFile('plain.csv', AZURE));
     expect(rest).toEqual({ name: 'plain.csv', blockCount: 2, tickMs: 0 });
     expect(requests).toEqual([
@@ -93,14 +96,14 @@ describe('a trace in Azure’s format', () => {
   });
 
   it.each([
-    ['2023-11-16 18:15:46.68,,44', 'ContextTokens must be a whole number from 0 on'],
-    ['2023-11-16 18:15:46.68,10', 'GeneratedTokens must be a whole number from 0 on'],
-    ['2023-11-16 18:15:46.68,10,1e3', 'GeneratedTokens must be a whole number from 0 on'],
+    ['2023-11-16 18:15:46.68,,44', 'ContextTokens must be a whole number, 0 or more'],
+    ['2023-11-16 18:15:46.68,10', 'GeneratedTokens must be a whole number, 0 or more'],
+    ['2023-11-16 18:15:46.68,10,1e3', 'GeneratedTokens must be a whole number, 0 or more'],
     ['2023-11-16 18:15:46.68,10,1,1', 'there are more than three columns'],
     ['16/11/2023,10,1', 'TIMESTAMP must be a time'],
     ['2023-13-16 18:15:46,10,1', 'TIMESTAMP must be a time'],
     ['1,10,1', 'TIMESTAMP must be a time'],
-  ])('with the line %s is refused with the file’s name and the line’s number', async (line, why) => {
+  ])('an Azure trace with the line %s is refused with the file’s name and the line’s number', async (line, why) => {
     const file = await writeTraceFile('bad.csv', `${AZURE}\n${line}\n`);
     await expect(readTrace(file)).rejects.toThrow(`${file}: line 4: ${why}`);
   });
@@ -110,7 +113,7 @@ describe('a trace file', () => {
   it.each([
     ['Mooncake’s', MOONCAKE],
     ['Azure’s', AZURE],
-  ])('in %s format may be gzipped under any name', async (_, text) => {
+  ])('a trace in %s format may be gzipped under any name', async (_, text) => {
     expect(await readTrace(await writeTraceFile('zipped', gzipSync(text)))).toEqual({
       ...parseTrace(text),
       name: 'zipped',
@@ -122,9 +125,9 @@ describe('a trace file', () => {
     ['empty lines', '\n\n'],
     ['a header alone', 'TIMESTAMP,ContextTokens,GeneratedTokens\n'],
     ['nothing, gzipped', gzipSync('')],
-  ])('that contains %s is refused', async (_, content) => {
+  ])('a trace file that contains %s is refused', async (_, content) => {
     const file = await writeTraceFile('empty', content);
-    await expect(readTrace(file)).rejects.toThrow(`${file}: there is no request in it`);
+    await expect(readTrace(file)).rejects.toThrow(`${file}: it contains no requests`);
   });
 
   it.each([
@@ -132,17 +135,17 @@ describe('a trace file', () => {
     ['another table', 'time,tokens\n1,2'],
     ['a list', '[{"timestamp": 0}]'],
     ['a picture', Buffer.from('89504e470d0a1a0a', 'hex')],
-  ])('that is %s is refused as neither format', async (_, content) => {
+  ])('a file that is %s is refused as neither format', async (_, content) => {
     const file = await writeTraceFile('neither', content);
     await expect(readTrace(file)).rejects.toThrow(`${file}: it is neither Mooncake’s JSON lines nor Azure’s CSV`);
   });
 
-  it('that is truncated gzip is named in the error', async () => {
+  it('a truncated gzip file is named in the error', async () => {
     const file = await writeTraceFile('cut.gz', gzipSync(MOONCAKE).subarray(0, -12));
     await expect(readTrace(file)).rejects.toThrow(`${file}: it can’t be unzipped`);
   });
 
-  it('that does not exist is named in the error', async () => {
+  it('a file that does not exist is named in the error', async () => {
     const file = join(folder, 'nowhere.jsonl');
     await expect(readTrace(file)).rejects.toThrow(`the trace ${file} can’t be read`);
     await expect(readTrace(folder)).rejects.toThrow(`the trace ${folder} can’t be read`);

@@ -15,12 +15,12 @@ export interface TraceRequest {
 
 /** Requests in order of time. */
 export interface Trace {
-  /** Its file name, or its common name. */
+  /** The file's name, or the common name of a published trace. */
   readonly name: string;
   readonly requests: readonly TraceRequest[];
-  /** All block ids are below it. */
+  /** All block ids are below this number. */
   readonly blockCount: number;
-  /** Milliseconds to which its times are rounded. */
+  /** Milliseconds to which the times are rounded; 0 if they are not. */
   readonly tickMs: number;
 }
 
@@ -30,7 +30,7 @@ export const BLOCK_TOKENS = 512;
 /** Rounding of times in Mooncake's conversation trace, in milliseconds. */
 const MOONCAKE_TICK_MS = 3_000;
 /**
- * Published traces with budgets, recognised by format and number of requests.
+ * Common names of the published traces, which budgets use, by format and number of requests.
  * @see https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release/traces `conversation_trace.jsonl`
  * @see https://github.com/Azure/AzurePublicDataset `AzureLLMInferenceTrace_conv.csv` of 2023
  */
@@ -74,7 +74,7 @@ class TraceError extends Error {}
  */
 export function parseTrace(text: string): Trace {
   const trace = chooseParser(text)(text.split(/\r?\n/));
-  if (trace.requests.length === 0) throw new TraceError('there is no request in it');
+  if (trace.requests.length === 0) throw new TraceError('it contains no requests');
   return trace;
 }
 
@@ -85,8 +85,8 @@ function chooseParser(text: string): (lines: readonly string[]) => Trace {
 }
 
 /**
- * Parses Mooncake's format: a line `{"timestamp": ms, "input_length": tokens, "output_length": tokens, "hash_ids": […]}` per request.
- * An incomplete last block is left out, because engines cache complete blocks only.
+ * Parses Mooncake's format: a line `{"timestamp": ms, "input_length": tokens, "output_length": tokens, "hash_ids":
+ * […]}` per request. An incomplete last block is left out, because engines cache complete blocks only.
  * @see https://github.com/kvcache-ai/Mooncake/tree/main/FAST25-release
  */
 function parseMooncake(lines: readonly string[]): Trace {
@@ -166,7 +166,7 @@ function parseObject(line: string): Record<string, unknown> {
 }
 
 function requireCount(name: string, value: unknown): number {
-  if (!isCount(value)) throw new TraceError(`${name} must be a whole number from 0 on`);
+  if (!isCount(value)) throw new TraceError(`${name} must be a whole number, 0 or more`);
   return value;
 }
 
@@ -174,7 +174,7 @@ function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
-/** Sorts by time, starting at 0. Every request gets at least one token of each kind, as engines require. */
+/** Sorts requests by time and shifts them to start at 0. Each gets at least one token of each kind, for engines. */
 function sortByTime(requests: readonly TraceRequest[]): TraceRequest[] {
   const sorted = requests.toSorted((a, b) => a.atMs - b.atMs);
   const start = sorted[0]?.atMs ?? 0;

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createVirtualTime } from './virtual-time.ts';
 
-/** A clock and a log of events. */
+/** Creates a clock and a log of events. */
 function createObservedTime() {
   const time = createVirtualTime();
   const happened: [number, string][] = [];
@@ -10,7 +10,7 @@ function createObservedTime() {
 }
 
 describe('virtual time', () => {
-  it('jumps to the next action, and stands still while code runs', async () => {
+  it('virtual time jumps to the next action, and stands still while code runs', async () => {
     const { time, happened, note } = createObservedTime();
     time.at(3_600_000, note('later'));
     time.at(10, note('soon'));
@@ -23,24 +23,24 @@ describe('virtual time', () => {
     expect(time.now()).toBe(3_600_000);
   });
 
-  it('runs actions of the same time in the order of scheduling', async () => {
+  it('virtual time runs actions of the same time in the order of scheduling', async () => {
     const { time, happened, note } = createObservedTime();
     for (const name of ['a', 'b', 'c', 'd', 'e', 'f', 'g']) time.at(5, note(name));
     await time.run();
     expect(happened.map(([, name]) => name).join('')).toBe('abcdefg');
   });
 
-  it('never goes back: an action in the past runs now', async () => {
+  it('virtual time never goes back, so an action in the past runs now', async () => {
     const { time, happened, note } = createObservedTime();
     time.at(100, () => void time.at(50, note('late')));
     await time.run();
     expect(happened).toEqual([[100, 'late']]);
   });
 
-  it('runs all actions in order, whatever was scheduled and cancelled', async () => {
-    const asked = fc.array(fc.record({ at: fc.nat(1_000), isTakenOff: fc.boolean() }), { maxLength: 60 });
+  it('virtual time runs all actions in order, whatever was scheduled and cancelled', async () => {
+    const schedules = fc.array(fc.record({ at: fc.nat(1_000), isCancelled: fc.boolean() }), { maxLength: 60 });
     await fc.assert(
-      fc.asyncProperty(asked, async (moments) => {
+      fc.asyncProperty(schedules, async (moments) => {
         const time = createVirtualTime();
         const done: { at: number; order: number }[] = [];
         const cancels = moments.map(({ at }, order) =>
@@ -49,15 +49,15 @@ describe('virtual time', () => {
             done.push({ at, order });
           }),
         );
-        for (const [order, { isTakenOff }] of moments.entries()) if (isTakenOff) cancels[order]?.();
+        for (const [order, { isCancelled }] of moments.entries()) if (isCancelled) cancels[order]?.();
         await time.run();
-        const left = moments.flatMap(({ at, isTakenOff }, order) => (isTakenOff ? [] : [{ at, order }]));
+        const left = moments.flatMap(({ at, isCancelled }, order) => (isCancelled ? [] : [{ at, order }]));
         expect(done).toEqual(left.toSorted((a, b) => a.at - b.at || a.order - b.order));
       }),
     );
   });
 
-  it('does not advance to a cancelled action', async () => {
+  it('virtual time does not advance to a cancelled action', async () => {
     const { time, note, happened } = createObservedTime();
     const cancel = time.at(1_000, note('never'));
     time.at(10, cancel);
@@ -66,12 +66,12 @@ describe('virtual time', () => {
     expect(time.now()).toBe(10);
   });
 
-  it('runs sleeping promises concurrently, as on a real clock', async () => {
+  it('virtual time runs sleeping promises concurrently, as a real clock does', async () => {
     const { time, happened, note } = createObservedTime();
     const walk = async (name: string, ms: number) => {
       for (let step = 1; step <= 2; step += 1) {
         await time.sleep(ms);
-        // As code that does not know the virtual clock.
+        // Code that does not know the virtual clock also awaits other promises.
         await Promise.resolve();
         note(`${name}${step}`)();
       }
@@ -87,7 +87,7 @@ describe('virtual time', () => {
     ]);
   });
 
-  it('lets code behind settled promises run before it advances', async () => {
+  it('virtual time advances only after the code that waits for settled promises has run', async () => {
     const { time, happened, note } = createObservedTime();
     const { promise, resolve } = Promise.withResolvers<void>();
     const waited = promise.then(() => time.sleep(5)).then(note('reader'));
@@ -104,7 +104,7 @@ describe('virtual time', () => {
     ]);
   });
 
-  it('rejects with the error of an action', async () => {
+  it('a run rejects with the error of an action', async () => {
     const { time, happened, note } = createObservedTime();
     time.at(10, async () => {
       await time.sleep(5);
@@ -122,7 +122,7 @@ describe('virtual time', () => {
 });
 
 describe('sleep', () => {
-  it('ends when its signal aborts, without advancing the time', async () => {
+  it('sleep ends when its signal aborts, without advancing the time', async () => {
     const { time, happened, note } = createObservedTime();
     const stop = new AbortController();
     const slept = time.sleep(10_000, stop.signal).then(note('woken'));
@@ -133,14 +133,14 @@ describe('sleep', () => {
     expect(time.now()).toBe(40);
   });
 
-  it('does not begin with an aborted signal', async () => {
+  it('sleep resolves at once if its signal is aborted', async () => {
     const { time } = createObservedTime();
     await time.sleep(10_000, AbortSignal.abort());
     await time.run();
     expect(time.now()).toBe(0);
   });
 
-  it('leaves no listener on its signal', async () => {
+  it('sleep leaves no listener on its signal', async () => {
     const { time, happened, note } = createObservedTime();
     const stop = new AbortController();
     const slept = time.sleep(10, stop.signal).then(note('woken'));

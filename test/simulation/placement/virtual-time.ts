@@ -1,8 +1,9 @@
-/** A scheduled action; undefined once cancelled. */
-interface Moment {
+/** A scheduled action. */
+interface ScheduledAction {
   readonly at: number;
   /** Actions of the same time run in the order of scheduling. */
   readonly order: number;
+  /** Undefined once cancelled. */
   action: Action | undefined;
 }
 
@@ -10,17 +11,17 @@ interface Moment {
 type Action = () => void | Promise<void>;
 
 /**
- * A clock that stands still while code runs, and jumps to the next action when all code waits. Ordinary asynchronous code with its
- * `sleep` runs on it as on a real clock: hours in a second, and deterministically.
+ * A clock that stands still while code runs, and jumps to the next action when all code waits. Asynchronous code that
+ * waits with `sleep` runs as on a real clock, but hours take a second and every run is the same.
  */
 export interface VirtualTime {
   /** Milliseconds since the start. */
   now(): number;
-  /** Schedules an action, now at the earliest. Returns a function that cancels it. */
+  /** Schedules an action at `ms`, or now if that is past. Returns a function that cancels the action. */
   at(ms: number, action: Action): () => void;
   /** Resolves after `ms`, or as soon as `signal` aborts. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
-  /** Lets code that waits for settled promises run before time goes on. */
+  /** Lets the code that waits for settled promises run before time advances. Call it after settling a promise. */
   settled(): void;
   /**
    * Runs until no action is left.
@@ -31,14 +32,14 @@ export interface VirtualTime {
 
 /** Creates a clock at 0. */
 export function createVirtualTime(): VirtualTime {
-  const heap: Moment[] = [];
+  const heap: ScheduledAction[] = [];
   let now = 0;
   let scheduledCount = 0;
   let isSettling = false;
   let failure: { readonly thrown: unknown } | undefined;
 
   const at = (ms: number, action: Action) => {
-    const moment: Moment = { at: Math.max(now, ms), order: scheduledCount++, action };
+    const moment: ScheduledAction = { at: Math.max(now, ms), order: scheduledCount++, action };
     push(heap, moment);
     return () => {
       moment.action = undefined;
@@ -88,16 +89,16 @@ export function createVirtualTime(): VirtualTime {
   };
 }
 
-/** Resolves after all ready microtasks: immediates run after them. */
+/** Resolves after all ready microtasks, because immediates run after them. */
 function runMicrotasks(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-function isBefore(a: Moment, b: Moment): boolean {
+function isBefore(a: ScheduledAction, b: ScheduledAction): boolean {
   return a.at < b.at || (a.at === b.at && a.order < b.order);
 }
 
-function push(heap: Moment[], moment: Moment): void {
+function push(heap: ScheduledAction[], moment: ScheduledAction): void {
   let index = heap.length;
   heap.push(moment);
   while (index > 0) {
@@ -110,7 +111,7 @@ function push(heap: Moment[], moment: Moment): void {
   heap[index] = moment;
 }
 
-function pop(heap: Moment[]): Moment | undefined {
+function pop(heap: ScheduledAction[]): ScheduledAction | undefined {
   const first = heap[0];
   const last = heap.pop();
   if (last === undefined || heap.length === 0) return first;

@@ -22,15 +22,15 @@ function load(changes: Partial<Load> = {}, trace = TRACE) {
 }
 
 describe('the load', () => {
-  it('is the trace at its own times', () => {
+  it('the load at scale 1 is the trace at its own times', () => {
     expect(load()).toEqual(TRACE.requests);
   });
 
-  it('arrives faster by its scale', () => {
+  it('the load arrives faster by its scale', () => {
     expect(load({ scale: 4 }).map(({ atMs }) => atMs)).toEqual(TRACE.requests.map(({ atMs }) => atMs / 4));
   });
 
-  it('is spread by jitter within the rounding interval', () => {
+  it('the load is spread by jitter within the rounding interval', () => {
     const spread = load({ jitter: true });
     expect(spread).toHaveLength(TRACE.requests.length);
     expect(new Set(spread.map(({ atMs }) => atMs)).size).toBe(TRACE.requests.length);
@@ -43,23 +43,23 @@ describe('the load', () => {
     expect(times).toEqual(times.toSorted((a, b) => a - b));
   });
 
-  it('is the same for the same seed, and different for another', () => {
+  it('the load is the same for the same seed, and different for another', () => {
     expect(load({ jitter: true })).toEqual(load({ jitter: true }));
     expect(load({ jitter: true, seed: 2 })).not.toEqual(load({ jitter: true }));
   });
 
-  it('is not spread if times are not rounded', () => {
+  it('the load is not spread if times are not rounded', () => {
     const exact = { ...TRACE, tickMs: 0 };
     expect(load({ jitter: true }, exact)).toEqual(TRACE.requests);
   });
 });
 
 describe('copies of a trace', () => {
-  it('load a large fleet as much as one copy loads a fleet of eight', () => {
+  it('copies load a large fleet as much as one copy loads a fleet of eight', () => {
     expect([1, 2, 8, 9, 32, 128].map(countCopies)).toEqual([1, 1, 1, 2, 4, 16]);
   });
 
-  it('start at different places, share no blocks, and arrive concurrently', () => {
+  it('copies start at different places, share no blocks, and arrive concurrently', () => {
     const both = load({ copies: 2 });
     const [one, other] = [both.filter(({ blocks }) => blocks[0] === 0), both.filter(({ blocks }) => blocks[0] !== 0)];
     expect(one).toEqual(TRACE.requests);
@@ -71,7 +71,7 @@ describe('copies of a trace', () => {
     for (const { inputTokens, blocks } of other) expect(blocks).toEqual([9, 9 + inputTokens - 1_023]);
   });
 
-  it('have at most twice the trace’s requests together, at the rate of all copies', () => {
+  it('copies have at most twice the trace’s requests together, at the rate of all copies', () => {
     const trace = generateTrace(1);
     const whole = generateArrivals(trace, { scale: 1, jitter: false, copies: 1, seed: 1 });
     const large = generateArrivals(trace, { scale: 1, jitter: false, copies: 8, seed: 1 });

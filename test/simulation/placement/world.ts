@@ -18,7 +18,7 @@ export function makeArrival(atMs: number, changes: Partial<Arrival> = {}): Arriv
   return { atMs, inputTokens: 512 * blocks.length + 100, outputTokens: 20, blocks, ...changes };
 }
 
-/** Creates workers on virtual time, each with finished and unfinished work. */
+/** Creates workers on virtual time. Each has finished `did` and still has the work in `has`. */
 export async function makeFleet(
   ...each: readonly { readonly did?: readonly Work[]; readonly has?: readonly Work[] }[]
 ): Promise<SimulatedWorker[]> {
@@ -30,7 +30,7 @@ export async function makeFleet(
   return workers;
 }
 
-/** Options of eight requests a second for half a minute on two H100, with `changes`. */
+/** Makes options for eight requests per second for half a minute on two H100, with `changes`. */
 export function makeOptions(changes: Partial<SimulationOptions> = {}): SimulationOptions {
   return {
     arrivals: makeConversations(240, 125),
@@ -45,7 +45,7 @@ export function makeOptions(changes: Partial<SimulationOptions> = {}): Simulatio
   };
 }
 
-/** Generates requests of conversations in turn, each continuing its own prompt, at a fixed interval. */
+/** Makes requests of 20 conversations in turn, at a fixed interval. Each turn continues its conversation's prompt. */
 export function makeConversations(count: number, everyMs: number): Arrival[] {
   return Array.from({ length: count }, (_, index) => {
     const [talk, turn] = [index % 20, Math.floor(index / 20)];
@@ -54,7 +54,7 @@ export function makeConversations(count: number, everyMs: number): Arrival[] {
   });
 }
 
-/** Returns the share of prompt tokens found in a cache. */
+/** Returns the share of prompt tokens that were found in a cache. */
 export function computeHitRate(arrivals: readonly Arrival[], { cachedTokens }: Outcome): number {
   const prompts = arrivals.reduce((sum, { inputTokens }) => sum + inputTokens, 0);
   return cachedTokens.reduce((sum, tokens) => sum + (Number.isNaN(tokens) ? 0 : tokens), 0) / prompts;

@@ -1,6 +1,6 @@
 import { bundleFunctions } from '../infra/bundle/build.ts';
 
-/** Before all tests: bundles the functions as they are now, since the end-to-end tests run what is packaged. */
+/** Bundles the functions before all tests, because the end-to-end tests run the packaged bundles. */
 export async function setup(): Promise<void> {
   await bundleFunctions();
 }

@@ -38,7 +38,7 @@ function listAnchors(markdown: string): Set<string> {
 }
 
 /** True if the target of a link on `page` is a file of the repository and, if it has an anchor, one of its headings. */
-function leadsSomewhere(page: string, target: string): boolean {
+function isExistingTarget(page: string, target: string): boolean {
   const [path = '', anchor] = target.split('#');
   const file = path === '' ? page : join(dirname(page), path);
   if (!existsSync(join(ROOT, file))) return false;
@@ -67,7 +67,7 @@ function findInvalid(
 
 describe('the Markdown pages', () => {
   it('the Markdown pages link only to files and headings that exist', () => {
-    const isValid = (page: string, target: string) => /^[a-z]+:/.test(target) || leadsSomewhere(page, target);
+    const isValid = (page: string, target: string) => /^[a-z]+:/.test(target) || isExistingTarget(page, target);
     expect(findInvalid(/\]\(([^)\s]+)\)/g, isValid)).toEqual([]);
   });
 

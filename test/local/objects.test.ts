@@ -54,7 +54,7 @@ async function start(path: string) {
 }
 
 describe('the S3 stand-in', () => {
-  it('an object survives a restart with its bytes, content type and metadata', async () => {
+  it('an S3 object survives a restart with its bytes, content type and metadata', async () => {
     const path = await createFolder();
     const first = await start(path);
     const bytes = Buffer.from([0, 255, 10, 13]);
@@ -69,7 +69,7 @@ describe('the S3 stand-in', () => {
   });
 
   it.each(['ümläut & <tags>.txt', 'with spaces/🌍', `${'long'.repeat(250)}`, 'a:b*c?d|e"f', 'ends with/'])(
-    'an object with the key %s survives a restart and can be deleted',
+    'an S3 object with the key %s survives a restart and can be deleted',
     async (key) => {
       const path = await createFolder();
       const first = await start(path);
@@ -84,7 +84,7 @@ describe('the S3 stand-in', () => {
     },
   );
 
-  it('an object has its latest contents after a restart', async () => {
+  it('an S3 object has its latest content after a restart', async () => {
     const path = await createFolder();
     const first = await start(path);
     await Promise.all(Array.from({ length: 20 }, (_, index) => first.put('counter', String(index))));
@@ -97,7 +97,7 @@ describe('the S3 stand-in', () => {
     expect((await (await start(path)).get('counter')).text).toBe('new');
   });
 
-  it('a deleted object stays deleted after a restart, and its file is deleted', async () => {
+  it('a deleted S3 object stays deleted after a restart, and its file is deleted', async () => {
     const path = await createFolder();
     const first = await start(path);
     for (const key of ['one', 'two', 'three']) await first.put(key, key);
@@ -109,7 +109,7 @@ describe('the S3 stand-in', () => {
     expect(files.filter((file) => file.isFile())).toHaveLength(2);
   });
 
-  it('a copy of an object survives a restart', async () => {
+  it('a copy of an S3 object survives a restart', async () => {
     const path = await createFolder();
     const first = await start(path);
     await first.put('source', 'text');
@@ -118,7 +118,7 @@ describe('the S3 stand-in', () => {
     expect((await (await start(path)).get('copy')).text).toBe('text');
   });
 
-  it('an object saved by version 0.1.0 is restored, and can be replaced and deleted', async () => {
+  it('an S3 object stored by version 0.1.0 is restored, and can be replaced and deleted', async () => {
     const path = await createFolder();
     const folder = join(path, 'buckets', Bucket, 'objects', 'acme', 'job');
     await mkdir(folder, { recursive: true });

@@ -81,7 +81,7 @@ function chooseTool({ tools, toolChoice }: ChatRequest): Fields | undefined {
 }
 
 function createText({ format }: ChatRequest, last: Fields): string {
-  const text = textOf(last['content']);
+  const text = getText(last['content']);
   if (format?.['type'] === 'json_schema') {
     return JSON.stringify(createMinimalInstance(toFields(format['json_schema'])?.['schema']));
   }
@@ -92,7 +92,7 @@ function createText({ format }: ChatRequest, last: Fields): string {
   return `You said: ${text}`;
 }
 
-function textOf(content: unknown): string {
+function getText(content: unknown): string {
   if (typeof content === 'string') return content;
   return toFieldsList(content)
     .map(({ text }) => (typeof text === 'string' ? text : ''))
@@ -107,7 +107,7 @@ function listImages(content: unknown): string[] {
 }
 
 function countUsage({ messages }: ChatRequest, { words, call }: Answer): Fields {
-  const prompt = messages.reduce((sum, { content }) => sum + textOf(content).split(/\s+/).filter(Boolean).length, 0);
+  const prompt = messages.reduce((sum, { content }) => sum + getText(content).split(/\s+/).filter(Boolean).length, 0);
   const completion = words.length + (call === undefined ? 0 : 1);
   return {
     prompt_tokens: prompt,
@@ -119,7 +119,7 @@ function countUsage({ messages }: ChatRequest, { words, call }: Answer): Fields 
 }
 
 const CALL_ID = 'call_0123456789abcdefghijklmn';
-const common = (model: string): Fields => ({
+const createHead = (model: string): Fields => ({
   id: 'chatcmpl-upstream',
   created: 1_700_000_000,
   model,
@@ -133,7 +133,7 @@ function sendAnswer(request: ChatRequest, answer: Answer): Reply {
   const choice = { index: 0, message, logprobs: null, finish_reason: finishReason };
   return {
     body: {
-      ...common(request.model),
+      ...createHead(request.model),
       object: 'chat.completion',
       choices: [choice],
       usage: countUsage(request, answer),
@@ -143,7 +143,7 @@ function sendAnswer(request: ChatRequest, answer: Answer): Reply {
 
 function streamAnswer(request: ChatRequest, answer: Answer, { gate }: ChatModelOptions): Reply {
   const { call, words, finishReason } = answer;
-  const head = { ...common(request.model), object: 'chat.completion.chunk' };
+  const head = { ...createHead(request.model), object: 'chat.completion.chunk' };
   const chunk = (delta: Fields, reason: string | null = null): string =>
     encodeEvent({ ...head, choices: [{ index: 0, delta, logprobs: null, finish_reason: reason }] });
   const role = { role: 'assistant', content: call ? null : '', refusal: null };

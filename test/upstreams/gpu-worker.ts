@@ -34,11 +34,11 @@ export interface ServedRequest {
 }
 
 /**
- * A scripted GPU worker on the wire. Like an engine, it generates tokens until its client disconnects, even if none is
- * read.
+ * A scripted GPU worker that speaks HTTP. Like an engine, it generates tokens until its client disconnects, even if the
+ * client reads none.
  */
 export interface GpuWorker extends AsyncDisposable {
-  /** The API's base. */
+  /** The base URL of the API. */
   readonly url: string;
   readonly served: readonly ServedRequest[];
   /** Returns the number of tokens generated at or after `time` (of `performance.now()`). */
@@ -62,7 +62,7 @@ export async function startGpuWorker(first: WorkerBehavior = {}): Promise<GpuWor
   let port = 0;
 
   async function serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-    const body: ServedRequest['body'] = Object(JSON.parse(await textOf(incoming)));
+    const body: ServedRequest['body'] = Object(JSON.parse(await readText(incoming)));
     const {
       status,
       message,
@@ -143,7 +143,7 @@ function chunk(content: string, finish_reason: string | null): string {
   return encodeEvent({ choices: [{ index: 0, delta: { content }, finish_reason }] });
 }
 
-async function textOf(incoming: IncomingMessage): Promise<string> {
+async function readText(incoming: IncomingMessage): Promise<string> {
   const pieces: Buffer[] = [];
   for await (const piece of incoming) pieces.push(piece);
   return Buffer.concat(pieces).toString('utf8');

@@ -15,7 +15,7 @@ export interface ReceivedRequest {
   readonly body: unknown;
   /** The client's port, which identifies the connection. */
   readonly connection: number;
-  /** Resolves when the response has ended: true if the client closed the connection before. */
+  /** Resolves at the end of the response: true if the client closed the connection before it was complete. */
   readonly closedEarly: Promise<boolean>;
 }
 
@@ -34,8 +34,8 @@ export interface Upstream {
 }
 
 /**
- * Starts an HTTP server for OpenAI's API on a free port of 127.0.0.1. Its replies come from `script`, by default from the
- * deterministic model in `chat-model.ts`.
+ * Starts an HTTP server for OpenAI's API on a free port of 127.0.0.1. Its replies come from `script`, or by default
+ * from the deterministic model in `chat-model.ts`.
  */
 export async function startUpstream(script: Script = ({ body }) => replyAsChatModel(body)): Promise<Upstream> {
   const requests: ReceivedRequest[] = [];

@@ -2,7 +2,8 @@ type Schema = Readonly<Record<string, unknown>>;
 
 /**
  * Creates a minimal instance of a JSON schema: required properties only, the first of several alternatives, the lowest
- * number. Supports the part of JSON Schema that tool parameters and structured outputs use, with `$ref` within the document.
+ * number. Supports the part of JSON Schema that tool parameters and structured outputs use, including `$ref` within the
+ * document.
  */
 export function createMinimalInstance(schema: unknown, root: unknown = schema): unknown {
   if (!isSchema(schema)) return {};

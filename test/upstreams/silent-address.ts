@@ -12,10 +12,13 @@ const LISTEN = `
   const server = require('node:net').createServer();
   server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(server.address().port));
 `;
-/** More connections than any kernel queues for a backlog of 1. */
+/** More connections than a kernel queues for a backlog of 1. */
 const MAX_CONNECTIONS = 20;
 
-/** Starts a process that listens, stops it with SIGSTOP, and fills its accept queue so that further connections hang. */
+/**
+ * Starts a process that listens, stops it with SIGSTOP, and fills its accept queue, so that further connection attempts
+ * hang.
+ */
 export async function startSilentAddress(): Promise<SilentAddress> {
   const child = spawn(process.execPath, ['-e', LISTEN], { stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = await once(child.stdout, 'data');

@@ -501,7 +501,7 @@ describe('a function in managed mode', () => {
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
   });
 
-  it('a handler in managed mode runs on after its timeout, and so do the other invocations of its process', async () => {
+  it('a managed process and its other invocations go on after the timeout of one invocation', async () => {
     const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { timeoutMs: 1_000 })] });
     const { pid } = Object(await runner.call('echo', {}));
     const slow = runner.call('echo', { sleepMs: 1_500, log: 'ran on' });

@@ -12,6 +12,7 @@ export const START = 1_800_000_000_000;
 export const FLEET = 'qwen';
 export const MODEL = 'Qwen/Qwen3-8B';
 
+/** Returns a ready worker without leases, with the given changes. */
 export function aWorker(changes: Partial<Worker> = {}): Worker {
   const id = changes.id ?? 'w1';
   return {
@@ -29,6 +30,7 @@ export function aWorker(changes: Partial<Worker> = {}): Worker {
   };
 }
 
+/** Returns an interactive lease of `acme`, with the given changes. */
 export function aLease(changes: Partial<Lease> = {}): Lease {
   return {
     tier: 'interactive',
@@ -45,6 +47,7 @@ export function aLeaseRequest(changes: Partial<LeaseRequest> = {}): LeaseRequest
   return { id: 'lease-1', lease: aLease(), bootId: 'boot-1', cap: 4, expired: [], now: START, ...changes };
 }
 
+/** Returns an interactive waiter of `acme`, with the given changes. */
 export function aWaiter(changes: Partial<Waiter> = {}): Waiter {
   return {
     id: 'waiter-1',
@@ -57,15 +60,17 @@ export function aWaiter(changes: Partial<Waiter> = {}): Waiter {
   };
 }
 
+/** Returns an unmet demand for `MODEL`, with the given changes. */
 export function anUnmet(changes: Partial<UnmetDemand> = {}): UnmetDemand {
   return { model: MODEL, tier: 'interactive', weight: 300, expiresAt: START + 120_000, ...changes };
 }
 
+/** Returns a prompt of `bytes` bytes with the given prefixes. */
 export function aPrompt(bytes: number, ...prefixes: readonly [hash: string, bytes: number][]): PromptPrefixes {
   return { bytes, prefixes: prefixes.map(([hash, length]) => ({ hash, bytes: length })) };
 }
 
-/** A stand-in for DynamoDB, on the wire, with tables for fleets. */
+/** The DynamoDB stand-in, with tables for fleets. */
 export interface FleetTables extends AsyncDisposable {
   readonly client: DynamoDBClient;
   readonly url: string;
@@ -73,6 +78,7 @@ export interface FleetTables extends AsyncDisposable {
   newTable(): Promise<string>;
 }
 
+/** Starts the DynamoDB stand-in for tables of fleets. */
 export async function startFleetTables(): Promise<FleetTables> {
   const tables = await startTables({});
   const client = new DynamoDBClient({

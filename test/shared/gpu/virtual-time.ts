@@ -4,7 +4,7 @@ export interface VirtualTime {
   readonly now: () => number;
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   /** Lets time pass until `running` has settled, and returns its result. */
-  during<T>(running: Promise<T>): Promise<T>;
+  runUntilSettled<T>(running: Promise<T>): Promise<T>;
   /** Lets `ms` milliseconds pass. */
   pass(ms: number): Promise<void>;
 }
@@ -39,7 +39,7 @@ export function createVirtualTime(start: number): VirtualTime {
         sleepers.add(sleeper);
       });
     },
-    async during(running) {
+    async runUntilSettled(running) {
       let done = false;
       const observed = running.finally(() => {
         done = true;

@@ -22,7 +22,7 @@ describe('readModelRegistry', () => {
     ['missing.json', undefined, "can't be read"],
     ['text.json', 'no JSON', 'is not JSON'],
     ['empty.json', '{}', 'is not valid'],
-  ])('names the file %s in its error', async (name, text, problem) => {
+  ])('readModelRegistry names the file %s in its error', async (name, text, problem) => {
     const file = join(folder, name);
     if (text !== undefined) await writeFile(file, text);
     expect(() => readModelRegistry(file)).toThrow(expect.objectContaining({ code: 'configuration' }));

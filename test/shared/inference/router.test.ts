@@ -9,28 +9,28 @@ import { type ModelRegistry, parseModelRegistry } from '../../../shared/inferenc
 import { createRouter, type Router } from '../../../shared/inference/router.ts';
 import { collect, makeAnswer, makeRequest } from './requests.ts';
 
-type Behaviour = (call: ModelCall) => AsyncIterable<GenerationEvent>;
+type Behavior = (call: ModelCall) => AsyncIterable<GenerationEvent>;
 
-/** A model whose calls behave as listed, one after another. The last behaviour repeats. */
+/** A model whose calls behave as listed, one after another. The last behavior repeats. */
 class ScriptedModel implements Model {
   calls = 0;
-  readonly #behaviours: readonly Behaviour[];
-  constructor(...behaviours: Behaviour[]) {
-    this.#behaviours = behaviours;
+  readonly #behaviors: readonly Behavior[];
+  constructor(...behaviors: Behavior[]) {
+    this.#behaviors = behaviors;
   }
   generate(_request: unknown, call: ModelCall): AsyncIterable<GenerationEvent> {
-    const behaviour = this.#behaviours[Math.min(this.calls, this.#behaviours.length - 1)];
+    const behavior = this.#behaviors[Math.min(this.calls, this.#behaviors.length - 1)];
     this.calls += 1;
-    if (behaviour === undefined) throw new Error('no behaviour');
-    return behaviour(call);
+    if (behavior === undefined) throw new Error('no behavior');
+    return behavior(call);
   }
 }
 
-const answerWith = (text: string): Behaviour =>
+const answerWith = (text: string): Behavior =>
   async function* () {
     yield* makeAnswer(text);
   };
-const failWith = (code: ErrorCode, recovery: Recovery, retryAfterMs?: number): Behaviour =>
+const failWith = (code: ErrorCode, recovery: Recovery, retryAfterMs?: number): Behavior =>
   // biome-ignore lint/correctness/useYield: it fails before its first event
   async function* () {
     throw new UpstreamError(code, `scripted ${code}`, {
@@ -38,7 +38,7 @@ const failWith = (code: ErrorCode, recovery: Recovery, retryAfterMs?: number): B
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     });
   };
-const stall: Behaviour = async function* ({ signal }) {
+const stall: Behavior = async function* ({ signal }) {
   yield* await new Promise<GenerationEvent[]>((_, reject) =>
     signal.addEventListener('abort', () => reject(new Error('socket closed'))),
   );
@@ -89,8 +89,8 @@ const makeOptions = (changes: { streamed?: boolean; deadlineInMs?: number; signa
   streamed: changes.streamed ?? true,
 });
 
-async function readText(router: Router, request = makeRequest(), how = makeOptions()): Promise<string> {
-  const events = await collect((await router.generate(request, how)).events);
+async function readText(router: Router, request = makeRequest(), options = makeOptions()): Promise<string> {
+  const events = await collect((await router.generate(request, options)).events);
   return events.map((event) => (event.type === 'text' ? event.text : '')).join('');
 }
 
@@ -114,7 +114,7 @@ describe('the router', () => {
     }
   });
 
-  it('the router retries a target that is briefly unavailable, after the pause that it asked for', async () => {
+  it('the router retries a target that is briefly unavailable, after the pause that the target requested', async () => {
     const model = new ScriptedModel(
       failWith('rate_limit_exceeded', 'retry', 60),
       failWith('upstream_unavailable', 'retry', 1),
@@ -178,20 +178,20 @@ describe('the router', () => {
   });
 
   it('an answer ends at the deadline of the request, before and after its first token', async () => {
-    const afterOne: Behaviour = async function* (call) {
+    const afterOne: Behavior = async function* (call) {
       yield { type: 'text', text: 'one' };
       yield* stall(call);
     };
-    for (const behaviour of [stall, afterOne]) {
+    for (const behavior of [stall, afterOne]) {
       const router = buildRouter({
         registry: buildRegistry({ default: { targets: ['a'], timeoutMs: 60 } }),
-        models: { a: new ScriptedModel(behaviour) },
+        models: { a: new ScriptedModel(behavior) },
       });
       await expect(readText(router)).rejects.toMatchObject({ code: 'deadline_exceeded' });
     }
   });
 
-  it('a cancelled request fails with the reason of the cancel', async () => {
+  it('a cancelled request fails with the reason of the cancellation', async () => {
     const cancel = new AbortController();
     const router = buildRouter({
       registry: buildRegistry({ default: { targets: ['a'] } }),
@@ -204,7 +204,7 @@ describe('the router', () => {
   });
 
   it("the router doesn't retry after the first token: a truncated stream fails with upstream_cut", async () => {
-    const cutShort: Behaviour = async function* () {
+    const cutShort: Behavior = async function* () {
       yield { type: 'text', text: 'half' };
     };
     const model = new ScriptedModel(cutShort);
@@ -215,7 +215,7 @@ describe('the router', () => {
 
   it('the upstream is closed when the reader stops early', async () => {
     let closed = false;
-    const endless: Behaviour = async function* () {
+    const endless: Behavior = async function* () {
       try {
         for (;;) yield { type: 'text', text: 'more' };
       } finally {
@@ -245,7 +245,7 @@ describe('the router', () => {
   });
 
   it('no circuit breaker opens for a model that manages its own health if its answers are truncated', async () => {
-    const cuts: Behaviour = async function* () {
+    const cuts: Behavior = async function* () {
       yield { type: 'text', text: 'half' };
       throw new UpstreamError('upstream_cut', 'cut', { recovery: 'retry' });
     };
@@ -258,7 +258,7 @@ describe('the router', () => {
     expect(await readText(router)).toBe('well');
   });
 
-  it('the router moves on from an overloaded target without a retry, and passes on its Retry-After if it is the last', async () => {
+  it('an overloaded target is not retried, and its Retry-After is passed on if it is the last target', async () => {
     const full = new ScriptedModel(failWith('overloaded', 'nextTarget', 5_000));
     const registry = buildRegistry({
       default: { targets: ['full'], fallbacks: ['hosted'] },
@@ -272,7 +272,7 @@ describe('the router', () => {
     expect(full.calls).toBe(2);
   });
 
-  it('the circuit breaker opens after five consecutive failures with a Retry-After, and closes after one success', async () => {
+  it('the circuit breaker opens after five failures in a row, and closes after a success', async () => {
     let now = 1_000_000;
     const down = failWith('upstream_unavailable', 'nextTarget');
     const model = new ScriptedModel(down, down, down, down, down, answerWith('back'));
@@ -281,20 +281,20 @@ describe('the router', () => {
       models: { a: model },
       now: () => now,
     });
-    const how = () => ({ ...makeOptions(), deadlineAt: now + 60_000 });
+    const options = () => ({ ...makeOptions(), deadlineAt: now + 60_000 });
     for (let call = 0; call < 5; call += 1)
-      await expect(router.generate(makeRequest(), how())).rejects.toMatchObject({ code: 'upstream_unavailable' });
-    await expect(router.generate(makeRequest(), how())).rejects.toMatchObject({
+      await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({ code: 'upstream_unavailable' });
+    await expect(router.generate(makeRequest(), options())).rejects.toMatchObject({
       code: 'overloaded',
       retryAfterMs: 10_000,
     });
     expect(model.calls).toBe(5);
     now += 10_001;
-    expect(await readText(router, makeRequest(), how())).toBe('back');
-    expect(await readText(router, makeRequest(), how())).toBe('back');
+    expect(await readText(router, makeRequest(), options())).toBe('back');
+    expect(await readText(router, makeRequest(), options())).toBe('back');
   });
 
-  it('a request goes only to targets with the required capabilities, and the error names the parameter if there is none', async () => {
+  it('a request goes only to targets with the required capabilities, or its error names the parameter', async () => {
     const settings = {
       registry: buildRegistry({ default: { targets: ['plain', 'seeded'] } }),
       models: { plain: new ScriptedModel(answerWith('plain')), seeded: new ScriptedModel(answerWith('seeded')) },

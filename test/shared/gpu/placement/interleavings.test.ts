@@ -102,7 +102,7 @@ describe('the model check of slot leases', () => {
       },
       /not released/,
     ],
-  ])('the check finds %s', async (_name, check, finding) => {
+  ])('the model check of slot leases finds %s', async (_name, check, finding) => {
     await expect(checkSlots(check)).rejects.toThrow(finding);
   });
 });

@@ -4,7 +4,7 @@ import { aLease, aLeaseRequest, aPrompt, aWorker, FLEET, MODEL, START } from '..
 import { aSlotRequest, createTestFleet, getRefusal, NEVER_ABORTS } from './slot-fixture.ts';
 
 describe('acquiring a slot', () => {
-  it('a slot takes two reads and two writes to acquire, and one write each to mark the first token and to release', async () => {
+  it('a slot costs two reads and two writes to acquire, and one write each for its first token and release', async () => {
     const { acquire, leases, calls } = await createTestFleet();
     const slot = await acquire({ prompt: aPrompt(4_000, ['a', 2_048]), tier: 'batch', tenant: 'globex' });
     expect(slot).toMatchObject({
@@ -199,7 +199,7 @@ describe('waiting for a slot', () => {
       { id: 'lease-2', model: MODEL, tier: 'interactive', tenant: 'globex', weight: 1_200 },
     ]);
     await first.release();
-    const slot = await time.during(second);
+    const slot = await time.runUntilSettled(second);
     expect(slot.waitedMs).toBeGreaterThanOrEqual(4_000);
     expect(slot.waitedMs).toBeLessThan(4_750);
     await slot.release();
@@ -261,7 +261,7 @@ describe('waiting for a slot', () => {
     const waiting = slots.acquire(aSlotRequest(), cancel.signal);
     await time.pass(1_000);
     cancel.abort(new Error('gone'));
-    await expect(time.during(waiting)).rejects.toThrow('gone');
+    await expect(time.runUntilSettled(waiting)).rejects.toThrow('gone');
     expect((await view()).waiters).toEqual([]);
   });
 

@@ -11,7 +11,7 @@ import { aPrompt, aWorker, FLEET, MODEL, START } from '../fleets.ts';
 export interface SlotBudget {
   /** Steps of the clock. */
   readonly ticks: number;
-  /** Requests to the table whose response is lost and which the client repeats. */
+  /** Requests to the table that the client repeats because their response was lost. */
   readonly repeats: number;
   /** Requests to the table that succeed and whose response is an error. */
   readonly losses: number;
@@ -27,7 +27,7 @@ export interface SlotCheck {
   readonly tickMs: number;
   /** Duration of an answer in milliseconds. Default 20,000, which makes a heartbeat due. */
   readonly answerMs?: number;
-  /** Breaks the store, to test that the check notices. */
+  /** Breaks the store, to test that the check finds the fault. */
   readonly mutation?: (store: FleetStore) => FleetStore;
 }
 
@@ -50,8 +50,8 @@ const METHODS = ['read', 'lease', 'markFirstToken', 'renew', 'release', 'putWait
 /** Calls that are answered immediately, because no other process can observe their time. */
 const IMMEDIATE = /^(sleep|holds|stopsHolding)$/;
 /**
- * Writes of hints, which commute with all other calls. They are answered immediately too unless the budget lets calls
- * fail.
+ * Writes of hints, which commute with all other calls. They are answered immediately too, unless the budget allows
+ * failures.
  */
 const HINTS = /^(markFirstToken|putWaiter|removeWaiter)$/;
 
@@ -86,7 +86,7 @@ export async function checkSlots(check: SlotCheck) {
 
   async function steps({ world, processes, left }: State): Promise<Step<State>[]> {
     const found: Step<State>[] = [];
-    const spent = (kind: keyof SlotBudget): SlotBudget => ({ ...left, [kind]: left[kind] - 1 });
+    const spend = (kind: keyof SlotBudget): SlotBudget => ({ ...left, [kind]: left[kind] - 1 });
     for (const [index, process] of processes.entries()) {
       const name = histories.nameOf(process);
       const { pending } = await histories.standing(process);
@@ -117,7 +117,7 @@ export async function checkSlots(check: SlotCheck) {
             async take() {
               const once = await perform(world, method, args);
               const twice = await perform(once.world, method, args);
-              return after({ value: twice.value }, twice.world, spent('repeats'));
+              return after({ value: twice.value }, twice.world, spend('repeats'));
             },
           });
         }
@@ -126,7 +126,7 @@ export async function checkSlots(check: SlotCheck) {
             label: `${name}: ${method}, response lost`,
             async take() {
               const performed = await perform(world, method, args);
-              return after({ error: 'lost' }, performed.world, spent('losses'));
+              return after({ error: 'lost' }, performed.world, spend('losses'));
             },
           });
         }
@@ -134,12 +134,12 @@ export async function checkSlots(check: SlotCheck) {
     }
     if (left.ticks > 0) {
       const later = { ...world, now: world.now + tickMs };
-      found.push({ label: 'time passes', take: async () => ({ world: later, processes, left: spent('ticks') }) });
+      found.push({ label: 'time passes', take: async () => ({ world: later, processes, left: spend('ticks') }) });
     }
     if (left.restarts > 0) {
       found.push({
         label: 'the worker restarts',
-        take: async () => ({ world: await restartWorker(world), processes, left: spent('restarts') }),
+        take: async () => ({ world: await restartWorker(world), processes, left: spend('restarts') }),
       });
     }
     return found;

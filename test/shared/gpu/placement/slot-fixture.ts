@@ -64,7 +64,7 @@ export async function createTestFleet(workers: readonly Worker[] = [aWorker()], 
     view: () => table.read(FLEET),
     leases: async (id = 'w1') => (await table.read(FLEET)).workers.find((worker) => worker.id === id)?.leases,
     acquire: (changes: Partial<SlotRequest> = {}, excluded?: ReadonlySet<string>, signal = NEVER_ABORTS) =>
-      time.during(slots.acquire(aSlotRequest(changes), signal, excluded)),
+      time.runUntilSettled(slots.acquire(aSlotRequest(changes), signal, excluded)),
   };
 }
 

@@ -44,7 +44,7 @@ describe('listed machines', () => {
     expect(engine.requests).toContain('POST /v1/chat/completions');
   });
 
-  it('a healthy worker only lists its models and keeps its leases', async () => {
+  it('a ready worker is probed without generating a token, and keeps its leases', async () => {
     const world = await openListed();
     await world.reconcile();
     await world.lease('mine');
@@ -74,7 +74,10 @@ describe('listed machines', () => {
     await world.ports.store.setState(FLEET, 'w1', '1.8e+09', { state: 'suspect', reason: 'stalled', at: START });
     engine.state.generates = false;
     const reconciling = world.reconcile();
-    await waitUntil('two probes', () => engine.requests.filter((path) => path.startsWith('POST')).length === 2);
+    await waitUntil(
+      'the engine receives two probes',
+      () => engine.requests.filter((path) => path.startsWith('POST')).length === 2,
+    );
     await engine.stop();
     await reconciling;
     expect(await world.worker()).toMatchObject({ state: 'suspect', stateReason: 'stalled' });
@@ -96,7 +99,9 @@ describe('listed machines', () => {
     await engine.restart({ start: '1.80001e+09', generates: false });
     const earlier = engine.requests.length;
     const reconciling = world.reconcile();
-    await waitUntil('a probe', () => engine.requests.slice(earlier).includes('POST /v1/chat/completions'));
+    await waitUntil('the engine receives a probe', () =>
+      engine.requests.slice(earlier).includes('POST /v1/chat/completions'),
+    );
     await engine.stop();
     await reconciling;
     expect(await world.worker()).toMatchObject({ state: 'suspect', bootId: '1.8e+09' });
@@ -116,7 +121,7 @@ describe('listed machines', () => {
     expect(await world.worker()).toMatchObject({ state: 'suspect', stateReason: 'status 500' });
   });
 
-  it('a worker whose engine reports no start gets another boot id after it was out of service', async () => {
+  it('a worker whose engine reports no start time gets another boot id after it was out of service', async () => {
     engine.state.start = '';
     const world = await openListed();
     await world.reconcile();
@@ -134,7 +139,7 @@ describe('listed machines', () => {
     expect(bootId).not.toBe(first?.bootId);
   });
 
-  it('a worker whose start cannot be read for once keeps its boot id and leases', async () => {
+  it('a worker keeps its boot id and leases if one probe cannot read its start time', async () => {
     const world = await openListed();
     await world.reconcile();
     await world.lease('mine');
@@ -235,7 +240,7 @@ describe('ECS tasks', () => {
     expect(await world.worker()).toMatchObject({ id: 't1', url: engine.url, source: 'ecs', instance: 'i-0abc' });
   });
 
-  it('a task is registered within seconds of having loaded its weights', async () => {
+  it('a task is registered within seconds after it has loaded its weights', async () => {
     engine.state.models = [];
     const world = await openEcs();
     putTask({ startedAt: START / 1_000 });

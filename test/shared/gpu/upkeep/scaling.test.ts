@@ -27,7 +27,7 @@ describe('computeNeed', () => {
     expect(need(view, 4)).toMatchObject({ backlogTokens: 90_000, neededWorkers: 2, waiting: 4, freeSlots: 2 });
   });
 
-  it('a queued job counts as a typical one while no job runs', () => {
+  it('a queued job counts as a job of typical size while no job runs', () => {
     expect(need(EMPTY, 10)).toMatchObject({ backlogTokens: 16_000, neededWorkers: 1 });
   });
 
@@ -58,7 +58,7 @@ describe('computeNeed', () => {
     expect(need({ ...EMPTY, waiters: [aWaiter({ model: 'other' })], unmet }).waiting).toBe(2);
   });
 
-  it('workers are counted by state, and slots are those of ready workers', () => {
+  it('workers are counted by state, and only slots of ready workers are counted', () => {
     const states = (['ready', 'ready', 'suspect', 'draining'] as const).map((state, index) =>
       aWorker({ id: `w${index}`, state, leases: { [`l${index}`]: aLease() } }),
     );

@@ -19,7 +19,7 @@ export interface StandInTask {
 
 export interface StandInEcs extends AsyncDisposable {
   readonly url: string;
-  /** By ARN. */
+  /** Tasks by ARN. */
   readonly tasks: Map<string, StandInTask>;
   /** EC2 instance ids by container instance ARN. */
   readonly instances: Map<string, string>;
@@ -35,6 +35,7 @@ const PREFIX = 'arn:aws:ecs:eu-west-1:123456789012';
 /** Small, so that a test needs several pages. ECS's page size is 100. */
 const PAGE = 3;
 
+/** Returns a running task of the service `qwen`, with the given changes. */
 export function aTask(id: string, changes: Partial<StandInTask> = {}): StandInTask {
   return {
     taskArn: `${PREFIX}:task/gpu/${id}`,

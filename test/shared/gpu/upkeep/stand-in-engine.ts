@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage } from 'node:http';
 import { listen } from '../../../../local/listen.ts';
 import { readBody } from '../../../../local/read-body.ts';
 
-/** How an engine stands; a test changes it as it goes. */
+/** The state of an engine. Tests change it while the engine runs. */
 export interface EngineState {
   kind: 'vllm' | 'sglang' | 'llama.cpp' | 'plain';
   /** Names of the listed models. Empty while the engine loads. */
@@ -25,10 +25,10 @@ export interface EngineState {
 }
 
 export interface StandInEngine extends AsyncDisposable {
-  /** The API's base. */
+  /** The base URL of the API. */
   readonly url: string;
   readonly state: EngineState;
-  /** The requests in order: `GET /v1/models`… */
+  /** The requests in order, such as `GET /v1/models`. */
   readonly requests: string[];
   /** Stops listening. `restart` starts it again at the same address. */
   stop(): Promise<void>;

@@ -13,6 +13,7 @@ import type { WorkerChange } from '../../../../shared/gpu/upkeep/reconcile-worke
 import { aLease, aLeaseRequest, FLEET, type FleetTables, START } from '../fleets.ts';
 import { CLUSTER, type StandInEcs, type StandInTask } from './stand-in-ecs.ts';
 
+/** Returns the definition of a fleet without workers, with the given changes. */
 export function aDefinition(changes: Partial<FleetDefinition> = {}): FleetDefinition {
   return {
     engine: 'vllm',
@@ -30,7 +31,7 @@ export function anEcsDefinition(port: number, changes: Partial<FleetDefinition> 
   return aDefinition({ ecs: { cluster: CLUSTER, service: 'qwen', port }, ...changes });
 }
 
-/** The upkeep of one fleet, on stand-ins over the wire, with its own clock. */
+/** The upkeep of one fleet, with a clock of its own and stand-ins for DynamoDB, ECS and the engines. */
 export class UpkeepWorld {
   readonly ports: UpkeepPorts;
   readonly changes: WorkerChange[] = [];
@@ -81,7 +82,7 @@ export class UpkeepWorld {
     return reconcileFleets(this.ports);
   }
 
-  /** Runs the upkeep as one minute's schedule does. */
+  /** Runs the upkeep as the schedule does each minute. */
   async runMinute(): Promise<void> {
     const until = this.clock + FLEET_TIMINGS.upkeep.runMs;
     await reprobeWorkers(await this.reconcile(), until, this.ports);
@@ -97,7 +98,7 @@ export class UpkeepWorld {
     return (await this.workers())[0];
   }
 
-  /** Leases a slot of the only worker. Returns true if it was granted. */
+  /** Leases a slot of the only worker. Returns true if the lease was granted. */
   async lease(id: string): Promise<boolean> {
     const worker = await this.worker();
     if (worker === undefined) return false;

@@ -27,20 +27,20 @@ const toolInput = (contentBlockIndex: number, input: string): Frame =>
   event({ contentBlockDelta: { contentBlockIndex, delta: { toolUse: { input } } } });
 
 describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $streamed)', ({ streamed }) => {
-  const answer = async (...frames: readonly Frame[]): Promise<GenerationEvent[]> => {
+  const generateFrom = async (...frames: readonly Frame[]): Promise<GenerationEvent[]> => {
     await using upstream = await Upstream.start(script(...frames));
     return await upstream.generate({}, { streamed });
   };
 
   it('an answer contains the text and its usage', async () => {
-    expect(await answer(...wholeAnswer)).toEqual([
+    expect(await generateFrom(...wholeAnswer)).toEqual([
       { type: 'text', text: 'Hello' },
       { type: 'finish', reason: 'stop', usage: USAGE },
     ]);
   });
 
   it('an answer numbers parallel tool calls, and a call without arguments gets an empty object', async () => {
-    const events = await answer(
+    const events = await generateFrom(
       start,
       text('Let me look.'),
       blockStop(0),
@@ -63,14 +63,14 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
   });
 
   it('an answer with tool calls finishes with toolCalls even if the stop reason is end_turn', async () => {
-    const events = await answer(start, toolStart(0, 'a', 'now'), blockStop(0), stop('end_turn'), usage);
+    const events = await generateFrom(start, toolStart(0, 'a', 'now'), blockStop(0), stop('end_turn'), usage);
     expect(events.at(-1)).toMatchObject({ type: 'finish', reason: 'toolCalls' });
   });
 
   it('an answer contains signed reasoning with its continuation', async () => {
     const delta = (reasoningContent: object): Frame =>
       event({ contentBlockDelta: { contentBlockIndex: 0, delta: { reasoningContent } as never } });
-    const events = await answer(
+    const events = await generateFrom(
       start,
       delta({ text: 'Hmm. ' }),
       delta({ signature: 'c2ln' }),
@@ -92,7 +92,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
 
   it('an answer contains redacted reasoning byte for byte', async () => {
     const redactedContent = Uint8Array.of(0, 255, 128, 1);
-    const events = await answer(
+    const events = await generateFrom(
       start,
       event({ contentBlockDelta: { contentBlockIndex: 0, delta: { reasoningContent: { redactedContent } } } }),
       blockStop(0),
@@ -109,7 +109,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
   it('the usage of an answer counts cached input as input', async () => {
     const counted = { inputTokens: 10, outputTokens: 2, totalTokens: 142, cacheReadInputTokens: 100 };
     const metadata = { usage: { ...counted, cacheWriteInputTokens: 30 }, metrics: { latencyMs: 1 } };
-    const events = await answer(start, text('x'), stop('end_turn'), event({ metadata }));
+    const events = await generateFrom(start, text('x'), stop('end_turn'), event({ metadata }));
     expect(events.at(-1)).toMatchObject({
       usage: { inputTokens: 140, cachedInputTokens: 100, outputTokens: 2, reasoningTokens: 0 },
     });
@@ -121,7 +121,7 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
       metrics: { latencyMs: 1 },
       serviceTier: { type: 'flex' as const },
     };
-    const events = await answer(start, text('x'), stop('end_turn'), event({ metadata }));
+    const events = await generateFrom(start, text('x'), stop('end_turn'), event({ metadata }));
     expect(events.at(-1)).toMatchObject({ serviceTier: 'flex' });
   });
 
@@ -135,14 +135,14 @@ describe.each([{ streamed: true }, { streamed: false }])('an answer (streamed: $
     ['refusal', 'contentFilter'],
     ['something_new', 'stop'],
   ])('an answer with the stop reason %s finishes with %s', async (stopReason, reason) => {
-    const events = await answer(start, text('x'), blockStop(), stop(stopReason), usage);
+    const events = await generateFrom(start, text('x'), blockStop(), stop(stopReason), usage);
     expect(events.at(-1)).toMatchObject({ type: 'finish', reason });
   });
 
   it.each(['malformed_model_output', 'malformed_tool_use'])(
     'an answer with the stop reason %s fails with upstream_malformed',
     async (stopReason) => {
-      const error = await catchUpstreamError(answer(start, text('x'), blockStop(), stop(stopReason), usage));
+      const error = await catchUpstreamError(generateFrom(start, text('x'), blockStop(), stop(stopReason), usage));
       expect(error).toMatchObject({ code: 'upstream_malformed', recovery: 'retryOnce', upstream: stopReason });
     },
   );
@@ -377,7 +377,7 @@ describe('an abort', () => {
 async function waitUntil(condition: () => boolean, withinMs = 5_000): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`not so within ${withinMs} ms`);
+    if (Date.now() > deadline) throw new Error(`The condition was not true within ${withinMs} ms`);
     await sleep(5);
   }
 }

@@ -27,22 +27,22 @@ async function sendRequest(
 ): Promise<ConverseBody> {
   await upstream.generate(changes, { target: makeTarget(fields), ...options });
   const body = upstream.calls.at(-1)?.body;
-  if (!body) throw new Error('nothing was sent');
+  if (!body) throw new Error('The stand-in received no request');
   return body;
 }
 
 const catchRefusal = (changes: Partial<GenerationRequest>, fields: Record<string, unknown> = {}) =>
   catchUpstreamError(upstream.generate(changes, { target: makeTarget(fields) }));
 
-const says = (role: 'system' | 'user' | 'assistant', text: string): Message => ({
+const createMessage = (role: 'system' | 'user' | 'assistant', text: string): Message => ({
   role,
   content: [{ type: 'text', text }],
 });
-const calls = (...parts: readonly Partial<ToolCallPart>[]): Message => ({
+const createCalls = (...parts: readonly Partial<ToolCallPart>[]): Message => ({
   role: 'assistant',
   content: parts.map((part) => ({ type: 'toolCall', id: 'call_1', name: 'weather', arguments: '{}', ...part })),
 });
-const result = (toolCallId: string, text: string): Message => ({
+const createResult = (toolCallId: string, text: string): Message => ({
   role: 'tool',
   toolCallId,
   content: [{ type: 'text', text }],
@@ -53,17 +53,21 @@ const weather: Tool = {
   parameters: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
   strict: false,
 };
-const roundTrip: readonly Message[] = [says('user', 'Weather?'), calls({}), result('call_1', 'Sun')];
+const roundTrip: readonly Message[] = [
+  createMessage('user', 'Weather?'),
+  createCalls({}),
+  createResult('call_1', 'Sun'),
+];
 
 describe('messages', () => {
   it('messages keep their order, and the system prompt goes to the front', async () => {
     const body = await sendRequest({
       messages: [
-        says('system', 'Be brief.'),
-        says('user', 'Hi'),
-        says('assistant', 'Yes?'),
-        says('system', 'Be kind.'),
-        says('user', 'Go'),
+        createMessage('system', 'Be brief.'),
+        createMessage('user', 'Hi'),
+        createMessage('assistant', 'Yes?'),
+        createMessage('system', 'Be kind.'),
+        createMessage('user', 'Go'),
       ],
     });
     expect(body.system).toEqual([{ text: 'Be brief.' }, { text: 'Be kind.' }]);
@@ -75,7 +79,7 @@ describe('messages', () => {
   });
 
   it('consecutive messages of one role become one turn', async () => {
-    const body = await sendRequest({ messages: [says('user', 'One'), says('user', 'Two')] });
+    const body = await sendRequest({ messages: [createMessage('user', 'One'), createMessage('user', 'Two')] });
     expect(body.messages).toEqual([{ role: 'user', content: [{ text: 'One' }, { text: 'Two' }] }]);
   });
 
@@ -83,11 +87,11 @@ describe('messages', () => {
     const body = await sendRequest({
       tools: [weather],
       messages: [
-        says('user', 'Weather?'),
-        calls({ id: 'a', arguments: '{"city":"Rome"}' }, { id: 'b', arguments: '{"city":"Oslo"}' }),
-        result('a', 'Sun'),
-        result('b', 'Snow'),
-        says('user', 'And tomorrow?'),
+        createMessage('user', 'Weather?'),
+        createCalls({ id: 'a', arguments: '{"city":"Rome"}' }, { id: 'b', arguments: '{"city":"Oslo"}' }),
+        createResult('a', 'Sun'),
+        createResult('b', 'Snow'),
+        createMessage('user', 'And tomorrow?'),
       ],
     });
     expect(body.messages.slice(1)).toEqual([
@@ -109,12 +113,12 @@ describe('messages', () => {
     ]);
   });
 
-  it('blank parts of messages, which Bedrock refuses, are dropped, and nothing else', async () => {
+  it('only blank parts of messages, which Bedrock refuses, are dropped', async () => {
     const body = await sendRequest({
       messages: [
-        says('system', ' '),
-        says('user', 'One'),
-        says('assistant', ''),
+        createMessage('system', ' '),
+        createMessage('user', 'One'),
+        createMessage('assistant', ''),
         {
           role: 'user',
           content: [
@@ -128,18 +132,20 @@ describe('messages', () => {
     expect(body.messages).toEqual([{ role: 'user', content: [{ text: 'One' }, { text: ' Two ' }] }]);
   });
 
-  it('a conversation that begins with the assistant gets a user message at the front, which Bedrock requires', async () => {
-    const body = await sendRequest({ messages: [says('assistant', 'How can I help?'), says('user', 'Hi')] });
+  it('a conversation that begins with an assistant message gets a user message at the front', async () => {
+    const body = await sendRequest({
+      messages: [createMessage('assistant', 'How can I help?'), createMessage('user', 'Hi')],
+    });
     expect(body.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user']);
   });
 
   it('a conversation with only system messages gets a user message at the front', async () => {
-    expect((await sendRequest({ messages: [says('system', 'Tell a joke.')] })).messages).toHaveLength(1);
+    expect((await sendRequest({ messages: [createMessage('system', 'Tell a joke.')] })).messages).toHaveLength(1);
   });
 
   it('a blank last user message is refused, and the error names its position', async () => {
     const error = await catchRefusal({
-      messages: [says('user', 'Hi'), says('assistant', 'Hello'), says('user', ' ')],
+      messages: [createMessage('user', 'Hi'), createMessage('assistant', 'Hello'), createMessage('user', ' ')],
       parameterNames: { messages: 'input' },
     });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'input[2]', recovery: 'nextTarget' });
@@ -153,7 +159,7 @@ describe('messages', () => {
       tools: [weather],
       messages: [
         { role: 'user', content: [{ type: 'text', text: 'Look' }, image] },
-        calls({}),
+        createCalls({}),
         { role: 'tool', toolCallId: 'call_1', content: [image] },
       ],
     });
@@ -180,7 +186,7 @@ describe('an earlier tool call', () => {
     async (text) => {
       const error = await catchRefusal({
         tools: [weather],
-        messages: [says('user', 'Hi'), calls({ arguments: text }), result('call_1', 'x')],
+        messages: [createMessage('user', 'Hi'), createCalls({ arguments: text }), createResult('call_1', 'x')],
       });
       expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[1]', recovery: 'nextTarget' });
     },
@@ -189,13 +195,17 @@ describe('an earlier tool call', () => {
   it('an earlier tool call without arguments gets an empty object', async () => {
     const body = await sendRequest({
       tools: [weather],
-      messages: [says('user', 'Hi'), calls({ arguments: '' }), result('call_1', 'x')],
+      messages: [createMessage('user', 'Hi'), createCalls({ arguments: '' }), createResult('call_1', 'x')],
     });
     expect(body.messages[1]?.content[0]?.toolUse?.input).toEqual({});
   });
 
   it('the arguments of an earlier tool call keep integers that JavaScript would round', async () => {
-    const messages = [says('user', 'Hi'), calls({ arguments: '{"id":9007199254740993}' }), result('call_1', 'x')];
+    const messages = [
+      createMessage('user', 'Hi'),
+      createCalls({ arguments: '{"id":9007199254740993}' }),
+      createResult('call_1', 'x'),
+    ];
     await sendRequest({ tools: [weather], messages });
     expect(upstream.calls[0]?.json).toContain('"input":{"id":9007199254740993}');
   });
@@ -204,7 +214,7 @@ describe('an earlier tool call', () => {
     const id = `functions.weather:0/${'x'.repeat(80)}`;
     const body = await sendRequest({
       tools: [weather],
-      messages: [says('user', 'Hi'), calls({ id }), result(id, 'Sun')],
+      messages: [createMessage('user', 'Hi'), createCalls({ id }), createResult(id, 'Sun')],
     });
     const used = body.messages[1]?.content[0]?.toolUse?.toolUseId;
     expect(used).toMatch(/^[a-zA-Z0-9_-]{1,64}$/);
@@ -214,7 +224,7 @@ describe('an earlier tool call', () => {
   it('an empty tool result is sent as "(no output)"', async () => {
     const body = await sendRequest({
       tools: [weather],
-      messages: [says('user', 'Hi'), calls({}), result('call_1', '')],
+      messages: [createMessage('user', 'Hi'), createCalls({}), createResult('call_1', '')],
     });
     expect(body.messages[2]?.content[0]?.toolResult?.content).toEqual([{ text: '(no output)' }]);
   });
@@ -295,7 +305,7 @@ describe('limits and sampling', () => {
     expect(body.inferenceConfig).toEqual({ maxTokens: 4_096, temperature: 0.2, topP: 0.9, stopSequences: ['END'] });
   });
 
-  it("a temperature above 1 is refused by the caller's parameter name, and another target may be tried", async () => {
+  it("a temperature above 1 is refused with the caller's parameter name, and may go to the next target", async () => {
     const error = await catchRefusal({ temperature: 1.5, parameterNames: { temperature: 'temperature' } });
     expect(error).toMatchObject({ code: 'unsupported_value', param: 'temperature', recovery: 'nextTarget' });
   });
@@ -332,7 +342,12 @@ describe('limits and sampling', () => {
 
 describe('settings of the operator', () => {
   it('cache points are set at the end of the system prompt, the tools and the earlier turns', async () => {
-    const messages = [says('system', 'S'), says('user', 'A'), says('assistant', 'B'), says('user', 'C')];
+    const messages = [
+      createMessage('system', 'S'),
+      createMessage('user', 'A'),
+      createMessage('assistant', 'B'),
+      createMessage('user', 'C'),
+    ];
     const body = await sendRequest({ messages, tools: [weather] }, { promptCache: { ttl: '1h' } });
     const cachePoint = { type: 'default', ttl: '1h' };
     expect(body.system?.at(-1)).toEqual({ cachePoint });
@@ -484,9 +499,12 @@ describe('earlier reasoning', () => {
   const continuation = { provider: 'bedrock', data: { family: 'claude', text: 'Hmm', signature: 'c2ln' } };
   const thinking = {
     role: 'assistant',
-    content: [{ type: 'reasoning', text: 'Hmm', continuation }, ...('content' in calls({}) ? calls({}).content : [])],
+    content: [
+      { type: 'reasoning', text: 'Hmm', continuation },
+      ...('content' in createCalls({}) ? createCalls({}).content : []),
+    ],
   } as Message;
-  const conversation = [says('user', 'Weather?'), thinking, result('call_1', 'Sun')];
+  const conversation = [createMessage('user', 'Weather?'), thinking, createResult('call_1', 'Sun')];
 
   it('earlier reasoning is sent back to the model unchanged', async () => {
     const body = await sendRequest({ reasoningEffort: 'low', tools: [weather], messages: conversation });
@@ -496,7 +514,7 @@ describe('earlier reasoning', () => {
     expect(body['additionalModelRequestFields']).toHaveProperty('thinking');
   });
 
-  it('redacted reasoning is sent back, too', async () => {
+  it('redacted reasoning is sent back unchanged', async () => {
     const redacted = { provider: 'bedrock', data: { family: 'claude', redacted: 'AP+AAQ==' } };
     const message: Message = {
       role: 'assistant',
@@ -507,7 +525,7 @@ describe('earlier reasoning', () => {
     };
     const body = await sendRequest({
       reasoningEffort: 'low',
-      messages: [says('user', 'A'), message, says('user', 'B')],
+      messages: [createMessage('user', 'A'), message, createMessage('user', 'B')],
     });
     expect(body.messages[1]?.content[0]).toEqual({ reasoningContent: { redactedContent: 'AP+AAQ==' } });
   });
@@ -515,7 +533,7 @@ describe('earlier reasoning', () => {
   it('thinking is disabled for the rest of a turn whose reasoning the caller dropped', async () => {
     const open = await sendRequest({ reasoningEffort: 'low', tools: [weather], messages: roundTrip });
     expect(open['additionalModelRequestFields']).toBeUndefined();
-    const next = [...roundTrip, says('assistant', 'It is sunny.'), says('user', 'Thanks')];
+    const next = [...roundTrip, createMessage('assistant', 'It is sunny.'), createMessage('user', 'Thanks')];
     const closed = await sendRequest({ reasoningEffort: 'low', tools: [weather], messages: next });
     expect(closed['additionalModelRequestFields']).toHaveProperty('thinking');
   });
@@ -533,7 +551,7 @@ describe('earlier reasoning', () => {
     };
     const body = await sendRequest({
       reasoningEffort: 'low',
-      messages: [says('user', 'A'), message, says('user', 'B')],
+      messages: [createMessage('user', 'A'), message, createMessage('user', 'B')],
     });
     expect(body.messages[1]?.content).toEqual([{ text: 'Hi' }]);
   });
@@ -543,7 +561,7 @@ describe('earlier reasoning', () => {
     const message: Message = { role: 'assistant', content: [{ type: 'reasoning', text: 'Hmm', continuation: forged }] };
     const error = await catchRefusal({
       reasoningEffort: 'low',
-      messages: [says('user', 'A'), message, says('user', 'B')],
+      messages: [createMessage('user', 'A'), message, createMessage('user', 'B')],
     });
     expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[1]' });
   });

@@ -13,7 +13,7 @@ export const CLAUDE = 'eu.anthropic.claude-sonnet-4-5-20250929-v1:0';
 export function makeTarget(fields: Record<string, unknown> = {}): BedrockTarget {
   const text = JSON.stringify({ models: { m: { targets: [{ provider: 'bedrock', model: CLAUDE, ...fields }] } } });
   const [target] = parseModelRegistry(text, 'test').models['m']?.targets ?? [];
-  if (target?.provider !== 'bedrock') throw new Error('not a Bedrock target');
+  if (target?.provider !== 'bedrock') throw new Error('The target is not a Bedrock target');
   return target;
 }
 
@@ -30,6 +30,7 @@ export const usage = event({
 });
 export const wholeAnswer: readonly Frame[] = [start, text('Hello'), blockStop(), stop('end_turn'), usage];
 
+/** Returns a responder that sends `frames`. */
 export function script(...frames: readonly Frame[]): Responder {
   return async function* () {
     yield* frames;
@@ -82,12 +83,12 @@ export class Upstream implements AsyncDisposable {
   }
 }
 
-/** Returns the UpstreamError that `work` rejects with. */
+/** Returns the UpstreamError with which `work` rejects. */
 export async function catchUpstreamError(work: Promise<unknown>): Promise<UpstreamError> {
   const thrown = await work.then(
     () => undefined,
     (reason: unknown) => reason,
   );
-  if (!(thrown instanceof UpstreamError)) throw new Error('expected an UpstreamError', { cause: thrown });
+  if (!(thrown instanceof UpstreamError)) throw new Error('Expected an UpstreamError', { cause: thrown });
   return thrown;
 }

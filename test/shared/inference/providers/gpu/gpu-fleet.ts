@@ -11,25 +11,26 @@ import { type GpuWorker, startGpuWorker } from '../../../../upstreams/gpu-worker
 import { aWorker, FLEET, type FleetTables, MODEL } from '../../../gpu/fleets.ts';
 import { makeRequest } from '../../requests.ts';
 
-/** Milliseconds without a token after which a worker of these tests counts as hung: long enough for a busy machine. */
+/** Milliseconds without a token after which a worker counts as hung in these tests. Long enough for a busy machine. */
 export const STALL_MS = 1_000;
 const HEARTBEAT_MS = 200;
 export const TARGET = { provider: 'gpu', model: MODEL, fleet: FLEET, weight: 1 } as const;
 
-/** A fleet of workers on the wire (`w1`, `w2`…), registered in a table of the DynamoDB stand-in. */
+/** A fleet of workers that speak HTTP (`w1`, `w2`…), registered in a table of the DynamoDB stand-in. */
 export interface GpuFleet extends AsyncDisposable {
   readonly workers: readonly GpuWorker[];
   readonly table: ReturnType<typeof createDynamoDBFleetStore>;
   readonly options: GpuOptions;
   model(tier?: Tier, fleet?: Partial<GpuOptions['fleet']>): Model;
   worker(id: string): Promise<Worker | undefined>;
-  /** Returns the worker's id of each lease. */
+  /** Returns the worker's id for each lease. */
   leases(): Promise<string[]>;
   states(): Promise<string[]>;
   /** Registers a worker again with changes, for example another boot id. */
   register(id: string, changes: Partial<Worker>): Promise<void>;
 }
 
+/** Starts `size` workers and registers them. `description` changes each registration. */
 export async function startGpuFleet(
   tables: FleetTables,
   size: number,

@@ -33,7 +33,7 @@ afterEach(async () => {
   await fleet[Symbol.asyncDispose]();
 });
 
-const requestCounts = () => fleet.workers.map(({ served }) => served.length);
+const countRequests = () => fleet.workers.map(({ served }) => served.length);
 
 describe('a call of a GPU model', () => {
   it('a call leases one slot, and its prompt tokens are pending until the first token', async () => {
@@ -52,7 +52,7 @@ describe('a call of a GPU model', () => {
     }
     expect((await generating).text).toBe(ANSWER);
     expect(pending).toEqual([expect.toSatisfy((tokens: number) => tokens > 0), 0]);
-    expect(requestCounts()).toEqual([1, 0, 0]);
+    expect(countRequests()).toEqual([1, 0, 0]);
   });
 
   it('the slot is released when the finish event is yielded', async () => {
@@ -74,10 +74,10 @@ describe('a call of a GPU model', () => {
       const { error } = await generate(createGpuModel(TARGET, keyed));
       expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget', cause: fault });
     }
-    expect(requestCounts()).toEqual([0, 0, 0]);
+    expect(countRequests()).toEqual([0, 0, 0]);
   });
 
-  it('a batch call is overloaded, and so retried, if the fleet’s key is missing', async () => {
+  it('a batch call fails with overloaded, so that its job is retried, if the fleet’s key is missing', async () => {
     const fault = new LambentError('configuration', 'env:NO_KEY is missing or empty');
     const secret = () => Promise.reject(fault);
     const keyed = {
@@ -89,7 +89,7 @@ describe('a call of a GPU model', () => {
     expect((await generate(createGpuModel(TARGET, keyed))).error).toMatchObject({ code: 'overloaded', cause: fault });
   });
 
-  it('no worker becomes suspect if the key cannot be looked up at the moment', async () => {
+  it('no worker becomes suspect if the key cannot be read at the moment', async () => {
     const secret = () => Promise.reject(new LambentError('upstream_unavailable', 'ssm:/key could not be read'));
     const keyed = { ...fleet.options, fleet: { ...fleet.options.fleet, apiKey: 'ssm:/key' }, secret };
     const { error } = await generate(createGpuModel(TARGET, keyed));
@@ -161,7 +161,7 @@ describe('a call of a GPU model', () => {
         recovery: 'nextTarget',
       });
     }
-    expect(requestCounts()).toEqual([2, 2, 2]);
+    expect(countRequests()).toEqual([2, 2, 2]);
     const warnings = telemetry.lines.filter(({ level }) => level === 'warn');
     expect(warnings).toHaveLength(3);
     expect(warnings[0]).toMatchObject({ level: 'warn', fleet: FLEET, url: w1.url, field: 'cache_salt' });
@@ -208,11 +208,11 @@ describe('a failure before the first token', () => {
       await w1.kill();
       expect((await generate(fleet.model(), { streamed })).text).toBe(ANSWER);
       expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
-      expect(requestCounts()).toEqual([0, 1, 0]);
+      expect(countRequests()).toEqual([0, 1, 0]);
     },
   );
 
-  it('a worker whose machine is gone becomes suspect before stallMs and another one answers', async () => {
+  it('a worker whose address does not respond becomes suspect before stallMs and another one answers', async () => {
     using silent = await startSilentAddress();
     await fleet.register('w1', { url: silent.url });
     // Far longer than the test may take.
@@ -234,7 +234,7 @@ describe('a failure before the first token', () => {
     expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
   });
 
-  it('a worker that loads its model becomes suspect and another one answers', async () => {
+  it('a worker that is still loading its model becomes suspect and another one answers', async () => {
     w1.behave({ status: 503, message: 'Loading model' });
     expect((await generate(fleet.model())).text).toBe(ANSWER);
     expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
@@ -265,7 +265,7 @@ describe('a failure before the first token', () => {
     w1.behave({ tokens: 1, tokenMs: 2 * STALL_MS });
     const content = [{ type: 'text' as const, text: 'word '.repeat(8_000) }];
     expect((await generate(fleet.model(), { request: { messages: [{ role: 'user', content }] } })).text).toBe('t0 ');
-    expect(requestCounts()).toEqual([1, 0, 0]);
+    expect(countRequests()).toEqual([1, 0, 0]);
   });
 
   it('a worker becomes suspect when the router’s first-token timeout ends two calls of it in a row', async () => {
@@ -288,18 +288,18 @@ describe('a failure before the first token', () => {
     await expectTimeout();
     expect(await fleet.states()).toEqual(['ready']);
     await expectTimeout();
-    expect(requestCounts()).toEqual([2, 0, 0]);
+    expect(countRequests()).toEqual([2, 0, 0]);
     expect(await fleet.states()).toEqual(['suspect']);
   });
 
   it.each([true, false])(
-    'a worker that has sent the role gets more time for a tool call (streamed: %s)',
+    'a worker that has sent the assistant role gets more time for a tool call (streamed: %s)',
     async (streamed) => {
       w1.behave({ role: true, tokens: 1, tokenMs: 1_500 });
       const model = fleet.model('interactive', { stallMs: 1_000 });
       const tools = [{ name: 'look', parameters: {}, strict: false }];
       expect((await generate(model, { streamed, request: { tools } })).text).toBe('t0 ');
-      expect(requestCounts()).toEqual([1, 0, 0]);
+      expect(countRequests()).toEqual([1, 0, 0]);
     },
     20_000,
   );
@@ -309,7 +309,7 @@ describe('a failure before the first token', () => {
     const { error } = await generate(fleet.model());
     expect(error).toMatchObject({ code: 'upstream_timeout', recovery: 'nextTarget' });
     expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
-    expect(requestCounts()).toEqual([1, 1, 1]);
+    expect(countRequests()).toEqual([1, 1, 1]);
   });
 
   it('at most three workers are tried', async () => {
@@ -329,7 +329,7 @@ describe('a failure before the first token', () => {
       code: 'upstream_unavailable',
       recovery: 'nextTarget',
     });
-    expect(requestCounts()).toEqual([1, 0, 0]);
+    expect(countRequests()).toEqual([1, 0, 0]);
   });
 
   it.each([
@@ -337,20 +337,20 @@ describe('a failure before the first token', () => {
     ['at once', 'reused', 1],
     ['after a while', 'reused', 1_200],
   ])(
-    'the death of the only worker %s on a %s connection is reported as upstream_cut',
+    'a connection reset by the only worker, %s and on a %s connection, is reported as upstream_cut',
     async (_, connection, tokenMs) => {
       for (const id of ['w2', 'w3']) await fleet.table.deregister(FLEET, id);
       const model = fleet.model('interactive', { stallMs: 5_000 });
       if (connection === 'reused') await generate(model);
-      const before = requestCounts()[0] ?? 0;
+      const before = countRequests()[0] ?? 0;
       w1.behave({ resets: true, tokenMs });
       expect((await generate(model)).error).toMatchObject({ code: 'upstream_cut', recovery: 'nextTarget' });
-      expect((requestCounts()[0] ?? 0) - before).toBe(connection === 'reused' && tokenMs < 1_000 ? 2 : 1);
+      expect((countRequests()[0] ?? 0) - before).toBe(connection === 'reused' && tokenMs < 1_000 ? 2 : 1);
       expect(await fleet.states()).toEqual(['suspect']);
     },
   );
 
-  it('the deaths of two workers are reported as upstream_cut, and the death of one is not', async () => {
+  it('connection resets by two workers are reported as upstream_cut, and a reset by one is not', async () => {
     for (const worker of [w1, w2]) worker.behave({ resets: true });
     await w3.kill();
     expect((await generate(fleet.model())).error).toMatchObject({ code: 'upstream_cut', recovery: 'nextTarget' });
@@ -362,10 +362,10 @@ describe('a failure before the first token', () => {
     });
   });
 
-  it('a request that a worker rejects is not tried elsewhere', async () => {
+  it('a request that a worker rejects is not sent to another worker', async () => {
     w1.behave({ status: 400, message: 'temperature must be below 2' });
     expect((await generate(fleet.model())).error).toMatchObject({ code: 'upstream_rejected', recovery: 'fail' });
-    expect(requestCounts()).toEqual([1, 0, 0]);
+    expect(countRequests()).toEqual([1, 0, 0]);
     expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
   });
 });
@@ -375,26 +375,29 @@ describe('a failure after the first token', () => {
     ['is killed', { tokens: 100, tokenMs: 20 }, async () => w1.kill()],
     ['breaks the connection', { cutAfter: 2 }, async () => {}],
     ['hangs', { hangAfter: 2 }, async () => {}],
-  ])('a worker that %s cuts the stream and becomes suspect', async (_name, behavior, harm) => {
-    w1.behave(behavior);
-    const { text, error } = await generate(fleet.model(), { onEvent: (_event, index) => index === 1 && harm() });
-    expect(text).toMatch(/^t0 /);
-    expect(error).toMatchObject({ code: 'upstream_cut' });
-    expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
-    expect(requestCounts()).toEqual([1, 0, 0]);
-  });
+  ])(
+    'the stream of a worker that %s fails with upstream_cut, and the worker becomes suspect',
+    async (_name, behavior, harm) => {
+      w1.behave(behavior);
+      const { text, error } = await generate(fleet.model(), { onEvent: (_event, index) => index === 1 && harm() });
+      expect(text).toMatch(/^t0 /);
+      expect(error).toMatchObject({ code: 'upstream_cut' });
+      expect(await fleet.states()).toEqual(['suspect', 'ready', 'ready']);
+      expect(countRequests()).toEqual([1, 0, 0]);
+    },
+  );
 
   it('a call that is not streamed gets its answer from another worker', async () => {
     w1.behave({ cutAfter: 2 });
     expect(await generate(fleet.model(), { streamed: false })).toEqual({ text: ANSWER });
-    expect(requestCounts()).toEqual([1, 1, 0]);
+    expect(countRequests()).toEqual([1, 1, 0]);
   });
 
   it('a call that follows a failed one goes to another worker', async () => {
     w1.behave({ cutAfter: 2 });
     await generate(fleet.model());
     expect((await generate(fleet.model())).text).toBe(ANSWER);
-    expect(requestCounts()).toEqual([1, 1, 0]);
+    expect(countRequests()).toEqual([1, 1, 0]);
   });
 });
 
@@ -403,7 +406,7 @@ it('a worker may be silent for longer in the middle of a tool call', async () =>
   const tools = [{ name: 'look', parameters: {}, strict: false }];
   const model = fleet.model('interactive', { stallMs: 1_000 });
   expect((await generate(model, { request: { tools } })).text).toBe('t0 t1 ');
-  expect(requestCounts()).toEqual([1, 0, 0]);
+  expect(countRequests()).toEqual([1, 0, 0]);
 });
 
 describe('a worker that restarts at the same address', () => {
@@ -413,7 +416,7 @@ describe('a worker that restarts at the same address', () => {
     await w1.kill();
     await w1.restart();
     expect((await generate(model)).text).toBe(ANSWER);
-    expect(requestCounts()).toEqual([2, 0, 0]);
+    expect(countRequests()).toEqual([2, 0, 0]);
     expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
   });
 
@@ -432,7 +435,7 @@ describe('a worker that restarts at the same address', () => {
     await waitUntil('w1 has the request', () => w1.served.length === 1);
     await fleet.table.deregister(FLEET, 'w1');
     expect((await generating).text).toBe(ANSWER);
-    expect(requestCounts()).toEqual([1, 1, 0]);
+    expect(countRequests()).toEqual([1, 1, 0]);
   });
 });
 
@@ -441,11 +444,11 @@ describe('a draining worker', () => {
     w1.behave({ tokens: 20, tokenMs: 10 });
     const model = fleet.model();
     const running = generate(model);
-    while (requestCounts()[0] === 0) await sleep(5);
+    while (countRequests()[0] === 0) await sleep(5);
     await fleet.table.setState(FLEET, 'w1', 'boot-1', { state: 'draining', reason: 'spot', at: Date.now() });
     expect((await generate(model)).text).toBe(ANSWER);
     expect((await running).text).toContain('t19');
-    expect(requestCounts()).toEqual([1, 1, 0]);
+    expect(countRequests()).toEqual([1, 1, 0]);
   });
 
   it('a draining worker that dies stays draining', async () => {
@@ -465,7 +468,7 @@ it('a slow worker stays ready, and new calls go to other workers', async () => {
   const slow = generate(model);
   await sleep(30);
   for (let count = 0; count < 4; count += 1) await generate(model, { request: { conversationKey: String(count) } });
-  expect(requestCounts()[0]).toBe(1);
+  expect(countRequests()[0]).toBe(1);
   expect((await slow).text).toBe('t0 t1 t2 t3 t4 ');
   expect(await fleet.states()).toEqual(['ready', 'ready', 'ready']);
 });
@@ -498,7 +501,7 @@ describe('aborting a call', () => {
     expect((await generating).error).toMatchObject({ code: 'deadline_exceeded' });
     await sleep(200);
     expect(w1.countTokensSince(0)).toBe(0);
-    expect(requestCounts()).toEqual([1, 0, 0]);
+    expect(countRequests()).toEqual([1, 0, 0]);
   });
 
   it('an abort ends the wait for a slot', async () => {
@@ -576,7 +579,7 @@ describe('a fleet without free slots', () => {
     await sleep(50);
     await fleet.table.release(FLEET, 'w2', 'w2-0');
     expect((await generating).text).toBe(ANSWER);
-    expect(requestCounts()).toEqual([0, 1, 0]);
+    expect(countRequests()).toEqual([0, 1, 0]);
     await freeAll();
   });
 

@@ -10,12 +10,15 @@ const MODULE = resolve(import.meta.dirname, '../../../../../shared/inference/pro
 /** Requests a slot of a fleet without workers, in a process that does nothing else. */
 const PROGRAM = `
   const { openSlots } = await import(${JSON.stringify(MODULE)});
-  const slots = openSlots(process.env.FLEET_TABLE, { ${FLEET}: { reserve: 0.25, waitMs: 700 } }, ${JSON.stringify(FLEET_TIMINGS.slots)});
-  const request = { fleet: '${FLEET}', model: '${MODEL}', tier: 'interactive', tenant: 'acme', prompt: { bytes: 0, prefixes: [] }, expectedOutputTokens: 1 };
+  const limits = { ${FLEET}: { reserve: 0.25, waitMs: 700 } };
+  const slots = openSlots(process.env.FLEET_TABLE, limits, ${JSON.stringify(FLEET_TIMINGS.slots)});
+  const prompt = { bytes: 0, prefixes: [] };
+  const names = { fleet: '${FLEET}', model: '${MODEL}', tier: 'interactive', tenant: 'acme' };
+  const request = { ...names, prompt, expectedOutputTokens: 1 };
   await slots.acquire(request, new AbortController().signal).catch(({ code }) => console.log(code));
 `;
 
-it('waiting for a slot keeps the process alive', async () => {
+it('waiting for a slot keeps the process running', async () => {
   await using tables = await startFleetTables();
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', PROGRAM], {
     env: {

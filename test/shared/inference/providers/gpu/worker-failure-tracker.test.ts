@@ -35,7 +35,7 @@ function createTracker(timedOut = createTimedOutWorkers()) {
 }
 
 describe('WorkerFailureTracker', () => {
-  it('the tracker suspects a worker at once for a failure with blame `always`, and never with blame `never`', async () => {
+  it('the tracker suspects a worker at once for blame `always`, and not for blame `never`', async () => {
     const { tracker, suspects } = createTracker();
     await tracker.recordFailure(aSlot('w1'), aFailure('always'));
     await tracker.recordFailure(aSlot('w2'), aFailure('never'));
@@ -43,14 +43,14 @@ describe('WorkerFailureTracker', () => {
     expect([...tracker.failedWorkers]).toEqual(['w1', 'w2']);
   });
 
-  it('the tracker suspects only the first worker of a call for failures with blame `oncePerCall`', async () => {
+  it('the tracker suspects only the first worker of a call for blame `oncePerCall`', async () => {
     const { tracker, suspects } = createTracker();
     await tracker.recordFailure(aSlot('w1'), aFailure('oncePerCall'));
     await tracker.recordFailure(aSlot('w2'), aFailure('oncePerCall'));
     expect(suspects).toEqual(['w1']);
   });
 
-  it('the tracker suspects a worker for a failure with blame `ifAnotherAnswers` once another worker answers', async () => {
+  it('the tracker suspects a worker for blame `ifAnotherAnswers` once another worker answers', async () => {
     const { tracker, suspects } = createTracker();
     await tracker.recordFailure(aSlot('w1'), aFailure('ifAnotherAnswers'));
     expect(suspects).toEqual([]);

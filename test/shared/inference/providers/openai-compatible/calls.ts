@@ -8,6 +8,7 @@ import { makeRequest } from '../../requests.ts';
 /** The API key of every test's target. It must never appear in an error. */
 export const KEY = 'sk-test-0123456789abcdef';
 
+/** Returns a target with the key `env:KEY`, with the given changes. */
 export function makeTarget(baseUrl: string, changes: Partial<OpenAICompatibleTarget> = {}): OpenAICompatibleTarget {
   return {
     provider: 'openai-compatible',
@@ -49,6 +50,7 @@ export async function call(baseUrl: string, options: CallOptions = {}): Promise<
   return collectOutcome(makeModel(baseUrl, target).generate(makeRequest(request), { signal, streamed }));
 }
 
+/** Collects the events of an answer, and its error if it failed. */
 export async function collectOutcome(answer: AsyncIterable<GenerationEvent>): Promise<Outcome> {
   const events: GenerationEvent[] = [];
   try {
@@ -65,7 +67,7 @@ export function expectUpstreamError({ error }: Outcome): UpstreamError {
   throw new Error(`Expected an UpstreamError, got ${String(error)}`, { cause: error });
 }
 
-/** Joins an answer's fragments to one object, for comparison. */
+/** Joins the fragments of an answer into one object, for comparison. */
 export function summarize(events: readonly GenerationEvent[]) {
   const calls = events
     .filter((event) => event.type === 'toolCall')

@@ -51,7 +51,7 @@ describe('a status', () => {
     [504, 'upstream_timeout', 'retry'],
     [529, 'upstream_unavailable', 'retry'],
   ])('the status %i becomes %s with recovery %s', async (status, code, recovery) => {
-    const error = await mapError({ status, body: openAIError('It is what it is') });
+    const error = await mapError({ status, body: openAIError('No further details') });
     expect(error).toMatchObject({ code, recovery, upstream: `${status} invalid_request_error` });
   });
 
@@ -236,8 +236,8 @@ describe('the message of an error', () => {
     },
   );
 
-  it('a message with a very long quote is classified', async () => {
-    // Takes minutes with an expression that backtracks.
+  it('a very long error message is classified without delay', async () => {
+    // A regular expression that backtracks would take minutes.
     for (const part of ['x', 'model ', 'not found', 'model_does not exist ', 'modelx'])
       await mapError({ status: 400, body: openAIError(part.repeat(64_000 / part.length)) });
   });
@@ -432,7 +432,7 @@ describe('a connection', () => {
 });
 
 describe('a key', () => {
-  const outcomeWith = (secret: () => Promise<string>) =>
+  const callWithSecret = (secret: () => Promise<string>) =>
     collectOutcome(
       createOpenAICompatibleModel(makeTarget(upstream.baseUrl), { maxOutputTokens: 10, secret }).generate(
         makeRequest(),
@@ -445,19 +445,19 @@ describe('a key', () => {
 
   it('a missing key becomes upstream_misconfigured, and the next target is tried', async () => {
     const missing = new LambentError('configuration', 'env:KEY is missing or empty');
-    const error = expectUpstreamError(await outcomeWith(() => Promise.reject(missing)));
+    const error = expectUpstreamError(await callWithSecret(() => Promise.reject(missing)));
     expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget', message: missing.message });
   });
 
   it('a transient failure to resolve a key becomes upstream_unavailable', async () => {
     const error = expectUpstreamError(
-      await outcomeWith(() => Promise.reject(new LambentError('upstream_unavailable', 'ssm:k'))),
+      await callWithSecret(() => Promise.reject(new LambentError('upstream_unavailable', 'ssm:k'))),
     );
     expect(error).toMatchObject({ code: 'upstream_unavailable', recovery: 'retry' });
   });
 
-  it('a key that is not a valid header value becomes upstream_misconfigured, and the error does not contain it', async () => {
-    const error = expectUpstreamError(await outcomeWith(async () => 'broken\nsecret'));
+  it('a key that is not a valid header value becomes upstream_misconfigured, and is not in the error', async () => {
+    const error = expectUpstreamError(await callWithSecret(async () => 'broken\nsecret'));
     expect(error).toMatchObject({ code: 'upstream_misconfigured', recovery: 'nextTarget' });
     expect(`${error.message} ${error.cause}`).not.toContain('secret');
   });

@@ -167,7 +167,7 @@ describe('the chunks of a stream', () => {
 });
 
 describe('a streamed answer', () => {
-  const said = (content: string) => ({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
+  const createTextChunk = (content: string) => ({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
   const finished = { choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] };
 
   it('a streamed answer contains log probabilities and their alternatives', async () => {
@@ -210,8 +210,8 @@ describe('a streamed answer', () => {
   });
 
   it.each([
-    ['[DONE] without a finish_reason', [said('a'), '[DONE]']],
-    ['a finish_reason without [DONE]', [said('a'), finished]],
+    ['[DONE] without a finish_reason', [createTextChunk('a'), '[DONE]']],
+    ['a finish_reason without [DONE]', [createTextChunk('a'), finished]],
   ])('a streamed answer is complete with %s', async (_, chunks) => {
     reply = streamEvents(chunks);
     const { events, error } = await call(upstream.baseUrl);
@@ -220,21 +220,26 @@ describe('a streamed answer', () => {
   });
 
   it('a streamed answer is complete if the connection breaks after the finish_reason', async () => {
-    reply = streamEvents([said('a'), finished], 'cut');
+    reply = streamEvents([createTextChunk('a'), finished], 'cut');
     const { events, error } = await call(upstream.baseUrl);
     expect(error).toBeUndefined();
     expect(events.at(-1)).toEqual({ type: 'finish', reason: 'stop', usage: undefined });
   });
 
   it('a streamed answer is complete if only the blank line after its last event is missing', async () => {
-    reply = streamChunks([`data: ${JSON.stringify(said('a'))}\n\ndata: ${JSON.stringify(finished)}`]);
+    reply = streamChunks([`data: ${JSON.stringify(createTextChunk('a'))}\n\ndata: ${JSON.stringify(finished)}`]);
     expect((await call(upstream.baseUrl)).error).toBeUndefined();
   });
 
   it('a streamed answer ignores events after [DONE], in the same packet or in another', async () => {
-    const events = [said('a'), finished, '[DONE]', said('b'), { error: { message: 'too late' } }, 'garbage'].map(
-      encodeEvent,
-    );
+    const events = [
+      createTextChunk('a'),
+      finished,
+      '[DONE]',
+      createTextChunk('b'),
+      { error: { message: 'too late' } },
+      'garbage',
+    ].map(encodeEvent);
     for (const pieces of [events, [events.join('')]]) {
       reply = streamChunks(pieces);
       const outcome = await call(upstream.baseUrl);
@@ -244,7 +249,9 @@ describe('a streamed answer', () => {
   });
 
   it('a streamed answer ignores events after an error, in the same packet or in another', async () => {
-    const events = [said('a'), { error: { message: 'broken' } }, said('b'), '[DONE]'].map(encodeEvent);
+    const events = [createTextChunk('a'), { error: { message: 'broken' } }, createTextChunk('b'), '[DONE]'].map(
+      encodeEvent,
+    );
     for (const pieces of [events, [events.join('')]]) {
       reply = streamChunks(pieces);
       const outcome = await call(upstream.baseUrl);
@@ -259,7 +266,7 @@ describe('a streamed answer', () => {
   ] as const)(
     'a streamed answer fails with upstream_cut if the connection %s before finish_reason and [DONE]',
     async (_, ending) => {
-      reply = streamEvents([said('a'), said('b')], ending);
+      reply = streamEvents([createTextChunk('a'), createTextChunk('b')], ending);
       for (const streamed of [true, false]) {
         const outcome = await call(upstream.baseUrl, { streamed });
         expect(expectUpstreamError(outcome)).toMatchObject({ code: 'upstream_cut', recovery: 'retry' });
@@ -280,17 +287,17 @@ describe('a streamed answer', () => {
   it.each(['error', 'abort', 'insufficient_system_resource'])(
     'a streamed answer fails with upstream_cut if its finish_reason is %s',
     async (reason) => {
-      reply = streamEvents([said('a'), { choices: [{ delta: {}, finish_reason: reason }] }, '[DONE]']);
+      reply = streamEvents([createTextChunk('a'), { choices: [{ delta: {}, finish_reason: reason }] }, '[DONE]']);
       const outcome = await call(upstream.baseUrl);
       expect(expectUpstreamError(outcome).code).toBe('upstream_cut');
       expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
     },
   );
 
-  it('an event that is not JSON fails with upstream_malformed before the first token and with upstream_cut after it', async () => {
+  it('an event that is not JSON is upstream_malformed, and upstream_cut after the first token', async () => {
     reply = streamEvents(['<oops>', '[DONE]']);
     expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
-    reply = streamEvents([said('a'), '<oops>', '[DONE]']);
+    reply = streamEvents([createTextChunk('a'), '<oops>', '[DONE]']);
     const outcome = await call(upstream.baseUrl);
     expect(expectUpstreamError(outcome)).toMatchObject({ code: 'upstream_cut', cause: { code: 'upstream_malformed' } });
     expect(outcome.events).toEqual([{ type: 'text', text: 'a' }]);
@@ -404,7 +411,7 @@ describe('a buffered answer', () => {
     expect(expectUpstreamError(await call(upstream.baseUrl, { streamed: false })).code).toBe('upstream_malformed');
   });
 
-  it('an HTML page fails with upstream_malformed, also if a stream was requested', async () => {
+  it('an HTML page fails with upstream_malformed even if a stream was requested', async () => {
     reply = { headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<html>Sign in</html>' };
     expect(expectUpstreamError(await call(upstream.baseUrl)).code).toBe('upstream_malformed');
   });
@@ -466,7 +473,7 @@ it('any JSON from an upstream leads to a finish event or an UpstreamError', asyn
   await fc.assert(
     fc.asyncProperty(fc.array(chunk, { maxLength: 5 }), fc.boolean(), async (chunks, done) => {
       const text = [...chunks, ...(done ? ['[DONE]'] : [])].map((data) => `data: ${JSON.stringify(data)}\n\n`).join('');
-      const outcome = await collectOutcome(answerOf([Buffer.from(text)]));
+      const outcome = await collectOutcome(readStream([Buffer.from(text)]));
       if (outcome.error === undefined) expect(outcome.events.at(-1)?.type).toBe('finish');
       else expectUpstreamError(outcome);
       expectOrder(outcome.events);
@@ -477,20 +484,20 @@ it('any JSON from an upstream leads to a finish event or an UpstreamError', asyn
 
 /** Checks the order that `GenerationEvent` guarantees: calls are numbered, and start before their arguments. */
 function expectOrder(events: readonly GenerationEvent[]): void {
-  let announced = 0;
+  let started = 0;
   for (const event of events) {
-    if (event.type === 'toolCall') expect(event.index).toBe(announced++);
-    if (event.type === 'toolArguments') expect(event.index).toBeLessThan(announced);
+    if (event.type === 'toolCall') expect(event.index).toBe(started++);
+    if (event.type === 'toolArguments') expect(event.index).toBeLessThan(started);
   }
 }
 
 /** Reads a stream that arrives in exactly these chunks, decoded as the transport does. */
-async function* answerOf(pieces: readonly Uint8Array[]): AsyncGenerator<GenerationEvent> {
+async function* readStream(pieces: readonly Uint8Array[]): AsyncGenerator<GenerationEvent> {
   let ids = 0;
   const response = {
     status: 200,
     headers: EVENT_STREAM,
-    body: decodedPieces(pieces),
+    body: decodePieces(pieces),
     release() {},
     close() {},
   };
@@ -500,13 +507,13 @@ async function* answerOf(pieces: readonly Uint8Array[]): AsyncGenerator<Generati
     yield* events;
 }
 
-async function* decodedPieces(pieces: readonly Uint8Array[]): AsyncGenerator<string> {
+async function* decodePieces(pieces: readonly Uint8Array[]): AsyncGenerator<string> {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   for (const piece of pieces) yield decoder.decode(piece, { stream: true });
 }
 
 async function readEvents(pieces: readonly Uint8Array[]): Promise<GenerationEvent[]> {
-  const { events, error } = await collectOutcome(answerOf(pieces));
+  const { events, error } = await collectOutcome(readStream(pieces));
   if (error !== undefined) throw error;
   return [...events];
 }

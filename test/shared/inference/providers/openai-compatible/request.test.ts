@@ -31,7 +31,7 @@ async function captureRequest(
   const { error } = await call(upstream.baseUrl, { request, target, streamed: false });
   if (error !== undefined) throw error;
   const last = upstream.requests.at(-1);
-  if (last === undefined) throw new Error('The upstream saw nothing');
+  if (last === undefined) throw new Error('The upstream received no request');
   return last;
 }
 
@@ -161,12 +161,12 @@ describe('the request’s body', () => {
 });
 
 describe('messages', () => {
-  const messagesOf = async (messages: readonly Message[]) =>
+  const captureMessages = async (messages: readonly Message[]) =>
     Object(Object((await captureRequest({ messages })).body))['messages'];
   const text = (content: string) => ({ type: 'text', text: content }) as const;
 
   it('messages of every role are converted, names included', async () => {
-    const messages = await messagesOf([
+    const messages = await captureMessages([
       { role: 'system', content: [text('Be brief.'), text('Be kind.')], name: 'rules' },
       { role: 'user', content: [text('Weather?')], name: 'ann' },
       {
@@ -190,7 +190,7 @@ describe('messages', () => {
   });
 
   it('messages with only tool calls have null content and valid JSON arguments', async () => {
-    const [message] = await messagesOf([
+    const [message] = await captureMessages([
       { role: 'assistant', content: [{ type: 'toolCall', id: 'c', name: 'now', arguments: '' }] },
     ]);
     expect(message).toEqual({
@@ -201,7 +201,7 @@ describe('messages', () => {
   });
 
   it('images keep their position: bytes become a data URL, remote images keep their URL', async () => {
-    const [message] = await messagesOf([
+    const [message] = await captureMessages([
       {
         role: 'user',
         content: [
@@ -223,7 +223,7 @@ describe('messages', () => {
 
   it('images of tool results follow the last tool message of the turn', async () => {
     const image = { type: 'image', mediaType: 'image/png', base64: 'AA==', param: 'p' } as const;
-    const messages = await messagesOf([
+    const messages = await captureMessages([
       {
         role: 'assistant',
         content: ['a', 'b'].map((id) => ({ type: 'toolCall', id, name: 'shot', arguments: '{}' }) as const),

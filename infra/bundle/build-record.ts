@@ -5,10 +5,10 @@ import * as v from 'valibot';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
-/** A file's change time may lag behind the clock by the kernel's tick (10 ms at most), on a file server by more. */
+/** A file's change time may be behind the clock: by the kernel's tick (at most 10 ms), on a file server by more. */
 const CHANGE_TIME_TOLERANCE_MS = 100;
 
-/** What one build read and wrote. As long as neither has changed, the build need not be repeated. */
+/** The inputs and outputs of a build. The build is not repeated while none of them changes. */
 const recordSchema = v.object({
   /** Files that esbuild read, relative to the repository. */
   inputs: v.array(v.string()),
@@ -29,8 +29,8 @@ export function readBuildRecord(file: string): BuildRecord | undefined {
 }
 
 /**
- * Digests of everything that decides what esbuild makes of a source file. An instance reads each file and folder once, so that
- * functions which share sources share the work. Use one instance for one run.
+ * Computes digests of everything on which esbuild's output depends. An instance reads each file and folder only once,
+ * although functions share sources. Use an instance for one run only.
  */
 export class InputDigests {
   readonly #files = new Map<string, string>();
@@ -40,24 +40,24 @@ export class InputDigests {
 
   /** Digests the tools: Node (which modules are builtins), esbuild, and the code in this folder. */
   constructor() {
-    this.#tools = [process.version, process.env['NODE_PATH'] ?? '', ...toolFiles().map(digestFile)].join('\n');
+    this.#tools = [process.version, process.env['NODE_PATH'] ?? '', ...listToolFiles().map(digestFile)].join('\n');
   }
 
   /**
-   * Returns the fingerprint of a build: its tools, the contents of its inputs, and what esbuild's module resolution depends on. That
-   * is the names beside each input and the `node_modules` folders above it, where a new file could take the place of an input,
-   * and each `package.json` and `tsconfig.json` on the way up.
+   * Returns the fingerprint of a build: a digest of its tools, of the contents of its inputs, and of everything on
+   * which esbuild's module resolution depends. These are the names beside each input, the `node_modules` folders above
+   * it (a new file or folder could take an input's place), and each `package.json` and `tsconfig.json` above it.
    * @param inputs paths relative to the repository
    */
   fingerprint(inputs: readonly string[]): string {
     const parts = [this.#tools];
     const files = inputs.map((input) => resolve(ROOT, input)).sort();
     for (const file of files) parts.push(file, this.digest(file));
-    const holders = new Set(files.map((file) => dirname(file)));
-    for (const folder of holders) this.#listed.add(folder);
-    for (const folder of [...new Set([...holders].flatMap(withAncestors))].sort()) {
-      const names = this.#namesIn(folder);
-      const relevant = holders.has(folder) ? names : names.filter((name) => name === 'node_modules');
+    const inputFolders = new Set(files.map((file) => dirname(file)));
+    for (const folder of inputFolders) this.#listed.add(folder);
+    for (const folder of [...new Set([...inputFolders].flatMap(listAncestors))].sort()) {
+      const names = this.#listNames(folder);
+      const relevant = inputFolders.has(folder) ? names : names.filter((name) => name === 'node_modules');
       const settings = SETTINGS.filter((name) => names.includes(name)).map((name) => join(folder, name));
       parts.push(folder, ...relevant, ...settings.map((file) => this.digest(file)));
     }
@@ -74,8 +74,8 @@ export class InputDigests {
   }
 
   /**
-   * Returns true if no input has changed since a build began, and no tool since this process loaded it: the fingerprint is then
-   * that of the build. It relies on change times, which programs can't set back as they can modification times.
+   * Returns true if no input has changed since a build began, and no tool since this process loaded it. The fingerprint
+   * is then the build's. The check uses change times, because programs can set modification times.
    * @param buildStartedAt epoch ms
    */
   isUnchangedSince(buildStartedAt: number): boolean {
@@ -85,29 +85,29 @@ export class InputDigests {
     };
     return (
       [...this.#files.keys(), ...this.#listed].every(isOlder(buildStartedAt)) &&
-      toolFiles().every(isOlder(performance.timeOrigin))
+      listToolFiles().every(isOlder(performance.timeOrigin))
     );
   }
 
-  #namesIn(folder: string): readonly string[] {
+  #listNames(folder: string): readonly string[] {
     const known = this.#folders.get(folder);
     if (known !== undefined) return known;
-    const names = namesIn(folder);
+    const names = listNames(folder);
     this.#folders.set(folder, names);
     return names;
   }
 }
 
-/** Files in which esbuild finds how to resolve and compile the modules below them. */
+/** Files whose settings esbuild applies to the modules in and below their folder. */
 const SETTINGS = ['package.json', 'tsconfig.json'];
 
-function toolFiles(): string[] {
-  const own = namesIn(import.meta.dirname).filter((name) => name.endsWith('.ts'));
+function listToolFiles(): string[] {
+  const own = listNames(import.meta.dirname).filter((name) => name.endsWith('.ts'));
   return [join(ROOT, 'node_modules/esbuild/package.json'), ...own.map((name) => join(import.meta.dirname, name))];
 }
 
-/** Names in a folder, without those that editors use for their own files and no import has. */
-function namesIn(folder: string): string[] {
+/** Returns the names in a folder, except those of editors' temporary files, which no import has. */
+function listNames(folder: string): string[] {
   try {
     return readdirSync(folder)
       .filter((name) => !name.startsWith('.') && !name.endsWith('~'))
@@ -117,10 +117,10 @@ function namesIn(folder: string): string[] {
   }
 }
 
-/** A folder, and each folder above it. */
-function withAncestors(folder: string): string[] {
+/** Returns a folder and each folder above it. */
+function listAncestors(folder: string): string[] {
   const parent = dirname(folder);
-  return parent === folder ? [folder] : [folder, ...withAncestors(parent)];
+  return parent === folder ? [folder] : [folder, ...listAncestors(parent)];
 }
 
 /** Returns the SHA-256 of a file; `absent` if there is none. */

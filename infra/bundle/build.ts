@@ -17,18 +17,18 @@ const MODELS = 'models.json';
 export interface BundleOptions {
   /** Folder that gets a folder for each function. */
   readonly outDir?: string;
-  /** Source files of the functions; every file of `functions/` when absent. */
+  /** Source files of the functions. Default: every file of `functions/`. */
   readonly functions?: readonly string[];
-  /** The model registry put beside functions that read it; `MODELS_FILE`, else the repository's, when absent. */
+  /** The model registry for functions that read it. Default: `MODELS_FILE`, else the repository's. */
   readonly models?: string;
 }
 
 /**
- * Bundles each function for a fast cold start, as `<outDir>/<function>/index.mjs`: tree-shaken ES modules. Modules that are
- * imported dynamically stay in files of their own, which a process reads when it needs them. Functions that read the model
- * registry get it beside their code as `models.json`. Source maps and esbuild's metafiles go to `<outDir>/.maps` and
- * `<outDir>/.meta`, which are not deployed. The same sources give the same bytes; a function whose inputs and outputs are those
- * of its last build is not built again.
+ * Bundles each function for a fast cold start, as `<outDir>/<function>/index.mjs`: tree-shaken ES modules. Modules that
+ * are imported dynamically stay in files of their own, which a process reads when it needs them. Functions that read
+ * the model registry get it beside their code as `models.json`. Source maps and esbuild's metafiles go to
+ * `<outDir>/.maps` and `<outDir>/.meta`, which are not deployed. The same sources give the same bytes. A function is
+ * not built again if neither inputs nor outputs have changed since its last build.
  * @throws Error with file, line and cause if a function can't be bundled
  * @throws LambentError `configuration` if the model registry is not valid
  */
@@ -41,7 +41,7 @@ export async function bundleFunctions(options: BundleOptions = {}): Promise<Bund
 }
 
 /**
- * Lists the source files of the functions.
+ * Returns the source files of the functions.
  * @throws Error if there are none
  */
 export async function listFunctions(): Promise<string[]> {
@@ -51,7 +51,7 @@ export async function listFunctions(): Promise<string[]> {
   return files.map((file) => join(folder, file));
 }
 
-/** Where a function's bundle lies. */
+/** The paths of a function's bundle. */
 interface BundlePaths {
   readonly outDir: string;
   readonly code: string;
@@ -85,22 +85,22 @@ async function isUpToDate(record: BuildRecord, paths: BundlePaths, digests: Inpu
 
 async function buildFunction(source: string, name: string, models: string, paths: BundlePaths): Promise<void> {
   const startedAt = Date.now();
-  // Loaded only now, since most starts build nothing.
+  // Loaded only here, because most starts build nothing.
   const { runEsbuild } = await import('./esbuild.ts');
   const { outputFiles, metafile } = await runEsbuild(source, name);
   const readsRegistry = 'shared/inference/registry.ts' in metafile.inputs;
   const registry: BundleFile[] = readsRegistry ? [{ name: MODELS, contents: await readValidRegistry(models) }] : [];
-  const outputs = (extension: string): BundleFile[] =>
+  const selectOutputs = (extension: string): BundleFile[] =>
     outputFiles
       .filter(({ path }) => path.endsWith(extension))
       .map(({ path, contents }) => ({ name: basename(path), contents }));
-  await replaceFolder(paths.code, [...registry, ...outputs('.mjs')]);
-  await replaceFolder(paths.maps, outputs('.map'));
+  await replaceFolder(paths.code, [...registry, ...selectOutputs('.mjs')]);
+  await replaceFolder(paths.maps, selectOutputs('.map'));
   await replaceFile(paths.metafile, JSON.stringify(metafile));
   await recordBuild(metafile, readsRegistry, paths, startedAt);
 }
 
-/** Records a build, unless an input changed while esbuild ran: it may have read the earlier contents. */
+/** Records a build, unless an input changed while esbuild ran: esbuild may have read the earlier contents. */
 async function recordBuild(
   metafile: Metafile,
   readsRegistry: boolean,
@@ -116,11 +116,11 @@ async function recordBuild(
   await replaceFile(paths.record, JSON.stringify(record));
 }
 
-/** Digests of a bundle's files. The model registry is not one of them if the function reads it: it is not a build's output. */
+/** Returns digests of a bundle's files, except the model registry's, which is not an output of esbuild. */
 async function digestOutputs({ outDir, code, maps, metafile }: BundlePaths, readsRegistry: boolean) {
-  const filesIn = async (folder: string): Promise<string[]> =>
+  const listFiles = async (folder: string): Promise<string[]> =>
     (await readdir(folder).catch((): string[] => [])).map((name) => join(folder, name));
-  const files = [...(await filesIn(code)), ...(await filesIn(maps)), metafile];
+  const files = [...(await listFiles(code)), ...(await listFiles(maps)), metafile];
   const outputs = files.filter((file) => !(readsRegistry && file === join(code, MODELS)));
   return Object.fromEntries(outputs.map((file) => [relative(outDir, file), digestFile(file)]));
 }
@@ -138,13 +138,13 @@ async function readValidRegistry(file: string): Promise<Buffer> {
   return contents;
 }
 
-/** `build.ts` bundles all functions; `build.ts where <function> <place>` finds a place of a stack trace in the source. */
-async function main([command, name, place]: readonly string[]): Promise<void> {
+/** Bundles all functions, or, with `where <function> <position>`, prints the source of a position in a stack trace. */
+async function main([command, name, position]: readonly string[]): Promise<void> {
   if (command === undefined) return printSizes(await bundleFunctions());
-  if (command !== 'where' || name === undefined || place === undefined) {
+  if (command !== 'where' || name === undefined || position === undefined) {
     throw new Error('usage: npm run build [-- where <function> <index.mjs:LINE:COLUMN>]');
   }
-  console.log(await findSource(join(ROOT, '.build'), name, place));
+  console.log(await findSource(join(ROOT, '.build'), name, position));
 }
 
 if (import.meta.main) {

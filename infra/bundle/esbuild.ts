@@ -10,15 +10,16 @@ export interface EsbuildResult {
 }
 
 /**
- * Runs esbuild on a function's source. Nothing is written to disk.
+ * Runs esbuild on a function's source. Writes nothing to disk.
  * @param name the function's name, part of the paths in its source maps
- * @throws Error with file, line and cause if the source can't be bundled, or if the bundle imports a package at run time
+ * @throws Error with file, line and cause if the source can't be bundled, or if the bundle imports a package at run
+ *   time
  */
 export async function runEsbuild(source: string, name: string): Promise<EsbuildResult> {
   try {
     const result = await build({
       entryPoints: [{ in: source, out: 'index' }],
-      // The same for every output folder: paths in the source maps depend on it, and chunk names on the source maps.
+      // The same for every output folder, because paths in the source maps depend on it, and chunk names on the maps.
       outdir: join(ROOT, '.build', name),
       absWorkingDir: ROOT,
       bundle: true,
@@ -26,12 +27,12 @@ export async function runEsbuild(source: string, name: string): Promise<EsbuildR
       metafile: true,
       platform: 'node',
       target: 'node24',
-      // V8 scans all of a CommonJS file at every start, lazily loaded parts included; split ES modules avoid that.
+      // V8 would scan all of a CommonJS file at every start, lazily loaded parts included. Split ES modules avoid that.
       format: 'esm',
       splitting: true,
       outExtension: { '.js': '.mjs' },
       chunkNames: '[name]-[hash]',
-      // The SDK's CommonJS builds can't be tree-shaken; its ES modules can.
+      // The SDK's ES modules can be tree-shaken, unlike its CommonJS builds.
       mainFields: ['module', 'main'],
       plugins: [sdkStubs, nodeBuiltins],
       minify: true,
@@ -45,14 +46,16 @@ export async function runEsbuild(source: string, name: string): Promise<EsbuildR
   } catch (failure) {
     const { errors } = failure as BuildFailure;
     if (!Array.isArray(errors)) throw failure;
-    // esbuild's notes advise to mark the import as external, which a bundle can't have.
+    // esbuild's notes advise marking the import as external, which a bundle doesn't allow.
     const causes = errors.map((error) => ({ ...error, notes: [] }));
     const messages = await formatMessages(causes, { kind: 'error', color: false });
     throw new Error(`${relative(ROOT, source)} can't be bundled:\n${messages.join('')}`, { cause: failure });
   }
 }
 
-/** A bundle has no `node_modules` beside it, so an external import would fail in the first cold start. */
+/**
+ * Throws if a bundle has external imports. They would fail in the first cold start, because no `node_modules` exists.
+ */
 function refuseExternalImports(name: string, { outputs }: Metafile): void {
   const imports = Object.values(outputs).flatMap((output) => output.imports.filter(({ external }) => external));
   if (imports.length === 0) return;

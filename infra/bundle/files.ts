@@ -9,8 +9,8 @@ export interface BundleFile {
 }
 
 /**
- * Makes a folder hold exactly `files`. Chunk names contain a hash of their contents and the entry point is written last, so
- * that a process which starts meanwhile finds a whole bundle, either the old or the new.
+ * Replaces the contents of a folder by `files`. Chunk names contain a hash of their contents, and the entry point is
+ * written last. A process that starts meanwhile therefore finds a complete bundle, either the old or the new one.
  */
 export async function replaceFolder(folder: string, files: readonly BundleFile[]): Promise<void> {
   const entryLast = files.toSorted((a, b) => Number(a.name === ENTRY_POINT) - Number(b.name === ENTRY_POINT));
@@ -22,7 +22,10 @@ export async function replaceFolder(folder: string, files: readonly BundleFile[]
   }
 }
 
-/** Writes a file beside its folder and renames it into place: readers never see half a file, cleaning never sees a draft. */
+/**
+ * Replaces a file atomically: writes a draft and renames it into place, so that readers never see half a file. The
+ * draft is beside the file's folder, so that `replaceFolder` never deletes it.
+ */
 export async function replaceFile(file: string, contents: Uint8Array | string): Promise<void> {
   const folder = dirname(file);
   await mkdir(folder, { recursive: true });

@@ -7,8 +7,9 @@ const STATIC = 'node-builtin';
 const DYNAMIC = 'dynamic-node-builtin';
 
 /**
- * Gets Node's builtins by `process.getBuiltinModule`, whether they are imported or required. An ESM import of `node:http` runs all
- * lazy getters of the module, one of which loads undici (20 ms of a cold start). With this plugin a getter runs when it is used.
+ * Makes bundles load Node's builtins by `process.getBuiltinModule`, whether they are imported or required. An ESM
+ * import of `node:http` runs all lazy getters of the module, one of which loads undici (20 ms of a cold start). With
+ * this plugin a getter runs only when its property is read.
  */
 export const nodeBuiltins: Plugin = {
   name: 'node-builtins',
@@ -42,7 +43,7 @@ export function isFile(input: string): boolean {
 /** Exports of `node:http` that load undici when they are read: 20 ms of a cold start. No bundled code uses them. */
 const LOADING_UNDICI: ReadonlySet<string> = new Set(['WebSocket', 'CloseEvent', 'MessageEvent']);
 
-/** Lists the names that the ES module of a builtin exports, without those that are expensive to read. */
+/** Returns the names that the ES module of a builtin exports, except those that are expensive to read. */
 function listExports(path: string): string[] {
   const builtin: object = createRequire(import.meta.url)(`node:${path}`);
   return Object.keys(builtin).filter(
@@ -68,7 +69,7 @@ const STUBS: readonly Stub[] = [
   { imported: /\/node-http2-handler$/, importer: /[\\/]@smithy[\\/]node-http-handler[\\/]/, file: 'http2-handler.ts' },
 ];
 
-/** Replaces parts of the AWS SDK that a Lambda function doesn't need by stubs. Each stub says why. */
+/** Replaces parts of the AWS SDK that a Lambda function doesn't need by stubs. Each stub's comment gives the reason. */
 export const sdkStubs: Plugin = {
   name: 'sdk-stubs',
   setup(build) {

@@ -6,9 +6,9 @@ import type { Bundle } from './bundle.ts';
 import { ENTRY_POINT } from './files.ts';
 
 export interface BundleSizes {
-  /** All code, lazily loaded parts included. */
+  /** Size of all code, lazily loaded parts included. */
   readonly sizeBytes: number;
-  /** The same, compressed file by file, as in the zip that AWS stores. */
+  /** Size of all code, compressed file by file as in the zip that AWS stores. */
   readonly gzipBytes: number;
   /** The part of `sizeBytes` that a cold start reads before the first invocation. */
   readonly eagerBytes: number;
@@ -23,7 +23,7 @@ export async function measureBundle(bundle: Bundle): Promise<BundleSizes> {
   return {
     sizeBytes: sum(code.map(({ byteLength }) => byteLength)),
     gzipBytes: sum(code.map((contents) => gzipSync(contents, { level: 9 }).byteLength)),
-    eagerBytes: sum(eagerOutputs(metafile).map((path) => metafile.outputs[path]?.bytes ?? 0)),
+    eagerBytes: sum(listEagerOutputs(metafile).map((path) => metafile.outputs[path]?.bytes ?? 0)),
   };
 }
 
@@ -33,7 +33,7 @@ export async function readMetafile({ metafile }: Bundle): Promise<Metafile> {
 }
 
 /** Returns the outputs that importing the entry point loads: itself and its static imports, transitively. */
-export function eagerOutputs({ outputs }: Metafile): string[] {
+export function listEagerOutputs({ outputs }: Metafile): string[] {
   const entry = Object.keys(outputs).find((path) => basename(path) === ENTRY_POINT);
   const eager = new Set(entry === undefined ? [] : [entry]);
   for (const path of eager) {
@@ -49,7 +49,7 @@ export async function printSizes(bundles: readonly Bundle[]): Promise<void> {
   const rows = [['function', 'read at start', 'with lazy parts', 'gzipped']];
   for (const bundle of bundles) {
     const { eagerBytes, sizeBytes, gzipBytes } = await measureBundle(bundle);
-    rows.push([bundle.name, kilobytes(eagerBytes), kilobytes(sizeBytes), kilobytes(gzipBytes)]);
+    rows.push([bundle.name, formatKilobytes(eagerBytes), formatKilobytes(sizeBytes), formatKilobytes(gzipBytes)]);
   }
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
   for (const [name = '', ...sizes] of rows) {
@@ -58,6 +58,6 @@ export async function printSizes(bundles: readonly Bundle[]): Promise<void> {
   }
 }
 
-const kilobytes = (bytes: number) => `${(bytes / 1000).toFixed(1)} KB`;
+const formatKilobytes = (bytes: number) => `${(bytes / 1000).toFixed(1)} KB`;
 
 const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);

@@ -8,7 +8,7 @@ const CRUISER = join(CHECK, 'node_modules/dependency-cruiser/bin/dependency-crui
 /** The folders whose imports are checked. */
 const PARTS = ['functions', 'shared', 'infra', 'local', 'test', 'bench'];
 
-/** What the checker found. */
+/** The result of the check. */
 export interface LayerReport {
   readonly isClean: boolean;
   /** Each violation with its rule and the files; the number of modules if there is none. */
@@ -18,7 +18,7 @@ export interface LayerReport {
 /**
  * Checks the imports of a source tree against the rules of `layers.js`.
  * @param root absolute path of the tree
- * @param parts folders in it; the repository's when absent
+ * @param parts folders in the tree. Default: the repository's
  * @throws Error if the checker can't run
  */
 export async function checkLayers(root: string, parts: readonly string[] = PARTS): Promise<LayerReport> {
@@ -30,7 +30,7 @@ export async function checkLayers(root: string, parts: readonly string[] = PARTS
     env: { ...process.env, NO_COLOR: '1' },
   });
   if (error !== undefined) throw error;
-  // The status is the number of violations; a checker that failed writes no report.
+  // The exit status is the number of violations. If the checker itself fails, it writes no report.
   if (status === null || (status !== 0 && stdout.trim() === ''))
     throw new Error(`dependency-cruiser failed: ${stderr}`);
   return { isClean: status === 0, text: stdout.trim() };

@@ -1,4 +1,4 @@
-/** Checks the templates that would be deployed, offline: packages the service in several variants and runs every validator. */
+/** Checks the deployed templates offline: packages the service in several variants and runs every validator on each. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { SUPPRESSIONS, type Suppression, suppresses } from './suppressions.ts';
 interface Variant {
   readonly settings: readonly string[];
   readonly stage?: string;
-  /** The model registry; the repository's when absent. */
+  /** The model registry. Default: the repository's. */
   readonly models?: string;
 }
 
@@ -22,7 +22,7 @@ const GPU = {
   ],
 };
 
-/** Together, the settings with the smallest template and those that add every optional resource to it. */
+/** The variants that are checked: the smallest template, and others that together have every optional resource. */
 const VARIANTS: readonly Variant[] = [
   { settings: [] },
   { stage: 'prod', settings: ['corsOrigin=https://app.example.com', 'alarmEmail=ops@example.com'] },

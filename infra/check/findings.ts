@@ -27,8 +27,8 @@ const reportSchema = v.object({
 });
 
 /**
- * Returns the rules that a template breaks: CloudFormation's own, cdk-nag's AWS Solutions pack and Control Tower's guard
- * rules. Needs no network, but the dependencies of this folder.
+ * Returns the rules that a template breaks: CloudFormation's own, cdk-nag's AWS Solutions pack and Control Tower's
+ * guard rules. Needs the dependencies of this folder, but no network.
  * @param folder an empty folder for temporary files
  * @throws Error with the CDK's message when it can't parse the template
  */
@@ -62,7 +62,7 @@ function removeEmptyPolicies({ Resources, ...template }: Template): Template {
 }
 
 /**
- * Runs `synth.ts`. Its exit code is ignored: it fails whenever there are findings, which the report holds too.
+ * Runs `synth.ts`. Its exit code is ignored, because it fails whenever there are findings, which the report contains.
  * @returns its error output
  */
 function runSynth(args: readonly string[]): Promise<string> {

@@ -54,13 +54,13 @@ export default {
     ...upwards,
     forbid(
       'unknown-layer',
-      'Every folder of shared/ has a place in the list of layers.',
+      'Every folder of shared/ must be in the list of layers.',
       {},
       { path: '^shared/', pathNot: inShared(LAYERS) },
     ),
     forbid(
       'jobs-know-an-api',
-      'The job engine knows no API: what answers a job is handed in.',
+      'The job engine knows no API: the code that answers a job is passed to it.',
       { path: inShared(['jobs']) },
       { path: inShared(['openai', 'lambda']) },
     ),
@@ -78,7 +78,7 @@ export default {
     ),
     forbid(
       'function-imports-function',
-      'A function composes what shared/ has. Nothing that is deployed imports one.',
+      'A function composes parts of shared/. No deployed code imports a function.',
       { path: '^(functions|shared)/' },
       { path: '^functions/' },
     ),
@@ -102,20 +102,20 @@ export default {
     ),
     forbid(
       'tests-import-benchmarks',
-      'Tests run without benchmarks; only the tests of benchmarks need them.',
+      'Only the tests of benchmarks may import benchmarks.',
       { path: '^test/', pathNot: '^test/bench/' },
       { path: '^bench/' },
     ),
     forbid(
       'benchmarks-import-tests',
-      'Benchmarks share these tools with the tests, and no others.',
+      'Benchmarks may import only these tools of the tests.',
       { path: '^bench/' },
       { path: '^test/', pathNot: '^test/(measure|chaos|simulation|upstreams)/' },
     ),
     forbid(
       'unresolvable',
-      'An import that the checker cannot follow would escape the other rules.',
-      // The packages of test/clients/ are installed by the command that needs them.
+      'The other rules do not apply to an import that the checker cannot resolve.',
+      // Only `npm run clients` installs the packages of test/clients/.
       { path: '^(functions|shared|infra|local|test|bench)/', pathNot: '^test/clients/' },
       { couldNotResolve: true },
     ),

@@ -27,8 +27,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   {
     rule: 'AwsSolutions-APIG1',
     resource: 'ApiGatewayStage',
-    reason:
-      'Off by default: it needs a role in the account (infra/account.yml), which may not exist before the first deployment.',
+    reason: 'Off by default, because it needs a role that the account may not have yet (infra/account.yml).',
   },
   {
     rule: 'AwsSolutions-APIG3',
@@ -70,7 +69,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     rule: 's3_bucket_versioning_enabled_check',
     resource: 'Bucket',
     reason:
-      'Objects that a caller deletes must not remain as old versions. Each object is written once, under the key of one attempt.',
+      'Deleted objects must not remain as old versions. Each object is written once, under the key of one attempt.',
   },
   {
     rule: 's3_bucket_logging_enabled_check',
@@ -87,7 +86,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   {
     rule: 's3_event_notifications_enabled_check',
     resource: 'Bucket',
-    reason: 'No work starts when an object is written: the job that belongs to it is announced by a queue message.',
+    reason: 'Writing an object starts no work. A queue message starts the job to which the object belongs.',
   },
   {
     rule: 's3_bucket_object_lock_enabled_check',
@@ -122,8 +121,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   ...['ChatRole', 'DispatchRole', 'FleetRole'].map((resource) => ({
     rule: 'AwsSolutions-IAM5[Resource::*]',
     resource,
-    reason:
-      "Lambda creates a VPC function's network interfaces with its role and accepts no narrower resource. The function's code itself is denied these actions.",
+    reason: "Lambda needs it for a VPC function's network interfaces. The function's own code is denied these actions.",
   })),
   ...['task', 'container-instance'].map((kind) => ({
     rule: `AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ecs:<AWS::Region>:<AWS::AccountId>:${kind}/…/*]`,
@@ -144,7 +142,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
     rule: 'AwsSolutions-IAM5[Resource::*]',
     resource: 'GpuInstanceRole',
     reason:
-      'Looking up the ECS agent endpoint has no resource. Publishing metrics has none either; a condition limits the namespace.',
+      'Finding the ECS agent endpoint and publishing metrics support no resource. A condition limits the namespace.',
   },
   {
     rule: 'AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ecs:<AWS::Region>:<AWS::AccountId>:container-instance/<GpuCluster>/*]',
@@ -164,20 +162,18 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   {
     rule: 'AwsSolutions-AS3',
     resource: 'GpuInstances',
-    reason:
-      "The fleet function learns about workers from the events of their tasks. Machines without tasks don't matter to it.",
+    reason: 'The fleet function learns about workers from the events of their tasks. It needs no events of machines.',
   },
   {
     rule: 'AwsSolutions-ECS2',
     resource: 'Gpu…Task',
-    reason:
-      'The variables hold no secrets: the region, and a switch that disables downloads. The key is passed by reference.',
+    reason: 'The variables hold no secrets, only the region and switches of vLLM. The key is passed by reference.',
   },
   {
     rule: 'ecs_task_definition_nonroot_user_check',
     resource: 'Gpu…Task',
     reason:
-      'The public engine images run as root. They are not privileged, and their credentials only allow reading weights.',
+      'The public engine images run as root. They are not privileged, and their role only allows reading weights.',
   },
   {
     rule: 'ecs_containers_readonly_access_check',
@@ -216,7 +212,7 @@ export const SUPPRESSIONS: readonly Suppression[] = [
   })),
 ];
 
-/** True if a suppression covers a finding. */
+/** Returns true if a suppression covers a finding. */
 export function suppresses({ rule, resource }: Suppression, finding: Finding): boolean {
   return matches(rule, finding.rule) && matches(resource, finding.resource);
 }

@@ -1,5 +1,5 @@
 /**
- * Runs every validator on one template. A separate process, because the CDK prints its report as it runs.
+ * Runs every validator on one template. It is a separate process, because the CDK prints its report as it runs.
  * Arguments: the template's file and the folder for `validation-report.json`.
  */
 import { CfnGuardValidator } from '@cdklabs/cdk-validator-cfnguard';

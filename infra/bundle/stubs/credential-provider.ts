@@ -1,8 +1,8 @@
 /**
- * Replaces `@aws-sdk/credential-provider-node`. A Lambda environment has its role's credentials in environment variables for its
- * whole life, so the rest of the SDK's chain is never used there: profiles, SSO, web identity, container and instance metadata, with
- * five nested clients (110 KB, 8 ms of a cold start). On a laptop the stub also keeps functions from using the developer's own
- * credentials: the local runner passes those that a function may use.
+ * Replaces `@aws-sdk/credential-provider-node`. A Lambda environment has its role's credentials in environment
+ * variables for its whole life, so it never uses the rest of the SDK's chain: profiles, SSO, web identity, container
+ * and instance metadata, with five nested clients (110 KB, 8 ms of a cold start). On a laptop the stub also keeps
+ * functions from using the developer's own credentials: the local runner passes those that a function may use.
  */
 export function defaultProvider() {
   return async () => {

@@ -1,6 +1,7 @@
 /**
- * Replaces `@aws-sdk/token-providers`. Bearer tokens come from the environment alone (`AWS_BEARER_TOKEN_BEDROCK` for a Bedrock API
- * key), without the SSO token cache and its OIDC client, which a Lambda environment can't have.
+ * Replaces `@aws-sdk/token-providers`. Bearer tokens come only from environment variables (`AWS_BEARER_TOKEN_BEDROCK`
+ * for a Bedrock API key). The SSO token cache and its OIDC client are left out, because a Lambda environment has no
+ * such cache.
  */
 export function fromEnvSigningName({ signingName = '' }: { readonly signingName?: string } = {}) {
   return async () => {
@@ -11,7 +12,9 @@ export function fromEnvSigningName({ signingName = '' }: { readonly signingName?
   };
 }
 
-/** The SDK's fallback after the environment, a profile's SSO session. There is none here. */
+/**
+ * Replaces the SDK's fallback if there is no variable, a profile's SSO session. The returned provider always throws.
+ */
 export function nodeProvider() {
   return async (): Promise<never> => {
     throw new Error('There is no bearer token in the environment; a bundle reads no other source of tokens');

@@ -10,7 +10,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 import { bundleFunctions } from '../../../infra/bundle/build.ts';
 import type { Bundle } from '../../../infra/bundle/bundle.ts';
 import { findSource } from '../../../infra/bundle/find-source.ts';
-import { eagerOutputs, measureBundle, readMetafile } from '../../../infra/bundle/sizes.ts';
+import { listEagerOutputs, measureBundle, readMetafile } from '../../../infra/bundle/sizes.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures');
 const MODELS = JSON.stringify({ models: { default: { targets: [{ provider: 'bedrock', model: 'some.model' }] } } });
@@ -35,7 +35,7 @@ const bundleFixtures = (...names: string[]) =>
 /** Returns the source files that contribute bytes to a bundle, or to the part that a start reads. */
 async function listSources(bundle: Bundle, part: 'all' | 'eager' = 'all'): Promise<string[]> {
   const metafile = await readMetafile(bundle);
-  const outputs = part === 'eager' ? eagerOutputs(metafile) : Object.keys(metafile.outputs);
+  const outputs = part === 'eager' ? listEagerOutputs(metafile) : Object.keys(metafile.outputs);
   return outputs.flatMap((output) =>
     Object.entries(metafile.outputs[output]?.inputs ?? {})
       .filter(([, { bytesInOutput }]) => bytesInOutput > 0)

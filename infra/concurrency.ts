@@ -21,7 +21,7 @@ async function isProvisioned(variables: Variables, { provisioned }: Interactive)
 
 /**
  * Returns the scaling resources of each function with provisioned concurrency: target tracking between the function's
- * setting and its maximum. None for other functions.
+ * setting and its maximum.
  * @throws LambentError `configuration` if a maximum is below its setting
  * @see https://docs.aws.amazon.com/autoscaling/application/userguide/services-that-can-integrate-lambda.html
  */
@@ -80,7 +80,7 @@ export async function createWarmTargets(variables: Variables): Promise<string> {
   return JSON.stringify(await Promise.all(targets));
 }
 
-/** Returns the ARNs that warmup may invoke: those that `warmTargets` names. */
+/** Returns the ARNs that warmup may invoke: those of the functions and aliases in `WARM_TARGETS`. */
 export async function listWarmResources(variables: Variables): Promise<object[]> {
   const resources = INTERACTIVE.map(async (interactive) =>
     (await isProvisioned(variables, interactive))

@@ -1,7 +1,7 @@
 import { readSetting, type Variables } from './settings.ts';
 import type { Template, TemplateResource } from './template.ts';
 
-/** Returns the template's conditions, whose values follow from the stage's settings. */
+/** Returns the template's conditions, as computed from the stage's settings. */
 export async function createConditions(
   variables: Variables,
 ): Promise<{ Conditions: Readonly<Record<string, unknown>> }> {
@@ -28,8 +28,8 @@ export async function createConditions(
 const createConstant = (holds: boolean) => ({ 'Fn::Equals': [String(holds), 'true'] });
 
 /**
- * Returns the template with every condition evaluated: resources and values whose condition is false are removed, so that
- * the packaged template shows exactly what is deployed.
+ * Returns the template with every condition evaluated: resources and values whose condition is false are removed, so
+ * that the packaged template contains exactly the resources that are deployed.
  * @throws Error if a resource or a value names an unknown condition
  */
 export function evaluateConditions<T extends Template>({ Conditions = {}, ...template }: T): Omit<T, 'Conditions'> {

@@ -58,9 +58,9 @@ export function createStatements(fleets: readonly Fleet[]): object[] {
   const clusters = deduplicate(services.map(({ cluster }) => cluster));
   const keys = createSecretStatements(fleets.flatMap(({ apiKey = [] }) => apiKey));
   if (clusters.length === 0) return keys;
-  const allow = (Sid: string, Action: string[], Resource: unknown, more = {}) => ({
+  const allow = (Sid: string, Action: string[], Resource: unknown, condition = {}) => ({
     ...{ Sid, Effect: 'Allow', Action, Resource },
-    ...more,
+    ...condition,
   });
   return [
     // ListTasks supports no resource. The condition limits it to the clusters.
@@ -86,7 +86,7 @@ export function createStatements(fleets: readonly Fleet[]): object[] {
   ];
 }
 
-/** Returns cluster and service names of the fleets on ECS. An ARN is shortened to its last part. */
+/** Returns the cluster and service names of the fleets on ECS. An ARN is shortened to its last part. */
 function listServices(fleets: readonly Fleet[]): Pick<Ecs, 'cluster' | 'service'>[] {
   const services = fleets.flatMap(({ ecs = [] }) => ecs);
   return services.map(({ cluster, service }) => ({ cluster: parseName(cluster), service: parseName(service) }));

@@ -3,10 +3,10 @@ import type { Resources, TemplateResource } from './template.ts';
 
 /**
  * Returns the resources with a complete REST API. osls leaves three things to do:
- * - The deployment must depend on the GatewayResponses, or its snapshot would lack them. Its logical id is a hash of the
- *   API, so that the same API gives the same template.
+ * - The deployment must depend on the GatewayResponses, or its snapshot would lack them. Its logical id is a hash of
+ *   the API, so that the same API gives the same template.
  * - The stage is the resource of `infra/stage.yml`, with throttling and logging, and must refer to that deployment.
- * - API Gateway's own error responses need the CORS header that chat's answers have.
+ * - API Gateway's own error responses need the CORS header that the functions' responses have.
  * @param corsOrigin origin that browsers may call from; empty for none
  * @throws Error when the template has no deployment or no stage
  */
@@ -39,7 +39,7 @@ function allowOrigin(resource: TemplateResource, origin: string): TemplateResour
   return { ...resource, Properties: { ...resource.Properties, ResponseParameters: parameters } };
 }
 
-/** Returns the deployment's fields: it depends on every method and response, and makes no stage, unlike osls's own. */
+/** Returns a deployment's fields. It depends on every method and response and, unlike osls's, creates no stage. */
 function createSnapshot(api: readonly Entry[]): Pick<TemplateResource, 'DependsOn' | 'Properties'> {
   const types = ['AWS::ApiGateway::Method', 'AWS::ApiGateway::GatewayResponse'];
   const ids = api.filter(([, { Type }]) => types.includes(Type)).map(([id]) => id);

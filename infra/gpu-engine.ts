@@ -25,27 +25,27 @@ export interface EngineSettings extends EngineModel {
   readonly stepTokens: number;
   readonly shutdownSeconds: number;
   /** Flags of the setting `gpuEngineFlags`. */
-  readonly more: readonly string[];
+  readonly extraFlags: readonly string[];
 }
 
 /** Mount point of the weights in an engine's container. */
 const WEIGHTS = '/weights';
 
 /**
- * Sequences that an engine runs at once, as in the simulations: more than its slots, so that no request waits inside
- * it.
+ * Minimum of the sequences that an engine runs at once, equal to the simulations' value. They are never fewer than the
+ * slots, so that no request waits inside the engine.
  */
 const MIN_SEQUENCES = 256;
 
-/** Flags that Lambent depends on, or that would expose a key or content. */
+/** Flags that would expose a key or content, or change how Lambent reaches the engine. */
 const RESERVED = /^--(?:(?:no-)?enable-log-requests|api-key|host|port|ssl-.*|uds|root-path)(?:=|$)/;
 
 /**
  * Returns vLLM's command line. docs/gpu-aws.md explains each flag.
- * @throws LambentError `configuration` for a flag of `more` that Lambent sets itself or depends on
+ * @throws LambentError `configuration` for an extra flag that Lambent sets itself or depends on
  */
 export function buildEngineCommand(settings: EngineSettings): string[] {
-  const { model, adapters, contextTokens, port, slots, gpus, stepTokens, shutdownSeconds, more } = settings;
+  const { model, adapters, contextTokens, port, slots, gpus, stepTokens, shutdownSeconds, extraFlags } = settings;
   const own = {
     '--served-model-name': model,
     '--host': '0.0.0.0',
@@ -67,13 +67,18 @@ export function buildEngineCommand(settings: EngineSettings): string[] {
     ...(adapters > 0 ? ['--enable-lora'] : []),
   ];
   const reserved = [...Object.keys(own), ...switches];
-  const forbidden = more.find((flag) => RESERVED.test(flag) || reserved.includes(flag.replace(/=.*/, '')));
+  const forbidden = extraFlags.find((flag) => RESERVED.test(flag) || reserved.includes(flag.replace(/=.*/, '')));
   if (forbidden !== undefined)
     throw new LambentError(
       'configuration',
       `The setting gpuEngineFlags must not contain ${forbidden}: Lambent sets it or depends on it`,
     );
-  return [WEIGHTS, ...Object.entries(own).flatMap(([flag, value]) => [flag, String(value)]), ...switches, ...more];
+  return [
+    WEIGHTS,
+    ...Object.entries(own).flatMap(([flag, value]) => [flag, String(value)]),
+    ...switches,
+    ...extraFlags,
+  ];
 }
 
 /**

@@ -5,7 +5,7 @@ import { buildEgressRules } from './gpu-reach.ts';
 import { readPackagedRegistry } from './models-file.ts';
 import { readSetting, type Variables } from './settings.ts';
 
-/** The templates of a fleet that the stack runs itself. They are included together or not at all. */
+/** The templates of a fleet that the stack runs itself. All are included, or none. */
 const FILES = ['network', 'endpoints', 'roles', 'fleet', 'scaling', 'alarms'].map((part) => `infra/gpu-${part}.yml`);
 
 /**
@@ -16,7 +16,7 @@ interface GpuValues extends GpuService {
   readonly fleet: string;
   readonly minWorkers: number;
   readonly maxWorkers: number;
-  /** The maximum number of workers, plus one for a roll-out's first new worker, plus one for a canary. */
+  /** The maximum number of workers, plus one for a roll-out's first new worker, plus one if there is a canary. */
   readonly maxInstances: number;
   /** Egress rules of functions in the VPC, except to the fleet's own workers. */
   readonly functionsEgress: readonly object[];
@@ -36,11 +36,11 @@ interface GpuValues extends GpuService {
   readonly secretAction: 'ssm:GetParameters' | 'secretsmanager:GetSecretValue';
 }
 
-/** Seconds by which an engine's own shutdown ends before ECS kills it. */
+/** Seconds from the end of an engine's own shutdown until ECS kills it. */
 const STOP_MARGIN_SECONDS = 15;
 
-/** Returns the resources of the fleet that the setting `gpuFleet` names. No resources if it is empty, the default. */
-export async function gpuFleet(variables: Variables): Promise<{ readonly Resources: object }> {
+/** Returns the resources of the fleet that the setting `gpuFleet` names. There are none if it is empty, the default. */
+export async function createGpuFleet(variables: Variables): Promise<{ readonly Resources: object }> {
   if ((await readSetting(variables, 'gpuFleet')) === '') return { Resources: {} };
   const parts = await Promise.all(FILES.map((file) => variables.resolveVariable(`file(${file})`)));
   return { Resources: Object.assign({}, ...parts.map((part) => Object(part).Resources)) };
@@ -49,7 +49,7 @@ export async function gpuFleet(variables: Variables): Promise<{ readonly Resourc
 /**
  * Returns the VPC configuration of a function that calls workers; `false`, osls's value for no VPC, without a fleet.
  */
-export async function gpuVpc(variables: Variables): Promise<object | false> {
+export async function createGpuVpc(variables: Variables): Promise<object | false> {
   if ((await readSetting(variables, 'gpuFleet')) === '') return false;
   const zones = (await readSetting(variables, 'gpuZones')) === 3 ? ['A', 'B', 'C'] : ['A', 'B'];
   return {
@@ -63,7 +63,7 @@ export async function gpuVpc(variables: Variables): Promise<object | false> {
  * @throws LambentError `configuration` if the fleet is not in the registry, or a setting that it needs is missing or
  * invalid
  */
-export async function gpu(variables: Variables): Promise<GpuValues> {
+export async function createGpuValues(variables: Variables): Promise<GpuValues> {
   const name = await readSetting(variables, 'gpuFleet');
   const registry = await readPackagedRegistry();
   const { fleet, canary } = findFleets(name, registry);
@@ -71,9 +71,7 @@ export async function gpu(variables: Variables): Promise<GpuValues> {
   const image = await readRequiredSetting(variables, 'gpuImage');
   const canaryImage = await readSetting(variables, 'gpuCanaryImage');
   if (canaryImage !== '' && canary?.ecs === undefined)
-    throw packagingError(
-      `gpuCanaryImage requires a fleet ${name}-canary with an ECS service in the registry, which gets a share of the requests`,
-    );
+    throw packagingError(`gpuCanaryImage requires a fleet ${name}-canary with an ECS service in the registry`);
   const weightsImage = await readSetting(variables, 'gpuWeightsImage');
   if (weightsImage.startsWith('public.') && (await readSetting(variables, 'gpuEgress')) === 'endpoints')
     throw packagingError('gpuWeightsImage must be in a private ECR repository: VPC endpoints do not reach public ones');
@@ -102,7 +100,7 @@ export async function gpu(variables: Variables): Promise<GpuValues> {
       gpus,
       stepTokens: await readSetting(variables, 'gpuStepTokens'),
       shutdownSeconds,
-      more: await readSetting(variables, 'gpuEngineFlags'),
+      extraFlags: await readSetting(variables, 'gpuEngineFlags'),
     }),
     engineEnvironment: buildEnvironment(fleet),
     stopSeconds: shutdownSeconds + STOP_MARGIN_SECONDS,

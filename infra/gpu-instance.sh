@@ -11,7 +11,7 @@ ECS_IMAGE_PULL_BEHAVIOR=prefer-cached
 ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION=1h
 CONFIG
 
-# A worker also serves requests without these metrics.
+# The metrics are optional: a worker serves requests without them.
 dnf install --assumeyes --quiet amazon-cloudwatch-agent || exit 0
 cat > /opt/aws/amazon-cloudwatch-agent/etc/lambent.json <<'CONFIG'
 {

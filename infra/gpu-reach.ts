@@ -13,9 +13,9 @@ interface Destination {
 }
 
 /**
- * Returns what functions in a VPC without internet access can't reach: other providers, Bedrock in a region other than
- * the endpoint's, and listed workers with public addresses. One text each: the alias or the fleet, and its host or
- * region.
+ * Lists the models and workers that functions in a VPC without internet access can't reach: models of other providers,
+ * Bedrock models in a region other than the endpoint's, and workers with public addresses. Each text has the name of
+ * the alias or fleet, and the host or region.
  */
 export function listUnreachable(registry: ModelRegistry): string[] {
   const bedrock = Object.entries(registry.models).flatMap(([alias, { targets }]) =>

@@ -5,7 +5,7 @@ import { join, relative } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
 
-/** The parts of a lockfile that say whether a tree was installed from it. npm writes the same format to both files. */
+/** The part of a lockfile that is compared with `node_modules/.package-lock.json`, which has the same format. */
 interface Lockfile {
   readonly packages: Readonly<Record<string, LockedPackage>>;
 }
@@ -13,16 +13,16 @@ interface Lockfile {
 interface LockedPackage {
   readonly version?: string;
   readonly integrity?: string;
-  /** Left out by npm where the operating system or processor doesn't match. */
+  /** True if npm leaves the package out where the operating system or processor doesn't match. */
   readonly optional?: boolean;
 }
 
 /**
  * Installs the dependencies of a folder that has a `package.json` and a lockfile apart from the repository's, unless
- * `node_modules` there already matches the lockfile. Install scripts don't run. Safe to call from several processes at once:
- * each installs into a temporary folder and moves the finished tree into place.
+ * `node_modules` there already matches the lockfile. Install scripts don't run. Safe to call from several processes at
+ * once: each installs into a temporary folder and moves the finished tree into place.
  * @param folder absolute path
- * @throws Error when npm fails (there is no network, say)
+ * @throws Error if npm fails, for example without a network
  */
 export async function installDependencies(folder: string): Promise<void> {
   if (await isInstalled(folder)) return;
@@ -49,7 +49,7 @@ async function moveIntoPlace(staging: string, folder: string): Promise<void> {
   await rename(join(staging, 'node_modules'), installed);
 }
 
-/** True if `node_modules` holds the versions that the lockfile names, and no others. */
+/** Returns true if `node_modules` holds exactly the packages and versions that the lockfile names. */
 async function isInstalled(folder: string): Promise<boolean> {
   const [locked, installed] = await Promise.all([
     readLockfile(join(folder, 'package-lock.json')),

@@ -5,8 +5,8 @@ import type { ModelRegistry } from '../shared/inference/registry.ts';
 const ROOT = resolve(import.meta.dirname, '..');
 
 /**
- * Returns the path of the model registry that is packaged: `MODELS_FILE`, relative to the repository, else the repository's
- * `models.json`. An empty variable counts as unset, as in the functions.
+ * Returns the path of the model registry that is packaged: `MODELS_FILE`, relative to the repository, else the
+ * repository's `models.json`. An empty variable counts as unset, as in the functions.
  */
 export function resolveModelsFile(environment: Readonly<Record<string, string | undefined>> = process.env): string {
   return resolve(ROOT, environment['MODELS_FILE'] || 'models.json');

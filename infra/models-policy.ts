@@ -40,8 +40,8 @@ const DATA_KEY = `\${DataKey.Arn}`;
 const INVOKE = ['bedrock:InvokeModel', 'bedrock:InvokeModelWithResponseStream'];
 
 /**
- * Returns managed policies that let functions use the models of the packaged registry. They are managed policies because
- * IAM limits all inline policies of a role together to 10,240 characters.
+ * Returns managed policies that let functions use the models of the packaged registry. They are managed policies
+ * because IAM limits all inline policies of a role together to 10,240 characters.
  */
 export async function createModelsPolicies(): Promise<{ readonly Resources: Readonly<Record<string, object>> }> {
   const documents = createPolicyDocuments(await readPackagedRegistry());
@@ -72,8 +72,8 @@ export async function createEngineKeysPolicy(): Promise<InlinePolicy | { readonl
 }
 
 /**
- * Returns the policies for a registry's targets, as few as IAM's size limit allows. All statements of a target are in one
- * policy, because the statement for a model has the target's inference profile as its condition.
+ * Returns the policies for a registry's targets, as few as IAM's size limit allows. All statements of a target are in
+ * one policy, because the statement for a model has the target's inference profile as its condition.
  * @throws LambentError `configuration` if there are more policies than a role may have
  */
 export function createPolicyDocuments({ models }: ModelRegistry): PolicyDocument[] {
@@ -94,15 +94,13 @@ export function createPolicyDocuments({ models }: ModelRegistry): PolicyDocument
     .filter((each) => each.Statement.length > 0);
   if (documents.length <= MAX_POLICIES) return documents;
   const characters = documents.reduce((sum, each) => sum + countCharacters(each), 0);
-  throw new LambentError(
-    'configuration',
-    `The models file needs ${characters} characters of permissions. A role may have ${MAX_POLICIES} policies of ${MAX_CHARACTERS} characters: name fewer models`,
-  );
+  const limit = `A role may have ${MAX_POLICIES} policies of ${MAX_CHARACTERS} characters: name fewer models`;
+  throw new LambentError('configuration', `The models file needs ${characters} characters of permissions. ${limit}`);
 }
 
 const createDocument = (Statement: readonly Statement[]): PolicyDocument => ({ Version: '2012-10-17', Statement });
 
-/** Returns the size of a document after CloudFormation's replacements, assuming the longest partition and region names. */
+/** Returns a document's size after CloudFormation's replacements, with the longest names of partitions and regions. */
 function countCharacters(document: PolicyDocument): number {
   return JSON.stringify(document)
     .replaceAll(/\{"Fn::Sub":("[^"]*")\}/g, '$1')
@@ -148,7 +146,7 @@ function resolveModelAccess({ model, region }: BedrockTarget): ModelAccess {
   return { direct: sub(`arn:${PARTITION}:bedrock:${at}::foundation-model/${name}`) };
 }
 
-/** True for AWS's own inference profiles, whose names begin with a geography: `eu.`, `us.`, `apac.`, `us-gov.`, `global.`… */
+/** Returns true for AWS's own inference profiles, whose names begin with a geography such as `eu.` or `global.`. */
 function isProfileId(model: string): boolean {
   return /^(global|apac|us-gov|[a-z]{2})\./.test(model);
 }
@@ -211,7 +209,7 @@ export function createSecretStatements(references: readonly string[]): Statement
   return [
     ...createStatement('Parameters', ['ssm:GetParameter'], parameters.map(formatParameterArn)),
     ...createStatement('Secrets', ['secretsmanager:GetSecretValue'], secrets.map(formatSecretArn)),
-    // For those encrypted with the stack's key. The two services' AWS-managed keys need no grant.
+    // For secrets that are encrypted with the stack's key. AWS managed keys need no grant.
     ...createStatement('DecryptSecrets', ['kms:Decrypt'], stored ? [sub(DATA_KEY)] : [], {
       'kms:ViaService': [sub(`ssm.${REGION}.amazonaws.com`), sub(`secretsmanager.${REGION}.amazonaws.com`)],
     }),
@@ -246,10 +244,8 @@ function formatSecretArn(name: string): Arn {
 
 function checkName(name: string): string {
   if (/^[\w.:/@+=-]+$/.test(name)) return name;
-  throw new LambentError(
-    'configuration',
-    `${JSON.stringify(name)} can't be used in an IAM permission: it has characters other than letters, digits and _.:/@+=-`,
-  );
+  const reason = 'it has characters other than letters, digits and _.:/@+=-';
+  throw new LambentError('configuration', `${JSON.stringify(name)} can't be used in an IAM permission: ${reason}`);
 }
 
 const sub = (text: string): Arn => ({ 'Fn::Sub': text });

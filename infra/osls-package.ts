@@ -44,14 +44,14 @@ export async function packageWithOsls({
   return text;
 }
 
-/** Removes stack traces and repetitions: osls reports an error once for every value that it occurs in. */
+/** Removes stack traces and repetitions: osls reports an error once for every value in which it occurs. */
 function shortenErrors(text: string): string {
   const lines = text.split('\n').filter((line) => !/^ {4}at /.test(line) && line.trim() !== '');
   const errors = lines.flatMap((line) => /LambentError: (.*)$/.exec(line)?.[1] ?? []);
   return errors.length > 0 ? [...new Set(errors)].join('\n') : lines.join('\n');
 }
 
-/** Returns the template that `oslsPackage` wrote to `outDir`. */
+/** Returns the template that `packageWithOsls` wrote to `outDir`. */
 export async function readTemplate(outDir: string): Promise<Template> {
   const file = join(outDir, 'cloudformation-template-update-stack.json');
   return JSON.parse(await readFile(file, 'utf8')) as Template;
@@ -80,7 +80,7 @@ export async function packageTemplate(
 }
 
 /**
- * Makes `folder` a service that osls can package once `.build` is in it: copies `serverless.yml`, links `infra/`.
+ * Copies `serverless.yml` and links `infra/` to `folder`, so that osls can package it once it contains `.build`.
  * @returns the text of `serverless.yml`
  */
 export async function linkService(folder: string): Promise<string> {

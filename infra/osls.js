@@ -1,5 +1,5 @@
-// The computed values of serverless.yml: `${file(infra/osls.js):name}` is the result of the export `name`. osls loads only
-// JavaScript, so this file re-exports functions of the TypeScript modules.
+// The computed values of serverless.yml: `${file(infra/osls.js):name}` is the result of the export `name`. osls loads
+// only JavaScript, so this file re-exports functions of the TypeScript modules.
 export {
   createScaling as scaling,
   createWarmTargets as warmTargets,
@@ -9,7 +9,11 @@ export {
 export { createConditions as conditions } from './conditions.ts';
 export { createCors as cors } from './cors.ts';
 export { createFleetEvents as fleetEvents, createFleetPolicy as fleetPolicy } from './fleet.ts';
-export { gpu, gpuFleet, gpuVpc } from './gpu-fleet.ts';
+export {
+  createGpuFleet as gpuFleet,
+  createGpuValues as gpu,
+  createGpuVpc as gpuVpc,
+} from './gpu-fleet.ts';
 export {
   createEngineKeysPolicy as engineKeysPolicy,
   createModelsPolicies as modelsPolicies,

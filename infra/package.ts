@@ -1,6 +1,7 @@
 /**
- * `npm run package`: bundles the functions and packages them with the template into `.serverless`, ready to deploy. Needs
- * neither credentials nor network. Passes its arguments to osls: `npm run package -- --stage prod --param 'chatProvisioned=2'`.
+ * `npm run package`: bundles the functions and packages them with the template into `.serverless`, ready to deploy.
+ * Needs neither credentials nor network. Passes its arguments to osls, for example
+ * `npm run package -- --stage prod --param 'chatProvisioned=2'`.
  */
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
@@ -40,7 +41,9 @@ async function readPackagedRegistry(): Promise<ModelRegistry> {
   return readModelRegistry(join(OUT_DIR, '../.build/chat/models.json'));
 }
 
-/** Deployed functions get no keys in their environment, where everyone who may read their configuration could read them. */
+/**
+ * Warns of `env:` references. A deployed function has no such variable, because its configuration would show the key.
+ */
 function warnOfEnvironmentReferences(registry: ModelRegistry): void {
   for (const reference of new Set(listSecretReferences(registry).filter((text) => text.startsWith('env:')))) {
     console.warn(
@@ -49,7 +52,7 @@ function warnOfEnvironmentReferences(registry: ModelRegistry): void {
   }
 }
 
-/** Without this warning such a model would only fail at run time, after its timeout. */
+/** Warns of models that chat can't reach. Otherwise they would fail only at run time, after a timeout. */
 async function warnOfUnreachableModels(registry: ModelRegistry): Promise<void> {
   const { Resources } = await readTemplate(OUT_DIR);
   if (!('GpuEndpointsSecurityGroup' in Resources)) return;

@@ -5,7 +5,7 @@ const MESSAGE_DAYS = 15;
 
 /**
  * Returns the days after which the bucket's lifecycle rule deletes an object: at least a day after its job has expired,
- * and never before a message that may still become a job.
+ * and never while a message that points to it may still become a job.
  */
 export async function computeBucketDays(variables: Variables): Promise<number> {
   const deadlineHours = await readSetting(variables, 'jobDeadlineHours');

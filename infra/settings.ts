@@ -7,7 +7,7 @@ export interface Variables {
   resolveVariable(address: string): Promise<unknown>;
 }
 
-/** A setting is a number or a boolean in the file, but a string on the command line. */
+/** A number. Settings on the command line are strings. */
 const number = v.union([v.number(), v.pipe(v.string(), v.toNumber())], 'must be a number');
 const wholeNumber = v.pipe(number, v.integer('must be a whole number'), v.minValue(0, 'must not be below 0'));
 /** Lambda's limits for the maximum concurrency of an event source mapping. */
@@ -41,7 +41,10 @@ const engineImage = v.pipe(
   ),
   pinned,
 );
-const alias = v.pipe(v.string(), v.regex(/^[\w.-]{1,64}$/, 'must name queues by letters, digits, ., _ or -'));
+const alias = v.pipe(
+  v.string(),
+  v.regex(/^[\w.-]{1,64}$/, 'must use aliases of at most 64 letters, digits, ., _ or -'),
+);
 
 /** The settings of `serverless.yml` from which values of the template are computed, with their schemas. */
 const schemas = {

@@ -9,7 +9,7 @@ export interface Grant {
   readonly partition: string;
   /** The public id of the key or sender, which logs show. */
   readonly keyId: string;
-  /** Other tenants of a sender, which keep it. */
+  /** The sender's other tenants, for which it stays; empty for an API key. */
   readonly others: readonly string[];
 }
 
@@ -19,7 +19,7 @@ const itemSchema = v.object({
   tenants: v.optional(v.set(v.string()), new Set()),
 });
 
-/** Returns every API key and sender of a tenant, expired ones too. Reads the whole access table. Throws DynamoDB's errors. */
+/** Returns all API keys and senders of a tenant, even expired ones. Reads the whole table. Throws DynamoDB's errors. */
 export async function listGrants(client: DynamoDBClient, tableName: string, tenant: string): Promise<Grant[]> {
   const grants: Grant[] = [];
   const items = scanItems(
@@ -40,7 +40,7 @@ function parseGrant(item: Item, tenant: string): Grant {
   };
 }
 
-/** Revokes a tenant's grant. Leaves a grant alone that was transferred to another tenant meanwhile. */
+/** Revokes a tenant's grant, unless it was transferred to another tenant meanwhile. */
 export async function revokeGrant(
   client: DynamoDBClient,
   tableName: string,

@@ -1,6 +1,7 @@
 /**
- * `npm run tenant -- erase NAME` and `npm run tenant -- replay-tombstones --from TABLE --to TABLE`: an operator's commands
- * on tenants, with the shell's AWS credentials. Lists the changes; `--yes` makes them. See docs/restore-and-erase.md.
+ * An operator's commands on tenants, which use the shell's AWS credentials: `npm run tenant -- erase NAME` and `npm run
+ * tenant -- replay-tombstones --from TABLE --to TABLE`. They list the changes, and make them only with `--yes`.
+ * docs/restore-and-erase.md describes when to use them.
  */
 import { parseArgs } from 'node:util';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
@@ -28,7 +29,7 @@ export interface CommandContext {
   readonly now: () => number;
 }
 
-/** The arguments are invalid. The message says what is wrong with them. */
+/** The arguments are invalid. The message gives the reason. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
@@ -88,12 +89,13 @@ interface Tables {
   readonly access: string;
 }
 
-/** There is no default stage, because erasing can't be undone. An empty variable counts as unset. */
+/** Returns the names of the tables. There is no default stage, because erasing can't be undone. */
 function resolveTables(stage: string | undefined, environment: CommandContext['environment']): Tables {
   if (stage !== undefined) {
     const prefix = `lambent-${checkName('--stage', stage, STAGE)}`;
     return { keys: `${prefix}-keys`, access: `${prefix}-access` };
   }
+  // An empty variable counts as unset.
   const keys = environment['KEYS_TABLE'] || undefined;
   const access = environment['ACCESS_TABLE'] || undefined;
   if (keys === undefined || access === undefined) {
@@ -102,7 +104,9 @@ function resolveTables(stage: string | undefined, environment: CommandContext['e
   return { keys: checkName('KEYS_TABLE', keys, TABLE), access: checkName('ACCESS_TABLE', access, TABLE) };
 }
 
-/** Erases a tenant. Revokes its access first: work that is accepted after the keys are deleted would be lost. */
+/**
+ * Erases a tenant. Revokes its access first, because work that is accepted after the keys are deleted would be lost.
+ */
 async function erase(
   tenant: string,
   tables: Tables,
@@ -119,21 +123,19 @@ async function erase(
     print(`  ${kind} ${keyId}: ${effect} (${tables.access})`);
   }
   if (history === undefined)
-    print(`  tenant keys: none, nothing is stored; reserve the name for ever (${tables.keys})`);
+    print(`  tenant keys: none, so nothing is stored; block the name permanently (${tables.keys})`);
   else if (history.state === 'deleted')
     print(`  tenant keys: already erased at ${formatTime(history.deletedAt)} (${tables.keys})`);
   else {
     const versions = formatCount(history.versions.size, 'version');
-    print(`  tenant keys: delete ${versions}, and with them everything that is stored (${tables.keys})`);
+    print(`  tenant keys: delete ${versions}; all stored content becomes unreadable (${tables.keys})`);
   }
-  if (!yes) return print('Nothing was changed. Add --yes to make these changes, which are irrevocable.');
+  if (!yes) return print("Nothing was changed. Add --yes to make these changes. They can't be undone.");
 
   for (const grant of grants) await withTableName(tables.access, revokeGrant(client, tables.access, tenant, grant));
   await withTableName(tables.keys, keys.markErased({ tenant, deletedAt: now() }));
-  print(
-    'Done. Functions that have cached a tenant key use it for up to five minutes. The history of the keys table holds',
-  );
-  print('the keys for as long as its recovery period.');
+  print('Done. Functions may use a cached tenant key for up to five minutes. Until the recovery period of the keys');
+  print('table has passed, the keys can be restored from its history.');
 }
 
 /** Copies tombstones to a restored keys table. */

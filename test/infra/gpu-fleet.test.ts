@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { buildEngineCommand } from '../../infra/gpu-engine.ts';
-import { gpu } from '../../infra/gpu-fleet.ts';
+import { createGpuValues } from '../../infra/gpu-fleet.ts';
 import { buildEgressRules, listUnreachable } from '../../infra/gpu-reach.ts';
 import type { Variables } from '../../infra/settings.ts';
 import type { Template } from '../../infra/template.ts';
@@ -207,7 +207,7 @@ describe('the engine of a GPU fleet', () => {
 
   const settings = {
     ...{ model: 'm', adapters: 0, contextTokens: 1_000, port: 8_000, slots: 300, gpus: 4 },
-    ...{ stepTokens: 2_048, shutdownSeconds: 60, more: ['--quantization', 'fp8'] },
+    ...{ stepTokens: 2_048, shutdownSeconds: 60, extraFlags: ['--quantization', 'fp8'] },
   };
 
   it('the command has at least as many sequences as slots, the number of GPUs and the flags of gpuEngineFlags', () => {
@@ -221,7 +221,9 @@ describe('the engine of a GPU fleet', () => {
   it.each(['--api-key=k', '--api-key', '--enable-log-requests', '--max-num-seqs', '--port=1', '--ssl-keyfile'])(
     'gpuEngineFlags must not contain %s',
     (flag) => {
-      expect(() => buildEngineCommand({ ...settings, more: [flag] })).toThrow(/gpuEngineFlags must not contain --/);
+      expect(() => buildEngineCommand({ ...settings, extraFlags: [flag] })).toThrow(
+        /gpuEngineFlags must not contain --/,
+      );
     },
   );
 });
@@ -267,7 +269,7 @@ describe('invalid settings of a GPU fleet', () => {
     ['gpuEngineFlags', '--api-key k', /gpuEngineFlags must not contain --api-key/],
     ['gpuWorkingMin', '5', /gpuWorkingMin \(5\) is above the maxWorkers \(4\) of the fleet qwen/],
   ])('packaging fails for %s=%s', async (name, value, message) => {
-    await expect(gpu(settingsWith(name, value))).rejects.toThrow(message);
+    await expect(createGpuValues(settingsWith(name, value))).rejects.toThrow(message);
   });
 
   it('the packaging error has its own message and no stack trace', async () => {

@@ -11,7 +11,7 @@ import type { Worker } from '../../shared/gpu/registry/worker.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
 import type { Job } from '../../shared/jobs/job.ts';
 import { managedFunctions } from '../lambda-mode.ts';
-import { aWorker, FLEET, MODEL } from '../shared/gpu/fleets.ts';
+import { createWorker, FLEET, MODEL } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
 import { startUpstream } from '../upstreams/openai-upstream.ts';
 
@@ -90,7 +90,7 @@ export async function startGpuService(): Promise<GpuService> {
       boots += 1;
       for (const [index, { url }] of workers.entries()) {
         const id = `w${index + 1}`;
-        const { leases: _, ...worker } = aWorker({ id, url, slots, bootId: `boot-${boots}` });
+        const { leases: _, ...worker } = createWorker({ id, url, slots, bootId: `boot-${boots}` });
         if (index < size) await table.register(worker);
         else await table.deregister(FLEET, id);
       }

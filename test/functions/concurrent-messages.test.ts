@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import { createSenderItem } from '../../shared/access/senders.ts';
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
-import { aWorker } from '../shared/gpu/fleets.ts';
+import { createWorker } from '../shared/gpu/fleets.ts';
 import type { ReceivedRequest } from '../upstreams/openai-upstream.ts';
 import { waitUntil } from '../wait.ts';
 import {
@@ -54,7 +54,11 @@ beforeAll(async () => {
   await dynamodb.send(new PutItemCommand({ TableName: 'access', Item }));
   const fleet = createDynamoDBFleetStore(dynamodb, { tableName: 'fleet' });
   for (const id of ['w1', 'w2', 'w3', 'w4']) {
-    const { leases: _, ...worker } = aWorker({ id, url: testEnvironment.upstream.baseUrl, slots: CONCURRENCY / 2 });
+    const { leases: _, ...worker } = createWorker({
+      id,
+      url: testEnvironment.upstream.baseUrl,
+      slots: CONCURRENCY / 2,
+    });
     await fleet.register(worker);
   }
   for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vite
 import { deriveResponseId } from '../../shared/api/queue-message.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { createDynamoDBStore } from '../../shared/jobs/dynamodb-store.ts';
-import { aWorker, FLEET } from '../shared/gpu/fleets.ts';
+import { createWorker, FLEET } from '../shared/gpu/fleets.ts';
 import { type GpuWorker, startGpuWorker } from '../upstreams/gpu-worker.ts';
 import { waitUntil } from '../wait.ts';
 import {
@@ -51,7 +51,7 @@ const readLeases = async () => (await readWorkers()).flatMap(({ leases: held }) 
 let boots = 0;
 async function register(id: string, { url }: GpuWorker, slots = 4): Promise<void> {
   boots += 1;
-  const { leases: _, ...worker } = aWorker({ id, url, slots, bootId: `boot-${boots}` });
+  const { leases: _, ...worker } = createWorker({ id, url, slots, bootId: `boot-${boots}` });
   await fleet().register(worker);
 }
 

@@ -11,8 +11,8 @@ import { SLOT_SETTINGS } from '../../shared/gpu/placement/settings.ts';
 import { createSlotAllocator } from '../../shared/gpu/placement/slot-allocator.ts';
 import { createDynamoDBFleetStore } from '../../shared/gpu/registry/dynamodb-fleet.ts';
 import { type FleetTables, startFleetTables } from '../shared/gpu/fleets.ts';
-import { aSlotRequest, getRefusal, NEVER_ABORTS } from '../shared/gpu/placement/slot-fixture.ts';
-import { aTask, type StandInEcs, startStandInEcs } from '../shared/gpu/upkeep/stand-in-ecs.ts';
+import { createSlotRequest, getRefusal, NEVER_ABORTS } from '../shared/gpu/placement/slot-fixture.ts';
+import { createTask, type StandInEcs, startStandInEcs } from '../shared/gpu/upkeep/stand-in-ecs.ts';
 import { type StandInEngine, startStandInEngine } from '../shared/gpu/upkeep/stand-in-engine.ts';
 import { type Services, startServices } from '../shared/jobs/services.ts';
 import { getHandler, makeContext } from './test-environment.ts';
@@ -139,7 +139,7 @@ async function refuseChat(ago: number): Promise<void> {
     newId: () => 'chat',
   };
   const slots = createSlotAllocator(ports, { ...SLOT_SETTINGS, defaultLimits: { reserve: 0.25, waitMs: 100 } });
-  await getRefusal(slots.acquire(aSlotRequest({ fleet: 'ecs' }), NEVER_ABORTS));
+  await getRefusal(slots.acquire(createSlotRequest({ fleet: 'ecs' }), NEVER_ABORTS));
 }
 
 it('a scheduled run starts the first worker of a fleet for which a chat request was refused in the last two minutes', async () => {
@@ -157,7 +157,7 @@ it('a scheduled run starts the first worker of a fleet for which a chat request 
 });
 
 it('an ECS event registers a running task, and an EC2 interruption warning drains it', async () => {
-  const task = aTask('t1');
+  const task = createTask('t1');
   ecs.tasks.set(task.taskArn, task);
   ecs.instances.set(task.containerInstanceArn, 'i-0abc');
   const startedAt = new Date(task.startedAt * 1_000).toISOString();

@@ -13,7 +13,7 @@ export const FLEET = 'qwen';
 export const MODEL = 'Qwen/Qwen3-8B';
 
 /** Returns a ready worker without leases, with the given changes. */
-export function aWorker(changes: Partial<Worker> = {}): Worker {
+export function createWorker(changes: Partial<Worker> = {}): Worker {
   const id = changes.id ?? 'w1';
   return {
     fleet: FLEET,
@@ -31,7 +31,7 @@ export function aWorker(changes: Partial<Worker> = {}): Worker {
 }
 
 /** Returns an interactive lease of `acme`, with the given changes. */
-export function aLease(changes: Partial<Lease> = {}): Lease {
+export function createLease(changes: Partial<Lease> = {}): Lease {
   return {
     tier: 'interactive',
     tenant: 'acme',
@@ -42,13 +42,13 @@ export function aLease(changes: Partial<Lease> = {}): Lease {
   };
 }
 
-/** Returns a request for a lease of `aWorker()`. */
-export function aLeaseRequest(changes: Partial<LeaseRequest> = {}): LeaseRequest {
-  return { id: 'lease-1', lease: aLease(), bootId: 'boot-1', cap: 4, expired: [], now: START, ...changes };
+/** Returns a request for a lease of `createWorker()`. */
+export function createLeaseRequest(changes: Partial<LeaseRequest> = {}): LeaseRequest {
+  return { id: 'lease-1', lease: createLease(), bootId: 'boot-1', cap: 4, expired: [], now: START, ...changes };
 }
 
 /** Returns an interactive waiter of `acme`, with the given changes. */
-export function aWaiter(changes: Partial<Waiter> = {}): Waiter {
+export function createWaiter(changes: Partial<Waiter> = {}): Waiter {
   return {
     id: 'waiter-1',
     model: MODEL,
@@ -61,12 +61,12 @@ export function aWaiter(changes: Partial<Waiter> = {}): Waiter {
 }
 
 /** Returns an unmet demand for `MODEL`, with the given changes. */
-export function anUnmet(changes: Partial<UnmetDemand> = {}): UnmetDemand {
+export function createUnmetDemand(changes: Partial<UnmetDemand> = {}): UnmetDemand {
   return { model: MODEL, tier: 'interactive', weight: 300, expiresAt: START + 120_000, ...changes };
 }
 
 /** Returns a prompt of `bytes` bytes with the given prefixes. */
-export function aPrompt(bytes: number, ...prefixes: readonly [hash: string, bytes: number][]): PromptPrefixes {
+export function createPrompt(bytes: number, ...prefixes: readonly [hash: string, bytes: number][]): PromptPrefixes {
   return { bytes, prefixes: prefixes.map(([hash, length]) => ({ hash, bytes: length })) };
 }
 

@@ -3,9 +3,9 @@ import { createSeededRandom } from '../../../../local/faults/random.ts';
 import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
 import { createSlotAllocator } from '../../../../shared/gpu/placement/slot-allocator.ts';
 import { createMemoryFleetStore } from '../../../../shared/gpu/registry/memory-fleet.ts';
-import { aWaiter, aWorker, FLEET, MODEL, START } from '../fleets.ts';
+import { createWaiter, createWorker, FLEET, MODEL, START } from '../fleets.ts';
 import { createVirtualTime } from '../virtual-time.ts';
-import { aSlotRequest, createTestFleet } from './slot-fixture.ts';
+import { createSlotRequest, createTestFleet } from './slot-fixture.ts';
 
 describe('competing tenants', () => {
   /**
@@ -15,7 +15,7 @@ describe('competing tenants', () => {
   async function countServed(demand: Readonly<Record<string, number>>, slotCount: number, waitMs = 10_000) {
     const time = createVirtualTime(START);
     const store = createMemoryFleetStore(time.now);
-    const { leases: _, ...worker } = aWorker({ slots: slotCount });
+    const { leases: _, ...worker } = createWorker({ slots: slotCount });
     await store.register(worker);
     let created = 0;
     const random = createSeededRandom(7);
@@ -31,7 +31,7 @@ describe('competing tenants', () => {
     const stop = new AbortController();
     async function client(tenant: string): Promise<void> {
       while (!stop.signal.aborted) {
-        const slot = await slots.acquire(aSlotRequest({ tenant }), stop.signal).catch(() => undefined);
+        const slot = await slots.acquire(createSlotRequest({ tenant }), stop.signal).catch(() => undefined);
         if (slot === undefined) continue;
         await time.sleep(500 + 1_000 * random(), stop.signal);
         await slot.release();
@@ -60,14 +60,20 @@ describe('competing tenants', () => {
   });
 
   it('a tenant yields only to live waiters of other tenants for the same model and tier that hold less', async () => {
-    const { acquire, table } = await createTestFleet([aWorker({ models: [MODEL, 'other'] })]);
+    const { acquire, table } = await createTestFleet([createWorker({ models: [MODEL, 'other'] })]);
     await acquire({ tenant: 'acme' });
-    await table.putWaiter(FLEET, aWaiter({ id: 'batch', tenant: 'globex', tier: 'batch', expiresAt: START + 90_000 }));
-    await table.putWaiter(FLEET, aWaiter({ id: 'model', tenant: 'globex', model: 'other', expiresAt: START + 90_000 }));
-    await table.putWaiter(FLEET, aWaiter({ id: 'mine', tenant: 'acme', expiresAt: START + 90_000 }));
-    await table.putWaiter(FLEET, aWaiter({ id: 'dead', tenant: 'globex', expiresAt: START }));
+    await table.putWaiter(
+      FLEET,
+      createWaiter({ id: 'batch', tenant: 'globex', tier: 'batch', expiresAt: START + 90_000 }),
+    );
+    await table.putWaiter(
+      FLEET,
+      createWaiter({ id: 'model', tenant: 'globex', model: 'other', expiresAt: START + 90_000 }),
+    );
+    await table.putWaiter(FLEET, createWaiter({ id: 'mine', tenant: 'acme', expiresAt: START + 90_000 }));
+    await table.putWaiter(FLEET, createWaiter({ id: 'dead', tenant: 'globex', expiresAt: START }));
     expect((await acquire({ tenant: 'acme' })).waitedMs).toBe(0);
-    await table.putWaiter(FLEET, aWaiter({ id: 'competing', tenant: 'globex', expiresAt: START + 3_000 }));
+    await table.putWaiter(FLEET, createWaiter({ id: 'competing', tenant: 'globex', expiresAt: START + 3_000 }));
     expect((await acquire({ tenant: 'initech' })).waitedMs).toBe(0);
     expect((await acquire({ tenant: 'acme' })).waitedMs).toBeGreaterThanOrEqual(3_000);
   });
@@ -77,10 +83,10 @@ describe('batch work', () => {
   it.each([['acme'], ['globex']])(
     'batch work leaves a free slot to waiting interactive work of tenant %s',
     async (tenant) => {
-      const { acquire, table } = await createTestFleet([aWorker({ models: [MODEL, 'other'] })]);
-      await table.putWaiter(FLEET, aWaiter({ tenant, model: 'other', expiresAt: START + 90_000 }));
+      const { acquire, table } = await createTestFleet([createWorker({ models: [MODEL, 'other'] })]);
+      await table.putWaiter(FLEET, createWaiter({ tenant, model: 'other', expiresAt: START + 90_000 }));
       expect((await acquire({ tenant: 'acme', tier: 'batch' })).waitedMs).toBe(0);
-      await table.putWaiter(FLEET, aWaiter({ id: 'chat', tenant, expiresAt: START + 1_000 }));
+      await table.putWaiter(FLEET, createWaiter({ id: 'chat', tenant, expiresAt: START + 1_000 }));
       expect((await acquire({ tenant: 'acme', tier: 'batch' })).waitedMs).toBeGreaterThanOrEqual(1_000);
     },
   );

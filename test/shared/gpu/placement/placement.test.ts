@@ -5,31 +5,43 @@ import { type PlacementRequest, rankWorkers, slotCap } from '../../../../shared/
 import { findChangedEntries } from '../../../../shared/gpu/placement/prefix-directory.ts';
 import { PLACEMENT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
 import type { Lease, PrefixHolders, Worker } from '../../../../shared/gpu/registry/worker.ts';
-import { aLease, aPrompt, aWorker, MODEL, START } from '../fleets.ts';
+import { createLease, createPrompt, createWorker, MODEL, START } from '../fleets.ts';
 
 const NO_HOLDERS: PrefixHolders = new Map();
 const noJitter = () => 0;
 
-function aPlacementRequest(changes: Partial<PlacementRequest> = {}): PlacementRequest {
-  return { model: MODEL, tier: 'interactive', prompt: aPrompt(4_000), bytesPerToken: 4, reserve: 0.25, ...changes };
+function createPlacementRequest(changes: Partial<PlacementRequest> = {}): PlacementRequest {
+  return {
+    model: MODEL,
+    tier: 'interactive',
+    prompt: createPrompt(4_000),
+    bytesPerToken: 4,
+    reserve: 0.25,
+    ...changes,
+  };
 }
 
-function rankAll(workers: readonly Worker[], request = aPlacementRequest(), holders = NO_HOLDERS, random = noJitter) {
+function rankAll(
+  workers: readonly Worker[],
+  request = createPlacementRequest(),
+  holders = NO_HOLDERS,
+  random = noJitter,
+) {
   return rankWorkers({ workers }, holders, request, PLACEMENT_SETTINGS, START, random);
 }
 const rankIds = (...args: Parameters<typeof rankAll>) => rankAll(...args).map(({ worker }) => worker.id);
 const leases = (...each: readonly Partial<Lease>[]) =>
-  Object.fromEntries(each.map((changes, index) => [`l${index}`, aLease(changes)]));
+  Object.fromEntries(each.map((changes, index) => [`l${index}`, createLease(changes)]));
 
 describe('rankWorkers', () => {
   it('the worker with the fewest pending tokens comes first', () => {
-    const busy = aWorker({ id: 'busy', leases: leases({ pendingTokens: 5_000 }) });
-    const free = aWorker({ id: 'free', leases: leases({ pendingTokens: 0 }) });
+    const busy = createWorker({ id: 'busy', leases: leases({ pendingTokens: 5_000 }) });
+    const free = createWorker({ id: 'free', leases: leases({ pendingTokens: 0 }) });
     expect(rankIds([busy, free])).toEqual(['free', 'busy']);
   });
 
   it('the worker that has most of the prompt cached comes first unless it is too busy', () => {
-    const prompt = aPrompt(40_000, ['short', 256], ['long', 24_576]);
+    const prompt = createPrompt(40_000, ['short', 256], ['long', 24_576]);
     const holders: PrefixHolders = new Map([
       [
         'short',
@@ -40,8 +52,8 @@ describe('rankWorkers', () => {
       ],
       ['long', [{ workerId: 'all', bootId: 'boot-1', until: START + 1 }]],
     ]);
-    const workers = ['none', 'some', 'all'].map((id) => aWorker({ id }));
-    const candidates = rankAll(workers, aPlacementRequest({ prompt }), holders);
+    const workers = ['none', 'some', 'all'].map((id) => createWorker({ id }));
+    const candidates = rankAll(workers, createPlacementRequest({ prompt }), holders);
     expect(
       candidates.map(({ worker, cachedTokens, uncachedTokens }) => [worker.id, cachedTokens, uncachedTokens]),
     ).toEqual([
@@ -51,41 +63,44 @@ describe('rankWorkers', () => {
     ]);
     const loaded = [
       ...workers.slice(0, 2),
-      aWorker({ id: 'all', leases: leases({ pendingTokens: 18_000 }, { pendingTokens: 0 }) }),
+      createWorker({ id: 'all', leases: leases({ pendingTokens: 18_000 }, { pendingTokens: 0 }) }),
     ];
-    expect(rankIds(loaded, aPlacementRequest({ prompt }), holders)).toEqual(['some', 'none', 'all']);
+    expect(rankIds(loaded, createPlacementRequest({ prompt }), holders)).toEqual(['some', 'none', 'all']);
   });
 
   it('prefixes that an earlier start of a worker served do not count', () => {
-    const prompt = aPrompt(4_000, ['a', 2_048]);
+    const prompt = createPrompt(4_000, ['a', 2_048]);
     const holders: PrefixHolders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-0', until: START + 1 }]]]);
-    expect(rankAll([aWorker()], aPlacementRequest({ prompt }), holders)[0]?.cachedTokens).toBe(0);
+    expect(rankAll([createWorker()], createPlacementRequest({ prompt }), holders)[0]?.cachedTokens).toBe(0);
   });
 
   it('token counts use the given bytes per token', () => {
-    const prompt = aPrompt(4_000, ['a', 2_048]);
+    const prompt = createPrompt(4_000, ['a', 2_048]);
     const holders: PrefixHolders = new Map([['a', [{ workerId: 'w1', bootId: 'boot-1', until: START + 1 }]]]);
-    const [only] = rankAll([aWorker()], aPlacementRequest({ prompt, bytesPerToken: 2 }), holders);
+    const [only] = rankAll([createWorker()], createPlacementRequest({ prompt, bytesPerToken: 2 }), holders);
     expect(only).toMatchObject({ cachedTokens: 1_024, uncachedTokens: 976 });
   });
 
   it('expired leases do not count and are listed for removal', () => {
-    const leaked = aWorker({ slots: 1, leases: leases({ expiresAt: START, pendingTokens: 9_000 }) });
+    const leaked = createWorker({ slots: 1, leases: leases({ expiresAt: START, pendingTokens: 9_000 }) });
     const [only] = rankAll([leaked]);
     expect(only).toMatchObject({ expired: ['l0'], score: PLACEMENT_SETTINGS.uncachedWeight * 1_000 });
-    expect(rankAll([aWorker({ slots: 1, leases: leases({ expiresAt: START + 1 }) })])).toEqual([]);
+    expect(rankAll([createWorker({ slots: 1, leases: leases({ expiresAt: START + 1 }) })])).toEqual([]);
   });
 
   it('at most 100 expired leases are listed, and further ones occupy slots', () => {
     const many = leases(...Array.from({ length: 150 }, () => ({ expiresAt: START })));
-    const [only] = rankAll([aWorker({ slots: 200, leases: many })]);
+    const [only] = rankAll([createWorker({ slots: 200, leases: many })]);
     expect(only?.expired).toHaveLength(100);
-    expect(rankAll([aWorker({ slots: 50, leases: many })])).toEqual([]);
+    expect(rankAll([createWorker({ slots: 50, leases: many })])).toEqual([]);
   });
 
   it('random jitter spreads simultaneous requests over equal workers', () => {
-    const workers = ['w1', 'w2', 'w3', 'w4'].map((id) => aWorker({ id }));
-    const chosen = Array.from({ length: 200 }, () => rankIds(workers, aPlacementRequest(), NO_HOLDERS, Math.random)[0]);
+    const workers = ['w1', 'w2', 'w3', 'w4'].map((id) => createWorker({ id }));
+    const chosen = Array.from(
+      { length: 200 },
+      () => rankIds(workers, createPlacementRequest(), NO_HOLDERS, Math.random)[0],
+    );
     for (const { id } of workers) expect(chosen.filter((first) => first === id).length).toBeGreaterThan(20);
   });
 
@@ -111,7 +126,7 @@ const anyWorker = fc.record({
 });
 const anyFleet = fc
   .array(anyWorker, { maxLength: 6 })
-  .map((workers) => workers.map((worker, index) => aWorker({ ...worker, id: `w${index}` })));
+  .map((workers) => workers.map((worker, index) => createWorker({ ...worker, id: `w${index}` })));
 const anyHolders = fc.dictionary(
   fc.constantFrom('a', 'b', 'c'),
   fc.array(
@@ -136,8 +151,8 @@ describe('any fleet and request', () => {
   it('exactly the workers that are ready, serve the model and have a free slot for the tier are ranked', () => {
     fc.assert(
       fc.property(anyFleet, anyHolders, anyRequest, fc.nat(), (workers, holders, { bytes, ...changes }, seed) => {
-        const prompt = aPrompt(bytes, ['a', 256], ['b', 1_024], ['c', 2_048]);
-        const request = aPlacementRequest({ ...changes, prompt });
+        const prompt = createPrompt(bytes, ['a', 256], ['b', 1_024], ['c', 2_048]);
+        const request = createPlacementRequest({ ...changes, prompt });
         const view = { workers };
         const known = new Map(Object.entries(holders));
         const candidates = rankWorkers(view, known, request, PLACEMENT_SETTINGS, START, createSeededRandom(seed));
@@ -180,7 +195,7 @@ describe('any fleet and request', () => {
       fc.property(anyFleet, anyHolders, fc.integer({ min: 1, max: 3 }), (workers, holders, maxHolders) => {
         const [worker] = workers;
         if (worker === undefined) return;
-        const prompt = aPrompt(9_000, ['a', 256], ['b', 1_024], ['c', 2_048]);
+        const prompt = createPrompt(9_000, ['a', 256], ['b', 1_024], ['c', 2_048]);
         const holder = { workerId: worker.id, bootId: worker.bootId };
         const settings = { maxHolders, directoryMs: PLACEMENT_SETTINGS.directoryMs };
         const before = new Map(Object.entries(holders));

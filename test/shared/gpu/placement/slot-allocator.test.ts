@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { SLOT_SETTINGS } from '../../../../shared/gpu/placement/settings.ts';
-import { aLease, aLeaseRequest, aPrompt, aWorker, FLEET, MODEL, START } from '../fleets.ts';
-import { aSlotRequest, createTestFleet, getRefusal, NEVER_ABORTS } from './slot-fixture.ts';
+import { createLease, createLeaseRequest, createPrompt, createWorker, FLEET, MODEL, START } from '../fleets.ts';
+import { createSlotRequest, createTestFleet, getRefusal, NEVER_ABORTS } from './slot-fixture.ts';
 
 describe('acquiring a slot', () => {
   it('a slot costs two reads and two writes to acquire, and one write each for its first token and release', async () => {
     const { acquire, leases, calls } = await createTestFleet();
-    const slot = await acquire({ prompt: aPrompt(4_000, ['a', 2_048]), tier: 'batch', tenant: 'globex' });
+    const slot = await acquire({ prompt: createPrompt(4_000, ['a', 2_048]), tier: 'batch', tenant: 'globex' });
     expect(slot).toMatchObject({
       worker: { fleet: FLEET, id: 'w1', url: 'http://w1:8000/v1', bootId: 'boot-1' },
       leaseId: 'lease-1',
@@ -25,23 +25,23 @@ describe('acquiring a slot', () => {
   });
 
   it('a prompt is placed on the worker that has its prefix cached, and only new prefixes are recorded', async () => {
-    const { acquire, calls } = await createTestFleet(['w1', 'w2', 'w3'].map((id) => aWorker({ id })));
-    const first = await acquire({ prompt: aPrompt(40_000, ['a', 8_192], ['b', 16_384]) }, new Set(['w1', 'w3']));
+    const { acquire, calls } = await createTestFleet(['w1', 'w2', 'w3'].map((id) => createWorker({ id })));
+    const first = await acquire({ prompt: createPrompt(40_000, ['a', 8_192], ['b', 16_384]) }, new Set(['w1', 'w3']));
     await first.release();
-    const again = await acquire({ prompt: aPrompt(60_000, ['a', 8_192], ['b', 16_384], ['c', 32_768]) });
+    const again = await acquire({ prompt: createPrompt(60_000, ['a', 8_192], ['b', 16_384], ['c', 32_768]) });
     expect(again.worker.id).toBe('w2');
     expect(again.cachedTokens).toBe(4_096);
     await again.release();
     calls.length = 0;
-    const same = await acquire({ prompt: aPrompt(60_000, ['a', 8_192], ['b', 16_384], ['c', 32_768]) });
+    const same = await acquire({ prompt: createPrompt(60_000, ['a', 8_192], ['b', 16_384], ['c', 32_768]) });
     expect(same.cachedTokens).toBe(8_192);
     await same.release();
     expect(calls).not.toContain('recordHolders');
   });
 
   it('a prompt that keeps coming stays on its worker, and its directory entry is renewed every 90 s', async () => {
-    const { acquire, calls, table, time } = await createTestFleet(['w1', 'w2', 'w3'].map((id) => aWorker({ id })));
-    const prompt = aPrompt(40_000, ['a', 32_768]);
+    const { acquire, calls, table, time } = await createTestFleet(['w1', 'w2', 'w3'].map((id) => createWorker({ id })));
+    const prompt = createPrompt(40_000, ['a', 32_768]);
     const first = await acquire({ prompt }, new Set(['w1', 'w3']));
     await first.release();
     const other = await acquire({ prompt }, new Set(['w1', 'w2']));
@@ -58,8 +58,8 @@ describe('acquiring a slot', () => {
   });
 
   it('the directory lists the workers of a prefix in the order in which they last served it', async () => {
-    const { acquire, table, time } = await createTestFleet(['w1', 'w2'].map((id) => aWorker({ id })));
-    const prompt = aPrompt(40_000, ['a', 32_768]);
+    const { acquire, table, time } = await createTestFleet(['w1', 'w2'].map((id) => createWorker({ id })));
+    const prompt = createPrompt(40_000, ['a', 32_768]);
     const holders = async () => (await table.findHolders(FLEET, ['a'])).get('a')?.map(({ workerId }) => workerId);
     for (const not of ['w2', 'w1']) await (await acquire({ prompt }, new Set([not]))).release();
     expect(await holders()).toEqual(['w2', 'w1']);
@@ -72,19 +72,22 @@ describe('acquiring a slot', () => {
     const fail = async () => {
       throw new Error('throttled');
     };
-    const { acquire, leases } = await createTestFleet([aWorker()], { findHolders: fail, recordHolders: fail });
-    const slot = await acquire({ prompt: aPrompt(4_000, ['a', 2_048]) });
+    const { acquire, leases } = await createTestFleet([createWorker()], { findHolders: fail, recordHolders: fail });
+    const slot = await acquire({ prompt: createPrompt(4_000, ['a', 2_048]) });
     await slot.release();
     expect(await leases()).toEqual({});
   });
 
   it('the second-best worker is leased if the best one was filled since the fleet was read', async () => {
-    const { acquire, table, view } = await createTestFleet([aWorker({ id: 'best' }), aWorker({ id: 'second' })], {
-      read: async () => stale,
-    });
-    await table.lease(FLEET, 'second', aLeaseRequest());
+    const { acquire, table, view } = await createTestFleet(
+      [createWorker({ id: 'best' }), createWorker({ id: 'second' })],
+      {
+        read: async () => stale,
+      },
+    );
+    await table.lease(FLEET, 'second', createLeaseRequest());
     const stale = await view();
-    for (const id of ['a', 'b', 'c', 'd']) await table.lease(FLEET, 'best', aLeaseRequest({ id }));
+    for (const id of ['a', 'b', 'c', 'd']) await table.lease(FLEET, 'best', createLeaseRequest({ id }));
     const slot = await acquire();
     expect(slot.worker.id).toBe('second');
     expect(slot.waitedMs).toBe(0);
@@ -92,14 +95,17 @@ describe('acquiring a slot', () => {
 
   it('the fleet is read again if all workers that seemed free were filled meanwhile', async () => {
     let reads = 0;
-    const { acquire, table, view } = await createTestFleet([aWorker(), aWorker({ id: 'w2', state: 'suspect' })], {
-      async read() {
-        reads += 1;
-        return reads < 3 ? stale : view();
+    const { acquire, table, view } = await createTestFleet(
+      [createWorker(), createWorker({ id: 'w2', state: 'suspect' })],
+      {
+        async read() {
+          reads += 1;
+          return reads < 3 ? stale : view();
+        },
       },
-    });
+    );
     const stale = await view();
-    for (const id of ['a', 'b', 'c', 'd']) await table.lease(FLEET, 'w1', aLeaseRequest({ id }));
+    for (const id of ['a', 'b', 'c', 'd']) await table.lease(FLEET, 'w1', createLeaseRequest({ id }));
     await table.setState(FLEET, 'w2', 'boot-1', { state: 'ready', reason: '', at: START });
     const slot = await acquire();
     expect(slot.worker.id).toBe('w2');
@@ -111,13 +117,15 @@ describe('acquiring a slot', () => {
     { workers: 8, requests: 24, most: 4 },
     { workers: 1, requests: 4, most: 4 },
   ])('$requests simultaneous requests to $workers workers all get a slot and spread over the workers', async (each) => {
-    const workers = Array.from({ length: each.workers }, (_, index) => aWorker({ id: `w${index}`, slots: 32 }));
+    const workers = Array.from({ length: each.workers }, (_, index) => createWorker({ id: `w${index}`, slots: 32 }));
     const { acquire, table, view } = await createTestFleet(workers);
     // Every request that reads the fleet before the others lease ranks this worker first.
     await table.recordHolders(FLEET, [
       { prefix: 'a', holders: [{ workerId: 'w0', bootId: 'boot-1', until: START + 60_000 }] },
     ]);
-    const acquiring = Array.from({ length: each.requests }, () => acquire({ prompt: aPrompt(40_000, ['a', 4_096]) }));
+    const acquiring = Array.from({ length: each.requests }, () =>
+      acquire({ prompt: createPrompt(40_000, ['a', 4_096]) }),
+    );
     const slots = await Promise.all(acquiring);
     expect(slots).toHaveLength(each.requests);
     const held = (await view()).workers.map(({ leases }) => Object.keys(leases).length);
@@ -139,7 +147,7 @@ describe('acquiring a slot', () => {
   it('a lost lease aborts its signal at the next heartbeat', async () => {
     const { acquire, table, time } = await createTestFleet();
     const slot = await acquire();
-    const { leases: _, ...restarted } = aWorker({ bootId: 'boot-2' });
+    const { leases: _, ...restarted } = createWorker({ bootId: 'boot-2' });
     await table.register(restarted);
     expect(slot.lost.aborted).toBe(false);
     await time.pass(15_000);
@@ -148,7 +156,7 @@ describe('acquiring a slot', () => {
   });
 
   it('a lease is not lost while the table does not answer', async () => {
-    const { acquire, time } = await createTestFleet([aWorker()], {
+    const { acquire, time } = await createTestFleet([createWorker()], {
       renew: async () => {
         throw new Error('unavailable');
       },
@@ -162,7 +170,7 @@ describe('acquiring a slot', () => {
     const fail = async () => {
       throw new Error('unavailable');
     };
-    const { acquire, slots } = await createTestFleet([aWorker()], {
+    const { acquire, slots } = await createTestFleet([createWorker()], {
       markFirstToken: fail,
       release: fail,
       setState: fail,
@@ -174,11 +182,11 @@ describe('acquiring a slot', () => {
   });
 
   it('the slot of a dead holder is free as soon as its lease expires', async () => {
-    const { acquire, table, leases } = await createTestFleet([aWorker({ slots: 1 })]);
+    const { acquire, table, leases } = await createTestFleet([createWorker({ slots: 1 })]);
     await table.lease(
       FLEET,
       'w1',
-      aLeaseRequest({ id: 'leaked', cap: 1, lease: aLease({ expiresAt: START + 5_000 }) }),
+      createLeaseRequest({ id: 'leaked', cap: 1, lease: createLease({ expiresAt: START + 5_000 }) }),
     );
     const slot = await acquire();
     expect(slot.waitedMs).toBeGreaterThanOrEqual(5_000);
@@ -188,12 +196,12 @@ describe('acquiring a slot', () => {
 });
 
 describe('waiting for a slot', () => {
-  const createFullFleet = () => createTestFleet([aWorker({ slots: 1 })]);
+  const createFullFleet = () => createTestFleet([createWorker({ slots: 1 })]);
 
   it('a request waits until a slot is free, and is listed as a waiter meanwhile', async () => {
     const { acquire, slots, time, view } = await createFullFleet();
     const first = await acquire();
-    const second = slots.acquire(aSlotRequest({ tenant: 'globex' }), NEVER_ABORTS);
+    const second = slots.acquire(createSlotRequest({ tenant: 'globex' }), NEVER_ABORTS);
     await time.pass(4_000);
     expect((await view()).waiters).toMatchObject([
       { id: 'lease-2', model: MODEL, tier: 'interactive', tenant: 'globex', weight: 1_200 },
@@ -224,14 +232,14 @@ describe('waiting for a slot', () => {
 
   it('a request is refused with a longer delay if no worker for its model is ready', async () => {
     const { acquire } = await createTestFleet([
-      aWorker({ state: 'suspect' }),
-      aWorker({ id: 'w2', models: ['other'] }),
+      createWorker({ state: 'suspect' }),
+      createWorker({ id: 'w2', models: ['other'] }),
     ]);
     expect(await getRefusal(acquire())).toMatchObject({ code: 'overloaded', retryAfterMs: 30_000 });
   });
 
   it('a request that found no ready worker is recorded as unmet demand, to which no request yields', async () => {
-    const { acquire, table, time, view } = await createTestFleet([aWorker({ state: 'suspect' })]);
+    const { acquire, table, time, view } = await createTestFleet([createWorker({ state: 'suspect' })]);
     await getRefusal(acquire());
     expect(await view()).toMatchObject({
       waiters: [],
@@ -258,7 +266,7 @@ describe('waiting for a slot', () => {
     const { acquire, slots, time, view } = await createFullFleet();
     await acquire();
     const cancel = new AbortController();
-    const waiting = slots.acquire(aSlotRequest(), cancel.signal);
+    const waiting = slots.acquire(createSlotRequest(), cancel.signal);
     await time.pass(1_000);
     cancel.abort(new Error('gone'));
     await expect(time.runUntilSettled(waiting)).rejects.toThrow('gone');
@@ -272,19 +280,19 @@ describe('waiting for a slot', () => {
   });
 
   it('batch work leaves the reserve to interactive work', async () => {
-    const { acquire } = await createTestFleet([aWorker({ slots: 4 })]);
+    const { acquire } = await createTestFleet([createWorker({ slots: 4 })]);
     for (let taken = 0; taken < 3; taken += 1) await acquire({ tier: 'batch' });
     await getRefusal(acquire({ tier: 'batch' }));
     expect((await acquire()).worker.id).toBe('w1');
   });
 
   it('a worker on which the request has failed is not chosen', async () => {
-    const { acquire } = await createTestFleet([aWorker(), aWorker({ id: 'w2' })]);
+    const { acquire } = await createTestFleet([createWorker(), createWorker({ id: 'w2' })]);
     expect((await acquire({}, new Set(['w1']))).worker.id).toBe('w2');
   });
 
   it('a request that has failed on every worker is refused at once and adds no waiter', async () => {
-    const { acquire, time, calls } = await createTestFleet([aWorker(), aWorker({ id: 'w2' })]);
+    const { acquire, time, calls } = await createTestFleet([createWorker(), createWorker({ id: 'w2' })]);
     expect(await getRefusal(acquire({}, new Set(['w1', 'w2'])))).toMatchObject({ code: 'overloaded' });
     expect(time.now()).toBe(START);
     expect(calls).not.toContain('putWaiter');
@@ -300,7 +308,7 @@ describe('suspecting a worker', () => {
   });
 
   it('only the start that failed becomes suspect, and a draining worker keeps draining', async () => {
-    const { slots, view, table } = await createTestFleet([aWorker(), aWorker({ id: 'w2' })]);
+    const { slots, view, table } = await createTestFleet([createWorker(), createWorker({ id: 'w2' })]);
     await table.setState(FLEET, 'w2', 'boot-1', { state: 'draining', reason: 'spot', at: START });
     await slots.suspect({ fleet: FLEET, id: 'w1', bootId: 'boot-0' }, 'refused');
     await slots.suspect({ fleet: FLEET, id: 'w2', bootId: 'boot-1' }, 'refused');

@@ -5,7 +5,7 @@ import type { FleetStore } from '../../../../shared/gpu/registry/fleet-store.ts'
 import { createMemoryFleetStore, type FleetEntries } from '../../../../shared/gpu/registry/memory-fleet.ts';
 import type { Lease, Waiter } from '../../../../shared/gpu/registry/worker.ts';
 import { type Answer, explore, Histories, type Program, type Reach, type Step } from '../../jobs/explorer.ts';
-import { aPrompt, aWorker, FLEET, MODEL, START } from '../fleets.ts';
+import { createPrompt, createWorker, FLEET, MODEL, START } from '../fleets.ts';
 
 /** How often each event may happen in one interleaving. */
 export interface SlotBudget {
@@ -79,7 +79,7 @@ export async function checkSlots(check: SlotCheck) {
 
   async function restartWorker(world: World): Promise<World> {
     const fleets = structuredClone(world.fleets);
-    const { leases: _, ...worker } = aWorker({ slots, bootId: `boot-at-${world.now}` });
+    const { leases: _, ...worker } = createWorker({ slots, bootId: `boot-at-${world.now}` });
     await createMemoryFleetStore(() => world.now, fleets).register(worker);
     return { ...world, fleets };
   }
@@ -212,7 +212,7 @@ const createContender =
         model: MODEL,
         tier: 'interactive',
         tenant: 'acme',
-        prompt: aPrompt(400),
+        prompt: createPrompt(400),
         expectedOutputTokens: 10,
       } as const;
       const slot = await slots.acquire(request, new AbortController().signal).catch((thrown: unknown) => {

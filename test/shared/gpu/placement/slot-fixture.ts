@@ -5,20 +5,20 @@ import { createSlotAllocator } from '../../../../shared/gpu/placement/slot-alloc
 import type { FleetStore } from '../../../../shared/gpu/registry/fleet-store.ts';
 import { createMemoryFleetStore } from '../../../../shared/gpu/registry/memory-fleet.ts';
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';
-import { aPrompt, aWorker, FLEET, MODEL, START } from '../fleets.ts';
+import { createPrompt, createWorker, FLEET, MODEL, START } from '../fleets.ts';
 import { createVirtualTime } from '../virtual-time.ts';
 
 /** A signal that never aborts. */
 export const NEVER_ABORTS = new AbortController().signal;
 
 /** Returns a request for a slot of `FLEET`. */
-export function aSlotRequest(changes: Partial<SlotRequest> = {}): SlotRequest {
+export function createSlotRequest(changes: Partial<SlotRequest> = {}): SlotRequest {
   return {
     fleet: FLEET,
     model: MODEL,
     tier: 'interactive',
     tenant: 'acme',
-    prompt: aPrompt(4_000),
+    prompt: createPrompt(4_000),
     expectedOutputTokens: 100,
     ...changes,
   };
@@ -28,7 +28,7 @@ export function aSlotRequest(changes: Partial<SlotRequest> = {}): SlotRequest {
  * Creates a fleet in memory and a slot allocator on virtual time. `calls` records the store's calls.
  * @param faults methods that replace the store's own
  */
-export async function createTestFleet(workers: readonly Worker[] = [aWorker()], faults: Partial<FleetStore> = {}) {
+export async function createTestFleet(workers: readonly Worker[] = [createWorker()], faults: Partial<FleetStore> = {}) {
   const time = createVirtualTime(START);
   const table = createMemoryFleetStore(time.now);
   for (const { leases: _, ...worker } of workers) await table.register(worker);
@@ -64,7 +64,7 @@ export async function createTestFleet(workers: readonly Worker[] = [aWorker()], 
     view: () => table.read(FLEET),
     leases: async (id = 'w1') => (await table.read(FLEET)).workers.find((worker) => worker.id === id)?.leases,
     acquire: (changes: Partial<SlotRequest> = {}, excluded?: ReadonlySet<string>, signal = NEVER_ABORTS) =>
-      time.runUntilSettled(slots.acquire(aSlotRequest(changes), signal, excluded)),
+      time.runUntilSettled(slots.acquire(createSlotRequest(changes), signal, excluded)),
   };
 }
 

@@ -5,11 +5,11 @@ import type { FleetStore, LeaseRequest } from '../../../../shared/gpu/registry/f
 import { createMemoryFleetStore } from '../../../../shared/gpu/registry/memory-fleet.ts';
 import type { Worker } from '../../../../shared/gpu/registry/worker.ts';
 import {
-  aLease,
-  aLeaseRequest,
-  anUnmet,
-  aWaiter,
-  aWorker,
+  createLease,
+  createLeaseRequest,
+  createUnmetDemand,
+  createWaiter,
+  createWorker,
   FLEET,
   type FleetTables,
   START,
@@ -43,22 +43,22 @@ describe.each(Object.keys(implementations))('the fleet store in %s', (name) => {
   const readLeases = async (store: FleetStore, id = 'w1') =>
     (await readWorkers(store)).find((worker) => worker.id === id)?.leases;
   const lease = (store: FleetStore, changes: Partial<LeaseRequest> = {}) =>
-    store.lease(FLEET, 'w1', aLeaseRequest(changes));
+    store.lease(FLEET, 'w1', createLeaseRequest(changes));
 
   describe('workers', () => {
     it('workers are returned as registered, in the order of their ids, for one fleet only', async () => {
-      const one = aWorker({ id: 'w1', instance: 'i-1', source: 'ecs', models: ['a', 'b/lora'] });
-      const two = aWorker({ id: 'w2', state: 'suspect', stateReason: 'new', stateSince: START });
-      const store = await createStore(two, one, aWorker({ id: 'w3', fleet: 'other' }));
+      const one = createWorker({ id: 'w1', instance: 'i-1', source: 'ecs', models: ['a', 'b/lora'] });
+      const two = createWorker({ id: 'w2', state: 'suspect', stateReason: 'new', stateSince: START });
+      const store = await createStore(two, one, createWorker({ id: 'w3', fleet: 'other' }));
       expect(await store.read(FLEET)).toEqual({ workers: [one, two], waiters: [], unmet: [] });
       expect(await store.read('unknown')).toEqual({ workers: [], waiters: [], unmet: [] });
     });
 
     it('a worker keeps its leases and state when it is registered again', async () => {
-      const store = await createStore(aWorker({ instance: 'i-1' }));
+      const store = await createStore(createWorker({ instance: 'i-1' }));
       await lease(store);
       await store.setState(FLEET, 'w1', 'boot-1', { state: 'suspect', reason: 'refused', at: START });
-      const { leases: _, ...again } = aWorker({
+      const { leases: _, ...again } = createWorker({
         url: 'http://elsewhere/v1',
         slots: 9,
         models: ['b'],
@@ -71,88 +71,95 @@ describe.each(Object.keys(implementations))('the fleet store in %s', (name) => {
           state: 'suspect',
           stateReason: 'refused',
           stateSince: START,
-          leases: { 'lease-1': aLease() },
+          leases: { 'lease-1': createLease() },
         },
       ]);
     });
 
     it('a worker with another bootId has no leases and the registered state', async () => {
-      const store = await createStore(aWorker());
+      const store = await createStore(createWorker());
       await lease(store);
       await store.setState(FLEET, 'w1', 'boot-1', { state: 'suspect', reason: 'refused', at: START });
-      const { leases: _, ...again } = aWorker({ bootId: 'boot-2' });
+      const { leases: _, ...again } = createWorker({ bootId: 'boot-2' });
       await store.register(again);
-      expect(await readWorkers(store)).toEqual([aWorker({ bootId: 'boot-2' })]);
+      expect(await readWorkers(store)).toEqual([createWorker({ bootId: 'boot-2' })]);
     });
 
     it('setState changes only a registered worker with the same bootId', async () => {
-      const store = await createStore(aWorker());
+      const store = await createStore(createWorker());
       const suspect = { state: 'suspect', reason: 'refused', at: START } as const;
       expect(await store.setState(FLEET, 'w1', 'boot-0', suspect)).toBe(false);
       expect(await store.setState(FLEET, 'w9', 'boot-1', suspect)).toBe(false);
-      expect(await readWorkers(store)).toEqual([aWorker()]);
+      expect(await readWorkers(store)).toEqual([createWorker()]);
       expect(await store.setState(FLEET, 'w1', 'boot-1', suspect)).toBe(true);
       expect(await readWorkers(store)).toEqual([
-        aWorker({ state: 'suspect', stateReason: 'refused', stateSince: START }),
+        createWorker({ state: 'suspect', stateReason: 'refused', stateSince: START }),
       ]);
     });
 
     it('setState with `from` changes only a worker in that state', async () => {
-      const store = await createStore(aWorker({ state: 'draining', stateReason: 'spot', stateSince: START }));
+      const store = await createStore(createWorker({ state: 'draining', stateReason: 'spot', stateSince: START }));
       const change = { reason: 'refused', at: START + 1 };
       expect(await store.setState(FLEET, 'w1', 'boot-1', { ...change, state: 'suspect', from: 'ready' })).toBe(false);
       expect(await store.setState(FLEET, 'w1', 'boot-1', { ...change, state: 'ready', from: 'draining' })).toBe(true);
-      expect(await readWorkers(store)).toEqual([aWorker()]);
+      expect(await readWorkers(store)).toEqual([createWorker()]);
     });
 
     it('a worker can be deregistered twice', async () => {
-      const store = await createStore(aWorker());
+      const store = await createStore(createWorker());
       await store.deregister(FLEET, 'w1');
       await store.deregister(FLEET, 'w1');
       expect(await readWorkers(store)).toEqual([]);
     });
 
     it('simultaneous registrations of a worker register it once', async () => {
-      const store = await createStore(aWorker({ bootId: 'boot-0' }));
-      const { leases: _, ...worker } = aWorker();
+      const store = await createStore(createWorker({ bootId: 'boot-0' }));
+      const { leases: _, ...worker } = createWorker();
       await Promise.all(Array.from({ length: 5 }, () => store.register(worker)));
-      expect(await readWorkers(store)).toEqual([aWorker()]);
+      expect(await readWorkers(store)).toEqual([createWorker()]);
     });
   });
 
   describe('leases', () => {
     it('a lease is added, marked, renewed and released', async () => {
-      const store = await createStore(aWorker());
+      const store = await createStore(createWorker());
       expect(await lease(store)).toBe(true);
-      expect(await readLeases(store)).toEqual({ 'lease-1': aLease() });
+      expect(await readLeases(store)).toEqual({ 'lease-1': createLease() });
       await store.markFirstToken(FLEET, 'w1', 'lease-1');
-      expect(await readLeases(store)).toEqual({ 'lease-1': aLease({ pendingTokens: 0 }) });
+      expect(await readLeases(store)).toEqual({ 'lease-1': createLease({ pendingTokens: 0 }) });
       expect(await store.renew(FLEET, 'w1', 'lease-1', START + 60_000)).toBe(true);
-      expect(await readLeases(store)).toEqual({ 'lease-1': aLease({ pendingTokens: 0, expiresAt: START + 60_000 }) });
+      expect(await readLeases(store)).toEqual({
+        'lease-1': createLease({ pendingTokens: 0, expiresAt: START + 60_000 }),
+      });
       await store.release(FLEET, 'w1', 'lease-1');
       expect(await readLeases(store)).toEqual({});
     });
 
     it('a lease is returned with all its fields', async () => {
-      const store = await createStore(aWorker());
-      const batch = aLease({ tier: 'batch', tenant: 'tenant.with-all_of#it', pendingTokens: 131_072, weight: 4e5 });
+      const store = await createStore(createWorker());
+      const batch = createLease({
+        tier: 'batch',
+        tenant: 'tenant.with-all_of#it',
+        pendingTokens: 131_072,
+        weight: 4e5,
+      });
       await lease(store, { id: '-_1', lease: batch });
       expect(await readLeases(store)).toEqual({ '-_1': batch });
     });
 
     it('a lease is refused by a worker that is not ready', async () => {
-      const store = await createStore(aWorker({ state: 'draining' }));
+      const store = await createStore(createWorker({ state: 'draining' }));
       expect(await lease(store)).toBe(false);
     });
 
     it('a lease is refused for another bootId or an unknown worker', async () => {
-      const store = await createStore(aWorker());
+      const store = await createStore(createWorker());
       expect(await lease(store, { bootId: 'boot-0' })).toBe(false);
-      expect(await store.lease(FLEET, 'w9', aLeaseRequest())).toBe(false);
+      expect(await store.lease(FLEET, 'w9', createLeaseRequest())).toBe(false);
     });
 
     it('a lease is refused at the cap', async () => {
-      const store = await createStore(aWorker());
+      const store = await createStore(createWorker());
       expect(await lease(store, { id: 'a', cap: 2 })).toBe(true);
       expect(await lease(store, { id: 'b', cap: 2 })).toBe(true);
       expect(await lease(store, { id: 'c', cap: 2 })).toBe(false);
@@ -161,30 +168,30 @@ describe.each(Object.keys(implementations))('the fleet store in %s', (name) => {
     });
 
     it('simultaneous requests get no more leases than the cap', async () => {
-      const store = await createStore(aWorker());
+      const store = await createStore(createWorker());
       const requests = Array.from({ length: 10 }, (_, index) => lease(store, { id: `l${index}` }));
       expect((await Promise.all(requests)).filter((granted) => granted)).toHaveLength(4);
     });
 
     it('a repeated request for the same lease is granted and adds nothing', async () => {
-      const store = await createStore(aWorker());
+      const store = await createStore(createWorker());
       expect(await lease(store, { cap: 1 })).toBe(true);
       expect(await lease(store, { cap: 1 })).toBe(true);
-      expect(await readLeases(store)).toEqual({ 'lease-1': aLease() });
+      expect(await readLeases(store)).toEqual({ 'lease-1': createLease() });
     });
 
     it('an expired lease is removed by the next lease, but not before it expires', async () => {
-      const store = await createStore(aWorker());
+      const store = await createStore(createWorker());
       await lease(store, { id: 'old', cap: 1 });
       const now = START + 45_000;
-      const request = { id: 'new', cap: 1, lease: aLease({ expiresAt: now + 45_000 }) };
+      const request = { id: 'new', cap: 1, lease: createLease({ expiresAt: now + 45_000 }) };
       expect(await lease(store, { ...request, expired: ['old'], now: now - 1 })).toBe(false);
       expect(await lease(store, { ...request, expired: ['old'], now })).toBe(true);
       expect(await readLeases(store)).toEqual({ new: request.lease });
     });
 
     it('a lease that was renewed or already removed cannot be removed as expired', async () => {
-      const store = await createStore(aWorker());
+      const store = await createStore(createWorker());
       await lease(store, { id: 'old', cap: 1 });
       await store.renew(FLEET, 'w1', 'old', START + 90_000);
       expect(await lease(store, { id: 'new', cap: 1, expired: ['old'], now: START + 45_000 })).toBe(false);
@@ -192,7 +199,7 @@ describe.each(Object.keys(implementations))('the fleet store in %s', (name) => {
     });
 
     it('100 expired leases are removed by one lease', async () => {
-      const store = await createStore(aWorker({ slots: 100 }));
+      const store = await createStore(createWorker({ slots: 100 }));
       const expired = Array.from({ length: 100 }, (_, index) => `00000000-0000-4000-8000-00000000${1000 + index}`);
       await Promise.all(expired.map((id) => lease(store, { id, cap: 100 })));
       expect(await lease(store, { id: 'new', cap: 1, expired, now: START + 45_000 })).toBe(true);
@@ -200,7 +207,7 @@ describe.each(Object.keys(implementations))('the fleet store in %s', (name) => {
     });
 
     it('renewing, marking and releasing a missing lease changes nothing', async () => {
-      const store = await createStore(aWorker());
+      const store = await createStore(createWorker());
       expect(await store.renew(FLEET, 'w1', 'gone', START)).toBe(false);
       await store.markFirstToken(FLEET, 'w1', 'gone');
       await store.release(FLEET, 'w1', 'gone');
@@ -260,13 +267,16 @@ describe.each(Object.keys(implementations))('the fleet store in %s', (name) => {
   });
 
   it('a waiter is returned until it is removed', async () => {
-    const store = await createStore(aWorker());
-    await store.putWaiter(FLEET, aWaiter());
-    await store.putWaiter(FLEET, aWaiter({ id: 'waiter-2', tier: 'batch', tenant: 'globex' }));
-    await store.putWaiter(FLEET, aWaiter({ expiresAt: START + 5_500 }));
+    const store = await createStore(createWorker());
+    await store.putWaiter(FLEET, createWaiter());
+    await store.putWaiter(FLEET, createWaiter({ id: 'waiter-2', tier: 'batch', tenant: 'globex' }));
+    await store.putWaiter(FLEET, createWaiter({ expiresAt: START + 5_500 }));
     expect(await store.read(FLEET)).toEqual({
-      workers: [aWorker()],
-      waiters: [aWaiter({ expiresAt: START + 5_500 }), aWaiter({ id: 'waiter-2', tier: 'batch', tenant: 'globex' })],
+      workers: [createWorker()],
+      waiters: [
+        createWaiter({ expiresAt: START + 5_500 }),
+        createWaiter({ id: 'waiter-2', tier: 'batch', tenant: 'globex' }),
+      ],
       unmet: [],
     });
     await store.removeWaiter(FLEET, 'waiter-1');
@@ -276,10 +286,10 @@ describe.each(Object.keys(implementations))('the fleet store in %s', (name) => {
 
   it('the latest unmet demand of each model is returned, and is no waiter', async () => {
     const store = await createStore();
-    const last = anUnmet({ weight: 900, expiresAt: START + 130_000 });
-    const other = anUnmet({ model: 'base#x:sql', tier: 'batch' });
-    for (const demand of [anUnmet(), last, other]) await store.recordUnmetDemand(FLEET, demand);
-    await store.recordUnmetDemand('other', anUnmet());
+    const last = createUnmetDemand({ weight: 900, expiresAt: START + 130_000 });
+    const other = createUnmetDemand({ model: 'base#x:sql', tier: 'batch' });
+    for (const demand of [createUnmetDemand(), last, other]) await store.recordUnmetDemand(FLEET, demand);
+    await store.recordUnmetDemand('other', createUnmetDemand());
     expect(await store.read(FLEET)).toEqual({ workers: [], waiters: [], unmet: [last, other] });
   });
 });
@@ -296,7 +306,7 @@ describe('the fleet store in DynamoDB', () => {
       Array.from({ length: 32 }, (_, index) => [`lease-id-${1000 + index}`, { L: longestLease() }]),
     );
     for (let index = 0; index < 200; index += 1) {
-      const { leases: _, ...worker } = aWorker({ id: `0123456789abcdef0123456789ab-${1000 + index}` });
+      const { leases: _, ...worker } = createWorker({ id: `0123456789abcdef0123456789ab-${1000 + index}` });
       await store.register(worker);
       await tables.client.send(
         new UpdateItemCommand({
@@ -329,7 +339,7 @@ describe('the fleet store in DynamoDB', () => {
     const { store } = await createStore();
     const models = Array.from({ length: 400 }, (_, index) => `${'adapter'.repeat(60)}-${index}`);
     for (const id of ['w1', 'w2', 'w3', 'w4', 'w5', 'w6', 'w7', 'w8']) {
-      const { leases: _, ...worker } = aWorker({ id, models });
+      const { leases: _, ...worker } = createWorker({ id, models });
       await store.register(worker);
     }
     const { workers } = await store.read(FLEET);
@@ -339,7 +349,7 @@ describe('the fleet store in DynamoDB', () => {
 
   it('items of a newer version are read, with unknown states as draining', async () => {
     const { tableName, store } = await createStore();
-    const { leases: _, ...worker } = aWorker();
+    const { leases: _, ...worker } = createWorker();
     await store.register(worker);
     await tables.client.send(
       new UpdateItemCommand({
@@ -357,14 +367,14 @@ describe('the fleet store in DynamoDB', () => {
     await tables.client.send(
       new PutItemCommand({ TableName: tableName, Item: { pk: { S: `fleet#${FLEET}` }, sk: { S: 'zone#a' } } }),
     );
-    const lease = aLease({
+    const lease = createLease({
       tenant: 'a-tenant-of-a-usual-name',
       pendingTokens: 131_072,
       weight: 139_264,
       expiresAt: START,
     });
     expect(await store.read(FLEET)).toEqual({
-      workers: [aWorker({ state: 'draining', leases: { newer: lease } })],
+      workers: [createWorker({ state: 'draining', leases: { newer: lease } })],
       waiters: [],
       unmet: [],
     });
@@ -396,8 +406,8 @@ describe('the fleet store in DynamoDB', () => {
 
   it('the TTL attribute of waiters, unmet demand and prefixes is rounded up to whole seconds', async () => {
     const { tableName, store } = await createStore();
-    await store.recordUnmetDemand('other', anUnmet({ expiresAt: START + 3_500 }));
-    await store.putWaiter(FLEET, aWaiter({ expiresAt: START + 1_500 }));
+    await store.recordUnmetDemand('other', createUnmetDemand({ expiresAt: START + 3_500 }));
+    await store.putWaiter(FLEET, createWaiter({ expiresAt: START + 1_500 }));
     const holders = [2_500, 2_000].map((ms) => ({ workerId: `w${ms}`, bootId: 'boot-1', until: START + ms }));
     await store.recordHolders(FLEET, [{ prefix: 'a', holders }]);
     const { Items = [] } = await tables.client.send(new ScanCommand({ TableName: tableName }));

@@ -4,14 +4,14 @@ import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
 import { belongsToService, pickLatest, taskSchema, toMember } from '../../../../shared/gpu/upkeep/ecs-task.ts';
 import { parseFleetEvent } from '../../../../shared/gpu/upkeep/fleet-event.ts';
-import { aTask, CLUSTER } from './stand-in-ecs.ts';
+import { CLUSTER, createTask } from './stand-in-ecs.ts';
 import { toEventTask } from './upkeep-world.ts';
 
 const readSample = (name: string) =>
   JSON.parse(readFileSync(join(import.meta.dirname, '../../../../events', `${name}.json`), 'utf8'));
 const settings = { port: 8_000, slots: 32 };
-const createMember = (changes: Parameters<typeof aTask>[1]) =>
-  toMember(toEventTask(aTask('t1', changes)), settings, undefined);
+const createMember = (changes: Parameters<typeof createTask>[1]) =>
+  toMember(toEventTask(createTask('t1', changes)), settings, undefined);
 
 describe('ECS tasks', () => {
   it('a task of an event becomes a member with an address, a boot id and an instance', () => {
@@ -58,7 +58,7 @@ describe('ECS tasks', () => {
   });
 
   it('a task belongs to a service that is given by name or ARN', () => {
-    const task = toEventTask(aTask('t1'));
+    const task = toEventTask(createTask('t1'));
     expect(belongsToService(task, { cluster: 'gpu', service: 'qwen' })).toBe(true);
     expect(
       belongsToService(task, { cluster: CLUSTER, service: 'arn:aws:ecs:eu-west-1:123456789012:service/gpu/qwen' }),
@@ -68,7 +68,10 @@ describe('ECS tasks', () => {
   });
 
   it('the description with the higher version is picked', () => {
-    const [older, newer] = [toEventTask(aTask('t1', { version: 3 })), toEventTask(aTask('t1', { version: 4 }))];
+    const [older, newer] = [
+      toEventTask(createTask('t1', { version: 3 })),
+      toEventTask(createTask('t1', { version: 4 })),
+    ];
     expect(pickLatest(older, newer)).toBe(newer);
     expect(pickLatest(newer, older)).toBe(newer);
     expect(pickLatest(older, undefined)).toBe(older);

@@ -3,10 +3,10 @@ import { runCommand } from '../../../../shared/gpu/upkeep/commands.ts';
 import { drainInstance, reconcileTask } from '../../../../shared/gpu/upkeep/ecs-events.ts';
 import { takeOutOfService } from '../../../../shared/gpu/upkeep/reconcile-worker.ts';
 import { waitUntil } from '../../../wait.ts';
-import { aWaiter, FLEET, type FleetTables, START, startFleetTables } from '../fleets.ts';
-import { aTask, type StandInEcs, startStandInEcs } from './stand-in-ecs.ts';
+import { createWaiter, FLEET, type FleetTables, START, startFleetTables } from '../fleets.ts';
+import { createTask, type StandInEcs, startStandInEcs } from './stand-in-ecs.ts';
 import { type StandInEngine, startStandInEngine } from './stand-in-engine.ts';
-import { aDefinition, anEcsDefinition, toEventTask, UpkeepWorld } from './upkeep-world.ts';
+import { createEcsDefinition, createFleetDefinition, toEventTask, UpkeepWorld } from './upkeep-world.ts';
 
 let tables: FleetTables;
 let ecs: StandInEcs;
@@ -20,8 +20,8 @@ afterEach(async () => {
 
 const portOf = ({ url }: StandInEngine) => Number(new URL(url).port);
 const openListed = (changes = {}) =>
-  UpkeepWorld.open(tables, ecs, aDefinition({ workers: [{ id: 'w1', url: engine.url }], ...changes }));
-const openEcs = () => UpkeepWorld.open(tables, ecs, anEcsDefinition(portOf(engine)));
+  UpkeepWorld.open(tables, ecs, createFleetDefinition({ workers: [{ id: 'w1', url: engine.url }], ...changes }));
+const openEcs = () => UpkeepWorld.open(tables, ecs, createEcsDefinition(portOf(engine)));
 
 describe('listed machines', () => {
   it('a listed machine is registered once it generates a token', async () => {
@@ -228,7 +228,7 @@ describe('draining a worker', () => {
 
 describe('ECS tasks', () => {
   const putTask = (changes = {}) => {
-    const task = aTask('t1', changes);
+    const task = createTask('t1', changes);
     ecs.tasks.set(task.taskArn, task);
     ecs.instances.set(task.containerInstanceArn, 'i-0abc');
     return toEventTask(task);
@@ -271,7 +271,7 @@ describe('ECS tasks', () => {
       { desiredStatus: 'STOPPED', version: 5 },
       { desiredStatus: 'STOPPED', lastStatus: 'STOPPED', version: 7 },
     ];
-    const events = versions.map((changes) => toEventTask(aTask('t1', changes)));
+    const events = versions.map((changes) => toEventTask(createTask('t1', changes)));
     const orders = [
       [3, 2, 1, 0],
       [1, 3, 2, 1],
@@ -294,9 +294,9 @@ describe('ECS tasks', () => {
   });
 
   it('a task that is about to stop drains even if the engines’ key is missing', async () => {
-    const definition = anEcsDefinition(portOf(engine), { apiKey: 'ssm:/key' });
+    const definition = createEcsDefinition(portOf(engine), { apiKey: 'ssm:/key' });
     const world = await UpkeepWorld.open(tables, ecs, definition);
-    const [withEvent, withoutEvent, running] = [aTask('t1'), aTask('t2'), aTask('t3')];
+    const [withEvent, withoutEvent, running] = [createTask('t1'), createTask('t2'), createTask('t3')];
     for (const task of [withEvent, withoutEvent, running]) ecs.tasks.set(task.taskArn, task);
     await world.reconcile();
     world.isKeyMissing = true;
@@ -352,7 +352,7 @@ describe('ECS tasks', () => {
 describe('reconcileFleets', () => {
   it('all pages of tasks are reconciled, and missing tasks are deregistered without an event', async () => {
     const world = await openEcs();
-    const tasks = Array.from({ length: 8 }, (_, index) => aTask(`t${index}`));
+    const tasks = Array.from({ length: 8 }, (_, index) => createTask(`t${index}`));
     for (const task of tasks) ecs.tasks.set(task.taskArn, task);
     await world.reconcile();
     expect(await world.workers()).toHaveLength(8);
@@ -368,9 +368,9 @@ describe('reconcileFleets', () => {
     const world = await UpkeepWorld.open(
       tables,
       ecs,
-      anEcsDefinition(portOf(engine), { workers: [{ id: 'w1', url: engine.url }] }),
+      createEcsDefinition(portOf(engine), { workers: [{ id: 'w1', url: engine.url }] }),
     );
-    const task = aTask('t1');
+    const task = createTask('t1');
     ecs.tasks.set(task.taskArn, task);
     await world.reconcile();
     ecs.broken = true;
@@ -388,10 +388,10 @@ describe('reconcileFleets', () => {
     const world = await openListed();
     await world.reconcile();
     await world.lease('dead');
-    await world.ports.store.putWaiter(FLEET, aWaiter({ id: 'dead' }));
+    await world.ports.store.putWaiter(FLEET, createWaiter({ id: 'dead' }));
     world.clock += 100_000;
     await world.lease('alive');
-    await world.ports.store.putWaiter(FLEET, aWaiter({ id: 'alive', expiresAt: world.clock + 3_000 }));
+    await world.ports.store.putWaiter(FLEET, createWaiter({ id: 'alive', expiresAt: world.clock + 3_000 }));
     await world.reconcile();
     world.clock += 10_000;
     await world.reconcile();

@@ -2,15 +2,15 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { countBatchSlots, decideConcurrency } from '../../../../shared/gpu/upkeep/dispatch-concurrency.ts';
 import { computeNeed, needsFirstWorker, shareQueue } from '../../../../shared/gpu/upkeep/scaling.ts';
-import { aLease, anUnmet, aWaiter, aWorker, START } from '../fleets.ts';
-import { aDefinition } from './upkeep-world.ts';
+import { createLease, createUnmetDemand, createWaiter, createWorker, START } from '../fleets.ts';
+import { createFleetDefinition } from './upkeep-world.ts';
 
 const EMPTY = { workers: [], waiters: [], unmet: [] };
 /** Each worker processes 60,000 tokens per minute. */
-const definition = aDefinition({ slots: 4 });
+const definition = createFleetDefinition({ slots: 4 });
 const need = (view: Parameters<typeof computeNeed>[0], queued = 0, fleet = definition) =>
   computeNeed(view, queued, fleet, START);
-const aBatchLease = (weight: number) => aLease({ tier: 'batch', weight });
+const createBatchLease = (weight: number) => createLease({ tier: 'batch', weight });
 
 describe('computeNeed', () => {
   it('an idle fleet needs no worker', () => {
@@ -19,7 +19,7 @@ describe('computeNeed', () => {
 
   it('a fleet needs one worker per 60,000 tokens of backlog at 1,000 tokens per second and 60 drain seconds', () => {
     const view = {
-      workers: [aWorker({ leases: { a: aBatchLease(10_000), b: aBatchLease(20_000) } })],
+      workers: [createWorker({ leases: { a: createBatchLease(10_000), b: createBatchLease(20_000) } })],
       waiters: [],
       unmet: [],
     };
@@ -32,9 +32,11 @@ describe('computeNeed', () => {
   });
 
   it('a fleet with four slots per worker needs one worker per three interactive requests', () => {
-    const leases = Object.fromEntries(['a', 'b', 'c', 'd'].map((id) => [id, aLease({ weight: 0 })]));
-    expect(need({ workers: [aWorker({ leases })], waiters: [], unmet: [] }).neededWorkers).toBe(2);
-    expect(need({ workers: [aWorker({ leases })], waiters: [aWaiter({ weight: 0 })], unmet: [] })).toMatchObject({
+    const leases = Object.fromEntries(['a', 'b', 'c', 'd'].map((id) => [id, createLease({ weight: 0 })]));
+    expect(need({ workers: [createWorker({ leases })], waiters: [], unmet: [] }).neededWorkers).toBe(2);
+    expect(
+      need({ workers: [createWorker({ leases })], waiters: [createWaiter({ weight: 0 })], unmet: [] }),
+    ).toMatchObject({
       neededWorkers: 2,
       waiting: 1,
       freeSlots: 0,
@@ -42,25 +44,25 @@ describe('computeNeed', () => {
   });
 
   it('expired leases, waiters and unmet demand do not count', () => {
-    const leases = { dead: aLease({ expiresAt: START }) };
+    const leases = { dead: createLease({ expiresAt: START }) };
     const view = {
-      workers: [aWorker({ leases })],
-      waiters: [aWaiter({ expiresAt: START - 1 })],
-      unmet: [anUnmet({ expiresAt: START })],
+      workers: [createWorker({ leases })],
+      waiters: [createWaiter({ expiresAt: START - 1 })],
+      unmet: [createUnmetDemand({ expiresAt: START })],
     };
     expect(need(view)).toMatchObject({ backlogTokens: 0, neededWorkers: 0, waiting: 0, freeSlots: 4 });
   });
 
   it('unmet demand counts as waiting unless a waiter for the same model exists', () => {
-    const unmet = [anUnmet({ weight: 30_000 })];
+    const unmet = [createUnmetDemand({ weight: 30_000 })];
     expect(need({ ...EMPTY, unmet })).toMatchObject({ backlogTokens: 30_000, neededWorkers: 1, waiting: 1 });
-    expect(need({ ...EMPTY, waiters: [aWaiter()], unmet })).toMatchObject({ backlogTokens: 300, waiting: 1 });
-    expect(need({ ...EMPTY, waiters: [aWaiter({ model: 'other' })], unmet }).waiting).toBe(2);
+    expect(need({ ...EMPTY, waiters: [createWaiter()], unmet })).toMatchObject({ backlogTokens: 300, waiting: 1 });
+    expect(need({ ...EMPTY, waiters: [createWaiter({ model: 'other' })], unmet }).waiting).toBe(2);
   });
 
   it('workers are counted by state, and only slots of ready workers are counted', () => {
     const states = (['ready', 'ready', 'suspect', 'draining'] as const).map((state, index) =>
-      aWorker({ id: `w${index}`, state, leases: { [`l${index}`]: aLease() } }),
+      createWorker({ id: `w${index}`, state, leases: { [`l${index}`]: createLease() } }),
     );
     expect(need({ workers: states, waiters: [], unmet: [] })).toMatchObject({
       readyWorkers: 2,
@@ -88,7 +90,7 @@ describe('computeNeed', () => {
 describe('shareQueue', () => {
   it('the queued jobs are divided in proportion to the batch work of each fleet', () => {
     const busy = {
-      workers: [aWorker({ leases: { a: aBatchLease(1), b: aBatchLease(1), c: aLease() } })],
+      workers: [createWorker({ leases: { a: createBatchLease(1), b: createBatchLease(1), c: createLease() } })],
       waiters: [],
       unmet: [],
     };
@@ -102,15 +104,15 @@ describe('needsFirstWorker', () => {
   const noTasks = { desired: 0, alive: 0 };
   it('a first worker is needed if work waits and no worker is there or starting', () => {
     expect(needsFirstWorker(need(EMPTY, 1), noTasks)).toBe(true);
-    expect(needsFirstWorker(need({ ...EMPTY, waiters: [aWaiter()] }), noTasks)).toBe(true);
-    expect(needsFirstWorker(need({ ...EMPTY, unmet: [anUnmet()] }), noTasks)).toBe(true);
+    expect(needsFirstWorker(need({ ...EMPTY, waiters: [createWaiter()] }), noTasks)).toBe(true);
+    expect(needsFirstWorker(need({ ...EMPTY, unmet: [createUnmetDemand()] }), noTasks)).toBe(true);
   });
 
   it.each([
     ['no work waits', need(EMPTY), noTasks],
     ['one task is desired', need(EMPTY, 1), { desired: 1, alive: 0 }],
     ['one task still runs', need(EMPTY, 1), { desired: 0, alive: 1 }],
-    ['another worker is ready', need({ workers: [aWorker()], waiters: [], unmet: [] }, 1), noTasks],
+    ['another worker is ready', need({ workers: [createWorker()], waiters: [], unmet: [] }, 1), noTasks],
     [
       'the fleet may have no workers',
       need(EMPTY, 1, { ...definition, scaling: { ...definition.scaling, maxWorkers: 0 } }),

@@ -36,7 +36,7 @@ const PREFIX = 'arn:aws:ecs:eu-west-1:123456789012';
 const PAGE = 3;
 
 /** Returns a running task of the service `qwen`, with the given changes. */
-export function aTask(id: string, changes: Partial<StandInTask> = {}): StandInTask {
+export function createTask(id: string, changes: Partial<StandInTask> = {}): StandInTask {
   return {
     taskArn: `${PREFIX}:task/gpu/${id}`,
     clusterArn: CLUSTER,

@@ -10,11 +10,11 @@ import type { UpkeepPorts } from '../../../../shared/gpu/upkeep/ports.ts';
 import { createProbeFactory } from '../../../../shared/gpu/upkeep/probe.ts';
 import { type FleetReport, reconcileFleets, reprobeWorkers } from '../../../../shared/gpu/upkeep/reconcile-fleet.ts';
 import type { WorkerChange } from '../../../../shared/gpu/upkeep/reconcile-worker.ts';
-import { aLease, aLeaseRequest, FLEET, type FleetTables, START } from '../fleets.ts';
+import { createLease, createLeaseRequest, FLEET, type FleetTables, START } from '../fleets.ts';
 import { CLUSTER, type StandInEcs, type StandInTask } from './stand-in-ecs.ts';
 
 /** Returns the definition of a fleet without workers, with the given changes. */
-export function aDefinition(changes: Partial<FleetDefinition> = {}): FleetDefinition {
+export function createFleetDefinition(changes: Partial<FleetDefinition> = {}): FleetDefinition {
   return {
     engine: 'vllm',
     workers: [],
@@ -27,8 +27,8 @@ export function aDefinition(changes: Partial<FleetDefinition> = {}): FleetDefini
 }
 
 /** Returns the definition of a fleet of ECS tasks, whose engines all listen on `port` of this machine. */
-export function anEcsDefinition(port: number, changes: Partial<FleetDefinition> = {}): FleetDefinition {
-  return aDefinition({ ecs: { cluster: CLUSTER, service: 'qwen', port }, ...changes });
+export function createEcsDefinition(port: number, changes: Partial<FleetDefinition> = {}): FleetDefinition {
+  return createFleetDefinition({ ecs: { cluster: CLUSTER, service: 'qwen', port }, ...changes });
 }
 
 /** The upkeep of one fleet, with a clock of its own and stand-ins for DynamoDB, ECS and the engines. */
@@ -102,11 +102,11 @@ export class UpkeepWorld {
   async lease(id: string): Promise<boolean> {
     const worker = await this.worker();
     if (worker === undefined) return false;
-    const lease = aLease({ expiresAt: this.clock + 45_000 });
+    const lease = createLease({ expiresAt: this.clock + 45_000 });
     return this.ports.store.lease(
       FLEET,
       worker.id,
-      aLeaseRequest({ id, lease, bootId: worker.bootId, now: this.clock }),
+      createLeaseRequest({ id, lease, bootId: worker.bootId, now: this.clock }),
     );
   }
 }

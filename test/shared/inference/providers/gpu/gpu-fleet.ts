@@ -8,7 +8,7 @@ import type { GenerationEvent, GenerationRequest } from '../../../../../shared/i
 import type { Model } from '../../../../../shared/inference/model.ts';
 import { createGpuModel, type GpuOptions } from '../../../../../shared/inference/providers/gpu/gpu.ts';
 import { type GpuWorker, startGpuWorker } from '../../../../upstreams/gpu-worker.ts';
-import { aWorker, FLEET, type FleetTables, MODEL } from '../../../gpu/fleets.ts';
+import { createWorker, FLEET, type FleetTables, MODEL } from '../../../gpu/fleets.ts';
 import { makeRequest } from '../../requests.ts';
 
 /** Milliseconds without a token after which a worker counts as hung in these tests. Long enough for a busy machine. */
@@ -40,7 +40,7 @@ export async function startGpuFleet(
   const workers = await Promise.all(Array.from({ length: size }, () => startGpuWorker()));
   const register = async (id: string, changes: Partial<Worker>): Promise<void> => {
     const url = workers[Number(id.slice(1)) - 1]?.url ?? '';
-    const { leases: _, ...worker } = aWorker({ id, url, ...description, ...changes });
+    const { leases: _, ...worker } = createWorker({ id, url, ...description, ...changes });
     await table.register(worker);
   };
   for (const index of workers.keys()) await register(`w${index + 1}`, {});

@@ -9,7 +9,7 @@ import { startSilentAddress } from '../../../../upstreams/silent-address.ts';
 import { waitUntil } from '../../../../wait.ts';
 import { createTestRegistry } from '../../../api/service.ts';
 import { recordTelemetry } from '../../../core/recorded-telemetry.ts';
-import { aLease, aLeaseRequest, FLEET, type FleetTables, startFleetTables } from '../../../gpu/fleets.ts';
+import { createLease, createLeaseRequest, FLEET, type FleetTables, startFleetTables } from '../../../gpu/fleets.ts';
 import { makeRequest } from '../../requests.ts';
 import { type GpuFleet, generate, STALL_MS, startGpuFleet, TARGET } from './gpu-fleet.ts';
 
@@ -540,9 +540,9 @@ describe('a fleet without free slots', () => {
         fleet.table.lease(
           FLEET,
           id,
-          aLeaseRequest({
+          createLeaseRequest({
             id: `${id}-${index}`,
-            lease: aLease({ expiresAt: Date.now() + expiresInMs }),
+            lease: createLease({ expiresAt: Date.now() + expiresInMs }),
             now: Date.now(),
           }),
         ),

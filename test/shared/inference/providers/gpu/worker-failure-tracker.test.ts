@@ -9,7 +9,7 @@ import {
 } from '../../../../../shared/inference/providers/gpu/worker-failure-tracker.ts';
 import { FLEET } from '../../../gpu/fleets.ts';
 
-function aSlot(id: string, otherWorkers = 2): Slot {
+function createSlot(id: string, otherWorkers = 2): Slot {
   return {
     worker: { fleet: FLEET, id, url: `http://${id}:8000/v1`, bootId: 'boot-1' },
     leaseId: `lease-${id}`,
@@ -23,7 +23,7 @@ function aSlot(id: string, otherWorkers = 2): Slot {
   };
 }
 
-function aFailure(blame: Blame, { code = 'upstream_unavailable' as ErrorCode, canRetryElsewhere = true } = {}) {
+function createFailure(blame: Blame, { code = 'upstream_unavailable' as ErrorCode, canRetryElsewhere = true } = {}) {
   return new WorkerFailure(new UpstreamError(code, blame, { recovery: 'nextTarget' }), blame, canRetryElsewhere);
 }
 
@@ -37,25 +37,25 @@ function createTracker(timedOut = createTimedOutWorkers()) {
 describe('WorkerFailureTracker', () => {
   it('the tracker suspects a worker at once for blame `always`, and not for blame `never`', async () => {
     const { tracker, suspects } = createTracker();
-    await tracker.recordFailure(aSlot('w1'), aFailure('always'));
-    await tracker.recordFailure(aSlot('w2'), aFailure('never'));
+    await tracker.recordFailure(createSlot('w1'), createFailure('always'));
+    await tracker.recordFailure(createSlot('w2'), createFailure('never'));
     expect(suspects).toEqual(['w1']);
     expect([...tracker.failedWorkers]).toEqual(['w1', 'w2']);
   });
 
   it('the tracker suspects only the first worker of a call for blame `oncePerCall`', async () => {
     const { tracker, suspects } = createTracker();
-    await tracker.recordFailure(aSlot('w1'), aFailure('oncePerCall'));
-    await tracker.recordFailure(aSlot('w2'), aFailure('oncePerCall'));
+    await tracker.recordFailure(createSlot('w1'), createFailure('oncePerCall'));
+    await tracker.recordFailure(createSlot('w2'), createFailure('oncePerCall'));
     expect(suspects).toEqual(['w1']);
   });
 
   it('the tracker suspects a worker for blame `ifAnotherAnswers` once another worker answers', async () => {
     const { tracker, suspects } = createTracker();
-    await tracker.recordFailure(aSlot('w1'), aFailure('ifAnotherAnswers'));
+    await tracker.recordFailure(createSlot('w1'), createFailure('ifAnotherAnswers'));
     expect(suspects).toEqual([]);
-    await tracker.recordAnswer(aSlot('w2'));
-    await tracker.recordAnswer(aSlot('w2'));
+    await tracker.recordAnswer(createSlot('w2'));
+    await tracker.recordAnswer(createSlot('w2'));
     expect(suspects).toEqual(['w1']);
   });
 
@@ -63,45 +63,45 @@ describe('WorkerFailureTracker', () => {
     const timedOut = createTimedOutWorkers();
     const failOnce = async () => {
       const { tracker, suspects } = createTracker(timedOut);
-      await tracker.recordFailure(aSlot('w1'), aFailure('ifRepeated', { canRetryElsewhere: false }));
+      await tracker.recordFailure(createSlot('w1'), createFailure('ifRepeated', { canRetryElsewhere: false }));
       return suspects;
     };
     expect(await failOnce()).toEqual([]);
-    await createTracker(timedOut).tracker.recordAnswer(aSlot('w1'));
+    await createTracker(timedOut).tracker.recordAnswer(createSlot('w1'));
     expect(await failOnce()).toEqual([]);
     expect(await failOnce()).toEqual(['w1']);
   });
 
   it('the tracker reports the error of the third failed worker, and of any failure that is not retried', async () => {
     const { tracker } = createTracker();
-    expect(await tracker.recordFailure(aSlot('w1'), aFailure('never'))).toBeUndefined();
-    expect(await tracker.recordFailure(aSlot('w2'), aFailure('never'))).toBeUndefined();
-    expect(await tracker.recordFailure(aSlot('w3'), aFailure('never'))).toMatchObject({ message: 'never' });
-    const failure = aFailure('never', { canRetryElsewhere: false });
-    expect(await createTracker().tracker.recordFailure(aSlot('w1'), failure)).toBe(failure.error);
+    expect(await tracker.recordFailure(createSlot('w1'), createFailure('never'))).toBeUndefined();
+    expect(await tracker.recordFailure(createSlot('w2'), createFailure('never'))).toBeUndefined();
+    expect(await tracker.recordFailure(createSlot('w3'), createFailure('never'))).toMatchObject({ message: 'never' });
+    const failure = createFailure('never', { canRetryElsewhere: false });
+    expect(await createTracker().tracker.recordFailure(createSlot('w1'), failure)).toBe(failure.error);
   });
 
   it('the tracker reports a failure after the first token without trying another worker', async () => {
     const { tracker } = createTracker();
-    await tracker.recordAnswer(aSlot('w1'));
-    const failure = aFailure('always', { code: 'upstream_cut' });
-    expect(await tracker.recordFailure(aSlot('w1'), failure)).toBe(failure.error);
+    await tracker.recordAnswer(createSlot('w1'));
+    const failure = createFailure('always', { code: 'upstream_cut' });
+    expect(await tracker.recordFailure(createSlot('w1'), failure)).toBe(failure.error);
   });
 
   it('the tracker reports one broken connection as an outage, and a second one as upstream_cut', async () => {
     const { tracker } = createTracker();
-    const broken = aFailure('always', { code: 'upstream_cut' });
-    await tracker.recordFailure(aSlot('w1'), broken);
+    const broken = createFailure('always', { code: 'upstream_cut' });
+    await tracker.recordFailure(createSlot('w1'), broken);
     expect(tracker.error).toMatchObject({ code: 'upstream_unavailable' });
-    await tracker.recordFailure(aSlot('w2'), broken);
+    await tracker.recordFailure(createSlot('w2'), broken);
     expect(tracker.error).toMatchObject({ code: 'upstream_cut' });
-    await tracker.recordFailure(aSlot('w3'), aFailure('always'));
+    await tracker.recordFailure(createSlot('w3'), createFailure('always'));
     expect(tracker.error).toMatchObject({ code: 'upstream_cut' });
   });
 
   it('the tracker reports a broken connection of the only worker as upstream_cut', async () => {
     const { tracker } = createTracker();
-    await tracker.recordFailure(aSlot('w1', 0), aFailure('always', { code: 'upstream_cut' }));
+    await tracker.recordFailure(createSlot('w1', 0), createFailure('always', { code: 'upstream_cut' }));
     expect(tracker.error).toMatchObject({ code: 'upstream_cut' });
   });
 });

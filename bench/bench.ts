@@ -39,7 +39,7 @@ interface Options {
   readonly mode: LambdaMode;
 }
 
-const BENCHMARKS: Readonly<{ [name: string]: (effort: Options) => Promise<Report> }> = {
+const BENCHMARKS: Readonly<Record<string, (options: Options) => Promise<Report>>> = {
   start: ({ quick, runs }) => benchStart({ runs: runs ?? (quick ? 1 : 7) }),
   cold: ({ quick, runs }) => benchCold({ runs: runs ?? (quick ? 5 : 30) }),
   warm: ({ quick, runs, mode }) =>
@@ -78,7 +78,7 @@ async function main(): Promise<void> {
   const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
   const runs = values.runs === undefined ? undefined : Number(values.runs);
   if (runs !== undefined && !(Number.isInteger(runs) && runs > 0))
-    throw new Error('--runs must be a whole number above 0');
+    throw new Error('--runs must be a whole number, 1 or more');
   if (values.mode !== 'managed' && values.mode !== 'standard') throw new Error('--mode must be managed or standard');
   const records: DatedReport[] = [];
   for (const name of names) {

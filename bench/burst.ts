@@ -26,11 +26,11 @@ interface Measured {
   /** Acceptances per second, from the first request's scheduled time to the last acceptance. */
   readonly reachedPerSecond: number;
   readonly acceptMs: readonly number[];
-  /** Number of requests that were not accepted, by status and error code. */
+  /** Number of requests that were not accepted, by status and error code, such as `503 vault_unavailable`. */
   readonly refusals: Readonly<Record<string, number>>;
   /** Number of accepted jobs by their final status. */
   readonly statuses: Readonly<Record<string, number>>;
-  /** Jobs that were accepted and had not ended after `PATIENCE_MS`. */
+  /** Jobs that were accepted and had not ended after `TIMEOUT_MS`. */
   readonly lost: number;
   readonly endedTwice: number;
   /** Seconds from the last acceptance to the end of the last job. */
@@ -46,11 +46,11 @@ interface Measured {
 const PACE = { tokens: 20, intervalMs: 100 };
 const FUNCTION = 'generate';
 const SAMPLE_MS = 250;
-/** A burst must start this many environments within `SCALE_SECONDS`. */
+/** Budget: a burst must start this many environments within `SCALE_SECONDS`. */
 const ENVIRONMENTS = 20;
 const SCALE_SECONDS = 45;
 /** Jobs that have not ended by then count as lost. Longer than a sweep needs to find a stalled job. */
-const PATIENCE_MS = 240_000;
+const TIMEOUT_MS = 240_000;
 
 /** Measures acceptance, scaling and completion of a burst of background jobs. */
 export async function benchBurst(options: BurstOptions): Promise<Report> {
@@ -60,7 +60,7 @@ export async function benchBurst(options: BurstOptions): Promise<Report> {
     await using jobCloud = await startJobCloud(PACE, { counted: false, mode });
     // Starts one environment of each function, as a single job in a quiet hour would.
     const { id } = await post(jobCloud.cloud.url, '/responses', createResponseBody({ background: true }));
-    await jobCloud.waitForEnds([id], PATIENCE_MS);
+    await jobCloud.waitForEnds([id], TIMEOUT_MS);
     measured.push(await runBurst(jobCloud, each, seconds));
   }
   return toReport(measured, options);
@@ -71,7 +71,7 @@ async function runBurst(jobCloud: JobCloud, perSecond: number, seconds: number):
   const started = new Set<number>();
   const sample = () => {
     const processes = jobCloud.cloud.processes().filter((process) => process.function === FUNCTION);
-    // A starting process is busy without an invocation; so is, for a moment, a process that has just answered.
+    // A process that is busy without an invocation is starting, or has just answered and was counted before.
     for (const { pid, busy, requestIds } of processes) if (!busy || requestIds.length > 0) started.add(pid);
     const environments = processes.filter(({ pid }) => started.has(pid)).length;
     samples.push({ at: toEpochMs(performance.now()), environments, pollers: jobCloud.cloud.pollers(FUNCTION) });
@@ -89,7 +89,7 @@ async function runBurst(jobCloud: JobCloud, perSecond: number, seconds: number):
     const accepted = posted.flatMap((each) => (each.id === undefined ? [] : { ...each, id: each.id }));
     const ids = accepted.map(({ id }) => id);
     // Unfinished jobs are counted as lost below.
-    await jobCloud.waitForEnds(ids, PATIENCE_MS).catch(() => undefined);
+    await jobCloud.waitForEnds(ids, TIMEOUT_MS).catch(() => undefined);
     sample();
     const startedAt = Math.min(...posted.map(({ dueAt }) => dueAt));
     const lastAcceptedAt = Math.max(startedAt, ...accepted.map(({ answeredAt }) => answeredAt));
@@ -98,7 +98,7 @@ async function runBurst(jobCloud: JobCloud, perSecond: number, seconds: number):
     const toPoints = (value: (sample: (typeof samples)[number]) => number): Points =>
       samples
         .filter(({ at }) => at >= startedAt)
-        .map((each) => ({ seconds: (each.at - startedAt) / 1000, value: value(each) }));
+        .map((each) => ({ x: (each.at - startedAt) / 1000, value: value(each) }));
     const countUnderWay = (at: number) =>
       accepted.filter(({ id, answeredAt }) => answeredAt <= at && at < endedAt(id)).length;
     return {
@@ -129,7 +129,7 @@ function countByName(things: readonly string[]): Record<string, number> {
 
 /** Returns the seconds until `ENVIRONMENTS` environments were ready. */
 function findReadySeconds({ environments }: Measured): number {
-  return environments.find(({ value }) => value >= ENVIRONMENTS)?.seconds ?? Number.POSITIVE_INFINITY;
+  return environments.find(({ value }) => value >= ENVIRONMENTS)?.x ?? Number.POSITIVE_INFINITY;
 }
 
 function toReport(measured: readonly Measured[], { seconds, mode }: BurstOptions): Report {
@@ -172,7 +172,7 @@ function toReport(measured: readonly Measured[], { seconds, mode }: BurstOptions
       },
     ],
     limits: [
-      '**The processors.** In AWS every environment has its own processor time, and so do API Gateway, SQS and DynamoDB. Here the client, the front, all stand-ins (in one process) and every environment share a few cores, and starting an environment takes a core for about 0.1 s. The local runner therefore starts few environments of a function at once and gives functions a lower priority than the stand-ins: at a rate beyond the cores’ capacity, requests are accepted late or refused, and no accepted job is abandoned. The lower load suits two cores; the budget applies to the higher load.',
+      '**The processors.** In AWS every environment has its own processor time, and so do API Gateway, SQS and DynamoDB. Here the client, the gateway, all stand-ins (in one process) and every environment share a few cores, and starting an environment takes a core for about 0.1 s. The local runner therefore starts few environments of a function at once and gives functions a lower priority than the stand-ins: at a rate beyond the cores’ capacity, requests are accepted late or refused, and no accepted job is abandoned. The lower load suits two cores; the budget applies to the higher load.',
       '**Refusals.** `500 AuthorizerFailureException`: the authorizer took longer than its 5 s. `500 InternalServerErrorException`: the function was at its maximum concurrency, or a process could not start within 10 s. `503 vault_unavailable` and `500 internal`: the stand-in for DynamoDB or KMS exceeded the function’s timeout (1 and 2 s) three times. A client normally retries all of these; this client doesn’t. A request that was refused because its response was late may still have created a job, and is not counted as accepted.',
     ],
     data: measured,

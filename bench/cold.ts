@@ -80,7 +80,7 @@ const CHAT_BEDROCK = 'chat, Bedrock stand-in';
 const AUTHORIZE = 'authorize, one read of DynamoDB';
 const CACHED = ' + V8 code cache';
 
-/** Returns the target with the V8 code cache of one served call. */
+/** Returns the target with a V8 code cache, which one served call writes. */
 async function addCodeCache(target: Target, folder: string): Promise<Target> {
   const cache = await mkdtemp(join(folder, 'code-cache-'));
   const withEnvironment = (more: Record<string, string>): Target => ({

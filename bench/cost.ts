@@ -41,7 +41,7 @@ interface Target {
 const FLOOR = 'smallest possible set of requests';
 const MESSAGE = 'a program’s message';
 const BACKGROUND = 'a background response';
-const PATIENCE_MS = 180_000;
+const TIMEOUT_MS = 180_000;
 
 /**
  * Write units per job of the index of due jobs, which the local stand-in does not count: an entry is created, moved by
@@ -84,10 +84,10 @@ export async function benchCost({ jobs }: CostOptions): Promise<Report> {
   };
   try {
     const counted = async (make: typeof byMessage): Promise<Counted> => {
-      // Warms environments up: they have cached their tenant's key, as for most of a million jobs.
-      await jobCloud.waitForEnds(await make('warm-up', jobs), PATIENCE_MS);
+      // Warm-up: environments then have cached their tenant's key, as for most of a million jobs.
+      await jobCloud.waitForEnds(await make('warm-up', jobs), TIMEOUT_MS);
       jobCloud.reset();
-      await jobCloud.waitForEnds(await make('counted', jobs), PATIENCE_MS);
+      await jobCloud.waitForEnds(await make('counted', jobs), TIMEOUT_MS);
       return countUsage(jobCloud, jobs);
     };
     const message = await counted(byMessage);
@@ -108,7 +108,7 @@ export async function benchCost({ jobs }: CostOptions): Promise<Report> {
 
 interface Counted {
   readonly usage: Usage;
-  /** Write units of one body. */
+  /** Write units of one stored answer. */
   readonly outputUnits: number;
 }
 

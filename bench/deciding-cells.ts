@@ -23,13 +23,15 @@ export interface Crowd extends Pick<Cell, 'fleet' | 'deciders'> {
 
 export const FLEETS = [2, 8, 32, 100, 200];
 export const PROMPTS = [1_024, 8_192, 32_768, 131_072];
-/** Workers of the fleet that the time budgets and the crowds use. */
+/** Workers of the fleet for which the time budgets apply and on which concurrent deciders are measured. */
 export const BUDGET_FLEET = 32;
+/** Prompt tokens of concurrent deciders. */
 export const CROWD_PROMPT = 8_192;
-/** Milliseconds for which a crowd's slots are held, so that several are held at once. */
+/** Milliseconds for which a concurrent decider holds its slot, so that several slots are held at once. */
 export const HOLD_MS = 20;
-
+/** Numbers of concurrent deciders. */
 export const CROWDS = [1, 8, 32];
+/** Returns a fleet in which half of each worker's slots are leased. */
 export const createHalfFullFleet = (workers: number): FleetSize => ({ workers, leases: SLOTS / 2 });
-/** Every worker has one slot left. */
+/** A fleet in which every worker has one free slot. */
 export const ALMOST_FULL: FleetSize = { workers: BUDGET_FLEET, leases: SLOTS - 1 };

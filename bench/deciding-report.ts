@@ -16,20 +16,21 @@ import type { Count } from './targets/request-counter.ts';
 
 /** Budget in milliseconds for the p99 of placing a request. */
 const LIMIT_MS = 20;
-/** Requests per slot must be the same for every fleet and prompt. */
+/** Budget: requests per slot are the same for every fleet and prompt. */
 const NO_GROWTH = 1;
 
 /** The names of the times in `DecisionTimes`. */
 type TimeName = 'placedMs' | 'hashedMs' | 'releasedMs' | 'sameMs' | 'plainMs';
 
+/** Returns the report of a run. */
 export function toReport(placed: readonly PlacementCell[], crowds: readonly Crowd[], options: DecidingOptions): Report {
   const { rounds, decisions } = options;
   return {
     name: 'deciding',
     title: 'Deciding: the cost of placing a request and leasing a slot',
     method: [
-      `One function’s process makes ${rounds * decisions} decisions for each fleet and prompt, with the code and the DynamoDB client of chat and dispatch: it hashes the prompt’s prefixes, reads the fleet and the prefix directory, ranks the workers, and leases a slot of the best by a conditional write. The time is from the request to the slot. Each worker has ${SLOTS} slots, half of them leased. Each prompt is the next turn of one of 16 conversations of four tenants: according to the directory, workers have served three quarters of it; the rest is new. After the decision, the new prefixes are written to the directory; no request waits for this write.`,
-      'DynamoDB is the laptop cloud’s stand-in, a separate process that keeps its tables on disk as `npm start` does. In turn with each decision, the same process sends “the same requests” with the AWS client and without our code (a query of the same fleet and a batch get of the same names at once, then an update with the same condition), and “plain” requests: the same number of round trips, two reads at once and an update of an item of a few bytes. The first ratio shows the cost of our code, the second the cost of the sizes of fleet and prompt.',
+      `One function’s process makes ${rounds * decisions} decisions for each fleet and prompt, with the code and the DynamoDB client of chat and dispatch: it hashes the prompt’s prefixes, reads the fleet and the prefix directory, ranks the workers, and leases a slot of the best by a conditional write. The measured time runs from the request to the slot. Each worker has ${SLOTS} slots, half of them leased. Each prompt is the next turn of one of 16 conversations of four tenants: according to the directory, workers have served three quarters of it; the rest is new. After the decision, the new prefixes are written to the directory; no request waits for this write.`,
+      'DynamoDB is the local cloud’s stand-in, a separate process that keeps its tables on disk as `npm start` does. In turn with each decision, the same process sends “the same requests” with the AWS client and without our code (a query of the same fleet and a batch get of the same names at once, then an update with the same condition), and “plain” requests: the same number of round trips, two reads at once and an update of an item of a few bytes. The first ratio shows the cost of our code, the second the cost of the sizes of fleet and prompt.',
       `Requests and capacity units are counted in separate runs by a proxy that asks DynamoDB for them. Concurrent deciders are requests in one process, each of which makes one decision after another and holds a slot for ${HOLD_MS} ms. They share one processor, which separate functions in AWS would not: their conflicts are more meaningful than their times.`,
     ],
     tables: [toTimesTable(placed, options), toRequestsTable(placed), toCrowdsTable(crowds, options)],
@@ -132,25 +133,25 @@ function toRequestBudgets(placed: readonly PlacementCell[]): Budget[] {
 }
 
 function toCharts(placed: readonly PlacementCell[]): LineChart[] {
-  const series = (along: 'workers' | 'tokens', cells: readonly PlacementCell[]) => {
-    const points = (timed: TimeName, p: number) =>
+  const toSeries = (axis: 'workers' | 'tokens', cells: readonly PlacementCell[]) => {
+    const toPoints = (timed: TimeName, p: number) =>
       cells.map((cell) => ({
-        seconds: along === 'workers' ? cell.fleet.workers : cell.promptTokens / 1024,
+        x: axis === 'workers' ? cell.fleet.workers : cell.promptTokens / 1024,
         value: computeTimeQuantile(cell, timed, p),
       }));
     return [
-      { label: 'place and lease, p50', points: points('placedMs', 0.5) },
-      { label: 'place and lease, p99', points: points('placedMs', 0.99) },
-      { label: 'the same requests, p50', points: points('sameMs', 0.5) },
-      { label: 'plain requests, p50', points: points('plainMs', 0.5) },
+      { label: 'place and lease, p50', points: toPoints('placedMs', 0.5) },
+      { label: 'place and lease, p99', points: toPoints('placedMs', 0.99) },
+      { label: 'the same requests, p50', points: toPoints('sameMs', 0.5) },
+      { label: 'plain requests, p50', points: toPoints('plainMs', 0.5) },
     ];
   };
   return [
     {
       title: `By workers of the fleet, for ${formatNumber(CROWD_PROMPT)} tokens`,
       unit: 'ms',
-      along: '',
-      series: series(
+      xUnit: '',
+      series: toSeries(
         'workers',
         placed.filter(({ promptTokens }) => promptTokens === CROWD_PROMPT),
       ),
@@ -158,8 +159,8 @@ function toCharts(placed: readonly PlacementCell[]): LineChart[] {
     {
       title: `By thousands of prompt tokens, on ${BUDGET_FLEET} workers`,
       unit: 'ms',
-      along: 'k',
-      series: series(
+      xUnit: 'k',
+      series: toSeries(
         'tokens',
         placed.filter(({ fleet }) => fleet.workers === BUDGET_FLEET),
       ),
@@ -168,19 +169,19 @@ function toCharts(placed: readonly PlacementCell[]): LineChart[] {
 }
 
 function describeLimits(placed: readonly PlacementCell[]): string[] {
-  const cellOf = (workers: number, tokens: number) =>
+  const findCell = (workers: number, tokens: number) =>
     placed.find(({ fleet, promptTokens }) => fleet.workers === workers && promptTokens === tokens);
   const [few = 0, , , , many = 0] = FLEETS;
   const longest = PROMPTS.at(-1) ?? 0;
-  const small = cellOf(few, CROWD_PROMPT);
-  const large = cellOf(many, CROWD_PROMPT);
-  const long = cellOf(BUDGET_FLEET, longest);
+  const small = findCell(few, CROWD_PROMPT);
+  const large = findCell(many, CROWD_PROMPT);
+  const long = findCell(BUDGET_FLEET, longest);
   if (small === undefined || large === undefined || long === undefined) return [];
   const ratio = (cell: PlacementCell) =>
     formatNumber(computeTimeQuantile(cell, 'placedMs', 0.5) / computeTimeQuantile(cell, 'sameMs', 0.5));
   return [
     `**The fleet.** The data read grows with the fleet: ${formatNumber(getCount(small, 'Query').units)} read units for ${few} workers, ${formatNumber(getCount(large, 'Query').units)} for ${many}, in one request. The stand-in reads, checks and writes it as JSON in one thread, and the AWS client parses it. A decision took ${ratio(small)}× the time of the same requests at ${few} workers and ${ratio(large)}× at ${many}: most of the time is spent in the requests.`,
-    `**The prompt.** It is hashed once, in ${formatNumber(computeTimeQuantile(long, 'hashedMs', 0.5))} ms for ${formatNumber(longest)} tokens; the names of its prefixes are ${formatNumber(getCount(long, 'BatchGetItem').units)} read units in one request.`,
+    `**The prompt.** It is hashed once, in ${formatNumber(computeTimeQuantile(long, 'hashedMs', 0.5))} ms for ${formatNumber(longest)} tokens; looking up its prefixes costs ${formatNumber(getCount(long, 'BatchGetItem').units)} read units in one request.`,
     '**The client.** The AWS client keeps its own log, for which it copies each response even without a log destination; ours has no log (`shared/aws/dynamodb.ts`). With the log, reading 32 workers took 1.6 times the processor time, and reading 200 workers twice as much.',
     'A deployed table behaves differently: each request takes a few milliseconds whatever other requests run, and a decision waits for two, one after the other. Reading a large fleet costs the same units and the same time to parse there.',
   ];

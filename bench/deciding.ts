@@ -19,7 +19,7 @@ import { type Cell, type DecisionRun, type DecisionTimes, runDecisions } from '.
 import { FLEET_TABLE, type FleetTable, startFleetTable, toFleetName } from './targets/fleet-table.ts';
 import { type Count, type RequestCounter, startRequestCounter } from './targets/request-counter.ts';
 
-/** Decisions until the code is compiled. */
+/** Unmeasured decisions at the start, until V8 has optimised the code. */
 const WARM_UP = 150;
 /** Decisions whose requests are counted. A few suffice, because all decisions send the same requests. */
 const COUNTED = 16;

@@ -9,7 +9,7 @@ import { DIRECT, type Target, withTargets } from './targets/targets.ts';
 
 /** Pace of a fast hosted model: 50 tokens per second. */
 const PACE = { tokens: 20, intervalMs: 20 };
-/** Milliseconds of such a stream, with a margin. */
+/** Milliseconds that such a stream takes, with a margin. */
 const STREAM_MS = 1.1 * PACE.tokens * PACE.intervalMs;
 
 export interface FirstTokenOptions {
@@ -32,7 +32,7 @@ interface Result {
   readonly streams: number;
 }
 
-/** Measures how long the first token of a stream travels from the upstream to the client. */
+/** Measures the time that the first token of a stream takes from the upstream to the client. */
 export async function benchFirstToken(options: FirstTokenOptions): Promise<Report> {
   const { rounds, connections, mode } = options;
   const results = await withTargets(PACE, mode, async (targets) => {
@@ -76,7 +76,7 @@ function toReport(results: readonly Result[], connections: readonly number[], ro
     name: 'first-token',
     title: 'First token: time from the upstream to the client',
     method: [
-      `The upstream’s first token is the time at which it was written, from a clock that all processes of the machine share. The client subtracts it from the time at which it can read the token. Streams are paced (${PACE.tokens} tokens, ${PACE.intervalMs} ms apart) so that the machine is not saturated: the figure is a delay, not time in a queue.`,
+      `The upstream writes the current time as its first token, from a clock that all processes of the machine share. The client subtracts that time from the time at which it can read the token. Streams are paced (${PACE.tokens} tokens, ${PACE.intervalMs} ms apart) so that the machine is not saturated: the figure is a delay, not time in a queue.`,
       `Portkey’s reader of upstream streams sleeps ${PORTKEY_STREAM_PAUSE_MS} ms before it forwards the first event. The targets are those of the warm benchmark.`,
     ],
     tables: connections.map((count) => ({

@@ -59,19 +59,19 @@ const CASES: readonly Case[] = [
 
 /** A fifth of a large GPU's speed, so that chat waits for the engine and not for the laptop's processors. */
 const SPEED = 0.2;
-/** About a third of the slots' capacity. */
+/** The load of chat: about a third of the slots' capacity. */
 const CHAT = { perSecond: 1.2, promptTokens: 512 };
 const DOCUMENT_TOKENS = 2_048;
 const BYTES_PER_TOKEN = 4;
-const PROSE = 'What is said first stands first, so that two talks that begin alike have prompts that begin alike. ';
+const PROSE = 'The quick brown fox jumps over the lazy dog while the engine computes the next token. ';
 /** Queued and running jobs: more than there are slots. */
 const BACKLOG = 40;
 const FEED_MS = 500;
 const SAMPLE_MS = 250;
-/** Time until environments are up and batch work has its slots. */
+/** Unmeasured seconds at the start, until environments are up and batch work has its slots. */
 const WARM_UP_SECONDS = 12;
 /** A job without a slot backs off for longer each time, up to more than a minute. */
-const PATIENCE_MS = 300_000;
+const TIMEOUT_MS = 300_000;
 
 /** Measures the effect of batch work on chat on the same GPU workers, and the throughput of both. */
 export async function benchInterference(options: InterferenceOptions): Promise<Report> {
@@ -138,7 +138,7 @@ function keepQueueFull(gpuCloud: GpuCloud, client: SQSClient, model: string, nam
     async [Symbol.asyncDispose]() {
       ended.abort();
       await feeding;
-      const until = Date.now() + PATIENCE_MS;
+      const until = Date.now() + TIMEOUT_MS;
       while (missing() > 0 && Date.now() < until) await sleep(FEED_MS);
       const failed = sent.filter((id) => gpuCloud.ended.get(id)?.status !== 'completed').length;
       if (failed > 0) throw new Error(`${failed} of ${sent.length} jobs were not completed`);

@@ -11,7 +11,7 @@ export interface ServerProcess extends AsyncDisposable {
   readonly url: string;
 }
 
-/** Maximum time until a server listens. Generous, because a measuring machine is busy. */
+/** Maximum milliseconds until a server listens. Long, because a machine that measures is busy. */
 const START_TIMEOUT_MS = 20_000;
 
 /**

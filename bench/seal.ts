@@ -32,7 +32,7 @@ const KB = 1_024;
 const SIZES = [1 * KB, 4 * KB, 64 * KB];
 /** The record size of the budget. */
 const BUDGET_SIZE = 4 * KB;
-/** The time may be at most this multiple of raw AES's, half its rate. */
+/** Budget: the time is at most this multiple of raw AES-256-GCM's, which is half its rate. */
 const LIMIT = 2;
 
 const CIPHER = 'cipher calls alone';
@@ -79,7 +79,7 @@ const NONCE = randomBytes(12);
 /** As long as a record's associated data. */
 const ASSOCIATED_DATA = randomBytes(149);
 
-/** The minimum of cipher calls to seal and open. Insecure: the nonce is fixed. */
+/** Seals and opens with the minimum of cipher calls. Insecure, because the nonce is fixed. */
 function runCipher(plaintext: Uint8Array): Uint8Array {
   const cipher = createCipheriv('aes-256-gcm', KEY, NONCE);
   cipher.setAAD(ASSOCIATED_DATA);
@@ -89,7 +89,7 @@ function runCipher(plaintext: Uint8Array): Uint8Array {
   return decipher(NONCE, ciphertext, tag);
 }
 
-/** The simplest record: one key, a random nonce, and nonce, ciphertext and tag in one buffer. */
+/** Seals and opens the simplest record: one key, a random nonce, and nonce, ciphertext and tag in one buffer. */
 function sealRawRecord(plaintext: Uint8Array): Uint8Array {
   const nonce = randomBytes(12);
   const cipher = createCipheriv('aes-256-gcm', KEY, nonce);
@@ -115,7 +115,7 @@ async function warmUp(targets: readonly Target[], plaintext: Uint8Array, duratio
   for (const target of targets) await measure(target, plaintext, durationMs);
 }
 
-/** Returns microseconds per record. */
+/** Returns the microseconds to seal and open one record. */
 async function measure({ run }: Target, plaintext: Uint8Array, durationMs: number): Promise<number> {
   const BATCH = 50;
   const start = performance.now();
@@ -159,7 +159,7 @@ const formatSize = (bytes: number) => `${bytes / KB} KB`;
 function toTable({ size, results }: Measured[number], rounds: number, durationMs: number): Table {
   return {
     caption: `${formatSize(size)}: median of ${rounds} interleaved rounds of ${durationMs / 1_000} s`,
-    columns: ['target', 'µs to seal and open', 'records/s', 'rate, of raw'],
+    columns: ['target', 'µs to seal and open', 'records/s', 'rate ÷ raw'],
     rows: results.map(({ target, us, ofRaw }) => [
       target,
       formatNumber(us),

@@ -14,7 +14,7 @@ interface Target {
   readonly label: string;
   /** Creates the state that the calls of one measurement share. Returns a function that makes one call. */
   prepare(): Promise<() => Promise<unknown>>;
-  /** Waits after each call, outside its measured time, for its asynchronous work, which would slow the next call. */
+  /** Waits for the call's asynchronous work, which would slow down the next call. The wait is not measured. */
   settle?(): Promise<unknown>;
 }
 
@@ -32,7 +32,7 @@ interface Result extends Round {
 }
 
 const STATELESS = 'stateless response';
-const PATIENCE_MS = 60_000;
+const TIMEOUT_MS = 60_000;
 
 /** Measures the time that state and the queue add to a call. */
 export async function benchSession({ rounds, calls }: SessionOptions): Promise<Report> {
@@ -71,11 +71,11 @@ function createTargets(jobCloud: JobCloud): Target[] {
           accepted = [(await respond({ background: true })).id];
         };
       },
-      settle: () => jobCloud.waitForEnds(accepted, PATIENCE_MS),
+      settle: () => jobCloud.waitForEnds(accepted, TIMEOUT_MS),
     },
     {
       label: 'background response, ended',
-      prepare: async () => async () => jobCloud.waitForEnds([(await respond({ background: true })).id], PATIENCE_MS),
+      prepare: async () => async () => jobCloud.waitForEnds([(await respond({ background: true })).id], TIMEOUT_MS),
     },
   ];
 }
@@ -125,7 +125,7 @@ function toReport(results: readonly Result[], { rounds, calls }: SessionOptions)
     name: 'session',
     title: 'State and the queue: the time they add to a call',
     method: [
-      'One client calls the whole local cloud, one call after another, with an upstream that responds at once: a stateless response, and the same with each kind of state. All calls of a conversation use the same conversation, which starts empty and grows by two items per call; its median is that of a conversation of half its final length.',
+      'One client calls the whole local cloud, one call after another, with an upstream that responds at once: a stateless response, and the same with each kind of state. All calls of a conversation use the same conversation, which starts empty and grows by two items per call: the median call uses a conversation of half the final length.',
       '“Background response, accepted” is the time until the job is durable and its id known. “Ended” is the time until the worker that committed the job logs its end: the delay that the queue adds. In both cases the next call starts when the job has ended. Requests are the functions’ requests per call, whichever function sends them and whether or not the caller waits. The requests of the queue’s event source mapping are not counted. The authorizer’s result is cached.',
     ],
     tables: [

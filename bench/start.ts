@@ -15,7 +15,7 @@ export interface StartOptions {
   readonly runs: number;
 }
 
-/** A start that was measured, in milliseconds since `npm` was started unless it says otherwise. */
+/** A measured start. Times are milliseconds since `npm` was started, except `firstChatMs`. */
 interface Start {
   readonly readyMs: number;
   /** From the ready line to the whole response to the first chat completion. */
@@ -33,13 +33,13 @@ const timesSchema = v.object({
 });
 
 const ROOT = resolve(import.meta.dirname, '..');
-/** Names that the copy of the project leaves out: outputs, states and packages. */
+/** Names that the copy of the project leaves out: build output, state and packages. */
 const NOT_COPIED = ['node_modules', '.git', '.build', '.local', '.serverless', 'results'];
-/** Budgets on two cores that do nothing else, in milliseconds. */
+/** Budgets in milliseconds, on two cores without other load. */
 const BUDGET_MS = { first: 8_000, second: 3_000 };
-const PATIENCE_MS = 120_000;
+const TIMEOUT_MS = 120_000;
 
-/** Measures `npm start` until it is ready: the first time, and again. */
+/** Measures `npm start` until it is ready: a first start, and a second one that finds the build output. */
 export async function benchStart({ runs }: StartOptions): Promise<Report> {
   const folder = await mkdtemp(join(tmpdir(), 'lambent-bench-'));
   try {
@@ -105,7 +105,8 @@ interface Command extends AsyncDisposable {
 }
 
 /**
- * Runs npm with the variables that a new user has, until it prints that it is ready.
+ * Runs npm with the environment variables of a new user, without models and credentials, until it prints that it is
+ * ready.
  * @throws Error with its output if it ends or takes too long
  */
 async function runUntilReady(cwd: string, args: string[], env: Record<string, string>): Promise<Command> {
@@ -117,7 +118,7 @@ async function runUntilReady(cwd: string, args: string[], env: Record<string, st
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let output = '';
-  const late = setTimeout(PATIENCE_MS, undefined, { ref: false });
+  const late = setTimeout(TIMEOUT_MS, undefined, { ref: false });
   const lines = createInterface(child.stdout);
   const ready = new Promise<Pick<Command, 'url' | 'readyAt'>>((resolveReady) => {
     lines.on('line', (line) => {
@@ -153,7 +154,7 @@ async function requestChat(baseUrl: string): Promise<void> {
 
 /** Reads a file that is written when the start has ended. */
 async function readWhenWritten(file: string): Promise<string> {
-  const deadline = performance.now() + PATIENCE_MS;
+  const deadline = performance.now() + TIMEOUT_MS;
   for (;;) {
     const text = await readFile(file, 'utf8').catch(() => '');
     if (text !== '') return text;
@@ -187,7 +188,7 @@ function toReport(floor: readonly number[], first: readonly Start[], second: rea
     method: [
       'A copy of the project is started with `npm start`, in an environment without models or credentials, until it prints the line `ready`. Before a first start, its build output and its state are deleted: bundles, the resolved `serverless.yml`, the compile cache, tables and keys. A second start finds them. Installed packages are in the page cache in both cases.',
       'The floor is a bare HTTP server that npm starts in the same way: the time of npm and of Node itself.',
-      'A start is ready when a chat completion can be answered. It bundles the functions that no chat completion needs afterwards, and requests for these wait. So the first chat completion is measured too: from the line `ready` to the whole response, with the start of the processes of `authorize` and `chat`.',
+      'A start is ready when a chat completion can be answered. Functions that no chat completion needs are bundled afterwards, and requests to them wait. The first chat completion is measured too: from the line `ready` to the whole response, with the start of the processes of `authorize` and `chat`.',
     ],
     tables: [
       {
@@ -225,7 +226,7 @@ function toReport(floor: readonly number[], first: readonly Start[], second: rea
   };
 }
 
-/** Returns when each phase starts and ends. Phases overlap. */
+/** Returns a table of the start and end of each phase. Phases overlap. */
 function toPhaseTable(label: string, starts: readonly Start[]): Table {
   const phases = Map.groupBy(
     starts.flatMap((start) => start.phases),

@@ -8,18 +8,18 @@ import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
 import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, type Target, withTargets } from './targets/targets.ts';
 
 /**
- * Requests a second of the function alone, over those of the whole local cloud, with more than one connection: at most
- * this.
+ * Budget: with more than one connection, the function alone serves at most this many times the requests per second of
+ * the whole local cloud.
  */
 const CLOUD_FACTOR = 2;
 
 /** How the local cloud runs the function in each mode. */
 const PROCESSES: Readonly<Record<LambdaMode, string>> = {
-  managed: 'one process for all concurrent requests, as `npm start` has it',
+  managed: 'one process for all concurrent requests, as with `npm start`',
   standard: 'one process for each concurrent request, as in Lambda',
 };
 
-/** Added latency may be at most this share of Portkey's. */
+/** Budget: added latency is at most this share of Portkey's. */
 const SHARE_OF_PORTKEY = 1 / 3;
 
 export interface WarmOptions {
@@ -99,10 +99,10 @@ function compare(all: Map<Target, Round[]>): Result[] {
   });
 }
 
-/** Explains missed budgets and the limits of a laptop's figures. */
+/** Returns paragraphs that explain missed budgets and the limits of figures from a laptop. */
 function describeLimits(measured: Measured, mode: LambdaMode): string[] {
-  const lone = measured.find(({ setting }) => !setting.streamed && setting.connections === 1)?.results ?? [];
-  const share = lone.length === 0 ? Number.NaN : find(lone, PROXY).addedP50 / find(lone, PORTKEY).addedP50;
+  const single = measured.find(({ setting }) => !setting.streamed && setting.connections === 1)?.results ?? [];
+  const share = single.length === 0 ? Number.NaN : find(single, PROXY).addedP50 / find(single, PORTKEY).addedP50;
   return [
     `**Buffered requests.** With one connection, a \`node:http\` proxy that inspects nothing already adds ${formatNumber(share)} of the time that Portkey’s gateway adds: most of the cost of any gateway on \`node:http\` is to parse and write each request and response twice more. ${share > SHARE_OF_PORTKEY ? 'This alone exceeds the budget: on this machine no gateway on `node:http` can keep it. ' : ''}“Over proxy ÷ Portkey” compares the part that code can change.`,
     `**The whole local cloud.** Every request passes the gateway, the Runtime API in both directions, and the function, which has ${PROCESSES[mode]}. These processes share the machine’s cores. In AWS each function has its own processor time and API Gateway does the gateway’s work, so the figures at 10 and 50 connections describe a laptop, not a deployment.`,

@@ -6,9 +6,9 @@ import type { BenchmarkRequest } from './command.ts';
 import { simulateInterference } from './interference.ts';
 import { toReport } from './report.ts';
 
-/** Share of Lambent's capacity used by chat when bulk work is added: a fleet half in use by day. */
+/** Load of chat beside bulk work, as a share of Lambent's capacity: a fleet that is half used by day. */
 const INTERFERENCE_SHARE = 0.5;
-/** Chat requests beside bulk work. Few, because simulating hundreds of dispatchers takes longer than chat. */
+/** Number of chat requests beside bulk work. Small, because simulating hundreds of dispatchers takes long. */
 const INTERFERENCE_REQUESTS = 3_000;
 /** Seed of the synthetic trace. */
 const SYNTHETIC_SEED = 1;

@@ -47,30 +47,30 @@ function drawBars({ title, unit, groups }: BarChart): string {
   return renderDocument(title, y, shapes);
 }
 
-/** Draws a line for each series over seconds or another unit, all on one scale. */
-function drawLines({ title, unit, along = 's', series }: LineChart): string {
+/** Draws a line for each series, all on the same axes. */
+function drawLines({ title, unit, xUnit = 's', series }: LineChart): string {
   const points = series.flatMap((each) => each.points);
-  const lastSecond = Math.max(1, ...points.map(({ seconds }) => seconds));
+  const largestX = Math.max(1, ...points.map(({ x }) => x));
   const heights = computeTicks(Math.max(1, ...points.map(({ value }) => value)));
   const highest = heights.at(-1) ?? 1;
-  const x = (seconds: number) => LEFT + (seconds / lastSecond) * (WIDTH - LEFT - RIGHT);
-  const y = (value: number) => TOP + PLANE_HEIGHT * (1 - value / highest);
+  const toPixelX = (x: number) => LEFT + (x / largestX) * (WIDTH - LEFT - RIGHT);
+  const toPixelY = (value: number) => TOP + PLANE_HEIGHT * (1 - value / highest);
   const shapes: string[] = [];
   for (const value of heights) {
-    const height = y(value).toFixed(1);
+    const height = toPixelY(value).toFixed(1);
     shapes.push(
       `<line x1="${LEFT}" y1="${height}" x2="${WIDTH - RIGHT}" y2="${height}" stroke="#ddd"/>`,
-      renderText(LEFT - 6, y(value) + 4, formatNumber(value), 'text-anchor="end"'),
+      renderText(LEFT - 6, toPixelY(value) + 4, formatNumber(value), 'text-anchor="end"'),
     );
   }
-  for (const seconds of computeTicks(lastSecond).filter((tick) => tick <= lastSecond)) {
+  for (const x of computeTicks(largestX).filter((tick) => tick <= largestX)) {
     shapes.push(
-      renderText(x(seconds), TOP + PLANE_HEIGHT + 20, `${formatNumber(seconds)} ${along}`, 'text-anchor="middle"'),
+      renderText(toPixelX(x), TOP + PLANE_HEIGHT + 20, `${formatNumber(x)} ${xUnit}`, 'text-anchor="middle"'),
     );
   }
   series.forEach(({ label, points: line }, index) => {
     const colour = COLOURS[index % COLOURS.length];
-    const path = line.map(({ seconds, value }) => `${x(seconds).toFixed(1)},${y(value).toFixed(1)}`).join(' ');
+    const path = line.map(({ x, value }) => `${toPixelX(x).toFixed(1)},${toPixelY(value).toFixed(1)}`).join(' ');
     const legend = TOP + PLANE_HEIGHT + 46 + index * 20;
     shapes.push(
       `<polyline points="${path}" fill="none" stroke="${colour}" stroke-width="2"/>`,

@@ -40,19 +40,19 @@ export interface Bar {
   readonly value: number;
 }
 
-/** Values over time or something else, all of one unit. */
+/** Values over time or over another quantity, all of one unit. */
 export interface LineChart {
   readonly title: string;
   readonly unit: string;
   /** Unit of the horizontal axis, such as `×`. Absent: seconds. */
-  readonly along?: string;
+  readonly xUnit?: string;
   readonly series: readonly Series[];
 }
 
 export interface Series {
   readonly label: string;
-  /** In order of time, or of the other quantity on the horizontal axis, whose value `seconds` holds. */
-  readonly points: readonly { readonly seconds: number; readonly value: number }[];
+  /** In order of `x`, which is the time in seconds or another quantity on the horizontal axis. */
+  readonly points: readonly { readonly x: number; readonly value: number }[];
 }
 
 /** The results of a benchmark. */
@@ -60,7 +60,7 @@ export interface Report {
   /** File name of its page: `cold`. */
   readonly name: string;
   readonly title: string;
-  /** Paragraphs about the method, the content of each target, and what the figures don't show. */
+  /** Paragraphs about the method, about each target, and about the limits of the figures. */
   readonly method: readonly string[];
   readonly tables: readonly Table[];
   readonly budgets: readonly Budget[];
@@ -84,7 +84,7 @@ export function computeRatio({ measured, against }: Budget): number {
   return measured.value / against.value;
 }
 
-/** Returns true if the budget is kept. */
+/** Returns true if the ratio is within the budget's limit. */
 export function isMet(budget: Budget): boolean {
   return budget.isFloor === true ? computeRatio(budget) >= budget.limit : computeRatio(budget) <= budget.limit;
 }
@@ -98,7 +98,7 @@ export function formatNumber(value: number): string {
 /** Formats a budget in one line, with both figures. */
 export function formatBudget(budget: Budget): string {
   const { metric, measured, against, limit, isFloor = false } = budget;
-  const figure = ({ label, value, unit }: Figure) => `${label} ${formatNumber(value)} ${unit}`;
+  const figure = ({ label, value, unit }: Figure) => `${label} ${formatNumber(value)} ${unit}`.trimEnd();
   const verdict = isMet(budget) ? 'kept' : 'MISSED';
   return `${metric}: ${formatNumber(computeRatio(budget))}× (${figure(measured)}, ${figure(against)}); budget ${isFloor ? '≥' : '≤'} ${formatNumber(limit)}×: ${verdict}`;
 }

@@ -1,4 +1,4 @@
-/** The least that a start can do: an HTTP server, and a line when it listens. */
+/** Server process: the minimum of a start, an HTTP server that prints a line when it listens. */
 import { createServer } from 'node:http';
 
 const server = createServer((_request, response) => response.end());

@@ -7,7 +7,7 @@ import { canonicalizePrompt } from '../../shared/inference/providers/gpu/canonic
 import { BOOT_ID, type FleetSize, toFleetName, toTenantName, toWorkerId } from './fleet-table.ts';
 import { MODEL } from './functions.ts';
 
-/** A conversation whose first three quarters a worker has served, and whose next turn is to be placed. */
+/** A conversation of which a worker has served the first three quarters. The next turn is placed. */
 export interface Conversation {
   readonly tenant: string;
   readonly served: readonly Message[];
@@ -19,11 +19,11 @@ const CONVERSATIONS = 16;
 /** Per conversation: six served, two new. */
 const MESSAGES = 8;
 const BYTES_PER_TOKEN = 4;
-/** Milliseconds; longer than any run. */
-const KNOWN_MS = 86_400_000;
+/** Lifetime of directory entries, longer than any run. */
+const DIRECTORY_MS = 86_400_000;
 
 const PROSE =
-  'What the directory knows of a prompt is a hint: if it knows it wrongly, it costs time and nothing else. ';
+  'An entry of the prefix directory is a hint: if it is wrong, the request takes longer, and nothing else. ';
 
 /** Returns conversations of about `promptTokens` tokens, the same on each call. */
 export function createConversations(promptTokens: number): Conversation[] {
@@ -55,8 +55,11 @@ export async function recordServedPrefixes(store: FleetStore, size: FleetSize, p
   for (const [index, { tenant, served }] of createConversations(promptTokens).entries()) {
     const holder = { workerId: toWorkerId((7 * index) % size.workers), bootId: BOOT_ID };
     const prompt = toPrefixes(fleet, tenant, served);
-    const known = { ...PLACEMENT_SETTINGS, directoryMs: KNOWN_MS };
-    await store.recordHolders(fleet, findChangedEntries(prompt, holder, new Map(), { workers: [] }, known, Date.now()));
+    const settings = { ...PLACEMENT_SETTINGS, directoryMs: DIRECTORY_MS };
+    await store.recordHolders(
+      fleet,
+      findChangedEntries(prompt, holder, new Map(), { workers: [] }, settings, Date.now()),
+    );
   }
 }
 

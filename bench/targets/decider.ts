@@ -43,8 +43,8 @@ const store: FleetStore = {
     fleetReads += 1;
     return table.read(fleet);
   },
-  async lease(...ask) {
-    const granted = await table.lease(...ask);
+  async lease(...args) {
+    const granted = await table.lease(...args);
     if (!granted) refusedLeases += 1;
     return granted;
   },
@@ -151,25 +151,25 @@ async function measurePlainRequests(): Promise<number> {
 
 async function measure(cell: Cell, decisions: number): Promise<DecisionTimes> {
   const talks = createConversations(cell.promptTokens);
-  const seen = createTimes();
+  const times = createTimes();
   const turns = Array.from({ length: decisions }, (_, index) => index).values();
   const decider = async () => {
     for (const turn of turns) {
       const talk = talks[turn % talks.length];
       if (talk === undefined) continue;
       const { prompt, placedMs, hashedMs, releasedMs } = await decide(cell, talk, String(turn));
-      seen.placedMs.push(placedMs);
-      seen.hashedMs.push(hashedMs);
-      seen.releasedMs.push(releasedMs);
+      times.placedMs.push(placedMs);
+      times.hashedMs.push(hashedMs);
+      times.releasedMs.push(releasedMs);
       if (!withComparison) continue;
-      seen.sameMs.push(await measureSameRequests(cell, prompt));
-      seen.plainMs.push(await measurePlainRequests());
+      times.sameMs.push(await measureSameRequests(cell, prompt));
+      times.plainMs.push(await measurePlainRequests());
     }
   };
   refusedLeases = 0;
   fleetReads = 0;
   await Promise.all(Array.from({ length: cell.deciders }, decider));
-  return { ...seen, refusedLeases, fleetReads };
+  return { ...times, refusedLeases, fleetReads };
 }
 
 function createTimes() {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { createFunctionEnvironment, type FleetSize } from './fleet-table.ts';
 
-/** A fleet and a prompt, and how many requests are placed at the same time. */
+/** One measured case: a fleet, a prompt length, and the number of concurrent deciders. */
 export interface Cell {
   readonly fleet: FleetSize;
   readonly promptTokens: number;

@@ -5,7 +5,7 @@ import { resolvePeerFile } from './peers.ts';
 /** The version that the peers' lockfile pins. */
 export const ENCRYPTION_SDK_VERSION = '5.0.2';
 
-/** The used part of `@aws-crypto/client-node`, which is not installed when types are checked. */
+/** The part of `@aws-crypto/client-node` that is used here. The package is not installed when types are checked. */
 interface EncryptionSdk {
   readonly AlgorithmSuiteIdentifier: Readonly<Record<string, number>>;
   readonly CommitmentPolicy: Readonly<Record<string, string>>;

@@ -21,7 +21,7 @@ export interface FleetSize {
   readonly leases: number;
 }
 
-/** The fleet table on the laptop cloud's stand-in for DynamoDB, a separate process. */
+/** The fleet table on the local cloud's stand-in for DynamoDB, a separate process. */
 export interface FleetTable extends AsyncDisposable {
   readonly url: string;
   readonly client: DynamoDBClient;
@@ -38,7 +38,7 @@ export const PLAIN_KEY: Item = { pk: text('plain'), sk: text('plain') };
 const CREDENTIALS = { accessKeyId: 'bench', secretAccessKey: 'bench' };
 /** Maximum of puts per BatchWriteItem. */
 const AT_ONCE = 25;
-/** Milliseconds; longer than any run. */
+/** Duration of the leases, longer than any run. */
 const LEASE_MS = 86_400_000;
 
 /** Returns the name of a fleet of this size. */

@@ -1,6 +1,6 @@
 /**
- * Preloaded into a process to write its V8 code cache after its first call. Once only, because Node writes each
- * module's cache a single time.
+ * Preloaded into a process to write its V8 code cache once, after its first call. Node writes the cache of each module
+ * only once.
  */
 import { flushCompileCache } from 'node:module';
 

@@ -37,7 +37,7 @@ export async function bundleFunction(
   return defineFunction(bundle, environment);
 }
 
-/** Settings of stateful functions' stores. The benchmarks that use them never call a store. */
+/** Settings of the stores, which functions require. The benchmarks that use these values never call a store. */
 const STORES = {
   KMS_KEY_ID: 'unused',
   KEYS_TABLE: 'unused',

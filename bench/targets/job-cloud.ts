@@ -42,7 +42,7 @@ export interface JobCloud extends AsyncDisposable {
   waitForEnds(ids: Iterable<string>, timeoutMs: number): Promise<number>;
 }
 
-/** On a busy machine functions pause jobs and retry later, so the wait reports its progress. */
+/** Interval of progress reports: on a busy machine functions pause jobs and retry later, so a wait can be long. */
 const REPORT_EVERY_MS = 15_000;
 
 export interface JobCloudOptions {
@@ -130,7 +130,7 @@ function toEndpointVariables(counters: Readonly<Record<Service, RequestCounter>>
   return Object.fromEntries(SERVICES.map((service) => [toEndpointVariable(service), counters[service].url]));
 }
 
-/** Collects ends of jobs from the functions' log lines, which adds no work to the functions. */
+/** Collects the ends of jobs from the functions' log lines, which adds no work to the functions. */
 export class JobLogReader {
   readonly ended = new Map<string, JobEnd>();
   readonly twice = new Set<string>();

@@ -7,7 +7,7 @@ import { startServer } from '../processes.ts';
 import { defineFunction, writeHostedModels } from './functions.ts';
 
 /**
- * `managed`: a process of an HTTP function serves many requests at once, as with `npm start`. `standard`: one at a
+ * `managed`: one process of an HTTP function serves many requests at once, as with `npm start`. `standard`: one at a
  * time.
  */
 export type LambdaMode = 'managed' | 'standard';

@@ -1,5 +1,5 @@
 /**
- * Server process: the laptop cloud's stand-in for DynamoDB.
+ * Server process: the local cloud's stand-in for DynamoDB.
  *
  * `node table-server.ts <folder for its tables>`
  */

@@ -30,7 +30,7 @@ export interface Pace {
 export async function withTargets<Result>(
   { tokens, intervalMs }: Pace,
   mode: LambdaMode,
-  measure: (sides: readonly Target[]) => Promise<Result>,
+  measure: (targets: readonly Target[]) => Promise<Result>,
 ): Promise<Result> {
   await using upstream = await startServer(file('upstream.ts'), [`${tokens}`, `${intervalMs}`]);
   await using proxy = await startServer(file('proxy.ts'), [upstream.url]);

@@ -1,8 +1,8 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 
 /**
- * Yields the tokens of a stand-in model. The first token is the time of its creation (`process.hrtime`, nanoseconds of
- * a clock that all processes of a machine share), from which its reader computes how long it travelled.
+ * Yields the tokens of a stand-in model. The first token is the time of its creation, from which its reader computes
+ * the travel time (`process.hrtime`: nanoseconds of a clock that all processes of a machine share).
  * @param count number of tokens
  * @param intervalMs time between tokens; 0 sends each in a separate event-loop turn, and so in a separate packet
  */

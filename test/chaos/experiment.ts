@@ -26,7 +26,7 @@ const SWEEP_MS = 1_000;
 const VISIBILITY_SECONDS = 60;
 /** The longest time between two actions on a waiting job in AWS, and the extra time that a busy machine may need. */
 const LONGEST_PAUSE_MS = 900_000;
-const PATIENCE_MS = 60_000;
+const MARGIN_MS = 60_000;
 
 /** Runs the local cloud under load and faults, and returns the findings about all jobs. */
 export async function runChaos(options: ChaosOptions): Promise<Findings> {
@@ -84,7 +84,7 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
   open.defer(() => sweeping.end());
 
   // After this long without a write to any job, no more will follow.
-  const quietMs = PATIENCE_MS + LONGEST_PAUSE_MS / options.divisor;
+  const quietMs = MARGIN_MS + LONGEST_PAUSE_MS / options.divisor;
   const isQuiet = () => Date.now() - ledger.lastSeenAt() >= quietMs;
   const giveUp = new AbortController();
   const stopStarting = new AbortController();

@@ -59,7 +59,7 @@ const UPKEEP_EVERY_MS = 60_000;
 /** No lease remains after this time: a lease, the upkeep's grace period, and two runs of the upkeep. */
 const LEASES_GONE_MS = 45_000 + 60_000 + 2 * UPKEEP_EVERY_MS;
 /** The extra time that a busy machine may need. */
-const PATIENCE_MS = 20_000;
+const MARGIN_MS = 20_000;
 
 /** Starts GPU workers for a run, with their journals in a folder of `folder`. */
 export async function startGpuSide(
@@ -101,7 +101,7 @@ export async function startGpuSide(
         stopFaults,
         async collectEvidence() {
           await chats.stop();
-          const leaked = await countLeakedLeases(cloud, FLEET, divide(LEASES_GONE_MS) + PATIENCE_MS);
+          const leaked = await countLeakedLeases(cloud, FLEET, divide(LEASES_GONE_MS) + MARGIN_MS);
           calls = await workers.calls();
           return { calls, faults: injection, chats: chats.counts, leakedLeases: leaked };
         },

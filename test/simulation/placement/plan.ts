@@ -64,13 +64,13 @@ export interface Findings {
   /** Capacities without jitter, for the first seed. Only for traces with rounded times. */
   readonly unjittered: Capacities | undefined;
   /** Results near Lambent's capacity: the scale, and each policy's measures per seed. */
-  readonly close: { readonly scale: number; readonly results: ReadonlyMap<PolicyName, readonly RunResult[]> };
+  readonly nearCapacity: { readonly scale: number; readonly results: ReadonlyMap<PolicyName, readonly RunResult[]> };
   readonly curves: readonly Curve[];
   readonly fleets: readonly { readonly workers: number; readonly capacities: Capacities }[];
 }
 
 /** Share of Lambent's capacity at which policies are compared in detail. */
-const CLOSE_SHARE = 0.9;
+const NEAR_CAPACITY_SHARE = 0.9;
 
 /** Scale at which the first search starts. Any scale finds the same capacity. */
 const FIRST_GUESS = 2;
@@ -87,8 +87,8 @@ export async function runStudy(threads: Threads, source: TraceSource, plan: Plan
   const seeds = Array.from({ length: plan.seeds }, (_, index) => index + 1);
   const capacities = await findCapacities(threads, base, POLICIES, seeds, 'goodput', FIRST_GUESS);
   const lambentCapacity = capacities.get('lambent')?.[0] ?? FIRST_GUESS;
-  const closeScale = Number((CLOSE_SHARE * lambentCapacity).toPrecision(2));
-  const [scaledCapacities, unjittered, close, curves] = await Promise.all([
+  const nearScale = Number((NEAR_CAPACITY_SHARE * lambentCapacity).toPrecision(2));
+  const [scaledCapacities, unjittered, nearResults, curves] = await Promise.all([
     findCapacities(threads, base, POLICIES, [1], 'scaledGoodput', FIRST_GUESS, capacities),
     trace.tickMs > 0
       ? findCapacities(
@@ -101,7 +101,7 @@ export async function runStudy(threads: Threads, source: TraceSource, plan: Plan
           capacities,
         )
       : undefined,
-    compareInDetail(threads, base, seeds, closeScale),
+    compareInDetail(threads, base, seeds, nearScale),
     computeCurves(threads, base, plan.curve, lambentCapacity),
   ]);
   const fleets = [];
@@ -117,7 +117,7 @@ export async function runStudy(threads: Threads, source: TraceSource, plan: Plan
     capacities,
     scaledCapacities,
     unjittered,
-    close: { scale: closeScale, results: close },
+    nearCapacity: { scale: nearScale, results: nearResults },
     curves,
     fleets,
   };

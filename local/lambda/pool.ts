@@ -133,13 +133,13 @@ export class Pool implements EnvironmentEvents {
     const { maxConcurrency, maxEnvironments } = this.#options;
     const environments = this.environments().filter(({ phase }) => phase !== 'retiring');
     const starting = this.#preparing + environments.filter(({ phase }) => phase === 'starting').length;
-    const finishing = environments.filter(({ phase }) => phase === 'finishing');
-    const expectedPolls = finishing.reduce((sum, { room }) => sum + room, 0);
+    const betweenPolls = environments.filter(({ phase }) => phase === 'between-polls');
+    const expectedPolls = betweenPolls.reduce((sum, { room }) => sum + room, 0);
     const unserved = Math.max(this.#waiting.length - expectedPolls, this.#countOverdue()) - starting * maxConcurrency;
     const room = maxEnvironments - environments.length - this.#preparing;
     const starts = Math.min(Math.ceil(unserved / maxConcurrency), room, MAX_STARTING - starting);
     for (let count = starts; count > 0; count -= 1) void this.#start();
-    if (finishing.length > 0) this.#recheck ??= setTimeout(() => this.#growAgain(), POLL_GRACE_MS);
+    if (betweenPolls.length > 0) this.#recheck ??= setTimeout(() => this.#growAgain(), POLL_GRACE_MS);
   }
 
   /** Returns the number of invocations that have waited so long for a poll that they need another environment. */

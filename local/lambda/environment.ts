@@ -218,7 +218,7 @@ export class Environment {
     this.#lastRequestAt = performance.now();
     this.#overrunning.delete(requestId);
     const invocation = this.#running.get(requestId)?.invocation;
-    if (invocation === undefined || invocation.answered) {
+    if (invocation === undefined || invocation.isSettled) {
       acknowledge(400);
     } else if (Number(request.headers['content-length'] ?? 0) > MAX_PAYLOAD_BYTES) {
       const message = `Response payload size exceeded maximum allowed payload size (${MAX_PAYLOAD_BYTES} bytes).`;
@@ -234,7 +234,7 @@ export class Environment {
         this.#complete(invocation);
         acknowledge(202);
       });
-      invocation.answer(request);
+      invocation.respond(request);
     }
   }
 
@@ -292,7 +292,7 @@ export class Environment {
     const message = `RequestId: ${invocation.requestId} Error: Task timed out after ${seconds} seconds`;
     this.#log('stderr', message);
     // The runtime will still respond to it, unless a response has begun, which is cut below.
-    const stillRuns = !invocation.answered;
+    const stillRuns = !invocation.isSettled;
     invocation.fail(new FunctionError('Sandbox.Timedout', message));
     if (this.#definition.managedInstances === undefined) {
       this.kill();

@@ -28,7 +28,7 @@ const messages = [{ role: 'user' as const, content: [{ text: 'Hi' }] }];
 describe.each([
   ["the SDK's own HTTP/2", {}],
   ['HTTP/1.1', { requestHandler: new NodeHttpHandler() }],
-])('over %s', (_protocol, options) => {
+])('the Bedrock stand-in over %s', (_protocol, options) => {
   const newClient = (): BedrockRuntimeClient =>
     new BedrockRuntimeClient({ region: 'eu-west-1', endpoint: server.url, credentials, maxAttempts: 1, ...options });
 

@@ -38,19 +38,19 @@ function connectToTables({ endpoints }: Cloud): DynamoDBClient {
   return closeAfterwards(Object.assign(client, { close: () => client.destroy() }));
 }
 
-const createOptions = (endpoint = '') => ({
+const createClientOptions = (endpoint = '') => ({
   endpoint,
   region: 'eu-central-1',
   credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
 });
 
 function connectToObjects({ endpoints }: Cloud): S3Client {
-  const client = new S3Client(createOptions(endpoints['AWS_ENDPOINT_URL_S3']));
+  const client = new S3Client(createClientOptions(endpoints['AWS_ENDPOINT_URL_S3']));
   return closeAfterwards(Object.assign(client, { close: () => client.destroy() }));
 }
 
 function connectToQueue({ endpoints, resources }: Cloud): { sqs: SQSClient; QueueUrl: string } {
-  const sqs = new SQSClient(createOptions(endpoints['AWS_ENDPOINT_URL_SQS']));
+  const sqs = new SQSClient(createClientOptions(endpoints['AWS_ENDPOINT_URL_SQS']));
   closeAfterwards({ close: () => sqs.destroy() });
   return { sqs, QueueUrl: resources['WORK_QUEUE_URL'] ?? '' };
 }

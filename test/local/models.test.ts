@@ -46,7 +46,7 @@ async function startServer(answer: (request: IncomingMessage) => object | number
     },
   });
   const address = http.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
+  if (address === null || typeof address === 'string') throw new Error('The server has no port');
   return `http://127.0.0.1:${address.port}`;
 }
 

@@ -8,7 +8,7 @@ import {
   type S3Client,
   S3ServiceException,
 } from '@aws-sdk/client-s3';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 
 /** S3's limit for the keys of one DeleteObjects request. */
 const DELETE_BATCH_SIZE = 1_000;
@@ -63,7 +63,7 @@ export function createBucket(client: S3Client, bucketName: string) {
           new ListObjectsV2Command({
             Bucket: bucketName,
             Prefix: prefix,
-            ...definedProps({ ContinuationToken: token }),
+            ...omitUndefined({ ContinuationToken: token }),
           }),
         );
         keys.push(...Contents.flatMap(({ Key }) => (Key === undefined ? [] : [Key])));

@@ -13,7 +13,7 @@ export function estimateTokens(text: string): number {
 
 /** Estimates bytes per token for each model, and learns them from the usage that its answers report. */
 export interface TokenEstimator {
-  bytesPerToken(model: string): number;
+  getBytesPerToken(model: string): number;
   /** Learns from one answer: `promptBytes` of prompt were `inputTokens` tokens. */
   recordUsage(model: string, promptBytes: number, inputTokens: number): void;
 }
@@ -34,7 +34,7 @@ const MAX_MODELS = 1_024;
 export function createTokenEstimator(): TokenEstimator {
   const learned = new BoundedMap<string, number>(MAX_MODELS);
   return {
-    bytesPerToken: (model) => learned.get(model) ?? DEFAULT_BYTES_PER_TOKEN,
+    getBytesPerToken: (model) => learned.get(model) ?? DEFAULT_BYTES_PER_TOKEN,
     recordUsage(model, promptBytes, inputTokens) {
       if (!(inputTokens >= MIN_TOKENS) || !(promptBytes > 0)) return;
       const { min, max } = BYTES_PER_TOKEN_RANGE;

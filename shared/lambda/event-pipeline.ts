@@ -26,7 +26,7 @@ export function createEventPipeline<Event, Result>(
         throw thrown;
       } finally {
         context.end();
-        metrics.gather(context.invocationMetrics());
+        metrics.gather(context.getInvocationMetrics());
         metrics.flush();
       }
     });

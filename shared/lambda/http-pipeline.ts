@@ -118,10 +118,10 @@ function hasBody({ httpMethod, body }: ProxyEvent, { bodyOptional }: { readonly 
 type Strings = Readonly<Record<string, string | undefined>> | null;
 
 function toLowerCaseNames(headers: Strings): Record<string, string> {
-  return Object.fromEntries(Object.entries(omitUndefined(headers)).map(([name, value]) => [name.toLowerCase(), value]));
+  return Object.fromEntries(Object.entries(toStrings(headers)).map(([name, value]) => [name.toLowerCase(), value]));
 }
 
-function omitUndefined(strings: Strings): Record<string, string> {
+function toStrings(strings: Strings): Record<string, string> {
   const entries = Object.entries(strings ?? {});
   return Object.fromEntries(entries.filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
@@ -129,12 +129,12 @@ function omitUndefined(strings: Strings): Record<string, string> {
 function joinQuery({ queryStringParameters, multiValueQueryStringParameters }: ProxyEvent): Record<string, string> {
   const lists = Object.entries(multiValueQueryStringParameters ?? {});
   const joined = lists.flatMap(([name, values]) => (values === undefined ? [] : [[name, values.join(',')]]));
-  return { ...omitUndefined(queryStringParameters), ...Object.fromEntries(joined) };
+  return { ...toStrings(queryStringParameters), ...Object.fromEntries(joined) };
 }
 
 /** Decodes path parameters, which API Gateway passes on percent-encoded. */
 function decodeValues(parameters: Strings): Record<string, string> {
-  const entries = Object.entries(omitUndefined(parameters)).map(([name, value]) => {
+  const entries = Object.entries(toStrings(parameters)).map(([name, value]) => {
     try {
       return [name, decodeURIComponent(value)];
     } catch {

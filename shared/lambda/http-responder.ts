@@ -120,7 +120,7 @@ export class HttpResponder {
     this.#context.end();
     const { elapsedMs, cold, telemetry } = this.#context;
     telemetry.metrics.gather({
-      ...this.#context.invocationMetrics(),
+      ...this.#context.getInvocationMetrics(),
       ServerErrors: [status >= 500 ? 1 : 0, 'Count'],
       ...this.#values,
     });

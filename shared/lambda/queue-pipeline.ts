@@ -111,7 +111,7 @@ async function serve(
       Messages: [records.length, 'Count'],
       MessagesFailed: [failed.length, 'Count'],
       MessagesRefused: [outcomes.filter((outcome) => outcome === 'rejected').length, 'Count'],
-      ...context.invocationMetrics(),
+      ...context.getInvocationMetrics(),
     });
     return { batchItemFailures: failed.map(({ messageId }) => ({ itemIdentifier: messageId })) };
   } finally {

@@ -56,7 +56,7 @@ export class RequestContext {
   }
 
   /** The metrics that every invocation publishes. */
-  invocationMetrics(): MetricValues {
+  getInvocationMetrics(): MetricValues {
     const { cold, initMs } = this.#start;
     return {
       LatencyMs: [this.elapsedMs, 'Milliseconds'],

@@ -1,6 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import type { Sleep } from '../core/heartbeat.ts';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ConversationHead, ConversationKey, ConversationTable } from './conversation-records.ts';
 import { decodeJson, encodeJson, isStringRecord, toMetadataRecordName } from './conversation-seal.ts';
@@ -101,7 +101,7 @@ export function createConversations(options: ConversationsOptions): Conversation
       const head = {
         createdAt: now(),
         nextPosition: items.length,
-        ...definedProps({ metadata: sealed }),
+        ...omitUndefined({ metadata: sealed }),
       };
       if (!(await table.create(key, head, expiry()))) {
         throw new LambentError('internal', 'The id of a new conversation exists already');

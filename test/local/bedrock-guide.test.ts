@@ -135,7 +135,7 @@ describe("the guide's note that it is not a language model", () => {
     },
   );
 
-  it('the guide says once per conversation that it is not a language model', () => {
+  it('the guide says only once per conversation that it is not a language model', () => {
     expect(ask('hi', 'How do I add a model?')).not.toMatch(/language model/);
   });
 });

@@ -44,7 +44,7 @@ describe.each([
     client.destroy();
   });
 
-  it('the Bedrock stand-in answers a request that Bedrock refuses with a ValidationException', async () => {
+  it('the Bedrock stand-in refuses an invalid request with a ValidationException', async () => {
     const client = newClient();
     const command = new ConverseStreamCommand({ modelId: 'm', messages: [{ role: 'user', content: [{ text: ' ' }] }] });
     await expect(client.send(command)).rejects.toMatchObject({

@@ -281,7 +281,7 @@ it('the state file of the KMS stand-in is readable by its owner only, and contai
   expect(await readFile(stateFile, 'utf8')).not.toContain('canary');
 });
 
-it("the KMS stand-in answers an unknown operation and an invalid body with errors in KMS's shape", async () => {
+it("the KMS stand-in answers an unknown operation and an invalid body with errors in KMS's format", async () => {
   const call = async (target: string, body: string): Promise<unknown> => {
     const headers = { 'x-amz-target': `TrentService.${target}`, 'content-type': 'application/x-amz-json-1.1' };
     const response = await fetch(server.url, { method: 'POST', headers, body });

@@ -58,7 +58,7 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     });
   });
 
-  it("the runner gives a function its own variables and Lambda's, and none of the runner's", async () => {
+  it("a function gets its own variables and Lambda's, and none of the runner's", async () => {
     process.env['SECRET_OF_THE_RUNNER'] = 'leaked';
     const runner = await startTestRunner({
       mode,

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -279,6 +279,18 @@ it('the state file of the KMS stand-in is readable by its owner only, and contai
   await kms.send(new EncryptCommand({ KeyId, Plaintext: toBytes('canary') }));
   expect((await stat(stateFile)).mode & 0o777).toBe(0o600);
   expect(await readFile(stateFile, 'utf8')).not.toContain('canary');
+});
+
+it('a change that the KMS stand-in cannot save has no effect, and can be repeated', async () => {
+  const TargetKeyId = await createKey();
+  const draft = `${stateFile}.${process.pid}.draft`;
+  await mkdir(draft);
+  const createAlias = () => kms.send(new CreateAliasCommand({ AliasName: 'alias/repeated', TargetKeyId }));
+  await expect(createAlias()).rejects.toMatchObject({ name: 'KMSInternalException' });
+  await rm(draft, { recursive: true });
+  expect((await kms.send(new ListAliasesCommand({}))).Aliases).toEqual([]);
+  await createAlias();
+  expect((await kms.send(new ListAliasesCommand({}))).Aliases).toMatchObject([{ AliasName: 'alias/repeated' }]);
 });
 
 it("the KMS stand-in answers an unknown operation and an invalid body with errors in KMS's format", async () => {

@@ -59,10 +59,10 @@ export interface ServiceOptions extends PrintOptions {
 export async function loadService(options: ServiceOptions): Promise<Service> {
   const result = v.safeParse(serviceSchema, await printService(options));
   if (!result.success) {
-    const faults = result.issues.map((issue) => `  ${v.getDotPath(issue)}: ${issue.message}`);
+    const problems = result.issues.map((issue) => `  ${v.getDotPath(issue)}: ${issue.message}`);
     throw new LambentError(
       'configuration',
-      `serverless.yml has settings that the local cloud doesn't support:\n${faults.join('\n')}`,
+      `serverless.yml has settings that the local cloud doesn't support:\n${problems.join('\n')}`,
     );
   }
   return toService(result.output, options.bundlesDir ?? join(options.root, '.build'));
@@ -120,12 +120,14 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
   };
 }
 
-/** `.build/chat/index.handler` is `index.handler` in the bundle `chat`. */
+/**
+ * Returns a handler's bundle and its name there: `.build/chat/index.handler` is `index.handler` in the bundle `chat`.
+ */
 function locateHandler(handler: string, bundlesDir: string): { taskRoot: string; handler: string } {
   return { taskRoot: join(bundlesDir, basename(dirname(handler))), handler: basename(handler) };
 }
 
-/** API Gateway's default. */
+/** API Gateway's default timeout. */
 const DEFAULT_INTEGRATION_TIMEOUT_MS = 29_000;
 
 function createFunctionRoute(name: string, http: HttpEvent, commonTimeoutMs: number | undefined): FunctionRoute {

@@ -36,7 +36,7 @@ export interface HttpRoute<Principal> {
   run(request: HttpRequest<Principal>): Promise<HttpResponse>;
 }
 
-/** Determines who calls and whether the route is allowed. Passed in, so that the pipeline knows no keys or tenants. */
+/** Determines a request's principal, and whether it may call the route. The pipeline itself knows no keys. */
 export interface Authorization<Principal, Route> {
   /**
    * Reads the principal that the Lambda authorizer passed on.
@@ -58,8 +58,8 @@ export interface HttpPipelineOptions<Principal, Route extends HttpRoute<Principa
 const DEADLINE_MARGIN_MS = 1_500;
 
 /**
- * The pipeline of every function behind API Gateway: context, principal, parse, run, respond, log. Responses are
- * streamed: the status is sent with the first byte. Everything thrown on the way becomes an error response of the API.
+ * Creates the pipeline of a function behind API Gateway: context, principal, parse, run, respond, log. Responses are
+ * streamed: the status is sent with the first byte. Any error becomes an error response of the API.
  */
 export function createHttpPipeline<Principal, Route extends HttpRoute<Principal>>(
   options: HttpPipelineOptions<Principal, Route>,

@@ -46,8 +46,8 @@ export class MessageRejectedError extends Error {
 }
 
 /**
- * After this time a message whose worker has died is delivered again. Far shorter than the queue's own visibility
- * timeout, which must cover the function's timeout; far longer than the heartbeat that renews it.
+ * Seconds after which a message is delivered again if its worker has crashed. Far shorter than the queue's own
+ * visibility timeout, which must cover the function's timeout, and far longer than the pause between two renewals.
  */
 export const VISIBILITY_SECONDS = 60;
 /** How long before the function's timeout messages are aborted: enough to release their jobs and to respond. */

@@ -187,7 +187,7 @@ function toReport(targets: readonly Target[], jobs: number): Report {
       },
     ],
     limits: [
-      `**Not included: the time that functions wait for models.** With ${ANSWER_SECONDS} s per answer and ${GENERATE_GB} GB, a million jobs cost $${formatWaitingCost(1 / BATCH_SIZE)} of Lambda’s time when ten share an invocation, and $${formatWaitingCost(1)} when each has its own. The cost is the same for any design in which a function waits for the model, and a larger batch saves more than any request saved.`,
+      `**Not included: the time that functions wait for models.** With ${ANSWER_SECONDS} s per answer and ${GENERATE_GB} GB, a million jobs cost $${formatWaitingCost(1 / BATCH_SIZE)} of Lambda’s time if ten share an invocation, and $${formatWaitingCost(1)} if each has its own. The cost is the same for any design in which a function waits for the model, and a larger batch saves more than any request saved.`,
       'Also not included: model usage, storage, API Gateway’s requests and the authorizer’s, receives that find the queue empty, KMS requests by SQS and DynamoDB for their own encryption (once every few minutes), logs, and the monthly price of a key. A job that runs longer than 15 s adds three write units and a request to SQS every 15 s.',
     ],
     data: targets,

@@ -35,7 +35,8 @@ export class UsageError extends Error {}
 
 const USAGE = `npm run bench -- placement [--trace FILE]…
   the whole benchmark: [--quick] [--runs SEEDS] [--publish]
-  single simulations: [--policy P,P…] [--scale X] [--workers N] [--gpu ${Object.keys(STEP_MODELS).join('|')}] [--seed S] [--no-jitter] [--capacity] [--json]
+  single simulations: [--policy P,P…] [--scale X] [--workers N] [--gpu ${Object.keys(STEP_MODELS).join('|')}]
+    [--seed S] [--no-jitter] [--capacity] [--json]
   policies: ${POLICIES.join(' ')}`;
 
 /** Options of single simulations only. */

@@ -129,7 +129,7 @@ function findSections(library: Library, questions: readonly string[]): Hit[] {
   if (wordCount === 0) return /\blambent\b/i.test(question) ? findOverview(library) : [];
   return library
     .search(question)
-    .filter(({ coverage, titled }) => wordCount === 1 || titled || coverage > MIN_COVERAGE);
+    .filter(({ coverage, matchesTitle }) => wordCount === 1 || matchesTitle || coverage > MIN_COVERAGE);
 }
 
 /** Matches the beginning of a follow-up question, and pronouns that refer to the previous one. */
@@ -138,7 +138,7 @@ const FOLLOWS_UP = /^\W*(and|but|so|why|how about|what about|then|also|ok)\b|\b(
 /** Answers "What is Lambent?", which has no word to search for, with the first section of the README. */
 function findOverview(library: Library): Hit[] {
   const [section] = library.sections;
-  return section ? [{ section, score: 1, coverage: 1, titled: true, words: [] }] : [];
+  return section ? [{ section, score: 1, coverage: 1, matchesTitle: true, words: [] }] : [];
 }
 
 /** Maximum length of an answer's main passage: about a screen. */

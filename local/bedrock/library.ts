@@ -20,7 +20,7 @@ export interface Hit {
   /** Share of the question's words found in the section, from 0 to 1. */
   readonly coverage: number;
   /** True if the question contains all words of the section's title. */
-  readonly titled: boolean;
+  readonly matchesTitle: boolean;
   /** The section's words that matched. */
   readonly words: readonly string[];
 }
@@ -71,8 +71,8 @@ export class Library {
       const coverage = countFoundWords(counted, new Set(queryTerms)) / counted.length;
       if (!section) return [];
       const title = extractWords(section.title);
-      const titled = title.length > 0 && title.every((term) => questionWords.includes(term));
-      return [{ section, score: score * coverage ** 2, coverage, titled, words }];
+      const matchesTitle = title.length > 0 && title.every((term) => questionWords.includes(term));
+      return [{ section, score: score * coverage ** 2, coverage, matchesTitle, words }];
     });
     return hits.sort((a, b) => b.score - a.score);
   }

@@ -56,7 +56,7 @@ describe('the alarms of a stage', () => {
     }
   });
 
-  it('the alarms link in their descriptions to their runbooks in docs/alarms.md, which has no others', () => {
+  it('each alarm links to its runbook in docs/alarms.md, which has no other runbooks', () => {
     for (const alarm of listAlarms(everything)) {
       const name = getShortName(alarm);
       expect(alarm.properties['AlarmDescription']).toMatch(
@@ -67,7 +67,7 @@ describe('the alarms of a stage', () => {
     expect(headings.sort()).toEqual(listAlarms(everything).map(getShortName).sort());
   });
 
-  it('the alarms have runbooks that quote only log messages which exist in the sources', () => {
+  it('the runbooks quote only log messages that exist in the sources', () => {
     const sources = globSync('{functions,shared}/**/*.ts', { cwd: ROOT })
       .map((file) => readFileSync(join(ROOT, file), 'utf8'))
       .join('\n');

@@ -156,16 +156,21 @@ export class Pool implements EnvironmentEvents {
 
   async #start(): Promise<void> {
     this.#preparing += 1;
+    let failure: Error | undefined;
     try {
       const options = await this.#options.prepare();
-      if (this.#closed) return;
-      const environment = new Environment(options, this);
-      this.#environments.set(environment.id, environment);
+      if (!this.#closed) {
+        const environment = new Environment(options, this);
+        this.#environments.set(environment.id, environment);
+      }
     } catch (error) {
-      this.#failWaiting(error instanceof Error ? error : new Error(String(error)));
-    } finally {
-      this.#preparing -= 1;
+      failure = error instanceof Error ? error : new Error(String(error));
     }
+    this.#preparing -= 1;
+    if (failure === undefined) return;
+    this.#failWaiting(failure);
+    // The other waiting invocations need starts of their own, which no event of an environment would cause.
+    this.#grow();
   }
 }
 

@@ -138,6 +138,14 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
   });
 
+  it('every waiting invocation fails if no process can get credentials', async () => {
+    const credentials = async () => Promise.reject(new Error('no credentials'));
+    const runner = await startTestRunner({ mode, credentials });
+    const calls = range(availableParallelism() + 2).map(() => runner.invoke('echo', '{}'));
+    for (const result of await Promise.allSettled(calls))
+      expect(result).toMatchObject({ status: 'rejected', reason: { message: 'no credentials' } });
+  });
+
   it('the runner replaces a process whose credentials have expired', async () => {
     let expiresAt = 0;
     const runner = await startTestRunner({

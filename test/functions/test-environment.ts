@@ -89,6 +89,7 @@ export async function startTestEnvironment(
     variables: {
       AWS_REGION: 'eu-west-1',
       TIMINGS_DIVISOR: '10',
+      AWS_TIMEOUT_FACTOR: '20',
       AWS_ACCESS_KEY_ID: 'test',
       AWS_SECRET_ACCESS_KEY: 'test',
       AWS_ENDPOINT_URL_DYNAMODB: services.urls.dynamodb,

@@ -229,7 +229,8 @@ it('the dispatch function keeps the log lines, metrics and aborts of 64 interlea
   const indices = [...Array(CONCURRENCY).keys()];
   // Creates the jobs, which generate forwards to the queue of dispatch.
   for (const index of indices) {
-    await generate(makeQueueEvent(makeMessage(index, kind(index), model(index))), makeContext());
+    const event = makeQueueEvent(makeMessage(index, kind(index), model(index)));
+    expect(await generate(event, makeContext())).toEqual({ batchItemFailures: [] });
   }
   lines.splice(0);
   const { requests } = testEnvironment.upstream;

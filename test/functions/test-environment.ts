@@ -37,7 +37,7 @@ export async function startTestEnvironment(
   script?: Script,
   options: TestEnvironmentOptions = {},
 ): Promise<TestEnvironment> {
-  const { aliases = [], fleet = { stallMs: 300, waitMs: 300 } } = options;
+  const { aliases = [], fleet = { stallMs: 3_000, waitMs: 1_000 } } = options;
   const folder = await mkdtemp(join(tmpdir(), 'lambent-functions-'));
   const services = await startServices();
   const kms = await startKms({ stateFile: join(folder, 'kms.json') });

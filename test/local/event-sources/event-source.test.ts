@@ -78,8 +78,9 @@ describe('an event source mapping', () => {
 
   it('an event source mapping gathers the messages of a window into one batch of more than ten', async () => {
     const queue = await startMappedQueue({
-      batchSize: 25,
-      windowMs: 1_000,
+      batchSize: 20,
+      // Longer than the test: the window ends early because the batch is full.
+      windowMs: 600_000,
       maximumConcurrency: 2,
       growEveryMs: 10_000,
     });

@@ -6,7 +6,7 @@ import type { Reference } from '../idempotency/replay.ts';
 import { createConversationBody, createItemsBody, updateConversationBody } from '../openai/conversations/schema.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
 import { applyIncludes, type Includes, parseIncludes } from '../openai/responses/includes.ts';
-import { type InputItem, isItemReference, rejectDuplicates } from '../openai/responses/items.ts';
+import { type InputItem, isItemReference, rejectDuplicateIds } from '../openai/responses/items.ts';
 import { itemNotFoundError } from '../openai/responses/request.ts';
 import { toStoredItem } from '../openai/responses/stored-items.ts';
 import { storedId } from '../openai/schema.ts';
@@ -161,7 +161,7 @@ function toConversationItems(
   ids: () => string,
   earlierItems: readonly ConversationItem[] = [],
 ): ConversationItem[] {
-  rejectDuplicates(items, 'items', earlierItems);
+  rejectDuplicateIds(items, 'items', earlierItems);
   return items.map((item) => {
     if (isItemReference(item)) throw itemNotFoundError(item.id);
     const content: TurnItem = { item: toStoredItem(item, ids) };

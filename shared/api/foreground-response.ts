@@ -86,10 +86,10 @@ class ForegroundResponse {
       createdAt: Math.floor(createdAt / 1000),
       stored: this.#isStored,
       now: () => Math.floor(api.now() / 1000),
-      ids: createItemIdGenerator(id, EPOCH),
-      logprobs: generation.topLogprobs !== undefined,
+      createItemId: createItemIdGenerator(id, EPOCH),
+      includeLogprobs: generation.topLogprobs !== undefined,
       reasoningSummary: generation.reasoningSummary,
-      continuations: includesEncryptedReasoning(body),
+      includeContinuations: includesEncryptedReasoning(body),
       commit: (answer, usage) => this.#commit(answer, usage),
       ...(this.#isStored ? { commitFailure: (answer, error) => this.#commitFailure(answer, error) } : {}),
     };

@@ -38,7 +38,7 @@ export function chatCompletionsRoute({ router, registry, ids = newId, now = Date
           model: generation.model,
           system_fingerprint: computeSystemFingerprint(registry.models[generation.model]),
         },
-        logprobs: generation.topLogprobs !== undefined,
+        includeLogprobs: generation.topLogprobs !== undefined,
         includeUsage,
       };
       return streamed
@@ -68,10 +68,10 @@ export function responsesRoute({ router, registry, ids = newId, now = Date.now, 
         id: `resp_${ids()}`,
         createdAt: seconds(),
         now: seconds,
-        ids,
-        logprobs: generation.topLogprobs !== undefined,
+        createItemId: ids,
+        includeLogprobs: generation.topLogprobs !== undefined,
         reasoningSummary: generation.reasoningSummary,
-        continuations: includesEncryptedReasoning(body),
+        includeContinuations: includesEncryptedReasoning(body),
       };
       if (streamed) return { headers, frames: encodeResponseStream(events, options) };
       return { headers, json: await encodeResponse(events, options) };

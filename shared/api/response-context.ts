@@ -1,6 +1,6 @@
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { ParseContext } from '../openai/parameters.ts';
-import { isItemReference, type ResolvedItem, rejectDuplicates } from '../openai/responses/items.ts';
+import { isItemReference, type ResolvedItem, rejectDuplicateIds } from '../openai/responses/items.ts';
 import { itemNotFoundError, type ParsedResponsesBody, toGenerationRequest } from '../openai/responses/request.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { parseStoredItem, responseIdFor } from '../openai/responses/stored-items.ts';
@@ -33,7 +33,7 @@ export async function buildResponseContext(
   const input = await resolveReferences(parsed.body.input, earlierItems, context.tenant, stores);
   const body = { ...parsed.body, input };
   if (typeof input !== 'string') {
-    rejectDuplicates(
+    rejectDuplicateIds(
       input,
       'input',
       earlierItems.map(({ item }) => item),

@@ -21,7 +21,7 @@ interface ChatHead {
 export interface ChatCompletionOptions {
   readonly head: ChatHead;
   /** Whether the request asks for log probabilities. */
-  readonly logprobs: boolean;
+  readonly includeLogprobs: boolean;
 }
 
 /** OpenAI's object, plus the reasoning text in the field that DeepSeek and vLLM use for it. */
@@ -35,7 +35,7 @@ export type ChatCompletionObject = ChatCompletion & {
  */
 export async function encodeChatCompletion(
   events: AsyncIterable<GenerationEvent>,
-  { head, logprobs }: ChatCompletionOptions,
+  { head, includeLogprobs }: ChatCompletionOptions,
 ): Promise<ChatCompletionObject> {
   const message = new MessageAccumulator();
   for await (const event of events) {
@@ -50,7 +50,7 @@ export async function encodeChatCompletion(
         {
           index: 0,
           message: message.toMessage(),
-          logprobs: logprobs ? message.toLogprobs() : null,
+          logprobs: includeLogprobs ? message.toLogprobs() : null,
           finish_reason: FINISH_REASONS[event.reason],
         },
       ],

@@ -65,7 +65,7 @@ class ChatEncoder implements StreamEncoder {
   }
 
   #encodeText(field: 'content' | 'refusal', text: string, logprobs: readonly TokenLogprob[] | undefined): string {
-    const tokens = this.#options.logprobs ? (logprobs ?? []).map(encodeChatLogprob) : [];
+    const tokens = this.#options.includeLogprobs ? (logprobs ?? []).map(encodeChatLogprob) : [];
     if (text === '' && tokens.length === 0) return '';
     this.#hasOutput ||= text !== '';
     const delta = `{"${field}":${JSON.stringify(text)}}`;

@@ -161,7 +161,7 @@ export interface ReasoningOptions {
   /** Whether the reasoning text is returned, as a summary. */
   readonly reasoningSummary: boolean;
   /** Whether the item has `encrypted_content`, which a stateless caller sends back. */
-  readonly continuations: boolean;
+  readonly includeContinuations: boolean;
   /** Receives the encoded continuation of every reasoning item, also if it isn't returned. Stored responses need it. */
   readonly recordContinuation?: ((itemId: string, continuation: string) => void) | undefined;
 }
@@ -197,10 +197,10 @@ export class ReasoningBuilder {
       });
       this.#position.emit({ type: 'response.reasoning_summary_part.done', ...this.#fields(), part: this.#summary });
     }
-    const { continuations, recordContinuation } = this.#options;
-    const isNeeded = continuations || recordContinuation !== undefined;
+    const { includeContinuations, recordContinuation } = this.#options;
+    const isNeeded = includeContinuations || recordContinuation !== undefined;
     const encoded = continuation && isNeeded ? encodeReasoning(this.#originalText, continuation) : undefined;
-    if (continuations) this.item.encrypted_content = encoded ?? null;
+    if (includeContinuations) this.item.encrypted_content = encoded ?? null;
     if (encoded !== undefined) recordContinuation?.(this.item.id, encoded);
     this.#position.emit({
       type: 'response.output_item.done',

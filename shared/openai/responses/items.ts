@@ -161,7 +161,7 @@ export function isItemReference(item: InputItem): item is ItemReference {
  * @param earlier the stored items that precede them
  * @throws LambentError `invalid_value`
  */
-export function rejectDuplicates(
+export function rejectDuplicateIds(
   items: readonly InputItem[],
   param: string,
   earlier: readonly { readonly id: string }[] = [],

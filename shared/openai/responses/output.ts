@@ -12,9 +12,9 @@ import {
 
 export interface OutputOptions extends ReasoningOptions {
   /** Generates the part of an item's id that follows the prefix. */
-  readonly ids: () => string;
+  readonly createItemId: () => string;
   /** Whether the request asks for log probabilities. */
-  readonly logprobs: boolean;
+  readonly includeLogprobs: boolean;
   readonly emit: EmitEvent;
 }
 
@@ -37,7 +37,7 @@ export class ResponseOutput {
   add(event: Exclude<GenerationEvent, { type: 'finish' }>): void {
     switch (event.type) {
       case 'text': {
-        const logprobs = this.#options.logprobs ? (event.logprobs ?? []) : [];
+        const logprobs = this.#options.includeLogprobs ? (event.logprobs ?? []) : [];
         if (event.text !== '' || logprobs.length > 0) this.#openMessage().addText(event.text, logprobs);
         return;
       }
@@ -94,9 +94,9 @@ export class ResponseOutput {
   }
 
   #startItem<T extends { readonly item: ResponseOutputItem }>(create: (position: ItemPosition) => T): T {
-    const { ids, emit } = this.#options;
+    const { createItemId, emit } = this.#options;
     const output_index = this.items.length;
-    const builder = create({ id: ids(), output_index, emit });
+    const builder = create({ id: createItemId(), output_index, emit });
     this.items.push(builder.item);
     emit({ type: 'response.output_item.added', output_index, item: builder.item });
     return builder;

@@ -12,7 +12,7 @@ import {
 } from '../parameters.ts';
 import { type RequestedChoice, resolveTools } from '../tool-choice.ts';
 import { invalidValueError, validate } from '../validation.ts';
-import { isItemReference, type ResolvedItem, rejectDuplicates } from './items.ts';
+import { isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
 import { translateInputItems } from './messages.ts';
 import { type ResponsesBody, responsesParameters, responsesRequestSchema } from './schema.ts';
 
@@ -114,7 +114,7 @@ export function includesEncryptedReasoning({ include }: ResponsesBody): boolean 
  */
 export function requireResolvedInput(input: ResponsesBody['input']): string | readonly ResolvedItem[] {
   if (typeof input === 'string') return input;
-  rejectDuplicates(input, 'input');
+  rejectDuplicateIds(input, 'input');
   return input.map((item) => {
     if (isItemReference(item)) throw itemNotFoundError(item.id);
     return item;

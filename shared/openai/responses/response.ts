@@ -24,11 +24,11 @@ export interface EncodeResponseOptions extends InProgressOptions {
   /** Returns epoch seconds. */
   readonly now: () => number;
   /** Generates the parts of item ids that follow the prefix. */
-  readonly ids: () => string;
-  readonly logprobs: boolean;
+  readonly createItemId: () => string;
+  readonly includeLogprobs: boolean;
   readonly reasoningSummary: boolean;
   /** Whether reasoning items have `encrypted_content`. */
-  readonly continuations: boolean;
+  readonly includeContinuations: boolean;
   /** Stores the response before the caller learns that it is complete. Absent if it isn't stored. */
   readonly commit?: (answered: StoredAnswer, usage: Usage | undefined) => Promise<void>;
   /** Stores the partial response of a stream that failed after it started. Never throws. */

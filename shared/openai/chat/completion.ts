@@ -8,7 +8,7 @@ import { omitUndefined } from '../../core/objects.ts';
 import type { FinishReason, GenerationEvent, TokenLogprob, Usage } from '../../inference/generation.ts';
 import { missingFinishError } from '../sse.ts';
 
-/** Fields that the completion and each chunk of its stream have in common. */
+/** The fields that a completion and each chunk of a stream have in common. */
 interface ChatHead {
   readonly id: string;
   /** Epoch seconds. */
@@ -24,7 +24,7 @@ export interface ChatCompletionOptions {
   readonly includeLogprobs: boolean;
 }
 
-/** OpenAI's object, plus the reasoning text in the field that DeepSeek and vLLM use for it. */
+/** OpenAI's completion object, plus the reasoning text in the field that DeepSeek and vLLM use for it. */
 export type ChatCompletionObject = ChatCompletion & {
   choices: { message: { reasoning_content?: string } }[];
 };
@@ -60,7 +60,7 @@ export async function encodeChatCompletion(
   throw missingFinishError();
 }
 
-/** The assistant message received so far. */
+/** Builds the assistant message from a model's events. */
 class MessageAccumulator {
   #content = '';
   #refusal = '';

@@ -264,7 +264,7 @@ describe('encoding streams', () => {
     responses: (events: AsyncIterable<GenerationEvent>) => encodeResponseStream(events, responsesOptions()),
   };
   it.each(Object.entries(encoders))(
-    'a stream of the %s API requests no event before its frame is read',
+    'a stream of the %s API reads each event only when its frame is requested',
     async (_, encode) => {
       let made = 0;
       let closed = false;

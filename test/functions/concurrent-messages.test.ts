@@ -47,7 +47,7 @@ beforeAll(async () => {
       await passGate(request);
       return answerByInstruction(request);
     },
-    { aliases: TENANTS.map(getModel), fleet: { stallMs: 20_000, waitMs: 20_000 } },
+    { aliases: TENANTS.map(getModel), fleet: { stallMs: 600_000, waitMs: 600_000 } },
   );
   const { dynamodb } = testEnvironment.services;
   const Item = createSenderItem('000000000000', { keyId: 'tests', tenants: TENANTS, scopes: ['inference'] });
@@ -63,6 +63,8 @@ beforeAll(async () => {
   }
   for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
   vi.stubEnv('LOG_LEVEL', 'info');
+  // No lease may expire before the last of all messages has arrived.
+  vi.stubEnv('TIMINGS_DIVISOR', '1');
   [generate, dispatch] = await Promise.all([
     import('../../functions/generate.ts').then(getHandler),
     import('../../functions/dispatch.ts').then(getHandler),
@@ -113,7 +115,7 @@ function callBatch(handler: Handler, batch: number, makeBody: (index: number) =>
   const indices = Array.from({ length: BATCH_SIZE }, (_, offset) => batch * BATCH_SIZE + offset);
   const { Records } = makeQueueEvent(...indices.map(makeBody));
   const event = { Records: Records.map((record, offset) => ({ ...record, messageId: `m${indices[offset]}` })) };
-  return handler(event, makeContext(isAborted(batch) ? MARGIN_MS + 1_500 : 60_000, `r${batch}`));
+  return handler(event, makeContext(isAborted(batch) ? MARGIN_MS + 1_500 : 600_000, `r${batch}`));
 }
 
 /**

@@ -21,12 +21,12 @@ import type { ResponseContext } from './response-context.ts';
 import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
 import { createTurnItems } from './turn-items.ts';
 
-/** A foreground response has one attempt. */
+/** The only epoch of a foreground response, which has one attempt. */
 const EPOCH = 1;
 
 /**
- * Generates a response within the call. If the request names a conversation, the response is a turn of it: other turns are
- * rejected until this one has ended.
+ * Generates a response within the call. If the request names a conversation, the response is a turn of it: other turns
+ * are rejected until this one has ended.
  */
 export async function createForegroundResponse(call: StatefulCall): Promise<HttpResponse> {
   const { id, parsed, request, state } = call;
@@ -105,8 +105,8 @@ class ForegroundResponse {
   }
 
   /**
-   * Stores a complete response, as a finished job and as a turn of its conversation. Until the turn is stored, the job has
-   * a pending completion step, so that the sweep stores the turn after a crash between the two writes.
+   * Stores a complete response, as a finished job and as a turn of its conversation. Until the turn is stored, the job
+   * has a pending completion step, so that the sweep stores the turn after a crash between the two writes.
    */
   async #commit(answer: StoredAnswer, usage: Usage | undefined): Promise<void> {
     const { id, request, state, api } = this.#call;

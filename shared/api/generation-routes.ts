@@ -21,7 +21,7 @@ import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { GenerationApi } from './generation-api.ts';
 
-/** `POST /v1/chat/completions`. */
+/** Creates the route `POST /v1/chat/completions`. */
 export function chatCompletionsRoute({ router, registry, ids = newId, now = Date.now }: GenerationApi): Route {
   return {
     scope: 'inference',
@@ -48,9 +48,9 @@ export function chatCompletionsRoute({ router, registry, ids = newId, now = Date
   };
 }
 
-/** `POST /v1/responses`. Requests that use no stored objects load no stores. */
+/** Creates the route `POST /v1/responses`. A request that stores nothing and uses no stored objects loads no stores. */
 export function responsesRoute({ router, registry, ids = newId, now = Date.now, state }: GenerationApi): Route {
-  const seconds = () => Math.floor(now() / 1000);
+  const nowSeconds = () => Math.floor(now() / 1000);
   return {
     scope: 'inference',
     async run(request) {
@@ -66,8 +66,8 @@ export function responsesRoute({ router, registry, ids = newId, now = Date.now, 
       const options = {
         body,
         id: `resp_${ids()}`,
-        createdAt: seconds(),
-        now: seconds,
+        createdAt: nowSeconds(),
+        now: nowSeconds,
         createItemId: ids,
         includeLogprobs: generation.topLogprobs !== undefined,
         reasoningSummary: generation.reasoningSummary,
@@ -97,12 +97,12 @@ async function buildStatelessRequest(
   return { generation: request, droppedItems };
 }
 
-/** `GET /v1/models`. */
+/** Creates the route `GET /v1/models`. */
 export function listModelsRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
   return { scope: 'models', run: async () => ({ json: listModels(registry) }) };
 }
 
-/** `GET /v1/models/{id}`. The id may contain slashes. */
+/** Creates the route `GET /v1/models/{id}`. The id may contain slashes. */
 export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
   return {
     scope: 'models',

@@ -103,7 +103,7 @@ function findSummary(requestId: string): LogLine {
 
 const parseIndex = (requestId: string): number => Number(requestId.slice(1));
 
-it('the chat function keeps the log lines, metrics, headers and aborts of 64 interleaved requests apart', async () => {
+it('the chat function keeps the logs, metrics, headers and aborts of 64 interleaved requests apart', async () => {
   // One request in eight has no principal, and two in eight hang until their deadline. The upstream answers the others
   // when it has received them all and the hanging ones have been aborted.
   const getBehavior = (index: number): Behavior | 'unauthorized' =>
@@ -191,7 +191,7 @@ const createResponse = async (tenant: string, index: number, more: object = {}):
   return /"id":"(resp_\w+)"/.exec(text)?.[1] ?? '';
 };
 
-it('the responses function keeps the log lines, metrics, headers and aborts of 64 interleaved requests apart', async () => {
+it('the responses function keeps the logs, metrics, headers and aborts of 64 interleaved requests apart', async () => {
   const stored: string[] = [];
   for (let index = 0; index < CONCURRENCY; index += 1) {
     stored.push(await createResponse(getTenant(index), index));
@@ -238,7 +238,7 @@ it('the responses function keeps the log lines, metrics, headers and aborts of 6
   }
 });
 
-it('the sessions function keeps the log lines, metrics and headers of 64 interleaved requests apart', async () => {
+it('the sessions function keeps the logs, metrics and headers of 64 interleaved requests apart', async () => {
   const create = (index: number, tenant: string, headers = {}): Promise<HttpResult> => {
     const items = [{ type: 'message', role: 'user', content: `item-${index}` }];
     const event = makeHttpEvent({

@@ -24,7 +24,10 @@ async function* events() {
   yield* makeAnswer('Hello');
 }
 
-/** Creates a receiver with one inbox object and a message that points to it. The job store's method `failing` throws. */
+/**
+ * Creates a receiver with one inbox object and a message that points to it. The job store's method `failing` throws,
+ * and `remove` replaces the deletion of the inbox object.
+ */
 function createReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () => Promise<void> } = {}) {
   const objects = new Map([[KEY, Buffer.from(body)]]);
   const vault = aVault();

@@ -2,8 +2,8 @@ import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { HOUR_MS } from '../jobs/jobs.ts';
 
 /**
- * Creates the receiver ports that most tests share: a sender with all rights, no reply queues, and a `sleep` that only ends
- * by abort, so that no heartbeat is sent.
+ * Creates the receiver ports that most tests share: a sender that may use the tenant `acme`, no reply queues, and a
+ * `sleep` that only ends by abort, so that no heartbeat is sent.
  */
 export function createReceiverPorts(clock: { readonly now: number }) {
   let ids = 0;

@@ -179,7 +179,7 @@ describe('resumeStream', () => {
     expect(await read(2)).toEqual([]);
   });
 
-  it('a stream that starts after a future event waits and sends only later events', async () => {
+  it('a stream that resumes after an event that is not logged yet waits and sends only later events', async () => {
     const { append, claimJob, complete, read } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const job = await claimJob();

@@ -212,7 +212,9 @@ describe('killed dispatchers', () => {
       expect(steps).toBeGreaterThan(4);
       for (const id of ids) {
         const job = await waitForEnd(id);
-        expect(job).toMatchObject({ status: 'completed', output: { epoch: job.epoch } });
+        // On a slow machine, the next kill may hit the next attempt of the same job. After three it has failed.
+        if (job.epoch >= 3 && job.status === 'failed') expect(job).toMatchObject({ attempts: 3, errorCode: 'internal' });
+        else expect(job).toMatchObject({ status: 'completed', output: { epoch: job.epoch } });
       }
       await waitUntil('all leases have expired', async () => (await listLeases()).length === 0);
       expect((await client.chat.completions.create(chat)).choices[0]?.message.content).toBe('t0 t1 t2 ');

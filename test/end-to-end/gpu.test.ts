@@ -213,7 +213,8 @@ describe('killed dispatchers', () => {
       for (const id of ids) {
         const job = await waitForEnd(id);
         // On a slow machine, the next kill may hit the next attempt of the same job. After three it has failed.
-        if (job.epoch >= 3 && job.status === 'failed') expect(job).toMatchObject({ attempts: 3, errorCode: 'internal' });
+        if (job.epoch >= 3 && job.status === 'failed')
+          expect(job).toMatchObject({ attempts: 3, errorCode: 'internal' });
         else expect(job).toMatchObject({ status: 'completed', output: { epoch: job.epoch } });
       }
       await waitUntil('all leases have expired', async () => (await listLeases()).length === 0);

@@ -2,8 +2,9 @@
 import type { APIGatewayAuthorizerResult, APIGatewayRequestAuthorizerEvent } from 'aws-lambda';
 import * as v from 'valibot';
 import { createKeyTable } from '../shared/access/key-table.ts';
-import { parseBearerKey, toAuthorizerContext } from '../shared/access/keys.ts';
+import { collectAuthorizationValues, parseBearerKey, toAuthorizerContext } from '../shared/access/keys.ts';
 import { createAllowPolicy, createDenyPolicy } from '../shared/access/policy.ts';
+import type { Principal } from '../shared/access/principal.ts';
 import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
@@ -13,15 +14,35 @@ const config = readConfig({ ACCESS_TABLE: v.string() });
 const telemetry = createTelemetry(config);
 const keys = createKeyTable(createDynamoDBClient(), config.ACCESS_TABLE);
 
+/** The most values of the header that are looked up. A request with more of them gets status 401. */
+const MOST_VALUES = 4;
+
+/** API Gateway responds with status 401 to an authorizer that throws exactly this text, and caches nothing. */
+const UNCACHED_DENIAL = 'Unauthorized';
+
 export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, APIGatewayAuthorizerResult>(
   telemetry,
   async (event, context) => {
-    const key = parseBearerKey(event.headers?.['Authorization'] ?? event.headers?.['authorization']);
-    const principal = key === undefined ? undefined : await keys.find(key, Date.now());
+    const { logger } = context.telemetry;
+    const values = collectAuthorizationValues(event);
+    const isAmbiguous = values.length > 1;
+    if (isAmbiguous) logger.info('denied', { reason: 'more than one Authorization header' });
+    if (values.length > MOST_VALUES) throw new Error(UNCACHED_DENIAL);
+
+    const principals = await Promise.all(values.map(findPrincipal));
+    const principal = principals.find((each) => each !== undefined);
     if (principal === undefined) {
-      context.telemetry.logger.info('denied', { reason: key === undefined ? 'no bearer key' : 'unknown key' });
+      if (!isAmbiguous) logger.info('denied', { reason: 'no known key' });
       return createDenyPolicy(event.methodArn);
     }
+    // API Gateway caches a policy under one of the values, and doesn't say which. An allowing policy would let in a
+    // value that isn't a key; a denying one would lock out the key.
+    if (isAmbiguous) throw new Error(UNCACHED_DENIAL);
     return createAllowPolicy(event.methodArn, `${principal.tenant}:${principal.keyId}`, toAuthorizerContext(principal));
   },
 );
+
+async function findPrincipal(header: string): Promise<Principal | undefined> {
+  const key = parseBearerKey(header);
+  return key === undefined ? undefined : keys.find(key, Date.now());
+}

@@ -48,6 +48,20 @@ export function isScope(name: string): name is Scope {
   return SCOPES.some((scope) => scope === name);
 }
 
+/** The headers of an authorizer's event. */
+export interface HeaderFields {
+  readonly headers?: Readonly<Record<string, string | undefined>> | null;
+  readonly multiValueHeaders?: Readonly<Record<string, readonly string[] | undefined>> | null;
+}
+
+/** Returns the distinct values of a request's `Authorization` headers, in whatever case their names are written. */
+export function collectAuthorizationValues({ headers, multiValueHeaders }: HeaderFields): string[] {
+  const values = [...Object.entries(headers ?? {}), ...Object.entries(multiValueHeaders ?? {})]
+    .filter(([name]) => name.toLowerCase() === 'authorization')
+    .flatMap(([, value]) => value ?? []);
+  return [...new Set(values)];
+}
+
 /**
  * Returns the key in an `Authorization: Bearer …` header.
  * @returns undefined if the header is absent, has another scheme, or its key isn't 1 to 256 visible ASCII characters

@@ -1,0 +1,110 @@
+import { PutItemCommand } from '@aws-sdk/client-dynamodb';
+import type { APIGatewayAuthorizerResult } from 'aws-lambda';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { makeKeyItem } from './concurrency.ts';
+import {
+  getHandler,
+  type Handler,
+  makeContext,
+  startTestEnvironment,
+  type TestEnvironment,
+} from './test-environment.ts';
+
+let testEnvironment: TestEnvironment;
+let authorize: Handler;
+/** A key of the tenant `acme`. */
+const KEY = 'Bearer sk-acme';
+
+beforeAll(async () => {
+  testEnvironment = await startTestEnvironment();
+  const { dynamodb } = testEnvironment.services;
+  await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem('acme', ['inference']) }));
+  for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
+  authorize = await import('../../functions/authorize.ts').then(getHandler);
+});
+afterAll(async () => {
+  vi.unstubAllEnvs();
+  await testEnvironment[Symbol.asyncDispose]();
+});
+
+/** Calls the authorizer with headers in their order, as API Gateway passes them on. */
+async function decide(...fields: readonly (readonly [name: string, value: string])[]): Promise<string> {
+  const multiValueHeaders: Record<string, string[]> = {};
+  for (const [name, value] of fields) multiValueHeaders[name] = [...(multiValueHeaders[name] ?? []), value];
+  const event = {
+    type: 'REQUEST',
+    methodArn: 'arn:aws:execute-api:eu-west-1:000000000000:api/test/GET/v1/models',
+    headers: Object.fromEntries(fields),
+    multiValueHeaders,
+  };
+  try {
+    const { principalId, policyDocument } = (await authorize(event, makeContext())) as APIGatewayAuthorizerResult;
+    return `${policyDocument.Statement[0]?.Effect} ${principalId}`;
+  } catch (thrown) {
+    return `not cached: ${thrown instanceof Error ? thrown.message : ''}`;
+  }
+}
+const ALLOWED = expect.stringMatching(/^Allow acme:/);
+const DENIED = 'Deny nobody';
+const UNCACHED = 'not cached: Unauthorized';
+
+it.each(['Authorization', 'authorization', 'AUTHORIZATION', 'aUTHORIZATION'])(
+  'the authorizer finds the key in a header that is spelled %s',
+  async (name) => {
+    expect(await decide([name, KEY])).toEqual(ALLOWED);
+  },
+);
+
+it('the authorizer allows a request that repeats one key', async () => {
+  expect(await decide(['Authorization', KEY], ['authorization', KEY], ['authorization', KEY])).toEqual(ALLOWED);
+});
+
+it.each<[string, readonly (readonly [string, string])[]]>([
+  [
+    'before the key, in another spelling',
+    [
+      ['authorization', 'Bearer undefined'],
+      ['Authorization', KEY],
+    ],
+  ],
+  [
+    'after the key, in another spelling',
+    [
+      ['Authorization', KEY],
+      ['authorization', 'Bearer undefined'],
+    ],
+  ],
+  [
+    'before the key, in the same spelling',
+    [
+      ['Authorization', 'Bearer undefined'],
+      ['Authorization', KEY],
+    ],
+  ],
+  [
+    'after the key, of another scheme',
+    [
+      ['Authorization', KEY],
+      ['Authorization', 'Basic c2s6'],
+    ],
+  ],
+])('the authorizer denies a request with a second value %s, and lets no cache remember that', async (_, fields) => {
+  expect(await decide(...fields)).toBe(UNCACHED);
+});
+
+it('the authorizer denies a request with many values without looking them up', async () => {
+  const fields = Array.from({ length: 20 }, (_, index) => ['Authorization', `Bearer sk-${index}`] as const);
+  expect(await decide(...fields, ['Authorization', KEY])).toBe(UNCACHED);
+});
+
+it.each<readonly (readonly [string, string])[]>([
+  [['Authorization', 'Bearer sk-unknown']],
+  [
+    ['Authorization', 'Bearer sk-unknown'],
+    ['authorization', 'Bearer undefined'],
+  ],
+  [['Authorization', 'Basic c2s6']],
+  [],
+])('the authorizer denies a request without a known key', async (...fields) => {
+  expect(await decide(...fields)).toBe(DENIED);
+});

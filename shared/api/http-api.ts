@@ -5,6 +5,7 @@ import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { createHttpPipeline } from '../lambda/http-pipeline.ts';
 import type { ApiFormat, LambdaResponse } from '../lambda/http-responder.ts';
 import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../openai/errors.ts';
+import { encodeDataFrame } from '../openai/sse.ts';
 
 /** Settings of every function that serves the API. */
 export const httpApiSettings = {
@@ -31,7 +32,7 @@ const OPENAI_FORMAT: ApiFormat = {
     headers: errorHeadersFor(error),
     json: encodeErrorBody(error),
   }),
-  errorFrame: (error) => `data: ${JSON.stringify(encodeErrorBody(error))}\n\n`,
+  errorFrame: (error) => encodeDataFrame(JSON.stringify(encodeErrorBody(error))),
   responseHeaders: (elapsedMs) => ({ 'openai-processing-ms': String(Math.round(elapsedMs)) }),
   exposedHeaders: 'x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry',
 };

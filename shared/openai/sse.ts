@@ -13,13 +13,25 @@ export interface StreamEncoder {
 
 /** Encodes a frame without an event name, as chat completions use. */
 export function encodeDataFrame(json: string): string {
-  return `data: ${json}\n\n`;
+  return escapeLineSeparators(`data: ${json}\n\n`);
 }
 
 /** Encodes a frame whose event name is the `type` of its data, as the Responses API uses. */
 export function encodeTypedFrame<T extends { readonly type: string }>(event: T): string {
-  return `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+  return escapeLineSeparators(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
 }
+
+/**
+ * Escapes the characters U+0085, U+2028 and U+2029 of frames, in which only strings of JSON contain them. JSON allows them, but
+ * many clients split a stream into lines with functions that count them as line ends.
+ */
+export function escapeLineSeparators(frames: string): string {
+  if (!LINE_SEPARATOR.test(frames)) return frames;
+  return frames.replace(LINE_SEPARATORS, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+const LINE_SEPARATOR = /[\u0085\u2028\u2029]/;
+const LINE_SEPARATORS = new RegExp(LINE_SEPARATOR, 'g');
 
 /**
  * Encodes a model's events as frames, one event at a time. A failure after the first frame is encoded into the stream,
@@ -58,7 +70,7 @@ export async function* encodeStream(
  * breaks, so it can't begin a line.
  */
 export function isFinalFrame(frame: string): boolean {
-  return /^(data: \[DONE\]|event: response\.(completed|incomplete))$/m.test(frame);
+  return /(?:^|\n)(?:data: \[DONE\]|event: response\.(?:completed|incomplete))\n/.test(frame);
 }
 
 /** Returns the error for a model's response that ended without a `finish` event. */

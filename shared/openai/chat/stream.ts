@@ -1,7 +1,7 @@
 import type { LambentError } from '../../core/errors.ts';
 import type { GenerationEvent, TokenLogprob } from '../../inference/generation.ts';
 import { encodeErrorBody } from '../errors.ts';
-import { encodeDataFrame, encodeStream, type StreamEncoder } from '../sse.ts';
+import { encodeDataFrame, encodeStream, escapeLineSeparators, type StreamEncoder } from '../sse.ts';
 import { SurrogatePairBuffer } from '../surrogate-pair-buffer.ts';
 import { type ChatCompletionOptions, encodeChatLogprob, encodeChatUsage, FINISH_REASONS } from './completion.ts';
 
@@ -42,6 +42,10 @@ class ChatEncoder implements StreamEncoder {
   }
 
   encode(event: GenerationEvent): string {
+    return escapeLineSeparators(this.#encodeEvent(event));
+  }
+
+  #encodeEvent(event: GenerationEvent): string {
     switch (event.type) {
       case 'text':
         return this.#encodeText('content', this.#text.push(event.text), event.logprobs);

@@ -16,7 +16,7 @@ import { finishEvent, textEvents, tokenLogprob, toStream } from './events.ts';
 const chunk = fc.oneof(
   fc.string({ unit: 'binary' }),
   fc.string(),
-  fc.constantFrom('', '\ud83d', '\ude00', 'a\ud83d', '\ude00b', '"\\\n\u2028'),
+  fc.constantFrom('', '\ud83d', '\ude00', 'a\ud83d', '\ude00b', '"\\\n\u2028', '\u0085a\u2029'),
 );
 const logprobs = fc.option(fc.array(fc.constantFrom('a', 'é', '').map(tokenLogprob), { minLength: 1, maxLength: 2 }), {
   nil: undefined,
@@ -98,6 +98,7 @@ async function collectFrames(stream: AsyncIterable<string>): Promise<string[]> {
   const frames: string[] = [];
   for await (const text of stream) {
     expect(text.endsWith('\n\n')).toBe(true);
+    expect(text).not.toMatch(/[\u0085\u2028\u2029]/);
     frames.push(...text.split('\n\n').slice(0, -1));
   }
   return frames;

@@ -3,6 +3,7 @@ import { LambentError } from '../core/errors.ts';
 import { isObject } from '../core/objects.ts';
 import type { Hints, ReasoningEffort, ServiceTier } from '../inference/generation.ts';
 import { type Alias, findAlias, type ModelRegistry } from '../inference/registry.ts';
+import { mayPass } from './never-passed.ts';
 import { boolean, decimal, ignored, integer, object, oneOf, recordOf, string, supportedIf, text } from './schema.ts';
 import { describeJsonType, invalidValueError, missingParameterError } from './validation.ts';
 
@@ -92,7 +93,7 @@ export function toHints(body: HintFields): Hints {
 
 /**
  * Splits a request body into the alias that it names, the API's own fields and the fields for the upstream. Without
- * `passUnknown` in the alias, unknown fields stay in `known`, where the schema rejects them.
+ * `passUnknown` in the alias, unknown fields stay in `known`, where the schema rejects them. So do those that no upstream may get.
  * @param fields the API's own parameters, by name
  * @throws LambentError if `body` is not an object, names no model, or names a model that doesn't exist
  */
@@ -110,10 +111,11 @@ export function splitBody(body: unknown, fields: object, registry: ModelRegistry
   const alias = findAlias(model, registry);
   if (!alias.passUnknown) return { alias, known: body, unknown: {} };
   const entries = Object.entries(body);
+  const isPassed = (name: string) => !Object.hasOwn(fields, name) && mayPass(name);
   return {
     alias,
-    known: Object.fromEntries(entries.filter(([name]) => Object.hasOwn(fields, name))),
-    unknown: Object.fromEntries(entries.filter(([name]) => !Object.hasOwn(fields, name))),
+    known: Object.fromEntries(entries.filter(([name]) => !isPassed(name))),
+    unknown: Object.fromEntries(entries.filter(([name]) => isPassed(name))),
   };
 }
 

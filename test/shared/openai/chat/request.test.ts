@@ -196,6 +196,15 @@ describe('parseChatRequest', () => {
     });
   });
 
+  it.each(['best_of', 'min_tokens', 'ignore_eos', 'maxOutputTokens', 'api_base', 'cache_salt', 'priority'])(
+    'an alias with passUnknown refuses the field %s, which could exceed its limits',
+    (field) => {
+      const registry = createTestRegistry({ passUnknown: true });
+      const refused = { code: 'unknown_parameter', param: field };
+      expect(catchError({ model: 'default', messages: [USER], [field]: 1 }, registry)).toMatchObject(refused);
+    },
+  );
+
   it('requests share a conversation key if and only if they have the same tenant and conversation', () => {
     const deriveKey = (messages: object[], more: object = {}, tenant = TENANT) =>
       parseChatRequest({ model: 'default', messages, ...more }, { registry: createTestRegistry(), tenant }).generation

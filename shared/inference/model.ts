@@ -57,3 +57,14 @@ export class UpstreamError extends LambentError {
     this.upstream = details.upstream;
   }
 }
+
+/** The most characters of an upstream's error that are read. */
+const MAX_ERROR_TEXT = 4_096;
+
+/**
+ * Cuts a text of an upstream's error before it is searched or shown. The time of some regular expressions grows with the
+ * square of the text, and an upstream may quote a whole request.
+ */
+export function boundErrorText(text: string): string {
+  return text.slice(0, MAX_ERROR_TEXT).toWellFormed();
+}

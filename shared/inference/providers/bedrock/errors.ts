@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../../../core/errors.ts';
 import { omitUndefined } from '../../../core/objects.ts';
-import { type Recovery, UpstreamError } from '../../model.ts';
+import { boundErrorText, type Recovery, UpstreamError } from '../../model.ts';
 
 interface FailureClass {
   readonly code: ErrorCode;
@@ -122,7 +122,13 @@ interface Failure {
 
 function parseFailure(thrown: unknown): Failure {
   if (!(thrown instanceof Error)) {
-    return { name: 'Error', message: String(thrown), status: undefined, systemCode: undefined, headers: {} };
+    return {
+      name: 'Error',
+      message: boundErrorText(String(thrown)),
+      status: undefined,
+      systemCode: undefined,
+      headers: {},
+    };
   }
   const metadata = getField(thrown, '$metadata');
   const status = getField(metadata, 'httpStatusCode');
@@ -131,15 +137,18 @@ function parseFailure(thrown: unknown): Failure {
   return {
     // Exceptions in a stream that the SDK doesn't model keep the lower-case first letter of the wire format.
     name: thrown.name.charAt(0).toUpperCase() + thrown.name.slice(1),
-    message: unwrapMessage(thrown.message.replace(SDK_HINT, '')),
+    message: unwrapMessage(removeHint(boundErrorText(thrown.message))),
     status: typeof status === 'number' ? status : undefined,
     systemCode: typeof systemCode === 'string' ? systemCode : undefined,
     headers: typeof headers === 'object' && headers !== null ? { ...headers } : {},
   };
 }
 
-/** A debugging hint that the SDK appends to messages. */
-const SDK_HINT = /\n\s*Deserialization error: to see the raw response.*$/s;
+/** Removes a debugging hint that the SDK appends to messages. */
+function removeHint(message: string): string {
+  const at = message.indexOf('Deserialization error: to see the raw response');
+  return at === -1 ? message : message.slice(0, at).trimEnd();
+}
 
 /** Extracts the message of an exception that the SDK doesn't model: it is JSON. */
 function unwrapMessage(message: string): string {

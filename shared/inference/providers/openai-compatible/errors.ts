@@ -1,9 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ErrorCode } from '../../../core/errors.ts';
 import { isObject, omitUndefined } from '../../../core/objects.ts';
-import { type Recovery, UpstreamError } from '../../model.ts';
+import { boundErrorText, type Recovery, UpstreamError } from '../../model.ts';
 import { parseDuration, parseRetryAfter } from './retry-after.ts';
-import { asCount, asObject, asObjects, asText, type WireObject } from './wire.ts';
+import { asText as asAnyText, asCount, asObject, asObjects, type WireObject } from './wire.ts';
 
 /** An upstream's error, parsed from whichever format it uses. */
 export interface WireError {
@@ -234,6 +234,12 @@ function parseRetryHint(error: WireObject | undefined, message: string | undefin
   const duration =
     asText(retryInfo?.['retryDelay']) ?? /try again in ((?:\d+(?:\.\d+)?(?:ms|h|m|s))+)/i.exec(message ?? '')?.[1];
   return duration === undefined ? undefined : parseDuration(duration);
+}
+
+/** Returns the first characters of `value` if it is a non-empty string, else undefined. */
+function asText(value: unknown): string | undefined {
+  const text = asAnyText(value);
+  return text && boundErrorText(text);
 }
 
 function toHttpStatus(value: unknown): number | undefined {

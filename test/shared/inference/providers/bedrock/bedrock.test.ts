@@ -234,6 +234,14 @@ describe('an exception', () => {
     expect((await catchUpstreamError(upstream.generate())).retryAfterMs).toBe(retryAfterMs);
   });
 
+  it('an exception shows at most 4,096 characters of its message', async () => {
+    const message = `Too long:${'\n'.repeat(50_000)}x`;
+    await using upstream = await Upstream.start(
+      script({ type: 'error', status: 400, name: 'ValidationException', message }),
+    );
+    expect((await catchUpstreamError(upstream.generate())).message).toHaveLength(4_096);
+  });
+
   it('the message of an exception contains no account id', async () => {
     const message = 'model arn:aws:bedrock:eu-west-1:123456789012:inference-profile/x takes no images';
     await using upstream = await Upstream.start(

@@ -167,11 +167,14 @@ describe('messages', () => {
     expect(body.messages[2]?.content).toEqual([{ toolResult: { toolUseId: 'call_1', content: [block] } }]);
   });
 
-  it.each(['not base64!', 'abc%', '', '===='])('an image that is not base64 is refused: "%s"', async (base64) => {
-    const image = { type: 'image', mediaType: 'image/png', base64, param: 'messages[0].content[0]' } as const;
-    const error = await catchRefusal({ messages: [{ role: 'user', content: [image] }] });
-    expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[0].content[0]' });
-  });
+  it.each(['not base64!', 'abc%', '', '====', 'aGk=aGk='])(
+    'an image that is not base64 is refused: "%s"',
+    async (base64) => {
+      const image = { type: 'image', mediaType: 'image/png', base64, param: 'messages[0].content[0]' } as const;
+      const error = await catchRefusal({ messages: [{ role: 'user', content: [image] }] });
+      expect(error).toMatchObject({ code: 'invalid_value', param: 'messages[0].content[0]' });
+    },
+  );
 
   it('an image by URL is refused', async () => {
     const image = { type: 'image', url: 'https://example.com/a.png', param: 'messages[0].content[0]' } as const;

@@ -31,6 +31,17 @@ const openAIError = (message: string, rest: object = {}) => ({
   error: { message, type: 'invalid_request_error', param: null, code: null, ...rest },
 });
 
+it('an error shows the first characters of a long message of the upstream', async () => {
+  for (const character of ['\n', '9', '😀']) {
+    const message = `Too long: ${character.repeat(10_000)}`;
+    const error = await mapError({ status: 400, body: openAIError(message, { code: 'c'.repeat(5_000) }) });
+    expect(error.message).toContain(message.slice(0, 900));
+    expect(error.message.length).toBeLessThan(1_100);
+    expect(error.message.isWellFormed()).toBe(true);
+    expect(error.upstream?.length).toBeLessThan(4_200);
+  }
+});
+
 describe('a status', () => {
   it.each([
     [400, 'upstream_rejected', 'fail'],

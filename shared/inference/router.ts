@@ -86,7 +86,7 @@ export function createRouter(options: RouterOptions): Router {
   ): Promise<StartedAnswer> {
     const cancel = new AbortController();
     const firstToken = call.streamed
-      ? setTimeout(() => cancel.abort(firstTokenTimeoutError(candidate)), candidate.alias.firstTokenTimeoutMs)
+      ? setTimeout(() => cancel.abort(new FirstTokenTimeoutError(candidate)), candidate.alias.firstTokenTimeoutMs)
       : undefined;
     const signal = AbortSignal.any([call.signal, cancel.signal]);
     const { streamed, telemetry } = call;
@@ -124,8 +124,9 @@ export function createRouter(options: RouterOptions): Router {
         const error = toLambentError(thrown);
         if (call.signal.aborted) throw error;
         reportFailedAttempt(call.telemetry, { candidate, error, ms: now() - startedAt });
-        if (!managesOwnHealth && countsAgainstTarget(error)) breaker.recordFailure(now());
-        const retries = mayRetry(error, attempts) && breaker.getWaitMs(now()) === 0;
+        if (!managesOwnHealth && countsAgainstTarget(error, getCapabilities(candidate.target)))
+          breaker.recordFailure(request.tenant, now());
+        const retries = mayRetry(error, attempts) && breaker.getWaitMs(request.tenant, now()) === 0;
         const pauseMs = (error.retryAfterMs ?? BACKOFF_MS * 2 ** (attempts - 1)) + BACKOFF_MS * random();
         if (!retries || now() + pauseMs >= call.deadlineAt || (!isLast && pauseMs > MAX_PAUSE_MS)) throw error;
         await pause(pauseMs, call.signal);
@@ -144,12 +145,12 @@ export function createRouter(options: RouterOptions): Router {
       );
       const call: Call = { signal: AbortSignal.any([signal, total.signal]), deadlineAt: until, streamed, telemetry };
       try {
-        const available = excludeOpenBreakers(candidates);
+        const available = excludeOpenBreakers(candidates, request.tenant);
         let failure: LambentError | undefined;
         for (const [index, candidate] of available.entries()) {
           try {
             const started = await callWithRetries(candidate, request, call, index === available.length - 1);
-            return { events: streamAnswer(started, candidate, call, () => clearTimeout(timer)) };
+            return { events: streamAnswer(started, candidate, request.tenant, call, () => clearTimeout(timer)) };
           } catch (thrown) {
             const error = toLambentError(thrown);
             if (call.signal.aborted || (error instanceof UpstreamError && error.recovery === 'fail')) throw error;
@@ -166,13 +167,14 @@ export function createRouter(options: RouterOptions): Router {
   };
 
   /**
-   * Returns the candidates whose circuit breaker allows a call.
+   * Returns the candidates whose circuit breaker allows a call of the tenant.
    * @throws LambentError `overloaded` if there is none, with the time until the first one may be called
    */
-  function excludeOpenBreakers(candidates: readonly Candidate[]): Candidate[] {
-    const allowed = candidates.filter((candidate) => getBreaker(candidate).getWaitMs(now()) === 0);
+  function excludeOpenBreakers(candidates: readonly Candidate[], tenant: string): Candidate[] {
+    const waits = candidates.map((candidate) => getBreaker(candidate).getWaitMs(tenant, now()));
+    const allowed = candidates.filter((_, index) => waits[index] === 0);
     if (allowed.length > 0) return allowed;
-    const retryAfterMs = Math.min(...candidates.map((candidate) => getBreaker(candidate).getWaitMs(now())));
+    const retryAfterMs = Math.min(...waits);
     throw new LambentError('overloaded', 'All targets of the model have failed repeatedly and are paused', {
       retryAfterMs,
     });
@@ -182,6 +184,7 @@ export function createRouter(options: RouterOptions): Router {
   async function* streamAnswer(
     started: StartedAnswer,
     candidate: Candidate,
+    tenant: string,
     { signal, telemetry }: Call,
     onEnd: () => void,
   ): AsyncGenerator<GenerationEvent> {
@@ -193,7 +196,7 @@ export function createRouter(options: RouterOptions): Router {
         if (event.type === 'finish') {
           whole = true;
           usage = event.usage;
-          getBreaker(candidate).recordSuccess();
+          getBreaker(candidate).recordSuccess(tenant);
         }
         yield event;
         if (whole) return;
@@ -204,7 +207,7 @@ export function createRouter(options: RouterOptions): Router {
     } catch (thrown) {
       if (signal.aborted) throw toLambentError(signal.reason);
       const error = toLambentError(thrown);
-      if (!started.managesOwnHealth) getBreaker(candidate).recordFailure(now());
+      if (!started.managesOwnHealth) getBreaker(candidate).recordFailure(tenant, now());
       reportFailedAttempt(telemetry, { candidate, error, ms: now() - startedAt });
       throw error;
     } finally {
@@ -229,10 +232,12 @@ function missingFinishError(): UpstreamError {
   return new UpstreamError('upstream_cut', 'The upstream ended before it finished its answer', { recovery: 'retry' });
 }
 
-function firstTokenTimeoutError({ alias }: Candidate): UpstreamError {
-  return new UpstreamError('upstream_timeout', `No first token within ${alias.firstTokenTimeoutMs} ms`, {
-    recovery: 'nextTarget',
-  });
+/** A target sent no token for too long. */
+class FirstTokenTimeoutError extends UpstreamError {
+  constructor({ alias }: Candidate) {
+    const message = `No first token within ${alias.firstTokenTimeoutMs} ms`;
+    super('upstream_timeout', message, { recovery: 'nextTarget' });
+  }
 }
 
 function mayRetry(error: LambentError, attempts: number): boolean {
@@ -243,9 +248,10 @@ function mayRetry(error: LambentError, attempts: number): boolean {
 
 /**
  * True if a failure shows that the target is unhealthy. An invalid request doesn't. Nor does throttling: the target
- * works, and says when to retry.
+ * works, and says when to retry. Nor does a late first token of a model that reasons before it.
  */
-function countsAgainstTarget(error: LambentError): boolean {
+function countsAgainstTarget(error: LambentError, capabilities: ReadonlySet<Capability>): boolean {
+  if (error instanceof FirstTokenTimeoutError && capabilities.has('reasoning')) return false;
   return !(error instanceof UpstreamError) || (error.recovery !== 'fail' && error.code !== 'rate_limit_exceeded');
 }
 

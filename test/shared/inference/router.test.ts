@@ -300,6 +300,81 @@ describe('the router', () => {
     expect(await readText(router, makeRequest(), options())).toBe('back');
   });
 
+  /** A router of one target that is down for the tenants `bad`, and a function that sends a tenant's requests. */
+  function createTenantsRouter(bad: Set<string>) {
+    const clock = { now: 1_000_000 };
+    const model: Model = {
+      generate({ tenant }, call) {
+        const behavior = bad.has(tenant) ? failWith('upstream_unavailable', 'nextTarget') : answerWith('fine');
+        return behavior(call);
+      },
+    };
+    const registry = buildRegistry({ default: { targets: ['a'] } });
+    const router = buildRouter({ registry, models: { a: model }, now: () => clock.now });
+    /** Returns the answer, or the code of the error. */
+    const ask = (tenant: string): Promise<string> =>
+      readText(router, makeRequest({ tenant }), { ...makeOptions(), deadlineAt: clock.now + 60_000 }).catch(
+        (thrown: unknown) => (thrown instanceof LambentError ? thrown.code : String(thrown)),
+      );
+    const askTimes = async (count: number, tenant: string) => {
+      for (let call = 0; call < count; call += 1) await ask(tenant);
+    };
+    return { clock, ask, askTimes };
+  }
+
+  it('the circuit breaker opens only for the tenant whose requests fail', async () => {
+    const { ask, askTimes, clock } = createTenantsRouter(new Set(['bad']));
+    await askTimes(5, 'bad');
+    expect(await ask('bad')).toBe('overloaded');
+    expect(await ask('good')).toBe('fine');
+    // Another tenant's success leaves the circuit of the failing tenant as it is.
+    expect(await ask('bad')).toBe('overloaded');
+    clock.now += 10_001;
+    expect(await ask('bad')).toBe('upstream_unavailable');
+    expect(await ask('bad')).toBe('overloaded');
+    expect(await ask('good')).toBe('fine');
+  });
+
+  it('the circuit breaker opens for all tenants if requests of two tenants fail', async () => {
+    const bad = new Set(['bad', 'worse']);
+    const { ask, askTimes, clock } = createTenantsRouter(bad);
+    await askTimes(4, 'bad');
+    expect(await ask('worse')).toBe('upstream_unavailable');
+    expect(await ask('good')).toBe('overloaded');
+    // After its time, one call decides for all tenants.
+    clock.now += 10_001;
+    expect(await ask('worse')).toBe('upstream_unavailable');
+    expect(await ask('good')).toBe('overloaded');
+    clock.now += 20_001;
+    bad.clear();
+    expect(await ask('worse')).toBe('fine');
+    expect(await ask('good')).toBe('fine');
+  });
+
+  it('the failures of one tenant do not count for all tenants if another’s requests succeed in between', async () => {
+    const { ask, askTimes } = createTenantsRouter(new Set(['bad', 'worse']));
+    await askTimes(4, 'bad');
+    expect(await ask('good')).toBe('fine');
+    await askTimes(4, 'worse');
+    expect(await ask('good')).toBe('fine');
+  });
+
+  it.each([
+    { reasons: true, last: 'upstream_timeout' },
+    { reasons: false, last: 'overloaded' },
+  ])('late first tokens open the circuit breaker unless the model reasons ($reasons)', async ({ reasons, last }) => {
+    const router = buildRouter({
+      registry: buildRegistry({ default: { targets: ['a'], firstTokenTimeoutMs: 1 } }),
+      models: { a: new ScriptedModel(stall) },
+      capabilities: { a: reasons ? ['reasoning'] : [] },
+    });
+    const codes: unknown[] = [];
+    for (let call = 0; call < 6; call += 1) {
+      await router.generate(makeRequest(), makeOptions()).catch(({ code }: LambentError) => codes.push(code));
+    }
+    expect(codes).toEqual([...Array(5).fill('upstream_timeout'), last]);
+  });
+
   it('a request goes only to targets with the required capabilities, or its error names the parameter', async () => {
     const settings = {
       registry: buildRegistry({ default: { targets: ['plain', 'seeded'] } }),

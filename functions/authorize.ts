@@ -1,4 +1,7 @@
-/** Lambda authorizer: resolves a bearer key to its principal. Denies unknown and expired keys. */
+/**
+ * Lambda authorizer: resolves a bearer key to its principal. Denies unknown and expired keys, and keys of erased tenants: what
+ * stores nothing would serve them otherwise.
+ */
 import type { APIGatewayAuthorizerResult, APIGatewayRequestAuthorizerEvent } from 'aws-lambda';
 import * as v from 'valibot';
 import { createKeyTable } from '../shared/access/key-table.ts';
@@ -9,10 +12,13 @@ import { createDynamoDBClient } from '../shared/aws/dynamodb.ts';
 import { readConfig } from '../shared/core/config.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { createEventPipeline } from '../shared/lambda/event-pipeline.ts';
+import { createTenantKeyTable } from '../shared/vault/key-table.ts';
 
-const config = readConfig({ ACCESS_TABLE: v.string() });
+const config = readConfig({ ACCESS_TABLE: v.string(), KEYS_TABLE: v.string() });
 const telemetry = createTelemetry(config);
-const keys = createKeyTable(createDynamoDBClient(), config.ACCESS_TABLE);
+const client = createDynamoDBClient();
+const keys = createKeyTable(client, config.ACCESS_TABLE);
+const tenantKeys = createTenantKeyTable(client, config.KEYS_TABLE);
 
 /** The most values of the header that are looked up. A request with more of them gets status 401. */
 const MOST_VALUES = 4;
@@ -44,5 +50,8 @@ export const handler = createEventPipeline<APIGatewayRequestAuthorizerEvent, API
 
 async function findPrincipal(header: string): Promise<Principal | undefined> {
   const key = parseBearerKey(header);
-  return key === undefined ? undefined : keys.find(key, Date.now());
+  const principal = key === undefined ? undefined : await keys.find(key, Date.now());
+  if (principal === undefined) return undefined;
+  const history = await tenantKeys.read(principal.tenant);
+  return history?.state === 'deleted' ? undefined : principal;
 }

@@ -1,6 +1,7 @@
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import type { APIGatewayAuthorizerResult } from 'aws-lambda';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { createTenantKeyTable } from '../../shared/vault/key-table.ts';
 import { makeKeyItem } from './concurrency.ts';
 import {
   getHandler,
@@ -90,6 +91,15 @@ it.each<[string, readonly (readonly [string, string])[]]>([
   ],
 ])('the authorizer denies a request with a second value %s, and lets no cache remember that', async (_, fields) => {
   expect(await decide(...fields)).toBe(UNCACHED);
+});
+
+it('the authorizer denies a new key of an erased tenant', async () => {
+  const { dynamodb } = testEnvironment.services;
+  await dynamodb.send(new PutItemCommand({ TableName: 'access', Item: makeKeyItem('erased', ['inference']) }));
+  expect(await decide(['Authorization', 'Bearer sk-erased'])).toEqual(expect.stringMatching(/^Allow erased:/));
+  const tenantKeys = createTenantKeyTable(dynamodb, testEnvironment.variables['KEYS_TABLE'] ?? '');
+  await tenantKeys.markErased({ tenant: 'erased', deletedAt: Date.now() });
+  expect(await decide(['Authorization', 'Bearer sk-erased'])).toBe(DENIED);
 });
 
 it('the authorizer denies a request with many values without looking them up', async () => {

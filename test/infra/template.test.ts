@@ -71,7 +71,7 @@ describe('the functions', () => {
     const fleet = { FLEET_TABLE: 'lambent-dev-fleet' };
     const lifetime = { RETENTION_DAYS: '30', JOB_DEADLINE_HOURS: '24' };
     expect(listVariables(minimal)).toEqual({
-      authorize: { LOG_LEVEL: 'info', ACCESS_TABLE: 'lambent-dev-access' },
+      authorize: { LOG_LEVEL: 'info', ACCESS_TABLE: 'lambent-dev-access', KEYS_TABLE: 'lambent-dev-keys' },
       chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...fleet, ...lifetime },
       sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, RETENTION_DAYS: '30' },
       responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs },

@@ -115,7 +115,7 @@ describe('the policies of the template', () => {
     ]);
     const receive = ['ChangeMessageVisibility', 'DeleteMessage', 'GetQueueAttributes', 'ReceiveMessage'];
     const expected: Readonly<Record<string, readonly string[]>> = {
-      AuthorizeRole: ['AccessTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
+      AuthorizeRole: ['AccessTable dynamodb:GetItem', 'KeysTable dynamodb:GetItem', 'DataKey kms:Decrypt'],
       ChatRole: [...worker, ...idempotency, ...send, ...slots],
       SessionsRole: [...worker, ...idempotency],
       ResponsesRole: [...items('KeysTable', ['GetItem']), ...items('JobsTable', work), ...readKey, ...readObjects],

@@ -23,7 +23,7 @@ export interface HttpRequest<Principal> {
   /** The parsed JSON body; undefined for methods without one. */
   readonly body: unknown;
   readonly principal: Principal;
-  /** Aborts at the deadline. */
+  /** Aborts at the deadline, or if the response has not begun after 290 s. */
   readonly signal: AbortSignal;
   /** Epoch milliseconds by which the response must have ended. */
   readonly deadlineAt: number;
@@ -58,6 +58,13 @@ export interface HttpPipelineOptions<Principal, Route extends HttpRoute<Principa
 const DEADLINE_MARGIN_MS = 1_500;
 
 /**
+ * How long a response may take to begin. API Gateway cuts a regional API's connection that is silent for 5 minutes, while the function
+ * would go on and log success.
+ * @see https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode.html
+ */
+const LONGEST_SILENCE_MS = 290_000;
+
+/**
  * Creates the pipeline of a function behind API Gateway: context, principal, parse, run, respond, log. Responses are
  * streamed: the status is sent with the first byte. Any error becomes an error response of the API.
  */
@@ -79,6 +86,7 @@ async function serve<Principal, Route extends HttpRoute<Principal>>(
   lambdaContext: Context,
 ): Promise<LambdaResponse> {
   const context = new RequestContext(options.telemetry, lambdaContext, DEADLINE_MARGIN_MS);
+  context.limitSilence(LONGEST_SILENCE_MS);
   const responder = new HttpResponder(context, options);
   try {
     const event = parseProxyEvent(input);

@@ -64,6 +64,7 @@ export class HttpResponder {
     if ('json' in response) return this.#respondWithJson(response.status ?? 200, response.json, response.headers);
     const iterator = response.frames[Symbol.asyncIterator]();
     const first = await iterator.next();
+    this.#context.endSilence();
     this.#responseMetrics['FirstTokenMs'] = [this.#context.elapsedMs, 'Milliseconds'];
     return {
       statusCode: 200,

@@ -11,12 +11,13 @@ import { beginInvocation } from './environment.ts';
  */
 export class RequestContext {
   readonly telemetry: Telemetry;
-  /** Epoch milliseconds at which `signal` aborts. */
+  /** Epoch milliseconds at which `signal` aborts at the latest. */
   readonly deadlineAt: number;
   readonly #startedAt = performance.now();
   readonly #start = beginInvocation();
   readonly #deadline = new AbortController();
   readonly #timer: NodeJS.Timeout;
+  #silenceTimer: NodeJS.Timeout | undefined;
   #requestId: string;
 
   /** @param marginMs how long before the function's timeout `signal` aborts, in milliseconds */
@@ -35,7 +36,7 @@ export class RequestContext {
     return this.#requestId;
   }
 
-  /** Aborts at the deadline. */
+  /** Aborts at the deadline, or if the response is silent for too long. */
   get signal(): AbortSignal {
     return this.#deadline.signal;
   }
@@ -65,8 +66,21 @@ export class RequestContext {
     };
   }
 
-  /** Stops the deadline timer. */
+  /** Aborts `signal` after `ms` milliseconds, unless the response has begun by then (`endSilence`). */
+  limitSilence(ms: number): void {
+    this.#silenceTimer = setTimeout(() => {
+      this.#deadline.abort(new LambentError('deadline_exceeded', 'The response did not begin in time'));
+    }, ms);
+  }
+
+  /** Notes that the response has begun. */
+  endSilence(): void {
+    clearTimeout(this.#silenceTimer);
+  }
+
+  /** Stops the timers. */
   end(): void {
     clearTimeout(this.#timer);
+    this.endSilence();
   }
 }

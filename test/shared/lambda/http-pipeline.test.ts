@@ -1,6 +1,7 @@
 import { setImmediate as nextTick } from 'node:timers/promises';
 import { afterEach, expect, it, onTestFinished, vi } from 'vitest';
 import { createHttpPipeline, type HttpRequest } from '../../../shared/lambda/http-pipeline.ts';
+import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
 import { callHttp, makeHttpEvent, stubStreamingGlobals } from '../../functions/concurrency.ts';
 import { getHandler, makeContext } from '../../functions/test-environment.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
@@ -12,7 +13,7 @@ const NEEDED_MS = 1_000;
 afterEach(() => vi.unstubAllGlobals());
 
 /** Creates the handler of a function with one route. */
-function createHandler(run: (request: HttpRequest<string>) => Promise<never>) {
+function createHandler(run: (request: HttpRequest<string>) => Promise<HttpResponse>) {
   stubStreamingGlobals();
   const telemetry = recordTelemetry();
   const handler = createHttpPipeline<string, { run: typeof run }>({
@@ -29,28 +30,64 @@ function createHandler(run: (request: HttpRequest<string>) => Promise<never>) {
   return { handler: getHandler({ handler }), lines: telemetry.lines };
 }
 
-it('a request that reaches its deadline is answered and logged before the function times out', async () => {
-  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
-  onTestFinished(() => void vi.useRealTimers());
-  const { handler, lines } = createHandler(
-    ({ signal }) =>
-      new Promise((_, reject) => {
-        signal.addEventListener('abort', () => reject(signal.reason));
-      }),
-  );
-  let response: unknown;
-  const call = callHttp(
-    handler,
-    makeHttpEvent({ requestId: 'request', route: 'GET /v1/models' }),
-    makeContext(TIMEOUT_MS),
-  ).then((result) => {
-    response = result;
+/** Waits until the request is aborted, and throws the reason. */
+const waitForAbort = ({ signal }: HttpRequest<string>): Promise<never> =>
+  new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason));
   });
-  for (let tick = 0; tick < 20; tick += 1) await nextTick();
-  expect(response).toBeUndefined();
-  vi.advanceTimersByTime(TIMEOUT_MS - NEEDED_MS);
-  for (let tick = 0; tick < 20; tick += 1) await nextTick();
-  expect(response).toMatchObject({ statusCode: 504, text: JSON.stringify({ code: 'deadline_exceeded' }) });
+
+/** Calls a route that takes up to `timeoutMs` on a virtual clock. Returns what it has answered so far. */
+function startCall(run: (request: HttpRequest<string>) => Promise<HttpResponse>, timeoutMs: number) {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'Date'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { handler, lines } = createHandler(run);
+  const event = makeHttpEvent({ requestId: 'request', route: 'GET /v1/models' });
+  const answer: { response?: unknown } = {};
+  const call = callHttp(handler, event, makeContext(timeoutMs)).then((result) => {
+    answer.response = result;
+  });
+  const advance = async (ms: number) => {
+    for (let tick = 0; tick < 20; tick += 1) await nextTick();
+    vi.advanceTimersByTime(ms);
+    for (let tick = 0; tick < 20; tick += 1) await nextTick();
+  };
+  return { answer, advance, call, lines };
+}
+
+const EXCEEDED = { statusCode: 504, text: JSON.stringify({ code: 'deadline_exceeded' }) };
+
+it('a request that reaches its deadline is answered and logged before the function times out', async () => {
+  const { answer, advance, call, lines } = startCall(waitForAbort, TIMEOUT_MS);
+  await advance(0);
+  expect(answer.response).toBeUndefined();
+  await advance(TIMEOUT_MS - NEEDED_MS);
+  expect(answer.response).toMatchObject(EXCEEDED);
   expect(lines.at(-1)).toMatchObject({ message: 'request', status: 504 });
+  await call;
+});
+
+it('a request whose response has not begun is ended before API Gateway cuts it after 5 minutes', async () => {
+  const { answer, advance, call, lines } = startCall(waitForAbort, 900_000);
+  await advance(280_000);
+  expect(answer.response).toBeUndefined();
+  await advance(15_000);
+  expect(answer.response).toMatchObject(EXCEEDED);
+  expect(lines.at(-1)).toMatchObject({ message: 'request', status: 504 });
+  await call;
+});
+
+it('a stream that has begun may last longer than 5 minutes', async () => {
+  const { answer, advance, call } = startCall(async (request) => {
+    async function* writeFrames() {
+      yield 'data: first\n\n';
+      await Promise.race([waitForAbort(request), new Promise((resolve) => setTimeout(resolve, 600_000))]);
+      yield 'data: last\n\n';
+    }
+    return { frames: writeFrames() };
+  }, 900_000);
+  await advance(590_000);
+  expect(answer.response).toBeUndefined();
+  await advance(20_000);
+  expect(answer.response).toMatchObject({ statusCode: 200, text: expect.stringContaining('data: last') });
   await call;
 });

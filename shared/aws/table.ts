@@ -1,6 +1,7 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import {
   BatchGetItemCommand,
+  type BatchGetItemCommandOutput,
   BatchWriteItemCommand,
   ConditionalCheckFailedException,
   DeleteItemCommand,
@@ -74,6 +75,25 @@ export async function findItems({ client, name }: Table, keys: readonly Item[]):
   return Responses?.[name] ?? [];
 }
 
+/**
+ * Reads up to 100 items by their keys, strongly consistent. Asks again, after a pause, for keys that a throttled table left
+ * unprocessed.
+ */
+export async function getItems({ client, name }: Table, keys: readonly Item[]): Promise<readonly Item[]> {
+  const items: Item[] = [];
+  let left: Item[] | undefined = [...keys];
+  for (let round = 0; left !== undefined && left.length > 0; round += 1) {
+    if (round > 0) await sleepFor(Math.min(50 * 2 ** round, 1_000) * (0.5 + Math.random() / 2));
+    const command: BatchGetItemCommand = new BatchGetItemCommand({
+      RequestItems: { [name]: { Keys: left, ConsistentRead: true } },
+    });
+    const { Responses, UnprocessedKeys }: BatchGetItemCommandOutput = await client.send(command);
+    items.push(...(Responses?.[name] ?? []));
+    left = UnprocessedKeys?.[name]?.Keys;
+  }
+  return items;
+}
+
 /** Writes an item, replacing any with the same key. Returns false if the condition doesn't hold. */
 export async function putItem({ client, name }: Table, item: Item, condition: Condition = {}): Promise<boolean> {
   const command = new PutItemCommand({ TableName: name, Item: item, ...toInput(condition) });
@@ -130,6 +150,42 @@ export async function queryAllItems(table: Table, query: Query): Promise<Item[]>
 /** Reads the first page of a query's result. */
 export async function queryPage(table: Table, query: Query): Promise<readonly Item[]> {
   return (await readPage(table, query)).items;
+}
+
+/** Reads one page of a query's result, which begins after the `next` of the page before. The last page has no `next`. */
+export async function queryPageAfter(
+  table: Table,
+  query: Query,
+  after?: unknown,
+): Promise<{ readonly items: readonly Item[]; readonly next?: unknown }> {
+  const { items, last } = await readPage(table, query, isItem(after) ? after : undefined);
+  return { items, ...(last === undefined ? {} : { next: last }) };
+}
+
+function isItem(after: unknown): after is Item {
+  return typeof after === 'object' && after !== null;
+}
+
+/** Counts the items that a query finds, without reading them out. Makes one request per page. */
+export async function countItems({ client, name }: Table, query: Query): Promise<number> {
+  let count = 0;
+  let after: Item | undefined;
+  do {
+    const page = await client.send(
+      new QueryCommand({
+        TableName: name,
+        IndexName: query.index,
+        KeyConditionExpression: query.where,
+        ExpressionAttributeNames: query.names,
+        ExpressionAttributeValues: query.values,
+        Select: 'COUNT',
+        ExclusiveStartKey: after,
+      }),
+    );
+    count += page.Count ?? 0;
+    after = page.LastEvaluatedKey;
+  } while (after !== undefined);
+  return count;
 }
 
 async function readPage({ client, name }: Table, query: Query, after?: Item) {

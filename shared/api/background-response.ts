@@ -1,11 +1,11 @@
 import { LambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
 import { definedProps } from '../core/objects.ts';
-import { readOutput } from '../jobs/fan-in.ts';
+import { readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { timesOfQueued } from '../jobs/lifetime.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
-import { announce, submit } from '../jobs/submit.ts';
+import { sendTickets, submit } from '../jobs/submit.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import { getConversationId } from '../openai/responses/response.ts';
@@ -77,7 +77,7 @@ async function submitJob(
 /** Enqueues a job. Never throws: the sweep enqueues the job later if its message can't be sent now. */
 async function enqueue(job: Job, { request, state, api }: StatefulCall): Promise<void> {
   try {
-    await announce(job, { queue: state.queue, now: api.now });
+    await sendTickets([job], { ...state, now: api.now });
   } catch (thrown) {
     request.telemetry.logger.warn('job not enqueued', describeError(thrown));
   }

@@ -1,5 +1,5 @@
 import { LambentError } from '../core/errors.ts';
-import type { Tell } from '../jobs/fan-in.ts';
+import type { CompletionStep } from '../jobs/completion.ts';
 import type { Conversations } from '../sessions/conversations.ts';
 import { createTurnItems } from './turn-items.ts';
 
@@ -7,7 +7,7 @@ import { createTurnItems } from './turn-items.ts';
  * Creates the completion step that appends a finished job's turn to its conversation. It throws `conversation_locked` while
  * another turn is in progress; the sweep then retries.
  */
-export function createConversationStep(conversations: Pick<Conversations, 'appendFinishedTurn'>): Tell {
+export function createConversationStep(conversations: Pick<Conversations, 'appendFinishedTurn'>): CompletionStep {
   return async ({ job, input, output }) => {
     const { tenant, id, conversation } = job;
     if (conversation === undefined || input === undefined || output === undefined) return;

@@ -5,7 +5,7 @@ import type { Usage } from '../inference/generation.ts';
 import type { Job } from '../jobs/job.ts';
 import { expiryOf } from '../jobs/lifetime.ts';
 import type { JobInput } from '../jobs/ports.ts';
-import { told } from '../jobs/transitions.ts';
+import { completed } from '../jobs/transitions.ts';
 import type { HttpResponse } from '../lambda/http-responder.ts';
 import { includesEncryptedReasoning } from '../openai/responses/request.ts';
 import {
@@ -114,8 +114,7 @@ class ForegroundResponse {
     const items = createTurnItems(id, this.#createInput(), answer).map((item) => ({ id: item.item.id, content: item }));
     if (!this.#isStored) return turn?.commit(items);
     const status = answer.answer.status === 'incomplete' ? 'incomplete' : 'completed';
-    const pending =
-      turn === undefined ? {} : { fanIn: ['conversation'] as const, dueAt: api.now() + state.timings.completionMs };
+    const pending = turn === undefined ? {} : { fanIn: ['conversation'] as const };
     await this.#store(answer, { status, ...definedProps({ usage }), ...pending });
     if (turn === undefined) return;
     const { tenant } = request.principal;
@@ -125,7 +124,7 @@ class ForegroundResponse {
       await state.jobs.delete(tenant, id);
       throw error;
     }
-    const { guard, change } = told();
+    const { guard, change } = completed();
     try {
       await state.jobs.update(tenant, id, guard, change);
     } catch (thrown) {
@@ -143,10 +142,7 @@ class ForegroundResponse {
     }
   }
 
-  async #store(
-    answer: StoredAnswer,
-    ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn' | 'dueAt'>,
-  ): Promise<void> {
+  async #store(answer: StoredAnswer, ending: Pick<Job, 'status' | 'usage' | 'errorCode' | 'fanIn'>): Promise<void> {
     const { id, createdAt, request, state, api } = this.#call;
     const { tenant } = request.principal;
     const { body } = this.#context;
@@ -156,7 +152,7 @@ class ForegroundResponse {
       state.bodies.write({ ...name, kind: 'input', epoch: 0 }, this.#createInput()),
       state.bodies.write({ ...name, kind: 'output', epoch: EPOCH }, answer),
     ]);
-    await state.jobs.create({
+    const job: Job = {
       tenant,
       id,
       endpoint: '/v1/responses',
@@ -181,7 +177,12 @@ class ForegroundResponse {
         previousResponse: body.previous_response_id ?? undefined,
       }),
       ...ending,
-    });
+    };
+    const { completionMs } = state.timings;
+    await state.jobs.create(
+      job,
+      job.fanIn === undefined ? undefined : { purpose: 'step', dueAt: api.now() + completionMs },
+    );
   }
 
   /** Returns the input to store. The messages are omitted: earlier turns are stored with their own responses. */

@@ -9,7 +9,7 @@ import type { Idempotency } from '../idempotency/idempotent.ts';
 import { CLAIM_TIMINGS } from '../idempotency/record-lease.ts';
 import { createLifetime } from '../jobs/lifetime.ts';
 import type { LifetimeSettings, StoreSettings } from '../jobs/settings.ts';
-import { createSqsQueue, type QueueSettings } from '../jobs/sqs-queue.ts';
+import { createTicketQueue, type QueueSettings } from '../jobs/ticket-queue.ts';
 import { createConversationTable } from '../sessions/conversation-table.ts';
 import { createConversations } from '../sessions/conversations.ts';
 import type { ApiState } from './api-state.ts';
@@ -38,7 +38,7 @@ export function openApiState(
       jobs,
       bodies,
       events,
-      queue: createSqsQueue(createSQSClient(), settings),
+      queue: createTicketQueue(createSQSClient(), settings),
       conversations: createConversations({
         table: createConversationTable(dynamodb, settings.SESSIONS_TABLE, bucket),
         vault,

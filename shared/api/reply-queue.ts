@@ -1,6 +1,6 @@
 import { MAX_MESSAGE_BYTES } from '../aws/sqs.ts';
 import { definedProps } from '../core/objects.ts';
-import type { EndedJob, Tell } from '../jobs/fan-in.ts';
+import type { CompletionStep, EndedJob } from '../jobs/completion.ts';
 import type { JobStatus } from '../jobs/job.ts';
 import { viewEndedJob } from './job-view.ts';
 
@@ -24,7 +24,7 @@ export interface AnswerMessage {
 export function createReplyStep(
   queues: Readonly<Record<string, string>>,
   send: (queueUrl: string, text: string, group: string) => Promise<void>,
-): Tell {
+): CompletionStep {
   return async (ended) => {
     const { replyTo, tenant } = ended.job;
     if (replyTo === undefined || !Object.hasOwn(queues, replyTo)) return;

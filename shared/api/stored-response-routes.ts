@@ -1,7 +1,7 @@
 import type { Route } from '../access/route.ts';
 import { endSequenceOf } from '../jobs/blobs.ts';
+import { readInput } from '../jobs/completion.ts';
 import { cancelJob, deleteJob } from '../jobs/control.ts';
-import { readInput } from '../jobs/fan-in.ts';
 import { isTerminal, type Job } from '../jobs/job.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
 import { applyIncludes, parseIncludes } from '../openai/responses/includes.ts';

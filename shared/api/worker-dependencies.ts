@@ -1,6 +1,6 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { newId } from '../core/ids.ts';
-import type { Metrics } from '../core/metrics.ts';
+import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { getCapabilities } from '../inference/providers/providers.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { createRouter, type RouterOptions } from '../inference/router.ts';
@@ -20,11 +20,11 @@ export interface WorkerOptions extends StoreOptions, Pick<RouterOptions, 'create
 export function createWorkerDependencies(
   clients: ReturnType<typeof createJobClients>,
   settings: JobSettings,
-  metrics: Metrics,
+  telemetry: ProcessTelemetry,
   { registry, createModel, mayCreateKeys }: WorkerOptions,
 ) {
   return {
-    ...createJobDependencies(clients, settings, metrics, { mayCreateKeys }),
+    ...createJobDependencies(clients, settings, telemetry, { mayCreateKeys }),
     answerJob: createAnswerJob({
       router: createRouter({ registry, createModel, getCapabilities }),
       fingerprint: (model) => computeSystemFingerprint(registry.models[model]),

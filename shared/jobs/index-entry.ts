@@ -25,7 +25,9 @@ export function queueOf({ lane }: { readonly lane?: Lane | undefined }): QueueNa
 }
 
 /** A partition of the index without its shard. */
-export type PartitionName = Exclude<IndexEntry, { queue: QueueName }>['purpose'] | `${'wake' | 'wait' | 'run'}#${QueueName}`;
+export type PartitionName =
+  | Exclude<IndexEntry, { queue: QueueName }>['purpose']
+  | `${'wake' | 'wait' | 'run'}#${QueueName}`;
 
 /** The name of an entry's partition without the shard: `wait#jobs`, `step`. */
 export function partitionName(entry: IndexEntry): PartitionName {

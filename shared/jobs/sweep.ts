@@ -237,7 +237,10 @@ export async function replaceTickets(queue: QueueName, missing: number, ports: S
     let after: unknown;
     do {
       if (sent >= missing) return sent;
-      const page = await jobs.list(partition, Number.MAX_SAFE_INTEGER, { limit: Math.min(PAGE, missing - sent), after });
+      const page = await jobs.list(partition, Number.MAX_SAFE_INTEGER, {
+        limit: Math.min(PAGE, missing - sent),
+        after,
+      });
       const found = await jobs.readMany(page.entries);
       const waiting = found.filter((job) => job.status === 'queued' && (job.notBefore ?? 0) <= now());
       sent += await sendTickets(waiting, ports);

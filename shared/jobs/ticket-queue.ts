@@ -1,5 +1,10 @@
-import { SendMessageBatchCommand, SendMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
-import { queueOf } from './index-entry.ts';
+import {
+  GetQueueAttributesCommand,
+  SendMessageBatchCommand,
+  SendMessageCommand,
+  type SQSClient,
+} from '@aws-sdk/client-sqs';
+import { QUEUE_NAMES, type QueueName, queueOf } from './index-entry.ts';
 import type { Ticket, TicketQueue } from './ports.ts';
 import { encodeTicket } from './ticket-message.ts';
 
@@ -17,7 +22,7 @@ const BATCH_SIZE = 10;
  * its flex work form another, so that it doesn't delay the tenant's other work either. Throws SQS's errors.
  */
 export function createTicketQueue(client: SQSClient, settings: QueueSettings): TicketQueue {
-  const urls = { jobs: settings.JOBS_QUEUE_URL, gpu: settings.GPU_QUEUE_URL };
+  const urls = urlsOf(settings);
 
   async function sendBatch(QueueUrl: string, tickets: readonly Ticket[]): Promise<ReadonlySet<Ticket>> {
     const Entries = tickets.map((ticket, index) => ({
@@ -32,7 +37,7 @@ export function createTicketQueue(client: SQSClient, settings: QueueSettings): T
   return {
     async send(tickets) {
       const sent = new Set<Ticket>();
-      for (const name of ['jobs', 'gpu'] as const) {
+      for (const name of QUEUE_NAMES) {
         const own = tickets.filter((ticket) => queueOf(ticket) === name);
         for (let from = 0; from < own.length; from += BATCH_SIZE) {
           for (const ticket of await sendBatch(urls[name], own.slice(from, from + BATCH_SIZE))) sent.add(ticket);
@@ -45,6 +50,27 @@ export function createTicketQueue(client: SQSClient, settings: QueueSettings): T
 
 function groupOf({ tenant, tier }: Ticket): string {
   return tier === 'flex' ? `${tenant}:flex` : tenant;
+}
+
+/** Creates a function that counts the messages of a ticket queue: visible, delayed and hidden. Throws SQS's errors. */
+export function createTicketCount(client: SQSClient, settings: QueueSettings): (queue: QueueName) => Promise<number> {
+  const urls = urlsOf(settings);
+  return async (queue) => {
+    const { Attributes = {} } = await client.send(
+      new GetQueueAttributesCommand({ QueueUrl: urls[queue], AttributeNames: [...COUNTS] }),
+    );
+    return COUNTS.reduce((sum, name) => sum + Number(Attributes[name] ?? 0), 0);
+  };
+}
+
+const COUNTS = [
+  'ApproximateNumberOfMessages',
+  'ApproximateNumberOfMessagesNotVisible',
+  'ApproximateNumberOfMessagesDelayed',
+] as const;
+
+function urlsOf(settings: QueueSettings): Readonly<Record<QueueName, string>> {
+  return { jobs: settings.JOBS_QUEUE_URL, gpu: settings.GPU_QUEUE_URL };
 }
 
 /** Sends text to a queue. Throws SQS's errors. */

@@ -107,7 +107,11 @@ export class MessagePool {
     let receiving: Promise<number> | undefined;
     try {
       for (;;) {
-        for (let record = this.#next(served, active.size); record !== undefined; record = this.#next(served, active.size)) {
+        for (
+          let record = this.#next(served, active.size);
+          record !== undefined;
+          record = this.#next(served, active.size)
+        ) {
           const task: Promise<void> = this.#process(record, served).finally(() => active.delete(task));
           active.add(task);
         }
@@ -117,6 +121,7 @@ export class MessagePool {
             receiving = undefined;
           });
         }
+        if (active.size === 0 && invocation.signal.aborted) return served.kept;
         if (active.size > 0 || served.pending.length > 0) {
           await Promise.race([
             ...active,

@@ -1,10 +1,14 @@
 import {
   ChangeMessageVisibilityBatchCommand,
+  DeleteMessageBatchCommand,
+  GetQueueAttributesCommand,
   type MessageAttributeValue,
+  ReceiveMessageCommand,
   SendMessageCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
 import { MAX_MESSAGE_BYTES } from '../aws/sqs.ts';
+import { parseReceivedMessage } from './queue-event.ts';
 import type { QueueControl } from './queue-pipeline.ts';
 
 export interface QueueControlOptions {
@@ -19,16 +23,52 @@ const MAX_DETAIL_CHARACTERS = 256;
 
 /** Creates the queue control of an SQS queue. Its functions throw SQS's errors. */
 export function createQueueControl(client: SQSClient, { queueUrl, deadLetterUrl }: QueueControlOptions): QueueControl {
+  /** Calls `send` with at most as many entries as SQS takes in a request. */
+  async function inBatches(
+    receiptHandles: readonly string[],
+    send: (entries: { Id: string; ReceiptHandle: string }[]) => Promise<unknown>,
+  ): Promise<void> {
+    for (let from = 0; from < receiptHandles.length; from += BATCH_SIZE) {
+      const handles = receiptHandles.slice(from, from + BATCH_SIZE);
+      await send(handles.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle })));
+    }
+  }
+
   return {
-    async setVisibility(receiptHandles, seconds) {
-      for (let from = 0; from < receiptHandles.length; from += BATCH_SIZE) {
-        const Entries = receiptHandles.slice(from, from + BATCH_SIZE).map((ReceiptHandle, index) => ({
-          Id: String(index),
-          ReceiptHandle,
-          VisibilityTimeout: seconds,
-        }));
-        await client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: queueUrl, Entries }));
-      }
+    async receive(max, visibilitySeconds, waitSeconds) {
+      const { Messages = [] } = await client.send(
+        new ReceiveMessageCommand({
+          QueueUrl: queueUrl,
+          MaxNumberOfMessages: Math.min(max, BATCH_SIZE),
+          VisibilityTimeout: visibilitySeconds,
+          WaitTimeSeconds: waitSeconds,
+          MessageSystemAttributeNames: [
+            'SenderId',
+            'ApproximateReceiveCount',
+            'ApproximateFirstReceiveTimestamp',
+            'SentTimestamp',
+          ],
+        }),
+      );
+      return Messages.map(parseReceivedMessage);
+    },
+    remove: (receiptHandles) =>
+      inBatches(receiptHandles, (Entries) =>
+        client.send(new DeleteMessageBatchCommand({ QueueUrl: queueUrl, Entries })),
+      ),
+    setVisibility: (receiptHandles, seconds) =>
+      inBatches(receiptHandles, (entries) => {
+        const Entries = entries.map((entry) => ({ ...entry, VisibilityTimeout: seconds }));
+        return client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: queueUrl, Entries }));
+      }),
+    async countHidden() {
+      const { Attributes } = await client.send(
+        new GetQueueAttributesCommand({
+          QueueUrl: queueUrl,
+          AttributeNames: ['ApproximateNumberOfMessagesNotVisible'],
+        }),
+      );
+      return Number(Attributes?.ApproximateNumberOfMessagesNotVisible ?? 0);
     },
     async deadLetter({ body, messageId, attributes }, { code, param, message }) {
       const attribute = (StringValue: string) => ({ DataType: 'String', StringValue });

@@ -1,3 +1,4 @@
+import type { Message } from '@aws-sdk/client-sqs';
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 
@@ -10,6 +11,8 @@ const record = v.object({
     ApproximateReceiveCount: v.optional(v.string(), '1'),
     /** Epoch milliseconds. */
     SentTimestamp: v.exactOptional(v.string()),
+    /** Epoch milliseconds. */
+    ApproximateFirstReceiveTimestamp: v.exactOptional(v.string()),
   }),
 });
 
@@ -26,4 +29,19 @@ export function parseQueueEvent(event: unknown): readonly QueueRecord[] {
   const result = v.safeParse(queueEvent, event);
   if (result.success) return result.output.Records;
   throw new LambentError('invalid_value', 'The event is not a batch of messages from SQS.');
+}
+
+/**
+ * Returns a message that was received from SQS as the event would contain it.
+ * @throws LambentError `invalid_value` if SQS left out what was requested
+ */
+export function parseReceivedMessage({ MessageId, ReceiptHandle, Body, Attributes }: Message): QueueRecord {
+  const result = v.safeParse(record, {
+    messageId: MessageId,
+    receiptHandle: ReceiptHandle,
+    body: Body,
+    attributes: Attributes,
+  });
+  if (result.success) return result.output;
+  throw new LambentError('invalid_value', 'SQS delivered an incomplete message.');
 }

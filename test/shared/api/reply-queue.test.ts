@@ -6,7 +6,7 @@ import { createBodies } from '../../../shared/jobs/bodies.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { Bodies } from '../../../shared/jobs/ports.ts';
-import { createSendText } from '../../../shared/jobs/sqs-queue.ts';
+import { createSendText } from '../../../shared/jobs/ticket-queue.ts';
 import { sweepDue } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { aJob, anInput, START } from '../jobs/jobs.ts';

@@ -5,7 +5,7 @@ import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createDynamoDBBlobs } from '../../../shared/jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../../../shared/jobs/dynamodb-store.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
-import { readInput } from '../../../shared/jobs/fan-in.ts';
+import { readInput } from '../../../shared/jobs/completion.ts';
 import { type Admitted, submit } from '../../../shared/jobs/submit.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { aJob, anInput, START } from './jobs.ts';

@@ -13,7 +13,7 @@ import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { pointerMessage } from '../../../shared/jobs/pointer-message.ts';
 import type { Pointer } from '../../../shared/jobs/ports.ts';
-import { createSqsQueue } from '../../../shared/jobs/sqs-queue.ts';
+import { createTicketQueue } from '../../../shared/jobs/ticket-queue.ts';
 import { createYielding } from '../../../shared/jobs/yielding.ts';
 import { answerWith } from '../api/answer-with.ts';
 import { createReceiverPorts } from '../api/receiver-ports.ts';
@@ -185,7 +185,7 @@ it('its messages are a group of their own, and every message says for how long i
   const endpoint = `http://127.0.0.1:${port}`;
   const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
   const client = new SQSClient({ region: 'eu-west-1', endpoint, credentials });
-  const queue = createSqsQueue(client, {
+  const queue = createTicketQueue(client, {
     GENERATION_QUEUE_URL: `${endpoint}/1/generation`,
     GPU_QUEUE_URL: `${endpoint}/1/gpu`,
   });

@@ -1,0 +1,39 @@
+import { createFailureLog } from '../core/logger.ts';
+import type { ProcessTelemetry } from '../core/telemetry.ts';
+import { createQueueControl, type QueueControlOptions } from '../lambda/queue-control.ts';
+import type { QueueRecord } from '../lambda/queue-event.ts';
+import { createQueuePipeline, VISIBILITY_SECONDS } from '../lambda/queue-pipeline.ts';
+import { type ReceiverPorts, receive } from './receive.ts';
+
+/** Options of `createIntakeHandler`. */
+export interface IntakeHandlerOptions extends QueueControlOptions {
+  readonly client: Parameters<typeof createQueueControl>[0];
+  readonly telemetry: ProcessTelemetry;
+  /** Bytes of messages in hand at once in a process. */
+  readonly maxBytes: number;
+  /** Divides the visibility timeout, to make tests faster. */
+  readonly timingsDivisor: number;
+}
+
+/** Messages in hand at once in an invocation: each takes milliseconds. */
+const PLACES = 20;
+/** What a message whose body lies in the bucket makes the process load, at most. */
+const INBOX_BYTES = 6_000_000;
+
+/** Creates the handler of the function that consumes the generation queue. */
+export function createIntakeHandler(
+  { client, telemetry, maxBytes, timingsDivisor, ...urls }: IntakeHandlerOptions,
+  dependencies: Omit<ReceiverPorts, 'onError'>,
+) {
+  const queue = createQueueControl(client, urls);
+  const visibilitySeconds = Math.ceil(VISIBILITY_SECONDS / timingsDivisor);
+  const options = { telemetry, queue, places: PLACES, maxBytes, bytesOf: getMessageBytes, visibilitySeconds };
+  return createQueuePipeline(options, (record, call) => {
+    const onError = createFailureLog(call.telemetry.logger);
+    return receive(record, { ...dependencies, onError }, call);
+  });
+}
+
+function getMessageBytes({ body }: QueueRecord): number {
+  return body.includes('"bodyPointer"') ? INBOX_BYTES : body.length;
+}

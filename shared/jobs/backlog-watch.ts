@@ -1,0 +1,47 @@
+import type { QueueName } from './index-entry.ts';
+import type { Backlog } from './sweep.ts';
+
+/** Compares the jobs that have tickets with the messages that SQS counts. */
+export interface BacklogWatch {
+  /**
+   * Returns how many tickets are missing for certain.
+   * @param now epoch milliseconds
+   */
+  findMissing(queue: QueueName, backlog: Backlog, now: number): Promise<number>;
+}
+
+interface Sample {
+  readonly at: number;
+  readonly ticketed: number;
+  readonly missing: number;
+}
+
+/** SQS's counts follow its messages within a minute. */
+const COUNT_LAG_MS = 60_000;
+/** A sample that is older says nothing about now. */
+const SAMPLE_AGE_MS = 300_000;
+
+/**
+ * Creates a watch that counts a ticket as missing only if two samples, more than SQS's lag apart, both lack it. While a
+ * backlog grows the earlier number of jobs is compared, and while it shrinks the later one, so that a late count shows no
+ * ticket as missing.
+ * @param countTickets returns the messages of a queue: visible, delayed and hidden
+ */
+export function createBacklogWatch(countTickets: (queue: QueueName) => Promise<number>): BacklogWatch {
+  const samples = new Map<QueueName, Sample>();
+  return {
+    async findMissing(queue, { ticketed }, now) {
+      const before = samples.get(queue);
+      if (before !== undefined && now - before.at < COUNT_LAG_MS * 0.9) return 0;
+      if (ticketed === 0) {
+        samples.delete(queue);
+        return 0;
+      }
+      const tickets = await countTickets(queue);
+      const isRecent = before !== undefined && now - before.at <= SAMPLE_AGE_MS;
+      const missing = isRecent ? Math.max(0, Math.min(before.ticketed, ticketed) - tickets) : 0;
+      samples.set(queue, { at: now, ticketed, missing });
+      return isRecent ? Math.min(before.missing, missing) : 0;
+    },
+  };
+}

@@ -1,0 +1,71 @@
+import type { BacklogWatch } from './backlog-watch.ts';
+import { QUEUE_NAMES, type QueueName } from './index-entry.ts';
+import {
+  type Backlog,
+  countBacklog,
+  replaceTickets,
+  SWEEP_PURPOSES,
+  type SweepPorts,
+  type SweepPurpose,
+  type Swept,
+  sweepOnce,
+} from './sweep.ts';
+
+export interface SweepRunPorts extends SweepPorts {
+  /** Resolves after `ms`. */
+  readonly sleep: (ms: number) => Promise<unknown>;
+}
+
+export interface SweepRun {
+  /** Epoch milliseconds by which the run ends. */
+  readonly until: number;
+  /** Called after each pass, for each purpose. */
+  readonly onPass: (purpose: SweepPurpose, swept: Swept) => void;
+  /** Called once per queue. */
+  readonly onBacklog: (queue: QueueName, backlog: Backlog) => void;
+}
+
+/** Between two passes, as a share of a lease: 15 s. */
+const PASSES_PER_LEASE = 4;
+
+/**
+ * Makes passes over the index until the time is up. If no job waits or runs, one pass is enough: nothing can become due before
+ * the next run. Counts the backlog once, and replaces lost tickets.
+ */
+export async function sweepRepeatedly(
+  ports: SweepRunPorts,
+  watch: BacklogWatch,
+  { until, onPass, onBacklog }: SweepRun,
+): Promise<void> {
+  const isIdle = await watchBacklogs(ports, watch, onBacklog);
+  for (;;) {
+    const passAt = ports.now();
+    const swept = await sweepOnce(ports, until);
+    for (const purpose of SWEEP_PURPOSES) onPass(purpose, swept[purpose]);
+    const nextAt = passAt + ports.timings.leaseMs / PASSES_PER_LEASE;
+    if (isIdle || nextAt >= until) return;
+    await ports.sleep(Math.max(0, nextAt - ports.now()));
+  }
+}
+
+/** Returns whether no queue has a job that waits or runs. */
+async function watchBacklogs(
+  ports: SweepRunPorts,
+  watch: BacklogWatch,
+  onBacklog: SweepRun['onBacklog'],
+): Promise<boolean> {
+  let isIdle = true;
+  for (const queue of QUEUE_NAMES) {
+    try {
+      const backlog = await countBacklog(queue, ports);
+      onBacklog(queue, backlog);
+      if (backlog.waiting + backlog.ticketed > 0) isIdle = false;
+      const missing = await watch.findMissing(queue, backlog, ports.now());
+      if (missing > 0) await replaceTickets(queue, missing, ports);
+    } catch (thrown) {
+      isIdle = false;
+      ports.onError('backlog not counted', thrown);
+    }
+  }
+  return isIdle;
+}

@@ -93,14 +93,14 @@ async function runBurst(jobCloud: JobCloud, perSecond: number, seconds: number):
     sample();
     const startedAt = Math.min(...posted.map(({ dueAt }) => dueAt));
     const lastAcceptedAt = Math.max(startedAt, ...accepted.map(({ answeredAt }) => answeredAt));
-    const endedAt = (id: string) => toEpochMs(jobCloud.ended.get(id)?.at ?? Number.POSITIVE_INFINITY);
-    const lastEndedAt = Math.max(lastAcceptedAt, ...ids.map(endedAt));
+    const findEndMs = (id: string) => toEpochMs(jobCloud.ended.get(id)?.at ?? Number.POSITIVE_INFINITY);
+    const lastEndedAt = Math.max(lastAcceptedAt, ...ids.map(findEndMs));
     const toPoints = (value: (sample: (typeof samples)[number]) => number): Points =>
       samples
         .filter(({ at }) => at >= startedAt)
         .map((each) => ({ x: (each.at - startedAt) / 1000, value: value(each) }));
     const countUnderWay = (at: number) =>
-      accepted.filter(({ id, answeredAt }) => answeredAt <= at && at < endedAt(id)).length;
+      accepted.filter(({ id, answeredAt }) => answeredAt <= at && at < findEndMs(id)).length;
     return {
       perSecond,
       posted: posted.length,
@@ -188,15 +188,15 @@ function toRows(measured: readonly Measured[]): string[][] {
     [...new Set(measured.flatMap((each) => Object.keys(counts(each))))].map((key) =>
       toRow(`${label} ${key}`, (each) => counts(each)[key] ?? 0),
     );
-  const acceptance = (p: number) => (each: Measured) =>
+  const computeAcceptMs = (p: number) => (each: Measured) =>
     each.acceptMs.length === 0 ? Number.NaN : computeQuantile(each.acceptMs, p);
   return [
     toRow('posted', ({ posted }) => posted),
     toRow('accepted', ({ accepted }) => accepted),
     toRow('accepted per second', ({ reachedPerSecond }) => reachedPerSecond),
     ...toRowsByName('refused:', ({ refusals }) => refusals),
-    toRow('time to accept, p50, ms', acceptance(0.5)),
-    toRow('time to accept, p99, ms', acceptance(0.99)),
+    toRow('time to accept, p50, ms', computeAcceptMs(0.5)),
+    toRow('time to accept, p99, ms', computeAcceptMs(0.99)),
     ...toRowsByName('ended as', ({ statuses }) => statuses),
     toRow('accepted jobs lost', ({ lost }) => lost),
     toRow('ended twice', ({ endedTwice }) => endedTwice),

@@ -65,11 +65,11 @@ async function prepareTargets(folder: string, upstream: string, bedrock: string,
     ACCESS_TABLE,
   });
   const payload = createChatEvent(createChatBody(MODEL, true));
-  const chatWith = (models: string) => ({ ...chat, environment: { ...chat.environment, MODELS_FILE: models } });
+  const createChat = (models: string) => ({ ...chat, environment: { ...chat.environment, MODELS_FILE: models } });
   return [
     { label: BARE, definition: bare, payload, expected: 'hello' },
-    { label: CHAT, definition: chatWith(hostedModels), payload, expected: 'token ' },
-    { label: CHAT_BEDROCK, definition: chatWith(bedrockModels), payload, expected: 'token ' },
+    { label: CHAT, definition: createChat(hostedModels), payload, expected: 'token ' },
+    { label: CHAT_BEDROCK, definition: createChat(bedrockModels), payload, expected: 'token ' },
     { label: AUTHORIZE, definition: authorize, payload: createAuthorizerEvent(), expected: '"Allow"' },
   ];
 }
@@ -83,17 +83,17 @@ const CACHED = ' + V8 code cache';
 /** Returns the target with a V8 code cache, which one served call writes. */
 async function addCodeCache(target: Target, folder: string): Promise<Target> {
   const cache = await mkdtemp(join(folder, 'code-cache-'));
-  const withEnvironment = (more: Record<string, string>): Target => ({
+  const addEnvironment = (more: Record<string, string>): Target => ({
     ...target,
     label: target.label + CACHED,
     definition: { ...target.definition, environment: { ...target.definition.environment, ...more } },
   });
   const flusher = join(TARGETS, 'flush-code-cache.ts');
   await measureColdStart(
-    withEnvironment({ NODE_COMPILE_CACHE: cache, NODE_OPTIONS: `--import=${flusher}` }),
+    addEnvironment({ NODE_COMPILE_CACHE: cache, NODE_OPTIONS: `--import=${flusher}` }),
     CODE_CACHE_MS,
   );
-  return withEnvironment({ NODE_COMPILE_CACHE: cache });
+  return addEnvironment({ NODE_COMPILE_CACHE: cache });
 }
 
 /**

@@ -73,9 +73,9 @@ function computeFloorUsage(outputUnits: number): Usage {
 export async function benchCost({ jobs }: CostOptions): Promise<Report> {
   await using jobCloud = await startJobCloud({ tokens: 16, intervalMs: 0 });
   const client = createSqsClient(jobCloud.cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '');
-  const byMessage = (name: string, count: number) =>
+  const sendByMessage = (name: string, count: number) =>
     sendJobs(client, jobCloud.cloud.resources['GENERATION_QUEUE_URL'] ?? '', name, count);
-  const byApi = async (_name: string, count: number) => {
+  const sendByApi = async (_name: string, count: number) => {
     const body = createResponseBody({ background: true });
     const made = await mapConcurrently(PRODUCERS, Array.from({ length: count }), () =>
       post(jobCloud.cloud.url, '/responses', body),
@@ -83,15 +83,15 @@ export async function benchCost({ jobs }: CostOptions): Promise<Report> {
     return made.map(({ id }) => id);
   };
   try {
-    const counted = async (make: typeof byMessage): Promise<Counted> => {
+    const runCounted = async (make: typeof sendByMessage): Promise<Counted> => {
       // Warm-up: environments then have cached their tenant's key, as for most of a million jobs.
       await jobCloud.waitForEnds(await make('warm-up', jobs), TIMEOUT_MS);
       jobCloud.reset();
       await jobCloud.waitForEnds(await make('counted', jobs), TIMEOUT_MS);
       return countUsage(jobCloud, jobs);
     };
-    const message = await counted(byMessage);
-    const background = await counted(byApi);
+    const message = await runCounted(sendByMessage);
+    const background = await runCounted(sendByApi);
     return toReport(
       [
         { label: FLOOR, usage: computeFloorUsage(message.outputUnits) },
@@ -115,7 +115,7 @@ interface Counted {
 function countUsage(jobCloud: JobCloud, jobs: number): Counted {
   const { DynamoDB, SQS, KMS } = jobCloud.requests();
   const sum = (values: Iterable<{ requests: number }>) => [...values].reduce((all, { requests }) => all + requests, 0);
-  const units = (isRead: boolean) =>
+  const sumUnits = (isRead: boolean) =>
     [...DynamoDB]
       .filter(([operation]) => /^(Get|Query|BatchGet)/.test(operation) === isRead)
       .reduce((all, [, count]) => all + count.units, 0);
@@ -125,8 +125,8 @@ function countUsage(jobCloud: JobCloud, jobs: number): Counted {
     usage: {
       // The mapping sends one receive and one delete per batch.
       sqs: (sum(SQS.values()) + 2 * batches) / jobs,
-      writeUnits: units(false) / jobs + INDEX_UNITS,
-      readUnits: units(true) / jobs,
+      writeUnits: sumUnits(false) / jobs + INDEX_UNITS,
+      readUnits: sumUnits(true) / jobs,
       kms: sum(KMS.values()) / jobs,
       invocations: batches / jobs,
     },
@@ -149,7 +149,8 @@ const sumDollars = (usage: Usage) => Object.values(toDollars(usage)).reduce((sum
 
 function toReport(targets: readonly Target[], jobs: number): Report {
   const floor = sumDollars(targets[0]?.usage ?? computeFloorUsage(1));
-  const waiting = (share: number) => formatNumber(ANSWER_SECONDS * GENERATE_GB * share * 1e6 * LAMBDA_PER_GB_SECOND);
+  const formatWaitingCost = (share: number) =>
+    formatNumber(ANSWER_SECONDS * GENERATE_GB * share * 1e6 * LAMBDA_PER_GB_SECOND);
   return {
     name: 'cost',
     title: 'Cost: the AWS requests of a million queued jobs',
@@ -186,7 +187,7 @@ function toReport(targets: readonly Target[], jobs: number): Report {
       },
     ],
     limits: [
-      `**Not included: the time that functions wait for models.** With ${ANSWER_SECONDS} s per answer and ${GENERATE_GB} GB, a million jobs cost $${waiting(1 / BATCH_SIZE)} of Lambda’s time when ten share an invocation, and $${waiting(1)} when each has its own. The cost is the same for any design in which a function waits for the model, and a larger batch saves more than any request saved.`,
+      `**Not included: the time that functions wait for models.** With ${ANSWER_SECONDS} s per answer and ${GENERATE_GB} GB, a million jobs cost $${formatWaitingCost(1 / BATCH_SIZE)} of Lambda’s time if ten share an invocation, and $${formatWaitingCost(1)} if each has its own. The cost is the same for any design in which a function waits for the model, and a larger batch saves more than any request saved.`,
       'Also not included: model usage, storage, API Gateway’s requests and the authorizer’s, receives that find the queue empty, KMS requests by SQS and DynamoDB for their own encryption (once every few minutes), logs, and the monthly price of a key. A job that runs longer than 15 s adds three write units and a request to SQS every 15 s.',
     ],
     data: targets,

@@ -92,7 +92,7 @@ function toRequestsTable(placed: readonly PlacementCell[]): Table {
 }
 
 function toCrowdsTable(crowds: readonly Crowd[], { rounds, decisions }: DecidingOptions): Table {
-  const each = (times: readonly DecisionTimes[], name: 'refusedLeases' | 'fleetReads') =>
+  const countPerDecision = (times: readonly DecisionTimes[], name: 'refusedLeases' | 'fleetReads') =>
     times.reduce((sum, decided) => sum + decided[name], 0) / (rounds * decisions);
   return {
     caption: `Concurrent deciders, ${BUDGET_FLEET} workers, ${formatNumber(CROWD_PROMPT)} tokens: milliseconds, and retries per decision`,
@@ -102,8 +102,8 @@ function toCrowdsTable(crowds: readonly Crowd[], { rounds, decisions }: Deciding
       ...[
         computeTimeQuantile(crowd, 'placedMs', 0.5),
         computeTimeQuantile(crowd, 'placedMs', 0.99),
-        each(crowd.times, 'refusedLeases'),
-        each(crowd.times, 'fleetReads'),
+        countPerDecision(crowd.times, 'refusedLeases'),
+        countPerDecision(crowd.times, 'fleetReads'),
       ].map(formatNumber),
     ]),
   };
@@ -177,10 +177,10 @@ function describeLimits(placed: readonly PlacementCell[]): string[] {
   const large = findCell(many, CROWD_PROMPT);
   const long = findCell(BUDGET_FLEET, longest);
   if (small === undefined || large === undefined || long === undefined) return [];
-  const ratio = (cell: PlacementCell) =>
+  const formatRatio = (cell: PlacementCell) =>
     formatNumber(computeTimeQuantile(cell, 'placedMs', 0.5) / computeTimeQuantile(cell, 'sameMs', 0.5));
   return [
-    `**The fleet.** The data read grows with the fleet: ${formatNumber(getCount(small, 'Query').units)} read units for ${few} workers, ${formatNumber(getCount(large, 'Query').units)} for ${many}, in one request. The stand-in reads, checks and writes it as JSON in one thread, and the AWS client parses it. A decision took ${ratio(small)}× the time of the same requests at ${few} workers and ${ratio(large)}× at ${many}: most of the time is spent in the requests.`,
+    `**The fleet.** The data read grows with the fleet: ${formatNumber(getCount(small, 'Query').units)} read units for ${few} workers, ${formatNumber(getCount(large, 'Query').units)} for ${many}, in one request. The stand-in reads, checks and writes it as JSON in one thread, and the AWS client parses it. A decision took ${formatRatio(small)}× the time of the same requests at ${few} workers and ${formatRatio(large)}× at ${many}: most of the time is spent in the requests.`,
     `**The prompt.** It is hashed once, in ${formatNumber(computeTimeQuantile(long, 'hashedMs', 0.5))} ms for ${formatNumber(longest)} tokens; looking up its prefixes costs ${formatNumber(getCount(long, 'BatchGetItem').units)} read units in one request.`,
     '**The client.** The AWS client keeps its own log, for which it copies each response even without a log destination; ours has no log (`shared/aws/dynamodb.ts`). With the log, reading 32 workers took 1.6 times the processor time, and reading 200 workers twice as much.',
     'A deployed table behaves differently: each request takes a few milliseconds whatever other requests run, and a decision waits for two, one after the other. Reading a large fleet costs the same units and the same time to parse there.',

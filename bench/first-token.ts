@@ -5,7 +5,7 @@ import { MODEL } from './targets/functions.ts';
 import { createChatBody } from './targets/lambda-events.ts';
 import type { LambdaMode } from './targets/lambent.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
-import { DIRECT, type Target, withTargets } from './targets/targets.ts';
+import { DIRECT, runWithTargets, type Target } from './targets/targets.ts';
 
 /** Pace of a fast hosted model: 50 tokens per second. */
 const PACE = { tokens: 20, intervalMs: 20 };
@@ -35,7 +35,7 @@ interface Result {
 /** Measures the time that the first token of a stream takes from the upstream to the client. */
 export async function benchFirstToken(options: FirstTokenOptions): Promise<Report> {
   const { rounds, connections, mode } = options;
-  const results = await withTargets(PACE, mode, async (targets) => {
+  const results = await runWithTargets(PACE, mode, async (targets) => {
     const all: Result[] = [];
     for (const count of connections) {
       const durationMs = Math.max(options.durationMs, (options.streams / rounds / count) * STREAM_MS);
@@ -71,7 +71,8 @@ function summarize(target: string, connections: number, rounds: readonly (readon
 }
 
 function toReport(results: readonly Result[], connections: readonly number[], rounds: number): Report {
-  const direct = (count: number) => results.find((result) => result.target === DIRECT && result.connections === count);
+  const findDirect = (count: number) =>
+    results.find((result) => result.target === DIRECT && result.connections === count);
   return {
     name: 'first-token',
     title: 'First token: time from the upstream to the client',
@@ -86,7 +87,7 @@ function toReport(results: readonly Result[], connections: readonly number[], ro
         .filter((result) => result.connections === count)
         .map(({ target, p50, p99, streams }) => [
           target,
-          ...[p50, p99, p50 / (direct(count)?.p50 ?? Number.NaN), streams].map(formatNumber),
+          ...[p50, p99, p50 / (findDirect(count)?.p50 ?? Number.NaN), streams].map(formatNumber),
         ]),
     })),
     budgets: [],

@@ -126,10 +126,10 @@ function keepQueueFull(gpuCloud: GpuCloud, client: SQSClient, model: string, nam
   };
   const ended = new AbortController();
   const sent: string[] = [];
-  const missing = () => sent.filter((id) => !gpuCloud.ended.has(id)).length;
+  const countMissing = () => sent.filter((id) => !gpuCloud.ended.has(id)).length;
   const feeding = (async () => {
     while (!ended.signal.aborted) {
-      const wanted = BACKLOG - missing();
+      const wanted = BACKLOG - countMissing();
       if (wanted > 0) sent.push(...(await sendJobs(client, queueUrl, `${name}-${sent.length}`, wanted, createBody)));
       await sleep(FEED_MS);
     }
@@ -139,7 +139,7 @@ function keepQueueFull(gpuCloud: GpuCloud, client: SQSClient, model: string, nam
       ended.abort();
       await feeding;
       const until = Date.now() + TIMEOUT_MS;
-      while (missing() > 0 && Date.now() < until) await sleep(FEED_MS);
+      while (countMissing() > 0 && Date.now() < until) await sleep(FEED_MS);
       const failed = sent.filter((id) => gpuCloud.ended.get(id)?.status !== 'completed').length;
       if (failed > 0) throw new Error(`${failed} of ${sent.length} jobs were not completed`);
     },
@@ -187,14 +187,14 @@ function toReport(results: readonly Result[], { rounds, seconds }: InterferenceO
   const alone = results.find(({ label }) => label === ALONE);
   const batchAlone = results.find(({ label }) => label === BATCH_ALONE);
   const chatting = results.filter(({ rounds: all }) => all.some(({ firstTokenMs }) => firstTokenMs.length > 0));
-  const engineMs = (tokens: number) =>
+  const computeEngineMs = (tokens: number) =>
     computeStepMs(STEP_MODELS[WORKER_DEFAULTS.gpu], tokens, 0, countHalfPairs(tokens, 0)) / SPEED;
   const { slots } = WORKER_DEFAULTS;
   return {
     name: 'interference',
     title: 'Interference: chat on GPU workers, with and without batch work',
     method: [
-      `**The engines are stand-ins, and their time is scaled:** two workers of ${slots} slots that schedule as vLLM does (continuous batching, chunked prefill, priorities) and take the time of Llama 3 8B on an H100, at ${formatNumber(SPEED)} of its speed, by a model (\`local/engine/step-model.ts\`); they compute nothing. Alone, a prompt of ${CHAT.promptTokens} tokens takes such an engine ${formatNumber(engineMs(CHAT.promptTokens))} ms, and a prompt of ${formatNumber(DOCUMENT_TOKENS)} tokens ${formatNumber(engineMs(DOCUMENT_TOKENS))} ms. Everything else is real and unscaled: the whole local cloud, chat streamed over HTTP, jobs through the generation queue, the GPU queue and \`functions/dispatch\`.`,
+      `**The engines are stand-ins, and their time is scaled:** two workers of ${slots} slots that schedule as vLLM does (continuous batching, chunked prefill, priorities) and take the time of Llama 3 8B on an H100, at ${formatNumber(SPEED)} of its speed, by a model (\`local/engine/step-model.ts\`); they compute nothing. Alone, a prompt of ${CHAT.promptTokens} tokens takes such an engine ${formatNumber(computeEngineMs(CHAT.promptTokens))} ms, and a prompt of ${formatNumber(DOCUMENT_TOKENS)} tokens ${formatNumber(computeEngineMs(DOCUMENT_TOKENS))} ms. Everything else is real and unscaled: the whole local cloud, chat streamed over HTTP, jobs through the generation queue, the GPU queue and \`functions/dispatch\`.`,
       `Chat is ${CHAT.perSecond} requests per second on average, about a third of the slots’ capacity. A separate process sends them at random times, whether or not earlier requests have been answered; the time to the first token counts from the scheduled time. Batch work is documents of ${formatNumber(DOCUMENT_TOKENS)} tokens sent as a program’s messages, ${BACKLOG} of them queued or running at any time. Its tokens are the engines’ own count minus the tokens of chat. All answers have about 120 tokens, and no two prompts share a prefix. The first ${WARM_UP_SECONDS} s of each measurement don’t count.`,
       'With a quarter reserved, the default, batch work gets a slot of a worker only while fewer than six of its eight slots are leased, by any request; with half reserved, while fewer than four are leased; with nothing reserved, whenever a slot is free. Inside an engine, waiting chat prompts go before waiting batch prompts, and running requests are not interrupted.',
     ],

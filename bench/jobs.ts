@@ -136,7 +136,7 @@ async function sendReceiveDelete(client: SQSClient, QueueUrl: string, count: num
     Array.from({ length: count }, (_, index) => createGenerateMessage(`idle-${index}`)),
   );
   let left = count;
-  const consumer = async () => {
+  const consume = async () => {
     while (left > 0) {
       const { Messages = [] } = await client.send(
         new ReceiveMessageCommand({ QueueUrl, MaxNumberOfMessages: BATCH_SIZE }),
@@ -147,7 +147,7 @@ async function sendReceiveDelete(client: SQSClient, QueueUrl: string, count: num
       await client.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
     }
   };
-  await Promise.all(Array.from({ length: PRODUCERS }, consumer));
+  await Promise.all(Array.from({ length: PRODUCERS }, consume));
 }
 
 /**

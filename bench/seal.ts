@@ -170,8 +170,13 @@ function toTable({ size, results }: Measured[number], rounds: number, durationMs
 }
 
 function toBudget({ size, results }: Measured[number]): Budget {
-  const figure = (label: string) => ({ label, value: find(results, label).us, unit: 'µs' });
-  return { metric: `seal and open ${formatSize(size)}`, measured: figure(VAULT), against: figure(RAW), limit: LIMIT };
+  const toFigure = (label: string) => ({ label, value: find(results, label).us, unit: 'µs' });
+  return {
+    metric: `seal and open ${formatSize(size)}`,
+    measured: toFigure(VAULT),
+    against: toFigure(RAW),
+    limit: LIMIT,
+  };
 }
 
 function toChart(measured: Measured): Chart {

@@ -91,26 +91,36 @@ async function measure(jobCloud: JobCloud, target: Target, calls: number): Promi
     await target.settle?.();
   }
   const counted = jobCloud.requests();
-  const perCall = (service: Service) =>
+  const countPerCall = (service: Service) =>
     [...counted[service].values()].reduce((sum, { requests }) => sum + requests, 0) / calls;
   return {
     p50: computeQuantile(ms, 0.5),
     p99: computeQuantile(ms, 0.99),
-    requests: { DynamoDB: perCall('DynamoDB'), SQS: perCall('SQS'), KMS: perCall('KMS'), S3: perCall('S3') },
+    requests: {
+      DynamoDB: countPerCall('DynamoDB'),
+      SQS: countPerCall('SQS'),
+      KMS: countPerCall('KMS'),
+      S3: countPerCall('S3'),
+    },
   };
 }
 
 function compare(measured: Map<Target, Round[]>): Result[] {
   const stateless = [...measured].find(([{ label }]) => label === STATELESS)?.[1] ?? [];
   return [...measured].map(([{ label }, rounds]) => {
-    const middle = (value: (round: Round, index: number) => number) => computeMedian(rounds.map(value));
-    const perCall = (service: Service) => middle(({ requests }) => requests[service]);
+    const computeMiddle = (value: (round: Round, index: number) => number) => computeMedian(rounds.map(value));
+    const findPerCall = (service: Service) => computeMiddle(({ requests }) => requests[service]);
     return {
       target: label,
-      p50: middle(({ p50 }) => p50),
-      p99: middle(({ p99 }) => p99),
-      addedP50: middle(({ p50 }, index) => p50 - (stateless[index]?.p50 ?? Number.NaN)),
-      requests: { DynamoDB: perCall('DynamoDB'), SQS: perCall('SQS'), KMS: perCall('KMS'), S3: perCall('S3') },
+      p50: computeMiddle(({ p50 }) => p50),
+      p99: computeMiddle(({ p99 }) => p99),
+      addedP50: computeMiddle(({ p50 }, index) => p50 - (stateless[index]?.p50 ?? Number.NaN)),
+      requests: {
+        DynamoDB: findPerCall('DynamoDB'),
+        SQS: findPerCall('SQS'),
+        KMS: findPerCall('KMS'),
+        S3: findPerCall('S3'),
+      },
     };
   });
 }

@@ -174,11 +174,11 @@ function toReport(floor: readonly number[], first: readonly Start[], second: rea
       computeMedian(values) / floorMs,
     ].map(formatNumber),
   ];
-  const readyTimes = (starts: readonly Start[]) => starts.map(({ readyMs }) => readyMs);
-  const chatTimes = (starts: readonly Start[]) => starts.map(({ firstChatMs }) => firstChatMs);
+  const listReadyTimes = (starts: readonly Start[]) => starts.map(({ readyMs }) => readyMs);
+  const listChatTimes = (starts: readonly Start[]) => starts.map(({ firstChatMs }) => firstChatMs);
   const toBudget = (label: string, starts: readonly Start[], limitMs: number) => ({
     metric: `${label}, until ready`,
-    measured: { label: 'npm start', value: computeMedian(readyTimes(starts)), unit: 'ms' },
+    measured: { label: 'npm start', value: computeMedian(listReadyTimes(starts)), unit: 'ms' },
     against: { label: 'budget', value: limitMs, unit: 'ms' },
     limit: 1,
   });
@@ -196,10 +196,10 @@ function toReport(floor: readonly number[], first: readonly Start[], second: rea
         columns: ['', 'median', 'p10', 'p90', '× floor'],
         rows: [
           toRow('bare HTTP server, through npm', floor),
-          toRow('first start', readyTimes(first)),
-          toRow('second start', readyTimes(second)),
-          toRow('first chat completion after a first start', chatTimes(first)),
-          toRow('first chat completion after a second start', chatTimes(second)),
+          toRow('first start', listReadyTimes(first)),
+          toRow('second start', listReadyTimes(second)),
+          toRow('first chat completion after a first start', listChatTimes(first)),
+          toRow('first chat completion after a second start', listChatTimes(second)),
         ],
       },
       toPhaseTable('first start', first),
@@ -215,8 +215,8 @@ function toReport(floor: readonly number[], first: readonly Start[], second: rea
             label: '',
             bars: [
               { label: 'bare HTTP server', value: floorMs },
-              { label: 'first start', value: computeMedian(readyTimes(first)) },
-              { label: 'second start', value: computeMedian(readyTimes(second)) },
+              { label: 'first start', value: computeMedian(listReadyTimes(first)) },
+              { label: 'second start', value: computeMedian(listReadyTimes(second)) },
             ],
           },
         ],

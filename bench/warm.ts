@@ -5,7 +5,7 @@ import { MODEL } from './targets/functions.ts';
 import { createChatBody } from './targets/lambda-events.ts';
 import type { LambdaMode } from './targets/lambent.ts';
 import { PORTKEY_STREAM_PAUSE_MS } from './targets/portkey.ts';
-import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, type Target, withTargets } from './targets/targets.ts';
+import { CLOUD, DIRECT, HANDLER, PORTKEY, PROXY, RUNNER, runWithTargets, type Target } from './targets/targets.ts';
 
 /**
  * Budget: with more than one connection, the function alone serves at most this many times the requests per second of
@@ -55,7 +55,7 @@ interface Result extends Round {
 export async function benchWarm(options: WarmOptions): Promise<Report> {
   const { rounds, durationMs, connections, mode } = options;
   const settings = [false, true].flatMap((streamed) => connections.map((count) => ({ streamed, connections: count })));
-  const measured = await withTargets({ tokens: 16, intervalMs: 0 }, mode, async (targets) => {
+  const measured = await runWithTargets({ tokens: 16, intervalMs: 0 }, mode, async (targets) => {
     const results: { setting: Setting; results: Result[] }[] = [];
     for (const setting of settings) {
       const all = await interleave(targets, rounds, (target) => measure(target, setting, durationMs));
@@ -87,14 +87,14 @@ async function measure(target: Target, { streamed, connections }: Setting, durat
 function compare(all: Map<Target, Round[]>): Result[] {
   const direct = [...all].find(([{ label }]) => label === DIRECT)?.[1] ?? [];
   return [...all].map(([{ label }, rounds]) => {
-    const middle = (value: (round: Round, index: number) => number) => computeMedian(rounds.map(value));
+    const computeMiddle = (value: (round: Round, index: number) => number) => computeMedian(rounds.map(value));
     return {
       target: label,
-      requestsPerSecond: middle((round) => round.requestsPerSecond),
-      p50: middle(({ p50 }) => p50),
-      p99: middle(({ p99 }) => p99),
-      addedP50: middle(({ p50 }, index) => p50 - (direct[index]?.p50 ?? Number.NaN)),
-      addedP99: middle(({ p99 }, index) => p99 - (direct[index]?.p99 ?? Number.NaN)),
+      requestsPerSecond: computeMiddle((round) => round.requestsPerSecond),
+      p50: computeMiddle(({ p50 }) => p50),
+      p99: computeMiddle(({ p99 }) => p99),
+      addedP50: computeMiddle(({ p50 }, index) => p50 - (direct[index]?.p50 ?? Number.NaN)),
+      addedP99: computeMiddle(({ p99 }, index) => p99 - (direct[index]?.p99 ?? Number.NaN)),
     };
   });
 }
@@ -136,20 +136,22 @@ const formatSetting = ({ streamed, connections }: Setting) =>
 /** Returns the columns of a table by heading. A column returns undefined for targets it does not apply to. */
 function toColumns({ setting, results }: Measured[number]): Record<string, (result: Result) => number | undefined> {
   const [direct, proxy, portkey] = [find(results, DIRECT), find(results, PROXY), find(results, PORTKEY)];
-  const behind = (value: (result: Result) => number) => (result: Result) =>
+  const skipDirect = (value: (result: Result) => number) => (result: Result) =>
     result === direct ? undefined : value(result);
   return {
     'requests/s': ({ requestsPerSecond }) => requestsPerSecond,
     '× direct': ({ requestsPerSecond }) => requestsPerSecond / direct.requestsPerSecond,
     p50: ({ p50 }) => p50,
     p99: ({ p99 }) => p99,
-    'added p50': behind(({ addedP50 }) => addedP50),
-    'added p99': behind(({ addedP99 }) => addedP99),
-    '÷ Portkey': behind(({ addedP50 }) => addedP50 / portkey.addedP50),
+    'added p50': skipDirect(({ addedP50 }) => addedP50),
+    'added p99': skipDirect(({ addedP99 }) => addedP99),
+    '÷ Portkey': skipDirect(({ addedP50 }) => addedP50 / portkey.addedP50),
     ...(setting.streamed
-      ? { '÷ Portkey less pause': behind(({ addedP50 }) => addedP50 / (portkey.addedP50 - PORTKEY_STREAM_PAUSE_MS)) }
+      ? {
+          '÷ Portkey less pause': skipDirect(({ addedP50 }) => addedP50 / (portkey.addedP50 - PORTKEY_STREAM_PAUSE_MS)),
+        }
       : {
-          'over proxy ÷ Portkey': behind(
+          'over proxy ÷ Portkey': skipDirect(
             ({ addedP50 }) => (addedP50 - proxy.addedP50) / (portkey.addedP50 - proxy.addedP50),
           ),
         }),
@@ -158,26 +160,34 @@ function toColumns({ setting, results }: Measured[number]): Record<string, (resu
 
 function toTable(entry: Measured[number], rounds: number, durationMs: number): Table {
   const columns = Object.entries(toColumns(entry));
-  const cell = (value: number | undefined) => (value === undefined ? '' : formatNumber(value));
+  const formatCell = (value: number | undefined) => (value === undefined ? '' : formatNumber(value));
   return {
     caption: `${formatSetting(entry.setting)}: milliseconds, median of ${rounds} interleaved rounds of ${durationMs / 1000} s`,
     columns: ['target', ...columns.map(([heading]) => heading)],
-    rows: entry.results.map((result) => [result.target, ...columns.map(([, value]) => cell(value(result)))]),
+    rows: entry.results.map((result) => [result.target, ...columns.map(([, value]) => formatCell(value(result)))]),
   };
 }
 
 function toBudgets({ setting, results }: Measured[number]): Budget[] {
-  const added = (label: string) => ({ label: `${label} adds`, value: find(results, label).addedP50, unit: 'ms' });
+  const toAddedFigure = (label: string) => ({
+    label: `${label} adds`,
+    value: find(results, label).addedP50,
+    unit: 'ms',
+  });
   const latency = [HANDLER, CLOUD].map((label) => ({
     metric: `${formatSetting(setting)}, p50`,
-    measured: added(label),
-    against: added(PORTKEY),
+    measured: toAddedFigure(label),
+    against: toAddedFigure(PORTKEY),
     limit: SHARE_OF_PORTKEY,
   }));
   if (setting.streamed || setting.connections === 1) return latency;
-  const rate = (label: string) => ({ label, value: find(results, label).requestsPerSecond, unit: 'requests/s' });
+  const toRateFigure = (label: string) => ({
+    label,
+    value: find(results, label).requestsPerSecond,
+    unit: 'requests/s',
+  });
   const metric = `${formatSetting(setting)}, function alone over whole local cloud`;
-  return [...latency, { metric, measured: rate(HANDLER), against: rate(CLOUD), limit: CLOUD_FACTOR }];
+  return [...latency, { metric, measured: toRateFigure(HANDLER), against: toRateFigure(CLOUD), limit: CLOUD_FACTOR }];
 }
 
 function toChart(measured: Measured, streamed: boolean): Chart {

@@ -7,7 +7,7 @@ export interface Variables {
   resolveVariable(address: string): Promise<unknown>;
 }
 
-/** A number. Settings on the command line are strings. */
+/** Accepts a number or its text, because settings on the command line are strings. */
 const number = v.union([v.number(), v.pipe(v.string(), v.toNumber())], 'must be a number');
 const wholeNumber = v.pipe(number, v.integer('must be a whole number'), v.minValue(0, 'must not be below 0'));
 /** Lambda's limits for the maximum concurrency of an event source mapping. */
@@ -91,7 +91,7 @@ const schemas = {
   ),
   gpuInstanceTypes: v.pipe(
     v.string(),
-    v.regex(/^[a-z0-9-]+\.[a-z0-9]+(,[a-z0-9-]+\.[a-z0-9]+)*$/, 'must be instance types, with commas between them'),
+    v.regex(/^[a-z0-9-]+\.[a-z0-9]+(,[a-z0-9-]+\.[a-z0-9]+)*$/, 'must be instance types separated by commas'),
     v.transform((text) => text.split(',')),
   ),
   gpuTensorParallel: v.pipe(wholeNumber, v.minValue(1, 'must be 1 to 8'), v.maxValue(8, 'must be 1 to 8')),

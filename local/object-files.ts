@@ -51,17 +51,22 @@ export async function restoreObjects(app: App, folder: string): Promise<void> {
     }
   }
 
-  app.addHook('onSend', async (request, reply, payload) => {
-    if (isRestored && MUTATIONS.includes(request.method) && reply.statusCode < 300) {
-      // Changes are saved one at a time, so that two changes of an object are saved in their order.
-      saving = saving
-        .catch(() => undefined)
-        .then(async () => {
-          for (const { bucket, key } of listChangedObjects(request)) await save(bucket, key);
-        });
-      await saving;
-    }
-    return payload;
+  /** Requests whose changes are being saved. */
+  const pending = new WeakSet<object>();
+  app.addHook('onSend', (request, reply, payload, done) => {
+    if (!isRestored || !MUTATIONS.includes(request.method) || reply.statusCode >= 300) return done(null, payload);
+    // fauxqs's handlers send their response but don't return it, so Fastify sends a second, empty response while the
+    // first one waits. The second one is dropped: `done` is not called.
+    if (pending.has(request)) return;
+    pending.add(request);
+    // Changes are saved one at a time, so that two changes of an object are saved in their order.
+    saving = saving
+      .catch(() => undefined)
+      .then(async () => {
+        for (const { bucket, key } of listChangedObjects(request)) await save(bucket, key);
+      })
+      .finally(() => pending.delete(request));
+    saving.then(() => done(null, payload), done);
   });
   await app.ready();
   for (const bucket of await readdir(buckets).catch(() => [])) {

@@ -8,7 +8,7 @@ const LONGEST_MS = 100_000;
 /**
  * Waits until `look` returns a truthy value, and returns that value. The only limit is close to the test's own, because
  * a busy machine is slow but not wrong.
- * @param what the awaited state, for the error message
+ * @param what the awaited state as a sentence, for the error message
  * @throws Error that names `what` if the state isn't reached in time
  */
 export async function waitUntil<T>(
@@ -19,7 +19,7 @@ export async function waitUntil<T>(
   for (;;) {
     const found = await look();
     if (found) return found as Exclude<T, undefined | null | false | 0 | ''>;
-    if (performance.now() > until) throw new Error(`${what}: not after ${LONGEST_MS / 1000} s`);
+    if (performance.now() > until) throw new Error(`Not true after ${LONGEST_MS / 1000} s: ${what}`);
     await sleep(INTERVAL_MS);
   }
 }

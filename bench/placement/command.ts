@@ -35,7 +35,8 @@ export class UsageError extends Error {}
 
 const USAGE = `npm run bench -- placement [--trace FILE]…
   the whole benchmark: [--quick] [--runs SEEDS] [--publish]
-  single simulations: [--policy P,P…] [--scale X] [--workers N] [--gpu ${Object.keys(STEP_MODELS).join('|')}] [--seed S] [--no-jitter] [--capacity] [--json]
+  single simulations: [--policy P,P…] [--scale X] [--workers N] [--gpu ${Object.keys(STEP_MODELS).join('|')}]
+    [--seed S] [--no-jitter] [--capacity] [--json]
   policies: ${POLICIES.join(' ')}`;
 
 /** Options of single simulations only. */
@@ -133,9 +134,9 @@ export async function runSimulations(
   await loadTrace(run.trace);
   await using threads = startThreads();
   const lines = policies.map(async (policy) => {
-    const at = (scale: number) => threads.run({ ...run, policy, load: { ...run.load, scale } });
-    if (!capacity) return { policy, simulated: true, ...run, ...(await at(run.load.scale)) };
-    const scale = await findCapacity(async (tried) => (await at(tried)).goodput, run.load.scale);
+    const runAtScale = (scale: number) => threads.run({ ...run, policy, load: { ...run.load, scale } });
+    if (!capacity) return { policy, simulated: true, ...run, ...(await runAtScale(run.load.scale)) };
+    const scale = await findCapacity(async (tried) => (await runAtScale(tried)).goodput, run.load.scale);
     return { policy, simulated: true, ...run, load: { ...run.load, scale }, capacity: scale };
   });
   for (const { policy, ...rest } of await Promise.all(lines)) {
@@ -145,12 +146,12 @@ export async function runSimulations(
 
 function describeResult(found: RunResult | { readonly capacity: number }): string {
   if ('capacity' in found) return `95% good answers up to ${found.capacity.toFixed(3)} times the trace’s rate`;
-  const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
+  const formatPercent = (share: number) => `${(100 * share).toFixed(1)}%`;
   const { firstTokenMs, perTokenMs } = found;
   return [
-    `good ${percent(found.goodput)}, length-scaled ${percent(found.scaledGoodput)}`,
+    `good ${formatPercent(found.goodput)}, length-scaled ${formatPercent(found.scaledGoodput)}`,
     `first token p50 ${firstTokenMs.p50.toFixed(0)} p99 ${firstTokenMs.p99.toFixed(0)} ms`,
     `per token p50 ${perTokenMs.p50.toFixed(1)} p99 ${perTokenMs.p99.toFixed(1)} ms`,
-    `cached ${percent(found.prefixHitRate)}, busy ${percent(found.utilisation)}, refused ${found.refused}`,
+    `cached ${formatPercent(found.prefixHitRate)}, busy ${formatPercent(found.utilisation)}, refused ${found.refused}`,
   ].join('; ');
 }

@@ -139,22 +139,23 @@ function toNearCapacityTable({ trace, nearCapacity }: Findings): Table {
     ],
     rows: POLICIES.map((policy) => {
       const results = nearCapacity.results.get(policy) ?? [];
-      const percent = (value: (result: RunResult) => number) => (100 * computeMean(results.map(value))).toFixed(1);
-      const number = (value: (result: RunResult) => number) => formatNumber(computeMean(results.map(value)));
+      const formatPercent = (value: (result: RunResult) => number) =>
+        (100 * computeMean(results.map(value))).toFixed(1);
+      const formatMean = (value: (result: RunResult) => number) => formatNumber(computeMean(results.map(value)));
       const good = results.map(({ goodput }) => 100 * goodput);
       return [
         NAMES[policy],
         `${computeMean(good).toFixed(1)} ± ${((Math.max(...good) - Math.min(...good)) / 2).toFixed(1)}`,
-        percent(({ scaledGoodput }) => scaledGoodput),
-        number(({ firstTokenMs }) => firstTokenMs.p50),
-        number(({ firstTokenMs }) => firstTokenMs.p99),
-        number(({ perTokenMs }) => perTokenMs.p50),
-        number(({ perTokenMs }) => perTokenMs.p99),
-        percent(({ prefixHitRate }) => prefixHitRate),
-        percent(({ utilisation }) => utilisation),
+        formatPercent(({ scaledGoodput }) => scaledGoodput),
+        formatMean(({ firstTokenMs }) => firstTokenMs.p50),
+        formatMean(({ firstTokenMs }) => firstTokenMs.p99),
+        formatMean(({ perTokenMs }) => perTokenMs.p50),
+        formatMean(({ perTokenMs }) => perTokenMs.p99),
+        formatPercent(({ prefixHitRate }) => prefixHitRate),
+        formatPercent(({ utilisation }) => utilisation),
         computeMean(results.map(({ fairness }) => fairness)).toFixed(3),
-        percent(({ wastedTokens }) => wastedTokens),
-        number(({ refused }) => refused),
+        formatPercent(({ wastedTokens }) => wastedTokens),
+        formatMean(({ refused }) => refused),
       ];
     }),
   };
@@ -200,15 +201,15 @@ function toInterferenceTable(cases: readonly Interference[], scale: number, trac
 }
 
 function toBudgets({ trace, capacities }: Findings): Budget[] {
-  const figure = (policy: PolicyName) => ({
+  const toFigure = (policy: PolicyName) => ({
     label: NAMES[policy],
     value: computeMean(capacities.get(policy) ?? []),
     unit: 'times the trace’s rate',
   });
   return BUDGETS.filter((budget) => budget.trace === trace).map(({ against, limit }) => ({
     metric: `${trace}, capacity of 8 H100 (simulated)`,
-    measured: figure('lambent'),
-    against: figure(against),
+    measured: toFigure('lambent'),
+    against: toFigure(against),
     limit,
     isFloor: true,
   }));

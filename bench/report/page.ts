@@ -41,9 +41,9 @@ function toMarkdown({ machine, date, report }: DatedReport, pictures: readonly s
 }
 
 function toMarkdownTable({ caption, columns, rows }: Table): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  const rule = line(columns.map((_, index) => (index === 0 ? '---' : '--:')));
-  return [`**${caption}**`, '', line(columns), rule, ...rows.map(line)].join('\n');
+  const toRow = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  const rule = toRow(columns.map((_, index) => (index === 0 ? '---' : '--:')));
+  return [`**${caption}**`, '', toRow(columns), rule, ...rows.map(toRow)].join('\n');
 }
 
 /** Wraps a paragraph. A line never begins with a word that Markdown reads as a list item. */

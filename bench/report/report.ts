@@ -98,7 +98,7 @@ export function formatNumber(value: number): string {
 /** Formats a budget in one line, with both figures. */
 export function formatBudget(budget: Budget): string {
   const { metric, measured, against, limit, isFloor = false } = budget;
-  const figure = ({ label, value, unit }: Figure) => `${label} ${formatNumber(value)} ${unit}`.trimEnd();
+  const formatFigure = ({ label, value, unit }: Figure) => `${label} ${formatNumber(value)} ${unit}`.trimEnd();
   const verdict = isMet(budget) ? 'kept' : 'MISSED';
-  return `${metric}: ${formatNumber(computeRatio(budget))}× (${figure(measured)}, ${figure(against)}); budget ${isFloor ? '≥' : '≤'} ${formatNumber(limit)}×: ${verdict}`;
+  return `${metric}: ${formatNumber(computeRatio(budget))}× (${formatFigure(measured)}, ${formatFigure(against)}); budget ${isFloor ? '≥' : '≤'} ${formatNumber(limit)}×: ${verdict}`;
 }

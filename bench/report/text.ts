@@ -15,7 +15,7 @@ export function toText({ machine, date, report }: DatedReport): string {
 function toTextTable({ caption, columns, rows }: Table): string {
   const lines = [columns, ...rows];
   const widths = columns.map((_, column) => Math.max(...lines.map((cells) => cells[column]?.length ?? 0)));
-  const line = (cells: readonly string[]) =>
+  const toRow = (cells: readonly string[]) =>
     cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0)));
-  return [caption, ...lines.map((cells) => `  ${line(cells).join('  ')}`)].join('\n');
+  return [caption, ...lines.map((cells) => `  ${toRow(cells).join('  ')}`)].join('\n');
 }

@@ -153,7 +153,7 @@ async function measure(cell: Cell, decisions: number): Promise<DecisionTimes> {
   const talks = createConversations(cell.promptTokens);
   const times = createTimes();
   const turns = Array.from({ length: decisions }, (_, index) => index).values();
-  const decider = async () => {
+  const runDecider = async () => {
     for (const turn of turns) {
       const talk = talks[turn % talks.length];
       if (talk === undefined) continue;
@@ -168,13 +168,19 @@ async function measure(cell: Cell, decisions: number): Promise<DecisionTimes> {
   };
   refusedLeases = 0;
   fleetReads = 0;
-  await Promise.all(Array.from({ length: cell.deciders }, decider));
+  await Promise.all(Array.from({ length: cell.deciders }, runDecider));
   return { ...times, refusedLeases, fleetReads };
 }
 
 function createTimes() {
-  const none = (): number[] => [];
-  return { placedMs: none(), hashedMs: none(), releasedMs: none(), sameMs: none(), plainMs: none() };
+  const createList = (): number[] => [];
+  return {
+    placedMs: createList(),
+    hashedMs: createList(),
+    releasedMs: createList(),
+    sameMs: createList(),
+    plainMs: createList(),
+  };
 }
 
 // Neither a decider's pause nor an idle connection keeps the process alive: without this timer it could exit between

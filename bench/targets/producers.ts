@@ -72,10 +72,10 @@ export async function mapConcurrently<Thing, Result>(
 ): Promise<Result[]> {
   const results: Result[] = [];
   const entries = things.entries();
-  const worker = async () => {
+  const runWorker = async () => {
     for (const [index, thing] of entries) results[index] = await work(thing);
   };
-  await Promise.all(Array.from({ length: width }, worker));
+  await Promise.all(Array.from({ length: width }, runWorker));
   return results;
 }
 

@@ -27,13 +27,13 @@ export interface Pace {
 }
 
 /** Starts an upstream and all targets in front of it, runs `measure`, and stops them all. */
-export async function withTargets<Result>(
+export async function runWithTargets<Result>(
   { tokens, intervalMs }: Pace,
   mode: LambdaMode,
   measure: (targets: readonly Target[]) => Promise<Result>,
 ): Promise<Result> {
-  await using upstream = await startServer(file('upstream.ts'), [`${tokens}`, `${intervalMs}`]);
-  await using proxy = await startServer(file('proxy.ts'), [upstream.url]);
+  await using upstream = await startServer(resolveFile('upstream.ts'), [`${tokens}`, `${intervalMs}`]);
+  await using proxy = await startServer(resolveFile('proxy.ts'), [upstream.url]);
   await using portkey = await startPortkey();
   await using lambent = await startLambent(upstream.url, mode);
   const bearer = { authorization: `Bearer ${LOCAL_API_KEY}` };
@@ -48,4 +48,4 @@ export async function withTargets<Result>(
   ]);
 }
 
-const file = (name: string) => join(import.meta.dirname, name);
+const resolveFile = (name: string) => join(import.meta.dirname, name);

@@ -14,21 +14,21 @@ const USAGE = { prompt_tokens: 12, completion_tokens: count, total_tokens: 12 + 
 
 const server = createServer(async (request, response) => {
   const body = await text(request);
-  if (body.includes('"stream":true')) await stream(response);
-  else complete(response);
+  if (body.includes('"stream":true')) await sendStream(response);
+  else sendCompletion(response);
 });
 // Longer than any target keeps an idle connection: if the server closed it first, a request of the target would fail.
 server.keepAliveTimeout = 60_000;
 server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(server.address() as AddressInfo).port}`));
 
-function complete(response: ServerResponse): void {
+function sendCompletion(response: ServerResponse): void {
   const message = { role: 'assistant', content: 'token '.repeat(count) };
   const choices = [{ index: 0, message, finish_reason: 'stop' }];
   const body = JSON.stringify({ ...COMPLETION, object: 'chat.completion', choices, usage: USAGE });
   response.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }).end(body);
 }
 
-async function stream(response: ServerResponse): Promise<void> {
+async function sendStream(response: ServerResponse): Promise<void> {
   response.writeHead(200, { 'content-type': 'text/event-stream' });
   const send = (delta: object, finish_reason: string | null = null) => {
     const chunk = { ...COMPLETION, object: 'chat.completion.chunk', choices: [{ index: 0, delta, finish_reason }] };

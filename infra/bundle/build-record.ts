@@ -16,7 +16,7 @@ const recordSchema = v.object({
   fingerprint: v.string(),
   /** Digests of the files that the build wrote, by their paths relative to the output folder. */
   outputs: v.record(v.string(), v.string()),
-  /** True if the function reads the model registry, which then lies beside its code. */
+  /** True if the function reads the model registry, which is then stored beside its code. */
   readsRegistry: v.boolean(),
 });
 export type BuildRecord = v.InferOutput<typeof recordSchema>;

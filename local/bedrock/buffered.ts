@@ -1,11 +1,12 @@
 import type { ConverseStreamOutput } from '@aws-sdk/client-bedrock-runtime';
 
-/** A content block of a Converse answer, in its JSON form. */
+/** A content block of a Converse response, as JSON. */
 type Block =
   | { text: string }
   | { toolUse: { toolUseId: string; name: string; input: unknown } }
   | { reasoningContent: { reasoningText: { text: string; signature?: string } } | { redactedContent: Uint8Array } };
 
+/** The parts of a content block, as collected from events. */
 interface Draft {
   text: string;
   input: string;

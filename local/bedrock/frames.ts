@@ -13,14 +13,14 @@ export interface ConverseCall {
   readonly signal: AbortSignal;
 }
 
-/** Yields the frames of a response. */
+/** Responds to a request: yields the frames of the response. */
 export type Responder = (call: ConverseCall) => AsyncIterable<Frame>;
 
 export type Frame =
   | { readonly type: 'event'; readonly event: ConverseStreamOutput }
-  /** An exception inside the stream, under its wire name: `throttlingException`. It is the response of a buffered call. */
+  /** An exception in a stream, under its wire name: `throttlingException`. In a buffered call, the error response. */
   | { readonly type: 'exception'; readonly name: string; readonly message: string }
-  /** An error response. Only as the first frame. */
+  /** An error response. Must be the first frame. */
   | ErrorFrame
   /** A pause, in milliseconds. */
   | { readonly type: 'pause'; readonly ms: number }
@@ -43,7 +43,9 @@ const codec = new EventStreamCodec(
   (text) => Buffer.from(text, 'utf8'),
 );
 
-/** Encodes an event as `vnd.amazon.eventstream` bytes. Converse events hold one member each, named for the event's type. */
+/**
+ * Encodes an event as `vnd.amazon.eventstream` bytes. A Converse event has one member, named after the event's type.
+ */
 export function encodeEvent(event: ConverseStreamOutput): Uint8Array {
   const [type = '', payload] = Object.entries(event)[0] ?? [];
   return encode({ ':message-type': 'event', ':event-type': type }, payload);
@@ -60,9 +62,9 @@ function encode(headers: Readonly<Record<string, string>>, payload: unknown): Ui
   return codec.encode({ headers: Object.fromEntries(typed), body: Buffer.from(encodeJson(payload)) });
 }
 
-/** Encodes JSON as AWS does: bytes become base64 text. */
+/** Encodes a value as JSON like AWS: bytes become base64 text. */
 export function encodeJson(value: unknown): string {
-  // Read from its parent, because `toJSON` has already converted a Buffer when it is passed as `member`.
+  // The value is read from its parent, because `toJSON` has already converted a Buffer that is passed as `member`.
   return JSON.stringify(value, function (this: Readonly<Record<string, unknown>>, key: string, member: unknown) {
     const original = this[key];
     return original instanceof Uint8Array ? Buffer.from(original).toString('base64') : member;

@@ -7,14 +7,14 @@ import { say } from './speech.ts';
 export const GUIDE_MODEL = 'lambent.guide-v1:0';
 
 export interface GuideOptions {
-  /** Returns the documents to search; this project's when absent. Called when the first question comes. */
+  /** Returns the documents to search; this project's when absent. Called for each answer. */
   readonly library?: () => Library;
   /** Milliseconds between words, about the pace of a fast model when absent. */
   readonly wordMs?: number;
 }
 
 /**
- * Makes the built-in guide: it answers questions about Lambent with passages of the project's own documents, and says
+ * Creates the built-in guide. It answers questions about Lambent with passages from the project's documents, and says
  * that it is a search, not a language model.
  */
 export function createGuide({ library = readOwnDocuments, wordMs = 8 }: GuideOptions = {}): Responder {
@@ -25,16 +25,16 @@ export function createGuide({ library = readOwnDocuments, wordMs = 8 }: GuideOpt
 export function reply(library: Library, body: ConverseBody): string {
   const questions = body.messages.filter(({ role }) => role === 'user').map(extractText);
   const question = questions.at(-1) ?? '';
-  const begins = !body.messages.some(({ role }) => role === 'assistant');
+  const isFirstAnswer = !body.messages.some(({ role }) => role === 'assistant');
   const asides = listLimitations(body);
   if (isGreeting(question)) return [...asides, writeGreeting(library)].join('\n\n');
-  if (isThanks(question)) return [...asides, 'You are welcome. Ask on, if there is more.'].join('\n\n');
+  if (isThanks(question)) return [...asides, 'You are welcome. Ask me anything else about Lambent.'].join('\n\n');
   const hits = findSections(library, questions);
   if (hits.length === 0) return [...asides, writeNothingFound(library, question)].join('\n\n');
-  return [...asides, ...(begins ? [INTRODUCTION] : []), ...writePassages(hits)].join('\n\n');
+  return [...asides, ...(isFirstAnswer ? [INTRODUCTION] : []), ...writePassages(hits)].join('\n\n');
 }
 
-const INTRODUCTION = '*From the documentation: I am a search over it, not a language model.*';
+const INTRODUCTION = '*From the documentation. I am a search engine, not a language model.*';
 
 function extractText({ content }: ConverseBody['messages'][number]): string {
   return content.flatMap(({ text }) => text ?? []).join('\n');
@@ -64,7 +64,10 @@ function isThanks(question: string): boolean {
 
 function writeGreeting(library: Library): string {
   return [
-    "Hello! I am Lambent's built-in guide. I am not a language model: I search this project's documentation and show you what it says.",
+    [
+      "Hello! I am Lambent's built-in guide. I am not a language model:",
+      "I search this project's documentation and show you what it says.",
+    ].join(' '),
     `Ask me something, for example:\n\n${suggestQuestions(library)}`,
     'For a real model set `OPENAI_API_KEY`, sign in to AWS, start Ollama, or set `MODELS_FILE`, and start again.',
   ].join('\n\n');
@@ -74,18 +77,18 @@ const EXAMPLES = [
   'What is Lambent?',
   'How do I add a model?',
   'How do I call it with the OpenAI client?',
-  'What of the API is supported?',
+  'Which parts of the API are supported?',
   'How is it deployed?',
 ];
 
-/** Suggests only questions that the documents answer. */
+/** Returns a list of questions that the documents answer. */
 function suggestQuestions(library: Library): string {
   const answered = EXAMPLES.filter((example) => findSections(library, [example]).length > 0);
   const titles = library.sections.slice(0, 5).map(({ title }) => title);
   return (answered.length > 0 ? answered : titles).map((line) => `- ${line}`).join('\n');
 }
 
-/** Replies in scripts that the documents don't use. */
+/** A request to ask in English, for questions in scripts that the documents don't use. */
 const OTHER_SCRIPTS: readonly (readonly [RegExp, string])[] = [
   [/[\p{Script=Hiragana}\p{Script=Katakana}]/u, 'ドキュメントは英語のみです。英語で質問してください。'],
   [/\p{Script=Han}/u, '文档只有英文,请用英文提问。'],
@@ -94,34 +97,39 @@ const OTHER_SCRIPTS: readonly (readonly [RegExp, string])[] = [
 ];
 
 function writeNothingFound(library: Library, question: string): string {
-  const courtesy = OTHER_SCRIPTS.find(([script]) => script.test(question))?.[1];
+  const request = OTHER_SCRIPTS.find(([script]) => script.test(question))?.[1];
   return [
-    ...(courtesy ? [courtesy] : []),
-    "I found nothing about that. I am not a language model: I can only show what Lambent's documentation says, which is in English.",
-    `What I can answer, for example:\n\n${suggestQuestions(library)}`,
+    ...(request ? [request] : []),
+    [
+      'I found nothing about that. I am not a language model:',
+      "I can only show what Lambent's documentation says, which is in English.",
+    ].join(' '),
+    `You can ask me, for example:\n\n${suggestQuestions(library)}`,
     'For a real model set `OPENAI_API_KEY`, sign in to AWS, start Ollama, or set `MODELS_FILE`, and start again.',
   ].join('\n\n');
 }
 
 /**
- * More of a question's words than this have to be in a section for it to be an answer, unless there is only one, or they
- * name the section.
+ * A section is an answer if it contains more than this share of the question's words. It is also an answer if the
+ * question has only one word, or contains all words of the section's title.
  */
 const MIN_COVERAGE = 0.5;
 
 /**
- * Looks the last question up; one that says too little by itself ("and how?", "why is that?") is looked up together
- * with the one before it.
+ * Returns the sections that answer the last question, best first. A question that says too little by itself ("and
+ * how?", "why is that?") is searched for together with the previous one.
  */
 function findSections(library: Library, questions: readonly string[]): Hit[] {
   const question = questions.at(-1) ?? '';
   const earlier = questions.slice(0, -1).findLast((text) => extractWords(text).length > 0);
-  const alone = extractWords(question).length;
-  if (earlier !== undefined && (alone === 0 || (alone < 3 && FOLLOWS_UP.test(question)))) {
+  const wordCount = extractWords(question).length;
+  if (earlier !== undefined && (wordCount === 0 || (wordCount < 3 && FOLLOWS_UP.test(question)))) {
     return library.search(question, earlier);
   }
-  if (alone === 0) return /\blambent\b/i.test(question) ? findOverview(library) : [];
-  return library.search(question).filter(({ coverage, titled }) => alone === 1 || titled || coverage > MIN_COVERAGE);
+  if (wordCount === 0) return /\blambent\b/i.test(question) ? findOverview(library) : [];
+  return library
+    .search(question)
+    .filter(({ coverage, matchesTitle }) => wordCount === 1 || matchesTitle || coverage > MIN_COVERAGE);
 }
 
 /** Matches the beginning of a follow-up question, and pronouns that refer to the previous one. */
@@ -130,12 +138,12 @@ const FOLLOWS_UP = /^\W*(and|but|so|why|how about|what about|then|also|ok)\b|\b(
 /** Answers "What is Lambent?", which has no word to search for, with the first section of the README. */
 function findOverview(library: Library): Hit[] {
   const [section] = library.sections;
-  return section ? [{ section, score: 1, coverage: 1, titled: true, words: [] }] : [];
+  return section ? [{ section, score: 1, coverage: 1, matchesTitle: true, words: [] }] : [];
 }
 
-/** Characters of one answer's main passage; about a screen. */
+/** Maximum length of an answer's main passage: about a screen. */
 const MAX_PASSAGE_CHARACTERS = 1_600;
-/** A second section is shown if its score is close to the first one's. */
+/** A second section is shown if its score is at least this share of the first one's. */
 const SECOND_SECTION_RATIO = 0.7;
 
 function writePassages(hits: readonly Hit[]): string[] {
@@ -154,7 +162,7 @@ function writePassages(hits: readonly Hit[]): string[] {
   return lines;
 }
 
-/** Returns the blocks of a section that match the question, in order, with the code that belongs to them. */
+/** Returns the blocks of a section that match the question best, in order, within `room` characters. */
 function selectBlocks({ section, words }: Hit, room: number): string {
   const { blocks } = section;
   const whole = blocks.join('\n\n');
@@ -176,7 +184,7 @@ function selectBlocks({ section, words }: Hit, room: number): string {
   return blocks.flatMap((block, index) => (chosen.has(index) ? [shortenBlock(block, words, room)] : [])).join('\n\n');
 }
 
-/** Shortens a list or table to the rows that match the question. */
+/** Shortens a list or table that is longer than `room` to the rows that match the question. */
 function shortenBlock(block: string, words: readonly string[], room: number): string {
   const rows = block.split('\n');
   if (block.length <= room || !/^\s*([|*-]|\d+\.)/.test(block)) return block;

@@ -8,7 +8,7 @@ export interface Section {
   /** Path from the project's root: `docs/models.md`. */
   readonly document: string;
   readonly title: string;
-  /** The headings above it, outermost first. */
+  /** The headings that contain this one, outermost first. */
   readonly trail: readonly string[];
   /** Paragraphs, lists, tables and code blocks, as Markdown. */
   readonly blocks: readonly string[];
@@ -20,12 +20,12 @@ export interface Hit {
   /** Share of the question's words found in the section, from 0 to 1. */
   readonly coverage: number;
   /** True if the question contains all words of the section's title. */
-  readonly titled: boolean;
-  /** The section's words that matched, for choosing among its blocks. */
+  readonly matchesTitle: boolean;
+  /** The section's words that matched. */
   readonly words: readonly string[];
 }
 
-/** The project's own documents, ready to be searched. */
+/** A full-text index of documents' sections. */
 export class Library {
   readonly sections: readonly Section[];
   readonly #index: MiniSearch;
@@ -54,31 +54,31 @@ export class Library {
   }
 
   /**
-   * The sections that say most about `question`, best first; none when they have no word of it (BM25+).
-   * @param context what was talked of before, which counts less
+   * Returns the sections that match a question, best first, ranked by BM25+.
+   * @param context the previous question, whose words count less
    */
   search(question: string, context = ''): Hit[] {
-    const asked = extractWords(question).slice(0, MAX_WORDS);
-    const related = [...extractWords(context), ...asked.flatMap((term) => RELATED[term] ?? [])];
-    const terms = [...new Set([...asked, ...related])].slice(0, MAX_WORDS);
+    const questionWords = extractWords(question).slice(0, MAX_WORDS);
+    const related = [...extractWords(context), ...questionWords.flatMap((term) => RELATED[term] ?? [])];
+    const terms = [...new Set([...questionWords, ...related])].slice(0, MAX_WORDS);
     if (terms.length === 0) return [];
-    const counted = asked.length > 0 ? asked : terms;
+    const counted = questionWords.length > 0 ? questionWords : terms;
     const found = this.#index.search(terms.join(' '), {
-      boostTerm: (_term, index) => (index < asked.length ? 1 : RELATED_WEIGHT),
+      boostTerm: (_term, index) => (index < questionWords.length ? 1 : RELATED_WEIGHT),
     });
     const hits = found.flatMap(({ id, score, queryTerms, terms: words }): Hit[] => {
       const section = this.sections[id];
       const coverage = countFoundWords(counted, new Set(queryTerms)) / counted.length;
       if (!section) return [];
       const title = extractWords(section.title);
-      const titled = title.length > 0 && title.every((term) => asked.includes(term));
-      return [{ section, score: score * coverage ** 2, coverage, titled, words }];
+      const matchesTitle = title.length > 0 && title.every((term) => questionWords.includes(term));
+      return [{ section, score: score * coverage ** 2, coverage, matchesTitle, words }];
     });
     return hits.sort((a, b) => b.score - a.score);
   }
 }
 
-/** Counts the words that were found. A word of which only related words were found counts half. */
+/** Counts the words that were found. A word counts half if only a related word was found. */
 function countFoundWords(words: readonly string[], found: ReadonlySet<string>): number {
   const share = (term: string): number => {
     if (found.has(term)) return 1;
@@ -87,13 +87,13 @@ function countFoundWords(words: readonly string[], found: ReadonlySet<string>): 
   return words.reduce((sum, term) => sum + share(term), 0);
 }
 
-/** Maximum number of words of a question that are searched for. */
+/** Maximum number of words in a search. */
 const MAX_WORDS = 300;
 
 /** Weight of a word that is related to the question but not part of it. */
 const RELATED_WEIGHT = 0.15;
 
-/** Synonyms: words of newcomers and the documents' words for them, as stems. */
+/** Related words: a newcomer's word and the documents' words for the same subject, as stems. */
 const RELATED: Readonly<Record<string, readonly string[]>> = {
   start: ['try', 'npm', 'command'],
   run: ['try', 'npm', 'start'],
@@ -113,14 +113,14 @@ const RELATED: Readonly<Record<string, readonly string[]>> = {
   javascript: ['client', 'openai'],
 };
 
-/** Weights of documents: users' first pages most, contributors' pages less, pages of figures least. */
+/** Returns a document's weight: highest for users' pages, lower for contributors' pages, lowest for benchmarks. */
 function weighDocument(document: string): number {
   if (document === 'README.md') return 1.2;
   if (document.startsWith('docs/benchmarks/')) return 0.5;
   return document.startsWith('docs/') && !document.startsWith('docs/decisions/') ? 1.2 : 0.7;
 }
 
-/** Link lists match every question and answer none. */
+/** Returns false for a section that is mostly links. Such a section matches many questions and answers none. */
 function isNotLinkList({ blocks }: Section): boolean {
   const text = blocks.join('\n');
   const links = text.match(/\[[^\]]*\]\([^)]*\)/g) ?? [];
@@ -147,6 +147,7 @@ export function readOwnDocuments(): Library {
   return ownDocuments;
 }
 
+/** Splits a document into sections, one for each heading that has content. */
 function splitIntoSections(document: string, markdown: string): Omit<Section, 'id'>[] {
   const sections: Omit<Section, 'id'>[] = [];
   const trail: string[] = [];
@@ -178,7 +179,7 @@ function splitIntoBlocks(markdown: string): string[] {
   let fence: string | undefined;
   const close = (): void => {
     const block = lines.join('\n');
-    // Comments are for editors of the page.
+    // Comments are only for editors of the page.
     if (block !== '' && !/^<!--.*-->$/s.test(block)) blocks.push(block);
     lines = [];
   };
@@ -223,10 +224,10 @@ function tokenize(text: string): string[] {
   });
 }
 
-/** No word of the documents is longer, and a fuzzy search for longer words takes seconds. */
+/** Maximum length of a word. No word of the documents is longer, and a fuzzy search for longer words takes seconds. */
 const MAX_WORD_LENGTH = 32;
 
-/** Returns the stem of a word: lower case, without the most common English endings. */
+/** Returns the stem of a word (lower case, without the most common English endings), or null if it isn't indexed. */
 function stemWord(term: string): string | null {
   const lower = term.toLowerCase();
   // The documents are in English. A word in another script would always count as missing.
@@ -243,7 +244,7 @@ function stemWord(term: string): string | null {
   return lower.length > 3 && /[^su]s$/.test(lower) ? lower.slice(0, -1) : lower;
 }
 
-/** Tolerates typing errors in long words only, because short words resemble each other. */
+/** Returns how many typing errors a word may have, as a share of its length: none in short words, which look alike. */
 function chooseFuzziness(term: string): number | false {
   return term.length > 5 ? 0.2 : false;
 }

@@ -45,7 +45,7 @@ const converseRequest = v.looseObject({
 export type ConverseBody = v.InferOutput<typeof converseRequest>;
 
 /**
- * Checks a body as Bedrock does, where that keeps us from sending what AWS would refuse.
+ * Validates a request's body by the rules of Bedrock that Lambent could break.
  * @returns the body, or the text of the ValidationException
  */
 export function validateRequest(json: unknown): ConverseBody | string {

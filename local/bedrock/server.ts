@@ -33,10 +33,9 @@ type Request = IncomingMessage | Http2ServerRequest;
 type Response = ServerResponse | Http2ServerResponse;
 
 /**
- * Starts a stand-in for Bedrock Runtime's Converse and ConverseStream on 127.0.0.1, which speaks the service's own wire
- * protocol: event stream frames, error shapes, and both HTTP/1.1 and HTTP/2 without TLS on one port, since the AWS SDK
- * uses HTTP/2 by default.
- * @throws Error when the port is taken
+ * Starts a stand-in for Bedrock Runtime's Converse and ConverseStream on 127.0.0.1. It has the service's event stream
+ * and errors, and serves HTTP/1.1 and HTTP/2 without TLS on one port, because the AWS SDK uses HTTP/2 by default.
+ * @throws Error `EADDRINUSE` if the port is in use
  */
 export async function startBedrock({ respond, port = 0 }: BedrockOptions): Promise<BedrockStandIn> {
   const handle = (request: Request, response: Response): void => {
@@ -45,11 +44,11 @@ export async function startBedrock({ respond, port = 0 }: BedrockOptions): Promi
   const http1 = createHttpServer(handle);
   const http2 = createHttp2Server(handle);
   const sockets = new Set<Socket>();
-  // As Node's HTTP servers do: Nagle's algorithm would hold each small frame back for 40 ms.
+  // Without `noDelay`, which Node's HTTP servers set too, Nagle's algorithm would delay each small frame by 40 ms.
   const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    // A connection reset by the client is not an error of the server.
+    // A connection that the client resets is not an error of the server.
     socket.on('error', () => socket.destroy());
     socket.once('readable', () => {
       const start: unknown = socket.read();
@@ -79,8 +78,8 @@ function readPort(address: AddressInfo | string | null): number {
 const PATH = /^\/model\/([^/]+)\/(converse|converse-stream)$/;
 
 async function handleRequest(request: Request, response: Response, respond: Responder): Promise<void> {
-  const gone = new AbortController();
-  response.on('close', () => gone.abort());
+  const disconnected = new AbortController();
+  response.on('close', () => disconnected.abort());
   const [, modelId, operation] = PATH.exec(request.url?.split('?')[0] ?? '') ?? [];
   if (request.method !== 'POST' || modelId === undefined) {
     sendError(response, { type: 'error', status: 404, name: 'UnknownOperationException', message: '' });
@@ -93,7 +92,7 @@ async function handleRequest(request: Request, response: Response, respond: Resp
     return;
   }
   const streamed = operation === 'converse-stream';
-  const call = { modelId: decodeURIComponent(modelId), streamed, body, json, signal: gone.signal };
+  const call = { modelId: decodeURIComponent(modelId), streamed, body, json, signal: disconnected.signal };
   await (streamed ? sendStream : sendBuffered)(response, call, respond);
 }
 
@@ -120,7 +119,7 @@ async function sendStream(response: Response, call: ConverseCall, respond: Respo
     }
     if (frame.type === 'error') return sendError(response, frame);
     setHead(response, 200, { 'content-type': 'application/vnd.amazon.eventstream' });
-    // An empty write sends the head, so that a cut follows it.
+    // The empty write sends the status and headers before the connection is cut.
     if (frame.type === 'cut') return write(response, new Uint8Array()).then(() => cut(response));
     if (frame.type === 'event') await write(response, encodeEvent(frame.event));
     if (frame.type === 'exception') await write(response, encodeException(frame.name, frame.message));
@@ -134,7 +133,7 @@ async function sendBuffered(response: Response, call: ConverseCall, respond: Res
   const events: ConverseStreamOutput[] = [];
   for await (const frame of respond(call)) {
     if (call.signal.aborted) return;
-    // Pauses between words have no effect on a buffered response; longer ones are part of a test.
+    // Short pauses between words are skipped in a buffered response; longer pauses are part of a test.
     if (frame.type === 'pause' && frame.ms >= NOTICEABLE_MS) {
       await sleep(frame.ms, undefined, { signal: call.signal }).catch(() => undefined);
     }
@@ -149,6 +148,7 @@ async function sendBuffered(response: Response, call: ConverseCall, respond: Res
 
 const NOTICEABLE_MS = 100;
 
+/** HTTP status by the exception's name; 500 for others. */
 const STATUS: Readonly<Record<string, number>> = {
   ThrottlingException: 429,
   ValidationException: 400,
@@ -157,7 +157,7 @@ const STATUS: Readonly<Record<string, number>> = {
   ServiceUnavailableException: 503,
 };
 
-/** Returns the error response of a buffered call for an exception that a stream would carry. */
+/** Converts an exception in a stream to the error response of a buffered call. */
 function toErrorFrame(wireName: string, message: string): ErrorFrame {
   const name = wireName.charAt(0).toUpperCase() + wireName.slice(1);
   return { type: 'error', status: STATUS[name] ?? 500, name, message };
@@ -173,6 +173,7 @@ function send(response: Response, status: number, headers: Record<string, string
   response.end(body);
 }
 
+/** Sets the status and headers, unless they are already sent. */
 function setHead(response: Response, status: number, headers: Readonly<Record<string, string>>): void {
   if (response.headersSent) return;
   response.statusCode = status;
@@ -180,7 +181,7 @@ function setHead(response: Response, status: number, headers: Readonly<Record<st
   for (const [name, value] of Object.entries(all)) response.setHeader(name, value);
 }
 
-/** Resolves when the bytes have been handed to the system, or the client has disconnected. */
+/** Writes bytes. Resolves when the operating system has accepted them, or the client has disconnected. */
 function write(response: Response, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => resolve();
@@ -190,6 +191,7 @@ function write(response: Response, bytes: Uint8Array): Promise<void> {
   });
 }
 
+/** Closes the connection in the middle of a response. */
 function cut(response: Response): void {
   if (response instanceof ServerResponse) response.socket?.destroy();
   else response.stream.session?.destroy();

@@ -6,7 +6,7 @@ export interface Pace {
   readonly wordMs: number;
 }
 
-/** Streams `text` as a model would: word by word, within the caller's token limit and stop sequences. */
+/** Yields `text` as a model's response: word by word, up to the request's token limit or first stop sequence. */
 export async function* say(text: string, { body }: ConverseCall, { wordMs }: Pace): AsyncGenerator<Frame> {
   const { said, stopReason } = limitText(text, body.inferenceConfig ?? {});
   yield toFrame({ messageStart: { role: 'assistant' } });

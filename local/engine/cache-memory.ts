@@ -83,8 +83,8 @@ export class CacheMemory {
   }
 
   /**
-   * Turns a block's worth of tokens that one sequence holds into a shared block. If the block exists already, that one
-   * is held instead.
+   * Turns a block's worth of tokens that one sequence holds into a shared block. If the block exists already, adds a
+   * holder to it and releases the tokens.
    */
   share(id: number): Block {
     this.#heldTokens -= this.blockTokens;

@@ -2,7 +2,7 @@ import { Batch, type BatchOptions, type BatchTotals } from './batch.ts';
 import type { EngineRequest, Sequence } from './sequence.ts';
 
 export interface EngineOptions extends Pick<BatchOptions, 'model' | 'maxSequences' | 'stepTokens' | 'blockTokens'> {
-  /** Factor by which the engine is faster than the model. */
+  /** Factor by which the engine is faster than its step model. */
   readonly speed: number;
 }
 

@@ -8,7 +8,7 @@ import type { Work } from './engine.ts';
 export interface RequestObserver {
   /** Appended to the answer's text, to identify the worker that gave it. */
   readonly signature: string;
-  /** Called with the work up to now before tokens are sent. An answer that is not streamed is sent at once. */
+  /** Called before tokens are sent, with the work up to now; only once for an answer that is not streamed. */
   onWork(work: Work): void;
   /** Called when the connection is closed. `complete` is true if the whole answer had been written to it. */
   onClose(work: Work, complete: boolean): void;

@@ -35,7 +35,7 @@ export class Sequence<Request extends EngineRequest = EngineRequest> implements 
   cachedTokens = 0;
   firstTokenAt: number | undefined;
   finishedAt: number | undefined;
-  /** How often the sequence was preempted: it lost its memory and its prompt was computed again. */
+  /** Number of preemptions. In each the sequence lost its memory, so that its prompt was computed again. */
   preemptions = 0;
 
   /** Generated tokens. While the sequence decodes, those since it joined the `DecodingSet` are not included. */

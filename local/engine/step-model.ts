@@ -1,16 +1,16 @@
 /**
- * The duration of one step of an engine with continuous batching. A step is bound either by memory bandwidth (reading
- * the weights takes the same time for any batch) or by compute (which grows with the batch). Attention over cached
- * tokens is added.
+ * The parameters that determine how long a step of an engine with continuous batching takes. A step is bound either by
+ * memory bandwidth (reading the weights takes the same time for any batch) or by compute (which grows with the batch).
+ * Attention over cached tokens is added.
  */
 export interface StepModel {
-  /** c: an empty step that is bound by memory. */
+  /** c: duration of an empty step that is bound by memory. */
   readonly memoryBaseMs: number;
-  /** d: each token of a step that is bound by memory. */
+  /** d: duration per token of a step that is bound by memory. */
   readonly memoryMsPerToken: number;
-  /** a: an empty step that is bound by compute. */
+  /** a: duration of an empty step that is bound by compute. */
   readonly computeBaseMs: number;
-  /** b: each token of a step that is bound by compute. */
+  /** b: duration per token of a step that is bound by compute. */
   readonly computeMsPerToken: number;
   /** e: microseconds to read the keys and values of one cached token. */
   readonly cacheReadUsPerToken: number;

@@ -17,19 +17,19 @@ export interface EventSourceOptions {
   readonly function: string;
   readonly queueUrl: string;
   readonly queueArn: string;
-  /** Messages in an invocation at most. */
+  /** Maximum number of messages in an invocation. */
   readonly batchSize: number;
-  /** Milliseconds for which messages are gathered into a batch; 0 to take those that are available. */
+  /** Milliseconds for which messages are gathered into a batch; 0 to take only the messages that are available. */
   readonly windowMs: number;
   /** True if the function's response names the messages that failed (`ReportBatchItemFailures`). */
   readonly partialFailures: boolean;
-  /** Concurrent invocations at most. */
+  /** Maximum number of concurrent invocations. */
   readonly maximumConcurrency: number;
   readonly client: SQSClient;
   readonly runner: Pick<Runner, 'invoke'>;
-  /** Milliseconds after which one more poller starts while all are working. The first five start together. */
+  /** Milliseconds between starts of further pollers while all are busy. The first five start together. */
   readonly growEveryMs?: number;
-  /** Seconds for which an idle poller waits for messages. Then all but one end. */
+  /** Seconds for which an idle poller waits for messages. Then it ends, unless it is the only one. */
   readonly waitSeconds?: number;
 }
 
@@ -38,25 +38,25 @@ export interface EventSource {
   pollers(): number;
   /** Returns the number of messages that the function is processing. */
   running(): number;
-  /** Stops receiving messages. Invocations in flight go on. */
+  /** Stops receiving messages. Invocations in flight continue. */
   close(): void;
 }
 
-/** Pollers with which AWS begins as soon as there are messages. */
+/** Number of pollers that AWS starts as soon as there are messages. */
 const FIRST_POLLERS = 5;
 /** AWS adds 300 pollers a minute. */
 const GROW_EVERY_MS = 200;
 const WAIT_SECONDS = 20;
-/** SQS's limit for one receipt. */
+/** SQS's limit for the messages of one request. */
 const MAX_RECEIVED = 10;
 const RETRY_MS = 500;
 const MAX_BACKOFF_MS = 5_000;
 
 /**
- * Starts an event source mapping as Lambda has them. Its pollers receive a batch of a queue's messages, invoke the function
- * with it, delete the messages that succeeded and leave the others to their visibility timeout. One poller waits while the
- * queue is empty, five start with the first messages, and one more is added at a time while all are working. Idle pollers
- * end.
+ * Starts an event source mapping like Lambda's. Each of its pollers receives a batch of messages, invokes the function
+ * with it and deletes the messages that succeeded. The others become visible again after their visibility timeout. One
+ * poller waits while the queue is empty, five start with the first messages, and one more is added at a time while all
+ * are busy. Idle pollers end.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
  */
 export function startEventSource(options: EventSourceOptions): EventSource {

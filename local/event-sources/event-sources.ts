@@ -13,7 +13,7 @@ export interface EventSources {
   close(): void;
 }
 
-/** The maximum for a mapping that sets none: more than a laptop can serve at once. */
+/** Concurrency of a mapping that sets no maximum: more than a laptop can serve at once. */
 const MAXIMUM_CONCURRENCY = 100;
 
 /** Starts the event source mappings that the service defines. Their queues must exist. */

@@ -63,8 +63,8 @@ const responseSchema = v.nullish(
 );
 
 /**
- * Returns the ids of the messages that a function's response reports as failed. An empty response reports none. A response
- * that is invalid, or names a message that the function did not get, reports all.
+ * Returns the ids of the messages that a function's response reports as failed. An empty response reports none. A
+ * response that is invalid, or names a message that the function did not get, reports all.
  * @see https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting
  */
 export function readFailures(response: string, records: readonly SQSRecord[]): ReadonlySet<string> {

@@ -13,7 +13,7 @@ export type Authorization =
 
 export interface Authorizer {
   /**
-   * Decides whether a request may pass, by a cached policy or by invoking the authorizer.
+   * Decides whether a request is allowed, by a cached policy or by invoking the authorizer.
    * @param methodArn ARN of the method and path that the request calls
    */
   authorize(description: RequestDescription, methodArn: string): Promise<Authorization>;
@@ -32,16 +32,16 @@ const outputSchema = v.object({
   context: v.optional(v.record(v.string(), v.union([v.string(), v.number(), v.boolean()]))),
 });
 
-/** An authorizer's output in a form that can decide about requests. */
+/** An authorizer's output, ready to be applied to requests. */
 interface Policy {
   readonly context: Readonly<Record<string, string>>;
   allows(methodArn: string): boolean;
 }
 
-/** More than any laptop needs. Beyond it the oldest policy is evicted. */
+/** Maximum number of cached policies, more than a laptop needs. Beyond it, the oldest policy is evicted. */
 const MAX_CACHED = 10_000;
 
-/** Creates a Lambda authorizer of type REQUEST. As in AWS, a cached policy decides about all methods and paths. */
+/** Creates a Lambda authorizer of type REQUEST. As in AWS, a cached policy applies to all methods and paths. */
 export function createAuthorizer(definition: AuthorizerDefinition, runner: Pick<Runner, 'invoke'>): Authorizer {
   const cache = new Map<string, { policy: Policy; expiresAt: number }>();
   /** Invocations in flight, by identity. */
@@ -64,8 +64,8 @@ export function createAuthorizer(definition: AuthorizerDefinition, runner: Pick<
   }
 
   /**
-   * Invokes the authorizer once for all concurrent requests of an identity. In standard mode, fifty invocations would start
-   * fifty processes, which take a laptop longer than an authorizer's timeout.
+   * Invokes the authorizer once for all concurrent requests of an identity. In standard mode, fifty invocations would
+   * start fifty processes, which takes a laptop longer than an authorizer's timeout.
    */
   function invokeOnce(key: string, event: string): Promise<Policy | GatewayResponseType> {
     const inFlight = pending.get(key);
@@ -90,7 +90,7 @@ export function createAuthorizer(definition: AuthorizerDefinition, runner: Pick<
   };
 }
 
-/** Returns the values of the identity headers as one key; undefined when one of them is missing or empty. */
+/** Returns the values of the identity headers as one key; undefined if any of them is missing or empty. */
 function readIdentity({ headers }: RequestDescription, identityHeaders: readonly string[]): string | undefined {
   const values: string[] = [];
   for (const wanted of identityHeaders) {

@@ -120,13 +120,13 @@ export function createProxyEvent(
   return JSON.stringify({ ...description, requestContext, body: text, isBase64Encoded: binary });
 }
 
-/** Headers that concern one connection. API Gateway terminates it, so functions don't get them. */
+/** Headers that concern one connection. API Gateway terminates the connection, so functions don't get them. */
 const HOP_BY_HOP = new Set([
   ...['connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer'],
   ...['transfer-encoding', 'upgrade', 'expect', 'content-length'],
 ]);
 
-/** Returns the request's headers, in their original case, and those that API Gateway adds. */
+/** Returns the request's headers, in their original case, and the headers that API Gateway adds. */
 function collectHeaders({ rawHeaders }: IncomingMessage, context: ProxyRequestContext): Record<string, string[]> {
   const headers: Record<string, string[]> = Object.create(null);
   const forwardedFor: string[] = [];
@@ -171,7 +171,10 @@ function keepLastOfEach(values: Record<string, string[]>): Record<string, string
   return last;
 }
 
-/** Returns the header with a name, which is given in lower case and may be written in any case. */
+/**
+ * Returns a header's value.
+ * @param name in lower case; the request may write it in any case
+ */
 function findHeader(headers: Readonly<Record<string, string>>, name: string): string | undefined {
   for (const candidate in headers) if (candidate.toLowerCase() === name) return headers[candidate];
   return undefined;

@@ -2,9 +2,9 @@
 export interface GatewayResponseDefinition {
   readonly responseType: string;
   readonly statusCode: number | undefined;
-  /** Content type to body template. */
+  /** Templates of the body, by content type. */
   readonly templates: Readonly<Record<string, string>>;
-  /** `gatewayresponse.header.Name` to `'text'` or a path into the context. */
+  /** Keys are `gatewayresponse.header.Name`. Values are `'text'` in quotes, or a path into the context. */
   readonly parameters: Readonly<Record<string, string>>;
 }
 
@@ -76,9 +76,9 @@ export interface GatewayResponses {
 }
 
 /**
- * Creates the responses that API Gateway generates itself from the `AWS::ApiGateway::GatewayResponse` resources of the service,
- * so that the laptop and AWS agree. A type without a resource uses that of `DEFAULT_4XX` or `DEFAULT_5XX`, or else AWS's
- * built-in response.
+ * Returns the responses that API Gateway generates itself, as the service's `AWS::ApiGateway::GatewayResponse`
+ * resources define them, so that the laptop and AWS agree. A type without a resource uses that of `DEFAULT_4XX` or
+ * `DEFAULT_5XX`, or else AWS's built-in response.
  */
 export function createGatewayResponses(definitions: readonly GatewayResponseDefinition[]): GatewayResponses {
   const byType = new Map(definitions.map((definition) => [definition.responseType, definition]));
@@ -105,7 +105,7 @@ export function createGatewayResponses(definitions: readonly GatewayResponseDefi
 /** Matches `$context.requestId` and `${context.requestId}`. */
 const VARIABLE = /\$(?:\{(context(?:\.\w+)+)\}|(context(?:\.\w+)+))/g;
 
-/** Returns the headers of a definition: `gatewayresponse.header.X: "'text'"` is literal, any other value a path into the context. */
+/** Returns the headers that a definition adds: literal texts (`'text'`), and the values of paths into the context. */
 function renderHeaders(definition: GatewayResponseDefinition | undefined, scope: object): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const [target, source] of Object.entries(definition?.parameters ?? {})) {
@@ -117,7 +117,7 @@ function renderHeaders(definition: GatewayResponseDefinition | undefined, scope:
   return headers;
 }
 
-/** Returns the value at a dotted path, as text. A path that does not exist gives an empty text. */
+/** Returns the value at a dotted path, as text. Returns an empty text if the path does not exist. */
 function lookUp(scope: object, path: string): string {
   let value: unknown = scope;
   for (const name of path.split('.')) {

@@ -37,17 +37,17 @@ export interface Gateway {
   close(): Promise<void>;
 }
 
-/** Limits of API Gateway, see https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html. */
+/** Limits of API Gateway: https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html. */
 const MAX_BODY_BYTES = 10 * 1024 * 1024;
 const MAX_HEADER_BYTES = 10_240;
-/** A Regional API ends a stream that is silent for this long. */
+/** Milliseconds without data after which a Regional API ends a stream. */
 const IDLE_TIMEOUT_MS = 5 * 60_000;
 /** Milliseconds for which an idle connection stays open. */
 const KEEP_ALIVE_MS = 65_000;
 
 /**
- * Starts an HTTP server that behaves as a Regional REST API of API Gateway: it routes requests, invokes the authorizer, creates
- * proxy events, and forwards buffered and streamed responses.
+ * Starts an HTTP server that behaves like a Regional REST API of API Gateway. It routes requests, invokes the
+ * authorizer, creates proxy events, and forwards buffered and streamed responses.
  */
 export async function startGateway({ port, api, routes, responses, runner }: GatewayOptions): Promise<Gateway> {
   const route = createRouter(routes);
@@ -78,7 +78,7 @@ export async function startGateway({ port, api, routes, responses, runner }: Gat
     await integrate(match.route, createProxyEvent(description, authorization?.context, body, api), context, client);
   }
 
-  /** Invokes the function and forwards its response, within the route's timeout. The timeout does not stop the function. */
+  /** Invokes the function and forwards its response within the route's timeout, which does not stop the function. */
   async function integrate(
     route: FunctionRoute,
     event: string,
@@ -101,7 +101,9 @@ export async function startGateway({ port, api, routes, responses, runner }: Gat
     }
   }
 
-  /** Responds to a request that HTTP can't parse: broken syntax, headers that are too large, or a request that never ends. */
+  /**
+   * Responds to a request that can't be parsed: invalid syntax, headers that are too large, or an incomplete request.
+   */
   function rejectUnparsed(error: Error & { code?: string }, socket: Duplex): void {
     if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy();
     const failure = CLIENT_ERRORS[error.code ?? ''] ?? { status: 400, message: 'Bad Request' };
@@ -117,7 +119,7 @@ export async function startGateway({ port, api, routes, responses, runner }: Gat
   }
 
   const server = createServer(
-    // Node would refuse a request without Host itself, with a response of its own.
+    // With `requireHostHeader`, Node would refuse a request without Host with a response of its own.
     { maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: KEEP_ALIVE_MS, requireHostHeader: false },
     (request, client) => {
       serve(request, client).catch((error: unknown) => {
@@ -155,6 +157,7 @@ function relay(route: FunctionRoute, response: FunctionResponse, client: ServerR
   return route.streamed ? relayStreamed(response, client) : relayBuffered(response, client);
 }
 
+/** Discards a response, so that the function runs to its end. */
 function drain({ body }: FunctionResponse): RelayOutcome {
   body.on('error', () => undefined).resume();
   return 'sent';

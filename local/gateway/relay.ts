@@ -6,8 +6,8 @@ import type { FunctionResponse } from '../lambda/invocation.ts';
 /**
  * How forwarding a function's response ended:
  * - `sent`: the whole response was sent;
- * - `malformed`: API Gateway does not understand it, and nothing was sent;
- * - `cut`: it stopped midway, after its beginning was sent.
+ * - `malformed`: the response is not valid for API Gateway, and nothing was sent;
+ * - `cut`: the response ended early, after a part of it was sent.
  */
 export type RelayOutcome = 'sent' | 'malformed' | 'cut';
 
@@ -29,15 +29,15 @@ const responseSchema = v.object({
   isBase64Encoded: v.optional(v.boolean(), false),
 });
 
-/** API Gateway looks for the end of the prelude in this much of the stream. */
+/** Number of bytes in which API Gateway looks for the end of the prelude. */
 const MAX_PRELUDE_BYTES = 16 * 1024;
 const PRELUDE_END = Buffer.alloc(8);
 /** Lambda's limit for a streamed response. */
 const MAX_STREAM_BYTES = 200 * 1024 * 1024;
 
 /**
- * Forwards a streamed response (a JSON prelude, eight NUL bytes, then the body), each chunk as soon as it arrives. A client
- * that disconnects does not stop the function: the rest is read and dropped.
+ * Forwards a streamed response (a JSON prelude, eight NUL bytes, then the body), each chunk as soon as it arrives. If
+ * the client disconnects, the rest is read and discarded, so that the function runs to its end.
  */
 export function relayStreamed(response: FunctionResponse, client: ServerResponse): Promise<RelayOutcome> {
   return new Promise((resolve) => new StreamRelay(response, client, resolve).start());
@@ -47,7 +47,7 @@ class StreamRelay {
   readonly #response: FunctionResponse;
   readonly #client: ServerResponse;
   readonly #settle: (outcome: RelayOutcome) => void;
-  /** The bytes so far, until the prelude in them is complete. */
+  /** The bytes received so far; undefined once the prelude is complete. */
   #prelude: Buffer | undefined = Buffer.alloc(0);
   #sentBytes = 0;
   #over = false;
@@ -109,13 +109,13 @@ class StreamRelay {
     if (this.#over) return;
     this.#over = true;
     if (outcome === 'cut') this.#client.destroy();
-    // Reads and drops the rest, so that the function runs to its end.
+    // Reads and discards the rest, so that the function runs to its end.
     this.#response.body.resume();
     this.#settle(outcome);
   }
 }
 
-/** Sends the status and headers of a prelude. Returns false, with nothing sent, if API Gateway would not understand it. */
+/** Sends the status and headers of a prelude. Returns false and sends nothing if API Gateway would not accept it. */
 function sendPrelude(json: string, client: ServerResponse): boolean {
   const prelude = v.safeParse(v.pipe(v.string(), v.parseJson(), preludeSchema), json);
   if (!prelude.success) return false;
@@ -144,7 +144,7 @@ export async function relayBuffered(
 
 type HeaderValue = v.InferOutput<typeof headerValue>;
 
-/** Headers that API Gateway sets itself. Those of a function are dropped, or renamed. */
+/** Headers of functions that API Gateway drops, or renames, because it sets them itself. */
 const DROPPED = new Set([
   'content-length',
   'transfer-encoding',

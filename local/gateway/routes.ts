@@ -48,8 +48,8 @@ interface Pattern {
 }
 
 /**
- * Creates an API's router. A literal segment is preferred to `{name}`, which is preferred to `{name+}`; a named method is
- * preferred to `ANY`.
+ * Creates an API's router. A literal segment is preferred to `{name}`, which is preferred to `{name+}`; a named method
+ * is preferred to `ANY`.
  * @returns a function that finds the route of a method and undecoded path
  */
 export function createRouter(routes: readonly Route[]): (method: string, path: string) => RouteMatch | undefined {

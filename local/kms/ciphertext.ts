@@ -10,7 +10,9 @@ const ID_BYTES = 16;
 /** The first byte of a ciphertext: the version of its layout. */
 const FORMAT = 1;
 
-/** Encrypts under a key. The ciphertext contains the key's id, so that decryption needs only the ciphertext and its context. */
+/**
+ * Encrypts under a key. Decryption needs only the ciphertext and its context, because the ciphertext has the key's id.
+ */
 export function encrypt(key: Key, plaintext: Uint8Array, context: EncryptionContext): Uint8Array {
   const header = Buffer.concat([Buffer.of(FORMAT), Buffer.from(key.id.replaceAll('-', ''), 'hex')]);
   const nonce = randomBytes(NONCE_BYTES);
@@ -23,7 +25,8 @@ export function encrypt(key: Key, plaintext: Uint8Array, context: EncryptionCont
 /**
  * Decrypts a ciphertext.
  * @param findKey returns the key with the id that the ciphertext contains
- * @throws KmsFault `InvalidCiphertextException` if it was changed, or encrypted with another context; any error of `findKey`
+ * @throws KmsException `InvalidCiphertextException` if it was changed, or encrypted with another context; any error of
+ * `findKey`
  */
 export function decrypt(
   ciphertext: Uint8Array,
@@ -52,7 +55,7 @@ function toUuid(bytes: Buffer): string {
   return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
-/** Sorted and length-prefixed, so that two contexts never have the same bytes. */
+/** Encodes a context, sorted and length-prefixed, so that two contexts never have the same bytes. */
 function buildAssociatedData(header: Uint8Array, context: EncryptionContext): Uint8Array {
   const pairs = Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1));
   const texts = pairs.flat().map((text) => {

@@ -1,4 +1,4 @@
-/** An exception of KMS, under its name on the wire. */
+/** An exception of KMS. Its name is the one in KMS's responses. */
 export class KmsException extends Error {
   override readonly name:
     | 'AlreadyExistsException'

@@ -35,11 +35,11 @@ const ARN_PREFIX = 'arn:aws:kms:us-east-1:000000000000:';
 export class Keyring {
   readonly #file: string;
   readonly #now: () => number;
-  readonly #keys: Map<string, Key>;
-  readonly #aliases: Map<string, string>;
+  #keys: ReadonlyMap<string, Key>;
+  #aliases: ReadonlyMap<string, string>;
 
   /**
-   * Reads the keys of a file, which the first change creates.
+   * Reads the keys from a file. If there is no file, the first change creates it.
    * @param now returns epoch milliseconds
    * @throws Error if the file is not a keyring
    */
@@ -51,6 +51,7 @@ export class Keyring {
     this.#aliases = new Map(Object.entries(state?.aliases ?? {}));
   }
 
+  /** Creates a key that is enabled. */
   create(description: string): Key {
     const material = randomBytes(32).toString('base64');
     return this.put({ id: randomUUID(), material, description, createdAt: this.#now(), state: 'Enabled' });
@@ -58,8 +59,7 @@ export class Keyring {
 
   /** Adds a key, or replaces the key with its id. */
   put(key: Key): Key {
-    this.#keys.set(key.id, key);
-    this.#save();
+    this.#save(new Map(this.#keys).set(key.id, key), this.#aliases);
     return key;
   }
 
@@ -74,7 +74,7 @@ export class Keyring {
   /**
    * Returns a key.
    * @param reference a key's id or ARN, or an alias's name or ARN
-   * @throws KmsFault `NotFoundException`
+   * @throws KmsException `NotFoundException`
    */
   find(reference: string): Key {
     const name = reference.startsWith(ARN_PREFIX) ? reference.slice(ARN_PREFIX.length) : reference;
@@ -88,7 +88,8 @@ export class Keyring {
 
   /**
    * Returns a key that may encrypt and decrypt.
-   * @throws KmsFault `NotFoundException`, `DisabledException`, or `KMSInvalidStateException` while deletion is pending
+   * @throws KmsException `NotFoundException`, `DisabledException`, or `KMSInvalidStateException` while deletion is
+   * pending
    */
   findUsable(reference: string): Key {
     const key = this.find(reference);
@@ -99,36 +100,38 @@ export class Keyring {
     return key;
   }
 
-  /** @throws KmsFault `AlreadyExistsException` */
+  /**
+   * Adds an alias for a key.
+   * @throws KmsException `AlreadyExistsException`
+   */
   addAlias(name: string, key: Key): void {
     if (this.#aliases.has(name))
       throw new KmsException('AlreadyExistsException', `An alias with the name ${name} exists`);
-    this.#aliases.set(name, key.id);
-    this.#save();
+    this.#save(this.#keys, new Map(this.#aliases).set(name, key.id));
   }
 
   listAliases(): { name: string; arn: string; keyId: string }[] {
     return [...this.#aliases].map(([name, keyId]) => ({ name, arn: ARN_PREFIX + name, keyId }));
   }
 
-  /** Replaces the file as a whole: a crash leaves either the old or the new state. */
-  #save(): void {
+  /** Replaces the file as a whole: a crash leaves either the old or the new state. If it throws, nothing changes. */
+  #save(keys: ReadonlyMap<string, Key>, aliases: ReadonlyMap<string, string>): void {
     mkdirSync(dirname(this.#file), { recursive: true });
     const draft = `${this.#file}.${process.pid}.draft`;
     const file = openSync(draft, 'w', 0o600);
     try {
-      writeFileSync(
-        file,
-        JSON.stringify({ keys: [...this.#keys.values()], aliases: Object.fromEntries(this.#aliases) }),
-      );
+      writeFileSync(file, JSON.stringify({ keys: [...keys.values()], aliases: Object.fromEntries(aliases) }));
       fsyncSync(file);
     } finally {
       closeSync(file);
     }
     renameSync(draft, this.#file);
+    this.#keys = keys;
+    this.#aliases = aliases;
   }
 }
 
+/** Returns a key's ARN. */
 export function buildKeyArn(key: Key): string {
   return `${ARN_PREFIX}key/${key.id}`;
 }

@@ -39,7 +39,7 @@ export function createOperations(keyring: Keyring, now: () => number): Readonly<
       }),
       (input) => scheduleDeletion(keyring, input.KeyId, now() + input.PendingWindowInDays * DAY_MS),
     ),
-    // The deployed key is rotated; keys on a laptop are not.
+    // Keys on a laptop are not rotated, unlike the deployed key.
     GetKeyRotationStatus: defineOperation(byKey, (input) => ({
       KeyId: buildKeyArn(keyring.find(input.KeyId)),
       KeyRotationEnabled: false,
@@ -88,7 +88,9 @@ export function createOperations(keyring: Keyring, now: () => number): Readonly<
   };
 }
 
-/** Returns an operation that validates its input. It throws KmsFault `ValidationException` with the field's name. */
+/**
+ * Returns an operation that validates its input. It throws KmsException `ValidationException` with the field's name.
+ */
 function defineOperation<Schema extends v.GenericSchema>(
   schema: Schema,
   run: (input: v.InferOutput<Schema>) => unknown,
@@ -133,7 +135,7 @@ function listAliases(keyring: Keyring, reference: string | undefined): unknown {
   };
 }
 
-/** Decrypts a ciphertext, which must be under the key `reference` if that is given. */
+/** Decrypts a ciphertext. If `reference` is given, the ciphertext must be encrypted under that key. */
 function decryptUnder(
   keyring: Keyring,
   ciphertext: Uint8Array,
@@ -180,7 +182,7 @@ function describeKey(key: Key): unknown {
   };
 }
 
-/** Schema of base64 text that holds 1 to `maxBytes` bytes. */
+/** Returns the schema of base64 text that encodes 1 to `maxBytes` bytes. */
 function blob(maxBytes: number) {
   return v.pipe(
     v.string(),

@@ -6,7 +6,7 @@ import { buildKeyArn, Keyring } from './keyring.ts';
 import { createOperations, type Operation } from './operations.ts';
 
 export interface KmsStandIn {
-  /** For `AWS_ENDPOINT_URL_KMS`. */
+  /** The value for `AWS_ENDPOINT_URL_KMS`. */
   readonly url: string;
   /**
    * Creates the keys that the service defines. Keys of an earlier start are found by their aliases.
@@ -17,7 +17,7 @@ export interface KmsStandIn {
 }
 
 export interface KmsOptions {
-  /** File with the keys, which only its owner may read. If it is lost, nothing that they encrypted can be decrypted. */
+  /** File of the keys, readable only by its owner. If it is lost, no data that the keys encrypted can be decrypted. */
   readonly stateFile: string;
   /** 0, the default, takes any free port. */
   readonly port?: number;
@@ -26,8 +26,8 @@ export interface KmsOptions {
 }
 
 /**
- * Starts a stand-in for AWS KMS on 127.0.0.1. It has KMS's symmetric keys, JSON 1.1 protocol and exceptions, and decrypts only with
- * the encryption context that was used to encrypt.
+ * Starts a stand-in for AWS KMS on 127.0.0.1. It has KMS's symmetric keys, JSON 1.1 protocol and exceptions, and
+ * decrypts only with the encryption context that was used to encrypt.
  * @throws Error if the port is taken or the state file can't be read
  */
 export async function startKms({ stateFile, port = 0, now = Date.now }: KmsOptions): Promise<KmsStandIn> {

@@ -42,15 +42,16 @@ export interface EnvironmentOptions {
 }
 
 /**
- * - `starting`: the process loads the handler;
+ * The state of an environment's process:
+ * - `starting`: it loads the handler;
  * - `ready`: it polls for an invocation, and may be running others;
  * - `busy`: it runs as many invocations as it may;
- * - `finishing`: it may run more, but has no open poll: it will poll in a moment, after a response or because it was
- *   handed an invocation;
+ * - `between-polls`: it may run more invocations, but has not polled yet: for a moment after a response or after it got
+ *   an invocation, and after a response that broke off;
  * - `retiring`: it finishes its invocations and gets no more;
  * - `gone`: it has ended.
  */
-export type Phase = 'starting' | 'ready' | 'busy' | 'finishing' | 'retiring' | 'gone';
+export type Phase = 'starting' | 'ready' | 'busy' | 'between-polls' | 'retiring' | 'gone';
 
 interface Running {
   readonly invocation: Invocation;
@@ -58,14 +59,14 @@ interface Running {
 }
 
 /** Types of the errors that the runtime reports just before its process ends. */
-const CRASHES: ReadonlySet<string> = new Set(['Runtime.UncaughtException', 'Runtime.UnhandledPromiseRejection']);
+const CRASH_TYPES: ReadonlySet<string> = new Set(['Runtime.UncaughtException', 'Runtime.UnhandledPromiseRejection']);
 
 /**
  * Milliseconds in which a process must poll again after it was asked to, or its event loop is considered blocked. A
  * process is asked when an invocation timed out or a response broke off. The limit is generous, because a laptop's
  * processors may be busy with other processes.
  */
-const PROBE_MS = 10_000;
+const PROBE_TIMEOUT_MS = 10_000;
 
 /** One execution environment: a process that serves one invocation at a time, or up to `maxConcurrency` at once. */
 export class Environment {
@@ -88,7 +89,7 @@ export class Environment {
   #probeTimer: NodeJS.Timeout | undefined;
   #polled = false;
   /** `performance.now()` of the last request to the Runtime API. */
-  #heardAt = 0;
+  #lastRequestAt = 0;
   #retiring = false;
   /** True if a response broke off and the runtime has not polled since. */
   #suspected = false;
@@ -154,7 +155,7 @@ export class Environment {
     if (this.#retiring) return 'retiring';
     if (!this.#polled) return 'starting';
     if (this.room <= 0) return 'busy';
-    return this.#polls.length > 0 && !this.#suspected ? 'ready' : 'finishing';
+    return this.#polls.length > 0 && !this.#suspected ? 'ready' : 'between-polls';
   }
 
   /**
@@ -200,7 +201,7 @@ export class Environment {
 
   /** Runtime API: handles a poll for an invocation. */
   onPoll(response: ServerResponse): void {
-    this.#heardAt = performance.now();
+    this.#lastRequestAt = performance.now();
     clearTimeout(this.#initTimer);
     clearTimeout(this.#probeTimer);
     this.#probeTimer = undefined;
@@ -214,10 +215,10 @@ export class Environment {
 
   /** Runtime API: handles the start of an invocation's response. */
   onResponse(requestId: string, request: IncomingMessage, acknowledge: (status: number) => void): void {
-    this.#heardAt = performance.now();
+    this.#lastRequestAt = performance.now();
     this.#overrunning.delete(requestId);
     const invocation = this.#running.get(requestId)?.invocation;
-    if (invocation === undefined || invocation.answered) {
+    if (invocation === undefined || invocation.isSettled) {
       acknowledge(400);
     } else if (Number(request.headers['content-length'] ?? 0) > MAX_PAYLOAD_BYTES) {
       const message = `Response payload size exceeded maximum allowed payload size (${MAX_PAYLOAD_BYTES} bytes).`;
@@ -233,19 +234,19 @@ export class Environment {
         this.#complete(invocation);
         acknowledge(202);
       });
-      invocation.answer(request);
+      invocation.respond(request);
     }
   }
 
   /** Runtime API: handles the report of a handler that failed before it responded. */
   async onError(requestId: string, request: IncomingMessage, acknowledge: (status: number) => void): Promise<void> {
-    this.#heardAt = performance.now();
+    this.#lastRequestAt = performance.now();
     this.#overrunning.delete(requestId);
     const error = FunctionError.fromReport(await text(request));
     const invocation = this.#running.get(requestId)?.invocation;
     invocation?.fail(error);
     // The process may still poll, but an invocation that it gets now would be lost.
-    if (CRASHES.has(error.errorType)) this.#retiring = true;
+    if (CRASH_TYPES.has(error.errorType)) this.#retiring = true;
     if (invocation !== undefined) this.#complete(invocation);
     acknowledge(202);
   }
@@ -291,7 +292,7 @@ export class Environment {
     const message = `RequestId: ${invocation.requestId} Error: Task timed out after ${seconds} seconds`;
     this.#log('stderr', message);
     // The runtime will still respond to it, unless a response has begun, which is cut below.
-    const stillRuns = !invocation.answered;
+    const stillRuns = !invocation.isSettled;
     invocation.fail(new FunctionError('Sandbox.Timedout', message));
     if (this.#definition.managedInstances === undefined) {
       this.kill();
@@ -310,7 +311,7 @@ export class Environment {
    */
   #probe(startedAt: number): void {
     if (this.#probeTimer !== undefined || this.#askForPoll()) return;
-    if (this.#running.size === 0 && this.#heardAt < startedAt) this.kill();
+    if (this.#running.size === 0 && this.#lastRequestAt < startedAt) this.kill();
   }
 
   /**
@@ -322,11 +323,14 @@ export class Environment {
     if (this.#probeTimer === undefined) this.#askForPoll();
   }
 
-  /** Asks the runtime to poll again within `PROBE_MS`, by answering a poll with 204. Returns false if none is open. */
+  /**
+   * Asks the runtime to poll again within `PROBE_TIMEOUT_MS`, by answering a poll with 204. Returns false if none is
+   * open.
+   */
   #askForPoll(): boolean {
     const poll = this.#polls.pop();
     if (poll === undefined) return false;
-    this.#probeTimer = setTimeout(() => this.kill(), PROBE_MS);
+    this.#probeTimer = setTimeout(() => this.kill(), PROBE_TIMEOUT_MS);
     poll.writeHead(204).end();
     return true;
   }

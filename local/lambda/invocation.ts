@@ -37,7 +37,7 @@ export class Invocation {
   #resolve: (response: FunctionResponse) => void = noop;
   #reject: (error: Error) => void = noop;
   #release: () => void;
-  #answered = false;
+  #isSettled = false;
   #body: IncomingMessage | undefined;
 
   /** @param release called once, when the invocation no longer counts against concurrency */
@@ -58,13 +58,13 @@ export class Invocation {
   }
 
   /** True if the response has begun, or the invocation has failed. */
-  get answered(): boolean {
-    return this.#answered;
+  get isSettled(): boolean {
+    return this.#isSettled;
   }
 
   /** Begins the response: `message` is the runtime's request that carries it. */
-  answer(message: IncomingMessage): void {
-    this.#answered = true;
+  respond(message: IncomingMessage): void {
+    this.#isSettled = true;
     this.#body = message;
     this.#resolve({
       requestId: this.requestId,
@@ -77,8 +77,8 @@ export class Invocation {
 
   /** Fails the invocation. If its response has begun, the failure shows only in how that response ends. */
   fail(error: Error): void {
-    if (!this.#answered) this.#reject(error);
-    this.#answered = true;
+    if (!this.#isSettled) this.#reject(error);
+    this.#isSettled = true;
     this.end();
   }
 

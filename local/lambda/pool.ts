@@ -133,13 +133,13 @@ export class Pool implements EnvironmentEvents {
     const { maxConcurrency, maxEnvironments } = this.#options;
     const environments = this.environments().filter(({ phase }) => phase !== 'retiring');
     const starting = this.#preparing + environments.filter(({ phase }) => phase === 'starting').length;
-    const finishing = environments.filter(({ phase }) => phase === 'finishing');
-    const expectedPolls = finishing.reduce((sum, { room }) => sum + room, 0);
+    const betweenPolls = environments.filter(({ phase }) => phase === 'between-polls');
+    const expectedPolls = betweenPolls.reduce((sum, { room }) => sum + room, 0);
     const unserved = Math.max(this.#waiting.length - expectedPolls, this.#countOverdue()) - starting * maxConcurrency;
     const room = maxEnvironments - environments.length - this.#preparing;
     const starts = Math.min(Math.ceil(unserved / maxConcurrency), room, MAX_STARTING - starting);
     for (let count = starts; count > 0; count -= 1) void this.#start();
-    if (finishing.length > 0) this.#recheck ??= setTimeout(() => this.#growAgain(), POLL_GRACE_MS);
+    if (betweenPolls.length > 0) this.#recheck ??= setTimeout(() => this.#growAgain(), POLL_GRACE_MS);
   }
 
   /** Returns the number of invocations that have waited so long for a poll that they need another environment. */
@@ -156,16 +156,21 @@ export class Pool implements EnvironmentEvents {
 
   async #start(): Promise<void> {
     this.#preparing += 1;
+    let failure: Error | undefined;
     try {
       const options = await this.#options.prepare();
-      if (this.#closed) return;
-      const environment = new Environment(options, this);
-      this.#environments.set(environment.id, environment);
+      if (!this.#closed) {
+        const environment = new Environment(options, this);
+        this.#environments.set(environment.id, environment);
+      }
     } catch (error) {
-      this.#failWaiting(error instanceof Error ? error : new Error(String(error)));
-    } finally {
-      this.#preparing -= 1;
+      failure = error instanceof Error ? error : new Error(String(error));
     }
+    this.#preparing -= 1;
+    if (failure === undefined) return;
+    this.#failWaiting(failure);
+    // The other waiting invocations need starts of their own, which no event of an environment would cause.
+    this.#grow();
   }
 }
 

@@ -4,7 +4,7 @@ import { ACCOUNT_ID, buildFunctionArn } from '../lambda/function.ts';
 import type { ResourceDefinition } from './definition.ts';
 import type { Service } from './service.ts';
 
-/** A resource's local values: of its `Ref`, and of each attribute that `Fn::GetAtt` supports. */
+/** A resource's local values: its `Ref`, and the attributes that `Fn::GetAtt` supports. */
 interface Resource {
   readonly ref: string;
   readonly attributes: Readonly<Record<string, string>>;

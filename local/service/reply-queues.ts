@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import type { Service } from './service.ts';
 
-/** The alias of the reply queue if the service's setting names no alias. */
+/** The alias of the only reply queue if the setting `replyQueues` names none. */
 const DEFAULT_ALIAS = 'answers';
 
 const VARIABLE = 'REPLY_QUEUES';

@@ -59,10 +59,10 @@ export interface ServiceOptions extends PrintOptions {
 export async function loadService(options: ServiceOptions): Promise<Service> {
   const result = v.safeParse(serviceSchema, await printService(options));
   if (!result.success) {
-    const faults = result.issues.map((issue) => `  ${v.getDotPath(issue)}: ${issue.message}`);
+    const problems = result.issues.map((issue) => `  ${v.getDotPath(issue)}: ${issue.message}`);
     throw new LambentError(
       'configuration',
-      `serverless.yml has settings that the local cloud doesn't support:\n${faults.join('\n')}`,
+      `serverless.yml has settings that the local cloud doesn't support:\n${problems.join('\n')}`,
     );
   }
   return toService(result.output, options.bundlesDir ?? join(options.root, '.build'));
@@ -73,7 +73,7 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
   const events = Object.entries(definition.functions).flatMap(([name, { events }]) =>
     events.map((event) => ({ function: name, event })),
   );
-  const https = events.flatMap(({ function: name, event }) =>
+  const httpEvents = events.flatMap(({ function: name, event }) =>
     event.http === undefined ? [] : [{ function: name, http: event.http }],
   );
   const { Resources = {} } = resources;
@@ -92,8 +92,10 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
       environment: { ...provider.environment, ...each.environment },
     })),
     routes: [
-      ...https.map(({ function: name, http }) => createFunctionRoute(name, http, provider.apiGateway.timeoutInMillis)),
-      ...createPreflightRoutes(https.map(({ http }) => http)),
+      ...httpEvents.map(({ function: name, http }) =>
+        createFunctionRoute(name, http, provider.apiGateway.timeoutInMillis),
+      ),
+      ...createPreflightRoutes(httpEvents.map(({ http }) => http)),
     ],
     schedules: events.flatMap(({ function: name, event }) => {
       if (event.schedule?.enabled !== true) return [];
@@ -114,18 +116,20 @@ function toService(definition: ServiceDefinition, bundlesDir: string): Service {
         },
       ];
     }),
-    gatewayResponses: readGatewayResponses(Resources, findCorsOrigin(https.map(({ http }) => http))),
+    gatewayResponses: readGatewayResponses(Resources, findCorsOrigin(httpEvents.map(({ http }) => http))),
     binaryMediaTypes: provider.apiGateway.binaryMediaTypes ?? [],
     resources: Resources,
   };
 }
 
-/** `.build/chat/index.handler` is `index.handler` in the bundle `chat`. */
+/**
+ * Returns a handler's bundle and its name there: `.build/chat/index.handler` is `index.handler` in the bundle `chat`.
+ */
 function locateHandler(handler: string, bundlesDir: string): { taskRoot: string; handler: string } {
   return { taskRoot: join(bundlesDir, basename(dirname(handler))), handler: basename(handler) };
 }
 
-/** API Gateway's default. */
+/** API Gateway's default timeout. */
 const DEFAULT_INTEGRATION_TIMEOUT_MS = 29_000;
 
 function createFunctionRoute(name: string, http: HttpEvent, commonTimeoutMs: number | undefined): FunctionRoute {
@@ -148,8 +152,8 @@ function createFunctionRoute(name: string, http: HttpEvent, commonTimeoutMs: num
 }
 
 /** Returns the routes that osls creates for `cors`: an OPTIONS method on each resource with that setting. */
-function createPreflightRoutes(https: readonly HttpEvent[]): Route[] {
-  const byResource = Map.groupBy(https, toResource);
+function createPreflightRoutes(httpEvents: readonly HttpEvent[]): Route[] {
+  const byResource = Map.groupBy(httpEvents, toResource);
   return [...byResource].flatMap(([resource, events]): Route[] => {
     const cors = events.map((event) => event.cors).find((each) => each !== false);
     if (cors === undefined) return [];
@@ -168,8 +172,8 @@ function toResource({ path }: HttpEvent): string {
   return `/${path.replace(/^\//, '')}`;
 }
 
-function findCorsOrigin(https: readonly HttpEvent[]): string | undefined {
-  return https.flatMap(({ cors }) => (cors === false ? [] : [cors.origin]))[0];
+function findCorsOrigin(httpEvents: readonly HttpEvent[]): string | undefined {
+  return httpEvents.flatMap(({ cors }) => (cors === false ? [] : [cors.origin]))[0];
 }
 
 const gatewayResponse = v.object({

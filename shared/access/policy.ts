@@ -11,7 +11,7 @@ export function createAllowPolicy(
   principalId: string,
   context: Record<string, string>,
 ): APIGatewayAuthorizerResult {
-  return { principalId, policyDocument: policy('Allow', methodArn), context };
+  return { principalId, policyDocument: createPolicyDocument('Allow', methodArn), context };
 }
 
 /**
@@ -19,10 +19,13 @@ export function createAllowPolicy(
  * the authorizer.
  */
 export function createDenyPolicy(methodArn: string): APIGatewayAuthorizerResult {
-  return { principalId: 'nobody', policyDocument: policy('Deny', methodArn) };
+  return { principalId: 'nobody', policyDocument: createPolicyDocument('Deny', methodArn) };
 }
 
-function policy(effect: 'Allow' | 'Deny', methodArn: string): APIGatewayAuthorizerResult['policyDocument'] {
+function createPolicyDocument(
+  effect: 'Allow' | 'Deny',
+  methodArn: string,
+): APIGatewayAuthorizerResult['policyDocument'] {
   const [api, stage] = methodArn.split('/');
   return {
     Version: '2012-10-17',

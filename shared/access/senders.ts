@@ -13,8 +13,8 @@ export interface Sender {
 
 /**
  * Returns the partition key of a sender's item.
- * @param senderId SQS's attribute `SenderId`: `AIDA…` for a user, `AROA…:session` for a role, whose sessions are all the
- * same sender, or the account id for an account's root
+ * @param senderId SQS's attribute `SenderId`: `AIDA…` for a user, `AROA…:session` for a role, or the account id for an
+ * account's root. All sessions of a role are the same sender
  */
 export function getSenderPartition(senderId: string): string {
   return `sender#${senderId.split(':')[0]}`;

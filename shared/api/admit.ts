@@ -2,7 +2,7 @@ import type { SenderTable } from '../access/sender-table.ts';
 import { resolvePrincipal } from '../access/senders.ts';
 import { LambentError } from '../core/errors.ts';
 import { parseJsonBody } from '../core/json-body.ts';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { type Lifetime, timesOfQueued } from '../jobs/lifetime.ts';
 import { laneOf } from '../jobs/queue-routing.ts';
@@ -100,7 +100,7 @@ export function toJob(
     streamed,
     stored,
     input: { body, generation, continuations, idempotencyKey },
-    ...definedProps({ lane: laneOf(generation.model, registry), replyTo }),
+    ...omitUndefined({ lane: laneOf(generation.model, registry), replyTo }),
   };
 }
 

@@ -1,6 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 import { readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { timesOfQueued } from '../jobs/lifetime.ts';
@@ -53,7 +53,7 @@ async function submitJob(
       stored: true,
       ...timesOfQueued(state.lifetime, createdAt),
       input: { body, generation, continuations: includesEncryptedReasoning(body) },
-      ...definedProps({
+      ...omitUndefined({
         lane: laneOf(generation.model, api.registry),
         conversation,
         previousResponse: body.previous_response_id ?? undefined,

@@ -1,6 +1,6 @@
 import type { LambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 import type { Usage } from '../inference/generation.ts';
 import type { Job } from '../jobs/job.ts';
 import { expiryOf } from '../jobs/lifetime.ts';
@@ -115,7 +115,7 @@ class ForegroundResponse {
     if (!this.#isStored) return turn?.commit(items);
     const status = answer.answer.status === 'incomplete' ? 'incomplete' : 'completed';
     const pending = turn === undefined ? {} : { fanIn: ['conversation'] as const };
-    await this.#store(answer, { status, ...definedProps({ usage }), ...pending });
+    await this.#store(answer, { status, ...omitUndefined({ usage }), ...pending });
     if (turn === undefined) return;
     const { tenant } = request.principal;
     try {
@@ -172,7 +172,7 @@ class ForegroundResponse {
       input,
       output,
       expiresAt,
-      ...definedProps({
+      ...omitUndefined({
         conversation: getConversationId(body),
         previousResponse: body.previous_response_id ?? undefined,
       }),

@@ -1,5 +1,5 @@
 import { MAX_MESSAGE_BYTES } from '../aws/sqs.ts';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 import type { CompletionStep, EndedJob } from '../jobs/completion.ts';
 import type { JobStatus } from '../jobs/job.ts';
 import { viewEndedJob } from './job-view.ts';
@@ -40,7 +40,7 @@ function encodeAnswer(ended: EndedJob): string {
     type: 'answer',
     tenant: job.tenant,
     id: job.id,
-    ...definedProps({ idempotencyKey: input?.idempotencyKey }),
+    ...omitUndefined({ idempotencyKey: input?.idempotencyKey }),
     status: job.status,
   };
   const text = encodeMessage({ ...head, response: viewEndedJob(ended) });

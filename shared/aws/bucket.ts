@@ -8,12 +8,12 @@ import {
   type S3Client,
   S3ServiceException,
 } from '@aws-sdk/client-s3';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 
 /** S3's limit for the keys of one DeleteObjects request. */
 const DELETE_BATCH_SIZE = 1_000;
 
-/** Creates an interface to a bucket's objects. Its functions throw S3's errors. */
+/** Creates the client of a bucket. Its functions throw S3's errors. */
 export function createBucket(client: S3Client, bucketName: string) {
   return {
     /** Writes an object. Returns false if `onlyIfNew` is set and the key exists. */
@@ -63,7 +63,7 @@ export function createBucket(client: S3Client, bucketName: string) {
           new ListObjectsV2Command({
             Bucket: bucketName,
             Prefix: prefix,
-            ...definedProps({ ContinuationToken: token }),
+            ...omitUndefined({ ContinuationToken: token }),
           }),
         );
         keys.push(...Contents.flatMap(({ Key }) => (Key === undefined ? [] : [Key])));
@@ -77,7 +77,7 @@ export function createBucket(client: S3Client, bucketName: string) {
         const Objects = keys.slice(from, from + DELETE_BATCH_SIZE).map((Key) => ({ Key }));
         const Delete = { Objects, Quiet: true };
         const { Errors = [] } = await client.send(new DeleteObjectsCommand({ Bucket: bucketName, Delete }));
-        // The status is 200 even then.
+        // S3 responds with status 200 even if it deleted none of them.
         if (Errors.length > 0) throw new Error(`${Errors.length} objects were not deleted (${Errors[0]?.Code})`);
       }
     },

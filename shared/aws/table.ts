@@ -17,7 +17,7 @@ import { LambentError } from '../core/errors.ts';
 import type { Item } from './attributes.ts';
 
 /**
- * A DynamoDB table. Each function that takes one makes one request, unless its description says otherwise, and throws
+ * A DynamoDB table. Each function of this module makes one request, unless its description says otherwise, and throws
  * DynamoDB's errors.
  */
 export interface Table {
@@ -97,7 +97,7 @@ export async function getItems({ client, name }: Table, keys: readonly Item[]): 
 /** Writes an item, replacing any with the same key. Returns false if the condition doesn't hold. */
 export async function putItem({ client, name }: Table, item: Item, condition: Condition = {}): Promise<boolean> {
   const command = new PutItemCommand({ TableName: name, Item: item, ...toInput(condition) });
-  return (await unlessRefused(client.send(command))) !== undefined;
+  return (await catchRefusal(client.send(command))) !== undefined;
 }
 
 /** Updates an item, or creates it. Returns false if the condition doesn't hold. */
@@ -108,7 +108,7 @@ export async function updateItem({ client, name }: Table, key: Item, update: Upd
     UpdateExpression: update.change,
     ...toInput(update),
   });
-  return (await unlessRefused(client.send(command))) !== undefined;
+  return (await catchRefusal(client.send(command))) !== undefined;
 }
 
 /** Updates an item, or creates it, and returns the new version. Returns undefined if the condition doesn't hold. */
@@ -120,14 +120,14 @@ export async function updateAndGetItem({ client, name }: Table, key: Item, updat
     ...toInput(update),
     ReturnValues: 'ALL_NEW',
   });
-  const output = await unlessRefused(client.send(command));
+  const output = await catchRefusal(client.send(command));
   return output && (output.Attributes ?? {});
 }
 
 /** Deletes an item. Returns false if the condition doesn't hold. */
 export async function deleteItem({ client, name }: Table, key: Item, condition: Condition = {}): Promise<boolean> {
   const command = new DeleteItemCommand({ TableName: name, Key: key, ...toInput(condition) });
-  return (await unlessRefused(client.send(command))) !== undefined;
+  return (await catchRefusal(client.send(command))) !== undefined;
 }
 
 /** Yields the items that a query finds. Makes one request per page, when its first item is needed. */
@@ -250,9 +250,9 @@ export interface BatchOptions {
 
 /** BatchWriteItem's limit. */
 const BATCH_SIZE = 25;
-/** Batches without progress until the writes fail: pauses of 4 to 8 s, in which an on-demand table adds throughput. */
+/** Batches without progress until the writes fail. The pauses take 3.5 to 7 s; an on-demand table scales up in them. */
 const MAX_FAILED_BATCHES = 8;
-const FIRST_PAUSE_MS = 50;
+const BASE_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2_000;
 
 /**
@@ -277,7 +277,7 @@ async function writeBatches(
     if (failed === MAX_FAILED_BATCHES)
       throw new LambentError('overloaded', `${name} left ${left.length} writes unprocessed`);
     // Half of the pause is random, so that writers that were throttled together don't retry together.
-    await sleep(Math.min(FIRST_PAUSE_MS * 2 ** failed, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2));
+    await sleep(Math.min(BASE_PAUSE_MS * 2 ** failed, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2));
   }
 }
 
@@ -289,7 +289,8 @@ function toInput({ condition, names, values }: Condition) {
   };
 }
 
-async function unlessRefused<T>(write: Promise<T>): Promise<T | undefined> {
+/** Returns the response to a write, or undefined if the condition of the write doesn't hold. */
+async function catchRefusal<T>(write: Promise<T>): Promise<T | undefined> {
   try {
     return await write;
   } catch (error) {

@@ -11,7 +11,7 @@ export type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
 
 /**
  * Calls `beat` after a pause, and again after each pause that it returns, until it returns undefined or the heartbeat
- * is stopped. For the renewal of leases; the caller decides what a failed renewal means.
+ * is stopped. Leases are renewed with it; the caller decides what a failed renewal means.
  * @param firstPauseMs milliseconds until the first beat
  * @param beat returns the milliseconds until the next beat, or undefined to stop. Must not reject
  * @param sleep default: real time, without keeping the process alive

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 
-/** Creates a random id of hexadecimal digits. */
+/** Creates a random id of `digits` hexadecimal digits, at most 32. */
 export function newId(digits = 32): string {
   return randomUUID().replaceAll('-', '').slice(0, digits);
 }

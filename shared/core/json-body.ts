@@ -71,7 +71,10 @@ function findStringEnd(text: string, start: number): number {
   return text.length;
 }
 
-/** Lone surrogates can only come from escapes, because API Gateway passes on decoded, well-formed text. */
+/**
+ * True if the text contains the escape of a surrogate. A lone surrogate can't come from anything else, because API
+ * Gateway passes on decoded, well-formed text.
+ */
 function hasSurrogateEscape(text: string): boolean {
   return /\\u[dD][89a-fA-F]/.test(text);
 }

@@ -48,12 +48,12 @@ export function createLogger({
     write(`${JSON.stringify({ time: new Date().toISOString(), level: at, message, ...fields, ...more })}\n`);
   };
   return {
-    ...leveledLogger(level, writeLine),
+    ...createLeveledLogger(level, writeLine),
     forRequest(requestFields) {
       let annotations = requestFields;
       const writeAnnotated: WriteLine = (at, message, more) => writeLine(at, message, { ...annotations, ...more });
       return {
-        ...leveledLogger(level, writeAnnotated),
+        ...createLeveledLogger(level, writeAnnotated),
         summarize: (message, more, metrics) => writeAnnotated('info', message, { ...more, ...metrics }),
         annotate: (more) => {
           annotations = { ...annotations, ...more };
@@ -65,7 +65,7 @@ export function createLogger({
 
 type WriteLine = (at: Level, message: string, more: object) => void;
 
-function leveledLogger(level: Level, write: WriteLine): Logger {
+function createLeveledLogger(level: Level, write: WriteLine): Logger {
   const at =
     (own: Level) =>
     (message: string, more: LogFields = {}): void => {
@@ -74,14 +74,14 @@ function leveledLogger(level: Level, write: WriteLine): Logger {
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
-/** Returns a function that logs a failure as a warning, for failures that fail neither the request nor the job. */
+/** Returns a function that logs an error as a warning, for errors that fail neither the request nor the job. */
 export function createFailureLog(logger: Logger): (message: string, thrown: unknown) => void {
   return (message, thrown) => logger.warn(message, describeError(thrown));
 }
 
 /**
- * Returns the loggable fields of an error: names, codes and the location in our code. Never its message, because
- * parsers and upstreams quote their input in it. The exception is `configuration`, whose message the operator needs.
+ * Returns the loggable fields of an error: names, codes and where it was created. Never its message, because parsers
+ * and upstreams quote their input in it. The exception is `configuration`, whose message the operator needs.
  */
 export function describeError(thrown: unknown): LogFields {
   if (!(thrown instanceof Error)) return { error: typeof thrown };

@@ -13,13 +13,13 @@ export interface Metrics {
 /** The metrics of one request, message or event. */
 export interface RequestMetrics extends Metrics {
   /**
-   * Keeps values for the request's summary line, which saves a line per request. A line can hold a metric's name only
-   * once: values of a name that is already kept are published at once.
+   * Keeps values for the request's summary line, which saves a line per request. A line can hold each metric name only
+   * once, so values under a name that is already kept are published on a line of their own.
    */
   gather(values: MetricValues, dimensions?: Dimensions): void;
-  /** Returns the gathered values as fields of one log line, and forgets them. */
+  /** Returns the gathered values as fields of one log line, and clears them. */
   takeGathered(): EmbeddedMetrics;
-  /** Publishes the gathered values on a line of their own, if there are any, and forgets them. */
+  /** Publishes the gathered values on a line of their own, if there are any, and clears them. */
   flush(): void;
 }
 

@@ -12,6 +12,6 @@ export type DefinedProps<T> = { [K in keyof T as undefined extends T[K] ? never 
  * Returns a copy of `fields` without those that are undefined. `exactOptionalPropertyTypes` forbids `undefined` in an
  * optional field, and a spread would overwrite an earlier value with it.
  */
-export function definedProps<T extends object>(fields: T): DefinedProps<T> {
+export function omitUndefined<T extends object>(fields: T): DefinedProps<T> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as DefinedProps<T>;
 }

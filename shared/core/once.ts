@@ -1,5 +1,6 @@
 /**
- * Returns a function that calls `make` at its first call and returns that result from then on. A failure is not kept.
+ * Returns a function that calls `make` at its first call and returns that result from then on. After a
+ * failure, the next call calls `make` again.
  */
 export function once<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | undefined;

@@ -111,7 +111,8 @@ async function readSecret(id: string): Promise<string | undefined> {
 }
 
 /**
- * Classifies an AWS error as transient or as the operator's to fix. AWS's messages name the resource, not the value.
+ * Converts an AWS error to `upstream_unavailable` if it is transient, to `configuration` if the operator must fix it.
+ * AWS's messages name the resource, not the value.
  */
 function toLookupError(reference: string, cause: unknown): LambentError {
   if (cause instanceof LambentError) return cause;

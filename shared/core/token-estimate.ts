@@ -13,14 +13,15 @@ export function estimateTokens(text: string): number {
 
 /** Estimates bytes per token for each model, and learns them from the usage that its answers report. */
 export interface TokenEstimator {
-  bytesPerToken(model: string): number;
+  /** Returns what was learned of the model, or 4. */
+  getBytesPerToken(model: string): number;
   /** Learns from one answer: `promptBytes` of prompt were `inputTokens` tokens. */
   recordUsage(model: string, promptBytes: number, inputTokens: number): void;
 }
 
 /**
- * Chinese has about 2 bytes per token, indented code up to 8. Beyond these bounds the bytes are no text (images, for
- * example).
+ * Chinese has about 2 bytes per token, indented code up to 8. Beyond these bounds the prompt isn't only text: it
+ * contains images, for example.
  */
 const BYTES_PER_TOKEN_RANGE = { min: 1, max: 10 };
 /** Weight of the latest answer in the moving average: about the last 20 answers count. */
@@ -34,7 +35,7 @@ const MAX_MODELS = 1_024;
 export function createTokenEstimator(): TokenEstimator {
   const learned = new BoundedMap<string, number>(MAX_MODELS);
   return {
-    bytesPerToken: (model) => learned.get(model) ?? DEFAULT_BYTES_PER_TOKEN,
+    getBytesPerToken: (model) => learned.get(model) ?? DEFAULT_BYTES_PER_TOKEN,
     recordUsage(model, promptBytes, inputTokens) {
       if (!(inputTokens >= MIN_TOKENS) || !(promptBytes > 0)) return;
       const { min, max } = BYTES_PER_TOKEN_RANGE;

@@ -2,7 +2,7 @@ import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import * as v from 'valibot';
 import { type Item, marshall, unmarshall } from '../aws/attributes.ts';
 import { deleteItem, getItem, updateAndGetItem, updateItem } from '../aws/table.ts';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 
 /** Names what an idempotency key stands for: a tenant's, on one route. The key itself is hashed in `id`. */
 export interface ClaimKey {
@@ -133,6 +133,6 @@ const claimSchema = v.object({
 
 function readClaim(item: Item): Claim & { readonly owner: string } {
   const { claimOwner: owner, fingerprint, epoch, kept, keptWith } = v.parse(claimSchema, unmarshall(item));
-  const outcome = kept && definedProps({ kept, response: keptWith });
-  return { owner, fingerprint, epoch, ...definedProps({ outcome }) };
+  const outcome = kept && omitUndefined({ kept, response: keptWith });
+  return { owner, fingerprint, epoch, ...omitUndefined({ outcome }) };
 }

@@ -1,5 +1,5 @@
 import { computeFingerprint } from '../core/fingerprint.ts';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 import { readInput, unlessUnreadable } from './completion.ts';
 import { isJobInput } from './content.ts';
 import { queueOf } from './index-entry.ts';
@@ -104,7 +104,7 @@ export async function sendTickets(waiting: readonly Job[], ports: TicketPorts): 
 }
 
 function ticketOf({ tenant, id, lane, tier, model, input }: Job): Ticket {
-  return { tenant, id, tier, model, bytes: input.sizeBytes, ...definedProps({ lane }) };
+  return { tenant, id, tier, model, bytes: input.sizeBytes, ...omitUndefined({ lane }) };
 }
 
 /** Compares a job's request with another. A job whose input can't be opened any more counts as the same. */

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../core/errors.ts';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 import { type IndexEntry, purposeOf, queueOf } from './index-entry.ts';
 import { type BodyRef, FAN_INS, type FanIn, type Job, type Lane, STATUSES, type TerminalStatus } from './job.ts';
 import type { Guard, JobChange } from './ports.ts';
@@ -121,10 +121,10 @@ export function release(job: Job, pause: Pause, timings: JobTimings): Transition
   return {
     guard: [...holding(job), uncancelled],
     change: {
-      set: { status: 'queued', notBefore, ...definedProps({ errorCode, lane }), ...(cutOff ? { cutOff } : {}) },
+      set: { status: 'queued', notBefore, ...omitUndefined({ errorCode, lane }), ...(cutOff ? { cutOff } : {}) },
       remove: ['owner', 'leaseExpiresAt', 'begun', 'alone'],
       add: { releases: 1, ...(asked ? {} : { asks: -1 }), ...(counts ? { attempts: 1 } : {}) },
-      index: waiting({ ...job, ...definedProps({ lane }) }, notBefore, ticket, timings),
+      index: waiting({ ...job, ...omitUndefined({ lane }) }, notBefore, ticket, timings),
     },
   };
 }
@@ -255,7 +255,7 @@ function ended(
     set: {
       status,
       completedAt: now,
-      ...definedProps({ output, usage, endSequence, errorCode }),
+      ...omitUndefined({ output, usage, endSequence, errorCode }),
       ...(fanIn.length === 0 ? {} : { fanIn }),
     },
     remove: [

@@ -1,5 +1,5 @@
 import { type ErrorCode, LambentError } from '../core/errors.ts';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 import type { Telemetry } from '../core/telemetry.ts';
 import type { AnswerJob, JobAnswer } from './answer-job.ts';
 import { needOf } from './attention.ts';
@@ -192,7 +192,7 @@ class Attempt {
     try {
       const { status, usage, endSequence, output } = await this.#answer();
       const stored = await this.#persist(() => this.#storeOutput(output));
-      return await this.#end({ status, output: stored, ...definedProps({ usage, endSequence }) }, output);
+      return await this.#end({ status, output: stored, ...omitUndefined({ usage, endSequence }) }, output);
     } catch (thrown) {
       return this.#fail(thrown);
     }
@@ -258,7 +258,7 @@ class Attempt {
       case 'none':
         return this.#fenced();
       case 'end':
-        return this.#end({ status: verdict.status, ...definedProps({ errorCode: verdict.errorCode }) });
+        return this.#end({ status: verdict.status, ...omitUndefined({ errorCode: verdict.errorCode }) });
       case 'release':
         return this.#pause(verdict);
     }
@@ -269,7 +269,7 @@ class Attempt {
     const movesOn = this.#mayMoveOn(errorCode);
     const pauseMs = movesOn ? 0 : verdict.pauseMs;
     const ticket = this.#call.mayHide(pauseMs);
-    const job = await this.#release({ pauseMs, counts, cutOff, ticket, ...definedProps({ errorCode }) });
+    const job = await this.#release({ pauseMs, counts, cutOff, ticket, ...omitUndefined({ errorCode }) });
     if (job === undefined) return this.#refused();
     return movesOn ? { kind: 'again' } : { kind: 'released', job, errorCode, ticket };
   }

@@ -20,7 +20,7 @@ export interface InvocationStart {
   readonly initMs: number;
 }
 
-/** Returns whether this invocation is the environment's first. All later ones are warm. */
+/** Marks the start of an invocation. Returns whether it is the environment's first; all later ones are warm. */
 export function beginInvocation(): InvocationStart {
   const cold = !served;
   served = true;

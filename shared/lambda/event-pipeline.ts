@@ -6,8 +6,9 @@ import { RequestContext } from './request-context.ts';
 import { answerWarmEvents } from './warm-event.ts';
 
 /**
- * The pipeline of a function that is invoked with one event and returns one result: schedules, the authorizer, direct
- * calls. Publishes the invocation's metrics. Errors are logged and rethrown, so that Lambda counts and retries them.
+ * Creates the pipeline of a function that is invoked with one event and returns one result: schedules, the authorizer,
+ * direct calls. It publishes the invocation's metrics, and logs and rethrows errors, so that Lambda counts and retries
+ * them.
  */
 export function createEventPipeline<Event, Result>(
   telemetry: ProcessTelemetry,
@@ -26,7 +27,7 @@ export function createEventPipeline<Event, Result>(
         throw thrown;
       } finally {
         context.end();
-        metrics.gather(context.invocationMetrics());
+        metrics.gather(context.getInvocationMetrics());
         metrics.flush();
       }
     });

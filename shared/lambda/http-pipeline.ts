@@ -36,7 +36,7 @@ export interface HttpRoute<Principal> {
   run(request: HttpRequest<Principal>): Promise<HttpResponse>;
 }
 
-/** Determines who calls and whether the route is allowed. Passed in, so that the pipeline knows no keys or tenants. */
+/** Determines a request's principal, and whether it may call the route. The pipeline itself knows no keys. */
 export interface Authorization<Principal, Route> {
   /**
    * Reads the principal that the Lambda authorizer passed on.
@@ -58,8 +58,8 @@ export interface HttpPipelineOptions<Principal, Route extends HttpRoute<Principa
 const DEADLINE_MARGIN_MS = 1_500;
 
 /**
- * The pipeline of every function behind API Gateway: context, principal, parse, run, respond, log. Responses are
- * streamed: the status is sent with the first byte. Everything thrown on the way becomes an error response of the API.
+ * Creates the pipeline of a function behind API Gateway: context, principal, parse, run, respond, log. Responses are
+ * streamed: the status is sent with the first byte. Any error becomes an error response of the API.
  */
 export function createHttpPipeline<Principal, Route extends HttpRoute<Principal>>(
   options: HttpPipelineOptions<Principal, Route>,
@@ -118,10 +118,10 @@ function hasBody({ httpMethod, body }: ProxyEvent, { bodyOptional }: { readonly 
 type Strings = Readonly<Record<string, string | undefined>> | null;
 
 function toLowerCaseNames(headers: Strings): Record<string, string> {
-  return Object.fromEntries(Object.entries(omitUndefined(headers)).map(([name, value]) => [name.toLowerCase(), value]));
+  return Object.fromEntries(Object.entries(toStrings(headers)).map(([name, value]) => [name.toLowerCase(), value]));
 }
 
-function omitUndefined(strings: Strings): Record<string, string> {
+function toStrings(strings: Strings): Record<string, string> {
   const entries = Object.entries(strings ?? {});
   return Object.fromEntries(entries.filter((entry): entry is [string, string] => entry[1] !== undefined));
 }
@@ -129,12 +129,12 @@ function omitUndefined(strings: Strings): Record<string, string> {
 function joinQuery({ queryStringParameters, multiValueQueryStringParameters }: ProxyEvent): Record<string, string> {
   const lists = Object.entries(multiValueQueryStringParameters ?? {});
   const joined = lists.flatMap(([name, values]) => (values === undefined ? [] : [[name, values.join(',')]]));
-  return { ...omitUndefined(queryStringParameters), ...Object.fromEntries(joined) };
+  return { ...toStrings(queryStringParameters), ...Object.fromEntries(joined) };
 }
 
 /** Decodes path parameters, which API Gateway passes on percent-encoded. */
 function decodeValues(parameters: Strings): Record<string, string> {
-  const entries = Object.entries(omitUndefined(parameters)).map(([name, value]) => {
+  const entries = Object.entries(toStrings(parameters)).map(([name, value]) => {
     try {
       return [name, decodeURIComponent(value)];
     } catch {

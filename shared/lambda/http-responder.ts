@@ -7,8 +7,8 @@ import type { RequestContext } from './request-context.ts';
 
 /**
  * What a route returns: JSON, or a stream of server-sent event frames, which is sent with status 200. The stream's
- * iterator returns `true` if the stream is complete. `stored` is the id of the stored response in it: once that is
- * deleted, this HTTP response must not be replayed.
+ * iterator returns `true` if the stream is complete. `stored` is the id of the stored response that it contains: after
+ * that one is deleted, this HTTP response must not be replayed.
  */
 export type HttpResponse = {
   readonly headers?: Readonly<Record<string, string>>;
@@ -52,7 +52,7 @@ const KEEP_ALIVE_INTERVAL_MS = 15_000;
 export class HttpResponder {
   readonly #context: RequestContext;
   readonly #options: ResponderOptions;
-  readonly #values: Record<string, readonly [number, Unit]> = {};
+  readonly #responseMetrics: Record<string, readonly [number, Unit]> = {};
 
   constructor(context: RequestContext, options: ResponderOptions) {
     this.#context = context;
@@ -61,14 +61,17 @@ export class HttpResponder {
 
   /** Encodes a route's response. Waits for a stream's first frame, so that an error before it gets its own status. */
   async respond(response: HttpResponse): Promise<LambdaResponse> {
-    if ('json' in response) return this.#json(response.status ?? 200, response.json, response.headers);
+    if ('json' in response) return this.#respondWithJson(response.status ?? 200, response.json, response.headers);
     const iterator = response.frames[Symbol.asyncIterator]();
     const first = await iterator.next();
-    this.#values['FirstTokenMs'] = [this.#context.elapsedMs, 'Milliseconds'];
+    this.#responseMetrics['FirstTokenMs'] = [this.#context.elapsedMs, 'Milliseconds'];
     return {
       statusCode: 200,
-      headers: this.#headers('text/event-stream; charset=utf-8', { 'cache-control': 'no-cache', ...response.headers }),
-      body: createKeepAliveStream(this.#frames(first, iterator), KEEP_ALIVE_INTERVAL_MS),
+      headers: this.#buildHeaders('text/event-stream; charset=utf-8', {
+        'cache-control': 'no-cache',
+        ...response.headers,
+      }),
+      body: createKeepAliveStream(this.#yieldFrames(first, iterator), KEEP_ALIVE_INTERVAL_MS),
     };
   }
 
@@ -77,17 +80,21 @@ export class HttpResponder {
     const error = toLambentError(thrown);
     const { status, headers, json } = this.#options.format.errorResponse(error);
     this.#context.telemetry.logger[status >= 500 ? 'error' : 'info']('request failed', describeError(error));
-    return this.#json(status, json, headers);
+    return this.#respondWithJson(status, json, headers);
   }
 
-  #json(statusCode: number, json: unknown, headers: Readonly<Record<string, string>> | undefined): LambdaResponse {
+  #respondWithJson(
+    statusCode: number,
+    json: unknown,
+    headers: Readonly<Record<string, string>> | undefined,
+  ): LambdaResponse {
     const body = JSON.stringify(json);
     this.#close(statusCode);
-    return { statusCode, headers: this.#headers('application/json', headers), body };
+    return { statusCode, headers: this.#buildHeaders('application/json', headers), body };
   }
 
   /** Yields the frames. Encoders report upstream failures in their own frames, so anything they throw is a bug. */
-  async *#frames(first: IteratorResult<string>, iterator: AsyncIterator<string>): AsyncGenerator<string> {
+  async *#yieldFrames(first: IteratorResult<string>, iterator: AsyncIterator<string>): AsyncGenerator<string> {
     let status = 200;
     try {
       for (let frame = first; !frame.done; frame = await iterator.next()) yield frame.value;
@@ -103,7 +110,7 @@ export class HttpResponder {
     }
   }
 
-  #headers(contentType: string, more: Readonly<Record<string, string>> | undefined): Record<string, string> {
+  #buildHeaders(contentType: string, more: Readonly<Record<string, string>> | undefined): Record<string, string> {
     const { corsOrigin, format } = this.#options;
     return {
       'content-type': contentType,
@@ -120,9 +127,9 @@ export class HttpResponder {
     this.#context.end();
     const { elapsedMs, cold, telemetry } = this.#context;
     telemetry.metrics.gather({
-      ...this.#context.invocationMetrics(),
+      ...this.#context.getInvocationMetrics(),
       ServerErrors: [status >= 500 ? 1 : 0, 'Count'],
-      ...this.#values,
+      ...this.#responseMetrics,
     });
     telemetry.logger.summarize(
       'request',

@@ -51,6 +51,7 @@ export interface PoolOptions {
 
 /** An invocation of the function. */
 export interface Invocation {
+  readonly requestId: string;
   /** Aborts shortly before the function's timeout. */
   readonly signal: AbortSignal;
   /** Epoch milliseconds at which `signal` aborts. */

@@ -46,8 +46,8 @@ export class MessageRejectedError extends Error {
 }
 
 /**
- * After this time a message whose worker has died is delivered again. Far shorter than the queue's own visibility
- * timeout, which must cover the function's timeout; far longer than the heartbeat that renews it.
+ * Seconds after which a message is delivered again if its worker has crashed. Far shorter than the queue's own
+ * visibility timeout, which must cover the function's timeout, and far longer than the pause between two renewals.
  */
 export const VISIBILITY_SECONDS = 60;
 /** How long before the function's timeout messages are aborted: enough to release their jobs and to respond. */
@@ -77,7 +77,8 @@ export function createQueuePipeline(
   const pool = new MessagePool({
     ...options,
     process: (record, processing, invocation) => {
-      const telemetry = options.telemetry.forRequest({ messageId: record.messageId });
+      const { requestId } = invocation;
+      const telemetry = options.telemetry.forRequest({ requestId, messageId: record.messageId });
       return processMessage(record, options.queue, run, { ...processing, ...invocation, telemetry });
     },
     now: Date.now,
@@ -98,9 +99,9 @@ async function serve(
   const context = new RequestContext(telemetry, lambdaContext, SHUTDOWN_MARGIN_MS);
   try {
     const records = parseQueueEvent(event);
-    const { signal, deadlineAt } = context;
-    const kept = await pool.serve(records, { signal, deadlineAt });
-    context.telemetry.metrics.publish(context.invocationMetrics());
+    const { requestId, signal, deadlineAt } = context;
+    const kept = await pool.serve(records, { requestId, signal, deadlineAt });
+    context.telemetry.metrics.publish(context.getInvocationMetrics());
     return { batchItemFailures: kept.map((itemIdentifier) => ({ itemIdentifier })) };
   } finally {
     context.end();

@@ -44,7 +44,7 @@ export class RequestContext {
     return performance.now() - this.#startedAt;
   }
 
-  /** Whether this was the environment's first invocation. */
+  /** True if this is the environment's first invocation. */
   get cold(): boolean {
     return this.#start.cold;
   }
@@ -55,8 +55,8 @@ export class RequestContext {
     this.telemetry.logger.annotate({ requestId, ...fields });
   }
 
-  /** The metrics that every invocation publishes. */
-  invocationMetrics(): MetricValues {
+  /** Returns the metrics that every invocation publishes. */
+  getInvocationMetrics(): MetricValues {
     const { cold, initMs } = this.#start;
     return {
       LatencyMs: [this.elapsedMs, 'Milliseconds'],

@@ -22,8 +22,8 @@ export function createWarmEventSender(client: LambdaClient, holdMs: number): Sen
 }
 
 /**
- * Parses the result. A buffered function returns it as JSON text inside a JSON string, a streaming one as plain JSON
- * text.
+ * Parses the result of a warm event. A buffered function returns it as JSON text inside a JSON string, a streaming one
+ * as plain JSON text.
  */
 function parseWarmResult(payload: string, functionName: string): WarmResult {
   const outer: unknown = JSON.parse(payload);

@@ -21,9 +21,9 @@ export interface WarmReport {
   /** Calls that succeeded. */
   readonly answered: number;
   readonly failed: number;
-  /** Environments that were started for it. */
+  /** Calls that started an environment. */
   readonly cold: number;
-  /** For each of those, milliseconds from process start until its handler was loaded. */
+  /** For each started environment, milliseconds from process start until its handler was loaded. */
   readonly initMs: readonly number[];
 }
 

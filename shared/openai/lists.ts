@@ -1,4 +1,4 @@
-import { definedProps, isObject } from '../core/objects.ts';
+import { isObject, omitUndefined } from '../core/objects.ts';
 import { invalidValueError } from './validation.ts';
 
 /** Paging parameters of a list request. */
@@ -22,7 +22,7 @@ export function parseListQuery({ order = 'desc', after, limit = '20' }: Readonly
   if (!(count >= 1 && count <= 100)) {
     throw invalidValueError('limit', "Invalid 'limit': Expected an integer from 1 to 100.");
   }
-  return { newestFirst: order === 'desc', limit: count, ...definedProps({ after }) };
+  return { newestFirst: order === 'desc', limit: count, ...omitUndefined({ after }) };
 }
 
 /** Encodes one page of items as OpenAI's list object. */

@@ -2,7 +2,7 @@ import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { type Item, marshall } from '../aws/attributes.ts';
 import { TABLE_LIMIT_BYTES } from '../aws/dynamodb.ts';
 import { deleteItem, deleteItems, getItem, putItem, queryItems, updateAndGetItem, updateItem } from '../aws/table.ts';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 import {
   HEAD,
   hasExpired,
@@ -46,7 +46,7 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
         ':itemId': itemId,
       }),
       newestFirst,
-      ...definedProps({ filter: itemId === undefined ? undefined : 'itemId = :itemId', pageSize }),
+      ...omitUndefined({ filter: itemId === undefined ? undefined : 'itemId = :itemId', pageSize }),
     });
   }
 

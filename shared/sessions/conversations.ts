@@ -1,6 +1,6 @@
 import { LambentError } from '../core/errors.ts';
 import type { Sleep } from '../core/heartbeat.ts';
-import { definedProps } from '../core/objects.ts';
+import { omitUndefined } from '../core/objects.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ConversationHead, ConversationKey, ConversationTable } from './conversation-records.ts';
 import { decodeJson, encodeJson, isStringRecord, toMetadataRecordName } from './conversation-seal.ts';
@@ -36,16 +36,22 @@ export interface ItemPage {
  * doesn't exist, has expired or belongs to another tenant. The error doesn't reveal which.
  */
 export interface Conversations extends ConversationTurns {
+  /** Creates a conversation with its first items. Throws LambentError `internal` if the id exists already. */
   create(
     key: ConversationKey,
     metadata: Conversation['metadata'],
     items: readonly ConversationItem[],
   ): Promise<Conversation>;
   retrieve(key: ConversationKey): Promise<Conversation>;
+  /** Replaces the metadata. */
   update(key: ConversationKey, metadata: Conversation['metadata']): Promise<Conversation>;
+  /** Deletes the conversation and its items. */
   delete(key: ConversationKey): Promise<void>;
+  /** Returns a page of items. Throws LambentError `not_found` too if `after` names no item. */
   list(key: ConversationKey, listing: ListOptions): Promise<ItemPage>;
+  /** Returns an item. Throws LambentError `not_found` too if it doesn't exist. */
   retrieveItem(key: ConversationKey, itemId: string): Promise<ConversationItem>;
+  /** Deletes an item and returns its conversation. Throws LambentError `not_found` too if it doesn't exist. */
   deleteItem(key: ConversationKey, itemId: string): Promise<Conversation>;
   /** Returns all items, oldest first, without acquiring the lock. */
   readItems(key: ConversationKey): Promise<readonly ConversationItem[]>;
@@ -101,7 +107,7 @@ export function createConversations(options: ConversationsOptions): Conversation
       const head = {
         createdAt: now(),
         nextPosition: items.length,
-        ...definedProps({ metadata: sealed }),
+        ...omitUndefined({ metadata: sealed }),
       };
       if (!(await table.create(key, head, expiry()))) {
         throw new LambentError('internal', 'The id of a new conversation exists already');

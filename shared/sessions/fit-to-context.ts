@@ -103,12 +103,12 @@ function countItems(message: Message): number {
 
 function contextExceededError(
   tokens: number,
-  answer: number,
-  context: number,
+  answerTokens: number,
+  contextTokens: number,
   { parameterNames }: GenerationRequest,
 ): LambentError {
   const message =
-    `Your input exceeds the context window of this model (${context} tokens): it has about ${tokens} tokens, and ` +
-    `${answer} are reserved for the answer. Shorten the input, or set truncation to 'auto'.`;
+    `Your input exceeds the context window of this model (${contextTokens} tokens): it has about ${tokens} tokens, ` +
+    `and ${answerTokens} are reserved for the answer. Shorten the input, or set truncation to 'auto'.`;
   return new LambentError('context_length_exceeded', message, { param: parameterNames['messages'] ?? 'messages' });
 }

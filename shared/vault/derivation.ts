@@ -79,7 +79,7 @@ export class TenantSecret {
     for (const secret of [this.#first, this.#second, this.#outer, this.#commitment]) secret.fill(0);
   }
 
-  /** Writes the HMAC-SHA256 (RFC 2104) of the message after the padded key in `inner` to `target`. */
+  /** Computes an HMAC-SHA256 (RFC 2104) into `target`. `inner` holds the padded key, followed by the message. */
   #authenticate(inner: Buffer, target: Buffer): void {
     // Only 'binary' returns a digest without allocating a native buffer, which would double the time.
     this.#outer.write(hash('sha256', inner, 'binary'), BLOCK_BYTES, 'latin1');

@@ -61,9 +61,9 @@ export function createTenantKeyTable(client: DynamoDBClient, name: string): Tena
 }
 
 /** Waits for a response of a keys table, and throws LambentError `vault_unavailable` if the request failed. */
-export async function mapTableErrors<Output>(answer: Promise<Output>): Promise<Output> {
+export async function mapTableErrors<Output>(response: Promise<Output>): Promise<Output> {
   try {
-    return await answer;
+    return await response;
   } catch (error) {
     throw tableError(error);
   }

@@ -30,7 +30,7 @@ export async function* sealChunks(
 
 /**
  * Opens a record that arrives in chunks of any size. Yields only plaintext that has been authenticated.
- * @param begin reads the header
+ * @param begin reads the header and returns the cipher for the segments
  * @throws LambentError `record_unreadable`
  */
 export async function* openChunks(

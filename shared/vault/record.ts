@@ -83,7 +83,7 @@ export interface RecordCipher {
   readonly associatedData: Uint8Array;
 }
 
-/** Starts a record: returns its header and the cipher for its segments. */
+/** Starts to seal a record. Returns its header and the cipher for its segments. */
 export function startSealing(
   name: RecordName,
   { version, secret }: TenantKey,
@@ -111,7 +111,7 @@ export function readKeyVersion(sealed: Uint8Array): number {
 }
 
 /**
- * Starts to open a record: verifies that it was sealed with this key before anything is decrypted.
+ * Starts to open a record. Returns the cipher for its segments, after verifying that it was sealed with this key.
  * @param sealed the record, or its beginning, of which `readKeyVersion` has checked the header
  * @throws LambentError `record_unreadable`
  */

@@ -101,7 +101,7 @@ export class TenantKeys {
     return key;
   }
 
-  /** @returns the new key; undefined if the current key should be used */
+  /** Creates a key if the tenant has none or rotation is due. Returns undefined if the current key should be used. */
   async #createIfDue(tenant: string, { history, expiresAt }: KeyHistoryRead): Promise<TenantKey | undefined> {
     if (history === undefined) {
       if (this.#generate !== undefined) return this.#create(this.#generate, tenant, 1, expiresAt);

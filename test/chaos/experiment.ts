@@ -138,7 +138,7 @@ async function runExperiment(options: ChaosOptions, open: AsyncDisposableStack):
   });
 }
 
-/** Resolves when every job has been accepted, or when no job has changed for a long time (`isQuiet`). */
+/** Waits until every job has been accepted, or no job has changed for a long time (`isQuiet`). */
 async function waitUntilAccepted(
   jobs: number,
   stopStarting: AbortSignal,

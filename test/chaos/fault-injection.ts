@@ -108,7 +108,7 @@ export function startFaultInjection(
 }
 
 function setRandomFaults(cloud: Cloud, upstream: ChaosUpstream, random: () => number): void {
-  for (const service of SERVICES) cloud.faults?.set(service, random() < 0.4 ? {} : randomFaultShares(random));
+  for (const service of SERVICES) cloud.faults?.set(service, random() < 0.4 ? {} : createRandomFaultShares(random));
   upstream.set({
     throttled: random() < 0.2 ? 0.9 : random() * 0.2,
     overloaded: random() * 0.05,
@@ -124,13 +124,13 @@ function setThrottling(cloud: Cloud, upstream: ChaosUpstream, heavy: boolean): v
 }
 
 /** Returns random shares, in which one kind of fault is ten times as likely as the others. */
-function randomFaultShares(random: () => number): FaultShares {
+function createRandomFaultShares(random: () => number): FaultShares {
   const main = Math.floor(random() * 4);
-  const share = (kind: number, most: number) => random() * (kind === main ? most : most / 10);
+  const pickShare = (kind: number, most: number) => random() * (kind === main ? most : most / 10);
   return {
-    throttled: share(0, 0.4),
-    failed: share(1, 0.2),
-    cutBefore: share(2, 0.1),
-    cutAfter: share(3, 0.1),
+    throttled: pickShare(0, 0.4),
+    failed: pickShare(1, 0.2),
+    cutBefore: pickShare(2, 0.1),
+    cutAfter: pickShare(3, 0.1),
   };
 }

@@ -87,18 +87,18 @@ export function judgeEvidence(evidence: Evidence): Findings {
   const spoiled = countSpoiledAttempts(evidence);
   const { onProgress: _, ...plainOptions } = options;
   const entries = [...ledger.entries.values()];
-  const endOf = (id: string) => ledger.entries.get(id)?.end;
+  const findEnd = (id: string) => ledger.entries.get(id)?.end;
   const ids = [...produced.accepted.keys()];
-  const statusOf = (id: string) => table.statuses.get(id);
-  const isOpen = (id: string) => ['queued', 'in_progress'].includes(statusOf(id) ?? '');
+  const findStatus = (id: string) => table.statuses.get(id);
+  const isOpen = (id: string) => ['queued', 'in_progress'].includes(findStatus(id) ?? '');
   // Including those whose caller got no response.
   const createdIds = [...new Set([...ids, ...ledger.entries.keys()])];
-  const failedIds = ids.filter((id) => endOf(id) !== undefined && endOf(id)?.status !== 'completed');
+  const failedIds = ids.filter((id) => findEnd(id) !== undefined && findEnd(id)?.status !== 'completed');
   const sum = (field: 'releases' | 'killed' | 'frozen' | 'abandoned' | 'committedByOthers') =>
     entries.reduce((total, entry) => total + entry[field], 0);
   const jobs = new Set(produced.accepted.values());
   const begun = [...jobs].reduce((total, job) => total + upstream.countStreams(job).started, 0);
-  const completed = ids.filter((id) => endOf(id)?.status === 'completed').length;
+  const completed = ids.filter((id) => findEnd(id)?.status === 'completed').length;
   const recoveries = ledger.recoveriesMs;
   return {
     options: plainOptions,
@@ -106,15 +106,15 @@ export function judgeEvidence(evidence: Evidence): Findings {
     jobsPerSecond: completed / seconds,
     accepted: { begun: produced.started, total: ids.length, http: produced.http, queue: produced.queue },
     completed,
-    failed: countByName(failedIds.map((id) => `${endOf(id)?.status} ${endOf(id)?.errorCode ?? ''}`.trim())),
-    lost: createdIds.filter((id) => statusOf(id) === undefined).length,
+    failed: countByName(failedIds.map((id) => `${findEnd(id)?.status} ${findEnd(id)?.errorCode ?? ''}`.trim())),
+    lost: createdIds.filter((id) => findStatus(id) === undefined).length,
     pending: createdIds.filter(isOpen).length,
     committedTwice:
       entries.filter(({ ends, changedAfterEnd }) => ends > 1 || changedAfterEnd > 0).length +
       [...replies.answers.values()].filter(({ size }) => size > 1).length,
     committedByOthers: sum('committedByOthers'),
     failedByThrottling: failedIds.filter((id) => spoiled(id) < MAX_ATTEMPTS).length,
-    disagreements: entries.filter(({ id, end }) => end !== undefined && end.status !== statusOf(id)).length,
+    disagreements: entries.filter(({ id, end }) => end !== undefined && end.status !== findStatus(id)).length,
     responses,
     incompleteSteps: table.incompleteSteps,
     forgottenByQueue: produced.forgotten,
@@ -142,12 +142,12 @@ export function judgeEvidence(evidence: Evidence): Findings {
 
 /** Returns a function that counts the killed or cut attempts of a job. */
 function countSpoiledAttempts({ produced, ledger, upstream, gpu }: Evidence): (id: string) => number {
-  const jobOf = (id: string) => produced.accepted.get(id) ?? -1;
-  if (gpu === undefined) return (id) => (ledger.entries.get(id)?.killed ?? 0) + upstream.countStreams(jobOf(id)).cut;
+  const findJob = (id: string) => produced.accepted.get(id) ?? -1;
+  if (gpu === undefined) return (id) => (ledger.entries.get(id)?.killed ?? 0) + upstream.countStreams(findJob(id)).cut;
   const calls = Map.groupBy(gpu.calls, ({ job }) => job);
   return (id) => {
     const entry = ledger.entries.get(id);
-    return entry === undefined ? 0 : countSpoiled(entry, calls.get(jobOf(id)) ?? [], gpu.faults, ledger);
+    return entry === undefined ? 0 : countSpoiled(entry, calls.get(findJob(id)) ?? [], gpu.faults, ledger);
   };
 }
 
@@ -163,16 +163,16 @@ export function isClean(findings: Findings): boolean {
 /** Formats the findings as lines of text. */
 export function describeFindings(findings: Findings): string {
   const { accepted, failed, kills, recoveryMs, modelCalls, options, faults, gpu } = findings;
-  const list = (counts: Readonly<Record<string, number>>) =>
+  const formatCounts = (counts: Readonly<Record<string, number>>) =>
     Object.entries(counts)
       .map(([name, count]) => `${name} ${count}`)
       .join(', ') || 'none';
-  const seconds = (ms: number | null) => (ms === null ? '–' : `${(ms / 1000).toFixed(1)} s`);
+  const formatSeconds = (ms: number | null) => (ms === null ? '–' : `${(ms / 1000).toFixed(1)} s`);
   const lines: [string, string | number][] = [
     ['seed', options.seed],
     ['accepted', `${accepted.total} of ${accepted.begun} (${accepted.http} by HTTP, ${accepted.queue} by the queue)`],
     ['completed', `${findings.completed} in ${findings.seconds.toFixed(0)} s, ${findings.jobsPerSecond.toFixed(1)}/s`],
-    ['failed', list(failed)],
+    ['failed', formatCounts(failed)],
     ['lost', findings.lost],
     ['still pending', findings.pending],
     ['committed twice', findings.committedTwice],
@@ -186,16 +186,16 @@ export function describeFindings(findings: Findings): string {
     ['answers on the reply queue', `${findings.replies.received} of ${findings.replies.jobs} jobs`],
     ['incomplete completion steps', findings.incompleteSteps],
     ['model calls', `${modelCalls.total}, ${modelCalls.begun} answered, ${modelCalls.wasted} wasted`],
-    ['processes killed', list(kills)],
+    ['processes killed', formatCounts(kills)],
     ['jobs whose holder was killed', findings.holdersKilled],
     ['jobs whose holder was frozen', findings.holdersFrozen],
     ['jobs whose holder was lost otherwise', findings.holdersGone],
-    ['recovery', `p50 ${seconds(recoveryMs.p50)}, p99 ${seconds(recoveryMs.p99)} (${recoveryMs.count})`],
+    ['recovery', `p50 ${formatSeconds(recoveryMs.p50)}, p99 ${formatSeconds(recoveryMs.p99)} (${recoveryMs.count})`],
     ['restarts of SQS', findings.queueRestarts],
     ['claims, releases', `${findings.claims}, ${findings.releases}`],
-    [gpu === undefined ? 'upstream' : 'calls to workers', list(findings.upstream)],
+    [gpu === undefined ? 'upstream' : 'calls to workers', formatCounts(findings.upstream)],
     ...(gpu === undefined ? [] : describeGpu(gpu)),
-    ...Object.entries(faults ?? {}).map(([service, counts]): [string, string] => [service, list(counts)]),
+    ...Object.entries(faults ?? {}).map(([service, counts]): [string, string] => [service, formatCounts(counts)]),
   ];
   return lines.map(([name, value]) => `${name.padEnd(34)}${value}`).join('\n');
 }

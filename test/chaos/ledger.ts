@@ -222,10 +222,10 @@ function readEnd(item: Item, status: string): End {
 function readUsage(item: Item): CommittedUsage | undefined {
   const usage = item['usage']?.M;
   if (usage === undefined) return undefined;
-  const tokens = (name: string) => Number(usage[name]?.N ?? 0);
+  const readTokens = (name: string) => Number(usage[name]?.N ?? 0);
   return {
-    inputTokens: tokens('inputTokens'),
-    cachedTokens: tokens('cachedInputTokens'),
-    outputTokens: tokens('outputTokens'),
+    inputTokens: readTokens('inputTokens'),
+    cachedTokens: readTokens('cachedInputTokens'),
+    outputTokens: readTokens('outputTokens'),
   };
 }

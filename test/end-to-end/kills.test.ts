@@ -4,7 +4,7 @@ import { EVENT_STREAM, encodeEvent } from '../upstreams/reply.ts';
 import { waitUntil } from '../wait.ts';
 import { type Service, startService } from './service.ts';
 
-const chunk = (content: string, finish_reason: string | null = null) =>
+const encodeChunk = (content: string, finish_reason: string | null = null) =>
   encodeEvent({ choices: [{ index: 0, delta: { content }, finish_reason }] });
 
 /** The slow answer pauses after its first token until this settles. */
@@ -17,9 +17,12 @@ beforeAll(async () => {
       if (text.includes('slow'))
         return {
           headers: EVENT_STREAM,
-          steps: [{ send: chunk('one ') }, { until: gate.promise }, { send: chunk('two', 'stop') }],
+          steps: [{ send: encodeChunk('one ') }, { until: gate.promise }, { send: encodeChunk('two', 'stop') }],
         };
-      return { headers: EVENT_STREAM, steps: [{ send: chunk('whole', 'stop') }, { send: encodeEvent('[DONE]') }] };
+      return {
+        headers: EVENT_STREAM,
+        steps: [{ send: encodeChunk('whole', 'stop') }, { send: encodeEvent('[DONE]') }],
+      };
     },
   });
 });

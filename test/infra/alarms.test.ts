@@ -16,12 +16,12 @@ beforeAll(async () => {
   [minimal, everything] = await Promise.all([packageStage(), packageStage(...EVERYTHING)]);
 });
 
-const alarmsOf = (template: Template) => findByType(template, 'AWS::CloudWatch::Alarm');
-const shortName = ({ properties }: FoundResource) => String(properties['AlarmName']).replace(/^lambent-\w+-/, '');
+const listAlarms = (template: Template) => findByType(template, 'AWS::CloudWatch::Alarm');
+const getShortName = ({ properties }: FoundResource) => String(properties['AlarmName']).replace(/^lambent-\w+-/, '');
 
 describe('the alarms of a stage', () => {
   it('the alarms cover the functions, the gateway, the queues, the sweep, GPU workers and KMS', () => {
-    expect(alarmsOf(minimal).map(shortName).sort()).toEqual(
+    expect(listAlarms(minimal).map(getShortName).sort()).toEqual(
       [
         ...['authorize-errors', 'chat-errors', 'warmup-errors', 'authorize-throttles', 'chat-throttles'],
         ...['authorize-latency', 'chat-latency', 'chat-first-token', 'gateway-5xx'],
@@ -36,9 +36,9 @@ describe('the alarms of a stage', () => {
   });
 
   it('the alarms include spillover alarms only with provisioned concurrency', () => {
-    const added = alarmsOf(everything)
-      .map(shortName)
-      .filter((name) => !alarmsOf(minimal).map(shortName).includes(name));
+    const added = listAlarms(everything)
+      .map(getShortName)
+      .filter((name) => !listAlarms(minimal).map(getShortName).includes(name));
     expect(added).toEqual(['authorize-spillover', 'chat-spillover']);
     expect(everything.Resources['ChatSpilloverAlarm']?.Properties?.['Dimensions']).toContainEqual({
       Name: 'Resource',
@@ -47,8 +47,8 @@ describe('the alarms of a stage', () => {
   });
 
   it('the alarms publish to the topic, and treat missing data as healthy unless it means that a schedule stopped', () => {
-    for (const alarm of alarmsOf(everything)) {
-      const name = shortName(alarm);
+    for (const alarm of listAlarms(everything)) {
+      const name = getShortName(alarm);
       expect(alarm.properties, name).toMatchObject({
         AlarmActions: [{ Ref: 'AlarmTopic' }],
         TreatMissingData: ['sweep-stopped', 'fleet-stopped'].includes(name) ? 'breaching' : 'notBreaching',
@@ -56,18 +56,18 @@ describe('the alarms of a stage', () => {
     }
   });
 
-  it('the alarms link in their descriptions to their runbooks in docs/alarms.md, which has no others', () => {
-    for (const alarm of alarmsOf(everything)) {
-      const name = shortName(alarm);
+  it('each alarm links to its runbook in docs/alarms.md, which has no other runbooks', () => {
+    for (const alarm of listAlarms(everything)) {
+      const name = getShortName(alarm);
       expect(alarm.properties['AlarmDescription']).toMatch(
         new RegExp(`^[A-Z].+\\. .+\\. Runbook: docs/alarms\\.md#${name}$`),
       );
     }
     const headings = [...runbooks.matchAll(/^### `([\w-]+)`$/gm)].map(([, name]) => name);
-    expect(headings.sort()).toEqual(alarmsOf(everything).map(shortName).sort());
+    expect(headings.sort()).toEqual(listAlarms(everything).map(getShortName).sort());
   });
 
-  it('the alarms have runbooks that quote only log messages which exist in the sources', () => {
+  it('the runbooks quote only log messages that exist in the sources', () => {
     const sources = globSync('{functions,shared}/**/*.ts', { cwd: ROOT })
       .map((file) => readFileSync(join(ROOT, file), 'utf8'))
       .join('\n');
@@ -77,7 +77,7 @@ describe('the alarms of a stage', () => {
   });
 
   it('the alarms watch our own metrics under the names and dimensions that the functions publish', () => {
-    const own = alarmsOf(minimal).filter(({ properties }) => properties['Namespace'] === NAMESPACE);
+    const own = listAlarms(minimal).filter(({ properties }) => properties['Namespace'] === NAMESPACE);
     const watched = own.map(({ properties }) => [
       properties['MetricName'],
       ...[properties['Dimensions']].flat().map((dimension) => Object(dimension).Name),

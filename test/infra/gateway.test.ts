@@ -147,7 +147,7 @@ describe("API Gateway's own error responses", () => {
   });
 
   it.each(RESPONSE_TYPES)(
-    'the error responses of API Gateway equal those of the service with the same code: %s',
+    'the error response %s of API Gateway equals the error of the service with the same code',
     (type) => {
       const response = listGatewayResponses(minimal).find((candidate) => candidate.type === type);
       expect(response).toBeDefined();
@@ -166,7 +166,7 @@ describe("API Gateway's own error responses", () => {
     },
   );
 
-  it.each(Object.entries(STATUSES))('the error responses of API Gateway give %s the status %d', (type, status) => {
+  it.each(Object.entries(STATUSES))('the error response %s of API Gateway has the status %d', (type, status) => {
     expect(listGatewayResponses(minimal).find((answer) => answer.type === type)?.status).toBe(status);
   });
 

@@ -29,9 +29,9 @@ beforeAll(async () => {
   ]);
 });
 
-const properties = (template: Template, id: string) => Object(template.Resources[id]?.Properties);
-const container = (template: Template, task: string, name: string) =>
-  properties(template, task).ContainerDefinitions.find((each: { Name: string }) => each.Name === name);
+const getProperties = (template: Template, id: string) => Object(template.Resources[id]?.Properties);
+const findContainer = (template: Template, task: string, name: string) =>
+  getProperties(template, task).ContainerDefinitions.find((each: { Name: string }) => each.Name === name);
 
 describe('a stack without a GPU fleet, the default', () => {
   it('a stack without a GPU fleet has no network, cluster or instance', () => {
@@ -45,10 +45,10 @@ describe('a stack without a GPU fleet, the default', () => {
   });
 
   it('the settings of a GPU fleet do not change a stack without one', async () => {
-    const withoutTimes = (template: Template) =>
+    const stripTimes = (template: Template) =>
       JSON.stringify(template).replace(/\d{13}-\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME');
     const settings = ['gpuZones=3', 'gpuEgress=endpoints', 'gpuWorkingMin=1'].flatMap((each) => ['--param', each]);
-    expect(withoutTimes(await packageStage(...settings))).toBe(withoutTimes(off));
+    expect(stripTimes(await packageStage(...settings))).toBe(stripTimes(off));
   });
 });
 
@@ -81,9 +81,9 @@ describe('a stack with a GPU fleet', () => {
   });
 
   it('cluster and service have the names of the registry, and fleet may scale the service', () => {
-    expect(properties(on, 'GpuCluster').ClusterName).toBe('gpu');
-    expect(properties(on, 'GpuService').ServiceName).toBe('qwen');
-    expect(properties(on, 'GpuScalableTarget')).toMatchObject({
+    expect(getProperties(on, 'GpuCluster').ClusterName).toBe('gpu');
+    expect(getProperties(on, 'GpuService').ServiceName).toBe('qwen');
+    expect(getProperties(on, 'GpuScalableTarget')).toMatchObject({
       ResourceId: 'service/gpu/qwen',
       MinCapacity: 0,
       MaxCapacity: 4,
@@ -93,19 +93,19 @@ describe('a stack with a GPU fleet', () => {
   });
 
   it('instances above the on-demand base are spot instances that ECS drains, with encrypted disks', () => {
-    expect(properties(canary, 'GpuInstances')).toMatchObject({
+    expect(getProperties(canary, 'GpuInstances')).toMatchObject({
       NewInstancesProtectedFromScaleIn: true,
       MixedInstancesPolicy: {
         InstancesDistribution: { OnDemandBaseCapacity: '2', OnDemandPercentageAboveBaseCapacity: 0 },
         LaunchTemplate: { Overrides: [{ InstanceType: 'g6e.xlarge' }, { InstanceType: 'g6e.2xlarge' }] },
       },
     });
-    expect(properties(on, 'GpuCapacity').AutoScalingGroupProvider).toMatchObject({
+    expect(getProperties(on, 'GpuCapacity').AutoScalingGroupProvider).toMatchObject({
       ManagedScaling: { Status: 'ENABLED' },
       ManagedTerminationProtection: 'ENABLED',
       ManagedDraining: 'ENABLED',
     });
-    const { LaunchTemplateData } = properties(on, 'GpuLaunchTemplate');
+    const { LaunchTemplateData } = getProperties(on, 'GpuLaunchTemplate');
     expect(LaunchTemplateData).toMatchObject({
       MetadataOptions: { HttpTokens: 'required', HttpPutResponseHopLimit: 1 },
       BlockDeviceMappings: [{ Ebs: { Encrypted: true, VolumeSize: 200 } }],
@@ -117,7 +117,7 @@ describe('a stack with a GPU fleet', () => {
   });
 
   it('the instances publish the disk and GPU metrics that the alarms watch', () => {
-    const script: string = properties(on, 'GpuLaunchTemplate').LaunchTemplateData.UserData['Fn::Base64']['Fn::Sub'];
+    const script: string = getProperties(on, 'GpuLaunchTemplate').LaunchTemplateData.UserData['Fn::Base64']['Fn::Sub'];
     const [, text = ''] = /lambent\.json <<'CONFIG'\n([\s\S]*?)\nCONFIG/.exec(script) ?? [];
     const { metrics } = JSON.parse(text);
     const watched = ['GpuMemoryAlarm', 'GpuDiskAlarm'].flatMap((id) =>
@@ -137,13 +137,13 @@ describe('a stack with a GPU fleet', () => {
   });
 
   it('the group has one instance more than the maximum of workers, and another one for a canary', () => {
-    expect(Number(properties(on, 'GpuInstances').MaxSize)).toBe(4 + 1);
-    expect(Number(properties(canary, 'GpuInstances').MaxSize)).toBe(4 + 1 + 1);
+    expect(Number(getProperties(on, 'GpuInstances').MaxSize)).toBe(4 + 1);
+    expect(Number(getProperties(canary, 'GpuInstances').MaxSize)).toBe(4 + 1 + 1);
   });
 
   it('a roll-out starts new workers before it stops old ones and is rolled back if they become suspect', () => {
-    expect(properties(on, 'GpuService')).not.toHaveProperty('DesiredCount');
-    expect(properties(on, 'GpuService').DeploymentConfiguration).toMatchObject({
+    expect(getProperties(on, 'GpuService')).not.toHaveProperty('DesiredCount');
+    expect(getProperties(on, 'GpuService').DeploymentConfiguration).toMatchObject({
       MinimumHealthyPercent: 100,
       MaximumPercent: 200,
       DeploymentCircuitBreaker: { Enable: true, Rollback: true },
@@ -153,9 +153,9 @@ describe('a stack with a GPU fleet', () => {
 
   it('the canary is one worker that differs by its image only, and exists only if it is set', () => {
     expect(findByType(on, 'AWS::ECS::Service').map(({ id }) => id)).toEqual(['GpuService']);
-    expect(properties(canary, 'GpuCanaryService')).toMatchObject({ ServiceName: 'qwen-canary', DesiredCount: 1 });
-    const engine = container(canary, 'GpuTask', 'engine');
-    expect(container(canary, 'GpuCanaryTask', 'engine')).toEqual({
+    expect(getProperties(canary, 'GpuCanaryService')).toMatchObject({ ServiceName: 'qwen-canary', DesiredCount: 1 });
+    const engine = findContainer(canary, 'GpuTask', 'engine');
+    expect(findContainer(canary, 'GpuCanaryTask', 'engine')).toEqual({
       ...engine,
       Image: engine.Image.replace('v0.19.0', 'v0.20.0'),
     });
@@ -163,43 +163,43 @@ describe('a stack with a GPU fleet', () => {
 
   it('the stack uses a third zone only if it is set', () => {
     expect(on.Resources).not.toHaveProperty('GpuPrivateSubnetC');
-    expect(properties(canary, 'GpuInstances').VPCZoneIdentifier).toHaveLength(3);
-    expect(Object(properties(canary, 'ChatLambdaFunction').VpcConfig).SubnetIds).toHaveLength(3);
+    expect(getProperties(canary, 'GpuInstances').VPCZoneIdentifier).toHaveLength(3);
+    expect(Object(getProperties(canary, 'ChatLambdaFunction').VpcConfig).SubnetIds).toHaveLength(3);
   });
 });
 
 describe('the engine of a GPU fleet', () => {
-  const flagValue = (command: readonly string[], flag: string) => command[command.indexOf(flag) + 1];
+  const findFlag = (command: readonly string[], flag: string) => command[command.indexOf(flag) + 1];
 
   it('the command has the flags that the registry, the simulations and Lambent depend on', () => {
-    const { Command } = container(on, 'GpuTask', 'engine');
-    expect(flagValue(Command, '--served-model-name')).toBe('Qwen/Qwen3-8B');
-    expect(flagValue(Command, '--port')).toBe('8000');
-    expect(flagValue(Command, '--max-model-len')).toBe('32768');
-    expect(flagValue(Command, '--max-num-seqs')).toBe(String(ENGINE.maxSequences));
-    expect(flagValue(Command, '--max-num-batched-tokens')).toBe(String(ENGINE.stepTokens));
-    expect(flagValue(Command, '--scheduling-policy')).toBe('priority');
+    const { Command } = findContainer(on, 'GpuTask', 'engine');
+    expect(findFlag(Command, '--served-model-name')).toBe('Qwen/Qwen3-8B');
+    expect(findFlag(Command, '--port')).toBe('8000');
+    expect(findFlag(Command, '--max-model-len')).toBe('32768');
+    expect(findFlag(Command, '--max-num-seqs')).toBe(String(ENGINE.maxSequences));
+    expect(findFlag(Command, '--max-num-batched-tokens')).toBe(String(ENGINE.stepTokens));
+    expect(findFlag(Command, '--scheduling-policy')).toBe('priority');
     for (const flag of ['--enable-prefix-caching', '--no-enable-log-requests', '--enable-lora'])
       expect(Command).toContain(flag);
   });
 
   it('an engine may take as long to shut down as a chat request may last', () => {
-    const engine = container(on, 'GpuTask', 'engine');
+    const engine = findContainer(on, 'GpuTask', 'engine');
     const chat = listFunctions(on).find(({ name }) => name === 'chat');
-    expect(flagValue(engine.Command, '--shutdown-timeout')).toBe(String(chat?.properties['Timeout']));
+    expect(findFlag(engine.Command, '--shutdown-timeout')).toBe(String(chat?.properties['Timeout']));
     expect(engine.StopTimeout).toBeGreaterThan(Number(chat?.properties['Timeout']));
   });
 
   it('an engine gets its key by reference, and its task role may not read it', () => {
     const arn = { 'Fn::Sub': expect.stringMatching(/:parameter\/lambent\/gpu-key$/) };
-    const engine = container(on, 'GpuTask', 'engine');
+    const engine = findContainer(on, 'GpuTask', 'engine');
     expect(engine.Secrets).toEqual([{ Name: 'VLLM_API_KEY', ValueFrom: arn }]);
     expect(engine.Command).not.toContain('--api-key');
-    expect(JSON.stringify(properties(on, 'GpuTaskRole'))).not.toContain('ssm:');
+    expect(JSON.stringify(getProperties(on, 'GpuTaskRole'))).not.toContain('ssm:');
   });
 
   it('an engine starts after its weights are downloaded and may only read them', () => {
-    const engine = container(on, 'GpuTask', 'engine');
+    const engine = findContainer(on, 'GpuTask', 'engine');
     expect(engine.DependsOn).toEqual([{ ContainerName: 'weights', Condition: 'SUCCESS' }]);
     expect(engine.MountPoints).toEqual([{ SourceVolume: 'weights', ContainerPath: '/weights', ReadOnly: true }]);
     expect(engine.Command[0]).toBe('/weights');
@@ -212,8 +212,8 @@ describe('the engine of a GPU fleet', () => {
 
   it('the command has at least as many sequences as slots, the number of GPUs and the flags of gpuEngineFlags', () => {
     const command = buildEngineCommand(settings);
-    expect(flagValue(command, '--max-num-seqs')).toBe('300');
-    expect(flagValue(command, '--tensor-parallel-size')).toBe('4');
+    expect(findFlag(command, '--max-num-seqs')).toBe('300');
+    expect(findFlag(command, '--tensor-parallel-size')).toBe('4');
     expect(command.slice(-2)).toEqual(['--quantization', 'fp8']);
     expect(command).not.toContain('--enable-lora');
   });
@@ -280,17 +280,17 @@ describe('invalid settings of a GPU fleet', () => {
 });
 
 describe('external models and workers', () => {
-  const target = (provider: string, more: object) => ({ targets: [{ provider, model: 'm', ...more }] });
-  const hosted = (baseUrl: string) => target('openai-compatible', { baseUrl });
+  const createTarget = (provider: string, more: object) => ({ targets: [{ provider, model: 'm', ...more }] });
+  const createHosted = (baseUrl: string) => createTarget('openai-compatible', { baseUrl });
   const registry = parseModelRegistry(
     JSON.stringify({
       models: {
-        here: target('bedrock', {}),
-        there: target('bedrock', { region: 'us-west-2' }),
-        out: hosted('https://api.openai.com/v1'),
-        rack: hosted('http://10.0.0.7:8000/v1'),
-        plain: hosted('http://plain.internal/v1'),
-        laptop: hosted('http://127.0.0.1:11434/v1'),
+        here: createTarget('bedrock', {}),
+        there: createTarget('bedrock', { region: 'us-west-2' }),
+        out: createHosted('https://api.openai.com/v1'),
+        rack: createHosted('http://10.0.0.7:8000/v1'),
+        plain: createHosted('http://plain.internal/v1'),
+        laptop: createHosted('http://127.0.0.1:11434/v1'),
       },
       fleets: { rented: { workers: [{ id: 'w1', url: 'https://gpu.example.com:8443/v1' }] } },
     }),

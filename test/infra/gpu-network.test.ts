@@ -34,7 +34,7 @@ interface Connection {
 /** Returns the connections that the ingress rules of the security groups allow. */
 function listIngress(template: Template): Connection[] {
   return findByType(template, 'AWS::EC2::SecurityGroup').flatMap(({ id, properties }) =>
-    rules(properties['SecurityGroupIngress']).map((rule) => ({
+    listRules(properties['SecurityGroupIngress']).map((rule) => ({
       from: findGroup(rule['SourceSecurityGroupId']) ?? String(rule['CidrIp'] ?? rule['CidrIpv6'] ?? '?'),
       to: id,
       port: Number(rule['FromPort']),
@@ -42,7 +42,8 @@ function listIngress(template: Template): Connection[] {
   );
 }
 
-const rules = (value: unknown) => [value ?? []].flat().map((rule) => Object(rule) as Readonly<Record<string, unknown>>);
+const listRules = (value: unknown) =>
+  [value ?? []].flat().map((rule) => Object(rule) as Readonly<Record<string, unknown>>);
 const findGroup = (value: unknown): string | undefined => Object(value)['Fn::GetAtt']?.[0];
 
 describe('security groups', () => {
@@ -89,7 +90,7 @@ describe('security groups', () => {
 it('all egress except to engines is HTTPS', () => {
   for (const template of [nat, endpoints]) {
     for (const { id, properties } of findByType(template, 'AWS::EC2::SecurityGroup')) {
-      const egress = rules(properties['SecurityGroupEgress']);
+      const egress = listRules(properties['SecurityGroupEgress']);
       expect(egress, id).toHaveLength(1);
       const isEmptyRule = egress[0]?.['CidrIp'] === '127.0.0.1/32';
       if (!isEmptyRule) expect([egress[0]?.['FromPort'], egress[0]?.['ToPort']], id).toEqual([443, 443]);
@@ -106,7 +107,7 @@ it('functions may also connect to the ports of the registry’s external models 
   await writeFile(file, JSON.stringify({ models, fleets }));
   const template = await packageWithModels(file, ...GPU_SETTINGS);
   const listEgressPorts = (id: string) =>
-    rules(template.Resources[id]?.Properties?.['SecurityGroupEgress']).map(({ FromPort, ToPort }) => [
+    listRules(template.Resources[id]?.Properties?.['SecurityGroupEgress']).map(({ FromPort, ToPort }) => [
       FromPort,
       ToPort,
     ]);
@@ -115,10 +116,11 @@ it('functions may also connect to the ports of the registry’s external models 
 });
 
 describe('private subnets', () => {
-  const routes = (template: Template) => findByType(template, 'AWS::EC2::Route').map(({ properties }) => properties);
+  const listRoutes = (template: Template) =>
+    findByType(template, 'AWS::EC2::Route').map(({ properties }) => properties);
 
   it('a private subnet reaches the internet through the NAT gateway of its zone', () => {
-    const gateways = routes(nat).filter(({ NatGatewayId }) => NatGatewayId !== undefined);
+    const gateways = listRoutes(nat).filter(({ NatGatewayId }) => NatGatewayId !== undefined);
     expect(
       gateways.map(({ RouteTableId, NatGatewayId }) => [Object(RouteTableId).Ref, Object(NatGatewayId).Ref]),
     ).toEqual(['A', 'B', 'C'].map((zone) => [`GpuPrivateRoutes${zone}`, `GpuNatGateway${zone}`]));
@@ -129,7 +131,7 @@ describe('private subnets', () => {
   });
 
   it('private subnets have no route to the internet with endpoints, and no gateway exists', () => {
-    expect(routes(endpoints)).toEqual([]);
+    expect(listRoutes(endpoints)).toEqual([]);
     for (const type of ['InternetGateway', 'NatGateway', 'EIP'])
       expect(findByType(endpoints, `AWS::EC2::${type}`), type).toEqual([]);
     expect(Object.keys(endpoints.Resources).filter((id) => id.startsWith('GpuPublic'))).toEqual([]);
@@ -146,7 +148,7 @@ describe('private subnets', () => {
 });
 
 describe('VPC endpoints', () => {
-  const services = (template: Template, type: string) =>
+  const listServices = (template: Template, type: string) =>
     findByType(template, 'AWS::EC2::VPCEndpoint')
       .filter(({ properties }) => properties['VpcEndpointType'] === type)
       .map(({ properties }) => String(Object(properties['ServiceName'])['Fn::Sub']).replace(/^.*Region\}\./, ''))
@@ -154,7 +156,7 @@ describe('VPC endpoints', () => {
 
   it('every private route has gateway endpoints of S3 and DynamoDB, which allow only named resources', () => {
     for (const template of [nat, endpoints]) {
-      expect(services(template, 'Gateway')).toEqual(['dynamodb', 's3']);
+      expect(listServices(template, 'Gateway')).toEqual(['dynamodb', 's3']);
       const tables = findByType(template, 'AWS::EC2::RouteTable').filter(({ id }) => id.startsWith('GpuPrivate'));
       for (const id of ['GpuS3Endpoint', 'GpuDynamoDBEndpoint']) {
         const endpoint = Object(template.Resources[id]?.Properties);
@@ -168,8 +170,8 @@ describe('VPC endpoints', () => {
   });
 
   it('interface endpoints of all called services exist instead of NAT gateways', () => {
-    expect(services(nat, 'Interface')).toEqual([]);
-    expect(services(endpoints, 'Interface')).toEqual(
+    expect(listServices(nat, 'Interface')).toEqual([]);
+    expect(listServices(endpoints, 'Interface')).toEqual(
       [
         ...['bedrock-runtime', 'kms', 'lambda', 'secretsmanager', 'sqs', 'ssm'],
         ...['ecr.api', 'ecr.dkr', 'ecs', 'ecs-agent', 'ecs-telemetry', 'logs', 'monitoring'],

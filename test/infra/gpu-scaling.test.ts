@@ -18,13 +18,13 @@ beforeAll(async () => {
   ]);
 });
 
-const properties = (id: string) => Object(on.Resources[id]?.Properties);
+const getProperties = (id: string) => Object(on.Resources[id]?.Properties);
 const findExpression = (id: string): string =>
-  properties(id).Metrics.find(({ Expression }: { Expression?: string }) => Expression !== undefined).Expression;
+  getProperties(id).Metrics.find(({ Expression }: { Expression?: string }) => Expression !== undefined).Expression;
 
 /** Returns the number of workers that the scale-out policy adds; 0 if its alarm does not go off. */
 function countAddedWorkers(gap: Series): number {
-  const { EvaluationPeriods, Threshold } = properties('GpuScaleOutAlarm');
+  const { EvaluationPeriods, Threshold } = getProperties('GpuScaleOutAlarm');
   const newest = gap.slice(-EvaluationPeriods);
   if (!newest.every((value) => value !== undefined && value >= Threshold)) return 0;
   return findAdjustment('GpuScaleOut', (newest.at(-1) ?? 0) - Threshold);
@@ -34,7 +34,7 @@ function countAddedWorkers(gap: Series): number {
  * Returns a policy's adjustment. Steps above the threshold include their lower bound, steps below it their upper bound.
  */
 function findAdjustment(policy: string, distance: number): number {
-  const { StepAdjustments } = properties(policy).StepScalingPolicyConfiguration;
+  const { StepAdjustments } = getProperties(policy).StepScalingPolicyConfiguration;
   const step = StepAdjustments.find(
     ({ MetricIntervalLowerBound: lower = -Infinity, MetricIntervalUpperBound: upper = Infinity }) =>
       upper <= 0 ? distance > lower && distance <= upper : distance >= lower && distance < upper,
@@ -43,32 +43,32 @@ function findAdjustment(policy: string, distance: number): number {
 }
 
 describe('the scaling of a GPU fleet', () => {
-  const gap = (needed: Series, ready: Series, starting: Series) =>
+  const evaluateGap = (needed: Series, ready: Series, starting: Series) =>
     evaluate(findExpression('GpuScaleOutAlarm'), { needed, ready, starting });
 
   it('missing workers are added to a fleet without workers', () => {
-    expect(gap([2, 2], [0, 0], [0, 0])).toEqual([2, 2]);
-    expect(countAddedWorkers(gap([2, 2], [0, 0], [0, 0]))).toBe(2);
+    expect(evaluateGap([2, 2], [0, 0], [0, 0])).toEqual([2, 2]);
+    expect(countAddedWorkers(evaluateGap([2, 2], [0, 0], [0, 0]))).toBe(2);
   });
 
   it('no worker is added if none is needed and none exists', () => {
-    expect(gap([0, 0], [0, 0], [0, 0])).toEqual([0, 0]);
+    expect(evaluateGap([0, 0], [0, 0], [0, 0])).toEqual([0, 0]);
     expect(countAddedWorkers([0, 0])).toBe(0);
   });
 
   it('starting workers count as existing', () => {
-    expect(countAddedWorkers(gap([3, 3], [1, 1], [2, 2]))).toBe(0);
+    expect(countAddedWorkers(evaluateGap([3, 3], [1, 1], [2, 2]))).toBe(0);
   });
 
   it('the previous minute’s metrics are used if the latest are late', () => {
-    expect(gap([3, undefined], [1, undefined], [0, undefined])).toEqual([2, 2]);
+    expect(evaluateGap([3, undefined], [1, undefined], [0, undefined])).toEqual([2, 2]);
   });
 
   it('nothing is scaled without metrics', () => {
     const noData = [undefined, undefined];
-    expect(countAddedWorkers(gap(noData, noData, noData))).toBe(0);
+    expect(countAddedWorkers(evaluateGap(noData, noData, noData))).toBe(0);
     for (const id of ['GpuScaleOutAlarm', 'GpuScaleInAlarm'])
-      expect(properties(id).TreatMissingData, id).toBe('notBreaching');
+      expect(getProperties(id).TreatMissingData, id).toBe('notBreaching');
   });
 
   it('at least half of the missing workers are added at once, and never more than are missing', () => {
@@ -82,14 +82,14 @@ describe('the scaling of a GPU fleet', () => {
 
   it('one worker is removed after 15 minutes in which it was not needed, down to zero', () => {
     expect(findExpression('GpuScaleInAlarm')).toBe(findExpression('GpuScaleOutAlarm'));
-    expect(properties('GpuScaleInAlarm')).toMatchObject({
+    expect(getProperties('GpuScaleInAlarm')).toMatchObject({
       EvaluationPeriods: 15,
       DatapointsToAlarm: 15,
       ComparisonOperator: 'LessThanOrEqualToThreshold',
       Threshold: -1,
     });
     for (const gapOfAlarm of [-1, -2, -6]) expect(findAdjustment('GpuScaleIn', gapOfAlarm - -1)).toBe(-1);
-    expect(properties('GpuScalableTarget').MinCapacity).toBe(0);
+    expect(getProperties('GpuScalableTarget').MinCapacity).toBe(0);
   });
 
   it('the alarms watch the metrics that fleet publishes, with the same dimensions', () => {
@@ -124,7 +124,7 @@ describe('the scaling of a GPU fleet', () => {
   });
 
   it('a minimum in working hours is scheduled only if it is set', () => {
-    expect(properties('GpuScalableTarget')).not.toHaveProperty('ScheduledActions');
+    expect(getProperties('GpuScalableTarget')).not.toHaveProperty('ScheduledActions');
     expect(hours.Resources['GpuScalableTarget']?.Properties?.['ScheduledActions']).toMatchObject([
       { Schedule: 'cron(0 8 ? * MON-FRI *)', Timezone: 'Europe/Berlin', ScalableTargetAction: { MinCapacity: '2' } },
       { Schedule: 'cron(0 18 ? * MON-FRI *)', Timezone: 'Europe/Berlin', ScalableTargetAction: { MinCapacity: 0 } },
@@ -155,33 +155,33 @@ describe('metric math', () => {
   it('the expressions of memory and disk give percentages', () => {
     expect(evaluate(findExpression('GpuMemoryAlarm'), { used: [23_000], total: [46_000] })).toEqual([50]);
     expect(evaluate(findExpression('GpuDiskAlarm'), { used: [95] })).toEqual([5]);
-    expect(properties('GpuDiskAlarm')).toMatchObject({ ComparisonOperator: 'LessThanThreshold', Threshold: 10 });
+    expect(getProperties('GpuDiskAlarm')).toMatchObject({ ComparisonOperator: 'LessThanThreshold', Threshold: 10 });
   });
 });
 
 describe('the alarms of a GPU fleet', () => {
   const docs = readFileSync(join(import.meta.dirname, '../../docs/gpu-aws.md'), 'utf8');
-  const shortName = ({ properties: { AlarmName } }: FoundResource) => String(AlarmName).replace(/^lambent-\w+-/, '');
+  const getShortName = ({ properties: { AlarmName } }: FoundResource) => String(AlarmName).replace(/^lambent-\w+-/, '');
   const listGpuAlarms = () => {
-    const before = findByType(off, 'AWS::CloudWatch::Alarm').map(shortName);
-    return findByType(on, 'AWS::CloudWatch::Alarm').filter((alarm) => !before.includes(shortName(alarm)));
+    const before = findByType(off, 'AWS::CloudWatch::Alarm').map(getShortName);
+    return findByType(on, 'AWS::CloudWatch::Alarm').filter((alarm) => !before.includes(getShortName(alarm)));
   };
 
   it('a GPU fleet has alarms for slots, workers, memory, disks and scaling', () => {
-    expect(listGpuAlarms().map(shortName).sort()).toEqual(
+    expect(listGpuAlarms().map(getShortName).sort()).toEqual(
       [
         ...['gpu-slot-wait', 'gpu-slots-refused', 'gpu-suspected', 'gpu-memory', 'gpu-disk'],
         ...['gpu-scale-out', 'gpu-scale-in'],
       ].sort(),
     );
-    expect(findByType(on, 'AWS::CloudWatch::Alarm').map(shortName)).toEqual(
+    expect(findByType(on, 'AWS::CloudWatch::Alarm').map(getShortName)).toEqual(
       expect.arrayContaining(['fleet-stranded', 'workers-suspect']),
     );
   });
 
   it('each alarm notifies the topic and has a runbook in docs/gpu-aws.md, except those that scale', () => {
     for (const alarm of listGpuAlarms()) {
-      const name = shortName(alarm);
+      const name = getShortName(alarm);
       const scales = name.startsWith('gpu-scale-');
       expect(alarm.properties['AlarmActions'], name).toEqual([
         { Ref: scales ? (name === 'gpu-scale-out' ? 'GpuScaleOut' : 'GpuScaleIn') : 'AlarmTopic' },

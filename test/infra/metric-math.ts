@@ -2,8 +2,9 @@
 export type Series = readonly (number | undefined)[];
 
 /**
- * Evaluates an expression of CloudWatch's metric math, as far as the template uses it: `FILL`, `SUM` of a list, `+ - *
- * /`, numbers and ids. As in CloudWatch, a period without data and a division by 0 have no result.
+ * Returns the values of an expression of CloudWatch's metric math. Supports the parts that the template uses: `FILL`,
+ * `SUM` of a list, the four arithmetic operators, numbers and ids. As in CloudWatch, a period without data and a division
+ * by 0 have no result.
  * @throws Error for any other syntax
  * @see https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
  */
@@ -22,7 +23,10 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
     const token = next();
     if (token !== wanted) throw new Error(`${expression} has ${token} instead of ${wanted}`);
   };
-  const binary = (operand: () => Series, operators: Readonly<Record<string, (a: number, b: number) => number>>) => {
+  const evaluateOperators = (
+    operand: () => Series,
+    operators: Readonly<Record<string, (a: number, b: number) => number>>,
+  ) => {
     let left = operand();
     for (;;) {
       const operator = operators[tokens[at] ?? ''];
@@ -32,20 +36,21 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
       left = left.map((value, index) => dropInfinite(combine(value, right[index], operator)));
     }
   };
-  const sum = (): Series => binary(product, { '+': (a, b) => a + b, '-': (a, b) => a - b });
-  const product = (): Series => binary(factor, { '*': (a, b) => a * b, '/': (a, b) => a / b });
-  const factor = (): Series => {
+  const evaluateSum = (): Series => evaluateOperators(evaluateProduct, { '+': (a, b) => a + b, '-': (a, b) => a - b });
+  const evaluateProduct = (): Series =>
+    evaluateOperators(evaluateFactor, { '*': (a, b) => a * b, '/': (a, b) => a / b });
+  const evaluateFactor = (): Series => {
     const token = next();
     if (/^\d/.test(token)) return Array.from({ length: periods }, () => Number(token));
-    if (token === 'FILL') return fill();
-    if (token === 'SUM') return sumOf();
+    if (token === 'FILL') return evaluateFill();
+    if (token === 'SUM') return evaluateList();
     const series = metrics[token];
     if (series === undefined) throw new Error(`${expression} refers to the unknown metric ${token}`);
     return series;
   };
-  const fill = (): Series => {
+  const evaluateFill = (): Series => {
     take('(');
-    const series = sum();
+    const series = evaluateSum();
     take(',');
     const by = next();
     take(')');
@@ -56,13 +61,13 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
       return last;
     });
   };
-  const sumOf = (): Series => {
+  const evaluateList = (): Series => {
     take('(');
     take('[');
-    const all = [sum()];
+    const all = [evaluateSum()];
     while (tokens[at] === ',') {
       at += 1;
-      all.push(sum());
+      all.push(evaluateSum());
     }
     take(']');
     take(')');
@@ -71,7 +76,7 @@ export function evaluate(expression: string, metrics: Readonly<Record<string, Se
     );
   };
 
-  const result = sum();
+  const result = evaluateSum();
   if (at < tokens.length) throw new Error(`${expression} has tokens after its end`);
   return result;
 }

@@ -66,7 +66,7 @@ describe('the policies of the template', () => {
     }
   });
 
-  it('the policies use every documented reason', () => {
+  it('every documented reason for an asterisk applies to a policy', () => {
     const used = listStatements(everything).filter(({ statement }) => hasAsterisk(statement));
     expect(new Set(used.map(({ where }) => where))).toEqual(new Set(WILDCARDS.keys()));
   });

@@ -167,7 +167,7 @@ describe('the queues', () => {
   it.each([
     ['GenerationQueue', 'GenerationDlq'],
     ['GpuQueue', 'GpuDlq'],
-  ])('the queues have dead-letter queues that serve no other queue: %s', (id, deadLetterId) => {
+  ])('the %s has a dead-letter queue that serves no other queue', (id, deadLetterId) => {
     expect(findQueue(id)).toMatchObject({
       RedrivePolicy: { deadLetterTargetArn: { 'Fn::GetAtt': [deadLetterId, 'Arn'] }, maxReceiveCount: 10 },
       RedriveAllowPolicy: { redrivePermission: 'denyAll' },

@@ -135,7 +135,7 @@ describe("the guide's note that it is not a language model", () => {
     },
   );
 
-  it('the guide says once per conversation that it is not a language model', () => {
+  it('the guide says only once per conversation that it is not a language model', () => {
     expect(ask('hi', 'How do I add a model?')).not.toMatch(/language model/);
   });
 });
@@ -181,39 +181,39 @@ it('the guide works in a project without documents', async () => {
 });
 
 describe("the stream of the guide's answer", () => {
-  const framesOf = async (inferenceConfig: ConverseBody['inferenceConfig'] = {}): Promise<Frame[]> => {
+  const collectFrames = async (inferenceConfig: ConverseBody['inferenceConfig'] = {}): Promise<Frame[]> => {
     const body: ConverseBody = { messages: [{ role: 'user', content: [{ text: 'fallbacks?' }] }], inferenceConfig };
     const frames: Frame[] = [];
     const call = { modelId: GUIDE_MODEL, streamed: true, body, json: '', signal: new AbortController().signal };
     for await (const frame of createGuide({ library: () => library, wordMs: 5 })(call)) frames.push(frame);
     return frames;
   };
-  const textOf = (frames: readonly Frame[]): string =>
+  const getText = (frames: readonly Frame[]): string =>
     frames.map((frame) => (frame.type === 'event' ? (frame.event.contentBlockDelta?.delta?.text ?? '') : '')).join('');
-  const stopReasonOf = (frames: readonly Frame[]): string | undefined =>
+  const getStopReason = (frames: readonly Frame[]): string | undefined =>
     frames.flatMap((frame) => (frame.type === 'event' ? (frame.event.messageStop?.stopReason ?? []) : []))[0];
 
   it('the stream pauses before each word except the first', async () => {
-    const frames = await framesOf();
+    const frames = await collectFrames();
     const kinds = frames.map((frame) => frame.type);
     expect(kinds.slice(0, 5)).toEqual(['event', 'event', 'pause', 'event', 'pause']);
-    expect(stopReasonOf(frames)).toBe('end_turn');
+    expect(getStopReason(frames)).toBe('end_turn');
   });
 
   it('the stream ends at the token limit with the stop reason max_tokens', async () => {
-    const frames = await framesOf({ maxTokens: 5 });
-    expect(textOf(frames).length).toBeLessThanOrEqual(20);
-    expect(stopReasonOf(frames)).toBe('max_tokens');
+    const frames = await collectFrames({ maxTokens: 5 });
+    expect(getText(frames).length).toBeLessThanOrEqual(20);
+    expect(getStopReason(frames)).toBe('max_tokens');
   });
 
   it('the stream ends before a stop sequence with the stop reason stop_sequence', async () => {
-    const frames = await framesOf({ stopSequences: ['tried', 'never said'] });
-    expect(textOf(frames)).toMatch(/its fallbacks are $/);
-    expect(stopReasonOf(frames)).toBe('stop_sequence');
+    const frames = await collectFrames({ stopSequences: ['tried', 'never said'] });
+    expect(getText(frames)).toMatch(/its fallbacks are $/);
+    expect(getStopReason(frames)).toBe('stop_sequence');
   });
 
   it('the stream adds up to the whole answer', async () => {
-    expect(textOf(await framesOf())).toBe(ask('fallbacks?'));
+    expect(getText(await collectFrames())).toBe(ask('fallbacks?'));
   });
 });
 

@@ -28,7 +28,7 @@ const messages = [{ role: 'user' as const, content: [{ text: 'Hi' }] }];
 describe.each([
   ["the SDK's own HTTP/2", {}],
   ['HTTP/1.1', { requestHandler: new NodeHttpHandler() }],
-])('over %s', (_protocol, options) => {
+])('the Bedrock stand-in over %s', (_protocol, options) => {
   const newClient = (): BedrockRuntimeClient =>
     new BedrockRuntimeClient({ region: 'eu-west-1', endpoint: server.url, credentials, maxAttempts: 1, ...options });
 
@@ -44,7 +44,7 @@ describe.each([
     client.destroy();
   });
 
-  it('the Bedrock stand-in answers a request that Bedrock refuses with a ValidationException', async () => {
+  it('the Bedrock stand-in refuses an invalid request with a ValidationException', async () => {
     const client = newClient();
     const command = new ConverseStreamCommand({ modelId: 'm', messages: [{ role: 'user', content: [{ text: ' ' }] }] });
     await expect(client.send(command)).rejects.toMatchObject({

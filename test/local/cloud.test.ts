@@ -38,19 +38,19 @@ function connectToTables({ endpoints }: Cloud): DynamoDBClient {
   return closeAfterwards(Object.assign(client, { close: () => client.destroy() }));
 }
 
-const createOptions = (endpoint = '') => ({
+const createClientOptions = (endpoint = '') => ({
   endpoint,
   region: 'eu-central-1',
   credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
 });
 
 function connectToObjects({ endpoints }: Cloud): S3Client {
-  const client = new S3Client(createOptions(endpoints['AWS_ENDPOINT_URL_S3']));
+  const client = new S3Client(createClientOptions(endpoints['AWS_ENDPOINT_URL_S3']));
   return closeAfterwards(Object.assign(client, { close: () => client.destroy() }));
 }
 
 function connectToQueue({ endpoints, resources }: Cloud): { sqs: SQSClient; QueueUrl: string } {
-  const sqs = new SQSClient(createOptions(endpoints['AWS_ENDPOINT_URL_SQS']));
+  const sqs = new SQSClient(createClientOptions(endpoints['AWS_ENDPOINT_URL_SQS']));
   closeAfterwards({ close: () => sqs.destroy() });
   return { sqs, QueueUrl: resources['WORK_QUEUE_URL'] ?? '' };
 }
@@ -93,7 +93,7 @@ describe('the cloud', () => {
     ]);
   });
 
-  it("the cloud calls Bedrock in AWS with the user's credentials, and stand-ins for the other services", async () => {
+  it("functions call Bedrock in AWS with the user's credentials, and stand-ins for the other services", async () => {
     vi.stubEnv('AWS_ACCESS_KEY_ID', 'AKIAUSER');
     vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'secret');
     const cloud = await startIn(await createStateDir(), { bedrock: 'aws', region: 'us-west-2' });
@@ -153,7 +153,7 @@ describe('the cloud', () => {
     expect(await Body?.transformToString()).toBe('sealed');
   });
 
-  it('the cloud delivers queue messages to their function, also after SQS was emptied and restarted', async () => {
+  it('the cloud delivers queue messages to their function, even after SQS restarted with empty queues', async () => {
     const bodies: string[] = [];
     const onLog = ({ text: line }: { text: string }) => bodies.push(JSON.parse(line).body);
     const cloud = await startIn(await createStateDir(), { onLog });

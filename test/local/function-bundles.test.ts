@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { expect, it } from 'vitest';
 import { startBundling } from '../../local/function-bundles.ts';
 
-it('startBundling bundles chat and authorize at once, and the other functions when told to', async () => {
+it('startBundling bundles chat and authorize at once, and the other functions when bundleRest is called', async () => {
   const bundles = startBundling(resolve(import.meta.dirname, '../../.build'));
   await bundles.whenBundled('chat');
   await bundles.whenBundled('authorize');

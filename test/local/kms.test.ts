@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -55,15 +55,15 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-async function newKey(): Promise<string> {
+async function createKey(): Promise<string> {
   const { KeyMetadata } = await kms.send(new CreateKeyCommand({ Description: 'for tests' }));
   return KeyMetadata?.KeyId ?? '';
 }
 
-const bytes = (text: string): Uint8Array => Buffer.from(text, 'utf8');
+const toBytes = (text: string): Uint8Array => Buffer.from(text, 'utf8');
 
 /** Returns the name of the exception with which `work` rejects, or `none`. */
-async function exceptionOf(work: Promise<unknown>): Promise<string> {
+async function getException(work: Promise<unknown>): Promise<string> {
   const thrown = await work.then(
     () => undefined,
     (reason: unknown) => reason,
@@ -73,7 +73,7 @@ async function exceptionOf(work: Promise<unknown>): Promise<string> {
 
 describe('a ciphertext', () => {
   it('a ciphertext decrypts to its plaintext, whatever the plaintext and encryption context', async () => {
-    const KeyId = await newKey();
+    const KeyId = await createKey();
     const context = fc.dictionary(fc.string({ unit: 'grapheme', minLength: 1 }), fc.string({ unit: 'grapheme' }), {
       maxKeys: 4,
       noNullPrototype: true,
@@ -91,12 +91,12 @@ describe('a ciphertext', () => {
   });
 
   it('a ciphertext decrypts with its encryption context in another order', async () => {
-    const KeyId = await newKey();
+    const KeyId = await createKey();
     const { CiphertextBlob } = await kms.send(
-      new EncryptCommand({ KeyId, Plaintext: bytes('x'), EncryptionContext: { a: '1', b: '2' } }),
+      new EncryptCommand({ KeyId, Plaintext: toBytes('x'), EncryptionContext: { a: '1', b: '2' } }),
     );
     const opened = await kms.send(new DecryptCommand({ CiphertextBlob, EncryptionContext: { b: '2', a: '1' } }));
-    expect(opened.Plaintext).toEqual(Uint8Array.from(bytes('x')));
+    expect(opened.Plaintext).toEqual(Uint8Array.from(toBytes('x')));
   });
 
   it.each([
@@ -106,43 +106,43 @@ describe('a ciphertext', () => {
     ["another tenant's", { ...TENANT, tenant: 'evil' }],
     ['the same letters, shifted', { tenan: 'tacme', purpose: 'content' }],
   ])('a ciphertext does not decrypt with another encryption context: %s', async (_case, EncryptionContext) => {
-    const KeyId = await newKey();
+    const KeyId = await createKey();
     const { CiphertextBlob } = await kms.send(
-      new EncryptCommand({ KeyId, Plaintext: bytes('secret'), EncryptionContext: TENANT }),
+      new EncryptCommand({ KeyId, Plaintext: toBytes('secret'), EncryptionContext: TENANT }),
     );
     const work = kms.send(new DecryptCommand({ CiphertextBlob, EncryptionContext }));
-    expect(await exceptionOf(work)).toBe('InvalidCiphertextException');
+    expect(await getException(work)).toBe('InvalidCiphertextException');
   });
 
   it('a ciphertext does not decrypt if a bit of it has changed', async () => {
-    const KeyId = await newKey();
+    const KeyId = await createKey();
     const { CiphertextBlob = new Uint8Array() } = await kms.send(
-      new EncryptCommand({ KeyId, Plaintext: bytes('secret') }),
+      new EncryptCommand({ KeyId, Plaintext: toBytes('secret') }),
     );
     for (let at = 0; at < CiphertextBlob.length; at += 3) {
       const changed = Uint8Array.from(CiphertextBlob);
       changed[at] = (changed[at] ?? 0) ^ 1;
-      const name = await exceptionOf(kms.send(new DecryptCommand({ CiphertextBlob: changed })));
+      const name = await getException(kms.send(new DecryptCommand({ CiphertextBlob: changed })));
       // A ciphertext contains its key's id, and a changed id names a key that doesn't exist.
       expect(['InvalidCiphertextException', 'NotFoundException']).toContain(name);
     }
-    const short = kms.send(new DecryptCommand({ CiphertextBlob: bytes('short') }));
-    expect(await exceptionOf(short)).toBe('InvalidCiphertextException');
+    const short = kms.send(new DecryptCommand({ CiphertextBlob: toBytes('short') }));
+    expect(await getException(short)).toBe('InvalidCiphertextException');
   });
 
   it('a ciphertext does not decrypt if the caller names another key', async () => {
-    const [KeyId, other] = [await newKey(), await newKey()];
-    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
-    expect(await exceptionOf(kms.send(new DecryptCommand({ CiphertextBlob, KeyId: other })))).toBe(
+    const [KeyId, other] = [await createKey(), await createKey()];
+    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: toBytes('x') }));
+    expect(await getException(kms.send(new DecryptCommand({ CiphertextBlob, KeyId: other })))).toBe(
       'IncorrectKeyException',
     );
     await kms.send(new DecryptCommand({ CiphertextBlob, KeyId }));
   });
 
   it('a ciphertext can be re-encrypted under another key and context', async () => {
-    const [KeyId, DestinationKeyId] = [await newKey(), await newKey()];
+    const [KeyId, DestinationKeyId] = [await createKey(), await createKey()];
     const { CiphertextBlob } = await kms.send(
-      new EncryptCommand({ KeyId, Plaintext: bytes('x'), EncryptionContext: TENANT }),
+      new EncryptCommand({ KeyId, Plaintext: toBytes('x'), EncryptionContext: TENANT }),
     );
     const moved = await kms.send(
       new ReEncryptCommand({
@@ -159,21 +159,21 @@ describe('a ciphertext', () => {
         KeyId: DestinationKeyId,
       }),
     );
-    expect(opened.Plaintext).toEqual(Uint8Array.from(bytes('x')));
+    expect(opened.Plaintext).toEqual(Uint8Array.from(toBytes('x')));
   });
 
   it('a ciphertext decrypts after a restart', async () => {
-    const KeyId = await newKey();
-    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
+    const KeyId = await createKey();
+    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: toBytes('x') }));
     await stop();
     await start();
-    expect((await kms.send(new DecryptCommand({ CiphertextBlob }))).Plaintext).toEqual(Uint8Array.from(bytes('x')));
+    expect((await kms.send(new DecryptCommand({ CiphertextBlob }))).Plaintext).toEqual(Uint8Array.from(toBytes('x')));
   });
 });
 
 describe('a data key', () => {
   it('a data key has 32 random bytes, to which its ciphertext decrypts', async () => {
-    const KeyId = await newKey();
+    const KeyId = await createKey();
     const generate = () =>
       kms.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_256', EncryptionContext: TENANT }));
     const [one, two] = [await generate(), await generate()];
@@ -186,15 +186,15 @@ describe('a data key', () => {
   });
 
   it('a data key has the requested size', async () => {
-    const KeyId = await newKey();
+    const KeyId = await createKey();
     const sized = await kms.send(new GenerateDataKeyCommand({ KeyId, NumberOfBytes: 64 }));
     const small = await kms.send(new GenerateDataKeyCommand({ KeyId, KeySpec: 'AES_128' }));
     expect([sized.Plaintext?.length, small.Plaintext?.length]).toEqual([64, 16]);
-    expect(await exceptionOf(kms.send(new GenerateDataKeyCommand({ KeyId })))).toBe('ValidationException');
+    expect(await getException(kms.send(new GenerateDataKeyCommand({ KeyId })))).toBe('ValidationException');
   });
 
   it('a data key is left out of the response of GenerateDataKeyWithoutPlaintext', async () => {
-    const KeyId = await newKey();
+    const KeyId = await createKey();
     const answer = await kms.send(new GenerateDataKeyWithoutPlaintextCommand({ KeyId, KeySpec: 'AES_256' }));
     expect(answer).not.toHaveProperty('Plaintext');
     const opened = await kms.send(new DecryptCommand({ CiphertextBlob: answer.CiphertextBlob }));
@@ -204,7 +204,7 @@ describe('a data key', () => {
 
 describe('a KMS key', () => {
   it('a KMS key is found by its id, its ARN, its alias and the alias’s ARN', async () => {
-    const KeyId = await newKey();
+    const KeyId = await createKey();
     await kms.send(new CreateAliasCommand({ AliasName: 'alias/lambent', TargetKeyId: KeyId }));
     const { Aliases = [] } = await kms.send(new ListAliasesCommand({}));
     expect(Aliases.map(({ AliasName, TargetKeyId }) => [AliasName, TargetKeyId])).toEqual([['alias/lambent', KeyId]]);
@@ -221,16 +221,16 @@ describe('a KMS key', () => {
   it.each(['nothing', 'alias/nothing', 'alias/../x'])(
     'a KMS key that does not exist is not found: %s',
     async (KeyId) => {
-      expect(await exceptionOf(kms.send(new DescribeKeyCommand({ KeyId })))).toBe('NotFoundException');
-      expect(await exceptionOf(kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') })))).toBe(
+      expect(await getException(kms.send(new DescribeKeyCommand({ KeyId })))).toBe('NotFoundException');
+      expect(await getException(kms.send(new EncryptCommand({ KeyId, Plaintext: toBytes('x') })))).toBe(
         'NotFoundException',
       );
     },
   );
 
   it('a KMS key cannot get an alias that is in use or reserved for AWS', async () => {
-    const TargetKeyId = await newKey();
-    const alias = (AliasName: string) => exceptionOf(kms.send(new CreateAliasCommand({ AliasName, TargetKeyId })));
+    const TargetKeyId = await createKey();
+    const alias = (AliasName: string) => getException(kms.send(new CreateAliasCommand({ AliasName, TargetKeyId })));
     expect(await alias('alias/a')).toBe('none');
     expect(await alias('alias/a')).toBe('AlreadyExistsException');
     expect(await alias('alias/aws/s3')).toBe('InvalidAliasNameException');
@@ -238,32 +238,34 @@ describe('a KMS key', () => {
   });
 
   it('a disabled KMS key refuses every operation until it is enabled again', async () => {
-    const KeyId = await newKey();
-    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
+    const KeyId = await createKey();
+    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: toBytes('x') }));
     await kms.send(new DisableKeyCommand({ KeyId }));
-    expect(await exceptionOf(kms.send(new DecryptCommand({ CiphertextBlob })))).toBe('DisabledException');
-    expect(await exceptionOf(kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') })))).toBe('DisabledException');
+    expect(await getException(kms.send(new DecryptCommand({ CiphertextBlob })))).toBe('DisabledException');
+    expect(await getException(kms.send(new EncryptCommand({ KeyId, Plaintext: toBytes('x') })))).toBe(
+      'DisabledException',
+    );
     await kms.send(new EnableKeyCommand({ KeyId }));
     await kms.send(new DecryptCommand({ CiphertextBlob }));
   });
 
   it('a KMS key that is pending deletion refuses every operation, and is gone after its waiting period', async () => {
-    const KeyId = await newKey();
-    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('x') }));
+    const KeyId = await createKey();
+    const { CiphertextBlob } = await kms.send(new EncryptCommand({ KeyId, Plaintext: toBytes('x') }));
     const { DeletionDate } = await kms.send(new ScheduleKeyDeletionCommand({ KeyId, PendingWindowInDays: 7 }));
     expect(DeletionDate?.getTime()).toBe(nowMs + 7 * 86_400_000);
-    const decrypt = () => exceptionOf(kms.send(new DecryptCommand({ CiphertextBlob })));
+    const decrypt = () => getException(kms.send(new DecryptCommand({ CiphertextBlob })));
     expect(await decrypt()).toBe('KMSInvalidStateException');
-    expect(await exceptionOf(kms.send(new EnableKeyCommand({ KeyId })))).toBe('KMSInvalidStateException');
+    expect(await getException(kms.send(new EnableKeyCommand({ KeyId })))).toBe('KMSInvalidStateException');
     nowMs += 8 * 86_400_000;
     expect(await decrypt()).toBe('NotFoundException');
   });
 });
 
 it('the KMS stand-in encrypts 1 to 4096 bytes', async () => {
-  const KeyId = await newKey();
+  const KeyId = await createKey();
   const encrypt = (size: number) =>
-    exceptionOf(kms.send(new EncryptCommand({ KeyId, Plaintext: new Uint8Array(size) })));
+    getException(kms.send(new EncryptCommand({ KeyId, Plaintext: new Uint8Array(size) })));
   expect([await encrypt(0), await encrypt(1), await encrypt(4_096), await encrypt(4_097)]).toEqual([
     'ValidationException',
     'none',
@@ -273,13 +275,25 @@ it('the KMS stand-in encrypts 1 to 4096 bytes', async () => {
 });
 
 it('the state file of the KMS stand-in is readable by its owner only, and contains no plaintext', async () => {
-  const KeyId = await newKey();
-  await kms.send(new EncryptCommand({ KeyId, Plaintext: bytes('canary') }));
+  const KeyId = await createKey();
+  await kms.send(new EncryptCommand({ KeyId, Plaintext: toBytes('canary') }));
   expect((await stat(stateFile)).mode & 0o777).toBe(0o600);
   expect(await readFile(stateFile, 'utf8')).not.toContain('canary');
 });
 
-it("the KMS stand-in answers an unknown operation and an invalid body with errors in KMS's shape", async () => {
+it('a change that the KMS stand-in cannot save has no effect, and can be repeated', async () => {
+  const TargetKeyId = await createKey();
+  const draft = `${stateFile}.${process.pid}.draft`;
+  await mkdir(draft);
+  const createAlias = () => kms.send(new CreateAliasCommand({ AliasName: 'alias/repeated', TargetKeyId }));
+  await expect(createAlias()).rejects.toMatchObject({ name: 'KMSInternalException' });
+  await rm(draft, { recursive: true });
+  expect((await kms.send(new ListAliasesCommand({}))).Aliases).toEqual([]);
+  await createAlias();
+  expect((await kms.send(new ListAliasesCommand({}))).Aliases).toMatchObject([{ AliasName: 'alias/repeated' }]);
+});
+
+it("the KMS stand-in answers an unknown operation and an invalid body with errors in KMS's format", async () => {
   const call = async (target: string, body: string): Promise<unknown> => {
     const headers = { 'x-amz-target': `TrentService.${target}`, 'content-type': 'application/x-amz-json-1.1' };
     const response = await fetch(server.url, { method: 'POST', headers, body });

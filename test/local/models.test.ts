@@ -46,7 +46,7 @@ async function startServer(answer: (request: IncomingMessage) => object | number
     },
   });
   const address = http.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
+  if (address === null || typeof address === 'string') throw new Error('The server has no port');
   return `http://127.0.0.1:${address.port}`;
 }
 
@@ -127,7 +127,7 @@ describe('MODELS_FILE', () => {
   it.each([
     ['anthropic.claude-sonnet-4-6', 'aws'],
     [GUIDE_MODEL, 'local'],
-  ])('MODELS_FILE with the Bedrock model %s selects this Bedrock: %s', async (model, bedrock) => {
+  ])('the Bedrock model %s in MODELS_FILE sets bedrock to %s', async (model, bedrock) => {
     await writeFile(join(folder, 'mine.json'), models({ provider: 'bedrock', model }));
     const credentials = async () => undefined;
     expect((await discover({ MODELS_FILE: 'mine.json' }, { credentials })).bedrock).toBe(bedrock);

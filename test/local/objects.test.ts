@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -116,6 +116,16 @@ describe('the S3 stand-in', () => {
     await first.client.send(new CopyObjectCommand({ Bucket, Key: 'copy', CopySource: `${Bucket}/source` }));
     await first.close();
     expect((await (await start(path)).get('copy')).text).toBe('text');
+  });
+
+  it('a change of an S3 object is saved once: its file is not written again after the response', async () => {
+    const path = await createFolder();
+    const { put } = await start(path);
+    await put('large', Buffer.alloc(8_000_000));
+    const file = (await readdir(path, { recursive: true })).find((name) => name.endsWith('.data')) ?? '';
+    const { ino } = await stat(join(path, file));
+    await new Promise((wake) => setTimeout(wake, 200));
+    expect((await stat(join(path, file))).ino).toBe(ino);
   });
 
   it('an S3 object stored by version 0.1.0 is restored, and can be replaced and deleted', async () => {

@@ -16,17 +16,17 @@ useCleanup();
 
 const REGION = 'eu-west-1';
 
-interface Started {
+interface QueuesFixture {
   readonly queues: Queues;
   readonly client: SQSClient;
   send(text: string): Promise<void>;
   /** Receives the messages of a queue that are visible now. */
   receive(queue?: string): Promise<Message[]>;
-  urlOf(queue: string): string;
+  getUrl(queue: string): string;
 }
 
 /** Starts SQS with the queue `work`, whose dead-letter queue is `dead`. */
-async function start(): Promise<Started> {
+async function start(): Promise<QueuesFixture> {
   const redrive = { deadLetterTargetArn: { 'Fn::GetAtt': ['Dead', 'Arn'] }, maxReceiveCount: 2 };
   const resources = {
     Work: { Type: 'AWS::SQS::Queue', Properties: { QueueName: 'work', RedrivePolicy: redrive } },
@@ -38,17 +38,17 @@ async function start(): Promise<Started> {
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
   const client = new SQSClient({ endpoint: queues.url, region: REGION, credentials, maxAttempts: 1 });
   closeAfterwards({ close: () => client.destroy() });
-  const urlOf = (queue: string) => `${queues.url}/000000000000/${queue}`;
+  const getUrl = (queue: string) => `${queues.url}/000000000000/${queue}`;
   return {
     queues,
     client,
-    urlOf,
+    getUrl,
     async send(MessageBody) {
-      await client.send(new SendMessageCommand({ QueueUrl: urlOf('work'), MessageBody }));
+      await client.send(new SendMessageCommand({ QueueUrl: getUrl('work'), MessageBody }));
     },
     async receive(queue = 'work') {
       const { Messages = [] } = await client.send(
-        new ReceiveMessageCommand({ QueueUrl: urlOf(queue), MaxNumberOfMessages: 10 }),
+        new ReceiveMessageCommand({ QueueUrl: getUrl(queue), MaxNumberOfMessages: 10 }),
       );
       return Messages;
     },
@@ -66,12 +66,12 @@ describe('the SQS stand-in', () => {
   });
 
   it('the SQS stand-in moves a message to the dead-letter queue after two receives', async () => {
-    const { client, urlOf, send, receive } = await start();
+    const { client, getUrl, send, receive } = await start();
     await send('poison');
     for (const _ of [1, 2]) {
       const [{ ReceiptHandle } = {}] = await receive();
       await client.send(
-        new ChangeMessageVisibilityCommand({ QueueUrl: urlOf('work'), ReceiptHandle, VisibilityTimeout: 0 }),
+        new ChangeMessageVisibilityCommand({ QueueUrl: getUrl('work'), ReceiptHandle, VisibilityTimeout: 0 }),
       );
     }
     expect(await receive()).toEqual([]);
@@ -79,7 +79,7 @@ describe('the SQS stand-in', () => {
   });
 
   it('the SQS stand-in accepts the characters that SQS accepts, and refuses the others', async () => {
-    const { client, urlOf, send, receive } = await start();
+    const { client, getUrl, send, receive } = await start();
     // The client checks the MD5 digests of what it sent and of what it received.
     await send('\t\n\r Grüße 🌍 𝄞 \ue000 \ufffd \u{10ffff}');
     expect(await receive()).toMatchObject([{ Body: '\t\n\r Grüße 🌍 𝄞 \ue000 \ufffd \u{10ffff}' }]);
@@ -87,7 +87,9 @@ describe('the SQS stand-in', () => {
       await expect(send(`a${refused}`)).rejects.toThrow('Invalid characters found');
     }
     const Entries = ['🌍', '\uffff'].map((MessageBody, index) => ({ Id: String(index), MessageBody }));
-    const { Successful, Failed } = await client.send(new SendMessageBatchCommand({ QueueUrl: urlOf('work'), Entries }));
+    const { Successful, Failed } = await client.send(
+      new SendMessageBatchCommand({ QueueUrl: getUrl('work'), Entries }),
+    );
     expect([Successful, Failed]).toMatchObject([[{ Id: '0' }], [{ Id: '1', Code: 'InvalidMessageContents' }]]);
     expect(await receive()).toMatchObject([{ Body: '🌍' }]);
   });

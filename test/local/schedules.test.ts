@@ -52,8 +52,10 @@ describe('startSchedules', () => {
     expect(unsupported.map((each) => each.function)).toEqual(['nightly']);
     expect(calls).toEqual([]);
     await vi.advanceTimersByTimeAsync(10 * 60_000);
-    const countOf = (name: string) => calls.filter((call) => call.name === name).length;
-    expect([countOf('warmup'), countOf('sweep'), countOf('broken'), countOf('nightly')]).toEqual([2, 10, 2, 0]);
+    const countCalls = (name: string) => calls.filter((call) => call.name === name).length;
+    expect([countCalls('warmup'), countCalls('sweep'), countCalls('broken'), countCalls('nightly')]).toEqual([
+      2, 10, 2, 0,
+    ]);
     expect(calls.find(({ name }) => name === 'sweep')?.event).toEqual({ all: true });
     expect(calls.find(({ name }) => name === 'warmup')?.event).toMatchObject({
       'detail-type': 'Scheduled Event',

@@ -94,9 +94,9 @@ export async function startGpuWorker(first: WorkerBehavior = {}): Promise<GpuWor
       await sleep(tokenMs);
       if (outgoing.destroyed) return;
       request.tokensAt.push(performance.now());
-      outgoing.write(chunk(`t${index} `, null));
+      outgoing.write(encodeChunk(`t${index} `, null));
     }
-    outgoing.write(chunk('', 'stop'));
+    outgoing.write(encodeChunk('', 'stop'));
     const usage = { prompt_tokens: 100, completion_tokens: tokens, total_tokens: 100 + tokens };
     outgoing.write(encodeEvent({ choices: [], usage }));
     outgoing.end(encodeEvent('[DONE]'));
@@ -139,7 +139,7 @@ export async function startGpuWorker(first: WorkerBehavior = {}): Promise<GpuWor
   };
 }
 
-function chunk(content: string, finish_reason: string | null): string {
+function encodeChunk(content: string, finish_reason: string | null): string {
   return encodeEvent({ choices: [{ index: 0, delta: { content }, finish_reason }] });
 }
 

@@ -29,7 +29,7 @@ export function createSlotAllocator(ports: SlotPorts, settings: SlotSettings): S
   return {
     async acquire(request, signal, excluded = new Set()) {
       signal.throwIfAborted();
-      const bytesPerToken = tokens.bytesPerToken(request.model);
+      const bytesPerToken = tokens.getBytesPerToken(request.model);
       return new SlotSearch(request, { bytesPerToken, excluded, ports, settings }).run(signal);
     },
     async suspect({ fleet, id, bootId }, reason) {

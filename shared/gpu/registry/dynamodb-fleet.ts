@@ -1,7 +1,7 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import type { Item } from '../../aws/attributes.ts';
 import { deleteItem, findItems, putItem, putItems, queryAllItems, type Update, updateItem } from '../../aws/table.ts';
-import { definedProps } from '../../core/objects.ts';
+import { omitUndefined } from '../../core/objects.ts';
 import {
   EXPIRES_INDEX,
   encodeDescription,
@@ -49,7 +49,7 @@ export function createDynamoDBFleetStore(
   function updateLease(fleet: string, workerId: string, leaseId: string, change: string, values?: Item) {
     const condition = 'attribute_exists(leases.#id)';
     const names = { '#id': leaseId };
-    return updateWorker(fleet, workerId, { change, condition, names, ...definedProps({ values }) });
+    return updateWorker(fleet, workerId, { change, condition, names, ...omitUndefined({ values }) });
   }
 
   return {

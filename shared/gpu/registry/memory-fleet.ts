@@ -1,4 +1,4 @@
-import { definedProps } from '../../core/objects.ts';
+import { omitUndefined } from '../../core/objects.ts';
 import type { FleetStore, LeaseRequest } from './fleet-store.ts';
 import type { Lease, PrefixHolder, UnmetDemand, Waiter, Worker } from './worker.ts';
 
@@ -122,5 +122,5 @@ function without(leases: Worker['leases'], ids: readonly string[]): Worker['leas
 }
 
 function pickState({ state, stateReason, stateSince }: Worker): Pick<Worker, 'state' | 'stateReason' | 'stateSince'> {
-  return { state, ...definedProps({ stateReason, stateSince }) };
+  return { state, ...omitUndefined({ stateReason, stateSince }) };
 }

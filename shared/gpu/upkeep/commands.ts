@@ -1,5 +1,5 @@
 import { LambentError } from '../../core/errors.ts';
-import { definedProps } from '../../core/objects.ts';
+import { omitUndefined } from '../../core/objects.ts';
 import { isLive, type Worker, type WorkerState } from '../registry/worker.ts';
 import type { Command } from './fleet-event.ts';
 import { listMembers } from './fleet-members.ts';
@@ -59,7 +59,7 @@ function summarize(worker: Worker, now: number): WorkerSummary {
   return {
     worker: id,
     state,
-    ...definedProps({
+    ...omitUndefined({
       reason: stateReason,
       since: stateSince === undefined ? undefined : new Date(stateSince).toISOString(),
     }),

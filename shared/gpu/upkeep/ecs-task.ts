@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
-import { definedProps } from '../../core/objects.ts';
+import { omitUndefined } from '../../core/objects.ts';
 import type { Member } from './member.ts';
 
 /** Epoch milliseconds, from an RFC 3339 text (events) or a `Date` (API). */
@@ -75,7 +75,7 @@ export function toMember(
     unhealthy: task.healthStatus === 'UNHEALTHY',
     slots,
     source: 'ecs',
-    ...definedProps({ bootId, startedAt: task.startedAt, instance }),
+    ...omitUndefined({ bootId, startedAt: task.startedAt, instance }),
   };
 }
 

@@ -1,4 +1,4 @@
-import { definedProps } from '../../core/objects.ts';
+import { omitUndefined } from '../../core/objects.ts';
 import type { FleetStore } from '../registry/fleet-store.ts';
 import type { Worker, WorkerState } from '../registry/worker.ts';
 import type { Member } from './member.ts';
@@ -139,7 +139,7 @@ async function registerHealthy(
     models,
     source,
     seenAt: now(),
-    ...definedProps({ instance }),
+    ...omitUndefined({ instance }),
   });
   if (worker?.bootId !== bootId) {
     onChange({ fleet, worker: id, change: 'registered' });

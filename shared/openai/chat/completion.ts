@@ -4,7 +4,7 @@ import type {
   ChatCompletionMessageFunctionToolCall as ChatToolCall,
 } from 'openai/resources/chat/completions';
 import type { CompletionUsage } from 'openai/resources/completions';
-import { definedProps } from '../../core/objects.ts';
+import { omitUndefined } from '../../core/objects.ts';
 import type { FinishReason, GenerationEvent, TokenLogprob, Usage } from '../../inference/generation.ts';
 import { missingFinishError } from '../sse.ts';
 
@@ -54,7 +54,7 @@ export async function encodeChatCompletion(
           finish_reason: FINISH_REASONS[event.reason],
         },
       ],
-      ...definedProps({ usage: event.usage && encodeChatUsage(event.usage), service_tier: event.serviceTier }),
+      ...omitUndefined({ usage: event.usage && encodeChatUsage(event.usage), service_tier: event.serviceTier }),
     };
   }
   throw missingFinishError();

@@ -1,6 +1,6 @@
 import type { FunctionTool, Response, ResponseUsage } from 'openai/resources/responses/responses';
 import type { LambentError } from '../../core/errors.ts';
-import { definedProps } from '../../core/objects.ts';
+import { omitUndefined } from '../../core/objects.ts';
 import type { FinishReason, GenerationEvent, Usage } from '../../inference/generation.ts';
 import { encodeErrorBody } from '../errors.ts';
 import { missingFinishError } from '../sse.ts';
@@ -137,7 +137,7 @@ export function finishedResponse(
     completed_at: incomplete === undefined ? completedAt : null,
     incomplete_details: incomplete === undefined ? null : { reason: incomplete },
     output: items,
-    ...definedProps({ service_tier: serviceTier, usage: usage && encodeUsage(usage) }),
+    ...omitUndefined({ service_tier: serviceTier, usage: usage && encodeUsage(usage) }),
   };
 }
 

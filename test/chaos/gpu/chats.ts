@@ -43,7 +43,7 @@ export function startChats({ url }: Pick<Cloud, 'url'>, random: () => number): C
   const ended = new AbortController();
   const counts: ChatCounts = { asked: 0, answered: 0, wrong: 0, cut: 0, refused: {}, unanswered: 0, firstTokenMs: [] };
 
-  async function chat(): Promise<void> {
+  async function sendChats(): Promise<void> {
     while (!ended.signal.aborted) {
       await sleep(random() * LONGEST_PAUSE_MS, undefined, { signal: ended.signal }).catch(() => {});
       if (ended.signal.aborted) return;
@@ -52,7 +52,7 @@ export function startChats({ url }: Pick<Cloud, 'url'>, random: () => number): C
     }
   }
 
-  const running = Promise.all(Array.from({ length: CLIENTS }, chat));
+  const running = Promise.all(Array.from({ length: CLIENTS }, sendChats));
   return {
     counts,
     async stop() {

@@ -114,12 +114,12 @@ export function startGpuFaultInjection(
     const fault = { requestId, at: Date.now(), until: Number.POSITIVE_INFINITY };
     dispatchers.push(fault);
     const takeover = onFreeze(requestId);
-    signal(pid, 'SIGSTOP');
+    sendSignal(pid, 'SIGSTOP');
     const thaw = (): void => {
       clearTimeout(timer);
       frozen.delete(pid);
       fault.until = Date.now();
-      signal(pid, 'SIGCONT');
+      sendSignal(pid, 'SIGCONT');
     };
     const timer = setTimeout(thaw, untilTakeover ? LONGEST_FREEZE * leaseMs : ms);
     frozen.set(pid, thaw);
@@ -154,7 +154,7 @@ export function startGpuFaultInjection(
   };
 }
 
-function signal(pid: number, name: 'SIGSTOP' | 'SIGCONT'): void {
+function sendSignal(pid: number, name: 'SIGSTOP' | 'SIGCONT'): void {
   try {
     process.kill(pid, name);
   } catch {

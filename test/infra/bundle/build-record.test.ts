@@ -41,7 +41,7 @@ async function bundle(): Promise<{ readonly code: string; readonly isRebuilt: bo
   return { code: await readFile(output(), 'utf8'), isRebuilt: (await builtAt()) !== before };
 }
 
-describe('A second build', () => {
+describe('a second build', () => {
   it('a second build is skipped if nothing has changed', async () => {
     expect((await bundle()).isRebuilt).toBe(true);
     expect((await bundle()).isRebuilt).toBe(false);
@@ -114,7 +114,7 @@ describe('A second build', () => {
   });
 });
 
-describe('A fingerprint', () => {
+describe('a fingerprint', () => {
   it('a fingerprint does not depend on other functions whose inputs were digested before', async () => {
     await bundle();
     const inputs = readBuildRecord(output('.meta/function.record.json'))?.inputs ?? [];

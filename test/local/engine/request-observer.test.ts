@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { Work } from '../../../local/engine/engine.ts';
 import type { ObserveRequest } from '../../../local/engine/request-observer.ts';
 import { type EngineServer, startEngineServer } from '../../../local/engine/server.ts';
+import { waitUntil } from '../../wait.ts';
 
 let server: EngineServer | undefined;
 afterEach(async () => {
@@ -34,10 +35,6 @@ async function startObserved(speed: number) {
   return { observed, client: new OpenAI({ baseURL: server.url, apiKey: 'any', maxRetries: 0 }) };
 }
 
-async function waitUntil(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
-}
-
 const messages = [{ role: 'user' as const, content: `Say it. ${'Once more. '.repeat(30)}` }];
 const request = { model: 'stand-in', messages };
 
@@ -50,7 +47,7 @@ describe('a request observer', () => {
       expect(whole.choices[0]?.message.content).toMatch(/Once more\.” #1$/);
       if (stream) for await (const _ of await client.chat.completions.create({ ...request, stream }));
       else await client.chat.completions.create(request);
-      await waitUntil(() => observed[1]?.ends.length === 1);
+      await waitUntil('the second request ends', () => observed[1]?.ends.length === 1);
       const { prompt_tokens: promptTokens, completion_tokens: generatedTokens } = whole.usage ?? {};
       const work = { promptTokens, generatedTokens };
       expect(observed[0]).toEqual({ work: { ...work, cachedTokens: 0, computedTokens: promptTokens }, ends: [true] });
@@ -69,7 +66,7 @@ describe('a request observer', () => {
       if (choices[0]?.delta.content) chunks += 1;
       if (chunks === 5) break;
     }
-    await waitUntil(() => observed[0]?.ends.length === 1);
+    await waitUntil('the request ends', () => observed[0]?.ends.length === 1);
     expect(observed[0]?.ends).toEqual([false]);
     const { generatedTokens = 0, promptTokens, computedTokens } = observed[0]?.work ?? {};
     expect(computedTokens).toBe(promptTokens);

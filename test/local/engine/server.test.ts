@@ -1,6 +1,7 @@
 import OpenAI, { APIError } from 'openai';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type EngineServer, type EngineServerOptions, startEngineServer } from '../../../local/engine/server.ts';
+import { waitUntil } from '../../wait.ts';
 
 let servers: EngineServer[] = [];
 afterEach(async () => {
@@ -36,10 +37,6 @@ const longRequest = (tokens: number, extra: object = {}) => ({
   ignore_eos: true,
   ...extra,
 });
-
-async function waitUntil(condition: () => Promise<boolean>): Promise<void> {
-  while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 10));
-}
 
 describe('chat completions with the OpenAI client', () => {
   it('a completion names the stand-in, repeats the question and reports its usage', async () => {
@@ -186,9 +183,9 @@ describe('slots', () => {
     };
     // Long enough for the other requests to arrive meanwhile, even on a busy machine.
     const first = complete('first', 0, 500);
-    await waitUntil(async () => (await metric('vllm:num_requests_running')) === 1);
+    await waitUntil('a request runs', async () => (await metric('vllm:num_requests_running')) === 1);
     const batch = complete('batch', 1, 20);
-    await waitUntil(async () => (await metric('vllm:num_requests_waiting')) === 1);
+    await waitUntil('a request waits', async () => (await metric('vllm:num_requests_waiting')) === 1);
     await Promise.all([first, batch, complete('interactive', 0, 20)]);
     expect(order).toEqual(['first', 'interactive', 'batch']);
   });
@@ -201,10 +198,10 @@ describe('slots', () => {
       const left = client.chat.completions
         .create({ ...longRequest(20_000), stream }, { signal: gone.signal })
         .catch(() => undefined);
-      await waitUntil(async () => (await metric('vllm:generation_tokens_total')) > 0);
+      await waitUntil('a token is generated', async () => (await metric('vllm:generation_tokens_total')) > 0);
       gone.abort();
       await left;
-      await waitUntil(async () => (await metric('lambent:requests_aborted_total')) === 1);
+      await waitUntil('the request is aborted', async () => (await metric('lambent:requests_aborted_total')) === 1);
       expect(await metric('vllm:num_requests_running')).toBe(0);
       const generated = await metric('vllm:generation_tokens_total');
       await new Promise((resolve) => setTimeout(resolve, 100));
@@ -225,7 +222,7 @@ describe('slots', () => {
 });
 
 describe('LoRA adapters', () => {
-  it('a LoRA adapter is a model from loading until unloading', async () => {
+  it('a LoRA adapter can be used as a model until it is unloaded', async () => {
     const { client, server } = await start();
     const post = (path: string, body: object) =>
       fetch(`${server.url}/${path}`, { method: 'POST', body: JSON.stringify(body) });

@@ -104,7 +104,7 @@ describe('faults', () => {
     { fault: 'failed', performed: false },
     { fault: 'cutBefore', performed: false },
     { fault: 'cutAfter', performed: true },
-  ] as const)('the service performs a request with the fault $fault: $performed', async ({ fault, performed }) => {
+  ] as const)('a service performs a request despite the fault $fault: $performed', async ({ fault, performed }) => {
     const faults = await startWithFaults();
     const options = { region: REGION, credentials, maxAttempts: 1 };
     const sqs = new SQSClient({ ...options, endpoint: faults.urls.sqs });

@@ -58,7 +58,7 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     });
   });
 
-  it("the runner gives a function its own variables and Lambda's, and none of the runner's", async () => {
+  it("a function gets its own variables and Lambda's, and none of the runner's", async () => {
     process.env['SECRET_OF_THE_RUNNER'] = 'leaked';
     const runner = await startTestRunner({
       mode,
@@ -136,6 +136,14 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
     await until(() => runner.processes().length === 0);
     expect(isAlive(pid)).toBe(false);
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
+  });
+
+  it('every waiting invocation fails if no process can get credentials', async () => {
+    const credentials = async () => Promise.reject(new Error('no credentials'));
+    const runner = await startTestRunner({ mode, credentials });
+    const calls = range(availableParallelism() + 2).map(() => runner.invoke('echo', '{}'));
+    for (const result of await Promise.allSettled(calls))
+      expect(result).toMatchObject({ status: 'rejected', reason: { message: 'no credentials' } });
   });
 
   it('the runner replaces a process whose credentials have expired', async () => {

@@ -13,7 +13,7 @@ import type { Principal } from '../../../shared/access/principal.ts';
 const principal: Principal = { tenant: 'acme', keyId: 'key-1', scopes: ['inference'] };
 
 describe('the item of a key', () => {
-  it('contains the hash of the key and no part of the key itself', () => {
+  it('the item of a key contains the hash of the key and no part of the key itself', () => {
     const item = JSON.stringify(createKeyItem('sk-very-secret', principal));
     expect(item).not.toContain('secret');
     // echo -n sk-very-secret | sha256sum
@@ -22,22 +22,22 @@ describe('the item of a key', () => {
     );
   });
 
-  it('is parsed into the principal', () => {
+  it('the item of a key is parsed into the principal', () => {
     expect(parseKeyItem(createKeyItem('sk-1', principal), 0)).toEqual(principal);
   });
 
-  it('is invalid from the second in which it expires', () => {
+  it('the item of a key is invalid from the second in which it expires', () => {
     const item = createKeyItem('sk-1', { ...principal, expiresAt: 100 });
     expect(parseKeyItem(item, 99_999)).toEqual(principal);
     expect(parseKeyItem(item, 100_000)).toBeUndefined();
   });
 
-  it('keeps the scopes that this version knows and ignores others', () => {
+  it('the parser of a key’s item keeps the scopes that this version knows and ignores others', () => {
     const item = { ...createKeyItem('sk-1', principal), scopes: { SS: ['inference', 'from-the-future'] } };
     expect(parseKeyItem(item, 0)).toEqual(principal);
   });
 
-  it('is parsed into undefined if a field is missing or invalid', () => {
+  it('the item of a key is parsed into undefined if a field is missing or invalid', () => {
     for (const field of ['tenant', 'keyId', 'scopes']) {
       const { [field]: _, ...rest } = createKeyItem('sk-1', principal);
       expect(parseKeyItem(rest, 0)).toBeUndefined();
@@ -67,18 +67,18 @@ describe('parseBearerKey', () => {
     [`Bearer ${'x'.repeat(257)}`, undefined],
     ['', undefined],
     [undefined, undefined],
-  ])('returns from the header %j the key %j', (header, key) => {
+  ])('parseBearerKey returns from the header %j the key %j', (header, key) => {
     expect(parseBearerKey(header)).toBe(key);
   });
 });
 
 describe('the authorizer’s context', () => {
-  it('is parsed into the same principal', () => {
+  it('the authorizer’s context is parsed into the same principal', () => {
     const both: Principal = { ...principal, scopes: ['inference', 'models'] };
     expect(parseAuthorizerContext(toAuthorizerContext(both))).toEqual(both);
   });
 
-  it('is parsed into undefined if it is invalid', () => {
+  it('an invalid authorizer’s context is parsed into undefined', () => {
     fc.assert(
       fc.property(fc.anything(), (anything) => {
         expect(parseAuthorizerContext(anything)).toBeUndefined();

@@ -29,14 +29,14 @@ function createClock() {
 }
 
 describe('a batch write', () => {
-  it('writes 25 items in each request', async () => {
+  it('a batch write writes 25 items in each request', async () => {
     const { table, batches, written } = createThrottledTable(() => 0);
     await deleteItems(table, keys(60));
     expect(batches).toEqual([25, 25, 10]);
     expect(written).toHaveLength(60);
   });
 
-  it('retries writes that a throttled table left unprocessed, after a pause', async () => {
+  it('a batch write retries writes that a throttled table left unprocessed, after a pause', async () => {
     const { table, written } = createThrottledTable((request) => (request === 1 ? 20 : 0));
     const { pauses, sleep } = createClock();
     await deleteItems(table, keys(30), { sleep });
@@ -44,7 +44,7 @@ describe('a batch write', () => {
     expect(pauses).toHaveLength(1);
   });
 
-  it('fails after eight requests without progress, with growing pauses between them', async () => {
+  it('a batch write fails after eight requests without progress, with growing pauses between them', async () => {
     const { table, batches } = createThrottledTable(() => 25);
     const { pauses, sleep } = createClock();
     await expect(deleteItems(table, keys(1), { sleep })).rejects.toMatchObject({ code: 'overloaded', retryable: true });
@@ -54,7 +54,7 @@ describe('a batch write', () => {
     expect(Math.max(...pauses)).toBeLessThanOrEqual(2_000);
   });
 
-  it('counts only requests without progress in a row', async () => {
+  it('a batch write does not fail after eight requests without progress if others succeeded in between', async () => {
     // Seven requests fail, the eighth writes its whole batch, and the ninth fails again.
     const { table, written } = createThrottledTable((request) => (request === 8 || request === 10 ? 0 : 25));
     const { pauses, sleep } = createClock();
@@ -63,7 +63,7 @@ describe('a batch write', () => {
     expect(pauses).toHaveLength(8);
   });
 
-  it('drops unprocessed writes if they are hints', async () => {
+  it('a batch write of hints drops unprocessed writes', async () => {
     const { table, batches, written } = createThrottledTable(() => 5);
     await putItems(table, keys(10), { unprocessed: 'drop' });
     expect(batches).toEqual([10]);
@@ -84,14 +84,14 @@ describe('a read', () => {
     return { table: { client: client as unknown as DynamoDBClient, name: 'jobs' }, consistent };
   }
 
-  it('of an item is strongly consistent unless the caller allows otherwise', async () => {
+  it('a read of an item is strongly consistent unless the caller allows otherwise', async () => {
     const { table, consistent } = createRecordingTable();
     await getItem(table, marshall({ pk: 'a' }));
     await getItem(table, marshall({ pk: 'a' }), { eventual: true });
     expect(consistent).toEqual([true, false]);
   });
 
-  it('of a query is strongly consistent, except on an index, which DynamoDB would refuse', async () => {
+  it('a query is strongly consistent, except on an index, which DynamoDB would refuse', async () => {
     const { table, consistent } = createRecordingTable();
     const query = { where: 'pk = :pk', values: marshall({ ':pk': 'a' }) };
     await queryPage(table, query);
@@ -111,15 +111,15 @@ describe('marshall', () => {
     set: new Set(['x', 'y']),
   };
 
-  it('is reversed by unmarshall', () => {
+  it('marshall is reversed by unmarshall', () => {
     expect(unmarshall(marshall(plain))).toEqual(plain);
   });
 
-  it('leaves out undefined fields, including nested ones', () => {
+  it('marshall leaves out undefined fields, including nested ones', () => {
     expect(marshall({ a: undefined, b: { c: undefined } })).toEqual({ b: { M: {} } });
   });
 
-  it('throws for a value of an unsupported type', () => {
+  it('marshall throws for a value of an unsupported type', () => {
     expect(() => marshall({ a: null })).toThrow(expect.objectContaining({ code: 'internal' }));
   });
 });

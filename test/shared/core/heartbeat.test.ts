@@ -21,7 +21,7 @@ function createSleep() {
 }
 
 describe('a heartbeat', () => {
-  it('pauses before each beat for the time that the previous one returned', async () => {
+  it('a heartbeat pauses before each beat for the time that the previous one returned', async () => {
     const { pauses, sleep, wake } = createSleep();
     const pausesToReturn = [20, 30];
     const heartbeat = startHeartbeat(10, async () => pausesToReturn.shift(), sleep);
@@ -31,7 +31,7 @@ describe('a heartbeat', () => {
     await heartbeat.stop();
   });
 
-  it('ends when a beat returns undefined', async () => {
+  it('a heartbeat ends when a beat returns undefined', async () => {
     const { pauses, sleep, wake } = createSleep();
     let beats = 0;
     startHeartbeat(
@@ -47,7 +47,7 @@ describe('a heartbeat', () => {
     expect({ beats, pauses }).toEqual({ beats: 1, pauses: [10] });
   });
 
-  it('sends no beat after it is stopped', async () => {
+  it('a heartbeat sends no beat after it is stopped', async () => {
     const { sleep, wake } = createSleep();
     let beats = 0;
     const heartbeat = startHeartbeat(
@@ -63,7 +63,7 @@ describe('a heartbeat', () => {
     expect(beats).toBe(0);
   });
 
-  it('waits for a beat in progress when it is stopped', async () => {
+  it('a heartbeat that is stopped waits for a beat in progress', async () => {
     const { sleep, wake } = createSleep();
     let endBeat = () => {};
     const heartbeat = startHeartbeat(

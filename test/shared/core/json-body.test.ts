@@ -17,7 +17,7 @@ function getErrorCode(run: () => unknown): string {
 }
 
 describe('a JSON body', () => {
-  it('is parsed without change, whatever JSON value it is', () => {
+  it('any JSON body is parsed without change', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 8 }), (value) => {
         expect(parse(JSON.stringify(value))).toEqual(JSON.parse(JSON.stringify(value)));
@@ -25,7 +25,7 @@ describe('a JSON body', () => {
     );
   });
 
-  it('is decoded if it is base64', () => {
+  it('a base64 body is decoded', () => {
     expect(
       parseJsonBody({ body: Buffer.from('{"a":"ü"}').toString('base64'), isBase64Encoded: true }, undefined),
     ).toEqual({
@@ -45,18 +45,18 @@ describe('a JSON body', () => {
     [`{"a":"${'['.repeat(300)}"}`, 'none'],
     [`{"a":"\\\\\\"${'['.repeat(300)}"}`, 'none'],
     ['"\\', 'invalid_json'],
-  ])('%.40j results in the error code %s', (body, code) => {
+  ])('the body %.40j results in the error code %s', (body, code) => {
     expect(getErrorCode(() => parse(body))).toBe(code);
   });
 
-  it('must have a JSON media type if it has one', () => {
+  it('a body must have a JSON media type if it has one', () => {
     expect(getErrorCode(() => parse('{}', 'application/x-www-form-urlencoded'))).toBe('unsupported_media_type');
     expect(parse('{}', 'application/json; charset=utf-8')).toEqual({});
     expect(parse('{}', 'application/vnd.api+json')).toEqual({});
     expect(parseJsonBody({ body: '{}', isBase64Encoded: false }, undefined)).toEqual({});
   });
 
-  it('is parsed or rejected with an error code, whatever text it is', () => {
+  it('any text is parsed or rejected with an error code', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.string({ unit: 'binary' })), (text) => void getErrorCode(() => parse(text))),
     );

@@ -20,7 +20,7 @@ describe('a request logger', () => {
     return { lines, logger: createLogger({ level, fields: { function: 'chat' }, write }) };
   }
 
-  it('adds its annotations to its own later lines only', () => {
+  it('a request logger adds its annotations to its own later lines only', () => {
     const { lines, logger } = recordLogger();
     const first = logger.forRequest({ requestId: '1' });
     const second = logger.forRequest({ requestId: '2' });
@@ -38,7 +38,7 @@ describe('a request logger', () => {
     ]);
   });
 
-  it('writes its summary at every level, but no other line below the level', () => {
+  it('a request logger writes its summary at every level, but no other line below the level', () => {
     const { lines, logger } = recordLogger('warn');
     const request = logger.forRequest({ requestId: '1' });
     request.info('hidden');
@@ -48,7 +48,7 @@ describe('a request logger', () => {
 });
 
 describe('the log fields of an error', () => {
-  it('contain the location where the error was created', () => {
+  it('the log fields of an error contain the location where the error was created', () => {
     expect(describeError(new LambentError('internal', 'x')).at).toMatch(/logger\.test\.ts:\d+:\d+/);
     expect(describeError(new Error()).at).toMatch(/logger\.test\.ts:\d+:\d+/);
     expect(describeError(new LambentError('internal', 'Error')).at).toMatch(/logger\.test\.ts:\d+:\d+/);
@@ -59,7 +59,7 @@ describe('the log fields of an error', () => {
     ['in an asynchronous function', 'async run (/var/task/chat.ts:10:20)', 'async Promise.all (index 0)'],
     ['at the top level of a module', 'async file:///var/task/chat.mjs:1:2', 'new Promise (<anonymous>)'],
     ['in Node itself', 'Socket.emit [as x] (node:events:5:6)', 'y (<anonymous>)'],
-  ])('contain a location %s', (_, location, before) => {
+  ])('the log fields of an error contain a location %s', (_, location, before) => {
     const error = Object.assign(new Error('no'), { stack: `Error: no\n    at ${before}\n    at ${location}` });
     expect(describeError(error).at).toBe(location);
   });
@@ -69,24 +69,24 @@ describe('the log fields of an error', () => {
     ['an upstream', new Error(`Input should be a string, input: 'why?${FRAME}\n'`)],
     ['a parser', catchParseError(`{"a": ${FRAME}}`)],
     ['an error with no other text', new Error(FRAME)],
-  ])('never contain text that looks like a location in the message of %s', (_, error) => {
+  ])('the log fields of an error never contain text that looks like a location in the message of %s', (_, error) => {
     expect(describeError(error).at).toMatch(/logger\.test\.ts/);
     expect(JSON.stringify(describeError(error))).not.toContain('CANARY');
   });
 
-  it('contain no location if the stack does not begin with the message', () => {
+  it('the log fields of an error contain no location if the stack does not begin with the message', () => {
     const { stack } = new Error(`before${FRAME}`);
     for (const message of ['after', 'bef', 'Error'])
       expect(describeError(Object.assign(new Error(message), { stack })).at).toBeUndefined();
     expect(describeError(Object.assign(new Error('x'), { stack: undefined })).at).toBeUndefined();
   });
 
-  it('contain no stack line that only begins like a frame', () => {
+  it('the log fields of an error contain no stack line that only begins like a frame', () => {
     const error = Object.assign(new Error('x'), { stack: 'Error: x\n    at CANARY, said (the caller)' });
     expect(describeError(error).at).toBeUndefined();
   });
 
-  it('contain the message of a configuration error', () => {
+  it('the log fields of an error contain the message of a configuration error', () => {
     const configurationError = new LambentError('configuration', 'env:NO_KEY is missing or empty');
     const wrapper = new LambentError('upstream_misconfigured', 'CANARY', { cause: configurationError });
     expect(describeError(configurationError).reason).toBe('env:NO_KEY is missing or empty');
@@ -98,7 +98,7 @@ describe('the log fields of an error', () => {
     ['a LambentError with another code', new LambentError('upstream_rejected', 'CANARY')],
     ['an error of another class', Object.assign(new Error('CANARY'), { code: 'configuration' })],
     ['the cause', new LambentError('configuration', 'x', { cause: new Error('CANARY') })],
-  ])('never contain the message of %s', (_, error) => {
+  ])('the log fields of an error never contain the message of %s', (_, error) => {
     expect(JSON.stringify(describeError(error))).not.toContain('CANARY');
   });
 });

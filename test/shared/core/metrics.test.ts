@@ -13,7 +13,7 @@ const directive = (dimensions: readonly string[], ...names: readonly string[]) =
 });
 
 describe('the metrics of a request', () => {
-  it('are gathered into the fields of one log line', () => {
+  it('the metrics of a request are gathered into the fields of one log line', () => {
     const { lines, metrics } = recordMetrics();
     const request = metrics.forRequest();
     request.gather({ Tokens: [7, 'Count'] }, { Model: 'default' });
@@ -34,7 +34,7 @@ describe('the metrics of a request', () => {
     expect(lines).toEqual([]);
   });
 
-  it('are not mixed with those of another request', () => {
+  it('the metrics of a request are not mixed with those of another request', () => {
     const { metrics } = recordMetrics();
     const [first, second] = [metrics.forRequest(), metrics.forRequest()];
     first.gather({ Tokens: [1, 'Count'] });
@@ -43,7 +43,7 @@ describe('the metrics of a request', () => {
     expect(first.takeGathered()).not.toHaveProperty('Tokens');
   });
 
-  it('are published at once if their name is gathered already', () => {
+  it('metrics whose name is gathered already are published at once', () => {
     const { lines, metrics } = recordMetrics();
     const request = metrics.forRequest();
     request.gather({ Tokens: [1, 'Count'] }, { Model: 'a' });
@@ -52,7 +52,7 @@ describe('the metrics of a request', () => {
     expect(request.takeGathered()).toMatchObject({ Model: 'a', Tokens: 1 });
   });
 
-  it('are flushed on one line, or on none if nothing was gathered', () => {
+  it('the metrics of a request are flushed on one line, or on none if nothing was gathered', () => {
     const { lines, metrics } = recordMetrics();
     const request = metrics.forRequest();
     request.flush();

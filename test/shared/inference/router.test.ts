@@ -21,7 +21,7 @@ class ScriptedModel implements Model {
   generate(_request: unknown, call: ModelCall): AsyncIterable<GenerationEvent> {
     const behavior = this.#behaviors[Math.min(this.calls, this.#behaviors.length - 1)];
     this.calls += 1;
-    if (behavior === undefined) throw new Error('no behavior');
+    if (behavior === undefined) throw new Error('The model has no behavior');
     return behavior(call);
   }
 }

@@ -18,7 +18,7 @@ async function settle(): Promise<void> {
 }
 
 describe('a keep-alive stream', () => {
-  it('sends all frames whole and in order, including multibyte characters', async () => {
+  it('a keep-alive stream sends all frames whole and in order, including multibyte characters', async () => {
     async function* frames() {
       for (let index = 0; index < 500; index += 1) yield `data: ${index} 🎈\n\n`;
     }
@@ -26,7 +26,7 @@ describe('a keep-alive stream', () => {
     expect(await read(createKeepAliveStream(frames(), INTERVAL_MS))).toBe(expected);
   });
 
-  it('sends a comment for each interval without a frame', async () => {
+  it('a keep-alive stream sends a comment for each interval without a frame', async () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
     let sendLast = () => {};
     const last = new Promise<void>((resolve) => {
@@ -44,7 +44,7 @@ describe('a keep-alive stream', () => {
     expect(await text).toBe('data: a\n\n: keep-alive\n\n: keep-alive\n\ndata: b\n\n');
   });
 
-  it('reads no frame from its source before there is room for it', async () => {
+  it('a keep-alive stream reads no frame from its source before there is room for it', async () => {
     let frameCount = 0;
     async function* frames() {
       for (;;) {
@@ -59,7 +59,7 @@ describe('a keep-alive stream', () => {
     stream.destroy();
   });
 
-  it('ends its source when it is destroyed', async () => {
+  it('a keep-alive stream ends its source when it is destroyed', async () => {
     let ended = false;
     async function* frames() {
       try {
@@ -73,7 +73,7 @@ describe('a keep-alive stream', () => {
     expect(ended).toBe(true);
   });
 
-  it('fails when its source fails', async () => {
+  it('a keep-alive stream fails when its source fails', async () => {
     async function* frames() {
       yield 'data: x\n\n';
       throw new Error('source failed');

@@ -219,7 +219,7 @@ describe('an item that is too large for the table', () => {
   const large = (id: string) => ({ id, content: { said: `canary ${'x'.repeat(600_000)}` } });
 
   /** Creates a conversation with one large item from the start and another from a turn. */
-  async function aLargeConversation() {
+  async function createLargeConversation() {
     const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
     await conversations.create(key, {}, [large('a')]);
     await (await conversations.beginTurn(key, 'turn')).commit([...makeItems('b'), large('c')]);
@@ -228,7 +228,7 @@ describe('an item that is too large for the table', () => {
   }
 
   it('a large item is stored sealed in the bucket, and is read like any other', async () => {
-    const { key, objects } = await aLargeConversation();
+    const { key, objects } = await createLargeConversation();
     expect(await conversations.readItems(key)).toEqual([large('a'), ...makeItems('b'), large('c')]);
     expect(await conversations.retrieveItem(key, 'c')).toEqual(large('c'));
     const kept = await Promise.all((await objects()).map((object) => stores.bucket.get(object)));
@@ -237,7 +237,7 @@ describe('an item that is too large for the table', () => {
   });
 
   it('a large item is removed from the bucket with the item and with the conversation', async () => {
-    const { key, objects } = await aLargeConversation();
+    const { key, objects } = await createLargeConversation();
     await conversations.deleteItem(key, 'a');
     expect(await readNames(key)).toEqual(['b', 'c']);
     expect(await objects()).toHaveLength(1);
@@ -246,7 +246,7 @@ describe('an item that is too large for the table', () => {
   });
 
   it('deleting a conversation removes objects of a crashed writer that no item refers to', async () => {
-    const { key, objects } = await aLargeConversation();
+    const { key, objects } = await createLargeConversation();
     await stores.bucket.put(`${TENANT}/conversation/${key.id}/7-1`, new Uint8Array([1]), false);
     await conversations.delete(key);
     expect(await objects()).toEqual([]);
@@ -262,7 +262,7 @@ describe('an item that is too large for the table', () => {
   });
 
   it('an item that is missing in the bucket is an error on every page that contains it', async () => {
-    const { key, objects } = await aLargeConversation();
+    const { key, objects } = await createLargeConversation();
     // More than a query's megabyte, so that the first page's failure occurs before the second page arrives.
     const halves = Array.from({ length: 6 }, (_, index) => ({ id: `half${index}`, content: 'y'.repeat(220_000) }));
     await (await conversations.beginTurn(key, 'more')).commit(halves);
@@ -272,8 +272,8 @@ describe('an item that is too large for the table', () => {
 });
 
 describe('a request whose response is lost', () => {
-  /** Returns conversations whose table executes a request and then cuts the connection, after `count` other requests. */
-  async function cutAfter() {
+  /** Creates conversations whose table executes a request and then cuts the connection, after `count` others. */
+  async function createCutConversations() {
     let left = Number.POSITIVE_INFINITY;
     const random = () => (left-- === 0 ? 0 : 1);
     const proxy = await startFaultProxy({
@@ -300,7 +300,7 @@ describe('a request whose response is lost', () => {
 
   it('a turn acquires the lock that it already holds', async () => {
     const key = await createConversation();
-    const cut = await cutAfter();
+    const cut = await createCutConversations();
     cut.cutAfter(0);
     await (await cut.conversations.beginTurn(key, 'turn')).commit(makeItems('a'));
     await (await conversations.beginTurn(key, 'next')).commit(makeItems('b'));
@@ -309,7 +309,7 @@ describe('a request whose response is lost', () => {
 
   it('a turn whose commit is retried succeeds', async () => {
     const key = await createConversation();
-    const cut = await cutAfter();
+    const cut = await createCutConversations();
     const turn = await cut.conversations.beginTurn(key, 'turn');
     cut.cutAfter(1);
     await turn.commit(makeItems('a'));

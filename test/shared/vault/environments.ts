@@ -105,9 +105,9 @@ export async function catchCode(work: Promise<unknown>): Promise<unknown> {
   return Reflect.get(Object(error), 'code');
 }
 
-async function startProxy(target: string, disturb: Fault): Promise<{ url: string; close(): Promise<void> }> {
+async function startProxy(target: string, chooseFault: Fault): Promise<{ url: string; close(): Promise<void> }> {
   const server = createServer((request, response) => {
-    forwardRequest(request, response, target, disturb).catch(() => response.destroy());
+    forwardRequest(request, response, target, chooseFault).catch(() => response.destroy());
   });
   const { port, close } = await listen(server, { port: 0 });
   return { url: `http://127.0.0.1:${port}`, close };
@@ -117,15 +117,15 @@ async function forwardRequest(
   request: IncomingMessage,
   response: ServerResponse,
   target: string,
-  disturb: Fault,
+  chooseFault: Fault,
 ): Promise<void> {
   const body = await buffer(request);
   const operation = String(request.headers['x-amz-target']).replace(/^.*\./, '');
-  const disturbance = disturb(operation);
-  if (disturbance === 'cut') return void response.destroy();
-  if (disturbance !== undefined) {
-    response.writeHead(disturbance.status, { 'content-type': 'application/x-amz-json-1.0' });
-    return void response.end(JSON.stringify({ __type: disturbance.type, message: 'as the test wants it' }));
+  const fault = chooseFault(operation);
+  if (fault === 'cut') return void response.destroy();
+  if (fault !== undefined) {
+    response.writeHead(fault.status, { 'content-type': 'application/x-amz-json-1.0' });
+    return void response.end(JSON.stringify({ __type: fault.type, message: 'injected by the test' }));
   }
   const { host: _, connection: __, ...headers } = request.headers;
   const answer = await fetch(target, { method: 'POST', headers: headers as Record<string, string>, body });

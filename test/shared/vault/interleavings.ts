@@ -37,10 +37,10 @@ export class Interleaving {
     const actors = [...this.#waiting.keys()].sort();
     const actor = actors[this.#choices[this.options.length] ?? 0] ?? '';
     this.options.push(actors.length);
-    const goOn = this.#waiting.get(actor);
+    const resume = this.#waiting.get(actor);
     this.#waiting.delete(actor);
     this.#running++;
-    goOn?.();
+    resume?.();
   }
 }
 

@@ -26,7 +26,7 @@ beforeAll(async () => {
 afterAll(() => services[Symbol.asyncDispose]());
 
 /** Returns the table for one actor: each of its requests waits until the actor is chosen. */
-function observeTable(actor: string, turns: Interleaving): TenantKeyTable {
+function gateTable(actor: string, turns: Interleaving): TenantKeyTable {
   const inTurn =
     <Arguments extends unknown[], Result>(request: (...given: Arguments) => Promise<Result>) =>
     async (...given: Arguments): Promise<Result> => {
@@ -64,7 +64,7 @@ async function catchOutcome(sealing: Promise<Uint8Array>): Promise<Uint8Array | 
 }
 
 const seal = (actor: string, name: RecordName, turns: Interleaving) =>
-  turns.run(() => startEnvironment(services, observeTable(actor, turns)).seal(name, PLAINTEXT));
+  turns.run(() => startEnvironment(services, gateTable(actor, turns)).seal(name, PLAINTEXT));
 
 describe.each([
   { state: 'has no key yet', age: 0 },
@@ -84,11 +84,11 @@ describe.each([
     expect(orders).toBeGreaterThan(100);
   });
 
-  it('the tenant stays deleted without a key, in every order of two sealing environments and one deletion', async () => {
+  it('the tenant stays deleted, in every order of two sealing environments and one deletion', async () => {
     const seen = { sealed: 0, refused: 0 };
     const orders = await runInEveryOrder(async (turns) => {
       const name = await newTenant(age);
-      const remover = observeTable('remover', turns);
+      const remover = gateTable('remover', turns);
       const [, ...outcomes] = await Promise.all([
         turns.run(() => remover.markErased({ tenant: name.tenant, deletedAt: services.clock.now })),
         ...['a', 'b'].map((actor) => catchOutcome(seal(actor, name, turns))),

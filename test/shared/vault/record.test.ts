@@ -76,7 +76,7 @@ describe('a record that must not open', () => {
     for (let bit = 0; bit < sealed.length * 8; bit++) {
       const changed = Buffer.from(sealed);
       changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7));
-      // In production a changed key version selects another key; here, the record must not open even with the right key.
+      // In production a changed key version selects another key. Here the record must not open even with the right key.
       expect(tryOpen(changed), `bit ${bit}`).toBe('record_unreadable');
     }
   });

@@ -8,7 +8,7 @@ import type { webcrypto } from 'node:crypto';
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** The name of a record. */
-export interface Place {
+export interface RecordName {
   readonly tenant: string;
   readonly kind: string;
   readonly id: string;
@@ -23,14 +23,14 @@ const HEADER = 69;
 /** Seals `plaintext` with a tenant key of 32 bytes. */
 export async function seal(
   plaintext: Uint8Array,
-  place: Place,
+  name: RecordName,
   tenantKey: Uint8Array,
   keyVersion: number,
   salt: Uint8Array = crypto.getRandomValues(new Uint8Array(32)),
 ): Promise<Bytes> {
   const { key, commitment } = await secrets(tenantKey, salt);
   const header = join(Uint8Array.of(1), integer(keyVersion, 4), salt, commitment);
-  const additionalData = join(header, encode(place));
+  const additionalData = join(header, encode(name));
   const count = Math.max(1, Math.ceil(plaintext.length / SEGMENT));
   const segments: Uint8Array[] = [];
   for (let i = 0; i < count; i++) {
@@ -48,7 +48,7 @@ export async function seal(
  */
 export async function open(
   record: Uint8Array,
-  place: Place,
+  name: RecordName,
   tenantKeys: ReadonlyMap<number, Uint8Array>,
 ): Promise<Bytes> {
   if (record.length < HEADER || record[0] !== 1) throw new Error('not a record of format 1');
@@ -58,7 +58,7 @@ export async function open(
   const { key, commitment } = await secrets(tenantKey, header.subarray(5, 37));
   if (!equal(commitment, header.subarray(37))) throw new Error('another key');
 
-  const additionalData = join(header, encode(place));
+  const additionalData = join(header, encode(name));
   const body = record.subarray(HEADER);
   const count = Math.max(1, Math.ceil(body.length / (SEGMENT + TAG)));
   const pieces: Uint8Array[] = [];
@@ -87,7 +87,7 @@ function nonce(i: number, last: boolean): Bytes {
   return join(new Uint8Array(7), integer(i, 4), Uint8Array.of(last ? 1 : 0));
 }
 
-function encode({ tenant, kind, id, epoch, field }: Place): Bytes {
+function encode({ tenant, kind, id, epoch, field }: RecordName): Bytes {
   const text = (t: string) => {
     const bytes = new TextEncoder().encode(t);
     return join(integer(bytes.length, 4), bytes);

@@ -196,7 +196,7 @@ describe('a key in memory', () => {
     expect(plain).toHaveLength(6);
   });
 
-  it('the tenant that entered first is evicted when too many tenants are cached', async () => {
+  it('the cache evicts the tenant that entered first if it holds too many tenants', async () => {
     const { environment, plain } = watched({ maxTenants: 2 });
     const names = ['a', 'b', 'c'].map((tenant) => ({ ...NAME, tenant }));
     const sealed = await Promise.all(names.map((name) => start().seal(name, text(name.tenant))));

@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { findCapacity, GOOD_SHARE } from './capacity.ts';
 
-const step = (at: number) => async (scale: number) => (scale <= at ? 1 : 0.2);
+const createStep = (at: number) => async (scale: number) => (scale <= at ? 1 : 0.2);
 /** Declines by a tenth per doubling beyond 1, so that it is 95% at the square root of 2. */
-const slope = async (scale: number) => Math.min(1, 1 - 0.1 * Math.log2(scale));
+const computeSlope = async (scale: number) => Math.min(1, 1 - 0.1 * Math.log2(scale));
 
 describe('the capacity', () => {
   it.each([0.01, 0.5, 1, 3.7, 250])('the capacity is found within 1% if goodput drops at a scale of %d', async (at) => {
     for (const start of [0.02, 1, 2, 90]) {
-      const found = await findCapacity(step(at), start);
+      const found = await findCapacity(createStep(at), start);
       expect(found / at).toBeGreaterThan(0.99);
       expect(found / at).toBeLessThan(1.01);
     }
@@ -16,9 +16,9 @@ describe('the capacity', () => {
 
   it('the capacity is found far within 1% of the load at which a declining goodput crosses 95%', async () => {
     for (const start of [0.1, Math.SQRT2, 40]) {
-      const found = await findCapacity(slope, start);
+      const found = await findCapacity(computeSlope, start);
       expect(found).toBeCloseTo(Math.SQRT2, 3);
-      expect(await slope(found)).toBeCloseTo(GOOD_SHARE, 4);
+      expect(await computeSlope(found)).toBeCloseTo(GOOD_SHARE, 4);
     }
   });
 

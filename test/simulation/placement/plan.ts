@@ -134,9 +134,9 @@ async function findCapacities(
 ): Promise<Capacities> {
   const found = policies.map(async (policy) => {
     const ofSeeds = seeds.map((seed) => {
-      const at = async (scale: number) =>
+      const computeShare = async (scale: number) =>
         (await threads.run({ ...base, policy, load: { ...base.load, scale, seed } }))[share];
-      return findCapacity(at, startNear?.get(policy)?.[0] ?? start);
+      return findCapacity(computeShare, startNear?.get(policy)?.[0] ?? start);
     });
     return [policy, await Promise.all(ofSeeds)] as const;
   });

@@ -23,7 +23,7 @@ function chooseWorkers(factory: PolicyFactory, workers: readonly SimulatedWorker
   const policy = factory(workers, createSeededRandom(seed));
   return works.map((work) => policy(work).index);
 }
-const times = (count: number, work = makeWork()) => Array.from({ length: count }, () => work);
+const repeatWork = (count: number, work = makeWork()) => Array.from({ length: count }, () => work);
 
 /** Returns the workers that a policy may choose for one request. */
 function listChoices(factory: PolicyFactory, workers: readonly SimulatedWorker[], work = makeWork()): number[] {
@@ -33,15 +33,15 @@ function listChoices(factory: PolicyFactory, workers: readonly SimulatedWorker[]
 
 describe('round robin', () => {
   it('round robin chooses workers in turn, whatever their load', async () => {
-    const workers = await makeFleet({ has: times(30) }, IDLE, IDLE);
-    expect(chooseWorkers(roundRobin, workers, times(7))).toEqual([0, 1, 2, 0, 1, 2, 0]);
+    const workers = await makeFleet({ has: repeatWork(30) }, IDLE, IDLE);
+    expect(chooseWorkers(roundRobin, workers, repeatWork(7))).toEqual([0, 1, 2, 0, 1, 2, 0]);
   });
 });
 
 describe('random', () => {
   it('the random policy chooses all workers about equally often, whatever their load', async () => {
-    const workers = await makeFleet({ has: times(30) }, IDLE, IDLE);
-    const taken = chooseWorkers(random, workers, times(3_000));
+    const workers = await makeFleet({ has: repeatWork(30) }, IDLE, IDLE);
+    const taken = chooseWorkers(random, workers, repeatWork(3_000));
     for (const index of [0, 1, 2]) {
       const share = taken.filter((each) => each === index).length / taken.length;
       expect(share).toBeGreaterThan(0.3);
@@ -52,8 +52,8 @@ describe('random', () => {
 
 describe('two choices', () => {
   it('two choices never chooses the busiest worker, because the other choice is always better', async () => {
-    const workers = await makeFleet({ has: times(2) }, { has: times(1) }, IDLE);
-    const taken = chooseWorkers(twoChoices, workers, times(3_000));
+    const workers = await makeFleet({ has: repeatWork(2) }, { has: repeatWork(1) }, IDLE);
+    const taken = chooseWorkers(twoChoices, workers, repeatWork(3_000));
     expect(taken).not.toContain(0);
     // Two of three pairs include the idle worker.
     expect(taken.filter((each) => each === 2).length / taken.length).toBeGreaterThan(0.63);
@@ -67,7 +67,7 @@ describe('two choices', () => {
 
 describe('least connections', () => {
   it('least connections chooses the worker with the fewest requests, whatever their length', async () => {
-    const workers = await makeFleet({ has: times(2, short) }, { has: [long] }, { has: times(3, short) });
+    const workers = await makeFleet({ has: repeatWork(2, short) }, { has: [long] }, { has: repeatWork(3, short) });
     expect(listChoices(leastConnections, workers)).toEqual([1]);
   });
 
@@ -78,13 +78,13 @@ describe('least connections', () => {
 
 describe('least tokens', () => {
   it('least tokens chooses the worker with the fewest waiting prompt tokens, whatever the number of requests', async () => {
-    const workers = await makeFleet({ has: times(2, short) }, { has: [long] }, { has: times(3, short) });
+    const workers = await makeFleet({ has: repeatWork(2, short) }, { has: [long] }, { has: repeatWork(3, short) });
     expect(listChoices(leastTokens, workers)).toEqual([0]);
   });
 
   it('least tokens compares numbers of requests if waiting tokens are equal', async () => {
     const one = makeWork({ promptTokens: 300 });
-    expect(listChoices(leastTokens, await makeFleet({ has: times(3, short) }, { has: [one] }))).toEqual([1]);
+    expect(listChoices(leastTokens, await makeFleet({ has: repeatWork(3, short) }, { has: [one] }))).toEqual([1]);
   });
 });
 
@@ -96,7 +96,7 @@ describe('consistent hashing with bounded loads', () => {
   it('bounded hashing sends prompts with the same beginning to one worker, and different prompts to all workers', async () => {
     const workers = await makeFleet(IDLE, IDLE, IDLE, IDLE);
     for (const id of [1, 2, 3])
-      expect(new Set(chooseWorkers(boundedHashing, workers, times(20, talk(id)))).size).toBe(1);
+      expect(new Set(chooseWorkers(boundedHashing, workers, repeatWork(20, talk(id)))).size).toBe(1);
     const many = Array.from({ length: 400 }, (_, id) => talk(id + 1));
     const taken = chooseWorkers(boundedHashing, workers, many);
     for (const index of [0, 1, 2, 3]) {
@@ -163,7 +163,7 @@ describe('the perfect index', () => {
 
   it('the perfect index ignores the cache of other prompts', async () => {
     // Both have the same load; one of them has cached the prompt.
-    const workers = await makeFleet({ did: [talk], has: times(2, talk) }, { has: times(2, talk) });
+    const workers = await makeFleet({ did: [talk], has: repeatWork(2, talk) }, { has: repeatWork(2, talk) });
     expect(listChoices(perfectIndex, workers)).toEqual([0]);
   });
 });

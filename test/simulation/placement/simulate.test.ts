@@ -61,25 +61,28 @@ it('workers compute in parallel, so that a step of all takes as long as a step o
 describe('knowledge of the caches', () => {
   it.each([1, 2, 3])('policies that know the caches reuse more than random placement (seed %d)', async (seed) => {
     const given = makeOptions({ arrivals: makeConversations(400, 60), workers: 4, seed });
-    const rateOf = async (policy: PolicyName) => computeHitRate(given.arrivals, await simulate({ ...given, policy }));
-    const chance = await rateOf('random');
-    expect(await rateOf('perfect-index')).toBeGreaterThan(chance);
-    expect(await rateOf('llm-d')).toBeGreaterThan(chance);
-    expect(await rateOf('lambent')).toBeGreaterThan(chance);
+    const computeRate = async (policy: PolicyName) =>
+      computeHitRate(given.arrivals, await simulate({ ...given, policy }));
+    const chance = await computeRate('random');
+    expect(await computeRate('perfect-index')).toBeGreaterThan(chance);
+    expect(await computeRate('llm-d')).toBeGreaterThan(chance);
+    expect(await computeRate('lambent')).toBeGreaterThan(chance);
   });
 
   it('the directory reuses at least 90% of what a perfect index reuses', async () => {
     const given = makeOptions({ arrivals: makeConversations(400, 60), workers: 4 });
-    const rateOf = async (policy: PolicyName) => computeHitRate(given.arrivals, await simulate({ ...given, policy }));
-    expect((await rateOf('lambent')) / (await rateOf('perfect-index'))).toBeGreaterThan(0.9);
+    const computeRate = async (policy: PolicyName) =>
+      computeHitRate(given.arrivals, await simulate({ ...given, policy }));
+    expect((await computeRate('lambent')) / (await computeRate('perfect-index'))).toBeGreaterThan(0.9);
   });
 });
 
 describe('Lambent’s leases', () => {
-  const atOnce = (count: number) => Array.from({ length: count }, () => makeArrival(0, { outputTokens: 50 }));
+  const createSimultaneous = (count: number) =>
+    Array.from({ length: count }, () => makeArrival(0, { outputTokens: 50 }));
 
   it('leases admit no request to a worker without a free slot', async () => {
-    const arrivals = atOnce(3);
+    const arrivals = createSimultaneous(3);
     const run = async (slots: number) => (await simulate(makeOptions({ arrivals, workers: 1, slots }))).endMs;
     const [together, inTurn] = [(await run(3)).toSorted(), (await run(1)).toSorted()];
     const alone = inTurn[0] ?? 0;
@@ -90,7 +93,7 @@ describe('Lambent’s leases', () => {
   });
 
   it('leases delay the first token by the table’s latency', async () => {
-    const arrivals = atOnce(1);
+    const arrivals = createSimultaneous(1);
     const run = async (ms: number) =>
       (await simulate(makeOptions({ arrivals, latency: { leastMs: ms, mostMs: ms } }))).firstTokenMs[0];
     const [known] = (await simulate(makeOptions({ arrivals, policy: 'least-tokens' }))).firstTokenMs;
@@ -130,13 +133,13 @@ describe('bulk work', () => {
   });
 
   it('bulk work leaves the reserve free', async () => {
-    const withReserve = (reserve: number) =>
+    const createOptions = (reserve: number) =>
       makeOptions({
         ...beside,
         bulk,
         settings: { ...makeOptions().settings, defaultLimits: { reserve, waitMs: 10_000 } },
       });
-    const [much, little] = [await simulate(withReserve(0)), await simulate(withReserve(0.75))];
+    const [much, little] = [await simulate(createOptions(0)), await simulate(createOptions(0.75))];
     // Two of eight slots, instead of as many as memory allows.
     expect(much.bulkTokens / little.bulkTokens).toBeGreaterThan(2);
   });

@@ -33,8 +33,8 @@ type Shape = Readonly<typeof SYNTHETIC>;
  */
 export function generateTrace(seed: number, shape: Shape = SYNTHETIC): Trace {
   const random = createSeededRandom(seed);
-  const exponential = (mean: number) => -mean * Math.log(1 - random());
-  const lognormal = ({ median, sigma }: { readonly median: number; readonly sigma: number }) => {
+  const sampleExponential = (mean: number) => -mean * Math.log(1 - random());
+  const sampleLognormal = ({ median, sigma }: { readonly median: number; readonly sigma: number }) => {
     const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
     return Math.max(1, Math.round(median * Math.exp(sigma * normal)));
   };
@@ -46,15 +46,15 @@ export function generateTrace(seed: number, shape: Shape = SYNTHETIC): Trace {
       { length: shape.applicationBlocks },
       (_, depth) => application * shape.applicationBlocks + depth,
     );
-    let tokens = shape.applicationBlocks * BLOCK_TOKENS + lognormal(shape.firstTokens);
+    let tokens = shape.applicationBlocks * BLOCK_TOKENS + sampleLognormal(shape.firstTokens);
     let atMs = startMs;
     do {
       if (tokens > shape.mostTokens) break;
       while ((blocks.length + 1) * BLOCK_TOKENS <= tokens) blocks.push(blockCount++);
-      const outputTokens = lognormal(shape.answerTokens);
+      const outputTokens = sampleLognormal(shape.answerTokens);
       requests.push({ atMs: Math.round(atMs), inputTokens: tokens, outputTokens, blocks: [...blocks] });
-      tokens += outputTokens + lognormal(shape.messageTokens);
-      atMs += exponential(shape.thinkMs);
+      tokens += outputTokens + sampleLognormal(shape.messageTokens);
+      atMs += sampleExponential(shape.thinkMs);
     } while (random() < 1 - 1 / shape.turns);
   }
   requests.sort((a, b) => a.atMs - b.atMs);

@@ -78,8 +78,8 @@ describe('copies of a trace', () => {
     // Each copy has an integer number of requests.
     expect(large.length).toBeGreaterThanOrEqual(2 * whole.length);
     expect(large.length).toBeLessThan(2 * whole.length + 8);
-    const perSecond = (made: typeof whole) => made.length / (made.at(-1)?.atMs ?? 0);
-    expect(perSecond(large) / perSecond(whole)).toBeGreaterThan(5);
-    expect(perSecond(large) / perSecond(whole)).toBeLessThan(11);
+    const computeRate = (made: typeof whole) => made.length / (made.at(-1)?.atMs ?? 0);
+    expect(computeRate(large) / computeRate(whole)).toBeGreaterThan(5);
+    expect(computeRate(large) / computeRate(whole)).toBeLessThan(11);
   });
 });

@@ -38,13 +38,13 @@ export function generateArrivals(
   for (let copy = 0; copy < copies; copy++) {
     const start = Math.floor((copy * requests.length) / copies);
     const startMs = requests[start]?.atMs ?? 0;
-    const ofThisCopy = (block: number) => block + copy * blockCount;
+    const toCopyBlock = (block: number) => block + copy * blockCount;
     for (let index = start; index < start + requestsPerCopy; index++) {
       const request = requests[index % requests.length];
       if (request === undefined) continue;
       const { atMs, blocks, ...lengths } = request;
       const sinceMs = atMs - startMs + (index < requests.length ? 0 : spanMs) + (jitter ? tickMs * random() : 0);
-      made.push({ ...lengths, atMs: sinceMs / scale, blocks: copy === 0 ? blocks : blocks.map(ofThisCopy) });
+      made.push({ ...lengths, atMs: sinceMs / scale, blocks: copy === 0 ? blocks : blocks.map(toCopyBlock) });
     }
   }
   return made.sort((a, b) => a.atMs - b.atMs);

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../../../core/errors.ts';
-import { definedProps } from '../../../core/objects.ts';
+import { omitUndefined } from '../../../core/objects.ts';
 import { type Recovery, UpstreamError } from '../../model.ts';
 
 interface FailureClass {
@@ -65,7 +65,7 @@ export function bedrockError(thrown: unknown, accepted: boolean): UpstreamError 
     recovery,
     upstream: failure.name,
     cause: thrown,
-    ...definedProps({ retryAfterMs }),
+    ...omitUndefined({ retryAfterMs }),
   });
 }
 

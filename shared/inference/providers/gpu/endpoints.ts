@@ -1,5 +1,5 @@
 import { BoundedMap } from '../../../core/bounded-map.ts';
-import { definedProps } from '../../../core/objects.ts';
+import { omitUndefined } from '../../../core/objects.ts';
 import { deriveTenantSalt } from '../../../gpu/placement/prompt.ts';
 import type { Tier } from '../../../gpu/registry/worker.ts';
 import type { Model } from '../../model.ts';
@@ -42,7 +42,7 @@ export function createEndpoints(target: GpuTarget, options: EndpointOptions): (u
         weight: target.weight,
         baseUrl,
         maxTokensParameter: 'max_tokens',
-        ...definedProps({ capabilities: target.capabilities, apiKey: fleet.apiKey }),
+        ...omitUndefined({ capabilities: target.capabilities, apiKey: fleet.apiKey }),
       },
       {
         maxOutputTokens,

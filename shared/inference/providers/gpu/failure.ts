@@ -1,5 +1,5 @@
 import type { LambentError } from '../../../core/errors.ts';
-import { definedProps } from '../../../core/objects.ts';
+import { omitUndefined } from '../../../core/objects.ts';
 import { UpstreamError } from '../../model.ts';
 import { cutAnswerError, isConnectionFailure } from '../openai-compatible/errors.ts';
 
@@ -104,6 +104,6 @@ function withoutRetry(error: UpstreamError): UpstreamError {
   return new UpstreamError(code, message, {
     recovery: 'nextTarget',
     cause: error,
-    ...definedProps({ upstream, retryAfterMs }),
+    ...omitUndefined({ upstream, retryAfterMs }),
   });
 }

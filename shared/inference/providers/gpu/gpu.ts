@@ -1,5 +1,5 @@
 import { LambentError } from '../../../core/errors.ts';
-import { definedProps } from '../../../core/objects.ts';
+import { omitUndefined } from '../../../core/objects.ts';
 import { deriveTenantSalt, hashPrefixes } from '../../../gpu/placement/prompt.ts';
 import type { Slot, SlotRequest } from '../../../gpu/placement/slot.ts';
 import type { SlotAllocator } from '../../../gpu/placement/slot-allocator.ts';
@@ -130,5 +130,9 @@ function noSlotError(thrown: unknown, fleet: string): UpstreamError {
     return new UpstreamError('upstream_unavailable', message, { recovery: 'retry', cause: thrown });
   }
   const { code, message, retryAfterMs } = thrown;
-  return new UpstreamError(code, message, { recovery: 'nextTarget', cause: thrown, ...definedProps({ retryAfterMs }) });
+  return new UpstreamError(code, message, {
+    recovery: 'nextTarget',
+    cause: thrown,
+    ...omitUndefined({ retryAfterMs }),
+  });
 }

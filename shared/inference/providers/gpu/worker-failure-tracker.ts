@@ -1,5 +1,5 @@
 import { BoundedMap } from '../../../core/bounded-map.ts';
-import { definedProps } from '../../../core/objects.ts';
+import { omitUndefined } from '../../../core/objects.ts';
 import type { Slot } from '../../../gpu/placement/slot.ts';
 import { UpstreamError } from '../../model.ts';
 import type { Blame, WorkerFailure } from './failure.ts';
@@ -109,7 +109,7 @@ function toUnavailableError({ message, recovery, upstream, cause }: UpstreamErro
   return new UpstreamError('upstream_unavailable', message, {
     recovery,
     cause,
-    ...definedProps({ upstream }),
+    ...omitUndefined({ upstream }),
   });
 }
 

@@ -1,4 +1,4 @@
-import { definedProps, isObject } from '../../../core/objects.ts';
+import { isObject, omitUndefined } from '../../../core/objects.ts';
 import type { FinishReason, GenerationEvent, ServiceTier, TokenLogprob, Usage } from '../../generation.ts';
 import { createContinuation, type ReasoningField } from './messages.ts';
 import { ToolCallAssembler } from './tool-calls.ts';
@@ -63,7 +63,7 @@ export class AnswerReader {
       type: 'finish',
       reason: this.#finishReason(),
       usage: this.#usage,
-      ...definedProps({ serviceTier: this.#serviceTier }),
+      ...omitUndefined({ serviceTier: this.#serviceTier }),
     });
     return events;
   }

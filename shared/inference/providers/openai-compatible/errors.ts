@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { ErrorCode } from '../../../core/errors.ts';
-import { definedProps, isObject } from '../../../core/objects.ts';
+import { isObject, omitUndefined } from '../../../core/objects.ts';
 import { type Recovery, UpstreamError } from '../../model.ts';
 import { parseDuration, parseRetryAfter } from './retry-after.ts';
 import { asCount, asObject, asObjects, asText, type WireObject } from './wire.ts';
@@ -61,7 +61,7 @@ export function toUpstreamError(error: WireError, { callerParam, isQuoted, redac
   return new UpstreamError(code, redact(toPublicMessage({ code, recovery }, error)), {
     recovery,
     upstream: redact([error.status, ...listCodes(error)].join(' ')),
-    ...definedProps({ param }),
+    ...omitUndefined({ param }),
     ...(error.retryAfterMs === undefined || recovery === 'fail' ? {} : { retryAfterMs: error.retryAfterMs }),
   });
 }

@@ -8,7 +8,7 @@ import {
 } from '../../../../shared/gpu/placement/prompt.ts';
 
 const owner = { tenant: 'acme', model: 'qwen', salt: deriveTenantSalt('acme', 'qwen') };
-const hashesOf = (text: string, changes: Partial<typeof owner> = {}) =>
+const listHashes = (text: string, changes: Partial<typeof owner> = {}) =>
   hashPrefixes(text, { ...owner, ...changes }).prefixes.map(({ hash }) => hash);
 
 describe('prompt prefixes', () => {
@@ -58,23 +58,23 @@ describe('prompt prefixes', () => {
     fc.assert(
       fc.property(fc.string({ minLength: 300 }), name, name, (text, one, other) => {
         fc.pre(one !== other);
-        const of = (tenant: string) => hashesOf(text, { tenant, salt: deriveTenantSalt(tenant, 'qwen') });
+        const of = (tenant: string) => listHashes(text, { tenant, salt: deriveTenantSalt(tenant, 'qwen') });
         const hashes = new Set(of(one));
         expect(of(other).some((hash) => hashes.has(hash))).toBe(false);
       }),
     );
     const text = 'x'.repeat(512);
     const all = [
-      ...hashesOf(text),
-      ...hashesOf(text, { model: 'adapter' }),
-      ...hashesOf(text, { salt: deriveTenantSalt('acme', 'other') }),
-      ...hashesOf(text, { tenant: 'acm', model: 'eqwen' }),
+      ...listHashes(text),
+      ...listHashes(text, { model: 'adapter' }),
+      ...listHashes(text, { salt: deriveTenantSalt('acme', 'other') }),
+      ...listHashes(text, { tenant: 'acm', model: 'eqwen' }),
     ];
     expect(new Set(all).size).toBe(all.length);
     expect(deriveTenantSalt('a', 'b')).not.toBe(deriveTenantSalt('ab', ''));
   });
 
   it('a hash contains nothing of the prompt or its tenant', () => {
-    for (const hash of hashesOf('acme '.repeat(200))) expect(hash).toMatch(/^[\w-]{22}$/);
+    for (const hash of listHashes('acme '.repeat(200))) expect(hash).toMatch(/^[\w-]{22}$/);
   });
 });

@@ -18,10 +18,10 @@ afterEach(async () => {
   await Promise.all([tables, ecs, engine].map((each) => each[Symbol.asyncDispose]()));
 });
 
-const portOf = ({ url }: StandInEngine) => Number(new URL(url).port);
+const getPort = ({ url }: StandInEngine) => Number(new URL(url).port);
 const openListed = (changes = {}) =>
   UpkeepWorld.open(tables, ecs, createFleetDefinition({ workers: [{ id: 'w1', url: engine.url }], ...changes }));
-const openEcs = () => UpkeepWorld.open(tables, ecs, createEcsDefinition(portOf(engine)));
+const openEcs = () => UpkeepWorld.open(tables, ecs, createEcsDefinition(getPort(engine)));
 
 describe('listed machines', () => {
   it('a listed machine is registered once it generates a token', async () => {
@@ -294,7 +294,7 @@ describe('ECS tasks', () => {
   });
 
   it('a task that is about to stop drains even if the engines’ key is missing', async () => {
-    const definition = createEcsDefinition(portOf(engine), { apiKey: 'ssm:/key' });
+    const definition = createEcsDefinition(getPort(engine), { apiKey: 'ssm:/key' });
     const world = await UpkeepWorld.open(tables, ecs, definition);
     const [withEvent, withoutEvent, running] = [createTask('t1'), createTask('t2'), createTask('t3')];
     for (const task of [withEvent, withoutEvent, running]) ecs.tasks.set(task.taskArn, task);
@@ -368,7 +368,7 @@ describe('reconcileFleets', () => {
     const world = await UpkeepWorld.open(
       tables,
       ecs,
-      createEcsDefinition(portOf(engine), { workers: [{ id: 'w1', url: engine.url }] }),
+      createEcsDefinition(getPort(engine), { workers: [{ id: 'w1', url: engine.url }] }),
     );
     const task = createTask('t1');
     ecs.tasks.set(task.taskArn, task);

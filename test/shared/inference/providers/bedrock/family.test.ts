@@ -35,11 +35,11 @@ it.each([
 });
 
 describe('the default capabilities', () => {
-  const can = (model: string, fields: Record<string, unknown> = {}): ReadonlySet<string> =>
+  const getCapabilities = (model: string, fields: Record<string, unknown> = {}): ReadonlySet<string> =>
     getBedrockCapabilities(makeTarget({ model, ...fields }));
 
   it('a recent Claude model has all capabilities of Converse', () => {
-    expect([...can('eu.anthropic.claude-sonnet-4-5-20250929-v1:0')].sort()).toEqual([
+    expect([...getCapabilities('eu.anthropic.claude-sonnet-4-5-20250929-v1:0')].sort()).toEqual([
       'images',
       'json',
       'jsonSchema',
@@ -53,17 +53,17 @@ describe('the default capabilities', () => {
   });
 
   it('an older Claude model lacks the formats that Bedrock does not enforce', () => {
-    expect(can('anthropic.claude-3-5-sonnet-20241022-v2:0')).not.toContain('strictJsonSchema');
-    expect(can('anthropic.claude-3-5-sonnet-20241022-v2:0')).toContain('jsonSchema');
+    expect(getCapabilities('anthropic.claude-3-5-sonnet-20241022-v2:0')).not.toContain('strictJsonSchema');
+    expect(getCapabilities('anthropic.claude-3-5-sonnet-20241022-v2:0')).toContain('jsonSchema');
   });
 
   it('gpt-oss lacks the capability of stop sequences, which it refuses', () => {
-    expect(can('openai.gpt-oss-120b-1:0')).not.toContain('stop');
+    expect(getCapabilities('openai.gpt-oss-120b-1:0')).not.toContain('stop');
   });
 
   it('an application inference profile has few capabilities unless the registry declares them', () => {
     const profile = 'arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123';
-    expect([...can(profile)]).toEqual(['stop']);
-    expect([...can(profile, { capabilities: ['tools', 'seed'] })]).toEqual(['tools', 'seed']);
+    expect([...getCapabilities(profile)]).toEqual(['stop']);
+    expect([...getCapabilities(profile, { capabilities: ['tools', 'seed'] })]).toEqual(['tools', 'seed']);
   });
 });

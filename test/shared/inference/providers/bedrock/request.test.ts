@@ -419,7 +419,7 @@ describe('JSON output', () => {
 });
 
 describe('reasoning effort', () => {
-  const effort = (reasoningEffort: NonNullable<GenerationRequest['reasoningEffort']>, model = CLAUDE) =>
+  const sendEffort = (reasoningEffort: NonNullable<GenerationRequest['reasoningEffort']>, model = CLAUDE) =>
     sendRequest({ reasoningEffort, maxOutputTokens: 8_000 }, { model }, { maxOutputTokens: 64_000 });
 
   it.each([
@@ -431,7 +431,7 @@ describe('reasoning effort', () => {
   ] as const)(
     'the effort %s gives Claude a thinking budget of %i, which leaves tokens for the answer',
     async (level, budget) => {
-      const body = await effort(level);
+      const body = await sendEffort(level);
       expect(body['additionalModelRequestFields']).toEqual({ thinking: { type: 'enabled', budget_tokens: budget } });
       expect(body.inferenceConfig?.maxTokens).toBe(8_000);
     },
@@ -454,7 +454,7 @@ describe('reasoning effort', () => {
     ['medium', 'medium'],
     ['xhigh', 'xhigh'],
   ] as const)('the effort %s becomes %s for a Claude model with adaptive thinking', async (level, expected) => {
-    const body = await effort(level, OPUS_4_7);
+    const body = await sendEffort(level, OPUS_4_7);
     expect(body['additionalModelRequestFields']).toEqual({ thinking: { type: 'adaptive' } });
     expect(body['outputConfig']).toEqual({ effort: expected });
   });
@@ -465,19 +465,21 @@ describe('reasoning effort', () => {
   });
 
   it('the effort none disables thinking that is enabled by default', async () => {
-    expect((await effort('none', OPUS_5))['additionalModelRequestFields']).toEqual({ thinking: { type: 'disabled' } });
-    expect((await effort('none', CLAUDE))['additionalModelRequestFields']).toBeUndefined();
+    expect((await sendEffort('none', OPUS_5))['additionalModelRequestFields']).toEqual({
+      thinking: { type: 'disabled' },
+    });
+    expect((await sendEffort('none', CLAUDE))['additionalModelRequestFields']).toBeUndefined();
   });
 
   it('the effort is a flat field for gpt-oss and a nested one for newer OpenAI models', async () => {
-    expect((await effort('max', GPT_OSS))['additionalModelRequestFields']).toEqual({ reasoning_effort: 'high' });
-    expect((await effort('max', 'us.openai.gpt-6-sol'))['additionalModelRequestFields']).toEqual({
+    expect((await sendEffort('max', GPT_OSS))['additionalModelRequestFields']).toEqual({ reasoning_effort: 'high' });
+    expect((await sendEffort('max', 'us.openai.gpt-6-sol'))['additionalModelRequestFields']).toEqual({
       reasoning: { effort: 'max' },
     });
   });
 
   it('the effort is a level for Nova, whose highest level cannot be combined with limits', async () => {
-    expect((await effort('low', NOVA_2))['additionalModelRequestFields']).toEqual({
+    expect((await sendEffort('low', NOVA_2))['additionalModelRequestFields']).toEqual({
       reasoningConfig: { type: 'enabled', maxReasoningEffort: 'low' },
     });
     expect((await sendRequest({ reasoningEffort: 'high' }, { model: NOVA_2 })).inferenceConfig).toEqual({});

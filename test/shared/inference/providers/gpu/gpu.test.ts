@@ -39,16 +39,16 @@ describe('a call of a GPU model', () => {
   it('a call leases one slot, and its prompt tokens are pending until the first token', async () => {
     w1.behave({ tokens: 3, tokenMs: 500 });
     const pending: number[] = [];
-    const look = async () => {
+    const recordPending = async () => {
       const { leases = {} } = (await fleet.worker('w1')) ?? {};
       pending.push(...Object.values(leases).map(({ pendingTokens }) => pendingTokens));
     };
     const generating = generate(fleet.model('interactive', { stallMs: 10_000 }), {
-      onEvent: async (_event, index) => index === 1 && (await look()),
+      onEvent: async (_event, index) => index === 1 && (await recordPending()),
     });
     while (pending.length === 0) {
       await sleep(5);
-      await look();
+      await recordPending();
     }
     expect((await generating).text).toBe(ANSWER);
     expect(pending).toEqual([expect.toSatisfy((tokens: number) => tokens > 0), 0]);
@@ -57,11 +57,11 @@ describe('a call of a GPU model', () => {
 
   it('the slot is released when the finish event is yielded', async () => {
     const leases: string[][] = [];
-    const look = async ({ type }: { type: string }) => {
+    const recordLeases = async ({ type }: { type: string }) => {
       await sleep(20);
       if (type === 'finish') leases.push(await fleet.leases());
     };
-    await generate(fleet.model(), { onEvent: look });
+    await generate(fleet.model(), { onEvent: recordLeases });
     expect(leases).toEqual([[]]);
   });
 

@@ -372,14 +372,14 @@ describe('an error in a 200 response', () => {
 });
 
 describe('a buffered answer', () => {
-  const completion = (message: object, rest: object = {}) => ({
+  const createCompletion = (message: object, rest: object = {}) => ({
     choices: [{ index: 0, message: { role: 'assistant', ...message }, finish_reason: 'stop', ...rest }],
     usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
   });
 
   it('a buffered answer contains everything that a stream contains', async () => {
     reply = {
-      body: completion({
+      body: createCompletion({
         content: 'Hi',
         reasoning_content: 'Hm.',
         tool_calls: [{ id: 'c', type: 'function', function: { name: 'f', arguments: '{"a":1}' } }],
@@ -396,7 +396,7 @@ describe('a buffered answer', () => {
   });
 
   it('a buffered answer is accepted if a stream was requested', async () => {
-    reply = { body: completion({ content: 'Hi' }) };
+    reply = { body: createCompletion({ content: 'Hi' }) };
     expect(summarize((await call(upstream.baseUrl)).events)).toMatchObject({ text: 'Hi', reason: 'stop' });
   });
 

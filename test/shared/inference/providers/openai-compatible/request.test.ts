@@ -239,7 +239,7 @@ describe('messages', () => {
 });
 
 describe('reasoning of earlier turns', () => {
-  const turn = (upstreamName?: string, withCall = true): Message => ({
+  const createTurn = (upstreamName?: string, withCall = true): Message => ({
     role: 'assistant',
     content: [
       {
@@ -253,17 +253,24 @@ describe('reasoning of earlier turns', () => {
       ...(withCall ? [{ type: 'toolCall', id: 'c', name: 'f', arguments: '{}' } as const] : []),
     ],
   });
-  const first = (baseUrl: string, message: Message) =>
+  const writeFirstMessage = (baseUrl: string, message: Message) =>
     Object(writeBody(baseUrl, { messages: [message] })['messages'])[0];
 
   it('reasoning of turns with tool calls is sent back to the upstream that made it', () => {
-    expect(first('http://gpu.internal/v1', turn('this-one'))).toMatchObject({ reasoning: 'Hm.' });
-    expect(first('http://gpu.internal/v1', turn('this-one', false))).toEqual({ role: 'assistant', content: 'So' });
+    expect(writeFirstMessage('http://gpu.internal/v1', createTurn('this-one'))).toMatchObject({ reasoning: 'Hm.' });
+    expect(writeFirstMessage('http://gpu.internal/v1', createTurn('this-one', false))).toEqual({
+      role: 'assistant',
+      content: 'So',
+    });
   });
 
   it('reasoning is not sent to another upstream', () => {
-    for (const message of [turn(), turn('another-one')]) {
-      expect(Object.keys(first('https://api.openai.com/v1', message))).toEqual(['role', 'content', 'tool_calls']);
+    for (const message of [createTurn(), createTurn('another-one')]) {
+      expect(Object.keys(writeFirstMessage('https://api.openai.com/v1', message))).toEqual([
+        'role',
+        'content',
+        'tool_calls',
+      ]);
     }
   });
 
@@ -285,9 +292,9 @@ describe('reasoning of earlier turns', () => {
   });
 
   it('turns with tool calls always contain reasoning for DeepSeek, which requires it', () => {
-    expect(first('https://api.deepseek.com/v1', turn())).toMatchObject({ reasoning_content: 'Hm.' });
+    expect(writeFirstMessage('https://api.deepseek.com/v1', createTurn())).toMatchObject({ reasoning_content: 'Hm.' });
     const bare: Message = { role: 'assistant', content: [{ type: 'toolCall', id: 'c', name: 'f', arguments: '{}' }] };
-    expect(first('https://api.deepseek.com', bare)).toMatchObject({ reasoning_content: '' });
+    expect(writeFirstMessage('https://api.deepseek.com', bare)).toMatchObject({ reasoning_content: '' });
   });
 });
 

@@ -109,7 +109,7 @@ class ForegroundResponse {
    * a pending completion step, so that the sweep stores the turn after a crash between the two writes.
    */
   async #commit(answer: StoredAnswer, usage: Usage | undefined): Promise<void> {
-    const { id, request, state, api } = this.#call;
+    const { id, request, state } = this.#call;
     const turn = this.#turn;
     const items = createTurnItems(id, this.#createInput(), answer).map((item) => ({ id: item.item.id, content: item }));
     if (!this.#isStored) return turn?.commit(items);

@@ -7,27 +7,32 @@ export function observeOutcome(
   { startedAt, now }: { readonly startedAt: number; readonly now: number },
   { logger, metrics }: Telemetry,
 ): void {
-  switch (outcome.kind) {
-    case 'unneeded':
-      logger.debug('ticket not needed', { status: outcome.status });
-      return metrics.publish({ TicketsUnneeded: [1, 'Count'] });
-    case 'deferred':
-      logger.debug('ticket deferred', { reason: outcome.reason });
-      return metrics.publish({ TicketsDeferred: [1, 'Count'] });
+  if (outcome.kind === 'unneeded') logger.debug('ticket not needed', { status: outcome.status });
+  else if (outcome.kind === 'deferred') logger.debug('ticket deferred', { reason: outcome.reason });
+  else {
+    const { tenant, id, status, epoch, attempts, releases, errorCode } = outcome.job;
+    logger.info('job', { outcome: outcome.kind, tenant, jobId: id, status, epoch, attempts, releases, errorCode });
   }
-  const { job } = outcome;
-  const { tenant, id, status, epoch, attempts, releases, errorCode } = job;
-  logger.info('job', { outcome: outcome.kind, tenant, jobId: id, status, epoch, attempts, releases, errorCode });
-  if (outcome.kind !== 'ended') return metrics.publish({ [UNENDED[outcome.kind]]: [1, 'Count'] });
+  if (outcome.kind !== 'ended') {
+    metrics.publish({ [UNENDED[outcome.kind]]: [1, 'Count'] });
+    return;
+  }
+  const { createdAt, startedAt: claimedAt = startedAt, status } = outcome.job;
   metrics.publish(
     {
       Jobs: [1, 'Count'],
-      JobWaitMs: [Math.max(0, (job.startedAt ?? startedAt) - job.createdAt), 'Milliseconds'],
-      JobRunMs: [Math.max(0, now - (job.startedAt ?? startedAt)), 'Milliseconds'],
+      JobWaitMs: [Math.max(0, claimedAt - createdAt), 'Milliseconds'],
+      JobRunMs: [Math.max(0, now - claimedAt), 'Milliseconds'],
     },
     { Status: status },
   );
 }
 
-/** The metric of each outcome in which the job goes on. */
-const UNENDED = { released: 'JobsPaused', fenced: 'JobsFenced', forwarded: 'JobsForwarded' } as const;
+/** The metric of each outcome in which the job doesn't end. */
+const UNENDED = {
+  released: 'JobsPaused',
+  fenced: 'JobsFenced',
+  forwarded: 'JobsForwarded',
+  unneeded: 'TicketsUnneeded',
+  deferred: 'TicketsDeferred',
+} as const;

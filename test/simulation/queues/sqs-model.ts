@@ -528,20 +528,26 @@ class Usage {
 function findInOrder(groups: readonly Group[], position: number): StoredMessage | undefined {
   const [only] = groups;
   if (groups.length === 1 && only !== undefined) return only.visible.at(position);
-  const passed = groups.map(() => 0);
-  let found: StoredMessage | undefined;
-  for (let count = 0; count <= position; count += 1) {
-    let first = -1;
-    found = undefined;
-    for (const [index, { visible }] of groups.entries()) {
-      const message = visible.at(passed[index] ?? 0);
-      if (message === undefined || (found !== undefined && found.order < message.order)) continue;
-      found = message;
-      first = index;
-    }
-    passed[first] = (passed[first] ?? 0) + 1;
+  // A merge: the heap holds the first message of each group that has not been passed.
+  const firsts = new Heap<Position>((a, b) => a.message.order < b.message.order);
+  const pushNext = (visible: OrderedList<StoredMessage>, index: number) => {
+    const message = visible.at(index);
+    if (message !== undefined) firsts.push({ visible, index, message });
+  };
+  for (const { visible } of groups) pushNext(visible, 0);
+  for (let left = position; left > 0; left -= 1) {
+    const first = firsts.pop();
+    if (first === undefined) return undefined;
+    pushNext(first.visible, first.index + 1);
   }
-  return found;
+  return firsts.pop()?.message;
+}
+
+/** A position in a group's visible messages. */
+interface Position {
+  readonly visible: OrderedList<StoredMessage>;
+  readonly index: number;
+  readonly message: StoredMessage;
 }
 
 function toReceivedMessage(message: StoredMessage): ReceivedMessage {

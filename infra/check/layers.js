@@ -24,7 +24,7 @@ const AWS_ADAPTERS = [
   'access/(key|sender)-table',
   'core/secrets',
   'gpu/registry/dynamodb-fleet',
-  'gpu/upkeep/(ecs-api|event-source-mapping|queue-depth)',
+  'gpu/upkeep/(ecs-api|event-source-mapping)',
   'idempotency/idempotency-records',
   'inference/providers/bedrock/[^/]+',
   'jobs/(dynamodb-(blobs|store)|sqs-queue)',

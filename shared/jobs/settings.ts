@@ -56,7 +56,7 @@ export const jobSettings = {
   /** Gets the tickets that are no tickets, and the completion steps that were given up. */
   JOBS_DLQ_URL: v.string(),
   REPLY_QUEUES,
-  ...lifetimeSettings,
+  ...retentionSettings,
 };
 export type JobSettings = v.InferOutput<v.ObjectSchema<typeof jobSettings, undefined>>;
 

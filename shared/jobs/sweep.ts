@@ -216,7 +216,10 @@ export interface Backlog {
 }
 
 /** Counts a queue's jobs in the index, which follows the table with a lag. */
-export async function countBacklog(queue: QueueName, { jobs, shards }: SweepPorts): Promise<Backlog> {
+export async function countBacklog(
+  queue: QueueName,
+  { jobs, shards }: Pick<SweepPorts, 'jobs' | 'shards'>,
+): Promise<Backlog> {
   const count = async (purpose: 'wake' | 'wait' | 'run') => {
     const counts = await Promise.all(shardKeys(`${purpose}#${queue}`, shards).map((key) => jobs.count(key)));
     return counts.reduce((sum, each) => sum + each, 0);

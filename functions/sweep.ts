@@ -33,7 +33,7 @@ export const handler = createEventPipeline<ScheduledEvent, void>(telemetry, asyn
   const { logger, metrics } = context.telemetry;
   const ports = { ...dependencies, onError: createFailureLog(logger), sleep };
   await sweepRepeatedly(ports, watch, {
-    until: Date.now() + RUN_MS,
+    until: Math.min(Date.now() + RUN_MS, context.deadlineAt),
     onPass: (purpose, swept) => {
       if (swept.seen === 0 && swept.failed === 0) return;
       logger[swept.failed > 0 ? 'warn' : 'info']('swept', { purpose, ...swept });

@@ -4,11 +4,8 @@ import type { QueueRecord } from './queue-event.ts';
 
 /** Requests to the queue that a function consumes. All of them throw SQS's errors. */
 export interface MessageQueue {
-  /**
-   * Receives up to `max` messages and hides them for `visibilitySeconds`.
-   * @param waitSeconds how long to wait for a first message
-   */
-  receive(max: number, visibilitySeconds: number, waitSeconds: number): Promise<readonly QueueRecord[]>;
+  /** Receives up to `max` messages, without waiting for any, and hides them for `visibilitySeconds`. */
+  receive(max: number, visibilitySeconds: number): Promise<readonly QueueRecord[]>;
   /** Deletes messages. */
   remove(receiptHandles: readonly string[]): Promise<void>;
   /** Hides messages for `seconds` from now on. */
@@ -69,6 +66,8 @@ const DECAY = 0.98;
 /** Ended messages are deleted so many at a time, or after `REMOVE_AFTER_MS`. */
 const REMOVE_BATCH = 10;
 const REMOVE_AFTER_MS = 500;
+/** Between two receives while messages are processed, after the queue was empty. */
+const EMPTY_MS = 1_000;
 /** Between two tries of a receive that failed. */
 const RETRY_MS = 2_000;
 /** Between two looks whether a message's bytes fit into the process now. */
@@ -106,6 +105,7 @@ export class MessagePool {
     const { places } = this.#options;
     const active = new Set<Promise<void>>();
     let receiving: Promise<number> | undefined;
+    let pause = new AbortController();
     try {
       for (;;) {
         for (
@@ -118,7 +118,8 @@ export class MessagePool {
         }
         const free = places - active.size - served.pending.length;
         if (receiving === undefined && free > 0 && this.#mayReceive(served)) {
-          receiving = served.receive(free, active.size > 0).finally(() => {
+          pause = new AbortController();
+          receiving = served.receive(free, active.size > 0 ? pause.signal : undefined).finally(() => {
             receiving = undefined;
           });
         }
@@ -129,7 +130,11 @@ export class MessagePool {
             ...(receiving === undefined ? [] : [receiving]),
             ...(served.pending.length > 0 ? [this.#options.sleep(FIT_MS, NEVER)] : []),
           ]);
-        } else if (receiving === undefined || (await receiving) === 0) return served.kept;
+        } else {
+          // The invocation must not last longer than its last message.
+          pause.abort('finished');
+          if (receiving === undefined || (await receiving) === 0) return served.kept;
+        }
       }
     } finally {
       await served.end();
@@ -229,17 +234,22 @@ class Served {
     return [...this.#kept];
   }
 
-  /** Receives messages into `pending`. Returns how many. Never rejects. */
-  async receive(max: number, mayWait: boolean): Promise<number> {
+  /**
+   * Receives messages into `pending`. Never rejects.
+   * @param pause ends the pause that follows if there are none. Absent for no pause
+   * @returns how many
+   */
+  async receive(max: number, pause: AbortSignal | undefined): Promise<number> {
     const { queue, visibilitySeconds, sleep, onError } = this.#options;
     try {
-      const records = await queue.receive(Math.min(max, REMOVE_BATCH), visibilitySeconds, mayWait ? 1 : 0);
+      const records = await queue.receive(Math.min(max, REMOVE_BATCH), visibilitySeconds);
       for (const record of records) this.#inHand.add(record.receiptHandle);
       this.pending.push(...records);
+      if (records.length === 0 && pause !== undefined) await sleep(EMPTY_MS, pause);
       return records.length;
     } catch (thrown) {
       onError('messages not received', thrown);
-      if (mayWait) await sleep(RETRY_MS, this.invocation.signal);
+      if (pause !== undefined) await sleep(RETRY_MS, pause);
       return 0;
     }
   }

@@ -35,13 +35,13 @@ export function createQueueControl(client: SQSClient, { queueUrl, deadLetterUrl 
   }
 
   return {
-    async receive(max, visibilitySeconds, waitSeconds) {
+    async receive(max, visibilitySeconds) {
       const { Messages = [] } = await client.send(
         new ReceiveMessageCommand({
           QueueUrl: queueUrl,
           MaxNumberOfMessages: Math.min(max, BATCH_SIZE),
           VisibilityTimeout: visibilitySeconds,
-          WaitTimeSeconds: waitSeconds,
+          WaitTimeSeconds: 0,
           MessageSystemAttributeNames: [
             'SenderId',
             'ApproximateReceiveCount',

@@ -107,6 +107,22 @@ describe('timeouts', () => {
     expect(source.current?.environmentsStarted()).toBe(2);
   });
 
+  it('code of a killed environment that goes on by other means reaches nothing guarded', async () => {
+    const effects: number[] = [];
+    const { time } = createMapping(
+      async (_, { environment }) => {
+        const world = environment.guard({ write: async () => void effects.push(time.now()) });
+        await time.sleep(40_000);
+        await world.write();
+        return NO_FAILURES;
+      },
+      1,
+      { timeoutMs: 30_000, untilMs: 50_000 },
+    );
+    await time.run();
+    expect(effects).toEqual([]);
+  });
+
   it('a killed environment ends its invocation at once, as a crash does', async () => {
     const starts: [number, number][] = [];
     const { time, source } = createMapping(async (_, { environment }) => {
@@ -157,7 +173,7 @@ describe('timeouts', () => {
 });
 
 describe('scaling', () => {
-  /** Returns the concurrent invocations just before each of the given times, with messages that take 50 s each. */
+  /** Returns the concurrent invocations, and the pollers, just before each of the given times, with messages that take 50 s each. */
   async function measureConcurrency(
     messages: number,
     moments: readonly number[],
@@ -172,9 +188,15 @@ describe('scaling', () => {
       options,
     );
     const seen: (number | undefined)[] = [];
-    for (const moment of moments) time.at(moment - 1, () => void seen.push(source.current?.invocations()));
+    const pollers: (number | undefined)[] = [];
+    for (const moment of moments) {
+      time.at(moment - 1, () => {
+        seen.push(source.current?.invocations());
+        pollers.push(source.current?.pollers());
+      });
+    }
     await time.run();
-    return { seen, environments: source.current?.environmentsStarted() };
+    return { seen, pollers, environments: source.current?.environmentsStarted() };
   }
 
   it('five pollers begin, and while all work one is added every 200 ms', async () => {
@@ -188,7 +210,12 @@ describe('scaling', () => {
   });
 
   it('pollers are not added while one waits for messages', async () => {
-    expect(await measureConcurrency(4, [40_000])).toEqual({ seen: [4], environments: 4 });
+    expect(await measureConcurrency(4, [40_000])).toEqual({ seen: [4], pollers: [5], environments: 4 });
+  });
+
+  it('pollers beyond the first five end when they receive nothing', async () => {
+    const { pollers } = await measureConcurrency(20, [40_000, 200_000]);
+    expect(pollers).toEqual([20, 5]);
   });
 
   it('each concurrent invocation has an environment of its own, which later ones use again', async () => {

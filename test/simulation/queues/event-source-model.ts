@@ -25,6 +25,8 @@ export interface EventSourceModelOptions {
 }
 
 export interface EventSourceModel {
+  /** Returns the number of pollers. */
+  pollers(): number;
   /** Returns the number of invocations in flight. */
   invocations(): number;
   /** Returns how many environments were started so far. */
@@ -152,6 +154,7 @@ export function startEventSourceModel(time: VirtualTime, options: EventSourceMod
 
   for (let count = 0; count < firstPollers; count += 1) startPoller();
   return {
+    pollers: () => pollers,
     invocations: () => running.size,
     environmentsStarted: () => environments,
     runningEnvironments: () => [...running],

@@ -170,6 +170,15 @@ describe('requests', () => {
       expect(time.now()).toBe(37_000);
     }));
 
+  it('long polling returns as soon as another consumer makes a message visible', () =>
+    run(async (queue, time) => {
+      await queue.send({ body: 'a' });
+      const { receiptHandle } = await receiveOne(queue);
+      time.at(5_000, () => void queue.changeVisibility(receiptHandle, 0));
+      expect(readBodies(await queue.receive({ waitSeconds: 20 }))).toEqual(['a']);
+      expect(time.now()).toBe(5_000);
+    }));
+
   it('every request fails during an outage, while visibility timeouts go on', () =>
     run(async (queue, time) => {
       await queue.send({ body: 'a' });
@@ -363,7 +372,7 @@ describe('fair queues', () => {
     run(async (queue, time) => {
       await sendMany(queue, 20, 'busy');
       await sendMany(queue, 5, 'slow');
-      await queue.receive({ maxMessages: 10 });
+      await queue.receive({ maxMessages: 4 });
       await time.sleep(1_000);
       // The slow group was quiet until now; from here on both are noisy.
       expect(readBodies(await queue.receive())).toEqual(['slow 0']);

@@ -35,14 +35,14 @@ function parseTicket({ body }: QueueRecord): TicketMessage | undefined {
 }
 
 /**
- * Records how long a ticket has waited in its queue. Flex jobs yield when waits are long. Tickets that are delivered again are
- * ignored, because they were hidden meanwhile.
+ * Records how long a ticket has waited in its queue. Flex jobs yield when waits are long. Tickets that are delivered again or
+ * late are ignored, because they were hidden meanwhile.
  */
 function recordQueueWait(
-  { tier }: TicketMessage,
+  { tier, delaySeconds }: TicketMessage,
   { attributes: { SentTimestamp: sentAt, ApproximateReceiveCount: received } }: QueueRecord,
   { yielding, now }: WorkerPorts,
 ): void {
-  if (tier === undefined || sentAt === undefined || received !== '1') return;
+  if (tier === undefined || delaySeconds !== undefined || sentAt === undefined || received !== '1') return;
   yielding?.saw(tier, now() - Number(sentAt));
 }

@@ -5,7 +5,7 @@ import { isTerminal, type Job } from './job.ts';
 import type { JobKey, JobStore, ListedEntry, TicketQueue } from './ports.ts';
 import { sendTickets } from './submit.ts';
 import type { JobTimings } from './timings.ts';
-import { lookAgain } from './transitions.ts';
+import { completed, lookAgain } from './transitions.ts';
 
 export interface SweepPorts extends CompletionPorts {
   readonly jobs: JobStore;
@@ -166,12 +166,14 @@ async function attend(purpose: SweepPurpose, entry: ListedEntry, ports: SweepPor
   const need = needOf(job, now(), timings);
   switch (need.kind) {
     case 'nothing':
-      await reschedule(purpose, job, ports);
+      if (isTerminal(job.status)) await dropEntry(job, ports);
+      // The entry of a job in progress stays at the time of the claim.
+      else if (purpose !== 'run') await reschedule(job, ports);
       return undefined;
     case 'ticket':
       return job;
     case 'complete':
-      await reschedule(purpose, job, ports);
+      await reschedule(job, ports);
       await completeJob(job, ports, { last: now() - (job.completedAt ?? now()) > timings.stepsEndMs });
       return 'completed';
     case 'end':
@@ -186,14 +188,20 @@ async function attend(purpose: SweepPurpose, entry: ListedEntry, ports: SweepPor
 }
 
 /** Places the next look at a job: each time twice as late, because each look costs requests. */
-async function reschedule(purpose: SweepPurpose, job: Job, { jobs, timings, now }: SweepPorts): Promise<void> {
-  if (purpose === 'run') return;
+async function reschedule(job: Job, { jobs, timings, now }: SweepPorts): Promise<void> {
   const { firstLookMs, longestLookMs, completionMs } = timings;
   const next = isTerminal(job.status)
     ? nextLook(job.completedAt ?? now(), now(), completionMs, firstLookMs)
     : Math.min(nextLook(job.createdAt, now(), firstLookMs, longestLookMs), job.deadline);
   const { guard, change } = lookAgain(job, next, timings);
   await jobs.update(job.tenant, job.id, guard, change);
+}
+
+/** Removes the entry of a job that ended while the sweep looked at it and that nothing remains to be done for. */
+async function dropEntry({ tenant, id, dueAt }: Job, { jobs }: SweepPorts): Promise<void> {
+  if (dueAt === undefined) return;
+  const { guard, change } = completed();
+  await jobs.update(tenant, id, guard, change);
 }
 
 async function sendMissing(waiting: readonly Job[], ports: SweepPorts): Promise<readonly Done[]> {

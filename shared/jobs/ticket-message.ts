@@ -11,6 +11,8 @@ export const ticketSchema = v.object({
   model: v.exactOptional(v.string()),
   /** The size of the job's input. */
   bytes: v.exactOptional(v.pipe(v.number(), v.minValue(0))),
+  /** Seconds for which the previous version asked SQS to delay the message. */
+  delaySeconds: v.exactOptional(v.number()),
 });
 export type TicketMessage = v.InferOutput<typeof ticketSchema>;
 

@@ -19,7 +19,7 @@ it("the SDK's client works on a queue's model without real time passing", async 
     for (const body of ['a', 'b', 'c']) {
       await client.send(new SendMessageCommand({ QueueUrl, MessageBody: body, MessageGroupId: 'acme' }));
     }
-    const [a, b] = await control.receive(2, 60, 0);
+    const [a, b] = await control.receive(2, 60);
     expect(a).toMatchObject({ body: 'a', attributes: { ApproximateReceiveCount: '1', SentTimestamp: '0' } });
     await control.setVisibility([a?.receiptHandle ?? ''], 120);
     await control.remove([b?.receiptHandle ?? '']);

@@ -27,7 +27,8 @@ export function createIntakeHandler(
 ) {
   const queue = createQueueControl(client, urls);
   const visibilitySeconds = Math.ceil(VISIBILITY_SECONDS / timingsDivisor);
-  const options = { telemetry, queue, places: PLACES, maxBytes, bytesOf: getMessageBytes, visibilitySeconds };
+  const bytesOf = getMessageBytes;
+  const options = { telemetry, queue, queueUrl: urls.queueUrl, places: PLACES, maxBytes, bytesOf, visibilitySeconds };
   return createQueuePipeline(options, (record, call) => {
     const onError = createFailureLog(call.telemetry.logger);
     return receive(record, { ...dependencies, onError }, call);

@@ -26,7 +26,8 @@ export function createTicketHandler(
 ) {
   const queue = createQueueControl(client, urls);
   const visibilitySeconds = Math.ceil(VISIBILITY_SECONDS / timingsDivisor);
-  const options = { telemetry, queue, places, maxBytes, bytesOf: getTicketBytes, visibilitySeconds };
+  const bytesOf = getTicketBytes;
+  const options = { telemetry, queue, queueUrl: urls.queueUrl, places, maxBytes, bytesOf, visibilitySeconds };
   return createQueuePipeline(options, async (record, call) => {
     const startedAt = Date.now();
     const outcome = await receive(record, call, createFailureLog(call.telemetry.logger));

@@ -6,6 +6,8 @@ const record = v.object({
   messageId: v.string(),
   receiptHandle: v.string(),
   body: v.string(),
+  /** The queue. Only messages of an event have it. */
+  eventSourceARN: v.exactOptional(v.string()),
   attributes: v.object({
     SenderId: v.string(),
     ApproximateReceiveCount: v.optional(v.string(), '1'),

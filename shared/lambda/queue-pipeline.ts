@@ -33,6 +33,8 @@ export interface QueuePipelineOptions
   extends Pick<PoolOptions, 'places' | 'maxBytes' | 'bytesOf' | 'visibilitySeconds'> {
   readonly telemetry: ProcessTelemetry;
   readonly queue: QueueControl;
+  /** URL of the queue. */
+  readonly queueUrl: string;
 }
 
 /** Thrown for a message that can never be processed. It is sent to the dead-letter queue at once. */
@@ -92,20 +94,33 @@ export function createQueuePipeline(
 
 async function serve(
   pool: MessagePool,
-  { telemetry }: QueuePipelineOptions,
+  { telemetry, queueUrl }: QueuePipelineOptions,
   event: unknown,
   lambdaContext: Context,
 ): Promise<BatchResponse> {
   const context = new RequestContext(telemetry, lambdaContext, SHUTDOWN_MARGIN_MS);
   try {
-    const records = parseQueueEvent(event);
+    const [records, foreign] = partitionByQueue(parseQueueEvent(event), queueUrl);
+    if (foreign.length > 0) context.telemetry.logger.warn('messages of another queue left', { count: foreign.length });
     const { requestId, signal, deadlineAt } = context;
     const kept = await pool.serve(records, { requestId, signal, deadlineAt });
     context.telemetry.metrics.publish(context.getInvocationMetrics());
-    return { batchItemFailures: kept.map((itemIdentifier) => ({ itemIdentifier })) };
+    const left = [...kept, ...foreign.map(({ messageId }) => messageId)];
+    return { batchItemFailures: left.map((itemIdentifier) => ({ itemIdentifier })) };
   } finally {
     context.end();
   }
+}
+
+/**
+ * Separates the messages of other queues. While a deployment moves a queue to another function, its old event source mapping
+ * may still invoke this one, which must leave such messages to the new one.
+ */
+function partitionByQueue(records: readonly QueueRecord[], queueUrl: string) {
+  const name = queueUrl.slice(queueUrl.lastIndexOf('/') + 1);
+  const isOwn = ({ eventSourceARN }: QueueRecord) =>
+    eventSourceARN === undefined || eventSourceARN.slice(eventSourceARN.lastIndexOf(':') + 1) === name;
+  return [records.filter(isOwn), records.filter((record) => !isOwn(record))] as const;
 }
 
 async function processMessage(

@@ -1,4 +1,5 @@
 import { LambentError } from '../core/errors.ts';
+import { isTerminal } from '../jobs/job.ts';
 import type { Bodies } from '../jobs/ports.ts';
 import { type Submitted, sendTickets, submit, type TicketPorts } from '../jobs/submit.ts';
 import type { MessageAction } from '../lambda/message-pool.ts';
@@ -70,13 +71,19 @@ async function sendTicket(submitted: Exclude<Submitted, { kind: 'conflict' }>, p
   await sendTickets([submitted.job], ports).catch((thrown: unknown) => ports.onError('ticket not sent', thrown));
 }
 
-/** Sends the ticket of a job to which an earlier version's message points. */
+/**
+ * Sends the ticket of a job to which an earlier version's message points: also of one in progress, which would have no ticket
+ * if its worker died.
+ * @throws LambentError `upstream_unavailable` if SQS does not accept the ticket
+ */
 async function replaceTicket(
   { tenant, id }: { readonly tenant: string; readonly id: string },
   ports: ReceiverPorts,
 ): Promise<MessageAction> {
   const job = await ports.jobs.read(tenant, id);
-  if (job?.status === 'queued') await sendTickets([job], ports);
+  if (job !== undefined && !isTerminal(job.status) && (await sendTickets([job], ports)) === 0) {
+    throw new LambentError('upstream_unavailable', 'The ticket was not accepted.');
+  }
   return DELETE;
 }
 

@@ -62,9 +62,18 @@ export function keep(job: Job, { jobs, timings, now, sleep }: LeasePorts, shutdo
   if (shutdown.aborted) onShutdown();
 
   async function write({ guard, change }: Transition): Promise<void> {
-    const after = await jobs.update(job.tenant, job.id, guard, change);
+    const after = (await jobs.update(job.tenant, job.id, guard, change)) ?? (await readIfHeld());
     if (after === undefined) stop('fenced');
     else if (after.cancelRequested) stop('cancelled');
+  }
+
+  /**
+   * Returns the job if it is still held. Then a refused write was made before, in a request whose response was lost: the
+   * repetition of a write that isn't idempotent is refused.
+   */
+  async function readIfHeld(): Promise<Job | undefined> {
+    const found = await jobs.read(job.tenant, job.id);
+    return found?.epoch === job.epoch && found.status === 'in_progress' ? found : undefined;
   }
 
   /** Renews the lease. Returns the milliseconds until the next renewal, or undefined if the attempt has to end. */

@@ -1,4 +1,4 @@
-import { needOf, nextLook } from './attention.ts';
+import { type Need, needOf, nextLook } from './attention.ts';
 import { type CompletionPorts, completeJob } from './completion.ts';
 import { LEGACY_PARTITIONS, type PartitionName, partitionKey, QUEUE_NAMES, type QueueName } from './index-entry.ts';
 import { isTerminal, type Job } from './job.ts';
@@ -131,8 +131,13 @@ async function findNeedy(entries: readonly ListedEntry[], { jobs, timings, now }
   const found = new Map((await jobs.readMany(entries)).map((job) => [keyOf(job), job]));
   return entries.filter((entry) => {
     const job = found.get(keyOf(entry));
-    return job === undefined || needOf(job, now(), timings).kind !== 'nothing';
+    return job === undefined || isForSweep(needOf(job, now(), timings));
   });
+}
+
+/** Whether a job in progress needs the sweep. One that has ended meanwhile is completed by its holder. */
+function isForSweep({ kind }: Need): boolean {
+  return kind === 'recover' || kind === 'end';
 }
 
 function keyOf({ tenant, id }: JobKey): string {
@@ -164,11 +169,11 @@ async function attend(purpose: SweepPurpose, entry: ListedEntry, ports: SweepPor
     return 'removed';
   }
   const need = needOf(job, now(), timings);
+  if (purpose === 'run' && !isForSweep(need)) return undefined;
   switch (need.kind) {
     case 'nothing':
       if (isTerminal(job.status)) await dropEntry(job, ports);
-      // The entry of a job in progress stays at the time of the claim.
-      else if (purpose !== 'run') await reschedule(job, ports);
+      else await reschedule(job, ports);
       return undefined;
     case 'ticket':
       return job;
@@ -208,7 +213,7 @@ async function sendMissing(waiting: readonly Job[], ports: SweepPorts): Promise<
   if (waiting.length === 0) return [];
   try {
     const sent = await sendTickets(waiting, ports);
-    return Array.from({ length: sent }, () => 'ticketsSent' as const);
+    return waiting.map((_, index) => (index < sent ? 'ticketsSent' : 'failed'));
   } catch (thrown) {
     ports.onError('tickets not sent', thrown);
     return waiting.map(() => 'failed' as const);
@@ -244,6 +249,8 @@ export async function countBacklog(
 export async function replaceTickets(queue: QueueName, missing: number, ports: SweepPorts): Promise<number> {
   const { jobs, shards, now } = ports;
   let sent = 0;
+  // A job that got a ticket moves to the end of its partition, where a later page lists it again.
+  const seen = new Set<string>();
   for (const partition of shardKeys(`wait#${queue}`, shards)) {
     let after: unknown;
     do {
@@ -252,7 +259,9 @@ export async function replaceTickets(queue: QueueName, missing: number, ports: S
         limit: Math.min(PAGE, missing - sent),
         after,
       });
-      const found = await jobs.readMany(page.entries);
+      const unseen = page.entries.filter((entry) => !seen.has(keyOf(entry)));
+      for (const entry of unseen) seen.add(keyOf(entry));
+      const found = await jobs.readMany(unseen);
       const waiting = found.filter((job) => job.status === 'queued' && (job.notBefore ?? 0) <= now());
       sent += await sendTickets(waiting, ports);
       after = page.next;

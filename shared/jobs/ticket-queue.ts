@@ -19,7 +19,8 @@ const BATCH_SIZE = 10;
 
 /**
  * Creates the ticket queues of all lanes. A tenant's tickets form a message group, so that SQS serves tenants fairly. Those of
- * its flex work form another, so that it doesn't delay the tenant's other work either. Throws SQS's errors.
+ * its flex work form another, so that it doesn't delay the tenant's other work either. Throws SQS's
+ * errors if no ticket was sent because of them.
  */
 export function createTicketQueue(client: SQSClient, settings: QueueSettings): TicketQueue {
   const urls = urlsOf(settings);
@@ -37,12 +38,18 @@ export function createTicketQueue(client: SQSClient, settings: QueueSettings): T
   return {
     async send(tickets) {
       const sent = new Set<Ticket>();
+      let failure: unknown;
       for (const name of QUEUE_NAMES) {
         const own = tickets.filter((ticket) => queueOf(ticket) === name);
         for (let from = 0; from < own.length; from += BATCH_SIZE) {
-          for (const ticket of await sendBatch(urls[name], own.slice(from, from + BATCH_SIZE))) sent.add(ticket);
+          try {
+            for (const ticket of await sendBatch(urls[name], own.slice(from, from + BATCH_SIZE))) sent.add(ticket);
+          } catch (thrown) {
+            failure ??= thrown;
+          }
         }
       }
+      if (failure !== undefined && sent.size === 0) throw failure;
       return tickets.map((ticket) => sent.has(ticket));
     },
   };

@@ -133,13 +133,15 @@ export function release(job: Job, pause: Pause, timings: JobTimings): Transition
 export function recover(job: Job, now: number, timings: JobTimings): Transition {
   // An attempt whose model began to answer is counted already. One that ran alone is itself the cause of the crash.
   const counts = job.alone === true && job.begun !== true;
+  // A job that an earlier version claimed has no ticket.
+  const ticket = purposeOf(job) === 'run';
   return {
     guard: [...holding(job), unheldAt(now, timings), uncancelled],
     change: {
       set: { status: 'queued' },
       remove: ['owner', 'leaseExpiresAt', 'begun', 'alone'],
       add: { crashes: 1, ...(counts ? { attempts: 1 } : {}) },
-      index: waiting(job, now, true, timings),
+      index: waiting(job, now, ticket, timings),
     },
   };
 }
@@ -163,7 +165,7 @@ export function ticketDropped(job: Job, timings: JobTimings): Transition {
 /** The index entry of a job that waits from `from` on, with or without a ticket. */
 function waiting(job: Job, from: number, ticket: boolean, timings: JobTimings): IndexEntry {
   const queue = queueOf(job);
-  if (!ticket) return { purpose: 'wake', queue, dueAt: from };
+  if (!ticket) return { purpose: 'wake', queue, dueAt: Math.min(from, job.deadline) };
   return { purpose: 'wait', queue, dueAt: Math.min(from + timings.firstLookMs, job.deadline) };
 }
 

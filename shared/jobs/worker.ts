@@ -10,7 +10,7 @@ import { keep, type Lease, type LeasePorts, Stopped } from './lease.ts';
 import type { Pace } from './pace.ts';
 import type { EventLog, JobInput, JobKey, JobOutput, TicketQueue } from './ports.ts';
 import { sendTickets } from './submit.ts';
-import { begin, claim, commit, deadAt, type Ending, type Pause, release } from './transitions.ts';
+import { begin, claim, commit, deadAt, type Ending, type Pause, release, ticketDropped } from './transitions.ts';
 import { isAwsError, type Progress, type Verdict, verdictOn, yieldPauseMs } from './verdict.ts';
 import type { Yielding } from './yielding.ts';
 
@@ -73,6 +73,8 @@ export type DeferReason = 'held' | 'not before' | 'cut off' | 'resting model' | 
 
 /** A job that only an environment with a whole invocation may claim is offered again after this time, in milliseconds. */
 const OFFER_AGAIN_MS = 5_000;
+/** A longer wait to run alone, in milliseconds, takes too much of an invocation for a job that needs a whole one. */
+const LONGEST_WHOLE_WAIT_MS = 30_000;
 /** A ticket whose claim was refused for a reason that has passed since is worked on again after this time. */
 const CONTENDED_MS = 1_000;
 
@@ -95,9 +97,19 @@ async function work(key: JobKey, alone: boolean, ports: WorkerPorts, call: Worke
   for (;;) {
     const claimed = await claimJob(key, alone, ports, call);
     const outcome = 'epoch' in claimed ? await runAttempt(claimed, ports, call) : claimed;
-    if (outcome.kind === 'suspect') return call.runAlone(() => work(key, true, ports, call));
+    if (outcome.kind === 'suspect') return workAlone(key, ports, call);
     if (outcome.kind !== 'again') return outcome;
   }
+}
+
+function workAlone(key: JobKey, ports: WorkerPorts, call: WorkerCall): Promise<Outcome> {
+  const { now } = ports;
+  const askedAt = now();
+  return call.runAlone(() => {
+    // The invocation is not whole any more after a long wait.
+    const whole = call.whole && now() - askedAt < LONGEST_WHOLE_WAIT_MS;
+    return work(key, true, ports, { ...call, whole });
+  });
 }
 
 /** The job runs only alone in an environment, because an earlier worker of it died. */
@@ -113,25 +125,25 @@ async function claimJob(
   { tenant, id }: JobKey,
   alone: boolean,
   ports: WorkerPorts,
-  { whole }: WorkerCall,
+  call: WorkerCall,
 ): Promise<Job | Outcome | Suspect | Again> {
   const { jobs, timings, ids, now, lane } = ports;
   const owner = ids();
-  const { guard, change } = claim({ owner, alone, whole, lane }, now(), timings);
+  const { guard, change } = claim({ owner, alone, whole: call.whole, lane }, now(), timings);
   const claimed = await jobs.update(tenant, id, guard, change);
   if (claimed !== undefined) return claimed;
   const job = await jobs.read(tenant, id);
   // The SDK repeats a request whose response was lost, and the repetition is refused.
   if (job?.owner === owner && job.status === 'in_progress') return job;
-  return examine(job, alone, whole, ports);
+  return examine(job, alone, ports, call);
 }
 
 /** Finds out why a job can't be claimed, and does what can be done about it. */
 async function examine(
   job: Job | undefined,
   alone: boolean,
-  whole: boolean,
   ports: WorkerPorts,
+  call: WorkerCall,
 ): Promise<Outcome | Suspect | Again> {
   if (job === undefined) return { kind: 'unneeded', status: 'absent' };
   const { jobs, timings, now } = ports;
@@ -139,22 +151,34 @@ async function examine(
   const need = needOf(job, now(), timings);
   if (need.kind === 'end' || need.kind === 'recover') {
     const after = await jobs.update(job.tenant, job.id, need.by.guard, need.by.change);
-    if (after === undefined) return contended(ports);
+    if (after === undefined) return defer(job, 'contended', now() + CONTENDED_MS, ports, call);
     if (need.kind === 'recover') return { kind: 'again' };
     await completeQuietly(after, ports);
     return { kind: 'ended', job: after };
   }
-  if (job.status === 'in_progress') return { kind: 'deferred', reason: 'held', until: deadAt(job, timings) };
+  if (job.status === 'in_progress') return defer(job, 'held', deadAt(job, timings), ports, call);
   if (job.notBefore !== undefined && job.notBefore > now()) {
-    return { kind: 'deferred', reason: 'not before', until: job.notBefore };
+    return defer(job, 'not before', job.notBefore, ports, call);
   }
   if ((job.crashes ?? 0) > 0 && !alone) return { kind: 'suspect' };
-  if (job.cutOff === true && !whole) return { kind: 'deferred', reason: 'cut off', until: now() + OFFER_AGAIN_MS };
-  return contended(ports);
+  if (job.cutOff === true && !call.whole) return defer(job, 'cut off', now() + OFFER_AGAIN_MS, ports, call);
+  return defer(job, 'contended', now() + CONTENDED_MS, ports, call);
 }
 
-function contended({ now }: WorkerPorts): Outcome {
-  return { kind: 'deferred', reason: 'contended', until: now() + CONTENDED_MS };
+/** Leaves a job for later. A ticket that may not be hidden is given up, if the job waits: the sweep then sends another. */
+async function defer(
+  job: Job,
+  reason: DeferReason,
+  until: number,
+  { jobs, now, timings }: WorkerPorts,
+  { mayHide }: WorkerCall,
+): Promise<Outcome> {
+  if (job.status === 'queued' && !mayHide(until - now())) {
+    const { guard, change } = ticketDropped(job, timings);
+    const dropped = await jobs.update(job.tenant, job.id, guard, change);
+    if (dropped !== undefined) return { kind: 'released', job: dropped, errorCode: undefined, ticket: false };
+  }
+  return { kind: 'deferred', reason, until };
 }
 
 async function runAttempt(job: Job, ports: WorkerPorts, call: WorkerCall): Promise<Outcome | Again> {

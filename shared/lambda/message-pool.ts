@@ -102,42 +102,44 @@ export class MessagePool {
    */
   async serve(records: readonly QueueRecord[], invocation: Invocation): Promise<readonly string[]> {
     const served = new Served(records, invocation, this.#options);
-    const { places } = this.#options;
+    try {
+      await this.#serve(served);
+    } finally {
+      await served.end();
+    }
+    return served.kept;
+  }
+
+  async #serve(served: Served): Promise<void> {
+    const { places, sleep } = this.#options;
     const active = new Set<Promise<void>>();
     let receiving: Promise<number> | undefined;
     let pause = new AbortController();
-    try {
-      for (;;) {
-        for (
-          let record = this.#next(served, active.size);
-          record !== undefined;
-          record = this.#next(served, active.size)
-        ) {
-          const task: Promise<void> = this.#process(record, served).finally(() => active.delete(task));
-          active.add(task);
-        }
-        const free = places - active.size - served.pending.length;
-        if (receiving === undefined && free > 0 && this.#mayReceive(served)) {
-          pause = new AbortController();
-          receiving = served.receive(free, active.size > 0 ? pause.signal : undefined).finally(() => {
-            receiving = undefined;
-          });
-        }
-        if (active.size === 0 && invocation.signal.aborted) return served.kept;
-        if (active.size > 0 || served.pending.length > 0) {
-          await Promise.race([
-            ...active,
-            ...(receiving === undefined ? [] : [receiving]),
-            ...(served.pending.length > 0 ? [this.#options.sleep(FIT_MS, NEVER)] : []),
-          ]);
-        } else {
-          // The invocation must not last longer than its last message.
-          pause.abort('finished');
-          if (receiving === undefined || (await receiving) === 0) return served.kept;
-        }
+    for (;;) {
+      for (let record = this.#next(served, active.size); record !== undefined; ) {
+        const task: Promise<void> = this.#process(record, served).finally(() => active.delete(task));
+        active.add(task);
+        record = this.#next(served, active.size);
       }
-    } finally {
-      await served.end();
+      const free = served.pending.length > 0 ? 0 : places - active.size;
+      if (receiving === undefined && free > 0 && this.#mayReceive(served)) {
+        pause = new AbortController();
+        receiving = served.receive(free, active.size > 0 ? pause.signal : undefined).finally(() => {
+          receiving = undefined;
+        });
+      }
+      if (active.size > 0 || (served.pending.length > 0 && !served.invocation.signal.aborted)) {
+        await Promise.race([
+          ...active,
+          ...(receiving === undefined ? [] : [receiving]),
+          ...(served.pending.length > 0 ? [sleep(FIT_MS, NEVER)] : []),
+        ]);
+        continue;
+      }
+      // The invocation must not last longer than its last message.
+      pause.abort('finished');
+      const received = (await receiving) ?? 0;
+      if (received === 0 || served.invocation.signal.aborted) return;
     }
   }
 
@@ -294,9 +296,12 @@ class Served {
   }
 
   async #removeSoon(): Promise<void> {
-    await this.#options.sleep(REMOVE_AFTER_MS, this.#finished.signal);
+    // Also those that end during a request. `end` waits for all of them.
+    do {
+      await this.#options.sleep(REMOVE_AFTER_MS, this.#finished.signal);
+      await this.#remove();
+    } while (this.#ended.length > 0);
     this.#removing = undefined;
-    await this.#remove();
   }
 
   async #remove(): Promise<void> {

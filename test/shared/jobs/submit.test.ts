@@ -25,12 +25,13 @@ async function aRoom() {
   made += 1;
   const id = `resp_submitted${made}`;
   const tableName = await services.newTable();
-  const now = () => START;
+  const clock = { now: START };
+  const now = () => clock.now;
   const bucket = createBucket(services.s3, services.bucketName);
   const blobs = createDynamoDBBlobs(services.dynamodb, { tableName, bucket, now });
   const vault = aVault();
   const ports = {
-    jobs: createDynamoDBStore(services.dynamodb, { tableName, now }),
+    jobs: createDynamoDBStore(services.dynamodb, { tableName, shards: 1, now }),
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
     timings: JOB_TIMINGS,
@@ -48,7 +49,10 @@ async function aRoom() {
     small,
     large,
     ports,
-    submit: (admitted: Admitted) => submit(admitted, ports),
+    submit: (admitted: Admitted) => {
+      clock.now += 1;
+      return submit(admitted, ports);
+    },
     /** What a process leaves that dies before it has made the job. */
     dieOn: ({ input }: Admitted) => ports.bodies.writeNew(name, input),
     async input() {

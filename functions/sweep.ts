@@ -27,7 +27,7 @@ const dependencies = {
   ...createJobDependencies(clients, config, telemetry, { mayCreateKeys: false }),
   shards: config.JOB_SHARDS_READ ?? config.JOB_SHARDS,
 };
-const watch = createBacklogWatch(createTicketCount(clients.sqs, config));
+const watch = createBacklogWatch(createTicketCount(clients.sqs, config), dependencies.timings);
 
 export const handler = createEventPipeline<ScheduledEvent, void>(telemetry, async (_event, context) => {
   const { logger, metrics } = context.telemetry;

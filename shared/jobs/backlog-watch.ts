@@ -1,5 +1,6 @@
 import type { QueueName } from './index-entry.ts';
 import type { Backlog } from './sweep.ts';
+import type { JobTimings } from './timings.ts';
 
 /** Compares the jobs that have tickets with the messages that SQS counts. */
 export interface BacklogWatch {
@@ -16,10 +17,10 @@ interface Sample {
   readonly missing: number;
 }
 
-/** SQS's counts follow its messages within a minute. */
-const COUNT_LAG_MS = 60_000;
-/** A sample that is older says nothing about now. */
-const SAMPLE_AGE_MS = 300_000;
+/** Two samples may lie this share of SQS's lag apart, because runs of the sweep don't begin on the second. */
+const LEAST_LAGS = 0.9;
+/** A sample that is older than this many lags says nothing about now. */
+const MOST_LAGS = 5;
 
 /**
  * Creates a watch that counts a ticket as missing only if two samples, more than SQS's lag apart, both lack it. While a
@@ -27,18 +28,21 @@ const SAMPLE_AGE_MS = 300_000;
  * ticket as missing.
  * @param countTickets returns the messages of a queue: visible, delayed and hidden
  */
-export function createBacklogWatch(countTickets: (queue: QueueName) => Promise<number>): BacklogWatch {
+export function createBacklogWatch(
+  countTickets: (queue: QueueName) => Promise<number>,
+  { countLagMs }: Pick<JobTimings, 'countLagMs'>,
+): BacklogWatch {
   const samples = new Map<QueueName, Sample>();
   return {
     async findMissing(queue, { ticketed }, now) {
       const before = samples.get(queue);
-      if (before !== undefined && now - before.at < COUNT_LAG_MS * 0.9) return 0;
+      if (before !== undefined && now - before.at < LEAST_LAGS * countLagMs) return 0;
       if (ticketed === 0) {
         samples.delete(queue);
         return 0;
       }
       const tickets = await countTickets(queue);
-      const isRecent = before !== undefined && now - before.at <= SAMPLE_AGE_MS;
+      const isRecent = before !== undefined && now - before.at <= MOST_LAGS * countLagMs;
       const missing = isRecent ? Math.max(0, Math.min(before.ticketed, ticketed) - tickets) : 0;
       samples.set(queue, { at: now, ticketed, missing });
       return isRecent ? Math.min(before.missing, missing) : 0;

@@ -21,7 +21,7 @@ export interface SweepRun {
   readonly until: number;
   /** Called after each pass, for each purpose. */
   readonly onPass: (purpose: SweepPurpose, swept: Swept) => void;
-  /** Called once per queue. */
+  /** Called for each queue, about once a minute. */
   readonly onBacklog: (queue: QueueName, backlog: Backlog) => void;
 }
 
@@ -30,16 +30,21 @@ const PASSES_PER_LEASE = 4;
 
 /**
  * Makes passes over the index until the time is up. If no job waits or runs, one pass is enough: nothing can become due before
- * the next run. Counts the backlog once, and replaces lost tickets.
+ * the next run. Counts the backlogs about once a minute, and replaces lost tickets.
  */
 export async function sweepRepeatedly(
   ports: SweepRunPorts,
   watch: BacklogWatch,
   { until, onPass, onBacklog }: SweepRun,
 ): Promise<void> {
-  const isIdle = await watchBacklogs(ports, watch, onBacklog);
+  let isIdle = false;
+  let countedAt = Number.NEGATIVE_INFINITY;
   for (;;) {
     const passAt = ports.now();
+    if (passAt - countedAt >= ports.timings.countLagMs) {
+      isIdle = await watchBacklogs(ports, watch, onBacklog);
+      countedAt = passAt;
+    }
     const swept = await sweepOnce(ports, until);
     for (const purpose of SWEEP_PURPOSES) onPass(purpose, swept[purpose]);
     const nextAt = passAt + ports.timings.leaseMs / PASSES_PER_LEASE;

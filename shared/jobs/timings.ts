@@ -18,6 +18,8 @@ export interface JobTimings {
   readonly completionMs: number;
   /** Completion steps that still fail after this time are given up. */
   readonly stepsEndMs: number;
+  /** Between two comparisons of jobs and tickets. SQS's counts follow its messages within this time. */
+  readonly countLagMs: number;
   /** The first pause after a throttled or failed attempt. It doubles with each further one. */
   readonly firstPauseMs: number;
   /** The longest such pause. */
@@ -38,6 +40,7 @@ export const JOB_TIMINGS: JobTimings = {
   longestLookMs: 6 * 3_600_000,
   completionMs: 60_000,
   stepsEndMs: 24 * 3_600_000,
+  countLagMs: 60_000,
   firstPauseMs: 2_000,
   longestPauseMs: 900_000,
 };

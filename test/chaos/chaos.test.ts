@@ -151,6 +151,25 @@ describe('the ledger', () => {
     expect(ledger.entries.get('resp_1')).toMatchObject({ killed: 0, frozen: 1, abandoned: 0 });
   });
 
+  it('the ledger counts a killed holder once if the job first waits again, and counts that as no release', () => {
+    const { clock, ledger, create, observe, update } = createObservedLedger();
+    create();
+    update('in_progress', 1);
+    ledger.noteKill('first');
+    clock.now = 6_000;
+    clock.caller = 'sweep';
+    observe(
+      'UpdateItem',
+      { Key: key, UpdateExpression: 'SET #status = :v0, #dueAt = :v1 REMOVE #owner ADD #crashes :v2' },
+      { Attributes: { ...key, status: { S: 'queued' }, epoch: { N: '1' } } },
+    );
+    clock.now = 7_000;
+    clock.caller = 'second';
+    update('in_progress', 2);
+    expect(ledger.entries.get('resp_1')).toMatchObject({ killed: 1, abandoned: 0, releases: 0 });
+    expect(ledger.recoveriesMs).toEqual([6_000]);
+  });
+
   it('the ledger distinguishes a killed holder from one that could not release its job', () => {
     const { ledger, create, update } = createObservedLedger();
     create();

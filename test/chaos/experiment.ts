@@ -163,7 +163,7 @@ async function shortenVisibility(cloud: Cloud, seconds: number): Promise<void> {
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
   const endpoint = cloud.endpoints['AWS_ENDPOINT_URL_SQS'] ?? '';
   const client = new SQSClient({ region: 'eu-west-1', endpoint, credentials, maxAttempts: 20 });
-  for (const queue of ['GENERATION_QUEUE_URL', 'GPU_QUEUE_URL']) {
+  for (const queue of ['GENERATION_QUEUE_URL', 'JOBS_QUEUE_URL', 'GPU_QUEUE_URL']) {
     await client.send(
       new SetQueueAttributesCommand({
         QueueUrl: cloud.resources[queue],
@@ -174,8 +174,8 @@ async function shortenVisibility(cloud: Cloud, seconds: number): Promise<void> {
   client.destroy();
 }
 
-/** Runs the sweep repeatedly, as its schedule does. */
-function startSweeping(cloud: Cloud): { end(): Promise<void> } {
+/** Runs the sweep repeatedly, as its schedule does. A run that is in progress at the end is left to end with the cloud. */
+function startSweeping(cloud: Cloud): { end(): void } {
   const ended = new AbortController();
   async function sweep(): Promise<void> {
     while (!ended.signal.aborted) {
@@ -186,13 +186,8 @@ function startSweeping(cloud: Cloud): { end(): Promise<void> } {
       await sleep(SWEEP_MS, undefined, { signal: ended.signal }).catch(() => {});
     }
   }
-  const running = sweep().catch(() => {});
-  return {
-    end() {
-      ended.abort();
-      return running;
-    },
-  };
+  void sweep().catch(() => {});
+  return { end: () => ended.abort() };
 }
 
 function startReporting(

@@ -156,6 +156,8 @@ export function createLedger(tableName: () => string | undefined, now: () => num
       entry.claims.push({ invocation: by, at });
       entry.holder = by;
     } else if (status === 'queued') {
+      // A job whose holder is dead was made to wait again. The next claim takes it over.
+      if (expression.includes('#crashes')) return;
       entry.releases += 1;
       entry.holder = undefined;
     } else if (TERMINAL.has(status)) {

@@ -1,6 +1,8 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
@@ -35,8 +37,8 @@ export interface GpuService extends AsyncDisposable {
 }
 
 /**
- * Starts a service with the models `gpu` and `helped`. The latter falls back to a hosted model. The sweep runs every
- * second.
+ * Starts a service with the models `gpu` and `helped`. The latter falls back to a hosted model. The sweep runs all the
+ * time.
  */
 export async function startGpuService(): Promise<GpuService> {
   const open = new AsyncDisposableStack();
@@ -70,9 +72,10 @@ export async function startGpuService(): Promise<GpuService> {
   });
   open.defer(() => client.destroy());
   const table = createDynamoDBFleetStore(client, { tableName: cloud.resources['FLEET_TABLE'] ?? '' });
-  const jobs = createDynamoDBStore(client, { tableName: cloud.resources['JOBS_TABLE'] ?? '' });
-  const sweeping = setInterval(() => void cloud.invoke('sweep', '{}').catch(() => {}), 1_000);
-  open.defer(() => clearInterval(sweeping));
+  const jobs = createDynamoDBStore(client, { tableName: cloud.resources['JOBS_TABLE'] ?? '', shards: 1 });
+  const ended = new AbortController();
+  open.defer(() => ended.abort());
+  void sweepRepeatedly(cloud, ended.signal);
   let boots = 0;
   return {
     cloud,
@@ -101,4 +104,15 @@ export async function startGpuService(): Promise<GpuService> {
     },
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };
+}
+
+/** Runs the sweep again each time it has ended. */
+async function sweepRepeatedly(cloud: Cloud, ended: AbortSignal): Promise<void> {
+  while (!ended.aborted) {
+    await cloud.invoke('sweep', '{}').then(
+      ({ body }) => text(body),
+      () => undefined,
+    );
+    await sleep(1_000, undefined, { signal: ended, ref: false }).catch(() => {});
+  }
 }

@@ -1,4 +1,3 @@
-import type { Message } from '@aws-sdk/client-sqs';
 import * as v from 'valibot';
 import { LambentError } from '../core/errors.ts';
 
@@ -33,11 +32,19 @@ export function parseQueueEvent(event: unknown): readonly QueueRecord[] {
   throw new LambentError('invalid_value', 'The event is not a batch of messages from SQS.');
 }
 
+/** A message in SQS's response to a receive. */
+interface ReceivedMessage {
+  readonly MessageId?: unknown;
+  readonly ReceiptHandle?: unknown;
+  readonly Body?: unknown;
+  readonly Attributes?: unknown;
+}
+
 /**
  * Returns a message that was received from SQS as the event would contain it.
  * @throws LambentError `invalid_value` if SQS left out what was requested
  */
-export function parseReceivedMessage({ MessageId, ReceiptHandle, Body, Attributes }: Message): QueueRecord {
+export function parseReceivedMessage({ MessageId, ReceiptHandle, Body, Attributes }: ReceivedMessage): QueueRecord {
   const result = v.safeParse(record, {
     messageId: MessageId,
     receiptHandle: ReceiptHandle,

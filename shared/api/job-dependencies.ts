@@ -7,6 +7,7 @@ import { createDynamoDBBlobs } from '../jobs/dynamodb-blobs.ts';
 import { createDynamoDBStore } from '../jobs/dynamodb-store.ts';
 import { createEventLog } from '../jobs/event-log.ts';
 import { createLifetime } from '../jobs/lifetime.ts';
+import { watchOutages } from '../jobs/outage-watch.ts';
 import type { IntakeSettings, JobSettings, StoreSettings } from '../jobs/settings.ts';
 import { createSendText, createTicketQueue } from '../jobs/ticket-queue.ts';
 import { JOB_TIMINGS } from '../jobs/timings.ts';
@@ -52,10 +53,13 @@ export function createJobStores(
   });
   const bucket = createBucket(s3, settings.BUCKET);
   const blobs = createDynamoDBBlobs(dynamodb, { tableName: settings.JOBS_TABLE, bucket });
+  const { JOBS_TABLE: tableName, JOB_SHARDS: shards } = settings;
+  const watched = watchOutages(createDynamoDBStore(dynamodb, { tableName, shards }), Date.now);
   return {
     vault,
     bucket,
-    jobs: createDynamoDBStore(dynamodb, { tableName: settings.JOBS_TABLE, shards: settings.JOB_SHARDS }),
+    jobs: watched.store,
+    lastOutageAt: watched.lastOutageAt,
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
     timings: divideTimings(JOB_TIMINGS, settings.TIMINGS_DIVISOR),

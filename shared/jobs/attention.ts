@@ -18,14 +18,17 @@ export type Need =
 
 const NOTHING: Need = { kind: 'nothing' };
 
-/** Returns what `job` needs at `now` (epoch milliseconds). */
-export function needOf(job: Job, now: number, timings: JobTimings): Need {
+/**
+ * Returns what `job` needs at `now` (epoch milliseconds).
+ * @param lastOutageAt when the table was last not available: until a grace period later, holders may not have renewed yet
+ */
+export function needOf(job: Job, now: number, timings: JobTimings, lastOutageAt = Number.NEGATIVE_INFINITY): Need {
   if (isTerminal(job.status)) return job.fanIn === undefined ? NOTHING : { kind: 'complete' };
-  if (job.status === 'in_progress' && deadAt(job, timings) > now) return NOTHING;
+  if (job.status === 'in_progress' && deadAt(job, timings, lastOutageAt) > now) return NOTHING;
   if (job.cancelRequested) return { kind: 'end', by: endCancelled(job, now, timings) };
   if (job.deadline <= now) return { kind: 'end', by: expire(job, now, timings) };
   if (isExhausted(job)) return { kind: 'end', by: giveUp(job, now, timings) };
-  if (job.status === 'in_progress') return { kind: 'recover', by: recover(job, now, timings) };
+  if (job.status === 'in_progress') return { kind: 'recover', by: recover(job, now, timings, lastOutageAt) };
   return hasTicket(job) ? NOTHING : { kind: 'ticket' };
 }
 

@@ -11,6 +11,8 @@ export interface SweepPorts extends CompletionPorts {
   readonly jobs: JobStore;
   readonly queue: TicketQueue;
   readonly timings: JobTimings;
+  /** Returns when the table was last not available, in epoch milliseconds: see `watchOutages`. */
+  readonly lastOutageAt?: () => number;
   /** Shards of each index partition that are read: at least as many as any writer uses. */
   readonly shards: number;
   /** Epoch milliseconds. */
@@ -127,11 +129,12 @@ async function attendToAll(
   return done;
 }
 
-async function findNeedy(entries: readonly ListedEntry[], { jobs, timings, now }: SweepPorts) {
+async function findNeedy(entries: readonly ListedEntry[], ports: SweepPorts) {
+  const { jobs, timings, now } = ports;
   const found = new Map((await jobs.readMany(entries)).map((job) => [keyOf(job), job]));
   return entries.filter((entry) => {
     const job = found.get(keyOf(entry));
-    return job === undefined || isForSweep(needOf(job, now(), timings));
+    return job === undefined || isForSweep(needOf(job, now(), timings, ports.lastOutageAt?.()));
   });
 }
 
@@ -168,7 +171,7 @@ async function attend(purpose: SweepPurpose, entry: ListedEntry, ports: SweepPor
     await jobs.settle(tenant, id);
     return 'removed';
   }
-  const need = needOf(job, now(), timings);
+  const need = needOf(job, now(), timings, ports.lastOutageAt?.());
   if (purpose === 'run' && !isForSweep(need)) return undefined;
   switch (need.kind) {
     case 'nothing':

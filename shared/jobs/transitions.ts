@@ -41,9 +41,16 @@ const holding = (job: Pick<Job, 'epoch'>): Guard => [
 const unheldAt = (now: number, { graceMs }: JobTimings) =>
   ({ field: 'leaseExpiresAt', is: 'absentOrAtMost', value: now - graceMs }) as const;
 
-/** The time at which the current holder, if it stays silent, is taken for dead. */
-export function deadAt({ leaseExpiresAt }: Job, { graceMs }: JobTimings): number {
-  return (leaseExpiresAt ?? 0) + graceMs;
+/**
+ * Returns the time at which the current holder, if it stays silent, is taken for dead.
+ * @param lastOutageAt when the table was last not available
+ */
+export function deadAt(
+  { leaseExpiresAt = 0 }: Job,
+  { graceMs }: JobTimings,
+  lastOutageAt = Number.NEGATIVE_INFINITY,
+): number {
+  return Math.max(leaseExpiresAt, lastOutageAt) + graceMs;
 }
 
 /** Under which conditions a worker claims. */
@@ -129,10 +136,20 @@ export function release(job: Job, pause: Pause, timings: JobTimings): Transition
   };
 }
 
-/** Makes a job whose holder is dead wait again. It becomes a suspect: its next attempt runs alone. */
-export function recover(job: Job, now: number, timings: JobTimings): Transition {
+/**
+ * Makes a job whose holder is dead wait again. It becomes a suspect, whose next attempt runs alone, unless an outage explains
+ * why the holder was silent.
+ * @param lastOutageAt when the table was last not available
+ */
+export function recover(
+  job: Job,
+  now: number,
+  timings: JobTimings,
+  lastOutageAt = Number.NEGATIVE_INFINITY,
+): Transition {
+  const crashed = lastOutageAt < (job.leaseExpiresAt ?? 0);
   // An attempt whose model began to answer is counted already. One that ran alone is itself the cause of the crash.
-  const counts = job.alone === true && job.begun !== true;
+  const counts = crashed && job.alone === true && job.begun !== true;
   // A job that an earlier version claimed has no ticket.
   const ticket = purposeOf(job) === 'run';
   return {
@@ -140,7 +157,7 @@ export function recover(job: Job, now: number, timings: JobTimings): Transition 
     change: {
       set: { status: 'queued' },
       remove: ['owner', 'leaseExpiresAt', 'begun', 'alone'],
-      add: { crashes: 1, ...(counts ? { attempts: 1 } : {}) },
+      add: { ...(crashed ? { crashes: 1 } : {}), ...(counts ? { attempts: 1 } : {}) },
       index: waiting(job, now, ticket, timings),
     },
   };

@@ -18,6 +18,8 @@ export interface WorkerPorts extends LeasePorts, CompletionPorts {
   readonly events: EventLog;
   readonly queue: TicketQueue;
   readonly answerJob: AnswerJob;
+  /** Returns when the table was last not available, in epoch milliseconds: see `watchOutages`. */
+  readonly lastOutageAt?: () => number;
   /** Returns a new id, never the same twice. */
   readonly ids: () => string;
   /** Returns a number from 0 up to 1. */
@@ -95,7 +97,7 @@ export async function runJob(
 
 async function work(key: JobKey, alone: boolean, ports: WorkerPorts, call: WorkerCall): Promise<Outcome> {
   for (;;) {
-    const claimed = await claimJob(key, alone, ports, call);
+    const claimed = await withoutOutage(() => claimJob(key, alone, ports, call), ports, call.shutdown);
     const outcome = 'epoch' in claimed ? await runAttempt(claimed, ports, call) : claimed;
     if (outcome.kind === 'suspect') return workAlone(key, ports, call);
     if (outcome.kind !== 'again') return outcome;
@@ -110,6 +112,27 @@ function workAlone(key: JobKey, ports: WorkerPorts, call: WorkerCall): Promise<O
     const whole = call.whole && now() - askedAt < LONGEST_WHOLE_WAIT_MS;
     return work(key, true, ports, { ...call, whole });
   });
+}
+
+/**
+ * Repeats `run` while a store is not available. The ticket keeps its place meanwhile: if tickets were given back, an outage
+ * would pass the whole backlog through the workers, and hide it.
+ * @throws the last error when `signal` aborts
+ */
+async function withoutOutage<T>(
+  run: () => Promise<T>,
+  { sleep, timings, onError }: Pick<WorkerPorts, 'sleep' | 'timings' | 'onError'>,
+  signal: AbortSignal,
+): Promise<T> {
+  for (;;) {
+    try {
+      return await run();
+    } catch (thrown) {
+      if (!isOutage(thrown) || signal.aborted) throw thrown;
+      onError('store not available', thrown);
+      await sleep(timings.retryMs, signal);
+    }
+  }
 }
 
 /** The job runs only alone in an environment, because an earlier worker of it died. */
@@ -148,7 +171,8 @@ async function examine(
   if (job === undefined) return { kind: 'unneeded', status: 'absent' };
   const { jobs, timings, now } = ports;
   if (isTerminal(job.status)) return { kind: 'unneeded', status: job.status };
-  const need = needOf(job, now(), timings);
+  const lastOutageAt = ports.lastOutageAt?.();
+  const need = needOf(job, now(), timings, lastOutageAt);
   if (need.kind === 'end' || need.kind === 'recover') {
     const after = await jobs.update(job.tenant, job.id, need.by.guard, need.by.change);
     if (after === undefined) return defer(job, 'contended', now() + CONTENDED_MS, ports, call);

@@ -59,8 +59,8 @@ export interface Invocation {
 const WHOLE_MS = 30_000;
 /** No message is received with less time left. */
 const LEAST_REMAINING_MS = 60_000;
-/** How much longer than the longest recent message the next one may take. */
-const RESERVE = 1.1;
+/** How much longer than the longest recent message the next one may take, in milliseconds. */
+const RESERVE_MS = 2_000;
 /** By how much the longest recent duration is shortened with each further message. */
 const DECAY = 0.98;
 /** Ended messages are deleted so many at a time, or after `REMOVE_AFTER_MS`. */
@@ -155,7 +155,7 @@ export class MessagePool {
 
   #mayReceive({ invocation: { signal, deadlineAt }, beganAt }: Served): boolean {
     const half = (deadlineAt - beganAt) / 2;
-    const reserveMs = Math.min(Math.max(RESERVE * this.#longestMs, LEAST_REMAINING_MS), half);
+    const reserveMs = Math.min(Math.max(this.#longestMs + RESERVE_MS, LEAST_REMAINING_MS), half);
     return !signal.aborted && deadlineAt - this.#options.now() > reserveMs;
   }
 

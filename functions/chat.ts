@@ -1,4 +1,4 @@
-/** Serves chat completions, responses and the list of models. Stores responses if the caller wants that. */
+/** Serves chat completions, responses and the list of models. Stores responses unless a request sets `store: false`. */
 import { join } from 'node:path';
 import * as v from 'valibot';
 import {

@@ -102,6 +102,9 @@ export interface Cloud {
 /** Variables that name resources which don't exist locally. An empty variable counts as unset. */
 const ABSENT_RESOURCES = { GPU_MAPPING_ID: '' };
 
+/** The stand-ins share this machine's processors with the functions. When it is busy, they are slow but not broken. */
+const PATIENCE = { AWS_TIMEOUT_FACTOR: '20' };
+
 /**
  * Starts the whole service on this machine: stand-ins for AWS services, a process per execution environment for the
  * functions' bundles, and an HTTP server in place of API Gateway. All servers listen on 127.0.0.1 only.
@@ -152,7 +155,12 @@ async function compose(options: CloudOptions, cleanup: AsyncDisposableStack): Pr
     AWS_ENDPOINT_URL_LAMBDA: invokeApi.url,
     ...(bedrockStandIn === undefined ? {} : { AWS_ENDPOINT_URL_BEDROCK_RUNTIME: bedrockStandIn.url }),
   };
-  const functions = resolveFunctions(service, references, { ...endpoints, ...ABSENT_RESOURCES, ...environment });
+  const functions = resolveFunctions(service, references, {
+    ...endpoints,
+    ...ABSENT_RESOURCES,
+    ...PATIENCE,
+    ...environment,
+  });
   const runner = closeLater(
     await startRunner({
       functions: functions.map((each) => selectMode(each, options.managedFunctions ?? [])),

@@ -23,12 +23,17 @@ export async function registerWorkers({ service, runner, modelsFile, gpuWorkers 
   if (!hasFleets(modelsFile)) return;
   const schedules = service.schedules.filter(({ function: name }) => name === 'fleet');
   let isRunning = false;
+  let isRequested = false;
   const run = async (): Promise<void> => {
-    // A run keeps probing workers that are out of service. If each restart of a crashing worker started another run,
-    // the runs would use up the function's concurrency.
+    isRequested = true;
+    // If each restart of a crashing worker started another run, the runs would use up the function's concurrency. One
+    // more run follows, because the current one may have probed the worker before its restart.
     if (isRunning) return;
     isRunning = true;
-    await Promise.all(schedules.map((schedule) => runSchedule(schedule, service.region, runner)));
+    while (isRequested) {
+      isRequested = false;
+      await Promise.all(schedules.map((schedule) => runSchedule(schedule, service.region, runner)));
+    }
     isRunning = false;
   };
   gpuWorkers?.onRestart(() => void run());

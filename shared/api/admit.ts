@@ -13,7 +13,7 @@ import { deriveResponseId, type GenerateMessage, getInboxKey } from './queue-mes
 import { parseQueuedRequest } from './queued-request.ts';
 import { rejectOnClientError } from './reject-on-client-error.ts';
 
-/** What turning a message into a job depends on. */
+/** The dependencies of the functions that turn a message into a job. */
 export interface AdmissionPorts {
   readonly senders: SenderTable;
   readonly registry: ModelRegistry;
@@ -23,11 +23,12 @@ export interface AdmissionPorts {
   readonly lifetime: Lifetime;
   /** Returns epoch milliseconds. */
   readonly now: () => number;
-  readonly onError: (what: string, thrown: unknown) => void;
+  readonly onError: (message: string, thrown: unknown) => void;
 }
 
-/** The bucket with the bodies of large messages. */
+/** The part of the bucket with the bodies of large messages. */
 export interface Inbox {
+  /** The name of the bucket. */
   readonly name: string;
   /** Returns undefined if the object doesn't exist or is too large. */
   readonly get: (key: string) => Promise<Uint8Array | undefined>;
@@ -36,7 +37,8 @@ export interface Inbox {
 
 /**
  * Checks that the sender of a message may use its tenant, and that its reply queue exists.
- * @throws MessageRejectedError with `insufficient_permissions` or `invalid_value`; any other error if the access table can't be read
+ * @throws MessageRejectedError with `insufficient_permissions` or `invalid_value`; any other error if the access table
+ * can't be read
  */
 export async function authorizeSender(
   { tenant, replyTo }: GenerateMessage,
@@ -62,8 +64,8 @@ export async function authorizeSender(
  * Reads the body of a request from its message or from the inbox object that the message points to. Adds the message's
  * metadata to a body without metadata.
  * @returns undefined if the object doesn't exist or is too large
- * @throws MessageRejectedError for a pointer outside the tenant's inbox or an object that isn't JSON; any other error if the bucket can't
- * be read
+ * @throws MessageRejectedError for a pointer outside the tenant's inbox or an object that isn't JSON; any other error
+ * if the bucket can't be read
  */
 export async function readRequestBody(message: GenerateMessage, { inbox }: AdmissionPorts): Promise<unknown> {
   const key = rejectOnClientError(() => getInboxKey(message, inbox.name));
@@ -80,7 +82,7 @@ async function readInboxObject(key: string, inbox: Inbox): Promise<unknown> {
 }
 
 /**
- * Converts a message and its body to a job to submit.
+ * Returns the job to submit for a message and its body.
  * @throws MessageRejectedError for a body that the endpoint rejects
  */
 export function toJob(
@@ -104,7 +106,10 @@ export function toJob(
   };
 }
 
-/** Deletes the inbox object of a message, if any. Never throws: the bucket's lifecycle rule deletes remaining objects. */
+/**
+ * Deletes the inbox object of a message, if it has one. Never throws: the bucket's lifecycle rule deletes remaining
+ * objects.
+ */
 export async function deleteInboxObject(message: GenerateMessage, { inbox, onError }: AdmissionPorts): Promise<void> {
   const key = getInboxKey(message, inbox.name);
   if (key === undefined) return;

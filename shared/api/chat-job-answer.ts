@@ -18,7 +18,7 @@ export const answerChat: EncodeAnswer = async (events, { job, input, fingerprint
       model: job.model,
       system_fingerprint: fingerprint(job.model),
     },
-    logprobs: input.generation.topLogprobs !== undefined,
+    includeLogprobs: input.generation.topLogprobs !== undefined,
   });
   // This API has no incomplete status. The `finish_reason` tells whether the output was cut off.
   return { status: 'completed', output: { answer }, usage: finish?.usage };

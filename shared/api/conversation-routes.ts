@@ -6,7 +6,7 @@ import type { Reference } from '../idempotency/replay.ts';
 import { createConversationBody, createItemsBody, updateConversationBody } from '../openai/conversations/schema.ts';
 import { encodeList, parseListQuery } from '../openai/lists.ts';
 import { applyIncludes, type Includes, parseIncludes } from '../openai/responses/includes.ts';
-import { type InputItem, isItemReference, rejectDuplicates } from '../openai/responses/items.ts';
+import { type InputItem, isItemReference, rejectDuplicateIds } from '../openai/responses/items.ts';
 import { itemNotFoundError } from '../openai/responses/request.ts';
 import { toStoredItem } from '../openai/responses/stored-items.ts';
 import { storedId } from '../openai/schema.ts';
@@ -15,14 +15,14 @@ import type { Conversation, ConversationItem, Conversations } from '../sessions/
 import { conversationNotFoundError } from '../sessions/session-errors.ts';
 import { addContinuation, parseTurnItem, type TurnItem } from './turn-items.ts';
 
-/** What the conversation routes depend on. */
+/** The dependencies of the conversation routes. */
 export interface ConversationsApi {
   readonly conversations: Conversations;
   /** Generates the unique part of an id: 24 to 64 hexadecimal digits. Default: `newId`. */
   readonly ids?: () => string;
 }
 
-/** `POST /v1/conversations`. */
+/** Creates the route `POST /v1/conversations`. */
 export function createConversationRoute({ conversations, ids = newId }: ConversationsApi): Route {
   return {
     scope: 'inference',
@@ -39,7 +39,10 @@ export function createConversationRoute({ conversations, ids = newId }: Conversa
   };
 }
 
-/** Replays the creation of a conversation with an idempotency key: returns the conversation's current state. */
+/**
+ * Describes how `POST /v1/conversations` is replayed for an idempotency key: with the current state of the conversation
+ * that the first request created.
+ */
 export function conversationReference({ conversations }: ConversationsApi): Reference {
   return {
     idsOf: (json) => collectIds([json]),
@@ -48,7 +51,7 @@ export function conversationReference({ conversations }: ConversationsApi): Refe
   };
 }
 
-/** `GET /v1/conversations/{id}`. */
+/** Creates the route `GET /v1/conversations/{id}`. */
 export function retrieveConversationRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
@@ -56,7 +59,7 @@ export function retrieveConversationRoute({ conversations }: ConversationsApi): 
   };
 }
 
-/** `POST /v1/conversations/{id}`. */
+/** Creates the route `POST /v1/conversations/{id}`. */
 export function updateConversationRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
@@ -68,7 +71,7 @@ export function updateConversationRoute({ conversations }: ConversationsApi): Ro
   };
 }
 
-/** `DELETE /v1/conversations/{id}`. Also deletes the conversation's items. */
+/** Creates the route `DELETE /v1/conversations/{id}`. Also deletes the conversation's items. */
 export function deleteConversationRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
@@ -80,7 +83,7 @@ export function deleteConversationRoute({ conversations }: ConversationsApi): Ro
   };
 }
 
-/** `POST /v1/conversations/{id}/items`. */
+/** Creates the route `POST /v1/conversations/{id}/items`. */
 export function createItemsRoute({ conversations, ids = newId }: ConversationsApi): Route {
   return {
     scope: 'inference',
@@ -101,7 +104,10 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
   };
 }
 
-/** Replays the creation of items with an idempotency key. Throws `not_found` if one of them was deleted. */
+/**
+ * Describes how `POST /v1/conversations/{id}/items` is replayed for an idempotency key: with the items that the first
+ * request created. `show` throws `not_found` if one of them was deleted.
+ */
 export function itemsReference({ conversations }: ConversationsApi): Reference {
   return {
     idsOf: (json) => collectIds(isObject(json) ? json['data'] : undefined),
@@ -113,7 +119,7 @@ export function itemsReference({ conversations }: ConversationsApi): Reference {
   };
 }
 
-/** `GET /v1/conversations/{id}/items`. */
+/** Creates the route `GET /v1/conversations/{id}/items`. */
 export function listItemsRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
@@ -127,7 +133,7 @@ export function listItemsRoute({ conversations }: ConversationsApi): Route {
   };
 }
 
-/** `GET /v1/conversations/{id}/items/{item}`. */
+/** Creates the route `GET /v1/conversations/{id}/items/{item}`. */
 export function retrieveItemRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
@@ -139,7 +145,7 @@ export function retrieveItemRoute({ conversations }: ConversationsApi): Route {
   };
 }
 
-/** `DELETE /v1/conversations/{id}/items/{item}`. Returns the conversation. */
+/** Creates the route `DELETE /v1/conversations/{id}/items/{item}`. Returns the conversation. */
 export function deleteItemRoute({ conversations }: ConversationsApi): Route {
   return {
     scope: 'inference',
@@ -161,7 +167,7 @@ function toConversationItems(
   ids: () => string,
   earlierItems: readonly ConversationItem[] = [],
 ): ConversationItem[] {
-  rejectDuplicates(items, 'items', earlierItems);
+  rejectDuplicateIds(items, 'items', earlierItems);
   return items.map((item) => {
     if (isItemReference(item)) throw itemNotFoundError(item.id);
     const content: TurnItem = { item: toStoredItem(item, ids) };

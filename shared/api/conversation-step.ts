@@ -4,8 +4,8 @@ import type { Conversations } from '../sessions/conversations.ts';
 import { createTurnItems } from './turn-items.ts';
 
 /**
- * Creates the completion step that appends a finished job's turn to its conversation. It throws `conversation_locked` while
- * another turn is in progress; the sweep then retries.
+ * Creates the completion step that appends a finished job's turn to its conversation. The step throws
+ * `conversation_locked` while another turn is in progress; the sweep then retries.
  */
 export function createConversationStep(conversations: Pick<Conversations, 'appendFinishedTurn'>): CompletionStep {
   return async ({ job, input, output }) => {

@@ -6,14 +6,14 @@ import type { JobInput } from '../jobs/ports.ts';
 import type { ParseContext } from '../openai/parameters.ts';
 
 /**
- * The endpoints whose requests can become jobs. Each needs an entry in three tables, which the compiler enforces: `PARSERS`
- * (queued-request.ts), `ANSWERS` (job-answer.ts) and `VIEWS` (job-view.ts). The tables are in separate files so that each
- * function bundles only the code that it runs: a function that shows jobs needs no request schemas.
+ * The endpoints whose requests can become jobs. Each needs an entry in three tables, which the compiler enforces:
+ * `PARSERS` (queued-request.ts), `ANSWERS` (job-answer.ts) and `VIEWS` (job-view.ts). The tables are in separate files
+ * so that each function bundles only the code that it runs: a function that shows jobs needs no request schemas.
  */
 export const ENDPOINTS = ['/v1/responses', '/v1/chat/completions'] as const;
 export type Endpoint = (typeof ENDPOINTS)[number];
 
-/** Returns whether this version supports the endpoint of a job. */
+/** Returns whether this version supports the endpoint that a job names. */
 export function isEndpoint(name: string): name is Endpoint {
   return ENDPOINTS.some((endpoint) => endpoint === name);
 }
@@ -35,8 +35,8 @@ export interface QueuedRequest {
 }
 
 /**
- * Encodes a model's events as the output of a job. Throws LambentError `upstream_cut` if the events end without `finish`,
- * and every error of `events`.
+ * Encodes a model's events as the output of a job. Throws LambentError `upstream_cut` if the events end without
+ * `finish`, and every error of `events`.
  */
 export type EncodeAnswer = (events: AsyncIterable<GenerationEvent>, options: AnswerOptions) => Promise<JobAnswer>;
 
@@ -45,11 +45,11 @@ export interface AnswerOptions {
   readonly input: JobInput;
   /** Returns epoch milliseconds. */
   readonly now: () => number;
-  /** Returns the `system_fingerprint` of a model's name. */
+  /** Returns the `system_fingerprint` for the name of a model. */
   readonly fingerprint: (model: string) => string;
   /** Receives the events of a streamed job. */
   readonly log: EventWriter | undefined;
 }
 
-/** Returns a job without output as the API shows it. Undefined if the API has no object for the job's state. */
+/** Returns the API's object for a job that has no output. Undefined if the API has none for the job's state. */
 export type ViewJob = (job: Job, input: JobInput) => unknown;

@@ -21,12 +21,12 @@ import type { ResponseContext } from './response-context.ts';
 import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
 import { createTurnItems } from './turn-items.ts';
 
-/** A foreground response has one attempt. */
+/** The only epoch of a foreground response, which has one attempt. */
 const EPOCH = 1;
 
 /**
- * Generates a response within the call. If the request names a conversation, the response is a turn of it: other turns are
- * rejected until this one has ended.
+ * Generates a response within the call. If the request names a conversation, the response is a turn of it: other turns
+ * are rejected until this one has ended.
  */
 export async function createForegroundResponse(call: StatefulCall): Promise<HttpResponse> {
   const { id, parsed, request, state } = call;
@@ -86,10 +86,10 @@ class ForegroundResponse {
       createdAt: Math.floor(createdAt / 1000),
       stored: this.#isStored,
       now: () => Math.floor(api.now() / 1000),
-      ids: createItemIdGenerator(id, EPOCH),
-      logprobs: generation.topLogprobs !== undefined,
+      createItemId: createItemIdGenerator(id, EPOCH),
+      includeLogprobs: generation.topLogprobs !== undefined,
       reasoningSummary: generation.reasoningSummary,
-      continuations: includesEncryptedReasoning(body),
+      includeContinuations: includesEncryptedReasoning(body),
       commit: (answer, usage) => this.#commit(answer, usage),
       ...(this.#isStored ? { commitFailure: (answer, error) => this.#commitFailure(answer, error) } : {}),
     };
@@ -105,8 +105,8 @@ class ForegroundResponse {
   }
 
   /**
-   * Stores a complete response, as a finished job and as a turn of its conversation. Until the turn is stored, the job has
-   * a pending completion step, so that the sweep stores the turn after a crash between the two writes.
+   * Stores a complete response, as a finished job and as a turn of its conversation. Until the turn is stored, the job
+   * has a pending completion step, so that the sweep stores the turn after a crash between the two writes.
    */
   async #commit(answer: StoredAnswer, usage: Usage | undefined): Promise<void> {
     const { id, request, state } = this.#call;

@@ -2,7 +2,7 @@ import type { ModelRegistry } from '../inference/registry.ts';
 import type { Router } from '../inference/router.ts';
 import type { ApiState } from './api-state.ts';
 
-/** What the generation routes depend on. */
+/** The dependencies of the generation routes. */
 export interface GenerationApi {
   readonly router: Router;
   readonly registry: ModelRegistry;

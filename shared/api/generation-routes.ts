@@ -21,7 +21,7 @@ import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { GenerationApi } from './generation-api.ts';
 
-/** `POST /v1/chat/completions`. */
+/** Creates the route `POST /v1/chat/completions`. */
 export function chatCompletionsRoute({ router, registry, ids = newId, now = Date.now }: GenerationApi): Route {
   return {
     scope: 'inference',
@@ -38,7 +38,7 @@ export function chatCompletionsRoute({ router, registry, ids = newId, now = Date
           model: generation.model,
           system_fingerprint: computeSystemFingerprint(registry.models[generation.model]),
         },
-        logprobs: generation.topLogprobs !== undefined,
+        includeLogprobs: generation.topLogprobs !== undefined,
         includeUsage,
       };
       return streamed
@@ -48,9 +48,9 @@ export function chatCompletionsRoute({ router, registry, ids = newId, now = Date
   };
 }
 
-/** `POST /v1/responses`. Requests that use no stored objects load no stores. */
+/** Creates the route `POST /v1/responses`. A request that stores nothing and uses no stored objects loads no stores. */
 export function responsesRoute({ router, registry, ids = newId, now = Date.now, state }: GenerationApi): Route {
-  const seconds = () => Math.floor(now() / 1000);
+  const nowSeconds = () => Math.floor(now() / 1000);
   return {
     scope: 'inference',
     async run(request) {
@@ -66,12 +66,12 @@ export function responsesRoute({ router, registry, ids = newId, now = Date.now, 
       const options = {
         body,
         id: `resp_${ids()}`,
-        createdAt: seconds(),
-        now: seconds,
-        ids,
-        logprobs: generation.topLogprobs !== undefined,
+        createdAt: nowSeconds(),
+        now: nowSeconds,
+        createItemId: ids,
+        includeLogprobs: generation.topLogprobs !== undefined,
         reasoningSummary: generation.reasoningSummary,
-        continuations: includesEncryptedReasoning(body),
+        includeContinuations: includesEncryptedReasoning(body),
       };
       if (streamed) return { headers, frames: encodeResponseStream(events, options) };
       return { headers, json: await encodeResponse(events, options) };
@@ -97,12 +97,12 @@ async function buildStatelessRequest(
   return { generation: request, droppedItems };
 }
 
-/** `GET /v1/models`. */
+/** Creates the route `GET /v1/models`. */
 export function listModelsRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
   return { scope: 'models', run: async () => ({ json: listModels(registry) }) };
 }
 
-/** `GET /v1/models/{id}`. The id may contain slashes. */
+/** Creates the route `GET /v1/models/{id}`. The id may contain slashes. */
 export function retrieveModelRoute({ registry }: Pick<GenerationApi, 'registry'>): Route {
   return {
     scope: 'models',

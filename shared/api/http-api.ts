@@ -8,12 +8,12 @@ import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../openai/error
 
 /** Settings of every function that serves the API. */
 export const httpApiSettings = {
-  /** Origin from which browsers may call. */
+  /** Origin from which browsers may call the API. */
   CORS_ORIGIN: v.optional(v.string()),
 };
 
 export interface HttpApi {
-  /** By method and resource: `GET /v1/models/{id+}`. */
+  /** The routes by method and resource: `GET /v1/models/{id+}`. */
   readonly routes: Readonly<Record<string, Route>>;
   readonly telemetry: ProcessTelemetry;
   /** Value of `access-control-allow-origin`. No CORS headers if undefined. */

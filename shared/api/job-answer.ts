@@ -14,7 +14,7 @@ const ANSWERS: Readonly<Record<Endpoint, EncodeAnswer>> = {
 /** Options of `createAnswerJob`. */
 export interface AnswerJobOptions {
   readonly router: Router;
-  /** Returns the `system_fingerprint` of a model's name. */
+  /** Returns the `system_fingerprint` for the name of a model. */
   readonly fingerprint: (model: string) => string;
   /** Returns epoch milliseconds. */
   readonly now: () => number;

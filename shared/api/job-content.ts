@@ -4,7 +4,7 @@ import type { ResponsesBody } from '../openai/responses/schema.ts';
 
 // Stored bodies were validated and sealed by this service, so these checks only tell their types apart.
 
-/** True if the body of a job's request is one of `POST /v1/responses`. */
+/** True if a job's request body is a body of `POST /v1/responses`. */
 export function isResponsesBody(body: unknown): body is ResponsesBody {
   return isObject(body) && typeof body['model'] === 'string' && 'input' in body;
 }

@@ -13,15 +13,18 @@ const VIEWS: Readonly<Record<Endpoint, ViewJob>> = {
   '/v1/chat/completions': () => undefined,
 };
 
-/** Returns a job as its API shows it: its output, or else its state. Undefined if the API has no object for that state. */
+/**
+ * Returns the API's object for a job: its output or, without one, an object with its state. Undefined if the API has no
+ * object for that state.
+ */
 export function viewJob(job: Job, input: JobInput, output: JobOutput | undefined): unknown {
   if (output !== undefined) return output.answer;
   return isEndpoint(job.endpoint) ? VIEWS[job.endpoint](job, input) : undefined;
 }
 
 /**
- * Creates the first two events of a streamed job. They are derived from the job on every read instead of being logged, so
- * they are available as soon as the job exists.
+ * Creates the first two events of a streamed job. They are derived from the job on every read instead of being logged,
+ * so they are available as soon as the job exists.
  */
 export function createAcceptedEvents(job: Job, input: JobInput) {
   const response = viewJob({ ...job, status: 'queued' }, input, undefined);
@@ -31,7 +34,7 @@ export function createAcceptedEvents(job: Job, input: JobInput) {
   ];
 }
 
-/** Returns an ended job as it is delivered: its output, or else the error or state with which it ended. */
+/** Returns the response that is delivered for an ended job: its output or, without one, its error or final state. */
 export function viewEndedJob({ job, input, output }: EndedJob): unknown {
   if (output !== undefined) return output.answer;
   if (job.output !== undefined) return encodeErrorBody(jobError({ ...job, errorCode: 'record_unreadable' }));

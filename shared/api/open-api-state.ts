@@ -21,7 +21,7 @@ export interface StateSettings extends StoreSettings, QueueSettings, LifetimeSet
 }
 
 /**
- * Creates the stores of the API and of idempotency keys, once per function environment. Import this file only when a
+ * Creates the stores of the API and of idempotency keys. Call it once per environment. Import this file only when a
  * request needs it: its AWS clients are most of the code that a cold start would load.
  */
 export function openApiState(

@@ -11,7 +11,10 @@ const bodyPointer = v.strictObject({
   key: v.pipe(v.string(), v.minLength(1), v.maxLength(1024)),
 });
 
-/** A request sent by a program. Unknown fields are rejected: with a misspelt `replyTo` the response would never be sent. */
+/**
+ * A request sent by a program. Unknown fields are rejected, because a response whose `replyTo` is misspelt would never
+ * be sent.
+ */
 const generateMessage = v.strictObject({
   version: v.literal(1),
   type: v.literal('generate'),
@@ -23,7 +26,7 @@ const generateMessage = v.strictObject({
   bodyPointer: v.optional(bodyPointer),
   /** Added to a body without `metadata`. */
   metadata: v.optional(v.record(v.string(), v.string())),
-  /** Alias of the queue that the response is sent to. */
+  /** Alias of the reply queue that the response is sent to. */
   replyTo: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(64))),
 });
 export type GenerateMessage = v.InferOutput<typeof generateMessage>;
@@ -32,8 +35,8 @@ const envelope = v.looseObject({ version: v.number(), type: v.string() });
 
 /**
  * Parses a message of the generation queue.
- * @throws LambentError `invalid_json`, `unsupported_value` for an unknown version or type, `unsupported_parameter` for a
- * planned field, `unknown_parameter`, `missing_required_parameter`, `invalid_value`
+ * @throws LambentError `invalid_json`, `unsupported_value` for an unknown version or type, `unsupported_parameter` for
+ * `webhook`, which is planned, `unknown_parameter`, `missing_required_parameter`, `invalid_value`
  */
 export function parseMessage(text: string): GenerateMessage | TicketMessage {
   const json = parseJsonBody({ body: text, isBase64Encoded: false }, undefined);
@@ -65,8 +68,8 @@ export function tierFor(message: GenerateMessage | TicketMessage): string | unde
 }
 
 /**
- * Returns the id of the response to a program's message: `resp_` and the first 40 hexadecimal digits of the SHA-256 of both
- * strings, each prefixed with its length in bytes and a colon: `4:acme8:order-17`.
+ * Returns the id of the response to a program's message: `resp_` and the first 40 hexadecimal digits of a SHA-256. It
+ * hashes the tenant and the key, each prefixed with its length in bytes and a colon: `4:acme8:order-17`.
  */
 export function deriveResponseId(tenant: string, idempotencyKey: string): string {
   const text = [tenant, idempotencyKey].map((part) => `${Buffer.byteLength(part)}:${part}`).join('');

@@ -29,7 +29,8 @@ function parseQueuedResponse(requestBody: unknown, context: ParseContext): Queue
 
 function parseQueuedChat(body: unknown, context: ParseContext): QueuedRequest {
   const { generation } = parseChatRequest(body, context);
-  // Completions over HTTP are never stored. A queued one can only be retrieved from its job, so it is stored by default.
+  // Completions over HTTP are never stored. A queued completion can only be retrieved from its job, so it is stored by
+  // default.
   const stored = !(isObject(body) && body['store'] === false);
   // Streams of completions can't be resumed, because their events have no sequence numbers.
   return { body, generation, streamed: false, stored, continuations: false };

@@ -4,7 +4,7 @@ import type { CompletionStep, EndedJob } from '../jobs/completion.ts';
 import type { JobStatus } from '../jobs/job.ts';
 import { viewEndedJob } from './job-view.ts';
 
-/** A message on a reply queue. It is delivered at least once; `id` identifies duplicates. */
+/** A message on a reply queue. It is delivered at least once; consumers deduplicate by `id`. */
 export interface AnswerMessage {
   readonly version: 1;
   readonly type: 'answer';
@@ -18,7 +18,7 @@ export interface AnswerMessage {
 
 /**
  * Creates the completion step that sends an ended job to its reply queue.
- * @param queues queue URLs by alias. Jobs with an alias that was removed are skipped
+ * @param queues queue URLs by alias. Jobs whose alias was removed are skipped
  * @param send sends text to a queue, with a message group id
  */
 export function createReplyStep(

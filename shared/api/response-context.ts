@@ -1,6 +1,6 @@
 import type { GenerationRequest } from '../inference/generation.ts';
 import type { ParseContext } from '../openai/parameters.ts';
-import { isItemReference, type ResolvedItem, rejectDuplicates } from '../openai/responses/items.ts';
+import { isItemReference, type ResolvedItem, rejectDuplicateIds } from '../openai/responses/items.ts';
 import { itemNotFoundError, type ParsedResponsesBody, toGenerationRequest } from '../openai/responses/request.ts';
 import type { ResponsesBody } from '../openai/responses/schema.ts';
 import { parseStoredItem, responseIdFor } from '../openai/responses/stored-items.ts';
@@ -21,8 +21,8 @@ export interface ResponseContext {
 
 /**
  * Resolves the item references of a request, prepends the earlier items, and fits the result into the model's context.
- * @throws LambentError `not_found` for a reference to a missing item, `invalid_value` for a duplicate item or invalid input,
- * `context_length_exceeded`
+ * @throws LambentError `not_found` for a reference to a missing item, `invalid_value` for a duplicate item or invalid
+ * input, `context_length_exceeded`
  */
 export async function buildResponseContext(
   parsed: ParsedResponsesBody,
@@ -33,7 +33,7 @@ export async function buildResponseContext(
   const input = await resolveReferences(parsed.body.input, earlierItems, context.tenant, stores);
   const body = { ...parsed.body, input };
   if (typeof input !== 'string') {
-    rejectDuplicates(
+    rejectDuplicateIds(
       input,
       'input',
       earlierItems.map(({ item }) => item),
@@ -47,12 +47,14 @@ export async function buildResponseContext(
 
 /**
  * Fits a request into its model's context if the request asks for truncation, or if stored items were prepended, whose
- * length the caller can't see. Other requests are unchanged, because the model itself counts tokens more exactly.
+ * length the caller can't see. Other requests are unchanged, because the model counts tokens exactly and Lambent only
+ * estimates them. Returns the request and the number of items that were dropped from it.
  */
 export function fitRequest({ body, alias }: ParsedResponsesBody, request: GenerationRequest, hasStoredItems: boolean) {
   if (!hasStoredItems && body.truncation !== 'auto') return { request, droppedItems: 0 };
   const { contextTokens, maxOutputTokens } = alias;
-  // An alias may allow an output as long as its context. Reserving so much in every request would leave no room for input.
+  // An alias may allow an output as long as its context. Reserving so much in every request would leave no room for
+  // the input.
   const answerTokens = body.max_output_tokens ?? Math.min(maxOutputTokens, Math.floor(contextTokens / 4));
   return fitToContext(request, { contextTokens, answerTokens, truncation: body.truncation ?? 'disabled' });
 }
@@ -66,7 +68,7 @@ async function resolveReferences(
   if (typeof input === 'string') return input;
   const earlierIds = new Set(earlierItems.map(({ item }) => item.id));
   const turns = new Map<string, Promise<TurnItem[]>>();
-  const find = async (itemId: string): Promise<ResolvedItem> => {
+  const findItem = async (itemId: string): Promise<ResolvedItem> => {
     const responseId = responseIdFor(itemId);
     if (responseId === undefined) throw itemNotFoundError(itemId);
     const turn = turns.get(responseId) ?? readStoredTurn(responseId, tenant, stores);
@@ -77,8 +79,8 @@ async function resolveReferences(
   };
   const items = input.map((item): Promise<ResolvedItem>[] | ResolvedItem[] => {
     if (!isItemReference(item)) return [item];
-    // The item precedes the input already.
-    return earlierIds.has(item.id) ? [] : [find(item.id)];
+    // The item is among the earlier items, which precede the input.
+    return earlierIds.has(item.id) ? [] : [findItem(item.id)];
   });
   return Promise.all(items.flat());
 }

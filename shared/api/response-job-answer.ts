@@ -24,10 +24,10 @@ export const answerResponse: EncodeAnswer = async (events, { job, input, now, lo
     createdAt: Math.floor(job.createdAt / 1000),
     stored: job.stored,
     now: seconds,
-    ids: createItemIdGenerator(job.id, job.epoch),
-    logprobs: input.generation.topLogprobs !== undefined,
+    createItemId: createItemIdGenerator(job.id, job.epoch),
+    includeLogprobs: input.generation.topLogprobs !== undefined,
     reasoningSummary: input.generation.reasoningSummary,
-    continuations: input.continuations ?? false,
+    includeContinuations: input.continuations ?? false,
   };
   const inProgress = inProgressResponse(options);
   const output = new ResponseOutput({

@@ -4,7 +4,10 @@ import { failedResponse, inProgressResponse, type ResponseObject } from '../open
 import { isResponsesBody } from './job-content.ts';
 import { jobError } from './job-error.ts';
 
-/** Returns a job of `/v1/responses` without output as a response. Undefined if its input isn't a body of that endpoint. */
+/**
+ * Returns the response object of a job of `/v1/responses` that has no output. Undefined if the job's input isn't a body
+ * of that endpoint.
+ */
 export function viewResponse(job: Job, { body }: JobInput): ResponseObject | undefined {
   if (!isResponsesBody(body)) return undefined;
   const createdAt = Math.floor(job.createdAt / 1000);

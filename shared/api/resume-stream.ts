@@ -21,9 +21,9 @@ export interface ResumeOptions {
   readonly now: () => number;
 }
 
-/** The interval at which the event writer closes a chunk. */
+/** The shortest interval between reads of the log: the interval at which the event writer closes a chunk. */
 const POLL_MS = 250;
-/** The longest interval, reached when a log doesn't grow: the model is reasoning, or the job is queued. */
+/** The longest interval between reads, used while a log doesn't grow: the model is reasoning, or the job is queued. */
 const IDLE_POLL_MS = 1_000;
 /** Time reserved before the deadline for the final error event. */
 const FINAL_EVENT_MS = 1_500;
@@ -33,8 +33,8 @@ const FINAL_EVENT_MS = 1_500;
  * continues when another worker takes over the job.
  *
  * - If no event is available yet, the stream starts with a comment.
- * - It ends with the response's final event, whose sequence number is the same on every read. If the caller has that event
- *   already, the stream ends at once.
+ * - It ends with the response's final event, whose sequence number is the same on every read. If the caller has that
+ *   event already, the stream ends at once.
  * - It ends with an `error` event at the deadline, or if the response is deleted. The error has the number of the last
  *   event, so that the caller can resume after it.
  * @returns whether the response has ended
@@ -66,7 +66,7 @@ export async function* resumeStream(
       if (last < sequence_number) yield encodeTypedFrame({ ...(await createFinalEvent(job, stores)), sequence_number });
       return true;
     }
-    // The HTTP status is sent with the first frame, and keep-alive comments only after it.
+    // The HTTP status is sent with the first frame. The pipeline sends keep-alive comments only after that frame.
     if (isFirstPoll && last === lastBefore) yield KEEP_ALIVE_COMMENT;
     isFirstPoll = false;
     pauseMs = last > lastBefore ? POLL_MS : Math.min(2 * pauseMs, IDLE_POLL_MS);

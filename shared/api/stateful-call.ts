@@ -20,9 +20,8 @@ export interface StatefulCall {
 }
 
 /**
- * Combines the request with the items that precede it.
- * @param conversationItems the items of its conversation, or undefined if it names none. Then the items of the previous
- * responses are used, if it names one
+ * Builds the context of a request: its input after the items of its conversation or of its previous responses.
+ * @param conversationItems the items of the conversation that the request names, or undefined if it names none
  */
 export async function buildContext(
   { parsed, request, api, state }: StatefulCall,

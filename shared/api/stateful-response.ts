@@ -22,8 +22,9 @@ export async function createStatefulResponse(
 }
 
 /**
- * Creates the id of a response. With an idempotency key, the id of a background response is derived from the key and the
- * body, so that a repeated request finds the job of the first one: also after a crash, and while the first one still runs.
+ * Creates the id of a response. With an idempotency key, the id of a background response is derived from the key and
+ * the body. A repeated request then finds the job of the first request, even after a crash or while that request still
+ * runs.
  */
 function createResponseId(
   { body }: ParsedResponsesBody,

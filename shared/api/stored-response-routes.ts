@@ -12,7 +12,7 @@ import { resumeStream } from './resume-stream.ts';
 import { findResponseJob, viewStoredResponse } from './stored-response.ts';
 import { listInputItems } from './turn-items.ts';
 
-/** What the routes of stored responses depend on. */
+/** The dependencies of the routes of stored responses. */
 export interface StoredResponsesApi {
   readonly state: Pick<ApiState, 'jobs' | 'bodies' | 'events' | 'timings'>;
   /** Returns epoch milliseconds. */
@@ -20,7 +20,8 @@ export interface StoredResponsesApi {
 }
 
 /**
- * `GET /v1/responses/{id}`. Returns the response's current state, or with `stream=true` its events after `starting_after`.
+ * Creates the route `GET /v1/responses/{id}`. It returns the response's current state, or with `stream=true` its events
+ * after `starting_after`.
  */
 export function retrieveResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
   return {
@@ -43,7 +44,7 @@ export function retrieveResponseRoute({ state, now = Date.now }: StoredResponses
   };
 }
 
-/** `DELETE /v1/responses/{id}`. */
+/** Creates the route `DELETE /v1/responses/{id}`. */
 export function deleteResponseRoute({ state }: StoredResponsesApi): Route {
   return {
     scope: 'inference',
@@ -56,8 +57,8 @@ export function deleteResponseRoute({ state }: StoredResponsesApi): Route {
 }
 
 /**
- * `POST /v1/responses/{id}/cancel`. The response is `cancelled` at once. The model stops when the worker's next heartbeat
- * notices the cancellation.
+ * Creates the route `POST /v1/responses/{id}/cancel`. The response is `cancelled` at once. The model stops when the
+ * worker's next heartbeat notices the cancellation.
  */
 export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesApi): Route {
   return {
@@ -78,7 +79,10 @@ export function cancelResponseRoute({ state, now = Date.now }: StoredResponsesAp
   };
 }
 
-/** `GET /v1/responses/{id}/input_items`. Lists the items of this response's input, without those of earlier turns. */
+/**
+ * Creates the route `GET /v1/responses/{id}/input_items`. It lists the items of this response's input, without those of
+ * earlier turns.
+ */
 export function inputItemsRoute({ state }: StoredResponsesApi): Route {
   return {
     scope: 'inference',

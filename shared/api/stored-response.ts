@@ -12,8 +12,8 @@ import { isResponse } from './job-content.ts';
 import { viewJob } from './job-view.ts';
 
 /**
- * Returns the job of a response. Chat completions that were requested through the queue are found too, because their jobs'
- * ids have the same form.
+ * Returns the job of a response. It also finds chat completions that were requested through the queue, because the ids
+ * of their jobs have the same form.
  * @throws LambentError `not_found` if this tenant has no such job, or the job has ended and its response isn't stored
  */
 export async function findResponseJob({ jobs }: Pick<ApiState, 'jobs'>, tenant: string, id: string): Promise<Job> {
@@ -28,7 +28,8 @@ function isVisible({ stored, status }: Job): boolean {
 }
 
 /**
- * Returns what `GET /v1/responses/{id}` shows of a job: its answer or, if it has none, a response object with its status.
+ * Returns the body of `GET /v1/responses/{id}`: the job's answer or, if it has none, a response object with the job's
+ * status.
  * @throws LambentError as `readInput` does
  */
 export async function viewStoredResponse(
@@ -53,8 +54,8 @@ export async function viewStoredResponse(
 }
 
 /**
- * Returns a response whose reasoning items have `encrypted_content`, even if the request that created the response didn't
- * include it.
+ * Returns a response whose reasoning items have `encrypted_content`, even if the request that created the response
+ * didn't include it.
  */
 function addContinuations({ answer, continuations = {} }: JobOutput): unknown {
   if (!isResponse(answer)) return answer;

@@ -3,10 +3,10 @@ import { attemptIdFor, type StoredItem } from '../openai/responses/stored-items.
 import type { TurnItem } from './turn-items.ts';
 
 /**
- * Removes outputs whose function call has expired or was deleted, and calls whose output is gone. Models reject such items,
- * and the caller didn't cause them. Calls of the latest response are kept, because the caller still has to send their
- * outputs. Reasoning directly before a removed item is removed too, since it led to that item.
- * @param stored oldest first
+ * Removes outputs whose function call has expired or was deleted, and calls whose output is gone. Models reject such
+ * items, and the caller didn't cause them. Calls of the latest response remain, because the caller still has to send
+ * their outputs. Reasoning directly before a removed item is removed too, since it led to that item.
+ * @param stored the stored items, oldest first
  * @param callerInput the request's input, which may have outputs of stored calls
  */
 export function removeUnpairedCalls(
@@ -17,31 +17,31 @@ export function removeUnpairedCalls(
     stored.map(({ item }) => item),
     typeof callerInput === 'string' ? [] : callerInput,
   );
-  const kept: TurnItem[] = [];
+  const remaining: TurnItem[] = [];
   let isRemoved = false;
   for (const turnItem of stored.toReversed()) {
     const { item } = turnItem;
     isRemoved = unpaired.has(item) || (isRemoved && item.type === 'reasoning');
-    if (!isRemoved) kept.push(turnItem);
+    if (!isRemoved) remaining.push(turnItem);
   }
-  return kept.reverse();
+  return remaining.reverse();
 }
 
 type Item = Readonly<Record<string, unknown>>;
 
 function findUnpaired(stored: readonly StoredItem[], callerItems: readonly Item[]): Set<Item> {
-  const latest = stored.findLast(isOutputOfModel);
+  const latest = stored.findLast(isGenerated);
   const isOfLatestResponse = ({ id }: StoredItem) =>
     latest !== undefined && attemptIdFor(id) === attemptIdFor(latest.id);
   const unpaired = new Set<Item>(
-    stored.filter((item) => isOutput(item) || (isCall(item) && !isOfLatestResponse(item))),
+    stored.filter((item) => isCallOutput(item) || (isCall(item) && !isOfLatestResponse(item))),
   );
   // Some models number their calls per turn, so ids repeat. An output belongs to the last call before it.
   const unanswered = new Map<unknown, Item>();
   for (const item of [...stored, ...callerItems]) {
     const callId = item['call_id'];
     if (isCall(item)) unanswered.set(callId, item);
-    if (!isOutput(item)) continue;
+    if (!isCallOutput(item)) continue;
     const call = unanswered.get(callId);
     if (call === undefined) continue;
     unanswered.delete(callId);
@@ -55,11 +55,11 @@ function isCall(item: Item): boolean {
   return item['type'] === 'function_call';
 }
 
-function isOutput(item: Item): boolean {
+function isCallOutput(item: Item): boolean {
   return item['type'] === 'function_call_output';
 }
 
 /** Returns whether a model generated the item. */
-function isOutputOfModel(item: Item): boolean {
+function isGenerated(item: Item): boolean {
   return isCall(item) || item['type'] === 'reasoning' || item['role'] === 'assistant';
 }

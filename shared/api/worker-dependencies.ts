@@ -16,7 +16,7 @@ export interface WorkerOptions extends StoreOptions, Pick<RouterOptions, 'create
   readonly registry: ModelRegistry;
 }
 
-/** Creates the dependencies of a function that runs jobs, once per function environment. */
+/** Creates the dependencies of a function that runs jobs. Call it once per environment. */
 export function createWorkerDependencies(
   clients: ReturnType<typeof createJobClients>,
   settings: JobSettings,

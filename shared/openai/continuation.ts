@@ -2,8 +2,8 @@ import { isObject } from '../core/objects.ts';
 import type { Continuation, ReasoningPart } from '../inference/generation.ts';
 
 /**
- * Encodes one turn's reasoning and the provider's continuation as `encrypted_content` of a reasoning item. The caller
- * sends it back with the next request. The text is opaque and versioned but not secret: it holds nothing that the caller
+ * Encodes a reasoning item's text and the provider's continuation as the item's `encrypted_content`. The caller sends
+ * it back with the next request. The result is opaque and versioned but not secret: it holds nothing that the caller
  * may not read. It isn't trusted either: the provider's own signature detects changes.
  * @returns undefined if the encoded text would be longer than 1 MiB
  */
@@ -13,7 +13,7 @@ export function encodeReasoning(text: string, continuation: Continuation): strin
   return encoded.length <= MAX_LENGTH ? encoded : undefined;
 }
 
-/** Decodes a result of `encodeReasoning`. Returns undefined for other text, such as another service's encrypted content. */
+/** Decodes a result of `encodeReasoning`. Returns undefined for any other text, such as another service's content. */
 export function decodeReasoning(encoded: string): ReasoningPart | undefined {
   if (!encoded.startsWith(PREFIX) || encoded.length > MAX_LENGTH) return undefined;
   const json = parseJson(Buffer.from(encoded.slice(PREFIX.length), 'base64url').toString('utf8'));
@@ -26,7 +26,7 @@ export function decodeReasoning(encoded: string): ReasoningPart | undefined {
 const PREFIX = 'lambent1.';
 /** 1 MiB: many times the longest reasoning, and a small part of the largest request. */
 const MAX_LENGTH = 1_048_576;
-/** Continuations have a few levels of nesting. A forged one could be deep enough to overflow a recursive reader's stack. */
+/** Continuations have a few levels of nesting. A forged one could be deep enough to overflow the stack. */
 const MAX_DEPTH = 16;
 
 function parseJson(text: string): unknown {

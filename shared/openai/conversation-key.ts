@@ -2,8 +2,8 @@ import type { Message } from '../inference/generation.ts';
 
 /**
  * Returns a key that all requests of one conversation share: the caller's `prompt_cache_key`, or else the first system
- * and user messages, which stay the same while the conversation grows. Of each text only both ends and the length are
- * used, so the key of a prompt of 1 MB is as cheap as that of a short one.
+ * and user messages, which stay the same while the conversation grows. The key contains only the ends and the length of
+ * a long text, so it stays short for a prompt of 1 MB.
  */
 export function deriveConversationKey(
   tenant: string,

@@ -1,6 +1,6 @@
 import type { ErrorCode, LambentError } from '../core/errors.ts';
 
-/** OpenAI's error object: the body of every error response and of every error event in a stream. */
+/** OpenAI's error object: the body of an error response, and the content of an error event in a stream. */
 export interface ErrorBody {
   readonly error: {
     readonly message: string;
@@ -132,8 +132,8 @@ export function httpStatusFor(error: LambentError): number {
 }
 
 /**
- * Returns the retry headers for `error`: `retry-after` (whole seconds) and `retry-after-ms` with status 409, 429 or 503,
- * or else `x-should-retry: false` if a retry can't succeed.
+ * Returns the retry headers for `error`: `x-should-retry: false` if a retry can't succeed, or else `retry-after` (whole
+ * seconds) and `retry-after-ms` with status 409, 429 or 503.
  */
 export function errorHeadersFor(error: LambentError): Record<string, string> {
   const { status, shouldRetry } = FORMATS[error.code];
@@ -143,5 +143,5 @@ export function errorHeadersFor(error: LambentError): Record<string, string> {
   return { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))), 'retry-after-ms': String(retryAfterMs) };
 }
 
-/** 1 s: long enough for a circuit breaker to close or a token bucket to refill, short enough for a waiting person. */
+/** 1 s: long enough for a token bucket to refill, short enough for a waiting person. */
 const DEFAULT_RETRY_AFTER_MS = 1_000;

@@ -5,10 +5,11 @@ import { invalidValueError } from './validation.ts';
 export type ImageDetail = 'auto' | 'low' | 'high' | 'original';
 
 /**
- * Parses the URL of an image part. Base64 data is kept unchanged. A remote URL is never fetched here but passed on to the
- * provider in its normalized form, because the provider's own parser could read another host from the original text.
+ * Parses the URL of an image part. Base64 data is kept unchanged. Lambent never fetches a remote URL. It sends the
+ * normalized URL to the provider, because the provider's parser could find another host in the original text.
  * @param param the path of the URL in the request
- * @throws LambentError `invalid_value` for anything but a data URL of a supported type or an https URL of an allowed host
+ * @throws LambentError `invalid_value` unless the URL is a data URL of a supported type or an https URL of an allowed
+ * host
  */
 export function parseImageUrl(
   url: string,
@@ -50,15 +51,15 @@ function parseDataUrl(url: string, param: string): Pick<InlineImage, 'mediaType'
 const MEDIA_TYPES: ReadonlyMap<string, InlineImage['mediaType']> = new Map([
   ['image/png', 'image/png'],
   ['image/jpeg', 'image/jpeg'],
-  // Not a registered type, but many programs send it.
+  // This type isn't registered, but many programs send it.
   ['image/jpg', 'image/jpeg'],
   ['image/gif', 'image/gif'],
   ['image/webp', 'image/webp'],
 ]);
 
 /**
- * Excludes backslashes, white space and control characters: the WHATWG parser replaces or removes them, while other parsers
- * read another host.
+ * Excludes backslashes, white space and control characters. The WHATWG parser replaces or removes them, but other
+ * parsers don't, and so find another host.
  */
 const PLAIN_HTTPS = /^https:\/\/[^\\\s\p{Cc}]+$/u;
 

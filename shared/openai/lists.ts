@@ -4,7 +4,7 @@ import { invalidValueError } from './validation.ts';
 /** Paging parameters of a list request. */
 export interface ListQuery {
   readonly newestFirst: boolean;
-  /** Id of the item before the page's first. */
+  /** The id of the item that precedes the page. Absent for the first page. */
   readonly after?: string;
   /** 1 to 100. */
   readonly limit: number;

@@ -1,13 +1,13 @@
 import type { Model } from 'openai/resources/models';
 import { findAlias, type ModelRegistry } from '../inference/registry.ts';
 
-/** Returns the list object of every model that a request may name, in the registry's order. */
+/** Returns OpenAI's list of the models that a request may name, in the registry's order. */
 export function listModels({ models }: ModelRegistry): { object: 'list'; data: Model[] } {
   return { object: 'list', data: Object.entries(models).map(([id, { ownedBy }]) => encodeModel(id, ownedBy)) };
 }
 
 /**
- * Returns the model object of an alias.
+ * Returns OpenAI's object for an alias.
  * @throws LambentError `model_not_found`
  */
 export function retrieveModel(id: string, registry: ModelRegistry): Model {

@@ -6,7 +6,7 @@ import { type Alias, findAlias, type ModelRegistry } from '../inference/registry
 import { boolean, decimal, ignored, integer, object, oneOf, recordOf, string, supportedIf, text } from './schema.ts';
 import { describeJsonType, invalidValueError, missingParameterError } from './validation.ts';
 
-/** What the parser of a request needs besides the body. */
+/** The inputs of a request parser, except for the body. */
 export interface ParseContext {
   readonly registry: ModelRegistry;
   readonly tenant: string;
@@ -41,8 +41,8 @@ export function serviceTier(unsupported: readonly string[]) {
   );
 }
 
-function isTier(text: string): text is ServiceTier {
-  return TIERS.some((tier) => tier === text);
+function isTier(value: string): value is ServiceTier {
+  return TIERS.some((tier) => tier === value);
 }
 
 /** At most 16 pairs, with keys of up to 64 characters and values of up to 512. */
@@ -56,7 +56,7 @@ export const metadata = optional(
   }),
 );
 
-/** Parameters of both APIs that do not change the response. */
+/** The schemas of parameters that both APIs have and that do not change the response. */
 export const hintParameters = {
   metadata,
   prompt_cache_key: optional(string),
@@ -119,12 +119,14 @@ export function splitBody(body: unknown, fields: object, registry: ModelRegistry
 
 export interface SplitBody {
   readonly alias: Alias;
+  /** The fields to validate. */
   readonly known: Readonly<Record<string, unknown>>;
+  /** The fields that are sent to the upstream unchanged. */
   readonly unknown: Readonly<Record<string, unknown>>;
 }
 
 /**
- * Checks that stream options come with streamed requests only.
+ * Rejects stream options in a request that isn't streamed.
  * @throws LambentError `invalid_value`
  */
 export function checkStreamOptions(options: object | null | undefined, streamed: boolean): void {
@@ -133,7 +135,7 @@ export function checkStreamOptions(options: object | null | undefined, streamed:
 }
 
 /**
- * Checks `tokens` against the alias's output limit.
+ * Rejects an output limit above that of the alias.
  * @param param the caller's name of the parameter
  * @throws LambentError `invalid_value`
  */
@@ -145,7 +147,7 @@ export function checkMaxTokens(tokens: number | undefined, alias: Alias, param: 
   );
 }
 
-/** Returns a copy of `fields` without the ones that are null or undefined. */
+/** Returns a copy of `fields` without those that are null or undefined. */
 export function omitNullish<T extends object>(fields: T): { [K in keyof T]?: NonNullable<T[K]> } {
   const entries = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null);
   return Object.fromEntries(entries) as { [K in keyof T]?: NonNullable<T[K]> };

@@ -4,8 +4,8 @@ export function allowsStorage(body: unknown): boolean {
 }
 
 /**
- * Returns whether a request creates a background job. The job's id is derived from the body and the idempotency key, so a
- * repeated request finds it.
+ * Returns whether a request creates a background job. Its job id is derived from the idempotency key and the body, so a
+ * repeated request finds the job.
  */
 export function runsInBackground(body: unknown): boolean {
   return typeof body === 'object' && body !== null && 'background' in body && body.background === true;

@@ -2,8 +2,8 @@ import * as v from 'valibot';
 import { isObject } from '../core/objects.ts';
 
 /**
- * Schema helpers for request bodies. A schema's message is part of a sentence that `validation.ts` completes: for a type
- * the expected type ("an integer"), for a check the fault.
+ * Schema helpers for request bodies. The message of a schema names the expected type ("an integer"), and the message of
+ * a check names the fault. `validation.ts` completes the sentence.
  */
 
 type Schema = v.GenericSchema<unknown, unknown>;
@@ -39,10 +39,10 @@ export interface TextLimits {
   readonly pattern?: RegExp;
 }
 
-/** The names of functions and of output formats. */
+/** The name of a function or of an output format. */
 export const functionName = text({ min: 1, max: 64, pattern: /^[a-zA-Z0-9_-]+$/ });
 
-/** The id of a stored object. Ours have about 40 characters; any other text leads to a not-found error. */
+/** The id of a stored object. Lambent's ids have about 40 characters. Any other text leads to a not-found error. */
 export const storedId = text({ min: 1, max: 128 });
 
 /** A whole number from `min` to `max`, both included. */
@@ -109,7 +109,7 @@ export function object<const T extends v.ObjectEntries>(entries: T) {
 
 const notAnObject = v.custom<never>(() => false, 'an object');
 
-/** Any JSON object, kept unchanged. Used for JSON schemas, for example. */
+/** Any JSON object, for example a JSON schema. It is kept unchanged. */
 export const jsonObject = v.custom<Readonly<Record<string, unknown>>>(isObject, 'an object');
 
 /** A JSON object of at most `max` fields. `check` returns the fault of a field, or undefined if it is valid. */
@@ -135,7 +135,7 @@ export function recordOf<T>(max: number, check: (key: string, value: unknown) =>
   );
 }
 
-/** A string or an array of parts. */
+/** A string, or an array with the schema `parts`. */
 export function textOrParts<T extends Schema>(parts: T) {
   return v.lazy((input) => (typeof input === 'string' ? string : Array.isArray(input) ? parts : notStringOrArray));
 }
@@ -155,19 +155,20 @@ export function variant<const T extends Readonly<Record<string, Schema>>>(
   const schemas = new Map<string, T[keyof T]>();
   for (const kind in options) schemas.set(kind, options[kind]);
   const supported = [...schemas.keys()];
-  const refusedKind = v.pipe(
+  const unsupportedKind = v.pipe(
     v.looseObject({ [key]: v.pipe(string, rejectKind(supported)) }),
     v.never('an object of another kind'),
   );
   const unknownKind = v.pipe(v.object({ [key]: oneOf(supported) }, 'an object'), v.never('an object of another kind'));
-  return v.lazy((input): T[keyof T] | typeof refusedKind | typeof unknownKind | typeof notAnObject => {
+  return v.lazy((input): T[keyof T] | typeof unsupportedKind | typeof unknownKind | typeof notAnObject => {
     if (!isObject(input)) return notAnObject;
     const kind = input[key];
     if (typeof kind !== 'string') return unknownKind;
-    return unsupported.includes(kind) ? refusedKind : (schemas.get(kind) ?? unknownKind);
+    return unsupported.includes(kind) ? unsupportedKind : (schemas.get(kind) ?? unknownKind);
   });
 }
 
+/** Returns a check that always fails, with a message that names the unsupported kind. */
 function rejectKind(supported: readonly string[]) {
   return v.check<string, v.ErrorMessage<v.CheckIssue<string>>>(
     () => false,
@@ -175,7 +176,7 @@ function rejectKind(supported: readonly string[]) {
   );
 }
 
-/** Rejects values of OpenAI's API that Lambent doesn't support. In the message, `reason` follows the field's name. */
+/** A check for values of OpenAI's API that Lambent supports. In the message, `reason` follows the field's name. */
 export function supportedIf<T>(isSupported: (value: T) => boolean, reason: string) {
   return v.check<T, string>(isSupported, reason);
 }

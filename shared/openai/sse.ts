@@ -5,7 +5,7 @@ import type { GenerationEvent } from '../inference/generation.ts';
 export interface StreamEncoder {
   /** Encodes one event. */
   encode(event: GenerationEvent): string;
-  /** Stores the response, if required, and encodes the frames that follow the `finish` event. Throws if storing fails. */
+  /** Stores the response if required and encodes the frames that follow the `finish` event. Throws if storing fails. */
   end?(): Promise<string>;
   /** Encodes the end of a stream that failed. */
   fail(error: LambentError): string | Promise<string>;
@@ -22,10 +22,10 @@ export function encodeTypedFrame<T extends { readonly type: string }>(event: T):
 }
 
 /**
- * Encodes a model's events as frames, one event at a time. After the first frame a failure is encoded into the stream,
- * since the status has been sent. Events that end without `finish` are such a failure.
+ * Encodes a model's events as frames, one event at a time. A failure after the first frame is encoded into the stream,
+ * since the status has been sent. Events that end without `finish` count as a failure.
  * @returns whether the response is complete
- * @throws every error before the first frame, and errors other than LambentError after it
+ * @throws any error before the first frame, and errors other than LambentError after it
  */
 export async function* encodeStream(
   events: AsyncIterable<GenerationEvent>,
@@ -54,8 +54,8 @@ export async function* encodeStream(
 }
 
 /**
- * Returns whether `frame` looks like the last one of a complete stream. Content never matches: it is JSON, so it can't
- * begin a line.
+ * Returns whether `frame` looks like the last frame of a complete stream. Content never matches: JSON escapes its line
+ * breaks, so it can't begin a line.
  */
 export function isFinalFrame(frame: string): boolean {
   return /^(data: \[DONE\]|event: response\.(completed|incomplete))$/m.test(frame);

@@ -1,6 +1,6 @@
 /**
- * Splits streamed text at character boundaries. A chunk may end in the middle of a surrogate pair. Its high surrogate is
- * held until the next chunk, because a client that decodes each frame separately would lose both halves. Unpaired
+ * Splits streamed text at character boundaries. If a chunk ends in the middle of a surrogate pair, the high surrogate
+ * is held until the next chunk, because a client that decodes each frame separately would lose both halves. Unpaired
  * surrogates become U+FFFD: the joined results equal `toWellFormed()` of the whole text.
  */
 export class SurrogatePairBuffer {
@@ -17,7 +17,7 @@ export class SurrogatePairBuffer {
     return text.toWellFormed();
   }
 
-  /** Returns the remaining text after the last chunk. */
+  /** Returns the text that is still held after the last chunk: U+FFFD or ''. */
   flush(): string {
     const highSurrogate = this.#highSurrogate;
     this.#highSurrogate = '';

@@ -15,8 +15,9 @@ export interface ResolvedTools {
 }
 
 /**
- * Returns the tools and the tool choice to send to a model. A list of allowed functions removes all other tools.
- * @throws LambentError `invalid_value` if two tools have the same name, or if the choice requires tools that are missing
+ * Returns the tools and the tool choice to send to a model. If the choice lists allowed functions, all others are
+ * removed.
+ * @throws LambentError `invalid_value` if two tools have the same name, or if the choice requires a missing tool
  */
 export function resolveTools(tools: readonly Tool[], choice: RequestedChoice): ResolvedTools {
   const names = new Set<string>();

@@ -15,29 +15,30 @@ export function validate<T extends v.GenericSchema>(schema: T, input: unknown): 
 
 function toError(issue: v.BaseIssue<unknown>): LambentError {
   const param = formatPath(issue.path);
-  const error = (code: LambentError['code'], message: string) =>
+  const createError = (code: LambentError['code'], message: string) =>
     new LambentError(code, message, param === '' ? {} : { param });
 
   if (issue.type === 'strict_object' && issue.path?.at(-1)?.origin === 'key') {
-    if (issue.expected === 'never') return error('unknown_parameter', `Unknown parameter: '${param}'.`);
+    if (issue.expected === 'never') return createError('unknown_parameter', `Unknown parameter: '${param}'.`);
     return missingParameterError(param);
   }
   if (issue.kind === 'validation') {
+    // Only unsupported values are rejected by a `check`.
     return issue.type === 'check'
-      ? error('unsupported_value', `Unsupported value: '${param}' ${issue.message}`)
-      : error('invalid_value', `Invalid '${param}': ${issue.message}`);
+      ? createError('unsupported_value', `Unsupported value: '${param}' ${issue.message}`)
+      : createError('invalid_value', `Invalid '${param}': ${issue.message}`);
   }
   if (issue.input === undefined) return missingParameterError(param);
   if (issue.type === 'never')
-    return error('unsupported_parameter', `Unsupported parameter: '${param}' ${issue.message}`);
+    return createError('unsupported_parameter', `Unsupported parameter: '${param}' ${issue.message}`);
   if (issue.type === 'picklist' && typeof issue.input === 'string') {
-    return error(
+    return createError(
       'invalid_value',
       `Invalid value: '${abbreviate(issue.input)}'. Supported values are: ${issue.message}.`,
     );
   }
   const expected = issue.type === 'picklist' ? 'a string' : issue.message;
-  return error(
+  return createError(
     'invalid_type',
     `Invalid type for ${param === '' ? 'the body' : `'${param}'`}: expected ${expected}, but got ${describeJsonType(issue.input)} instead.`,
   );
@@ -77,7 +78,7 @@ function formatPath(path: v.BaseIssue<unknown>['path']): string {
   return abbreviate(text);
 }
 
-/** Limits a quotation of the caller's text, which may have megabytes. */
+/** Shortens the caller's text, which may have megabytes, for an error message. */
 function abbreviate(text: string): string {
   return text.length <= MAX_QUOTE ? text : `${text.slice(0, MAX_QUOTE)}…`.toWellFormed();
 }

@@ -7,6 +7,7 @@ import { createGuide } from '../../local/bedrock/guide.ts';
 import { type Cloud, startCloud } from '../../local/cloud.ts';
 import { startWorkers, type Workers } from '../../local/engine/workers.ts';
 import { discoverModels } from '../../local/models.ts';
+import { waitUntil } from '../wait.ts';
 
 let stateDir: string;
 let gpuWorkers: Workers;
@@ -52,11 +53,11 @@ describe('the local model gpu', () => {
   });
 
   it('the model gpu answers a background response through the queue', async () => {
-    let response = await client.responses.create({ model: 'gpu', input: 'What are you?', background: true });
-    while (response.status === 'queued' || response.status === 'in_progress') {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      response = await client.responses.retrieve(response.id);
-    }
+    const { id } = await client.responses.create({ model: 'gpu', input: 'What are you?', background: true });
+    const response = await waitUntil('the response has ended', async () => {
+      const found = await client.responses.retrieve(id);
+      return found.status !== 'queued' && found.status !== 'in_progress' && found;
+    });
     expect(response.status).toBe('completed');
     expect(response.output_text).toMatch(/stand-in/);
   });
@@ -73,11 +74,13 @@ describe('the local model gpu', () => {
     for (const { choices } of answers) expect(choices[0]?.message.content).toMatch(/stand-in/);
   });
 
-  it('the model gpu answers the second request after all workers were killed, without a schedule', async () => {
+  it('the model gpu answers again after all workers were killed, without a schedule', async () => {
     for (const { id } of gpuWorkers.workers) process.kill(gpuWorkers.getPid(id) ?? 0, 'SIGKILL');
-    // This call fails, and the workers are marked as suspect.
-    await client.chat.completions.create({ model: 'gpu', messages }).catch(() => undefined);
-    const answer = await client.chat.completions.create({ model: 'gpu', messages });
+    // The first call fails, and the workers are marked as suspect. The second waits for a worker, unless its restart
+    // takes longer than the fleet's waitMs.
+    const answer = await waitUntil('a chat is answered', () =>
+      client.chat.completions.create({ model: 'gpu', messages }).catch(() => undefined),
+    );
     expect(answer.choices[0]?.message.content).toMatch(/stand-in/);
   });
 });

@@ -48,7 +48,7 @@ beforeAll(async () => {
       await passGate(request);
       return answerByInstruction(request);
     },
-    { aliases: TENANTS.map(getModel), fleet: { stallMs: 20_000, waitMs: 20_000 } },
+    { aliases: TENANTS.map(getModel), fleet: { stallMs: 600_000, waitMs: 600_000 } },
   );
   const { dynamodb } = testEnvironment.services;
   const Item = createSenderItem('000000000000', { keyId: 'tests', tenants: TENANTS, scopes: ['inference'] });
@@ -64,6 +64,8 @@ beforeAll(async () => {
   }
   for (const [name, value] of Object.entries(testEnvironment.variables)) vi.stubEnv(name, value);
   vi.stubEnv('LOG_LEVEL', 'info');
+  // No lease may expire before the last of all messages has arrived.
+  vi.stubEnv('TIMINGS_DIVISOR', '1');
   [intake, generate, dispatch] = await Promise.all([
     import('../../functions/intake.ts').then(getHandler),
     import('../../functions/generate.ts').then(getHandler),
@@ -118,7 +120,7 @@ function callBatch(handler: Handler, batch: number, makeBody: (index: number) =>
   const indices = getIndices(batch);
   const { Records } = makeQueueEvent(...indices.map(makeBody));
   const event = { Records: Records.map((record, offset) => ({ ...record, messageId: `m${indices[offset]}` })) };
-  return handler(event, makeContext(isAborted(batch) ? MARGIN_MS + 1_500 : 60_000, `r${batch}`));
+  return handler(event, makeContext(isAborted(batch) ? MARGIN_MS + 1_500 : 600_000, `r${batch}`));
 }
 
 /**

@@ -101,7 +101,7 @@ function findMetrics(name: string): Record<string, unknown> {
   return lines.find((line) => line.Fleet === name) ?? {};
 }
 
-it('a scheduled run registers workers, publishes the metrics of each fleet and sets the concurrency of dispatch', async () => {
+it('a scheduled run registers workers, publishes metrics per fleet and sets the concurrency of dispatch', async () => {
   await fleet(TICK);
   expect(await readWorkers('listed')).toMatchObject([{ id: 'w1', state: 'ready', slots: 16 }]);
   expect(findMetrics('listed')).toMatchObject({ ReadyWorkers: 1, FreeSlots: 16, NeededWorkers: 0, BacklogTokens: 0 });
@@ -125,11 +125,11 @@ it('a scheduled run starts the first worker of a fleet for which jobs wait', asy
   await jobs.delete(job.tenant, job.id);
 });
 
-/** Has a chat request of `ago` milliseconds ago wait for a slot of the ECS fleet and fail, because it has no worker. */
-async function refuseChat(ago: number): Promise<void> {
+/** Simulates a chat request that found no worker in the ECS fleet `agoMs` milliseconds ago and was refused. */
+async function refuseChat(agoMs: number): Promise<void> {
   const ports = {
     store: store(),
-    now: () => Date.now() - ago,
+    now: () => Date.now() - agoMs,
     random: Math.random,
     sleep: (ms: number) => sleep(ms),
     newId: () => 'chat',
@@ -138,7 +138,7 @@ async function refuseChat(ago: number): Promise<void> {
   await getRefusal(slots.acquire(createSlotRequest({ fleet: 'ecs' }), NEVER_ABORTS));
 }
 
-it('a scheduled run starts the first worker of a fleet for which a chat request was refused in the last two minutes', async () => {
+it('a scheduled run starts a first worker if a chat request was refused in the last two minutes', async () => {
   ecs.service.desiredCount = 0;
   await refuseChat(121_000);
   await fleet(TICK);

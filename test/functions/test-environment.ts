@@ -48,7 +48,7 @@ export async function startTestEnvironment(
   script?: Script,
   options: TestEnvironmentOptions = {},
 ): Promise<TestEnvironment> {
-  const { aliases = [], fleet = { stallMs: 300, waitMs: 300 } } = options;
+  const { aliases = [], fleet = { stallMs: 3_000, waitMs: 1_000 } } = options;
   const folder = await mkdtemp(join(tmpdir(), 'lambent-functions-'));
   const services = await startServices();
   const kms = await startKms({ stateFile: join(folder, 'kms.json') });
@@ -106,6 +106,7 @@ export async function startTestEnvironment(
     variables: {
       AWS_REGION: 'eu-west-1',
       TIMINGS_DIVISOR: '10',
+      AWS_TIMEOUT_FACTOR: '20',
       AWS_ACCESS_KEY_ID: 'test',
       AWS_SECRET_ACCESS_KEY: 'test',
       AWS_ENDPOINT_URL_DYNAMODB: services.urls.dynamodb,

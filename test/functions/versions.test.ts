@@ -82,7 +82,7 @@ async function readItem(id: string) {
   return Item;
 }
 
-describe('next to the next version', () => {
+describe('a deployment of the next version', () => {
   it('this version runs the jobs of the next one and keeps unknown fields of their items', async () => {
     const id = await createJobOfNextVersion();
     const ticket = { version: 1, type: 'job', tenant, id, fromTheNext: { priority: 1 } };

@@ -1,4 +1,6 @@
-import { resolve } from 'node:path';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { afterEach } from 'vitest';
 import type { LogLine } from '../../local/lambda/environment.ts';
@@ -28,6 +30,20 @@ export function useCleanup(): void {
   afterEach(async () => {
     for (const part of open.splice(0).reverse()) await part.close();
   });
+}
+
+/** A gate at which test functions wait whose instructions have its file's path as `untilFile`. */
+export interface Gate {
+  readonly file: string;
+  open(): void;
+}
+
+/** Creates a closed gate. */
+export function createGate(): Gate {
+  const folder = mkdtempSync(join(tmpdir(), 'lambent-gate-'));
+  closeAfterwards({ close: () => rmSync(folder, { recursive: true }) });
+  const file = join(folder, 'open');
+  return { file, open: () => writeFileSync(file, '') };
 }
 
 /** Returns the definition of the function in the bundle `name`. */

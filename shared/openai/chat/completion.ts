@@ -8,7 +8,7 @@ import { omitUndefined } from '../../core/objects.ts';
 import type { FinishReason, GenerationEvent, TokenLogprob, Usage } from '../../inference/generation.ts';
 import { missingFinishError } from '../sse.ts';
 
-/** Fields that the completion and each chunk of its stream have in common. */
+/** The fields that a completion and each chunk of a stream have in common. */
 interface ChatHead {
   readonly id: string;
   /** Epoch seconds. */
@@ -21,10 +21,10 @@ interface ChatHead {
 export interface ChatCompletionOptions {
   readonly head: ChatHead;
   /** Whether the request asks for log probabilities. */
-  readonly logprobs: boolean;
+  readonly includeLogprobs: boolean;
 }
 
-/** OpenAI's object, plus the reasoning text in the field that DeepSeek and vLLM use for it. */
+/** OpenAI's completion object, plus the reasoning text in the field that DeepSeek and vLLM use for it. */
 export type ChatCompletionObject = ChatCompletion & {
   choices: { message: { reasoning_content?: string } }[];
 };
@@ -35,7 +35,7 @@ export type ChatCompletionObject = ChatCompletion & {
  */
 export async function encodeChatCompletion(
   events: AsyncIterable<GenerationEvent>,
-  { head, logprobs }: ChatCompletionOptions,
+  { head, includeLogprobs }: ChatCompletionOptions,
 ): Promise<ChatCompletionObject> {
   const message = new MessageAccumulator();
   for await (const event of events) {
@@ -50,7 +50,7 @@ export async function encodeChatCompletion(
         {
           index: 0,
           message: message.toMessage(),
-          logprobs: logprobs ? message.toLogprobs() : null,
+          logprobs: includeLogprobs ? message.toLogprobs() : null,
           finish_reason: FINISH_REASONS[event.reason],
         },
       ],
@@ -60,7 +60,7 @@ export async function encodeChatCompletion(
   throw missingFinishError();
 }
 
-/** The assistant message received so far. */
+/** Builds the assistant message from a model's events. */
 class MessageAccumulator {
   #content = '';
   #refusal = '';

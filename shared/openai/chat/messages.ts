@@ -5,7 +5,7 @@ import { invalidValueError } from '../validation.ts';
 import type { ChatMessage } from './schema.ts';
 
 /**
- * Translates the messages of a chat completion. Each internal message has the same index as the caller's.
+ * Translates the messages of a chat request into internal messages, which have the same indexes.
  * @throws LambentError `invalid_value` for an unsupported image, an empty assistant message, or tool calls and tool
  * messages that don't match
  */
@@ -78,14 +78,14 @@ function toAssistantParts(message: AssistantFields, index: number): AssistantMes
   );
 }
 
-/** Checks that exactly one tool message answers each tool call, directly after the assistant message with the call. */
+/** Checks that each tool call is answered by one tool message, directly after the assistant message with the call. */
 function checkToolAnswers(messages: readonly Message[]): void {
   let unansweredIds = new Set<string>();
-  let callerIndex = -1;
-  const requireAnswered = (): void => {
+  let assistantIndex = -1;
+  const rejectUnanswered = (): void => {
     if (unansweredIds.size === 0) return;
     throw invalidValueError(
-      `messages[${callerIndex}]`,
+      `messages[${assistantIndex}]`,
       `An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: ${[...unansweredIds].slice(0, 10).join(', ').slice(0, 500).toWellFormed()}`,
     );
   };
@@ -94,12 +94,12 @@ function checkToolAnswers(messages: readonly Message[]): void {
       if (!unansweredIds.delete(message.toolCallId)) throw unexpectedToolMessageError(index);
       continue;
     }
-    requireAnswered();
+    rejectUnanswered();
     if (message.role !== 'assistant') continue;
-    callerIndex = index;
+    assistantIndex = index;
     unansweredIds = collectCallIds(message, index);
   }
-  requireAnswered();
+  rejectUnanswered();
 }
 
 function collectCallIds({ content }: AssistantMessage, index: number): Set<string> {

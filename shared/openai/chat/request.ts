@@ -23,7 +23,7 @@ export interface ChatRequest {
 
 /**
  * Parses the body of `POST /v1/chat/completions`.
- * @throws LambentError with status 400 or 404 for every invalid JSON value
+ * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request
  */
 export function parseChatRequest(body: unknown, { registry, tenant }: ParseContext): ChatRequest {
   const { alias, known, unknown } = splitBody(body, chatParameters, registry);
@@ -57,7 +57,8 @@ export function parseChatRequest(body: unknown, { registry, tenant }: ParseConte
         verbosity: chat.verbosity,
         serviceTier: chat.service_tier,
       }),
-      // This API has no parameter for it. The model's reasoning text is always returned, as `reasoning_content`.
+      // This API has no parameter for reasoning summaries. The model's reasoning text is always returned, as
+      // `reasoning_content`.
       reasoningSummary: true,
       conversationKey: deriveConversationKey(tenant, chat.prompt_cache_key ?? undefined, messages),
       hints: toHints(chat),
@@ -67,6 +68,7 @@ export function parseChatRequest(body: unknown, { registry, tenant }: ParseConte
   };
 }
 
+/** Maps internal names to this API's parameters, for error messages. */
 const NAMES = {
   messages: 'messages',
   tools: 'tools',
@@ -89,7 +91,7 @@ const NAMES = {
 
 const NAMES_WITH_MAX_TOKENS = { ...NAMES, maxOutputTokens: 'max_tokens' } as const;
 
-/** Returns the output limit and the name the caller used for it. Both names may be given, with equal values. */
+/** Returns the output limit and the parameter that sets it. The caller may use both parameters, with equal values. */
 function parseOutputLimit(chat: ChatBody): { tokens: number | undefined; param: string } {
   const older = chat.max_tokens ?? undefined;
   const newer = chat.max_completion_tokens ?? undefined;

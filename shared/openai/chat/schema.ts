@@ -80,7 +80,7 @@ const message = variant(
       tool_calls: optional(arrayOf(variant('type', { function: toolCall }, ['custom']), 'objects', { max: 128 })),
       audio: unsupported('is not supported. Responses have no audio.'),
       function_call: unsupported("is not supported. Use 'tool_calls' instead."),
-      /** Lambent's responses have it, as DeepSeek's and vLLM's do, and callers send messages back. */
+      // Lambent returns it, as DeepSeek and vLLM do, and callers send the messages back.
       reasoning_content: optional(string),
       annotations: ignored,
       parsed: ignored,
@@ -122,7 +122,7 @@ const toolChoiceObject = variant(
   },
   ['custom'],
 );
-const toolChoiceWord = oneOf(['none', 'auto', 'required']);
+const toolChoiceMode = oneOf(['none', 'auto', 'required']);
 
 const responseFormat = variant('type', {
   text: object({ type: v.literal('text') }),
@@ -143,7 +143,7 @@ const stopSequences = arrayOf(stopSequence, 'strings', { max: 4 });
 
 /**
  * The schema of every parameter of `POST /v1/chat/completions` in the official client. Parameters that don't change the
- * response are `ignored`; those that Lambent can't fulfil are `unsupported`, or limited by `supportedIf`.
+ * response are `ignored`; those that Lambent can't support are `unsupported`, or limited by `supportedIf`.
  */
 export const chatParameters = {
   model: string,
@@ -183,7 +183,9 @@ export const chatParameters = {
   seed: optional(integer(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)),
   service_tier: serviceTier(['scale', 'fast']),
   stop: optional(
-    v.lazy((input) => (typeof input === 'string' ? stopSequence : Array.isArray(input) ? stopSequences : noStop)),
+    v.lazy((input) =>
+      typeof input === 'string' ? stopSequence : Array.isArray(input) ? stopSequences : notStringOrStrings,
+    ),
   ),
   store: optional(
     v.pipe(
@@ -194,7 +196,7 @@ export const chatParameters = {
   stream,
   stream_options: optional(object({ include_usage: optional(boolean), include_obfuscation: ignored })),
   temperature,
-  tool_choice: optional(v.lazy((input) => (typeof input === 'string' ? toolChoiceWord : toolChoiceObject))),
+  tool_choice: optional(v.lazy((input) => (typeof input === 'string' ? toolChoiceMode : toolChoiceObject))),
   tools: optional(arrayOf(tool, 'objects', { max: 128 })),
   top_logprobs: topLogprobs,
   top_p: topP,
@@ -203,7 +205,7 @@ export const chatParameters = {
   ...hintParameters,
 };
 
-const noStop = v.custom<never>(() => false, 'one of a string or array of strings');
+const notStringOrStrings = v.custom<never>(() => false, 'one of a string or array of strings');
 
 export const chatRequestSchema = v.strictObject(chatParameters, 'an object');
 export type ChatBody = v.InferOutput<typeof chatRequestSchema>;

@@ -10,9 +10,9 @@ export interface ChatStreamOptions extends ChatCompletionOptions {
 }
 
 /**
- * Encodes a model's events as the frames of a chat completion stream. A complete stream ends with `[DONE]`. One that fails
- * after its first frame ends with an error frame instead.
- * @throws every error before the first frame, and errors other than LambentError after it
+ * Encodes a model's events as the frames of a chat completion stream. A complete stream ends with `[DONE]`. A stream
+ * that fails after its first frame ends with an error frame instead.
+ * @throws any error before the first frame, and errors other than LambentError after it
  */
 export function encodeChatStream(
   events: AsyncIterable<GenerationEvent>,
@@ -65,7 +65,7 @@ class ChatEncoder implements StreamEncoder {
   }
 
   #encodeText(field: 'content' | 'refusal', text: string, logprobs: readonly TokenLogprob[] | undefined): string {
-    const tokens = this.#options.logprobs ? (logprobs ?? []).map(encodeChatLogprob) : [];
+    const tokens = this.#options.includeLogprobs ? (logprobs ?? []).map(encodeChatLogprob) : [];
     if (text === '' && tokens.length === 0) return '';
     this.#hasOutput ||= text !== '';
     const delta = `{"${field}":${JSON.stringify(text)}}`;
@@ -98,8 +98,7 @@ class ChatEncoder implements StreamEncoder {
     let frames = this.#encodeText('content', this.#text.flush(), undefined);
     frames += this.#encodeText('refusal', this.#refusal.flush(), undefined);
     frames += this.#encodeReasoning(this.#reasoning.flush());
-    for (const [index, characters] of this.#arguments.entries())
-      frames += this.#encodeArguments(index, characters.flush());
+    for (const [index, buffer] of this.#arguments.entries()) frames += this.#encodeArguments(index, buffer.flush());
     frames += this.#encodeRole('""');
     const tier = event.serviceTier === undefined ? '' : `,"service_tier":"${event.serviceTier}"`;
     const delta = this.#hasOutput ? '{}' : '{"content":""}';
@@ -111,7 +110,7 @@ class ChatEncoder implements StreamEncoder {
     return frames + encodeDataFrame('[DONE]');
   }
 
-  /** Returns the first chunk, which has the role. Returns '' from the second call on. */
+  /** Returns the chunk with the role, which comes first. Returns '' from the second call on. */
   #encodeRole(content: '""' | 'null'): string {
     if (this.#hasRole) return '';
     this.#hasRole = true;

@@ -2,7 +2,7 @@ import { metadata, optional } from '../parameters.ts';
 import { inputItem } from '../responses/items.ts';
 import { arrayOf, object } from '../schema.ts';
 
-/** Items that one call may add. */
+/** The number of items that one request may add. */
 const MAX_ITEMS = 20;
 
 /** The body of `POST /v1/conversations`. */

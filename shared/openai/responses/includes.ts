@@ -5,8 +5,8 @@ import { validate } from '../validation.ts';
 export const SUPPORTED_INCLUDES = ['reasoning.encrypted_content', 'message.output_text.logprobs'] as const;
 
 /**
- * All values in the official client. The unsupported ones concern item types that Lambent doesn't have, or fields that are
- * always returned.
+ * All values in the official client. The unsupported values concern item types that Lambent doesn't have, or fields
+ * that are always returned.
  */
 export const INCLUDES = [
   ...SUPPORTED_INCLUDES,
@@ -18,7 +18,7 @@ export const INCLUDES = [
   'web_search_call.results',
 ] as const;
 
-/** The optional fields that a caller wants to see of stored items. */
+/** The optional fields of stored items that a caller asks for. */
 export type Includes = ReadonlySet<(typeof INCLUDES)[number]>;
 
 const includeQuery = object({ include: arrayOf(oneOf(INCLUDES), 'strings') });

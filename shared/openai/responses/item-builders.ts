@@ -11,8 +11,8 @@ import { encodeReasoning } from '../continuation.ts';
 import { SurrogatePairBuffer } from '../surrogate-pair-buffer.ts';
 
 /** A typed event of the API, without its sequence number. */
-export type OutputEvent = WithoutNumber<ResponseStreamEvent>;
-type WithoutNumber<T> = T extends unknown ? Omit<T, 'sequence_number'> : never;
+export type OutputEvent = WithoutSequenceNumber<ResponseStreamEvent>;
+type WithoutSequenceNumber<T> = T extends unknown ? Omit<T, 'sequence_number'> : never;
 
 /** Receives every event, in order. It must serialize the event at once, because the objects in it keep changing. */
 export type EmitEvent = (event: OutputEvent) => void;
@@ -100,7 +100,7 @@ class TextPartBuilder {
   readonly position: PartPosition;
   readonly part: ResponseOutputText;
   readonly #logprobs: ResponseOutputText.Logprob[] = [];
-  readonly #characters = new SurrogatePairBuffer();
+  readonly #buffer = new SurrogatePairBuffer();
 
   constructor(position: PartPosition, part: ResponseOutputText) {
     this.position = position;
@@ -108,11 +108,11 @@ class TextPartBuilder {
   }
 
   add(text: string, logprobs: readonly TokenLogprob[] | undefined): void {
-    this.#append(this.#characters.push(text), (logprobs ?? []).map(encodeLogprob));
+    this.#append(this.#buffer.push(text), (logprobs ?? []).map(encodeLogprob));
   }
 
   end(): void {
-    this.#append(this.#characters.flush(), []);
+    this.#append(this.#buffer.flush(), []);
     this.part.logprobs = this.#logprobs;
     this.position.emit({
       type: 'response.output_text.done',
@@ -134,7 +134,7 @@ class RefusalPartBuilder {
   readonly type = 'refusal';
   readonly position: PartPosition;
   readonly part: ResponseOutputRefusal;
-  readonly #characters = new SurrogatePairBuffer();
+  readonly #buffer = new SurrogatePairBuffer();
 
   constructor(position: PartPosition, part: ResponseOutputRefusal) {
     this.position = position;
@@ -142,11 +142,11 @@ class RefusalPartBuilder {
   }
 
   add(text: string): void {
-    this.#append(this.#characters.push(text));
+    this.#append(this.#buffer.push(text));
   }
 
   end(): void {
-    this.#append(this.#characters.flush());
+    this.#append(this.#buffer.flush());
     this.position.emit({ type: 'response.refusal.done', ...this.position.fields, refusal: this.part.refusal });
   }
 
@@ -161,8 +161,8 @@ export interface ReasoningOptions {
   /** Whether the reasoning text is returned, as a summary. */
   readonly reasoningSummary: boolean;
   /** Whether the item has `encrypted_content`, which a stateless caller sends back. */
-  readonly continuations: boolean;
-  /** Receives the encoded continuation of every reasoning item, also if it isn't returned. Stored responses need it. */
+  readonly includeContinuations: boolean;
+  /** Receives every encoded continuation, even if the item doesn't include it: stored responses need them all. */
   readonly recordContinuation?: ((itemId: string, continuation: string) => void) | undefined;
 }
 
@@ -171,7 +171,7 @@ export class ReasoningBuilder {
   readonly item: ResponseReasoningItem;
   readonly #position: ItemPosition;
   readonly #options: ReasoningOptions;
-  readonly #characters = new SurrogatePairBuffer();
+  readonly #buffer = new SurrogatePairBuffer();
   /** The provider's exact text, which its signature covers. */
   #originalText = '';
   #summary: { type: 'summary_text'; text: string } | undefined;
@@ -184,11 +184,11 @@ export class ReasoningBuilder {
 
   addText(text: string): void {
     this.#originalText += text;
-    if (this.#options.reasoningSummary) this.#appendSummary(this.#characters.push(text));
+    if (this.#options.reasoningSummary) this.#appendSummary(this.#buffer.push(text));
   }
 
   end(continuation: Continuation | undefined): void {
-    this.#appendSummary(this.#characters.flush());
+    this.#appendSummary(this.#buffer.flush());
     if (this.#summary) {
       this.#position.emit({
         type: 'response.reasoning_summary_text.done',
@@ -197,10 +197,10 @@ export class ReasoningBuilder {
       });
       this.#position.emit({ type: 'response.reasoning_summary_part.done', ...this.#fields(), part: this.#summary });
     }
-    const { continuations, recordContinuation } = this.#options;
-    const isNeeded = continuations || recordContinuation !== undefined;
+    const { includeContinuations, recordContinuation } = this.#options;
+    const isNeeded = includeContinuations || recordContinuation !== undefined;
     const encoded = continuation && isNeeded ? encodeReasoning(this.#originalText, continuation) : undefined;
-    if (continuations) this.item.encrypted_content = encoded ?? null;
+    if (includeContinuations) this.item.encrypted_content = encoded ?? null;
     if (encoded !== undefined) recordContinuation?.(this.item.id, encoded);
     this.#position.emit({
       type: 'response.output_item.done',
@@ -229,7 +229,7 @@ export class ReasoningBuilder {
 export class FunctionCallBuilder {
   readonly item: ResponseFunctionToolCallItem;
   readonly #position: ItemPosition;
-  readonly #characters = new SurrogatePairBuffer();
+  readonly #buffer = new SurrogatePairBuffer();
 
   constructor(position: ItemPosition, callId: string, name: string) {
     this.#position = position;
@@ -244,11 +244,11 @@ export class FunctionCallBuilder {
   }
 
   add(fragment: string): void {
-    this.#append(this.#characters.push(fragment));
+    this.#append(this.#buffer.push(fragment));
   }
 
   end(status: EndStatus): void {
-    this.#append(this.#characters.flush());
+    this.#append(this.#buffer.flush());
     this.item.status = status;
     const { output_index, emit } = this.#position;
     const fields = { item_id: this.item.id, output_index, name: this.item.name, arguments: this.item.arguments };

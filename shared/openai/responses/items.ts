@@ -39,13 +39,21 @@ const outputText = object({
 });
 const refusal = object({ type: v.literal('refusal'), refusal: string, parsed });
 
-const NO_MEDIA = ['input_file', 'input_audio'];
-const userParts = arrayOf(variant('type', { input_text: inputText, input_image: inputImage }, NO_MEDIA), 'objects', {
-  min: 1,
-});
-const systemParts = arrayOf(variant('type', { input_text: inputText }, ['input_image', ...NO_MEDIA]), 'objects', {
-  min: 1,
-});
+const UNSUPPORTED_PARTS = ['input_file', 'input_audio'];
+const userParts = arrayOf(
+  variant('type', { input_text: inputText, input_image: inputImage }, UNSUPPORTED_PARTS),
+  'objects',
+  {
+    min: 1,
+  },
+);
+const systemParts = arrayOf(
+  variant('type', { input_text: inputText }, ['input_image', ...UNSUPPORTED_PARTS]),
+  'objects',
+  {
+    min: 1,
+  },
+);
 const assistantParts = arrayOf(variant('type', { output_text: outputText, refusal }), 'objects');
 
 const envelope = { type: optional(v.literal('message')), id: ignored, status, phase: ignored };
@@ -156,12 +164,12 @@ export function isItemReference(item: InputItem): item is ItemReference {
 }
 
 /**
- * Checks that item ids are unique, as OpenAI does. Lists are paged by the ids of their items.
+ * Rejects items with the same id, as OpenAI does. Lists are paged by item id, so ids must be unique.
  * @param param the caller's parameter that holds the items
  * @param earlier the stored items that precede them
  * @throws LambentError `invalid_value`
  */
-export function rejectDuplicates(
+export function rejectDuplicateIds(
   items: readonly InputItem[],
   param: string,
   earlier: readonly { readonly id: string }[] = [],

@@ -12,8 +12,8 @@ type MessageItem = Exclude<ResolvedItem, ItemOf<'function_call' | 'function_call
 type AssistantItem = Extract<MessageItem, { role: 'assistant' }>;
 
 /**
- * Translates the input of a response into messages. The consecutive items of one model turn (reasoning, text and function
- * calls) become one assistant message. The outputs of its calls follow it, wherever they are in the input.
+ * Translates the input of a response into messages. Consecutive reasoning, assistant and function call items become one
+ * assistant message. The outputs of its calls follow it, wherever they are in the input.
  * @param callerInput the input of the request
  * @param storedItems the items that precede it
  * @throws LambentError `invalid_value` for an unsupported image, or for calls and outputs that don't match
@@ -27,50 +27,50 @@ export function translateInputItems(
   const messages: Message[] = instructions == null ? [] : [{ role: 'system', content: [toTextPart(instructions)] }];
   const callerItems = typeof callerInput === 'string' ? [{ role: 'user' as const, content: callerInput }] : callerInput;
   const input = [...storedItems, ...callerItems];
-  /** Returns an item's path in the request. Stored items have none of their own. */
+  /** Returns an item's path in the request. Stored items aren't in the request, so their path is `input`. */
   const formatPath: FormatPath = (index) =>
     index < storedItems.length ? 'input' : `input[${index - storedItems.length}]`;
 
   const outputs = groupOutputsByCall(input, formatPath, registry);
-  let turn: AssistantPart[] = [];
-  const endTurn = (): void => {
-    if (turn.length === 0) return;
-    messages.push({ role: 'assistant', content: turn });
-    for (const part of turn) {
+  let assistantParts: AssistantPart[] = [];
+  const endAssistantMessage = (): void => {
+    if (assistantParts.length === 0) return;
+    messages.push({ role: 'assistant', content: assistantParts });
+    for (const part of assistantParts) {
       if (part.type !== 'toolCall') continue;
       const output = outputs.get(part.id)?.shift();
       if (output === undefined)
         throw invalidValueError('input', `No tool output found for function call ${abbreviate(part.id)}.`);
       messages.push({ role: 'tool', toolCallId: part.id, content: output.content });
     }
-    turn = [];
+    assistantParts = [];
   };
 
   for (const [index, item] of input.entries()) {
     switch (item.type) {
       case 'function_call':
-        if (turn.some((part) => part.type === 'toolCall' && part.id === item.call_id)) {
+        if (assistantParts.some((part) => part.type === 'toolCall' && part.id === item.call_id)) {
           const param = `${formatPath(index)}.call_id`;
           throw invalidValueError(param, `Invalid '${param}': another function call in this turn has the same id.`);
         }
-        turn.push({ type: 'toolCall', id: item.call_id, name: item.name, arguments: item.arguments });
+        assistantParts.push({ type: 'toolCall', id: item.call_id, name: item.name, arguments: item.arguments });
         break;
       case 'function_call_output':
-        endTurn();
+        endAssistantMessage();
         break;
       case 'reasoning':
-        turn.push(...toReasoningParts(item));
+        assistantParts.push(...toReasoningParts(item));
         break;
       default:
         if (item.role === 'assistant') {
-          turn.push(...toAssistantParts(item.content));
+          assistantParts.push(...toAssistantParts(item.content));
         } else {
-          endTurn();
+          endAssistantMessage();
           messages.push(toMessage(item, `${formatPath(index)}.content`, registry));
         }
     }
   }
-  endTurn();
+  endAssistantMessage();
   rejectUnmatchedOutputs(outputs, formatPath);
   return messages;
 }
@@ -145,8 +145,8 @@ function toAssistantParts(content: AssistantItem['content']): AssistantPart[] {
 }
 
 /**
- * Translates earlier reasoning. Uses the content that Lambent encoded, or else the plain text; another service's encrypted
- * content is ignored.
+ * Translates earlier reasoning: the encrypted content if Lambent encoded it, or else the plain text. Another service's
+ * encrypted content is ignored.
  */
 function toReasoningParts({ summary, content, encrypted_content }: ItemOf<'reasoning'>): ReasoningPart[] {
   const decoded = encrypted_content == null ? undefined : decodeReasoning(encrypted_content);

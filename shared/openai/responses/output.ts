@@ -11,10 +11,10 @@ import {
 } from './item-builders.ts';
 
 export interface OutputOptions extends ReasoningOptions {
-  /** Generates the part of an item's id that follows the prefix. */
-  readonly ids: () => string;
+  /** Returns the next item id without the prefix that names the item's type. */
+  readonly createItemId: () => string;
   /** Whether the request asks for log probabilities. */
-  readonly logprobs: boolean;
+  readonly includeLogprobs: boolean;
   readonly emit: EmitEvent;
 }
 
@@ -26,7 +26,7 @@ export class ResponseOutput {
   readonly items: ResponseOutputItem[] = [];
   readonly #options: OutputOptions;
   readonly #calls: FunctionCallBuilder[] = [];
-  /** The open message or reasoning, if any. */
+  /** The open message. At most one message or reasoning item is open. */
   #message: MessageBuilder | undefined;
   #reasoning: ReasoningBuilder | undefined;
 
@@ -37,7 +37,7 @@ export class ResponseOutput {
   add(event: Exclude<GenerationEvent, { type: 'finish' }>): void {
     switch (event.type) {
       case 'text': {
-        const logprobs = this.#options.logprobs ? (event.logprobs ?? []) : [];
+        const logprobs = this.#options.includeLogprobs ? (event.logprobs ?? []) : [];
         if (event.text !== '' || logprobs.length > 0) this.#openMessage().addText(event.text, logprobs);
         return;
       }
@@ -54,7 +54,7 @@ export class ResponseOutput {
         this.#reasoning = undefined;
         return;
       case 'toolCall':
-        this.#endCurrent('completed');
+        this.#endMessageOrReasoning('completed');
         this.#calls[event.index] = this.#startItem(
           (position) => new FunctionCallBuilder(position, event.id, event.name),
         );
@@ -65,28 +65,28 @@ export class ResponseOutput {
     }
   }
 
-  /** Ends all open items. An `incomplete` response ends with an `incomplete` item. */
+  /** Ends all open items. Only the last item of an incomplete response becomes `incomplete`. */
   end(status: EndStatus): void {
     const last = this.items.at(-1);
-    this.#endCurrent(this.#message?.item === last ? status : 'completed');
+    this.#endMessageOrReasoning(this.#message?.item === last ? status : 'completed');
     for (const call of this.#calls) call.end(call.item === last ? status : 'completed');
   }
 
   #openMessage(): MessageBuilder {
     if (this.#message) return this.#message;
-    this.#endCurrent('completed');
+    this.#endMessageOrReasoning('completed');
     this.#message = this.#startItem((position) => new MessageBuilder(position));
     return this.#message;
   }
 
   #openReasoning(): ReasoningBuilder {
     if (this.#reasoning) return this.#reasoning;
-    this.#endCurrent('completed');
+    this.#endMessageOrReasoning('completed');
     this.#reasoning = this.#startItem((position) => new ReasoningBuilder(position, this.#options));
     return this.#reasoning;
   }
 
-  #endCurrent(status: EndStatus): void {
+  #endMessageOrReasoning(status: EndStatus): void {
     this.#message?.end(status);
     this.#message = undefined;
     this.#reasoning?.end(undefined);
@@ -94,9 +94,9 @@ export class ResponseOutput {
   }
 
   #startItem<T extends { readonly item: ResponseOutputItem }>(create: (position: ItemPosition) => T): T {
-    const { ids, emit } = this.#options;
+    const { createItemId, emit } = this.#options;
     const output_index = this.items.length;
-    const builder = create({ id: ids(), output_index, emit });
+    const builder = create({ id: createItemId(), output_index, emit });
     this.items.push(builder.item);
     emit({ type: 'response.output_item.added', output_index, item: builder.item });
     return builder;

@@ -12,11 +12,11 @@ import {
 } from '../parameters.ts';
 import { type RequestedChoice, resolveTools } from '../tool-choice.ts';
 import { invalidValueError, validate } from '../validation.ts';
-import { isItemReference, type ResolvedItem, rejectDuplicates } from './items.ts';
+import { isItemReference, type ResolvedItem, rejectDuplicateIds } from './items.ts';
 import { translateInputItems } from './messages.ts';
 import { type ResponsesBody, responsesParameters, responsesRequestSchema } from './schema.ts';
 
-/** A valid request body. The stored objects that it refers to have not been looked up. */
+/** A valid request body, before the stored objects that it refers to are read. */
 export interface ParsedResponsesBody {
   readonly body: ResponsesBody;
   readonly alias: Alias;
@@ -25,7 +25,7 @@ export interface ParsedResponsesBody {
   readonly streamed: boolean;
 }
 
-/** A parsed stateless response request and how to encode its response. */
+/** A parsed request that uses no stored objects, and how to encode its response. */
 export interface ResponsesRequest {
   readonly generation: GenerationRequest;
   /** The request, which the response repeats. */
@@ -37,7 +37,7 @@ export interface ResponsesRequest {
 
 /**
  * Parses the body of `POST /v1/responses`.
- * @throws LambentError with status 400 or 404 for every invalid JSON value
+ * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request
  */
 export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContext, 'registry'>): ParsedResponsesBody {
   const { alias, known, unknown } = splitBody(body, responsesParameters, registry);
@@ -45,7 +45,7 @@ export function parseResponsesBody(body: unknown, { registry }: Pick<ParseContex
   const streamed = request.stream ?? false;
   checkStreamOptions(request.stream_options, streamed);
   checkMaxTokens(request.max_output_tokens ?? undefined, alias, 'max_output_tokens');
-  checkState(request);
+  checkStateParameters(request);
   return { body: request, alias, unknown, streamed };
 }
 
@@ -91,7 +91,8 @@ export function toGenerationRequest(
 
 /**
  * Parses the body of a `POST /v1/responses` that uses no stored objects.
- * @throws LambentError with status 400 or 404 for every invalid JSON value, 404 also for references to stored items
+ * @throws LambentError with status 400 or 404 for any JSON value that is not a valid request, and with 404 for
+ * references to stored items
  */
 export function parseResponsesRequest(body: unknown, context: ParseContext): ResponsesRequest {
   const parsed = parseResponsesBody(body, context);
@@ -109,12 +110,12 @@ export function includesEncryptedReasoning({ include }: ResponsesBody): boolean 
 }
 
 /**
- * Returns the input of a request that must not refer to stored items.
+ * Returns `input`, which must not refer to stored items.
  * @throws LambentError `not_found` for a reference, `invalid_value` for a duplicate item
  */
 export function requireResolvedInput(input: ResponsesBody['input']): string | readonly ResolvedItem[] {
   if (typeof input === 'string') return input;
-  rejectDuplicates(input, 'input');
+  rejectDuplicateIds(input, 'input');
   return input.map((item) => {
     if (isItemReference(item)) throw itemNotFoundError(item.id);
     return item;
@@ -126,7 +127,7 @@ export function itemNotFoundError(id: string): LambentError {
   return new LambentError('not_found', `Item with id '${id.toWellFormed()}' not found.`, { param: 'input' });
 }
 
-function checkState({ background, store, conversation, previous_response_id }: ResponsesBody): void {
+function checkStateParameters({ background, store, conversation, previous_response_id }: ResponsesBody): void {
   if (conversation != null && previous_response_id != null) {
     throw invalidValueError(
       'previous_response_id',
@@ -141,6 +142,7 @@ function checkState({ background, store, conversation, previous_response_id }: R
   }
 }
 
+/** Maps internal names to this API's parameters, for error messages. */
 const NAMES = {
   messages: 'input',
   tools: 'tools',
@@ -157,8 +159,8 @@ const NAMES = {
 } as const;
 
 /**
- * Functions are strict only if the request says so. Without `strict`, OpenAI makes a function strict if its schema allows
- * it. Callers can't rely on that, so it isn't reproduced.
+ * Translates a function, which is strict only if the request says so. Without `strict`, OpenAI makes a function strict
+ * if its schema allows it. Callers can't rely on that, so Lambent doesn't do it.
  */
 function toTool({ name, description, parameters, strict }: NonNullable<ResponsesBody['tools']>[number]): Tool {
   return {

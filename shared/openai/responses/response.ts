@@ -23,16 +23,16 @@ export interface InProgressOptions {
 export interface EncodeResponseOptions extends InProgressOptions {
   /** Returns epoch seconds. */
   readonly now: () => number;
-  /** Generates the parts of item ids that follow the prefix. */
-  readonly ids: () => string;
-  readonly logprobs: boolean;
+  /** Returns the next item id without the prefix that names the item's type. */
+  readonly createItemId: () => string;
+  readonly includeLogprobs: boolean;
   readonly reasoningSummary: boolean;
   /** Whether reasoning items have `encrypted_content`. */
-  readonly continuations: boolean;
-  /** Stores the response before the caller learns that it is complete. Absent if it isn't stored. */
-  readonly commit?: (answered: StoredAnswer, usage: Usage | undefined) => Promise<void>;
+  readonly includeContinuations: boolean;
+  /** Stores the response or its turn before the caller learns that it is complete. Absent if neither is stored. */
+  readonly commit?: (stored: StoredAnswer, usage: Usage | undefined) => Promise<void>;
   /** Stores the partial response of a stream that failed after it started. Never throws. */
-  readonly commitFailure?: (answered: StoredAnswer, error: LambentError) => Promise<void>;
+  readonly commitFailure?: (stored: StoredAnswer, error: LambentError) => Promise<void>;
 }
 
 /** A response in its stored form. */
@@ -69,7 +69,7 @@ export async function encodeResponse(
   throw missingFinishError();
 }
 
-/** Returns a function that records continuations in `into`, or undefined if the response isn't stored. */
+/** Returns a function that records continuations in `into`, or undefined if nothing is stored. */
 export function createContinuationRecorder({ commit }: EncodeResponseOptions, into: Record<string, string>) {
   if (commit === undefined) return undefined;
   return (itemId: string, continuation: string): void => {
@@ -118,12 +118,14 @@ export function inProgressResponse({ body, id, createdAt, stored = false }: InPr
   };
 }
 
-/** Returns the id of the conversation that a request names, as text or as an object. */
+/** Returns the id of the conversation that a request names, if any. */
 export function getConversationId({ conversation }: ResponsesBody): string | undefined {
   return typeof conversation === 'string' ? conversation : conversation?.id;
 }
 
-/** Returns the response with its output, usage and status: `completed`, or `incomplete` if the model had to stop early. */
+/**
+ * Returns the response with its output, usage and status: `incomplete` if the model had to stop early, or `completed`.
+ */
 export function finishedResponse(
   inProgress: ResponseObject,
   { items }: ResponseOutput,

@@ -23,6 +23,7 @@ import {
   storedId,
   string,
   supportedIf,
+  textOrParts,
   unsupported,
   variant,
 } from '../schema.ts';
@@ -109,7 +110,7 @@ const toolChoiceObject = variant(
     'web_search_preview_2025_03_11',
   ],
 );
-const toolChoiceWord = oneOf(['none', 'auto', 'required']);
+const toolChoiceMode = oneOf(['none', 'auto', 'required']);
 
 const format = variant('type', {
   text: object({ type: v.literal('text') }),
@@ -136,15 +137,14 @@ const summary = optional(oneOf(['auto', 'concise', 'detailed']));
 const conversationObject = object({ id: storedId });
 
 const inputItems = arrayOf(inputItem, 'objects', { min: 1 });
-const noInput = v.custom<never>(() => false, 'one of a string or array of objects');
 
 /**
- * The schema of every parameter of `POST /v1/responses` in the official client. Parameters that don't change the response
- * are `ignored`; those that Lambent can't fulfil are `unsupported`, or limited by `supportedIf`.
+ * The schema of every parameter of `POST /v1/responses` in the official client. Parameters that don't change the
+ * response are `ignored`; those that Lambent can't support are `unsupported`, or limited by `supportedIf`.
  */
 export const responsesParameters = {
   model: string,
-  input: v.lazy((input) => (typeof input === 'string' ? string : Array.isArray(input) ? inputItems : noInput)),
+  input: textOrParts(inputItems),
   access_programs: unsupported('is not supported.'),
   background: optional(boolean),
   context_management: unsupported('is not supported.'),
@@ -193,7 +193,7 @@ export const responsesParameters = {
   stream_options: optional(object({ include_obfuscation: ignored })),
   temperature,
   text: optional(object({ format: optional(format), verbosity })),
-  tool_choice: optional(v.lazy((input) => (typeof input === 'string' ? toolChoiceWord : toolChoiceObject))),
+  tool_choice: optional(v.lazy((input) => (typeof input === 'string' ? toolChoiceMode : toolChoiceObject))),
   tools: optional(arrayOf(tool, 'objects', { max: 128 })),
   top_logprobs: topLogprobs,
   top_p: topP,

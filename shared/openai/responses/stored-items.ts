@@ -8,17 +8,17 @@ import type { ResponsesBody } from './schema.ts';
 /** A complete item with an id, as stored and as returned by the API. Fields written by a newer version are kept. */
 export type StoredItem = Readonly<Record<string, unknown>> & { readonly id: string; readonly type: string };
 
-/** Returns the parts of item ids that follow the prefix, one per call. */
+/** Returns the next item id without the prefix that names the item's type. */
 export type ItemIdGenerator = () => string;
 
 const RESPONSE_PREFIX = 'resp_';
-/** Number of hexadecimal digits of the attempt, and of the item's index in it. */
+/** The number of hexadecimal digits for the attempt, and for the item's index in the attempt. */
 const DIGITS = 4;
 const LAMBENT_ID = /^[a-z]+_([0-9A-Za-z]{16,64})[0-9a-f]{8}$/;
 
 /**
- * Creates a generator for the ids of a response's items. An item's id contains the response's id, so an item can be found
- * by its id alone. The ids are deterministic, so those of the input needn't be stored with the request.
+ * Creates a generator for the ids of a response's items. An item's id contains the response's id, so an item can be
+ * found by its id alone. The ids are deterministic, so a request is stored without the ids of its input items.
  * @param epoch the attempt that generates the items, or 0 for the caller's input
  */
 export function createItemIdGenerator(responseId: string, epoch: number): ItemIdGenerator {
@@ -49,17 +49,17 @@ function formatHex(number: number): string {
  * Converts the input of a request to stored items.
  * @throws LambentError `not_found` for a reference
  */
-export function toStoredInput(input: ResponsesBody['input'], ids: ItemIdGenerator): StoredItem[] {
-  if (typeof input === 'string') return [toStoredItem({ role: 'user', content: input }, ids)];
+export function toStoredInput(input: ResponsesBody['input'], createItemId: ItemIdGenerator): StoredItem[] {
+  if (typeof input === 'string') return [toStoredItem({ role: 'user', content: input }, createItemId)];
   return input.map((item) => {
     if (isItemReference(item)) throw itemNotFoundError(item.id);
-    return toStoredItem(item, ids);
+    return toStoredItem(item, createItemId);
   });
 }
 
 /** Converts an item to its stored form. An id that Lambent generated is kept; any other is replaced. */
-export function toStoredItem(item: ResolvedItem, ids: ItemIdGenerator): StoredItem {
-  const next = ids();
+export function toStoredItem(item: ResolvedItem, createItemId: ItemIdGenerator): StoredItem {
+  const next = createItemId();
   const keepOrCreateId = (prefix: string): string =>
     typeof item.id === 'string' && LAMBENT_ID.test(item.id) ? item.id : `${prefix}_${next}`;
   switch (item.type) {
@@ -130,13 +130,13 @@ export function isStoredItem(input: unknown): input is StoredItem {
 }
 
 /**
- * Parses a stored item as input for a model. Unknown fields are removed, because a newer version that runs side by side
- * may have written them.
- * @throws LambentError `record_unreadable` for an unknown type of item
+ * Parses a stored item as input for a model. Unknown fields are removed, because a newer version that runs during a
+ * deployment may have written them.
+ * @throws LambentError `record_unreadable` if this version doesn't know the item's type or can't read its fields
  */
 export function parseStoredItem(item: StoredItem): ResolvedItem {
   const knownFields = structuredClone(item);
-  for (let attempts = 0; attempts < MAX_UNKNOWN_FIELDS; attempts += 1) {
+  for (let removed = 0; removed < MAX_UNKNOWN_FIELDS; removed += 1) {
     const result = v.safeParse(inputItem, knownFields, { abortEarly: true });
     if (result.success) {
       if (isItemReference(result.output)) break;
@@ -144,7 +144,7 @@ export function parseStoredItem(item: StoredItem): ResolvedItem {
     }
     if (!removeField(knownFields, result.issues[0].path)) break;
   }
-  throw new LambentError('record_unreadable', 'A stored item has a type that this version does not support');
+  throw new LambentError('record_unreadable', 'This version cannot read a stored item');
 }
 
 const MAX_UNKNOWN_FIELDS = 100;

@@ -36,7 +36,7 @@ class ResponsesEncoder implements StreamEncoder {
   /** The complete response, once `finish` has been received. */
   #finished: { readonly response: ResponseObject; readonly usage: Usage | undefined } | undefined;
   #sequenceNumber = 0;
-  /** Frames of the event that is being encoded. */
+  /** The frames that are not yet returned. */
   #frames = '';
 
   constructor(options: EncodeResponseOptions) {
@@ -51,8 +51,8 @@ class ResponsesEncoder implements StreamEncoder {
 
   encode(event: GenerationEvent): string {
     if (this.#sequenceNumber === 0) {
-      this.#writeLifecycle('response.created', this.#inProgress);
-      this.#writeLifecycle('response.in_progress', this.#inProgress);
+      this.#writeLifecycleEvent('response.created', this.#inProgress);
+      this.#writeLifecycleEvent('response.in_progress', this.#inProgress);
     }
     if (event.type === 'finish') this.#finish(event);
     else this.#output.add(event);
@@ -63,7 +63,10 @@ class ResponsesEncoder implements StreamEncoder {
     if (this.#finished === undefined) throw missingFinishError();
     const { response, usage } = this.#finished;
     await this.#options.commit?.({ answer: response, continuations: this.#continuations }, usage);
-    this.#writeLifecycle(response.status === 'incomplete' ? 'response.incomplete' : 'response.completed', response);
+    this.#writeLifecycleEvent(
+      response.status === 'incomplete' ? 'response.incomplete' : 'response.completed',
+      response,
+    );
     return this.#takeFrames();
   }
 
@@ -77,7 +80,7 @@ class ResponsesEncoder implements StreamEncoder {
     this.#write(encodeFailure(body));
     const response = { ...failedResponse(this.#inProgress, error), output: this.#output.items };
     await this.#options.commitFailure?.({ answer: response, continuations: {} }, error);
-    this.#writeLifecycle('response.failed', response);
+    this.#writeLifecycleEvent('response.failed', response);
     return this.#takeFrames();
   }
 
@@ -87,7 +90,7 @@ class ResponsesEncoder implements StreamEncoder {
     this.#finished = { response, usage: event.usage };
   }
 
-  #writeLifecycle(type: Lifecycle, response: ResponseObject): void {
+  #writeLifecycleEvent(type: LifecycleType, response: ResponseObject): void {
     this.#frames += encodeTypedFrame({ type, sequence_number: this.#sequenceNumber, response });
     this.#sequenceNumber += 1;
   }
@@ -105,8 +108,8 @@ class ResponsesEncoder implements StreamEncoder {
 }
 
 /**
- * The fields are flat, as in the API reference, and also nested in `error`, as OpenAI sends them and the official client
- * reads them first.
+ * The error's fields are sent twice: at the top level, as in the API reference, and in `error`, where OpenAI sends them
+ * and the official client looks first.
  */
 type FailureEvent = Omit<ResponseErrorEvent, 'sequence_number'> & ErrorBody;
 
@@ -114,7 +117,7 @@ function encodeFailure(error: ErrorBody['error']): FailureEvent {
   return { type: 'error', code: error.code, message: error.message, param: error.param, error };
 }
 
-type Lifecycle =
+type LifecycleType =
   | 'response.created'
   | 'response.in_progress'
   | 'response.completed'

@@ -1,4 +1,10 @@
-import { GetQueueAttributesCommand, SendMessageBatchCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import {
+  ChangeMessageVisibilityCommand,
+  GetQueueAttributesCommand,
+  SendMessageBatchCommand,
+  SendMessageCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs';
 import {
   type EventSource,
   type EventSourceOptions,
@@ -34,6 +40,8 @@ export interface MappedQueue extends EventSource {
   records(): LoggedRecord[];
   /** Sends one message with each body, in batches. */
   send(bodies: readonly object[]): Promise<void>;
+  /** Makes received messages visible again, as when their visibility timeout expires. */
+  expireVisibility(records: readonly LoggedRecord[]): Promise<void>;
   /** Returns how many messages are visible, and how many are in flight. */
   depth(): Promise<{ readonly visible: number; readonly inFlight: number }>;
 }
@@ -54,9 +62,12 @@ export function createServiceWith(resources: Service['resources'], region = REGI
   };
 }
 
-/** Starts a queue that is mapped to the function `queue`. */
+/**
+ * Starts a queue that is mapped to the function `queue`. The visibility timeout is longer than a test by default, so that
+ * a slow machine causes no second delivery.
+ */
 export async function startMappedQueue({
-  visibilitySeconds = 30,
+  visibilitySeconds = 600,
   maxReceives = 1_000,
   runner: runnerOptions = {},
   ...options
@@ -114,6 +125,13 @@ export async function startMappedQueue({
         await (single === undefined
           ? client.send(new SendMessageBatchCommand({ QueueUrl: queueUrl, Entries }))
           : client.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: single.MessageBody })));
+      }
+    },
+    async expireVisibility(records) {
+      for (const { receiptHandle: ReceiptHandle } of records) {
+        await client.send(
+          new ChangeMessageVisibilityCommand({ QueueUrl: queueUrl, ReceiptHandle, VisibilityTimeout: 0 }),
+        );
       }
     },
     async depth() {

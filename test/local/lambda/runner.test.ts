@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { extendLineage, formatTraceHeader } from '../../../local/lambda/lineage.ts';
 import {
   closeAfterwards,
+  createGate,
   defineFunction,
   isAlive,
   MANAGED_INSTANCES,
@@ -250,19 +251,20 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
   describe('when a function streams', () => {
     it('a stream begins with the prelude, and has each chunk when the handler writes it', async () => {
       const runner = await startTestRunner({ mode });
-      const response = await runner.invoke('stream', json({ chunks: ['one', 'two'], pauseMs: 400, status: 201 }));
+      const gate = createGate();
+      const instructions = { chunks: ['one', 'two'], untilFile: gate.file, status: 201 };
+      const response = await runner.invoke('stream', json(instructions));
       expect(response.streamed).toBe(true);
       expect(response.contentType).toBe('application/vnd.awslambda.http-integration-response');
-      const arrivals: { text: string; at: number }[] = [];
-      for await (const chunk of response.body) arrivals.push({ text: String(chunk), at: performance.now() });
-      const [prelude = '', body] = arrivals
-        .map((arrival) => arrival.text)
-        .join('')
-        .split('\0'.repeat(8));
+      let received = '';
+      for await (const chunk of response.body) {
+        received += String(chunk);
+        // The function writes the second chunk only after the first has arrived.
+        if (received.endsWith('one')) gate.open();
+      }
+      const [prelude = '', body] = received.split('\0'.repeat(8));
       expect(JSON.parse(prelude)).toMatchObject({ statusCode: 201 });
       expect(body).toBe('onetwo');
-      const at = (wanted: string) => arrivals.find(({ text }) => text.endsWith(wanted))?.at ?? Number.NaN;
-      expect(at('two') - at('one')).toBeGreaterThan(200);
     });
 
     it('a stream has no limit of 6 MB, and its function waits for a slow reader', async () => {
@@ -292,13 +294,14 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
 
     it('the runner cuts the stream of a process that is killed', async () => {
       const runner = await startTestRunner({ mode });
-      const response = await runner.invoke('stream', json({ killAfter: true }));
+      const response = await runner.invoke('stream', json({ chunks: ['one', 'two'], untilFile: createGate().file }));
+      for (const { pid } of runner.processes()) process.kill(pid, 'SIGKILL');
       await expect(text(response.body)).rejects.toThrow('aborted');
       await until(() => runner.processes().length === 0);
     });
 
     it('the runner cuts a stream that exceeds the timeout', async () => {
-      const runner = await startTestRunner({ mode, functions: [defineFunction('stream', { timeoutMs: 600 })] });
+      const runner = await startTestRunner({ mode, functions: [defineFunction('stream', { timeoutMs: 3_000 })] });
       const response = await runner.invoke('stream', json({ chunks: ['one', 'two'], pauseMs: 60_000 }));
       await expect(text(response.body)).rejects.toThrow('aborted');
     });
@@ -342,7 +345,11 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
 describe('a function in standard mode', () => {
   it('a function in standard mode has a process for each concurrent invocation', async () => {
     const runner = await startTestRunner();
-    const answers = await Promise.all([1, 2, 3].map(() => runner.call('echo', { sleepMs: 2_000 })));
+    const gate = createGate();
+    const calls = range(3).map(() => runner.call('echo', { untilFile: gate.file }));
+    await until(() => runner.processes().filter(({ requestIds }) => requestIds.length === 1).length === 3);
+    gate.open();
+    const answers = await Promise.all(calls);
     expect(new Set(answers.map((answer) => Object(answer).pid)).size).toBe(3);
     expect(runner.processes()).toHaveLength(3);
   });
@@ -513,13 +520,16 @@ describe('a function in managed mode', () => {
   });
 
   it('a managed process and its other invocations go on after the timeout of one invocation', async () => {
-    const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { timeoutMs: 1_000 })] });
+    const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { timeoutMs: 4_000 })] });
+    const gate = createGate();
     const { pid } = Object(await runner.call('echo', {}));
-    const slow = runner.call('echo', { sleepMs: 1_500, log: 'ran on' });
+    const slow = runner.call('echo', { sleepMs: 5_000, log: 'ran on' });
     slow.catch(() => undefined);
-    await new Promise((wake) => setTimeout(wake, 600));
-    const neighbour = runner.call('echo', { sleepMs: 800 });
+    // The other invocation begins later, so that its own timeout comes later.
+    await new Promise((wake) => setTimeout(wake, 2_000));
+    const neighbour = runner.call('echo', { untilFile: gate.file });
     await expect(slow).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
+    gate.open();
     expect(await neighbour).toMatchObject({ pid });
     await until(() => runner.logs.some((line) => line.text.includes('ran on')));
     expect(await runner.call('echo', {})).toMatchObject({ pid });
@@ -539,7 +549,7 @@ describe('a function in managed mode', () => {
   });
 
   it('a managed process with a blocked event loop is ended once an invocation has timed out', async () => {
-    const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { timeoutMs: 300 })] });
+    const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { timeoutMs: 2_000 })] });
     await expect(runner.call('echo', { spin: true })).rejects.toMatchObject({ errorType: 'Sandbox.Timedout' });
     await until(() => runner.processes().length === 0);
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });

@@ -21,7 +21,10 @@ const models = {
 const DELETE = { kind: 'delete' };
 const ID = deriveResponseId('acme', 'order-1');
 
-/** Creates a receiver with one inbox object and a message that points to it. The job store's method `failing` throws. */
+/**
+ * Creates a receiver with one inbox object and a message that points to it. The job store's method `failing` throws,
+ * and `remove` replaces the deletion of the inbox object.
+ */
 function createReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () => Promise<void> } = {}) {
   const clock = { now: START };
   const objects = new Map([[KEY, Buffer.from(JSON.stringify(body))]]);

@@ -74,7 +74,7 @@ async function createEndedJob({ text = 'Hello', errorCode }: { text?: string; er
 it.each([
   ['characters that XML forbids', 'a\ufffe b\uffff'],
   ['control characters', 'a\u0000 \u001b[1m b\u007f \u0085'],
-  ['characters beyond the first 65,536', 'Grüße 🌍 𝄞'],
+  ['characters outside the Basic Multilingual Plane', 'Grüße 🌍 𝄞'],
   ['unpaired surrogates', 'a\ud83c b\udf0d'],
 ])('a response with %s is delivered unchanged', async (_name, text) => {
   const { answer, job, sweep, answers } = await createEndedJob({ text });

@@ -22,6 +22,11 @@ beforeAll(async () => {
 afterAll(() => stores[Symbol.asyncDispose]());
 
 const TENANT = 'acme';
+interface Event {
+  readonly type: string;
+  readonly sequence_number: number;
+}
+
 const clock = { now: Date.now() };
 let count = 0;
 
@@ -70,10 +75,10 @@ async function createStreamedJob() {
     const { guard, change } = commit(job, ending, clock.now, JOB_TIMINGS);
     await state.jobs.update(TENANT, id, guard, change);
   };
-  const read = async (startingAfter: number, deadlineAt = Date.now() + 20_000) => {
+  /** Reads the stream to its end, and adds its events to `events` as they arrive. By default it has no deadline. */
+  const read = async (startingAfter: number, events: Event[] = [], now = () => 0) => {
     const { signal } = new AbortController();
-    const events: { type: string; sequence_number: number }[] = [];
-    const frames = resumeStream(state, { tenant: TENANT, id, startingAfter, deadlineAt, signal, now: Date.now });
+    const frames = resumeStream(state, { tenant: TENANT, id, startingAfter, deadlineAt: 20_000, signal, now });
     for await (const frame of frames) {
       if (!frame.startsWith(':')) events.push(JSON.parse(frame.slice(frame.indexOf('data: ') + 6)));
     }
@@ -97,12 +102,13 @@ describe('resumeStream', () => {
     await append(0, 0, 'response.created', 'response.queued');
     await claimJob();
     await append(1, 2, 'response.in_progress', 'response.output_text.delta');
-    const reading = read(-1);
+    const seen: Event[] = [];
+    const reading = read(-1, seen);
     clock.now += JOB_TIMINGS.leaseMs + JOB_TIMINGS.graceMs;
     const second = await claimJob();
     await append(2, 1_000_000, 'response.in_progress', 'response.output_text.delta');
     // The fenced worker writes until its next heartbeat. A reader that has advanced to the next worker ignores its events.
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await waitUntil('the reader has advanced', () => seen.some((event) => event.sequence_number >= 1_000_000));
     await append(1, 4, 'response.output_text.delta');
     await append(2, 1_000_002, 'response.output_text.done');
     await complete(second, 1_000_003);
@@ -140,7 +146,8 @@ describe('resumeStream', () => {
   it('a stream that reaches its deadline ends with an error and can be resumed', async () => {
     const { append, claimJob, complete, read } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
-    const events = await read(-1, Date.now() + 2_500);
+    const events: Event[] = [];
+    await read(-1, events, () => (events.length < 2 ? 0 : 20_000));
     expect(events.at(-1)).toMatchObject({ type: 'error', code: 'deadline_exceeded', sequence_number: 1 });
     await complete(await claimJob(), 2);
     expect(await read(events.at(-1)?.sequence_number ?? -1)).toMatchObject([{ type: 'response.completed' }]);
@@ -176,7 +183,7 @@ describe('resumeStream', () => {
     expect(await read(2)).toEqual([]);
   });
 
-  it('a stream that starts after a future event waits and sends only later events', async () => {
+  it('a stream that resumes after an event that is not logged yet waits and sends only later events', async () => {
     const { append, claimJob, complete, read } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const job = await claimJob();
@@ -191,7 +198,7 @@ describe('resumeStream', () => {
     const { id, state, append, claimJob, complete } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const { signal } = new AbortController();
-    const options = { tenant: TENANT, id, deadlineAt: Date.now() + 20_000, signal, now: Date.now };
+    const options = { tenant: TENANT, id, deadlineAt: 20_000, signal, now: () => 0 };
     const frames = resumeStream(state, { ...options, startingAfter: 1 });
     expect(await frames.next()).toEqual({ done: false, value: ': keep-alive\n\n' });
     const resumed = createKeepAliveStream(frames, 50);
@@ -210,7 +217,7 @@ describe('resumeStream', () => {
     const { id, state, append, claimJob, complete } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
     const { signal } = new AbortController();
-    const options = { tenant: TENANT, id, deadlineAt: Date.now() + 20_000, signal, now: Date.now };
+    const options = { tenant: TENANT, id, deadlineAt: 20_000, signal, now: () => 0 };
     const first = async (startingAfter: number) =>
       (await resumeStream(state, { ...options, startingAfter }).next()).value;
     expect(await first(-1)).toMatch(/^event: response.created\n/);
@@ -223,8 +230,9 @@ describe('resumeStream', () => {
   it('a stream ends with an error if the response is deleted', async () => {
     const { state, append, read } = await createStreamedJob();
     await append(0, 0, 'response.created', 'response.queued');
-    const reading = read(-1);
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    const seen: Event[] = [];
+    const reading = read(-1, seen);
+    await waitUntil('the reader waits', () => seen.length === 2);
     await state.jobs.delete(TENANT, `resp_${count}`);
     expect((await reading).at(-1)).toMatchObject({ type: 'error', code: 'not_found' });
   });

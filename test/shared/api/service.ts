@@ -43,8 +43,8 @@ export interface Service extends AsyncDisposable {
 }
 
 /**
- * Starts an HTTP server with the generation routes, the real router and a scripted model. It replaces the HTTP pipeline by
- * the minimum that a test of the routes needs. Without `state` nothing is stored.
+ * Starts an HTTP server with the generation routes, the real router and a scripted model. Instead of the HTTP pipeline,
+ * it has the minimum that a test of the routes needs. Without `state` nothing is stored.
  */
 export async function startService(
   scripts: readonly Script[],

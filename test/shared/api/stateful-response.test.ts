@@ -59,7 +59,7 @@ async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
 }
 
 describe('a turn of a conversation', () => {
-  it('a committed turn is answered even if its job cannot be updated, and is not added twice', async () => {
+  it('a response is returned even if its completion step cannot be recorded, and its turn is added once', async () => {
     const { state, countItems, sweep } = await createState(() => ({
       update: () => Promise.reject(new Error('throttled')),
     }));

@@ -75,7 +75,7 @@ function textEvent(type: 'text' | 'refusal', value: string, tokens: TokenLogprob
 
 const chatOptions = {
   head: { id: 'chatcmpl-1', created: 1, model: 'default', system_fingerprint: 'fp_1' },
-  logprobs: true,
+  includeLogprobs: true,
   includeUsage: true,
 };
 
@@ -86,10 +86,10 @@ function responsesOptions(more: object = {}) {
     id: 'resp_1',
     createdAt: 1,
     now: () => 2,
-    ids: () => String(++count),
-    logprobs: true,
+    createItemId: () => String(++count),
+    includeLogprobs: true,
     reasoningSummary: true,
-    continuations: true,
+    includeContinuations: true,
     ...more,
   };
 }
@@ -264,7 +264,7 @@ describe('encoding streams', () => {
     responses: (events: AsyncIterable<GenerationEvent>) => encodeResponseStream(events, responsesOptions()),
   };
   it.each(Object.entries(encoders))(
-    'a stream of the %s API requests no event before its frame is read',
+    'a stream of the %s API reads each event only when its frame is requested',
     async (_, encode) => {
       let made = 0;
       let closed = false;

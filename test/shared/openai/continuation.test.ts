@@ -27,7 +27,7 @@ describe('encrypted reasoning', () => {
     expect(encodeReasoning('x'.repeat(1_000_000), { provider: 'p', data: null })).toBeUndefined();
   });
 
-  it('content that is foreign, malformed or too deep decodes to undefined', () => {
+  it('encrypted content that is malformed, too deep or from another service decodes to undefined', () => {
     let deep: unknown = 1;
     for (let depth = 0; depth < 20; depth += 1) deep = [deep];
     for (const content of [
@@ -47,7 +47,7 @@ describe('encrypted reasoning', () => {
     }
   });
 
-  it('decoding arbitrary content never throws', () => {
+  it('decoding any encrypted content never throws', () => {
     fc.assert(fc.property(fc.string(), (text) => void decodeReasoning(`lambent1.${text}`)));
   });
 });

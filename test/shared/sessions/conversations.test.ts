@@ -112,21 +112,33 @@ describe('a turn', () => {
 
   it('a turn waits for another turn to end, and is refused if it doesn’t', async () => {
     const key = await createConversation();
-    const real = createConversations({ table, vault: stores.vault, retentionDays: 30 });
-    clock.now = Date.now();
-    const first = await real.beginTurn(key, 'first');
-    const second = real.beginTurn(key, 'second');
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    // Called for each lock's owner, and before each pause of a turn that waits.
+    let calls = 0;
+    const random = () => {
+      calls += 1;
+      return 0.5;
+    };
+    const waiting = createConversations({
+      table,
+      vault: stores.vault,
+      retentionDays: 30,
+      now: () => clock.now,
+      random,
+    });
+    const first = await waiting.beginTurn(key, 'first');
+    const second = waiting.beginTurn(key, 'second');
+    await waitUntil('the second turn waits', () => calls >= 3);
     await first.commit(makeItems('a'));
     await (await second).commit(makeItems('b'));
-    const third = await real.beginTurn(key, 'third');
-    await expect(real.beginTurn(key, 'fourth')).rejects.toMatchObject({
-      code: 'conversation_locked',
-      retryAfterMs: 5_000,
-    });
+    const third = await waiting.beginTurn(key, 'third');
+    calls = 0;
+    const fourth = waiting.beginTurn(key, 'fourth').catch((error: unknown) => error);
+    await waitUntil('the fourth turn waits', () => calls >= 2);
+    clock.now += 3_000;
+    expect(await fourth).toMatchObject({ code: 'conversation_locked', retryAfterMs: 5_000 });
     await third.release();
     expect(await readNames(key)).toEqual(['a', 'b']);
-  }, 15_000);
+  });
 
   it('a finished turn is appended once, however often it is delivered', async () => {
     const key = await createConversation('a');

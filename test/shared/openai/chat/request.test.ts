@@ -184,7 +184,7 @@ describe('parseChatRequest', () => {
     });
   });
 
-  it('unknown top-level fields are kept for an alias with passUnknown, and nested ones are rejected', () => {
+  it('an alias with passUnknown keeps unknown top-level fields and rejects unknown nested fields', () => {
     const registry = createTestRegistry({ passUnknown: true });
     expect(parse({ top_k: 40, __proto__x: 1 }, registry).generation.unknown).toEqual({ top_k: 40, __proto__x: 1 });
     expect(catchError({ model: 'default', messages: [{ ...USER, mood: 'good' }] }, registry)).toMatchObject({
@@ -196,29 +196,29 @@ describe('parseChatRequest', () => {
     });
   });
 
-  it('requests share a conversation key exactly if they have the same tenant and conversation', () => {
-    const key = (messages: object[], more: object = {}, tenant = TENANT) =>
+  it('requests share a conversation key if and only if they have the same tenant and conversation', () => {
+    const deriveKey = (messages: object[], more: object = {}, tenant = TENANT) =>
       parseChatRequest({ model: 'default', messages, ...more }, { registry: createTestRegistry(), tenant }).generation
         .conversationKey;
     const start = [{ role: 'system', content: 'S' }, USER];
     const later = [...start, { role: 'assistant', content: 'Hi' }, { role: 'user', content: 'More' }];
-    expect(key(later)).toBe(key(start));
-    expect(key([USER])).not.toBe(key(start));
-    expect(key(start, {}, 'other')).not.toBe(key(start));
-    expect(key(start, { prompt_cache_key: 'k' })).toBe(key([USER], { prompt_cache_key: 'k' }));
-    expect(key([{ role: 'user', content: 'x'.repeat(5_000_000) }]).length).toBeLessThan(3_000);
+    expect(deriveKey(later)).toBe(deriveKey(start));
+    expect(deriveKey([USER])).not.toBe(deriveKey(start));
+    expect(deriveKey(start, {}, 'other')).not.toBe(deriveKey(start));
+    expect(deriveKey(start, { prompt_cache_key: 'k' })).toBe(deriveKey([USER], { prompt_cache_key: 'k' }));
+    expect(deriveKey([{ role: 'user', content: 'x'.repeat(5_000_000) }]).length).toBeLessThan(3_000);
   });
 
-  const remote = (url: string) => ({
+  const createImageRequest = (url: string) => ({
     model: 'default',
     messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url } }] }],
   });
   it('image URLs are accepted only for hosts that the operator allows', () => {
     const registry = createTestRegistry({}, { imageHosts: ['cdn.example.com', '*.example.org'] });
     for (const url of ['https://cdn.example.com/a.png', 'https://a.b.example.org/a.png']) {
-      expect(parseChatRequest(remote(url), { registry, tenant: TENANT }).generation.messages[0]?.content).toEqual([
-        { type: 'image', url, param: 'messages[0].content[0].image_url.url' },
-      ]);
+      expect(
+        parseChatRequest(createImageRequest(url), { registry, tenant: TENANT }).generation.messages[0]?.content,
+      ).toEqual([{ type: 'image', url, param: 'messages[0].content[0].image_url.url' }]);
     }
     for (const url of [
       'http://cdn.example.com/a.png',
@@ -242,14 +242,14 @@ describe('parseChatRequest', () => {
       'nonsense',
       '',
     ]) {
-      expect(catchError(remote(url), registry), url).toMatchObject({
+      expect(catchError(createImageRequest(url), registry), url).toMatchObject({
         code: 'invalid_value',
         param: 'messages[0].content[0].image_url.url',
       });
     }
   });
 
-  it('an image URL is passed on in its normalized form', () => {
+  it('an image URL is sent to the provider in its normalized form', () => {
     const registry = createTestRegistry({}, { imageHosts: ['cdn.example.com'] });
     for (const [url, normalized] of [
       ['https://CDN.example.com:443/a/../b.png', 'https://cdn.example.com/b.png'],
@@ -257,13 +257,14 @@ describe('parseChatRequest', () => {
       ['https://@cdn.example.com/a.png', 'https://cdn.example.com/a.png'],
       ['https://\uff43dn.example.com/\u00e4.png', 'https://cdn.example.com/%C3%A4.png'],
     ] as const) {
-      const [part] = parseChatRequest(remote(url), { registry, tenant: TENANT }).generation.messages[0]?.content ?? [];
+      const [part] =
+        parseChatRequest(createImageRequest(url), { registry, tenant: TENANT }).generation.messages[0]?.content ?? [];
       expect(part, url).toMatchObject({ url: normalized });
     }
   });
 
   it('images are accepted as data URLs of supported types only', () => {
-    const image = (url: string) => parse(remote(url)).generation.messages[0]?.content[0];
+    const image = (url: string) => parse(createImageRequest(url)).generation.messages[0]?.content[0];
     expect(image(`data:image/jpg;base64,${PNG}`)).toMatchObject({ mediaType: 'image/jpeg' });
     expect(image(`data:image/webp;base64,${PNG}`)).toMatchObject({ mediaType: 'image/webp', base64: PNG });
     for (const url of [
@@ -274,7 +275,7 @@ describe('parseChatRequest', () => {
       'data:image/png,AAAA',
       'data:text/html;base64,AAAA',
     ]) {
-      expect(catchError(remote(url)), url).toMatchObject({
+      expect(catchError(createImageRequest(url)), url).toMatchObject({
         code: 'invalid_value',
         param: 'messages[0].content[0].image_url.url',
       });

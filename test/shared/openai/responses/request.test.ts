@@ -17,7 +17,7 @@ function parse(changes: object) {
   );
 }
 
-function messages(...input: unknown[]) {
+function translateInput(...input: unknown[]) {
   return parse({ input }).generation.messages;
 }
 
@@ -82,9 +82,9 @@ describe('parseResponsesRequest', () => {
     });
   });
 
-  it('the items of a turn become one message, followed by the outputs of its calls', () => {
+  it('consecutive assistant items become one message, followed by the outputs of its calls', () => {
     expect(
-      messages(
+      translateInput(
         { role: 'user', content: [{ type: 'input_text', text: 'Look' }, IMAGE] },
         { type: 'reasoning', id: 'rs_1', summary: [{ type: 'summary_text', text: 'Hm.' }] },
         {
@@ -139,8 +139,8 @@ describe('parseResponsesRequest', () => {
     ]);
   });
 
-  it('a new turn starts after the output of a function call', () => {
-    const roles = messages(CALL, OUTPUT, { ...CALL, call_id: 'c2' }, { ...OUTPUT, call_id: 'c2' }).map(
+  it('a new assistant message starts after the output of a function call', () => {
+    const roles = translateInput(CALL, OUTPUT, { ...CALL, call_id: 'c2' }, { ...OUTPUT, call_id: 'c2' }).map(
       ({ role }) => role,
     );
     expect(roles).toEqual(['assistant', 'tool', 'assistant', 'tool']);
@@ -150,7 +150,7 @@ describe('parseResponsesRequest', () => {
     const own = encodeReasoning('All of it.', { provider: 'bedrock', data: { signature: 's' } });
     const reasoning = { type: 'reasoning', id: 'rs_1', summary: [{ type: 'summary_text', text: 'A bit.' }] };
     const part = (encrypted_content: string | null | undefined) =>
-      messages({ ...reasoning, encrypted_content }, CALL, OUTPUT)[0]?.content[0];
+      translateInput({ ...reasoning, encrypted_content }, CALL, OUTPUT)[0]?.content[0];
     expect(part(own)).toEqual({
       type: 'reasoning',
       text: 'All of it.',
@@ -159,7 +159,7 @@ describe('parseResponsesRequest', () => {
     expect(part('gAAAAABother')).toEqual({ type: 'reasoning', text: 'A bit.' });
     expect(part(null)).toEqual({ type: 'reasoning', text: 'A bit.' });
     expect(
-      messages({ type: 'reasoning', id: 'rs_1', summary: [], encrypted_content: 'gAAAAABother' }, CALL, OUTPUT)[0]
+      translateInput({ type: 'reasoning', id: 'rs_1', summary: [], encrypted_content: 'gAAAAABother' }, CALL, OUTPUT)[0]
         ?.content,
     ).toHaveLength(1);
   });

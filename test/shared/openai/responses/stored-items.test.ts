@@ -39,7 +39,7 @@ describe('stored items', () => {
     { type: 'reasoning' as const, summary: [], encrypted_content: 'opaque' },
   ];
 
-  it('stored items are the same on every conversion of a request’s input, and parse to themselves', () => {
+  it('converting an input twice gives equal stored items, which parse to themselves', () => {
     const items = toStoredInput(input, createItemIdGenerator(RESPONSE, 0));
     expect(toStoredInput(input, createItemIdGenerator(RESPONSE, 0))).toEqual(items);
     expect(items.map(({ id }) => id.replace(/_.*/, ''))).toEqual(['msg', 'msg', 'fc', 'fco', 'rs']);

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { type Script, startUpstream } from '../../../../upstreams/openai-upstream.ts';
+import { type Script, startUpstream, type Upstream } from '../../../../upstreams/openai-upstream.ts';
 import {
   EVENT_STREAM,
   encodeEvent,
@@ -116,6 +116,17 @@ it('each token is yielded when it arrives, not when the next one does', async ()
   expect(texts).toBe(3);
 });
 
+/** Waits until both sides have handled what is on the wire. All of it is in this process, so a few turns are enough. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 10; turn += 1) await nextTurn();
+}
+
+/** Waits until the last response has ended on both sides, so that its connection is idle. */
+async function untilIdle({ requests }: Upstream): Promise<void> {
+  await requests.at(-1)?.closedEarly;
+  await settle();
+}
+
 describe('a connection', () => {
   it('a connection is reused after a complete answer, streamed, buffered or refused', async () => {
     const replies: Reply[] = [
@@ -129,7 +140,7 @@ describe('a connection', () => {
     const model = makeModel(upstream.baseUrl);
     for (const streamed of [true, false, false, true, true]) {
       await collectOutcome(model.generate(makeRequest(), { signal: neverAborted, streamed }));
-      await sleep(20);
+      await untilIdle(upstream);
     }
     expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(1);
   });
@@ -141,7 +152,7 @@ describe('a connection', () => {
       for await (const event of model.generate(makeRequest(), { signal: neverAborted, streamed: true })) {
         if (event.type === 'finish') break;
       }
-      await sleep(20);
+      await untilIdle(upstream);
     }
     expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(1);
   });
@@ -167,7 +178,7 @@ describe('a connection', () => {
     await using upstream = await startUpstream((_, nth) => (nth === 1 ? 'cut' : COMPLETE));
     const model = makeModel(upstream.baseUrl);
     await collect(model.generate(makeRequest(), { signal: neverAborted, streamed: true }));
-    await sleep(20);
+    await untilIdle(upstream);
     const stale = await collectOutcome(model.generate(makeRequest(), { signal: neverAborted, streamed: true }));
     expect(expectUpstreamError(stale)).toMatchObject({
       code: 'upstream_unavailable',
@@ -188,9 +199,9 @@ describe('a connection', () => {
       expect(
         (await collectOutcome(model.generate(makeRequest(), { signal: neverAborted, streamed: true }))).error,
       ).toBeUndefined();
-      await sleep(20);
+      await untilIdle(upstream);
       upstream.closeIdle();
-      await sleep(20);
+      await settle();
     }
     expect(new Set(upstream.requests.map(({ connection }) => connection)).size).toBe(3);
   });

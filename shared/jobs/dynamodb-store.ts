@@ -118,7 +118,7 @@ export function createDynamoDBStore(
         after,
       );
       const entries = items.flatMap(({ pk, sk, dueAt }) =>
-        pk?.S === undefined || sk?.S !== JOB_SORT_KEY ? [] : [{ ...fromJobKey(pk.S), dueAt: Number(dueAt?.N) }],
+        pk?.S === undefined || sk?.S !== JOB_SORT_KEY ? [] : [{ ...fromJobKey(pk.S), partition, dueAt: Number(dueAt?.N) }],
       );
       return { entries, ...(next === undefined ? {} : { next }) };
     },
@@ -128,11 +128,12 @@ export function createDynamoDBStore(
         where: 'duePartition = :partition',
         values: marshall({ ':partition': partition }),
       }),
-    postpone: ({ tenant, id, dueAt }, to) =>
+    // The partition too: a claim may have the very time at which the job was to be looked at while it waited.
+    postpone: ({ tenant, id, partition, dueAt }, to) =>
       updateItem(table, itemKey(tenant, id), {
         change: 'SET dueAt = :to',
-        condition: 'dueAt = :seen',
-        values: marshall({ ':seen': dueAt, ':to': to }),
+        condition: 'duePartition = :partition AND dueAt = :seen',
+        values: marshall({ ':partition': partition, ':seen': dueAt, ':to': to }),
       }),
   };
 }

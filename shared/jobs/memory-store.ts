@@ -86,17 +86,19 @@ export function createMemoryStore(
       const page = rest.slice(0, limit);
       const last = page.at(-1);
       return {
-        entries: page.map(({ key, dueAt }) => ({ ...fromJobKey(key), dueAt })),
+        entries: page.map(({ key, dueAt }) => ({ ...fromJobKey(key), partition, dueAt })),
         ...(last !== undefined && rest.length > limit ? { next: last } : {}),
       };
     },
     async count(partition) {
       return [...entries.values()].filter((entry) => placeOf(entry).duePartition === partition).length;
     },
-    async postpone({ tenant, id, dueAt }, to) {
+    async postpone({ tenant, id, partition, dueAt }, to) {
       const key = jobKey(tenant, id);
       const entry = entries.get(key);
-      if (entry === undefined || placeOf(entry).dueAt !== dueAt) return false;
+      if (entry === undefined) return false;
+      const place = placeOf(entry);
+      if (place.duePartition !== partition || place.dueAt !== dueAt) return false;
       entries.set(key, 'job' in entry ? { job: { ...entry.job, dueAt: to } } : { ...entry, dueAt: to });
       return true;
     },

@@ -63,6 +63,7 @@ export interface IndexPage {
 }
 /** An entry as the index shows it, which follows the table with a lag. */
 export interface ListedEntry extends JobKey {
+  readonly partition: string;
   readonly dueAt: number;
 }
 

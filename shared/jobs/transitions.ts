@@ -310,12 +310,17 @@ export function completed(): Transition {
   };
 }
 
-/** Moves a job that an earlier version placed in the index, or the sweep's next look at it, to `dueAt`. */
+/**
+ * Moves a job that an earlier version placed in the index, or the sweep's next look at it, to `dueAt`. An ended job that needs
+ * nothing leaves the index.
+ */
 export function lookAgain(job: Job, dueAt: number, timings: JobTimings): Transition {
-  return { guard: [isCurrent(job), dueAtUnchanged(job)], change: { index: entryAt(job, dueAt, timings) } };
+  // Another transition may have given the job the same time by chance: hence also the status.
+  const isUnchanged = { field: 'status', is: 'equal', value: job.status } as const;
+  return { guard: [isCurrent(job), isUnchanged, dueAtUnchanged(job)], change: { index: entryAt(job, dueAt, timings) } };
 }
 
-function entryAt(job: Job, dueAt: number, { leaseMs }: JobTimings): IndexEntry {
+function entryAt(job: Job, dueAt: number, { leaseMs }: JobTimings): IndexEntry | 'none' {
   const queue = queueOf(job);
   switch (job.status) {
     case 'queued':
@@ -323,6 +328,6 @@ function entryAt(job: Job, dueAt: number, { leaseMs }: JobTimings): IndexEntry {
     case 'in_progress':
       return { purpose: 'run', queue, dueAt: job.startedAt ?? dueAt - leaseMs };
     default:
-      return { purpose: 'step', dueAt };
+      return job.fanIn === undefined ? 'none' : { purpose: 'step', dueAt };
   }
 }

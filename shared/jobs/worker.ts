@@ -233,6 +233,16 @@ class Attempt {
   }
 
   async run(): Promise<Outcome | Again> {
+    try {
+      return await this.#attempt();
+    } catch (thrown) {
+      if (!(thrown instanceof Stopped)) throw thrown;
+      // The attempt was stopped while its last write was repeated. The next look at the job shows whether the write was made.
+      return this.#fenced();
+    }
+  }
+
+  async #attempt(): Promise<Outcome | Again> {
     const { otherLane, yielding } = this.#ports;
     const lane = otherLane?.(this.#job.model);
     if (lane !== undefined) return this.#forward(lane);

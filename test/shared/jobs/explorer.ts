@@ -166,12 +166,12 @@ export interface Exploration<State> {
   key(state: State): string;
   /** Everything that may happen next. */
   steps(state: State): Promise<readonly Step<State>[]>;
-  /** Throws when something is wrong. `before` is absent for the first state. */
-  check(state: State, before: State | undefined): Promise<void>;
+  /** Throws if something is wrong with a state. A step may throw too. */
+  check(state: State): Promise<void>;
 }
 
 /** Some minutes. */
-const MAX_STEPS = 3_000_000;
+const MAX_STEPS = 500_000;
 
 /**
  * Walks every state that can be reached.
@@ -182,15 +182,16 @@ export async function explore<State>({ start, key, steps, check }: Exploration<S
   const met = new Set([key(start)]);
   const stack: { state: State; path: Path }[] = [{ state: start, path: undefined }];
   let taken = 0;
-  await check(start, undefined);
+  await check(start);
   for (let here = stack.pop(); here !== undefined; here = stack.pop()) {
     for (const step of await steps(here.state)) {
-      const state = await step.take();
       const path = { label: step.label, before: here.path };
       taken += 1;
       if (taken > MAX_STEPS) throw new Error(`More than ${MAX_STEPS} steps: the budget is too large`);
+      let state: State;
       try {
-        await check(state, here.state);
+        state = await step.take();
+        await check(state);
       } catch (thrown) {
         throw new Error(`${thrown instanceof Error ? thrown.message : thrown}\nafter:\n${told(path)}`);
       }

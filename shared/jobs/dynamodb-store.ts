@@ -118,7 +118,9 @@ export function createDynamoDBStore(
         after,
       );
       const entries = items.flatMap(({ pk, sk, dueAt }) =>
-        pk?.S === undefined || sk?.S !== JOB_SORT_KEY ? [] : [{ ...fromJobKey(pk.S), partition, dueAt: Number(dueAt?.N) }],
+        pk?.S === undefined || sk?.S !== JOB_SORT_KEY
+          ? []
+          : [{ ...fromJobKey(pk.S), partition, dueAt: Number(dueAt?.N) }],
       );
       return { entries, ...(next === undefined ? {} : { next }) };
     },

@@ -1,5 +1,6 @@
 import { createFailureLog } from '../core/logger.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
+import { divideTimings } from '../core/timings.ts';
 import { createQueueControl, type QueueControlOptions } from '../lambda/queue-control.ts';
 import type { QueueRecord } from '../lambda/queue-event.ts';
 import { createQueuePipeline, VISIBILITY_SECONDS } from '../lambda/queue-pipeline.ts';
@@ -19,6 +20,8 @@ export interface IntakeHandlerOptions extends QueueControlOptions {
 const PLACES = 20;
 /** What a message whose body lies in the bucket makes the process load, at most. */
 const INBOX_BYTES = 6_000_000;
+/** A message is received again only after a failure or a crash, so its pauses grow with its receives. */
+const RETRY = { firstRetryMs: 5_000, longestRetryMs: 900_000 };
 
 /** Creates the handler of the function that consumes the generation queue. */
 export function createIntakeHandler(
@@ -28,7 +31,10 @@ export function createIntakeHandler(
   const queue = createQueueControl(client, urls);
   const visibilitySeconds = Math.ceil(VISIBILITY_SECONDS / timingsDivisor);
   const bytesOf = getMessageBytes;
-  const options = { telemetry, queue, queueUrl: urls.queueUrl, places: PLACES, maxBytes, bytesOf, visibilitySeconds };
+  const options = {
+    ...{ telemetry, queue, queueUrl: urls.queueUrl, places: PLACES, maxBytes, bytesOf, visibilitySeconds },
+    ...divideTimings(RETRY, timingsDivisor),
+  };
   return createQueuePipeline(options, (record, call) => {
     const onError = createFailureLog(call.telemetry.logger);
     return receive(record, { ...dependencies, onError }, call);

@@ -1,5 +1,6 @@
 import { createFailureLog } from '../core/logger.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
+import { divideTimings } from '../core/timings.ts';
 import { observeOutcome } from '../jobs/observe.ts';
 import { type Outcome, ticketAction, type WorkerPorts } from '../jobs/worker.ts';
 import { createQueueControl, type QueueControlOptions } from '../lambda/queue-control.ts';
@@ -19,6 +20,9 @@ export interface TicketHandlerOptions extends QueueControlOptions {
   readonly timingsDivisor: number;
 }
 
+/** A ticket is received often without any failure, so the pauses after failures stay short. */
+const RETRY = { firstRetryMs: 5_000, longestRetryMs: 30_000 };
+
 /** Creates the handler of a function that consumes a ticket queue. Logs and measures the outcome of each ticket. */
 export function createTicketHandler(
   { client, telemetry, places, maxBytes, timingsDivisor, ...urls }: TicketHandlerOptions,
@@ -27,7 +31,10 @@ export function createTicketHandler(
   const queue = createQueueControl(client, urls);
   const visibilitySeconds = Math.ceil(VISIBILITY_SECONDS / timingsDivisor);
   const bytesOf = getTicketBytes;
-  const options = { telemetry, queue, queueUrl: urls.queueUrl, places, maxBytes, bytesOf, visibilitySeconds };
+  const options = {
+    ...{ telemetry, queue, queueUrl: urls.queueUrl, places, maxBytes, bytesOf, visibilitySeconds },
+    ...divideTimings(RETRY, timingsDivisor),
+  };
   return createQueuePipeline(options, async (record, call) => {
     const startedAt = Date.now();
     const outcome = await receive(record, call, createFailureLog(call.telemetry.logger));

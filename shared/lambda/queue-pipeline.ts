@@ -35,6 +35,10 @@ export interface QueuePipelineOptions
   readonly queue: QueueControl;
   /** URL of the queue. */
   readonly queueUrl: string;
+  /** The pause after a first delivery that failed. It doubles with each further delivery. */
+  readonly firstRetryMs: number;
+  /** The longest such pause. */
+  readonly longestRetryMs: number;
 }
 
 /** Thrown for a message that can never be processed. It is sent to the dead-letter queue at once. */
@@ -60,10 +64,6 @@ export interface BatchResponse {
   readonly batchItemFailures: readonly { readonly itemIdentifier: string }[];
 }
 
-/** A failed message is delivered again after 5 s, then each time after twice as long, up to 15 minutes. */
-const FIRST_RETRY_MS = 5_000;
-const LONGEST_RETRY_MS = 900_000;
-
 /**
  * Creates the pipeline of a function behind a queue. It processes the messages of its event and, while places are free and
  * enough time is left, others that it receives itself. Each message fails alone: if `run` throws `MessageRejectedError`, the
@@ -81,7 +81,7 @@ export function createQueuePipeline(
     process: (record, processing, invocation) => {
       const { requestId } = invocation;
       const telemetry = options.telemetry.forRequest({ requestId, messageId: record.messageId });
-      return processMessage(record, options.queue, run, { ...processing, ...invocation, telemetry });
+      return processMessage(record, options, run, { ...processing, ...invocation, telemetry });
     },
     now: Date.now,
     sleep: sleepInBackground,
@@ -125,7 +125,7 @@ function partitionByQueue(records: readonly QueueRecord[], queueUrl: string) {
 
 async function processMessage(
   record: QueueRecord,
-  queue: QueueControl,
+  options: QueuePipelineOptions,
   run: (record: QueueRecord, context: MessageContext) => Promise<MessageAction>,
   context: MessageContext,
 ): Promise<MessageAction> {
@@ -145,22 +145,25 @@ async function processMessage(
   } catch (thrown) {
     try {
       if (!(thrown instanceof MessageRejectedError)) throw thrown;
-      await queue.deadLetter(record, thrown.reason);
+      await options.queue.deadLetter(record, thrown.reason);
       logger.warn('message rejected', describeError(thrown.reason));
       publish({ rejected: 1 });
       return { kind: 'delete' };
     } catch (failure) {
       logger.error('message failed', describeError(toLambentError(failure)));
       publish({ failed: 1 });
-      return { kind: 'hide', ms: retryPauseMs(record) };
+      return { kind: 'hide', ms: retryPauseMs(record, options) };
     }
   } finally {
     metrics.flush();
   }
 }
 
-function retryPauseMs({ attributes: { ApproximateReceiveCount } }: QueueRecord): number {
-  return Math.min(FIRST_RETRY_MS * 2 ** (Number(ApproximateReceiveCount) - 1), LONGEST_RETRY_MS);
+function retryPauseMs(
+  { attributes: { ApproximateReceiveCount } }: QueueRecord,
+  { firstRetryMs, longestRetryMs }: QueuePipelineOptions,
+): number {
+  return Math.min(firstRetryMs * 2 ** (Number(ApproximateReceiveCount) - 1), longestRetryMs);
 }
 
 async function sleepInBackground(ms: number, signal: AbortSignal): Promise<void> {

@@ -40,6 +40,8 @@ it("messages of another queue, which an old event source mapping delivers, are l
       maxBytes: 1_000_000,
       bytesOf: ({ body }) => body.length,
       visibilitySeconds: 60,
+      firstRetryMs: 5_000,
+      longestRetryMs: 30_000,
     },
     async ({ body }) => {
       processed.push(body);

@@ -97,7 +97,9 @@ export async function runJob(
 
 async function work(key: JobKey, alone: boolean, ports: WorkerPorts, call: WorkerCall): Promise<Outcome> {
   for (;;) {
-    const claimed = await withoutOutage(() => claimJob(key, alone, ports, call), ports, call.shutdown);
+    // The same for all repetitions: an earlier one may have claimed the job in a request whose response was lost.
+    const owner = ports.ids();
+    const claimed = await withoutOutage(() => claimJob(key, owner, alone, ports, call), ports, call.shutdown);
     const outcome = 'epoch' in claimed ? await runAttempt(claimed, ports, call) : claimed;
     if (outcome.kind === 'suspect') return workAlone(key, ports, call);
     if (outcome.kind !== 'again') return outcome;
@@ -146,12 +148,12 @@ interface Again {
 
 async function claimJob(
   { tenant, id }: JobKey,
+  owner: string,
   alone: boolean,
   ports: WorkerPorts,
   call: WorkerCall,
 ): Promise<Job | Outcome | Suspect | Again> {
-  const { jobs, timings, ids, now, lane } = ports;
-  const owner = ids();
+  const { jobs, timings, now, lane } = ports;
   const { guard, change } = claim({ owner, alone, whole: call.whole, lane }, now(), timings);
   const claimed = await jobs.update(tenant, id, guard, change);
   if (claimed !== undefined) return claimed;
@@ -180,7 +182,7 @@ async function examine(
     await completeQuietly(after, ports);
     return { kind: 'ended', job: after };
   }
-  if (job.status === 'in_progress') return defer(job, 'held', deadAt(job, timings), ports, call);
+  if (job.status === 'in_progress') return defer(job, 'held', deadAt(job, timings, lastOutageAt), ports, call);
   if (job.notBefore !== undefined && job.notBefore > now()) {
     return defer(job, 'not before', job.notBefore, ports, call);
   }

@@ -31,12 +31,8 @@ it('a ticket parses to itself, and so does the pointer of an earlier version', (
   const pointer = { tenant: 'acme', id: 'resp_1' };
   const ticket = { ...pointer, tier: 'default', model: 'default', bytes: 100 } as const;
   expect(parseMessage(encodeTicket(ticket))).toEqual({ version: 1, type: 'job', ...ticket });
-  expect(parseMessage(JSON.stringify({ version: 1, type: 'job', ...pointer, delaySeconds: 60 }))).toEqual({
-    version: 1,
-    type: 'job',
-    ...pointer,
-  });
-  expect(parseMessage(JSON.stringify({ version: 1, type: 'job', ...pointer, tier: 'flex' }))).toMatchObject(pointer);
+  const earlier = { version: 1, type: 'job', ...pointer, delaySeconds: 60, added: true };
+  expect(parseMessage(JSON.stringify(earlier))).toMatchObject(pointer);
 });
 
 it.each([

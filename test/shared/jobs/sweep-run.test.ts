@@ -19,7 +19,7 @@ function createSweepFunction() {
   const queue = recordTickets();
   const counted = { tickets: 0 };
   const errors: string[] = [];
-  const watch = createBacklogWatch(async () => counted.tickets);
+  const watch = createBacklogWatch(async () => counted.tickets, JOB_TIMINGS);
   const ports = {
     ...{ jobs, queue, timings: JOB_TIMINGS, shards: 1, now: () => clock.now, steps: {} },
     bodies: createBodies(aVault(), createMemoryBlobs()),
@@ -108,7 +108,7 @@ describe('the backlog watch', () => {
   /** Takes a sample per minute, of jobs with tickets and of messages that SQS counts. Returns the missing tickets. */
   async function watchMinutes(samples: readonly (readonly [ticketed: number, tickets: number])[]) {
     let tickets = 0;
-    const watch = createBacklogWatch(async () => tickets);
+    const watch = createBacklogWatch(async () => tickets, JOB_TIMINGS);
     const missing: number[] = [];
     for (const [minute, [ticketed, counted]] of samples.entries()) {
       tickets = counted;
@@ -160,7 +160,7 @@ describe('the backlog watch', () => {
         [100, 0],
       ]),
     ).toEqual([0, 0, 0, 0]);
-    const watch = createBacklogWatch(async () => 0);
+    const watch = createBacklogWatch(async () => 0, JOB_TIMINGS);
     for (const minute of [0, 1, 10]) {
       const at = START + minute * MINUTE_MS;
       expect(await watch.findMissing('jobs', { waiting: 0, ticketed: 5 }, at)).toBe(0);
@@ -172,7 +172,7 @@ describe('the backlog watch', () => {
     const watch = createBacklogWatch(async (queue) => {
       counts.push(queue);
       return 0;
-    });
+    }, JOB_TIMINGS);
     for (const at of [START, START + 15_000, START + MINUTE_MS]) {
       await watch.findMissing('jobs', { waiting: 1, ticketed: 1 }, at);
       await watch.findMissing('gpu', { waiting: 0, ticketed: 0 }, at);

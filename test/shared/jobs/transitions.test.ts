@@ -229,6 +229,15 @@ describe('a recovery', () => {
     for (const field of ['owner', 'leaseExpiresAt', 'begun', 'alone']) expect(after).not.toHaveProperty(field);
   });
 
+  it('counts no crash and no attempt if the table was not available when the lease ended', () => {
+    const alone: Job = { ...dead, alone: true };
+    const after = changed(alone, recover(alone, NOW, JOB_TIMINGS, alone.leaseExpiresAt).change);
+    expect(after).toMatchObject({ status: 'queued', attempts: 0 });
+    expect(after.crashes).toBeUndefined();
+    const before = (alone.leaseExpiresAt ?? 0) - 1;
+    expect(changed(alone, recover(alone, NOW, JOB_TIMINGS, before).change)).toMatchObject({ attempts: 1, crashes: 1 });
+  });
+
   it('is refused before the grace period is over, and after a cancel was requested', () => {
     const { guard } = recover(dead, NOW, JOB_TIMINGS);
     expect(holds(guard, { ...dead, leaseExpiresAt: NOW - graceMs + 1 })).toBe(false);

@@ -444,6 +444,45 @@ describe('a job whose worker died', () => {
   });
 });
 
+describe('a store that is not available', () => {
+  const away = () => Object.assign(new Error('away'), { $metadata: {} });
+
+  it('is waited for, and a claim whose response was lost is recognised', async () => {
+    const room = await aRoom();
+    const { update } = room.ports.jobs;
+    room.ports.jobs.update = async (...args) => {
+      await update(...args);
+      room.ports.jobs.update = update;
+      throw away();
+    };
+    const running = room.run();
+    await room.pass(0);
+    await room.pass(JOB_TIMINGS.retryMs);
+    expect(await running).toMatchObject({ kind: 'ended', job: { status: 'completed', epoch: 1 } });
+  });
+
+  it('leaves the ticket to the pipeline when the function is about to time out', async () => {
+    const room = await aRoom();
+    room.ports.jobs.update = () => Promise.reject(away());
+    await expect(room.run({ shutdown: AbortSignal.abort() })).rejects.toThrow('away');
+  });
+
+  it('gives the holders of jobs a grace period to renew afterwards, and then blames none of them', async () => {
+    const room = await aRoom();
+    const { guard, change } = claim({ owner: 'other', alone: false, whole: true }, START, JOB_TIMINGS);
+    await room.ports.jobs.update('acme', 'resp_1', guard, change);
+    room.clock.now += HOUR_MS / 2;
+    const lastOutageAt = room.clock.now;
+    const run = () =>
+      runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, lastOutageAt: () => lastOutageAt }, makeWorkerCall());
+    const until = lastOutageAt + JOB_TIMINGS.graceMs;
+    expect(await run()).toEqual({ kind: 'deferred', reason: 'held', until });
+    room.clock.now = until;
+    expect(await run()).toMatchObject({ kind: 'ended', job: { status: 'completed', epoch: 2 } });
+    expect((await room.job())?.crashes).toBeUndefined();
+  });
+});
+
 describe('the ticket of a job', () => {
   it('is replaced through the sweep if it may not be hidden for a pause', async () => {
     const room = await aRoom();

@@ -1,6 +1,13 @@
 import { type Need, needOf, nextLook } from './attention.ts';
 import { type CompletionPorts, completeJob } from './completion.ts';
-import { LEGACY_PARTITIONS, type PartitionName, partitionKey, QUEUE_NAMES, type QueueName } from './index-entry.ts';
+import {
+  LEGACY_PARTITIONS,
+  type PartitionName,
+  partitionKey,
+  purposeOf,
+  QUEUE_NAMES,
+  type QueueName,
+} from './index-entry.ts';
 import { isTerminal, type Job } from './job.ts';
 import type { JobKey, JobStore, ListedEntry, TicketQueue } from './ports.ts';
 import { sendTickets } from './submit.ts';
@@ -134,13 +141,16 @@ async function findNeedy(entries: readonly ListedEntry[], ports: SweepPorts) {
   const found = new Map((await jobs.readMany(entries)).map((job) => [keyOf(job), job]));
   return entries.filter((entry) => {
     const job = found.get(keyOf(entry));
-    return job === undefined || isForSweep(needOf(job, now(), timings, ports.lastOutageAt?.()));
+    return job === undefined || isForSweep(job, needOf(job, now(), timings, ports.lastOutageAt?.()));
   });
 }
 
-/** Whether a job in progress needs the sweep. One that has ended meanwhile is completed by its holder. */
-function isForSweep({ kind }: Need): boolean {
-  return kind === 'recover' || kind === 'end';
+/**
+ * Whether a job that the index shows as in progress needs the sweep. One that has ended meanwhile is completed by its holder.
+ * The previous version ends and releases jobs without moving their entries.
+ */
+function isForSweep(job: Job, { kind }: Need): boolean {
+  return kind === 'recover' || kind === 'end' || (job.status !== 'in_progress' && purposeOf(job) === 'run');
 }
 
 function keyOf({ tenant, id }: JobKey): string {
@@ -172,7 +182,7 @@ async function attend(purpose: SweepPurpose, entry: ListedEntry, ports: SweepPor
     return 'removed';
   }
   const need = needOf(job, now(), timings, ports.lastOutageAt?.());
-  if (purpose === 'run' && !isForSweep(need)) return undefined;
+  if (purpose === 'run' && !isForSweep(job, need)) return undefined;
   switch (need.kind) {
     case 'nothing':
       if (isTerminal(job.status)) await dropEntry(job, ports);

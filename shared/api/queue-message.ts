@@ -60,13 +60,6 @@ export function parseMessage(text: string): GenerateMessage | TicketMessage {
   return message;
 }
 
-/** Returns the tier of a message's job, or undefined if the message doesn't contain it. */
-export function tierFor(message: GenerateMessage | TicketMessage): string | undefined {
-  if (message.type === 'job') return message.tier;
-  if (message.body === undefined) return undefined;
-  return message.body['service_tier'] === 'flex' ? 'flex' : 'default';
-}
-
 /**
  * Returns the id of the response to a program's message: `resp_` and the first 40 hexadecimal digits of a SHA-256. It
  * hashes the tenant and the key, each prefixed with its length in bytes and a colon: `4:acme8:order-17`.

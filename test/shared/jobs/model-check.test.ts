@@ -3,7 +3,7 @@ import { isTerminal } from '../../../shared/jobs/job.ts';
 import type { Guard, JobChange } from '../../../shared/jobs/ports.ts';
 import type { Mutation } from './job-world.ts';
 import { START } from './jobs.ts';
-import { checkJobs, type Scenario } from './model-check.ts';
+import { checkJobs, crashEachWorker, type Scenario } from './model-check.ts';
 
 /** Outlives a lease and its grace period. */
 const DEATH = 76_000;
@@ -42,10 +42,6 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     ticks: [WAKE],
   },
   'two workers, the sweep and a lease that ends': { budget: { workers: 2, sweeps: 1 }, ticks: [DEATH] },
-  'two workers, a duplicate delivery and a lease that ends': {
-    budget: { workers: 2, duplicates: 1 },
-    ticks: [DEATH],
-  },
   'two workers, a duplicate delivery, a cancel and heartbeats': {
     budget: { workers: 2, duplicates: 1, cancels: 1 },
     ticks: [BEAT],
@@ -122,7 +118,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     start: { attempts: 2 },
     ticks: [PAUSE],
   },
-  'a suspect': { budget: { workers: 2 }, start: { crashes: 1 }, ticks: [DEATH] },
+  'a suspect': { budget: { workers: 1, sweeps: 1 }, start: { crashes: 1 }, ticks: [DEATH] },
   'a cancel while the sweep looks at a waiting job': {
     budget: { sweeps: 1, cancels: 1 },
     job: REPLIED,
@@ -139,6 +135,18 @@ describe('A job ends once, stays so, has a ticket or a place in the index, and i
   it.each(Object.entries(scenarios))('in every interleaving of: %s', async (_name, scenario) => {
     const { states } = await checkJobs(scenario);
     expect(states).toBeGreaterThan(50);
+  });
+});
+
+describe('A job whose workers all crash', () => {
+  it('fails after its fourth worker: one among other jobs, three alone', async () => {
+    expect(await crashEachWorker({}, 4)).toMatchObject({ status: 'in_progress', epoch: 4, crashes: 3, attempts: 2 });
+    expect(await crashEachWorker({}, 5)).toMatchObject({
+      status: 'failed',
+      epoch: 4,
+      attempts: 3,
+      errorCode: 'internal',
+    });
   });
 });
 

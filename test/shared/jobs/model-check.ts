@@ -1,3 +1,14 @@
+/**
+ * Checks the job engine by walking all interleavings of its own code on a store in memory, within these bounds: one job, one
+ * index shard, at most two tickets per queue, and the processes, events and steps of the clock of each scenario's budget. The
+ * check takes for granted:
+ * - DynamoDB is linearizable for one item. A contract suite holds the two stores to the same answers.
+ * - A sweep reads all partitions of the index at one moment, exact or one write late. Two sweeps read it at two moments.
+ * - Visibility is not extended, so a slow worker's ticket is delivered again after 60 s.
+ * - Calls in `AT_ONCE` commute with the steps of other processes.
+ * - One clock. If clocks disagree, leases end early or late: wasted work, but never a second commit.
+ */
+
 import { purposeOf } from '../../../shared/jobs/index-entry.ts';
 import { isTerminal, type Job } from '../../../shared/jobs/job.ts';
 import { type Answer, explore, Histories, type Program, type Step } from './explorer.ts';
@@ -18,17 +29,6 @@ import {
   receiveTicket,
   type World,
 } from './job-world.ts';
-
-/**
- * Checks the job engine by walking all interleavings of its own code on a store in memory, within these bounds: one job, one
- * index shard, at most two tickets per queue, and the processes, events and steps of the clock of each scenario's budget. The
- * check takes for granted:
- * - DynamoDB is linearizable for one item. A contract suite holds the two stores to the same answers.
- * - A sweep reads all partitions of the index at one moment, exact or one write late. Two sweeps read it at two moments.
- * - Visibility is not extended, so a slow worker's ticket is delivered again after 60 s.
- * - Calls in `AT_ONCE` commute with the steps of other processes.
- * - One clock. If clocks disagree, leases end early or late: wasted work, but never a second commit.
- */
 
 /** How often each thing may happen on one way through. */
 export interface Budget {
@@ -264,6 +264,29 @@ export async function checkJobs({ budget, ticks = [], start, ...options }: Scena
     },
   });
   return { ...result, histories: histories.size, recoveries: recovery.size };
+}
+
+/**
+ * Lets each worker of a job crash after its claim, until the job has ended.
+ * @param rounds how often the sweep and then a worker run at most
+ * @returns the job, ended or not
+ */
+export async function crashEachWorker(
+  { start, ...options }: ProgramOptions & { start?: Partial<Job> },
+  rounds: number,
+) {
+  const recovery = new Recovery(createPrograms(options), options.mutation ?? {});
+  let world = await recovery.runToEnd('submit 0', EMPTY_WORLD);
+  if (start !== undefined) world = changeJob(world, start);
+  for (let round = 0; round < rounds; round += 1) {
+    world = await recovery.runToEnd(`sweep ${round}`, advance(world, ROUND_MS));
+    for (const ticket of world.tickets.filter(({ visibleAt }) => visibleAt === 0)) {
+      const isClaim = (step: { readonly before: World; readonly after: World }) =>
+        jobIn(step.after)?.epoch !== jobIn(step.before)?.epoch;
+      world = await recovery.runToEnd(`generate ${round} with ${ticket.id}`, receiveTicket(world, ticket), isClaim);
+    }
+  }
+  return jobIn(world);
 }
 
 const CALLERS = { submissions: 'submit', cancels: 'cancel', deletes: 'delete' } as const;

@@ -204,6 +204,7 @@ describe.each(Object.keys(implementations))('a job store in %s', (name) => {
     if (entry === undefined) throw new Error('not listed');
     expect(await store.postpone(entry, START + 5)).toBe(true);
     expect(await store.postpone(entry, START + 9)).toBe(false);
+    expect(await store.postpone({ ...entry, partition: 'run#jobs#0', dueAt: START + 5 }, START + 9)).toBe(false);
     expect(await store.read('acme', 'resp_1')).toMatchObject({ duePartition: PARTITION, dueAt: START + 5 });
     expect(await store.postpone({ ...entry, id: 'resp_2' }, START + 9)).toBe(false);
     expect(await store.read('acme', 'resp_2')).toBeUndefined();

@@ -14,7 +14,8 @@ export type ItemIdGenerator = () => string;
 const RESPONSE_PREFIX = 'resp_';
 /** The number of hexadecimal digits for the attempt, and for the item's index in the attempt. */
 const DIGITS = 4;
-const LAMBENT_ID = /^[a-z]+_([0-9A-Za-z]{16,64})[0-9a-f]{8}$/;
+/** Ids are stored in clear and have to fit into a table's item, so that even the prefix is bounded. */
+const LAMBENT_ID = /^[a-z]{1,16}_([0-9A-Za-z]{16,64})[0-9a-f]{8}$/;
 
 /**
  * Creates a generator for the ids of a response's items. An item's id contains the response's id, so an item can be

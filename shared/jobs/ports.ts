@@ -118,16 +118,22 @@ export interface JobOutput {
   readonly continuations?: Readonly<Record<string, string>>;
 }
 
-/** Bodies of jobs: sealed, beside the job in its table up to 300 KB, in the bucket above. */
+/** Bodies of jobs: sealed, beside the job in its table up to 8 KB, in the bucket above. */
 export interface Bodies {
   /** Writes a body, over what the same attempt has written under that name before. */
   write(name: BodyName, body: unknown): Promise<BodyRef>;
-  /** Writes a body unless there is one under that name: undefined then. */
-  writeNew(name: BodyName, body: unknown): Promise<BodyRef | undefined>;
+  /**
+   * Writes a body unless there is one under that name in the place that follows from its size.
+   * @returns where this body belongs, and whether it was written there
+   */
+  writeNew(name: BodyName, body: unknown): Promise<{ readonly ref: BodyRef; readonly isNew: boolean }>;
   /** @throws LambentError `record_unreadable` */
   read(name: Omit<BodyName, 'expiresAt'>, ref: Pick<BodyRef, 'place'>): Promise<unknown>;
-  /** Reads a body whose reference isn't known: one that `writeNew` found. Undefined when there is none after all. */
-  find(name: Omit<BodyName, 'expiresAt'>): Promise<unknown>;
+  /**
+   * Reads a body that may not exist: in the place of `ref`, or in either. Undefined if there is none. An earlier version may
+   * have left one in the other place, because it had another limit for items.
+   */
+  find(name: Omit<BodyName, 'expiresAt'>, ref?: Pick<BodyRef, 'place'>): Promise<unknown>;
   /** Removes one body. */
   remove(name: Omit<BodyName, 'expiresAt'>, ref: Pick<BodyRef, 'place'>): Promise<void>;
   /**

@@ -46,17 +46,17 @@ export type Submitted =
 export async function submit(admitted: Admitted, { jobs, bodies, timings, now }: SubmitPorts): Promise<Submitted> {
   const { tenant, id, expiresAt } = admitted;
   const name = { tenant, id, kind: 'input', epoch: 0, expiresAt } as const;
-  const written = await bodies.writeNew(name, admitted.input);
-  if (written === undefined) {
+  const { ref, isNew } = await bodies.writeNew(name, admitted.input);
+  if (!isNew) {
     // The request was repeated, or is being repeated, or an earlier call crashed before it created the job.
     const known = await jobs.read(tenant, id);
     if (known !== undefined) return compare(known, admitted.input, bodies);
-    const earlier = await bodies.find(name);
+    const earlier = await bodies.find(name, ref);
     // Not found: the job was deleted with its input since. Found: the input is alone, and can be used.
     if (!isJobInput(earlier)) return { kind: 'deleted' };
     if (!isSame(earlier, admitted.input)) return { kind: 'conflict' };
   }
-  const input = written ?? (await bodies.write(name, admitted.input));
+  const input = isNew ? ref : await bodies.write(name, admitted.input);
   const job = newJob(admitted, input, now());
   const index = { purpose: 'wake', queue: queueOf(job), dueAt: job.createdAt + timings.wakeMs } as const;
   const created = await jobs.create(job, index);
@@ -65,7 +65,8 @@ export async function submit(admitted: Admitted, { jobs, bodies, timings, now }:
     await bodies.sweep(tenant, id);
     return { kind: 'deleted' };
   }
-  // The place of an input follows from its size. The job's own input is in the other place, so this one belongs to no job.
+  // The place of an input follows from its size and from the version's limit. The job's own input is in the other place, so
+  // this one belongs to no job.
   if (created.job.input.place !== input.place) await bodies.remove(name, input);
   const compared = await compare(created.job, admitted.input, bodies);
   return compared.kind === 'known' && isOwn(created.job, job) ? { kind: 'created', job: created.job } : compared;

@@ -67,8 +67,8 @@ export interface ConversationTable {
   /** True if the item at `position` is committed and was written under the lock's `epoch`. Sends two requests. */
   isCommitted(key: ConversationKey, position: number, epoch: number, now: number): Promise<boolean>;
   /**
-   * Writes an item; false if the holder of a later lock wrote at its position. Sealed content of 300 KB or more goes to
-   * the bucket first.
+   * Writes an item; false if the holder of a later lock wrote at its position. Sealed content above
+   * `ITEM_BYTES` goes to the bucket first.
    */
   putItem(key: ConversationKey, row: ItemRow & { readonly sealed: Uint8Array }, expiresAt: number): Promise<boolean>;
   /** Returns an item's sealed bytes, from the bucket if they are stored there; undefined if they are gone. */

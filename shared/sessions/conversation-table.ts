@@ -1,6 +1,5 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { type Item, marshall } from '../aws/attributes.ts';
-import { TABLE_LIMIT_BYTES } from '../aws/dynamodb.ts';
 import { deleteItem, deleteItems, getItem, putItem, queryItems, updateAndGetItem, updateItem } from '../aws/table.ts';
 import { omitUndefined } from '../core/objects.ts';
 import {
@@ -17,6 +16,13 @@ import {
   toTableKey,
 } from './conversation-item.ts';
 import type { ConversationKey, ConversationTable, PositionRange } from './conversation-records.ts';
+
+/**
+ * The most sealed bytes that are stored in an item's row. A larger item costs less as an object of the bucket. By the prices of
+ * `BODY_ITEM_BYTES` (shared/jobs/dynamodb-blobs.ts), counting the row that an object needs too, that is so above 9 KB for an item
+ * that is read once, and above 13 KB for one that is read with every turn of a long conversation.
+ */
+export const ITEM_BYTES = 12_000;
 
 /** Stores the items that are too large for the table. */
 export interface ItemBucket {
@@ -131,7 +137,7 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
     },
 
     async putItem(key, { position, itemId, epoch, turn, sealed }, expiresAt) {
-      const isLarge = sealed.byteLength >= TABLE_LIMIT_BYTES;
+      const isLarge = sealed.byteLength > ITEM_BYTES;
       if (isLarge) await bucket.put(toObjectKey(key, position, epoch), sealed, false);
       const attributes = marshall({ itemId, epoch, turn, sealed: isLarge ? undefined : sealed, expiresAt });
       const written = await putItem(

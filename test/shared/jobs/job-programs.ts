@@ -105,7 +105,7 @@ function createsJobFirst(reach: Reach): { readonly bodies: Bodies; readonly jobs
       ...bodies,
       async writeNew(...args) {
         delayed = args;
-        return { place: 'table', epoch: 0, sizeBytes: 1 };
+        return { ref: { place: 'table', epoch: 0, sizeBytes: 1 }, isNew: true };
       },
     },
     jobs: {

@@ -248,10 +248,11 @@ function performOnBodies(world: World, method: string, args: readonly unknown[])
       bodies.delete(key);
       return { world: changed };
     case 'writeNew':
-      if (found !== undefined) return { world, value: undefined };
+      if (found !== undefined) return { world, value: { ref: { place: 'table', epoch, sizeBytes: 1 }, isNew: false } };
   }
   bodies.set(key, JSON.stringify(args[1]));
-  return { world: changed, value: { place: 'table', epoch, sizeBytes: 1 } };
+  const ref = { place: 'table', epoch, sizeBytes: 1 };
+  return { world: changed, value: method === 'writeNew' ? { ref, isNew: true } : ref };
 }
 
 function send(world: World, queues: readonly QueueName[]): World {

@@ -37,6 +37,11 @@ async function aRoom() {
     timings: JOB_TIMINGS,
     now,
   };
+  /** The previous version's bodies: items of up to 300 KB. */
+  const earlierBodies = createBodies(
+    vault,
+    createDynamoDBBlobs(services.dynamodb, { ...{ tableName, bucket, now }, maxItemBytes: 300_000 }),
+  );
   const asking = (input: string, instructions: string): Admitted => ({
     ...{ tenant, id, endpoint, tier, deadline, background, stored, expiresAt },
     streamed: true,
@@ -53,6 +58,13 @@ async function aRoom() {
       clock.now += 1;
       return submit(admitted, ports);
     },
+    submitEarlier: (admitted: Admitted) => {
+      clock.now += 1;
+      return submit(admitted, { ...ports, bodies: earlierBodies });
+    },
+    dieEarlierOn: ({ input }: Admitted) => earlierBodies.writeNew(name, input),
+    medium: asking('x'.repeat(20_000), 'medium'),
+    otherMedium: asking('y'.repeat(20_000), 'other medium'),
     /** What a process leaves that dies before it has made the job. */
     dieOn: ({ input }: Admitted) => ports.bodies.writeNew(name, input),
     async input() {
@@ -124,4 +136,52 @@ it('of two requests of one id that come at once, one becomes the job', async () 
   expect([...kinds].sort()).toEqual(['conflict', 'created']);
   expect(await input()).toEqual((kinds[0] === 'created' ? small : large).input);
   expect(await places()).toBe(1);
+});
+
+describe('a request whose input the previous version stores in the table and this version in the bucket', () => {
+  it('is known to both versions when either repeats it', async () => {
+    const earlierFirst = await aRoom();
+    expect(await earlierFirst.submitEarlier(earlierFirst.medium)).toMatchObject({
+      kind: 'created',
+      job: { input: { place: 'table' } },
+    });
+    expect(await earlierFirst.submit(earlierFirst.medium)).toMatchObject({ kind: 'known' });
+    expect(await earlierFirst.submit(earlierFirst.otherMedium)).toEqual({ kind: 'conflict' });
+    expect(await earlierFirst.input()).toEqual(earlierFirst.medium.input);
+    expect(await earlierFirst.places()).toBe(1);
+
+    const laterFirst = await aRoom();
+    expect(await laterFirst.submit(laterFirst.medium)).toMatchObject({
+      kind: 'created',
+      job: { input: { place: 's3' } },
+    });
+    expect(await laterFirst.submitEarlier(laterFirst.medium)).toMatchObject({ kind: 'known' });
+    expect(await laterFirst.submitEarlier(laterFirst.otherMedium)).toEqual({ kind: 'conflict' });
+    expect(await laterFirst.input()).toEqual(laterFirst.medium.input);
+    expect(await laterFirst.places()).toBe(1);
+  });
+
+  it('becomes a job after a crash of the previous version', async () => {
+    const { medium, submit, dieEarlierOn, input } = await aRoom();
+    await dieEarlierOn(medium);
+    expect(await submit(medium)).toMatchObject({ kind: 'created', job: { input: { place: 's3' } } });
+    expect(await input()).toEqual(medium.input);
+  });
+
+  it('becomes a job after a crash of each version with another body', async () => {
+    const { medium, otherMedium, submit, dieOn, dieEarlierOn, input } = await aRoom();
+    await dieEarlierOn(otherMedium);
+    await dieOn(medium);
+    expect(await submit(medium)).toMatchObject({ kind: 'created' });
+    expect(await submit(otherMedium)).toEqual({ kind: 'conflict' });
+    expect(await input()).toEqual(medium.input);
+  });
+
+  it('becomes one job when both versions submit it at once', async () => {
+    const { medium, submit, submitEarlier, input, places } = await aRoom();
+    const kinds = (await Promise.all([submit(medium), submitEarlier(medium)])).map(({ kind }) => kind);
+    expect(kinds).toContain('created');
+    expect(await input()).toEqual(medium.input);
+    expect(await places()).toBe(1);
+  });
 });

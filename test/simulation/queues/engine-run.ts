@@ -300,7 +300,7 @@ function createBodiesModel(): Bodies {
   const ref = { place: 'table', epoch: 0, sizeBytes: 1_000 } as const;
   return {
     write: async ({ epoch }) => ({ ...ref, epoch }),
-    writeNew: async ({ epoch }) => ({ ...ref, epoch }),
+    writeNew: async ({ epoch }) => ({ ref: { ...ref, epoch }, isNew: true }),
     read: async () => anInput(),
     find: async () => anInput(),
     remove: async () => {},

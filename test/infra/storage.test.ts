@@ -194,14 +194,14 @@ describe('the queues', () => {
 
   it("event source mappings report partial failures, limit concurrency, and hide messages for the function's timeout", () => {
     const expected = [
-      { id: 'GenerationQueue', name: 'intake', MaximumConcurrency: 2 },
-      { id: 'JobsQueue', name: 'generate', MaximumConcurrency: 3 },
-      { id: 'GpuQueue', name: 'dispatch', MaximumConcurrency: 2 },
+      { id: 'GenerationQueue', name: 'intake', BatchSize: 10, MaximumConcurrency: 2 },
+      { id: 'JobsQueue', name: 'generate', BatchSize: 4, MaximumConcurrency: 3 },
+      { id: 'GpuQueue', name: 'dispatch', BatchSize: 10, MaximumConcurrency: 2 },
     ];
     expect(listMappings()).toMatchObject(
-      expected.map(({ id, MaximumConcurrency }) => ({
+      expected.map(({ id, BatchSize, MaximumConcurrency }) => ({
         EventSourceArn: { 'Fn::GetAtt': [id, 'Arn'] },
-        BatchSize: 10,
+        BatchSize,
         FunctionResponseTypes: ['ReportBatchItemFailures'],
         ScalingConfig: { MaximumConcurrency },
       })),

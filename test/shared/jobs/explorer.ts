@@ -166,12 +166,15 @@ export interface Exploration<State> {
   key(state: State): string;
   /** Everything that may happen next. */
   steps(state: State): Promise<readonly Step<State>[]>;
-  /** Throws if something is wrong with a state. A step may throw too. */
-  check(state: State): Promise<void>;
+  /**
+   * Throws if something is wrong with a state. A step may throw too.
+   * @param before the state before the step; absent for the first
+   */
+  check(state: State, before: State | undefined): Promise<void>;
 }
 
 /** Some minutes. */
-const MAX_STEPS = 500_000;
+const MAX_STEPS = 3_000_000;
 
 /**
  * Walks every state that can be reached.
@@ -182,7 +185,7 @@ export async function explore<State>({ start, key, steps, check }: Exploration<S
   const met = new Set([key(start)]);
   const stack: { state: State; path: Path }[] = [{ state: start, path: undefined }];
   let taken = 0;
-  await check(start);
+  await check(start, undefined);
   for (let here = stack.pop(); here !== undefined; here = stack.pop()) {
     for (const step of await steps(here.state)) {
       const path = { label: step.label, before: here.path };
@@ -191,7 +194,7 @@ export async function explore<State>({ start, key, steps, check }: Exploration<S
       let state: State;
       try {
         state = await step.take();
-        await check(state);
+        await check(state, here.state);
       } catch (thrown) {
         throw new Error(`${thrown instanceof Error ? thrown.message : thrown}\nafter:\n${told(path)}`);
       }

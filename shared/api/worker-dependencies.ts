@@ -1,9 +1,12 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { newId } from '../core/ids.ts';
+import { createFailureLog } from '../core/logger.ts';
 import type { ProcessTelemetry } from '../core/telemetry.ts';
 import { getCapabilities } from '../inference/providers/providers.ts';
 import type { ModelRegistry } from '../inference/registry.ts';
 import { createRouter, type RouterOptions } from '../inference/router.ts';
+import { createDynamoDBPace } from '../jobs/dynamodb-pace.ts';
+import { createPace } from '../jobs/pace.ts';
 import type { JobSettings } from '../jobs/settings.ts';
 import { createYielding } from '../jobs/yielding.ts';
 import { computeSystemFingerprint } from '../openai/fingerprint.ts';
@@ -33,6 +36,12 @@ export function createWorkerDependencies(
     ids: newId,
     random: Math.random,
     yielding: createYielding(Date.now),
+    pace: createPace({
+      table: createDynamoDBPace(clients.dynamodb, settings.JOBS_TABLE),
+      now: Date.now,
+      random: Math.random,
+      onError: createFailureLog(telemetry.forRequest({}).logger),
+    }),
     sleep: (ms: number, signal: AbortSignal) => sleepFor(ms, undefined, { signal }).catch(() => {}),
   };
 }

@@ -124,6 +124,32 @@ export async function updateAndGetItem({ client, name }: Table, key: Item, updat
   return output && (output.Attributes ?? {});
 }
 
+/**
+ * Updates an item, or creates it. Returns the new version, or the one for which the condition doesn't hold. DynamoDB returns
+ * that one for the price of the refused write; a stand-in that doesn't is asked for it.
+ */
+export async function updateOrGetItem(
+  table: Table,
+  key: Item,
+  update: Update,
+): Promise<{ readonly isWritten: boolean; readonly item: Item | undefined }> {
+  const command = new UpdateItemCommand({
+    TableName: table.name,
+    Key: key,
+    UpdateExpression: update.change,
+    ...toInput(update),
+    ReturnValues: 'ALL_NEW',
+    ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+  });
+  try {
+    const { Attributes } = await table.client.send(command);
+    return { isWritten: true, item: Attributes };
+  } catch (thrown) {
+    if (!(thrown instanceof ConditionalCheckFailedException)) throw thrown;
+    return { isWritten: false, item: thrown.Item ?? (await getItem(table, key)) };
+  }
+}
+
 /** Deletes an item. Returns false if the condition doesn't hold. */
 export async function deleteItem({ client, name }: Table, key: Item, condition: Condition = {}): Promise<boolean> {
   const command = new DeleteItemCommand({ TableName: name, Key: key, ...toInput(condition) });

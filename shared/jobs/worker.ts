@@ -1,8 +1,10 @@
 import { type ErrorCode, LambentError } from '../core/errors.ts';
 import { omitUndefined } from '../core/objects.ts';
 import type { Telemetry } from '../core/telemetry.ts';
+import { UpstreamError } from '../inference/model.ts';
 import type { AnswerJob, JobAnswer } from './answer-job.ts';
 import { needOf } from './attention.ts';
+import { CallPermit } from './call-permit.ts';
 import { type CompletionOptions, type CompletionPorts, completeJob, readInput } from './completion.ts';
 import { EventWriter } from './event-writer.ts';
 import { isTerminal, type Job, type JobStatus, type Lane } from './job.ts';
@@ -90,12 +92,31 @@ export async function runJob(
   ports: WorkerPorts,
   call: WorkerCall,
 ): Promise<Outcome> {
-  const until = key.model === undefined ? undefined : await ports.pace?.admit(key.model);
-  if (until !== undefined) return { kind: 'deferred', reason: 'resting model', until };
-  return work(key, false, ports, call);
+  const permit = new CallPermit(ports.pace, ports.now);
+  const ticket = { ...call, permit };
+  try {
+    const until = key.model === undefined ? undefined : await permit.take(key.model);
+    return until === undefined ? await work(key, false, ports, ticket) : await deferResting(key, until, ports, ticket);
+  } finally {
+    permit.giveBack();
+  }
 }
 
-async function work(key: JobKey, alone: boolean, ports: WorkerPorts, call: WorkerCall): Promise<Outcome> {
+/** Leaves a job for later without a claim, and without a look at it while its ticket may be hidden. */
+async function deferResting(key: JobKey, until: number, ports: WorkerPorts, call: TicketCall): Promise<Outcome> {
+  if (call.mayHide(until - ports.now())) return { kind: 'deferred', reason: 'resting model', until };
+  const job = await ports.jobs.read(key.tenant, key.id);
+  if (job === undefined) return { kind: 'unneeded', status: 'absent' };
+  if (isTerminal(job.status)) return { kind: 'unneeded', status: job.status };
+  return defer(job, 'resting model', until, ports, call);
+}
+
+/** The call of a ticket, with its permit to call a model. */
+interface TicketCall extends WorkerCall {
+  readonly permit: CallPermit;
+}
+
+async function work(key: JobKey, alone: boolean, ports: WorkerPorts, call: TicketCall): Promise<Outcome> {
   for (;;) {
     // The same for all repetitions: an earlier one may have claimed the job in a request whose response was lost.
     const owner = ports.ids();
@@ -106,7 +127,7 @@ async function work(key: JobKey, alone: boolean, ports: WorkerPorts, call: Worke
   }
 }
 
-function workAlone(key: JobKey, ports: WorkerPorts, call: WorkerCall): Promise<Outcome> {
+function workAlone(key: JobKey, ports: WorkerPorts, call: TicketCall): Promise<Outcome> {
   const { now } = ports;
   const askedAt = now();
   return call.runAlone(() => {
@@ -151,7 +172,7 @@ async function claimJob(
   owner: string,
   alone: boolean,
   ports: WorkerPorts,
-  call: WorkerCall,
+  call: TicketCall,
 ): Promise<Job | Outcome | Suspect | Again> {
   const { jobs, timings, now, lane } = ports;
   const { guard, change } = claim({ owner, alone, whole: call.whole, lane }, now(), timings);
@@ -168,7 +189,7 @@ async function examine(
   job: Job | undefined,
   alone: boolean,
   ports: WorkerPorts,
-  call: WorkerCall,
+  call: TicketCall,
 ): Promise<Outcome | Suspect | Again> {
   if (job === undefined) return { kind: 'unneeded', status: 'absent' };
   const { jobs, timings, now } = ports;
@@ -197,7 +218,7 @@ async function defer(
   reason: DeferReason,
   until: number,
   { jobs, now, timings }: WorkerPorts,
-  { mayHide }: WorkerCall,
+  { mayHide }: TicketCall,
 ): Promise<Outcome> {
   if (job.status === 'queued' && !mayHide(until - now())) {
     const { guard, change } = ticketDropped(job, timings);
@@ -207,7 +228,7 @@ async function defer(
   return { kind: 'deferred', reason, until };
 }
 
-async function runAttempt(job: Job, ports: WorkerPorts, call: WorkerCall): Promise<Outcome | Again> {
+async function runAttempt(job: Job, ports: WorkerPorts, call: TicketCall): Promise<Outcome | Again> {
   const lease = keep(job, ports, call.shutdown);
   try {
     return await new Attempt(job, lease, ports, call).run();
@@ -221,13 +242,13 @@ class Attempt {
   readonly #job: Job;
   readonly #lease: Lease;
   readonly #ports: WorkerPorts;
-  readonly #call: WorkerCall;
+  readonly #call: TicketCall;
   #progress: Progress = 'unasked';
   #input: JobInput | undefined;
   /** The write that counts the attempt. Resolves to whether it was made; never rejects. */
   #counting: Promise<boolean> | undefined;
 
-  constructor(job: Job, lease: Lease, ports: WorkerPorts, call: WorkerCall) {
+  constructor(job: Job, lease: Lease, ports: WorkerPorts, call: TicketCall) {
     this.#job = job;
     this.#lease = lease;
     this.#ports = ports;
@@ -249,6 +270,8 @@ class Attempt {
     const lane = otherLane?.(this.#job.model);
     if (lane !== undefined) return this.#forward(lane);
     if (yielding?.standsBack(this.#job)) return this.#yield();
+    const until = await this.#call.permit.take(this.#job.model);
+    if (until !== undefined) return this.#rest(until);
     try {
       const { status, usage, endSequence, output } = await this.#answer();
       const stored = await this.#persist(() => this.#storeOutput(output));
@@ -264,6 +287,7 @@ class Attempt {
     const input = await readInput(this.#job, bodies);
     this.#input = input;
     signal.throwIfAborted();
+    this.#call.permit.use();
     const log = this.#job.streamed ? new EventWriter(this.#job, events) : undefined;
     this.#progress = 'asked';
     try {
@@ -303,7 +327,7 @@ class Attempt {
     const { now, random, timings, pace, fallbackLane, onError } = this.#ports;
     const { model } = this.#job;
     if (!(thrown instanceof Stopped)) onError('attempt failed', thrown);
-    if (this.#progress === 'asked' && thrown instanceof LambentError && THROTTLED.has(thrown.code)) {
+    if (this.#progress === 'asked' && thrown instanceof UpstreamError && THROTTLED.has(thrown.code)) {
       pace?.throttled(model, thrown.retryAfterMs);
     }
     const { stop } = this.#lease;
@@ -349,9 +373,17 @@ class Attempt {
   }
 
   /** Releases a flex job, because other work waits. */
-  async #yield(): Promise<Outcome> {
+  #yield(): Promise<Outcome> {
     const { random, timings } = this.#ports;
-    const pauseMs = yieldPauseMs(this.#job, { random: random(), timings });
+    return this.#postpone(yieldPauseMs(this.#job, { random: random(), timings }));
+  }
+
+  /** Releases a job whose ticket doesn't name its model, because the model takes no more calls until then. */
+  #rest(until: number): Promise<Outcome> {
+    return this.#postpone(Math.max(0, until - this.#ports.now()));
+  }
+
+  async #postpone(pauseMs: number): Promise<Outcome> {
     const ticket = this.#call.mayHide(pauseMs);
     const job = await this.#release({ pauseMs, ticket });
     return job === undefined ? this.#refused() : { kind: 'released', job, errorCode: undefined, ticket };

@@ -8,6 +8,7 @@ import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
+import type { Pace } from '../../../shared/jobs/pace.ts';
 import { sweepOnce } from '../../../shared/jobs/sweep.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
 import { claim, requestCancel } from '../../../shared/jobs/transitions.ts';
@@ -526,7 +527,7 @@ describe('the ticket of a job', () => {
 
   it('is hidden without a look at the job while its model rests', async () => {
     const room = await aRoom();
-    const pace = { admit: async () => START + 9_000, accepted: () => {}, throttled: () => {} };
+    const pace = aPace({ admit: async () => START + 9_000 });
     const outcome = await runJob(
       { tenant: 'acme', id: 'resp_1', model: 'default' },
       { ...room.ports, pace },
@@ -540,11 +541,10 @@ describe('the ticket of a job', () => {
 it('reports to the pace what a model accepts and throttles', async () => {
   const room = await aRoom();
   const reports: unknown[] = [];
-  const pace = {
-    admit: async () => undefined,
-    accepted: (model: string) => void reports.push(model),
-    throttled: (model: string, retryAfterMs: number | undefined) => void reports.push([model, retryAfterMs]),
-  };
+  const pace = aPace({
+    accepted: (model) => void reports.push(model),
+    throttled: (model, retryAfterMs) => void reports.push([model, retryAfterMs]),
+  });
   room.behave(fails('rate_limit_exceeded', 'retry', 7_000), answers);
   const run = () =>
     runJob({ tenant: 'acme', id: 'resp_1', model: 'default' }, { ...room.ports, pace }, makeWorkerCall());
@@ -553,3 +553,39 @@ it('reports to the pace what a model accepts and throttles', async () => {
   expect(await run()).toMatchObject({ kind: 'ended' });
   expect(reports).toEqual([['default', 7_000], 'default']);
 });
+
+describe('a permit to call a model', () => {
+  it('is given back if the job turns out not to need it', async () => {
+    const room = await aRoom();
+    let permits = 1;
+    const pace = aPace({ admit: async () => void permits--, giveBack: () => void permits++ });
+    const run = () =>
+      runJob({ tenant: 'acme', id: 'resp_1', model: 'default' }, { ...room.ports, pace }, makeWorkerCall());
+    expect(await run()).toMatchObject({ kind: 'ended' });
+    expect(permits).toBe(0);
+    expect(await run()).toMatchObject({ kind: 'unneeded' });
+    expect(permits).toBe(0);
+  });
+
+  it('is asked for after the claim if the ticket does not name the model, and the job waits without it', async () => {
+    const room = await aRoom();
+    const pace = aPace({ admit: async () => START + 9_000 });
+    const outcome = await runJob({ tenant: 'acme', id: 'resp_1' }, { ...room.ports, pace }, makeWorkerCall());
+    expect(outcome).toMatchObject({ kind: 'released', ticket: true });
+    expect(await room.job()).toMatchObject({ status: 'queued', attempts: 0, notBefore: START + 9_000 });
+  });
+
+  it('replaces a ticket that waits for one but may not be hidden any more', async () => {
+    const room = await aRoom();
+    const pace = aPace({ admit: async () => START + 9_000 });
+    const call = makeWorkerCall({ mayHide: () => false });
+    const outcome = await runJob({ tenant: 'acme', id: 'resp_1', model: 'default' }, { ...room.ports, pace }, call);
+    expect(outcome).toMatchObject({ kind: 'released', ticket: false });
+    expect(await room.job()).toMatchObject({ status: 'queued', epoch: 0 });
+  });
+});
+
+/** Returns a pace that admits every call, except for what `changes` says. */
+function aPace(changes: Partial<Pace>): Pace {
+  return { admit: async () => undefined, giveBack: () => {}, accepted: () => {}, throttled: () => {}, ...changes };
+}

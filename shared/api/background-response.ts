@@ -1,6 +1,6 @@
-import { LambentError } from '../core/errors.ts';
 import { describeError } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
+import { resultDeletedError } from '../idempotency/idempotency-errors.ts';
 import { readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { timesOfQueued } from '../jobs/lifetime.ts';
@@ -67,10 +67,8 @@ async function submitJob(
       return submitted.job;
     case 'known':
       return submitted.job;
-    default: {
-      const message = 'The response created with this idempotency key was deleted. Use another key.';
-      throw new LambentError('idempotent_answer_not_kept', message);
-    }
+    default:
+      throw resultDeletedError();
   }
 }
 

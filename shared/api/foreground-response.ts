@@ -1,7 +1,9 @@
-import type { LambentError } from '../core/errors.ts';
-import { describeError } from '../core/logger.ts';
+import { LambentError } from '../core/errors.ts';
+import { createFailureLog, describeError } from '../core/logger.ts';
 import { omitUndefined } from '../core/objects.ts';
+import { keyInUseError, resultDeletedError, resultNotStoredError } from '../idempotency/idempotency-errors.ts';
 import type { Usage } from '../inference/generation.ts';
+import { completeJob, readOutput } from '../jobs/completion.ts';
 import type { Job } from '../jobs/job.ts';
 import { expiryOf } from '../jobs/lifetime.ts';
 import type { JobInput } from '../jobs/ports.ts';
@@ -14,28 +16,34 @@ import {
   getConversationId,
   type StoredAnswer,
 } from '../openai/responses/response.ts';
-import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
+import { createItemIdGenerator, responseIdFor } from '../openai/responses/stored-items.ts';
+import { encodeStoredResponse } from '../openai/responses/stored-stream.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
+import { createConversationStep } from './conversation-step.ts';
+import { isResponse } from './job-content.ts';
 import type { ResponseContext } from './response-context.ts';
 import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
 import { createTurnItems } from './turn-items.ts';
 
-/** The only epoch of a foreground response, which has one attempt. */
-const EPOCH = 1;
-
 /**
- * Generates a response within the call. If the request names a conversation, the response is a turn of it: other turns
- * are rejected until this one has ended.
+ * Generates a response within the call. If the request names a conversation, the response is a turn of it: other turns are
+ * rejected until this one has ended. A repeated request returns the response that an earlier attempt has stored, if any.
+ * @throws LambentError `idempotent_answer_not_kept` if the earlier response was deleted or was not to be stored
  */
 export async function createForegroundResponse(call: StatefulCall): Promise<HttpResponse> {
   const { id, parsed, request, state } = call;
+  const isRepeated = request.operation?.isRepeated === true;
+  const earlier = isRepeated ? await findEarlierResponse(call) : undefined;
+  if (earlier !== undefined) return earlier;
   const conversation = getConversationId(parsed.body);
   const turn =
     conversation === undefined
       ? undefined
       : await state.conversations.beginTurn({ tenant: request.principal.tenant, id: conversation }, id);
   try {
+    // The earlier attempt added its turn to the conversation and stored no response.
+    if (isRepeated && turn?.items.some((item) => responseIdFor(item.id) === id)) throw resultNotStoredError();
     const context = await buildContext(call, turn?.items);
     return await new ForegroundResponse(call, context, turn).generate();
   } catch (error) {
@@ -44,17 +52,47 @@ export async function createForegroundResponse(call: StatefulCall): Promise<Http
   }
 }
 
+/** Returns the response that an earlier attempt of this operation has stored, or undefined. */
+async function findEarlierResponse({ id, parsed, request, state }: StatefulCall): Promise<HttpResponse | undefined> {
+  const { tenant } = request.principal;
+  const job = await state.jobs.read(tenant, id);
+  if (job === undefined) {
+    if (await state.jobs.wasDeleted(tenant, id)) throw resultDeletedError();
+    return undefined;
+  }
+  const onError = createFailureLog(request.telemetry.logger);
+  const steps = { conversation: createConversationStep(state.conversations) };
+  try {
+    // Add its turn before the caller's next one. If that fails now, the sweep adds it.
+    await completeJob(job, { ...state, steps, onStepFailed: async () => {}, onError });
+  } catch (thrown) {
+    onError('turn not stored yet', thrown);
+  }
+  const output = await readOutput(job, state.bodies);
+  if (!isResponse(output?.answer)) throw new LambentError('record_unreadable', 'A stored response has no output');
+  if (!parsed.streamed) return { stored: id, json: output.answer };
+  return { stored: id, frames: yieldFrames(encodeStoredResponse(output.answer)) };
+}
+
+async function* yieldFrames(frames: readonly string[]): AsyncGenerator<string, boolean> {
+  yield* frames;
+  return true;
+}
+
 class ForegroundResponse {
   readonly #call: StatefulCall;
   readonly #context: ResponseContext;
   readonly #turn: Turn | undefined;
   readonly #isStored: boolean;
+  /** The job's epoch. Attempts of the same operation differ in it, so none overwrites another's output. */
+  readonly #epoch: number;
 
   constructor(call: StatefulCall, context: ResponseContext, turn: Turn | undefined) {
     this.#call = call;
     this.#context = context;
     this.#turn = turn;
     this.#isStored = context.body.store ?? true;
+    this.#epoch = call.request.operation?.attempt ?? 1;
   }
 
   async generate(): Promise<HttpResponse> {
@@ -73,7 +111,7 @@ class ForegroundResponse {
       return { headers, ...stored, frames };
     }
     const json = await encodeResponse(events, this.#encodeOptions());
-    await this.#turn?.release();
+    await this.#releaseTurn();
     return { headers, ...stored, json };
   }
 
@@ -86,7 +124,7 @@ class ForegroundResponse {
       createdAt: Math.floor(createdAt / 1000),
       stored: this.#isStored,
       now: () => Math.floor(api.now() / 1000),
-      createItemId: createItemIdGenerator(id, EPOCH),
+      createItemId: createItemIdGenerator(id, this.#epoch),
       includeLogprobs: generation.topLogprobs !== undefined,
       reasoningSummary: generation.reasoningSummary,
       includeContinuations: includesEncryptedReasoning(body),
@@ -100,13 +138,23 @@ class ForegroundResponse {
     try {
       return yield* frames;
     } finally {
+      await this.#releaseTurn();
+    }
+  }
+
+  /** Releases the turn. Never throws: a lock that isn't released expires. */
+  async #releaseTurn(): Promise<void> {
+    try {
       await this.#turn?.release();
+    } catch (thrown) {
+      this.#call.request.telemetry.logger.warn('conversation not unlocked', describeError(thrown));
     }
   }
 
   /**
-   * Stores a complete response, as a finished job and as a turn of its conversation. Until the turn is stored, the job
-   * has a pending completion step, so that the sweep stores the turn after a crash between the two writes.
+   * Stores a complete response, as a finished job and as a turn of its conversation. Until the turn is stored, the job has
+   * a pending completion step, so that the sweep stores the turn after a crash between the two writes, and after a write whose
+   * response was lost.
    */
   async #commit(answer: StoredAnswer, usage: Usage | undefined): Promise<void> {
     const { id, request, state } = this.#call;
@@ -120,9 +168,13 @@ class ForegroundResponse {
     const { tenant } = request.principal;
     try {
       await turn.commit(items);
-    } catch (error) {
-      await state.jobs.delete(tenant, id);
-      throw error;
+    } catch (thrown) {
+      if (thrown instanceof LambentError) {
+        await state.jobs.delete(tenant, id);
+        throw thrown;
+      }
+      request.telemetry.logger.warn('turn not stored yet', describeError(thrown));
+      return;
     }
     const { guard, change } = completed();
     try {
@@ -135,6 +187,8 @@ class ForegroundResponse {
 
   /** Stores the partial response of a stream that failed. The caller knows its id and may retrieve it. Never throws. */
   async #commitFailure(answer: StoredAnswer, { code }: LambentError): Promise<void> {
+    // Another attempt of the operation may still use the id.
+    if (this.#call.request.operation?.isRepeated) return;
     try {
       await this.#store(answer, { status: 'failed', errorCode: code });
     } catch (thrown) {
@@ -150,14 +204,14 @@ class ForegroundResponse {
     const name = { tenant, id, expiresAt };
     const [input, output] = await Promise.all([
       state.bodies.write({ ...name, kind: 'input', epoch: 0 }, this.#createInput()),
-      state.bodies.write({ ...name, kind: 'output', epoch: EPOCH }, answer),
+      state.bodies.write({ ...name, kind: 'output', epoch: this.#epoch }, answer),
     ]);
     const job: Job = {
       tenant,
       id,
       endpoint: '/v1/responses',
       model: body.model,
-      epoch: EPOCH,
+      epoch: this.#epoch,
       attempts: 1,
       releases: 0,
       tier: 'interactive',
@@ -179,10 +233,14 @@ class ForegroundResponse {
       ...ending,
     };
     const { completionMs } = state.timings;
-    await state.jobs.create(
+    const result = await state.jobs.create(
       job,
       job.fanIn === undefined ? undefined : { purpose: 'step', dueAt: api.now() + completionMs },
     );
+    if (result.created || result.job?.epoch === this.#epoch) return;
+    // Another attempt of the same operation was faster, although it had lost the key.
+    await state.bodies.remove({ tenant, id, kind: 'output', epoch: this.#epoch }, output);
+    throw keyInUseError();
   }
 
   /** Returns the input to store. The messages are omitted: earlier turns are stored with their own responses. */

@@ -4,9 +4,9 @@ import { createS3Client } from '../aws/s3.ts';
 import { createSQSClient } from '../aws/sqs.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { divideTimings } from '../core/timings.ts';
-import { createClaims } from '../idempotency/idempotency-records.ts';
+import { createIdempotencyRecords } from '../idempotency/idempotency-records.ts';
 import type { Idempotency } from '../idempotency/idempotent.ts';
-import { CLAIM_TIMINGS } from '../idempotency/record-lease.ts';
+import { CLAIM_TIMINGS } from '../idempotency/key-lease.ts';
 import { createLifetime } from '../jobs/lifetime.ts';
 import type { LifetimeSettings, StoreSettings } from '../jobs/settings.ts';
 import { createTicketQueue, type QueueSettings } from '../jobs/ticket-queue.ts';
@@ -48,7 +48,7 @@ export function openApiState(
       timings,
     },
     idempotency: {
-      claims: createClaims(dynamodb, settings.JOBS_TABLE),
+      records: createIdempotencyRecords(dynamodb, settings.JOBS_TABLE),
       bodies,
       jobs,
       vault,

@@ -79,9 +79,14 @@ export interface ConversationTable {
   findItem(key: ConversationKey, itemId: string, to: number, now: number): Promise<ItemRow | undefined>;
   /**
    * Deletes an item's content and leaves a tombstone, so that a late writer can't write at its position; false if the
-   * item was deleted before.
+   * item was deleted before. An item in the bucket takes three requests.
    */
   markItemDeleted(key: ConversationKey, row: ItemRow): Promise<boolean>;
+  /**
+   * Completes the deletion of an item in the bucket whose object may not have been removed; false if there is no such item
+   * below position `to`. Sends one query per megabyte.
+   */
+  removeDeletedItem(key: ConversationKey, itemId: string, to: number): Promise<boolean>;
 }
 
 export interface WriteTimes {

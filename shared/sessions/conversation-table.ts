@@ -6,6 +6,7 @@ import {
   HEAD,
   hasExpired,
   MAX_POSITION,
+  parseDeletedRow,
   parseHead,
   parseRow,
   toItemSortKey,
@@ -41,6 +42,7 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
     key: ConversationKey,
     { from, to, newestFirst, pageSize }: PositionRange,
     itemId?: string,
+    idAttribute: 'itemId' | 'deletedItemId' = 'itemId',
   ): AsyncGenerator<Item> {
     if (from >= to) return;
     yield* queryItems(table, {
@@ -52,7 +54,17 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
         ':itemId': itemId,
       }),
       newestFirst,
-      ...omitUndefined({ filter: itemId === undefined ? undefined : 'itemId = :itemId', pageSize }),
+      ...omitUndefined({ filter: itemId === undefined ? undefined : `${idAttribute} = :itemId`, pageSize }),
+    });
+  }
+
+  /** Removes a deleted item's object, and then the id in its tombstone. */
+  async function removeObject(key: ConversationKey, position: number, epoch: number): Promise<void> {
+    await bucket.remove([toObjectKey(key, position, epoch)]);
+    await updateItem(table, toTableKey(key, toItemSortKey(position)), {
+      change: 'REMOVE deletedItemId',
+      condition: 'attribute_exists(buried) AND epoch = :epoch',
+      values: marshall({ ':epoch': epoch }),
     });
   }
 
@@ -167,14 +179,26 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
     },
 
     async markItemDeleted(key, { position, itemId, epoch, sealed }) {
-      const deleted = await updateItem(table, toTableKey(key, toItemSortKey(position)), {
-        change: 'SET buried = :true REMOVE sealed, itemId',
+      const itemKey = toTableKey(key, toItemSortKey(position));
+      const isLarge = sealed === undefined;
+      const deleted = await updateItem(table, itemKey, {
+        // The tombstone keeps the id until the object is removed, so that a repetition finds the object.
+        change: `SET buried = :true${isLarge ? ', deletedItemId = itemId' : ''} REMOVE sealed, itemId`,
         condition: 'itemId = :itemId',
         values: marshall({ ':true': true, ':itemId': itemId }),
       });
-      if (!deleted) return false;
-      if (sealed === undefined) await bucket.remove([toObjectKey(key, position, epoch)]);
-      return true;
+      if (isLarge) await removeObject(key, position, epoch);
+      return deleted;
+    },
+
+    async removeDeletedItem(key, itemId, to) {
+      const range = { from: 0, to, newestFirst: true };
+      for await (const item of queryPositions(key, range, itemId, 'deletedItemId')) {
+        const { position, epoch } = parseDeletedRow(item);
+        await removeObject(key, position, epoch);
+        return true;
+      }
+      return false;
     },
   };
 }

@@ -1,4 +1,3 @@
-import { LambentError } from '../core/errors.ts';
 import type { Sleep } from '../core/heartbeat.ts';
 import { omitUndefined } from '../core/objects.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -36,7 +35,10 @@ export interface ItemPage {
  * doesn't exist, has expired or belongs to another tenant. The error doesn't reveal which.
  */
 export interface Conversations extends ConversationTurns {
-  /** Creates a conversation with its first items. Throws LambentError `internal` if the id exists already. */
+  /**
+   * Creates a conversation with its first items. Returns it unchanged if it exists: the caller, or an earlier attempt of the
+   * same operation, created it in a request whose response was lost.
+   */
   create(
     key: ConversationKey,
     metadata: Conversation['metadata'],
@@ -109,10 +111,9 @@ export function createConversations(options: ConversationsOptions): Conversation
         nextPosition: items.length,
         ...omitUndefined({ metadata: sealed }),
       };
-      if (!(await table.create(key, head, expiry()))) {
-        throw new LambentError('internal', 'The id of a new conversation exists already');
-      }
-      return { id: key.id, createdAt: head.createdAt, metadata };
+      if (await table.create(key, head, expiry())) return { id: key.id, createdAt: head.createdAt, metadata };
+      // Ids are random, so this is the same conversation: created by a request whose response was lost.
+      return toConversation(key, await readHead(key));
     },
 
     async retrieve(key) {
@@ -159,8 +160,13 @@ export function createConversations(options: ConversationsOptions): Conversation
     async deleteItem(key, itemId) {
       const head = await readHead(key);
       const row = await table.findItem(key, itemId, head.nextPosition, now());
-      if (row === undefined || !(await table.markItemDeleted(key, row))) throw conversationItemNotFoundError(itemId);
-      return toConversation(key, head);
+      if (row !== undefined) {
+        // False if another call deleted the item meanwhile, or if the SDK repeated a request whose response was lost.
+        await table.markItemDeleted(key, row);
+        return toConversation(key, head);
+      }
+      if (await table.removeDeletedItem(key, itemId, head.nextPosition)) return toConversation(key, head);
+      throw conversationItemNotFoundError(itemId);
     },
 
     async readItems(key) {

@@ -10,11 +10,11 @@ import { encodeList, parseListQuery } from '../openai/lists.ts';
 import { applyIncludes, type Includes, parseIncludes } from '../openai/responses/includes.ts';
 import { type InputItem, isItemReference, rejectDuplicateIds } from '../openai/responses/items.ts';
 import { itemNotFoundError } from '../openai/responses/request.ts';
-import { createItemIdGenerator, toStoredItem } from '../openai/responses/stored-items.ts';
+import { createItemIdGenerator, isLambentId, toStoredItem } from '../openai/responses/stored-items.ts';
 import { storedId } from '../openai/schema.ts';
 import { missingParameterError, validate } from '../openai/validation.ts';
 import type { ConversationKey } from '../sessions/conversation-records.ts';
-import type { Conversation, ConversationItem, Conversations } from '../sessions/conversations.ts';
+import type { Conversation, ConversationItem, Conversations, EarlierItems } from '../sessions/conversations.ts';
 import { conversationNotFoundError } from '../sessions/session-errors.ts';
 import { addContinuation, parseTurnItem, type TurnItem } from './turn-items.ts';
 
@@ -96,12 +96,14 @@ export function createItemsRoute({ conversations, ids = newId }: ConversationsAp
       const turn = await conversations.beginTurn(getConversationKey(request), `items_${operation?.id ?? ids()}`);
       try {
         const added = toConversationItems(items, createItemIds(operation, ids));
-        const earlier = operation?.isRepeated ? findItems(added, turn.items) : [];
+        const earlier = operation?.isRepeated ? await findItems(added, turn.earlier) : [];
         if (earlier.length > 0) {
           if (earlier.length < added.length) throw resultDeletedError();
           return { json: encodeItems(earlier, false, included) };
         }
-        rejectDuplicateIds(items, 'items', turn.items);
+        // Other ids are replaced, so that no item of the conversation has them.
+        const callerIds = items.flatMap(({ id }) => (typeof id === 'string' && isLambentId(id) ? [id] : []));
+        rejectDuplicateIds(items, 'items', await turn.earlier.findIds(callerIds));
         await turn.commit(added);
         return { json: encodeItems(added, false, included) };
       } finally {
@@ -170,7 +172,7 @@ function getConversationKey({ principal, pathParameters }: HttpRequest) {
 }
 
 function toConversationItems(items: readonly InputItem[], ids: () => string): ConversationItem[] {
-  rejectDuplicateIds(items, 'items', []);
+  rejectDuplicateIds(items, 'items');
   return items.map((item) => {
     if (isItemReference(item)) throw itemNotFoundError(item.id);
     const content: TurnItem = { item: toStoredItem(item, ids) };
@@ -193,9 +195,9 @@ async function findConversation(conversations: Conversations, key: ConversationK
   }
 }
 
-/** Returns those of `items` that have the same ids as `wanted`. */
-function findItems(wanted: readonly ConversationItem[], items: readonly ConversationItem[]): ConversationItem[] {
-  const ids = new Set(wanted.map(({ id }) => id));
+/** Returns those of the items that the conversation has. */
+async function findItems(items: readonly ConversationItem[], earlier: EarlierItems): Promise<ConversationItem[]> {
+  const ids = await earlier.findIds(items.map(({ id }) => id));
   return items.filter(({ id }) => ids.has(id));
 }
 

@@ -13,7 +13,7 @@ export function createConversationStep(conversations: Pick<Conversations, 'appen
     if (conversation === undefined || input === undefined || output === undefined) return;
     const items = createTurnItems(id, input, output).map((turnItem) => ({ id: turnItem.item.id, content: turnItem }));
     try {
-      await conversations.appendFinishedTurn({ tenant, id: conversation }, id, items);
+      await conversations.appendFinishedTurn({ tenant, id: conversation }, id, items, input.context?.end);
     } catch (thrown) {
       // The conversation was deleted while the job ran.
       if (!(thrown instanceof LambentError && thrown.code === 'not_found')) throw thrown;

@@ -16,13 +16,13 @@ import {
   getConversationId,
   type StoredAnswer,
 } from '../openai/responses/response.ts';
-import { createItemIdGenerator, responseIdFor } from '../openai/responses/stored-items.ts';
+import { createItemIdGenerator } from '../openai/responses/stored-items.ts';
 import { encodeStoredResponse } from '../openai/responses/stored-stream.ts';
 import { encodeResponseStream } from '../openai/responses/stream.ts';
 import type { Turn } from '../sessions/conversations.ts';
 import { createConversationStep } from './conversation-step.ts';
 import { isResponse } from './job-content.ts';
-import type { ResponseContext } from './response-context.ts';
+import { omitMessages, type ResponseContext } from './response-context.ts';
 import { buildContext, reportDroppedItems, type StatefulCall } from './stateful-call.ts';
 import { createTurnItems } from './turn-items.ts';
 
@@ -43,8 +43,8 @@ export async function createForegroundResponse(call: StatefulCall): Promise<Http
       : await state.conversations.beginTurn({ tenant: request.principal.tenant, id: conversation }, id);
   try {
     // The earlier attempt added its turn to the conversation and stored no response.
-    if (isRepeated && turn?.items.some((item) => responseIdFor(item.id) === id)) throw resultNotStoredError();
-    const context = await buildContext(call, turn?.items);
+    if (isRepeated && (await turn?.earlier.hasTurn(id))) throw resultNotStoredError();
+    const context = await buildContext(call, turn?.earlier);
     return await new ForegroundResponse(call, context, turn).generate();
   } catch (error) {
     await turn?.release();
@@ -243,9 +243,10 @@ class ForegroundResponse {
     throw keyInUseError();
   }
 
-  /** Returns the input to store. The messages are omitted: earlier turns are stored with their own responses. */
+  /** Returns the input to store. What comes from earlier turns is omitted, because it is stored with them. */
   #createInput(): JobInput {
     const { body, generation } = this.#context;
-    return { body, generation: { ...generation, messages: [] } };
+    const context = this.#turn === undefined ? {} : { context: { end: this.#turn.earlier.end } };
+    return { body, generation: omitMessages(generation), ...context };
   }
 }

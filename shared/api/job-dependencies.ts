@@ -99,6 +99,7 @@ export function createJobDependencies(
   const sendText = createSendText(clients.sqs);
   return {
     ...stores,
+    conversations,
     queue: createTicketQueue(clients.sqs, settings),
     steps: {
       conversation: createConversationStep(conversations),

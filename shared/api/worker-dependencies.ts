@@ -10,6 +10,7 @@ import { createPace } from '../jobs/pace.ts';
 import type { JobSettings } from '../jobs/settings.ts';
 import { createYielding } from '../jobs/yielding.ts';
 import { computeSystemFingerprint } from '../openai/fingerprint.ts';
+import { createInputPreparation } from './input-preparation.ts';
 import { createAnswerJob } from './job-answer.ts';
 import type { createJobClients } from './job-clients.ts';
 import { createJobDependencies, type StoreOptions } from './job-dependencies.ts';
@@ -26,8 +27,11 @@ export function createWorkerDependencies(
   telemetry: ProcessTelemetry,
   { registry, createModel, mayCreateKeys }: WorkerOptions,
 ) {
+  const { conversations, ...dependencies } = createJobDependencies(clients, settings, telemetry, { mayCreateKeys });
+  const { jobs, bodies } = dependencies;
   return {
-    ...createJobDependencies(clients, settings, telemetry, { mayCreateKeys }),
+    ...dependencies,
+    prepareInput: createInputPreparation({ registry, conversations, jobs, bodies }),
     answerJob: createAnswerJob({
       router: createRouter({ registry, createModel, getCapabilities }),
       fingerprint: (model) => computeSystemFingerprint(registry.models[model]),

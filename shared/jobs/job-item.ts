@@ -47,6 +47,7 @@ const jobSchema = v.object({
   startedAt: v.exactOptional(v.number()),
   completedAt: v.exactOptional(v.number()),
   input: bodyRef,
+  contextBytes: v.exactOptional(v.number()),
   output: v.exactOptional(bodyRef),
   usage: v.exactOptional(
     v.object({

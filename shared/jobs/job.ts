@@ -81,6 +81,8 @@ export interface Job {
   readonly startedAt?: number;
   readonly completedAt?: number;
   readonly input: BodyRef;
+  /** Bytes of the messages that are added to the input when an attempt begins. Absent if there are none. */
+  readonly contextBytes?: number;
   readonly output?: BodyRef;
   readonly usage?: Usage;
   /** Number of its stream's last event, where its holder knows it: see `endSequenceOf`. */

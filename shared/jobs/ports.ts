@@ -102,12 +102,23 @@ export interface JobChange {
 export interface JobInput {
   /** The caller's own body, as it was accepted. */
   readonly body: unknown;
-  /** What is sent to the model: with the conversation, or the chain before it, in front. */
+  /** What is sent to the model. With a `context` it has no messages until an attempt begins. */
   readonly generation: GenerationRequest;
+  /** Present if stored items precede the request. */
+  readonly context?: InputContext;
   /** Whether reasoning items carry what the caller has to bring back. */
   readonly continuations?: boolean;
   /** The key under which a program sent it. */
   readonly idempotencyKey?: string;
+}
+
+/**
+ * The stored items that precede a request: of the job's conversation, or of its previous responses. The messages are built of
+ * them when an attempt begins, and never stored, so that deleted content is in no other record. An earlier version stored them.
+ */
+export interface InputContext {
+  /** Position in the conversation after the last item that precedes the request. Absent without a conversation. */
+  readonly end?: number;
 }
 
 /** What a job answered, sealed: the final object of its API, and the items that chains and conversations go on from. */

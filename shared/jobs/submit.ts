@@ -15,6 +15,7 @@ export interface Admitted
     'tenant' | 'id' | 'endpoint' | 'tier' | 'deadline' | 'background' | 'streamed' | 'stored' | 'expiresAt'
   > {
   readonly input: JobInput;
+  readonly contextBytes?: number;
   readonly lane?: Lane;
   readonly conversation?: string;
   readonly previousResponse?: string;
@@ -104,8 +105,8 @@ export async function sendTickets(waiting: readonly Job[], ports: TicketPorts): 
   return sent.length;
 }
 
-function ticketOf({ tenant, id, lane, tier, model, input }: Job): Ticket {
-  return { tenant, id, tier, model, bytes: input.sizeBytes, ...omitUndefined({ lane }) };
+function ticketOf({ tenant, id, lane, tier, model, input, contextBytes = 0 }: Job): Ticket {
+  return { tenant, id, tier, model, bytes: input.sizeBytes + contextBytes, ...omitUndefined({ lane }) };
 }
 
 /** Compares a job's request with another. A job whose input can't be opened any more counts as the same. */

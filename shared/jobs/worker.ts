@@ -20,6 +20,8 @@ export interface WorkerPorts extends LeasePorts, CompletionPorts {
   readonly events: EventLog;
   readonly queue: TicketQueue;
   readonly answerJob: AnswerJob;
+  /** Completes a job's input before its model is asked: adds what is not stored with it. */
+  readonly prepareInput?: (job: Job, input: JobInput) => Promise<JobInput>;
   /** Returns when the table was last not available, in epoch milliseconds: see `watchOutages`. */
   readonly lastOutageAt?: () => number;
   /** Returns a new id, never the same twice. */
@@ -282,10 +284,11 @@ class Attempt {
   }
 
   async #answer(): Promise<JobAnswer & { readonly endSequence?: number }> {
-    const { bodies, events, answerJob } = this.#ports;
+    const { bodies, events, answerJob, prepareInput } = this.#ports;
     const { signal } = this.#lease;
-    const input = await readInput(this.#job, bodies);
-    this.#input = input;
+    const stored = await readInput(this.#job, bodies);
+    this.#input = stored;
+    const input = prepareInput === undefined ? stored : await prepareInput(this.#job, stored);
     signal.throwIfAborted();
     this.#call.permit.use();
     const log = this.#job.streamed ? new EventWriter(this.#job, events) : undefined;

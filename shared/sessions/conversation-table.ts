@@ -1,6 +1,15 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { type Item, marshall } from '../aws/attributes.ts';
-import { deleteItem, deleteItems, getItem, putItem, queryItems, updateAndGetItem, updateItem } from '../aws/table.ts';
+import {
+  deleteItem,
+  deleteItems,
+  getItem,
+  putItem,
+  type Query,
+  queryItems,
+  updateAndGetItem,
+  updateItem,
+} from '../aws/table.ts';
 import { omitUndefined } from '../core/objects.ts';
 import {
   HEAD,
@@ -41,20 +50,17 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
   async function* queryPositions(
     key: ConversationKey,
     { from, to, newestFirst, pageSize }: PositionRange,
-    itemId?: string,
-    idAttribute: 'itemId' | 'deletedItemId' = 'itemId',
+    { filter, values, fields }: Pick<Query, 'filter' | 'values' | 'fields'> = {},
   ): AsyncGenerator<Item> {
     if (from >= to) return;
     yield* queryItems(table, {
       where: 'pk = :pk AND sk BETWEEN :from AND :to',
-      values: marshall({
-        ':pk': toPartitionKey(key),
-        ':from': toItemSortKey(from),
-        ':to': toItemSortKey(to - 1),
-        ':itemId': itemId,
-      }),
+      values: {
+        ...marshall({ ':pk': toPartitionKey(key), ':from': toItemSortKey(from), ':to': toItemSortKey(to - 1) }),
+        ...values,
+      },
       newestFirst,
-      ...omitUndefined({ filter: itemId === undefined ? undefined : `${idAttribute} = :itemId`, pageSize }),
+      ...omitUndefined({ filter, fields, pageSize }),
     });
   }
 
@@ -100,9 +106,13 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
     async deleteItems(key) {
       // The whole prefix: a writer that crashed or lost its lock may have left objects that no item refers to.
       await bucket.remove(await bucket.list(toObjectPrefix(key)));
-      const keys: Item[] = [];
-      for await (const { pk, sk } of queryPositions(key, { from: 0, to: MAX_POSITION, newestFirst: false })) {
-        if (pk !== undefined && sk !== undefined) keys.push({ pk, sk });
+      let keys: Item[] = [];
+      const range = { from: 0, to: MAX_POSITION, newestFirst: false };
+      for await (const item of queryPositions(key, range, { fields: 'pk, sk' })) {
+        keys.push(item);
+        if (keys.length < DELETE_PAGE_SIZE) continue;
+        await deleteItems(table, keys);
+        keys = [];
       }
       await deleteItems(table, keys);
     },
@@ -173,9 +183,30 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
     },
 
     async findItem(key, itemId, to, now) {
-      const range = { from: 0, to, newestFirst: true };
-      for await (const item of queryPositions(key, range, itemId)) return parseRow(item, now);
+      const filter = { filter: 'itemId = :itemId', values: marshall({ ':itemId': itemId }) };
+      for await (const item of queryPositions(key, { from: 0, to, newestFirst: true }, filter))
+        return parseRow(item, now);
       return undefined;
+    },
+
+    async hasTurn(key, turn, from, to) {
+      const filter = { filter: 'turn = :turn', values: marshall({ ':turn': turn }), fields: 'sk' };
+      for await (const _ of queryPositions(key, { from, to, newestFirst: true }, filter)) return true;
+      return false;
+    },
+
+    async findIds(key, ids, to) {
+      const found = new Set<string>();
+      for (let start = 0; start < ids.length; start += MAX_OPERANDS) {
+        const values = Object.fromEntries(
+          ids.slice(start, start + MAX_OPERANDS).map((id, index) => [`:id${index}`, { S: id }]),
+        );
+        const filter = { filter: `itemId IN (${Object.keys(values).join(', ')})`, values, fields: 'itemId' };
+        for await (const { itemId } of queryPositions(key, { from: 0, to, newestFirst: true }, filter)) {
+          if (itemId?.S !== undefined) found.add(itemId.S);
+        }
+      }
+      return found;
     },
 
     async markItemDeleted(key, { position, itemId, epoch, sealed }) {
@@ -192,8 +223,8 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
     },
 
     async removeDeletedItem(key, itemId, to) {
-      const range = { from: 0, to, newestFirst: true };
-      for await (const item of queryPositions(key, range, itemId, 'deletedItemId')) {
+      const filter = { filter: 'deletedItemId = :itemId', values: marshall({ ':itemId': itemId }) };
+      for await (const item of queryPositions(key, { from: 0, to, newestFirst: true }, filter)) {
         const { position, epoch } = parseDeletedRow(item);
         await removeObject(key, position, epoch);
         return true;
@@ -202,6 +233,11 @@ export function createConversationTable(client: DynamoDBClient, name: string, bu
     },
   };
 }
+
+/** Items that are listed before they are deleted. */
+const DELETE_PAGE_SIZE = 500;
+/** DynamoDB's limit of operands of `IN`. */
+const MAX_OPERANDS = 100;
 
 const EXISTS = 'attribute_exists(pk) AND expiresAt > :seconds';
 const OWNS_LOCK = 'lockOwner = :owner AND lockEpoch = :epoch';

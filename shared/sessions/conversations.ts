@@ -5,9 +5,9 @@ import type { ConversationHead, ConversationKey, ConversationTable } from './con
 import { decodeJson, encodeJson, isStringRecord, toMetadataRecordName } from './conversation-seal.ts';
 import { type ConversationItem, createSealedItems } from './sealed-items.ts';
 import { afterNotFoundError, conversationItemNotFoundError, conversationNotFoundError } from './session-errors.ts';
-import { type ConversationTurns, createTurns, type Turn } from './turns.ts';
+import { type ConversationTurns, createTurns, type EarlierItems, type Turn } from './turns.ts';
 
-export type { ConversationItem, Turn };
+export type { ConversationItem, EarlierItems, Turn };
 
 /** A conversation as the API shows it. */
 export interface Conversation {
@@ -49,14 +49,15 @@ export interface Conversations extends ConversationTurns {
   update(key: ConversationKey, metadata: Conversation['metadata']): Promise<Conversation>;
   /** Deletes the conversation and its items. */
   delete(key: ConversationKey): Promise<void>;
-  /** Returns a page of items. Throws LambentError `not_found` too if `after` names no item. */
+  /**
+   * Returns a page of items, fewer than `limit` if they are large. Throws LambentError `not_found` too if `after` names no
+   * item.
+   */
   list(key: ConversationKey, listing: ListOptions): Promise<ItemPage>;
   /** Returns an item. Throws LambentError `not_found` too if it doesn't exist. */
   retrieveItem(key: ConversationKey, itemId: string): Promise<ConversationItem>;
   /** Deletes an item and returns its conversation. Throws LambentError `not_found` too if it doesn't exist. */
   deleteItem(key: ConversationKey, itemId: string): Promise<Conversation>;
-  /** Returns all items, oldest first, without acquiring the lock. */
-  readItems(key: ConversationKey): Promise<readonly ConversationItem[]>;
 }
 
 export interface ConversationsOptions {
@@ -72,6 +73,8 @@ export interface ConversationsOptions {
 }
 
 const DAY_SECONDS = 86_400;
+/** Sealed bytes of a page of items, of which each has up to 6 MB. A page has at least one item. */
+const MAX_PAGE_BYTES = 4_000_000;
 
 /** Creates the conversations of one environment. */
 export function createConversations(options: ConversationsOptions): Conversations {
@@ -146,15 +149,25 @@ export function createConversations(options: ConversationsOptions): Conversation
         if (newestFirst) to = row.position;
         else from = row.position + 1;
       }
-      const items = await sealedItems.read(key, { from, to, newestFirst }, limit + 1);
-      return { items: items.slice(0, limit), hasMore: items.length > limit };
+      const items: ConversationItem[] = [];
+      let sizeBytes = 0;
+      for await (const page of sealedItems.readPages(key, { from, to, newestFirst, pageSize: limit + 1 })) {
+        for (const item of page) {
+          sizeBytes += item.sizeBytes;
+          const isFull = items.length === limit || (items.length > 0 && sizeBytes > MAX_PAGE_BYTES);
+          if (isFull) return { items, hasMore: true };
+          items.push(item);
+        }
+      }
+      return { items, hasMore: false };
     },
 
     async retrieveItem(key, itemId) {
       const { nextPosition } = await readHead(key);
       const row = await table.findItem(key, itemId, nextPosition, now());
       if (row === undefined) throw conversationItemNotFoundError(itemId);
-      return sealedItems.open(key, row);
+      const { id, content } = await sealedItems.open(key, row);
+      return { id, content };
     },
 
     async deleteItem(key, itemId) {
@@ -167,11 +180,6 @@ export function createConversations(options: ConversationsOptions): Conversation
       }
       if (await table.removeDeletedItem(key, itemId, head.nextPosition)) return toConversation(key, head);
       throw conversationItemNotFoundError(itemId);
-    },
-
-    async readItems(key) {
-      const { nextPosition } = await readHead(key);
-      return sealedItems.read(key, { from: 0, to: nextPosition, newestFirst: false });
     },
   };
 }

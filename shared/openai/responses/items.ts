@@ -169,18 +169,18 @@ export function isItemReference(item: InputItem): item is ItemReference {
 /**
  * Rejects items with the same id, as OpenAI does. Lists are paged by item id, so ids must be unique.
  * @param param the caller's parameter that holds the items
- * @param earlier the stored items that precede them
+ * @param earlier the ids of the stored items that precede them
  * @throws LambentError `invalid_value`
  */
 export function rejectDuplicateIds(
   items: readonly InputItem[],
   param: string,
-  earlier: readonly { readonly id: string }[] = [],
+  earlier: ReadonlySet<string> = new Set(),
 ): void {
-  const ids = new Set<unknown>(earlier.map(({ id }) => id));
+  const ids = new Set<string>();
   for (const { id } of items) {
     if (typeof id !== 'string' || id === '') continue;
-    if (ids.has(id)) {
+    if (ids.has(id) || earlier.has(id)) {
       const shortId = abbreviateId(id);
       const message = `Duplicate item found with id ${shortId}. Remove duplicate items from your input and try again.`;
       throw invalidValueError(param, message);

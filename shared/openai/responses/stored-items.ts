@@ -31,6 +31,11 @@ export function createItemIdGenerator(responseId: string, epoch: number): ItemId
   };
 }
 
+/** Returns whether an item's id has the form of those that Lambent generates. */
+export function isLambentId(itemId: string): boolean {
+  return LAMBENT_ID.test(itemId);
+}
+
 /** Returns the id of the response that an item may belong to, or undefined if Lambent didn't generate the id. */
 export function responseIdFor(itemId: string): string | undefined {
   const stem = LAMBENT_ID.exec(itemId)?.[1];
@@ -62,7 +67,7 @@ export function toStoredInput(input: ResponsesBody['input'], createItemId: ItemI
 export function toStoredItem(item: ResolvedItem, createItemId: ItemIdGenerator): StoredItem {
   const next = createItemId();
   const keepOrCreateId = (prefix: string): string =>
-    typeof item.id === 'string' && LAMBENT_ID.test(item.id) ? item.id : `${prefix}_${next}`;
+    typeof item.id === 'string' && isLambentId(item.id) ? item.id : `${prefix}_${next}`;
   switch (item.type) {
     case 'function_call': {
       const { call_id, name, arguments: text } = item;

@@ -47,7 +47,11 @@ async function createState(faults: (jobs: JobStore) => Partial<JobStore>) {
   await conversations.create(key, {}, []);
   return {
     state,
-    countItems: async () => (await conversations.readItems(key)).length,
+    async countItems() {
+      let count = 0;
+      for await (const page of (await conversations.readEarlier(key)).pages()) count += page.length;
+      return count;
+    },
     async sweep() {
       clock.now = Math.max(clock.now, Date.now()) + JOB_TIMINGS.completionMs;
       const steps = { conversation: createConversationStep(conversations) };

@@ -4,9 +4,14 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { startFaultProxy } from '../../../local/faults/proxy.ts';
 import type { Sleep } from '../../../shared/core/heartbeat.ts';
-import type { ConversationTable, LockResult } from '../../../shared/sessions/conversation-records.ts';
+import type { ConversationKey, ConversationTable, LockResult } from '../../../shared/sessions/conversation-records.ts';
 import { createConversationTable } from '../../../shared/sessions/conversation-table.ts';
-import { type Conversations, createConversations } from '../../../shared/sessions/conversations.ts';
+import {
+  type ConversationItem,
+  type Conversations,
+  createConversations,
+  type EarlierItems,
+} from '../../../shared/sessions/conversations.ts';
 import { waitUntil } from '../../wait.ts';
 import { type Stores, startStores } from './services.ts';
 
@@ -37,14 +42,22 @@ async function readRows(key: { tenant: string; id: string }) {
   return Items.filter(({ pk }) => pk?.S === `${key.tenant}#${key.id}`);
 }
 
-const readNames = async (key: { tenant: string; id: string }) =>
-  (await conversations.readItems(key)).map(({ id }) => id);
+/** Reads all items of a conversation. */
+const readItems = async (key: ConversationKey) => collect(await conversations.readEarlier(key));
+
+async function collect({ pages }: EarlierItems) {
+  const items: ConversationItem[] = [];
+  for await (const page of pages()) items.push(...page.map(({ id, content }) => ({ id, content })));
+  return items;
+}
+
+const readNames = async (key: ConversationKey) => (await readItems(key)).map(({ id }) => id);
 
 describe('a turn', () => {
   it('the items of a turn become visible together when it commits', async () => {
     const key = await createConversation('a');
     const turn = await conversations.beginTurn(key, 'one');
-    expect(turn.items.map(({ id }) => id)).toEqual(['a']);
+    expect((await collect(turn.earlier)).map(({ id }) => id)).toEqual(['a']);
     expect(await readNames(key)).toEqual(['a']);
     await turn.commit(makeItems('b', 'c'));
     expect(await readNames(key)).toEqual(['a', 'b', 'c']);
@@ -199,7 +212,7 @@ describe('a stored conversation', () => {
     const expiresAt = Math.floor(clock.now / 1000) + 99;
     for (const { sealed = new Uint8Array(), ...row } of rows)
       await table.putItem(key, { ...row, sealed, position: 1 - row.position }, expiresAt);
-    await expect(conversations.readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
+    await expect(readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
 
   it('deleting a conversation deletes all its items', async () => {
@@ -241,7 +254,7 @@ describe('an item that is too large for the table', () => {
 
   it('a large item is stored sealed in the bucket, and is read like any other', async () => {
     const { key, objects } = await createLargeConversation();
-    expect(await conversations.readItems(key)).toEqual([large('a'), ...makeItems('b'), large('c')]);
+    expect(await readItems(key)).toEqual([large('a'), ...makeItems('b'), large('c')]);
     expect(await conversations.retrieveItem(key, 'c')).toEqual(large('c'));
     const kept = await Promise.all((await objects()).map((object) => stores.bucket.get(object)));
     expect(kept).toHaveLength(2);
@@ -279,7 +292,7 @@ describe('an item that is too large for the table', () => {
     const halves = Array.from({ length: 6 }, (_, index) => ({ id: `half${index}`, content: 'y'.repeat(220_000) }));
     await (await conversations.beginTurn(key, 'more')).commit(halves);
     await stores.bucket.remove(await objects());
-    await expect(conversations.readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
+    await expect(readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
   });
 });
 

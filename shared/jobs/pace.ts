@@ -30,7 +30,7 @@ export interface PaceOptions {
 const WINDOW_MS = 1_000;
 /** A model that was not throttled for so long is asked without permits. */
 const QUIET_MS = 60_000;
-/** An environment whose call was throttled looks for so long whether others are throttled. */
+/** An environment whose call was throttled looks for so long whether others are throttled later. */
 const WATCH_MS = 600_000;
 /** Between two such looks. */
 const LOOK_MS = 5_000;
@@ -51,18 +51,24 @@ const MAX_MODELS = 1_000;
 /** Other environments may begin a window or take permits between two requests of this one. */
 const MAX_TRIES = 4;
 
-/** Creates the pace of one environment. A model that was never throttled here costs no request and no memory. */
+/**
+ * Creates the pace of one environment. It reads a model's state before the first call and after a minute without calls. While
+ * the model isn't throttled, no other request is made.
+ */
 export function createPace(options: PaceOptions): Pace {
   const models = new BoundedMap<string, ModelPace>(MAX_MODELS);
+  const paceOf = (model: string): ModelPace => {
+    const known = models.get(model);
+    if (known !== undefined) return known;
+    const pace = new ModelPace(model, options);
+    models.set(model, pace);
+    return pace;
+  };
   return {
-    admit: async (model) => models.get(model)?.admit(),
-    giveBack: (model) => models.get(model)?.giveBack(),
-    accepted: (model) => models.get(model)?.accepted(),
-    throttled(model, retryAfterMs = 0) {
-      const pace = models.get(model) ?? new ModelPace(model, options);
-      models.set(model, pace);
-      pace.throttled(retryAfterMs);
-    },
+    admit: (model) => paceOf(model).admit(),
+    giveBack: (model) => paceOf(model).giveBack(),
+    accepted: (model) => paceOf(model).accepted(),
+    throttled: (model, retryAfterMs = 0) => paceOf(model).throttled(retryAfterMs),
   };
 }
 
@@ -89,7 +95,7 @@ interface Counts {
   accepted: number;
 }
 
-/** What an environment knows of a throttled model. */
+/** What an environment knows of a model. */
 class ModelPace {
   readonly #model: string;
   readonly #options: PaceOptions;
@@ -98,6 +104,7 @@ class ModelPace {
   #ownThrottledAt = Number.NEGATIVE_INFINITY;
   #restUntil = 0;
   #lookedAt = Number.NEGATIVE_INFINITY;
+  #admittedAt = Number.NEGATIVE_INFINITY;
   #throttleRecordedAt = Number.NEGATIVE_INFINITY;
   #recordedAt = Number.NEGATIVE_INFINITY;
   #tableFailedAt = Number.NEGATIVE_INFINITY;
@@ -168,9 +175,10 @@ class ModelPace {
   /** Whether the model was throttled lately, as far as this environment knows or can find out. */
   async #isPaced(): Promise<boolean> {
     const now = this.#options.now();
+    const isNew = now - this.#admittedAt >= QUIET_MS;
+    this.#admittedAt = now;
     if (now - this.#throttledAt < QUIET_MS) return true;
-    if (now - this.#ownThrottledAt >= WATCH_MS) return false;
-    if (now - this.#lookedAt >= LOOK_MS) {
+    if (isNew || (now - this.#ownThrottledAt < WATCH_MS && now - this.#lookedAt >= LOOK_MS)) {
       this.#lookedAt = now;
       this.#looking = this.#look().finally(() => {
         this.#looking = undefined;

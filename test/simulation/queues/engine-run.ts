@@ -3,6 +3,8 @@ import { getTicketBytes, receiveTicket } from '../../../shared/api/receive-ticke
 import { LambentError } from '../../../shared/core/errors.ts';
 import { createBacklogWatch } from '../../../shared/jobs/backlog-watch.ts';
 import { watchOutages } from '../../../shared/jobs/outage-watch.ts';
+import { createPace } from '../../../shared/jobs/pace.ts';
+import type { PaceTable } from '../../../shared/jobs/pace-table.ts';
 import type { Bodies } from '../../../shared/jobs/ports.ts';
 import { sendTickets, submit } from '../../../shared/jobs/submit.ts';
 import { sweepRepeatedly } from '../../../shared/jobs/sweep-run.ts';
@@ -12,6 +14,7 @@ import { ticketAction, type WorkerPorts } from '../../../shared/jobs/worker.ts';
 import { MessagePool } from '../../../shared/lambda/message-pool.ts';
 import { createQueueControl } from '../../../shared/lambda/queue-control.ts';
 import { VISIBILITY_SECONDS } from '../../../shared/lambda/queue-pipeline.ts';
+import { makeRequest } from '../../shared/inference/requests.ts';
 import { aJob, anInput } from '../../shared/jobs/jobs.ts';
 import { createVirtualTime, type VirtualTime } from '../virtual-time.ts';
 import type { EnvironmentModel } from './environment-model.ts';
@@ -37,6 +40,10 @@ export interface EngineRunOptions {
   /** Each received message is chosen among this many of the oldest. Default: 1. */
   readonly mixedMessages?: number;
   readonly outages?: readonly ServiceOutage[];
+  /** The shared state of throttled models. Default: no call is paced. */
+  readonly paceTable?: PaceTable;
+  /** Called for each call to a model. Resolves when it begins to answer; throws if it refuses the call. */
+  readonly callModel?: (model: string, time: VirtualTime) => Promise<void>;
   readonly seed: number;
   /** When the run is given up. */
   readonly untilMs: number;
@@ -75,7 +82,17 @@ const DAY_MS = 86_400_000;
 
 /** Runs jobs on the engine's own code (submission, pool, worker, sweep) in a simulated world, on virtual time. */
 export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
-  const { jobs, invocations, placesPerInvocation, mixedMessages = 1, outages = [], seed, untilMs } = options;
+  const {
+    jobs,
+    invocations,
+    placesPerInvocation,
+    mixedMessages = 1,
+    outages = [],
+    seed,
+    untilMs,
+    paceTable,
+    callModel,
+  } = options;
   const time = createVirtualTime();
   const random = createSeededRandom(seed);
   const queue = new SqsModel(time, { name: 'jobs', visibilitySeconds: TIMEOUT_MS / 1000, mixedMessages, random });
@@ -120,8 +137,12 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
       sleep: (ms, signal) => clock.sleep(ms, signal),
       ids: () => `owner-${ids++}`,
       random,
+      ...(paceTable && {
+        pace: createPace({ table: environment.guard(paceTable), now: time.now, random, onError }),
+      }),
       answerJob: async (job, _input, { signal, onBegin }) => {
         attempts += 1;
+        await callModel?.(job.model, time);
         onBegin();
         await clock.sleep(durations.get(job.id) ?? 0, signal);
         signal.throwIfAborted();
@@ -156,12 +177,13 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
   }
 
   async function submitJob(job: SimulatedJob): Promise<void> {
-    const { input: _input, model: _model, ...rest } = aJob({ tenant: job.tenant, id: idOf(job.id) });
+    const { tenant, model = 'default', tier = 'default' } = job;
+    const { input: _input, model: _model, ...rest } = aJob({ tenant, id: idOf(job.id), tier });
     const admitted = {
       ...rest,
       deadline: job.arrivesAtMs + DAY_MS,
       expiresAt: untilMs / 1000 + 30 * 86_400,
-      input: anInput(),
+      input: anInput({ generation: makeRequest({ model }) }),
     };
     const ports = { ...shared, jobs: table.store, bodies, queue: tickets };
     for (;;) {

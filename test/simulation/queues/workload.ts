@@ -1,4 +1,5 @@
 import { createSeededRandom } from '../../../local/faults/random.ts';
+import type { JobTier } from '../../../shared/jobs/job.ts';
 
 /** A job: when it arrives, whose it is, and how long it runs. Times in whole milliseconds. */
 export interface SimulatedJob {
@@ -6,6 +7,10 @@ export interface SimulatedJob {
   readonly tenant: string;
   readonly arrivesAtMs: number;
   readonly durationMs: number;
+  /** Default: `default`. */
+  readonly model?: string;
+  /** Default: `default`. */
+  readonly tier?: JobTier;
 }
 
 /** A distribution of job times. */

@@ -150,15 +150,16 @@ export function recover(
   const crashed = lastOutageAt < (job.leaseExpiresAt ?? 0);
   // An attempt whose model began to answer is counted already. One that ran alone is itself the cause of the crash.
   const counts = crashed && job.alone === true && job.begun !== true;
-  // A job that an earlier version claimed has no ticket.
-  const ticket = purposeOf(job) === 'run';
+  // Its ticket comes back by itself, unless its worker died before it had shortened the queue's long visibility timeout. A
+  // job that an earlier version claimed has none.
+  const wakeAt = purposeOf(job) === 'run' ? now + timings.wakeMs : now;
   return {
     guard: [...holding(job), unheldAt(now, timings), uncancelled],
     change: {
       set: { status: 'queued' },
       remove: ['owner', 'leaseExpiresAt', 'begun', 'alone'],
       add: { ...(crashed ? { crashes: 1 } : {}), ...(counts ? { attempts: 1 } : {}) },
-      index: waiting(job, now, ticket, timings),
+      index: waiting(job, wakeAt, false, timings),
     },
   };
 }

@@ -76,7 +76,7 @@ describe('a job in progress', () => {
     expect((await world.sweep()).run).toMatchObject({ seen: 0, recovered: 0 });
     world.clock.now += 1;
     expect((await world.sweep()).run).toMatchObject({ seen: 1, recovered: 1 });
-    expect(await world.job()).toMatchObject({ status: 'queued', crashes: 1, duePartition: 'wait#jobs#0' });
+    expect(await world.job()).toMatchObject({ status: 'queued', crashes: 1, duePartition: 'wake#jobs#0' });
   });
 
   it('is left alone while its holder renews the lease, and stays at the time of its claim', async () => {

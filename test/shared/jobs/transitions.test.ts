@@ -24,7 +24,7 @@ import {
 import { aJob, HOUR_MS, START } from './jobs.ts';
 
 const NOW = START + 1_000;
-const { leaseMs, graceMs, firstLookMs, completionMs } = JOB_TIMINGS;
+const { leaseMs, graceMs, firstLookMs, wakeMs, completionMs } = JOB_TIMINGS;
 const DEADLINE = START + HOUR_MS;
 const GPU = { lane: 'gpu' } as const;
 
@@ -82,7 +82,7 @@ const CASES: readonly [string, Job, Transition, JobChange['index']][] = [
     release(held, { ...pause, notBefore: DEADLINE + 1, ticket: false }, JOB_TIMINGS),
     { purpose: 'wake', queue: 'jobs', dueAt: DEADLINE },
   ],
-  ['recover', dead, recover(dead, NOW, JOB_TIMINGS), { purpose: 'wait', queue: 'jobs', dueAt: NOW + firstLookMs }],
+  ['recover', dead, recover(dead, NOW, JOB_TIMINGS), { purpose: 'wake', queue: 'jobs', dueAt: NOW + wakeMs }],
   [
     "recover of an earlier version's claim, which has no ticket",
     { ...dead, duePartition: 'due#3' },

@@ -413,7 +413,7 @@ describe('a job whose worker died', () => {
       },
     });
     await room.pass(0);
-    expect(await room.job()).toMatchObject({ status: 'queued', crashes: 1, duePartition: 'wait#jobs#0' });
+    expect(await room.job()).toMatchObject({ status: 'queued', crashes: 1, duePartition: 'wake#jobs#0' });
     waiting.resolve();
     expect(await running).toMatchObject({ kind: 'ended' });
   });

@@ -12,6 +12,7 @@ import {
   createConversations,
   type EarlierItems,
 } from '../../../shared/sessions/conversations.ts';
+import type { Vault } from '../../../shared/vault/vault.ts';
 import { waitUntil } from '../../wait.ts';
 import { type Stores, startStores } from './services.ts';
 
@@ -293,6 +294,71 @@ describe('an item that is too large for the table', () => {
     await (await conversations.beginTurn(key, 'more')).commit(halves);
     await stores.bucket.remove(await objects());
     await expect(readItems(key)).rejects.toMatchObject({ code: 'record_unreadable' });
+  });
+});
+
+describe('a conversation that does not fit into memory', () => {
+  const large = (id: string) => ({ id, content: { said: 'x'.repeat(1_500_000) } });
+
+  /** Creates a conversation of 12 MB, and records what is read of its content. */
+  async function createHugeConversation() {
+    const opened: string[] = [];
+    const vault = {
+      ...stores.vault,
+      open: (...[name, sealed]: Parameters<Vault['open']>) => {
+        opened.push(name.field);
+        return stores.vault.open(name, sealed);
+      },
+    };
+    const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
+    await conversations.create(key, {}, ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].map(large));
+    const recorded = createConversations({ table, vault, retentionDays: 30, now: () => clock.now });
+    return { key, opened, conversations: recorded };
+  }
+
+  it('items are added without reading any content', async () => {
+    const { key, opened, conversations: recorded } = await createHugeConversation();
+    const turn = await recorded.beginTurn(key, 'turn');
+    expect(await turn.earlier.findIds(['b', 'h', 'z'])).toEqual(new Set(['b', 'h']));
+    expect(await turn.earlier.hasTurn('turn')).toBe(false);
+    await turn.commit(makeItems('i'));
+    await recorded.appendFinishedTurn(key, 'background', makeItems('j'), 8);
+    await recorded.appendFinishedTurn(key, 'background', makeItems('j'), 8);
+    expect(opened).toEqual([]);
+    expect((await readNames(key)).slice(-3)).toEqual(['h', 'i', 'j']);
+  });
+
+  it('a page of a list ends before it exceeds 4 MB', async () => {
+    const { key, opened, conversations: recorded } = await createHugeConversation();
+    const names: string[] = [];
+    for (let after: string | undefined; ; after = names.at(-1)) {
+      const page = { newestFirst: false, limit: 100, ...(after === undefined ? {} : { after }) };
+      const { items, hasMore } = await recorded.list(key, page);
+      names.push(...items.map(({ id }) => id));
+      expect(items.length).toBeLessThanOrEqual(2);
+      if (!hasMore) break;
+    }
+    expect(names).toEqual(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']);
+    expect(opened.length).toBeLessThan(20);
+  });
+
+  it('items are read in pages of at most four large ones', async () => {
+    const { key, opened, conversations: recorded } = await createHugeConversation();
+    const { pages } = await recorded.readEarlier(key, 7);
+    const sizes: number[] = [];
+    for await (const page of pages()) {
+      sizes.push(page.length);
+      if (sizes.length === 1) expect(opened).toHaveLength(4);
+    }
+    expect(sizes).toEqual([4, 3]);
+  });
+
+  it('hundreds of ids are found in one conversation', async () => {
+    const names = Array.from({ length: 250 }, (_, index) => `id${index}`);
+    const key = await createConversation(...names);
+    const { findIds } = await conversations.readEarlier(key, 240);
+    expect(await findIds([...names, 'other'])).toEqual(new Set(names.slice(0, 240)));
+    expect(await findIds([])).toEqual(new Set());
   });
 });
 

@@ -47,7 +47,9 @@ export function createJobStores(
   const onCall: Parameters<typeof createKeyUnwrapper>[2] = ({ outcome }) =>
     metrics.publish({ KmsCalls: [1, 'Count'], KmsErrors: [outcome === 'ok' ? 0 : 1, 'Count'] });
   const vault = createVault({
-    table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE),
+    table: createTenantKeyTable(dynamodb, settings.KEYS_TABLE, () =>
+      metrics.publish({ KeysTableErrors: [1, 'Count'] }),
+    ),
     unwrap: createKeyUnwrapper(kms, settings.KMS_KEY_ID, onCall),
     ...(mayCreateKeys ? { generate: createKeyGenerator(kms, settings.KMS_KEY_ID, onCall) } : {}),
   });

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import OpenAI from 'openai';
-import type { HttpRequest } from '../../../shared/access/route.ts';
+import type { HttpRequest, Route } from '../../../shared/access/route.ts';
 import type { ApiState } from '../../../shared/api/api-state.ts';
 import {
   chatCompletionsRoute,
@@ -11,12 +11,15 @@ import {
 } from '../../../shared/api/generation-routes.ts';
 import { toLambentError } from '../../../shared/core/errors.ts';
 import type { Telemetry } from '../../../shared/core/telemetry.ts';
+import { type Idempotency, idempotent } from '../../../shared/idempotency/idempotent.ts';
 import { CAPABILITIES } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 import { type ModelRegistry, parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createRouter } from '../../../shared/inference/router.ts';
 import type { HttpResponse } from '../../../shared/lambda/http-responder.ts';
 import { encodeErrorBody, errorHeadersFor, httpStatusFor } from '../../../shared/openai/errors.ts';
+import { allowsStorage, runsInBackground } from '../../../shared/openai/request-flags.ts';
+import { isFinalFrame } from '../../../shared/openai/sse.ts';
 import { recordTelemetry } from '../core/recorded-telemetry.ts';
 
 export const TENANT = 'acme';
@@ -50,6 +53,7 @@ export async function startService(
   scripts: readonly Script[],
   registry = createTestRegistry(),
   state?: ApiState,
+  idempotency?: Idempotency,
 ): Promise<Service> {
   const generationRequests: GenerationRequest[] = [];
   const remainingScripts = [...scripts];
@@ -71,9 +75,14 @@ export async function startService(
   const now = state === undefined ? () => 1_700_000_000_000 : Date.now;
   const stateOption = state === undefined ? {} : { state: async () => state };
   const api = { router, registry, ids: () => String(++count), now, ...stateOption };
+  const withKeys = (route: Route, name: string): Route => {
+    if (idempotency === undefined) return route;
+    const options = { isFinalFrame, mayStore: allowsStorage, showsRunning: runsInBackground };
+    return idempotent(route, { ...options, name, open: async () => idempotency });
+  };
   const routes = new Map([
-    ['POST /v1/chat/completions', chatCompletionsRoute(api)],
-    ['POST /v1/responses', responsesRoute(api)],
+    ['POST /v1/chat/completions', withKeys(chatCompletionsRoute(api), 'chat.completions')],
+    ['POST /v1/responses', withKeys(responsesRoute(api), 'responses')],
     ['GET /v1/models', listModelsRoute(api)],
   ]);
   const server = createServer((request, response) => {
@@ -82,9 +91,12 @@ export async function startService(
     const route = id === undefined ? routes.get(`${request.method} ${url}`) : retrieveModelRoute(api);
     const pathParameters = id === undefined ? {} : { id: decodeURIComponent(id) };
     readBody(request)
-      .then((body) => route?.run({ ...createHttpRequest(body, telemetry), pathParameters }))
+      .then((body) =>
+        route?.run({ ...createHttpRequest(body, telemetry), headers: readHeaders(request), pathParameters }),
+      )
       .then((answer) => writeAnswer(answer, response))
       .catch((thrown: unknown) => {
+        if (response.headersSent) return void response.destroy();
         const error = toLambentError(thrown);
         response.writeHead(httpStatusFor(error), { 'content-type': 'application/json', ...errorHeadersFor(error) });
         response.end(JSON.stringify(encodeErrorBody(error)));
@@ -124,6 +136,10 @@ async function listen(server: Server): Promise<string> {
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('The server has no port');
   return `http://127.0.0.1:${address.port}`;
+}
+
+function readHeaders({ headers }: IncomingMessage): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
 }
 
 async function readBody(request: IncomingMessage): Promise<unknown> {

@@ -43,8 +43,8 @@ afterAll(async () => {
 /** The writes of a call after which something happens. */
 const WRITES = ['finish', 'create', 'commitTurn'] as const;
 type Write = (typeof WRITES)[number];
-/** Whether the connection is cut after the write, or the process dies. */
-type Fault = 'cut' | 'death';
+/** The connection is cut after the write or before it, or the process dies after it. */
+type Fault = 'cut' | 'cutBefore' | 'death';
 
 let count = 0;
 
@@ -66,9 +66,10 @@ async function createWorld() {
         if (name !== write || !isLeft) return send(...args);
         isLeft = false;
         if (fault === 'cut') proxy.set({ cutAfter: 1 });
+        if (fault === 'cutBefore') proxy.set({ cutBefore: 1 });
         try {
           const result = await send(...args);
-          if (fault === 'cut') return result;
+          if (fault !== 'death') return result;
         } finally {
           proxy.set({});
         }
@@ -127,7 +128,8 @@ async function createWorld() {
       );
       return { service, queue: environment.queue, isDead: environment.isDead };
     },
-    readItems: async () => (await plain.state.conversations.readItems(conversation)).map(({ id }) => id),
+    readItems: async () =>
+      (await plain.state.conversations.list(conversation, { newestFirst: false, limit: 100 })).items,
     deleteJob: (id: string) => plain.state.jobs.delete(TENANT, id),
     async sweep() {
       clock.skewMs += 60_000;
@@ -194,6 +196,7 @@ async function repeat(world: World, call: Call, body: Body | undefined, write: W
 describe.each(CALLS)('a %s with an idempotency key', (_name, call) => {
   it.each([
     ['finish', 'cut'],
+    ['finish', 'cutBefore'],
     ['finish', 'death'],
     ['create', 'cut'],
     ['create', 'death'],
@@ -202,11 +205,12 @@ describe.each(CALLS)('a %s with an idempotency key', (_name, call) => {
     expect(modelCalls).toBe(1);
     expect(repeated).toMatchObject({ text: 'Hello' });
     expect(third).toEqual(repeated);
-    if (write === 'finish' && fault === 'cut') expect(repeated).toEqual(first);
+    if (write === 'finish' && fault !== 'death') expect(repeated).toEqual(first);
   });
 
   it.each([
     ['finish', 'cut'],
+    ['finish', 'cutBefore'],
     ['create', 'cut'],
     ['create', 'death'],
     ['commitTurn', 'cut'],
@@ -234,7 +238,7 @@ describe.each(CALLS)('a %s with an idempotency key', (_name, call) => {
   });
 });
 
-it.each(['cut', 'death'] as const)(
+it.each(['cut', 'cutBefore', 'death'] as const)(
   'a chat completion is generated once if its write finish has the fault %s',
   async (fault) => {
     const { repeated, modelCalls } = await repeat(await createWorld(), createChat, undefined, 'finish', fault);

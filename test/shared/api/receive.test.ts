@@ -160,6 +160,15 @@ it('another body under the same key is rejected', async () => {
   expect(receiver.queue.ids()).toEqual([ID]);
 });
 
+it('a message whose response would be neither stored nor sent is rejected', async () => {
+  const receiver = createReceiver();
+  const unread = receiver.inline({ body: { ...body, store: false } });
+  await expect(receiver.receive(unread)).rejects.toMatchObject({
+    reason: { code: 'missing_required_parameter', param: 'replyTo' },
+  });
+  expect(await receiver.job()).toBeUndefined();
+});
+
 describe('a sender that dies', () => {
   it.each([
     ['before the ticket', 'not sent'],

@@ -421,6 +421,51 @@ describe('a request whose response is lost', () => {
   });
 });
 
+describe('an operation whose response is lost', () => {
+  const large = (id: string) => ({ id, content: 'x'.repeat(400_000) });
+
+  it('creating a conversation again returns it unchanged', async () => {
+    const key = { tenant: TENANT, id: `conv_${randomUUID()}` };
+    const create = () => conversations.create(key, { a: 'b' }, makeItems('a'));
+    const first = await create();
+    clock.now += 1_000;
+    expect(await create()).toEqual(first);
+    expect(await readNames(key)).toEqual(['a']);
+  });
+
+  it('deleting an item whose deletion was repeated by the SDK succeeds, and its object is removed', async () => {
+    const key = await createConversation();
+    await (await conversations.beginTurn(key, 'turn')).commit([large('a')]);
+    const markItemDeleted: ConversationTable['markItemDeleted'] = async (...args) => {
+      await table.markItemDeleted(...args);
+      return table.markItemDeleted(...args);
+    };
+    const repeating = { table: { ...table, markItemDeleted }, vault: stores.vault, retentionDays: 30 };
+    const repeated = createConversations({ ...repeating, now: () => clock.now });
+    expect(await repeated.deleteItem(key, 'a')).toMatchObject({ id: key.id });
+    expect(await stores.bucket.list(`${TENANT}/conversation/${key.id}/`)).toEqual([]);
+  });
+
+  it('deleting an item again removes the object that the first call left behind', async () => {
+    const key = await createConversation('b');
+    await (await conversations.beginTurn(key, 'turn')).commit([large('a')]);
+    const remove = () => Promise.reject(new Error('killed'));
+    const crashing = createConversationTable(stores.client, stores.tableName, { ...stores.bucket, remove });
+    const killed = createConversations({
+      table: crashing,
+      vault: stores.vault,
+      retentionDays: 30,
+      now: () => clock.now,
+    });
+    await expect(killed.deleteItem(key, 'a')).rejects.toThrow('killed');
+    expect(await readNames(key)).toEqual(['b']);
+    expect(await stores.bucket.list(`${TENANT}/conversation/${key.id}/`)).toHaveLength(1);
+    expect(await conversations.deleteItem(key, 'a')).toMatchObject({ id: key.id });
+    expect(await stores.bucket.list(`${TENANT}/conversation/${key.id}/`)).toEqual([]);
+    await expect(conversations.deleteItem(key, 'a')).rejects.toMatchObject({ code: 'not_found' });
+  });
+});
+
 describe('any sequence of operations on a conversation', () => {
   it('a conversation lists the same items as a plain list, after any sequence of operations', async () => {
     const step = fc.oneof(

@@ -52,7 +52,7 @@ async function process(record: QueueRecord, ports: ReceiverPorts): Promise<Messa
   await authorizeSender(message, record, ports);
   const body = await readRequestBody(message, ports);
   if (body === undefined) return receiveWithoutBody(message, ports);
-  const submitted = await submit(toJob(message, body, ports), ports);
+  const submitted = await submit(toJob(message, body, ports), ports).catch(rejectDeletedTenant);
   if (submitted.kind === 'conflict') {
     throw new MessageRejectedError(
       new LambentError('idempotency_key_reused', 'This idempotency key was already used with a different body.', {
@@ -63,6 +63,11 @@ async function process(record: QueueRecord, ports: ReceiverPorts): Promise<Messa
   // The object is deleted only now, because it was the only copy of the body until the job was submitted.
   await Promise.all([sendTicket(submitted, ports), deleteInboxObject(message, ports)]);
   return DELETE;
+}
+
+/** An erased tenant never gets keys again. Any other failure of the vault is followed by another delivery. */
+function rejectDeletedTenant(thrown: unknown): never {
+  throw thrown instanceof LambentError && thrown.code === 'tenant_deleted' ? new MessageRejectedError(thrown) : thrown;
 }
 
 /** Sends the ticket of a new job. Never throws: without a ticket the sweep sends one. */

@@ -76,20 +76,30 @@ export async function findItems({ client, name }: Table, keys: readonly Item[]):
 }
 
 /**
- * Reads up to 100 items by their keys, strongly consistent. Asks again, after a pause, for keys that a throttled table left
- * unprocessed.
+ * Reads up to 100 items by their keys, strongly consistent. Asks again, after a growing pause, for keys that a throttled table
+ * left unprocessed.
+ * @throws LambentError `overloaded` if eight requests in a row return nothing
  */
-export async function getItems({ client, name }: Table, keys: readonly Item[]): Promise<readonly Item[]> {
+export async function getItems(
+  { client, name }: Table,
+  keys: readonly Item[],
+  { sleep = sleepFor }: Pick<BatchOptions, 'sleep'> = {},
+): Promise<readonly Item[]> {
   const items: Item[] = [];
-  let left: Item[] | undefined = [...keys];
-  for (let round = 0; left !== undefined && left.length > 0; round += 1) {
-    if (round > 0) await sleepFor(Math.min(50 * 2 ** round, 1_000) * (0.5 + Math.random() / 2));
+  let left: Item[] = [...keys];
+  let failed = 0;
+  for (let round = 0; left.length > 0; round += 1) {
+    if (failed === MAX_FAILED_BATCHES)
+      throw new LambentError('overloaded', `${name} left ${left.length} reads unprocessed`);
+    if (round > 0) await sleep(Math.min(BASE_PAUSE_MS * 2 ** failed, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2));
     const command: BatchGetItemCommand = new BatchGetItemCommand({
       RequestItems: { [name]: { Keys: left, ConsistentRead: true } },
     });
     const { Responses, UnprocessedKeys }: BatchGetItemCommandOutput = await client.send(command);
     items.push(...(Responses?.[name] ?? []));
-    left = UnprocessedKeys?.[name]?.Keys;
+    const again: Item[] = UnprocessedKeys?.[name]?.Keys ?? [];
+    failed = again.length === left.length ? failed + 1 : 0;
+    left = again;
   }
   return items;
 }

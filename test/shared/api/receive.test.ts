@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { deriveResponseId } from '../../../shared/api/queue-message.ts';
 import { receive } from '../../../shared/api/receive.ts';
+import { LambentError } from '../../../shared/core/errors.ts';
 import { parseModelRegistry } from '../../../shared/inference/registry.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
@@ -23,9 +24,17 @@ const ID = deriveResponseId('acme', 'order-1');
 
 /**
  * Creates a receiver with one inbox object and a message that points to it. The job store's method `failing` throws,
- * and `remove` replaces the deletion of the inbox object.
+ * `remove` replaces the deletion of the inbox object, and the vault fails with `vaultError`.
  */
-function createReceiver({ failing, remove }: { failing?: keyof JobStore; remove?: () => Promise<void> } = {}) {
+function createReceiver({
+  failing,
+  remove,
+  vaultError,
+}: {
+  failing?: keyof JobStore;
+  remove?: () => Promise<void>;
+  vaultError?: LambentError;
+} = {}) {
   const clock = { now: START };
   const objects = new Map([[KEY, Buffer.from(JSON.stringify(body))]]);
   const store = createMemoryStore(() => clock.now);
@@ -38,7 +47,10 @@ function createReceiver({ failing, remove }: { failing?: keyof JobStore; remove?
   const ports = {
     ...createReceiverPorts(clock),
     jobs,
-    bodies: createBodies(aVault(), createMemoryBlobs()),
+    bodies: createBodies(
+      vaultError === undefined ? aVault() : { ...aVault(), seal: () => Promise.reject(vaultError) },
+      createMemoryBlobs(),
+    ),
     queue,
     onError: (message: string) => void errors.push(message),
     registry: parseModelRegistry(JSON.stringify({ models }), 'models.json'),
@@ -241,4 +253,14 @@ describe('a message that may crash its process', () => {
     const soon = { received: 10, firstAt: START - 10 * 120_000 + 1 };
     await expect(receiver.receive(receiver.inline(), soon)).rejects.toMatchObject({ reason: { code: 'internal' } });
   });
+});
+
+it.each([
+  ['vault_unavailable', 'delivered again', 'LambentError'],
+  ['tenant_deleted', 'rejected', 'MessageRejectedError'],
+] as const)('a message that the vault refuses with %s is %s', async (code, _what, name) => {
+  const receiver = createReceiver({ vaultError: new LambentError(code, code) });
+  await expect(receiver.receive()).rejects.toMatchObject({ name });
+  expect(receiver.objects.size).toBe(1);
+  expect(await receiver.job()).toBeUndefined();
 });

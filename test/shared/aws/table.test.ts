@@ -105,6 +105,17 @@ describe('a batch read', () => {
     expect(await getItems(table, [])).toEqual([]);
     expect(asked).toHaveLength(3);
   });
+
+  it('a batch read of a table that returns nothing pauses for longer each time, and ends', async () => {
+    const client = {
+      send: async ({ input }: BatchGetItemCommand) => ({ Responses: {}, UnprocessedKeys: input.RequestItems }),
+    };
+    const table = { client: client as unknown as DynamoDBClient, name: 'jobs' };
+    const { pauses, sleep } = createClock();
+    await expect(getItems(table, keys(3), { sleep })).rejects.toMatchObject({ code: 'overloaded' });
+    expect(pauses).toHaveLength(7);
+    expect(pauses[6]).toBeGreaterThan(pauses[0] ?? 0);
+  });
 });
 
 describe('a query of an index', () => {

@@ -1,4 +1,5 @@
 import {
+  type BatchResultErrorEntry,
   ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
   GetQueueAttributesCommand,
@@ -21,17 +22,42 @@ const BATCH_SIZE = 10;
 /** Enough for a person to understand the reason. */
 const MAX_DETAIL_CHARACTERS = 256;
 
+/** Thrown if SQS refuses an entry of a batch request. */
+class MessageRefusedError extends Error {
+  override readonly name = 'MessageRefusedError';
+  /** SQS's error code. */
+  readonly code: string;
+  constructor(code = 'unknown') {
+    super(`SQS refused a message: ${code}`);
+    this.code = code;
+  }
+}
+
 /** Creates the queue control of an SQS queue. Its functions throw SQS's errors. */
 export function createQueueControl(client: SQSClient, { queueUrl, deadLetterUrl }: QueueControlOptions): QueueControl {
-  /** Calls `send` with at most as many entries as SQS takes in a request. */
+  /**
+   * Calls `send` with at most as many entries as SQS takes in a request. Throws the first failure after all requests. SQS may
+   * also refuse single entries, in a response that reports success.
+   */
   async function inBatches(
     receiptHandles: readonly string[],
-    send: (entries: { Id: string; ReceiptHandle: string }[]) => Promise<unknown>,
+    send: (
+      entries: { Id: string; ReceiptHandle: string }[],
+    ) => Promise<{ Failed?: BatchResultErrorEntry[] | undefined }>,
   ): Promise<void> {
+    const failures: unknown[] = [];
     for (let from = 0; from < receiptHandles.length; from += BATCH_SIZE) {
       const handles = receiptHandles.slice(from, from + BATCH_SIZE);
-      await send(handles.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle })));
+      try {
+        const { Failed = [] } = await send(
+          handles.map((ReceiptHandle, index) => ({ Id: String(index), ReceiptHandle })),
+        );
+        failures.push(...Failed.map(({ Code }) => new MessageRefusedError(Code)));
+      } catch (thrown) {
+        failures.push(thrown);
+      }
     }
+    if (failures.length > 0) throw failures[0];
   }
 
   return {

@@ -77,6 +77,18 @@ describe('a queue control', () => {
     expect(await control.countHidden()).toBe(0);
     expect(await control.receive(10, 60)).toEqual([]);
   });
+
+  it('reports an entry that SQS refuses, after it has changed all others', async () => {
+    const { control } = await createQueue(12);
+    const received: QueueRecord[] = [];
+    while (received.length < 12) received.push(...(await control.receive(10, 600)));
+    const handles = received.map(({ receiptHandle }) => receiptHandle);
+    const refusal = { name: 'MessageRefusedError', code: expect.any(String) };
+    await expect(control.setVisibility(['no handle', ...handles], 0)).rejects.toMatchObject(refusal);
+    const again: QueueRecord[] = [];
+    while (again.length < 12) again.push(...(await control.receive(10, 600)));
+    expect(new Set(again.map(({ messageId }) => messageId)).size).toBe(12);
+  });
 });
 
 it.each([

@@ -8,6 +8,11 @@ export class Exclusion {
   readonly #waitingAlone: (() => void)[] = [];
   readonly #waiting: (() => void)[] = [];
 
+  /** True while a task runs alone or waits for it, so that another would have to wait. */
+  get isBlocked(): boolean {
+    return this.#isAlone || this.#waitingAlone.length > 0;
+  }
+
   /** Runs a task beside others. It may call `runAlone` of the object it is given. */
   async run<T>(task: (held: { runAlone: <R>(run: () => Promise<R>) => Promise<R> }) => Promise<T>): Promise<T> {
     await this.#enter();
@@ -36,7 +41,7 @@ export class Exclusion {
   }
 
   async #enter(): Promise<void> {
-    if (this.#isAlone || this.#waitingAlone.length > 0) {
+    if (this.isBlocked) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     } else this.#running += 1;
   }

@@ -154,6 +154,8 @@ export class MessagePool {
   }
 
   #mayReceive({ invocation: { signal, deadlineAt }, beganAt }: Served): boolean {
+    // A message that would have to wait here is better left to another process.
+    if (this.#exclusion.isBlocked || this.#bytes >= this.#options.maxBytes) return false;
     const half = (deadlineAt - beganAt) / 2;
     const reserveMs = Math.min(Math.max(this.#longestMs + RESERVE_MS, LEAST_REMAINING_MS), half);
     return !signal.aborted && deadlineAt - this.#options.now() > reserveMs;
@@ -213,6 +215,7 @@ class Served {
   readonly #ended: QueueRecord[] = [];
   readonly #heartbeat: ReturnType<typeof startHeartbeat>;
   readonly #finished = new AbortController();
+  #extending: Promise<void> | undefined;
   #removing: Promise<void> | undefined;
 
   constructor(records: readonly QueueRecord[], invocation: Invocation, options: PoolOptions) {
@@ -266,6 +269,8 @@ class Served {
       return;
     }
     this.#keep(record);
+    // An extension that is under way would undo the pause if it came second.
+    await this.#extending;
     await this.#hide([record.receiptHandle], Math.ceil(action.ms / 1000));
   }
 
@@ -285,7 +290,9 @@ class Served {
   }
 
   async #extend(): Promise<void> {
-    if (this.#inHand.size > 0) await this.#hide([...this.#inHand], this.#options.visibilitySeconds);
+    if (this.#inHand.size === 0) return;
+    this.#extending = this.#hide([...this.#inHand], this.#options.visibilitySeconds);
+    await this.#extending;
   }
 
   async #hide(receiptHandles: readonly string[], seconds: number): Promise<void> {

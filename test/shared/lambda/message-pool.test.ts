@@ -225,6 +225,27 @@ describe('a message that runs alone', () => {
   });
 });
 
+describe('a process in which a further message would have to wait', () => {
+  it('receives none while one waits to run alone', async () => {
+    const world = createWorld({
+      places: 4,
+      durations: { long: 60_000 },
+      process: async (id, { runAlone }) => (id === 'suspect' ? runAlone(async () => DELETE) : undefined),
+    });
+    void world.time.sleep(2_500, world.never).then(() => world.waiting.push(makeRecord('other')));
+    await world.serve(makeRecords('long', 'suspect'));
+    const begins = world.log.find((line) => line.endsWith('other begins'));
+    expect(world.state.receives).toBeLessThan(5);
+    expect(Number.parseFloat(begins ?? '')).toBeGreaterThanOrEqual(60);
+  });
+
+  it('receives none while the bytes in hand reach their bound', async () => {
+    const world = createWorld({ places: 4, bytes: { large: 5_000 }, durations: { large: 60_000 } });
+    await world.serve(makeRecords('large'));
+    expect(world.state.receives).toBe(1);
+  });
+});
+
 describe('a message that is hidden', () => {
   const hides = async (id: string) => (id === 'paused' ? ({ kind: 'hide', ms: 4_200 } as const) : undefined);
 
@@ -372,6 +393,33 @@ describe('the end of an invocation', () => {
     await world.serve(makeRecords('a'));
     expect(wholes).toEqual({ a: true, b: true, c: false });
   });
+});
+
+it('a pause comes after an extension that is under way', async () => {
+  const time = createVirtualTime(START);
+  const never = new AbortController().signal;
+  const changes: number[] = [];
+  const pool = new MessagePool({
+    queue: {
+      receive: async () => [],
+      remove: async () => {},
+      async setVisibility(_handles, seconds) {
+        if (seconds === 60) await time.sleep(3_000, never);
+        changes.push(seconds);
+      },
+      countHidden: async () => 0,
+    },
+    ...{ places: 1, maxBytes: 10, visibilitySeconds: 60, now: time.now, sleep: time.sleep },
+    bytesOf: () => 1,
+    process: async () => {
+      await time.sleep(1_000, never);
+      return { kind: 'hide', ms: 5_000 };
+    },
+    onError: () => {},
+  });
+  const invocation = { requestId: 'r', signal: never, deadlineAt: START + MINUTE_MS };
+  await time.runUntilSettled(pool.serve(makeRecords('a'), invocation));
+  expect(changes).toEqual([60, 5]);
 });
 
 /** Creates a pool whose queue answers a receive so late after the beginning, and whose messages end at the shutdown. */

@@ -37,17 +37,20 @@ export async function sweepRepeatedly(
   watch: BacklogWatch,
   { until, onPass, onBacklog }: SweepRun,
 ): Promise<void> {
+  const passMs = ports.timings.leaseMs / PASSES_PER_LEASE;
   let isIdle = false;
   let countedAt = Number.NEGATIVE_INFINITY;
   for (;;) {
     const passAt = ports.now();
     if (passAt - countedAt >= ports.timings.countLagMs) {
-      isIdle = await watchBacklogs(ports, watch, onBacklog);
+      // A purged queue may have lost more tickets than a run can send, and the passes must not wait for them.
+      const replacedUntil = Math.min(passAt + passMs, until);
+      isIdle = await watchBacklogs(ports, watch, onBacklog, replacedUntil);
       countedAt = passAt;
     }
     const swept = await sweepOnce(ports, until);
     for (const purpose of SWEEP_PURPOSES) onPass(purpose, swept[purpose]);
-    const nextAt = passAt + ports.timings.leaseMs / PASSES_PER_LEASE;
+    const nextAt = passAt + passMs;
     if (isIdle || nextAt >= until) return;
     await ports.sleep(Math.max(0, nextAt - ports.now()));
   }
@@ -58,6 +61,7 @@ async function watchBacklogs(
   ports: SweepRunPorts,
   watch: BacklogWatch,
   onBacklog: SweepRun['onBacklog'],
+  replacedUntil: number,
 ): Promise<boolean> {
   let isIdle = true;
   for (const queue of QUEUE_NAMES) {
@@ -66,7 +70,7 @@ async function watchBacklogs(
       onBacklog(queue, backlog);
       if (backlog.waiting + backlog.ticketed > 0) isIdle = false;
       const missing = await watch.findMissing(queue, backlog, ports.now());
-      if (missing > 0) await replaceTickets(queue, missing, ports);
+      if (missing > 0) await replaceTickets(queue, missing, ports, replacedUntil);
     } catch (thrown) {
       isIdle = false;
       ports.onError('backlog not counted', thrown);

@@ -80,8 +80,10 @@ async function sweepPurpose(purpose: SweepPurpose, ports: SweepPorts, until: num
             swept.isUnfinished = true;
             return;
           }
-          swept.seen += page.length;
-          for (const done of await attendToAll(purpose, page, ports)) if (done !== undefined) swept[done] += 1;
+          const { seen, done } = await attendToAll(purpose, page, ports, until);
+          swept.seen += seen;
+          for (const each of done) if (each !== undefined) swept[each] += 1;
+          if (seen < page.length) swept.isUnfinished = true;
         }
       } catch (thrown) {
         swept.failed += 1;
@@ -122,18 +124,21 @@ async function attendToAll(
   purpose: SweepPurpose,
   entries: readonly ListedEntry[],
   ports: SweepPorts,
-): Promise<readonly Done[]> {
+  until: number,
+): Promise<{ readonly seen: number; readonly done: readonly Done[] }> {
   // Jobs in progress stay where they are: only a dead holder's is changed. A batch read finds those.
   const listed = purpose === 'run' ? await findNeedy(entries, ports) : entries;
   const done: Done[] = [];
   for (let from = 0; from < listed.length; from += CONCURRENCY) {
+    // A store that answers slowly makes a page last longer than the rest of the function's time.
+    if (ports.now() >= until) return { seen: entries.length - listed.length + from, done };
     const group = listed.slice(from, from + CONCURRENCY);
     const results = await Promise.all(group.map((entry) => attendTo(purpose, entry, ports)));
     const waiting = results.flatMap((result) => (result !== undefined && typeof result === 'object' ? [result] : []));
     done.push(...results.map((result) => (typeof result === 'object' ? undefined : result)));
     done.push(...(await sendMissing(waiting, ports)));
   }
-  return done;
+  return { seen: entries.length, done };
 }
 
 async function findNeedy(entries: readonly ListedEntry[], ports: SweepPorts) {
@@ -257,9 +262,15 @@ export async function countBacklog(
 /**
  * Sends tickets for waiting jobs that seem to have lost theirs, the longest not looked at first.
  * @param missing how many tickets are missing
+ * @param until epoch milliseconds after which no further ticket is sent
  * @returns how many were sent
  */
-export async function replaceTickets(queue: QueueName, missing: number, ports: SweepPorts): Promise<number> {
+export async function replaceTickets(
+  queue: QueueName,
+  missing: number,
+  ports: SweepPorts,
+  until: number,
+): Promise<number> {
   const { jobs, shards, now } = ports;
   let sent = 0;
   // A job that got a ticket moves to the end of its partition, where a later page lists it again.
@@ -267,16 +278,15 @@ export async function replaceTickets(queue: QueueName, missing: number, ports: S
   for (const partition of shardKeys(`wait#${queue}`, shards)) {
     let after: unknown;
     do {
-      if (sent >= missing) return sent;
-      const page = await jobs.list(partition, Number.MAX_SAFE_INTEGER, {
-        limit: Math.min(PAGE, missing - sent),
-        after,
-      });
+      if (sent >= missing || now() >= until) return sent;
+      const page = await jobs.list(partition, Number.MAX_SAFE_INTEGER, { limit: PAGE, after });
       const unseen = page.entries.filter((entry) => !seen.has(keyOf(entry)));
       for (const entry of unseen) seen.add(keyOf(entry));
       const found = await jobs.readMany(unseen);
-      const waiting = found.filter((job) => job.status === 'queued' && (job.notBefore ?? 0) <= now());
-      sent += await sendTickets(waiting, ports);
+      const waiting = found
+        .filter((job) => job.status === 'queued' && (job.notBefore ?? 0) <= now())
+        .sort((one, other) => (one.dueAt ?? 0) - (other.dueAt ?? 0));
+      sent += await sendTickets(waiting.slice(0, missing - sent), ports);
       after = page.next;
     } while (after !== undefined);
   }

@@ -63,7 +63,7 @@ function run(name: string, reach: Reach, options: ProgramOptions): Promise<unkno
     case 'sweep':
       return sweepOnce(ports, Number.POSITIVE_INFINITY);
     case 'replace':
-      return replaceTickets(options.onGpus ? 'gpu' : 'jobs', 1, ports);
+      return replaceTickets(options.onGpus ? 'gpu' : 'jobs', 1, ports, Number.POSITIVE_INFINITY);
     case 'cancel':
       return cancelJob(ports, TENANT, JOB_ID);
     case 'delete':

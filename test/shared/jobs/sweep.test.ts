@@ -16,6 +16,7 @@ import { createMemoryBlobs } from './memory-blobs.ts';
 import { recordTickets } from './recorded-tickets.ts';
 import { aVault, type Services, startServices } from './services.ts';
 
+const FOREVER = Number.POSITIVE_INFINITY;
 const { leaseMs, graceMs, firstLookMs, longestLookMs, completionMs, stepsEndMs } = JOB_TIMINGS;
 
 /** A sweep over a store, by default in memory, that records what it sends and reports. */
@@ -395,7 +396,7 @@ describe('a pass', () => {
       },
     };
     const { wake } = await sweepOnce(world.ports, START + 10);
-    expect(wake).toMatchObject({ seen: 100, ticketsSent: 100, isUnfinished: true });
+    expect(wake).toMatchObject({ seen: 16, ticketsSent: 16, isUnfinished: true });
   });
 
   it('that runs beside another sends one ticket per job', async () => {
@@ -415,7 +416,7 @@ describe('lost tickets', () => {
     for (let index = 0; index < 130; index += 1) await world.put({ id: `resp_${index}` }, waitAt(START + index));
     expect(await countBacklog('jobs', world.ports)).toEqual({ waiting: 131, ticketed: 131 });
     expect(await countBacklog('gpu', world.ports)).toEqual({ waiting: 0, ticketed: 0 });
-    expect(await replaceTickets('jobs', 131, world.ports)).toBe(130);
+    expect(await replaceTickets('jobs', 131, world.ports, FOREVER)).toBe(130);
     expect(new Set(world.queue.ids()).size).toBe(130);
     expect(world.queue.ids()).toHaveLength(130);
   });
@@ -424,7 +425,39 @@ describe('lost tickets', () => {
     const world = await createSweep();
     await world.put({ id: 'resp_pause', notBefore: START + 1 }, waitAt(START));
     for (let index = 0; index < 5; index += 1) await world.put({ id: `resp_${index}` }, waitAt(START + 1 + index));
-    expect(await replaceTickets('jobs', 3, world.ports)).toBe(3);
+    expect(await replaceTickets('jobs', 3, world.ports, FOREVER)).toBe(3);
     expect([...world.queue.ids()].sort()).toEqual(['resp_0', 'resp_1', 'resp_2']);
+  });
+
+  it('are replaced without a request for each job that pauses', async () => {
+    const world = await createSweep();
+    for (let index = 0; index < 90; index += 1)
+      await world.put({ id: `resp_${index}`, notBefore: START + 1 }, waitAt(START + index));
+    await world.put({ id: 'resp_lost' }, waitAt(START + 100));
+    let lists = 0;
+    const { list } = world.jobs;
+    world.ports.jobs = {
+      ...world.jobs,
+      list: (...args) => {
+        lists += 1;
+        return list(...args);
+      },
+    };
+    expect(await replaceTickets('jobs', 1, world.ports, FOREVER)).toBe(1);
+    expect(lists).toBe(1);
+  });
+
+  it('are replaced until the time is up', async () => {
+    const world = await createSweep();
+    for (let index = 0; index < 250; index += 1) await world.put({ id: `resp_${index}` }, waitAt(START + index));
+    const { send } = world.queue;
+    world.ports.queue = {
+      ...world.queue,
+      send: (tickets) => {
+        world.clock.now += 10;
+        return send(tickets);
+      },
+    };
+    expect(await replaceTickets('jobs', 250, world.ports, START + 15)).toBe(200);
   });
 });

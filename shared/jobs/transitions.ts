@@ -172,11 +172,14 @@ export function ticketSent(job: Job, now: number, timings: JobTimings): Transiti
   };
 }
 
-/** Gives a waiting job back to the sweep, because its ticket is going to be deleted. */
-export function ticketDropped(job: Job, timings: JobTimings): Transition {
+/**
+ * Gives a waiting job back to the sweep, because its ticket is going to be deleted.
+ * @param until the time of its next ticket: before it, a worker could only drop that one too
+ */
+export function ticketDropped(job: Job, until: number, timings: JobTimings): Transition {
   return {
     guard: [isCurrent(job), isQueued],
-    change: { index: waiting(job, job.notBefore ?? 0, false, timings) },
+    change: { index: waiting(job, Math.max(until, job.notBefore ?? 0), false, timings) },
   };
 }
 

@@ -75,7 +75,7 @@ export type Outcome =
   | { readonly kind: 'deferred'; readonly reason: DeferReason; readonly until: number }
   /** Another worker took the job over, or it ended otherwise, while this one worked on it. */
   | { readonly kind: 'fenced'; readonly job: Job };
-export type DeferReason = 'held' | 'not before' | 'cut off' | 'resting model' | 'contended';
+export type DeferReason = 'held' | 'not before' | 'cut off' | 'resting model' | 'contended' | 'shutdown';
 
 /** A job that only an environment with a whole invocation may claim is offered again after this time, in milliseconds. */
 const OFFER_AGAIN_MS = 5_000;
@@ -120,6 +120,8 @@ interface TicketCall extends WorkerCall {
 
 async function work(key: JobKey, alone: boolean, ports: WorkerPorts, call: TicketCall): Promise<Outcome> {
   for (;;) {
+    // A claim now would only be released again, and count as a crash if the time is too short even for that.
+    if (call.shutdown.aborted) return { kind: 'deferred', reason: 'shutdown', until: ports.now() };
     // The same for all repetitions: an earlier one may have claimed the job in a request whose response was lost.
     const owner = ports.ids();
     const claimed = await withoutOutage(() => claimJob(key, owner, alone, ports, call), ports, call.shutdown);
@@ -209,12 +211,13 @@ async function examine(
   if (job.notBefore !== undefined && job.notBefore > now()) {
     return defer(job, 'not before', job.notBefore, ports, call);
   }
-  if ((job.crashes ?? 0) > 0 && !alone) return { kind: 'suspect' };
+  // First, so that no environment is emptied for a job that it can't claim then either.
   if (job.cutOff === true && !call.whole) return defer(job, 'cut off', now() + OFFER_AGAIN_MS, ports, call);
+  if ((job.crashes ?? 0) > 0 && !alone) return { kind: 'suspect' };
   return defer(job, 'contended', now() + CONTENDED_MS, ports, call);
 }
 
-/** Leaves a job for later. A ticket that may not be hidden is given up, if the job waits: the sweep then sends another. */
+/** Leaves a job for later. A ticket that may not be hidden is given up, if the job waits: the sweep sends another then. */
 async function defer(
   job: Job,
   reason: DeferReason,
@@ -223,7 +226,7 @@ async function defer(
   { mayHide }: TicketCall,
 ): Promise<Outcome> {
   if (job.status === 'queued' && !mayHide(until - now())) {
-    const { guard, change } = ticketDropped(job, timings);
+    const { guard, change } = ticketDropped(job, until, timings);
     const dropped = await jobs.update(job.tenant, job.id, guard, change);
     if (dropped !== undefined) return { kind: 'released', job: dropped, errorCode: undefined, ticket: false };
   }

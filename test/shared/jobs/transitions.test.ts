@@ -101,7 +101,7 @@ const CASES: readonly [string, Job, Transition, JobChange['index']][] = [
     ticketSent({ ...waking, notBefore: NOW + 5_000 }, NOW, JOB_TIMINGS),
     { purpose: 'wait', queue: 'jobs', dueAt: NOW + 5_000 + firstLookMs },
   ],
-  ['ticketDropped', waiting, ticketDropped(waiting, JOB_TIMINGS), { purpose: 'wake', queue: 'jobs', dueAt: 0 }],
+  ['ticketDropped', waiting, ticketDropped(waiting, NOW, JOB_TIMINGS), { purpose: 'wake', queue: 'jobs', dueAt: NOW }],
   ['commit without completion steps', held, commit(held, { status: 'completed', output }, NOW, JOB_TIMINGS), 'none'],
   [
     'commit with completion steps',
@@ -206,7 +206,7 @@ describe('a ticket', () => {
   });
 
   it('is not dropped for a job that was claimed or ended meanwhile', () => {
-    const { guard } = ticketDropped(waiting, JOB_TIMINGS);
+    const { guard } = ticketDropped(waiting, NOW, JOB_TIMINGS);
     expect(holds(guard, { ...waiting, status: 'in_progress', epoch: 1 })).toBe(false);
     expect(holds(guard, { ...waiting, status: 'cancelled' })).toBe(false);
   });

@@ -314,11 +314,24 @@ describe('an attempt', () => {
 
   it('asks nothing and counts nothing if it is stopped before its model was asked', async () => {
     const room = await aRoom();
-    expect(await room.run({ shutdown: AbortSignal.abort() })).toMatchObject({
+    const shutdown = new AbortController();
+    const { update } = room.ports.jobs;
+    room.ports.jobs.update = async (...args) => {
+      shutdown.abort();
+      return update(...args);
+    };
+    expect(await room.run({ shutdown: shutdown.signal })).toMatchObject({
       kind: 'released',
       job: { status: 'queued', attempts: 0, asks: 0 },
     });
     expect((await room.job())?.cutOff).toBeUndefined();
+  });
+
+  it('is not made when the function is about to time out: the ticket is given back', async () => {
+    const room = await aRoom();
+    const outcome = await room.run({ shutdown: AbortSignal.abort() });
+    expect(outcome).toEqual({ kind: 'deferred', reason: 'shutdown', until: START });
+    expect(await room.job()).toMatchObject({ status: 'queued', epoch: 0 });
   });
 
   it('goes on if the write that counts it is repeated because its response was lost', async () => {
@@ -441,6 +454,13 @@ describe('a job whose worker died', () => {
       return run();
     };
     expect(await room.run({ runAlone })).toMatchObject({ kind: 'deferred', reason: 'cut off' });
+    let emptied = false;
+    const empty: WorkerCall['runAlone'] = (run) => {
+      emptied = true;
+      return run();
+    };
+    expect(await room.run({ whole: false, runAlone: empty })).toMatchObject({ kind: 'deferred', reason: 'cut off' });
+    expect(emptied).toBe(false);
     expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
   });
 });
@@ -464,8 +484,12 @@ describe('a store that is not available', () => {
 
   it('leaves the ticket to the pipeline when the function is about to time out', async () => {
     const room = await aRoom();
-    room.ports.jobs.update = () => Promise.reject(away());
-    await expect(room.run({ shutdown: AbortSignal.abort() })).rejects.toThrow('away');
+    const shutdown = new AbortController();
+    room.ports.jobs.update = () => {
+      shutdown.abort();
+      return Promise.reject(away());
+    };
+    await expect(room.run({ shutdown: shutdown.signal })).rejects.toThrow('away');
   });
 
   it('gives the holders of jobs a grace period to renew afterwards, and then blames none of them', async () => {
@@ -503,6 +527,7 @@ describe('the ticket of a job', () => {
     const room = await aRoom({ cutOff: true });
     const outcome = await room.run({ whole: false, mayHide: () => false });
     expect(ticketAction(outcome, room.clock.now)).toEqual({ kind: 'delete' });
+    await room.pass(5_000);
     expect((await room.sweep()).wake).toMatchObject({ ticketsSent: 1 });
   });
 
@@ -581,7 +606,8 @@ describe('a permit to call a model', () => {
     const call = makeWorkerCall({ mayHide: () => false });
     const outcome = await runJob({ tenant: 'acme', id: 'resp_1', model: 'default' }, { ...room.ports, pace }, call);
     expect(outcome).toMatchObject({ kind: 'released', ticket: false });
-    expect(await room.job()).toMatchObject({ status: 'queued', epoch: 0 });
+    // Not before: the next ticket could only be dropped again.
+    expect(await room.job()).toMatchObject({ status: 'queued', duePartition: 'wake#jobs#0', dueAt: START + 9_000 });
   });
 });
 

@@ -1,4 +1,5 @@
 import { LambentError } from '../core/errors.ts';
+import { purposeOf } from '../jobs/index-entry.ts';
 import { isTerminal } from '../jobs/job.ts';
 import type { Bodies } from '../jobs/ports.ts';
 import { type Submitted, sendTickets, submit, type TicketPorts } from '../jobs/submit.ts';
@@ -78,7 +79,8 @@ async function sendTicket(submitted: Exclude<Submitted, { kind: 'conflict' }>, p
 
 /**
  * Sends the ticket of a job to which an earlier version's message points: also of one in progress, which would have no ticket
- * if its worker died.
+ * if its worker died. A job that this version has placed in the index has a ticket or gets one, so that no sender can
+ * multiply the tickets of a job.
  * @throws LambentError `upstream_unavailable` if SQS does not accept the ticket
  */
 async function replaceTicket(
@@ -86,7 +88,8 @@ async function replaceTicket(
   ports: ReceiverPorts,
 ): Promise<MessageAction> {
   const job = await ports.jobs.read(tenant, id);
-  if (job !== undefined && !isTerminal(job.status) && (await sendTickets([job], ports)) === 0) {
+  if (job === undefined || isTerminal(job.status) || purposeOf(job) !== undefined) return DELETE;
+  if ((await sendTickets([job], ports)) === 0) {
     throw new LambentError('upstream_unavailable', 'The ticket was not accepted.');
   }
   return DELETE;

@@ -222,6 +222,16 @@ describe("an earlier version's pointer", () => {
     expect((await receiver.store.read('acme', 'resp_1'))?.duePartition).toBe(partition);
   });
 
+  it.each(['wake', 'wait', 'run'] as const)(
+    'to a job that this version placed in %s is deleted without a ticket',
+    async (purpose) => {
+      const receiver = createReceiver();
+      await receiver.store.create(aJob(), { purpose, queue: 'jobs', dueAt: START });
+      expect(await receiver.receive(ticketOf('resp_1'))).toEqual(DELETE);
+      expect(receiver.queue.tickets).toEqual([]);
+    },
+  );
+
   it('is kept if the ticket is not accepted', async () => {
     const receiver = createReceiver();
     receiver.queue.refuse = () => true;

@@ -126,7 +126,8 @@ export function createIdempotencyRecords(client: DynamoDBClient, name: string): 
     takeOver: (key, { owner }, claim, now) =>
       writeClaim(key, claim, {
         condition:
-          'attribute_not_exists(pk) OR (claimOwner = :previous AND claimUntil <= :now AND attribute_not_exists(kept))',
+          'attribute_not_exists(pk) OR (claimOwner = :previous AND attribute_not_exists(kept) AND ' +
+          '(attribute_not_exists(claimUntil) OR claimUntil <= :now))',
         values: { ':previous': owner, ':now': now },
       }),
 

@@ -157,6 +157,15 @@ describe('a key whose holder was killed', () => {
   });
 });
 
+it('a key whose record has neither a result nor a time is taken over', async () => {
+  const { createEnvironment, key } = createKey();
+  await createEnvironment().begin(runForever);
+  await services.dynamodb.send(
+    new UpdateItemCommand({ TableName: table, Key: key, UpdateExpression: 'REMOVE claimUntil' }),
+  );
+  expect(await createEnvironment().call(respondWith('second'))).toEqual({ json: 'second' });
+});
+
 describe('a key whose holder lives', () => {
   it('a key stays in use for as long as its holder runs', async () => {
     const { clock, createEnvironment } = createKey();

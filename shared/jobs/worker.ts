@@ -333,7 +333,7 @@ class Attempt {
     const { now, random, timings, pace, fallbackLane, onError } = this.#ports;
     const { model } = this.#job;
     if (!(thrown instanceof Stopped)) onError('attempt failed', thrown);
-    if (this.#progress === 'asked' && thrown instanceof UpstreamError && THROTTLED.has(thrown.code)) {
+    if (this.#progress === 'asked' && isThrottled(thrown, this.#ports.lane)) {
       pace?.throttled(model, thrown.retryAfterMs);
     }
     const { stop } = this.#lease;
@@ -469,7 +469,14 @@ class Attempt {
   }
 }
 
-const THROTTLED: ReadonlySet<ErrorCode> = new Set(['rate_limit_exceeded', 'overloaded']);
+/**
+ * Whether a model throttled a call. A fleet of GPU workers that is full, or has no worker yet, doesn't: a refused slot costs
+ * nothing, and requests wait for slots in a queue of the fleet's own, which would run empty while the model rests.
+ */
+function isThrottled(thrown: unknown, lane: Lane | undefined): thrown is UpstreamError {
+  if (!(thrown instanceof UpstreamError)) return false;
+  return thrown.code === 'rate_limit_exceeded' || (thrown.code === 'overloaded' && lane === undefined);
+}
 
 /** With less of the invocation left, an attempt isn't worth beginning. */
 const MOVE_ON_MS = 30_000;

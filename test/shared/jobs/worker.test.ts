@@ -4,6 +4,7 @@ import type { GenerationEvent } from '../../../shared/inference/generation.ts';
 import { type Recovery, UpstreamError } from '../../../shared/inference/model.ts';
 import type { GenerateOptions } from '../../../shared/inference/router.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { readOutput } from '../../../shared/jobs/completion.ts';
 import { cancelJob } from '../../../shared/jobs/control.ts';
 import { createEventLog } from '../../../shared/jobs/event-log.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
@@ -344,6 +345,21 @@ describe('an attempt', () => {
     expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', attempts: 1 } });
   });
 
+  it('is counted before its job ends', async () => {
+    const room = await aRoom();
+    const { update } = room.ports.jobs;
+    room.ports.jobs.update = async (tenant, id, guard, change) => {
+      // The write that counts the attempt is slow. Its job must not end before it.
+      for (let turns = 0; change.set?.begun && turns < 200; turns += 1) {
+        await new Promise((resolve) => setImmediate(resolve));
+        if ((await room.job())?.status === 'completed') break;
+      }
+      return update(tenant, id, guard, change);
+    };
+    expect(await room.run()).toMatchObject({ kind: 'ended' });
+    expect(await room.job()).toMatchObject({ status: 'completed', attempts: 1 });
+  });
+
   it('counts at its release if the write that counts it failed', async () => {
     const room = await aRoom();
     room.behave(beginsAndFails('upstream_cut'));
@@ -354,6 +370,22 @@ describe('an attempt', () => {
     };
     expect(await room.run()).toMatchObject({ kind: 'released', job: { attempts: 1 } });
   });
+});
+
+it('an attempt whose job another worker has answered meanwhile leaves that answer', async () => {
+  const room = await aRoom();
+  room.behave(hangs, answers);
+  const slow = room.run();
+  await room.pass(0);
+  await room.ports.jobs.update('acme', 'resp_1', [], {
+    set: { status: 'queued' },
+    remove: ['owner', 'leaseExpiresAt', 'begun'],
+  });
+  expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed', epoch: 2 } });
+  await room.pass(JOB_TIMINGS.heartbeatMs);
+  expect(await slow).toMatchObject({ kind: 'fenced' });
+  const job = await room.job();
+  expect(job && (await readOutput(job, room.ports.bodies))).toBeDefined();
 });
 
 describe('a job that the end of an invocation cut off', () => {

@@ -395,6 +395,34 @@ describe('the end of an invocation', () => {
   });
 });
 
+it('an invocation does not end before all deletions, because Lambda would freeze them', async () => {
+  const time = createVirtualTime(START);
+  const never = new AbortController().signal;
+  const removed: string[] = [];
+  const pool = new MessagePool({
+    queue: {
+      receive: async () => [],
+      async remove(handles) {
+        await time.sleep(3_000, never);
+        removed.push(...handles);
+      },
+      setVisibility: async () => {},
+      countHidden: async () => 0,
+    },
+    ...{ places: 2, maxBytes: 10, visibilitySeconds: 60, now: time.now, sleep: time.sleep },
+    bytesOf: () => 1,
+    process: async ({ body }) => {
+      await time.sleep(Number(body), never);
+      return DELETE;
+    },
+    onError: () => {},
+  });
+  const invocation = { requestId: 'r', signal: never, deadlineAt: START + MINUTE_MS };
+  // The second message ends while the first is being deleted.
+  await time.runUntilSettled(pool.serve(makeRecords('100', '1000'), invocation));
+  expect(removed).toEqual(['handle 100', 'handle 1000']);
+});
+
 it('a pause comes after an extension that is under way', async () => {
   const time = createVirtualTime(START);
   const never = new AbortController().signal;

@@ -4,6 +4,19 @@ import type { Job } from './job.ts';
 import { fromJobKey, jobKey, TOMBSTONE_MS } from './keys.ts';
 import type { JobChange, JobStore } from './ports.ts';
 
+/** An entry's position in its partition of the index. */
+export interface IndexPosition {
+  readonly key: string;
+  readonly dueAt: number;
+}
+
+export interface MemoryStoreOptions {
+  /** Shards of each partition of the index. Default: 1. */
+  readonly shards?: number;
+  /** Returns a partition's positions, sorted with `comparePositions`. Default: scans all entries. */
+  readonly readPartition?: (partition: string) => readonly IndexPosition[];
+}
+
 /** What a job's key refers to: the job, or its tombstone. Times as in a job. */
 export type Entry = { readonly job: Job } | Tombstone;
 interface Tombstone {
@@ -19,7 +32,7 @@ interface Tombstone {
 export function createMemoryStore(
   now: () => number,
   entries: Map<string, Entry> = new Map(),
-  { shards = 1 }: { readonly shards?: number } = {},
+  { shards = 1, readPartition = (partition) => scanPartition(entries, partition) }: MemoryStoreOptions = {},
 ): JobStore {
   const isExpired = (entry: Entry): boolean => placeOf(entry).expiresAt * 1000 <= now();
   const entryAt = (tenant: string, id: string): Entry | undefined => {
@@ -75,14 +88,8 @@ export function createMemoryStore(
       entries.set(key, { expiresAt: placeOf(entry).expiresAt });
     },
     async list(partition, until, { limit, after }) {
-      const found = [...entries]
-        .flatMap(([key, entry]) => {
-          const { duePartition, dueAt } = placeOf(entry);
-          const isListed = duePartition === partition && dueAt !== undefined && dueAt <= until;
-          return isListed ? [{ key, dueAt }] : [];
-        })
-        .sort(compareEntries);
-      const rest = isPosition(after) ? found.filter((each) => compareEntries(each, after) > 0) : found;
+      const found = readPartition(partition).filter(({ dueAt }) => dueAt <= until);
+      const rest = isPosition(after) ? found.filter((each) => comparePositions(each, after) > 0) : found;
       const page = rest.slice(0, limit);
       const last = page.at(-1);
       return {
@@ -91,7 +98,7 @@ export function createMemoryStore(
       };
     },
     async count(partition) {
-      return [...entries.values()].filter((entry) => placeOf(entry).duePartition === partition).length;
+      return readPartition(partition).length;
     },
     async postpone({ tenant, id, partition, dueAt }, to) {
       const key = jobKey(tenant, id);
@@ -105,19 +112,25 @@ export function createMemoryStore(
   };
 }
 
-function placeOf(entry: Entry): Tombstone {
+/** Returns the attributes of an entry that the index and the expiry use. */
+export function placeOf(entry: Entry): Tombstone {
   return 'job' in entry ? entry.job : entry;
 }
 
-interface Position {
-  readonly key: string;
-  readonly dueAt: number;
+function scanPartition(entries: ReadonlyMap<string, Entry>, partition: string): IndexPosition[] {
+  return [...entries]
+    .flatMap(([key, entry]) => {
+      const { duePartition, dueAt } = placeOf(entry);
+      return duePartition === partition && dueAt !== undefined ? [{ key, dueAt }] : [];
+    })
+    .sort(comparePositions);
 }
 
-function compareEntries(a: Position, b: Position): number {
+/** Orders positions by time and key. */
+export function comparePositions(a: IndexPosition, b: IndexPosition): number {
   return a.dueAt - b.dueAt || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
 }
 
-function isPosition(after: unknown): after is Position {
+function isPosition(after: unknown): after is IndexPosition {
   return after !== undefined;
 }

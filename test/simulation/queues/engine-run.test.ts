@@ -100,6 +100,21 @@ describe('an outage of ten minutes in the middle', () => {
   );
 });
 
+describe('short outages of DynamoDB', () => {
+  it('outages of 45 s cost no attempt of jobs that run for 200 s, wherever they fall between two renewals', async () => {
+    const steady = { seed: 7, durationMs: HOUR_MS, places: PLACES, load: 0.7, tenants: { acme: 1 } };
+    const jobs = generateWorkload({ ...steady, jobTimes: { kind: 'constant', meanMs: 200_000 } });
+    // 4 min and 2 s apart: each falls 2 s later between two renewals, which are 15 s apart.
+    const outages = Array.from({ length: 10 }, (_, index): ServiceOutage => {
+      const fromMs = (5 + 4 * index) * MINUTE_MS + 2_000 * index;
+      return { service: 'dynamodb', fromMs, untilMs: fromMs + 45_000 };
+    });
+    const result = await run(jobs, 1, outages);
+    expect(result.unfinished).toBe(0);
+    expect(result.attempts).toBe(jobs.length);
+  });
+});
+
 describe('fairness', () => {
   // SQS forgets that a tenant is noisy when it has sent nothing for 5 minutes.
   it("a tenant's job waits little longer behind a thousand jobs that another has just sent than alone", async () => {

@@ -1,5 +1,11 @@
 import { DynamoDBServiceException } from '@aws-sdk/client-dynamodb';
-import { createMemoryStore, type Entry } from '../../../shared/jobs/memory-store.ts';
+import {
+  comparePositions,
+  createMemoryStore,
+  type Entry,
+  type IndexPosition,
+  placeOf,
+} from '../../../shared/jobs/memory-store.ts';
 import type { JobStore } from '../../../shared/jobs/ports.ts';
 import { Heap } from '../heap.ts';
 import type { VirtualTime } from '../virtual-time.ts';
@@ -37,7 +43,10 @@ export function createIndexModel(
 ): IndexModel {
   const indexed = new LaggingEntries(time, () => random() * maxLagMs);
   const table = createMemoryStore(time.now, indexed.table, { shards });
-  const index = createMemoryStore(time.now, indexed.index, { shards });
+  const index = createMemoryStore(time.now, indexed.index, {
+    shards,
+    readPartition: (partition) => indexed.index.readPartition(partition),
+  });
   let isAvailable = true;
   const store = new Proxy(table, {
     get(target, name) {
@@ -70,7 +79,7 @@ interface PendingWrite {
 
 /** The table's entries, and a copy of them that lags. */
 class LaggingEntries {
-  readonly index = new Map<string, Entry>();
+  readonly index = new PartitionedEntries();
   readonly table: Map<string, Entry>;
   readonly #time: VirtualTime;
   readonly #pending = new Heap<PendingWrite>((a, b) => a.at < b.at || (a.at === b.at && a.order < b.order));
@@ -99,6 +108,45 @@ class LaggingEntries {
     const at = Math.max(this.#lastAt.get(key) ?? 0, this.#time.now() + this.#chooseLagMs());
     this.#lastAt.set(key, at);
     this.#pending.push({ at, order: this.#writes++, key, entry });
+  }
+}
+
+/** Entries that are also held by partition, because a scan of all for each query takes most of a long run's time. */
+class PartitionedEntries extends Map<string, Entry> {
+  readonly #partitions = new Map<string, Map<string, IndexPosition>>();
+  /** Sorted positions of the partitions that have not changed since they were read. */
+  readonly #sorted = new Map<string, readonly IndexPosition[]>();
+
+  readPartition(partition: string): readonly IndexPosition[] {
+    const known = this.#sorted.get(partition);
+    if (known !== undefined) return known;
+    const sorted = [...(this.#partitions.get(partition)?.values() ?? [])].sort(comparePositions);
+    this.#sorted.set(partition, sorted);
+    return sorted;
+  }
+
+  override set(key: string, entry: Entry): this {
+    this.#remove(key);
+    const { duePartition, dueAt } = placeOf(entry);
+    if (duePartition !== undefined && dueAt !== undefined) {
+      const positions = this.#partitions.get(duePartition) ?? new Map<string, IndexPosition>();
+      this.#partitions.set(duePartition, positions.set(key, { key, dueAt }));
+      this.#sorted.delete(duePartition);
+    }
+    return super.set(key, entry);
+  }
+
+  override delete(key: string): boolean {
+    this.#remove(key);
+    return super.delete(key);
+  }
+
+  #remove(key: string): void {
+    const entry = this.get(key);
+    const partition = entry && placeOf(entry).duePartition;
+    if (partition === undefined) return;
+    this.#partitions.get(partition)?.delete(key);
+    this.#sorted.delete(partition);
   }
 }
 

@@ -1,48 +1,17 @@
 import { expect, it } from 'vitest';
-import { UpstreamError } from '../../../shared/inference/model.ts';
 import type { JobTier } from '../../../shared/jobs/job.ts';
 import type { PaceTable } from '../../../shared/jobs/pace-table.ts';
 import { createMemoryPaceTable } from '../../shared/jobs/memory-pace-table.ts';
 import type { VirtualTime } from '../virtual-time.ts';
 import { runEngine } from './engine-run.ts';
+import { ACCEPTED_PER_SECOND, type Call, FIRST_TOKEN_MS, THROTTLED_MS, ThrottledModel } from './throttled-model.ts';
 import type { SimulatedJob } from './workload.ts';
 
 const MINUTE_MS = 60_000;
-const THROTTLED_MS = 10 * MINUTE_MS;
-const ACCEPTED_PER_SECOND = 2;
 const JOB_MS = 4_000;
 const INVOCATIONS = 5;
 const PLACES_PER_INVOCATION = 10;
-const FIRST_TOKEN_MS = 300;
 const TABLE_LATENCY_MS = 5;
-
-/** A call to the throttled model. */
-interface Call {
-  readonly at: number;
-  readonly accepted: boolean;
-}
-
-/** A model that accepts a few calls per second for ten minutes, and all calls from then on. */
-class ThrottledModel {
-  readonly calls: Call[] = [];
-  #tokens = ACCEPTED_PER_SECOND;
-  #filledAt = 0;
-
-  async call(time: VirtualTime): Promise<void> {
-    const at = time.now();
-    this.#tokens = Math.min(ACCEPTED_PER_SECOND, this.#tokens + ((at - this.#filledAt) / 1_000) * ACCEPTED_PER_SECOND);
-    this.#filledAt = at;
-    const accepted = at >= THROTTLED_MS || this.#tokens >= 1;
-    this.calls.push({ at, accepted });
-    if (accepted) this.#tokens -= 1;
-    await time.sleep(FIRST_TOKEN_MS);
-    if (!accepted) throw new UpstreamError('rate_limit_exceeded', 'Too many requests', { recovery: 'retry' });
-  }
-
-  count(fromMs: number, untilMs: number, isCounted: (call: Call) => boolean = () => true): number {
-    return this.calls.filter((call) => call.at >= fromMs && call.at < untilMs && isCounted(call)).length;
-  }
-}
 
 /** Adds a request's latency to a table of states, and counts the write units of DynamoDB. A refused write costs one too. */
 function observeTable(table: PaceTable, getTime: () => VirtualTime | undefined) {

@@ -85,7 +85,7 @@ function describeLimits(quick: boolean): string[] {
           '**This page shows the short run** (`--quick`): queues that mix 300, load 0.7, a burst of 5 minutes of work, and 10 minutes in saturated runs. `npm run bench -- backlog --publish` runs all cells.',
         ]
       : []),
-    'Requests take no time in the models of SQS and of the table, and reading an input, starting an environment and storing an answer take none either. In AWS these take tens of milliseconds a job, and seconds for a cold start; with jobs of 10 s this costs about a percent of the work.',
+    'Requests take no time in the models of SQS and of the table, and reading an input, starting an environment and storing an answer take none either. In AWS these take part of a place’s time; the shorter the jobs, the larger the part.',
     'A job whose place an invocation’s end takes away is run again, so attempts may exceed jobs where job times vary. With DynamoDB away for longer than a lease and its grace, jobs that ended meanwhile can’t be committed; those whose invocation ends before the table is back are run again, which takes another 300 s for a long job.',
     'The model of fair queues follows SQS’s documentation, which gives no exact thresholds. Waits of the quiet tenant are an indication.',
   ];

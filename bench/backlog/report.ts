@@ -48,7 +48,7 @@ export function toReport(all: readonly Simulated<Cell, CellResult>[], { quick }:
   return {
     name: 'backlog',
     title: 'Backlogs: the job engine against an ideal queue, simulated',
-    method: describeMethod(bursts, saturated),
+    method: describeMethod(),
     tables: [
       ...groupBy(bursts, ({ cell }) => cell.jobTimes).map(([name, group]) => toBurstTable(name, group)),
       toSaturatedTable(saturated),
@@ -66,14 +66,12 @@ export function toReport(all: readonly Simulated<Cell, CellResult>[], { quick }:
   };
 }
 
-function describeMethod(bursts: readonly Burst[], saturated: readonly Saturated[]): string[] {
-  const scale = bursts[0]?.cell.scale;
-  const hours = saturated[0]?.cell.scale.saturatedMinutes ?? 0;
+function describeMethod(): string[] {
   return [
     `**Every figure is simulated**, on virtual time: the engine’s own code (submission, message pool, worker, lease, sweep, backlog gauge) runs with the AWS client for SQS against models of SQS, of Lambda’s event source mapping, and of a table whose index shows a write 0 to 5 s later. ${INVOCATIONS} concurrent invocations of ${PLACES_PER_INVOCATION} jobs each make ${PLACES} places; an invocation ends after 15 minutes, and each invocation works as deployed. The same code and seeds give the same figures on every machine.`,
-    `Jobs arrive at random for ${scale?.arrivalMinutes} minutes and keep 70% or 95% of the places busy. In minute 2, a tenant sends jobs for ${scale?.burstMinutes} minutes of all places at once. Jobs take 10 s (constant), 15 s on average (exponential), or 5 s in 90% of cases and 300 s in the others (bimodal). A queue that “mixes 300” delivers any of its oldest 300 messages next, because SQS orders by best effort. In some runs SQS or DynamoDB fails every request from minute 10 to minute 20.`,
+    'Jobs arrive at random and keep 70% or 95% of the places busy. In minute 2, a tenant sends so many jobs at once that all places are busy with them for the minutes that a table names. Jobs take 10 s (constant), 15 s on average (exponential), or 5 s in 90% of cases and 300 s in the others (bimodal). A queue that “mixes 300” delivers any of its oldest 300 messages next, because SQS orders by best effort. In some runs SQS or DynamoDB fails every request from minute 10 to minute 20.',
     'The **ideal queue** has the same arrivals, job times and places. It starts a job whenever a place is free and a job waits, in no time, and never runs a job twice. While a service is away it starts none, but running jobs go on. “Gone” is the time from the burst until no job waits that has arrived; after an outage, it is counted until that is so for the first time after its end.',
-    `Saturated runs begin with ${formatNumber(hours)} minutes of work for all places and no further arrivals. The work done is the time of attempts that completed, counted until 80% of those minutes have passed.`,
+    'Saturated runs begin with the table’s minutes of work for all places and have no further arrivals. The work done is the time of attempts that completed, counted until 80% of those minutes have passed.',
     'The gauge is the engine’s own count of waiting jobs, `JobsWaiting`, compared with the jobs that really wait whenever it is read while 50 or more do. A quiet tenant sends a tenth of the steady jobs and none of the burst.',
   ];
 }
@@ -82,7 +80,7 @@ function describeLimits(quick: boolean): string[] {
   return [
     ...(quick
       ? [
-          '**This page shows the short run** (`--quick`): queues that mix 300, load 0.7, a burst of 5 minutes of work, and 10 minutes in saturated runs. `npm run bench -- backlog --publish` runs all cells.',
+          '**This page shows the short run** (`--quick`): queues that mix 300, load 0.7, outages with bimodal jobs only, and less work with constant and exponential jobs. `npm run bench -- backlog --publish` runs all 64 cells; none of the others is shown here.',
         ]
       : []),
     'Requests take no time in the models of SQS and of the table, and reading an input, starting an environment and storing an answer take none either. In AWS these take part of a place’s time; the shorter the jobs, the larger the part.',
@@ -92,8 +90,9 @@ function describeLimits(quick: boolean): string[] {
 }
 
 function toBurstTable(name: string, bursts: readonly Burst[]): Table {
+  const scale = bursts[0]?.cell.scale;
   return {
-    caption: `${name} jobs, after a burst (simulated)`,
+    caption: `${name} jobs, after a burst of ${scale?.burstMinutes} minutes of work; arrivals for ${scale?.arrivalMinutes} minutes (simulated)`,
     columns: [
       'load, queue, outage',
       'jobs',
@@ -126,6 +125,7 @@ function toSaturatedTable(saturated: readonly Saturated[]): Table {
     caption: 'Saturated runs (simulated)',
     columns: [
       'job times, queue',
+      'minutes of work',
       'jobs',
       'work, hours',
       'ideal',
@@ -136,6 +136,7 @@ function toSaturatedTable(saturated: readonly Saturated[]): Table {
     ],
     rows: saturated.map(({ cell, result }) => [
       describeCell(cell).replace(', saturated', ''),
+      formatNumber(cell.scale.saturatedMinutes),
       formatNumber(result.jobs),
       formatNumber(result.engineHours),
       formatNumber(result.idealHours),
@@ -241,7 +242,7 @@ function toBacklogCharts(bursts: readonly Burst[]): LineChart[] {
     ...choose('bimodal', lightest, 'dynamodb'),
   ];
   return chosen.map(({ cell, result }) => ({
-    title: `Jobs that wait, by minutes since the start: ${describeCell(cell)} (simulated)`,
+    title: `Jobs that wait: ${describeCell(cell)} (simulated)`,
     unit: '',
     xUnit: 'min',
     series: [

@@ -1,5 +1,4 @@
 import { computeQuantile } from '../../test/measure/statistics.ts';
-import { createMemoryPaceTable } from '../../test/shared/jobs/memory-pace-table.ts';
 import { type EngineRun, runEngine } from '../../test/simulation/queues/engine-run.ts';
 import { findBacklogEnd, type JobRun, runIdealQueue } from '../../test/simulation/queues/ideal-queue.ts';
 import { ACCEPTED_PER_SECOND, THROTTLED_MS, ThrottledModel } from '../../test/simulation/queues/throttled-model.ts';
@@ -147,7 +146,7 @@ async function simulateThrottled(): Promise<ThrottledResult> {
       arrivesAtMs: 0,
       durationMs: THROTTLED_JOBS.durationMs,
     })),
-    paceTable: createMemoryPaceTable(),
+    paceTable: model.paceTable,
     callModel: (_name, time) => model.call(time),
   });
   const seconds = THROTTLED_MS / 1_000;

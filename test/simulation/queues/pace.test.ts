@@ -1,7 +1,6 @@
 import { expect, it } from 'vitest';
 import type { JobTier } from '../../../shared/jobs/job.ts';
 import type { PaceTable } from '../../../shared/jobs/pace-table.ts';
-import { createMemoryPaceTable } from '../../shared/jobs/memory-pace-table.ts';
 import type { VirtualTime } from '../virtual-time.ts';
 import { runEngine } from './engine-run.ts';
 import { ACCEPTED_PER_SECOND, type Call, FIRST_TOKEN_MS, THROTTLED_MS, ThrottledModel } from './throttled-model.ts';
@@ -44,7 +43,7 @@ function makeJobs(count: number, model: string, everyMs: number, durationMs: num
 async function runThrottled({ tier }: { readonly tier: JobTier }) {
   const model = new ThrottledModel();
   let clock: VirtualTime | undefined;
-  const { observed, getUnits } = observeTable(createMemoryPaceTable(), () => clock);
+  const { observed, getUnits } = observeTable(model.paceTable, () => clock);
   const others = makeJobs(660, 'other', 1_000, 1_000, 'default');
   const run = await runEngine({
     jobs: [...makeJobs(1_400, 'throttled', 0, JOB_MS, tier), ...others],

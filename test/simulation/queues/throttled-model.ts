@@ -1,4 +1,5 @@
 import { UpstreamError } from '../../../shared/inference/model.ts';
+import { createMemoryPaceTable } from '../../shared/jobs/memory-pace-table.ts';
 import type { VirtualTime } from '../virtual-time.ts';
 
 /** The model throttles until this time of the run. */
@@ -16,6 +17,8 @@ export interface Call {
 /** A model that accepts a few calls per second for ten minutes, and all calls from then on. */
 export class ThrottledModel {
   readonly calls: Call[] = [];
+  /** The state that its callers share. */
+  readonly paceTable = createMemoryPaceTable();
   #tokens = ACCEPTED_PER_SECOND;
   #filledAt = 0;
 

@@ -8,6 +8,7 @@ import { readConfig } from '../shared/core/config.ts';
 import { createFailureLog } from '../shared/core/logger.ts';
 import { createTelemetry } from '../shared/core/telemetry.ts';
 import { createBacklogWatch } from '../shared/jobs/backlog-watch.ts';
+import { createDynamoDBSamples } from '../shared/jobs/dynamodb-samples.ts';
 import { jobSettings } from '../shared/jobs/settings.ts';
 import { sweepRepeatedly } from '../shared/jobs/sweep-run.ts';
 import { createTicketCount } from '../shared/jobs/ticket-queue.ts';
@@ -27,7 +28,11 @@ const dependencies = {
   ...createJobDependencies(clients, config, telemetry, { mayCreateKeys: false }),
   shards: config.JOB_SHARDS_READ ?? config.JOB_SHARDS,
 };
-const watch = createBacklogWatch(createTicketCount(clients.sqs, config), dependencies.timings);
+const watch = createBacklogWatch(
+  createTicketCount(clients.sqs, config),
+  dependencies.timings,
+  createDynamoDBSamples(clients.dynamodb, config.JOBS_TABLE),
+);
 
 export const handler = createEventPipeline<ScheduledEvent, void>(telemetry, async (_event, context) => {
   const { logger, metrics } = context.telemetry;

@@ -105,7 +105,7 @@ describe('the functions', () => {
         REPLY_QUEUES: '{}',
         ...lifetime,
       },
-      generate: { LOG_LEVEL: 'info', ...jobs, ...sessions, ...work, JOB_PLACES: '10' },
+      generate: { LOG_LEVEL: 'info', ...jobs, ...sessions, ...work, JOB_PLACES: '4' },
       dispatch: {
         LOG_LEVEL: 'info',
         ...jobs,

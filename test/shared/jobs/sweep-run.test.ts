@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createBacklogWatch } from '../../../shared/jobs/backlog-watch.ts';
+import { createBacklogWatch, createMemorySamples } from '../../../shared/jobs/backlog-watch.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { SWEEP_PURPOSES } from '../../../shared/jobs/sweep.ts';
@@ -19,7 +19,7 @@ function createSweepFunction() {
   const queue = recordTickets();
   const counted = { tickets: 0 };
   const errors: string[] = [];
-  const watch = createBacklogWatch(async () => counted.tickets, JOB_TIMINGS);
+  const watch = createBacklogWatch(async () => counted.tickets, JOB_TIMINGS, createMemorySamples());
   const ports = {
     ...{ jobs, queue, timings: JOB_TIMINGS, shards: 1, now: () => clock.now, steps: {} },
     bodies: createBodies(aVault(), createMemoryBlobs()),
@@ -108,7 +108,7 @@ describe('the backlog watch', () => {
   /** Takes a sample per minute, of jobs with tickets and of messages that SQS counts. Returns the missing tickets. */
   async function watchMinutes(samples: readonly (readonly [ticketed: number, tickets: number])[]) {
     let tickets = 0;
-    const watch = createBacklogWatch(async () => tickets, JOB_TIMINGS);
+    const watch = createBacklogWatch(async () => tickets, JOB_TIMINGS, createMemorySamples());
     const missing: number[] = [];
     for (const [minute, [ticketed, counted]] of samples.entries()) {
       tickets = counted;
@@ -160,7 +160,7 @@ describe('the backlog watch', () => {
         [100, 0],
       ]),
     ).toEqual([0, 0, 0, 0]);
-    const watch = createBacklogWatch(async () => 0, JOB_TIMINGS);
+    const watch = createBacklogWatch(async () => 0, JOB_TIMINGS, createMemorySamples());
     for (const minute of [0, 1, 10]) {
       const at = START + minute * MINUTE_MS;
       expect(await watch.findMissing('jobs', { waiting: 0, ticketed: 5 }, at)).toBe(0);
@@ -169,10 +169,14 @@ describe('the backlog watch', () => {
 
   it('counts the messages of each queue at most once a minute, and not of a queue without jobs', async () => {
     const counts: string[] = [];
-    const watch = createBacklogWatch(async (queue) => {
-      counts.push(queue);
-      return 0;
-    }, JOB_TIMINGS);
+    const watch = createBacklogWatch(
+      async (queue) => {
+        counts.push(queue);
+        return 0;
+      },
+      JOB_TIMINGS,
+      createMemorySamples(),
+    );
     for (const at of [START, START + 15_000, START + MINUTE_MS]) {
       await watch.findMissing('jobs', { waiting: 1, ticketed: 1 }, at);
       await watch.findMissing('gpu', { waiting: 0, ticketed: 0 }, at);

@@ -1,7 +1,7 @@
 import { createSeededRandom } from '../../../local/faults/random.ts';
 import { getTicketBytes, receiveTicket } from '../../../shared/api/receive-ticket.ts';
 import { LambentError } from '../../../shared/core/errors.ts';
-import { createBacklogWatch } from '../../../shared/jobs/backlog-watch.ts';
+import { createBacklogWatch, createMemorySamples } from '../../../shared/jobs/backlog-watch.ts';
 import { watchOutages } from '../../../shared/jobs/outage-watch.ts';
 import { createPace } from '../../../shared/jobs/pace.ts';
 import type { PaceTable } from '../../../shared/jobs/pace-table.ts';
@@ -199,7 +199,7 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
   }
 
   const gauge: GaugeSample[] = [];
-  const watch = createBacklogWatch(createTicketCount(sqs, urls), JOB_TIMINGS);
+  const watch = createBacklogWatch(createTicketCount(sqs, urls), JOB_TIMINGS, createMemorySamples());
   let isDone = false;
   const sweepStore = watchOutages(table.store, time.now);
   async function sweepEveryMinute(): Promise<void> {

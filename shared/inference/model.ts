@@ -31,7 +31,7 @@ export interface ModelCall {
 }
 
 /**
- * Tells the router how to continue after a failed attempt:
+ * How the router continues after a failed attempt:
  * - `retry`: try the same target again after a pause (throttled, briefly unavailable);
  * - `retryOnce`: try the same target once more (Bedrock's ModelTimeoutException);
  * - `nextTarget`: try another target; this one can't serve the request (bad credentials, first-token timeout);

@@ -8,6 +8,7 @@ import { DynamoDBClient, PutItemCommand } from '@aws-sdk/client-dynamodb';
 import OpenAI from 'openai';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createKeyItem } from '../../shared/access/keys.ts';
+import { waitUntil } from '../wait.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 let stateDir: string;
@@ -165,10 +166,10 @@ describe('npm start', () => {
       expect(error).toMatchObject({ status: 500, code: 'upstream_misconfigured' });
       expect(JSON.stringify(error)).not.toContain(key);
       const line = new RegExp(`^chat \\|.*"message":"request failed".*"reason":"${key} is missing or empty"`, 'm');
-      await expect.poll(output, { timeout: 10_000 }).toMatch(line);
+      await waitUntil(`the output has ${line}`, () => line.test(output()));
     }
     const line = /^fleet \|.*"fleet":"rack".*"reason":"env:NO_FLEET_KEY is missing or empty"/m;
-    await expect.poll(output, { timeout: 10_000 }).toMatch(line);
+    await waitUntil(`the output has ${line}`, () => line.test(output()));
   });
 
   it('npm start prints an error without a stack trace if its port is in use', async () => {

@@ -1,10 +1,10 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { expect, it } from 'vitest';
 import { registerWorkers } from '../../local/register-workers.ts';
 import { waitUntil } from '../wait.ts';
+import { createEmptyResponse } from './runners.ts';
 
 it('restarts of workers during a run of the fleet function cause one more run after it', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'lambent-'));
@@ -23,13 +23,7 @@ it('restarts of workers during a run of the fleet function cause one more run af
         const run = Promise.withResolvers<void>();
         runs.push(run);
         await run.promise;
-        return {
-          requestId: 'r',
-          streamed: false,
-          contentType: undefined,
-          body: Readable.from([]),
-          failure: () => undefined,
-        };
+        return createEmptyResponse();
       },
     },
     modelsFile,

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { afterEach } from 'vitest';
 import type { LogLine } from '../../local/lambda/environment.ts';
@@ -58,6 +59,17 @@ export function defineFunction(name: string, changes: Partial<FunctionDefinition
     background: false,
     environment: {},
     ...changes,
+  };
+}
+
+/** Returns the response of a function that returns nothing. */
+export function createEmptyResponse(): Awaited<ReturnType<Runner['invoke']>> {
+  return {
+    requestId: 'r',
+    streamed: false,
+    contentType: undefined,
+    body: Readable.from([]),
+    failure: () => undefined,
   };
 }
 

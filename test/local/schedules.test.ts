@@ -1,8 +1,7 @@
-import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Runner } from '../../local/lambda/runner.ts';
 import { parseRate, startSchedules } from '../../local/schedules.ts';
-import { closeAfterwards, useCleanup } from './runners.ts';
+import { closeAfterwards, createEmptyResponse, useCleanup } from './runners.ts';
 
 useCleanup();
 
@@ -29,13 +28,7 @@ describe('startSchedules', () => {
     const invoke: Runner['invoke'] = async (name, payload) => {
       calls.push({ name, event: JSON.parse(String(payload)) });
       if (name === 'broken') throw new Error('no luck');
-      return {
-        requestId: 'r',
-        streamed: false,
-        contentType: undefined,
-        body: Readable.from([]),
-        failure: () => undefined,
-      };
+      return createEmptyResponse();
     };
     return { calls, runner: { invoke } };
   }

@@ -46,7 +46,7 @@ export interface Lease {
   /** The request's cost: prompt tokens, and twice the expected output tokens. */
   readonly weight: number;
   /**
-   * An expired lease no longer counts. The next request that leases the worker removes it; if there is none, the
+   * An expired lease no longer counts. The next request that leases the worker removes it, or else the
    * fleet's upkeep does.
    */
   readonly expiresAt: number;

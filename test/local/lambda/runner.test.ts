@@ -25,6 +25,10 @@ const traceHeaderOf = (requestId: string) => formatTraceHeader(requestId, extend
 /** Returns the numbers from 0 to `count - 1`. */
 const range = (count: number) => Array.from({ length: count }, (_, index) => index);
 
+/** Waits until the processes of a runner run `count` invocations together. */
+const untilRunning = (runner: TestRunner, count: number) =>
+  until(() => runner.processes().flatMap(({ requestIds }) => requestIds).length === count);
+
 describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
   it('the runner runs a function in a process with its name as the title', async () => {
     const runner = await startTestRunner({ mode });
@@ -124,12 +128,14 @@ describe.each(MODES)('the Lambda runner in %s mode', (mode) => {
 
   it('the runner throttles invocations beyond a reservation, as Lambda does', async () => {
     const runner = await startTestRunner({ mode, functions: [defineFunction('echo', { reservedConcurrency: 2 })] });
-    const two = [runner.call('echo', { sleepMs: 300 }), runner.call('echo', { sleepMs: 300 })];
+    const gate = createGate();
+    const two = range(2).map(() => runner.call('echo', { untilFile: gate.file }));
     await expect(runner.call('echo', {})).rejects.toMatchObject({
       type: 'TooManyRequestsException',
       status: 429,
       reason: 'ReservedFunctionConcurrentInvocationLimitExceeded',
     });
+    gate.open();
     await Promise.all(two);
     expect(await runner.call('echo', {})).toMatchObject({ event: {} });
   });
@@ -347,7 +353,7 @@ describe('a function in standard mode', () => {
     const runner = await startTestRunner();
     const gate = createGate();
     const calls = range(3).map(() => runner.call('echo', { untilFile: gate.file }));
-    await until(() => runner.processes().filter(({ requestIds }) => requestIds.length === 1).length === 3);
+    await untilRunning(runner, 3);
     gate.open();
     const answers = await Promise.all(calls);
     expect(new Set(answers.map((answer) => Object(answer).pid)).size).toBe(3);
@@ -428,23 +434,30 @@ describe('a function in managed mode', () => {
 
   it('a function in managed mode has a second process for invocations beyond its maximum concurrency', async () => {
     const runner = await startTestRunner({ mode });
-    const answers = await callAll(
+    const gate = createGate();
+    const calls = callAll(
       runner,
-      range(maxConcurrency + 1).map(() => ({ sleepMs: 2_000 })),
+      range(maxConcurrency + 1).map(() => ({ untilFile: gate.file })),
     );
+    await untilRunning(runner, maxConcurrency + 1);
+    gate.open();
+    const answers = await calls;
     expect(new Set(answers.map((answer) => Object(answer).pid)).size).toBe(2);
   });
 
   it('a function in managed mode is throttled when all its processes are at their maximum concurrency', async () => {
     const runner = await startTestRunner({ mode });
+    const gate = createGate();
     const most = callAll(
       runner,
-      range(maxConcurrency * maxEnvironments).map(() => ({ sleepMs: 1_000 })),
+      range(maxConcurrency * maxEnvironments).map(() => ({ untilFile: gate.file })),
     );
+    await untilRunning(runner, maxConcurrency * maxEnvironments);
     await expect(runner.call('echo', {})).rejects.toMatchObject({
       type: 'TooManyRequestsException',
       reason: 'ConcurrentInvocationLimitExceeded',
     });
+    gate.open();
     const pids = (await most).map((answer) => Object(answer).pid);
     expect(new Set(pids).size).toBe(maxEnvironments);
   });

@@ -1,3 +1,4 @@
+import { omitUndefined } from '../../../core/objects.ts';
 import type { Capability } from '../../capabilities.ts';
 import type { GenerationRequest, OutputFormat, Tool, ToolChoice } from '../../generation.ts';
 import type { OpenAICompatibleTarget } from '../../registry.ts';
@@ -129,8 +130,4 @@ function toOptionalFields({ hints, serviceTier }: GenerationRequest, accepted: r
     service_tier: serviceTier === 'auto' ? undefined : serviceTier,
   };
   return Object.fromEntries(accepted.flatMap((name) => (all[name] === undefined ? [] : [[name, all[name]]])));
-}
-
-function omitUndefined(fields: WireObject): WireObject {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }

@@ -3,13 +3,14 @@ import { asCount, asObject, asText, type WireObject } from './wire.ts';
 
 /** A tool call that is assembled from fragments. */
 interface OpenCall {
-  /** Number of the call in the answer (0, 1, 2…), independent of the upstream's number. */
-  readonly index: number;
   readonly wireIndex: number | undefined;
   /** The upstream's id, if it has sent one. */
   wireId: string | undefined;
-  /** Undefined until the upstream sends it. The `toolCall` event needs it. */
-  name: string | undefined;
+  /**
+   * Number of the call among the answer's `toolCall` events (0, 1, 2…), independent of the upstream's number. Undefined
+   * until the upstream sends the call's name, which the event needs.
+   */
+  index: number | undefined;
   /** Arguments that arrived before the name. */
   pendingArguments: string;
   hasArguments: boolean;
@@ -21,6 +22,7 @@ interface OpenCall {
  */
 export class ToolCallAssembler {
   readonly #calls: OpenCall[] = [];
+  #started = 0;
   readonly #newId: () => string;
 
   /** @param newId creates an id for a call without one */
@@ -45,12 +47,12 @@ export class ToolCallAssembler {
 
     const call = this.#findCall(wireIndex, wireId, name) ?? this.#openCall(wireIndex);
     call.wireId ??= wireId;
-    if (call.name === undefined) {
-      call.pendingArguments += text;
-      if (name !== undefined) this.#emitStart(call, name, events);
-    } else {
-      appendArguments(call, text, events);
+    if (call.index !== undefined) {
+      appendArguments(call, call.index, text, events);
+      return;
     }
+    call.pendingArguments += text;
+    if (name !== undefined) this.#emitStart(call, name, events);
   }
 
   /**
@@ -59,8 +61,8 @@ export class ToolCallAssembler {
    */
   finish(events: GenerationEvent[]): boolean {
     for (const call of this.#calls) {
-      if (call.name === undefined) return false;
-      if (!call.hasArguments) appendArguments(call, '{}', events);
+      if (call.index === undefined) return false;
+      if (!call.hasArguments) appendArguments(call, call.index, '{}', events);
     }
     return true;
   }
@@ -76,29 +78,29 @@ export class ToolCallAssembler {
     // Some upstreams number every call 0: a new id together with a name begins a new call. A new id alone doesn't,
     // because others create a new id for each fragment.
     const isAnother =
-      name !== undefined && wireId !== undefined && call?.wireId !== undefined && call.name !== undefined;
+      name !== undefined && wireId !== undefined && call?.wireId !== undefined && call.index !== undefined;
     return isAnother ? undefined : call;
   }
 
   #openCall(wireIndex: number | undefined): OpenCall {
-    const index = this.#calls.length;
-    const call = { index, wireIndex, wireId: undefined, name: undefined, pendingArguments: '', hasArguments: false };
+    const call = { wireIndex, wireId: undefined, index: undefined, pendingArguments: '', hasArguments: false };
     this.#calls.push(call);
     return call;
   }
 
   #emitStart(call: OpenCall, name: string, events: GenerationEvent[]): void {
-    call.name = name;
-    events.push({ type: 'toolCall', index: call.index, id: call.wireId ?? this.#newId(), name });
-    appendArguments(call, call.pendingArguments, events);
+    const index = this.#started++;
+    call.index = index;
+    events.push({ type: 'toolCall', index, id: call.wireId ?? this.#newId(), name });
+    appendArguments(call, index, call.pendingArguments, events);
     call.pendingArguments = '';
   }
 }
 
-function appendArguments(call: OpenCall, fragment: string, events: GenerationEvent[]): void {
+function appendArguments(call: OpenCall, index: number, fragment: string, events: GenerationEvent[]): void {
   if (fragment === '') return;
   call.hasArguments = true;
-  events.push({ type: 'toolArguments', index: call.index, fragment });
+  events.push({ type: 'toolArguments', index, fragment });
 }
 
 function toArgumentsText(value: unknown): string {

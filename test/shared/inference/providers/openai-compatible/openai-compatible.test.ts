@@ -482,6 +482,32 @@ it('any JSON from an upstream leads to a finish event or an UpstreamError', asyn
   );
 });
 
+it('tool calls are numbered in the order in which they are named', async () => {
+  const fragment = (index: number, definition: object) => ({
+    choices: [{ delta: { tool_calls: [{ index, function: definition }] } }],
+  });
+  const chunks = [
+    fragment(0, { arguments: '{"a":1}' }),
+    fragment(1, { name: 'second', arguments: '{"b":2}' }),
+    fragment(0, { name: 'first' }),
+    { choices: [{ delta: {}, finish_reason: 'tool_calls' }] },
+  ];
+  const events = await readEvents([Buffer.from(chunks.map((data) => `data: ${JSON.stringify(data)}\n\n`).join(''))]);
+  expectOrder(events);
+  expect(summarize(events).calls).toEqual([
+    { id: expect.any(String), name: 'second', arguments: '{"b":2}' },
+    { id: expect.any(String), name: 'first', arguments: '{"a":1}' },
+  ]);
+});
+
+it('no call begins at another number than 0 if an earlier call has no name', async () => {
+  const calls = [{ arguments: {} }, { name: ' ' }];
+  const answer = { choices: [{ delta: null, message: { tool_calls: calls }, finish_reason: null, logprobs: 0 }] };
+  const outcome = await collectOutcome(readStream([Buffer.from(`data: ${JSON.stringify(answer)}\n\n`)]));
+  expectUpstreamError(outcome);
+  expectOrder(outcome.events);
+});
+
 /** Checks the order that `GenerationEvent` guarantees: calls are numbered, and start before their arguments. */
 function expectOrder(events: readonly GenerationEvent[]): void {
   let started = 0;

@@ -27,18 +27,24 @@ const CRASH_INTERVAL_MS = 120_000;
 /**
  * Processes a message of the generation queue: creates the job of a request, once, and sends its ticket. The message is then
  * deleted.
- * @throws MessageRejectedError for a message that can never be processed, and AWS errors that occur before the job exists
+ * @throws MessageRejectedError for a message that can never be processed, AWS errors that occur before the job exists, and the
+ * signal's reason if the message's turn comes after the function's deadline
  */
 export async function receive(
   record: QueueRecord,
   ports: ReceiverPorts,
-  { runAlone }: Pick<MessageContext, 'runAlone'>,
+  { runAlone, signal }: Pick<MessageContext, 'runAlone' | 'signal'>,
 ): Promise<MessageAction> {
   const received = Number(record.attributes.ApproximateReceiveCount);
   if (received >= MAX_CRASHES && crashes(record, received, ports)) {
     throw new MessageRejectedError(new LambentError('internal', 'The message has crashed its process repeatedly.'));
   }
-  return received >= SUSPECT_RECEIVES ? runAlone(() => process(record, ports)) : process(record, ports);
+  if (received < SUSPECT_RECEIVES) return process(record, ports);
+  return runAlone(() => {
+    // In an outage each message takes seconds. A function that times out would look like a crash of all that wait their turn.
+    signal.throwIfAborted();
+    return process(record, ports);
+  });
 }
 
 /** Whether a message's receives follow each other so closely that only crashes explain them. */

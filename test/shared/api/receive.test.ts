@@ -83,7 +83,11 @@ function createReceiver({
     /** Receives the message, or another body. */
     receive: (
       text: string = JSON.stringify({ ...message, bodyPointer: { bucket: 'ours', key: KEY } }),
-      { received = 1, firstAt = clock.now }: { received?: number; firstAt?: number } = {},
+      {
+        received = 1,
+        firstAt = clock.now,
+        signal = new AbortController().signal,
+      }: { received?: number; firstAt?: number; signal?: AbortSignal } = {},
     ) =>
       receive(
         {
@@ -97,7 +101,7 @@ function createReceiver({
           },
         },
         ports,
-        { runAlone },
+        { runAlone, signal },
       ),
     inline: (changes: object = {}) => JSON.stringify({ ...message, body, ...changes }),
     sweep: () =>
@@ -254,6 +258,13 @@ describe('a message that may crash its process', () => {
     expect(receiver.countAlone()).toBe(0);
     await receiver.receive(receiver.inline(), { received: 3 });
     expect(receiver.countAlone()).toBe(1);
+  });
+
+  it('is not processed if its turn comes when the function is about to time out', async () => {
+    const receiver = createReceiver();
+    const signal = AbortSignal.abort(new LambentError('deadline_exceeded', 'The function is about to time out'));
+    await expect(receiver.receive(receiver.inline(), { received: 3, signal })).rejects.toThrow(signal.reason);
+    expect(await receiver.job()).toBeUndefined();
   });
 
   it('is rejected at its tenth receive if they follow each other as crashes do', async () => {

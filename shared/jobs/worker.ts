@@ -287,14 +287,14 @@ class Attempt {
   }
 
   async #answer(): Promise<JobAnswer & { readonly endSequence?: number }> {
-    const { bodies, events, answerJob, prepareInput } = this.#ports;
+    const { bodies, answerJob, prepareInput } = this.#ports;
     const { signal } = this.#lease;
     const stored = await readInput(this.#job, bodies);
     this.#input = stored;
     const input = prepareInput === undefined ? stored : await prepareInput(this.#job, stored);
     signal.throwIfAborted();
     this.#call.permit.use();
-    const log = this.#job.streamed ? new EventWriter(this.#job, events) : undefined;
+    const log = this.#job.streamed ? this.#openLog() : undefined;
     this.#progress = 'asked';
     try {
       const answer = await answerJob(this.#job, input, {
@@ -309,6 +309,11 @@ class Attempt {
       // Before the commit: what a reader finds when the job has ended is all there will be.
       await log?.flush();
     }
+  }
+
+  #openLog(): EventWriter {
+    const { events } = this.#ports;
+    return new EventWriter(this.#job, { append: (chunk) => this.#persist(() => events.append(chunk)) });
   }
 
   /** Counts the attempt, while the answer goes on. */

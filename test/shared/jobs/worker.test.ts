@@ -514,6 +514,21 @@ describe('a store that is not available', () => {
     expect(await running).toMatchObject({ kind: 'ended', job: { status: 'completed', epoch: 1 } });
   });
 
+  it('costs a streamed job neither its answer nor an event', async () => {
+    const room = await aRoom({ streamed: true });
+    const { append } = room.ports.events;
+    let tries = 0;
+    room.ports.events.append = async (chunk) => {
+      tries += 1;
+      if (tries <= 3) throw away();
+      await append(chunk);
+    };
+    const running = room.run();
+    for (let round = 0; round < 4; round += 1) await room.pass(JOB_TIMINGS.retryMs);
+    expect(await running).toMatchObject({ kind: 'ended', job: { status: 'completed', attempts: 1, releases: 0 } });
+    expect((await room.events()).map(({ type }) => type)).toContain('response.output_text.delta');
+  });
+
   it('leaves the ticket to the pipeline when the function is about to time out', async () => {
     const room = await aRoom();
     const shutdown = new AbortController();

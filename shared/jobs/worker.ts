@@ -47,8 +47,8 @@ export interface WorkerCall {
   readonly shutdown: AbortSignal;
   /** Epoch milliseconds by which the function must have let go of the job. */
   readonly deadlineAt: number;
-  /** Whether a whole invocation remains. */
-  readonly whole: boolean;
+  /** Whether a whole invocation remains. It doesn't after a long wait. */
+  readonly isWhole: () => boolean;
   /** Runs a function while this environment runs nothing else. Waits for that first. */
   readonly runAlone: <T>(run: () => Promise<T>) => Promise<T>;
   /** Whether the ticket may be hidden for this long; otherwise the sweep sends a new one. */
@@ -79,8 +79,6 @@ export type DeferReason = 'held' | 'not before' | 'cut off' | 'resting model' | 
 
 /** A job that only an environment with a whole invocation may claim is offered again after this time, in milliseconds. */
 const OFFER_AGAIN_MS = 5_000;
-/** A longer wait to run alone, in milliseconds, takes too much of an invocation for a job that needs a whole one. */
-const LONGEST_WHOLE_WAIT_MS = 30_000;
 /** A ticket whose claim was refused for a reason that has passed since is worked on again after this time. */
 const CONTENDED_MS = 1_000;
 
@@ -126,19 +124,9 @@ async function work(key: JobKey, alone: boolean, ports: WorkerPorts, call: Ticke
     const owner = ports.ids();
     const claimed = await withoutOutage(() => claimJob(key, owner, alone, ports, call), ports, call.shutdown);
     const outcome = 'epoch' in claimed ? await runAttempt(claimed, ports, call) : claimed;
-    if (outcome.kind === 'suspect') return workAlone(key, ports, call);
+    if (outcome.kind === 'suspect') return call.runAlone(() => work(key, true, ports, call));
     if (outcome.kind !== 'again') return outcome;
   }
-}
-
-function workAlone(key: JobKey, ports: WorkerPorts, call: TicketCall): Promise<Outcome> {
-  const { now } = ports;
-  const askedAt = now();
-  return call.runAlone(() => {
-    // The invocation is not whole any more after a long wait.
-    const whole = call.whole && now() - askedAt < LONGEST_WHOLE_WAIT_MS;
-    return work(key, true, ports, { ...call, whole });
-  });
 }
 
 /**
@@ -179,7 +167,7 @@ async function claimJob(
   call: TicketCall,
 ): Promise<Job | Outcome | Suspect | Again> {
   const { jobs, timings, now, lane } = ports;
-  const { guard, change } = claim({ owner, alone, whole: call.whole, lane }, now(), timings);
+  const { guard, change } = claim({ owner, alone, whole: call.isWhole(), lane }, now(), timings);
   const claimed = await jobs.update(tenant, id, guard, change);
   if (claimed !== undefined) return claimed;
   const job = await jobs.read(tenant, id);
@@ -212,7 +200,7 @@ async function examine(
     return defer(job, 'not before', job.notBefore, ports, call);
   }
   // First, so that no environment is emptied for a job that it can't claim then either.
-  if (job.cutOff === true && !call.whole) return defer(job, 'cut off', now() + OFFER_AGAIN_MS, ports, call);
+  if (job.cutOff === true && !call.isWhole()) return defer(job, 'cut off', now() + OFFER_AGAIN_MS, ports, call);
   if ((job.crashes ?? 0) > 0 && !alone) return { kind: 'suspect' };
   return defer(job, 'contended', now() + CONTENDED_MS, ports, call);
 }

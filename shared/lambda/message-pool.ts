@@ -19,8 +19,8 @@ export type MessageAction = { readonly kind: 'delete' } | { readonly kind: 'hide
 
 /** What a message is processed with. */
 export interface Processing {
-  /** Whether a whole invocation remains. */
-  readonly whole: boolean;
+  /** Whether a whole invocation remains. It doesn't after a long wait. */
+  readonly isWhole: () => boolean;
   /** Runs a function while this process handles no other message. Waits for that first. */
   readonly runAlone: <T>(run: () => Promise<T>) => Promise<T>;
   /** Whether the message may be hidden for so long. Otherwise it should be replaced by a new one. */
@@ -169,7 +169,7 @@ export class MessagePool {
         process(
           record,
           {
-            whole: now() - served.beganAt < WHOLE_MS,
+            isWhole: () => now() - served.beganAt < WHOLE_MS,
             runAlone,
             mayHide: (ms) => this.#mayHide(record, ms),
           },

@@ -138,7 +138,7 @@ async function work(
   const call: WorkerCall = {
     shutdown: shutdown.signal,
     deadlineAt: START + 24 * HOUR_MS,
-    whole: options.late?.includes(number) !== true,
+    isWhole: () => options.late?.includes(number) !== true,
     runAlone: (runJobAlone) => runJobAlone(),
     mayHide: () => options.replacing?.includes(number) !== true,
   };

@@ -94,7 +94,7 @@ async function aHouse() {
     signal: new AbortController().signal,
     deadlineAt: clock.now + ms,
     requestId: 'request',
-    whole: true,
+    isWhole: () => true,
     runAlone: <T>(run: () => Promise<T>) => run(),
     mayHide: () => true,
     telemetry: recordTelemetry(),

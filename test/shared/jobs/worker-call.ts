@@ -6,7 +6,7 @@ export function makeWorkerCall(changes: Partial<WorkerCall> = {}): WorkerCall {
   return {
     shutdown: new AbortController().signal,
     deadlineAt: START + HOUR_MS,
-    whole: true,
+    isWhole: () => true,
     runAlone: (run) => run(),
     mayHide: () => true,
     ...changes,

@@ -397,13 +397,29 @@ describe('a job that the end of an invocation cut off', () => {
     await room.pass(0);
     shutdown.abort();
     expect(await running).toMatchObject({ kind: 'released', errorCode: 'deadline_exceeded', job: { cutOff: true } });
-    expect(await room.run({ whole: false })).toEqual({
+    expect(await room.run({ isWhole: () => false })).toEqual({
       kind: 'deferred',
       reason: 'cut off',
       until: room.clock.now + 5_000,
     });
-    expect(await room.run({ whole: true })).toMatchObject({ kind: 'ended', job: { status: 'completed', attempts: 2 } });
+    expect(await room.run({ isWhole: () => true })).toMatchObject({
+      kind: 'ended',
+      job: { status: 'completed', attempts: 2 },
+    });
     expect((await room.job())?.cutOff).toBeUndefined();
+  });
+
+  it('is not claimed by an invocation that waited long for the table', async () => {
+    const room = await aRoom({ cutOff: true });
+    const { update } = room.ports.jobs;
+    room.ports.jobs.update = async () => {
+      room.ports.jobs.update = update;
+      throw Object.assign(new Error('away'), { $metadata: {} });
+    };
+    const running = room.run({ isWhole: () => room.clock.now === START });
+    await room.pass(0);
+    await room.pass(JOB_TIMINGS.retryMs);
+    expect(await running).toMatchObject({ kind: 'deferred', reason: 'cut off' });
   });
 
   it('fails at its third attempt', async () => {
@@ -485,13 +501,17 @@ describe('a job whose worker died', () => {
       room.clock.now += 30_000;
       return run();
     };
-    expect(await room.run({ runAlone })).toMatchObject({ kind: 'deferred', reason: 'cut off' });
+    const isWhole = () => room.clock.now < START + 30_000;
+    expect(await room.run({ runAlone, isWhole })).toMatchObject({ kind: 'deferred', reason: 'cut off' });
     let emptied = false;
     const empty: WorkerCall['runAlone'] = (run) => {
       emptied = true;
       return run();
     };
-    expect(await room.run({ whole: false, runAlone: empty })).toMatchObject({ kind: 'deferred', reason: 'cut off' });
+    expect(await room.run({ isWhole: () => false, runAlone: empty })).toMatchObject({
+      kind: 'deferred',
+      reason: 'cut off',
+    });
     expect(emptied).toBe(false);
     expect(await room.run()).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
   });
@@ -572,7 +592,7 @@ describe('the ticket of a job', () => {
 
   it('is replaced through the sweep if it may not be hidden any longer while the job waits', async () => {
     const room = await aRoom({ cutOff: true });
-    const outcome = await room.run({ whole: false, mayHide: () => false });
+    const outcome = await room.run({ isWhole: () => false, mayHide: () => false });
     expect(ticketAction(outcome, room.clock.now)).toEqual({ kind: 'delete' });
     await room.pass(5_000);
     expect((await room.sweep()).wake).toMatchObject({ ticketsSent: 1 });

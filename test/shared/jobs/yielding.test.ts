@@ -60,7 +60,7 @@ function anEnvironment() {
     signal: new AbortController().signal,
     deadlineAt: START + 24 * HOUR_MS,
     requestId: 'request',
-    whole: true,
+    isWhole: () => true,
     runAlone: <T>(run: () => Promise<T>) => run(),
     mayHide: () => true,
     telemetry: recordTelemetry(),

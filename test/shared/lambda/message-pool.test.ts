@@ -384,8 +384,8 @@ describe('the end of an invocation', () => {
     const world = createWorld({
       durations: { a: 29_000, c: 5_000 },
       places: 1,
-      process: async (id, { whole }) => {
-        wholes[id] = whole;
+      process: async (id, { isWhole }) => {
+        wholes[id] = isWhole();
         return undefined;
       },
     });

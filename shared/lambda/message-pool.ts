@@ -143,14 +143,14 @@ export class MessagePool {
     }
   }
 
-  /** Takes the next message for which there are a place and enough bytes. */
+  /** Takes the first message whose bytes fit, if a place is free. */
   #next({ pending, invocation }: Served, activeCount: number): QueueRecord | undefined {
-    const [record] = pending;
-    if (record === undefined || activeCount >= this.#options.places || invocation.signal.aborted) return undefined;
-    const bytes = this.#options.bytesOf(record);
-    if (this.#bytes > 0 && this.#bytes + bytes > this.#options.maxBytes) return undefined;
-    this.#bytes += bytes;
-    return pending.shift();
+    if (activeCount >= this.#options.places || invocation.signal.aborted) return undefined;
+    const { bytesOf, maxBytes } = this.#options;
+    const index = pending.findIndex((record) => this.#bytes === 0 || this.#bytes + bytesOf(record) <= maxBytes);
+    const [record] = index === -1 ? [] : pending.splice(index, 1);
+    if (record !== undefined) this.#bytes += bytesOf(record);
+    return record;
   }
 
   #mayReceive({ invocation: { signal, deadlineAt }, beganAt }: Served): boolean {

@@ -178,6 +178,16 @@ describe('bytes in hand', () => {
     expect(world.removed).toHaveLength(3);
   });
 
+  it('that a message waits for delay no smaller message behind it', async () => {
+    const world = createWorld({ places: 3, bytes: { long: 600, large: 600 }, durations: { long: 120_000 } });
+    await world.serve(makeRecords('long', 'large', 'small'));
+    expect(world.log.filter((line) => line.endsWith('begins'))).toEqual([
+      '0 long begins',
+      '0 small begins',
+      '120 large begins',
+    ]);
+  });
+
   it('of a message above the bound are processed alone', async () => {
     const world = createWorld({ bytes: { large: 5_000 } });
     await world.serve(makeRecords('small', 'large', 'next'));

@@ -8,7 +8,7 @@ import {
   type SweepPorts,
   type SweepPurpose,
   type Swept,
-  sweepOnce,
+  sweepPurpose,
 } from './sweep.ts';
 
 export interface SweepRunPorts extends SweepPorts {
@@ -29,8 +29,9 @@ export interface SweepRun {
 const PASSES_PER_LEASE = 4;
 
 /**
- * Makes passes over the index until the time is up. If no job waits or runs, one pass is enough: nothing can become due before
- * the next run. Counts the backlogs about once a minute, and replaces lost tickets.
+ * Makes passes over the index until the time is up. Each purpose has passes of its own, so that one with a million entries, or with
+ * a store that answers slowly, delays no other. If no job waits or runs, one pass is enough: nothing can become due before the next
+ * run. Counts the backlogs about once a minute, and replaces lost tickets.
  */
 export async function sweepRepeatedly(
   ports: SweepRunPorts,
@@ -38,22 +39,32 @@ export async function sweepRepeatedly(
   { until, onPass, onBacklog }: SweepRun,
 ): Promise<void> {
   const passMs = ports.timings.leaseMs / PASSES_PER_LEASE;
+  const passes = new Map<SweepPurpose, Promise<void>>();
+  const pass = async (purpose: SweepPurpose): Promise<void> => {
+    try {
+      onPass(purpose, await sweepPurpose(purpose, ports, until));
+    } catch (thrown) {
+      ports.onError('pass of the sweep failed', thrown);
+    } finally {
+      passes.delete(purpose);
+    }
+  };
   let isIdle = false;
   let countedAt = Number.NEGATIVE_INFINITY;
   for (;;) {
-    const passAt = ports.now();
-    if (passAt - countedAt >= ports.timings.countLagMs) {
+    const startedAt = ports.now();
+    for (const purpose of SWEEP_PURPOSES) if (!passes.has(purpose)) passes.set(purpose, pass(purpose));
+    if (startedAt - countedAt >= ports.timings.countLagMs) {
       // A purged queue may have lost more tickets than a run can send, and the passes must not wait for them.
-      const replacedUntil = Math.min(passAt + passMs, until);
+      const replacedUntil = Math.min(startedAt + passMs, until);
       isIdle = await watchBacklogs(ports, watch, onBacklog, replacedUntil);
-      countedAt = passAt;
+      countedAt = startedAt;
     }
-    const swept = await sweepOnce(ports, until);
-    for (const purpose of SWEEP_PURPOSES) onPass(purpose, swept[purpose]);
-    const nextAt = passAt + passMs;
-    if (isIdle || nextAt >= until) return;
+    const nextAt = startedAt + passMs;
+    if (isIdle || nextAt >= until) break;
     await ports.sleep(Math.max(0, nextAt - ports.now()));
   }
+  await Promise.all(passes.values());
 }
 
 /** Returns whether no queue has a job that waits or runs. */

@@ -54,12 +54,7 @@ const PAGE = 100;
 /** Entries of one partition that are worked on at once. */
 const CONCURRENCY = 16;
 
-/**
- * Makes one pass over the index: it ends, recovers, completes or removes what nobody else did, and sends missing tickets. Each
- * step is a conditional write, so any number of sweeps may run at once. An entry that fails delays no other: it is moved to
- * its next look first.
- * @param until epoch milliseconds after which no further entry is looked at
- */
+/** Makes one pass for every purpose: see `sweepPurpose`. The function makes them one by one; this is for tests. */
 export async function sweepOnce(ports: SweepPorts, until: number): Promise<Readonly<Record<SweepPurpose, Swept>>> {
   const results = await Promise.all(
     SWEEP_PURPOSES.map(async (purpose) => [purpose, await sweepPurpose(purpose, ports, until)] as const),
@@ -67,7 +62,13 @@ export async function sweepOnce(ports: SweepPorts, until: number): Promise<Reado
   return Object.fromEntries(results) as Record<SweepPurpose, Swept>;
 }
 
-async function sweepPurpose(purpose: SweepPurpose, ports: SweepPorts, until: number): Promise<Swept> {
+/**
+ * Makes one pass over the index for a purpose: it ends, recovers, completes or removes what nobody else did, and sends missing
+ * tickets. Each step is a conditional write, so any number of sweeps may run at once. An entry that fails delays no other: it is
+ * moved to its next look first.
+ * @param until epoch milliseconds after which no further entry is looked at
+ */
+export async function sweepPurpose(purpose: SweepPurpose, ports: SweepPorts, until: number): Promise<Swept> {
   const swept = {
     ...{ seen: 0, recovered: 0, ended: 0, ticketsSent: 0, completed: 0, removed: 0, failed: 0 },
     isUnfinished: false,

@@ -5,6 +5,7 @@ import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import { SWEEP_PURPOSES } from '../../../shared/jobs/sweep.ts';
 import { sweepRepeatedly } from '../../../shared/jobs/sweep-run.ts';
 import { JOB_TIMINGS } from '../../../shared/jobs/timings.ts';
+import { createVirtualTime } from '../../simulation/virtual-time.ts';
 import { aJob, START } from './jobs.ts';
 import { createMemoryBlobs } from './memory-blobs.ts';
 import { recordTickets } from './recorded-tickets.ts';
@@ -12,9 +13,14 @@ import { aVault } from './services.ts';
 
 const MINUTE_MS = 60_000;
 
-/** A sweep function on a virtual clock that runs once a minute. SQS counts `counted.tickets` messages. */
+/** A sweep function on virtual time that runs once a minute. SQS counts `counted.tickets` messages. */
 function createSweepFunction() {
-  const clock = { now: START };
+  const time = createVirtualTime();
+  const clock = {
+    get now() {
+      return START + time.now();
+    },
+  };
   const jobs = createMemoryStore(() => clock.now);
   const queue = recordTickets();
   const counted = { tickets: 0 };
@@ -25,29 +31,31 @@ function createSweepFunction() {
     bodies: createBodies(aVault(), createMemoryBlobs()),
     onStepFailed: async () => {},
     onError: (what: string) => void errors.push(what),
-    sleep: async (ms: number) => {
-      clock.now += ms;
-    },
+    sleep: time.sleep,
   };
   return {
-    ...{ clock, jobs, queue, counted, errors },
-    /** Runs the function for 50 s. Returns the seconds at which its passes ended. */
-    async run() {
+    ...{ time, clock, jobs, queue, counted, errors },
+    /** Runs the function for 50 s. Returns the seconds at which its passes over the jobs in progress ended. */
+    async run(onPass: () => void = () => {}) {
       const beganAt = clock.now;
       const passes: number[] = [];
       const backlogs: Record<string, number> = {};
       const purposes = new Set<string>();
-      await sweepRepeatedly(ports, watch, {
-        until: beganAt + 50_000,
-        onPass: (purpose) => {
-          purposes.add(purpose);
-          if (purpose === 'run') passes.push((clock.now - beganAt) / 1000);
-        },
-        onBacklog: (name, { waiting }) => {
-          backlogs[name] = waiting;
-        },
-      });
-      clock.now = beganAt + MINUTE_MS;
+      time.at(0, () =>
+        sweepRepeatedly(ports, watch, {
+          until: beganAt + 50_000,
+          onPass: (purpose) => {
+            onPass();
+            purposes.add(purpose);
+            if (purpose === 'run') passes.push((clock.now - beganAt) / 1000);
+          },
+          onBacklog: (name, { waiting }) => {
+            backlogs[name] = waiting;
+          },
+        }),
+      );
+      time.at(beganAt + MINUTE_MS - START, () => {});
+      await time.run();
       return { passes, backlogs, purposes: [...purposes] };
     },
   };
@@ -76,6 +84,44 @@ describe('a run of the sweep', () => {
     await jobs.create(aJob(), { purpose: 'wake', queue: 'jobs', dueAt: clock.now + 20_000 });
     await run();
     expect(queue.ids()).toEqual(['resp_1']);
+  });
+
+  it('finds a dead holder within 30 s of its grace period, although more jobs are due than a run can send tickets for', async () => {
+    const { run, time, clock, jobs, queue } = createSweepFunction();
+    for (let index = 0; index < 2_000; index += 1)
+      await jobs.create(aJob({ id: `resp_${index}` }), { purpose: 'wake', queue: 'jobs', dueAt: clock.now });
+    const { send } = queue;
+    // 16 tickets a second: a tenth of the jobs per run.
+    queue.send = async (tickets) => {
+      await time.sleep(1_000);
+      return send(tickets);
+    };
+    const { leaseMs, graceMs } = JOB_TIMINGS;
+    const deadAt = clock.now + 16_000;
+    const leaseExpiresAt = deadAt - graceMs;
+    const startedAt = leaseExpiresAt - leaseMs;
+    const held = { id: 'resp_dead', status: 'in_progress', epoch: 1, owner: 'w', leaseExpiresAt, startedAt } as const;
+    await jobs.create(aJob(held), { purpose: 'run', queue: 'jobs', dueAt: startedAt });
+    let recoveredAt = 0;
+    const { update } = jobs;
+    jobs.update = async (tenant, id, ...rest) => {
+      const after = await update(tenant, id, ...rest);
+      if (id === 'resp_dead' && after?.status === 'queued') recoveredAt = clock.now;
+      return after;
+    };
+    await run();
+    expect(recoveredAt).toBeGreaterThanOrEqual(deadAt);
+    expect(recoveredAt).toBeLessThanOrEqual(deadAt + 30_000);
+    expect(queue.tickets.length).toBeLessThan(2_000);
+  });
+
+  it('goes on if a pass cannot be reported', async () => {
+    const { run, jobs, clock, errors } = createSweepFunction();
+    await jobs.create(aJob(), { purpose: 'run', queue: 'jobs', dueAt: clock.now });
+    await run(() => {
+      throw new Error('stdout is closed');
+    });
+    expect(errors).toHaveLength(4 * SWEEP_PURPOSES.length);
   });
 
   it('goes on if the backlog cannot be counted', async () => {

@@ -32,8 +32,11 @@ export const lifetimeSettings = {
 };
 export type LifetimeSettings = v.InferOutput<v.ObjectSchema<typeof lifetimeSettings, undefined>>;
 
-/** JSON: queue URLs by the alias that a message's `replyTo` names. */
-const REPLY_QUEUES = v.optional(v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.string())), '{}');
+/** Settings of every function that knows reply queues. */
+export const replySettings = {
+  /** JSON: queue URLs by the alias that a message's `replyTo` names. */
+  REPLY_QUEUES: v.optional(v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.string())), '{}'),
+};
 /** Set by Lambda, in MB. */
 const AWS_LAMBDA_FUNCTION_MEMORY_SIZE = v.optional(v.pipe(v.string(), v.toNumber()), '1024');
 
@@ -43,7 +46,7 @@ export const intakeSettings = {
   ...queueSettings,
   ...lifetimeSettings,
   GENERATION_QUEUE_URL: v.string(),
-  REPLY_QUEUES,
+  ...replySettings,
   AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
 };
 export type IntakeSettings = v.InferOutput<v.ObjectSchema<typeof intakeSettings, undefined>>;
@@ -55,7 +58,7 @@ export const jobSettings = {
   ...queueSettings,
   /** Gets the tickets that are no tickets, and the completion steps that were given up. */
   JOBS_DLQ_URL: v.string(),
-  REPLY_QUEUES,
+  ...replySettings,
   ...retentionSettings,
 };
 export type JobSettings = v.InferOutput<v.ObjectSchema<typeof jobSettings, undefined>>;

@@ -94,7 +94,7 @@ describe('the functions', () => {
       authorize: { LOG_LEVEL: 'info', ACCESS_TABLE: 'lambent-dev-access' },
       chat: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, ...queue, ...fleet, ...lifetime },
       sessions: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, ...sessions, RETENTION_DAYS: '30' },
-      responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs },
+      responses: { LOG_LEVEL: 'info', CORS_ORIGIN: '', ...jobs, REPLY_QUEUES: '{}' },
       intake: {
         LOG_LEVEL: 'info',
         ACCESS_TABLE: 'lambent-dev-access',

@@ -1,5 +1,5 @@
 import { LambentError } from '../core/errors.ts';
-import type { CompletionStep } from '../jobs/completion.ts';
+import { type CompletionStep, StepFailedError } from '../jobs/completion.ts';
 import type { Conversations } from '../sessions/conversations.ts';
 import { createTurnItems } from './turn-items.ts';
 
@@ -16,7 +16,10 @@ export function createConversationStep(conversations: Pick<Conversations, 'appen
       await conversations.appendFinishedTurn({ tenant, id: conversation }, id, items, input.context?.end);
     } catch (thrown) {
       // The conversation was deleted while the job ran.
-      if (!(thrown instanceof LambentError && thrown.code === 'not_found')) throw thrown;
+      if (thrown instanceof LambentError && thrown.code === 'not_found') return;
+      // DynamoDB would refuse the same items each time, and each try would leave objects in the bucket.
+      const isRefused = thrown instanceof Error && thrown.name === 'ValidationException';
+      throw isRefused ? new StepFailedError('The turn can not be stored', { cause: thrown }) : thrown;
     }
   };
 }

@@ -62,9 +62,11 @@ async function findEarlierResponse({ id, parsed, request, state }: StatefulCall)
   }
   const onError = createFailureLog(request.telemetry.logger);
   const steps = { conversation: createConversationStep(state.conversations) };
+  // Only the sweep gives a step up, because it reports that.
+  const onStepFailed = (_job: Job, _step: string, thrown: unknown) => Promise.reject(thrown);
   try {
     // Add its turn before the caller's next one. If that fails now, the sweep adds it.
-    await completeJob(job, { ...state, steps, onStepFailed: async () => {}, onError });
+    await completeJob(job, { ...state, steps, onStepFailed, onError });
   } catch (thrown) {
     onError('turn not stored yet', thrown);
   }

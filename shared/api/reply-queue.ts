@@ -1,6 +1,6 @@
 import { MAX_MESSAGE_BYTES } from '../aws/sqs.ts';
 import { omitUndefined } from '../core/objects.ts';
-import type { CompletionStep, EndedJob } from '../jobs/completion.ts';
+import { type CompletionStep, type EndedJob, StepFailedError } from '../jobs/completion.ts';
 import type { JobStatus } from '../jobs/job.ts';
 import { viewEndedJob } from './job-view.ts';
 
@@ -29,7 +29,14 @@ export function createReplyStep(
     const { replyTo, tenant } = ended.job;
     if (replyTo === undefined || !Object.hasOwn(queues, replyTo)) return;
     const queueUrl = queues[replyTo];
-    if (queueUrl !== undefined) await send(queueUrl, encodeAnswer(ended), tenant);
+    if (queueUrl === undefined) return;
+    try {
+      await send(queueUrl, encodeAnswer(ended), tenant);
+    } catch (thrown) {
+      // A queue that doesn't exist may be created again, but SQS would refuse the same message each time.
+      const isRefused = thrown instanceof Error && thrown.name === 'InvalidMessageContents';
+      throw isRefused ? new StepFailedError('The reply can not be sent', { cause: thrown }) : thrown;
+    }
   };
 }
 

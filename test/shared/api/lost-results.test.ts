@@ -1,4 +1,4 @@
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { DynamoDBClient, ScanCommand } from '@aws-sdk/client-dynamodb';
 import type OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type FaultProxy, startFaultProxy } from '../../../local/faults/proxy.ts';
@@ -41,7 +41,7 @@ afterAll(async () => {
 });
 
 /** The writes of a call after which something happens. */
-const WRITES = ['finish', 'create', 'commitTurn'] as const;
+const WRITES = ['finish', 'create', 'commitTurn', 'createConversation'] as const;
 type Write = (typeof WRITES)[number];
 /** The connection is cut after the write or before it, or the process dies after it. */
 type Fault = 'cut' | 'cutBefore' | 'death';
@@ -82,7 +82,11 @@ async function createWorld() {
     const records = createIdempotencyRecords(client, tableName);
     const table = createConversationTable(client, tableName, stores.bucket);
     const conversations = createConversations({
-      table: { ...table, commitTurn: inject('commitTurn', table.commitTurn) },
+      table: {
+        ...table,
+        commitTurn: inject('commitTurn', table.commitTurn),
+        create: inject('createConversation', table.create),
+      },
       vault: stores.vault,
       retentionDays: 30,
       now,
@@ -140,6 +144,12 @@ async function createWorld() {
   };
 }
 
+/** Counts the conversations of all tests. */
+async function countConversations(): Promise<number> {
+  const heads = { FilterExpression: 'sk = :head', ExpressionAttributeValues: { ':head': { S: 'head' } } };
+  return (await client.send(new ScanCommand({ TableName: tableName, ...heads }))).Items?.length ?? 0;
+}
+
 type World = Awaited<ReturnType<typeof createWorld>>;
 type Body = Partial<OpenAI.Responses.ResponseCreateParamsNonStreaming>;
 type Call = (service: Service, world: World, body?: Body) => Promise<{ id: string; text: string }>;
@@ -165,6 +175,26 @@ const createChat: Call = async ({ client }, world) => {
   const messages = [{ role: 'user' as const, content: 'Hi' }];
   const completion = await client.chat.completions.create({ model: 'default', messages }, optionsOf(world));
   return { id: completion.id, text: completion.choices[0]?.message.content ?? '' };
+};
+const createStreamedChat: Call = async ({ client }, world) => {
+  const messages = [{ role: 'user' as const, content: 'Hi' }];
+  const request = { model: 'default', messages, stream: true as const };
+  let text = '';
+  let id = '';
+  for await (const chunk of await client.chat.completions.create(request, optionsOf(world))) {
+    id = chunk.id;
+    text += chunk.choices[0]?.delta.content ?? '';
+  }
+  return { id, text };
+};
+const ITEMS = [{ type: 'message' as const, role: 'user' as const, content: 'Hi' }];
+const createConversation: Call = async ({ client }, world) => {
+  const { id } = await client.conversations.create({ items: ITEMS }, optionsOf(world));
+  return { id, text: '' };
+};
+const addItems: Call = async ({ client }, world) => {
+  const { data } = await client.conversations.items.create(world.conversation, { items: ITEMS }, optionsOf(world));
+  return { id: String(data[0]?.id), text: '' };
 };
 const CALLS: readonly [string, Call][] = [
   ['response', createBuffered],
@@ -211,9 +241,11 @@ describe.each(CALLS)('a %s with an idempotency key', (_name, call) => {
   it.each([
     ['finish', 'cut'],
     ['finish', 'cutBefore'],
+    ['finish', 'death'],
     ['create', 'cut'],
     ['create', 'death'],
     ['commitTurn', 'cut'],
+    ['commitTurn', 'cutBefore'],
     ['commitTurn', 'death'],
   ] as const)('adds its turn once if its write %s has the fault %s', async (write, fault) => {
     const world = await createWorld();
@@ -238,14 +270,73 @@ describe.each(CALLS)('a %s with an idempotency key', (_name, call) => {
   });
 });
 
-it.each(['cut', 'cutBefore', 'death'] as const)(
-  'a chat completion is generated once if its write finish has the fault %s',
-  async (fault) => {
-    const { repeated, modelCalls } = await repeat(await createWorld(), createChat, undefined, 'finish', fault);
-    expect(modelCalls).toBe(1);
-    expect(repeated).toMatchObject({ text: 'Hello' });
-  },
-);
+describe.each([
+  ['chat completion', createChat],
+  ['streamed chat completion', createStreamedChat],
+] as const)('a %s with an idempotency key', (_name, call) => {
+  it.each(['cut', 'cutBefore', 'death'] as const)(
+    'is generated once if its write finish has the fault %s',
+    async (fault) => {
+      const { first, repeated, third, modelCalls } = await repeat(
+        await createWorld(),
+        call,
+        undefined,
+        'finish',
+        fault,
+      );
+      expect(modelCalls).toBe(1);
+      expect(repeated).toMatchObject({ text: 'Hello' });
+      expect(third).toEqual(repeated);
+      if (fault !== 'death') expect(repeated).toEqual(first);
+    },
+  );
+});
+
+describe.each(CALLS)('a %s that is not stored, with an idempotency key', (_name, call) => {
+  it.each(['cut', 'death'] as const)(
+    'is generated once and then refused if its write finish has the fault %s',
+    async (fault) => {
+      const world = await createWorld();
+      const { repeated, third, modelCalls } = await repeat(world, call, { store: false }, 'finish', fault);
+      expect(modelCalls).toBe(1);
+      for (const result of [repeated, third])
+        expect(result).toMatchObject({ error: { code: 'idempotent_answer_not_kept' } });
+    },
+  );
+});
+
+describe('a conversation with an idempotency key', () => {
+  it.each([
+    ['createConversation', 'cut'],
+    ['createConversation', 'cutBefore'],
+    ['createConversation', 'death'],
+    ['finish', 'cut'],
+    ['finish', 'cutBefore'],
+    ['finish', 'death'],
+  ] as const)('is created once if its write %s has the fault %s', async (write, fault) => {
+    const world = await createWorld();
+    const before = await countConversations();
+    const { first, repeated, third } = await repeat(world, createConversation, undefined, write, fault);
+    expect(await countConversations()).toBe(before + 1);
+    expect(repeated).toMatchObject({ id: expect.stringMatching(/^conv_[0-9a-f]{32}$/) });
+    expect(third).toEqual(repeated);
+    if (write === 'finish' && fault !== 'death') expect(repeated).toEqual(first);
+  });
+
+  it.each([
+    ['commitTurn', 'cut'],
+    ['commitTurn', 'cutBefore'],
+    ['commitTurn', 'death'],
+    ['finish', 'cut'],
+    ['finish', 'cutBefore'],
+    ['finish', 'death'],
+  ] as const)('gets its items once if the write %s has the fault %s', async (write, fault) => {
+    const world = await createWorld();
+    const { repeated, third } = await repeat(world, addItems, undefined, write, fault);
+    expect(third).toEqual(repeated);
+    expect((await world.readItems()).map(({ id }) => id)).toEqual([Object(repeated).id]);
+  });
+});
 
 it.each(['cut', 'death'] as const)(
   'a background response becomes one job if its write create has the fault %s',

@@ -3,6 +3,7 @@ import { createConversationStep } from '../../../shared/api/conversation-step.ts
 import { createReplyStep } from '../../../shared/api/reply-queue.ts';
 import { type ErrorCode, LambentError } from '../../../shared/core/errors.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
+import { StepFailedError } from '../../../shared/jobs/completion.ts';
 import type { Job } from '../../../shared/jobs/job.ts';
 import { createMemoryStore } from '../../../shared/jobs/memory-store.ts';
 import type { Bodies } from '../../../shared/jobs/ports.ts';
@@ -113,6 +114,27 @@ describe.each(['record_unreadable', 'tenant_deleted'] as const)('a body that fai
     const { failing, sweep, answers } = await createEndedJob({ errorCode: code });
     expect(await sweep(failing(code, 'input'))).toMatchObject({ completed: 1, failed: 0 });
     expect(await answers()).toMatchObject([{ id, status: 'failed', response: { error: { code } } }]);
+  });
+});
+
+describe('a completion step that can never succeed', () => {
+  const refused = (name: string) => Object.assign(new Error('refused'), { name, $metadata: {} });
+  const ended = { job: aJob({ conversation: 'conv_1', replyTo: 'answers' }), input: anInput(), output: { answer: {} } };
+  const failing = (thrown: Error) => ({
+    reply: createReplyStep({ answers: 'http://127.0.0.1/answers' }, () => Promise.reject(thrown)),
+    conversation: createConversationStep({ appendFinishedTurn: () => Promise.reject(thrown) }),
+  });
+
+  it('a reply that SQS refuses for its content is given up, and any other is repeated', async () => {
+    await expect(failing(refused('InvalidMessageContents')).reply(ended)).rejects.toThrow(StepFailedError);
+    for (const name of ['QueueDoesNotExist', 'AccessDenied', 'RequestThrottled'])
+      await expect(failing(refused(name)).reply(ended)).rejects.toMatchObject({ name });
+  });
+
+  it('a turn that DynamoDB refuses for its content is given up, and any other is repeated', async () => {
+    await expect(failing(refused('ValidationException')).conversation(ended)).rejects.toThrow(StepFailedError);
+    for (const name of ['ProvisionedThroughputExceededException', 'TimeoutError'])
+      await expect(failing(refused(name)).conversation(ended)).rejects.toMatchObject({ name });
   });
 });
 

@@ -4,6 +4,12 @@ import OpenAI from 'openai';
 import type { HttpRequest, Route } from '../../../shared/access/route.ts';
 import type { ApiState } from '../../../shared/api/api-state.ts';
 import {
+  conversationReference,
+  createConversationRoute,
+  createItemsRoute,
+  itemsReference,
+} from '../../../shared/api/conversation-routes.ts';
+import {
   chatCompletionsRoute,
   listModelsRoute,
   responsesRoute,
@@ -11,7 +17,7 @@ import {
 } from '../../../shared/api/generation-routes.ts';
 import { toLambentError } from '../../../shared/core/errors.ts';
 import type { Telemetry } from '../../../shared/core/telemetry.ts';
-import { type Idempotency, idempotent } from '../../../shared/idempotency/idempotent.ts';
+import { type Idempotency, type IdempotentOptions, idempotent } from '../../../shared/idempotency/idempotent.ts';
 import { CAPABILITIES } from '../../../shared/inference/capabilities.ts';
 import type { GenerationEvent, GenerationRequest } from '../../../shared/inference/generation.ts';
 import { type ModelRegistry, parseModelRegistry } from '../../../shared/inference/registry.ts';
@@ -75,20 +81,20 @@ export async function startService(
   const now = state === undefined ? () => 1_700_000_000_000 : Date.now;
   const stateOption = state === undefined ? {} : { state: async () => state };
   const api = { router, registry, ids: () => String(++count), now, ...stateOption };
-  const withKeys = (route: Route, name: string): Route => {
-    if (idempotency === undefined) return route;
-    const options = { isFinalFrame, mayStore: allowsStorage, showsRunning: runsInBackground };
-    return idempotent(route, { ...options, name, open: async () => idempotency });
-  };
+  const withKeys = (route: Route, options: Omit<IdempotentOptions, 'open'>): Route =>
+    idempotency === undefined ? route : idempotent(route, { ...options, open: async () => idempotency });
+  const generating = { isFinalFrame, mayStore: allowsStorage, showsRunning: runsInBackground };
   const routes = new Map([
-    ['POST /v1/chat/completions', withKeys(chatCompletionsRoute(api), 'chat.completions')],
-    ['POST /v1/responses', withKeys(responsesRoute(api), 'responses')],
+    ['POST /v1/chat/completions', withKeys(chatCompletionsRoute(api), { ...generating, name: 'chat.completions' })],
+    ['POST /v1/responses', withKeys(responsesRoute(api), { ...generating, name: 'responses' })],
     ['GET /v1/models', listModelsRoute(api)],
+    ...(state === undefined ? [] : createConversationRoutes(state, withKeys)),
   ]);
   const server = createServer((request, response) => {
     const url = request.url ?? '';
-    const id = /^\/v1\/models\/(.+)$/.exec(url)?.[1];
-    const route = id === undefined ? routes.get(`${request.method} ${url}`) : retrieveModelRoute(api);
+    const id = /^\/v1\/(?:models|conversations)\/(.+?)(?:\/items)?$/.exec(url)?.[1];
+    const path = url.replace(/^(\/v1\/conversations\/).+(\/items)$/, '$1{id}$2');
+    const route = routes.get(`${request.method} ${path}`) ?? retrieveModelRoute(api);
     const pathParameters = id === undefined ? {} : { id: decodeURIComponent(id) };
     readBody(request)
       .then((body) =>
@@ -113,6 +119,21 @@ export async function startService(
       await new Promise((resolve) => server.close(resolve));
     },
   };
+}
+
+function createConversationRoutes(
+  { conversations }: ApiState,
+  withKeys: (route: Route, options: Omit<IdempotentOptions, 'open'>) => Route,
+): readonly (readonly [string, Route])[] {
+  const api = { conversations };
+  const reference = conversationReference(api);
+  return [
+    ['POST /v1/conversations', withKeys(createConversationRoute(api), { name: 'conversations', reference })],
+    [
+      'POST /v1/conversations/{id}/items',
+      withKeys(createItemsRoute(api), { name: 'conversations.items', reference: itemsReference(api) }),
+    ],
+  ];
 }
 
 /** Creates a request as the HTTP pipeline passes it to a route. */

@@ -2,6 +2,7 @@ import { buildApp } from 'fauxqs';
 import { LambentError } from '../shared/core/errors.ts';
 import { type Listening, listen } from './listen.ts';
 import { acceptAllCharacters } from './message-characters.ts';
+import { reorderMessages } from './message-order.ts';
 import { keepTraceHeaders } from './message-traces.ts';
 import type { References } from './service/references.ts';
 import type { Service } from './service/service.ts';
@@ -28,6 +29,8 @@ export interface QueuesOptions {
   readonly port?: number;
   /** Epoch milliseconds, for the limit of 12 hours on visibility. fauxqs has a clock of its own. */
   readonly now?: () => number;
+  /** The share of messages that others overtake, from 0 to 1. Default: none. SQS orders messages by best effort only. */
+  readonly overtaken?: number;
 }
 
 type App = ReturnType<typeof buildApp>;
@@ -42,7 +45,7 @@ interface QueueDefinition {
  * Starts the stand-in for SQS on 127.0.0.1. Messages are only in memory, and are lost when it stops. fauxqs's own
  * `startFauxqs` can store them, but listens on every address of the machine.
  */
-export async function startQueues({ port = 0, now = Date.now }: QueuesOptions = {}): Promise<Queues> {
+export async function startQueues({ port = 0, now = Date.now, overtaken = 0 }: QueuesOptions = {}): Promise<Queues> {
   const definitions: QueueDefinition[] = [];
   let serving = await serve(port);
   const { port: ownPort } = serving.listening;
@@ -52,6 +55,7 @@ export async function startQueues({ port = 0, now = Date.now }: QueuesOptions = 
     acceptAllCharacters(app);
     keepTraceHeaders(app);
     limitVisibility(app, now);
+    reorderMessages(app, overtaken);
     await app.ready();
     for (const definition of definitions) await createQueue(app, definition);
     return { app, listening: await listen(app.server, { port: at }) };

@@ -5,7 +5,7 @@ import { createBacklogWatch, createMemorySamples } from '../../../shared/jobs/ba
 import { watchOutages } from '../../../shared/jobs/outage-watch.ts';
 import { createPace } from '../../../shared/jobs/pace.ts';
 import type { PaceTable } from '../../../shared/jobs/pace-table.ts';
-import type { Bodies } from '../../../shared/jobs/ports.ts';
+import type { Bodies, JobStore } from '../../../shared/jobs/ports.ts';
 import { sendTickets, submit } from '../../../shared/jobs/submit.ts';
 import { sweepRepeatedly } from '../../../shared/jobs/sweep-run.ts';
 import { createTicketCount, createTicketQueue } from '../../../shared/jobs/ticket-queue.ts';
@@ -64,6 +64,8 @@ export interface EngineRun {
   /** Attempts that began. */
   readonly attempts: number;
   readonly claims: number;
+  /** Claims that workers tried, refused ones included. */
+  readonly claimTries: number;
   readonly gauge: readonly GaugeSample[];
   /** Errors that were reported, by kind. */
   readonly errors: ReadonlyMap<string, number>;
@@ -111,6 +113,7 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
   const onError = (what: string) => void errors.set(what, (errors.get(what) ?? 0) + 1);
   const bodies = createBodiesModel();
   let attempts = 0;
+  let claimTries = 0;
   let ids = 0;
 
   const shared = {
@@ -121,12 +124,22 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
     onError,
   };
 
+  function countClaimTries(store: JobStore): JobStore {
+    return {
+      ...store,
+      update(tenant, id, guard, change) {
+        if (change.set?.status === 'in_progress') claimTries += 1;
+        return store.update(tenant, id, guard, change);
+      },
+    };
+  }
+
   const pools = new WeakMap<EnvironmentModel, MessagePool>();
   function poolOf(environment: EnvironmentModel): MessagePool {
     const known = pools.get(environment);
     if (known !== undefined) return known;
     const clock = environment.guard({ sleep: time.sleep });
-    const { store, lastOutageAt } = watchOutages(environment.guard(table.store), time.now);
+    const { store, lastOutageAt } = watchOutages(countClaimTries(environment.guard(table.store)), time.now);
     const ports: WorkerPorts = {
       ...shared,
       jobs: store,
@@ -284,6 +297,7 @@ export async function runEngine(options: EngineRunOptions): Promise<EngineRun> {
     tickets: queue.sentCount,
     attempts,
     claims,
+    claimTries,
     gauge,
     errors,
     unfinished: jobs.length - runs.length,

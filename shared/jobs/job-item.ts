@@ -35,7 +35,8 @@ const jobSchema = v.object({
   begun: v.exactOptional(v.boolean()),
   alone: v.exactOptional(v.boolean()),
   cutOff: v.exactOptional(v.boolean()),
-  tier: v.picklist(['interactive', 'default', 'flex']),
+  // A claim succeeds before its result is parsed: a tier of a newer version must not make the job unreadable.
+  tier: v.fallback(v.picklist(['interactive', 'default', 'flex']), 'default'),
   lane: v.exactOptional(v.string()),
   deadline: v.number(),
   notBefore: v.exactOptional(v.number()),

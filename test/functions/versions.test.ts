@@ -92,6 +92,17 @@ describe('a deployment of the next version', () => {
     expect(await testEnvironment.services.messagesOf(testEnvironment.deadLetterUrl)).toEqual([]);
   });
 
+  it('this version runs a job of an unknown tier as any other, and leaves the tier as it is', async () => {
+    const id = await createJobOfNextVersion();
+    const tier = { S: 'batch' };
+    const Item = { ...(await readItem(id)), tier };
+    await testEnvironment.services.dynamodb.send(new PutItemCommand({ TableName: testEnvironment.jobsTable, Item }));
+    const ticket = { version: 1, type: 'job', tenant, id, tier: 'batch' };
+    expect(await generate(makeQueueEvent(ticket), makeContext())).toEqual({ batchItemFailures: [] });
+    expect(await stores.jobs.read(tenant, id)).toMatchObject({ status: 'completed', epoch: 1 });
+    expect((await readItem(id))?.['tier']).toEqual(tier);
+  });
+
   it('this version passes on events of unknown types unchanged', async () => {
     const id = await createJobOfNextVersion();
     const { expiresAt } = (await stores.jobs.read(tenant, id)) ?? { expiresAt: 0 };

@@ -21,20 +21,23 @@ const NOTHING: Need = { kind: 'nothing' };
 /**
  * Returns what `job` needs at `now` (epoch milliseconds).
  * @param lastOutageAt when the table was last not available: until a grace period later, holders may not have renewed yet
+ * @param hasTicket true if the caller holds a ticket of the job
  */
-export function needOf(job: Job, now: number, timings: JobTimings, lastOutageAt = Number.NEGATIVE_INFINITY): Need {
+export function needOf(
+  job: Job,
+  now: number,
+  timings: JobTimings,
+  lastOutageAt = Number.NEGATIVE_INFINITY,
+  hasTicket = false,
+): Need {
   if (isTerminal(job.status)) return job.fanIn === undefined ? NOTHING : { kind: 'complete' };
   if (job.status === 'in_progress' && deadAt(job, timings, lastOutageAt) > now) return NOTHING;
   if (job.cancelRequested) return { kind: 'end', by: endCancelled(job, now, timings) };
   if (job.deadline <= now) return { kind: 'end', by: expire(job, now, timings) };
   if (isExhausted(job)) return { kind: 'end', by: giveUp(job, now, timings) };
-  if (job.status === 'in_progress') return { kind: 'recover', by: recover(job, now, timings, lastOutageAt) };
-  return hasTicket(job) ? NOTHING : { kind: 'ticket' };
-}
-
-/** A job of the previous version has a message of its own, or needs one. Either way a ticket does no harm. */
-function hasTicket(job: Job): boolean {
-  return purposeOf(job) === 'wait';
+  if (job.status === 'in_progress') return { kind: 'recover', by: recover(job, now, timings, lastOutageAt, hasTicket) };
+  // A job of the previous version has a message of its own, or needs one. Either way a ticket does no harm.
+  return purposeOf(job) === 'wait' ? NOTHING : { kind: 'ticket' };
 }
 
 /** Returns the time of the next look at something that has been left undone since `since`: each time twice as late. */

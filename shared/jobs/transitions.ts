@@ -140,26 +140,28 @@ export function release(job: Job, pause: Pause, timings: JobTimings): Transition
  * Makes a job whose holder is dead wait again. It becomes a suspect, whose next attempt runs alone, unless an outage explains
  * why the holder was silent.
  * @param lastOutageAt when the table was last not available
+ * @param hasTicket true if the caller holds a ticket of the job
  */
 export function recover(
   job: Job,
   now: number,
   timings: JobTimings,
   lastOutageAt = Number.NEGATIVE_INFINITY,
+  hasTicket = false,
 ): Transition {
   const crashed = lastOutageAt < (job.leaseExpiresAt ?? 0);
   // An attempt whose model began to answer is counted already. One that ran alone is itself the cause of the crash.
   const counts = crashed && job.alone === true && job.begun !== true;
   // Its ticket comes back by itself, unless its worker died before it had shortened the queue's long visibility timeout. A
   // job that an earlier version claimed has none.
-  const wakeAt = purposeOf(job) === 'run' ? now + timings.wakeMs : now;
+  const from = hasTicket || purposeOf(job) !== 'run' ? now : now + timings.wakeMs;
   return {
     guard: [...holding(job), unheldAt(now, timings), uncancelled],
     change: {
       set: { status: 'queued' },
       remove: ['owner', 'leaseExpiresAt', 'begun', 'alone'],
       add: { ...(crashed ? { crashes: 1 } : {}), ...(counts ? { attempts: 1 } : {}) },
-      index: waiting(job, wakeAt, false, timings),
+      index: waiting(job, from, hasTicket, timings),
     },
   };
 }

@@ -187,7 +187,7 @@ async function examine(
   const { jobs, timings, now } = ports;
   if (isTerminal(job.status)) return { kind: 'unneeded', status: job.status };
   const lastOutageAt = ports.lastOutageAt?.();
-  const need = needOf(job, now(), timings, lastOutageAt);
+  const need = needOf(job, now(), timings, lastOutageAt, true);
   if (need.kind === 'end' || need.kind === 'recover') {
     const after = await jobs.update(job.tenant, job.id, need.by.guard, need.by.change);
     if (after === undefined) return defer(job, 'contended', now() + CONTENDED_MS, ports, call);

@@ -192,6 +192,37 @@ describe('a deleted conversation', () => {
   });
 });
 
+describe('content that is stored in the bucket', () => {
+  const LARGE = `${MARKER} ${'x'.repeat(30_000)}`;
+  const isObject = (where: string) => where.startsWith(`${TENANT}/`);
+
+  it('of a deleted conversation is left in no object and no other record', async () => {
+    const { key, state, conversations, addItem, findMarker, run } = await createWorld();
+    await addItem(LARGE);
+    await using service = await startService([makeAnswer('Sure')], undefined, state);
+    await createResponse(service.client, { conversation: key.id });
+    const id = await createResponse(service.client, { background: true, conversation: key.id });
+    expect((await findMarker()).filter(isObject)).toHaveLength(1);
+    expect(await run(id)).toMatchObject({ kind: 'ended', job: { status: 'completed' } });
+    await conversations.delete(key);
+    expect(await findMarker()).toEqual([]);
+  });
+
+  it('of a deleted response is left in no object and no other record', async () => {
+    const { key, state, conversations, findMarker, run } = await createWorld();
+    await conversations.delete(key);
+    await using service = await startService([makeAnswer(LARGE), makeAnswer('Sure')], undefined, state);
+    const first = await createResponse(service.client, { input: LARGE });
+    await createResponse(service.client, { previous_response_id: first });
+    const id = await createResponse(service.client, { background: true, previous_response_id: first });
+    expect(await run(id)).toMatchObject({ job: { status: 'completed' } });
+    // Its input and its output.
+    expect((await findMarker()).filter(isObject)).toHaveLength(2);
+    await deleteJob(state, TENANT, first);
+    expect(await findMarker()).toEqual([]);
+  });
+});
+
 describe('a background response of a conversation', () => {
   it('is generated from the items that preceded it, without those that were added or deleted since', async () => {
     const { key, state, conversations, addItem, run, readAskedTexts, failures, clock } = await createWorld();

@@ -580,6 +580,21 @@ describe('a store that is not available', () => {
 });
 
 describe('the ticket of a job', () => {
+  it('is hidden and not sent again, however often its job is released, so that no chain of invocations grows', async () => {
+    const room = await aRoom({ deadline: START + 24 * HOUR_MS });
+    room.behave(fails('rate_limit_exceeded', 'retry'));
+    // Lambda ends a chain after 16 invocations.
+    for (let round = 0; round < 20; round += 1) {
+      const outcome = await room.run();
+      expect(outcome).toMatchObject({ kind: 'released', ticket: true });
+      expect(ticketAction(outcome, room.clock.now)).toEqual({ kind: 'hide', ms: await room.pauseMs() });
+      await room.sweep();
+      await room.pass(900_000);
+    }
+    expect(room.queue.tickets).toEqual([]);
+    expect(await room.job()).toMatchObject({ status: 'queued', attempts: 0, releases: 20 });
+  });
+
   it('is replaced through the sweep if it may not be hidden for a pause', async () => {
     const room = await aRoom();
     room.behave(fails('overloaded', 'retry'));

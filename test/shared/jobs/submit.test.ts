@@ -1,4 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { startFaultProxy } from '../../../local/faults/proxy.ts';
 import { resumeStream } from '../../../shared/api/resume-stream.ts';
 import { createBucket } from '../../../shared/aws/bucket.ts';
 import { createBodies } from '../../../shared/jobs/bodies.ts';
@@ -21,17 +23,17 @@ const { tenant, endpoint, tier, deadline, background, stored, expiresAt } = aJob
 let made = 0;
 
 /** A table and a bucket, and two requests of one id whose inputs lie in different places. */
-async function aRoom() {
+async function aRoom(dynamodb = services.dynamodb) {
   made += 1;
   const id = `resp_submitted${made}`;
   const tableName = await services.newTable();
   const clock = { now: START };
   const now = () => clock.now;
   const bucket = createBucket(services.s3, services.bucketName);
-  const blobs = createDynamoDBBlobs(services.dynamodb, { tableName, bucket, now });
+  const blobs = createDynamoDBBlobs(dynamodb, { tableName, bucket, now });
   const vault = aVault();
   const ports = {
-    jobs: createDynamoDBStore(services.dynamodb, { tableName, shards: 1, now }),
+    jobs: createDynamoDBStore(dynamodb, { tableName, shards: 1, now }),
     bodies: createBodies(vault, blobs),
     events: createEventLog(vault, blobs),
     timings: JOB_TIMINGS,
@@ -40,7 +42,7 @@ async function aRoom() {
   /** The previous version's bodies: items of up to 300 KB. */
   const earlierBodies = createBodies(
     vault,
-    createDynamoDBBlobs(services.dynamodb, { ...{ tableName, bucket, now }, maxItemBytes: 300_000 }),
+    createDynamoDBBlobs(dynamodb, { ...{ tableName, bucket, now }, maxItemBytes: 300_000 }),
   );
   const asking = (input: string, instructions: string): Admitted => ({
     ...{ tenant, id, endpoint, tier, deadline, background, stored, expiresAt },
@@ -129,6 +131,41 @@ describe.each([
     ]);
   });
 });
+
+/** Starts a client whose first response that is lost is that of the given request, from 0. It repeats the request, as in AWS. */
+async function startLossyClient(lost: number) {
+  let requests = 0;
+  const proxy = await startFaultProxy({
+    service: 'dynamodb',
+    target: services.urls.dynamodb,
+    random: () => (requests++ === lost ? 0 : 0.9),
+    shares: { cutAfter: 0.5 },
+  });
+  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+  const client = new DynamoDBClient({ region: 'eu-west-1', endpoint: proxy.url, credentials });
+  onTestFinished(async () => {
+    client.destroy();
+    await proxy.close();
+  });
+  return { client, countLost: () => proxy.counts().cutAfter };
+}
+
+it.each([
+  ['small', 0],
+  ['small', 1],
+  ['large', 0],
+] as const)(
+  'a request that is %s is reported as a new job, so that its ticket is sent, if the SDK repeats its write %i',
+  async (one, lost) => {
+    const { client, countLost } = await startLossyClient(lost);
+    const { [one]: admitted, submit, input, places } = await aRoom(client);
+    expect(await submit(admitted)).toMatchObject({ kind: 'created', job: { status: 'queued', epoch: 0 } });
+    expect(countLost()).toBe(1);
+    expect(await input()).toEqual(admitted.input);
+    expect(await places()).toBe(1);
+    expect(await submit(admitted)).toMatchObject({ kind: 'known' });
+  },
+);
 
 it('of two requests of one id that come at once, one becomes the job', async () => {
   const { small, large, submit, input, places } = await aRoom();
